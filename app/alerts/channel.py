@@ -1,0 +1,86 @@
+"""One channel with all that belongs to it: its filters, its hook under a limit, what waits, how it fares."""
+
+import logging
+import random
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from app.alerts.hooks import AlertHook, RetryLater
+from app.alerts.limited import LimitedHook
+from app.alerts.outbox import Backoff, ChannelQueue, Delivery, Status
+from app.alerts.schedule import is_open
+from app.alerts.settings import AlertSettings, Channel
+from app.domain import Event
+from app.errors import HookError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelHealth:
+    """``state`` is ``ok``, ``sending`` or ``retrying`` (the last attempt failed, by ``error``)."""
+
+    name: str
+    state: str
+    waiting: int
+    delivered: int
+    undelivered: int
+    error: str = ""
+
+
+class ServedChannel:
+    """Pure but for its hook; the delivery calls it under its lock."""
+
+    def __init__(self, channel: Channel, hook: AlertHook, settings: AlertSettings) -> None:
+        self.channel = channel
+        self.hook = LimitedHook(hook, channel.timeout_s)
+        backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
+        self.queue = ChannelQueue(channel.give_up_after_s, settings.max_outbox, channel.rate_limit, backoff)
+        self.sending = False
+        self._hours = channel.hours
+        self._delivered = 0
+        self._undelivered = 0
+        self._error = ""
+
+    @property
+    def name(self) -> str:
+        return self.channel.name
+
+    @property
+    def health(self) -> ChannelHealth:
+        state = "retrying" if self.queue.failures else "sending" if self.sending else "ok"
+        return ChannelHealth(self.name, state, len(self.queue), self._delivered, self._undelivered, self._error)
+
+    def wants(self, event: Event) -> bool:
+        channel = self.channel
+        here = not channel.cameras or any(fnmatchcase(event.camera, pattern) for pattern in channel.cameras)
+        return here and event.kind in channel.events and is_open(self._hours, event.wall_s)
+
+    def add(self, delivery: Delivery, now_s: float, ticket: int) -> list[Delivery]:
+        """Puts ``delivery`` last. Gives back what a full outbox had to let go."""
+        dropped = self.queue.add(delivery, now_s, ticket)
+        if dropped:
+            self._undelivered += len(dropped)
+            log.warning("outbox of channel %s is full; its oldest alert is undelivered", self.name)
+        return dropped
+
+    def delivered(self, delivery: Delivery, now_s: float, wall_s: float) -> Delivery:
+        if self.queue.failures:
+            log.warning("channel %s works again", self.name)
+        self._delivered += 1
+        self._error = ""
+        return self.queue.delivered(delivery, now_s, wall_s)
+
+    def failed(self, delivery: Delivery, error: HookError, now_s: float, wall_s: float, rng: random.Random) -> Delivery:
+        """The delivery as it stands then: to be tried again, or given up."""
+        if not self.queue.failures:
+            log.warning("channel %s failed and is tried again: %s", self.name, error)
+        self._error = str(error)
+        pause_s = error.pause_s if isinstance(error, RetryLater) else 0.0
+        tried = self.queue.failed(delivery, str(error), now_s, wall_s, rng, pause_s)
+        if tried.status is Status.UNDELIVERED:
+            self._undelivered += 1
+            log.error(
+                "channel %s: alert %s is given up after %d attempts", self.name, delivery.event.id, tried.attempts
+            )
+        return tried

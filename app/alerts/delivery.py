@@ -1,0 +1,377 @@
+"""Alerts on their way: stored first, then sent by one thread per channel, until taken or given up."""
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+from app.alerts.channel import ChannelHealth, ServedChannel
+from app.alerts.hooks import Alert, AlertHook
+from app.alerts.journal import SECONDS_PER_DAY, Found, Journal, Unwritten
+from app.alerts.limited import LazyHook
+from app.alerts.outbox import Delivery, Status
+from app.alerts.records import Presence, StoreError, hour_of
+from app.alerts.settings import AlertSettings
+from app.alerts.store import EventStore
+from app.domain import Event
+from app.errors import HookError
+
+log = logging.getLogger(__name__)
+
+SUBMIT_LIMIT_S = 0.05  # the longest that ``submit`` waits for the disk
+UNSTORED_LIMIT_S = 1.0  # a disk that takes longer is treated as broken: alerts go out unstored
+STORE_RETRY_S = 5.0
+LOOK_EVERY_S = 2.0  # for changes by other programs (retry, purge) and for retention
+RECENT_EVENTS = 200
+
+
+class Clock(Protocol):
+    def wall_s(self) -> float:
+        """Unix time."""
+
+    def monotonic_s(self) -> float:
+        """Seconds that never go back."""
+
+
+class SystemClock:
+    def wall_s(self) -> float:
+        return time.time()
+
+    def monotonic_s(self) -> float:
+        return time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class AlertHealth:
+    """``store_fault`` is empty while events reach the disk; ``crash`` names a delivery thread's own fault."""
+
+    store_fault: str
+    channels: tuple[ChannelHealth, ...]
+    unstored_lost: int = 0
+    crash: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not (self.store_fault or self.crash or any(each.state == "retrying" for each in self.channels))
+
+
+class AlertCenter:
+    """Takes events and delivers them. ``submit`` may be called from any thread, before ``start`` too.
+
+    Of its threads, one writes the event file, and one per channel sends. Waiting alerts live in memory, and the file
+    follows: with a full disk, a locked or a damaged file alerts go out all the same.
+    """
+
+    def __init__(
+        self,
+        settings: AlertSettings,
+        clock: Clock | None = None,
+        hooks: Mapping[str, AlertHook] | None = None,
+        rng: random.Random | None = None,
+        hold_back: Callable[[Event], str] | None = None,
+    ) -> None:
+        """``hooks`` takes the place of the hooks of the channels so named. ``hold_back`` is asked once per event: a
+        reason, such as ``muted``, keeps the event and notes its alerts as skipped; '' lets them go."""
+        self._settings = settings
+        self._clock: Clock = clock or SystemClock()
+        self._rng = rng or random.Random()
+        self._hold_back = hold_back
+        self._changed = threading.Condition()
+        self._journal = Journal(settings) if settings.persist else None
+        self._unwritten = Unwritten()
+        self._pictures: dict[str, bytes] = {}  # without a file only: event id to JPEG, while an alert waits
+        self._recent: deque[Event] = deque(maxlen=RECENT_EVENTS)
+        self._ticket = 0  # of the newest event
+        self._stored_ticket = 0  # of the newest event on disk
+        self._unstored_since_s: float | None = None
+        self._store_fault = ""
+        self._stopping = False
+        self._stopping_file = False
+        self._looked = False  # into the event file
+        self._keeper: threading.Thread | None = None
+        self._crash: BaseException | None = None
+        self._threads: list[threading.Thread] = []
+        self._served: dict[str, ServedChannel] = {}
+        for channel in settings.channels:
+            hook: AlertHook | None = (hooks or {}).get(channel.name)
+            if hook is None:
+                hook = LazyHook(channel)
+                try:
+                    hook.build()
+                except HookError as error:
+                    log.warning("%s; its alerts wait until that is mended", error)
+            self._served[channel.name] = ServedChannel(channel, hook, settings)
+
+    # -- what the monitor calls ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        if self._threads:
+            return
+        if self._journal is not None:
+            self._keeper = threading.Thread(target=self._guard(self._keep), name="alert-store", daemon=True)
+            self._threads.append(self._keeper)
+        for served in self._served.values():
+            body = self._guard(partial(self._serve, served))
+            self._threads.append(threading.Thread(target=body, name=f"alert:{served.name}", daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, event: Event, snapshot_jpeg: bytes | None = None) -> None:
+        """Stores ``event`` and lets every channel that wants it send it. Waits for the disk at most 50 ms, and not at
+        all while the disk is known to be slow or broken; then the event is in memory and written as soon as possible.
+        """
+        jpeg = snapshot_jpeg if self._settings.snapshots != "off" else None
+        held = self._hold_back(event) if self._hold_back is not None else ""
+        with self._changed:
+            now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
+            self._ticket += 1
+            ticket = self._ticket
+            self._recent.append(event)
+            if self._journal is None:
+                self._stored_ticket = ticket
+            else:
+                self._unwritten.add_event(event, jpeg)
+            for served in self._served.values():
+                if served.wants(event) and held:
+                    self._skip(served, event, held, wall_s)
+                elif served.wants(event):
+                    self._enqueue(served, event, jpeg, ticket, now_s, wall_s)
+            since_s = self._unstored_since_s
+            slow = self._store_fault != "" or (since_s is not None and now_s - since_s > SUBMIT_LIMIT_S)
+            if self._stored_ticket < ticket and self._unstored_since_s is None:
+                self._unstored_since_s = now_s
+            self._changed.notify_all()
+            if self._threads and not slow:
+                self._changed.wait_for(lambda: self._stored_ticket >= ticket, SUBMIT_LIMIT_S)
+
+    def _enqueue(
+        self, served: ServedChannel, event: Event, jpeg: bytes | None, ticket: int, now_s: float, wall_s: float
+    ) -> None:
+        if served.queue.refuses(now_s):
+            self._skip(served, event, "over the rate limit", wall_s)
+            return
+        owner = self._journal.owner if self._journal else ""
+        delivery = Delivery(event, served.name, wall_s, wall_s, owner=owner)
+        self._save(delivery)
+        if self._journal is None and served.channel.snapshot and jpeg is not None:
+            self._pictures[event.id] = jpeg
+        for dropped in served.add(delivery, now_s, ticket):
+            self._forget_picture(dropped.event.id)
+            self._save(replace(dropped, status=Status.UNDELIVERED, error="the outbox was full", updated_s=wall_s))
+
+    def _skip(self, served: ServedChannel, event: Event, reason: str, wall_s: float) -> None:
+        self._save(Delivery(event, served.name, wall_s, wall_s, Status.SKIPPED, error=reason))
+
+    def record_presence(self, camera: str, wall_s: float, masked: int = 0, bare: int = 0, incorrect: int = 0) -> None:
+        """Adds people, each counted once when last seen, to the hour of ``wall_s``. Never waits."""
+        if self._journal is not None:
+            with self._changed:
+                self._unwritten.add_presence(Presence(camera, hour_of(wall_s), masked, bare, incorrect))
+                self._changed.notify_all()
+
+    def health(self) -> AlertHealth:
+        with self._changed:
+            channels = tuple(served.health for served in self._served.values())
+            crash = "" if self._crash is None else f"{type(self._crash).__name__}: {self._crash}"
+            return AlertHealth(self._store_fault, channels, self._unwritten.lost_events, crash)
+
+    def recent(self) -> tuple[Event, ...]:
+        """The last events of this run, oldest first."""
+        with self._changed:
+            return tuple(self._recent)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What crashed a thread of the delivery, if anything did."""
+        return self._crash
+
+    def close(self, timeout_s: float = 1.0) -> list[str]:
+        """Sends what can be sent at once, then stops within ``timeout_s`` whatever a hook does. Names what is left:
+        waiting alerts (the next start sends them) and threads that are stuck in a hook."""
+        end_s = time.monotonic() + timeout_s
+        with self._changed:
+            if self._threads:
+                self._changed.wait_for(self._is_idle, timeout_s * 0.6)
+            self._stopping = True
+            self._changed.notify_all()
+        for served in self._served.values():
+            served.hook.abort()
+        for thread in self._threads:
+            if thread is not self._keeper:
+                thread.join(max(end_s - time.monotonic(), 0.0))
+        with self._changed:  # the event file last: it writes what the channels ended with
+            self._stopping_file = True
+            self._changed.notify_all()
+        if self._keeper is not None and self._keeper.is_alive():
+            self._keeper.join(max(end_s - time.monotonic(), 0.0))
+        stuck = [f"thread {thread.name} is stuck" for thread in self._threads if thread.is_alive()]
+        return stuck + self._left_behind()
+
+    def _left_behind(self) -> list[str]:
+        left: list[str] = []
+        with self._changed:
+            for served in self._served.values():
+                name, waiting = served.name, len(served.queue)
+                if served.hook.stuck is not None:
+                    left.append(f"channel {name}: its hook hangs")
+                if waiting:
+                    kept = "kept for the next start" if self._is_kept() else "lost, for nothing is stored"
+                    left.append(f"channel {name}: {waiting} not delivered yet, {kept}")
+            if self._unwritten:
+                left.append(f"events not written: {self._store_fault or 'the disk is too slow'}")
+        return left
+
+    def _is_kept(self) -> bool:
+        return self._journal is not None and not self._unwritten
+
+    def _is_idle(self) -> bool:
+        now_s = self._clock.monotonic_s()
+        if self._keeper is not None and not self._looked:
+            return False  # what earlier runs left is not read yet
+        busy = any(served.sending or served.queue.wait_s(now_s) == 0.0 for served in self._served.values())
+        return not busy and (not self._unwritten or self._store_fault != "")
+
+    # -- threads -------------------------------------------------------------------------------------------------
+
+    def _guard(self, body: Callable[[], None]) -> Callable[[], None]:
+        """Never a silent dead thread: the first crash is kept for ``failure`` and told."""
+
+        def run() -> None:
+            try:
+                body()
+            except BaseException as error:
+                log.exception("a delivery thread crashed")
+                with self._changed:
+                    self._crash = self._crash or error
+                    if threading.current_thread().name == "alert-store":
+                        self._store_fault = f"its thread crashed: {error}"
+                    self._changed.notify_all()
+
+        return run
+
+    def _save(self, delivery: Delivery) -> None:
+        if self._journal is not None:
+            self._unwritten.add_delivery(delivery)
+
+    def _serve(self, served: ServedChannel) -> None:
+        """The life of a channel's thread."""
+        while True:
+            with self._changed:
+                delivery = self._await_due(served)
+                if delivery is None:
+                    return
+                served.sending = True
+            error = self._send(served, delivery)
+            with self._changed:
+                served.sending = False
+                if error is not None and self._stopping:
+                    return  # ended by us: not the receiver's failure
+                self._note(served, delivery, error)
+                self._changed.notify_all()
+
+    def _await_due(self, served: ServedChannel) -> Delivery | None:
+        """The next delivery to send; ``None`` to stop. Called with the lock held."""
+        while not self._stopping:
+            now_s = self._clock.monotonic_s()
+            since_s = self._unstored_since_s
+            give_way = self._store_fault != "" or (since_s is not None and now_s - since_s > UNSTORED_LIMIT_S)
+            delivery = served.queue.due(now_s, self._ticket if give_way else self._stored_ticket)
+            if delivery is not None:
+                return delivery
+            # A head that is due but not stored yet is woken by the writer, or after its limit.
+            self._changed.wait(served.queue.wait_s(now_s) or (UNSTORED_LIMIT_S if len(served.queue) else None))
+        return None
+
+    def _send(self, served: ServedChannel, delivery: Delivery) -> HookError | None:
+        jpeg = self._picture(delivery.event.id) if served.channel.snapshot else None
+        alert = Alert(delivery.event, delivery.channel, delivery.key, delivery.attempts + 1, jpeg)
+        try:
+            served.hook.send(alert)
+        except HookError as error:
+            return error
+        except Exception as error:  # the hook loop: whatever it is, the alert is tried again
+            return HookError(f"{type(error).__name__}: {error}")
+        return None
+
+    def _picture(self, event_id: str) -> bytes | None:
+        with self._changed:
+            jpeg = self._pictures.get(event_id) or self._unwritten.picture(event_id)
+        if jpeg is None and self._journal is not None:
+            try:
+                with EventStore(self._settings.store, create=False) as store:
+                    jpeg = store.snapshot(event_id)
+            except StoreError as error:
+                log.debug("the picture of %s cannot be read: %s", event_id, error)
+        return jpeg
+
+    def _note(self, served: ServedChannel, delivery: Delivery, error: HookError | None) -> None:
+        """Takes down how an attempt went. Called with the lock held."""
+        now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
+        if error is None:
+            done = served.delivered(delivery, now_s, wall_s)
+        else:
+            done = served.failed(delivery, error, now_s, wall_s, self._rng)
+        if done.status is not Status.PENDING:
+            self._forget_picture(done.event.id)
+        self._save(done)
+
+    def _forget_picture(self, event_id: str) -> None:
+        if event_id in self._pictures and not any(
+            f"{event_id}:{name}" in served.queue.keys for name, served in self._served.items()
+        ):
+            del self._pictures[event_id]
+
+    def _keep(self) -> None:
+        """The life of the event file's thread."""
+        journal = self._journal
+        assert journal is not None
+        try:
+            while True:
+                with self._changed:
+                    stopping, batch, ticket = self._stopping_file, self._unwritten.take(), self._ticket
+                wall_s = self._clock.wall_s()
+                found = journal.write(batch, wall_s)
+                with self._changed:
+                    self._store_fault = journal.fault
+                    self._looked = True
+                    if found is None:
+                        self._unwritten.put_back(batch)
+                    else:
+                        self._stored_ticket = ticket
+                        self._unstored_since_s = None if ticket == self._ticket else self._clock.monotonic_s()
+                        self._take_over(found, wall_s)
+                    self._changed.notify_all()
+                    if stopping and (found is None or not self._unwritten):
+                        return
+                if found is not None:
+                    journal.keep_bounds(self._clock.monotonic_s(), wall_s)
+                with self._changed:
+                    if found is None:
+                        self._changed.wait_for(lambda: self._stopping_file, STORE_RETRY_S)
+                    else:
+                        self._changed.wait_for(lambda: self._stopping_file or bool(self._unwritten), LOOK_EVERY_S)
+        finally:
+            journal.close()
+
+    def _take_over(self, found: Found, wall_s: float) -> None:
+        """Brings the queues in line with what the event file told. Called with the lock held."""
+        now_s, unwritten = self._clock.monotonic_s(), self._unwritten.keys
+        for name, served in self._served.items():
+            if found.waiting_keys is not None:
+                mine = {key for key in served.queue.stored_keys(self._stored_ticket) if key not in found.waiting_keys}
+                served.queue.forget(mine - unwritten)
+            older = [each for each in found.older if each.channel == name and each.key not in unwritten]
+            served.queue.put_first(((each, max(wall_s - each.created_s, 0.0)) for each in older), now_s)
+            if found.renewed:
+                for each in served.queue.waiting:
+                    self._unwritten.add_event(each.event, None)
+                    self._save(each)
+        for orphan in found.older:
+            age_s = wall_s - orphan.created_s
+            if orphan.channel not in self._served and age_s > self._settings.keep_days * SECONDS_PER_DAY:
+                self._save(replace(orphan, status=Status.UNDELIVERED, error="its channel is no longer set up"))

@@ -1,0 +1,157 @@
+"""Kept events for people and other programs: CSV, JSON Lines, and the compliance rate by hour."""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from app.alerts.files import RECORD_FIELDS, event_record
+from app.alerts.records import Presence, hour_of
+from app.domain import Event, EventKind
+from app.errors import OutputError, SettingsError
+
+AGES_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+ALERT_KINDS = (EventKind.NO_MASK, EventKind.INCORRECT)
+
+
+def parse_time(text: str, now_s: float) -> float:
+    """Unix time of ``2h``, ``7d`` (so long ago), ``2026-11-23`` or ``2026-11-23T14:30`` (local unless it says).
+
+    Raises SettingsError where it is none of these.
+    """
+    age = _AGE.fullmatch(text.strip())
+    if age:
+        return now_s - float(age[1]) * AGES_S[age[2]]
+    try:
+        return datetime.fromisoformat(text.strip()).timestamp()
+    except (ValueError, OverflowError, OSError) as error:
+        raise SettingsError(f"no time: {text!r}; write 2h, 7d, 2026-11-23 or 2026-11-23T14:30") from error
+
+
+def write_csv(events: Iterable[Event], file: TextIO) -> None:
+    writer = csv.DictWriter(file, RECORD_FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(event_record(event) for event in events)
+
+
+def write_jsonl(events: Iterable[Event], file: TextIO) -> None:
+    for event in events:
+        file.write(json.dumps(event_record(event), ensure_ascii=False) + "\n")
+
+
+WRITERS = {"csv": write_csv, "jsonl": write_jsonl}
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """A text file that is there in full or not at all. Raises OutputError where it cannot be written."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        try:
+            with part.open("w", encoding="utf-8", newline="") as file:
+                yield file
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
+
+
+@dataclass(frozen=True, slots=True)
+class HourRow:
+    """One hour over all cameras asked for: people counted once each, and alerts raised."""
+
+    seen: Presence
+    alerts: int
+
+    @property
+    def hour_s(self) -> int:
+        return self.seen.hour_s
+
+    @property
+    def label(self) -> str:
+        return datetime.fromtimestamp(self.hour_s).strftime("%Y-%m-%d %H:%M")
+
+
+def by_hour(presence: Iterable[Presence], events: Iterable[Event]) -> list[HourRow]:
+    """Rows of the hours in which anybody was seen or anything happened, oldest first."""
+    people: dict[int, Presence] = {}
+    for seen in presence:
+        before = people.get(seen.hour_s, Presence("", seen.hour_s))
+        people[seen.hour_s] = before.plus(seen)
+    alerts: dict[int, int] = {}
+    for event in events:
+        if event.kind in ALERT_KINDS:
+            hour_s = hour_of(event.wall_s)
+            alerts[hour_s] = alerts.get(hour_s, 0) + 1
+    hours = sorted({*people, *alerts})
+    return [HourRow(people.get(hour_s, Presence("", hour_s)), alerts.get(hour_s, 0)) for hour_s in hours]
+
+
+def total(rows: Sequence[HourRow]) -> HourRow:
+    """All of ``rows`` as one."""
+    seen = Presence("", rows[0].hour_s if rows else 0)
+    for row in rows:
+        seen = seen.plus(row.seen)
+    return HourRow(seen, sum(row.alerts for row in rows))
+
+
+def plot_png(rows: Sequence[HourRow], path: Path) -> None:
+    """People by hour, stacked, and the compliance rate over them. Raises OutputError without matplotlib."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise OutputError("a PNG needs matplotlib; install it: pip install 'maskwatch[train]'") from error
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, people = pyplot.subplots(figsize=(max(6.0, 0.4 * len(rows)), 4.0), layout="constrained")
+    try:
+        at = range(len(rows))
+        below = [0] * len(rows)
+        # Okabe and Ito's colours: told apart with any colour vision.
+        for name, colour in (("masked", "#0072B2"), ("incorrect", "#E69F00"), ("bare", "#D55E00")):
+            counts = [int(getattr(row.seen, name)) for row in rows]
+            people.bar(at, counts, bottom=below, color=colour, label=name)
+            below = [low + count for low, count in zip(below, counts, strict=True)]
+        people.set_ylabel("people")
+        people.set_xticks(at, [row.label for row in rows], rotation=60, ha="right", fontsize=7)
+        rate = people.twinx()
+        rates = [_percent(row.seen) for row in rows]
+        rate.plot(at, rates, color="black", marker="o", label="compliance")
+        rate.set_ylim(0, 105)
+        rate.set_ylabel("compliance, %")
+        people.legend(loc="upper left")
+        try:
+            figure.savefig(path, format="png", dpi=120)
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
+    finally:
+        pyplot.close(figure)
+
+
+def _percent(seen: Presence) -> float:
+    """NaN, which is not drawn, where nobody was seen."""
+    share = seen.compliance
+    return float("nan") if share is None else 100.0 * share
+
+
+def facts(row: HourRow) -> dict[str, Any]:
+    """``row`` as JSON-ready values."""
+    seen = row.seen
+    share = seen.compliance
+    return {
+        "hour": row.label,
+        "people": seen.people,
+        "masked": seen.masked,
+        "bare": seen.bare,
+        "incorrect": seen.incorrect,
+        "compliance": None if share is None else round(share, 4),
+        "alerts": row.alerts,
+    }

@@ -1,0 +1,151 @@
+"""What an alert is, what a hook is, and which hook serves which channel."""
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from app.alerts.files import event_record
+from app.alerts.settings import (
+    AppriseChannel,
+    Channel,
+    CommandChannel,
+    MqttChannel,
+    PluginChannel,
+    SoundChannel,
+    WebhookChannel,
+)
+from app.domain import Event, EventKind
+from app.errors import HookError
+
+TITLES = {
+    EventKind.NO_MASK: "No mask",
+    EventKind.INCORRECT: "Mask worn incorrectly",
+    EventKind.RESOLVED: "Resolved",
+    EventKind.CAMERA_OFFLINE: "Camera offline",
+    EventKind.CAMERA_RECOVERED: "Camera back",
+}
+
+
+def idempotency_key(event: Event, channel: str) -> str:
+    """The same for every attempt, also after a restart: receivers drop what they have seen."""
+    return f"{event.id}:{channel}"
+
+
+class RetryLater(HookError):  # noqa: N818  it is a request, not a fault
+    """The receiver asked for a pause before the next attempt."""
+
+    def __init__(self, message: str, pause_s: float) -> None:
+        super().__init__(message)
+        self.pause_s = pause_s
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An event on its way through one channel. ``attempt`` counts from 1; the picture is there only if asked for."""
+
+    event: Event
+    channel: str
+    idempotency_key: str
+    attempt: int = 1
+    snapshot_jpeg: bytes | None = None
+
+    @property
+    def title(self) -> str:
+        return TITLES.get(self.event.kind, self.event.kind.value)
+
+    @property
+    def text(self) -> str:
+        """One line for people."""
+        event = self.event
+        words = [f"{self.title} at {event.camera}"]
+        if event.track_id:
+            words.append(f"(person {event.track_id}, {event.confidence:.0%} sure, for {event.duration_s:.0f} s)")
+        if event.reason:
+            words.append(f"- {event.reason}")
+        return " ".join(words)
+
+    def record(self) -> dict[str, Any]:
+        """The event's record plus channel, key and attempt; the picture as base64 under ``snapshot_jpeg``."""
+        record = event_record(self.event)
+        record.update(
+            channel=self.channel,
+            idempotency_key=self.idempotency_key,
+            attempt=self.attempt,
+            title=self.title,
+            text=self.text,
+        )
+        if self.snapshot_jpeg is not None:
+            record["snapshot_jpeg"] = base64.b64encode(self.snapshot_jpeg).decode("ascii")
+        return record
+
+    def to_json(self) -> str:
+        return json.dumps(self.record(), ensure_ascii=False)
+
+
+class AlertHook(Protocol):
+    """One way to tell people. ``send`` runs in a thread of its own and may take its time: the delivery limits it."""
+
+    def send(self, alert: Alert) -> None:
+        """Returns when the receiver has taken ``alert``. Raises HookError to be tried again."""
+
+    def abort(self) -> None:
+        """Ends a running ``send`` soon, which then raises HookError. Called from another thread; must not block."""
+
+
+def build_hook(channel: Channel) -> AlertHook:
+    """The hook of ``channel``.
+
+    Raises SettingsError where a secret cannot be read, HookError where a package or plugin is missing.
+    """
+    make = _MAKERS.get(type(channel))
+    if make is None:
+        raise HookError(f"channel {channel.name!r}: no hook for kind {channel.kind!r}")
+    return make(channel)
+
+
+def _command(channel: CommandChannel) -> AlertHook:
+    from app.alerts.hooks_command import CommandHook
+
+    return CommandHook(channel)
+
+
+def _webhook(channel: WebhookChannel) -> AlertHook:
+    from app.alerts.hooks_webhook import WebhookHook
+
+    return WebhookHook(channel)
+
+
+def _mqtt(channel: MqttChannel) -> AlertHook:
+    from app.alerts.hooks_mqtt import MqttHook
+
+    return MqttHook(channel)
+
+
+def _apprise(channel: AppriseChannel) -> AlertHook:
+    from app.alerts.hooks_apprise import AppriseHook
+
+    return AppriseHook(channel)
+
+
+def _sound(channel: SoundChannel) -> AlertHook:
+    from app.alerts.hooks_sound import SoundHook
+
+    return SoundHook(channel)
+
+
+def _plugin(channel: PluginChannel) -> AlertHook:
+    from app.alerts.hooks_plugin import load_plugin
+
+    return load_plugin(channel)
+
+
+_MAKERS: dict[type, Callable[[Any], AlertHook]] = {
+    CommandChannel: _command,
+    WebhookChannel: _webhook,
+    MqttChannel: _mqtt,
+    AppriseChannel: _apprise,
+    SoundChannel: _sound,
+    PluginChannel: _plugin,
+}

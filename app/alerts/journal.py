@@ -1,0 +1,266 @@
+"""What is not yet on disk, and the event file with its faults. No threads and no locks: the delivery has those."""
+
+import logging
+import sys
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from app.alerts.outbox import Delivery, Status
+from app.alerts.records import Batch, Presence, StoreError
+from app.alerts.retention import BYTES_PER_MB, enforce
+from app.alerts.settings import AlertSettings
+from app.alerts.store import EventStore, lock_path, set_aside
+from app.domain import Event
+
+log = logging.getLogger(__name__)
+
+SECONDS_PER_DAY = 86_400.0
+MAX_UNWRITTEN_EVENTS = 10_000
+MAX_UNWRITTEN_PICTURES_BYTES = 32_000_000
+ENFORCE_EVERY_S = 60.0
+ENFORCE_EVERY_SHARE = 0.1  # of the size limit, in pictures written
+
+
+class FileLock:
+    """Held by one program at a time; the system lets it go when the program dies, however it dies."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+
+    def take(self) -> bool:
+        """Whether this program holds it now. Raises StoreError where its file cannot be made."""
+        if self._file is not None:
+            return True
+        try:
+            file = self._path.open("ab")
+        except OSError as error:
+            raise StoreError(f"cannot make {self._path}: {error.strerror or error}; check its folder") from error
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            return False
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def lock_of(store: Path) -> FileLock:
+    return FileLock(lock_path(store))
+
+
+class Unwritten:
+    """What the next transaction has to write. Bounded: above the bounds the oldest pictures go first, then the oldest
+    events that no alert waits for."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, tuple[Event, bytes | None]] = {}
+        self._deliveries: dict[str, Delivery] = {}
+        self._presence: dict[tuple[str, int], Presence] = {}
+        self._pictures_bytes = 0
+        self.lost_events = 0
+        self.lost_pictures = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._events or self._deliveries or self._presence)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Of the deliveries whose newest state is not on disk."""
+        return frozenset(self._deliveries)
+
+    def add_event(self, event: Event, jpeg: bytes | None) -> None:
+        if event.id in self._events:
+            return
+        self._events[event.id] = (event, jpeg)
+        self._pictures_bytes += len(jpeg or b"")
+        self._bound()
+
+    def _bound(self) -> None:
+        if self._pictures_bytes > MAX_UNWRITTEN_PICTURES_BYTES:
+            for key, (event, jpeg) in list(self._events.items()):
+                if jpeg is not None and self._pictures_bytes > MAX_UNWRITTEN_PICTURES_BYTES // 2:
+                    self._events[key] = (event, None)
+                    self._pictures_bytes -= len(jpeg)
+                    self.lost_pictures += 1
+        if len(self._events) > MAX_UNWRITTEN_EVENTS:
+            waiting = {each.event.id for each in self._deliveries.values() if each.status is Status.PENDING}
+            for key in [key for key in self._events if key not in waiting][: MAX_UNWRITTEN_EVENTS // 10]:
+                self._pictures_bytes -= len(self._events.pop(key)[1] or b"")
+                self.lost_events += 1
+
+    def add_delivery(self, delivery: Delivery) -> None:
+        self._deliveries[delivery.key] = delivery
+
+    def add_presence(self, presence: Presence) -> None:
+        key = presence.camera, presence.hour_s
+        before = self._presence.get(key)
+        self._presence[key] = presence if before is None else before.plus(presence)
+
+    def picture(self, event_id: str) -> bytes | None:
+        return self._events.get(event_id, (None, None))[1]
+
+    def take(self) -> Batch:
+        batch = Batch(tuple(self._events.values()), tuple(self._deliveries.values()), tuple(self._presence.values()))
+        self._events, self._deliveries, self._presence, self._pictures_bytes = {}, {}, {}, 0
+        return batch
+
+    def put_back(self, batch: Batch) -> None:
+        """What could not be written, under what came since."""
+        newer = self.take()
+        for part in (batch, newer):
+            for each in part.deliveries:
+                self.add_delivery(each)
+            for seen in part.presence:
+                self.add_presence(seen)
+            for event, jpeg in part.events:
+                self.add_event(event, jpeg)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the file told: alerts of earlier runs to send, and, where another program changed the file, the keys of
+    everything of ours that still waits in it. ``renewed``: it is not the file we wrote to before, so all that waits
+    must be written."""
+
+    older: tuple[Delivery, ...] = ()
+    waiting_keys: frozenset[str] | None = None
+    renewed: bool = False
+
+
+class Journal:
+    """The event file as one running program uses it. A fault closes it, is kept in ``fault`` and told once in the
+    log; the next call opens it again. ``owner`` marks the alerts that this program sends."""
+
+    def __init__(self, settings: AlertSettings) -> None:
+        self._settings = settings
+        self._store: EventStore | None = None
+        self._lock = lock_of(settings.store)
+        self._holds_lock = False
+        self._told_of_other = False
+        self._identity: str | None = None
+        self._renewed = False
+        self._enforced_s = float("-inf")
+        self._bytes_since = 0
+        self.owner = uuid.uuid4().hex
+        self.fault = ""
+
+    def write(self, batch: Batch, wall_s: float) -> Found | None:
+        """Writes ``batch``, then looks for what is new in the file. ``None`` where that failed: then nothing of
+        ``batch`` is written."""
+        found = self._write(batch, wall_s)
+        if (
+            found is None and not self._settings.store.exists()
+        ):  # set aside by us or deleted by hand: a new one is made at once
+            found = self._write(batch, wall_s)
+        return found
+
+    def _write(self, batch: Batch, wall_s: float) -> Found | None:
+        try:
+            opened = self._open()
+            store = self._store
+            assert store is not None
+            adopted = not self._holds_lock and self._take_lock(store)
+            if batch.events or batch.deliveries or batch.presence:
+                store.write(batch, wall_s)
+                self._bytes_since += sum(len(jpeg or b"") for _, jpeg in batch.events)
+            changed = store.changed_outside()
+            waiting: tuple[Delivery, ...] = ()
+            if opened or adopted or changed:  # read after the write: what the batch ended does not come back
+                owners = (self.owner, "") if self._holds_lock else (self.owner,)
+                waiting = tuple(store.deliveries(Status.PENDING, owners))
+        except StoreError as error:
+            self._failed(error, wall_s)
+            return None
+        if self.fault:
+            log.warning("event file %s works again; what was kept in memory is written", self._settings.store)
+            self.fault = ""
+        renewed, self._renewed = self._renewed, False
+        return Found(waiting, frozenset(each.key for each in waiting) if changed else None, renewed)
+
+    def _open(self) -> bool:
+        """Whether the file had to be opened."""
+        if self._store is not None:
+            return False
+        self._store = EventStore(self._settings.store)
+        self._renewed = self._renewed or self._identity not in (None, self._store.identity)
+        self._identity = self._store.identity
+        return True
+
+    def _take_lock(self, store: EventStore) -> bool:
+        self._holds_lock = self._lock.take()
+        if self._holds_lock:
+            store.adopt(self.owner)
+        elif not self._told_of_other:
+            self._told_of_other = True
+            log.info("another maskwatch uses %s; it sends what older runs left", self._settings.store)
+        return self._holds_lock
+
+    def _failed(self, error: StoreError, wall_s: float) -> None:
+        first = not self.fault
+        if first:
+            log.warning("%s; alerts go on, events are kept in memory until it works again", error)
+        self.fault = str(error)
+        self._drop_store()
+        if error.damaged:
+            try:
+                aside, saved = set_aside(self._settings.store, wall_s)
+                log.warning("the damaged event file is now %s; a new one is begun", aside)
+                self._rescue(saved, wall_s)
+            except StoreError as second:
+                self.fault = str(second)
+                if first:
+                    log.warning("%s", second)
+
+    def _rescue(self, saved: Iterable[Delivery], wall_s: float) -> None:
+        saved = tuple(saved)
+        with EventStore(self._settings.store) as fresh:
+            fresh.write(Batch(tuple((each.event, None) for each in saved), saved), wall_s)
+
+    def _drop_store(self) -> None:
+        if self._store is not None:
+            try:
+                self._store.close()
+            except StoreError:
+                log.debug("closing the event file failed", exc_info=True)
+            self._store = None
+
+    def keep_bounds(self, now_s: float, wall_s: float) -> None:
+        """Retention by age and size, once a minute or after much was written."""
+        max_bytes = int(self._settings.max_store_mb * BYTES_PER_MB)
+        due = now_s - self._enforced_s >= ENFORCE_EVERY_S or self._bytes_since >= max_bytes * ENFORCE_EVERY_SHARE
+        if self._store is None or not due:
+            return
+        self._enforced_s, self._bytes_since = now_s, 0
+        try:
+            keep_s = self._settings.keep_days * SECONDS_PER_DAY
+            gone = enforce(self._store, wall_s, keep_s, max_bytes)
+        except StoreError as error:
+            self._failed(error, wall_s)
+            return
+        if gone.events or gone.pictures:
+            log.info("retention: deleted %d events and %d pictures", gone.events, gone.pictures)
+
+    def close(self) -> None:
+        if self._store is not None:
+            try:
+                self._store.release(self.owner)
+            except StoreError as error:
+                log.debug("%s", error)
+        self._drop_store()
+        self._lock.release()

@@ -1,0 +1,64 @@
+"""Weekly opening hours, as people write them: ``mon-fri 08:00-18:00``, ``sat,sun 10:00-16:00``, ``22:00-06:00``."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+MINUTES_A_DAY = 24 * 60
+_HOURS = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})")
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Days (0 is Monday) and minutes of the day; an end at or before the start lies on the next day."""
+
+    days: frozenset[int]
+    start_min: int
+    end_min: int
+
+    def covers(self, weekday: int, minute: int) -> bool:
+        if self.start_min < self.end_min:
+            return weekday in self.days and self.start_min <= minute < self.end_min
+        evening = weekday in self.days and minute >= self.start_min
+        morning = (weekday - 1) % 7 in self.days and minute < self.end_min
+        return evening or morning
+
+
+def _day(name: str) -> int:
+    if name[:3] not in DAYS:
+        raise ValueError(f"no such day {name!r}; use {', '.join(DAYS)} or daily")
+    return DAYS.index(name[:3])
+
+
+def _days(text: str) -> frozenset[int]:
+    if text in ("daily", "*", ""):
+        return frozenset(range(7))
+    found: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        start = _day(first.strip())
+        span = (_day(last.strip()) - start) % 7 if last else 0
+        found.update((start + i) % 7 for i in range(span + 1))
+    return frozenset(found)
+
+
+def parse_hours(text: str) -> Hours:
+    """``days hours`` or ``hours`` alone (every day). Raises ValueError that says what is wrong."""
+    match = _HOURS.search(text)
+    if not match or text[match.end() :].strip():
+        raise ValueError(f"{text!r} is no opening time; write it like 'mon-fri 08:00-18:00'")
+    hour, minute, end_hour, end_minute = (int(group) for group in match.groups())
+    start_min, end_min = hour * 60 + minute, end_hour * 60 + end_minute
+    if minute > 59 or end_minute > 59 or start_min >= MINUTES_A_DAY or end_min > MINUTES_A_DAY:
+        raise ValueError(f"{text!r} holds no time of day; hours run from 00:00 to 24:00")
+    return Hours(_days(text[: match.start()].strip().lower()), start_min, end_min)
+
+
+def is_open(hours: Iterable[Hours], wall_s: float) -> bool:
+    """Whether local time ``wall_s`` (Unix seconds) lies in any of ``hours``; no hours at all means always."""
+    local = datetime.fromtimestamp(wall_s)
+    minute = local.hour * 60 + local.minute
+    hours = tuple(hours)
+    return not hours or any(each.covers(local.weekday(), minute) for each in hours)

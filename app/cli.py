@@ -1,0 +1,75 @@
+"""The ``maskwatch`` command: words in, exit codes out. Each command imports what it needs when it runs."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from app import __version__
+from app.errors import MaskwatchError
+
+USAGE_ERROR = 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """One clear line instead of the whole usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE_ERROR, f"{self.prog}: {message}; see '{self.prog} --help'\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    from app import configure, doctor, selftest
+    from app.alerts import command as alerts
+    from app.train import command as train
+    from app.train import detector_command
+    from app.view import annotate, watch
+    from app.vision import fetch
+
+    parser = _Parser(prog="maskwatch", description="Watch faces for masks: camera, stream or file.")
+    parser.add_argument("--version", action="version", version=f"maskwatch {__version__}")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="more of the log (-vv: all)")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    for module in (watch, annotate, configure, doctor, selftest, alerts, train, detector_command, fetch):
+        module.register(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. Errors of ours are one line on standard error."""
+    args = build_parser().parse_args(argv)
+    levels = (logging.WARNING, logging.INFO, logging.DEBUG)
+    logging.basicConfig(level=levels[min(args.verbose, 2)], format="%(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, tokens included
+    try:
+        return int(args.run(args))
+    except MaskwatchError as error:
+        logging.getLogger(__name__).debug("cause", exc_info=True)
+        print(f"maskwatch: {error}", file=sys.stderr)
+        return error.exit_code
+    except ImportError as error:
+        print(f"maskwatch: {_import_advice(error)}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output has left, as in '| head'
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def entry() -> NoReturn:
+    """The console script: ``main``, and an end that no hanging decoder can turn into an abort."""
+    from app.video.ending import end_process
+
+    end_process(main())
+
+
+def _import_advice(error: ImportError) -> str:
+    """What to do where a part cannot be loaded: on bare Linux servers OpenCV misses two system libraries."""
+    if "libGL" in str(error) or "libgthread" in str(error):
+        return f"cannot load OpenCV: {error}; on Debian and Ubuntu: apt install libgl1 libglib2.0-0"
+    if error.name and error.name.partition(".")[0] in ("tensorflow", "keras", "matplotlib", "sklearn"):
+        return f"this needs {error.name}: pip install 'maskwatch[train]' (from a checkout: pip install '.[train]')"
+    return f"cannot load {error.name or 'a part'}: {error}; install maskwatch again"

@@ -1,0 +1,154 @@
+"""One validated settings tree: defaults < TOML file < environment (``MASKWATCH_*``) < flags."""
+
+import os
+import tomllib
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from app.alerts.settings import AlertSettings
+from app.errors import SettingsError
+from app.hints import did_you_mean, line_of
+from app.monitor.settings import CameraSettings, MonitorSettings, PolicySettings
+from app.view.settings import ViewSettings
+from app.vision.settings import ClassifierSettings, DetectorSettings, TrackingSettings
+from app.web.settings import WebSettings
+
+ENVIRONMENT_PREFIX = "MASKWATCH_"
+
+
+class Settings(BaseSettings):
+    """All settings. ``camera`` is the list of sources: ``[[camera]]`` tables in the TOML file."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__"
+    )
+
+    camera: tuple[CameraSettings, ...] = Field(
+        default_factory=lambda: (CameraSettings(uri="0"),), min_length=1, description="the sources, one table each"
+    )
+    detector: DetectorSettings = DetectorSettings()
+    classifier: ClassifierSettings = ClassifierSettings()
+    tracking: TrackingSettings = TrackingSettings()
+    policy: PolicySettings = PolicySettings()
+    monitor: MonitorSettings = MonitorSettings()
+    alerts: AlertSettings = Field(default_factory=AlertSettings)  # its store lies in the home of this very moment
+    view: ViewSettings = ViewSettings()
+    web: WebSettings = WebSettings()
+
+    @field_validator("camera")
+    @classmethod
+    def _name_apart(cls, cameras: tuple[CameraSettings, ...]) -> tuple[CameraSettings, ...]:
+        """Names tell cameras apart everywhere. Those given must differ; those made from uris are made to."""
+        given = Counter(camera.name for camera in cameras if "name" in camera.model_fields_set)
+        twice = [name for name, count in given.items() if count > 1]
+        if twice:
+            raise ValueError(f"two cameras are called {twice[0]!r}; names must differ")
+        taken = set(given)
+        named: list[CameraSettings] = []
+        for camera in cameras:
+            named.append(camera if "name" in camera.model_fields_set else _renamed(camera, taken))
+            taken.add(named[-1].name)
+        return tuple(named)
+
+
+def _renamed(camera: CameraSettings, taken: set[str]) -> CameraSettings:
+    """``camera`` under a name that is none of ``taken``: its own, or with a number behind it."""
+    name, serial = camera.name, 1
+    while name in taken:
+        serial += 1
+        name = f"{camera.name[:76]}-{serial}"
+    if serial == 1:
+        return camera
+    renamed = camera.model_copy()
+    object.__setattr__(renamed, "name", name)  # as if made from its uri: it was not given
+    return renamed
+
+
+def load_settings(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of one run; ``flags`` is a nested mapping of what the command line gave.
+
+    Raises SettingsError with every fault's place and reason in one line.
+    """
+    if path is not None:
+        _check_readable(path)
+    settings = _merged(path, {})  # a fault in the file is told even where a flag would cover it
+    return _merged(path, flags) if flags else settings
+
+
+def _merged(path: Path | None, flags: Mapping[str, Any]) -> Settings:
+    class Loaded(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            given = InitSettingsSource(settings_cls, init_kwargs=dict(flags))
+            file = (TomlConfigSettingsSource(settings_cls, toml_file=path),) if path else ()
+            return (given, env_settings, *file)
+
+    Loaded.__name__ = Settings.__name__
+    try:
+        return Loaded()
+    except ValidationError as error:
+        where = f" (settings file {path})" if path else ""
+        text = path.read_text(encoding="utf-8") if path and not flags else ""
+        raise SettingsError(f"bad settings: {'; '.join(_faults(error, text))}{where}") from error
+    except ValueError as error:  # an environment variable that is no JSON where a table is wanted
+        raise SettingsError(f"bad settings in the environment: {error}") from error
+
+
+def _faults(error: ValidationError, text: str) -> list[str]:
+    """Each fault as its place, in ``text`` too where it stands there, and its reason; one that only follows from a
+    fault inside it is left out."""
+    faults = error.errors()
+    places = [fault["loc"] for fault in faults]
+    return [
+        f"{_place(place)}{_line(place, text)}: {_reason(place, fault['type'], fault['msg'])}"
+        for place, fault in zip(places, faults, strict=True)
+        if not any(other[: len(place)] == place and len(other) > len(place) for other in places)
+    ]
+
+
+def _line(place: tuple[int | str, ...], text: str) -> str:
+    variable = ENVIRONMENT_PREFIX + "__".join(map(str, place)).upper()
+    line = None if variable in os.environ else line_of(text, place)
+    return "" if line is None else f" (line {line})"
+
+
+def _reason(place: tuple[int | str, ...], kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return f"there is no such setting{did_you_mean(Settings, place)}"
+    return message.removeprefix("Value error, ")
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(f"cannot read settings file {path}: {error.strerror or error}; check --config") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {path} is not valid TOML: {error}") from error
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """('camera', 0, 'uri') as camera[0].uri."""
+    place = ""
+    for part in location:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else part
+    return place or "settings"

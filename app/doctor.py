@@ -1,0 +1,186 @@
+"""``maskwatch doctor``: what is there, what is wrong, and what to do about it."""
+
+import argparse
+import hashlib
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from app.errors import MaskwatchError
+from app.flags import VISION, add_flags, config_path, given
+
+_PACKAGES = ("opencv-python", "ai-edge-litert", "numpy", "imutils", "pydantic", "tensorflow")
+_CAMERAS_TRIED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: ``state`` is ok, note (nothing to do) or fault; ``advice`` says what to do about a fault."""
+
+    subject: str
+    state: str
+    words: str
+    advice: str = ""
+
+
+def register(commands: Any) -> None:
+    parser = commands.add_parser("doctor", help="check this machine and installation", description=__doc__)
+    parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
+    add_flags(parser, "faces", VISION)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from app.config import load_settings
+
+    settings = load_settings(config_path(args), given(args, VISION))
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        _versions,
+        _display,
+        _cameras,
+        _decoder,
+        _files,
+        lambda: _store(settings),
+        lambda: _self_check(settings),
+    )
+    table = Table(show_header=False, box=None)
+    faults = 0
+    colours = {"ok": "green", "note": "cyan", "fault": "bold red"}
+    for check in checks:
+        for finding in check():
+            faults += finding.state == "fault"
+            words = f"{finding.words}; {finding.advice}" if finding.advice else finding.words
+            table.add_row(f"[{colours[finding.state]}]{finding.state}[/]", finding.subject, words)
+    console = Console()
+    console.print(table, highlight=False)
+    console.print(f"{faults} fault{'s' if faults != 1 else ''}" if faults else "all is well")
+    return 1 if faults else 0
+
+
+def _versions() -> Iterator[Finding]:
+    yield Finding("system", "ok", f"{platform.platform()}, Python {sys.version.split()[0]}, {platform.machine()}")
+    for name in _PACKAGES:
+        try:
+            yield Finding(name, "ok", version(name))
+        except PackageNotFoundError:
+            if name == "tensorflow":
+                yield Finding(name, "note", "not installed: only training and --backend keras need it")
+            elif not getattr(sys, "frozen", False):  # an executable carries code, not package records
+                yield Finding(name, "fault", "not installed", "install maskwatch again with pip")
+
+
+def _display() -> Iterator[Finding]:
+    from app.errors import DisplayError
+    from app.view.display import check_display
+
+    try:
+        check_display()
+        yield Finding("display", "ok", "a window can be opened")
+    except DisplayError as error:
+        yield Finding("display", "note", str(error))
+
+
+def _cameras() -> Iterator[Finding]:
+    import threading
+    from contextlib import closing
+
+    from app.errors import SourceError
+    from app.video.settings import SourceSettings
+    from app.video.source import make_source
+
+    found = 0
+    for index in range(_CAMERAS_TRIED):
+        if sys.platform == "linux" and not Path(f"/dev/video{index}").exists():
+            continue
+        source = make_source(SourceSettings(uri=str(index)))
+        try:
+            with closing(source.frames(threading.Event())) as frames:  # type: ignore[type-var]
+                height, width = next(frames).image.shape[:2]
+            found += 1
+            yield Finding(f"camera {index}", "ok", f"{width}x{height}")
+        except (SourceError, StopIteration) as error:
+            if sys.platform == "linux":  # elsewhere every index that is not there fails so
+                yield Finding(f"camera {index}", "note", str(error) or "gives no picture")
+    if not found:
+        yield Finding("cameras", "note", "none found; try --source demo, a file or a stream")
+
+
+def _decoder() -> Iterator[Finding]:
+    import threading
+
+    from app.video.settings import SourceSettings
+    from app.video.source import make_source
+
+    try:
+        frame = next(iter(make_source(SourceSettings(uri="demo")).frames(threading.Event())))
+        height, width = frame.image.shape[:2]
+        yield Finding("decoder", "ok", f"H.264/MPEG-4 clip decoded at {width}x{height}")
+    except (MaskwatchError, StopIteration) as error:
+        yield Finding("decoder", "fault", f"cannot decode the demo clip: {error}", "reinstall opencv-python")
+
+
+def _files() -> Iterator[Finding]:
+    from app import resources
+
+    wanted = [resources.asset("haarcascade_frontalface_default.xml"), resources.asset("demo.mp4")]
+    models = resources.model("")
+    wanted += sorted(models.rglob("*.tflite")) if models.is_dir() else []
+    if not any(path.suffix == ".tflite" for path in wanted):
+        yield Finding("models", "fault", f"none in {models}", "reinstall maskwatch")
+    for path in wanted:
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            yield Finding(path.name, "ok", f"{path.stat().st_size / 1024:.0f} KiB, sha256 {digest}...")
+        except OSError as error:
+            yield Finding(path.name, "fault", f"{path}: {error.strerror}", "reinstall maskwatch")
+
+
+def _store(settings: Any) -> Iterator[Finding]:
+    import os
+
+    folder = settings.alerts.store.parent
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if os.access(existing, os.W_OK):
+        yield Finding("events", "ok", f"kept in {settings.alerts.store}")
+    else:
+        advice = f"make {existing} writable or set alerts.store"
+        yield Finding("events", "fault", f"cannot write to {settings.alerts.store}", advice)
+
+
+def _self_check(settings: Any) -> Iterator[Finding]:
+    """Find and label the faces of the demo's frames with the real parts, timed."""
+    import threading
+    from itertools import islice
+
+    from app.video.settings import SourceSettings
+    from app.video.source import make_source
+    from app.view.annotate import label_faces
+    from app.vision.classify import load_classifier
+    from app.vision.detect import load_detector
+
+    try:
+        began_s = time.perf_counter()
+        detector, classifier = load_detector(settings.detector), load_classifier(settings.classifier)
+        loaded_s = time.perf_counter()
+        frames = make_source(SourceSettings(uri="demo")).frames(threading.Event())
+        images = [frame.image for frame in islice(frames, 0, 60, 4)]
+        decoded_s = time.perf_counter()
+        faces = sum(len(label_faces(image, detector, classifier)) for image in images)
+        each_ms = (time.perf_counter() - decoded_s) / max(1, len(images)) * 1000
+    except MaskwatchError as error:
+        yield Finding("self-check", "fault", str(error), "reinstall maskwatch")
+        return
+    words = f"{classifier.facts.name}: {faces} faces in {len(images)} frames, {each_ms:.0f} ms a frame"
+    words += f", parts loaded in {(loaded_s - began_s) * 1000:.0f} ms"
+    if faces:
+        yield Finding("self-check", "ok", words)
+    else:
+        yield Finding("self-check", "fault", f"{words}: no face found in the demo", "check --detector and its file")

@@ -1,0 +1,90 @@
+"""Where in a settings file a fault stands, and what was meant by a word that is unknown."""
+
+import difflib
+import re
+from collections.abc import Iterator
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+_TABLE = re.compile(r"\s*\[(\[?)([^\[\]]+)\]")
+_KEY = re.compile(r"""\s*([A-Za-z0-9_\-."' ]+?)\s*=""")
+
+
+def line_of(text: str, place: tuple[int | str, ...]) -> int | None:
+    """The line (from 1) of the TOML ``text`` that sets ``place``, or else the nearest table around it; None where
+    nothing of it stands there. A reader of lines, not of TOML: good for pointing, not for parsing."""
+    lines = _lines_of(text)
+    for length in range(len(place), 0, -1):
+        head = place[:length]
+        untagged = tuple(part for i, part in enumerate(head) if isinstance(part, int) or i == 0 or not _is_tag(head, i))
+        for wanted in (head, untagged):
+            if wanted in lines:
+                return lines[wanted]
+    return None
+
+
+def _is_tag(place: tuple[int | str, ...], i: int) -> bool:
+    """pydantic puts the kind of a table among several behind its number."""
+    return isinstance(place[i - 1], int)
+
+
+def _lines_of(text: str) -> dict[tuple[int | str, ...], int]:
+    lines: dict[tuple[int | str, ...], int] = {}
+    counts: dict[tuple[int | str, ...], int] = {}
+    table: tuple[int | str, ...] = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _TABLE.match(line):
+            table = ()
+            parts = _parts(header.group(2))
+            for i, part in enumerate(parts):
+                table += (part,)
+                if i == len(parts) - 1 and header.group(1):
+                    counts[table] = counts.get(table, -1) + 1
+                if table in counts:
+                    table += (counts[table],)
+            lines.setdefault(table, number)
+        elif key := _KEY.match(line):
+            lines.setdefault((*table, *_parts(key.group(1))), number)
+    return lines
+
+
+def _parts(dotted: str) -> list[str]:
+    return [part.strip().strip("\"'") for part in dotted.split(".")]
+
+
+def did_you_mean(root: type[BaseModel], place: tuple[int | str, ...]) -> str:
+    """'; did you mean X?' for the unknown setting at ``place`` of ``root``; '' where nothing known is like it."""
+    known = {name for model in _models_at(root, place[:-1]) for name in model.model_fields}
+    near = difflib.get_close_matches(str(place[-1]), known, n=1) if place else []
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a value of the type ``annotation`` may be, or may hold as a list or an option does."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) is Annotated:
+        yield from models_in(get_args(annotation)[0])
+    elif get_origin(annotation) in (tuple, list, Union, UnionType):
+        for inner in get_args(annotation):
+            yield from models_in(inner)
+
+
+def _models_at(root: type[BaseModel], place: tuple[int | str, ...]) -> list[type[BaseModel]]:
+    models = [root]
+    for part in place:
+        if isinstance(part, int):
+            continue
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        if fields:
+            models = [inner for field in fields for inner in models_in(field.annotation)]
+        else:  # the tag by which one of several kinds was chosen
+            models = [model for model in models if _has_kind(model, part)] or models
+    return models
+
+
+def _has_kind(model: type[BaseModel], tag: str) -> bool:
+    kind = model.model_fields.get("kind")
+    return kind is not None and tag in get_args(kind.annotation)

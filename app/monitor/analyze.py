@@ -1,0 +1,103 @@
+"""What happens to one frame of one camera, in order, without threads and without I/O.
+
+``begin`` finds and follows the faces and cuts those that must be named; whoever owns the classifier asks it once for
+all of them (of all cameras); ``finish`` takes the answer in and says what it means.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.domain import Box, Counts, Event, Frame, Image, Track
+from app.monitor import policy
+from app.monitor.census import Census, OpenAlerts
+from app.monitor.settings import PolicySettings
+from app.vision import preprocess
+from app.vision.classify import Crops, Probabilities
+from app.vision.detect import FaceDetector
+from app.vision.modelfile import ClassifierFacts
+from app.vision.settings import TrackingSettings
+from app.vision.track import Tracker
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A frame between ``begin`` and ``finish``: the due tracks and their crops, (N, S, S, 3) uint8 RGB."""
+
+    frame: Frame
+    due: tuple[Track, ...]
+    crops: Crops
+    left: tuple[Track, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a frame meant: the tracks shown, those that left with it, the people counted, the events raised, the
+    alerts that nothing has resolved yet, and where any face may be."""
+
+    tracks: tuple[Track, ...]
+    left: tuple[Track, ...]
+    counts: Counts
+    events: tuple[Event, ...]
+    alerts: tuple[Event, ...]
+    faces: tuple[Box, ...]
+
+
+class Analyzer:
+    """One camera's detector, tracker and policy state. Serves one thread."""
+
+    def __init__(
+        self,
+        detector: FaceDetector,
+        facts: ClassifierFacts,
+        tracking: TrackingSettings,
+        alerting: PolicySettings,
+        run_id: str,
+        max_batch: int,
+    ) -> None:
+        self._detector = detector
+        self._facts = facts
+        self._tracker = Tracker(tracking, facts)
+        self._alerting = alerting
+        self._state = policy.PolicyState()
+        self._run_id = run_id
+        self._max_batch = max_batch
+        self._census = Census()
+        self._open = OpenAlerts()
+        self._used = self._wanted = (tracking, alerting)
+
+    def apply(self, tracking: TrackingSettings, alerting: PolicySettings) -> None:
+        """New settings for the frames to come. May be called from any thread."""
+        self._wanted = (tracking, alerting)
+
+    def begin(self, frame: Frame) -> Pending:
+        if self._used is not self._wanted:
+            self._used = self._wanted
+            tracking, self._alerting = self._used
+            self._tracker.apply(tracking)
+        left = self._tracker.update(self._detector.detect(frame.image), frame.time_s)
+        height, width = frame.image.shape[:2]
+        due = [track for track in self._tracker.due(self._max_batch) if _visible(track.box, width, height)]
+        crops = cut_faces(frame.image, [track.box for track in due], self._facts)
+        return Pending(frame, tuple(due), crops, tuple(left))
+
+    def finish(self, pending: Pending, probabilities: Probabilities) -> Finished:
+        """``probabilities``: (N, C), one row per crop of ``pending``."""
+        for track, crop, row in zip(pending.due, pending.crops, probabilities, strict=True):
+            usable = self._facts.min_sharpness <= 0 or preprocess.sharpness(crop) >= self._facts.min_sharpness
+            self._tracker.classified(track.id, row.tolist(), usable)
+        tracks = self._tracker.tracks()
+        self._state, events = policy.step(
+            self._alerting, self._run_id, self._state, pending.frame, tracks, pending.left
+        )
+        counts = self._census.update(tracks, pending.left)
+        return Finished(tracks, pending.left, counts, events, self._open.update(events), self._tracker.boxes())
+
+
+def cut_faces(image: Image, boxes: Sequence[Box], facts: ClassifierFacts) -> Crops:
+    """The faces of a BGR picture as the classifier of ``facts`` wants them."""
+    return preprocess.face_crops(image, boxes, facts.input_px, facts.margin)
+
+
+def _visible(box: Box, width: int, height: int) -> bool:
+    """At least half of the box lies inside the picture: less is no face to judge."""
+    return box.clipped(width, height).area >= 0.5 * box.area > 0

@@ -1,0 +1,174 @@
+"""One watched camera: the parts that serve it, those that take their place, and what is to be seen of it."""
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+
+from app.domain import Counts, Event, Frame, FrameResult, StageTimes, Track
+from app.monitor.analyze import Analyzer
+from app.monitor.heartbeat import Heartbeat, Stillness
+from app.monitor.outage import Outage
+from app.monitor.settings import CameraSettings
+from app.video.capture import Capture, SourceState, SourceStatus
+from app.video.slot import LatestSlot, Slot, WaitingSlot
+from app.video.source import FrameSource
+
+_CAPTURE_SLACK_S = 10.0
+"""What a capture may take beyond its own limits (a name server's delay) before it counts as stuck."""
+
+
+@dataclass(frozen=True, slots=True)
+class CameraView:
+    """What is to be seen of one camera at one moment. ``tracks`` stand where their faces should be in ``frame``;
+    ``age_s`` is how old the frame is, ``analysis_fps`` how many frames a second are analysed, ``dropped`` how many
+    were not because a newer one came, ``alerts`` those that nothing has resolved yet; ``restarts`` counts how often
+    the watchdog replaced a part of it; ``analysed`` is the last result."""
+
+    camera: str
+    status: SourceStatus
+    is_live: bool
+    frame: Frame | None = None
+    tracks: tuple[Track, ...] = ()
+    counts: Counts | None = None
+    alerts: tuple[Event, ...] = ()
+    age_s: float = 0.0
+    analysis_fps: float = 0.0
+    dropped: int = 0
+    times: StageTimes | None = None
+    restarts: int = 0
+    analysed: FrameResult | None = None
+
+    def private(self) -> "CameraView":
+        """The same as of the last analysed frame: a face that no one has looked for yet cannot be blurred, so a newer
+        frame, or one before the first analysis, is not to be seen."""
+        if self.analysed is None:
+            return replace(self, frame=None, tracks=())
+        return replace(self, frame=self.analysed.frame, tracks=self.analysed.tracks)
+
+
+class Shift:
+    """A detector thread's time at a camera. When ``over`` it does nothing more, wherever it hung when that was said.
+
+    ``ended``: its frames came to an end; ``crash``: what went wrong in it.
+    """
+
+    def __init__(self, name: str, analyzer: Analyzer, frames: Slot[Frame]) -> None:
+        self.name = name
+        self.analyzer = analyzer
+        self.frames = frames
+        self.heartbeat = Heartbeat()
+        self.stillness = Stillness()
+        self.over = False
+        self.ended = False
+        self.crash: BaseException | None = None
+        self.thread: threading.Thread | None = None
+
+
+class Camera:
+    """A source with the capture and the shift that serve it now. ``failure`` is why it is given up for good."""
+
+    def __init__(self, settings: CameraSettings, source: FrameSource) -> None:
+        self.settings = settings
+        self.name = source.name
+        self.is_live = source.is_live
+        self.source = source
+        self.latest: FrameResult | None = None
+        self.analysis_fps = 0.0
+        self.ended = False
+        self.failure: BaseException | None = None
+        self.restarts = 0
+        self.restarted_s: deque[float] = deque()
+        self.outage = Outage()
+        self.offline_id = ""
+        self.event_serial = 0
+        self.shift: Shift | None = None
+        self._analysed_s = 0.0
+        self._dropped_before = 0
+        self._frames_before = 0
+        self._captures: list[Capture] = []
+        self.open()
+
+    def open(self) -> None:
+        """A new capture with new slots, in the place of the old ones if there are any; not started yet."""
+        if self._captures:
+            self.stop()
+            self._dropped_before += self.frames.dropped
+            self._frames_before += self.capture.status.frames
+        self.frames: Slot[Frame] = LatestSlot() if self.is_live else WaitingSlot()
+        self.shown: LatestSlot[Frame] = LatestSlot()
+        self.capture: Capture = Capture(self.source, self.settings, [self.frames, self.shown])
+        self._captures = [old for old in self._captures if not old.join(0.0)] + [self.capture]
+        self._capture_stillness = Stillness()
+
+    def stop(self) -> None:
+        self.capture.stop()
+        self.frames.close()
+        self.shown.close()
+
+    def join(self, deadline_s: float) -> int:
+        """Wait until ``time.monotonic()`` is ``deadline_s``; returns how many of its captures still run."""
+        return sum(not capture.join(max(0.0, deadline_s - time.monotonic())) for capture in self._captures)
+
+    @property
+    def status(self) -> SourceStatus:
+        status = self.capture.status
+        if self.failure is None:
+            return status
+        return replace(status, state=SourceState.FAILED, last_error=self.settings.hide(str(self.failure)))
+
+    @property
+    def was_live(self) -> bool:
+        """Whether it ever gave a picture in this run."""
+        return self._frames_before + self.capture.status.frames > 0
+
+    @property
+    def stream_s(self) -> float:
+        """Stream time now, carried on from the last analysed frame; 0 before the first."""
+        if self.latest is None:
+            return 0.0
+        frame = self.latest.frame
+        return frame.time_s + max(0.0, time.monotonic() - frame.captured_s)
+
+    def next_event_id(self, run_id: str) -> str:
+        """For events of the camera itself; those of its faces are numbered by the policy."""
+        self.event_serial += 1
+        return f"{run_id}-{self.name}-c{self.event_serial}"
+
+    def capture_is_stuck(self, awake_s: float) -> bool:
+        """Whether the capture of a live source does not even fail any more: it has its own time limits, so by then
+        it must have brought a frame, given a connection up or tried another."""
+        status = self.capture.status
+        if not self.is_live or status.state in (SourceState.ENDED, SourceState.FAILED):
+            return False
+        settings = self.settings
+        limit_s = max(settings.reconnect_s) + settings.open_timeout_s + settings.read_timeout_s + _CAPTURE_SLACK_S
+        mark = (status.frames, status.reconnects, status.since_s, status.state)
+        return self._capture_stillness.of(mark, awake_s) >= limit_s
+
+    def keep(self, result: FrameResult) -> None:
+        now_s = time.monotonic()
+        if self._analysed_s and now_s > self._analysed_s:
+            rate = 1.0 / (now_s - self._analysed_s)
+            self.analysis_fps += 0.1 * (rate - self.analysis_fps) if self.analysis_fps else rate
+        self._analysed_s = now_s
+        self.latest = result
+
+    def view(self) -> CameraView:
+        latest = self.latest
+        # A live picture moves at the camera's rate, boxes carried on; a file shows each analysed frame as it is.
+        frame = self.shown.peek() if self.is_live else latest.frame if latest else None
+        view = CameraView(self.name, self.status, self.is_live, frame, restarts=self.restarts)
+        if frame is None or latest is None:
+            return view
+        return replace(
+            view,
+            tracks=tuple(replace(track, box=track.box_at(frame.time_s)) for track in latest.tracks),
+            counts=latest.counts,
+            alerts=latest.alerts,
+            age_s=time.monotonic() - frame.captured_s,
+            analysis_fps=self.analysis_fps,
+            dropped=self._dropped_before + self.frames.dropped,
+            times=latest.times,
+            analysed=latest,
+        )

@@ -1,0 +1,138 @@
+"""``maskwatch train``, ``evaluate`` and ``paper``. Heavy imports wait until a command runs."""
+
+import argparse
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app import resources
+from app.errors import SettingsError
+
+if TYPE_CHECKING:
+    from app.train.pool import LandmarkDetector
+
+LANDMARKS = "face_detection_yunet_2023mar.onnx"
+
+
+def register(subparsers: Any) -> None:
+    """Adds the three commands to the program's ``subparsers``."""
+    train = subparsers.add_parser("train", help="train or fine-tune a mask classifier on your own pictures")
+    train.add_argument("data", type=Path, help="class folders (Kaggle layout too), a COCO file, VOC or YOLO frames")
+    train.add_argument(
+        "--run",
+        dest="folder",
+        metavar="DIR",
+        type=Path,
+        required=True,
+        help="run folder; an interrupted run there is continued",
+    )
+    train.add_argument("--from", dest="begin_with", type=Path, help="fine-tune this .keras file (default: the shipped)")
+    train.add_argument("--from-scratch", action="store_true", help="begin with random weights")
+    train.add_argument(
+        "--all-sources", action="store_true", help="DATA holds faces12k/, frames/, crops/: the shipped recipe"
+    )
+    train.add_argument("--only-faces12k", action="store_true", help="with --all-sources: an ablation on faces12k alone")
+    train.add_argument("--no-equaliser", action="store_true", help="an ablation: no random resolution")
+    train.add_argument("--epochs", type=_count, help="epochs (default 10 for fine-tuning, 75 from scratch)")
+    train.add_argument("--steps", type=_count, help="steps of 128 faces an epoch")
+    train.add_argument("--seed", type=int, default=42)
+    _common(train)
+    train.set_defaults(run=_train)
+
+    evaluate = subparsers.add_parser("evaluate", help="judge a mask classifier on whole sets of labelled faces")
+    evaluate.add_argument("data", type=Path, nargs="+", help="class folders, COCO files, VOC or YOLO frames")
+    evaluate.add_argument("--model", type=Path, help=".tflite or .keras file (default: the shipped one)")
+    evaluate.add_argument(
+        "--open-tests", action="store_true", help="DATA holds faces12k/, frames/, crops/: all open tests"
+    )
+    evaluate.add_argument("--split", default="", help="which split of a Kaggle layout (default: test, else all)")
+    evaluate.add_argument("--min-face-px", type=float, default=0.0, help="leave smaller faces out")
+    evaluate.add_argument("--equal-px", type=int, default=0, help="show every face at this one resolution")
+    evaluate.add_argument("--without-siblings", action="store_true", help="leave out pictures called Augmented_...")
+    evaluate.add_argument(
+        "--probe", action="store_true", help="how well size, sharpness and colour alone tell the classes"
+    )
+    evaluate.add_argument("--time", action="store_true", help="measure the time a face")
+    evaluate.add_argument("--json", type=Path, help="write the figures here")
+    evaluate.add_argument("--markdown", type=Path, help="write the table here")
+    evaluate.add_argument("--html", type=Path, help="write a report of one file here")
+    _common(evaluate)
+    evaluate.set_defaults(run=_evaluate)
+
+    paper = subparsers.add_parser("paper", help="train and judge the study's seven networks, resumably")
+    paper.add_argument("data", type=Path, help="the folder that holds faces12k/ (and frames/ for the unseen test)")
+    paper.add_argument(
+        "--run",
+        dest="folder",
+        metavar="DIR",
+        type=Path,
+        required=True,
+        help="run folder; what is done there is not done again",
+    )
+    paper.add_argument("--networks", nargs="+", help="only these (default: all seven)")
+    paper.add_argument("--table", choices=("I", "II"), nargs="+", default=["I", "II"], help="only this table")
+    paper.add_argument("--minutes", type=float, help="stop beginning and cut short after so long")
+    paper.add_argument("--bfloat16", action="store_true", help="mixed precision: faster where the CPU has it")
+    paper.add_argument("--audit", action="store_true", help="only measure what is wrong with the study's evaluation")
+    paper.add_argument("--report", type=Path, help="write the Markdown report here")
+    _common(paper)
+    paper.set_defaults(run=_paper)
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--threads", type=_count, default=2, help="CPU threads (default 2)")
+    parser.add_argument("--landmarks", type=Path, help="YuNet file that finds faces and places rendered masks")
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def landmark_detector(given: Path | None, data: Path) -> "LandmarkDetector | None":
+    """YuNet from ``--landmarks``, or from the models/ beside the data or in the program; None where there is none."""
+    from app.vision.yunet import YuNetDetector
+
+    places = [given] if given is not None else [data / "models" / LANDMARKS, resources.model(LANDMARKS)]
+    for place in places:
+        if given is not None or place.is_file():
+            return YuNetDetector(place, score=0.5)
+    return None
+
+
+def deadline_s(minutes: float | None) -> float:
+    return time.monotonic() + 60 * minutes if minutes else float("inf")
+
+
+def need(package: str, use: str) -> None:
+    """Raises SettingsError where an optional package is absent: before the work, and without a traceback."""
+    if find_spec(package) is None:
+        raise SettingsError(f"{use} needs {package}: pip install 'maskwatch[train]'")
+
+
+def _train(args: argparse.Namespace) -> int:
+    need("tensorflow", "training")
+    from app.train.train_command import run
+
+    code: int = run(args)
+    return code
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    if args.probe:
+        need("sklearn", "--probe")
+    from app.train.evaluate_command import run
+
+    return run(args)
+
+
+def _paper(args: argparse.Namespace) -> int:
+    if not args.audit:
+        need("tensorflow", "training")
+    from app.train.paper_command import run
+
+    code: int = run(args)
+    return code

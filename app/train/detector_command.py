@@ -1,0 +1,204 @@
+"""``maskwatch train-detector`` and ``maskwatch evaluate-detector``."""
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app import resources
+from app.errors import DataError, OutputError
+
+if TYPE_CHECKING:
+    from app.train.detector_data import FaceCrop, ImageCache, Scene
+    from app.train.detector_fit import DetectorRecipe, DetectorTrainer
+    from app.train.networks import KerasModel
+
+AIMED_PRECISION = 0.75
+"""Of the threshold, on the development split: YuNet at its score 0.6 reaches 0.73 there, counted by the same rule (many
+small faces are not annotated, so no detector that finds them gets near 1)."""
+
+
+def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    train = subparsers.add_parser("train-detector", help="train the face detector on annotated scenes")
+    train.add_argument("--data", type=Path, required=True, help="folder with frames/train.json and crops/")
+    train.add_argument("--run", dest="run_folder", type=Path, required=True, help="run folder; resumes what is in it")
+    train.add_argument("--teacher", type=Path, help="YuNet file for faces that nobody annotated, and for landmarks")
+    train.add_argument("--begin-with", type=Path, help="averaged.npz of an earlier run")
+    train.add_argument("--epochs", type=_positive, default=60)
+    train.add_argument("--hours", type=float, default=math.inf, help="stop by then, the learning rate falling in time")
+    train.add_argument("--sizes-px", type=_sizes, default=(256, 320), help="picture sizes that take turns (256,320)")
+    train.add_argument("--learning-rate", type=float, default=2e-3)
+    train.add_argument("--threads", type=_positive, default=1)
+    train.add_argument("--out", type=Path, help="where to write NAME.keras and NAME.tflite (default: in --run)")
+    train.set_defaults(run=run_train)
+
+    evaluate = subparsers.add_parser(
+        "evaluate-detector", help="every face detector on annotated pictures, in one table"
+    )
+    evaluate.add_argument("--data", type=Path, required=True, help="COCO file, or folder with VOC files")
+    evaluate.add_argument("--model", type=Path, help="our detector's file (default: the bundled one)")
+    evaluate.add_argument("--yunet", type=Path, help="YuNet file; left out where not given")
+    evaluate.add_argument("--classifier", type=Path, help="LiteRT classifier for the end-to-end score")
+    evaluate.add_argument("--width-px", type=_positive, default=576, help="working width of every detector")
+    evaluate.add_argument("--threads", type=_positive, default=1, help="of every detector")
+    evaluate.add_argument("--limit", type=_positive, help="only so many pictures")
+    evaluate.add_argument("--json", type=Path, help="write the figures to this file")
+    evaluate.set_defaults(run=run_evaluate)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    sizes = tuple(_positive(part) for part in text.split(","))
+    if any(size % 32 for size in sizes):
+        raise argparse.ArgumentTypeError(f"sizes must be multiples of 32, not {text}")
+    return sizes
+
+
+def run_train(args: argparse.Namespace) -> int:
+    import cv2
+    from rich.console import Console
+
+    from app.train.detector_fit import DetectorRecipe
+    from app.train.fit import begin_run, limit_threads
+
+    console = Console()
+    recipe = DetectorRecipe(
+        epochs=args.epochs,
+        budget_s=args.hours * 3600,
+        sizes_px=args.sizes_px,
+        learning_rate=args.learning_rate,
+    )
+    if args.begin_with is not None and not args.begin_with.is_file():  # told before the work, not after it
+        raise DataError(f"no weights file {args.begin_with}; give the averaged.npz of a run")
+    begin_run(args.run_folder, {"data": str(args.data), "recipe": recipe.__class__.__name__, "epochs": args.epochs})
+    limit_threads(args.threads)
+    cv2.setNumThreads(1)
+    train, development, crops, cache = _lessons(args.data, args.teacher, args.run_folder)
+    console.print(f"{len(train)} scenes to train on, {len(development)} to judge by, {len(crops)} face pictures")
+    trainer = _trainer(args, recipe, train, crops, cache)
+    trainer.judge = lambda model: _judged(model, development, cache)
+    trainer.on_epoch = lambda record: console.print(
+        f"epoch {record.epoch}: score {record.score_loss:.3f}, box {record.box_loss:.3f}, "
+        f"points {record.points_loss:.3f}, {record.seconds:.0f} s  {record.development or ''}"
+    )
+    trainer.run()
+    stem = args.out or args.run_folder / "face_detector"
+    score = finish(trainer.model, development, cache, stem, with_points=args.teacher is not None)
+    console.print(f"score threshold {score:.2f}, chosen on the development split; wrote {stem}.keras and .tflite")
+    return 0
+
+
+def _lessons(
+    data: Path, teacher_path: Path | None, run_folder: Path
+) -> "tuple[list[Scene], list[Scene], list[FaceCrop], ImageCache]":
+    """Training scenes, development scenes, face pictures, and the pictures read."""
+    from app.train.detector_data import ImageCache, Trust, cached_lessons, read_coco, read_crops, split_scenes, taught
+    from app.vision.yunet import YuNetDetector
+
+    cache = ImageCache()
+    train, development = split_scenes(read_coco(data / "frames" / "train.json"), cache)
+    crops: list[FaceCrop] = []
+    if teacher_path is not None:
+        teacher = YuNetDetector(teacher_path, score=0.3, working_width_px=4096, min_face_px=4)
+        lessons = cached_lessons([scene.path for scene in train], cache, teacher.detect, run_folder / "lessons.json")
+        train = [taught(scene, lessons[scene.path], Trust()) for scene in train]
+        crops = read_crops(data, cache, teacher.detect, run_folder / "crops.json")
+    return train, development, crops, cache
+
+
+def _trainer(
+    args: argparse.Namespace,
+    recipe: "DetectorRecipe",
+    train: "list[Scene]",
+    crops: "list[FaceCrop]",
+    cache: "ImageCache",
+) -> "DetectorTrainer":
+    from app.train.detector_augment import Mix, Sampler
+    from app.train.detector_fit import DetectorTrainer, load_averaged
+    from app.train.detector_network import build_detector
+
+    model = build_detector(for_training=True)
+    if args.begin_with is not None:
+        load_averaged(model, args.begin_with)
+    calm = Sampler(train, crops, cache, Mix(mosaic=0.25, paste=0.25))
+    return DetectorTrainer(model, recipe, Sampler(train, crops, cache, Mix()), calm, args.run_folder)
+
+
+def _judged(model: "KerasModel", development: "list[Scene]", cache: "ImageCache") -> dict[str, float]:
+    """The averaged network, through LiteRT as it will run."""
+    import tempfile
+
+    from app.train.detector_export import export_detector
+    from app.train.detector_network import plain_copy
+    from app.train.evaluate_detector import SCAN_SCORE, run_detector, score_detections
+    from app.vision.modelfile import DetectorFacts
+    from app.vision.neural import CnnDetector
+
+    with tempfile.TemporaryDirectory() as folder:
+        facts = DetectorFacts(name="trial", strides=(8, 16, 32), score=SCAN_SCORE)
+        _, path = export_detector(plain_copy(model), facts, Path(folder) / "trial")
+        detector = CnnDetector(path, working_width_px=576, min_face_px=1, threads=1)
+        found = run_detector(detector.detect, development, cache)
+    scored = score_detections(development, found, 0.4)
+    return {"ap": scored.ap, "precision": scored.precision, "small": scored.recall_small, **scored.recall}
+
+
+def finish(
+    model: "KerasModel", development: "list[Scene]", cache: "ImageCache", stem: Path, with_points: bool
+) -> float:
+    """Writes the model with the score threshold that development scenes suggest, and returns that."""
+    from app.train.detector_data import CROP_FOLDERS
+    from app.train.detector_export import export_detector
+    from app.train.detector_network import plain_copy
+    from app.train.evaluate_detector import SCAN_SCORE, choose_score, run_detector
+    from app.vision.modelfile import DetectorFacts
+    from app.vision.neural import CnnDetector
+
+    facts = DetectorFacts(
+        name="separable-fcos",
+        strides=(8, 16, 32),
+        score=SCAN_SCORE,
+        nms_iou=0.4,
+        landmarks=with_points,
+        trained_on=("frames/train", *(kind.folder for kind in CROP_FOLDERS if with_points)),
+    )
+    model = plain_copy(model)
+    _, path = export_detector(model, facts, stem)
+    detector = CnnDetector(path, working_width_px=576, min_face_px=1, threads=1)
+    found = run_detector(detector.detect, development, cache)
+    score = choose_score(development, found, AIMED_PRECISION)
+    export_detector(model, facts.model_copy(update={"score": score}), stem)
+    return score
+
+
+def run_evaluate(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from app.train.detector_table import evaluate_all, to_tables, to_tree
+    from app.train.evaluate_detector import read_scenes
+    from app.train.fit import write_json
+
+    scenes = read_scenes(args.data)[: args.limit]
+    rows = evaluate_all(
+        scenes,
+        ours=args.model or resources.model("face_detector.tflite"),
+        yunet=args.yunet,
+        classifier=args.classifier or resources.model("classifier.tflite"),
+        width_px=args.width_px,
+        threads=args.threads,
+    )
+    for table in to_tables(rows):
+        Console().print(table)
+    if args.json is not None:
+        try:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            write_json(args.json, to_tree(rows, scenes, args.width_px))
+        except OSError as error:
+            raise OutputError(f"cannot write {args.json}: {error.strerror}; choose another --json") from error
+    return 0

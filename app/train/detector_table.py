@@ -1,0 +1,155 @@
+"""All face detectors on the same pictures at the same working width, side by side."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.domain import Box, FaceLabel, Image
+from app.train.detector_data import ImageCache, Scene
+from app.train.evaluate_detector import (
+    CLASSES,
+    SCAN_SCORE,
+    Classify,
+    Detect,
+    DetectorScore,
+    EndToEndScore,
+    score_detections,
+    score_end_to_end,
+    time_in_turn,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+TIMED_AGAINST = "yunet"
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A detector that reports down to ``SCAN_SCORE`` (so that its average precision can be had), and the score from
+    which it believes itself."""
+
+    name: str
+    detect: Detect
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. ``end_to_end`` takes the likeliest label of each face, ``refusing`` may say ``unsure``;
+    ``relative_time`` is by YuNet's time, ``None`` where YuNet did not run."""
+
+    name: str
+    score: float
+    found: DetectorScore
+    end_to_end: EndToEndScore | None
+    refusing: EndToEndScore | None
+    relative_time: float | None
+
+
+def contestants(ours: Path, yunet: Path | None, width_px: int, threads: int) -> list[Contestant]:
+    """Haar as in the paper, ours where its file is there, YuNet where given. Raises ModelError for damaged files."""
+    from app.vision.detect import HaarDetector
+    from app.vision.neural import CnnDetector
+    from app.vision.settings import DetectorSettings
+    from app.vision.yunet import DEFAULT_SCORE, YuNetDetector
+
+    haar = HaarDetector(DetectorSettings(kind="haar", working_width_px=width_px, min_face_px=8))
+    entries = [Contestant("haar", haar.detect, 0.0)]
+    if ours.is_file():
+        cnn = CnnDetector(ours, score=SCAN_SCORE, working_width_px=width_px, min_face_px=1, threads=threads)
+        entries.append(Contestant("cnn", cnn.detect, cnn.facts.score))
+    if yunet is not None:
+        reference = YuNetDetector(yunet, score=SCAN_SCORE, working_width_px=width_px, min_face_px=1)
+        entries.append(Contestant(TIMED_AGAINST, reference.detect, DEFAULT_SCORE))
+    return entries
+
+
+def evaluate_all(
+    scenes: Sequence[Scene], *, ours: Path, yunet: Path | None, classifier: Path, width_px: int, threads: int
+) -> list[Row]:
+    """One row per detector; the end-to-end score where ``classifier`` exists."""
+    import cv2
+
+    cv2.setNumThreads(threads)  # OpenCV's detectors take their threads from here, LiteRT's from its own setting
+    cache = ImageCache()
+    ways = [labeller(classifier, refuse) for refuse in (False, True)] if classifier.is_file() else []
+    scored: list[tuple[Contestant, DetectorScore, list[EndToEndScore]]] = []
+    entries = contestants(ours, yunet, width_px, threads)
+    times_ms = time_in_turn([entry.detect for entry in entries], scenes, cache)
+    for entry, ms in zip(entries, times_ms, strict=True):
+        found = [entry.detect(cache.get(scene.path)) for scene in scenes]
+        strong = [[one for one in detections if one.score >= entry.score] for detections in found]
+        end_to_end = [score_end_to_end(scenes, strong, cache, classify) for classify in ways]
+        scored.append((entry, score_detections(scenes, found, entry.score, ms), end_to_end))
+    reference_ms = next((score.ms for entry, score, _ in scored if entry.name == TIMED_AGAINST), None)
+    rows = []
+    for entry, score, ends in scored:
+        likeliest, refusing = ends or (None, None)
+        relative = score.ms / reference_ms if reference_ms else None
+        rows.append(Row(entry.name, entry.score, score, likeliest, refusing, relative))
+    return rows
+
+
+def labeller(path: Path, refuse: bool) -> Classify:
+    """The classifier on single pictures: the likeliest label, or with ``refuse`` ``unsure`` where the model's facts ask
+    for it, as for a new track of the monitor. Raises ModelError where the file is damaged."""
+    from app.vision.classify import LiteRtClassifier, decide
+    from app.vision.preprocess import face_crops, sharpness
+
+    classifier = LiteRtClassifier(path, threads=1)
+    facts = classifier.facts
+
+    def classify(image: Image, boxes: Sequence[Box]) -> list[FaceLabel]:
+        crops = face_crops(image, boxes, facts.input_px, facts.margin)
+        labels = []
+        for box, crop, row in zip(boxes, crops, classifier.classify(crops).tolist(), strict=True):
+            if refuse:
+                labels.append(decide(row, facts, box.size, sharpness(crop)))
+            else:
+                labels.append(FaceLabel(facts.labels[row.index(max(row))], max(row), tuple(row)))
+        return labels
+
+    return classify
+
+
+def to_tables(rows: Sequence[Row]) -> "list[Table]":
+    """Two tables that fit 80 columns: faces found; found and labelled right (where a classifier took part)."""
+    found = _table(
+        "faces found (IoU ≥ 0.4)", ("score", "mask", "no_mask", "incorrect", "10–20px", "precision", "AP", "ms", "×")
+    )
+    right = _table("found and labelled right", ("answers", "mask", "no_mask", "incorrect", "false alarms a picture"))
+    for row in rows:
+        score = row.found
+        found.add_row(
+            row.name,
+            f"{row.score:.2f}",
+            *(f"{score.recall[label]:.3f}" for label in CLASSES),
+            f"{score.recall_small:.3f}",
+            f"{score.precision:.3f}",
+            f"{score.ap:.3f}",
+            f"{score.ms:.0f}",
+            "" if row.relative_time is None else f"{row.relative_time:.2f}",
+        )
+        for answers, end in (("likeliest", row.end_to_end), ("or unsure", row.refusing)):
+            if end is not None:
+                shares = (f"{end.right[label]:.3f}" for label in CLASSES)
+                right.add_row(row.name, answers, *shares, f"{end.false_alarms:.3f}")
+    return [found, right] if right.row_count else [found]
+
+
+def _table(title: str, heads: Sequence[str]) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("detector", no_wrap=True)
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    return table
+
+
+def to_tree(rows: Sequence[Row], scenes: Sequence[Scene], width_px: int) -> dict[str, Any]:
+    """The same for machines."""
+    return {"pictures": len(scenes), "working_width_px": width_px, "detectors": [asdict(row) for row in rows]}

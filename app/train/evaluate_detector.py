@@ -1,0 +1,213 @@
+"""How good a face detector is on annotated pictures: faces found by class and size, precision, average precision."""
+
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.domain import Box, Detection, FaceLabel, Image, Label
+from app.errors import DataError
+from app.train.detector_data import Face, ImageCache, Scene, read_coco
+
+FOUND_IOU = 0.4
+AP_IOU = 0.5
+SCAN_SCORE = 0.1
+"""Detections from here on make the precision-recall curve."""
+
+SMALL_PX, TINY_PX = 20, 10
+"""Faces of 20 px and more are judged by class, those of 10 to 20 px together; lesser ones are nobody's fault."""
+
+CLASSES = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
+
+Detect = Callable[[Image], list[Detection]]
+Classify = Callable[[Image, Sequence[Box]], Sequence[FaceLabel]]
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorScore:
+    """``recall`` per class of faces of 20 px and more, ``recall_small`` of those of 10 to 20 px, at ``FOUND_IOU``;
+    ``precision``: share of detections that are an annotated face of any size at ``FOUND_IOU``, each face counted once;
+    ``ap``: average precision at ``AP_IOU`` of faces of 20 px and more over all scores given;
+    ``ms``: median milliseconds per picture."""
+
+    pictures: int
+    faces: dict[str, int]
+    recall: dict[str, float]
+    recall_small: float
+    precision: float
+    ap: float
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class EndToEndScore:
+    """``right``: share of the faces of 20 px and more, by class, that were found and labelled right; ``false_alarms``:
+    boxes per picture labelled ``no_mask`` that are no bare face."""
+
+    right: dict[str, float]
+    false_alarms: float
+
+
+def read_scenes(path: Path) -> list[Scene]:
+    """Annotated pictures of a COCO file, or of a folder of VOC files with the pictures beside them or in ``images``.
+    Raises DataError where there are none."""
+    if path.is_file():
+        return read_coco(path)
+    scenes = [read_voc(file) for file in sorted(path.rglob("*.xml"))]
+    if not scenes:
+        raise DataError(f"no annotations in {path}; give a COCO file, or a folder with VOC files (*.xml)")
+    return scenes
+
+
+_VOC_NAMES = {
+    "with_mask": Label.MASK,
+    "without_mask": Label.NO_MASK,
+    "mask_weared_incorrect": Label.INCORRECT,
+    **{str(label): label for label in CLASSES},
+}
+
+
+def read_voc(file: Path) -> Scene:
+    """One Pascal VOC file. Raises DataError where it cannot be used."""
+    try:
+        tree = ElementTree.parse(file).getroot()
+        name = tree.findtext("filename") or file.with_suffix(".jpg").name
+        faces = []
+        for entry in tree.iter("object"):
+            corners = [float(entry.findtext(f"bndbox/{key}") or "") for key in ("xmin", "ymin", "xmax", "ymax")]
+            x, y, x2, y2 = corners
+            faces.append(Face(Box(x, y, x2 - x, y2 - y), _VOC_NAMES[entry.findtext("name") or ""]))
+    except (OSError, ElementTree.ParseError, ValueError, KeyError) as error:
+        raise DataError(f"{file} is no usable VOC file: {error!r}; mend or remove it") from error
+    for folder in (file.parent, file.parent / "images", file.parent.parent / "images"):
+        if (folder / name).is_file():
+            return Scene(folder / name, "", tuple(faces))
+    raise DataError(f"{file} names the picture {name}, which is not beside it nor in 'images'; put it there")
+
+
+def match(boxes: Sequence[Box], detections: Sequence[Detection], iou: float) -> list[int]:
+    """For each detection the index of the box it finds, or -1: best score first, each box found once."""
+    taken: set[int] = set()
+    found = [-1] * len(detections)
+    for i in sorted(range(len(detections)), key=lambda k: -detections[k].score):
+        overlaps = [-1.0 if k in taken else box.iou(detections[i].box) for k, box in enumerate(boxes)]
+        best = int(np.argmax(overlaps)) if overlaps else -1
+        if best >= 0 and overlaps[best] >= iou:
+            found[i] = best
+            taken.add(best)
+    return found
+
+
+def run_detector(detect: Detect, scenes: Sequence[Scene], cache: ImageCache) -> list[list[Detection]]:
+    """What ``detect`` finds on each picture."""
+    return [detect(cache.get(scene.path)) for scene in scenes]
+
+
+def time_in_turn(
+    detectors: Sequence[Detect], scenes: Sequence[Scene], cache: ImageCache, pictures: int = 100
+) -> list[float]:
+    """Median milliseconds per picture of each detector, over at most ``pictures`` spread over the scenes. They take
+    turns on each picture, so that other work of the machine strikes all alike; the first call on a picture, for which
+    LiteRT may make a plan, is not timed."""
+    chosen = scenes[:: max(1, len(scenes) // pictures)][:pictures]
+    times_s: list[list[float]] = [[] for _ in detectors]
+    for scene in chosen:
+        image = cache.get(scene.path)
+        for detect, spent_s in zip(detectors, times_s, strict=True):
+            detect(image)
+            began_s = time.perf_counter()
+            detect(image)
+            spent_s.append(time.perf_counter() - began_s)
+    return [float(np.median(spent_s)) * 1000 if spent_s else 0.0 for spent_s in times_s]
+
+
+def score_detections(
+    scenes: Sequence[Scene], found: Sequence[Sequence[Detection]], score: float, ms: float = 0.0
+) -> DetectorScore:
+    """``found`` may hold detections below ``score``: they count for the average precision only."""
+    seen = dict.fromkeys(CLASSES, 0)
+    total = dict.fromkeys(CLASSES, 0)
+    small = [0, 0]
+    right = raised = 0
+    for scene, detections in zip(scenes, found, strict=True):
+        faces = [face for face in scene.faces if face.label is not None]
+        strong = [detection for detection in detections if detection.score >= score]
+        hits = match([face.box for face in faces], strong, FOUND_IOU)
+        right += sum(hit >= 0 for hit in hits)
+        raised += len(strong)
+        for k, face in enumerate(faces):
+            if face.box.size >= SMALL_PX and face.label is not None:
+                total[face.label] += 1
+                seen[face.label] += k in hits
+            elif face.box.size >= TINY_PX:
+                small[0] += k in hits
+                small[1] += 1
+    return DetectorScore(
+        pictures=len(scenes),
+        faces={**{str(label): count for label, count in total.items()}, "small": small[1]},
+        recall={str(label): seen[label] / max(total[label], 1) for label in CLASSES},
+        recall_small=small[0] / max(small[1], 1),
+        precision=right / max(raised, 1),
+        ap=average_precision(scenes, found),
+        ms=ms,
+    )
+
+
+def average_precision(scenes: Sequence[Scene], found: Sequence[Sequence[Detection]]) -> float:
+    """Area under the precision-recall curve, precision made monotonous (VOC 2010 and later), of faces of
+    ``SMALL_PX`` and more; detections on smaller annotated faces count neither way."""
+    ranked: list[tuple[float, bool]] = []
+    faces = 0
+    for scene, detections in zip(scenes, found, strict=True):
+        boxes = [face.box for face in scene.faces if face.label is not None]
+        judged = [box.size >= SMALL_PX for box in boxes]
+        faces += sum(judged)
+        for detection, hit in zip(detections, match(boxes, detections, AP_IOU), strict=True):
+            if hit < 0 or judged[hit]:
+                ranked.append((detection.score, hit >= 0))
+    if not faces or not ranked:
+        return 0.0
+    ranked.sort(key=lambda one: -one[0])
+    hits = np.cumsum([hit for _, hit in ranked])
+    precision = hits / np.arange(1, len(ranked) + 1)
+    best = np.maximum.accumulate(precision[::-1])[::-1]
+    steps = np.diff(np.concatenate([[0.0], hits / faces]))
+    return float((best * steps).sum())
+
+
+def score_end_to_end(
+    scenes: Sequence[Scene], found: Sequence[Sequence[Detection]], cache: ImageCache, classify: Classify
+) -> EndToEndScore:
+    """The detector with a classifier behind it; ``unsure`` is neither right nor an alarm."""
+    right = dict.fromkeys(CLASSES, 0)
+    total = dict.fromkeys(CLASSES, 0)
+    false_alarms = 0
+    for scene, detections in zip(scenes, found, strict=True):
+        faces = [face for face in scene.faces if face.label is not None]
+        said = classify(cache.get(scene.path), [detection.box for detection in detections])
+        hits = match([face.box for face in faces], detections, FOUND_IOU)
+        for hit, answer in zip(hits, said, strict=True):
+            truth = faces[hit].label if hit >= 0 else None
+            false_alarms += answer.label is Label.NO_MASK and truth is not Label.NO_MASK
+            if truth is not None and faces[hit].box.size >= SMALL_PX:
+                right[truth] += answer.label is truth
+        for face in faces:
+            if face.box.size >= SMALL_PX and face.label is not None:
+                total[face.label] += 1
+    return EndToEndScore(
+        {str(label): right[label] / max(total[label], 1) for label in CLASSES}, false_alarms / max(len(scenes), 1)
+    )
+
+
+def choose_score(
+    scenes: Sequence[Scene], found: Sequence[Sequence[Detection]], precision: float, least: float = 0.2
+) -> float:
+    """The lowest score, in hundredths from ``least`` on, at which the precision reaches ``precision``."""
+    for hundredths in range(round(least * 100), 100):
+        score = hundredths / 100
+        if score_detections(scenes, found, score).precision >= precision:
+            return score
+    return 0.99

@@ -1,0 +1,83 @@
+"""From best weights to a model file: everything that is chosen is chosen on the development faces, then exported."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.domain import Label
+from app.train.choose import (
+    Choice,
+    add_offsets,
+    balanced_weights,
+    choose_offsets,
+    choose_temperature,
+    choose_unsure,
+)
+from app.train.dataset import Crops
+from app.train.export import export_model
+from app.train.metrics import Probabilities, Scores, score
+from app.train.networks import KerasModel
+from app.train.pool import Face, central_crops
+from app.vision.classify import calibrated
+from app.vision.modelfile import ClassifierFacts
+from app.vision.preprocess import sharpness
+
+MIN_FACE_PX = 20
+"""Below it the open tests do not judge either."""
+UNSURE_FROM_PX = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The model's files, its facts, and its figures on the development faces it was finished with."""
+
+    files: tuple[Path, Path]
+    facts: ClassifierFacts
+    choice: Choice
+    dev: Scores
+    dev_frames: Scores | None
+
+
+def finish(
+    model: KerasModel, labels: tuple[Label, ...], dev: Sequence[Face], stem: Path, facts: ClassifierFacts
+) -> Finished:
+    """Chooses offsets, temperature and the unsure rule on ``dev``, folds them in, and writes ``stem.*``.
+
+    ``facts`` gives the name, margin and origins; its thresholds are replaced. Faces in frames are what the monitor
+    meets, so where there are enough of them the choices are made on them alone.
+    """
+    crops = central_crops(dev, labels, facts.input_px, facts.margin)
+    in_frames = np.array([sample.box is not None for sample in crops.samples])
+    judges = in_frames & (crops.sizes_px >= MIN_FACE_PX)
+    if judges.sum() < 200:
+        judges = np.ones(len(crops.targets), bool)
+    chosen_on = crops.where(judges)
+    weights = balanced_weights(chosen_on.targets, [sample.source for sample in chosen_on.samples], labels, 1.0)
+    raw = ask(model, chosen_on)
+    offsets = choose_offsets(raw, chosen_on.targets, weights)
+    add_offsets(model, offsets)
+    temperature = choose_temperature(ask(model, chosen_on), chosen_on.targets, weights)
+    probabilities = calibrated(ask(model, crops), temperature)
+    large = judges & (crops.sizes_px >= UNSURE_FROM_PX)
+    sharp = np.array([sharpness(crop) for crop in crops.images[large]])
+    least, least_sharp = choose_unsure(probabilities[large], crops.targets[large], sharp)
+    choice = Choice(offsets, temperature, least, least_sharp)
+    own = facts.model_copy(
+        update={
+            "labels": labels,
+            "temperature": round(temperature, 4),
+            "min_confidence": least,
+            "min_sharpness": least_sharp,
+            "min_face_px": MIN_FACE_PX,
+        }
+    )
+    files = export_model(model, own, stem)
+    frames = score(probabilities[judges], crops.targets[judges], labels) if in_frames.any() else None
+    return Finished(files, own, choice, score(probabilities, crops.targets, labels), frames)
+
+
+def ask(model: KerasModel, crops: Crops) -> Probabilities:
+    """(N, C) float32 uncalibrated probabilities."""
+    return np.asarray(model.predict(crops.images, batch_size=256, verbose=0), np.float32)

@@ -1,0 +1,98 @@
+"""The study's networks trained as it trained them, on its data; judging and telling of them is ``paper_report``."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from app.domain import Label
+from app.errors import DataError
+from app.train.dataset import Crops, PaperBatches, load_crops
+from app.train.fit import EpochRecord, Fitted, Trainer, begin_run
+from app.train.networks import PaperNetwork, Recipe, build_paper, built
+from app.train.samples import Sample, split_folders
+from app.vision.modelfile import ClassifierFacts
+
+LABELS = (Label.MASK, Label.NO_MASK)
+"""The study's data has folders WithMask and WithoutMask, and their alphabetical order is its label order."""
+
+Table = Literal["I", "II"]
+TABLE_I = ("baseline", "model_1", "model_2", "model_3", "model_4", "model_5", "model_6")
+TABLE_II = ("model_2", "model_4", "model_5", "model_6")
+
+
+@dataclass(frozen=True, slots=True)
+class PaperRun:
+    """One cell of the study: which network, which table's training, where to keep it."""
+
+    network: PaperNetwork
+    table: Table
+    folder: Path
+    epochs: int = 0
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    deadline_s: float = math.inf
+
+    def recipe(self) -> Recipe:
+        """Table I: 9 epochs. Table II: at most 40, stopping early on the validation loss."""
+        recipe = Recipe(
+            epochs=self.epochs or 9,
+            optimizer=self.network.optimizer,
+            learning_rate=self.network.learning_rate,
+            precision=self.precision,
+        )
+        if self.table == "I":
+            return recipe
+        return replace(recipe, epochs=self.epochs or 40, patience=4, start_from_epoch=5)
+
+
+def paper_splits(folder: Path) -> Mapping[str, list[Sample]]:
+    """Raises DataError where ``folder`` is not the 12k set's Train/Validation/Test."""
+    splits = split_folders(folder)
+    missing = {"train", "validation", "test"} - splits.keys()
+    if missing:
+        raise DataError(f"{folder} lacks {', '.join(sorted(missing))}; give the 12k set: Train, Validation, Test")
+    return splits
+
+
+def paper_crops(samples: list[Sample], network: PaperNetwork) -> Crops:
+    return load_crops(samples, LABELS, network.input_px, margin=0.0)
+
+
+def train_paper(
+    run: PaperRun,
+    splits: Mapping[str, list[Sample]],
+    on_step: Callable[[int, int, float], None],
+    on_epoch: Callable[[EpochRecord, object], None],
+) -> Fitted:
+    """Trains, or goes on training, one network; the model returned computes in float32."""
+    recipe = run.recipe()
+    begin_run(run.folder, {"network": asdict(run.network), "table": run.table, "recipe": asdict(recipe)})
+    training, validation = (paper_crops(splits[name], run.network) for name in ("train", "validation"))
+    trainer = Trainer(
+        built(lambda: build_paper(run.network), run.precision),
+        recipe,
+        PaperBatches(training, recipe.batch, recipe.seed),
+        validation,
+        run.folder,
+        run.deadline_s,
+        on_step,
+        on_epoch,
+    )
+    fitted = trainer.run()
+    model = built(lambda: build_paper(run.network))
+    model.set_weights(fitted.model.get_weights())
+    return replace(fitted, model=model)
+
+
+def paper_facts(network: PaperNetwork) -> ClassifierFacts:
+    """The study knows no 'unsure': whatever is likelier is said."""
+    return ClassifierFacts(
+        name=network.name,
+        labels=LABELS,
+        input_px=network.input_px,
+        margin=0.1,
+        min_confidence=0.5,
+        min_face_px=1,
+        trained_on=("faces12k/Train",),
+    )

@@ -1,0 +1,91 @@
+"""``maskwatch paper``: every cell of the study's tables that is not yet done, then what is known so far as Markdown."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.train.command import deadline_s
+from app.train.fit import OUT_OF_TIME, EpochRecord, limit_threads
+
+
+def run(args: argparse.Namespace) -> int:
+    import cv2
+
+    cv2.setNumThreads(args.threads)
+    if args.audit:
+        return tell_audit(args.data)
+    limit_threads(args.threads)
+    from app.train.networks import paper_network
+    from app.train.paper import TABLE_I, TABLE_II, PaperRun, paper_splits, train_paper
+    from app.train.paper_report import judge_cell, load_cells, paper_markdown, save_cell
+
+    console, ends_s = Console(), deadline_s(args.minutes)
+    splits = paper_splits(args.data / "faces12k")
+    wanted = [paper_network(name).name for name in args.networks] if args.networks else list(TABLE_I)
+    done = {(cell.table, cell.network) for cell in load_cells(args.folder)}
+    for table, names in (("I", TABLE_I), ("II", TABLE_II)):
+        for name in (name for name in names if name in wanted and table in args.table):
+            if (table, name) in done:
+                continue
+            if deadline_reached(ends_s):
+                console.print(f"out of time before table {table}, {name}; call again to go on")
+                continue
+            plan = PaperRun(
+                paper_network(name),
+                "I" if table == "I" else "II",
+                args.folder / f"{table}-{name}",
+                precision="mixed_bfloat16" if args.bfloat16 else "float32",
+                deadline_s=ends_s,
+            )
+            columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+            with Progress(*columns, console=console) as bars:
+                task = bars.add_task(f"table {table}, {name}", total=None)
+
+                def on_step(step: int, steps: int, _loss: float, bars: Progress = bars, task: int = task) -> None:
+                    bars.update(task, completed=step, total=steps)  # type: ignore[arg-type]
+
+                def on_epoch(record: EpochRecord, _model: object) -> None:
+                    console.print(f"epoch {record.epoch + 1}: {record.val_accuracy:.2%} in {record.seconds:.0f} s")
+
+                fitted = train_paper(plan, splits, on_step, on_epoch)
+            if fitted.stopped == OUT_OF_TIME:
+                console.print(
+                    f"out of time after {len(fitted.history)} epochs of table {table}, {name}; call again to go on"
+                )
+                continue
+            save_cell(args.folder, judge_cell(plan, fitted, splits, args.data))
+    text = paper_markdown(load_cells(args.folder), args.folder)
+    console.print(text)
+    if args.report is not None:
+        write_text(args.report, text)
+    return 0
+
+
+def tell_audit(data: Path) -> int:
+    from app.train.paper import paper_splits
+    from app.train.paper_audit import audit, audit_lines
+
+    console = Console()
+    with console.status("reading all pictures"):
+        found = audit(paper_splits(data / "faces12k"), data / "crops" / "vijaykumar")
+    for line in audit_lines(found):
+        console.print(line, highlight=False)
+    return 0
+
+
+def deadline_reached(ends_s: float) -> bool:
+    import time
+
+    return time.monotonic() > ends_s
+
+
+def write_text(path: Path, text: str) -> None:
+    from app.errors import OutputError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}; choose another --report") from error

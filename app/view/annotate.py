@@ -1,0 +1,202 @@
+"""``maskwatch annotate``: label the faces of a picture or of a folder of pictures."""
+
+import argparse
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.errors import OutputError, SourceError
+from app.flags import VISION, add_flags, config_path, given
+
+if TYPE_CHECKING:
+    from app.domain import Image, Track
+
+_FIELDS = ("file", "face", "label", "confidence", "x", "y", "width", "height")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One labelled face of one file; the box is in source pixels."""
+
+    file: str
+    face: int
+    label: str
+    confidence: float
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def register(commands: Any) -> None:
+    parser = commands.add_parser("annotate", help="label the faces of a picture or a folder", description=__doc__)
+    parser.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="picture files or folders")
+    parser.add_argument("--output", type=Path, default=Path("annotated"), metavar="DIR", help="default: annotated")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="write what was found (.csv, .jsonl)")
+    parser.add_argument("--blur", action="store_true", help="blur the faces")
+    parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
+    add_flags(parser, "faces", VISION)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import track as progress
+
+    from app.config import load_settings
+    from app.video.images import read_picture
+    from app.view.overlay import canvas, draw_faces, hide_faces
+    from app.vision.classify import load_classifier
+    from app.vision.detect import load_detector
+
+    settings = load_settings(config_path(args), given(args, VISION))
+    paths = _pictures(args.pictures)
+    table = _open_table(args.table)
+    detector, classifier = load_detector(settings.detector), load_classifier(settings.classifier)
+    console = Console(stderr=True)
+    found: list[Found] = []
+    unreadable = 0
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {args.output}: {error.strerror}; choose another --output") from error
+    names = output_names(paths)
+    for path in progress(paths, "labelling", console=console, transient=True, disable=len(paths) < 2):
+        try:
+            image = read_picture(path)
+        except SourceError as error:
+            if len(paths) == 1:
+                raise
+            console.print(f"[yellow]skipped:[/yellow] {error}", highlight=False)
+            unreadable += 1
+            continue
+        faces = label_faces(image, detector, classifier)
+        board, factor = canvas(image, image.shape[1])
+        if args.blur:
+            hide_faces(board, [face.box for face in faces], factor)
+        draw_faces(board, faces, factor)
+        save_picture(board.image, args.output / names[path])
+        found += [_found(path, face) for face in faces]
+    _show(found, len(paths) - unreadable, args.output)
+    if table is not None:
+        _write_table(found, args.table)
+    if unreadable == len(paths):
+        raise SourceError(f"none of the {len(paths)} pictures can be read; see the lines above")
+    return 0
+
+
+def label_faces(image: "Image", detector: Any, classifier: Any) -> "list[Track]":
+    """The faces of one picture, largest first, each as a track of its own with a label decided on sight."""
+    from app.domain import Track
+    from app.monitor.analyze import cut_faces
+    from app.vision.classify import decide
+    from app.vision.preprocess import sharpness
+
+    boxes = sorted((found.box for found in detector.detect(image)), key=lambda box: -box.area)
+    crops = cut_faces(image, boxes, classifier.facts)
+    labels = [
+        decide(row.tolist(), classifier.facts, box.size, sharpness(crop))
+        for box, crop, row in zip(boxes, crops, classifier.classify(crops), strict=True)
+    ]
+    return [
+        Track(i + 1, box, label, (0.0, 0.0), 0.0, 0.0, 1, 1, True)
+        for i, (box, label) in enumerate(zip(boxes, labels, strict=True))
+    ]
+
+
+def _pictures(given_paths: Sequence[Path]) -> list[Path]:
+    from app.video.images import list_pictures
+
+    paths: list[Path] = []
+    for path in given_paths:
+        if path.is_dir():
+            inside = list_pictures(path)
+            if not inside:
+                raise SourceError(f"folder {path} holds no picture; give a folder of JPEG or PNG files")
+            paths += inside
+        else:
+            paths.append(path)
+    return list(dict.fromkeys(paths))
+
+
+def output_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """A name for each annotated picture; pictures of one name from two folders do not overwrite each other."""
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path in paths:
+        suffix = path.suffix.lower() if path.suffix.lower() in (".jpg", ".jpeg", ".png") else ".png"
+        name, serial = f"{path.stem}{suffix}", 1
+        while name.lower() in taken:
+            serial += 1
+            name = f"{path.stem}-{serial}{suffix}"
+        taken.add(name.lower())
+        names[path] = name
+    return names
+
+
+def save_picture(image: "Image", path: Path) -> None:
+    """Raises OutputError; leaves no half-written file."""
+    import cv2
+
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {error.strerror}; choose another --output") from error
+
+
+def _found(path: Path, face: "Track") -> Found:
+    box, label = face.box, face.label
+    sides = (round(side, 1) for side in (box.x, box.y, box.width, box.height))
+    return Found(str(path), face.id, label.label.value, round(label.confidence, 4), *sides)
+
+
+def _show(found: Sequence[Found], pictures: int, output: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        title=f"{len(found)} faces in {pictures} pictures; annotated pictures in {output}", title_justify="left"
+    )
+    for name, justify in (
+        ("file", "left"),
+        ("face", "right"),
+        ("label", "left"),
+        ("confidence", "right"),
+        ("box", "left"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for face in found:
+        box = f"{face.x:.0f},{face.y:.0f} {face.width:.0f}x{face.height:.0f}"
+        table.add_row(Path(face.file).name, str(face.face), face.label, f"{face.confidence:.0%}", box)
+    Console().print(table)
+
+
+def _open_table(path: Path | None) -> Path | None:
+    """Raises OutputError before any work where the table could not be written."""
+    if path is None:
+        return None
+    if path.suffix.lower() not in (".csv", ".jsonl"):
+        raise OutputError(f"cannot write a table to {path}: name it .csv or .jsonl")
+    if not path.absolute().parent.is_dir():
+        raise OutputError(f"cannot write {path}: no folder {path.absolute().parent}; make it first")
+    return path
+
+
+def _write_table(found: Sequence[Found], path: Path) -> None:
+    rows = [{name: getattr(face, name) for name in _FIELDS} for face in found]
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            if path.suffix.lower() == ".csv":
+                writer = csv.DictWriter(file, _FIELDS)
+                writer.writeheader()
+                writer.writerows(rows)
+            else:
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}; choose another --table") from error

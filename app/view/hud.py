@@ -1,0 +1,209 @@
+"""The words around the picture: state of the source, counts, rates, the alert banner, the keys."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.domain import Counts, Event, FrameResult, Image, Label
+from app.monitor.pipeline import CameraView
+from app.monitor.settings import Polygon
+from app.video.capture import SourceState
+from app.view.overlay import Canvas, canvas, draw_faces, hide_faces
+from app.view.palette import ALARM, DIM, GOOD, INK, PAPER, STYLES, WARN, Colour
+from app.view.regions import RegionDraft, draw_regions
+
+KEYS = (
+    ("q, Esc", "quit"),
+    ("space", "pause"),
+    ("s", "snapshot"),
+    ("r", "record"),
+    ("b", "blur faces"),
+    ("e", "edit regions"),
+    ("f", "full screen"),
+    ("1-9, click", "one camera; 0: all"),
+    ("h", "help"),
+)
+
+_STATE_COLOURS: dict[SourceState, Colour] = {
+    SourceState.LIVE: GOOD,
+    SourceState.CONNECTING: WARN,
+    SourceState.STALE: WARN,
+    SourceState.RECONNECTING: WARN,
+    SourceState.ENDED: DIM,
+    SourceState.FAILED: ALARM,
+}
+
+
+_BANNER = 2.2
+"""Height of the alert banner, in lines of text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What the watcher has switched on; ``shown_fps`` is the rate of the window itself."""
+
+    max_width_px: int = 1280
+    shown_fps: float = 0.0
+    blur: bool = False
+    paused: bool = False
+    recording: bool = False
+    help: bool = False
+    note: str = ""
+    regions: tuple[Polygon, ...] = ()
+    draft: RegionDraft | None = None
+
+
+def render(view: CameraView, screen: Screen) -> Image:
+    """The window's picture of one camera: (H, W, 3) uint8 BGR, a new one."""
+    if screen.blur:
+        view = view.private()
+    if view.frame is None:
+        image: Image = np.full((480, 640, 3), 32, np.uint8)
+    else:
+        image = view.frame.image
+    board, factor = canvas(image, screen.max_width_px)
+    if screen.blur and view.analysed is not None:
+        hide_faces(board, view.analysed.faces, factor)
+    stale = view.status.state in (SourceState.STALE, SourceState.RECONNECTING, SourceState.FAILED)
+    if stale and view.frame is not None:
+        board.fill(0, 0, board.image.shape[1], board.image.shape[0], INK, 0.55)  # old pictures never look live
+    else:
+        draw_faces(board, view.tracks, factor)
+    if screen.draft is not None:
+        draw_regions(board, screen.draft.closed, screen.draft.corners)
+    else:
+        draw_regions(board, screen.regions)
+    _top_bar(board, view, screen)
+    if view.alerts:
+        _banner(board, view.alerts, view.frame.time_s if view.frame else 0.0)
+    elif view.frame is None or stale:
+        _middle(board, _state_words(view))
+    if screen.note:
+        _note(board, screen.note)
+    if screen.help:
+        _help(board)
+    return board.image
+
+
+def render_result(result: FrameResult, blur: bool) -> Image:
+    """One frame of an annotated film, at its own size: faces, counts and alerts, but nothing of rates and ages."""
+    board, factor = canvas(result.frame.image, result.frame.image.shape[1])
+    if blur:
+        hide_faces(board, result.faces, factor)
+    draw_faces(board, result.tracks, factor)
+    _counts(board, result.counts, _BANNER * board.unit if result.alerts else 0.0)
+    if result.alerts:
+        _banner(board, result.alerts, result.frame.time_s)
+    return board.image
+
+
+def _state_words(view: CameraView) -> str:
+    words = _state_name(view)
+    return f"{words}: {view.status.last_error}" if view.status.last_error else words
+
+
+def _state_name(view: CameraView) -> str:
+    """A file that plays is not LIVE."""
+    if view.status.state is SourceState.LIVE and not view.is_live:
+        return "PLAYING"
+    return view.status.state.name
+
+
+def age_words(age_s: float) -> str:
+    return f"{age_s * 1000:.0f} ms" if age_s < 1 else f"{age_s:.0f} s"
+
+
+def _top_bar(board: Canvas, view: CameraView, screen: Screen) -> None:
+    unit = board.unit
+    board.fill(0, 0, board.image.shape[1], unit * 1.6, INK, 0.6)
+    x, base = unit * 0.5, unit * 1.12
+    state = "PAUSED" if screen.paused else _state_name(view)
+    colour = WARN if screen.paused else _STATE_COLOURS[view.status.state]
+    wide = board.width(state, 0.85) + unit * 0.6
+    board.fill(x, unit * 0.3, x + wide, unit * 1.35, colour)
+    board.text(state, x + unit * 0.3, base, PAPER if colour == ALARM else INK, 0.85)
+    x += wide + unit * 0.6
+    if screen.recording:
+        board.fill(x, unit * 0.3, x + unit * 2.1, unit * 1.35, ALARM)
+        board.text("REC", x + unit * 0.3, base, PAPER, 0.85)
+        x += unit * 2.7
+    if view.counts:
+        _counts(board, view.counts, _BANNER * unit if view.alerts else 0.0)
+    rates = f"{screen.shown_fps:.0f} fps  analysed {view.analysis_fps:.0f}/s"
+    if view.is_live:  # the age of a file's frame means nothing
+        rates += f"  age {age_words(view.age_s)}"
+    if view.frame is not None:
+        for words in (f"{view.camera}  {rates}", rates):
+            if x + board.width(words, 0.8) < board.image.shape[1] - unit * 0.5:
+                board.text(words, x, base, PAPER, 0.8)
+                break
+
+
+def _counts(board: Canvas, counts: Counts, lift: float) -> None:
+    """Now and seen in all, at the lower right; ``lift`` px above the lower edge."""
+    unit, (height, width) = board.unit, board.image.shape[:2]
+    labels, gap = (Label.MASK, Label.NO_MASK, Label.INCORRECT), unit * 1.2
+    total, words = 0.0, []
+    for form in ("{word} {now} ({seen} seen)", "{word} {now}/{seen}", "{now}/{seen}"):  # the longest that fits
+        words = [
+            form.format(word=STYLES[label].word, now=counts.now.get(label, 0), seen=counts.seen.get(label, 0))
+            for label in labels
+        ]
+        total = sum(board.width(text, 0.8) + gap for text in words)
+        if total <= width * 0.9:
+            break
+    x, base = width - total, height - lift - unit * 0.5
+    board.fill(x - unit * 0.5, base - unit * 1.1, width, base + unit * 0.5, INK, 0.6)
+    for label, text in zip(labels, words, strict=True):
+        side = unit * 0.45
+        board.fill(x, base - side - 1, x + side, base - 1, STYLES[label].colour)
+        board.text(text, x + unit * 0.6, base, PAPER, 0.8)
+        x += board.width(text, 0.8) + gap
+
+
+def _banner(board: Canvas, alerts: Sequence[Event], now_s: float) -> None:
+    unit, (height, width) = board.unit, board.image.shape[:2]
+    board.fill(0, height - unit * _BANNER, width, height, ALARM, 0.92)
+    text = alert_words(alerts, now_s)
+    board.text(text, max(unit * 0.5, (width - board.width(text, 1.15)) / 2), height - unit * 0.75, PAPER, 1.15)
+
+
+def alert_words(alerts: Sequence[Event], now_s: float) -> str:
+    """One line for all alerts that are open."""
+    first = alerts[0]
+    words = STYLES[Label(first.kind.value)].word.lower()
+    for_s = max(0.0, now_s - first.time_s + first.duration_s)
+    if len(alerts) == 1 and first.people == 1:
+        return f"ALERT: {words}, person #{first.track_id}, for {for_s:.0f} s"
+    who = ", ".join(f"#{event.track_id}" + ("+" if event.people > 1 else "") for event in alerts[:5])
+    people = sum(event.people for event in alerts)
+    return f"ALERT: {people} people: {who}{' ...' if len(alerts) > 5 else ''}, for {for_s:.0f} s"
+
+
+def _middle(board: Canvas, text: str) -> None:
+    """A message over the middle of the picture, in as many lines as it needs."""
+    unit, (height, width) = board.unit, board.image.shape[:2]
+    letters = max(12, int(len(text) * 0.85 * width / max(1, board.width(text))))
+    lines = textwrap.wrap(text, letters, break_on_hyphens=False)
+    y = (height - 1.6 * unit * len(lines)) / 2
+    board.fill(0, y - unit * 0.4, width, y + unit * (1.6 * len(lines) + 0.4), INK, 0.6)
+    for row, line in enumerate(lines):
+        board.text(line, (width - board.width(line)) / 2, y + unit * (1.6 * row + 1.15), PAPER)
+
+
+def _note(board: Canvas, text: str) -> None:
+    unit = board.unit
+    board.fill(0, unit * 1.8, board.width(text, 0.85) + unit, unit * 3.2, INK, 0.75)
+    board.text(text, unit * 0.5, unit * 2.75, PAPER, 0.85)
+
+
+def _help(board: Canvas) -> None:
+    unit, (height, width) = board.unit, board.image.shape[:2]
+    x, y = width / 2 - unit * 6, height / 2 - unit * 0.8 * len(KEYS)
+    board.fill(x, y, x + unit * 12, y + unit * 1.6 * len(KEYS) + unit, INK, 0.85)
+    for row, (key, meaning) in enumerate(KEYS):
+        base = y + unit * (1.6 * row + 1.5)
+        board.text(key, x + unit, base, GOOD)
+        board.text(meaning, x + unit * 5.5, base)

@@ -1,0 +1,76 @@
+"""Drawing the regions that alerts are for: corners clicked into the window, kept in the settings file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import OutputError
+from app.monitor.settings import Polygon
+from app.view.overlay import Canvas
+from app.view.palette import PAPER, WARN
+
+
+@dataclass(frozen=True, slots=True)
+class RegionDraft:
+    """Regions being drawn: those that are closed, and the corners of the one that is not. All from 0 to 1."""
+
+    closed: tuple[Polygon, ...] = ()
+    corners: Polygon = ()
+
+    def click(self, x: float, y: float) -> "RegionDraft":
+        corner = (round(min(max(x, 0.0), 1.0), 4), round(min(max(y, 0.0), 1.0), 4))
+        return replace(self, corners=(*self.corners, corner))
+
+    def close(self) -> "RegionDraft":
+        """End the open region; one of fewer than three corners is dropped."""
+        closed = (*self.closed, self.corners) if len(self.corners) >= 3 else self.closed
+        return RegionDraft(closed)
+
+    def undo(self) -> "RegionDraft":
+        """Take back the last corner, or else the last region."""
+        if self.corners:
+            return replace(self, corners=self.corners[:-1])
+        return RegionDraft(self.closed[:-1])
+
+
+def draw_regions(board: Canvas, closed: Sequence[Polygon], corners: Polygon = ()) -> None:
+    """Outlines of the regions, and the one being drawn with its corners."""
+    height, width = board.image.shape[:2]
+
+    def pixels(polygon: Polygon) -> NDArray[np.int32]:
+        return np.array([(round(x * width), round(y * height)) for x, y in polygon], np.int32)
+
+    for polygon in closed:
+        cv2.polylines(board.image, [pixels(polygon)], True, PAPER, board.stroke, cv2.LINE_AA)
+    if corners:
+        points = pixels(corners)
+        cv2.polylines(board.image, [points], False, WARN, board.stroke, cv2.LINE_AA)
+        for x, y in points.tolist():
+            cv2.circle(board.image, (x, y), 2 * board.stroke, WARN, -1, cv2.LINE_AA)
+
+
+def save_regions(path: Path, camera: str, regions: Sequence[Polygon]) -> None:
+    """Write ``regions`` into the settings file: into the camera's own table where the file names it, else into
+    ``[policy]``. Everything else in the file, its comments included, stays as it is.
+
+    Raises OutputError where the file cannot be written; it is then as it was.
+    """
+    import tomlkit
+
+    try:
+        document = tomlkit.parse(path.read_text(encoding="utf-8"))
+        owner = document
+        for table in document.get("camera", []):
+            if camera in (table.get("name"), table.get("uri")):
+                owner = table
+        policy = owner.setdefault("policy", tomlkit.table())
+        policy["regions"] = [[list(corner) for corner in polygon] for polygon in regions]
+        part = path.with_name(f".{path.name}.part")
+        part.write_text(tomlkit.dumps(document), encoding="utf-8")
+        part.replace(path)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot save regions to {path}: {error}; check its rights") from error

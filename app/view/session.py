@@ -1,0 +1,278 @@
+"""One run of ``watch``: the monitor together with what it feeds (events, alerts, film, words on the console)."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import cv2
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from app.alerts.delivery import AlertCenter
+from app.alerts.files import EventLog
+from app.config import Settings
+from app.domain import Event, EventKind, FrameResult, Label, Track
+from app.errors import OutputError, SettingsError
+from app.monitor.pipeline import Monitor
+from app.monitor.reload import live_part, needs_restart
+from app.monitor.settings import PolicySettings, Polygon, overridden
+from app.video.record import VideoWriter, check_output
+from app.video.source import make_source
+from app.view.hud import render_result
+from app.view.overlay import blur_faces
+from app.view.palette import STYLES
+from app.view.regions import save_regions
+from app.view.window import Window
+
+if TYPE_CHECKING:
+    from app.web.server import WebServer
+
+log = logging.getLogger(__name__)
+
+_POLL_S = 0.2
+"""How soon a headless run notices that it was asked to stop."""
+_LIVE_FILM_FPS = 15.0
+_SAME_FACE_IOU = 0.5
+EVENT_SUFFIXES = (".jsonl", ".csv")
+_KEPT_LABELS = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
+
+
+class Session:
+    """Everything that one ``watch`` opens, closed again in the right order whatever happens."""
+
+    def __init__(
+        self, settings: Settings, output: Path | None, events: Path | None, config: Path | None = None
+    ) -> None:
+        """``config`` is the settings file that regions drawn in the window are written to."""
+        if events is not None and events.suffix.lower() not in EVENT_SUFFIXES:
+            raise OutputError(f"cannot write events to {events}: name it .jsonl or .csv")
+        if output is not None and len(settings.camera) > 1:
+            raise SettingsError("--output films one source; give one --source, or leave --output out")
+        self.exit_code = 0
+        self._settings = settings
+        self._output = output
+        self._events_path = events
+        self._config = config
+        self._stack = ExitStack()
+        self._event_log: EventLog | None = None
+        self._film: VideoWriter | None = None
+        self._console = Console(stderr=True)
+        self._raised: Counter[EventKind] = Counter()
+        self._latest: dict[str, FrameResult] = {}
+        self._frames = 0
+        self._labelled = False
+        self._quiet = not settings.view.headless
+
+    def __enter__(self) -> Self:
+        with self._stack as stack:  # closes what was opened if a later step fails
+            if self._output is not None:
+                check_output(self._output)
+            if self._events_path is not None:
+                check_output(self._events_path, "events")
+            self._monitor = Monitor(self._settings, [self._on_result], [self._on_event])
+            self._alerts, self._web = self._make_alerts()
+            self._alerts.start()
+            stack.callback(self._close_alerts)
+            stack.callback(self._close_outputs)
+            stack.enter_context(self._monitor)
+            if self._web is not None:
+                stack.callback(self._close_web)
+                self._web.start()
+                self._console.print(f"web view: {self._web.url}", highlight=False)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def _make_alerts(self) -> "tuple[AlertCenter, WebServer | None]":
+        """The alert center, and the web view that can quieten it, where one is wanted."""
+        if not self._settings.web.enabled:
+            return AlertCenter(self._settings.alerts), None
+        from app.web.quiet import Mutes, QuietCenter
+
+        try:
+            from app.web.server import WebServer
+        except ImportError as error:
+            advice = "pip install 'maskwatch[web]' (from a checkout: pip install '.[web]')"
+            raise SettingsError(f"the web view needs {error.name}: {advice}") from error
+        mutes = Mutes()
+        alerts = QuietCenter(self._settings.alerts, mutes)
+        return alerts, WebServer(self._settings, self._monitor, alerts, mutes)
+
+    def _close_web(self) -> None:
+        assert self._web is not None
+        for stuck in self._web.stop():
+            log.warning("%s", stuck)
+
+    def _close_alerts(self) -> None:
+        for waiting in self._alerts.close():
+            log.warning("%s", waiting)
+
+    def _close_outputs(self) -> None:
+        for camera, result in self._latest.items():  # who was still there at the end was seen too
+            self._count_people(camera, result.frame.wall_s, result.tracks)
+        try:
+            if self._event_log is not None:
+                self._event_log.close()
+        finally:
+            if self._film is not None:
+                self._film.close()
+
+    def run_headless(self, stopped: Callable[[], bool]) -> None:
+        with self._progress() as progress:
+            task = progress.add_task(self._settings.camera[0].name, total=self._total())
+            while not self._monitor.finished and not stopped():
+                for result in self._monitor.take(_POLL_S):
+                    self._take(result)
+                    progress.advance(task)
+
+    def run_window(self, stopped: Callable[[], bool]) -> None:
+        Window(self._monitor, self._settings.view, stopped, self).run(self._take)
+
+    @property
+    def is_well(self) -> bool:
+        return self._monitor.is_well
+
+    def reload(self, settings: Settings) -> list[str]:
+        """Take over what can change while it runs; returns the places that need a new start."""
+        also = ("alerts",) if self._web is None else ()  # the web view keeps what it was given
+        places = needs_restart(self._settings, settings, also)
+        renewed = also and settings.alerts != self._settings.alerts
+        self._settings = live_part(self._settings, settings, also)
+        self._monitor.apply(settings)
+        if renewed:
+            self._renew_alerts()
+        return places
+
+    def _renew_alerts(self) -> None:
+        """New channels and a new store; what waits in the old ones is in the old store, for its next reader."""
+        old, new = self._alerts, AlertCenter(self._settings.alerts)
+
+        def exchange() -> None:
+            self._alerts = new
+
+        self._monitor.between_events(exchange)
+        for waiting in old.close():
+            log.warning("%s", waiting)
+        new.start()
+
+    def regions_of(self, camera: str) -> tuple[Polygon, ...]:
+        """The polygons that alerts of ``camera`` are for; none means everywhere."""
+        own = next((each.policy for each in self._settings.camera if each.name == camera), PolicySettings())
+        return overridden(self._settings.policy, own).regions
+
+    def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:
+        """Alert for ``regions`` from now on, and write them into the settings file; returns what to tell."""
+        cameras = tuple(
+            each.model_copy(update={"policy": each.policy.model_copy(update={"regions": regions})})
+            if each.name == camera
+            else each
+            for each in self._settings.camera
+        )
+        self.reload(self._settings.model_copy(update={"camera": cameras}))
+        if self._config is None:
+            return "regions hold until the end; start with --config FILE to keep them"
+        try:
+            save_regions(self._config, camera, regions)
+        except OutputError as error:
+            log.error("%s", error)
+            return str(error)
+        return f"regions saved to {self._config.name}"
+
+    def _progress(self) -> Progress:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        return Progress(*columns, console=self._console, transient=True, disable=self._total() is None)
+
+    def _total(self) -> int | None:
+        """Frames of the only source, where that is known."""
+        if len(self._settings.camera) != 1 or self._settings.camera[0].loop:
+            return None
+        return make_source(self._settings.camera[0]).frame_count
+
+    def _take(self, result: FrameResult) -> None:
+        if not self._labelled and result.tracks:
+            self._labelled = True
+            log.info("first labelled frame")  # with -v; benchmarks/executable.py takes its time
+        self._frames += 1
+        if self._output is not None:
+            image = render_result(result, self._settings.view.blur)
+            if self._film is None:
+                fps = make_source(self._settings.camera[0]).fps or _LIVE_FILM_FPS
+                self._film = VideoWriter(self._output, fps, (image.shape[1], image.shape[0]))
+            self._film.write(image, result.frame.time_s if self._settings.camera[0].is_live else None)
+
+    def _on_result(self, result: FrameResult) -> None:
+        """Called from a detector thread, one result at a time."""
+        self._latest[result.frame.camera] = result
+        self._count_people(result.frame.camera, result.frame.wall_s, result.left)
+        self._open_event_log()
+
+    def _count_people(self, camera: str, wall_s: float, tracks: Sequence[Track]) -> None:
+        labels = Counter(track.label.label for track in tracks)
+        if any(labels[label] for label in _KEPT_LABELS):
+            masked, bare, incorrect = (labels[label] for label in _KEPT_LABELS)
+            self._alerts.record_presence(camera, wall_s, masked, bare, incorrect)
+
+    def _open_event_log(self) -> None:
+        """Only when there is something to tell: a source that cannot be opened leaves no file."""
+        if self._event_log is None and self._events_path is not None and self.exit_code == 0:
+            self._event_log = EventLog(self._events_path)
+
+    def _on_event(self, event: Event, result: FrameResult | None) -> None:
+        """``result`` is None for what no frame brought: a camera went offline, or is back."""
+        self._raised[event.kind] += 1
+        self._open_event_log()
+        try:
+            if self._event_log is not None:
+                self._event_log.write(event)
+        except OutputError as error:  # a full disk must not stop the watching, but must not pass unnoticed either
+            if self.exit_code == 0:
+                log.error("%s", error)
+            self.exit_code = 1
+        self._alerts.submit(event, self._picture(event, result))
+        if self._web is not None:
+            self._web.note(event)
+        if not self._quiet:
+            self._console.print(event_words(event), highlight=False)
+
+    def _picture(self, event: Event, result: FrameResult | None) -> bytes | None:
+        """The JPEG to keep with ``event``, blurred as the settings say; None where no picture may be kept."""
+        wanted = self._settings.alerts.snapshots
+        if wanted == "off" or event.box is None or result is None:
+            return None
+        image = result.frame.image.copy()
+        everyone = wanted == "blur_all" or self._settings.view.blur
+        concerned = event.box
+        blur_faces(image, [box for box in result.faces if everyone or box.iou(concerned) < _SAME_FACE_IOU])
+        return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+
+    def print_summary(self) -> None:
+        """People and events, on standard error: standard output stays free for data."""
+        table = Table(title=f"{self._frames} frames analysed", title_justify="left")
+        table.add_column("source")
+        for label in _KEPT_LABELS:
+            table.add_column(STYLES[label].word, justify="right")
+        for name, result in self._latest.items():
+            table.add_row(name, *(str(result.counts.seen.get(label, 0)) for label in _KEPT_LABELS))
+        self._console.print(table)
+        words = ", ".join(f"{count} {kind.value}" for kind, count in sorted(self._raised.items())) or "none"
+        self._console.print(f"events: {words}", highlight=False)
+
+
+def event_words(event: Event) -> str:
+    """One line for people."""
+    when = datetime.fromtimestamp(event.wall_s).strftime("%H:%M:%S")
+    what = f"{event.kind.value}" + (f" ({event.reason})" if event.reason else "")
+    who = f", person #{event.track_id}, {event.confidence:.0%}" if event.track_id else ""
+    if event.people > 1:
+        who = f", {event.people} people{who}"
+    return f"{when} {event.camera} at {event.time_s:.1f} s: {what}{who}, {event.duration_s:.1f} s"

@@ -1,0 +1,154 @@
+"""``maskwatch watch``: the main job."""
+
+import argparse
+import logging
+import os
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.errors import SettingsError
+from app.flags import ALERTING, MONITORING, SOURCE, VIEW, VISION, WEB, add_flags, config_path, given, source_values
+
+if TYPE_CHECKING:
+    from app.config import Settings
+    from app.view.session import Session
+
+log = logging.getLogger(__name__)
+
+
+def register(commands: Any) -> None:
+    parser = commands.add_parser("watch", help="watch a camera, a stream or a file", description=__doc__)
+    parser.add_argument(
+        "--source", action="append", metavar="S", help="0, /dev/video0, rtsp://..., http://..., a file, a folder, demo"
+    )
+    parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the annotated film (.mp4, .avi)")
+    parser.add_argument("--events", type=Path, metavar="FILE", help="write events (.jsonl, .csv)")
+    parser.add_argument("--on-alert", metavar="COMMAND", help="run it for each event; it gets the event on its input")
+    parser.add_argument("--webhook", metavar="URL", help="POST each event there as JSON")
+    add_flags(parser, "sources", (*SOURCE, *MONITORING))
+    add_flags(parser, "faces", VISION)
+    add_flags(parser, "alerts", ALERTING)
+    add_flags(parser, "view", VIEW)
+    parser.add_argument(
+        "--web", nargs="?", const="", metavar="HOST:PORT", help="show it in a browser too (default 127.0.0.1:8080)"
+    )
+    add_flags(parser, "web view", WEB)
+    parser.set_defaults(run=run)
+
+
+def settings_of(args: argparse.Namespace) -> "Settings":
+    from app.config import load_settings
+
+    flags = given(args, (*MONITORING, *VISION, *ALERTING, *VIEW, *WEB))
+    common = source_values(args)
+    if args.source:
+        flags["camera"] = [{"uri": uri, **common} for uri in args.source]
+    elif common and not args.config:
+        flags["camera"] = [{"uri": "0", **common}]
+    channels = _channels(args)
+    if args.web is not None:
+        from app.web.settings import parse_address
+
+        flags["web"] = {**flags.get("web", {}), "enabled": True, **(parse_address(args.web) if args.web else {})}
+    if channels:
+        flags["alerts"] = {"channels": channels}
+    return load_settings(config_path(args), flags)
+
+
+def _channels(args: argparse.Namespace) -> list[dict[str, Any]]:
+    import shlex
+
+    channels: list[dict[str, Any]] = []
+    if args.on_alert:
+        channels.append({"kind": "command", "name": "on-alert", "argv": shlex.split(args.on_alert)})
+    if args.webhook:
+        channels.append({"kind": "webhook", "name": "webhook", "url": args.webhook})
+    return channels
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = settings_of(args)
+    if not settings.view.headless:
+        from app.view.display import check_display
+
+        check_display()
+    from app.monitor.service import Service
+    from app.view.session import Session
+
+    flags = _SignalFlags(reloads=bool(args.config))
+    service = Service()
+    with ExitStack() as stack:
+        session = stack.enter_context(Session(settings, args.output, args.events, config_path(args)))
+        stack.enter_context(flags)
+        service.ready()
+
+        def stopped() -> bool:
+            if session.is_well:
+                service.alive()
+            if flags.take_reload():
+                _reload(session, args)
+            return flags.stop
+
+        if settings.view.headless:
+            session.run_headless(stopped)
+        else:
+            session.run_window(stopped)
+        service.stopping()
+    session.print_summary()
+    return session.exit_code
+
+
+def _reload(session: "Session", args: argparse.Namespace) -> None:
+    """What SIGHUP asks for. A file with a fault in it changes nothing."""
+    try:
+        places = session.reload(settings_of(args))
+    except SettingsError as error:
+        log.error("%s; the settings stay as they were", error)
+        return
+    log.warning("settings read again%s", f"; these need a new start: {', '.join(places)}" if places else "")
+
+
+class _SignalFlags:
+    """Ctrl-C and SIGTERM (end), and SIGHUP (read the settings again) set flags that the main loop looks at: a handler
+    must not take locks. SIGHUP of a terminal that was closed still means the end."""
+
+    def __init__(self, reloads: bool) -> None:
+        self.stop = False
+        self._reload = False
+        self._had_terminal = _has_terminal()
+        self._handlers: dict[int, Any] = {signal.SIGINT: self._request_stop, signal.SIGTERM: self._request_stop}
+        if reloads and hasattr(signal, "SIGHUP"):
+            self._handlers[signal.SIGHUP] = self._request_reload
+        self._previous: dict[int, Any] = {}
+
+    def take_reload(self) -> bool:
+        """Whether it was asked for since the last call."""
+        wanted, self._reload = self._reload, False
+        return wanted
+
+    def __enter__(self) -> "_SignalFlags":
+        for number, handler in self._handlers.items():
+            self._previous[number] = signal.signal(number, handler)
+        return self
+
+    def _request_stop(self, number: int, frame: object) -> None:  # noqa: ARG002 - the signal module's form
+        self.stop = True
+
+    def _request_reload(self, number: int, frame: object) -> None:  # noqa: ARG002 - the signal module's form
+        if self._had_terminal and not _has_terminal():
+            self.stop = True
+        self._reload = True
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+def _has_terminal() -> bool:
+    try:
+        return os.isatty(0)
+    except OSError:
+        return False

@@ -1,0 +1,128 @@
+"""The chart of people by hour, as SVG: bars by label and the share of masks worn well. Colours come from the style
+sheet; hatches and a dashed line tell the parts apart in black and white too."""
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+
+from markupsafe import Markup, escape
+
+from app.alerts.export import HourRow
+from app.alerts.records import HOUR_S, hour_of
+
+_HEIGHT, _TOP, _BOTTOM, _LEFT, _RIGHT = 320, 16, 46, 40, 46
+_LEAST_WIDTH, _BAR_STEP = 1000, 15
+_PARTS = (("masked", "part-mask"), ("incorrect", "part-incorrect"), ("bare", "part-bare"))
+
+
+def _axis_top(most: int) -> int:
+    """A round number at or above ``most``, that four lines divide."""
+    if most <= 4:
+        return 4
+    step = 10.0 ** math.floor(math.log10(most / 4))
+    return next(int(4 * step * k) for k in (1, 2, 2.5, 5, 10) if 4 * step * k >= most and (step * k).is_integer())
+
+
+def hours_between(rows: Sequence[HourRow], since_s: float, until_s: float) -> list[tuple[int, HourRow | None]]:
+    """Every hour of the time, with its row where there is one."""
+    by_start = {row.hour_s: row for row in rows}
+    return [(start, by_start.get(start)) for start in range(hour_of(since_s), math.ceil(until_s), HOUR_S)]
+
+
+def chart(rows: Sequence[HourRow], since_s: float, until_s: float) -> Markup:
+    """An SVG element for a page; its text is for eyes, the table beside it for readers."""
+    hours = hours_between(rows, since_s, until_s)
+    width = max(_LEAST_WIDTH, _LEFT + _RIGHT + _BAR_STEP * len(hours))
+    step = (width - _LEFT - _RIGHT) / max(1, len(hours))
+    top = _axis_top(max((row.seen.people for row in rows), default=0))
+    parts = [
+        f'<svg class="chart" viewBox="0 0 {width} {_HEIGHT}" role="img" aria-labelledby="chart-title chart-words">',
+        '<title id="chart-title">People by hour and share of masks worn well</title>',
+        f'<desc id="chart-words">{escape(_words(rows))}</desc>',
+        '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" '
+        'patternTransform="rotate(45)"><rect width="6" height="6" class="part-bare"/>'
+        '<line x1="0" y1="0" x2="0" y2="6" class="hatch-line"/></pattern></defs>',
+        *_grid(width, top),
+        *_bars(hours, step, top),
+        *_labels(hours, step),
+        *_rate(hours, step),
+        "</svg>",
+    ]
+    return Markup("".join(parts))
+
+
+def _words(rows: Sequence[HourRow]) -> str:
+    people = sum(row.seen.people for row in rows)
+    masked = sum(row.seen.masked for row in rows)
+    if not people:
+        return "Nobody was seen in this time."
+    return f"{people} people in {len(rows)} hours; {masked / people:.0%} wore a mask well. The table has every hour."
+
+
+def _y(share: float) -> float:
+    return _TOP + (1 - share) * (_HEIGHT - _TOP - _BOTTOM)
+
+
+def _grid(width: float, top: int) -> list[str]:
+    parts = []
+    for k in range(5):
+        y = _y(k / 4)
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{top * k // 4}</text>')
+        parts.append(f'<text class="tick" x="{width - _RIGHT + 6}" y="{y + 4:.1f}">{25 * k} %</text>')
+    return parts
+
+
+def _bars(hours: Sequence[tuple[int, HourRow | None]], step: float, top: int) -> list[str]:
+    parts = []
+    for k, (start, row) in enumerate(hours):
+        if row is None:
+            continue
+        x, below, seen = _LEFT + k * step, 0, row.seen
+        when = datetime.fromtimestamp(start).strftime("%a %d %b, %H:%M")
+        parts.append(
+            f"<g><title>{when}: {seen.people} people, {seen.masked} masked, {seen.incorrect} worn wrong, "
+            f"{seen.bare} bare</title>"
+        )
+        for name, style in _PARTS:
+            count = int(getattr(seen, name))
+            if count:
+                y, y0 = _y((below + count) / top), _y(below / top)
+                fill = ' fill="url(#hatch)"' if name == "bare" else f' class="{style}"'
+                place = f'x="{x + step * 0.12:.1f}" width="{step * 0.76:.1f}" y="{y:.1f}" height="{y0 - y:.1f}"'
+                parts.append(f"<rect{fill} {place}/>")
+                below += count
+        parts.append("</g>")
+    return parts
+
+
+def _labels(hours: Sequence[tuple[int, HourRow | None]], step: float) -> list[str]:
+    every = next(n for n in (1, 2, 3, 4, 6, 12, 24, 48, 96) if n * step >= 44 or n == 96)
+    parts = []
+    for k, (start, _) in enumerate(hours):
+        local = datetime.fromtimestamp(start)
+        x = _LEFT + (k + 0.5) * step
+        if local.hour % min(every, 24) == 0:
+            parts.append(f'<text class="tick" x="{x:.1f}" y="{_HEIGHT - 26}" text-anchor="middle">{local:%H}</text>')
+        if local.hour == 0 or k == 0:
+            parts.append(f'<text class="tick day" x="{x:.1f}" y="{_HEIGHT - 8}">{local:%a %d %b}</text>')
+    if len(hours) > 1 and datetime.fromtimestamp(hours[0][0]).hour >= 24 - math.ceil(64 / step):
+        del parts[next(i for i, part in enumerate(parts) if "tick day" in part)]  # it would touch the next day's
+    return parts
+
+
+def _rate(hours: Sequence[tuple[int, HourRow | None]], step: float) -> list[str]:
+    """A line through the hours in which anyone was seen, broken where nobody was."""
+    runs: list[list[tuple[float, float]]] = [[]]
+    for k, (_, row) in enumerate(hours):
+        share = row.seen.compliance if row is not None else None
+        if share is None:
+            runs.append([])
+        else:
+            runs[-1].append((_LEFT + (k + 0.5) * step, _y(share)))
+    parts = []
+    for run in filter(None, runs):
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in run)
+        parts.append(f'<polyline class="rate" points="{points}"/>')
+        parts += [f'<circle class="rate-dot" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in run]
+    return parts

@@ -1,0 +1,174 @@
+"""The web view's server: it runs beside the monitor, in a thread of its own, and only ever looks at it."""
+
+import asyncio
+import logging
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from app.alerts.delivery import AlertCenter
+from app.config import Settings
+from app.domain import Event
+from app.errors import OutputError
+from app.web import api
+from app.web.assets import Assets
+from app.web.guard import Guard
+from app.web.metrics import MetricsPage
+from app.web.pages import Pages, error_page
+from app.web.pictures import Watched
+from app.web.protocol import guarded
+from app.web.quiet import Mutes
+from app.web.settings import WebSettings, read_token
+from app.web.site import Site
+
+log = logging.getLogger(__name__)
+
+_BACKLOG = 64
+_CLOSE_S = 1
+"""What open answers get to end by themselves when all stops."""
+
+
+def make_app(site: Site) -> Guard:
+    """The whole application behind its gate."""
+    assets = Assets()
+    pages = Pages(site, assets)
+
+    async def failed(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        words = str(error.detail) if isinstance(error, HTTPException) else "an error of ours; the log has it"
+        response = error_page(request, status, words.rstrip(".").lower() if status in (404, 405) else words)
+        response.headers.update(getattr(error, "headers", None) or ({"Connection": "close"} if status == 500 else {}))
+        return response
+
+    async def metrics(request: Request) -> Response:  # noqa: ARG001 - a handler's form
+        return Response(page.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    handler = cast(Callable[[Request, Exception], Awaitable[Response]], failed)
+    inner = Starlette(
+        routes=[*pages.routes(), *api.routes(), Route("/metrics", metrics, methods=["GET"])],
+        exception_handlers={HTTPException: handler, Exception: handler},
+    )
+    inner.router.redirect_slashes = False
+    inner.state.site, inner.state.pages = site, pages
+    guard = Guard(inner, site.access, site.settings.web)
+    page = MetricsPage(site, guard)
+    return guard
+
+
+class WebServer:
+    """``start`` listens and returns; ``stop`` ends everything within its time limit."""
+
+    def __init__(self, settings: Settings, monitor: Watched, center: AlertCenter, mutes: Mutes) -> None:
+        """Raises SettingsError where a token is missing or unfit."""
+        self._web = settings.web
+        self._site = Site(settings, monitor, center, mutes, read_token(settings.web))
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._socket: socket.socket | None = None
+
+    def note(self, event: Event) -> None:
+        """Tells every open page of ``event``; from any thread, without waiting."""
+        self._site.feed.note(event)
+
+    @property
+    def port(self) -> int:
+        """The one it listens on, also where the settings leave the choice to the system."""
+        return int(self._socket.getsockname()[1]) if self._socket is not None else self._web.port
+
+    @property
+    def url(self) -> str:
+        host = self._web.host if self._web.host not in ("0.0.0.0", "::") else socket.gethostname()
+        name = f"[{host}]" if ":" in host else host
+        return f"{'https' if self._web.tls_cert else 'http'}://{name}:{self.port}/"
+
+    def start(self) -> None:
+        """Raises OutputError where the address cannot be had, or the certificate not be used."""
+        self._socket = _listen(self._web)
+        try:
+            config = uvicorn.Config(
+                make_app(self._site),
+                http=guarded(self._web.max_connections, self._web.stall_s),
+                ws="none",
+                loop="asyncio",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,  # what a client says of itself is not believed
+                timeout_keep_alive=5,
+                timeout_graceful_shutdown=_CLOSE_S,
+                ssl_certfile=self._web.tls_cert,
+                ssl_keyfile=None if self._web.tls_key is None else str(self._web.tls_key),
+            )
+            config.load()
+        except OSError as error:  # ssl.SSLError too
+            self._socket.close()
+            raise OutputError(f"cannot use {self._web.tls_cert}: {error}; check web.tls_cert and tls_key") from error
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        """The thread's body. A fault ends the page and is told; the watching goes on."""
+        try:
+            asyncio.run(self._serve())
+        except Exception:  # the thread's guard
+            log.exception("the web view crashed; the watching goes on without it")
+
+    async def _serve(self) -> None:
+        assert self._server is not None
+        assert self._socket is not None
+        self._loop = asyncio.get_running_loop()
+        self._site.feed.bind(self._loop)
+        await self._server.serve(sockets=[self._socket])
+
+    def _end_streams(self) -> None:
+        self._site.feed.stop()
+        self._site.pictures.stop()
+
+    def stop(self, timeout_s: float = 1.5) -> list[str]:
+        """Ends every answer and the thread. Names what is stuck."""
+        stuck: list[str] = []
+        if self._server is not None:
+            self._server.should_exit = True
+        if self._loop is not None and not self._loop.is_closed():
+            try:
+                self._loop.call_soon_threadsafe(self._end_streams)
+            except RuntimeError:  # it was closed just now
+                log.debug("the web view's loop had ended already")
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+            if self._thread.is_alive():
+                stuck.append("thread web is stuck")
+        self._site.close(wait=not stuck)
+        if self._socket is not None:
+            self._socket.close()
+        return stuck
+
+
+def _listen(web: WebSettings) -> socket.socket:
+    host = web.host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform != "win32":  # there it would let two programs share the address
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, web.port))
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        where = f"{web.host}:{web.port}"
+        raise OutputError(
+            f"cannot open the web view on {where}: {error.strerror or error}; choose another with --web HOST:PORT"
+        ) from error
+    return listening

@@ -1,0 +1,180 @@
+"""Alerts against a webhook server that fails half of the time, while the sending program is killed again and again.
+
+    python benchmarks/alert_kill.py [--alerts 200] [--kills 20] [--seed 1]
+
+A child process submits alerts through ``AlertCenter`` and says so after each ``submit`` has returned; it is killed with
+SIGKILL at random moments (while starting, submitting, sending, waiting) and started again on the same event file. The
+server answers 200 to half of the requests; to the others 500, nothing at all, or it closes the connection before
+reading, or after reading without an answer. Prints alerts, deliveries, losses and duplicates; exit code 1 for any loss,
+for a duplicate with another key, or for a first delivery out of order.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+CLIENT_TIMEOUT_S = 0.3
+PER_LIFE = 10
+FAULTS = ("error 500", "hang", "close unread", "close unanswered")
+
+
+class FaultyServer(ThreadingHTTPServer):
+    """Keeps what it took: the (event id, idempotency key) of each request it read in full, in order of arrival, unless
+    it answered with an error."""
+
+    daemon_threads = True
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.taken: list[tuple[str, str]] = []
+        self.faults: Counter[str] = Counter()
+        self.closing = threading.Event()
+        self._rng = random.Random(seed)
+        self._lock = threading.Lock()
+
+    def fate(self) -> str:
+        with self._lock:
+            fate = "ok" if self._rng.random() < 0.5 else self._rng.choice(FAULTS)
+            self.faults[fate] += 1
+            return fate
+
+    def take(self, body: bytes, key: str) -> None:
+        with self._lock:
+            self.taken.append((json.loads(body)["id"], key))
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that was killed is what this is about."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: FaultyServer
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        fate = self.server.fate()
+        self.close_connection = True
+        if fate == "close unread":
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if fate == "hang":
+            self.server.closing.wait(CLIENT_TIMEOUT_S * 4)
+            return
+        if fate == "error 500":
+            self.send_error(500)
+            return
+        self.server.take(body, self.headers["Idempotency-Key"])
+        if fate == "ok":
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Silent."""
+
+
+def child(store: str, url: str, first: int, last: int) -> None:
+    """Submits alerts ``first`` to ``last`` and sends until it is killed, or until nothing waits after the final one."""
+    from app.alerts.delivery import AlertCenter
+    from app.alerts.settings import AlertSettings
+    from app.domain import Event, EventKind
+
+    channel = {"kind": "webhook", "name": "hook", "url": url, "timeout_s": CLIENT_TIMEOUT_S}
+    settings = AlertSettings.model_validate(
+        {"store": store, "channels": [channel], "retry_first_s": 0.02, "retry_max_s": 0.2}
+    )
+    center = AlertCenter(settings)
+    center.start()
+    for number in range(first, last):
+        center.submit(Event(f"alert-{number}", EventKind.NO_MASK, "door", float(number), time.time(), number + 1))
+        print(number, flush=True)
+    sys.stdin.read()  # until the parent closes it, or kills us
+    center.close()
+
+
+class Life:
+    """One life of the child."""
+
+    def __init__(self, store: Path, url: str, first: int, last: int) -> None:
+        argv = [sys.executable, __file__, "--child", str(store), url, str(first), str(last)]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+        self.process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+        )
+
+    def kill(self) -> list[int]:
+        """The numbers of the alerts whose ``submit`` had returned."""
+        self.process.kill()
+        told, _ = self.process.communicate()
+        return [int(line) for line in told.split()]
+
+
+def run(alerts: int, kills: int, seed: int, store: Path) -> int:
+    rng = random.Random(seed)
+    server = FaultyServer(seed)
+    listener = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    listener.start()
+    url = f"http://127.0.0.1:{server.server_address[1]}/hook"
+    submitted: set[int] = set()
+    try:
+        for _ in range(kills):
+            first = max(submitted, default=-1) + 1
+            life = Life(store, url, first, min(first + PER_LIFE, alerts))
+            time.sleep(rng.uniform(0.05, 2.0))  # the moment of the kill, not a wait for anything
+            submitted.update(life.kill())
+        life = Life(store, url, max(submitted, default=-1) + 1, alerts)
+        wanted = {f"alert-{number}" for number in range(alerts)}
+        end_s = time.monotonic() + 60 + alerts
+        while not wanted <= {event for event, _ in server.taken} and time.monotonic() < end_s:
+            time.sleep(0.05)
+        submitted.update(life.kill())
+    finally:
+        server.closing.set()
+        server.shutdown()
+        listener.join()
+        server.server_close()
+    return report(submitted, server, kills)
+
+
+def report(submitted: set[int], server: FaultyServer, kills: int) -> int:
+    delivered = Counter(event for event, _ in server.taken)
+    losses = [number for number in submitted if f"alert-{number}" not in delivered]
+    keys = {event: {key for other, key in server.taken if other == event} for event in delivered}
+    other_keys = sum(len(found) - 1 for found in keys.values())
+    firsts = [int(event.removeprefix("alert-")) for event in dict.fromkeys(event for event, _ in server.taken)]
+    disorder = sum(before > after for before, after in itertools.pairwise(firsts))
+    print(f"alerts {len(submitted)}, killed {kills} times, server: {dict(server.faults)}")
+    print(f"deliveries {len(server.taken)}, losses {len(losses)}")
+    print(f"duplicates {len(server.taken) - len(delivered)}, of them with another key {other_keys}")
+    print(f"first deliveries out of order {disorder}")
+    return 1 if losses or other_keys or disorder else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--alerts", type=int, default=200)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--child", nargs=4, metavar=("STORE", "URL", "FIRST", "LAST"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        store, url, first, last = args.child
+        child(store, url, int(first), int(last))
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        return run(args.alerts, args.kills, args.seed, Path(folder, "events.db"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""Many cameras at a time: are all analysed at an equal rate, how old are the pictures, how many are dropped?
+
+    python benchmarks/cameras.py [--cameras 8] [--fps 10] [--seconds 60] [--cores 2] [--json docs/results/cameras.json]
+                                 [-- FLAGS OF WATCH, such as --detector haar]
+
+The cameras are the demo clip as motion JPEG over HTTP on loopback, served by another process on the same cores. Ends
+with code 1 where the most analysed camera has more than 1.5 times the rate of the least. A short version is tested.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from loopback import cameras_on_loopback  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+from app.cli import build_parser  # noqa: E402
+from app.domain import FrameResult  # noqa: E402
+from app.monitor.pipeline import Monitor  # noqa: E402
+from app.view.watch import settings_of  # noqa: E402
+
+FAIR = 1.5
+_WARM_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class CameraFigures:
+    """Of one camera while measured: frames a second that came, were analysed, were dropped; how old a frame was when
+    its result was there; and the share of the time in which a stage worked for it."""
+
+    camera: str
+    came_fps: float
+    analysed_fps: float
+    dropped_fps: float
+    age_p50_ms: float
+    age_p95_ms: float
+    age_max_ms: float
+    detect_p50_ms: float
+    classify_p95_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    cameras: tuple[CameraFigures, ...]
+    seconds: float
+    cores: int
+    detector: str
+    fairness: float
+    age_p95_ms: float
+    analysed_fps: float
+    dropped_fps: float
+    processor_share: float
+
+
+class Watcher:
+    """Keeps age and stage times of each result while it is switched on."""
+
+    def __init__(self) -> None:
+        self.on = False
+        self.ages_s: dict[str, list[float]] = defaultdict(list)
+        self.detect_s: dict[str, list[float]] = defaultdict(list)
+        self.classify_s: dict[str, list[float]] = defaultdict(list)
+
+    def __call__(self, result: FrameResult) -> None:
+        if self.on:
+            name = result.frame.camera
+            self.ages_s[name].append(time.monotonic() - result.frame.captured_s)
+            self.detect_s[name].append(result.times.detect_s)
+            self.classify_s[name].append(result.times.classify_s)
+
+
+def run(cameras: int, fps: float, seconds: float, flags: list[str]) -> Figures:
+    """Watch so many cameras for so long."""
+    watcher = Watcher()
+    with cameras_on_loopback(cameras, fps) as addresses:
+        argv = ["watch", "--headless", *(part for address in addresses for part in ("--source", address)), *flags]
+        settings = settings_of(build_parser().parse_args(argv))
+        with Monitor(settings, [watcher]) as monitor:
+            _wait_for_all(monitor, cameras)
+            before, began_s, busy_s = monitor.views(), time.monotonic(), time.process_time()
+            watcher.on = True
+            while time.monotonic() - began_s < seconds:
+                monitor.take(0.2)
+            watcher.on = False
+            after, lasted_s, busy_s = monitor.views(), time.monotonic() - began_s, time.process_time() - busy_s
+    figures = []
+    for first, last in zip(before, after, strict=True):
+        name = first.camera
+        ages_ms = np.array(watcher.ages_s[name] or [np.inf]) * 1000
+        figures.append(
+            CameraFigures(
+                camera=name,
+                came_fps=(last.status.frames - first.status.frames) / lasted_s,
+                analysed_fps=len(watcher.ages_s[name]) / lasted_s,
+                dropped_fps=(last.dropped - first.dropped) / lasted_s,
+                age_p50_ms=float(np.percentile(ages_ms, 50)),
+                age_p95_ms=float(np.percentile(ages_ms, 95)),
+                age_max_ms=float(ages_ms.max()),
+                detect_p50_ms=float(np.percentile(watcher.detect_s[name] or [np.inf], 50)) * 1000,
+                classify_p95_ms=float(np.percentile(watcher.classify_s[name] or [np.inf], 95)) * 1000,
+            )
+        )
+    rates = [each.analysed_fps for each in figures]
+    every_age_ms = np.concatenate([np.array(ages) * 1000 for ages in watcher.ages_s.values()] or [np.array([np.inf])])
+    return Figures(
+        cameras=tuple(figures),
+        seconds=lasted_s,
+        cores=_cores(),
+        detector=settings.detector.kind,
+        fairness=max(rates) / min(rates) if min(rates) else float("inf"),
+        age_p95_ms=float(np.percentile(every_age_ms, 95)),
+        analysed_fps=sum(rates),
+        dropped_fps=sum(each.dropped_fps for each in figures),
+        processor_share=busy_s / lasted_s / _cores(),
+    )
+
+
+def _wait_for_all(monitor: Monitor, cameras: int) -> None:
+    """Until each camera was analysed, and a little longer: the first frames of a stream come in a burst."""
+    seen: set[str] = set()
+    end_s = time.monotonic() + 120
+    while len(seen) < cameras:
+        seen.update(result.frame.camera for result in monitor.take(0.2))
+        if time.monotonic() > end_s:
+            raise SystemExit(f"only {len(seen)} of {cameras} cameras are analysed")
+    warm_s = time.monotonic() + _WARM_S
+    while time.monotonic() < warm_s:
+        monitor.take(0.2)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _load() -> float:
+    """Programs that wanted a core in the last minute, where the system says so: others slow the figures down."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+
+
+def table_of(figures: Figures) -> Table:
+    table = Table(title=f"{len(figures.cameras)} cameras, {figures.seconds:.0f} s, detector {figures.detector}")
+    table.add_column("camera")
+    for name in ("came/s", "analysed/s", "dropped/s", "age p50", "age p95", "age max", "detect p50", "classify p95"):
+        table.add_column(name, justify="right")
+    for each in figures.cameras:
+        rates = (each.came_fps, each.analysed_fps, each.dropped_fps)
+        times_ms = (each.age_p50_ms, each.age_p95_ms, each.age_max_ms, each.detect_p50_ms, each.classify_p95_ms)
+        table.add_row(each.camera, *(f"{rate:.1f}" for rate in rates), *(f"{ms:.0f} ms" for ms in times_ms))
+    return table
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cameras", type=int, default=8)
+    parser.add_argument("--fps", type=float, default=10)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--cores", type=int, default=2, help="processor cores that may be used, where it can be set")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("flags", nargs="*", help="flags of 'maskwatch watch', behind --")
+    args = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
+    load = _load()
+    figures = run(args.cameras, args.fps, args.seconds, args.flags)
+    console = Console(width=120)
+    console.print(table_of(figures))
+    console.print(
+        f"rates max/min {figures.fairness:.2f} (limit {FAIR}), age p95 {figures.age_p95_ms:.0f} ms, "
+        f"{figures.analysed_fps:.1f} frames/s analysed and {figures.dropped_fps:.1f} dropped in all, "
+        f"{figures.processor_share:.0%} of {figures.cores} cores; load of the machine before: {load:.1f}"
+    )
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        machine = {"processor": platform.processor() or platform.machine(), "load_before": load}
+        facts = {**machine, "camera_fps": args.fps, **asdict(figures)}
+        args.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return 0 if figures.fairness <= FAIR else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

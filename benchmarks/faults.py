@@ -1,0 +1,145 @@
+"""Kills a real RTSP server again and again under a running capture and prints what is left behind.
+
+    python benchmarks/faults.py [--kills 20] [--seed 1] [--freeze-every 5]
+
+Prints one line for each fault: how long it was seen, until new frames came, and memory, threads and handles then.
+Ends with code 1 where a recovery took longer than the longest wait plus the open limit, a thread or a handle was left,
+or memory grew by more than 5 % after the first quarter. A short version runs in the tests.
+"""
+
+import argparse
+import logging
+import random
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from fakes_video import RtspServer, picture, wait_until, write_clip  # noqa: E402
+
+from app.domain import Frame  # noqa: E402
+from app.video.capture import Capture, SourceState  # noqa: E402
+from app.video.settings import SourceSettings  # noqa: E402
+from app.video.slot import LatestSlot  # noqa: E402
+from app.video.source import make_source  # noqa: E402
+
+OPEN_S, READ_S, WAITS_S = 5.0, 2.0, (0.2, 0.5, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What one fault cost: seconds until it was noticed and, once the server was back, until a new frame; and what
+    the process held then."""
+
+    kind: str
+    noticed_s: float
+    recovered_s: float
+    memory_mib: float
+    threads: int
+    handles: int
+
+
+def run(kills: int, seed: int, freeze_every: int, say: bool = True) -> list[Fault]:
+    """Play ``kills`` faults at random moments and return what each cost."""
+    chance = random.Random(seed)
+    process = psutil.Process()
+    faults: list[Fault] = []
+    with tempfile.TemporaryDirectory() as folder:
+        write_clip(Path(folder) / "a.mp4", [picture(i, 640, 480) for i in range(250)])
+        with RtspServer(Path(folder)) as server:
+            settings = SourceSettings(
+                uri=server.url("a.mp4"),
+                open_timeout_s=OPEN_S,
+                read_timeout_s=READ_S,
+                stale_after_s=1.0,
+                reconnect_s=WAITS_S,
+            )
+            slot: LatestSlot[Frame] = LatestSlot()
+            capture = Capture(make_source(settings), settings, [slot])
+            capture.start()
+            try:
+                _wait_for_new_frames(capture)
+                for number in range(1, kills + 1):
+                    threading.Event().wait(chance.uniform(0.0, 2.0))
+                    freezes = bool(freeze_every) and number % freeze_every == 0
+                    noticed_s, recovered_s = _one_fault(
+                        server, capture, freezes, chance.uniform(0.0, 2 * READ_S if freezes else 2.0)
+                    )
+                    memory_mib = process.memory_info().rss / 2**20
+                    kind = "freeze" if freezes else "kill"
+                    fault = Fault(kind, noticed_s, recovered_s, memory_mib, threading.active_count(), _handles(process))
+                    faults.append(fault)
+                    if say:
+                        print(
+                            f"{number:3d} {kind:6s} noticed {noticed_s:5.2f} s  back {recovered_s:5.2f} s  "
+                            f"{memory_mib:7.1f} MiB  {fault.threads} threads  {fault.handles} handles",
+                            flush=True,
+                        )
+            finally:
+                capture.stop()
+                if not capture.join(5):
+                    raise SystemExit("the capture did not stop")
+    return faults
+
+
+def _one_fault(server: RtspServer, capture: Capture, freezes: bool, pause_s: float) -> tuple[float, float]:
+    began_s = time.monotonic()
+    server.pause() if freezes else server.kill()
+    wait_until(lambda: capture.status.state is not SourceState.LIVE, "the fault is noticed")
+    noticed_s = time.monotonic() - began_s
+    threading.Event().wait(pause_s)
+    server.resume() if freezes else server.start()
+    back_s = time.monotonic()
+    _wait_for_new_frames(capture)
+    return noticed_s, time.monotonic() - back_s
+
+
+def _wait_for_new_frames(capture: Capture) -> None:
+    seen = capture.status.frames
+    wait_until(lambda: capture.status.frames > seen and capture.status.state is SourceState.LIVE, "new frames", 60)
+
+
+def _handles(process: psutil.Process) -> int:
+    return process.num_fds() if hasattr(process, "num_fds") else process.num_handles()
+
+
+def verdict(faults: list[Fault]) -> list[str]:
+    """What is wrong with these figures; nothing where all is well."""
+    wrong: list[str] = []
+    settled = faults[len(faults) // 4 :]
+    limit_s = max(WAITS_S) + OPEN_S + 1.0  # and the probing of the stream
+    wrong += [f"a recovery took {f.recovered_s:.1f} s" for f in faults if f.recovered_s > limit_s]
+    if settled[-1].threads > settled[0].threads:
+        wrong.append(f"threads grew from {settled[0].threads} to {settled[-1].threads}")
+    if settled[-1].handles > settled[0].handles:
+        wrong.append(f"handles grew from {settled[0].handles} to {settled[-1].handles}")
+    growth = settled[-1].memory_mib / settled[0].memory_mib - 1
+    if growth > 0.05:
+        wrong.append(f"memory grew by {growth:.1%}")
+    return wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="fault injection against a real RTSP server")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--freeze-every", type=int, default=5, help="each n-th fault freezes the server; 0: none")
+    args = parser.parse_args()
+    logging.disable()  # the table says it all
+    faults = run(args.kills, args.seed, args.freeze_every)
+    recovered = sorted(fault.recovered_s for fault in faults)
+    print(f"recovery: median {recovered[len(recovered) // 2]:.2f} s, longest {recovered[-1]:.2f} s")
+    wrong = verdict(faults)
+    print("\n".join(wrong) or "no thread, handle or memory was left behind")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

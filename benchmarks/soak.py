@@ -1,0 +1,224 @@
+"""Watches cameras for a long time and looks at what the process holds: memory, threads, file handles.
+
+    python benchmarks/soak.py [--minutes 20] [--cameras 2] [--fps 10] [--kill-every 60] [--json docs/results/soak.json]
+                              [-- FLAGS OF WATCH]
+
+The cameras are motion JPEG over HTTP on loopback; every so many seconds their server is killed and started again, as
+cameras do. After the warm-up (a fifth of the time, at least a minute) memory may grow by less than 5 %, and threads
+and handles must be as many at the end as at its beginning. Ends with code 1 otherwise. A short version is tested.
+"""
+
+import argparse
+import json
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from loopback import cameras_on_loopback  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+from app.cli import build_parser  # noqa: E402
+from app.domain import Event, FrameResult  # noqa: E402
+from app.monitor.pipeline import Monitor  # noqa: E402
+from app.video.capture import SourceState  # noqa: E402
+from app.view.watch import settings_of  # noqa: E402
+
+LIMIT = 0.05
+_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The process at one moment, all cameras live: ``at_s`` since the start, resident memory in MiB."""
+
+    at_s: float
+    memory_mib: float
+    threads: int
+    handles: int
+    analysed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Soak:
+    """``growth`` is of the memory: median of the last tenth of the samples over that of the first after warm-up."""
+
+    minutes: float
+    cameras: int
+    kills: int
+    analysed: int
+    events: dict[str, int]
+    memory_first_mib: float
+    memory_last_mib: float
+    growth: float
+    threads_first: int
+    threads_last: int
+    handles_first: int
+    handles_last: int
+    left_threads: tuple[str, ...]
+    samples: tuple[Sample, ...]
+
+    @property
+    def is_well(self) -> bool:
+        same = self.threads_first == self.threads_last and self.handles_first == self.handles_last
+        return self.growth < LIMIT and same and not self.left_threads
+
+
+class Cameras:
+    """The loopback cameras; ``restart`` kills their server and starts another at the same ports."""
+
+    def __init__(self, cameras: int, fps: float) -> None:
+        self._cameras, self._fps = cameras, fps
+        self._stack = ExitStack()
+        self.addresses = self._stack.enter_context(cameras_on_loopback(cameras, fps))
+
+    def restart(self) -> None:
+        ports = [int(address.split(":")[2].partition("/")[0]) for address in self.addresses]
+        self._stack.close()
+        self._stack.enter_context(cameras_on_loopback(self._cameras, self._fps, ports))
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def run(
+    minutes: float, cameras: int, fps: float, kill_every_s: float, flags: list[str], say: Callable[[str], None]
+) -> Soak:
+    """Watch for so long; ``say`` gets a line for each minute."""
+    analysed, events = Counter[str](), Counter[str]()
+
+    def on_result(result: FrameResult) -> None:
+        analysed[result.frame.camera] += 1
+
+    def on_event(event: Event, _: FrameResult | None) -> None:
+        events[event.kind.value] += 1
+
+    process, samples, kills = psutil.Process(), list[Sample](), 0
+    threads_before = set(threading.enumerate())
+    served = Cameras(cameras, fps)
+    try:
+        argv = ["watch", "--headless", *(part for uri in served.addresses for part in ("--source", uri)), *flags]
+        settings = settings_of(build_parser().parse_args(argv))
+        limits = {"reconnect_s": (0.5, 1.0), "read_timeout_s": 2.0}
+        settings = settings.model_copy(
+            update={"camera": tuple(camera.model_copy(update=limits) for camera in settings.camera)}
+        )
+        with Monitor(settings, [on_result], [on_event]) as monitor:
+            began_s, killed_s, minute = time.monotonic(), time.monotonic(), 1
+            while (at_s := time.monotonic() - began_s) < minutes * 60:
+                if kill_every_s and time.monotonic() - killed_s >= kill_every_s:
+                    served.restart()
+                    kills, killed_s = kills + 1, time.monotonic()
+                _drain(monitor, min(_EVERY_S, minutes * 60 / 20))
+                # While a connection is made there are other threads and handles: only what lasts is compared.
+                if _all_live(monitor):
+                    samples.append(_sample(process, time.monotonic() - began_s, sum(analysed.values())))
+                if at_s >= 60 * minute and samples:
+                    minute += 1
+                    last = samples[-1]
+                    say(
+                        f"{last.at_s / 60:5.1f} min: {last.memory_mib:.1f} MiB, {last.threads} threads, "
+                        f"{last.handles} handles, {last.analysed} frames, {kills} kills"
+                    )
+    finally:
+        served.close()
+    left = tuple(thread.name for thread in set(threading.enumerate()) - threads_before)
+    warm_s = max(60.0, minutes * 60 / 5) if minutes >= 2 else minutes * 60 / 5
+    return _judged(minutes, cameras, kills, samples, warm_s, dict(events), left)
+
+
+def _judged(
+    minutes: float,
+    cameras: int,
+    kills: int,
+    samples: list[Sample],
+    warm_s: float,
+    events: dict[str, int],
+    left: tuple[str, ...],
+) -> Soak:
+    after = [sample for sample in samples if sample.at_s >= warm_s]
+    if len(after) < 2:
+        raise SystemExit("too few samples with all cameras live; give it more time")
+    tenth = max(1, len(after) // 10)
+    first, last = after[:tenth], after[-tenth:]
+    first_mib, last_mib = _median(first, "memory_mib"), _median(last, "memory_mib")
+    return Soak(
+        minutes=minutes,
+        cameras=cameras,
+        kills=kills,
+        analysed=after[-1].analysed,
+        events=events,
+        memory_first_mib=first_mib,
+        memory_last_mib=last_mib,
+        growth=last_mib / first_mib - 1,
+        threads_first=round(_median(first, "threads")),
+        threads_last=round(_median(last, "threads")),
+        handles_first=round(_median(first, "handles")),
+        handles_last=round(_median(last, "handles")),
+        left_threads=left,
+        samples=tuple(samples),
+    )
+
+
+def _median(samples: list[Sample], name: str) -> float:
+    values = sorted(float(getattr(sample, name)) for sample in samples)
+    return values[len(values) // 2]
+
+
+def _drain(monitor: Monitor, seconds: float) -> None:
+    end_s = time.monotonic() + seconds
+    while (left_s := end_s - time.monotonic()) > 0 and not monitor.finished:
+        monitor.take(min(0.2, left_s))
+
+
+def _all_live(monitor: Monitor) -> bool:
+    return all(view.status.state is SourceState.LIVE and view.frame is not None for view in monitor.views())
+
+
+def _sample(process: psutil.Process, at_s: float, analysed: int) -> Sample:
+    handles = process.num_fds() if hasattr(process, "num_fds") else process.num_handles()
+    # Native threads too: a decoder's or a network's own may leak as well.
+    return Sample(at_s, process.memory_info().rss / 2**20, process.num_threads(), handles, analysed)
+
+
+def table_of(soak: Soak) -> Table:
+    table = Table(title=f"{soak.minutes:g} min, {soak.cameras} cameras, {soak.kills} kills, {soak.analysed} frames")
+    for name in ("", "after warm-up", "at the end"):
+        table.add_column(name, justify="right" if name else "left")
+    memory = f"{soak.memory_last_mib:.1f} MiB ({soak.growth:+.1%})"
+    table.add_row("resident memory", f"{soak.memory_first_mib:.1f} MiB", memory)
+    table.add_row("threads, native ones too", str(soak.threads_first), str(soak.threads_last))
+    table.add_row("file handles", str(soak.handles_first), str(soak.handles_last))
+    return table
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--cameras", type=int, default=2)
+    parser.add_argument("--fps", type=float, default=10)
+    parser.add_argument("--kill-every", type=float, default=60, metavar="S", help="0: never")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("flags", nargs="*", help="flags of 'maskwatch watch', behind --")
+    args = parser.parse_args()
+    console = Console(width=100)
+    soak = run(args.minutes, args.cameras, args.fps, args.kill_every, args.flags, console.print)
+    console.print(table_of(soak))
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps({"is_well": soak.is_well, **asdict(soak)}, indent=1) + "\n", encoding="utf-8")
+    return 0 if soak.is_well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Archives of a build, and its size."""
+
+import gzip
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_GZIP_LEVEL = 6
+_DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def built(dist: Path, onefile: bool) -> list[Path]:
+    """What PyInstaller made in ``dist``: a folder, a program or an application bundle."""
+    suffix = ".exe" if sys.platform == "win32" else ""
+    names = (
+        ("Maskwatch.app", f"maskwatch{suffix}", f"maskwatch-window{suffix}")
+        if onefile
+        else ("maskwatch", "Maskwatch.app")
+    )
+    return [dist / name for name in names if (dist / name).exists()]
+
+
+def size_bytes(path: Path) -> int:
+    """Of a file, or of all files below a folder; links count nothing."""
+    if path.is_dir():
+        return sum(each.lstat().st_size for each in path.rglob("*") if each.is_file() and not each.is_symlink())
+    return path.stat().st_size
+
+
+def pack(paths: Sequence[Path], dist: Path, stem: str, time_s: int) -> Path:
+    """One archive of ``paths``: .zip on Windows, .tar.gz elsewhere, because ZIP loses links and the right to run.
+    Names are sorted, owners and times fixed, so that the same files give the same archive."""
+    if sys.platform == "win32":
+        target = dist / f"{stem}.zip"
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=_GZIP_LEVEL) as packed:
+            for path in paths:
+                for file in [path] if path.is_file() else sorted(path.rglob("*")):
+                    packed.write(file, file.relative_to(dist))
+        return target
+
+    def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid = member.gid = 0
+        member.uname = member.gname = "root"
+        member.mtime = time_s
+        return member
+
+    target = dist / f"{stem}.tar.gz"
+    with (
+        target.open("wb") as raw,
+        gzip.GzipFile("", "wb", _GZIP_LEVEL, raw, mtime=time_s) as squeezed,
+        tarfile.open(fileobj=squeezed, mode="w", format=tarfile.PAX_FORMAT) as packed,
+    ):
+        for path in paths:
+            packed.add(path, path.name, filter=plain)  # a folder's names are sorted by tarfile itself
+    return target
+
+
+def debian_package(folder: Path, dist: Path, told: Mapping[str, Any], work: Path, time_s: int) -> Path:
+    """The folder below /opt, a link in /usr/bin, an entry in the desktop's menu. Needs dpkg-deb."""
+    if shutil.which("dpkg-deb") is None or not folder.is_dir():
+        raise SystemExit("--deb needs dpkg-deb and a one-folder build")
+    architecture = _DEBIAN_ARCHITECTURES[told["system"].partition("-")[2]]
+    root = work / "deb"
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(folder, root / "opt" / "maskwatch", symlinks=True)
+    for place in (
+        "usr/bin",
+        "usr/share/doc/maskwatch",
+        "usr/share/applications",
+        "usr/share/icons/hicolor/256x256/apps",
+        "DEBIAN",
+    ):
+        (root / place).mkdir(parents=True)
+    (root / "usr/bin/maskwatch").symlink_to("/opt/maskwatch/maskwatch")
+    here = Path(__file__).parent
+    shutil.copy(here.parent / "LICENSE", root / "usr/share/doc/maskwatch/copyright")
+    shutil.copy(here / "icons" / "maskwatch.png", root / "usr/share/icons/hicolor/256x256/apps/maskwatch.png")
+    shutil.copy(here / "maskwatch.desktop", root / "usr/share/applications/maskwatch.desktop")
+    (root / "DEBIAN" / "control").write_text(
+        f"Package: maskwatch\nVersion: {told['version']}\nArchitecture: {architecture}\n"
+        "Maintainer: The maskwatch authors <maskwatch@example.invalid>\n"
+        f"Installed-Size: {size_bytes(root) // 1024}\nDepends: libc6, libgl1, libxcb1\n"
+        "Section: video\nPriority: optional\nDescription: real-time face-mask monitor\n"
+        " Watches a camera, a stream or a film, labels faces by their masks, and tells someone about bare ones.\n"
+    )
+    target = dist / f"maskwatch_{told['version']}_{architecture}.deb"
+    command = ["dpkg-deb", "--root-owner-group", "-Zgzip", f"-z{_GZIP_LEVEL}", "--build", str(root), str(target)]
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(time_s)}  # no file in it is younger
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+    shutil.rmtree(root)
+    return target
+
+
+def size_table(paths: Sequence[Path], inside: Sequence[Mapping[str, Any]]) -> str:
+    """What the size is made of, largest first. Python modules count unpacked here but are packed in the program."""
+    rows = sorted(((each["size_bytes"], f"{each['name']} {each['version']}") for each in inside), reverse=True)
+    lines = [f"{size / 1e6:9.1f} MB  {name}" for size, name in rows if size >= 5e5]
+    total = sum(size_bytes(path) for path in paths)
+    return "\n".join([f"{total / 1e6:9.1f} MB  in all, of which (before packing):", *lines])

@@ -1,0 +1,195 @@
+"""What is inside a build, by the project it comes from, and the notices that go with it."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from importlib.metadata import Distribution, distribution, distributions
+from pathlib import Path
+
+Entry = tuple[str, str, str]
+"""PyInstaller's: name in the build, source file, type."""
+
+LICENCES = Path(__file__).parent / "licences"
+_TEXT_NAMES = ("LICEN", "COPYING", "NOTICE", "AUTHORS")
+_RULE = "=" * 100
+
+
+@dataclass(slots=True)
+class Component:
+    """One project of which files are inside. ``kind`` is python (a distribution), runtime, system or asset;
+    ``files`` are names in the build, ``texts`` (name, text) of its licence files."""
+
+    kind: str
+    name: str
+    version: str
+    licence: str
+    homepage: str = ""
+    size_bytes: int = 0
+    files: list[str] = field(default_factory=list)
+    texts: list[tuple[str, str]] = field(default_factory=list)
+
+
+def components(root: Path, entries: Iterable[Entry], origins: Mapping[str, str]) -> list[Component]:
+    """The projects behind ``entries``, by kind and name; the project itself is not among them. ``origins`` tells of
+    which installed file a source is the slimmer form."""
+    found: dict[tuple[str, str], Component] = {}
+    for name, source, _ in entries:
+        path = Path(source)
+        if source in ("", "-") or not path.is_file():  # namespace packages, links
+            continue
+        component = _python() if name == "base_library.zip" else _component(root, Path(origins.get(source, source)))
+        if component is None:
+            continue
+        component = found.setdefault((component.kind, component.name), replace(component, files=[]))
+        component.files.append(Path(name).as_posix())
+        component.size_bytes += path.stat().st_size
+    order = ("asset", "python", "runtime", "system")
+    return sorted(found.values(), key=lambda each: (order.index(each.kind), each.name.lower()))
+
+
+@cache
+def _owners() -> dict[str, str]:
+    """The distribution of every installed file. The records are read as text: ``Distribution.files`` makes an object
+    of each of 50,000 lines, which takes half a minute where TensorFlow is installed."""
+    owners = {}
+    for each in distributions():
+        top = os.path.realpath(str(each.locate_file("")))
+        name = each.metadata["Name"]
+        for row in csv.reader((each.read_text("RECORD") or "").splitlines()):
+            if row and not row[0].startswith(".."):
+                owners[f"{top}{os.sep}{row[0]}".replace("/", os.sep)] = name
+    return owners
+
+
+def _component(root: Path, path: Path) -> Component | None:
+    resolved = path.resolve()
+    owner = _owners().get(str(resolved))
+    if owner is not None and owner.lower() != "maskwatch":
+        return _of_distribution(owner)
+    if resolved.name.startswith("haarcascade_"):
+        return _cascade()
+    if resolved.is_relative_to(root.resolve()) and owner is None and ".venv" not in resolved.parts:
+        return None  # ours
+    if resolved.is_relative_to(Path(sys.base_prefix).resolve()):
+        return _python()
+    return _of_system(resolved)
+
+
+def licence_of(each: Distribution) -> str:
+    """The licence as the distribution's own metadata say it, in few words."""
+    metadata = each.metadata
+    expression = metadata.get("License-Expression")
+    if expression:
+        return str(expression)
+    classified = [line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier", []) if line.startswith("Lic")]
+    written = (metadata.get("License") or "").strip().splitlines()
+    return " / ".join(classified) or (written[0][:80] if written else "see its licence text")
+
+
+def _homepage(each: Distribution) -> str:
+    links = dict(line.split(", ", 1) for line in each.metadata.get_all("Project-URL", []) if ", " in line)
+    for name, link in links.items():
+        if name.lower() in ("homepage", "home", "source", "source code", "repository", "source_code"):
+            return link
+    return str(each.metadata.get("Home-page") or next(iter(links.values()), ""))
+
+
+@cache
+def _of_distribution(name: str) -> Component:
+    each = distribution(name)
+    texts = []
+    for file in each.files or ():
+        upper = file.name.upper()
+        if upper.startswith(_TEXT_NAMES) and not upper.endswith((".PY", ".PYC", ".H")):
+            text = Path(str(each.locate_file(file))).read_text(encoding="utf-8", errors="replace")
+            if text not in [known for _, known in texts]:
+                texts.append((file.name, text))
+    licence, own = licence_of(each), LICENCES / f"{name.lower()}.txt"
+    if not texts and own.is_file():  # its wheel forgot both
+        text = own.read_text(encoding="utf-8")
+        licence = text.splitlines()[0]
+        texts.append((own.name, text))
+    return Component("python", name, each.version, licence, _homepage(each), texts=texts)
+
+
+@cache
+def _cascade() -> Component:
+    text = (LICENCES / "haarcascade.txt").read_text(encoding="utf-8")
+    licence = "Intel License Agreement For Open Source Computer Vision Library (BSD style)"
+    home = "https://github.com/opencv/opencv"
+    return Component("asset", "haarcascade_frontalface_default", "4", licence, home, texts=[("LICENSE", text)])
+
+
+@cache
+def _python() -> Component:
+    version = sys.version.split()[0]
+    places = (Path(sys.base_prefix, "LICENSE.txt"), *Path(sys.base_prefix).glob("lib/python3*/LICENSE.txt"))
+    text = next((path.read_text(encoding="utf-8") for path in places if path.is_file()), "")
+    texts = [("LICENSE.txt", text)] if text else [("", "https://docs.python.org/3/license.html")]
+    return Component("runtime", "Python", version, "PSF-2.0", "https://www.python.org", texts=texts)
+
+
+@cache
+def _of_package(package: str) -> Component:
+    query = ["dpkg-query", "--show", "--showformat", "${Version}", package]
+    version = subprocess.run(query, capture_output=True, text=True, check=False).stdout
+    copyright_file = Path("/usr/share/doc", package.partition(":")[0], "copyright")
+    texts = []
+    if copyright_file.is_file():
+        texts.append(("copyright", copyright_file.read_text(encoding="utf-8", errors="replace")))
+    return Component("system", package.partition(":")[0], version, "see its copyright file", texts=texts)
+
+
+def _of_system(path: Path) -> Component:
+    """A library of the builder's system: its Debian package where that is known, else by its file name."""
+    for name in (str(path), str(path).removeprefix("/usr")):
+        try:
+            found = subprocess.run(["dpkg", "--search", name], capture_output=True, text=True, check=False)
+        except FileNotFoundError:  # no Debian
+            break
+        if found.returncode == 0:
+            return _of_package(found.stdout.partition(": ")[0])
+    return Component("system", path.name, "", "a library of the builder's system")
+
+
+def pyinstaller() -> Component:
+    """The boot loader, which is in every build without being a file of it."""
+    each = _of_distribution("pyinstaller")
+    licence = "GPL-2.0-or-later with an exception that allows any licence for what it packs"
+    return Component("runtime", "PyInstaller boot loader", each.version, licence, each.homepage, texts=each.texts)
+
+
+def check_absent(found: Sequence[Component], excluded: Sequence[str]) -> None:
+    """Raises SystemExit where something that was excluded has crept in."""
+    inside = {each.name.lower() for each in found if each.kind == "python"}
+    crept = sorted(inside & {name.lower() for name in excluded} | {name for name in inside if "tensorflow" in name})
+    if crept:
+        raise SystemExit(f"these must not be inside: {', '.join(crept)}; see EXCLUDED in packaging/maskwatch.spec")
+
+
+def render(found: Sequence[Component]) -> str:
+    """THIRD_PARTY_NOTICES.txt."""
+    everything = [*found, pyinstaller()]
+    head = "maskwatch is under the MIT licence (LICENSE.txt). It contains the work of others, under their licences:\n\n"
+    lines = [f"- {each.name} {each.version}: {each.licence}" for each in everything]
+    note = (
+        "\n\nOpenCV's package brings FFmpeg and Qt 5 under the LGPL as separate, replaceable libraries; its text below"
+        "\nnames each part. Their sources: https://github.com/opencv/opencv-python, https://ffmpeg.org, https://www.qt.io\n"
+    )
+    parts = [head + "\n".join(lines) + note]
+    for each in everything:
+        parts.append(f"\n{_RULE}\n{each.name} {each.version}\n{each.licence}\n{each.homepage}\n{_RULE}\n")
+        parts += [f"\n--- {name}\n\n{text.strip()}\n" if name else f"\n{text}\n" for name, text in each.texts]
+    return "".join(parts)
+
+
+def to_json(found: Sequence[Component]) -> str:
+    records = [asdict(each) for each in (*found, pyinstaller())]
+    for record in records:
+        del record["texts"]
+    return json.dumps(records, indent=1)

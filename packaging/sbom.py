@@ -1,0 +1,91 @@
+"""The bill of materials of a build, as CycloneDX 1.6 JSON."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from cyclonedx.model import HashAlgorithm, HashType, Property
+from cyclonedx.model.bom import Bom
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.license import DisjunctiveLicense
+from cyclonedx.output.json import JsonV1Dot6
+from packageurl import PackageURL
+
+_TYPES = {
+    "python": ComponentType.LIBRARY,
+    "system": ComponentType.LIBRARY,
+    "runtime": ComponentType.PLATFORM,
+    "asset": ComponentType.DATA,
+}
+_PURL_TYPES = {"python": "pypi", "system": "deb", "runtime": "generic"}
+
+
+def _sha256(path: Path) -> HashType:
+    with path.open("rb") as file:
+        return HashType(alg=HashAlgorithm.SHA_256, content=hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _component(record: Mapping[str, Any], folders: Sequence[Path]) -> Component:
+    name, version, kind = record["name"], record["version"], record["kind"]
+    purl = None
+    if kind in _PURL_TYPES and version:
+        namespace = "debian" if kind == "system" else None
+        lowered = name.lower().replace("_", "-").replace(" ", "-")
+        purl = PackageURL(_PURL_TYPES[kind], namespace, lowered, version)
+    made = Component(
+        name=name,
+        version=version or None,
+        type=_TYPES[kind],
+        bom_ref=f"{kind}:{name}",
+        purl=purl,
+        licenses=[DisjunctiveLicense(name=record["licence"])],
+        properties=[Property(name="maskwatch:size_bytes", value=str(record["size_bytes"]))],
+    )
+    made.components.update(_native_files(record["files"], folders, made.bom_ref.value or ""))
+    return made
+
+
+def _native_files(names: Iterable[str], folders: Sequence[Path], parent: str) -> list[Component]:
+    """The shared libraries of a component, each with its hash: they are what a scanner looks for."""
+    found = []
+    for name in sorted(set(names)):
+        path = next((place for folder in folders for place in (folder / name,) if place.is_file()), None)
+        if path is not None and (".so" in path.name or path.suffix in (".dll", ".pyd", ".dylib")):
+            found.append(
+                Component(name=name, type=ComponentType.FILE, bom_ref=f"{parent}/{name}", hashes=[_sha256(path)])
+            )
+    return found
+
+
+def _models(folder: Path) -> list[Component]:
+    return [
+        Component(
+            name=path.relative_to(folder.parent).as_posix(),
+            type=ComponentType.MACHINE_LEARNING_MODEL,
+            bom_ref=f"model:{path.relative_to(folder).as_posix()}",
+            hashes=[_sha256(path)],
+        )
+        for path in sorted(folder.rglob("*.tflite"))
+    ]
+
+
+def render(inside: Sequence[Mapping[str, Any]], told: Mapping[str, Any], built: Sequence[Path], models: Path) -> str:
+    """JSON text. Serial number and time follow from the build, so that the same build gives the same bill."""
+    folders = [place for path in built for place in (path / "_internal", path / "Contents" / "Frameworks", path)]
+    product = Component(
+        name="maskwatch",
+        version=told["version"],
+        type=ComponentType.APPLICATION,
+        bom_ref="maskwatch",
+        licenses=[DisjunctiveLicense(id="MIT")],
+        properties=[Property(name=f"maskwatch:{key}", value=str(told[key])) for key in ("commit", "system", "form")],
+    )
+    parts = [*(_component(record, folders) for record in inside), *_models(models)]
+    bom = Bom(components=parts, serial_number=uuid5(NAMESPACE_URL, f"maskwatch {sorted(told.items())}"))
+    bom.metadata.component = product
+    bom.metadata.timestamp = datetime.fromisoformat(told["built"]).astimezone(UTC)
+    bom.register_dependency(product, parts)
+    return JsonV1Dot6(bom).output_as_string(indent=1)

@@ -1,0 +1,43 @@
+"""Version information in the form that Windows shows under Properties, Details."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def numbers(version: str) -> tuple[int, int, int, int]:
+    """The four numbers that Windows wants: 1.2.3rc1 is (1, 2, 3, 0)."""
+    found = []
+    for part in version.split(".")[:4]:
+        digits = ""
+        for letter in part:
+            if not letter.isdigit():
+                break
+            digits += letter
+        found.append(int(digits or 0))
+    first, second, third, fourth = (*found, 0, 0, 0, 0)[:4]
+    return first, second, third, fourth
+
+
+def strings(facts: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "CompanyName": "The maskwatch authors",
+        "FileDescription": "maskwatch: real-time face-mask monitor",
+        "FileVersion": facts["version"],
+        "InternalName": "maskwatch",
+        "LegalCopyright": "Copyright 2026 The maskwatch authors. MIT licence.",
+        "ProductName": "maskwatch",
+        "ProductVersion": f"{facts['version']} ({facts['commit'][:12]})",
+    }
+
+
+def windows(facts: Mapping[str, Any]) -> Any:
+    """PyInstaller's ``VSVersionInfo``; only where PyInstaller runs on Windows."""
+    from PyInstaller.utils.win32 import versioninfo as v
+
+    first = numbers(facts["version"])
+    english_unicode = "040904B0"
+    table = v.StringTable(english_unicode, [v.StringStruct(key, value) for key, value in strings(facts).items()])
+    translation = v.VarFileInfo([v.VarStruct("Translation", [0x0409, 0x04B0])])
+    return v.VSVersionInfo(
+        ffi=v.FixedFileInfo(filevers=first, prodvers=first), kids=[v.StringFileInfo([table]), translation]
+    )

@@ -1,0 +1,51 @@
+"""A virtual screen for Linux, with a window manager and somebody who presses keys."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+TOOLS = ("Xvfb", "openbox", "xdotool")
+PRESS_LIMIT_S = 90.0
+
+
+class InVainError(Exception):
+    """Keys were pressed and nothing came of it."""
+
+
+@contextmanager
+def screen() -> Iterator[str]:
+    """The name of a virtual X display with a window manager."""
+    read_end, write_end = os.pipe()
+    command = ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "1280x800x24", "-ac", "-nolisten", "tcp"]
+    with subprocess.Popen(command, pass_fds=[write_end], stderr=subprocess.DEVNULL) as server:
+        os.close(write_end)
+        with os.fdopen(read_end) as pipe:
+            name = f":{pipe.readline().strip()}"
+        # Keys go to the window in focus, which only a window manager gives.
+        environment = {**os.environ, "DISPLAY": name}
+        with subprocess.Popen(["openbox"], env=environment, stderr=subprocess.DEVNULL) as manager:
+            try:
+                yield name
+            finally:
+                manager.terminate()
+                manager.wait()
+                server.terminate()
+
+
+def press(display: str, keys: Sequence[str], running: "subprocess.Popen[str]", done: Callable[[], bool]) -> None:
+    """Presses ``keys`` again and again until ``done``: the first may come before there is a window."""
+    environment = {**os.environ, "DISPLAY": display}
+    find = ["xdotool", "search", "--name", "^maskwatch$"]
+    end_s = time.monotonic() + PRESS_LIMIT_S
+    while not done():
+        if time.monotonic() > end_s or (running.poll() is not None and not done()):
+            assert running.stderr is not None
+            running.kill()
+            raise InVainError(f"pressed {', '.join(keys)} in vain: {running.stderr.read()}")
+        windows = subprocess.run(find, env=environment, capture_output=True, text=True, check=False).stdout.split()
+        if windows:
+            command = ["xdotool", "windowfocus", windows[-1], "key", *keys]
+            subprocess.run(command, env=environment, capture_output=True, check=False)
+        time.sleep(0.3)

@@ -1,0 +1,239 @@
+"""The event file: what goes in comes out, faults are told, and what is deleted is gone."""
+
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from peers import make_event
+
+from app.alerts.files import event_from_record, event_record
+from app.alerts.outbox import Delivery, Status
+from app.alerts.records import Batch, EventFilter, Presence, StoreError, hour_of
+from app.alerts.retention import enforce, purge, size_bytes
+from app.alerts.store import EventStore, lock_path, set_aside
+from app.domain import Box, Event, EventKind
+
+DAY_S = 86_400.0
+NOW_S = 1_790_000_000.0
+
+
+@pytest.fixture
+def store(store_path: Path) -> Iterator[EventStore]:
+    with EventStore(store_path) as opened:
+        yield opened
+
+
+def batch_of(*events: Event, jpeg: bytes | None = None, status: Status = Status.DELIVERED) -> Batch:
+    deliveries = tuple(Delivery(event, "hook", event.wall_s, event.wall_s, status) for event in events)
+    return Batch(tuple((event, jpeg) for event in events), deliveries)
+
+
+def on_disk(path: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+
+
+@given(
+    st.builds(
+        Event,
+        id=st.text(min_size=1),
+        kind=st.sampled_from(EventKind),
+        camera=st.text(),
+        time_s=st.floats(0, 1e9),
+        wall_s=st.floats(0, 4e9),
+        track_id=st.integers(0, 2**40),
+        confidence=st.floats(0, 1),
+        duration_s=st.floats(0, 1e6),
+        box=st.none() | st.builds(Box, *(st.integers(-999, 9999).map(float),) * 4),
+        reason=st.text(),
+        resolves=st.text(),
+    )
+)
+def test_a_record_is_the_event(event: Event) -> None:
+    record = event_record(event)
+    assert event_from_record(record) == event
+    assert event_from_record({**record, "a_field_of_tomorrow": 1}) == event
+
+
+def test_what_goes_in_comes_out(store: EventStore) -> None:
+    first, second = make_event(wall_s=NOW_S), make_event(EventKind.RESOLVED, "gate", NOW_S + 10)
+    store.write(batch_of(second, first, jpeg=b"jpeg"), NOW_S)
+    store.write(batch_of(first), NOW_S)  # again: nothing doubles
+    assert store.events() == [first, second]
+    assert store.events(EventFilter(cameras=("gate",))) == [second]
+    assert store.events(EventFilter(kinds=("no_mask",))) == [first]
+    assert store.events(EventFilter(since_s=NOW_S + 10)) == [second]
+    assert store.events(EventFilter(until_s=NOW_S + 10)) == [first]
+    assert store.events(newest=1) == [second]
+    assert store.snapshot(first.id) == b"jpeg"
+    assert store.snapshot("absent") is None
+
+
+def test_deliveries_follow_their_newest_state_and_retry_wakes_the_undelivered(store: EventStore) -> None:
+    event = make_event(wall_s=NOW_S)
+    store.write(batch_of(event, status=Status.PENDING), NOW_S)
+    (waiting,) = store.deliveries(Status.PENDING)
+    assert waiting.event == event
+    failed = replace(waiting, status=Status.UNDELIVERED, attempts=7, error="no")
+    store.write(Batch(deliveries=(failed,)), NOW_S)
+    assert store.deliveries(Status.PENDING) == []
+    assert store.deliveries() == [failed]
+    assert store.retry(("other",), NOW_S + 5) == 0
+    assert store.retry((), NOW_S + 5) == 1
+    (again,) = store.deliveries(Status.PENDING)
+    assert (again.attempts, again.created_s) == (0, NOW_S + 5)
+
+
+def test_a_delivery_of_a_purged_event_does_not_come_back(store: EventStore) -> None:
+    event = make_event(wall_s=NOW_S)
+    store.write(Batch(deliveries=batch_of(event).deliveries), NOW_S)
+    assert store.deliveries() == []
+
+
+def test_people_add_up_by_hour_and_camera(store: EventStore) -> None:
+    hour_s = hour_of(NOW_S)
+    store.write(Batch(presence=(Presence("door", hour_s, masked=3, bare=1), Presence("gate", hour_s, 1))), NOW_S)
+    store.write(Batch(presence=(Presence("door", hour_s, masked=1, incorrect=2),)), NOW_S)
+    door, gate = store.presence()
+    assert door == Presence("door", hour_s, masked=4, bare=1, incorrect=2)
+    assert door.compliance == pytest.approx(4 / 7)
+    assert gate.compliance == 1.0
+    assert Presence("x", 0).compliance is None
+    assert store.presence(EventFilter(cameras=("gate",))) == [gate]
+    assert store.presence(EventFilter(until_s=hour_s)) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other rights")
+def test_only_the_user_can_read_the_file(store: EventStore) -> None:
+    store.write(batch_of(make_event()), NOW_S)
+    for file in store.path.parent.glob("events.db*"):
+        assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
+
+
+def test_old_events_go_but_never_one_that_waits(store: EventStore) -> None:
+    old, waiting, young = (make_event(wall_s=NOW_S) for _ in range(3))
+    store.write(batch_of(old), NOW_S - 31 * DAY_S)
+    store.write(batch_of(waiting, status=Status.PENDING), NOW_S - 31 * DAY_S)
+    store.write(batch_of(young), NOW_S - 29 * DAY_S)
+    store.write(Batch(presence=(Presence("door", hour_of(NOW_S - 40 * DAY_S), 1),)), NOW_S)
+    gone = enforce(store, NOW_S, 30 * DAY_S, 10**9)
+    assert (gone.events, gone.hours) == (1, 1)
+    assert {event.id for event in store.events()} == {waiting.id, young.id}
+    assert old.id.encode() not in on_disk(store.path)
+
+
+def test_the_file_shrinks_below_its_limit_oldest_first(store: EventStore) -> None:
+    events = [make_event(wall_s=NOW_S + i) for i in range(100)]
+    for event in events:
+        store.write(batch_of(event, jpeg=os.urandom(20_000)), NOW_S)
+    assert size_bytes(store) > 2_000_000
+    enforce(store, NOW_S, 30 * DAY_S, 1_000_000)
+    assert size_bytes(store) <= 1_000_000
+    assert sum(file.stat().st_size for file in store.path.parent.glob("events.db*")) <= 1_050_000
+    kept = store.events()
+    assert 0 < len(kept) < 100
+    assert kept == events[-len(kept) :]
+
+
+def test_pictures_of_waiting_alerts_go_before_the_alerts(store: EventStore) -> None:
+    for _ in range(60):
+        store.write(batch_of(make_event(), jpeg=os.urandom(20_000), status=Status.PENDING), NOW_S)
+    enforce(store, NOW_S, 30 * DAY_S, 500_000)
+    assert size_bytes(store) <= 500_000
+    assert len(store.deliveries(Status.PENDING)) == 60
+
+
+def test_a_purge_leaves_nothing_in_the_file(store: EventStore) -> None:
+    event = make_event(camera="SECRET-CAMERA")
+    store.write(batch_of(event, jpeg=b"SECRET-JPEG" * 1000, status=Status.PENDING), NOW_S)
+    aside = store.path.with_name("events.db.damaged-20260101-000000")
+    aside.write_bytes(b"SECRET-OLD-FILE")
+    assert b"SECRET-JPEG" in on_disk(store.path)
+    done = purge(store, None)
+    assert (done.events, done.pictures, done.files) == (1, 1, 1)
+    assert b"SECRET" not in on_disk(store.path)
+    assert store.events() == []
+    assert store.deliveries() == []
+
+
+def test_a_purge_of_pictures_or_of_old_events_keeps_the_rest(store: EventStore) -> None:
+    old, young = make_event(wall_s=NOW_S), make_event(wall_s=NOW_S)
+    store.write(batch_of(old, jpeg=b"OLD-JPEG"), NOW_S - 9 * DAY_S)
+    store.write(batch_of(young, jpeg=b"YOUNG-JPEG"), NOW_S)
+    assert purge(store, NOW_S - 7 * DAY_S, pictures_only=True).pictures == 1
+    assert len(store.events()) == 2
+    assert purge(store, NOW_S - 7 * DAY_S).events == 1
+    assert store.events() == [young]
+    assert store.snapshot(young.id) == b"YOUNG-JPEG"
+
+
+def test_what_another_version_wrote_is_left_out_and_not_taken_for_damage(store: EventStore) -> None:
+    known, unknown = make_event(wall_s=NOW_S), make_event(wall_s=NOW_S)
+    store.write(batch_of(known, unknown, status=Status.PENDING), NOW_S)
+    with store.transaction() as db:
+        db.execute("UPDATE events SET record = replace(record, 'no_mask', 'smoking') WHERE id = ?", (unknown.id,))
+    assert store.events() == [known]
+    assert [each.event for each in store.deliveries(Status.PENDING)] == [known]
+
+
+def test_a_missing_file_is_not_made_by_reading(store_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"no event file .*events\.db"):
+        EventStore(store_path, create=False)
+    assert not store_path.exists()
+
+
+def test_a_file_of_a_newer_version_is_left_alone(store_path: Path) -> None:
+    with EventStore(store_path) as store:
+        store.execute("PRAGMA user_version = 99")
+    before = store_path.read_bytes()
+    with pytest.raises(StoreError, match="newer maskwatch") as caught:
+        EventStore(store_path)
+    assert not caught.value.damaged
+    assert store_path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"this is no database, but long enough to be looked at" * 100, b"\0" * 5000])
+def test_a_damaged_file_is_told_and_can_be_set_aside(store_path: Path, content: bytes) -> None:
+    store_path.write_bytes(content)
+    with pytest.raises(StoreError) as caught:
+        EventStore(store_path)
+    assert caught.value.damaged
+    with pytest.raises(StoreError, match="nothing was done to it"):
+        set_aside(store_path, NOW_S)
+    assert store_path.read_bytes() == content
+    lock_path(store_path).touch()  # as a program leaves it that wrote events there
+    aside, saved = set_aside(store_path, NOW_S)
+    assert aside.read_bytes() == content
+    assert saved == []
+    EventStore(store_path).close()
+
+
+def test_what_waits_is_read_from_a_damaged_file_as_far_as_possible(store_path: Path) -> None:
+    waiting = [make_event() for _ in range(200)]
+    with EventStore(store_path) as store:
+        store.write(batch_of(*waiting, status=Status.PENDING), NOW_S)
+    size = store_path.stat().st_size
+    with store_path.open("r+b") as file:
+        file.seek(size - 2 * 4096)
+        file.write(os.urandom(4096))
+    _, saved = set_aside(store_path, NOW_S)
+    assert 0 < len(saved) <= 200
+    assert {each.event.id for each in saved} <= {event.id for event in waiting}
+
+
+def test_a_locked_file_is_a_fault_that_passes(store_path: Path) -> None:
+    with EventStore(store_path, busy_s=0.05) as store:
+        other = sqlite3.connect(store_path, isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError, match="locked") as caught:
+            store.write(batch_of(make_event()), NOW_S)
+        assert not caught.value.damaged
+        other.execute("ROLLBACK")
+        other.close()
+        store.write(batch_of(make_event()), NOW_S)
+        assert len(store.events()) == 1

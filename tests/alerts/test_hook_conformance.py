@@ -1,0 +1,248 @@
+"""One suite over every AlertHook: it delivers, it fails with HookError and without secrets, it ends in time."""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from peers import HttpPeer, free_port, make_event, silent_tcp, wait_until
+from pydantic import TypeAdapter
+
+from app.alerts import hooks_plugin, hooks_sound
+from app.alerts.hooks import Alert, AlertHook, build_hook, idempotency_key
+from app.alerts.limited import LimitedHook
+from app.alerts.settings import Channel
+from app.errors import HookError
+
+# Apprise itself imports what Python 3.13 took out, and has a stand-in for it.
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+SECRET = "s3cr3t-token"
+TIMEOUT_S = 1.0
+CHANNEL: TypeAdapter[Any] = TypeAdapter(Channel)
+
+
+def make_alert(jpeg: bytes | None = None) -> Alert:
+    event = make_event()
+    return Alert(event, "c", idempotency_key(event, "c"), 1, jpeg)
+
+
+def make_hook(**values: object) -> AlertHook:
+    return build_hook(CHANNEL.validate_python({"name": "c", "timeout_s": TIMEOUT_S, **values}))
+
+
+class Mailbox:
+    """What an SMTP server took."""
+
+    def __init__(self) -> None:
+        self.mails: list[str] = []
+
+    async def handle_DATA(self, server: object, session: object, envelope: Any) -> str:  # noqa: N802
+        self.mails.append(envelope.content.decode())
+        return "250 taken"
+
+
+@dataclass
+class Setting:
+    """A hook whose peer does as the name of the case says, and what its peer took."""
+
+    hook: AlertHook
+    taken: Callable[[], int]
+
+
+Opener = Callable[[str, Path, int], Any]
+
+
+@contextmanager
+def webhook(how: str, folder: Path, broker_port: int) -> Iterator[Setting]:
+    plan: dict[str, int | str] = {"works": 200, "fails": 500, "hangs": "hang"}
+    with HttpPeer(rest=plan[how]).running() as peer:
+        yield Setting(make_hook(kind="webhook", url=f"{peer.url}/{SECRET}"), lambda: len(peer.requests))
+
+
+@contextmanager
+def command(how: str, folder: Path, broker_port: int) -> Iterator[Setting]:
+    script = {"works": 'cat >> "$0"; echo >> "$0"', "fails": "exit 3", "hangs": "sleep 60"}[how]
+    out = folder / "taken"
+    hook = make_hook(kind="command", argv=["sh", "-c", script, str(out), SECRET])
+    yield Setting(hook, lambda: len(out.read_text().split("\n\n")) - 1 if out.exists() else 0)
+
+
+@contextmanager
+def mqtt(how: str, folder: Path, broker_port: int) -> Iterator[Setting]:
+    with ExitStack() as stack:
+        port = {"works": broker_port, "fails": free_port()}.get(how) or stack.enter_context(silent_tcp())
+        taken: list[str] = []
+        if how == "works":
+            stack.enter_context(subscriber(broker_port, taken))
+        values = {"kind": "mqtt", "host": "127.0.0.1", "port": port, "topic": f"conformance-{how}", "discovery": False}
+        yield Setting(make_hook(**values, username=SECRET), lambda: len(taken))
+
+
+@contextmanager
+def subscriber(port: int, taken: list[str], topic: str = "conformance-works/events") -> Iterator[None]:
+    from paho.mqtt.client import Client, topic_matches_sub
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    ready = threading.Event()
+    client = Client(CallbackAPIVersion.VERSION2)
+    client.on_connect = lambda *_: client.subscribe(topic, 1)
+    client.on_subscribe = lambda *_: ready.set()
+
+    def take(_client: object, _data: object, message: Any) -> None:
+        if topic_matches_sub(topic, message.topic):  # this broker mixes the subscriptions of anonymous clients up
+            taken.append(message.payload.decode())
+
+    client.on_message = take
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    try:
+        assert ready.wait(10)
+        yield
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+@contextmanager
+def mail(how: str, folder: Path, broker_port: int) -> Iterator[Setting]:
+    box = Mailbox()
+    with ExitStack() as stack:
+        port = free_port()
+        if how == "works":
+            server = Controller(box, hostname="127.0.0.1", port=port)
+            server.start()
+            stack.callback(server.stop)
+        elif how == "hangs":
+            port = stack.enter_context(silent_tcp())
+        from apprise.plugins.email import NotifyEmail
+
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setattr(NotifyEmail, "request_rate_per_sec", 0)  # its pause of 5.5 s between two mails
+        url = f"mailto://127.0.0.1:{port}/?from=a@example.org&to=b@example.org&mode=insecure&name={SECRET}"
+        yield Setting(make_hook(kind="apprise", url=f"{url}&rto=2&cto=2"), lambda: len(box.mails))
+
+
+@contextmanager
+def sound(how: str, folder: Path, broker_port: int) -> Iterator[Setting]:
+    """The player is a script: no machine of a test has a loudspeaker to listen to."""
+    script = {"works": f'wc -c < "$1" >> {folder}/played', "fails": "exit 1", "hangs": "sleep 60"}[how]
+    player = folder / f"player-{SECRET}"
+    player.write_text(f"#!/bin/sh\n{script}\n")
+    player.chmod(0o700)
+    patch = pytest.MonkeyPatch()
+    patch.setattr(hooks_sound, "PLAYERS", ((str(player),),))
+    try:
+        yield Setting(make_hook(kind="sound"), lambda: len(_lines(folder / "played")))
+    finally:
+        patch.undo()
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+@contextmanager
+def plugin(how: str, folder: Path, broker_port: int) -> Iterator[Setting]:
+    taken: list[Alert] = []
+    go = threading.Event()
+
+    def factory(token: str) -> Callable[[Alert], None]:
+        assert token == SECRET
+
+        def tell(alert: Alert) -> None:
+            if how == "fails":
+                raise ConnectionError("no line")
+            if how == "hangs":
+                assert go.wait(60)
+            taken.append(alert)
+
+        return tell
+
+    point = EntryPoint("mine", "test:factory", hooks_plugin.GROUP)
+    patch = pytest.MonkeyPatch()
+    patch.setattr(hooks_plugin, "entry_points", lambda group: [point] if group == hooks_plugin.GROUP else [])
+    patch.setattr(EntryPoint, "load", lambda _: factory)
+    try:
+        yield Setting(make_hook(kind="plugin", plugin="mine", options={"token": SECRET}), lambda: len(taken))
+    finally:
+        go.set()
+        patch.undo()
+
+
+OPENERS: list[Opener] = [webhook, command, mqtt, mail, sound, plugin]
+each_hook = pytest.mark.parametrize("opener", OPENERS, ids=lambda opener: str(opener.__name__))
+
+
+@each_hook
+def test_it_delivers_each_alert_once(opener: Opener, tmp_path: Path, broker_port: int) -> None:
+    with opener("works", tmp_path, broker_port) as setting:
+        for number in range(1, 4):
+            LimitedHook(setting.hook, 10.0).send(make_alert(b"\xff\xd8\xff\xd9jpeg" if number == 3 else None))
+            wait_until(lambda number=number: setting.taken() == number)  # type: ignore[misc]
+
+
+@each_hook
+def test_a_failure_is_a_hook_error_in_one_line_without_secrets(
+    opener: Opener, tmp_path: Path, broker_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with opener("fails", tmp_path, broker_port) as setting:
+        limited = LimitedHook(setting.hook, 10.0)
+        for _ in range(2):
+            with pytest.raises(HookError) as caught:
+                limited.send(make_alert())
+            message = str(caught.value)
+            assert message
+            assert "\n" not in message
+            if opener is not sound:  # there the secret is part of the player's own name
+                assert SECRET not in message
+    assert limited.stuck is None
+    assert SECRET not in caplog.text
+
+
+@each_hook
+def test_a_peer_that_hangs_costs_no_more_than_the_limit(opener: Opener, tmp_path: Path, broker_port: int) -> None:
+    with opener("hangs", tmp_path, broker_port) as setting:
+        limited = LimitedHook(setting.hook, 0.3)
+        began_s = time.monotonic()
+        with pytest.raises(HookError, match=r"0\.3 s|longer"):
+            limited.send(make_alert())
+        assert time.monotonic() - began_s < 5.0
+    wait_until(lambda: limited.stuck is None)
+
+
+@each_hook
+def test_abort_ends_a_send_from_another_thread(opener: Opener, tmp_path: Path, broker_port: int) -> None:
+    with opener("hangs", tmp_path, broker_port) as setting:
+        limited = LimitedHook(setting.hook, 60.0)
+        errors: list[HookError] = []
+
+        def send() -> None:
+            try:
+                limited.send(make_alert())
+            except HookError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        wait_until(lambda: limited.stuck is not None)
+        limited.abort()
+        thread.join(10)
+        assert not thread.is_alive()
+        assert len(errors) == 1
+
+
+def test_a_refused_port_names_the_peer() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        with pytest.raises(HookError, match=f"127.0.0.1:{port}"):
+            make_hook(kind="mqtt", host="127.0.0.1", port=port).send(make_alert())

@@ -1,0 +1,119 @@
+"""What waits for the disk is bounded and loses nothing that an alert needs; the file's lock dies with its program."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from peers import make_event
+
+from app.alerts import journal
+from app.alerts.journal import Journal, Unwritten, lock_of
+from app.alerts.outbox import Delivery, Status
+from app.alerts.records import Batch, Presence, StoreError
+from app.alerts.settings import AlertSettings
+from app.alerts.store import EventStore
+
+ROOT = Path(__file__).resolve().parents[2]
+HOLDER = """
+import sys
+from pathlib import Path
+from app.alerts.journal import lock_of
+lock = lock_of(Path(sys.argv[1]))
+print(lock.take(), flush=True)
+sys.stdin.read()
+"""
+
+
+def delivery(status: Status = Status.PENDING) -> Delivery:
+    return Delivery(make_event(), "hook", 0.0, 0.0, status)
+
+
+@given(st.lists(st.integers(0, 5), max_size=30), st.integers(0, 30))
+def test_what_could_not_be_written_is_written_later_with_what_came_since(numbers: list[int], cut: int) -> None:
+    unwritten = Unwritten()
+    for number in numbers[:cut]:
+        unwritten.add_presence(Presence(f"camera-{number}", 0, masked=1))
+    failed = unwritten.take()
+    assert not unwritten
+    for number in numbers[cut:]:
+        unwritten.add_presence(Presence(f"camera-{number}", 0, masked=1))
+    unwritten.put_back(failed)
+    counted = {seen.camera: seen.masked for seen in unwritten.take().presence}
+    assert counted == {f"camera-{number}": numbers.count(number) for number in set(numbers)}
+
+
+def test_the_newest_state_of_a_delivery_wins_also_after_a_failure() -> None:
+    unwritten, waiting = Unwritten(), delivery()
+    unwritten.add_delivery(waiting)
+    failed = unwritten.take()
+    done = replace(waiting, status=Status.DELIVERED)
+    unwritten.add_delivery(done)
+    unwritten.put_back(failed)
+    assert unwritten.take().deliveries == (done,)
+
+
+def test_pictures_and_events_in_memory_are_bounded_but_no_waiting_alert_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(journal, "MAX_UNWRITTEN_PICTURES_BYTES", 1_000)
+    monkeypatch.setattr(journal, "MAX_UNWRITTEN_EVENTS", 50)
+    unwritten, waiting = Unwritten(), [delivery() for _ in range(20)]
+    for each in waiting:
+        unwritten.add_event(each.event, b"x" * 100)
+        unwritten.add_delivery(each)
+    for _ in range(500):
+        unwritten.add_event(make_event(), b"x" * 100)
+    batch = unwritten.take()
+    assert len(batch.events) <= 50
+    assert sum(len(jpeg or b"") for _, jpeg in batch.events) <= 1_000
+    assert {each.event.id for each in waiting} <= {event.id for event, _ in batch.events}
+    assert unwritten.lost_events == 520 - len(batch.events)
+    assert unwritten.lost_pictures > 0
+
+
+def test_the_lock_is_held_by_one_program_and_dies_with_it(store_path: Path) -> None:
+    argv = [sys.executable, "-c", HOLDER, str(store_path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "True\n"
+        lock = lock_of(store_path)
+        assert not lock.take()
+        holder.kill()
+        holder.wait()
+    assert lock.take()
+    assert lock.take()
+    lock.release()
+
+
+def test_a_lock_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot make"):
+        lock_of(tmp_path / "absent" / "events.db").take()
+
+
+def test_a_place_that_cannot_be_used_is_a_fault_and_not_a_crash(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    kept = Journal(AlertSettings(store=tmp_path / "file" / "events.db"))
+    assert kept.write(Batch(), 0.0) is None
+    assert "check its folder" in kept.fault
+    kept.close()
+
+
+def test_alerts_of_a_dead_program_are_adopted_once(store_path: Path) -> None:
+    left = replace(delivery(), owner="a program that was killed")
+    with EventStore(store_path) as store:
+        store.write(Batch(((left.event, None),), (left,)), 0.0)
+    kept = Journal(AlertSettings(store=store_path))
+    found = kept.write(Batch(), 0.0)
+    assert found is not None
+    assert [each.key for each in found.older] == [left.key]
+    assert found.older[0].owner == kept.owner
+    again = kept.write(Batch(), 0.0)
+    assert again is not None
+    assert again.older == ()
+    kept.close()
+    with EventStore(store_path) as store:
+        assert [each.owner for each in store.deliveries(Status.PENDING)] == [""]

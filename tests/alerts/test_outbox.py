@@ -1,0 +1,140 @@
+"""The waiting alerts of a channel as a pure queue."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+from peers import make_event
+
+from app.alerts.outbox import Backoff, ChannelQueue, Delivery, Status
+from app.alerts.settings import RateLimit
+
+BACKOFF = Backoff(1.0, 60.0)
+FOREVER_S = 1e9
+
+
+def make_queue(give_up_s: float = FOREVER_S, size: int = 100, rate: RateLimit | None = None) -> ChannelQueue:
+    return ChannelQueue(give_up_s, size, rate, BACKOFF)
+
+
+def make_deliveries(count: int) -> list[Delivery]:
+    return [Delivery(make_event(), "hook", 0.0, 0.0) for _ in range(count)]
+
+
+@given(st.lists(st.booleans(), max_size=60), st.integers(1, 8), st.integers(0, 1000))
+def test_every_alert_is_delivered_in_order_whatever_fails(outcomes: list[bool], count: int, seed: int) -> None:
+    queue, rng, now_s = make_queue(), random.Random(seed), 0.0
+    waiting = make_deliveries(count)
+    for each in waiting:
+        assert queue.add(each, now_s) == []
+    delivered: list[str] = []
+    while len(queue):
+        now_s += queue.wait_s(now_s) or 0.0
+        head = queue.due(now_s, 0)
+        assert head is not None
+        if outcomes and not outcomes.pop():
+            assert queue.failed(head, "no", now_s, now_s, rng).status is Status.PENDING
+            assert queue.due(now_s, 0) is None
+        else:
+            delivered.append(queue.delivered(head, now_s, now_s).key)
+    assert delivered == [each.key for each in waiting]
+    assert queue.wait_s(now_s) is None
+
+
+@given(st.integers(1, 200), st.integers(0, 1000))
+def test_the_pause_doubles_up_to_its_limit_with_a_random_half(failures: int, seed: int) -> None:
+    full = min(BACKOFF.first_s * 2.0 ** (failures - 1), BACKOFF.max_s)
+    assert full / 2 <= BACKOFF.pause_s(failures, random.Random(seed)) <= full
+
+
+@given(st.integers(1, 20), st.integers(1, 40), st.booleans())
+def test_a_full_queue_gives_the_oldest_back_but_never_the_one_being_sent(size: int, count: int, sending: bool) -> None:
+    queue = make_queue(size=size)
+    waiting = make_deliveries(count)
+    dropped: list[Delivery] = []
+    for i, each in enumerate(waiting):
+        dropped += queue.add(each, 0.0)
+        if i == 0 and sending:
+            assert queue.due(0.0, 0) == waiting[0]
+    assert len(queue) == min(size, count)
+    assert len(dropped) == count - len(queue)
+    if sending:
+        assert queue.waiting[0] == waiting[0]
+        assert dropped == waiting[1 : 1 + len(dropped)]
+    else:
+        assert dropped == waiting[: len(dropped)]
+
+
+def test_each_alert_gets_one_attempt_however_old_and_is_then_given_up() -> None:
+    queue, rng = make_queue(give_up_s=10.0), random.Random(1)
+    old, young = make_deliveries(2)
+    queue.put_first([(old, 50.0)], 0.0)
+    queue.add(young, 0.0)
+    assert queue.due(0.0, 0) == old
+    given_up = queue.failed(old, "no", 0.0, 0.0, rng)
+    assert (given_up.status, given_up.attempts, given_up.error) == (Status.UNDELIVERED, 1, "no")
+    now_s = queue.wait_s(0.0)
+    assert now_s is not None
+    assert now_s > 0  # the pause belongs to the channel, not to the alert
+    assert queue.due(now_s, 0) == young
+    assert queue.failed(young, "no", now_s, now_s, rng).status is Status.PENDING
+
+
+def test_nothing_is_sent_before_it_is_stored() -> None:
+    queue = make_queue()
+    (delivery,) = make_deliveries(1)
+    queue.add(delivery, 0.0, ticket=5)
+    assert queue.due(0.0, stored_ticket=4) is None
+    assert queue.due(0.0, stored_ticket=5) == delivery
+
+
+@given(st.integers(1, 5), st.lists(st.integers(0, 30), min_size=1, max_size=40))
+def test_the_rate_limit_holds_in_every_window(count: int, gaps_s: list[int]) -> None:
+    queue = make_queue(rate=RateLimit(count=count, per_s=60.0))
+    now_s, sent_s = 0.0, list[float]()
+    for delivery, gap_s in zip(make_deliveries(len(gaps_s)), gaps_s, strict=True):
+        now_s += gap_s
+        queue.add(delivery, now_s)
+    while len(queue):
+        now_s += queue.wait_s(now_s) or 0.0
+        head = queue.due(now_s, 0)
+        assert head is not None
+        queue.delivered(head, now_s, now_s)
+        sent_s.append(now_s)
+    for start_s in sent_s:
+        assert sum(start_s <= when_s < start_s + 60.0 for when_s in sent_s) <= count
+
+
+def test_a_limit_that_skips_refuses_what_would_wait() -> None:
+    queue = make_queue(rate=RateLimit(count=2, per_s=60.0, excess="skip"))
+    for delivery in make_deliveries(2):
+        assert not queue.refuses(0.0)
+        queue.add(delivery, 0.0)
+    assert queue.refuses(0.0)
+    while len(queue):
+        head = queue.due(0.0, 0)
+        assert head is not None
+        queue.delivered(head, 0.0, 0.0)
+    assert queue.refuses(59.0)
+    assert not queue.refuses(60.0)
+
+
+def test_the_same_alert_waits_once_and_older_ones_come_first() -> None:
+    queue = make_queue()
+    first, second, third = make_deliveries(3)
+    queue.add(third, 0.0)
+    queue.add(third, 0.0)
+    queue.put_first([(first, 9.0), (second, 8.0), (third, 0.0)], 0.0)
+    assert queue.waiting == [first, second, third]
+    queue.forget({second.key})
+    assert queue.waiting == [first, third]
+
+
+def test_what_was_overtaken_while_it_was_being_sent_is_taken_out_all_the_same() -> None:
+    queue = make_queue()
+    sent, older = make_deliveries(2)
+    queue.add(sent, 0.0)
+    assert queue.due(0.0, 0) == sent
+    queue.put_first([(older, 5.0)], 0.0)
+    queue.delivered(sent, 0.0, 0.0)
+    assert queue.waiting == [older]

@@ -1,0 +1,302 @@
+"""Sources, readers and servers for the video tests: real ones that misbehave on demand."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain import Frame, Image
+from app.errors import SourceError
+
+LIMIT_S = 20.0
+"""How long a test waits for something that should come at once: long, because the machine may be busy."""
+
+
+def wait_until(condition: Callable[[], bool], what: str, limit_s: float = LIMIT_S) -> None:
+    """Wait for ``condition()``; fail with ``what`` after the limit."""
+    end_s = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > end_s:
+            raise AssertionError(f"waited {limit_s:g} s in vain: {what}")
+        time.sleep(0.01)
+
+
+def video_threads() -> list[str]:
+    """Names of the threads that captures started and that are still there."""
+    prefixes = ("capture:", "reader:")
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(prefixes)]
+
+
+def picture(index: int, width_px: int = 64, height_px: int = 48) -> Image:
+    """A picture that tells its index: a bright bar that moves on a dark, striped ground."""
+    image = np.full((height_px, width_px, 3), 30, np.uint8)
+    image[::8] = 60
+    x = (index * 4) % width_px
+    image[:, x : x + 4] = 220
+    return image
+
+
+def frame(index: int, time_s: float | None = None, camera: str = "fake", image: Image | None = None) -> Frame:
+    now_s = time.monotonic()
+    when_s = index / 25 if time_s is None else time_s
+    return Frame(picture(index) if image is None else image, index, when_s, now_s, time.time(), camera)
+
+
+def write_clip(
+    path: Path,
+    images: Iterable[Image],
+    fps: int = 25,
+    codec: str = "libx264",
+    times_ms: Sequence[int] | None = None,
+    rotation_degrees: int = 0,
+    options: dict[str, str] | None = None,
+) -> Path:
+    """A real clip, written by FFmpeg. With ``times_ms`` each frame has that time stamp."""
+    from fractions import Fraction
+
+    with av.open(str(path), "w", options=options or {}) as container:
+        stream: Any = None
+        for i, image in enumerate(images):
+            if stream is None:
+                stream = container.add_stream(codec, rate=fps)
+                stream.width, stream.height = image.shape[1], image.shape[0]
+                stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+                if codec == "libx264":
+                    stream.options = {"preset": "ultrafast", "tune": "zerolatency", "g": "10"}
+                stream.codec_context.time_base = Fraction(1, 1000) if times_ms else Fraction(1, fps)
+            picture_av = av.VideoFrame.from_ndarray(image, format="bgr24")
+            if rotation_degrees:
+                picture_av.rotation = rotation_degrees
+            picture_av.pts = times_ms[i] if times_ms else i
+            picture_av.time_base = stream.codec_context.time_base
+            container.mux(stream.encode(picture_av))
+        container.mux(stream.encode())
+    return path
+
+
+class FakeReader:
+    """Stands in for ``cv2.VideoCapture``. Each step is a picture, None (a failed read), an exception to raise, or a
+    function to call (to hang in, say) whose return value is the picture."""
+
+    def __init__(self, steps: Iterable[Any], properties: dict[int, float] | None = None) -> None:
+        self._steps = iter(steps)
+        self._properties = properties or {}
+        self.released = threading.Event()
+        self.reads = 0
+
+    def read(self) -> tuple[bool, NDArray[Any] | None]:
+        assert not self.released.is_set(), "read after release"
+        self.reads += 1
+        step = next(self._steps, None)
+        if callable(step):
+            step = step()
+        if isinstance(step, Exception):
+            raise step
+        return step is not None, step
+
+    def get(self, propId: int) -> float:  # noqa: N803 - OpenCV's name
+        return self._properties.get(propId, 0.0)
+
+    def release(self) -> None:
+        self.released.set()
+
+
+class FakeSource:
+    """A source that plays a script for each connection: frames, exceptions, or functions to wait in."""
+
+    def __init__(self, *connections: Iterable[Any], is_live: bool = True, name: str = "fake") -> None:
+        self.name = name
+        self.is_live = is_live
+        self.fps: float | None = 25.0
+        self.frame_count: int | None = None
+        self.opened = 0
+        self.closed = 0
+        self._connections = iter(connections)
+
+    def frames(self, stop: threading.Event) -> Iterator[Frame]:
+        self.opened += 1
+        try:
+            for step in next(self._connections, [SourceError(f"cannot open {self.name}: the script is over")]):
+                if stop.is_set():
+                    return
+                if callable(step):
+                    step()
+                elif isinstance(step, BaseException):
+                    raise step
+                else:
+                    yield step
+            if self.is_live and not stop.is_set():
+                raise SourceError(f"lost {self.name}: the script's connection is over")
+        finally:
+            self.closed += 1
+
+
+class RtspServer:
+    """A real RTSP server (H.264 over TCP) in a process of its own, so that it can be killed and frozen."""
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self, clip: str, plays: int = 0, credentials: str = "") -> str:
+        """The address of a clip in the folder; it begins again for ever where ``plays`` is 0."""
+        at = f"{credentials}@" if credentials else ""
+        return f"rtsp://{at}127.0.0.1:{self.port}/{clip}/play_count_{plays}"
+
+    def start(self) -> Self:
+        code = (
+            "import asyncio, logging, sys; import aio_rtsp_toolkit.server as s; "
+            "s.logger = logging.getLogger('rtsp'); asyncio.run(s.serve(sys.argv[1], '127.0.0.1', int(sys.argv[2])))"
+        )
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code, str(self._folder), str(self.port)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until(self._answers, "the RTSP server answers")
+        return self
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, "the RTSP server ended"
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return True
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self.resume()
+            self._process.kill()
+            self._process.wait(LIMIT_S)
+            self._process = None
+
+    def pause(self) -> None:
+        """Freeze it with its sockets open: the silent death of real cameras."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        if hasattr(signal, "SIGCONT"):
+            os.kill(self._process.pid, signal.SIGCONT)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class BadServer:
+    """A server that accepts and then does only what ``serve`` does with the connection; ``serve`` must mind
+    ``self.stop``. Without ``serve`` it keeps silent."""
+
+    def __init__(self, serve: "Callable[[socket.socket, BadServer], None] | None" = None) -> None:
+        self.stop = threading.Event()
+        self.connections = 0
+        self._serve = serve
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(0.05)
+        self.port = int(self._listener.getsockname()[1])
+        self._sockets: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept, name="bad-server")]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        while not self.stop.is_set():
+            try:
+                connection, _ = self._listener.accept()
+            except TimeoutError:
+                continue
+            self.connections += 1
+            connection.settimeout(0.2)
+            self._sockets.append(connection)
+            thread = threading.Thread(target=self._handle, args=(connection,), name="bad-server-connection")
+            self._threads.append(thread)
+            thread.start()
+
+    def _handle(self, connection: socket.socket) -> None:
+        try:
+            if self._serve is not None:
+                self._serve(connection, self)
+                connection.close()
+        except OSError:
+            connection.close()  # the client went away, as clients do
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.stop.set()
+        for thread in list(self._threads):
+            thread.join(LIMIT_S)
+            assert not thread.is_alive()
+        for connection in [self._listener, *self._sockets]:
+            connection.close()
+
+
+def garbage(connection: socket.socket, server: BadServer) -> None:
+    """Random bytes for as long as anyone reads them."""
+    noise = random.Random(1)
+    while not server.stop.is_set():
+        connection.sendall(noise.randbytes(4096))
+        server.stop.wait(0.01)
+
+
+def deny(connection: socket.socket, server: BadServer) -> None:
+    """An RTSP server that lets nobody in: 401 to every request."""
+    while not server.stop.is_set():
+        try:
+            request = connection.recv(4096)
+        except TimeoutError:
+            continue
+        if not request:
+            return
+        sequence = next((line for line in request.split(b"\r\n") if line.lower().startswith(b"cseq")), b"CSeq: 1")
+        head = b"RTSP/1.0 401 Unauthorized\r\n" + sequence + b"\r\n"
+        connection.sendall(head + b'WWW-Authenticate: Basic realm="camera"\r\n\r\n')
+
+
+def mjpeg_server(images: Sequence[Image], fps: float = 25) -> BadServer:
+    """An HTTP camera that sends JPEG pictures for ever, as cheap network cameras do. (A good server, for once.)"""
+    import cv2
+
+    jpegs = [cv2.imencode(".jpg", image)[1].tobytes() for image in images]
+
+    def serve(connection: socket.socket, server: BadServer) -> None:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            request += connection.recv(4096)
+        connection.settimeout(5)
+        connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n")
+        for i in range(10**6):
+            jpeg = jpegs[i % len(jpegs)]
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            connection.sendall(head.encode() + jpeg + b"\r\n")
+            if server.stop.wait(1 / fps):
+                return
+
+    return BadServer(serve)

@@ -1,0 +1,99 @@
+"""A camera that leaves and returns, from its last picture to the channel that tells people and the file of events."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from fakes import BoxesDetector, BrightnessClassifier
+from fakes_monitor import LiveCamera
+from fakes_video import wait_until
+
+from app.alerts.store import EventStore
+from app.config import Settings, load_settings
+from app.monitor import pipeline
+from app.view.session import Session
+
+
+def test_offline_and_recovered_reach_a_channel_the_file_and_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    door = LiveCamera("door")
+    monkeypatch.setattr(pipeline, "make_source", lambda _: door)
+    monkeypatch.setattr(pipeline, "load_classifier", lambda _: BrightnessClassifier())
+    monkeypatch.setattr(pipeline, "load_detector", lambda _: BoxesDetector(lambda _: []))
+    heard = tmp_path / "heard"
+    code = f"import sys; open({str(heard)!r}, 'a').write(sys.argv[1] + chr(10))"
+    command = shlex.split(shlex.join([sys.executable, "-c", code, "{kind}"]))
+    channel = {"kind": "command", "name": "bell", "argv": command, "events": ["camera_offline", "camera_recovered"]}
+    settings = load_settings(
+        None,
+        {
+            "camera": [{"uri": "rtsp://127.0.0.1:1/door", "name": "door", "reconnect_s": [0.1], "stale_after_s": 0.3}],
+            "monitor": {"offline_after_s": 0.2, "recovered_after_s": 0.1},
+            "alerts": {"channels": [channel], "store": tmp_path / "events.db"},
+            "view": {"headless": True},
+        },
+    )
+
+    def told(kind: str) -> bool:
+        return heard.exists() and kind in heard.read_text().split()
+
+    def steps() -> bool:
+        """Looked at by the main loop; the camera goes, and comes again once that was told."""
+        if told("camera_offline"):
+            door.away.clear()
+        elif session._frames > 3:
+            door.away.set()
+        return told("camera_recovered")
+
+    events = tmp_path / "events.jsonl"
+    with Session(settings, None, events) as session:
+        session.run_headless(steps)
+    assert heard.read_text().split() == ["camera_offline", "camera_recovered"]
+    written = [json.loads(line) for line in events.read_text().splitlines()]
+    assert [event["kind"] for event in written] == ["camera_offline", "camera_recovered"]
+    assert "camera_offline (" in capsys.readouterr().err
+    wait_until(lambda: (tmp_path / "events.db").exists(), "the store is there")
+    with EventStore(tmp_path / "events.db") as kept:
+        assert len(kept.events()) == 2
+
+
+def test_channels_change_while_it_runs_and_no_alert_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    door = LiveCamera("door")
+    monkeypatch.setattr(pipeline, "make_source", lambda _: door)
+    monkeypatch.setattr(pipeline, "load_classifier", lambda _: BrightnessClassifier())
+    monkeypatch.setattr(pipeline, "load_detector", lambda _: BoxesDetector(lambda _: []))
+
+    def settings_with(*names: str) -> Settings:
+        code = "import sys; open(sys.argv[1], 'a').write(sys.argv[2] + chr(10))"
+        channels = [
+            {"kind": "command", "name": name, "argv": [sys.executable, "-c", code, str(tmp_path / name), "{id}"]}
+            for name in names
+        ]
+        camera = {"uri": "rtsp://127.0.0.1:1/door", "name": "door", "reconnect_s": [0.1], "stale_after_s": 0.3}
+        return load_settings(
+            None,
+            {
+                "camera": [camera],
+                "monitor": {"offline_after_s": 0, "recovered_after_s": 0},
+                "alerts": {"channels": channels, "store": tmp_path / "events.db"},
+                "view": {"headless": True},
+            },
+        )
+
+    def told(name: str) -> int:
+        path = tmp_path / name
+        return len(path.read_text().split()) if path.exists() else 0
+
+    with Session(settings_with("first"), None, None) as session:
+        wait_until(lambda: session._monitor.views()[0].frame is not None, "a picture")
+        door.away.set()
+        wait_until(lambda: told("first") == 1, "the first channel tells")
+        assert session.reload(settings_with("second")) == []
+        door.away.clear()
+        wait_until(lambda: told("second") == 1, "the second channel tells")
+    assert told("first") == 1
+    with EventStore(tmp_path / "events.db") as store:
+        assert len(store.events()) == 2

@@ -1,0 +1,53 @@
+"""Short versions of benchmarks/cameras.py and benchmarks/soak.py: no speed is asserted, only what must always hold."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def benchmark(monkeypatch: pytest.MonkeyPatch, name: str) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.timeout(170)
+def test_each_of_eight_cameras_is_analysed(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(threading.enumerate())
+    figures = benchmark(monkeypatch, "cameras").run(8, 10, 4.0, [])
+    assert len({each.camera for each in figures.cameras}) == 8
+    for each in figures.cameras:
+        assert each.analysed_fps > 0
+        assert each.age_p95_ms < 60_000
+        # What came was analysed or dropped and counted, but for the frame under way.
+        assert each.came_fps == pytest.approx(each.analysed_fps + each.dropped_fps, abs=3 / 4.0)
+    assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.timeout(170)
+def test_a_watch_holds_no_more_threads_and_handles_than_it_had(tmp_path: Path) -> None:
+    """In a process of its own: libraries that other tests used have threads too."""
+    path = tmp_path / "soak.json"
+    argv = [sys.executable, str(BENCHMARKS / "soak.py"), "--minutes", "0.5", "--kill-every", "10", "--json", str(path)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=160)
+    assert path.exists(), done.stderr
+    soak = json.loads(path.read_text())
+    assert soak["kills"] >= 1
+    assert soak["analysed"] > 0
+    assert soak["threads_first"] == soak["threads_last"]
+    assert soak["handles_first"] == soak["handles_last"]
+    assert soak["left_threads"] == []
+    assert soak["growth"] < 0.5  # of so short a time little can be said

@@ -1,0 +1,43 @@
+"""The whole monitor, real parts only, on a real RTSP stream: H.264 over TCP from a server on loopback."""
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from fakes_video import RtspServer, video_threads, wait_until
+
+from app import resources
+from app.config import load_settings
+from app.domain import Event, EventKind
+from app.monitor.pipeline import Monitor
+from app.video.capture import SourceState
+
+pytest.importorskip("aio_rtsp_toolkit", reason="needs aio-rtsp-toolkit[server]")
+
+
+@pytest.mark.timeout(180)
+def test_a_bare_face_on_a_stream_alerts_and_a_lost_stream_is_found_again(tmp_path: Path) -> None:
+    shutil.copy(resources.asset("demo.mp4"), tmp_path / "demo.mp4")
+    events: list[Event] = []
+    before = set(threading.enumerate())
+    with RtspServer(tmp_path) as server:
+        camera = {"uri": server.url("demo.mp4"), "name": "door", "reconnect_s": [0.5]}
+        settings = load_settings(None, {"camera": [camera]})
+        with Monitor(settings, listeners=[lambda result: events.extend(result.events)]) as monitor:
+
+            def state() -> SourceState:
+                return monitor.views()[0].status.state
+
+            wait_until(lambda: EventKind.NO_MASK in {event.kind for event in events}, "an alert", 60)
+            view = monitor.views()[0]
+            assert view.frame is not None
+            assert view.age_s < 5
+            server.kill()
+            wait_until(lambda: state() is SourceState.RECONNECTING, "the loss noticed", 30)
+            seen = view.frame.index
+            server.start()
+            wait_until(lambda: state() is SourceState.LIVE, "the stream found again", 30)
+            wait_until(lambda: monitor.views()[0].frame.index > seen, "new frames", 30)  # type: ignore[union-attr]
+    assert not video_threads()
+    assert set(threading.enumerate()) <= before

@@ -1,0 +1,480 @@
+"""Threads that hang, cameras that leave and return, clocks that jump: the monitor goes on, and says so."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from fakes import BoxesDetector, BrightnessClassifier
+from fakes_monitor import BOX, HangingClassifier, HangingDetector, Hangs, LiveCamera
+from fakes_video import wait_until
+
+from app.config import Settings, load_settings
+from app.domain import Event, EventKind, FrameResult, Image
+from app.errors import MonitorError, SourceError
+from app.monitor import pipeline
+from app.monitor.camera import Camera, Shift
+from app.monitor.heartbeat import AwakeClock, Heartbeat
+from app.monitor.pipeline import Monitor
+from app.monitor.settings import CameraSettings, MonitorSettings
+from app.monitor.watchdog import Watchdog
+from app.video.health import SourceState, SourceStatus
+
+
+@pytest.fixture(autouse=True)
+def no_thread_survives() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    deadline_s = time.monotonic() + 5
+    while (left := set(threading.enumerate()) - before) and time.monotonic() < deadline_s:
+        next(iter(left)).join(0.1)
+    assert not left
+
+
+class Yard:
+    """Cameras that the monitor watches under their names, and every event it told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.cameras: dict[str, LiveCamera] = {}
+        self.events: list[Event] = []
+        self.results: list[FrameResult] = []
+        monkeypatch.setattr(pipeline, "make_source", self._source)
+        monkeypatch.setattr(pipeline, "load_classifier", lambda _: BrightnessClassifier())
+        monkeypatch.setattr(pipeline, "load_detector", lambda _: BoxesDetector(lambda _: [BOX]))
+
+    def _source(self, settings: CameraSettings) -> LiveCamera:
+        return self.cameras.setdefault(settings.name, LiveCamera(settings.name))
+
+    def settings(self, *names: str, **monitor: object) -> Settings:
+        for name in names:
+            self.cameras.setdefault(name, LiveCamera(name))
+        limits = {"reconnect_s": [0.1], "stale_after_s": 0.3, "open_timeout_s": 1, "read_timeout_s": 60}
+        return load_settings(
+            None,
+            {
+                "camera": [{"uri": f"rtsp://127.0.0.1:1/{name}", "name": name, **limits} for name in names],
+                "policy": {"dwell_s": 0.1, "min_observations": 3},
+                "monitor": {"offline_after_s": 0.3, "recovered_after_s": 0.2, "stuck_after_s": 1.0, **monitor},
+            },
+        )
+
+    def monitor(self, settings: Settings) -> Monitor:
+        return Monitor(settings, [self.results.append], [lambda event, _: self.events.append(event)])
+
+    def told(self, kind: EventKind) -> list[Event]:
+        return [event for event in self.events if event.kind is kind]
+
+    def analysed(self, name: str) -> int:
+        return sum(result.frame.camera == name for result in self.results)
+
+    def goes_on(self, name: str) -> None:
+        before = self.analysed(name)
+        wait_until(lambda: self.analysed(name) > before + 3, f"{name} is analysed")
+
+
+@pytest.fixture
+def yard(monkeypatch: pytest.MonkeyPatch) -> Yard:
+    return Yard(monkeypatch)
+
+
+def is_over(monitor: Monitor) -> bool:
+    monitor.take(0.0)
+    return monitor.finished
+
+
+def hanging(monkeypatch: pytest.MonkeyPatch, times: int) -> Hangs:
+    hangs = Hangs(times)
+    monkeypatch.setattr(pipeline, "load_detector", lambda _: HangingDetector(hangs))
+    return hangs
+
+
+# -- cameras that leave and return ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["away", "silent"])
+def test_a_camera_lost_is_told_and_so_is_its_return(yard: Yard, how: str) -> None:
+    with yard.monitor(yard.settings("door")):
+        yard.goes_on("door")
+        getattr(yard.cameras["door"], how).set()
+        wait_until(lambda: bool(yard.told(EventKind.CAMERA_OFFLINE)), "offline is told")
+        getattr(yard.cameras["door"], how).clear()
+        wait_until(lambda: bool(yard.told(EventKind.CAMERA_RECOVERED)), "recovered is told")
+    (offline,), (recovered,) = yard.told(EventKind.CAMERA_OFFLINE), yard.told(EventKind.CAMERA_RECOVERED)
+    assert offline.camera == recovered.camera == "door"
+    assert ("away" if how == "away" else "no picture comes") in offline.reason
+    assert offline.duration_s >= 0.3
+    assert recovered.resolves == offline.id
+    assert 0 < offline.time_s < recovered.time_s
+    assert abs(recovered.wall_s - time.time()) < 60
+    assert len({event.id for event in yard.events}) == len(yard.events)
+
+
+def test_one_camera_down_at_the_start_is_told_and_picked_up(yard: Yard) -> None:
+    settings = yard.settings("door", "hall")
+    yard.cameras["hall"].away.set()
+    with yard.monitor(settings):
+        yard.goes_on("door")
+        wait_until(lambda: bool(yard.told(EventKind.CAMERA_OFFLINE)), "offline is told")
+        assert yard.told(EventKind.CAMERA_OFFLINE)[0].camera == "hall"
+        yard.cameras["hall"].away.clear()
+        yard.goes_on("hall")
+
+
+def test_the_only_camera_down_at_the_start_is_an_error(yard: Yard) -> None:
+    settings = yard.settings("door")
+    yard.cameras["door"].away.set()
+    with pytest.raises(SourceError, match="cannot open door"), yard.monitor(settings) as monitor:
+        list(monitor)
+    assert yard.events == []
+
+
+def test_it_is_waited_for_where_the_settings_say_so(yard: Yard) -> None:
+    settings = yard.settings("door", retry_at_start=True)
+    yard.cameras["door"].away.set()
+    with yard.monitor(settings):
+        wait_until(lambda: bool(yard.told(EventKind.CAMERA_OFFLINE)), "offline is told")
+        yard.cameras["door"].away.clear()
+        yard.goes_on("door")
+
+
+def test_a_file_is_never_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "load_classifier", lambda _: BrightnessClassifier())
+    monkeypatch.setattr(pipeline, "load_detector", lambda _: BoxesDetector(lambda _: [BOX]))
+    for i in range(12):
+        cv2.imwrite(str(tmp_path / f"{i:02}.png"), np.full((120, 160, 3), 10, np.uint8))
+    events: list[Event] = []
+    flags = {
+        "camera": [{"uri": str(tmp_path), "fps": 10}],
+        "monitor": {"offline_after_s": 0, "stuck_after_s": 1},
+    }
+    with Monitor(load_settings(None, flags), (), [lambda event, _: events.append(event)]) as monitor:
+        for _ in monitor:
+            pass
+    assert not {event.kind for event in events} & {EventKind.CAMERA_OFFLINE, EventKind.CAMERA_RECOVERED}
+
+
+def test_a_slow_reader_of_results_is_no_stuck_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The detector thread of a file waits for room as long as it takes."""
+    monkeypatch.setattr(pipeline, "load_classifier", lambda _: BrightnessClassifier())
+    monkeypatch.setattr(pipeline, "load_detector", lambda _: BoxesDetector(lambda _: [BOX]))
+    for i in range(30):
+        cv2.imwrite(str(tmp_path / f"{i:02}.png"), np.full((120, 160, 3), 10, np.uint8))
+    flags = {"camera": [{"uri": str(tmp_path), "pace": "fast"}], "monitor": {"stuck_after_s": 1}}
+    with Monitor(load_settings(None, flags)) as monitor:
+        looks = monitor._watchdog._clock
+        wait_until(lambda: looks.awake_s > 2.0, "the watchdog has looked for longer than its limit")
+        assert len(list(monitor)) == 30
+
+
+# -- threads that hang or crash -------------------------------------------------------------------------------------
+
+
+def test_a_stuck_detector_is_named_and_its_camera_restarted(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hangs = hanging(monkeypatch, times=1)
+    with yard.monitor(yard.settings("door", "hall")) as monitor:
+        wait_until(lambda: hangs.hanging == 1, "a detector hangs")
+        wait_until(lambda: any(view.restarts for view in monitor.views()), "its camera is restarted")
+        restarted = next(view.camera for view in monitor.views() if view.restarts)
+        yard.goes_on("door")
+        yard.goes_on("hall")
+        hangs.release.set()
+        yard.goes_on(restarted)
+    assert f"thread 'detector {restarted}' is stuck: it looks for faces" in caplog.text
+    assert len({event.id for event in yard.events}) == len(yard.events)
+
+
+def test_alerts_of_a_restarted_camera_are_resolved(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    class HangsLater(BoxesDetector):
+        hangs = threading.Event()
+        release = threading.Event()
+
+        def detect(self, image: Image) -> Any:
+            if self.hangs.is_set():
+                self.hangs.clear()
+                assert self.release.wait(60)
+            return super().detect(image)
+
+    monkeypatch.setattr(pipeline, "load_detector", lambda _: HangsLater(lambda _: [BOX]))
+    with yard.monitor(yard.settings("door")):
+        wait_until(lambda: bool(yard.told(EventKind.NO_MASK)), "an alert")
+        alert = yard.told(EventKind.NO_MASK)[0]
+        HangsLater.hangs.set()
+        wait_until(lambda: bool(yard.told(EventKind.RESOLVED)), "it is resolved")
+        HangsLater.release.set()
+    resolved = yard.told(EventKind.RESOLVED)[0]
+    assert resolved.resolves == alert.id
+    assert resolved.reason == "restarted"
+
+
+def test_restarts_have_a_limit_and_the_end_is_an_error(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs = hanging(monkeypatch, times=99)
+    monitor = yard.monitor(yard.settings("door", max_restarts=1))
+    monitor.__enter__()
+    wait_until(lambda: is_over(monitor), "nothing is left to watch")
+    began_s = time.monotonic()
+    with pytest.raises(MonitorError, match=r"detector door.*given up after 1 restarts"):
+        monitor.__exit__(None, None, None)
+    assert time.monotonic() - began_s < 2
+    hangs.release.set()
+    assert hangs.made == 2
+
+
+def test_one_camera_given_up_does_not_end_the_other(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs = hanging(monkeypatch, times=1)
+    with yard.monitor(yard.settings("door", "hall", max_restarts=0)) as monitor:
+        wait_until(
+            lambda: any(view.status.state is SourceState.FAILED for view in monitor.views()), "a camera is given up"
+        )
+        failed = next(view for view in monitor.views() if view.status.state is SourceState.FAILED)
+        assert "is stuck" in failed.status.last_error
+        yard.goes_on("hall" if failed.camera == "door" else "door")
+        wait_until(lambda: bool(yard.told(EventKind.CAMERA_OFFLINE)), "offline is told")
+        assert yard.told(EventKind.CAMERA_OFFLINE)[0].camera == failed.camera
+        hangs.release.set()
+
+
+def test_a_crash_of_one_cameras_detector_restarts_it(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made: list[BoxesDetector] = []
+
+    class Breaks(BoxesDetector):
+        def detect(self, image: Image) -> Any:
+            if self is made[0] and self.calls == 5:
+                raise ZeroDivisionError("a fault for the test")
+            return super().detect(image)
+
+    def load(_: object) -> BoxesDetector:
+        made.append(Breaks(lambda _: [BOX]))
+        return made[-1]
+
+    monkeypatch.setattr(pipeline, "load_detector", load)
+    with yard.monitor(yard.settings("door")) as monitor:
+        wait_until(lambda: monitor.views()[0].restarts == 1, "the camera is restarted")
+        yard.goes_on("door")
+    assert "a fault for the test" in caplog.text
+
+
+def test_a_stuck_classifier_is_replaced(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made: list[HangingClassifier] = []
+
+    def load(_: object) -> HangingClassifier:
+        made.append(HangingClassifier(hangs=not made))
+        return made[-1]
+
+    monkeypatch.setattr(pipeline, "load_classifier", load)
+    with yard.monitor(yard.settings("door")):
+        wait_until(lambda: len(made) == 2, "the classifier is replaced")
+        wait_until(lambda: bool(yard.told(EventKind.NO_MASK)), "the new one names faces")
+        made[0].release.set()
+    assert "thread 'classifier' is stuck: it names faces" in caplog.text
+
+
+def test_a_listener_that_hangs_is_named(yard: Yard) -> None:
+    release = threading.Event()
+    monitor = Monitor(yard.settings("door"), [lambda _: release.wait(60) and None])
+    monitor.__enter__()
+    wait_until(lambda: is_over(monitor), "it gives up")
+    with pytest.raises(MonitorError, match=r"detector door.*tells the listeners"):
+        monitor.__exit__(None, None, None)
+    release.set()
+
+
+def test_a_stop_is_not_taken_for_the_end_of_a_camera(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The watchdog looks at the worst moment: after the slots were closed, before it learns of the stop."""
+    looked = Watchdog.look
+
+    def run(self: Watchdog, stopping: threading.Event) -> None:
+        while not stopping.wait(0.01):
+            looked(self)
+        for _ in range(20):
+            looked(self)
+            time.sleep(0.01)
+
+    monkeypatch.setattr(Watchdog, "run", run)
+    with yard.monitor(yard.settings("door", "hall")):
+        yard.goes_on("door")
+        yard.goes_on("hall")
+    assert "restarted" not in caplog.text
+
+
+def test_policy_changes_while_it_runs(yard: Yard) -> None:
+    settings = yard.settings("door")
+    never = load_settings(None, {"camera": settings.camera, "policy": {"dwell_s": 3600}, "monitor": settings.monitor})
+    with yard.monitor(never) as monitor:
+        yard.goes_on("door")
+        assert not yard.told(EventKind.NO_MASK)
+        monitor.apply(settings)
+        wait_until(lambda: bool(yard.told(EventKind.NO_MASK)), "the new policy alerts")
+
+
+# -- clocks ---------------------------------------------------------------------------------------------------------
+
+
+class Hands:
+    """A monotonic clock and a wall clock that the test turns."""
+
+    def __init__(self) -> None:
+        self.now_s, self.wall = 1000.0, 1_700_000_000.0
+
+    def run(self, look: Callable[[], object], seconds: float) -> None:
+        for _ in range(round(seconds * 4)):
+            self.now_s += 0.25
+            self.wall += 0.25
+            look()
+
+
+def new_shift(camera: Camera) -> Shift:
+    analyzer: Any = None
+    return Shift(f"detector {camera.name}", analyzer, camera.frames)
+
+
+class FakeHost:
+    def __init__(self) -> None:
+        self.run_id = "run"
+        self.classifier_heartbeat = Heartbeat()
+        self.restarted: list[str] = []
+        self.told: list[Event] = []
+
+    def restart(self, camera: Camera, with_capture: bool) -> None:
+        self.restarted.append(f"{camera.name} {with_capture}")
+        if with_capture:
+            camera.open()
+        camera.shift = new_shift(camera)
+
+    def restart_classifier(self) -> None:
+        self.restarted.append("classifier")
+        self.classifier_heartbeat = Heartbeat()
+
+    def tell(self, event: Event) -> bool:
+        self.told.append(event)
+        return True
+
+    def end(self, camera: Camera) -> None:
+        self.restarted.append(f"{camera.name} ended")
+
+
+class StatusCapture:
+    """A capture of which only the status is asked."""
+
+    def __init__(self, status: SourceStatus) -> None:
+        self.status = status
+        self.error: Exception | None = None
+
+    def stop(self) -> None:
+        pass
+
+    def join(self, timeout_s: float) -> bool:
+        return True
+
+
+class Desk:
+    """A watchdog over one camera that works, with clocks of the test's own."""
+
+    def __init__(self) -> None:
+        self.hands, self.host = Hands(), FakeHost()
+        self.camera = Camera(CameraSettings(uri="rtsp://127.0.0.1:1/door", name="door"), LiveCamera("door"))
+        self.camera.shift = new_shift(self.camera)
+        self.set(SourceState.LIVE)
+        clock = AwakeClock(lambda: self.hands.now_s)
+        settings = MonitorSettings()
+        self.watchdog = Watchdog(self.host, [self.camera], lambda: settings, clock, lambda: self.hands.wall)
+
+    def set(self, state: SourceState, frames: int = 1) -> None:
+        status: Any = StatusCapture(SourceStatus("door", state, 0.0, frames=frames))
+        self.camera.capture = status
+
+    def works(self) -> None:
+        """One look at a camera that brings frames and a thread that moves."""
+        assert self.camera.shift is not None
+        self.camera.shift.heartbeat.beat("looks for faces")
+        self.set(self.camera.capture.status.state, self.camera.capture.status.frames + 1)
+        self.watchdog.look()
+
+
+def test_a_suspended_machine_finds_all_as_it_was() -> None:
+    desk = Desk()
+    desk.hands.run(desk.works, 5)
+    for slept_s in (60.0, 3600.0, 8 * 3600.0):
+        desk.hands.now_s += slept_s  # some systems count the sleep, some do not
+        desk.hands.wall += slept_s
+        desk.watchdog.look()
+        desk.hands.run(desk.works, 5)
+    assert desk.host.restarted == []
+    assert desk.host.told == []
+
+
+def test_a_wall_clock_that_jumps_changes_no_duration() -> None:
+    desk = Desk()
+    desk.hands.run(desk.works, 5)
+    desk.set(SourceState.RECONNECTING)
+    desk.hands.run(desk.works, 4)
+    desk.hands.wall -= 7200.0
+    desk.hands.run(desk.works, 3)
+    assert desk.host.told == []  # the grace time of 10 s has not passed, whatever the wall says
+    desk.hands.wall += 86_400.0
+    desk.hands.run(desk.works, 4)
+    (offline,) = desk.host.told
+    assert offline.kind is EventKind.CAMERA_OFFLINE
+    assert offline.duration_s == pytest.approx(10.0, abs=0.3)
+    assert offline.wall_s == pytest.approx(desk.hands.wall, abs=2.0)
+
+
+def test_a_thread_that_does_not_move_is_restarted_by_awake_time_alone() -> None:
+    desk = Desk()
+    desk.hands.run(desk.works, 5)
+    assert desk.camera.shift is not None
+    desk.camera.shift.heartbeat.beat("looks for faces")
+    for _ in range(10):
+        desk.hands.now_s += 3600.0
+        desk.watchdog.look()
+    assert desk.host.restarted == []
+    desk.hands.run(desk.watchdog.look, 12)
+    assert desk.host.restarted == ["door False"]
+
+
+def test_a_capture_that_does_not_move_is_restarted(caplog: pytest.LogCaptureFixture) -> None:
+    desk = Desk()
+    desk.hands.run(desk.works, 5)
+    assert desk.camera.shift is not None
+    desk.camera.shift.heartbeat.rest()
+    with caplog.at_level(logging.ERROR):
+        desk.hands.run(desk.watchdog.look, 60 + 5 + 5 + 9)  # its longest wait and its time limits, almost
+        assert desk.host.restarted == []
+        desk.hands.run(desk.watchdog.look, 2)
+    assert desk.host.restarted == ["door True"]
+    assert "thread 'capture door' is stuck" in caplog.text
+
+
+def test_a_camera_that_was_live_is_waited_for_after_a_restart_too() -> None:
+    desk = Desk()
+    desk.hands.run(desk.works, 5)
+    desk.camera.open()
+    capture = StatusCapture(SourceStatus("door", SourceState.RECONNECTING, 0.0))
+    capture.error = SourceError("cannot open door")
+    faked: Any = capture
+    desk.camera.capture = faked
+    desk.hands.run(desk.watchdog.look, 5)
+    assert desk.host.restarted == []
+
+
+def test_a_classifier_that_rests_is_not_stuck() -> None:
+    desk = Desk()
+    desk.host.classifier_heartbeat.beat("names faces")
+    desk.host.classifier_heartbeat.rest()
+    desk.hands.run(desk.works, 60)
+    assert desk.host.restarted == []
+    desk.host.classifier_heartbeat.beat("names faces")
+    desk.hands.run(desk.works, 21)
+    assert desk.host.restarted == ["classifier"]

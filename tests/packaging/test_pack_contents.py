@@ -1,0 +1,183 @@
+"""What is inside a build is named, with its licence, and what must not be inside stops the build."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import make_pictures
+import notices
+import numpy as np
+import platformdirs
+import pytest
+import slim
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def entry(path: str | Path, name: str = "") -> notices.Entry:
+    return name or Path(path).name, str(path), "DATA"
+
+
+def test_every_file_has_its_project(tmp_path: Path) -> None:
+    cascade = ROOT / "assets" / "haarcascade_frontalface_default.xml"
+    slimmer = tmp_path / "slim.so"
+    slimmer.write_bytes(b"smaller")
+    origins = {str(slimmer): platformdirs.__file__}
+    entries = [
+        entry(ROOT / "LICENSE"),
+        entry(cascade),
+        entry(platformdirs.__file__),
+        entry(slimmer),
+        entry(json.__file__),
+    ]
+    found = {each.name: each for each in notices.components(ROOT, [*entries, ("gone", "", "DATA")], origins)}
+    assert found.keys() == {"haarcascade_frontalface_default", "platformdirs", "Python"}
+    assert "Intel" in found["haarcascade_frontalface_default"].texts[0][1]
+    assert found["platformdirs"].licence == "MIT"
+    assert found["platformdirs"].size_bytes == Path(platformdirs.__file__).stat().st_size + len(b"smaller")
+
+
+def test_a_licence_that_a_wheel_forgot() -> None:
+    imutils = Path(platformdirs.__file__).parents[1] / "imutils" / "__init__.py"
+    [found] = notices.components(ROOT, [entry(imutils)], {})
+    assert (found.name, found.licence) == ("imutils", "The MIT License (MIT)")
+    assert "Adrian Rosebrock" in found.texts[0][1]
+
+
+def test_counting_again_gives_the_same() -> None:
+    sizes = [notices.components(ROOT, [entry(platformdirs.__file__)], {})[0].size_bytes for _ in range(2)]
+    assert sizes[0] == sizes[1]
+
+
+def test_the_notices_hold_each_text() -> None:
+    pytest.importorskip("PyInstaller", reason="the build's own packages: pip install '.[package]'")
+    found = notices.components(ROOT, [entry(ROOT / "assets" / "haarcascade_frontalface_default.xml")], {})
+    text = notices.render(found)
+    assert "Redistribution and use in source and binary forms" in text
+    assert "PyInstaller boot loader" in text
+    names = [record["name"] for record in json.loads(notices.to_json(found))]
+    assert names == ["haarcascade_frontalface_default", "PyInstaller boot loader"]
+
+
+def test_tensorflow_stops_the_build() -> None:
+    inside = [notices.Component("python", "tensorflow-cpu", "2.19", "Apache-2.0")]
+    with pytest.raises(SystemExit, match="tensorflow-cpu"):
+        notices.check_absent(inside, ["matplotlib"])
+    notices.check_absent([notices.Component("python", "numpy", "2", "BSD")], ["matplotlib"])
+
+
+def test_the_bill_of_materials(tmp_path: Path) -> None:
+    pytest.importorskip("cyclonedx", reason="the build's own packages: pip install '.[package]'")
+    import sbom
+
+    library = tmp_path / "maskwatch" / "_internal" / "cv2" / "cv2.so"
+    library.parent.mkdir(parents=True)
+    library.write_bytes(b"native")
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "classifier.tflite").write_bytes(b"weights")
+    told = {"version": "1.2.3", "commit": "abc", "system": "linux-x86_64", "form": "one folder"}
+    told["built"] = "2023-11-14T22:13:20Z"
+    inside = [
+        {"kind": "python", "name": "opencv-python", "version": "4.14", "licence": "Apache-2.0", "size_bytes": 6}
+        | {"files": ["cv2/cv2.so", "cv2/__init__.py"]},
+        {"kind": "system", "name": "libssl3", "version": "3.0", "licence": "?", "size_bytes": 1, "files": []},
+    ]
+    text = sbom.render(inside, told, [tmp_path / "maskwatch"], models)
+    assert text == sbom.render(inside, told, [tmp_path / "maskwatch"], models), "the same build, the same bill"
+    bill = json.loads(text)
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    assert bill["metadata"]["component"]["version"] == "1.2.3"
+    parts = {part["name"]: part for part in bill["components"]}
+    assert parts["opencv-python"]["purl"] == "pkg:pypi/opencv-python@4.14"
+    assert parts["libssl3"]["purl"] == "pkg:deb/debian/libssl3@3.0"
+    [native] = parts["opencv-python"]["components"]
+    assert native["name"] == "cv2/cv2.so"
+    assert native["hashes"][0]["alg"] == "SHA-256"
+    assert parts["models/classifier.tflite"]["type"] == "machine-learning-model"
+    assert str(tmp_path) not in text
+
+
+needs_compiler = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not all(map(shutil.which, ("cc", "nm", "strip"))),
+    reason="only a Linux build with a C compiler and binutils makes libraries smaller",
+)
+
+
+def compiled(path: Path, code: str, *flags: str) -> Path:
+    source = path.with_suffix(".c")
+    source.write_text(code)
+    path.parent.mkdir(exist_ok=True)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(path), str(source), *flags], check=True)
+    source.unlink()
+    return path
+
+
+@needs_compiler
+def test_openblas_of_opencv_gives_way_to_a_stub(tmp_path: Path) -> None:
+    libraries = tmp_path / "opencv_python.libs"
+    libraries.mkdir()
+    blas = compiled(libraries / "libopenblas-1.so", "void dgesv_(void){} void unused_(void){}")
+    gfortran = compiled(libraries / "libgfortran-1.so", "void fortran(void){}")
+    caller = "void dgesv_(void); void solve(void){ dgesv_(); }"
+    opencv = compiled(tmp_path / "cv2.abi3.so", caller, f"-L{libraries}", "-l:libopenblas-1.so")
+    entries = [
+        ("cv2/cv2.abi3.so", str(opencv), "EXTENSION"),
+        ("opencv_python.libs/libopenblas-1.so", str(blas), "BINARY"),
+        ("opencv_python.libs/libgfortran-1.so", str(gfortran), "BINARY"),
+        ("libgfortran-1.so", "opencv_python.libs/libgfortran-1.so", "SYMLINK"),
+    ]
+    slimmed = slim.slim(entries, tmp_path / "work")
+    assert [name for name, _, _ in slimmed.entries] == ["cv2/cv2.abi3.so", "opencv_python.libs/libopenblas-1.so"]
+    stub = slimmed.entries[1][1]
+    assert slimmed.origins[stub] == str(blas)
+    assert slim._symbols([Path(stub)], "--defined-only") >= {"dgesv_"}
+    assert "unused_" not in slim._symbols([Path(stub)], "--defined-only")
+    call = f"import ctypes; ctypes.CDLL({stub!r}).dgesv_()"
+    died = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=False)
+    assert died.returncode != 0
+    assert "no LAPACK" in died.stderr
+    assert "dgesv_" in died.stderr
+
+
+@needs_compiler
+def test_openblas_that_others_use_stops_the_build(tmp_path: Path) -> None:
+    libraries = tmp_path / "opencv_python.libs"
+    libraries.mkdir()
+    blas = compiled(libraries / "libopenblas-1.so", "void dgesv_(void){}")
+    compiled(libraries / "libother.so", "void dgesv_(void); void other(void){ dgesv_(); }")
+    opencv = compiled(tmp_path / "cv2.abi3.so", "void dgesv_(void); void solve(void){ dgesv_(); }")
+    entries = [
+        ("cv2/cv2.abi3.so", str(opencv), "EXTENSION"),
+        ("opencv_python.libs/libopenblas-1.so", str(blas), "BINARY"),
+    ]
+    with pytest.raises(SystemExit, match="--full"):
+        slim.slim(entries, tmp_path / "work")
+
+
+def test_the_committed_pictures_are_those_of_the_script() -> None:
+    icon = cv2.imread(str(make_pictures.ICONS / "maskwatch.png"), cv2.IMREAD_UNCHANGED)
+    assert np.abs(icon.astype(int) - make_pictures.draw_icon(256)).mean() < 1
+    shown = cv2.imdecode(np.frombuffer(make_pictures.self_test_picture(), np.uint8), cv2.IMREAD_COLOR)
+    kept = cv2.imread(str(ROOT / "assets" / "self_test.jpg"))
+    assert np.abs(kept.astype(int) - shown).mean() < 2
+
+
+def test_containers_of_icons() -> None:
+    ico = make_pictures.ico((16, 256))
+    assert ico[:6] == b"\x00\x00\x01\x00\x02\x00"
+    place = int.from_bytes(ico[18:22], "little")
+    assert ico[place : place + 4] == b"\x89PNG"
+    icns = make_pictures.icns()
+    assert icns[:4] == b"icns"
+    assert int.from_bytes(icns[4:8], "big") == len(icns)
+
+
+def test_the_cascades_licence_is_its_own() -> None:
+    head = (ROOT / "assets" / "haarcascade_frontalface_default.xml").read_text(encoding="utf-8")[:4000]
+    licence = (notices.LICENCES / "haarcascade.txt").read_text(encoding="utf-8")
+    for line in licence.splitlines():
+        assert line.strip() in head

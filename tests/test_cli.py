@@ -1,0 +1,261 @@
+"""The command as its users meet it: bad input is one clear line and exit code 2, and nothing is left half-written."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from app import resources
+from app.cli import main
+from app.config import load_settings
+from app.errors import SettingsError
+
+DEMO = ("watch", "--headless", "--source", "demo", "--fast")
+
+
+def fails(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 2) -> str:
+    """The one line that a failing command prints."""
+    before = set(threading.enumerate())
+    try:
+        returned = main(argv)
+    except SystemExit as stop:  # argparse's own
+        returned = stop.code
+    assert returned == code
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert len(lines) == 1, lines
+    assert set(threading.enumerate()) <= before, "no thread survives"
+    return lines[0]
+
+
+def headless(source: object, *more: str) -> tuple[str, ...]:
+    return ("watch", "--headless", "--source", str(source), "--fast", *more)
+
+
+def test_no_such_camera(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "camera 73" in fails(capsys, *headless(73, "--open-timeout", "2"))
+
+
+def test_no_such_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "nothing.mp4" in fails(capsys, *headless(tmp_path / "nothing.mp4"))
+
+
+def test_not_a_video_empty_and_truncated(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    text, empty, cut = tmp_path / "text.mp4", tmp_path / "empty.mp4", tmp_path / "cut.mp4"
+    text.write_text("this is no video\n" * 100)
+    empty.touch()
+    whole = resources.asset("demo.mp4").read_bytes()
+    cut.write_bytes(whole[: len(whole) // 10])
+    for path in (text, empty, cut):
+        assert path.name in fails(capsys, *headless(path))
+
+
+def test_an_unreachable_stream_and_one_that_stays_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = silent.getsockname()[1]
+        began_s = time.monotonic()
+        line = fails(capsys, *headless(f"rtsp://user:secret@127.0.0.1:{port}/live", "--open-timeout", "2"))
+        assert time.monotonic() - began_s < 10
+    assert "127.0.0.1" in line
+    assert "secret" not in line
+    line = fails(capsys, *headless(f"rtsp://127.0.0.1:{port}/live", "--open-timeout", "2"))
+    assert str(port) in line
+
+
+def test_missing_and_corrupt_models_and_cascades(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    junk = tmp_path / "junk.tflite"
+    junk.write_bytes(b"no model at all" * 50)
+    cascade = tmp_path / "junk.xml"
+    cascade.write_text("<opencv_storage><nothing/></opencv_storage>")
+    for flags in (
+        ("--model", str(junk)),
+        ("--model", str(tmp_path / "none.tflite")),
+        ("--detector", "haar", "--detector-model", str(cascade)),
+        ("--detector", "haar", "--detector-model", str(tmp_path / "none.xml")),
+        ("--detector", "cnn", "--detector-model", str(junk)),
+        ("--detector", "yunet", "--detector-model", str(tmp_path / "none.onnx")),
+    ):
+        assert flags[-1] in fails(capsys, *DEMO, *flags)
+
+
+def test_a_classifier_cut_short(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    from app.vision.classify import default_model
+
+    cut = tmp_path / "cut.tflite"
+    whole = default_model(".tflite").read_bytes()
+    cut.write_bytes(whole[: len(whole) // 2])
+    assert "cut.tflite" in fails(capsys, *DEMO, "--model", str(cut))
+
+
+def test_unwritable_outputs_leave_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for flags in (
+        ("--output", str(tmp_path / "none" / "out.mp4")),
+        ("--output", str(tmp_path / "out.xyz")),
+        ("--events", str(tmp_path / "none" / "out.jsonl")),
+        ("--events", str(tmp_path / "out.txt")),
+    ):
+        assert flags[-1] in fails(capsys, *DEMO, *flags)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_source_that_cannot_be_opened_leaves_older_outputs_alone(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    events = tmp_path / "out.csv"
+    events.write_text("of yesterday")
+    flags = ("--events", str(events), "--output", str(tmp_path / "out.mp4"))
+    fails(capsys, *headless(tmp_path / "nothing.mp4", *flags))
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+    assert events.read_text() == "of yesterday"
+
+
+def test_bad_settings_name_their_place(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    for text, place in (
+        ("[detector]\nmin_neighbours = 4\n", "detector.min_neighbours"),
+        ("[policy]\ndwell_s = 'long'\n", "policy.dwell_s"),
+        ("[[camera]]\nuri = '0'\nwidth_px = -1\n", "camera[0].width_px"),
+        ("colour = 1\n", "colour"),
+        ("[detector\n", "not valid TOML"),
+    ):
+        file.write_text(text)
+        assert place in fails(capsys, *DEMO, "--config", str(file))
+    assert "none.toml" in fails(capsys, *DEMO, "--config", str(tmp_path / "none.toml"))
+    assert "min_neighbors" in fails(capsys, *DEMO, "--min-neighbors", "many")
+
+
+def test_unknown_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--sauce" in fails(capsys, "watch", "--sauce", "0")
+    assert "wach" in fails(capsys, "wach")
+
+
+def test_no_display_names_headless(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only X11 can be absent")
+    for display in ("", ":9876", "nonsense"):
+        monkeypatch.setenv("DISPLAY", display)
+        assert "--headless" in fails(capsys, "watch", "--source", "demo")
+
+
+def test_flags_beat_environment_beats_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("[policy]\ndwell_s = 1.0\ncooldown_s = 11.0\nmin_face_px = 21\n")
+    monkeypatch.setenv("MASKWATCH_POLICY__DWELL_S", "2.0")
+    monkeypatch.setenv("MASKWATCH_POLICY__COOLDOWN_S", "22.0")
+    policy = load_settings(file, {"policy": {"dwell_s": "3.0"}}).policy
+    assert (policy.dwell_s, policy.cooldown_s, policy.min_face_px) == (3.0, 22.0, 21)
+    monkeypatch.setenv("MASKWATCH_POLICY__DWELL_S", "soon")
+    with pytest.raises(SettingsError, match=r"policy\.dwell_s"):
+        load_settings(file)
+
+
+def test_the_demo_gives_an_annotated_film_and_events(tmp_path: Path) -> None:
+    film, events = tmp_path / "out.mp4", tmp_path / "out.jsonl"
+    assert main([*DEMO, "--output", str(film), "--events", str(events)]) == 0
+    source, written = cv2.VideoCapture(str(resources.asset("demo.mp4"))), cv2.VideoCapture(str(film))
+    assert written.get(cv2.CAP_PROP_FRAME_COUNT) == source.get(cv2.CAP_PROP_FRAME_COUNT)
+    assert written.get(cv2.CAP_PROP_FPS) == pytest.approx(source.get(cv2.CAP_PROP_FPS), rel=0.02)
+    source.release()
+    written.release()
+    kinds = [json.loads(line)["kind"] for line in events.read_text().splitlines()]
+    assert kinds.count("no_mask") >= 1
+    assert kinds.count("resolved") >= 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.mp4"]
+
+
+def test_annotate_writes_pictures_and_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    film = cv2.VideoCapture(str(resources.asset("demo.mp4")))
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for i in range(3):
+        film.set(cv2.CAP_PROP_POS_FRAMES, 60 + 50 * i)
+        ok, image = film.read()
+        assert ok
+        cv2.imwrite(str(folder / f"{i}.jpg"), image)
+    film.release()
+    out, table = tmp_path / "out", tmp_path / "faces.csv"
+    assert main(["annotate", str(folder), "--output", str(out), "--table", str(table)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["0.jpg", "1.jpg", "2.jpg"]
+    assert (cv2.imread(str(out / "0.jpg")) != cv2.imread(str(folder / "0.jpg"))).any()
+    rows = table.read_text().splitlines()
+    assert rows[0] == "file,face,label,confidence,x,y,width,height"
+    assert len(rows) > 1
+    assert "faces in 3 pictures" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (40, 60), (40, 60, 3), (40, 60, 4)])
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_annotate_takes_every_kind_of_picture(tmp_path: Path, shape: tuple[int, ...], depth: type) -> None:
+    path = tmp_path / "odd.png"
+    cv2.imwrite(str(path), np.full(shape, np.iinfo(depth).max // 2, depth))
+    assert main(["annotate", str(path), "--output", str(tmp_path / "out")]) == 0
+    assert cv2.imread(str(tmp_path / "out" / "odd.png")).shape[:2] == shape[:2]
+
+
+def test_annotate_refuses_what_is_no_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text, empty = tmp_path / "text.jpg", tmp_path / "empty"
+    text.write_text("no picture")
+    empty.mkdir()
+    assert "text.jpg" in fails(capsys, "annotate", str(text), "--output", str(tmp_path / "out"))
+    assert "empty" in fails(capsys, "annotate", str(empty), "--output", str(tmp_path / "out"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_within_two_seconds_with_its_files_whole(tmp_path: Path, number: signal.Signals) -> None:
+    film, events = tmp_path / "out.mp4", tmp_path / "out.csv"
+    flags = ("--headless", "--source", "demo", "--loop", "--output", str(film), "--events", str(events))
+    running = subprocess.Popen([sys.executable, "-m", "app", "watch", *flags], stderr=subprocess.PIPE, text=True)
+    try:
+        deadline_s = time.monotonic() + 60
+        while not (events.exists() and len(events.read_text().splitlines()) > 1):
+            assert running.poll() is None
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        sent_s = time.monotonic()
+        running.send_signal(number)
+        assert running.wait(10) == 0
+        assert time.monotonic() - sent_s < 3  # two seconds of ours and the interpreter's own end
+    finally:
+        running.kill()
+        _, words = running.communicate()
+    assert "frames analysed" in words
+    written = cv2.VideoCapture(str(film))
+    assert written.read()[0]
+    written.release()
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys; from app.cli import build_parser; build_parser(); print([m for m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    for heavy in ("tensorflow", "keras", "matplotlib", "cv2", "ai_edge_litert"):
+        assert f"'{heavy}'" not in done.stdout
+
+
+def test_doctor_finds_everything_well(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    words = capsys.readouterr().out
+    for subject in ("opencv-python", "decoder", "haarcascade", "self-check", "events", "display"):
+        assert subject in words
+
+
+def test_doctor_says_what_is_wrong(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(resources, "root", lambda: tmp_path)
+    assert main(["doctor"]) == 1
+    words = " ".join(capsys.readouterr().out.split())
+    assert "fault" in words
+    assert "reinstall" in words

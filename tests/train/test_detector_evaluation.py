@@ -1,0 +1,199 @@
+"""Scores of face detectors, counted by hand on scenes made up for it."""
+
+import argparse
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from rich.console import Console
+
+from app.domain import Box, Detection, FaceLabel, Image, Label
+from app.errors import DataError, ModelError
+from app.train import detector_command
+from app.train.detector_data import Face, ImageCache, Scene
+from app.train.detector_table import evaluate_all, to_tables, to_tree
+from app.train.evaluate_detector import (
+    average_precision,
+    choose_score,
+    match,
+    read_scenes,
+    run_detector,
+    score_detections,
+    score_end_to_end,
+    time_in_turn,
+)
+
+MASKED, BARE, WORN_BADLY = Box(0, 0, 40, 40), Box(100, 0, 30, 40), Box(200, 0, 20, 24)
+SMALL, TINY, NOTHING = Box(0, 100, 12, 15), Box(50, 100, 8, 8), Box(300, 100, 30, 30)
+
+SCENE = Scene(
+    Path("a"),
+    "",
+    (
+        Face(MASKED, Label.MASK),
+        Face(BARE, Label.NO_MASK),
+        Face(WORN_BADLY, Label.INCORRECT),
+        Face(SMALL, Label.NO_MASK),
+        Face(TINY, Label.MASK),
+        Face(NOTHING, None),  # only a teacher saw it: no truth
+    ),
+)
+
+
+def found(*boxes: Box, score: float = 0.9) -> list[Detection]:
+    return [Detection(box, score) for box in boxes]
+
+
+def test_a_face_is_found_once_and_by_the_best() -> None:
+    twice = [Detection(MASKED.moved(2, 0), 0.5), Detection(MASKED.moved(4, 0), 0.8), Detection(BARE, 0.7)]
+    assert match([MASKED, BARE], twice, 0.4) == [-1, 0, 1]
+    assert match([], twice, 0.4) == [-1, -1, -1]
+    assert match([MASKED], [], 0.4) == []
+
+
+@pytest.mark.parametrize(("shift", "hit"), [(17, True), (18, False)])
+def test_what_is_found_overlaps_by_two_fifths(shift: float, hit: bool) -> None:
+    # 40 px boxes, shifted by 17: 23 / 57 = 0.404; by 18: 22 / 58 = 0.379
+    score = score_detections([SCENE], [found(MASKED.moved(shift, 0))], 0.5)
+    assert score.recall["mask"] == hit
+
+
+def test_recall_by_class_and_size_and_precision() -> None:
+    score = score_detections([SCENE], [found(MASKED, SMALL, TINY, NOTHING)], 0.5, ms=3.0)
+    assert score.recall == {"mask": 1.0, "no_mask": 0.0, "incorrect": 0.0}
+    assert score.faces == {"mask": 1, "no_mask": 1, "incorrect": 1, "small": 1}
+    assert score.recall_small == 1.0
+    assert score.precision == 0.75  # a tiny face is a face; what nobody annotated is none
+    assert score.ms == 3.0
+
+
+def test_weak_detections_count_for_average_precision_only() -> None:
+    detections = [*found(MASKED, BARE, score=0.9), *found(NOTHING, score=0.6), *found(WORN_BADLY, score=0.4)]
+    score = score_detections([SCENE], [detections], 0.5)
+    assert score.recall["incorrect"] == 0
+    # recall 1/3 and 2/3 at precision 1, then 1 at 3/4
+    assert score.ap == pytest.approx(2 / 3 + 1 / 3 * 3 / 4)
+    assert average_precision([SCENE], [[]]) == 0
+    assert average_precision([Scene(Path("b"), "", ())], [found(NOTHING)]) == 0
+
+
+def test_small_faces_count_neither_way_for_average_precision() -> None:
+    assert average_precision([SCENE], [found(MASKED, BARE, WORN_BADLY, SMALL, TINY)]) == pytest.approx(1)
+
+
+def test_end_to_end_wants_the_right_label_and_counts_false_alarms(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
+    scene = Scene(path, "", SCENE.faces)
+    answers = {MASKED: Label.NO_MASK, BARE: Label.NO_MASK, WORN_BADLY: Label.UNSURE, NOTHING: Label.NO_MASK}
+
+    def classify(_: Image, boxes: Sequence[Box]) -> list[FaceLabel]:
+        return [FaceLabel(answers[box], 1.0) for box in boxes]
+
+    score = score_end_to_end([scene], [found(*answers)], ImageCache(), classify)
+    assert score.right == {"mask": 0.0, "no_mask": 1.0, "incorrect": 0.0}
+    assert score.false_alarms == 2  # the masked face, and the place where there is none
+
+
+def test_the_threshold_is_the_lowest_that_is_precise_enough() -> None:
+    detections = [*found(MASKED, score=0.8), *found(BARE, score=0.5), *found(NOTHING, score=0.45)]
+    assert choose_score([SCENE], [detections], 1.0) == 0.46
+    assert choose_score([SCENE], [detections], 0.5) == 0.2
+    assert choose_score([SCENE], [found(NOTHING, score=0.995)], 0.5) == 0.99
+
+
+def test_detectors_take_turns_and_first_calls_are_not_timed(tmp_path: Path) -> None:
+    scenes = []
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.zeros((8, 8 + i, 3), np.uint8))
+        scenes.append(Scene(tmp_path / f"{i}.png", "", ()))
+    calls: list[tuple[str, int]] = []
+
+    def named(name: str) -> Callable[[Image], list[Detection]]:
+        def detect(image: Image) -> list[Detection]:
+            calls.append((name, image.shape[1]))
+            return []
+
+        return detect
+
+    times_ms = time_in_turn([named("a"), named("b")], scenes, ImageCache(), pictures=2)
+    assert calls == [("a", 8), ("a", 8), ("b", 8), ("b", 8), ("a", 9), ("a", 9), ("b", 9), ("b", 9)]
+    assert all(ms > 0 for ms in times_ms)
+    assert run_detector(named("c"), scenes, ImageCache()) == [[], [], []]
+
+
+VOC = """<annotation><filename>a.jpg</filename><object><name>{name}</name><bndbox><xmin>3</xmin><ymin>4</ymin>
+<xmax>13</xmax><ymax>24</ymax></bndbox></object></annotation>"""
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("with_mask", Label.MASK), ("mask_weared_incorrect", Label.INCORRECT), ("no_mask", Label.NO_MASK)],
+)
+def test_voc_folders_are_read(tmp_path: Path, name: str, label: Label) -> None:
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "images").mkdir()
+    (tmp_path / "annotations" / "a.xml").write_text(VOC.format(name=name))
+    (tmp_path / "images" / "a.jpg").touch()
+    assert read_scenes(tmp_path) == [Scene(tmp_path / "images" / "a.jpg", "", (Face(Box(3, 4, 10, 20), label),))]
+
+
+def test_voc_folders_that_cannot_be_read_say_why(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no annotations"):
+        read_scenes(tmp_path)
+    file = tmp_path / "a.xml"
+    for text in ("<annotation", VOC.format(name="hat")):
+        file.write_text(text)
+        with pytest.raises(DataError, match="no usable VOC"):
+            read_scenes(tmp_path)
+    file.write_text(VOC.format(name="no_mask"))
+    with pytest.raises(DataError, match="names the picture"):
+        read_scenes(tmp_path)
+
+
+def test_all_detectors_in_one_table(shared_data: Path, tmp_path: Path) -> None:
+    from app import resources
+
+    scenes = read_scenes(shared_data / "frames" / "train.json")[:6]
+    rows = evaluate_all(
+        scenes,
+        ours=resources.model("face_detector.tflite"),
+        yunet=shared_data / "models" / "yunet_n_320_320.onnx",
+        classifier=resources.model("paper/model_6.tflite"),
+        width_px=576,
+        threads=1,
+    )
+    assert [row.name for row in rows] == ["haar", "cnn", "yunet"]
+    assert rows[2].relative_time == 1.0
+    assert all(row.end_to_end is not None and row.refusing is not None for row in rows)
+    assert all(row.relative_time is not None and row.relative_time > 0 for row in rows)
+    console = Console(width=80, file=io.StringIO())
+    for table in to_tables(rows):
+        console.print(table)
+    shown = console.file.getvalue()
+    assert "…" not in shown
+    assert f"{rows[1].found.precision:.3f}" in shown
+    tree = json.loads(json.dumps(to_tree(rows, scenes, 576)))
+    assert tree["pictures"] == 6
+    assert tree["detectors"][2]["found"]["recall"]["mask"] == rows[2].found.recall["mask"]
+
+
+def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    detector_command.register(parser.add_subparsers())
+    args = parser.parse_args(["evaluate-detector", "--data", str(tmp_path)])
+    with pytest.raises(DataError, match="no annotations"):
+        args.run(args)
+    (tmp_path / "a.xml").write_text("<annotation><filename>a.png</filename></annotation>")
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    args = parser.parse_args(["evaluate-detector", "--data", str(tmp_path), "--yunet", str(tmp_path / "none.onnx")])
+    with pytest.raises(ModelError, match=r"none\.onnx"):
+        args.run(args)
+    for words in (["--sizes-px", "100"], ["--epochs", "0"]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(["train-detector", "--data", "x", "--run", "y", *words])
+    assert "multiples of 32" in capsys.readouterr().err

@@ -1,0 +1,250 @@
+"""Assignment, losses, network and the training loop, on pictures small enough for seconds."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow", reason="training needs the extra 'train'")
+
+from app.domain import Box, Label
+from app.errors import DataError
+from app.train.detector_augment import Mix, Sampler, View
+from app.train.detector_data import Face, ImageCache, Scene
+from app.train.detector_export import export_detector
+from app.train.detector_fit import (
+    AVERAGED,
+    MOST_FACES,
+    DetectorEpoch,
+    DetectorRecipe,
+    DetectorTrainer,
+    epoch_batches,
+    load_averaged,
+    rate,
+    to_batch,
+)
+from app.train.detector_loss import assign, box_loss, cell_grid, decode_boxes, detector_loss, flatten_levels, overlap
+from app.train.detector_network import CHANNELS, DetectorShape, Stage, build_detector
+from app.vision import neural
+from app.vision.modelfile import DetectorFacts
+
+# Keras saves TensorFlow's arrays in a way that numpy 2 warns of; nothing of ours can change it.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+TINY = DetectorShape(stem=8, stages=(Stage(8, 1), Stage(8, 1), Stage(8, 1, 5), Stage(8, 1)), neck=8, head_blocks=1)
+FACTS = DetectorFacts(name="test", strides=(8, 16, 32), score=0.3, landmarks=True)
+GRID = cell_grid(64, 64)
+
+
+def levels(seed: int = 0, size: int = 64) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.normal(0, 0.5, (1, size // s, size // s, CHANNELS)).astype(np.float32) for s in (8, 16, 32)]
+
+
+def test_the_grid_has_every_cell_of_every_stride() -> None:
+    grid = cell_grid(64, 32)
+    assert grid.strides.tolist() == [8.0] * 32 + [16.0] * 8 + [32.0] * 2
+    assert grid.centers[0].tolist() == [4, 4]
+    assert grid.centers[9].tolist() == [12, 12]
+    assert grid.centers[-1].tolist() == [48, 16]
+
+
+def test_training_and_running_decode_alike() -> None:
+    raw = levels()
+    boxes = np.asarray(decode_boxes(flatten_levels(raw), GRID))[0]
+    rows = np.concatenate([neural.decode_level(x[0], s, 0.0) for x, s in zip(raw, (8, 16, 32), strict=True)])
+    assert rows[:, 1:3] == pytest.approx(boxes[:, :2], abs=1e-3)
+    assert rows[:, 1:3] + rows[:, 3:5] == pytest.approx(boxes[:, 2:], abs=1e-3)
+
+
+def test_overlap_and_box_loss_of_known_boxes() -> None:
+    one = np.array([[0, 0, 10, 10.0]], np.float32)
+    assert np.asarray(overlap(one, one)) == pytest.approx(1, abs=1e-4)
+    assert np.asarray(box_loss(one, one, overlap(one, one))) == pytest.approx(0, abs=1e-4)
+    beside = np.array([[10, 0, 20, 10.0]], np.float32)
+    # hull 20x10, centres 10 apart: 1 + 100 / 500; the sides are alike
+    assert np.asarray(box_loss(one, beside, overlap(one, beside))) == pytest.approx(1.2, abs=1e-4)
+
+
+def test_cells_answer_for_the_faces_they_fit() -> None:
+    truths = np.zeros((1, 3, 4), np.float32)
+    truths[0, 0] = 4, 4, 20, 20
+    truths[0, 1] = 30, 30, 62, 62
+    boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (1, len(GRID.strides), 1))
+    at_first = np.flatnonzero((np.abs(GRID.centers - 12) < 1).all(axis=1) & (GRID.strides == 8))
+    at_second = np.flatnonzero((np.abs(GRID.centers - 44) < 1).all(axis=1) & (GRID.strides == 8))
+    boxes[0, at_first], boxes[0, at_second] = truths[0, 0], truths[0, 1]
+    chosen, which = (np.asarray(x)[0] for x in assign(np.zeros((1, len(boxes[0])), np.float32), boxes, truths, GRID))
+    assert chosen.sum() == 2
+    assert which[at_first].tolist() == [0]
+    assert which[at_second].tolist() == [1]
+    assert chosen[at_first].all()
+    assert chosen[at_second].all()
+
+
+def test_every_face_is_answered_for_however_bad_the_boxes() -> None:
+    truths = np.zeros((1, 4, 4), np.float32)
+    truths[0, :3] = [[1, 1, 7, 8], [20, 20, 60, 60], [40, 2, 52, 14]]
+    raw = flatten_levels(levels(3))
+    chosen, which = assign(raw[..., 0], decode_boxes(raw, GRID), truths, GRID)
+    assert set(np.asarray(which)[0][np.asarray(chosen)[0]].tolist()) == {0, 1, 2}
+
+
+def test_empty_pictures_give_finite_losses_and_ignored_cells_no_blame() -> None:
+    raw = levels(1)
+    truths, points = np.zeros((1, 4, 4), np.float32), np.full((1, 4, 10), np.nan, np.float32)
+    cells = len(GRID.strides)
+    blamed, box, known = detector_loss(raw, truths, points, np.zeros((1, cells), bool), GRID)
+    assert float(blamed) > 0
+    assert float(box) == float(known) == 0
+    ignored, *_ = detector_loss(raw, truths, points, np.ones((1, cells), bool), GRID)
+    assert float(ignored) == 0
+
+
+def test_batches_are_padded_and_faces_too_many_become_unsure() -> None:
+    faces = np.full((MOST_FACES + 2, 14), np.nan, np.float32)
+    faces[:, :4] = [0, 0, 20, 20]
+    faces[:2, :4] = [48, 48, 56, 56]  # the smallest
+    view = View(np.zeros((64, 64, 3), np.uint8), faces, np.array([[0, 0, 3, 3]], np.float32))
+    empty = View(view.image, faces[:0], np.empty((0, 4), np.float32))
+    batch = to_batch([view, empty], GRID)
+    assert batch.truths.shape == (2, MOST_FACES, 4)
+    assert (batch.truths[0] == [0, 0, 20, 20]).all()
+    ignored = GRID.centers[batch.ignored[0]]
+    assert sorted(map(tuple, ignored[GRID.strides[batch.ignored[0]] == 8].tolist())) == [(4, 4), (52, 52)]
+    assert not batch.ignored[1].any()
+    assert not batch.truths[1].any()
+
+
+def test_the_rate_warms_up_and_falls() -> None:
+    recipe = DetectorRecipe(learning_rate=1.0, warmup_steps=10)
+    assert rate(recipe, 0, 0.0) == pytest.approx(0.1)
+    assert rate(recipe, 9, 0.0) == pytest.approx(1.0)
+    assert rate(recipe, 99, 0.5) == pytest.approx(0.505)
+    assert rate(recipe, 99, 1.0) == rate(recipe, 99, 3.0) == pytest.approx(0.01)
+
+
+def test_the_shipped_shape_is_small_and_has_three_strides() -> None:
+    model = build_detector()
+    assert model.count_params() < 300_000
+    outputs = model(np.zeros((1, 64, 96, 3), np.float32))
+    assert [tuple(x.shape) for x in outputs] == [(1, 8, 12, 15), (1, 4, 6, 15), (1, 2, 3, 15)]
+
+
+def test_the_fast_kind_for_training_gives_the_same_numbers() -> None:
+    plain, fast = build_detector(TINY), build_detector(TINY, for_training=True)
+    fast.set_weights(plain.get_weights())
+    images = np.random.default_rng(0).uniform(0, 255, (3, 64, 64, 3)).astype(np.float32)
+    for training in (True, False):
+        for one, other in zip(plain(images, training=training), fast(images, training=training), strict=True):
+            assert np.asarray(one) == pytest.approx(np.asarray(other), abs=2e-3)
+
+
+def test_the_export_gives_the_networks_own_answers(tmp_path: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(1)
+    model = build_detector(TINY)
+    keras_path, litert_path = export_detector(model, FACTS, tmp_path / "face_detector")
+    detector = neural.CnnDetector(litert_path, threads=1)
+    assert detector.facts == FACTS
+    image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    again = keras.saving.load_model(keras_path, compile=False)
+    wanted = again(image[None].astype(np.float32), training=False)
+    for level, expected in zip(detector._run(image), wanted, strict=True):
+        assert level == pytest.approx(np.asarray(expected)[0], abs=1e-3)
+
+
+@pytest.fixture
+def sampler(tmp_path: Path) -> Sampler:
+    scenes = []
+    for i in range(4):
+        image = np.full((64, 64, 3), 40 * i, np.uint8)
+        cv2.circle(image, (30, 30), 14, (200, 220, 255), -1)
+        path = tmp_path / f"{i}.png"
+        cv2.imwrite(str(path), image)
+        scenes.append(Scene(path, "", (Face(Box(16, 16, 28, 28), Label.MASK),)))
+    return Sampler(scenes, [], ImageCache(), Mix())
+
+
+RECIPE = DetectorRecipe(epochs=2, batch=2, sizes_px=(64, 96), warmup_steps=2)
+
+
+def train(folder: Path, sampler: Sampler, recipe: DetectorRecipe) -> tuple[list[DetectorEpoch], list[np.ndarray]]:
+    folder.mkdir(exist_ok=True)
+    model = build_detector(TINY, for_training=True)
+    trainer = DetectorTrainer(model, recipe, sampler, sampler, folder)
+    trainer.judge, trainer.judge_every = lambda _: {"ap": 0.5}, 2
+    return trainer.run(), model.get_weights()
+
+
+def test_sizes_take_turns_and_batches_repeat_for_a_seed(sampler: Sampler) -> None:
+    first, again = (list(epoch_batches(sampler, RECIPE, 3)) for _ in range(2))
+    assert [batch.images.shape for batch in first] == [(2, 64, 64, 3), (2, 96, 96, 3)]
+    assert all(np.array_equal(a.images, b.images) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0].images, next(epoch_batches(sampler, RECIPE, 4)).images)
+
+
+def test_a_run_can_be_broken_off_and_goes_on(tmp_path: Path, sampler: Sampler) -> None:
+    recipe = replace(RECIPE, sizes_px=(64,))
+    halted, _ = train(tmp_path, sampler, replace(recipe, epochs=1000, budget_s=1e-6))
+    assert [record.epoch for record in halted] == [0]
+    history, weights = train(tmp_path, sampler, recipe)
+    assert history[0] == halted[0]
+    assert [record.epoch for record in history] == [0, 1]
+    assert history[1].development == {"ap": 0.5}
+    assert np.isfinite([history[1].score_loss, history[1].box_loss, history[1].points_loss]).all()
+    kept = json.loads((tmp_path / "history.json").read_text("utf-8"))
+    assert [entry["epoch"] for entry in kept] == [0, 1]
+    restored = build_detector(TINY)
+    load_averaged(restored, tmp_path / AVERAGED)
+    assert all(np.array_equal(one, other) for one, other in zip(restored.get_weights(), weights, strict=True))
+    with pytest.raises(DataError, match="no weights of this network"):
+        load_averaged(build_detector(replace(TINY, neck=16)), tmp_path / AVERAGED)
+
+
+def test_descending_the_loss_finds_the_faces() -> None:
+    import keras
+    import tensorflow as tf
+
+    truths, points = np.zeros((1, 2, 4), np.float32), np.full((1, 2, 10), np.nan, np.float32)
+    truths[0] = [[5, 6, 25, 30], [30, 20, 62, 60]]
+    points[0, 1] = [40, 32, 52, 32, 46, 40, 41, 48, 51, 48]
+    raw = [tf.Variable(level) for level in levels(2)]
+    optimizer = keras.optimizers.Adam(0.1)
+    optimizer.build(raw)
+
+    @tf.function
+    def step() -> None:
+        with tf.GradientTape() as tape:
+            losses = detector_loss(raw, truths, points, np.zeros((1, len(GRID.strides)), bool), GRID)
+            total = tf.add_n(losses)
+        optimizer.apply(tape.gradient(total, raw), raw)
+
+    for _ in range(150):
+        step()
+    rows = [neural.decode_level(x.numpy()[0], s, 0.5) for x, s in zip(raw, (8, 16, 32), strict=True)]
+    found = neural.suppress(np.concatenate(rows), 0.4)
+    found = found[np.argsort(found[:, 1])]
+    assert found[:, 1:3] == pytest.approx(truths[0, :, :2], abs=1)
+    assert found[:, 1:3] + found[:, 3:5] == pytest.approx(truths[0, :, 2:], abs=1)
+    assert found[1, 5:] == pytest.approx(points[0, 1], abs=1)
+
+
+def test_the_shipped_files_are_one_network() -> None:
+    import keras
+
+    from app import resources
+    from app.vision.modelfile import read_detector_facts
+
+    keras_path, litert_path = (resources.model(f"face_detector.{kind}") for kind in ("keras", "tflite"))
+    assert read_detector_facts(keras_path) == read_detector_facts(litert_path)
+    network = keras.saving.load_model(keras_path, compile=False)
+    assert network.count_params() < 300_000
+    image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    wanted = network(image[None].astype(np.float32), training=False)
+    for level, expected in zip(neural.CnnDetector(litert_path)._run(image), wanted, strict=True):
+        assert level == pytest.approx(np.asarray(expected)[0], abs=1e-3)

@@ -1,0 +1,129 @@
+"""Stopping, schedules, and a run that is broken off and continued as if it had not been."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.domain import Label
+from app.errors import OutputError
+from app.train.dataset import Crops
+from app.train.fit import EpochRecord, Trainer, begin_run, best_epoch, learning_rate, should_stop
+from app.train.networks import Recipe
+from app.train.samples import Sample
+
+LABELS = (Label.MASK, Label.NO_MASK)
+
+# Keras saves TensorFlow's arrays in a way that numpy 2 warns of; nothing of ours can change it.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def history(*losses: float) -> tuple[EpochRecord, ...]:
+    return tuple(EpochRecord(i, 0.5, 0.5, loss, 0.5, 0.01, 1.0) for i, loss in enumerate(losses))
+
+
+def test_epochs_before_the_start_do_not_count() -> None:
+    losses = history(0.1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.55, 0.56, 0.57)
+    assert best_epoch(losses, start_from_epoch=5) == 5
+    assert not should_stop(losses, patience=4, start_from_epoch=5)
+    assert should_stop(history(*(record.val_loss for record in losses), 0.58), patience=4, start_from_epoch=5)
+
+
+def test_stopping_agrees_with_keras() -> None:
+    import keras
+
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        losses = rng.random(30).tolist()
+        theirs = keras.callbacks.EarlyStopping(monitor="val_loss", mode="min", patience=4, start_from_epoch=5)
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        model.stop_training = False  # fit() sets it before the first epoch
+        theirs.set_model(model)
+        theirs.on_train_begin()
+        for epoch, loss in enumerate(losses):
+            theirs.on_epoch_end(epoch, {"val_loss": loss})
+            if theirs.model.stop_training:
+                break
+        ours = next(n for n in range(1, 31) if n == 30 or should_stop(history(*losses[:n]), 4, 5))
+        assert ours == epoch + 1
+
+
+def test_the_cosine_warms_up_and_comes_down() -> None:
+    recipe = Recipe(epochs=10, learning_rate=1.0, cosine=True, warmup_epochs=1.0)
+    rates = [learning_rate(recipe, step, 10) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(0.01, abs=0.002)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert learning_rate(Recipe(epochs=10, learning_rate=0.01), 77, 10) == 0.01
+
+
+@dataclass(frozen=True)
+class BrightBatches:
+    """Bright pictures are masks: quickly learned, and the same in every run."""
+
+    steps: int = 6
+
+    def epoch(self, index: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        rng = np.random.default_rng(index)
+        for _ in range(self.steps):
+            targets = rng.integers(0, 2, 8)
+            images = rng.integers(0, 100, (8, 16, 16, 3)) + 120 * (1 - targets)[:, None, None, None]
+            yield images.astype(np.uint8), np.eye(2, dtype=np.float32)[targets]
+
+
+def validation() -> Crops:
+    images, targets = next(BrightBatches().epoch(99))
+    sample = Sample(Path("a.png"), Label.MASK, "a")
+    return Crops(images, targets.argmax(axis=1).astype(np.int64), np.full(8, 16.0), (sample,) * 8, LABELS)
+
+
+def tiny():  # type: ignore[no-untyped-def]
+    import keras
+
+    keras.utils.set_random_seed(1)
+    layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(4, 3)]
+    layers += [keras.layers.BatchNormalization(), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)]
+    return keras.Sequential([*layers, keras.layers.Softmax()])
+
+
+def trainer(folder: Path, recipe: Recipe) -> Trainer:
+    begin_run(folder, {"test": True})
+    return Trainer(tiny(), recipe, BrightBatches(), validation(), folder)
+
+
+def test_a_continued_run_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path) -> None:
+    recipe = Recipe(epochs=3, learning_rate=0.02, ema=0.9, cosine=True)
+    whole = trainer(tmp_path / "whole", recipe).run()
+    broken = trainer(tmp_path / "broken", recipe)
+    broken.on_epoch = lambda record, _model: setattr(broken, "deadline_s", 0.0) if record.epoch == 0 else None
+    assert broken.run().stopped == "out of time"
+    resumed = trainer(tmp_path / "broken", recipe).run()
+    assert [record.epoch for record in resumed.history] == [0, 1, 2]
+    for one, other in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_finished_run_holds_what_is_needed_to_judge_it(tmp_path: Path) -> None:
+    fitted = trainer(tmp_path, Recipe(epochs=8, learning_rate=0.05)).run()
+    assert fitted.history[-1].val_loss < fitted.history[0].val_loss
+    assert fitted.best_epoch == min(fitted.history, key=lambda record: record.val_loss).epoch
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    assert {"tensorflow", "keras", "numpy"} <= settings["versions"].keys()
+    assert len(json.loads((tmp_path / "history.json").read_text())) == 8
+
+
+def test_no_epoch_twice_where_all_ran(tmp_path: Path) -> None:
+    recipe = Recipe(epochs=1)
+    first = trainer(tmp_path, recipe).run()
+    again = trainer(tmp_path, replace(recipe)).run()
+    assert first.history == again.history
+
+
+def test_an_unwritable_run_folder_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="choose another --run"):
+        begin_run(tmp_path / "file" / "run", {})

@@ -1,0 +1,95 @@
+"""The study's tables and its way of counting."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.errors import DataError
+from app.train.fit import EpochRecord
+from app.train.metrics import wilson
+from app.train.networks import paper_network
+from app.train.paper import TABLE_I, TABLE_II, PaperRun, paper_splits
+from app.train.paper_report import PAPER, Cell, load_cells, paper_markdown, save_cell, study_protocol
+
+
+def test_the_averages_of_the_study_are_those_of_its_classes() -> None:
+    for table in PAPER.values():
+        for _accuracy, mask, bare, average in table.values():
+            assert average == (mask + bare) / 2
+    assert (tuple(PAPER["I"]), tuple(PAPER["II"])) == (TABLE_I, TABLE_II)
+
+
+def test_every_figure_of_the_study_rests_on_64_pictures_that_could_all_be_masks() -> None:
+    for table in PAPER.values():
+        for accuracy, mask, bare, _average in table.values():
+            right, first, bare_right = accuracy * 0.64, mask * 0.32, bare * 0.32
+            assert right == round(right)
+            assert first == round(first)
+            assert bare_right == round(bare_right)
+            assert 0 <= right - first <= 32  # the next 32, were they masks too
+
+
+def test_the_studys_protocol_sees_masks_only_in_its_accuracy() -> None:
+    targets = np.array([0] * 100 + [1] * 100)
+    right = np.array([True] * 100 + [False] * 100)
+    assert study_protocol(right, targets) == (100.0, 100.0, 0.0, 50.0)
+
+
+def test_the_two_trainings_differ_as_the_study_says() -> None:
+    network = paper_network("model_6")
+    first, second = (PaperRun(network, table, Path("run")).recipe() for table in ("I", "II"))
+    assert (first.epochs, first.patience, first.batch, first.seed) == (9, 0, 16, 42)
+    assert (second.epochs, second.patience, second.start_from_epoch) == (40, 4, 5)
+
+
+def test_a_folder_without_the_three_splits_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "Train" / "WithMask"
+    folder.mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match="lacks test, validation"):
+        paper_splits(tmp_path)
+
+
+def test_cells_come_back_and_what_was_not_run_is_said(tmp_path: Path) -> None:
+    rates = {"mask": wilson(480, 483), "no_mask": wilson(490, 509)}
+    cell = Cell("II", "model_6", 11, 7, "early stopping", (100.0, 100.0, 96.875, 98.4375), rates, rates, {})
+    record = EpochRecord(0, 0.3, 0.9, 0.25, 0.9, 0.01, 1.0)
+    (tmp_path / "II-model_6").mkdir()
+    (tmp_path / "II-model_6" / "history.json").write_text(json.dumps([asdict(record)]))
+    save_cell(tmp_path, cell)
+    assert load_cells(tmp_path) == [cell]
+    text = paper_markdown(load_cells(tmp_path), tmp_path)
+    assert text.count("not run") == 10
+    assert "99.4 (98.2-99.8)" in text
+    assert "0.250 (early stopping)" in text
+
+
+def test_the_audit_finds_a_width_that_tells_and_siblings_across_splits(tmp_path: Path) -> None:
+    import cv2
+
+    from app.train.paper_audit import audit, audit_lines
+
+    def picture(place: str, width_px: int, seed: int) -> None:
+        path = tmp_path / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+        cv2.imwrite(str(path), cv2.resize(coarse, (width_px, width_px), interpolation=cv2.INTER_CUBIC))
+
+    for split, names in (
+        ("Train", ("Augmented_7_1.png", "b.png")),
+        ("Validation", "cd"),
+        ("Test", ("Augmented_7_2.png", "f.png")),
+    ):
+        for i, name in enumerate(names):
+            stem = name if name.endswith(".png") else f"{name}.png"
+            picture(f"first/{split}/WithMask/{stem}", 90, len(name) + 10 * i)
+            picture(f"first/{split}/WithoutMask/bare{i}.png", 40, 50 + i)
+    picture("second/mask/copy.png", 60, len("Augmented_7_1.png"))
+    picture("second/no_mask/own.png", 60, 999)
+    found = audit(paper_splits(tmp_path / "first"), tmp_path / "second")
+    assert (found.width_tells, found.siblings, found.augmented) == (1.0, 1, 1)
+    assert (found.doubles, found.second) == (1, 2)
+    assert any("1 of 2 pictures of the second set" in line for line in audit_lines(found))

@@ -1,0 +1,127 @@
+"""The three commands as words in and exit codes out."""
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from app.domain import Label
+from app.errors import DataError, ModelError, SettingsError
+from app.train import command
+from app.vision.modelfile import read_classifier_facts
+
+# Keras saves TensorFlow's arrays in a way that numpy 2 warns of; nothing of ours can change it.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def call(*words: object) -> int:
+    parser = argparse.ArgumentParser()
+    command.register(parser.add_subparsers())
+    args = parser.parse_args([str(word) for word in words])
+    return int(args.run(args))
+
+
+def made_set(folder: Path, counts: dict[str, int], seed: int = 0) -> Path:
+    """Pictures of noise, the masked ones pale below the middle."""
+    rng = np.random.default_rng(seed)
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            image = rng.integers(0, 160, (48, 48, 3), np.uint8)
+            if name == "mask":
+                image[24:] = image[24:] // 4 + 190
+            cv2.imwrite(str(folder / name / f"{i:03}.png"), image)
+    return folder
+
+
+def test_fine_tuning_writes_a_model_that_evaluate_can_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = made_set(tmp_path / "own", {"mask": 50, "no_mask": 50})
+    run = tmp_path / "run"
+    assert call("train", own, "--run", run, "--epochs", 1, "--steps", 3) == 0
+    facts = read_classifier_facts(run / "classifier.tflite")
+    assert "loss by epoch" in (run / "report.html").read_text()
+    assert facts.labels == (Label.MASK, Label.NO_MASK, Label.INCORRECT)
+    assert facts.trained_on == ("own",)
+    assert {"dev", "choice", "best_epoch"} <= json.loads((run / "metrics.json").read_text()).keys()
+    json_path, html_path = tmp_path / "out" / "figures.json", tmp_path / "out" / "report.html"
+    words = ("--model", run / "classifier.tflite", "--json", json_path, "--html", html_path, "--probe", "--time")
+    assert call("evaluate", own, *words) == 0
+    figures = json.loads(json_path.read_text())
+    assert figures["sets"][0]["scores"]["faces"] == 100
+    assert figures["probes"]
+    assert html_path.read_text().startswith("<!doctype html>")
+    assert "mask" in capsys.readouterr().out
+
+
+def test_too_few_faces_to_learn_from_are_counted(tmp_path: Path) -> None:
+    own = made_set(tmp_path / "own", {"mask": 40, "no_mask": 5})
+    with pytest.raises(DataError, match="faces of no_mask to learn from; at least 20"):
+        call("train", own, "--run", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_class_only_is_refused_by_both(tmp_path: Path) -> None:
+    own = made_set(tmp_path / "own", {"mask": 40})
+    with pytest.raises(DataError, match="only mask"):
+        call("train", own, "--run", tmp_path / "run")
+    with pytest.raises(DataError, match="only mask"):
+        call("evaluate", own)
+
+
+def test_a_model_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
+    own = made_set(tmp_path / "own", {"mask": 2, "no_mask": 2})
+    (tmp_path / "model.tflite").write_bytes(b"nothing")
+    with pytest.raises(ModelError, match="no maskwatch model or is damaged"):
+        call("evaluate", own, "--model", tmp_path / "model.tflite")
+
+
+def test_a_split_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
+    own = made_set(tmp_path / "own", {"mask": 2, "no_mask": 2})
+    with pytest.raises(DataError, match="no split 'test'; there is train"):
+        call("evaluate", own, "--split", "test")
+
+
+def test_an_unknown_network_of_the_study_names_the_seven(tmp_path: Path) -> None:
+    for split in ("Train", "Validation", "Test"):
+        made_set(tmp_path / "faces12k" / split, {"WithMask": 2, "WithoutMask": 2})
+    with pytest.raises(DataError, match="no network 'model_9'"):
+        call("paper", tmp_path, "--run", tmp_path / "run", "--networks", "model_9")
+
+
+def test_the_open_splits_of_the_real_data_share_no_frame(shared_data: Path) -> None:
+    from app.train.sources import training_sources
+
+    splits = training_sources(shared_data)
+    learned = {sample.path for sample in splits.train}
+    assert learned.isdisjoint({sample.path for sample in splits.dev})
+    forbidden = ("frames/test", "faces12k/Test", "vijaykumar")
+    assert not [path for path in learned if any(part in path.as_posix() for part in forbidden)]
+    assert {sample.label for sample in splits.dev} == {Label.MASK, Label.NO_MASK, Label.INCORRECT}
+
+
+def test_the_study_is_run_resumably_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for place, split in enumerate(("Train", "Validation", "Test")):
+        made_set(tmp_path / "faces12k" / split, {"WithMask": 6, "WithoutMask": 6}, seed=place)
+    report = tmp_path / "docs" / "paper.md"
+    words = ("paper", tmp_path, "--run", tmp_path / "run", "--networks", "model_2", "--table", "I", "--report", report)
+    assert call(*words) == 0
+    cell_path = tmp_path / "run" / "I-model_2" / "cell.json"
+    cell, trained = json.loads(cell_path.read_text()), cell_path.stat().st_mtime_ns
+    assert (cell["epochs"], cell["whole"]["mask"]["total"]) == (9, 6)
+    assert read_classifier_facts(tmp_path / "run" / "I-model_2" / "model_2.tflite").input_px == 128
+    assert report.read_text().count("not run") == 10
+    assert call(*words) == 0
+    assert cell_path.stat().st_mtime_ns == trained
+    assert "epoch 9" in capsys.readouterr().out
+
+
+def test_an_absent_package_is_named_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda _name: None)
+    for words in (("train", tmp_path, "--run", tmp_path / "run"), ("paper", tmp_path, "--run", tmp_path / "run")):
+        with pytest.raises(SettingsError, match=r"needs tensorflow: pip install 'maskwatch\[train\]'"):
+            call(*words)
+    with pytest.raises(SettingsError, match="--probe needs sklearn"):
+        call("evaluate", tmp_path, "--probe")

@@ -1,0 +1,259 @@
+"""A capture against a real RTSP server that dies, freezes, keeps silent or talks nonsense."""
+
+import importlib.util
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from fakes_video import (
+    LIMIT_S,
+    BadServer,
+    RtspServer,
+    deny,
+    free_port,
+    garbage,
+    mjpeg_server,
+    picture,
+    video_threads,
+    wait_until,
+    write_clip,
+)
+
+from app.domain import Frame
+from app.errors import SourceError
+from app.video.capture import Capture, SourceState
+from app.video.settings import SourceSettings
+from app.video.slot import LatestSlot
+from app.video.source import make_source
+
+FAST: dict[str, Any] = {
+    "reconnect_s": (0.1, 0.2, 0.4),
+    "open_timeout_s": 3.0,
+    "read_timeout_s": 1.0,
+    "stale_after_s": 0.5,
+    "username": "admin",
+    "password": "s3cret",
+}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    write_clip(folder / "a.mp4", [picture(i, 320, 240) for i in range(100)])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_thread_survives() -> Iterator[None]:
+    yield
+    wait_until(lambda: not video_threads(), "all threads of the captures end")
+
+
+class Watched:
+    """A capture of one address, as a pipeline holds it."""
+
+    def __init__(self, uri: str, **values: Any) -> None:
+        settings = SourceSettings.model_validate({"uri": uri, **FAST, **values})
+        self.slot: LatestSlot[Frame] = LatestSlot()
+        self.states: list[SourceState] = []
+        self.capture = Capture(make_source(settings), settings, [self.slot], self._note)
+
+    def _note(self, status: Any) -> None:
+        self.states.append(status.state)
+        assert "s3cret" not in status.last_error
+
+    def __enter__(self) -> "Watched":
+        self.capture.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.capture.stop()
+        assert self.capture.join(2.0), "shutdown within 2 s"
+
+    def until(self, state: SourceState) -> None:
+        wait_until(lambda: self.capture.status.state is state, f"state {state}; now {self.capture.status}")
+
+    def until_new_frames(self, count: int = 3) -> None:
+        seen = self.capture.status.frames
+        wait_until(lambda: self.capture.status.frames >= seen + count, f"{count} new frames")
+
+
+def test_a_server_killed_and_started_again_is_found_again(clips: Path) -> None:
+    with RtspServer(clips) as server, Watched(server.url("a.mp4")) as watched:
+        watched.until_new_frames()
+        for _ in range(3):
+            server.kill()
+            watched.until(SourceState.RECONNECTING)
+            wait_until(lambda: "refuses connections" in watched.capture.status.last_error, "the reason is told")
+            server.start()
+            watched.until(SourceState.LIVE)
+            watched.until_new_frames()
+        assert watched.capture.status.reconnects >= 3
+        assert watched.capture.error is None
+        frame = watched.slot.get(LIMIT_S)
+        assert frame is not None
+        assert frame.image.shape == (240, 320, 3)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no way to freeze a process here")
+def test_a_server_frozen_with_its_sockets_open_is_stale_then_lost_then_back(clips: Path) -> None:
+    with RtspServer(clips) as server, Watched(server.url("a.mp4")) as watched:
+        watched.until_new_frames(40)
+        server.pause()
+        watched.until(SourceState.STALE)
+        watched.until(SourceState.RECONNECTING)
+        assert "no picture for 1 s" in watched.capture.status.last_error
+        server.resume()
+        watched.until(SourceState.LIVE)
+        watched.until_new_frames()
+        states = watched.states
+        assert states.index(SourceState.STALE) < states.index(SourceState.RECONNECTING)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no way to freeze a process here")
+def test_a_stop_while_the_server_is_frozen_takes_less_than_two_seconds(clips: Path) -> None:
+    with RtspServer(clips) as server:
+        with Watched(server.url("a.mp4"), read_timeout_s=4.0) as watched:
+            watched.until_new_frames()
+            server.pause()
+        server.resume()
+
+
+def test_a_camera_that_is_down_at_the_start_is_picked_up_when_it_comes(clips: Path) -> None:
+    port = free_port()
+    with Watched(f"rtsp://127.0.0.1:{port}/a.mp4/play_count_0") as watched:
+        watched.until(SourceState.RECONNECTING)
+        assert isinstance(watched.capture.error, SourceError)
+        with RtspServer(clips, port):
+            watched.until(SourceState.LIVE)
+            assert watched.capture.error is None
+
+
+def test_the_end_of_a_stream_is_a_loss(clips: Path) -> None:
+    with RtspServer(clips) as server, Watched(server.url("a.mp4", plays=1)) as watched:
+        watched.until(SourceState.LIVE)
+        watched.until(SourceState.RECONNECTING)
+        watched.until(SourceState.LIVE)
+
+
+def cut_in_mid_frame(target: int) -> Any:
+    """Serves through a proxy that breaks each connection off in the middle of a packet."""
+
+    def serve(connection: socket.socket, server: BadServer) -> None:
+        with socket.create_connection(("127.0.0.1", target)) as upstream:
+            upstream.settimeout(0.02)
+            sent = 0
+            while not server.stop.is_set():
+                for source, sink, limit in ((connection, upstream, None), (upstream, connection, 30_000)):
+                    source.settimeout(0.02)
+                    try:
+                        passing = source.recv(1500)
+                    except TimeoutError:
+                        continue
+                    if not passing:
+                        return
+                    if limit is not None and (sent := sent + len(passing)) > limit:
+                        sink.sendall(passing[: len(passing) // 2])
+                        return
+                    sink.sendall(passing)
+
+    return serve
+
+
+def test_a_connection_cut_in_mid_frame_is_opened_again(clips: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with RtspServer(clips) as server, BadServer(cut_in_mid_frame(server.port)) as proxy:
+        with Watched(f"rtsp://127.0.0.1:{proxy.port}/a.mp4/play_count_0") as watched:
+            wait_until(lambda: watched.capture.status.reconnects >= 2, "two cuts are survived")
+            assert watched.capture.status.frames > 0
+        assert proxy.connections >= 2
+    assert "s3cret" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("serve", "scheme", "reason"),
+    [
+        (None, "rtsp", "stays silent"),
+        (None, "http", "stays silent"),
+        (garbage, "rtsp", "does not speak RTSP"),
+        (garbage, "http", "does not speak HTTP"),
+        (deny, "rtsp", "does not accept the user name and password"),
+    ],
+)
+def test_a_useless_server_is_told_apart_within_the_limit(
+    serve: Any, scheme: str, reason: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with BadServer(serve) as server:
+        settings = SourceSettings.model_validate(
+            {"uri": f"{scheme}://127.0.0.1:{server.port}/x", **FAST, "open_timeout_s": 1.0}
+        )
+        began_s = time.monotonic()
+        with pytest.raises(SourceError, match=reason) as caught:
+            next(make_source(settings).frames(threading.Event()))
+        assert time.monotonic() - began_s < 1.0 + 1.0 + 3.0, "open limit, diagnosis limit, and a busy machine"
+    assert "s3cret" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_capture_of_a_silent_server_stops_in_time() -> None:
+    with BadServer() as server, Watched(f"rtsp://127.0.0.1:{server.port}/x") as watched:
+        wait_until(lambda: server.connections > 0, "it has connected")
+    assert watched.capture.status.state is SourceState.ENDED
+
+
+def test_wrong_path_wants_and_refuses(clips: Path) -> None:
+    with RtspServer(clips) as server, Watched(server.url("missing.mp4")) as watched:
+        watched.until(SourceState.RECONNECTING)
+        assert "has no such path" in watched.capture.status.last_error
+
+
+def test_udp_is_really_asked_for(clips: Path) -> None:
+    """The test server serves TCP alone, so a UDP camera must fail on it while a TCP one plays beside it."""
+    with RtspServer(clips) as server, Watched(server.url("a.mp4")) as tcp:
+        tcp.until(SourceState.LIVE)
+        with Watched(server.url("a.mp4"), rtsp_transport="udp") as udp:
+            udp.until(SourceState.RECONNECTING)
+            assert "try rtsp_transport tcp" in udp.capture.status.last_error
+            tcp.until_new_frames()
+
+
+def test_an_http_camera_that_stops_sending_is_lost() -> None:
+    with (
+        mjpeg_server([picture(i) for i in range(16)]) as server,
+        Watched(f"http://127.0.0.1:{server.port}/cam.mjpg") as watched,
+    ):
+        watched.until_new_frames(30)
+        server.stop.set()
+        watched.until(SourceState.RECONNECTING)
+
+
+@pytest.fixture(scope="module")
+def faults() -> ModuleType:
+    path = Path(__file__).parents[2] / "benchmarks" / "faults.py"
+    spec = importlib.util.spec_from_file_location("faults_benchmark", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no way to freeze a process here")
+def test_no_thread_handle_or_memory_is_left_by_random_faults(faults: ModuleType) -> None:
+    """The short version of benchmarks/faults.py."""
+    costs = faults.run(kills=3, seed=3, freeze_every=3, say=False)
+    assert [cost.kind for cost in costs] == ["kill", "kill", "freeze"]
+    assert faults.verdict(costs) == []
+
+
+def test_the_verdict_finds_what_is_left_behind(faults: ModuleType) -> None:
+    good = [faults.Fault("kill", 0.1, 1.0, 100.0, 3, 7)] * 8
+    assert faults.verdict(good) == []
+    assert len(faults.verdict([*good, faults.Fault("kill", 0.1, 60.0, 120.0, 4, 8)])) == 4

@@ -1,0 +1,164 @@
+"""Source settings: what a uri may be, and that no credential leaves them."""
+
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from app.video.settings import SourceKind, SourceSettings, redact
+
+SECRET = st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), min_size=6, max_size=12).filter(
+    lambda text: text not in "rtsp://camera.example:554/live***"
+)
+
+
+@pytest.mark.parametrize(
+    ("uri", "kind", "name"),
+    [
+        ("0", SourceKind.CAMERA, "camera0"),
+        (1, SourceKind.CAMERA, "camera1"),
+        ("/dev/video2", SourceKind.CAMERA, "video2"),
+        ("20240131", SourceKind.FILE, "20240131"),
+        ("rtsp://10.0.0.7:8554/live/door?x=1", SourceKind.STREAM, "10.0.0.7-door"),
+        ("RTSPS://door.example/", SourceKind.STREAM, "door.example"),
+        ("https://door.example/cam.mjpg?user=me&password=s3cret", SourceKind.STREAM, "door.example-cam.mjpg"),
+        ("clips/a b.mp4", SourceKind.FILE, "a b"),
+        ("file:///tmp/a%20b.mp4", SourceKind.FILE, "a b"),
+        ("photo.JPG", SourceKind.IMAGES, "photo"),
+        ("demo", SourceKind.DEMO, "demo"),
+        (" demo ", SourceKind.DEMO, "demo"),
+        ("x" * 5000, SourceKind.FILE, "x" * 80),
+    ],
+)
+def test_kind_and_name(uri: object, kind: SourceKind, name: str) -> None:
+    settings = SourceSettings.model_validate({"uri": uri})
+    assert (settings.kind, settings.name) == (kind, name)
+    assert settings.is_live == (kind in (SourceKind.CAMERA, SourceKind.STREAM))
+
+
+def test_a_folder_of_digits_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "20240131").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert SourceSettings(uri="20240131").kind is SourceKind.IMAGES
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("", "is empty"),
+        ("  ", "is empty"),
+        ("a\nb", "control character"),
+        ("a\x00b", "control character"),
+        ("ftp://host/x", "unknown scheme ftp"),
+        ("rtsp://", "names no host"),
+        ("rtsp:///x", "names no host"),
+        ("rtsp://host:port/x", "no valid host and port"),
+        ("rtsp://host:99999/x", "no valid host and port"),
+        ("rtsp://[::1/x", "no valid host and port"),
+        ("rtsp://host/a b", "holds a blank"),
+        ("~no-such-user-here/a.mp4", "no such home"),
+        ("rtsp://${MASKWATCH_TEST_UNSET}@host/", "MASKWATCH_TEST_UNSET is not set"),
+    ],
+)
+def test_a_bad_uri_is_refused_with_its_reason(uri: str, reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        SourceSettings(uri=uri)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"backend": "magic"},
+        {"width_px": 0},
+        {"fps": -1},
+        {"open_timeout_s": 0},
+        {"reconnect_s": ()},
+        {"reconnect_s": (1, 0)},
+        {"rtsp_transport": "carrier pigeon"},
+        {"name": "a\tb"},
+        {"colour": "red"},
+        {"uri": True},
+    ],
+)
+def test_bad_values_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        SourceSettings.model_validate({"uri": "0", **values})
+
+
+def test_credentials_move_out_of_the_uri_and_back_for_the_decoder_alone() -> None:
+    settings = SourceSettings(uri="rtsp://ad%40min:p%3Aw@cam:554/x")
+    assert settings.uri == settings.shown == "rtsp://cam:554/x"
+    assert settings.username == "ad@min"
+    assert settings.password is not None
+    assert settings.password.get_secret_value() == "p:w"
+    assert settings.connect_uri() == "rtsp://ad%40min:p%3Aw@cam:554/x"
+    assert "p:w" not in repr(settings)
+    assert "p:w" not in settings.model_dump_json()
+
+
+def test_credentials_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOOR_PASSWORD", "p@ss/word")
+    settings = SourceSettings(uri="rtsp://door/x", username="me", password="${DOOR_PASSWORD}")  # type: ignore[arg-type]
+    assert settings.connect_uri() == "rtsp://me:p%40ss%2Fword@door/x"
+    assert SourceSettings(uri="rtsp://me:${DOOR_PASSWORD}@door/x").shown.endswith("door/x")
+
+
+def test_given_user_name_wins_over_the_uri() -> None:
+    assert SourceSettings(uri="rtsp://a:b@door/x", username="c").connect_uri() == "rtsp://c:b@door/x"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("rtsp://u:p@host/x", "rtsp://***@host/x"),
+        ("rtsp://u:p@ss/w?o@host/x", "rtsp://***@host/x"),
+        ("lost http://u:p@host/x; again", "lost http://***@host/x; again"),
+        ("http://h/v.cgi?user=me&pwd=x&n=1", "http://h/v.cgi?user=***&pwd=***&n=1"),
+        ("rtsp://h/user=me_password=x_channel=1", "rtsp://h/user=***"),
+        ("http://h/x?access_token=abc#t", "http://h/x?access_token=***#t"),
+        ("no uri, user=me", "no uri, user=me"),
+        ("/home/me@work/a.mp4", "/home/me@work/a.mp4"),
+    ],
+)
+def test_redact(text: str, shown: str) -> None:
+    assert redact(text) == shown
+
+
+@given(SECRET, SECRET, st.booleans(), st.sampled_from(["{}", "cannot open {}; check it", "a {} b rtsp://other/x"]))
+def test_no_secret_survives_redaction(user: str, password: str, quoted: bool, message: str) -> None:
+    if quoted:
+        user, password = quote(user, safe=""), quote(password, safe="")
+    shown = redact(message.format(f"rtsp://{user}:{password}@camera.example:554/live"))
+    assert password not in shown.replace("camera.example:554/live", "").replace("rtsp://", "")
+    assert redact(shown) == shown
+
+
+@given(SECRET, SECRET)
+def test_no_secret_shows_in_settings_or_their_errors(user: str, password: str) -> None:
+    uri = f"rtsp://{quote(user, safe='')}:{quote(password, safe='')}@camera.example/live"
+    settings = SourceSettings(uri=uri)
+    assert settings.uri == "rtsp://camera.example/live"
+    assert settings.username == user
+    assert settings.password is not None
+    assert settings.password.get_secret_value() == password
+    again = SourceSettings(uri=settings.connect_uri())
+    assert again.password == settings.password
+    assert password not in settings.hide(f"failed: {settings.connect_uri()} with {password}").replace("failed: ", "")
+    with pytest.raises(ValidationError) as caught:
+        SourceSettings(uri=uri.replace("rtsp:", "gopher:"))
+    assert password not in str(caught.value).partition("For further")[0].replace("unknown scheme gopher", "")
+
+
+@given(st.text(max_size=60) | st.builds("{}://{}".format, st.sampled_from(["rtsp", "http", "x"]), st.text(max_size=40)))
+def test_any_string_is_a_source_or_a_clear_refusal(uri: str) -> None:
+    try:
+        settings = SourceSettings(uri=uri)
+    except ValidationError:
+        return
+    assert settings.name
+    assert settings.name.isprintable()
+    assert settings.kind in SourceKind
+    assert isinstance(settings.shown, str)

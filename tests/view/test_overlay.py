@@ -1,0 +1,147 @@
+"""Drawing: nothing given is changed, everything drawn is there, nothing falls off the picture."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fakes import plain_frame
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.domain import Box, Counts, Event, EventKind, FaceLabel, FrameResult, Label, StageTimes, Track
+from app.monitor.pipeline import CameraView
+from app.video.capture import SourceState, SourceStatus
+from app.view.hud import Screen, alert_words, render, render_result
+from app.view.overlay import ascii_only, blur_faces, canvas, draw_faces
+from app.view.palette import STYLES
+from app.view.window import grid
+
+
+def track(box: Box, label: Label = Label.MASK, id_: int = 1) -> Track:
+    return Track(id_, box, FaceLabel(label, 0.9), (0, 0), 0, 0, 9, 9, True)
+
+
+def status(state: SourceState = SourceState.LIVE, error: str = "") -> SourceStatus:
+    return SourceStatus("door", state, 0.0, last_error=error)
+
+
+def view(*tracks: Track, state: SourceState = SourceState.LIVE, alerts: tuple[Event, ...] = ()) -> CameraView:
+    frame = plain_frame(0, colour=90, size=480)
+    counts = Counts({Label.MASK: 1}, {Label.MASK: 2, Label.NO_MASK: 1})
+    return CameraView("door", status(state), True, frame, tracks, counts, alerts, 0.04, 12.0)
+
+
+ALERT = Event("e", EventKind.NO_MASK, "door", 1.0, 1.7e9, 7, 0.97, 2.0, Box(1, 1, 9, 9))
+
+
+@pytest.mark.parametrize("label", list(Label))
+def test_each_label_is_drawn_in_its_colour_on_a_copy(label: Label) -> None:
+    image = np.full((300, 400, 3), 60, np.uint8)
+    before = image.copy()
+    board, factor = canvas(image, 400)
+    draw_faces(board, [track(Box(100, 100, 120, 120), label)], factor)
+    assert (image == before).all()
+    colours = {tuple(pixel) for pixel in board.image.reshape(-1, 3).tolist()}
+    assert STYLES[label].colour in colours
+
+
+def test_labels_differ_by_more_than_colour() -> None:
+    assert len({(style.word, style.whole, style.weight) for style in STYLES.values()}) == len(STYLES)
+
+
+def test_a_wide_frame_is_drawn_smaller_with_its_boxes() -> None:
+    board, factor = canvas(np.zeros((1080, 1920, 3), np.uint8), 960)
+    draw_faces(board, [track(Box(1000, 500, 200, 200), Label.NO_MASK)], factor)
+    assert board.image.shape == (540, 960, 3)
+    ys, xs = np.nonzero((board.image == STYLES[Label.NO_MASK].colour).all(axis=2))
+    assert xs.min() == pytest.approx(500, abs=4)
+    assert ys.max() == pytest.approx(350, abs=4)
+
+
+boxes = st.builds(Box, st.floats(-500, 900), st.floats(-500, 900), st.floats(0.1, 1500), st.floats(0.1, 1500))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(boxes, max_size=4), st.integers(1, 300), st.integers(1, 300), st.booleans())
+def test_no_box_and_no_size_breaks_the_drawing(faces: list[Box], width: int, height: int, blur: bool) -> None:
+    frame = replace(plain_frame(0), image=np.zeros((height, width, 3), np.uint8))
+    tracks = tuple(track(box, Label.NO_MASK, i) for i, box in enumerate(faces))
+    counts = Counts({}, {})
+    image = render_result(FrameResult(frame, tracks, (), counts, (), (ALERT,), StageTimes()), blur)
+    assert image.shape == frame.image.shape
+
+
+def test_blurred_faces_cannot_be_told_apart() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (200, 200, 3), np.uint8)
+    detail_before = float(np.abs(np.diff(image[60:140, 60:140].astype(int), axis=1)).mean())
+    blur_faces(image, [Box(50, 50, 100, 100)])
+    detail_after = float(np.abs(np.diff(image[60:140, 60:140].astype(int), axis=1)).mean())
+    assert detail_after < detail_before / 20
+
+
+def test_the_window_shows_state_counts_alert_and_help() -> None:
+    plain = render(view(), Screen())
+    for other in (
+        render(view(alerts=(ALERT,)), Screen()),
+        render(view(), Screen(help=True)),
+        render(view(), Screen(paused=True)),
+        render(view(), Screen(recording=True)),
+        render(view(state=SourceState.STALE), Screen()),
+        render(view(track(Box(100, 100, 80, 80))), Screen()),
+    ):
+        assert (plain != other).any()
+
+
+def test_an_old_picture_never_looks_live() -> None:
+    live, stale = (render(view(state=s), Screen()) for s in (SourceState.LIVE, SourceState.RECONNECTING))
+    assert stale[200:400].mean() < 0.7 * live[200:400].mean()
+
+
+def test_without_a_first_frame_the_state_is_shown() -> None:
+    image = render(CameraView("door", status(SourceState.CONNECTING), True), Screen())
+    assert image.max() > 100
+
+
+@pytest.mark.parametrize(
+    ("alerts", "words"),
+    [
+        ((ALERT,), "ALERT: no mask, person #7, for 5 s"),
+        ((ALERT, replace(ALERT, track_id=8)), "ALERT: 2 people: #7, #8, for 5 s"),
+    ],
+)
+def test_the_banner_names_who_and_how_long(alerts: tuple[Event, ...], words: str) -> None:
+    assert alert_words(alerts, 4.0) == words
+
+
+def test_names_are_shown_with_the_letters_there_are() -> None:
+    assert ascii_only("Entrée\nzwei") == "Entre?e zwei"
+
+
+def test_a_grid_keeps_every_picture_whole() -> None:
+    images = [np.full((90, 160, 3), 50 * (i + 1), np.uint8) for i in range(3)]
+    images[1] = np.full((120, 100, 3), 100, np.uint8)
+    sheet = grid(images, 2)
+    assert sheet.shape == (240, 320, 3)
+    assert [int((sheet == 50 * (i + 1)).all(axis=2).sum()) for i in range(3)] == [90 * 160, 120 * 100, 90 * 160]
+
+
+def analysed(frame_index: int, *boxes: Box) -> FrameResult:
+    frame = replace(plain_frame(frame_index), image=np.random.default_rng(0).integers(0, 255, (480, 480, 3), np.uint8))
+    return FrameResult(frame, (), (), Counts({}, {}), (), (), StageTimes(), boxes)
+
+
+def test_with_blur_no_frame_is_shown_before_faces_were_looked_for() -> None:
+    unseen = CameraView("door", status(), True, plain_frame(0, colour=255, size=480))
+    assert render(unseen, Screen(blur=True)).mean() < 64 < render(unseen, Screen()).mean()
+
+
+@pytest.mark.parametrize("state", [SourceState.LIVE, SourceState.STALE])
+def test_with_blur_faces_not_yet_confirmed_are_hidden_also_in_old_pictures(state: SourceState) -> None:
+    result = analysed(0, Box(100, 200, 150, 150))
+    newer = plain_frame(1, colour=255, size=480)
+    shown = render(CameraView("door", status(state), True, newer, (), analysed=result), Screen(blur=True))
+    detail = np.abs(np.diff(shown[230:320, 120:230].astype(int), axis=1)).mean()
+    around = np.abs(np.diff(shown[380:420, 20:90].astype(int), axis=1)).mean()
+    assert detail < around / 4
+    assert (shown[230:320, 300:] != 255).any(), "the frame that was analysed is shown, not the newer one"

@@ -1,0 +1,119 @@
+"""Every face detector behind one Protocol, on real pictures; and what is Haar's own."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from app import resources
+from app.domain import Box, Image
+from app.errors import ModelError
+from app.vision.detect import FaceDetector, HaarDetector, load_detector
+from app.vision.settings import DetectorSettings
+
+KINDS = ["haar", "cnn", "yunet"]
+
+
+def demo_frame(index: int = 120) -> Image:
+    film = cv2.VideoCapture(str(resources.asset("demo.mp4")))
+    film.set(cv2.CAP_PROP_POS_FRAMES, index)
+    ok, image = film.read()
+    film.release()
+    assert ok
+    return image  # type: ignore[return-value]
+
+
+@pytest.fixture(params=KINDS)
+def detector(request: pytest.FixtureRequest) -> FaceDetector:
+    settings = DetectorSettings(kind=request.param)
+    if request.param == "yunet":
+        folder: Path = request.getfixturevalue("shared_data")
+        settings = DetectorSettings(kind="yunet", model=folder / "models" / "yunet_n_320_320.onnx")
+    if request.param == "cnn" and not resources.model("face_detector.tflite").is_file():
+        pytest.skip("models/face_detector.tflite is not there yet")
+    return load_detector(settings)
+
+
+def centres(detector: FaceDetector, image: Image) -> list[tuple[float, float]]:
+    return sorted(found.box.center for found in detector.detect(image))
+
+
+def test_it_finds_the_faces_of_the_demo(detector: FaceDetector) -> None:
+    found = centres(detector, demo_frame())
+    for x, y in ((210, 195), (545, 165)):  # read off the picture: bare at the left, masked at the right
+        assert any(abs(fx - x) < 40 and abs(fy - y) < 40 for fx, fy in found), found
+
+
+def test_boxes_are_in_source_pixels_whatever_the_size(detector: FaceDetector) -> None:
+    image = demo_frame()
+    # Odd sizes: the two axes then shrink by different factors, and both must be mapped back.
+    large = cv2.resize(image, (1917, 1433), interpolation=cv2.INTER_LINEAR)
+    expected = [(x * 1917 / 640, y * 1433 / 480) for x, y in centres(detector, image)]
+    found = centres(detector, large)  # type: ignore[arg-type]
+    matched = [e for e in expected if any(abs(e[0] - f[0]) < 30 and abs(e[1] - f[1]) < 30 for f in found)]
+    assert len(matched) >= 2
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (2, 900, 3), (900, 2, 3), (25, 25, 3), (480, 641, 3)])
+def test_an_empty_picture_of_any_shape_has_no_faces(detector: FaceDetector, shape: tuple[int, ...]) -> None:
+    assert detector.detect(np.full(shape, 127, np.uint8)) == []
+
+
+def test_the_picture_is_left_as_it_was(detector: FaceDetector) -> None:
+    image = demo_frame()
+    before = image.copy()
+    detector.detect(image)
+    assert (image == before).all()
+
+
+def test_haar_is_the_papers_by_default() -> None:
+    settings = DetectorSettings(kind="haar")
+    assert (settings.scale_factor, settings.min_neighbors) == (1.10, 4)
+    image = demo_frame()
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    cascade = cv2.CascadeClassifier(str(resources.asset("haarcascade_frontalface_default.xml")))
+    least = settings.min_face_px
+    expected = cascade.detectMultiScale(grey, scaleFactor=1.10, minNeighbors=4, minSize=(least, least))
+    found = HaarDetector(settings).detect(image)
+    assert {(b.x, b.y, b.width, b.height) for b in (f.box for f in found)} == {tuple(map(float, b)) for b in expected}
+    assert found
+
+
+def test_haar_maps_boxes_back_exactly() -> None:
+    """On a frame that is shrunk, each axis is scaled by exactly what imutils.resize shrank it by."""
+    image = cv2.resize(demo_frame(), (1001, 751))
+    found = HaarDetector(DetectorSettings(kind="haar", working_width_px=500)).detect(image)  # type: ignore[arg-type]
+    assert found
+    for box in (f.box for f in found):
+        for side, scale in ((box.x, 1001 / 500), (box.width, 1001 / 500), (box.y, 751 / 375), (box.height, 751 / 375)):
+            assert side / scale == pytest.approx(round(side / scale), abs=1e-6)
+
+
+def test_haar_obeys_its_settings() -> None:
+    image = demo_frame()
+    many = len(HaarDetector(DetectorSettings(kind="haar", min_neighbors=0)).detect(image))
+    few = len(HaarDetector(DetectorSettings(kind="haar", min_neighbors=4)).detect(image))
+    assert many > few > 0
+    assert HaarDetector(DetectorSettings(kind="haar", min_face_px=300)).detect(image) == []
+    assert HaarDetector(DetectorSettings(kind="haar", equalize=True)).detect(image)
+
+
+def test_a_cascade_that_is_missing_or_empty_is_told(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.xml"
+    empty.write_text("<opencv_storage></opencv_storage>")
+    for path in (tmp_path / "none.xml", empty):
+        with pytest.raises(ModelError, match=path.name):
+            HaarDetector(DetectorSettings(kind="haar", model=path))
+
+
+def test_settings_choose_the_detector() -> None:
+    assert isinstance(load_detector(DetectorSettings(kind="haar")), HaarDetector)
+
+
+def test_box_geometry() -> None:
+    a, b = Box(0, 0, 10, 10), Box(5, 0, 10, 10)
+    assert a.iou(b) == pytest.approx(1 / 3)
+    assert a.iou(Box(20, 20, 5, 5)) == 0
+    assert Box(-5, -5, 10, 10).clipped(100, 100) == Box(0, 0, 5, 5)
+    assert Box(200, 0, 10, 10).clipped(100, 100).area == 0

@@ -1,0 +1,164 @@
+"""Our CNN detector: decoding, suppression, mapping back, and files that cannot be used."""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from app import resources
+from app.domain import Box, Image
+from app.errors import ModelError
+from app.vision.neural import CHANNELS, CnnDetector, decode_level, load_cnn, suppress
+from app.vision.settings import DetectorSettings
+
+MODEL = resources.model("face_detector.tflite")
+
+
+def found_row(score: float, x: float, y: float, width: float, height: float) -> list[float]:
+    return [score, x, y, width, height, *[0.0] * 10]
+
+
+@pytest.fixture(scope="module")
+def portrait(shared_data: Path) -> Image:
+    """A photograph with one large masked or bare face."""
+    tree = json.loads((shared_data / "frames" / "train.json").read_text("utf-8"))
+    for picture in tree["images"]:
+        faces = [entry for entry in tree["annotations"] if entry["image_id"] == picture["id"]]
+        if len(faces) == 1 and 60 < min(faces[0]["bbox"][2:]) < 160 and picture["width"] >= 400:
+            image = cv2.imread(str(shared_data / "frames" / picture["file_name"]))
+            assert image is not None
+            return image  # type: ignore[return-value]
+    raise AssertionError("no portrait among the training frames")
+
+
+def test_a_cell_becomes_a_box_and_points_in_pixels() -> None:
+    raw = np.full((3, 4, CHANNELS), -9.0, np.float32)
+    raw[1, 2] = [2.0, 0.25, -0.5, np.log(3.0), np.log(4.0), *np.arange(10) / 10]
+    (row,) = decode_level(raw, stride=8, score=0.5)
+    assert row[0] == pytest.approx(1 / (1 + np.exp(-2.0)))
+    center = np.array([2.5 + 0.25, 1.5 - 0.5]) * 8
+    assert row[1:5] == pytest.approx([center[0] - 12, center[1] - 16, 24, 32])
+    assert row[5:].reshape(5, 2) == pytest.approx((np.array([2.5, 1.5]) + np.arange(10).reshape(5, 2) / 10) * 8)
+
+
+@pytest.mark.parametrize(("score", "count"), [(0.0, 2), (0.3, 1), (0.9, 0), (1.0, 0)])
+def test_only_cells_of_the_wanted_score_are_decoded(score: float, count: int) -> None:
+    raw = np.zeros((1, 2, CHANNELS), np.float32)
+    raw[0, :, 0] = [0.0, -3.0]
+    assert len(decode_level(raw, stride=16, score=score)) == count
+
+
+def test_suppression_keeps_the_best_of_overlapping_boxes_and_all_others() -> None:
+    rows = [found_row(0.6, 0, 0, 20, 20), found_row(0.9, 1, 1, 20, 20), found_row(0.5, 60, 0, 20, 20)]
+    kept = suppress(np.array(rows, np.float32), nms_iou=0.4)
+    assert kept[:, 0] == pytest.approx([0.9, 0.5])
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_suppression_of_none_or_one(count: int) -> None:
+    rows = np.array([found_row(0.6, 0, 0, 20, 20)] * count, np.float32).reshape(count, CHANNELS)
+    assert suppress(rows, nms_iou=0.4).shape == (count, CHANNELS)
+
+
+def test_missing_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no model file"):
+        CnnDetector(tmp_path / "none.tflite")
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(MODEL.read_bytes()[: MODEL.stat().st_size // 2])
+    with pytest.raises(ModelError, match="damaged"):
+        CnnDetector(broken)
+    with pytest.raises(ModelError, match="not a detector"):
+        CnnDetector(resources.model("paper/model_6.tflite"))
+
+
+def test_facts_around_a_network_that_is_none(tmp_path: Path) -> None:
+    from app.vision.modelfile import read_detector_facts, write_facts
+
+    fake = tmp_path / "fake.tflite"
+    fake.write_bytes(b"TFL3" * 40)
+    write_facts(fake, read_detector_facts(MODEL))
+    with pytest.raises(ModelError, match="damaged"):
+        CnnDetector(fake)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (31, 33), (240, 320), (375, 500), (700, 90)])
+def test_frames_of_any_size_without_a_face_give_nothing(shape: tuple[int, int]) -> None:
+    image = np.full((*shape, 3), 90, np.uint8)
+    assert CnnDetector(MODEL, score=0.5).detect(image) == []
+
+
+def test_a_frame_is_not_written_to(portrait: Image) -> None:
+    before = portrait.copy()
+    assert CnnDetector(MODEL).detect(portrait)
+    assert np.array_equal(before, portrait)
+
+
+def best_box(detector: CnnDetector, image: Image) -> Box:
+    return max(detector.detect(image), key=lambda found: found.score).box
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_boxes_of_shrunk_frames_are_those_of_the_source(portrait: Image, factor: int) -> None:
+    width = portrait.shape[1]
+    small = best_box(CnnDetector(MODEL, working_width_px=width), portrait)
+    large = cv2.resize(portrait, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    found = best_box(CnnDetector(MODEL, working_width_px=width), large)  # type: ignore[arg-type]
+    assert found.iou(small.scaled(factor)) > 0.9
+
+
+def test_padding_below_and_right_moves_nothing(portrait: Image) -> None:
+    height, width = portrait.shape[0] // 32 * 32, portrait.shape[1] // 32 * 32
+    whole = np.ascontiguousarray(portrait[:height, :width])
+    framed = cv2.copyMakeBorder(whole, 0, 5, 0, 9, cv2.BORDER_CONSTANT, value=(114, 114, 114))
+    detector = CnnDetector(MODEL, working_width_px=4096)
+    assert best_box(detector, framed).iou(best_box(detector, whole)) > 0.9  # type: ignore[arg-type]
+
+
+def test_a_face_that_fills_a_large_picture_is_found(portrait: Image) -> None:
+    detector = CnnDetector(MODEL, working_width_px=4096)
+    close = best_box(detector, portrait)
+    x, y = max(int(close.x - 0.2 * close.width), 0), max(int(close.y - 0.2 * close.height), 0)
+    part = portrait[y : int(close.y2 + 0.2 * close.height), x : int(close.x2 + 0.2 * close.width)]
+    factor = 700 / max(part.shape[:2])
+    filling = cv2.resize(np.ascontiguousarray(part), None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    assert best_box(detector, filling).iou(close.moved(-x, -y).scaled(factor)) > 0.6  # type: ignore[arg-type]
+
+
+def test_boxes_stay_inside_and_small_faces_can_be_left_out(portrait: Image) -> None:
+    found = CnnDetector(MODEL, score=0.05).detect(portrait)
+    height, width = portrait.shape[:2]
+    assert all(0 <= one.box.x <= one.box.x2 <= width and 0 <= one.box.y <= one.box.y2 <= height for one in found)
+    assert all(0.05 <= one.score <= 1 for one in found)
+    large = CnnDetector(MODEL, score=0.05, min_face_px=60).detect(portrait)
+    assert 0 < len(large) == sum(one.box.size >= 60 for one in found)
+
+
+def test_landmarks_lie_on_the_face_eyes_above_mouth(portrait: Image) -> None:
+    detector = CnnDetector(MODEL)
+    found = max(detector.detect(portrait), key=lambda one: one.score)
+    if not detector.facts.landmarks:
+        assert found.landmarks == ()
+        return
+    right_eye, left_eye, _, right_mouth, left_mouth = found.landmarks
+    assert right_eye[0] < left_eye[0]
+    assert right_mouth[0] < left_mouth[0]
+    assert max(right_eye[1], left_eye[1]) < min(right_mouth[1], left_mouth[1])
+    assert all(found.box.x < x < found.box.x2 and found.box.y < y < found.box.y2 for x, y in found.landmarks)
+
+
+def test_many_sizes_keep_few_plans() -> None:
+    detector = CnnDetector(MODEL)
+    for side in range(32, 32 * 9, 32):
+        detector.detect(np.zeros((side, side, 3), np.uint8))
+    assert len(detector._plans) <= 6
+
+
+def test_settings_name_the_file_and_the_score(tmp_path: Path) -> None:
+    own = tmp_path / "own.tflite"
+    shutil.copy(MODEL, own)
+    settings = DetectorSettings(kind="cnn", model=own, score=1.0, min_face_px=8)
+    assert load_cnn(settings).detect(np.zeros((64, 64, 3), np.uint8)) == []
+    assert load_cnn(DetectorSettings(kind="cnn")).facts.strides == (8, 16, 32)

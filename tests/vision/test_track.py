@@ -1,0 +1,172 @@
+"""The tracker: stable ids, labels that do not flicker, and no needless classification."""
+
+import itertools
+
+import pytest
+from fakes import FACTS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.domain import Box, Detection, Label, Track
+from app.vision.settings import TrackingSettings
+from app.vision.track import Tracker
+
+MASK, BARE, UNDECIDED = (0.98, 0.01, 0.01), (0.01, 0.98, 0.01), (0.5, 0.5, 0.0)
+
+
+def face(x: float, y: float = 50.0, size: float = 40.0) -> Detection:
+    return Detection(Box(x, y, size, size), 0.9)
+
+
+def seen(tracker: Tracker) -> dict[int, Track]:
+    return {track.id: track for track in tracker.tracks()}
+
+
+def feed(tracker: Tracker, time_s: float, detections: list[Detection], answer: tuple[float, ...] = MASK) -> int:
+    """One frame with the same answer for every due face; returns how many were due."""
+    tracker.update(detections, time_s)
+    due = tracker.due(32)
+    for track in due:
+        tracker.classified(track.id, answer, usable=True)
+    return len(due)
+
+
+def test_two_faces_that_pass_by_each_other_keep_their_ids() -> None:
+    tracker = Tracker(TrackingSettings(), FACTS)
+    for i in range(60):
+        feed(tracker, i / 20, [face(10 + 5 * i, 50), face(310 - 5 * i, 110)])
+    tracks = seen(tracker)
+    assert set(tracks) == {1, 2}
+    assert tracks[1].box.x > 250
+    assert tracks[2].box.x < 60
+
+
+def test_a_face_missed_for_a_moment_keeps_its_id_and_one_gone_for_long_does_not() -> None:
+    tracker = Tracker(TrackingSettings(lost_after_s=1.0), FACTS)
+    for i in range(10):
+        feed(tracker, i / 10, [face(50)])
+    for i in range(10, 18):
+        feed(tracker, i / 10, [])
+    feed(tracker, 1.8, [face(52)])
+    assert set(seen(tracker)) == {1}
+    left = list(itertools.chain.from_iterable(tracker.update([], 1.8 + i / 10) for i in range(1, 15)))
+    assert [track.id for track in left] == [1]
+    for i in range(4):
+        feed(tracker, 4 + i / 10, [face(52)])
+    assert set(seen(tracker)) == {2}
+
+
+def test_a_false_hit_seen_once_is_never_shown() -> None:
+    tracker = Tracker(TrackingSettings(confirm_after=3), FACTS)
+    for i in range(40):
+        feed(tracker, i / 10, [face(50)] + ([face(300, 200)] if i % 8 == 0 else []))
+        assert set(seen(tracker)) <= {1}
+
+
+def test_a_second_hit_on_a_followed_face_starts_no_track() -> None:
+    tracker = Tracker(TrackingSettings(), FACTS)
+    for i in range(20):
+        feed(tracker, i / 10, [face(50, 50, 60), face(60, 58, 40)])
+    assert len(seen(tracker)) == 1
+
+
+def test_one_wrong_answer_does_not_change_a_settled_label() -> None:
+    tracker = Tracker(TrackingSettings(), FACTS)
+    for i in range(20):
+        feed(tracker, i / 10, [face(50 + 6 * i)])
+    before = seen(tracker)[1].label.label
+    feed(tracker, 2.0, [face(170)], BARE)
+    assert before is seen(tracker)[1].label.label is Label.MASK
+
+
+def test_a_mask_taken_off_is_noticed_soon() -> None:
+    tracker = Tracker(TrackingSettings(), FACTS)
+    for i in range(30):
+        feed(tracker, i / 10, [face(50)])
+    assert seen(tracker)[1].label.label is Label.MASK
+    times = []
+    for i in range(30, 60):
+        feed(tracker, i / 10, [face(50)], BARE)
+        if seen(tracker)[1].label.label is Label.NO_MASK:
+            times.append(i / 10 - 3.0)
+    assert times[0] <= 2.0
+
+
+def test_a_settled_still_face_is_not_classified_on_every_frame() -> None:
+    tracker = Tracker(TrackingSettings(recheck_s=1.0), FACTS)
+    asked = [feed(tracker, i / 10, [face(50 + i % 2)]) for i in range(60)]
+    assert sum(asked[:5]) >= 4, "a new face is asked for at once and often"
+    assert sum(asked[20:60]) == 4, "a settled one once a second"
+
+
+def test_undecided_and_small_faces_are_unsure() -> None:
+    tracker = Tracker(TrackingSettings(), FACTS)
+    for i in range(20):
+        feed(tracker, i / 10, [face(50)], UNDECIDED)
+        feed(tracker, i / 10 + 0.05, [face(50), face(200, 60, 8)], UNDECIDED)
+    tracks = seen(tracker)
+    assert tracks[1].label.label is Label.UNSURE
+    assert tracks[2].label.label is Label.UNSURE
+    assert tracks[2].classified == 0, "a face too small to judge is not asked for"
+
+
+def test_blurred_crops_do_not_count() -> None:
+    tracker = Tracker(TrackingSettings(), FACTS)
+    for i in range(20):
+        tracker.update([face(50)], i / 10)
+        for track in tracker.due(8):
+            tracker.classified(track.id, BARE, usable=False)
+    assert seen(tracker)[1].label.label is Label.UNSURE
+
+
+def test_the_longest_waiting_come_first_and_all_get_their_turn() -> None:
+    tracker = Tracker(TrackingSettings(), FACTS)
+    crowd = [face(60.0 * i) for i in range(12)]
+    asked: set[int] = set()
+    for i in range(4):
+        tracker.update(crowd, i / 10)
+        due = tracker.due(3)
+        assert len(due) == 3
+        for track in due:
+            tracker.classified(track.id, MASK, usable=True)
+            asked.add(track.id)
+    assert len(asked) == 12
+
+
+@pytest.mark.parametrize("fps", [5, 30])
+def test_the_position_is_carried_on_between_frames(fps: int) -> None:
+    tracker = Tracker(TrackingSettings(), FACTS)
+    for i in range(3 * fps):
+        feed(tracker, i / fps, [face(10 + 60 * i / fps)])
+    track = seen(tracker)[1]
+    assert track.box_at(track.seen_s + 0.2).x == pytest.approx(10 + 60 * (track.seen_s + 0.2), abs=4)
+
+
+boxes = st.builds(
+    lambda x, y, size: Detection(Box(x, y, size, size), 0.8),
+    st.floats(-50, 700),
+    st.floats(-50, 500),
+    st.floats(1, 400),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(boxes, max_size=6), min_size=1, max_size=15), st.floats(0.01, 2.0))
+def test_ids_are_unique_and_never_used_again(frames: list[list[Detection]], step_s: float) -> None:
+    tracker = Tracker(TrackingSettings(confirm_after=1), FACTS)
+    gone: set[int] = set()
+    for i, detections in enumerate(frames):
+        left = tracker.update(detections, i * step_s)
+        gone |= {track.id for track in left}
+        for track in tracker.due(8):
+            tracker.classified(track.id, UNDECIDED, usable=True)
+        ids = [track.id for track in tracker.tracks()]
+        assert len(ids) == len(set(ids)) <= sum(len(d) for d in frames[: i + 1])
+        assert not gone & set(ids)
+
+
+def test_every_candidate_is_named_for_blurring_before_it_is_confirmed() -> None:
+    tracker = Tracker(TrackingSettings(confirm_after=3), FACTS)
+    tracker.update([face(50)], 0.0)
+    assert tracker.tracks() == ()
+    assert [box.x for box in tracker.boxes()] == [50]

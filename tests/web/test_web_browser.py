@@ -1,0 +1,294 @@
+"""The real program on the real demo clip, seen and managed through a real browser."""
+
+import base64
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install '.[test]'")
+By = pytest.importorskip("selenium.webdriver.common.by").By
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+AXE = Path(os.environ.get("AXE_CORE", ROOT / "node_modules/axe-core/axe.min.js"))
+PAGES = ("/", "/events", "/trends", "/health")
+PHONE, DESKTOP = (390, 844), (1360, 900)
+
+pytestmark = [
+    pytest.mark.skipif(
+        CHROMIUM is None or DRIVER is None, reason="needs chromium and chromedriver: apt install chromium-driver"
+    ),
+    pytest.mark.timeout(300),
+]
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-quic",
+)  # fmt: skip
+
+
+def wait_until(true: Callable[[], Any], limit_s: float = 90) -> Any:
+    end_s = time.monotonic() + limit_s
+    while not (found := true()):
+        assert time.monotonic() < end_s, "waited in vain"
+        time.sleep(0.1)
+    return found
+
+
+class Program:
+    """A running ``maskwatch watch --web`` and what it said."""
+
+    def __init__(self, folder: Path) -> None:
+        self.got = folder / "got"
+        write = "import sys,pathlib; pathlib.Path(sys.argv[1]).open('a').write(sys.stdin.read())"
+        settings = folder / "settings.toml"
+        settings.write_text(
+            f"[alerts]\nstore = {json.dumps(str(folder / 'events.db'))}\nsnapshots = 'blur_all'\n"
+            "[[alerts.channels]]\nkind = 'command'\nname = 'desk'\n"
+            f"argv = {json.dumps([sys.executable, '-c', write, str(self.got)])}\n"
+        )
+        argv = [sys.executable, "-m", "app", "watch", "--headless", "--source", "demo", "--loop"]
+        argv += ["--config", str(settings), "--web", "127.0.0.1:0"]
+        self.process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        self.words: list[str] = []
+        self._reading = threading.Thread(target=self._read)
+        self._reading.start()
+        self.base = wait_until(self._base)
+        wait_until(lambda: self._is_ready())
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.words.append(line)
+
+    def _base(self) -> str:
+        assert self.process.poll() is None, self.words
+        found = re.search(r"http://127\.0\.0\.1:\d+", "".join(self.words))
+        return found.group() if found else ""
+
+    def _is_ready(self) -> bool:
+        assert self.process.poll() is None, self.words
+        return httpx.get(f"{self.base}/readyz").status_code == 200
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reading.join(10)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    running = Program(tmp_path_factory.mktemp("program"))
+    yield running
+    running.end()
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1360,900"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.set_page_load_timeout(60)
+    yield driver
+    faults = [entry["message"] for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+    driver.quit()
+    assert faults == [], "the console is clean: no refused style or script, no error"
+
+
+def size(browser: Any, width: int, height: int, **media: str) -> None:
+    facts = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", facts)
+    features = [{"name": f"prefers-{name.replace('_', '-')}", "value": value} for name, value in media.items()]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+def picture(browser: Any) -> str:
+    """What the first live picture shows at this moment."""
+    return str(
+        browser.execute_script(
+            "const i = document.querySelector('[data-picture]'); if (!i.naturalWidth) return '';"
+            "const c = document.createElement('canvas'); c.width = 64; c.height = 48;"
+            "c.getContext('2d').drawImage(i, 0, 0, 64, 48); return c.toDataURL();"
+        )
+    )
+
+
+def test_the_live_picture_changes(program: Program, browser: Any) -> None:
+    browser.get(program.base)
+    assert "stream.mjpeg" in browser.find_element(By.CSS_SELECTOR, "[data-picture]").get_attribute("src")
+    first = wait_until(lambda: picture(browser))
+    second = wait_until(lambda: (now := picture(browser)) != first and now)
+    wait_until(lambda: picture(browser) not in (first, second))
+    browser.find_element(By.CSS_SELECTOR, "[data-pause]").click()
+    wait_until(lambda: (now := picture(browser)) and _stands_still(browser, now))
+    browser.find_element(By.CSS_SELECTOR, "[data-pause]").click()
+    paused = picture(browser)
+    wait_until(lambda: picture(browser) not in ("", paused))
+
+
+def _stands_still(browser: Any, now: str) -> bool:
+    """Whether the page still shows ``now`` when the camera has gone on by some frames."""
+
+    def frames() -> int:
+        return int(httpx.get(f"{browser.current_url}api/v1/cameras/1").json()["frames"])
+
+    before = frames()
+    wait_until(lambda: frames() > before + 8)
+    return picture(browser) == now
+
+
+def test_an_event_appears_without_reload(program: Program, browser: Any) -> None:
+    browser.get(program.base)
+    browser.execute_script("window.same = true")
+    wait_until(lambda: browser.find_element(By.CSS_SELECTOR, "[data-link-words]").text == "Connected")
+
+    def newest() -> str:
+        return str(browser.execute_script("return document.querySelector('[data-recent] li')?.dataset.event ?? ''"))
+
+    before = newest()
+    after = wait_until(lambda: (now := newest()) != before and now)
+    assert browser.execute_script("return window.same") is True
+    assert httpx.get(f"{program.base}/api/v1/events/{after}").json()["camera"] == "demo"
+    words = browser.find_element(By.CSS_SELECTOR, "[data-recent] li").text
+    assert "demo" in words
+    assert re.search(r"\d\d:\d\d:\d\d", words)
+
+
+def test_an_open_alert_shows_and_is_acknowledged(program: Program, browser: Any) -> None:
+    browser.get(program.base)
+    browser.execute_script("window.same = true")
+    found = wait_until(
+        lambda: browser.execute_script(
+            "const b = document.querySelector('[data-alert]:not(.is-known) button'); if (!b) return '';"
+            "b.click(); return b.closest('[data-alert]').dataset.alert;"
+        )
+    )
+    wait_until(lambda: httpx.get(f"{program.base}/api/v1/events/{found}").json().get("acknowledged_s"))
+    wait_until(lambda: browser.find_element(By.CSS_SELECTOR, "[data-said]").text == "Acknowledged.")
+    assert browser.execute_script("return window.same") is True
+
+
+def test_muting_a_camera_by_keyboard(program: Program, browser: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.get(program.base)
+    browser.find_element(By.CSS_SELECTOR, "[data-mute] select").send_keys("1 hour", Keys.TAB)
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    wait_until(lambda: browser.find_element(By.CSS_SELECTOR, "[data-unmute]").is_displayed())
+
+    def until_s() -> float | None:
+        found = httpx.get(f"{program.base}/api/v1/cameras/1").json()["muted_until_s"]
+        return None if found is None else float(found)
+
+    assert (until_s() or 0) - time.time() > 3000
+    browser.find_element(By.CSS_SELECTOR, "[data-unmute] button").click()
+    wait_until(lambda: browser.find_element(By.CSS_SELECTOR, "[data-mute]").is_displayed())
+    assert until_s() is None
+
+
+def test_a_test_alert_from_the_health_page(program: Program, browser: Any) -> None:
+    browser.get(f"{program.base}/health")
+    browser.find_element(By.CSS_SELECTOR, "[data-test] button").click()
+    wait_until(lambda: "desk: sent" in browser.find_element(By.CSS_SELECTOR, "[data-results]").text)
+    assert "a test of the channel" in program.got.read_text()
+
+
+def test_events_have_filters_snapshots_and_a_table(program: Program, browser: Any) -> None:
+    wait_until(lambda: httpx.get(f"{program.base}/api/v1/events?kind=no_mask").json()["events"])
+    browser.get(f"{program.base}/events?kind=no_mask")
+    rows = browser.find_elements(By.CSS_SELECTOR, "table.events tbody tr")
+    assert rows
+    assert all("No mask" in row.text for row in rows)
+    thumb = rows[0].find_element(By.CSS_SELECTOR, "img.thumb")
+    wait_until(lambda: browser.execute_script("return arguments[0].naturalWidth", thumb) > 100)
+    link = browser.find_element(By.CSS_SELECTOR, "a[download]").get_attribute("href")
+    table = httpx.get(link).text.splitlines()
+    assert len(table) >= 1 + len(rows)
+    assert all(",no_mask," in line for line in table[1:])
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="needs axe-core: npm install --no-save axe-core@4")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("shape", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_axe_finds_no_serious_fault(program: Program, browser: Any, shape: tuple[int, int], scheme: str) -> None:
+    wait_until(lambda: httpx.get(f"{program.base}/api/v1/events").json()["events"])
+    size(browser, *shape, color_scheme=scheme)
+    source = AXE.read_text()
+    for page in PAGES:
+        browser.get(program.base + page)
+        browser.execute_script(source)
+        found = browser.execute_async_script(
+            "const done = arguments[arguments.length - 1];"
+            "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
+            ".then(r => done(r.violations), e => done([{id: String(e), impact: 'critical', nodes: []}]));"
+        )
+        grave = [
+            (each["id"], [node["html"][:160] for node in each["nodes"]])
+            for each in found
+            if each["impact"] in ("serious", "critical", "moderate")
+        ]
+        assert grave == [], page
+
+
+@pytest.mark.parametrize("shape", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_nothing_sticks_out_sideways(program: Program, browser: Any, shape: tuple[int, int], tmp_path: Path) -> None:
+    size(browser, *shape)
+    for page in PAGES:
+        browser.get(program.base + page)
+        assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth"), page
+        shot = base64.b64decode(browser.get_screenshot_as_base64())
+        (tmp_path / f"{page.strip('/') or 'live'}.png").write_bytes(shot)  # for whoever wants to look
+        assert len(shot) > 10_000
+
+
+def test_reduced_motion_is_respected(program: Program, browser: Any) -> None:
+    size(browser, *DESKTOP, reduced_motion="reduce")
+    browser.get(program.base)
+    image = browser.find_element(By.CSS_SELECTOR, "[data-picture]")
+    wait_until(lambda: "picture.jpg" in image.get_attribute("src"))
+    wait_until(lambda: picture(browser))
+
+
+def test_it_works_without_script(program: Program, browser: Any) -> None:
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    browser.get(program.base)
+    assert browser.find_element(By.CSS_SELECTOR, "[data-picture]").get_attribute("src").endswith("stream.mjpeg")
+    browser.find_element(By.CSS_SELECTOR, "[data-mute] button").click()
+    wait_until(lambda: browser.current_url.endswith("/?said=muted"))
+    assert "is muted" in browser.find_element(By.CSS_SELECTOR, "[data-said]").text
+    browser.find_element(By.CSS_SELECTOR, "[data-unmute] button").click()
+    wait_until(lambda: browser.current_url.endswith("/?said=unmuted"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_signal_ends_it_quickly_with_pages_open(tmp_path: Path, browser: Any) -> None:
+    program = Program(tmp_path)
+    try:
+        browser.get(program.base)
+        wait_until(lambda: picture(browser))
+        sent_s = time.monotonic()
+        program.process.send_signal(signal.SIGTERM)
+        assert program.process.wait(15) == 0
+        assert time.monotonic() - sent_s < 10
+        wait_until(lambda: browser.find_element(By.CSS_SELECTOR, "[data-link-words]").text == "No connection")
+    finally:
+        program.end()
+        browser.get_log("browser")  # of the lost connection, which is as it should be
+    assert "Traceback" not in "".join(program.words)
+    assert "stuck" not in "".join(program.words)

@@ -1,0 +1,69 @@
+"""schemathesis over the OpenAPI document: what the API does is what it says, whatever it is sent."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from web_fakes import TOKEN, FakeMonitor, Running, an_event, serving
+
+from app.web import openapi
+
+schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis: pip install '.[test]'")
+ENDLESS = ("/cameras/{camera}/stream.mjpeg", "/stream")
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("contract")
+    (folder / "token").write_text(TOKEN)
+    channels = [{"kind": "command", "name": "c", "argv": ["true"]}]
+    alerts = {"channels": channels, "snapshots": "blur_all"}
+    with ExitStack() as stack:
+        running = stack.enter_context(serving(folder, FakeMonitor("door", "yard"), alerts, token_file=folder / "token"))
+        running.happen(an_event(1), b"\xff\xd8")
+        yield running
+
+
+schema = schemathesis.openapi.from_dict(openapi.document()).exclude(path=list(ENDLESS))
+
+
+@schema.parametrize()
+@settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)
+def test_the_api_keeps_its_word(served: Running, case: "schemathesis.Case") -> None:
+    case.call_and_validate(base_url=f"{served.base}/api/v1", headers=BEARER)
+
+
+def test_the_document_is_the_one_that_is_served(served: Running) -> None:
+    with served.client(headers=BEARER) as client:
+        assert client.get("/api/v1/openapi.json").json() == json.loads(json.dumps(openapi.document()))
+
+
+def test_every_route_is_in_the_document() -> None:
+    from app.web import api
+
+    told = {(path, method.upper()) for path, methods in openapi.document()["paths"].items() for method in methods}
+    real = {
+        (route.path.removeprefix("/api/v1").replace(":int", ""), method)
+        for route in api.routes()
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    assert told == real
+
+
+def test_the_endless_answers_are_what_the_document_says(served: Running) -> None:
+    for path in ENDLESS:
+        kind = next(iter(openapi.document()["paths"][path]["get"]["responses"]["200"]["content"]))
+        url = "/api/v1" + path.format(camera=1)
+        with served.client(headers=BEARER) as client, client.stream("GET", url) as answer:
+            assert answer.status_code == 200
+            assert answer.headers["content-type"].startswith(kind)

@@ -1,0 +1,372 @@
+"""Who may come in, and what is refused: without a token, with path tricks, with huge bodies, from other sites."""
+
+import logging
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from web_fakes import TOKEN, FakeMonitor, Running, an_event, serving
+
+from app.errors import OutputError, SettingsError
+from app.video.capture import SourceState
+from app.web import api
+from app.web.access import TRIES, Access
+from app.web.guard import LOG_LINES
+from app.web.settings import WebSettings, parse_address, read_token
+
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+CLOSED = ("/", "/events", "/trends", "/health", "/metrics", "/api/v1/status", "/api/v1/openapi.json", "/nothing")
+
+
+def test_elsewhere_than_the_loopback_it_demands_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for host in ("0.0.0.0", "::", "192.168.1.5", "door.example"):
+        with pytest.raises(SettingsError, match="--web-token-file"):
+            read_token(WebSettings(host=host))
+    for host in ("127.0.0.1", "127.0.0.9", "::1", "localhost"):
+        assert read_token(WebSettings(host=host)) is None
+    monkeypatch.setenv("PAGE_TOKEN", TOKEN)
+    assert read_token(WebSettings(host="0.0.0.0", token_env="PAGE_TOKEN")) == TOKEN
+    file = tmp_path / "token"
+    file.write_text(TOKEN + "\n")
+    assert read_token(WebSettings(host="0.0.0.0", token_file=file)) == TOKEN
+
+
+def test_a_token_that_is_missing_or_poor_is_told_and_not_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="NOT_SET is not set"):
+        read_token(WebSettings(token_env="NOT_SET"))
+    with pytest.raises(SettingsError, match="none"):
+        read_token(WebSettings(token_file=tmp_path / "none"))
+    for poor in ("tiny-one", "with blanks in it, though long enough", "fünfzehn-und-noch-einige-mehr"):
+        monkeypatch.setenv("PAGE_TOKEN", poor)
+        with pytest.raises(SettingsError) as caught:
+            read_token(WebSettings(token_env="PAGE_TOKEN"))
+        assert poor not in str(caught.value)
+
+
+def test_addresses() -> None:
+    assert parse_address("0.0.0.0:9000") == {"host": "0.0.0.0", "port": 9000}
+    assert parse_address("9000") == {"port": 9000}
+    assert parse_address("door.example") == {"host": "door.example"}
+    assert parse_address("[::1]:9000") == {"host": "::1", "port": 9000}
+    assert parse_address("[::1]") == {"host": "::1"}
+    for bad in ("a:b", "::1:x", "1:2:3"):
+        with pytest.raises(SettingsError, match="HOST:PORT"):
+            parse_address(bad)
+
+
+def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(OutputError, match=f"127.0.0.1:{port}.*choose another"), serving(tmp_path, port=port):
+            pass
+
+
+def test_a_faulty_certificate_is_one_clear_line(tmp_path: Path) -> None:
+    junk = tmp_path / "junk.pem"
+    junk.write_text("no certificate")
+    with pytest.raises(OutputError, match=r"junk\.pem"), serving(tmp_path, tls_cert=junk, tls_key=junk):
+        pass
+
+
+def test_without_the_token_nothing_is_told(locked: Running, caplog: pytest.LogCaptureFixture) -> None:
+    event = locked.happen(an_event())
+    with locked.client() as client:
+        for path in (*CLOSED, f"/api/v1/events/{event.id}", "/api/v1/cameras/1/picture.jpg"):
+            answer = client.get(path)
+            assert answer.status_code in (303, 401), path
+            assert "door" not in answer.text
+            assert answer.headers.get("location", "/login") == "/login"
+        for headers in (
+            {"Authorization": "Bearer wrong-but-long-enough-0000"},
+            {"Authorization": f"Basic {TOKEN}"},
+            {"Authorization": "Bearer"},
+            {"Cookie": "maskwatch_session=made-up"},
+            {"Cookie": f"maskwatch_session={TOKEN}"},
+        ):
+            assert client.get("/api/v1/status", headers=headers).status_code == 401
+        assert client.get(f"/api/v1/status?token={TOKEN}").status_code == 401
+        assert client.post("/api/v1/cameras/1/mute", json={"minutes": 5}).status_code == 401
+    assert locked.mutes.until_s("door") is None
+    refusals = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
+    assert len(refusals) > 10
+    assert TOKEN not in caplog.text
+
+
+def test_with_the_token_everything_is(locked: Running) -> None:
+    with locked.client(headers=BEARER) as client:
+        for path in CLOSED[:-1]:
+            assert client.get(path).status_code == 200, path
+        assert client.post("/api/v1/cameras/1/mute", json={"minutes": 5}).status_code == 200
+
+
+def test_health_is_told_to_anyone_but_no_names(locked: Running) -> None:
+    with locked.client() as client:
+        assert client.get("/healthz").json() == {"status": "ok"}
+        assert client.get("/readyz").json() == {"status": "ready"}
+        locked.monitor.state(SourceState.STALE)
+        answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert "door" not in answer.text
+
+
+def test_signing_in_and_out(locked: Running) -> None:
+    with locked.client() as client:
+        page = client.get("/login")
+        before = client.cookies["maskwatch_session"]
+        csrf = page.text.partition('name="csrf" value="')[2].partition('"')[0]
+        wrong = client.post("/login", data={"csrf": csrf, "token": "wrong"})
+        assert wrong.status_code == 401
+        assert "not the token" in wrong.text
+        right = client.post("/login", data={"csrf": csrf, "token": TOKEN})
+        assert right.status_code == 303
+        cookie = right.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Strict" in cookie
+        assert TOKEN not in cookie
+        assert client.cookies["maskwatch_session"] != before, "a session that was there before is not taken over"
+        page = client.get("/")
+        assert page.status_code == 200
+        csrf = page.text.partition('name="csrf" value="')[2].partition('"')[0]
+        assert client.post("/logout", data={"csrf": "wrong"}).status_code == 403
+        assert client.get("/").status_code == 200
+        old = {"Cookie": f"maskwatch_session={client.cookies['maskwatch_session']}"}
+        assert client.post("/logout", data={"csrf": csrf}).status_code == 303
+        assert client.get("/", headers=old).status_code == 303
+
+
+def test_guessing_is_slowed_down(locked: Running) -> None:
+    with locked.client() as client:
+        csrf = client.get("/login").text.partition('name="csrf" value="')[2].partition('"')[0]
+        answers = [client.post("/login", data={"csrf": csrf, "token": f"no {k}"}) for k in range(TRIES)]
+        assert {answer.status_code for answer in answers} == {401}
+        assert client.post("/login", data={"csrf": csrf, "token": TOKEN}).status_code == 429
+
+
+def test_wrong_tokens_are_logged_but_not_written_down(locked: Running, caplog: pytest.LogCaptureFixture) -> None:
+    with locked.client() as client:
+        csrf = client.get("/login").text.partition('name="csrf" value="')[2].partition('"')[0]
+        client.post("/login?token=in-the-address", data={"csrf": csrf, "token": "nearly-the-right-one"})
+    assert "refused POST '/login' of 127.0.0.1: 401" in caplog.text
+    assert "nearly" not in caplog.text
+    assert "in-the-address" not in caplog.text
+
+
+def test_nobody_can_fill_the_log(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    with running.client() as client:
+        for number in range(LOG_LINES + 40):
+            client.get(f"/nothing/{number}%0aforged line")
+    lines = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
+    assert len(lines) == LOG_LINES
+    assert not any("\n" in line for line in lines)
+
+
+def test_sessions_end_and_are_bounded() -> None:
+    now_s = [0.0]
+    access = Access(TOKEN, 100.0, lambda: now_s[0])
+    first = access.open_session()
+    assert access.caller(first, "").signed_in
+    now_s[0] = 101.0
+    assert not access.caller(first, "").signed_in
+    kept = access.open_session()
+    for _ in range(2000):
+        access.open_session()
+    assert not access.caller(kept, "").signed_in, "the oldest made room"
+    for k in range(5000):
+        access.note_failure(f"10.0.{k // 256}.{k % 256}")
+    assert len(access._failed) <= 1000
+    assert not access.is_token("")
+    assert not access.is_token(TOKEN + "x")
+    assert access.is_token(TOKEN)
+
+
+def test_every_action_needs_the_secret_of_its_form(running: Running) -> None:
+    posts = [route.path for route in api.routes() if route.methods and "POST" in route.methods] + ["/logout", "/login"]
+    assert len(posts) >= 6
+    for path in posts:
+        path = path.replace("{camera:int}", "1").replace("{event}", "x")
+        with running.client() as client:
+            client.get("/")  # the cookie alone is not enough
+            assert client.post(path, json={"minutes": 5}).status_code == 403, path
+            assert client.post(path, data={"minutes": "5", "csrf": "0" * 64}).status_code == 403, path
+        with running.client() as client, running.browser() as (_, foreign):  # nor the secret of another session
+            assert client.post(path, headers=foreign).status_code == 403, path
+    assert running.mutes.until_s("door") is None
+
+
+def test_another_site_cannot_act_nor_read(running: Running) -> None:
+    with running.browser() as (client, secret):
+        for foreign in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+            answer = client.post("/api/v1/cameras/1/mute", json={"minutes": 5}, headers={**secret, **foreign})
+            assert answer.status_code == 403, foreign
+        for name in ("evil.example", f"evil.example:{running.port}", "127.0.0.1.evil.example", "", "["):
+            assert client.get("/api/v1/status", headers={"Host": name}).status_code == 400, name
+        assert client.get("/", headers={"Host": f"localhost:{running.port}"}).status_code == 200
+        assert "access-control-allow-origin" not in client.get("/api/v1/status").headers
+        own = {"Origin": running.base, "Sec-Fetch-Site": "same-origin"}
+        assert client.post("/api/v1/cameras/1/mute", json={"minutes": 5}, headers={**secret, **own}).status_code == 200
+
+
+def test_names_that_are_allowed(tmp_path: Path) -> None:
+    with serving(tmp_path, allowed_hosts=["door.example"]) as running, running.client() as client:
+        assert client.get("/", headers={"Host": "Door.example"}).status_code == 200
+        assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../settings.py",
+        "/static/..%2fsettings.py",
+        "/static/%2e%2e/settings.py",
+        "/static//etc/passwd",
+        "/static/%2fetc%2fpasswd",
+        "/static/style.css%00.js",
+        "/static/..\\settings.py",
+        "/../../../../etc/passwd",
+        "//etc/passwd",
+        "/api/v1/events/..%2f..%2fetc%2fpasswd/picture.jpg",
+        "/api/v1/events/%00/picture.jpg",
+        "/api/v1/cameras/..%2f1/picture.jpg",
+        "/api/v1/cameras/99999999999999999999/picture.jpg",
+        "/api/v1/cameras/-1/picture.jpg",
+        "/api/v1/cameras/0",
+    ],
+)
+def test_path_tricks_find_nothing(running: Running, path: str, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_connection(("127.0.0.1", running.port), timeout=10) as raw:
+        request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{running.port}\r\nConnection: close\r\n\r\n"
+        raw.sendall(request.encode())
+        answer = b"".join(iter(lambda: raw.recv(65536), b""))
+    assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 400")), answer[:100]
+    assert b"root:" not in answer
+    assert b"Traceback" not in answer
+    assert b"pydantic" not in answer
+    assert "refused GET" in caplog.text
+
+
+def test_huge_bodies_are_refused_unread(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    with running.browser() as (client, secret):
+        answer = client.post("/api/v1/cameras/1/mute", content=b"x" * 40_000, headers=secret)
+        assert answer.status_code == 413
+
+    with socket.create_connection(("127.0.0.1", running.port), timeout=10) as raw:  # a claim alone is enough
+        head = f"POST /login HTTP/1.1\r\nHost: 127.0.0.1:{running.port}\r\nContent-Length: 99999999999\r\n\r\n"
+        raw.sendall(head.encode())
+        assert raw.recv(100).startswith(b"HTTP/1.1 413")
+
+    with socket.create_connection(("127.0.0.1", running.port), timeout=10) as raw:  # one without a claimed length
+        head = f"POST /login HTTP/1.1\r\nHost: 127.0.0.1:{running.port}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        raw.sendall(head.encode() + b"4000\r\n" + b"x" * 0x4000 + b"\r\n" + b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
+        assert raw.recv(100).startswith(b"HTTP/1.1 413")
+
+    with socket.create_connection(("127.0.0.1", running.port), timeout=10) as raw:  # a head without end
+        raw.sendall(b"GET / HTTP/1.1\r\nX: " + b"y" * 200_000)
+        assert raw.recv(100).startswith(b"HTTP/1.1 4")
+    assert "413" in caplog.text
+
+
+def test_bodies_that_are_no_json(running: Running) -> None:
+    with running.browser() as (client, secret):
+        for body in (
+            b"{",
+            b"[]",
+            b"1",
+            b"\xff",
+            b'{"minutes": 0}',
+            b'{"minutes": "5"}',
+            b"{}",
+            b'{"a": 1}',
+            b"[" * 9000,
+        ):
+            answer = client.post("/api/v1/cameras/1/mute", content=body, headers=secret)
+            assert answer.status_code == 400, body
+            assert set(answer.json()) == {"error"}
+
+
+def test_open_connections_are_bounded(tmp_path: Path) -> None:
+    with serving(tmp_path, max_connections=6) as running:
+        held = [socket.create_connection(("127.0.0.1", running.port), timeout=10) for _ in range(8)]
+        try:
+            refused = 0
+            for each in held:
+                each.settimeout(3)
+                try:
+                    each.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                    refused += not each.recv(100).startswith(b"HTTP/1.1 200")
+                except OSError:
+                    refused += 1
+            assert refused == 2
+        finally:
+            for each in held:
+                each.close()
+        end_s = time.monotonic() + 20
+        while httpx.get(f"{running.base}/healthz").status_code != 200:
+            assert time.monotonic() < end_s
+
+
+def test_a_silent_client_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from app.web import protocol
+
+    monkeypatch.setattr(protocol, "REQUEST_LIMIT_S", 0.3)
+    with serving(tmp_path) as running:
+        for sent in (b"", b"GET / HT", b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\nx"):
+            with socket.create_connection(("127.0.0.1", running.port), timeout=10) as raw:
+                raw.sendall(sent)
+                with suppress(ConnectionResetError):
+                    assert raw.recv(100) == b""
+
+
+def test_every_answer_carries_the_security_headers(running: Running) -> None:
+    with running.browser() as (client, secret):
+        answers = [
+            client.get(path) for path in (*CLOSED, "/static/app.js", "/api/v1/cameras/1/picture.jpg", "/healthz")
+        ]
+        answers.append(client.post("/api/v1/cameras/1/mute", content=b"x" * 40_000, headers=secret))
+    for answer in answers:
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "server" not in answer.headers
+        assert "cache-control" in answer.headers
+
+
+def test_pages_hold_nothing_inline(running: Running) -> None:
+    running.happen(an_event())
+    with running.client() as client:
+        for path in ("/", "/events", "/trends", "/health", "/nothing"):
+            text = client.get(path).text
+            assert " style=" not in text, path
+            assert " onclick=" not in text
+            assert text.count("<script") == text.count('<script src="/static/') == 1
+            assert "http://" not in text.replace("http://www.w3.org", "")
+            assert "https://" not in text
+
+
+def test_passwords_of_streams_appear_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    monitor = FakeMonitor("door")
+    monitor.state(SourceState.RECONNECTING, "cannot open rtsp://admin:hunter2@10.0.0.7/live?password=hunter2")
+    with serving(tmp_path, monitor) as running, running.client() as client:
+        running.happen(an_event(1, reason="lost rtsp://admin:hunter2@10.0.0.7/live"))
+        paths = (*CLOSED, "/api/v1/events", "/api/v1/cameras/1")
+        texts = [client.get(path).text for path in paths]
+    assert any("10.0.0.7" in text for text in texts)
+    assert not any("hunter2" in text for text in texts)
+    assert "hunter2" not in caplog.text
+
+
+def test_what_comes_from_outside_is_text_and_never_markup(tmp_path: Path) -> None:
+    nasty = "<img src=x onerror=alert(1)>"
+    monitor = FakeMonitor(nasty)
+    with serving(tmp_path, monitor) as running, running.client() as client:
+        event = running.happen(an_event(1, camera=nasty, reason=nasty))
+        monitor.change(alerts=(event,))
+        for path in ("/", "/events", "/trends", "/health", f"/events?camera={nasty}&since={nasty}", f"/{nasty}"):
+            assert "<img src=x" not in client.get(path).text, path
