@@ -7,6 +7,7 @@ header, a query or a body.
 import asyncio
 import logging
 from collections import Counter
+from contextlib import suppress
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from time import monotonic
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 COOKIE = "maskwatch_session"
 CSRF_FIELD, CSRF_HEADER = "csrf", "x-csrf-token"
 BODY_LIMIT_S = 10.0
+LINGER_S, LINGER_BYTES = 1.0, 1 << 20
 LOG_LINES, LOG_PERIOD_S = 50, 60.0
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 OPEN_PATHS = ("/login", "/healthz", "/readyz", "/favicon.ico")
@@ -84,7 +86,8 @@ class Guard:
             await self._app(scope, receive, sender)
         except _RefusedError as refusal:
             scope["refusal"] = refusal.reason
-            await refused(scope, refusal.status, refusal.reason)(scope, receive, sender)
+            answer = refused(scope, refusal.status, refusal.reason)
+            await answer(scope, receive, _Lingering(receive, sender) if refusal.status == 413 else sender)
 
     def _log(self, scope: Scope, status: int) -> None:
         """Nobody can fill the log: so many lines a minute, then the number of those left out."""
@@ -221,6 +224,33 @@ def _bearer(headers: Headers) -> str:
 def _known_method(method: str) -> str:
     """A client that makes methods up must not fill the metrics."""
     return method if method in ("GET", "HEAD", "POST", "OPTIONS") else "other"
+
+
+class _Lingering:
+    """Sends the answer, then reads and drops what the client still sends, for a bounded time and amount: closing over
+    unread bytes resets the connection, and the client would lose the answer."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] != "http.response.body":
+            await self._send(message)
+            return
+        await self._send({**message, "more_body": True})
+        await self._drop()
+        await self._send({"type": "http.response.body"})
+
+    async def _drop(self) -> None:
+        left = LINGER_BYTES
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while left > 0:
+                    message = await self._receive()
+                    if not message.get("more_body", False):
+                        return
+                    left -= len(message["body"])
 
 
 class _Replay:
