@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from app.errors import DataError
+from app.train.fast_layers import fast_layers
 
 KerasModel = Any
 """A ``keras.Model``: TensorFlow carries no types that mypy can follow."""
@@ -107,20 +108,27 @@ def built(build: Callable[[], KerasModel], precision: str = "float32") -> KerasM
         keras.config.set_dtype_policy(before)
 
 
-def build_paper(network: PaperNetwork, classes: int = 2) -> KerasModel:
-    """The study's network, uncompiled. ReLU stands after the pooling: they commute, and it is a quarter of the work."""
+def build_paper(network: PaperNetwork, classes: int = 2, *, for_training: bool = False) -> KerasModel:
+    """The study's network, uncompiled. ReLU stands after the pooling: they commute, and it is a quarter of the work.
+
+    ``for_training`` builds the same network, weight by weight, of layers that train faster: copy its weights into a
+    plain one to judge or to export it."""
     import keras
 
+    fast = fast_layers() if for_training else None
     layers: list[Any] = [keras.Input((network.input_px, network.input_px, 3)), keras.layers.Rescaling(1 / 255)]
     if network.grey:
         luma = keras.initializers.Constant(np.array(LUMA_RGB, np.float32).reshape(1, 1, 3, 1).tolist())
         layers.append(keras.layers.Conv2D(1, 1, use_bias=False, trainable=False, kernel_initializer=luma, name="luma"))
     for filters, kernel_px in zip(network.filters, network.kernels_px, strict=True):
-        layers += [keras.layers.Conv2D(filters, kernel_px), keras.layers.MaxPooling2D(), keras.layers.ReLU()]
+        if fast is not None:
+            layers.append(fast.PooledConv2D(filters, kernel_px))
+        else:
+            layers += [keras.layers.Conv2D(filters, kernel_px), keras.layers.MaxPooling2D(), keras.layers.ReLU()]
         if network.batch_norm:
-            layers.append(keras.layers.BatchNormalization())
+            layers.append((fast or keras.layers).BatchNormalization())
         if network.dropout > 0:
-            layers.append(keras.layers.Dropout(network.dropout))
+            layers.append((fast or keras.layers).Dropout(network.dropout))
     layers += [keras.layers.Flatten(), keras.layers.Dense(classes)]
     layers.append(keras.layers.Activation("softmax", dtype="float32"))
     return keras.Sequential(layers, name=network.name)

@@ -70,7 +70,7 @@ def train_paper(
     begin_run(run.folder, {"network": asdict(run.network), "table": run.table, "recipe": asdict(recipe)})
     training, validation = (paper_crops(splits[name], run.network) for name in ("train", "validation"))
     trainer = Trainer(
-        built(lambda: build_paper(run.network), run.precision),
+        built(lambda: build_paper(run.network, for_training=True), run.precision),
         recipe,
         PaperBatches(training, recipe.batch, recipe.seed),
         validation,
