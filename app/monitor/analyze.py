@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from app.domain import Box, Counts, Event, Frame, Image, Track
 from app.monitor import policy
 from app.monitor.census import Census, OpenAlerts
+from app.monitor.looks import LookPlanner
 from app.monitor.settings import PolicySettings
 from app.vision import preprocess
 from app.vision.classify import Crops, Probabilities
-from app.vision.detect import FaceDetector
+from app.vision.detect import FaceDetector, QuickDetector
 from app.vision.modelfile import ClassifierFacts
-from app.vision.settings import TrackingSettings
+from app.vision.settings import DetectorSettings, TrackingSettings
 from app.vision.track import Tracker
 
 
@@ -53,8 +54,12 @@ class Analyzer:
         alerting: PolicySettings,
         run_id: str,
         max_batch: int,
+        looks: DetectorSettings,
     ) -> None:
+        """``looks`` says how seldom the detector may be asked."""
         self._detector = detector
+        self._quick = detector if isinstance(detector, QuickDetector) else None
+        self._looks = LookPlanner(looks)
         self._facts = facts
         self._tracker = Tracker(tracking, facts)
         self._alerting = alerting
@@ -74,11 +79,20 @@ class Analyzer:
             self._used = self._wanted
             tracking, self._alerting = self._used
             self._tracker.apply(tracking)
-        left = self._tracker.update(self._detector.detect(frame.image), frame.time_s)
+        left = self._follow(frame)
         height, width = frame.image.shape[:2]
         due = [track for track in self._tracker.due(self._max_batch) if _visible(track.box, width, height)]
         crops = cut_faces(frame.image, [track.box for track in due], self._facts)
         return Pending(frame, tuple(due), crops, tuple(left))
+
+    def _follow(self, frame: Frame) -> list[Track]:
+        """Takes ``frame`` into the tracker, with as much of a look at it as it needs. Returns the tracks that left."""
+        least_px = self._looks.choose(frame.image, frame.time_s, self._tracker.boxes(), self._tracker.is_steady)
+        if least_px is None:
+            return self._tracker.carry(frame.time_s)
+        if least_px > 0 and self._quick is not None:
+            return self._tracker.update(self._quick.detect_large(frame.image, least_px), frame.time_s)
+        return self._tracker.update(self._detector.detect(frame.image), frame.time_s)
 
     def finish(self, pending: Pending, probabilities: Probabilities) -> Finished:
         """``probabilities``: (N, C), one row per crop of ``pending``."""

@@ -85,14 +85,16 @@ class Monitor:
 
     def _new_shift(self, camera: Camera, classifier: MaskClassifier) -> Shift:
         general, own = self._settings, camera.settings
+        detector = overridden(general.detector, own.detector)
         analyzer = Analyzer(
-            load_detector(overridden(general.detector, own.detector)),
+            load_detector(detector),
             classifier.facts,
             overridden(general.tracking, own.tracking),
             overridden(general.policy, own.policy),
             # Ids of events must stay unique when the policy begins anew.
             self.run_id + (f"r{camera.restarts}" if camera.restarts else ""),
             general.classifier.max_batch,
+            detector,
         )
         return Shift(f"detector {camera.name}", analyzer, camera.frames)
 

@@ -1,7 +1,7 @@
 """Finding faces: the seam every detector stands behind, and the classic detector of the paper."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import imutils
@@ -18,6 +18,14 @@ class FaceDetector(Protocol):
 
     def detect(self, image: Image) -> list[Detection]:
         """Faces of ``image`` ((H, W, 3) uint8 BGR), boxes in its pixels; ``[]`` where there are none."""
+
+
+@runtime_checkable
+class QuickDetector(FaceDetector, Protocol):
+    """A detector that is quicker where small faces need not be found."""
+
+    def detect_large(self, image: Image, least_px: float) -> list[Detection]:
+        """Like ``detect``, but may leave out faces whose shorter side is below ``least_px`` (source pixels)."""
 
 
 class HaarDetector:

@@ -43,6 +43,9 @@ that fill the picture are larger than those the network is trained on. Measured 
 _SMALLER_LEAST_PX = 40.0
 """Faces below it are left to the first look; shrunk they would only add false ones."""
 
+_SHRUNK_LEAST_PX = 24.0
+"""What a face must measure in a shrunk picture to be found there as surely as in the whole one."""
+
 
 def decode_level(raw: Floats, stride: int, score: float) -> Floats:
     """``raw``: (h, w, 15) float32, one output of the network. Returns (N, 15) float32: score, x, y, width, height and
@@ -109,15 +112,30 @@ class CnnDetector:
 
     def detect(self, image: Image) -> list[Detection]:
         """``image``: (H, W, 3) uint8 BGR."""
+        return self._detect(image, self._shrunk(image), 1)
+
+    def detect_large(self, image: Image, least_px: float) -> list[Detection]:
+        """See ``QuickDetector``: looks at the picture only as large as such faces need."""
+        seen = self._shrunk(image)
+        least_seen_px = least_px * seen.shape[1] / image.shape[1]
+        divisors = [by for from_px, by in _SMALLER_LOOKS if max(seen.shape[:2]) >= from_px]
+        fit = [by for by in divisors if least_seen_px >= max(_SMALLER_LEAST_PX, _SHRUNK_LEAST_PX * by)]
+        return self._detect(image, seen, max(fit, default=1))
+
+    def _shrunk(self, image: Image) -> Image:
         height, width = image.shape[:2]
-        seen = image
-        if width > self._working_width_px:
-            seen = resize(image, self._working_width_px, max(1, round(height * self._working_width_px / width)))
-        found = self._look(seen)
+        if width <= self._working_width_px:
+            return image
+        return resize(image, self._working_width_px, max(1, round(height * self._working_width_px / width)))
+
+    def _detect(self, image: Image, seen: Image, least_divisor: int) -> list[Detection]:
+        """Looks at ``seen``, which is ``image`` shrunk, at ``1 / least_divisor`` of its size and all smaller looks."""
+        height, width = image.shape[:2]
+        parts = [self._look(seen)] if least_divisor == 1 else []
         for from_px, divisor in _SMALLER_LOOKS:
-            if max(seen.shape[:2]) >= from_px:
-                found = np.concatenate([found, self._look_smaller(seen, divisor)])
-        found = suppress(found, self.facts.nms_iou)
+            if max(seen.shape[:2]) >= from_px and divisor >= least_divisor:
+                parts.append(self._look_smaller(seen, divisor))
+        found = suppress(np.concatenate(parts), self.facts.nms_iou)
         _stretch(found, width / seen.shape[1], height / seen.shape[0])
         detections = []
         for score, x, y, w, h, *points in found.tolist():
@@ -129,8 +147,15 @@ class CnnDetector:
 
     def _look(self, image: Image) -> Floats:
         """(N, 15) float32 as of ``decode_level``, all strides together, boxes not yet suppressed."""
-        levels = zip(self._run(image), self.facts.strides, strict=True)
-        return np.concatenate([decode_level(level, stride, self._score) for level, stride in levels])
+        plan = self._run(image)
+        # LiteRT orders outputs as it likes; their sizes tell which is which
+        outputs = sorted(plan.get_output_details(), key=lambda output: -int(output["shape"][1] * output["shape"][2]))
+        return np.concatenate(
+            [
+                decode_level(plan.tensor(output["index"])()[0], stride, self._score)  # its own memory: no copy
+                for output, stride in zip(outputs, self.facts.strides, strict=True)
+            ]
+        )
 
     def _look_smaller(self, image: Image, divisor: int) -> Floats:
         """The larger faces of ``image``, in its pixels, seen shrunk."""
@@ -140,18 +165,18 @@ class CnnDetector:
         large: Floats = found[found[:, 3:5].min(axis=1, initial=np.inf) >= _SMALLER_LEAST_PX]
         return large
 
-    def _run(self, image: Image) -> list[Floats]:
-        """The network's outputs, finest stride first: (h, w, 15) float32 each."""
+    def _run(self, image: Image) -> Any:
+        """The plan that has run on ``image``. Its tensors are read and written in place, and no view of them may be
+        left when it runs again: LiteRT refuses to."""
         step = max(self.facts.strides)
-        height, width = (math.ceil(side / step) * step for side in image.shape[:2])
-        plan = self._plan(height, width)
-        framed = np.full((1, height, width, 3), _PAD, np.float32)
-        framed[0, : image.shape[0], : image.shape[1]] = image
-        plan.set_tensor(plan.get_input_details()[0]["index"], framed)
+        height, width = image.shape[:2]
+        plan = self._plan(*(math.ceil(side / step) * step for side in (height, width)))
+        framed = plan.tensor(plan.get_input_details()[0]["index"])()[0]
+        framed[:height, :width] = image
+        framed[height:], framed[:height, width:] = _PAD, _PAD
+        del framed
         plan.invoke()
-        # LiteRT orders outputs as it likes; their sizes tell which is which
-        levels = [plan.get_tensor(output["index"])[0] for output in plan.get_output_details()]
-        return sorted(levels, key=lambda level: -level.shape[0] * level.shape[1])
+        return plan
 
     def _plan(self, height: int, width: int) -> Any:
         key = (height, width)

@@ -20,6 +20,15 @@ class DetectorSettings(BaseModel):
     scale_factor: float = Field(1.10, gt=1.0, le=2.0, description="haar: step between window sizes")
     min_neighbors: int = Field(4, ge=0, le=50, description="haar: overlapping hits that make a face")
     equalize: bool = Field(False, description="haar: equalise the histogram first")
+    full_look_s: float = Field(
+        0.25,
+        ge=0,
+        le=10,
+        description="between looks at the whole picture, only faces like those known are sought; 0: off",
+    )
+    still_look_s: float = Field(
+        0.5, ge=0, le=10, description="a picture in which nothing moves is looked at again after it; 0: at once"
+    )
     threads: int = Field(2, ge=1, le=64, description="processor cores that one call may use")
 
 

@@ -24,6 +24,8 @@ _LEAVE_MARGIN = 0.15
 """Hysteresis: a label is left when its probability falls this far below what it took to enter it."""
 _STILL = 0.2
 """A face is still while it moved and grew by less than this part of its side since it was last classified."""
+_JUST_LOST_S = 0.15
+"""A face unseen for less is worth a closer look; later, the usual looks will do."""
 _FIRST_MAX_STEP_S = 0.2
 """Longest time one observation may stand for, so that a gap does not make a single crop decide."""
 
@@ -80,6 +82,7 @@ class Tracker:
         self._faces: list[_Face] = []
         self._next_id = 1
         self._time_s = -math.inf
+        self._carried = False
 
     def apply(self, settings: TrackingSettings) -> None:
         """New settings; the faces followed so far are kept."""
@@ -87,7 +90,7 @@ class Tracker:
 
     def update(self, detections: Sequence[Detection], time_s: float) -> list[Track]:
         """Take in the detections of the frame at ``time_s``; returns the tracks that left, as last seen."""
-        self._time_s = time_s
+        self._time_s, self._carried = time_s, False
         expected = [face.predicted(time_s) for face in self._faces]
         pairs = sorted(
             (
@@ -115,6 +118,19 @@ class Tracker:
                 held.append(detection.box)
                 self._confirm(self._faces[-1])
         return self._forget(time_s)
+
+    def carry(self, time_s: float) -> list[Track]:
+        """Nothing moved until ``time_s``: every face seen at the last update is where it was. Returns who left."""
+        for face in self._faces:
+            if face.seen_s == self._time_s:
+                face.seen_s, face.velocity = time_s, (0.0, 0.0)
+        self._time_s, self._carried = time_s, True
+        return self._forget(time_s)
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether no closer look is wanted: every face followed is confirmed, and none was lost just now."""
+        return all(face.confirmed and not 0 < self._time_s - face.seen_s < _JUST_LOST_S for face in self._faces)
 
     def _observe(self, face: _Face, expected: Box, found: Box, time_s: float) -> None:
         dt = time_s - face.seen_s
@@ -160,8 +176,9 @@ class Tracker:
             and face.streak >= settings.settled_after
             and face.smoothed.max() >= settings.settled_confidence
         )
+        waited_s = self._time_s - face.classified_s + 1e-6
         if not settled or face.classified_box is None:
-            return True
+            return not self._carried or waited_s >= settings.recheck_moving_s  # the same picture says nothing new
         side = max(face.classified_box.size, 1.0)
         (ax, ay), (bx, by) = face.classified_box.center, face.box.center
         still = (
@@ -169,7 +186,7 @@ class Tracker:
             and abs(face.box.size - face.classified_box.size) < _STILL * side
         )
         wait = settings.recheck_s if still else settings.recheck_moving_s
-        return self._time_s - face.classified_s >= wait - 1e-6
+        return waited_s >= wait
 
     def classified(self, track_id: int, probabilities: Sequence[float], usable: bool) -> None:
         """Take in the network's answer for a due track; ``usable`` is False for a crop too blurred to count."""

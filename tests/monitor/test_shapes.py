@@ -19,7 +19,7 @@ shapes = st.lists(st.tuples(sizes, sizes), min_size=1, max_size=5)
 def analyse(detector: FaceDetector, pictures: list[np.ndarray]) -> None:  # type: ignore[type-arg]
     classifier = BrightnessClassifier()
     tracking = TrackingSettings(confirm_after=1)
-    analyzer = Analyzer(detector, FACTS, tracking, PolicySettings(dwell_s=0), "run", 32)
+    analyzer = Analyzer(detector, FACTS, tracking, PolicySettings(dwell_s=0), "run", 32, DetectorSettings())
     for index, picture in enumerate(pictures):
         height, width = picture.shape[:2]
         pending = analyzer.begin(Frame(picture, index, index / 10, 0.0, 0.0, "door"))

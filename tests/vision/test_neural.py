@@ -162,3 +162,27 @@ def test_settings_name_the_file_and_the_score(tmp_path: Path) -> None:
     settings = DetectorSettings(kind="cnn", model=own, score=1.0, min_face_px=8)
     assert load_cnn(settings).detect(np.zeros((64, 64, 3), np.uint8)) == []
     assert load_cnn(DetectorSettings(kind="cnn")).facts.strides == (8, 16, 32)
+
+
+def test_where_only_large_faces_are_wanted_the_same_face_is_found_with_less_work(portrait: Image) -> None:
+    image = cv2.resize(portrait, (640, round(640 * portrait.shape[0] / portrait.shape[1])))
+    detector = CnnDetector(MODEL)
+    best = max(detector.detect(image), key=lambda found: found.box.size)
+    looked: list[tuple[int, ...]] = []
+    look = detector._look
+    detector._look = lambda seen: (looked.append(seen.shape), look(seen))[1]  # type: ignore[assignment, func-returns-value]
+    quick = detector.detect_large(image, best.box.size * 0.7)
+    assert max(found.box.iou(best.box) for found in quick) > 0.6
+    assert max(shape[1] for shape in looked) <= 320
+    looked.clear()
+    detector.detect_large(image, 20.0)
+    assert max(shape[1] for shape in looked) == 640
+
+
+def test_pictures_of_changing_sizes_do_not_see_each_other(portrait: Image) -> None:
+    """The padding of a plan is written anew: nothing of the picture before is left in it."""
+    detector = CnnDetector(MODEL, min_face_px=1)
+    small = np.ascontiguousarray(portrait[:250, :330])
+    alone = CnnDetector(MODEL, min_face_px=1).detect(small)
+    detector.detect(np.full((256, 352, 3), 255, np.uint8))
+    assert detector.detect(small) == alone

@@ -170,3 +170,32 @@ def test_every_candidate_is_named_for_blurring_before_it_is_confirmed() -> None:
     tracker.update([face(50)], 0.0)
     assert tracker.tracks() == ()
     assert [box.x for box in tracker.boxes()] == [50]
+
+
+def test_in_a_still_scene_faces_are_carried_on_and_seldom_named_anew() -> None:
+    tracker = Tracker(TrackingSettings(), FACTS)
+    for i in range(3):
+        feed(tracker, i / 30, [face(50)], UNDECIDED)
+    named = 0
+    for i in range(3, 63):
+        assert tracker.carry(i / 30) == []
+        due = tracker.due(32)
+        named += len(due)
+        for track in due:
+            tracker.classified(track.id, UNDECIDED, usable=True)
+    assert 6 <= named <= 9
+    (track,) = tracker.tracks()
+    assert track.seen_s == pytest.approx(62 / 30)
+    assert track.velocity == (0.0, 0.0)
+
+
+def test_a_face_lost_before_the_scene_came_to_rest_is_not_carried() -> None:
+    tracker = Tracker(TrackingSettings(lost_after_s=0.5), FACTS)
+    for i in range(5):
+        feed(tracker, i / 10, [face(50), face(300)])
+    tracker.update([face(50)], 0.5)
+    assert not tracker.is_steady
+    left = [track.id for i in range(6, 20) for track in tracker.carry(i / 10)]
+    assert left == [2]
+    assert tracker.is_steady
+    assert set(seen(tracker)) == {1}

@@ -1,0 +1,79 @@
+"""When to look for faces, and for which: the detector is most of a frame's cost, and most frames tell it nothing new.
+
+Decided from the picture, the stream's time and the faces followed, never from a clock: a film gives the same looks at
+any speed.
+"""
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain import Box, Image
+from app.vision.settings import DetectorSettings
+
+_CELLS = (64, 48)
+_SAMPLED_PX = 320
+"""About so many columns are looked at: a twentieth of a millisecond for any picture."""
+_CHANGE, _NOISE_FACTOR, _LARGEST_CHANGE = 6.0, 6.0, 12.0
+"""Grey levels by which a cell of a still scene may differ; more where all cells differ (sensor noise, flicker), but no
+more than a face against any wall would."""
+_KEPT_PART = 0.7
+"""A followed face may have shrunk to this part of its size since the last look."""
+_EMPTY_LOOK_S = 0.1
+"""Nobody is there: a newcomer is found this much later at most."""
+
+
+class LookPlanner:
+    """Serves one camera. ``choose`` is asked for each frame, in order."""
+
+    def __init__(self, settings: DetectorSettings) -> None:
+        self._settings = settings
+        self._full_s = -math.inf
+        self._seen: NDArray[np.int16] | None = None
+        self._shape: tuple[int, ...] = ()
+
+    def choose(self, image: Image, time_s: float, faces: Sequence[Box], is_steady: bool) -> float | None:
+        """``image``: (H, W, 3) uint8 BGR; ``time_s``: stream time; ``faces``: those followed, ``is_steady`` where none
+        of them asks for a closer look. Returns the smallest face to look for, px, 0 for all; None
+        for no look, all faces being where they were."""
+        settings = self._settings
+        since_s = time_s - self._full_s
+        if (
+            since_s < 0
+            or not is_steady
+            or image.shape != self._shape
+            or (settings.full_look_s <= 0 and settings.still_look_s <= 0)
+        ):
+            return self._full(image, time_s)
+        if since_s < settings.still_look_s - 1e-6 and not self._moved(image):
+            return None
+        if since_s >= settings.full_look_s - 1e-6:
+            return self._full(image, time_s)
+        if not faces:
+            return None if since_s < _EMPTY_LOOK_S - 1e-6 else self._full(image, time_s)
+        return _KEPT_PART * min(box.size for box in faces)
+
+    def _full(self, image: Image, time_s: float) -> float:
+        self._full_s, self._shape = time_s, image.shape
+        if self._settings.still_look_s > 0:
+            self._seen = thumbnail(image)
+        return 0.0
+
+    def _moved(self, image: Image) -> bool:
+        """Whether anything moved since the last full look."""
+        now = thumbnail(image)
+        if self._seen is None:
+            return True
+        apart = np.abs(now - self._seen)
+        limit = min(max(_CHANGE, _NOISE_FACTOR * float(np.median(apart))), _LARGEST_CHANGE)
+        return bool(apart.max() > limit)
+
+
+def thumbnail(image: Image) -> NDArray[np.int16]:
+    """``image``: (H, W, 3) uint8 BGR. Returns the means of its cells in the green channel, (48, 64) int16."""
+    step = max(1, image.shape[1] // _SAMPLED_PX)
+    sampled = np.ascontiguousarray(image[::step, ::step, 1])
+    return cv2.resize(sampled, _CELLS, interpolation=cv2.INTER_AREA).astype(np.int16)

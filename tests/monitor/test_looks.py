@@ -1,0 +1,137 @@
+"""When the detector is asked: everywhere where something moves, seldom where nothing does, the same at any speed."""
+
+import numpy as np
+import pytest
+from fakes import FACTS, BrightnessClassifier
+
+from app.domain import Box, Detection, Frame, Image
+from app.monitor.analyze import Analyzer
+from app.monitor.looks import LookPlanner, thumbnail
+from app.monitor.settings import PolicySettings
+from app.vision.settings import DetectorSettings, TrackingSettings
+
+FPS = 30.0
+LARGE = (Box(200, 100, 120, 120),)
+
+
+def scene(x: int = 0, light: int = 60, seed: int | None = None, sigma: float = 0.0) -> Image:
+    """A grey wall with a bright square of 40 px at ``x``; ``sigma`` is the sensor's noise."""
+    image = np.full((480, 640, 3), light, np.uint8)
+    image[200:240, x : x + 40] = 200
+    if seed is not None:
+        noise = np.random.default_rng(seed).normal(0, sigma, image.shape)
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    return image
+
+
+def looks(images: list[Image], faces: tuple[Box, ...] = (), **settings: float) -> list[float | None]:
+    planner = LookPlanner(DetectorSettings(**settings))  # type: ignore[arg-type]
+    return [planner.choose(image, i / FPS, faces, True) for i, image in enumerate(images)]
+
+
+def test_a_still_empty_scene_is_looked_at_twice_a_second() -> None:
+    chosen = looks([scene()] * 90)
+    assert chosen.count(0.0) == 6
+    assert chosen.count(None) == 84
+
+
+@pytest.mark.parametrize("sigma", [3.0, 8.0])
+def test_noise_of_the_sensor_is_no_movement(sigma: float) -> None:
+    chosen = looks([scene(seed=i, sigma=sigma) for i in range(60)])
+    assert chosen.count(0.0) <= 8
+
+
+def test_whoever_comes_into_an_empty_scene_is_looked_for_within_a_tenth_of_a_second() -> None:
+    images = [scene()] * 40 + [scene(x) for x in range(0, 600, 10)]
+    chosen = looks(images)
+    assert 0.0 in chosen[40:44]
+    assert chosen[44:].count(0.0) >= len(chosen[44:]) / 5
+
+
+def test_a_dark_scene_with_a_faint_newcomer_counts_as_moving() -> None:
+    chosen = looks([np.full((480, 640, 3), 20, np.uint8)] * 31 + [np.full((480, 640, 3), 20, np.uint8)])
+    assert chosen[31] is None
+    faint = np.full((480, 640, 3), 20, np.uint8)
+    faint[100:140, 100:140] = 33
+    assert looks([np.full((480, 640, 3), 20, np.uint8)] * 34 + [faint])[34] == 0.0
+
+
+def test_while_large_faces_move_small_ones_are_looked_for_four_times_a_second() -> None:
+    chosen = looks([scene(x % 600) for x in range(0, 900, 10)], LARGE)
+    assert chosen.count(0.0) == pytest.approx(3 * 4, abs=1)
+    between = {least for least in chosen if least}
+    assert max(between) == pytest.approx(84.0)
+    assert None not in chosen
+
+
+def test_an_unsteady_face_is_looked_at_in_every_frame() -> None:
+    planner = LookPlanner(DetectorSettings())
+    assert [planner.choose(scene(), i / FPS, LARGE, False) for i in range(10)] == [0.0] * 10
+
+
+def test_both_savings_can_be_turned_off() -> None:
+    assert looks([scene()] * 20, full_look_s=0, still_look_s=0) == [0.0] * 20
+    assert looks([scene()] * 20, LARGE, full_look_s=0.25, still_look_s=0).count(None) == 0
+    moving = [scene(x) for x in range(0, 400, 20)]
+    assert looks(moving, LARGE, full_look_s=0, still_look_s=0.5) == [0.0] * 20
+
+
+def test_another_resolution_or_a_rewound_stream_is_looked_at_at_once() -> None:
+    planner = LookPlanner(DetectorSettings())
+    assert planner.choose(scene(), 5.0, (), True) == 0.0
+    assert planner.choose(scene()[:400], 5.03, (), True) == 0.0
+    assert planner.choose(scene()[:400], 1.0, (), True) == 0.0
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (3, 2000, 3), (2000, 5, 3), (1080, 1920, 3)])
+def test_a_thumbnail_of_any_picture_has_the_same_cells(shape: tuple[int, int, int]) -> None:
+    assert thumbnail(np.full(shape, 77, np.uint8)).tolist() == np.full((48, 64), 77).tolist()
+
+
+class CountingDetector:
+    """Sees a face at a fixed place; counts whole and quick looks."""
+
+    def __init__(self) -> None:
+        self.whole = self.quick = 0
+
+    def detect(self, image: Image) -> list[Detection]:
+        self.whole += 1
+        return [Detection(LARGE[0], 0.9)]
+
+    def detect_large(self, image: Image, least_px: float) -> list[Detection]:
+        assert 0 < least_px < 120
+        self.quick += 1
+        return [Detection(LARGE[0], 0.9)]
+
+
+def analysed(images: list[Image]) -> tuple[CountingDetector, BrightnessClassifier, list[str]]:
+    """The detector and the classifier after the film, and the events of a face that stands there bare."""
+    detector, classifier = CountingDetector(), BrightnessClassifier()
+    analyzer = Analyzer(detector, FACTS, TrackingSettings(), PolicySettings(dwell_s=1.0), "run", 32, DetectorSettings())
+    kinds: list[str] = []
+    for i, image in enumerate(images):
+        pending = analyzer.begin(Frame(image, i, i / FPS, 0.0, 0.0, "door"))
+        rows = classifier.classify(pending.crops) if len(pending.crops) else np.empty((0, 3), np.float32)
+        finished = analyzer.finish(pending, rows)
+        kinds += [event.kind.value for event in finished.events]
+        if i >= 3:
+            assert [track.box for track in finished.tracks] == [LARGE[0]]
+    return detector, classifier, kinds
+
+
+def test_a_person_who_stands_still_is_followed_and_told_with_hardly_a_look() -> None:
+    detector, classifier, kinds = analysed([np.full((480, 640, 3), 10, np.uint8)] * 120)
+    assert kinds == ["no_mask"]
+    assert detector.whole <= 12
+    assert detector.quick == 0
+    assert len(classifier.batches) <= 20
+
+
+def test_a_moving_scene_with_a_large_face_costs_few_whole_looks() -> None:
+    images = [np.full((480, 640, 3), 10, np.uint8) for _ in range(120)]
+    for i, image in enumerate(images):
+        image[300:400, i * 4 : i * 4 + 80] = 200
+    detector, _, kinds = analysed(images)
+    assert kinds == ["no_mask"]
+    assert detector.whole <= 22
+    assert detector.quick >= 90
