@@ -53,8 +53,10 @@ class CommandHook:
     def __init__(self, channel: CommandChannel) -> None:
         self._channel = channel
         self._process: subprocess.Popen[bytes] | None = None
+        self._aborted = False
 
     def send(self, alert: Alert) -> None:
+        self._aborted = False
         with tempfile.TemporaryDirectory(prefix="maskwatch-", ignore_cleanup_errors=True) as folder:
             snapshot = Path(folder, "snapshot.jpg")
             if alert.snapshot_jpeg is not None:
@@ -79,6 +81,8 @@ class CommandHook:
             reason = getattr(error, "strerror", None) or str(error)
             raise HookError(f"cannot run {argv[0]!r}: {reason}; check argv of channel {self._name}") from error
         self._process = process
+        if self._aborted:  # while it was being started
+            kill_group(process)
         try:
             self._wait(process, output)
         finally:
@@ -113,6 +117,7 @@ class CommandHook:
         return f": {text}" if text else ""
 
     def abort(self) -> None:
+        self._aborted = True
         process = self._process
         if process is not None and process.poll() is None:
             kill_group(process)

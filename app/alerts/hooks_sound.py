@@ -48,6 +48,7 @@ class SoundHook:
 
     def __init__(self, channel: SoundChannel) -> None:
         self._channel = channel
+        self._chime = b"" if channel.file is not None else chime()
         self._running: CommandHook | None = None
 
     def send(self, alert: Alert) -> None:
@@ -63,7 +64,7 @@ class SoundHook:
             path = self._channel.file
             if path is None:
                 path = Path(folder, "chime.wav")
-                path.write_bytes(chime())
+                path.write_bytes(self._chime)
             channel = CommandChannel(
                 kind="command", name=self._channel.name, argv=(*player, str(path)), timeout_s=self._channel.timeout_s
             )
@@ -81,7 +82,7 @@ class SoundHook:
                 if self._channel.file is not None:
                     winsound.PlaySound(str(self._channel.file), winsound.SND_FILENAME)
                 else:
-                    winsound.PlaySound(chime(), winsound.SND_MEMORY)
+                    winsound.PlaySound(self._chime, winsound.SND_MEMORY)
             except RuntimeError as error:
                 raise HookError(f"Windows cannot play the sound: {error}") from error
 

@@ -1,12 +1,14 @@
 """Hooks that may hang, be missing or fail in any way, made safe to call. The only thread here runs one ``send``."""
 
 import threading
+import time
 
 from app.alerts.hooks import Alert, AlertHook, build_hook
 from app.alerts.settings import Channel
 from app.errors import HookError, MaskwatchError
 
 ABORT_GRACE_S = 0.2
+ABORT_EVERY_S = 0.02
 
 
 class LazyHook:
@@ -82,13 +84,21 @@ class LimitedHook:
         attempt.wake.wait(self._timeout_s)
         in_time = attempt.ended
         if not in_time:
-            self._hook.abort()
-            attempt.thread.join(ABORT_GRACE_S)
+            self._end(attempt)
         if not attempt.ended:
             raise HookError(f"no answer within {self._timeout_s:g} s")
         self._attempt = None
         if attempt.error is not None:
             raise attempt.error if in_time else HookError(f"no answer within {self._timeout_s:g} s")
+
+    def _end(self, attempt: _Attempt) -> None:
+        """Aborts again and again: one abort comes to nothing where the hook has not yet begun what it would end."""
+        end_s = time.monotonic() + ABORT_GRACE_S
+        self._hook.abort()
+        attempt.thread.join(ABORT_EVERY_S)
+        while attempt.thread.is_alive() and time.monotonic() < end_s:
+            self._hook.abort()
+            attempt.thread.join(ABORT_EVERY_S)
 
     def _outlived(self, key: str) -> bool:
         """Waits for an attempt that outlived its limit; whether it brought this very alert in the end."""
