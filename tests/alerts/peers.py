@@ -11,9 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from fakes_net import free_port
+
 from app.domain import Box, Event, EventKind
 
-LIMIT_S = 10.0
+LIMIT_S = 60.0
+"""How long a test waits for what should come at once: long, because the machine may be busy or stand still."""
+HANG_S = 150.0
+"""How long what hangs does so where nobody ends it: longer than any wait of a test."""
 BROKER = """
 import asyncio, sys
 from amqtt.broker import Broker
@@ -42,12 +47,6 @@ def wait_until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
     while not condition():
         assert time.monotonic() < end_s, "it did not happen in time"
         time.sleep(0.005)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self.server.note(Request(headers, body))
         self.close_connection = True
         if answer == "hang":
-            self.server.closing.wait(LIMIT_S * 6)
+            self.server.closing.wait(HANG_S)
         elif answer == "trickle":
             self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
             while not self.server.closing.wait(0.05):

@@ -22,7 +22,6 @@ from app.alerts.store import EventStore
 from app.domain import Event, EventKind
 from app.errors import OutputError, SettingsError
 
-NOW_S = time.time()
 Run = Callable[..., int]
 
 
@@ -40,14 +39,15 @@ def run() -> Run:
 
 @pytest.fixture
 def filled(store_path: Path) -> list[Event]:
-    """Four events over three hours; the first is undelivered and has a picture."""
+    """Four events over three hours up to now; the first is undelivered and has a picture."""
+    now_s = time.time()  # of the test, not of the import: that may lie long ago in a large suite
     kinds = (EventKind.NO_MASK, EventKind.RESOLVED, EventKind.CAMERA_OFFLINE, EventKind.INCORRECT)
-    events = [make_event(kind, f"cam-{i % 2}", NOW_S - 3600 * (3 - i)) for i, kind in enumerate(kinds)]
+    events = [make_event(kind, f"cam-{i % 2}", now_s - 3600 * (3 - i)) for i, kind in enumerate(kinds)]
     with EventStore(store_path) as store:
-        delivery = Delivery(events[0], "web", NOW_S, NOW_S, Status.UNDELIVERED, 9, "was down")
-        seen = Presence("cam-0", hour_of(NOW_S), masked=3, bare=1)
-        store.write(Batch(tuple((event, None) for event in events), (delivery,), (seen,)), NOW_S)
-        store.write(Batch(((make_event(wall_s=NOW_S - 9 * 86_400), b"JPEG"),)), NOW_S - 9 * 86_400)
+        delivery = Delivery(events[0], "web", now_s, now_s, Status.UNDELIVERED, 9, "was down")
+        seen = Presence("cam-0", hour_of(now_s), masked=3, bare=1)
+        store.write(Batch(tuple((event, None) for event in events), (delivery,), (seen,)), now_s)
+        store.write(Batch(((make_event(wall_s=now_s - 9 * 86_400), b"JPEG"),)), now_s - 9 * 86_400)
     return events
 
 
