@@ -4,14 +4,14 @@ import csv
 import io
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from web_fakes import TOKEN, FakeMonitor, Running, an_event, serving, wait_until
+from web_fakes import LIMIT_S, TOKEN, FakeMonitor, Running, an_event, serving, wait_until
 
 from app.alerts.outbox import Status
 from app.alerts.retention import purge
@@ -131,7 +131,7 @@ def test_a_damaged_event_file_is_told_and_the_pictures_go_on(tmp_path: Path) -> 
     with serving(tmp_path) as running, running.client() as client:
         running.happen(an_event())
         stored(running, 1)
-        running.center.close(10.0)
+        running.center.close(LIMIT_S)
         for path in tmp_path.glob("events.db*"):
             path.unlink()
         (tmp_path / "events.db").write_bytes(b"no database at all" * 400)
@@ -172,7 +172,7 @@ def channel(tmp_path: Path) -> Iterator[tuple[Running, Path]]:
     got = tmp_path / "got"
     write = "import sys,pathlib; pathlib.Path(sys.argv[1]).open('a').write(sys.stdin.read() + '\\n')"
     channels = [
-        {"kind": "command", "name": "writes", "argv": ["python3", "-c", write, str(got)]},
+        {"kind": "command", "name": "writes", "argv": [sys.executable, "-c", write, str(got)]},
         {"kind": "command", "name": "fails", "argv": ["false"], "events": ["camera_recovered"]},
     ]
     with serving(tmp_path, None, {"channels": channels}) as running:
@@ -245,7 +245,7 @@ class Reader:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        assert self._ready.wait(20)
+        assert self._ready.wait(LIMIT_S)
 
     def _run(self) -> None:
         with self._client.stream("GET", "/api/v1/stream", headers=self._headers) as answer:
@@ -266,7 +266,7 @@ class Reader:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(20)
+        self._thread.join(LIMIT_S)
         assert not self._thread.is_alive()
         self._client.close()
 
@@ -350,7 +350,7 @@ def test_the_dashboard_asks_only_for_metrics_that_are_there(tmp_path: Path) -> N
 
 def test_readiness_follows_the_cameras(running: Running) -> None:
     def ready() -> int:
-        return httpx.get(f"{running.base}/readyz").status_code
+        return running.get("/readyz").status_code
 
     assert ready() == 200
     running.monitor.change(counts=None)
@@ -359,7 +359,7 @@ def test_readiness_follows_the_cameras(running: Running) -> None:
 
 def test_a_crash_of_the_delivery_shows_in_healthz(running: Running) -> None:
     running.center._crash = RuntimeError("boom")
-    assert httpx.get(f"{running.base}/healthz").status_code == 503
+    assert running.get("/healthz").status_code == 503
 
 
 def test_only_https_cookies_where_a_proxy_speaks_https(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

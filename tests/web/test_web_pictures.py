@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import pairwise
@@ -11,7 +12,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-from web_fakes import FakeMonitor, Running, serving, wait_until
+from web_fakes import LIMIT_S, FakeMonitor, Running, serving, wait_until
 
 from app.domain import Image
 from app.video.capture import SourceState
@@ -31,7 +32,7 @@ class Viewer:
     """Reads a stream picture by picture."""
 
     def __init__(self, running: Running) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", running.port), timeout=20)
+        self.socket = socket.create_connection(("127.0.0.1", running.port), timeout=LIMIT_S)
         head = f"GET {STREAM} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"
         self.socket.sendall(head.encode())
         self._file = self.socket.makefile("rb")
@@ -102,20 +103,20 @@ def test_without_viewers_nothing_is_encoded_nor_asked(tmp_path: Path, encoded: l
         before = len(encoded)
         for number in range(2, 8):
             running.monitor.step(number)
-            httpx.get(f"{running.base}/healthz")
+            running.get("/healthz")
         assert len(encoded) == before
 
 
 def _viewing(running: Running) -> str:
     """The metric of viewers, where it is not 0."""
-    lines = httpx.get(f"{running.base}/metrics").text.splitlines()
+    lines = running.get("/metrics").text.splitlines()
     return "".join(line for line in lines if line.startswith("maskwatch_web_viewers{") and not line.endswith(" 0.0"))
 
 
 def test_the_rate_is_bounded(tmp_path: Path, encoded: list[int]) -> None:
-    """Frames come far faster than pictures may go: some are left out, and the newest is what comes."""
-    stop = threading.Event()
-    with serving(tmp_path, max_fps=10) as running:
+    """Frames come far faster than pictures may go: some are left out, and never an old one comes after a new one."""
+    stop, rate_hz, began_s = threading.Event(), 10, time.monotonic()
+    with serving(tmp_path, max_fps=rate_hz) as running:
 
         def race() -> None:
             number = 0
@@ -127,29 +128,31 @@ def test_the_rate_is_bounded(tmp_path: Path, encoded: list[int]) -> None:
         racing.start()
         try:
             with viewers(running, 1) as (one,):
-                for _ in range(6):
+                for _ in range(12):
                     one.next()
+                most = (time.monotonic() - began_s) * rate_hz + 3
+                assert len(encoded) <= most, "of a machine that stands still, time has passed too"
         finally:
             stop.set()
             racing.join()
     gaps = [after - before for before, after in pairwise(encoded)]
     assert min(gaps) >= 1
-    assert sum(gaps) > 5 * len(gaps), "most frames are left out"
+    assert max(gaps) > 1, "frames are left out"
 
 
 def test_a_stalled_viewer_holds_nobody_up_and_is_cut_off(tmp_path: Path) -> None:
     big = (1080, 1920)  # noise: far more than the system's buffers hold
     monitor = FakeMonitor()
     monitor.step(0, size=big)
-    limits = {"max_fps": 50, "max_width_px": 1920, "stall_s": 1.0}
+    limits = {"max_fps": 50, "max_width_px": 1920, "stall_s": 8.0}  # more than the machine itself may stand still
     with serving(tmp_path, monitor, **limits) as running, viewers(running, 2) as (stalled, lively):
         stalled.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        number = 0
+        number, end_s = 0, time.monotonic() + LIMIT_S
         while "} 2.0" in _viewing(running) or number < 5:
             number += 1
             monitor.step(number, size=big)
             lively.next()
-            assert number < 400, "the stalled viewer is still there"
+            assert time.monotonic() < end_s, "the stalled viewer is still there"
         assert "} 1.0" in _viewing(running)
         monitor.step(number + 1, size=big)
         lively.next()
@@ -159,7 +162,7 @@ def test_viewers_are_bounded(tmp_path: Path) -> None:
     with serving(tmp_path, max_viewers=2) as running, viewers(running, 2) as two:
         for viewer in two:
             viewer.next()
-        answer = httpx.get(f"{running.base}{STREAM}")
+        answer = running.get(STREAM)
         assert answer.status_code == 503
         assert answer.headers["retry-after"]
 
@@ -167,9 +170,9 @@ def test_viewers_are_bounded(tmp_path: Path) -> None:
 def test_the_size_is_bounded(tmp_path: Path) -> None:
     with serving(tmp_path, max_width_px=320) as running:
         running.monitor.step(1, size=(1080, 1920))
-        image = decoded(httpx.get(f"{running.base}/api/v1/cameras/1/picture.jpg").content)
+        image = decoded(running.get("/api/v1/cameras/1/picture.jpg").content)
         assert image.shape == (180, 320, 3)
-        answer = httpx.get(f"{running.base}/api/v1/cameras/1/picture.jpg?download=1")
+        answer = running.get("/api/v1/cameras/1/picture.jpg?download=1")
         assert answer.headers["content-disposition"] == 'attachment; filename="maskwatch-camera1.jpg"'
 
 
@@ -181,16 +184,16 @@ def test_boxes_are_drawn(running: Running) -> None:
 
 def test_a_stale_picture_is_dark_and_says_so(running: Running) -> None:
     def light() -> float:
-        return float(decoded(httpx.get(f"{running.base}/api/v1/cameras/1/picture.jpg").content).mean())
+        return float(decoded(running.get("/api/v1/cameras/1/picture.jpg").content).mean())
 
     before = light()
     running.monitor.state(SourceState.STALE, "no picture for 4 s")
     assert light() < before * 0.75
-    page = httpx.get(f"{running.base}/").text
+    page = running.get("/").text
     assert "is-stale" in page
     assert "no picture for 4 s" in page
     assert '<span class="chip" data-field="state">Stale' in page
-    camera = httpx.get(f"{running.base}/api/v1/cameras/1").json()
+    camera = running.get("/api/v1/cameras/1").json()
     assert camera["is_stale"]
     assert camera["now"] == {"mask": 0, "no_mask": 0, "incorrect": 0, "unsure": 0}, "nothing is known of the present"
 
@@ -227,11 +230,11 @@ def test_faces_stay_blurred_also_where_the_picture_is_old_or_nobody_looked_yet()
 def test_no_frame_yet_is_a_picture_too(running: Running) -> None:
     running.monitor.change(frame=None, counts=None, tracks=())
     running.monitor.state(SourceState.CONNECTING)
-    assert decoded(httpx.get(f"{running.base}/api/v1/cameras/1/picture.jpg").content).shape == (480, 640, 3)
+    assert decoded(running.get("/api/v1/cameras/1/picture.jpg").content).shape == (480, 640, 3)
 
 
 def test_head_asks_for_no_picture(running: Running, encoded: list[int]) -> None:
-    assert httpx.head(f"{running.base}{STREAM}").status_code == 200
+    assert httpx.head(f"{running.base}{STREAM}", timeout=LIMIT_S).status_code == 200
     assert encoded == []
 
 
@@ -240,9 +243,9 @@ def test_an_end_of_the_program_ends_the_streams(tmp_path: Path) -> None:
         viewer = Viewer(running)
         with (
             closing(viewer),
-            httpx.Client(base_url=running.base) as client,
+            running.client() as client,
             client.stream("GET", "/api/v1/stream") as feed,
         ):
             viewer.next()
             assert feed.status_code == 200
-            assert running.server.stop(5.0) == []
+            assert running.server.stop(LIMIT_S) == []

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 import numpy as np
 
+from app.alerts.records import StoreError
+from app.alerts.store import EventStore
 from app.config import Settings, load_settings
 from app.domain import Box, Counts, Event, EventKind, FaceLabel, Frame, Label, StageTimes, Track
 from app.monitor.pipeline import CameraView
@@ -18,6 +20,8 @@ from app.video.capture import SourceState, SourceStatus
 from app.web.quiet import Mutes, QuietCenter
 from app.web.server import WebServer
 
+LIMIT_S = 60.0
+"""How long a test waits for what should come at once: long, because the machine may be busy or stand still."""
 TOKEN = "a-token-of-many-letters-0123456789"
 
 
@@ -85,7 +89,11 @@ class Running:
         return f"http://127.0.0.1:{self.port}"
 
     def client(self, **more: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.base, timeout=20, **more)
+        return httpx.Client(base_url=self.base, timeout=LIMIT_S, **more)
+
+    def get(self, path: str) -> httpx.Response:
+        """The answer to one request on a connection of its own."""
+        return httpx.get(f"{self.base}{path}", timeout=LIMIT_S)
 
     @contextmanager
     def browser(self) -> Iterator[tuple[httpx.Client, dict[str, str]]]:
@@ -96,8 +104,15 @@ class Running:
     def happen(self, event: Event, jpeg: bytes | None = None) -> Event:
         """An event comes, and is on disk when this returns."""
         self.center.submit(event, jpeg)
+        if self.settings.alerts.persist:
+            wait_until(lambda: self._is_stored(event))  # ``submit`` itself waits for 50 ms at most
         self.server.note(event)
         return event
+
+    def _is_stored(self, event: Event) -> bool:
+        with suppress(StoreError), EventStore(self.settings.alerts.store, create=False) as store:
+            return any(each.id == event.id for each in store.events())
+        return False
 
 
 @contextmanager
@@ -116,13 +131,13 @@ def serving(folder: Path, monitor: FakeMonitor | None = None, alerts: Any = None
         server.start()
         yield Running(server, monitor, center, mutes, settings)
     finally:
-        stuck = server.stop(10.0)
-        center.close(10.0)
+        stuck = server.stop(LIMIT_S)
+        center.close(LIMIT_S)
     assert stuck == []
     assert set(threading.enumerate()) <= before, "no thread survives"
 
 
-def wait_until(true: Any, limit_s: float = 30.0) -> Any:
+def wait_until(true: Any, limit_s: float = LIMIT_S) -> Any:
     end_s = time.monotonic() + limit_s
     while not (found := true()):
         assert time.monotonic() < end_s, "waited in vain"
