@@ -15,13 +15,16 @@ from typing import Any, Self
 
 import av
 import numpy as np
+from fakes_net import free_port
 from numpy.typing import NDArray
 
 from app.domain import Frame, Image
 from app.errors import SourceError
 
-LIMIT_S = 20.0
-"""How long a test waits for something that should come at once: long, because the machine may be busy."""
+LIMIT_S = 60.0
+"""How long a test waits for what should come at once: long, because the machine may be busy or stand still."""
+HANG_S = 150.0
+"""How long what hangs does so where nobody lets it go: longer than any wait of a test."""
 
 
 def wait_until(condition: Callable[[], bool], what: str, limit_s: float = LIMIT_S) -> None:
@@ -200,12 +203,6 @@ class RtspServer:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class BadServer:
