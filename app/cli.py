@@ -23,6 +23,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     from app import configure, doctor, selftest
     from app.alerts import command as alerts
+    from app.bench import command as bench
     from app.train import command as train
     from app.train import detector_command
     from app.view import annotate, watch
@@ -32,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"maskwatch {__version__}")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="more of the log (-vv: all)")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
-    for module in (watch, annotate, configure, doctor, selftest, alerts, train, detector_command, fetch):
+    for module in (watch, annotate, configure, doctor, selftest, bench, alerts, train, detector_command, fetch):
         module.register(commands)
     return parser
 

@@ -1,0 +1,104 @@
+"""What the figures were taken on: the machine, the versions, the memory a process has used."""
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from app import __version__
+from app.bench.records import Machine
+from app.errors import SettingsError
+
+_PACKAGES = ("opencv-python", "ai-edge-litert", "numpy")
+_STATUS = Path("/proc/self/status")
+
+
+def cores_allowed() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe() -> Machine:
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return Machine(
+        cpu=_cpu(),
+        cores=os.cpu_count() or 1,
+        cores_allowed=cores_allowed(),
+        memory_gb=_memory_gb(),
+        os=platform.platform(),
+        load_before=load,
+    )
+
+
+def versions(packages: tuple[str, ...] = _PACKAGES) -> dict[str, str]:
+    """maskwatch's, Python's, and those of the packages that are installed."""
+    found = {"maskwatch": __version__, "python": platform.python_version()}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # an executable carries code, not package records
+            continue
+    return found
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith(("model name", "Model")):
+                return line.partition(":")[2].strip()
+    if sys.platform == "darwin":
+        asked = subprocess.run(
+            ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
+        )
+        if asked.returncode == 0:
+            return asked.stdout.strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_gb() -> float | None:
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+
+
+def peak_rss_mb() -> float | None:
+    """The largest resident memory of this process so far; None where the system does not say.
+
+    On Linux from ``VmHWM``: ``ru_maxrss`` there holds the parent's too, since it survives the exec.
+    """
+    if _STATUS.is_file():
+        for line in _STATUS.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 1e6 if sys.platform == "darwin" else most * 1024 / 1e6
+
+
+@contextmanager
+def only_cores(count: int | None) -> Iterator[None]:
+    """This thread, and the processes it starts meanwhile, run on ``count`` cores where the system lets one choose.
+
+    Raises SettingsError where there are not so many.
+    """
+    if count is None:
+        yield
+        return
+    if count > cores_allowed():
+        raise SettingsError(f"--threads {count}: only {cores_allowed()} cores may be used here; give fewer")
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

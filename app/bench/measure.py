@@ -1,0 +1,201 @@
+"""One run of the real pipeline in this very process: a monitor, its threads, the overlay, for a set time."""
+
+import threading
+import time
+from dataclasses import dataclass
+
+from app.bench.machine import peak_rss_mb, versions
+from app.bench.painter import Painter, Seen, make_painter
+from app.bench.records import Figures, Spread, Stage, spread_of
+from app.bench.seams import Timers, Work, listening
+from app.config import Settings
+from app.domain import FrameResult
+from app.errors import MonitorError, SourceError
+from app.monitor.pipeline import Monitor
+from app.showing import shown
+from app.video.capture import SourceState
+
+_FIRST_FRAME_LIMIT_S = 120.0
+NAME = "maskwatch"
+STAGES = ("capture", "detect", "analyse", "classify", "draw", "show")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to measure: ``looks`` stands for a detector that is so many times slower, ``idle`` does not wait for a first
+    frame (a camera that is away), ``paused`` measures with the analysis paused."""
+
+    seconds: float
+    warm_up_s: float
+    as_live_fps: float | None = None
+    window: bool = False
+    looks: int = 1
+    paused: bool = False
+    idle: bool = False
+
+
+class _Listener:
+    """Keeps what each result tells, while it is switched on."""
+
+    def __init__(self) -> None:
+        self.first = threading.Event()
+        self.on = False
+        self.delays_s: list[float] = []
+        self.detect_s: list[float] = []
+        self.classify_s: list[float] = []
+        self.faces = 0
+
+    def __call__(self, result: FrameResult) -> None:
+        self.first.set()
+        if self.on:
+            self.delays_s.append(time.monotonic() - result.frame.captured_s)
+            self.detect_s.append(result.times.detect_s)
+            if result.times.classify_s:
+                self.classify_s.append(result.times.classify_s)
+            self.faces += len(result.tracks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """Frames that came and that were dropped, of all cameras, and the clocks."""
+
+    came: int
+    dropped: int
+    wall_s: float
+    cpu_s: float
+
+    @classmethod
+    def of(cls, monitor: Monitor) -> "_Counts":
+        views = monitor.views()
+        came = sum(view.status.frames for view in views)
+        return cls(came, sum(view.dropped for view in views), time.perf_counter(), time.process_time())
+
+
+class _Course:
+    """The phases of a run, moved on by whoever draws: the first frame, the warm-up, the time that counts, the end."""
+
+    def __init__(self, monitor: Monitor, listener: _Listener, timers: Timers, plan: Plan) -> None:
+        self.painter: Painter | None = None
+        self.before: _Counts | None = None
+        self.after: _Counts | None = None
+        self.work: dict[str, Work] = {}
+        self._monitor, self._listener, self._timers, self._plan = monitor, listener, timers, plan
+        self._end_s = time.monotonic() + _FIRST_FRAME_LIMIT_S
+        self._warm = False
+
+    def is_over(self) -> bool:
+        now_s = time.monotonic()
+        if self.before is not None:
+            if now_s >= self._end_s:
+                self._finish()
+            return self.after is not None
+        if self._warm and now_s >= self._end_s:
+            self._begin()
+        elif not self._warm and self._all_came():
+            self._monitor.pause(self._plan.paused)
+            self._warm, self._end_s = True, now_s + self._plan.warm_up_s
+        return not self._warm and now_s >= self._end_s
+
+    def _all_came(self) -> bool:
+        """Whether each camera had a frame analysed. Raises SourceError where one never will."""
+        if self._plan.idle:
+            return True
+        views = self._monitor.views()
+        for view in views:
+            if view.status.state is SourceState.FAILED:
+                raise SourceError(view.status.last_error)
+        return all(view.analysed is not None for view in views)
+
+    def _begin(self) -> None:
+        assert self.painter is not None
+        self._timers.clear()
+        self.painter.seen = Seen()
+        self.before, self._end_s = _Counts.of(self._monitor), time.monotonic() + self._plan.seconds
+        self._listener.on = True
+
+    def _finish(self) -> None:
+        self._listener.on = False
+        self.after, self.work = _Counts.of(self._monitor), self._timers.work()
+
+
+def measure(settings: Settings, plan: Plan) -> Figures:
+    """Raises what the monitor raises, and MonitorError where no frame is analysed or the source ends too early."""
+    timers, listener = Timers(), _Listener()
+    with listening(timers, plan.as_live_fps, plan.looks), Monitor(settings, [listener]) as monitor:
+        course = _Course(monitor, listener, timers, plan)
+        painter = course.painter = make_painter(monitor, settings.view, timers, plan.window)
+        painter.run(course.is_over)
+    if course.before is None or course.after is None:
+        what = "the source ended" if listener.first.is_set() else "no frame was analysed"
+        raise MonitorError(f"{what} before the figures were taken; try 'maskwatch doctor', or fewer --seconds")
+    return _figures(settings, plan, listener, painter.seen, course.work, course.before, course.after)
+
+
+def _figures(
+    settings: Settings,
+    plan: Plan,
+    listener: _Listener,
+    seen: Seen,
+    work: dict[str, Work],
+    before: _Counts,
+    after: _Counts,
+) -> Figures:
+    seconds, cpu_s, frames = after.wall_s - before.wall_s, after.cpu_s - before.cpu_s, len(listener.delays_s)
+    classified = work.get("classify", Work())
+    rates = {
+        "capture": (after.came - before.came) / seconds,
+        "analysis": frames / seconds,
+        "looks": work.get("detect", Work()).calls / seconds,
+        "faces_classified": classified.items / seconds,
+        "pictures_drawn": seen.pictures / seconds,
+        "pictures_moved": seen.moves / seconds,
+    }
+    spreads = {
+        "capture_to_result": spread_of(listener.delays_s),
+        "capture_to_glass": spread_of(seen.glass_s),
+        "age_shown": spread_of(seen.ages_s),
+        "detection": spread_of(listener.detect_s),
+        "classification": spread_of(listener.classify_s),
+    }
+    return Figures(
+        schema=1,
+        name=NAME,
+        seconds=seconds,
+        frames=frames,
+        rates_per_s=rates,
+        latency={name: spread for name, spread in spreads.items() if isinstance(spread, Spread)},
+        dropped=after.dropped - before.dropped,
+        faces_per_frame=listener.faces / frames if frames else 0.0,
+        cpu_s_per_frame=cpu_s / frames if frames else None,
+        cores_used=cpu_s / seconds,
+        peak_rss_mb=peak_rss_mb(),
+        stages=stages_of(work, cpu_s, seconds),
+        settings={name: shown(getattr(settings, name)) for name in ("detector", "classifier", "tracking")}
+        | {"camera": [shown(camera) for camera in settings.camera]},
+        versions=versions(),
+        notes=_notes(plan),
+    )
+
+
+def stages_of(work: dict[str, Work], cpu_s: float, seconds: float) -> dict[str, Stage]:
+    """The stages, ``analyse`` without the ``detect`` inside it, and the rest: threads of the decoder and of the run
+    time, hand-overs, the interpreter."""
+    work = dict(work)
+    if "analyse" in work and "detect" in work:
+        whole, inside = work["analyse"], work["detect"]
+        wall_s, own_s = whole.wall_s - inside.wall_s, whole.cpu_s - inside.cpu_s
+        work["analyse"] = Work(whole.calls, whole.items, max(0.0, wall_s), max(0.0, own_s))
+    work = {name: work[name] for name in (*STAGES, *(set(work) - set(STAGES))) if name in work}
+    rest_s = max(0.0, cpu_s - sum(each.cpu_s for each in work.values()))
+    work["rest"] = Work(0, 0, seconds, rest_s)
+    total_s = max(cpu_s, 1e-9)
+    return {
+        name: Stage(calls=each.calls, wall_s=each.wall_s, cpu_s=each.cpu_s, share=each.cpu_s / total_s)
+        for name, each in work.items()
+    }
+
+
+def _notes(plan: Plan) -> str:
+    words = [f"files play as cameras of {plan.as_live_fps:g} frames/s" if plan.as_live_fps else ""]
+    words += [f"detector made {plan.looks} times slower" if plan.looks > 1 else "", "paused" if plan.paused else ""]
+    return "; ".join(filter(None, words))

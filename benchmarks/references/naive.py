@@ -1,0 +1,70 @@
+"""Reference: the loop that most mask projects are. One thread; per frame a face detector (Haar on the full grey frame),
+``keras.predict`` on the crops of that frame, rectangles and words, ``cv2.imshow``.
+
+    maskwatch bench --source CLIP --compare naive --threads 2
+
+The network is the paper's, as trained: ``models/paper/model_6.keras``.
+"""
+
+import json
+import zipfile
+from collections.abc import Callable
+
+import _loop
+import cv2
+import numpy as np
+
+_NAMES = {"mask": ("Mask", (0, 255, 0)), "no_mask": ("No Mask", (0, 0, 255))}
+
+Find = Callable[[np.ndarray], list[tuple[int, int, int, int]]]
+"""Takes a BGR frame, returns boxes as (x, y, width, height)."""
+
+
+def haar() -> Find:
+    path = _loop.ROOT / "assets" / "haarcascade_frontalface_default.xml"
+    cascade = cv2.CascadeClassifier(str(path))
+
+    def find(image: np.ndarray) -> list[tuple[int, int, int, int]]:
+        grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        return [tuple(map(int, box)) for box in cascade.detectMultiScale(grey, 1.1, 4)]
+
+    return find
+
+
+def run(name: str, about: str, make_find: Callable[[], Find], detector: str) -> None:
+    args = _loop.flags(about)
+    _loop.need_tensorflow()
+    find = make_find()
+    import keras
+
+    path = _loop.ROOT / "models" / "paper" / "model_6.keras"
+    with zipfile.ZipFile(path) as archive:
+        facts = json.loads(archive.read("maskwatch.json"))
+    network, side, labels = keras.models.load_model(path, compile=False), facts["input_px"], facts["labels"]
+    clock = _loop.Clock()
+
+    def step(image: np.ndarray) -> int:
+        with clock("detect"):
+            boxes = find(image)
+        crops = []
+        for x, y, w, h in boxes:
+            crop = cv2.cvtColor(image[y : y + h, x : x + w], cv2.COLOR_BGR2RGB)
+            crops.append(cv2.resize(crop, (side, side)))
+        if not crops:
+            return 0
+        with clock("classify"):
+            answers = network.predict(np.asarray(crops, np.float32), verbose=0)
+        with clock("draw"):
+            for (x, y, w, h), answer in zip(boxes, answers, strict=True):
+                best = int(np.argmax(answer))
+                word, colour = _NAMES.get(labels[best], (labels[best], (0, 165, 255)))
+                cv2.putText(image, f"{word}: {answer[best]:.0%}", (x, y - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, 2)
+                cv2.rectangle(image, (x, y), (x + w, y + h), colour, 2)
+        return len(boxes)
+
+    settings = {"detector": detector, "classifier": "model_6.keras, keras.predict on the crops of each frame"}
+    _loop.measure(name, args, step, clock, settings)
+
+
+if __name__ == "__main__":
+    run("naive", __doc__, haar, "Haar, full frame, scale factor 1.1, 4 neighbours")

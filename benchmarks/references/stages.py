@@ -1,0 +1,67 @@
+"""Reference: maskwatch's own stages in one thread, without threads, slots, copies and drawing: detector and tracker as
+in the pipeline, crops of the tracks that are due, classifier. What the pipeline costs beyond it is overhead.
+
+    maskwatch bench --source CLIP --compare stages --threads 2
+"""
+
+import sys
+import time
+
+import _loop
+import numpy as np
+
+sys.path.insert(0, str(_loop.ROOT))
+
+from app.bench.seams import Timers
+from app.domain import Frame
+from app.monitor.analyze import Analyzer
+from app.monitor.settings import PolicySettings
+from app.vision.classify import load_classifier
+from app.vision.detect import load_detector
+from app.vision.settings import ClassifierSettings, DetectorSettings, TrackingSettings
+
+_FPS = 25.0
+
+
+class _Clock(_loop.Clock):
+    """The loop's clock, and what is timed inside our own parts."""
+
+    def __init__(self, timers: Timers) -> None:
+        super().__init__()
+        self._timers = timers
+
+    def clear(self) -> None:
+        super().clear()
+        self._timers.clear()
+
+    def records(self, cpu_s: float) -> dict[str, dict[str, float]]:
+        for stage, work in self._timers.work().items():
+            self.stages[stage] = [work.calls, work.wall_s, work.cpu_s]
+        return super().records(cpu_s)
+
+
+def main() -> None:
+    args = _loop.flags(__doc__)
+    threads = {} if args.threads is None else {"threads": min(args.threads, DetectorSettings().threads)}
+    timers = Timers(time.process_time)
+    clock = _Clock(timers)
+    classifier = load_classifier(ClassifierSettings(**threads))
+    detector = timers.listen_to_detector(load_detector(DetectorSettings(**threads)))
+    timers.listen(classifier, "classify", "classify")
+    analyzer = Analyzer(detector, classifier.facts, TrackingSettings(), PolicySettings(), "bench", 32)
+    played = 0
+
+    def step(image: np.ndarray) -> int:
+        nonlocal played
+        frame = Frame(image, played, played / _FPS, 0.0, 0.0, "bench")
+        played += 1
+        pending = analyzer.begin(frame)
+        finished = analyzer.finish(pending, classifier.classify(pending.crops))
+        return len(finished.tracks)
+
+    settings = {"detector": "ours", "classifier": "ours", **threads}
+    _loop.measure("stages", args, step, clock, settings, "no threads, no drawing", stride=1)
+
+
+if __name__ == "__main__":
+    main()
