@@ -43,12 +43,13 @@ class _Clock(_loop.Clock):
 def main() -> None:
     args = _loop.flags(__doc__)
     threads = {} if args.threads is None else {"threads": min(args.threads, DetectorSettings().threads)}
+    looks = DetectorSettings(**threads)
     timers = Timers(time.process_time)
     clock = _Clock(timers)
     classifier = load_classifier(ClassifierSettings(**threads))
-    detector = timers.listen_to_detector(load_detector(DetectorSettings(**threads)))
+    detector = timers.listen_to_detector(load_detector(looks))
     timers.listen(classifier, "classify", "classify")
-    analyzer = Analyzer(detector, classifier.facts, TrackingSettings(), PolicySettings(), "bench", 32)
+    analyzer = Analyzer(detector, classifier.facts, TrackingSettings(), PolicySettings(), "bench", 32, looks)
     played = 0
 
     def step(image: np.ndarray) -> int:

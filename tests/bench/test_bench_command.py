@@ -46,9 +46,8 @@ def test_a_film_is_measured_from_capture_to_drawing_and_from_start_to_label(
     assert math.isclose(run.rates_per_s["analysis"], run.frames / run.seconds)
     assert run.rates_per_s["pictures_drawn"] > 0
     assert {"capture", "detect", "analyse", "classify", "draw", "rest"} <= set(run.stages)
-    assert math.isclose(sum(stage.share for stage in run.stages.values()), 1, abs_tol=0.3), (
-        "but for calls cut at both ends"
-    )
+    shares = sum(stage.share for stage in run.stages.values())
+    assert math.isclose(shares, 1, abs_tol=0.3), "but for calls cut at both ends"
     for name in ("capture_to_result", "capture_to_glass", "age_shown"):
         spread = run.latency[name]
         assert 0 < spread.p50_ms <= spread.p95_ms <= spread.p99_ms <= spread.max_ms
