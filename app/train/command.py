@@ -72,6 +72,7 @@ def register(subparsers: Any) -> None:
     )
     paper.add_argument("--networks", nargs="+", help="only these (default: all seven)")
     paper.add_argument("--table", choices=("I", "II"), nargs="+", default=["I", "II"], help="only this table")
+    paper.add_argument("--epochs", type=_count, help="other than the study's 9 and 40, to try the command")
     paper.add_argument("--minutes", type=float, help="stop beginning and cut short after so long")
     paper.add_argument("--bfloat16", action="store_true", help="mixed precision: faster where the CPU has it")
     paper.add_argument("--audit", action="store_true", help="only measure what is wrong with the study's evaluation")

@@ -19,15 +19,16 @@ def run(args: argparse.Namespace) -> int:
     limit_threads(args.threads)
     from app.train.networks import paper_network
     from app.train.paper import TABLE_I, TABLE_II, PaperRun, paper_splits, train_paper
-    from app.train.paper_report import judge_cell, load_cells, paper_markdown, save_cell
+    from app.train.paper_page import report_text, write_page
+    from app.train.paper_report import judge_cell, run_records, save_cell
 
     console, ends_s = Console(), deadline_s(args.minutes)
     splits = paper_splits(args.data / "faces12k")
     wanted = [paper_network(name).name for name in args.networks] if args.networks else list(TABLE_I)
-    done = {(cell.table, cell.network) for cell in load_cells(args.folder)}
+    done = run_records(args.folder).keys()
     for table, names in (("I", TABLE_I), ("II", TABLE_II)):
         for name in (name for name in names if name in wanted and table in args.table):
-            if (table, name) in done:
+            if f"{table}-{name}" in done:
                 continue
             if deadline_reached(ends_s):
                 console.print(f"out of time before table {table}, {name}; call again to go on")
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
                 paper_network(name),
                 "I" if table == "I" else "II",
                 args.folder / f"{table}-{name}",
+                epochs=args.epochs or 0,
                 precision="mixed_bfloat16" if args.bfloat16 else "float32",
                 deadline_s=ends_s,
             )
@@ -56,10 +58,8 @@ def run(args: argparse.Namespace) -> int:
                 )
                 continue
             save_cell(args.folder, judge_cell(plan, fitted, splits, args.data))
-    text = paper_markdown(load_cells(args.folder), args.folder)
-    console.print(text)
-    if args.report is not None:
-        write_text(args.report, text)
+    text = write_page(args.report, args.folder) if args.report is not None else report_text(run_records(args.folder))
+    console.print(text, markup=False)
     return 0
 
 
@@ -79,13 +79,3 @@ def deadline_reached(ends_s: float) -> bool:
     import time
 
     return time.monotonic() > ends_s
-
-
-def write_text(path: Path, text: str) -> None:
-    from app.errors import OutputError
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}; choose another --report") from error

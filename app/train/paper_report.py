@@ -1,14 +1,17 @@
-"""The study's two tables beside ours: on the whole test split, under the study's own protocol, and on unseen faces."""
+"""Judging a trained network of the study: on the whole test split, under the study's own protocol, and on unseen faces;
+and the record that is kept of it."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain import Label
+from app.errors import DataError
 from app.train.dataset import Crops, load_crops
 from app.train.export import export_model
 from app.train.finish import ask
@@ -17,7 +20,7 @@ from app.train.metrics import Rate, wilson
 from app.train.open_tests import MIN_FACE_PX
 from app.train.paper import LABELS, PaperRun, paper_crops, paper_facts
 from app.train.samples import Sample, coco_frames
-from app.train.tables import markdown, percent, plain
+from app.train.tables import plain
 
 PAPER: dict[str, dict[str, tuple[float, ...]]] = {
     "I": {
@@ -39,10 +42,6 @@ PAPER: dict[str, dict[str, tuple[float, ...]]] = {
 """Accuracy, mask_acc, no_mask_acc, avg_acc in per cent, as printed in the study."""
 
 FIRST, PER_CLASS = 64, 32
-HEADINGS = (
-    "network", "epochs (best)", "study: acc / mask / no_mask / avg", "ours, its protocol",
-    "whole test: mask %", "no_mask %", "no siblings: mask %", "unseen: mask %", "no_mask %", "unseen balanced %",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +58,20 @@ class Cell:
     whole: dict[str, Rate]
     no_siblings: dict[str, Rate]
     unseen: dict[str, Rate]
+
+    @property
+    def stem(self) -> str:
+        """What its run folder, record and pictures are called."""
+        return f"{self.table}-{self.network}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A finished cell, how it was trained epoch by epoch (NaN where not known), and with which settings."""
+
+    cell: Cell
+    history: tuple[EpochRecord, ...]
+    settings: dict[str, Any]
 
 
 def judge_cell(run: PaperRun, fitted: Fitted, splits: Mapping[str, Sequence[Sample]], data: Path) -> Cell:
@@ -99,61 +112,52 @@ def _recalls(right: NDArray[np.bool_], crops: Crops) -> dict[str, Rate]:
 
 
 def save_cell(run: Path, cell: Cell) -> None:
-    write_json(run / f"{cell.table}-{cell.network}" / "cell.json", plain(cell))
+    write_json(run / cell.stem / "cell.json", plain(cell))
 
 
-def load_cells(run: Path) -> list[Cell]:
-    """Every finished cell of a run folder, in the order of the tables."""
-    cells = []
-    for table, networks in PAPER.items():
-        for network in networks:
-            path = run / f"{table}-{network}" / "cell.json"
-            if path.is_file():
-                tree = json.loads(path.read_text("utf-8"))
-                tree["protocol"] = tuple(tree["protocol"])
-                for part in ("whole", "no_siblings", "unseen"):
-                    tree[part] = {name: wilson(rate["right"], rate["total"]) for name, rate in tree[part].items()}
-                cells.append(Cell(**tree))
-    return cells
+def run_records(run: Path) -> dict[str, Record]:
+    """Every finished cell of a run folder, by its stem."""
+    records = {}
+    for folder in sorted(path.parent for path in run.glob("*/cell.json")):
+        settings = folder / "settings.json"
+        records[folder.name] = Record(
+            _cell(_read(folder / "cell.json")),
+            _history(_read(folder / "history.json")),
+            _read(settings) if settings.is_file() else {},
+        )
+    return records
 
 
-def load_history(run: Path, cell: Cell) -> tuple[EpochRecord, ...]:
-    path = run / f"{cell.table}-{cell.network}" / "history.json"
-    return tuple(EpochRecord(**entry) for entry in json.loads(path.read_text("utf-8")))
+def kept_records(folder: Path) -> dict[str, Record]:
+    """The records that earlier reports kept in ``folder``, one JSON file each, by their stems."""
+    trees = {path.stem: _read(path) for path in sorted(folder.glob("*.json"))}
+    return {
+        stem: Record(_cell(tree["cell"]), _history(tree["history"]), tree["settings"]) for stem, tree in trees.items()
+    }
 
 
-def paper_markdown(cells: Sequence[Cell], run: Path) -> str:
-    """Both tables as far as they have been run, and each run's validation curve in figures."""
-    known = {(cell.table, cell.network): cell for cell in cells}
-    parts = []
-    for table, networks in PAPER.items():
-        length = "9 epochs" if table == "I" else "at most 40 epochs, early stopping"
-        parts.append(f"## Table {table} ({length})\n")
-        rows = [_row(name, figures, known.get((table, name))) for name, figures in networks.items()]
-        parts.append(markdown(HEADINGS, rows) + "\n")
-    for cell in cells:
-        losses = " ".join(f"{record.val_loss:.3f}" for record in load_history(run, cell))
-        parts.append(f"Table {cell.table}, {cell.network}, validation loss by epoch: {losses} ({cell.stopped}).\n")
-    return "\n".join(parts)
+def keep_record(folder: Path, record: Record) -> None:
+    write_json(folder / f"{record.cell.stem}.json", plain(record))
 
 
-def _row(name: str, figures: Sequence[float], cell: Cell | None) -> tuple[str, ...]:
-    study = " / ".join(f"{value:g}" for value in figures)
-    if cell is None:
-        return (name, "not run", study, *["-"] * (len(HEADINGS) - 3))
-    mask, bare = Label.MASK.value, Label.NO_MASK.value
-    unseen = [cell.unseen.get(label) for label in (mask, bare)]
-    balanced = "-"
-    if unseen[0] is not None and unseen[1] is not None:
-        balanced = f"{50 * (unseen[0].share + unseen[1].share):.1f}"
-    return (
-        name,
-        f"{cell.epochs} ({cell.best_epoch})",
-        study,
-        " / ".join(f"{value:.4g}" for value in cell.protocol),
-        percent(cell.whole[mask]),
-        percent(cell.whole[bare]),
-        percent(cell.no_siblings[mask]),
-        *("-" if rate is None else percent(rate) for rate in unseen),
-        balanced,
-    )
+def _read(path: Path) -> Any:
+    """Raises DataError where a record is damaged."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}; delete its folder to train that network again") from error
+
+
+def _cell(tree: dict[str, Any]) -> Cell:
+    rates = {
+        part: {name: wilson(rate["right"], rate["total"]) for name, rate in tree[part].items()}
+        for part in ("whole", "no_siblings", "unseen")
+    }
+    return Cell(**{**tree, **rates, "protocol": tuple(tree["protocol"])})
+
+
+def _history(entries: list[dict[str, Any]]) -> tuple[EpochRecord, ...]:
+    known: list[dict[str, Any]] = [
+        {name: math.nan if value is None else value for name, value in entry.items()} for entry in entries
+    ]
+    return tuple(EpochRecord(**entry) for entry in known)

@@ -1,18 +1,14 @@
 """The study's tables and its way of counting."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.errors import DataError
-from app.train.fit import EpochRecord
-from app.train.metrics import wilson
 from app.train.networks import paper_network
 from app.train.paper import TABLE_I, TABLE_II, PaperRun, paper_splits
-from app.train.paper_report import PAPER, Cell, load_cells, paper_markdown, save_cell, study_protocol
+from app.train.paper_report import PAPER, study_protocol
 
 
 def test_the_averages_of_the_study_are_those_of_its_classes() -> None:
@@ -51,20 +47,6 @@ def test_a_folder_without_the_three_splits_is_refused(tmp_path: Path) -> None:
     (folder / "a.jpg").write_bytes(b"")
     with pytest.raises(DataError, match="lacks test, validation"):
         paper_splits(tmp_path)
-
-
-def test_cells_come_back_and_what_was_not_run_is_said(tmp_path: Path) -> None:
-    rates = {"mask": wilson(480, 483), "no_mask": wilson(490, 509)}
-    cell = Cell("II", "model_6", 11, 7, "early stopping", (100.0, 100.0, 96.875, 98.4375), rates, rates, {})
-    record = EpochRecord(0, 0.3, 0.9, 0.25, 0.9, 0.01, 1.0)
-    (tmp_path / "II-model_6").mkdir()
-    (tmp_path / "II-model_6" / "history.json").write_text(json.dumps([asdict(record)]))
-    save_cell(tmp_path, cell)
-    assert load_cells(tmp_path) == [cell]
-    text = paper_markdown(load_cells(tmp_path), tmp_path)
-    assert text.count("not run") == 10
-    assert "99.4 (98.2-99.8)" in text
-    assert "0.250 (early stopping)" in text
 
 
 def test_the_audit_finds_a_width_that_tells_and_siblings_across_splits(tmp_path: Path) -> None:

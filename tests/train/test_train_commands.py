@@ -112,7 +112,9 @@ def test_the_study_is_run_resumably_and_told(tmp_path: Path, capsys: pytest.Capt
     cell, trained = json.loads(cell_path.read_text()), cell_path.stat().st_mtime_ns
     assert (cell["epochs"], cell["whole"]["mask"]["total"]) == (9, 6)
     assert read_classifier_facts(tmp_path / "run" / "I-model_2" / "model_2.tflite").input_px == 128
-    assert report.read_text().count("not run") == 10
+    assert report.read_text().count("not run yet") == 10
+    assert (report.parent / "paper" / "I-model_2.svg").is_file()
+    assert (report.parent / "paper" / "I-model_2.jpg").is_file()
     assert call(*words) == 0
     assert cell_path.stat().st_mtime_ns == trained
     assert "epoch 9" in capsys.readouterr().out
