@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from fakes import BrightnessClassifier
+from fakes_video import HANG_S
 
 from app.domain import Box, Detection, Frame, Image
 from app.errors import SourceError
@@ -66,7 +67,7 @@ class HangingDetector:
         self._calls += 1
         if self._calls == 5 and self._number < self._hangs.times:
             self._hangs.hanging += 1
-            assert self._hangs.release.wait(60)
+            assert self._hangs.release.wait(HANG_S)
         return [Detection(BOX, 0.9)]
 
 
@@ -81,5 +82,5 @@ class HangingClassifier(BrightnessClassifier):
     def classify(self, crops: Crops) -> Probabilities:
         if self._hangs and crops.any():
             self._hangs = False
-            assert self.release.wait(60)
+            assert self.release.wait(HANG_S)
         return super().classify(crops)

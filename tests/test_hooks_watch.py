@@ -43,7 +43,7 @@ def test_a_webhook_gets_the_alert(tmp_path: Path) -> None:
         assert main([*DEMO, "--webhook", f"http://127.0.0.1:{server.server_port}/hook"]) == 0
     finally:
         server.shutdown()
-        thread.join(10)
+        thread.join(60)
         server.server_close()
     assert bodies
     assert bodies[0]["kind"] == "no_mask"  # type: ignore[index]
@@ -58,17 +58,18 @@ def test_a_webhook_gets_the_alert(tmp_path: Path) -> None:
         ("--webhook", "http://127.0.0.1:9/nothing-listens"),
     ],
 )
+@pytest.mark.timeout(300)
 def test_a_bad_hook_holds_nothing_up(flags: tuple[str, ...], tmp_path: Path) -> None:
     events = tmp_path / "events.jsonl"
     before, children = set(threading.enumerate()), set(psutil.Process().children())
     began_s = time.monotonic()
     assert main([*DEMO, *flags, "--events", str(events)]) == 0
-    assert time.monotonic() - began_s < 90
+    assert time.monotonic() - began_s < 160  # the first of them hangs for 600 s
     assert "no_mask" in events.read_text()
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + 60
     while set(psutil.Process().children()) - children and time.monotonic() < deadline_s:
         time.sleep(0.05)
     assert set(psutil.Process().children()) <= children
     for thread in set(threading.enumerate()) - before:
-        thread.join(10)
+        thread.join(60)
     assert set(threading.enumerate()) <= before

@@ -1,13 +1,12 @@
 """The classifier thread: a fair share of each call to each camera, and no wait for a lone one."""
 
 import threading
-import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from fakes import BrightnessClassifier
-from fakes_video import wait_until
+from fakes_video import LIMIT_S, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +26,7 @@ class Gate(BrightnessClassifier):
     def classify(self, crops: Crops) -> Probabilities:
         self.calls.append([int(crop[0, 0, 0]) for crop in crops])
         self.entered.release()
-        assert self.steps.acquire(timeout=20)
+        assert self.steps.acquire(timeout=LIMIT_S)
         return super().classify(crops)
 
 
@@ -57,13 +56,13 @@ def desk() -> Iterator[Desk]:
     made.gate.steps.release(100)
     made.batcher.close()
     for thread in made.threads:
-        thread.join(20)
+        thread.join(LIMIT_S)
         assert not thread.is_alive()
 
 
 def test_a_crowd_holds_nobody_up(desk: Desk) -> None:
     desk.ask(1, 1)
-    assert desk.gate.entered.acquire(timeout=20)
+    assert desk.gate.entered.acquire(timeout=LIMIT_S)
     desk.ask(2, 100)
     desk.ask(3, 2)
     desk.ask(4, 3)
@@ -86,7 +85,7 @@ def test_a_lone_request_is_served_at_once_and_alone(desk: Desk) -> None:
 
 def test_who_waits_when_it_closes_is_told(desk: Desk) -> None:
     desk.ask(1, 1)
-    assert desk.gate.entered.acquire(timeout=20)
+    assert desk.gate.entered.acquire(timeout=LIMIT_S)
     refused = threading.Event()
 
     def ask() -> None:
@@ -98,10 +97,8 @@ def test_who_waits_when_it_closes_is_told(desk: Desk) -> None:
     thread.start()
     wait_until(lambda: bool(desk.batcher._waiting), "it waits")
     desk.batcher.close()
-    began_s = time.monotonic()
-    assert refused.wait(20)
-    assert time.monotonic() - began_s < 5
-    thread.join(20)
+    assert refused.wait(LIMIT_S)  # though the call that is under way is not let to end
+    thread.join(LIMIT_S)
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=30), st.integers(1, 20))

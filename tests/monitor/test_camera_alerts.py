@@ -30,7 +30,7 @@ def test_offline_and_recovered_reach_a_channel_the_file_and_the_store(
     settings = load_settings(
         None,
         {
-            "camera": [{"uri": "rtsp://127.0.0.1:1/door", "name": "door", "reconnect_s": [0.1], "stale_after_s": 0.3}],
+            "camera": [{"uri": "rtsp://127.0.0.1:1/door", "name": "door", "reconnect_s": [0.1], "stale_after_s": 60}],
             "monitor": {"offline_after_s": 0.2, "recovered_after_s": 0.1},
             "alerts": {"channels": [channel], "store": tmp_path / "events.db"},
             "view": {"headless": True},
@@ -72,7 +72,7 @@ def test_channels_change_while_it_runs_and_no_alert_is_lost(tmp_path: Path, monk
             {"kind": "command", "name": name, "argv": [sys.executable, "-c", code, str(tmp_path / name), "{id}"]}
             for name in names
         ]
-        camera = {"uri": "rtsp://127.0.0.1:1/door", "name": "door", "reconnect_s": [0.1], "stale_after_s": 0.3}
+        camera = {"uri": "rtsp://127.0.0.1:1/door", "name": "door", "reconnect_s": [0.1], "stale_after_s": 60}
         return load_settings(
             None,
             {

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fakes import BoxesDetector, BrightnessClassifier
 from fakes_monitor import BOX, HangingClassifier, HangingDetector, Hangs, LiveCamera
-from fakes_video import wait_until
+from fakes_video import HANG_S, LIMIT_S, wait_until
 
 from app.config import Settings, load_settings
 from app.domain import Event, EventKind, FrameResult, Image
@@ -30,7 +30,7 @@ from app.video.health import SourceState, SourceStatus
 def no_thread_survives() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    deadline_s = time.monotonic() + 5
+    deadline_s = time.monotonic() + LIMIT_S
     while (left := set(threading.enumerate()) - before) and time.monotonic() < deadline_s:
         next(iter(left)).join(0.1)
     assert not left
@@ -53,13 +53,14 @@ class Yard:
     def settings(self, *names: str, **monitor: object) -> Settings:
         for name in names:
             self.cameras.setdefault(name, LiveCamera(name))
-        limits = {"reconnect_s": [0.1], "stale_after_s": 0.3, "open_timeout_s": 1, "read_timeout_s": 60}
+        # Short, but not so short that a busy machine looks like a camera that is lost or a thread that is stuck.
+        limits = {"reconnect_s": [0.1], "stale_after_s": 1.0, "open_timeout_s": 1, "read_timeout_s": 120}
         return load_settings(
             None,
             {
                 "camera": [{"uri": f"rtsp://127.0.0.1:1/{name}", "name": name, **limits} for name in names],
                 "policy": {"dwell_s": 0.1, "min_observations": 3},
-                "monitor": {"offline_after_s": 0.3, "recovered_after_s": 0.2, "stuck_after_s": 1.0, **monitor},
+                "monitor": {"offline_after_s": 1.0, "recovered_after_s": 0.2, "stuck_after_s": 3.0, **monitor},
             },
         )
 
@@ -107,7 +108,7 @@ def test_a_camera_lost_is_told_and_so_is_its_return(yard: Yard, how: str) -> Non
     (offline,), (recovered,) = yard.told(EventKind.CAMERA_OFFLINE), yard.told(EventKind.CAMERA_RECOVERED)
     assert offline.camera == recovered.camera == "door"
     assert ("away" if how == "away" else "no picture comes") in offline.reason
-    assert offline.duration_s >= 0.3
+    assert offline.duration_s >= 1.0
     assert recovered.resolves == offline.id
     assert 0 < offline.time_s < recovered.time_s
     assert abs(recovered.wall_s - time.time()) < 60
@@ -198,7 +199,7 @@ def test_alerts_of_a_restarted_camera_are_resolved(yard: Yard, monkeypatch: pyte
         def detect(self, image: Image) -> Any:
             if self.hangs.is_set():
                 self.hangs.clear()
-                assert self.release.wait(60)
+                assert self.release.wait(HANG_S)
             return super().detect(image)
 
     monkeypatch.setattr(pipeline, "load_detector", lambda _: HangsLater(lambda _: [BOX]))
@@ -221,7 +222,7 @@ def test_restarts_have_a_limit_and_the_end_is_an_error(yard: Yard, monkeypatch: 
     began_s = time.monotonic()
     with pytest.raises(MonitorError, match=r"detector door.*given up after 1 restarts"):
         monitor.__exit__(None, None, None)
-    assert time.monotonic() - began_s < 2
+    assert time.monotonic() - began_s < LIMIT_S  # not until the detector comes back
     hangs.release.set()
     assert hangs.made == 2
 
@@ -281,7 +282,7 @@ def test_a_stuck_classifier_is_replaced(
 
 def test_a_listener_that_hangs_is_named(yard: Yard) -> None:
     release = threading.Event()
-    monitor = Monitor(yard.settings("door"), [lambda _: release.wait(60) and None])
+    monitor = Monitor(yard.settings("door"), [lambda _: release.wait(HANG_S) and None])
     monitor.__enter__()
     wait_until(lambda: is_over(monitor), "it gives up")
     with pytest.raises(MonitorError, match=r"detector door.*tells the listeners"):

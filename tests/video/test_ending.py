@@ -11,7 +11,7 @@ import sys, threading, time
 sys.path.insert(0, sys.argv[1])
 from app.video.ending import end_process
 if sys.argv[2] == "stuck":
-    threading.Thread(target=time.sleep, args=(60,), name="reader:door").start()
+    threading.Thread(target=time.sleep, args=(600,), name="reader:door").start()
 print("said", end="")
 end_process(int(sys.argv[3]))
 """
@@ -22,6 +22,6 @@ end_process(int(sys.argv[3]))
 def test_the_exit_code_and_the_output_arrive(state: str, code: int) -> None:
     root = str(Path(__file__).parents[2])
     ended = subprocess.run(
-        [sys.executable, "-c", SCRIPT, root, state, str(code)], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", SCRIPT, root, state, str(code)], capture_output=True, text=True, timeout=150, check=False
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (code, "said", "")

@@ -43,7 +43,7 @@ def server() -> Iterator[str]:
     yield f"http://127.0.0.1:{web.server_port}"
     web.shutdown()
     web.server_close()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
 
 
