@@ -11,14 +11,11 @@ from pathlib import Path
 
 from app import __version__
 from app.bench.records import Machine
+from app.cores import cores_allowed
 from app.errors import SettingsError
 
 _PACKAGES = ("opencv-python", "ai-edge-litert", "numpy")
 _STATUS = Path("/proc/self/status")
-
-
-def cores_allowed() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe() -> Machine:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 
 from app.config import Settings
+from app.cores import cores_allowed
 from app.domain import Event, Frame, FrameResult, StageTimes
 from app.errors import MaskwatchError, MonitorError
 from app.monitor.analyze import Analyzer
@@ -69,7 +70,7 @@ class Monitor:
         self._watchdog = Watchdog(self, self._cameras, lambda: self._settings.monitor)
 
     def __enter__(self) -> "Monitor":
-        classifier = load_classifier(self._settings.classifier)
+        classifier = self._load_classifier()
         self._batcher = Batcher(classifier)
         for settings in self._settings.camera:
             camera = Camera(settings, make_source(settings))
@@ -81,11 +82,17 @@ class Monitor:
         self._crew.spawn("watchdog", lambda: self._watchdog.run(self._crew.stopping))
         return self
 
+    def _load_classifier(self) -> MaskClassifier:
+        settings = self._settings.classifier
+        return load_classifier(settings.model_copy(update={"threads": min(settings.threads, cores_allowed())}))
+
     # -- cameras and their threads -----------------------------------------------------------------------------------
 
     def _new_shift(self, camera: Camera, classifier: MaskClassifier) -> Shift:
         general, own = self._settings, camera.settings
         detector = overridden(general.detector, own.detector)
+        share = max(1, cores_allowed() // len(general.camera))
+        detector = detector.model_copy(update={"threads": min(detector.threads, share)})
         analyzer = Analyzer(
             load_detector(detector),
             classifier.facts,
@@ -226,7 +233,7 @@ class Monitor:
         assert old is not None
         assert thread is not None
         self._crew.give_up(thread)
-        self._batcher = Batcher(load_classifier(self._settings.classifier))
+        self._batcher = Batcher(self._load_classifier())
         self._batcher_thread = self._crew.spawn("classifier", self._batcher.run_warmed)
         old.close()
         if self._crew.stopping.is_set():  # meanwhile: the stop may have met the old one

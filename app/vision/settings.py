@@ -29,7 +29,7 @@ class DetectorSettings(BaseModel):
     still_look_s: float = Field(
         0.5, ge=0, le=10, description="a picture in which nothing moves is looked at again after it; 0: at once"
     )
-    threads: int = Field(2, ge=1, le=64, description="processor cores that one call may use")
+    threads: int = Field(2, ge=1, le=64, description="most cores for one call; fewer where cameras share them")
 
 
 class ClassifierSettings(BaseModel):

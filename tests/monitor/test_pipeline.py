@@ -17,6 +17,7 @@ from app.errors import MonitorError, SourceError
 from app.monitor import pipeline
 from app.monitor.batch import Batcher
 from app.monitor.pipeline import Monitor
+from app.vision.settings import DetectorSettings
 
 BOX = Box(20, 20, 60, 60)
 DARK, BRIGHT = 10, 245
@@ -208,3 +209,26 @@ def test_requests_that_wait_are_answered_in_one_batch() -> None:
     thread.join(LIMIT_S)
     assert fake.batches == [2, 6]
     assert rows == pytest.approx({0: 0.0, 51: 0.2, 102: 0.4, 255: 1.0})
+
+
+@pytest.mark.parametrize(("cores", "cameras", "threads"), [(1, 1, 1), (2, 1, 2), (2, 2, 1), (8, 2, 2)])
+def test_cameras_share_the_cores(
+    cores: int,
+    cameras: int,
+    threads: int,
+    tmp_path: Path,
+    classifier: BrightnessClassifier,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[int] = []
+
+    def load(settings: DetectorSettings) -> BoxesDetector:
+        given.append(settings.threads)
+        return BoxesDetector(lambda _: [BOX])
+
+    monkeypatch.setattr(pipeline, "load_detector", load)
+    monkeypatch.setattr(pipeline, "cores_allowed", lambda: cores)
+    folders = [paint(tmp_path / str(index), [DARK] * 2) for index in range(cameras)]
+    with Monitor(settings_for(*folders)) as monitor:
+        list(monitor)
+    assert given == [threads] * cameras
