@@ -1,15 +1,14 @@
 """One watched camera: the parts that serve it, those that take their place, and what is to be seen of it."""
 
-import threading
 import time
 from collections import deque
 from dataclasses import dataclass, replace
 
 from app.domain import Counts, Event, Frame, FrameResult, StageTimes, Track
-from app.monitor.analyze import Analyzer
-from app.monitor.heartbeat import Heartbeat, Stillness
+from app.monitor.heartbeat import Stillness
 from app.monitor.outage import Outage
 from app.monitor.settings import CameraSettings
+from app.monitor.shift import Shift
 from app.video.capture import Capture, SourceState, SourceStatus
 from app.video.slot import LatestSlot, Slot, WaitingSlot
 from app.video.source import FrameSource
@@ -45,24 +44,6 @@ class CameraView:
         if self.analysed is None:
             return replace(self, frame=None, tracks=())
         return replace(self, frame=self.analysed.frame, tracks=self.analysed.tracks)
-
-
-class Shift:
-    """A detector thread's time at a camera. When ``over`` it does nothing more, wherever it hung when that was said.
-
-    ``ended``: its frames came to an end; ``crash``: what went wrong in it.
-    """
-
-    def __init__(self, name: str, analyzer: Analyzer, frames: Slot[Frame]) -> None:
-        self.name = name
-        self.analyzer = analyzer
-        self.frames = frames
-        self.heartbeat = Heartbeat()
-        self.stillness = Stillness()
-        self.over = False
-        self.ended = False
-        self.crash: BaseException | None = None
-        self.thread: threading.Thread | None = None
 
 
 class Camera:

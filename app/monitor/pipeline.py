@@ -9,16 +9,17 @@ from types import TracebackType
 
 from app.config import Settings
 from app.cores import cores_allowed
-from app.domain import Event, Frame, FrameResult, StageTimes
+from app.domain import Event, FrameResult
 from app.errors import MaskwatchError, MonitorError
 from app.monitor.analyze import Analyzer
 from app.monitor.batch import Batcher, BatcherClosed
-from app.monitor.camera import Camera, CameraView, Shift
+from app.monitor.camera import Camera, CameraView
 from app.monitor.crew import Crew
 from app.monitor.heartbeat import Heartbeat
 from app.monitor.reload import live_part
 from app.monitor.results import ResultQueue
 from app.monitor.settings import overridden
+from app.monitor.shift import Shift
 from app.monitor.watchdog import TELLING, Watchdog, raise_if_hopeless
 from app.video.slot import SlotClosed
 from app.video.source import make_source
@@ -123,48 +124,13 @@ class Monitor:
             except SlotClosed:
                 break
             if frame is not None:
-                result = self._analysed(camera, shift, frame)
+                result = shift.analysed(frame, self._classified, may_crash=camera.is_live)
                 if result is not None:
                     self._hand_on(camera, shift, result)
         if not shift.over and not self._crew.stopping.is_set():  # else it is no end of the source's own
             shift.ended = True
             if not camera.is_live:
                 self._end_file(camera)
-
-    def _analysed(self, camera: Camera, shift: Shift, frame: Frame) -> FrameResult | None:
-        """None where the shift is over, in time or by a crash."""
-        heartbeat = shift.heartbeat
-        try:
-            began_s = time.monotonic()
-            heartbeat.beat("looks for faces")
-            pending = shift.analyzer.begin(frame)
-            detected_s = time.monotonic()
-            heartbeat.rest()
-            probabilities = None if shift.over else self._classified(pending.crops)
-            classified_s = time.monotonic()
-            if probabilities is None or shift.over:
-                return None
-            heartbeat.beat("judges faces")
-            finished = shift.analyzer.finish(pending, probabilities)
-        except BatcherClosed:
-            raise
-        except Exception as error:  # this camera's own guard: the others are to go on
-            if not camera.is_live and not shift.over:
-                raise
-            log.debug("%s failed", shift.name, exc_info=error)
-            shift.over, shift.crash = True, error
-            return None
-        times = StageTimes(detected_s - began_s, classified_s - detected_s, time.monotonic() - began_s)
-        return FrameResult(
-            frame,
-            finished.tracks,
-            finished.left,
-            finished.counts,
-            finished.events,
-            finished.alerts,
-            times,
-            finished.faces,
-        )
 
     def _classified(self, crops: Crops) -> Probabilities | None:
         """None where all stop."""

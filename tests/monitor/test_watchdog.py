@@ -18,10 +18,11 @@ from app.config import Settings, load_settings
 from app.domain import Event, EventKind, FrameResult, Image
 from app.errors import MonitorError, SourceError
 from app.monitor import pipeline
-from app.monitor.camera import Camera, Shift
+from app.monitor.camera import Camera
 from app.monitor.heartbeat import AwakeClock, Heartbeat
 from app.monitor.pipeline import Monitor
 from app.monitor.settings import CameraSettings, MonitorSettings
+from app.monitor.shift import Shift
 from app.monitor.watchdog import Watchdog
 from app.video.health import SourceState, SourceStatus
 
