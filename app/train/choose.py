@@ -9,9 +9,19 @@ from numpy.typing import NDArray
 from app.domain import Label
 from app.train.metrics import Probabilities, Targets
 from app.train.networks import KerasModel
+from app.vision.classify import TWO_WAY
 
-UNSURE_BUDGET = 0.04
+UNSURE_BUDGET = 0.045
 """Largest share of faces of at least 32 px to call unsure on the development split."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnsureRule:
+    """The thresholds of ``ClassifierFacts`` that make an answer unsure."""
+
+    min_confidence: float
+    min_two_way: float
+    min_sharpness: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +30,7 @@ class Choice:
 
     offsets: tuple[float, ...]
     temperature: float
-    min_confidence: float
-    min_sharpness: float
+    unsure: UnsureRule
 
 
 def choose_offsets(probabilities: Probabilities, targets: Targets, weights: NDArray[np.float64]) -> tuple[float, ...]:
@@ -31,7 +40,7 @@ def choose_offsets(probabilities: Probabilities, targets: Targets, weights: NDAr
     the second label stands for the first's counterpart and is offset too; the first stays at 0.
     """
     scores = np.log(np.clip(probabilities, 1e-9, 1.0))
-    grid = np.arange(-1.2, 1.21, 0.1)
+    grid = np.round(np.arange(-1.2, 1.21, 0.1), 1)
     best: tuple[float, ...] = (0.0,) * scores.shape[1]
     for _ in range(3):
         for place in np.unique(targets[targets > 0]):  # a label that was not met keeps its scores
@@ -69,19 +78,42 @@ def choose_temperature(probabilities: Probabilities, targets: Targets, weights: 
 
 
 def choose_unsure(
-    probabilities: Probabilities, targets: Targets, sharpness: NDArray[np.float64], budget: float = UNSURE_BUDGET
-) -> tuple[float, float]:
-    """(least confidence, least sharpness) that remove most errors while ``budget`` of the faces at most are unsure."""
+    probabilities: Probabilities,
+    targets: Targets,
+    sharpness: NDArray[np.float64],
+    labels: Sequence[Label],
+    budget: float = UNSURE_BUDGET,
+) -> UnsureRule:
+    """The thresholds that remove most errors while ``budget`` of the faces at most are unsure; of equals, those that
+    cover fewest faces."""
     confidence, wrong = probabilities.max(axis=1), probabilities.argmax(axis=1) != targets
-    best, most = (0.5, 0.0), -1
+    shares = two_way_shares(probabilities, labels)
+    best, worth = UnsureRule(0.5, 0.0, 0.0), (0, -0.0)
     for least_sharp in (0.0, *np.quantile(sharpness, (0.003, 0.006, 0.01, 0.02))):
         blurred = sharpness < least_sharp
-        for least in np.arange(0.5, 0.981, 0.01):
-            unsure = blurred | (confidence < least)
-            removed = int((wrong & unsure).sum())
-            if unsure.mean() <= budget and removed > most:
-                best, most = (round(float(least), 2), round(float(least_sharp), 1)), removed
+        for least in np.arange(0.5, 0.981, 0.02):
+            doubtful = blurred | (confidence < least)
+            if doubtful.mean() > budget:
+                break
+            for least_share in (0.0, *np.arange(0.5, 0.981, 0.01)):
+                unsure = doubtful | (shares < least_share)
+                coverage, removed = float(unsure.mean()), int((wrong & unsure).sum())
+                if coverage <= budget and (removed, -coverage) > worth:
+                    worth = removed, -coverage
+                    best = UnsureRule(
+                        round(float(least), 2), round(float(least_share), 2), round(float(least_sharp), 1)
+                    )
     return best
+
+
+def two_way_shares(probabilities: Probabilities, labels: Sequence[Label]) -> NDArray[np.float64]:
+    """(N,) of each answer mask or no_mask its share of the two; 1 for other answers."""
+    shares = np.ones(len(probabilities))
+    pair = [place for place, label in enumerate(labels) if label in TWO_WAY]
+    chosen = probabilities.argmax(axis=1)
+    told = np.isin(chosen, pair)
+    shares[told] = probabilities[told, chosen[told]] / probabilities[told][:, pair].sum(axis=1)
+    return shares
 
 
 def add_offsets(model: KerasModel, offsets: Sequence[float]) -> None:

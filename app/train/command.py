@@ -34,6 +34,11 @@ def register(subparsers: Any) -> None:
     )
     train.add_argument("--only-faces12k", action="store_true", help="with --all-sources: an ablation on faces12k alone")
     train.add_argument("--no-equaliser", action="store_true", help="an ablation: no random resolution")
+    train.add_argument(
+        "--only-thresholds",
+        action="store_true",
+        help="train nothing: choose offsets, temperature and the unsure rule of --from anew on the development faces",
+    )
     train.add_argument("--epochs", type=_count, help="epochs (default 10 for fine-tuning, 75 from scratch)")
     train.add_argument("--steps", type=_count, help="steps of 128 faces an epoch")
     train.add_argument("--seed", type=int, default=42)

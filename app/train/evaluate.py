@@ -71,7 +71,7 @@ def report(name: str, judged: Judged, slices: Mapping[str, NDArray[np.bool_]] | 
     large = judged.crops.sizes_px >= UNSURE_MIN_FACE_PX
     unsure = None
     if large.any():
-        unsure = unsure_effect(judged.probabilities[large], targets[large], called_unsure(judged)[large])
+        unsure = unsure_effect(judged.probabilities[large], targets[large], called_unsure(judged)[large], labels)
     parts = {
         part: score(judged.probabilities[chosen], targets[chosen], labels)
         for part, chosen in (slices or {}).items()

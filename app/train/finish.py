@@ -1,7 +1,7 @@
 """From best weights to a model file: everything that is chosen is chosen on the development faces, then exported."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from app.domain import Label
 from app.train.choose import (
     Choice,
+    UnsureRule,
     add_offsets,
     balanced_weights,
     choose_offsets,
@@ -60,22 +61,28 @@ def finish(
     add_offsets(model, offsets)
     temperature = choose_temperature(ask(model, chosen_on), chosen_on.targets, weights)
     probabilities = calibrated(ask(model, crops), temperature)
-    large = judges & (crops.sizes_px >= UNSURE_FROM_PX)
-    sharp = np.array([sharpness(crop) for crop in crops.images[large]])
-    least, least_sharp = choose_unsure(probabilities[large], crops.targets[large], sharp)
-    choice = Choice(offsets, temperature, least, least_sharp)
+    large = crops.where(judges & (crops.sizes_px >= UNSURE_FROM_PX))
+    rule = unsure_rule(model, large, temperature)
+    choice = Choice(offsets, temperature, rule)
     own = facts.model_copy(
         update={
             "labels": labels,
             "temperature": round(temperature, 4),
-            "min_confidence": least,
-            "min_sharpness": least_sharp,
+            **asdict(rule),
             "min_face_px": MIN_FACE_PX,
         }
     )
     files = export_model(model, own, stem)
     frames = score(probabilities[judges], crops.targets[judges], labels) if in_frames.any() else None
     return Finished(files, own, choice, score(probabilities, crops.targets, labels), frames)
+
+
+def unsure_rule(model: KerasModel, crops: Crops, temperature: float) -> UnsureRule:
+    """Chosen on the crops and on their mirror images: few are mistaken, and the mirrored ones are so otherwise."""
+    mirrored = replace(crops, images=crops.images[:, :, ::-1])
+    probabilities = np.concatenate([calibrated(ask(model, shown), temperature) for shown in (crops, mirrored)])
+    sharp = np.array([sharpness(crop) for crop in crops.images])
+    return choose_unsure(probabilities, np.tile(crops.targets, 2), np.tile(sharp, 2), crops.labels)
 
 
 def ask(model: KerasModel, crops: Crops) -> Probabilities:

@@ -6,11 +6,12 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from app.train.dataset import Batches, Crops
 from app.train.networks import KerasModel, Recipe
 
 log = logging.getLogger(__name__)
+
+Batch = TypeVar("Batch")
 
 CHECKPOINT = "last.keras"
 BEST = "best.weights.h5"
@@ -177,7 +180,7 @@ class Trainer:
         began_s, steps = time.monotonic(), self.batches.steps
         averaged = self._averaged(index)
         rate, losses = 0.0, np.zeros((steps, 2))
-        for step, (crops, targets) in enumerate(self.batches.epoch(index)):
+        for step, (crops, targets) in enumerate(ahead(self.batches.epoch(index))):
             if time.monotonic() > self.deadline_s:
                 return None
             rate = learning_rate(self.recipe, index * steps + step, steps)
@@ -218,6 +221,15 @@ class Trainer:
         self.model.save(partial)
         partial.replace(self.folder / CHECKPOINT)
         write_json(self.folder / "history.json", [asdict(record) for record in history])
+
+
+def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """``batches``, the next being made on a thread while the last is in use: else a GPU waits for the augmentation."""
+    with ThreadPoolExecutor(1, "batches") as maker:
+        coming = maker.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = maker.submit(next, batches, None)
+            yield batch
 
 
 def _average(

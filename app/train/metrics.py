@@ -28,12 +28,15 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Unsure:
-    """``coverage``: share of faces called unsure; ``removed``: share of the errors that were among them."""
+    """``coverage``: share of faces called unsure; ``removed``: share of the errors that were among them. The two-way
+    errors leave *incorrect* out of truth and of choice: a bare face taken for a masked one, or the other way round."""
 
     faces: int
     coverage: float
     errors: int
     removed: float
+    two_way_errors: int
+    two_way_removed: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,25 +114,47 @@ def score(probabilities: Probabilities, targets: Targets, labels: Sequence[Label
 
 
 def _two_way(probabilities: Probabilities, targets: Targets, labels: Sequence[Label]) -> dict[Label, Rate]:
-    pair = (Label.MASK, Label.NO_MASK)
-    if any(label not in labels for label in pair):
+    places = _pair_places(labels)
+    if not places:
         return {}
-    places = [labels.index(label) for label in pair]
     chosen = np.array(places)[probabilities[:, places].argmax(axis=1)]
     rates = {}
-    for label, place in zip(pair, places, strict=True):
+    for label, place in zip((Label.MASK, Label.NO_MASK), places, strict=True):
         mine = targets == place
         if mine.any():
             rates[label] = wilson(int((chosen[mine] == place).sum()), int(mine.sum()))
     return rates
 
 
-def unsure_effect(probabilities: Probabilities, targets: Targets, unsure: NDArray[np.bool_]) -> Unsure:
+def unsure_effect(
+    probabilities: Probabilities, targets: Targets, unsure: NDArray[np.bool_], labels: Sequence[Label]
+) -> Unsure:
     """What refusing to choose for the faces in ``unsure`` (N,) removes."""
     wrong = probabilities.argmax(axis=1) != targets
-    errors = int(wrong.sum())
+    places = _pair_places(labels)
+    pair = np.isin(targets, places)
+    mistaken = np.zeros(len(targets), bool)
+    if places:
+        mistaken = pair & (np.array(places)[probabilities[:, places].argmax(axis=1)] != targets)
     coverage = float(unsure.mean()) if len(unsure) else math.nan
-    return Unsure(len(targets), coverage, errors, float((wrong & unsure).sum() / errors) if errors else math.nan)
+    return Unsure(
+        len(targets),
+        coverage,
+        int(wrong.sum()),
+        _share_removed(wrong, unsure),
+        int(mistaken.sum()),
+        _share_removed(mistaken, unsure),
+    )
+
+
+def _share_removed(wrong: NDArray[np.bool_], unsure: NDArray[np.bool_]) -> float:
+    return float((wrong & unsure).sum() / wrong.sum()) if wrong.any() else math.nan
+
+
+def _pair_places(labels: Sequence[Label]) -> list[int]:
+    """The places of mask and no_mask; none where the labels lack one of them."""
+    pair = (Label.MASK, Label.NO_MASK)
+    return [labels.index(label) for label in pair] if all(label in labels for label in pair) else []
 
 
 def reliability(probabilities: Probabilities, targets: Targets, bins: int = 10) -> list[tuple[float, float, int]]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -55,20 +55,36 @@ def paper_splits(folder: Path) -> Mapping[str, list[Sample]]:
     return splits
 
 
+@dataclass(slots=True)
+class PaperData:
+    """The three splits, and the crops of the input size asked for last: networks of one size in turn load them once."""
+
+    splits: Mapping[str, list[Sample]]
+    _input_px: int = 0
+    _held: dict[str, Crops] = field(default_factory=dict)
+
+    def crops(self, split: str, network: PaperNetwork) -> Crops:
+        if network.input_px != self._input_px:
+            self._held, self._input_px = {}, network.input_px
+        if split not in self._held:
+            self._held[split] = paper_crops(self.splits[split], network)
+        return self._held[split]
+
+
 def paper_crops(samples: list[Sample], network: PaperNetwork) -> Crops:
     return load_crops(samples, LABELS, network.input_px, margin=0.0)
 
 
 def train_paper(
     run: PaperRun,
-    splits: Mapping[str, list[Sample]],
+    data: PaperData,
     on_step: Callable[[int, int, float], None],
     on_epoch: Callable[[EpochRecord, object], None],
 ) -> Fitted:
     """Trains, or goes on training, one network; the model returned computes in float32."""
     recipe = run.recipe()
     begin_run(run.folder, {"network": asdict(run.network), "table": run.table, "recipe": asdict(recipe)})
-    training, validation = (paper_crops(splits[name], run.network) for name in ("train", "validation"))
+    training, validation = (data.crops(name, run.network) for name in ("train", "validation"))
     trainer = Trainer(
         built(lambda: build_paper(run.network, for_training=True), run.precision),
         recipe,

@@ -2,12 +2,16 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.train.command import deadline_s
-from app.train.fit import OUT_OF_TIME, EpochRecord, limit_threads
+from app.train.fit import OUT_OF_TIME, EpochRecord, Fitted, limit_threads
+
+if TYPE_CHECKING:
+    from app.train.paper import PaperData, PaperRun
 
 
 def run(args: argparse.Namespace) -> int:
@@ -18,49 +22,56 @@ def run(args: argparse.Namespace) -> int:
         return tell_audit(args.data)
     limit_threads(args.threads)
     from app.train.networks import paper_network
-    from app.train.paper import TABLE_I, TABLE_II, PaperRun, paper_splits, train_paper
+    from app.train.paper import TABLE_I, TABLE_II, PaperData, PaperRun, paper_splits
     from app.train.paper_page import report_text, write_page
     from app.train.paper_report import judge_cell, run_records, save_cell
 
     console, ends_s = Console(), deadline_s(args.minutes)
-    splits = paper_splits(args.data / "faces12k")
+    data = PaperData(paper_splits(args.data / "faces12k"))
     wanted = [paper_network(name).name for name in args.networks] if args.networks else list(TABLE_I)
+    cells = [(table, name) for table, names in (("I", TABLE_I), ("II", TABLE_II)) for name in names]
+    cells = [(table, name) for table, name in cells if name in wanted and table in args.table]
     done = run_records(args.folder).keys()
-    for table, names in (("I", TABLE_I), ("II", TABLE_II)):
-        for name in (name for name in names if name in wanted and table in args.table):
-            if f"{table}-{name}" in done:
-                continue
-            if deadline_reached(ends_s):
-                console.print(f"out of time before table {table}, {name}; call again to go on")
-                continue
-            plan = PaperRun(
-                paper_network(name),
-                "I" if table == "I" else "II",
-                args.folder / f"{table}-{name}",
-                epochs=args.epochs or 0,
-                precision="mixed_bfloat16" if args.bfloat16 else "float32",
-                deadline_s=ends_s,
+    for table, name in sorted(cells, key=lambda cell: paper_network(cell[1]).input_px):  # the pictures are read once
+        if f"{table}-{name}" in done:
+            continue
+        if deadline_reached(ends_s):
+            console.print(f"out of time before table {table}, {name}; call again to go on")
+            continue
+        plan = PaperRun(
+            paper_network(name),
+            "I" if table == "I" else "II",
+            args.folder / f"{table}-{name}",
+            epochs=args.epochs or 0,
+            precision="mixed_bfloat16" if args.bfloat16 else "float32",
+            deadline_s=ends_s,
+        )
+        fitted = train_cell(plan, data, console)
+        if fitted.stopped == OUT_OF_TIME:
+            console.print(
+                f"out of time after {len(fitted.history)} epochs of table {table}, {name}; call again to go on"
             )
-            columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
-            with Progress(*columns, console=console) as bars:
-                task = bars.add_task(f"table {table}, {name}", total=None)
-
-                def on_step(step: int, steps: int, _loss: float, bars: Progress = bars, task: int = task) -> None:
-                    bars.update(task, completed=step, total=steps)  # type: ignore[arg-type]
-
-                def on_epoch(record: EpochRecord, _model: object) -> None:
-                    console.print(f"epoch {record.epoch + 1}: {record.val_accuracy:.2%} in {record.seconds:.0f} s")
-
-                fitted = train_paper(plan, splits, on_step, on_epoch)
-            if fitted.stopped == OUT_OF_TIME:
-                console.print(
-                    f"out of time after {len(fitted.history)} epochs of table {table}, {name}; call again to go on"
-                )
-                continue
-            save_cell(args.folder, judge_cell(plan, fitted, splits, args.data))
+            continue
+        save_cell(args.folder, judge_cell(plan, fitted, data, args.data))
     text = write_page(args.report, args.folder) if args.report is not None else report_text(run_records(args.folder))
     console.print(text, markup=False)
     return 0
+
+
+def train_cell(plan: "PaperRun", data: "PaperData", console: Console) -> Fitted:
+    """One network, its progress on the terminal."""
+    from app.train.paper import train_paper
+
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console) as bars:
+        task = bars.add_task(f"table {plan.table}, {plan.network.name}", total=None)
+
+        def on_step(step: int, steps: int, _loss: float) -> None:
+            bars.update(task, completed=step, total=steps)
+
+        def on_epoch(record: EpochRecord, _model: object) -> None:
+            console.print(f"epoch {record.epoch + 1}: {record.val_accuracy:.2%} in {record.seconds:.0f} s")
+
+        return train_paper(plan, data, on_step, on_epoch)
 
 
 def tell_audit(data: Path) -> int:

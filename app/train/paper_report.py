@@ -3,7 +3,6 @@ and the record that is kept of it."""
 
 import json
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from app.train.finish import ask
 from app.train.fit import EpochRecord, Fitted, write_json
 from app.train.metrics import Rate, wilson
 from app.train.open_tests import MIN_FACE_PX
-from app.train.paper import LABELS, PaperRun, paper_crops, paper_facts
-from app.train.samples import Sample, coco_frames
+from app.train.paper import LABELS, PaperData, PaperRun, paper_facts
+from app.train.samples import coco_frames
 from app.train.tables import plain
 
 PAPER: dict[str, dict[str, tuple[float, ...]]] = {
@@ -74,14 +73,15 @@ class Record:
     settings: dict[str, Any]
 
 
-def judge_cell(run: PaperRun, fitted: Fitted, splits: Mapping[str, Sequence[Sample]], data: Path) -> Cell:
-    """Judges the trained network, and keeps it as ``.keras`` and ``.tflite`` in its run folder."""
+def judge_cell(run: PaperRun, fitted: Fitted, data: PaperData, folder: Path) -> Cell:
+    """Judges the trained network, also on the unseen frames of ``folder``, and keeps it as ``.keras`` and ``.tflite``
+    in its run folder."""
     export_model(fitted.model, paper_facts(run.network), run.folder / run.network.name)
-    test = paper_crops(list(splits["test"]), run.network)
+    test = data.crops("test", run.network)
     right = ask(fitted.model, test).argmax(axis=1) == test.targets
     original = np.array([not sample.path.name.startswith("Augmented_") for sample in test.samples])
     unseen: dict[str, Rate] = {}
-    frames = data / "frames" / "test.json"
+    frames = folder / "frames" / "test.json"
     if frames.is_file():
         faces = [face for face in coco_frames(frames) if face.box is not None and face.box.size >= MIN_FACE_PX]
         crops = load_crops(faces, LABELS, run.network.input_px, paper_facts(run.network).margin)

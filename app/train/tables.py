@@ -37,7 +37,7 @@ def share(value: float) -> str:
 
 HEADINGS = (
     "set", "faces", "mask %", "no_mask %", "incorrect %", "two-way %", "balanced %", "macro-F1", "ECE",
-    "unsure %", "errors removed %",
+    "unsure %", "errors removed %", "two-way errors removed %",
 )  # fmt: skip
 
 
@@ -45,12 +45,13 @@ def rows(reports: Sequence[SetReport], slices: bool = True) -> list[tuple[str, .
     """One row a set, its slices indented below it, in the order of ``HEADINGS``."""
     table = []
     for report in reports:
-        unsure = ("-", "-")
+        unsure: tuple[str, ...] = ("-", "-", "-")
         if report.unsure is not None:
-            unsure = share(report.unsure.coverage), share(report.unsure.removed)
+            found = report.unsure
+            unsure = share(found.coverage), share(found.removed), share(found.two_way_removed)
         table.append((report.name, *_figures(report.scores), *unsure))
         if slices:
-            table += [("  " + name, *_figures(scores), "", "") for name, scores in report.slices.items()]
+            table += [("  " + name, *_figures(scores), "", "", "") for name, scores in report.slices.items()]
     return table
 
 

@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     cv2.setNumThreads(args.threads)
     splits = training_sources(args.data, args.only_faces12k) if args.all_sources else own_splits(args.data, console)
     begin_run(args.folder, {"data": str(args.data)})  # an unwritable folder is told before the work, not after it
+    if args.only_thresholds:
+        return choose_thresholds(args, splits.dev, console)
     train, dev = _pools(args, splits, console)
     limit_threads(args.threads)
     from app.train.shipped import train_shipped
@@ -67,11 +69,31 @@ def _pools(args: argparse.Namespace, splits: Splits, console: Console) -> tuple[
     detector = landmark_detector(args.landmarks, args.data) or NoDetector()
     train = faces_of(splits.train, detector, args.folder / "train.npz", console)
     dev = faces_of(splits.dev, detector, args.folder / "dev.npz", console)
+    return _without_bystanders(args, train), _without_bystanders(args, dev)
+
+
+def _without_bystanders(args: argparse.Namespace, faces: list[Face]) -> list[Face]:
     known = resources.model("classifier.tflite")
     if args.all_sources and known.is_file():
-        seer = LiteRtClassifier(known, args.threads)
-        return without_bystanders(train, seer, LOOSE_SETS), without_bystanders(dev, seer, LOOSE_SETS)
-    return train, dev
+        return without_bystanders(faces, LiteRtClassifier(known, args.threads), LOOSE_SETS)
+    return faces
+
+
+def choose_thresholds(args: argparse.Namespace, samples: Sequence[Sample], console: Console) -> int:
+    """Writes the ``--from`` model, its weights as they are, with what ``finish`` chooses on ``samples``."""
+    from app.train.finish import finish
+
+    path = args.begin_with or resources.model("classifier.keras")
+    limit_threads(args.threads)
+    model, labels = start(path)
+    detector = landmark_detector(args.landmarks, args.data) or NoDetector()
+    dev = _without_bystanders(args, faces_of(samples, detector, args.folder / "dev.npz", console))
+    done = finish(model, labels, dev, args.folder / "classifier", read_classifier_facts(path))
+    write_json(
+        args.folder / "metrics.json", plain({"choice": done.choice, "dev": done.dev, "dev_frames": done.dev_frames})
+    )
+    console.print(f"{done.choice}; wrote {done.files[0]}, {done.files[1]}")
+    return 0
 
 
 def _plan(args: argparse.Namespace, labels: tuple[Label, ...], faces: int, fine_tuning: bool) -> "ShippedRun":

@@ -19,6 +19,9 @@ from app.vision.settings import ClassifierSettings
 Crops = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
 
+TWO_WAY = (Label.MASK, Label.NO_MASK)
+"""Mistaking one of these for the other is the error that raises a false alert, or none."""
+
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Batches are padded up to one of these: each new shape costs the run time a new plan."""
 
@@ -141,6 +144,17 @@ def default_model(suffix: str) -> Path:
     return shipped if shipped.is_file() else resources.model(f"paper/model_6{suffix}")
 
 
+def is_sure(probabilities: Sequence[float], place: int, facts: ClassifierFacts, slack: float = 0.0) -> bool:
+    """Whether the label at ``place`` may be said, by the model's own thresholds less ``slack``: confident enough, and
+    where it is mask or no_mask, clear enough of the other of the two."""
+    if probabilities[place] < facts.min_confidence - slack:
+        return False
+    if facts.min_two_way <= 0 or facts.labels[place] not in TWO_WAY:
+        return True
+    both = sum(probabilities[i] for i, label in enumerate(facts.labels) if label in TWO_WAY)
+    return bool(probabilities[place] >= (facts.min_two_way - slack) * both)
+
+
 def decide(probabilities: Sequence[float], facts: ClassifierFacts, face_px: float, sharp: float) -> FaceLabel:
     """The label of one face seen once: the likeliest, or UNSURE where it is too small, too blurred or undecided.
 
@@ -148,5 +162,5 @@ def decide(probabilities: Sequence[float], facts: ClassifierFacts, face_px: floa
     """
     best = max(range(len(probabilities)), key=probabilities.__getitem__)
     confidence = float(probabilities[best])
-    unsure = confidence < facts.min_confidence or face_px < facts.min_face_px or sharp < facts.min_sharpness
+    unsure = face_px < facts.min_face_px or sharp < facts.min_sharpness or not is_sure(probabilities, best, facts)
     return FaceLabel(Label.UNSURE if unsure else facts.labels[best], confidence, tuple(float(p) for p in probabilities))

@@ -30,6 +30,12 @@ class ClassifierFacts(BaseModel):
     margin: float = Field(ge=-0.5, le=2.0, description="crop side = longer box side x (1 + margin)")
     temperature: float = Field(default=1.0, gt=0, description="probabilities = softmax(log p / temperature)")
     min_confidence: float = Field(default=0.6, ge=0, le=1, description="below it, a face is unsure")
+    min_two_way: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="a mask or no_mask answer is unsure where its share of the two, p / (p_mask + p_no_mask), is below",
+    )
     min_face_px: int = Field(default=20, ge=1, description="smaller faces are unsure")
     min_sharpness: float = Field(default=0.0, ge=0, description="variance of the crop's Laplacian; below: unsure")
     trained_on: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain import Box, Detection, FaceLabel, Label, Track
+from app.vision.classify import is_sure
 from app.vision.modelfile import ClassifierFacts
 from app.vision.settings import TrackingSettings
 
@@ -22,6 +23,8 @@ _MATCH_SIZES = 1.8
 """Largest ratio between the sides of a match."""
 _LEAVE_MARGIN = 0.15
 """Hysteresis: a label is left when its probability falls this far below what it took to enter it."""
+_TOGETHER = 0.15
+"""A smoothed answer rests on several crops: its two-way share may be so much smaller than a single crop's."""
 _STILL = 0.2
 """A face is still while it moved and grew by less than this part of its side since it was last classified."""
 _JUST_LOST_S = 0.15
@@ -79,6 +82,7 @@ class Tracker:
     def __init__(self, settings: TrackingSettings, facts: ClassifierFacts) -> None:
         self._settings = settings
         self._facts = facts
+        self._asked = facts.model_copy(update={"min_two_way": max(facts.min_two_way - _TOGETHER, 0.0)})
         self._faces: list[_Face] = []
         self._next_id = 1
         self._time_s = -math.inf
@@ -215,11 +219,13 @@ class Tracker:
 
     def _decide(self, face: _Face) -> None:
         assert face.smoothed is not None
-        labels, enter = self._facts.labels, self._facts.min_confidence
+        labels, chances = self._facts.labels, face.smoothed.tolist()
         best = int(face.smoothed.argmax())
-        if labels[best] is not face.label and face.smoothed[best] >= enter:
+        if labels[best] is not face.label and is_sure(chances, best, self._asked):
             face.label, face.streak = labels[best], 1
-        elif face.label is not Label.UNSURE and face.smoothed[labels.index(face.label)] < enter - _LEAVE_MARGIN:
+        elif face.label is not Label.UNSURE and not is_sure(
+            chances, labels.index(face.label), self._asked, _LEAVE_MARGIN
+        ):
             face.label, face.streak = Label.UNSURE, 0
 
     def tracks(self) -> tuple[Track, ...]:

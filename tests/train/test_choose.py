@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from app.domain import Label
-from app.train.choose import add_offsets, balanced_weights, choose_offsets, choose_temperature, choose_unsure
+from app.train.choose import (
+    add_offsets,
+    balanced_weights,
+    choose_offsets,
+    choose_temperature,
+    choose_unsure,
+    two_way_shares,
+)
 
 LABELS = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
 
@@ -37,12 +44,30 @@ def test_unsure_takes_errors_within_its_budget() -> None:
     confidence = rng.uniform(0.4, 1.0, 2000)
     targets = (rng.random(2000) > confidence).astype(np.int64)
     probabilities = np.column_stack([confidence, 1 - confidence, np.zeros(2000)]).astype(np.float32)
-    least, sharp = choose_unsure(probabilities, targets, np.full(2000, 50.0), budget=0.1)
-    unsure = probabilities.max(axis=1) < least
+    rule = choose_unsure(probabilities, targets, np.full(2000, 50.0), LABELS, budget=0.1)
+    shares = two_way_shares(probabilities, LABELS)
+    unsure = (probabilities.max(axis=1) < rule.min_confidence) | (shares < rule.min_two_way)
     wrong = probabilities.argmax(axis=1) != targets
-    assert sharp == 0.0
+    assert rule.min_sharpness == 0.0
     assert unsure.mean() <= 0.1
     assert (wrong & unsure).sum() / wrong.sum() > 0.1
+
+
+def test_unsure_tells_the_two_way_doubt_from_other_doubt() -> None:
+    sure = np.tile([0.6, 0.01, 0.39], (900, 1))  # often right, though not confident: it is no bare face
+    torn = np.tile([0.7, 0.29, 0.01], (100, 1))  # as often wrong
+    probabilities = np.concatenate([sure, torn]).astype(np.float32)
+    targets = np.concatenate([np.zeros(900, np.int64), np.tile([0, 1], 50)])
+    rule = choose_unsure(probabilities, targets, np.full(1000, 50.0), LABELS, budget=0.15)
+    unsure = (probabilities.max(axis=1) < rule.min_confidence) | (
+        two_way_shares(probabilities, LABELS) < rule.min_two_way
+    )
+    assert unsure.tolist() == [False] * 900 + [True] * 100
+
+
+def test_two_way_shares_concern_mask_and_no_mask_alone() -> None:
+    probabilities = np.array([[0.6, 0.2, 0.2], [0.1, 0.3, 0.6], [0.1, 0.5, 0.4]], np.float32)
+    assert two_way_shares(probabilities, LABELS).tolist() == pytest.approx([0.75, 1.0, 0.5 / 0.6])
 
 
 def test_a_set_does_not_outweigh_the_others() -> None:

@@ -1,6 +1,7 @@
 """Stopping, schedules, and a run that is broken off and continued as if it had not been."""
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from app.domain import Label
 from app.errors import OutputError
 from app.train.dataset import Crops
-from app.train.fit import EpochRecord, Trainer, begin_run, best_epoch, learning_rate, should_stop
+from app.train.fit import EpochRecord, Trainer, ahead, begin_run, best_epoch, learning_rate, should_stop
 from app.train.networks import Recipe
 from app.train.samples import Sample
 
@@ -59,6 +60,26 @@ def test_the_cosine_warms_up_and_comes_down() -> None:
     assert rates[-1] == pytest.approx(0.01, abs=0.002)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert learning_rate(Recipe(epochs=10, learning_rate=0.01), 77, 10) == 0.01
+
+
+def test_batches_made_ahead_come_in_order_and_leave_no_thread() -> None:
+    before = set(threading.enumerate())
+    assert list(ahead(iter(range(20)))) == list(range(20))
+    early = ahead(iter(range(20)))
+    assert next(early) == 0
+    early.close()
+    assert set(threading.enumerate()) == before
+
+
+def test_what_goes_wrong_in_making_a_batch_is_raised_where_it_is_used() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        raise OutputError("no second batch")
+
+    made = ahead(broken())
+    assert next(made) == 1
+    with pytest.raises(OutputError, match="no second batch"):
+        next(made)
 
 
 @dataclass(frozen=True)

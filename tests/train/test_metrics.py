@@ -57,5 +57,13 @@ def test_calibration_error_of_one_bin_is_the_gap() -> None:
 
 def test_unsure_counts_faces_refused_and_errors_among_them() -> None:
     targets = np.array([0, 0, 1, 1])
-    effect = unsure_effect(sure([0, 1, 1, 0]), targets, np.array([False, True, True, False]))
+    effect = unsure_effect(sure([0, 1, 1, 0]), targets, np.array([False, True, True, False]), LABELS)
     assert (effect.coverage, effect.errors, effect.removed) == (0.5, 2, 0.5)
+    assert (effect.two_way_errors, effect.two_way_removed) == (2, 0.5)
+
+
+def test_two_way_errors_leave_incorrect_out() -> None:
+    probabilities = np.array([[0.4, 0.1, 0.5], [0.6, 0.4, 0.0], [0.9, 0.1, 0.0]], np.float32)
+    effect = unsure_effect(probabilities, np.array([0, 1, 2]), np.array([False, True, False]), LABELS)
+    assert (effect.errors, effect.removed) == (3, pytest.approx(1 / 3))
+    assert (effect.two_way_errors, effect.two_way_removed) == (1, 1.0)

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from fakes import FACTS
 
 from app.domain import Box, Detection, Image
 from app.errors import DataError, OutputError
@@ -17,7 +18,6 @@ from app.train.paper_page import BEGIN, END, known_records, report_text, write_p
 from app.train.paper_pictures import demo_frames, figure, labelled_strip
 from app.train.paper_report import PAPER, Cell, Record, keep_record, kept_records, run_records, save_cell
 from app.vision.classify import Crops, Probabilities
-from tests.fakes import FACTS
 
 RATES = {"mask": wilson(480, 483), "no_mask": wilson(490, 509)}
 EPOCHS = (EpochRecord(0, 0.3, 0.9, 0.25, 0.9, 0.01, 60.0), EpochRecord(1, 0.2, 0.95, 0.15, 0.94, 0.01, 60.0))

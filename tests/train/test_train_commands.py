@@ -10,6 +10,7 @@ import pytest
 
 from app.domain import Label
 from app.errors import DataError, ModelError, SettingsError
+from app.resources import model
 from app.train import command
 from app.vision.modelfile import read_classifier_facts
 
@@ -54,6 +55,19 @@ def test_fine_tuning_writes_a_model_that_evaluate_can_judge(tmp_path: Path, caps
     assert figures["probes"]
     assert html_path.read_text().startswith("<!doctype html>")
     assert "mask" in capsys.readouterr().out
+
+
+def test_thresholds_are_chosen_anew_and_the_weights_stay(tmp_path: Path) -> None:
+    own = made_set(tmp_path / "own", {"mask": 50, "no_mask": 50})
+    run = tmp_path / "run"
+    assert call("train", own, "--run", run, "--only-thresholds") == 0
+    shipped, facts = (read_classifier_facts(path) for path in (model("classifier.tflite"), run / "classifier.tflite"))
+    assert facts.labels == shipped.labels
+    assert facts.trained_on == shipped.trained_on
+    assert facts.temperature != shipped.temperature  # noise is no face: it is never sure of it
+    chosen = json.loads((run / "metrics.json").read_text())["choice"]
+    assert chosen["unsure"]["min_two_way"] == facts.min_two_way
+    assert not (run / "history.json").exists()
 
 
 def test_too_few_faces_to_learn_from_are_counted(tmp_path: Path) -> None:

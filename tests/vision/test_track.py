@@ -110,6 +110,26 @@ def test_undecided_and_small_faces_are_unsure() -> None:
     assert tracks[2].classified == 0, "a face too small to judge is not asked for"
 
 
+def test_a_face_torn_between_mask_and_no_mask_is_unsure_though_confident_enough() -> None:
+    torn, clear = (0.25, 0.62, 0.13), (0.01, 0.69, 0.3)
+    facts = FACTS.model_copy(update={"min_two_way": 0.9})
+    for answer, label in ((torn, Label.UNSURE), (clear, Label.NO_MASK), ((0.2, 0.05, 0.75), Label.INCORRECT)):
+        tracker = Tracker(TrackingSettings(), facts)
+        for i in range(5):
+            feed(tracker, i / 10, [face(50)], answer)
+        assert seen(tracker)[1].label.label is label
+
+
+def test_a_label_is_kept_through_a_little_two_way_doubt() -> None:
+    tracker = Tracker(TrackingSettings(), FACTS.model_copy(update={"min_two_way": 0.9}))
+    for i in range(40):
+        feed(tracker, i / 10, [face(50)], MASK if i < 10 else (0.7, 0.3, 0.0))
+    assert seen(tracker)[1].label.label is Label.MASK
+    for i in range(40, 80):
+        feed(tracker, i / 10, [face(50)], (0.58, 0.42, 0.0))
+    assert seen(tracker)[1].label.label is Label.UNSURE
+
+
 def test_blurred_crops_do_not_count() -> None:
     tracker = Tracker(TrackingSettings(), FACTS)
     for i in range(20):
