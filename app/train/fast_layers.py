@@ -26,6 +26,8 @@ def fast_layers() -> FastLayers:
     import keras
     import tensorflow as tf
 
+    has_gpu = bool(tf.config.list_physical_devices("GPU"))
+
     @keras.saving.register_keras_serializable(PACKAGE)
     class PooledConv2D(keras.layers.Conv2D):  # type: ignore[misc]
         """The bias is added after the pooling, which it commutes with: to a quarter of the numbers."""
@@ -58,11 +60,12 @@ def fast_layers() -> FastLayers:
 
     @keras.saving.register_keras_serializable(PACKAGE)
     class CheapDropout(keras.layers.Dropout):  # type: ignore[misc]
-        """16 random bits decide on a number, not 32: rates are exact to 1/65536."""
+        """16 random bits decide on a number, not 32: rates are exact to 1/65536. A GPU has no kernels for such small
+        numbers and needs none: there it is Keras' own."""
 
         def call(self, maps: Any, training: bool = False) -> Any:
-            if not training or not self.rate:
-                return maps
+            if not training or not self.rate or has_gpu:
+                return super().call(maps, training=training)
             count = tf.size(maps)
             seed = tf.cast(tf.convert_to_tensor(self.seed_generator.next()), tf.int32)
             drawn = tf.random.stateless_uniform(((count + 1) // 2,), seed, None, None, tf.int32)
