@@ -130,7 +130,8 @@ def _decoder() -> Iterator[Finding]:
 def _files() -> Iterator[Finding]:
     from app import resources
 
-    wanted = [resources.asset("haarcascade_frontalface_default.xml"), resources.asset("demo.mp4")]
+    assets = ("haarcascade_frontalface_default.xml", "haarcascade_profileface.xml", "demo.mp4")
+    wanted = [resources.asset(name) for name in assets]
     models = resources.model("")
     wanted += sorted(models.rglob("*.tflite")) if models.is_dir() else []
     if not any(path.suffix == ".tflite" for path in wanted):

@@ -43,9 +43,14 @@ VISION = (
     Flag("--detector-score", "detector.score", "cnn, yunet: lowest score of a face", metavar="X"),
     Flag("--scale-factor", "detector.scale_factor", "haar: step between window sizes", metavar="X"),
     Flag("--min-neighbors", "detector.min_neighbors", "haar: overlapping hits that make a face", metavar="N"),
-    Flag("--min-face", "detector.min_face_px", "smallest face looked for, in source pixels", metavar="PX"),
+    Flag(
+        "--min-face", "detector.min_face_px", "smallest face looked for, in source pixels, such as 40px", metavar="PX"
+    ),
     Flag("--working-width", "detector.working_width_px", "wider frames are shrunk to it first", metavar="PX"),
+    Flag("--tiles", "detector.tiles", "look at wide scenes in tiles too: 2x1, or auto", metavar="CxR"),
+    Flag("--search-region", "detector.region", "search this part only, in fractions", metavar="X,Y,W,H"),
     Flag("--equalize", "detector.equalize", "haar: equalise the histogram first", constant=True),
+    Flag("--profile", "detector.profile", "haar: faces seen from the side too", constant=True),
     Flag("--backend", "classifier.backend", "what runs the network: LiteRT or Keras", ("litert", "keras")),
     Flag("--model", "classifier.model", "classifier file (.tflite, or .keras with --backend keras)", metavar="FILE"),
 )

@@ -72,7 +72,7 @@ def _component(root: Path, path: Path) -> Component | None:
     if owner is not None and owner.lower() != "maskwatch":
         return _of_distribution(owner)
     if resolved.name.startswith("haarcascade_"):
-        return _cascade()
+        return _cascade(resolved.stem)
     if resolved.is_relative_to(root.resolve()) and owner is None and ".venv" not in resolved.parts:
         return None  # ours
     if resolved.is_relative_to(Path(sys.base_prefix).resolve()):
@@ -118,11 +118,13 @@ def _of_distribution(name: str) -> Component:
 
 
 @cache
-def _cascade() -> Component:
+def _cascade(name: str) -> Component:
     text = (LICENCES / "haarcascade.txt").read_text(encoding="utf-8")
+    if name == "haarcascade_profileface":  # the same licence from another hand
+        text = text.replace("Created by Rainer Lienhart.", "Contributed by David Bradley from Princeton University.")
     licence = "Intel License Agreement For Open Source Computer Vision Library (BSD style)"
     home = "https://github.com/opencv/opencv"
-    return Component("asset", "haarcascade_frontalface_default", "4", licence, home, texts=[("LICENSE", text)])
+    return Component("asset", name, "4", licence, home, texts=[("LICENSE", text)])
 
 
 @cache

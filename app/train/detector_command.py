@@ -11,6 +11,7 @@ from app.errors import DataError, OutputError
 if TYPE_CHECKING:
     from app.train.detector_data import FaceCrop, ImageCache, Scene
     from app.train.detector_fit import DetectorRecipe, DetectorTrainer
+    from app.train.detector_table import HaarOptions
     from app.train.networks import KerasModel
 
 AIMED_PRECISION = 0.75
@@ -35,9 +36,16 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     evaluate = subparsers.add_parser(
         "evaluate-detector", help="every face detector on annotated pictures, in one table"
     )
-    evaluate.add_argument("--data", type=Path, required=True, help="COCO file, or folder with VOC files")
+    evaluate.add_argument("--data", type=Path, required=True, help="COCO file, or folder with a COCO file or VOC files")
     evaluate.add_argument("--model", type=Path, help="our detector's file (default: the bundled one)")
     evaluate.add_argument("--yunet", type=Path, help="YuNet file; left out where not given")
+    evaluate.add_argument(
+        "--haar-options",
+        type=_haar_options,
+        default=(),
+        metavar="LIST",
+        help="more rows of the cascade, by comma: equalize, profile, min24 (smallest face, px); '+' joins several",
+    )
     evaluate.add_argument("--classifier", type=Path, help="LiteRT classifier for the end-to-end score")
     evaluate.add_argument("--width-px", type=_positive, default=576, help="working width of every detector")
     evaluate.add_argument("--threads", type=_positive, default=1, help="of every detector")
@@ -58,6 +66,15 @@ def _sizes(text: str) -> tuple[int, ...]:
     if any(size % 32 for size in sizes):
         raise argparse.ArgumentTypeError(f"sizes must be multiples of 32, not {text}")
     return sizes
+
+
+def _haar_options(text: str) -> "tuple[HaarOptions, ...]":
+    from app.train.detector_table import haar_options
+
+    try:
+        return tuple(haar_options(words) for words in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def run_train(args: argparse.Namespace) -> int:
@@ -180,19 +197,19 @@ def finish(
 def run_evaluate(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from app.train.detector_table import evaluate_all, to_tables, to_tree
-    from app.train.evaluate_detector import read_scenes
+    from app.train.detector_table import PAPER, Lineup, evaluate_all, to_tables, to_tree
     from app.train.fit import write_json
+    from app.train.scenes import read_scenes
 
     scenes = read_scenes(args.data)[: args.limit]
-    rows = evaluate_all(
-        scenes,
+    lineup = Lineup(
         ours=args.model or resources.model("face_detector.tflite"),
         yunet=args.yunet,
-        classifier=args.classifier or resources.model("classifier.tflite"),
         width_px=args.width_px,
         threads=args.threads,
+        haar=(PAPER, *args.haar_options),
     )
+    rows = evaluate_all(scenes, lineup, args.classifier or resources.model("classifier.tflite"))
     for table in to_tables(rows):
         Console().print(table)
     if args.json is not None:

@@ -1,13 +1,16 @@
 """All face detectors on the same pictures at the same working width, side by side."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.domain import Box, FaceLabel, Image
 from app.train.detector_data import ImageCache, Scene
 from app.train.evaluate_detector import (
+    BANDS_PX,
     CLASSES,
     SCAN_SCORE,
     Classify,
@@ -48,35 +51,79 @@ class Row:
     relative_time: float | None
 
 
-def contestants(ours: Path, yunet: Path | None, width_px: int, threads: int) -> list[Contestant]:
-    """Haar as in the paper, ours where its file is there, YuNet where given. Raises ModelError for damaged files."""
+@dataclass(frozen=True, slots=True)
+class HaarOptions:
+    """What the cascade may have beyond the paper; ``name`` is its row's."""
+
+    name: str = "haar"
+    equalize: bool = False
+    profile: bool = False
+    min_face_px: int = 8
+
+
+PAPER = HaarOptions()
+
+
+def haar_options(words: str) -> HaarOptions:
+    """``equalize``, ``profile`` and ``min24`` (smallest face, px), joined by ``+``. Raises ValueError for others."""
+    options = replace(PAPER, name=f"haar+{words}")
+    for word in words.split("+"):
+        if word == "equalize":
+            options = replace(options, equalize=True)
+        elif word == "profile":
+            options = replace(options, profile=True)
+        elif re.fullmatch(r"min[1-9]\d{0,3}", word):
+            options = replace(options, min_face_px=int(word[3:]))
+        else:
+            raise ValueError(f"{word!r} is none of equalize, profile, min24; join several by '+'")
+    return options
+
+
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    """Which detectors to compare, at what working width, on how many cores. ``yunet``: left out where ``None``."""
+
+    ours: Path
+    yunet: Path | None
+    width_px: int
+    threads: int = 1
+    haar: tuple[HaarOptions, ...] = (PAPER,)
+
+
+def contestants(lineup: Lineup) -> list[Contestant]:
+    """Haar as in the paper and with options, ours where its file is there, YuNet where given. Raises ModelError for
+    damaged files."""
     from app.vision.detect import HaarDetector
     from app.vision.neural import CnnDetector
     from app.vision.settings import DetectorSettings
     from app.vision.yunet import DEFAULT_SCORE, YuNetDetector
 
-    haar = HaarDetector(DetectorSettings(kind="haar", working_width_px=width_px, min_face_px=8))
-    entries = [Contestant("haar", haar.detect, 0.0)]
-    if ours.is_file():
-        cnn = CnnDetector(ours, score=SCAN_SCORE, working_width_px=width_px, min_face_px=1, threads=threads)
+    width_px = lineup.width_px
+    entries = []
+    for options in lineup.haar:
+        settings = DetectorSettings(kind="haar", equalize=options.equalize, profile=options.profile)
+        settings = settings.model_copy(update={"working_width_px": width_px, "min_face_px": options.min_face_px})
+        entries.append(Contestant(options.name, HaarDetector(settings).detect, 0.0))
+    if lineup.ours.is_file():
+        cnn = CnnDetector(
+            lineup.ours, score=SCAN_SCORE, working_width_px=width_px, min_face_px=1, threads=lineup.threads
+        )
         entries.append(Contestant("cnn", cnn.detect, cnn.facts.score))
-    if yunet is not None:
-        reference = YuNetDetector(yunet, score=SCAN_SCORE, working_width_px=width_px, min_face_px=1)
+    if lineup.yunet is not None:
+        reference = YuNetDetector(lineup.yunet, score=SCAN_SCORE, working_width_px=width_px, min_face_px=1)
         entries.append(Contestant(TIMED_AGAINST, reference.detect, DEFAULT_SCORE))
     return entries
 
 
-def evaluate_all(
-    scenes: Sequence[Scene], *, ours: Path, yunet: Path | None, classifier: Path, width_px: int, threads: int
-) -> list[Row]:
+def evaluate_all(scenes: Sequence[Scene], lineup: Lineup, classifier: Path) -> list[Row]:
     """One row per detector; the end-to-end score where ``classifier`` exists."""
     import cv2
 
-    cv2.setNumThreads(threads)  # OpenCV's detectors take their threads from here, LiteRT's from its own setting
+    cv2.setNumThreads(lineup.threads)  # OpenCV's detectors take their threads from here, LiteRT's from its own setting
     cache = ImageCache()
     ways = [labeller(classifier, refuse) for refuse in (False, True)] if classifier.is_file() else []
     scored: list[tuple[Contestant, DetectorScore, list[EndToEndScore]]] = []
-    entries = contestants(ours, yunet, width_px, threads)
+    entries = contestants(lineup)
     times_ms = time_in_turn([entry.detect for entry in entries], scenes, cache)
     for entry, ms in zip(entries, times_ms, strict=True):
         found = [entry.detect(cache.get(scene.path)) for scene in scenes]
@@ -115,7 +162,7 @@ def labeller(path: Path, refuse: bool) -> Classify:
 
 
 def to_tables(rows: Sequence[Row]) -> "list[Table]":
-    """Two tables that fit 80 columns: faces found; found and labelled right (where a classifier took part)."""
+    """Tables that fit 80 columns: faces found; the same by size; found and labelled right (with a classifier)."""
     found = _table(
         "faces found (IoU ≥ 0.4)", ("score", "mask", "no_mask", "incorrect", "10–20px", "precision", "AP", "ms", "×")
     )
@@ -136,7 +183,21 @@ def to_tables(rows: Sequence[Row]) -> "list[Table]":
             if end is not None:
                 shares = (f"{end.right[label]:.3f}" for label in CLASSES)
                 right.add_row(row.name, answers, *shares, f"{end.false_alarms:.3f}")
-    return [found, right] if right.row_count else [found]
+    tables = [found, _size_table(rows)]
+    return [*tables, right] if right.row_count else tables
+
+
+def _size_table(rows: Sequence[Row]) -> "Table":
+    """Recall by class and size, over the counts of annotated faces."""
+    edges = [f"{low}–{high}px" for low, high in pairwise(BANDS_PX)] + [f"≥{BANDS_PX[-1]}px"]
+    table = _table("found by size", ("label", *edges))
+    for label in CLASSES if rows else ():
+        table.add_row("(faces)", label, *(str(total) for _, total in rows[0].found.by_size[label]))
+    for row in rows:
+        for label in CLASSES:
+            shares = (f"{seen / total:.3f}" if total else "-" for seen, total in row.found.by_size[label])
+            table.add_row(row.name, label, *shares)
+    return table
 
 
 def _table(title: str, heads: Sequence[str]) -> "Table":
@@ -144,7 +205,7 @@ def _table(title: str, heads: Sequence[str]) -> "Table":
     from rich.table import Table
 
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("detector", no_wrap=True)
+    table.add_column("detector", max_width=13, overflow="fold")  # longer names take two lines
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     return table
@@ -152,4 +213,9 @@ def _table(title: str, heads: Sequence[str]) -> "Table":
 
 def to_tree(rows: Sequence[Row], scenes: Sequence[Scene], width_px: int) -> dict[str, Any]:
     """The same for machines."""
-    return {"pictures": len(scenes), "working_width_px": width_px, "detectors": [asdict(row) for row in rows]}
+    return {
+        "pictures": len(scenes),
+        "working_width_px": width_px,
+        "bands_px": BANDS_PX,
+        "detectors": [asdict(row) for row in rows],
+    }

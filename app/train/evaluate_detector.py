@@ -1,16 +1,13 @@
 """How good a face detector is on annotated pictures: faces found by class and size, precision, average precision."""
 
 import time
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from app.domain import Box, Detection, FaceLabel, Image, Label
-from app.errors import DataError
-from app.train.detector_data import Face, ImageCache, Scene, read_coco
+from app.train.detector_data import ImageCache, Scene
 
 FOUND_IOU = 0.4
 AP_IOU = 0.5
@@ -19,6 +16,9 @@ SCAN_SCORE = 0.1
 
 SMALL_PX, TINY_PX = 20, 10
 """Faces of 20 px and more are judged by class, those of 10 to 20 px together; lesser ones are nobody's fault."""
+
+BANDS_PX = (TINY_PX, SMALL_PX, 40, 80, 160)
+"""Lower edges of the bands of face sizes; the last one has no upper edge."""
 
 CLASSES = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
 
@@ -30,6 +30,7 @@ Classify = Callable[[Image, Sequence[Box]], Sequence[FaceLabel]]
 class DetectorScore:
     """``recall`` per class of faces of 20 px and more, ``recall_small`` of those of 10 to 20 px, at ``FOUND_IOU``;
     ``precision``: share of detections that are an annotated face of any size at ``FOUND_IOU``, each face counted once;
+    ``by_size``: per class, for each of ``BANDS_PX``, faces found and faces there were;
     ``ap``: average precision at ``AP_IOU`` of faces of 20 px and more over all scores given;
     ``ms``: median milliseconds per picture."""
 
@@ -37,6 +38,7 @@ class DetectorScore:
     faces: dict[str, int]
     recall: dict[str, float]
     recall_small: float
+    by_size: dict[str, list[tuple[int, int]]]
     precision: float
     ap: float
     ms: float
@@ -49,43 +51,6 @@ class EndToEndScore:
 
     right: dict[str, float]
     false_alarms: float
-
-
-def read_scenes(path: Path) -> list[Scene]:
-    """Annotated pictures of a COCO file, or of a folder of VOC files with the pictures beside them or in ``images``.
-    Raises DataError where there are none."""
-    if path.is_file():
-        return read_coco(path)
-    scenes = [read_voc(file) for file in sorted(path.rglob("*.xml"))]
-    if not scenes:
-        raise DataError(f"no annotations in {path}; give a COCO file, or a folder with VOC files (*.xml)")
-    return scenes
-
-
-_VOC_NAMES = {
-    "with_mask": Label.MASK,
-    "without_mask": Label.NO_MASK,
-    "mask_weared_incorrect": Label.INCORRECT,
-    **{str(label): label for label in CLASSES},
-}
-
-
-def read_voc(file: Path) -> Scene:
-    """One Pascal VOC file. Raises DataError where it cannot be used."""
-    try:
-        tree = ElementTree.parse(file).getroot()
-        name = tree.findtext("filename") or file.with_suffix(".jpg").name
-        faces = []
-        for entry in tree.iter("object"):
-            corners = [float(entry.findtext(f"bndbox/{key}") or "") for key in ("xmin", "ymin", "xmax", "ymax")]
-            x, y, x2, y2 = corners
-            faces.append(Face(Box(x, y, x2 - x, y2 - y), _VOC_NAMES[entry.findtext("name") or ""]))
-    except (OSError, ElementTree.ParseError, ValueError, KeyError) as error:
-        raise DataError(f"{file} is no usable VOC file: {error!r}; mend or remove it") from error
-    for folder in (file.parent, file.parent / "images", file.parent.parent / "images"):
-        if (folder / name).is_file():
-            return Scene(folder / name, "", tuple(faces))
-    raise DataError(f"{file} names the picture {name}, which is not beside it nor in 'images'; put it there")
 
 
 def match(boxes: Sequence[Box], detections: Sequence[Detection], iou: float) -> list[int]:
@@ -128,9 +93,7 @@ def score_detections(
     scenes: Sequence[Scene], found: Sequence[Sequence[Detection]], score: float, ms: float = 0.0
 ) -> DetectorScore:
     """``found`` may hold detections below ``score``: they count for the average precision only."""
-    seen = dict.fromkeys(CLASSES, 0)
-    total = dict.fromkeys(CLASSES, 0)
-    small = [0, 0]
+    counts: dict[Label, list[list[int]]] = {label: [[0, 0] for _ in BANDS_PX] for label in CLASSES}
     right = raised = 0
     for scene, detections in zip(scenes, found, strict=True):
         faces = [face for face in scene.faces if face.label is not None]
@@ -139,21 +102,32 @@ def score_detections(
         right += sum(hit >= 0 for hit in hits)
         raised += len(strong)
         for k, face in enumerate(faces):
-            if face.box.size >= SMALL_PX and face.label is not None:
-                total[face.label] += 1
-                seen[face.label] += k in hits
-            elif face.box.size >= TINY_PX:
-                small[0] += k in hits
-                small[1] += 1
+            if face.box.size >= TINY_PX and face.label is not None:
+                band = counts[face.label][band_of(face.box.size)]
+                band[0] += k in hits
+                band[1] += 1
+    fair = {label: _summed(bands[1:]) for label, bands in counts.items()}
+    small = _summed(bands[0] for bands in counts.values())
     return DetectorScore(
         pictures=len(scenes),
-        faces={**{str(label): count for label, count in total.items()}, "small": small[1]},
-        recall={str(label): seen[label] / max(total[label], 1) for label in CLASSES},
+        faces={**{str(label): total for label, (_, total) in fair.items()}, "small": small[1]},
+        recall={str(label): seen / max(total, 1) for label, (seen, total) in fair.items()},
         recall_small=small[0] / max(small[1], 1),
+        by_size={str(label): [(seen, total) for seen, total in bands] for label, bands in counts.items()},
         precision=right / max(raised, 1),
         ap=average_precision(scenes, found),
         ms=ms,
     )
+
+
+def band_of(size_px: float) -> int:
+    """The place in ``BANDS_PX`` of a face of at least ``TINY_PX``."""
+    return sum(size_px >= edge for edge in BANDS_PX) - 1
+
+
+def _summed(counts: Iterable[Sequence[int]]) -> tuple[int, int]:
+    rows = list(counts)
+    return sum(row[0] for row in rows), sum(row[1] for row in rows)
 
 
 def average_precision(scenes: Sequence[Scene], found: Sequence[Sequence[Detection]]) -> float:

@@ -1,5 +1,6 @@
 """Finding faces: the seam every detector stands behind, and the classic detector of the paper."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -10,6 +11,7 @@ import numpy as np
 from app import resources
 from app.domain import Box, Detection, Image
 from app.errors import ModelError
+from app.vision.overlap import first_of_each
 from app.vision.settings import DetectorSettings
 
 
@@ -29,51 +31,78 @@ class QuickDetector(FaceDetector, Protocol):
 
 
 class HaarDetector:
-    """Viola and Jones' cascade (``detectMultiScale``) on grey frames, as in the paper.
+    """Viola and Jones' cascade (``detectMultiScale``) on grey frames, as in the paper; with ``profile`` a second one
+    for faces seen from the side, whose hits count where the first has none.
 
-    Raises ModelError where the cascade file is missing or damaged: OpenCV itself stays silent then.
+    Raises ModelError where a cascade file is missing or damaged: OpenCV itself stays silent then.
     """
 
     def __init__(self, settings: DetectorSettings, cascade: Path | None = None) -> None:
-        path = cascade or settings.model or resources.asset("haarcascade_frontalface_default.xml")
-        if not path.is_file():
-            raise ModelError(f"no cascade file {path}; reinstall maskwatch or give --detector-model")
-        try:
-            self._cascade = cv2.CascadeClassifier(str(path))
-        except (cv2.error, SystemError) as error:  # some damage raises, some does not
-            raise ModelError(f"{path} is no usable cascade file; reinstall maskwatch") from error
-        if self._cascade.empty():
-            raise ModelError(f"{path} is no usable cascade file; reinstall maskwatch")
+        self._frontal = _cascade(cascade or settings.model or resources.asset("haarcascade_frontalface_default.xml"))
+        self._profile = _cascade(resources.asset("haarcascade_profileface.xml")) if settings.profile else None
         self._settings = settings
 
     def detect(self, image: Image) -> list[Detection]:
         settings = self._settings
         height, width = image.shape[:2]
-        grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-        if width > settings.working_width_px:
+        grey: Image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)  # type: ignore[assignment]
+        if width > settings.width_px:
             # imutils keeps the aspect ratio but rounds the height down, so the two axes are mapped back on their own
-            grey = imutils.resize(grey, width=settings.working_width_px, inter=cv2.INTER_AREA)
+            grey = imutils.resize(grey, width=settings.width_px, inter=cv2.INTER_AREA)
         if settings.equalize:
-            grey = cv2.equalizeHist(grey)
+            grey = cv2.equalizeHist(grey)  # type: ignore[assignment]
         scale_x, scale_y = width / grey.shape[1], height / grey.shape[0]
-        least = max(1, round(settings.min_face_px / scale_x))
-        found, _, weights = self._cascade.detectMultiScale3(
+        least = max(1, round(settings.least_px / scale_x))
+        looks = [self._hits(self._frontal, grey, least)]
+        if self._profile is not None:  # it knows faces turned to their right only
+            mirrored = self._hits(self._profile, np.ascontiguousarray(grey[:, ::-1]), least)
+            looks.append(self._hits(self._profile, grey, least))
+            looks.append(
+                [replace(hit, box=hit.box.moved(grey.shape[1] - hit.box.x - hit.box.x2, 0)) for hit in mirrored]
+            )
+        return [
+            Detection(Box(box.x * scale_x, box.y * scale_y, box.width * scale_x, box.height * scale_y), hit.score)
+            for hit, box in ((hit, hit.box) for hit in first_of_each(looks))
+        ]
+
+    def _hits(self, cascade: cv2.CascadeClassifier, grey: Image, least: int) -> list[Detection]:
+        """``grey``: (H, W) uint8; boxes in its pixels, none smaller than ``least``."""
+        found, _, weights = cascade.detectMultiScale3(
             grey,
-            scaleFactor=settings.scale_factor,
-            minNeighbors=settings.min_neighbors,
+            scaleFactor=self._settings.scale_factor,
+            minNeighbors=self._settings.min_neighbors,
             minSize=(least, least),
             outputRejectLevels=True,
         )
         # The last stage's margin, squashed: an order among hits, not a probability.
         scores = 1.0 / (1.0 + np.exp(-np.asarray(weights, np.float64).reshape(-1) / 4.0))
         return [
-            Detection(Box(x * scale_x, y * scale_y, w * scale_x, h * scale_y), float(score))
-            for (x, y, w, h), score in zip(np.asarray(found).reshape(-1, 4), scores, strict=True)
+            Detection(Box(*map(float, box)), float(score))
+            for box, score in zip(np.asarray(found).reshape(-1, 4).tolist(), scores, strict=True)
         ]
 
 
+def _cascade(path: Path) -> cv2.CascadeClassifier:
+    if not path.is_file():
+        raise ModelError(f"no cascade file {path}; reinstall maskwatch or give --detector-model")
+    try:
+        cascade = cv2.CascadeClassifier(str(path))
+    except (cv2.error, SystemError) as error:  # some damage raises, some does not
+        raise ModelError(f"{path} is no usable cascade file; reinstall maskwatch") from error
+    if cascade.empty():
+        raise ModelError(f"{path} is no usable cascade file; reinstall maskwatch")
+    return cascade
+
+
 def load_detector(settings: DetectorSettings) -> FaceDetector:
-    """The detector that the settings name. Raises ModelError where its file cannot be used."""
+    """The detector that the settings name, looking where and how closely they say. Raises ModelError where its file
+    cannot be used."""
+    from app.vision.reach import with_reach
+
+    return with_reach(settings, _load)
+
+
+def _load(settings: DetectorSettings) -> FaceDetector:
     if settings.kind == "haar":
         return HaarDetector(settings)
     if settings.kind == "yunet":

@@ -197,7 +197,7 @@ def load_cnn(settings: DetectorSettings) -> CnnDetector:
     return CnnDetector(
         settings.model or resources.model("face_detector.tflite"),
         score=settings.score,
-        working_width_px=settings.working_width_px,
-        min_face_px=settings.min_face_px,
+        working_width_px=settings.width_px,
+        min_face_px=settings.least_px,
         threads=settings.threads,
     )

@@ -72,6 +72,6 @@ def load_yunet(settings: DetectorSettings) -> YuNetDetector:
     return YuNetDetector(
         settings.model,
         score=settings.score,
-        working_width_px=settings.working_width_px,
-        min_face_px=settings.min_face_px,
+        working_width_px=settings.width_px,
+        min_face_px=settings.least_px,
     )

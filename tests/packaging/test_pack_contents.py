@@ -176,8 +176,11 @@ def test_containers_of_icons() -> None:
     assert int.from_bytes(icns[4:8], "big") == len(icns)
 
 
-def test_the_cascades_licence_is_its_own() -> None:
-    head = (ROOT / "assets" / "haarcascade_frontalface_default.xml").read_text(encoding="utf-8")[:4000]
-    licence = (notices.LICENCES / "haarcascade.txt").read_text(encoding="utf-8")
-    for line in licence.splitlines():
+@pytest.mark.parametrize("name", ["haarcascade_frontalface_default", "haarcascade_profileface"])
+def test_the_cascades_licence_is_its_own(name: str) -> None:
+    path = ROOT / "assets" / f"{name}.xml"
+    head = path.read_text(encoding="utf-8")[:4000]
+    [found] = notices.components(ROOT, [entry(path)], {})
+    assert found.name == name
+    for line in found.texts[0][1].splitlines():
         assert line.strip() in head

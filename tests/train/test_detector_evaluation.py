@@ -15,17 +15,17 @@ from app.domain import Box, Detection, FaceLabel, Image, Label
 from app.errors import DataError, ModelError
 from app.train import detector_command
 from app.train.detector_data import Face, ImageCache, Scene
-from app.train.detector_table import evaluate_all, to_tables, to_tree
+from app.train.detector_table import PAPER, Lineup, evaluate_all, haar_options, to_tables, to_tree
 from app.train.evaluate_detector import (
     average_precision,
     choose_score,
     match,
-    read_scenes,
     run_detector,
     score_detections,
     score_end_to_end,
     time_in_turn,
 )
+from app.train.scenes import read_scenes
 
 MASKED, BARE, WORN_BADLY = Box(0, 0, 40, 40), Box(100, 0, 30, 40), Box(200, 0, 20, 24)
 SMALL, TINY, NOTHING = Box(0, 100, 12, 15), Box(50, 100, 8, 8), Box(300, 100, 30, 30)
@@ -67,6 +67,11 @@ def test_recall_by_class_and_size_and_precision() -> None:
     assert score.recall == {"mask": 1.0, "no_mask": 0.0, "incorrect": 0.0}
     assert score.faces == {"mask": 1, "no_mask": 1, "incorrect": 1, "small": 1}
     assert score.recall_small == 1.0
+    assert score.by_size == {
+        "mask": [(0, 0), (0, 0), (1, 1), (0, 0), (0, 0)],
+        "no_mask": [(1, 1), (0, 1), (0, 0), (0, 0), (0, 0)],
+        "incorrect": [(0, 0), (0, 1), (0, 0), (0, 0), (0, 0)],
+    }
     assert score.precision == 0.75  # a tiny face is a face; what nobody annotated is none
     assert score.ms == 3.0
 
@@ -126,33 +131,12 @@ def test_detectors_take_turns_and_first_calls_are_not_timed(tmp_path: Path) -> N
     assert run_detector(named("c"), scenes, ImageCache()) == [[], [], []]
 
 
-VOC = """<annotation><filename>a.jpg</filename><object><name>{name}</name><bndbox><xmin>3</xmin><ymin>4</ymin>
-<xmax>13</xmax><ymax>24</ymax></bndbox></object></annotation>"""
-
-
-@pytest.mark.parametrize(
-    ("name", "label"),
-    [("with_mask", Label.MASK), ("mask_weared_incorrect", Label.INCORRECT), ("no_mask", Label.NO_MASK)],
-)
-def test_voc_folders_are_read(tmp_path: Path, name: str, label: Label) -> None:
-    (tmp_path / "annotations").mkdir()
-    (tmp_path / "images").mkdir()
-    (tmp_path / "annotations" / "a.xml").write_text(VOC.format(name=name))
-    (tmp_path / "images" / "a.jpg").touch()
-    assert read_scenes(tmp_path) == [Scene(tmp_path / "images" / "a.jpg", "", (Face(Box(3, 4, 10, 20), label),))]
-
-
-def test_voc_folders_that_cannot_be_read_say_why(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no annotations"):
-        read_scenes(tmp_path)
-    file = tmp_path / "a.xml"
-    for text in ("<annotation", VOC.format(name="hat")):
-        file.write_text(text)
-        with pytest.raises(DataError, match="no usable VOC"):
-            read_scenes(tmp_path)
-    file.write_text(VOC.format(name="no_mask"))
-    with pytest.raises(DataError, match="names the picture"):
-        read_scenes(tmp_path)
+def test_options_of_the_cascade_are_read() -> None:
+    both = haar_options("profile+min40")
+    assert (both.name, both.equalize, both.profile, both.min_face_px) == ("haar+profile+min40", False, True, 40)
+    for words in ("", "smile", "min0", "equalize+"):
+        with pytest.raises(ValueError, match="none of"):
+            haar_options(words)
 
 
 def test_all_detectors_in_one_table(shared_data: Path, tmp_path: Path) -> None:
@@ -161,14 +145,16 @@ def test_all_detectors_in_one_table(shared_data: Path, tmp_path: Path) -> None:
     scenes = read_scenes(shared_data / "frames" / "train.json")[:6]
     rows = evaluate_all(
         scenes,
-        ours=resources.model("face_detector.tflite"),
-        yunet=shared_data / "models" / "yunet_n_320_320.onnx",
+        Lineup(
+            ours=resources.model("face_detector.tflite"),
+            yunet=shared_data / "models" / "yunet_n_320_320.onnx",
+            width_px=576,
+            haar=(PAPER, haar_options("equalize+profile+min24")),
+        ),
         classifier=resources.model("paper/model_6.tflite"),
-        width_px=576,
-        threads=1,
     )
-    assert [row.name for row in rows] == ["haar", "cnn", "yunet"]
-    assert rows[2].relative_time == 1.0
+    assert [row.name for row in rows] == ["haar", "haar+equalize+profile+min24", "cnn", "yunet"]
+    assert rows[3].relative_time == 1.0
     assert all(row.end_to_end is not None and row.refusing is not None for row in rows)
     assert all(row.relative_time is not None and row.relative_time > 0 for row in rows)
     console = Console(width=80, file=io.StringIO())
@@ -177,9 +163,10 @@ def test_all_detectors_in_one_table(shared_data: Path, tmp_path: Path) -> None:
     shown = console.file.getvalue()
     assert "…" not in shown
     assert f"{rows[1].found.precision:.3f}" in shown
+    assert "≥160px" in shown
     tree = json.loads(json.dumps(to_tree(rows, scenes, 576)))
     assert tree["pictures"] == 6
-    assert tree["detectors"][2]["found"]["recall"]["mask"] == rows[2].found.recall["mask"]
+    assert tree["detectors"][3]["found"]["recall"]["mask"] == rows[3].found.recall["mask"]
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,6 +180,9 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
     args = parser.parse_args(["evaluate-detector", "--data", str(tmp_path), "--yunet", str(tmp_path / "none.onnx")])
     with pytest.raises(ModelError, match=r"none\.onnx"):
         args.run(args)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["evaluate-detector", "--data", "x", "--haar-options", "equalize,smile"])
+    assert "'smile' is none of equalize" in capsys.readouterr().err
     for words in (["--sizes-px", "100"], ["--epochs", "0"]):
         with pytest.raises(SystemExit):
             parser.parse_args(["train-detector", "--data", "x", "--run", "y", *words])

@@ -12,6 +12,9 @@ from app.errors import ModelError
 from app.vision.detect import FaceDetector, HaarDetector, load_detector
 from app.vision.settings import DetectorSettings
 
+PROFILE, PROFILE_CENTRE = "ilc2021_00152.jpg", (340, 114)
+"""A training frame of one person seen from the side, whom the frontal cascade does not find."""
+
 KINDS = ["haar", "cnn", "yunet"]
 
 
@@ -97,6 +100,19 @@ def test_haar_obeys_its_settings() -> None:
     assert many > few > 0
     assert HaarDetector(DetectorSettings(kind="haar", min_face_px=300)).detect(image) == []
     assert HaarDetector(DetectorSettings(kind="haar", equalize=True)).detect(image)
+
+
+def test_faces_from_the_side_are_added_to_those_from_the_front(shared_data: Path) -> None:
+    image = demo_frame()
+    frontal = HaarDetector(DetectorSettings(kind="haar")).detect(image)
+    assert HaarDetector(DetectorSettings(kind="haar", profile=True)).detect(image)[: len(frontal)] == frontal
+    face = cv2.imread(str(shared_data / "frames" / "train" / PROFILE))
+    assert face is not None
+    for picture in (face, np.ascontiguousarray(face[:, ::-1])):  # it looks to one side, then to the other
+        assert HaarDetector(DetectorSettings(kind="haar")).detect(picture) == []  # type: ignore[arg-type]
+        (found,) = HaarDetector(DetectorSettings(kind="haar", profile=True)).detect(picture)  # type: ignore[arg-type]
+        x = PROFILE_CENTRE[0] if picture is face else face.shape[1] - PROFILE_CENTRE[0]
+        assert found.box.center == pytest.approx((x, PROFILE_CENTRE[1]), abs=15)
 
 
 def test_a_cascade_that_is_missing_or_empty_is_told(tmp_path: Path) -> None:

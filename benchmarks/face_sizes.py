@@ -1,0 +1,81 @@
+"""How small a face may become in the picture that a detector sees before shrinking loses it.
+
+Annotated scenes are shrunk step by step. A band of sizes holds the faces that had at least 1.4 times the size at first;
+of those it tells how many are found, and what share of those found unshrunk that is. From these figures come the
+constants of ``app/vision/reach.py``, by which ``--min-face`` chooses the working width. Use scenes that no test uses:
+
+    python benchmarks/face_sizes.py DEVELOPMENT.json --yunet yunet_n_320_320.onnx
+"""
+
+import argparse
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import cv2
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from app import resources  # noqa: E402
+from app.train.detector_data import ImageCache, Scene  # noqa: E402
+from app.train.detector_table import Contestant, Lineup, contestants  # noqa: E402
+from app.train.evaluate_detector import FOUND_IOU, match  # noqa: E402
+from app.train.scenes import read_scenes  # noqa: E402
+from app.vision.preprocess import resize  # noqa: E402
+
+STEP = 2**0.25
+EDGES_PX = tuple(7.0 * STEP**step for step in range(17))
+SHRUNK = 1.4
+RELIABLE = 0.9
+
+
+def found_at(one: Contestant, scene: Scene, cache: ImageCache, factor: float) -> set[int]:
+    """Which faces of ``scene`` are found when it is shrunk by ``factor``."""
+    image = cache.get(scene.path)
+    if factor < 1:
+        image = resize(image, max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+    found = [found for found in one.detect(image) if found.score >= one.score]
+    return set(match([face.box.scaled(factor) for face in scene.faces], found, FOUND_IOU))
+
+
+def count(one: Contestant, scenes: list[Scene], cache: ImageCache) -> dict[float, list[int]]:
+    """Per band, named by its lower edge: faces found shrunk, the same faces found unshrunk, faces."""
+    counts: dict[float, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for scene in scenes:
+        largest = max((face.box.size for face in scene.faces), default=0.0)
+        unshrunk = found_at(one, scene, cache, 1.0)
+        factor = 1 / STEP
+        while factor * largest >= EDGES_PX[0]:
+            shrunk = found_at(one, scene, cache, factor)
+            for k, face in enumerate(scene.faces):
+                edge = max((edge for edge in EDGES_PX if edge <= face.box.size * factor), default=0.0)
+                if edge and face.box.size >= SHRUNK * edge * STEP:
+                    counts[edge][0] += k in shrunk
+                    counts[edge][1] += k in unshrunk
+                    counts[edge][2] += 1
+            factor /= STEP
+    return counts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--yunet", type=Path)
+    parser.add_argument("--model", type=Path, default=resources.model("face_detector.tflite"))
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    scenes, cache = read_scenes(args.data), ImageCache()
+    for one in contestants(Lineup(args.model, args.yunet, 4096)):
+        print(one.name)
+        for edge, (shrunk, unshrunk, faces) in sorted(count(one, scenes, cache).items()):
+            kept = shrunk / max(unshrunk, 1)
+            mark = "  reliable" if kept >= RELIABLE else ""
+            print(
+                f"  {edge:6.1f} - {edge * STEP:6.1f} px  found {shrunk / faces:.3f} of {faces}, kept {kept:.3f}{mark}"
+            )
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
