@@ -13,7 +13,7 @@ demo. They are not part of the project, and no film made of them should be passe
 import argparse
 import sys
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import cv2
@@ -64,8 +64,8 @@ def fitted(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 def busy(width: int, height: int) -> Iterator[np.ndarray]:
     if all((CLIPS / name).is_file() for name, _ in _CUTS):
-        for name, count in _CUTS:
-            yield from (fitted(image, width, height) for image in islice(frames_of(CLIPS / name), count))
+        cuts = (islice(frames_of(CLIPS / name), count) for name, count in _CUTS)
+        yield from (fitted(image, width, height) for image in islice(chain.from_iterable(cuts), FPS * SECONDS))
         return
     people = list(frames_of(DEMO))[_DEMO_FACES]
     round_trip = [*people, *people[::-1]]  # no jump where it begins again

@@ -33,6 +33,7 @@ def flags(about: str) -> argparse.Namespace:
     parser.add_argument("--warm-up", type=float, default=3.0)
     parser.add_argument("--threads", type=int, help="threads of OpenCV and of TensorFlow")
     parser.add_argument("--window", action="store_true", help="cv2.imshow each frame")
+    parser.add_argument("--check", action="store_true", help="only say whether what it needs is there")
     args = parser.parse_args()
     if args.threads:
         cv2.setNumThreads(args.threads)

@@ -41,6 +41,8 @@ def main() -> None:
     args = _loop.flags(__doc__)
     _loop.need_tensorflow()
     net = naive_ssd.load_ssd()
+    if args.check:
+        return
     network, clock = load_network(), _loop.Clock()
 
     def step(image: np.ndarray) -> int:

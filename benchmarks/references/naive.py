@@ -35,6 +35,8 @@ def run(name: str, about: str, make_find: Callable[[], Find], detector: str) -> 
     args = _loop.flags(about)
     _loop.need_tensorflow()
     find = make_find()
+    if args.check:
+        return
     import keras
 
     path = _loop.ROOT / "models" / "paper" / "model_6.keras"

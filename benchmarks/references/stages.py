@@ -42,6 +42,8 @@ class _Clock(_loop.Clock):
 
 def main() -> None:
     args = _loop.flags(__doc__)
+    if args.check:
+        return
     threads = {} if args.threads is None else {"threads": min(args.threads, DetectorSettings().threads)}
     looks = DetectorSettings(**threads)
     timers = Timers(time.process_time)

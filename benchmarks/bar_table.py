@@ -1,0 +1,256 @@
+"""From the figures of ``bars.py`` to the bars, and to the Markdown that tells them."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from app.bench.children import BenchError
+from app.bench.records import Figures, Spread, Start
+
+Runs = dict[str, list[Figures]]
+_NEAR_NONE_CORES = 0.05
+"""What "near none" is taken to mean: five hundredths of one core."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A value, its spread over the rounds, and the limit that it must reach (``at_least``) or keep under."""
+
+    name: str
+    limit: float
+    at_least: bool
+    values: tuple[float, ...]
+    unit: str = "×"
+    note: str = ""
+
+    @property
+    def value(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def met(self) -> bool:
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+    @property
+    def limit_words(self) -> str:
+        return f"{'≥' if self.at_least else '≤'} {_number(self.limit)} {self.unit}"
+
+    @property
+    def value_words(self) -> str:
+        spread = ""
+        if len(self.values) > 1:
+            spread = f" ({_number(min(self.values))} to {_number(max(self.values))})"
+        return f"{_number(self.value)}{spread} {self.unit}"
+
+    def record(self) -> dict[str, Any]:
+        return {**asdict(self), "value": self.value, "met": self.met}
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def bars_of(measured: dict[str, Any]) -> list[Bar]:
+    runs: Runs = measured["runs"]
+    return [
+        *_against(runs, "naive", 10.0),
+        *_against(runs, "naive-ssd", 10.0),
+        *_against(runs, "facemaskdetector", 8.0),
+        *_overhead(runs),
+        *_classifier(measured["parts"]),
+        *_delays(runs),
+        *_idle(runs),
+        *_start_and_memory(measured["starts"], runs),
+    ]
+
+
+def _each(runs: Runs, names: Sequence[str], value: Callable[..., float]) -> tuple[float, ...]:
+    """``value`` of each round's runs of these names."""
+    return tuple(value(*turn) for turn in zip(*(runs[name] for name in names), strict=True))
+
+
+def _against(runs: Runs, name: str, limit: float) -> list[Bar]:
+    if name not in runs:
+        return []
+    cost = statistics.median(_each(runs, ("maskwatch", name), lambda a, b: b.cpu_s_per_frame / a.cpu_s_per_frame))
+    rates = _each(runs, ("maskwatch", name), lambda a, b: a.frames_per_s / b.frames_per_s)
+    note = f"and {_number(cost)} × less processor time a frame"
+    return [Bar(f"frames a second, whole pipeline by `{name}`", limit, True, rates, note=note)]
+
+
+def _overhead(runs: Runs) -> list[Bar]:
+    if "stages" not in runs:
+        return []
+
+    def ratio(ours: Figures, alone: Figures) -> float:
+        networks_s = sum(alone.stages[name].cpu_s for name in ("detect", "classify") if name in alone.stages)
+        return (ours.cpu_s_per_frame or 0.0) / (networks_s / alone.frames)
+
+    ours = _middle(runs["maskwatch"])
+    shares = ", ".join(f"{name} {stage.share:.0%}" for name, stage in ours.stages.items())
+    values = _each(runs, ("maskwatch", "stages"), ratio)
+    note = f"decoding and drawing included; of ours: {shares}"
+    return [Bar("processor time a frame, by detector and classifier alone", 1.25, False, values, note=note)]
+
+
+def _classifier(parts: dict[str, Any]) -> list[Bar]:
+    bars = []
+    ours = parts["classifier, LiteRT"]["cpu_ms"]
+    if "classifier, keras.predict" in parts:
+        by_predict = parts["classifier, keras.predict"]["cpu_ms"] / ours
+        bars.append(Bar("one face, `keras.predict` by ours, same network", 20.0, True, (by_predict,)))
+    by_paper = parts["model_6, LiteRT"]["cpu_ms"] / ours
+    bars.append(Bar("one face, the paper's `model_6` by ours, same run time", 3.0, True, (by_paper,)))
+    return bars
+
+
+def _spread(run: Figures, name: str) -> Spread:
+    if name not in run.latency:
+        raise BenchError(f"a run told nothing of '{name}': no frame came so far; give more --seconds")
+    return run.latency[name]
+
+
+def _delays(runs: Runs) -> list[Bar]:
+    def delay(ours: Figures, every: Figures) -> float:
+        networks_ms = _spread(every, "detection").p50_ms + _spread(every, "classification").p50_ms
+        return _spread(ours, "capture_to_result").p95_ms / networks_ms
+
+    def age_ms(slow: Figures) -> float:
+        return _spread(slow, "age_shown").p99_ms - _spread(slow, "detection").p50_ms
+
+    def rate(slow: Figures) -> float:
+        return slow.rates_per_s["pictures_moved"] / slow.rates_per_s["capture"]
+
+    slow = _middle(runs["slow detector"])
+    detection_ms, shown_ms = _spread(slow, "detection").p50_ms, _spread(slow, "age_shown").p99_ms
+    note = f"p99 of the age {_number(shown_ms)} ms, one detection {_number(detection_ms)} ms"
+    return [
+        Bar(
+            "capture to result, p95, by the median time of detector and classifier",
+            1.5,
+            False,
+            _each(runs, ("busy", "every look"), delay),
+            note="the divisor with a full look at each frame",
+        ),
+        Bar(
+            "detector 10 × slower: age of the frame shown beyond one detection",
+            50.0,
+            False,
+            _each(runs, ("slow detector",), age_ms),
+            "ms",
+            note,
+        ),
+        Bar(
+            "detector 10 × slower: window's new frames by the camera's",
+            0.95,
+            True,
+            _each(runs, ("slow detector",), rate),
+        ),
+    ]
+
+
+def _idle(runs: Runs) -> list[Bar]:
+    def by_busy(idle: Figures, busy: Figures) -> float:
+        return idle.cores_used / busy.cores_used
+
+    seen = {name: _middle(runs[name]).frames_per_s for name in ("busy", "still", "empty")}
+    bars = []
+    for name, words in (("still", "empty still scene"), ("empty", "moving scene without faces")):
+        note = f"frames/s analysed: {seen[name]:.1f} by {seen['busy']:.1f}"
+        values = _each(runs, (name, "busy"), by_busy)
+        bars.append(Bar(f"processor, {words} by busy one", 0.20, False, values, note=note))
+    for name, words in (("no camera", "processor, no camera"), ("paused", "processor, paused")):
+        bars.append(Bar(words, _NEAR_NONE_CORES, False, _each(runs, (name,), lambda run: run.cores_used), "cores"))
+    return bars
+
+
+def _start_and_memory(starts: Sequence[Start], runs: Runs) -> list[Bar]:
+    warm = starts[1:]
+    heavy = any(start.tensorflow for start in starts)
+    cpu_s = statistics.median(start.first_label_cpu_s for start in starts)
+    cold = f"cold {starts[0].first_label_s:.2f} s; {cpu_s:.2f} s of processor time"
+    note = f"{cold}; TensorFlow {'IMPORTED' if heavy else 'not imported'}"
+    first = Bar("start to first labelled face, warm", 1.5, False, tuple(s.first_label_s for s in warm), "s", note)
+    peaks = tuple(run.peak_rss_mb for run in runs["720p"] if run.peak_rss_mb is not None)
+    memory = [Bar("resident memory, one 720p camera", 300.0, False, peaks, "MB")] if peaks else []
+    return [first, *memory]
+
+
+def _middle(runs: Sequence[Figures]) -> Figures:
+    return sorted(runs, key=lambda run: run.frames_per_s)[len(runs) // 2]
+
+
+def markdown(facts: dict[str, Any]) -> str:
+    """The tables of a page, from what the JSON file holds."""
+    machine = facts["machine"]
+    lines = [
+        f"{machine['cpu']}, {facts['threads']} of {machine['cores']} cores, {machine['os']}; load before "
+        f"{machine['load_before']:.1f}; {facts['rounds']} rounds of {facts['seconds']:g} s each.",
+        "",
+        "| bar | limit | measured: median (least to greatest) | met | |",
+        "|---|---|---|---|---|",
+    ]
+    for each in facts["bars"]:
+        names = ("name", "limit", "at_least", "values", "unit", "note")
+        bar = Bar(**{name: tuple(each[name]) if name == "values" else each[name] for name in names})
+        met = "yes" if bar.met else "**no**"
+        lines.append(f"| {bar.name} | {bar.limit_words} | {bar.value_words} | {met} | {bar.note} |")
+    return "\n".join([*lines, "", *_programs(facts["runs"]), "", *_roofline(facts)])
+
+
+def _programs(runs: dict[str, Any]) -> list[str]:
+    lines = [
+        "| program | frames/s | processor ms a frame | faces a frame | memory, MB | capture to result p50, p95, ms |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in ("maskwatch", "naive", "naive-ssd", "facemaskdetector", "stages"):
+        if name not in runs:
+            continue
+        run = _middle([Figures.model_validate(each) for each in runs[name]])
+        delay, memory = _spread(run, "capture_to_result"), run.peak_rss_mb or float("nan")
+        lines.append(
+            f"| {name} | {run.frames_per_s:.1f} | {(run.cpu_s_per_frame or 0) * 1000:.1f} | "
+            f"{run.faces_per_frame:.1f} | {memory:.0f} | {delay.p50_ms:.0f}, {delay.p95_ms:.0f} |"
+        )
+    return lines
+
+
+def _roofline(facts: dict[str, Any]) -> list[str]:
+    peaks, parts = facts["roofline"]["peaks"], facts["parts"]
+    looks = [each for each in facts["roofline"]["networks"] if each["name"].startswith("detector")]
+    whole = {"name": "detector, one full look (all sizes)", **{key: sum(each[key] for each in looks) for key in _SUMS}}
+    timed = {
+        whole["name"]: "detector",
+        "classifier, one face": "classifier, LiteRT",
+        "model_6, one face": "model_6, LiteRT",
+    }
+    lines = [
+        f"One core at its best: {peaks['flops'] / 1e9:.0f} GFLOP/s in float32 matrix products, "
+        f"{peaks['bytes_per_s'] / 1e9:.1f} GB/s copied.",
+        "",
+        "| network | million multiply-adds | MB moved, least to most | processor ms at least | measured |",
+        "|---|---|---|---|---|",
+    ]
+    for each in [*looks, whole, *(each for each in facts["roofline"]["networks"] if each not in looks)]:
+        part = parts.get(timed.get(each["name"], ""))
+        seen = f"{part['cpu_ms']:.2f}" if part else ""
+        moved = f"{each['least_bytes'] / 1e6:.1f} to {each['most_bytes'] / 1e6:.0f}"
+        lines.append(
+            f"| {each['name']} | {each['multiply_adds'] / 1e6:.1f} | {moved} | {each['least_ms']:.2f} | {seen} |"
+        )
+    return lines
+
+
+_SUMS = ("multiply_adds", "most_bytes", "least_bytes", "least_ms")
+
+
+def write_between(page: Path, mark: str, text: str) -> None:
+    """Put ``text`` between the marks ``<!-- mark -->`` and ``<!-- /mark -->`` of ``page``."""
+    begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    whole = page.read_text(encoding="utf-8")
+    if whole.count(begin) != 1 or whole.count(end) != 1:
+        raise SystemExit(f"{page} has not one '{begin}' and one '{end}'; write them where the table belongs")
+    before, _, rest = whole.partition(begin)
+    page.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}", encoding="utf-8")

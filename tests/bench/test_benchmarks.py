@@ -1,0 +1,150 @@
+"""The benchmarks' own programs: films, bars, roofline, growth. Nothing is asserted of how fast anything is."""
+
+import hashlib
+import json
+import sys
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import bar_table  # noqa: E402
+import growth  # noqa: E402
+import make_clip  # noqa: E402
+import roofline  # noqa: E402
+
+from app import resources  # noqa: E402
+from app.bench.children import BenchError  # noqa: E402
+from app.bench.records import Figures, Spread, Stage, Start  # noqa: E402
+from app.vision.detect import load_detector  # noqa: E402
+from app.vision.settings import DetectorSettings  # noqa: E402
+
+
+def test_a_film_is_the_same_each_time_and_has_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(make_clip, "SECONDS", 1)
+    paths = [tmp_path / "one.mp4", tmp_path / "two.mp4"]
+    for scene in ("busy", "still", "empty"):
+        assert [make_clip.make(path, scene, (320, 240)) for path in paths] == [25, 25]
+        assert len({hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}) == 1
+        frames = list(make_clip.frames_of(paths[0]))
+        assert {frame.shape for frame in frames} == {(240, 320, 3)}
+
+
+def test_a_film_without_the_real_clips_is_made_of_the_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(make_clip, "CLIPS", tmp_path)
+    frame = next(make_clip.busy(640, 480))
+    assert len(load_detector(DetectorSettings()).detect(frame)) == 1
+
+
+@pytest.mark.parametrize("faces", [0, 1, 4, 9])
+def test_a_crowd_has_as_many_faces_as_asked(faces: int) -> None:
+    frame = next(islice(make_clip.crowd(faces, 640, 480), 30, None))
+    assert len(load_detector(DetectorSettings()).detect(frame)) == faces
+
+
+def test_a_still_scene_has_noise_and_nobody() -> None:
+    one, two = islice(make_clip.still(640, 480), 2)
+    assert 0 < np.abs(one.astype(int) - two).mean() < 6
+    assert load_detector(DetectorSettings()).detect(one) == []
+
+
+def figures(
+    fps: float, cpu_s: float, cores: float = 1.0, delay_ms: float = 10.0, rates: dict[str, float] | None = None
+) -> Figures:
+    spread = Spread(count=1, p50_ms=delay_ms, p95_ms=delay_ms, p99_ms=delay_ms, max_ms=delay_ms)
+    names = ("capture_to_result", "age_shown", "detection", "classification")
+    return Figures(
+        schema=1,
+        name="x",
+        seconds=1,
+        frames=round(fps),
+        rates_per_s=rates or {"capture": 25, "pictures_moved": 24},
+        latency=dict.fromkeys(names, spread),
+        cpu_s_per_frame=cpu_s,
+        cores_used=cores,
+        peak_rss_mb=200,
+        stages={name: Stage(calls=1, wall_s=1, cpu_s=cpu_s * fps / 2, share=0.5) for name in ("detect", "classify")},
+    )
+
+
+def measured() -> dict[str, object]:
+    start = Start(first_frame_s=0.9, first_label_s=1.0, first_label_cpu_s=0.8, rss_mb=100, tensorflow=False)
+    ours = [figures(100, 0.01), figures(120, 0.01), figures(80, 0.01)]
+    runs = {"maskwatch": ours, "naive": [figures(8, 0.2)] * 3, "stages": [figures(100, 0.009)] * 3}
+    runs |= {name: [figures(25, 0.01, cores=0.5)] * 3 for name in ("busy", "every look", "slow detector", "720p")}
+    runs |= {name: [figures(25, 0.01, cores=0.03)] * 3 for name in ("still", "empty", "paused", "no camera")}
+    one = {"cpu_ms": 1.0, "wall_ms": 1.0, "calls": 1}
+    parts = {name: dict(one) for name in ("detector", "classifier, LiteRT", "model_6, LiteRT")}
+    parts["model_6, LiteRT"]["cpu_ms"] = 2.0
+    return {"runs": runs, "starts": [start] * 3, "parts": parts}
+
+
+def test_bars_are_ratios_within_a_round_and_say_what_is_missed() -> None:
+    bars = {bar.name: bar for bar in bar_table.bars_of(measured())}
+    naive = bars["frames a second, whole pipeline by `naive`"]
+    assert naive.values == (100 / 8, 120 / 8, 80 / 8)
+    assert naive.value == 12.5
+    assert naive.met
+    assert "20.0 × less" in naive.note
+    overhead = bars["processor time a frame, by detector and classifier alone"]
+    assert overhead.value == pytest.approx(0.01 / 0.009)
+    paper = bars["one face, the paper's `model_6` by ours, same run time"]
+    assert paper.value == 2.0
+    assert not paper.met
+    assert bars["processor, empty still scene by busy one"].value == pytest.approx(0.06)
+    assert bars["capture to result, p95, by the median time of detector and classifier"].value == 0.5
+    assert not any("facemaskdetector" in name or "predict" in name for name in bars), "left out where not measured"
+
+
+def test_a_run_that_saw_no_frame_is_told() -> None:
+    facts = measured()
+    facts["runs"]["slow detector"] = [Figures(schema=1, name="x", seconds=1, frames=0)] * 3  # type: ignore[index]
+    with pytest.raises(BenchError, match="--seconds"):
+        bar_table.bars_of(facts)
+
+
+def test_tables_are_written_between_their_marks(tmp_path: Path) -> None:
+    page = tmp_path / "speed.md"
+    page.write_text("before\n<!-- bars -->\nold\n<!-- /bars -->\nafter\n")
+    bar_table.write_between(page, "bars", "new")
+    bar_table.write_between(page, "bars", "newer")
+    assert page.read_text() == "before\n<!-- bars -->\nnewer\n<!-- /bars -->\nafter\n"
+    with pytest.raises(SystemExit, match="growth"):
+        bar_table.write_between(page, "growth", "new")
+
+
+def test_operations_grow_with_the_picture_and_weights_do_not() -> None:
+    path = resources.model("face_detector.tflite")
+    small, large = (roofline.work_of("x", roofline.allocated(path, (1, side, side, 3))) for side in (128, 256))
+    assert large.multiply_adds == 4 * small.multiply_adds > 0
+    assert large.parameters_bytes == small.parameters_bytes > 0
+    assert small.parameters_bytes < small.least_bytes < small.most_bytes < large.most_bytes
+
+
+def test_the_least_time_is_that_of_the_tighter_limit() -> None:
+    work = roofline.Work("x", multiply_adds=500, most_bytes=10_000, least_bytes=3000, parameters_bytes=0)
+    assert work.least_s(roofline.Peaks(flops=1000, bytes_per_s=6000)) == 1.0
+    assert work.least_s(roofline.Peaks(flops=10_000, bytes_per_s=6000)) == 0.5
+
+
+def test_growth_is_measured_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib", reason="the plot needs matplotlib")
+    monkeypatch.setattr(make_clip, "SECONDS", 2)
+    page, record, drawing = (tmp_path / name for name in ("speed.md", "growth.json", "growth.svg"))
+    page.write_text("<!-- growth --><!-- /growth -->")
+    axes = ["--widths", "320", "--faces", "1", "--cameras", "2", "--rounds", "1", "--seconds", "1.5"]
+    places = ["--json", str(record), "--plot", str(drawing), "--page", str(page), "--threads", "1"]
+    monkeypatch.setattr(sys, "argv", ["growth.py", *axes, *places])
+    assert growth.main() == 0
+    facts = json.loads(record.read_text())
+    for axis, x in (("width", 320), ("faces", 1), ("cameras", 2)):
+        (point,) = facts[axis]
+        assert point["x"] == x
+        assert point["frames_per_s"] > 0
+        assert point["cpu_ms_per_frame"] > 0
+    assert "| 320 |" in page.read_text()
+    assert drawing.read_text().lstrip().startswith("<?xml")
