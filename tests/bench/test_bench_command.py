@@ -11,7 +11,7 @@ import pytest
 from app.bench.records import Report
 from app.cli import main
 
-SHORT = ("bench", "--seconds", "2", "--warm-up", "0.5")
+SHORT = ("bench", "--seconds", "3", "--warm-up", "0.5")
 
 
 def fails(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -40,12 +40,12 @@ def test_a_film_is_measured_from_capture_to_drawing_and_from_start_to_label(
         assert words in shown
     report = report_of(path)
     (run,) = report.runs
-    assert run.seconds >= 2
+    assert run.seconds >= 3
     assert run.frames > 0
     assert run.dropped == 0
     assert math.isclose(run.rates_per_s["analysis"], run.frames / run.seconds)
     assert run.rates_per_s["pictures_drawn"] > 0
-    assert {"capture", "detect", "analyse", "classify", "draw", "rest"} <= set(run.stages)
+    assert {"capture", "detect", "analyse", "draw", "rest"} <= set(run.stages), "a face may be due or not"
     shares = sum(stage.share for stage in run.stages.values())
     assert math.isclose(shares, 1, abs_tol=0.3), "but for calls cut at both ends"
     for name in ("capture_to_result", "capture_to_glass", "age_shown"):
