@@ -139,7 +139,7 @@ def run(alerts: int, kills: int, seed: int, store: Path) -> int:
             submitted.update(life.kill())
         life = Life(store, url, max(submitted, default=-1) + 1, alerts)
         wanted = {f"alert-{number}" for number in range(alerts)}
-        end_s = time.monotonic() + 60 + alerts
+        end_s = time.monotonic() + 300 + alerts
         while not wanted <= {event for event, _ in server.taken} and time.monotonic() < end_s:
             time.sleep(0.05)
         submitted.update(life.end())

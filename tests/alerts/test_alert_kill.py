@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "alert_kill.py"
 def test_nothing_is_lost_when_the_program_is_killed() -> None:
     argv = [sys.executable, str(SCRIPT), "--alerts", "30", "--kills", "4", "--seed", "7"]
     environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
-    done = subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=150, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=600, check=False)
     told = done.stdout + done.stderr
     assert done.returncode == 0, told
     assert re.search(r"^alerts 30, killed 4 times", done.stdout, re.MULTILINE), told

@@ -16,7 +16,6 @@ from app.video.capture import SourceState
 pytest.importorskip("aio_rtsp_toolkit", reason="needs aio-rtsp-toolkit[server]")
 
 
-@pytest.mark.timeout(180)
 def test_a_bare_face_on_a_stream_alerts_and_a_lost_stream_is_found_again(tmp_path: Path) -> None:
     shutil.copy(resources.asset("demo.mp4"), tmp_path / "demo.mp4")
     events: list[Event] = []

@@ -22,6 +22,6 @@ end_process(int(sys.argv[3]))
 def test_the_exit_code_and_the_output_arrive(state: str, code: int) -> None:
     root = str(Path(__file__).parents[2])
     ended = subprocess.run(
-        [sys.executable, "-c", SCRIPT, root, state, str(code)], capture_output=True, text=True, timeout=150, check=False
+        [sys.executable, "-c", SCRIPT, root, state, str(code)], capture_output=True, text=True, timeout=600, check=False
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (code, "said", "")

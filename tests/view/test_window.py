@@ -108,7 +108,6 @@ def _plays(path: Path) -> bool:
     return bool(plays)
 
 
-@pytest.mark.timeout(240)
 def test_the_window_obeys_its_keys(screen: Screen) -> None:
     screen.start("--source", "demo", "--loop")
     screen.key("s")
@@ -141,14 +140,12 @@ def test_the_window_obeys_its_keys(screen: Screen) -> None:
     assert screen.ended() == 0
 
 
-@pytest.mark.timeout(120)
 def test_closing_the_window_with_the_mouse_quits(screen: Screen) -> None:
     screen.start("--source", "demo", "--loop")
     screen.key("alt+F4")  # the window manager's close, as by the button in its title bar
     assert screen.ended() == 0
 
 
-@pytest.mark.timeout(120)
 def test_escape_quits_also_while_paused(screen: Screen) -> None:
     screen.start("--source", "demo", "--loop")
     screen.key("space")
@@ -156,7 +153,6 @@ def test_escape_quits_also_while_paused(screen: Screen) -> None:
     assert screen.ended() == 0
 
 
-@pytest.mark.timeout(120)
 def test_regions_are_drawn_with_the_mouse_and_kept(screen: Screen) -> None:
     settings = screen.folder / "settings.toml"
     settings.write_text('[[camera]]\nuri = "demo"\nloop = true\n')

@@ -58,7 +58,6 @@ def click(screen: Screen, x: float, y: float) -> None:
     subprocess.run(["xdotool", "mousemove", "--window", window, *at, "click", "1"], check=True)
 
 
-@pytest.mark.timeout(120)
 def test_a_click_and_a_key_enlarge_a_camera(screen: Screen, tmp_path: Path) -> None:
     folders = [paint(tmp_path / "blue", 0), paint(tmp_path / "red", 2)]
     screen.start("--source", folders[0], "--source", folders[1], "--loop", "--fps", "5")

@@ -31,7 +31,6 @@ pytestmark = [
     pytest.mark.skipif(
         CHROMIUM is None or DRIVER is None, reason="needs chromium and chromedriver: apt install chromium-driver"
     ),
-    pytest.mark.timeout(300),
 ]
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
