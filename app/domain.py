@@ -1,7 +1,7 @@
 """The nouns that pass between modules. Frozen, without behaviour beyond their own geometry."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -158,10 +158,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Faces in the picture now, by label, and people (tracks) seen so far, by their last firm label."""
+    """Faces in the picture now, by label; people (tracks) as the census counts them: all seen so far, those that left
+    with this frame, and those still here."""
 
     now: Mapping[Label, int]
     seen: Mapping[Label, int]
+    leaving: Mapping[Label, int] = field(default_factory=dict)
+    here: Mapping[Label, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from app.alerts.delivery import AlertCenter
 from app.config import load_settings
 from app.monitor.pipeline import Monitor
-from app.web.quiet import Mutes, QuietCenter
+from app.web.quiet import Mutes
 from app.web.server import WebServer
 
 
@@ -104,7 +105,7 @@ def main() -> None:
             counted[0] += 1
 
         monitor, mutes = Monitor(settings, [count]), Mutes()
-        center = QuietCenter(settings.alerts, mutes)
+        center = AlertCenter(settings.alerts, hold_back=mutes.hold_back)
         server = WebServer(settings, monitor, center, mutes)
         with monitor:
             center.start()

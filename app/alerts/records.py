@@ -24,7 +24,8 @@ def hour_of(wall_s: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """People seen by one camera in the hour that starts at Unix time ``hour_s``, each counted once."""
+    """People seen by one camera in the hour that starts at Unix time ``hour_s``, each counted once, as the monitor's
+    census counts them."""
 
     camera: str
     hour_s: int

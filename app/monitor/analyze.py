@@ -103,7 +103,7 @@ class Analyzer:
         self._state, events = policy.step(
             self._alerting, self._run_id, self._state, pending.frame, tracks, pending.left
         )
-        counts = self._census.update(tracks, pending.left)
+        counts = self._census.update(tracks, pending.left, self._alerting.dwell_s, self._alerting.grace_s)
         return Finished(tracks, pending.left, counts, events, self._open.update(events), self._tracker.boxes())
 
 

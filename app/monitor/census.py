@@ -1,29 +1,66 @@
-"""What is counted over the frames of one camera: people, and alerts still open."""
+"""Who was there and how they wore their masks: what a camera's frames are counted by, and which alerts are open."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from app.domain import Counts, Event, EventKind, Label, Track
 
+_WORST = (Label.NO_MASK, Label.INCORRECT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """What is known of one track: its last firm label, the label it stays counted by whatever comes later, and since
+    when and until when it was last seen without a mask worn well, in stream times."""
+
+    last: Label
+    charged: Label | None = None
+    poor_since_s: float | None = None
+    poor_seen_s: float = 0.0
+
+    @property
+    def counts_as(self) -> Label:
+        return self.charged or self.last
+
 
 class Census:
-    """Counts people: one per track, by the last firm label it had. Tracks never named for sure do not count."""
+    """Counts people: one per track, by the last firm label it had; but who was bare, or wore the mask wrong, for the
+    dwell time stays counted so, though they put it on later. Tracks never named for sure do not count."""
 
     def __init__(self) -> None:
-        self._present: dict[int, Label] = {}
+        self._present: dict[int, _Person] = {}
         self._gone: Counter[Label] = Counter()
 
-    def update(self, tracks: Sequence[Track], left: Sequence[Track]) -> Counts:
+    def update(self, tracks: Sequence[Track], left: Sequence[Track], dwell_s: float, grace_s: float) -> Counts:
+        """``dwell_s`` and ``grace_s`` as of the policy, but for every label and wherever in the picture."""
         for track in tracks:
             if track.label.label is not Label.UNSURE:
-                self._present[track.id] = track.label.label
-        for track in left:
-            label = self._present.pop(track.id, None)
-            if label is not None:
-                self._gone[label] += 1
+                self._present[track.id] = _seen(self._present.get(track.id), track, dwell_s, grace_s)
+        leaving = Counter(self._present.pop(track.id).counts_as for track in left if track.id in self._present)
+        self._gone += leaving
+        here = Counter(person.counts_as for person in self._present.values())
         now = Counter(track.label.label for track in tracks)
-        return Counts(MappingProxyType(dict(now)), MappingProxyType(dict(self._gone + Counter(self._present.values()))))
+        return Counts(_fixed(now), _fixed(self._gone + here), _fixed(leaving), _fixed(here))
+
+
+def _seen(person: _Person | None, track: Track, dwell_s: float, grace_s: float) -> _Person:
+    label, seen_s = track.label.label, track.seen_s
+    person = _Person(label) if person is None else replace(person, last=label)
+    if label is Label.MASK:
+        return replace(person, poor_since_s=None)
+    since_s = person.poor_since_s
+    if since_s is None or seen_s - person.poor_seen_s > grace_s:
+        since_s = seen_s
+    if seen_s - since_s >= dwell_s:
+        worst = next(each for each in _WORST if each in (label, person.charged))
+        person = replace(person, charged=worst)
+    return replace(person, poor_since_s=since_s, poor_seen_s=seen_s)
+
+
+def _fixed(counts: Counter[Label]) -> Mapping[Label, int]:
+    return MappingProxyType(dict(counts))
 
 
 class OpenAlerts:

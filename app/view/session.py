@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from rich.table import Table
 from app.alerts.delivery import AlertCenter
 from app.alerts.files import EventLog
 from app.config import Settings
-from app.domain import Event, EventKind, FrameResult, Label, Track
+from app.domain import Event, EventKind, FrameResult, Label
 from app.errors import OutputError, SettingsError
 from app.monitor.pipeline import Monitor
 from app.monitor.reload import live_part, needs_restart
@@ -97,7 +97,7 @@ class Session:
         """The alert center, and the web view that can quieten it, where one is wanted."""
         if not self._settings.web.enabled:
             return AlertCenter(self._settings.alerts), None
-        from app.web.quiet import Mutes, QuietCenter
+        from app.web.quiet import Mutes
 
         try:
             from app.web.server import WebServer
@@ -105,7 +105,7 @@ class Session:
             advice = "pip install 'maskwatch[web]' (from a checkout: pip install '.[web]')"
             raise SettingsError(f"the web view needs {error.name}: {advice}") from error
         mutes = Mutes()
-        alerts = QuietCenter(self._settings.alerts, mutes)
+        alerts = AlertCenter(self._settings.alerts, hold_back=mutes.hold_back)
         return alerts, WebServer(self._settings, self._monitor, alerts, mutes)
 
     def _close_web(self) -> None:
@@ -119,7 +119,7 @@ class Session:
 
     def _close_outputs(self) -> None:
         for camera, result in self._latest.items():  # who was still there at the end was seen too
-            self._count_people(camera, result.frame.wall_s, result.tracks)
+            self._count_people(camera, result.frame.wall_s, result.counts.here)
         try:
             if self._event_log is not None:
                 self._event_log.close()
@@ -213,13 +213,12 @@ class Session:
     def _on_result(self, result: FrameResult) -> None:
         """Called from a detector thread, one result at a time."""
         self._latest[result.frame.camera] = result
-        self._count_people(result.frame.camera, result.frame.wall_s, result.left)
+        self._count_people(result.frame.camera, result.frame.wall_s, result.counts.leaving)
         self._open_event_log()
 
-    def _count_people(self, camera: str, wall_s: float, tracks: Sequence[Track]) -> None:
-        labels = Counter(track.label.label for track in tracks)
-        if any(labels[label] for label in _KEPT_LABELS):
-            masked, bare, incorrect = (labels[label] for label in _KEPT_LABELS)
+    def _count_people(self, camera: str, wall_s: float, people: Mapping[Label, int]) -> None:
+        if any(people.values()):
+            masked, bare, incorrect = (people.get(label, 0) for label in _KEPT_LABELS)
             self._alerts.record_presence(camera, wall_s, masked, bare, incorrect)
 
     def _open_event_log(self) -> None:

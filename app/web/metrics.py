@@ -48,7 +48,7 @@ class _Collected(Collector):
         analysed = gauge("analysis_frames_per_second", "Pictures that are analysed")
         age = gauge("camera_frame_age_seconds", "Age of the newest picture")
         faces = gauge("faces", "Faces in the picture", "label")
-        people = gauge("people_seen", "People seen since the start, by their last firm label", "label")
+        people = gauge("people_seen", "People seen since the start, by how they wore a mask", "label")
         alerts = gauge("open_alerts", "Alerts that nothing has resolved yet")
         muted = gauge("camera_muted", "Whether its alerts are held back")
         stage = gauge("stage_duration_seconds", "Time one picture took in each stage", "stage")

@@ -5,10 +5,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from app.alerts.channel import ServedChannel
-from app.alerts.delivery import AlertCenter
-from app.alerts.outbox import Delivery, Status
-from app.alerts.settings import AlertSettings
 from app.domain import Event
 
 MAX_MUTE_S = 24 * 3600.0
@@ -44,6 +40,10 @@ class Mutes:
                 return None
             return end_s
 
+    def hold_back(self, event: Event) -> str:
+        """The ``hold_back`` of an alert center, which keeps the events of muted cameras and notes them as skipped."""
+        return "muted" if self.holds_back(event) else ""
+
     def holds_back(self, event: Event) -> bool:
         """Whether ``event`` is not to be sent. What ends an alert goes where the alert went, muted or
         not: nobody is left with an alarm that never ends."""
@@ -56,31 +56,3 @@ class Mutes:
                 while len(self._muted) > _KEPT:
                     self._muted.popitem(last=False)
             return muted
-
-
-class QuietCenter(AlertCenter):
-    """An alert center that stores the events of muted cameras but sends none of them; they are kept as skipped."""
-
-    def __init__(self, settings: AlertSettings, mutes: Mutes) -> None:
-        super().__init__(settings)
-        self._mutes = mutes
-        self._held: OrderedDict[str, bool] = OrderedDict()
-
-    def submit(self, event: Event, snapshot_jpeg: bytes | None = None) -> None:
-        held = self._mutes.holds_back(event)  # asked once per event, not once per channel
-        if held:
-            self._held[event.id] = True
-        try:
-            super().submit(event, snapshot_jpeg)
-        finally:
-            self._held.pop(event.id, None)
-
-    def _enqueue(
-        self, served: ServedChannel, event: Event, jpeg: bytes | None, ticket: int, now_s: float, wall_s: float
-    ) -> None:
-        if event.id not in self._held:
-            super()._enqueue(served, event, jpeg, ticket, now_s, wall_s)
-            return
-        owner = self._journal.owner if self._journal else ""
-        skipped = Delivery(event, served.channel.name, wall_s, wall_s, Status.SKIPPED, error="muted", owner=owner)
-        self._save(skipped)

@@ -7,13 +7,17 @@ import threading
 from pathlib import Path
 
 import pytest
-from web_fakes import an_event
+from web_fakes import LIMIT_S, an_event
 
 from app.alerts.delivery import AlertCenter
+from app.alerts.hooks import Alert
+from app.alerts.outbox import Status
+from app.alerts.settings import AlertSettings
+from app.alerts.store import EventStore
 from app.cli import build_parser, main
 from app.domain import EventKind
 from app.view.watch import settings_of
-from app.web.quiet import MAX_MUTE_S, Mutes, QuietCenter
+from app.web.quiet import MAX_MUTE_S, Mutes
 
 DEMO = ("watch", "--headless", "--source", "demo", "--fast")
 
@@ -118,10 +122,31 @@ def test_the_end_of_an_alert_goes_where_the_alert_went() -> None:
     assert mutes.holds_back(an_event(6, EventKind.CAMERA_RECOVERED, resolves=offline.id))
 
 
-def test_the_quiet_center_fits_the_alert_center_it_is_made_from() -> None:
-    """It overrides one step of it: should that be renamed, this and the tests of muting fail."""
-    assert QuietCenter._enqueue is not AlertCenter._enqueue
-    assert QuietCenter.submit is not AlertCenter.submit
+def test_events_of_a_muted_camera_are_kept_as_skipped_on_every_channel(tmp_path: Path) -> None:
+    channels = [{"kind": "plugin", "plugin": "given-by-the-test", "name": name} for name in ("a", "b")]
+    settings = AlertSettings.model_validate({"store": tmp_path / "events.db", "channels": channels})
+    sent: list[str] = []
+
+    class Hook:
+        def send(self, alert: Alert) -> None:
+            sent.append(alert.event.id)
+
+        def abort(self) -> None:
+            """It never takes long."""
+
+    mutes = Mutes()
+    center = AlertCenter(settings, hooks={"a": Hook(), "b": Hook()}, hold_back=mutes.hold_back)
+    muted, told = an_event(1), an_event(2)
+    center.start()
+    mutes.mute("door", 60)
+    center.submit(muted)
+    mutes.unmute("door")
+    center.submit(told)
+    assert center.close(LIMIT_S) == []
+    assert sent == [told.id] * 2
+    with EventStore(settings.store) as store:
+        skipped = [(each.event.id, each.channel, each.error) for each in store.deliveries(Status.SKIPPED)]
+    assert sorted(skipped) == [(muted.id, "a", "muted"), (muted.id, "b", "muted")]
 
 
 def test_the_documentation_shows_every_setting_and_they_hold(tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ from typing import Any
 import httpx
 import numpy as np
 
+from app.alerts.delivery import AlertCenter
 from app.alerts.records import StoreError
 from app.alerts.store import EventStore
 from app.config import Settings, load_settings
 from app.domain import Box, Counts, Event, EventKind, FaceLabel, Frame, Label, StageTimes, Track
 from app.monitor.pipeline import CameraView
 from app.video.capture import SourceState, SourceStatus
-from app.web.quiet import Mutes, QuietCenter
+from app.web.quiet import Mutes
 from app.web.server import WebServer
 
 LIMIT_S = 60.0
@@ -76,7 +77,7 @@ class Running:
 
     server: WebServer
     monitor: FakeMonitor
-    center: QuietCenter
+    center: AlertCenter
     mutes: Mutes
     settings: Settings
 
@@ -124,7 +125,7 @@ def serving(folder: Path, monitor: FakeMonitor | None = None, alerts: Any = None
     settings = load_settings(None, {"web": web_settings, "alerts": alert_settings})
     monitor = monitor or FakeMonitor()
     mutes = Mutes()
-    center = QuietCenter(settings.alerts, mutes)
+    center = AlertCenter(settings.alerts, hold_back=mutes.hold_back)
     server = WebServer(settings, monitor, center, mutes)
     center.start()
     try:
