@@ -2,11 +2,12 @@
 
 import logging
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from app.alerts.hooks import AlertHook, RetryLater
-from app.alerts.limited import LimitedHook
+from app.alerts.hooks import Alert, AlertHook, RetryLater
+from app.alerts.limited import LazyHook, LimitedHook
 from app.alerts.outbox import Backoff, ChannelQueue, Delivery, Status
 from app.alerts.schedule import is_open
 from app.alerts.settings import AlertSettings, Channel
@@ -29,7 +30,7 @@ class ChannelHealth:
 
 
 class ServedChannel:
-    """Pure but for its hook; the delivery calls it under its lock."""
+    """Pure but for its hook; the delivery calls it under its lock, but for ``send``."""
 
     def __init__(self, channel: Channel, hook: AlertHook, settings: AlertSettings) -> None:
         self.channel = channel
@@ -50,6 +51,24 @@ class ServedChannel:
     def health(self) -> ChannelHealth:
         state = "retrying" if self.queue.failures else "sending" if self.sending else "ok"
         return ChannelHealth(self.name, state, len(self.queue), self._delivered, self._undelivered, self._error)
+
+    def send(self, delivery: Delivery, jpeg: bytes | None) -> HookError | None:
+        """One attempt, without the lock: it takes its time. What went wrong is given back."""
+        try:
+            self.hook.send(Alert(delivery.event, delivery.channel, delivery.key, delivery.attempts + 1, jpeg))
+        except HookError as error:
+            return error
+        except Exception as error:  # the hook loop: whatever it is, the alert is tried again
+            return HookError(f"{type(error).__name__}: {error}")
+        return None
+
+    def left_behind(self, is_kept: bool) -> list[str]:
+        """What an end leaves, for people. ``is_kept``: what waits is in the event file."""
+        left = [f"channel {self.name}: its hook hangs"] if self.hook.stuck is not None else []
+        if len(self.queue):
+            kept = "kept for the next start" if is_kept else "lost, for nothing is stored"
+            left.append(f"channel {self.name}: {len(self.queue)} not delivered yet, {kept}")
+        return left
 
     def wants(self, event: Event) -> bool:
         channel = self.channel
@@ -84,3 +103,18 @@ class ServedChannel:
                 "channel %s: alert %s is given up after %d attempts", self.name, delivery.event.id, tried.attempts
             )
         return tried
+
+
+def serve_channels(settings: AlertSettings, hooks: Mapping[str, AlertHook]) -> dict[str, ServedChannel]:
+    """The channels of ``settings`` by name; ``hooks`` takes the place of the hooks of the channels so named."""
+    served: dict[str, ServedChannel] = {}
+    for channel in settings.channels:
+        hook = hooks.get(channel.name)
+        if hook is None:
+            hook = lazy = LazyHook(channel)
+            try:
+                lazy.build()
+            except HookError as error:
+                log.warning("%s; its alerts wait until that is mended", error)
+        served[channel.name] = ServedChannel(channel, hook, settings)
+    return served

@@ -6,18 +6,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
-from app.alerts.channel import ChannelHealth, ServedChannel
-from app.alerts.hooks import Alert, AlertHook
-from app.alerts.journal import SECONDS_PER_DAY, Found, Journal, Unwritten
-from app.alerts.limited import LazyHook
+from app.alerts.channel import ServedChannel, serve_channels
+from app.alerts.health import AlertHealth, Clock, SystemClock
+from app.alerts.hooks import AlertHook
+from app.alerts.journal import SECONDS_PER_DAY, Journal, Unwritten
 from app.alerts.outbox import Delivery, Status
 from app.alerts.records import Presence, StoreError, hour_of
 from app.alerts.settings import AlertSettings
 from app.alerts.store import EventStore
+from app.alerts.takeover import Waiting
 from app.domain import Event
 from app.errors import HookError
 
@@ -28,36 +28,6 @@ UNSTORED_LIMIT_S = 1.0  # a disk that takes longer is treated as broken: alerts 
 STORE_RETRY_S = 5.0
 LOOK_EVERY_S = 2.0  # for changes by other programs (retry, purge) and for retention
 RECENT_EVENTS = 200
-
-
-class Clock(Protocol):
-    def wall_s(self) -> float:
-        """Unix time."""
-
-    def monotonic_s(self) -> float:
-        """Seconds that never go back."""
-
-
-class SystemClock:
-    def wall_s(self) -> float:
-        return time.time()
-
-    def monotonic_s(self) -> float:
-        return time.monotonic()
-
-
-@dataclass(frozen=True, slots=True)
-class AlertHealth:
-    """``store_fault`` is empty while events reach the disk; ``crash`` names a delivery thread's own fault."""
-
-    store_fault: str
-    channels: tuple[ChannelHealth, ...]
-    unstored_lost: int = 0
-    crash: str = ""
-
-    @property
-    def ok(self) -> bool:
-        return not (self.store_fault or self.crash or any(each.state == "retrying" for each in self.channels))
 
 
 class AlertCenter:
@@ -75,8 +45,8 @@ class AlertCenter:
         rng: random.Random | None = None,
         hold_back: Callable[[Event], str] | None = None,
     ) -> None:
-        """``hooks`` takes the place of the hooks of the channels so named. ``hold_back`` is asked once per event: a
-        reason, such as ``muted``, keeps the event and notes its alerts as skipped; '' lets them go."""
+        """``hooks``: in place of those of the channels so named. ``hold_back`` is asked once per event: a reason, say
+        ``muted``, keeps the event and notes its alerts as skipped; '' lets them go."""
         self._settings = settings
         self._clock: Clock = clock or SystemClock()
         self._rng = rng or random.Random()
@@ -96,16 +66,8 @@ class AlertCenter:
         self._keeper: threading.Thread | None = None
         self._crash: BaseException | None = None
         self._threads: list[threading.Thread] = []
-        self._served: dict[str, ServedChannel] = {}
-        for channel in settings.channels:
-            hook: AlertHook | None = (hooks or {}).get(channel.name)
-            if hook is None:
-                hook = LazyHook(channel)
-                try:
-                    hook.build()
-                except HookError as error:
-                    log.warning("%s; its alerts wait until that is mended", error)
-            self._served[channel.name] = ServedChannel(channel, hook, settings)
+        self._served = serve_channels(settings, hooks or {})
+        self._waiting = Waiting(self._served, self._unwritten, settings.keep_days * SECONDS_PER_DAY)
 
     # -- what the monitor calls ----------------------------------------------------------------------------------
 
@@ -129,8 +91,7 @@ class AlertCenter:
         held = self._hold_back(event) if self._hold_back is not None else ""
         with self._changed:
             now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
-            self._ticket += 1
-            ticket = self._ticket
+            ticket = self._ticket = self._ticket + 1
             self._recent.append(event)
             if self._journal is None:
                 self._stored_ticket = ticket
@@ -176,8 +137,8 @@ class AlertCenter:
 
     def health(self) -> AlertHealth:
         with self._changed:
-            channels = tuple(served.health for served in self._served.values())
             crash = "" if self._crash is None else f"{type(self._crash).__name__}: {self._crash}"
+            channels = tuple(served.health for served in self._served.values())
             return AlertHealth(self._store_fault, channels, self._unwritten.lost_events, crash)
 
     def recent(self) -> tuple[Event, ...]:
@@ -209,30 +170,20 @@ class AlertCenter:
             self._changed.notify_all()
         if self._keeper is not None and self._keeper.is_alive():
             self._keeper.join(max(end_s - time.monotonic(), 0.0))
-        stuck = [f"thread {thread.name} is stuck" for thread in self._threads if thread.is_alive()]
-        return stuck + self._left_behind()
+        return [f"thread {each.name} is stuck" for each in self._threads if each.is_alive()] + self._left_behind()
 
     def _left_behind(self) -> list[str]:
-        left: list[str] = []
         with self._changed:
-            for served in self._served.values():
-                name, waiting = served.name, len(served.queue)
-                if served.hook.stuck is not None:
-                    left.append(f"channel {name}: its hook hangs")
-                if waiting:
-                    kept = "kept for the next start" if self._is_kept() else "lost, for nothing is stored"
-                    left.append(f"channel {name}: {waiting} not delivered yet, {kept}")
+            is_kept = self._journal is not None and not self._unwritten
+            left = [line for served in self._served.values() for line in served.left_behind(is_kept)]
             if self._unwritten:
                 left.append(f"events not written: {self._store_fault or 'the disk is too slow'}")
         return left
 
-    def _is_kept(self) -> bool:
-        return self._journal is not None and not self._unwritten
-
     def _is_idle(self) -> bool:
-        now_s = self._clock.monotonic_s()
         if self._keeper is not None and not self._looked:
             return False  # what earlier runs left is not read yet
+        now_s = self._clock.monotonic_s()
         busy = any(served.sending or served.queue.wait_s(now_s) == 0.0 for served in self._served.values())
         return not busy and (not self._unwritten or self._store_fault != "")
 
@@ -266,7 +217,7 @@ class AlertCenter:
                 if delivery is None:
                     return
                 served.sending = True
-            error = self._send(served, delivery)
+            error = served.send(delivery, self._picture(delivery.event.id) if served.channel.snapshot else None)
             with self._changed:
                 served.sending = False
                 if error is not None and self._stopping:
@@ -285,17 +236,6 @@ class AlertCenter:
                 return delivery
             # A head that is due but not stored yet is woken by the writer, or after its limit.
             self._changed.wait(served.queue.wait_s(now_s) or (UNSTORED_LIMIT_S if len(served.queue) else None))
-        return None
-
-    def _send(self, served: ServedChannel, delivery: Delivery) -> HookError | None:
-        jpeg = self._picture(delivery.event.id) if served.channel.snapshot else None
-        alert = Alert(delivery.event, delivery.channel, delivery.key, delivery.attempts + 1, jpeg)
-        try:
-            served.hook.send(alert)
-        except HookError as error:
-            return error
-        except Exception as error:  # the hook loop: whatever it is, the alert is tried again
-            return HookError(f"{type(error).__name__}: {error}")
         return None
 
     def _picture(self, event_id: str) -> bytes | None:
@@ -344,7 +284,7 @@ class AlertCenter:
                     else:
                         self._stored_ticket = ticket
                         self._unstored_since_s = None if ticket == self._ticket else self._clock.monotonic_s()
-                        self._take_over(found, wall_s)
+                        self._waiting.take_over(found, self._stored_ticket, self._clock.monotonic_s(), wall_s)
                     self._changed.notify_all()
                     if stopping and (found is None or not self._unwritten):
                         return
@@ -357,21 +297,3 @@ class AlertCenter:
                         self._changed.wait_for(lambda: self._stopping_file or bool(self._unwritten), LOOK_EVERY_S)
         finally:
             journal.close()
-
-    def _take_over(self, found: Found, wall_s: float) -> None:
-        """Brings the queues in line with what the event file told. Called with the lock held."""
-        now_s, unwritten = self._clock.monotonic_s(), self._unwritten.keys
-        for name, served in self._served.items():
-            if found.waiting_keys is not None:
-                mine = {key for key in served.queue.stored_keys(self._stored_ticket) if key not in found.waiting_keys}
-                served.queue.forget(mine - unwritten)
-            older = [each for each in found.older if each.channel == name and each.key not in unwritten]
-            served.queue.put_first(((each, max(wall_s - each.created_s, 0.0)) for each in older), now_s)
-            if found.renewed:
-                for each in served.queue.waiting:
-                    self._unwritten.add_event(each.event, None)
-                    self._save(each)
-        for orphan in found.older:
-            age_s = wall_s - orphan.created_s
-            if orphan.channel not in self._served and age_s > self._settings.keep_days * SECONDS_PER_DAY:
-                self._save(replace(orphan, status=Status.UNDELIVERED, error="its channel is no longer set up"))

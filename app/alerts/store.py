@@ -16,28 +16,11 @@ from typing import Self
 from app.alerts.files import event_from_record, event_record
 from app.alerts.outbox import Delivery, Status
 from app.alerts.records import Batch, EventFilter, Presence, StoreError
+from app.alerts.schema import SCHEMA, SCHEMA_VERSION, check_version
 from app.domain import Event
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE file (identity TEXT NOT NULL);
-CREATE TABLE events (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, camera TEXT NOT NULL,
-  wall_s REAL NOT NULL, stored_s REAL NOT NULL, record TEXT NOT NULL);
-CREATE INDEX events_wall ON events (wall_s);
-CREATE TABLE snapshots (
-  event_id TEXT PRIMARY KEY REFERENCES events (id) ON DELETE CASCADE, jpeg BLOB NOT NULL);
-CREATE TABLE outbox (
-  event_id TEXT NOT NULL REFERENCES events (id) ON DELETE CASCADE, channel TEXT NOT NULL, created_s REAL NOT NULL,
-  updated_s REAL NOT NULL, status TEXT NOT NULL, attempts INTEGER NOT NULL, error TEXT NOT NULL, owner TEXT NOT NULL,
-  PRIMARY KEY (event_id, channel));
-CREATE INDEX outbox_status ON outbox (status);
-CREATE TABLE presence (
-  camera TEXT NOT NULL, hour_s INTEGER NOT NULL, masked INTEGER NOT NULL, bare INTEGER NOT NULL,
-  incorrect INTEGER NOT NULL, PRIMARY KEY (camera, hour_s));
-"""
 DELIVERY_COLUMNS = "record, channel, created_s, updated_s, status, attempts, error, owner"
 MAGIC = b"SQLite format 3\0"
 STATUSES = frozenset(status.value for status in Status)
@@ -85,8 +68,7 @@ class EventStore:
 
     def _prepare(self) -> None:
         version = self._number("PRAGMA user_version")
-        if version > SCHEMA_VERSION:
-            raise StoreError(f"{self.path} was written by a newer maskwatch; update this one or give another store")
+        check_version(self._db, self.path, version)
         tables = self._number("SELECT count(*) FROM sqlite_master")
         if tables and not self._number("PRAGMA user_version"):
             raise StoreError(f"{self.path} is the database of another program; give another store")

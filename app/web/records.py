@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.alerts.delivery import AlertHealth
 from app.alerts.export import HourRow
 from app.alerts.files import iso_time
+from app.alerts.health import AlertHealth
 from app.domain import Counts, Event, EventKind, Label
 from app.monitor.pipeline import CameraView
 from app.video.capture import SourceState

@@ -513,7 +513,7 @@ def test_a_crash_of_a_delivery_thread_is_never_silent(store_path: Path, monkeypa
         raise RuntimeError("a bug of ours")
 
     center = AlertCenter(settings(store_path), hooks={"a": NotingHook()})
-    monkeypatch.setattr(center, "_take_over", crash)
+    monkeypatch.setattr("app.alerts.delivery.Waiting.take_over", crash)
     with running(center):
         wait_until(lambda: center.failure is not None)
         assert "a bug of ours" in center.health().crash

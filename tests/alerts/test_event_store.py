@@ -4,6 +4,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,6 +186,23 @@ def test_a_missing_file_is_not_made_by_reading(store_path: Path) -> None:
     with pytest.raises(StoreError, match=r"no event file .*events\.db"):
         EventStore(store_path, create=False)
     assert not store_path.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["ALTER TABLE outbox DROP COLUMN owner", "ALTER TABLE events RENAME wall_s TO wall", "DROP TABLE presence"],
+)
+def test_a_file_with_other_tables_is_of_another_version_and_left_alone(store_path: Path, change: str) -> None:
+    EventStore(store_path).close()
+    with closing(sqlite3.connect(store_path)) as db:
+        db.execute(change)
+        db.commit()
+    before = store_path.read_bytes()
+    with pytest.raises(StoreError, match=r"another version of maskwatch.*give another store") as caught:
+        EventStore(store_path)
+    assert "disk" not in str(caught.value)
+    assert not caught.value.damaged, "it must not be set aside"
+    assert store_path.read_bytes() == before
 
 
 def test_a_file_of_a_newer_version_is_left_alone(store_path: Path) -> None:

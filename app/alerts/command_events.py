@@ -1,0 +1,156 @@
+"""``maskwatch events``: kept events listed, exported and counted."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.alerts.command_place import add_place, local_time, make_console, open_store
+from app.domain import Event, EventKind
+from app.errors import SettingsError
+
+if TYPE_CHECKING:
+    from app.alerts.export import HourRow
+    from app.alerts.records import EventFilter
+    from app.alerts.store import EventStore
+
+KINDS = [kind.value for kind in EventKind]
+BAR_WIDTH = 8
+
+
+def register_events(commands: Any) -> None:
+    events = commands.add_parser("events", help="list, export and count kept events").add_subparsers(
+        dest="action", metavar="ACTION", required=True
+    )
+    for name, run, words in (
+        ("list", _list_events, "show the newest events as a table"),
+        ("export", _export_events, "write events as CSV or JSON Lines"),
+        ("stats", _stats, "compliance rate by hour, as a table and a plot"),
+    ):
+        parser = events.add_parser(name, help=words, description=words)
+        add_place(parser)
+        parser.add_argument("--since", metavar="TIME", help="2h, 7d, 2026-11-23 or 2026-11-23T14:30")
+        parser.add_argument("--until", metavar="TIME")
+        parser.add_argument("--camera", action="append", default=[], metavar="NAME", help="may be repeated")
+        parser.set_defaults(run=run, kind=[])
+        if name != "stats":
+            parser.add_argument("--kind", action="append", default=[], choices=KINDS, help="may be repeated")
+        if name == "list":
+            parser.add_argument("--newest", type=int, default=50, metavar="N", help="at most so many (default 50)")
+        if name == "export":
+            parser.add_argument("--format", choices=("csv", "jsonl"), help="default: by the name of --output, or csv")
+            parser.add_argument("--output", metavar="FILE", help="default: standard output")
+            parser.add_argument("--pictures", metavar="DIR", help="also write kept pictures there, as ID.jpg")
+        if name == "stats":
+            parser.add_argument("--png", metavar="FILE", help="also draw the plot as a picture (needs matplotlib)")
+            parser.add_argument("--json", action="store_true", help="JSON Lines in place of the table")
+
+
+def _filter(args: argparse.Namespace) -> "EventFilter":
+    from app.alerts.export import parse_time
+    from app.alerts.records import EventFilter
+
+    now_s = time.time()
+    since_s = parse_time(args.since, now_s) if args.since else None
+    until_s = parse_time(args.until, now_s) if args.until else None
+    if since_s is not None and until_s is not None and since_s >= until_s:
+        raise SettingsError(f"--since {args.since} is not before --until {args.until}; swap them")
+    return EventFilter(since_s, until_s, tuple(args.camera), tuple(args.kind))
+
+
+def _list_events(args: argparse.Namespace) -> int:
+    from rich.table import Column, Table
+
+    with open_store(args) as store:
+        events = store.events(_filter(args), newest=max(args.newest, 0))
+    whole = (Column(name, no_wrap=True) for name in ("time", "kind"))
+    table = Table(*whole, "camera", "person", "sure", "lasted", "reason", box=None)
+    for event in events:
+        person = str(event.track_id) if event.track_id else ""
+        sure = f"{event.confidence:.0%}" if event.track_id else ""
+        lasted = f"{event.duration_s:.1f} s" if event.duration_s else ""
+        table.add_row(local_time(event.wall_s), event.kind.value, event.camera, person, sure, lasted, event.reason)
+    console = make_console()
+    console.print(table)
+    console.print(f"{len(events)} events")
+    return 0
+
+
+def _export_events(args: argparse.Namespace) -> int:
+    from app.alerts.export import WRITERS, whole_file
+
+    output = Path(args.output) if args.output else None
+    named = output.suffix.lower().lstrip(".") if output else "csv"
+    form = args.format or named
+    if form not in WRITERS:
+        raise SettingsError(f"cannot tell the format of {output}; give --format csv or jsonl")
+    with open_store(args) as store:
+        events = store.events(_filter(args))
+        if output is None:
+            WRITERS[form](events, sys.stdout)
+        else:
+            with whole_file(output) as file:
+                WRITERS[form](events, file)
+        written = _export_pictures(store, events, Path(args.pictures)) if args.pictures else 0
+    if output is not None:
+        print(f"{len(events)} events written to {output}")
+    if args.pictures:
+        print(f"{written} pictures written to {args.pictures}", file=sys.stderr)
+    return 0
+
+
+def _export_pictures(store: "EventStore", events: list[Event], folder: Path) -> int:
+    from app.errors import OutputError
+
+    written = 0
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for event in events:
+            jpeg = store.snapshot(event.id)
+            if jpeg is not None:
+                (folder / f"{''.join(c for c in event.id if c.isalnum() or c in '-_')}.jpg").write_bytes(jpeg)
+                written += 1
+    except OSError as error:
+        raise OutputError(f"cannot write pictures to {folder}: {error.strerror or error}") from error
+    return written
+
+
+def _stats(args: argparse.Namespace) -> int:
+    import json
+
+    from app.alerts.export import by_hour, facts, plot_png, total
+
+    wanted = _filter(args)
+    with open_store(args) as store:
+        rows = by_hour(store.presence(wanted), store.events(wanted))
+    if args.png:
+        plot_png(rows, Path(args.png))
+    if args.json:
+        for row in rows:
+            print(json.dumps(facts(row)))
+        return 0
+    _print_hours(rows, total(rows))
+    return 0
+
+
+def _print_hours(rows: "list[HourRow]", whole: "HourRow") -> None:
+    from rich.bar import Bar
+    from rich.table import Column, Table
+
+    console = make_console()
+    if not rows:
+        console.print("nobody was seen and nothing happened in that time")
+        return
+    counted = ("people", "masked", "incorrect", "bare", "alerts", "compliance")
+    columns = (Column(name, justify="right", no_wrap=True) for name in counted)
+    table = Table(Column("hour", no_wrap=True), *columns, "", box=None)
+    for label, row in [*((row.label, row) for row in rows), ("all", whole)]:
+        seen, share = row.seen, row.seen.compliance
+        table.add_row(
+            label,
+            *(str(count) for count in (seen.people, seen.masked, seen.incorrect, seen.bare, row.alerts)),
+            "-" if share is None else f"{share:.1%}",
+            Bar(1.0, 0.0, share or 0.0, width=BAR_WIDTH),
+        )
+    console.print(table)

@@ -1,0 +1,40 @@
+"""What the commands that look into an event file have in common: which file, and how it is shown."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from app.alerts.settings import AlertSettings
+    from app.alerts.store import EventStore
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
+    parser.add_argument("--store", metavar="FILE", help="event file; default: the one of the settings")
+
+
+def settings_of(args: argparse.Namespace) -> "AlertSettings":
+    from app.config import load_settings
+
+    settings = load_settings(Path(args.config) if args.config else None).alerts
+    return settings.model_copy(update={"store": Path(args.store)}) if args.store else settings
+
+
+def open_store(args: argparse.Namespace) -> "EventStore":
+    from app.alerts.store import EventStore
+
+    return EventStore(settings_of(args).store, create=False, busy_s=10.0)
+
+
+def make_console() -> "Console":
+    from rich.console import Console
+
+    return Console(markup=False, highlight=False)  # brackets of names and errors are no markup
+
+
+def local_time(wall_s: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall_s))
