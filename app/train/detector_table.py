@@ -205,7 +205,7 @@ def _table(title: str, heads: Sequence[str]) -> "Table":
     from rich.table import Table
 
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("detector", max_width=13, overflow="fold")  # longer names take two lines
+    table.add_column("detector", min_width=8, max_width=13, overflow="fold")  # longer names take two lines
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     return table
