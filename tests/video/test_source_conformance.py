@@ -21,7 +21,7 @@ from app.video.source import FrameSource, LiveSource, make_source
 Maker = Callable[[Path], tuple[FrameSource, FrameSource]]
 """A good source and one of the same kind that cannot be opened."""
 
-LIMITS = {"open_timeout_s": 5.0, "read_timeout_s": 3.0}
+LIMITS = {"open_timeout_s": 30.0, "read_timeout_s": 30.0}
 
 
 def clip(folder: Path) -> tuple[FrameSource, FrameSource]:
