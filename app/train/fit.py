@@ -157,6 +157,8 @@ class Trainer:
             self.on_epoch(record, self.model)
         if not history:
             raise DataError(f"{self.folder}: not one epoch was finished; allow more time")
+        if not self.recipe.restore_best:
+            return Fitted(self.model, history, history[-1].epoch, stopped)
         self.model.load_weights(self.folder / BEST)
         return Fitted(self.model, history, best_epoch(history, self.recipe.start_from_epoch), stopped)
 

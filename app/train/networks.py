@@ -70,7 +70,8 @@ class ShippedNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a network is trained: optimiser, length, stopping. ``patience`` 0 never stops early."""
+    """How a network is trained: optimiser, length, stopping. ``patience`` 0 never stops early; without
+    ``restore_best`` the last epoch's weights are kept, whatever their validation loss."""
 
     epochs: int
     batch: int = 16
@@ -83,6 +84,7 @@ class Recipe:
     ema: float = 0.0
     patience: int = 0
     start_from_epoch: int = 0
+    restore_best: bool = True
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     seed: int = 42
 

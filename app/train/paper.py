@@ -34,7 +34,8 @@ class PaperRun:
     deadline_s: float = math.inf
 
     def recipe(self) -> Recipe:
-        """Table I: 9 epochs. Table II: at most 40, stopping early on the validation loss."""
+        """Table I: 9 epochs and the last weights. Table II: at most 40, stopping early on the validation loss, and the
+        best."""
         recipe = Recipe(
             epochs=self.epochs or 9,
             optimizer=self.network.optimizer,
@@ -42,7 +43,7 @@ class PaperRun:
             precision=self.precision,
         )
         if self.table == "I":
-            return recipe
+            return replace(recipe, restore_best=False)
         return replace(recipe, epochs=self.epochs or 40, patience=4, start_from_epoch=5)
 
 

@@ -23,7 +23,7 @@ BEGIN, END = (
 NOT_RUN = "not run yet"
 RULES = {"I": "9 epochs", "II": "at most 40 epochs, early stopping"}
 HEADINGS = (
-    "network", "epochs (best)", "study: acc / mask / no_mask / avg", "ours, its protocol",
+    "network", "epochs (kept)", "study: acc / mask / no_mask / avg", "ours, its protocol",
     "whole test: right %", "mask %", "no_mask %", "within the study's interval: mask, no_mask",
     "no siblings: mask %", "unseen: mask %", "no_mask %", "balanced %",
 )  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 from app.domain import Label
 from app.errors import OutputError
 from app.train.dataset import Crops
-from app.train.fit import EpochRecord, Trainer, ahead, begin_run, best_epoch, learning_rate, should_stop
+from app.train.fit import BEST, EpochRecord, Trainer, ahead, begin_run, best_epoch, learning_rate, should_stop
 from app.train.networks import Recipe
 from app.train.samples import Sample
 
@@ -135,6 +135,19 @@ def test_a_finished_run_holds_what_is_needed_to_judge_it(tmp_path: Path) -> None
     settings = json.loads((tmp_path / "settings.json").read_text())
     assert {"tensorflow", "keras", "numpy"} <= settings["versions"].keys()
     assert len(json.loads((tmp_path / "history.json").read_text())) == 8
+
+
+def test_the_last_weights_are_kept_where_the_best_are_not_restored(tmp_path: Path) -> None:
+    seen: list[list[np.ndarray]] = []
+    run = trainer(tmp_path, Recipe(epochs=3, learning_rate=0.05, restore_best=False))
+    run.on_epoch = lambda _record, model: seen.append(model.get_weights())
+    fitted = run.run()
+    assert fitted.best_epoch == 2
+    (tmp_path / BEST).unlink()
+    again = trainer(tmp_path, run.recipe).run()  # all epochs are there: the checkpoint is what is judged
+    for one, two, three in zip(seen[-1], fitted.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(one, three)
 
 
 def test_no_epoch_twice_where_all_ran(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def test_the_two_trainings_differ_as_the_study_says() -> None:
     network = paper_network("model_6")
     first, second = (PaperRun(network, table, Path("run")).recipe() for table in ("I", "II"))
     assert (first.epochs, first.patience, first.batch, first.seed) == (9, 0, 16, 42)
+    assert (first.restore_best, second.restore_best) == (False, True)
     assert (second.epochs, second.patience, second.start_from_epoch) == (40, 4, 5)
 
 
