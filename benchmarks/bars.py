@@ -33,8 +33,9 @@ from rich.table import Table  # noqa: E402
 
 from app.bench import compare  # noqa: E402
 from app.bench.children import BenchError, figures_of, ourselves, start_of, thread_limits  # noqa: E402
-from app.bench.machine import cores_allowed, describe, only_cores, versions  # noqa: E402
+from app.bench.machine import describe, only_cores, versions  # noqa: E402
 from app.bench.records import Figures, Start  # noqa: E402
+from app.cores import cores_allowed  # noqa: E402
 from app.errors import MaskwatchError  # noqa: E402
 
 CAMERA_FPS = 25

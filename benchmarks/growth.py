@@ -28,8 +28,9 @@ from rich.console import Console  # noqa: E402
 from rich.progress import track  # noqa: E402
 
 from app.bench.children import figures_of, ourselves, thread_limits  # noqa: E402
-from app.bench.machine import cores_allowed, describe, only_cores, versions  # noqa: E402
+from app.bench.machine import describe, only_cores, versions  # noqa: E402
 from app.bench.records import Figures  # noqa: E402
+from app.cores import cores_allowed  # noqa: E402
 from app.errors import MaskwatchError  # noqa: E402
 
 WIDTHS_PX = (320, 640, 960, 1280, 1920)

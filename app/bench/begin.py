@@ -5,8 +5,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from typing_extensions import override
-
 from app.bench.machine import peak_rss_mb
 from app.bench.records import Begun
 from app.config import Settings
@@ -23,7 +21,6 @@ class _Starting(Session):
     first_frame_s = 0.0
     begun: Begun | None = None
 
-    @override
     def _take(self, result: FrameResult) -> None:
         self.first_frame_s = self.first_frame_s or time.time()
         if self.begun is None and any(track.label.label is not Label.UNSURE for track in result.tracks):

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import cv2
-from typing_extensions import override
 
 from app.bench.seams import Timers
 from app.domain import FrameResult, Image
@@ -66,7 +65,6 @@ class _LivePainter(Window):
         self._frames: tuple[int, ...] = ()
         self._results: dict[str, int] = {}
 
-    @override
     def run(self, until: Callable[[], bool]) -> None:  # type: ignore[override]
         self._until = until
         if self._window:
@@ -77,7 +75,6 @@ class _LivePainter(Window):
             self._redraw()
             time.sleep(_TURN_S)
 
-    @override
     def _picture(self, views: Sequence[CameraView]) -> Image:
         with self._timers.timed("draw"):
             image = super()._picture(views)
