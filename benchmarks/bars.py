@@ -42,6 +42,7 @@ CAMERA_FPS = 25
 _AWAY = "http://127.0.0.1:9/none"
 """Where no camera answers."""
 _EVERY_LOOK = {"MASKWATCH_DETECTOR__FULL_LOOK_S": "0", "MASKWATCH_DETECTOR__STILL_LOOK_S": "0"}
+_ONE_THREAD = {"MASKWATCH_DETECTOR__THREADS": "1", "MASKWATCH_CLASSIFIER__THREADS": "1"}
 _REFERENCES = ("naive", "naive-ssd", "facemaskdetector", "stages")
 _WARM_UP_S = 3.0
 
@@ -80,6 +81,7 @@ class Bench:
         """All that a round plays, in its order."""
         own: dict[str, Callable[[], Figures]] = {
             "maskwatch": partial(self.ours, self.clip),
+            "one thread": partial(self.ours, self.clip, environment=_ONE_THREAD),
             "busy": partial(self.live, self.clip),
             "still": partial(self.live, self.still),
             "empty": partial(self.live, self.empty),

@@ -75,7 +75,10 @@ def measured() -> dict[str, object]:
     start = Start(first_frame_s=0.9, first_label_s=1.0, first_label_cpu_s=0.8, rss_mb=100, tensorflow=False)
     ours = [figures(100, 0.01), figures(120, 0.01), figures(80, 0.01)]
     runs = {"maskwatch": ours, "naive": [figures(8, 0.2)] * 3, "stages": [figures(100, 0.009)] * 3}
-    runs |= {name: [figures(25, 0.01, cores=0.5)] * 3 for name in ("busy", "every look", "slow detector", "720p")}
+    runs |= {
+        name: [figures(25, 0.01, cores=0.5)] * 3
+        for name in ("one thread", "busy", "every look", "slow detector", "720p")
+    }
     runs |= {name: [figures(25, 0.01, cores=0.03)] * 3 for name in ("still", "empty", "paused", "no camera")}
     one = {"cpu_ms": 1.0, "wall_ms": 1.0, "calls": 1}
     parts = {name: dict(one) for name in ("detector", "classifier, LiteRT", "model_6, LiteRT")}
@@ -92,6 +95,7 @@ def test_bars_are_ratios_within_a_round_and_say_what_is_missed() -> None:
     assert "20.0 × less" in naive.note
     overhead = bars["processor time a frame, by detector and classifier alone"]
     assert overhead.value == pytest.approx(0.01 / 0.009)
+    assert bars["the same within one run, a thread for each network"].value == 1.0, "both stages have half of it"
     paper = bars["one face, the paper's `model_6` by ours, same run time"]
     assert paper.value == 2.0
     assert not paper.met
