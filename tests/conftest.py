@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from app.video.opencv import keep_quiet
+
 ROOT = Path(__file__).resolve().parents[1]
+
+keep_quiet()  # FFmpeg reads its log level once a process: a test that opens a film by itself must not settle it for all
 
 
 @pytest.fixture(autouse=True)

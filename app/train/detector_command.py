@@ -24,7 +24,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     train.add_argument("--data", type=Path, required=True, help="folder with frames/train.json and crops/")
     train.add_argument("--run", dest="run_folder", type=Path, required=True, help="run folder; resumes what is in it")
     train.add_argument("--teacher", type=Path, help="YuNet file for faces that nobody annotated, and for landmarks")
-    train.add_argument("--begin-with", type=Path, help="averaged.npz of an earlier run")
+    train.add_argument("--begin-with", type=Path, help="a detector's .keras file, or averaged.npz of an earlier run")
     train.add_argument("--epochs", type=_positive, default=60)
     train.add_argument("--hours", type=float, default=math.inf, help="stop by then, the learning rate falling in time")
     train.add_argument("--sizes-px", type=_sizes, default=(256, 320), help="picture sizes that take turns (256,320)")
@@ -92,7 +92,7 @@ def run_train(args: argparse.Namespace) -> int:
         learning_rate=args.learning_rate,
     )
     if args.begin_with is not None and not args.begin_with.is_file():  # told before the work, not after it
-        raise DataError(f"no weights file {args.begin_with}; give the averaged.npz of a run")
+        raise DataError(f"no weights file {args.begin_with}; give a detector's .keras file or a run's averaged.npz")
     begin_run(args.run_folder, {"data": str(args.data), "recipe": recipe.__class__.__name__, "epochs": args.epochs})
     limit_threads(args.threads)
     cv2.setNumThreads(1)
@@ -137,12 +137,14 @@ def _trainer(
     cache: "ImageCache",
 ) -> "DetectorTrainer":
     from app.train.detector_augment import Mix, Sampler
-    from app.train.detector_fit import DetectorTrainer, load_averaged
+    from app.train.detector_data import favoured
+    from app.train.detector_fit import DetectorTrainer, load_weights
     from app.train.detector_network import build_detector
 
     model = build_detector(for_training=True)
     if args.begin_with is not None:
-        load_averaged(model, args.begin_with)
+        load_weights(model, args.begin_with)
+    train = favoured(train)
     calm = Sampler(train, crops, cache, Mix(mosaic=0.25, paste=0.25))
     return DetectorTrainer(model, recipe, Sampler(train, crops, cache, Mix()), calm, args.run_folder)
 

@@ -106,15 +106,18 @@ def compile_network(model: KerasModel, recipe: Recipe) -> None:
     model.compile(optimizers[recipe.optimizer](), loss, metrics=["accuracy"], jit_compile=False)
 
 
-def begin_run(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Makes the run folder and writes what it was begun with. Raises OutputError where that fails."""
+def begin_run(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Makes the run folder, writes what it was begun with (``facts`` and versions) and returns that. Raises OutputError
+    where it cannot."""
     packages = {name: version(name) for name in ("tensorflow", "keras", "numpy", "opencv-python")}
     about = {"python": platform.python_version(), "machine": platform.machine(), **packages}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "settings.json", {**facts, "versions": about})
+        begun = {**facts, "versions": about}
+        write_json(folder / "settings.json", begun)
     except OSError as error:
         raise OutputError(f"cannot write the run folder {folder}: {error.strerror}; choose another --run") from error
+    return begun
 
 
 def write_json(path: Path, tree: Any) -> None:

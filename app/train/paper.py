@@ -1,6 +1,8 @@
 """The study's networks trained as it trained them, on its data; judging and telling of them is ``paper_report``."""
 
+import json
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Literal
 from app.domain import Label
 from app.errors import DataError
 from app.train.dataset import Crops, PaperBatches, load_crops
-from app.train.fit import EpochRecord, Fitted, Trainer, begin_run
+from app.train.fit import BEST, CHECKPOINT, EpochRecord, Fitted, Trainer, begin_run
 from app.train.networks import PaperNetwork, Recipe, build_paper, built
 from app.train.samples import Sample, split_folders
 from app.vision.modelfile import ClassifierFacts
@@ -35,16 +37,20 @@ class PaperRun:
 
     def recipe(self) -> Recipe:
         """Table I: 9 epochs and the last weights. Table II: at most 40, stopping early on the validation loss, and the
-        best."""
+        best. Both count best weights from the same epoch on, so that the second can go on from the first."""
         recipe = Recipe(
             epochs=self.epochs or 9,
             optimizer=self.network.optimizer,
             learning_rate=self.network.learning_rate,
             precision=self.precision,
+            start_from_epoch=5,
         )
         if self.table == "I":
             return replace(recipe, restore_best=False)
-        return replace(recipe, epochs=self.epochs or 40, patience=4, start_from_epoch=5)
+        return replace(recipe, epochs=self.epochs or 40, patience=4)
+
+    def facts(self) -> dict[str, object]:
+        return {"network": asdict(self.network), "table": self.table, "recipe": asdict(self.recipe())}
 
 
 def paper_splits(folder: Path) -> Mapping[str, list[Sample]]:
@@ -84,7 +90,9 @@ def train_paper(
 ) -> Fitted:
     """Trains, or goes on training, one network; the model returned computes in float32."""
     recipe = run.recipe()
-    begin_run(run.folder, {"network": asdict(run.network), "table": run.table, "recipe": asdict(recipe)})
+    begun = begin_run(run.folder, run.facts())
+    if run.table == "II":
+        take_first_epochs(run, begun)
     training, validation = (data.crops(name, run.network) for name in ("train", "validation"))
     trainer = Trainer(
         built(lambda: build_paper(run.network, for_training=True), run.precision),
@@ -100,6 +108,22 @@ def train_paper(
     model = built(lambda: build_paper(run.network))
     model.set_weights(fitted.model.get_weights())
     return replace(fitted, model=model)
+
+
+def take_first_epochs(run: PaperRun, facts: Mapping[str, object]) -> None:
+    """Table II's training begins as table I's did, with the same seed, order and settings: where that has run beside
+    it, under the versions that ``facts`` (as of ``begin_run``) name, its epochs are taken over, not trained again."""
+    first = replace(run, table="I", folder=run.folder.with_name(f"I-{run.network.name}"))
+    files = ("history.json", CHECKPOINT, BEST)
+    if (run.folder / files[0]).exists() or not all((first.folder / name).exists() for name in files):
+        return
+    done = json.loads((first.folder / files[0]).read_text("utf-8"))
+    began = json.loads((first.folder / "settings.json").read_text("utf-8"))
+    wanted = json.loads(json.dumps({**facts, **first.facts()}))
+    if began != wanted or not 5 < len(done) <= run.recipe().epochs:
+        return
+    for name in reversed(files):  # the history last: it is what a resumed run looks for
+        shutil.copyfile(first.folder / name, run.folder / name)
 
 
 def paper_facts(network: PaperNetwork) -> ClassifierFacts:

@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     limit_threads(args.threads)
     from app.train.networks import paper_network
     from app.train.paper import TABLE_I, TABLE_II, PaperData, PaperRun, paper_splits
-    from app.train.paper_page import report_text, write_page
+    from app.train.paper_page import known_records, report_text, write_page
     from app.train.paper_report import judge_cell, run_records, save_cell
 
     console, ends_s = Console(), deadline_s(args.minutes)
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     wanted = [paper_network(name).name for name in args.networks] if args.networks else list(TABLE_I)
     cells = [(table, name) for table, names in (("I", TABLE_I), ("II", TABLE_II)) for name in names]
     cells = [(table, name) for table, name in cells if name in wanted and table in args.table]
-    done = run_records(args.folder).keys()
+    done = known_records(args.folder, args.report).keys()
     for table, name in sorted(cells, key=lambda cell: paper_network(cell[1]).input_px):  # the pictures are read once
         if f"{table}-{name}" in done:
             continue

@@ -22,7 +22,7 @@ from app.train.detector_fit import (
     DetectorRecipe,
     DetectorTrainer,
     epoch_batches,
-    load_averaged,
+    load_weights,
     rate,
     to_batch,
 )
@@ -207,10 +207,10 @@ def test_a_run_can_be_broken_off_and_goes_on(tmp_path: Path, sampler: Sampler) -
     kept = json.loads((tmp_path / "history.json").read_text("utf-8"))
     assert [entry["epoch"] for entry in kept] == [0, 1]
     restored = build_detector(TINY)
-    load_averaged(restored, tmp_path / AVERAGED)
+    load_weights(restored, tmp_path / AVERAGED)
     assert all(np.array_equal(one, other) for one, other in zip(restored.get_weights(), weights, strict=True))
     with pytest.raises(DataError, match="no weights of this network"):
-        load_averaged(build_detector(replace(TINY, neck=16)), tmp_path / AVERAGED)
+        load_weights(build_detector(replace(TINY, neck=16)), tmp_path / AVERAGED)
 
 
 def test_descending_the_loss_finds_the_faces() -> None:

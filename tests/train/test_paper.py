@@ -1,13 +1,15 @@
 """The study's tables and its way of counting."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.errors import DataError
+from app.train.fit import BEST, CHECKPOINT, begin_run, write_json
 from app.train.networks import paper_network
-from app.train.paper import TABLE_I, TABLE_II, PaperRun, paper_splits
+from app.train.paper import TABLE_I, TABLE_II, PaperRun, paper_splits, take_first_epochs
 from app.train.paper_report import PAPER, study_protocol
 
 
@@ -40,6 +42,28 @@ def test_the_two_trainings_differ_as_the_study_says() -> None:
     assert (first.epochs, first.patience, first.batch, first.seed) == (9, 0, 16, 42)
     assert (first.restore_best, second.restore_best) == (False, True)
     assert (second.epochs, second.patience, second.start_from_epoch) == (40, 4, 5)
+
+
+def test_the_second_table_goes_on_from_the_first_ones_epochs(tmp_path: Path) -> None:
+    network = paper_network("model_2")
+    first, second = (PaperRun(network, table, tmp_path / f"{table}-model_2") for table in ("I", "II"))
+    begin_run(first.folder, first.facts())
+    begun = begin_run(second.folder, second.facts())
+    take_first_epochs(second, begun)
+    assert not (second.folder / "history.json").exists(), "table I has not run"
+    write_json(first.folder / "history.json", [{"epoch": i} for i in range(9)])
+    for name in (CHECKPOINT, BEST):
+        (first.folder / name).write_text(name)
+    take_first_epochs(PaperRun(network, "II", second.folder, precision="mixed_bfloat16"), begun)
+    assert not (second.folder / "history.json").exists(), "trained otherwise"
+    take_first_epochs(second, {**begun, "versions": {"keras": "1"}})
+    assert not (second.folder / "history.json").exists(), "trained by another version"
+    take_first_epochs(second, begun)
+    assert len(json.loads((second.folder / "history.json").read_text())) == 9
+    assert (second.folder / CHECKPOINT).read_text() == CHECKPOINT
+    write_json(second.folder / "history.json", [{"epoch": i} for i in range(11)])
+    take_first_epochs(second, begun)
+    assert len(json.loads((second.folder / "history.json").read_text())) == 11, "what it has done itself stays"
 
 
 def test_a_folder_without_the_three_splits_is_refused(tmp_path: Path) -> None:
