@@ -92,7 +92,8 @@ class _Course:
         if self._warm and now_s >= self._end_s:
             self._begin()
         elif not self._warm and self._all_came():
-            self._monitor.pause(self._plan.paused)
+            assert self.painter is not None
+            self.painter.pause(self._plan.paused)
             self._warm, self._end_s = True, now_s + self._plan.warm_up_s
         return not self._warm and now_s >= self._end_s
 

@@ -15,8 +15,6 @@ from app.view.hud import Screen, render
 from app.view.settings import ViewSettings
 from app.view.window import TITLE, Window
 
-_TURN_S = 0.008
-"""What the window leaves the toolkit between two looks for something new."""
 _TAKE_S = 0.1
 
 
@@ -33,6 +31,8 @@ class Seen:
 
 class Painter(Protocol):
     seen: Seen
+
+    def pause(self, paused: bool) -> None: ...
 
     def run(self, until: Callable[[], bool]) -> None:
         """Draw what comes until ``until()``, or until the monitor ends."""
@@ -73,7 +73,7 @@ class _LivePainter(Window):
         while not self._monitor.finished and not until():
             self._monitor.take(0.0)
             self._redraw()
-            time.sleep(_TURN_S)
+            time.sleep(self.turn_ms / 1000)
 
     def _picture(self, views: Sequence[CameraView]) -> Image:
         with self._timers.timed("draw"):
@@ -101,6 +101,7 @@ class _FilePainter:
         self._screen = Screen(settings.max_width_px, blur=settings.blur)
         self._timers = timers
         self._window = window
+        self.pause = monitor.pause
         if window:
             cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
 

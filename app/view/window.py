@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 TITLE = "maskwatch"
 _WAIT_MS = 8
 """The toolkit's turn between two looks for something new."""
+_PAUSED_WAIT_MS = 50
+"""The same while the picture stands still: only keys may come."""
 _REDRAW_S = 0.25
 """Ages and states are drawn anew at least so often, also when no frame comes."""
 _NOTE_S = 4.0
@@ -62,6 +64,18 @@ class Window:
         self._drawn_s = 0.0
         self._drawn: tuple[object, ...] = ()
         self._last: Image | None = None
+        self._held: list[CameraView] = []
+        """What is shown while paused."""
+
+    @property
+    def turn_ms(self) -> int:
+        return _PAUSED_WAIT_MS if self._screen.paused else _WAIT_MS
+
+    def pause(self, paused: bool) -> None:
+        """Paused: nothing is analysed, and the picture stands still."""
+        self._held = self._monitor.views() if paused else []
+        self._screen = replace(self._screen, paused=paused)
+        self._monitor.pause(paused)
 
     def run(self, take: Callable[[FrameResult], None]) -> None:
         """``take`` gets every result that passes, for counting and recording to files."""
@@ -77,7 +91,7 @@ class Window:
                 image = self._redraw()
                 if image is not None:
                     cv2.imshow(TITLE, image)
-                if not self._handle(cv2.waitKey(_WAIT_MS)) or self._closed():
+                if not self._handle(cv2.waitKey(self.turn_ms)) or self._closed():
                     return
                 if image is not None and image.shape != size and not self._fullscreen:
                     size = image.shape  # of the first picture, and after a change of the source's
@@ -100,7 +114,7 @@ class Window:
         now_s = time.monotonic()
         if self._screen.note and now_s > self._note_until_s:
             self._screen = replace(self._screen, note="")
-        views = self._monitor.views()
+        views = self._held or self._monitor.views()
         seen = (*(id(view.frame) for view in views), *(view.tracks for view in views), self._screen, self._enlarged)
         if seen == self._drawn and now_s - self._drawn_s < _REDRAW_S:
             return None
@@ -139,8 +153,7 @@ class Window:
         if key in (ord("q"), _ESCAPE):
             return False
         if key == _SPACE:
-            self._screen = replace(self._screen, paused=not self._screen.paused)
-            self._monitor.pause(self._screen.paused)
+            self.pause(not self._screen.paused)
         elif key == ord("b"):
             self._screen = replace(self._screen, blur=not self._screen.blur)
         elif key == ord("h"):

@@ -92,6 +92,8 @@ def test_paused_nothing_is_analysed(tmp_path: Path) -> None:
     (run,) = report_of(path).runs
     assert run.frames <= 1, "one may have been under way"
     assert "detect" not in run.stages or run.stages["detect"].calls <= 1
+    assert run.dropped > 0, "the camera goes on"
+    assert run.rates_per_s["pictures_moved"] == 0, "the picture stands still"
 
 
 def test_sources_that_cannot_be_played(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
