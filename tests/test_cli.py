@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from app import resources
-from app.cli import main
+from app.cli import build_parser, main
 from app.config import load_settings
 from app.errors import SettingsError
+from app.view.watch import settings_of
 
 DEMO = ("watch", "--headless", "--source", "demo", "--fast")
 
@@ -46,6 +47,14 @@ def test_no_such_camera(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_no_such_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "nothing.mp4" in fails(capsys, *headless(tmp_path / "nothing.mp4"))
+
+
+def test_the_console_too_shows_one_line_alone(tmp_path: Path) -> None:
+    """With logging as a user has it, which is not that of the tests."""
+    for source in (str(tmp_path / "nothing.mp4"), "73"):
+        done = subprocess.run([sys.executable, "-m", "app", *headless(source)], capture_output=True, text=True)
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
 def test_not_a_video_empty_and_truncated(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -157,6 +166,20 @@ def test_flags_beat_environment_beats_file(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("MASKWATCH_POLICY__DWELL_S", "soon")
     with pytest.raises(SettingsError, match=r"policy\.dwell_s"):
         load_settings(file)
+
+
+def test_flags_of_sources_hold_for_the_cameras_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        '[[camera]]\nuri = "rtsp://viewer:s3cret@10.0.0.7/a"\nname = "door"\nfps = 5\n'
+        '[camera.policy]\ndwell_s = 9.0\n[[camera]]\nuri = "demo"\n'
+    )
+    argv = ["watch", "--config", str(file), "--loop", "--fps", "12", "--rtsp-transport", "udp"]
+    door, demo = settings_of(build_parser().parse_args(argv)).camera
+    assert (door.name, demo.name) == ("door", "demo")
+    assert (door.fps, demo.fps, door.loop, demo.loop, door.rtsp_transport) == (12, 12, True, True, "udp")
+    assert door.connect_uri() == "rtsp://viewer:s3cret@10.0.0.7/a"
+    assert door.policy.dwell_s == 9.0
 
 
 def test_the_demo_gives_an_annotated_film_and_events(tmp_path: Path) -> None:

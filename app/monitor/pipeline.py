@@ -166,8 +166,8 @@ class Monitor:
         if self._crew.stopping.is_set():
             return
         if error is not None:
+            raise_if_hopeless(self._cameras, self._settings.monitor)  # then the end itself tells it
             log.error("%s", error)
-            raise_if_hopeless(self._cameras, self._settings.monitor)
         self._results.producer_done()
 
     # -- what the watchdog asks for ----------------------------------------------------------------------------------

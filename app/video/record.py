@@ -1,4 +1,4 @@
-"""Videos out: written under a temporary name, renamed when whole, in true time."""
+"""Videos and pictures out: written under a temporary name, renamed when whole, in true time."""
 
 import contextlib
 import os
@@ -41,6 +41,19 @@ def check_output(path: Path, what: str = "video") -> None:
         raise OutputError(f"cannot write {what} {path}: {error.strerror}; choose another place") from error
     if free_bytes < _MIN_FREE_BYTES:
         raise OutputError(f"cannot write {what} {path}: only {free_bytes >> 20} MiB free on its disk; make room")
+
+
+def save_picture(image: Image, path: Path) -> None:
+    """Write ``image``, (H, W, 3) uint8 BGR, in the form that the name of ``path`` tells. Raises OutputError; leaves no
+    half-written file."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {error.strerror}; choose another place") from error
 
 
 class VideoWriter:

@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
     from app.config import load_settings
     from app.video.images import read_picture
+    from app.video.record import save_picture
     from app.view.overlay import canvas, draw_faces, hide_faces
     from app.vision.classify import load_classifier
     from app.vision.detect import load_detector
@@ -135,19 +136,6 @@ def output_names(paths: Sequence[Path]) -> dict[Path, str]:
         taken.add(name.lower())
         names[path] = name
     return names
-
-
-def save_picture(image: "Image", path: Path) -> None:
-    """Raises OutputError; leaves no half-written file."""
-    import cv2
-
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error.strerror}; choose another --output") from error
 
 
 def _found(path: Path, face: "Track") -> Found:

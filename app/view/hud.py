@@ -185,25 +185,41 @@ def alert_words(alerts: Sequence[Event], now_s: float) -> str:
 def _middle(board: Canvas, text: str) -> None:
     """A message over the middle of the picture, in as many lines as it needs."""
     unit, (height, width) = board.unit, board.image.shape[:2]
-    letters = max(12, int(len(text) * 0.85 * width / max(1, board.width(text))))
-    lines = textwrap.wrap(text, letters, break_on_hyphens=False)
+    lines = _wrapped(board, text, width)
     y = (height - 1.6 * unit * len(lines)) / 2
     board.fill(0, y - unit * 0.4, width, y + unit * (1.6 * len(lines) + 0.4), INK, 0.6)
     for row, line in enumerate(lines):
         board.text(line, (width - board.width(line)) / 2, y + unit * (1.6 * row + 1.15), PAPER)
 
 
+def _wrapped(board: Canvas, text: str, width_px: float, size: float = 1.0) -> list[str]:
+    """``text`` in lines that fit into ``width_px`` with some room beside them."""
+    letters = max(12, int(len(text) * 0.85 * width_px / max(1, board.width(text, size))))
+    return textwrap.wrap(text, letters, break_on_hyphens=False)
+
+
 def _note(board: Canvas, text: str) -> None:
-    unit = board.unit
-    board.fill(0, unit * 1.8, board.width(text, 0.85) + unit, unit * 3.2, INK, 0.75)
-    board.text(text, unit * 0.5, unit * 2.75, PAPER, 0.85)
+    """A message below the top bar, in as many lines as it needs."""
+    unit, width = board.unit, board.image.shape[1]
+    whole = board.width(text, 0.85) + unit <= width
+    lines = [text] if whole else _wrapped(board, text, width, 0.85)
+    wide = max(board.width(line, 0.85) for line in lines) + unit
+    board.fill(0, unit * 1.8, wide, unit * (1.8 + 1.4 * len(lines)), INK, 0.75)
+    for row, line in enumerate(lines):
+        board.text(line, unit * 0.5, unit * (2.75 + 1.4 * row), PAPER, 0.85)
 
 
 def _help(board: Canvas) -> None:
-    unit, (height, width) = board.unit, board.image.shape[:2]
-    x, y = width / 2 - unit * 6, height / 2 - unit * 0.8 * len(KEYS)
-    board.fill(x, y, x + unit * 12, y + unit * 1.6 * len(KEYS) + unit, INK, 0.85)
+    """The keys on a card in the middle, smaller where the picture is too small for it."""
+    height, width = board.image.shape[:2]
+    high = 1.6 * len(KEYS) + 1  # in units of the board, times size
+    size = min(1.0, height / (high * board.unit))
+    keys_px, meanings_px = (max(board.width(words, size) for words in column) for column in zip(*KEYS, strict=True))
+    unit = board.unit * size
+    wide_px = keys_px + meanings_px + 3 * unit
+    x, y = (width - wide_px) / 2, (height - high * unit) / 2
+    board.fill(x, y, x + wide_px, y + high * unit, INK, 0.85)
     for row, (key, meaning) in enumerate(KEYS):
         base = y + unit * (1.6 * row + 1.5)
-        board.text(key, x + unit, base, GOOD)
-        board.text(meaning, x + unit * 5.5, base)
+        board.text(key, x + unit, base, GOOD, size)
+        board.text(meaning, x + 2 * unit + keys_px, base, PAPER, size)

@@ -55,7 +55,8 @@ class Canvas:
 
 def ascii_only(text: str) -> str:
     """OpenCV's fonts know no other letters: the rest becomes its plain form, or '?'."""
-    return unicodedata.normalize("NFKD", text).encode("ascii", "replace").decode().replace("\n", " ")
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    return plain.encode("ascii", "replace").decode().replace("\n", " ")
 
 
 def canvas(image: Image, max_width_px: int) -> tuple[Canvas, float]:

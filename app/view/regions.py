@@ -1,5 +1,6 @@
 """Drawing the regions that alerts are for: corners clicked into the window, kept in the settings file."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import OutputError
+from app.config import load_settings
+from app.errors import OutputError, SettingsError
 from app.monitor.settings import Polygon
 from app.view.overlay import Canvas
 from app.view.palette import PAPER, WARN
@@ -54,23 +56,27 @@ def draw_regions(board: Canvas, closed: Sequence[Polygon], corners: Polygon = ()
 
 
 def save_regions(path: Path, camera: str, regions: Sequence[Polygon]) -> None:
-    """Write ``regions`` into the settings file: into the camera's own table where the file names it, else into
-    ``[policy]``. Everything else in the file, its comments included, stays as it is.
+    """Write ``regions`` into the settings file: into the table of the camera of this name where the file has one, its
+    name given or made from its address, else into ``[policy]``. Everything else in the file, its comments included,
+    stays as it is.
 
-    Raises OutputError where the file cannot be written; it is then as it was.
+    Raises OutputError where the file cannot be written or has a fault; it is then as it was.
     """
     import tomlkit
 
     try:
         document = tomlkit.parse(path.read_text(encoding="utf-8"))
         owner = document
-        for table in document.get("camera", []):
-            if camera in (table.get("name"), table.get("uri")):
+        for table, known in zip(document.get("camera", []), load_settings(path).camera, strict=False):
+            if known.name == camera:
                 owner = table
         policy = owner.setdefault("policy", tomlkit.table())
         policy["regions"] = [[list(corner) for corner in polygon] for polygon in regions]
-        part = path.with_name(f".{path.name}.part")
+        whole = path.resolve()  # a link to the file stays one
+        part = whole.with_name(f".{whole.name}.part")
+        part.touch(0o600)
         part.write_text(tomlkit.dumps(document), encoding="utf-8")
-        part.replace(path)
-    except (OSError, ValueError) as error:
+        shutil.copymode(whole, part)  # it may hold passwords
+        part.replace(whole)
+    except (OSError, ValueError, SettingsError) as error:
         raise OutputError(f"cannot save regions to {path}: {error}; check its rights") from error

@@ -67,6 +67,7 @@ class Session:
         self._latest: dict[str, FrameResult] = {}
         self._frames = 0
         self._labelled = False
+        self._events_fail = False
         self._quiet = not settings.view.headless
 
     def __enter__(self) -> Self:
@@ -132,6 +133,9 @@ class Session:
             task = progress.add_task(self._settings.camera[0].name, total=self._total())
             while not self._monitor.finished and not stopped():
                 for result in self._monitor.take(_POLL_S):
+                    if self._frames == 0 and progress.disable:  # nothing else would tell that it works
+                        names = ", ".join(camera.name for camera in self._settings.camera)
+                        self._console.print(f"watching {names}; Ctrl-C ends it", highlight=False)
                     self._take(result)
                     progress.advance(task)
 
@@ -204,11 +208,22 @@ class Session:
             log.info("first labelled frame")  # with -v; benchmarks/executable.py takes its time
         self._frames += 1
         if self._output is not None:
-            image = render_result(result, self._settings.view.blur)
+            self._film_it(result, self._output)
+
+    def _film_it(self, result: FrameResult, path: Path) -> None:
+        """Raises OutputError where a film of a file cannot be written; a live source is watched without it then."""
+        is_live = self._settings.camera[0].is_live
+        image = render_result(result, self._settings.view.blur)
+        try:
             if self._film is None:
                 fps = make_source(self._settings.camera[0]).fps or _LIVE_FILM_FPS
-                self._film = VideoWriter(self._output, fps, (image.shape[1], image.shape[0]))
-            self._film.write(image, result.frame.time_s if self._settings.camera[0].is_live else None)
+                self._film = VideoWriter(path, fps, (image.shape[1], image.shape[0]))
+            self._film.write(image, result.frame.time_s if is_live else None)
+        except OutputError as error:
+            if not is_live:
+                raise
+            log.error("%s; it is watched on without a film", error)
+            self._output, self.exit_code = None, 1
 
     def _on_result(self, result: FrameResult) -> None:
         """Called from a detector thread, one result at a time."""
@@ -223,7 +238,7 @@ class Session:
 
     def _open_event_log(self) -> None:
         """Only when there is something to tell: a source that cannot be opened leaves no file."""
-        if self._event_log is None and self._events_path is not None and self.exit_code == 0:
+        if self._event_log is None and self._events_path is not None and not self._events_fail:
             self._event_log = EventLog(self._events_path)
 
     def _on_event(self, event: Event, result: FrameResult | None) -> None:
@@ -234,9 +249,9 @@ class Session:
             if self._event_log is not None:
                 self._event_log.write(event)
         except OutputError as error:  # a full disk must not stop the watching, but must not pass unnoticed either
-            if self.exit_code == 0:
+            if not self._events_fail:
                 log.error("%s", error)
-            self.exit_code = 1
+            self._events_fail, self.exit_code = True, 1
         self._alerts.submit(event, self._picture(event, result))
         if self._web is not None:
             self._web.note(event)

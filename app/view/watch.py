@@ -46,8 +46,9 @@ def settings_of(args: argparse.Namespace) -> "Settings":
     common = source_values(args)
     if args.source:
         flags["camera"] = [{"uri": uri, **common} for uri in args.source]
-    elif common and not args.config:
-        flags["camera"] = [{"uri": "0", **common}]
+    elif common:  # for each camera of the file or of the environment
+        cameras = load_settings(config_path(args)).camera
+        flags["camera"] = [{**camera.model_dump(exclude_unset=True), **common} for camera in cameras]
     channels = _channels(args)
     if args.web is not None:
         from app.web.settings import parse_address

@@ -15,7 +15,7 @@ from app.domain import FrameResult, Image
 from app.errors import MaskwatchError, OutputError
 from app.monitor.pipeline import CameraView, Monitor
 from app.monitor.settings import Polygon
-from app.video.record import VideoWriter
+from app.video.record import VideoWriter, save_picture
 from app.view.hud import Screen, render
 from app.view.regions import RegionDraft
 from app.view.settings import ViewSettings
@@ -115,7 +115,8 @@ class Window:
         if self._screen.note and now_s > self._note_until_s:
             self._screen = replace(self._screen, note="")
         views = self._held or self._monitor.views()
-        seen = (*(id(view.frame) for view in views), *(view.tracks for view in views), self._screen, self._enlarged)
+        frames = ((view.frame.index, view.frame.captured_s) if view.frame else None for view in views)
+        seen = (*frames, *(view.tracks for view in views), self._screen, self._enlarged)
         if seen == self._drawn and now_s - self._drawn_s < _REDRAW_S:
             return None
         if self._drawn_s and not self._screen.paused:
@@ -124,9 +125,19 @@ class Window:
             self._screen = replace(self._screen, shown_fps=fps + 0.1 * (rate - fps) if fps else rate)
         self._drawn, self._drawn_s = (*seen[:-2], self._screen, self._enlarged), now_s
         self._last = self._picture(views)
-        if self._recording is not None:
-            self._recording.write(self._last, now_s)
+        self._record(self._last, now_s)
         return self._last
+
+    def _record(self, image: Image, now_s: float) -> None:
+        """A recording that cannot go on, the disk being full, ends; the watching does not."""
+        if self._recording is None:
+            return
+        try:
+            self._recording.write(image, now_s)
+        except OutputError as error:
+            self._stop_recording()
+            self._say(str(error))
+            log.error("%s", error)
 
     def _picture(self, views: Sequence[CameraView]) -> Image:
         whole = self._whole(views)
@@ -168,8 +179,15 @@ class Window:
         elif key == ord("e"):
             self._begin_edit()
         elif ord("0") <= key <= ord("9"):
-            self._enlarged = None if key == ord("0") else key - ord("1")
+            self._enlarge(key - ord("1"))
         return True
+
+    def _enlarge(self, index: int) -> None:
+        """Camera ``index`` alone; all below 0. A camera that is not there changes nothing."""
+        if self._screen.draft is not None:
+            self._say(_EDITING, math.inf)  # the regions are this camera's
+        elif index < len(self._monitor.views()):
+            self._enlarged = None if index < 0 else index
 
     def _begin_edit(self) -> None:
         whole = self._whole(self._monitor.views())
@@ -177,8 +195,8 @@ class Window:
             self._say("enlarge a camera first (1 to 9, or click), then e")
             return
         draft = RegionDraft(self._regions.regions_of(whole.camera))
-        self._screen = replace(self._screen, draft=draft, help=False, note=_EDITING)
-        self._note_until_s = math.inf
+        self._screen = replace(self._screen, draft=draft, help=False)
+        self._say(_EDITING, math.inf)
 
     def _edit(self, key: int) -> bool:
         """Obey a key while regions are drawn; False where it has its usual meaning."""
@@ -219,9 +237,9 @@ class Window:
         mode = cv2.WINDOW_FULLSCREEN if self._fullscreen else cv2.WINDOW_NORMAL
         cv2.setWindowProperty(TITLE, cv2.WND_PROP_FULLSCREEN, mode)
 
-    def _say(self, note: str) -> None:
+    def _say(self, note: str, for_s: float = _NOTE_S) -> None:
         self._screen = replace(self._screen, note=note)
-        self._note_until_s = time.monotonic() + _NOTE_S
+        self._note_until_s = time.monotonic() + for_s
 
     def _path(self, suffix: str) -> Path:
         self._settings.snapshots.mkdir(parents=True, exist_ok=True)
@@ -238,14 +256,14 @@ class Window:
             return
         clean = replace(self._screen, help=False, note="")
         self._screen, kept = clean, self._screen
-        picture = self._picture(self._monitor.views())
+        picture = self._picture(self._held or self._monitor.views())
         self._screen = kept
         try:
             path = self._path(".png")
-            path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+            save_picture(picture, path)
             self._say(f"saved {path.name}")
-        except OSError as error:
-            self._say(f"cannot save a snapshot: {error.strerror or error}")
+        except (OutputError, OSError) as error:
+            self._say(f"no snapshot: {error}")
 
     def _toggle_recording(self) -> None:
         if self._recording is not None:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from app.domain import Box, Counts, Event, EventKind, FaceLabel, FrameResult, Label, StageTimes, Track
 from app.monitor.pipeline import CameraView
 from app.video.capture import SourceState, SourceStatus
-from app.view.hud import Screen, alert_words, render, render_result
-from app.view.overlay import ascii_only, blur_faces, canvas, draw_faces
-from app.view.palette import STYLES
+from app.view.hud import KEYS, Screen, alert_words, render, render_result
+from app.view.overlay import Canvas, ascii_only, blur_faces, canvas, draw_faces
+from app.view.palette import PAPER, STYLES
 from app.view.window import grid
 
 
@@ -93,6 +93,38 @@ def test_the_window_shows_state_counts_alert_and_help() -> None:
         assert (plain != other).any()
 
 
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (720, 1280), (120, 160), (300, 300)])
+def test_keys_and_messages_stay_on_their_cards(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All words lie inside the darkened part behind them, none over another."""
+    words: list[tuple[str, float, float, float]] = []
+    cards: list[tuple[float, float, float, float]] = []
+    original = Canvas.fill
+    monkeypatch.setattr(
+        Canvas,
+        "text",
+        lambda board, text, x, y, colour=PAPER, size=1.0: words.append((text, x, y, x + board.width(text, size))),
+    )
+    monkeypatch.setattr(Canvas, "fill", lambda board, *args: (cards.append(args[:4]), original(board, *args))[1])
+    frame = replace(plain_frame(0), image=np.zeros((height, width, 3), np.uint8))
+    plain = CameraView("door", status(), True, frame)
+    render(plain, Screen(help=True))
+    left, top, right, bottom = cards[-1]
+    shown = words[-2 * len(KEYS) :]
+    for (key, key_x, _, key_right), (_, x, y, end) in zip(shown[::2], shown[1::2], strict=True):
+        assert left <= key_x <= key_right < x <= end <= right, key
+        assert top < y < bottom
+    assert top >= -1
+    assert bottom <= height + 1
+
+    words.clear()
+    note = "click corners, Enter closes a region, Backspace takes back, e keeps them, Esc leaves"
+    render(plain, Screen(note=note))
+    lines = [line for line in words if line[0] in note]
+    assert " ".join(line[0] for line in lines) == note
+    if width >= 300:
+        assert all(line[3] <= width for line in lines)
+
+
 def test_an_old_picture_never_looks_live() -> None:
     live, stale = (render(view(state=s), Screen()) for s in (SourceState.LIVE, SourceState.RECONNECTING))
     assert stale[200:400].mean() < 0.7 * live[200:400].mean()
@@ -115,7 +147,7 @@ def test_the_banner_names_who_and_how_long(alerts: tuple[Event, ...], words: str
 
 
 def test_names_are_shown_with_the_letters_there_are() -> None:
-    assert ascii_only("Entrée\nzwei") == "Entre?e zwei"
+    assert ascii_only("Entrée\nzwei") == "Entree zwei"
 
 
 def test_a_grid_keeps_every_picture_whole() -> None:

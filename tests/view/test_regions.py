@@ -1,5 +1,6 @@
 """Regions: drawn with clicks, kept in the settings file without harm to the rest of it."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,36 @@ def test_regions_are_saved_to_their_camera_and_the_rest_stays(tmp_path: Path) ->
     save_regions(path, "back", [])
     assert load_settings(path).camera[1].policy.regions == ()
     assert [each.name for each in tmp_path.iterdir()] == ["settings.toml"]
+
+
+def test_a_camera_without_a_name_of_its_own_is_found_by_its_address(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text('[[camera]]\nuri = "front.mp4"\n\n[[camera]]\nuri = "0"\n\n[[camera]]\nuri = "front.mp4"\n')
+    save_regions(path, "front-2", [TRIANGLE])
+    save_regions(path, "camera0", [TRIANGLE, TRIANGLE])
+    settings = load_settings(path)
+    assert [len(camera.policy.regions) for camera in settings.camera] == [0, 2, 1]
+    assert settings.policy.regions == ()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX rights and links")
+def test_rights_and_links_of_the_file_stay(tmp_path: Path) -> None:
+    path, link = tmp_path / "settings.toml", tmp_path / "link.toml"
+    path.write_text(FILE)
+    path.chmod(0o600)
+    link.symlink_to(path)
+    save_regions(link, "back", [TRIANGLE])
+    assert link.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert load_settings(path).camera[1].policy.regions == (TRIANGLE,)
+
+
+def test_a_file_with_a_fault_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text('[[camera]]\nuri = "demo"\nwidth_px = -1\n')
+    with pytest.raises(OutputError, match="width_px"):
+        save_regions(path, "demo", [TRIANGLE])
+    assert "regions" not in path.read_text()
 
 
 def test_a_camera_that_the_file_does_not_name_goes_to_the_common_policy(tmp_path: Path) -> None:
