@@ -30,7 +30,9 @@ def register(subparsers: Any) -> None:
     train.add_argument("--from", dest="begin_with", type=Path, help="fine-tune this .keras file (default: the shipped)")
     train.add_argument("--from-scratch", action="store_true", help="begin with random weights")
     train.add_argument(
-        "--all-sources", action="store_true", help="DATA holds faces12k/, frames/, crops/: the shipped recipe"
+        "--all-sources",
+        action="store_true",
+        help="DATA holds faces12k/, frames/, crops/: the shipped recipe (with --from: more of it)",
     )
     train.add_argument("--only-faces12k", action="store_true", help="with --all-sources: an ablation on faces12k alone")
     train.add_argument("--no-equaliser", action="store_true", help="an ablation: no random resolution")

@@ -32,6 +32,8 @@ MIN_FACES = 20
 DEV_SHARE = 0.15
 FINE_TUNE_EPOCHS = 10
 FINE_TUNE_RATE = 3e-4
+GO_ON_RATE = 2e-3
+"""For more of what the network was trained on: high enough to leave the valley that the last cosine ended in."""
 MIN_STEPS = 20
 
 
@@ -55,9 +57,8 @@ def run(args: argparse.Namespace) -> int:
     limit_threads(args.threads)
     from app.train.shipped import train_shipped
 
-    fresh = args.from_scratch or args.all_sources
-    begin_with, labels = (None, labels_of(splits.train)) if fresh else start(args.begin_with)
-    plan = _plan(args, labels, len(train), fine_tuning=begin_with is not None)
+    begin_with, labels = (None, labels_of(splits.train)) if is_fresh(args) else start(args.begin_with)
+    plan = plan_of(args, labels, len(train), fine_tuning=begin_with is not None)
     bars = _Bars(console)
     with bars.progress:
         fitted = train_shipped(plan, train, dev, bars.on_step, bars.on_epoch, begin_with)
@@ -96,13 +97,19 @@ def choose_thresholds(args: argparse.Namespace, samples: Sequence[Sample], conso
     return 0
 
 
-def _plan(args: argparse.Namespace, labels: tuple[Label, ...], faces: int, fine_tuning: bool) -> "ShippedRun":
+def is_fresh(args: argparse.Namespace) -> bool:
+    """Whether it begins with random weights: on all sources unless weights are named, on one's own only if asked."""
+    return bool(args.from_scratch or (args.all_sources and args.begin_with is None))
+
+
+def plan_of(args: argparse.Namespace, labels: tuple[Label, ...], faces: int, fine_tuning: bool) -> "ShippedRun":
     from app.train.shipped import SHIPPED_RECIPE, ShippedRun
     from app.train.wild import WildSettings
 
     recipe = replace(SHIPPED_RECIPE, seed=args.seed)
     if fine_tuning:
-        recipe = replace(recipe, epochs=FINE_TUNE_EPOCHS, learning_rate=FINE_TUNE_RATE, warmup_epochs=0.5)
+        rate = GO_ON_RATE if args.all_sources else FINE_TUNE_RATE
+        recipe = replace(recipe, epochs=FINE_TUNE_EPOCHS, learning_rate=rate, warmup_epochs=0.5)
     if args.epochs:
         recipe = replace(recipe, epochs=args.epochs)
     wild = WildSettings(seed=args.seed, equalise=not args.no_equaliser)

@@ -74,7 +74,7 @@ class DetectorSettings(BaseModel):
         description="between looks at the whole picture, only faces like those known are sought; 0: off",
     )
     still_look_s: float = Field(
-        0.5, ge=0, le=10, description="a picture in which nothing moves is looked at again after it; 0: at once"
+        1.0, ge=0, le=10, description="a picture in which nothing moves is looked at again after it; 0: at once"
     )
     threads: int = Field(2, ge=1, le=64, description="most cores for one call; fewer where cameras share them")
 

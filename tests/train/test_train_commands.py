@@ -12,16 +12,21 @@ from app.domain import Label
 from app.errors import DataError, ModelError, SettingsError
 from app.resources import model
 from app.train import command
+from app.train.train_command import is_fresh, plan_of
 from app.vision.modelfile import read_classifier_facts
 
 # Keras saves TensorFlow's arrays in a way that numpy 2 warns of; nothing of ours can change it.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-def call(*words: object) -> int:
+def parsed(*words: object) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     command.register(parser.add_subparsers())
-    args = parser.parse_args([str(word) for word in words])
+    return parser.parse_args([str(word) for word in words])
+
+
+def call(*words: object) -> int:
+    args = parsed(*words)
     return int(args.run(args))
 
 
@@ -55,6 +60,18 @@ def test_fine_tuning_writes_a_model_that_evaluate_can_judge(tmp_path: Path, caps
     assert figures["probes"]
     assert html_path.read_text().startswith("<!doctype html>")
     assert "mask" in capsys.readouterr().out
+
+
+def test_the_shipped_recipe_goes_on_from_named_weights_at_a_higher_rate_than_fine_tuning() -> None:
+    plans = {}
+    for name, words in {"own": (), "whole": ("--all-sources",), "on": ("--all-sources", "--from", "x.keras")}.items():
+        args = parsed("train", "data", "--run", "run", *words)
+        fresh = is_fresh(args)
+        plans[name] = fresh, plan_of(args, (Label.MASK, Label.NO_MASK), 1280, fine_tuning=not fresh)
+    assert {name: fresh for name, (fresh, _) in plans.items()} == {"own": False, "whole": True, "on": False}
+    rates = {name: plan.recipe.learning_rate for name, (_, plan) in plans.items()}
+    assert rates["own"] < rates["on"] < rates["whole"]
+    assert plans["on"][1].wild.steps == plans["whole"][1].wild.steps > plans["own"][1].wild.steps
 
 
 def test_thresholds_are_chosen_anew_and_the_weights_stay(tmp_path: Path) -> None:
