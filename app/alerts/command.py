@@ -3,13 +3,11 @@
 import argparse
 import sys
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
 from app.alerts.command_events import register_events
 from app.alerts.command_place import add_place, local_time, make_console, open_store, settings_of
-from app.domain import Event, EventKind
 from app.errors import HookError, SettingsError
 
 STATUSES = ("pending", "delivered", "undelivered", "skipped")
@@ -47,7 +45,7 @@ def _test(args: argparse.Namespace) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from app.alerts.hooks import Alert, idempotency_key
+    from app.alerts.hooks import make_test_alert
     from app.alerts.limited import LazyHook, LimitedHook
 
     settings = settings_of(args)
@@ -55,13 +53,12 @@ def _test(args: argparse.Namespace) -> int:
     _check_names(args.channel, {each.name for each in settings.channels})
     if not channels:
         raise SettingsError("no channel is set up; add [[alerts.channels]] to the settings file, see docs/alerts.md")
-    event = Event(uuid.uuid4().hex, EventKind.NO_MASK, "test", 0.0, time.time(), reason="a test of the channel")
     table = Table("channel", "kind", "result", box=None)
     failures = 0
     for channel in channels:
         hook = LimitedHook(LazyHook(channel), channel.timeout_s)
         try:
-            hook.send(Alert(event, channel.name, idempotency_key(event, channel.name)))
+            hook.send(make_test_alert(channel.name))
             result = Text("sent", "green")
         except HookError as error:
             failures += 1
@@ -78,7 +75,8 @@ def _check_names(given: list[str], known: set[str]) -> None:
 
 
 def _list_alerts(args: argparse.Namespace) -> int:
-    """Shows alerts, newest last: pending, delivered, undelivered (given up after their age), skipped (rate limit)."""
+    """Shows alerts, newest last: pending, delivered, undelivered (given up after their age), skipped (over
+    the rate limit, or of a muted camera)."""
     from rich.table import Column, Table
 
     from app.alerts.outbox import Status
@@ -104,9 +102,13 @@ def _retry(args: argparse.Namespace) -> int:
     """Makes undelivered alerts wait again. A running maskwatch sends them; otherwise they are sent now."""
     from app.alerts.delivery import AlertCenter
     from app.alerts.journal import lock_of
+    from app.alerts.outbox import Status
 
     settings = settings_of(args)
     with open_store(args) as store:
+        here = {each.name for each in settings.channels}
+        _check_names(args.channel, here | {each.channel for each in store.deliveries()})
+        given_up = {each.channel for each in store.deliveries(Status.UNDELIVERED)}
         waiting = store.retry(tuple(args.channel), time.time())
     lock = lock_of(settings.store)
     if not lock.take():
@@ -118,6 +120,9 @@ def _retry(args: argparse.Namespace) -> int:
     left = center.close(RETRY_WAIT_S)
     sent = sum(channel.delivered for channel in center.health().channels)
     print(f"{waiting} alerts wait again; {sent} sent now")
+    absent = sorted((given_up & set(args.channel or given_up)) - here)
+    if absent:
+        left.append(f"channel {', '.join(absent)}: not in these settings, so its alerts wait; give --config FILE")
     for line in left:
         print(line, file=sys.stderr)
     return 1 if left else 0

@@ -67,7 +67,7 @@ def _list_events(args: argparse.Namespace) -> int:
     whole = (Column(name, no_wrap=True) for name in ("time", "kind"))
     table = Table(*whole, "camera", "person", "sure", "lasted", "reason", box=None)
     for event in events:
-        person = str(event.track_id) if event.track_id else ""
+        person = f"{event.people} people" if event.people > 1 else str(event.track_id or "")
         sure = f"{event.confidence:.0%}" if event.track_id else ""
         lasted = f"{event.duration_s:.1f} s" if event.duration_s else ""
         table.add_row(local_time(event.wall_s), event.kind.value, event.camera, person, sure, lasted, event.reason)

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from app.alerts.store import EventStore
 
 
+FILE_WIDTH = 1000
+"""Columns where no terminal wraps: in a pipe or a file a row is to stay one line."""
+
+
 def add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
     parser.add_argument("--store", metavar="FILE", help="event file; default: the one of the settings")
@@ -33,7 +37,10 @@ def open_store(args: argparse.Namespace) -> "EventStore":
 def make_console() -> "Console":
     from rich.console import Console
 
-    return Console(markup=False, highlight=False)  # brackets of names and errors are no markup
+    console = Console(markup=False, highlight=False)  # brackets of names and errors are no markup
+    if not console.is_terminal:
+        console.width = FILE_WIDTH
+    return console
 
 
 def local_time(wall_s: float) -> str:

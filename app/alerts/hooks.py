@@ -2,6 +2,8 @@
 
 import base64
 import json
+import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -43,24 +45,32 @@ class RetryLater(HookError):  # noqa: N818  it is a request, not a fault
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An event on its way through one channel. ``attempt`` counts from 1; the picture is there only if asked for."""
+    """An event on its way through one channel. ``attempt`` counts from 1; the picture is there only if asked for;
+    ``is_test``: somebody tries the channel, and the event never happened."""
 
     event: Event
     channel: str
     idempotency_key: str
     attempt: int = 1
     snapshot_jpeg: bytes | None = None
+    is_test: bool = False
 
     @property
     def title(self) -> str:
+        if self.is_test:
+            return "Test alert"
         return TITLES.get(self.event.kind, self.event.kind.value)
 
     @property
     def text(self) -> str:
         """One line for people."""
         event = self.event
+        if self.is_test:
+            return f"Test alert through channel {self.channel}: nothing has happened"
         words = [f"{self.title} at {event.camera}"]
-        if event.track_id:
+        if event.people > 1:
+            words.append(f"({event.people} people, for {event.duration_s:.0f} s)")
+        elif event.track_id:
             words.append(f"(person {event.track_id}, {event.confidence:.0%} sure, for {event.duration_s:.0f} s)")
         if event.reason:
             words.append(f"- {event.reason}")
@@ -73,6 +83,7 @@ class Alert:
             channel=self.channel,
             idempotency_key=self.idempotency_key,
             attempt=self.attempt,
+            is_test=self.is_test,
             title=self.title,
             text=self.text,
         )
@@ -82,6 +93,12 @@ class Alert:
 
     def to_json(self) -> str:
         return json.dumps(self.record(), ensure_ascii=False)
+
+
+def make_test_alert(channel: str) -> Alert:
+    """An alert by which people try ``channel``; its event is kept nowhere."""
+    event = Event(uuid.uuid4().hex, EventKind.NO_MASK, "test", 0.0, time.time(), reason="a test of the channel")
+    return Alert(event, channel, idempotency_key(event, channel), is_test=True)
 
 
 class AlertHook(Protocol):

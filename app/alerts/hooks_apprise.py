@@ -71,6 +71,8 @@ class AppriseHook:
 
         good = alert.event.kind in (EventKind.RESOLVED, EventKind.CAMERA_RECOVERED)
         kind = apprise.NotifyType.SUCCESS if good else apprise.NotifyType.WARNING
+        if alert.is_test:
+            kind = apprise.NotifyType.INFO
         with ExitStack() as stack:
             attach: Any = None
             if alert.snapshot_jpeg is not None:

@@ -72,9 +72,12 @@ class MqttHook:
         self._refused = ""
 
     def _messages(self, alert: Alert) -> list[tuple[str, str | bytes, bool]]:
-        """Topic, payload, retained."""
+        """Topic, payload, retained. A test goes to the topic of all events alone: its camera is none, and what a
+        broker retains of it would stand in Home Assistant for good."""
         event, channel = alert.event, self._channel
         base = f"{channel.topic}/{slug(event.camera)}"
+        if alert.is_test:
+            return [(f"{channel.topic}/events", alert.to_json(), False)]
         messages: list[tuple[str, str | bytes, bool]] = []
         if channel.discovery:
             messages += [

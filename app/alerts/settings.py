@@ -22,6 +22,7 @@ PLACEHOLDERS = frozenset(
         "time_s",
         "at",
         "reason",
+        "people",
         "key",
         "attempt",
         "snapshot",

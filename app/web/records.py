@@ -28,7 +28,8 @@ class Faces(Record):
 
 
 class EventRecord(Record):
-    """An event. ``wall_s`` is Unix time, ``time_s`` stream time; ``track_id`` is 0 where no person is meant."""
+    """An event. ``wall_s`` is Unix time, ``time_s`` stream time; ``track_id`` is 0 where no person is meant, one of
+    ``people`` where the alert is for a crowd."""
 
     id: str
     kind: EventKind
@@ -39,6 +40,7 @@ class EventRecord(Record):
     duration_s: float
     confidence: float
     track_id: int
+    people: int
     reason: str
     resolves: str
     has_picture: bool
@@ -197,6 +199,7 @@ def event_record(event: Event, has_picture: bool, acknowledged_s: float | None) 
         duration_s=event.duration_s,
         confidence=event.confidence,
         track_id=event.track_id,
+        people=event.people,
         reason=redact(event.reason),
         resolves=event.resolves,
         has_picture=has_picture,

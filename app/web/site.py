@@ -3,18 +3,17 @@
 import asyncio
 import threading
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from app import __version__
 from app.alerts.delivery import AlertCenter
-from app.alerts.hooks import Alert, idempotency_key
+from app.alerts.hooks import make_test_alert
 from app.alerts.limited import LazyHook, LimitedHook
 from app.alerts.settings import Channel
 from app.config import Settings
-from app.domain import Event, EventKind
+from app.domain import Event
 from app.errors import HookError
 from app.video.settings import redact
 from app.web.access import Access
@@ -113,9 +112,8 @@ class Site:
 
 
 def _test(channel: Channel, hook: LimitedHook) -> TestResult:
-    event = Event(uuid.uuid4().hex, EventKind.NO_MASK, "test", 0.0, time.time(), reason="a test of the channel")
     try:
-        hook.send(Alert(event, channel.name, idempotency_key(event, channel.name)))
+        hook.send(make_test_alert(channel.name))
     except HookError as error:
         return TestResult(channel=channel.name, ok=False, error=redact(str(error)))
     return TestResult(channel=channel.name, ok=True, error="")

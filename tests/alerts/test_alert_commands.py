@@ -203,6 +203,29 @@ def test_alerts_list_and_retry(
 
 
 @pytest.mark.usefixtures("filled")
+def test_a_retry_says_which_channel_it_cannot_serve(
+    run: Run, store_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SettingsError, match=r"no channel 'wab'; known: .*web"):
+        run("alerts", "retry", "--store", store_path, "--channel", "wab")
+    assert run("alerts", "retry", "--store", store_path) == 1
+    told = capsys.readouterr()
+    assert "1 alerts wait again; 0 sent now" in told.out
+    assert "channel web: not in these settings, so its alerts wait; give --config FILE" in told.err
+
+
+def test_in_a_pipe_a_row_stays_one_line(run: Run, store_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with EventStore(store_path) as store:
+        crowd = Event("e-1", EventKind.NO_MASK, "door", 1.0, time.time(), 3, people=7, reason="word " * 60)
+        store.write(Batch(((crowd, None),)), time.time())
+    assert run("events", "list", "--store", store_path) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if "door" in line]
+    assert len(rows) == 1
+    assert "7 people" in rows[0]
+    assert rows[0].count("word") == 60
+
+
+@pytest.mark.usefixtures("filled")
 def test_a_retry_leaves_the_sending_to_a_program_that_runs(
     run: Run, store_path: Path, tmp_path: Path, http_peer: HttpPeer, capsys: pytest.CaptureFixture[str]
 ) -> None:

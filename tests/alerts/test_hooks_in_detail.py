@@ -7,9 +7,11 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,13 +22,14 @@ from peers import HANG_S, LIMIT_S, HttpPeer, make_event, wait_until
 from test_hook_conformance import make_alert, make_hook, subscriber
 
 from app.alerts.files import event_record
-from app.alerts.hooks import Alert, RetryLater
+from app.alerts.hooks import Alert, RetryLater, make_test_alert
 from app.alerts.hooks_mqtt import discovery, slug
 from app.alerts.hooks_webhook import signature
 from app.alerts.limited import LimitedHook
-from app.alerts.settings import AlertSettings
+from app.alerts.settings import PLACEHOLDERS, AlertSettings
 from app.domain import EventKind
 from app.errors import HookError, SettingsError
+from app.monitor.settings import PolicySettings
 
 # Apprise itself imports what Python 3.13 took out, and has a stand-in for it.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -262,6 +265,32 @@ def test_mqtt_speaks_to_home_assistant(broker_port: int) -> None:
         wait_until(lambda: set(state) == {"OFF"})
 
 
+def test_a_test_alert_says_so_and_leaves_nothing_at_the_broker(broker_port: int) -> None:
+    trial = make_test_alert("c")
+    assert (trial.title, trial.record()["is_test"]) == ("Test alert", True)
+    assert "nothing has happened" in trial.text
+    taken: list[str] = []
+    hook = make_hook(kind="mqtt", host="127.0.0.1", port=broker_port, topic="trial", discovery_prefix="trial-found")
+    with subscriber(broker_port, taken, "trial/#"):
+        hook.send(trial)
+        wait_until(lambda: len(taken) == 1)
+    assert json.loads(taken[0])["is_test"] is True
+    retained: list[str] = []
+    with subscriber(broker_port, retained, "trial-found/#"):
+        hook.send(Alert(make_event(camera="hall"), "c", "key-9"))
+        wait_until(lambda: len(retained) == 2)
+    assert all("hall" in config for config in retained), "no entity for a camera that is none"
+
+
+def test_an_alert_for_a_crowd_says_how_many(tmp_path: Path) -> None:
+    alert = Alert(replace(make_event(), people=7), "c", "key")
+    assert alert.text == "No mask at door (7 people, for 2 s)"
+    told = tmp_path / "told"
+    code = "import sys; open(sys.argv[1], 'w').write(sys.argv[2])"
+    make_hook(kind="command", argv=[sys.executable, "-c", code, str(told), "{people}"]).send(alert)
+    assert told.read_text() == "7"
+
+
 def test_mqtt_names_stay_apart_and_are_safe_in_topics() -> None:
     assert slug("rtsp://a/b #+") == "rtsp_a_b"
     assert slug("###") == "camera"
@@ -338,5 +367,14 @@ def test_the_signature_check_of_the_documentation_works() -> None:
 
 def test_the_settings_of_the_documentation_are_valid() -> None:
     text = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
-    example = tomllib.loads(text.split("```toml\n")[1].split("```")[0])
-    assert len(AlertSettings.model_validate(example["alerts"]).channels) == 5
+    policy, channels = (tomllib.loads(part.split("```")[0]) for part in text.split("```toml\n")[1:3])
+    assert len(AlertSettings.model_validate(channels["alerts"]).channels) == 5
+    shown = PolicySettings.model_validate(policy["policy"])
+    assert shown.model_fields_set == set(PolicySettings.model_fields), "the documentation shows every setting"
+    assert shown == PolicySettings()
+
+
+def test_the_documentation_names_every_field_and_placeholder() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    assert {name for name in make_alert().record() if f"`{name}`" not in text} == set()
+    assert {name for name in PLACEHOLDERS if f"{{{name}}}" not in text} == set()

@@ -135,6 +135,18 @@ def test_the_banner_names_each_open_alert(running: Running) -> None:
     assert "person 9" in banner
 
 
+def test_an_alert_for_a_crowd_says_how_many(running: Running) -> None:
+    crowd = running.happen(an_event(1, people=7))
+    running.monitor.change(alerts=(crowd,))
+    with running.client() as client:
+        assert client.get(f"/api/v1/events/{crowd.id}").json()["people"] == 7
+        live, events = client.get("/").text, client.get("/events").text
+    banner, recent = live.partition("data-alerts")[2].partition("</section>")[0], live.partition("data-recent")[2]
+    assert "door, 7 people" in banner
+    assert "door, 7 people" in recent
+    assert "7 people" in events.partition("<tbody>")[2]
+
+
 def test_pages_that_are_not_there(running: Running) -> None:
     with running.client() as client:
         answer = client.get("/nothing")

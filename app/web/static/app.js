@@ -9,6 +9,7 @@
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const one = (selector, root = document) => root.querySelector(selector);
   const csrf = one('meta[name="csrf"]').content;
+  const who = (event) => event.camera + (event.people > 1 ? `, ${event.people} people` : event.track_id ? `, person ${event.track_id}` : "");
   const clock = (wall_s) => new Date(wall_s * 1000).toLocaleTimeString([], {hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false});
 
   const put = (root, name, text) => {
@@ -66,7 +67,7 @@
         item.dataset.alert = alert.id;
         one("form", item).action = `/api/v1/alerts/${encodeURIComponent(alert.id)}/acknowledge`;
         put(item, "kind", KINDS[alert.kind]);
-        put(item, "who", `${alert.camera}, person ${alert.track_id}`);
+        put(item, "who", who(alert));
         putTime(item, "time", alert.wall_s);
         list.append(item);
       }
@@ -92,7 +93,7 @@
     item.dataset.event = event.id;
     item.className = `event kind-${event.kind} is-new`;
     put(item, "kind", KINDS[event.kind]);
-    put(item, "who", event.camera + (event.track_id ? `, person ${event.track_id}` : "") + (event.reason ? `: ${event.reason}` : ""));
+    put(item, "who", who(event) + (event.reason ? `: ${event.reason}` : ""));
     putTime(item, "time", event.wall_s);
     list.prepend(item);
     while (list.children.length > RECENT) list.lastElementChild.remove();
