@@ -69,10 +69,15 @@ class Analyzer:
         self._census = Census()
         self._open = OpenAlerts()
         self._used = self._wanted = (tracking, alerting)
+        self._nobody_told = False
 
     def apply(self, tracking: TrackingSettings, alerting: PolicySettings) -> None:
         """New settings for the frames to come. May be called from any thread."""
         self._wanted = (tracking, alerting)
+
+    def uncharge(self) -> None:
+        """Nobody was told of the last alert: it charges no cooldown. May be called from any thread."""
+        self._nobody_told = True
 
     def begin(self, frame: Frame) -> Pending:
         if self._used is not self._wanted:
@@ -100,6 +105,8 @@ class Analyzer:
             usable = self._facts.min_sharpness <= 0 or preprocess.sharpness(crop) >= self._facts.min_sharpness
             self._tracker.classified(track.id, row.tolist(), usable)
         tracks = self._tracker.tracks()
+        if self._nobody_told:
+            self._nobody_told, self._state = False, policy.uncharged(self._state)
         self._state, events = policy.step(
             self._alerting, self._run_id, self._state, pending.frame, tracks, pending.left
         )

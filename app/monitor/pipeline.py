@@ -262,6 +262,12 @@ class Monitor:
                     overridden(self._settings.tracking, own.tracking), overridden(self._settings.policy, own.policy)
                 )
 
+    def uncharge(self, camera: str) -> None:
+        """Charge no cooldown for the alert that ``camera`` has just raised: nobody was told. For event listeners."""
+        for each in self._cameras:
+            if each.name == camera and each.shift is not None:
+                each.shift.analyzer.uncharge()
+
     def between_events(self, action: Callable[[], None]) -> None:
         """Do something short while no listener is called: exchange what they use, say."""
         with self._listening:

@@ -2,7 +2,7 @@
 
 Watching -> (bare long, often and large enough, in a region, in hours, no cooldown) -> alerted -> (mask on, or left)
 -> resolved. A track alerts once at most, ``unsure`` never alerts, and a cooldown is charged only by an alert that is
-really raised. A crowd may be told of in one alert.
+really raised, and given back where nobody was told of it. A crowd may be told of in one alert.
 """
 
 from collections.abc import Mapping, Sequence
@@ -107,6 +107,12 @@ def step(
         for track in people:
             watches[track.id] = replace(watches[track.id], alert_id=raised.id, alerted_s=frame.time_s)
     return PolicyState(MappingProxyType(watches), last_alert_s, serial), tuple(events)
+
+
+def uncharged(state: PolicyState) -> PolicyState:
+    """``state`` without the cooldown of its last alert, of which nobody was told. That alert was raised because the
+    cooldown before it had ended, so none is left."""
+    return replace(state, last_alert_s=None)
 
 
 def _groups(settings: PolicySettings, ready: Sequence[Track]) -> list[list[Track]]:

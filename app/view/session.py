@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from app.alerts.delivery import AlertCenter
+from app.alerts.export import ALERT_KINDS
 from app.alerts.files import EventLog
 from app.config import Settings
 from app.domain import Event, EventKind, FrameResult, Label
@@ -106,7 +107,14 @@ class Session:
             advice = "pip install 'maskwatch[web]' (from a checkout: pip install '.[web]')"
             raise SettingsError(f"the web view needs {error.name}: {advice}") from error
         mutes = Mutes()
-        alerts = AlertCenter(self._settings.alerts, hold_back=mutes.hold_back)
+
+        def hold_back(event: Event) -> str:
+            reason = mutes.hold_back(event)
+            if reason and event.kind in ALERT_KINDS:
+                self._monitor.uncharge(event.camera)
+            return reason
+
+        alerts = AlertCenter(self._settings.alerts, hold_back=hold_back)
         return alerts, WebServer(self._settings, self._monitor, alerts, mutes)
 
     def _close_web(self) -> None:

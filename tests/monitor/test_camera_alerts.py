@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from fakes import BoxesDetector, BrightnessClassifier
-from fakes_monitor import LiveCamera
+from fakes_monitor import BOX, LiveCamera
 from fakes_video import wait_until
 
 from app.alerts.store import EventStore
 from app.config import Settings, load_settings
+from app.domain import Box
 from app.monitor import pipeline
 from app.view.session import Session
 
@@ -97,3 +98,36 @@ def test_channels_change_while_it_runs_and_no_alert_is_lost(tmp_path: Path, monk
     assert told("first") == 1
     with EventStore(tmp_path / "events.db") as store:
         assert len(store.events()) == 2
+
+
+def test_what_a_muted_camera_raised_holds_up_nothing_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door, there = LiveCamera("door"), list[Box]()
+    monkeypatch.setattr(pipeline, "make_source", lambda _: door)
+    monkeypatch.setattr(pipeline, "load_classifier", lambda _: BrightnessClassifier())
+    monkeypatch.setattr(pipeline, "load_detector", lambda _: BoxesDetector(lambda _: tuple(there)))
+    settings = load_settings(
+        None,
+        {
+            "camera": [{"uri": "rtsp://127.0.0.1:1/door", "name": "door", "stale_after_s": 60}],
+            "policy": {"dwell_s": 0.1, "min_observations": 2, "cooldown_s": 3600},
+            "alerts": {"store": tmp_path / "events.db"},
+            "view": {"headless": True},
+            "web": {"enabled": True, "port": 0},
+        },
+    )
+
+    def alerts() -> int:
+        return sum(event.kind == "no_mask" for event in session._alerts.recent())
+
+    with Session(settings, None, None) as session:
+        assert session._web is not None
+        mutes = session._web._site.mutes
+        mutes.mute("door", 60)
+        there.append(BOX)
+        wait_until(lambda: alerts() == 1, "an alert that is kept and told to nobody")
+        mutes.unmute("door")
+        door.colour = 30  # something moved: the detector looks again
+        there.append(Box(90, 20, 60, 60))
+        wait_until(lambda: alerts() == 2, "the alert of the next person, within the cooldown")

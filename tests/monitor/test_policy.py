@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from app.domain import Box, Event, EventKind, FaceLabel, Frame, Label, Track
-from app.monitor.policy import PolicyState, in_regions, step
+from app.monitor.policy import PolicyState, in_regions, step, uncharged
 from app.monitor.settings import PolicySettings
 
 SETTINGS = PolicySettings(dwell_s=1.0, min_observations=3, cooldown_s=5.0, resolve_after_s=0.5, grace_s=0.35)
@@ -89,6 +89,19 @@ def test_a_suppressed_alert_charges_no_cooldown_and_comes_when_it_ends() -> None
     assert kinds(events) == [EventKind.NO_MASK, EventKind.NO_MASK]
     assert events[1].track_id == 2
     assert events[1].time_s == 6.0
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_an_alert_of_which_nobody_was_told_charges_no_cooldown(told: bool) -> None:
+    state, times = PolicyState(), []
+    for i in range(40):
+        frame = plain_frame(i)
+        there = [1, 2] if i >= 5 else [1]
+        state, events = step(SETTINGS, "run", state, frame, [person(frame, Label.NO_MASK, id_) for id_ in there])
+        times += [event.time_s for event in events]
+        if events and not told:
+            state = uncharged(state)
+    assert times == ([1.0] if told else [1.0, 1.5])
 
 
 def test_time_that_leaps_ahead_raises_no_alert() -> None:
