@@ -1,6 +1,7 @@
 """The ``maskwatch`` command: words in, exit codes out. Each command imports what it needs when it runs."""
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -64,7 +65,15 @@ def entry() -> NoReturn:
     """The console script: ``main``, and an end that no hanging decoder can turn into an abort."""
     from app.video.ending import end_process
 
+    escape_unknown_letters()
     end_process(main())
+
+
+def escape_unknown_letters() -> None:
+    """A file's name in letters that the output has not (a pipe on Windows, the C locale) must not end the program:
+    what cannot be written is escaped, as Python does on standard error alone."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # None where there is no console
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _import_advice(error: ImportError) -> str:

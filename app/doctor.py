@@ -37,6 +37,7 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from app.config import load_settings
@@ -52,13 +53,15 @@ def run(args: argparse.Namespace) -> int:
         lambda: _self_check(settings),
     )
     table = Table(show_header=False, box=None)
+    for _ in range(3):
+        table.add_column(overflow="fold")  # a path that is cut short names nothing
     faults = 0
     colours = {"ok": "green", "note": "cyan", "fault": "bold red"}
     for check in checks:
         for finding in check():
             faults += finding.state == "fault"
             words = f"{finding.words}; {finding.advice}" if finding.advice else finding.words
-            table.add_row(f"[{colours[finding.state]}]{finding.state}[/]", finding.subject, words)
+            table.add_row(f"[{colours[finding.state]}]{finding.state}[/]", escape(finding.subject), escape(words))
     console = Console()
     console.print(table, highlight=False)
     console.print(f"{faults} fault{'s' if faults != 1 else ''}" if faults else "all is well")

@@ -59,9 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     restore_library_path()
     use_utf8()
     log_path = open_missing_streams()
-    if words and log_path is None:
-        from app.cli import main as command
+    from app.cli import escape_unknown_letters
+    from app.cli import main as command
 
+    escape_unknown_letters()
+    if words and log_path is None:
         return command(words)
     kept, sys.stderr = sys.stderr, Remembering(sys.stderr)
     try:
@@ -156,16 +158,14 @@ def start() -> int:
     settings = load_settings(config if flags else None)
     if settings.view.snapshots == Path():  # a double click may start us in a folder that nobody looks into
         flags += ["--snapshots", str(platformdirs.user_pictures_path() / _APP)]
-    if is_first_run():
+    if is_default_camera(settings):
+        camera, reasons = find_camera()
+        if camera is None and not offer_demo(reasons):
+            return 0
+        flags += ["--source", camera] if camera is not None else ["--source", "demo", "--loop"]
+    if is_first_run():  # asked last: whoever declined the demo has seen no keys yet
         flags.append("--keys")
-    if not is_default_camera(settings):
-        return command(["watch", *flags])
-    camera, reasons = find_camera()
-    if camera is not None:
-        return command(["watch", *flags, "--source", camera])
-    if not offer_demo(reasons):
-        return 0
-    return command(["watch", *flags, "--source", "demo", "--loop"])
+    return command(["watch", *flags])
 
 
 def is_default_camera(settings: "Settings") -> bool:

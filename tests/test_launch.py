@@ -2,6 +2,7 @@
 
 import io
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from fakes import plain_frame
 
-from app import cli, launch
+from app import cli, launch, resources
 from app.errors import DisplayError, SourceError
 from app.view import card, display
 
@@ -54,7 +55,7 @@ def test_a_camera_is_watched_and_the_keys_are_shown_once(
     assert launch.main([]) == 0
     assert launch.main([]) == 0
     assert commands == [
-        ["watch", *snapshots, "--keys", "--source", "2"],
+        ["watch", *snapshots, "--source", "2", "--keys"],
         ["watch", *snapshots, "--source", "2"],
     ]
 
@@ -64,11 +65,23 @@ def test_without_a_camera_the_demo_is_offered(
 ) -> None:
     monkeypatch.setattr(launch, "find_camera", lambda: (None, ["camera 0: no right to use it"]))
     assert launch.main([]) == 0
-    assert commands[0][-3:] == ["--source", "demo", "--loop"]
+    assert commands[0][-4:] == ["--source", "demo", "--loop", "--keys"]
     assert "camera 0: no right to use it" in cards[0][1]
     monkeypatch.setattr(card, "show_card", lambda *_: "")
     assert launch.main([]) == 0
     assert len(commands) == 1, "declined"
+
+
+def test_whoever_declines_the_demo_is_shown_the_keys_later(
+    commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "find_camera", lambda: (None, []))
+    monkeypatch.setattr(card, "show_card", lambda *_: "")
+    assert launch.main([]) == 0
+    assert not commands
+    monkeypatch.setattr(launch, "find_camera", lambda: ("0", []))
+    assert launch.main([]) == 0
+    assert "--keys" in commands[0]
 
 
 def test_the_users_own_settings_choose_the_source(commands: list[list[str]], places: Path) -> None:
@@ -172,6 +185,21 @@ def test_last_lines_are_remembered_and_passed_on() -> None:
     assert stream.last_lines() == [*(f"line {number}" for number in range(14, 20)), "an open end"]
     assert under.getvalue().endswith("line 19\n\nan open end")
     assert not stream.isatty()
+
+
+@pytest.mark.parametrize("module", ["app", "app.launch"])
+def test_letters_that_the_output_has_not_are_escaped(module: str, tmp_path: Path) -> None:
+    picture = tmp_path / "家.jpg"
+    picture.write_bytes((resources.asset("self_test.jpg")).read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-m", module, "annotate", str(picture), "--output", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},  # a pipe on Windows
+        cwd=Path(launch.__file__).parents[1],
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\\u5bb6.jpg" in done.stdout
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="only Linux's boot loader sets it")
