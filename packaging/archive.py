@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+PROGRAMS = ("maskwatch", "maskwatch-window", "maskwatch.exe", "maskwatch-window.exe", "Maskwatch.app")
+"""All that a build may put beside its archives, on any system and in any form."""
+
 _GZIP_LEVEL = 6
 _DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_C_LIBRARY_SYMBOLS = re.compile(rb"\0GLIBC_(\d+)\.(\d+)(?:\.\d+)?(?=\0)")
 
 
 def built(dist: Path, onefile: bool) -> list[Path]:
@@ -61,10 +66,20 @@ def pack(paths: Sequence[Path], dist: Path, stem: str, time_s: int) -> Path:
     return target
 
 
+def c_library(folder: Path) -> str:
+    """The oldest C library with which all below ``folder`` runs, such as 2.36: the newest version that a library asks
+    for by the names in its table of strings. '' where none asks for any."""
+    newest = (0, 0)
+    for path in folder.rglob("*"):
+        content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        if content.startswith(b"\x7fELF"):
+            asked = [(int(major), int(minor)) for major, minor in _C_LIBRARY_SYMBOLS.findall(content)]
+            newest = max(newest, *asked) if asked else newest
+    return f"{newest[0]}.{newest[1]}" if newest > (0, 0) else ""
+
+
 def debian_package(folder: Path, dist: Path, told: Mapping[str, Any], work: Path, time_s: int) -> Path:
     """The folder below /opt, a link in /usr/bin, an entry in the desktop's menu. Needs dpkg-deb."""
-    if shutil.which("dpkg-deb") is None or not folder.is_dir():
-        raise SystemExit("--deb needs dpkg-deb and a one-folder build")
     architecture = _DEBIAN_ARCHITECTURES[told["system"].partition("-")[2]]
     root = work / "deb"
     shutil.rmtree(root, ignore_errors=True)
@@ -82,10 +97,12 @@ def debian_package(folder: Path, dist: Path, told: Mapping[str, Any], work: Path
     shutil.copy(here.parent / "LICENSE", root / "usr/share/doc/maskwatch/copyright")
     shutil.copy(here / "icons" / "maskwatch.png", root / "usr/share/icons/hicolor/256x256/apps/maskwatch.png")
     shutil.copy(here / "maskwatch.desktop", root / "usr/share/applications/maskwatch.desktop")
+    newest = c_library(folder)
+    libc = f"libc6 (>= {newest})" if newest else "libc6"
     (root / "DEBIAN" / "control").write_text(
         f"Package: maskwatch\nVersion: {told['version']}\nArchitecture: {architecture}\n"
         "Maintainer: The maskwatch authors <maskwatch@example.invalid>\n"
-        f"Installed-Size: {size_bytes(root) // 1024}\nDepends: libc6, libgl1, libxcb1\n"
+        f"Installed-Size: {size_bytes(root) // 1024}\nDepends: {libc}, libgl1, libxcb1\n"
         "Section: video\nPriority: optional\nDescription: real-time face-mask monitor\n"
         " Watches a camera, a stream or a film, labels faces by their masks, and tells someone about bare ones.\n"
     )

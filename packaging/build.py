@@ -1,6 +1,6 @@
 """Builds the standalone executable: folder (or one file), archive, checksums, bill of materials.
 
-    pip install '.[package]'
+    pip install ".[package]"
     python packaging/build.py                 # dist/maskwatch/ and dist/maskwatch-VERSION-SYSTEM.tar.gz (.zip)
     python packaging/build.py --onefile       # dist/maskwatch, which unpacks itself at every start
     python packaging/build.py --deb           # a Debian package too
@@ -23,6 +23,7 @@ from typing import Any
 
 import archive
 import sbom
+import slim
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = ROOT / "packaging" / "maskwatch.spec"
@@ -85,8 +86,7 @@ def freeze(onefile: bool, extra: list[str], dist: Path, work: Path, told: dict[s
     work.mkdir(parents=True, exist_ok=True)
     facts_file = work / "build.json"
     facts_file.write_text(json.dumps(told, indent=1), encoding="utf-8")
-    for old in (dist / "maskwatch", dist / "Maskwatch.app"):
-        shutil.rmtree(old, ignore_errors=True)
+    clear(dist)
     command = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level", "WARN"]
     command += ["--distpath", str(dist), "--workpath", str(work), str(SPEC), "--", "--facts", str(facts_file)]
     command += ["--onefile"] if onefile else []
@@ -98,6 +98,16 @@ def freeze(onefile: bool, extra: list[str], dist: Path, work: Path, told: dict[s
         raise SystemExit("PyInstaller failed; see above")
     inside: list[dict[str, Any]] = json.loads((work / SPEC.stem / "components.json").read_text(encoding="utf-8"))
     return inside
+
+
+def clear(dist: Path) -> None:
+    """Takes away what an earlier build left: the folder and the one file bear the same name."""
+    for name in archive.PROGRAMS:
+        old = dist / name
+        if old.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
 
 
 def write_checksums(paths: list[Path], target: Path) -> None:
@@ -119,6 +129,10 @@ def main() -> int:
     parser.add_argument("--dist", type=Path, default=ROOT / "dist", metavar="DIR", help="default: dist")
     parser.add_argument("--work", type=Path, default=ROOT / "build", metavar="DIR", help="default: build")
     args = parser.parse_args()
+    if args.deb and (args.onefile or shutil.which("dpkg-deb") is None):
+        parser.error("--deb needs dpkg-deb and a one-folder build")
+    if not args.full and (missing := slim.missing_tools()):
+        print(f"without {' and '.join(missing)} the folder stays about 75 MB larger: see packaging/slim.py")
     dist, work = args.dist.resolve(), args.work.resolve()
     told = facts(args.onefile)
     extra = (["--form", args.form] if args.form else []) + (["--full"] if args.full else [])

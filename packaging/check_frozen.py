@@ -8,6 +8,7 @@ Exit code 0 when everything works. Where a condition cannot be made (not Linux, 
 
 import argparse
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import archive
 import virtual_screen
 from stranger import NOBODY, CheckError, Stranger, isolation, listing, protect, say, unprotect
 
@@ -172,7 +174,14 @@ def check_no_display(stranger: Stranger) -> str:
     return "start without a display says what to do"
 
 
-def run_all(folder: Path) -> int:
+def check_size(folder: Path, most_mb: float) -> str:
+    size_mb = archive.size_bytes(folder) / 1e6
+    if size_mb > most_mb:
+        raise CheckError(f"{size_mb:.1f} MB on disk, and {most_mb:.0f} MB are allowed; see docs/packaging.md, Size")
+    return f"{size_mb:.1f} MB on disk"
+
+
+def run_all(folder: Path, most_mb: float) -> int:
     began_s = time.monotonic()
     faults = 0
     with tempfile.TemporaryDirectory(prefix="maskwatch-check-") as scratch:
@@ -189,6 +198,7 @@ def run_all(folder: Path) -> int:
         say("with", f"{' '.join(prefix) or 'no isolation'}, HOME={home.name!r}, nothing else")
         before = listing(program_folder)
         checks: tuple[Callable[[], str], ...] = (
+            lambda: check_size(program_folder, most_mb),
             lambda: check_libraries(program_folder),
             lambda: check_self_test(stranger),
             lambda: check_clip(stranger),
@@ -222,10 +232,12 @@ def run_all(folder: Path) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description="run a one-folder build as a stranger would")
     parser.add_argument("folder", type=Path, help="such as dist/maskwatch")
-    folder: Path = parser.parse_args().folder.resolve()
+    parser.add_argument("--most-mb", type=float, default=math.inf, metavar="MB", help="the most it may take on disk")
+    args = parser.parse_args()
+    folder: Path = args.folder.resolve()
     if not folder.is_dir():
         parser.error(f"no folder {folder}; run python packaging/build.py first")
-    return run_all(folder)
+    return run_all(folder, args.most_mb)
 
 
 if __name__ == "__main__":

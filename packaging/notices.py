@@ -1,6 +1,7 @@
 """What is inside a build, by the project it comes from, and the notices that go with it."""
 
 import csv
+import hashlib
 import json
 import os
 import subprocess
@@ -22,7 +23,8 @@ _RULE = "=" * 100
 @dataclass(slots=True)
 class Component:
     """One project of which files are inside. ``kind`` is python (a distribution), runtime, system or asset;
-    ``files`` are names in the build, ``texts`` (name, text) of its licence files."""
+    ``files`` are names in the build, ``sha256`` those of its native libraries by name, ``texts`` (name, text) of its
+    licence files."""
 
     kind: str
     name: str
@@ -31,6 +33,7 @@ class Component:
     homepage: str = ""
     size_bytes: int = 0
     files: list[str] = field(default_factory=list)
+    sha256: dict[str, str] = field(default_factory=dict)
     texts: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -45,11 +48,22 @@ def components(root: Path, entries: Iterable[Entry], origins: Mapping[str, str])
         component = _python() if name == "base_library.zip" else _component(root, Path(origins.get(source, source)))
         if component is None:
             continue
-        component = found.setdefault((component.kind, component.name), replace(component, files=[]))
+        component = found.setdefault((component.kind, component.name), replace(component, files=[], sha256={}))
         component.files.append(Path(name).as_posix())
+        if is_native(path):
+            component.sha256[Path(name).as_posix()] = sha256(path)
         component.size_bytes += path.stat().st_size
     order = ("asset", "python", "runtime", "system")
     return sorted(found.values(), key=lambda each: (order.index(each.kind), each.name.lower()))
+
+
+def is_native(path: Path) -> bool:
+    return ".so" in path.name or path.suffix in (".dll", ".pyd", ".dylib")
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache

@@ -1,7 +1,7 @@
 """The bill of materials of a build, as CycloneDX 1.6 JSON."""
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import platform
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.model.license import DisjunctiveLicense
 from cyclonedx.output.json import JsonV1Dot6
+from notices import sha256
 from packageurl import PackageURL
 
 _TYPES = {
@@ -23,16 +24,23 @@ _TYPES = {
 _PURL_TYPES = {"python": "pypi", "system": "deb", "runtime": "generic"}
 
 
-def _sha256(path: Path) -> HashType:
-    with path.open("rb") as file:
-        return HashType(alg=HashAlgorithm.SHA_256, content=hashlib.file_digest(file, "sha256").hexdigest())
+def _hash(digest: str) -> HashType:
+    return HashType(alg=HashAlgorithm.SHA_256, content=digest)
+
+
+def _distribution() -> str:
+    """The Linux distribution whose package names the system's libraries bear: debian, ubuntu."""
+    try:
+        return platform.freedesktop_os_release()["ID"]
+    except (OSError, AttributeError):  # no Linux
+        return "debian"
 
 
 def _component(record: Mapping[str, Any], folders: Sequence[Path]) -> Component:
     name, version, kind = record["name"], record["version"], record["kind"]
     purl = None
     if kind in _PURL_TYPES and version:
-        namespace = "debian" if kind == "system" else None
+        namespace = _distribution() if kind == "system" else None
         lowered = name.lower().replace("_", "-").replace(" ", "-")
         purl = PackageURL(_PURL_TYPES[kind], namespace, lowered, version)
     made = Component(
@@ -44,19 +52,18 @@ def _component(record: Mapping[str, Any], folders: Sequence[Path]) -> Component:
         licenses=[DisjunctiveLicense(name=record["licence"])],
         properties=[Property(name="maskwatch:size_bytes", value=str(record["size_bytes"]))],
     )
-    made.components.update(_native_files(record["files"], folders, made.bom_ref.value or ""))
+    made.components.update(_native_files(record["sha256"], folders, made.bom_ref.value or ""))
     return made
 
 
-def _native_files(names: Iterable[str], folders: Sequence[Path], parent: str) -> list[Component]:
-    """The shared libraries of a component, each with its hash: they are what a scanner looks for."""
+def _native_files(packed: Mapping[str, str], folders: Sequence[Path], parent: str) -> list[Component]:
+    """The shared libraries of a component, each with its hash: they are what a scanner looks for. The hash is that of
+    the file as it lies in a folder of the build (macOS signs it there), else, in one file, as it was ``packed``."""
     found = []
-    for name in sorted(set(names)):
+    for name, digest in sorted(packed.items()):
         path = next((place for folder in folders for place in (folder / name,) if place.is_file()), None)
-        if path is not None and (".so" in path.name or path.suffix in (".dll", ".pyd", ".dylib")):
-            found.append(
-                Component(name=name, type=ComponentType.FILE, bom_ref=f"{parent}/{name}", hashes=[_sha256(path)])
-            )
+        hashes = [_hash(digest if path is None else sha256(path))]
+        found.append(Component(name=name, type=ComponentType.FILE, bom_ref=f"{parent}/{name}", hashes=hashes))
     return found
 
 
@@ -66,7 +73,7 @@ def _models(folder: Path) -> list[Component]:
             name=path.relative_to(folder.parent).as_posix(),
             type=ComponentType.MACHINE_LEARNING_MODEL,
             bom_ref=f"model:{path.relative_to(folder).as_posix()}",
-            hashes=[_sha256(path)],
+            hashes=[_hash(sha256(path))],
         )
         for path in sorted(folder.rglob("*.tflite"))
     ]

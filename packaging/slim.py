@@ -37,6 +37,13 @@ class Slimmed:
     origins: dict[str, str]
 
 
+def missing_tools() -> list[str]:
+    """What a Linux build misses to make the folder small."""
+    if not sys.platform.startswith("linux"):
+        return []
+    return [tool for tool in ("cc", "nm", "strip") if shutil.which(tool) is None]
+
+
 def slim(entries: Sequence[Entry], work: Path) -> Slimmed:
     """``entries`` with smaller files in place of some. Needs binutils, and a C compiler for the OpenBLAS part; without
     them, and on other systems, it changes nothing."""

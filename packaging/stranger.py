@@ -74,7 +74,9 @@ def isolation() -> tuple[str, ...]:
 
 
 def say(state: str, words: str) -> None:
-    print(f"{state:5} {words}", flush=True)
+    """A line, with what the output's letters cannot write escaped: a pipe on Windows knows no 家."""
+    letters = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(f"{state:5} {words}".encode(letters, "backslashreplace").decode(letters), flush=True)
 
 
 def protect(folder: Path) -> None:

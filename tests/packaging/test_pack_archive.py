@@ -2,7 +2,10 @@
 
 import hashlib
 import importlib.util
+import io
 import os
+import shutil
+import subprocess
 import sys
 import tarfile
 import time
@@ -11,7 +14,10 @@ from pathlib import Path
 from types import ModuleType
 
 import archive
+import check_frozen
 import pytest
+import slim
+import stranger
 import version_info
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +76,67 @@ def test_windows_gets_a_zip(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert packed.suffix == ".zip"
     with zipfile.ZipFile(packed) as opened:
         assert "maskwatch/_internal/libb.so" in opened.namelist()
+
+
+needs_dpkg = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="only Debian makes its packages")
+
+
+@needs_dpkg
+def test_a_debian_package_asks_for_the_c_library_that_it_needs(folder: Path, tmp_path: Path) -> None:
+    inside = folder / "maskwatch" / "_internal"
+    (inside / "libc1.so").write_bytes(b"\x7fELF..\0GLIBC_2.9\0GLIBC_2.17\0..")
+    (inside / "libc2.so").write_bytes(b"\x7fELF..\0GLIBC_2.2.5\0GLIBC_PRIVATE\0")
+    (inside / "notes.txt").write_bytes(b"\0GLIBC_9.99\0")
+    told = {"version": "1.2.3", "system": "linux-x86_64"}
+    made = archive.debian_package(folder / "maskwatch", folder, told, tmp_path / "work", 1_700_000_000)
+    assert made.name == "maskwatch_1.2.3_amd64.deb"
+    shown = subprocess.run(["dpkg-deb", "--field", made], capture_output=True, text=True, check=True).stdout
+    assert "Depends: libc6 (>= 2.17), libgl1, libxcb1\n" in shown
+    root = tmp_path / "unpacked"
+    subprocess.run(["dpkg-deb", "--extract", made, root], check=True)
+    assert (root / "usr/bin/maskwatch").readlink() == Path("/opt/maskwatch/maskwatch")
+    assert (root / "opt/maskwatch/maskwatch").stat().st_mode & 0o111
+    assert "Exec=/opt/maskwatch/maskwatch" in (root / "usr/share/applications/maskwatch.desktop").read_text()
+
+
+def test_a_debian_package_of_one_file_is_refused_before_the_build(
+    build: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(build, "freeze", lambda *_: pytest.fail("it builds"))
+    monkeypatch.setattr(sys, "argv", ["build.py", "--onefile", "--deb"])
+    with pytest.raises(SystemExit):
+        build.main()
+    assert "one-folder" in capsys.readouterr().err
+
+
+def test_what_an_earlier_build_left_goes(build: ModuleType, folder: Path) -> None:
+    (folder / "maskwatch-window.exe").write_bytes(b"of another form")
+    (folder / "archive.tar.gz").write_bytes(b"kept")
+    build.clear(folder)
+    (folder / "maskwatch").write_bytes(b"one file, of the folder's name")
+    build.clear(folder)
+    assert [path.name for path in folder.iterdir()] == ["archive.tar.gz"]
+
+
+def test_what_a_build_misses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slim.sys, "platform", "linux")
+    monkeypatch.setattr(slim.shutil, "which", lambda tool: None if tool == "cc" else f"/usr/bin/{tool}")
+    assert slim.missing_tools() == ["cc"]
+    monkeypatch.setattr(slim.sys, "platform", "darwin")
+    assert slim.missing_tools() == []
+
+
+def test_a_folder_above_the_bar_is_a_fault(folder: Path) -> None:
+    assert check_frozen.check_size(folder / "maskwatch", 0.01) == "0.0 MB on disk"
+    with pytest.raises(stranger.CheckError, match="MB are allowed"):
+        check_frozen.check_size(folder / "maskwatch", 0.001)
+
+
+def test_lines_come_out_in_the_letters_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "cp1252"))  # a pipe on Windows
+    stranger.say("ok", check_frozen.HOME_NAME)
+    assert written.getvalue().decode("cp1252").startswith("ok    Käthe Müller \\u5bb6")
 
 
 def test_what_was_built_is_found(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """What is inside a build is named, with its licence, and what must not be inside stops the build."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -47,6 +48,16 @@ def test_a_licence_that_a_wheel_forgot() -> None:
     assert "Adrian Rosebrock" in found.texts[0][1]
 
 
+def test_a_native_library_is_known_by_its_hash(tmp_path: Path) -> None:
+    library = tmp_path / "libsystem.so.1"
+    library.write_bytes(b"native")
+    [found] = notices.components(ROOT, [entry(library), entry(library, "libsystem.txt")], {})
+    digest = hashlib.sha256(b"native").hexdigest()
+    assert found.sha256 == {"libsystem.so.1": digest, "libsystem.txt": digest}
+    [found] = notices.components(ROOT, [entry(platformdirs.__file__)], {})
+    assert not found.sha256
+
+
 def test_counting_again_gives_the_same() -> None:
     sizes = [notices.components(ROOT, [entry(platformdirs.__file__)], {})[0].size_bytes for _ in range(2)]
     assert sizes[0] == sizes[1]
@@ -69,7 +80,7 @@ def test_tensorflow_stops_the_build() -> None:
     notices.check_absent([notices.Component("python", "numpy", "2", "BSD")], ["matplotlib"])
 
 
-def test_the_bill_of_materials(tmp_path: Path) -> None:
+def test_the_bill_of_materials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("cyclonedx", reason="the build's own packages: pip install '.[package]'")
     import sbom
 
@@ -81,10 +92,11 @@ def test_the_bill_of_materials(tmp_path: Path) -> None:
     (models / "classifier.tflite").write_bytes(b"weights")
     told = {"version": "1.2.3", "commit": "abc", "system": "linux-x86_64", "form": "one folder"}
     told["built"] = "2023-11-14T22:13:20Z"
+    monkeypatch.setattr(sbom.platform, "freedesktop_os_release", lambda: {"ID": "ubuntu"})
     inside = [
         {"kind": "python", "name": "opencv-python", "version": "4.14", "licence": "Apache-2.0", "size_bytes": 6}
-        | {"files": ["cv2/cv2.so", "cv2/__init__.py"]},
-        {"kind": "system", "name": "libssl3", "version": "3.0", "licence": "?", "size_bytes": 1, "files": []},
+        | {"sha256": {"cv2/cv2.so": "00" * 32}},
+        {"kind": "system", "name": "libssl3", "version": "3.0", "licence": "?", "size_bytes": 1, "sha256": {}},
     ]
     text = sbom.render(inside, told, [tmp_path / "maskwatch"], models)
     assert text == sbom.render(inside, told, [tmp_path / "maskwatch"], models), "the same build, the same bill"
@@ -93,12 +105,16 @@ def test_the_bill_of_materials(tmp_path: Path) -> None:
     assert bill["metadata"]["component"]["version"] == "1.2.3"
     parts = {part["name"]: part for part in bill["components"]}
     assert parts["opencv-python"]["purl"] == "pkg:pypi/opencv-python@4.14"
-    assert parts["libssl3"]["purl"] == "pkg:deb/debian/libssl3@3.0"
+    assert parts["libssl3"]["purl"] == "pkg:deb/ubuntu/libssl3@3.0"
     [native] = parts["opencv-python"]["components"]
     assert native["name"] == "cv2/cv2.so"
-    assert native["hashes"][0]["alg"] == "SHA-256"
+    assert native["hashes"] == [{"alg": "SHA-256", "content": hashlib.sha256(b"native").hexdigest()}]
     assert parts["models/classifier.tflite"]["type"] == "machine-learning-model"
     assert str(tmp_path) not in text
+    library.unlink()
+    bill = json.loads(sbom.render(inside, told, [tmp_path / "maskwatch"], models))
+    [native] = next(part for part in bill["components"] if part["name"] == "opencv-python")["components"]
+    assert native["hashes"][0]["content"] == "00" * 32, "one file has no folder to look into"
 
 
 needs_compiler = pytest.mark.skipif(
