@@ -488,6 +488,39 @@ def test_retention_runs_while_watching(store_path: Path) -> None:
         assert 0 < len(store.events()) < 60
 
 
+@dataclass
+class ShiftedClock:
+    """The system's clocks, ahead by so much."""
+
+    ahead_s: float = 0.0
+
+    def wall_s(self) -> float:
+        return time.time() + self.ahead_s
+
+    def monotonic_s(self) -> float:
+        return time.monotonic() + self.ahead_s
+
+
+def test_what_is_too_old_is_gone_from_the_disk_while_watching(store_path: Path) -> None:
+    clock, secret = ShiftedClock(), b"SECRET-PICTURE" * 1000
+    center = AlertCenter(
+        settings(store_path, snapshots="blur_all", keep_days=1.0), hooks={"a": NotingHook()}, clock=clock
+    )
+
+    def on_disk() -> bytes:
+        with contextlib.suppress(FileNotFoundError):  # SQLite takes its own files away when it likes
+            return b"".join(file.read_bytes() for file in store_path.parent.iterdir() if file.is_file())
+        return b""
+
+    with running(center):
+        center.submit(make_event(camera="SECRET-CAMERA"), secret)
+        center.record_presence("SECRET-PLACE", time.time(), masked=1)
+        wait_until(lambda: center.health().channels[0].delivered == 1)
+        wait_until(lambda: all(word in on_disk() for word in (b"SECRET-PICTURE", b"SECRET-CAMERA", b"SECRET-PLACE")))
+        clock.ahead_s = 2 * 86_400.0
+        wait_until(lambda: (now := on_disk()) != b"" and b"SECRET" not in now)
+
+
 def test_a_missing_plugin_or_secret_holds_up_its_own_channel_only(
     store_path: Path, http_peer: HttpPeer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,6 +158,27 @@ def test_whatever_happens(story: list[dict[int, Label]], dwell_s: float, cooldow
             assert begun.people > 1 or begun.track_id == event.track_id
 
 
+@settings(max_examples=150, deadline=None)
+@given(stories, st.floats(0.1, 10))
+def test_only_a_raised_alert_holds_another_back(story: list[dict[int, Label]], cooldown_s: float) -> None:
+    """A face that could alert but does not stands within the cooldown of an alert that was raised: nothing that was
+    suppressed has charged one."""
+    policy, state, raised_s, before = replace_policy(cooldown_s=cooldown_s, dwell_s=0.2), PolicyState(), [], {}
+    for i, named in enumerate(story):
+        frame = plain_frame(i, FPS)
+        tracks = {id_: person(frame, label, id_) for id_, label in named.items()}
+        left = [track for id_, track in before.items() if id_ not in tracks]
+        state, events = step(policy, "run", state, frame, list(tracks.values()), left)
+        raised_s += [event.time_s for event in events if event.kind is not EventKind.RESOLVED]
+        for id_, label in named.items():
+            watch = state.watches[id_]
+            is_bare = label is Label.NO_MASK and watch.bare_since_s is not None
+            if is_bare and not watch.alert_id and frame.time_s - watch.bare_since_s >= 0.2:
+                assert raised_s
+                assert frame.time_s - raised_s[-1] < cooldown_s
+        before = tracks
+
+
 MONDAY_NOON_S = datetime(2026, 3, 2, 12, 0).timestamp()
 
 
