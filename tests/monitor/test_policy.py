@@ -118,9 +118,8 @@ def replace_policy(**values: object) -> PolicySettings:
     return PolicySettings.model_validate({**SETTINGS.model_dump(), **values})
 
 
-stories = st.lists(
-    st.dictionaries(st.integers(1, 4), st.sampled_from(list(Label)), max_size=4), min_size=1, max_size=120
-)
+scenes = st.dictionaries(st.integers(1, 4), st.sampled_from(list(Label)), max_size=4)
+stories = st.lists(scenes, min_size=1, max_size=120)
 
 
 @settings(max_examples=150, deadline=None)
@@ -159,10 +158,11 @@ def test_whatever_happens(story: list[dict[int, Label]], dwell_s: float, cooldow
 
 
 @settings(max_examples=150, deadline=None)
-@given(stories, st.floats(0.1, 10))
-def test_only_a_raised_alert_holds_another_back(story: list[dict[int, Label]], cooldown_s: float) -> None:
+@given(st.lists(st.tuples(scenes, st.integers(1, 20)), min_size=1, max_size=6), st.floats(0.1, 4))
+def test_only_a_raised_alert_holds_another_back(lasting: list[tuple[dict[int, Label], int]], cooldown_s: float) -> None:
     """A face that could alert but does not stands within the cooldown of an alert that was raised: nothing that was
     suppressed has charged one."""
+    story = [scene for scene, frames in lasting for _ in range(frames)]
     policy, state, raised_s, before = replace_policy(cooldown_s=cooldown_s, dwell_s=0.2), PolicyState(), [], {}
     for i, named in enumerate(story):
         frame = plain_frame(i, FPS)
