@@ -1,6 +1,6 @@
 """Kills a real RTSP server again and again under a running capture and prints what is left behind.
 
-    python benchmarks/faults.py [--kills 20] [--seed 1] [--freeze-every 5]
+    python benchmarks/faults.py [--kills 20] [--seed 1] [--freeze-every 5] [--json docs/results/faults.json]
 
 Prints one line for each fault: how long it was seen, until new frames came, and memory, threads and handles then.
 Ends with code 1 where a recovery took longer than the longest wait plus the open limit, a thread or a handle was left,
@@ -8,13 +8,14 @@ or memory grew by more than 5 % after the first quarter. A short version runs in
 """
 
 import argparse
+import json
 import logging
 import random
 import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
@@ -135,6 +136,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--freeze-every", type=int, default=5, help="each n-th fault freezes the server; 0: none")
+    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     logging.disable()  # the table says it all
     faults = run(args.kills, args.seed, args.freeze_every)
@@ -142,6 +144,10 @@ def main() -> int:
     print(f"recovery: median {recovered[len(recovered) // 2]:.2f} s, longest {recovered[-1]:.2f} s")
     wrong = verdict(faults)
     print("\n".join(wrong) or "no thread, handle or memory was left behind")
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        facts = {"is_well": not wrong, "wrong": wrong, "seed": args.seed, "faults": [asdict(fault) for fault in faults]}
+        args.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return 1 if wrong else 0
 
 

@@ -80,11 +80,22 @@ def render(view: CameraView, screen: Screen) -> Image:
         _banner(board, view.alerts, view.frame.time_s if view.frame else 0.0)
     elif view.frame is None or stale:
         _middle(board, _state_words(view))
+    _words(board, screen)
+    return board.image
+
+
+def draw_words(image: Image, screen: Screen) -> Image:
+    """``image``, (H, W, 3) uint8 BGR, with the note and the keys of ``screen`` over it: a new one."""
+    board, _ = canvas(image, image.shape[1])
+    _words(board, screen)
+    return board.image
+
+
+def _words(board: Canvas, screen: Screen) -> None:
     if screen.note:
         _note(board, screen.note)
     if screen.help:
         _help(board)
-    return board.image
 
 
 def render_result(result: FrameResult, blur: bool) -> Image:
@@ -134,11 +145,10 @@ def _top_bar(board: Canvas, view: CameraView, screen: Screen) -> None:
     rates = f"{screen.shown_fps:.0f} fps  analysed {view.analysis_fps:.0f}/s"
     if view.is_live:  # the age of a file's frame means nothing
         rates += f"  age {age_words(view.age_s)}"
-    if view.frame is not None:
-        for words in (f"{view.camera}  {rates}", rates):
-            if x + board.width(words, 0.8) < board.image.shape[1] - unit * 0.5:
-                board.text(words, x, base, PAPER, 0.8)
-                break
+    for words in (f"{view.camera}  {rates}", rates) if view.frame is not None else (view.camera,):
+        if x + board.width(words, 0.8) < board.image.shape[1] - unit * 0.5:
+            board.text(words, x, base, PAPER, 0.8)
+            break
 
 
 def _counts(board: Canvas, counts: Counts, lift: float) -> None:

@@ -74,8 +74,11 @@ def canvas(image: Image, max_width_px: int) -> tuple[Canvas, float]:
 def draw_faces(board: Canvas, tracks: Sequence[Track], factor: float) -> None:
     """Boxes with label, confidence and track id; the gravest on top."""
     grave = (Label.UNSURE, Label.MASK, Label.INCORRECT, Label.NO_MASK)
+    height, width = board.image.shape[:2]
     for track in sorted(tracks, key=lambda track: grave.index(track.label.label)):
-        _draw_face(board, track, track.box.scaled(factor))
+        box = track.box.scaled(factor)
+        if box.x < width and box.y < height and box.x2 > 0 and box.y2 > 0:  # else it was carried out of the picture
+            _draw_face(board, track, box)
 
 
 def _draw_face(board: Canvas, track: Track, box: Box) -> None:

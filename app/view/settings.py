@@ -15,4 +15,6 @@ class ViewSettings(BaseModel):
     fullscreen: bool = False
     keys: bool = Field(False, description="begin with the list of keys shown")
     snapshots: Path = Field(Path(), description="folder for snapshots (s) and recordings (r)")
-    max_width_px: int = Field(1280, ge=160, le=7680, description="widest picture drawn in the window")
+    max_width_px: int = Field(
+        1280, ge=160, le=7680, description="widest picture drawn in the window, whose height is 9/16 of it at most"
+    )

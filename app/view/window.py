@@ -16,7 +16,7 @@ from app.errors import MaskwatchError, OutputError
 from app.monitor.pipeline import CameraView, Monitor
 from app.monitor.settings import Polygon
 from app.video.record import VideoWriter, save_picture
-from app.view.hud import Screen, render
+from app.view.hud import Screen, draw_words, render
 from app.view.regions import RegionDraft
 from app.view.settings import ViewSettings
 
@@ -95,7 +95,7 @@ class Window:
                     return
                 if image is not None and image.shape != size and not self._fullscreen:
                     size = image.shape  # of the first picture, and after a change of the source's
-                    cv2.resizeWindow(TITLE, image.shape[1], image.shape[0])
+                    cv2.resizeWindow(TITLE, *window_size(image.shape[1], image.shape[0], self._settings.max_width_px))
         finally:
             self._stop_recording()
             cv2.destroyAllWindows()
@@ -144,9 +144,10 @@ class Window:
         if whole is not None:
             return render(whole, replace(self._screen, regions=self._regions.regions_of(whole.camera)))
         columns = columns_of(len(views))
-        small = replace(self._screen, max_width_px=self._screen.max_width_px // columns, help=False)
+        small = replace(self._screen, max_width_px=self._screen.max_width_px // columns, help=False, note="")
         tiles = (render(view, replace(small, regions=self._regions.regions_of(view.camera))) for view in views)
-        return grid(list(tiles), columns)
+        sheet = grid(list(tiles), columns)
+        return draw_words(sheet, self._screen) if self._screen.help or self._screen.note else sheet
 
     def _whole(self, views: Sequence[CameraView]) -> CameraView | None:
         """The camera that has the window to itself, if one has."""
@@ -290,6 +291,13 @@ class Window:
         except MaskwatchError as error:
             self._say(str(error))
             log.error("%s", error)
+
+
+def window_size(width_px: int, height_px: int, max_width_px: int) -> tuple[int, int]:
+    """Width and height of the window for a picture, in proportion and no higher than a screen of 16:9 that is
+    ``max_width_px`` wide: the toolkit tells no screen's size, and a grid or an upright camera is high."""
+    factor = min(1.0, max_width_px * 9 / 16 / height_px)
+    return max(1, round(width_px * factor)), max(1, round(height_px * factor))
 
 
 def columns_of(cameras: int) -> int:

@@ -125,6 +125,21 @@ def test_keys_and_messages_stay_on_their_cards(height: int, width: int, monkeypa
         assert all(line[3] <= width for line in lines)
 
 
+def test_a_camera_without_a_picture_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(Canvas, "text", lambda _board, text, *_: written.append(text))
+    render(CameraView("yard", status(SourceState.RECONNECTING), True), Screen())
+    assert "yard" in written
+
+
+def test_a_box_that_was_carried_out_of_the_picture_is_not_drawn() -> None:
+    frame = np.zeros((200, 300, 3), np.uint8)
+    for box in (Box(-90, 50, 80, 80), Box(310, 50, 80, 80), Box(50, -90, 80, 80), Box(50, 210, 80, 80)):
+        board, factor = canvas(frame, 300)
+        draw_faces(board, [track(box)], factor)
+        assert not board.image.any()
+
+
 def test_an_old_picture_never_looks_live() -> None:
     live, stale = (render(view(state=s), Screen()) for s in (SourceState.LIVE, SourceState.RECONNECTING))
     assert stale[200:400].mean() < 0.7 * live[200:400].mean()

@@ -13,8 +13,10 @@ from fakes import plain_frame
 from app.monitor.pipeline import CameraView
 from app.monitor.settings import Polygon
 from app.video.capture import SourceState, SourceStatus
+from app.view.hud import KEYS
+from app.view.overlay import Canvas
 from app.view.settings import ViewSettings
-from app.view.window import Window
+from app.view.window import Window, window_size
 
 Usage = namedtuple("Usage", "total used free")
 TRIANGLE: Polygon = ((0.1, 0.1), (0.9, 0.1), (0.5, 0.8))
@@ -101,11 +103,32 @@ def test_a_full_disk_ends_the_recording_and_not_the_watching(
     assert made._redraw() is not None
 
 
+@pytest.mark.parametrize(
+    ("picture", "shown"),
+    [((640, 480), (640, 480)), ((1280, 720), (1280, 720)), ((1280, 960), (960, 720)), ((1080, 1920), (405, 720))],
+)
+def test_the_window_fits_on_a_screen(picture: tuple[int, int], shown: tuple[int, int]) -> None:
+    assert window_size(*picture, 1280) == shown
+
+
 def test_each_new_frame_is_drawn(tmp_path: Path, regions: Regions) -> None:
     """Also where a frame has come to lie at the place in memory of the one before."""
     made = window(tmp_path, regions)
     for _ in range(50):
         assert made._redraw() is not None
+
+
+def test_several_cameras_have_one_help_and_one_note(
+    tmp_path: Path, regions: Regions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = window(tmp_path, regions, cameras=4)
+    press(made, "e")  # needs one camera, and says so
+    written: list[str] = []
+    monkeypatch.setattr(Canvas, "text", lambda _board, text, *_: written.append(text))
+    press(made, "h")
+    made._redraw()
+    assert sum(KEYS[0][1] == words for words in written) == 1
+    assert sum("enlarge a camera first" in words for words in written) == 1
 
 
 def test_a_number_without_a_camera_changes_nothing(tmp_path: Path, regions: Regions) -> None:
