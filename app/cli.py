@@ -6,16 +6,21 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from app import __version__
 from app.errors import MaskwatchError
+from app.flags import Help
 
 USAGE_ERROR = 2
 
 
 class _Parser(argparse.ArgumentParser):
-    """One clear line instead of the whole usage before it."""
+    """One clear line instead of the whole usage before it; help that tells the defaults of settings."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"formatter_class": Help, **options})
+        self.description = (self.description or "").replace("``", "'")  # a docstring's marks are not for the user
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE_ERROR, f"{self.prog}: {message}; see '{self.prog} --help'\n")

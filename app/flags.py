@@ -75,6 +75,28 @@ WEB = (
 )
 
 
+class Help(argparse.HelpFormatter):
+    """Says the default of a setting's flag too. It is looked up when help is asked for, since settings load slowly."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        words = super()._get_help_string(action)
+        default = default_of(action.dest) if "." in action.dest and action.const is None else ""
+        return f"{words} (default {default})" if default else words
+
+
+def default_of(place: str) -> str:
+    """The default of the setting at ``place``; '' where it has none or depends on other settings."""
+    from app.config import Settings
+    from app.hints import models_in
+
+    section, _, key = place.partition(".")
+    model = next(models_in(Settings.model_fields[section].annotation))
+    default = model.model_fields[key].get_default(call_default_factory=True)
+    if default is None or default == Path():
+        return ""
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
 def add_flags(parser: argparse.ArgumentParser, title: str, flags: Iterable[Flag]) -> None:
     """Add ``flags`` under a heading. What is not given stays out of the namespace's settings."""
     group = parser.add_argument_group(title)

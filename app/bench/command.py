@@ -23,7 +23,6 @@ def register(commands: Any) -> None:
         "bench",
         help="measure speed, delay, memory and start-up on this machine",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--source", action="append", metavar="S", help="what 'watch' takes (default: demo)")
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")

@@ -1,4 +1,4 @@
-"""``maskwatch watch``: the main job."""
+"""``maskwatch watch``: label the faces of cameras, streams and files in a window, and tell of bare ones."""
 
 import argparse
 import logging
@@ -21,7 +21,10 @@ log = logging.getLogger(__name__)
 def register(commands: Any) -> None:
     parser = commands.add_parser("watch", help="watch a camera, a stream or a file", description=__doc__)
     parser.add_argument(
-        "--source", action="append", metavar="S", help="0, /dev/video0, rtsp://..., http://..., a file, a folder, demo"
+        "--source",
+        action="append",
+        metavar="S",
+        help="0, /dev/video0, rtsp://..., http://..., a file, a folder, demo; may be repeated (default 0)",
     )
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the annotated film (.mp4, .avi)")
