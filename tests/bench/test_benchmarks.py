@@ -14,12 +14,14 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import bar_table  # noqa: E402
 import growth  # noqa: E402
+import levers  # noqa: E402
 import make_clip  # noqa: E402
 import roofline  # noqa: E402
 
 from app import resources  # noqa: E402
 from app.bench.children import BenchError  # noqa: E402
 from app.bench.records import Figures, Spread, Stage, Start  # noqa: E402
+from app.config import Settings  # noqa: E402
 from app.vision.detect import load_detector  # noqa: E402
 from app.vision.settings import DetectorSettings  # noqa: E402
 
@@ -152,3 +154,22 @@ def test_growth_is_measured_and_drawn(tmp_path: Path, monkeypatch: pytest.Monkey
         assert point["cpu_ms_per_frame"] > 0
     assert "| 320 |" in page.read_text()
     assert drawing.read_text().lstrip().startswith("<?xml")
+
+
+def test_each_saving_is_taken_away_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(make_clip, "SECONDS", 2)
+    page, record = tmp_path / "speed.md", tmp_path / "levers.json"
+    page.write_text("<!-- levers --><!-- /levers -->")
+    words = ["--films", "still", "--rounds", "1", "--seconds", "1.5", "--json", str(record), "--page", str(page)]
+    monkeypatch.setattr(sys, "argv", ["levers.py", *words])
+    assert levers.main() == 0
+    (row,) = json.loads(record.read_text())["rows"]
+    assert row["ratios"][0] > 1
+    assert row["saving"] in page.read_text()
+
+
+def test_the_pipeline_knows_every_setting_that_a_lever_turns() -> None:
+    turned = {name for each in levers.LEVERS.values() for lever in each for name in lever.environment}
+    for name in turned:
+        table, field = name.removeprefix("MASKWATCH_").lower().split("__")
+        assert field in type(getattr(Settings(), table)).model_fields
