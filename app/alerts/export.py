@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,10 @@ from app.errors import OutputError, SettingsError
 
 AGES_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+WIDEST_IN, MOST_TICKS = 40.0, 100
+"""What months of hours are squeezed into: a picture of 4800 pixels, a hundred of its hours named."""
+FEWEST_BARS = 8
+"""Room for so many hours at least: one bar as wide as the plot is hard to read."""
 ALERT_KINDS = (EventKind.NO_MASK, EventKind.INCORRECT)
 
 
@@ -111,23 +116,30 @@ def plot_png(rows: Sequence[HourRow], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, people = pyplot.subplots(figsize=(max(6.0, 0.4 * len(rows)), 4.0), layout="constrained")
+    width_in = min(max(6.0, 0.4 * len(rows)), WIDEST_IN)
+    figure, people = pyplot.subplots(figsize=(width_in, 4.0), layout="constrained")
     try:
-        at = range(len(rows))
+        at, step = range(len(rows)), math.ceil(len(rows) / MOST_TICKS) or 1
         below = [0] * len(rows)
         # Okabe and Ito's colours: told apart with any colour vision.
         for name, colour in (("masked", "#0072B2"), ("incorrect", "#E69F00"), ("bare", "#D55E00")):
             counts = [int(getattr(row.seen, name)) for row in rows]
-            people.bar(at, counts, bottom=below, color=colour, label=name)
-            below = [low + count for low, count in zip(below, counts, strict=True)]
+            above = [low + count for low, count in zip(below, counts, strict=True)]
+            if step == 1:
+                people.bar(at, counts, bottom=below, color=colour, label=name)
+            else:  # thousands of bars take a minute to draw
+                people.fill_between(at, below, above, step="mid", color=colour, label=name, linewidth=0)
+            below = above
         people.set_ylabel("people")
-        people.set_xticks(at, [row.label for row in rows], rotation=60, ha="right", fontsize=7)
+        people.yaxis.get_major_locator().set_params(integer=True)
+        people.set_xlim(-0.75, max(len(rows), FEWEST_BARS) - 0.25)
+        people.set_xticks(at[::step], [row.label for row in rows[::step]], rotation=60, ha="right", fontsize=7)
         rate = people.twinx()
         rates = [_percent(row.seen) for row in rows]
-        rate.plot(at, rates, color="black", marker="o", label="compliance")
+        rate.plot(at, rates, color="black", marker="o" if step == 1 else "", label="compliance")
         rate.set_ylim(0, 105)
         rate.set_ylabel("compliance, %")
-        people.legend(loc="upper left")
+        figure.legend(loc="outside upper center", ncols=4, frameon=False)  # over the plot, where it covers no bar
         try:
             figure.savefig(path, format="png", dpi=120)
         except OSError as error:

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import pytest
 from peers import HttpPeer, make_event
 
 from app.alerts import command
 from app.alerts.delivery import AlertCenter
-from app.alerts.export import by_hour, parse_time, total, whole_file
+from app.alerts.export import HourRow, by_hour, parse_time, plot_png, total, whole_file
 from app.alerts.outbox import Delivery, Status
 from app.alerts.records import Batch, Presence, hour_of
 from app.alerts.settings import AlertSettings
@@ -129,6 +130,15 @@ def test_stats_draw_a_picture(run: Run, store_path: Path, tmp_path: Path) -> Non
     assert png.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(OutputError, match="cannot write"):
         run("events", "stats", "--store", store_path, "--png", tmp_path / "absent" / "plot.png")
+
+
+def test_a_plot_of_months_stays_a_picture_that_opens(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the plot as a picture needs matplotlib")
+    rows = [HourRow(Presence("", 3600 * hour, masked=hour % 7, bare=hour % 3), 0) for hour in range(1500)]
+    plot_png(rows, tmp_path / "plot.png")
+    image = cv2.imread(str(tmp_path / "plot.png"))
+    assert image is not None
+    assert image.shape[1] <= 5000
 
 
 @pytest.mark.usefixtures("filled")
