@@ -1,6 +1,6 @@
 """Alerts against a webhook server that fails half of the time, while the sending program is killed again and again.
 
-    python benchmarks/alert_kill.py [--alerts 200] [--kills 20] [--seed 1]
+    python benchmarks/alert_kill.py [--alerts 200] [--kills 20] [--seed 1] [--json docs/results/alert_kill.json]
 
 A child process submits alerts through ``AlertCenter`` and says so after each ``submit`` has returned; it is killed with
 SIGKILL at random moments (while starting, submitting, sending, waiting) and started again on the same event file. The
@@ -21,12 +21,31 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 CLIENT_TIMEOUT_S = 0.3
 PER_LIFE = 10
 FAULTS = ("error 500", "hang", "close unread", "close unanswered")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it. ``server`` says how often the server answered how."""
+
+    alerts: int
+    kills: int
+    server: dict[str, int]
+    deliveries: int
+    losses: int
+    duplicates: int
+    duplicates_with_another_key: int
+    first_deliveries_out_of_order: int
+
+    @property
+    def is_well(self) -> bool:
+        return not (self.losses or self.duplicates_with_another_key or self.first_deliveries_out_of_order)
 
 
 class FaultyServer(ThreadingHTTPServer):
@@ -124,7 +143,7 @@ class Life:
         return [int(line) for line in told.split()]
 
 
-def run(alerts: int, kills: int, seed: int, store: Path) -> int:
+def run(alerts: int, kills: int, seed: int, store: Path) -> Outcome:
     rng = random.Random(seed)
     server = FaultyServer(seed)
     listener = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -148,21 +167,26 @@ def run(alerts: int, kills: int, seed: int, store: Path) -> int:
         server.shutdown()
         listener.join()
         server.server_close()
-    return report(submitted, server, kills)
+    return judge(submitted, server, kills)
 
 
-def report(submitted: set[int], server: FaultyServer, kills: int) -> int:
+def judge(submitted: set[int], server: FaultyServer, kills: int) -> Outcome:
     delivered = Counter(event for event, _ in server.taken)
     losses = [number for number in submitted if f"alert-{number}" not in delivered]
     keys = {event: {key for other, key in server.taken if other == event} for event in delivered}
     other_keys = sum(len(found) - 1 for found in keys.values())
     firsts = [int(event.removeprefix("alert-")) for event in dict.fromkeys(event for event, _ in server.taken)]
     disorder = sum(before > after for before, after in itertools.pairwise(firsts))
-    print(f"alerts {len(submitted)}, killed {kills} times, server: {dict(server.faults)}")
-    print(f"deliveries {len(server.taken)}, losses {len(losses)}")
-    print(f"duplicates {len(server.taken) - len(delivered)}, of them with another key {other_keys}")
-    print(f"first deliveries out of order {disorder}")
-    return 1 if losses or other_keys or disorder else 0
+    duplicates = len(server.taken) - len(delivered)
+    faults = dict(server.faults)
+    return Outcome(len(submitted), kills, faults, len(server.taken), len(losses), duplicates, other_keys, disorder)
+
+
+def report(outcome: Outcome) -> None:
+    print(f"alerts {outcome.alerts}, killed {outcome.kills} times, server: {outcome.server}")
+    print(f"deliveries {outcome.deliveries}, losses {outcome.losses}")
+    print(f"duplicates {outcome.duplicates}, of them with another key {outcome.duplicates_with_another_key}")
+    print(f"first deliveries out of order {outcome.first_deliveries_out_of_order}")
 
 
 def main() -> int:
@@ -170,6 +194,7 @@ def main() -> int:
     parser.add_argument("--alerts", type=int, default=200)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     parser.add_argument("--child", nargs=4, metavar=("STORE", "URL", "FIRST", "LAST"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -177,7 +202,12 @@ def main() -> int:
         child(store, url, int(first), int(last))
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        return run(args.alerts, args.kills, args.seed, Path(folder, "events.db"))
+        outcome = run(args.alerts, args.kills, args.seed, Path(folder, "events.db"))
+    report(outcome)
+    if args.json:
+        facts = {"is_well": outcome.is_well, "seed": args.seed, **asdict(outcome)}
+        args.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return 0 if outcome.is_well else 1
 
 
 if __name__ == "__main__":

@@ -1,21 +1,22 @@
 """What a hook that takes 60 s costs the watching: frame rate and latency with it and without any, side by side.
 
-    python benchmarks/alert_slow_hook.py [--rounds 3] [--source assets/demo.mp4]
+    python benchmarks/alert_slow_hook.py [--rounds 4] [--seconds 20] [--json docs/results/alert_slow_hook.json]
 
-Each round analyses the same clip as fast as it goes, with no channel and with two channels that take 60 s for each
-alert (a program and a webhook), in random order. Prints frames per second, the processor time of a frame (which other
-programs on the machine disturb least), the latency from the capture of a frame to its result (events are stored and
-handed over in between), and the ratios of the medians.
+In each round two programs analyse the same clip as fast as they can, at the same time: one without a channel, one with
+two channels that take 60 s for each alert (a program and a webhook). Whatever else the machine does falls on both, so
+their ratio is the result. Prints frames per second, the processor time of a frame, the latency from the capture of a
+frame to its result (events are stored and handed over in between), and the medians of the rounds' ratios.
 """
 
 import argparse
-import random
+import json
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,23 +24,27 @@ sys.path[:0] = [str(ROOT)]
 
 from app.alerts.delivery import AlertCenter  # noqa: E402
 from app.alerts.settings import AlertSettings  # noqa: E402
+from app.bench.machine import describe, versions  # noqa: E402
 from app.config import load_settings  # noqa: E402
 from app.domain import FrameResult  # noqa: E402
 from app.monitor.pipeline import Monitor  # noqa: E402
 
 HOOK_S = 60.0
 ARMS = ("no hook", "60 s hooks")
+WARM_S = 3.0
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Measured:
-    """What one arm gave over all rounds."""
+    """One program's time. ``submit_ms`` is the slowest hand-over of an event, ``close_s`` the end of the delivery."""
 
-    fps: list[float] = field(default_factory=list)
-    cpu_ms: list[float] = field(default_factory=list)
-    latency_ms: list[float] = field(default_factory=list)
-    submit_ms: list[float] = field(default_factory=list)
-    close_s: list[float] = field(default_factory=list)
+    fps: float
+    cpu_ms: float
+    latency_ms: float
+    latency_p95_ms: float
+    submit_ms: float
+    close_s: float
+    events: int
 
 
 def alert_settings(arm: str, store: Path, silent_port: int) -> AlertSettings:
@@ -52,9 +57,10 @@ def alert_settings(arm: str, store: Path, silent_port: int) -> AlertSettings:
     return AlertSettings.model_validate({"store": store, "channels": channels})
 
 
-def watch(arm: str, source: str, measured: Measured, silent_port: int) -> None:
-    """One pass over ``source``."""
-    flags = {"camera": [{"uri": source, "pace": "fast"}], "policy": {"dwell_s": 0.5, "cooldown_s": 0.0}}
+def watch(arm: str, source: str, seconds: float, silent_port: int) -> Measured:
+    """``seconds`` of watching ``source`` over and over, begun when a line comes on standard input."""
+    flags = {"camera": [{"uri": source, "pace": "fast", "loop": True}], "policy": {"dwell_s": 0.5, "cooldown_s": 0.0}}
+    submits_ms = [0.0]
     with tempfile.TemporaryDirectory() as folder:
         center = AlertCenter(alert_settings(arm, Path(folder, "events.db"), silent_port))
 
@@ -62,59 +68,98 @@ def watch(arm: str, source: str, measured: Measured, silent_port: int) -> None:
             for event in result.events:
                 began_s = time.perf_counter()
                 center.submit(event)
-                measured.submit_ms.append(1000 * (time.perf_counter() - began_s))
+                submits_ms.append(1000 * (time.perf_counter() - began_s))
 
+        settings = load_settings(None, flags)
+        print("ready", flush=True)
+        sys.stdin.readline()
         center.start()
-        frames, latency_ms = 0, list[float]()
-        with Monitor(load_settings(None, flags), listeners=[on_result]) as monitor:
-            began_s, cpu_s = 0.0, 0.0
+        begin_s = time.monotonic() + WARM_S
+        latency_ms: list[float] = []
+        cpu_s = last_s = 0.0
+        with Monitor(settings, listeners=[on_result]) as monitor:
             for result in monitor:
-                now_s = time.monotonic()
-                if not frames:
-                    began_s, cpu_s = now_s, time.process_time()
-                latency_ms.append(1000 * (now_s - result.frame.captured_s))
-                frames += 1
-            elapsed_s, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_s
+                last_s = time.monotonic()
+                if last_s < begin_s:
+                    cpu_s = time.process_time()
+                    continue
+                latency_ms.append(1000 * (last_s - result.frame.captured_s))
+                if last_s >= begin_s + seconds:
+                    break
+            cpu_s = time.process_time() - cpu_s
         began_s = time.monotonic()
         center.close()
-        measured.close_s.append(time.monotonic() - began_s)
-    measured.fps.append((frames - 1) / elapsed_s)
-    measured.cpu_ms.append(1000 * cpu_s / (frames - 1))
-    measured.latency_ms.extend(latency_ms)
+        close_s = time.monotonic() - began_s
+    p50_ms, p95_ms = (statistics.quantiles(latency_ms, n=100)[i] for i in (49, 94))
+    frames = len(latency_ms)
+    fps = frames / (last_s - begin_s)
+    return Measured(fps, 1000 * cpu_s / frames, p50_ms, p95_ms, max(submits_ms), close_s, len(submits_ms) - 1)
 
 
-def report(measured: dict[str, Measured]) -> None:
+def both(source: str, seconds: float, silent_port: int) -> dict[str, Measured]:
+    """One round: a program for each arm, at the same time."""
+    argv = [sys.executable, __file__, "--source", source, "--seconds", str(seconds), "--port", str(silent_port)]
+    programs = {
+        arm: subprocess.Popen([*argv, "--arm", arm], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for arm in ARMS
+    }
+    for program in programs.values():
+        assert program.stdout is not None
+        program.stdout.readline()
+    for program in programs.values():
+        assert program.stdin is not None
+        program.stdin.write("\n")
+        program.stdin.flush()
+    return {arm: Measured(**json.loads(program.communicate()[0])) for arm, program in programs.items()}
+
+
+def ratios_of(rounds: list[dict[str, Measured]]) -> dict[str, list[float]]:
+    """With / without, by round."""
+    names = {"frame rate": "fps", "CPU per frame": "cpu_ms", "latency": "latency_ms"}
+    return {
+        words: [getattr(each[ARMS[1]], name) / getattr(each[ARMS[0]], name) for each in rounds]
+        for words, name in names.items()
+    }
+
+
+def report(rounds: list[dict[str, Measured]]) -> None:
     heads = ("frames/s", "CPU/frame", "latency p50", "p95", "slowest submit", "slowest close", "events")
     print(" " * 12 + "".join(f"{head:>16}" for head in heads))
     for arm in ARMS:
-        each = measured[arm]
-        p50, p95 = (statistics.quantiles(each.latency_ms, n=100)[i] for i in (49, 94))
-        cells = [f"{statistics.median(each.fps):.1f}"]
-        cells += [f"{ms:.1f} ms" for ms in (statistics.median(each.cpu_ms), p50, p95, max(each.submit_ms))]
-        cells += [f"{max(each.close_s):.2f} s", str(len(each.submit_ms))]
-        print(f"{arm:12}" + "".join(f"{cell:>16}" for cell in cells))
-    plain, slow = (measured[arm] for arm in ARMS)
-    ratios = {
-        name: statistics.median(getattr(slow, field_name)) / statistics.median(getattr(plain, field_name))
-        for name, field_name in (("frame rate", "fps"), ("CPU per frame", "cpu_ms"), ("latency", "latency_ms"))
-    }
-    print("ratio with / without: " + ", ".join(f"{name} {ratio:.3f}" for name, ratio in ratios.items()))
+        mine = [each[arm] for each in rounds]
+        cells = [f"{statistics.median(each.fps for each in mine):.1f}"]
+        for name in ("cpu_ms", "latency_ms", "latency_p95_ms"):
+            cells.append(f"{statistics.median(getattr(each, name) for each in mine):.1f} ms")
+        cells += [f"{max(each.submit_ms for each in mine):.1f} ms", f"{max(each.close_s for each in mine):.2f} s"]
+        print(f"{arm:12}" + "".join(f"{cell:>16}" for cell in (*cells, str(sum(each.events for each in mine)))))
+    for words, ratios in ratios_of(rounds).items():
+        spread = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(f"{words}: ratio with / without {statistics.median(ratios):.3f} ({spread})")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each round")
     parser.add_argument("--source", default=str(ROOT / "assets" / "demo.mp4"))
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    measured = {arm: Measured() for arm in ARMS}
+    if args.arm:
+        print(json.dumps(asdict(watch(args.arm, args.source, args.seconds, args.port))))
+        return 0
+    machine = describe().model_dump()
     with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:
         port = silent.getsockname()[1]
-        for number in range(args.rounds):
-            arms = list(ARMS)
-            random.Random(number).shuffle(arms)
-            for arm in arms:
-                watch(arm, args.source, measured[arm], port)
-    report(measured)
+        rounds = [both(args.source, args.seconds, port) for _ in range(args.rounds)]
+    report(rounds)
+    if args.json:
+        medians = {words: statistics.median(ratios) for words, ratios in ratios_of(rounds).items()}
+        facts = {"machine": machine, "versions": versions(), "seconds": args.seconds, "hook_s": HOOK_S}
+        facts |= {"median_ratios": medians, "ratios": ratios_of(rounds)}
+        facts |= {"rounds": [{arm: asdict(each) for arm, each in turn.items()} for turn in rounds]}
+        args.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

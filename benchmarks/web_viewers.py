@@ -1,6 +1,6 @@
 """What viewers cost the watching: capture and analysis rate without and with viewers of one camera, in one run.
 
-    python benchmarks/web_viewers.py --viewers 20 --seconds 8 --rounds 3
+    python benchmarks/web_viewers.py --viewers 20 --seconds 8 --rounds 3 [--json docs/results/web_viewers.json]
 
 Phases alternate (none, all, none, all, ...), so that whatever else the machine does falls on both; the ratio of the
 medians is the result. The demo clip plays at its own rate for as long as the analysis keeps up. With --stalled, as many
@@ -9,18 +9,20 @@ viewers more connect and never read.
 
 import argparse
 import asyncio
+import json
 import socket
 import statistics
 import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from app.alerts.delivery import AlertCenter
+from app.bench.machine import describe, versions
 from app.config import load_settings
 from app.monitor.pipeline import Monitor
 from app.web.quiet import Mutes
@@ -93,7 +95,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--source", default="demo")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     args = parser.parse_args()
+    machine = describe().model_dump()
     with tempfile.TemporaryDirectory() as folder:
         alerts = {"store": Path(folder) / "events.db"}
         web = {"enabled": True, "port": 0, "max_viewers": 1000, "stall_s": 600, "max_connections": 2000}
@@ -135,6 +139,16 @@ def main() -> None:
         print(f"{name:9s} {without:6.2f}/s alone {with_:6.2f}/s watched  ratio {with_ / without:.3f}  ({spread})")
     each_s = statistics.median(phase.sent for phase in watched) / args.viewers
     print(f"pictures  {each_s:.2f}/s to each viewer")
+    if args.json:
+        ratios = {
+            name: statistics.median(getattr(phase, name) for phase in watched)
+            / statistics.median(getattr(phase, name) for phase in alone)
+            for name in ("captured", "analysed")
+        }
+        facts = {"machine": machine, "versions": versions(), "viewers": args.viewers, "stalled": args.stalled}
+        facts |= {"ratios": ratios, "pictures_per_s_to_each": each_s}
+        facts |= {"alone": [asdict(each) for each in alone], "watched": [asdict(each) for each in watched]}
+        args.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
