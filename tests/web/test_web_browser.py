@@ -17,6 +17,9 @@ from typing import Any
 
 import httpx
 import pytest
+from web_fakes import TOKEN, Running, an_event
+
+from app.domain import EventKind
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install '.[test]'")
 By = pytest.importorskip("selenium.webdriver.common.by").By
@@ -230,27 +233,63 @@ def test_events_have_filters_snapshots_and_a_table(program: Program, browser: An
     assert all(",no_mask," in line for line in table[1:])
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason="needs axe-core: npm install --no-save axe-core@4")
+def grave_faults(browser: Any) -> list[tuple[str, list[str]]]:
+    """What axe-core finds on the page that is open, from moderate on."""
+    browser.execute_script(AXE.read_text())
+    found = browser.execute_async_script(
+        "const done = arguments[arguments.length - 1];"
+        "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
+        ".then(r => done(r.violations), e => done([{id: String(e), impact: 'critical', nodes: []}]));"
+    )
+    return [
+        (each["id"], [node["html"][:160] for node in each["nodes"]])
+        for each in found
+        if each["impact"] in ("serious", "critical", "moderate")
+    ]
+
+
+needs_axe = pytest.mark.skipif(not AXE.is_file(), reason="needs axe-core: npm install --no-save axe-core@4")
+
+
+@needs_axe
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("shape", [PHONE, DESKTOP], ids=["phone", "desktop"])
 def test_axe_finds_no_serious_fault(program: Program, browser: Any, shape: tuple[int, int], scheme: str) -> None:
     wait_until(lambda: fetch(f"{program.base}/api/v1/events").json()["events"])
     size(browser, *shape, color_scheme=scheme)
-    source = AXE.read_text()
     for page in PAGES:
         browser.get(program.base + page)
-        browser.execute_script(source)
-        found = browser.execute_async_script(
-            "const done = arguments[arguments.length - 1];"
-            "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
-            ".then(r => done(r.violations), e => done([{id: String(e), impact: 'critical', nodes: []}]));"
-        )
-        grave = [
-            (each["id"], [node["html"][:160] for node in each["nodes"]])
-            for each in found
-            if each["impact"] in ("serious", "critical", "moderate")
-        ]
-        assert grave == [], page
+        assert grave_faults(browser) == [], page
+
+
+@needs_axe
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_signing_in_by_keyboard_on_a_phone(locked: Running, browser: Any, scheme: str) -> None:
+    size(browser, *PHONE, color_scheme=scheme)
+    browser.get(locked.base)
+    assert browser.current_url == f"{locked.base}/login"
+    assert grave_faults(browser) == []
+    browser.switch_to.active_element.send_keys(TOKEN, "\n")
+    wait_until(lambda: browser.current_url == f"{locked.base}/")
+    tops = [
+        browser.find_element(By.CSS_SELECTOR, f".top {part}").rect["y"] for part in (".brand", "nav", "form button")
+    ]
+    assert abs(tops[0] - tops[2]) < 20 < tops[1] - tops[0], "the name and the way out in one line, the pages below"
+    assert grave_faults(browser) == []
+
+
+def test_an_event_without_a_picture_stands_in_line_on_a_phone(running: Running, browser: Any) -> None:
+    running.happen(an_event(1))
+    running.happen(an_event(2, EventKind.CAMERA_OFFLINE, track_id=0, reason="no answer " * 4))
+    size(browser, *PHONE)
+    browser.get(f"{running.base}/events")
+    left = {
+        browser.find_element(By.CSS_SELECTOR, f"tbody tr [data-name={name}]").rect["x"]
+        for name in ("Kind", "Time", "Camera", "Acknowledged")
+    }
+    assert len(left) == 1
+    heights = [row.rect["height"] for row in browser.find_elements(By.CSS_SELECTOR, "tbody tr")]
+    assert max(heights) < 0.35 * PHONE[1], "three events fit on a screen"
 
 
 @pytest.mark.parametrize("shape", [PHONE, DESKTOP], ids=["phone", "desktop"])

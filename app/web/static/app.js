@@ -35,7 +35,7 @@
       const digits = document.body.dataset.page === "health" ? 1 : 0;
       put(root, "fps", camera.fps.toFixed(digits));
       put(root, "analysed", camera.analysis_fps.toFixed(digits));
-      put(root, "age", camera.age_s === null ? "–" : camera.age_s.toFixed(1));
+      put(root, "age", camera.age_s === null ? "–" : `${camera.age_s.toFixed(1)} s`);
       put(root, "old-words", camera.is_live && camera.age_s !== null ? `, ${camera.age_s.toFixed(1)} s old` : "");
       put(root, "frames", camera.frames);
       put(root, "dropped", camera.dropped);
