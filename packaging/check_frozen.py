@@ -16,7 +16,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import archive
@@ -142,27 +143,65 @@ def check_libraries(folder: Path) -> str:
     return f"from the system it takes only {', '.join(sorted(taken))}"
 
 
+def missing_screen() -> str:
+    """What this machine lacks to try windows; '' where nothing."""
+    missing = [tool for tool in virtual_screen.TOOLS if shutil.which(tool) is None]
+    return "" if sys.platform.startswith("linux") and not missing else f"needs Linux and {', '.join(missing)}"
+
+
+@contextmanager
+def clicked(stranger: Stranger, display: str) -> Iterator["subprocess.Popen[str]"]:
+    """The program as a double click starts it; it is gone at the end."""
+    command = [*stranger.prefix, str(stranger.program)]
+    with subprocess.Popen(
+        command,
+        env=stranger.environment(DISPLAY=display),
+        cwd=stranger.home,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
 def check_start(stranger: Stranger) -> str:
     """A double click: no camera, so the demo is offered; Enter takes it, q ends it."""
-    missing = [tool for tool in virtual_screen.TOOLS if shutil.which(tool) is None]
-    if missing or not sys.platform.startswith("linux"):
-        return f"start without arguments: not tried (needs Linux and {', '.join(missing)})"
-    with virtual_screen.screen() as display:
-        environment = stranger.environment(DISPLAY=display)
-        command = [*stranger.prefix, str(stranger.program)]
-        with subprocess.Popen(
-            command, env=environment, cwd=stranger.home, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        ) as running:
-            try:
-                pictures = stranger.home / "Pictures" / "maskwatch"
-                virtual_screen.press(display, ("Return", "s"), running, lambda: any(pictures.glob("*.png")))
-                virtual_screen.press(display, ("q",), running, lambda: running.poll() is not None)
-                _, words = running.communicate(timeout=20)
-            finally:
-                running.kill()
-        if running.returncode or "frames analysed" not in words:
-            raise CheckError(f"started without arguments it ended with {running.returncode}: {words}")
+    if missing := missing_screen():
+        return f"start without arguments: not tried ({missing})"
+    with virtual_screen.screen() as display, clicked(stranger, display) as running:
+        pictures = stranger.home / "Pictures" / "maskwatch"
+        virtual_screen.press(display, ("Return", "s"), running, lambda: any(pictures.glob("*.png")))
+        virtual_screen.press(display, ("q",), running, lambda: running.poll() is not None)
+        _, words = running.communicate(timeout=20)
+    if running.returncode or "frames analysed" not in words:
+        raise CheckError(f"started without arguments it ended with {running.returncode}: {words}")
     return "start without arguments: offered the demo, showed it, kept a snapshot, ended by a key"
+
+
+def check_error_window(stranger: Stranger) -> str:
+    """A double click that cannot work stays on the screen until it was read."""
+    if missing := missing_screen():
+        return f"errors in a window: not tried ({missing})"
+    settings = stranger.home / ".config" / "maskwatch" / "maskwatch.toml"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text("colour = 1\n", encoding="utf-8")
+    seen = False
+
+    def ended() -> bool:
+        nonlocal seen
+        seen = seen or bool(virtual_screen.windows(display))
+        return running.poll() is not None
+
+    with virtual_screen.screen() as display, clicked(stranger, display) as running:
+        virtual_screen.press(display, ("Escape",), running, ended)
+        _, words = running.communicate(timeout=20)
+    settings.unlink()
+    if not seen or running.returncode != 2 or "colour" not in words:
+        raise CheckError(f"bad settings: window {seen}, ended with {running.returncode}: {words}")
+    return "an error stands in a window until a key closes it"
 
 
 def check_no_display(stranger: Stranger) -> str:
@@ -207,6 +246,7 @@ def run_all(folder: Path, most_mb: float) -> int:
             lambda: check_log(stranger),
             lambda: check_no_display(stranger),
             lambda: check_start(stranger),
+            lambda: check_error_window(stranger),
         )
         for check in checks:
             try:

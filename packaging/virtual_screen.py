@@ -25,7 +25,9 @@ def screen() -> Iterator[str]:
             name = f":{pipe.readline().strip()}"
         # Keys go to the window in focus, which only a window manager gives.
         environment = {**os.environ, "DISPLAY": name}
-        with subprocess.Popen(["openbox"], env=environment, stderr=subprocess.DEVNULL) as manager:
+        with subprocess.Popen(
+            ["openbox"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as manager:
             try:
                 yield name
             finally:
@@ -34,18 +36,23 @@ def screen() -> Iterator[str]:
                 server.terminate()
 
 
+def windows(display: str) -> list[str]:
+    """The program's windows."""
+    find = ["xdotool", "search", "--name", "^maskwatch$"]
+    environment = {**os.environ, "DISPLAY": display}
+    return subprocess.run(find, env=environment, capture_output=True, text=True, check=False).stdout.split()
+
+
 def press(display: str, keys: Sequence[str], running: "subprocess.Popen[str]", done: Callable[[], bool]) -> None:
     """Presses ``keys`` again and again until ``done``: the first may come before there is a window."""
     environment = {**os.environ, "DISPLAY": display}
-    find = ["xdotool", "search", "--name", "^maskwatch$"]
     end_s = time.monotonic() + PRESS_LIMIT_S
     while not done():
         if time.monotonic() > end_s or (running.poll() is not None and not done()):
             assert running.stderr is not None
             running.kill()
             raise InVainError(f"pressed {', '.join(keys)} in vain: {running.stderr.read()}")
-        windows = subprocess.run(find, env=environment, capture_output=True, text=True, check=False).stdout.split()
-        if windows:
-            command = ["xdotool", "windowfocus", windows[-1], "key", *keys]
+        if shown := windows(display):
+            command = ["xdotool", "windowfocus", shown[-1], "key", *keys]
             subprocess.run(command, env=environment, capture_output=True, check=False)
         time.sleep(0.3)
