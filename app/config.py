@@ -141,7 +141,7 @@ def _check_readable(path: Path) -> None:
         with path.open("rb") as file:
             tomllib.load(file)
     except OSError as error:
-        raise SettingsError(f"cannot read settings file {path}: {error.strerror or error}; check --config") from error
+        raise SettingsError(f"cannot read settings file {path}: {error.strerror or error}; check the path") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings file {path} is not valid TOML: {error}") from error
 

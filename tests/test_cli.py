@@ -117,6 +117,17 @@ def test_unwritable_outputs_leave_nothing(capsys: pytest.CaptureFixture[str], tm
     assert list(tmp_path.iterdir()) == []
 
 
+def test_nothing_is_written_over_what_is_to_be_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    film, picture = tmp_path / "film.mp4", tmp_path / "face.png"
+    film.write_bytes(resources.asset("demo.mp4").read_bytes())
+    cv2.imwrite(str(picture), np.zeros((40, 40, 3), np.uint8))
+    before = film.read_bytes(), picture.read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert "film.mp4" in fails(capsys, *headless(film, "--output", str(tmp_path / "link" / "film.mp4")))
+    assert "face.png" in fails(capsys, "annotate", str(picture), "--output", str(tmp_path))
+    assert (film.read_bytes(), picture.read_bytes()) == before
+
+
 def test_a_source_that_cannot_be_opened_leaves_older_outputs_alone(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -231,6 +242,7 @@ def test_annotate_refuses_what_is_no_picture(tmp_path: Path, capsys: pytest.Capt
     empty.mkdir()
     assert "text.jpg" in fails(capsys, "annotate", str(text), "--output", str(tmp_path / "out"))
     assert "empty" in fails(capsys, "annotate", str(empty), "--output", str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

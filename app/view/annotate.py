@@ -3,7 +3,7 @@
 import argparse
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,16 +55,13 @@ def run(args: argparse.Namespace) -> int:
 
     settings = load_settings(config_path(args), given(args, VISION))
     paths = _pictures(args.pictures)
+    names = output_names(paths)
+    _keep_originals(paths, args.output, names)
     table = _open_table(args.table)
     detector, classifier = load_detector(settings.detector), load_classifier(settings.classifier)
     console = Console(stderr=True)
     found: list[Found] = []
     unreadable = 0
-    try:
-        args.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write to {args.output}: {error.strerror}; choose another --output") from error
-    names = output_names(paths)
     for path in progress(paths, "labelling", console=console, transient=True, disable=len(paths) < 2):
         try:
             image = read_picture(path)
@@ -79,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         if args.blur:
             hide_faces(board, [face.box for face in faces], factor)
         draw_faces(board, faces, factor)
+        _make_folder(args.output)
         save_picture(board.image, args.output / names[path])
         found += [_found(path, face) for face in faces]
     _show(found, len(paths) - unreadable, args.output)
@@ -121,6 +119,21 @@ def _pictures(given_paths: Sequence[Path]) -> list[Path]:
         else:
             paths.append(path)
     return list(dict.fromkeys(paths))
+
+
+def _keep_originals(paths: Sequence[Path], output: Path, names: Mapping[Path, str]) -> None:
+    """Raises OutputError where an annotated picture would take the place of one that was given."""
+    originals = {path.resolve() for path in paths}
+    for name in names.values():
+        if (output / name).resolve() in originals:
+            raise OutputError(f"would write over {output / name}, which is to be read; choose another --output")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder}: {error.strerror}; choose another --output") from error
 
 
 def output_names(paths: Sequence[Path]) -> dict[Path, str]:

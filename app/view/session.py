@@ -24,6 +24,7 @@ from app.monitor.pipeline import Monitor
 from app.monitor.reload import live_part, needs_restart
 from app.monitor.settings import PolicySettings, Polygon, overridden
 from app.video.record import VideoWriter, check_output
+from app.video.settings import SourceKind
 from app.video.source import make_source
 from app.view.hud import render_result
 from app.view.overlay import blur_faces
@@ -74,9 +75,9 @@ class Session:
     def __enter__(self) -> Self:
         with self._stack as stack:  # closes what was opened if a later step fails
             if self._output is not None:
-                check_output(self._output)
+                self._check_output(self._output, "video")
             if self._events_path is not None:
-                check_output(self._events_path, "events")
+                self._check_output(self._events_path, "events")
             self._monitor = Monitor(self._settings, [self._on_result], [self._on_event])
             self._alerts, self._web = self._make_alerts()
             self._alerts.start()
@@ -94,6 +95,13 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, trace)
+
+    def _check_output(self, path: Path, what: str) -> None:
+        """Raises OutputError where ``path`` cannot be written, or is what shall be watched."""
+        check_output(path, what)
+        for camera in self._settings.camera:
+            if camera.kind is SourceKind.FILE and path.resolve() == Path(camera.uri).resolve():
+                raise OutputError(f"cannot write {what} {path}: it is the source itself; choose another name")
 
     def _make_alerts(self) -> "tuple[AlertCenter, WebServer | None]":
         """The alert center, and the web view that can quieten it, where one is wanted."""

@@ -1,6 +1,8 @@
 """A capture against a real RTSP server that dies, freezes, keeps silent or talks nonsense."""
 
+import base64
 import importlib.util
+import random
 import signal
 import socket
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cv2
 import pytest
 from fakes_video import (
     LIMIT_S,
@@ -35,6 +38,7 @@ from app.video.source import make_source
 
 STALL_S = 7.0
 """More than a machine stands still for: the limit of tests in which what comes before it must be seen."""
+ODD_PASSWORD = "p@ss/w:r%41d?#&"
 FAST: dict[str, Any] = {
     "reconnect_s": (0.1, 0.2, 0.4),
     "open_timeout_s": 3.0,
@@ -181,6 +185,55 @@ def test_a_connection_cut_in_mid_frame_is_opened_again(clips: Path, capfd: pytes
     assert "s3cret" not in capfd.readouterr().err
 
 
+def spoil(target: int) -> Any:
+    """Serves through a proxy that turns bits over in what the camera sends, once the stream runs."""
+
+    def serve(connection: socket.socket, server: BadServer) -> None:
+        chance, sent = random.Random(2), 0
+        with socket.create_connection(("127.0.0.1", target)) as upstream:
+            while not server.stop.is_set():
+                for source, sink in ((connection, upstream), (upstream, connection)):
+                    source.settimeout(0.02)
+                    try:
+                        passing = bytearray(source.recv(1500))
+                    except TimeoutError:
+                        continue
+                    if not passing:
+                        return
+                    if source is upstream:
+                        sent += len(passing)
+                        if sent > 20_000 and chance.random() < 0.2:
+                            passing[chance.randrange(len(passing))] ^= 0xFF
+                    sink.sendall(passing)
+
+    return serve
+
+
+def test_packets_that_arrive_damaged_end_nothing(clips: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with RtspServer(clips) as server, BadServer(spoil(server.port)) as proxy:
+        with Watched(f"rtsp://127.0.0.1:{proxy.port}/a.mp4/play_count_0") as watched:
+            for _ in range(5):
+                watched.until_new_frames(20)
+        assert SourceState.FAILED not in watched.states
+        assert watched.capture.error is None
+    assert capfd.readouterr().err == ""
+
+
+def test_a_camera_that_changes_its_resolution_is_watched_on() -> None:
+    """In the size that it began with: OpenCV cuts or pads (its issue 27116), which docs/operations.md tells."""
+    sizes = [(64, 48)] * 8 + [(160, 120)] * 8
+    with (
+        mjpeg_server([picture(i, *size) for i, size in enumerate(sizes)]) as server,
+        Watched(f"http://127.0.0.1:{server.port}/cam.mjpg") as watched,
+    ):
+        watched.until_new_frames(2 * len(sizes))
+        frame = watched.slot.get(LIMIT_S)
+        assert frame is not None
+        assert frame.image.shape == (48, 64, 3)
+        assert watched.capture.error is None
+        assert SourceState.FAILED not in watched.states
+
+
 @pytest.mark.parametrize(
     ("serve", "scheme", "reason"),
     [
@@ -210,6 +263,32 @@ def test_a_capture_of_a_silent_server_stops_in_time() -> None:
     with BadServer() as server, Watched(f"rtsp://127.0.0.1:{server.port}/x") as watched:
         wait_until(lambda: server.connections > 0, "it has connected")
     assert watched.capture.status.state is SourceState.ENDED
+
+
+def camera_with_a_lock(connection: socket.socket, server: BadServer) -> None:
+    """An HTTP camera that shows its pictures to admin alone, whose password holds every letter that means something."""
+    request = b""
+    while b"\r\n\r\n" not in request:
+        request += connection.recv(4096)
+    if b"Authorization: Basic " + base64.b64encode(b"admin:" + ODD_PASSWORD.encode()) not in request:
+        head = b'HTTP/1.0 401 Unauthorized\r\nWWW-Authenticate: Basic realm="camera"\r\nContent-Length: 0\r\n\r\n'
+        connection.sendall(head)
+        return
+    connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n")
+    jpegs = [cv2.imencode(".jpg", picture(i))[1].tobytes() for i in range(16)]
+    while not server.stop.wait(0.04):
+        jpegs.append(jpegs.pop(0))
+        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpegs[0])}\r\n\r\n"
+        connection.sendall(head.encode() + jpegs[0] + b"\r\n")
+
+
+def test_a_password_of_odd_letters_reaches_the_camera_and_a_wrong_one_is_told() -> None:
+    with BadServer(camera_with_a_lock) as server:
+        address = f"http://127.0.0.1:{server.port}/cam.mjpg"
+        with Watched(address, password=ODD_PASSWORD) as watched:
+            watched.until_new_frames()
+        with Watched(address) as watched:
+            watched.until_told("does not accept the user name and password")
 
 
 def test_wrong_path_wants_and_refuses(clips: Path) -> None:
