@@ -1,10 +1,10 @@
-"""What viewers cost the watching: capture and analysis rate without and with viewers of one camera, in one run.
+"""What viewers cost the watching: capture and analysis rate without and with viewers of one camera, side by side.
 
-    python benchmarks/web_viewers.py --viewers 20 --seconds 8 --rounds 3 [--json docs/results/web_viewers.json]
+    python benchmarks/web_viewers.py --viewers 20 --seconds 8 --rounds 4 [--json docs/results/web_viewers.json]
 
-Phases alternate (none, all, none, all, ...), so that whatever else the machine does falls on both; the ratio of the
-medians is the result. The demo clip plays at its own rate for as long as the analysis keeps up. With --stalled, as many
-viewers more connect and never read.
+Two programs watch the demo clip at its own rate, at the same time; in each round one of them, by turns, has all the
+viewers. Whatever else the machine does falls on both, and the medians of the rounds' ratios are the result. With
+--stalled, as many viewers more connect and never read.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import asyncio
 import json
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -31,7 +32,7 @@ from app.web.server import WebServer
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Rates of one phase, per second."""
+    """Rates of one program in one round, per second; ``sent`` counts the pictures to all viewers."""
 
     captured: float
     analysed: float
@@ -78,35 +79,18 @@ class Crowd:
             each.close()
 
 
-def measure(monitor: Monitor, counted: list[int], seconds: float, crowd: Crowd | None) -> Phase:
-    before_s, frames = time.monotonic(), monitor.views()[0].status.frames
-    analysed, sent = counted[0], crowd.pictures if crowd else 0
-    time.sleep(seconds)
-    took_s = time.monotonic() - before_s
-    pictures = (crowd.pictures if crowd else 0) - sent
-    now = monitor.views()[0].status.frames
-    return Phase((now - frames) / took_s, (counted[0] - analysed) / took_s, pictures / took_s)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--viewers", type=int, default=20)
-    parser.add_argument("--stalled", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--source", default="demo")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
-    args = parser.parse_args()
-    machine = describe().model_dump()
+def serve(source: str) -> None:
+    """Watches ``source`` over and over with a web view. Prints its port, then a line of counts for each line that comes
+    on standard input; ends with it."""
     with tempfile.TemporaryDirectory() as folder:
         alerts = {"store": Path(folder) / "events.db"}
         web = {"enabled": True, "port": 0, "max_viewers": 1000, "stall_s": 600, "max_connections": 2000}
-        camera = [{"uri": args.source, "loop": True}]
+        camera = [{"uri": source, "loop": True}]
         settings = load_settings(None, {"camera": camera, "web": web, "alerts": alerts})
-        counted = [0]
+        analysed = [0]
 
         def count(_: object) -> None:
-            counted[0] += 1
+            analysed[0] += 1
 
         monitor, mutes = Monitor(settings, [count]), Mutes()
         center = AlertCenter(settings.alerts, hold_back=mutes.hold_back)
@@ -118,36 +102,99 @@ def main() -> None:
             drain.start()
             while monitor.views()[0].counts is None:
                 time.sleep(0.1)
-            time.sleep(3)
-            alone, watched = [], []
-            for _ in range(args.rounds):
-                alone.append(measure(monitor, counted, args.seconds, None))
-                crowd = Crowd(server.port, args.viewers, args.stalled)
-                time.sleep(1)
-                watched.append(measure(monitor, counted, args.seconds, crowd))
-                crowd.close()
-                time.sleep(0.5)
+            print(server.port, flush=True)
+            for _ in sys.stdin:
+                counts = (time.monotonic(), monitor.views()[0].status.frames, analysed[0])
+                print(json.dumps(counts), flush=True)
             server.stop()
             monitor.stop()
             drain.join()
         center.close()
+
+
+class Program:
+    """One of the two programs."""
+
+    def __init__(self, source: str) -> None:
+        argv = [sys.executable, __file__, "--serve", "--source", source]
+        self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+    def wait(self) -> None:
+        """Until it sees faces."""
+        self.port = int(self._line())
+
+    def counts(self) -> tuple[float, int, int]:
+        """Time, frames captured and frames analysed so far."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        at_s, captured, analysed = json.loads(self._line())
+        return at_s, captured, analysed
+
+    def end(self) -> None:
+        self._process.communicate()
+
+
+def measure(alone: Program, watched: Program, seconds: float, viewers: int, stalled: int) -> tuple[Phase, Phase]:
+    crowd = Crowd(watched.port, viewers, stalled)
+    time.sleep(1)
+    before = [each.counts() for each in (alone, watched)]
+    pictures = crowd.pictures
+    time.sleep(seconds)
+    pictures = crowd.pictures - pictures
+    after = [each.counts() for each in (alone, watched)]
+    crowd.close()
+    phases: list[Phase] = []
+    for (begun_s, frames, analysed), (ended_s, frames_then, analysed_then) in zip(before, after, strict=True):
+        took_s = ended_s - begun_s
+        sent = pictures / took_s if phases else 0.0
+        phases.append(Phase((frames_then - frames) / took_s, (analysed_then - analysed) / took_s, sent))
+    return phases[0], phases[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--viewers", type=int, default=20)
+    parser.add_argument("--stalled", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--source", default="demo")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.serve:
+        serve(args.source)
+        return
+    machine = describe().model_dump()
+    programs = [Program(args.source), Program(args.source)]
+    for program in programs:
+        program.wait()
+    time.sleep(3)
+    rounds = []
+    for number in range(args.rounds):
+        alone, watched = programs if number % 2 == 0 else programs[::-1]
+        rounds.append(measure(alone, watched, args.seconds, args.viewers, args.stalled))
+    for program in programs:
+        program.end()
     print(f"{args.viewers} viewers, {args.stalled} stalled; {args.rounds} rounds of {args.seconds:g} s")
+    ratios = {}
     for name in ("captured", "analysed"):
-        rates = [[getattr(phase, name) for phase in phases] for phases in (alone, watched)]
-        without, with_ = (statistics.median(each) for each in rates)
-        spread = ", ".join("/".join(f"{rate:.1f}" for rate in each) for each in rates)
-        print(f"{name:9s} {without:6.2f}/s alone {with_:6.2f}/s watched  ratio {with_ / without:.3f}  ({spread})")
-    each_s = statistics.median(phase.sent for phase in watched) / args.viewers
+        rates = [tuple(getattr(phase, name) for phase in turn) for turn in rounds]
+        each = [watched / alone for alone, watched in rates]
+        ratios[name] = statistics.median(each)
+        without, with_ = (statistics.median(column) for column in zip(*rates, strict=True))
+        spread = ", ".join(f"{ratio:.2f}" for ratio in each)
+        print(f"{name:9s} {without:6.2f}/s alone {with_:6.2f}/s watched  ratio {ratios[name]:.3f}  ({spread})")
+    each_s = statistics.median(watched.sent for _, watched in rounds) / args.viewers
     print(f"pictures  {each_s:.2f}/s to each viewer")
     if args.json:
-        ratios = {
-            name: statistics.median(getattr(phase, name) for phase in watched)
-            / statistics.median(getattr(phase, name) for phase in alone)
-            for name in ("captured", "analysed")
-        }
         facts = {"machine": machine, "versions": versions(), "viewers": args.viewers, "stalled": args.stalled}
-        facts |= {"ratios": ratios, "pictures_per_s_to_each": each_s}
-        facts |= {"alone": [asdict(each) for each in alone], "watched": [asdict(each) for each in watched]}
+        facts |= {"median_ratios": ratios, "pictures_per_s_to_each": each_s}
+        facts |= {"rounds": [{"alone": asdict(alone), "watched": asdict(watched)} for alone, watched in rounds]}
         args.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
