@@ -101,8 +101,8 @@ class KerasClassifier:
     def __init__(self, path: Path) -> None:
         if find_spec("tensorflow") is None or find_spec("keras") is None:  # before the file: an executable has neither
             raise SettingsError(
-                "--backend keras needs TensorFlow: install maskwatch for Python (pip install 'maskwatch[train]'; from a "
-                "checkout: pip install '.[train]'), or use --backend litert"
+                "--backend keras needs TensorFlow: install maskwatch for Python (pip install 'maskwatch[train]'; from "
+                "a checkout: pip install '.[train]'), or use --backend litert"
             )
         self.facts = read_classifier_facts(path)
         import keras
