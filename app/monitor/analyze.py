@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from app.domain import Box, Counts, Event, Frame, Image, Track
 from app.monitor import policy
 from app.monitor.census import Census, OpenAlerts
-from app.monitor.looks import LookPlanner
+from app.monitor.looks import Look, LookPlanner
 from app.monitor.settings import PolicySettings
 from app.vision import preprocess
 from app.vision.classify import Crops, Probabilities
@@ -92,11 +92,12 @@ class Analyzer:
 
     def _follow(self, frame: Frame) -> list[Track]:
         """Takes ``frame`` into the tracker, with as much of a look at it as it needs. Returns the tracks that left."""
-        least_px = self._looks.choose(frame.image, frame.time_s, self._tracker.boxes(), self._tracker.is_steady)
-        if least_px is None:
+        known = self._tracker.boxes()
+        look = self._looks.choose(frame.image, frame.time_s, known, self._tracker.is_steady)
+        if look is Look.NONE:
             return self._tracker.carry(frame.time_s)
-        if least_px > 0 and self._quick is not None:
-            return self._tracker.update(self._quick.detect_large(frame.image, least_px), frame.time_s)
+        if look is Look.KNOWN and self._quick is not None:
+            return self._tracker.update(self._quick.detect_known(frame.image, known), frame.time_s)
         return self._tracker.update(self._detector.detect(frame.image), frame.time_s)
 
     def finish(self, pending: Pending, probabilities: Probabilities) -> Finished:

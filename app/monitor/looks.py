@@ -6,6 +6,7 @@ any speed.
 
 import math
 from collections.abc import Sequence
+from enum import Enum, auto
 
 import cv2
 import numpy as np
@@ -20,10 +21,16 @@ _SAMPLED_PX = 320
 _CHANGE, _NOISE_FACTOR, _LARGEST_CHANGE = 6.0, 6.0, 12.0
 """Grey levels by which a cell of a still scene may differ; more where all cells differ (sensor noise, flicker), but no
 more than a face against any wall would."""
-_KEPT_PART = 0.7
-"""A followed face may have shrunk to this part of its size since the last look."""
-_EMPTY_LOOK_S = 0.1
+_EMPTY_LOOK_S = 0.2
 """Nobody is there: a newcomer is found this much later at most."""
+
+
+class Look(Enum):
+    """``NONE``: all faces are where they were; ``KNOWN``: only those followed are sought."""
+
+    NONE = auto()
+    KNOWN = auto()
+    WHOLE = auto()
 
 
 class LookPlanner:
@@ -35,10 +42,9 @@ class LookPlanner:
         self._seen: NDArray[np.int16] | None = None
         self._shape: tuple[int, ...] = ()
 
-    def choose(self, image: Image, time_s: float, faces: Sequence[Box], is_steady: bool) -> float | None:
+    def choose(self, image: Image, time_s: float, faces: Sequence[Box], is_steady: bool) -> Look:
         """``image``: (H, W, 3) uint8 BGR; ``time_s``: stream time; ``faces``: those followed, ``is_steady`` where none
-        of them asks for a closer look. Returns the smallest face to look for, px, 0 for all; None
-        for no look, all faces being where they were."""
+        of them asks for a closer look."""
         settings = self._settings
         since_s = time_s - self._full_s
         if (
@@ -49,18 +55,18 @@ class LookPlanner:
         ):
             return self._full(image, time_s)
         if since_s < settings.still_look_s - 1e-6 and not self._moved(image):
-            return None
+            return Look.NONE
         if since_s >= settings.full_look_s - 1e-6:
             return self._full(image, time_s)
         if not faces:
-            return None if since_s < _EMPTY_LOOK_S - 1e-6 else self._full(image, time_s)
-        return _KEPT_PART * min(box.size for box in faces)
+            return Look.NONE if since_s < _EMPTY_LOOK_S - 1e-6 else self._full(image, time_s)
+        return Look.KNOWN
 
-    def _full(self, image: Image, time_s: float) -> float:
+    def _full(self, image: Image, time_s: float) -> Look:
         self._full_s, self._shape = time_s, image.shape
         if self._settings.still_look_s > 0:
             self._seen = thumbnail(image)
-        return 0.0
+        return Look.WHOLE
 
     def _moved(self, image: Image) -> bool:
         """Whether anything moved since the last full look."""

@@ -1,5 +1,6 @@
 """Finding faces: the seam every detector stands behind, and the classic detector of the paper."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -24,10 +25,11 @@ class FaceDetector(Protocol):
 
 @runtime_checkable
 class QuickDetector(FaceDetector, Protocol):
-    """A detector that is quicker where small faces need not be found."""
+    """A detector that is quicker where only faces like known ones are sought."""
 
-    def detect_large(self, image: Image, least_px: float) -> list[Detection]:
-        """Like ``detect``, but may leave out faces whose shorter side is below ``least_px`` (source pixels)."""
+    def detect_known(self, image: Image, known: Sequence[Box]) -> list[Detection]:
+        """Like ``detect``, but may leave out faces that are clearly smaller than all of ``known`` (one box at least,
+        source pixels) or farther from each than its own size."""
 
 
 class HaarDetector:

@@ -5,7 +5,7 @@ Nothing here is light to start but everything is light to import: LiteRT is load
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from app import resources
 from app.domain import Box, Detection, Image
 from app.errors import ModelError
+from app.vision.known import KEPT_PART, WORTH, squares_around
 from app.vision.modelfile import read_detector_facts
 from app.vision.preprocess import resize
 from app.vision.settings import DetectorSettings
@@ -28,8 +29,9 @@ CHANNELS = 15
 _PAD = 114
 """Grey that fills frames up to whole strides, as in training."""
 
-_MOST_PLANS = 6
-"""Input sizes kept ready. A camera needs three (one per look); a folder of photographs may have hundreds."""
+_MOST_PLANS = 12
+"""Input sizes kept ready. A camera needs three (one per look) and those of the squares around known faces; a folder of
+photographs may have hundreds."""
 
 _MOST_BOXES = 1000
 """Boxes that go into non-maximum suppression, best first: bounds its time on odd pictures."""
@@ -67,6 +69,12 @@ def _stretch(found: Floats, horizontal: float, vertical: float) -> None:
     """Multiplies, in place, what ``decode_level`` gave in pixels: x and y take turns from the second column on."""
     found[:, 1::2] *= horizontal
     found[:, 2::2] *= vertical
+
+
+def _move(found: Floats, dx: float, dy: float) -> None:
+    """Moves, in place, what ``decode_level`` gave: the centre's and the points' columns, not width and height."""
+    found[:, [1, *range(5, CHANNELS, 2)]] += dx
+    found[:, [2, *range(6, CHANNELS, 2)]] += dy
 
 
 def suppress(found: Floats, nms_iou: float) -> Floats:
@@ -112,15 +120,42 @@ class CnnDetector:
 
     def detect(self, image: Image) -> list[Detection]:
         """``image``: (H, W, 3) uint8 BGR."""
-        return self._detect(image, self._shrunk(image), 1)
-
-    def detect_large(self, image: Image, least_px: float) -> list[Detection]:
-        """See ``QuickDetector``: looks at the picture only as large as such faces need."""
         seen = self._shrunk(image)
-        least_seen_px = least_px * seen.shape[1] / image.shape[1]
-        divisors = [by for from_px, by in _SMALLER_LOOKS if max(seen.shape[:2]) >= from_px]
-        fit = [by for by in divisors if least_seen_px >= max(_SMALLER_LEAST_PX, _SHRUNK_LEAST_PX * by)]
-        return self._detect(image, seen, max(fit, default=1))
+        looks = [self._look(seen)]
+        looks += [self._look_smaller(seen, by) for from_px, by in _SMALLER_LOOKS if max(seen.shape[:2]) >= from_px]
+        return self._detections(np.concatenate(looks), seen, image)
+
+    def detect_known(self, image: Image, known: Sequence[Box]) -> list[Detection]:
+        """See ``QuickDetector``: looks around each known face only, and as closely as it needs."""
+        seen = self._shrunk(image)
+        height, width = seen.shape[:2]
+        levels: dict[int, list[Box]] = {}
+        for box in known:
+            shown = box.scaled(width / image.shape[1])
+            levels.setdefault(self._divisor(shown, seen), []).append(shown)
+        parts = [
+            (*(by * length for length in square), by)
+            for by, boxes in levels.items()
+            for square in squares_around([box.scaled(1 / by) for box in boxes], width // by, height // by)
+        ]
+        if sum(across * down / by**2 for _, _, across, down, by in parts) > WORTH * width * height:
+            return self.detect(image)
+        found = []
+        for x, y, across, down, by in parts:
+            part = seen[y : y + down, x : x + across]
+            found.append(self._look(part) if by == 1 else self._look_smaller(part, by))
+            _move(found[-1], x, y)
+        return self._detections(np.concatenate(found), seen, image)
+
+    def _divisor(self, known: Box, seen: Image) -> int:
+        """By how much ``seen`` may be shrunk for a face of about that size."""
+        least_px, longer = KEPT_PART * known.size, max(seen.shape[:2])
+        fit = [
+            by
+            for from_px, by in _SMALLER_LOOKS
+            if longer >= from_px and least_px >= max(_SMALLER_LEAST_PX, _SHRUNK_LEAST_PX * by)
+        ]
+        return max(fit, default=1)
 
     def _shrunk(self, image: Image) -> Image:
         height, width = image.shape[:2]
@@ -128,14 +163,10 @@ class CnnDetector:
             return image
         return resize(image, self._working_width_px, max(1, round(height * self._working_width_px / width)))
 
-    def _detect(self, image: Image, seen: Image, least_divisor: int) -> list[Detection]:
-        """Looks at ``seen``, which is ``image`` shrunk, at ``1 / least_divisor`` of its size and all smaller looks."""
+    def _detections(self, found: Floats, seen: Image, image: Image) -> list[Detection]:
+        """``found`` in ``seen``, which is ``image`` shrunk, each face once."""
         height, width = image.shape[:2]
-        parts = [self._look(seen)] if least_divisor == 1 else []
-        for from_px, divisor in _SMALLER_LOOKS:
-            if max(seen.shape[:2]) >= from_px and divisor >= least_divisor:
-                parts.append(self._look_smaller(seen, divisor))
-        found = suppress(np.concatenate(parts), self.facts.nms_iou)
+        found = suppress(found, self.facts.nms_iou)
         _stretch(found, width / seen.shape[1], height / seen.shape[0])
         detections = []
         for score, x, y, w, h, *points in found.tolist():

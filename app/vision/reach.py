@@ -5,11 +5,12 @@ found.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from app.domain import Box, Detection, Image
 from app.vision.detect import FaceDetector, QuickDetector
+from app.vision.known import least_kept_px
 from app.vision.overlap import first_of_each
 from app.vision.preprocess import resize
 from app.vision.settings import MOST_WIDTH_PX, DetectorSettings
@@ -42,10 +43,10 @@ def mapped(found: Detection, scale_x: float, scale_y: float, dx: float = 0.0, dy
     )
 
 
-def look(detector: FaceDetector, image: Image, least_px: float) -> list[Detection]:
-    """What ``detector`` finds, as quickly as it can where ``least_px`` says that smaller faces need not be found."""
-    if least_px > 0 and isinstance(detector, QuickDetector):
-        return detector.detect_large(image, least_px)
+def look(detector: FaceDetector, image: Image, known: Sequence[Box]) -> list[Detection]:
+    """What ``detector`` finds, as quickly as it can where only faces like ``known`` ones, if any, are sought."""
+    if known and isinstance(detector, QuickDetector):
+        return detector.detect_known(image, known)
     return detector.detect(image)
 
 
@@ -58,14 +59,15 @@ class ShrinkingDetector:
 
     def detect(self, image: Image) -> list[Detection]:
         """``image``: (H, W, 3) uint8 BGR."""
-        return self.detect_large(image, 0)
+        return self.detect_known(image, ())
 
-    def detect_large(self, image: Image, least_px: float) -> list[Detection]:
-        """See ``QuickDetector``."""
+    def detect_known(self, image: Image, known: Sequence[Box]) -> list[Detection]:
+        """See ``QuickDetector``; all faces where none is known."""
         height, width = image.shape[:2]
         small = resize(image, max(1, round(width * self._factor)), max(1, round(height * self._factor)))
         scale_x, scale_y = width / small.shape[1], height / small.shape[0]
-        return [mapped(found, scale_x, scale_y) for found in look(self._detector, small, least_px / scale_x)]
+        seen = [box.scaled(1 / scale_x) for box in known]
+        return [mapped(found, scale_x, scale_y) for found in look(self._detector, small, seen)]
 
 
 class RegionDetector:
@@ -77,16 +79,17 @@ class RegionDetector:
 
     def detect(self, image: Image) -> list[Detection]:
         """``image``: (H, W, 3) uint8 BGR. Boxes are of the whole picture."""
-        return self.detect_large(image, 0)
+        return self.detect_known(image, ())
 
-    def detect_large(self, image: Image, least_px: float) -> list[Detection]:
-        """See ``QuickDetector``."""
+    def detect_known(self, image: Image, known: Sequence[Box]) -> list[Detection]:
+        """See ``QuickDetector``; all faces where none is known."""
         height, width = image.shape[:2]
         x, y, w, h = self._region
         left, top = min(math.floor(x * width), width - 1), min(math.floor(y * height), height - 1)
         right, bottom = min(math.ceil((x + w) * width), width), min(math.ceil((y + h) * height), height)
         part = image[top : max(bottom, top + 1), left : max(right, left + 1)]
-        return [mapped(found, 1, 1, left, top) for found in look(self._detector, part, least_px)]
+        seen = [box.moved(-left, -top) for box in known]
+        return [mapped(found, 1, 1, left, top) for found in look(self._detector, part, seen)]
 
 
 class TilingDetector:
@@ -113,13 +116,7 @@ class TilingDetector:
 
     def detect(self, image: Image) -> list[Detection]:
         """``image``: (H, W, 3) uint8 BGR. No face is reported twice."""
-        return self.detect_large(image, 0)
-
-    def detect_large(self, image: Image, least_px: float) -> list[Detection]:
-        """See ``QuickDetector``: what the whole picture shows well needs no tiles."""
-        whole_least_px = self._reliable_px * image.shape[1] / self._width_px
-        if least_px >= whole_least_px:
-            return look(self._detector, image, least_px)
+        whole_least_px = self._whole_least_px(image)
         whole = self._detector.detect(image)
         tiles = self.tiles(image.shape[1], image.shape[0])
         if not tiles:
@@ -135,6 +132,15 @@ class TilingDetector:
         large = [one for one in whole if one.box.size >= whole_least_px]
         small = [one for one in whole if one.box.size < whole_least_px]
         return first_of_each([large, *looks, small])
+
+    def detect_known(self, image: Image, known: Sequence[Box]) -> list[Detection]:
+        """See ``QuickDetector``: what the whole picture shows well needs no tiles."""
+        if least_kept_px(known) >= self._whole_least_px(image):
+            return look(self._detector, image, known)
+        return self.detect(image)
+
+    def _whole_least_px(self, image: Image) -> float:
+        return self._reliable_px * int(image.shape[1]) / self._width_px
 
     def overlap_px(self, width: int) -> int:
         """What neighbouring tiles of a picture ``width`` px wide share."""

@@ -1,12 +1,14 @@
 """When the detector is asked: everywhere where something moves, seldom where nothing does, the same at any speed."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from fakes import FACTS, BrightnessClassifier
 
 from app.domain import Box, Detection, Frame, Image
 from app.monitor.analyze import Analyzer
-from app.monitor.looks import LookPlanner, thumbnail
+from app.monitor.looks import Look, LookPlanner, thumbnail
 from app.monitor.settings import PolicySettings
 from app.vision.settings import DetectorSettings, TrackingSettings
 
@@ -24,63 +26,61 @@ def scene(x: int = 0, light: int = 60, seed: int | None = None, sigma: float = 0
     return image
 
 
-def looks(images: list[Image], faces: tuple[Box, ...] = (), **settings: float) -> list[float | None]:
+def looks(images: list[Image], faces: tuple[Box, ...] = (), **settings: float) -> list[Look]:
     planner = LookPlanner(DetectorSettings(**settings))  # type: ignore[arg-type]
     return [planner.choose(image, i / FPS, faces, True) for i, image in enumerate(images)]
 
 
 def test_a_still_empty_scene_is_looked_at_once_a_second() -> None:
     chosen = looks([scene()] * 90)
-    assert chosen.count(0.0) == 3
-    assert chosen.count(None) == 87
+    assert chosen.count(Look.WHOLE) == 3
+    assert chosen.count(Look.NONE) == 87
 
 
 @pytest.mark.parametrize("sigma", [3.0, 8.0])
 def test_noise_of_the_sensor_is_no_movement(sigma: float) -> None:
     chosen = looks([scene(seed=i, sigma=sigma) for i in range(60)])
-    assert chosen.count(0.0) <= 8
+    assert chosen.count(Look.WHOLE) <= 8
 
 
-def test_whoever_comes_into_an_empty_scene_is_looked_for_within_a_tenth_of_a_second() -> None:
+def test_whoever_comes_into_an_empty_scene_is_looked_for_within_a_fifth_of_a_second() -> None:
     images = [scene()] * 40 + [scene(x) for x in range(0, 600, 10)]
     chosen = looks(images)
-    assert 0.0 in chosen[40:44]
-    assert chosen[44:].count(0.0) >= len(chosen[44:]) / 5
+    assert Look.WHOLE in chosen[40:47]
+    assert chosen[44:].count(Look.WHOLE) >= len(chosen[44:]) / 7
 
 
 def test_a_dark_scene_with_a_faint_newcomer_counts_as_moving() -> None:
     chosen = looks([np.full((480, 640, 3), 20, np.uint8)] * 31 + [np.full((480, 640, 3), 20, np.uint8)])
-    assert chosen[31] is None
+    assert chosen[31] is Look.NONE
     faint = np.full((480, 640, 3), 20, np.uint8)
     faint[100:140, 100:140] = 33
-    assert looks([np.full((480, 640, 3), 20, np.uint8)] * 34 + [faint])[34] == 0.0
+    assert looks([np.full((480, 640, 3), 20, np.uint8)] * 37 + [faint])[37] is Look.WHOLE
 
 
 def test_while_large_faces_move_small_ones_are_looked_for_four_times_a_second() -> None:
     chosen = looks([scene(x % 600) for x in range(0, 900, 10)], LARGE)
-    assert chosen.count(0.0) == pytest.approx(3 * 4, abs=1)
-    between = {least for least in chosen if least}
-    assert max(between) == pytest.approx(84.0)
-    assert None not in chosen
+    assert chosen.count(Look.WHOLE) == pytest.approx(3 * 4, abs=1)
+    assert chosen.count(Look.KNOWN) == len(chosen) - chosen.count(Look.WHOLE)
 
 
 def test_an_unsteady_face_is_looked_at_in_every_frame() -> None:
     planner = LookPlanner(DetectorSettings())
-    assert [planner.choose(scene(), i / FPS, LARGE, False) for i in range(10)] == [0.0] * 10
+    assert [planner.choose(scene(), i / FPS, LARGE, False) for i in range(10)] == [Look.WHOLE] * 10
 
 
 def test_both_savings_can_be_turned_off() -> None:
-    assert looks([scene()] * 20, full_look_s=0, still_look_s=0) == [0.0] * 20
-    assert looks([scene()] * 20, LARGE, full_look_s=0.25, still_look_s=0).count(None) == 0
+    assert looks([scene()] * 20, full_look_s=0, still_look_s=0) == [Look.WHOLE] * 20
+    assert looks([scene()] * 20, LARGE, full_look_s=0.25, still_look_s=0).count(Look.NONE) == 0
     moving = [scene(x) for x in range(0, 400, 20)]
-    assert looks(moving, LARGE, full_look_s=0, still_look_s=0.5) == [0.0] * 20
+    assert looks(moving, LARGE, full_look_s=0, still_look_s=0.5) == [Look.WHOLE] * 20
 
 
 def test_another_resolution_or_a_rewound_stream_is_looked_at_at_once() -> None:
     planner = LookPlanner(DetectorSettings())
-    assert planner.choose(scene(), 5.0, (), True) == 0.0
-    assert planner.choose(scene()[:400], 5.03, (), True) == 0.0
-    assert planner.choose(scene()[:400], 1.0, (), True) == 0.0
+    assert planner.choose(scene(), 5.0, (), True) is Look.WHOLE
+    assert planner.choose(scene()[:400], 5.03, (), True) is Look.WHOLE
+    assert planner.choose(scene()[:400], 1.0, (), True) is Look.WHOLE
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (3, 2000, 3), (2000, 5, 3), (1080, 1920, 3)])
@@ -98,8 +98,8 @@ class CountingDetector:
         self.whole += 1
         return [Detection(LARGE[0], 0.9)]
 
-    def detect_large(self, image: Image, least_px: float) -> list[Detection]:
-        assert 0 < least_px < 120
+    def detect_known(self, image: Image, known: Sequence[Box]) -> list[Detection]:
+        assert [box.size for box in known] == [120]
         self.quick += 1
         return [Detection(LARGE[0], 0.9)]
 

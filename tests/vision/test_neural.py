@@ -12,6 +12,7 @@ from app import resources
 from app.domain import Box, Image
 from app.errors import ModelError
 from app.vision.neural import CHANNELS, CnnDetector, decode_level, load_cnn, suppress
+from app.vision.preprocess import cut, resize, square
 from app.vision.settings import DetectorSettings
 
 MODEL = resources.model("face_detector.tflite")
@@ -151,9 +152,9 @@ def test_landmarks_lie_on_the_face_eyes_above_mouth(portrait: Image) -> None:
 
 def test_many_sizes_keep_few_plans() -> None:
     detector = CnnDetector(MODEL)
-    for side in range(32, 32 * 9, 32):
+    for side in range(32, 32 * 16, 32):
         detector.detect(np.zeros((side, side, 3), np.uint8))
-    assert len(detector._plans) <= 6
+    assert len(detector._plans) <= 12
 
 
 def test_settings_name_the_file_and_the_score(tmp_path: Path) -> None:
@@ -164,19 +165,32 @@ def test_settings_name_the_file_and_the_score(tmp_path: Path) -> None:
     assert load_cnn(DetectorSettings(kind="cnn")).facts.strides == (8, 16, 32)
 
 
-def test_where_only_large_faces_are_wanted_the_same_face_is_found_with_less_work(portrait: Image) -> None:
-    image = cv2.resize(portrait, (640, round(640 * portrait.shape[0] / portrait.shape[1])))
+@pytest.mark.parametrize("side", [80, 120, 160])
+@pytest.mark.parametrize("at", [(0, 0), (750, 60), (400, 330)])
+def test_a_known_face_is_found_again_with_less_work(portrait: Image, side: int, at: tuple[int, int]) -> None:
+    """As whole looks find it, wherever it stands and however large, and though it moved by half its size."""
     detector = CnnDetector(MODEL)
-    best = max(detector.detect(image), key=lambda found: found.box.size)
-    looked: list[tuple[int, ...]] = []
+    head = max(detector.detect(portrait), key=lambda found: found.score).box
+    factor = side / head.size
+    face = cut(portrait, square(head, 1.0))
+    face = resize(face, round(face.shape[1] * factor), round(face.shape[0] * factor))
+    image = np.full((720, 1280, 3), 90, np.uint8)
+    x, y = at
+    image[y : y + face.shape[0], x : x + face.shape[1]] = face[: 720 - y, : 1280 - x]
+    best = max(detector.detect(image), key=lambda found: found.score)
+    looked: list[int] = []
     look = detector._look
-    detector._look = lambda seen: (looked.append(seen.shape), look(seen))[1]  # type: ignore[assignment, func-returns-value]
-    quick = detector.detect_large(image, best.box.size * 0.7)
-    assert max(found.box.iou(best.box) for found in quick) > 0.6
-    assert max(shape[1] for shape in looked) <= 320
+    detector._look = lambda seen: (looked.append(seen.shape[0] * seen.shape[1]), look(seen))[1]  # type: ignore[assignment, func-returns-value]
+    quick = detector.detect_known(image, [best.box.moved(0.5 * best.box.size, 0)])
+    again = max(quick, key=lambda found: found.box.iou(best.box))
+    assert again.box.iou(best.box) > 0.5
+    nose_x, nose_y = again.landmarks[2]
+    assert again.box.x < nose_x < again.box.x2
+    assert again.box.y < nose_y < again.box.y2
+    assert sum(looked) < 0.5 * 640 * 360
     looked.clear()
-    detector.detect_large(image, 20.0)
-    assert max(shape[1] for shape in looked) == 640
+    detector.detect_known(image, [Box(x, 200, 40, 40) for x in (20, 420, 820, 1220)])
+    assert max(looked) == 640 * 360  # squares would be no saving
 
 
 def test_pictures_of_changing_sizes_do_not_see_each_other(portrait: Image) -> None:

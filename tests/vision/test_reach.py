@@ -1,5 +1,6 @@
 """Where and how closely detectors look: one that finds bright squares and notes what it was shown, and ours."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -9,6 +10,7 @@ import pytest
 
 from app.domain import Box, Detection, Image
 from app.vision.detect import load_detector
+from app.vision.known import least_kept_px
 from app.vision.overlap import first_of_each, same_face
 from app.vision.reach import RELIABLE_PX, RegionDetector, ShrinkingDetector, TilingDetector, with_reach
 from app.vision.settings import DetectorSettings
@@ -188,29 +190,29 @@ def test_region_holds_the_tiles_and_those_the_detector() -> None:
 
 @dataclass
 class QuickSquares(Squares):
-    """Is asked for large faces only, and notes how large."""
+    """Is asked for faces like known ones, and notes which."""
 
-    least: list[float] = field(default_factory=list)
+    known: list[Box] = field(default_factory=list)
 
-    def detect_large(self, image: Image, least_px: float) -> list[Detection]:
-        self.least.append(least_px)
-        return [one for one in self.detect(image) if one.box.size >= least_px]
+    def detect_known(self, image: Image, known: Sequence[Box]) -> list[Detection]:
+        self.known += known
+        return [one for one in self.detect(image) if one.box.size >= least_kept_px(known)]
 
 
-def test_quick_looks_for_large_faces_go_through() -> None:
+def test_quick_looks_for_known_faces_go_through() -> None:
     box = Box(300, 300, 200, 200)
     picture = scene(1920, 960, box, Box(900, 300, 30, 30))
     quick = QuickSquares()
-    detector = RegionDetector(ShrinkingDetector(quick, 0.5), (0.0, 0.0, 1.0, 1.0))
-    assert agrees(detector.detect_large(picture, 100), [box])
-    assert quick.least == [50]
+    detector = RegionDetector(ShrinkingDetector(quick, 0.5), (0.125, 0.25, 0.875, 0.75))
+    assert agrees(detector.detect_known(picture, [box]), [box])
+    assert quick.known == [Box((300 - 240) / 2, (300 - 240) / 2, 100, 100)]
     quick = QuickSquares(width_px=640, least_px=5)
     tiles = tiling(quick, (3, 1))  # type: ignore[arg-type]
-    assert agrees(tiles.detect_large(picture, 100), [box])
+    assert agrees(tiles.detect_known(picture, [box]), [box])
     assert len(quick.shown) == 1
-    assert len(tiles.detect_large(picture, 20)) == 2  # smaller than what the whole picture shows well
+    assert len(tiles.detect_known(picture, [Box(0, 0, 30, 30)])) == 2  # smaller than what the whole picture shows well
     assert len(quick.shown) == 1 + 4
-    assert len(RegionDetector(Squares(), (0.0, 0.0, 1.0, 1.0)).detect_large(picture, 100)) == 2  # may find more
+    assert len(RegionDetector(Squares(), (0.0, 0.0, 1.0, 1.0)).detect_known(picture, [box])) == 2  # may find more
 
 
 @pytest.mark.parametrize(
