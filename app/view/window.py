@@ -25,8 +25,10 @@ log = logging.getLogger(__name__)
 TITLE = "maskwatch"
 _WAIT_MS = 8
 """The toolkit's turn between two looks for something new."""
-_PAUSED_WAIT_MS = 50
-"""The same while the picture stands still: only keys may come."""
+_STILL_WAIT_MS = 50
+"""The same while the picture stands still: only keys may come, or a camera that was away."""
+_STILL_S = 1.0
+"""A picture that has not changed for so long stands still."""
 _REDRAW_S = 0.25
 """Ages and states are drawn anew at least so often, also when no frame comes."""
 _NOTE_S = 4.0
@@ -61,7 +63,7 @@ class Window:
         self._enlarged: int | None = None
         self._recording: VideoWriter | None = None
         self._was_visible = False
-        self._drawn_s = 0.0
+        self._drawn_s = self._moved_s = 0.0
         self._drawn: tuple[object, ...] = ()
         self._last: Image | None = None
         self._held: list[CameraView] = []
@@ -69,7 +71,9 @@ class Window:
 
     @property
     def turn_ms(self) -> int:
-        return _PAUSED_WAIT_MS if self._screen.paused else _WAIT_MS
+        """How long to wait for a key: longer where nothing moves, be it paused or without any camera's picture."""
+        still = time.monotonic() - self._moved_s > _STILL_S
+        return _STILL_WAIT_MS if still or self._screen.paused else _WAIT_MS
 
     def pause(self, paused: bool) -> None:
         """Paused: nothing is analysed, and the picture stands still."""
@@ -117,7 +121,9 @@ class Window:
         views = self._held or self._monitor.views()
         frames = ((view.frame.index, view.frame.captured_s) if view.frame else None for view in views)
         seen = (*frames, *(view.tracks for view in views), self._screen, self._enlarged)
-        if seen == self._drawn and now_s - self._drawn_s < _REDRAW_S:
+        if seen != self._drawn:
+            self._moved_s = now_s
+        elif now_s - self._drawn_s < _REDRAW_S:
             return None
         if self._drawn_s and not self._screen.paused:
             rate = 1.0 / max(now_s - self._drawn_s, 1e-3)
