@@ -30,6 +30,8 @@ class Timers:
         self._cpu_clock = cpu_clock
         self._lock = threading.Lock()
         self._work: dict[str, Work] = {}
+        self._within: set[tuple[int, str]] = set()
+        """Threads, and the stages that they are in."""
 
     def clear(self) -> None:
         with self._lock:
@@ -53,13 +55,25 @@ class Timers:
                 work.wall_s += wall_s
                 work.cpu_s += cpu_s
 
+    @contextmanager
+    def _inside(self, stage: str) -> Iterator[None]:
+        mark = threading.get_ident(), stage
+        self._within.add(mark)
+        try:
+            yield
+        finally:
+            self._within.discard(mark)
+
     def listen(self, part: Any, method: str, stage: str, times: int = 1) -> None:
-        """From now on each call of ``part.method`` counts for ``stage``, and is made ``times`` times."""
+        """From now on each call of ``part.method`` counts for ``stage``, and is made ``times`` times; those that it
+        makes itself within the stage are a part of it."""
         call = getattr(part, method)
 
         def counted(*args: Any, **named: Any) -> Any:
+            if (threading.get_ident(), stage) in self._within:
+                return call(*args, **named)
             items = len(args[0]) if stage == "classify" else 1
-            with self.timed(stage, items):
+            with self.timed(stage, items), self._inside(stage):
                 for _ in range(times - 1):
                     call(*args, **named)
                 return call(*args, **named)
