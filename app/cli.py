@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from app import __version__
@@ -46,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Errors of ours are one line on standard error."""
-    args = build_parser().parse_args(argv)
+    args = build_parser().parse_args(watch_file(sys.argv[1:] if argv is None else argv))
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
     logging.basicConfig(level=levels[min(args.verbose, 2)], format="%(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, tokens included
@@ -64,6 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has left, as in '| head'
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def watch_file(words: Sequence[str]) -> list[str]:
+    """A film alone, or a folder's path, is watched: so comes what is dropped on the executable."""
+    if len(words) == 1 and (os.sep in words[0] or Path(words[0]).suffix) and Path(words[0]).exists():
+        return ["watch", "--source", words[0]]
+    return list(words)
 
 
 def entry() -> NoReturn:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from app import resources
-from app.cli import build_parser, main
+from app.cli import build_parser, main, watch_file
 from app.config import load_settings
 from app.errors import SettingsError
 from app.view.watch import settings_of
@@ -152,6 +152,19 @@ def test_bad_settings_name_their_place(capsys: pytest.CaptureFixture[str], tmp_p
         assert place in fails(capsys, *DEMO, "--config", str(file))
     assert "none.toml" in fails(capsys, *DEMO, "--config", str(tmp_path / "none.toml"))
     assert "min_neighbors" in fails(capsys, *DEMO, "--min-neighbors", "many")
+
+
+def test_a_path_alone_is_watched_and_a_word_alone_is_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    film = tmp_path / "door.mp4"
+    film.touch()
+    (tmp_path / "doctor").mkdir()
+    assert watch_file(["door.mp4"]) == ["watch", "--source", "door.mp4"]
+    assert watch_file([str(film)]) == ["watch", "--source", str(film)]
+    assert watch_file([str(film), "--loop"]) == [str(film), "--loop"]
+    assert watch_file([str(tmp_path / "none.mp4")]) == [str(tmp_path / "none.mp4")]
+    assert watch_file(["doctor"]) == ["doctor"]
+    assert main([str(film)]) == 2  # empty: told as a film that is none
 
 
 def test_unknown_words(capsys: pytest.CaptureFixture[str]) -> None:
