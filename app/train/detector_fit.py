@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from app.errors import DataError
 from app.train.detector_augment import Sampler, View
 from app.train.detector_loss import Grid, cell_grid, detector_loss
-from app.train.fit import write_json
+from app.train.fit import ahead, write_json
 from app.train.networks import KerasModel
 
 log = logging.getLogger(__name__)
@@ -178,13 +178,13 @@ class DetectorTrainer:
         steps = len(self.sampler.scenes) // self.recipe.batch
         sampler = self.calm if self._progress(history, 0.0, 0) >= 1.0 - self.recipe.calm else self.sampler
         losses: list[list[float]] = []
-        for step, batch in enumerate(_ahead(epoch_batches(sampler, self.recipe, epoch))):
+        for step, batch in enumerate(ahead(epoch_batches(sampler, self.recipe, epoch))):
             progress = self._progress(history, time.monotonic() - began_s, step)
             if progress >= 1.0 and losses:
                 break
             done = epoch * steps + step
             optimizer.learning_rate = rate(self.recipe, done, progress)
-            losses.append([float(loss) for loss in update(*batch)])
+            losses.append([float(loss) for loss in update(batch.images, batch.truths, batch.points, batch.ignored)])
             keep = min(self.recipe.average, (1 + done) / (10 + done))
             for mean, variable in zip(averaged, self.model.weights, strict=True):
                 mean += (1 - keep) * (variable.numpy() - mean)
@@ -219,25 +219,6 @@ class DetectorTrainer:
         history = [DetectorEpoch(**entry) for entry in json.loads((self.folder / "history.json").read_text("utf-8"))]
         log.info("resuming %s after epoch %d", self.folder, history[-1].epoch)
         return history
-
-
-def _ahead(batches: Iterator[Batch]) -> Iterator[tuple[Any, ...]]:
-    """The batches as tensors, made by TensorFlow's own thread while the network trains on those before."""
-    import tensorflow as tf
-
-    signature = (
-        tf.TensorSpec((None, None, None, 3), tf.uint8),
-        tf.TensorSpec((None, None, 4), tf.float32),
-        tf.TensorSpec((None, None, 10), tf.float32),
-        tf.TensorSpec((None, None), tf.bool),
-    )
-    ready = tf.data.Dataset.from_generator(
-        lambda: ((batch.images, batch.truths, batch.points, batch.ignored) for batch in batches),
-        output_signature=signature,
-    )
-    options = tf.data.Options()
-    options.threading.private_threadpool_size = 1
-    yield from ready.prefetch(6).with_options(options)
 
 
 def _update(model: KerasModel, optimizer: Any) -> Callable[..., tuple[Any, Any, Any]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -136,6 +136,12 @@ def test_no_secret_survives_redaction(user: str, password: str, quoted: bool, me
     assert redact(shown) == shown
 
 
+def _refusal(uri: str) -> str:
+    with pytest.raises(ValidationError) as caught:
+        SourceSettings(uri=uri)
+    return str(caught.value)
+
+
 @given(SECRET, SECRET)
 def test_no_secret_shows_in_settings_or_their_errors(user: str, password: str) -> None:
     uri = f"rtsp://{quote(user, safe='')}:{quote(password, safe='')}@camera.example/live"
@@ -146,10 +152,10 @@ def test_no_secret_shows_in_settings_or_their_errors(user: str, password: str) -
     assert settings.password.get_secret_value() == password
     again = SourceSettings(uri=settings.connect_uri())
     assert again.password == settings.password
-    assert password not in settings.hide(f"failed: {settings.connect_uri()} with {password}").replace("failed: ", "")
-    with pytest.raises(ValidationError) as caught:
-        SourceSettings(uri=uri.replace("rtsp:", "gopher:"))
-    assert password not in str(caught.value).partition("For further")[0].replace("unknown scheme gopher", "")
+    hidden = settings.hide(f"failed: {settings.connect_uri()} with {password}")
+    assert password not in hidden.replace("failed: ", "")
+    assume(password not in _refusal("gopher://camera.example/live"))  # what is said to everyone is no secret
+    assert password not in _refusal(uri.replace("rtsp:", "gopher:"))
 
 
 @given(st.text(max_size=60) | st.builds("{}://{}".format, st.sampled_from(["rtsp", "http", "x"]), st.text(max_size=40)))
