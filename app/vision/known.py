@@ -11,7 +11,7 @@ KEPT_PART = 0.7
 _AROUND = 1.0
 """How far a known face may have moved, in its own sizes, and what is shown around it."""
 
-_SIDES_PX = (192, 256, 320, 384)
+_SIDES_PX = (192, 256, 384)
 """Squares to look at, in the pixels that the network sees: few, for each new size costs the run time a new plan, and
 none smaller, for with little around it the network takes more for a face."""
 

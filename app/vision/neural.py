@@ -109,7 +109,8 @@ class CnnDetector:
         self._score = self.facts.score if score is None else score
         self._working_width_px = working_width_px
         self._min_face_px = min_face_px
-        self._new: Callable[[], Any] = lambda: Interpreter(model_path=str(model), num_threads=threads)
+        content = model.read_bytes()  # by path each plan would hold a file handle of its own
+        self._new: Callable[[], Any] = lambda: Interpreter(model_content=content, num_threads=threads)
         self._plans: OrderedDict[tuple[int, int], Any] = OrderedDict()
         try:
             outputs = self._new().get_output_details()
