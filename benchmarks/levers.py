@@ -44,15 +44,15 @@ class Lever:
     name: str
     without: str
     environment: dict[str, str] = field(default_factory=dict)
-    words: tuple[str, ...] = ()
+    threads: int | None = None
 
 
 LEVERS = {
     "busy": (
-        Lever("frames between whole looks are searched for known sizes only", "every look a whole one", {_QUICK: "0"}),
+        Lever("between whole looks only squares around known faces are seen", "every look a whole one", {_QUICK: "0"}),
         Lever("settled labels are asked for again now and then", "every face in every frame", _NEVER_SETTLED),
         Lever("both", "neither", {_QUICK: "0", _STILL: "0", **_NEVER_SETTLED}),
-        Lever("a call has the cores of the machine", "one", words=("--threads", "1")),
+        Lever("a call has the cores of the machine", "one", threads=1),
     ),
     "wide": (Lever("the detector sees 640 of 1,280 px", "all", {"MASKWATCH_DETECTOR__WORKING_WIDTH_PX": "1280"}),),
     "still": (Lever("a still picture is looked at once a second", "in each frame", {_STILL: "0", _QUICK: "0"}),),
@@ -66,12 +66,12 @@ def turns(film: str, path: Path, args: argparse.Namespace) -> dict[str, Any]:
     if film == "still":
         common += ["--as-live", str(CAMERA_FPS)]
 
-    def child(words: Sequence[str], environment: dict[str, str]) -> Any:
-        threads = [] if "--threads" in words else ["--threads", str(args.threads)]
-        limits = thread_limits(1 if words else args.threads)
-        return ourselves([*common, *threads, *words], "run", {**limits, **environment})
+    def child(lever: Lever) -> Any:
+        threads = lever.threads or args.threads
+        words = [*common, "--threads", str(threads)]
+        return ourselves(words, "run", {**thread_limits(threads), **lever.environment})
 
-    return {"": child((), {}), **{each.name: child(each.words, each.environment) for each in LEVERS[film]}}
+    return {lever.name: child(lever) for lever in (Lever("", ""), *LEVERS[film])}
 
 
 def measure(film: str, path: Path, args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:

@@ -66,9 +66,7 @@ def _hull(one: Box, other: Box) -> Box:
 
 def _fits_one(one: Box, other: Box) -> bool:
     """Whether one square shows both with less work than two."""
-    hull = _hull(one, other)
-    together, alone = (_side(hull), (_side(one), _side(other)))
-    return together**2 <= sum(side**2 for side in alone)
+    return _side(_hull(one, other)) ** 2 <= _side(one) ** 2 + _side(other) ** 2
 
 
 def _side(box: Box) -> float:
