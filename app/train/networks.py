@@ -122,9 +122,9 @@ def build_paper(network: PaperNetwork, classes: int = 2, *, for_training: bool =
     if network.grey:
         luma = keras.initializers.Constant(np.array(LUMA_RGB, np.float32).reshape(1, 1, 3, 1).tolist())
         layers.append(keras.layers.Conv2D(1, 1, use_bias=False, trainable=False, kernel_initializer=luma, name="luma"))
-    for filters, kernel_px in zip(network.filters, network.kernels_px, strict=True):
+    for i, (filters, kernel_px) in enumerate(zip(network.filters, network.kernels_px, strict=True)):
         if fast is not None:
-            layers.append(fast.PooledConv2D(filters, kernel_px))
+            layers.append((fast.PooledConv2D if i else fast.FirstPooledConv2D)(filters, kernel_px))
         else:
             layers += [keras.layers.Conv2D(filters, kernel_px), keras.layers.MaxPooling2D(), keras.layers.ReLU()]
         if network.batch_norm:

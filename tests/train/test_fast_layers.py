@@ -13,7 +13,7 @@ keras = pytest.importorskip("keras")
 # Keras saves TensorFlow's arrays in a way that numpy 2 warns of; nothing of ours can change it.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-SMALL = PaperNetwork("small", input_px=33, kernels_px=(5, 3), filters=(8, 4), dropout=0.0)
+SMALL = PaperNetwork("small", input_px=33, kernels_px=(3, 3), filters=(8, 4), dropout=0.0)
 
 
 def trained_once(model: KerasModel, weights: list[np.ndarray] | None = None) -> list[np.ndarray]:
@@ -27,7 +27,9 @@ def trained_once(model: KerasModel, weights: list[np.ndarray] | None = None) -> 
     return after
 
 
-@pytest.mark.parametrize("network", [SMALL, replace(SMALL, grey=True), replace(SMALL, batch_norm=False)])
+@pytest.mark.parametrize(
+    "network", [SMALL, replace(SMALL, grey=True), replace(SMALL, batch_norm=False), replace(SMALL, kernels_px=(5, 3))]
+)
 def test_a_step_changes_every_weight_as_keras_own_layers_do(network: PaperNetwork) -> None:
     keras.utils.set_random_seed(1)
     plain, fast = build_paper(network), build_paper(network, for_training=True)
