@@ -43,7 +43,7 @@ def register(subparsers: Any) -> None:
     )
     train.add_argument("--epochs", type=_count, help="epochs (default 10 for fine-tuning, 75 from scratch)")
     train.add_argument("--steps", type=_count, help="steps of 128 faces an epoch")
-    train.add_argument("--seed", type=int, default=42)
+    train.add_argument("--seed", type=int, default=42, help="of the first weights and every random choice (default 42)")
     _common(train)
     train.set_defaults(run=_train)
 
@@ -80,7 +80,7 @@ def register(subparsers: Any) -> None:
     paper.add_argument("--networks", nargs="+", help="only these (default: all seven)")
     paper.add_argument("--table", choices=("I", "II"), nargs="+", default=["I", "II"], help="only this table")
     paper.add_argument("--epochs", type=_count, help="other than the study's 9 and 40, to try the command")
-    paper.add_argument("--minutes", type=float, help="stop beginning and cut short after so long")
+    paper.add_argument("--minutes", type=float, help="begin no epoch after so long, and cut the running one short")
     paper.add_argument("--bfloat16", action="store_true", help="mixed precision: faster where the CPU has it")
     paper.add_argument("--audit", action="store_true", help="only measure what is wrong with the study's evaluation")
     paper.add_argument("--report", type=Path, help="write the Markdown report here")

@@ -108,8 +108,9 @@ def plan_of(args: argparse.Namespace, labels: tuple[Label, ...], faces: int, fin
 
     recipe = replace(SHIPPED_RECIPE, seed=args.seed)
     if fine_tuning:
-        rate = GO_ON_RATE if args.all_sources else FINE_TUNE_RATE
-        recipe = replace(recipe, epochs=FINE_TUNE_EPOCHS, learning_rate=rate, warmup_epochs=0.5)
+        recipe = replace(recipe, epochs=FINE_TUNE_EPOCHS, learning_rate=FINE_TUNE_RATE, warmup_epochs=0.5)
+        if args.all_sources:  # smoothed labels make a network's mistakes as sure as the rest of its answers
+            recipe = replace(recipe, learning_rate=GO_ON_RATE, label_smoothing=0.0)
     if args.epochs:
         recipe = replace(recipe, epochs=args.epochs)
     wild = WildSettings(seed=args.seed, equalise=not args.no_equaliser)

@@ -287,7 +287,7 @@ class Session:
 
     def print_summary(self) -> None:
         """People and events, on standard error: standard output stays free for data."""
-        table = Table(title=f"{self._frames} frames analysed", title_justify="left")
+        table = Table(title=f"{self._frames} frame{'' if self._frames == 1 else 's'} analysed", title_justify="left")
         table.add_column("source")
         for label in _KEPT_LABELS:
             table.add_column(STYLES[label].word, justify="right")
