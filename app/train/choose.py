@@ -26,11 +26,13 @@ class UnsureRule:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """``offsets`` are added to the network's scores of each label before the softmax."""
+    """``offsets`` are added to the network's scores of each label before the softmax. ``is_chosen`` is False where
+    there were too few faces or mistakes to choose by, and what the model began with was kept."""
 
     offsets: tuple[float, ...]
     temperature: float
     unsure: UnsureRule
+    is_chosen: bool = True
 
 
 def choose_offsets(probabilities: Probabilities, targets: Targets, weights: NDArray[np.float64]) -> tuple[float, ...]:

@@ -2,6 +2,8 @@
 
 import argparse
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,8 @@ from app import resources
 from app.errors import SettingsError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from app.train.pool import LandmarkDetector
 
 LANDMARKS = "face_detection_yunet_2023mar.onnx"
@@ -109,6 +113,16 @@ def landmark_detector(given: Path | None, data: Path) -> "LandmarkDetector | Non
         if given is not None or place.is_file():
             return YuNetDetector(place, score=0.5)
     return None
+
+
+@contextmanager
+def resumable(console: "Console") -> Iterator[None]:
+    """Whoever breaks a training off is told that nothing but the running epoch is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on after the last whole epoch")
+        raise
 
 
 def deadline_s(minutes: float | None) -> float:

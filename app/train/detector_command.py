@@ -81,6 +81,7 @@ def run_train(args: argparse.Namespace) -> int:
     import cv2
     from rich.console import Console
 
+    from app.train.command import resumable
     from app.train.detector_fit import DetectorRecipe
     from app.train.fit import begin_run, limit_threads
 
@@ -104,7 +105,8 @@ def run_train(args: argparse.Namespace) -> int:
         f"epoch {record.epoch}: score {record.score_loss:.3f}, box {record.box_loss:.3f}, "
         f"points {record.points_loss:.3f}, {record.seconds:.0f} s  {record.development or ''}"
     )
-    trainer.run()
+    with resumable(console):
+        trainer.run()
     stem = args.out or args.run_folder / "face_detector"
     score = finish(trainer.model, development, cache, stem, with_points=args.teacher is not None)
     console.print(f"score threshold {score:.2f}, chosen on the development split; wrote {stem}.keras and .tflite")

@@ -28,6 +28,9 @@ from app.vision.preprocess import sharpness
 MIN_FACE_PX = 20
 """Below it the open tests do not judge either."""
 UNSURE_FROM_PX = 32
+MIN_FACES, MIN_MISTAKES = 100, 5
+"""With fewer development faces, or fewer of them mistaken, what would be chosen is chance: the temperature of a model
+that makes no mistake is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,9 @@ def finish(
 ) -> Finished:
     """Chooses offsets, temperature and the unsure rule on ``dev``, folds them in, and writes ``stem.*``.
 
-    ``facts`` gives the name, margin and origins; its thresholds are replaced. Faces in frames are what the monitor
-    meets, so where there are enough of them the choices are made on them alone.
+    ``facts`` gives the name, margin and origins; its temperature and thresholds are replaced, unless ``dev`` is too
+    small to choose by. Faces in frames are what the monitor meets, so where there are enough of them the choices are
+    made on them alone.
     """
     crops = central_crops(dev, labels, facts.input_px, facts.margin)
     in_frames = np.array([sample.box is not None for sample in crops.samples])
@@ -55,26 +59,37 @@ def finish(
     if judges.sum() < 200:
         judges = np.ones(len(crops.targets), bool)
     chosen_on = crops.where(judges)
-    weights = balanced_weights(chosen_on.targets, [sample.source for sample in chosen_on.samples], labels, 1.0)
-    raw = ask(model, chosen_on)
-    offsets = choose_offsets(raw, chosen_on.targets, weights)
-    add_offsets(model, offsets)
-    temperature = choose_temperature(ask(model, chosen_on), chosen_on.targets, weights)
-    probabilities = calibrated(ask(model, crops), temperature)
-    large = crops.where(judges & (crops.sizes_px >= UNSURE_FROM_PX))
-    rule = unsure_rule(model, large, temperature)
-    choice = Choice(offsets, temperature, rule)
+    mistaken = int((ask(model, chosen_on).argmax(axis=1) != chosen_on.targets).sum())
+    if len(chosen_on.targets) >= MIN_FACES and mistaken >= MIN_MISTAKES:
+        choice = _chosen(model, chosen_on, crops.where(judges & (crops.sizes_px >= UNSURE_FROM_PX)))
+    else:
+        choice = _kept(facts)
+    probabilities = calibrated(ask(model, crops), choice.temperature)
     own = facts.model_copy(
         update={
             "labels": labels,
-            "temperature": round(temperature, 4),
-            **asdict(rule),
+            "temperature": round(choice.temperature, 4),
+            **asdict(choice.unsure),
             "min_face_px": MIN_FACE_PX,
         }
     )
     files = export_model(model, own, stem)
     frames = score(probabilities[judges], crops.targets[judges], labels) if in_frames.any() else None
     return Finished(files, own, choice, score(probabilities, crops.targets, labels), frames)
+
+
+def _chosen(model: KerasModel, crops: Crops, large: Crops) -> Choice:
+    """On ``crops``, the unsure rule on ``large`` alone. Folds the offsets into ``model``."""
+    weights = balanced_weights(crops.targets, [sample.source for sample in crops.samples], crops.labels, 1.0)
+    offsets = choose_offsets(ask(model, crops), crops.targets, weights)
+    add_offsets(model, offsets)
+    temperature = choose_temperature(ask(model, crops), crops.targets, weights)
+    return Choice(offsets, temperature, unsure_rule(model, large if len(large.targets) else crops, temperature))
+
+
+def _kept(facts: ClassifierFacts) -> Choice:
+    rule = UnsureRule(facts.min_confidence, facts.min_two_way, facts.min_sharpness)
+    return Choice((0.0,) * len(facts.labels), facts.temperature, rule, is_chosen=False)
 
 
 def unsure_rule(model: KerasModel, crops: Crops, temperature: float) -> UnsureRule:

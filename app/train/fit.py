@@ -27,6 +27,8 @@ Batch = TypeVar("Batch")
 CHECKPOINT = "last.keras"
 BEST = "best.weights.h5"
 OUT_OF_TIME = "out of time"
+MAY_CHANGE = frozenset({"recipe.epochs", "epochs", "data", "data.path"})
+"""Settings of a run that is continued that need not be those it was begun with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +109,43 @@ def compile_network(model: KerasModel, recipe: Recipe) -> None:
 
 
 def begin_run(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Makes the run folder, writes what it was begun with (``facts`` and versions) and returns that. Raises OutputError
-    where it cannot."""
+    """Makes the run folder, adds what it was begun with (``facts`` and versions) to its settings and returns these.
+
+    Raises OutputError where it cannot, and DataError where epochs were trained there with other settings: one history
+    of two trainings would tell of neither. More epochs, and a folder that was moved, are the same training."""
     packages = {name: version(name) for name in ("tensorflow", "keras", "numpy", "opencv-python")}
     about = {"python": platform.python_version(), "machine": platform.machine(), **packages}
+    path = folder / "settings.json"
+    facts = json.loads(json.dumps(facts))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        begun = {**facts, "versions": about}
-        write_json(folder / "settings.json", begun)
+        earlier = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        if (folder / "history.json").is_file():
+            _check_same(folder, earlier, facts)
+        begun = {**earlier, **facts, "versions": about}
+        write_json(path, begun)
     except OSError as error:
         raise OutputError(f"cannot write the run folder {folder}: {error.strerror}; choose another --run") from error
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}; choose another --run") from error
     return begun
+
+
+def _check_same(folder: Path, earlier: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    was, now = dict(_flat(earlier)), dict(_flat(facts))
+    for name in sorted((was.keys() & now.keys()) - MAY_CHANGE):
+        if was[name] != now[name]:
+            raise DataError(
+                f"the run in {folder} was begun with {name} {was[name]}, not {now[name]}; choose another --run"
+            )
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield above + name, value
 
 
 def write_json(path: Path, tree: Any) -> None:

@@ -111,7 +111,7 @@ def judge_rendered(classifier: MaskClassifier, bare: list[Sample], detector: Lan
 def rendered_crops(bare: list[Sample], detector: LandmarkDetector, label: Label, facts: ClassifierFacts) -> Crops:
     rng = np.random.default_rng(RENDER_SEED)
     worn = []
-    for face in build_pool(bare, detector):
+    for face in build_pool(bare, detector).faces:
         patch = rendered(face, label, rng)
         if patch is not None:
             worn.append(replace(face, patch=patch, label=label))

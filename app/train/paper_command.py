@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.train.command import deadline_s
+from app.train.command import deadline_s, resumable
 from app.train.fit import OUT_OF_TIME, EpochRecord, Fitted, limit_threads
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ def train_cell(plan: "PaperRun", data: "PaperData", console: Console) -> Fitted:
         def on_epoch(record: EpochRecord, _model: object) -> None:
             console.print(f"epoch {record.epoch + 1}: {record.val_accuracy:.2%} in {record.seconds:.0f} s")
 
-        return train_paper(plan, data, on_step, on_epoch)
+        with resumable(console):
+            return train_paper(plan, data, on_step, on_epoch)
 
 
 def tell_audit(data: Path) -> int:

@@ -4,6 +4,7 @@ A face detector (any with landmarks) says where in a cropped picture the face is
 faces differently are seen at the scale at which the running detectors cut, and where a rendered mask belongs.
 """
 
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain import Box, Detection, Image, Label
-from app.train.dataset import Crops, check_readable, read_picture
-from app.train.samples import Sample, by_picture
+from app.train.dataset import Crops, check_readable, read_picture, usable_box
+from app.train.samples import LeftOut, Sample, by_picture
 from app.vision.classify import MaskClassifier
 from app.vision.preprocess import cut, resize, square
 
@@ -49,30 +50,42 @@ class Face:
     landmarks: NDArray[np.float32] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """``faces``, and what gave none although it was labelled."""
+
+    faces: list[Face]
+    left_out: tuple[LeftOut, ...] = ()
+
+
 def build_pool(
     samples: Sequence[Sample],
     detector: LandmarkDetector,
     loose: frozenset[str] = frozenset(),
     progress: Callable[[int], None] = lambda _done: None,
-) -> list[Face]:
+) -> Pool:
     """The faces of ``samples``. Whole pictures of ``loose`` sources show persons, not faces: where the detector finds
-    none in them, they are left out. Raises DataError where too many pictures cannot be read."""
+    none in them, they are left out without a word. Raises DataError where too many pictures cannot be read."""
     faces: list[Face] = []
     unreadable: list[Path] = []
+    left_out: list[LeftOut] = []
     for done, (path, places) in enumerate(by_picture(samples)):
         progress(done)
         picture = read_picture(path)
         if picture is None:
             unreadable.append(path)
+            left_out.append(LeftOut(path, "cannot be read"))
             continue
         for i in places:
             sample = samples[i]
-            if sample.box is not None:
-                faces.append(_in_frame(picture, sample, sample.box, detector))
-            else:
+            if sample.box is None:
                 faces += _in_picture(picture, sample, detector, sample.source in loose)
+            elif (box := usable_box(sample.box, picture)) is not None:
+                faces.append(_in_frame(picture, sample, box, detector))
+            else:
+                left_out.append(LeftOut(path, "a box lies outside the picture"))
     check_readable(unreadable, len({sample.path for sample in samples}))
-    return faces
+    return Pool(faces, tuple(left_out))
 
 
 def _in_frame(picture: Image, sample: Sample, box: Box, detector: LandmarkDetector) -> Face:
@@ -160,8 +173,9 @@ def central_crops(faces: Sequence[Face], labels: tuple[Label, ...], input_px: in
     return Crops(images, targets, sizes_px, tuple(face.sample for face in faces), labels)
 
 
-def save_pool(faces: Sequence[Face], path: Path) -> None:
-    """One ``.npz``: pixels end to end, numbers beside them."""
+def save_pool(pool: Pool, asked: str, path: Path) -> None:
+    """One ``.npz``, whole or not at all: pixels end to end, numbers beside them. ``asked`` says of which samples."""
+    faces = pool.faces
     numbers = np.full((len(faces), 20), np.nan, np.float32)
     for i, face in enumerate(faces):
         numbers[i, :2] = face.patch.shape[:2]
@@ -173,12 +187,25 @@ def save_pool(faces: Sequence[Face], path: Path) -> None:
     pixels = np.concatenate([face.patch.ravel() for face in faces])
     words = np.array([(face.label.value, face.source, str(face.sample.path)) for face in faces])
     boxes = np.array([_row(face.sample.box) for face in faces])
-    np.savez(path, pixels=pixels, numbers=numbers, words=words, boxes=boxes)
+    left_out = np.array([(str(one.path), one.reason) for one in pool.left_out])
+    partial = path.with_name("part-" + path.name)
+    np.savez(partial, asked=asked, pixels=pixels, numbers=numbers, words=words, boxes=boxes, left_out=left_out)
+    partial.replace(path)
 
 
-def load_pool(path: Path) -> list[Face]:
+def has_pool(path: Path, asked: str) -> bool:
+    """Whether ``path`` is a whole file that ``save_pool`` wrote for the same ``asked``."""
+    try:
+        with np.load(path) as kept:
+            return str(kept["asked"]) == asked
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return False
+
+
+def load_pool(path: Path) -> Pool:
     with np.load(path) as kept:
         pixels, numbers, words, boxes = kept["pixels"], kept["numbers"], kept["words"], kept["boxes"]
+        left_out = tuple(LeftOut(Path(place), str(reason)) for place, reason in kept["left_out"])
     faces, start = [], 0
     for row, (label, source, place), given in zip(numbers, words, boxes, strict=True):
         height, width = int(row[0]), int(row[1])
@@ -188,7 +215,7 @@ def load_pool(path: Path) -> list[Face]:
         sample = Sample(Path(place), Label(label), source, _box(given))
         points = None if np.isnan(row[10]) else row[10:].reshape(5, 2)
         faces.append(Face(patch, Label(label), source, sample, _box(row[2:6]), _box(row[6:10]), points))
-    return faces
+    return Pool(faces, left_out)
 
 
 def _row(box: Box | None) -> tuple[float, float, float, float]:

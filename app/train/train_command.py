@@ -1,6 +1,8 @@
 """``maskwatch train``: fine-tuning on one's own pictures, or the shipped recipe on all sources."""
 
 import argparse
+import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,29 +14,44 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from app import resources
 from app.domain import Detection, Image, Label
 from app.errors import DataError, ModelError
-from app.train.command import landmark_detector
+from app.train.choose import Choice
+from app.train.command import landmark_detector, resumable
 from app.train.evaluate import Judged, report
 from app.train.fit import EpochRecord, Fitted, begin_run, limit_threads, write_json
 from app.train.hashes import shared_pictures
 from app.train.networks import KerasModel
-from app.train.pool import Face, LandmarkDetector, build_pool, central_crops, load_pool, save_pool, without_bystanders
+from app.train.nothing import pictures_of_nothing
+from app.train.pool import (
+    Face,
+    LandmarkDetector,
+    build_pool,
+    central_crops,
+    has_pool,
+    load_pool,
+    save_pool,
+    without_bystanders,
+)
 from app.train.report import write_report
 from app.train.samples import Sample, find_samples, labels_of
 from app.train.sources import LOOSE_SETS, Splits, photograph, share, training_sources
 from app.train.tables import plain
 from app.vision.classify import LiteRtClassifier
 from app.vision.modelfile import ClassifierFacts, read_classifier_facts
+from app.vision.neural import CnnDetector
 
 if TYPE_CHECKING:
     from app.train.shipped import ShippedRun
 
 MIN_FACES = 20
+MIN_DEV_FACES = 5
 DEV_SHARE = 0.15
 FINE_TUNE_EPOCHS = 10
 FINE_TUNE_RATE = 3e-4
 GO_ON_RATE = 2e-3
 """For more of what the network was trained on: high enough to leave the valley that the last cosine ended in."""
 MIN_STEPS = 20
+FALSE_FIND_SCORE = 0.35
+"""Below the detector's own threshold: what it nearly takes for a face here, it takes for one elsewhere."""
 
 
 class NoDetector:
@@ -49,28 +66,78 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console()
     cv2.setNumThreads(args.threads)
-    splits = training_sources(args.data, args.only_faces12k) if args.all_sources else own_splits(args.data, console)
-    begin_run(args.folder, {"data": str(args.data)})  # an unwritable folder is told before the work, not after it
+    if args.all_sources:
+        splits, copies = training_sources(args.data, args.only_faces12k), []
+    else:
+        splits, copies = own_splits(args.data, console)
+    begin_run(args.folder, {"data": about(args.data, splits)})  # what is wrong with it is told before the work
+    if copies:
+        write_json(args.folder / "duplicates.json", plain(copies))
     if args.only_thresholds:
         return choose_thresholds(args, splits.dev, console)
-    train, dev = _pools(args, splits, console)
     limit_threads(args.threads)
+    begin_with, labels = (None, labels_of(splits.train)) if is_fresh(args) else start(args.begin_with)
+    check_labels(splits, labels)
+    train, dev = _pools(args, splits, console)
     from app.train.shipped import train_shipped
 
-    begin_with, labels = (None, labels_of(splits.train)) if is_fresh(args) else start(args.begin_with)
     plan = plan_of(args, labels, len(train), fine_tuning=begin_with is not None)
     bars = _Bars(console)
-    with bars.progress:
+    with bars.progress, resumable(console):
         fitted = train_shipped(plan, train, dev, bars.on_step, bars.on_epoch, begin_with)
     _finished(args, plan, fitted, dev, tuple(sorted({sample.source for sample in splits.train})), console)
     return 0
+
+
+def about(place: Path, splits: Splits) -> dict[str, object]:
+    """What a run's settings keep of its data: where, how many of each label, and a digest of which."""
+    parts = {"train": splits.train, "dev": splits.dev}
+    faces = {name: dict(Counter(sample.label.value for sample in part)) for name, part in parts.items()}
+    return {"path": str(place), "faces": faces, "digest": digest((*splits.train, *splits.dev), place)}
+
+
+def digest(samples: Sequence[Sample], place: Path) -> str:
+    """The same for the same faces, also where the folder was moved."""
+    lines = sorted(f"{path_in(sample.path, place)} {sample.label} {sample.box}" for sample in samples)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def path_in(path: Path, place: Path) -> str:
+    return path.relative_to(place).as_posix() if path.is_relative_to(place) else path.as_posix()
+
+
+def check_labels(splits: Splits, labels: tuple[Label, ...]) -> None:
+    """Raises DataError where faces have a label that the network will not have."""
+    for name, part in (("training", splits.train), ("development", splits.dev)):
+        other = {sample.label for sample in part} - set(labels)
+        if other:
+            raise DataError(
+                f"the {name} faces are labelled {', '.join(sorted(other))} too, and the network knows "
+                f"{', '.join(labels)} only; add such faces to the training split, or take them out"
+            )
 
 
 def _pools(args: argparse.Namespace, splits: Splits, console: Console) -> tuple[list[Face], list[Face]]:
     detector = landmark_detector(args.landmarks, args.data) or NoDetector()
     train = faces_of(splits.train, detector, args.folder / "train.npz", console)
     dev = faces_of(splits.dev, detector, args.folder / "dev.npz", console)
-    return _without_bystanders(args, train), _without_bystanders(args, dev)
+    train, dev = _without_bystanders(args, train), _without_bystanders(args, dev)
+    if args.all_sources and not args.only_faces12k:
+        train += nothing_of(args, [sample for sample in splits.train if sample.box is not None], detector, console)
+    return train, dev
+
+
+def nothing_of(
+    args: argparse.Namespace, frames: Sequence[Sample], teacher: LandmarkDetector, console: Console
+) -> list[Face]:
+    """What shows no face; searched for once, and kept in the run folder."""
+    cache, asked = args.folder / "nothing.npz", f"nothing of {digest(frames, args.data)}"
+    if not has_pool(cache, asked):
+        with console.status("searching the training frames for false faces"):
+            finder = CnnDetector(resources.model("face_detector.tflite"), score=FALSE_FIND_SCORE, threads=args.threads)
+            found = pictures_of_nothing(args.data / "crops" / "jnogra" / "not_face", frames, finder, teacher)
+            save_pool(build_pool(found, NoDetector()), asked, cache)
+    return load_pool(cache).faces
 
 
 def _without_bystanders(args: argparse.Namespace, faces: list[Face]) -> list[Face]:
@@ -93,8 +160,18 @@ def choose_thresholds(args: argparse.Namespace, samples: Sequence[Sample], conso
     write_json(
         args.folder / "metrics.json", plain({"choice": done.choice, "dev": done.dev, "dev_frames": done.dev_frames})
     )
-    console.print(f"{done.choice}; wrote {done.files[0]}, {done.files[1]}")
+    console.print(f"{choice_words(done.choice)}; wrote {done.files[0]}, {done.files[1]}")
     return 0
+
+
+def choice_words(choice: Choice) -> str:
+    if not choice.is_chosen:
+        return "too few development faces or mistakes to choose by: temperature and thresholds stay"
+    rule = choice.unsure
+    return (
+        f"chosen on the development faces: offsets {', '.join(map(str, choice.offsets))}, temperature "
+        f"{choice.temperature:.2f}, unsure below {rule.min_confidence} or {rule.min_two_way} of the two"
+    )
 
 
 def is_fresh(args: argparse.Namespace) -> bool:
@@ -172,51 +249,89 @@ def _finished(
     )
 
 
-def own_splits(place: Path, console: Console) -> Splits:
-    """The user's own splits; without any, a share of the photographs becomes the development split.
+def own_splits(place: Path, console: Console) -> tuple[Splits, list[tuple[Path, Path]]]:
+    """The user's own splits, and pairs of near-duplicates across them; without a validation split, a share of the
+    photographs becomes the development split. Training pictures that nearly equal one of another split are left out.
 
-    Near-duplicates of development pictures are taken out of training, and told.
     Raises DataError where a class is missing or there are too few faces.
     """
     found = find_samples(place)
-    samples = found.get("train") or [sample for name, part in found.items() if name != "validation" for sample in part]
-    dev = found.get("validation")
+    show_left_out(console, found.left_out)
+    parts = dict(found.splits)
+    test = parts.pop("test", []) if len(parts) > 1 else []
+    train = parts.pop("train", None) or [sample for part in parts.values() for sample in part]
+    dev = found.splits.get("validation") if "train" in found.splits else None
     if dev is None:
-        dev = [sample for sample in samples if share(photograph(sample.path)) < DEV_SHARE]
-        samples = [sample for sample in samples if share(photograph(sample.path)) >= DEV_SHARE]
-    labels = labels_of(samples)
-    for label in labels:
-        count = sum(sample.label == label for sample in samples)
-        if count < MIN_FACES:
-            raise DataError(
-                f"{place} has {count} faces of {label.value} to learn from; at least {MIN_FACES} are needed"
-            )
-    labels_of(dev)
-    doubled = {first for first, _ in shared_pictures(sorted({s.path for s in samples}), sorted({s.path for s in dev}))}
-    if doubled:
+        dev = held_back(train)
+        chosen = {photograph(sample.path) for sample in dev}
+        train = [sample for sample in train if photograph(sample.path) not in chosen]
+    copies = shared_pictures(_paths(train), _paths([*dev, *test]))
+    copied = {first for first, _ in copies}
+    train = [sample for sample in train if sample.path not in copied]
+    judged_by = shared_pictures(_paths(dev), _paths(test))
+    if copies:
         console.print(
-            f"{len(doubled)} training pictures nearly equal development pictures; they are left out of training"
+            f"{len(copied)} training pictures nearly equal pictures of other splits and are left out, as {copies[0][0]}"
         )
-    return Splits(tuple(sample for sample in samples if sample.path not in doubled), tuple(dev))
+    if judged_by:
+        console.print(f"{len(judged_by)} development pictures nearly equal test pictures, as {judged_by[0][0]}")
+    for label in labels_of([*train, *dev]):
+        for part, least, use in ((train, MIN_FACES, "learn from"), (dev, MIN_DEV_FACES, "choose by")):
+            count = sum(sample.label == label for sample in part)
+            if count < least:
+                raise DataError(f"{place} has {count} faces of {label.value} to {use}; at least {least} are needed")
+    return Splits(tuple(train), tuple(dev)), copies + judged_by
+
+
+def held_back(samples: Sequence[Sample]) -> list[Sample]:
+    """Of each label about ``DEV_SHARE`` of its faces, whole photographs together, the same ones every time."""
+    photographs: dict[str, list[Sample]] = {}
+    for sample in samples:
+        photographs.setdefault(photograph(sample.path), []).append(sample)
+    order = sorted(photographs, key=share)
+    total, held, chosen = Counter(sample.label for sample in samples), Counter[Label](), []
+    for label in sorted(total, key=total.__getitem__):
+        for name in order:
+            if held[label] >= max(DEV_SHARE * total[label], MIN_DEV_FACES):
+                break
+            part = photographs[name]
+            if part and any(sample.label == label for sample in part):
+                held.update(sample.label for sample in part)
+                chosen += part
+                photographs[name] = []
+    return chosen
+
+
+def _paths(samples: Sequence[Sample]) -> list[Path]:
+    return sorted({sample.path for sample in samples})
 
 
 def faces_of(samples: Sequence[Sample], detector: LandmarkDetector, cache: Path, console: Console) -> list[Face]:
     """The faces, read once and kept in the run folder for when it is continued."""
-    if cache.is_file():
-        return load_pool(cache)
-    with console.status(f"reading {len(samples)} faces"):
-        faces = build_pool(samples, detector, LOOSE_SETS)
-        save_pool(faces, cache)
-    return faces
+    asked = f"{digest(samples, Path())} {type(detector).__name__}"
+    if has_pool(cache, asked):
+        pool = load_pool(cache)
+    else:
+        with console.status(f"reading {len(samples)} faces"):
+            pool = build_pool(samples, detector, LOOSE_SETS)
+            save_pool(pool, asked, cache)
+    show_left_out(console, pool.left_out)
+    return pool.faces
 
 
 def start(path: Path | None) -> tuple[KerasModel, tuple[Label, ...]]:
     """The network to fine-tune and its labels. Raises ModelError where it cannot be."""
     import keras
 
+    from app.train.networks import ShippedNetwork, build_shipped
+
     path = path or resources.model("classifier.keras")
     facts = read_classifier_facts(path)
     try:
-        return keras.models.load_model(path, compile=False), facts.labels
+        model = keras.models.load_model(path, compile=False)
     except (ValueError, OSError, TypeError) as error:
         raise ModelError(f"{path} cannot be fine-tuned: {str(error).splitlines()[0]}; use --from-scratch") from error
+    ours = build_shipped(replace(ShippedNetwork(), classes=len(facts.labels)))
+    if [weights.shape for weights in model.get_weights()] != [weights.shape for weights in ours.get_weights()]:
+        raise ModelError(f"{path} cannot be fine-tuned: it is another network than the shipped one; use --from-scratch")
+    return model, facts.labels

@@ -24,7 +24,8 @@ HELD = "held"
 @dataclass(frozen=True, slots=True)
 class WildSettings:
     """``class_shares`` in label order mask, no_mask, incorrect. A source of n faces is drawn in proportion to
-    n ** ``source_power``: large sets do not drown small ones, and small ones are not worn out."""
+    n ** ``source_power``: large sets do not drown small ones, and small ones are not worn out. ``nothing_share`` of the
+    crops are of those that are labelled unsure, where there are any: they show no face, and every label is as wrong."""
 
     input_px: int = 64
     margin: float = 0.1
@@ -38,6 +39,7 @@ class WildSettings:
     min_native_px: float = 14.0
     synthetic_shares: tuple[float, ...] = (0.15, 0.0, 0.35)
     held_share: float = 0.12
+    nothing_share: float = 0.06
     equalise: bool = True
     min_px: int = 18
     scale: tuple[float, float] = (0.88, 1.4)
@@ -59,9 +61,10 @@ class WildBatches:
 
     @cached_property
     def _drawers(self) -> list[tuple[list[NDArray[np.int64]], NDArray[np.float64]]]:
-        """For each label: the places of each source's faces, and the chance of each source."""
+        """For each label, and at last for what shows no face: the places of each source's, and the chance of each
+        source."""
         drawers = []
-        for label in self.labels:
+        for label in (*self.labels, Label.UNSURE):
             sources: dict[str, list[int]] = {}
             for i, face in enumerate(self.faces):
                 if face.label == label and self._legible(face):
@@ -86,24 +89,28 @@ class WildBatches:
 
     @cached_property
     def _shares(self) -> NDArray[np.float64]:
-        """The chance of each label; 0 where there is nothing to show of it, not even a rendered mask."""
+        """The chance of each label and, at last, of no face; 0 where there is nothing to show of it, not even a
+        rendered mask."""
         shares = np.array(self.settings.class_shares[: len(self.labels)])
-        for place, (label, (sources, _)) in enumerate(zip(self.labels, self._drawers, strict=True)):
+        for place, (label, (sources, _)) in enumerate(zip(self.labels, self._drawers, strict=False)):
             if not sources and (label == Label.NO_MASK or not len(self._wearers)):
                 shares[place] = 0.0
-        return np.asarray(shares / shares.sum(), np.float64)
+        nothing = self.settings.nothing_share if self._drawers[-1][0] else 0.0
+        return np.append(shares / shares.sum() * (1 - nothing), nothing)
 
     def epoch(self, index: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
         rng = np.random.default_rng((self.settings.seed, index))
-        one_hot = np.eye(len(self.labels), dtype=np.float32)
+        count = len(self.labels)
+        wanted = np.vstack([np.eye(count, dtype=np.float32), np.full((1, count), 1 / count, np.float32)])
         for _ in range(self.steps):
-            targets = rng.choice(len(self.labels), self.settings.batch, p=self._shares)
-            yield np.stack([self._drawn(int(target), rng) for target in targets]), one_hot[targets]
+            targets = rng.choice(count + 1, self.settings.batch, p=self._shares)
+            yield np.stack([self._drawn(int(target), rng) for target in targets]), wanted[targets]
 
     def _drawn(self, target: int, rng: np.random.Generator) -> Image:
-        label = self.labels[target]
+        label = (*self.labels, Label.UNSURE)[target]
         sources, chances = self._drawers[target]
-        if len(self._wearers) and (not sources or rng.random() < self.settings.synthetic_shares[target]):
+        synthetic = 0.0 if label == Label.UNSURE else self.settings.synthetic_shares[target]
+        if len(self._wearers) and (not sources or rng.random() < synthetic):
             face = self.faces[rng.choice(self._wearers)]
             patch = rendered(face, label, rng)
             if patch is not None:

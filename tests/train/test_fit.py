@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.domain import Label
-from app.errors import OutputError
+from app.errors import DataError, OutputError
 from app.train.dataset import Crops
 from app.train.fit import BEST, EpochRecord, Trainer, ahead, begin_run, best_epoch, learning_rate, should_stop
 from app.train.networks import Recipe
@@ -161,3 +161,27 @@ def test_an_unwritable_run_folder_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="choose another --run"):
         begin_run(tmp_path / "file" / "run", {})
+
+
+def test_a_run_is_not_gone_on_with_under_other_settings(tmp_path: Path) -> None:
+    facts = {"data": {"path": "here", "digest": "a"}, "recipe": {"seed": 1, "epochs": 3}}
+    begin_run(tmp_path, facts)
+    other = {"data": {"path": "here", "digest": "b"}}
+    begin_run(tmp_path, other)  # nothing was trained yet
+    begin_run(tmp_path, facts)
+    (tmp_path / "history.json").write_text("[]")
+    with pytest.raises(DataError, match=r"begun with data\.digest a, not b; choose another --run"):
+        begin_run(tmp_path, other)
+    with pytest.raises(DataError, match=r"begun with recipe\.seed 1, not 2"):
+        begin_run(tmp_path, {"recipe": {"seed": 2, "epochs": 3}})
+    begun = begin_run(tmp_path, {"data": {"path": "moved", "digest": "a"}, "recipe": {"seed": 1, "epochs": 9}})
+    assert begun == json.loads((tmp_path / "settings.json").read_text())
+    assert (begun["data"]["path"], begun["recipe"]["epochs"]) == ("moved", 9)
+
+
+def test_settings_of_several_steps_stand_side_by_side(tmp_path: Path) -> None:
+    begin_run(tmp_path, {"data": "here"})
+    assert {"data", "labels", "versions"} == begin_run(tmp_path, {"labels": ("mask", "no_mask")}).keys()
+    (tmp_path / "settings.json").write_text("{")
+    with pytest.raises(DataError, match=r"settings\.json is damaged"):
+        begin_run(tmp_path, {})

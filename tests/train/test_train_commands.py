@@ -2,17 +2,21 @@
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from rich.console import Console
 
 from app.domain import Label
 from app.errors import DataError, ModelError, SettingsError
 from app.resources import model
 from app.train import command
-from app.train.train_command import is_fresh, plan_of
+from app.train.samples import Sample
+from app.train.sources import photograph
+from app.train.train_command import held_back, is_fresh, own_splits, plan_of
 from app.vision.modelfile import read_classifier_facts
 
 # Keras saves TensorFlow's arrays in a way that numpy 2 warns of; nothing of ours can change it.
@@ -75,7 +79,9 @@ def test_the_shipped_recipe_goes_on_from_named_weights_at_a_higher_rate_than_fin
 
 
 def test_thresholds_are_chosen_anew_and_the_weights_stay(tmp_path: Path) -> None:
-    own = made_set(tmp_path / "own", {"mask": 50, "no_mask": 50})
+    own = tmp_path / "own"
+    made_set(own / "train", {"mask": 20, "no_mask": 20})
+    made_set(own / "validation", {"mask": 60, "no_mask": 60}, seed=1)
     run = tmp_path / "run"
     assert call("train", own, "--run", run, "--only-thresholds") == 0
     shipped, facts = (read_classifier_facts(path) for path in (model("classifier.tflite"), run / "classifier.tflite"))
@@ -87,11 +93,85 @@ def test_thresholds_are_chosen_anew_and_the_weights_stay(tmp_path: Path) -> None
     assert not (run / "history.json").exists()
 
 
+def test_thresholds_stay_where_there_are_too_few_faces_to_choose_by(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = made_set(tmp_path / "own", {"mask": 50, "no_mask": 50})
+    assert call("train", own, "--run", tmp_path / "run", "--only-thresholds") == 0
+    assert "thresholds stay" in capsys.readouterr().out.replace("\n", " ")
+    shipped, facts = (
+        read_classifier_facts(path) for path in (model("classifier.tflite"), tmp_path / "run" / "classifier.tflite")
+    )
+    assert facts == shipped
+
+
 def test_too_few_faces_to_learn_from_are_counted(tmp_path: Path) -> None:
     own = made_set(tmp_path / "own", {"mask": 40, "no_mask": 5})
     with pytest.raises(DataError, match="faces of no_mask to learn from; at least 20"):
         call("train", own, "--run", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_development_split_has_some_of_each_label_and_whole_photographs() -> None:
+    faces = [Sample(Path(f"Augmented_{i // 4}_{i}.png"), Label.MASK, "a") for i in range(400)]
+    faces += [Sample(Path(f"bare{i}.png"), Label.NO_MASK, "a") for i in range(60)]
+    faces += [Sample(Path(f"wrong{i}.png"), Label.INCORRECT, "a") for i in range(12)]
+    held = held_back(faces)
+    assert set(held) == set(held_back(faces[::-1]))
+    counts = {label: sum(sample.label == label for sample in held) for label in Label}
+    assert (counts[Label.NO_MASK], counts[Label.INCORRECT]) == (9, 5)
+    assert counts[Label.MASK] == 60
+    chosen = {photograph(sample.path) for sample in held}
+    assert not chosen & {photograph(sample.path) for sample in faces if sample not in held}
+
+
+def test_pictures_that_nearly_equal_test_pictures_are_not_learned_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own"
+    made_set(own / "train", {"mask": 40, "no_mask": 40})
+    made_set(own / "test", {"mask": 8, "no_mask": 8}, seed=1)
+    for i in range(4):
+        shutil.copy(own / "train" / "mask" / f"{i:03}.png", own / "test" / "mask" / f"copy{i}.png")
+    splits, copies = own_splits(own, Console())
+    assert len(copies) == 4
+    assert "4 training pictures nearly equal pictures of other splits" in capsys.readouterr().out.replace("\n", " ")
+    learned = {sample.path for sample in (*splits.train, *splits.dev)}
+    assert len(learned) == 76
+    assert not any("test" in path.parts for path in learned)
+
+
+def test_a_label_that_only_the_development_split_has_is_refused(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    made_set(own / "train", {"mask": 25, "no_mask": 25})
+    made_set(own / "validation", {"mask": 6, "no_mask": 6}, seed=1)
+    made_set(own / "validation", {"incorrect": 6}, seed=2)
+    with pytest.raises(DataError, match="0 faces of incorrect to learn from"):
+        call("train", own, "--run", tmp_path / "run", "--from-scratch")
+
+
+def test_another_network_cannot_be_fine_tuned(tmp_path: Path) -> None:
+    own = made_set(tmp_path / "own", {"mask": 50, "no_mask": 50})
+    with pytest.raises(ModelError, match="another network than the shipped one; use --from-scratch"):
+        call("train", own, "--run", tmp_path / "run", "--from", model("paper/model_6.keras"))
+
+
+def test_a_second_training_in_a_run_folder_is_refused(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first = made_set(tmp_path / "first", {"mask": 40, "no_mask": 40})
+    assert call("train", first, "--run", run, "--epochs", 1, "--steps", 1) == 0
+    settings = json.loads((run / "settings.json").read_text())
+    assert settings["data"]["path"] == str(first)
+    assert settings["data"]["faces"]["dev"] == {"mask": 6, "no_mask": 6}
+    assert settings["recipe"]["seed"] == 42
+    second = made_set(tmp_path / "second", {"mask": 40, "no_mask": 40}, seed=5)
+    with pytest.raises(DataError, match=r"begun with data\.digest"):
+        call("train", second, "--run", run, "--epochs", 2, "--steps", 1)
+    with pytest.raises(DataError, match=r"begun with .*seed 42, not 7"):
+        call("train", first, "--run", run, "--epochs", 2, "--steps", 1, "--seed", 7)
+    (run / "train.npz").write_bytes((run / "train.npz").read_bytes()[:3000])  # as after a full disk
+    assert call("train", first, "--run", run, "--epochs", 2, "--steps", 1) == 0
+    assert len(json.loads((run / "history.json").read_text())) == 2
 
 
 def test_one_class_only_is_refused_by_both(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from app.domain import Box, Detection, Image, Label
-from app.train.pool import Face, build_pool, central_crops, load_pool, save_pool
-from app.train.samples import Sample
+from app.train.pool import Face, Pool, build_pool, central_crops, has_pool, load_pool, save_pool
+from app.train.samples import LeftOut, Sample
 from app.train.synthetic import face_axes, hold_before, wear_mask
 from app.train.wild import WildBatches, WildSettings, rendered
 
@@ -44,6 +44,17 @@ def test_classes_are_drawn_in_their_shares_whatever_the_sets_sizes() -> None:
     settings = WildSettings(batch=64, steps=20, class_shares=(0.4, 0.4, 0.2))
     counts = sum(targets.sum(axis=0) for _, targets in WildBatches(faces, LABELS, settings).epoch(0))
     assert counts / counts.sum() == pytest.approx([0.4, 0.4, 0.2], abs=0.05)
+
+
+def test_what_shows_no_face_is_taught_as_no_label() -> None:
+    nothing = Face(np.full((120, 120, 3), 255, np.uint8), Label.UNSURE, "c", Sample(Path("c.png"), Label.UNSURE, "c"),
+                   None, Box(30, 25, 60, 75), None)  # fmt: skip
+    settings = WildSettings(batch=64, steps=10, nothing_share=0.25)
+    targets = np.concatenate([targets for _, targets in WildBatches([*some_faces(), nothing], LABELS, settings).epoch(0)])
+    assert targets.sum(axis=1) == pytest.approx(np.ones(640))
+    assert (targets.max(axis=1) < 0.34).mean() == pytest.approx(0.25, abs=0.06)
+    none = np.concatenate([targets for _, targets in WildBatches(some_faces(), LABELS, settings).epoch(0)])
+    assert none.max(axis=1).min() == 1.0
 
 
 def test_the_faces_are_left_as_they_were() -> None:
@@ -115,7 +126,7 @@ def test_a_small_face_is_cut_out_of_its_picture_and_a_tight_one_is_not(
 ) -> None:
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8))
-    (found,) = build_pool([Sample(path, Label.NO_MASK, "a")], FixedDetector(part))
+    (found,) = build_pool([Sample(path, Label.NO_MASK, "a")], FixedDetector(part)).faces
     assert (found.whole is None) == framed
     assert found.box is not None
     assert found.box.center[0] == pytest.approx(found.patch.shape[1] / 2, abs=2)
@@ -124,13 +135,42 @@ def test_a_small_face_is_cut_out_of_its_picture_and_a_tight_one_is_not(
 
 def test_a_pool_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
     faces = [face(Label.MASK, "a"), face(Label.NO_MASK, "b", 1, landmarks=False, framed=False)]
-    save_pool(faces, tmp_path / "pool.npz")
-    for kept, given in zip(load_pool(tmp_path / "pool.npz"), faces, strict=True):
+    left_out = (LeftOut(Path("broken.jpg"), "cannot be read"),)
+    save_pool(Pool(faces, left_out), "these", tmp_path / "pool.npz")
+    back = load_pool(tmp_path / "pool.npz")
+    assert back.left_out == left_out
+    for kept, given in zip(back.faces, faces, strict=True):
         assert np.array_equal(kept.patch, given.patch)
         assert (kept.label, kept.source, kept.sample, kept.whole, kept.box) == (
             given.label, given.source, given.sample, given.whole, given.box,
         )  # fmt: skip
         assert (kept.landmarks is None) == (given.landmarks is None)
+
+
+def test_a_pool_of_other_faces_or_half_a_file_is_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "pool.npz"
+    assert not has_pool(path, "these")
+    save_pool(Pool([face(Label.MASK, "a")]), "these", path)
+    assert load_pool(path).left_out == ()
+    assert has_pool(path, "these")
+    assert not has_pool(path, "those")
+    path.write_bytes(path.read_bytes()[:2000])
+    assert not has_pool(path, "these")
+    assert [found.name for found in tmp_path.iterdir()] == ["pool.npz"]
+
+
+def test_what_gives_no_face_is_listed(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8))
+    inside, outside = (Sample(path, Label.MASK, "a", Box(x, 20, 30, 30)) for x in (20, 400))
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    broken = Sample(tmp_path / "broken.png", Label.MASK, "a", Box(1, 1, 30, 30))
+    whole = [Sample(tmp_path / f"{i}.png", Label.MASK, "a", Box(1, 1, 30, 30)) for i in range(10)]
+    for sample in whole:
+        cv2.imwrite(str(sample.path), np.zeros((50, 50, 3), np.uint8))
+    pool = build_pool([inside, outside, broken, *whole], FixedDetector(0.5))
+    assert len(pool.faces) == 11
+    assert [one.path.name for one in pool.left_out] == ["a.png", "broken.png"]
 
 
 def test_central_crops_are_square_cuts_of_the_box() -> None:
