@@ -32,12 +32,14 @@ PAGE_STYLE = (
     "font-size:.9rem;font-variant-numeric:tabular-nums}caption{text-align:left;color:var(--soft);padding-bottom:.3rem}"
     "td,th{border-bottom:1px solid var(--faint);padding:.25rem .5rem;text-align:right;vertical-align:top}"
     ".ci{white-space:nowrap}th{font-weight:600}tbody th,thead th:first-child{text-align:left}tbody th{font-weight:400;"
-    "overflow-wrap:break-word;min-width:8rem;max-width:24rem}table{min-width:min(34rem,100%)}svg{max-width:100%;height:auto}figure{margin:0}.sheet{display:grid;gap:.9rem;"
+    "overflow-wrap:break-word;min-width:8rem;max-width:24rem}table{min-width:min(34rem,100%)}"
+    "svg{max-width:100%;height:auto}figure{margin:0}.sheet{display:grid;gap:.9rem;"
     "grid-template-columns:repeat(auto-fill,minmax(8.2rem,1fr))}.sheet img{width:96px;height:96px;"
     "image-rendering:pixelated;display:block}.sheet figcaption{font-size:.75rem;line-height:1.35;"
     "overflow-wrap:anywhere}.sheet figure{break-inside:avoid}.note{color:var(--soft)}summary{cursor:pointer;"
     "font-weight:600}ul{overflow-wrap:anywhere}@media print{body{max-width:none;margin:0;font-size:11pt}h2,h3{"
     "break-after:avoid}svg,tr,img{break-inside:avoid}*{print-color-adjust:exact}.wide{overflow:visible}"
+    "table{font-size:8pt}td,th{padding:.15rem .3rem}tbody th{min-width:5rem}"
     "details::details-content{content-visibility:visible;height:auto}}"
 )
 INTERVAL, UNBROKEN = re.compile(r"(\(\S+\))"), r'<span class="ci">\1</span>'

@@ -78,6 +78,13 @@ def test_the_page_of_a_training_says_how_it_came_about(tmp_path: Path) -> None:
     assert "<details><summary>Settings: recipe</summary>" in page
 
 
+def test_figures_without_pictures_have_their_place_too(tmp_path: Path) -> None:
+    write_report(tmp_path / "page.html", Page(FACTS, others=[made("open test").report]))
+    page = (tmp_path / "page.html").read_text()
+    assert "<h2>open test</h2><h3>Confusion</h3>" in page.replace("</h2>\n", "</h2>")
+    assert "Reliability" not in page
+
+
 def test_thousands_of_mistakes_make_no_larger_sheet(tmp_path: Path) -> None:
     write_report(tmp_path / "page.html", Page(FACTS, [made("one", 4000, 1500)]))
     assert (tmp_path / "page.html").stat().st_size < 1_000_000
