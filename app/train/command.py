@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from app.train.pool import LandmarkDetector
 
 LANDMARKS = "face_detection_yunet_2023mar.onnx"
+EQUAL_PX = 48
+"""One resolution for all: below nearly every picture of both classes of faces12k."""
 
 
 def register(subparsers: Any) -> None:
@@ -59,10 +61,18 @@ def register(subparsers: Any) -> None:
     )
     evaluate.add_argument("--split", default="", help="which split of a Kaggle layout (default: test, else all)")
     evaluate.add_argument("--min-face-px", type=float, default=0.0, help="leave smaller faces out")
-    evaluate.add_argument("--equal-px", type=int, default=0, help="show every face at this one resolution")
+    evaluate.add_argument(
+        "--equal-px",
+        type=_size_px,
+        default=EQUAL_PX,
+        metavar="PX",
+        help=f"besides, show every face at this one resolution (default {EQUAL_PX}; 0: do not)",
+    )
     evaluate.add_argument("--without-siblings", action="store_true", help="leave out pictures called Augmented_...")
     evaluate.add_argument(
-        "--probe", action="store_true", help="how well size, sharpness and colour alone tell the classes"
+        "--probe",
+        action=argparse.BooleanOptionalAction,
+        help="how well size, sharpness and colour alone tell the classes (default: told where scikit-learn is there)",
     )
     evaluate.add_argument("--time", action="store_true", help="measure the time a face")
     evaluate.add_argument("--json", type=Path, help="write the figures here")
@@ -101,6 +111,13 @@ def _count(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def _size_px(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must be 0 or more")
     return value
 
 

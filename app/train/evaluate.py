@@ -1,6 +1,7 @@
 """Judging a classifier file on whole sets, through the same run time and the same crops as the monitor."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -29,11 +30,13 @@ AGE_BANDS = ((0, 12), (13, 19), (20, 39), (40, 59), (60, 120))
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A set as the model saw it: (N, C) calibrated probabilities beside the truth."""
+    """A set as the model saw it: (N, C) calibrated probabilities beside the truth. ``left_out``: how many faces of the
+    set were not judged, by the reason."""
 
     crops: Crops
     probabilities: Probabilities
     facts: ClassifierFacts
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class SetReport:
     unsure: Unsure | None
     slices: Mapping[str, Scores] = field(default_factory=dict)
     unreadable: tuple[Path, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def judge(
@@ -58,12 +62,22 @@ def judge(
     every crop at one resolution. Raises DataError where nothing is left."""
     facts = classifier.facts
     crops = load_crops(samples, facts.labels, facts.input_px, facts.margin, sight_px, progress)
-    crops = crops.where(crops.sizes_px >= min_face_px)
+    large = crops.sizes_px >= min_face_px
+    left_out = left_out_faces(samples, facts)
+    if not large.all():
+        left_out[f"smaller than {min_face_px:g} px"] = int((~large).sum())
+    crops = crops.where(large)
     if not len(crops.targets):
         raise DataError(
             f"no face of at least {min_face_px:g} px with a label that {facts.name} knows; lower --min-face-px"
         )
-    return Judged(crops, classifier.classify(crops.images), facts)
+    return Judged(crops, classifier.classify(crops.images), facts, left_out)
+
+
+def left_out_faces(samples: Sequence[Sample], facts: ClassifierFacts) -> dict[str, int]:
+    """How many faces have a label that the model does not know, by what is told of them."""
+    counts = Counter(sample.label for sample in samples if sample.label not in facts.labels)
+    return {f"{label.value}, which {facts.name} does not know": count for label, count in sorted(counts.items())}
 
 
 def report(name: str, judged: Judged, slices: Mapping[str, NDArray[np.bool_]] | None = None) -> SetReport:
@@ -77,7 +91,8 @@ def report(name: str, judged: Judged, slices: Mapping[str, NDArray[np.bool_]] | 
         for part, chosen in (slices or {}).items()
         if chosen.sum() >= MIN_SLICE
     }
-    return SetReport(name, score(judged.probabilities, targets, labels), unsure, parts, judged.crops.unreadable)
+    scores = score(judged.probabilities, targets, labels)
+    return SetReport(name, scores, unsure, parts, judged.crops.unreadable, judged.left_out)
 
 
 def called_unsure(judged: Judged) -> NDArray[np.bool_]:
@@ -109,6 +124,13 @@ def time_per_face_ms(classifier: MaskClassifier, batch: int, seconds: float = 2.
 def without_siblings(judged: Judged) -> NDArray[np.bool_]:
     """(N,) False for faces12k's ``Augmented_`` pictures: their photographs are in its training split."""
     return np.array([not sample.path.name.startswith("Augmented_") for sample in judged.crops.samples])
+
+
+def usual_slices(judged: Judged) -> dict[str, NDArray[np.bool_]]:
+    """By size, by what UTKFace's names state, and by source where there are several."""
+    samples = judged.crops.samples
+    slices = size_slices(judged.crops.sizes_px) | utkface_slices(samples)
+    return slices | source_slices(samples) if len({sample.source for sample in samples}) > 1 else slices
 
 
 def source_slices(samples: Sequence[Sample]) -> dict[str, NDArray[np.bool_]]:

@@ -5,26 +5,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from app import resources
 from app.errors import DataError, OutputError
 from app.train.command import landmark_detector
 from app.train.evaluate import (
+    UNSURE_MIN_FACE_PX,
+    Judged,
     SetReport,
     judge,
     only,
     report,
-    size_slices,
-    source_slices,
     time_per_face_ms,
-    utkface_slices,
+    usual_slices,
     without_siblings,
 )
-from app.train.fit import write_json
-from app.train.open_tests import OpenTests, run_open_tests, shortcut_probe
+from app.train.fit import quiet_tensorflow, write_json
+from app.train.open_tests import OpenTests, run_open_tests
+from app.train.report import Page, write_report
 from app.train.samples import Sample, find_samples, labels_of
-from app.train.tables import HEADINGS, markdown, plain, rows
+from app.train.shown import ShownSet, probe_of
+from app.train.tables import HEADINGS, faces, markdown, percent, plain, probes_markdown, rows, share
 from app.vision.classify import MaskClassifier, load_classifier
 from app.vision.detect import load_detector
 from app.vision.settings import ClassifierSettings, DetectorSettings
@@ -35,44 +38,32 @@ def run(args: argparse.Namespace) -> int:
 
     cv2.setNumThreads(args.threads)
     console = Console()
+    quiet_tensorflow()
     classifier = open_classifier(args.model, args.threads)
-    probes: dict[str, dict[str, float]] = {}
-    reports: list[SetReport] = []
-    mistakes = []
+    shown: list[ShownSet] = []
+    others: list[SetReport] = []
     for place in args.data:
-        with console.status(f"judging {classifier.facts.name} on {place}") as status:
+        with console.status(f"judging {classifier.facts.name} on {escape(str(place))}") as status:
             if args.open_tests:
                 landmarks = landmark_detector(args.landmarks, place)
                 finders = {"haar": load_detector(DetectorSettings(kind="haar", min_face_px=20))}
                 if landmarks is not None:
                     finders["YuNet"] = landmarks
                 tests = OpenTests(place, landmarks, finders)
-                reports += run_open_tests(tests, classifier, lambda name: status.update(f"judging on {name}"))
+                others += run_open_tests(tests, classifier, lambda name: status.update(f"judging on {name}"))
                 continue
             samples = chosen_split(find_samples(place), args.split)
             labels_of(samples)
-            judged = judge(classifier, samples, args.min_face_px, args.equal_px)
-            if args.without_siblings:
-                judged = only(judged, without_siblings(judged))
-            slices = size_slices(judged.crops.sizes_px) | utkface_slices(judged.crops.samples)
-            if len({sample.source for sample in samples}) > 1:
-                slices |= source_slices(judged.crops.samples)
-            reports.append(report(str(place), judged, slices))
-            mistakes.append(judged)
-            if args.probe:
-                probes[str(place)] = shortcut_probe(judged.crops)
+            shown.append(shown_set(str(place), classifier, samples, args))
+    reports = [*(report for one in shown for report in one.reports), *others]
     show(console, classifier.facts.name, reports)
-    for name, found in probes.items():
-        told = ", ".join(f"{clue} {100 * value:.1f} %" for clue, value in found.items())
-        console.print(f"{name}: balanced accuracy of the shortcuts alone: {told}")
-    for entry in reports:
-        for path in entry.unreadable:
-            console.print(f"unreadable, left out: {path}")
+    tell_besides(console, shown, others)
     times = {}
     if args.time:
         times = {str(batch): time_per_face_ms(classifier, batch) for batch in (1, 8)}
         told = ", ".join(f"{ms:.3f} ms in batches of {batch}" for batch, ms in times.items())
         console.print(f"time a face, {args.threads} threads: {told}")
+    probes = {one.report.name: one.probe.found for one in shown if one.probe is not None and one.probe.found}
     tree = {
         "model": plain(classifier.facts.model_dump(mode="json")),
         "sets": plain(reports),
@@ -85,14 +76,26 @@ def run(args: argparse.Namespace) -> int:
             write_json(args.json, tree)
         if args.markdown is not None:
             args.markdown.parent.mkdir(parents=True, exist_ok=True)
-            args.markdown.write_text(markdown(HEADINGS, rows(reports)) + "\n", "utf-8")
+            args.markdown.write_text(markdown(HEADINGS, rows(reports)) + "\n" + probes_markdown(probes), "utf-8")
         if args.html is not None:
-            from app.train.report import write_report
-
-            write_report(args.html, classifier.facts, reports, mistakes)
+            write_report(args.html, Page(classifier.facts, shown, others))
     except OSError as error:
         raise OutputError(f"cannot write {error.filename}: {error.strerror}; choose another place") from error
     return 0
+
+
+def shown_set(name: str, classifier: MaskClassifier, samples: Sequence[Sample], args: argparse.Namespace) -> ShownSet:
+    """The set as it is, beside it at one resolution, and the shortcut probe, as far as ``args`` want them."""
+
+    def judged_at(sight_px: int) -> Judged:
+        judged = judge(classifier, samples, args.min_face_px, sight_px)
+        return only(judged, without_siblings(judged)) if args.without_siblings else judged
+
+    judged, equalised = judged_at(0), None
+    if args.equal_px:
+        equalised = report(f"{name} at {args.equal_px} px", judged_at(args.equal_px))
+    probe = None if args.probe is False else probe_of(judged.crops)
+    return ShownSet(report(name, judged, usual_slices(judged)), judged, equalised, probe)
 
 
 def open_classifier(model: Path | None, threads: int) -> MaskClassifier:
@@ -112,7 +115,64 @@ def chosen_split(splits: dict[str, list[Sample]], wanted: str) -> list[Sample]:
 
 
 def show(console: Console, title: str, reports: Sequence[SetReport]) -> None:
+    """One wide table where the terminal has room for it, else a block a set."""
     table = Table(*HEADINGS, title=title, caption="recalls with Wilson 95 % intervals; unsure: faces of 32 px and more")
     for row in rows(reports):
-        table.add_row(*row, style="dim" if row[0].startswith("  ") else None)
-    console.print(table)
+        table.add_row(*map(escape, row), style="dim" if row[0].startswith("  ") else None)
+    if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
+        console.print(table)
+        return
+    console.print(f"{escape(title)}: recalls in per cent, with Wilson 95 % intervals")
+    for entry in reports:
+        console.print(f"\n[bold]{escape(entry.name)}[/bold], {faces(entry.scores.faces)}", highlight=False)
+        _show_block(console, entry)
+
+
+def _show_block(console: Console, entry: SetReport) -> None:
+    scores, unsure = entry.scores, entry.unsure
+    recalls = Table(box=None, pad_edge=False)
+    for heading in ("  label", "faces", "recall %"):
+        recalls.add_column(heading, justify="left" if heading == "  label" else "right")
+    for label, rate in scores.recall.items():
+        recalls.add_row(f"  {label.value}", str(rate.total), percent(rate))
+    console.print(recalls)
+    figures = (
+        f"two-way {share(scores.two_way_balanced)} %",
+        f"balanced {share(scores.balanced_accuracy)} %",
+        f"macro-F1 {scores.macro_f1:.3f}",
+        f"ECE {scores.calibration_error:.3f}",
+    )
+    console.print("  " + ", ".join(figures), highlight=False)
+    if unsure is not None:
+        errors = ((unsure.errors, unsure.removed, "errors"), (unsure.two_way_errors, unsure.two_way_removed, "two-way"))
+        removed = [f"{share(part)} % of {count} {kind}" for count, part, kind in errors if count]
+        told = f"  of {unsure.faces} faces of {UNSURE_MIN_FACE_PX} px and more {share(unsure.coverage)} % are unsure"
+        console.print(told + (f",\n  among them {', '.join(removed)}" if removed else ""), highlight=False)
+    if entry.slices:
+        console.print(_slices(entry))
+
+
+def _slices(entry: SetReport) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("  slice", overflow="fold")
+    for heading in ("faces", *(f"{label.value} %" for label in entry.scores.recall)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, scores in entry.slices.items():
+        rates = [percent(scores.recall[label]) if label in scores.recall else "-" for label in entry.scores.recall]
+        table.add_row(f"  {escape(name)}", str(scores.faces), *rates)
+    return table
+
+
+def tell_besides(console: Console, shown: Sequence[ShownSet], others: Sequence[SetReport]) -> None:
+    """Below the tables: the shortcut probes, and what was not judged."""
+    for one in shown:
+        name = one.report.name
+        if one.probe is not None:
+            told = ", ".join(f"{clue} {100 * value:.1f} %" for clue, value in one.probe.found.items())
+            told = f"balanced accuracy of the shortcuts alone: {told}" if told else one.probe.missing
+            console.print(f"\n{name}: {told}", highlight=False, markup=False)
+        for why, count in one.report.left_out.items():
+            console.print(f"{name}: {faces(count)} left out: {why}", highlight=False, markup=False)
+    for entry in [*(one.report for one in shown), *others]:
+        for path in entry.unreadable:
+            console.print(f"unreadable, left out: {path}", highlight=False, markup=False)

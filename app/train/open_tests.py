@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain import Label
+from app.train.command import EQUAL_PX
 from app.train.dataset import Crops, read_picture
 from app.train.evaluate import (
     Judged,
@@ -29,8 +30,6 @@ from app.vision.detect import FaceDetector
 from app.vision.modelfile import ClassifierFacts
 from app.vision.preprocess import sharpness
 
-EQUAL_PX = 48
-"""One resolution for all: below nearly every picture of both classes of faces12k."""
 MIN_FACE_PX = 20
 RENDER_SEED = 7
 FOUND_IOU = 0.3

@@ -1,7 +1,7 @@
 """Reports as JSON, as tables on the terminal, and as Markdown."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ def plain(value: Any) -> Any:
     """Anything of ours as JSON can hold it; numbers rounded to five places, NaN as null."""
     if is_dataclass(value) and not isinstance(value, type):
         return {part.name: plain(getattr(value, part.name)) for part in fields(value)}
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [plain(entry) for entry in value]
@@ -29,6 +29,10 @@ def percent(rate: Rate) -> str:
     if not rate.total:
         return "-"
     return f"{100 * rate.share:.1f} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
+
+
+def faces(count: int) -> str:
+    return "1 face" if count == 1 else f"{count} faces"
 
 
 def share(value: float) -> str:
@@ -71,3 +75,12 @@ def _figures(scores: Scores) -> tuple[str, ...]:
 def markdown(headings: Sequence[str], table: Sequence[Sequence[str]]) -> str:
     lines = [headings, ["---"] * len(headings), *table]
     return "\n".join("| " + " | ".join(cell.strip() or " " for cell in line) + " |" for line in lines)
+
+
+def probes_markdown(probes: Mapping[str, Mapping[str, float]]) -> str:
+    """The shortcut probes of each set, in a table of their own; nothing without any."""
+    if not probes:
+        return ""
+    clues = list(next(iter(probes.values())))
+    table = [(name, *(share(found[clue]) for clue in clues)) for name, found in probes.items()]
+    return "\n" + markdown(("balanced accuracy of shortcuts alone", *(f"{clue} %" for clue in clues)), table) + "\n"

@@ -2,12 +2,14 @@
 
 import argparse
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -15,8 +17,8 @@ from app import resources
 from app.domain import Detection, Image, Label
 from app.errors import DataError, ModelError
 from app.train.choose import Choice
-from app.train.command import landmark_detector, resumable
-from app.train.evaluate import Judged, report
+from app.train.command import EQUAL_PX, landmark_detector, resumable
+from app.train.evaluate import Judged, report, usual_slices
 from app.train.fit import EpochRecord, Fitted, begin_run, limit_threads, write_json
 from app.train.hashes import shared_pictures
 from app.train.networks import KerasModel
@@ -31,13 +33,15 @@ from app.train.pool import (
     save_pool,
     without_bystanders,
 )
-from app.train.report import write_report
+from app.train.report import Page, Training, write_charts, write_report
 from app.train.samples import Sample, find_samples, labels_of
+from app.train.shown import ShownSet, probe_of
 from app.train.sources import LOOSE_SETS, Splits, photograph, share, training_sources
 from app.train.tables import plain
 from app.vision.classify import LiteRtClassifier
 from app.vision.modelfile import ClassifierFacts, read_classifier_facts
 from app.vision.neural import CnnDetector
+from app.vision.preprocess import resize
 
 if TYPE_CHECKING:
     from app.train.shipped import ShippedRun
@@ -85,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     bars = _Bars(console)
     with bars.progress, resumable(console):
         fitted = train_shipped(plan, train, dev, bars.on_step, bars.on_epoch, begin_with)
-    _finished(args, plan, fitted, dev, tuple(sorted({sample.source for sample in splits.train})), console)
+    _finished(args, plan, fitted, train, dev, console)
     return 0
 
 
@@ -223,11 +227,11 @@ def _finished(
     args: argparse.Namespace,
     plan: "ShippedRun",
     fitted: Fitted,
+    train: list[Face],
     dev: list[Face],
-    trained_on: tuple[str, ...],
     console: Console,
 ) -> None:
-    """Model files, metrics and report in the run folder."""
+    """Model files, metrics, report and its drawings in the run folder."""
     from app.train.finish import finish
 
     facts = ClassifierFacts(
@@ -235,17 +239,41 @@ def _finished(
         labels=plan.labels,
         input_px=plan.network.input_px,
         margin=plan.wild.margin,
-        trained_on=trained_on,
+        trained_on=tuple(sorted({face.source for face in train})),
     )
     done = finish(fitted.model, plan.labels, dev, args.folder / "classifier", facts)
     told = {"best_epoch": fitted.best_epoch, "stopped": fitted.stopped, "choice": done.choice}
     write_json(args.folder / "metrics.json", plain({**told, "dev": done.dev, "dev_frames": done.dev_frames}))
-    crops = central_crops(dev, plan.labels, done.facts.input_px, done.facts.margin)
-    judged = Judged(crops, LiteRtClassifier(done.files[1], args.threads).classify(crops.images), done.facts)
+    training = Training(
+        fitted,
+        done.choice,
+        args.data,
+        {"training": [face.sample for face in train], "development": [face.sample for face in dev]},
+        json.loads((args.folder / "settings.json").read_text("utf-8")),
+    )
+    shown = _shown(LiteRtClassifier(done.files[1], args.threads), dev)
     page = args.folder / "report.html"
-    write_report(page, done.facts, [report("development faces", judged)], [judged], fitted.history)
+    write_report(page, Page(done.facts, [shown], training=training))
+    write_charts(args.folder, training, shown)
     console.print(
         f"best epoch {fitted.best_epoch + 1} ({fitted.stopped}); wrote {done.files[0]}, {done.files[1]}, {page}"
+    )
+
+
+def _shown(classifier: LiteRtClassifier, dev: list[Face]) -> ShownSet:
+    """The development faces as they are and at one resolution, with what shortcuts alone would tell."""
+    facts, name = classifier.facts, "development faces"
+    crops = central_crops(dev, facts.labels, facts.input_px, facts.margin)
+    small = central_crops(dev, facts.labels, EQUAL_PX, facts.margin)
+    equal = np.array([resize(crop, facts.input_px, facts.input_px) for crop in small.images])
+    judged, equalised = (
+        Judged(replace(crops, images=images), classifier.classify(images), facts) for images in (crops.images, equal)
+    )
+    return ShownSet(
+        report(name, judged, usual_slices(judged)),
+        judged,
+        report(f"{name} at {EQUAL_PX} px", equalised),
+        probe_of(crops),
     )
 
 

@@ -1,6 +1,7 @@
 """Stopping, schedules, and a run that is broken off and continued as if it had not been."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +13,17 @@ import pytest
 from app.domain import Label
 from app.errors import DataError, OutputError
 from app.train.dataset import Crops
-from app.train.fit import BEST, EpochRecord, Trainer, ahead, begin_run, best_epoch, learning_rate, should_stop
+from app.train.fit import (
+    BEST,
+    EpochRecord,
+    Trainer,
+    ahead,
+    begin_run,
+    best_epoch,
+    learning_rate,
+    quiet_tensorflow,
+    should_stop,
+)
 from app.train.networks import Recipe
 from app.train.samples import Sample
 
@@ -24,6 +35,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 def history(*losses: float) -> tuple[EpochRecord, ...]:
     return tuple(EpochRecord(i, 0.5, 0.5, loss, 0.5, 0.01, 1.0) for i, loss in enumerate(losses))
+
+
+def test_tensorflow_is_quiet_unless_its_log_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    quiet_tensorflow()
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+    quiet_tensorflow()
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
 
 
 def test_epochs_before_the_start_do_not_count() -> None:

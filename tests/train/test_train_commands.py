@@ -13,7 +13,7 @@ from rich.console import Console
 from app.domain import Label
 from app.errors import DataError, ModelError, SettingsError
 from app.resources import model
-from app.train import command
+from app.train import command, shown
 from app.train.samples import Sample
 from app.train.sources import photograph
 from app.train.train_command import held_back, is_fresh, own_splits, plan_of
@@ -52,18 +52,49 @@ def test_fine_tuning_writes_a_model_that_evaluate_can_judge(tmp_path: Path, caps
     run = tmp_path / "run"
     assert call("train", own, "--run", run, "--epochs", 1, "--steps", 3) == 0
     facts = read_classifier_facts(run / "classifier.tflite")
-    assert "loss by epoch" in (run / "report.html").read_text()
+    assert "Loss and accuracy by epoch" in (run / "report.html").read_text()
+    assert all((run / f"{name}.svg").is_file() for name in ("curves", "confusion", "reliability"))
     assert facts.labels == (Label.MASK, Label.NO_MASK, Label.INCORRECT)
     assert facts.trained_on == ("own",)
     assert {"dev", "choice", "best_epoch"} <= json.loads((run / "metrics.json").read_text()).keys()
     json_path, html_path = tmp_path / "out" / "figures.json", tmp_path / "out" / "report.html"
-    words = ("--model", run / "classifier.tflite", "--json", json_path, "--html", html_path, "--probe", "--time")
+    words = ("--model", run / "classifier.tflite", "--json", json_path, "--html", html_path, "--time")
     assert call("evaluate", own, *words) == 0
     figures = json.loads(json_path.read_text())
     assert figures["sets"][0]["scores"]["faces"] == 100
-    assert figures["probes"]
+    assert [entry["name"] for entry in figures["sets"]] == [str(own), f"{own} at 48 px"]
+    assert figures["probes"][str(own)].keys() == {"size", "sharpness", "colour", "all three"}
     assert html_path.read_text().startswith("<!doctype html>")
     assert "mask" in capsys.readouterr().out
+
+
+def test_one_resolution_and_the_probe_can_be_turned_off(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = made_set(tmp_path / "own", {"mask": 6, "no_mask": 6})
+    json_path, page = tmp_path / "figures.json", tmp_path / "figures.md"
+    assert call("evaluate", own, "--equal-px", 0, "--no-probe", "--json", json_path, "--markdown", page) == 0
+    figures = json.loads(json_path.read_text())
+    assert (len(figures["sets"]), figures["probes"]) == (1, {})
+    assert "shortcuts" not in capsys.readouterr().out + page.read_text()
+    assert call("evaluate", own, "--equal-px", 24, "--markdown", page) == 0
+    assert f"{own} at 24 px | 12" in page.read_text()
+    assert "shortcuts" in page.read_text()
+
+
+def test_without_scikit_learn_the_probe_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shown, "find_spec", lambda _name: None)
+    own = made_set(tmp_path / "own", {"mask": 6, "no_mask": 6})
+    assert call("evaluate", own) == 0
+    assert "the shortcut probe needs scikit-learn" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_a_model_of_two_labels_cannot_judge_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = made_set(tmp_path / "own", {"mask": 4, "no_mask": 4, "incorrect": 3})
+    assert call("evaluate", own, "--model", model("paper/model_6.tflite")) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "3 faces left out: incorrect, which model_6 does not know" in told
+    assert "too few faces for the shortcut probe" in told
 
 
 def test_the_shipped_recipe_goes_on_from_named_weights_at_a_higher_rate_than_fine_tuning() -> None:

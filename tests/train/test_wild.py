@@ -50,7 +50,9 @@ def test_what_shows_no_face_is_taught_as_no_label() -> None:
     nothing = Face(np.full((120, 120, 3), 255, np.uint8), Label.UNSURE, "c", Sample(Path("c.png"), Label.UNSURE, "c"),
                    None, Box(30, 25, 60, 75), None)  # fmt: skip
     settings = WildSettings(batch=64, steps=10, nothing_share=0.25)
-    targets = np.concatenate([targets for _, targets in WildBatches([*some_faces(), nothing], LABELS, settings).epoch(0)])
+    targets = np.concatenate(
+        [targets for _, targets in WildBatches([*some_faces(), nothing], LABELS, settings).epoch(0)]
+    )
     assert targets.sum(axis=1) == pytest.approx(np.ones(640))
     assert (targets.max(axis=1) < 0.34).mean() == pytest.approx(0.25, abs=0.06)
     none = np.concatenate([targets for _, targets in WildBatches(some_faces(), LABELS, settings).epoch(0)])
