@@ -1,7 +1,7 @@
 """``maskwatch evaluate``: tables on the terminal, JSON and HTML on request."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -22,8 +22,9 @@ from app.train.evaluate import (
     without_siblings,
 )
 from app.train.fit import write_json
+from app.train.notes import split_of
 from app.train.open_tests import OpenTests, run_open_tests, shortcut_probe
-from app.train.samples import Sample, find_samples, labels_of
+from app.train.samples import Sample, find_samples, labels_of, left_out_lines
 from app.train.tables import HEADINGS, markdown, plain, rows
 from app.vision.classify import MaskClassifier, load_classifier
 from app.vision.detect import load_detector
@@ -49,9 +50,12 @@ def run(args: argparse.Namespace) -> int:
                 tests = OpenTests(place, landmarks, finders)
                 reports += run_open_tests(tests, classifier, lambda name: status.update(f"judging on {name}"))
                 continue
-            samples = chosen_split(find_samples(place), args.split)
+            given = find_samples(place)
+            samples = chosen_split(given.splits, args.split)
             labels_of(samples)
             judged = judge(classifier, samples, args.min_face_px, args.equal_px)
+            for line in left_out_lines((*given.left_out, *judged.crops.left_out)):
+                console.print(line, markup=False, highlight=False)
             if args.without_siblings:
                 judged = only(judged, without_siblings(judged))
             slices = size_slices(judged.crops.sizes_px) | utkface_slices(judged.crops.samples)
@@ -102,12 +106,13 @@ def open_classifier(model: Path | None, threads: int) -> MaskClassifier:
     return load_classifier(ClassifierSettings(backend=backend, model=path, threads=threads))
 
 
-def chosen_split(splits: dict[str, list[Sample]], wanted: str) -> list[Sample]:
-    """Raises DataError where ``wanted`` is not there."""
-    if wanted and wanted not in splits:
+def chosen_split(splits: Mapping[str, list[Sample]], wanted: str) -> list[Sample]:
+    """``wanted`` as the folders may call it (``Test``, ``valid``). Raises DataError where it is not there."""
+    split = split_of(wanted) if wanted else "test"
+    if wanted and split not in splits:
         raise DataError(f"no split {wanted!r}; there is {', '.join(splits)}")
-    if wanted or "test" in splits:
-        return splits[wanted or "test"]
+    if split in splits:
+        return splits[split]
     return [sample for samples in splits.values() for sample in samples]
 
 

@@ -19,7 +19,7 @@ from app.train.hashes import shared_pictures
 from app.train.networks import KerasModel
 from app.train.pool import Face, LandmarkDetector, build_pool, central_crops, load_pool, save_pool, without_bystanders
 from app.train.report import write_report
-from app.train.samples import Sample, find_samples, labels_of
+from app.train.samples import Sample, find_samples, labels_of, left_out_lines
 from app.train.sources import LOOSE_SETS, Splits, photograph, share, training_sources
 from app.train.tables import plain
 from app.vision.classify import LiteRtClassifier
@@ -178,7 +178,10 @@ def own_splits(place: Path, console: Console) -> Splits:
     Near-duplicates of development pictures are taken out of training, and told.
     Raises DataError where a class is missing or there are too few faces.
     """
-    found = find_samples(place)
+    everything = find_samples(place)
+    for line in left_out_lines(everything.left_out):
+        console.print(line, markup=False, highlight=False)
+    found = everything.splits
     samples = found.get("train") or [sample for name, part in found.items() if name != "validation" for sample in part]
     dev = found.get("validation")
     if dev is None:
