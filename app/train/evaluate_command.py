@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
             labels_of(samples)
             judged = judge(classifier, samples, args.min_face_px, args.equal_px)
             for line in left_out_lines((*given.left_out, *judged.crops.left_out)):
-                console.print(line, markup=False, highlight=False)
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
             if args.without_siblings:
                 judged = only(judged, without_siblings(judged))
             slices = size_slices(judged.crops.sizes_px) | utkface_slices(judged.crops.samples)

@@ -180,7 +180,7 @@ def own_splits(place: Path, console: Console) -> Splits:
     """
     everything = find_samples(place)
     for line in left_out_lines(everything.left_out):
-        console.print(line, markup=False, highlight=False)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     found = everything.splits
     samples = found.get("train") or [sample for name, part in found.items() if name != "validation" for sample in part]
     dev = found.get("validation")
