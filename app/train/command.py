@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from app.train.pool import LandmarkDetector
 
+LAYOUTS = "class folders (Kaggle's too), a COCO file or folder, a VOC folder, a YOLO folder or data.yaml"
 LANDMARKS = "face_detection_yunet_2023mar.onnx"
 EQUAL_PX = 48
 """One resolution for all: below nearly every picture of both classes of faces12k."""
@@ -24,7 +25,7 @@ EQUAL_PX = 48
 def register(subparsers: Any) -> None:
     """Adds the three commands to the program's ``subparsers``."""
     train = subparsers.add_parser("train", help="train or fine-tune a mask classifier on your own pictures")
-    train.add_argument("data", type=Path, help="class folders (Kaggle layout too), a COCO file, VOC or YOLO frames")
+    train.add_argument("data", type=Path, help=LAYOUTS)
     train.add_argument(
         "--run",
         dest="folder",
@@ -54,12 +55,12 @@ def register(subparsers: Any) -> None:
     train.set_defaults(run=_train)
 
     evaluate = subparsers.add_parser("evaluate", help="judge a mask classifier on whole sets of labelled faces")
-    evaluate.add_argument("data", type=Path, nargs="+", help="class folders, COCO files, VOC or YOLO frames")
+    evaluate.add_argument("data", type=Path, nargs="+", help=f"{LAYOUTS}; several are judged in turn")
     evaluate.add_argument("--model", type=Path, help=".tflite or .keras file (default: the shipped one)")
     evaluate.add_argument(
         "--open-tests", action="store_true", help="DATA holds faces12k/, frames/, crops/: all open tests"
     )
-    evaluate.add_argument("--split", default="", help="which split of a Kaggle layout (default: test, else all)")
+    evaluate.add_argument("--split", default="", help="which split of the data (default: test, else all)")
     evaluate.add_argument("--min-face-px", type=float, default=0.0, help="leave smaller faces out")
     evaluate.add_argument(
         "--equal-px",

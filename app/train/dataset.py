@@ -1,7 +1,7 @@
 """From samples on disk to arrays: crops cut exactly as the running monitor cuts them, and batches of them."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -9,19 +9,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain import Image, Label
+from app.domain import Box, Image, Label
 from app.errors import DataError
-from app.train.samples import Sample, by_picture
+from app.train.notes import read_picture as read_picture
+from app.train.samples import MAX_UNREADABLE, LeftOut, Sample, by_picture
 from app.vision.preprocess import face_crop, resize, to_crop
-
-MAX_UNREADABLE = 0.1
-"""Above this share of unreadable pictures the data is taken to be broken, not blemished."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crops:
     """``images``: (N, S, S, 3) uint8 RGB; ``targets``: (N,) int64 places in ``labels``; ``sizes_px``: (N,) float64,
-    the shorter side of the face (of the picture, where the picture is the crop); ``samples`` in the same order."""
+    the shorter side of the face (of the picture, where the picture is the crop); ``samples`` in the same order.
+    ``unreadable`` are pictures, ``left_out`` boxes that are not in theirs."""
 
     images: NDArray[np.uint8]
     targets: NDArray[np.int64]
@@ -29,11 +28,16 @@ class Crops:
     samples: tuple[Sample, ...]
     labels: tuple[Label, ...]
     unreadable: tuple[Path, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     def where(self, chosen: NDArray[np.bool_]) -> "Crops":
         samples = tuple(sample for sample, keep in zip(self.samples, chosen, strict=True) if keep)
-        return Crops(
-            self.images[chosen], self.targets[chosen], self.sizes_px[chosen], samples, self.labels, self.unreadable
+        return replace(
+            self,
+            images=self.images[chosen],
+            targets=self.targets[chosen],
+            sizes_px=self.sizes_px[chosen],
+            samples=samples,
         )
 
     def one_hot(self) -> NDArray[np.float32]:
@@ -41,13 +45,15 @@ class Crops:
         return np.eye(len(self.labels), dtype=np.float32)[self.targets]
 
 
-def read_picture(path: Path) -> Image | None:
-    """(H, W, 3) uint8 BGR, or None where the file is not a readable picture."""
-    try:
-        coded = np.fromfile(path, np.uint8)
-    except OSError:
+def usable_box(box: Box, picture: Image) -> Box | None:
+    """``box`` as it can be cut out of ``picture``: clipped where it reaches out by more than the picture's own size,
+    None where less than a pixel of it is inside."""
+    height, width = picture.shape[:2]
+    inside = box.clipped(width, height)
+    if not (inside.width >= 1 and inside.height >= 1):  # NaN compares as False
         return None
-    return cv2.imdecode(coded, cv2.IMREAD_COLOR) if coded.size else None  # type: ignore[return-value]
+    reach_x, reach_y = max(-box.x, box.x2 - width), max(-box.y, box.y2 - height)
+    return inside if reach_x > width or reach_y > height else box
 
 
 def load_crops(
@@ -59,11 +65,13 @@ def load_crops(
     progress: Callable[[int], None] = lambda _done: None,
 ) -> Crops:
     """All samples whose label is one of ``labels``, as crops; with ``sight_px`` each is first brought to that one
-    resolution, so that none can tell a class. Raises DataError where too many cannot be read."""
+    resolution, so that none can tell a class. Raises DataError where too many cannot be read, or no box is in its
+    picture."""
     samples = [sample for sample in samples if sample.label in labels]
     images = np.zeros((len(samples), input_px, input_px, 3), np.uint8)
     sizes_px = np.zeros(len(samples))
     unreadable: list[Path] = []
+    left_out: list[LeftOut] = []
     for done, (path, places) in enumerate(by_picture(samples)):
         picture = read_picture(path)
         progress(done)
@@ -71,18 +79,26 @@ def load_crops(
             unreadable.append(path)
             continue
         for i in places:
-            box = samples[i].box
-            try:
-                size_px = sight_px or input_px
-                crop = to_crop(picture, size_px) if box is None else face_crop(picture, box, size_px, margin)
-            except ValueError as error:
-                raise DataError(f"{path}: {error}; mend that annotation") from error
+            given = samples[i].box
+            box = usable_box(given, picture) if given is not None else None
+            if given is not None and box is None:
+                left_out.append(LeftOut(path, _outside(given)))
+                continue
+            size_px = sight_px or input_px
+            crop = to_crop(picture, size_px) if box is None else face_crop(picture, box, size_px, margin)
             images[i] = crop if size_px == input_px else resize(crop, input_px, input_px)
             sizes_px[i] = min(picture.shape[:2]) if box is None else box.size
     check_readable(unreadable, len({sample.path for sample in samples}))
+    if left_out and not sizes_px.any():
+        raise DataError(f"no box is in its picture; the first: {left_out[0].path}: {left_out[0].reason}; mend them")
     targets = np.array([labels.index(sample.label) for sample in samples], np.int64)
-    crops = Crops(images, targets, sizes_px, tuple(samples), labels, tuple(unreadable))
+    crops = Crops(images, targets, sizes_px, tuple(samples), labels, tuple(unreadable), tuple(left_out))
     return crops.where(sizes_px > 0)
+
+
+def _outside(box: Box) -> str:
+    size = f"{box.width:g} x {box.height:g} px"
+    return f"a box of {size} at ({box.x:g}, {box.y:g}) lies outside the picture, or less than a pixel of it inside"
 
 
 def check_readable(unreadable: Sequence[Path], pictures: int) -> None:

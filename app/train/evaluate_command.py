@@ -1,7 +1,8 @@
 """``maskwatch evaluate``: tables on the terminal, JSON and HTML on request."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -23,9 +24,11 @@ from app.train.evaluate import (
     without_siblings,
 )
 from app.train.fit import quiet_tensorflow, write_json
+from app.train.hashes import shared_pictures
+from app.train.notes import split_of
 from app.train.open_tests import OpenTests, run_open_tests
 from app.train.report import Page, write_report
-from app.train.samples import Sample, find_samples, labels_of
+from app.train.samples import Sample, find_samples, labels_of, paths_of, show_left_out
 from app.train.shown import ShownSet, probe_of
 from app.train.tables import HEADINGS, faces, markdown, percent, plain, probes_markdown, rows, share
 from app.vision.classify import MaskClassifier, load_classifier
@@ -52,9 +55,13 @@ def run(args: argparse.Namespace) -> int:
                 tests = OpenTests(place, landmarks, finders)
                 others += run_open_tests(tests, classifier, lambda name: status.update(f"judging on {name}"))
                 continue
-            samples = chosen_split(find_samples(place), args.split)
+            given = find_samples(place)
+            samples = chosen_split(given.splits, args.split)
             labels_of(samples)
-            shown.append(shown_set(str(place), classifier, samples, args))
+            elsewhere = [one for part in given.splits.values() if part is not samples for one in part]
+            copies = tuple(shared_pictures(paths_of(samples), paths_of(elsewhere)))
+            shown.append(replace(shown_set(str(place), classifier, samples, args), copies=copies))
+            show_left_out(console, (*given.left_out, *shown[-1].judged.crops.left_out))
     reports = [*(report for one in shown for report in one.reports), *others]
     show(console, classifier.facts.name, reports)
     tell_besides(console, shown, others)
@@ -105,12 +112,13 @@ def open_classifier(model: Path | None, threads: int) -> MaskClassifier:
     return load_classifier(ClassifierSettings(backend=backend, model=path, threads=threads))
 
 
-def chosen_split(splits: dict[str, list[Sample]], wanted: str) -> list[Sample]:
-    """Raises DataError where ``wanted`` is not there."""
-    if wanted and wanted not in splits:
+def chosen_split(splits: Mapping[str, list[Sample]], wanted: str) -> list[Sample]:
+    """``wanted`` as the folders may call it (``Test``, ``valid``). Raises DataError where it is not there."""
+    split = split_of(wanted) if wanted else "test"
+    if wanted and split not in splits:
         raise DataError(f"no split {wanted!r}; there is {', '.join(splits)}")
-    if wanted or "test" in splits:
-        return splits[wanted or "test"]
+    if split in splits:
+        return splits[split]
     return [sample for samples in splits.values() for sample in samples]
 
 
@@ -167,6 +175,9 @@ def tell_besides(console: Console, shown: Sequence[ShownSet], others: Sequence[S
     """Below the tables: the shortcut probes, and what was not judged."""
     for one in shown:
         name = one.report.name
+        if one.copies:
+            told = f"{len(one.copies)} pictures nearly equal pictures of other splits, as {one.copies[0][0]}"
+            console.print(f"{name}: {told}", highlight=False, markup=False, soft_wrap=True)
         if one.probe is not None:
             told = ", ".join(f"{clue} {100 * value:.1f} %" for clue, value in one.probe.found.items())
             told = f"balanced accuracy of the shortcuts alone: {told}" if told else one.probe.missing

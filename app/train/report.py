@@ -19,7 +19,7 @@ from app.train.choose import Choice
 from app.train.evaluate import MIN_SLICE, UNSURE_MIN_FACE_PX, Judged, SetReport
 from app.train.fit import Fitted
 from app.train.metrics import Scores, reliability
-from app.train.samples import Sample
+from app.train.samples import LeftOut, Sample
 from app.train.shown import Probe, ShownSet
 from app.train.tables import percent, share
 from app.vision.modelfile import ClassifierFacts
@@ -59,8 +59,8 @@ class Training:
     faces: Mapping[str, Sequence[Sample]]
     settings: Mapping[str, Any] = field(default_factory=dict)
     near_duplicates: Sequence[tuple[Path, Path]] = ()
-    """A picture that was left out of training, and the development picture that it nearly equals."""
-    unreadable: Sequence[Path] = ()
+    """A picture, and the one of another split that it nearly equals."""
+    left_out: Sequence[LeftOut] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +145,10 @@ def _set(shown: ShownSet) -> list[str]:
         f"{100 * error:.1f} percentage points off (expected calibration error {error:.3f}).</figcaption></figure>"
     )
     parts += _shortcuts(shown, judged.facts.labels)
+    if shown.copies:
+        parts.append(_copies(shown.copies))
+    if judged.crops.left_out:
+        parts.append(_left_out(judged.crops.left_out))
     parts.append(f"<h3>Worst mistakes: wrong, the surest first</h3>{_worst(judged)}")
     return parts
 
@@ -206,10 +210,9 @@ def _training(training: Training, facts: ClassifierFacts) -> list[str]:
     ]
     parts += ["<h3>Data</h3>", f"<p>{html.escape(str(training.place))}</p>", _faces(training.faces, facts.labels)]
     if training.near_duplicates:
-        told = [f"{first} (nearly equals {second})" for first, second in training.near_duplicates]
-        parts.append(_files("Near-duplicates of development pictures, left out of training", told))
-    if training.unreadable:
-        parts.append(_files("Unreadable files, left out", [str(path) for path in training.unreadable]))
+        parts.append(_copies(training.near_duplicates))
+    if training.left_out:
+        parts.append(_left_out(training.left_out))
     parts += ["<h3>Chosen on the development faces</h3>", _chosen(training.choice, facts)]
     groups = [(name, value) for name, value in training.settings.items() if isinstance(value, Mapping)]
     loose = {name: value for name, value in training.settings.items() if not isinstance(value, Mapping)}
@@ -247,6 +250,15 @@ def _chosen(choice: Choice, facts: ClassifierFacts) -> str:
     lines += [(names[name], f"{value:.3g}") for name, value in asdict(choice.unsure).items()]
     lines.append(("unsure below a face of", f"{facts.min_face_px} px"))
     return _table("", ("what", "value"), lines)
+
+
+def _copies(pairs: Sequence[tuple[Path, Path]]) -> str:
+    told = [f"{first} (nearly equals {second})" for first, second in pairs]
+    return _files("Near-duplicates of pictures of other splits", told)
+
+
+def _left_out(entries: Sequence[LeftOut]) -> str:
+    return _files("Left out", [f"{entry.path}: {entry.reason}" for entry in entries])
 
 
 def _files(title: str, names: Sequence[str]) -> str:

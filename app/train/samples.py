@@ -1,20 +1,36 @@
 """Labelled faces on disk: class folders (the Kaggle layout too) and annotated frames (COCO, Pascal VOC, YOLO)."""
 
-import json
 import re
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
+from rich.console import Console
 
 from app.domain import Box, Label
 from app.errors import DataError
+from app.train.notes import (
+    PICTURES,
+    Note,
+    coco_files,
+    coco_notes,
+    coco_split,
+    files,
+    is_junk,
+    split_of,
+    voc_notes,
+    yolo_names,
+    yolo_notes,
+)
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
-SPLITS = {"train": "train", "training": "train", "validation": "validation", "val": "validation", "valid": "validation"}
-SPLITS |= {"test": "test", "testing": "test"}
+MAX_UNREADABLE = 0.1
+"""Above this share of unreadable pictures the data is taken to be broken, not blemished."""
+UNKNOWN_PICTURES = frozenset({".gif", ".heic", ".heif", ".avif"})
+_USEFUL = PICTURES | {".json", ".xml", ".yaml", ".yml"}
+_NO_SPLIT = "lies in none of the splits"
+TOLD = 10
+"""So many left out are told one by one."""
 NAMES = {
     Label.MASK: ("mask", "withmask", "masked", "goodmask", "wearmask", "correct"),
     Label.NO_MASK: ("nomask", "withoutmask", "bare", "unmasked", "face", "notmask", "without"),
@@ -39,6 +55,22 @@ class Sample:
     box: Box | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What cannot be used, and why. ``path`` is a picture, or the annotation file where no picture is to blame."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Faces by split ('train', 'validation', 'test'; all are 'train' where nothing tells splits)."""
+
+    splits: Mapping[str, list[Sample]]
+    left_out: tuple[LeftOut, ...] = ()
+
+
 def label_of(name: str) -> Label | None:
     """The label that a folder's or a category's name means; None where it means none of ours."""
     plain = re.sub(r"[^a-z]", "", name.lower())
@@ -46,12 +78,20 @@ def label_of(name: str) -> Label | None:
 
 
 def pictures(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
+    return files(folder, PICTURES)
+
+
+def show_left_out(console: Console, left_out: Sequence[LeftOut]) -> None:
+    """The first ten, a line each, and how many more there are."""
+    lines = [f"left out: {entry.path}: {entry.reason}" for entry in left_out[:TOLD]]
+    more = len(left_out) - len(lines)
+    for line in lines + ([f"left out: {more} more"] if more else []):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _folders(folder: Path) -> list[Path]:
     try:
-        return sorted(path for path in folder.iterdir() if path.is_dir())
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not is_junk(path.name))
     except OSError as error:
         raise DataError(f"cannot read folder {folder}: {error.strerror}; give a folder of class folders") from error
 
@@ -59,111 +99,147 @@ def _folders(folder: Path) -> list[Path]:
 def class_folders(folder: Path, source: str = "") -> list[Sample]:
     """Every picture under the class folders of ``folder``.
 
-    Raises DataError where a folder's name is no label of ours, or where there are no pictures.
+    Raises DataError where a folder of pictures is called as no label of ours, or where there are no pictures.
     """
+    return _class_folders(folder, source).splits["train"]
+
+
+def _class_folders(folder: Path, source: str = "") -> Found:
     samples: list[Sample] = []
+    left_out = _loose(folder, "lies in no class folder")
     unknown: list[str] = []
     for child in _folders(folder):
         label = label_of(child.name)
-        if label is None:
+        found, others = pictures(child), files(child, UNKNOWN_PICTURES)
+        if label is not None:
+            samples += [Sample(path, label, source or folder.name) for path in found]
+            left_out += [LeftOut(path, "cannot be read; save it as PNG or JPEG") for path in others]
+        elif found or others:
             unknown.append(child.name)
-        else:
-            samples += [Sample(path, label, source or folder.name) for path in pictures(child)]
     if unknown:
         raise DataError(f"{folder}: no label is called {', '.join(unknown)}; name the folders mask, no_mask, incorrect")
     if not samples:
         raise DataError(f"{folder} holds no pictures in class folders; expected mask/, no_mask/ with JPEG or PNG files")
-    return samples
+    return Found({"train": samples}, tuple(left_out))
 
 
 def split_folders(folder: Path) -> dict[str, list[Sample]]:
     """Splits by name: the Kaggle layout Train/Validation/Test, or one split called 'train' for bare class folders."""
-    splits = {SPLITS[child.name.lower()]: child for child in _folders(folder) if child.name.lower() in SPLITS}
-    if not splits:
-        return {"train": class_folders(folder)}
-    return {name: class_folders(child, folder.name) for name, child in splits.items()}
+    return dict(_split_folders(folder).splits)
+
+
+def _split_folders(folder: Path) -> Found:
+    children = _folders(folder)
+    if not any(split_of(child.name) for child in children):
+        return _class_folders(folder)
+    splits: dict[str, list[Sample]] = {}
+    left_out = _loose(folder, _NO_SPLIT)
+    for child in children:
+        if split := split_of(child.name):
+            found = _class_folders(child, folder.name)
+            splits.setdefault(split, []).extend(found.splits["train"])
+            left_out += found.left_out
+        else:
+            left_out += [LeftOut(path, _NO_SPLIT) for path in pictures(child)]
+    return Found(splits, tuple(left_out))
+
+
+def _loose(folder: Path, reason: str) -> list[LeftOut]:
+    return [LeftOut(path, reason) for path in _own_files(folder) if path.suffix.lower() in PICTURES]
+
+
+def _own_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and not is_junk(path.name))
 
 
 def coco_frames(path: Path) -> list[Sample]:
-    """The annotated faces of a COCO file; ``file_name`` is relative to it. Raises DataError where it is unusable."""
-    try:
-        tree = json.loads(path.read_text("utf-8"))
-        labels = {entry["id"]: label_of(entry["name"]) for entry in tree["categories"]}
-        names = {entry["id"]: entry["name"] for entry in tree["categories"]}
-        images = {entry["id"]: entry for entry in tree["images"]}
-        samples = []
-        for entry in tree["annotations"]:
-            image, label = images[entry["image_id"]], labels[entry["category_id"]]
-            if label is None:
-                raise DataError(f"{path}: no label is called {names[entry['category_id']]}; rename the category")
-            box = Box(*map(float, entry["bbox"]))
-            samples.append(Sample(path.parent / image["file_name"], label, image.get("source", path.stem), box))
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; give a COCO annotation file") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is not a COCO annotation file: {error!r}; check how it was exported") from error
-    return _some(samples, path)
+    """The annotated faces of a COCO file, of which nothing may be left out. Raises DataError where it is unusable."""
+    found = _annotated(coco_notes(path), path, path.stem)
+    for entry in found.left_out:
+        raise DataError(f"{path}: {entry.path.name}: {entry.reason}")
+    return found.splits["train"]
 
 
-def voc_frames(folder: Path) -> list[Sample]:
-    """Pascal VOC: an ``.xml`` per picture, anywhere under ``folder``."""
-    named = {path.stem: path for path in pictures(folder)}
-    samples = []
-    for path in sorted(folder.rglob("*.xml")):
-        try:
-            tree = ElementTree.parse(path)
-            faces = [(node.findtext("name", ""), _voc_box(node)) for node in tree.iter("object")]
-        except (ElementTree.ParseError, ValueError, TypeError) as error:
-            raise DataError(f"{path} is not a Pascal VOC file: {error}; export the annotations again") from error
-        if path.stem not in named:
-            raise DataError(f"{path} has no picture of the same name under {folder}; put them side by side")
-        samples += [Sample(named[path.stem], _known(name, path), folder.name, box) for name, box in faces]
-    return _some(samples, folder)
+def find_samples(place: Path) -> Found:
+    """Whatever ``place`` holds: a COCO file, COCO, VOC or YOLO frames, or class folders, with or without splits.
 
-
-def yolo_frames(folder: Path) -> list[Sample]:
-    """YOLO: a ``.txt`` per picture with ``class cx cy w h`` as parts of its size, names in ``classes.txt``."""
-    try:
-        classes = (folder / "classes.txt").read_text("utf-8").split()
-    except OSError as error:
-        raise DataError(
-            f"{folder} has no classes.txt; list the class names there, one a line, in YOLO's order"
-        ) from error
-    notes = {path.stem: path for path in folder.rglob("*.txt") if path.name != "classes.txt"}
-    samples = []
-    for path in pictures(folder):
-        note = notes.get(path.stem)
-        if note is None:
-            continue
-        image = cv2.imread(str(path))
-        if image is None:
-            continue  # it is listed as unreadable when the crops are cut; a frame without boxes has none to cut
-        height, width = image.shape[:2]
-        for line in note.read_text("utf-8").splitlines():
-            try:
-                kind, cx, cy, w, h = line.split()[:5]
-                name = classes[int(kind)]
-                x, y = (float(cx) - float(w) / 2) * width, (float(cy) - float(h) / 2) * height
-                box = Box(x, y, float(w) * width, float(h) * height)
-            except (ValueError, IndexError) as error:
-                raise DataError(
-                    f"{note}: {line!r} is no YOLO line: {error}; it should read 'class cx cy w h'"
-                ) from error
-            samples.append(Sample(path, _known(name, note), folder.name, box))
-    return _some(samples, folder)
-
-
-def find_samples(place: Path) -> dict[str, list[Sample]]:
-    """Whatever ``place`` holds: a COCO file, VOC or YOLO frames, or class folders with or without splits."""
-    if place.suffix == ".json":
-        return {"train": coco_frames(place)}
+    Raises DataError, naming the first fault, where no face can be used, or too many pictures cannot be read.
+    """
+    suffix = place.suffix.lower()
+    if place.is_file() and suffix == ".json":
+        notes = coco_notes(place, coco_split(place, place.parent))
+        return _annotated([replace(note, split="") for note in notes], place, place.stem)
+    if place.is_file() and suffix in (".yaml", ".yml"):
+        return _annotated(yolo_notes(place, place.parent), place, place.parent.name)
     if not place.is_dir():
-        raise DataError(f"no data at {place}; give a folder of class folders or a COCO file")
-    if (place / "classes.txt").is_file():
-        return {"train": yolo_frames(place)}
-    if next(place.rglob("*.xml"), None) is not None:
-        return {"train": voc_frames(place)}
-    return split_folders(place)
+        raise DataError(f"no data at {place}; give a folder of class folders or of annotated frames, or a COCO file")
+    place = _entered(place)
+    notes = _notes(place)
+    return _annotated(notes, place, place.name) if notes else _split_folders(place)
+
+
+def _entered(place: Path) -> Path:
+    """The one folder that an unpacked archive often holds, where ``place`` itself holds nothing of use."""
+    inner = _folders(place)
+    if len(inner) != 1 or label_of(inner[0].name) or split_of(inner[0].name):
+        return place
+    if any(path.suffix.lower() in _USEFUL or path.name.lower() == "classes.txt" for path in _own_files(place)):
+        return place
+    return _entered(inner[0])
+
+
+def _notes(folder: Path) -> list[Note]:
+    names = yolo_names(folder)
+    if names is not None:
+        return yolo_notes(names, folder)
+    return voc_notes(folder) or [
+        note for path in coco_files(folder) for note in coco_notes(path, coco_split(path, folder))
+    ]
+
+
+def _annotated(notes: Sequence[Note], place: Path, source: str) -> Found:
+    """The usable faces of ``notes``. A note outside all splits is left out where others are in one."""
+    has_splits = any(note.split for note in notes)
+    faces: dict[str, list[Sample]] = {"train": [], "validation": [], "test": []}
+    left_out: list[LeftOut] = []
+    gone: list[Note] = []
+    told = [note for note in notes if note.marks or note.missing]
+    for note in told:
+        if has_splits and not note.split:
+            left_out.append(LeftOut(note.picture, _NO_SPLIT))
+        elif note.missing:
+            gone.append(note)
+            left_out.append(LeftOut(note.path, note.missing))
+        else:
+            faces[note.split or "train"] += _usable(note, source)
+            left_out += _unusable(note)
+    if len(gone) > MAX_UNREADABLE * len(told):
+        raise DataError(
+            f"{place}: {len(gone)} of {len(told)} annotated pictures cannot be used; the first: "
+            f"{gone[0].path} {gone[0].missing}"
+        )
+    if not any(faces.values()):
+        first = f": {left_out[0].path}: {left_out[0].reason}" if left_out else ""
+        raise DataError(f"{place} holds no annotated faces that can be used{first or '; check the annotations'}")
+    return Found({split: samples for split, samples in faces.items() if samples}, tuple(left_out))
+
+
+def _usable(note: Note, source: str) -> Iterator[Sample]:
+    for mark in note.marks:
+        label = label_of(mark.name)
+        if label is not None and not mark.fault:
+            yield Sample(note.picture, label, note.source or source, mark.box)
+
+
+def _unusable(note: Note) -> Iterator[LeftOut]:
+    reasons: Counter[str] = Counter()
+    for mark in note.marks:
+        if mark.fault:
+            reasons[f"a box of {mark.name!r} {mark.fault}" if mark.name else mark.fault] += 1
+        elif label_of(mark.name) is None:
+            reasons[f"no label is called {mark.name}; use mask, no_mask, incorrect"] += 1
+    for reason, count in reasons.items():
+        yield LeftOut(note.picture, reason if count == 1 else f"{reason} ({count} boxes)")
 
 
 def labels_of(samples: Iterable[Sample], order: tuple[Label, ...] = tuple(NAMES)) -> tuple[Label, ...]:
@@ -176,22 +252,9 @@ def labels_of(samples: Iterable[Sample], order: tuple[Label, ...] = tuple(NAMES)
     return found
 
 
-def _voc_box(node: ElementTree.Element) -> Box:
-    x, y, x2, y2 = (float(node.findtext(f"bndbox/{name}", "")) for name in ("xmin", "ymin", "xmax", "ymax"))
-    return Box(x, y, x2 - x, y2 - y)
-
-
-def _known(name: str, path: Path) -> Label:
-    label = label_of(name)
-    if label is None:
-        raise DataError(f"{path}: no label is called {name!r}; use mask, no_mask, incorrect")
-    return label
-
-
-def _some(samples: list[Sample], place: Path) -> list[Sample]:
-    if not samples:
-        raise DataError(f"{place} holds no annotated faces; check the annotations")
-    return samples
+def paths_of(samples: Iterable[Sample]) -> list[Path]:
+    """Each picture once, in order."""
+    return sorted({sample.path for sample in samples})
 
 
 def by_picture(samples: Iterable[Sample]) -> Iterator[tuple[Path, list[int]]]:

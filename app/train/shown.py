@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
@@ -25,12 +26,13 @@ class Probe:
 @dataclass(frozen=True, slots=True)
 class ShownSet:
     """``judged`` gives reliability and mistakes; ``equalised`` are the figures at one resolution, None where not
-    asked for; so is ``probe``."""
+    asked for; so is ``probe``. ``copies`` are pictures that nearly equal one of another split of the same data."""
 
     report: SetReport
     judged: Judged
     equalised: SetReport | None = None
     probe: Probe | None = None
+    copies: tuple[tuple[Path, Path], ...] = ()
 
     @property
     def reports(self) -> tuple[SetReport, ...]:

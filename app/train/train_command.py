@@ -1,11 +1,9 @@
 """``maskwatch train``: fine-tuning on one's own pictures, or the shipped recipe on all sources."""
 
 import argparse
-import hashlib
 import json
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,17 +13,18 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app import resources
 from app.domain import Detection, Image, Label
-from app.errors import DataError, ModelError
+from app.errors import ModelError
 from app.train.choose import Choice
 from app.train.command import EQUAL_PX, landmark_detector, resumable
 from app.train.evaluate import Judged, report, usual_slices
 from app.train.fit import EpochRecord, Fitted, begin_run, limit_threads, write_json
-from app.train.hashes import shared_pictures
 from app.train.networks import KerasModel
 from app.train.nothing import pictures_of_nothing
+from app.train.own_data import about, check_labels, digest, own_splits
 from app.train.pool import (
     Face,
     LandmarkDetector,
+    Pool,
     build_pool,
     central_crops,
     has_pool,
@@ -34,9 +33,9 @@ from app.train.pool import (
     without_bystanders,
 )
 from app.train.report import Page, Training, write_charts, write_report
-from app.train.samples import Sample, find_samples, labels_of
+from app.train.samples import Sample, labels_of, show_left_out
 from app.train.shown import ShownSet, probe_of
-from app.train.sources import LOOSE_SETS, Splits, photograph, share, training_sources
+from app.train.sources import LOOSE_SETS, Splits, training_sources
 from app.train.tables import plain
 from app.vision.classify import LiteRtClassifier
 from app.vision.modelfile import ClassifierFacts, read_classifier_facts
@@ -46,9 +45,6 @@ from app.vision.preprocess import resize
 if TYPE_CHECKING:
     from app.train.shipped import ShippedRun
 
-MIN_FACES = 20
-MIN_DEV_FACES = 5
-DEV_SHARE = 0.15
 FINE_TUNE_EPOCHS = 10
 FINE_TUNE_RATE = 3e-4
 GO_ON_RATE = 2e-3
@@ -70,8 +66,9 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console()
     cv2.setNumThreads(args.threads)
+    copies: list[tuple[Path, Path]] = []
     if args.all_sources:
-        splits, copies = training_sources(args.data, args.only_faces12k), []
+        splits = training_sources(args.data, args.only_faces12k)
     else:
         splits, copies = own_splits(args.data, console)
     begin_run(args.folder, {"data": about(args.data, splits)})  # what is wrong with it is told before the work
@@ -85,49 +82,30 @@ def run(args: argparse.Namespace) -> int:
     train, dev = _pools(args, splits, console)
     from app.train.shipped import train_shipped
 
-    plan = plan_of(args, labels, len(train), fine_tuning=begin_with is not None)
+    plan = plan_of(args, labels, len(train.faces), fine_tuning=begin_with is not None)
     bars = _Bars(console)
     with bars.progress, resumable(console):
-        fitted = train_shipped(plan, train, dev, bars.on_step, bars.on_epoch, begin_with)
-    _finished(args, plan, fitted, train, dev, console)
+        fitted = train_shipped(plan, train.faces, dev.faces, bars.on_step, bars.on_epoch, begin_with)
+    _finished(args, plan, fitted, Lessons(train, dev, tuple(copies)), console)
     return 0
 
 
-def about(place: Path, splits: Splits) -> dict[str, object]:
-    """What a run's settings keep of its data: where, how many of each label, and a digest of which."""
-    parts = {"train": splits.train, "dev": splits.dev}
-    faces = {name: dict(Counter(sample.label.value for sample in part)) for name, part in parts.items()}
-    return {"path": str(place), "faces": faces, "digest": digest((*splits.train, *splits.dev), place)}
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """``train`` was learned from, ``dev`` chosen by; ``copies`` are pairs of near-duplicates across splits."""
+
+    train: Pool
+    dev: Pool
+    copies: tuple[tuple[Path, Path], ...]
 
 
-def digest(samples: Sequence[Sample], place: Path) -> str:
-    """The same for the same faces, also where the folder was moved."""
-    lines = sorted(f"{path_in(sample.path, place)} {sample.label} {sample.box}" for sample in samples)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-
-
-def path_in(path: Path, place: Path) -> str:
-    return path.relative_to(place).as_posix() if path.is_relative_to(place) else path.as_posix()
-
-
-def check_labels(splits: Splits, labels: tuple[Label, ...]) -> None:
-    """Raises DataError where faces have a label that the network will not have."""
-    for name, part in (("training", splits.train), ("development", splits.dev)):
-        other = {sample.label for sample in part} - set(labels)
-        if other:
-            raise DataError(
-                f"the {name} faces are labelled {', '.join(sorted(other))} too, and the network knows "
-                f"{', '.join(labels)} only; add such faces to the training split, or take them out"
-            )
-
-
-def _pools(args: argparse.Namespace, splits: Splits, console: Console) -> tuple[list[Face], list[Face]]:
+def _pools(args: argparse.Namespace, splits: Splits, console: Console) -> tuple[Pool, Pool]:
     detector = landmark_detector(args.landmarks, args.data) or NoDetector()
-    train = faces_of(splits.train, detector, args.folder / "train.npz", console)
-    dev = faces_of(splits.dev, detector, args.folder / "dev.npz", console)
-    train, dev = _without_bystanders(args, train), _without_bystanders(args, dev)
+    train = _without_bystanders(args, pool_of(splits.train, detector, args.folder / "train.npz", console))
+    dev = _without_bystanders(args, pool_of(splits.dev, detector, args.folder / "dev.npz", console))
     if args.all_sources and not args.only_faces12k:
-        train += nothing_of(args, [sample for sample in splits.train if sample.box is not None], detector, console)
+        frames = [sample for sample in splits.train if sample.box is not None]
+        train = replace(train, faces=train.faces + nothing_of(args, frames, detector, console))
     return train, dev
 
 
@@ -144,11 +122,11 @@ def nothing_of(
     return load_pool(cache).faces
 
 
-def _without_bystanders(args: argparse.Namespace, faces: list[Face]) -> list[Face]:
+def _without_bystanders(args: argparse.Namespace, pool: Pool) -> Pool:
     known = resources.model("classifier.tflite")
     if args.all_sources and known.is_file():
-        return without_bystanders(faces, LiteRtClassifier(known, args.threads), LOOSE_SETS)
-    return faces
+        return replace(pool, faces=without_bystanders(pool.faces, LiteRtClassifier(known, args.threads), LOOSE_SETS))
+    return pool
 
 
 def choose_thresholds(args: argparse.Namespace, samples: Sequence[Sample], console: Console) -> int:
@@ -159,8 +137,8 @@ def choose_thresholds(args: argparse.Namespace, samples: Sequence[Sample], conso
     limit_threads(args.threads)
     model, labels = start(path)
     detector = landmark_detector(args.landmarks, args.data) or NoDetector()
-    dev = _without_bystanders(args, faces_of(samples, detector, args.folder / "dev.npz", console))
-    done = finish(model, labels, dev, args.folder / "classifier", read_classifier_facts(path))
+    dev = _without_bystanders(args, pool_of(samples, detector, args.folder / "dev.npz", console))
+    done = finish(model, labels, dev.faces, args.folder / "classifier", read_classifier_facts(path))
     write_json(
         args.folder / "metrics.json", plain({"choice": done.choice, "dev": done.dev, "dev_frames": done.dev_frames})
     )
@@ -227,20 +205,24 @@ def _finished(
     args: argparse.Namespace,
     plan: "ShippedRun",
     fitted: Fitted,
-    train: list[Face],
-    dev: list[Face],
+    lessons: Lessons,
     console: Console,
 ) -> None:
     """Model files, metrics, report and its drawings in the run folder."""
     from app.train.finish import finish
 
+    train, dev = lessons.train.faces, lessons.dev.faces
     facts = ClassifierFacts(
         name="maskwatch",
         labels=plan.labels,
         input_px=plan.network.input_px,
         margin=plan.wild.margin,
-        trained_on=tuple(sorted({face.source for face in train})),
+        trained_on=tuple(sorted({face.source for face in train if face.label in plan.labels})),
     )
+    if not is_fresh(args):
+        began = read_classifier_facts(args.begin_with or resources.model("classifier.keras"))
+        kept = ("temperature", "min_confidence", "min_two_way", "min_sharpness")
+        facts = facts.model_copy(update={name: getattr(began, name) for name in kept})
     done = finish(fitted.model, plan.labels, dev, args.folder / "classifier", facts)
     told = {"best_epoch": fitted.best_epoch, "stopped": fitted.stopped, "choice": done.choice}
     write_json(args.folder / "metrics.json", plain({**told, "dev": done.dev, "dev_frames": done.dev_frames}))
@@ -250,11 +232,14 @@ def _finished(
         args.data,
         {"training": [face.sample for face in train], "development": [face.sample for face in dev]},
         json.loads((args.folder / "settings.json").read_text("utf-8")),
+        lessons.copies,
+        (*lessons.train.left_out, *lessons.dev.left_out),
     )
     shown = _shown(LiteRtClassifier(done.files[1], args.threads), dev)
     page = args.folder / "report.html"
     write_report(page, Page(done.facts, [shown], training=training))
     write_charts(args.folder, training, shown)
+    console.print(choice_words(done.choice))
     console.print(
         f"best epoch {fitted.best_epoch + 1} ({fitted.stopped}); wrote {done.files[0]}, {done.files[1]}, {page}"
     )
@@ -277,65 +262,8 @@ def _shown(classifier: LiteRtClassifier, dev: list[Face]) -> ShownSet:
     )
 
 
-def own_splits(place: Path, console: Console) -> tuple[Splits, list[tuple[Path, Path]]]:
-    """The user's own splits, and pairs of near-duplicates across them; without a validation split, a share of the
-    photographs becomes the development split. Training pictures that nearly equal one of another split are left out.
-
-    Raises DataError where a class is missing or there are too few faces.
-    """
-    found = find_samples(place)
-    show_left_out(console, found.left_out)
-    parts = dict(found.splits)
-    test = parts.pop("test", []) if len(parts) > 1 else []
-    train = parts.pop("train", None) or [sample for part in parts.values() for sample in part]
-    dev = found.splits.get("validation") if "train" in found.splits else None
-    if dev is None:
-        dev = held_back(train)
-        chosen = {photograph(sample.path) for sample in dev}
-        train = [sample for sample in train if photograph(sample.path) not in chosen]
-    copies = shared_pictures(_paths(train), _paths([*dev, *test]))
-    copied = {first for first, _ in copies}
-    train = [sample for sample in train if sample.path not in copied]
-    judged_by = shared_pictures(_paths(dev), _paths(test))
-    if copies:
-        console.print(
-            f"{len(copied)} training pictures nearly equal pictures of other splits and are left out, as {copies[0][0]}"
-        )
-    if judged_by:
-        console.print(f"{len(judged_by)} development pictures nearly equal test pictures, as {judged_by[0][0]}")
-    for label in labels_of([*train, *dev]):
-        for part, least, use in ((train, MIN_FACES, "learn from"), (dev, MIN_DEV_FACES, "choose by")):
-            count = sum(sample.label == label for sample in part)
-            if count < least:
-                raise DataError(f"{place} has {count} faces of {label.value} to {use}; at least {least} are needed")
-    return Splits(tuple(train), tuple(dev)), copies + judged_by
-
-
-def held_back(samples: Sequence[Sample]) -> list[Sample]:
-    """Of each label about ``DEV_SHARE`` of its faces, whole photographs together, the same ones every time."""
-    photographs: dict[str, list[Sample]] = {}
-    for sample in samples:
-        photographs.setdefault(photograph(sample.path), []).append(sample)
-    order = sorted(photographs, key=share)
-    total, held, chosen = Counter(sample.label for sample in samples), Counter[Label](), []
-    for label in sorted(total, key=total.__getitem__):
-        for name in order:
-            if held[label] >= max(DEV_SHARE * total[label], MIN_DEV_FACES):
-                break
-            part = photographs[name]
-            if part and any(sample.label == label for sample in part):
-                held.update(sample.label for sample in part)
-                chosen += part
-                photographs[name] = []
-    return chosen
-
-
-def _paths(samples: Sequence[Sample]) -> list[Path]:
-    return sorted({sample.path for sample in samples})
-
-
-def faces_of(samples: Sequence[Sample], detector: LandmarkDetector, cache: Path, console: Console) -> list[Face]:
-    """The faces, read once and kept in the run folder for when it is continued."""
+def pool_of(samples: Sequence[Sample], detector: LandmarkDetector, cache: Path, console: Console) -> Pool:
+    """Read once and kept in the run folder for when it is continued."""
     asked = f"{digest(samples, Path())} {type(detector).__name__}"
     if has_pool(cache, asked):
         pool = load_pool(cache)
@@ -344,7 +272,7 @@ def faces_of(samples: Sequence[Sample], detector: LandmarkDetector, cache: Path,
             pool = build_pool(samples, detector, LOOSE_SETS)
             save_pool(pool, asked, cache)
     show_left_out(console, pool.left_out)
-    return pool.faces
+    return pool
 
 
 def start(path: Path | None) -> tuple[KerasModel, tuple[Label, ...]]:

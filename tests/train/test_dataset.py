@@ -8,7 +8,7 @@ import pytest
 
 from app.domain import Box, Label
 from app.errors import DataError
-from app.train.dataset import Crops, PaperBatches, load_crops
+from app.train.dataset import Crops, PaperBatches, load_crops, usable_box
 from app.train.samples import Sample
 from app.vision.preprocess import face_crop, to_crop
 
@@ -50,10 +50,35 @@ def test_unreadable_pictures_are_listed_until_they_are_too_many(tmp_path: Path) 
         load_crops([samples[0], Sample(broken, Label.NO_MASK, "a")], LABELS, 16, 0.0)
 
 
-def test_a_box_outside_its_picture_is_one_clear_line(tmp_path: Path) -> None:
+def test_boxes_outside_their_picture_are_left_out_and_told(tmp_path: Path) -> None:
     path = noisy_picture(tmp_path / "a.png")
+    boxes = [Box(500, 500, 20, 20), Box(10, 10, 20, 20), Box(0, 0, 1e6, 1e6)]
+    crops = load_crops([Sample(path, Label.MASK, "a", box) for box in boxes], LABELS, 16, 0.0)
+    assert [sample.box for sample in crops.samples] == boxes[1:]
+    assert crops.sizes_px.tolist() == [20, 50]
+    assert [entry.path for entry in crops.left_out] == [path]
+    assert "lies outside the picture" in crops.left_out[0].reason
+    assert crops.where(crops.sizes_px > 30).left_out == crops.left_out
     with pytest.raises(DataError, match="outside the picture"):
-        load_crops([Sample(path, Label.MASK, "a", Box(500, 500, 20, 20))], LABELS, 16, 0.0)
+        load_crops([Sample(path, Label.MASK, "a", boxes[0])], LABELS, 16, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("box", "usable"),
+    [
+        (Box(-10, 5, 30, 30), Box(-10, 5, 30, 30)),
+        (Box(-60, -50, 170, 140), Box(-60, -50, 170, 140)),
+        (Box(-61, 10, 100, 20), Box(0, 10, 39, 20)),
+        (Box(5, 5, 20, 1e9), Box(5, 5, 20, 45)),
+        (Box(59, 0, 30, 30), Box(59, 0, 30, 30)),
+        (Box(59.5, 0, 30, 30), None),
+        (Box(-30, 0, 30, 30), None),
+        (Box(10, 10, 0.3, 9), None),
+        (Box(float("nan"), 10, 5, 9), None),
+    ],
+)
+def test_a_box_is_used_as_it_is_unless_it_reaches_far_out(box: Box, usable: Box | None) -> None:
+    assert usable_box(box, np.zeros((50, 60, 3), np.uint8)) == usable
 
 
 def some_crops(count: int) -> Crops:

@@ -2,14 +2,25 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from rich.console import Console
 
 from app.domain import Box, Label
 from app.errors import DataError
-from app.train.samples import class_folders, coco_frames, find_samples, label_of, labels_of, voc_frames, yolo_frames
+from app.train.samples import (
+    LeftOut,
+    class_folders,
+    coco_frames,
+    find_samples,
+    label_of,
+    labels_of,
+    pictures,
+    show_left_out,
+)
 
 
 def picture(path: Path, width_px: int = 40, height_px: int = 30) -> Path:
@@ -37,7 +48,7 @@ def test_the_kaggle_layout_keeps_its_splits(tmp_path: Path) -> None:
     for split in ("Train", "Validation", "Test"):
         picture(tmp_path / split / "WithMask" / "a.jpg")
         picture(tmp_path / split / "WithoutMask" / "b.png")
-    splits = find_samples(tmp_path)
+    splits = find_samples(tmp_path).splits
     assert {name: len(samples) for name, samples in splits.items()} == {"train": 2, "validation": 2, "test": 2}
     assert {sample.label for sample in splits["test"]} == {Label.MASK, Label.NO_MASK}
 
@@ -76,7 +87,7 @@ def coco(tmp_path: Path, category: str = "with_mask") -> Path:
 
 
 def test_coco_boxes_and_sources_are_read(tmp_path: Path) -> None:
-    (sample,) = find_samples(coco(tmp_path))["train"]
+    (sample,) = find_samples(coco(tmp_path)).splits["train"]
     assert (sample.label, sample.box, sample.source) == (Label.MASK, Box(4, 5, 10, 12), "somewhere")
     assert sample.path == tmp_path / "frames" / "one.jpg"
 
@@ -86,35 +97,263 @@ def test_coco_that_is_broken_or_unknown_is_one_clear_line(tmp_path: Path) -> Non
         coco_frames(coco(tmp_path, "zebra"))
     broken = tmp_path / "broken.json"
     broken.write_text('{"images": [')
-    with pytest.raises(DataError, match="not a COCO annotation file"):
+    with pytest.raises(DataError, match="no usable COCO file"):
         coco_frames(broken)
     broken.write_text('{"images": []}')
-    with pytest.raises(DataError, match="not a COCO annotation file"):
+    with pytest.raises(DataError, match="no usable COCO file"):
         coco_frames(broken)
 
 
-def test_voc_boxes_are_read_and_a_missing_picture_is_named(tmp_path: Path) -> None:
-    picture(tmp_path / "images" / "one.png")
-    note = (
-        "<annotation><object><name>without_mask</name><bndbox><xmin>3</xmin><ymin>4</ymin><xmax>13</xmax>"
-        "<ymax>24</ymax></bndbox></object></annotation>"
-    )
-    (tmp_path / "annotations").mkdir()
-    (tmp_path / "annotations" / "one.xml").write_text(note)
-    (sample,) = find_samples(tmp_path)["train"]
-    assert (sample.label, sample.box) == (Label.NO_MASK, Box(3, 4, 10, 20))
-    (tmp_path / "annotations" / "two.xml").write_text(note)
-    with pytest.raises(DataError, match=r"two\.xml has no picture"):
-        voc_frames(tmp_path)
+def test_what_systems_and_archives_leave_is_skipped(tmp_path: Path) -> None:
+    top = tmp_path / ".cache" / "download"  # a dot above the data means nothing
+    data = top / "Face Mask Dataset"
+    for name in ("mask", "no_mask"):
+        picture(data / "Train" / name / "a.jpg")
+        picture(data / "Train" / name / "._a.jpg")
+        picture(data / "Train" / name / ".ipynb_checkpoints" / "a.jpg")
+    picture(top / "__MACOSX" / "Train" / "mask" / "a.jpg")
+    (data / "Train" / "notes").mkdir()
+    (top / "readme.txt").write_text("hello")
+    found = find_samples(top)
+    assert found.left_out == ()
+    assert [sample.path for sample in found.splits["train"]] == pictures(data)
+    assert len(found.splits["train"]) == 2
 
 
-def test_yolo_boxes_are_in_parts_of_the_picture(tmp_path: Path) -> None:
-    picture(tmp_path / "one.jpg", width_px=200, height_px=100)
-    (tmp_path / "classes.txt").write_text("mask\nno_mask\n")
-    (tmp_path / "one.txt").write_text("1 0.5 0.5 0.1 0.4\n")
-    (sample,) = find_samples(tmp_path)["train"]
-    assert sample.label == Label.NO_MASK
-    assert sample.box == Box(90, 30, 20, 40)
-    (tmp_path / "one.txt").write_text("9 0.5 0.5 0.1 0.4\n")
-    with pytest.raises(DataError, match="no YOLO line"):
-        yolo_frames(tmp_path)
+def test_pictures_that_nothing_reads_or_names_are_told(tmp_path: Path) -> None:
+    for name in ("mask/a.TIFF", "no_mask/b.jpg", "loose.jpg"):
+        picture(tmp_path / "Train" / name)
+    picture(tmp_path / "more" / "mask" / "c.jpg")
+    (tmp_path / "Train" / "mask" / "d.gif").write_bytes(b"GIF89a")
+    found = find_samples(tmp_path)
+    assert [sample.path.name for sample in found.splits["train"]] == ["a.TIFF", "b.jpg"]
+    assert {entry.path.name: entry.reason for entry in found.left_out} == {
+        "loose.jpg": "lies in no class folder",
+        "d.gif": "cannot be read; save it as PNG or JPEG",
+        "c.jpg": "lies in none of the splits",
+    }
+
+
+def test_ten_left_out_are_told_and_the_rest_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    show_left_out(Console(), [LeftOut(Path(f"{i}.jpg"), "is broken") for i in range(13)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "left out: 0.jpg: is broken"
+    assert lines[9:] == ["left out: 9.jpg: is broken", "left out: 3 more"]
+    show_left_out(Console(), [])
+    assert capsys.readouterr().out == ""
+
+
+BOX = {"image_id": 7, "category_id": 1, "bbox": [4, 5, 10, 12]}
+
+
+def coco_file(path: Path, *annotations: dict[str, Any], name: str = "one.jpg") -> None:
+    """A COCO file of one picture with a good box and ``annotations``."""
+    tree = {
+        "images": [{"id": 7, "file_name": name}],
+        "annotations": [BOX, *annotations],
+        "categories": [{"id": 1, "name": "with_mask"}, {"id": 2, "name": "person"}],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(tree))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"iscrowd": 1}, "a box of 'with_mask' stands for a group (iscrowd)"),
+        ({"category_id": 2}, "no label is called person; use mask, no_mask, incorrect"),
+        *(
+            ({"bbox": bbox}, "a box of 'with_mask' has no area")
+            for bbox in ([1, 1, 0, 5], [9, 9, -3, 5], [float("nan"), 1, 2, 2], [1, 1, float("inf"), 2], [], None)
+        ),
+    ],
+)
+def test_coco_boxes_that_cannot_be_used_are_left_out_and_told(
+    tmp_path: Path, change: dict[str, Any], reason: str
+) -> None:
+    path = picture(tmp_path / "one.jpg")
+    coco_file(tmp_path / "a.JSON", BOX | change)
+    for place in (tmp_path, tmp_path / "a.JSON"):
+        found = find_samples(place)
+        assert [sample.box for sample in found.splits["train"]] == [Box(4, 5, 10, 12)]
+        assert found.left_out == (LeftOut(path, reason),)
+    with pytest.raises(DataError, match=r"one\.jpg"):
+        coco_frames(tmp_path / "a.JSON")
+
+
+@pytest.mark.parametrize(
+    ("note", "pictures_at"),
+    [
+        ("{0}/_annotations.coco.json", "{0}"),
+        ("annotations/instances_{0}2017.json", "images/{0}"),
+        ("annotations/instances_{0}.json", "{0}2017"),
+        ("annotations/{0}.json", "images"),
+    ],
+)
+def test_coco_folders_have_splits(tmp_path: Path, note: str, pictures_at: str) -> None:
+    shown = {}
+    for folder, split in {"train": "train", "val": "validation", "test": "test"}.items():
+        shown[split] = picture(tmp_path / pictures_at.format(folder) / f"{folder}.jpg")
+        coco_file(tmp_path / note.format(folder), name=f"{folder}.jpg")
+    splits = find_samples(tmp_path).splits
+    assert {split: [sample.path for sample in samples] for split, samples in splits.items()} == {
+        split: [path] for split, path in shown.items()
+    }
+    alone = find_samples(tmp_path / note.format("val")).splits
+    assert [sample.path.resolve() for sample in alone["train"]] == [shown["validation"]]
+
+
+def voc_file(path: Path, x: int, name: str = "without_mask", x2: int = 30) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    box = f"<xmin>{x}</xmin><ymin>4</ymin><xmax>{x2}</xmax><ymax>24</ymax>"
+    path.write_text(f"<annotation><object><name>{name}</name><bndbox>{box}</bndbox></object></annotation>")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("notes", "pictures_at"),
+    [("{0}", "{0}"), ("annotations/{0}", "images/{0}"), ("{0}/Annotations", "{0}/JPEGImages")],
+)
+def test_voc_pictures_of_one_name_keep_their_own_boxes_and_splits(tmp_path: Path, notes: str, pictures_at: str) -> None:
+    for x, folder in enumerate(("train", "valid")):
+        picture(tmp_path / pictures_at.format(folder) / "0001.jpg")
+        voc_file(tmp_path / notes.format(folder) / "0001.XML", x)
+    splits = find_samples(tmp_path).splits
+    for x, (split, folder) in enumerate({"train": "train", "validation": "valid"}.items()):
+        (sample,) = splits[split]
+        assert sample.path == tmp_path / pictures_at.format(folder) / "0001.jpg"
+        assert sample.box == Box(x, 4, 30 - x, 20)
+
+
+def test_voc_lists_are_splits_and_the_folder_of_annotations_is_enough(tmp_path: Path) -> None:
+    lists = tmp_path / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    for name in ("a", "b", "c", "d"):
+        picture(tmp_path / "JPEGImages" / f"{name}.PNG")
+        voc_file(tmp_path / "Annotations" / f"{name}.xml", 1)
+    for name, listed in {"train": "a", "trainval": "a b", "val": "b", "test": "c"}.items():
+        (lists / f"{name}.txt").write_text("\n".join(listed.split()) + "\n")
+    found = find_samples(tmp_path)
+    names = {split: [sample.path.stem for sample in samples] for split, samples in found.splits.items()}
+    assert names == {"train": ["a"], "validation": ["b"], "test": ["c"]}
+    assert found.left_out == (LeftOut(tmp_path / "JPEGImages" / "d.PNG", "lies in none of the splits"),)
+    assert len(find_samples(tmp_path / "Annotations").splits["train"]) == 4
+
+
+def test_voc_files_that_cannot_be_used_are_left_out_until_they_are_too_many(tmp_path: Path) -> None:
+    for i in range(20):
+        picture(tmp_path / "images" / f"{i:02}.png")
+        voc_file(tmp_path / "annotations" / f"{i:02}.xml", 1)
+    voc_file(tmp_path / "annotations" / "00.xml", 50)
+    voc_file(tmp_path / "annotations" / "01.xml", 1, "helmet")
+    gone = voc_file(tmp_path / "annotations" / "gone.xml", 1)
+    (tmp_path / "annotations" / "03.xml").write_text("<annotation><obj")
+    found = find_samples(tmp_path)
+    assert len(found.splits["train"]) == 17
+    reasons = {entry.path.stem: entry.reason for entry in found.left_out}
+    assert reasons.keys() == {"00", "01", "03", "gone"}
+    assert "has no area" in reasons["00"]
+    assert "called helmet" in reasons["01"]
+    assert "no usable VOC file" in reasons["03"]
+    assert "names the picture gone.jpg" in reasons[gone.stem]
+    (tmp_path / "images" / "04.png").unlink()
+    with pytest.raises(DataError, match="3 of 21 annotated pictures cannot be used"):
+        find_samples(tmp_path)
+
+
+def yolo(folder: Path, *lines: str) -> Path:
+    """One picture of 200 by 100 px in YOLO's usual folders."""
+    path = picture(folder / "images" / "one.jpg", width_px=200, height_px=100)
+    (folder / "labels").mkdir()
+    (folder / "labels" / "one.txt").write_text("\n".join(lines))
+    return path
+
+
+def test_yolo_boxes_and_outlines_are_in_parts_of_the_picture(tmp_path: Path) -> None:
+    path = yolo(tmp_path, "1 0.5 0.5 0.1 0.4", "", "0 0.25 0.5 0.5 0.25 0.75 0.75", "")
+    (tmp_path / "classes.txt").write_text("\ufeffwith mask\nwithout mask\n", "utf-8")
+    (tmp_path / "README.txt").write_text("hello there")
+    found = find_samples(tmp_path)
+    assert [(sample.label, sample.box) for sample in found.splits["train"]] == [
+        (Label.NO_MASK, Box(90, 30, 20, 40)),
+        (Label.MASK, Box(50, 25, 100, 50)),
+    ]
+    assert found.left_out == ()
+    assert found.splits["train"][0].path == path
+
+
+def test_yolo_lines_that_cannot_be_used_are_left_out_and_told(tmp_path: Path) -> None:
+    path = yolo(tmp_path, "0 0.5 0.5 0.1 0.4", "-1 0 0 1 1", "9 0 0 1 1", "0 0.5 0.5 0 0", "0 0.5", "2 0.5 0.5 0.1 0.1")
+    (tmp_path / "classes.txt").write_text("mask\nno_mask\nperson\n")
+    found = find_samples(tmp_path)
+    assert len(found.splits["train"]) == 1
+    assert {entry.path for entry in found.left_out} == {path}
+    told = " ".join(entry.reason for entry in found.left_out)
+    for words in ("class -1 has", "class 9 has", "'mask' has no area", "'0 0.5' is no YOLO line", "called person"):
+        assert words in told
+    (tmp_path / "labels" / "one.txt").write_text("9 0.5 0.5 0.1 0.4\n")
+    with pytest.raises(DataError, match="class 9 has no name"):
+        find_samples(tmp_path)
+
+
+def test_yolo_labels_without_a_picture_are_told_and_too_many_are_fatal(tmp_path: Path) -> None:
+    yolo(tmp_path, "0 0.5 0.5 0.1 0.4")
+    (tmp_path / "classes.txt").write_text("mask\n")
+    (tmp_path / "labels" / "two.txt").write_text("0 0.5 0.5 0.1 0.4\n")
+    with pytest.raises(DataError, match=r"1 of 2 annotated pictures cannot be used.*two\.txt has no picture"):
+        find_samples(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "names: ['with mask', \"no_mask\"]",
+        "names: [with mask,\n        no_mask]",
+        "names:\n- with mask\n- no_mask",
+        "names:\n  0: with mask  # worn\n  1: 'no_mask'",
+        "names: {0: with mask, 1: no_mask}",
+    ],
+)
+@pytest.mark.parametrize(
+    ("paths", "at"),
+    [
+        ("train: ../train/images\nval: ../valid/images\n", "{0}/{1}"),
+        ("path: ../datasets/masks  # root\ntrain: images/train\nval:\n  - images/valid\n", "{1}/{0}"),
+        ("train: a.txt\nval: elsewhere\n", "{1}/{0}"),
+    ],
+)
+def test_yolo_tables_name_classes_and_splits(tmp_path: Path, names: str, paths: str, at: str) -> None:
+    for number, folder in enumerate(("train", "valid")):
+        picture(tmp_path / at.format(folder, "images") / "0001.jpg")
+        note = tmp_path / at.format(folder, "labels") / "0001.txt"
+        note.parent.mkdir(parents=True)
+        note.write_text(f"{number} 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "a.txt").write_text("./images/train/0001.jpg\n")
+    (tmp_path / "data.yaml").write_text(f"{paths}nc: 2\n{names}\nroboflow:\n  license: none\n")
+    for place in (tmp_path, tmp_path / "data.yaml"):
+        splits = find_samples(place).splits
+        assert {split: [sample.label for sample in samples] for split, samples in splits.items()} == {
+            "train": [Label.MASK],
+            "validation": [Label.NO_MASK],
+        }
+        assert splits["validation"][0].path == tmp_path / at.format("valid", "images") / "0001.jpg"
+
+
+def test_a_yolo_table_decides_where_folders_tell_nothing(tmp_path: Path) -> None:
+    for folder in ("day", "night", "spare"):
+        picture(tmp_path / "images" / folder / "a.jpg")
+        (tmp_path / "labels" / folder).mkdir(parents=True)
+        (tmp_path / "labels" / folder / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "data.yaml").write_text(f"path: {tmp_path}\ntrain: images/day\ntest: images/night\nnames: [mask]\n")
+    found = find_samples(tmp_path)
+    assert {split: [sample.path.parent.name for sample in part] for split, part in found.splits.items()} == {
+        "train": ["day"],
+        "test": ["night"],
+    }
+    assert [entry.path.parent.name for entry in found.left_out] == ["spare"]
+
+
+def test_a_yolo_table_without_names_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("train: images\n")
+    with pytest.raises(DataError, match="has no names"):
+        find_samples(tmp_path / "data.yaml")

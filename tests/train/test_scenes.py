@@ -87,7 +87,7 @@ def test_voc_files_that_cannot_be_used_say_why(tmp_path: Path, text: str, messag
         ({"annotations": [{"image_id": 8, "category_id": 1, "bbox": [3, 4, 10, 20]}]}, "no entry 8"),
         ({"annotations": [{"image_id": 7, "category_id": 2, "bbox": [3, 4, 10, 20]}]}, "called 'person'"),
         ({"annotations": [{"image_id": 7, "category_id": 1, "bbox": [3, 4, 10, 0]}]}, "no area"),
-        ({"annotations": [{"image_id": 7, "category_id": 1, "bbox": [3, 4]}]}, "no usable COCO file"),
+        ({"annotations": [{"image_id": 7, "category_id": 1, "bbox": [3, 4]}]}, "no area"),
         ({"annotations": [7]}, "no usable COCO file"),
         ({"images": [{"id": 7}], "annotations": []}, "no entry 'file_name'"),
         ({"images": [{"id": 7, "file_name": "b.jpg"}]}, "names the picture b.jpg"),

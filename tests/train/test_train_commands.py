@@ -14,9 +14,11 @@ from app.domain import Label
 from app.errors import DataError, ModelError, SettingsError
 from app.resources import model
 from app.train import command, shown
+from app.train.evaluate_command import chosen_split
+from app.train.own_data import held_back, own_splits
 from app.train.samples import Sample
 from app.train.sources import photograph
-from app.train.train_command import held_back, is_fresh, own_splits, plan_of
+from app.train.train_command import is_fresh, plan_of
 from app.vision.modelfile import read_classifier_facts
 
 # Keras saves TensorFlow's arrays in a way that numpy 2 warns of; nothing of ours can change it.
@@ -224,6 +226,13 @@ def test_a_split_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
     own = made_set(tmp_path / "own", {"mask": 2, "no_mask": 2})
     with pytest.raises(DataError, match="no split 'test'; there is train"):
         call("evaluate", own, "--split", "test")
+
+
+@pytest.mark.parametrize("wanted", ["validation", "valid", "val", "Validation"])
+def test_a_split_is_asked_for_as_its_folder_may_be_called(wanted: str) -> None:
+    splits = {name: [Sample(Path(name), Label.MASK, "a")] for name in ("train", "validation", "test")}
+    assert chosen_split(splits, wanted) == splits["validation"]
+    assert chosen_split(splits, "") == chosen_split(splits, "Test") == splits["test"]
 
 
 def test_an_unknown_network_of_the_study_names_the_seven(tmp_path: Path) -> None:

@@ -1,0 +1,99 @@
+"""A user's own labelled faces: which to learn from, which to choose by, and what a run's settings keep of them."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from app.domain import Label
+from app.errors import DataError
+from app.train.hashes import shared_pictures
+from app.train.samples import Sample, find_samples, labels_of, paths_of, show_left_out
+from app.train.sources import Splits, photograph, share
+
+MIN_FACES = 20
+MIN_DEV_FACES = 5
+DEV_SHARE = 0.15
+
+
+def own_splits(place: Path, console: Console) -> tuple[Splits, list[tuple[Path, Path]]]:
+    """The user's own splits, and pairs of near-duplicates across them; without a validation split, a share of the
+    photographs becomes the development split. Training pictures that nearly equal one of another split are left out.
+
+    Raises DataError where a class is missing or there are too few faces.
+    """
+    found = find_samples(place)
+    show_left_out(console, found.left_out)
+    parts = dict(found.splits)
+    test = parts.pop("test", []) if len(parts) > 1 else []
+    train = parts.pop("train", None) or [sample for part in parts.values() for sample in part]
+    dev = found.splits.get("validation") if "train" in found.splits else None
+    if dev is None:
+        dev = held_back(train)
+        chosen = {photograph(sample.path) for sample in dev}
+        train = [sample for sample in train if photograph(sample.path) not in chosen]
+    copies = shared_pictures(paths_of(train), paths_of([*dev, *test]))
+    copied = {first for first, _ in copies}
+    train = [sample for sample in train if sample.path not in copied]
+    judged_by = shared_pictures(paths_of(dev), paths_of(test))
+    if copies:
+        console.print(
+            f"{len(copied)} training pictures nearly equal pictures of other splits and are left out, as {copies[0][0]}"
+        )
+    if judged_by:
+        console.print(f"{len(judged_by)} development pictures nearly equal test pictures, as {judged_by[0][0]}")
+    for label in labels_of([*train, *dev]):
+        for part, least, use in ((train, MIN_FACES, "learn from"), (dev, MIN_DEV_FACES, "choose by")):
+            count = sum(sample.label == label for sample in part)
+            if count < least:
+                raise DataError(f"{place} has {count} faces of {label.value} to {use}; at least {least} are needed")
+    return Splits(tuple(train), tuple(dev)), copies + judged_by
+
+
+def held_back(samples: Sequence[Sample]) -> list[Sample]:
+    """Of each label about ``DEV_SHARE`` of its faces, whole photographs together, the same ones every time."""
+    photographs: dict[str, list[Sample]] = {}
+    for sample in samples:
+        photographs.setdefault(photograph(sample.path), []).append(sample)
+    order = sorted(photographs, key=share)
+    total, held, chosen = Counter(sample.label for sample in samples), Counter[Label](), []
+    for label in sorted(total, key=total.__getitem__):
+        for name in order:
+            if held[label] >= max(DEV_SHARE * total[label], MIN_DEV_FACES):
+                break
+            part = photographs[name]
+            if part and any(sample.label == label for sample in part):
+                held.update(sample.label for sample in part)
+                chosen += part
+                photographs[name] = []
+    return chosen
+
+
+def about(place: Path, splits: Splits) -> dict[str, object]:
+    """What a run's settings keep of its data: where, how many of each label, and a digest of which."""
+    parts = {"train": splits.train, "dev": splits.dev}
+    faces = {name: dict(Counter(sample.label.value for sample in part)) for name, part in parts.items()}
+    return {"path": str(place), "faces": faces, "digest": digest((*splits.train, *splits.dev), place)}
+
+
+def digest(samples: Sequence[Sample], place: Path) -> str:
+    """The same for the same faces, also where the folder was moved."""
+    lines = sorted(f"{path_in(sample.path, place)} {sample.label} {sample.box}" for sample in samples)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def path_in(path: Path, place: Path) -> str:
+    return path.relative_to(place).as_posix() if path.is_relative_to(place) else path.as_posix()
+
+
+def check_labels(splits: Splits, labels: tuple[Label, ...]) -> None:
+    """Raises DataError where faces have a label that the network will not have."""
+    for name, part in (("training", splits.train), ("development", splits.dev)):
+        other = {sample.label for sample in part} - set(labels)
+        if other:
+            raise DataError(
+                f"the {name} faces are labelled {', '.join(sorted(other))} too, and the network knows "
+                f"{', '.join(labels)} only; add such faces to the training split, or take them out"
+            )
