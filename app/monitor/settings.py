@@ -22,7 +22,7 @@ class PolicySettings(BaseModel):
     grace_s: float = Field(0.7, ge=0, le=60, description="an unsure spell up to this long does not restart the dwell")
     min_observations: int = Field(5, ge=1, le=1000, description="detections of the face before it may alert")
     min_face_px: int = Field(32, ge=1, description="smaller faces never alert")
-    min_confidence: float = Field(0.8, ge=0, le=1, description="smoothed confidence needed")
+    min_confidence: float = Field(0.85, ge=0, le=1, description="smoothed confidence needed")
     cooldown_s: float = Field(5.0, ge=0, le=86400, description="least time between two alerts of one camera")
     resolve_after_s: float = Field(1.0, ge=0, le=3600, description="how long a mask must be seen to resolve an alert")
     resolved_events: bool = Field(True, description="tell when an alert ends")

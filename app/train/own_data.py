@@ -40,10 +40,12 @@ def own_splits(place: Path, console: Console) -> tuple[Splits, list[tuple[Path, 
     judged_by = shared_pictures(paths_of(dev), paths_of(test))
     if copies:
         console.print(
-            f"{len(copied)} training pictures nearly equal pictures of other splits and are left out, as {copies[0][0]}"
+            f"{len(copied)} training pictures nearly equal pictures of other splits and are left out: {copies[0][0]}",
+            soft_wrap=True,
         )
     if judged_by:
-        console.print(f"{len(judged_by)} development pictures nearly equal test pictures, as {judged_by[0][0]}")
+        told = f"{len(judged_by)} development pictures nearly equal test pictures, as {judged_by[0][0]}"
+        console.print(told, soft_wrap=True)
     for label in labels_of([*train, *dev]):
         for part, least, use in ((train, MIN_FACES, "learn from"), (dev, MIN_DEV_FACES, "choose by")):
             count = sum(sample.label == label for sample in part)
@@ -79,13 +81,22 @@ def about(place: Path, splits: Splits) -> dict[str, object]:
 
 
 def digest(samples: Sequence[Sample], place: Path) -> str:
-    """The same for the same faces, also where the folder was moved."""
-    lines = sorted(f"{path_in(sample.path, place)} {sample.label} {sample.box}" for sample in samples)
+    """The same for the same faces, also where the folder was moved: of names, labels, boxes and the files' sizes."""
+    lines = sorted(
+        f"{path_in(sample.path, place)} {size_of(sample.path)} {sample.label} {sample.box}" for sample in samples
+    )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def path_in(path: Path, place: Path) -> str:
     return path.relative_to(place).as_posix() if path.is_relative_to(place) else path.as_posix()
+
+
+def size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def check_labels(splits: Splits, labels: tuple[Label, ...]) -> None:

@@ -196,7 +196,7 @@ def save_pool(pool: Pool, asked: str, path: Path) -> None:
 def has_pool(path: Path, asked: str) -> bool:
     """Whether ``path`` is a whole file that ``save_pool`` wrote for the same ``asked``."""
     try:
-        with np.load(path) as kept:
+        with path.open("rb") as file, np.load(file) as kept:
             return str(kept["asked"]) == asked
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return False

@@ -142,7 +142,7 @@ def choose_thresholds(args: argparse.Namespace, samples: Sequence[Sample], conso
     write_json(
         args.folder / "metrics.json", plain({"choice": done.choice, "dev": done.dev, "dev_frames": done.dev_frames})
     )
-    console.print(f"{choice_words(done.choice)}; wrote {done.files[0]}, {done.files[1]}")
+    console.print(f"{choice_words(done.choice)}; wrote {done.files[0]}, {done.files[1]}", soft_wrap=True)
     return 0
 
 
@@ -239,9 +239,10 @@ def _finished(
     page = args.folder / "report.html"
     write_report(page, Page(done.facts, [shown], training=training))
     write_charts(args.folder, training, shown)
-    console.print(choice_words(done.choice))
+    console.print(choice_words(done.choice), soft_wrap=True)
     console.print(
-        f"best epoch {fitted.best_epoch + 1} ({fitted.stopped}); wrote {done.files[0]}, {done.files[1]}, {page}"
+        f"best epoch {fitted.best_epoch + 1} ({fitted.stopped}); wrote {done.files[0]}, {done.files[1]}, {page}",
+        soft_wrap=True,
     )
 
 
