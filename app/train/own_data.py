@@ -47,10 +47,12 @@ def own_splits(place: Path, console: Console) -> tuple[Splits, list[tuple[Path, 
         told = f"{len(judged_by)} development pictures nearly equal test pictures, as {judged_by[0][0]}"
         console.print(told, soft_wrap=True)
     for label in labels_of([*train, *dev]):
-        for part, least, use in ((train, MIN_FACES, "learn from"), (dev, MIN_DEV_FACES, "choose by")):
-            count = sum(sample.label == label for sample in part)
-            if count < least:
-                raise DataError(f"{place} has {count} faces of {label.value} to {use}; at least {least} are needed")
+        count = sum(sample.label == label for sample in train)
+        if count < MIN_FACES:
+            raise DataError(
+                f"{place} has {count} faces of {label.value} to learn from; at least {MIN_FACES} are needed"
+            )
+    labels_of(dev)
     return Splits(tuple(train), tuple(dev)), copies + judged_by
 
 
