@@ -176,7 +176,7 @@ def tell_besides(console: Console, shown: Sequence[ShownSet], others: Sequence[S
     for one in shown:
         name = one.report.name
         if one.copies:
-            told = f"{len(one.copies)} pictures nearly equal pictures of other splits, as {one.copies[0][0]}"
+            told = f"near-duplicates of pictures of other splits: {len(one.copies)}, as {one.copies[0][0]}"
             console.print(f"{name}: {told}", highlight=False, markup=False, soft_wrap=True)
         if one.probe is not None:
             told = ", ".join(f"{clue} {100 * value:.1f} %" for clue, value in one.probe.found.items())

@@ -38,14 +38,12 @@ def own_splits(place: Path, console: Console) -> tuple[Splits, list[tuple[Path, 
     copied = {first for first, _ in copies}
     train = [sample for sample in train if sample.path not in copied]
     judged_by = shared_pictures(paths_of(dev), paths_of(test))
-    if copies:
-        console.print(
-            f"{len(copied)} training pictures nearly equal pictures of other splits and are left out: {copies[0][0]}",
-            soft_wrap=True,
-        )
-    if judged_by:
-        told = f"{len(judged_by)} development pictures nearly equal test pictures, as {judged_by[0][0]}"
-        console.print(told, soft_wrap=True)
+    for count, words, pairs in (
+        (len(copied), "near-duplicates of pictures of other splits, left out of training", copies),
+        (len(judged_by), "development pictures that nearly equal test pictures", judged_by),
+    ):
+        if count:
+            console.print(f"{words}: {count}, as {pairs[0][0]}", soft_wrap=True)
     for label in labels_of([*train, *dev]):
         count = sum(sample.label == label for sample in train)
         if count < MIN_FACES:
