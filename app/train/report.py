@@ -213,7 +213,12 @@ def _training(training: Training, facts: ClassifierFacts) -> list[str]:
         parts.append(_copies(training.near_duplicates))
     if training.left_out:
         parts.append(_left_out(training.left_out))
-    parts += ["<h3>Chosen on the development faces</h3>", _chosen(training.choice, facts)]
+    title = (
+        "Chosen on the development faces"
+        if training.choice.is_chosen
+        else "Kept: too few faces or mistakes to choose by"
+    )
+    parts += [f"<h3>{title}</h3>", _chosen(training.choice, facts)]
     groups = [(name, value) for name, value in training.settings.items() if isinstance(value, Mapping)]
     loose = {name: value for name, value in training.settings.items() if not isinstance(value, Mapping)}
     for name, settings in [("run", loose), *groups]:

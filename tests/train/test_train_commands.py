@@ -58,6 +58,9 @@ def test_fine_tuning_writes_a_model_that_evaluate_can_judge(tmp_path: Path, caps
     assert all((run / f"{name}.svg").is_file() for name in ("curves", "confusion", "reliability"))
     assert facts.labels == (Label.MASK, Label.NO_MASK, Label.INCORRECT)
     assert facts.trained_on == ("own",)
+    shipped = read_classifier_facts(model("classifier.keras"))
+    assert (facts.temperature, facts.min_two_way) == (shipped.temperature, shipped.min_two_way)
+    assert "Kept: too few faces" in (run / "report.html").read_text()
     assert {"dev", "choice", "best_epoch"} <= json.loads((run / "metrics.json").read_text()).keys()
     json_path, html_path = tmp_path / "out" / "figures.json", tmp_path / "out" / "report.html"
     words = ("--model", run / "classifier.tflite", "--json", json_path, "--html", html_path, "--time")
