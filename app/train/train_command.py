@@ -103,7 +103,7 @@ def _pools(args: argparse.Namespace, splits: Splits, console: Console) -> tuple[
     detector = landmark_detector(args.landmarks, args.data) or NoDetector()
     train = _without_bystanders(args, pool_of(splits.train, detector, args.folder / "train.npz", console))
     dev = _without_bystanders(args, pool_of(splits.dev, detector, args.folder / "dev.npz", console))
-    if args.all_sources and not args.only_faces12k:
+    if args.all_sources and not args.only_faces12k and not isinstance(detector, NoDetector):
         frames = [sample for sample in splits.train if sample.box is not None]
         train = replace(train, faces=train.faces + nothing_of(args, frames, detector, console))
     return train, dev
