@@ -234,7 +234,8 @@ def _faces(splits: Mapping[str, Sequence[Sample]], labels: Sequence[Label]) -> s
         counts = Counter((sample.source, sample.label) for sample in samples)
         for source in sorted({sample.source for sample in samples}):
             row = [counts[source, label] for label in labels]
-            lines.append((f"{split}: {source}", *map(str, row), str(sum(row))))
+            total = sum(sample.source == source for sample in samples)  # some may show no face and have no label
+            lines.append((f"{split}: {source}", *map(str, row), str(total)))
         row = [sum(sample.label == label for sample in samples) for label in labels]
         lines.append((f"{split}: all", *map(str, row), str(len(samples))))
     return _table(
