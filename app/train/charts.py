@@ -3,12 +3,13 @@ once and a file of its own carries, so that both are legible in light, in dark a
 
 import html
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from app.domain import Label
 from app.train.fit import EpochRecord
-from app.train.metrics import Scores, wilson
+from app.train.metrics import wilson
 from app.train.tables import faces
 
 CHART_STYLE = (
@@ -26,6 +27,8 @@ CHART_STYLE = (
 
 DOTTED = 30
 """Epochs: of more the dots would hide the line."""
+LOGARITHMIC = 30
+"""Losses further apart than so many times are shown by powers of ten."""
 CELL_WIDTH, CELL_HEIGHT = 112, 62
 
 
@@ -55,41 +58,80 @@ def as_file(chart: str) -> str:
     return f'{head}><style>{CHART_STYLE}</style><rect class="back" width="100%" height="100%"/>{rest}\n'
 
 
-def curves(history: Sequence[EpochRecord], best_epoch: int) -> str:
-    """Loss and accuracy by epoch, side by side. ``best_epoch`` counts from 0, as the records do."""
+def sheet(title: str, rows: Sequence[Sequence[tuple[str, str]]]) -> str:
+    """Charts under one title as one: rows from above of (name, chart) from the left."""
+    parts, y, wide = [f'<text x="8" y="20" font-weight="600">{html.escape(title)}</text>'], 30.0, 0.0
+    for row in rows:
+        x, tall = 0.0, 0.0
+        for name, chart in row:
+            width, height = map(float, re.findall(r'(?:width|height)="([\d.]+)"', chart)[:2])
+            parts.append(f'<text x="{x + 8}" y="{y + 14}">{html.escape(name)}</text>' if name else "")
+            parts.append(chart.replace("<svg ", f'<svg x="{x}" y="{y + (22 if name else 0)}" ', 1))
+            x, tall = x + width + 24, max(tall, height + (30 if name else 8))
+        y, wide = y + tall, max(wide, x - 24)
+    return _svg(wide, y, title, "".join(parts))
+
+
+def curves(history: Sequence[EpochRecord], kept_epoch: int) -> str:
+    """Loss and accuracy by epoch, side by side; loss by powers of ten where its values lie far apart. ``kept_epoch``,
+    whose weights are kept, counts from 0, as the records do. What a history does not know (NaN) is not drawn."""
     epochs = [record.epoch + 1 for record in history]
     across = (float(epochs[0]), float(max(epochs[-1], epochs[0] + 1)))
-    losses = _finite([value for record in history for value in (record.loss, record.val_loss)])
     accuracies = _finite([value for record in history for value in (record.accuracy, record.val_accuracy)])
-    top = max(losses, default=1.0) or 1.0
     floor = math.floor(10 * min(min(accuracies, default=0.0), 0.95)) / 10
+    right = [(record.accuracy, record.val_accuracy) for record in history]
     parts = []
-    for x, name, up, pairs in (
-        (58, "loss", (0.0, 1.05 * top), [(record.loss, record.val_loss) for record in history]),
-        (448, "accuracy (share right)", (floor, 1.0), [(record.accuracy, record.val_accuracy) for record in history]),
+    for x, scale, pairs in (
+        (58, _loss_scale(history), [(record.loss, record.val_loss) for record in history]),
+        (448, _Scale("accuracy (share right)", (floor, 1.0), ticks(floor, 1.0)), right),
     ):
-        panel = _Panel(x, 34, 320, 220, across, up)
-        parts.append(_axes(panel, name, "epoch", ticks(*across, whole=True), ticks(*up)))
-        rows = [(epoch, *pair) for epoch, pair in zip(epochs, pairs, strict=True)]
-        parts.append(_series(panel, rows, best_epoch + 1))
+        panel = _Panel(x, 34, 320, 220, across, scale.span)
+        parts.append(_axes(panel, scale.name, "epoch", ticks(*across, whole=True), scale.ticks, scale.shown))
+        rows = [(epoch, scale.place(of[0]), scale.place(of[1])) for epoch, of in zip(epochs, pairs, strict=True)]
+        parts.append(_series(panel, rows, kept_epoch + 1))
     key = (
         '<line class="train" x1="58" x2="92" y1="318" y2="318"/><text x="98" y="322">training</text>'
         '<line class="valid" x1="178" x2="212" y1="318" y2="318"/><text x="218" y="322">validation</text>'
         '<line class="rule" x1="308" x2="342" y1="318" y2="318"/>'
         '<circle class="valid" cx="325" cy="318" r="7"/>'
-        f'<text x="348" y="322">best epoch: {best_epoch + 1}, whose weights are kept</text>'
+        f'<text x="348" y="322">epoch {kept_epoch + 1}, whose weights are kept</text>'
     )
-    best = next((record for record in history if record.epoch == best_epoch), history[-1])
+    kept = next((record for record in history if record.epoch == kept_epoch), history[-1])
     told = (
-        f"Loss and accuracy by epoch, {len(history)} epochs. Best epoch {best_epoch + 1}: validation loss "
-        f"{best.val_loss:.4f}, validation accuracy {best.val_accuracy:.4f}."
+        f"Loss and accuracy by epoch, {len(history)} epochs. Epoch {kept_epoch + 1} is kept: validation loss "
+        f"{kept.val_loss:.4f}, validation accuracy {kept.val_accuracy:.4f}."
     )
     return _svg(790, 334, told, "".join(parts) + key)
 
 
-def _series(panel: _Panel, rows: Sequence[tuple[int, float, float]], best: int) -> str:
-    """``rows``: epoch, training, validation. A ring marks validation at ``best``."""
-    left = panel.at(best, panel.up[0])[0]
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """What an upright axis shows: ``place`` takes a value to where it stands in ``span``, ``shown`` names it there."""
+
+    name: str
+    span: tuple[float, float]
+    ticks: Sequence[float]
+    place: Callable[[float], float] = float
+    shown: Callable[[float], str] = "{:.6g}".format
+
+
+def _loss_scale(history: Sequence[EpochRecord]) -> _Scale:
+    losses = [value for record in history for value in (record.loss, record.val_loss) if 0 < value < math.inf]
+    top, low = max(losses, default=1.0), min(losses, default=1.0)
+    if top <= LOGARITHMIC * low:
+        return _Scale("loss", (0.0, 1.05 * top), ticks(0.0, 1.05 * top))
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(top)) + 1)
+    span, least = (float(powers[0]), float(powers[-1])), 10.0 ** powers[0]
+
+    def place(loss: float) -> float:
+        return math.log10(max(loss, least)) if math.isfinite(loss) else math.nan
+
+    return _Scale("loss (log scale)", span, powers, place, lambda power: f"{10.0**power:g}")
+
+
+def _series(panel: _Panel, rows: Sequence[tuple[int, float, float]], kept: int) -> str:
+    """``rows``: epoch, training, validation. A ring marks validation at ``kept``."""
+    left = panel.at(kept, panel.up[0])[0]
     ends = f'y1="{panel.y}" y2="{panel.y + panel.height}"'
     parts = [f'<line class="rule" x1="{left:.1f}" x2="{left:.1f}" {ends}/>']
     for place, css, dot in ((1, "train", "orange"), (2, "valid", "blue")):
@@ -98,15 +140,14 @@ def _series(panel: _Panel, rows: Sequence[tuple[int, float, float]], best: int) 
         parts.append(f'<polyline class="{css}" points="{told}"/>')
         if len(points) <= DOTTED:
             parts += [f'<circle class="{dot}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points.values()]
-        if place == 2 and best in points:
-            x, y = points[best]
+        if place == 2 and kept in points:
+            x, y = points[kept]
             parts.append(f'<circle class="valid" cx="{x:.1f}" cy="{y:.1f}" r="7"/>')
     return "".join(parts)
 
 
-def confusion(scores: Scores, labels: Sequence[Label]) -> str:
+def confusion(counts: Sequence[Sequence[int]], labels: Sequence[Label]) -> str:
     """Truth down, answer across, only labels that occur in either; shaded by the share of the row."""
-    counts = scores.confusion
     places = [i for i in range(len(labels)) if sum(counts[i]) or any(row[i] for row in counts)]
     left, top = 130, 50
     parts = [f'<text x="{left}" y="16" class="soft">answer</text><text x="8" y="{top - 12}" class="soft">truth</text>']
@@ -179,14 +220,21 @@ def ticks(low: float, high: float, whole: bool = False) -> list[float]:
     return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
-def _axes(panel: _Panel, name: str, below: str, across: Sequence[float], up: Sequence[float]) -> str:
+def _axes(
+    panel: _Panel,
+    name: str,
+    below: str,
+    across: Sequence[float],
+    up: Sequence[float],
+    shown: Callable[[float], str] = "{:.6g}".format,
+) -> str:
     right, bottom = panel.x + panel.width, panel.y + panel.height
     parts = [f'<text x="{panel.x}" y="{panel.y - 12}" font-weight="600">{name}</text>' if name else ""]
     for value in up:
         y = panel.at(panel.across[0], value)[1]
         parts.append(
             f'<line class="grid" x1="{panel.x}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text x="{panel.x - 7}" y="{y + 4:.1f}" text-anchor="end" class="small">{value:.6g}</text>'
+            f'<text x="{panel.x - 7}" y="{y + 4:.1f}" text-anchor="end" class="small">{shown(value)}</text>'
         )
     for value in across:
         x = panel.at(value, panel.up[0])[0]

@@ -95,7 +95,7 @@ def write_charts(folder: Path, training: Training, shown: ShownSet) -> None:
     """The report's drawings as files: curves.svg, confusion.svg, reliability.svg. Raises OSError."""
     charts = {
         "curves": curves(training.fitted.history, training.fitted.best_epoch),
-        "confusion": confusion(shown.report.scores, shown.judged.facts.labels),
+        "confusion": confusion(shown.report.scores.confusion, shown.judged.facts.labels),
         "reliability": _diagram(shown.judged),
     }
     for name, chart in charts.items():
@@ -156,8 +156,8 @@ def _set(shown: ShownSet) -> list[str]:
 def _figures(report: SetReport, labels: Sequence[Label]) -> list[str]:
     """Confusion, slices, and what was not judged."""
     parts = [
-        f"<h3>Confusion</h3><figure>{confusion(report.scores, labels)}<figcaption>Truth down, answer across: faces and "
-        "share of the row. Blue is right, orange wrong.</figcaption></figure>"
+        f"<h3>Confusion</h3><figure>{confusion(report.scores.confusion, labels)}<figcaption>Truth down, answer "
+        "across: faces and share of the row. Blue is right, orange wrong.</figcaption></figure>"
     ]
     if report.slices:
         present = [label for label in labels if label in report.scores.recall]

@@ -111,7 +111,7 @@ def test_curves_draw_what_is_known_and_every_count(tmp_path: Path) -> None:
     history = (replace(EPOCHS[0], loss=math.nan, accuracy=math.nan), EPOCHS[1])
     drawing = ElementTree.fromstring(figure("a <title>", history, 2, [("whole", RATES)]))
     circles = [node for node in drawing.iter() if node.tag.endswith("circle")]
-    assert len(circles) == 6  # validation twice, training once, in two panels
+    assert len(circles) == 6 + 3  # validation twice, training once, in two panels; rings there and in the key
     words = ["".join(node.itertext()) for node in drawing.iter() if node.tag.endswith("text")]
     assert {"480", "3", "490", "19", "a <title>"} <= set(words)
     assert "nan" not in "".join(words)
