@@ -1,4 +1,5 @@
-"""Annotated pictures on disk, as the usual tools export them: COCO, Pascal VOC and YOLO, with their splits.
+"""Annotated pictures on disk, as the usual tools export them, with their splits: COCO and Pascal VOC, and what
+``yolo`` reads too.
 
 Boxes are read as they are written; what makes one unusable is said beside it, and the caller decides.
 """
@@ -7,7 +8,7 @@ import json
 import math
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,7 @@ CROWD = "stands for a group (iscrowd)"
 NO_AREA = "has no area"
 
 _NOTES = frozenset({"annotations", "labels"})
-_PICTURE_FOLDERS = ("images", "Images", "JPEGImages")
-_NAMES = "classes.txt"
-
-Pairs = tuple[tuple[str, str], ...]
+PICTURE_FOLDERS = ("images", "Images", "JPEGImages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ def voc_notes(place: Path) -> list[Note]:
     for path in [place] if place.is_file() else files(place, {".xml"}):
         if path.parent not in beside:
             beside[path.parent] = _picture_folders(path.parent)
-        split = listed.get(path.stem, "") if listed else _folder_split(path, place)
+        split = listed.get(path.stem, "") if listed else folder_split(path, place)
         notes.append(_voc_note(path, beside[path.parent], split))
     return notes
 
@@ -102,7 +100,7 @@ def _voc_note(path: Path, beside: list[Path], split: str) -> Note:
         return Note(path, path, split=split, missing=f"is no usable VOC file: {error}; mend or remove it")
     name = Path((tree.findtext("filename") or path.with_suffix(".jpg").name).replace("\\", "/")).name
     for folder in beside:
-        found = _with_suffix(folder / path.name, PICTURES) or _file(folder / name)
+        found = with_suffix(folder / path.name, PICTURES) or _file(folder / name)
         if found is not None:
             return Note(path, found, marks, split=split)
     return Note(path, path.parent / name, marks, split=split, missing=_nowhere(name))
@@ -110,7 +108,7 @@ def _voc_note(path: Path, beside: list[Path], split: str) -> Note:
 
 def _voc_mark(entry: ElementTree.Element) -> Mark:
     x, y, x2, y2 = (float(entry.findtext(f"bndbox/{side}") or "nan") for side in ("xmin", "ymin", "xmax", "ymax"))
-    return _mark(entry.findtext("name") or "", Box(x, y, x2 - x, y2 - y))
+    return checked_mark(entry.findtext("name") or "", Box(x, y, x2 - x, y2 - y))
 
 
 def _image_sets(place: Path) -> dict[str, str]:
@@ -118,7 +116,7 @@ def _image_sets(place: Path) -> dict[str, str]:
     splits: dict[str, str] = {}
     for name in ("train", "val", "test", "trainval"):
         path = place / "ImageSets" / "Main" / f"{name}.txt"
-        for line in _text(path).splitlines() if path.is_file() else ():
+        for line in read_text(path).splitlines() if path.is_file() else ():
             splits.setdefault(line.strip(), SPLITS.get(name, "train"))
     return splits
 
@@ -165,154 +163,19 @@ def coco_notes(path: Path, split: str = "") -> list[Note]:
 
 def _coco_mark(entry: Mapping[str, Any], name: str) -> Mark:
     try:
-        mark = _mark(name, Box(*map(float, entry["bbox"])))
+        mark = checked_mark(name, Box(*map(float, entry["bbox"])))
     except (ValueError, TypeError):  # tools write [] or null where only an outline was drawn
-        return _mark(name, Box(math.nan, math.nan, math.nan, math.nan))
+        return checked_mark(name, Box(math.nan, math.nan, math.nan, math.nan))
     return replace(mark, fault=CROWD) if entry.get("iscrowd") else mark
 
 
 def coco_split(path: Path, folder: Path) -> str:
     """The split of a COCO file by its own name (``instances_val2017.json``), or by the folder it lies in."""
     words = map(split_of, re.split(r"[^A-Za-z0-9]+", path.stem))
-    return next(filter(None, words), "") or _folder_split(path, folder)
+    return next(filter(None, words), "") or folder_split(path, folder)
 
 
-def yolo_names(folder: Path) -> Path | None:
-    """The file that names YOLO's classes: a ``.yaml`` in ``folder`` that has names, or the topmost ``classes.txt``."""
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in (".yaml", ".yml") and not is_junk(path.name) and read_yaml(path).get("names"):
-            return path
-    lists = [path for path in files(folder, {".txt"}) if path.name.lower() == _NAMES]
-    return min(lists, key=lambda path: len(path.parts), default=None)
-
-
-def yolo_notes(names_path: Path, folder: Path) -> list[Note]:
-    """One note a labelled picture, and one a label file without a picture.
-
-    ``names_path`` is a ``data.yaml``, whose paths are followed too, or a ``classes.txt``; ``folder`` holds the
-    pictures. Raises DataError where there are no names.
-    """
-    entries, names = {}, dict(enumerate(line.strip() for line in _text(names_path).splitlines()))
-    if names_path.suffix.lower() != ".txt":
-        entries = read_yaml(names_path)
-        names = {int(number): name for number, name in entries.get("names", ()) if number.isdecimal()}
-    if not names:
-        raise DataError(f"{names_path} has no names; list the class names there in YOLO's order")
-    listed = dict(_yaml_splits(entries, names_path.parent))
-    splits = {_whole(picture): split for picture, split in listed.items()}
-    pictures = {
-        _whole(picture): picture for picture in [*listed, *files(folder, PICTURES)]
-    }  # a path may lead back here
-    found, used = [], set()
-    for picture in sorted(pictures.values()):
-        label = next(filter(None, (_with_suffix(place / picture.name, (".txt",)) for place in _labels(picture))), None)
-        if label is None:
-            continue  # a picture without faces
-        used.add(label)
-        split = splits.get(_whole(picture)) or _folder_split(picture, folder)
-        found.append(_yolo_note(label, picture, names, split))
-    for path in files(folder, {".txt"}):
-        if path not in used and path.name.lower() != _NAMES and _is_label(path):
-            found.append(
-                Note(path, path, split=_folder_split(path, folder), missing="has no picture; put it beside it")
-            )
-    return found
-
-
-def _yolo_note(path: Path, picture: Path, names: Mapping[int, str], split: str) -> Note:
-    image = read_picture(picture)
-    if image is None:
-        return Note(path, picture, split=split, missing=f"its picture {picture.name} cannot be read; mend or remove it")
-    lines = [line for line in _text(path).splitlines() if line.strip()]
-    return Note(path, picture, tuple(_yolo_mark(line, names, image) for line in lines), split=split)
-
-
-def _yolo_mark(line: str, names: Mapping[int, str], picture: Image) -> Mark:
-    """A line ``class cx cy w h``, or ``class x y x y x y ...`` of an outline, in parts of the picture's size."""
-    height, width = picture.shape[:2]
-    try:
-        kind, *numbers = line.split()
-        parts = [float(number) for number in numbers]
-        if len(parts) >= 6 and len(parts) % 2 == 0:
-            x, y = min(parts[::2]), min(parts[1::2])
-            w, h = max(parts[::2]) - x, max(parts[1::2]) - y
-        else:
-            cx, cy, w, h = parts[:4]
-            x, y = cx - w / 2, cy - h / 2
-        box = Box(x * width, y * height, w * width, h * height)
-        name = names.get(int(kind))
-    except ValueError:
-        return Mark("", Box(0, 0, 0, 0), f"{line!r} is no YOLO line; it should read 'class cx cy w h'")
-    return _mark(name, box) if name is not None else Mark("", box, f"class {kind} has no name; add it to the names")
-
-
-def _is_label(path: Path) -> bool:
-    lines = [line.split() for line in _text(path).splitlines() if line.strip()]
-    return bool(lines) and all(len(line) >= 5 and line[0].lstrip("-").isdecimal() for line in lines)
-
-
-def _labels(picture: Path) -> Iterator[Path]:
-    """Where the label file of a picture may lie."""
-    yield picture.parent
-    for name in ("labels", "Labels"):
-        yield from _instead(picture.parent, _PICTURE_FOLDERS, name)
-        yield picture.parent / name
-
-
-def _yaml_splits(entries: Mapping[str, Pairs], root: Path) -> Iterator[tuple[Path, str]]:
-    """Every picture under the paths of a ``data.yaml``, those of 'train' last: a picture of several is learned from."""
-    own = [root / value for _, value in entries.get("path", ())]
-    for name in ("test", "val", "train"):
-        for _, value in entries.get(name, ()):
-            within = re.sub(r"^(\.\./)+", "", value)  # Roboflow's '../train/images' lie beside the file
-            tried = [*(base / value for base in own), root / within, root / value]
-            place = next((path for path in tried if path.exists()), None)
-            for picture in () if place is None else _listed(place):
-                yield picture, SPLITS[name]
-
-
-def _whole(path: Path) -> Path:
-    return path.parent.resolve() / path.name
-
-
-def _listed(place: Path) -> list[Path]:
-    """The pictures of a folder, or of a list of their paths."""
-    if place.is_dir():
-        return files(place, PICTURES)
-    return [place.parent / line.strip() for line in _text(place).splitlines() if line.strip()]
-
-
-def read_yaml(path: Path) -> dict[str, Pairs]:
-    """``names``, ``train``, ``val``, ``test`` and ``path`` of a YOLO ``data.yaml``: pairs of place or key, and value.
-
-    It reads what YOLO's tools write, lists and tables on one line or many; it is no reader of YAML at large.
-    """
-    bodies: dict[str, list[str]] = {}
-    key = ""
-    for line in _text(path).splitlines():
-        line = re.sub(r"(^|\s)#.*", "", line).rstrip()
-        top = re.match(r"(\w+)\s*:\s*(.*)", line)
-        if top:
-            key, line = top[1], top[2]
-        bodies.setdefault(key, []).append(line)
-    return {key: _pairs(bodies[key]) for key in ("names", "train", "val", "test", "path") if key in bodies}
-
-
-def _pairs(lines: Sequence[str]) -> Pairs:
-    text = " ".join(lines).strip()
-    if text[:1] in ("[", "{"):
-        items = re.findall(r"""(?:'[^']*'|"[^"]*"|[^,'"])+""", text.strip("[]{} "))
-    else:
-        items = [re.sub(r"^\s*-\s+", "", line) for line in lines]
-    pairs: list[tuple[str, str]] = []
-    for item in filter(None, (item.strip() for item in items)):
-        keyed = re.match(r"""['"]?(\d+)['"]?\s*:\s*(.*)""", item)
-        place, value = (keyed[1], keyed[2]) if keyed else (str(len(pairs)), item)
-        pairs.append((place, value.strip().strip("'\"")))
-    return tuple(pairs)
-
-
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
     """Raises DataError where it cannot be read."""
     try:
         return path.read_text("utf-8-sig", errors="replace")
@@ -320,7 +183,7 @@ def _text(path: Path) -> str:
         raise DataError(f"cannot read {path}: {error.strerror}; check its rights") from error
 
 
-def _mark(name: str, box: Box) -> Mark:
+def checked_mark(name: str, box: Box) -> Mark:
     numbers = (box.x, box.y, box.width, box.height)
     has_area = all(map(math.isfinite, numbers)) and box.width > 0 and box.height > 0
     return Mark(name, box, "" if has_area else NO_AREA)
@@ -330,7 +193,7 @@ def _nowhere(name: str) -> str:
     return f"names the picture {name}, which is neither beside it nor in 'images' or 'JPEGImages'; put it there"
 
 
-def _folder_split(path: Path, place: Path) -> str:
+def folder_split(path: Path, place: Path) -> str:
     if not path.is_relative_to(place):
         return ""
     return next(filter(None, map(split_of, path.relative_to(place).parts[:-1])), "")
@@ -339,15 +202,15 @@ def _folder_split(path: Path, place: Path) -> str:
 def _picture_folders(folder: Path, split: str = "") -> list[Path]:
     """Where the pictures of annotations in ``folder`` may lie: beside them, or as the usual tools export them."""
     above = folder.parent if folder.name not in ("", "..") else folder / ".."
-    tried = [folder, *(folder / name for name in _PICTURE_FOLDERS)]
-    for name in _PICTURE_FOLDERS:
-        tried += [above / name, *_instead(folder, _NOTES, name)]
+    tried = [folder, *(folder / name for name in PICTURE_FOLDERS)]
+    for name in PICTURE_FOLDERS:
+        tried += [above / name, *instead(folder, _NOTES, name)]
     found = [path for path in dict.fromkeys([*tried, above]) if path.is_dir()]
     children = [child for path in found if split for child in sorted(path.iterdir()) if split_of(child.name) == split]
     return found + children
 
 
-def _instead(folder: Path, names: Iterable[str], other: str) -> Iterator[Path]:
+def instead(folder: Path, names: Iterable[str], other: str) -> Iterator[Path]:
     """``folder`` with the last of its parts that is one of ``names`` called ``other``."""
     parts, known = folder.parts, {name.lower() for name in names}
     for i in reversed(range(len(parts))):
@@ -356,7 +219,7 @@ def _instead(folder: Path, names: Iterable[str], other: str) -> Iterator[Path]:
             return
 
 
-def _with_suffix(path: Path, suffixes: Iterable[str]) -> Path | None:
+def with_suffix(path: Path, suffixes: Iterable[str]) -> Path | None:
     """The file called as ``path`` but for its suffix, in small letters or in capitals."""
     tried = (path.with_suffix(form) for suffix in sorted(suffixes) for form in (suffix, suffix.upper()))
     return next((found for found in tried if found.is_file()), None)

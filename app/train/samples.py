@@ -20,9 +20,8 @@ from app.train.notes import (
     is_junk,
     split_of,
     voc_notes,
-    yolo_names,
-    yolo_notes,
 )
+from app.train.yolo import yolo_names, yolo_notes
 
 MAX_UNREADABLE = 0.1
 """Above this share of unreadable pictures the data is taken to be broken, not blemished."""

@@ -21,6 +21,7 @@ from app.train.samples import (
     pictures,
     show_left_out,
 )
+from app.train.yolo import read_table
 
 
 def picture(path: Path, width_px: int = 40, height_px: int = 30) -> Path:
@@ -351,6 +352,22 @@ def test_a_yolo_table_decides_where_folders_tell_nothing(tmp_path: Path) -> None
         "test": ["night"],
     }
     assert [entry.path.parent.name for entry in found.left_out] == ["spare"]
+
+
+def test_a_yolo_table_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("names: [mask\ntrain: images\n")
+    for place in (tmp_path, tmp_path / "data.yaml"):
+        with pytest.raises(
+            DataError, match=r"data\.yaml is no readable YAML: .*line 2.*; mend it or move it away"
+        ) as told:
+            find_samples(place)
+        assert "\n" not in str(told.value)
+
+
+def test_a_class_called_as_yaml_calls_false_keeps_its_name(tmp_path: Path) -> None:
+    yolo(tmp_path, "0 0.5 0.5 0.1 0.4")
+    (tmp_path / "data.yaml").write_text("names: [mask, no]\n")
+    assert read_table(tmp_path / "data.yaml")["names"] == (("0", "mask"), ("1", "no"))
 
 
 def test_a_yolo_table_without_names_is_one_clear_line(tmp_path: Path) -> None:
