@@ -149,6 +149,7 @@ def _show_block(console: Console, entry: SetReport) -> None:
         f"balanced {share(scores.balanced_accuracy)} %",
         f"macro-F1 {scores.macro_f1:.3f}",
         f"ECE {scores.calibration_error:.3f}",
+        f"risk-coverage {scores.risk_coverage:.4f}",
     )
     console.print("  " + ", ".join(figures), highlight=False)
     if unsure is not None:

@@ -42,7 +42,9 @@ class Unsure:
 @dataclass(frozen=True, slots=True)
 class Scores:
     """What a model got on one set. Two-way figures leave ``incorrect`` out of truth and of choice: the likelier of
-    mask and no_mask counts. The strict ones count an answer ``incorrect`` for a mask or a bare face as wrong."""
+    mask and no_mask counts. The strict ones count an answer ``incorrect`` for a mask or a bare face as wrong.
+    ``log_loss`` is the mean negative log likelihood of the truth (nats), ``risk_coverage`` the area under the
+    risk-coverage curve: how well confidence tells right from wrong, least is best."""
 
     faces: int
     accuracy: Rate
@@ -53,6 +55,8 @@ class Scores:
     strict_two_balanced: float
     macro_f1: float
     calibration_error: float
+    log_loss: float
+    risk_coverage: float
     confusion: tuple[tuple[int, ...], ...]
 
 
@@ -83,6 +87,23 @@ def calibration_error(probabilities: Probabilities, targets: Targets, bins: int 
     return float(sum(gaps) / len(targets))
 
 
+def log_loss(probabilities: Probabilities, targets: Targets) -> float:
+    """The mean negative log likelihood of the truth in nats; a chance of nothing counts as 1e-7."""
+    if not len(targets):
+        return math.nan
+    return float(-np.log(np.maximum(probabilities[np.arange(len(targets)), targets], 1e-7)).mean())
+
+
+def risk_coverage(probabilities: Probabilities, targets: Targets) -> float:
+    """Area under the risk-coverage curve (Geifman and El-Yaniv 2017): the share wrong among the surest n faces,
+    averaged over all n. 0 where none is wrong; the share of wrong ones where confidence tells nothing."""
+    if not len(targets):
+        return math.nan
+    surest_first = np.argsort(-probabilities.max(axis=1), kind="stable")
+    wrong = (probabilities.argmax(axis=1) != targets)[surest_first]
+    return float((np.cumsum(wrong) / np.arange(1, len(wrong) + 1)).mean())
+
+
 def macro_f1(confusion: NDArray[np.int64]) -> float:
     """The mean F1 of the classes that occur in the truth."""
     right, truth, answers = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
@@ -109,6 +130,8 @@ def score(probabilities: Probabilities, targets: Targets, labels: Sequence[Label
         strict_two_balanced=_mean(plain),
         macro_f1=macro_f1(confusion),
         calibration_error=calibration_error(probabilities, targets),
+        log_loss=log_loss(probabilities, targets),
+        risk_coverage=risk_coverage(probabilities, targets),
         confusion=tuple(tuple(int(count) for count in row) for row in confusion),
     )
 

@@ -137,12 +137,13 @@ def _row(scores: Scores, labels: Sequence[Label]) -> tuple[str, ...]:
 
 def _set(shown: ShownSet) -> list[str]:
     report, judged = shown.report, shown.judged
-    error = report.scores.calibration_error
+    error, area = report.scores.calibration_error, report.scores.risk_coverage
     parts = [f"<h2>{html.escape(report.name)}</h2>", *_figures(report, judged.facts.labels)]
     parts.append(
         f"<h3>Reliability</h3><figure>{_diagram(judged)}<figcaption>A point on the diagonal means what it says; "
         "bars are 95 % intervals. On average the stated confidence is "
-        f"{100 * error:.1f} percentage points off (expected calibration error {error:.3f}).</figcaption></figure>"
+        f"{100 * error:.1f} percentage points off (expected calibration error {error:.3f}). The area under the "
+        f"risk-coverage curve, least where the sure answers are the right ones, is {area:.4f}.</figcaption></figure>"
     )
     parts += _shortcuts(shown, judged.facts.labels)
     if shown.copies:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.domain import Label
-from app.train.metrics import calibration_error, reliability, score, unsure_effect, wilson
+from app.train.metrics import calibration_error, log_loss, reliability, risk_coverage, score, unsure_effect, wilson
 
 LABELS = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
 
@@ -48,6 +48,21 @@ def test_two_way_leaves_incorrect_out_of_truth_and_of_choice() -> None:
     scores = score(probabilities, np.array([0, 1, 2]), LABELS)
     assert scores.two_way_balanced == 1.0
     assert scores.strict_two_balanced == 0.0
+
+
+def test_risk_coverage_is_least_where_the_mistakes_are_the_unsure_ones() -> None:
+    confidence = np.array([0.9, 0.8, 0.7, 0.6], np.float32)
+    answers = np.column_stack([confidence, 1 - confidence])
+    assert risk_coverage(answers, np.array([0, 0, 0, 1])) == pytest.approx((0 + 0 + 0 + 1 / 4) / 4)
+    assert risk_coverage(answers, np.array([1, 0, 0, 0])) == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
+    assert risk_coverage(answers, np.array([0, 0, 0, 0])) == 0
+    assert np.isnan(risk_coverage(answers[:0], np.array([], np.int64)))
+
+
+def test_log_loss_is_finite_where_the_truth_was_thought_impossible() -> None:
+    answers = np.array([[0.5, 0.5], [1.0, 0.0]], np.float32)
+    assert log_loss(answers, np.array([0, 0])) == pytest.approx(np.log(2) / 2)
+    assert log_loss(answers, np.array([0, 1])) == pytest.approx((np.log(2) - np.log(1e-7)) / 2)
 
 
 def test_calibration_error_of_one_bin_is_the_gap() -> None:
