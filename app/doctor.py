@@ -5,14 +5,18 @@ import hashlib
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.errors import MaskwatchError
-from app.flags import VISION, add_flags, config_path, given
+from app.flags import SOURCE, VISION, add_flags, add_source, cameras_given, config_path, given
+
+if TYPE_CHECKING:
+    from app.domain import Image
+    from app.video.settings import SourceSettings
 
 _PACKAGES = ("opencv-python", "ai-edge-litert", "numpy", "imutils", "pydantic", "tensorflow")
 _CAMERAS_TRIED = 4
@@ -30,7 +34,9 @@ class Finding:
 
 def register(commands: Any) -> None:
     parser = commands.add_parser("doctor", help="check this machine and installation", description=__doc__)
+    add_source(parser, "default: those of the settings, else the first cameras there are")
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
+    add_flags(parser, "sources", SOURCE)
     add_flags(parser, "faces", VISION)
     parser.set_defaults(run=run)
 
@@ -42,11 +48,12 @@ def run(args: argparse.Namespace) -> int:
 
     from app.config import load_settings
 
-    settings = load_settings(config_path(args), given(args, VISION))
+    settings = load_settings(config_path(args), {**given(args, VISION), **cameras_given(args)})
+    named = settings.camera if "camera" in settings.model_fields_set else ()
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         _versions,
         _display,
-        _cameras,
+        lambda: _sources(named) if named else _cameras(),
         _decoder,
         _files,
         lambda: _store(settings),
@@ -91,22 +98,48 @@ def _display() -> Iterator[Finding]:
         yield Finding("display", "note", str(error))
 
 
-def _cameras() -> Iterator[Finding]:
+def _sources(cameras: "Sequence[SourceSettings]") -> Iterator[Finding]:
+    """Each is opened and gives a picture, all at once: those that are not there take their time limit."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(len(cameras)) as pool:
+        yield from pool.map(_source, cameras)
+
+
+def _source(camera: "SourceSettings") -> Finding:
+    from app.errors import SourceError
+
+    began_s = time.perf_counter()
+    try:
+        height, width = _first_picture(camera).shape[:2]
+    except (SourceError, StopIteration) as error:
+        told, _, advice = str(error).partition("; ")
+        return Finding(f"source {camera.name}", "fault", told or f"{camera.shown} gives no picture", advice)
+    words = f"{width}x{height}, its first picture after {time.perf_counter() - began_s:.1f} s"
+    return Finding(f"source {camera.name}", "ok", words)
+
+
+def _first_picture(camera: "SourceSettings") -> "Image":
+    """Raises SourceError, or StopIteration where it ends without a picture."""
     import threading
     from contextlib import closing
 
+    from app.video.source import make_source
+
+    with closing(make_source(camera).frames(threading.Event())) as frames:  # type: ignore[type-var]
+        return next(frames).image
+
+
+def _cameras() -> Iterator[Finding]:
     from app.errors import SourceError
     from app.video.settings import SourceSettings
-    from app.video.source import make_source
 
     found = 0
     for index in range(_CAMERAS_TRIED):
         if sys.platform == "linux" and not Path(f"/dev/video{index}").exists():
             continue
-        source = make_source(SourceSettings(uri=str(index)))
         try:
-            with closing(source.frames(threading.Event())) as frames:  # type: ignore[type-var]
-                height, width = next(frames).image.shape[:2]
+            height, width = _first_picture(SourceSettings(uri=str(index))).shape[:2]
             found += 1
             yield Finding(f"camera {index}", "ok", f"{width}x{height}")
         except (SourceError, StopIteration) as error:
@@ -117,14 +150,10 @@ def _cameras() -> Iterator[Finding]:
 
 
 def _decoder() -> Iterator[Finding]:
-    import threading
-
     from app.video.settings import SourceSettings
-    from app.video.source import make_source
 
     try:
-        frame = next(iter(make_source(SourceSettings(uri="demo")).frames(threading.Event())))
-        height, width = frame.image.shape[:2]
+        height, width = _first_picture(SourceSettings(uri="demo")).shape[:2]
         yield Finding("decoder", "ok", f"H.264/MPEG-4 clip decoded at {width}x{height}")
     except (MaskwatchError, StopIteration) as error:
         yield Finding("decoder", "fault", f"cannot decode the demo clip: {error}", "reinstall opencv-python")

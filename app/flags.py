@@ -128,5 +128,23 @@ def source_values(args: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
+def cameras_given(args: argparse.Namespace) -> dict[str, Any]:
+    """The ``camera`` that the command line gave by ``--source`` and the sources' flags; nothing where it gave none."""
+    from app.config import load_settings
+
+    common = source_values(args)
+    if args.source:
+        return {"camera": [{"uri": uri, **common} for uri in args.source]}
+    if not common:
+        return {}
+    cameras = load_settings(config_path(args)).camera  # of the file or of the environment
+    return {"camera": [{**camera.model_dump(exclude_unset=True), **common} for camera in cameras]}
+
+
+def add_source(parser: argparse.ArgumentParser, default: str) -> None:
+    told = "0, /dev/video0, rtsp://..., http://..., a file, a folder, demo; may be repeated"
+    parser.add_argument("--source", action="append", metavar="S", help=f"{told} ({default})")
+
+
 def config_path(args: argparse.Namespace) -> Path | None:
     return Path(args.config) if args.config else None

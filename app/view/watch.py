@@ -9,7 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.errors import SettingsError
-from app.flags import ALERTING, MONITORING, SOURCE, VIEW, VISION, WEB, add_flags, config_path, given, source_values
+from app.flags import (
+    ALERTING,
+    MONITORING,
+    SOURCE,
+    VIEW,
+    VISION,
+    WEB,
+    add_flags,
+    add_source,
+    cameras_given,
+    config_path,
+    given,
+)
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -20,12 +32,7 @@ log = logging.getLogger(__name__)
 
 def register(commands: Any) -> None:
     parser = commands.add_parser("watch", help="watch a camera, a stream or a file", description=__doc__)
-    parser.add_argument(
-        "--source",
-        action="append",
-        metavar="S",
-        help="0, /dev/video0, rtsp://..., http://..., a file, a folder, demo; may be repeated (default 0)",
-    )
+    add_source(parser, "default 0")
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the annotated film (.mp4, .avi)")
     parser.add_argument("--events", type=Path, metavar="FILE", help="write events (.jsonl, .csv)")
@@ -45,13 +52,7 @@ def register(commands: Any) -> None:
 def settings_of(args: argparse.Namespace) -> "Settings":
     from app.config import load_settings
 
-    flags = given(args, (*MONITORING, *VISION, *ALERTING, *VIEW, *WEB))
-    common = source_values(args)
-    if args.source:
-        flags["camera"] = [{"uri": uri, **common} for uri in args.source]
-    elif common:  # for each camera of the file or of the environment
-        cameras = load_settings(config_path(args)).camera
-        flags["camera"] = [{**camera.model_dump(exclude_unset=True), **common} for camera in cameras]
+    flags = {**given(args, (*MONITORING, *VISION, *ALERTING, *VIEW, *WEB)), **cameras_given(args)}
     channels = _channels(args)
     if args.web is not None:
         from app.web.settings import parse_address
