@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -44,9 +44,11 @@ class AlertCenter:
         hooks: Mapping[str, AlertHook] | None = None,
         rng: random.Random | None = None,
         hold_back: Callable[[Event], str] | None = None,
+        recent: Sequence[Event] = (),
     ) -> None:
         """``hooks``: in place of those of the channels so named. ``hold_back`` is asked once per event: a reason, say
-        ``muted``, keeps the event and notes its alerts as skipped; '' lets them go."""
+        ``muted``, keeps the event and notes its alerts as skipped; '' lets them go. ``recent``: events of this run that
+        another center took, oldest first."""
         self._settings = settings
         self._clock: Clock = clock or SystemClock()
         self._rng = rng or random.Random()
@@ -55,7 +57,7 @@ class AlertCenter:
         self._journal = Journal(settings) if settings.persist else None
         self._unwritten = Unwritten()
         self._pictures: dict[str, bytes] = {}  # without a file only: event id to JPEG, while an alert waits
-        self._recent: deque[Event] = deque(maxlen=RECENT_EVENTS)
+        self._recent: deque[Event] = deque(recent, maxlen=RECENT_EVENTS)
         self._ticket = 0  # of the newest event
         self._stored_ticket = 0  # of the newest event on disk
         self._unstored_since_s: float | None = None

@@ -4,24 +4,23 @@ from pydantic import BaseModel
 
 from app.config import Settings
 
-LIVE = ("policy", "tracking", "monitor")
+LIVE = ("policy", "tracking", "monitor", "alerts")
 """Tables that are taken over at once, those of a camera's own included."""
 
 
-def live_part(old: Settings, new: Settings, also: tuple[str, ...] = ()) -> Settings:
-    """``old`` with what may change live taken from ``new``: ``LIVE``, and the tables that the caller can renew
-    (``also``); cameras are told by their names."""
+def live_part(old: Settings, new: Settings) -> Settings:
+    """``old`` with ``LIVE`` taken from ``new``; cameras are told by their names."""
     by_name = {camera.name: camera for camera in new.camera}
     cameras = []
     for camera in old.camera:
         given = by_name.get(camera.name, camera)
         cameras.append(camera.model_copy(update={"policy": given.policy, "tracking": given.tracking}))
-    return old.model_copy(update={"camera": tuple(cameras), **{name: getattr(new, name) for name in (*LIVE, *also)}})
+    return old.model_copy(update={"camera": tuple(cameras), **{name: getattr(new, name) for name in LIVE}})
 
 
-def needs_restart(old: Settings, new: Settings, also: tuple[str, ...] = ()) -> list[str]:
+def needs_restart(old: Settings, new: Settings) -> list[str]:
     """The places, without their values, that differ and are not taken over while running."""
-    kept = live_part(old, new, also)
+    kept = live_part(old, new)
     places = [
         f"{section}.{name}"
         for section in type(new).model_fields

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ from app.view.overlay import blur_faces
 from app.view.palette import STYLES
 from app.view.regions import save_regions
 from app.view.window import Window
+from app.web.quiet import Mutes
 
 if TYPE_CHECKING:
     from app.web.server import WebServer
@@ -71,6 +72,7 @@ class Session:
         self._labelled = False
         self._events_fail = False
         self._quiet = not settings.view.headless
+        self._mutes = Mutes()
 
     def __enter__(self) -> Self:
         with self._stack as stack:  # closes what was opened if a later step fails
@@ -79,7 +81,8 @@ class Session:
             if self._events_path is not None:
                 self._check_output(self._events_path, "events")
             self._monitor = Monitor(self._settings, [self._on_result], [self._on_event])
-            self._alerts, self._web = self._make_alerts()
+            self._alerts = self._make_alerts()
+            self._web = self._make_web() if self._settings.web.enabled else None
             self._alerts.start()
             stack.callback(self._close_alerts)
             stack.callback(self._close_outputs)
@@ -103,27 +106,23 @@ class Session:
             if camera.kind is SourceKind.FILE and path.resolve() == Path(camera.uri).resolve():
                 raise OutputError(f"cannot write {what} {path}: it is the source itself; choose another name")
 
-    def _make_alerts(self) -> "tuple[AlertCenter, WebServer | None]":
-        """The alert center, and the web view that can quieten it, where one is wanted."""
-        if not self._settings.web.enabled:
-            return AlertCenter(self._settings.alerts), None
-        from app.web.quiet import Mutes
+    def _make_alerts(self, recent: Sequence[Event] = ()) -> AlertCenter:
+        return AlertCenter(self._settings.alerts, hold_back=self._hold_back, recent=recent)
 
+    def _hold_back(self, event: Event) -> str:
+        """What the web view has muted is kept, and alerts nobody."""
+        reason = self._mutes.hold_back(event)
+        if reason and event.kind in ALERT_KINDS:
+            self._monitor.uncharge(event.camera)
+        return reason
+
+    def _make_web(self) -> "WebServer":
         try:
             from app.web.server import WebServer
         except ImportError as error:
             advice = "pip install 'maskwatch[web]' (from a checkout: pip install '.[web]')"
             raise SettingsError(f"the web view needs {error.name}: {advice}") from error
-        mutes = Mutes()
-
-        def hold_back(event: Event) -> str:
-            reason = mutes.hold_back(event)
-            if reason and event.kind in ALERT_KINDS:
-                self._monitor.uncharge(event.camera)
-            return reason
-
-        alerts = AlertCenter(self._settings.alerts, hold_back=hold_back)
-        return alerts, WebServer(self._settings, self._monitor, alerts, mutes)
+        return WebServer(self._settings, self._monitor, self._alerts, self._mutes)
 
     def _close_web(self) -> None:
         assert self._web is not None
@@ -164,10 +163,9 @@ class Session:
 
     def reload(self, settings: Settings) -> list[str]:
         """Take over what can change while it runs; returns the places that need a new start."""
-        also = ("alerts",) if self._web is None else ()  # the web view keeps what it was given
-        places = needs_restart(self._settings, settings, also)
-        renewed = also and settings.alerts != self._settings.alerts
-        self._settings = live_part(self._settings, settings, also)
+        places = needs_restart(self._settings, settings)
+        renewed = settings.alerts != self._settings.alerts
+        self._settings = live_part(self._settings, settings)
         self._monitor.apply(settings)
         if renewed:
             self._renew_alerts()
@@ -175,12 +173,15 @@ class Session:
 
     def _renew_alerts(self) -> None:
         """New channels and a new store; what waits in the old ones is in the old store, for its next reader."""
-        old, new = self._alerts, AlertCenter(self._settings.alerts)
+        old = self._alerts
 
         def exchange() -> None:
-            self._alerts = new
+            self._alerts = self._make_alerts(old.recent())
 
         self._monitor.between_events(exchange)
+        new = self._alerts
+        if self._web is not None:
+            self._web.renew(self._settings.alerts, new)
         for waiting in old.close():
             log.warning("%s", waiting)
         new.start()

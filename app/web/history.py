@@ -30,6 +30,9 @@ class History:
         self._lock = threading.Lock()
         self._acknowledged: OrderedDict[str, float] = OrderedDict()  # of this run, also where nothing is kept
 
+    def renew(self, settings: AlertSettings, center: AlertCenter) -> None:
+        self._settings, self._center = settings, center
+
     def _open(self) -> EventStore | None:
         if not self._settings.persist or not self._settings.store.is_file():
             return None

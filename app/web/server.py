@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.alerts.delivery import AlertCenter
+from app.alerts.settings import AlertSettings
 from app.config import Settings
 from app.domain import Event
 from app.errors import OutputError
@@ -79,6 +80,10 @@ class WebServer:
     def note(self, event: Event) -> None:
         """Tells every open page of ``event``; from any thread, without waiting."""
         self._site.feed.note(event)
+
+    def renew(self, alerts: AlertSettings, center: AlertCenter) -> None:
+        """Shows and tries other channels, or another event file, from now on; from any thread."""
+        self._site.renew(alerts, center)
 
     @property
     def port(self) -> int:

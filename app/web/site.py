@@ -11,7 +11,7 @@ from app import __version__
 from app.alerts.delivery import AlertCenter
 from app.alerts.hooks import make_test_alert
 from app.alerts.limited import LazyHook, LimitedHook
-from app.alerts.settings import Channel
+from app.alerts.settings import AlertSettings, Channel
 from app.config import Settings
 from app.domain import Event
 from app.errors import HookError
@@ -48,6 +48,12 @@ class Site:
         self.last_test: list[TestResult] = []
         self._testing = threading.Lock()
         self._trying: list[LimitedHook] = []
+
+    def renew(self, alerts: AlertSettings, center: AlertCenter) -> None:
+        """Other channels, or another event file, from now on."""
+        self.settings = self.settings.model_copy(update={"alerts": alerts})
+        self.center = center
+        self.history.renew(alerts, center)
 
     async def work(self, task: Callable[[], T]) -> T:
         """Runs what may wait in a worker."""

@@ -10,6 +10,7 @@ from fakes import BoxesDetector, BrightnessClassifier
 from fakes_monitor import BOX, LiveCamera
 from fakes_video import wait_until
 
+from app.alerts.records import EventFilter
 from app.alerts.store import EventStore
 from app.config import Settings, load_settings
 from app.domain import Box
@@ -61,7 +62,11 @@ def test_offline_and_recovered_reach_a_channel_the_file_and_the_store(
         assert len(kept.events()) == 2
 
 
-def test_channels_change_while_it_runs_and_no_alert_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("web", [False, True])
+@pytest.mark.parametrize("persist", [False, True])
+def test_channels_change_while_it_runs_and_no_alert_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, web: bool, persist: bool
+) -> None:
     door = LiveCamera("door")
     monkeypatch.setattr(pipeline, "make_source", lambda _: door)
     monkeypatch.setattr(pipeline, "load_classifier", lambda _: BrightnessClassifier())
@@ -79,8 +84,9 @@ def test_channels_change_while_it_runs_and_no_alert_is_lost(tmp_path: Path, monk
             {
                 "camera": [camera],
                 "monitor": {"offline_after_s": 0, "recovered_after_s": 0},
-                "alerts": {"channels": channels, "store": tmp_path / "events.db"},
+                "alerts": {"channels": channels, "store": tmp_path / "events.db", "persist": persist},
                 "view": {"headless": True},
+                "web": {"enabled": web, "port": 0},
             },
         )
 
@@ -95,9 +101,16 @@ def test_channels_change_while_it_runs_and_no_alert_is_lost(tmp_path: Path, monk
         assert session.reload(settings_with("second")) == []
         door.away.clear()
         wait_until(lambda: told("second") == 1, "the second channel tells")
+        assert len(session._alerts.recent()) == 2
+        if session._web is not None:
+            site = session._web._site
+            assert [result.channel for result in site.test_channels() or ()] == ["second"]
+            assert [channel.name for channel in site.status().delivery.channels] == ["second"]
+            wait_until(lambda: len(site.history.events(EventFilter(), 10)) == 2, "the page shows both")
     assert told("first") == 1
-    with EventStore(tmp_path / "events.db") as store:
-        assert len(store.events()) == 2
+    if persist:
+        with EventStore(tmp_path / "events.db") as store:
+            assert len(store.events()) == 2
 
 
 def test_what_a_muted_camera_raised_holds_up_nothing_afterwards(
