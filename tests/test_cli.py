@@ -305,3 +305,18 @@ def test_doctor_says_what_is_wrong(
     words = " ".join(capsys.readouterr().out.split())
     assert "fault" in words
     assert "reinstall" in words
+
+
+def test_a_hook_on_the_command_line_is_beside_those_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "maskwatch.toml"
+    file.write_text(
+        '[[alerts.channels]]\nkind = "webhook"\nname = "desk"\nurl = "https://desk.example/hook"\n'
+        'headers = {Authorization = "Bearer secret"}\ntimeout_s = 7\n'
+        '[[alerts.channels]]\nkind = "command"\nname = "on-alert"\nargv = ["old"]\n'
+    )
+    argv = ["watch", "--config", str(file), "--on-alert", "ring loud"]
+    alone = load_settings(file).alerts.channels
+    channels = settings_of(build_parser().parse_args(argv)).alerts.channels
+    assert [channel.name for channel in channels] == ["desk", "on-alert"]
+    assert channels[0] == alone[0]
+    assert channels[1].argv == ("ring", "loud")

@@ -36,8 +36,8 @@ def register(commands: Any) -> None:
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the annotated film (.mp4, .avi)")
     parser.add_argument("--events", type=Path, metavar="FILE", help="write events (.jsonl, .csv)")
-    parser.add_argument("--on-alert", metavar="COMMAND", help="run it for each event; it gets the event on its input")
-    parser.add_argument("--webhook", metavar="URL", help="POST each event there as JSON")
+    parser.add_argument("--on-alert", metavar="COMMAND", help="run it too for each event; it gets the event on its input")
+    parser.add_argument("--webhook", metavar="URL", help="POST each event there too as JSON")
     add_flags(parser, "sources", (*SOURCE, *MONITORING))
     add_flags(parser, "faces", VISION)
     add_flags(parser, "alerts", ALERTING)
@@ -53,13 +53,15 @@ def settings_of(args: argparse.Namespace) -> "Settings":
     from app.config import load_settings
 
     flags = {**given(args, (*MONITORING, *VISION, *ALERTING, *VIEW, *WEB)), **cameras_given(args)}
-    channels = _channels(args)
     if args.web is not None:
         from app.web.settings import parse_address
 
         flags["web"] = {**flags.get("web", {}), "enabled": True, **(parse_address(args.web) if args.web else {})}
-    if channels:
-        flags["alerts"] = {"channels": channels}
+    added = _channels(args)
+    if added:
+        names = [channel["name"] for channel in added]
+        kept = load_settings(config_path(args)).alerts.channels  # of the file or of the environment
+        flags["alerts"] = {"channels": [*(channel for channel in kept if channel.name not in names), *added]}
     return load_settings(config_path(args), flags)
 
 
