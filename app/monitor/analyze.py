@@ -93,7 +93,8 @@ class Analyzer:
     def _follow(self, frame: Frame) -> list[Track]:
         """Takes ``frame`` into the tracker, with as much of a look at it as it needs. Returns the tracks that left."""
         known = self._tracker.boxes()
-        look = self._looks.choose(frame.image, frame.time_s, known, self._tracker.is_steady)
+        tracker = self._tracker
+        look = self._looks.choose(frame.image, frame.time_s, known, tracker.is_steady, tracker.misses_one)
         if look is Look.NONE:
             return self._tracker.carry(frame.time_s)
         if look is Look.KNOWN and self._quick is not None:
@@ -112,7 +113,8 @@ class Analyzer:
             self._alerting, self._run_id, self._state, pending.frame, tracks, pending.left
         )
         counts = self._census.update(tracks, pending.left, self._alerting.dwell_s, self._alerting.grace_s)
-        return Finished(tracks, pending.left, counts, events, self._open.update(events), self._tracker.boxes())
+        alerts = self._open.update(events, policy.open_alerts(self._state))
+        return Finished(tracks, pending.left, counts, events, alerts, self._tracker.boxes())
 
 
 def cut_faces(image: Image, boxes: Sequence[Box], facts: ClassifierFacts) -> Crops:

@@ -13,6 +13,8 @@ from app.video.capture import Capture, SourceState, SourceStatus
 from app.video.slot import LatestSlot, Slot, WaitingSlot
 from app.video.source import FrameSource
 
+_RATE_FRAMES, _RATE_S = 30, 3.0
+"""The rate of analysis is that of the last frames, none of them older."""
 _CAPTURE_SLACK_S = 10.0
 """What a capture may take beyond its own limits (a name server's delay) before it counts as stuck."""
 
@@ -55,7 +57,6 @@ class Camera:
         self.is_live = source.is_live
         self.source = source
         self.latest: FrameResult | None = None
-        self.analysis_fps = 0.0
         self.ended = False
         self.failure: BaseException | None = None
         self.restarts = 0
@@ -64,7 +65,7 @@ class Camera:
         self.offline_id = ""
         self.event_serial = 0
         self.shift: Shift | None = None
-        self._analysed_s = 0.0
+        self._analysed_s: deque[float] = deque(maxlen=_RATE_FRAMES)
         self._dropped_before = 0
         self._frames_before = 0
         self._captures: list[Capture] = []
@@ -127,19 +128,26 @@ class Camera:
         mark = (status.frames, status.reconnects, status.since_s, status.state)
         return self._capture_stillness.of(mark, awake_s) >= limit_s
 
+    @property
+    def analysis_fps(self) -> float:
+        """Over the last frames, so that those that come in pairs are no faster."""
+        times_s = tuple(self._analysed_s)
+        return (len(times_s) - 1) / (times_s[-1] - times_s[0]) if len(times_s) > 1 else 0.0
+
     def keep(self, result: FrameResult) -> None:
-        now_s = time.monotonic()
-        if self._analysed_s and now_s > self._analysed_s:
-            rate = 1.0 / (now_s - self._analysed_s)
-            self.analysis_fps += 0.1 * (rate - self.analysis_fps) if self.analysis_fps else rate
-        self._analysed_s = now_s
+        now_s, times_s = time.monotonic(), self._analysed_s
+        if not times_s or now_s > times_s[-1]:
+            times_s.append(now_s)
+        while len(times_s) > 2 and now_s - times_s[0] > _RATE_S:
+            times_s.popleft()
         self.latest = result
 
     def view(self) -> CameraView:
         latest = self.latest
         # A live picture moves at the camera's rate, boxes carried on; a file shows each analysed frame as it is.
         frame = self.shown.peek() if self.is_live else latest.frame if latest else None
-        view = CameraView(self.name, self.status, self.is_live, frame, restarts=self.restarts)
+        dropped = self._dropped_before + self.frames.dropped
+        view = CameraView(self.name, self.status, self.is_live, frame, dropped=dropped, restarts=self.restarts)
         if frame is None or latest is None:
             return view
         return replace(
@@ -149,7 +157,6 @@ class Camera:
             alerts=latest.alerts,
             age_s=time.monotonic() - frame.captured_s,
             analysis_fps=self.analysis_fps,
-            dropped=self._dropped_before + self.frames.dropped,
             times=latest.times,
             analysed=latest,
         )

@@ -1,7 +1,7 @@
 """Who was there and how they wore their masks: what a camera's frames are counted by, and which alerts are open."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -64,15 +64,14 @@ def _fixed(counts: Counter[Label]) -> Mapping[Label, int]:
 
 
 class OpenAlerts:
-    """The alerts that nothing has resolved yet, oldest first. Alerts of tracks that left are closed by ``resolved``."""
+    """The alerts that nothing has resolved yet, oldest first, whether or not their ends are told."""
 
     def __init__(self) -> None:
         self._open: dict[str, Event] = {}
 
-    def update(self, events: Sequence[Event]) -> tuple[Event, ...]:
-        for event in events:
-            if event.kind is EventKind.RESOLVED:
-                self._open.pop(event.resolves, None)
-            elif event.kind in (EventKind.NO_MASK, EventKind.INCORRECT):
-                self._open[event.id] = event
+    def update(self, events: Sequence[Event], still_open: Collection[str]) -> tuple[Event, ...]:
+        """``still_open``: ids, of those before and of those of ``events``."""
+        raised = (event for event in events if event.kind in (EventKind.NO_MASK, EventKind.INCORRECT))
+        self._open.update({event.id: event for event in raised})
+        self._open = {id_: event for id_, event in self._open.items() if id_ in still_open}
         return tuple(self._open.values())

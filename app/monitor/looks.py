@@ -39,12 +39,15 @@ class LookPlanner:
     def __init__(self, settings: DetectorSettings) -> None:
         self._settings = settings
         self._full_s = -math.inf
-        self._seen: NDArray[np.int16] | None = None
+        self._seen: list[NDArray[np.int16]] = []
         self._shape: tuple[int, ...] = ()
 
-    def choose(self, image: Image, time_s: float, faces: Sequence[Box], is_steady: bool) -> Look:
+    def choose(
+        self, image: Image, time_s: float, faces: Sequence[Box], is_steady: bool, misses_one: bool = False
+    ) -> Look:
         """``image``: (H, W, 3) uint8 BGR; ``time_s``: stream time; ``faces``: those followed, ``is_steady`` where none
-        of them asks for a closer look."""
+        of them asks for a closer look; ``misses_one`` where the last look did not find one of them: it is sought on,
+        though nothing moves, or luck would decide who is there."""
         settings = self._settings
         since_s = time_s - self._full_s
         if (
@@ -54,28 +57,33 @@ class LookPlanner:
             or (settings.full_look_s <= 0 and settings.still_look_s <= 0)
         ):
             return self._full(image, time_s)
-        if since_s < settings.still_look_s - 1e-6 and not self._moved(image):
+        now = thumbnail(image) if settings.still_look_s > 0 else None
+        if now is not None and not misses_one and since_s < settings.still_look_s - 1e-6 and self._is_still(now):
             return Look.NONE
         if since_s >= settings.full_look_s - 1e-6:
             return self._full(image, time_s)
         if not faces:
             return Look.NONE if since_s < _EMPTY_LOOK_S - 1e-6 else self._full(image, time_s)
+        if now is not None:
+            self._seen = [self._seen[0], now]
         return Look.KNOWN
 
     def _full(self, image: Image, time_s: float) -> Look:
         self._full_s, self._shape = time_s, image.shape
         if self._settings.still_look_s > 0:
-            self._seen = thumbnail(image)
+            self._seen = [thumbnail(image)]
         return Look.WHOLE
 
-    def _moved(self, image: Image) -> bool:
-        """Whether anything moved since the last full look."""
-        now = thumbnail(image)
-        if self._seen is None:
-            return True
-        apart = np.abs(now - self._seen)
-        limit = min(max(_CHANGE, _NOISE_FACTOR * float(np.median(apart))), _LARGEST_CHANGE)
-        return bool(apart.max() > limit)
+    def _is_still(self, now: NDArray[np.int16]) -> bool:
+        """Whether nothing moved since the last whole look, nor since a look at the known faces after it: that one may
+        have found them elsewhere."""
+        return bool(self._seen) and not any(_moved(before, now) for before in self._seen)
+
+
+def _moved(before: NDArray[np.int16], now: NDArray[np.int16]) -> bool:
+    apart = np.abs(now - before)
+    limit = min(max(_CHANGE, _NOISE_FACTOR * float(np.median(apart))), _LARGEST_CHANGE)
+    return bool(apart.max() > limit)
 
 
 def thumbnail(image: Image) -> NDArray[np.int16]:

@@ -216,6 +216,10 @@ class Monitor:
             self._listening.release()
         return True
 
+    def tells_ends(self, camera: Camera) -> bool:
+        """See ``watchdog.Host``."""
+        return overridden(self._settings.policy, camera.settings.policy).resolved_events
+
     def end(self, camera: Camera) -> None:
         """See ``watchdog.Host``."""
         if camera.shift is not None and camera.shift.thread is not None and camera.shift.crash is None:

@@ -109,6 +109,11 @@ def step(
     return PolicyState(MappingProxyType(watches), last_alert_s, serial), tuple(events)
 
 
+def open_alerts(state: PolicyState) -> frozenset[str]:
+    """Ids of the alerts of which someone is still there and not well."""
+    return frozenset(watch.alert_id for watch in state.watches.values() if watch.alert_id and not watch.resolved)
+
+
 def uncharged(state: PolicyState) -> PolicyState:
     """``state`` without the cooldown of its last alert, of which nobody was told. That alert was raised because the
     cooldown before it had ended, so none is left."""

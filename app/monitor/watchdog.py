@@ -43,6 +43,9 @@ class Host(Protocol):
     def tell(self, event: Event) -> bool:
         """Tell an event that no frame brought; False where the listeners are busy."""
 
+    def tells_ends(self, camera: Camera) -> bool:
+        """Whether it is told when an alert of ``camera`` ends."""
+
     def end(self, camera: Camera) -> None:
         """``camera`` gives no results any more."""
 
@@ -171,7 +174,7 @@ class Watchdog:
         """The tracker starts afresh: nobody would ever resolve what it raised."""
         if camera.latest is None:
             return
-        for alert in camera.latest.alerts:
+        for alert in camera.latest.alerts if self._host.tells_ends(camera) else ():
             time_s = camera.stream_s
             resolved = Event(
                 id=camera.next_event_id(self._host.run_id),

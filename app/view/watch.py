@@ -36,7 +36,9 @@ def register(commands: Any) -> None:
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the annotated film (.mp4, .avi)")
     parser.add_argument("--events", type=Path, metavar="FILE", help="write events (.jsonl, .csv)")
-    parser.add_argument("--on-alert", metavar="COMMAND", help="run it too for each event; it gets the event on its input")
+    parser.add_argument(
+        "--on-alert", metavar="COMMAND", help="run it too for each event; it gets the event on its input"
+    )
     parser.add_argument("--webhook", metavar="URL", help="POST each event there too as JSON")
     add_flags(parser, "sources", (*SOURCE, *MONITORING))
     add_flags(parser, "faces", VISION)

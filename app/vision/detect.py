@@ -48,7 +48,7 @@ class HaarDetector:
         settings = self._settings
         height, width = image.shape[:2]
         grey: Image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)  # type: ignore[assignment]
-        if width > settings.width_px:
+        if width > settings.width_px and height * settings.width_px >= width:  # of a sliver nothing would be left
             # imutils keeps the aspect ratio but rounds the height down, so the two axes are mapped back on their own
             grey = imutils.resize(grey, width=settings.width_px, inter=cv2.INTER_AREA)
         if settings.equalize:

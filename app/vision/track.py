@@ -29,6 +29,8 @@ _STILL = 0.2
 """A face is still while it moved and grew by less than this part of its side since it was last classified."""
 _JUST_LOST_S = 0.15
 """A face unseen for less is worth a closer look; later, the usual looks will do."""
+_AT_REST_IOU = 0.75
+"""A box that fits its face less closely is set right when the scene comes to rest."""
 _FIRST_MAX_STEP_S = 0.2
 """Longest time one observation may stand for, so that a gap does not make a single crop decide."""
 
@@ -41,6 +43,7 @@ class _Face:
     box: Box
     first_s: float
     seen_s: float
+    found: Box
     velocity: tuple[float, float] = (0.0, 0.0)
     observations: int = 1
     confirmed: bool = False
@@ -117,17 +120,21 @@ class Tracker:
         held = [self._faces[f].box for f in taken_faces]
         for d, detection in enumerate(detections):
             if d not in taken_detections and not any(_covers(box, detection.box) for box in held):
-                self._faces.append(_Face(self._next_id, detection.box, time_s, time_s))
+                self._faces.append(_Face(self._next_id, detection.box, time_s, time_s, detection.box))
                 self._next_id += 1
                 held.append(detection.box)
                 self._confirm(self._faces[-1])
         return self._forget(time_s)
 
     def carry(self, time_s: float) -> list[Track]:
-        """Nothing moved until ``time_s``: every face seen at the last update is where it was. Returns who left."""
+        """Nothing moved until ``time_s``: every face seen at the last update is where it was, and would be found there
+        again. Returns who left."""
         for face in self._faces:
             if face.seen_s == self._time_s:
                 face.seen_s, face.velocity = time_s, (0.0, 0.0)
+                face.observations += 1
+                if face.box.iou(face.found) < _AT_REST_IOU:  # the filter was still on its way
+                    face.box = face.found
         self._time_s, self._carried = time_s, True
         return self._forget(time_s)
 
@@ -135,6 +142,11 @@ class Tracker:
     def is_steady(self) -> bool:
         """Whether no closer look is wanted: every face followed is confirmed, and none was lost just now."""
         return all(face.confirmed and not 0 < self._time_s - face.seen_s < _JUST_LOST_S for face in self._faces)
+
+    @property
+    def misses_one(self) -> bool:
+        """Whether the last look did not find a face that is followed."""
+        return any(face.seen_s < self._time_s for face in self._faces)
 
     def _observe(self, face: _Face, expected: Box, found: Box, time_s: float) -> None:
         dt = time_s - face.seen_s
@@ -147,7 +159,7 @@ class Tracker:
             gain = _VELOCITY_GAIN / dt
             face.velocity = (face.velocity[0] + gain * rx, face.velocity[1] + gain * ry)
         face.box = Box(cx - width / 2, cy - height / 2, width, height)
-        face.seen_s = time_s
+        face.seen_s, face.found = time_s, found
         face.observations += 1
         self._confirm(face)
 

@@ -10,6 +10,7 @@ from app.domain import Box, Detection, Frame, Image
 from app.monitor.analyze import Analyzer
 from app.monitor.looks import Look, LookPlanner, thumbnail
 from app.monitor.settings import PolicySettings
+from app.vision.detect import FaceDetector
 from app.vision.settings import DetectorSettings, TrackingSettings
 
 FPS = 30.0
@@ -86,6 +87,59 @@ def test_another_resolution_or_a_rewound_stream_is_looked_at_at_once() -> None:
 @pytest.mark.parametrize("shape", [(1, 1, 3), (3, 2000, 3), (2000, 5, 3), (1080, 1920, 3)])
 def test_a_thumbnail_of_any_picture_has_the_same_cells(shape: tuple[int, int, int]) -> None:
     assert thumbnail(np.full(shape, 77, np.uint8)).tolist() == np.full((48, 64), 77).tolist()
+
+
+def test_after_a_shake_the_known_faces_are_looked_at_once_more() -> None:
+    images = [scene(100)] * 31 + [scene(160)] * 2 + [scene(100)] * 4
+    chosen = looks(images, LARGE)
+    assert chosen[30] is Look.WHOLE
+    assert chosen[31:] == [Look.KNOWN] * 3 + [Look.NONE] * 3
+
+
+def test_a_face_that_the_last_look_missed_is_sought_on_though_nothing_moves() -> None:
+    planner = LookPlanner(DetectorSettings())
+    chosen = [planner.choose(scene(), i / FPS, LARGE, True, misses_one=i in (3, 4)) for i in range(7)]
+    assert chosen == [Look.WHOLE, Look.NONE, Look.NONE, Look.KNOWN, Look.KNOWN, Look.NONE, Look.NONE]
+
+
+class NowAndThen:
+    """Finds the one face there is in ``share`` of its looks."""
+
+    def __init__(self, share: float, seed: int) -> None:
+        self._share, self._rng = share, np.random.default_rng(seed)
+
+    def detect(self, image: Image) -> list[Detection]:
+        return [Detection(LARGE[0], 0.9)] if self._rng.random() < self._share else []
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
+def test_whom_the_detector_hardly_sees_in_a_still_scene_is_one_person(share: float, seed: int) -> None:
+    _, kinds = told_of(NowAndThen(share, seed), [np.full((480, 640, 3), 10, np.uint8)] * 900, PolicySettings())
+    assert kinds == ["no_mask"]
+
+
+@pytest.mark.parametrize("policy", [{"dwell_s": 0.0}, {"dwell_s": 1.0}, {"min_observations": 30}])
+def test_a_still_scene_alerts_as_soon_as_without_savings(policy: dict[str, float]) -> None:
+    images, at_s = [np.full((480, 640, 3), 10, np.uint8)] * 150, []
+    for looks in (DetectorSettings(), DetectorSettings(full_look_s=0, still_look_s=0)):
+        times_s, _ = told_of(NowAndThen(1.0, 0), images, PolicySettings(**policy), looks)
+        at_s += times_s
+    assert at_s[0] == pytest.approx(at_s[1], abs=2 / FPS)
+
+
+def told_of(
+    detector: FaceDetector, images: list[Image], policy: PolicySettings, looks: DetectorSettings | None = None
+) -> tuple[list[float], list[str]]:
+    """When, in stream time, which events are raised."""
+    classifier = BrightnessClassifier()
+    analyzer = Analyzer(detector, FACTS, TrackingSettings(), policy, "run", 32, looks or DetectorSettings())
+    events = []
+    for i, image in enumerate(images):
+        pending = analyzer.begin(Frame(image, i, i / FPS, 0.0, 0.0, "door"))
+        rows = classifier.classify(pending.crops) if len(pending.crops) else np.empty((0, 3), np.float32)
+        events += analyzer.finish(pending, rows).events
+    return [event.time_s for event in events], [event.kind.value for event in events]
 
 
 class CountingDetector:

@@ -10,7 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from app.domain import Box, Event, EventKind, FaceLabel, Frame, Label, Track
-from app.monitor.policy import PolicyState, in_regions, step, uncharged
+from app.monitor.census import OpenAlerts
+from app.monitor.policy import PolicyState, in_regions, open_alerts, step, uncharged
 from app.monitor.settings import PolicySettings
 
 SETTINGS = PolicySettings(dwell_s=1.0, min_observations=3, cooldown_s=5.0, resolve_after_s=0.5, grace_s=0.35)
@@ -58,6 +59,22 @@ def test_leaving_resolves() -> None:
     events = play([{1: Label.NO_MASK}] * 15 + [{}])
     assert kinds(events) == [EventKind.NO_MASK, EventKind.RESOLVED]
     assert events[1].reason == "left"
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_an_alert_is_open_until_its_people_are_well_or_gone_whether_or_not_that_is_told(told: bool) -> None:
+    story = [{1: Label.NO_MASK}] * 15 + [{1: Label.NO_MASK, 2: Label.NO_MASK}] * 75
+    story += [{2: Label.NO_MASK}] * 5 + [{2: Label.MASK}] * 10
+    policy, alerts, state, counts = replace_policy(resolved_events=told), OpenAlerts(), PolicyState(), []
+    before: dict[int, Track] = {}
+    for i, named in enumerate(story):
+        frame = plain_frame(i, FPS)
+        tracks = {id_: person(frame, label, id_) for id_, label in named.items()}
+        left = [track for id_, track in before.items() if id_ not in tracks]
+        state, events = step(policy, "run", state, frame, list(tracks.values()), left)
+        counts.append(len(alerts.update(events, open_alerts(state))))
+        before = tracks
+    assert [counts[9], counts[10], counts[89], counts[90], counts[94], counts[104]] == [0, 1, 2, 1, 1, 0]
 
 
 def test_a_short_unsure_spell_does_not_restart_the_dwell_but_a_mask_does() -> None:

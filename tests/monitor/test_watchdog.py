@@ -10,12 +10,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from fakes import BoxesDetector, BrightnessClassifier
+from fakes import BoxesDetector, BrightnessClassifier, plain_frame
 from fakes_monitor import BOX, HangingClassifier, HangingDetector, Hangs, LiveCamera
 from fakes_video import HANG_S, LIMIT_S, wait_until
 
 from app.config import Settings, load_settings
-from app.domain import Event, EventKind, FrameResult, Image
+from app.domain import Counts, Event, EventKind, FrameResult, Image, StageTimes
 from app.errors import MonitorError, SourceError
 from app.monitor import pipeline
 from app.monitor.camera import Camera
@@ -348,6 +348,7 @@ class FakeHost:
         self.classifier_heartbeat = Heartbeat()
         self.restarted: list[str] = []
         self.told: list[Event] = []
+        self.ends_are_told = True
 
     def restart(self, camera: Camera, with_capture: bool) -> None:
         self.restarted.append(f"{camera.name} {with_capture}")
@@ -363,8 +364,15 @@ class FakeHost:
         self.told.append(event)
         return True
 
+    def tells_ends(self, camera: Camera) -> bool:
+        return self.ends_are_told
+
     def end(self, camera: Camera) -> None:
         self.restarted.append(f"{camera.name} ended")
+
+
+def result_of(index: int, *alerts: Event) -> FrameResult:
+    return FrameResult(plain_frame(index), (), (), Counts({}, {}), (), alerts, StageTimes())
 
 
 class StatusCapture:
@@ -457,6 +465,42 @@ def test_a_capture_that_does_not_move_is_restarted(caplog: pytest.LogCaptureFixt
         desk.hands.run(desk.watchdog.look, 2)
     assert desk.host.restarted == ["door True"]
     assert "thread 'capture door' is stuck" in caplog.text
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_restart_tells_the_ends_of_alerts_where_ends_are_told(told: bool) -> None:
+    desk = Desk()
+    desk.host.ends_are_told = told
+    desk.hands.run(desk.works, 5)
+    alert = Event("run-door-1", EventKind.NO_MASK, "door", 1.0, 1.0, track_id=1)
+    desk.camera.latest = result_of(1, alert)
+    desk.hands.run(desk.watchdog.look, 25)
+    assert desk.host.restarted == ["door False"]
+    assert [event.resolves for event in desk.host.told] == (["run-door-1"] if told else [])
+
+
+def test_frames_that_come_in_pairs_are_analysed_no_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [1000.0]
+    monkeypatch.setattr("app.monitor.camera.time.monotonic", lambda: now_s[0])
+    camera = Desk().camera
+    for i in range(100):
+        now_s[0] += 0.005 if i % 2 else 0.195
+        camera.keep(result_of(i))
+    assert camera.analysis_fps == pytest.approx(10, rel=0.1)
+    now_s[0] += 3600.0
+    for _ in range(3):
+        now_s[0] += 0.5
+        camera.keep(result_of(0))
+    assert camera.analysis_fps == pytest.approx(2, rel=0.1)
+
+
+def test_what_was_dropped_counts_on_through_a_restart() -> None:
+    camera = Desk().camera
+    for i in range(5):
+        camera.frames.put(plain_frame(i))
+    assert camera.view().dropped == 4
+    camera.open()
+    assert camera.view().dropped == 4
 
 
 def test_a_camera_that_was_live_is_waited_for_after_a_restart_too() -> None:

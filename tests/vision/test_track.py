@@ -209,6 +209,20 @@ def test_in_a_still_scene_faces_are_carried_on_and_seldom_named_anew() -> None:
     assert track.velocity == (0.0, 0.0)
 
 
+def test_a_box_that_was_on_its_way_is_set_right_when_the_scene_comes_to_rest() -> None:
+    tracker = Tracker(TrackingSettings(), FACTS)
+    for i in range(6):
+        feed(tracker, i / 30, [face(50)])
+    for i, x in enumerate((65, 65, 50), 6):  # shaken, and back again
+        feed(tracker, i / 30, [face(x)])
+    (track,) = tracker.tracks()
+    assert track.box.iou(face(50).box) < 0.75
+    tracker.carry(9 / 30)
+    (carried,) = tracker.tracks()
+    assert carried.box == face(50).box
+    assert carried.observations == track.observations + 1  # the same picture shows it again
+
+
 def test_a_face_lost_before_the_scene_came_to_rest_is_not_carried() -> None:
     tracker = Tracker(TrackingSettings(lost_after_s=0.5), FACTS)
     for i in range(5):
