@@ -47,11 +47,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Errors of ours are one line on standard error."""
-    args = build_parser().parse_args(watch_file(sys.argv[1:] if argv is None else argv))
-    levels = (logging.WARNING, logging.INFO, logging.DEBUG)
-    logging.basicConfig(level=levels[min(args.verbose, 2)], format="%(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, tokens included
     try:
+        args = build_parser().parse_args(watch_file(sys.argv[1:] if argv is None else argv))
+        levels = (logging.WARNING, logging.INFO, logging.DEBUG)
+        logging.basicConfig(level=levels[min(args.verbose, 2)], format="%(levelname)s %(message)s", stream=sys.stderr)
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, tokens included
         return int(args.run(args))
     except MaskwatchError as error:
         logging.getLogger(__name__).debug("cause", exc_info=True)

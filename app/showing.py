@@ -125,6 +125,8 @@ def _setting(name: str, field: FieldInfo, meaning: str) -> Iterator[str]:
     elif default is None:
         state = "must be given" if field.is_required() else "not set"
         yield from _comment(f"{name} ({state})" + (f": {words}" if words else ""))
+        if field.is_required():
+            yield f"#{name} = " + ('[""]' if get_origin(field.annotation) is tuple else '""')
     else:
         yield from _comment(words)
         yield f"#{name} = {_toml(_plain(default))}"

@@ -192,6 +192,14 @@ def test_flags_beat_environment_beats_file(tmp_path: Path, monkeypatch: pytest.M
         load_settings(file)
 
 
+def test_an_interrupt_while_the_commands_are_loaded_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("app.cli.build_parser", interrupted)
+    assert main(["watch"]) == 130
+
+
 def test_flags_of_sources_hold_for_the_cameras_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(

@@ -112,7 +112,7 @@ def plot_png(rows: Sequence[HourRow], path: Path) -> None:
     try:
         import matplotlib
     except ImportError as error:
-        raise OutputError("a PNG needs matplotlib; install it: pip install 'maskwatch[train]'") from error
+        raise OutputError("a PNG needs matplotlib: pip install matplotlib") from error
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -33,7 +33,7 @@ def find(name: str) -> Path:
     if not names():
         raise BenchError(
             f"no reference '{name}': they lie in benchmarks/references of a checkout, and this is an installation; "
-            "run from a checkout, or give a program of your own (FILE.py)"
+            "install the checkout with 'pip install -e .', or give a program of your own (FILE.py)"
         )
     raise BenchError(f"no reference '{name}'; there are {', '.join(names())}, or give a program of your own (FILE.py)")
 

@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app import resources
 from app.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -123,11 +122,12 @@ def _size_px(text: str) -> int:
 
 
 def landmark_detector(given: Path | None, data: Path) -> "LandmarkDetector | None":
-    """YuNet from ``--landmarks``, or from the models/ beside the data or in the program; None where there is none."""
+    """YuNet from ``--landmarks``, or from the models/ beside the data, or as fetched; None where there is none."""
+    from app.vision.fetch import YUNET, model_folder
     from app.vision.yunet import YuNetDetector
 
-    places = [given] if given is not None else [data / "models" / LANDMARKS, resources.model(LANDMARKS)]
-    for place in places:
+    usual = [data / "models" / LANDMARKS, model_folder() / YUNET.file_name]
+    for place in [given] if given is not None else usual:
         if given is not None or place.is_file():
             return YuNetDetector(place, score=0.5)
     return None

@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
             given = find_samples(place)
             samples = chosen_split(given.splits, args.split)
             labels_of(samples)
-            elsewhere = [one for part in given.splits.values() if part is not samples for one in part]
+            judged = {sample.path for sample in samples}
+            elsewhere = [one for part in given.splits.values() for one in part if one.path not in judged]
             copies = tuple(shared_pictures(paths_of(samples), paths_of(elsewhere)))
             shown.append(replace(shown_set(str(place), classifier, samples, args), copies=copies))
             show_left_out(console, (*given.left_out, *shown[-1].judged.crops.left_out))
@@ -163,7 +164,7 @@ def _show_block(console: Console, entry: SetReport) -> None:
 
 def _slices(entry: SetReport) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column("  slice", overflow="fold")
+    table.add_column("  slice", overflow="fold", min_width=12)
     for heading in ("faces", *(f"{label.value} %" for label in entry.scores.recall)):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, scores in entry.slices.items():

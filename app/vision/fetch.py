@@ -30,7 +30,7 @@ YUNET = RemoteModel(
     file_name="yunet_n_320_320.onnx",
     url="https://raw.githubusercontent.com/ShiqiYu/libfacedetection.train/master/onnx/yunet_n_320_320.onnx",
     sha256="81dbde155e982455488235acb8ec2dec5d647edf7cf7080d33e4abb69b93a0d2",
-    about="YuNet face detector (Apache-2.0), for --detector yunet --detector-model FILE",
+    about="YuNet face detector (Apache-2.0), for --detector yunet",
 )
 
 REMOTE_MODELS = (YUNET,)
@@ -123,7 +123,7 @@ def _run_fetch(args: argparse.Namespace) -> int:
     model = next(model for model in REMOTE_MODELS if model.name == args.name)
     path = fetch(model, args.folder or model_folder(), args.url)
     print(f"{path}")
-    print(f"use it with: --detector {model.name} --detector-model '{path}'")
+    print(f"use it with: --detector {model.name}" + (f" --detector-model '{path}'" if args.folder else ""))
     return 0
 
 

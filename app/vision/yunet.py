@@ -8,6 +8,7 @@ import numpy as np
 
 from app.domain import Box, Detection, Image
 from app.errors import ModelError
+from app.vision.fetch import YUNET, model_folder
 from app.vision.preprocess import resize
 from app.vision.settings import DetectorSettings
 
@@ -63,14 +64,16 @@ class YuNetDetector:
 
 
 def load_yunet(settings: DetectorSettings) -> YuNetDetector:
-    """Raises ModelError where the settings name no file, or one that cannot be used."""
-    if settings.model is None:
+    """With the file that the settings name, else the one that was fetched. Raises ModelError where there is none, or
+    one that cannot be used."""
+    path = settings.model or model_folder() / YUNET.file_name
+    if settings.model is None and not path.is_file():
         raise ModelError(
-            "YuNet's file is not part of maskwatch: get it with 'maskwatch models fetch yunet' "
-            "and give it as --detector-model FILE"
+            "YuNet's file is not part of maskwatch: get it with 'maskwatch models fetch yunet', "
+            "or give it as --detector-model FILE"
         )
     return YuNetDetector(
-        settings.model,
+        path,
         score=settings.score,
         working_width_px=settings.width_px,
         min_face_px=settings.least_px,

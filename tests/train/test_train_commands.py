@@ -174,6 +174,8 @@ def test_pictures_that_nearly_equal_test_pictures_are_not_learned_from(
     assert "near-duplicates of pictures of other splits, left out of training: " in capsys.readouterr().out
     assert call("evaluate", own, "--equal-px", 0, "--no-probe") == 0
     assert "near-duplicates of pictures of other splits: 4, as " in capsys.readouterr().out
+    assert call("evaluate", own / "train", "--equal-px", 0, "--no-probe") == 0  # all there is: no other split
+    assert "near-duplicates" not in capsys.readouterr().out
     learned = {sample.path for sample in splits.train}
     assert learned.isdisjoint(first for first, _ in copies)
     assert len({*learned, *(sample.path for sample in splits.dev), *(first for first, _ in copies)}) == 80

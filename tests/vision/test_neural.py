@@ -58,6 +58,13 @@ def test_suppression_keeps_the_best_of_overlapping_boxes_and_all_others() -> Non
     assert kept[:, 0] == pytest.approx([0.9, 0.5])
 
 
+def test_a_part_of_a_face_is_no_second_face_but_a_surer_small_one_in_front_is() -> None:
+    whole, part, beside = found_row(0.9, 0, 0, 200, 200), found_row(0.5, 60, 70, 80, 80), found_row(0.5, 150, 0, 80, 80)
+    assert len(suppress(np.array([part, whole, beside], np.float32), nms_iou=0.4)) == 2  # beside: 63 % of it inside
+    front = found_row(0.95, 60, 70, 80, 80)
+    assert len(suppress(np.array([whole, front], np.float32), nms_iou=0.4)) == 2
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_suppression_of_none_or_one(count: int) -> None:
     rows = np.array([found_row(0.6, 0, 0, 20, 20)] * count, np.float32).reshape(count, CHANNELS)

@@ -8,6 +8,8 @@ import pytest
 
 from app.domain import Image
 from app.errors import ModelError
+from app.vision.detect import load_detector
+from app.vision.fetch import YUNET
 from app.vision.settings import DetectorSettings
 from app.vision.yunet import YuNetDetector, load_yunet
 
@@ -54,6 +56,16 @@ def test_small_faces_can_be_left_out(model: Path, scene: Image) -> None:
     limit = sorted(one.box.size for one in every)[-1]
     large = YuNetDetector(model, score=0.3, min_face_px=int(limit)).detect(scene)
     assert 0 < len(large) == sum(one.box.size >= int(limit) for one in every)
+
+
+def test_the_fetched_file_is_used_where_none_is_named(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.vision.yunet.model_folder", lambda: tmp_path)
+    with pytest.raises(ModelError, match="models fetch yunet"):
+        load_detector(DetectorSettings(kind="yunet"))
+    (tmp_path / YUNET.file_name).write_bytes(model.read_bytes())
+    assert load_detector(DetectorSettings(kind="yunet")).detect(np.zeros((64, 64, 3), np.uint8)) == []
 
 
 def test_missing_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
