@@ -131,7 +131,7 @@ def show(console: Console, title: str, reports: Sequence[SetReport]) -> None:
     if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
         console.print(table)
         return
-    console.print(f"{escape(title)}: recalls in per cent, with Wilson 95 % intervals")
+    console.print(f"classifier {escape(title)}, recalls in per cent with Wilson 95 % intervals")
     for entry in reports:
         console.print(f"\n[bold]{escape(entry.name)}[/bold], {faces(entry.scores.faces)}", highlight=False)
         _show_block(console, entry)

@@ -146,7 +146,7 @@ def test_stats_without_matplotlib_say_what_to_install(
     run: Run, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(OutputError, match="needs matplotlib; install it"):
+    with pytest.raises(OutputError, match="needs matplotlib: pip install"):
         run("events", "stats", "--store", store_path, "--png", tmp_path / "plot.png")
 
 
