@@ -115,7 +115,7 @@ class Guard:
         if scope["method"] in SAFE_METHODS:
             return
         origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+        foreign = origin is not None and not _is_of(origin, host)
         if foreign or headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise _RefusedError(403, "it came from another site")
 
@@ -202,6 +202,13 @@ def _sign_in(scope: Scope) -> Response:
     answer = refused(scope, 401, "sign in, or send 'Authorization: Bearer TOKEN'")
     answer.headers["WWW-Authenticate"] = "Bearer"
     return answer
+
+
+def _is_of(origin: str, host: str) -> bool:
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:  # 'http://[' say: whatever it is, we did not send it
+        return False
 
 
 def _is_open(path: str) -> bool:

@@ -218,6 +218,18 @@ def test_another_site_cannot_act_nor_read(running: Running) -> None:
         assert client.post("/api/v1/cameras/1/mute", json={"minutes": 5}, headers={**secret, **own}).status_code == 200
 
 
+@pytest.mark.parametrize("origin", ["http://[", "http://[x]", "[", "//[::1"])
+def test_an_origin_that_cannot_be_read_is_foreign(
+    running: Running, origin: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running.client() as client:
+        assert client.post("/login", headers={"Origin": origin}).status_code == 403
+        for name in ("Host", "Referer"):
+            assert client.post("/login", headers={name: origin}).status_code in (400, 403)
+    assert "it came from another site" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 def test_names_that_are_allowed(tmp_path: Path) -> None:
     with serving(tmp_path, allowed_hosts=["door.example"]) as running, running.client() as client:
         assert client.get("/", headers={"Host": "Door.example"}).status_code == 200
