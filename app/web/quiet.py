@@ -13,32 +13,36 @@ _KEPT = 1000
 
 
 class Mutes:
-    """Which cameras are muted, until when. Forgotten when the program ends: a restart is never silent."""
+    """Which cameras are muted, until when. Forgotten when the program ends: a restart is never silent. The ends are of
+    a clock that never goes back; the Unix time shown follows from them, and moves when the wall clock is set."""
 
-    def __init__(self, wall_s: Callable[[], float] = time.time) -> None:
+    def __init__(self, now_s: Callable[[], float] = time.monotonic, wall_s: Callable[[], float] = time.time) -> None:
         self._lock = threading.Lock()
-        self._wall_s = wall_s
-        self._until_s: dict[str, float] = {}
+        self._now_s, self._wall_s = now_s, wall_s
+        self._ends_s: dict[str, float] = {}
         self._muted: OrderedDict[str, None] = OrderedDict()  # ids of alerts that were not sent
 
     def mute(self, camera: str, for_s: float) -> float:
         """Nothing of ``camera`` is sent for so long; the Unix time of its end."""
         with self._lock:
-            self._until_s[camera] = self._wall_s() + min(for_s, MAX_MUTE_S)
-            return self._until_s[camera]
+            for_s = min(for_s, MAX_MUTE_S)
+            self._ends_s[camera] = self._now_s() + for_s
+            return self._wall_s() + for_s
 
     def unmute(self, camera: str) -> None:
         with self._lock:
-            self._until_s.pop(camera, None)
+            self._ends_s.pop(camera, None)
 
     def until_s(self, camera: str) -> float | None:
         """Unix time until which ``camera`` is muted; None where it is not."""
         with self._lock:
-            end_s = self._until_s.get(camera)
-            if end_s is not None and end_s <= self._wall_s():
-                del self._until_s[camera]
+            if camera not in self._ends_s:
                 return None
-            return end_s
+            left_s = self._ends_s[camera] - self._now_s()
+            if left_s <= 0:
+                del self._ends_s[camera]
+                return None
+            return self._wall_s() + left_s
 
     def hold_back(self, event: Event) -> str:
         """The ``hold_back`` of an alert center, which keeps the events of muted cameras and notes them as skipped."""

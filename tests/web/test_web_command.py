@@ -95,7 +95,7 @@ def test_a_run_with_the_page_ends_by_itself_and_says_where_it_was(
 
 def test_muting_ends_by_itself_and_is_bounded() -> None:
     now_s = [1000.0]
-    mutes = Mutes(lambda: now_s[0])
+    mutes = Mutes(lambda: now_s[0], lambda: now_s[0])
     assert mutes.mute("door", 60) == 1060
     assert mutes.holds_back(an_event(1))
     assert not mutes.holds_back(an_event(2, camera="yard"))
@@ -106,6 +106,18 @@ def test_muting_ends_by_itself_and_is_bounded() -> None:
     for number in range(5000):
         mutes.holds_back(an_event(number))
     assert len(mutes._muted) <= 1000
+
+
+@pytest.mark.parametrize("set_s", [-86_400.0, 86_400.0])
+def test_a_wall_clock_that_is_set_makes_no_mute_longer_or_shorter(set_s: float) -> None:
+    now_s, wall_s = [50.0], [1_700_000_000.0]
+    mutes = Mutes(lambda: now_s[0], lambda: wall_s[0])
+    mutes.mute("door", 900)
+    now_s[0], wall_s[0] = now_s[0] + 600, wall_s[0] + 600 + set_s
+    assert mutes.until_s("door") == wall_s[0] + 300, "what is shown follows the wall clock"
+    now_s[0], wall_s[0] = now_s[0] + 300, wall_s[0] + 300
+    assert mutes.until_s("door") is None
+    assert not mutes.holds_back(an_event(1))
 
 
 def test_the_end_of_an_alert_goes_where_the_alert_went() -> None:
