@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -48,30 +49,49 @@ def redact(text: str) -> str:
     return _URI_IN_TEXT.sub(lambda match: hide(match.group()), text)
 
 
-def expand_environment(text: str) -> str:
-    """``text`` with each ``${NAME}`` replaced. Raises ValueError where NAME is not set."""
+def expand_environment(text: str, read: Callable[[str], str] = str) -> str:
+    """``text`` with each ``${NAME}`` replaced by its value as it is; ``read`` is what becomes of the text around them.
 
-    def value(match: re.Match[str]) -> str:
-        found = os.environ.get(match.group(1))
+    Raises ValueError where NAME is not set.
+    """
+
+    def value(name: str) -> str:
+        found = os.environ.get(name)
         if found is None:
-            raise ValueError(f"environment variable {match.group(1)} is not set; set it or write the value")
+            raise ValueError(f"environment variable {name} is not set; set it or write the value")
         return found
 
-    return _VARIABLE.sub(value, text)
+    parts = _VARIABLE.split(text)  # text and names by turns
+    return "".join(value(part) if i % 2 else read(part) for i, part in enumerate(parts))
 
 
-def _split_credentials(uri: str) -> tuple[str, str, str]:
-    """(uri without credentials, username, password); the last two are '' where there are none."""
+def _cut_userinfo(uri: str) -> tuple[str, str]:
+    """(uri without its userinfo, userinfo); the latter is '' where there is none."""
     match = _SCHEME.match(uri)
     if match is None:
-        return uri, "", ""
+        return uri, ""
     start = match.end()
     end = min((i for i in (uri.find(c, start) for c in "/?#") if i >= 0), default=len(uri))
     at = uri.rfind("@", start, end)
-    if at < 0:
-        return uri, "", ""
-    username, _, password = uri[start:at].partition(":")
-    return uri[:start] + uri[at + 1 :], unquote(username), unquote(password)
+    return (uri[:start] + uri[at + 1 :], uri[start:at]) if at >= 0 else (uri, "")
+
+
+def _take_apart(uri: str) -> tuple[str, str, str]:
+    """(uri without credentials, username, password), ``${NAME}`` replaced; the last two are '' where there are none.
+
+    The uri is split first: a value may hold any sign of a uri, and no '%' in it is a code.
+    """
+    uri, userinfo = _cut_userinfo(uri.strip())
+    # A value may also be an address with credentials of its own: it is read as if it were written here.
+    uri, within = _cut_userinfo(expand_environment(uri).strip())
+    if not userinfo:
+        username, _, password = within.partition(":")
+        return uri, unquote(username), unquote(password)
+    username, colon, password = userinfo.partition(":")
+    username, password = expand_environment(username, unquote), expand_environment(password, unquote)
+    if not colon and _VARIABLE.fullmatch(userinfo):  # one value holds both
+        username, _, password = username.partition(":")
+    return uri, username, password
 
 
 class SourceSettings(BaseModel):
@@ -111,11 +131,11 @@ class SourceSettings(BaseModel):
         values = dict(values)
         if isinstance(values.get("uri"), int | Path):
             values["uri"] = str(values["uri"])
-        for key in ("uri", "username", "password"):
+        for key in ("username", "password"):
             if isinstance(values.get(key), str):
                 values[key] = expand_environment(values[key])
         if isinstance(values.get("uri"), str):
-            uri, username, password = _split_credentials(values["uri"].strip())
+            uri, username, password = _take_apart(values["uri"])
             values["uri"] = uri
             if username and values.get("username") is None:
                 values["username"] = username

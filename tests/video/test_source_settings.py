@@ -4,7 +4,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -104,6 +104,61 @@ def test_credentials_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     settings = SourceSettings(uri="rtsp://door/x", username="me", password="${DOOR_PASSWORD}")  # type: ignore[arg-type]
     assert settings.connect_uri() == "rtsp://me:p%40ss%2Fword@door/x"
     assert SourceSettings(uri="rtsp://me:${DOOR_PASSWORD}@door/x").shown.endswith("door/x")
+
+
+@pytest.mark.parametrize(
+    "uri", ["rtsp://viewer:${DOOR_PASSWORD}@10.0.0.7/live", " rtsp://viewer:${DOOR_PASSWORD}@10.0.0.7/live\n"]
+)
+@given(value=st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=20))
+@example(value="12/3")
+@example(value="50%41x")
+@example(value="a?b#c@d:e")
+@example(value="${HOME}")
+def test_a_password_of_the_environment_is_taken_as_it_is(uri: str, value: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOOR_PASSWORD", value)
+        settings = SourceSettings(uri=uri)
+    assert (settings.uri, settings.username, settings.name) == ("rtsp://10.0.0.7/live", "viewer", "10.0.0.7-live")
+    assert settings.password is not None
+    assert settings.password.get_secret_value() == value
+    assert SourceSettings(uri=settings.connect_uri()).password == settings.password
+
+
+@pytest.mark.parametrize(
+    ("uri", "connects_to"),
+    [
+        ("rtsp://${USER_}:${PART}@door/x", "rtsp://ad%2Fmin:a%2Fb%2541@door/x"),
+        ("rtsp://%40${USER_}:%41${PART}%3A@door/x", "rtsp://%40ad%2Fmin:Aa%2Fb%2541%3A@door/x"),
+        ("rtsp://${BOTH}@door/x", "rtsp://ad%2Fmin:p%3Aw%2541@door/x"),
+        ("rtsp://me:${PART}@${HOST}/x?n=${PART}", "rtsp://me:a%2Fb%2541@10.0.0.7:554/x?n=a/b%41"),
+        ("${WHOLE}", "rtsp://me:p%40w@door/x"),
+        ("rtsp://${INNER}/x", "rtsp://me:p%40w@door/x"),
+        ("rtsp://us:${PART}@${INNER}/x", "rtsp://us:a%2Fb%2541@door/x"),
+    ],
+)
+def test_what_of_an_address_the_environment_may_hold(
+    uri: str, connects_to: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USER_", "ad/min")
+    monkeypatch.setenv("PART", "a/b%41")
+    monkeypatch.setenv("BOTH", "ad/min:p:w%41")
+    monkeypatch.setenv("HOST", "10.0.0.7:554")
+    monkeypatch.setenv("INNER", "me:p%40w@door")
+    monkeypatch.setenv("WHOLE", " rtsp://me:p%40w@door/x\n")
+    settings = SourceSettings(uri=uri)
+    assert settings.connect_uri() == connects_to
+    assert "@" not in settings.uri
+
+
+def test_no_secret_of_the_environment_shows_in_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("hunter2/3", "12/hunter2", "hunter2?@[", "hunter2 #%zz"):
+        monkeypatch.setenv("DOOR_PASSWORD", value)
+        for uri in (
+            "gopher://me:${DOOR_PASSWORD}@h/",
+            "rtsp://me:${DOOR_PASSWORD}@h:x/",
+            "rtsp://me:${DOOR_PASSWORD}@/",
+        ):
+            assert "hunter2" not in _refusal(uri)
 
 
 def test_given_user_name_wins_over_the_uri() -> None:
