@@ -3,6 +3,7 @@
 from datetime import datetime
 from importlib import resources
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 from starlette.requests import Request
@@ -49,7 +50,7 @@ class Assets:
             loader=DictLoader(texts), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
         self._pages.globals.update(kind_words=KIND_WORDS, state_words=STATE_WORDS)
-        self._pages.filters.update(clock=_clock, moment=_moment, stamp=_stamp)
+        self._pages.filters.update(clock=_clock, moment=_moment, stamp=_stamp, segment=_segment)
 
     def render(self, name: str, values: dict[str, Any]) -> str:
         return self._pages.get_template(name).render(values)
@@ -75,3 +76,8 @@ def _moment(wall_s: float) -> str:
 def _stamp(wall_s: float) -> str:
     """ISO 8601 with the zone, for the page's time elements."""
     return datetime.fromtimestamp(wall_s).astimezone().isoformat(timespec="seconds")
+
+
+def _segment(text: str) -> str:
+    """``text`` as one part of a path: '/' is escaped too, lest a browser make '..' of an event's id go up."""
+    return quote(text, safe="")

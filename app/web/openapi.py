@@ -52,7 +52,7 @@ def _parameter(name: str, place: str, schema: dict[str, Any], words: str = "") -
 
 
 _CAMERA = _parameter("camera", "path", {"type": "integer", "minimum": 1, "maximum": 10_000}, "place, from 1")
-_EVENT = _parameter("event", "path", {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"})
+_EVENT = _parameter("event", "path", {"type": "string", "minLength": 1, "maxLength": 200}, "id; write '/' as %2F")
 _TIME = {"type": "number", "minimum": 0, "maximum": 1e10}
 _FILTER = [
     _parameter("since", "query", _TIME, "Unix time, included"),

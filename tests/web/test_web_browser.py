@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import cv2
 import httpx
 import pytest
-from web_fakes import TOKEN, Running, an_event
+from web_fakes import TOKEN, FakeMonitor, Running, an_event, serving
 
-from app.domain import EventKind
+from app.domain import Event, EventKind
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install '.[test]'")
 By = pytest.importorskip("selenium.webdriver.common.by").By
@@ -290,6 +292,28 @@ def test_an_event_without_a_picture_stands_in_line_on_a_phone(running: Running, 
     assert len(left) == 1
     heights = [row.rect["height"] for row in browser.find_elements(By.CSS_SELECTOR, "tbody tr")]
     assert max(heights) < 0.35 * PHONE[1], "three events fit on a screen"
+
+
+def test_a_cameras_name_breaks_no_address(tmp_path: Path, browser: Any) -> None:
+    name = "a/../b #1?%41"
+    monitor = FakeMonitor(name)
+    jpeg = cv2.imencode(".jpg", monitor.image(1))[1].tobytes()
+    with serving(tmp_path, monitor, {"snapshots": "blur_all"}) as running:
+        in_banner, in_table = running.happen(an_event(1, camera=name), jpeg), running.happen(an_event(2, camera=name))
+
+        def is_acknowledged(event: Event) -> bool:
+            return bool(fetch(f"{running.base}/api/v1/events/{quote(event.id, safe='')}").json()["acknowledged_s"])
+
+        browser.get(running.base)
+        monitor.change(alerts=(in_banner,))  # shown by the script, not with the page
+        wait_until(lambda: browser.find_elements(By.CSS_SELECTOR, "[data-alert] button"))[0].click()
+        wait_until(lambda: is_acknowledged(in_banner))
+        browser.get(f"{running.base}/events")
+        thumb = browser.find_element(By.CSS_SELECTOR, "img.thumb")
+        wait_until(lambda: browser.execute_script("return arguments[0].naturalWidth", thumb) > 100)
+        browser.find_element(By.CSS_SELECTOR, "td form button").click()
+        wait_until(lambda: is_acknowledged(in_table))
+        browser.get("about:blank")  # it lets go of the live feed
 
 
 @pytest.mark.parametrize("shape", [PHONE, DESKTOP], ids=["phone", "desktop"])

@@ -1,10 +1,13 @@
 """The pages as the server makes them: paging, filters, the chart, words for people."""
 
+import html
 import re
 import time
 import xml.etree.ElementTree as ET
 from datetime import datetime
 from itertools import pairwise
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from web_fakes import FakeMonitor, Running, an_event, serving, wait_until
@@ -122,6 +125,39 @@ def test_more_cameras_than_a_browser_has_connections_are_shown_as_single_picture
         assert "camera 1" in one
         assert "camera 3" not in one
         assert client.get("/?camera=99").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Hall / North", "clip #2", "a?b=c", "50%", "%2F..%41", "../..", "a//b/", "two  blanks", "Tür", "/picture.jpg"],
+)
+def test_whatever_a_camera_is_called_its_events_have_addresses(tmp_path: Path, name: str) -> None:
+    with (
+        serving(tmp_path, FakeMonitor(name), {"snapshots": "blur_all"}) as running,
+        running.browser() as (client, secret),
+    ):
+        event = running.happen(an_event(1, camera=name), b"\xff\xd8 a picture")
+        running.monitor.change(alerts=(event,))
+        live, page = (html.unescape(client.get(path).text) for path in ("/", "/events"))
+        found = re.search(r'src="(/api/v1/events/[^"]*)"', page)
+        assert found is not None
+        assert client.get(found[1]).content == b"\xff\xd8 a picture"
+        told = client.get(found[1].removesuffix("/picture.jpg"))
+        assert told.json()["id"] == event.id
+        csrf = secret["X-CSRF-Token"]
+        for text in (live, page):
+            action = re.search(r'action="(/api/v1/alerts/[^"]*/acknowledge)"', text)
+            assert action is not None
+            assert client.post(action[1], data={"csrf": csrf}).headers["location"] == "/?said=acknowledged"
+        assert client.get(f"/api/v1/events/{quote(event.id, safe='')}").json()["acknowledged_s"]
+        assert client.post(f"/api/v1/alerts/{quote(event.id)}/acknowledge", headers=secret).status_code == 200
+        assert f'<option value="{name}">' in html.unescape(client.get("/trends").text)
+        assert f'<option value="{name}" selected>' in html.unescape(client.get(f"/events?camera={quote(name)}").text)
+        assert len(client.get("/api/v1/events", params={"camera": name}).json()["events"]) == 1
+        client.post("/api/v1/cameras/1/mute", json={"minutes": 5}, headers=secret)
+        assert running.mutes.until_s(name) is not None
+        client.post("/api/v1/cameras/1/unmute", headers=secret)
+        assert running.mutes.until_s(name) is None
 
 
 def test_the_banner_names_each_open_alert(running: Running) -> None:

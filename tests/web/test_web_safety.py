@@ -195,7 +195,7 @@ def test_every_action_needs_the_secret_of_its_form(running: Running) -> None:
     posts = [route.path for route in api.routes() if route.methods and "POST" in route.methods] + ["/logout", "/login"]
     assert len(posts) >= 6
     for path in posts:
-        path = path.replace("{camera:int}", "1").replace("{event}", "x")
+        path = path.replace("{camera:int}", "1").replace("{event:path}", "x")
         with running.client() as client:
             client.get("/")  # the cookie alone is not enough
             assert client.post(path, json={"minutes": 5}).status_code == 403, path
