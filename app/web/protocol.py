@@ -1,30 +1,65 @@
 """Connections that cannot be held for nothing: bounded in number, in the time of a request and in stillness."""
 
 import asyncio
+import ssl
+from contextlib import suppress
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 REQUEST_LIMIT_S = 15.0
 """A request must have arrived, head and body, that long after its first byte (and the first after connecting)."""
+HANDSHAKE_LIMIT_S = 5.0
+"""TLS must be agreed on that long after connecting, and its end that long after it was begun."""
 
 
 class GuardedProtocol(H11Protocol):
     """uvicorn's, with limits of its own: it has none for a client that connects and says nothing, sends its request
-    a byte at a time, or stops taking what it asked for."""
+    a byte at a time, or stops taking what it asked for. It also begins TLS: asyncio's servers tell of a connection
+    only when that is done, and until then nobody would count it."""
 
     max_connections = 128
     stall_s = 20.0
+    tls: ssl.SSLContext | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._waiting: asyncio.TimerHandle | None = None
-        super().connection_made(transport)
-        self.flow = _Flow(transport, self.stall_s, self.loop)
+        self._early: bytearray | None = None  # what comes with the end of a handshake, before uvicorn knows of it
+        self.connections.add(self)
+        self.transport = transport
         if len(self.connections) > self.max_connections:
             self.logger.warning("web view: more than %d connections; one is refused", self.max_connections)
             transport.abort()
+        elif self.tls is None:
+            self._begin(transport)
         else:
-            self._await_request()
+            transport.pause_reading()  # the first bytes are the handshake's
+            self._early = bytearray()
+            self._handshake = self.loop.create_task(self._begin_tls(transport, self.tls))
+
+    async def _begin_tls(self, plain: asyncio.Transport, tls: ssl.SSLContext) -> None:
+        transport: asyncio.Transport | None = None
+        with suppress(OSError):  # what a peer does wrong in the handshake, its time limit too
+            transport = await self.loop.start_tls(
+                plain,
+                self,
+                tls,
+                server_side=True,
+                ssl_handshake_timeout=HANDSHAKE_LIMIT_S,
+                ssl_shutdown_timeout=HANDSHAKE_LIMIT_S,
+            )
+        early, self._early = bytes(self._early or b""), None
+        if transport is None:  # it has failed, or was closed meanwhile: asyncio need not tell us of that again
+            self.connection_lost(None)
+            return
+        self._begin(transport)
+        if early:
+            self.data_received(early)
+
+    def _begin(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self.flow = _Flow(transport, self.stall_s, self.loop)
+        self._await_request()
 
     def _await_request(self) -> None:
         if self._waiting is None:
@@ -36,6 +71,9 @@ class GuardedProtocol(H11Protocol):
             self._waiting = None
 
     def data_received(self, data: bytes) -> None:
+        if self._early is not None:
+            self._early += data
+            return
         super().data_received(data)
         if self.cycle is not None and not (self.cycle.more_body or self.cycle.response_complete):
             self._request_came()
@@ -72,7 +110,7 @@ class _Flow(FlowControl):
         super().resume_writing()
 
 
-def guarded(max_connections: int, stall_s: float) -> type[GuardedProtocol]:
+def guarded(max_connections: int, stall_s: float, tls: ssl.SSLContext | None) -> type[GuardedProtocol]:
     """The protocol class with these limits."""
-    limits = {"max_connections": max_connections, "stall_s": stall_s}
+    limits = {"max_connections": max_connections, "stall_s": stall_s, "tls": tls}
     return type("LimitedProtocol", (GuardedProtocol,), limits)

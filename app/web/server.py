@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -102,7 +103,7 @@ class WebServer:
         try:
             config = uvicorn.Config(
                 make_app(self._site),
-                http=guarded(self._web.max_connections, self._web.stall_s),
+                http=guarded(self._web.max_connections, self._web.stall_s, _tls(self._web)),
                 ws="none",
                 loop="asyncio",
                 lifespan="off",
@@ -112,8 +113,6 @@ class WebServer:
                 proxy_headers=False,  # what a client says of itself is not believed
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=_CLOSE_S,
-                ssl_certfile=self._web.tls_cert,
-                ssl_keyfile=None if self._web.tls_key is None else str(self._web.tls_key),
             )
             config.load()
         except OSError as error:  # ssl.SSLError too
@@ -159,6 +158,14 @@ class WebServer:
         if self._socket is not None:
             self._socket.close()
         return stuck
+
+
+def _tls(web: WebSettings) -> ssl.SSLContext | None:
+    if web.tls_cert is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(web.tls_cert, web.tls_key)
+    return context
 
 
 def _listen(web: WebSettings) -> socket.socket:

@@ -1,5 +1,7 @@
 """A web view that many tests only read from."""
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,3 +22,17 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]
     monkeypatch.setenv("PAGE_TOKEN", TOKEN)
     with serving(tmp_path, token_env="PAGE_TOKEN") as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Settings of TLS with a certificate of this machine's own."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    folder = tmp_path_factory.mktemp("tls")
+    made = {"tls_cert": folder / "cert.pem", "tls_key": folder / "key.pem"}
+    argv = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-days", "2"]
+    argv += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    argv += ["-out", str(made["tls_cert"]), "-keyout", str(made["tls_key"])]
+    subprocess.run(argv, check=True, capture_output=True)
+    return made

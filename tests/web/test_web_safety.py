@@ -2,7 +2,8 @@
 
 import logging
 import socket
-from contextlib import suppress
+import ssl
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -11,7 +12,7 @@ from web_fakes import LIMIT_S, TOKEN, FakeMonitor, Running, an_event, serving, w
 
 from app.errors import OutputError, SettingsError
 from app.video.capture import SourceState
-from app.web import access, api, guard
+from app.web import access, api, guard, protocol
 from app.web.access import TRIES, Access
 from app.web.guard import LOG_LINES
 from app.web.settings import WebSettings, parse_address, read_token
@@ -326,22 +327,117 @@ def test_open_connections_are_bounded(tmp_path: Path) -> None:
         wait_until(lambda: _is_served(running))
 
 
-def _is_served(running: Running) -> bool:
+def _is_served(running: Running, certificate: dict[str, Path] | None = None) -> bool:
     """Those that left are not forgotten at once: until then newcomers are sent away."""
+    trust = ssl.create_default_context(cafile=certificate["tls_cert"]) if certificate else True
+    base = f"https://localhost:{running.port}" if certificate else running.base
     with suppress(httpx.TransportError):
-        return running.get("/healthz").status_code == 200
+        return httpx.get(f"{base}/healthz", timeout=LIMIT_S, verify=trust).status_code == 200
     return False
 
 
 def test_a_silent_client_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from app.web import protocol
-
     monkeypatch.setattr(protocol, "REQUEST_LIMIT_S", 0.3)
     with serving(tmp_path) as running:
         for sent in (b"", b"GET / HT", b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\nx"):
             with connected(running) as raw, suppress(ConnectionError):
                 raw.sendall(sent)
                 assert raw.recv(100) == b""
+
+
+def is_sent_away(peer: socket.socket) -> bool:
+    """Whether the server has closed this silent peer's connection by now."""
+    peer.setblocking(False)
+    try:
+        return peer.recv(100) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+def test_silent_peers_are_counted_from_the_first(
+    tmp_path: Path, certificate: dict[str, Path], tls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit in ("REQUEST_LIMIT_S", "HANDSHAKE_LIMIT_S"):
+        monkeypatch.setattr(protocol, limit, 3600.0)  # nobody is sent away for being slow
+    with serving(tmp_path, max_connections=4, **(certificate if tls else {})) as running, ExitStack() as held:
+        peers = [held.enter_context(connected(running)) for _ in range(100)]
+        wait_until(lambda: sum(is_sent_away(peer) for peer in peers) >= 96)
+        assert sum(is_sent_away(peer) for peer in peers) == 96
+
+
+class Handshake:
+    """A client's side of TLS, step by step."""
+
+    def __init__(self, certificate: dict[str, Path]) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        trust = ssl.create_default_context(cafile=certificate["tls_cert"])
+        self._tls = trust.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
+        self.is_done = False
+
+    def step(self, received: bytes = b"") -> bytes:
+        """What is to be sent after ``received`` came; its last message is kept for ``ask``."""
+        self._incoming.write(received)
+        with suppress(ssl.SSLWantReadError):
+            self._tls.do_handshake()
+            self.is_done = True
+        return b"" if self.is_done else self._outgoing.read()
+
+    def ask(self, request: bytes) -> bytes:
+        """The last message and ``request`` as one."""
+        self._tls.write(request)
+        return self._outgoing.read()
+
+    def read(self, received: bytes) -> bytes:
+        self._incoming.write(received)
+        with suppress(ssl.SSLWantReadError):
+            return self._tls.read()
+        return b""
+
+
+def test_a_handshake_has_a_time_limit_and_one_that_fails_holds_no_place(
+    tmp_path: Path, certificate: dict[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(protocol, "HANDSHAKE_LIMIT_S", 0.3)
+    hello = Handshake(certificate).step()
+    with serving(tmp_path, max_connections=4, **certificate) as running:
+        for sent in (b"", hello[:40], hello, b"GET / HTTP/1.1\r\n\r\n", b"\0" * 9):
+            for leaves in (False, True):
+                with connected(running) as raw, suppress(ConnectionError):
+                    raw.sendall(sent)
+                    while not leaves and raw.recv(4096):
+                        pass
+        monkeypatch.setattr(protocol, "HANDSHAKE_LIMIT_S", LIMIT_S)
+        wait_until(lambda: _is_served(running, certificate))
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered(
+    tmp_path: Path, certificate: dict[str, Path]
+) -> None:
+    client, answer = Handshake(certificate), b""
+    with serving(tmp_path, **certificate) as running, connected(running) as raw:
+        raw.sendall(client.step())
+        while not client.is_done:
+            raw.sendall(client.step(raw.recv(65_536)))
+        raw.sendall(client.ask(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+        while b"\r\n\r\n" not in answer:
+            answer += client.read(raw.recv(65_536))
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+def test_pages_come_over_tls(tmp_path: Path, certificate: dict[str, Path]) -> None:
+    trust = ssl.create_default_context(cafile=certificate["tls_cert"])
+    with serving(tmp_path, **certificate) as running:
+        base = f"https://localhost:{running.port}"
+        assert running.server.url == f"https://127.0.0.1:{running.port}/"
+        with httpx.Client(base_url=base, verify=trust, timeout=LIMIT_S) as client:
+            secret = {"X-CSRF-Token": client.get("/api/v1/session").json()["csrf"], "Origin": base}
+            for _ in range(3):
+                assert client.post("/api/v1/cameras/1/mute", json={"minutes": 5}, headers=secret).status_code == 200
+            assert len(client.get("/static/style.css").content) > 1000
 
 
 def test_every_answer_carries_the_security_headers(running: Running) -> None:
