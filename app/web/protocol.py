@@ -1,6 +1,7 @@
 """Connections that cannot be held for nothing: bounded in number, in the time of a request and in stillness."""
 
 import asyncio
+import math
 import ssl
 from contextlib import suppress
 
@@ -9,6 +10,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 REQUEST_LIMIT_S = 15.0
 """A request must have arrived, head and body, that long after its first byte (and the first after connecting)."""
+TELL_EVERY_S = 60.0
 HANDSHAKE_LIMIT_S = 5.0
 """TLS must be agreed on that long after connecting, and its end that long after it was begun."""
 
@@ -21,6 +23,8 @@ class GuardedProtocol(H11Protocol):
     max_connections = 128
     stall_s = 20.0
     tls: ssl.SSLContext | None = None
+    told_s = -math.inf
+    """When it was last told that connections are refused; each server has a class of its own."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._waiting: asyncio.TimerHandle | None = None
@@ -28,7 +32,7 @@ class GuardedProtocol(H11Protocol):
         self.connections.add(self)
         self.transport = transport
         if len(self.connections) > self.max_connections:
-            self.logger.warning("web view: more than %d connections; one is refused", self.max_connections)
+            self._tell_of_refusals()
             transport.abort()
         elif self.tls is None:
             self._begin(transport)
@@ -36,6 +40,13 @@ class GuardedProtocol(H11Protocol):
             transport.pause_reading()  # the first bytes are the handshake's
             self._early = bytearray()
             self._handshake = self.loop.create_task(self._begin_tls(transport, self.tls))
+
+    def _tell_of_refusals(self) -> None:
+        """Once a minute: nobody can fill the log."""
+        server, now_s = type(self), self.loop.time()
+        if now_s - server.told_s >= TELL_EVERY_S:
+            server.told_s = now_s
+            self.logger.warning("web view: more than %d connections; more are refused", self.max_connections)
 
     async def _begin_tls(self, plain: asyncio.Transport, tls: ssl.SSLContext) -> None:
         transport: asyncio.Transport | None = None

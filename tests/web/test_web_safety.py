@@ -309,7 +309,7 @@ def test_bodies_that_are_no_json(running: Running) -> None:
             assert set(answer.json()) == {"error"}
 
 
-def test_open_connections_are_bounded(tmp_path: Path) -> None:
+def test_open_connections_are_bounded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with serving(tmp_path, max_connections=6) as running:
         held = [connected(running) for _ in range(8)]
         try:
@@ -321,6 +321,9 @@ def test_open_connections_are_bounded(tmp_path: Path) -> None:
                 except OSError:
                     refused += 1
             assert refused == 2
+            assert [entry.getMessage() for entry in caplog.records].count(
+                "web view: more than 6 connections; more are refused"
+            ) == 1  # a minute's, lest the log be filled
         finally:
             for each in held:
                 each.close()
