@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from app import __version__
 from app.errors import MaskwatchError
 from app.flags import Help
+from app.paths import exists
 
 USAGE_ERROR = 2
 
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def watch_file(words: Sequence[str]) -> list[str]:
     """A film alone, or a folder's path, is watched: so comes what is dropped on the executable."""
-    if len(words) == 1 and (os.sep in words[0] or Path(words[0]).suffix) and Path(words[0]).exists():
+    if len(words) == 1 and (os.sep in words[0] or Path(words[0]).suffix) and exists(Path(words[0])):
         return ["watch", "--source", words[0]]
     return list(words)
 

@@ -44,6 +44,7 @@ def run_check(args: argparse.Namespace) -> int:
 def _check_files(settings: "Settings") -> None:
     """Raises SettingsError where a file that the settings name is not there."""
     from app.errors import SettingsError
+    from app.paths import is_file
 
     named = {
         "detector.model": settings.detector.model,
@@ -51,7 +52,7 @@ def _check_files(settings: "Settings") -> None:
         **{f"camera '{camera.name}' detector.model": camera.detector.model for camera in settings.camera},
     }
     for place, path in named.items():
-        if path is not None and not path.is_file():
+        if path is not None and not is_file(path):
             raise SettingsError(f"bad settings: {place}: there is no file {path}")
 
 

@@ -49,6 +49,30 @@ def test_no_such_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
     assert "nothing.mp4" in fails(capsys, *headless(tmp_path / "nothing.mp4"))
 
 
+def test_a_name_too_long_for_any_disk_is_a_file_that_is_not_there(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    long = "b" * 300
+    picture = tmp_path / "face.png"
+    cv2.imwrite(str(picture), np.zeros((40, 40, 3), np.uint8))
+    for argv in (
+        ("annotate", f"{long}.jpg"),
+        ("annotate", str(picture), "--table", f"{long}.csv"),
+        ("annotate", str(picture), "--table", f"{long}/faces.csv"),
+        headless(f"{long}.jpg"),
+        headless(f"{long}.mp4"),
+        headless("demo", "--model", f"{long}.tflite"),
+        headless("demo", "--detector", "cnn", "--detector-model", f"{long}.tflite"),
+        headless("demo", "--detector", "haar", "--detector-model", f"{long}.xml"),
+        headless("demo", "--detector", "yunet", "--detector-model", f"{long}.onnx"),
+        (f"{long}.mp4",),
+    ):
+        line = fails(capsys, *argv)
+        assert line.count(long) == 1, argv
+    assert not (tmp_path / "annotated").exists(), "told before the work"
+
+
 def test_the_console_too_shows_one_line_alone(tmp_path: Path) -> None:
     """With logging as a user has it, which is not that of the tests."""
     for source in (str(tmp_path / "nothing.mp4"), "73"):

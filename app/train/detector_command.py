@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from app import resources
 from app.errors import DataError, OutputError
+from app.paths import is_file
 
 if TYPE_CHECKING:
     from app.train.detector_data import FaceCrop, ImageCache, Scene
@@ -92,7 +93,7 @@ def run_train(args: argparse.Namespace) -> int:
         sizes_px=args.sizes_px,
         learning_rate=args.learning_rate,
     )
-    if args.begin_with is not None and not args.begin_with.is_file():  # told before the work, not after it
+    if args.begin_with is not None and not is_file(args.begin_with):  # told before the work, not after it
         raise DataError(f"no weights file {args.begin_with}; give a detector's .keras file or a run's averaged.npz")
     begin_run(args.run_folder, {"data": str(args.data), "recipe": recipe.__class__.__name__, "epochs": args.epochs})
     limit_threads(args.threads)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from app.domain import Box, Label
 from app.errors import DataError
+from app.paths import is_file, is_folder
 from app.train.notes import (
     PICTURES,
     Note,
@@ -165,12 +166,12 @@ def find_samples(place: Path) -> Found:
     Raises DataError, naming the first fault, where no face can be used, or too many pictures cannot be read.
     """
     suffix = place.suffix.lower()
-    if place.is_file() and suffix == ".json":
+    if is_file(place) and suffix == ".json":
         notes = coco_notes(place, coco_split(place, place.parent))
         return _annotated([replace(note, split="") for note in notes], place, place.stem)
-    if place.is_file() and suffix in (".yaml", ".yml"):
+    if is_file(place) and suffix in (".yaml", ".yml"):
         return _annotated(yolo_notes(place, place.parent), place, place.parent.name)
-    if not place.is_dir():
+    if not is_folder(place):
         raise DataError(f"no data at {place}; give a folder of class folders or of annotated frames, or a COCO file")
     place = _entered(place)
     notes = _notes(place)

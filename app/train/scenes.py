@@ -4,6 +4,7 @@ from pathlib import Path
 
 from app.domain import Label
 from app.errors import DataError
+from app.paths import is_file, is_folder
 from app.train.detector_data import Face, Scene
 from app.train.notes import CROWD, Mark, Note, coco_files, coco_notes, coco_split, voc_notes
 from app.train.samples import NAMES, label_of
@@ -14,12 +15,12 @@ def read_scenes(place: Path) -> list[Scene]:
 
     Raises DataError, naming the file, where there are none or one cannot be used.
     """
-    if place.is_file():
+    if is_file(place):
         notes = (
             voc_notes(place) if place.suffix.lower() == ".xml" else coco_notes(place, coco_split(place, place.parent))
         )
         return [_scene(note) for note in notes]
-    if not place.is_dir():
+    if not is_folder(place):
         raise DataError(f"there is no {place}; give a COCO file, or a folder with VOC files (*.xml)")
     if notes := voc_notes(place):
         return [_scene(note) for note in notes]

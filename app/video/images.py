@@ -14,6 +14,7 @@ import numpy as np
 
 from app.domain import Frame, Image
 from app.errors import SourceError
+from app.paths import is_folder
 from app.video.opencv import keep_quiet, to_bgr
 from app.video.settings import IMAGE_SUFFIXES, SourceSettings
 
@@ -100,7 +101,7 @@ class ImageSource:
             return None  # reading it will say why
 
     def _paths(self) -> list[Path]:
-        if not self._path.is_dir():
+        if not is_folder(self._path):
             return [self._path]
         paths = list_pictures(self._path)
         if not paths:

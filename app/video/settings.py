@@ -11,6 +11,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from app.paths import is_folder
+
 STREAM_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp"})
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".dib", ".jpe", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
@@ -199,7 +201,7 @@ class SourceSettings(BaseModel):
         if _CAMERA.fullmatch(self.uri):
             return SourceKind.CAMERA
         path = Path(self.uri)
-        if path.suffix.lower() in IMAGE_SUFFIXES or _is_folder(path):
+        if path.suffix.lower() in IMAGE_SUFFIXES or is_folder(path):
             return SourceKind.IMAGES
         return SourceKind.FILE
 
@@ -226,13 +228,6 @@ class SourceSettings(BaseModel):
             return self.uri
         secret = f":{quote(self.password.get_secret_value(), safe='')}" if self.password else ""
         return f"{match.group()}{quote(self.username, safe='')}{secret}@{self.uri[match.end() :]}"
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # a name too long, say: opening it will tell
-        return False
 
 
 def _expand_home(path: str) -> str:

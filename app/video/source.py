@@ -210,7 +210,9 @@ def check_file(path: Path, what: str) -> None:
             raise SourceError(f"{path} is not a file; give a {what} file, a folder of pictures or a stream")
         if path.stat().st_size == 0:
             raise SourceError(f"{path} is empty; copy or record it again")
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+    except OSError as error:  # its own words name the path once more
+        raise SourceError(f"cannot read {what} {path}: {error.strerror or error}; check the path") from error
+    except ValueError as error:  # a NUL in the path
         raise SourceError(f"cannot read {what} {path}: {error}; check the path") from error
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.errors import OutputError, SourceError
 from app.flags import VISION, add_flags, config_path, given
+from app.paths import is_folder
 
 if TYPE_CHECKING:
     from app.domain import Image, Track
@@ -111,7 +112,7 @@ def _pictures(given_paths: Sequence[Path]) -> list[Path]:
 
     paths: list[Path] = []
     for path in given_paths:
-        if path.is_dir():
+        if is_folder(path):
             inside = list_pictures(path)
             if not inside:
                 raise SourceError(f"folder {path} holds no picture; give a folder of JPEG or PNG files")
@@ -180,12 +181,13 @@ def _show(found: Sequence[Found], pictures: int, output: Path) -> None:
 
 def _open_table(path: Path | None) -> Path | None:
     """Raises OutputError before any work where the table could not be written."""
+    from app.video.record import check_output
+
     if path is None:
         return None
     if path.suffix.lower() not in (".csv", ".jsonl"):
         raise OutputError(f"cannot write a table to {path}: name it .csv or .jsonl")
-    if not path.absolute().parent.is_dir():
-        raise OutputError(f"cannot write {path}: no folder {path.absolute().parent}; make it first")
+    check_output(path, "table")
     return path
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from app import resources
 from app.domain import Box, Detection, Image
 from app.errors import ModelError
+from app.paths import is_file
 from app.vision.overlap import first_of_each
 from app.vision.settings import DetectorSettings
 
@@ -85,7 +86,7 @@ class HaarDetector:
 
 
 def _cascade(path: Path) -> cv2.CascadeClassifier:
-    if not path.is_file():
+    if not is_file(path):
         raise ModelError(f"no cascade file {path}; reinstall maskwatch or give --detector-model")
     try:
         cascade = cv2.CascadeClassifier(str(path))

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.domain import Label
 from app.errors import ModelError
+from app.paths import is_file
 
 MEMBER = "maskwatch.json"
 
@@ -67,7 +68,7 @@ def write_facts(path: Path, facts: ClassifierFacts | DetectorFacts) -> None:
 
 
 def _read(path: Path) -> object:
-    if not path.is_file():
+    if not is_file(path):
         raise ModelError(f"no model file {path}; see 'maskwatch doctor'")
     try:
         with zipfile.ZipFile(path) as archive:

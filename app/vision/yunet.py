@@ -8,6 +8,7 @@ import numpy as np
 
 from app.domain import Box, Detection, Image
 from app.errors import ModelError
+from app.paths import is_file
 from app.vision.fetch import YUNET, model_folder
 from app.vision.preprocess import resize
 from app.vision.settings import DetectorSettings
@@ -28,7 +29,7 @@ class YuNetDetector:
     def __init__(
         self, model: Path, *, score: float | None = None, working_width_px: int = 640, min_face_px: int = 10
     ) -> None:
-        if not model.is_file():
+        if not is_file(model):
             raise ModelError(f"no YuNet file {model}; get it with 'maskwatch models fetch yunet'")
         self._score = DEFAULT_SCORE if score is None else score
         self._working_width_px = working_width_px
