@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 from app.errors import OutputError, SourceError
 from app.flags import VISION, add_flags, config_path, given
 from app.paths import is_folder
+from app.words import counted, listed
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from app.domain import Image, Track
 
+_PICTURES = "give a folder of JPEG or PNG files"
 _FIELDS = ("file", "face", "label", "confidence", "x", "y", "width", "height")
 
 
@@ -56,20 +60,24 @@ def run(args: argparse.Namespace) -> int:
 
     settings = load_settings(config_path(args), given(args, VISION))
     paths = _pictures(args.pictures)
+    apart = _subfolders(args.pictures, args.output)
     names = output_names(paths)
     _keep_originals(paths, args.output, names)
     table = _open_table(args.table)
     detector, classifier = load_detector(settings.detector), load_classifier(settings.classifier)
     console = Console(stderr=True)
+    if apart:
+        _tell(console, f"{counted(len(apart), 'subfolder')} not looked into: {listed(apart)}")
     found: list[Found] = []
     unreadable = 0
-    for path in progress(paths, "labelling", console=console, transient=True, disable=len(paths) < 2):
+    quiet = len(paths) < 2 or not console.is_terminal
+    for path in progress(paths, "labelling", console=console, transient=True, disable=quiet):
         try:
             image = read_picture(path)
         except SourceError as error:
             if len(paths) == 1:
                 raise
-            console.print(f"[yellow]skipped:[/yellow] {error}", highlight=False)
+            _tell(console, f"skipped: {error}", "yellow")
             unreadable += 1
             continue
         faces = label_faces(image, detector, classifier)
@@ -115,11 +123,27 @@ def _pictures(given_paths: Sequence[Path]) -> list[Path]:
         if is_folder(path):
             inside = list_pictures(path)
             if not inside:
-                raise SourceError(f"folder {path} holds no picture; give a folder of JPEG or PNG files")
+                below = listed(_subfolders([path], path))
+                advice = f"name its subfolders, which are not looked into: {below}" if below else _PICTURES
+                raise SourceError(f"folder {path} holds no picture; {advice}")
             paths += inside
         else:
             paths.append(path)
     return list(dict.fromkeys(paths))
+
+
+def _subfolders(given_paths: Sequence[Path], output: Path) -> list[Path]:
+    """The folders in those that were given which are neither given themselves nor the one that is written to."""
+    from app.video.images import natural_key
+
+    known = {path.resolve() for path in (*given_paths, output)}
+    inside = (each for path in given_paths if is_folder(path) for each in sorted(path.iterdir(), key=natural_key))
+    return [each for each in inside if is_folder(each) and each.name[:1] != "." and each.resolve() not in known]
+
+
+def _tell(console: "Console", line: str, colour: str = "default") -> None:
+    """One line on ``console``, whatever letters are in its names and however narrow it is."""
+    console.print(line, style=colour, markup=False, highlight=False, soft_wrap=True)
 
 
 def _keep_originals(paths: Sequence[Path], output: Path, names: Mapping[Path, str]) -> None:
