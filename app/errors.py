@@ -1,5 +1,8 @@
 """The error tree. Each message says what failed, which one, and what to do next, in one line."""
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 
 class MaskwatchError(Exception):
     """Base of every error the program raises on purpose; the command line prints it and exits with its code."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import platformdirs
 
 from app import __version__
-from app.errors import DisplayError, MaskwatchError, SourceError
+from app.errors import INTERRUPTED, DisplayError, MaskwatchError, SourceError
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     kept, sys.stderr = sys.stderr, Remembering(sys.stderr)
     try:
         code = _guarded(words)
-        if code not in (0, 130):
+        if code not in (0, INTERRUPTED):
             tell(sys.stderr.last_lines(), log_path)
         return code
     finally:

@@ -51,9 +51,10 @@ def save_picture(image: Image, path: Path) -> None:
         part.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
         part.replace(path)
     except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}; choose another place") from error
+    finally:  # Ctrl-C too
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error.strerror}; choose another place") from error
 
 
 class VideoWriter:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.errors import OutputError, SourceError
+from app.errors import INTERRUPTED, OutputError, SourceError
 from app.flags import VISION, add_flags, config_path, given
 from app.paths import is_folder
 from app.words import counted, listed
@@ -52,9 +52,6 @@ def run(args: argparse.Namespace) -> int:
     from rich.progress import track as progress
 
     from app.config import load_settings
-    from app.video.images import read_picture
-    from app.video.record import save_picture
-    from app.view.overlay import canvas, draw_faces, hide_faces
     from app.vision.classify import load_classifier
     from app.vision.detect import load_detector
 
@@ -69,31 +66,49 @@ def run(args: argparse.Namespace) -> int:
     if apart:
         _tell(console, f"{counted(len(apart), 'subfolder')} not looked into: {listed(apart)}")
     found: list[Found] = []
-    unreadable = 0
+    done = unreadable = 0
     quiet = len(paths) < 2 or not console.is_terminal
-    for path in progress(paths, "labelling", console=console, transient=True, disable=quiet):
-        try:
-            image = read_picture(path)
-        except SourceError as error:
-            if len(paths) == 1:
-                raise
-            _tell(console, f"skipped: {error}", "yellow")
-            unreadable += 1
-            continue
-        faces = label_faces(image, detector, classifier)
-        board, factor = canvas(image, image.shape[1])
-        if args.blur:
-            hide_faces(board, [face.box for face in faces], factor)
-        draw_faces(board, faces, factor)
-        _make_folder(args.output)
-        save_picture(board.image, args.output / names[path])
-        found += [_found(path, face) for face in faces]
-    _show(found, len(paths) - unreadable, args.output)
+    try:
+        for path in progress(paths, "labelling", console=console, transient=True, disable=quiet):
+            try:
+                found += _annotate(path, args.output / names[path], args.blur, detector, classifier)
+            except SourceError as error:
+                if len(paths) == 1:
+                    raise
+                _tell(console, f"skipped: {error}", "yellow")
+                unreadable += 1
+            done += 1
+    except KeyboardInterrupt:  # what was done is kept and told
+        if done == 0:  # an older table stays
+            _tell(console, f"interrupted before the first of {counted(len(paths), 'picture')}; nothing is written")
+            return INTERRUPTED
+    _show(found, done - unreadable, args.output)
     if table is not None:
-        _write_table(found, args.table)
+        _write_table(found, table)
+    if done < len(paths):
+        written = f"annotated ones in {args.output}" + ("" if table is None else f", their faces in {table}")
+        _tell(console, f"interrupted after {done} of {counted(len(paths), 'picture')}; {written}")
+        return INTERRUPTED
     if unreadable == len(paths):
         raise SourceError(f"none of the {len(paths)} pictures can be read; see the lines above")
     return 0
+
+
+def _annotate(path: Path, target: Path, blur: bool, detector: Any, classifier: Any) -> list[Found]:
+    """What was found in the picture ``path``, drawn into ``target``. Raises SourceError where it cannot be read."""
+    from app.video.images import read_picture
+    from app.video.record import save_picture
+    from app.view.overlay import canvas, draw_faces, hide_faces
+
+    image = read_picture(path)
+    faces = label_faces(image, detector, classifier)
+    board, factor = canvas(image, image.shape[1])
+    if blur:
+        hide_faces(board, [face.box for face in faces], factor)
+    draw_faces(board, faces, factor)
+    _make_folder(target.parent)
+    save_picture(board.image, target)
+    return [_found(path, face) for face in faces]
 
 
 def label_faces(image: "Image", detector: Any, classifier: Any) -> "list[Track]":

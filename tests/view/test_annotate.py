@@ -53,3 +53,39 @@ def test_a_folder_of_folders_names_them(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["annotate", "in"]) == 2
     told = "maskwatch: folder in holds no picture; name its subfolders, which are not looked into: in/2019"
     assert capsys.readouterr().err.splitlines() == [told]
+
+
+def interrupted_at(calls: int) -> Callable[[int], Sequence[Box]]:
+    """Ctrl-C comes while the picture after ``calls`` others is looked at."""
+
+    def boxes_of(call: int) -> Sequence[Box]:
+        if call == calls:
+            raise KeyboardInterrupt
+        return [FACE]
+
+    return boxes_of
+
+
+def test_what_was_done_before_an_interrupt_is_kept_and_told(
+    see: Callable[[Callable[[int], Sequence[Box]]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    paint(*(f"in/{i}.png" for i in range(5)))
+    see(interrupted_at(2))
+    assert main(["annotate", "in", "--output", "out", "--table", "faces.csv"]) == 130
+    said = capsys.readouterr()
+    told = "interrupted after 2 of 5 pictures; annotated ones in out, their faces in faces.csv"
+    assert said.err.splitlines() == [told]
+    assert "2 faces in 2 pictures" in said.out
+    assert [row.partition(",")[0] for row in Path("faces.csv").read_text().splitlines()[1:]] == ["in/0.png", "in/1.png"]
+    assert sorted(path.name for path in Path("out").iterdir()) == ["0.png", "1.png"]
+
+
+def test_an_interrupt_before_the_first_picture_leaves_an_older_table(
+    see: Callable[[Callable[[int], Sequence[Box]]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    paint("in/0.png", "in/1.png")
+    Path("faces.csv").write_text("of yesterday")
+    see(interrupted_at(0))
+    assert main(["annotate", "in", "--table", "faces.csv"]) == 130
+    assert capsys.readouterr().err.splitlines() == ["interrupted before the first of 2 pictures; nothing is written"]
+    assert Path("faces.csv").read_text() == "of yesterday"
