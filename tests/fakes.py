@@ -41,6 +41,6 @@ class BrightnessClassifier:
 
     def classify(self, crops: Crops) -> Probabilities:
         self.batches.append(len(crops))
-        light = crops.reshape(len(crops), -1).mean(axis=1) / 255.0
+        light = crops.mean(axis=(1, 2, 3)) / 255.0
         rows = np.stack([light, 1.0 - light, np.zeros_like(light)], axis=1)
         return rows.astype(np.float32)  # type: ignore[no-any-return]

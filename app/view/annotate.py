@@ -3,6 +3,7 @@
 import argparse
 import csv
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,12 +67,15 @@ def run(args: argparse.Namespace) -> int:
     if apart:
         _tell(console, f"{counted(len(apart), 'subfolder')} not looked into: {listed(apart)}")
     found: list[Found] = []
+    faceless: list[Path] = []
     done = unreadable = 0
     quiet = len(paths) < 2 or not console.is_terminal
     try:
         for path in progress(paths, "labelling", console=console, transient=True, disable=quiet):
             try:
-                found += _annotate(path, args.output / names[path], args.blur, detector, classifier)
+                faces = _annotate(path, args.output / names[path], args.blur, detector, classifier)
+                found += faces
+                faceless += [] if faces else [path]
             except SourceError as error:
                 if len(paths) == 1:
                     raise
@@ -82,7 +86,11 @@ def run(args: argparse.Namespace) -> int:
         if done == 0:  # an older table stays
             _tell(console, f"interrupted before the first of {counted(len(paths), 'picture')}; nothing is written")
             return INTERRUPTED
-    _show(found, done - unreadable, args.output)
+    shown_as = table_names(paths)
+    _show(found, shown_as, done - unreadable, args.output)
+    if faceless and len(paths) > 1:  # of one picture the table's title says it
+        named = listed([shown_as[str(path)] for path in faceless])
+        _tell(Console(), f"no face in {len(faceless)} of {done - unreadable}: {named}")
     if table is not None:
         _write_table(found, table)
     if done < len(paths):
@@ -197,12 +205,19 @@ def _found(path: Path, face: "Track") -> Found:
     return Found(str(path), face.id, label.label.value, round(label.confidence, 4), *sides)
 
 
-def _show(found: Sequence[Found], pictures: int, output: Path) -> None:
+def table_names(paths: Sequence[Path]) -> dict[str, str]:
+    """What each picture is called in the table, by its path: its name, but its path where another has that name."""
+    names = Counter(path.name for path in paths)
+    return {str(path): path.name if names[path.name] == 1 else str(path) for path in paths}
+
+
+def _show(found: Sequence[Found], names: Mapping[str, str], pictures: int, output: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(
-        title=f"{len(found)} faces in {pictures} pictures; annotated pictures in {output}", title_justify="left"
+        title=f"{counted(len(found), 'face')} in {counted(pictures, 'picture')}; annotated pictures in {output}",
+        title_justify="left",
     )
     for name, justify in (
         ("file", "left"),
@@ -214,8 +229,8 @@ def _show(found: Sequence[Found], pictures: int, output: Path) -> None:
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for face in found:
         box = f"{face.x:.0f},{face.y:.0f} {face.width:.0f}x{face.height:.0f}"
-        table.add_row(Path(face.file).name, str(face.face), face.label, f"{face.confidence:.0%}", box)
-    Console().print(table)
+        table.add_row(names[face.file], str(face.face), face.label, f"{face.confidence:.0%}", box)
+    Console(markup=False).print(table)  # brackets of names are no markup
 
 
 def _open_table(path: Path | None) -> Path | None:

@@ -89,3 +89,34 @@ def test_an_interrupt_before_the_first_picture_leaves_an_older_table(
     assert main(["annotate", "in", "--table", "faces.csv"]) == 130
     assert capsys.readouterr().err.splitlines() == ["interrupted before the first of 2 pictures; nothing is written"]
     assert Path("faces.csv").read_text() == "of yesterday"
+
+
+@pytest.mark.usefixtures("see")
+def test_pictures_of_one_name_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    paint("a/door.png", "b/door.png", "b/[x].png")
+    assert main(["annotate", "a", "b"]) == 0
+    names = [line.split()[1] for line in capsys.readouterr().out.splitlines() if "60x60" in line]
+    assert names == ["a/door.png", "[x].png", "b/door.png"]
+
+
+def test_pictures_without_a_face_are_named(
+    see: Callable[[Callable[[int], Sequence[Box]]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    paint(*(f"in/{i}.png" for i in range(9)), "also/1.png")
+    see(lambda call: [] if call in (1, 2, 9) else [FACE])
+    assert main(["annotate", "in", "also"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("7 faces in 10 pictures;")
+    assert said[-1] == "no face in 3 of 10: in/1.png, 2.png, also/1.png"
+
+    see(lambda _: [])
+    assert main(["annotate", "in"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == "no face in 9 of 9: 0.png, 1.png, 2.png, 3.png, 4.png and 4 more"
+
+
+@pytest.mark.usefixtures("see")
+def test_one_face_in_one_picture(capsys: pytest.CaptureFixture[str]) -> None:
+    paint("a.png")
+    assert main(["annotate", "a.png"]) == 0
+    assert "1 face in 1 picture;" in capsys.readouterr().out
