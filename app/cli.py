@@ -4,8 +4,10 @@ import argparse
 import io
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,8 +26,33 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(*args, **{"formatter_class": Help, **options})
         self.description = (self.description or "").replace("``", "'")  # a docstring's marks are not for the user
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """What a command does not know is its own error: argparse would leave it to the program above it."""
+        known, left = super().parse_known_args(args, namespace)
+        if left:
+            from app.video.settings import redact
+
+            self.error(redact(f"unrecognized arguments: {' '.join(left)}{self._meant(left)}"))
+        return known, left
+
+    def _meant(self, left: Sequence[str]) -> str:
+        from app.hints import nearest
+
+        options = {name.lstrip("-"): name for each in self._actions for name in each.option_strings if _is_told(each)}
+        sources = list(takewhile(lambda word: not word.startswith("-"), left))
+        if sources and "source" in options:
+            return f"; did you mean {' '.join(f'--source {shlex.quote(word)}' for word in sources)}?"
+        near = nearest(left[0].partition("=")[0].lstrip("-"), options) if not sources else ""
+        return f"; did you mean {options[near]}?" if near else ""
+
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE_ERROR, f"{self.prog}: {message}; see '{self.prog} --help'\n")
+        see = " See" if message.endswith("?") else "; see"
+        self.exit(USAGE_ERROR, f"{self.prog}: {message}{see} '{self.prog} --help'\n")
+
+
+def _is_told(action: argparse.Action) -> bool:
+    """Whether the help tells of it."""
+    return action.help is not argparse.SUPPRESS
 
 
 def build_parser() -> argparse.ArgumentParser:

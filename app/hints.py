@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -57,8 +57,13 @@ def _parts(dotted: str) -> list[str]:
 def did_you_mean(root: type[BaseModel], place: tuple[int | str, ...]) -> str:
     """'; did you mean X?' for the unknown setting at ``place`` of ``root``; '' where nothing known is like it."""
     known = {name for model in _models_at(root, place[:-1]) for name in model.model_fields}
-    near = difflib.get_close_matches(str(place[-1]), known, n=1) if place else []
-    return f"; did you mean {near[0]}?" if near else ""
+    near = nearest(str(place[-1]), known) if place else ""
+    return f"; did you mean {near}?" if near else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The one of ``known`` that is most like ``word``; '' where none is like it."""
+    return next(iter(difflib.get_close_matches(word, sorted(known), n=1)), "")
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -196,6 +196,34 @@ def test_unknown_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert "wach" in fails(capsys, "wach")
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("watch --sorce demo", "--sorce demo; did you mean --source? See 'maskwatch watch --help'"),
+        ("watch --sorce=demo", "--sorce=demo; did you mean --source? See 'maskwatch watch --help'"),
+        ("watch demo", "demo; did you mean --source demo? See 'maskwatch watch --help'"),
+        (
+            "bench a.mp4 b.mp4 -x",
+            "a.mp4 b.mp4 -x; did you mean --source a.mp4 --source b.mp4? See 'maskwatch bench --help'",
+        ),
+        (
+            "watch rtsp://me:secret@a/b",
+            "rtsp://***@a/b; did you mean --source rtsp://***@a/b? See 'maskwatch watch --help'",
+        ),
+        ("events list --sinse 2h", "--sinse 2h; did you mean --since? See 'maskwatch events list --help'"),
+        ("events list today", "today; see 'maskwatch events list --help'"),
+        ("bench --foo", "--foo; see 'maskwatch bench --help'"),
+        ("bench --prt run", "--prt run; see 'maskwatch bench --help'"),
+        ("--foo doctor", "--foo; see 'maskwatch --help'"),
+    ],
+)
+def test_a_mistyped_word_names_the_near_one_and_the_help_of_its_command(
+    words: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prog = told.partition("'")[2].removesuffix(" --help'")
+    assert fails(capsys, *words.split()) == f"{prog}: unrecognized arguments: {told}"
+
+
 def test_no_display_names_headless(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     if sys.platform != "linux":
         pytest.skip("only X11 can be absent")
