@@ -36,8 +36,8 @@ _STATE_COLOURS: dict[SourceState, Colour] = {
 }
 
 
-_BANNER = 2.2
-"""Height of the alert banner, in lines of text."""
+_TOP_BAR, _BANNER = 1.6, 2.2
+"""Heights of the top bar and of the alert banner, in lines of text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def render(view: CameraView, screen: Screen) -> Image:
     if stale and view.frame is not None:
         board.fill(0, 0, board.image.shape[1], board.image.shape[0], INK, 0.55)  # old pictures never look live
     else:
-        draw_faces(board, view.tracks, factor)
+        draw_faces(board, view.tracks, factor, board.unit * _TOP_BAR)
     if screen.draft is not None:
         draw_regions(board, screen.draft.closed, screen.draft.corners)
     else:
@@ -128,7 +128,7 @@ def age_words(age_s: float) -> str:
 
 def _top_bar(board: Canvas, view: CameraView, screen: Screen) -> None:
     unit = board.unit
-    board.fill(0, 0, board.image.shape[1], unit * 1.6, INK, 0.6)
+    board.fill(0, 0, board.image.shape[1], unit * _TOP_BAR, INK, 0.6)
     x, base = unit * 0.5, unit * 1.12
     state = "PAUSED" if screen.paused else _state_name(view)
     colour = WARN if screen.paused else _STATE_COLOURS[view.status.state]

@@ -71,17 +71,18 @@ def canvas(image: Image, max_width_px: int) -> tuple[Canvas, float]:
     return Canvas(copy, unit=float(np.clip(copy.shape[0] / 26, 12, 40))), factor  # type: ignore[arg-type]
 
 
-def draw_faces(board: Canvas, tracks: Sequence[Track], factor: float) -> None:
-    """Boxes with label, confidence and track id; the gravest on top."""
+def draw_faces(board: Canvas, tracks: Sequence[Track], factor: float, top_px: float = 0.0) -> None:
+    """Boxes with label, confidence and track id; the gravest on top. Above ``top_px``, where something else comes over
+    the picture, is no label."""
     grave = (Label.UNSURE, Label.MASK, Label.INCORRECT, Label.NO_MASK)
     height, width = board.image.shape[:2]
     for track in sorted(tracks, key=lambda track: grave.index(track.label.label)):
         box = track.box.scaled(factor)
         if box.x < width and box.y < height and box.x2 > 0 and box.y2 > 0:  # else it was carried out of the picture
-            _draw_face(board, track, box)
+            _draw_face(board, track, box, top_px)
 
 
-def _draw_face(board: Canvas, track: Track, box: Box) -> None:
+def _draw_face(board: Canvas, track: Track, box: Box, top_px: float) -> None:
     style = STYLES[track.label.label]
     stroke = max(1, round(board.stroke * style.weight))
     corners = (round(box.x), round(box.y)), (round(box.x2), round(box.y2))
@@ -94,7 +95,7 @@ def _draw_face(board: Canvas, track: Track, box: Box) -> None:
     sure = track.label.label is not Label.UNSURE
     size = 0.8 if box.width < 6 * board.unit else 1.0
     words = f"{style.word} {track.label.confidence:.0%}" if sure else style.word
-    _chip(board, f"{words}  #{track.id}", box, style.colour, size)
+    _chip(board, f"{words}  #{track.id}", (box.x, box.y), style.colour, size, top_px)
 
 
 def _brackets(image: Image, box: Box, colour: Colour, width: int) -> None:
@@ -107,12 +108,13 @@ def _brackets(image: Image, box: Box, colour: Colour, width: int) -> None:
             cv2.line(image, tip, (tip[0], tip[1] + dy), colour, width, cv2.LINE_AA)
 
 
-def _chip(board: Canvas, text: str, box: Box, colour: Colour, size: float) -> None:
-    """A label above its box, or inside where there is no room above; never outside the picture."""
+def _chip(board: Canvas, text: str, corner: tuple[float, float], colour: Colour, size: float, top_px: float) -> None:
+    """A label above the upper left ``corner`` of its box, or inside where there is no room above; never outside the
+    picture."""
     pad, line = board.unit * 0.3 * size, board.unit * 1.25 * size
     wide = board.width(text, size) + 2 * pad
-    x = float(np.clip(box.x, 0, max(0.0, board.image.shape[1] - wide)))
-    y = box.y - line if box.y >= line else box.y
+    x = float(np.clip(corner[0], 0, max(0.0, board.image.shape[1] - wide)))
+    y = corner[1] - line if corner[1] - line >= top_px else max(corner[1], top_px)
     board.fill(x, y, x + wide, y + line, colour)
     board.text(text, x + pad, y + line - pad * 1.25, PAPER if colour == ALARM else INK, size)
 

@@ -93,6 +93,39 @@ def test_the_window_shows_state_counts_alert_and_help() -> None:
         assert (plain != other).any()
 
 
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (1080, 1920), (120, 160), (300, 300)])
+@pytest.mark.parametrize("y", [-0.1, 0.0, 0.02, 0.05, 0.08, 0.2])
+def test_no_label_is_hidden_under_the_top_bar(
+    height: int, width: int, y: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lies whole between the bar and the lower edge, and above its box where there is room."""
+    frame = replace(plain_frame(0), image=np.zeros((height, width, 3), np.uint8))
+    box = Box(0.3 * width, y * height, 0.3 * height, 0.5 * height)
+    shown = CameraView("door", status(), True, frame, (track(box, Label.NO_MASK),))
+    filled: list[tuple[float, float, object]] = []
+    original = Canvas.fill
+
+    def fill(board: Canvas, x: float, top: float, x2: float, bottom: float, colour: object, *more: float) -> None:
+        filled.append((top, bottom, colour))
+        original(board, x, top, x2, bottom, colour, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Canvas, "fill", fill)
+    image = render(shown, Screen(max_width_px=1280))
+    (top, bottom), *more = [(top, bottom) for top, bottom, colour in filled if colour == STYLES[Label.NO_MASK].colour]
+    bar_px = next(bottom for top, bottom, _ in filled if top == 0)
+    assert not more, "the label alone has the colour without counts"
+    assert bar_px <= top < bottom <= image.shape[0]
+    upper_px = y * height * image.shape[1] / width
+    assert bottom == pytest.approx(upper_px) if upper_px - (bottom - top) >= bar_px else top >= upper_px
+
+
+def test_in_a_film_a_label_may_reach_the_upper_edge() -> None:
+    frame = replace(plain_frame(0), image=np.zeros((480, 640, 3), np.uint8))
+    nobody = FrameResult(frame, (), (), Counts({}, {}), (), (), StageTimes())
+    image = render_result(replace(nobody, tracks=(track(Box(200, 25, 150, 150), Label.NO_MASK),)), blur=False)
+    assert (image[:20] == STYLES[Label.NO_MASK].colour).all(axis=2).any()
+
+
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (720, 1280), (120, 160), (300, 300)])
 def test_keys_and_messages_stay_on_their_cards(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """All words lie inside the darkened part behind them, none over another."""
