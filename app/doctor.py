@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.errors import MaskwatchError
 from app.flags import SOURCE, VISION, add_flags, add_source, cameras_given, config_path, given
+from app.words import counted
 
 if TYPE_CHECKING:
     from app.domain import Image
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
             table.add_row(f"[{colours[finding.state]}]{finding.state}[/]", escape(finding.subject), escape(words))
     console = Console()
     console.print(table, highlight=False)
-    console.print(f"{faults} fault{'s' if faults != 1 else ''}" if faults else "all is well")
+    console.print(counted(faults, "fault") if faults else "all is well")
     return 1 if faults else 0
 
 
@@ -211,7 +212,7 @@ def _self_check(settings: Any) -> Iterator[Finding]:
     except MaskwatchError as error:
         yield Finding("self-check", "fault", str(error), "reinstall maskwatch")
         return
-    words = f"{classifier.facts.name}: {faces} faces in {len(images)} frames, {each_ms:.0f} ms a frame"
+    words = f"{classifier.facts.name}: {counted(faces, 'face')} in {len(images)} frames, {each_ms:.0f} ms a frame"
     words += f", parts loaded in {(loaded_s - began_s) * 1000:.0f} ms"
     if faces:
         yield Finding("self-check", "ok", words)

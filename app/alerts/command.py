@@ -9,6 +9,7 @@ from typing import Any
 from app.alerts.command_events import register_events
 from app.alerts.command_place import add_place, local_time, make_console, open_store, settings_of
 from app.errors import HookError, SettingsError
+from app.words import counted
 
 STATUSES = ("pending", "delivered", "undelivered", "skipped")
 RETRY_WAIT_S = 30.0
@@ -112,14 +113,14 @@ def _retry(args: argparse.Namespace) -> int:
         waiting = store.retry(tuple(args.channel), time.time())
     lock = lock_of(settings.store)
     if not lock.take():
-        print(f"{waiting} alerts wait again; the maskwatch that is running sends them")
+        print(f"{counted(waiting, 'alert')} waiting again; the maskwatch that is running sends them")
         return 0
     lock.release()
     center = AlertCenter(settings)
     center.start()
     left = center.close(RETRY_WAIT_S)
     sent = sum(channel.delivered for channel in center.health().channels)
-    print(f"{waiting} alerts wait again; {sent} sent now")
+    print(f"{counted(waiting, 'alert')} waiting again; {sent} sent now")
     absent = sorted((given_up & set(args.channel or given_up)) - here)
     if absent:
         left.append(f"channel {', '.join(absent)}: not in these settings, so its alerts wait; give --config FILE")
@@ -140,7 +141,8 @@ def _purge(args: argparse.Namespace) -> int:
             print("nothing deleted")
             return 1
         done = purge(store, before_s, pictures_only=args.pictures)
-    print(f"deleted {done.events} events, {done.pictures} pictures, {done.hours} hourly counts, {done.files} old files")
+    told = (done.events, "event"), (done.pictures, "picture"), (done.hours, "hourly count"), (done.files, "old file")
+    print(f"deleted {', '.join(counted(count, noun) for count, noun in told)}")
     return 0
 
 

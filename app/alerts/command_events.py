@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from app.alerts.command_place import add_place, local_time, make_console, open_store
 from app.domain import Event, EventKind
 from app.errors import SettingsError
+from app.words import counted
 
 if TYPE_CHECKING:
     from app.alerts.export import HourRow
@@ -73,7 +74,7 @@ def _list_events(args: argparse.Namespace) -> int:
         table.add_row(local_time(event.wall_s), event.kind.value, event.camera, person, sure, lasted, event.reason)
     console = make_console()
     console.print(table)
-    console.print(f"{len(events)} events")
+    console.print(counted(len(events), "event"))
     return 0
 
 
@@ -94,9 +95,9 @@ def _export_events(args: argparse.Namespace) -> int:
                 WRITERS[form](events, file)
         written = _export_pictures(store, events, Path(args.pictures)) if args.pictures else 0
     if output is not None:
-        print(f"{len(events)} events written to {output}")
+        print(f"{counted(len(events), 'event')} written to {output}")
     if args.pictures:
-        print(f"{written} pictures written to {args.pictures}", file=sys.stderr)
+        print(f"{counted(written, 'picture')} written to {args.pictures}", file=sys.stderr)
     return 0
 
 

@@ -13,6 +13,7 @@ from app import __version__
 from app.bench.records import Machine
 from app.cores import cores_allowed
 from app.errors import SettingsError
+from app.words import counted
 
 _PACKAGES = ("opencv-python", "ai-edge-litert", "numpy")
 _STATUS = Path("/proc/self/status")
@@ -89,7 +90,7 @@ def only_cores(count: int | None) -> Iterator[None]:
         yield
         return
     if count > cores_allowed():
-        raise SettingsError(f"--threads {count}: only {cores_allowed()} cores may be used here; give fewer")
+        raise SettingsError(f"--threads {count}: only {counted(cores_allowed(), 'core')} may be used here; give fewer")
     if not hasattr(os, "sched_setaffinity"):
         yield
         return

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.bench.records import Comparison, Figures, Ratio, Report, Start
+from app.words import counted
 
 _STAGES = {
     "capture": "capture (read, decode)",
@@ -31,7 +32,7 @@ _WORDS = {
 
 def show(report: Report, console: Console) -> None:
     machine = report.machine
-    cores = f"{report.threads or machine.cores_allowed} of {machine.cores} cores"
+    cores = f"{report.threads or machine.cores_allowed} of {counted(machine.cores, 'core')}"
     how = f"as a camera of {report.as_live_fps:g} frames/s" if report.as_live_fps else "at full speed"
     console.print(f"{machine.cpu}, {cores}, {machine.os}; {report.source}, {how}", highlight=False)
     middle = sorted(report.runs, key=lambda run: run.frames_per_s)[len(report.runs) // 2]
@@ -45,7 +46,7 @@ def show(report: Report, console: Console) -> None:
 
 
 def _rates(run: Figures) -> Table:
-    table = Table(title=f"{run.frames} frames in {run.seconds:.1f} s", title_justify="left")
+    table = Table(title=f"{counted(run.frames, 'frame')} in {run.seconds:.1f} s", title_justify="left")
     table.add_column("stage")
     table.add_column("a second", justify="right")
     for name, rate in run.rates_per_s.items():
@@ -79,7 +80,7 @@ def _stages(run: Figures) -> Table:
 def _totals(run: Figures) -> str:
     cost = f"{run.cpu_s_per_frame * 1000:.1f} ms of processor time a frame" if run.cpu_s_per_frame else "no frame"
     memory = f"{run.peak_rss_mb:.0f} MB at most" if run.peak_rss_mb else "memory not told by this system"
-    words = [cost, f"{run.cores_used:.2f} cores busy", memory, f"{run.dropped} frames dropped"]
+    words = [cost, f"{run.cores_used:.2f} cores busy", memory, f"{counted(run.dropped, 'frame')} dropped"]
     return ", ".join([*words, f"{run.faces_per_frame:.1f} faces a frame", *([run.notes] if run.notes else [])])
 
 
@@ -95,7 +96,7 @@ def _starts(starts: Sequence[tuple[str, Start]]) -> Table:
 
 
 def _comparisons(ours: Sequence[Figures], comparisons: Sequence[Comparison]) -> Table:
-    title = f"side by side, {len(ours)} turns each; ratio: ours by it, the median (least to greatest)"
+    title = f"side by side, {counted(len(ours), 'turn')} each; ratio: ours by it, the median (least to greatest)"
     table = Table(title=title, title_justify="left")
     for name in ("", "frames/s", "ratio", "cpu ms/frame", "ratio", "faces/frame", "MB"):
         table.add_column(name, justify="right" if name else "left", no_wrap=not name)

@@ -32,6 +32,7 @@ from app.view.palette import STYLES
 from app.view.regions import save_regions
 from app.view.window import Window
 from app.web.quiet import Mutes
+from app.words import counted
 
 if TYPE_CHECKING:
     from app.web.server import WebServer
@@ -288,7 +289,7 @@ class Session:
 
     def print_summary(self) -> None:
         """People and events, on standard error: standard output stays free for data."""
-        table = Table(title=f"{self._frames} frame{'' if self._frames == 1 else 's'} analysed", title_justify="left")
+        table = Table(title=f"{counted(self._frames, 'frame')} analysed", title_justify="left")
         table.add_column("source")
         for label in _KEPT_LABELS:
             table.add_column(STYLES[label].word, justify="right")

@@ -108,6 +108,8 @@ def test_list_shows_the_newest(
     assert "resolved" not in told
     assert "2 events" in told
     assert filled[0].camera in told
+    assert run("events", "list", "--store", store_path, "--newest", "1") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "1 event"
 
 
 @pytest.mark.usefixtures("filled")
@@ -206,7 +208,7 @@ def test_alerts_list_and_retry(
     assert run("alerts", "list", "--config", config) == 0
     assert "1 undelivered" in capsys.readouterr().out
     assert run("alerts", "retry", "--config", config) == 0
-    assert "1 alerts wait again; 1 sent now" in capsys.readouterr().out
+    assert "1 alert waiting again; 1 sent now" in capsys.readouterr().out
     assert len(http_peer.requests) == 1
     assert run("alerts", "list", "--config", config, "--status", "delivered") == 0
     assert "1 delivered" in capsys.readouterr().out
@@ -220,7 +222,7 @@ def test_a_retry_says_which_channel_it_cannot_serve(
         run("alerts", "retry", "--store", store_path, "--channel", "wab")
     assert run("alerts", "retry", "--store", store_path) == 1
     told = capsys.readouterr()
-    assert "1 alerts wait again; 0 sent now" in told.out
+    assert "1 alert waiting again; 0 sent now" in told.out
     assert "channel web: not in these settings, so its alerts wait; give --config FILE" in told.err
 
 
@@ -257,7 +259,7 @@ def test_purge_asks_and_then_deletes(
     with pytest.raises(SettingsError, match="add --yes"):
         run("purge", "--store", store_path)
     assert run("purge", "--store", store_path, "--before", "7d", "--yes") == 0
-    assert "deleted 1 events, 1 pictures" in capsys.readouterr().out
+    assert "deleted 1 event, 1 picture, 0 hourly counts, 0 old files" in capsys.readouterr().out
     with EventStore(store_path) as store:
         assert store.events() == filled
     assert run("purge", "--store", store_path, "--yes") == 0
