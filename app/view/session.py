@@ -288,7 +288,7 @@ class Session:
         return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
 
     def print_summary(self) -> None:
-        """People and events, on standard error: standard output stays free for data."""
+        """People, events and the files written, on standard error: standard output stays free for data."""
         table = Table(title=f"{counted(self._frames, 'frame')} analysed", title_justify="left")
         table.add_column("source")
         for label in _KEPT_LABELS:
@@ -298,6 +298,16 @@ class Session:
         self._console.print(table)
         words = ", ".join(f"{count} {kind.value}" for kind, count in sorted(self._raised.items())) or "none"
         self._console.print(f"events: {words}", highlight=False)
+        if written := self._written():
+            self._console.print(
+                f"written: {', '.join(map(str, written))}", markup=False, highlight=False, soft_wrap=True
+            )
+
+    def _written(self) -> list[Path]:
+        """The files that were begun; a film without a frame never appears."""
+        film = self._film.path if self._film is not None and self._film.frames else None
+        events = self._events_path if self._event_log is not None else None
+        return [path for path in (film, events) if path is not None]
 
 
 def event_words(event: Event) -> str:

@@ -71,3 +71,25 @@ def test_a_live_run_without_a_window_says_that_it_watches(
         session.run_headless(lambda: session._frames > 5)
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if "watching" in line] == ["watching door; Ctrl-C ends it"]
+
+
+@pytest.mark.parametrize("frames", [0, 5])
+def test_the_summary_names_the_files_that_were_written(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str], frames: int
+) -> None:
+    """All there are, and no others: what was not begun is not there."""
+    film, events = tmp_path / "[1] of a long name that no narrow console may break.avi", tmp_path / "out.csv"
+    with Session(settings, film, events) as session:
+        session.run_headless(lambda: session._frames >= frames)
+    session.print_summary()
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("written: ")]
+    there = [path for path in (film, events) if path.exists()]
+    assert told == ([f"written: {', '.join(map(str, there))}"] if there else [])
+    assert film.exists() is (frames > 0)
+
+
+def test_without_files_the_summary_names_none(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    with Session(settings, None, None) as session:
+        session.run_headless(lambda: session._frames > 1)
+    session.print_summary()
+    assert "written" not in capsys.readouterr().err
