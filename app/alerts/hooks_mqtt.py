@@ -1,5 +1,6 @@
 """MQTT as a hook, in the form that Home Assistant finds by itself."""
 
+import hashlib
 import json
 import re
 import time
@@ -22,14 +23,19 @@ CAMERA_STATES = {EventKind.CAMERA_OFFLINE: "OFF", EventKind.CAMERA_RECOVERED: "O
 
 
 def slug(name: str) -> str:
-    """``name`` as a part of a topic and of an entity id."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_") or "camera"
+    """``name`` as a part of a topic and of an entity id. Where more is lost than single blanks and dots between words,
+    six digits of its hash keep it apart from other names: two doors may be called in letters that all are lost."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")
+    if plain and plain == re.sub("[ .]", "_", name):
+        return plain
+    return f"{plain or 'camera'}_{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def discovery(topic: str, camera: str, prefix: str) -> dict[str, str]:
     """Home Assistant's MQTT discovery messages for one camera, by topic: an event entity for alerts, a connectivity
     sensor for the camera. https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery"""
-    base, unique = f"{topic}/{slug(camera)}", f"{slug(topic)}_{slug(camera)}"
+    site = slug(topic.strip("/").replace("/", "_"))  # levels of a topic are no loss
+    base, unique = f"{topic}/{slug(camera)}", f"{site}_{slug(camera)}"
     device = {"identifiers": [unique], "name": f"maskwatch {camera}", "manufacturer": "maskwatch"}
     alert = {
         "name": "Mask alert",

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -292,10 +293,19 @@ def test_an_alert_for_a_crowd_says_how_many(tmp_path: Path) -> None:
 
 
 def test_mqtt_names_stay_apart_and_are_safe_in_topics() -> None:
-    assert slug("rtsp://a/b #+") == "rtsp_a_b"
-    assert slug("###") == "camera"
-    topics = discovery("a", "door", "ha")
-    assert set(topics) == {"ha/event/a_door/alert/config", "ha/binary_sensor/a_door/camera/config"}
+    names = ("入口", "出口", "Вход", "Выход", "Tür 1", "Tör 1", "rtsp://a/b #+", "###", "++", "a  b", "a+b")
+    slugs = [slug(name) for name in names]
+    assert len(set(slugs)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]+_[0-9a-f]{6}", each) for each in slugs), slugs
+    assert slugs[0] == slug("入口")
+    assert not set(discovery("a", "Вход", "ha")) & set(discovery("a", "Выход", "ha"))
+
+
+def test_mqtt_keeps_the_topics_of_names_that_lose_nothing() -> None:
+    kept = {"door": "door", "Front door": "Front_door", "gate-2_b": "gate-2_b", "10.0.0.7-stream1": "10_0_0_7-stream1"}
+    assert {name: slug(name) for name in kept} == kept
+    topics = discovery("site/a", "door", "ha")
+    assert set(topics) == {"ha/event/site_a_door/alert/config", "ha/binary_sensor/site_a_door/camera/config"}
 
 
 def test_apprise_refuses_a_url_it_does_not_know_without_telling_it() -> None:
