@@ -155,14 +155,15 @@ class Journal:
         self._told_of_other = False
         self._identity: str | None = None
         self._renewed = False
+        self._unread = False  # others may have changed what could not be read
         self._enforced_s = float("-inf")
         self._bytes_since = 0
         self.owner = uuid.uuid4().hex
         self.fault = ""
 
     def write(self, batch: Batch, wall_s: float) -> Found | None:
-        """Writes ``batch``, then looks for what is new in the file. ``None`` where that failed: then nothing of
-        ``batch`` is written."""
+        """Writes ``batch``, then looks for what is new in the file. ``None`` where nothing of ``batch`` is written; a
+        fault of the look alone is in ``fault``, and what is new is found later."""
         found = self._write(batch, wall_s)
         if (
             found is None and not self._settings.store.exists()
@@ -171,6 +172,7 @@ class Journal:
         return found
 
     def _write(self, batch: Batch, wall_s: float) -> Found | None:
+        written = False
         try:
             opened = self._open()
             store = self._store
@@ -179,19 +181,28 @@ class Journal:
             if batch.events or batch.deliveries or batch.presence:
                 store.write(batch, wall_s)
                 self._bytes_since += sum(len(jpeg or b"") for _, jpeg in batch.events)
-            changed = store.changed_outside()
-            waiting: tuple[Delivery, ...] = ()
-            if opened or adopted or changed:  # read after the write: what the batch ended does not come back
-                owners = (self.owner, "") if self._holds_lock else (self.owner,)
-                waiting = tuple(store.deliveries(Status.PENDING, owners))
+            written = True
+            found = self._look(store, opened or adopted)
         except StoreError as error:
-            self._failed(error, wall_s)
-            return None
+            lost = self._failed(error, wall_s, written)
+            return Found() if written and not lost else None  # never twice into one file: people would count twice
         if self.fault:
             log.warning("event file %s works again; what was kept in memory is written", self._settings.store)
             self.fault = ""
-        renewed, self._renewed = self._renewed, False
-        return Found(waiting, frozenset(each.key for each in waiting) if changed else None, renewed)
+        self._renewed = False
+        return found
+
+    def _look(self, store: EventStore, anew: bool) -> Found:
+        """What is new in the file, read after the write: what the batch ended does not come back. ``anew`` reads what
+        waits whether others changed the file or not."""
+        changed = store.changed_outside() or self._unread
+        waiting: tuple[Delivery, ...] = ()
+        if anew or changed:
+            owners = (self.owner, "") if self._holds_lock else (self.owner,)
+            waiting = tuple(store.deliveries(Status.PENDING, owners))
+        self._unread = False
+        tells = changed and not self._renewed  # a new file cannot tell what was taken out of the old one
+        return Found(waiting, frozenset(each.key for each in waiting) if tells else None, self._renewed)
 
     def _open(self) -> bool:
         """Whether the file had to be opened."""
@@ -211,21 +222,28 @@ class Journal:
             log.info("another maskwatch uses %s; it sends what older runs left", self._settings.store)
         return self._holds_lock
 
-    def _failed(self, error: StoreError, wall_s: float) -> None:
+    def _failed(self, error: StoreError, wall_s: float, written: bool = True) -> bool:
+        """Whether the file is lost, with what was written to it last: another one takes its place."""
         first = not self.fault
         if first:
-            log.warning("%s; alerts go on, events are kept in memory until it works again", error)
+            is_read = written and not error.gone and not error.damaged
+            so_far = "what others change in it is not seen" if is_read else "events are kept in memory"
+            log.warning("%s; alerts go on, %s until it works again", error, so_far)
         self.fault = str(error)
         self._drop_store()
+        self._unread = True
+        lost = error.gone
         if error.damaged:
             try:
                 aside, saved = set_aside(self._settings.store, wall_s)
+                lost = True
                 log.warning("the damaged event file is now %s; a new one is begun", aside)
                 self._rescue(saved, wall_s)
             except StoreError as second:
                 self.fault = str(second)
                 if first:
                     log.warning("%s", second)
+        return lost
 
     def _rescue(self, saved: Iterable[Delivery], wall_s: float) -> None:
         saved = tuple(saved)

@@ -10,11 +10,13 @@ HOUR_S = 3600
 
 
 class StoreError(OutputError):
-    """The event file cannot be used now. ``damaged`` where waiting will not help."""
+    """The event file cannot be used now. ``damaged`` where waiting will not help, ``gone`` where it is no longer in its
+    place: what was written to it last is lost."""
 
-    def __init__(self, message: str, damaged: bool = False) -> None:
+    def __init__(self, message: str, damaged: bool = False, gone: bool = False) -> None:
         super().__init__(message)
         self.damaged = damaged
+        self.gone = gone
 
 
 def hour_of(wall_s: float) -> int:

@@ -98,7 +98,9 @@ class EventStore:
             advice = "it is damaged" if damaged else "check the disk's space and rights"
             raise StoreError(f"event file {self.path}: {error}; {advice}", damaged) from error
         except OSError as error:
-            raise StoreError(f"event file {self.path}: {error.strerror or error}; check its folder") from error
+            gone = isinstance(error, FileNotFoundError)
+            message = f"event file {self.path}: {error.strerror or error}; check its folder"
+            raise StoreError(message, gone=gone) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

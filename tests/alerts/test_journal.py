@@ -1,5 +1,6 @@
 """What waits for the disk is bounded and loses nothing that an alert needs; the file's lock dies with its program."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from peers import make_event
 
 from app.alerts import journal
-from app.alerts.journal import Journal, Unwritten, lock_of
+from app.alerts.journal import Found, Journal, Unwritten, lock_of
 from app.alerts.outbox import Delivery, Status
 from app.alerts.records import Batch, Presence, StoreError
+from app.alerts.retention import purge
 from app.alerts.settings import AlertSettings
 from app.alerts.store import EventStore
 
@@ -117,3 +119,47 @@ def test_alerts_of_a_dead_program_are_adopted_once(store_path: Path) -> None:
     kept.close()
     with EventStore(store_path) as store:
         assert [each.owner for each in store.deliveries(Status.PENDING)] == [""]
+
+
+@pytest.mark.parametrize("step", ["changed_outside", "deliveries"])
+def test_what_is_written_is_not_written_again_for_a_fault_of_reading(
+    step: str, store_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = delivery()
+    kept = Journal(AlertSettings(store=store_path))
+    assert kept.write(Batch(((left.event, None),), (replace(left, owner=kept.owner),)), 0.0) is not None
+    with EventStore(store_path) as other:
+        purge(other, None)
+    counted = Batch(presence=(Presence("door", 0, masked=5),))
+
+    def broken(*_: object) -> bool:
+        raise StoreError("event file: Input/output error; check its folder")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EventStore, step, broken)
+        assert kept.write(counted, 0.0) == Found()
+        assert "Input/output error" in kept.fault
+    found = kept.write(Batch(), 0.0)
+    assert found is not None
+    assert found.waiting_keys == frozenset(), "the purge is seen later"
+    assert kept.fault == ""
+    kept.close()
+    with EventStore(store_path) as store:
+        assert store.presence() == [Presence("door", 0, masked=5)]
+    assert caplog.records[0].message.endswith(
+        "; alerts go on, what others change in it is not seen until it works again"
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody delete an open file")
+def test_what_was_written_to_a_file_just_deleted_is_written_to_the_new_one(store_path: Path) -> None:
+    kept = Journal(AlertSettings(store=store_path))
+    assert kept.write(Batch(), 0.0) is not None
+    for file in store_path.parent.glob("events.db*"):
+        file.unlink()
+    found = kept.write(Batch(presence=(Presence("door", 0, masked=5),)), 0.0)
+    assert found is not None
+    assert found.renewed
+    kept.close()
+    with EventStore(store_path) as store:
+        assert store.presence() == [Presence("door", 0, masked=5)]
