@@ -66,7 +66,7 @@ def lock_of(store: Path) -> FileLock:
 
 class Unwritten:
     """What the next transaction has to write. Bounded: above the bounds the oldest pictures go first, then the oldest
-    events that no alert waits for."""
+    events that no alert waits for, with what became of their alerts."""
 
     def __init__(self) -> None:
         self._events: dict[str, tuple[Event, bytes | None]] = {}
@@ -87,22 +87,37 @@ class Unwritten:
     def add_event(self, event: Event, jpeg: bytes | None) -> None:
         if event.id in self._events:
             return
-        self._events[event.id] = (event, jpeg)
-        self._pictures_bytes += len(jpeg or b"")
-        self._bound()
+        self._bound_events(MAX_UNWRITTEN_EVENTS - 1)  # before it is added: its own alerts come after it
+        self._add_event(event, jpeg)
+        self._bound_pictures()
 
-    def _bound(self) -> None:
+    def _add_event(self, event: Event, jpeg: bytes | None) -> None:
+        if event.id not in self._events:
+            self._events[event.id] = (event, jpeg)
+            self._pictures_bytes += len(jpeg or b"")
+
+    def _bound_pictures(self) -> None:
         if self._pictures_bytes > MAX_UNWRITTEN_PICTURES_BYTES:
             for key, (event, jpeg) in list(self._events.items()):
                 if jpeg is not None and self._pictures_bytes > MAX_UNWRITTEN_PICTURES_BYTES // 2:
                     self._events[key] = (event, None)
                     self._pictures_bytes -= len(jpeg)
                     self.lost_pictures += 1
-        if len(self._events) > MAX_UNWRITTEN_EVENTS:
-            waiting = {each.event.id for each in self._deliveries.values() if each.status is Status.PENDING}
-            for key in [key for key in self._events if key not in waiting][: MAX_UNWRITTEN_EVENTS // 10]:
-                self._pictures_bytes -= len(self._events.pop(key)[1] or b"")
-                self.lost_events += 1
+
+    def _bound_events(self, limit: int) -> None:
+        excess = len(self._events) - limit
+        if excess <= 0:
+            return
+        waiting = {each.event.id for each in self._deliveries.values() if each.status is Status.PENDING}
+        finished = [key for key in self._events if key not in waiting]
+        lost = set(finished[: max(excess, MAX_UNWRITTEN_EVENTS // 10)])
+        if not lost:
+            return
+        for key in lost:
+            self._pictures_bytes -= len(self._events.pop(key)[1] or b"")
+        self.lost_events += len(lost)
+        # Without its event a delivery cannot be written; those of events that are on disk stay.
+        self._deliveries = {key: each for key, each in self._deliveries.items() if each.event.id not in lost}
 
     def add_delivery(self, delivery: Delivery) -> None:
         self._deliveries[delivery.key] = delivery
@@ -129,7 +144,9 @@ class Unwritten:
             for seen in part.presence:
                 self.add_presence(seen)
             for event, jpeg in part.events:
-                self.add_event(event, jpeg)
+                self._add_event(event, jpeg)
+        self._bound_events(MAX_UNWRITTEN_EVENTS)
+        self._bound_pictures()
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,33 @@ def test_pictures_and_events_in_memory_are_bounded_but_no_waiting_alert_is_lost(
     assert unwritten.lost_pictures > 0
 
 
+def test_what_became_of_alerts_goes_with_their_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "MAX_UNWRITTEN_EVENTS", 50)
+    unwritten, on_disk = Unwritten(), delivery(Status.DELIVERED)
+    unwritten.add_delivery(on_disk)  # its event was written before the file broke
+    for _ in range(500):
+        sent = delivery(Status.DELIVERED)
+        unwritten.add_event(sent.event, None)
+        unwritten.add_delivery(sent)
+        unwritten.put_back(unwritten.take())
+    batch = unwritten.take()
+    assert len(batch.events) <= 50
+    assert {each.key for each in batch.deliveries} == {on_disk.key, *(f"{event.id}:hook" for event, _ in batch.events)}
+
+
+def test_where_all_alerts_wait_the_newest_event_is_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "MAX_UNWRITTEN_EVENTS", 50)
+    unwritten, waiting = Unwritten(), [delivery() for _ in range(80)]
+    for each in waiting:
+        unwritten.add_event(each.event, None)
+        unwritten.add_delivery(each)
+    assert unwritten.lost_events == 0
+    unwritten.put_back(unwritten.take())
+    batch = unwritten.take()
+    assert [event for event, _ in batch.events] == [each.event for each in waiting]
+    assert batch.deliveries == tuple(waiting)
+
+
 def test_the_lock_is_held_by_one_program_and_dies_with_it(store_path: Path) -> None:
     argv = [sys.executable, "-c", HOLDER, str(store_path)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as holder:
