@@ -36,7 +36,9 @@ class ServedChannel:
         self.channel = channel
         self.hook = LimitedHook(hook, channel.timeout_s)
         backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
-        self.queue = ChannelQueue(channel.give_up_after_s, settings.max_outbox, channel.rate_limit, backoff)
+        self.queue = ChannelQueue(
+            channel.give_up_after_s, settings.max_outbox, channel.rate_limit, backoff, channel.useless_when_late
+        )
         self.sending = False
         self._hours = channel.hours
         self._delivered = 0
@@ -82,6 +84,14 @@ class ServedChannel:
             self._undelivered += len(dropped)
             log.warning("outbox of channel %s is full; its oldest alert is undelivered", self.name)
         return dropped
+
+    def take_late(self, now_s: float, wall_s: float) -> list[Delivery]:
+        """Takes out, as undelivered, what is too late to be sent. Not to be called while one is being sent."""
+        late = self.queue.take_late(now_s, wall_s)
+        if late:
+            self._undelivered += len(late)
+            log.warning("channel %s: %d alerts came too late to be sent and are given up", self.name, len(late))
+        return late
 
     def delivered(self, delivery: Delivery, now_s: float, wall_s: float) -> Delivery:
         if self.queue.failures:

@@ -231,6 +231,10 @@ class AlertCenter:
         """The next delivery to send; ``None`` to stop. Called with the lock held."""
         while not self._stopping:
             now_s = self._clock.monotonic_s()
+            for late in served.take_late(now_s, self._clock.wall_s()):
+                self._forget_picture(late.event.id)
+                self._save(late)
+                self._changed.notify_all()
             since_s = self._unstored_since_s
             give_way = self._store_fault != "" or (since_s is not None and now_s - since_s > UNSTORED_LIMIT_S)
             delivery = served.queue.due(now_s, self._ticket if give_way else self._stored_ticket)

@@ -1,5 +1,6 @@
 """The waiting alerts of one channel, in order. Pure: no clock, no lock, no disk; ``now_s`` is monotonic time."""
 
+import math
 import random
 from collections import deque
 from collections.abc import Iterable
@@ -58,10 +59,14 @@ class _Waiting:
 
 
 class ChannelQueue:
-    """First in, first out. The head is tried until it is delivered or older than ``give_up_s``."""
+    """First in, first out. The head is tried until it is delivered or older than ``give_up_s``; with
+    ``useless_when_late`` it is not tried at all once it is that old."""
 
-    def __init__(self, give_up_s: float, size: int, rate: RateLimit | None, backoff: Backoff) -> None:
+    def __init__(
+        self, give_up_s: float, size: int, rate: RateLimit | None, backoff: Backoff, useless_when_late: bool = False
+    ) -> None:
         self._give_up_s = give_up_s
+        self._useless_when_late = useless_when_late
         self._size = size
         self._rate = rate
         self._backoff = backoff
@@ -134,6 +139,19 @@ class ChannelQueue:
         self._waiting = deque(each for each in self._waiting if each.delivery.key not in keys)
         self._keys -= keys
 
+    def take_late(self, now_s: float, wall_s: float) -> list[Delivery]:
+        """Takes out what is too late to be sent, as undelivered. Not to be called while one is being sent."""
+        late: list[Delivery] = []
+        while self._waiting and now_s >= self._useless_at_s(self._waiting[0]):
+            delivery = self._waiting.popleft().delivery
+            self._keys.discard(delivery.key)
+            error = delivery.error or "it was too late to send it"
+            late.append(replace(delivery, status=Status.UNDELIVERED, error=error, updated_s=wall_s))
+        return late
+
+    def _useless_at_s(self, waiting: _Waiting) -> float:
+        return waiting.born_s + self._give_up_s if self._useless_when_late else math.inf
+
     def due(self, now_s: float, stored_ticket: int) -> Delivery | None:
         """The head, marked as being sent, where its time has come and it was stored (ticket at most that)."""
         if not self._waiting or self._waiting[0].ticket > stored_ticket or self._wait_until_s(now_s) > now_s:
@@ -146,8 +164,10 @@ class ChannelQueue:
         return max(self._next_s, self._free_at_s(now_s))
 
     def wait_s(self, now_s: float) -> float | None:
-        """Seconds until the head may be due, ``None`` with nothing to wait for."""
-        return max(self._wait_until_s(now_s) - now_s, 0.0) if self._waiting else None
+        """Seconds until the head may be due or is too late, ``None`` with nothing to wait for."""
+        if not self._waiting:
+            return None
+        return max(min(self._wait_until_s(now_s), self._useless_at_s(self._waiting[0])) - now_s, 0.0)
 
     def _find(self, key: str) -> _Waiting | None:
         """Nearly always the head; older ones may have come before it meanwhile."""
@@ -171,7 +191,7 @@ class ChannelQueue:
         self, delivery: Delivery, error: str, now_s: float, wall_s: float, rng: random.Random, pause_s: float = 0.0
     ) -> Delivery:
         """Notes a failure. The pause that follows belongs to the channel: a server that is down is not asked more
-        often because many alerts wait. Past its age the alert is given up: each had at least one attempt."""
+        often because many alerts wait. Past its age the alert is given up."""
         self._sending = None
         self._failures += 1
         self._next_s = now_s + max(self._backoff.pause_s(self._failures, rng), pause_s)

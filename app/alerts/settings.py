@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -57,6 +57,8 @@ class ChannelBase(BaseModel):
     give_up_after_s: float = Field(default=86_400.0, gt=0, description="an alert that old is not tried again")
     timeout_s: float = Field(default=10.0, gt=0, le=600, description="longest time for one try")
     snapshot: bool = Field(default=False, description="send the picture, where alerts.snapshots allows any")
+    useless_when_late: ClassVar[bool] = False
+    """Whether an alert is given up at its age even if it was never tried."""
 
     @field_validator("schedule")
     @classmethod
@@ -147,14 +149,15 @@ class AppriseChannel(ChannelBase):
 
 
 class SoundChannel(ChannelBase):
-    """A sound on this machine. One that is a minute late helps nobody, so it is given up soon."""
+    """A sound on this machine. One that is a minute late helps nobody, so it is given up soon, played or not."""
 
+    useless_when_late: ClassVar[bool] = True
     kind: Literal["sound"]
     file: Path | None = Field(default=None, description="a WAV file; none means a built-in chime")
     events: tuple[EventKind, ...] = Field(
         default=(EventKind.NO_MASK, EventKind.INCORRECT, EventKind.CAMERA_OFFLINE), description="what it tells"
     )
-    give_up_after_s: float = Field(default=15.0, gt=0, description="an alert that old is not tried again")
+    give_up_after_s: float = Field(default=15.0, gt=0, description="an alert that old is not played any more")
 
 
 class PluginChannel(ChannelBase):

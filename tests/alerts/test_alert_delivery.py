@@ -15,7 +15,8 @@ from peers import HANG_S, LIMIT_S, HttpPeer, make_event, wait_until
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.hooks import Alert, RetryLater
-from app.alerts.outbox import Status
+from app.alerts.outbox import Delivery, Status
+from app.alerts.records import Batch
 from app.alerts.retention import purge
 from app.alerts.settings import AlertSettings
 from app.alerts.store import EventStore, lock_path
@@ -205,6 +206,27 @@ def test_after_its_age_an_alert_is_kept_as_undelivered_and_a_retry_sends_it(stor
             assert store.retry((), time.time()) == 1
         wait_until(lambda: hook.ids == [event.id])
         wait_until(lambda: statuses(store_path) == [(event.id, "delivered")])
+
+
+def test_a_sound_that_is_late_is_not_played_and_any_other_alert_is_tried(store_path: Path) -> None:
+    old = make_event()
+    left = [Delivery(old, name, time.time() - 36_000, 0.0) for name in ("chime", "a")]
+    with EventStore(store_path) as store:
+        store.write(Batch(((old, None),), tuple(left)), time.time())
+    chime, hook, new = NotingHook(), NotingHook(), make_event()
+    sound = {"kind": "sound", "name": "chime", "give_up_after_s": 600.0}  # what is new is in time on any machine
+    center = AlertCenter(settings(store_path, sound, channel(give_up_after_s=600.0)), hooks={"chime": chime, "a": hook})
+    with running(center):
+        wait_until(lambda: hook.ids == [old.id])
+        wait_until(lambda: center.health().channels[0].undelivered == 1)
+        center.submit(new)
+        wait_until(lambda: chime.ids == [new.id])
+    with EventStore(store_path) as store:
+        (given_up,) = store.deliveries(Status.UNDELIVERED)
+        assert (given_up.key, given_up.attempts) == (left[0].key, 0)
+        assert store.retry((), time.time()) == 1
+    with running(AlertCenter(settings(store_path, sound), hooks={"chime": chime})):
+        wait_until(lambda: chime.ids == [new.id, old.id])
 
 
 def test_a_purge_by_another_program_takes_what_waits_away(store_path: Path) -> None:

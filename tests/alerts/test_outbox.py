@@ -80,6 +80,34 @@ def test_each_alert_gets_one_attempt_however_old_and_is_then_given_up() -> None:
     assert queue.failed(young, "no", now_s, now_s, rng).status is Status.PENDING
 
 
+def test_what_is_useless_when_late_is_given_up_without_an_attempt() -> None:
+    queue = ChannelQueue(10.0, 100, RateLimit(count=1, per_s=60.0), BACKOFF, useless_when_late=True)
+    old, sent, limited = make_deliveries(3)
+    queue.put_first([(old, 50.0)], 0.0)
+    queue.add(sent, 0.0)
+    assert queue.wait_s(0.0) == 0.0
+    (late,) = queue.take_late(0.0, 7.0)
+    assert (late.key, late.status, late.attempts, late.updated_s) == (old.key, Status.UNDELIVERED, 0, 7.0)
+    assert late.error == "it was too late to send it"
+    head = queue.due(0.0, 0)
+    assert head == sent
+    queue.delivered(head, 0.0, 0.0)
+    queue.add(limited, 1.0)
+    assert queue.wait_s(1.0) == 10.0, "and not the minute of the rate limit"
+    assert queue.take_late(10.5, 0.0) == []
+    assert [each.key for each in queue.take_late(11.0, 0.0)] == [limited.key]
+    assert queue.wait_s(11.0) is None
+    assert queue.keys == frozenset()
+
+
+def test_what_is_late_and_not_useless_waits_for_its_attempt() -> None:
+    queue = make_queue(give_up_s=10.0)
+    (old,) = make_deliveries(1)
+    queue.put_first([(old, 50.0)], 0.0)
+    assert queue.take_late(0.0, 0.0) == []
+    assert queue.due(0.0, 0) == old
+
+
 def test_nothing_is_sent_before_it_is_stored() -> None:
     queue = make_queue()
     (delivery,) = make_deliveries(1)
