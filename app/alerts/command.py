@@ -102,7 +102,7 @@ def _list_alerts(args: argparse.Namespace) -> int:
 def _retry(args: argparse.Namespace) -> int:
     """Makes undelivered alerts wait again. A running maskwatch sends them; otherwise they are sent now."""
     from app.alerts.delivery import AlertCenter
-    from app.alerts.journal import lock_of
+    from app.alerts.locks import lock_of
     from app.alerts.outbox import Status
 
     settings = settings_of(args)

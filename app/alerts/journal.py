@@ -1,18 +1,16 @@
 """What is not yet on disk, and the event file with its faults. No threads and no locks: the delivery has those."""
 
 import logging
-import sys
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
 
+from app.alerts.locks import lock_of, owner_lock, running_owners
 from app.alerts.outbox import Delivery, Status
 from app.alerts.records import Batch, Presence, StoreError
 from app.alerts.retention import BYTES_PER_MB, enforce
 from app.alerts.settings import AlertSettings
-from app.alerts.store import EventStore, lock_path, set_aside
+from app.alerts.store import EventStore, set_aside
 from app.domain import Event
 
 log = logging.getLogger(__name__)
@@ -22,46 +20,6 @@ MAX_UNWRITTEN_EVENTS = 10_000
 MAX_UNWRITTEN_PICTURES_BYTES = 32_000_000
 ENFORCE_EVERY_S = 60.0
 ENFORCE_EVERY_SHARE = 0.1  # of the size limit, in pictures written
-
-
-class FileLock:
-    """Held by one program at a time; the system lets it go when the program dies, however it dies."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: BinaryIO | None = None
-
-    def take(self) -> bool:
-        """Whether this program holds it now. Raises StoreError where its file cannot be made."""
-        if self._file is not None:
-            return True
-        try:
-            file = self._path.open("ab")
-        except OSError as error:
-            raise StoreError(f"cannot make {self._path}: {error.strerror or error}; check its folder") from error
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            return False
-        self._file = file
-        return True
-
-    def release(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-
-def lock_of(store: Path) -> FileLock:
-    return FileLock(lock_path(store))
 
 
 class Unwritten:
@@ -162,20 +120,23 @@ class Found:
 
 class Journal:
     """The event file as one running program uses it. A fault closes it, is kept in ``fault`` and told once in the
-    log; the next call opens it again. ``owner`` marks the alerts that this program sends."""
+    log; the next call opens it again. ``owner`` marks the alerts that this program sends, and names the file beside
+    the event file by whose lock other programs know that it runs."""
 
     def __init__(self, settings: AlertSettings) -> None:
         self._settings = settings
         self._store: EventStore | None = None
+        self.owner = uuid.uuid4().hex
+        self._own = owner_lock(settings.store, self.owner)
         self._lock = lock_of(settings.store)
         self._holds_lock = False
+        self._adoption_due = False
         self._told_of_other = False
         self._identity: str | None = None
         self._renewed = False
         self._unread = False  # others may have changed what could not be read
         self._enforced_s = float("-inf")
         self._bytes_since = 0
-        self.owner = uuid.uuid4().hex
         self.fault = ""
 
     def write(self, batch: Batch, wall_s: float) -> Found | None:
@@ -194,7 +155,8 @@ class Journal:
             opened = self._open()
             store = self._store
             assert store is not None
-            adopted = not self._holds_lock and self._take_lock(store)
+            self._hold_own_lock()  # before anything is written that others could take for left behind
+            adopted = self._adopt(store)
             if batch.events or batch.deliveries or batch.presence:
                 store.write(batch, wall_s)
                 self._bytes_since += sum(len(jpeg or b"") for _, jpeg in batch.events)
@@ -230,11 +192,31 @@ class Journal:
         self._identity = self._store.identity
         return True
 
-    def _take_lock(self, store: EventStore) -> bool:
+    def _hold_own_lock(self) -> None:
+        if self._own.in_place:
+            return
+        self._own.release()  # its file was deleted by hand
+        try:
+            self._own.take()
+        except StoreError as error:  # then others may send what waits here; better than not to store it
+            log.debug("%s", error)
+
+    def _adopt(self, store: EventStore) -> bool:
+        """Whether there may be alerts of others to send: those of programs that are gone, for the one that holds the
+        lock. It looks when it gets the lock, and again each minute."""
+        first = not self._holds_lock and self._take_lock()
+        if not first and not (self._holds_lock and self._adoption_due):
+            return False
+        owners = store.owners()  # before the locks are looked at: who waits here has taken one
+        gone = owners - running_owners(self._settings.store, self.owner)
+        adopted = store.adopt(self.owner, gone)
+        self._adoption_due = False
+        return first or adopted > 0
+
+    def _take_lock(self) -> bool:
         self._holds_lock = self._lock.take()
-        if self._holds_lock:
-            store.adopt(self.owner)
-        elif not self._told_of_other:
+        self._adoption_due = self._holds_lock  # until it has succeeded
+        if not self._holds_lock and not self._told_of_other:
             self._told_of_other = True
             log.info("another maskwatch uses %s; it sends what older runs left", self._settings.store)
         return self._holds_lock
@@ -282,6 +264,7 @@ class Journal:
         if self._store is None or not due:
             return
         self._enforced_s, self._bytes_since = now_s, 0
+        self._adoption_due = True  # a program may have ended meanwhile
         try:
             keep_s = self._settings.keep_days * SECONDS_PER_DAY
             gone = enforce(self._store, wall_s, keep_s, max_bytes)
@@ -298,4 +281,5 @@ class Journal:
             except StoreError as error:
                 log.debug("%s", error)
         self._drop_store()
+        self._own.remove()
         self._lock.release()

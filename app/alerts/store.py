@@ -168,10 +168,11 @@ class EventStore:
                     (seen.camera, seen.hour_s, seen.masked, seen.bare, seen.incorrect),
                 )
 
-    def adopt(self, owner: str) -> None:
-        """Makes ``owner`` the sender of everything that waits: the programs that were to send it are gone."""
+    def adopt(self, owner: str, gone: Iterable[str]) -> int:
+        """Makes ``owner`` the sender of what waits for the programs that are ``gone``, and for any. How much."""
         with self.transaction() as db:
-            db.execute("UPDATE outbox SET owner = ? WHERE status = ?", (owner, Status.PENDING.value))
+            query = "UPDATE outbox SET owner = ? WHERE status = ? AND owner = ?"
+            return sum(db.execute(query, (owner, Status.PENDING.value, each)).rowcount for each in {"", *gone})
 
     def release(self, owner: str) -> None:
         """Lets any other program send what still waits for ``owner``."""
@@ -189,6 +190,12 @@ class EventStore:
             return changed.rowcount
 
     # -- reading -------------------------------------------------------------------------------------------------
+
+    def owners(self) -> set[str]:
+        """The programs that something waits for."""
+        with self._faults():
+            rows = self._db.execute("SELECT DISTINCT owner FROM outbox WHERE status = ?", (Status.PENDING.value,))
+            return {str(owner) for (owner,) in rows if owner}
 
     def deliveries(self, status: Status | None = None, owners: tuple[str, ...] = ()) -> list[Delivery]:
         """Oldest first; ``owners`` empty means all."""

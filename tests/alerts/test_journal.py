@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from peers import make_event
 
 from app.alerts import journal
-from app.alerts.journal import Found, Journal, Unwritten, lock_of
+from app.alerts.journal import Found, Journal, Unwritten
+from app.alerts.locks import lock_of
 from app.alerts.outbox import Delivery, Status
 from app.alerts.records import Batch, Presence, StoreError
 from app.alerts.retention import purge
@@ -23,11 +24,37 @@ ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
 import sys
 from pathlib import Path
-from app.alerts.journal import lock_of
+from app.alerts.locks import lock_of
 lock = lock_of(Path(sys.argv[1]))
 print(lock.take(), flush=True)
 sys.stdin.read()
 """
+WRITER = """
+import sys
+from pathlib import Path
+sys.path.append("tests/alerts")
+sys.path.append("tests")
+from peers import make_event
+from app.alerts.journal import Journal
+from app.alerts.outbox import Delivery
+from app.alerts.records import Batch
+from app.alerts.settings import AlertSettings
+kept = Journal(AlertSettings(store=Path(sys.argv[1])))
+event = make_event()
+found = kept.write(Batch(((event, None),), (Delivery(event, "hook", 0.0, 0.0, owner=kept.owner),)), 0.0)
+print(kept.owner if found is not None else kept.fault, flush=True)
+sys.stdin.read()
+"""
+
+
+def owners(path: Path) -> list[str]:
+    with EventStore(path) as store:
+        return [each.owner for each in store.deliveries(Status.PENDING)]
+
+
+def write_one(kept: Journal) -> None:
+    left = replace(delivery(), owner=kept.owner)
+    assert kept.write(Batch(((left.event, None),), (left,)), 0.0) is not None
 
 
 def delivery(status: Status = Status.PENDING) -> Delivery:
@@ -190,3 +217,74 @@ def test_what_was_written_to_a_file_just_deleted_is_written_to_the_new_one(store
     kept.close()
     with EventStore(store_path) as store:
         assert store.presence() == [Presence("door", 0, masked=5)]
+
+
+def test_what_waits_for_a_program_that_runs_is_not_adopted(store_path: Path) -> None:
+    first, second, third = (Journal(AlertSettings(store=store_path)) for _ in range(3))
+    for each in (first, second, third):
+        write_one(each)
+    first.close()
+    found = second.write(Batch(), 0.0)
+    assert found is not None
+    assert len(found.older) == 2, "its own and what the first left"
+    assert owners(store_path) == [second.owner, second.owner, third.owner]
+    found = third.write(Batch(), 0.0)
+    assert found is not None
+    assert found.waiting_keys is not None
+    assert len(found.waiting_keys) == 1
+    third.close()
+    second.close()
+    assert owners(store_path) == ["", "", ""]
+    assert list(store_path.parent.glob("events.db.owner-*")) == []
+
+
+def test_what_waits_for_a_program_that_is_killed_is_adopted_within_a_minute(store_path: Path) -> None:
+    kept = Journal(AlertSettings(store=store_path))
+    kept.write(Batch(), 0.0)
+    kept.keep_bounds(0.0, 0.0)
+    argv = [sys.executable, "-c", WRITER, str(store_path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as other:
+        assert other.stdout is not None
+        owner = other.stdout.readline().strip()
+        kept.keep_bounds(60.0, 0.0)
+        assert kept.write(Batch(), 0.0) is not None
+        assert owners(store_path) == [owner], "it runs"
+        other.kill()
+        other.wait()
+    kept.keep_bounds(100.0, 0.0)
+    kept.write(Batch(), 0.0)
+    assert owners(store_path) == [owner], "not yet due"
+    kept.keep_bounds(120.0, 0.0)
+    found = kept.write(Batch(), 0.0)
+    assert found is not None
+    assert [each.owner for each in found.older] == [kept.owner]
+    assert [path.name for path in store_path.parent.glob("events.db.owner-*")] == [f"events.db.owner-{kept.owner}"]
+    kept.close()
+
+
+def test_where_programs_cannot_show_that_they_run_all_that_waits_is_adopted(
+    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "owner_lock", lambda store, _: lock_of(tmp_path / "absent" / store.name))
+    first, second = (Journal(AlertSettings(store=store_path)) for _ in range(2))
+    write_one(first)
+    write_one(second)
+    assert first.fault == second.fault == ""
+    first.close()
+    assert second.write(Batch(), 0.0) is not None
+    assert owners(store_path) == [second.owner, second.owner]
+    second.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody delete an open file")
+def test_a_lock_whose_file_was_deleted_is_taken_anew(store_path: Path) -> None:
+    first, second, third = (Journal(AlertSettings(store=store_path)) for _ in range(3))
+    for each in (first, second, third):
+        write_one(each)
+    (store_path.parent / f"events.db.owner-{third.owner}").unlink()
+    assert third.write(Batch(), 0.0) is not None
+    first.close()
+    assert second.write(Batch(), 0.0) is not None
+    assert owners(store_path)[2] == third.owner
+    second.close()
+    third.close()
