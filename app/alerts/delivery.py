@@ -295,7 +295,7 @@ class AlertCenter:
                     if stopping and (found is None or not self._unwritten):
                         return
                 if found is not None:
-                    journal.keep_bounds(self._clock.monotonic_s(), wall_s)
+                    journal.keep_bounds(self._clock.monotonic_s(), self._clock.wall_s())
                 with self._changed:
                     if found is None:
                         self._changed.wait_for(lambda: self._stopping_file, STORE_RETRY_S)
