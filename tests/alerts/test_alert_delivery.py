@@ -537,7 +537,7 @@ def test_what_is_too_old_is_gone_from_the_disk_while_watching(store_path: Path) 
     with running(center):
         center.submit(make_event(camera="SECRET-CAMERA"), secret)
         center.record_presence("SECRET-PLACE", time.time(), masked=1)
-        wait_until(lambda: center.health().channels[0].delivered == 1)
+        wait_until(lambda: [status for _, status in statuses(store_path)] == ["delivered"])
         wait_until(lambda: all(word in on_disk() for word in (b"SECRET-PICTURE", b"SECRET-CAMERA", b"SECRET-PLACE")))
         clock.ahead_s = 2 * 86_400.0
         wait_until(lambda: (now := on_disk()) != b"" and b"SECRET" not in now)
