@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 
 from app.alerts.export import HourRow
 from app.alerts.records import HOUR_S, hour_of
+from app.words import counted
 
 _HEIGHT, _TOP, _BOTTOM, _LEFT, _RIGHT = 320, 16, 46, 40, 46
 _LEAST_WIDTH, _BAR_STEP = 1000, 15
@@ -56,7 +57,8 @@ def _words(rows: Sequence[HourRow]) -> str:
     masked = sum(row.seen.masked for row in rows)
     if not people:
         return "Nobody was seen in this time."
-    return f"{people} people in {len(rows)} hours; {masked / people:.0%} wore a mask well. The table has every hour."
+    seen = f"{people} {'person' if people == 1 else 'people'} in {counted(len(rows), 'hour')}"
+    return f"{seen}; {masked / people:.0%} wore a mask well. The table has every hour."
 
 
 def _y(share: float) -> float:
