@@ -49,6 +49,7 @@ class LookPlanner:
         of them asks for a closer look; ``misses_one`` where the last look did not find one of them: it is sought on,
         though nothing moves, or luck would decide who is there."""
         settings = self._settings
+        now = thumbnail(image) if settings.still_look_s > 0 else None
         since_s = time_s - self._full_s
         if (
             since_s < 0
@@ -56,28 +57,26 @@ class LookPlanner:
             or image.shape != self._shape
             or (settings.full_look_s <= 0 and settings.still_look_s <= 0)
         ):
-            return self._full(image, time_s)
-        now = thumbnail(image) if settings.still_look_s > 0 else None
+            return self._full(image, now, time_s)
         if now is not None and not misses_one and since_s < settings.still_look_s - 1e-6 and self._is_still(now):
             return Look.NONE
         if since_s >= settings.full_look_s - 1e-6:
-            return self._full(image, time_s)
+            return self._full(image, now, time_s)
         if not faces:
-            return Look.NONE if since_s < _EMPTY_LOOK_S - 1e-6 else self._full(image, time_s)
+            return Look.NONE if since_s < _EMPTY_LOOK_S - 1e-6 else self._full(image, now, time_s)
         if now is not None:
             self._seen = [self._seen[0], now]
         return Look.KNOWN
 
-    def _full(self, image: Image, time_s: float) -> Look:
+    def _full(self, image: Image, now: NDArray[np.int16] | None, time_s: float) -> Look:
         self._full_s, self._shape = time_s, image.shape
-        if self._settings.still_look_s > 0:
-            self._seen = [thumbnail(image)]
+        self._seen = [] if now is None else [now]
         return Look.WHOLE
 
     def _is_still(self, now: NDArray[np.int16]) -> bool:
         """Whether nothing moved since the last whole look, nor since a look at the known faces after it: that one may
         have found them elsewhere."""
-        return bool(self._seen) and not any(_moved(before, now) for before in self._seen)
+        return not any(_moved(before, now) for before in self._seen)
 
 
 def _moved(before: NDArray[np.int16], now: NDArray[np.int16]) -> bool:
