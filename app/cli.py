@@ -45,6 +45,17 @@ class _Parser(argparse.ArgumentParser):
         near = nearest(left[0].partition("=")[0].lstrip("-"), options) if not sources else ""
         return f"; did you mean {options[near]}?" if near else ""
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """An unknown command or choice, and the one like it."""
+        from app.hints import nearest
+
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            near = nearest(str(value), map(str, action.choices or ()))
+            error.message += f"; did you mean {near}?" if near else ""
+            raise
+
     def error(self, message: str) -> NoReturn:
         see = " See" if message.endswith("?") else "; see"
         self.exit(USAGE_ERROR, f"{self.prog}: {message}{see} '{self.prog} --help'\n")

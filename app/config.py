@@ -5,9 +5,9 @@ import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -16,7 +16,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from app.alerts.settings import AlertSettings
+from app.alerts.settings import AlertSettings, MqttChannel
 from app.errors import SettingsError
 from app.hints import did_you_mean, line_of
 from app.monitor.settings import CameraSettings, MonitorSettings, PolicySettings
@@ -60,6 +60,20 @@ class Settings(BaseSettings):
             named.append(camera if "name" in camera.model_fields_set else _renamed(camera, taken))
             taken.add(named[-1].name)
         return tuple(named)
+
+    @model_validator(mode="after")
+    def _topics_apart(self) -> Self:
+        """Of two cameras under one MQTT topic, the state of each would be taken for the other's."""
+        from app.alerts.hooks_mqtt import slug
+
+        if not any(isinstance(channel, MqttChannel) for channel in self.alerts.channels):
+            return self
+        names: dict[str, str] = {}
+        for camera in self.camera:
+            other = names.setdefault(slug(camera.name), camera.name)
+            if other != camera.name:
+                raise ValueError(f"cameras {other!r} and {camera.name!r} would share an MQTT topic; rename one")
+        return self
 
 
 def _renamed(camera: CameraSettings, taken: set[str]) -> CameraSettings:

@@ -193,7 +193,9 @@ def test_a_path_alone_is_watched_and_a_word_alone_is_a_command(tmp_path: Path, m
 
 def test_unknown_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--sauce" in fails(capsys, "watch", "--sauce", "0")
-    assert "wach" in fails(capsys, "wach")
+    assert "; did you mean watch? See" in fails(capsys, "wach")
+    assert "; did you mean yunet? See" in fails(capsys, "watch", "--detector", "yunt")
+    assert "did you mean" not in fails(capsys, "xyzzy")
 
 
 @pytest.mark.parametrize(

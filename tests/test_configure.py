@@ -58,6 +58,10 @@ def test_a_camera_has_settings_of_its_own(tmp_path: Path) -> None:
 def test_names_of_cameras_differ(tmp_path: Path) -> None:
     given = "[[camera]]\nuri='a.mp4'\nname='door'\n"
     assert "door" in fault(tmp_path, given + given)
+    alike = given.replace("door", "Front door") + given.replace("door", "Front_door")
+    assert len(load_settings(written(tmp_path, alike)).camera) == 2
+    mqtt = "[[alerts.channels]]\nkind='mqtt'\nname='home'\nhost='127.0.0.1'\n"
+    assert "'Front door' and 'Front_door' would share an MQTT topic; rename one" in fault(tmp_path, alike + mqtt)
     paths = ("a.mp4", "in/a.mp4", "out/a.mp4")
     text = "".join(f"[[camera]]\nuri='{path}'\n" for path in paths) + "[[camera]]\nuri='b.mp4'\nname='a-2'\n"
     names = [camera.name for camera in load_settings(written(tmp_path, text)).camera]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.words import counted, listed
+from app.words import counted, listed, reason_words
 
 
 def test_one_is_told_in_the_singular() -> None:
@@ -15,3 +15,12 @@ def test_one_is_told_in_the_singular() -> None:
 )
 def test_a_long_list_is_cut(names: str, told: str) -> None:
     assert listed(names) == told
+
+
+def test_reasons_are_words_for_people() -> None:
+    assert [reason_words(reason) for reason in ("mask", "left", "restarted", "")] == [
+        "mask on",
+        "left the picture",
+        "restarted",
+        "",
+    ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from app.alerts.command_place import add_place, local_time, make_console, open_store
 from app.domain import Event, EventKind
 from app.errors import SettingsError
-from app.words import counted
+from app.words import counted, reason_words
 
 if TYPE_CHECKING:
     from app.alerts.export import HourRow
@@ -68,10 +68,11 @@ def _list_events(args: argparse.Namespace) -> int:
     whole = (Column(name, no_wrap=True) for name in ("time", "kind"))
     table = Table(*whole, "camera", "person", "sure", "lasted", "reason", box=None)
     for event in events:
+        why = reason_words(event.reason)
         person = f"{event.people} people" if event.people > 1 else str(event.track_id or "")
         sure = f"{event.confidence:.0%}" if event.track_id else ""
         lasted = f"{event.duration_s:.1f} s" if event.duration_s else ""
-        table.add_row(local_time(event.wall_s), event.kind.value, event.camera, person, sure, lasted, event.reason)
+        table.add_row(local_time(event.wall_s), event.kind.value, event.camera, person, sure, lasted, why)
     console = make_console()
     console.print(table)
     console.print(counted(len(events), "event"))

@@ -20,6 +20,7 @@ from app.alerts.settings import (
 )
 from app.domain import Event, EventKind
 from app.errors import HookError
+from app.words import reason_words
 
 TITLES = {
     EventKind.NO_MASK: "No mask",
@@ -73,7 +74,7 @@ class Alert:
         elif event.track_id:
             words.append(f"(person {event.track_id}, {event.confidence:.0%} sure, for {event.duration_s:.0f} s)")
         if event.reason:
-            words.append(f"- {event.reason}")
+            words.append(f"- {reason_words(event.reason)}")
         return " ".join(words)
 
     def record(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from app.alerts.hooks import Alert
 from app.alerts.hooks_command import CommandHook
 from app.alerts.settings import CommandChannel, SoundChannel
 from app.errors import HookError
+from app.paths import is_file
 
 PLAYERS = (
     ("pw-play",),
@@ -52,7 +53,7 @@ class SoundHook:
         self._running: CommandHook | None = None
 
     def send(self, alert: Alert) -> None:
-        if self._channel.file is not None and not self._channel.file.is_file():
+        if self._channel.file is not None and not is_file(self._channel.file):
             raise HookError(f"no sound file {self._channel.file}; check file of channel {self._channel.name!r}")
         if sys.platform == "win32":
             self._play_on_windows()

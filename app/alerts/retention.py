@@ -18,7 +18,7 @@ def size_bytes(store: EventStore) -> int:
 
 def _compact(store: EventStore) -> None:
     store.execute("PRAGMA incremental_vacuum")
-    with suppress(StoreError):  # another reader is in the way; the next round does it
+    with suppress(StoreError):  # another reader is in the way; the next round that deletes does it
         store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 

@@ -3,7 +3,6 @@ once and a file of its own carries, so that both are legible in light, in dark a
 
 import html
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -51,28 +50,45 @@ class _Panel:
         )
 
 
-def as_file(chart: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A drawing of ``width`` by ``height`` px; ``told`` is what a screen reader says of it. As text: an SVG element."""
+
+    width: float
+    height: float
+    told: str
+    inside: str
+
+    def __str__(self) -> str:
+        return self.svg()
+
+    def svg(self, attributes: str = "", before: str = "") -> str:
+        """The SVG element, with more ``attributes``, and ``before`` drawn below the rest."""
+        size = f'width="{self.width}" height="{self.height}" viewBox="0 0 {self.width} {self.height}"'
+        told = f'role="img" aria-label="{html.escape(self.told)}"'
+        return f"<svg {attributes}{size} {told}>{before}{self.inside}</svg>"
+
+
+def as_file(chart: Chart) -> str:
     """The chart as the text of an SVG file of its own."""
-    head, rest = chart.removeprefix("<svg ").split(">", 1)
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" {head}'
-    return f'{head}><style>{CHART_STYLE}</style><rect class="back" width="100%" height="100%"/>{rest}\n'
+    back = f'<style>{CHART_STYLE}</style><rect class="back" width="100%" height="100%"/>'
+    return chart.svg('xmlns="http://www.w3.org/2000/svg" ', back) + "\n"
 
 
-def sheet(title: str, rows: Sequence[Sequence[tuple[str, str]]]) -> str:
+def sheet(title: str, rows: Sequence[Sequence[tuple[str, Chart]]]) -> Chart:
     """Charts under one title as one: rows from above of (name, chart) from the left."""
     parts, y, wide = [f'<text x="8" y="20" font-weight="600">{html.escape(title)}</text>'], 30.0, 0.0
     for row in rows:
         x, tall = 0.0, 0.0
         for name, chart in row:
-            width, height = map(float, re.findall(r'(?:width|height)="([\d.]+)"', chart)[:2])
             parts.append(f'<text x="{x + 8}" y="{y + 14}">{html.escape(name)}</text>' if name else "")
-            parts.append(chart.replace("<svg ", f'<svg x="{x}" y="{y + (22 if name else 0)}" ', 1))
-            x, tall = x + width + 24, max(tall, height + (30 if name else 8))
+            parts.append(chart.svg(f'x="{x}" y="{y + (22 if name else 0)}" '))
+            x, tall = x + chart.width + 24, max(tall, chart.height + (30 if name else 8))
         y, wide = y + tall, max(wide, x - 24)
-    return _svg(wide, y, title, "".join(parts))
+    return Chart(wide, y, title, "".join(parts))
 
 
-def curves(history: Sequence[EpochRecord], kept_epoch: int) -> str:
+def curves(history: Sequence[EpochRecord], kept_epoch: int) -> Chart:
     """Loss and accuracy by epoch, side by side; loss by powers of ten where its values lie far apart. ``kept_epoch``,
     whose weights are kept, counts from 0, as the records do. What a history does not know (NaN) is not drawn."""
     epochs = [record.epoch + 1 for record in history]
@@ -101,7 +117,7 @@ def curves(history: Sequence[EpochRecord], kept_epoch: int) -> str:
         f"Loss and accuracy by epoch, {len(history)} epochs. Epoch {kept_epoch + 1} is kept: validation loss "
         f"{kept.val_loss:.4f}, validation accuracy {kept.val_accuracy:.4f}."
     )
-    return _svg(790, 334, told, "".join(parts) + key)
+    return Chart(790, 334, told, "".join(parts) + key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +162,7 @@ def _series(panel: _Panel, rows: Sequence[tuple[int, float, float]], kept: int) 
     return "".join(parts)
 
 
-def confusion(counts: Sequence[Sequence[int]], labels: Sequence[Label]) -> str:
+def confusion(counts: Sequence[Sequence[int]], labels: Sequence[Label]) -> Chart:
     """Truth down, answer across, only labels that occur in either; shaded by the share of the row."""
     places = [i for i in range(len(labels)) if sum(counts[i]) or any(row[i] for row in counts)]
     left, top = 130, 50
@@ -166,7 +182,7 @@ def confusion(counts: Sequence[Sequence[int]], labels: Sequence[Label]) -> str:
             parts.append(_cell(x, y, count, total, i == k))
             told.append(f"{labels[i].value} taken for {labels[k].value}: {count}")
     width, height = left + len(places) * CELL_WIDTH + 10, top + len(places) * CELL_HEIGHT + 10
-    return _svg(width, height, f"Confusion matrix, truth and answer. {'; '.join(told)}.", "".join(parts))
+    return Chart(width, height, f"Confusion matrix, truth and answer. {'; '.join(told)}.", "".join(parts))
 
 
 def _cell(x: float, y: float, count: int, total: int, right: bool) -> str:
@@ -183,7 +199,7 @@ def _cell(x: float, y: float, count: int, total: int, right: bool) -> str:
     )
 
 
-def reliability_diagram(bins: Sequence[tuple[float, float, int]]) -> str:
+def reliability_diagram(bins: Sequence[tuple[float, float, int]]) -> Chart:
     """``bins`` of ``metrics.reliability``: confidence across, share right up with its Wilson 95 % interval, and the
     count of faces of each bin below. On the diagonal the model means what it says."""
     panel = _Panel(58, 16, 360, 300, (0.0, 1.0), (0.0, 1.0))
@@ -208,7 +224,7 @@ def reliability_diagram(bins: Sequence[tuple[float, float, int]]) -> str:
     parts.append(
         '<text x="238" y="454" text-anchor="middle" class="small soft">faces in each tenth of confidence</text>'
     )
-    return _svg(440, 462, f"Reliability diagram. {'; '.join(told)}.", "".join(parts))
+    return Chart(440, 462, f"Reliability diagram. {'; '.join(told)}.", "".join(parts))
 
 
 def ticks(low: float, high: float, whole: bool = False) -> list[float]:
@@ -246,14 +262,6 @@ def _axes(
     middle = panel.x + panel.width / 2
     parts.append(f'<text x="{middle}" y="{bottom + 36}" text-anchor="middle">{below}</text>')
     return "".join(parts)
-
-
-def _svg(width: float, height: float, told: str, inside: str) -> str:
-    """``told`` is what a screen reader says of it."""
-    return (
-        f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{html.escape(told)}">{inside}</svg>'
-    )
 
 
 def _finite(values: Sequence[float]) -> list[float]:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from app.domain import EventKind
 from app.video.capture import SourceState
+from app.words import reason_words
 
 KINDS = {
     ".css": "text/css",
@@ -50,7 +51,7 @@ class Assets:
             loader=DictLoader(texts), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
         self._pages.globals.update(kind_words=KIND_WORDS, state_words=STATE_WORDS)
-        self._pages.filters.update(clock=_clock, moment=_moment, stamp=_stamp, segment=_segment)
+        self._pages.filters.update(clock=_clock, moment=_moment, stamp=_stamp, segment=_segment, why=reason_words)
 
     def render(self, name: str, values: dict[str, Any]) -> str:
         return self._pages.get_template(name).render(values)

@@ -283,6 +283,12 @@ def test_a_test_alert_says_so_and_leaves_nothing_at_the_broker(broker_port: int)
     assert all("hall" in config for config in retained), "no entity for a camera that is none"
 
 
+def test_the_end_of_an_alert_says_why() -> None:
+    alert = Alert(replace(make_event(), kind=EventKind.RESOLVED, reason="mask"), "c", "key")
+    assert alert.text.endswith(" - mask on")
+    assert alert.record()["reason"] == "mask"
+
+
 def test_an_alert_for_a_crowd_says_how_many(tmp_path: Path) -> None:
     alert = Alert(replace(make_event(), people=7), "c", "key")
     assert alert.text == "No mask at door (7 people, for 2 s)"
@@ -329,6 +335,8 @@ def test_a_sound_without_player_or_file_says_so(tmp_path: Path, monkeypatch: pyt
         make_hook(kind="sound").send(make_alert())
     with pytest.raises(HookError, match="no sound file"):
         make_hook(kind="sound", file=tmp_path / "absent.wav").send(make_alert())
+    with pytest.raises(HookError, match="no sound file"):
+        make_hook(kind="sound", file=tmp_path / ("x" * 300)).send(make_alert())
 
 
 def test_only_one_thread_is_ever_left_behind_by_a_hook_that_hangs() -> None:

@@ -98,7 +98,7 @@ def test_the_drawings_are_files_of_their_own(tmp_path: Path) -> None:
 
 
 def test_only_labels_that_occur_have_a_row() -> None:
-    drawing = confusion(made("one").report.scores.confusion, LABELS)
+    drawing = str(confusion(made("one").report.scores.confusion, LABELS))
     assert "mask taken for no_mask: 6" in drawing
     assert "20.0 %" in drawing  # 6 of 30
     assert "incorrect" not in drawing
@@ -117,19 +117,20 @@ def test_a_point_at_the_corner_lies_within_the_drawing() -> None:
 @pytest.mark.parametrize("epochs", [1, 4])
 def test_curves_of_a_short_training_and_of_one_that_went_astray(epochs: int) -> None:
     history = [*HISTORY[: epochs - 1], EpochRecord(epochs - 1, math.nan, 0.5, math.nan, 0.5, 1e-3, 1.0)]
-    drawing = curves(history, 0)
+    chart = curves(history, 0)
+    drawing = str(chart)
     assert "epoch 1, whose weights are kept" in drawing
     rings = drawing.count('r="7"')
     assert rings == (3 if epochs > 1 else 2)  # one is in the key; where the loss is unknown, there is none on its curve
     assert 'points="nan' not in drawing
     assert 'y1="nan' not in drawing
-    ElementTree.fromstring(as_file(drawing))
+    ElementTree.fromstring(as_file(chart))
 
 
 def test_losses_far_apart_are_shown_by_powers_of_ten() -> None:
     near = [EpochRecord(i, loss, 0.6, loss, 0.7, 1e-3, 1.0) for i, loss in enumerate((0.9, 0.5))]
     far = [EpochRecord(i, loss, 0.6, 0.0, 0.7, 1e-3, 1.0) for i, loss in enumerate((50.0, 0.02))]
-    assert ">loss<" in curves(near, 0)
+    assert ">loss<" in str(curves(near, 0))
     drawing = ElementTree.fromstring(as_file(curves(far, 0)))
     words = {text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")}
     assert {"loss (log scale)", "0.01", "0.1", "1", "10", "100"} <= words

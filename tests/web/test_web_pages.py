@@ -183,6 +183,14 @@ def test_an_alert_for_a_crowd_says_how_many(running: Running) -> None:
     assert "7 people" in events.partition("<tbody>")[2]
 
 
+def test_the_end_of_an_alert_says_why(running: Running) -> None:
+    ended = running.happen(an_event(1, EventKind.RESOLVED, reason="mask"))
+    with running.client() as client:
+        assert client.get(f"/api/v1/events/{ended.id}").json()["reason"] == "mask"
+        assert ": mask on" in client.get("/").text.partition("data-recent")[2]
+        assert "<small>mask on</small>" in client.get("/events").text
+
+
 def test_pages_that_are_not_there(running: Running) -> None:
     with running.client() as client:
         answer = client.get("/nothing")

@@ -3,6 +3,7 @@
 // Nothing is ever put in as HTML: all that comes from the server is text.
 (() => {
   const KINDS = {no_mask: "No mask", incorrect: "Worn wrong", resolved: "Resolved", camera_offline: "Camera offline", camera_recovered: "Camera back"};
+  const REASONS = {mask: "mask on", left: "left the picture"};
   const STATES = {connecting: "Connecting", live: "Live", stale: "Stale", reconnecting: "Reconnecting", ended: "Ended", failed: "Failed"};
   const RECENT = 12;
   const STILL_MS = 1000, SLOW_STILL_MS = 5000;
@@ -93,7 +94,7 @@
     item.dataset.event = event.id;
     item.className = `event kind-${event.kind} is-new`;
     put(item, "kind", KINDS[event.kind]);
-    put(item, "who", who(event) + (event.reason ? `: ${event.reason}` : ""));
+    put(item, "who", who(event) + (event.reason ? `: ${REASONS[event.reason] || event.reason}` : ""));
     putTime(item, "time", event.wall_s);
     list.prepend(item);
     while (list.children.length > RECENT) list.lastElementChild.remove();
