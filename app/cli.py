@@ -30,9 +30,7 @@ class _Parser(argparse.ArgumentParser):
         """What a command does not know is its own error: argparse would leave it to the program above it."""
         known, left = super().parse_known_args(args, namespace)
         if left:
-            from app.video.settings import redact
-
-            self.error(redact(f"unrecognized arguments: {' '.join(left)}{self._meant(left)}"))
+            self.error(f"unrecognized arguments: {' '.join(left)}{self._meant(left)}")
         return known, left
 
     def _meant(self, left: Sequence[str]) -> str:
@@ -57,8 +55,10 @@ class _Parser(argparse.ArgumentParser):
             raise
 
     def error(self, message: str) -> NoReturn:
+        from app.video.settings import redact
+
         see = " See" if message.endswith("?") else "; see"
-        self.exit(USAGE_ERROR, f"{self.prog}: {message}{see} '{self.prog} --help'\n")
+        self.exit(USAGE_ERROR, f"{self.prog}: {redact(message)}{see} '{self.prog} --help'\n")
 
 
 def _is_told(action: argparse.Action) -> bool:
@@ -87,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Errors of ours are one line on standard error."""
     try:
-        args = build_parser().parse_args(watch_file(sys.argv[1:] if argv is None else argv))
+        args = build_parser().parse_args(watch_alone(sys.argv[1:] if argv is None else argv))
         levels = (logging.WARNING, logging.INFO, logging.DEBUG)
         logging.basicConfig(level=levels[min(args.verbose, 2)], format="%(levelname)s %(message)s", stream=sys.stderr)
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, tokens included
@@ -106,11 +106,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
 
 
-def watch_file(words: Sequence[str]) -> list[str]:
-    """A film alone, or a folder's path, is watched: so comes what is dropped on the executable."""
-    if len(words) == 1 and (os.sep in words[0] or Path(words[0]).suffix) and exists(Path(words[0])):
-        return ["watch", "--source", words[0]]
-    return list(words)
+def watch_alone(words: Sequence[str]) -> list[str]:
+    """An address or a film alone, or a folder's path, is watched: so comes what is dropped on the executable."""
+    if len(words) != 1 or words[0].startswith("-"):
+        return list(words)
+    is_place = (os.sep in words[0] or Path(words[0]).suffix) and exists(Path(words[0]))
+    return ["watch", "--source", words[0]] if is_place or "://" in words[0] else list(words)
 
 
 def entry() -> NoReturn:

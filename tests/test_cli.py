@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from app import resources
-from app.cli import build_parser, main, watch_file
+from app.cli import build_parser, main, watch_alone
 from app.config import load_settings
 from app.errors import SettingsError
 from app.view.watch import settings_of
@@ -183,11 +183,12 @@ def test_a_path_alone_is_watched_and_a_word_alone_is_a_command(tmp_path: Path, m
     film = tmp_path / "door.mp4"
     film.touch()
     (tmp_path / "doctor").mkdir()
-    assert watch_file(["door.mp4"]) == ["watch", "--source", "door.mp4"]
-    assert watch_file([str(film)]) == ["watch", "--source", str(film)]
-    assert watch_file([str(film), "--loop"]) == [str(film), "--loop"]
-    assert watch_file([str(tmp_path / "none.mp4")]) == [str(tmp_path / "none.mp4")]
-    assert watch_file(["doctor"]) == ["doctor"]
+    assert watch_alone(["door.mp4"]) == ["watch", "--source", "door.mp4"]
+    assert watch_alone([str(film)]) == ["watch", "--source", str(film)]
+    assert watch_alone([str(film), "--loop"]) == [str(film), "--loop"]
+    assert watch_alone([str(tmp_path / "none.mp4")]) == [str(tmp_path / "none.mp4")]
+    assert watch_alone(["doctor"]) == ["doctor"]
+    assert watch_alone(["rtsp://camera/live"]) == ["watch", "--source", "rtsp://camera/live"]
     assert main([str(film)]) == 2  # empty: told as a film that is none
 
 
@@ -196,6 +197,7 @@ def test_unknown_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert "; did you mean watch? See" in fails(capsys, "wach")
     assert "; did you mean yunet? See" in fails(capsys, "watch", "--detector", "yunt")
     assert "did you mean" not in fails(capsys, "xyzzy")
+    assert "secret" not in fails(capsys, "-v", "rtsp://me:secret@a/b")
 
 
 @pytest.mark.parametrize(
