@@ -2,11 +2,12 @@
 
 import argparse
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app import resources
-from app.errors import DataError, OutputError
+from app.errors import DataError, ModelError, OutputError
 from app.paths import is_file
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     train.add_argument("--teacher", type=Path, help="YuNet file for faces that nobody annotated, and for landmarks")
     train.add_argument("--begin-with", type=Path, help="a detector's .keras file, or averaged.npz of an earlier run")
     train.add_argument("--epochs", type=_positive, default=60)
-    train.add_argument("--hours", type=float, default=math.inf, help="stop by then, the learning rate falling in time")
+    train.add_argument("--hours", type=_hours, default=math.inf, help="stop by then, the learning rate falling in time")
     train.add_argument("--sizes-px", type=_sizes, default=(256, 320), help="picture sizes that take turns (256,320)")
     train.add_argument("--learning-rate", type=float, default=2e-3)
     train.add_argument("--threads", type=_positive, default=1)
@@ -58,6 +59,13 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _hours(text: str) -> float:
+    value = float(text)
+    if not value > 0:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return value
 
@@ -95,10 +103,12 @@ def run_train(args: argparse.Namespace) -> int:
     )
     if args.begin_with is not None and not is_file(args.begin_with):  # told before the work, not after it
         raise DataError(f"no weights file {args.begin_with}; give a detector's .keras file or a run's averaged.npz")
-    begin_run(args.run_folder, {"data": str(args.data), "recipe": recipe.__class__.__name__, "epochs": args.epochs})
+    begin_run(args.run_folder, _about(args, recipe))
     limit_threads(args.threads)
     cv2.setNumThreads(1)
     train, development, crops, cache = _lessons(args.data, args.teacher, args.run_folder)
+    if len(train) < recipe.batch:
+        raise DataError(f"{args.data} has {len(train)} scenes to train on; at least {recipe.batch} are needed")
     console.print(f"{len(train)} scenes to train on, {len(development)} to judge by, {len(crops)} face pictures")
     trainer = _trainer(args, recipe, train, crops, cache)
     trainer.judge = lambda model: _judged(model, development, cache)
@@ -112,6 +122,19 @@ def run_train(args: argparse.Namespace) -> int:
     score = finish(trainer.model, development, cache, stem, with_points=args.teacher is not None)
     console.print(f"score threshold {score:.2f}, chosen on the development split; wrote {stem}.keras and .tflite")
     return 0
+
+
+def _about(args: argparse.Namespace, recipe: "DetectorRecipe") -> dict[str, object]:
+    """What a run's settings keep: all that decides what is learnt. Raises DataError where a file is not there."""
+    from app.train.fit import file_facts
+
+    named = {"annotations": args.data / "frames" / "train.json", "began_with": args.begin_with, "teacher": args.teacher}
+    try:
+        files = {name: file_facts(path) for name, path in named.items() if path is not None}
+    except OSError as error:
+        raise DataError(f"cannot read {error.filename}: {error.strerror}; check --data and --teacher") from error
+    told = {name: value for name, value in asdict(recipe).items() if name != "budget_s"}
+    return {"data": str(args.data), "recipe": told, **files}
 
 
 def _lessons(
@@ -168,7 +191,8 @@ def _judged(model: "KerasModel", development: "list[Scene]", cache: "ImageCache"
         detector = CnnDetector(path, working_width_px=576, min_face_px=1, threads=1)
         found = run_detector(detector.detect, development, cache)
     scored = score_detections(development, found, 0.4)
-    return {"ap": scored.ap, "precision": scored.precision, "small": scored.recall_small, **scored.recall}
+    told = {"ap": scored.ap, "precision": scored.precision, "small": scored.recall_small, **scored.recall}
+    return {name: value for name, value in told.items() if math.isfinite(value)}
 
 
 def finish(
@@ -206,6 +230,9 @@ def run_evaluate(args: argparse.Namespace) -> int:
     from app.train.fit import write_json
     from app.train.scenes import read_scenes
 
+    for path in (args.model, args.classifier, args.yunet):
+        if path is not None and not is_file(path):
+            raise ModelError(f"no model file {path}; check its name")
     scenes = read_scenes(args.data)[: args.limit]
     lineup = Lineup(
         ours=args.model or resources.model("face_detector.tflite"),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from app.domain import Box, Detection, Image, Label
 from app.errors import DataError
+from app.train.notes import read_picture
 
 ROUGH_SOURCES = frozenset({"adityap", "tfm"})
 """Origins whose boxes are rough: they train, but judge nothing."""
@@ -50,19 +51,24 @@ class FaceCrop:
 
 @dataclass(slots=True)
 class ImageCache:
-    """Decoded pictures, read once: two thousand scenes take 1.5 GB."""
+    """Decoded pictures, read once (two thousand scenes take 1.5 GB) as far as ``max_bytes`` hold them."""
 
+    max_bytes: int = 4 * 2**30
     images: dict[Path, Image] = field(default_factory=dict)
+    held_bytes: int = 0
 
     def get(self, path: Path) -> Image:
         """(H, W, 3) uint8 BGR, not to be written to. Raises DataError where the file is no picture."""
-        if path not in self.images:
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            if image is None:
-                raise DataError(f"cannot read the picture {path}; remove it from the annotations")
-            image.flags.writeable = False
-            self.images[path] = image  # type: ignore[assignment]
-        return self.images[path]
+        if path in self.images:
+            return self.images[path]
+        image = read_picture(path)
+        if image is None:
+            raise DataError(f"cannot read the picture {path}; remove it from the annotations")
+        image.flags.writeable = False
+        if self.held_bytes + image.nbytes <= self.max_bytes:
+            self.images[path] = image
+            self.held_bytes += image.nbytes
+        return image
 
 
 def read_coco(annotations: Path) -> list[Scene]:

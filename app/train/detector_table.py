@@ -1,8 +1,9 @@
 """All face detectors on the same pictures at the same working width, side by side."""
 
+import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from app.train.evaluate_detector import (
     score_end_to_end,
     time_in_turn,
 )
+from app.train.metrics import Rate, wilson
+from app.train.tables import plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -172,19 +175,20 @@ def to_tables(rows: Sequence[Row]) -> "list[Table]":
         found.add_row(
             row.name,
             f"{row.score:.2f}",
-            *(f"{score.recall[label]:.3f}" for label in CLASSES),
-            f"{score.recall_small:.3f}",
-            f"{score.precision:.3f}",
-            f"{score.ap:.3f}",
+            *map(_told, (*(score.recall[label] for label in CLASSES), score.recall_small, score.precision, score.ap)),
             f"{score.ms:.0f}",
             "" if row.relative_time is None else f"{row.relative_time:.2f}",
         )
         for answers, end in (("likeliest", row.end_to_end), ("or unsure", row.refusing)):
             if end is not None:
-                shares = (f"{end.right[label]:.3f}" for label in CLASSES)
+                shares = (_told(end.right[label]) for label in CLASSES)
                 right.add_row(row.name, answers, *shares, f"{end.false_alarms:.3f}")
     tables = [found, _size_table(rows)]
     return [*tables, right] if right.row_count else tables
+
+
+def _told(share: float) -> str:
+    return "-" if math.isnan(share) else f"{share:.3f}"
 
 
 def _size_table(rows: Sequence[Row]) -> "Table":
@@ -200,6 +204,14 @@ def _size_table(rows: Sequence[Row]) -> "Table":
     return table
 
 
+def fair_recalls(found: DetectorScore) -> dict[str, Rate]:
+    """By class, of faces of 20 px and more."""
+    return {
+        label: wilson(sum(seen for seen, _ in bands[1:]), sum(total for _, total in bands[1:]))
+        for label, bands in found.by_size.items()
+    }
+
+
 def _table(title: str, heads: Sequence[str]) -> "Table":
     from rich import box
     from rich.table import Table
@@ -212,10 +224,15 @@ def _table(title: str, heads: Sequence[str]) -> "Table":
 
 
 def to_tree(rows: Sequence[Row], scenes: Sequence[Scene], width_px: int) -> dict[str, Any]:
-    """The same for machines."""
+    """The same for machines, with Wilson 95 % intervals of the recalls of faces of 20 px and more."""
+    detectors = [plain(row) for row in rows]
+    for tree, row in zip(detectors, rows, strict=True):
+        tree["found"]["recall_intervals"] = {
+            label: plain((rate.low, rate.high)) for label, rate in fair_recalls(row.found).items() if rate.total
+        }
     return {
         "pictures": len(scenes),
         "working_width_px": width_px,
         "bands_px": BANDS_PX,
-        "detectors": [asdict(row) for row in rows],
+        "detectors": detectors,
     }

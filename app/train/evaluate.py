@@ -1,5 +1,6 @@
 """Judging a classifier file on whole sets, through the same run time and the same crops as the monitor."""
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -160,7 +161,5 @@ def utkface_slices(samples: Sequence[Sample]) -> dict[str, NDArray[np.bool_]]:
 
 
 def _utkface_facts(path: Path) -> tuple[int, int, int] | None:
-    parts = path.name.split("_")
-    if len(parts) < 4 or not all(part.isdigit() for part in parts[:3]):
-        return None
-    return int(parts[0]), int(parts[1]), int(parts[2])
+    found = re.match(r"([0-9]{1,3})_([01])_([0-4])_[0-9]{17}", path.name)
+    return None if found is None else (int(found[1]), int(found[2]), int(found[3]))

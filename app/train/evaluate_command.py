@@ -23,12 +23,12 @@ from app.train.evaluate import (
     usual_slices,
     without_siblings,
 )
-from app.train.fit import quiet_tensorflow, write_json
-from app.train.hashes import shared_pictures
+from app.train.fit import quiet_tensorflow, write_json, write_whole
 from app.train.notes import split_of
 from app.train.open_tests import OpenTests, run_open_tests
+from app.train.own_data import across
 from app.train.report import Page, write_report
-from app.train.samples import Sample, find_samples, labels_of, paths_of, show_left_out
+from app.train.samples import Sample, find_samples, labels_of, show_left_out
 from app.train.shown import ShownSet, probe_of
 from app.train.tables import HEADINGS, faces, markdown, percent, plain, probes_markdown, rows, share
 from app.vision.classify import MaskClassifier, load_classifier
@@ -60,8 +60,9 @@ def run(args: argparse.Namespace) -> int:
             labels_of(samples)
             judged = {sample.path for sample in samples}
             elsewhere = [one for part in given.splits.values() for one in part if one.path not in judged]
-            copies = tuple(shared_pictures(paths_of(samples), paths_of(elsewhere)))
-            shown.append(replace(shown_set(str(place), classifier, samples, args), copies=copies))
+            copies = tuple((one.path, other.path) for one, other in across(samples, elsewhere))
+            name = f"{place}{judged_words(given.splits, args.split)}"
+            shown.append(replace(shown_set(name, classifier, samples, args), copies=copies))
             show_left_out(console, (*given.left_out, *shown[-1].judged.crops.left_out))
     reports = [*(report for one in shown for report in one.reports), *others]
     show(console, classifier.facts.name, reports)
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
             write_json(args.json, tree)
         if args.markdown is not None:
             args.markdown.parent.mkdir(parents=True, exist_ok=True)
-            args.markdown.write_text(markdown(HEADINGS, rows(reports)) + "\n" + probes_markdown(probes), "utf-8")
+            write_whole(args.markdown, markdown(HEADINGS, rows(reports)) + "\n" + probes_markdown(probes))
         if args.html is not None:
             write_report(args.html, Page(classifier.facts, shown, others))
     except OSError as error:
@@ -121,6 +122,14 @@ def chosen_split(splits: Mapping[str, list[Sample]], wanted: str) -> list[Sample
     if split in splits:
         return splits[split]
     return [sample for samples in splits.values() for sample in samples]
+
+
+def judged_words(splits: Mapping[str, list[Sample]], wanted: str) -> str:
+    """Which of several ``splits`` ``chosen_split`` takes, behind the data's name."""
+    if len(splits) < 2:
+        return ""
+    split = split_of(wanted) if wanted else "test"
+    return f" ({split})" if split in splits else f" ({' and '.join(splits)})"
 
 
 def show(console: Console, title: str, reports: Sequence[SetReport]) -> None:
@@ -178,7 +187,7 @@ def tell_besides(console: Console, shown: Sequence[ShownSet], others: Sequence[S
     for one in shown:
         name = one.report.name
         if one.copies:
-            told = f"near-duplicates of pictures of other splits: {len(one.copies)}, as {one.copies[0][0]}"
+            told = f"near-duplicates of faces of other splits: {len(one.copies)}, as {one.copies[0][0]}"
             console.print(f"{name}: {told}", highlight=False, markup=False, soft_wrap=True)
         if one.probe is not None:
             told = ", ".join(f"{clue} {100 * value:.1f} %" for clue, value in one.probe.found.items())

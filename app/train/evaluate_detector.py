@@ -1,5 +1,6 @@
 """How good a face detector is on annotated pictures: faces found by class and size, precision, average precision."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ Classify = Callable[[Image, Sequence[Box]], Sequence[FaceLabel]]
 
 @dataclass(frozen=True, slots=True)
 class DetectorScore:
-    """``recall`` per class of faces of 20 px and more, ``recall_small`` of those of 10 to 20 px, at ``FOUND_IOU``;
+    """NaN stands where there is nothing to count. ``recall`` per class of faces of 20 px and more, ``recall_small`` of
+    those of 10 to 20 px, at ``FOUND_IOU``;
     ``precision``: share of detections that are an annotated face of any size at ``FOUND_IOU``, each face counted once;
     ``by_size``: per class, for each of ``BANDS_PX``, faces found and faces there were;
     ``ap``: average precision at ``AP_IOU`` of faces of 20 px and more over all scores given;
@@ -111,13 +113,17 @@ def score_detections(
     return DetectorScore(
         pictures=len(scenes),
         faces={**{str(label): total for label, (_, total) in fair.items()}, "small": small[1]},
-        recall={str(label): seen / max(total, 1) for label, (seen, total) in fair.items()},
-        recall_small=small[0] / max(small[1], 1),
+        recall={str(label): _share(seen, total) for label, (seen, total) in fair.items()},
+        recall_small=_share(*small),
         by_size={str(label): [(seen, total) for seen, total in bands] for label, bands in counts.items()},
-        precision=right / max(raised, 1),
+        precision=_share(right, raised),
         ap=average_precision(scenes, found),
         ms=ms,
     )
+
+
+def _share(part: int, total: int) -> float:
+    return part / total if total else math.nan
 
 
 def band_of(size_px: float) -> int:
@@ -142,7 +148,9 @@ def average_precision(scenes: Sequence[Scene], found: Sequence[Sequence[Detectio
         for detection, hit in zip(detections, match(boxes, detections, AP_IOU), strict=True):
             if hit < 0 or judged[hit]:
                 ranked.append((detection.score, hit >= 0))
-    if not faces or not ranked:
+    if not faces:
+        return math.nan
+    if not ranked:
         return 0.0
     ranked.sort(key=lambda one: -one[0])
     hits = np.cumsum([hit for _, hit in ranked])
@@ -172,7 +180,7 @@ def score_end_to_end(
             if face.box.size >= SMALL_PX and face.label is not None:
                 total[face.label] += 1
     return EndToEndScore(
-        {str(label): right[label] / max(total[label], 1) for label in CLASSES}, false_alarms / max(len(scenes), 1)
+        {str(label): _share(right[label], total[label]) for label in CLASSES}, false_alarms / max(len(scenes), 1)
     )
 
 

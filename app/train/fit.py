@@ -1,5 +1,6 @@
 """Training in a run folder: settings, versions, history, metrics and a checkpoint each epoch, so that it resumes."""
 
+import hashlib
 import json
 import logging
 import math
@@ -26,8 +27,11 @@ Batch = TypeVar("Batch")
 
 CHECKPOINT = "last.keras"
 BEST = "best.weights.h5"
+AVERAGED = "averaged.npz"
+PART = "part-"
+"""Before the name of a file that is not whole, or whose epoch is not over."""
 OUT_OF_TIME = "out of time"
-MAY_CHANGE = frozenset({"recipe.epochs", "epochs", "data", "data.path"})
+MAY_CHANGE = frozenset({"recipe.epochs", "epochs", "data", "data.path", "began_with.file"})
 """Settings of a run that is continued that need not be those it was begun with."""
 
 
@@ -156,10 +160,19 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
 
 
 def write_json(path: Path, tree: Any) -> None:
+    write_whole(path, json.dumps(tree, indent=1) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
     """Whole or not at all: a reader never sees half a file."""
     partial = path.with_suffix(path.suffix + ".part")
-    partial.write_text(json.dumps(tree, indent=1) + "\n", "utf-8")
+    partial.write_text(text, "utf-8", "backslashreplace")
     partial.replace(path)
+
+
+def file_facts(path: Path) -> dict[str, str]:
+    """What a run's settings keep of a file it began with."""
+    return {"file": path.name, "digest": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
 
 
 @dataclass(slots=True)
@@ -218,6 +231,8 @@ class Trainer:
 
     def _epoch(self, index: int, history: tuple[EpochRecord, ...]) -> EpochRecord | None:
         began_s, steps = time.monotonic(), self.batches.steps
+        for name in (AVERAGED, BEST):
+            (self.folder / (PART + name)).unlink(missing_ok=True)
         averaged = self._averaged(index)
         rate, losses = 0.0, np.zeros((steps, 2))
         for step, (crops, targets) in enumerate(ahead(self.batches.epoch(index))):
@@ -240,16 +255,16 @@ class Trainer:
             index, loss, accuracy, float(val_loss), float(val_accuracy), rate, time.monotonic() - began_s
         )
         if best_epoch((*history, record), self.recipe.start_from_epoch) == index:
-            self.model.save_weights(self.folder / BEST)
+            self.model.save_weights(self.folder / (PART + BEST))
         if averaged is not None:
-            np.savez(self.folder / "averaged.npz", *averaged)
+            np.savez(self.folder / (PART + AVERAGED), *averaged)
             self.model.set_weights(raw)
         return record
 
     def _averaged(self, index: int) -> list[NDArray[np.float32]] | None:
         if not self.recipe.ema:
             return None
-        path = self.folder / "averaged.npz"
+        path = self.folder / AVERAGED
         if index and path.exists():
             with np.load(path) as kept:
                 return [kept[name] for name in kept.files]
@@ -257,9 +272,12 @@ class Trainer:
         return weights
 
     def _keep(self, history: tuple[EpochRecord, ...]) -> None:
-        partial = self.folder / ("part-" + CHECKPOINT)
-        self.model.save(partial)
-        partial.replace(self.folder / CHECKPOINT)
+        """The epoch's files take their places together: what is broken off goes on from one epoch, not from two."""
+        self.model.save(self.folder / (PART + CHECKPOINT))
+        for name in (AVERAGED, BEST, CHECKPOINT):
+            partial = self.folder / (PART + name)
+            if partial.exists():
+                partial.replace(self.folder / name)
         write_json(self.folder / "history.json", [asdict(record) for record in history])
 
 

@@ -74,7 +74,10 @@ def read_picture(path: Path) -> Image | None:
         coded = np.fromfile(path, np.uint8)
     except OSError:
         return None
-    return cv2.imdecode(coded, cv2.IMREAD_COLOR) if coded.size else None  # type: ignore[return-value]
+    try:
+        return cv2.imdecode(coded, cv2.IMREAD_COLOR) if coded.size else None  # type: ignore[return-value]
+    except cv2.error:  # larger than OpenCV reads
+        return None
 
 
 def voc_notes(place: Path) -> list[Note]:

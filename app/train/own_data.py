@@ -9,9 +9,9 @@ from rich.console import Console
 
 from app.domain import Label
 from app.errors import DataError
-from app.train.hashes import shared_pictures
-from app.train.samples import Sample, find_samples, labels_of, paths_of, show_left_out
-from app.train.sources import Splits, photograph, share
+from app.train.hashes import shared_faces
+from app.train.samples import Sample, find_samples, labels_of, show_left_out
+from app.train.sources import Splits, photograph, share, siblings
 
 MIN_FACES = 20
 MIN_DEV_FACES = 5
@@ -20,7 +20,8 @@ DEV_SHARE = 0.15
 
 def own_splits(place: Path, console: Console) -> tuple[Splits, list[tuple[Path, Path]]]:
     """The user's own splits, and pairs of near-duplicates across them; without a validation split, a share of the
-    photographs becomes the development split. Training pictures that nearly equal one of another split are left out.
+    photographs becomes the development split. Training faces that nearly equal one of another split, or are varied
+    copies of its photographs, are left out.
 
     Raises DataError where a class is missing or there are too few faces.
     """
@@ -34,16 +35,16 @@ def own_splits(place: Path, console: Console) -> tuple[Splits, list[tuple[Path, 
         dev = held_back(train)
         chosen = {photograph(sample.path) for sample in dev}
         train = [sample for sample in train if photograph(sample.path) not in chosen]
-    copies = shared_pictures(paths_of(train), paths_of([*dev, *test]))
+    copies = across(train, [*dev, *test])
     copied = {first for first, _ in copies}
-    train = [sample for sample in train if sample.path not in copied]
-    judged_by = shared_pictures(paths_of(dev), paths_of(test))
-    for count, words, pairs in (
-        (len(copied), "near-duplicates of pictures of other splits, left out of training", copies),
-        (len(judged_by), "development pictures that nearly equal test pictures", judged_by),
+    train = [sample for sample in train if sample not in copied]
+    judged_by = across(dev, test)
+    for words, pairs in (
+        ("near-duplicates of faces of other splits, left out of training", copies),
+        ("development faces that nearly equal test faces", judged_by),
     ):
-        if count:
-            console.print(f"{words}: {count}, as {pairs[0][0]}", soft_wrap=True)
+        if pairs:
+            console.print(f"{words}: {len(pairs)}, as {pairs[0][0].path}", soft_wrap=True, markup=False)
     for label in labels_of([*train, *dev]):
         count = sum(sample.label == label for sample in train)
         if count < MIN_FACES:
@@ -51,7 +52,13 @@ def own_splits(place: Path, console: Console) -> tuple[Splits, list[tuple[Path, 
                 f"{place} has {count} faces of {label.value} to learn from; at least {MIN_FACES} are needed"
             )
     labels_of(dev)
-    return Splits(tuple(train), tuple(dev)), copies + judged_by
+    return Splits(tuple(train), tuple(dev)), [(one.path, other.path) for one, other in copies + judged_by]
+
+
+def across(first: Sequence[Sample], second: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
+    """Each face of ``first`` that is one of ``second`` too, nearly or as a varied copy, with that one."""
+    copies = dict(shared_faces(first, second)) | dict(siblings(first, second))
+    return [(sample, copies[sample]) for sample in dict.fromkeys(first) if sample in copies]
 
 
 def held_back(samples: Sequence[Sample]) -> list[Sample]:
@@ -85,7 +92,7 @@ def digest(samples: Sequence[Sample], place: Path) -> str:
     lines = sorted(
         f"{path_in(sample.path, place)} {size_of(sample.path)} {sample.label} {sample.box}" for sample in samples
     )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def path_in(path: Path, place: Path) -> str:

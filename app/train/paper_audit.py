@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.domain import Label
 from app.train.dataset import read_picture
-from app.train.hashes import shared_pictures
+from app.train.hashes import shared_faces
 from app.train.metrics import wilson
 from app.train.samples import Sample, class_folders
 from app.train.sources import photograph
@@ -38,7 +38,7 @@ def audit(splits: Mapping[str, Sequence[Sample]], second: Path) -> Audit:
     seen = {photograph(sample.path) for sample in splits["train"]}
     augmented = [sample.path for sample in splits["test"] if sample.path.name.startswith("Augmented_")]
     others = class_folders(second) if second.is_dir() else []
-    doubles = shared_pictures([sample.path for sample in others], [sample.path for sample in splits["train"]])
+    doubles = shared_faces(others, splits["train"])
     return Audit(
         floor_of_64=wilson(64, 64).low,
         width_px=width_px,

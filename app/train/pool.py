@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain import Box, Detection, Image, Label
+from app.errors import DataError
 from app.train.dataset import Crops, check_readable, read_picture, usable_box
 from app.train.samples import LeftOut, Sample, by_picture
 from app.vision.classify import MaskClassifier
@@ -28,6 +29,8 @@ DETECT_PX = 224
 MIN_IOU = 0.3
 TIGHT_SHARE = 0.62
 """A face smaller than this share of its picture is cut out of it, as out of a frame."""
+NUMBERS = 21
+"""Of each face in a kept pool."""
 
 
 class LandmarkDetector(Protocol):
@@ -48,6 +51,8 @@ class Face:
     whole: Box | None
     box: Box | None
     landmarks: NDArray[np.float32] | None
+    size_px: float
+    """Of the face, or of the picture where the picture is the crop, in the source: the patch may be smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,8 @@ def build_pool(
             else:
                 left_out.append(LeftOut(path, "a box lies outside the picture"))
     check_readable(unreadable, len({sample.path for sample in samples}))
+    if not faces and left_out:
+        raise DataError(f"no face can be used; the first: {left_out[0].path}: {left_out[0].reason}; mend the boxes")
     return Pool(faces, tuple(left_out))
 
 
@@ -97,11 +104,12 @@ def _in_frame(picture: Image, sample: Sample, box: Box, detector: LandmarkDetect
     found = max(_faces(patch, detector), key=lambda face: face.box.iou(shown), default=None)
     agrees = found is not None and found.box.iou(shown) >= MIN_IOU
     landmarks = np.array(found.landmarks, np.float32) if found is not None and agrees else None
-    return Face(_rgb(patch), sample.label, sample.source, sample, None, shown, landmarks)
+    return Face(_rgb(patch), sample.label, sample.source, sample, None, shown, landmarks, box.size)
 
 
 def _in_picture(picture: Image, sample: Sample, detector: LandmarkDetector, loose: bool) -> list[Face]:
     height, width = picture.shape[:2]
+    size_px = float(min(height, width))
     found = max(_faces(picture, detector), key=lambda face: face.score * face.box.size, default=None)
     if found is not None and max(found.box.width, found.box.height) < TIGHT_SHARE * max(height, width):
         return [_in_frame(picture, sample, found.box, detector)]
@@ -112,10 +120,10 @@ def _in_picture(picture: Image, sample: Sample, detector: LandmarkDetector, loos
     whole = Box(-round(outer.x), -round(outer.y), width, height)
     patch, factor = _bounded(cut(picture, outer))
     if found is None:
-        return [Face(_rgb(patch), sample.label, sample.source, sample, whole.scaled(factor), None, None)]
+        return [Face(_rgb(patch), sample.label, sample.source, sample, whole.scaled(factor), None, None, size_px)]
     box = found.box.moved(whole.x, whole.y).scaled(factor)
     landmarks = (np.array(found.landmarks, np.float32) + np.array([whole.x, whole.y], np.float32)) * np.float32(factor)
-    return [Face(_rgb(patch), sample.label, sample.source, sample, whole.scaled(factor), box, landmarks)]
+    return [Face(_rgb(patch), sample.label, sample.source, sample, whole.scaled(factor), box, landmarks, size_px)]
 
 
 def _bounded(patch: Image) -> tuple[Image, float]:
@@ -168,7 +176,7 @@ def central_crops(faces: Sequence[Face], labels: tuple[Label, ...], input_px: in
             assert face.box is not None  # a face has one of the two
             region = square(face.box, margin)
         images[i] = resize(cut(face.patch, region), input_px, input_px)
-        sizes_px[i] = face.sample.box.size if face.sample.box is not None else region.size
+        sizes_px[i] = face.size_px
     targets = np.array([labels.index(face.label) for face in faces], np.int64)
     return Crops(images, targets, sizes_px, tuple(face.sample for face in faces), labels)
 
@@ -176,14 +184,15 @@ def central_crops(faces: Sequence[Face], labels: tuple[Label, ...], input_px: in
 def save_pool(pool: Pool, asked: str, path: Path) -> None:
     """One ``.npz``, whole or not at all: pixels end to end, numbers beside them. ``asked`` says of which samples."""
     faces = pool.faces
-    numbers = np.full((len(faces), 20), np.nan, np.float32)
+    numbers = np.full((len(faces), NUMBERS), np.nan, np.float32)
     for i, face in enumerate(faces):
         numbers[i, :2] = face.patch.shape[:2]
         for start, box in ((2, face.whole), (6, face.box)):
             if box is not None:
                 numbers[i, start : start + 4] = box.x, box.y, box.width, box.height
         if face.landmarks is not None:
-            numbers[i, 10:] = face.landmarks.ravel()
+            numbers[i, 10:20] = face.landmarks.ravel()
+        numbers[i, 20] = face.size_px
     pixels = np.concatenate([face.patch.ravel() for face in faces])
     words = np.array([(face.label.value, face.source, str(face.sample.path)) for face in faces])
     boxes = np.array([_row(face.sample.box) for face in faces])
@@ -197,7 +206,7 @@ def has_pool(path: Path, asked: str) -> bool:
     """Whether ``path`` is a whole file that ``save_pool`` wrote for the same ``asked``."""
     try:
         with path.open("rb") as file, np.load(file) as kept:
-            return str(kept["asked"]) == asked
+            return str(kept["asked"]) == asked and kept["numbers"].shape[1] == NUMBERS
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return False
 
@@ -213,8 +222,8 @@ def load_pool(path: Path) -> Pool:
         start += patch.size
         source = str(source)
         sample = Sample(Path(place), Label(label), source, _box(given))
-        points = None if np.isnan(row[10]) else row[10:].reshape(5, 2)
-        faces.append(Face(patch, Label(label), source, sample, _box(row[2:6]), _box(row[6:10]), points))
+        points = None if np.isnan(row[10]) else row[10:20].reshape(5, 2)
+        faces.append(Face(patch, Label(label), source, sample, _box(row[2:6]), _box(row[6:10]), points, float(row[20])))
     return Pool(faces, left_out)
 
 

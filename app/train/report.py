@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 
 from app.domain import Label
-from app.train.charts import CHART_STYLE, as_file, confusion, curves, reliability_diagram
+from app.train.charts import CHART_STYLE, Chart, as_file, confusion, curves, reliability_diagram
 from app.train.choose import Choice
 from app.train.evaluate import MIN_SLICE, UNSURE_MIN_FACE_PX, Judged, SetReport
-from app.train.fit import Fitted
+from app.train.fit import Fitted, write_whole
 from app.train.metrics import Scores, reliability
 from app.train.samples import LeftOut, Sample
 from app.train.shown import Probe, ShownSet
@@ -88,7 +88,7 @@ def write_report(path: Path, page: Page) -> None:
         f'content="width=device-width"><title>{html.escape(title)}</title><style>{CHART_STYLE}{PAGE_STYLE}</style></head>'
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(head + "<body><main>" + "\n".join(parts) + "</main></body></html>\n", "utf-8", "backslashreplace")
+    write_whole(path, head + "<body><main>" + "\n".join(parts) + "</main></body></html>\n")
 
 
 def write_charts(folder: Path, training: Training, shown: ShownSet) -> None:
@@ -287,7 +287,7 @@ def _table(caption: str, headings: Sequence[str], lines: Sequence[Sequence[str]]
     return f'<div class="wide"><table>{told}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _diagram(judged: Judged) -> str:
+def _diagram(judged: Judged) -> Chart:
     return reliability_diagram(reliability(judged.probabilities, judged.crops.targets))
 
 

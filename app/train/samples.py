@@ -18,6 +18,7 @@ from app.train.notes import (
     coco_notes,
     coco_split,
     files,
+    folder_split,
     is_junk,
     split_of,
     voc_notes,
@@ -131,7 +132,7 @@ def split_folders(folder: Path) -> dict[str, list[Sample]]:
 def _split_folders(folder: Path) -> Found:
     children = _folders(folder)
     if not any(split_of(child.name) for child in children):
-        return _class_folders(folder)
+        return _split_below(_class_folders(folder), folder)
     splits: dict[str, list[Sample]] = {}
     left_out = _loose(folder, _NO_SPLIT)
     for child in children:
@@ -142,6 +143,17 @@ def _split_folders(folder: Path) -> Found:
         else:
             left_out += [LeftOut(path, _NO_SPLIT) for path in pictures(child)]
     return Found(splits, tuple(left_out))
+
+
+def _split_below(found: Found, folder: Path) -> Found:
+    """``found`` by the splits that lie within the class folders (``mask/train``), where there are any."""
+    splits: dict[str, list[Sample]] = {}
+    for sample in found.splits["train"]:
+        splits.setdefault(folder_split(sample.path, folder), []).append(sample)
+    if not any(splits):
+        return found
+    left_out = [LeftOut(sample.path, _NO_SPLIT) for sample in splits.pop("", [])]
+    return Found(splits, (*found.left_out, *left_out))
 
 
 def _loose(folder: Path, reason: str) -> list[LeftOut]:

@@ -5,7 +5,8 @@ Never learned from: ``frames/test``, ``faces12k/Test``, the held-out third of ``
 """
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class Splits:
 
 def share(name: str) -> float:
     """0 to 1, the same for the same name on every machine: a split that needs no list."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:4], "big") / 2**32
 
 
 def held_out_utkface(path: Path) -> bool:
@@ -40,11 +41,20 @@ def held_out_utkface(path: Path) -> bool:
 
 
 def photograph(path: Path) -> str:
-    """What the copies of one photograph share: faces12k's ``Augmented_17_...`` all come from photograph 17, and
-    RMFD's ``00012__...`` show person 12."""
+    """What the copies of one photograph share: faces12k's ``Augmented_17_...`` all come from photograph 17, RMFD's
+    ``00012__...`` show person 12, and Roboflow writes varied copies as ``door_jpg.rf.HASH.jpg``."""
     if path.name.startswith("Augmented_"):
         return "_".join(path.name.split("_")[:2])
-    return path.name.split("__")[0] if "__" in path.name and path.name[0].isdigit() else path.name
+    if ".rf." in path.name:
+        return path.name.split(".rf.")[0]
+    return path.name[:5] if re.match(r"[0-9]{5}__", path.name) else path.name
+
+
+def siblings(first: Sequence[Sample], second: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
+    """Pairs across two splits that are varied copies of one photograph by their names, however they look."""
+    known = {photograph(sample.path): sample for sample in second}
+    named = ((sample, photograph(sample.path)) for sample in first)
+    return [(sample, known[name]) for sample, name in named if name in known and name != sample.path.name]
 
 
 def training_sources(data: Path, only_faces12k: bool = False) -> Splits:

@@ -13,14 +13,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app import resources
 from app.domain import Detection, Image, Label
-from app.errors import ModelError
+from app.errors import DataError, ModelError
 from app.train.choose import Choice
 from app.train.command import EQUAL_PX, landmark_detector, resumable
 from app.train.evaluate import Judged, report, usual_slices
-from app.train.fit import EpochRecord, Fitted, begin_run, limit_threads, write_json
+from app.train.fit import EpochRecord, Fitted, begin_run, file_facts, limit_threads, write_json
 from app.train.networks import KerasModel
 from app.train.nothing import pictures_of_nothing
-from app.train.own_data import about, check_labels, digest, own_splits
+from app.train.own_data import MIN_FACES, about, check_labels, digest, own_splits
 from app.train.pool import (
     Face,
     LandmarkDetector,
@@ -44,6 +44,7 @@ from app.vision.preprocess import resize
 
 if TYPE_CHECKING:
     from app.train.shipped import ShippedRun
+    from app.train.wild import WildSettings
 
 FINE_TUNE_EPOCHS = 10
 FINE_TUNE_RATE = 3e-4
@@ -79,15 +80,34 @@ def run(args: argparse.Namespace) -> int:
     limit_threads(args.threads)
     begin_with, labels = (None, labels_of(splits.train)) if is_fresh(args) else start(args.begin_with)
     check_labels(splits, labels)
+    if begin_with is not None:
+        begin_run(args.folder, {"began_with": file_facts(args.begin_with or resources.model("classifier.keras"))})
     train, dev = _pools(args, splits, console)
     from app.train.shipped import train_shipped
 
     plan = plan_of(args, labels, len(train.faces), fine_tuning=begin_with is not None)
+    check_seen(args.data, splits, train, dev, plan.wild)
     bars = _Bars(console)
     with bars.progress, resumable(console):
         fitted = train_shipped(plan, train.faces, dev.faces, bars.on_step, bars.on_epoch, begin_with)
     _finished(args, plan, fitted, Lessons(train, dev, tuple(copies)), console)
     return 0
+
+
+def check_seen(place: Path, splits: Splits, train: Pool, dev: Pool, wild: "WildSettings") -> None:
+    """Raises DataError where of a label's faces too few are left to learn from, or none to choose by: a box outside
+    its picture, or of a few pixels, teaches nothing."""
+    from app.train.wild import is_legible
+
+    for label in labels_of((*splits.train, *splits.dev)):
+        given = sum(sample.label == label for sample in splits.train)
+        legible = sum(face.label == label and is_legible(face, wild) for face in train.faces)
+        if legible < MIN_FACES:
+            raise DataError(
+                f"of {place}'s {given} faces of {label.value} to learn from {legible} can be used, the others are "
+                f"under {wild.min_native_px:g} px or not in their pictures; at least {MIN_FACES} are needed"
+            )
+    labels_of(face.sample for face in dev.faces)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,15 @@ from app.vision.preprocess import resize, square
 
 SYNTHETIC = "synthetic"
 HELD = "held"
+SHARED = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
 
 
 @dataclass(frozen=True, slots=True)
 class WildSettings:
-    """``class_shares`` in label order mask, no_mask, incorrect. A source of n faces is drawn in proportion to
-    n ** ``source_power``: large sets do not drown small ones, and small ones are not worn out. ``nothing_share`` of the
-    crops are of those that are labelled unsure, where there are any: they show no face, and every label is as wrong."""
+    """``class_shares`` and ``synthetic_shares`` are in the order of ``SHARED``. A source of n faces is drawn in
+    proportion to n ** ``source_power``: large sets do not drown small ones, and small ones are not worn out.
+    ``nothing_share`` of the crops are of those that are labelled unsure, where there are any: they show no face, and
+    every label is as wrong."""
 
     input_px: int = 64
     margin: float = 0.1
@@ -67,15 +69,11 @@ class WildBatches:
         for label in (*self.labels, Label.UNSURE):
             sources: dict[str, list[int]] = {}
             for i, face in enumerate(self.faces):
-                if face.label == label and self._legible(face):
+                if face.label == label and is_legible(face, self.settings):
                     sources.setdefault(face.source, []).append(i)
             weights = np.array([self._weight(self.faces[places[0]], len(places)) for places in sources.values()])
             drawers.append(([np.array(places) for places in sources.values()], weights / weights.sum()))
         return drawers
-
-    def _legible(self, face: Face) -> bool:
-        """Faces of a few pixels carry their label by context, if at all."""
-        return face.box is None or max(face.box.width, face.box.height) >= self.settings.min_native_px
 
     def _weight(self, face: Face, count: int) -> float:
         settings = self.settings
@@ -91,7 +89,7 @@ class WildBatches:
     def _shares(self) -> NDArray[np.float64]:
         """The chance of each label and, at last, of no face; 0 where there is nothing to show of it, not even a
         rendered mask."""
-        shares = np.array(self.settings.class_shares[: len(self.labels)])
+        shares = np.array([self.settings.class_shares[SHARED.index(label)] for label in self.labels])
         for place, (label, (sources, _)) in enumerate(zip(self.labels, self._drawers, strict=False)):
             if not sources and (label == Label.NO_MASK or not len(self._wearers)):
                 shares[place] = 0.0
@@ -109,7 +107,7 @@ class WildBatches:
     def _drawn(self, target: int, rng: np.random.Generator) -> Image:
         label = (*self.labels, Label.UNSURE)[target]
         sources, chances = self._drawers[target]
-        synthetic = 0.0 if label == Label.UNSURE else self.settings.synthetic_shares[target]
+        synthetic = self.settings.synthetic_shares[SHARED.index(label)] if label in SHARED else 0.0
         if len(self._wearers) and (not sources or rng.random() < synthetic):
             face = self.faces[rng.choice(self._wearers)]
             patch = rendered(face, label, rng)
@@ -124,6 +122,11 @@ class WildBatches:
 
     def _seen(self, patch: Image, face: Face, rng: np.random.Generator) -> Image:
         return seen(patch, face, self.settings, rng)
+
+
+def is_legible(face: Face, settings: WildSettings) -> bool:
+    """Faces of a few pixels carry their label by context, if at all."""
+    return face.box is None or max(face.box.width, face.box.height) >= settings.min_native_px
 
 
 def _can_wear(face: Face) -> bool:

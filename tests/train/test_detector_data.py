@@ -62,6 +62,16 @@ def test_a_picture_that_is_none_is_named(tmp_path: Path) -> None:
         ImageCache().get(tmp_path / "text.jpg")
 
 
+def test_pictures_beyond_what_the_cache_may_hold_are_read_again(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((10, 10, 3), np.uint8))
+    cache = ImageCache(max_bytes=300)
+    first, second = (cache.get(tmp_path / f"{name}.png") for name in ("a", "b"))
+    assert cache.get(tmp_path / "a.png") is first
+    assert cache.get(tmp_path / "b.png") is not second
+    assert not second.flags.writeable
+
+
 def test_near_duplicates_share_a_group_through_others() -> None:
     chain = [0b0, 0b1111, 0b11111111, 1 << 40 | 0xFFFF0000]
     assert near_duplicate_groups(chain) == [0, 0, 0, 3]

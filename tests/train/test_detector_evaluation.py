@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from app.domain import Box, Detection, FaceLabel, Image, Label
 from app.errors import DataError, ModelError
 from app.train import detector_command
 from app.train.detector_data import Face, ImageCache, Scene
-from app.train.detector_table import PAPER, Lineup, evaluate_all, haar_options, to_tables, to_tree
+from app.train.detector_table import PAPER, Lineup, Row, evaluate_all, haar_options, to_tables, to_tree
 from app.train.evaluate_detector import (
     average_precision,
     choose_score,
@@ -76,6 +77,20 @@ def test_recall_by_class_and_size_and_precision() -> None:
     assert score.ms == 3.0
 
 
+def test_what_there_is_nothing_to_judge_by_has_no_figure() -> None:
+    one = Scene(Path("a"), "", (Face(MASKED, Label.MASK),))
+    score = score_detections([one], [[]], 0.5)
+    assert score.recall["mask"] == 0.0
+    assert all(map(math.isnan, (score.recall["no_mask"], score.recall_small, score.precision)))
+    row = Row("cnn", 0.5, score, None, None, None)
+    tree = to_tree([row], [one], 576)["detectors"][0]["found"]
+    assert tree["recall"] == {"mask": 0.0, "no_mask": None, "incorrect": None}
+    assert tree["recall_intervals"]["mask"] == pytest.approx([0.0, 0.7935], abs=1e-3)
+    console = Console(width=120, file=io.StringIO())
+    console.print(to_tables([row])[0])
+    assert console.file.getvalue().split("cnn")[1].split()[:7] == ["0.50", "0.000", "-", "-", "-", "-", "0.000"]  # type: ignore[attr-defined]
+
+
 def test_weak_detections_count_for_average_precision_only() -> None:
     detections = [*found(MASKED, BARE, score=0.9), *found(NOTHING, score=0.6), *found(WORN_BADLY, score=0.4)]
     score = score_detections([SCENE], [detections], 0.5)
@@ -83,7 +98,7 @@ def test_weak_detections_count_for_average_precision_only() -> None:
     # recall 1/3 and 2/3 at precision 1, then 1 at 3/4
     assert score.ap == pytest.approx(2 / 3 + 1 / 3 * 3 / 4)
     assert average_precision([SCENE], [[]]) == 0
-    assert average_precision([Scene(Path("b"), "", ())], [found(NOTHING)]) == 0
+    assert math.isnan(average_precision([Scene(Path("b"), "", ())], [found(NOTHING)]))
 
 
 def test_small_faces_count_neither_way_for_average_precision() -> None:
@@ -180,10 +195,34 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
     args = parser.parse_args(["evaluate-detector", "--data", str(tmp_path), "--yunet", str(tmp_path / "none.onnx")])
     with pytest.raises(ModelError, match=r"none\.onnx"):
         args.run(args)
+    for flag in ("--model", "--classifier"):
+        args = parser.parse_args(["evaluate-detector", "--data", str(tmp_path), flag, str(tmp_path / "typo.tflite")])
+        with pytest.raises(ModelError, match=r"no model file .*typo\.tflite"):
+            args.run(args)
     with pytest.raises(SystemExit):
         parser.parse_args(["evaluate-detector", "--data", "x", "--haar-options", "equalize,smile"])
     assert "'smile' is none of equalize" in capsys.readouterr().err
-    for words in (["--sizes-px", "100"], ["--epochs", "0"]):
+    for words in (["--sizes-px", "100"], ["--epochs", "0"], ["--hours", "0"]):
         with pytest.raises(SystemExit):
             parser.parse_args(["train-detector", "--data", "x", "--run", "y", *words])
     assert "multiples of 32" in capsys.readouterr().err
+
+
+def test_too_few_scenes_to_train_on_and_other_data_are_one_clear_line(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    detector_command.register(parser.add_subparsers())
+    args = parser.parse_args(["train-detector", "--data", str(tmp_path), "--run", str(tmp_path / "run")])
+    with pytest.raises(DataError, match=r"cannot read .*train\.json"):
+        args.run(args)
+    (tmp_path / "frames").mkdir()
+    cv2.imwrite(str(tmp_path / "frames" / "a.png"), np.zeros((40, 40, 3), np.uint8))
+    picture = {"id": 1, "file_name": "a.png"}
+    mark = {"image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 20]}
+    tree = {"images": [picture], "annotations": [mark], "categories": [{"id": 1, "name": "mask"}]}
+    (tmp_path / "frames" / "train.json").write_text(json.dumps(tree))
+    with pytest.raises(DataError, match=r"has [01] scenes to train on; at least 16 are needed"):
+        args.run(args)
+    (tmp_path / "run" / "history.json").write_text("[]")
+    (tmp_path / "frames" / "train.json").write_text(json.dumps(tree) + " ")
+    with pytest.raises(DataError, match=r"begun with annotations\.digest"):
+        args.run(args)

@@ -75,15 +75,21 @@ def test_nothing_left_to_judge_is_one_clear_line(samples: list[Sample]) -> None:
         judge(BrightIsMask(), samples, min_face_px=500)
 
 
+TAKEN = "20170109150557335"
+
+
 def test_slices_by_size_and_by_utkface_facts() -> None:
     slices = size_slices(np.array([10.0, 25.0, 300.0]))
     assert slices["20 to 32 px"].tolist() == [False, True, False]
     assert slices["over 96 px"].tolist() == [False, False, True]
-    named = [Sample(Path(name), Label.NO_MASK, "u") for name in ("25_1_2_2017.jpg", "70_0_1_2017.jpg", "other.jpg")]
+    named = [
+        Sample(Path(name), Label.NO_MASK, "u")
+        for name in (f"25_1_2_{TAKEN}.jpg", f"70_0_1_{TAKEN}.jpg", "2024_01_02_0900.jpg", "1_\u00b2_3_a.jpg")
+    ]
     parts = utkface_slices(named)
-    assert parts["female"].tolist() == [True, False, False]
-    assert parts["Asian"].tolist() == [True, False, False]
-    assert parts["age 60-120"].tolist() == [False, True, False]
+    assert parts["female"].tolist() == [True, False, False, False]
+    assert parts["Asian"].tolist() == [True, False, False, False]
+    assert parts["age 60-120"].tolist() == [False, True, False, False]
 
 
 def test_the_held_out_third_is_the_same_everywhere(tmp_path: Path) -> None:

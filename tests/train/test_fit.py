@@ -14,12 +14,15 @@ from app.domain import Label
 from app.errors import DataError, OutputError
 from app.train.dataset import Crops
 from app.train.fit import (
+    AVERAGED,
     BEST,
+    PART,
     EpochRecord,
     Trainer,
     ahead,
     begin_run,
     best_epoch,
+    file_facts,
     learning_rate,
     quiet_tensorflow,
     should_stop,
@@ -146,6 +149,29 @@ def test_a_continued_run_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path
     assert [record.epoch for record in resumed.history] == [0, 1, 2]
     for one, other in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_files_of_an_epoch_that_was_not_told_of_change_nothing(tmp_path: Path) -> None:
+    recipe = Recipe(epochs=2, learning_rate=0.02, ema=0.9)
+    whole = trainer(tmp_path / "whole", recipe).run()
+    trainer(tmp_path / "broken", replace(recipe, epochs=1)).run()
+    for name in (AVERAGED, BEST):
+        (tmp_path / "broken" / (PART + name)).write_bytes(b"half")
+    resumed = trainer(tmp_path / "broken", recipe).run()
+    for one, other in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert not list((tmp_path / "broken").glob(PART + "*"))
+
+
+def test_a_run_begun_with_other_weights_is_not_continued(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+    begin_run(tmp_path, {"began_with": file_facts(tmp_path / "one")})
+    (tmp_path / "history.json").write_text("[]")
+    (tmp_path / "moved").write_text("one")
+    begin_run(tmp_path, {"began_with": file_facts(tmp_path / "moved")})
+    with pytest.raises(DataError, match=r"begun with began_with\.digest"):
+        begin_run(tmp_path, {"began_with": file_facts(tmp_path / "two")})
 
 
 def test_a_finished_run_holds_what_is_needed_to_judge_it(tmp_path: Path) -> None:

@@ -54,6 +54,17 @@ def test_the_kaggle_layout_keeps_its_splits(tmp_path: Path) -> None:
     assert {sample.label for sample in splits["test"]} == {Label.MASK, Label.NO_MASK}
 
 
+def test_splits_within_the_class_folders_are_kept(tmp_path: Path) -> None:
+    for label in ("mask", "no_mask"):
+        for split in ("train", "test"):
+            picture(tmp_path / label / split / "a.jpg")
+    stray = picture(tmp_path / "mask" / "b.jpg")
+    found = find_samples(tmp_path)
+    assert {name: len(samples) for name, samples in found.splits.items()} == {"train": 2, "test": 2}
+    assert found.left_out == (LeftOut(stray, "lies in none of the splits"),)
+    assert find_samples(tmp_path / "mask" / "..").splits.keys() == found.splits.keys()
+
+
 def test_a_folder_that_is_no_label_is_named(tmp_path: Path) -> None:
     picture(tmp_path / "mask" / "a.jpg")
     picture(tmp_path / "bananas" / "b.jpg")

@@ -171,15 +171,64 @@ def test_pictures_that_nearly_equal_test_pictures_are_not_learned_from(
         shutil.copy(own / "train" / "mask" / f"{i:03}.png", own / "test" / "mask" / f"copy{i}.png")
     splits, copies = own_splits(own, Console())
     assert len(copies) == 4
-    assert "near-duplicates of pictures of other splits, left out of training: " in capsys.readouterr().out
+    assert "near-duplicates of faces of other splits, left out of training: " in capsys.readouterr().out
     assert call("evaluate", own, "--equal-px", 0, "--no-probe") == 0
-    assert "near-duplicates of pictures of other splits: 4, as " in capsys.readouterr().out
+    assert "near-duplicates of faces of other splits: 4, as " in capsys.readouterr().out
     assert call("evaluate", own / "train", "--equal-px", 0, "--no-probe") == 0  # all there is: no other split
     assert "near-duplicates" not in capsys.readouterr().out
     learned = {sample.path for sample in splits.train}
     assert learned.isdisjoint(first for first, _ in copies)
     assert len({*learned, *(sample.path for sample in splits.dev), *(first for first, _ in copies)}) == 80
     assert not any("test" in path.parts for path in learned)
+
+
+def test_varied_copies_of_a_judged_photograph_are_not_learned_from(tmp_path: Path) -> None:
+    own = made_set(tmp_path / "own" / "train", {"mask": 40, "no_mask": 40}).parent
+    made_set(own / "validation", {"mask": 6, "no_mask": 6}, seed=1)
+    named = {
+        "train/mask/000": "Augmented_7_1",
+        "train/mask/001": "Augmented_8_1",
+        "validation/mask/000": "Augmented_7_2",
+    }
+    for place, name in named.items():
+        path = own / f"{place}.png"
+        path.rename(path.with_stem(name))
+    splits, copies = own_splits(own, Console())
+    assert [tuple(path.name for path in pair) for pair in copies] == [("Augmented_7_1.png", "Augmented_7_2.png")]
+    assert "Augmented_8_1.png" in {sample.path.name for sample in splits.train}
+    dated = {photograph(Path(f"20240501__cam1__{i}.png")) for i in range(9)}
+    assert len(dated) == 9
+    assert photograph(Path("door_jpg.rf.abc.jpg")) == photograph(Path("door_jpg.rf.def.jpg"))
+
+
+def test_faces_too_small_to_learn_from_are_told(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    (own / "images").mkdir(parents=True)
+    entries: dict[str, list[object]] = {"images": [], "annotations": []}
+    for i in range(60):
+        rng = np.random.default_rng(i)
+        cv2.imwrite(str(own / "images" / f"{i}.png"), rng.integers(0, 256, (80, 120, 3), np.uint8))
+        entries["images"].append({"id": i, "file_name": f"{i}.png"})
+        for category, side in ((1, 40), (2, 8)):
+            box = [60 * (category - 1) + 5, 20, side, side]
+            entries["annotations"].append({"id": 2 * i + category, "image_id": i, "category_id": category, "bbox": box})
+    names = [{"id": 1, "name": "mask"}, {"id": 2, "name": "no_mask"}]
+    (own / "faces.json").write_text(json.dumps({**entries, "categories": names}))
+    with pytest.raises(DataError, match=r"faces of no_mask to learn from 0 can be used.* under 14 px"):
+        call("train", own, "--run", tmp_path / "run", "--epochs", 1, "--steps", 1)
+
+
+def test_a_report_says_which_split_was_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = tmp_path / "own"
+    for split in ("train", "test"):
+        made_set(own / split, {"mask": 3, "no_mask": 3})
+    told = tmp_path / "told.json"
+    for words, behind in (((), "(test)"), (("--split", "train"), "(train)")):
+        assert call("evaluate", own, "--equal-px", 0, "--no-probe", "--json", told, *words) == 0
+        assert json.loads(told.read_text())["sets"][0]["name"] == f"{own} {behind}"
+    (own / "test").rename(own / "validation")
+    assert call("evaluate", own, "--equal-px", 0, "--no-probe") == 0
+    assert "(train and validation)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_label_that_only_the_development_split_has_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The augmented stream: balanced, repeatable, and blind to what a data set happens to look like."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from app.domain import Box, Detection, Image, Label
+from app.errors import DataError
 from app.train.pool import Face, Pool, build_pool, central_crops, has_pool, load_pool, save_pool
 from app.train.samples import LeftOut, Sample
 from app.train.synthetic import face_axes, hold_before, wear_mask
@@ -20,7 +22,7 @@ def face(label: Label, source: str, seed: int = 0, landmarks: bool = True, frame
     patch = np.random.default_rng(seed).integers(60, 200, (120, 120, 3), np.uint8)
     box = Box(30, 25, 60, 75)
     sample = Sample(Path(f"{source}.png"), label, source, box if framed else None)
-    return Face(patch, label, source, sample, None if framed else box, box, LANDMARKS if landmarks else None)
+    return Face(patch, label, source, sample, None if framed else box, box, LANDMARKS if landmarks else None, 60.0)
 
 
 def some_faces() -> list[Face]:
@@ -48,7 +50,7 @@ def test_classes_are_drawn_in_their_shares_whatever_the_sets_sizes() -> None:
 
 def test_what_shows_no_face_is_taught_as_no_label() -> None:
     nothing = Face(np.full((120, 120, 3), 255, np.uint8), Label.UNSURE, "c", Sample(Path("c.png"), Label.UNSURE, "c"),
-                   None, Box(30, 25, 60, 75), None)  # fmt: skip
+                   None, Box(30, 25, 60, 75), None, 60.0)  # fmt: skip
     settings = WildSettings(batch=64, steps=10, nothing_share=0.25)
     targets = np.concatenate(
         [targets for _, targets in WildBatches([*some_faces(), nothing], LABELS, settings).epoch(0)]
@@ -147,6 +149,7 @@ def test_a_pool_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
             given.label, given.source, given.sample, given.whole, given.box,
         )  # fmt: skip
         assert (kept.landmarks is None) == (given.landmarks is None)
+        assert kept.size_px == given.size_px
 
 
 def test_a_pool_of_other_faces_or_half_a_file_is_not_taken(tmp_path: Path) -> None:
@@ -173,6 +176,34 @@ def test_what_gives_no_face_is_listed(tmp_path: Path) -> None:
     pool = build_pool([inside, outside, broken, *whole], FixedDetector(0.5))
     assert len(pool.faces) == 11
     assert [one.path.name for one in pool.left_out] == ["a.png", "broken.png"]
+
+
+def test_sizes_are_those_of_the_source_whatever_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (600, 500, 3), np.uint8))
+    whole, framed = Sample(path, Label.MASK, "a"), Sample(path, Label.MASK, "a", Box(50, 50, 300, 320))
+    crops = central_crops(build_pool([whole, framed], FixedDetector(0.9)).faces, LABELS, 64, 0.1)
+    assert crops.sizes_px.tolist() == [500, 300]
+    (small,) = build_pool([whole], FixedDetector(0.3)).faces  # cut out of it, as out of a frame
+    assert small.size_px == pytest.approx(150, abs=1)
+
+
+def test_boxes_outside_all_pictures_are_one_clear_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.zeros((50, 50, 3), np.uint8))
+    with pytest.raises(DataError, match=r"no face can be used; the first: .*a.png: a box lies outside"):
+        build_pool([Sample(path, Label.MASK, "a", Box(0.2, 0.2, 0.5, 0.5))], FixedDetector(0.5))
+
+
+def test_labels_keep_their_shares_whichever_a_network_has() -> None:
+    two = (Label.NO_MASK, Label.INCORRECT)
+    faces = [face(Label.NO_MASK, "a"), face(Label.INCORRECT, "b")]
+    settings = WildSettings(batch=64, steps=10, class_shares=(0.5, 0.4, 0.1), synthetic_shares=(0.0, 0.0, 0.0))
+    targets = np.concatenate([targets for _, targets in WildBatches(faces, two, settings).epoch(0)])
+    assert targets.mean(axis=0) == pytest.approx([0.8, 0.2], abs=0.05)
+    masked = replace(settings, synthetic_shares=(1.0, 0.0, 0.0))  # masks are drawn on nobody who is shown as bare
+    shown, again = (next(iter(WildBatches(faces, two, each).epoch(0)))[0] for each in (settings, masked))
+    np.testing.assert_array_equal(shown, again)
 
 
 def test_central_crops_are_square_cuts_of_the_box() -> None:
