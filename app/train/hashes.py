@@ -48,7 +48,7 @@ def shared_faces(first: Sequence[Sample], second: Sequence[Sample]) -> list[tupl
     codes, thumbnails = _looks(second)
     pairs = []
     for sample, code, thumbnail in zip(first, *_looks(first), strict=True):
-        near = np.flatnonzero((distances(code, codes) <= MAX_DISTANCE) & (codes != 0)) if code else []
+        near = np.flatnonzero((distances(code, codes) <= MAX_DISTANCE) & (codes != 0) & (code != 0))
         alike = [_correlation(thumbnail, thumbnails[i]) for i in near]
         if alike and max(alike) >= SAME:
             pairs.append((sample, second[near[int(np.argmax(alike))]]))
@@ -61,8 +61,8 @@ def _looks(samples: Sequence[Sample]) -> tuple[Hashes, NDArray[np.uint8]]:
     thumbnails = np.zeros((len(samples), THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
     for path, places in by_picture(samples):
         picture = read_picture(path)
-        for i in places if picture is not None else ():
-            face = _face(picture, samples[i])
+        for i in places:
+            face = None if picture is None else _face(picture, samples[i])
             if face is not None:
                 codes[i] = _hash(face)
                 thumbnails[i] = cv2.cvtColor(resize(face, THUMBNAIL_PX, THUMBNAIL_PX), cv2.COLOR_BGR2GRAY)
