@@ -7,6 +7,7 @@ import socket
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from app.alerts.hooks import Alert, RetryLater
 from app.alerts.secret import read_secret, redact_url, scrub, url_secrets
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 ANSWER_LIMIT_BYTES = 64_000
 LONGEST_PAUSE_S = 3600.0
+_PRINTABLE = "".join(map(chr, range(32, 127)))
 
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:
@@ -74,7 +76,7 @@ class WebhookHook:
             "User-Agent": "maskwatch",
             **self._headers,
             "Content-Type": "application/json",
-            "Idempotency-Key": alert.idempotency_key,
+            "Idempotency-Key": quote(alert.idempotency_key, safe=_PRINTABLE),  # headers are ASCII
             "X-Maskwatch-Timestamp": timestamp,
         }
         if self._secret is not None:
