@@ -32,7 +32,7 @@ class WebhookHook:
     where it was meant to go. httpx limits each read; the delivery limits the whole by ``abort``."""
 
     def __init__(self, channel: WebhookChannel) -> None:
-        """Raises SettingsError where a secret or the certificate cannot be read."""
+        """Raises SettingsError where the url, a secret or the certificate cannot be read."""
         what = f"channel {channel.name!r}"
         self._channel = channel
         url = read_secret(f"{what} url", channel.url, channel.url_env, channel.url_file)
@@ -43,7 +43,7 @@ class WebhookHook:
         self._headers = dict(channel.headers)
         for header, variable in channel.headers_env.items():
             self._headers[header] = read_secret(f"{what} header {header}", None, variable, None) or ""
-        self._hidden = [*url_secrets(url), *(value for value in self._headers.values() if len(value) >= 4)]
+        self._hidden = [*url_secrets(what, url), *(value for value in self._headers.values() if len(value) >= 4)]
         self._client = self._make_client()
         self._stream: Any = None
         self._aborted = False

@@ -563,6 +563,39 @@ def test_a_missing_plugin_or_secret_holds_up_its_own_channel_only(
     assert health["plug"] == "retrying"
 
 
+@pytest.mark.parametrize(
+    ("kind", "url", "environ", "told"),
+    [
+        ("webhook", "http://me:s3cret@[::1:8080/t0ken", {}, "channel 'odd': the url cannot be read"),
+        ("webhook", "http://me:s3cret@host\u2100/t0ken", {}, "channel 'odd': the url cannot be read"),
+        ("apprise", "json://me:s3cret@[::1:8080/t0ken", {}, "channel 'odd': the url cannot be read"),
+        ("webhook", "http://127.0.0.1:9/t0ken", {"ALL_PROXY": "x://me:s3cret@127.0.0.1:9"}, "Unknown scheme for proxy"),
+        ("webhook", "http://127.0.0.1:9/t0ken", {"SSL_CERT_FILE": "/no/such.pem"}, "channel 'odd' cannot be set up"),
+    ],
+)
+def test_whatever_a_hook_cannot_be_set_up_for_holds_up_its_own_channel_only(
+    kind: str,
+    url: str,
+    environ: dict[str, str],
+    told: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    fine = NotingHook()
+    odd = {"kind": kind, "name": "odd", "url": url}
+    center = AlertCenter(settings(None, odd, channel("fine")), hooks={"fine": fine})
+    with running(center):
+        center.submit(make_event())
+        wait_until(lambda: len(fine.alerts) == 1)
+        wait_until(lambda: center.health().channels[0].state == "retrying")
+    assert told in caplog.text
+    assert told in center.health().channels[0].error
+    assert "s3cret" not in caplog.text
+    assert "t0ken" not in caplog.text
+
+
 def test_a_crash_of_a_delivery_thread_is_never_silent(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: object) -> None:
         raise RuntimeError("a bug of ours")

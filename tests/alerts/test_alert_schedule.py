@@ -100,7 +100,7 @@ def test_a_secret_comes_from_environment_or_file(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_no_secret_of_a_url_survives(url: str) -> None:
-    hidden = url_secrets(url)
+    hidden = url_secrets("channel", url)
     for text in (redact_url(url), scrub(f"failed for {url}", hidden)):
         for secret in ("pass-word", "T0K3N-path", "query-secret", "frag-secret", "bot-token-secret", "987654321"):
             assert secret not in text
