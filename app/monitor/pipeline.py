@@ -81,6 +81,7 @@ class Monitor:
         for camera in self._cameras:
             self._begin(camera, with_capture=True)
         self._crew.spawn("watchdog", lambda: self._watchdog.run(self._crew.stopping))
+        self._crew.spawn("teller", lambda: self._watchdog.run_teller(self._crew.stopping))
         return self
 
     def _load_classifier(self) -> MaskClassifier:
