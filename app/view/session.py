@@ -17,6 +17,7 @@ from rich.table import Table
 from app.alerts.delivery import AlertCenter
 from app.alerts.export import ALERT_KINDS
 from app.alerts.files import EventLog
+from app.alerts.offline import left_offline
 from app.config import Settings
 from app.domain import Event, EventKind, FrameResult, Label
 from app.errors import OutputError, SettingsError
@@ -81,7 +82,9 @@ class Session:
                 self._check_output(self._output, "video")
             if self._events_path is not None:
                 self._check_output(self._events_path, "events")
-            self._monitor = Monitor(self._settings, [self._on_result], [self._on_event])
+            live = [camera.name for camera in self._settings.camera if camera.is_live]
+            offline = left_offline(self._settings.alerts, live)
+            self._monitor = Monitor(self._settings, [self._on_result], [self._on_event], offline)
             self._alerts = self._make_alerts()
             self._web = self._make_web() if self._settings.web.enabled else None
             self._alerts.start()
