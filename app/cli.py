@@ -90,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = build_parser().parse_args(watch_alone(sys.argv[1:] if argv is None else argv))
         levels = (logging.WARNING, logging.INFO, logging.DEBUG)
         logging.basicConfig(level=levels[min(args.verbose, 2)], format="%(levelname)s %(message)s", stream=sys.stderr)
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, tokens included
+        for name in ("httpx", "httpcore", "urllib3"):  # they log whole URLs, tokens included
+            logging.getLogger(name).setLevel(logging.WARNING)
         return int(args.run(args))
     except MaskwatchError as error:
         logging.getLogger(__name__).debug("cause", exc_info=True)

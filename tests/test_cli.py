@@ -18,7 +18,7 @@ from app import resources
 from app.cli import build_parser, main, watch_alone
 from app.config import load_settings
 from app.errors import SettingsError
-from app.view.watch import settings_of
+from app.view.watch import settings_of, split_command
 
 DEMO = ("watch", "--headless", "--source", "demo", "--fast")
 
@@ -384,3 +384,11 @@ def test_a_hook_on_the_command_line_is_beside_those_of_the_file(tmp_path: Path) 
     assert [channel.name for channel in channels] == ["desk", "on-alert"]
     assert channels[0] == alone[0]
     assert channels[1].argv == ("ring", "loud")
+
+
+def test_a_command_is_split_as_its_system_writes_paths(capsys: pytest.CaptureFixture[str]) -> None:
+    windows = r'"C:\Program Files\light.exe" --on C:\tools\{camera} # 1'
+    words = [r"C:\Program Files\light.exe", "--on", r"C:\tools\{camera}", "#", "1"]
+    assert split_command(windows, is_windows=True) == words
+    assert split_command(r"ring\ it 'so loud' # 1", is_windows=False) == ["ring it", "so loud", "#", "1"]
+    assert "cannot read --on-alert" in fails(capsys, *headless("demo", "--on-alert", "say it's"))

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -14,7 +14,7 @@ from app.alerts.health import AlertHealth, Clock, SystemClock
 from app.alerts.hooks import AlertHook
 from app.alerts.journal import SECONDS_PER_DAY, Journal, Unwritten
 from app.alerts.outbox import Delivery, Status
-from app.alerts.records import Presence, StoreError, hour_of
+from app.alerts.records import Batch, Presence, StoreError, hour_of
 from app.alerts.settings import AlertSettings
 from app.alerts.store import EventStore
 from app.alerts.takeover import Waiting
@@ -44,11 +44,9 @@ class AlertCenter:
         hooks: Mapping[str, AlertHook] | None = None,
         rng: random.Random | None = None,
         hold_back: Callable[[Event], str] | None = None,
-        recent: Sequence[Event] = (),
     ) -> None:
         """``hooks``: in place of those of the channels so named. ``hold_back`` is asked once per event: a reason, say
-        ``muted``, keeps the event and notes its alerts as skipped; '' lets them go. ``recent``: events of this run that
-        another center took, oldest first."""
+        ``muted``, keeps the event and notes its alerts as skipped; '' lets them go."""
         self._settings = settings
         self._clock: Clock = clock or SystemClock()
         self._rng = rng or random.Random()
@@ -57,7 +55,7 @@ class AlertCenter:
         self._journal = Journal(settings) if settings.persist else None
         self._unwritten = Unwritten()
         self._pictures: dict[str, bytes] = {}  # without a file only: event id to JPEG, while an alert waits
-        self._recent: deque[Event] = deque(recent, maxlen=RECENT_EVENTS)
+        self._recent: deque[Event] = deque(maxlen=RECENT_EVENTS)
         self._ticket = 0  # of the newest event
         self._stored_ticket = 0  # of the newest event on disk
         self._unstored_since_s: float | None = None
@@ -153,9 +151,10 @@ class AlertCenter:
         """What crashed a thread of the delivery, if anything did."""
         return self._crash
 
-    def close(self, timeout_s: float = 1.0) -> list[str]:
-        """Sends what can be sent at once, then stops within ``timeout_s`` whatever a hook does. Names what is left:
-        waiting alerts (the next start sends them) and threads that are stuck in a hook."""
+    def close(self, timeout_s: float = 1.0, heir: "AlertCenter | None" = None) -> list[str]:
+        """Sends what can be sent at once, then stops within ``timeout_s`` whatever a hook does. ``heir``, not started
+        yet, goes on with what the event file does not hold. Names what is left: waiting alerts (the next start sends
+        them) and threads that are stuck in a hook."""
         end_s = time.monotonic() + timeout_s
         with self._changed:
             if self._threads:
@@ -172,11 +171,35 @@ class AlertCenter:
             self._changed.notify_all()
         if self._keeper is not None and self._keeper.is_alive():
             self._keeper.join(max(end_s - time.monotonic(), 0.0))
-        return [f"thread {each.name} is stuck" for each in self._threads if each.is_alive()] + self._left_behind()
+        stuck = [each for each in self._threads if each.is_alive()]
+        is_kept = self._journal is not None and self._keeper not in stuck and not self._unwritten
+        if heir is not None:
+            with self._changed, heir._changed:
+                heir._inherit(self, is_kept)
+        return [f"thread {each.name} is stuck" for each in stuck] + self._left_behind(is_kept)
 
-    def _left_behind(self) -> list[str]:
+    def _inherit(self, old: "AlertCenter", is_kept: bool) -> None:
+        """Goes on with the last events of ``old``, and unless its file holds them with what waits there and is not
+        written. Called with both locks held."""
+        self._recent = deque([*old._recent, *self._recent], RECENT_EVENTS)
+        if is_kept:
+            return
+        batch = old._waiting.take_out(old._served if self._journal else self._served, old._pictures)
+        now_s = self._clock.monotonic_s()
+        ticket = self._ticket = max(self._ticket, 1)
+        owner = self._journal.owner if self._journal else ""
+        waiting = self._waiting.inherit(batch.deliveries, owner, now_s, self._clock.wall_s())
+        wanted = self._settings.snapshots != "off"
+        events = tuple((event, jpeg if wanted else None) for event, jpeg in batch.events)
+        if self._journal is None:
+            self._stored_ticket = ticket
+            self._pictures.update((event.id, jpeg) for event, jpeg in events if jpeg is not None)
+        else:
+            self._unstored_since_s = now_s
+            self._unwritten.put_back(Batch(events, waiting, batch.presence))
+
+    def _left_behind(self, is_kept: bool) -> list[str]:
         with self._changed:
-            is_kept = self._journal is not None and not self._unwritten
             left = [line for served in self._served.values() for line in served.left_behind(is_kept)]
             if self._unwritten:
                 left.append(f"events not written: {self._store_fault or 'the disk is too slow'}")

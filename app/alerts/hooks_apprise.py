@@ -55,10 +55,10 @@ class AppriseHook:
             raise HookError(
                 f"channel {channel.name!r} needs the package apprise; install it: pip install 'maskwatch[alerts]'"
             ) from error
-        what = f"channel {channel.name!r} url"
-        url = read_secret(what, channel.url, channel.url_env, channel.url_file) or ""
+        what = f"channel {channel.name!r}"
+        url = read_secret(f"{what} url", channel.url, channel.url_env, channel.url_file) or ""
         self._where = redact_url(url)
-        self._hidden = url_secrets(url)
+        self._hidden = url_secrets(what, url)
         with _listening():
             # The service itself, not the Apprise object around it: that one sends from a pool of threads which the
             # interpreter waits for at its end, so a service that hangs would hold up our shutdown.

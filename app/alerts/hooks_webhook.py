@@ -7,6 +7,7 @@ import socket
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from app.alerts.hooks import Alert, RetryLater
 from app.alerts.secret import read_secret, redact_url, scrub, url_secrets
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 ANSWER_LIMIT_BYTES = 64_000
 LONGEST_PAUSE_S = 3600.0
+_PRINTABLE = "".join(map(chr, range(32, 127)))
 
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:
@@ -30,7 +32,7 @@ class WebhookHook:
     where it was meant to go. httpx limits each read; the delivery limits the whole by ``abort``."""
 
     def __init__(self, channel: WebhookChannel) -> None:
-        """Raises SettingsError where a secret or the certificate cannot be read."""
+        """Raises SettingsError where the url, a secret or the certificate cannot be read."""
         what = f"channel {channel.name!r}"
         self._channel = channel
         url = read_secret(f"{what} url", channel.url, channel.url_env, channel.url_file)
@@ -41,7 +43,7 @@ class WebhookHook:
         self._headers = dict(channel.headers)
         for header, variable in channel.headers_env.items():
             self._headers[header] = read_secret(f"{what} header {header}", None, variable, None) or ""
-        self._hidden = [*url_secrets(url), *(value for value in self._headers.values() if len(value) >= 4)]
+        self._hidden = [*url_secrets(what, url), *(value for value in self._headers.values() if len(value) >= 4)]
         self._client = self._make_client()
         self._stream: Any = None
         self._aborted = False
@@ -74,7 +76,7 @@ class WebhookHook:
             "User-Agent": "maskwatch",
             **self._headers,
             "Content-Type": "application/json",
-            "Idempotency-Key": alert.idempotency_key,
+            "Idempotency-Key": quote(alert.idempotency_key, safe=_PRINTABLE),  # headers are ASCII
             "X-Maskwatch-Timestamp": timestamp,
         }
         if self._secret is not None:

@@ -4,6 +4,7 @@ import threading
 import time
 
 from app.alerts.hooks import Alert, AlertHook, build_hook
+from app.alerts.secret import scrub
 from app.alerts.settings import Channel
 from app.errors import HookError, MaskwatchError
 
@@ -28,6 +29,9 @@ class LazyHook:
                 raise
             except MaskwatchError as error:
                 raise HookError(str(error)) from error
+            except Exception as error:  # of foreign code, which reads the environment too: proxies, certificates
+                what = f"channel {self._channel.name!r} cannot be set up"
+                raise HookError(f"{what}: {type(error).__name__}: {scrub(str(error), ())}") from None
         return self._hook
 
     def send(self, alert: Alert) -> None:

@@ -128,9 +128,9 @@ class ChannelQueue:
             self._keys.discard(dropped[-1].key)
         return dropped
 
-    def put_first(self, older: Iterable[tuple[Delivery, float]], now_s: float) -> None:
+    def put_first(self, older: Iterable[tuple[Delivery, float]], now_s: float, ticket: int = 0) -> None:
         """Puts deliveries of an earlier run, each with its age in seconds, before all others, in their order."""
-        fresh = [_Waiting(each, now_s - age_s, 0) for each, age_s in older if each.key not in self._keys]
+        fresh = [_Waiting(each, now_s - age_s, ticket) for each, age_s in older if each.key not in self._keys]
         self._waiting.extendleft(reversed(fresh))
         self._keys.update(each.delivery.key for each in fresh)
 

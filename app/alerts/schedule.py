@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_WHOLE_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 MINUTES_A_DAY = 24 * 60
 _HOURS = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})")
 
@@ -27,9 +28,11 @@ class Hours:
 
 
 def _day(name: str) -> int:
-    if name[:3] not in DAYS:
-        raise ValueError(f"no such day {name!r}; use {', '.join(DAYS)} or daily")
-    return DAYS.index(name[:3])
+    """The name, or its first letters, three at least."""
+    for number, whole in enumerate(_WHOLE_DAYS):
+        if len(name) >= 3 and whole.startswith(name):
+            return number
+    raise ValueError(f"no such day {name!r}; use {', '.join(DAYS)} or daily; several as 'mon-fri' or 'sat,sun'")
 
 
 def _days(text: str) -> frozenset[int]:
@@ -37,9 +40,9 @@ def _days(text: str) -> frozenset[int]:
         return frozenset(range(7))
     found: set[int] = set()
     for part in text.split(","):
-        first, _, last = part.strip().partition("-")
+        first, dash, last = part.strip().partition("-")
         start = _day(first.strip())
-        span = (_day(last.strip()) - start) % 7 if last else 0
+        span = (_day(last.strip()) - start) % 7 if dash else 0
         found.update((start + i) % 7 for i in range(span + 1))
     return frozenset(found)
 

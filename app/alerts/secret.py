@@ -45,9 +45,15 @@ def redact_url(url: str) -> str:
     return f"{parts.scheme}://{where}{f':{port}' if port else ''}/{HIDDEN}"
 
 
-def url_secrets(url: str) -> list[str]:
-    """The parts of a URL that must not be told: everything but scheme, host and port."""
-    parts = urlsplit(url)
+def url_secrets(what: str, url: str) -> list[str]:
+    """The parts of a URL that must not be told: everything but scheme, host and port.
+
+    Raises SettingsError, which tells nothing of the URL, where it cannot be read.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise SettingsError(f"{what}: the url cannot be read; check its brackets and signs") from None
     credentials = parts.netloc.rpartition("@")[0]
     pieces = [url, credentials, *credentials.split(":"), *parts.path.split("/"), parts.query, parts.fragment]
     pieces += [pair.partition("=")[2] for pair in parts.query.split("&")]

@@ -1,11 +1,13 @@
-"""What waits in memory brought in line with the event file, which other programs and earlier runs write too."""
+"""What waits in memory brought in line with the event file, which other programs and earlier runs write too, and what
+one delivery hands on to the next."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from app.alerts.channel import ServedChannel
 from app.alerts.journal import Found, Unwritten
-from app.alerts.outbox import Status
+from app.alerts.outbox import Delivery, Status
+from app.alerts.records import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +37,35 @@ class Waiting:
                 self.unwritten.add_delivery(
                     replace(orphan, status=Status.UNDELIVERED, error="its channel is no longer set up")
                 )
+
+    def take_out(self, names: Collection[str], pictures: Mapping[str, bytes]) -> Batch:
+        """All that is unwritten, and all that waits for the channels ``names``, with its events and their
+        ``pictures``."""
+        unwritten = self.unwritten.take()
+        queues = [served.queue for name, served in self.channels.items() if name in names]
+        waiting = [each for queue in queues for each in queue.waiting]
+        for queue in queues:
+            queue.forget(set(queue.keys))
+        events = {each.event.id: (each.event, pictures.get(each.event.id)) for each in waiting}
+        events.update((event.id, (event, jpeg)) for event, jpeg in unwritten.events)
+        deliveries = {each.key: each for each in (*unwritten.deliveries, *waiting)}
+        return Batch(
+            tuple(sorted(events.values(), key=lambda kept: kept[0].wall_s)),
+            tuple(sorted(deliveries.values(), key=lambda each: each.created_s)),
+            unwritten.presence,
+        )
+
+    def inherit(
+        self, deliveries: tuple[Delivery, ...], owner: str, now_s: float, wall_s: float
+    ) -> tuple[Delivery, ...]:
+        """Puts what of ``deliveries`` waits before all others, to be sent once written; ``owner`` sends it from now
+        on, anybody what no channel is set up for. Returns all as they are to be written."""
+        pending = Status.PENDING
+        kept = tuple(
+            replace(each, owner=owner if each.channel in self.channels else "") if each.status is pending else each
+            for each in deliveries
+        )
+        for name, served in self.channels.items():
+            mine = [each for each in kept if each.channel == name and each.status is pending]
+            served.queue.put_first(((each, max(wall_s - each.created_s, 0.0)) for each in mine), now_s, ticket=1)
+        return kept

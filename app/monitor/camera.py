@@ -112,6 +112,11 @@ class Camera:
         frame = self.latest.frame
         return frame.time_s + max(0.0, time.monotonic() - frame.captured_s)
 
+    def begin_offline(self, event: Event) -> None:
+        """``event`` of an earlier run told that it is offline: its return is still to be told."""
+        away_s = event.duration_s + max(0.0, time.time() - event.wall_s)
+        self.outage, self.offline_id = Outage(down_since_s=-away_s, told=True), event.id
+
     def next_event_id(self, run_id: str) -> str:
         """For events of the camera itself; those of its faces are numbered by the policy."""
         self.event_serial += 1

@@ -55,11 +55,14 @@ class Monitor:
         settings: Settings,
         listeners: Sequence[ResultListener] = (),
         event_listeners: Sequence[EventListener] = (),
+        offline: Sequence[Event] = (),
     ) -> None:
+        """``offline``: by which events earlier runs told that cameras are offline, where they did not return since."""
         self.run_id = f"{int(time.time()):x}{secrets.token_hex(3)}"
         self._settings = settings
         self._listeners = tuple(listeners)
         self._event_listeners = tuple(event_listeners)
+        self._offline = {event.camera: event for event in offline}
         self._listening = threading.Lock()
         self._resumed = threading.Event()
         self._resumed.set()
@@ -76,11 +79,14 @@ class Monitor:
         for settings in self._settings.camera:
             camera = Camera(settings, make_source(settings))
             camera.shift = self._new_shift(camera, classifier)
+            if camera.name in self._offline:
+                camera.begin_offline(self._offline[camera.name])
             self._cameras.append(camera)
         self._batcher_thread = self._crew.spawn("classifier", self._batcher.run_warmed)
         for camera in self._cameras:
             self._begin(camera, with_capture=True)
         self._crew.spawn("watchdog", lambda: self._watchdog.run(self._crew.stopping))
+        self._crew.spawn("teller", lambda: self._watchdog.run_teller(self._crew.stopping))
         return self
 
     def _load_classifier(self) -> MaskClassifier:

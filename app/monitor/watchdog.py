@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.25
 TELLING = "tells the listeners"
-"""What a detector thread does that no restart of its camera can help: others' code, one at a time."""
+"""What a thread does that no restart of a camera can help: others' code, one at a time."""
 _WINDOW_S = 3600.0
 
 
@@ -51,7 +51,8 @@ class Host(Protocol):
 
 
 class Watchdog:
-    """Give ``run`` a thread of its own."""
+    """Give ``run`` a thread of its own, and ``run_teller`` another: a listener that hangs must not take along who looks
+    for what hangs."""
 
     def __init__(
         self,
@@ -69,24 +70,39 @@ class Watchdog:
         self._classifier_stillness = Stillness()
         self._classifier_restarts_s: deque[float] = deque()
         self._untold: deque[Event] = deque()
+        self._teller = Heartbeat()
+        self._teller_stillness = Stillness()
         self.looked_s = time.monotonic()
 
     def run(self, stopping: threading.Event) -> None:
         while not stopping.wait(LOOK_EVERY_S):
             self.look()
 
+    def run_teller(self, stopping: threading.Event) -> None:
+        while not stopping.wait(LOOK_EVERY_S):
+            self.tell()
+
+    def tell(self) -> None:
+        """Tells what the looks have found, as far as the listeners are free."""
+        told = True
+        while told and self._untold:
+            self._teller.beat(TELLING)
+            told = self._host.tell(self._untold[0])
+            self._teller.rest()
+            if told:
+                self._untold.popleft()
+
     def look(self) -> None:
         """One look at everything. Raises where nothing can be watched any more."""
         awake_s = self._clock.look()
         self.looked_s = time.monotonic()
         self._look_at_classifier(awake_s)
+        self._look_at_teller(awake_s)
         for camera in self._cameras:
             if not camera.ended:
                 self._look_at(camera, awake_s)
             if camera.is_live:
                 self._look_for_outage(camera, awake_s)
-        while self._untold and self._host.tell(self._untold[0]):
-            self._untold.popleft()
         raise_if_hopeless(self._cameras, self._settings())
 
     def _look_at(self, camera: Camera, awake_s: float) -> None:
@@ -145,6 +161,11 @@ class Watchdog:
         log.error("%s; restarted", reason)
         self._classifier_stillness = Stillness()
         self._host.restart_classifier()
+
+    def _look_at_teller(self, awake_s: float) -> None:
+        still_s = self._teller_stillness.of_heartbeat(self._teller, awake_s)
+        if still_s >= self._settings().stuck_after_s:
+            raise MonitorError(f"thread 'teller' is stuck: it {TELLING} since {still_s:.0f} s")
 
     def _look_for_outage(self, camera: Camera, awake_s: float) -> None:
         status = camera.status

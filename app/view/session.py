@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from rich.table import Table
 from app.alerts.delivery import AlertCenter
 from app.alerts.export import ALERT_KINDS
 from app.alerts.files import EventLog
+from app.alerts.offline import left_offline
 from app.config import Settings
 from app.domain import Event, EventKind, FrameResult, Label
 from app.errors import OutputError, SettingsError
@@ -81,7 +82,9 @@ class Session:
                 self._check_output(self._output, "video")
             if self._events_path is not None:
                 self._check_output(self._events_path, "events")
-            self._monitor = Monitor(self._settings, [self._on_result], [self._on_event])
+            live = [camera.name for camera in self._settings.camera if camera.is_live]
+            offline = left_offline(self._settings.alerts, live)
+            self._monitor = Monitor(self._settings, [self._on_result], [self._on_event], offline)
             self._alerts = self._make_alerts()
             self._web = self._make_web() if self._settings.web.enabled else None
             self._alerts.start()
@@ -107,8 +110,8 @@ class Session:
             if camera.kind is SourceKind.FILE and path.resolve() == Path(camera.uri).resolve():
                 raise OutputError(f"cannot write {what} {path}: it is the source itself; choose another name")
 
-    def _make_alerts(self, recent: Sequence[Event] = ()) -> AlertCenter:
-        return AlertCenter(self._settings.alerts, hold_back=self._hold_back, recent=recent)
+    def _make_alerts(self) -> AlertCenter:
+        return AlertCenter(self._settings.alerts, hold_back=self._hold_back)
 
     def _hold_back(self, event: Event) -> str:
         """What the web view has muted is kept, and alerts nobody."""
@@ -173,18 +176,18 @@ class Session:
         return places
 
     def _renew_alerts(self) -> None:
-        """New channels and a new store; what waits in the old ones is in the old store, for its next reader."""
-        old = self._alerts
+        """New channels and a new store; what waits in the old ones is in the old store, for its next reader, or is
+        handed on."""
+        old, new = self._alerts, self._make_alerts()  # before any event has to wait: a plugin may take its time
 
         def exchange() -> None:
-            self._alerts = self._make_alerts(old.recent())
+            self._alerts = new
 
         self._monitor.between_events(exchange)
-        new = self._alerts
+        for waiting in old.close(heir=new):
+            log.warning("%s", waiting)
         if self._web is not None:
             self._web.renew(self._settings.alerts, new)
-        for waiting in old.close():
-            log.warning("%s", waiting)
         new.start()
 
     def regions_of(self, camera: str) -> tuple[Polygon, ...]:

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import shlex
 import signal
 from contextlib import ExitStack
 from pathlib import Path
@@ -67,12 +68,27 @@ def settings_of(args: argparse.Namespace) -> "Settings":
     return load_settings(config_path(args), flags)
 
 
-def _channels(args: argparse.Namespace) -> list[dict[str, Any]]:
-    import shlex
+def split_command(text: str, is_windows: bool = os.name == "nt") -> list[str]:
+    """The words of a command line, quoted as in a shell; in Windows' paths a backslash stands for itself.
 
+    Raises SettingsError where a quotation does not end.
+    """
+    words = shlex.shlex(text, posix=True, punctuation_chars=False)
+    words.whitespace_split, words.commenters = True, ""
+    if is_windows:
+        words.escape = ""
+    try:
+        return list(words)
+    except ValueError as error:
+        raise SettingsError(
+            f"cannot read --on-alert: {str(error).lower()}; put a word with blanks or an apostrophe into double quotes"
+        ) from None
+
+
+def _channels(args: argparse.Namespace) -> list[dict[str, Any]]:
     channels: list[dict[str, Any]] = []
     if args.on_alert:
-        channels.append({"kind": "command", "name": "on-alert", "argv": shlex.split(args.on_alert)})
+        channels.append({"kind": "command", "name": "on-alert", "argv": split_command(args.on_alert)})
     if args.webhook:
         channels.append({"kind": "webhook", "name": "webhook", "url": args.webhook})
     return channels

@@ -4,6 +4,7 @@ import argparse
 import csv
 import io
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -198,6 +199,20 @@ def test_alerts_test_tells_what_works_and_what_does_not(
         with pytest.raises(SettingsError, match="no channel 'wab'; known: web"):
             run("alerts", "test", "--config", config, "--channel", "wab")
     assert json.loads(peer.requests[0].body)["reason"] == "a test of the channel"
+
+
+def test_no_log_however_talkative_shows_a_token(tmp_path: Path, http_peer: HttpPeer) -> None:
+    config = tmp_path / "maskwatch.toml"
+    url, push = http_peer.url, http_peer.url.replace("http://", "json://")
+    config.write_text(
+        f'[[alerts.channels]]\nkind = "webhook"\nname = "desk"\nurl = "{url}"\n'
+        f'[[alerts.channels]]\nkind = "apprise"\nname = "push"\nurl = "{push}"\ntimeout_s = 60\n'
+    )
+    argv = [sys.executable, "-m", "app", "-vv", "alerts", "test", "--config", str(config)]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(http_peer.requests) == 2
+    assert "token-in-path" not in done.stdout + done.stderr
 
 
 @pytest.mark.usefixtures("filled")

@@ -51,6 +51,10 @@ class NotingHook:
         return [alert.event.id for alert in self.alerts]
 
 
+def fail(_: Alert) -> None:
+    raise HookError("it is down")
+
+
 class HangingHook:
     """Hangs until it is let go; ``abort`` does not help."""
 
@@ -482,6 +486,60 @@ def test_a_full_disk_stops_nothing_and_is_written_when_there_is_room(store_path:
     assert [event_id for event_id, _ in statuses(store_path)][1:] == [event.id for event in events]
 
 
+def test_what_a_broken_disk_does_not_take_is_handed_on(tmp_path: Path) -> None:
+    (tmp_path / "no folder").touch()
+    hook, events = NotingHook(), [make_event() for _ in range(4)]
+    broken = settings(tmp_path / "no folder" / "events.db", channel("a", snapshot=True), snapshots="blur_all")
+    old = AlertCenter(broken, hooks={"a": NotingHook(fail)})
+    moved = broken.model_copy(update={"store": tmp_path / "good.db"})
+    new = AlertCenter(moved, hooks={"a": hook})
+    old.start()
+    for event in events[:3]:
+        old.submit(event, b"JPEG")
+    old.record_presence("door", time.time(), masked=2)
+    wait_until(lambda: old.health().channels[0].state == "retrying")
+    new.submit(events[3], b"JPEG")
+    assert old.close(heir=new) == []
+    with running(new):
+        wait_until(lambda: len(hook.alerts) == 4)
+    assert hook.ids == [event.id for event in events]
+    assert all(alert.snapshot_jpeg == b"JPEG" for alert in hook.alerts)
+    assert new.recent() == tuple(events)
+    assert statuses(tmp_path / "good.db") == [(event.id, "delivered") for event in events]
+    with EventStore(tmp_path / "good.db") as store:
+        assert [hour.masked for hour in store.presence()] == [2]
+
+
+def test_what_no_file_keeps_is_handed_on_but_for_channels_that_are_gone(store_path: Path) -> None:
+    hook, event = NotingHook(), make_event()
+    both = channel("a", snapshot=True), channel("gone")
+    old = AlertCenter(
+        settings(None, *both, snapshots="blur_all"), hooks={"a": NotingHook(fail), "gone": NotingHook(fail)}
+    )
+    middle = AlertCenter(settings(None, both[0], snapshots="blur_all"), hooks={"a": NotingHook(fail)})
+    last = AlertCenter(settings(store_path, both[0], snapshots="blur_all"), hooks={"a": hook})
+    old.submit(event, b"JPEG")
+    assert old.close(heir=middle) == ["channel gone: 1 not delivered yet, lost, for nothing is stored"]
+    assert middle.close(heir=last) == []
+    with running(last):
+        wait_until(lambda: hook.ids == [event.id])
+    assert hook.alerts[0].snapshot_jpeg == b"JPEG"
+    assert statuses(store_path) == [(event.id, "delivered")]
+
+
+def test_what_the_file_holds_is_not_handed_on_besides(store_path: Path) -> None:
+    hook, event = NotingHook(), make_event()
+    old = AlertCenter(settings(store_path), hooks={"a": NotingHook(fail)})
+    new = AlertCenter(settings(store_path), hooks={"a": hook})
+    old.start()
+    old.submit(event)
+    wait_until(lambda: statuses(store_path) == [(event.id, "pending")])
+    assert old.close(LIMIT_S, new) == ["channel a: 1 not delivered yet, kept for the next start"]
+    with running(new):
+        wait_until(lambda: hook.ids == [event.id])
+    assert hook.ids == [event.id]
+
+
 def test_a_second_program_on_the_same_file_sends_only_its_own(store_path: Path) -> None:
     hanging, first_event, second_event = HangingHook(), make_event(), make_event()
     first = AlertCenter(settings(store_path), hooks={"a": hanging})
@@ -561,6 +619,39 @@ def test_a_missing_plugin_or_secret_holds_up_its_own_channel_only(
         wait_until(lambda: len(http_peer.requests) == 2)
         health = {each.name: each.state for each in center.health().channels}
     assert health["plug"] == "retrying"
+
+
+@pytest.mark.parametrize(
+    ("kind", "url", "environ", "told"),
+    [
+        ("webhook", "http://me:s3cret@[::1:8080/t0ken", {}, "channel 'odd': the url cannot be read"),
+        ("webhook", "http://me:s3cret@host\u2100/t0ken", {}, "channel 'odd': the url cannot be read"),
+        ("apprise", "json://me:s3cret@[::1:8080/t0ken", {}, "channel 'odd': the url cannot be read"),
+        ("webhook", "http://127.0.0.1:9/t0ken", {"ALL_PROXY": "x://me:s3cret@127.0.0.1:9"}, "Unknown scheme for proxy"),
+        ("webhook", "http://127.0.0.1:9/t0ken", {"SSL_CERT_FILE": "/no/such.pem"}, "channel 'odd' cannot be set up"),
+    ],
+)
+def test_whatever_a_hook_cannot_be_set_up_for_holds_up_its_own_channel_only(
+    kind: str,
+    url: str,
+    environ: dict[str, str],
+    told: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    fine = NotingHook()
+    odd = {"kind": kind, "name": "odd", "url": url}
+    center = AlertCenter(settings(None, odd, channel("fine")), hooks={"fine": fine})
+    with running(center):
+        center.submit(make_event())
+        wait_until(lambda: len(fine.alerts) == 1)
+        wait_until(lambda: center.health().channels[0].state == "retrying")
+    assert told in caplog.text
+    assert told in center.health().channels[0].error
+    assert "s3cret" not in caplog.text
+    assert "t0ken" not in caplog.text
 
 
 def test_a_crash_of_a_delivery_thread_is_never_silent(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,8 @@ def at(day: int, hour: int, minute: int = 0) -> float:
         ("daily 22:00-06:00", 3, 23, True),
         ("22:00-06:00", 3, 5, True),
         ("22:00-06:00", 3, 6, False),
+        ("Monday - thurs, Sat 22:00-06:00", 3, 23, True),
+        ("Monday - thurs, Sat 22:00-06:00", 4, 23, False),
         ("fri 22:00-06:00", 5, 3, True),
         ("fri 22:00-06:00", 4, 3, False),
     ],
@@ -48,6 +50,15 @@ def test_no_hours_means_always() -> None:
 def test_unreadable_hours_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_hours(text)
+
+
+@pytest.mark.parametrize(
+    "days",
+    ["sat sun", "mon-fri sat", "sat & sun", "mon to fri", "mon–fri", "mon/wed/fri", "mon-", "mon-fri-sun", "mo"],
+)
+def test_days_written_otherwise_are_refused_and_none_is_passed_over(days: str) -> None:
+    with pytest.raises(ValueError, match=r"no such day .*; several as"):
+        parse_hours(f"{days} 08:00-18:00")
 
 
 @given(st.sampled_from(DAYS), st.integers(0, 23), st.integers(0, 23), st.integers(0, 6), st.integers(0, 23))
@@ -89,7 +100,7 @@ def test_a_secret_comes_from_environment_or_file(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_no_secret_of_a_url_survives(url: str) -> None:
-    hidden = url_secrets(url)
+    hidden = url_secrets("channel", url)
     for text in (redact_url(url), scrub(f"failed for {url}", hidden)):
         for secret in ("pass-word", "T0K3N-path", "query-secret", "frag-secret", "bot-token-secret", "987654321"):
             assert secret not in text

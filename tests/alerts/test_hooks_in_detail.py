@@ -63,6 +63,14 @@ def test_a_webhook_carries_key_headers_and_a_signature_that_can_be_checked(
     assert body["snapshot_jpeg"] == "anBlZw=="
 
 
+def test_a_camera_named_in_any_letters_reaches_a_webhook(http_peer: HttpPeer) -> None:
+    hook = make_hook(kind="webhook", url=http_peer.url)
+    for key in ("run-Tür-1:desk", "run-100% door-1:desk"):
+        hook.send(Alert(make_event(), "desk", key))
+    assert http_peer.keys() == ["run-T%C3%BCr-1:desk", "run-100% door-1:desk"]
+    assert json.loads(http_peer.requests[0].body)["idempotency_key"] == "run-Tür-1:desk"
+
+
 def test_a_webhook_that_trickles_its_answer_ends_at_the_total_limit() -> None:
     with HttpPeer(rest="trickle").running() as peer:
         limited = LimitedHook(make_hook(kind="webhook", url=peer.url), 0.5)  # each single read is quick

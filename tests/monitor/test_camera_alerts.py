@@ -3,17 +3,20 @@
 import json
 import shlex
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from fakes import BoxesDetector, BrightnessClassifier
 from fakes_monitor import BOX, LiveCamera
-from fakes_video import wait_until
+from fakes_video import LIMIT_S, wait_until
 
-from app.alerts.records import EventFilter
+from app.alerts.offline import left_offline
+from app.alerts.records import Batch, EventFilter
+from app.alerts.settings import AlertSettings
 from app.alerts.store import EventStore
 from app.config import Settings, load_settings
-from app.domain import Box
+from app.domain import Box, Event, EventKind
 from app.monitor import pipeline
 from app.view.session import Session
 
@@ -60,6 +63,44 @@ def test_offline_and_recovered_reach_a_channel_the_file_and_the_store(
     wait_until(lambda: (tmp_path / "events.db").exists(), "the store is there")
     with EventStore(tmp_path / "events.db") as kept:
         assert len(kept.events()) == 2
+
+
+def test_a_camera_that_an_earlier_run_left_offline_is_told_as_back_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "make_source", lambda _: LiveCamera("door"))
+    monkeypatch.setattr(pipeline, "load_classifier", lambda _: BrightnessClassifier())
+    monkeypatch.setattr(pipeline, "load_detector", lambda _: BoxesDetector(lambda _: []))
+    settings = load_settings(
+        None,
+        {
+            "camera": [{"uri": "rtsp://127.0.0.1:1/door", "name": "door", "stale_after_s": 60}],
+            "monitor": {"recovered_after_s": 0},
+            "alerts": {"store": tmp_path / "events.db"},
+            "view": {"headless": True},
+        },
+    )
+    now_s = time.time()
+    gone = [
+        Event(f"old-{name}-c1", EventKind.CAMERA_OFFLINE, name, 9.0, now_s - 3600, duration_s=10.0, reason="lost")
+        for name in ("door", "hall")
+    ]
+    with EventStore(tmp_path / "events.db") as store:
+        store.write(Batch(tuple((event, None) for event in gone)), now_s)
+    with Session(settings, None, None) as session:
+        wait_until(lambda: session._alerts.recent() != (), "it is told")
+    (back,) = session._alerts.recent()
+    assert (back.kind, back.camera, back.resolves) == (EventKind.CAMERA_RECOVERED, "door", "old-door-c1")
+    assert back.duration_s == pytest.approx(3610, abs=LIMIT_S)
+    assert left_offline(settings.alerts, ["door"]) == []
+    assert left_offline(settings.alerts, ["door", "hall"]) == gone[1:]
+
+
+def test_without_a_readable_event_file_no_camera_counts_as_left_offline(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no event file")
+    for place in (tmp_path / "none.db", tmp_path / "text", tmp_path):
+        assert left_offline(AlertSettings(store=place), ["door"]) == []
+    assert (tmp_path / "text").read_text() == "no event file"
 
 
 @pytest.mark.parametrize("web", [False, True])

@@ -291,6 +291,23 @@ def test_a_listener_that_hangs_is_named(yard: Yard) -> None:
     release.set()
 
 
+def test_a_listener_that_hangs_on_a_lost_camera_is_named(yard: Yard) -> None:
+    release = threading.Event()
+
+    def listener(event: Event, _: FrameResult | None) -> None:
+        if event.kind is EventKind.CAMERA_OFFLINE:
+            release.wait(HANG_S)
+
+    monitor = Monitor(yard.settings("door", "hall"), [yard.results.append], [listener])
+    monitor.__enter__()
+    yard.goes_on("hall")
+    yard.cameras["hall"].away.set()
+    wait_until(lambda: is_over(monitor), "it gives up")
+    with pytest.raises(MonitorError, match=r"teller.*tells the listeners"):
+        monitor.__exit__(None, None, None)
+    release.set()
+
+
 def test_a_stop_is_not_taken_for_the_end_of_a_camera(
     yard: Yard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -405,12 +422,16 @@ class Desk:
         status: Any = StatusCapture(SourceStatus("door", state, 0.0, frames=frames))
         self.camera.capture = status
 
+    def look(self) -> None:
+        self.watchdog.look()
+        self.watchdog.tell()
+
     def works(self) -> None:
         """One look at a camera that brings frames and a thread that moves."""
         assert self.camera.shift is not None
         self.camera.shift.heartbeat.beat("looks for faces")
         self.set(self.camera.capture.status.state, self.camera.capture.status.frames + 1)
-        self.watchdog.look()
+        self.look()
 
 
 def test_a_suspended_machine_finds_all_as_it_was() -> None:
@@ -419,7 +440,7 @@ def test_a_suspended_machine_finds_all_as_it_was() -> None:
     for slept_s in (60.0, 3600.0, 8 * 3600.0):
         desk.hands.now_s += slept_s  # some systems count the sleep, some do not
         desk.hands.wall += slept_s
-        desk.watchdog.look()
+        desk.look()
         desk.hands.run(desk.works, 5)
     assert desk.host.restarted == []
     assert desk.host.told == []
@@ -448,9 +469,9 @@ def test_a_thread_that_does_not_move_is_restarted_by_awake_time_alone() -> None:
     desk.camera.shift.heartbeat.beat("looks for faces")
     for _ in range(10):
         desk.hands.now_s += 3600.0
-        desk.watchdog.look()
+        desk.look()
     assert desk.host.restarted == []
-    desk.hands.run(desk.watchdog.look, 12)
+    desk.hands.run(desk.look, 12)
     assert desk.host.restarted == ["door False"]
 
 
@@ -460,9 +481,9 @@ def test_a_capture_that_does_not_move_is_restarted(caplog: pytest.LogCaptureFixt
     assert desk.camera.shift is not None
     desk.camera.shift.heartbeat.rest()
     with caplog.at_level(logging.ERROR):
-        desk.hands.run(desk.watchdog.look, 60 + 5 + 5 + 9)  # its longest wait and its time limits, almost
+        desk.hands.run(desk.look, 60 + 5 + 5 + 9)  # its longest wait and its time limits, almost
         assert desk.host.restarted == []
-        desk.hands.run(desk.watchdog.look, 2)
+        desk.hands.run(desk.look, 2)
     assert desk.host.restarted == ["door True"]
     assert "thread 'capture door' is stuck" in caplog.text
 
@@ -474,7 +495,7 @@ def test_a_restart_tells_the_ends_of_alerts_where_ends_are_told(told: bool) -> N
     desk.hands.run(desk.works, 5)
     alert = Event("run-door-1", EventKind.NO_MASK, "door", 1.0, 1.0, track_id=1)
     desk.camera.latest = result_of(1, alert)
-    desk.hands.run(desk.watchdog.look, 25)
+    desk.hands.run(desk.look, 25)
     assert desk.host.restarted == ["door False"]
     assert [event.resolves for event in desk.host.told] == (["run-door-1"] if told else [])
 
@@ -511,7 +532,7 @@ def test_a_camera_that_was_live_is_waited_for_after_a_restart_too() -> None:
     capture.error = SourceError("cannot open door")
     faked: Any = capture
     desk.camera.capture = faked
-    desk.hands.run(desk.watchdog.look, 5)
+    desk.hands.run(desk.look, 5)
     assert desk.host.restarted == []
 
 

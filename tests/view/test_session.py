@@ -1,16 +1,23 @@
 """One run of ``watch`` beside its window: the film, and the words on the console."""
 
 import shutil
+import sys
 import threading
+import time
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
 from fakes import BoxesDetector, BrightnessClassifier
 from fakes_monitor import LiveCamera
+from fakes_video import wait_until
 
+from app.alerts.delivery import AlertCenter
+from app.alerts.settings import AlertSettings
 from app.config import Settings, load_settings
+from app.domain import Event, EventKind
 from app.monitor import pipeline
 from app.video.source import FrameSource
 from app.view import session as session_module
@@ -93,3 +100,33 @@ def test_without_files_the_summary_names_none(settings: Settings, capsys: pytest
         session.run_headless(lambda: session._frames > 1)
     session.print_summary()
     assert "written" not in capsys.readouterr().err
+
+
+def test_new_alert_settings_lose_no_alert_and_hold_up_no_camera(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is stored, and a channel takes its time to be set up."""
+    up, told = tmp_path / "up", tmp_path / "told"
+    code = f"import os, sys; os.path.exists({str(up)!r}) or sys.exit(1); open({str(told)!r}, 'a').write('told')"
+    desk = {"kind": "command", "name": "desk", "argv": [sys.executable, "-c", code]}
+
+    def persisting_nothing(max_outbox: int) -> Settings:
+        values = {"persist": False, "retry_max_s": 1, "max_outbox": max_outbox, "channels": [desk]}
+        return settings.model_copy(update={"alerts": AlertSettings.model_validate(values)})
+
+    def frames() -> int:
+        result = session._latest.get("door")
+        return 0 if result is None else result.frame.index
+
+    def slow_center(*args: Any, **more: Any) -> AlertCenter:
+        began = frames()
+        wait_until(lambda: frames() > began + 2, "frames go on meanwhile")
+        return AlertCenter(*args, **more)
+
+    with Session(persisting_nothing(10), None, None) as session:
+        session._on_event(Event("event-1", EventKind.NO_MASK, "door", 1.0, time.time(), 1), None)
+        wait_until(lambda: session._alerts.health().channels[0].state == "retrying", "it fails")
+        monkeypatch.setattr(session_module, "AlertCenter", slow_center)
+        assert session.reload(persisting_nothing(20)) == []
+        up.touch()
+        wait_until(told.exists, "it is told in the end")

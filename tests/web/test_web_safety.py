@@ -206,6 +206,17 @@ def test_every_action_needs_the_secret_of_its_form(running: Running) -> None:
     assert running.mutes.until_s("door") is None
 
 
+@pytest.mark.parametrize("foreign", ['x={"a":1}', "note=two words", "flag", "x=\xe9", 'theme="dark', "a[b]=1", ""])
+def test_a_cookie_of_another_program_locks_nobody_out(running: Running, foreign: str) -> None:
+    with running.browser() as (client, secret):
+        own = f"maskwatch_session={client.cookies['maskwatch_session']}"
+        client.cookies.clear()
+        for cookies in (f"{foreign}; {own}", f"{own};{foreign}"):
+            headers = {**secret, "Cookie": cookies.encode("latin-1")}
+            answer = client.post("/api/v1/cameras/1/mute", json={"minutes": 5}, headers=headers)
+            assert answer.status_code == 200, cookies
+
+
 def test_another_site_cannot_act_nor_read(running: Running) -> None:
     with running.browser() as (client, secret):
         for foreign in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
