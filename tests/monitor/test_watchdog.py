@@ -506,7 +506,8 @@ def test_a_result_too_old_to_tell_of_the_present_marks_and_counts_nobody(monkeyp
     camera.shown.put(plain_frame(12))
     now_s[0] = 101.3
     fresh = camera.view()
-    assert (len(fresh.tracks), fresh.counts, fresh.analysis_fps) == (1, counts, pytest.approx(10))
+    assert (len(fresh.tracks), fresh.counts) == (1, counts)
+    assert fresh.analysis_fps == pytest.approx(10)
     assert fresh.private().status.state is SourceState.LIVE
     assert fresh.private().age_s == pytest.approx(0.4)
     camera.shown.put(plain_frame(60))
@@ -521,7 +522,8 @@ def test_a_result_too_old_to_tell_of_the_present_marks_and_counts_nobody(monkeyp
     hidden = old.private()
     assert hidden.frame is not None
     assert (hidden.status.state, hidden.frame.index) == (SourceState.STALE, 9)
-    assert (old.age_s, hidden.age_s) == (pytest.approx(0.1), pytest.approx(5.2))
+    assert old.age_s == pytest.approx(0.1)
+    assert hidden.age_s == pytest.approx(5.2)
 
 
 def test_a_camera_that_is_seldom_analysed_does_not_lag(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -532,7 +534,8 @@ def test_a_camera_that_is_seldom_analysed_does_not_lag(monkeypatch: pytest.Monke
         now_s[0] += 5.0
         camera.keep(result_of(i))
     now_s[0] += 6.0
-    assert (camera.lags, camera.analysis_fps) == (False, pytest.approx(0.2))
+    assert not camera.lags
+    assert camera.analysis_fps == pytest.approx(0.2)
 
 
 def test_what_was_dropped_counts_on_through_a_restart() -> None:
