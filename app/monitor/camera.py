@@ -14,7 +14,7 @@ from app.video.slot import LatestSlot, Slot, WaitingSlot
 from app.video.source import FrameSource
 
 _RATE_FRAMES, _RATE_S = 30, 3.0
-"""The rate of analysis is that of the last frames, none of them older."""
+"""The rate of analysis is that of the last frames, none of them older. It lags where the next one is so late."""
 _CAPTURE_SLACK_S = 10.0
 """What a capture may take beyond its own limits (a name server's delay) before it counts as stuck."""
 
@@ -24,7 +24,8 @@ class CameraView:
     """What is to be seen of one camera at one moment. ``tracks`` stand where their faces should be in ``frame``;
     ``age_s`` is how old the frame is, ``analysis_fps`` how many frames a second are analysed, ``dropped`` how many
     were not because a newer one came, ``alerts`` those that nothing has resolved yet; ``restarts`` counts how often
-    the watchdog replaced a part of it; ``analysed`` is the last result."""
+    the watchdog replaced a part of it; ``analysed`` is the last result. Where analysis ``lags`` that result is so old
+    that it says nothing of a live picture: nobody is marked or counted as there now."""
 
     camera: str
     status: SourceStatus
@@ -39,13 +40,18 @@ class CameraView:
     times: StageTimes | None = None
     restarts: int = 0
     analysed: FrameResult | None = None
+    lags: bool = False
 
     def private(self) -> "CameraView":
         """The same as of the last analysed frame: a face that no one has looked for yet cannot be blurred, so a newer
-        frame, or one before the first analysis, is not to be seen."""
+        frame, or one before the first analysis, is not to be seen. Where analysis lags, that frame is STALE."""
         if self.analysed is None:
             return replace(self, frame=None, tracks=())
-        return replace(self, frame=self.analysed.frame, tracks=self.analysed.tracks)
+        frame, status = self.analysed.frame, self.status
+        behind_s = self.frame.captured_s - frame.captured_s if self.frame else 0.0
+        if self.lags and status.state is SourceState.LIVE:
+            status = replace(status, state=SourceState.STALE, last_error="nothing is analysed")
+        return replace(self, status=status, frame=frame, tracks=self.analysed.tracks, age_s=self.age_s + behind_s)
 
 
 class Camera:
@@ -134,10 +140,22 @@ class Camera:
         return self._capture_stillness.of(mark, awake_s) >= limit_s
 
     @property
-    def analysis_fps(self) -> float:
-        """Over the last frames, so that those that come in pairs are no faster."""
+    def _step_s(self) -> float:
+        """Mean time from one of the last analysed frames to the next, so that those that come in pairs are no faster;
+        0 before the second."""
         times_s = tuple(self._analysed_s)
-        return (len(times_s) - 1) / (times_s[-1] - times_s[0]) if len(times_s) > 1 else 0.0
+        return (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else 0.0
+
+    @property
+    def lags(self) -> bool:
+        """Whether the next result is long overdue."""
+        times_s = tuple(self._analysed_s)
+        return bool(times_s) and time.monotonic() - times_s[-1] > _RATE_S + self._step_s
+
+    @property
+    def analysis_fps(self) -> float:
+        step_s = self._step_s
+        return 1.0 / step_s if step_s and not self.lags else 0.0
 
     def keep(self, result: FrameResult) -> None:
         now_s, times_s = time.monotonic(), self._analysed_s
@@ -155,13 +173,16 @@ class Camera:
         view = CameraView(self.name, self.status, self.is_live, frame, dropped=dropped, restarts=self.restarts)
         if frame is None or latest is None:
             return view
+        lags = self.lags and self.is_live
+        tracks = () if lags else latest.tracks
         return replace(
             view,
-            tracks=tuple(replace(track, box=track.box_at(frame.time_s)) for track in latest.tracks),
-            counts=latest.counts,
+            tracks=tuple(replace(track, box=track.box_at(frame.time_s)) for track in tracks),
+            counts=replace(latest.counts, now={}) if lags else latest.counts,
             alerts=latest.alerts,
             age_s=time.monotonic() - frame.captured_s,
             analysis_fps=self.analysis_fps,
             times=latest.times,
             analysed=latest,
+            lags=lags,
         )

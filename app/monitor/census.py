@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from app.domain import Counts, Event, EventKind, Label, Track
+from app.monitor.policy import LONGEST_STEP_S
 
 _WORST = (Label.NO_MASK, Label.INCORRECT)
 
@@ -32,12 +33,15 @@ class Census:
     def __init__(self) -> None:
         self._present: dict[int, _Person] = {}
         self._gone: Counter[Label] = Counter()
+        self._poor: set[int] = set()
 
     def update(self, tracks: Sequence[Track], left: Sequence[Track], dwell_s: float, grace_s: float) -> Counts:
         """``dwell_s`` and ``grace_s`` as of the policy, but for every label and wherever in the picture."""
         for track in tracks:
             if track.label.label is not Label.UNSURE:
-                self._present[track.id] = _seen(self._present.get(track.id), track, dwell_s, grace_s)
+                longest_s = LONGEST_STEP_S if track.id in self._poor else grace_s
+                self._present[track.id] = _seen(self._present.get(track.id), track, dwell_s, longest_s)
+        self._poor = {track.id for track in tracks if track.label.label in _WORST}
         leaving = Counter(self._present.pop(track.id).counts_as for track in left if track.id in self._present)
         self._gone += leaving
         here = Counter(person.counts_as for person in self._present.values())
@@ -45,13 +49,14 @@ class Census:
         return Counts(_fixed(now), _fixed(self._gone + here), _fixed(leaving), _fixed(here))
 
 
-def _seen(person: _Person | None, track: Track, dwell_s: float, grace_s: float) -> _Person:
+def _seen(person: _Person | None, track: Track, dwell_s: float, longest_s: float) -> _Person:
+    """``longest_s``: a spell may go on after no more time than that without a sight of it."""
     label, seen_s = track.label.label, track.seen_s
     person = _Person(label) if person is None else replace(person, last=label)
     if label is Label.MASK:
         return replace(person, poor_since_s=None)
     since_s = person.poor_since_s
-    if since_s is None or seen_s - person.poor_seen_s > grace_s:
+    if since_s is None or seen_s - person.poor_seen_s > longest_s:
         since_s = seen_s
     if seen_s - since_s >= dwell_s:
         worst = next(each for each in _WORST if each in (label, person.charged))

@@ -14,6 +14,9 @@ from app.alerts.schedule import is_open, parse_hours
 from app.domain import Event, EventKind, Frame, Label, Track
 from app.monitor.settings import PolicySettings
 
+LONGEST_STEP_S = 60.0
+"""A face that is bare in two frames of which one follows the other was so in between, unless they lie farther apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Watch:
@@ -29,11 +32,12 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class PolicyState:
-    """All that the policy remembers of one camera."""
+    """All that the policy remembers of one camera. ``frame_s`` is the time of the last analysed frame."""
 
     watches: Mapping[int, Watch] = field(default_factory=lambda: MappingProxyType({}))
     last_alert_s: float | None = None
     serial: int = 0
+    frame_s: float | None = None
 
 
 def step(
@@ -82,7 +86,7 @@ def step(
     for track in tracks:
         if track.seen_s != frame.time_s:  # carried on by prediction only: nothing new is known of it
             continue
-        watch = _observed(settings, watches.get(track.id, Watch()), track, frame)
+        watch = _observed(settings, watches.get(track.id, Watch()), track, frame, state.frame_s)
         if watch.alert_id:
             good_s = 0.0 if watch.good_since_s is None else frame.time_s - watch.good_since_s
             if not watch.resolved and watch.good_since_s is not None and good_s >= settings.resolve_after_s:
@@ -106,7 +110,7 @@ def step(
         last_alert_s = frame.time_s
         for track in people:
             watches[track.id] = replace(watches[track.id], alert_id=raised.id, alerted_s=frame.time_s)
-    return PolicyState(MappingProxyType(watches), last_alert_s, serial), tuple(events)
+    return PolicyState(MappingProxyType(watches), last_alert_s, serial, frame.time_s), tuple(events)
 
 
 def open_alerts(state: PolicyState) -> frozenset[str]:
@@ -151,15 +155,16 @@ def _bare_s(watch: Watch, time_s: float) -> float:
     return 0.0 if watch.bare_since_s is None else time_s - watch.bare_since_s
 
 
-def _observed(settings: PolicySettings, watch: Watch, track: Track, frame: Frame) -> Watch:
+def _observed(settings: PolicySettings, watch: Watch, track: Track, frame: Frame, before_s: float | None) -> Watch:
     """``watch`` after seeing ``track``: how long it has been bare, how long it has been well. A bare face outside the
-    regions is as little known as an unsure one."""
+    regions is as little known as an unsure one. ``before_s`` is the time of the frame before."""
     label, time_s = track.label.label, frame.time_s
     if label.value in settings.alert_on:
         if not _is_inside(settings, track, frame):
             return watch
-        since = watch.bare_since_s
-        if since is None or watch.bare_seen_s is None or time_s - watch.bare_seen_s > settings.grace_s:
+        since, seen_s = watch.bare_since_s, watch.bare_seen_s
+        longest_s = LONGEST_STEP_S if seen_s == before_s else settings.grace_s
+        if since is None or seen_s is None or time_s - seen_s > longest_s:
             since = time_s
         return replace(watch, bare_since_s=since, bare_seen_s=time_s, good_since_s=None)
     if label is Label.UNSURE:

@@ -38,6 +38,7 @@ class Capture:
 
     A live source is connected again for ever, after ``settings.reconnect_s``; a file is read once. ``on_state`` is
     called from the capture's thread at each change of state. While a live source is STALE nothing is handed on.
+    One whose picture is frozen is read on, for it may change, and connected again after the same pauses.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Capture:
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._stuck: list[_Reader] = []
+        self._frozen_tries = 0
         self._thread = threading.Thread(target=self._run, name=f"capture:{source.name}", daemon=True)
 
     @property
@@ -119,7 +121,7 @@ class Capture:
                     self._error = error
             waits_s = self._settings.reconnect_s
             if self._health.frames > frames_before and time.monotonic() - began_s > waits_s[0]:
-                attempt, told = 0, ""
+                attempt, told = 0, told if self._frozen_tries > 1 else ""
             # Between 3/4 and all of the tier: many cameras behind one switch shall not return all at once.
             wait_s = waits_s[min(attempt, len(waits_s) - 1)] * random.uniform(0.75, 1.0)
             attempt += 1
@@ -150,9 +152,12 @@ class Capture:
             raise reader.error
 
     def _pass_on(self, reader: "_Reader") -> None:
-        """Hand on all frames of ``reader`` until it ends or is stopped. Raises SourceError where it hangs."""
+        """Hand on all frames of ``reader`` until it ends or is stopped. Raises SourceError where it hangs, or where its
+        picture stays the same."""
         silence_limit_s = self._settings.open_timeout_s + self._settings.read_timeout_s + _GRACE_S
         heard_s = time.monotonic()
+        frozen_end_s: float | None = None
+        waits_s = self._settings.reconnect_s
         pace = _Pace()
         while not self._stop.is_set():
             try:
@@ -173,7 +178,14 @@ class Capture:
             self._error = None
             self._tell()
             if not self._health.frozen(now_s):
+                self._frozen_tries, frozen_end_s = 0, None
                 self._put(frame)
+            elif frozen_end_s is None:
+                frozen_end_s = now_s + waits_s[min(self._frozen_tries, len(waits_s) - 1)]
+            elif now_s >= frozen_end_s:
+                self._frozen_tries += 1
+                same_s = self._settings.frozen_after_s
+                raise SourceError(f"lost {self._settings.shown}: the same picture for {same_s:g} s; check the camera")
 
     def _put(self, frame: Frame) -> None:
         open_sinks = 0

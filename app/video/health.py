@@ -64,10 +64,12 @@ class Health:
         self._told: SourceState | None = None
 
     def enter(self, state: SourceState, error: str = "") -> None:
+        now_s = time.monotonic()
         with self._lock:
-            self._state, self._since_s = state, time.monotonic()
+            if self._frozen_since(now_s) is None:  # else only another picture makes it live again
+                self._hash = None
+            self._state, self._since_s = state, now_s
             self._last_error = error or self._last_error
-            self._hash = None
 
     def saw(self, image: Image, now_s: float) -> None:
         fingerprint = picture_hash(image) if self._live and self._live.frozen_after_s else None

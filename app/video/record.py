@@ -121,22 +121,27 @@ class VideoWriter:
         return cv2.copyMakeBorder(resized, top, bottom, left, right, cv2.BORDER_CONSTANT)  # type: ignore[return-value]
 
     def close(self) -> None:
-        """Finish the video and give it its name. Raises OutputError where that fails; nothing half-written stays."""
+        """Finish the video and give it its name. Raises OutputError where that fails; nothing half-written stays, but a
+        whole video that cannot get its name keeps its temporary one."""
         if not self._open:
             return
-        self._open = False
+        self._open, whole = False, False
         self._writer.release()
         try:
             if self.frames == 0:
                 return
-            if not _is_whole(self._part):
+            whole = _is_whole(self._part)
+            if not whole:
                 raise OutputError(f"video {self.path} could not be finished; is its disk full?")
             self._part.replace(self.path)
         except OSError as error:
-            raise OutputError(f"cannot write video {self.path}: {error.strerror}; choose another place") from error
+            raise OutputError(
+                f"cannot write video {self.path}: {error.strerror}; it is kept as {self._part}"
+            ) from error
         finally:
-            with contextlib.suppress(OSError):
-                self._part.unlink(missing_ok=True)
+            if not whole:
+                with contextlib.suppress(OSError):
+                    self._part.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Throw the video away."""

@@ -138,15 +138,18 @@ def _reload(session: "Session", args: argparse.Namespace) -> None:
 
 class _SignalFlags:
     """Ctrl-C and SIGTERM (end), and SIGHUP (read the settings again) set flags that the main loop looks at: a handler
-    must not take locks. SIGHUP of a terminal that was closed still means the end."""
+    must not take locks. Where a terminal was closed, or there is nothing to read, SIGHUP too means the end."""
 
     def __init__(self, reloads: bool) -> None:
         self.stop = False
         self._reload = False
         self._had_terminal = _has_terminal()
         self._handlers: dict[int, Any] = {signal.SIGINT: self._request_stop, signal.SIGTERM: self._request_stop}
-        if reloads and hasattr(signal, "SIGHUP"):
-            self._handlers[signal.SIGHUP] = self._request_reload
+        if hasattr(signal, "SIGHUP"):
+            if reloads:
+                self._handlers[signal.SIGHUP] = self._request_reload
+            elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+                self._handlers[signal.SIGHUP] = self._request_stop
         self._previous: dict[int, Any] = {}
 
     def take_reload(self) -> bool:

@@ -5,6 +5,7 @@ Association is greedy on overlap and distance between predicted and detected box
 """
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -31,6 +32,9 @@ _JUST_LOST_S = 0.15
 """A face unseen for less is worth a closer look; later, the usual looks will do."""
 _AT_REST_IOU = 0.75
 """A box that fits its face less closely is set right when the scene comes to rest."""
+_USUAL_STEPS, _GAP_STEPS, _GAP_S = 8, 3.0, 4.0
+"""Frames are missing where the next one comes later than so many times the mean of the last steps between frames, and
+than so long: in less hardly anybody takes another's very place, and a machine may stand still for a moment."""
 _FIRST_MAX_STEP_S = 0.2
 """Longest time one observation may stand for, so that a gap does not make a single crop decide."""
 
@@ -89,6 +93,7 @@ class Tracker:
         self._faces: list[_Face] = []
         self._next_id = 1
         self._time_s = -math.inf
+        self._times_s: deque[float] = deque(maxlen=_USUAL_STEPS + 1)
         self._carried = False
 
     def apply(self, settings: TrackingSettings) -> None:
@@ -96,8 +101,10 @@ class Tracker:
         self._settings = settings
 
     def update(self, detections: Sequence[Detection], time_s: float) -> list[Track]:
-        """Take in the detections of the frame at ``time_s``; returns the tracks that left, as last seen."""
-        self._time_s, self._carried = time_s, False
+        """Take in the detections of the frame at ``time_s``; returns the tracks that left, as last seen. After a gap in
+        which any face would have been lost all have left: who stands there now may be another."""
+        left = self._all_left() if self._is_gap(time_s) else []
+        self._advance(time_s, carried=False)
         expected = [face.predicted(time_s) for face in self._faces]
         pairs = sorted(
             (
@@ -124,7 +131,7 @@ class Tracker:
                 self._next_id += 1
                 held.append(detection.box)
                 self._confirm(self._faces[-1])
-        return self._forget(time_s)
+        return left + self._forget(time_s)
 
     def carry(self, time_s: float) -> list[Track]:
         """Nothing moved until ``time_s``: every face seen at the last update is where it was, and would be found there
@@ -135,8 +142,23 @@ class Tracker:
                 face.observations += 1
                 if face.box.iou(face.found) < _AT_REST_IOU:  # the filter was still on its way
                     face.box = face.found
-        self._time_s, self._carried = time_s, True
+        self._advance(time_s, carried=True)
         return self._forget(time_s)
+
+    def _advance(self, time_s: float, carried: bool) -> None:
+        self._time_s, self._carried = time_s, carried
+        self._times_s.append(time_s)
+
+    def _is_gap(self, time_s: float) -> bool:
+        """Whether frames are missing for so long that another may stand there; where few come, none is missing."""
+        if len(self._times_s) < 2:
+            return False
+        usual_s = (self._times_s[-1] - self._times_s[0]) / (len(self._times_s) - 1)
+        return time_s - self._times_s[-1] > max(self._settings.lost_after_s, _GAP_S, _GAP_STEPS * usual_s)
+
+    def _all_left(self) -> list[Track]:
+        left, self._faces = self._faces, []
+        return [self._snapshot(face) for face in left if face.confirmed]
 
     @property
     def is_steady(self) -> bool:

@@ -70,6 +70,7 @@ def _is_same(old: CameraView | None, new: CameraView) -> bool:
         old.frame is new.frame
         and old.tracks == new.tracks
         and (then.state, then.last_error) == (now.state, now.last_error)
+        and (now.state not in OLD_STATES or round(old.age_s) == round(new.age_s))  # the age is written on it
     )
 
 

@@ -13,14 +13,14 @@ def track(label: Label, time_s: float, number: int = 1) -> Track:
     return Track(number, Box(0, 0, 50, 50), FaceLabel(label, 0.9), (0.0, 0.0), 0.0, time_s, 9, 9, True)
 
 
-def counted(*spells: tuple[Label, float]) -> dict[Label, int]:
+def counted(*spells: tuple[Label, float], fps: float = 10.0) -> dict[Label, int]:
     """What one person is counted as who wears a mask like that, each spell so many seconds long, and leaves."""
     census, time_s, last = Census(), 0.0, track(U, 0.0)
     for label, lasts_s in spells:
-        for _ in range(round(lasts_s * 10)):
+        for _ in range(round(lasts_s * fps)):
             last = track(label, time_s)
             census.update([last], [], DWELL_S, GRACE_S)
-            time_s += 0.1
+            time_s += 1 / fps
     counts = census.update([], [last], DWELL_S, GRACE_S)
     assert counts.seen == counts.leaving
     assert not any(counts.here.values())
@@ -48,6 +48,11 @@ def test_a_person_is_counted_by_what_they_did_and_not_by_their_last_moment(
     spells: list[tuple[Label, float]], label: Label
 ) -> None:
     assert counted(*spells) == {label: 1}
+
+
+def test_at_a_frame_a_second_a_spell_goes_on_from_frame_to_frame_but_not_over_an_unsure_one() -> None:
+    assert counted((B, 3.0), (M, 60.0), fps=1.0) == {B: 1}
+    assert counted((B, 2.0), (U, 1.0), (B, 2.0), (M, 60.0), fps=1.0) == {M: 1}
 
 
 def test_who_was_never_named_for_sure_is_not_counted() -> None:

@@ -119,6 +119,13 @@ def test_whom_the_detector_hardly_sees_in_a_still_scene_is_one_person(share: flo
     assert kinds == ["no_mask"]
 
 
+@pytest.mark.parametrize("fps", [1.0, 1.3, 2.0])
+def test_a_person_whom_few_frames_show_is_told_of_once(fps: float) -> None:
+    images = [np.full((480, 640, 3), 10, np.uint8)] * 60
+    _, kinds = told_of(NowAndThen(1.0, 0), images, PolicySettings(), fps=fps)
+    assert kinds == ["no_mask"]
+
+
 @pytest.mark.parametrize("policy", [{"dwell_s": 0.0}, {"dwell_s": 1.0}, {"min_observations": 30}])
 def test_a_still_scene_alerts_as_soon_as_without_savings(policy: dict[str, float]) -> None:
     images, at_s = [np.full((480, 640, 3), 10, np.uint8)] * 150, []
@@ -129,14 +136,18 @@ def test_a_still_scene_alerts_as_soon_as_without_savings(policy: dict[str, float
 
 
 def told_of(
-    detector: FaceDetector, images: list[Image], policy: PolicySettings, looks: DetectorSettings | None = None
+    detector: FaceDetector,
+    images: list[Image],
+    policy: PolicySettings,
+    looks: DetectorSettings | None = None,
+    fps: float = FPS,
 ) -> tuple[list[float], list[str]]:
     """When, in stream time, which events are raised."""
     classifier = BrightnessClassifier()
     analyzer = Analyzer(detector, FACTS, TrackingSettings(), policy, "run", 32, looks or DetectorSettings())
     events = []
     for i, image in enumerate(images):
-        pending = analyzer.begin(Frame(image, i, i / FPS, 0.0, 0.0, "door"))
+        pending = analyzer.begin(Frame(image, i, i / fps, 0.0, 0.0, "door"))
         rows = classifier.classify(pending.crops) if len(pending.crops) else np.empty((0, 3), np.float32)
         events += analyzer.finish(pending, rows).events
     return [event.time_s for event in events], [event.kind.value for event in events]

@@ -84,6 +84,16 @@ def test_a_short_unsure_spell_does_not_restart_the_dwell_but_a_mask_does() -> No
     assert masked == []
 
 
+@pytest.mark.parametrize("fps", [0.1, 0.9, 1.0, 1.4, 1.5, 5.0])
+def test_a_face_that_is_bare_in_every_frame_alerts_however_seldom_there_is_one(fps: float) -> None:
+    assert kinds(play([{1: Label.NO_MASK}] * 30, fps=fps)) == [EventKind.NO_MASK]
+
+
+def test_an_unsure_frame_restarts_the_dwell_where_frames_are_seldom() -> None:
+    bare, unsure = {1: Label.NO_MASK}, {1: Label.UNSURE}
+    assert play([bare, bare, unsure] * 10, replace_policy(dwell_s=2.0), fps=1.0) == []
+
+
 def test_incorrect_alerts_only_where_asked_for() -> None:
     frames = [{1: Label.INCORRECT}] * 30
     assert play(frames) == []

@@ -11,6 +11,7 @@ import pytest
 from fakes_video import LIMIT_S, wait_until
 
 from app.monitor.service import Service
+from app.view.watch import _SignalFlags
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
 
@@ -95,3 +96,28 @@ def test_a_service_is_ready_alive_reads_its_settings_again_and_stops(tmp_path: P
             running.wait(LIMIT_S)
     assert manager.listen()[-1] == "STOPPING=1"
     manager.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_hang_up_where_there_are_no_settings_to_read_ends_it_with_a_whole_film(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    argv = [sys.executable, "-m", "app", "watch", "--headless", "--source", "demo", "--loop", "--output", str(film)]
+    running = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: list(tmp_path.glob(".*.part.mp4")) or running.poll() is not None, "the film is begun")
+        running.send_signal(signal.SIGHUP)
+        assert running.wait(LIMIT_S) == 0
+    finally:
+        running.kill()
+        running.wait(LIMIT_S)
+    assert list(tmp_path.iterdir()) == [film]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_hang_up_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with _SignalFlags(reloads=False):
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

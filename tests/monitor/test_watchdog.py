@@ -15,7 +15,7 @@ from fakes_monitor import BOX, HangingClassifier, HangingDetector, Hangs, LiveCa
 from fakes_video import HANG_S, LIMIT_S, wait_until
 
 from app.config import Settings, load_settings
-from app.domain import Counts, Event, EventKind, FrameResult, Image, StageTimes
+from app.domain import Counts, Event, EventKind, FaceLabel, FrameResult, Image, Label, StageTimes, Track
 from app.errors import MonitorError, SourceError
 from app.monitor import pipeline
 from app.monitor.camera import Camera
@@ -513,6 +513,50 @@ def test_frames_that_come_in_pairs_are_analysed_no_faster(monkeypatch: pytest.Mo
         now_s[0] += 0.5
         camera.keep(result_of(0))
     assert camera.analysis_fps == pytest.approx(2, rel=0.1)
+
+
+def test_a_result_too_old_to_tell_of_the_present_marks_and_counts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [100.0]
+    monkeypatch.setattr("app.monitor.camera.time.monotonic", lambda: now_s[0])
+    camera = Desk().camera
+    track = Track(1, BOX, FaceLabel(Label.NO_MASK, 0.9), (0, 0), 0.0, 0.0, 9, 9, True)
+    counts = Counts({Label.NO_MASK: 1}, {Label.NO_MASK: 1})
+    for i in range(10):  # captured 0.1 s apart
+        now_s[0] = 100.0 + i / 10
+        camera.keep(FrameResult(plain_frame(i), (track,), (), counts, (), (), StageTimes()))
+    camera.shown.put(plain_frame(12))
+    now_s[0] = 101.3
+    fresh = camera.view()
+    assert (len(fresh.tracks), fresh.counts) == (1, counts)
+    assert fresh.analysis_fps == pytest.approx(10)
+    assert fresh.private().status.state is SourceState.LIVE
+    assert fresh.private().age_s == pytest.approx(0.4)
+    camera.shown.put(plain_frame(60))
+    now_s[0] = 106.1
+    old = camera.view()
+    assert (old.status.state, old.tracks, old.counts, old.analysis_fps) == (
+        SourceState.LIVE,
+        (),
+        Counts({}, counts.seen),
+        0.0,
+    )
+    hidden = old.private()
+    assert hidden.frame is not None
+    assert (hidden.status.state, hidden.frame.index) == (SourceState.STALE, 9)
+    assert old.age_s == pytest.approx(0.1)
+    assert hidden.age_s == pytest.approx(5.2)
+
+
+def test_a_camera_that_is_seldom_analysed_does_not_lag(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [100.0]
+    monkeypatch.setattr("app.monitor.camera.time.monotonic", lambda: now_s[0])
+    camera = Desk().camera
+    for i in range(5):
+        now_s[0] += 5.0
+        camera.keep(result_of(i))
+    now_s[0] += 6.0
+    assert not camera.lags
+    assert camera.analysis_fps == pytest.approx(0.2)
 
 
 def test_what_was_dropped_counts_on_through_a_restart() -> None:

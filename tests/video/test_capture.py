@@ -240,7 +240,7 @@ def test_the_same_picture_for_long_is_stale_and_not_handed_on() -> None:
             yield lambda: time.sleep(0.005)
             i += 1
 
-    capture = Capture(FakeSource(steps()), settings(frozen_after_s=0.2), [slot])
+    capture = Capture(FakeSource(steps()), settings(frozen_after_s=0.2, reconnect_s=(60.0,)), [slot])
     capture.start()
     wait_until(lambda: capture.status.state is SourceState.STALE, "a frozen picture is noticed")
     noticed = capture.status.frames
@@ -252,6 +252,49 @@ def test_the_same_picture_for_long_is_stale_and_not_handed_on() -> None:
     wait_until(lambda: capture.status.state is SourceState.LIVE, "a new picture is live again")
     wait_until(lambda: slot.peek() is not last, "and handed on")
     stopped(capture)
+
+
+def test_a_frozen_stream_is_connected_again_and_live_only_with_another_picture(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def steps(*pictures: int) -> Iterator[Any]:
+        for i, number in enumerate(pictures):
+            yield frame(i, image=picture(number))
+            yield lambda: time.sleep(0.005)
+
+    log, again = Log(), threading.Event()
+    source = FakeSource(
+        *(endless_still() for _ in range(3)), [lambda: again.wait(LIMIT_S), *steps(*[1, 2, 3] * 100), wait_for_stop]
+    )
+    capture = Capture(source, settings(frozen_after_s=0.2, reconnect_s=(0.05, 0.1)), [LatestSlot()], log)
+    with caplog.at_level("WARNING", "app.video.capture"):
+        capture.start()
+        wait_until(lambda: capture.status.reconnects == 3, "it is connected again and again")
+        lives = log.states.count(SourceState.LIVE)
+        again.set()
+        wait_until(lambda: capture.status.state is SourceState.LIVE, "another picture is live")
+        stopped(capture)
+    assert lives == 1
+    assert sum("same picture" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_picture_that_does_not_change_is_connected_again_after_growing_pauses() -> None:
+    source = FakeSource(endless_still(), endless_still())
+    capture = Capture(source, settings(frozen_after_s=0.05, reconnect_s=(0.05, 60.0)), [LatestSlot()])
+    capture.start()
+    wait_until(
+        lambda: capture.status.reconnects == 1 and capture.status.state is SourceState.STALE, "it is tried again"
+    )
+    seen = capture.status.frames
+    wait_until(lambda: capture.status.frames > seen + 200, "it is read on")
+    assert capture.status.reconnects == 1
+    stopped(capture)
+
+
+def endless_still() -> Iterator[Any]:
+    while True:
+        yield frame(0)
+        yield lambda: time.sleep(0.002)
 
 
 def test_the_same_picture_is_fine_where_that_is_switched_off() -> None:

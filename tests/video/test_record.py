@@ -139,6 +139,22 @@ def test_an_encoder_that_broke_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_whole_video_that_cannot_get_its_name_is_kept_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replace(self: Path, target: Path) -> None:
+        raise PermissionError(13, "it is open in another program")
+
+    writer = VideoWriter(tmp_path / "a.mp4", 25, (64, 48))
+    writer.write(picture(0))
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(OutputError, match="it is kept as") as caught:
+        writer.close()
+    (part,) = tmp_path.iterdir()
+    assert str(part) in str(caught.value)
+    assert len(play(part)) == 1
+
+
 def test_other_outputs_may_have_any_ending(tmp_path: Path) -> None:
     check_output(tmp_path / "events.jsonl", "events")
     assert list(tmp_path.iterdir()) == []

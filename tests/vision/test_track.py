@@ -56,6 +56,38 @@ def test_a_face_missed_for_a_moment_keeps_its_id_and_one_gone_for_long_does_not(
     assert set(seen(tracker)) == {2}
 
 
+@pytest.mark.parametrize("fps", [1, 10])
+@pytest.mark.parametrize("gap_s", [5, 20])
+def test_who_stands_there_after_a_gap_without_frames_is_another(fps: int, gap_s: float) -> None:
+    tracker = Tracker(TrackingSettings(), FACTS)
+    for i in range(30):
+        feed(tracker, i / fps, [face(50)], BARE)
+    back_s = 29 / fps + gap_s
+    (left,) = tracker.update([face(52)], back_s)
+    assert (left.id, left.seen_s, left.label.label) == (1, 29 / fps, Label.NO_MASK)
+    for i in range(1, 10):
+        feed(tracker, back_s + i / fps, [face(52)])
+    assert set(seen(tracker)) == {2}
+
+
+@pytest.mark.parametrize("steps_s", [[1.0], [4.0], [2.0, 0.3, 0.3], [0.2] * 20 + [3.0], [0.1] * 20 + [1.0] * 20])
+def test_where_frames_are_few_or_come_unevenly_people_stay_the_same(steps_s: list[float]) -> None:
+    tracker, time_s = Tracker(TrackingSettings(), FACTS), 0.0
+    for step_s in steps_s * 9:
+        assert tracker.update([face(50)], time_s) == []
+        time_s += step_s
+    assert set(seen(tracker)) == {1}
+
+
+def test_a_stream_that_becomes_slow_is_followed_again_after_a_few_frames() -> None:
+    tracker, time_s = Tracker(TrackingSettings(), FACTS), 0.0
+    for step_s in [0.1] * 20 + [5.0] * 20:
+        tracker.update([face(50)], time_s)
+        time_s += step_s
+    (track,) = tracker.tracks()
+    assert track.observations >= 16
+
+
 def test_a_false_hit_seen_once_is_never_shown() -> None:
     tracker = Tracker(TrackingSettings(confirm_after=3), FACTS)
     for i in range(40):

@@ -205,6 +205,20 @@ def test_a_change_of_state_reaches_viewers_without_a_new_frame(tmp_path: Path) -
         assert decoded(one.next()).mean() < live.mean()
 
 
+def test_an_old_picture_is_drawn_anew_as_it_ages(running: Running) -> None:
+    def picture() -> bytes:
+        return running.get("/api/v1/cameras/1/picture.jpg").content
+
+    running.monitor.step(1, size=(480, 640))
+    running.monitor.change(age_s=4.6)
+    running.monitor.state(SourceState.STALE)
+    first = picture()
+    running.monitor.change(age_s=5.4)
+    assert picture() == first
+    running.monitor.change(age_s=7.0)
+    assert picture() != first
+
+
 def test_faces_stay_blurred_also_where_the_picture_is_old_or_nobody_looked_yet() -> None:
     monitor = FakeMonitor()
     monitor.step(3, size=(240, 320))
