@@ -23,7 +23,7 @@ from app.train.evaluate import (
     usual_slices,
     without_siblings,
 )
-from app.train.fit import quiet_tensorflow, write_json, write_whole
+from app.train.fit import write_json, write_whole
 from app.train.notes import split_of
 from app.train.open_tests import OpenTests, run_open_tests
 from app.train.own_data import across
@@ -41,7 +41,6 @@ def run(args: argparse.Namespace) -> int:
 
     cv2.setNumThreads(args.threads)
     console = Console()
-    quiet_tensorflow()
     classifier = open_classifier(args.model, args.threads)
     shown: list[ShownSet] = []
     others: list[SetReport] = []

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from app.errors import DataError, OutputError
 from app.train.dataset import Batches, Crops
 from app.train.networks import KerasModel, Recipe
+from app.vision.quiet import import_tensorflow
 
 log = logging.getLogger(__name__)
 
@@ -58,21 +59,15 @@ class Fitted:
     stopped: str
 
 
-def quiet_tensorflow() -> None:
-    """Call before TensorFlow is imported: without a GPU its C++ part logs some twenty lines, some of them as errors.
-    What really fails is raised; who wants the log sets the level in the environment."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-
 def limit_threads(threads: int) -> None:
     """TensorFlow fixes its thread pools at its first operation: call before building a network. Once it has worked in
     this process, its pools stay as they are.
 
     TensorFlow turns oneDNN's kernels on by itself on newer processors only; on a Zen 3 core with AVX2 they took 254 ms
     for a step of the study's model_2 instead of 361, and 0.61 s for one of the face detector instead of 1.29."""
-    quiet_tensorflow()
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    import_tensorflow()
     import tensorflow as tf
 
     try:

@@ -13,7 +13,7 @@ from app import resources
 from app.domain import FaceLabel, Label
 from app.errors import ModelError, SettingsError
 from app.vision.modelfile import ClassifierFacts, read_classifier_facts
-from app.vision.quiet import quiet_stderr
+from app.vision.quiet import import_tensorflow, quiet_stderr
 from app.vision.settings import ClassifierSettings
 
 Crops = NDArray[np.uint8]
@@ -105,6 +105,7 @@ class KerasClassifier:
                 "a checkout: pip install '.[train]'), or use --backend litert"
             )
         self.facts = read_classifier_facts(path)
+        import_tensorflow()
         import keras
         import tensorflow as tf
 

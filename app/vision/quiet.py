@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 
 @contextmanager
@@ -25,3 +25,17 @@ def quiet_stderr() -> Iterator[None]:
         with suppress(OSError):
             os.dup2(saved, 2)
         os.close(saved)
+
+
+def quiet_tensorflow() -> None:
+    """Call before TensorFlow is imported: without a GPU its C++ part logs some twenty lines, some of them as errors.
+    What really fails is raised; who wants the log sets the level in the environment."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow and Keras, quietly: while they load, 2.21 logs whatever the level is."""
+    quiet_tensorflow()
+    with quiet_stderr() if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3" else nullcontext():
+        import keras  # noqa: F401
+        import tensorflow  # noqa: F401

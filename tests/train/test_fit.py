@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -24,11 +26,11 @@ from app.train.fit import (
     best_epoch,
     file_facts,
     learning_rate,
-    quiet_tensorflow,
     should_stop,
 )
 from app.train.networks import Recipe
 from app.train.samples import Sample
+from app.vision.quiet import quiet_tensorflow
 
 LABELS = (Label.MASK, Label.NO_MASK)
 
@@ -47,6 +49,13 @@ def test_tensorflow_is_quiet_unless_its_log_is_asked_for(monkeypatch: pytest.Mon
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
     quiet_tensorflow()
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
+
+
+def test_tensorflow_is_loaded_without_a_word() -> None:
+    code = "from app.train.fit import limit_threads; limit_threads(1); import keras; keras.ops.ones(1)"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_epochs_before_the_start_do_not_count() -> None:
