@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,8 @@ from rich.table import Table
 from app.alerts.delivery import AlertCenter
 from app.alerts.export import ALERT_KINDS
 from app.alerts.files import EventLog
-from app.alerts.offline import left_offline
+from app.alerts.offline import deliveries_of, left_offline
+from app.alerts.outbox import Delivery
 from app.config import Settings
 from app.domain import Event, EventKind, FrameResult, Label
 from app.errors import OutputError, SettingsError
@@ -85,7 +86,7 @@ class Session:
             live = [camera.name for camera in self._settings.camera if camera.is_live]
             offline = left_offline(self._settings.alerts, live)
             self._monitor = Monitor(self._settings, [self._on_result], [self._on_event], offline)
-            self._alerts = self._make_alerts()
+            self._alerts = self._make_alerts(deliveries_of(self._settings.alerts, offline))
             self._web = self._make_web() if self._settings.web.enabled else None
             self._alerts.start()
             stack.callback(self._close_alerts)
@@ -110,8 +111,8 @@ class Session:
             if camera.kind is SourceKind.FILE and path.resolve() == Path(camera.uri).resolve():
                 raise OutputError(f"cannot write {what} {path}: it is the source itself; choose another name")
 
-    def _make_alerts(self) -> AlertCenter:
-        return AlertCenter(self._settings.alerts, hold_back=self._hold_back)
+    def _make_alerts(self, earlier: Iterable[Delivery] = ()) -> AlertCenter:
+        return AlertCenter(self._settings.alerts, hold_back=self._hold_back, earlier=earlier)
 
     def _hold_back(self, event: Event) -> str:
         """What the web view has muted is kept, and alerts nobody."""
@@ -181,6 +182,7 @@ class Session:
         old, new = self._alerts, self._make_alerts()  # before any event has to wait: a plugin may take its time
 
         def exchange() -> None:
+            new.follow(old)
             self._alerts = new
 
         self._monitor.between_events(exchange)

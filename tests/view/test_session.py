@@ -130,3 +130,30 @@ def test_new_alert_settings_lose_no_alert_and_hold_up_no_camera(
         assert session.reload(persisting_nothing(20)) == []
         up.touch()
         wait_until(told.exists, "it is told in the end")
+
+
+def test_the_end_of_an_alert_reaches_its_channel_after_new_settings(settings: Settings, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    code = f"import sys; open({str(told)!r}, 'a').write(sys.argv[1] + ' ')"
+    desk = {
+        "kind": "command",
+        "name": "desk",
+        "argv": [sys.executable, "-c", code, "{id}"],
+        "schedule": ["08:00-18:00"],
+    }
+    evening_s = time.mktime((2026, 3, 4, 17, 59, 50, 0, 0, -1))
+
+    def with_outbox(size: int) -> Settings:
+        values = {"persist": False, "max_outbox": size, "channels": [desk]}
+        return settings.model_copy(update={"alerts": AlertSettings.model_validate(values)})
+
+    def tells(words: str) -> bool:
+        return told.exists() and told.read_text() == words
+
+    with Session(with_outbox(10), None, None) as session:
+        session._on_event(Event("event-1", EventKind.NO_MASK, "door", 1.0, evening_s, 1), None)
+        wait_until(lambda: tells("event-1 "), "the alert")
+        assert session.reload(with_outbox(20)) == []
+        end = Event("event-2", EventKind.RESOLVED, "door", 2.0, evening_s + 20, 1, resolves="event-1")
+        session._on_event(end, None)
+        wait_until(lambda: tells("event-1 event-2 "), "its end")
