@@ -31,7 +31,8 @@ def register_events(commands: Any) -> None:
     ):
         parser = events.add_parser(name, help=words, description=words)
         add_place(parser)
-        parser.add_argument("--since", metavar="TIME", help="2h, 7d, 2026-11-23 or 2026-11-23T14:30")
+        whole = "; its whole hour counts" if name == "stats" else ""
+        parser.add_argument("--since", metavar="TIME", help=f"2h, 7d, 2026-11-23 or 2026-11-23T14:30{whole}")
         parser.add_argument("--until", metavar="TIME")
         parser.add_argument("--camera", action="append", default=[], metavar="NAME", help="may be repeated")
         parser.set_defaults(run=run, kind=[])
@@ -123,7 +124,7 @@ def _stats(args: argparse.Namespace) -> int:
 
     from app.alerts.export import by_hour, facts, plot_png, total
 
-    wanted = _filter(args)
+    wanted = _filter(args).whole_hours()
     with open_store(args) as store:
         rows = by_hour(store.presence(wanted), store.events(wanted))
     if args.png:

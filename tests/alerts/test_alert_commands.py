@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import cv2
@@ -123,6 +124,21 @@ def test_stats_give_the_compliance_rate_by_hour(run: Run, store_path: Path, caps
     assert sum(row["alerts"] for row in rows) == 3
     assert run("events", "stats", "--store", store_path, "--since", "2030-01-01") == 0
     assert "nobody was seen" in capsys.readouterr().out
+
+
+def test_people_and_alerts_of_stats_are_of_the_same_whole_hours(
+    run: Run, store_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hour_s = 1_760_000_400
+    with EventStore(store_path) as store:
+        alerts = tuple((make_event(wall_s=hour_s + minute * 60), None) for minute in (-1, 1, 40, 61))
+        store.write(Batch(alerts, (), tuple(Presence("door", hour_s + k * 3600, masked=1) for k in (-1, 0, 1))), hour_s)
+    since, until = (datetime.fromtimestamp(hour_s + minute * 60).isoformat() for minute in (30, 50))
+    assert run("events", "stats", "--store", store_path, "--json", "--since", since, "--until", until) == 0
+    (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (row["hour_s"], row["people"], row["alerts"]) == (hour_s, 1, 2)
+    assert run("events", "stats", "--store", store_path, "--json", "--since", f"{10**20}d") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 @pytest.mark.usefixtures("filled")

@@ -114,7 +114,8 @@
   const showToday = async () => {
     const card = one("[data-today]");
     if (!card) return;
-    const midnight = new Date().setHours(0, 0, 0, 0) / 1000;
+    const served_s = Number(card.dataset.today), day_s = 86400;  // midnight where the program runs
+    const midnight = served_s + Math.max(0, Math.floor((Date.now() / 1000 - served_s) / day_s)) * day_s;
     const response = await fetch(`/api/v1/compliance?since=${midnight}`);
     if (!response.ok) return;
     const total = (await response.json()).total;
