@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -83,6 +84,22 @@ def test_export_writes_files_and_pictures(run: Run, store_path: Path, tmp_path: 
         run("events", "export", "--store", store_path, "--output", tmp_path / "out.xml")
     with pytest.raises(OutputError, match="cannot write"):
         run("events", "export", "--store", store_path, "--output", tmp_path / "absent" / "out.csv")
+
+
+def test_export_gives_each_picture_a_file_of_its_own(
+    run: Run, store_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = "!" * 80
+    ids = ["6-10.0.1.11-1", "6-10.0.11.1-1", "6-Door-1", "6-door-1", "6-a/b-1", "6-Tür-1", f"6-{long}-1", f"6-{long}-2"]
+    with EventStore(store_path) as store:
+        events = [replace(make_event(), id=each) for each in ids]
+        store.write(Batch(tuple((event, event.id.encode()) for event in events)), time.time())
+    assert run("events", "export", "--store", store_path, "--pictures", tmp_path / "pictures") == 0
+    assert "8 pictures written" in capsys.readouterr().err
+    files = list((tmp_path / "pictures").iterdir())
+    assert sorted(file.read_text() for file in files) == sorted(ids)
+    assert len({file.name.casefold() for file in files}) == len(ids)
+    assert {file.stem for file in files} >= {"6-10%2E0%2E1%2E11-1", "6-Door-1", "6-door-1-2", "6-a%2Fb-1", "6-Tür-1"}
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
