@@ -5,13 +5,12 @@ import random
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from app.alerts.hooks import Alert, AlertHook, RetryLater
 from app.alerts.limited import LazyHook, LimitedHook
 from app.alerts.outbox import Backoff, ChannelQueue, Delivery, Status
 from app.alerts.schedule import is_open
-from app.alerts.settings import AlertSettings, Channel
+from app.alerts.settings import AlertSettings, Channel, fits
 from app.domain import Event
 from app.errors import HookError
 
@@ -85,7 +84,7 @@ class ServedChannel:
 
     def _is_for(self, event: Event) -> bool:
         channel = self.channel
-        here = not channel.cameras or any(fnmatchcase(event.camera, pattern) for pattern in channel.cameras)
+        here = not channel.cameras or any(fits(pattern, event.camera) for pattern in channel.cameras)
         return here and event.kind in channel.events
 
     def refuses(self, event: Event, now_s: float) -> bool:

@@ -1,6 +1,7 @@
 """What may be set about alerts: where events are kept, for how long, and the channels that tell people."""
 
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -28,6 +29,11 @@ PLACEHOLDERS = frozenset(
         "snapshot",
     )
 )
+
+
+def fits(pattern: str, camera: str) -> bool:
+    """Whether ``pattern`` is the name ``camera``, whatever signs that has, or covers it."""
+    return camera == pattern or fnmatchcase(camera, pattern)
 
 
 def default_store() -> Path:

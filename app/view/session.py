@@ -19,7 +19,7 @@ from app.alerts.export import ALERT_KINDS
 from app.alerts.files import EventLog
 from app.alerts.offline import deliveries_of, left_offline
 from app.alerts.outbox import Delivery
-from app.config import Settings
+from app.config import Settings, idle_patterns
 from app.domain import Event, EventKind, FrameResult, Label
 from app.errors import OutputError, SettingsError
 from app.monitor.pipeline import Monitor
@@ -112,6 +112,8 @@ class Session:
                 raise OutputError(f"cannot write {what} {path}: it is the source itself; choose another name")
 
     def _make_alerts(self, earlier: Iterable[Delivery] = ()) -> AlertCenter:
+        for fault in idle_patterns(self._settings):
+            log.warning("%s", fault)
         return AlertCenter(self._settings.alerts, hold_back=self._hold_back, earlier=earlier)
 
     def _hold_back(self, event: Event) -> str:

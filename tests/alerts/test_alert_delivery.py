@@ -263,27 +263,31 @@ def test_a_full_outbox_makes_its_oldest_undelivered(store_path: Path) -> None:
 
 
 def test_each_channel_gets_what_it_asked_for(store_path: Path) -> None:
-    hooks = {name: NotingHook() for name in ("offline", "gate", "never", "once")}
+    hooks = {name: NotingHook() for name in ("offline", "gate", "never", "once", "hall")}
     channels = (
         channel("offline", events=["camera_offline"]),
         channel("gate", cameras=["gate-*"]),
         channel("never", schedule=["mon 00:00-00:01"]),
+        channel("hall", cameras=["Hall [north]"]),
         channel("once", rate_limit={"count": 1, "per_s": 3600, "excess": "skip"}),
     )
     tuesday_s = time.mktime((2026, 11, 24, 12, 0, 0, 0, 0, -1))
     bare = make_event(wall_s=tuesday_s)
     offline = make_event(EventKind.CAMERA_OFFLINE, "gate-2", tuesday_s)
+    hall = make_event(camera="Hall [north]", wall_s=tuesday_s)
     center = AlertCenter(settings(store_path, *channels), hooks=hooks)
     with running(center):
         center.submit(bare)
         center.submit(offline)
+        center.submit(hall)
     assert hooks["offline"].ids == [offline.id]
+    assert hooks["hall"].ids == [hall.id]
     assert hooks["gate"].ids == [offline.id]
     assert hooks["never"].ids == []
     assert hooks["once"].ids == [bare.id]
     with EventStore(store_path) as store:
-        assert [each.event.id for each in store.deliveries(Status.SKIPPED)] == [offline.id]
-        assert len(store.events()) == 2
+        assert [each.event.id for each in store.deliveries(Status.SKIPPED)] == [offline.id, hall.id]
+        assert len(store.events()) == 3
 
 
 def ended(alert: Event, wall_s: float) -> Event:

@@ -157,3 +157,14 @@ def test_the_end_of_an_alert_reaches_its_channel_after_new_settings(settings: Se
         end = Event("event-2", EventKind.RESOLVED, "door", 2.0, evening_s + 20, 1, resolves="event-1")
         session._on_event(end, None)
         wait_until(lambda: tells("event-1 event-2 "), "its end")
+
+
+def test_a_channel_for_a_camera_that_is_not_there_is_warned_of(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    channels = [{"kind": "plugin", "plugin": "none", "name": "desk", "cameras": ["dor", "d*"]}]
+    alerts = AlertSettings.model_validate({"persist": False, "channels": channels})
+    with Session(settings.model_copy(update={"alerts": alerts}), None, None):
+        pass
+    told = [record.getMessage() for record in caplog.records if "no camera fits" in record.getMessage()]
+    assert told == ["channel 'desk' cameras: no camera fits 'dor'; did you mean door?"]
