@@ -63,3 +63,39 @@ def test_today_begins_at_the_midnight_of_the_program() -> None:
         console.log(JSON.stringify(asked.map((address) => (Number(address.split("since=")[1]) - midnight) / 3600)));
     """)
     assert asked == [0, 0, 0, 24, 48]
+
+
+def test_a_page_has_one_link_at_most() -> None:
+    shown, hidden = run("""
+        parts["[data-link]"] = field();
+        load();
+        last.refuse();
+        turn(true); turn(false);
+        wait();
+        const shown = links.size;
+        turn(true); wait();
+        console.log(JSON.stringify([shown, links.size]));
+    """)
+    assert (shown, hidden) == (1, 0)
+
+
+def test_a_link_that_was_refused_is_tried_again() -> None:
+    assert run("""
+        parts["[data-link]"] = field();
+        load();
+        last.refuse();
+        const refused = links.size;
+        wait();
+        console.log(JSON.stringify([refused, links.size, links_made]));
+    """) == [0, 1, 2]
+
+
+def test_a_page_without_state_asks_for_no_link() -> None:
+    assert (
+        run("""
+        load();
+        turn(true); turn(false);
+        console.log(JSON.stringify(links_made));
+    """)
+        == 0
+    )

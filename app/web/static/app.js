@@ -125,7 +125,7 @@
   };
 
   // -- the link ---------------------------------------------------------------------------------------------------
-  let source = null, lastHeard_ms = 0;
+  let source = null, retry = 0, lastHeard_ms = 0;
   const sayLink = (on) => {
     const link = one("[data-link]");
     if (!link) return;
@@ -136,7 +136,13 @@
     if (words.textContent !== text) words.textContent = text;
     if (!on) for (const root of all(".camera")) root.classList.add("is-stale");
   };
+  const disconnect = () => {
+    clearTimeout(retry);
+    source?.close();
+  };
   const connect = () => {
+    if (!one("[data-link]")) return;
+    disconnect();
     source = new EventSource("/api/v1/stream");
     source.addEventListener("state", (message) => {
       lastHeard_ms = Date.now();
@@ -149,7 +155,7 @@
     source.addEventListener("happening", (message) => { showEvent(JSON.parse(message.data)); showToday().catch(() => {}); });
     source.onerror = () => {
       sayLink(false);
-      if (source.readyState === EventSource.CLOSED) setTimeout(() => document.hidden || connect(), 5000);
+      if (source.readyState === EventSource.CLOSED) retry = setTimeout(() => document.hidden || connect(), 5000);
     };
   };
 
@@ -183,7 +189,7 @@
     });
   }
   document.addEventListener("visibilitychange", () => {  // a tab in the background takes nothing
-    if (document.hidden) { source?.close(); } else { connect(); }
+    if (document.hidden) { disconnect(); } else { connect(); }
     showPictures();
   });
 
