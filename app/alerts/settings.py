@@ -77,6 +77,11 @@ class ChannelBase(BaseModel):
     def hours(self) -> tuple[Hours, ...]:
         return tuple(parse_hours(line) for line in self.schedule)
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether a secret, an address or certificates come from a file, whose content may change."""
+        return any(name.endswith("_file") and value is not None for name, value in self)
+
 
 def _exactly_one(channel: BaseModel, field: str) -> None:
     given = [name for name in (field, f"{field}_env", f"{field}_file") if getattr(channel, name) is not None]

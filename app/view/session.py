@@ -169,9 +169,13 @@ class Session:
         return self._monitor.is_well
 
     def reload(self, settings: Settings) -> list[str]:
-        """Take over what can change while it runs; returns the places that need a new start."""
+        """Take over what can change while it runs, with the files that channels name; returns the places that need a
+        new start."""
+        return self._apply(settings, any(channel.reads_files for channel in settings.alerts.channels))
+
+    def _apply(self, settings: Settings, files_changed: bool = False) -> list[str]:
         places = needs_restart(self._settings, settings)
-        renewed = settings.alerts != self._settings.alerts
+        renewed = files_changed or settings.alerts != self._settings.alerts
         self._settings = live_part(self._settings, settings)
         self._monitor.apply(settings)
         if renewed:
@@ -207,7 +211,7 @@ class Session:
             else each
             for each in self._settings.camera
         )
-        self.reload(self._settings.model_copy(update={"camera": cameras}))
+        self._apply(self._settings.model_copy(update={"camera": cameras}))
         if self._config is None:
             return "regions hold until the end; start with --config FILE to keep them"
         try:

@@ -168,3 +168,25 @@ def test_a_channel_for_a_camera_that_is_not_there_is_warned_of(
         pass
     told = [record.getMessage() for record in caplog.records if "no camera fits" in record.getMessage()]
     assert told == ["channel 'desk' cameras: no camera fits 'dor'; did you mean door?"]
+
+
+def test_a_secret_that_was_exchanged_holds_from_the_reload_on(settings: Settings, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("old")
+    desk = {"kind": "webhook", "name": "desk", "url": "http://127.0.0.1:9/x", "secret_file": secret}
+    alerts = AlertSettings.model_validate({"persist": False, "channels": [desk]})
+    settings = settings.model_copy(update={"alerts": alerts})
+    with Session(settings, None, None) as session:
+        first = session._alerts
+        session.keep_regions("door", (((0.1, 0.1), (0.9, 0.1), (0.5, 0.9)),))
+        assert session._alerts is first
+        secret.write_text("new")
+        assert session.reload(settings) == []
+        assert session._alerts is not first
+        second = session._alerts
+        plain = settings.model_copy(update={"alerts": AlertSettings(persist=False)})
+        assert session.reload(plain) == []
+        third = session._alerts
+        assert third is not second
+        assert session.reload(plain) == []
+        assert session._alerts is third
