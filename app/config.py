@@ -16,9 +16,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from app.alerts.settings import AlertSettings, MqttChannel
+from app.alerts.settings import AlertSettings, MqttChannel, fits
 from app.errors import SettingsError
-from app.hints import did_you_mean, line_of
+from app.hints import did_you_mean, line_of, nearest
 from app.monitor.settings import CameraSettings, MonitorSettings, PolicySettings
 from app.view.settings import ViewSettings
 from app.vision.settings import ClassifierSettings, DetectorSettings, TrackingSettings
@@ -74,6 +74,19 @@ class Settings(BaseSettings):
             if other != camera.name:
                 raise ValueError(f"cameras {other!r} and {camera.name!r} would share an MQTT topic; rename one")
         return self
+
+
+def idle_patterns(settings: Settings) -> list[str]:
+    """A fault for each entry of a channel's ``cameras`` that no camera fits: it would be passed over silently."""
+    names = [camera.name for camera in settings.camera]
+    faults = []
+    for channel in settings.alerts.channels:
+        for pattern in channel.cameras:
+            if not any(fits(pattern, name) for name in names):
+                near = nearest(pattern, names)
+                hint = f"; did you mean {near}?" if near else f"; there are {', '.join(names)}"
+                faults.append(f"channel {channel.name!r} cameras: no camera fits {pattern!r}{hint}")
+    return faults
 
 
 def _renamed(camera: CameraSettings, taken: set[str]) -> CameraSettings:

@@ -30,10 +30,13 @@ def _path(args: argparse.Namespace) -> Path | None:
 
 
 def run_check(args: argparse.Namespace) -> int:
-    from app.config import ENVIRONMENT_PREFIX, load_settings
+    from app.config import ENVIRONMENT_PREFIX, idle_patterns, load_settings
+    from app.errors import SettingsError
 
     settings = load_settings(_path(args))
     _check_files(settings)
+    if idle := idle_patterns(settings):
+        raise SettingsError(f"bad settings: {'; '.join(idle)}")
     _check_environment(settings, ENVIRONMENT_PREFIX)
     names = ", ".join(camera.name for camera in settings.camera)
     channels = ", ".join(channel.name for channel in settings.alerts.channels) or "none"

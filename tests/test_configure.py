@@ -101,6 +101,13 @@ def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert "policy.dwell (line 2)" in told
     assert main(["config", "check", str(written(tmp_path, "[classifier]\nmodel = 'none.tflite'\n"))]) == 2
     assert "none.tflite" in capsys.readouterr().err
+    desk = "\n[[alerts.channels]]\nkind = 'sound'\nname = 'desk'\ncameras = ['Hall [north]', 'd*r', {}]\n"
+    cameras = "[[camera]]\nuri = '0'\nname = 'door'\n[[camera]]\nuri = '1'\nname = 'Hall [north]'\n"
+    assert main(["config", "check", str(written(tmp_path, cameras + desk.format("")))]) == 0
+    assert main(["config", "check", str(written(tmp_path, cameras + desk.format("'dor'")))]) == 2
+    told = capsys.readouterr().err
+    assert "channel 'desk' cameras: no camera fits 'dor'; did you mean door?" in told
+    assert told.count("no camera fits") == 1
     monkeypatch.setenv("MASKWATCH_POLCY__DWELL_S", "1")
     assert main(["config", "check"]) == 2
     assert "did you mean policy?" in capsys.readouterr().err

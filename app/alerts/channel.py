@@ -2,19 +2,22 @@
 
 import logging
 import random
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from app.alerts.hooks import Alert, AlertHook, RetryLater
 from app.alerts.limited import LazyHook, LimitedHook
 from app.alerts.outbox import Backoff, ChannelQueue, Delivery, Status
 from app.alerts.schedule import is_open
-from app.alerts.settings import AlertSettings, Channel
+from app.alerts.settings import AlertSettings, Channel, fits
 from app.domain import Event
 from app.errors import HookError
 
 log = logging.getLogger(__name__)
+
+_KEPT = 1000
+"""Alerts remembered, so that their ends go the same way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class ServedChannel:
         self._delivered = 0
         self._undelivered = 0
         self._error = ""
+        self._took: OrderedDict[str, bool] = OrderedDict()  # by id of an alert: whether it was let through
 
     @property
     def name(self) -> str:
@@ -73,12 +77,39 @@ class ServedChannel:
         return left
 
     def wants(self, event: Event) -> bool:
+        """What ends an alert goes where the alert went, whatever the hour: nobody is left with an alarm that never
+        ends."""
+        took = self._took.get(event.resolves)
+        return self._is_for(event) and (is_open(self._hours, event.wall_s) if took is None else took)
+
+    def _is_for(self, event: Event) -> bool:
         channel = self.channel
-        here = not channel.cameras or any(fnmatchcase(event.camera, pattern) for pattern in channel.cameras)
-        return here and event.kind in channel.events and is_open(self._hours, event.wall_s)
+        here = not channel.cameras or any(fits(pattern, event.camera) for pattern in channel.cameras)
+        return here and event.kind in channel.events
+
+    def refuses(self, event: Event, now_s: float) -> bool:
+        """Whether ``event`` is over a rate limit that skips; the end of an alert waits its turn."""
+        return not self._took.get(event.resolves) and self.queue.refuses(now_s)
+
+    def pass_over(self, event: Event) -> None:
+        """Nor is its end sent then."""
+        if self._is_for(event):
+            self.remember({event.id: False})
+
+    @property
+    def took(self) -> Mapping[str, bool]:
+        """Of the last alerts, by id, whether each was let through."""
+        return self._took
+
+    def remember(self, took: Mapping[str, bool]) -> None:
+        """Also alerts of an earlier run, or of the same channel before its settings changed."""
+        self._took.update(took)
+        while len(self._took) > _KEPT:
+            self._took.popitem(last=False)
 
     def add(self, delivery: Delivery, now_s: float, ticket: int) -> list[Delivery]:
         """Puts ``delivery`` last. Gives back what a full outbox had to let go."""
+        self.remember({delivery.event.id: True})
         dropped = self.queue.add(delivery, now_s, ticket)
         if dropped:
             self._undelivered += len(dropped)

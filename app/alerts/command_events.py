@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 KINDS = [kind.value for kind in EventKind]
 BAR_WIDTH = 8
+LONGEST_NAME_BYTES = 200
 
 
 def register_events(commands: Any) -> None:
@@ -31,7 +32,8 @@ def register_events(commands: Any) -> None:
     ):
         parser = events.add_parser(name, help=words, description=words)
         add_place(parser)
-        parser.add_argument("--since", metavar="TIME", help="2h, 7d, 2026-11-23 or 2026-11-23T14:30")
+        whole = "; its whole hour counts" if name == "stats" else ""
+        parser.add_argument("--since", metavar="TIME", help=f"2h, 7d, 2026-11-23 or 2026-11-23T14:30{whole}")
         parser.add_argument("--until", metavar="TIME")
         parser.add_argument("--camera", action="append", default=[], metavar="NAME", help="may be repeated")
         parser.set_defaults(run=run, kind=[])
@@ -105,17 +107,29 @@ def _export_events(args: argparse.Namespace) -> int:
 def _export_pictures(store: "EventStore", events: list[Event], folder: Path) -> int:
     from app.errors import OutputError
 
-    written = 0
+    names: set[str] = set()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for event in events:
             jpeg = store.snapshot(event.id)
             if jpeg is not None:
-                (folder / f"{''.join(c for c in event.id if c.isalnum() or c in '-_')}.jpg").write_bytes(jpeg)
-                written += 1
+                (folder / f"{_picture_name(event.id, names)}.jpg").write_bytes(jpeg)
     except OSError as error:
         raise OutputError(f"cannot write pictures to {folder}: {error.strerror or error}") from error
-    return written
+    return len(names)
+
+
+def _picture_name(event_id: str, taken: set[str]) -> str:
+    """``event_id`` with all but letters, digits, '-' and '_' percent-encoded, under a name that no disk takes for one
+    of ``taken``, to which it is added."""
+    signs = (c if c.isalnum() or c in "-_" else "".join(f"%{byte:02X}" for byte in c.encode()) for c in event_id)
+    whole = "".join(signs).encode()[:LONGEST_NAME_BYTES].decode(errors="ignore")
+    name, serial = whole, 1
+    while name.casefold() in taken:
+        serial += 1
+        name = f"{whole}-{serial}"
+    taken.add(name.casefold())
+    return name
 
 
 def _stats(args: argparse.Namespace) -> int:
@@ -123,7 +137,7 @@ def _stats(args: argparse.Namespace) -> int:
 
     from app.alerts.export import by_hour, facts, plot_png, total
 
-    wanted = _filter(args)
+    wanted = _filter(args).whole_hours()
     with open_store(args) as store:
         rows = by_hour(store.presence(wanted), store.events(wanted))
     if args.png:

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -44,9 +44,11 @@ class AlertCenter:
         hooks: Mapping[str, AlertHook] | None = None,
         rng: random.Random | None = None,
         hold_back: Callable[[Event], str] | None = None,
+        earlier: Iterable[Delivery] = (),
     ) -> None:
         """``hooks``: in place of those of the channels so named. ``hold_back`` is asked once per event: a reason, say
-        ``muted``, keeps the event and notes its alerts as skipped; '' lets them go."""
+        ``muted``, keeps the event and notes its alerts as skipped; '' lets them go. ``earlier``: what became of alerts
+        of earlier runs whose ends may still come."""
         self._settings = settings
         self._clock: Clock = clock or SystemClock()
         self._rng = rng or random.Random()
@@ -67,6 +69,10 @@ class AlertCenter:
         self._crash: BaseException | None = None
         self._threads: list[threading.Thread] = []
         self._served = serve_channels(settings, hooks or {})
+        for delivery in earlier:
+            if delivery.channel in self._served:
+                took = delivery.status is not Status.SKIPPED
+                self._served[delivery.channel].remember({delivery.event.id: took})
         self._waiting = Waiting(self._served, self._unwritten, settings.keep_days * SECONDS_PER_DAY)
 
     # -- what the monitor calls ----------------------------------------------------------------------------------
@@ -83,6 +89,13 @@ class AlertCenter:
         for thread in self._threads:
             thread.start()
 
+    def follow(self, old: "AlertCenter") -> None:
+        """Takes the place of ``old``, between two events: the ends of its alerts go where these went."""
+        with old._changed, self._changed:
+            for name, served in self._served.items():
+                if name in old._served:
+                    served.remember(old._served[name].took)
+
     def submit(self, event: Event, snapshot_jpeg: bytes | None = None) -> None:
         """Stores ``event`` and lets every channel that wants it send it. Waits for the disk at most 50 ms, and not at
         all while the disk is known to be slow or broken; then the event is in memory and written as soon as possible.
@@ -98,9 +111,11 @@ class AlertCenter:
             else:
                 self._unwritten.add_event(event, jpeg)
             for served in self._served.values():
-                if served.wants(event) and held:
+                if not served.wants(event):
+                    served.pass_over(event)
+                elif held:
                     self._skip(served, event, held, wall_s)
-                elif served.wants(event):
+                else:
                     self._enqueue(served, event, jpeg, ticket, now_s, wall_s)
             since_s = self._unstored_since_s
             slow = self._store_fault != "" or (since_s is not None and now_s - since_s > SUBMIT_LIMIT_S)
@@ -113,7 +128,8 @@ class AlertCenter:
     def _enqueue(
         self, served: ServedChannel, event: Event, jpeg: bytes | None, ticket: int, now_s: float, wall_s: float
     ) -> None:
-        if served.queue.refuses(now_s):
+        if served.refuses(event, now_s):
+            served.pass_over(event)
             self._skip(served, event, "over the rate limit", wall_s)
             return
         owner = self._journal.owner if self._journal else ""

@@ -160,6 +160,7 @@ def facts(row: HourRow) -> dict[str, Any]:
     share = seen.compliance
     return {
         "hour": row.label,
+        "hour_s": row.hour_s,
         "people": seen.people,
         "masked": seen.masked,
         "bare": seen.bare,

@@ -1,6 +1,6 @@
 """What goes into the event file and comes out of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.alerts.outbox import Delivery
 from app.domain import Event
@@ -57,6 +57,15 @@ class EventFilter:
     until_s: float | None = None
     cameras: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
+
+    def whole_hours(self) -> "EventFilter":
+        """With all of the hours in which the times lie: people are counted by hours alone."""
+        since_s, until_s = self.since_s, self.until_s
+        return replace(
+            self,
+            since_s=None if since_s is None else since_s // HOUR_S * HOUR_S,
+            until_s=None if until_s is None else -(-until_s // HOUR_S) * HOUR_S,
+        )
 
     def where(self, time_column: str, with_kinds: bool = True) -> tuple[str, list[object]]:
         """An SQL condition and its values."""

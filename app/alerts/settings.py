@@ -1,6 +1,7 @@
 """What may be set about alerts: where events are kept, for how long, and the channels that tell people."""
 
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -28,6 +29,11 @@ PLACEHOLDERS = frozenset(
         "snapshot",
     )
 )
+
+
+def fits(pattern: str, camera: str) -> bool:
+    """Whether ``pattern`` is the name ``camera``, whatever signs that has, or covers it."""
+    return camera == pattern or fnmatchcase(camera, pattern)
 
 
 def default_store() -> Path:
@@ -70,6 +76,11 @@ class ChannelBase(BaseModel):
     @property
     def hours(self) -> tuple[Hours, ...]:
         return tuple(parse_hours(line) for line in self.schedule)
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether a secret, an address or certificates come from a file, whose content may change."""
+        return any(name.endswith("_file") and value is not None for name, value in self)
 
 
 def _exactly_one(channel: BaseModel, field: str) -> None:

@@ -197,15 +197,18 @@ class EventStore:
             rows = self._db.execute("SELECT DISTINCT owner FROM outbox WHERE status = ?", (Status.PENDING.value,))
             return {str(owner) for (owner,) in rows if owner}
 
-    def deliveries(self, status: Status | None = None, owners: tuple[str, ...] = ()) -> list[Delivery]:
-        """Oldest first; ``owners`` empty means all."""
+    def deliveries(
+        self, status: Status | None = None, owners: tuple[str, ...] = (), event_ids: tuple[str, ...] = ()
+    ) -> list[Delivery]:
+        """Oldest first; ``owners`` and ``event_ids`` empty mean all."""
         terms, values = ["1"], list[object]()
         if status is not None:
             terms.append("status = ?")
             values.append(status.value)
-        if owners:
-            terms.append(f"owner IN ({','.join('?' * len(owners))})")
-            values.extend(owners)
+        for column, wanted in (("owner", owners), ("event_id", event_ids)):
+            if wanted:
+                terms.append(f"{column} IN ({','.join('?' * len(wanted))})")
+                values.extend(wanted)
         query = f"SELECT {DELIVERY_COLUMNS} FROM outbox JOIN events ON events.id = event_id WHERE {' AND '.join(terms)}"
         with self._faults():
             return list(_deliveries(self._db.execute(query + " ORDER BY events.seq", values)))

@@ -70,7 +70,8 @@ def save_regions(path: Path, camera: str, regions: Sequence[Polygon]) -> None:
         for table, known in zip(document.get("camera", []), load_settings(path).camera, strict=False):
             if known.name == camera:
                 owner = table
-        policy = owner.setdefault("policy", tomlkit.table())
+        is_inline = isinstance(owner, tomlkit.items.InlineTable)
+        policy = owner.setdefault("policy", tomlkit.inline_table() if is_inline else tomlkit.table())
         policy["regions"] = [[list(corner) for corner in polygon] for polygon in regions]
         whole = path.resolve()  # a link to the file stays one
         part = whole.with_name(f".{whole.name}.part")

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -17,8 +17,9 @@ from rich.table import Table
 from app.alerts.delivery import AlertCenter
 from app.alerts.export import ALERT_KINDS
 from app.alerts.files import EventLog
-from app.alerts.offline import left_offline
-from app.config import Settings
+from app.alerts.offline import deliveries_of, left_offline
+from app.alerts.outbox import Delivery
+from app.config import Settings, idle_patterns
 from app.domain import Event, EventKind, FrameResult, Label
 from app.errors import OutputError, SettingsError
 from app.monitor.pipeline import Monitor
@@ -85,7 +86,7 @@ class Session:
             live = [camera.name for camera in self._settings.camera if camera.is_live]
             offline = left_offline(self._settings.alerts, live)
             self._monitor = Monitor(self._settings, [self._on_result], [self._on_event], offline)
-            self._alerts = self._make_alerts()
+            self._alerts = self._make_alerts(deliveries_of(self._settings.alerts, offline))
             self._web = self._make_web() if self._settings.web.enabled else None
             self._alerts.start()
             stack.callback(self._close_alerts)
@@ -110,8 +111,10 @@ class Session:
             if camera.kind is SourceKind.FILE and path.resolve() == Path(camera.uri).resolve():
                 raise OutputError(f"cannot write {what} {path}: it is the source itself; choose another name")
 
-    def _make_alerts(self) -> AlertCenter:
-        return AlertCenter(self._settings.alerts, hold_back=self._hold_back)
+    def _make_alerts(self, earlier: Iterable[Delivery] = ()) -> AlertCenter:
+        for fault in idle_patterns(self._settings):
+            log.warning("%s", fault)
+        return AlertCenter(self._settings.alerts, hold_back=self._hold_back, earlier=earlier)
 
     def _hold_back(self, event: Event) -> str:
         """What the web view has muted is kept, and alerts nobody."""
@@ -166,9 +169,13 @@ class Session:
         return self._monitor.is_well
 
     def reload(self, settings: Settings) -> list[str]:
-        """Take over what can change while it runs; returns the places that need a new start."""
+        """Take over what can change while it runs, with the files that channels name; returns the places that need a
+        new start."""
+        return self._apply(settings, any(channel.reads_files for channel in settings.alerts.channels))
+
+    def _apply(self, settings: Settings, files_changed: bool = False) -> list[str]:
         places = needs_restart(self._settings, settings)
-        renewed = settings.alerts != self._settings.alerts
+        renewed = files_changed or settings.alerts != self._settings.alerts
         self._settings = live_part(self._settings, settings)
         self._monitor.apply(settings)
         if renewed:
@@ -181,6 +188,7 @@ class Session:
         old, new = self._alerts, self._make_alerts()  # before any event has to wait: a plugin may take its time
 
         def exchange() -> None:
+            new.follow(old)
             self._alerts = new
 
         self._monitor.between_events(exchange)
@@ -203,7 +211,7 @@ class Session:
             else each
             for each in self._settings.camera
         )
-        self.reload(self._settings.model_copy(update={"camera": cameras}))
+        self._apply(self._settings.model_copy(update={"camera": cameras}))
         if self._config is None:
             return "regions hold until the end; start with --config FILE to keep them"
         try:

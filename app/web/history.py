@@ -110,7 +110,8 @@ class History:
         return wall_s
 
     def hours(self, wanted: EventFilter) -> list[HourRow]:
-        """People and alerts by hour, oldest first; hours without any are left out."""
+        """People and alerts of the whole hours, oldest first; hours without any are left out."""
+        wanted = wanted.whole_hours()
         alerts = EventFilter(wanted.since_s, wanted.until_s, wanted.cameras, tuple(kind.value for kind in ALERT_KINDS))
         store = self._open()
         presence: Iterable[Presence] = ()

@@ -114,7 +114,7 @@ def _paths() -> dict[str, Any]:
             "post": get("acknowledge", "Someone has seen it", records.Acknowledged, faults=(403, 404, 503), **event)
         },
         "/compliance": {
-            "get": get("compliance", "People by hour", records.Compliance, faults=store, parameters=_FILTER)
+            "get": get("compliance", "People by whole hours", records.Compliance, faults=store, parameters=_FILTER)
         },
         "/stream": {
             "get": get("stream", "Live changes (server-sent events)", None, "text/event-stream", (503,))

@@ -113,9 +113,7 @@ class Pages:
             found = [each for each in found[:PAGE_EVENTS] if each.wall_s > edge_s] or found[:PAGE_EVENTS]
             kept = [(key, value) for key, value in query.multi_items() if key != "before" and value]
             older = urlencode([*kept, ("before", repr(math.nextafter(edge_s, math.inf)))])
-        times = [
-            (name, value) for name, value in (("since", only.since_s), ("until", only.until_s)) if value is not None
-        ]
+        times = [(name, value) for name, value in (("since", since_s), ("until", until_s)) if value is not None]
         csv_query = urlencode([*(("camera", name) for name in cameras), *(("kind", kind) for kind in kinds), *times])
         names = [view.camera for view in site.monitor.views()]
         return self.page(

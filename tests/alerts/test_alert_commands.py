@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import cv2
@@ -84,6 +86,22 @@ def test_export_writes_files_and_pictures(run: Run, store_path: Path, tmp_path: 
         run("events", "export", "--store", store_path, "--output", tmp_path / "absent" / "out.csv")
 
 
+def test_export_gives_each_picture_a_file_of_its_own(
+    run: Run, store_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = "!" * 80
+    ids = ["6-10.0.1.11-1", "6-10.0.11.1-1", "6-Door-1", "6-door-1", "6-a/b-1", "6-Tür-1", f"6-{long}-1", f"6-{long}-2"]
+    with EventStore(store_path) as store:
+        events = [replace(make_event(), id=each) for each in ids]
+        store.write(Batch(tuple((event, event.id.encode()) for event in events)), time.time())
+    assert run("events", "export", "--store", store_path, "--pictures", tmp_path / "pictures") == 0
+    assert "8 pictures written" in capsys.readouterr().err
+    files = list((tmp_path / "pictures").iterdir())
+    assert sorted(file.read_text() for file in files) == sorted(ids)
+    assert len({file.name.casefold() for file in files}) == len(ids)
+    assert {file.stem for file in files} >= {"6-10%2E0%2E1%2E11-1", "6-Door-1", "6-door-1-2", "6-a%2Fb-1", "6-Tür-1"}
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     path.write_text("before")
@@ -123,6 +141,21 @@ def test_stats_give_the_compliance_rate_by_hour(run: Run, store_path: Path, caps
     assert sum(row["alerts"] for row in rows) == 3
     assert run("events", "stats", "--store", store_path, "--since", "2030-01-01") == 0
     assert "nobody was seen" in capsys.readouterr().out
+
+
+def test_people_and_alerts_of_stats_are_of_the_same_whole_hours(
+    run: Run, store_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hour_s = 1_760_000_400
+    with EventStore(store_path) as store:
+        alerts = tuple((make_event(wall_s=hour_s + minute * 60), None) for minute in (-1, 1, 40, 61))
+        store.write(Batch(alerts, (), tuple(Presence("door", hour_s + k * 3600, masked=1) for k in (-1, 0, 1))), hour_s)
+    since, until = (datetime.fromtimestamp(hour_s + minute * 60).isoformat() for minute in (30, 50))
+    assert run("events", "stats", "--store", store_path, "--json", "--since", since, "--until", until) == 0
+    (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (row["hour_s"], row["people"], row["alerts"]) == (hour_s, 1, 2)
+    assert run("events", "stats", "--store", store_path, "--json", "--since", f"{10**20}d") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 @pytest.mark.usefixtures("filled")

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from peers import HANG_S, LIMIT_S, HttpPeer, make_event, wait_until
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.hooks import Alert, RetryLater
+from app.alerts.offline import deliveries_of
 from app.alerts.outbox import Delivery, Status
 from app.alerts.records import Batch
 from app.alerts.retention import purge
@@ -262,27 +263,87 @@ def test_a_full_outbox_makes_its_oldest_undelivered(store_path: Path) -> None:
 
 
 def test_each_channel_gets_what_it_asked_for(store_path: Path) -> None:
-    hooks = {name: NotingHook() for name in ("offline", "gate", "never", "once")}
+    hooks = {name: NotingHook() for name in ("offline", "gate", "never", "once", "hall")}
     channels = (
         channel("offline", events=["camera_offline"]),
         channel("gate", cameras=["gate-*"]),
         channel("never", schedule=["mon 00:00-00:01"]),
+        channel("hall", cameras=["Hall [north]"]),
         channel("once", rate_limit={"count": 1, "per_s": 3600, "excess": "skip"}),
     )
     tuesday_s = time.mktime((2026, 11, 24, 12, 0, 0, 0, 0, -1))
     bare = make_event(wall_s=tuesday_s)
     offline = make_event(EventKind.CAMERA_OFFLINE, "gate-2", tuesday_s)
+    hall = make_event(camera="Hall [north]", wall_s=tuesday_s)
     center = AlertCenter(settings(store_path, *channels), hooks=hooks)
     with running(center):
         center.submit(bare)
         center.submit(offline)
+        center.submit(hall)
     assert hooks["offline"].ids == [offline.id]
+    assert hooks["hall"].ids == [hall.id]
     assert hooks["gate"].ids == [offline.id]
     assert hooks["never"].ids == []
     assert hooks["once"].ids == [bare.id]
     with EventStore(store_path) as store:
-        assert [each.event.id for each in store.deliveries(Status.SKIPPED)] == [offline.id]
-        assert len(store.events()) == 2
+        assert [each.event.id for each in store.deliveries(Status.SKIPPED)] == [offline.id, hall.id]
+        assert len(store.events()) == 3
+
+
+def ended(alert: Event, wall_s: float) -> Event:
+    kind = EventKind.CAMERA_RECOVERED if alert.kind is EventKind.CAMERA_OFFLINE else EventKind.RESOLVED
+    return replace(make_event(kind, alert.camera, wall_s), resolves=alert.id)
+
+
+def test_the_end_of_an_alert_goes_where_the_alert_went(store_path: Path) -> None:
+    evening_s = time.mktime((2026, 3, 4, 17, 59, 50, 0, 0, -1))  # a Wednesday
+    morning_s = time.mktime((2026, 3, 5, 7, 59, 50, 0, 0, -1))
+    hooks = {name: NotingHook() for name in ("hours", "ends", "gate", "once")}
+    channels = (
+        channel("hours", schedule=["mon-fri 08:00-18:00"]),
+        channel("ends", schedule=["mon-fri 08:00-18:00"], events=["resolved", "camera_recovered"]),
+        channel("gate", cameras=["gate"]),
+        channel("once", rate_limit={"count": 1, "per_s": 0.5, "excess": "skip"}),
+    )
+    late, early = make_event(wall_s=evening_s), make_event(wall_s=morning_s)
+    offline = make_event(EventKind.CAMERA_OFFLINE, wall_s=evening_s)
+    late_end, offline_end = ended(late, evening_s + 20), ended(offline, evening_s + 20)
+    early_end, unknown_end = ended(early, morning_s + 20), ended(make_event(), morning_s + 20)
+    center = AlertCenter(settings(store_path, *channels), hooks=hooks)
+    events = [late, offline, late_end, offline_end, early, early_end, unknown_end]
+    for event in events:
+        center.submit(event)
+    with running(center):
+        wait_until(lambda: hooks["once"].ids == [late.id, late_end.id])
+    assert hooks["hours"].ids == [late.id, offline.id, late_end.id, offline_end.id, unknown_end.id]
+    assert hooks["ends"].ids == [early_end.id, unknown_end.id]
+    assert hooks["gate"].ids == []
+    with EventStore(store_path) as store:
+        assert [each.event.id for each in store.deliveries(Status.SKIPPED)] == [offline.id, early.id, unknown_end.id]
+
+
+def test_the_end_of_an_alert_follows_it_past_new_settings_and_a_new_start(store_path: Path) -> None:
+    evening_s = time.mktime((2026, 3, 4, 17, 59, 50, 0, 0, -1))
+    alert, passed = make_event(wall_s=evening_s), make_event(wall_s=evening_s)
+    hours = channel(schedule=["mon-fri 08:00-18:00"], rate_limit={"count": 1, "per_s": 0.1, "excess": "skip"})
+    hook = NotingHook()
+    old, new = (AlertCenter(settings(store_path, hours), hooks={"a": hook}) for _ in range(2))
+    with running(old):
+        old.submit(alert)
+        old.submit(passed)
+    new.follow(old)
+    end = ended(alert, evening_s + 20)
+    with running(new):
+        new.submit(end)
+    assert hook.ids == [alert.id, end.id]
+    earlier = deliveries_of(settings(store_path), [alert, passed])
+    assert [each.status for each in earlier] == [Status.DELIVERED, Status.SKIPPED]
+    again = AlertCenter(settings(store_path, hours), hooks={"a": hook}, earlier=earlier)
+    second_end = ended(alert, evening_s + 40)
+    with running(again):
+        again.submit(second_end)
+        again.submit(ended(passed, evening_s - 5))
+    assert hook.ids == [alert.id, end.id, second_end.id]
 
 
 def test_what_is_held_back_is_kept_but_not_sent(store_path: Path) -> None:

@@ -12,6 +12,7 @@ from fakes_monitor import BOX, LiveCamera
 from fakes_video import LIMIT_S, wait_until
 
 from app.alerts.offline import left_offline
+from app.alerts.outbox import Delivery, Status
 from app.alerts.records import Batch, EventFilter
 from app.alerts.settings import AlertSettings
 from app.alerts.store import EventStore
@@ -71,24 +72,34 @@ def test_a_camera_that_an_earlier_run_left_offline_is_told_as_back_once(
     monkeypatch.setattr(pipeline, "make_source", lambda _: LiveCamera("door"))
     monkeypatch.setattr(pipeline, "load_classifier", lambda _: BrightnessClassifier())
     monkeypatch.setattr(pipeline, "load_detector", lambda _: BoxesDetector(lambda _: []))
+    now_s, told = time.time(), tmp_path / "told"
+    code = f"import sys; open({str(told)!r}, 'a').write(sys.argv[1])"
+    closed_hours = [time.localtime(now_s + 3600 * k).tm_hour for k in (2, 3)]  # it was told in its hours
+    light = {
+        "kind": "command",
+        "name": "light",
+        "argv": [sys.executable, "-c", code, "{id}"],
+        "schedule": ["{:02}:00-{:02}:00".format(*closed_hours)],
+    }
     settings = load_settings(
         None,
         {
             "camera": [{"uri": "rtsp://127.0.0.1:1/door", "name": "door", "stale_after_s": 60}],
             "monitor": {"recovered_after_s": 0},
-            "alerts": {"store": tmp_path / "events.db"},
+            "alerts": {"store": tmp_path / "events.db", "channels": [light]},
             "view": {"headless": True},
         },
     )
-    now_s = time.time()
     gone = [
         Event(f"old-{name}-c1", EventKind.CAMERA_OFFLINE, name, 9.0, now_s - 3600, duration_s=10.0, reason="lost")
         for name in ("door", "hall")
     ]
     with EventStore(tmp_path / "events.db") as store:
-        store.write(Batch(tuple((event, None) for event in gone)), now_s)
+        delivery = Delivery(gone[0], "light", now_s, now_s, Status.DELIVERED)
+        store.write(Batch(tuple((event, None) for event in gone), (delivery,)), now_s)
     with Session(settings, None, None) as session:
         wait_until(lambda: session._alerts.recent() != (), "it is told")
+        wait_until(lambda: told.exists() and told.read_text() == session._alerts.recent()[0].id, "where its loss was")
     (back,) = session._alerts.recent()
     assert (back.kind, back.camera, back.resolves) == (EventKind.CAMERA_RECOVERED, "door", "old-door-c1")
     assert back.duration_s == pytest.approx(3610, abs=LIMIT_S)

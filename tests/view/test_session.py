@@ -130,3 +130,63 @@ def test_new_alert_settings_lose_no_alert_and_hold_up_no_camera(
         assert session.reload(persisting_nothing(20)) == []
         up.touch()
         wait_until(told.exists, "it is told in the end")
+
+
+def test_the_end_of_an_alert_reaches_its_channel_after_new_settings(settings: Settings, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    code = f"import sys; open({str(told)!r}, 'a').write(sys.argv[1] + ' ')"
+    desk = {
+        "kind": "command",
+        "name": "desk",
+        "argv": [sys.executable, "-c", code, "{id}"],
+        "schedule": ["08:00-18:00"],
+    }
+    evening_s = time.mktime((2026, 3, 4, 17, 59, 50, 0, 0, -1))
+
+    def with_outbox(size: int) -> Settings:
+        values = {"persist": False, "max_outbox": size, "channels": [desk]}
+        return settings.model_copy(update={"alerts": AlertSettings.model_validate(values)})
+
+    def tells(words: str) -> bool:
+        return told.exists() and told.read_text() == words
+
+    with Session(with_outbox(10), None, None) as session:
+        session._on_event(Event("event-1", EventKind.NO_MASK, "door", 1.0, evening_s, 1), None)
+        wait_until(lambda: tells("event-1 "), "the alert")
+        assert session.reload(with_outbox(20)) == []
+        end = Event("event-2", EventKind.RESOLVED, "door", 2.0, evening_s + 20, 1, resolves="event-1")
+        session._on_event(end, None)
+        wait_until(lambda: tells("event-1 event-2 "), "its end")
+
+
+def test_a_channel_for_a_camera_that_is_not_there_is_warned_of(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    channels = [{"kind": "plugin", "plugin": "none", "name": "desk", "cameras": ["dor", "d*"]}]
+    alerts = AlertSettings.model_validate({"persist": False, "channels": channels})
+    with Session(settings.model_copy(update={"alerts": alerts}), None, None):
+        pass
+    told = [record.getMessage() for record in caplog.records if "no camera fits" in record.getMessage()]
+    assert told == ["channel 'desk' cameras: no camera fits 'dor'; did you mean door?"]
+
+
+def test_a_secret_that_was_exchanged_holds_from_the_reload_on(settings: Settings, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("old")
+    desk = {"kind": "webhook", "name": "desk", "url": "http://127.0.0.1:9/x", "secret_file": secret}
+    alerts = AlertSettings.model_validate({"persist": False, "channels": [desk]})
+    settings = settings.model_copy(update={"alerts": alerts})
+    with Session(settings, None, None) as session:
+        first = session._alerts
+        session.keep_regions("door", (((0.1, 0.1), (0.9, 0.1), (0.5, 0.9)),))
+        assert session._alerts is first
+        secret.write_text("new")
+        assert session.reload(settings) == []
+        assert session._alerts is not first
+        second = session._alerts
+        plain = settings.model_copy(update={"alerts": AlertSettings(persist=False)})
+        assert session.reload(plain) == []
+        third = session._alerts
+        assert third is not second
+        assert session.reload(plain) == []
+        assert session._alerts is third

@@ -162,7 +162,10 @@ def test_compliance_by_hour(running: Running) -> None:
     ]
     assert both["total"]["compliance"] == 9 / 14
     assert asked("camera=door")["total"]["people"] == 10
-    assert asked(f"since={hour_s + 1}")["total"]["people"] == 6
+    assert asked(f"since={hour_s + 3600}")["total"]["people"] == 6
+    assert asked(f"since={hour_s + 1}")["total"]["people"] == 14, "the whole hour"
+    assert asked(f"until={hour_s + 3600}")["total"]["people"] == 8
+    assert asked(f"until={hour_s + 3601}")["total"]["people"] == 14
     assert asked("since=9000000000")["total"]["compliance"] is None
 
 

@@ -91,6 +91,7 @@ def test_older_events_are_paged_without_loss_or_repeat(running: Running) -> None
         url = "/events?camera=door"
         for _ in range(5):
             page = client.get(url).text
+            assert 'href="/api/v1/events.csv?camera=door"' in page, "the download holds them all"
             seen += re.findall(r"/api/v1/alerts/(run-door-\d+)/acknowledge", page)
             older = re.search(r'href="(/events\?[^"]*before=[^"]*)"', page)
             if older is None:
@@ -109,7 +110,8 @@ def test_filters_by_local_time_keep_what_was_asked(running: Running) -> None:
         page = client.get(f"/events?since={early}&until={late}&kind=no_mask&camera=door").text
         assert event.id in page
         assert f'value="{early}"' in page
-        assert "kind=no_mask" in page.partition("events.csv?")[2].partition('"')[0]
+        download = page.partition("events.csv?")[2].partition('"')[0]
+        assert all(part in download for part in ("kind=no_mask", "since=", "until="))
         assert event.id not in client.get(f"/events?since={late}").text
         assert event.id in client.get("/events?since=9999999-01-01&kind=nonsense&before=x").text
 

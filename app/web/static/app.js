@@ -114,7 +114,8 @@
   const showToday = async () => {
     const card = one("[data-today]");
     if (!card) return;
-    const midnight = new Date().setHours(0, 0, 0, 0) / 1000;
+    const served_s = Number(card.dataset.today), day_s = 86400;  // midnight where the program runs
+    const midnight = served_s + Math.max(0, Math.floor((Date.now() / 1000 - served_s) / day_s)) * day_s;
     const response = await fetch(`/api/v1/compliance?since=${midnight}`);
     if (!response.ok) return;
     const total = (await response.json()).total;
@@ -124,7 +125,7 @@
   };
 
   // -- the link ---------------------------------------------------------------------------------------------------
-  let source = null, lastHeard_ms = 0;
+  let source = null, retry = 0, lastHeard_ms = 0;
   const sayLink = (on) => {
     const link = one("[data-link]");
     if (!link) return;
@@ -135,7 +136,13 @@
     if (words.textContent !== text) words.textContent = text;
     if (!on) for (const root of all(".camera")) root.classList.add("is-stale");
   };
+  const disconnect = () => {
+    clearTimeout(retry);
+    source?.close();
+  };
   const connect = () => {
+    if (!one("[data-link]")) return;
+    disconnect();
     source = new EventSource("/api/v1/stream");
     source.addEventListener("state", (message) => {
       lastHeard_ms = Date.now();
@@ -148,7 +155,7 @@
     source.addEventListener("happening", (message) => { showEvent(JSON.parse(message.data)); showToday().catch(() => {}); });
     source.onerror = () => {
       sayLink(false);
-      if (source.readyState === EventSource.CLOSED) setTimeout(() => document.hidden || connect(), 5000);
+      if (source.readyState === EventSource.CLOSED) retry = setTimeout(() => document.hidden || connect(), 5000);
     };
   };
 
@@ -182,7 +189,7 @@
     });
   }
   document.addEventListener("visibilitychange", () => {  // a tab in the background takes nothing
-    if (document.hidden) { source?.close(); } else { connect(); }
+    if (document.hidden) { disconnect(); } else { connect(); }
     showPictures();
   });
 
