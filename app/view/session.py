@@ -26,7 +26,7 @@ from app.monitor.reload import live_part, needs_restart
 from app.monitor.settings import PolicySettings, Polygon, overridden
 from app.video.record import VideoWriter, check_output
 from app.video.settings import SourceKind
-from app.video.source import make_source
+from app.video.source import FALLBACK_FPS, make_source
 from app.view.hud import render_result
 from app.view.overlay import blur_faces
 from app.view.palette import STYLES
@@ -233,13 +233,14 @@ class Session:
 
     def _film_it(self, result: FrameResult, path: Path) -> None:
         """Raises OutputError where a film of a file cannot be written; a live source is watched without it then."""
-        is_live = self._settings.camera[0].is_live
+        camera = self._settings.camera[0]
+        is_live = camera.is_live
         image = render_result(result, self._settings.view.blur)
         try:
             if self._film is None:
-                fps = make_source(self._settings.camera[0]).fps or _LIVE_FILM_FPS
+                fps = make_source(camera).fps or (_LIVE_FILM_FPS if is_live else FALLBACK_FPS)
                 self._film = VideoWriter(path, fps, (image.shape[1], image.shape[0]))
-            self._film.write(image, result.frame.time_s if is_live else None)
+            self._film.write(image, None if camera.kind is SourceKind.IMAGES else result.frame.time_s)
         except OutputError as error:
             if not is_live:
                 raise

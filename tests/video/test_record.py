@@ -51,6 +51,23 @@ def test_a_live_view_keeps_its_time_whatever_the_rate(tmp_path: Path) -> None:
     assert x[40] == 6
 
 
+@pytest.mark.parametrize("fps", [23.976, 66.6667, 99.123, 119.88, 238.123, 1000.0])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_films_of_any_rate_are_written(tmp_path: Path, fps: float, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    with VideoWriter(path, fps, (64, 48)) as writer:
+        writer.write(picture(0))
+    assert make_source(SourceSettings(uri=str(path))).fps == pytest.approx(min(fps, 250), rel=1e-3)
+
+
+@pytest.mark.parametrize("fps", [24000 / 1001, 30.0, 66.6667, 119.88])
+def test_a_constant_rate_keeps_exactly_its_frames(tmp_path: Path, fps: float) -> None:
+    with VideoWriter(tmp_path / "a.mp4", fps, (64, 48)) as writer:
+        for i in range(2000):
+            writer.write(picture(0), round(i / fps, 3))
+            assert writer.frames == i + 1
+
+
 def test_a_long_gap_is_left_out(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "a.mp4", 10, (64, 48)) as writer:
         for time_s in (0.0, 0.1, 0.2 + 2 * MAX_FILL_S, 0.3 + 2 * MAX_FILL_S, 3.0):
