@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.errors import INTERRUPTED, OutputError, SourceError
 from app.flags import VISION, add_flags, config_path, given
-from app.paths import is_folder
+from app.paths import inodes, is_folder
 from app.words import counted, listed
 
 if TYPE_CHECKING:
@@ -171,9 +171,9 @@ def _tell(console: "Console", line: str, colour: str = "default") -> None:
 
 def _keep_originals(paths: Sequence[Path], output: Path, names: Mapping[Path, str]) -> None:
     """Raises OutputError where an annotated picture would take the place of one that was given."""
-    originals = {path.resolve() for path in paths}
+    originals = inodes(paths)
     for name in names.values():
-        if (output / name).resolve() in originals:
+        if originals & inodes([output / name]):
             raise OutputError(f"would write over {output / name}, which is to be read; choose another --output")
 
 

@@ -24,6 +24,7 @@ from app.errors import OutputError, SettingsError
 from app.monitor.pipeline import Monitor
 from app.monitor.reload import live_part, needs_restart
 from app.monitor.settings import PolicySettings, Polygon, overridden
+from app.paths import inodes
 from app.video.record import VideoWriter, check_output
 from app.video.settings import SourceKind
 from app.video.source import FALLBACK_FPS, make_source
@@ -107,7 +108,7 @@ class Session:
         """Raises OutputError where ``path`` cannot be written, or is what shall be watched."""
         check_output(path, what)
         for camera in self._settings.camera:
-            if camera.kind is SourceKind.FILE and path.resolve() == Path(camera.uri).resolve():
+            if camera.kind is SourceKind.FILE and inodes([path]) & inodes([Path(camera.uri)]):
                 raise OutputError(f"cannot write {what} {path}: it is the source itself; choose another name")
 
     def _make_alerts(self) -> AlertCenter:

@@ -120,3 +120,15 @@ def test_one_face_in_one_picture(capsys: pytest.CaptureFixture[str]) -> None:
     paint("a.png")
     assert main(["annotate", "a.png"]) == 0
     assert "1 face in 1 picture;" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("see")
+def test_an_original_is_kept_whatever_its_name_is_spelled_like(capsys: pytest.CaptureFixture[str]) -> None:
+    """A link of the other spelling stands in for a disk that does not mind capitals."""
+    paint("in/a.JPG")
+    original = Path("in/a.JPG").read_bytes()
+    if not Path("in/a.jpg").exists():
+        Path("in/a.jpg").hardlink_to("in/a.JPG")
+    assert main(["annotate", "in/a.JPG", "--output", "in"]) == 2
+    assert "would write over in" in capsys.readouterr().err
+    assert Path("in/a.JPG").read_bytes() == original
