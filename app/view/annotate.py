@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     _keep_originals(paths, args.output, names)
     table = _open_table(args.table)
     detector, classifier = load_detector(settings.detector), load_classifier(settings.classifier)
+    blur = args.blur or settings.view.blur
     console = Console(stderr=True)
     if apart:
         _tell(console, f"{counted(len(apart), 'subfolder')} not looked into: {listed(apart)}")
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         for path in progress(paths, "labelling", console=console, transient=True, disable=quiet):
             try:
-                faces = _annotate(path, args.output / names[path], args.blur, detector, classifier)
+                faces = _annotate(path, args.output / names[path], blur, detector, classifier)
                 found += faces
                 faceless += [] if faces else [path]
             except SourceError as error:

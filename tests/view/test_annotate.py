@@ -132,3 +132,16 @@ def test_an_original_is_kept_whatever_its_name_is_spelled_like(capsys: pytest.Ca
     assert main(["annotate", "in/a.JPG", "--output", "in"]) == 2
     assert "would write over in" in capsys.readouterr().err
     assert Path("in/a.JPG").read_bytes() == original
+
+
+@pytest.mark.usefixtures("see")
+@pytest.mark.parametrize("place", ["flag", "file", "environment"])
+def test_faces_are_blurred_wherever_that_is_set(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    blurred: list[int] = []
+    monkeypatch.setattr("app.view.overlay.hide_faces", lambda board, boxes, factor: blurred.append(len(boxes)))
+    Path("set.toml").write_text("[view]\nblur = true\n" if place == "file" else "")
+    if place == "environment":
+        monkeypatch.setenv("MASKWATCH_VIEW__BLUR", "true")
+    paint("a.png")
+    assert main(["annotate", "a.png", "--config", "set.toml", *(["--blur"] if place == "flag" else [])]) == 0
+    assert blurred == [1]
