@@ -5,7 +5,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from app.domain import Image, Track
 
 _PICTURES = "give a folder of JPEG or PNG files"
-_FIELDS = ("file", "face", "label", "confidence", "x", "y", "width", "height")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,14 +246,14 @@ def _open_table(path: Path | None) -> Path | None:
 
 
 def _write_table(found: Sequence[Found], path: Path) -> None:
-    rows = [{name: getattr(face, name) for name in _FIELDS} for face in found]
-    try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            if path.suffix.lower() == ".csv":
-                writer = csv.DictWriter(file, _FIELDS)
-                writer.writeheader()
-                writer.writerows(rows)
-            else:
-                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}; choose another --table") from error
+    from app.alerts.export import whole_file
+
+    # A name that is no UTF-8 cannot be written as it is.
+    rows = [asdict(face) | {"file": face.file.encode(errors="backslashreplace").decode()} for face in found]
+    with whole_file(path) as file:
+        if path.suffix.lower() == ".csv":
+            writer = csv.DictWriter(file, [field.name for field in fields(Found)])
+            writer.writeheader()
+            writer.writerows(rows)
+        else:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

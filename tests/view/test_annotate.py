@@ -145,3 +145,28 @@ def test_faces_are_blurred_wherever_that_is_set(place: str, monkeypatch: pytest.
     paint("a.png")
     assert main(["annotate", "a.png", "--config", "set.toml", *(["--blur"] if place == "flag" else [])]) == 0
     assert blurred == [1]
+
+
+@pytest.mark.usefixtures("see")
+@pytest.mark.parametrize("table", ["faces.csv", "faces.jsonl"])
+def test_a_name_that_is_no_utf8_is_written_into_the_table(table: str) -> None:
+    paint("a.png")
+    try:
+        Path("a.png").rename("caf\udce9.png")
+    except (OSError, UnicodeError):
+        pytest.skip("this disk takes no such name")
+    assert main(["annotate", "caf\udce9.png", "--table", table]) == 0
+    assert "caf\\udce9.png" in Path(table).read_text("utf-8").replace("\\\\", "\\")
+
+
+@pytest.mark.usefixtures("see")
+def test_a_table_that_cannot_be_written_leaves_the_older_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    paint("a.png")
+    Path("faces.csv").write_text("of yesterday")
+    monkeypatch.setattr("csv.DictWriter.writerows", full)
+    assert main(["annotate", "a.png", "--table", "faces.csv"]) != 0
+    assert Path("faces.csv").read_text() == "of yesterday"
+    assert not list(Path().glob(".faces*"))
