@@ -73,7 +73,8 @@ class VideoWriter:
         self.frames = 0
         self._fps = min(max(fps, 1.0), _MAX_FPS)
         self._size = size[0] - size[0] % 2 or 2, size[1] - size[1] % 2 or 2  # MPEG-4 wants even sides
-        self._part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+        # Absolute: FFmpeg takes what is before a colon in a name for a protocol.
+        self._part = path.absolute().with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
         self._start_s: float | None = None
         self._last: Image | None = None
         codec = cv2.VideoWriter.fourcc(*_CODECS[path.suffix.lower()])

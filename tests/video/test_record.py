@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import threading
 from pathlib import Path
 
@@ -34,6 +35,15 @@ def test_what_was_written_can_be_played(tmp_path: Path, name: str, capfd: pytest
     assert all(np.abs(f.image.astype(int) - image).mean() < 12 for f, image in zip(frames, images, strict=True))
     assert [p.name for p in tmp_path.iterdir()] == [name]
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no name there holds a colon")
+def test_names_with_a_colon_are_no_protocols(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("2024-01-01T12:30:00.mp4")
+    with VideoWriter(path, 25, (64, 48)) as writer:
+        writer.write(picture(0))
+    assert len(play(path)) == 1
 
 
 def test_a_live_view_keeps_its_time_whatever_the_rate(tmp_path: Path) -> None:
