@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.errors import MaskwatchError
 from app.flags import SOURCE, VISION, add_flags, add_source, cameras_given, config_path, given
+from app.paths import exists
 from app.words import counted
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def _store(settings: Any) -> Iterator[Finding]:
     import os
 
     folder = settings.alerts.store.parent
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    existing = next(parent for parent in (folder, *folder.parents) if exists(parent))
     if os.access(existing, os.W_OK):
         yield Finding("events", "ok", f"kept in {settings.alerts.store}")
     else:

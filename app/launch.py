@@ -170,7 +170,7 @@ def start() -> int:
 
 def is_default_camera(settings: "Settings") -> bool:
     """Nobody chose a source: any camera will do."""
-    return len(settings.camera) == 1 and settings.camera[0].uri == "0"
+    return "camera" not in settings.model_fields_set
 
 
 def find_camera() -> tuple[str | None, list[str]]:

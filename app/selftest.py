@@ -184,11 +184,11 @@ def _event(reason: str) -> Event:
 
 
 def own_command() -> tuple[str, ...]:
-    """What starts this program again."""
+    """What starts this program again, whatever modules lie in the current folder."""
     if getattr(sys, "frozen", False):
         return (sys.executable,)
-    source = f"import sys; sys.path.insert(0, {str(Path(__file__).resolve().parents[1])!r}); "
-    return sys.executable, "-c", source + "from app.cli import main; sys.exit(main())"
+    source = f"import sys; sys.path = [{str(Path(__file__).resolve().parents[1])!r}, *filter(None, sys.path)]; "
+    return sys.executable, "-c", source + "from app.cli import entry; entry()"
 
 
 def foreign_modules(root: Path) -> list[str]:

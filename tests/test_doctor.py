@@ -1,10 +1,14 @@
 """What ``maskwatch doctor`` prints; what it finds is tried with the command in test_cli.py."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app import doctor
 from app.cli import main
+from app.config import load_settings
 
 
 def test_a_path_is_told_whole(
@@ -49,3 +53,30 @@ def test_a_source_on_the_command_line_goes_before_the_file(
     assert sorted(told) == ["demo", "film"]
     assert told["demo"].startswith("ok")
     assert told["film"].startswith("fault")
+
+
+@pytest.mark.parametrize("host", ["cam..local", "c" * 64])
+def test_a_host_that_can_be_none_is_told_as_unknown(
+    host: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert main(["doctor", "--source", f"rtsp://{host}/live", "--open-timeout", "2"]) == 1
+    (told,) = told_of(capsys).values()
+    assert told.startswith(f"fault cannot open stream rtsp://{host}/live: unknown host {host}")
+
+
+def test_a_store_in_a_closed_folder_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stat, closed = os.stat, tmp_path / "closed"
+    closed.mkdir()
+
+    def refusing(path: Any, **more: Any) -> os.stat_result:
+        if isinstance(path, str | Path) and closed in Path(path).parents:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **more)
+
+    monkeypatch.setattr(os, "stat", refusing)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed)
+    settings = load_settings(None, {"alerts": {"store": closed / "sub" / "events.db"}})
+    (finding,) = doctor._store(settings)
+    assert finding.state == "fault"
+    assert str(closed) in finding.advice

@@ -84,10 +84,11 @@ def test_whoever_declines_the_demo_is_shown_the_keys_later(
     assert "--keys" in commands[0]
 
 
-def test_the_users_own_settings_choose_the_source(commands: list[list[str]], places: Path) -> None:
+@pytest.mark.parametrize("uri", ["rtsp://door/live", "0"])
+def test_the_users_own_settings_choose_the_source(commands: list[list[str]], places: Path, uri: str) -> None:
     folder = places / "user_config_path"
     folder.mkdir()
-    (folder / "maskwatch.toml").write_text("[[camera]]\nuri = 'rtsp://door/live'\n[view]\nsnapshots = 'kept'\n")
+    (folder / "maskwatch.toml").write_text(f"[[camera]]\nuri = '{uri}'\n[view]\nsnapshots = 'kept'\n")
     assert launch.main([]) == 0
     assert commands == [["watch", "--config", str(folder / "maskwatch.toml"), "--keys"]]
 

@@ -3,18 +3,17 @@
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from app.bench.records import Begun, Figures, Start
 from app.errors import MaskwatchError, MonitorError
+from app.selftest import own_command
 
 _SLACK_S = 300.0
 """What a child may take beyond the time it measures: TensorFlow alone takes 10 s to load on a slow machine."""
@@ -38,10 +37,7 @@ class Child:
 
 def ourselves(words: Sequence[str], part: str, environment: Mapping[str, str]) -> Child:
     """This very command again, for one ``part`` of it."""
-    frozen = getattr(sys, "frozen", False)
-    program = [sys.executable] if frozen else [sys.executable, "-m", "app"]
-    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]))
-    return Child("maskwatch", (*program, "bench", *words, "--part", part), {**environment, "PYTHONPATH": path})
+    return Child("maskwatch", (*own_command(), "bench", *words, "--part", part), environment)
 
 
 def thread_limits(threads: int | None) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.errors import OutputError, SettingsError
-from app.flags import MONITORING, SOURCE, VISION, add_flags, config_path, given, source_values
+from app.flags import MONITORING, SOURCE, VISION, add_flags, cameras_given, config_path, given, source_values
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -72,16 +72,14 @@ def settings_of(args: argparse.Namespace) -> "Settings":
     web view is opened, and that --threads bounds what one call of a network may use."""
     from app.config import load_settings
 
-    flags = given(args, (*MONITORING, *VISION))
-    common = source_values(args)
-    if args.source or not args.config:
-        flags["camera"] = [{"uri": uri, **common} for uri in args.source or ["demo"]]
-    settings = load_settings(config_path(args), flags)
-    cameras = tuple(
+    demo = {"camera": [{"uri": "demo", **source_values(args)}]}
+    cameras = cameras_given(args) if args.source or args.config else demo
+    settings = load_settings(config_path(args), {**given(args, (*MONITORING, *VISION)), **cameras})
+    looped = tuple(
         camera if camera.is_live else camera.model_copy(update={"loop": True, "pace": "fast"})
         for camera in settings.camera
     )
-    changes: dict[str, Any] = {"camera": cameras, "web": settings.web.model_copy(update={"enabled": False})}
+    changes: dict[str, Any] = {"camera": looped, "web": settings.web.model_copy(update={"enabled": False})}
     if args.threads:
         for name in ("detector", "classifier"):
             part = getattr(settings, name)

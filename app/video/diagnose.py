@@ -28,7 +28,7 @@ def why_no_video(settings: SourceSettings, limit_s: float = 1.0) -> str:
                 return f"{where} answers but gives no video; check the path"
             connection.sendall(_question(scheme, settings.uri, where))
             reply = _first_line(connection, end_s)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):  # the latter for a part that is empty or above 63 letters
         return f"unknown host {host}; check the address and the network"
     except ConnectionRefusedError:
         return f"{where} refuses connections; check the port and that the camera is on"

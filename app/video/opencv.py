@@ -168,7 +168,8 @@ def open_file(settings: SourceSettings) -> VideoReader:
     """A video file that is known to exist. Raises SourceError."""
     keep_quiet()
     chosen = "ffmpeg" if settings.backend == "auto" else settings.backend
-    return _open(settings.uri, chosen, [], f"video {settings.shown}", settings)
+    path = str(Path(settings.uri).absolute())  # FFmpeg takes the 12: of 12:30.mp4 for a protocol
+    return _open(path, chosen, [], f"video {settings.shown}", settings)
 
 
 def _open(

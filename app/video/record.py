@@ -16,6 +16,7 @@ from app.video.opencv import keep_quiet
 _CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 MAX_FILL_S = 10.0
 """A gap is filled with the last picture for at most this long: a camera that was away for a night adds no night."""
+_MAX_FPS = 250.0
 _MIN_FREE_BYTES = 32 * 2**20
 _SPACE_CHECK_FRAMES = 50
 
@@ -70,13 +71,14 @@ class VideoWriter:
         keep_quiet()
         self.path = path
         self.frames = 0
-        self._fps = min(max(fps, 1.0), 240.0)
+        self._fps = min(max(fps, 1.0), _MAX_FPS)
         self._size = size[0] - size[0] % 2 or 2, size[1] - size[1] % 2 or 2  # MPEG-4 wants even sides
-        self._part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+        # Absolute: FFmpeg takes what is before a colon in a name for a protocol.
+        self._part = path.absolute().with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
         self._start_s: float | None = None
         self._last: Image | None = None
         codec = cv2.VideoWriter.fourcc(*_CODECS[path.suffix.lower()])
-        self._writer = cv2.VideoWriter(str(self._part), cv2.CAP_FFMPEG, codec, self._fps, self._size)
+        self._writer = cv2.VideoWriter(str(self._part), cv2.CAP_FFMPEG, codec, _coded_fps(self._fps), self._size)
         self._open = self._writer.isOpened()
         if not self._open:
             self._part.unlink(missing_ok=True)
@@ -158,6 +160,11 @@ class VideoWriter:
             self.close()
         else:
             self.discard()
+
+
+def _coded_fps(fps: float) -> float:
+    """``fps`` as MPEG-4 can code it: it has 16 bits for the divisor of a second, and OpenCV hands on thousandths."""
+    return round(fps, 2) if fps > 65 else fps
 
 
 def _is_whole(path: Path) -> bool:

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -150,8 +151,7 @@ class SourceSettings(BaseModel):
     def _check_uri(cls, uri: str) -> str:
         if not uri:
             raise ValueError("is empty; give 0 for the first camera, a stream, a file, a folder, or demo")
-        if not uri.isprintable():
-            raise ValueError("holds a control character")
+        _check_signs(uri)
         match = _SCHEME.match(uri)
         if match is None:
             return _expand_home(uri)
@@ -182,8 +182,7 @@ class SourceSettings(BaseModel):
     @field_validator("name")
     @classmethod
     def _check_name(cls, name: str) -> str:
-        if not name.isprintable():
-            raise ValueError("holds a control character")
+        _check_signs(name)
         return redact(name.strip())
 
     @model_validator(mode="after")
@@ -228,6 +227,16 @@ class SourceSettings(BaseModel):
             return self.uri
         secret = f":{quote(self.password.get_secret_value(), safe='')}" if self.password else ""
         return f"{match.group()}{quote(self.username, safe='')}{secret}@{self.uri[match.end() :]}"
+
+
+def _check_signs(text: str) -> None:
+    """Raises ValueError where ``text`` cannot be told in one line or written as UTF-8. Blanks and joiners of any
+    script may be in a file's name: macOS puts U+202F into those of screen recordings."""
+    kinds = {unicodedata.category(sign) for sign in text}
+    if kinds & {"Cc", "Zl", "Zp"}:
+        raise ValueError("holds a control character")
+    if "Cs" in kinds:
+        raise ValueError("is not UTF-8; rename it")
 
 
 def _expand_home(path: str) -> str:

@@ -18,6 +18,8 @@ from app.video.opencv import Opener, VideoReader, open_camera, open_file, open_s
 from app.video.settings import SourceKind, SourceSettings
 
 FALLBACK_FPS = 25.0
+_MAX_FPS = 250.0
+"""Above it stands the tick rate of the time stamps: 1000 in Matroska of a varying rate, 90000 in MPEG."""
 _ATTEMPTS = 10
 """Failed reads in a row before a source counts as over: a damaged packet costs one, an end repeats at once."""
 _TEXT_PROBE_BYTES = 1024
@@ -239,12 +241,14 @@ def _next_time_s(reader: VideoReader, last_s: float, step_s: float, first: bool)
 
 def _plausible_fps(reader: VideoReader) -> float | None:
     fps = reader.get(cv2.CAP_PROP_FPS)
-    return fps if math.isfinite(fps) and 0 < fps <= 1000 else None  # MPEG's tick rate of 90000 is no rate
+    return fps if math.isfinite(fps) and 0 < fps <= _MAX_FPS else None
 
 
 def _plausible_count(reader: VideoReader) -> int | None:
+    """None too without a rate: OpenCV estimates counts by it."""
     count = reader.get(cv2.CAP_PROP_FRAME_COUNT)
-    return int(count) if math.isfinite(count) and 0 < count < 1e9 else None
+    known = _plausible_fps(reader) is not None and math.isfinite(count) and 0 < count < 1e9
+    return int(count) if known else None
 
 
 def _is_text(head: bytes) -> bool:

@@ -5,13 +5,13 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.errors import INTERRUPTED, OutputError, SourceError
 from app.flags import VISION, add_flags, config_path, given
-from app.paths import is_folder
+from app.paths import inodes, is_folder
 from app.words import counted, listed
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from app.domain import Image, Track
 
 _PICTURES = "give a folder of JPEG or PNG files"
-_FIELDS = ("file", "face", "label", "confidence", "x", "y", "width", "height")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     _keep_originals(paths, args.output, names)
     table = _open_table(args.table)
     detector, classifier = load_detector(settings.detector), load_classifier(settings.classifier)
+    blur = args.blur or settings.view.blur
     console = Console(stderr=True)
     if apart:
         _tell(console, f"{counted(len(apart), 'subfolder')} not looked into: {listed(apart)}")
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         for path in progress(paths, "labelling", console=console, transient=True, disable=quiet):
             try:
-                faces = _annotate(path, args.output / names[path], args.blur, detector, classifier)
+                faces = _annotate(path, args.output / names[path], blur, detector, classifier)
                 found += faces
                 faceless += [] if faces else [path]
             except SourceError as error:
@@ -171,9 +171,9 @@ def _tell(console: "Console", line: str, colour: str = "default") -> None:
 
 def _keep_originals(paths: Sequence[Path], output: Path, names: Mapping[Path, str]) -> None:
     """Raises OutputError where an annotated picture would take the place of one that was given."""
-    originals = {path.resolve() for path in paths}
+    originals = inodes(paths)
     for name in names.values():
-        if (output / name).resolve() in originals:
+        if originals & inodes([output / name]):
             raise OutputError(f"would write over {output / name}, which is to be read; choose another --output")
 
 
@@ -246,14 +246,14 @@ def _open_table(path: Path | None) -> Path | None:
 
 
 def _write_table(found: Sequence[Found], path: Path) -> None:
-    rows = [{name: getattr(face, name) for name in _FIELDS} for face in found]
-    try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            if path.suffix.lower() == ".csv":
-                writer = csv.DictWriter(file, _FIELDS)
-                writer.writeheader()
-                writer.writerows(rows)
-            else:
-                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}; choose another --table") from error
+    from app.alerts.export import whole_file
+
+    # A name that is no UTF-8 cannot be written as it is.
+    rows = [asdict(face) | {"file": face.file.encode(errors="backslashreplace").decode()} for face in found]
+    with whole_file(path) as file:
+        if path.suffix.lower() == ".csv":
+            writer = csv.DictWriter(file, [field.name for field in fields(Found)])
+            writer.writeheader()
+            writer.writerows(rows)
+        else:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

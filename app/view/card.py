@@ -9,7 +9,7 @@ import numpy as np
 from app.domain import Image
 from app.view.overlay import Canvas
 from app.view.palette import GOOD, INK, PAPER
-from app.view.window import TITLE
+from app.view.window import TITLE, is_there
 
 _WIDTH_PX, _UNIT_PX = 760, 26.0
 _LETTERS = 62
@@ -48,16 +48,8 @@ def show_card(heading: str, lines: Sequence[str], keys: str) -> str:
                     return key
                 if code & 0xFF == _ESCAPE:
                     return _CLOSED
-            if _is_closed():
+            if not is_there():
                 return _CLOSED
     finally:
         cv2.destroyAllWindows()
         cv2.waitKey(1)  # the toolkit closes windows in its own turn
-
-
-def _is_closed() -> bool:
-    """The mouse closed the window."""
-    try:
-        return cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1
-    except cv2.error:  # some toolkits raise for a window that is gone
-        return True

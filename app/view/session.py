@@ -25,9 +25,10 @@ from app.errors import OutputError, SettingsError
 from app.monitor.pipeline import Monitor
 from app.monitor.reload import live_part, needs_restart
 from app.monitor.settings import PolicySettings, Polygon, overridden
+from app.paths import inodes
 from app.video.record import VideoWriter, check_output
 from app.video.settings import SourceKind
-from app.video.source import make_source
+from app.video.source import FALLBACK_FPS, make_source
 from app.view.hud import render_result
 from app.view.overlay import blur_faces
 from app.view.palette import STYLES
@@ -108,7 +109,7 @@ class Session:
         """Raises OutputError where ``path`` cannot be written, or is what shall be watched."""
         check_output(path, what)
         for camera in self._settings.camera:
-            if camera.kind is SourceKind.FILE and path.resolve() == Path(camera.uri).resolve():
+            if camera.kind is SourceKind.FILE and inodes([path]) & inodes([Path(camera.uri)]):
                 raise OutputError(f"cannot write {what} {path}: it is the source itself; choose another name")
 
     def _make_alerts(self, earlier: Iterable[Delivery] = ()) -> AlertCenter:
@@ -241,13 +242,14 @@ class Session:
 
     def _film_it(self, result: FrameResult, path: Path) -> None:
         """Raises OutputError where a film of a file cannot be written; a live source is watched without it then."""
-        is_live = self._settings.camera[0].is_live
+        camera = self._settings.camera[0]
+        is_live = camera.is_live
         image = render_result(result, self._settings.view.blur)
         try:
             if self._film is None:
-                fps = make_source(self._settings.camera[0]).fps or _LIVE_FILM_FPS
+                fps = make_source(camera).fps or (_LIVE_FILM_FPS if is_live else FALLBACK_FPS)
                 self._film = VideoWriter(path, fps, (image.shape[1], image.shape[0]))
-            self._film.write(image, result.frame.time_s if is_live else None)
+            self._film.write(image, None if camera.kind is SourceKind.IMAGES else result.frame.time_s)
         except OutputError as error:
             if not is_live:
                 raise

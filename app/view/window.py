@@ -37,6 +37,15 @@ _ESCAPE, _SPACE, _ENTER, _BACKSPACE = 27, 32, 13, 8
 _EDITING = "click corners, Enter closes a region, Backspace takes back, e keeps them, Esc leaves"
 
 
+def is_there() -> bool:
+    """Whether the window is open. Cocoa's has no button that closes it, and is invisible only while it is minimised."""
+    least = 0 if cv2.currentUIFramework() == "COCOA" else 1
+    try:
+        return cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= least
+    except cv2.error:  # some toolkits raise for a window that is gone
+        return False
+
+
 class RegionStore(Protocol):
     """Who knows the regions of each camera, and keeps new ones."""
 
@@ -106,10 +115,7 @@ class Window:
 
     def _closed(self) -> bool:
         """The mouse closed the window: it was on screen and is no longer. A busy machine takes its time to show it."""
-        try:
-            visible = cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1
-        except cv2.error:  # some toolkits raise for a window that is gone
-            visible = False
+        visible = is_there()
         self._was_visible = self._was_visible or visible
         return self._was_visible and not visible
 

@@ -59,7 +59,8 @@ class LiteRtClassifier:
         from ai_edge_litert.interpreter import Interpreter
 
         self.facts = read_classifier_facts(path)
-        self._new: Callable[[], Any] = lambda: Interpreter(model_path=str(path), num_threads=threads)
+        content = path.read_bytes()  # LiteRT on Windows opens no path with letters beyond its code page
+        self._new: Callable[[], Any] = lambda: Interpreter(model_content=content, num_threads=threads)
         self._plans: dict[int, Any] = {}
         try:
             labels = self._new().get_output_details()[0]["shape"][-1]

@@ -89,11 +89,21 @@ def _cascade(path: Path) -> cv2.CascadeClassifier:
     if not is_file(path):
         raise ModelError(f"no cascade file {path}; reinstall maskwatch or give --detector-model")
     try:
-        cascade = cv2.CascadeClassifier(str(path))
-    except (cv2.error, SystemError) as error:  # some damage raises, some does not
+        cascade = cv2.CascadeClassifier(str(path)) if str(path).isascii() else _cascade_from_memory(path)
+    except (cv2.error, SystemError, OSError) as error:  # some damage raises, some does not
         raise ModelError(f"{path} is no usable cascade file; reinstall maskwatch") from error
     if cascade.empty():
         raise ModelError(f"{path} is no usable cascade file; reinstall maskwatch")
+    return cascade
+
+
+def _cascade_from_memory(path: Path) -> cv2.CascadeClassifier:
+    """OpenCV on Windows opens no path with letters beyond its code page. Cascades of the form before OpenCV 2.4 cannot
+    be had so."""
+    text = path.read_text("utf-8", "replace")
+    storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)  # its nodes end with it
+    cascade = cv2.CascadeClassifier()
+    cascade.read(storage.getFirstTopLevelNode())
     return cascade
 
 

@@ -50,9 +50,9 @@ def fetch(model: RemoteModel, folder: Path, url: str | None = None) -> Path:
     Raises ModelError where the download fails or is not that file, OutputError where ``folder`` cannot be written.
     """
     target = folder / model.file_name
-    if target.is_file() and file_hash(target) == model.sha256:
-        return target
     try:
+        if target.is_file() and file_hash(target) == model.sha256:
+            return target
         folder.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=folder, prefix=model.file_name + ".", suffix=".part")
         partial = Path(name)
@@ -66,6 +66,7 @@ def fetch(model: RemoteModel, folder: Path, url: str | None = None) -> Path:
                     f"{url or model.url} is not the expected {model.file_name}: its SHA-256 is {found}, not "
                     f"{model.sha256}; nothing was kept, get the file elsewhere and give it as --detector-model"
                 )
+            partial.chmod(0o644)  # a temporary file is its owner's alone
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
@@ -136,14 +137,20 @@ def _run_list(args: argparse.Namespace) -> int:
         print(f"{path}  {_described(path)}")
     for model in REMOTE_MODELS:
         path = folder / model.file_name
-        if not path.is_file():
-            state = f"not fetched; 'maskwatch models fetch {model.name}' does it"
-        elif file_hash(path) != model.sha256:
-            state = f"DAMAGED: its hash is wrong; 'maskwatch models fetch {model.name}' replaces it"
-        else:
-            state = model.about
-        print(f"{path}  {state}")
+        print(f"{path}  {_state(model, path)}")
     return 0
+
+
+def _state(model: RemoteModel, path: Path) -> str:
+    """One line on the fetched file."""
+    try:
+        if not path.is_file():
+            return f"not fetched; 'maskwatch models fetch {model.name}' does it"
+        if file_hash(path) != model.sha256:
+            return f"DAMAGED: its hash is wrong; 'maskwatch models fetch {model.name}' replaces it"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}; check its rights"
+    return model.about
 
 
 def _described(path: Path) -> str:

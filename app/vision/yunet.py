@@ -35,9 +35,13 @@ class YuNetDetector:
         self._working_width_px = working_width_px
         self._min_face_px = min_face_px
         try:
-            self._network = cv2.FaceDetectorYN.create(str(model), "", (320, 320), self._score, NMS_IOU, _MOST_FACES)
+            content = np.fromfile(model, np.uint8)  # OpenCV on Windows opens no path with letters beyond its code page
+            none = np.empty(0, np.uint8)
+            self._network = cv2.FaceDetectorYN.create(
+                "onnx", content, none, (320, 320), self._score, NMS_IOU, _MOST_FACES
+            )
             self._network.detect(np.zeros((320, 320, 3), np.uint8))  # another network fails only when run
-        except cv2.error as error:
+        except (cv2.error, OSError) as error:
             raise ModelError(f"{model} is no usable YuNet file; get it with 'maskwatch models fetch yunet'") from error
 
     def detect(self, image: Image) -> list[Detection]:
@@ -68,7 +72,7 @@ def load_yunet(settings: DetectorSettings) -> YuNetDetector:
     """With the file that the settings name, else the one that was fetched. Raises ModelError where there is none, or
     one that cannot be used."""
     path = settings.model or model_folder() / YUNET.file_name
-    if settings.model is None and not path.is_file():
+    if settings.model is None and not is_file(path):
         raise ModelError(
             "YuNet's file is not part of maskwatch: get it with 'maskwatch models fetch yunet', "
             "or give it as --detector-model FILE"

@@ -2,14 +2,17 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from app.bench.children import ourselves
+from app.bench.command import settings_of
 from app.bench.records import Report
-from app.cli import main
+from app.cli import build_parser, main
 
 SHORT = ("bench", "--seconds", "3", "--warm-up", "0.5")
 
@@ -94,6 +97,26 @@ def test_paused_nothing_is_analysed(tmp_path: Path) -> None:
     assert "detect" not in run.stages or run.stages["detect"].calls <= 1
     assert run.dropped > 0, "the camera goes on"
     assert run.rates_per_s["pictures_moved"] == 0, "the picture stands still"
+
+
+@pytest.mark.parametrize("name", ["app.py", "json.py"])
+def test_a_module_in_the_current_folder_is_not_run(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("raise SystemExit('the wrong program')")
+    child = ourselves(["--help"], "start", {})
+    environment = {**os.environ, **child.environment}
+    done = subprocess.run(child.command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "measure" in done.stdout
+
+
+def test_the_flags_of_watch_hold_beside_a_settings_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text('[[camera]]\nuri = "rtsp://door/live"\nname = "door"\n')
+    words = ["bench", "--config", str(file), "--width", "1280", "--rtsp-transport", "udp"]
+    (door,) = settings_of(build_parser().parse_args(words)).camera
+    assert (door.name, door.width_px, door.rtsp_transport) == ("door", 1280, "udp")
+    (demo,) = settings_of(build_parser().parse_args(["bench", "--width", "640"])).camera
+    assert (demo.uri, demo.width_px, demo.loop) == ("demo", 640, True)
 
 
 def test_sources_that_cannot_be_played(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -45,6 +45,15 @@ def test_time_stamps_of_a_variable_rate_are_kept(tmp_path: Path) -> None:
     assert [frame.time_s * 1000 for frame in play(path)] == pytest.approx(times_ms, abs=1.5)
 
 
+def test_a_tick_rate_is_no_frame_rate(tmp_path: Path) -> None:
+    times_ms = [50 * i + 17 * (i % 2) for i in range(60)]
+    path = write_clip(tmp_path / "a.mkv", [picture(i) for i in range(60)], 1000, times_ms=times_ms)
+    source = make_source(SourceSettings(uri=str(path)))
+    assert source.fps is None
+    assert source.frame_count is None
+    assert [frame.time_s * 1000 for frame in play(path)] == pytest.approx(times_ms, abs=1.5)
+
+
 def test_useless_time_stamps_fall_back_to_the_rate(tmp_path: Path) -> None:
     path = tmp_path / "a.avi"
     path.write_bytes(b"\x00video")

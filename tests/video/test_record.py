@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import threading
 from pathlib import Path
 
@@ -36,6 +37,15 @@ def test_what_was_written_can_be_played(tmp_path: Path, name: str, capfd: pytest
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no name there holds a colon")
+def test_names_with_a_colon_are_no_protocols(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("2024-01-01T12:30:00.mp4")
+    with VideoWriter(path, 25, (64, 48)) as writer:
+        writer.write(picture(0))
+    assert len(play(path)) == 1
+
+
 def test_a_live_view_keeps_its_time_whatever_the_rate(tmp_path: Path) -> None:
     times_s = [5.0, 5.05, 5.06, 5.07, 5.5, 6.0, 7.0]
     with VideoWriter(tmp_path / "a.mp4", 20, (64, 48)) as writer:
@@ -49,6 +59,23 @@ def test_a_live_view_keeps_its_time_whatever_the_rate(tmp_path: Path) -> None:
     assert x[9] == x[2] == 3, "the newest picture stands until the next comes"
     assert x[10] == 4
     assert x[40] == 6
+
+
+@pytest.mark.parametrize("fps", [23.976, 66.6667, 99.123, 119.88, 238.123, 1000.0])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_films_of_any_rate_are_written(tmp_path: Path, fps: float, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    with VideoWriter(path, fps, (64, 48)) as writer:
+        writer.write(picture(0))
+    assert make_source(SourceSettings(uri=str(path))).fps == pytest.approx(min(fps, 250), rel=1e-3)
+
+
+@pytest.mark.parametrize("fps", [24000 / 1001, 30.0, 66.6667, 119.88])
+def test_a_constant_rate_keeps_exactly_its_frames(tmp_path: Path, fps: float) -> None:
+    with VideoWriter(tmp_path / "a.mp4", fps, (64, 48)) as writer:
+        for i in range(2000):
+            writer.write(picture(0), round(i / fps, 3))
+            assert writer.frames == i + 1
 
 
 def test_a_long_gap_is_left_out(tmp_path: Path) -> None:

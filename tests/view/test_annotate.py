@@ -120,3 +120,53 @@ def test_one_face_in_one_picture(capsys: pytest.CaptureFixture[str]) -> None:
     paint("a.png")
     assert main(["annotate", "a.png"]) == 0
     assert "1 face in 1 picture;" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("see")
+def test_an_original_is_kept_whatever_its_name_is_spelled_like(capsys: pytest.CaptureFixture[str]) -> None:
+    """A link of the other spelling stands in for a disk that does not mind capitals."""
+    paint("in/a.JPG")
+    original = Path("in/a.JPG").read_bytes()
+    if not Path("in/a.jpg").exists():
+        Path("in/a.jpg").hardlink_to("in/a.JPG")
+    assert main(["annotate", "in/a.JPG", "--output", "in"]) == 2
+    assert "would write over in" in capsys.readouterr().err
+    assert Path("in/a.JPG").read_bytes() == original
+
+
+@pytest.mark.usefixtures("see")
+@pytest.mark.parametrize("place", ["flag", "file", "environment"])
+def test_faces_are_blurred_wherever_that_is_set(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    blurred: list[int] = []
+    monkeypatch.setattr("app.view.overlay.hide_faces", lambda board, boxes, factor: blurred.append(len(boxes)))
+    Path("set.toml").write_text("[view]\nblur = true\n" if place == "file" else "")
+    if place == "environment":
+        monkeypatch.setenv("MASKWATCH_VIEW__BLUR", "true")
+    paint("a.png")
+    assert main(["annotate", "a.png", "--config", "set.toml", *(["--blur"] if place == "flag" else [])]) == 0
+    assert blurred == [1]
+
+
+@pytest.mark.usefixtures("see")
+@pytest.mark.parametrize("table", ["faces.csv", "faces.jsonl"])
+def test_a_name_that_is_no_utf8_is_written_into_the_table(table: str) -> None:
+    paint("a.png")
+    try:
+        Path("a.png").rename("caf\udce9.png")
+    except (OSError, UnicodeError):
+        pytest.skip("this disk takes no such name")
+    assert main(["annotate", "caf\udce9.png", "--table", table]) == 0
+    assert "caf\\udce9.png" in Path(table).read_text("utf-8").replace("\\\\", "\\")
+
+
+@pytest.mark.usefixtures("see")
+def test_a_table_that_cannot_be_written_leaves_the_older_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    paint("a.png")
+    Path("faces.csv").write_text("of yesterday")
+    monkeypatch.setattr("csv.DictWriter.writerows", full)
+    assert main(["annotate", "a.png", "--table", "faces.csv"]) != 0
+    assert Path("faces.csv").read_text() == "of yesterday"
+    assert not list(Path().glob(".faces*"))

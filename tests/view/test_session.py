@@ -12,14 +12,15 @@ import cv2
 import pytest
 from fakes import BoxesDetector, BrightnessClassifier
 from fakes_monitor import LiveCamera
-from fakes_video import wait_until
+from fakes_video import picture, wait_until, write_clip
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.settings import AlertSettings
 from app.config import Settings, load_settings
 from app.domain import Event, EventKind
 from app.monitor import pipeline
-from app.video.source import FrameSource
+from app.monitor.settings import CameraSettings
+from app.video.source import FrameSource, make_source
 from app.view import session as session_module
 from app.view.session import Session
 
@@ -78,6 +79,22 @@ def test_a_live_run_without_a_window_says_that_it_watches(
         session.run_headless(lambda: session._frames > 5)
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if "watching" in line] == ["watching door; Ctrl-C ends it"]
+
+
+def test_the_film_of_a_varying_rate_lasts_as_long_as_its_source(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times_ms = [50 * i + 17 * (i % 2) for i in range(60)]
+    clip = write_clip(tmp_path / "in.mkv", [picture(i) for i in range(60)], 1000, times_ms=times_ms)
+    for module in (pipeline, session_module):
+        monkeypatch.setattr(module, "make_source", make_source)
+    camera = CameraSettings(uri=str(clip), pace="fast")
+    with Session(settings.model_copy(update={"camera": (camera,)}), tmp_path / "out.mp4", None) as session:
+        session.run_headless(lambda: False)
+    film = cv2.VideoCapture(str(tmp_path / "out.mp4"))
+    lasts_s = film.get(cv2.CAP_PROP_FRAME_COUNT) / film.get(cv2.CAP_PROP_FPS)
+    film.release()
+    assert lasts_s == pytest.approx(times_ms[-1] / 1000, abs=0.1)
 
 
 @pytest.mark.parametrize("frames", [0, 5])

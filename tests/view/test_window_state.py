@@ -16,7 +16,7 @@ from app.video.capture import SourceState, SourceStatus
 from app.view.hud import KEYS
 from app.view.overlay import Canvas
 from app.view.settings import ViewSettings
-from app.view.window import Window, window_size
+from app.view.window import Window, is_there, window_size
 
 Usage = namedtuple("Usage", "total used free")
 TRIANGLE: Polygon = ((0.1, 0.1), (0.9, 0.1), (0.5, 0.8))
@@ -154,3 +154,28 @@ def test_regions_being_drawn_stay_with_their_camera(tmp_path: Path, regions: Reg
     made._screen = replace(made._screen, draft=draft)
     press(made, "2", "0", "e")
     assert regions.kept == {"camera0": (TRIANGLE,)}
+
+
+@pytest.mark.parametrize(
+    ("toolkit", "visible", "there"),
+    [
+        ("COCOA", 1.0, True),
+        ("COCOA", 0.0, True),  # minimised
+        ("COCOA", -1.0, False),
+        ("COCOA", None, False),
+        ("QT", 1.0, True),
+        ("QT", 0.0, False),
+        ("WIN32", 0.0, False),
+    ],
+)
+def test_a_minimised_window_is_not_closed(
+    monkeypatch: pytest.MonkeyPatch, toolkit: str, visible: float | None, there: bool
+) -> None:
+    def visibility(*_: object) -> float:
+        if visible is None:
+            raise cv2.error("NULL window")
+        return visible
+
+    monkeypatch.setattr(cv2, "currentUIFramework", lambda: toolkit)
+    monkeypatch.setattr(cv2, "getWindowProperty", visibility)
+    assert is_there() is there

@@ -9,6 +9,7 @@ import pytest
 from app import resources
 from app.domain import Box, Image
 from app.errors import ModelError
+from app.vision.classify import LiteRtClassifier
 from app.vision.detect import FaceDetector, HaarDetector, load_detector
 from app.vision.settings import DetectorSettings
 
@@ -120,6 +121,53 @@ def test_a_cascade_that_is_missing_or_empty_is_told(tmp_path: Path) -> None:
     empty.write_text("<opencv_storage></opencv_storage>")
     for path in (tmp_path / "none.xml", empty):
         with pytest.raises(ModelError, match=path.name):
+            HaarDetector(DetectorSettings(kind="haar", model=path))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_below_a_folder_of_any_letters_gives_the_same(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    files = {"haar": "haarcascade_frontalface_default.xml", "cnn": "face_detector.tflite"}
+    if kind == "yunet":
+        source = request.getfixturevalue("shared_data") / "models" / "yunet_n_320_320.onnx"
+    else:
+        source = resources.asset(files[kind]) if kind == "haar" else resources.model(files[kind])
+    moved = tmp_path / "Zoë 面" / source.name
+    moved.parent.mkdir()
+    moved.write_bytes(source.read_bytes())
+    given, other = (
+        centres(load_detector(DetectorSettings(kind=kind, model=path)), demo_frame()) for path in (source, moved)
+    )
+    assert given == other != []
+
+
+@pytest.mark.skipif(not resources.model("classifier.tflite").is_file(), reason="models/classifier.tflite is not there")
+def test_a_classifier_below_a_folder_of_any_letters_gives_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LiteRT is given no path: that of Windows goes by code pages."""
+    import ai_edge_litert.interpreter as litert
+
+    given: list[dict[str, object]] = []
+    real = litert.Interpreter
+    monkeypatch.setattr(litert, "Interpreter", lambda **values: given.append(values) or real(**values))
+    source, moved = resources.model("classifier.tflite"), tmp_path / "Zoë 面" / "classifier.tflite"
+    moved.parent.mkdir()
+    moved.write_bytes(source.read_bytes())
+    one, other = (LiteRtClassifier(path) for path in (source, moved))
+    size = one.facts.input_px
+    crops = np.random.default_rng(1).integers(0, 256, (5, size, size, 3)).astype(np.uint8)
+    assert (one.classify(crops) == other.classify(crops)).all()
+    assert given
+    assert not any("model_path" in values for values in given)
+
+
+def test_a_damaged_cascade_below_a_folder_of_any_letters_is_told(tmp_path: Path) -> None:
+    for content in (b"", b"no cascade", b"<opencv_storage></opencv_storage>", b"\xff\x00"):
+        path = tmp_path / "面.xml"
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match="no usable cascade"):
             HaarDetector(DetectorSettings(kind="haar", model=path))
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -57,6 +58,28 @@ def test_a_good_file_is_kept_and_not_fetched_twice(server: str, tmp_path: Path) 
     assert path.read_bytes() == CONTENT
     assert fetch(remote(server, "absent"), tmp_path / "new") == path
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has other rights")
+def test_a_fetched_file_can_be_read_by_everybody(server: str, tmp_path: Path) -> None:
+    assert fetch(remote(server, "good"), tmp_path).stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_that_may_not_be_read_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def closed(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / YUNET.file_name).write_bytes(CONTENT)
+    monkeypatch.setattr(fetching, "file_hash", closed)
+    with pytest.raises(OutputError, match="Permission denied"):
+        fetch(YUNET, tmp_path)
+    parser = argparse.ArgumentParser()
+    fetching.register(parser.add_subparsers())
+    args = parser.parse_args(["models", "list", "--folder", str(tmp_path)])
+    assert args.run(args) == 0
+    assert "cannot be read: Permission denied" in capsys.readouterr().out
 
 
 def test_a_damaged_file_is_replaced(server: str, tmp_path: Path) -> None:
