@@ -188,15 +188,8 @@ def check_error_window(stranger: Stranger) -> str:
     settings = stranger.home / ".config" / "maskwatch" / "maskwatch.toml"
     settings.parent.mkdir(parents=True, exist_ok=True)
     settings.write_text("colour = 1\n", encoding="utf-8")
-    seen = False
-
-    def ended() -> bool:
-        nonlocal seen
-        seen = seen or bool(virtual_screen.windows(display))
-        return running.poll() is not None
-
     with virtual_screen.screen() as display, clicked(stranger, display) as running:
-        virtual_screen.press(display, ("Escape",), running, ended)
+        seen = virtual_screen.press(display, ("Escape",), running, lambda: running.poll() is not None)
         _, words = running.communicate(timeout=20)
     settings.unlink()
     if not seen or running.returncode != 2 or "colour" not in words:

@@ -43,16 +43,19 @@ def windows(display: str) -> list[str]:
     return subprocess.run(find, env=environment, capture_output=True, text=True, check=False).stdout.split()
 
 
-def press(display: str, keys: Sequence[str], running: "subprocess.Popen[str]", done: Callable[[], bool]) -> None:
-    """Presses ``keys`` again and again until ``done``: the first may come before there is a window."""
+def press(display: str, keys: Sequence[str], running: "subprocess.Popen[str]", done: Callable[[], bool]) -> bool:
+    """Presses ``keys`` again and again until ``done``: the first may come before there is a window. Returns whether
+    there ever was one."""
     environment = {**os.environ, "DISPLAY": display}
-    end_s = time.monotonic() + PRESS_LIMIT_S
+    end_s, was_there = time.monotonic() + PRESS_LIMIT_S, False
     while not done():
         if time.monotonic() > end_s or (running.poll() is not None and not done()):
             assert running.stderr is not None
             running.kill()
             raise InVainError(f"pressed {', '.join(keys)} in vain: {running.stderr.read()}")
         if shown := windows(display):
+            was_there = True
             command = ["xdotool", "windowfocus", shown[-1], "key", *keys]
             subprocess.run(command, env=environment, capture_output=True, check=False)
         time.sleep(0.3)
+    return was_there

@@ -40,6 +40,7 @@ def show_card(heading: str, lines: Sequence[str], keys: str) -> str:
         cv2.imshow(TITLE, image)
         cv2.waitKey(1)  # the toolkit sizes a window only once it is there
         cv2.resizeWindow(TITLE, image.shape[1], image.shape[0])
+        was_there = False  # a busy machine takes its time to show it
         while True:
             code = cv2.waitKey(_WAIT_MS)
             if code >= 0:
@@ -48,8 +49,10 @@ def show_card(heading: str, lines: Sequence[str], keys: str) -> str:
                     return key
                 if code & 0xFF == _ESCAPE:
                     return _CLOSED
-            if not is_there():
+            there = is_there()
+            if was_there and not there:
                 return _CLOSED
+            was_there = there
     finally:
         cv2.destroyAllWindows()
         cv2.waitKey(1)  # the toolkit closes windows in its own turn

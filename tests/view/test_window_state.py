@@ -13,6 +13,7 @@ from fakes import plain_frame
 from app.monitor.pipeline import CameraView
 from app.monitor.settings import Polygon
 from app.video.capture import SourceState, SourceStatus
+from app.view import card
 from app.view.hud import KEYS
 from app.view.overlay import Canvas
 from app.view.settings import ViewSettings
@@ -179,3 +180,13 @@ def test_a_minimised_window_is_not_closed(
     monkeypatch.setattr(cv2, "currentUIFramework", lambda: toolkit)
     monkeypatch.setattr(cv2, "getWindowProperty", visibility)
     assert is_there() is there
+
+
+def test_a_card_that_is_not_yet_shown_is_not_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = [False, False, True, False]
+    monkeypatch.setattr(card, "is_there", lambda: seen.pop(0))
+    for name in ("namedWindow", "imshow", "resizeWindow", "destroyAllWindows"):
+        monkeypatch.setattr(cv2, name, lambda *_: None)
+    monkeypatch.setattr(cv2, "waitKey", lambda _ms: -1)
+    assert card.show_card("heading", ["line"], "\n") == ""
+    assert seen == []
