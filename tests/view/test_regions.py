@@ -85,7 +85,6 @@ def test_a_camera_without_a_name_of_its_own_is_found_by_its_address(tmp_path: Pa
     assert settings.policy.regions == ()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="POSIX rights and links")
 def test_cameras_in_one_line_take_regions_too(tmp_path: Path) -> None:
     path = tmp_path / "maskwatch.toml"
     path.write_text("camera = [{uri = '0', name = 'front'}, {uri = '1', name = 'back'}] # both\n\n[web]\nport = 99\n")
@@ -97,6 +96,7 @@ def test_cameras_in_one_line_take_regions_too(tmp_path: Path) -> None:
     assert "# both" in path.read_text()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX rights and links")
 def test_rights_and_links_of_the_file_stay(tmp_path: Path) -> None:
     path, link = tmp_path / "settings.toml", tmp_path / "link.toml"
     path.write_text(FILE)
