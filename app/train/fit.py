@@ -78,7 +78,7 @@ def limit_threads(threads: int) -> None:
 
 
 def best_epoch(history: tuple[EpochRecord, ...], start_from_epoch: int) -> int:
-    """The epoch of the lowest validation loss; earlier than ``start_from_epoch`` only if none is later.""" ""
+    """The epoch of the lowest validation loss; earlier than ``start_from_epoch`` only if none is later."""
     counted = [record for record in history if record.epoch >= start_from_epoch] or list(history)
     return min(counted, key=lambda record: record.val_loss).epoch
 
