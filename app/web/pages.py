@@ -69,6 +69,7 @@ class Pages:
             "needs_token": self._site.access.needs_token,
             "said": SAID.get(request.query_params.get("said", ""), ""),
             "version": __version__,
+            "heard": self._site.feed.number,
         }
         return HTMLResponse(self._assets.render(f"{name}.html", {**common, **values}), status)
 
