@@ -51,7 +51,10 @@ class Box:
         return min(self.width, self.height)
 
     def scaled(self, factor: float) -> "Box":
-        return Box(self.x * factor, self.y * factor, self.width * factor, self.height * factor)
+        return self.stretched(factor, factor)
+
+    def stretched(self, horizontal: float, vertical: float) -> "Box":
+        return Box(self.x * horizontal, self.y * vertical, self.width * horizontal, self.height * vertical)
 
     def moved(self, dx: float, dy: float) -> "Box":
         return Box(self.x + dx, self.y + dy, self.width, self.height)
