@@ -233,9 +233,9 @@ class Tracker:
             return
         previous_s, face.classified_s, face.classified_box = face.classified_s, self._time_s, face.box
         face.classified += 1
-        if not usable:
-            return
         fresh = np.asarray(probabilities, np.float64)
+        if not usable or not np.isfinite(fresh).all():  # one such answer would stay in the mean for ever
+            return
         if face.smoothed is None:
             face.smoothed = fresh
         else:
