@@ -172,7 +172,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class StageTimes:
-    """Seconds spent on one frame by each stage."""
+    """Seconds spent on one frame by each stage; 0 of ``classify_s`` where no face was due."""
 
     detect_s: float = 0.0
     classify_s: float = 0.0
