@@ -70,6 +70,7 @@ class Analyzer:
         self._open = OpenAlerts()
         self._used = self._wanted = (tracking, alerting)
         self._nobody_told = False
+        self._size_px: tuple[int, int] | None = None
 
     def apply(self, tracking: TrackingSettings, alerting: PolicySettings) -> None:
         """New settings for the frames to come. May be called from any thread."""
@@ -84,11 +85,18 @@ class Analyzer:
             self._used = self._wanted
             tracking, self._alerting = self._used
             self._tracker.apply(tracking)
-        left = self._follow(frame)
         height, width = frame.image.shape[:2]
+        self._fit(width, height)
+        left = self._follow(frame)
         due = [track for track in self._tracker.due(self._max_batch) if _visible(track.box, width, height)]
         crops = cut_faces(frame.image, [track.box for track in due], self._facts)
         return Pending(frame, tuple(due), crops, tuple(left))
+
+    def _fit(self, width: int, height: int) -> None:
+        """Streams change their resolution; people in them stay who they are."""
+        before, self._size_px = self._size_px, (width, height)
+        if before is not None and before != self._size_px:
+            self._tracker.stretch(width / before[0], height / before[1])
 
     def _follow(self, frame: Frame) -> list[Track]:
         """Takes ``frame`` into the tracker, with as much of a look at it as it needs. Returns the tracks that left."""
@@ -114,7 +122,8 @@ class Analyzer:
         )
         counts = self._census.update(tracks, pending.left, self._alerting.dwell_s, self._alerting.grace_s)
         alerts = self._open.update(events, policy.open_alerts(self._state))
-        return Finished(tracks, pending.left, counts, events, alerts, self._tracker.boxes())
+        faces = self._tracker.boxes() + self._tracker.last_places()
+        return Finished(tracks, pending.left, counts, events, alerts, faces)
 
 
 def cut_faces(image: Image, boxes: Sequence[Box], facts: ClassifierFacts) -> Crops:

@@ -57,7 +57,8 @@ class Shift:
             log.debug("%s failed", self.name, exc_info=error)
             self.over, self.crash = True, error
             return None
-        times = StageTimes(detected_s - began_s, classified_s - detected_s, time.monotonic() - began_s)
+        classify_s = classified_s - detected_s if len(pending.crops) else 0.0
+        times = StageTimes(detected_s - began_s, classify_s, time.monotonic() - began_s)
         return FrameResult(
             frame,
             finished.tracks,

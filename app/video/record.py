@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,9 @@ from app.video.opencv import keep_quiet
 _CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 MAX_FILL_S = 10.0
 """A gap is filled with the last picture for at most this long: a camera that was away for a night adds no night."""
+_LIVE_SHARE = 0.5
+"""Filling a gap of something live takes at most this part of the gap: else an encoder slower than the film would make
+each gap longer than the one before, until all stands still."""
 _MAX_FPS = 250.0
 _MIN_FREE_BYTES = 32 * 2**20
 _SPACE_CHECK_FRAMES = 50
@@ -62,11 +66,12 @@ class VideoWriter:
     """Writes frames to ``path`` (.mp4, .mkv or .avi), which appears only when whole.
 
     With ``time_s``, frames are repeated or left out so that the video runs as the source did; without, each is
-    written once. Pictures of another size than ``size`` (width, height; px) are fitted in, with black bars.
+    written once. ``is_live``: the source waits for nobody, and where the encoder is too slow the video runs faster.
+    Pictures of another size than ``size`` (width, height; px) are fitted in, with black bars.
     Leaving the ``with`` by an exception throws the video away. Raises OutputError, before any work where it can.
     """
 
-    def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
+    def __init__(self, path: Path, fps: float, size: tuple[int, int], *, is_live: bool = False) -> None:
         check_output(path)
         keep_quiet()
         self.path = path
@@ -75,6 +80,7 @@ class VideoWriter:
         self._size = size[0] - size[0] % 2 or 2, size[1] - size[1] % 2 or 2  # MPEG-4 wants even sides
         # Absolute: FFmpeg takes what is before a colon in a name for a protocol.
         self._part = path.absolute().with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+        self._is_live = is_live
         self._start_s: float | None = None
         self._last: Image | None = None
         codec = cv2.VideoWriter.fourcc(*_CODECS[path.suffix.lower()])
@@ -88,7 +94,11 @@ class VideoWriter:
         """Add ``image``: (H, W, 3) uint8 BGR, which is not changed. Raises OutputError when the disk is full."""
         fitted = self._fit(image)
         due = 1 if time_s is None else self._frames_due(time_s)
+        end_s = monotonic() + _LIVE_SHARE * due / self._fps
         for _ in range(due - 1):
+            if self._is_live and time_s is not None and monotonic() >= end_s:
+                self._start_s = time_s - self.frames / self._fps  # the rest of the gap is left out
+                break
             self._append(self._last if self._last is not None else fitted)
         if due > 0:
             self._append(fitted)

@@ -38,6 +38,8 @@ _STATE_COLOURS: dict[SourceState, Colour] = {
 
 _TOP_BAR, _BANNER = 1.6, 2.2
 """Heights of the top bar and of the alert banner, in lines of text."""
+_LEAST_NAME = 6.0
+"""A camera's name is shortened to so many lines' heights beside the rates; in less room it stands without them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +147,24 @@ def _top_bar(board: Canvas, view: CameraView, screen: Screen) -> None:
     rates = f"{screen.shown_fps:.0f} fps  analysed {view.analysis_fps:.0f}/s"
     if view.is_live:  # the age of a file's frame means nothing
         rates += f"  age {age_words(view.age_s)}"
-    for words in (f"{view.camera}  {rates}", rates) if view.frame is not None else (view.camera,):
-        if x + board.width(words, 0.8) < board.image.shape[1] - unit * 0.5:
-            board.text(words, x, base, PAPER, 0.8)
-            break
+    room_px = board.image.shape[1] - unit * 0.5 - x
+    beside_px = room_px - board.width(f"  {rates}", 0.8)
+    if view.frame is not None and beside_px >= min(board.width(view.camera, 0.8), unit * _LEAST_NAME):
+        words = f"{_shortened(board, view.camera, beside_px, 0.8)}  {rates}"
+    else:  # which camera it is matters more
+        words = _shortened(board, view.camera, room_px, 0.8)
+    board.text(words, x, base, PAPER, 0.8)
+
+
+def _shortened(board: Canvas, text: str, width_px: float, size: float) -> str:
+    """``text``, or as much of its beginning, and dots, as fits into ``width_px``."""
+    wide_px = board.width(text, size)
+    if wide_px <= width_px:
+        return text
+    letters = int(len(text) * max(width_px, 0.0) / wide_px) + 1
+    while letters and board.width(f"{text[:letters]}...", size) > width_px:
+        letters -= 1
+    return f"{text[:letters]}..." if letters else ""
 
 
 def _counts(board: Canvas, counts: Counts, lift: float) -> None:
@@ -164,20 +180,22 @@ def _counts(board: Canvas, counts: Counts, lift: float) -> None:
         total = sum(board.width(text, 0.8) + gap for text in words)
         if total <= width * 0.9:
             break
-    x, base = width - total, height - lift - unit * 0.5
-    board.fill(x - unit * 0.5, base - unit * 1.1, width, base + unit * 0.5, INK, 0.6)
+    size = min(1.0, width * 0.9 / total)  # no digit may be cut off
+    x, base, unit = width - total * size, height - lift - unit * 0.5, unit * size
+    board.fill(x - unit * 0.5, base - unit * 1.1, width, base + board.unit * 0.5, INK, 0.6)
     for label, text in zip(labels, words, strict=True):
         side = unit * 0.45
         board.fill(x, base - side - 1, x + side, base - 1, STYLES[label].colour)
-        board.text(text, x + unit * 0.6, base, PAPER, 0.8)
-        x += board.width(text, 0.8) + gap
+        board.text(text, x + unit * 0.6, base, PAPER, 0.8 * size)
+        x += (board.width(text, 0.8) + gap) * size
 
 
 def _banner(board: Canvas, alerts: Sequence[Event], now_s: float) -> None:
     unit, (height, width) = board.unit, board.image.shape[:2]
     board.fill(0, height - unit * _BANNER, width, height, ALARM, 0.92)
     text = alert_words(alerts, now_s)
-    board.text(text, max(unit * 0.5, (width - board.width(text, 1.15)) / 2), height - unit * 0.75, PAPER, 1.15)
+    size = 1.15 * min(1.0, (width - unit) / board.width(text, 1.15))
+    board.text(text, (width - board.width(text, size)) / 2, height - unit * 0.75, PAPER, size)
 
 
 def alert_words(alerts: Sequence[Event], now_s: float) -> str:
@@ -223,8 +241,10 @@ def _help(board: Canvas) -> None:
     """The keys on a card in the middle, smaller where the picture is too small for it."""
     height, width = board.image.shape[:2]
     high = 1.6 * len(KEYS) + 1  # in units of the board, times size
-    size = min(1.0, height / (high * board.unit))
-    keys_px, meanings_px = (max(board.width(words, size) for words in column) for column in zip(*KEYS, strict=True))
+    columns = tuple(zip(*KEYS, strict=True))
+    wide_px = sum(max(map(board.width, column)) for column in columns) + 3 * board.unit
+    size = min(1.0, height / (high * board.unit), width / wide_px)
+    keys_px, meanings_px = (max(board.width(words, size) for words in column) for column in columns)
     unit = board.unit * size
     wide_px = keys_px + meanings_px + 3 * unit
     x, y = (width - wide_px) / 2, (height - high * unit) / 2

@@ -248,7 +248,7 @@ class Session:
         try:
             if self._film is None:
                 fps = make_source(camera).fps or (_LIVE_FILM_FPS if is_live else FALLBACK_FPS)
-                self._film = VideoWriter(path, fps, (image.shape[1], image.shape[0]))
+                self._film = VideoWriter(path, fps, (image.shape[1], image.shape[0]), is_live=is_live)
             self._film.write(image, None if camera.kind is SourceKind.IMAGES else result.frame.time_s)
         except OutputError as error:
             if not is_live:

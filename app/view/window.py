@@ -32,7 +32,8 @@ _STILL_S = 1.0
 _REDRAW_S = 0.25
 """Ages and states are drawn anew at least so often, also when no frame comes."""
 _NOTE_S = 4.0
-_RECORD_FPS = 25.0
+_RECORD_FPS = 10.0, 25.0
+"""Rates of a recording, which is otherwise that of the window: more would be the same pictures again."""
 _ESCAPE, _SPACE, _ENTER, _BACKSPACE = 27, 32, 13, 8
 _EDITING = "click corners, Enter closes a region, Backspace takes back, e keeps them, Esc leaves"
 
@@ -286,7 +287,9 @@ class Window:
             return
         try:
             path = self._path(".mp4")
-            self._recording = VideoWriter(path, _RECORD_FPS, (self._last.shape[1], self._last.shape[0]))
+            least_fps, most_fps = _RECORD_FPS
+            fps = min(max(self._screen.shown_fps or most_fps, least_fps), most_fps)
+            self._recording = VideoWriter(path, fps, (self._last.shape[1], self._last.shape[0]), is_live=True)
             self._say(f"recording {path.name}")
         except (OutputError, OSError) as error:
             self._say(str(error))

@@ -149,7 +149,7 @@ def default_model(suffix: str) -> Path:
 def is_sure(probabilities: Sequence[float], place: int, facts: ClassifierFacts, slack: float = 0.0) -> bool:
     """Whether the label at ``place`` may be said, by the model's own thresholds less ``slack``: confident enough, and
     where it is mask or no_mask, clear enough of the other of the two."""
-    if probabilities[place] < facts.min_confidence - slack:
+    if not probabilities[place] >= facts.min_confidence - slack:  # what is no number is not sure either
         return False
     if facts.min_two_way <= 0 or facts.labels[place] not in TWO_WAY:
         return True

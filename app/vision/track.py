@@ -233,9 +233,9 @@ class Tracker:
             return
         previous_s, face.classified_s, face.classified_box = face.classified_s, self._time_s, face.box
         face.classified += 1
-        if not usable:
-            return
         fresh = np.asarray(probabilities, np.float64)
+        if not usable or not np.isfinite(fresh).all():  # one such answer would stay in the mean for ever
+            return
         if face.smoothed is None:
             face.smoothed = fresh
         else:
@@ -270,6 +270,19 @@ class Tracker:
     def boxes(self) -> tuple[Box, ...]:
         """Where any face may be at the time of the last update: those not yet confirmed and those just lost too."""
         return tuple(face.predicted(self._time_s) for face in self._faces)
+
+    def last_places(self) -> tuple[Box, ...]:
+        """Where the faces that the last update did not find were found before: they may have stopped there."""
+        return tuple(face.found for face in self._faces if face.seen_s < self._time_s)
+
+    def stretch(self, horizontal: float, vertical: float) -> None:
+        """The picture has another size from now on, each side so many times as long: all stay where they are in it."""
+        for face in self._faces:
+            face.box = face.box.stretched(horizontal, vertical)
+            face.found = face.found.stretched(horizontal, vertical)
+            face.velocity = (face.velocity[0] * horizontal, face.velocity[1] * vertical)
+            if face.classified_box is not None:
+                face.classified_box = face.classified_box.stretched(horizontal, vertical)
 
     def _snapshot(self, face: _Face) -> Track:
         stale = self._time_s - face.evidence_s > max(2.0, 2 * self._settings.recheck_s)

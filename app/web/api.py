@@ -253,7 +253,7 @@ async def _feed(request: Request) -> ASGIApp:
     feed = site_of(request).feed
     if feed.is_full:
         raise HTTPException(503, "too many readers; try again later", {"Retry-After": "10"})
-    return FeedStream(feed)
+    return FeedStream(feed, request.query_params.get("after", ""))
 
 
 async def _document(request: Request) -> Response:  # noqa: ARG001 - a handler's form

@@ -59,6 +59,12 @@ class Feed:
             return dict(self._counts)
 
     @property
+    def number(self) -> int:
+        """Of the last event; 0 before the first."""
+        with self._lock:
+            return self._number
+
+    @property
     def is_full(self) -> bool:
         return self.readers >= self._max_readers
 
@@ -110,16 +116,18 @@ class Feed:
 
 
 class FeedStream:
-    """An ASGI answer: server-sent events."""
+    """An ASGI answer: server-sent events. ``after`` is the number of the last event that the page has: browsers send
+    it by themselves only where a connection broke, not where the page made a new one."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, after: str = "") -> None:
         self._feed = feed
+        self._after = after.encode("utf-8", "replace")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         if scope["method"] != "HEAD":
-            given = dict(scope["headers"]).get(b"last-event-id", b"")
+            given = dict(scope["headers"]).get(b"last-event-id") or self._after
             last = int(given) if given.isdigit() and len(given) < 16 else None
             self._feed.readers += 1
             try:

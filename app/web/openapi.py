@@ -70,6 +70,9 @@ _FILTER = [
     ),
 ]
 _LIMIT = _parameter("limit", "query", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50})
+_AFTER = _parameter(
+    "after", "query", {"type": "integer", "minimum": 0}, "id of the last event had: those since come too"
+)
 
 
 def _paths() -> dict[str, Any]:
@@ -117,7 +120,9 @@ def _paths() -> dict[str, Any]:
             "get": get("compliance", "People by whole hours", records.Compliance, faults=store, parameters=_FILTER)
         },
         "/stream": {
-            "get": get("stream", "Live changes (server-sent events)", None, "text/event-stream", (503,))
+            "get": get(
+                "stream", "Live changes (server-sent events)", None, "text/event-stream", (503,), parameters=[_AFTER]
+            )
         },
         "/openapi.json": {"get": get("document", "This document", dict)},
     }  # fmt: skip

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import wraps
 from urllib.parse import urlencode
@@ -24,7 +25,7 @@ from app.web.guard import cookie_line, form_of
 from app.web.records import hour_record
 from app.web.site import Site
 
-PAGE_EVENTS = 50
+PAGE_EVENTS, MOST_AT_ONCE = 50, 1000
 RECENT_EVENTS = 12
 MOST_STREAMS = 3
 """A browser opens six connections to one server: with more cameras than these each picture is asked for on its own."""
@@ -69,6 +70,7 @@ class Pages:
             "needs_token": self._site.access.needs_token,
             "said": SAID.get(request.query_params.get("said", ""), ""),
             "version": __version__,
+            "heard": self._site.feed.number,
         }
         return HTMLResponse(self._assets.render(f"{name}.html", {**common, **values}), status)
 
@@ -110,9 +112,13 @@ class Pages:
         older = ""
         if len(found) > PAGE_EVENTS:
             edge_s = found[PAGE_EVENTS].wall_s  # events of one moment stay on one page
-            found = [each for each in found[:PAGE_EVENTS] if each.wall_s > edge_s] or found[:PAGE_EVENTS]
+            next_s = math.nextafter(edge_s, math.inf)
+            found = [each for each in found[:PAGE_EVENTS] if each.wall_s > edge_s]
+            if not found:  # a crowd left at once: all of that moment, however many
+                moment, next_s = replace(only, since_s=edge_s, until_s=next_s), edge_s
+                found = await site.work(lambda: site.event_records(site.history.events(moment, MOST_AT_ONCE)))
             kept = [(key, value) for key, value in query.multi_items() if key != "before" and value]
-            older = urlencode([*kept, ("before", repr(math.nextafter(edge_s, math.inf)))])
+            older = urlencode([*kept, ("before", repr(next_s))])
         times = [(name, value) for name, value in (("since", since_s), ("until", until_s)) if value is not None]
         csv_query = urlencode([*(("camera", name) for name in cameras), *(("kind", kind) for kind in kinds), *times])
         names = [view.camera for view in site.monitor.views()]

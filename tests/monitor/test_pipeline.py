@@ -88,6 +88,20 @@ def test_a_file_gives_the_same_events_at_any_speed(tmp_path: Path, classifier: B
     assert events_of(settings_for(folder, pace="realtime")) == fast
 
 
+def test_a_frame_without_a_face_took_no_time_to_classify(
+    tmp_path: Path, classifier: BrightnessClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """'bench' leaves such frames out: the microseconds of asking for nothing made its median 0.0 ms."""
+    settings = settings_for(paint(tmp_path / "a", [DARK] * 6))
+    with Monitor(settings) as monitor:
+        named_s = [result.times.classify_s for result in monitor]
+    monkeypatch.setattr(pipeline, "load_detector", lambda _: BoxesDetector(lambda _: []))
+    with Monitor(settings) as monitor:
+        unnamed_s = [result.times.classify_s for result in monitor]
+    assert max(named_s) > 0
+    assert unnamed_s == [0.0] * 6
+
+
 def test_undecided_faces_never_alert(tmp_path: Path, classifier: BrightnessClassifier) -> None:
     assert events_of(settings_for(paint(tmp_path / "in", [128] * 60))) == []
 

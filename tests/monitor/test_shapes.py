@@ -5,7 +5,7 @@ from fakes import FACTS, BoxesDetector, BrightnessClassifier
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.domain import Box, Frame
+from app.domain import Box, EventKind, Frame
 from app.monitor.analyze import Analyzer
 from app.monitor.settings import PolicySettings
 from app.video.opencv import to_bgr
@@ -43,6 +43,24 @@ def test_the_bundled_detector_takes_any_shape(sides: list[tuple[int, int]], seed
 @given(shapes, st.tuples(*[st.floats(-400, 400)] * 2), st.tuples(*[st.floats(0.5, 400)] * 2))
 def test_boxes_anywhere_pass(sides: list[tuple[int, int]], at: tuple[float, float], size: tuple[float, float]) -> None:
     analyse(BoxesDetector(lambda _: [Box(*at, *size)]), [painted(shape, 0) for shape in sides])
+
+
+def test_a_stream_that_changes_its_resolution_alerts_once() -> None:
+    """And counts its people once: at half the size a face fitted none that was followed."""
+    widths = [1280] * 60 + [640] * 90
+    detector = BoxesDetector(lambda call: [Box(0.4, 0.2, 0.1, 0.1).scaled(widths[call])])
+    classifier = BrightnessClassifier()
+    policy = PolicySettings(cooldown_s=0)
+    looks = DetectorSettings(full_look_s=0, still_look_s=0)
+    analyzer = Analyzer(detector, FACTS, TrackingSettings(), policy, "run", 32, looks)
+    events: list[EventKind] = []
+    for index, width in enumerate(widths):
+        picture = np.full((width * 9 // 16, width, 3), 10, np.uint8)
+        pending = analyzer.begin(Frame(picture, index, index / 10, 0.0, 0.0, "door"))
+        finished = analyzer.finish(pending, classifier.classify(pending.crops) if len(pending.crops) else pending.crops)
+        events += [event.kind for event in finished.events]
+    assert events == [EventKind.NO_MASK]
+    assert sum(finished.counts.seen.values()) == 1
 
 
 @given(

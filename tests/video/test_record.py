@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fakes_video import picture
 
-from app.domain import Frame
+from app.domain import Frame, Image
 from app.errors import OutputError
 from app.video.record import MAX_FILL_S, VideoWriter, check_output
 from app.video.settings import SourceSettings
@@ -35,6 +35,31 @@ def test_what_was_written_can_be_played(tmp_path: Path, name: str, capfd: pytest
     assert all(np.abs(f.image.astype(int) - image).mean() < 12 for f, image in zip(frames, images, strict=True))
     assert [p.name for p in tmp_path.iterdir()] == [name]
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+def test_a_slow_encoder_does_not_stop_what_is_live(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_live: bool
+) -> None:
+    """Each picture that came late took more frames to fill the gap, and so made the next one later still."""
+    clock_s = 0.0
+    original = VideoWriter._append
+
+    def slowly(writer: VideoWriter, image: Image) -> None:
+        nonlocal clock_s
+        clock_s += 0.1
+        original(writer, image)
+
+    monkeypatch.setattr(VideoWriter, "_append", slowly)
+    monkeypatch.setattr("app.video.record.monotonic", lambda: clock_s)
+    delays_s = []
+    with VideoWriter(tmp_path / "a.mp4", 25, (64, 48), is_live=is_live) as writer:
+        for i in range(8):
+            before_s = clock_s
+            writer.write(picture(i), clock_s)
+            delays_s.append(clock_s - before_s)
+            clock_s += 0.05
+    assert (max(delays_s) < 1) is is_live, delays_s
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no name there holds a colon")

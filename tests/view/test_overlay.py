@@ -126,7 +126,7 @@ def test_in_a_film_a_label_may_reach_the_upper_edge() -> None:
     assert (image[:20] == STYLES[Label.NO_MASK].colour).all(axis=2).any()
 
 
-@pytest.mark.parametrize(("height", "width"), [(480, 640), (720, 1280), (120, 160), (300, 300)])
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (720, 1280), (120, 160), (300, 300), (720, 300)])
 def test_keys_and_messages_stay_on_their_cards(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """All words lie inside the darkened part behind them, none over another."""
     words: list[tuple[str, float, float, float]] = []
@@ -148,6 +148,8 @@ def test_keys_and_messages_stay_on_their_cards(height: int, width: int, monkeypa
         assert top < y < bottom
     assert top >= -1
     assert bottom <= height + 1
+    assert left >= -1
+    assert right <= width + 1
 
     words.clear()
     note = "click corners, Enter closes a region, Backspace takes back, e keeps them, Esc leaves"
@@ -156,6 +158,33 @@ def test_keys_and_messages_stay_on_their_cards(height: int, width: int, monkeypa
     assert " ".join(line[0] for line in lines) == note
     if width >= 300:
         assert all(line[3] <= width for line in lines)
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (120, 160), (1920, 1080), (640, 360), (720, 300)])
+def test_the_banner_and_the_counts_are_whole(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut off at its edge, an upright picture said '2/1312' for '12/1312', and no word of who is bare."""
+    words: dict[str, tuple[float, float]] = {}
+    monkeypatch.setattr(
+        Canvas,
+        "text",
+        lambda board, text, x, y, colour=PAPER, size=1.0: words.update({text: (x, x + board.width(text, size))}),
+    )
+    frame = replace(plain_frame(0), image=np.zeros((height, width, 3), np.uint8))
+    counts = Counts({label: 12 + i for i, label in enumerate(Label)}, dict.fromkeys(Label, 1312))
+    render(CameraView("door", status(), True, frame, (), counts, (ALERT, replace(ALERT, track_id=8))), Screen())
+    assert len(words) >= 5
+    assert all(0 <= left < right <= width for left, right in words.values()), words
+
+
+@pytest.mark.parametrize(("width", "whole"), [(640, True), (320, False), (180, False)])
+def test_a_long_name_is_shown_rather_than_the_rates(width: int, whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a grid nothing else tells which camera it is."""
+    words: list[str] = []
+    monkeypatch.setattr(Canvas, "text", lambda _board, text, *_: words.append(text))
+    frame = replace(plain_frame(0), image=np.zeros((width * 9 // 16, width, 3), np.uint8))
+    render(CameraView("Door of the northern hall", status(), True, frame, (), None, (), 0.04, 12.0), Screen())
+    name = next(text for text in words if text.startswith("Door of"))
+    assert name.startswith("Door of the northern hall  0 fps") is whole
 
 
 def test_a_camera_without_a_picture_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

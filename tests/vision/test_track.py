@@ -1,6 +1,7 @@
 """The tracker: stable ids, labels that do not flicker, and no needless classification."""
 
 import itertools
+import math
 
 import pytest
 from fakes import FACTS
@@ -39,6 +40,42 @@ def test_two_faces_that_pass_by_each_other_keep_their_ids() -> None:
     assert set(tracks) == {1, 2}
     assert tracks[1].box.x > 250
     assert tracks[2].box.x < 60
+
+
+def test_an_answer_that_is_no_number_says_nothing() -> None:
+    """The first label of a model won the comparison with it: one such answer was a mask, for good."""
+    tracker = Tracker(TrackingSettings(), FACTS)
+    for i in range(4):
+        feed(tracker, i / 10, [face(50)], (math.nan,) * 3)
+    assert seen(tracker)[1].label.label is Label.UNSURE
+    for i in range(4, 30):
+        feed(tracker, i / 10, [face(50)], (math.nan,) * 3 if i == 6 else BARE)
+    assert seen(tracker)[1].label.label is Label.NO_MASK
+    assert seen(tracker)[1].label.confidence > 0.9
+
+
+def test_a_face_that_stops_unseen_is_known_where_it_stopped() -> None:
+    """It is carried on by its velocity; blurred there alone, whoever turned around at the desk was shown."""
+    tracker = Tracker(TrackingSettings(), FACTS)
+    for i in range(20):
+        feed(tracker, i / 10, [face(50 + 20 * i)])
+    assert tracker.last_places() == ()
+    tracker.update([], 2.9)
+    (carried,), (stopped,) = tracker.boxes(), tracker.last_places()
+    assert carried.x > 550
+    assert stopped == face(430).box
+
+
+def test_in_a_picture_of_another_size_people_stay_the_same() -> None:
+    tracker = Tracker(TrackingSettings(), FACTS)
+    for i in range(10):
+        feed(tracker, i / 10, [face(100 + 4 * i, 60, 80)])
+    tracker.stretch(0.5, 0.25)
+    left = tracker.update([Detection(Box(70, 15, 40, 20), 0.9)], 1.0)
+    assert left == []
+    (track,) = tracker.tracks()
+    assert (track.id, round(track.box.width), round(track.box.height)) == (1, 40, 20)
+    assert track.box.iou(Box(70, 15, 40, 20)) > 0.8
 
 
 def test_a_face_missed_for_a_moment_keeps_its_id_and_one_gone_for_long_does_not() -> None:

@@ -241,18 +241,18 @@ def test_forms_work_without_script(running: Running) -> None:
 class Reader:
     """Reads the live feed in a thread."""
 
-    def __init__(self, running: Running, **headers: str) -> None:
+    def __init__(self, running: Running, query: str = "", **headers: str) -> None:
         self.messages: list[tuple[str, str, Any]] = []
         self._ready = threading.Event()
         self._client = running.client()
-        self._headers = headers
+        self._headers, self._query = headers, query
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
         assert self._ready.wait(LIMIT_S)
 
     def _run(self) -> None:
-        with self._client.stream("GET", "/api/v1/stream", headers=self._headers) as answer:
+        with self._client.stream("GET", f"/api/v1/stream{self._query}", headers=self._headers) as answer:
             fields: dict[str, str] = {}
             for line in answer.iter_lines():
                 name, _, value = line.partition(": ")
@@ -301,6 +301,19 @@ def test_a_page_that_comes_back_gets_what_it_missed(running: Running) -> None:
         reader = Reader(running, **{"Last-Event-ID": odd})
         reader.close()
         assert reader.of("happening") == []
+
+
+def test_a_page_that_is_looked_at_again_gets_what_it_missed(running: Running) -> None:
+    """Its link is a new one, and no browser sends ``Last-Event-ID`` with that."""
+    running.happen(an_event(1))
+    assert '<body data-page="live" data-heard="1">' in running.get("/").text
+    running.happen(an_event(2))
+    reader = Reader(running, "?after=1")
+    try:
+        wait_until(lambda: reader.of("happening"))
+        assert [value["id"] for value in reader.of("happening")] == ["run-door-2"]
+    finally:
+        reader.close()
 
 
 def test_a_burst_of_events_wakes_but_does_not_wait(running: Running) -> None:

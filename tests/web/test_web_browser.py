@@ -327,6 +327,25 @@ def test_nothing_sticks_out_sideways(program: Program, browser: Any, shape: tupl
         assert len(shot) > 10_000
 
 
+@pytest.mark.parametrize("shape", [(360, 800), (768, 1024), (1075, 768), DESKTOP], ids=str)
+def test_the_longest_name_sticks_out_nowhere(tmp_path: Path, browser: Any, shape: tuple[int, int]) -> None:
+    name = "camera-of-" + 70 * "n"
+    monitor = FakeMonitor(name, "door")
+    monitor.change(alerts=(an_event(1, camera=name),))
+    size(browser, *shape)
+    with serving(tmp_path, monitor) as running:
+        running.happen(an_event(1, camera=name))
+        for page in PAGES:
+            browser.get(running.base + page)
+            widths = browser.execute_script(
+                "const parts = document.querySelectorAll('.banner, .card:not(:has(.scroll)), .camera');"
+                "return [document.documentElement, ...parts]"
+                ".map((part) => [part.className, part.scrollWidth, part.clientWidth])"
+            )
+            assert [part for part in widths if part[1] > part[2]] == [], page
+        browser.get("about:blank")  # it lets go of the live feed
+
+
 def test_reduced_motion_is_respected(program: Program, browser: Any) -> None:
     size(browser, *DESKTOP, reduced_motion="reduce")
     browser.get(program.base)

@@ -18,8 +18,11 @@ const parts = {'meta[name="csrf"]': {content: "x"}};
 let links_made = 0, last = null;
 class EventSource {
   static CLOSED = 2;
-  constructor() { links_made++; this.readyState = 0; links.add(this); last = this; }
-  addEventListener() {}
+  constructor(address) {
+    Object.assign(this, {address, told: {}, readyState: 0});
+    links_made++; links.add(this); last = this;
+  }
+  addEventListener(kind, run) { this.told[kind] = run; }
   close() { this.readyState = 2; links.delete(this); }
   refuse() { this.close(); this.onerror(); }
 }
@@ -99,3 +102,19 @@ def test_a_page_without_state_asks_for_no_link() -> None:
     """)
         == 0
     )
+
+
+def test_a_page_that_is_looked_at_again_asks_for_what_it_missed() -> None:
+    """A tab in the background has no link, nor has one that was opened there."""
+    asked = run("""
+        parts["[data-link]"] = field();
+        document.body.dataset.heard = "4";
+        document.hidden = true;
+        load();
+        turn(false);
+        const first = last.address;
+        last.told.happening({lastEventId: "7", data: "{}"});
+        turn(true); turn(false);
+        console.log(JSON.stringify([first, last.address]));
+    """)
+    assert asked == ["/api/v1/stream?after=4", "/api/v1/stream?after=7"]

@@ -126,6 +126,7 @@
 
   // -- the link ---------------------------------------------------------------------------------------------------
   let source = null, retry = 0, lastHeard_ms = 0;
+  let heard = document.body.dataset.heard ?? "";  // the last event that the page has: a tab in the background has no link
   const sayLink = (on) => {
     const link = one("[data-link]");
     if (!link) return;
@@ -143,7 +144,7 @@
   const connect = () => {
     if (!one("[data-link]")) return;
     disconnect();
-    source = new EventSource("/api/v1/stream");
+    source = new EventSource(`/api/v1/stream${heard && `?after=${heard}`}`);
     source.addEventListener("state", (message) => {
       lastHeard_ms = Date.now();
       sayLink(true);
@@ -152,7 +153,7 @@
       showAlerts(state.alerts);
       showChannels(state.delivery);
     });
-    source.addEventListener("happening", (message) => { showEvent(JSON.parse(message.data)); showToday().catch(() => {}); });
+    source.addEventListener("happening", (message) => { heard = message.lastEventId; showEvent(JSON.parse(message.data)); showToday().catch(() => {}); });
     source.onerror = () => {
       sayLink(false);
       if (source.readyState === EventSource.CLOSED) retry = setTimeout(() => document.hidden || connect(), 5000);
