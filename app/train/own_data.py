@@ -33,8 +33,8 @@ def own_splits(place: Path, console: Console) -> tuple[Splits, list[tuple[Path, 
     dev = found.splits.get("validation") if "train" in found.splits else None
     if dev is None:
         dev = held_back(train)
-        chosen = {photograph(sample.path) for sample in dev}
-        train = [sample for sample in train if photograph(sample.path) not in chosen]
+        chosen = {taken_together(sample.path) for sample in dev}
+        train = [sample for sample in train if taken_together(sample.path) not in chosen]
     copies = across(train, [*dev, *test])
     copied = {first for first, _ in copies}
     train = [sample for sample in train if sample not in copied]
@@ -63,10 +63,10 @@ def across(first: Sequence[Sample], second: Sequence[Sample]) -> list[tuple[Samp
 
 def held_back(samples: Sequence[Sample]) -> list[Sample]:
     """Of each label about ``DEV_SHARE`` of its faces, whole photographs together, the same ones every time."""
-    photographs: dict[str, list[Sample]] = {}
+    photographs: dict[tuple[str, Path], list[Sample]] = {}
     for sample in samples:
-        photographs.setdefault(photograph(sample.path), []).append(sample)
-    order = sorted(photographs, key=share)
+        photographs.setdefault(taken_together(sample.path), []).append(sample)
+    order = sorted(photographs, key=lambda photo: (share(photo[0]), share(photo[1].name), photo[1]))
     total, held, chosen = Counter(sample.label for sample in samples), Counter[Label](), []
     for label in sorted(total, key=total.__getitem__):
         for name in order:
@@ -78,6 +78,13 @@ def held_back(samples: Sequence[Sample]) -> list[Sample]:
                 chosen += part
                 photographs[name] = []
     return chosen
+
+
+def taken_together(path: Path) -> tuple[str, Path]:
+    """What the faces of one photograph share: its varied copies may lie anywhere, but files of different folders that
+    are called alike (``alice/face.png``, ``bob/face.png``) are different photographs."""
+    name = photograph(path)
+    return name, path.parent if name == path.name else Path()
 
 
 def about(place: Path, splits: Splits) -> dict[str, object]:

@@ -182,6 +182,22 @@ def test_pictures_that_nearly_equal_test_pictures_are_not_learned_from(
     assert not any("test" in path.parts for path in learned)
 
 
+def test_pictures_called_alike_in_folders_of_persons_are_different_photographs(tmp_path: Path) -> None:
+    faces = [
+        Sample(tmp_path / label.value / f"person{i}" / "face.png", label, "own")
+        for label in (Label.MASK, Label.NO_MASK)
+        for i in range(40)
+    ]
+    held = held_back(faces)
+    assert {label: sum(face.label == label for face in held) for label in Label} == {
+        Label.MASK: 6,
+        Label.NO_MASK: 6,
+        Label.INCORRECT: 0,
+        Label.UNSURE: 0,
+    }
+    assert set(held) == set(held_back(faces[::-1]))
+
+
 def test_varied_copies_of_a_judged_photograph_are_not_learned_from(tmp_path: Path) -> None:
     own = made_set(tmp_path / "own" / "train", {"mask": 40, "no_mask": 40}).parent
     made_set(own / "validation", {"mask": 6, "no_mask": 6}, seed=1)
