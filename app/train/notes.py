@@ -19,7 +19,7 @@ import numpy as np
 from app.domain import Box, Image
 from app.errors import DataError
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+PICTURES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 SPLITS = {"train": "train", "training": "train", "validation": "validation", "val": "validation", "valid": "validation"}
 SPLITS |= {"test": "test", "testing": "test"}
 CROWD = "stands for a group (iscrowd)"

@@ -38,7 +38,13 @@ def picture(path: Path, width_px: int = 40, height_px: int = 30) -> Path:
         ("WithoutMask", Label.NO_MASK),
         ("no_mask", Label.NO_MASK),
         ("mask_weared_incorrect", Label.INCORRECT),
+        ("face_mask", Label.MASK),
+        ("face_no_mask", Label.NO_MASK),
+        ("face_with_mask_incorrect", Label.INCORRECT),
+        ("mask 2", Label.MASK),
         ("cat", None),
+        ("без mask", None),
+        ("无mask", None),
     ],
 )
 def test_names_of_public_sets_mean_our_labels(name: str, label: Label | None) -> None:
@@ -78,6 +84,21 @@ def test_no_pictures_is_one_clear_line(tmp_path: Path) -> None:
         find_samples(tmp_path)
     with pytest.raises(DataError, match="no data at"):
         find_samples(tmp_path / "absent")
+
+
+def test_pictures_as_browsers_save_them_are_read(tmp_path: Path) -> None:
+    for name in ("mask/a.jpg", "no_mask/b.jpg"):
+        path = picture(tmp_path / name)
+        path.rename(path.with_suffix(".JFIF"))
+    assert len(find_samples(tmp_path).splits["train"]) == 2
+
+
+def test_where_no_picture_can_be_read_one_is_named(tmp_path: Path) -> None:
+    for name in ("mask", "no_mask"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "IMG_1.HEIC").write_bytes(b"ftypheic")
+    with pytest.raises(DataError, match=r"no pictures .* that can be read, as .*IMG_1\.HEIC; expected"):
+        find_samples(tmp_path)
 
 
 def test_one_class_only_is_refused(tmp_path: Path) -> None:
