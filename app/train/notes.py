@@ -139,15 +139,23 @@ def _may_be_coco(path: Path) -> bool:
 
 
 def coco_notes(path: Path, split: str = "") -> list[Note]:
-    """One note a picture of a COCO file, of ``split``. Raises DataError where the file cannot be used."""
+    """One note a picture of a COCO file, of ``split``, and one of boxes whose picture it does not list. Numbers may be
+    written as text. Raises DataError where the file cannot be used."""
+    strays = 0
     try:
         tree = json.loads(path.read_bytes())
-        names = {entry["id"]: str(entry["name"]) for entry in tree["categories"]}
-        marks: dict[Any, list[Mark]] = {picture["id"]: [] for picture in tree["images"]}
+        names = {str(entry["id"]): str(entry["name"]) for entry in tree["categories"]}
+        marks: dict[str, list[Mark]] = {str(picture["id"]): [] for picture in tree["images"]}
+        if len(marks) < len(tree["images"]):
+            raise ValueError("some of its pictures share an id, so that their boxes are mixed up")
         for entry in tree["annotations"]:
-            marks[entry["image_id"]].append(_coco_mark(entry, names[entry["category_id"]]))
+            given = marks.get(str(entry.get("image_id")))
+            if given is None:
+                strays += 1
+            else:
+                given.append(_coco_mark(entry, names))
         pictures = [
-            (str(entry["file_name"]), str(entry.get("source", "")), marks[entry["id"]]) for entry in tree["images"]
+            (str(entry["file_name"]), str(entry.get("source", "")), marks[str(entry["id"])]) for entry in tree["images"]
         ]
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; give a COCO file") from error
@@ -161,13 +169,20 @@ def coco_notes(path: Path, split: str = "") -> list[Note]:
         found = next(filter(None, (_file(folder / name.replace("\\", "/")) for folder in beside)), None)
         missing = "" if found else _nowhere(name)
         notes.append(Note(path, found or path.parent / name, tuple(given), source, split, missing))
+    if strays:
+        told = f"has boxes of pictures that it does not list ({strays}); export it again"
+        notes.append(Note(path, path, split=split, missing=told))
     return notes
 
 
-def _coco_mark(entry: Mapping[str, Any], name: str) -> Mark:
+def _coco_mark(entry: Mapping[str, Any], names: Mapping[str, str]) -> Mark:
+    kind = str(entry.get("category_id"))
+    if kind not in names:
+        return Mark("", Box(0, 0, 0, 0), f"category {kind} has no name; add it to the categories")
+    name = names[kind]
     try:
         mark = checked_mark(name, Box(*map(float, entry["bbox"])))
-    except (ValueError, TypeError):  # tools write [] or null where only an outline was drawn
+    except (KeyError, ValueError, TypeError):  # tools write [], null or nothing where only an outline was drawn
         return checked_mark(name, Box(math.nan, math.nan, math.nan, math.nan))
     return replace(mark, fault=CROWD) if entry.get("iscrowd") else mark
 

@@ -195,6 +195,7 @@ def coco_file(path: Path, *annotations: dict[str, Any], name: str = "one.jpg") -
     [
         ({"iscrowd": 1}, "a box of 'with_mask' stands for a group (iscrowd)"),
         ({"category_id": 2}, "no label is called person; use mask, no_mask, incorrect"),
+        ({"category_id": 77}, "category 77 has no name; add it to the categories"),
         *(
             ({"bbox": bbox}, "a box of 'with_mask' has no area")
             for bbox in ([1, 1, 0, 5], [9, 9, -3, 5], [float("nan"), 1, 2, 2], [1, 1, float("inf"), 2], [], None)
@@ -212,6 +213,33 @@ def test_coco_boxes_that_cannot_be_used_are_left_out_and_told(
         assert found.left_out == (LeftOut(path, reason),)
     with pytest.raises(DataError, match=r"one\.jpg"):
         coco_frames(tmp_path / "a.JSON")
+
+
+def test_coco_annotations_without_box_are_left_out_and_numbers_may_be_text(tmp_path: Path) -> None:
+    path = picture(tmp_path / "one.jpg")
+    outline = {"image_id": "7", "category_id": "1", "segmentation": [[1, 1, 5, 1, 5, 5]]}
+    coco_file(tmp_path / "a.json", {**BOX, "image_id": "7"}, outline)
+    found = find_samples(tmp_path)
+    assert [sample.box for sample in found.splits["train"]] == [Box(4, 5, 10, 12)] * 2
+    assert found.left_out == (LeftOut(path, "a box of 'with_mask' has no area"),)
+
+
+def test_coco_boxes_of_pictures_that_are_not_listed_are_told(tmp_path: Path) -> None:
+    tree: dict[str, Any] = {"categories": [{"id": 1, "name": "mask"}], "images": [], "annotations": []}
+    for i in range(20):
+        picture(tmp_path / f"{i}.png")
+        tree["images"].append({"id": i, "file_name": f"{i}.png"})
+        tree["annotations"].append({**BOX, "image_id": i})
+    tree["annotations"] += [{**BOX, "image_id": 99}, {"category_id": 1, "bbox": [1, 1, 5, 5]}]
+    note = tmp_path / "a.json"
+    note.write_text(json.dumps(tree))
+    found = find_samples(tmp_path)
+    assert len(found.splits["train"]) == 20
+    assert found.left_out == (LeftOut(note, "has boxes of pictures that it does not list (2); export it again"),)
+    tree["images"][1]["id"] = 0  # as files that were put together have it
+    note.write_text(json.dumps(tree))
+    with pytest.raises(DataError, match="some of its pictures share an id"):
+        find_samples(tmp_path)
 
 
 @pytest.mark.parametrize(
