@@ -81,26 +81,29 @@ def read_picture(path: Path) -> Image | None:
 
 
 def voc_notes(place: Path) -> list[Note]:
-    """One note an ``.xml`` under ``place``, or of the file ``place``; splits by folder or by ``ImageSets/Main``."""
+    """One note an ``.xml`` of VOC under ``place``, or of the file ``place``; splits by folder or by
+    ``ImageSets/Main``. What other programs keep in XML is passed over."""
     listed = _image_sets(place)
     beside: dict[Path, list[Path]] = {}
-    notes = []
+    notes: list[Note] = []
     for path in [place] if place.is_file() else files(place, {".xml"}):
         if path.parent not in beside:
             beside[path.parent] = _picture_folders(path.parent)
         split = listed.get(path.stem, "") if listed else folder_split(path, place)
-        notes.append(_voc_note(path, beside[path.parent], split))
+        try:
+            tree = ElementTree.parse(path).getroot()
+            if tree.tag == "annotation" or place.is_file():
+                notes.append(_voc_note(path, tree, beside[path.parent], split))
+        except OSError as error:
+            notes.append(Note(path, path, split=split, missing=f"cannot be read: {error.strerror}; mend or remove it"))
+        except (ElementTree.ParseError, ValueError) as error:
+            notes.append(Note(path, path, split=split, missing=f"is no usable VOC file: {error}; mend or remove it"))
     return notes
 
 
-def _voc_note(path: Path, beside: list[Path], split: str) -> Note:
-    try:
-        tree = ElementTree.parse(path).getroot()
-        marks = tuple(_voc_mark(entry) for entry in tree.iter("object"))
-    except OSError as error:
-        return Note(path, path, split=split, missing=f"cannot be read: {error.strerror}; mend or remove it")
-    except (ElementTree.ParseError, ValueError) as error:
-        return Note(path, path, split=split, missing=f"is no usable VOC file: {error}; mend or remove it")
+def _voc_note(path: Path, tree: ElementTree.Element, beside: list[Path], split: str) -> Note:
+    """Raises ValueError where a number of it is none."""
+    marks = tuple(_voc_mark(entry) for entry in tree.iter("object"))
     name = Path((tree.findtext("filename") or path.with_suffix(".jpg").name).replace("\\", "/")).name
     for folder in beside:
         found = with_suffix(folder / path.name, PICTURES) or _file(folder / name)

@@ -86,6 +86,13 @@ def test_no_pictures_is_one_clear_line(tmp_path: Path) -> None:
         find_samples(tmp_path / "absent")
 
 
+def test_xml_of_other_programs_beside_class_folders_is_passed_over(tmp_path: Path) -> None:
+    for name in ("mask", "no_mask"):
+        picture(tmp_path / name / "a.jpg")
+    (tmp_path / "project.xml").write_text("<project><name>mask</name></project>")
+    assert len(find_samples(tmp_path).splits["train"]) == 2
+
+
 def test_pictures_as_browsers_save_them_are_read(tmp_path: Path) -> None:
     for name in ("mask/a.jpg", "no_mask/b.jpg"):
         path = picture(tmp_path / name)
