@@ -6,6 +6,7 @@ Boxes are read as they are written; what makes one unusable is said beside it, a
 
 import json
 import math
+import os
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator, Mapping
@@ -54,9 +55,21 @@ class Note:
 
 def files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     """All files under ``folder`` with one of the ``suffixes`` (lower case), but for what systems and archives leave
-    there: names that begin with a dot, and ``__MACOSX``."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
-    return sorted(path for path in found if not any(map(is_junk, path.relative_to(folder).parts)) and path.is_file())
+    there: names that begin with a dot, and ``__MACOSX``. Links to folders are followed, no folder is looked into twice.
+    """
+    found: list[Path] = []
+    seen: set[Path] = set()
+    linked = [folder]
+    while linked:
+        tops, linked = linked, []  # what lies here comes before what is linked to: it has its place
+        for place, folders, names in (step for top in tops for step in os.walk(top)):
+            here = Path(place)
+            is_new = (real := here.resolve()) not in seen
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if is_new and not is_junk(name))
+            linked += [here / name for name in folders if (here / name).is_symlink()]
+            found += [here / name for name in names if is_new and not is_junk(name)]
+    return sorted(path for path in found if path.suffix.lower() in suffixes and path.is_file())
 
 
 def is_junk(name: str) -> bool:

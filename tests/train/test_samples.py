@@ -93,6 +93,27 @@ def test_xml_of_other_programs_beside_class_folders_is_passed_over(tmp_path: Pat
     assert len(find_samples(tmp_path).splits["train"]) == 2
 
 
+def test_linked_folders_are_looked_into_once(tmp_path: Path) -> None:
+    own, store = tmp_path / "own", tmp_path / "store"
+    for name in ("mask", "no_mask"):
+        picture(store / name / "a.jpg")
+        picture(own / name / "day1" / "b.jpg")
+        try:
+            (own / name / "day2").symlink_to(store / name, target_is_directory=True)
+        except OSError:
+            pytest.skip("no rights to make links")
+        (own / name / "again").symlink_to(own / name / "day1", target_is_directory=True)
+        (own / name / "up").symlink_to(own / name, target_is_directory=True)
+        (own / name / "gone.jpg").symlink_to(store / "gone.jpg")
+    paths = {sample.path.relative_to(own).as_posix() for sample in find_samples(own).splits["train"]}
+    assert paths == {f"{name}/{path}" for name in ("mask", "no_mask") for path in ("day1/b.jpg", "day2/a.jpg")}
+    yolo(tmp_path / "yolo", "0 0.5 0.5 0.1 0.4")
+    (tmp_path / "yolo" / "images").rename(store / "images")
+    (tmp_path / "yolo" / "images").symlink_to(store / "images", target_is_directory=True)
+    (tmp_path / "yolo" / "classes.txt").write_text("mask\n")
+    assert len(find_samples(tmp_path / "yolo").splits["train"]) == 1
+
+
 def test_pictures_as_browsers_save_them_are_read(tmp_path: Path) -> None:
     for name in ("mask/a.jpg", "no_mask/b.jpg"):
         path = picture(tmp_path / name)
