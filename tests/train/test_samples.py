@@ -462,3 +462,22 @@ def test_a_yolo_table_without_names_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("train: images\n")
     with pytest.raises(DataError, match="has no names"):
         find_samples(tmp_path / "data.yaml")
+
+
+def test_yolo_lists_may_begin_at_the_root_and_what_they_name_must_be_there(tmp_path: Path) -> None:
+    for number in range(6):
+        picture(tmp_path / "images" / f"{number}.png")
+        note = tmp_path / "labels" / f"{number}.txt"
+        note.parent.mkdir(exist_ok=True)
+        note.write_text(f"{number % 2} 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "data.yaml").write_text("train: lists/train.txt\nval: lists/val.txt\nnames: [mask, no_mask]\n")
+    (tmp_path / "lists" / "train.txt").write_text("".join(f"images/{number}.png\n" for number in range(4)))
+    (tmp_path / "lists" / "val.txt").write_text("images\\4.png\nimages/5.png\n")
+    splits = find_samples(tmp_path).splits
+    assert {split: len(samples) for split, samples in splits.items()} == {"train": 4, "validation": 2}
+    (tmp_path / "lists" / "val.txt").write_text("/home/me/images/4.png\n/home/me/images/5.png\n")
+    with pytest.raises(
+        DataError, match=r"cannot be used; the first: .*4\.png is listed for the split validation and is"
+    ):
+        find_samples(tmp_path)
