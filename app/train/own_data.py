@@ -35,10 +35,11 @@ def own_splits(place: Path, console: Console) -> tuple[Splits, list[tuple[Path, 
         dev = held_back(train)
         chosen = {taken_together(sample.path) for sample in dev}
         train = [sample for sample in train if taken_together(sample.path) not in chosen]
-    copies = across(train, [*dev, *test])
+    labels_of(dev, "the validation split" if found.splits.get("validation") is dev else "the data")
+    with console.status(f"comparing {len(train)} faces with those of other splits"):
+        copies, judged_by = across(train, [*dev, *test]), across(dev, test)
     copied = {first for first, _ in copies}
     train = [sample for sample in train if sample not in copied]
-    judged_by = across(dev, test)
     for words, pairs in (
         ("near-duplicates of faces of other splits, left out of training", copies),
         ("development faces that nearly equal test faces", judged_by),
@@ -48,10 +49,10 @@ def own_splits(place: Path, console: Console) -> tuple[Splits, list[tuple[Path, 
     for label in labels_of([*train, *dev]):
         count = sum(sample.label == label for sample in train)
         if count < MIN_FACES:
-            raise DataError(
-                f"{place} has {count} faces of {label.value} to learn from; at least {MIN_FACES} are needed"
-            )
-    labels_of(dev)
+            held = sum(sample.label == label for sample in dev)
+            copies_of = sum(sample.label == label for sample in copied)
+            others = f"beside {held} to choose by and {copies_of} near-duplicates; at least {MIN_FACES} are needed"
+            raise DataError(f"{place} has {count} faces of {label.value} to learn from, {others}")
     return Splits(tuple(train), tuple(dev)), [(one.path, other.path) for one, other in copies + judged_by]
 
 

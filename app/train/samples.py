@@ -284,13 +284,14 @@ def _unusable(note: Note) -> Iterator[LeftOut]:
         yield LeftOut(note.picture, reason if count == 1 else f"{reason} ({count} boxes)")
 
 
-def labels_of(samples: Iterable[Sample], order: tuple[Label, ...] = tuple(NAMES)) -> tuple[Label, ...]:
-    """The labels present, in our order. Raises DataError where there is only one: nothing can be told apart."""
+def labels_of(samples: Iterable[Sample], whose: str = "the data") -> tuple[Label, ...]:
+    """The labels present, in our order. Raises DataError, naming ``whose``, where there is only one: nothing can be
+    told apart."""
     present = {sample.label for sample in samples}
-    found = tuple(label for label in order if label in present)
+    found = tuple(label for label in NAMES if label in present)
     if len(found) < 2:
         name = found[0].value if found else "no class"
-        raise DataError(f"the data holds only {name}; at least two classes are needed to train or to judge a model")
+        raise DataError(f"{whose} holds only {name}; at least two classes are needed to train or to judge a model")
     return found
 
 
