@@ -49,7 +49,9 @@ def register(subparsers: Any) -> None:
     )
     train.add_argument("--epochs", type=_count, help="epochs (default 10 for fine-tuning, 75 from scratch)")
     train.add_argument("--steps", type=_count, help="steps of 128 faces an epoch")
-    train.add_argument("--seed", type=int, default=42, help="of the first weights and every random choice (default 42)")
+    train.add_argument(
+        "--seed", type=_seed, default=42, help="of the first weights and every random choice (default 42)"
+    )
     _common(train)
     train.set_defaults(run=_train)
 
@@ -111,6 +113,13 @@ def _count(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**32:  # numpy and Keras take no other
+        raise argparse.ArgumentTypeError("must be 0 to 4294967295")
     return value
 
 

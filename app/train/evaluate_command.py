@@ -56,11 +56,11 @@ def run(args: argparse.Namespace) -> int:
                 continue
             given = find_samples(place)
             samples = chosen_split(given.splits, args.split)
-            labels_of(samples)
+            name = f"{place}{judged_words(given.splits, args.split)}"
+            labels_of(samples, name)
             judged = {sample.path for sample in samples}
             elsewhere = [one for part in given.splits.values() for one in part if one.path not in judged]
             copies = tuple((one.path, other.path) for one, other in across(samples, elsewhere))
-            name = f"{place}{judged_words(given.splits, args.split)}"
             shown.append(replace(shown_set(name, classifier, samples, args), copies=copies))
             show_left_out(console, (*given.left_out, *shown[-1].judged.crops.left_out))
     reports = [*(report for one in shown for report in one.reports), *others]

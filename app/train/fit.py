@@ -29,6 +29,7 @@ Batch = TypeVar("Batch")
 CHECKPOINT = "last.keras"
 BEST = "best.weights.h5"
 AVERAGED = "averaged.npz"
+HISTORY = "history.json"
 PART = "part-"
 """Before the name of a file that is not whole, or whose epoch is not over."""
 OUT_OF_TIME = "out of time"
@@ -126,7 +127,7 @@ def begin_run(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         earlier = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-        if (folder / "history.json").is_file():
+        if any((folder / name).is_file() for name in (HISTORY, PART + HISTORY)):
             _check_same(folder, earlier, facts)
         begun = {**earlier, **facts, "versions": about}
         write_json(path, begun)
@@ -212,7 +213,8 @@ class Trainer:
         import keras
 
         compile_network(self.model, self.recipe)
-        history_path = self.folder / "history.json"
+        self._take_places()
+        history_path = self.folder / HISTORY
         if not history_path.exists():
             return ()
         kept = keras.saving.load_model(self.folder / CHECKPOINT)
@@ -229,6 +231,7 @@ class Trainer:
         for name in (AVERAGED, BEST):
             (self.folder / (PART + name)).unlink(missing_ok=True)
         averaged = self._averaged(index)
+        self._begin_draws(index * steps)
         rate, losses = 0.0, np.zeros((steps, 2))
         for step, (crops, targets) in enumerate(ahead(self.batches.epoch(index))):
             if time.monotonic() > self.deadline_s:
@@ -256,6 +259,15 @@ class Trainer:
             self.model.set_weights(raw)
         return record
 
+    def _begin_draws(self, step: int) -> None:
+        """What dropout draws depends on the seed and on the step only, which no checkpoint holds: a resumed run sees
+        what it would have."""
+        import keras
+
+        states = [variable for variable in self.model.variables if variable.path.endswith("seed_generator_state")]
+        for place, state in enumerate(states):
+            state.assign(keras.ops.convert_to_tensor([(self.recipe.seed + place) % 2**31, step], state.dtype))
+
     def _averaged(self, index: int) -> list[NDArray[np.float32]] | None:
         if not self.recipe.ema:
             return None
@@ -267,13 +279,18 @@ class Trainer:
         return weights
 
     def _keep(self, history: tuple[EpochRecord, ...]) -> None:
-        """The epoch's files take their places together: what is broken off goes on from one epoch, not from two."""
         self.model.save(self.folder / (PART + CHECKPOINT))
-        for name in (AVERAGED, BEST, CHECKPOINT):
-            partial = self.folder / (PART + name)
-            if partial.exists():
-                partial.replace(self.folder / name)
-        write_json(self.folder / "history.json", [asdict(record) for record in history])
+        write_json(self.folder / (PART + HISTORY), [asdict(record) for record in history])
+        self._take_places()
+
+    def _take_places(self) -> None:
+        """The files of an epoch take their places together: once its history is written it is over, and a run that was
+        killed between two of them goes on from one epoch, not from two."""
+        if (self.folder / (PART + HISTORY)).exists():
+            for name in (AVERAGED, BEST, CHECKPOINT, HISTORY):
+                partial = self.folder / (PART + name)
+                if partial.exists():
+                    partial.replace(self.folder / name)
 
 
 def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:

@@ -98,10 +98,13 @@ def paper_network(name: str) -> PaperNetwork:
     raise DataError(f"no network {name!r} in the study; choose one of {known}")
 
 
-def built(build: Callable[[], KerasModel], precision: str = "float32") -> KerasModel:
-    """The network built under a dtype policy, which Keras keeps globally, so it is put back."""
+def built(build: Callable[[], KerasModel], precision: str = "float32", seed: int | None = None) -> KerasModel:
+    """The network built under a dtype policy, which Keras keeps globally, so it is put back; its first weights are
+    those of ``seed``, where one is given."""
     import keras
 
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:

@@ -6,6 +6,7 @@ Boxes are read as they are written; what makes one unusable is said beside it, a
 
 import json
 import math
+import os
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +20,7 @@ import numpy as np
 from app.domain import Box, Image
 from app.errors import DataError
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+PICTURES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 SPLITS = {"train": "train", "training": "train", "validation": "validation", "val": "validation", "valid": "validation"}
 SPLITS |= {"test": "test", "testing": "test"}
 CROWD = "stands for a group (iscrowd)"
@@ -54,9 +55,21 @@ class Note:
 
 def files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     """All files under ``folder`` with one of the ``suffixes`` (lower case), but for what systems and archives leave
-    there: names that begin with a dot, and ``__MACOSX``."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
-    return sorted(path for path in found if not any(map(is_junk, path.relative_to(folder).parts)) and path.is_file())
+    there: names that begin with a dot, and ``__MACOSX``. Links to folders are followed, no folder is looked into twice.
+    """
+    found: list[Path] = []
+    seen: set[Path] = set()
+    linked = [folder]
+    while linked:
+        tops, linked = linked, []  # what lies here comes before what is linked to: it has its place
+        for place, folders, names in (step for top in tops for step in os.walk(top)):
+            here = Path(place)
+            is_new = (real := here.resolve()) not in seen
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if is_new and not is_junk(name))
+            linked += [here / name for name in folders if (here / name).is_symlink()]
+            found += [here / name for name in names if is_new and not is_junk(name)]
+    return sorted(path for path in found if path.suffix.lower() in suffixes and path.is_file())
 
 
 def is_junk(name: str) -> bool:
@@ -81,26 +94,29 @@ def read_picture(path: Path) -> Image | None:
 
 
 def voc_notes(place: Path) -> list[Note]:
-    """One note an ``.xml`` under ``place``, or of the file ``place``; splits by folder or by ``ImageSets/Main``."""
+    """One note an ``.xml`` of VOC under ``place``, or of the file ``place``; splits by folder or by
+    ``ImageSets/Main``. What other programs keep in XML is passed over."""
     listed = _image_sets(place)
     beside: dict[Path, list[Path]] = {}
-    notes = []
+    notes: list[Note] = []
     for path in [place] if place.is_file() else files(place, {".xml"}):
         if path.parent not in beside:
             beside[path.parent] = _picture_folders(path.parent)
         split = listed.get(path.stem, "") if listed else folder_split(path, place)
-        notes.append(_voc_note(path, beside[path.parent], split))
+        try:
+            tree = ElementTree.parse(path).getroot()
+            if tree.tag == "annotation" or place.is_file():
+                notes.append(_voc_note(path, tree, beside[path.parent], split))
+        except OSError as error:
+            notes.append(Note(path, path, split=split, missing=f"cannot be read: {error.strerror}; mend or remove it"))
+        except (ElementTree.ParseError, ValueError) as error:
+            notes.append(Note(path, path, split=split, missing=f"is no usable VOC file: {error}; mend or remove it"))
     return notes
 
 
-def _voc_note(path: Path, beside: list[Path], split: str) -> Note:
-    try:
-        tree = ElementTree.parse(path).getroot()
-        marks = tuple(_voc_mark(entry) for entry in tree.iter("object"))
-    except OSError as error:
-        return Note(path, path, split=split, missing=f"cannot be read: {error.strerror}; mend or remove it")
-    except (ElementTree.ParseError, ValueError) as error:
-        return Note(path, path, split=split, missing=f"is no usable VOC file: {error}; mend or remove it")
+def _voc_note(path: Path, tree: ElementTree.Element, beside: list[Path], split: str) -> Note:
+    """Raises ValueError where a number of it is none."""
+    marks = tuple(_voc_mark(entry) for entry in tree.iter("object"))
     name = Path((tree.findtext("filename") or path.with_suffix(".jpg").name).replace("\\", "/")).name
     for folder in beside:
         found = with_suffix(folder / path.name, PICTURES) or _file(folder / name)
@@ -139,15 +155,23 @@ def _may_be_coco(path: Path) -> bool:
 
 
 def coco_notes(path: Path, split: str = "") -> list[Note]:
-    """One note a picture of a COCO file, of ``split``. Raises DataError where the file cannot be used."""
+    """One note a picture of a COCO file, of ``split``, and one of boxes whose picture it does not list. Numbers may be
+    written as text. Raises DataError where the file cannot be used."""
+    strays = 0
     try:
         tree = json.loads(path.read_bytes())
-        names = {entry["id"]: str(entry["name"]) for entry in tree["categories"]}
-        marks: dict[Any, list[Mark]] = {picture["id"]: [] for picture in tree["images"]}
+        names = {str(entry["id"]): str(entry["name"]) for entry in tree["categories"]}
+        marks: dict[str, list[Mark]] = {str(picture["id"]): [] for picture in tree["images"]}
+        if len(marks) < len(tree["images"]):
+            raise ValueError("some of its pictures share an id, so that their boxes are mixed up")
         for entry in tree["annotations"]:
-            marks[entry["image_id"]].append(_coco_mark(entry, names[entry["category_id"]]))
+            given = marks.get(str(entry.get("image_id")))
+            if given is None:
+                strays += 1
+            else:
+                given.append(_coco_mark(entry, names))
         pictures = [
-            (str(entry["file_name"]), str(entry.get("source", "")), marks[entry["id"]]) for entry in tree["images"]
+            (str(entry["file_name"]), str(entry.get("source", "")), marks[str(entry["id"])]) for entry in tree["images"]
         ]
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; give a COCO file") from error
@@ -161,13 +185,20 @@ def coco_notes(path: Path, split: str = "") -> list[Note]:
         found = next(filter(None, (_file(folder / name.replace("\\", "/")) for folder in beside)), None)
         missing = "" if found else _nowhere(name)
         notes.append(Note(path, found or path.parent / name, tuple(given), source, split, missing))
+    if strays:
+        told = f"has boxes of pictures that it does not list ({strays}); export it again"
+        notes.append(Note(path, path, split=split, missing=told))
     return notes
 
 
-def _coco_mark(entry: Mapping[str, Any], name: str) -> Mark:
+def _coco_mark(entry: Mapping[str, Any], names: Mapping[str, str]) -> Mark:
+    kind = str(entry.get("category_id"))
+    if kind not in names:
+        return Mark("", Box(0, 0, 0, 0), f"category {kind} has no name; add it to the categories")
+    name = names[kind]
     try:
         mark = checked_mark(name, Box(*map(float, entry["bbox"])))
-    except (ValueError, TypeError):  # tools write [] or null where only an outline was drawn
+    except (KeyError, ValueError, TypeError):  # tools write [], null or nothing where only an outline was drawn
         return checked_mark(name, Box(math.nan, math.nan, math.nan, math.nan))
     return replace(mark, fault=CROWD) if entry.get("iscrowd") else mark
 

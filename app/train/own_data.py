@@ -33,12 +33,13 @@ def own_splits(place: Path, console: Console) -> tuple[Splits, list[tuple[Path, 
     dev = found.splits.get("validation") if "train" in found.splits else None
     if dev is None:
         dev = held_back(train)
-        chosen = {photograph(sample.path) for sample in dev}
-        train = [sample for sample in train if photograph(sample.path) not in chosen]
-    copies = across(train, [*dev, *test])
+        chosen = {taken_together(sample.path) for sample in dev}
+        train = [sample for sample in train if taken_together(sample.path) not in chosen]
+    labels_of(dev, "the validation split" if found.splits.get("validation") is dev else "the data")
+    with console.status(f"comparing {len(train)} faces with those of other splits"):
+        copies, judged_by = across(train, [*dev, *test]), across(dev, test)
     copied = {first for first, _ in copies}
     train = [sample for sample in train if sample not in copied]
-    judged_by = across(dev, test)
     for words, pairs in (
         ("near-duplicates of faces of other splits, left out of training", copies),
         ("development faces that nearly equal test faces", judged_by),
@@ -48,10 +49,10 @@ def own_splits(place: Path, console: Console) -> tuple[Splits, list[tuple[Path, 
     for label in labels_of([*train, *dev]):
         count = sum(sample.label == label for sample in train)
         if count < MIN_FACES:
-            raise DataError(
-                f"{place} has {count} faces of {label.value} to learn from; at least {MIN_FACES} are needed"
-            )
-    labels_of(dev)
+            held = sum(sample.label == label for sample in dev)
+            copies_of = sum(sample.label == label for sample in copied)
+            others = f"beside {held} to choose by and {copies_of} near-duplicates; at least {MIN_FACES} are needed"
+            raise DataError(f"{place} has {count} faces of {label.value} to learn from, {others}")
     return Splits(tuple(train), tuple(dev)), [(one.path, other.path) for one, other in copies + judged_by]
 
 
@@ -63,10 +64,10 @@ def across(first: Sequence[Sample], second: Sequence[Sample]) -> list[tuple[Samp
 
 def held_back(samples: Sequence[Sample]) -> list[Sample]:
     """Of each label about ``DEV_SHARE`` of its faces, whole photographs together, the same ones every time."""
-    photographs: dict[str, list[Sample]] = {}
+    photographs: dict[tuple[str, Path], list[Sample]] = {}
     for sample in samples:
-        photographs.setdefault(photograph(sample.path), []).append(sample)
-    order = sorted(photographs, key=share)
+        photographs.setdefault(taken_together(sample.path), []).append(sample)
+    order = sorted(photographs, key=lambda photo: (share(photo[0]), share(photo[1].name), photo[1]))
     total, held, chosen = Counter(sample.label for sample in samples), Counter[Label](), []
     for label in sorted(total, key=total.__getitem__):
         for name in order:
@@ -78,6 +79,13 @@ def held_back(samples: Sequence[Sample]) -> list[Sample]:
                 chosen += part
                 photographs[name] = []
     return chosen
+
+
+def taken_together(path: Path) -> tuple[str, Path]:
+    """What the faces of one photograph share: its varied copies may lie anywhere, but files of different folders that
+    are called alike (``alice/face.png``, ``bob/face.png``) are different photographs."""
+    name = photograph(path)
+    return name, path.parent if name == path.name else Path()
 
 
 def about(place: Path, splits: Splits) -> dict[str, object]:

@@ -95,7 +95,7 @@ def train_paper(
         take_first_epochs(run, begun)
     training, validation = (data.crops(name, run.network) for name in ("train", "validation"))
     trainer = Trainer(
-        built(lambda: build_paper(run.network, for_training=True), run.precision),
+        built(lambda: build_paper(run.network, for_training=True), run.precision, recipe.seed),
         recipe,
         PaperBatches(training, recipe.batch, recipe.seed),
         validation,

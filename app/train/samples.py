@@ -33,8 +33,29 @@ _NO_SPLIT = "lies in none of the splits"
 TOLD = 10
 """So many left out are told one by one."""
 NAMES = {
-    Label.MASK: ("mask", "withmask", "masked", "goodmask", "wearmask", "correct"),
-    Label.NO_MASK: ("nomask", "withoutmask", "bare", "unmasked", "face", "notmask", "without"),
+    Label.MASK: (
+        "mask",
+        "withmask",
+        "masked",
+        "goodmask",
+        "wearmask",
+        "correct",
+        "facemask",
+        "facewithmask",
+        "maskedface",
+    ),
+    Label.NO_MASK: (
+        "nomask",
+        "withoutmask",
+        "bare",
+        "unmasked",
+        "face",
+        "notmask",
+        "without",
+        "facenomask",
+        "facewithoutmask",
+        "unmaskedface",
+    ),
     Label.INCORRECT: (
         "incorrect",
         "incorrectmask",
@@ -42,6 +63,10 @@ NAMES = {
         "maskwornincorrectly",
         "badmask",
         "improper",
+        "impropermask",
+        "maskincorrect",
+        "incorrectlymasked",
+        "facewithmaskincorrect",
     ),
 }
 
@@ -73,8 +98,9 @@ class Found:
 
 
 def label_of(name: str) -> Label | None:
-    """The label that a folder's or a category's name means; None where it means none of ours."""
-    plain = re.sub(r"[^a-z]", "", name.lower())
+    """The label that a folder's or a category's name means; None where it means none of ours. Letters of any script
+    count: ``без mask`` is no ``mask``."""
+    plain = re.sub(r"[\W\d_]", "", name.lower())
     return next((label for label, names in NAMES.items() if plain in names), None)
 
 
@@ -120,7 +146,10 @@ def _class_folders(folder: Path, source: str = "") -> Found:
     if unknown:
         raise DataError(f"{folder}: no label is called {', '.join(unknown)}; name the folders mask, no_mask, incorrect")
     if not samples:
-        raise DataError(f"{folder} holds no pictures in class folders; expected mask/, no_mask/ with JPEG or PNG files")
+        first = f" that can be read, as {left_out[0].path}" if left_out else ""
+        raise DataError(
+            f"{folder} holds no pictures in class folders{first}; expected mask/, no_mask/ with JPEG or PNG files"
+        )
     return Found({"train": samples}, tuple(left_out))
 
 
@@ -249,18 +278,20 @@ def _unusable(note: Note) -> Iterator[LeftOut]:
         if mark.fault:
             reasons[f"a box of {mark.name!r} {mark.fault}" if mark.name else mark.fault] += 1
         elif label_of(mark.name) is None:
-            reasons[f"no label is called {mark.name}; use mask, no_mask, incorrect"] += 1
+            told = f"no label is called {mark.name}" if mark.name else "a box has no name"
+            reasons[f"{told}; use mask, no_mask, incorrect"] += 1
     for reason, count in reasons.items():
         yield LeftOut(note.picture, reason if count == 1 else f"{reason} ({count} boxes)")
 
 
-def labels_of(samples: Iterable[Sample], order: tuple[Label, ...] = tuple(NAMES)) -> tuple[Label, ...]:
-    """The labels present, in our order. Raises DataError where there is only one: nothing can be told apart."""
+def labels_of(samples: Iterable[Sample], whose: str = "the data") -> tuple[Label, ...]:
+    """The labels present, in our order. Raises DataError, naming ``whose``, where there is only one: nothing can be
+    told apart."""
     present = {sample.label for sample in samples}
-    found = tuple(label for label in order if label in present)
+    found = tuple(label for label in NAMES if label in present)
     if len(found) < 2:
         name = found[0].value if found else "no class"
-        raise DataError(f"the data holds only {name}; at least two classes are needed to train or to judge a model")
+        raise DataError(f"{whose} holds only {name}; at least two classes are needed to train or to judge a model")
     return found
 
 

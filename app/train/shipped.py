@@ -58,7 +58,7 @@ def train_shipped(
             "faces": {"train": len(train), "dev": len(dev)},
         },
     )
-    model = built(lambda: build_shipped(network), run.recipe.precision)
+    model = built(lambda: build_shipped(network), run.recipe.precision, run.recipe.seed)
     if begin_with is not None:
         model.set_weights(begin_with.get_weights())
     trainer = Trainer(

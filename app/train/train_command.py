@@ -156,13 +156,14 @@ def choose_thresholds(args: argparse.Namespace, samples: Sequence[Sample], conso
     path = args.begin_with or resources.model("classifier.keras")
     limit_threads(args.threads)
     model, labels = start(path)
+    check_labels(Splits((), tuple(samples)), labels)
     detector = landmark_detector(args.landmarks, args.data) or NoDetector()
     dev = _without_bystanders(args, pool_of(samples, detector, args.folder / "dev.npz", console))
     done = finish(model, labels, dev.faces, args.folder / "classifier", read_classifier_facts(path))
     write_json(
         args.folder / "metrics.json", plain({"choice": done.choice, "dev": done.dev, "dev_frames": done.dev_frames})
     )
-    console.print(f"{choice_words(done.choice)}; wrote {done.files[0]}, {done.files[1]}", soft_wrap=True)
+    tell_end(console, done.choice, f"wrote {done.files[0]}, {done.files[1]}")
     return 0
 
 
@@ -259,11 +260,13 @@ def _finished(
     page = args.folder / "report.html"
     write_report(page, Page(done.facts, [shown], training=training))
     write_charts(args.folder, training, shown)
-    console.print(choice_words(done.choice), soft_wrap=True)
-    console.print(
-        f"best epoch {fitted.best_epoch + 1} ({fitted.stopped}); wrote {done.files[0]}, {done.files[1]}, {page}",
-        soft_wrap=True,
-    )
+    files = f"{done.files[0]}, {done.files[1]}, {page}"
+    tell_end(console, done.choice, f"best epoch {fitted.best_epoch + 1} ({fitted.stopped}); wrote {files}")
+
+
+def tell_end(console: Console, choice: Choice, words: str) -> None:
+    for line in (choice_words(choice), words):  # a folder's name may hold brackets, which are no markup
+        console.print(line, soft_wrap=True, markup=False)
 
 
 def _shown(classifier: LiteRtClassifier, dev: list[Face]) -> ShownSet:

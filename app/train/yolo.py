@@ -1,7 +1,7 @@
 """Labelled pictures on disk in YOLO's form: a line of text a box, names and splits in a ``data.yaml``."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,10 @@ def yolo_notes(names_path: Path, folder: Path) -> list[Note]:
         used.add(label)
         split = splits.get(_whole(picture)) or folder_split(picture, folder)
         found.append(_yolo_note(label, picture, names, split))
+    for picture, split in listed.items():
+        if not picture.is_file():
+            missing = f"is listed for the split {split} and is not there; mend the list"
+            found.append(Note(picture, picture, split=split, missing=missing))
     for path in files(folder, {".txt"}):
         if path not in used and path.name.lower() != _NAMES and _is_label(path):
             found.append(Note(path, path, split=folder_split(path, folder), missing="has no picture; put it beside it"))
@@ -120,7 +124,7 @@ def _yaml_splits(entries: Mapping[str, Pairs], root: Path) -> Iterator[tuple[Pat
             within = re.sub(r"^(\.\./)+", "", value)  # Roboflow's '../train/images' lie beside the file
             tried = [*(base / value for base in own), root / within, root / value]
             place = next((path for path in tried if path.exists()), None)
-            for picture in () if place is None else _listed(place):
+            for picture in () if place is None else _listed(place, [*own, root]):
                 yield picture, SPLITS[name]
 
 
@@ -128,11 +132,14 @@ def _whole(path: Path) -> Path:
     return path.parent.resolve() / path.name
 
 
-def _listed(place: Path) -> list[Path]:
-    """The pictures of a folder, or of a list of their paths."""
+def _listed(place: Path, bases: Sequence[Path]) -> Iterator[Path]:
+    """The pictures of a folder, or of a list of their paths, which begin at the list or at one of ``bases``."""
     if place.is_dir():
-        return files(place, PICTURES)
-    return [place.parent / line.strip() for line in read_text(place).splitlines() if line.strip()]
+        yield from files(place, PICTURES)
+        return
+    for line in filter(None, map(str.strip, read_text(place).splitlines())):
+        tried = [base / line.replace("\\", "/") for base in (place.parent, *bases)]
+        yield next((path for path in tried if path.is_file()), tried[0])
 
 
 def read_table(path: Path) -> dict[str, Pairs]:

@@ -139,7 +139,8 @@ def tiny():  # type: ignore[no-untyped-def]
 
     keras.utils.set_random_seed(1)
     layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(4, 3)]
-    layers += [keras.layers.BatchNormalization(), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)]
+    layers += [keras.layers.BatchNormalization(), keras.layers.Dropout(0.3), keras.layers.GlobalAveragePooling2D()]
+    layers.append(keras.layers.Dense(2))
     return keras.Sequential([*layers, keras.layers.Softmax()])
 
 
@@ -149,7 +150,7 @@ def trainer(folder: Path, recipe: Recipe) -> Trainer:
 
 
 def test_a_continued_run_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path) -> None:
-    recipe = Recipe(epochs=3, learning_rate=0.02, ema=0.9, cosine=True)
+    recipe = Recipe(epochs=3, learning_rate=0.02, ema=0.9, cosine=True, restore_best=False)
     whole = trainer(tmp_path / "whole", recipe).run()
     broken = trainer(tmp_path / "broken", recipe)
     broken.on_epoch = lambda record, _model: setattr(broken, "deadline_s", 0.0) if record.epoch == 0 else None
@@ -170,6 +171,31 @@ def test_files_of_an_epoch_that_was_not_told_of_change_nothing(tmp_path: Path) -
     for one, other in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
     assert not list((tmp_path / "broken").glob(PART + "*"))
+
+
+@pytest.mark.parametrize("moved", [2, 3])
+def test_a_run_killed_between_the_files_of_an_epoch_goes_on_from_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: int
+) -> None:
+    recipe = Recipe(epochs=2, learning_rate=0.02, ema=0.9, restore_best=False)
+    whole = trainer(tmp_path / "whole", recipe).run()
+    broken = trainer(tmp_path / "broken", recipe)
+    left, move = [moved], Path.replace
+
+    def killed(path: Path, target: Path) -> Path:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return move(path, target)
+
+    broken.on_epoch = lambda _record, _model: monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    monkeypatch.undo()
+    resumed = trainer(tmp_path / "broken", recipe).run()
+    assert [record.epoch for record in resumed.history] == [0, 1]
+    for one, other in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_a_run_begun_with_other_weights_is_not_continued(tmp_path: Path) -> None:

@@ -38,7 +38,13 @@ def picture(path: Path, width_px: int = 40, height_px: int = 30) -> Path:
         ("WithoutMask", Label.NO_MASK),
         ("no_mask", Label.NO_MASK),
         ("mask_weared_incorrect", Label.INCORRECT),
+        ("face_mask", Label.MASK),
+        ("face_no_mask", Label.NO_MASK),
+        ("face_with_mask_incorrect", Label.INCORRECT),
+        ("mask 2", Label.MASK),
         ("cat", None),
+        ("без mask", None),
+        ("无mask", None),
     ],
 )
 def test_names_of_public_sets_mean_our_labels(name: str, label: Label | None) -> None:
@@ -78,6 +84,49 @@ def test_no_pictures_is_one_clear_line(tmp_path: Path) -> None:
         find_samples(tmp_path)
     with pytest.raises(DataError, match="no data at"):
         find_samples(tmp_path / "absent")
+
+
+def test_xml_of_other_programs_beside_class_folders_is_passed_over(tmp_path: Path) -> None:
+    for name in ("mask", "no_mask"):
+        picture(tmp_path / name / "a.jpg")
+    (tmp_path / "project.xml").write_text("<project><name>mask</name></project>")
+    assert len(find_samples(tmp_path).splits["train"]) == 2
+
+
+def test_linked_folders_are_looked_into_once(tmp_path: Path) -> None:
+    own, store = tmp_path / "own", tmp_path / "store"
+    for name in ("mask", "no_mask"):
+        picture(store / name / "a.jpg")
+        picture(own / name / "day1" / "b.jpg")
+        try:
+            (own / name / "day2").symlink_to(store / name, target_is_directory=True)
+        except OSError:
+            pytest.skip("no rights to make links")
+        (own / name / "again").symlink_to(own / name / "day1", target_is_directory=True)
+        (own / name / "up").symlink_to(own / name, target_is_directory=True)
+        (own / name / "gone.jpg").symlink_to(store / "gone.jpg")
+    paths = {sample.path.relative_to(own).as_posix() for sample in find_samples(own).splits["train"]}
+    assert paths == {f"{name}/{path}" for name in ("mask", "no_mask") for path in ("day1/b.jpg", "day2/a.jpg")}
+    yolo(tmp_path / "yolo", "0 0.5 0.5 0.1 0.4")
+    (tmp_path / "yolo" / "images").rename(store / "images")
+    (tmp_path / "yolo" / "images").symlink_to(store / "images", target_is_directory=True)
+    (tmp_path / "yolo" / "classes.txt").write_text("mask\n")
+    assert len(find_samples(tmp_path / "yolo").splits["train"]) == 1
+
+
+def test_pictures_as_browsers_save_them_are_read(tmp_path: Path) -> None:
+    for name in ("mask/a.jpg", "no_mask/b.jpg"):
+        path = picture(tmp_path / name)
+        path.rename(path.with_suffix(".JFIF"))
+    assert len(find_samples(tmp_path).splits["train"]) == 2
+
+
+def test_where_no_picture_can_be_read_one_is_named(tmp_path: Path) -> None:
+    for name in ("mask", "no_mask"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "IMG_1.HEIC").write_bytes(b"ftypheic")
+    with pytest.raises(DataError, match=r"no pictures .* that can be read, as .*IMG_1\.HEIC; expected"):
+        find_samples(tmp_path)
 
 
 def test_one_class_only_is_refused(tmp_path: Path) -> None:
@@ -174,6 +223,7 @@ def coco_file(path: Path, *annotations: dict[str, Any], name: str = "one.jpg") -
     [
         ({"iscrowd": 1}, "a box of 'with_mask' stands for a group (iscrowd)"),
         ({"category_id": 2}, "no label is called person; use mask, no_mask, incorrect"),
+        ({"category_id": 77}, "category 77 has no name; add it to the categories"),
         *(
             ({"bbox": bbox}, "a box of 'with_mask' has no area")
             for bbox in ([1, 1, 0, 5], [9, 9, -3, 5], [float("nan"), 1, 2, 2], [1, 1, float("inf"), 2], [], None)
@@ -191,6 +241,33 @@ def test_coco_boxes_that_cannot_be_used_are_left_out_and_told(
         assert found.left_out == (LeftOut(path, reason),)
     with pytest.raises(DataError, match=r"one\.jpg"):
         coco_frames(tmp_path / "a.JSON")
+
+
+def test_coco_annotations_without_box_are_left_out_and_numbers_may_be_text(tmp_path: Path) -> None:
+    path = picture(tmp_path / "one.jpg")
+    outline = {"image_id": "7", "category_id": "1", "segmentation": [[1, 1, 5, 1, 5, 5]]}
+    coco_file(tmp_path / "a.json", {**BOX, "image_id": "7"}, outline)
+    found = find_samples(tmp_path)
+    assert [sample.box for sample in found.splits["train"]] == [Box(4, 5, 10, 12)] * 2
+    assert found.left_out == (LeftOut(path, "a box of 'with_mask' has no area"),)
+
+
+def test_coco_boxes_of_pictures_that_are_not_listed_are_told(tmp_path: Path) -> None:
+    tree: dict[str, Any] = {"categories": [{"id": 1, "name": "mask"}], "images": [], "annotations": []}
+    for i in range(20):
+        picture(tmp_path / f"{i}.png")
+        tree["images"].append({"id": i, "file_name": f"{i}.png"})
+        tree["annotations"].append({**BOX, "image_id": i})
+    tree["annotations"] += [{**BOX, "image_id": 99}, {"category_id": 1, "bbox": [1, 1, 5, 5]}]
+    note = tmp_path / "a.json"
+    note.write_text(json.dumps(tree))
+    found = find_samples(tmp_path)
+    assert len(found.splits["train"]) == 20
+    assert found.left_out == (LeftOut(note, "has boxes of pictures that it does not list (2); export it again"),)
+    tree["images"][1]["id"] = 0  # as files that were put together have it
+    note.write_text(json.dumps(tree))
+    with pytest.raises(DataError, match="some of its pictures share an id"):
+        find_samples(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -385,3 +462,22 @@ def test_a_yolo_table_without_names_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("train: images\n")
     with pytest.raises(DataError, match="has no names"):
         find_samples(tmp_path / "data.yaml")
+
+
+def test_yolo_lists_may_begin_at_the_root_and_what_they_name_must_be_there(tmp_path: Path) -> None:
+    for number in range(6):
+        picture(tmp_path / "images" / f"{number}.png")
+        note = tmp_path / "labels" / f"{number}.txt"
+        note.parent.mkdir(exist_ok=True)
+        note.write_text(f"{number % 2} 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "data.yaml").write_text("train: lists/train.txt\nval: lists/val.txt\nnames: [mask, no_mask]\n")
+    (tmp_path / "lists" / "train.txt").write_text("".join(f"images/{number}.png\n" for number in range(4)))
+    (tmp_path / "lists" / "val.txt").write_text("images\\4.png\nimages/5.png\n")
+    splits = find_samples(tmp_path).splits
+    assert {split: len(samples) for split, samples in splits.items()} == {"train": 4, "validation": 2}
+    (tmp_path / "lists" / "val.txt").write_text("/home/me/images/4.png\n/home/me/images/5.png\n")
+    with pytest.raises(
+        DataError, match=r"cannot be used; the first: .*4\.png is listed for the split validation and is"
+    ):
+        find_samples(tmp_path)

@@ -84,7 +84,7 @@ def test_voc_files_that_cannot_be_used_say_why(tmp_path: Path, text: str, messag
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"annotations": [{"image_id": 8, "category_id": 1, "bbox": [3, 4, 10, 20]}]}, "no entry 8"),
+        ({"annotations": [{"image_id": 8, "category_id": 1, "bbox": [3, 4, 10, 20]}]}, "does not list"),
         ({"annotations": [{"image_id": 7, "category_id": 2, "bbox": [3, 4, 10, 20]}]}, "called 'person'"),
         ({"annotations": [{"image_id": 7, "category_id": 1, "bbox": [3, 4, 10, 0]}]}, "no area"),
         ({"annotations": [{"image_id": 7, "category_id": 1, "bbox": [3, 4]}]}, "no area"),

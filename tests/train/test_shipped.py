@@ -1,15 +1,22 @@
-"""The bundled classifier on real faces that it never learned from: a floor, not the measurement."""
+"""The bundled classifier on real faces that it never learned from: a floor, not the measurement. And its training."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from app.domain import Label
 from app.resources import model as bundled
 from app.train.evaluate import judge
+from app.train.networks import ShippedNetwork
 from app.train.open_tests import held_out_faces
+from app.train.pool import build_pool
 from app.train.samples import Sample, class_folders, coco_frames
+from app.train.shipped import SHIPPED_RECIPE, ShippedRun, train_shipped
+from app.train.train_command import NoDetector
+from app.train.wild import WildSettings
 from app.vision.classify import LiteRtClassifier
 
 FEW = 120
@@ -42,3 +49,28 @@ def test_it_knows_faces_in_frames(classifier: LiteRtClassifier, shared_data: Pat
 
 def test_it_knows_held_out_bare_faces_of_all_kinds(classifier: LiteRtClassifier, shared_data: Path) -> None:
     assert right(classifier, held_out_faces(shared_data), Label.NO_MASK) >= 0.95
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_seed_gives_one_network_from_its_first_weights_on(tmp_path: Path) -> None:
+    labels = (Label.MASK, Label.NO_MASK)
+    for i in range(4):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.random.default_rng(i).integers(0, 256, (40, 40, 3), np.uint8))
+    faces = build_pool([Sample(tmp_path / f"{i}.png", labels[i % 2], "own") for i in range(4)], NoDetector()).faces
+
+    def trained(name: str, seed: int) -> list[np.ndarray]:
+        run = ShippedRun(
+            tmp_path / name,
+            labels,
+            ShippedNetwork(widths=(4, 4, 4, 4), bottleneck=4),
+            replace(SHIPPED_RECIPE, epochs=1, seed=seed),
+            WildSettings(batch=4, steps=1, seed=seed),
+        )
+        fitted = train_shipped(run, faces, faces, lambda *_: None, lambda *_: None)
+        weights: list[np.ndarray] = fitted.model.get_weights()
+        return weights
+
+    one, again, other = trained("one", 5), trained("again", 5), trained("other", 6)
+    for first, second in zip(one, again, strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-5)
+    assert not np.allclose(one[0], other[0], atol=1e-2)

@@ -14,11 +14,12 @@ from app.domain import Label
 from app.errors import DataError, ModelError, SettingsError
 from app.resources import model
 from app.train import command, shown
+from app.train.choose import Choice, UnsureRule
 from app.train.evaluate_command import chosen_split
 from app.train.own_data import held_back, own_splits
 from app.train.samples import Sample
 from app.train.sources import photograph
-from app.train.train_command import is_fresh, plan_of
+from app.train.train_command import is_fresh, plan_of, tell_end
 from app.vision.modelfile import read_classifier_facts
 
 # Keras saves TensorFlow's arrays in a way that numpy 2 warns of; nothing of ours can change it.
@@ -182,6 +183,22 @@ def test_pictures_that_nearly_equal_test_pictures_are_not_learned_from(
     assert not any("test" in path.parts for path in learned)
 
 
+def test_pictures_called_alike_in_folders_of_persons_are_different_photographs(tmp_path: Path) -> None:
+    faces = [
+        Sample(tmp_path / label.value / f"person{i}" / "face.png", label, "own")
+        for label in (Label.MASK, Label.NO_MASK)
+        for i in range(40)
+    ]
+    held = held_back(faces)
+    assert {label: sum(face.label == label for face in held) for label in Label} == {
+        Label.MASK: 6,
+        Label.NO_MASK: 6,
+        Label.INCORRECT: 0,
+        Label.UNSURE: 0,
+    }
+    assert set(held) == set(held_back(faces[::-1]))
+
+
 def test_varied_copies_of_a_judged_photograph_are_not_learned_from(tmp_path: Path) -> None:
     own = made_set(tmp_path / "own" / "train", {"mask": 40, "no_mask": 40}).parent
     made_set(own / "validation", {"mask": 6, "no_mask": 6}, seed=1)
@@ -199,6 +216,34 @@ def test_varied_copies_of_a_judged_photograph_are_not_learned_from(tmp_path: Pat
     dated = {photograph(Path(f"20240501__cam1__{i}.png")) for i in range(9)}
     assert len(dated) == 9
     assert photograph(Path("door_jpg.rf.abc.jpg")) == photograph(Path("door_jpg.rf.def.jpg"))
+
+
+def test_what_is_held_back_is_told_where_too_few_are_left(tmp_path: Path) -> None:
+    own = made_set(tmp_path / "own", {"mask": 22, "no_mask": 22})
+    with pytest.raises(DataError, match="17 faces of mask to learn from, beside 5 to choose by and 0 near-dup"):
+        own_splits(own, Console())
+
+
+def test_a_split_of_one_class_is_named(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    made_set(own / "train", {"mask": 25, "no_mask": 25})
+    made_set(own / "validation", {"mask": 6}, seed=1)
+    with pytest.raises(DataError, match="the validation split holds only mask"):
+        own_splits(own, Console())
+    with pytest.raises(DataError, match=r"own \(validation\) holds only mask"):
+        call("evaluate", own, "--split", "val")
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296"])
+def test_seeds_that_nothing_takes_are_refused(seed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parsed("train", "own", "--run", "run", "--seed", seed)
+    assert "must be 0 to 4294967295" in capsys.readouterr().err
+
+
+def test_brackets_in_the_name_of_a_run_are_told_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    tell_end(Console(), Choice((0.0,), 1.0, UnsureRule(0.5, 0.0, 0.0), is_chosen=False), "wrote run [1] [/b]/a.keras")
+    assert "wrote run [1] [/b]/a.keras" in capsys.readouterr().out
 
 
 def test_faces_too_small_to_learn_from_are_told(tmp_path: Path) -> None:
