@@ -322,8 +322,15 @@ def test_a_retry_leaves_the_sending_to_a_program_that_runs(
 
 
 def test_purge_asks_and_then_deletes(
-    run: Run, store_path: Path, filled: list[Event], capsys: pytest.CaptureFixture[str]
+    run: Run,
+    store_path: Path,
+    filled: list[Event],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    with pytest.raises(SettingsError, match="add --yes"):
+        run("purge", "--store", store_path)
+    monkeypatch.setattr(sys, "stdin", None)  # closed, as '<&-' does
     with pytest.raises(SettingsError, match="add --yes"):
         run("purge", "--store", store_path)
     assert run("purge", "--store", store_path, "--before", "7d", "--yes") == 0
