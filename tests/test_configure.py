@@ -141,6 +141,25 @@ def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert "did you mean policy?" in capsys.readouterr().err
 
 
+def test_check_finds_what_would_keep_the_web_view_from_starting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(web: str) -> str:
+        assert main(["config", "check", str(written(tmp_path, f"[web]\n{web}"))]) == 2
+        return capsys.readouterr().err
+
+    token = "enabled = true\nhost = '0.0.0.0'\ntoken_env = 'WEB_TOKEN'\n"
+    assert "would be open to the network" in told("enabled = true\nhost = '0.0.0.0'\n")
+    assert "WEB_TOKEN is not set" in told(token)
+    monkeypatch.setenv("WEB_TOKEN", "long enough for a token")
+    assert "without blanks" in told(token)
+    monkeypatch.setenv("WEB_TOKEN", "long-enough-for-a-token")
+    assert "web.tls_cert: there is no file none.pem" in told(f"{token}tls_cert = 'none.pem'\ntls_key = 'none.pem'\n")
+    assert main(["config", "check", str(written(tmp_path, f"[web]\n{token}"))]) == 0
+    off = "[web]\nhost = '0.0.0.0'\n"
+    assert main(["config", "check", str(written(tmp_path, off))]) == 0
+
+
 SECRETS = """
     [[camera]]
     uri = "rtsp://anna:geheim1@host:554/live?token=geheim2&channel=1"
