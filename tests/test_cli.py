@@ -410,6 +410,23 @@ def test_a_hook_on_the_command_line_is_beside_those_of_the_file(tmp_path: Path) 
     assert channels[1].argv == ("ring", "loud")
 
 
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (("watch", "--config", ""), "--config is empty"),
+        (("events", "list", "--config", ""), "--config is empty"),
+        (("annotate", "a.jpg", "--config", ""), "--config is empty"),
+        (headless("demo", "--on-alert", ""), "argv: is empty"),
+        (headless("demo", "--webhook", ""), "url must start with http"),
+    ],
+)
+def test_an_empty_word_is_told_and_not_passed_over(
+    capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], words: str
+) -> None:
+    """As a script gives it whose variable is not set."""
+    assert words in fails(capsys, *argv)
+
+
 def test_a_command_is_split_as_its_system_writes_paths(capsys: pytest.CaptureFixture[str]) -> None:
     windows = r'"C:\Program Files\light.exe" --on C:\tools\{camera} # 1'
     words = [r"C:\Program Files\light.exe", "--on", r"C:\tools\{camera}", "#", "1"]
