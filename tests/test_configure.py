@@ -84,6 +84,8 @@ def test_names_of_cameras_differ(tmp_path: Path) -> None:
         ("[[alerts.channels]]\nname='x'\nkind='comand'\n", ("'comand' is no kind of", "did you mean command?")),
         ("[[alerts.channels]]\nname='x'\nkind='fax'\n", ("'fax' is no kind of", "use command, webhook, mqtt")),
         ("[policy]\nalert_on='no_mask'\n", ("policy.alert_on (line 2): is a list; write it in brackets",)),
+        ("[alerts]\nstore=''\n", ("alerts.store (line 2): '.' names no file", "such as events.db")),
+        ("[alerts]\nstore='/'\n", ("alerts.store (line 2): '/' names no file",)),
         ("detector='haar'\n", ("detector (line 1): is a table",)),
         ("qqqq = 1\n", ("qqqq (line 1)", "no such setting")),
     ],
