@@ -1,6 +1,7 @@
 """The ``maskwatch`` command: words in, exit codes out. Each command imports what it needs when it runs."""
 
 import argparse
+import errno
 import io
 import logging
 import os
@@ -15,8 +16,10 @@ from app import __version__
 from app.errors import INTERRUPTED, MaskwatchError
 from app.flags import Help
 from app.paths import exists
+from app.streams import drop, lasting_stderr
 
 USAGE_ERROR = 2
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -92,19 +95,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.basicConfig(level=levels[min(args.verbose, 2)], format="%(levelname)s %(message)s", stream=sys.stderr)
         for name in ("httpx", "httpcore", "urllib3"):  # they log whole URLs, tokens included
             logging.getLogger(name).setLevel(logging.WARNING)
-        return int(args.run(args))
+        exit_code = int(args.run(args))
+        if sys.stdout is not None:  # there may be no console
+            sys.stdout.flush()
+        return exit_code
     except MaskwatchError as error:
         logging.getLogger(__name__).debug("cause", exc_info=True)
-        print(f"maskwatch: {error}", file=sys.stderr)
+        print(f"maskwatch: {error}", file=lasting_stderr())
         return error.exit_code
     except ImportError as error:
-        print(f"maskwatch: {_import_advice(error)}", file=sys.stderr)
+        print(f"maskwatch: {_import_advice(error)}", file=lasting_stderr())
         return USAGE_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has left, as in '| head'
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop(sys.stdout)
         return 141
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        drop(sys.stdout)
+        print(f"maskwatch: cannot write the output: {error.strerror}; make room", file=lasting_stderr())
+        return USAGE_ERROR
 
 
 def watch_alone(words: Sequence[str]) -> list[str]:

@@ -1,11 +1,12 @@
 """One validated settings tree: defaults < TOML file < environment (``MASKWATCH_*``) < flags."""
 
 import os
+import re
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -18,13 +19,18 @@ from pydantic_settings import (
 
 from app.alerts.settings import AlertSettings, MqttChannel, fits
 from app.errors import SettingsError
-from app.hints import did_you_mean, line_of, nearest
+from app.hints import did_you_mean, line_of, models_in, nearest
 from app.monitor.settings import CameraSettings, MonitorSettings, PolicySettings
 from app.view.settings import ViewSettings
 from app.vision.settings import ClassifierSettings, DetectorSettings, TrackingSettings
 from app.web.settings import WebSettings
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 ENVIRONMENT_PREFIX = "MASKWATCH_"
+Place = tuple[int | str, ...]
+LISTS_OF_TABLES: tuple[Place, ...] = (("camera",), ("alerts", "channels"))
 
 
 class Settings(BaseSettings):
@@ -133,34 +139,73 @@ def _merged(path: Path | None, flags: Mapping[str, Any]) -> Settings:
         return Loaded()
     except ValidationError as error:
         where = f" (settings file {path})" if path else ""
-        text = path.read_text(encoding="utf-8") if path and not flags else ""
-        raise SettingsError(f"bad settings: {'; '.join(_faults(error, text))}{where}") from error
-    except ValueError as error:  # an environment variable that is no JSON where a table is wanted
-        raise SettingsError(f"bad settings in the environment: {error}") from error
+        text = path.read_text(encoding="utf-8") if path else ""
+        faults = _faults(error, lambda place: "" if flags else _origin(place, text))  # of a flag nothing more is told
+        raise SettingsError(f"bad settings: {'; '.join(faults)}{where}") from error
+    except ValueError as error:
+        raise SettingsError(f"bad settings in the environment: {_no_json(error)}") from error
 
 
-def _faults(error: ValidationError, text: str) -> list[str]:
-    """Each fault as its place, in ``text`` too where it stands there, and its reason; one that only follows from a
-    fault inside it is left out."""
+def _no_json(error: ValueError) -> str:
+    """That a variable is no JSON where a list or a table is wanted; of its text pydantic tells the section alone."""
+    section = re.search(r'field "(\w+)"', str(error))
+    name = ENVIRONMENT_PREFIX + section.group(1).upper() if section else ""
+    found = sorted(variable for variable in os.environ if name and variable.upper().startswith(name))
+    if not found:
+        return str(error)
+    example = f"""{ENVIRONMENT_PREFIX}POLICY__ALERT_ON='["no_mask"]'"""
+    return f"{' or '.join(found)}: lists and tables are written as JSON there, such as {example}"
+
+
+def _faults(error: ValidationError, origin: Callable[[Place], str]) -> list[str]:
+    """Each fault as its place, its origin and its reason; one that only follows from a fault inside it is left out."""
     faults = error.errors()
     places = [fault["loc"] for fault in faults]
     return [
-        f"{_place(place)}{_line(place, text)}: {_reason(place, fault['type'], fault['msg'])}"
+        f"{_place(place)}{origin(place)}: {_reason(place, fault)}"
         for place, fault in zip(places, faults, strict=True)
         if not any(other[: len(place)] == place and len(other) > len(place) for other in places)
     ]
 
 
-def _line(place: tuple[int | str, ...], text: str) -> str:
+def _origin(place: Place, text: str) -> str:
+    """The variable that sets ``place``, which goes before the file, or its line in the file's ``text``."""
     variable = ENVIRONMENT_PREFIX + "__".join(map(str, place)).upper()
-    line = None if variable in os.environ else line_of(text, place)
+    if variable in os.environ:
+        return f" ({variable})"
+    line = line_of(text, place)
     return "" if line is None else f" (line {line})"
 
 
-def _reason(place: tuple[int | str, ...], kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return f"there is no such setting{did_you_mean(Settings, place)}"
-    return message.removeprefix("Value error, ")
+def _reason(place: Place, fault: "ErrorDetails") -> str:
+    """What is wrong, in words of a settings file instead of Python's."""
+    match fault["type"]:
+        case "extra_forbidden":
+            return f"there is no such setting{did_you_mean(Settings, place)}"
+        case "missing":
+            return "must be given"
+        case "tuple_type" if place in LISTS_OF_TABLES:
+            return f"is a list of tables; begin each with [[{_place(place)}]]"
+        case "tuple_type":
+            return "is a list; write it in brackets, such as [1, 2] or ['one', 'two']"
+        case "too_short":
+            return "is empty; give one at least"
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return "is a table, of settings with names"
+        case "union_tag_not_found":
+            return f"has no kind; give one of {', '.join(_kinds())}"
+        case "union_tag_invalid":
+            kind = fault["ctx"]["tag"]
+            near = nearest(kind, _kinds())
+            hint = f"did you mean {near}?" if near else f"use {', '.join(_kinds())}"
+            return f"{kind!r} is no kind of channel; {hint}"
+    return fault["msg"].removeprefix("Value error, ")
+
+
+def _kinds() -> list[str]:
+    """The kinds of alert channels."""
+    channels = models_in(AlertSettings.model_fields["channels"].annotation)
+    return [kind for channel in channels for kind in get_args(channel.model_fields["kind"].annotation)]
 
 
 def _check_readable(path: Path) -> None:
@@ -173,7 +218,7 @@ def _check_readable(path: Path) -> None:
         raise SettingsError(f"settings file {path} is not valid TOML: {error}") from error
 
 
-def _place(location: tuple[int | str, ...]) -> str:
+def _place(location: Place) -> str:
     """('camera', 0, 'uri') as camera[0].uri."""
     place = ""
     for part in location:

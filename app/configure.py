@@ -45,15 +45,19 @@ def run_check(args: argparse.Namespace) -> int:
 
 
 def _check_files(settings: "Settings") -> None:
-    """Raises SettingsError where a file that the settings name is not there."""
+    """Raises SettingsError where a file that the settings name is not there, or the web view lacks its token."""
     from app.errors import SettingsError
     from app.paths import is_file
+    from app.web.settings import read_token
 
     named = {
         "detector.model": settings.detector.model,
         "classifier.model": settings.classifier.model,
         **{f"camera '{camera.name}' detector.model": camera.detector.model for camera in settings.camera},
     }
+    if settings.web.enabled:
+        named |= {"web.tls_cert": settings.web.tls_cert, "web.tls_key": settings.web.tls_key}
+        read_token(settings.web)
     for place, path in named.items():
         if path is not None and not is_file(path):
             raise SettingsError(f"bad settings: {place}: there is no file {path}")

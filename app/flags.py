@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.errors import SettingsError
+
 
 @dataclass(frozen=True, slots=True)
 class Flag:
@@ -147,4 +149,7 @@ def add_source(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def config_path(args: argparse.Namespace) -> Path | None:
-    return Path(args.config) if args.config else None
+    """Raises SettingsError where it is empty, as a script's variable may be: all settings would be passed over."""
+    if args.config == "":
+        raise SettingsError("--config is empty; give a settings file, or leave it out")
+    return None if args.config is None else Path(args.config)

@@ -256,6 +256,30 @@ def test_an_interrupt_while_the_commands_are_loaded_is_quiet(monkeypatch: pytest
     assert main(["watch"]) == 130
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="only Linux has a disk that is always full")
+@pytest.mark.parametrize("buffering", ["", "1"])
+def test_output_that_a_full_disk_takes_no_more_of_is_a_fault_in_one_line(buffering: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "app", "config", "check"],
+            env=os.environ | {"PYTHONUNBUFFERED": buffering}, stdout=full, stderr=subprocess.PIPE, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        2,
+        b"maskwatch: cannot write the output: No space left on device; make room\n",
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="only Linux has a disk that is always full")
+def test_a_full_disk_under_the_log_changes_no_exit_code() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "app", *headless(resources.asset("demo.mp4").with_suffix(".none"))],
+            stdout=subprocess.PIPE, stderr=full, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2
+
+
 def test_flags_of_sources_hold_for_the_cameras_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(
@@ -384,6 +408,23 @@ def test_a_hook_on_the_command_line_is_beside_those_of_the_file(tmp_path: Path) 
     assert [channel.name for channel in channels] == ["desk", "on-alert"]
     assert channels[0] == alone[0]
     assert channels[1].argv == ("ring", "loud")
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (("watch", "--config", ""), "--config is empty"),
+        (("events", "list", "--config", ""), "--config is empty"),
+        (("annotate", "a.jpg", "--config", ""), "--config is empty"),
+        (headless("demo", "--on-alert", ""), "argv: is empty"),
+        (headless("demo", "--webhook", ""), "url must start with http"),
+    ],
+)
+def test_an_empty_word_is_told_and_not_passed_over(
+    capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], words: str
+) -> None:
+    """As a script gives it whose variable is not set."""
+    assert words in fails(capsys, *argv)
 
 
 def test_a_command_is_split_as_its_system_writes_paths(capsys: pytest.CaptureFixture[str]) -> None:

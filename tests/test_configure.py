@@ -76,8 +76,17 @@ def test_names_of_cameras_differ(tmp_path: Path) -> None:
         ("[detectr]\n", ("detectr (line 1)", "did you mean detector?")),
         ("[[camera]]\nuri='0'\n[[camera]]\nuri='1'\nwidth_px=-1\n", ("camera[1].width_px (line 5)", "greater")),
         ("[[alerts.channels]]\nkind='sound'\nname='x'\ntimeout=3\n", ("(line 4)", "did you mean timeout_s?")),
-        ("[[camera]]\nname='x'\n", ("camera[0].uri (line 1)", "required")),
-        ("camera = []\n", ("camera (line 1)",)),
+        ("[[camera]]\nname='x'\n", ("camera[0].uri (line 1): must be given",)),
+        ("camera = []\n", ("camera (line 1): is empty",)),
+        ("[camera]\nuri='0'\n", ("camera (line 1): is a list of tables; begin each with [[camera]]",)),
+        ("[alerts.channels]\nkind='sound'\n", ("alerts.channels (line 1)", "begin each with [[alerts.channels]]")),
+        ("[[alerts.channels]]\nname='x'\n", ("alerts.channels[0] (line 1): has no kind", "command, webhook, mqtt")),
+        ("[[alerts.channels]]\nname='x'\nkind='comand'\n", ("'comand' is no kind of", "did you mean command?")),
+        ("[[alerts.channels]]\nname='x'\nkind='fax'\n", ("'fax' is no kind of", "use command, webhook, mqtt")),
+        ("[policy]\nalert_on='no_mask'\n", ("policy.alert_on (line 2): is a list; write it in brackets",)),
+        ("[alerts]\nstore=''\n", ("alerts.store (line 2): '.' names no file", "such as events.db")),
+        ("[alerts]\nstore='/'\n", ("alerts.store (line 2): '/' names no file",)),
+        ("detector='haar'\n", ("detector (line 1): is a table",)),
         ("qqqq = 1\n", ("qqqq (line 1)", "no such setting")),
     ],
 )
@@ -87,9 +96,30 @@ def test_a_fault_has_its_place_and_reason(tmp_path: Path, text: str, words: tupl
         assert word in told
 
 
-def test_a_fault_of_the_environment_has_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_the_environment_names_its_variable_and_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MASKWATCH_POLICY__DWELL_S", "long")
-    assert "line" not in fault(tmp_path, "[policy]\ndwell_s = 2\n")
+    told = fault(tmp_path, "[policy]\ndwell_s = 2\n")
+    assert "policy.dwell_s (MASKWATCH_POLICY__DWELL_S): " in told
+    assert "line" not in told
+    with pytest.raises(SettingsError) as caught:  # told before the flag that would cover it
+        load_settings(None, {"policy": {"dwell_s": 1}})
+    assert "MASKWATCH_POLICY__DWELL_S" in str(caught.value)
+    monkeypatch.setenv("MASKWATCH_POLICY__DWELL_S", "1")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(None, {"policy": {"dwell_s": "x"}})
+    assert "MASKWATCH" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["MASKWATCH_CAMERA", "MASKWATCH_POLICY__ALERT_ON", "maskwatch_alerts__channels"])
+def test_a_list_of_the_environment_that_is_no_json_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "demo")
+    told = fault(tmp_path, "")
+    assert name.upper() in told.upper()
+    assert "written as JSON" in told
 
 
 def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +141,25 @@ def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: 
     monkeypatch.setenv("MASKWATCH_POLCY__DWELL_S", "1")
     assert main(["config", "check"]) == 2
     assert "did you mean policy?" in capsys.readouterr().err
+
+
+def test_check_finds_what_would_keep_the_web_view_from_starting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(web: str) -> str:
+        assert main(["config", "check", str(written(tmp_path, f"[web]\n{web}"))]) == 2
+        return capsys.readouterr().err
+
+    token = "enabled = true\nhost = '0.0.0.0'\ntoken_env = 'WEB_TOKEN'\n"
+    assert "would be open to the network" in told("enabled = true\nhost = '0.0.0.0'\n")
+    assert "WEB_TOKEN is not set" in told(token)
+    monkeypatch.setenv("WEB_TOKEN", "long enough for a token")
+    assert "without blanks" in told(token)
+    monkeypatch.setenv("WEB_TOKEN", "long-enough-for-a-token")
+    assert "web.tls_cert: there is no file none.pem" in told(f"{token}tls_cert = 'none.pem'\ntls_key = 'none.pem'\n")
+    assert main(["config", "check", str(written(tmp_path, f"[web]\n{token}"))]) == 0
+    off = "[web]\nhost = '0.0.0.0'\n"
+    assert main(["config", "check", str(written(tmp_path, off))]) == 0
 
 
 SECRETS = """

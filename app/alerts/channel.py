@@ -13,6 +13,7 @@ from app.alerts.schedule import is_open
 from app.alerts.settings import AlertSettings, Channel, fits
 from app.domain import Event
 from app.errors import HookError
+from app.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class ServedChannel:
         late = self.queue.take_late(now_s, wall_s)
         if late:
             self._undelivered += len(late)
-            log.warning("channel %s: %d alerts came too late to be sent and are given up", self.name, len(late))
+            log.warning("channel %s: %s given up, too late to be sent", self.name, counted(len(late), "alert"))
         return late
 
     def delivered(self, delivery: Delivery, now_s: float, wall_s: float) -> Delivery:

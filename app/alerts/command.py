@@ -147,7 +147,7 @@ def _purge(args: argparse.Namespace) -> int:
 
 
 def _agreed(path: Path, args: argparse.Namespace) -> bool:
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():  # None: closed
         raise SettingsError("purge asks before it deletes; add --yes where nobody can answer")
     what = "pictures" if args.pictures else "events, pictures and counts"
     when = f" from before {args.before}" if args.before else ""

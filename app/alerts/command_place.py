@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.flags import config_path
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -24,7 +26,7 @@ def add_place(parser: argparse.ArgumentParser) -> None:
 def settings_of(args: argparse.Namespace) -> "AlertSettings":
     from app.config import load_settings
 
-    settings = load_settings(Path(args.config) if args.config else None).alerts
+    settings = load_settings(config_path(args)).alerts
     return settings.model_copy(update={"store": Path(args.store)}) if args.store else settings
 
 

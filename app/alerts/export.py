@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from app.alerts.files import RECORD_FIELDS, event_record
 from app.alerts.records import Presence, hour_of
 from app.domain import Event, EventKind
 from app.errors import OutputError, SettingsError
+from app.paths import exists, is_file, is_folder
 
 AGES_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
@@ -55,13 +57,19 @@ WRITERS = {"csv": write_csv, "jsonl": write_jsonl}
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[TextIO]:
-    """A text file that is there in full or not at all. Raises OutputError where it cannot be written."""
-    part = path.with_name(f".{path.name}.part")
+    """A text file that is there in full or not at all; a link to it stays one. A pipe or a device is written to as it
+    is: put into its place, a file would end it for all. Raises OutputError where it cannot be written."""
     try:
+        if exists(path) and not is_file(path) and not is_folder(path):
+            with path.open("w", encoding="utf-8", newline="") as file:
+                yield file
+            return
+        whole = Path(os.path.realpath(path))
+        part = whole.with_name(f".{whole.name}.part")
         try:
             with part.open("w", encoding="utf-8", newline="") as file:
                 yield file
-            part.replace(path)
+            part.replace(whole)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:

@@ -204,6 +204,13 @@ class AlertSettings(BaseModel):
     )
     channels: tuple[Channel, ...] = ()
 
+    @field_validator("store")
+    @classmethod
+    def _names_a_file(cls, store: Path) -> Path:
+        if store.name in ("", ".."):
+            raise ValueError(f"'{store.as_posix()}' names no file; give one, such as events.db")
+        return store
+
     @field_validator("channels")
     @classmethod
     def _unique(cls, channels: tuple[ChannelBase, ...]) -> tuple[ChannelBase, ...]:

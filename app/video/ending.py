@@ -6,6 +6,8 @@ import sys
 import threading
 from typing import NoReturn
 
+from app.streams import flush_or_drop
+
 READER_PREFIX = "reader:"
 
 
@@ -20,12 +22,8 @@ def end_process(exit_code: int) -> NoReturn:
     The interpreter's own end would take the ground from under such a thread: when its call comes back, it finds no
     interpreter, and Python 3.11 ends it in a way that C++ answers with abort() (exit code 134; seen with OpenCV).
     """
+    flush_or_drop()
     if not stuck_readers():
         sys.exit(exit_code)
     logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):  # closed, or its reader has left
-            continue
     os._exit(exit_code)

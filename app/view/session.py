@@ -26,6 +26,7 @@ from app.monitor.pipeline import Monitor
 from app.monitor.reload import live_part, needs_restart
 from app.monitor.settings import PolicySettings, Polygon, overridden
 from app.paths import inodes
+from app.streams import lasting_stderr
 from app.video.record import VideoWriter, check_output
 from app.video.settings import SourceKind
 from app.video.source import FALLBACK_FPS, make_source
@@ -35,7 +36,7 @@ from app.view.palette import STYLES
 from app.view.regions import save_regions
 from app.view.window import Window
 from app.web.quiet import Mutes
-from app.words import counted
+from app.words import counted, reason_words
 
 if TYPE_CHECKING:
     from app.web.server import WebServer
@@ -69,7 +70,7 @@ class Session:
         self._stack = ExitStack()
         self._event_log: EventLog | None = None
         self._film: VideoWriter | None = None
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, file=lasting_stderr())  # a full disk must not stop the watching
         self._raised: Counter[EventKind] = Counter()
         self._latest: dict[str, FrameResult] = {}
         self._frames = 0
@@ -326,7 +327,7 @@ class Session:
 def event_words(event: Event) -> str:
     """One line for people."""
     when = datetime.fromtimestamp(event.wall_s).strftime("%H:%M:%S")
-    what = f"{event.kind.value}" + (f" ({event.reason})" if event.reason else "")
+    what = f"{event.kind.value}" + (f" ({reason_words(event.reason)})" if event.reason else "")
     who = f", person #{event.track_id}, {event.confidence:.0%}" if event.track_id else ""
     if event.people > 1:
         who = f", {event.people} people{who}"

@@ -87,9 +87,9 @@ def split_command(text: str, is_windows: bool = os.name == "nt") -> list[str]:
 
 def _channels(args: argparse.Namespace) -> list[dict[str, Any]]:
     channels: list[dict[str, Any]] = []
-    if args.on_alert:
+    if args.on_alert is not None:
         channels.append({"kind": "command", "name": "on-alert", "argv": split_command(args.on_alert)})
-    if args.webhook:
+    if args.webhook is not None:
         channels.append({"kind": "webhook", "name": "webhook", "url": args.webhook})
     return channels
 

@@ -61,7 +61,7 @@ def _action(words: str) -> Callable[[Handler], Handler]:
         @wraps(handler)
         async def run(request: Request) -> Response:
             response = await handler(request)
-            if not _is_form(request):
+            if not await _is_form(request):
                 return response
             back = form_of(await request.body()).get("back", "/")
             page = back if back in PAGES else "/"
@@ -72,14 +72,16 @@ def _action(words: str) -> Callable[[Handler], Handler]:
     return decorate
 
 
-def _is_form(request: Request) -> bool:
-    return request.headers.get("content-type", "").partition(";")[0].strip() == FORM
+async def _is_form(request: Request) -> bool:
+    """Whether it holds fields of a form. JSON is called a form too by ``curl -d``, unless told otherwise."""
+    is_called = request.headers.get("content-type", "").partition(";")[0].strip() == FORM
+    return is_called and not (await request.body()).lstrip().startswith(b"{")
 
 
 async def _given(request: Request) -> Mapping[str, object]:
     """The fields of a form or a JSON object; an empty body is an empty object."""
     body = await request.body()
-    if _is_form(request):
+    if await _is_form(request):
         fields = {key: value for key, value in form_of(body).items() if key not in (CSRF_FIELD, "back")}
         return {key: int(value) if value.isdecimal() and len(value) < 10 else value for key, value in fields.items()}
     if not body:

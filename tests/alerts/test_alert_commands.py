@@ -4,8 +4,10 @@ import argparse
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -84,6 +86,24 @@ def test_export_writes_files_and_pictures(run: Run, store_path: Path, tmp_path: 
         run("events", "export", "--store", store_path, "--output", tmp_path / "out.xml")
     with pytest.raises(OutputError, match="cannot write"):
         run("events", "export", "--store", store_path, "--output", tmp_path / "absent" / "out.csv")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no pipes with a path, and links need rights")
+@pytest.mark.usefixtures("filled")
+def test_export_replaces_no_pipe_and_no_link(run: Run, store_path: Path, tmp_path: Path) -> None:
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
+    reader.start()
+    assert run("events", "export", "--store", store_path, "--output", pipe, "--format", "csv") == 0
+    reader.join(10)
+    assert pipe.is_fifo()
+    assert read[0].startswith("id,at,kind")
+    link, target = tmp_path / "link.csv", tmp_path / "target.csv"
+    link.symlink_to(target)
+    assert run("events", "export", "--store", store_path, "--output", link) == 0
+    assert link.is_symlink()
+    assert target.read_text() == read[0]
 
 
 def test_export_gives_each_picture_a_file_of_its_own(
@@ -302,8 +322,15 @@ def test_a_retry_leaves_the_sending_to_a_program_that_runs(
 
 
 def test_purge_asks_and_then_deletes(
-    run: Run, store_path: Path, filled: list[Event], capsys: pytest.CaptureFixture[str]
+    run: Run,
+    store_path: Path,
+    filled: list[Event],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    with pytest.raises(SettingsError, match="add --yes"):
+        run("purge", "--store", store_path)
+    monkeypatch.setattr(sys, "stdin", None)  # closed, as '<&-' does
     with pytest.raises(SettingsError, match="add --yes"):
         run("purge", "--store", store_path)
     assert run("purge", "--store", store_path, "--before", "7d", "--yes") == 0

@@ -213,7 +213,9 @@ def test_after_its_age_an_alert_is_kept_as_undelivered_and_a_retry_sends_it(stor
         wait_until(lambda: statuses(store_path) == [(event.id, "delivered")])
 
 
-def test_a_sound_that_is_late_is_not_played_and_any_other_alert_is_tried(store_path: Path) -> None:
+def test_a_sound_that_is_late_is_not_played_and_any_other_alert_is_tried(
+    store_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     old = make_event()
     left = [Delivery(old, name, time.time() - 36_000, 0.0) for name in ("chime", "a")]
     with EventStore(store_path) as store:
@@ -226,6 +228,7 @@ def test_a_sound_that_is_late_is_not_played_and_any_other_alert_is_tried(store_p
         wait_until(lambda: center.health().channels[0].undelivered == 1)
         center.submit(new)
         wait_until(lambda: chime.ids == [new.id])
+    assert "channel chime: 1 alert given up, too late to be sent" in caplog.text
     with EventStore(store_path) as store:
         (given_up,) = store.deliveries(Status.UNDELIVERED)
         assert (given_up.key, given_up.attempts) == (left[0].key, 0)

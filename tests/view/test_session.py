@@ -1,5 +1,7 @@
 """One run of ``watch`` beside its window: the film, and the words on the console."""
 
+import errno
+import io
 import shutil
 import sys
 import threading
@@ -16,6 +18,7 @@ from fakes_video import picture, wait_until, write_clip
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.settings import AlertSettings
+from app.alerts.store import EventStore
 from app.config import Settings, load_settings
 from app.domain import Event, EventKind
 from app.monitor import pipeline
@@ -70,6 +73,31 @@ def test_a_full_disk_ends_the_film_of_a_live_camera_and_not_the_watching(
     kept.release()
     assert (tmp_path / "out.csv").exists(), "events are written on"
     assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left on device"), BrokenPipeError()])
+def test_watching_goes_on_where_nothing_can_be_said(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, fault: OSError
+) -> None:
+    """The log that standard error is written to lies on a full disk, or its reader has left."""
+
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise fault
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    with Session(settings, None, None) as session:
+        session._on_event(Event("event-1", EventKind.NO_MASK, "door", 1.0, time.time(), 1), None)
+        session.run_headless(lambda: session._frames > 5)
+    session.print_summary()
+    assert session.exit_code == 0
+    with EventStore(settings.alerts.store) as store:
+        assert [event.id for event in store.events()] == ["event-1"]
+
+
+def test_an_event_is_told_in_words_for_people() -> None:
+    end = Event("event-2", EventKind.RESOLVED, "door", 2.0, 0.0, 1, reason="mask", resolves="event-1")
+    assert "door at 2.0 s: resolved (mask on), person #1" in session_module.event_words(end)
 
 
 def test_a_live_run_without_a_window_says_that_it_watches(

@@ -106,6 +106,11 @@ def test_with_the_token_everything_is(locked: Running) -> None:
         for path in CLOSED[:-1]:
             assert client.get(path).status_code == 200, path
         assert client.post("/api/v1/cameras/1/mute", json={"minutes": 5}).status_code == 200
+        as_curl = {"content": '{"minutes": 5}', "headers": {"Content-Type": "application/x-www-form-urlencoded"}}
+        answer = client.post("/api/v1/cameras/1/mute", **as_curl)
+        assert (answer.status_code, list(answer.json())) == (200, ["muted_until_s"])
+    with locked.client() as client:
+        assert client.post("/api/v1/cameras/1/unmute", **as_curl).status_code == 401, "it opens no door"
 
 
 def test_health_is_told_to_anyone_but_no_names(locked: Running) -> None:
