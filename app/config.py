@@ -1,5 +1,6 @@
 """One validated settings tree: defaults < TOML file < environment (``MASKWATCH_*``) < flags."""
 
+import codecs
 import os
 import re
 import tomllib
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 ENVIRONMENT_PREFIX = "MASKWATCH_"
 Place = tuple[int | str, ...]
+BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+"""What editors on Windows, and PowerShell's ``>``, write first; TOML knows none."""
 LISTS_OF_TABLES: tuple[Place, ...] = (("camera",), ("alerts", "channels"))
 
 
@@ -210,10 +213,13 @@ def _kinds() -> list[str]:
 
 def _check_readable(path: Path) -> None:
     try:
-        with path.open("rb") as file:
-            tomllib.load(file)
+        written = path.read_bytes()
     except OSError as error:
         raise SettingsError(f"cannot read settings file {path}: {error.strerror or error}; check the path") from error
+    if written.startswith(BYTE_ORDER_MARKS):
+        raise SettingsError(f"settings file {path} begins with a byte-order mark; save it as UTF-8 without one")
+    try:
+        tomllib.loads(written.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings file {path} is not valid TOML: {error}") from error
 

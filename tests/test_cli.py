@@ -174,6 +174,9 @@ def test_bad_settings_name_their_place(capsys: pytest.CaptureFixture[str], tmp_p
     ):
         file.write_text(text)
         assert place in fails(capsys, *DEMO, "--config", str(file))
+    for encoding in ("utf-8-sig", "utf-16"):  # as Notepad and PowerShell write it
+        file.write_text("[policy]\ndwell_s = 3\n", encoding=encoding)
+        assert "byte-order mark; save it as UTF-8" in fails(capsys, *DEMO, "--config", str(file))
     assert "none.toml" in fails(capsys, *DEMO, "--config", str(tmp_path / "none.toml"))
     assert "min_neighbors" in fails(capsys, *DEMO, "--min-neighbors", "many")
 
