@@ -102,7 +102,11 @@ def test_a_service_is_ready_alive_reads_its_settings_again_and_stops(tmp_path: P
 def test_a_hang_up_where_there_are_no_settings_to_read_ends_it_with_a_whole_film(tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     argv = [sys.executable, "-m", "app", "watch", "--headless", "--source", "demo", "--loop", "--output", str(film)]
-    running = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup, which children inherit
+    try:
+        running = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    finally:
+        signal.signal(signal.SIGHUP, before)
     try:
         wait_until(lambda: list(tmp_path.glob(".*.part.mp4")) or running.poll() is not None, "the film is begun")
         running.send_signal(signal.SIGHUP)
