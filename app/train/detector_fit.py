@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 AVERAGED = "averaged.npz"
 """A run's result, in the order of the network's weights. Not Keras' own format, which cannot carry weights between the
 plain network and the faster kind for training."""
+
+BEST = "best.npz"
+"""The averaged weights of the epoch that was best on the development split, in the same form."""
 
 MOST_FACES = 48
 """Faces of one training picture that are asked for; the smallest beyond them become unsure."""
@@ -131,7 +134,7 @@ def epoch_batches(sampler: Sampler, recipe: DetectorRecipe, epoch: int) -> Itera
 @dataclass(slots=True)
 class DetectorTrainer:
     """One training. ``calm`` samples the last epochs. ``judge`` scores the averaged network on the development split,
-    every ``judge_every`` epochs."""
+    every ``judge_every`` epochs and at the end; the weights of its best ``ap`` are the result."""
 
     model: KerasModel
     recipe: DetectorRecipe
@@ -144,7 +147,7 @@ class DetectorTrainer:
     on_epoch: Callable[[DetectorEpoch], None] = lambda _record: None
 
     def run(self) -> list[DetectorEpoch]:
-        """Leaves the averaged weights in ``model`` and in ``AVERAGED``."""
+        """Leaves the averaged weights, of the best epoch where epochs were judged, in ``model`` and in ``AVERAGED``."""
         import keras
 
         keras.utils.set_random_seed(self.recipe.seed)
@@ -162,7 +165,12 @@ class DetectorTrainer:
             self._keep(history, optimizer, averaged)
             self.on_epoch(record)
         self.model.set_weights(averaged)
-        np.savez(self.folder / AVERAGED, *averaged)
+        if self.judge is not None and history[-1].development is None:
+            history[-1] = replace(history[-1], development=self.judge(self.model))
+            self._keep(history, optimizer, averaged)
+        if (self.folder / BEST).exists():
+            load_weights(self.model, self.folder / BEST)
+        np.savez(self.folder / AVERAGED, *self.model.get_weights())
         return history
 
     def _progress(self, history: list[DetectorEpoch], elapsed_s: float, steps_done: int) -> float:
@@ -206,6 +214,9 @@ class DetectorTrainer:
         unfinished = self.folder / "part-checkpoint.npz"
         np.savez(unfinished, **arrays)
         unfinished.replace(self.folder / "checkpoint.npz")
+        if _is_best(history):
+            np.savez(unfinished, *averaged)
+            unfinished.replace(self.folder / BEST)
         write_json(self.folder / "history.json", [asdict(record) for record in history])
 
     def _resume(self, optimizer: Any, averaged: list[NDArray[np.float32]]) -> list[DetectorEpoch]:
@@ -219,6 +230,12 @@ class DetectorTrainer:
         history = [DetectorEpoch(**entry) for entry in json.loads((self.folder / "history.json").read_text("utf-8"))]
         log.info("resuming %s after epoch %d", self.folder, history[-1].epoch)
         return history
+
+
+def _is_best(history: Sequence[DetectorEpoch]) -> bool:
+    """Whether the last epoch was judged, and none before it was better."""
+    scores = [record.development.get("ap", 0.0) for record in history if record.development is not None]
+    return history[-1].development is not None and scores[-1] >= max(scores)
 
 
 def _update(model: KerasModel, optimizer: Any) -> Callable[..., tuple[Any, Any, Any]]:

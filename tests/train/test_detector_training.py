@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -211,6 +212,28 @@ def test_a_run_can_be_broken_off_and_goes_on(tmp_path: Path, sampler: Sampler) -
     assert all(np.array_equal(one, other) for one, other in zip(restored.get_weights(), weights, strict=True))
     with pytest.raises(DataError, match="no weights of this network"):
         load_weights(build_detector(replace(TINY, neck=16)), tmp_path / AVERAGED)
+
+
+def test_the_weights_that_were_best_on_the_development_split_are_kept(tmp_path: Path, sampler: Sampler) -> None:
+    seen: list[list[np.ndarray]] = []
+    scores = iter((0.3, 0.6, 0.5))
+
+    def judge(model: Any) -> dict[str, float]:
+        seen.append(model.get_weights())
+        return {"ap": next(scores)}
+
+    model = build_detector(TINY, for_training=True)
+    recipe = replace(RECIPE, epochs=5, sizes_px=(64,))
+    trainer = DetectorTrainer(model, recipe, sampler, sampler, tmp_path, judge, judge_every=2)
+    history = trainer.run()
+    told = [record.development and record.development["ap"] for record in history]
+    assert told == [None, 0.3, None, 0.6, 0.5]  # the last one too
+    restored = build_detector(TINY)
+    load_weights(restored, tmp_path / AVERAGED)
+    for best, result, kept in zip(seen[1], model.get_weights(), restored.get_weights(), strict=True):
+        np.testing.assert_array_equal(best, result)
+        np.testing.assert_array_equal(best, kept)
+    assert any(not np.array_equal(best, last) for best, last in zip(seen[1], seen[2], strict=True))
 
 
 def test_descending_the_loss_finds_the_faces() -> None:
