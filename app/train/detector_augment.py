@@ -32,7 +32,7 @@ class Mix:
     """How often each thing is done to a training picture."""
 
     mosaic: float = 0.5
-    paste: float = 0.5
+    paste: float = 0.65
     flip: float = 0.5
     colour: float = 0.7
     grey: float = 0.08

@@ -171,7 +171,7 @@ def _trainer(
     if args.begin_with is not None:
         load_weights(model, args.begin_with)
     train = favoured(train)
-    calm = Sampler(train, crops, cache, Mix(mosaic=0.25, paste=0.25))
+    calm = Sampler(train, crops, cache, Mix(mosaic=0.25))
     return DetectorTrainer(model, recipe, Sampler(train, crops, cache, Mix()), calm, args.run_folder)
 
 

@@ -197,7 +197,7 @@ _TIGHT = (0.1, 0.02, 0.8, 0.96)
 
 CROP_FOLDERS = (
     CropFolder("faces12k/Train/WithMask", Label.MASK, 1800, _TIGHT),
-    CropFolder("faces12k/Train/WithoutMask", Label.NO_MASK, 3000),
+    CropFolder("faces12k/Train/WithoutMask", Label.NO_MASK, 5000),
     CropFolder("crops/jnogra/mask", Label.MASK, 400, _TIGHT),
     CropFolder("crops/jnogra/incorrect", Label.INCORRECT, 392, _TIGHT),
     CropFolder("crops/jnogra/no_mask", Label.NO_MASK, 500),

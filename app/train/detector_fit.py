@@ -50,7 +50,7 @@ class DetectorRecipe:
     weight_decay: float = 1e-3
     warmup_steps: int = 300
     average: float = 0.999
-    calm: float = 0.15
+    calm: float = 0.1
     """Last part with little mosaic and pasting (Ge et al. 2021): what is learnt last looks like real frames."""
     seed: int = 7
 
