@@ -179,7 +179,7 @@ def test_a_known_face_is_found_again_with_less_work(portrait: Image, side: int, 
     detector = CnnDetector(MODEL)
     head = max(detector.detect(portrait), key=lambda found: found.score).box
     factor = side / head.size
-    face = cut(portrait, square(head, 1.0))
+    face = cut(portrait, square(head, 1.5))  # with its surroundings: a bare cut-out may pass for a face whole
     face = resize(face, round(face.shape[1] * factor), round(face.shape[0] * factor))
     image = np.full((720, 1280, 3), 90, np.uint8)
     x, y = at
