@@ -51,7 +51,7 @@ class DetectorRecipe:
     warmup_steps: int = 300
     average: float = 0.999
     calm: float = 0.1
-    """Last part with little mosaic and pasting (Ge et al. 2021): what is learnt last looks like real frames."""
+    """Last part with few mosaics (Ge et al. 2021): what is learnt last looks more like real frames."""
     seed: int = 7
 
 
