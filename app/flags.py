@@ -40,9 +40,9 @@ MONITORING = (
 )
 
 VISION = (
-    Flag("--detector", "detector.kind", "how faces are found", ("haar", "cnn", "yunet")),
+    Flag("--detector", "detector.kind", "how faces are found", ("haar", "cnn")),
     Flag("--detector-model", "detector.model", "file of the detector", metavar="FILE"),
-    Flag("--detector-score", "detector.score", "cnn, yunet: lowest score of a face", metavar="X"),
+    Flag("--detector-score", "detector.score", "cnn: lowest score of a face", metavar="X"),
     Flag("--scale-factor", "detector.scale_factor", "haar: step between window sizes", metavar="X"),
     Flag("--min-neighbors", "detector.min_neighbors", "haar: overlapping hits that make a face", metavar="N"),
     Flag(

@@ -4,7 +4,7 @@ Annotated scenes are shrunk step by step. A band of sizes holds the faces that h
 of those it tells how many are found, and what share of those found unshrunk that is. From these figures come the
 constants of ``app/vision/reach.py``, by which ``--min-face`` chooses the working width. Use scenes that no test uses:
 
-    python benchmarks/face_sizes.py DEVELOPMENT.json --yunet yunet_n_320_320.onnx
+    python benchmarks/face_sizes.py DEVELOPMENT.json
 """
 
 import argparse
@@ -61,12 +61,11 @@ def count(one: Contestant, scenes: list[Scene], cache: ImageCache) -> dict[float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--yunet", type=Path)
     parser.add_argument("--model", type=Path, default=resources.model("face_detector.tflite"))
     args = parser.parse_args()
     cv2.setNumThreads(1)
     scenes, cache = read_scenes(args.data), ImageCache()
-    for one in contestants(Lineup(args.model, args.yunet, 4096)):
+    for one in contestants(Lineup(args.model, 4096)):
         print(one.name)
         for edge, (shrunk, unshrunk, faces) in sorted(count(one, scenes, cache).items()):
             kept = shrunk / max(unshrunk, 1)

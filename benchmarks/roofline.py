@@ -131,16 +131,16 @@ def allocated(path: Path, shape: tuple[int, ...]) -> Any:
 
 
 def networks(width: int = 640, height: int = 480) -> list[Work]:
-    """The detector at each of its looks at such a frame, the classifier and the paper's network at one face."""
+    """The detector at such a frame, the classifier and the paper's network at one face."""
     import cv2
     import numpy as np
 
     from app import resources
     from app.vision.modelfile import read_classifier_facts
-    from app.vision.neural import CnnDetector
+    from app.vision.yunet_detector import YuNetDetector
 
     file = resources.model("face_detector.tflite")
-    detector = CnnDetector(file)
+    detector = YuNetDetector(file)
     room = cv2.resize(cv2.imread(str(resources.asset("self_test.jpg"))), (width, height))
     detector.detect(np.ascontiguousarray(room))
     found = []

@@ -3,7 +3,7 @@
 Annotated scenes stand side by side in pictures 1,920 px wide, two rows of four. Faces of 16 px and more count; a box
 more on a face that is found already is a double.
 
-    python benchmarks/wide_scenes.py DEVELOPMENT.json [--yunet yunet_n_320_320.onnx] [--kinds cnn,yunet,haar]
+    python benchmarks/wide_scenes.py DEVELOPMENT.json [--kinds cnn,haar]
 """
 
 import argparse
@@ -107,18 +107,14 @@ def described(found: list[list[Detection]], wides: list[Wide]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--yunet", type=Path)
-    parser.add_argument("--kinds", default="cnn,yunet")
+    parser.add_argument("--kinds", default="cnn")
     args = parser.parse_args()
     cv2.setNumThreads(1)
     wides = wide_pictures(read_scenes(args.data), ImageCache())
     sizes = [sum(low <= box.size for wide in wides for box in wide.boxes) for low in EDGES_PX]
     print(f"{len(wides)} pictures; faces from {EDGES_PX} px on: {sizes}; recall by those bands")
     for kind in args.kinds.split(","):
-        model = {"model": args.yunet} if kind == "yunet" else {}
-        settings = [
-            DetectorSettings.model_validate({"kind": kind, "threads": 1, **model, **way}) for way in WAYS.values()
-        ]
+        settings = [DetectorSettings.model_validate({"kind": kind, "threads": 1, **way}) for way in WAYS.values()]
         results = run_in_turn([load_detector(each) for each in settings], wides)
         for name, (found, ms) in zip(WAYS, results, strict=True):
             print(f"{kind:6} {name:24} {described(found, wides)}  time x {ms / results[0][1]:.2f}", flush=True)

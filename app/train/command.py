@@ -13,10 +13,9 @@ from app.errors import SettingsError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from app.train.pool import LandmarkDetector
+    from app.vision.yunet_detector import YuNetDetector
 
 LAYOUTS = "class folders (Kaggle's too), a COCO file or folder, a VOC folder, a YOLO folder or data.yaml"
-LANDMARKS = "face_detection_yunet_2023mar.onnx"
 EQUAL_PX = 48
 """One resolution for all: below nearly every picture of both classes of faces12k."""
 
@@ -106,7 +105,6 @@ def register(subparsers: Any) -> None:
 
 def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=_count, default=2, help="CPU threads (default 2)")
-    parser.add_argument("--landmarks", type=Path, help="YuNet file that finds faces and places rendered masks")
 
 
 def _count(text: str) -> int:
@@ -130,16 +128,13 @@ def _size_px(text: str) -> int:
     return value
 
 
-def landmark_detector(given: Path | None, data: Path) -> "LandmarkDetector | None":
-    """YuNet from ``--landmarks``, or from the models/ beside the data, or as fetched; None where there is none."""
-    from app.vision.fetch import YUNET, model_folder
-    from app.vision.yunet import YuNetDetector
+def landmark_detector(threads: int = 2) -> "YuNetDetector":
+    """The bundled detector: it finds faces, and its points place rendered masks. At float32, as a trainer needs no
+    speed."""
+    from app import resources
+    from app.vision.yunet_detector import BUNDLED, YuNetDetector
 
-    usual = [data / "models" / LANDMARKS, model_folder() / YUNET.file_name]
-    for place in [given] if given is not None else usual:
-        if given is not None or place.is_file():
-            return YuNetDetector(place, score=0.5)
-    return None
+    return YuNetDetector(resources.model(BUNDLED["float32"]), score=0.5, threads=threads)
 
 
 @contextmanager

@@ -20,11 +20,11 @@ _MIN_FACE_PX = 6.0
 
 @dataclass(slots=True)
 class View:
-    """A picture being made. ``faces`` (N, 14) float32 as of ``as_array``; ``unsure`` (U, 4) float32 x, y, x2, y2."""
+    """A picture being made. ``faces`` (N, 14) float32 as of ``as_array``; ``neutral`` (U, 4) float32 x, y, x2, y2."""
 
     image: Image
     faces: Floats
-    unsure: Floats
+    neutral: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ def _shifted(faces: Floats, scale: tuple[float, float], offset: tuple[float, flo
     return pairs.reshape(faces.shape).astype(np.float32)
 
 
-def _kept(faces: Floats, unsure: Floats, width: int, height: int) -> tuple[Floats, Floats]:
-    """Boxes clipped to the picture: faces of which half is seen stay faces, lesser and tiny ones become unsure."""
+def _kept(faces: Floats, neutral: Floats, width: int, height: int) -> tuple[Floats, Floats]:
+    """Boxes clipped to the picture: faces of which half is seen stay faces, lesser and tiny ones become neutral."""
     boxes = faces[:, :4]
     clipped = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
     sides = clipped[:, 2:] - clipped[:, :2]
@@ -68,9 +68,9 @@ def _kept(faces: Floats, unsure: Floats, width: int, height: int) -> tuple[Float
     points = faces[:, 4:].reshape(len(faces), 5, 2)
     outside = (points < 0).any(axis=2) | (points > np.array([width, height], np.float32)).any(axis=2)
     points[outside] = np.nan
-    unsure = np.clip(unsure, 0, np.array([width, height, width, height], np.float32))
-    unsure = np.concatenate([unsure, clipped[~good & (seen > 0)]])
-    return faces[good], unsure[(unsure[:, 2:] > unsure[:, :2]).all(axis=1)]
+    neutral = np.clip(neutral, 0, np.array([width, height, width, height], np.float32))
+    neutral = np.concatenate([neutral, clipped[~good & (seen > 0)]])
+    return faces[good], neutral[(neutral[:, 2:] > neutral[:, :2]).all(axis=1)]
 
 
 def scene_view(scene: Scene, image: Image, size_px: tuple[int, int], rng: np.random.Generator, mix: Mix) -> View:
@@ -79,7 +79,7 @@ def scene_view(scene: Scene, image: Image, size_px: tuple[int, int], rng: np.ran
     width, height = size_px
     own_height, own_width = image.shape[:2]
     faces = as_array(scene.faces)
-    unsure = np.array([[b.x, b.y, b.x2, b.y2] for b in scene.unsure], np.float32).reshape(-1, 4)
+    neutral = np.array([[b.x, b.y, b.x2, b.y2] for b in scene.neutral], np.float32).reshape(-1, 4)
     fit = min(width / own_width, height / own_height)
     if len(faces) and rng.random() < 0.85:
         x, y, x2, y2 = faces[rng.integers(len(faces)), :4].tolist()
@@ -102,8 +102,8 @@ def scene_view(scene: Scene, image: Image, size_px: tuple[int, int], rng: np.ran
     canvas = np.full((height, width, 3), rng.integers(256) if rng.random() < 0.3 else _GREY, np.uint8)
     _draw(canvas, image, scales, (offset[0], offset[1]))
     faces = _shifted(faces, scales, (offset[0], offset[1]))
-    unsure = _shifted(unsure, scales, (offset[0], offset[1]))
-    return View(canvas, *_kept(faces, unsure, width, height))
+    neutral = _shifted(neutral, scales, (offset[0], offset[1]))
+    return View(canvas, *_kept(faces, neutral, width, height))
 
 
 def _draw(canvas: Image, image: Image, scales: tuple[float, float], offset: tuple[float, float]) -> None:
@@ -127,13 +127,13 @@ def mosaic(views: Sequence[View], split: tuple[int, int], size_px: tuple[int, in
     """Four views (of the sizes that ``split`` x, y leaves them) as one picture of ``size_px`` (width, height)."""
     width, height = size_px
     canvas = np.empty((height, width, 3), np.uint8)
-    faces, unsure = [], []
+    faces, neutral = [], []
     for view, (x, y) in zip(views, ((0, 0), (split[0], 0), (0, split[1]), split), strict=True):
         part_height, part_width = view.image.shape[:2]
         canvas[y : y + part_height, x : x + part_width] = view.image
         faces.append(_shifted(view.faces, (1, 1), (x, y)))
-        unsure.append(_shifted(view.unsure, (1, 1), (x, y)))
-    return View(canvas, np.concatenate(faces), np.concatenate(unsure))
+        neutral.append(_shifted(view.neutral, (1, 1), (x, y)))
+    return View(canvas, np.concatenate(faces), np.concatenate(neutral))
 
 
 def paste(view: View, crop: FaceCrop, picture: Image, rng: np.random.Generator, mix: Mix) -> None:
@@ -144,7 +144,7 @@ def paste(view: View, crop: FaceCrop, picture: Image, rng: np.random.Generator, 
     scale = min(_log_uniform(rng, mix.min_face_px, 0.6 * width) / max(face_px, 1.0), 3.0)
     scale = min(scale, 0.95 * width / own_width, 0.95 * height / own_height)
     w, h = max(round(own_width * scale), 4), max(round(own_height * scale), 4)
-    taken = np.concatenate([view.faces[:, :4], view.unsure])
+    taken = np.concatenate([view.faces[:, :4], view.neutral])
     for _ in range(8):
         x, y = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
         apart = (taken[:, 0] > x + w) | (taken[:, 2] < x) | (taken[:, 1] > y + h) | (taken[:, 3] < y)
@@ -166,9 +166,9 @@ def paste(view: View, crop: FaceCrop, picture: Image, rng: np.random.Generator, 
     view.image[y : y + h, x : x + w] = under + (part.astype(np.float32) - under) * alpha[..., None]
     if crop.face is not None:
         face = _shifted(as_array([crop.face]), (w / own_width, h / own_height), (x, y))
-        kept, unsure = _kept(face, np.empty((0, 4), np.float32), width, height)
+        kept, neutral = _kept(face, np.empty((0, 4), np.float32), width, height)
         view.faces = np.concatenate([view.faces, kept])
-        view.unsure = np.concatenate([view.unsure, unsure])
+        view.neutral = np.concatenate([view.neutral, neutral])
 
 
 _MIRRORED = np.array([1, 0, 2, 4, 3])
@@ -178,7 +178,7 @@ _MIRRORED = np.array([1, 0, 2, 4, 3])
 def flip(view: View) -> None:
     width = view.image.shape[1]
     view.image = np.ascontiguousarray(view.image[:, ::-1])
-    for boxes in (view.faces, view.unsure):
+    for boxes in (view.faces, view.neutral):
         boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
     points = view.faces[:, 4:].reshape(-1, 5, 2)[:, _MIRRORED]
     points[..., 0] = width - points[..., 0]

@@ -1,7 +1,9 @@
 """``maskwatch train-detector`` and ``maskwatch evaluate-detector``."""
 
 import argparse
+import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +13,12 @@ from app.errors import DataError, ModelError, OutputError
 from app.paths import is_file
 
 if TYPE_CHECKING:
+    from app.domain import Image
     from app.train.detector_data import FaceCrop, ImageCache, Scene
     from app.train.detector_fit import DetectorRecipe, DetectorTrainer
     from app.train.detector_table import HaarOptions
     from app.train.networks import KerasModel
+    from app.vision.modelfile import DetectorFacts
 
 AIMED_PRECISION = 0.75
 """Of the threshold, on the development split: YuNet at its score 0.6 reaches 0.73 there, counted by the same rule (many
@@ -23,14 +27,25 @@ small faces are not annotated, so no detector that finds them gets near 1)."""
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     train = subparsers.add_parser("train-detector", help="train the face detector on annotated scenes")
-    train.add_argument("--data", type=Path, required=True, help="folder with frames/train.json and crops/")
+    train.add_argument(
+        "--data", type=Path, nargs="+", required=True, help="COCO files, or folders with a COCO file or VOC files"
+    )
+    train.add_argument(
+        "--faces", type=Path, help="folder with faces12k/ and crops/: face pictures to paste into scenes"
+    )
+    train.add_argument(
+        "--held-back", type=Path, help="JSON file of lists of picture names: 'development' judges, others are left out"
+    )
     train.add_argument("--run", dest="run_folder", type=Path, required=True, help="run folder; resumes what is in it")
-    train.add_argument("--teacher", type=Path, help="YuNet file for faces that nobody annotated, and for landmarks")
-    train.add_argument("--begin-with", type=Path, help="a detector's .keras file, or averaged.npz of an earlier run")
+    train.add_argument(
+        "--begin-with",
+        type=Path,
+        help="a detector's .keras or YuNet's .onnx file, or averaged.npz of an earlier run (default: the bundled one)",
+    )
     train.add_argument("--epochs", type=_positive, default=60)
     train.add_argument("--hours", type=_hours, default=math.inf, help="stop by then, the learning rate falling in time")
     train.add_argument("--sizes-px", type=_sizes, default=(256, 320), help="picture sizes that take turns (256,320)")
-    train.add_argument("--learning-rate", type=float, default=2e-3)
+    train.add_argument("--learning-rate", type=float, default=3e-4)
     train.add_argument("--threads", type=_positive, default=1)
     train.add_argument("--out", type=Path, help="where to write NAME.keras and NAME.tflite (default: in --run)")
     train.set_defaults(run=run_train)
@@ -40,7 +55,6 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     evaluate.add_argument("--data", type=Path, required=True, help="COCO file, or folder with a COCO file or VOC files")
     evaluate.add_argument("--model", type=Path, help="our detector's file (default: the bundled one)")
-    evaluate.add_argument("--yunet", type=Path, help="YuNet file; left out where not given")
     evaluate.add_argument(
         "--haar-options",
         type=_haar_options,
@@ -91,6 +105,7 @@ def run_train(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from app.train.command import resumable
+    from app.train.detector_export import CALIBRATION_PICTURES
     from app.train.detector_fit import DetectorRecipe
     from app.train.fit import begin_run, limit_threads
 
@@ -101,16 +116,19 @@ def run_train(args: argparse.Namespace) -> int:
         sizes_px=args.sizes_px,
         learning_rate=args.learning_rate,
     )
-    if args.begin_with is not None and not is_file(args.begin_with):  # told before the work, not after it
-        raise DataError(f"no weights file {args.begin_with}; give a detector's .keras file or a run's averaged.npz")
-    begin_run(args.run_folder, _about(args, recipe))
+    begin_with = args.begin_with or resources.model("face_detector.keras")
+    if not is_file(begin_with):  # reported before the work, not after it
+        raise DataError(f"no weights file {begin_with}; give a detector's .keras or .onnx file or a run's averaged.npz")
+    begin_run(args.run_folder, _about(args, recipe, begin_with))
     limit_threads(args.threads)
     cv2.setNumThreads(1)
-    train, development, crops, cache = _lessons(args.data, args.teacher, args.run_folder)
+    train, development, crops, cache = _read_data(args)
     if len(train) < recipe.batch:
-        raise DataError(f"{args.data} has {len(train)} scenes to train on; at least {recipe.batch} are needed")
+        where = ", ".join(map(str, args.data))
+        raise DataError(f"{where}: {len(train)} scenes to train on; at least {recipe.batch} are needed")
     console.print(f"{len(train)} scenes to train on, {len(development)} to judge by, {len(crops)} face pictures")
-    trainer = _trainer(args, recipe, train, crops, cache)
+    trainer = _trainer(args.run_folder, begin_with, recipe, train, crops, cache)
+    examples = [cache.get(scene.path) for scene in train[:: max(1, len(train) // CALIBRATION_PICTURES)]]
     trainer.judge = lambda model: _judged(model, development, cache)
     trainer.on_epoch = lambda record: console.print(
         f"epoch {record.epoch}: score {record.score_loss:.3f}, box {record.box_loss:.3f}, "
@@ -119,44 +137,60 @@ def run_train(args: argparse.Namespace) -> int:
     with resumable(console):
         trainer.run()
     stem = args.out or args.run_folder / "face_detector"
-    score = finish(trainer.model, development, cache, stem, with_points=args.teacher is not None)
+    score = finish(trainer.model, development, cache, stem, examples)
     console.print(f"score threshold {score:.2f}, chosen on the development split; wrote {stem}.keras and .tflite")
     return 0
 
 
-def _about(args: argparse.Namespace, recipe: "DetectorRecipe") -> dict[str, object]:
+def _about(args: argparse.Namespace, recipe: "DetectorRecipe", begin_with: Path) -> dict[str, object]:
     """What a run's settings keep: all that decides what is learnt. Raises DataError where a file is not there."""
     from app.train.fit import file_facts
 
-    named = {"annotations": args.data / "frames" / "train.json", "began_with": args.begin_with, "teacher": args.teacher}
+    named = {f"annotations{i}": path for i, path in enumerate(args.data) if is_file(path)}
+    named |= {"began_with": begin_with, "held_back": args.held_back}
     try:
         files = {name: file_facts(path) for name, path in named.items() if path is not None}
     except OSError as error:
-        raise DataError(f"cannot read {error.filename}: {error.strerror}; check --data and --teacher") from error
+        raise DataError(f"cannot read {error.filename}: {error.strerror}; check its name") from error
     told = {name: value for name, value in asdict(recipe).items() if name != "budget_s"}
-    return {"data": str(args.data), "recipe": told, **files}
+    return {"data": [str(path) for path in args.data], "faces": str(args.faces or ""), "recipe": told, **files}
 
 
-def _lessons(
-    data: Path, teacher_path: Path | None, run_folder: Path
-) -> "tuple[list[Scene], list[Scene], list[FaceCrop], ImageCache]":
-    """Training scenes, development scenes, face pictures, and the pictures read."""
-    from app.train.detector_data import ImageCache, Trust, cached_lessons, read_coco, read_crops, split_scenes, taught
-    from app.vision.yunet import YuNetDetector
+def _read_data(args: argparse.Namespace) -> "tuple[list[Scene], list[Scene], list[FaceCrop], ImageCache]":
+    """Training scenes, development scenes, face pictures, and the pictures read. The bundled detector says where faces
+    are that nobody annotated, and where the points of all lie."""
+    from app.train.detector_data import ImageCache, Trust, cached_lessons, read_crops, split_scenes, taught
+    from app.train.scenes import read_scenes
+    from app.vision.yunet_detector import BUNDLED, YuNetDetector
 
     cache = ImageCache()
-    train, development = split_scenes(read_coco(data / "frames" / "train.json"), cache)
+    scenes = [scene for place in args.data for scene in read_scenes(place)]
+    train, development = split_scenes(scenes, cache, _held_back(args.held_back))
+    teacher = YuNetDetector(
+        resources.model(BUNDLED["float32"]), score=0.3, working_width_px=4096, min_face_px=4, threads=args.threads
+    )
+    lessons = cached_lessons([scene.path for scene in train], cache, teacher.detect, args.run_folder / "lessons.json")
+    train = [taught(scene, lessons[scene.path], Trust()) for scene in train]
     crops: list[FaceCrop] = []
-    if teacher_path is not None:
-        teacher = YuNetDetector(teacher_path, score=0.3, working_width_px=4096, min_face_px=4)
-        lessons = cached_lessons([scene.path for scene in train], cache, teacher.detect, run_folder / "lessons.json")
-        train = [taught(scene, lessons[scene.path], Trust()) for scene in train]
-        crops = read_crops(data, cache, teacher.detect, run_folder / "crops.json")
+    if args.faces is not None:
+        crops = read_crops(args.faces, cache, teacher.detect, args.run_folder / "crops.json")
     return train, development, crops, cache
 
 
+def _held_back(path: Path | None) -> dict[str, list[str]] | None:
+    """Raises DataError where the file cannot be used."""
+    if path is None:
+        return None
+    try:
+        lists: dict[str, list[str]] = json.loads(path.read_text("utf-8"))
+        return {"development": lists["development"], **lists}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} holds no lists of pictures: {error}; it needs one called 'development'") from error
+
+
 def _trainer(
-    args: argparse.Namespace,
+    run_folder: Path,
+    begin_with: Path,
     recipe: "DetectorRecipe",
     train: "list[Scene]",
     crops: "list[FaceCrop]",
@@ -164,84 +198,75 @@ def _trainer(
 ) -> "DetectorTrainer":
     from app.train.detector_augment import Mix, Sampler
     from app.train.detector_data import favoured
-    from app.train.detector_fit import DetectorTrainer, load_weights
-    from app.train.detector_network import build_detector
+    from app.train.detector_fit import DetectorTrainer, open_network
 
-    model = build_detector(for_training=True)
-    if args.begin_with is not None:
-        load_weights(model, args.begin_with)
+    model = open_network(begin_with)
     train = favoured(train)
     calm = Sampler(train, crops, cache, Mix(mosaic=0.25))
-    return DetectorTrainer(model, recipe, Sampler(train, crops, cache, Mix()), calm, args.run_folder)
+    return DetectorTrainer(model, recipe, Sampler(train, crops, cache, Mix()), calm, run_folder)
 
 
 def _judged(model: "KerasModel", development: "list[Scene]", cache: "ImageCache") -> dict[str, float]:
-    """The averaged network, through LiteRT as it will run."""
+    """The averaged network at float32, through LiteRT as it will run."""
     import tempfile
 
-    from app.train.detector_export import export_detector
-    from app.train.detector_network import plain_copy
+    from app.train.detector_export import write_detector
     from app.train.evaluate_detector import SCAN_SCORE, run_detector, score_detections
-    from app.vision.modelfile import DetectorFacts
-    from app.vision.neural import CnnDetector
+    from app.vision.yunet_detector import YuNetDetector
 
     with tempfile.TemporaryDirectory() as folder:
-        facts = DetectorFacts(name="trial", strides=(8, 16, 32), score=SCAN_SCORE)
-        _, path = export_detector(plain_copy(model), facts, Path(folder) / "trial")
-        detector = CnnDetector(path, working_width_px=576, min_face_px=1, threads=1)
+        path = Path(folder) / "trial.tflite"
+        write_detector(model, _facts(SCAN_SCORE), path)
+        detector = YuNetDetector(path, working_width_px=576, min_face_px=1, threads=1)
         found = run_detector(detector.detect, development, cache)
-    scored = score_detections(development, found, 0.4)
-    told = {"ap": scored.ap, "precision": scored.precision, "small": scored.recall_small, **scored.recall}
-    return {name: value for name, value in told.items() if math.isfinite(value)}
+    scored = score_detections(development, found, 0.6)
+    told = {"ap": scored.ap, "all": scored.recall_all, "small": scored.recall_small, "false": scored.false_boxes}
+    return {name: value for name, value in {**told, **scored.recall}.items() if math.isfinite(value)}
+
+
+def _facts(score: float) -> "DetectorFacts":
+    from app.train.detector_network import STRIDES
+    from app.vision.modelfile import DetectorFacts
+
+    return DetectorFacts(name="yunet", version="own", strides=STRIDES, score=score, nms_iou=0.3)
 
 
 def finish(
-    model: "KerasModel", development: "list[Scene]", cache: "ImageCache", stem: Path, with_points: bool
+    model: "KerasModel", development: "list[Scene]", cache: "ImageCache", stem: Path, examples: "Sequence[Image]"
 ) -> float:
     """Writes the model with the score threshold that development scenes suggest, and returns that."""
-    from app.train.detector_data import CROP_FOLDERS
     from app.train.detector_export import export_detector
-    from app.train.detector_network import plain_copy
     from app.train.evaluate_detector import SCAN_SCORE, choose_score, run_detector
-    from app.vision.modelfile import DetectorFacts
-    from app.vision.neural import CnnDetector
+    from app.vision.yunet_detector import YuNetDetector
 
-    facts = DetectorFacts(
-        name="separable-fcos",
-        strides=(8, 16, 32),
-        score=SCAN_SCORE,
-        nms_iou=0.4,
-        landmarks=with_points,
-        trained_on=("frames/train", *(kind.folder for kind in CROP_FOLDERS if with_points)),
-    )
-    model = plain_copy(model)
-    _, path = export_detector(model, facts, stem)
-    detector = CnnDetector(path, working_width_px=576, min_face_px=1, threads=1)
+    _, path, _ = export_detector(model, _facts(SCAN_SCORE), stem, examples)
+    detector = YuNetDetector(path, working_width_px=576, min_face_px=1, threads=1)
     found = run_detector(detector.detect, development, cache)
     score = choose_score(development, found, AIMED_PRECISION)
-    export_detector(model, facts.model_copy(update={"score": score}), stem)
+    export_detector(model, _facts(score), stem, examples)
     return score
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from app.train.detector_table import PAPER, Lineup, evaluate_all, to_tables, to_tree
+    from app.train.detector_table import PAPER, Lineup, contestants, evaluate_all, to_tables, to_tree
     from app.train.fit import write_json
     from app.train.scenes import read_scenes
 
-    for path in (args.model, args.classifier, args.yunet):
+    for path in (args.model, args.classifier):
         if path is not None and not is_file(path):
             raise ModelError(f"no model file {path}; check its name")
     scenes = read_scenes(args.data)[: args.limit]
     lineup = Lineup(
         ours=args.model or resources.model("face_detector.tflite"),
-        yunet=args.yunet,
         width_px=args.width_px,
         threads=args.threads,
         haar=(PAPER, *args.haar_options),
     )
-    rows = evaluate_all(scenes, lineup, args.classifier or resources.model("classifier.tflite"))
+    rows = evaluate_all(
+        scenes, contestants(lineup), args.classifier or resources.model("classifier.tflite"), args.threads
+    )
     for table in to_tables(rows):
         Console().print(table)
     if args.json is not None:

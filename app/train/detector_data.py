@@ -1,7 +1,7 @@
 """Annotated scenes and face crops for the detector: reading them, and a teacher's boxes for what nobody annotated."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from app.train.notes import read_picture
 ROUGH_SOURCES = frozenset({"adityap", "tfm"})
 """Origins whose boxes are rough: they train, but judge nothing."""
 
+NOT_BOXED_SOURCES = frozenset({"wear_web", "beards"})
+"""Origins whose boxes are heads, or incomplete: they teach no detector."""
+
 _RARE = frozenset({Label.NO_MASK, Label.INCORRECT})
 
 Points = tuple[tuple[float, float], ...]
@@ -23,8 +26,8 @@ Points = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """An annotated face; ``points`` as in ``Detection.landmarks``, empty where unknown; ``label`` ``None`` for a face
-    that only the teacher saw."""
+    """An annotated face; ``points`` as in ``Detection.landmarks``, empty where unknown; ``label`` ``None`` where the
+    class is unknown."""
 
     box: Box
     label: Label | None
@@ -33,12 +36,12 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A picture with its faces. ``unsure``: boxes that may hold a face, where no answer is wrong."""
+    """A picture with its faces. ``neutral``: boxes that may hold a face, where no answer is wrong."""
 
     path: Path
     source: str
     faces: tuple[Face, ...]
-    unsure: tuple[Box, ...] = ()
+    neutral: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,24 +74,6 @@ class ImageCache:
         return image
 
 
-def read_coco(annotations: Path) -> list[Scene]:
-    """Scenes of a COCO file; picture paths are relative to its folder. Raises DataError where it cannot be used."""
-    try:
-        tree = json.loads(annotations.read_text("utf-8"))
-        names = {category["id"]: category["name"] for category in tree["categories"]}
-        faces: dict[int, list[Face]] = {picture["id"]: [] for picture in tree["images"]}
-        for entry in tree["annotations"]:
-            faces[entry["image_id"]].append(Face(Box(*entry["bbox"]), Label(names[entry["category_id"]])))
-        return [
-            Scene(annotations.parent / picture["file_name"], picture.get("source", ""), tuple(faces[picture["id"]]))
-            for picture in tree["images"]
-        ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{annotations} is no usable COCO file: {error!r}; give one with boxes of known labels"
-        ) from error
-
-
 def difference_hash(image: Image) -> int:
     """64 bits: whether each pixel of the 9x8 grey thumbnail is darker than its right neighbour."""
     small = cv2.resize(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (9, 8), interpolation=cv2.INTER_AREA)
@@ -106,9 +91,17 @@ def near_duplicate_groups(hashes: Sequence[int], distance: int = 4) -> list[int]
     return group
 
 
-def split_scenes(scenes: Sequence[Scene], cache: ImageCache, every: int = 9) -> tuple[list[Scene], list[Scene]]:
-    """``(train, development)``: whole near-duplicate groups, about one in ``every`` to development; rough sources and
-    what resembles them train."""
+def split_scenes(
+    scenes: Sequence[Scene], cache: ImageCache, held_back: Mapping[str, Sequence[str]] | None = None, every: int = 9
+) -> tuple[list[Scene], list[Scene]]:
+    """``(train, development)``. ``held_back`` (names of pictures by list) names the development scenes; those of its
+    other lists are in neither. Without it whole near-duplicate groups, about one in ``every``, go to development; rough
+    sources and what resembles them train."""
+    scenes = [scene for scene in scenes if scene.source not in NOT_BOXED_SOURCES]
+    if held_back is not None:
+        wanted, kept_out = set(held_back["development"]), {name for names in held_back.values() for name in names}
+        development = [scene for scene in scenes if scene.path.name in wanted]
+        return [scene for scene in scenes if scene.path.name not in kept_out], development
     groups = near_duplicate_groups([difference_hash(cache.get(scene.path)) for scene in scenes])
     rough = {group for group, scene in zip(groups, scenes, strict=True) if scene.source in ROUGH_SOURCES}
     held = {group for rank, group in enumerate(sorted(set(groups) - rough)) if rank % every == 0}
@@ -135,10 +128,10 @@ class Trust:
 
 
 def taught(scene: Scene, found: Iterable[Detection], trust: Trust) -> Scene:
-    """``scene`` with the teacher's points on its faces, and the teacher's other boxes as faces or unsure places."""
+    """``scene`` with the teacher's points on its faces, and the teacher's other boxes as faces or neutral places."""
     faces = list(scene.faces)
     extra: list[Face] = []
-    unsure: list[Box] = []
+    neutral = list(scene.neutral)
     for detection in sorted(found, key=lambda one: -one.score):
         overlaps = [detection.box.iou(face.box) for face in faces]
         best = int(np.argmax(overlaps)) if overlaps else -1
@@ -150,8 +143,8 @@ def taught(scene: Scene, found: Iterable[Detection], trust: Trust) -> Scene:
         elif detection.score >= trust.sure:
             extra.append(Face(detection.box, None, detection.landmarks))
         elif detection.score >= trust.doubt:
-            unsure.append(detection.box)
-    return replace(scene, faces=(*faces, *extra), unsure=tuple(unsure))
+            neutral.append(detection.box)
+    return replace(scene, faces=(*faces, *extra), neutral=tuple(neutral))
 
 
 def _touch(box: Box, other: Box) -> bool:

@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 from app.errors import DataError
 from app.train.detector_augment import Sampler, View
 from app.train.detector_loss import Grid, cell_grid, detector_loss
+from app.train.detector_network import build_detector, load_detector_network, load_onnx
 from app.train.fit import ahead, write_json
 from app.train.networks import KerasModel
 
 log = logging.getLogger(__name__)
 
 AVERAGED = "averaged.npz"
-"""A run's result, in the order of the network's weights. Not Keras' own format, which cannot carry weights between the
-plain network and the faster kind for training."""
+"""A run's result, in the order of the network's weights."""
 
 BEST = "best.npz"
 """The averaged weights of the epoch that was best on the development split, in the same form."""
 
 MOST_FACES = 48
-"""Faces of one training picture that are asked for; the smallest beyond them become unsure."""
+"""Faces of one training picture that are asked for; the smallest beyond them become neutral."""
 
 _FACES_STEP = 8
 """Batches are padded to a multiple of it: assigning to 48 rows where 8 hold faces cost a tenth of a training step."""
@@ -93,25 +93,34 @@ def to_batch(views: Sequence[View], grid: Grid) -> Batch:
         largest = np.argsort(-(view.faces[:, 2:4] - view.faces[:, :2]).min(axis=1, initial=1e9))
         kept, left = view.faces[largest[:MOST_FACES]], view.faces[largest[MOST_FACES:], :4]
         truths[i, : len(kept)], points[i, : len(kept)] = kept[:, :4], kept[:, 4:]
-        for left_px, top, right, bottom in np.concatenate([view.unsure, left]):
+        for left_px, top, right, bottom in np.concatenate([view.neutral, left]):
             ignored[i] |= (x > left_px - 4) & (x < right + 4) & (y > top - 4) & (y < bottom + 4)
     return Batch(images, truths, points, ignored)
 
 
-def load_weights(model: KerasModel, path: Path) -> None:
-    """Puts the weights of an earlier run (``AVERAGED``) or of a detector (``.keras``) into ``model``. Raises DataError
-    where they do not fit."""
-    try:
-        if path.suffix == ".keras":
-            import keras
+def open_network(path: Path) -> KerasModel:
+    """The network to begin with: of a detector's ``.keras`` file, of YuNet's ``.onnx`` file, or the published shape
+    with the weights of an earlier run. Raises DataError where it cannot be used."""
+    if path.suffix == ".onnx":
+        return load_onnx(path)
+    if path.suffix == ".keras":
+        try:
+            return load_detector_network(path)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} holds no detector: {str(error).splitlines()[0]}; give another file") from error
+    model = build_detector()
+    load_weights(model, path)
+    return model
 
-            model.set_weights(keras.models.load_model(path, compile=False).get_weights())
-            return
+
+def load_weights(model: KerasModel, path: Path) -> None:
+    """Puts the weights of an earlier run (``AVERAGED``) into ``model``. Raises DataError where they do not fit."""
+    try:
         with np.load(path) as kept:
             model.set_weights([kept[f"arr_{i}"] for i in range(len(kept.files))])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path} holds no weights of this network: {error}; give a detector's .keras file or a run's {AVERAGED}"
+            f"{path} holds no weights of this network: {error}; give the {AVERAGED} of a run of it"
         ) from error
 
 
@@ -244,8 +253,8 @@ def _update(model: KerasModel, optimizer: Any) -> Callable[..., tuple[Any, Any, 
 
     def step(grid: Grid, images: Any, truths: Any, points: Any, ignored: Any) -> Any:
         with tf.GradientTape() as tape:
-            levels = model(tf.cast(images, tf.float32), training=True)
-            losses = detector_loss(levels, truths, points, ignored, grid)
+            maps = model(tf.cast(images, tf.float32), training=True)
+            losses = detector_loss(maps, truths, points, ignored, grid)
             total = losses[0] + _BOX_WEIGHT * losses[1] + _POINTS_WEIGHT * losses[2]
         variables = model.trainable_variables
         optimizer.apply(tape.gradient(total, variables), variables)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.train.detector_network import STRIDES
+from app.train.detector_network import HEADS, STRIDES
 
 _CANDIDATES = 10
 """Most cells that one face may claim."""
@@ -36,11 +36,19 @@ def cell_grid(width_px: int, height_px: int) -> Grid:
     return Grid(np.concatenate(centers).astype(np.float32), np.concatenate(strides).astype(np.float32))
 
 
-def flatten_levels(levels: list[Any]) -> Any:
-    """The network's outputs as one (B, N, C), in the order of ``Grid``."""
+def flatten_levels(maps: list[Any]) -> Any:
+    """The network's outputs as one (B, N, 15) in the order of ``Grid``: logit of the score (the root of the product of
+    the sigmoids of class and objectness), box centre from the cell's middle and log sizes, five points from the cell's
+    middle, all in strides."""
     import tensorflow as tf
 
-    return tf.concat([tf.reshape(x, (tf.shape(x)[0], -1, x.shape[-1])) for x in levels], axis=1)
+    classes, objects, boxes, points = (
+        tf.concat([tf.reshape(x, (tf.shape(x)[0], -1, x.shape[-1])) for x in maps[i :: len(HEADS)]], axis=1)
+        for i in range(len(HEADS))
+    )
+    log_score = 0.5 * (tf.math.log_sigmoid(classes) + tf.math.log_sigmoid(objects))
+    logit = log_score - tf.math.log1p(-tf.minimum(tf.exp(log_score), 1.0 - 1e-6))
+    return tf.concat([logit, boxes[..., :2] - 0.5, boxes[..., 2:], points - 0.5], axis=-1)
 
 
 def decode_boxes(raw: Any, grid: Grid) -> Any:
@@ -108,8 +116,8 @@ def box_loss(boxes: Any, truths: Any, ious: Any) -> Any:
     return 1.0 - ious + center_gap + tf.reduce_sum(sides / squares, -1)
 
 
-def detector_loss(levels: list[Any], truths: Any, points: Any, ignored: Any, grid: Grid) -> tuple[Any, Any, Any]:
-    """Losses of score, box and points, each over the number of answering cells.
+def detector_loss(maps: list[Any], truths: Any, points: Any, ignored: Any, grid: Grid) -> tuple[Any, Any, Any]:
+    """Losses of score, box and points, each over the number of answering cells, of the network's outputs ``maps``.
 
     ``truths`` (B, M, 4) px; ``points`` (B, M, 10) px, NaN where unknown; ``ignored`` (B, N) bool: cells not to be
     blamed for a high score. The score's target is the overlap that the cell's box reached (quality focal loss, Li et
@@ -117,7 +125,7 @@ def detector_loss(levels: list[Any], truths: Any, points: Any, ignored: Any, gri
     """
     import tensorflow as tf
 
-    raw = flatten_levels(levels)
+    raw = flatten_levels(maps)
     logits, boxes = raw[..., 0], decode_boxes(raw, grid)
     chosen, which = assign(tf.stop_gradient(logits), tf.stop_gradient(boxes), truths, grid)
     answers = tf.cast(chosen, tf.float32)

@@ -1,140 +1,161 @@
-"""The face detector's network: anchor-free, depthwise-separable, strides 8, 16 and 32, one head per stride.
+"""The face detector's network: YuNet (Wu et al. 2023, "YuNet: A Tiny Millisecond-level Face Detector"), anchor-free,
+depthwise-separable, one head per stride 8, 16 and 32.
 
-It follows YuNet (Wu et al. 2023) and FCOS (Tian et al. 2019): per cell one face score, one box and five points. The
-widths were chosen by the clock: XNNPACK runs this network in about half of YuNet's time in OpenCV, so it affords
-three times YuNet's parameters at stride 8, where small faces are found.
+The graph is that of the published ONNX file, layer by layer in its order, so that its weights (ShiqiYu/
+libfacedetection.train, Apache-2.0; OpenCV Zoo, MIT) can be carried over: see ``load_onnx``. Normalisations are folded
+into the convolutions there, so there are none here.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
+from app.errors import DataError
 from app.train.networks import KerasModel
 
 STRIDES = (8, 16, 32)
 
-CHANNELS = 15
-"""Per cell: score logit; box centre (x, y) from the cell's centre in strides; log of width and height in strides;
-five points (x, y) from the cell's centre in strides, in the order of ``Detection.landmarks``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """``blocks`` separable blocks of ``channels``; the first halves the resolution."""
-
-    channels: int
-    blocks: int
-    kernel: int = 3
+HEADS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
+"""Channels of the maps of each stride: logits of class and objectness (the score is the root of the product of their
+sigmoids); box centre (x, y) from the cell's corner in strides and log of width and height in strides; five points
+(x, y) from the cell's corner in strides, in the order of ``Detection.landmarks``."""
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorShape:
-    """Width and depth of a detector."""
+    """``stem`` and ``width``: channels of the first stage and of all from stride 4 on. ``extra_blocks``: residual
+    blocks after the stages of stride 8, 16 and 32; the published network has none."""
 
-    stem: int = 32
-    stages: tuple[Stage, Stage, Stage, Stage] = (Stage(48, 2), Stage(96, 3), Stage(128, 3, 5), Stage(128, 2, 5))
-    neck: int = 64
-    head_blocks: int = 2
-
-
-_RARE_FACES = (-4.6, *[0.0] * (CHANNELS - 1))
-"""Scores begin at 0.01 (Lin et al. 2017): else the many empty cells drown the first steps. Assigned, no initialiser:
-a function of ours in the saved file would keep Keras from loading it."""
-
-_MOMENTUM = 0.98
-"""Of the normalisation's running means: a short training has no time for Keras' 0.99."""
+    stem: int = 16
+    width: int = 64
+    extra_blocks: tuple[int, int, int] = (0, 0, 0)
 
 
-def fused_normalization() -> Any:
-    """Batch normalisation whose training step is TensorFlow's fused kernel: the same numbers as Keras' own, which is
-    made of single operations, and a quarter less CPU time for a whole training step."""
+def _separable(x: Any, channels: int, name: str) -> Any:
+    """Pointwise, then depthwise convolution."""
+    from keras import layers
+
+    x = layers.Conv2D(channels, 1, name=f"{name}_pointwise")(x)
+    return layers.DepthwiseConv2D(3, padding="same", name=f"{name}_depthwise")(x)
+
+
+def _unit(x: Any, channels: int, name: str) -> Any:
+    from keras import layers
+
+    return layers.ReLU(name=f"{name}_relu")(_separable(x, channels, name))
+
+
+def _residual(x: Any, channels: int, name: str) -> Any:
+    """A block that begins as the identity: its last convolution starts at zero."""
+    from keras import layers
+
+    y = layers.ReLU(name=f"{name}_widen_relu")(layers.Conv2D(channels, 1, name=f"{name}_widen")(x))
+    y = layers.DepthwiseConv2D(3, padding="same", name=f"{name}_depth")(y)
+    y = layers.ReLU(name=f"{name}_depth_relu")(y)
+    y = layers.Conv2D(channels, 1, kernel_initializer="zeros", name=f"{name}_project")(y)
+    return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_sum")([x, y]))
+
+
+@cache
+def _doubling_layer() -> Any:
+    """The class of the layer that doubles a map's sides by repeating its cells. Keras' ``UpSampling2D`` computes shapes
+    at run time, which cuts LiteRT's graph into three parts and costs a tenth of its time."""
+    import keras
     import tensorflow as tf
-    from keras import layers
 
-    class FusedNormalization(layers.BatchNormalization):  # type: ignore[misc]
-        def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
-            if not training:
-                return super().call(x, training=False, mask=mask)
-            empty = tf.zeros((0,))
-            y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-                x=x, scale=self.gamma, offset=self.beta, mean=empty, variance=empty, epsilon=self.epsilon
-            )
-            for running, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                running.assign(running * self.momentum + now * (1.0 - self.momentum))
-            return y
+    @keras.saving.register_keras_serializable("maskwatch")
+    class Doubling(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            return tf.nn.depth_to_space(tf.concat([x] * 4, axis=-1), 2)
 
-    return FusedNormalization(momentum=_MOMENTUM)
+        def compute_output_shape(self, shape: Any) -> Any:
+            rows, columns = (None if side is None else 2 * side for side in shape[1:3])
+            return (shape[0], rows, columns, shape[3])
+
+    return Doubling
 
 
-def _plain_normalization() -> Any:
-    from keras import layers
-
-    return layers.BatchNormalization(momentum=_MOMENTUM)
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """Builds the network's parts with one kind of normalisation."""
-
-    normalization: Callable[[], Any]
-
-    def unit(self, x: Any, convolution: Any, activate: bool = True) -> Any:
-        from keras import layers
-
-        x = self.normalization()(convolution(x))
-        return layers.ReLU()(x) if activate else x
-
-    def separable(self, x: Any, channels: int, stride: int = 1, kernel: int = 3) -> Any:
-        """Depthwise, then pointwise; with a shortcut where shapes allow."""
-        from keras import layers
-
-        y = self.unit(x, layers.DepthwiseConv2D(kernel, strides=stride, padding="same", use_bias=False))
-        y = self.unit(y, layers.Conv2D(channels, 1, use_bias=False), activate=False)
-        if stride == 1 and x.shape[-1] == channels:
-            y = layers.Add()([y, x])
-        return layers.ReLU()(y)
-
-
-def build_detector(shape: DetectorShape | None = None, *, for_training: bool = False) -> KerasModel:
-    """Takes (B, H, W, 3) float32 BGR 0 to 255 with H and W multiples of 32; gives, for each stride of ``STRIDES``,
-    (B, H/stride, W/stride, ``CHANNELS``) float32. ``for_training`` builds the same network, weight by weight, of a
-    faster kind that is not meant to be saved: copy its weights into a plain one."""
+def build_detector(shape: DetectorShape | None = None) -> KerasModel:
+    """Takes (B, H, W, 3) float32 BGR 0 to 255 with H and W multiples of 32; gives, for each stride of ``STRIDES``, the
+    maps of ``HEADS`` in that order, each (B, H/stride, W/stride, channels) float32."""
     import keras
     from keras import layers
 
     shape = shape or DetectorShape()
-    parts = _Parts(fused_normalization if for_training else _plain_normalization)
     image = layers.Input((None, None, 3), name="image")
-    x = layers.Rescaling(1 / 127.5, -1.0)(image)
-    x = parts.unit(x, layers.Conv2D(shape.stem, 3, 2, padding="same", use_bias=False))
+    x = layers.ZeroPadding2D(1, name="pad")(image)  # ONNX pads both sides alike where Keras' "same" would not
+    x = layers.ReLU(name="stem_relu")(layers.Conv2D(shape.stem, 3, 2, name="stem")(x))
+    x = _unit(x, shape.stem, "stage0")
+    x = layers.MaxPooling2D(name="pool4")(x)
+    x = _unit(x, shape.stem, "stage1a")
+    x = _unit(x, shape.width, "stage1b")
+    x = _unit(_unit(x, shape.width, "stage2a"), shape.width, "stage2b")
     scales = []
-    for stage in shape.stages:
-        for block in range(stage.blocks):
-            # the strided block keeps a 3x3 kernel: it runs at the finer resolution
-            x = (
-                parts.separable(x, stage.channels, 2, 3)
-                if block == 0
-                else parts.separable(x, stage.channels, 1, stage.kernel)
-            )
+    for stride, count in zip(STRIDES, shape.extra_blocks, strict=True):
+        x = layers.MaxPooling2D(name=f"pool{stride}")(x)
+        x = _unit(_unit(x, shape.width, f"stage{stride}a"), shape.width, f"stage{stride}b")
+        for number in range(count):
+            x = _residual(x, shape.width, f"extra{stride}_{number}")
         scales.append(x)
-    coarser = None
+    levels: list[Any] = []
+    for x, stride in zip(scales[::-1], STRIDES[::-1], strict=True):
+        if levels:
+            x = layers.Add(name=f"merge{stride}")([x, _doubling_layer()(name=f"up{stride}")(levels[-1])])
+        levels.append(_unit(x, shape.width, f"lateral{stride}"))
     outputs = []
-    for x, stride in zip(scales[:0:-1], STRIDES[::-1], strict=True):
-        x = parts.unit(x, layers.Conv2D(shape.neck, 1, use_bias=False), activate=False)
-        if coarser is not None:
-            x = layers.Add()([x, layers.UpSampling2D()(coarser)])
-        coarser = parts.separable(x, shape.neck)
-        y = coarser
-        for _ in range(shape.head_blocks):
-            y = parts.separable(y, shape.neck)
-        head = layers.Conv2D(CHANNELS, 1, name=f"stride{stride}")
-        outputs.append(head(y))
-        head.bias.assign(_RARE_FACES)
-    return keras.Model(image, outputs[::-1], name="face_detector")
+    for x, stride in zip(levels[::-1], STRIDES, strict=True):
+        shared = _unit(x, shape.width, f"head{stride}")
+        outputs += [_separable(shared, channels, f"{head}{stride}") for head, channels in HEADS.items()]
+    model = keras.Model(image, outputs, name="yunet")
+    for stride in STRIDES:  # scores begin at 0.01 (Lin et al. 2017): else the many empty cells drown the first steps
+        for head in ("cls", "obj"):
+            model.get_layer(f"{head}{stride}_depthwise").bias.assign([-4.6])
+    return model
 
 
-def plain_copy(model: KerasModel) -> KerasModel:
-    """The network of the shipped shape with the weights of ``model``, which may be of the kind for training."""
-    plain = build_detector()
-    plain.set_weights(model.get_weights())
-    return plain
+def load_detector_network(path: Path) -> KerasModel:
+    """The network of a ``.keras`` file. Raises what Keras raises where it cannot be used."""
+    import keras
+
+    _doubling_layer()  # known to Keras from here on
+    return keras.models.load_model(path, compile=False)
+
+
+def _convolution_names(shape: DetectorShape) -> list[str]:
+    """The layers with weights in the order in which the ONNX file has them: backbone, neck from the coarsest map on,
+    the shared layer of each stride, then head by head."""
+    units = ["stage0", "stage1a", "stage1b", "stage2a", "stage2b"]
+    names = ["stem", *(f"{unit}_{part}" for unit in units for part in ("pointwise", "depthwise"))]
+    for stride, count in zip(STRIDES, shape.extra_blocks, strict=True):
+        names += [f"stage{stride}{half}_{part}" for half in "ab" for part in ("pointwise", "depthwise")]
+        names += [f"extra{stride}_{n}_{part}" for n in range(count) for part in ("widen", "depth", "project")]
+    heads = [f"{head}{stride}" for head in ("cls", "bbox", "obj", "kps") for stride in STRIDES]
+    units = [*(f"lateral{stride}" for stride in STRIDES[::-1]), *(f"head{stride}" for stride in STRIDES), *heads]
+    return [*names, *(f"{unit}_{part}" for unit in units for part in ("pointwise", "depthwise"))]
+
+
+def load_onnx(path: Path) -> KerasModel:
+    """The network of an ONNX file of YuNet with its weights: the published one, or one trained on by other tools, with
+    or without extra blocks. Raises DataError where the file holds none."""
+    try:
+        net = cv2.dnn.readNetFromONNX(np.fromfile(path, np.uint8))
+        kinds = [(name, net.getLayer(name).type) for name in net.getLayerNames()]
+        pools = [place for place, (_, kind) in enumerate(kinds) if kind == "Pooling"]
+        convolutions = [name for name, kind in kinds if kind == "Convolution"]
+        weights = [(net.getParam(name, 0), np.ravel(net.getParam(name, 1))) for name in convolutions]
+        per_stage = [sum(kind == "Convolution" for _, kind in kinds[a:b]) for a, b in pairwise(pools)]
+        extra8, extra16 = ((count - 4) // 3 for count in per_stage[1:])
+        extra32 = (len(weights) - len(_convolution_names(DetectorShape()))) // 3 - extra8 - extra16
+        model = build_detector(DetectorShape(extra_blocks=(extra8, extra16, extra32)))
+        names = _convolution_names(DetectorShape(extra_blocks=(extra8, extra16, extra32)))
+        for name, (kernel, bias) in zip(names, weights, strict=True):
+            depthwise = kernel.shape[1] == 1 and kernel.shape[2] > 1
+            model.get_layer(name).set_weights([kernel.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0)), bias])
+    except (cv2.error, OSError, ValueError) as error:
+        raise DataError(f"{path} holds no YuNet: {str(error).splitlines()[0]}; give YuNet's ONNX file") from error
+    return model

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from app.domain import Box, FaceLabel, Image
 from app.train.detector_data import ImageCache, Scene
 from app.train.evaluate_detector import (
+    ANY,
     BANDS_PX,
     CLASSES,
     SCAN_SCORE,
@@ -28,8 +29,6 @@ from app.train.tables import plain
 if TYPE_CHECKING:
     from rich.table import Table
 
-TIMED_AGAINST = "yunet"
-
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
@@ -44,14 +43,14 @@ class Contestant:
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of the table. ``end_to_end`` takes the likeliest label of each face, ``refusing`` may say ``unsure``;
-    ``relative_time`` is by YuNet's time, ``None`` where YuNet did not run."""
+    ``relative_time`` is by the time of the last row."""
 
     name: str
     score: float
     found: DetectorScore
     end_to_end: EndToEndScore | None
     refusing: EndToEndScore | None
-    relative_time: float | None
+    relative_time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +83,19 @@ def haar_options(words: str) -> HaarOptions:
 
 @dataclass(frozen=True, slots=True)
 class Lineup:
-    """Which detectors to compare, at what working width, on how many cores. ``yunet``: left out where ``None``."""
+    """Which detectors to compare, at what working width, on how many cores."""
 
     ours: Path
-    yunet: Path | None
     width_px: int
     threads: int = 1
     haar: tuple[HaarOptions, ...] = (PAPER,)
 
 
 def contestants(lineup: Lineup) -> list[Contestant]:
-    """Haar as in the paper and with options, ours where its file is there, YuNet where given. Raises ModelError for
-    damaged files."""
+    """Haar as in the paper and with options, then ours. Raises ModelError for damaged files."""
     from app.vision.detect import HaarDetector
-    from app.vision.neural import CnnDetector
     from app.vision.settings import DetectorSettings
-    from app.vision.yunet import DEFAULT_SCORE, YuNetDetector
+    from app.vision.yunet_detector import YuNetDetector
 
     width_px = lineup.width_px
     entries = []
@@ -107,38 +103,29 @@ def contestants(lineup: Lineup) -> list[Contestant]:
         settings = DetectorSettings(kind="haar", equalize=options.equalize, profile=options.profile)
         settings = settings.model_copy(update={"working_width_px": width_px, "min_face_px": options.min_face_px})
         entries.append(Contestant(options.name, HaarDetector(settings).detect, 0.0))
-    if lineup.ours.is_file():
-        cnn = CnnDetector(
-            lineup.ours, score=SCAN_SCORE, working_width_px=width_px, min_face_px=1, threads=lineup.threads
-        )
-        entries.append(Contestant("cnn", cnn.detect, cnn.facts.score))
-    if lineup.yunet is not None:
-        reference = YuNetDetector(lineup.yunet, score=SCAN_SCORE, working_width_px=width_px, min_face_px=1)
-        entries.append(Contestant(TIMED_AGAINST, reference.detect, DEFAULT_SCORE))
-    return entries
+    ours = YuNetDetector(
+        lineup.ours, score=SCAN_SCORE, working_width_px=width_px, min_face_px=1, threads=lineup.threads
+    )
+    return [*entries, Contestant("cnn", ours.detect, ours.facts.score)]
 
 
-def evaluate_all(scenes: Sequence[Scene], lineup: Lineup, classifier: Path) -> list[Row]:
+def evaluate_all(
+    scenes: Sequence[Scene], entries: Sequence[Contestant], classifier: Path, threads: int = 1
+) -> list[Row]:
     """One row per detector; the end-to-end score where ``classifier`` exists."""
     import cv2
 
-    cv2.setNumThreads(lineup.threads)  # OpenCV's detectors take their threads from here, LiteRT's from its own setting
+    cv2.setNumThreads(threads)  # OpenCV's detectors take their threads from here, LiteRT's from its own setting
     cache = ImageCache()
     ways = [labeller(classifier, refuse) for refuse in (False, True)] if classifier.is_file() else []
-    scored: list[tuple[Contestant, DetectorScore, list[EndToEndScore]]] = []
-    entries = contestants(lineup)
     times_ms = time_in_turn([entry.detect for entry in entries], scenes, cache)
+    rows = []
     for entry, ms in zip(entries, times_ms, strict=True):
         found = [entry.detect(cache.get(scene.path)) for scene in scenes]
         strong = [[one for one in detections if one.score >= entry.score] for detections in found]
-        end_to_end = [score_end_to_end(scenes, strong, cache, classify) for classify in ways]
-        scored.append((entry, score_detections(scenes, found, entry.score, ms), end_to_end))
-    reference_ms = next((score.ms for entry, score, _ in scored if entry.name == TIMED_AGAINST), None)
-    rows = []
-    for entry, score, ends in scored:
-        likeliest, refusing = ends or (None, None)
-        relative = score.ms / reference_ms if reference_ms else None
-        rows.append(Row(entry.name, entry.score, score, likeliest, refusing, relative))
+        likeliest, refusing = [score_end_to_end(scenes, strong, cache, way) for way in ways] or (None, None)
+        score = score_detections(scenes, found, entry.score, ms)
+        rows.append(Row(entry.name, entry.score, score, likeliest, refusing, ms / max(times_ms[-1], 1e-9)))
     return rows
 
 
@@ -165,9 +152,10 @@ def labeller(path: Path, refuse: bool) -> Classify:
 
 
 def to_tables(rows: Sequence[Row]) -> "list[Table]":
-    """Tables that fit 80 columns: faces found; the same by size; found and labelled right (with a classifier)."""
+    """Tables that fit 80 columns: faces found and false boxes a picture; faces found by size; found and labelled right
+    (with a classifier)."""
     found = _table(
-        "faces found (IoU ≥ 0.4)", ("score", "mask", "no_mask", "incorrect", "10–20px", "precision", "AP", "ms", "×")
+        "faces found (IoU ≥ 0.4)", ("score", "all", "mask", "no_mask", "incorrect", "10–20px", "false", "AP", "ms", "×")
     )
     right = _table("found and labelled right", ("answers", "mask", "no_mask", "incorrect", "false alarms a picture"))
     for row in rows:
@@ -175,9 +163,10 @@ def to_tables(rows: Sequence[Row]) -> "list[Table]":
         found.add_row(
             row.name,
             f"{row.score:.2f}",
-            *map(_told, (*(score.recall[label] for label in CLASSES), score.recall_small, score.precision, score.ap)),
+            *map(_told, (score.recall_all, *(score.recall[label] for label in CLASSES), score.recall_small)),
+            *map(_told, (score.false_boxes, score.ap)),
             f"{score.ms:.0f}",
-            "" if row.relative_time is None else f"{row.relative_time:.2f}",
+            f"{row.relative_time:.2f}",
         )
         for answers, end in (("likeliest", row.end_to_end), ("or unsure", row.refusing)):
             if end is not None:
@@ -195,10 +184,11 @@ def _size_table(rows: Sequence[Row]) -> "Table":
     """Recall by class and size, over the counts of annotated faces."""
     edges = [f"{low}–{high}px" for low, high in pairwise(BANDS_PX)] + [f"≥{BANDS_PX[-1]}px"]
     table = _table("found by size", ("label", *edges))
-    for label in CLASSES if rows else ():
+    names = [*map(str, CLASSES), ANY]
+    for label in names if rows else ():
         table.add_row("(faces)", label, *(str(total) for _, total in rows[0].found.by_size[label]))
     for row in rows:
-        for label in CLASSES:
+        for label in names:
             shares = (f"{seen / total:.3f}" if total else "-" for seen, total in row.found.by_size[label])
             table.add_row(row.name, label, *shares)
     return table

@@ -47,10 +47,8 @@ def run(args: argparse.Namespace) -> int:
     for place in args.data:
         with console.status(f"judging {classifier.facts.name} on {escape(str(place))}") as status:
             if args.open_tests:
-                landmarks = landmark_detector(args.landmarks, place)
-                finders = {"haar": load_detector(DetectorSettings(kind="haar", min_face_px=20))}
-                if landmarks is not None:
-                    finders["YuNet"] = landmarks
+                landmarks = landmark_detector(args.threads)
+                finders = {"haar": load_detector(DetectorSettings(kind="haar", min_face_px=20)), "cnn": landmarks}
                 tests = OpenTests(place, landmarks, finders)
                 others += run_open_tests(tests, classifier, lambda name: status.update(f"judging on {name}"))
                 continue

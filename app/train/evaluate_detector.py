@@ -21,6 +21,12 @@ SMALL_PX, TINY_PX = 20, 10
 BANDS_PX = (TINY_PX, SMALL_PX, 40, 80, 160)
 """Lower edges of the bands of face sizes; the last one has no upper edge."""
 
+ANY = "any"
+"""All faces, those of unknown class too."""
+
+NEUTRAL_SHARE = 0.5
+"""A detection of which so much lies in a neutral place is not judged."""
+
 CLASSES = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
 
 Detect = Callable[[Image], list[Detection]]
@@ -29,19 +35,22 @@ Classify = Callable[[Image, Sequence[Box]], Sequence[FaceLabel]]
 
 @dataclass(frozen=True, slots=True)
 class DetectorScore:
-    """NaN stands where there is nothing to count. ``recall`` per class of faces of 20 px and more, ``recall_small`` of
-    those of 10 to 20 px, at ``FOUND_IOU``;
-    ``precision``: share of detections that are an annotated face of any size at ``FOUND_IOU``, each face counted once;
-    ``by_size``: per class, for each of ``BANDS_PX``, faces found and faces there were;
+    """NaN stands where there is nothing to count. ``recall`` per class of faces of 20 px and more, ``recall_all`` of
+    those of any class (``ANY``), ``recall_small`` of those of 10 to 20 px, at ``FOUND_IOU``;
+    ``precision``: share of detections that are an annotated face of any size at ``FOUND_IOU``, each face counted once,
+    ``false_boxes``: how many a picture are not; detections in neutral places count in neither;
+    ``by_size``: per class and for ``ANY``, for each of ``BANDS_PX``, faces found and faces there were;
     ``ap``: average precision at ``AP_IOU`` of faces of 20 px and more over all scores given;
     ``ms``: median milliseconds per picture."""
 
     pictures: int
     faces: dict[str, int]
     recall: dict[str, float]
+    recall_all: float
     recall_small: float
     by_size: dict[str, list[tuple[int, int]]]
     precision: float
+    false_boxes: float
     ap: float
     ms: float
 
@@ -49,7 +58,8 @@ class DetectorScore:
 @dataclass(frozen=True, slots=True)
 class EndToEndScore:
     """``right``: share of the faces of 20 px and more, by class, that were found and labelled right; ``false_alarms``:
-    boxes per picture labelled ``no_mask`` that are no bare face."""
+    boxes per picture labelled ``no_mask`` that are no bare face (faces of unknown class and neutral places are not
+    judged)."""
 
     right: dict[str, float]
     false_alarms: float
@@ -95,31 +105,44 @@ def score_detections(
     scenes: Sequence[Scene], found: Sequence[Sequence[Detection]], score: float, ms: float = 0.0
 ) -> DetectorScore:
     """``found`` may hold detections below ``score``: they count for the average precision only."""
-    counts: dict[Label, list[list[int]]] = {label: [[0, 0] for _ in BANDS_PX] for label in CLASSES}
-    right = raised = 0
+    counts = {name: [[0, 0] for _ in BANDS_PX] for name in (*map(str, CLASSES), ANY)}
+    right = wrong = 0
     for scene, detections in zip(scenes, found, strict=True):
-        faces = [face for face in scene.faces if face.label is not None]
         strong = [detection for detection in detections if detection.score >= score]
-        hits = match([face.box for face in faces], strong, FOUND_IOU)
+        hits = match([face.box for face in scene.faces], strong, FOUND_IOU)
         right += sum(hit >= 0 for hit in hits)
-        raised += len(strong)
-        for k, face in enumerate(faces):
-            if face.box.size >= TINY_PX and face.label is not None:
-                band = counts[face.label][band_of(face.box.size)]
-                band[0] += k in hits
-                band[1] += 1
-    fair = {label: _summed(bands[1:]) for label, bands in counts.items()}
-    small = _summed(bands[0] for bands in counts.values())
+        wrong += sum(hit < 0 and not is_neutral(one.box, scene) for hit, one in zip(hits, strong, strict=True))
+        for k, face in enumerate(scene.faces):
+            if face.box.size >= TINY_PX:
+                for name in (ANY,) if face.label is None else (ANY, str(face.label)):
+                    band = counts[name][band_of(face.box.size)]
+                    band[0] += k in hits
+                    band[1] += 1
+    fair = {name: _summed(bands[1:]) for name, bands in counts.items()}
+    small = _summed(counts[ANY][:1])
     return DetectorScore(
         pictures=len(scenes),
-        faces={**{str(label): total for label, (_, total) in fair.items()}, "small": small[1]},
-        recall={str(label): _share(seen, total) for label, (seen, total) in fair.items()},
+        faces={**{name: total for name, (_, total) in fair.items()}, "small": small[1]},
+        recall={str(label): _share(*fair[str(label)]) for label in CLASSES},
+        recall_all=_share(*fair[ANY]),
         recall_small=_share(*small),
-        by_size={str(label): [(seen, total) for seen, total in bands] for label, bands in counts.items()},
-        precision=_share(right, raised),
+        by_size={name: [(seen, total) for seen, total in bands] for name, bands in counts.items()},
+        precision=_share(right, right + wrong),
+        false_boxes=_share(wrong, len(scenes)),
         ap=average_precision(scenes, found),
         ms=ms,
     )
+
+
+def is_neutral(box: Box, scene: Scene) -> bool:
+    """Whether a detection that is no annotated face lies where ``scene`` judges none."""
+    return any(_inside(box, place) >= NEUTRAL_SHARE for place in scene.neutral)
+
+
+def _inside(box: Box, place: Box) -> float:
+    width = min(box.x2, place.x2) - max(box.x, place.x)
+    height = min(box.y2, place.y2) - max(box.y, place.y)
+    return max(width, 0.0) * max(height, 0.0) / max(box.area, 1e-9)
 
 
 def _share(part: int, total: int) -> float:
@@ -142,11 +165,11 @@ def average_precision(scenes: Sequence[Scene], found: Sequence[Sequence[Detectio
     ranked: list[tuple[float, bool]] = []
     faces = 0
     for scene, detections in zip(scenes, found, strict=True):
-        boxes = [face.box for face in scene.faces if face.label is not None]
+        boxes = [face.box for face in scene.faces]
         judged = [box.size >= SMALL_PX for box in boxes]
         faces += sum(judged)
         for detection, hit in zip(detections, match(boxes, detections, AP_IOU), strict=True):
-            if hit < 0 or judged[hit]:
+            if judged[hit] if hit >= 0 else not is_neutral(detection.box, scene):
                 ranked.append((detection.score, hit >= 0))
     if not faces:
         return math.nan
@@ -168,15 +191,15 @@ def score_end_to_end(
     total = dict.fromkeys(CLASSES, 0)
     false_alarms = 0
     for scene, detections in zip(scenes, found, strict=True):
-        faces = [face for face in scene.faces if face.label is not None]
         said = classify(cache.get(scene.path), [detection.box for detection in detections])
-        hits = match([face.box for face in faces], detections, FOUND_IOU)
-        for hit, answer in zip(hits, said, strict=True):
-            truth = faces[hit].label if hit >= 0 else None
-            false_alarms += answer.label is Label.NO_MASK and truth is not Label.NO_MASK
-            if truth is not None and faces[hit].box.size >= SMALL_PX:
+        hits = match([face.box for face in scene.faces], detections, FOUND_IOU)
+        for hit, answer, detection in zip(hits, said, detections, strict=True):
+            truth = scene.faces[hit].label if hit >= 0 else None
+            judged = truth is not None if hit >= 0 else not is_neutral(detection.box, scene)
+            false_alarms += judged and answer.label is Label.NO_MASK and truth is not Label.NO_MASK
+            if truth is not None and scene.faces[hit].box.size >= SMALL_PX:
                 right[truth] += answer.label is truth
-        for face in faces:
+        for face in scene.faces:
             if face.box.size >= SMALL_PX and face.label is not None:
                 total[face.label] += 1
     return EndToEndScore(

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -43,7 +44,14 @@ def write_litert(
     partial.replace(path)
 
 
-def litert_bytes(model: KerasModel, examples: NDArray[np.uint8] | None = None) -> bytes:
+def litert_bytes(
+    model: KerasModel,
+    examples: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
+    *,
+    byte_input: bool = False,
+) -> bytes:
+    """The LiteRT file of ``model`` at float32, or at int8 calibrated on ``examples``, pictures (H, W, 3) that may
+    differ in size. ``byte_input``: an int8 model takes uint8 instead of float32."""
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
@@ -53,5 +61,7 @@ def litert_bytes(model: KerasModel, examples: NDArray[np.uint8] | None = None) -
         if examples is not None:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = lambda: ([crop[None].astype(np.float32)] for crop in examples)
+            if byte_input:
+                converter.inference_input_type = tf.uint8
         content: bytes = converter.convert()
     return content

@@ -39,8 +39,8 @@ from app.train.sources import LOOSE_SETS, Splits, training_sources
 from app.train.tables import plain
 from app.vision.classify import LiteRtClassifier
 from app.vision.modelfile import ClassifierFacts, read_classifier_facts
-from app.vision.neural import CnnDetector
 from app.vision.preprocess import resize
+from app.vision.yunet_detector import YuNetDetector
 
 if TYPE_CHECKING:
     from app.train.shipped import ShippedRun
@@ -120,10 +120,10 @@ class Lessons:
 
 
 def _pools(args: argparse.Namespace, splits: Splits, console: Console) -> tuple[Pool, Pool]:
-    detector = landmark_detector(args.landmarks, args.data) or NoDetector()
+    detector = landmark_detector(args.threads)
     train = _without_bystanders(args, pool_of(splits.train, detector, args.folder / "train.npz", console))
     dev = _without_bystanders(args, pool_of(splits.dev, detector, args.folder / "dev.npz", console))
-    if args.all_sources and not args.only_faces12k and not isinstance(detector, NoDetector):
+    if args.all_sources and not args.only_faces12k:
         frames = [sample for sample in splits.train if sample.box is not None]
         train = replace(train, faces=train.faces + nothing_of(args, frames, detector, console))
     return train, dev
@@ -136,7 +136,8 @@ def nothing_of(
     cache, asked = args.folder / "nothing.npz", f"nothing of {digest(frames, args.data)}"
     if not has_pool(cache, asked):
         with console.status("searching the training frames for false faces"):
-            finder = CnnDetector(resources.model("face_detector.tflite"), score=FALSE_FIND_SCORE, threads=args.threads)
+            file = resources.model("face_detector.tflite")
+            finder = YuNetDetector(file, score=FALSE_FIND_SCORE, threads=args.threads)
             found = pictures_of_nothing(args.data / "crops" / "jnogra" / "not_face", frames, finder, teacher)
             save_pool(build_pool(found, NoDetector()), asked, cache)
     return load_pool(cache).faces
@@ -157,7 +158,7 @@ def choose_thresholds(args: argparse.Namespace, samples: Sequence[Sample], conso
     limit_threads(args.threads)
     model, labels = start(path)
     check_labels(Splits((), tuple(samples)), labels)
-    detector = landmark_detector(args.landmarks, args.data) or NoDetector()
+    detector = landmark_detector(args.threads)
     dev = _without_bystanders(args, pool_of(samples, detector, args.folder / "dev.npz", console))
     done = finish(model, labels, dev.faces, args.folder / "classifier", read_classifier_facts(path))
     write_json(

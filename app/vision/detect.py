@@ -118,10 +118,6 @@ def load_detector(settings: DetectorSettings) -> FaceDetector:
 def _load(settings: DetectorSettings) -> FaceDetector:
     if settings.kind == "haar":
         return HaarDetector(settings)
-    if settings.kind == "yunet":
-        from app.vision.yunet import load_yunet
+    from app.vision.yunet_detector import load_yunet
 
-        return load_yunet(settings)
-    from app.vision.neural import load_cnn
-
-    return load_cnn(settings)
+    return load_yunet(settings)

@@ -53,7 +53,6 @@ class DetectorFacts(BaseModel):
     strides: tuple[int, ...]
     score: float = Field(ge=0, le=1, description="score threshold chosen on training data")
     nms_iou: float = Field(default=0.45, gt=0, lt=1)
-    landmarks: bool = False
     trained_on: tuple[str, ...] = ()
 
 

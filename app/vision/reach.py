@@ -15,7 +15,7 @@ from app.vision.overlap import first_of_each
 from app.vision.preprocess import resize
 from app.vision.settings import MOST_WIDTH_PX, DetectorSettings
 
-RELIABLE_PX = {"haar": 40, "cnn": 24, "yunet": 24}
+RELIABLE_PX = {"haar": 40, "cnn": 24}
 """The size to which faces can be shrunk and nine in ten of those found before still are, per kind of detector: measured
 on development scenes by ``benchmarks/face_sizes.py``."""
 

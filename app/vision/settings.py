@@ -39,8 +39,12 @@ class DetectorSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["haar", "cnn", "yunet"] = "cnn"
+    kind: Literal["haar", "cnn"] = "cnn"
     model: Path | None = Field(None, description="detector file; the bundled one where not given")
+    precision: Literal["int8", "float32"] = Field(
+        "int8",
+        description="cnn: arithmetic of the bundled network; float32 is faster on processors without int8 dot products",
+    )
     working_width_px: Pixels | None = Field(
         None,
         ge=64,
@@ -62,7 +66,7 @@ class DetectorSettings(BaseModel):
     region: Region | None = Field(
         None, description="only this part of the picture is searched: [x, y, width, height] as fractions from 0 to 1"
     )
-    score: float | None = Field(None, ge=0, le=1, description="cnn, yunet: lowest score; the model's own if not given")
+    score: float | None = Field(None, ge=0, le=1, description="cnn: lowest score; the model's own if not given")
     scale_factor: float = Field(1.10, gt=1.0, le=2.0, description="haar: step between window sizes")
     min_neighbors: int = Field(4, ge=0, le=50, description="haar: overlapping hits that make a face")
     equalize: bool = Field(False, description="haar: equalise the histogram first")

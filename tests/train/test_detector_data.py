@@ -1,6 +1,5 @@
 """Scenes, their split, a teacher's lessons, and what augmentation does to boxes."""
 
-import json
 from pathlib import Path
 
 import cv2
@@ -19,7 +18,6 @@ from app.train.detector_data import (
     as_array,
     cached_lessons,
     near_duplicate_groups,
-    read_coco,
     read_crops,
     split_scenes,
     taught,
@@ -37,23 +35,6 @@ def blob_scene(folder: Path, name: str, source: str = "here", seed: int = 0) -> 
     path = folder / name
     cv2.imwrite(str(path), image)
     return Scene(path, source, (Face(Box(x, y, 32, 40), Label.MASK),))
-
-
-def test_coco_is_read_and_bad_files_say_which(tmp_path: Path) -> None:
-    tree = {
-        "images": [{"id": 5, "file_name": "train/a.jpg", "source": "here"}],
-        "annotations": [{"image_id": 5, "category_id": 2, "bbox": [1, 2, 3, 4]}],
-        "categories": [{"id": 2, "name": "no_mask"}],
-    }
-    file = tmp_path / "train.json"
-    file.write_text(json.dumps(tree))
-    assert read_coco(file) == [Scene(tmp_path / "train/a.jpg", "here", (Face(Box(1, 2, 3, 4), Label.NO_MASK),))]
-    for broken in ("{", json.dumps({**tree, "annotations": [{"image_id": 6}]}), json.dumps([1])):
-        file.write_text(broken)
-        with pytest.raises(DataError, match=r"train\.json"):
-            read_coco(file)
-    with pytest.raises(DataError, match=r"none\.json"):
-        read_coco(tmp_path / "none.json")
 
 
 def test_a_picture_that_is_none_is_named(tmp_path: Path) -> None:
@@ -88,6 +69,14 @@ def test_the_split_tears_no_group_and_judges_by_no_rough_source(tmp_path: Path) 
     assert not pairs & {int(scene.path.stem) // 2 for scene in development}
 
 
+def test_held_back_lists_decide_the_split_where_given(tmp_path: Path) -> None:
+    scenes = [Scene(tmp_path / f"{i}.png", "beards" if i == 5 else "here", ()) for i in range(6)]
+    held_back = {"development": ["1.png", "5.png"], "empty_test": ["2.png"]}
+    train, development = split_scenes(scenes, ImageCache(), held_back)
+    assert [scene.path.stem for scene in train] == ["0", "3", "4"]  # of 5 the boxes are incomplete
+    assert [scene.path.stem for scene in development] == ["1"]
+
+
 def test_a_teacher_adds_points_faces_and_doubts_but_never_contradicts() -> None:
     scene = Scene(Path("a"), "", (Face(Box(10, 10, 10, 14), Label.MASK),))
     found = [
@@ -102,7 +91,7 @@ def test_a_teacher_adds_points_faces_and_doubts_but_never_contradicts() -> None:
         Face(Box(10, 10, 10, 14), Label.MASK, POINTS),
         Face(Box(60, 10, 12, 12), None, POINTS),
     )
-    assert lesson.unsure == (Box(90, 10, 12, 12),)
+    assert lesson.neutral == (Box(90, 10, 12, 12),)
 
 
 def test_lessons_are_asked_once(tmp_path: Path) -> None:
@@ -149,7 +138,7 @@ def test_boxes_follow_their_faces_into_every_view(tmp_path: Path, seed: int) -> 
     if rng.random() < 0.5:
         flip(view)
     assert view.image.shape == (128, 96, 3)
-    for box in np.concatenate([view.faces[:, :4], view.unsure]):
+    for box in np.concatenate([view.faces[:, :4], view.neutral]):
         if (box[2:] - box[:2]).min() >= 8:
             assert magenta(view.image) == pytest.approx(box, abs=2.5)
 
@@ -169,7 +158,7 @@ def test_a_mosaic_moves_boxes_with_their_pictures() -> None:
         views.append(View(np.full((height, width, 3), width, np.uint8), face, np.array([[0, 0, 5, 5]], np.float32)))
     whole = mosaic(views, (20, 30), (60, 80))
     assert whole.faces[:, :4].tolist() == [[2, 3, 10, 12], [22, 3, 30, 12], [2, 33, 10, 42], [22, 33, 30, 42]]
-    assert whole.unsure[3].tolist() == [20, 30, 25, 35]
+    assert whole.neutral[3].tolist() == [20, 30, 25, 35]
     assert whole.image[0, 25, 0] == whole.image[79, 59, 0] == 40
 
 
@@ -192,7 +181,7 @@ def test_what_is_no_face_can_be_pasted_without_becoming_one() -> None:
     view = View(np.zeros((128, 128, 3), np.uint8), as_array([]), np.empty((0, 4), np.float32))
     paste(view, FaceCrop(Path("c"), None), np.full((50, 50, 3), 255, np.uint8), np.random.default_rng(0), Mix())
     assert view.image.any()
-    assert len(view.faces) == len(view.unsure) == 0
+    assert len(view.faces) == len(view.neutral) == 0
 
 
 @pytest.mark.parametrize("seed", range(12))

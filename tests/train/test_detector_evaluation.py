@@ -16,7 +16,7 @@ from app.domain import Box, Detection, FaceLabel, Image, Label
 from app.errors import DataError, ModelError
 from app.train import detector_command
 from app.train.detector_data import Face, ImageCache, Scene
-from app.train.detector_table import PAPER, Lineup, Row, evaluate_all, haar_options, to_tables, to_tree
+from app.train.detector_table import PAPER, Lineup, Row, contestants, evaluate_all, haar_options, to_tables, to_tree
 from app.train.evaluate_detector import (
     average_precision,
     choose_score,
@@ -30,6 +30,7 @@ from app.train.scenes import read_scenes
 
 MASKED, BARE, WORN_BADLY = Box(0, 0, 40, 40), Box(100, 0, 30, 40), Box(200, 0, 20, 24)
 SMALL, TINY, NOTHING = Box(0, 100, 12, 15), Box(50, 100, 8, 8), Box(300, 100, 30, 30)
+UNKNOWN, CROWD = Box(0, 200, 30, 30), Box(100, 200, 80, 80)
 
 SCENE = Scene(
     Path("a"),
@@ -40,9 +41,10 @@ SCENE = Scene(
         Face(WORN_BADLY, Label.INCORRECT),
         Face(SMALL, Label.NO_MASK),
         Face(TINY, Label.MASK),
-        Face(NOTHING, None),  # only a teacher saw it: no truth
     ),
 )
+MIXED = Scene(Path("b"), "", (Face(MASKED, Label.MASK), Face(UNKNOWN, None)), (CROWD,))
+"""A face of unknown class, and a place that is not judged."""
 
 
 def found(*boxes: Box, score: float = 0.9) -> list[Detection]:
@@ -66,15 +68,28 @@ def test_what_is_found_overlaps_by_two_fifths(shift: float, hit: bool) -> None:
 def test_recall_by_class_and_size_and_precision() -> None:
     score = score_detections([SCENE], [found(MASKED, SMALL, TINY, NOTHING)], 0.5, ms=3.0)
     assert score.recall == {"mask": 1.0, "no_mask": 0.0, "incorrect": 0.0}
-    assert score.faces == {"mask": 1, "no_mask": 1, "incorrect": 1, "small": 1}
+    assert score.faces == {"mask": 1, "no_mask": 1, "incorrect": 1, "any": 3, "small": 1}
     assert score.recall_small == 1.0
     assert score.by_size == {
         "mask": [(0, 0), (0, 0), (1, 1), (0, 0), (0, 0)],
         "no_mask": [(1, 1), (0, 1), (0, 0), (0, 0), (0, 0)],
         "incorrect": [(0, 0), (0, 1), (0, 0), (0, 0), (0, 0)],
+        "any": [(1, 1), (0, 2), (1, 1), (0, 0), (0, 0)],
     }
+    assert score.recall_all == pytest.approx(1 / 3)
+    assert score.false_boxes == 1
     assert score.precision == 0.75  # a tiny face is a face; what nobody annotated is none
     assert score.ms == 3.0
+
+
+def test_faces_of_unknown_class_count_as_faces_and_neutral_places_not_at_all() -> None:
+    inside = CROWD.moved(10, 10).scaled(1.0)
+    score = score_detections([MIXED], [found(UNKNOWN, inside, NOTHING)], 0.5)
+    assert score.recall_all == 0.5
+    assert score.recall["mask"] == 0
+    assert score.false_boxes == 1  # NOTHING; what lies in the crowd is not judged
+    assert score.precision == 0.5
+    assert average_precision([MIXED], [found(MASKED, UNKNOWN, inside)]) == pytest.approx(1)
 
 
 def test_what_there_is_nothing_to_judge_by_has_no_figure() -> None:
@@ -82,13 +97,23 @@ def test_what_there_is_nothing_to_judge_by_has_no_figure() -> None:
     score = score_detections([one], [[]], 0.5)
     assert score.recall["mask"] == 0.0
     assert all(map(math.isnan, (score.recall["no_mask"], score.recall_small, score.precision)))
-    row = Row("cnn", 0.5, score, None, None, None)
+    row = Row("cnn", 0.5, score, None, None, 1.0)
     tree = to_tree([row], [one], 576)["detectors"][0]["found"]
     assert tree["recall"] == {"mask": 0.0, "no_mask": None, "incorrect": None}
     assert tree["recall_intervals"]["mask"] == pytest.approx([0.0, 0.7935], abs=1e-3)
     console = Console(width=120, file=io.StringIO())
     console.print(to_tables([row])[0])
-    assert console.file.getvalue().split("cnn")[1].split()[:7] == ["0.50", "0.000", "-", "-", "-", "-", "0.000"]  # type: ignore[attr-defined]
+    shown = console.file.getvalue()
+    assert shown.split("cnn")[1].split()[:8] == [
+        "0.50",
+        "0.000",
+        "0.000",
+        "-",
+        "-",
+        "-",
+        "0.000",
+        "0.000",
+    ]
 
 
 def test_weak_detections_count_for_average_precision_only() -> None:
@@ -117,6 +142,9 @@ def test_end_to_end_wants_the_right_label_and_counts_false_alarms(tmp_path: Path
     score = score_end_to_end([scene], [found(*answers)], ImageCache(), classify)
     assert score.right == {"mask": 0.0, "no_mask": 1.0, "incorrect": 0.0}
     assert score.false_alarms == 2  # the masked face, and the place where there is none
+    unknown = Scene(path, "", MIXED.faces, MIXED.neutral)
+    answers |= {UNKNOWN: Label.NO_MASK, CROWD: Label.NO_MASK}
+    assert score_end_to_end([unknown], [found(UNKNOWN, CROWD)], ImageCache(), classify).false_alarms == 0
 
 
 def test_the_threshold_is_the_lowest_that_is_precise_enough() -> None:
@@ -160,18 +188,19 @@ def test_all_detectors_in_one_table(shared_data: Path, tmp_path: Path) -> None:
     scenes = read_scenes(shared_data / "frames" / "train.json")[:6]
     rows = evaluate_all(
         scenes,
-        Lineup(
-            ours=resources.model("face_detector.tflite"),
-            yunet=shared_data / "models" / "yunet_n_320_320.onnx",
-            width_px=576,
-            haar=(PAPER, haar_options("equalize+profile+min24")),
+        contestants(
+            Lineup(
+                ours=resources.model("face_detector.tflite"),
+                width_px=576,
+                haar=(PAPER, haar_options("equalize+profile+min24")),
+            )
         ),
         classifier=resources.model("paper/model_6.tflite"),
     )
-    assert [row.name for row in rows] == ["haar", "haar+equalize+profile+min24", "cnn", "yunet"]
-    assert rows[3].relative_time == 1.0
+    assert [row.name for row in rows] == ["haar", "haar+equalize+profile+min24", "cnn"]
+    assert rows[2].relative_time == 1.0
     assert all(row.end_to_end is not None and row.refusing is not None for row in rows)
-    assert all(row.relative_time is not None and row.relative_time > 0 for row in rows)
+    assert all(row.relative_time > 0 for row in rows)
     console = Console(width=80, file=io.StringIO())
     for table in to_tables(rows):
         console.print(table)
@@ -181,7 +210,7 @@ def test_all_detectors_in_one_table(shared_data: Path, tmp_path: Path) -> None:
     assert "≥160px" in shown
     tree = json.loads(json.dumps(to_tree(rows, scenes, 576)))
     assert tree["pictures"] == 6
-    assert tree["detectors"][3]["found"]["recall"]["mask"] == rows[3].found.recall["mask"]
+    assert tree["detectors"][2]["found"]["recall"]["mask"] == rows[2].found.recall["mask"]
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,9 +221,6 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
         args.run(args)
     (tmp_path / "a.xml").write_text("<annotation><filename>a.png</filename></annotation>")
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
-    args = parser.parse_args(["evaluate-detector", "--data", str(tmp_path), "--yunet", str(tmp_path / "none.onnx")])
-    with pytest.raises(ModelError, match=r"none\.onnx"):
-        args.run(args)
     for flag in ("--model", "--classifier"):
         args = parser.parse_args(["evaluate-detector", "--data", str(tmp_path), flag, str(tmp_path / "typo.tflite")])
         with pytest.raises(ModelError, match=r"no model file .*typo\.tflite"):
@@ -211,18 +237,26 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
 def test_too_few_scenes_to_train_on_and_other_data_are_one_clear_line(tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
     detector_command.register(parser.add_subparsers())
-    args = parser.parse_args(["train-detector", "--data", str(tmp_path), "--run", str(tmp_path / "run")])
-    with pytest.raises(DataError, match=r"cannot read .*train\.json"):
+    file, run = tmp_path / "train.json", str(tmp_path / "run")
+    args = parser.parse_args(["train-detector", "--data", str(file), "--run", run])
+    with pytest.raises(DataError, match=r"there is no .*train\.json"):
         args.run(args)
-    (tmp_path / "frames").mkdir()
-    cv2.imwrite(str(tmp_path / "frames" / "a.png"), np.zeros((40, 40, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((40, 40, 3), np.uint8))
     picture = {"id": 1, "file_name": "a.png"}
     mark = {"image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 20]}
     tree = {"images": [picture], "annotations": [mark], "categories": [{"id": 1, "name": "mask"}]}
-    (tmp_path / "frames" / "train.json").write_text(json.dumps(tree))
-    with pytest.raises(DataError, match=r"has [01] scenes to train on; at least 16 are needed"):
+    file.write_text(json.dumps(tree))
+    args = parser.parse_args(["train-detector", "--data", str(file), "--run", f"{run}2"])
+    with pytest.raises(DataError, match=r"train\.json: [01] scenes to train on; at least 16 are needed"):
         args.run(args)
-    (tmp_path / "run" / "history.json").write_text("[]")
-    (tmp_path / "frames" / "train.json").write_text(json.dumps(tree) + " ")
-    with pytest.raises(DataError, match=r"begun with annotations\.digest"):
+    (tmp_path / "run2" / "history.json").write_text("[]")
+    file.write_text(json.dumps(tree) + " ")
+    with pytest.raises(DataError, match=r"begun with annotations0\.digest"):
         args.run(args)
+    lists = tmp_path / "lists.json"
+    lists.write_text("[]")
+    flags = ["--held-back", str(lists), "--begin-with", str(tmp_path / "none.onnx")]
+    with pytest.raises(DataError, match=r"no weights file .*none\.onnx"):
+        args.run(parser.parse_args(["train-detector", "--data", str(file), "--run", f"{run}3", *flags]))
+    with pytest.raises(DataError, match="it needs one called 'development'"):
+        args.run(parser.parse_args(["train-detector", "--data", str(file), "--run", f"{run}3", *flags[:2]]))

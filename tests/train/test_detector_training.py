@@ -24,25 +24,41 @@ from app.train.detector_fit import (
     DetectorTrainer,
     epoch_batches,
     load_weights,
+    open_network,
     rate,
     to_batch,
 )
 from app.train.detector_loss import assign, box_loss, cell_grid, decode_boxes, detector_loss, flatten_levels, overlap
-from app.train.detector_network import CHANNELS, DetectorShape, Stage, build_detector
-from app.vision import neural
+from app.train.detector_network import HEADS, DetectorShape, build_detector, load_detector_network, load_onnx
+from app.vision import yunet_detector
 from app.vision.modelfile import DetectorFacts
 
 # Keras saves TensorFlow's arrays in a way that numpy 2 warns of; nothing of ours can change it.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-TINY = DetectorShape(stem=8, stages=(Stage(8, 1), Stage(8, 1), Stage(8, 1, 5), Stage(8, 1)), neck=8, head_blocks=1)
-FACTS = DetectorFacts(name="test", strides=(8, 16, 32), score=0.3, landmarks=True)
+TINY = DetectorShape(stem=8, width=8)
+FACTS = DetectorFacts(name="test", strides=(8, 16, 32), score=0.3)
 GRID = cell_grid(64, 64)
 
 
-def levels(seed: int = 0, size: int = 64) -> list[np.ndarray]:
+def maps(seed: int = 0, size: int = 64) -> list[np.ndarray]:
+    """What the network might say: the maps of ``HEADS`` for each stride."""
     rng = np.random.default_rng(seed)
-    return [rng.normal(0, 0.5, (1, size // s, size // s, CHANNELS)).astype(np.float32) for s in (8, 16, 32)]
+    sides = [size // stride for stride in (8, 16, 32)]
+    return [
+        rng.normal(0, 0.5, (1, side, side, channels)).astype(np.float32)
+        for side in sides
+        for channels in HEADS.values()
+    ]
+
+
+def decoded(given: list[np.ndarray], score: float) -> np.ndarray:
+    """(N, 15) float32 as the running detector decodes them, all strides."""
+    rows = [
+        yunet_detector.decode_level([level[0] for level in given[4 * i : 4 * i + 4]], stride, score)
+        for i, stride in enumerate((8, 16, 32))
+    ]
+    return np.concatenate(rows)
 
 
 def test_the_grid_has_every_cell_of_every_stride() -> None:
@@ -54,9 +70,12 @@ def test_the_grid_has_every_cell_of_every_stride() -> None:
 
 
 def test_training_and_running_decode_alike() -> None:
-    raw = levels()
-    boxes = np.asarray(decode_boxes(flatten_levels(raw), GRID))[0]
-    rows = np.concatenate([neural.decode_level(x[0], s, 0.0) for x, s in zip(raw, (8, 16, 32), strict=True)])
+    raw = np.asarray(flatten_levels(maps()))
+    boxes = np.asarray(decode_boxes(raw, GRID))[0]
+    rows = decoded(maps(), 0.0)
+    assert rows[:, 0] == pytest.approx(1 / (1 + np.exp(-raw[0, :, 0])), abs=1e-5)
+    points = np.tile(GRID.centers, 5) + raw[0, :, 5:] * GRID.strides[:, None]
+    assert rows[:, 5:] == pytest.approx(points, abs=1e-3)
     assert rows[:, 1:3] == pytest.approx(boxes[:, :2], abs=1e-3)
     assert rows[:, 1:3] + rows[:, 3:5] == pytest.approx(boxes[:, 2:], abs=1e-3)
 
@@ -89,13 +108,13 @@ def test_cells_answer_for_the_faces_they_fit() -> None:
 def test_every_face_is_answered_for_however_bad_the_boxes() -> None:
     truths = np.zeros((1, 4, 4), np.float32)
     truths[0, :3] = [[1, 1, 7, 8], [20, 20, 60, 60], [40, 2, 52, 14]]
-    raw = flatten_levels(levels(3))
+    raw = flatten_levels(maps(3))
     chosen, which = assign(raw[..., 0], decode_boxes(raw, GRID), truths, GRID)
     assert set(np.asarray(which)[0][np.asarray(chosen)[0]].tolist()) == {0, 1, 2}
 
 
 def test_empty_pictures_give_finite_losses_and_ignored_cells_no_blame() -> None:
-    raw = levels(1)
+    raw = maps(1)
     truths, points = np.zeros((1, 4, 4), np.float32), np.full((1, 4, 10), np.nan, np.float32)
     cells = len(GRID.strides)
     blamed, box, known = detector_loss(raw, truths, points, np.zeros((1, cells), bool), GRID)
@@ -128,42 +147,67 @@ def test_the_rate_warms_up_and_falls() -> None:
     assert rate(recipe, 99, 1.0) == rate(recipe, 99, 3.0) == pytest.approx(0.01)
 
 
-def test_the_shipped_shape_is_small_and_has_three_strides() -> None:
+def test_the_published_shape_is_small_and_has_four_maps_for_each_of_three_strides() -> None:
     model = build_detector()
-    assert model.count_params() < 300_000
-    outputs = model(np.zeros((1, 64, 96, 3), np.float32))
-    assert [tuple(x.shape) for x in outputs] == [(1, 8, 12, 15), (1, 4, 6, 15), (1, 2, 3, 15)]
+    assert model.count_params() == 73_840
+    outputs = [tuple(x.shape) for x in model(np.zeros((1, 64, 96, 3), np.float32))]
+    assert outputs == [(1, 64 // s, 96 // s, channels) for s in (8, 16, 32) for channels in (1, 1, 4, 10)]
 
 
-def test_the_fast_kind_for_training_gives_the_same_numbers() -> None:
-    plain, fast = build_detector(TINY), build_detector(TINY, for_training=True)
-    fast.set_weights(plain.get_weights())
-    images = np.random.default_rng(0).uniform(0, 255, (3, 64, 64, 3)).astype(np.float32)
-    for training in (True, False):
-        for one, other in zip(plain(images, training=training), fast(images, training=training), strict=True):
-            assert np.asarray(one) == pytest.approx(np.asarray(other), abs=2e-3)
+def test_extra_blocks_begin_as_the_identity() -> None:
+    plain, deeper = build_detector(TINY), build_detector(replace(TINY, extra_blocks=(1, 2, 1)))
+    for layer in plain.layers:
+        deeper.get_layer(layer.name).set_weights(layer.get_weights())
+    image = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
+    for one, other in zip(plain(image), deeper(image), strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
-def answers_of(detector: neural.CnnDetector, image: np.ndarray) -> list[np.ndarray]:  # type: ignore[type-arg]
-    """What the network says, finest grid first, as (rows, columns, channels) float32."""
-    plan = detector._run(image)
-    outputs = sorted(plan.get_output_details(), key=lambda output: -int(output["shape"][1] * output["shape"][2]))
-    return [plan.get_tensor(output["index"])[0] for output in outputs]
+@pytest.mark.parametrize("shape", [(64, 96), (160, 128)])
+def test_published_weights_give_what_opencv_computes(shared_data: Path, shape: tuple[int, int]) -> None:
+    file = shared_data / "models" / "yunet_n_320_320.onnx"
+    image = np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8)
+    net = cv2.dnn.readNetFromONNX(str(file))
+    net.setInput(cv2.dnn.blobFromImage(image))
+    names = [f"{head}_{stride}" for stride in (8, 16, 32) for head in HEADS]
+    ours = load_onnx(file)(image[None].astype(np.float32))
+    for name, one, reference in zip(names, ours, net.forward(names), strict=True):
+        given = np.asarray(one).reshape(-1, one.shape[-1])
+        if name[:3] in ("cls", "obj"):
+            given = 1 / (1 + np.exp(-given))
+        assert given == pytest.approx(reference.reshape(given.shape), abs=1e-4)
 
 
-def test_the_export_gives_the_networks_own_answers(tmp_path: Path) -> None:
+def test_files_that_hold_no_network_to_begin_with_are_refused(tmp_path: Path) -> None:
+    for name, content in (("a.onnx", b"no network"), ("a.keras", b"no network"), ("a.npz", b"no network")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=name):
+            open_network(tmp_path / name)
+
+
+def answers_of(detector: yunet_detector.YuNetDetector, image: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    """(N, 15) float32 of all cells, finest grid first."""
+    return np.asarray(detector._look(image))
+
+
+def wanted_of(network: Any, image: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    return decoded([np.asarray(one) for one in network(image[None].astype(np.float32), training=False)], 0.0)
+
+
+def test_the_exports_give_the_networks_own_answers(tmp_path: Path) -> None:
     import keras
 
     keras.utils.set_random_seed(1)
     model = build_detector(TINY)
-    keras_path, litert_path = export_detector(model, FACTS, tmp_path / "face_detector")
-    detector = neural.CnnDetector(litert_path, threads=1)
-    assert detector.facts == FACTS
-    image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
-    again = keras.saving.load_model(keras_path, compile=False)
-    wanted = again(image[None].astype(np.float32), training=False)
-    for level, expected in zip(answers_of(detector, image), wanted, strict=True):
-        assert level == pytest.approx(np.asarray(expected)[0], abs=1e-3)
+    images = [np.random.default_rng(i).integers(0, 255, (64, 96 - 9 * i, 3), np.uint8) for i in range(4)]
+    keras_path, int8_path, float_path = export_detector(model, FACTS, tmp_path / "face_detector", images)
+    exact, whole = (yunet_detector.YuNetDetector(path, score=0.0, threads=1) for path in (float_path, int8_path))
+    assert exact.facts == whole.facts == FACTS
+    wanted = wanted_of(load_detector_network(keras_path), images[0])
+    assert answers_of(exact, images[0]) == pytest.approx(wanted, rel=1e-3, abs=1e-3)
+    near = answers_of(whole, images[0])
+    assert near.shape == wanted.shape
+    assert np.abs(near[:, 1:3] - wanted[:, 1:3]).mean() < 2
 
 
 @pytest.fixture
@@ -183,7 +227,7 @@ RECIPE = DetectorRecipe(epochs=2, batch=2, sizes_px=(64, 96), warmup_steps=2)
 
 def train(folder: Path, sampler: Sampler, recipe: DetectorRecipe) -> tuple[list[DetectorEpoch], list[np.ndarray]]:
     folder.mkdir(exist_ok=True)
-    model = build_detector(TINY, for_training=True)
+    model = build_detector(TINY)
     trainer = DetectorTrainer(model, recipe, sampler, sampler, folder)
     trainer.judge, trainer.judge_every = lambda _: {"ap": 0.5}, 2
     return trainer.run(), model.get_weights()
@@ -211,7 +255,7 @@ def test_a_run_can_be_broken_off_and_goes_on(tmp_path: Path, sampler: Sampler) -
     load_weights(restored, tmp_path / AVERAGED)
     assert all(np.array_equal(one, other) for one, other in zip(restored.get_weights(), weights, strict=True))
     with pytest.raises(DataError, match="no weights of this network"):
-        load_weights(build_detector(replace(TINY, neck=16)), tmp_path / AVERAGED)
+        load_weights(build_detector(replace(TINY, width=16)), tmp_path / AVERAGED)
 
 
 def test_the_weights_that_were_best_on_the_development_split_are_kept(tmp_path: Path, sampler: Sampler) -> None:
@@ -222,7 +266,7 @@ def test_the_weights_that_were_best_on_the_development_split_are_kept(tmp_path: 
         seen.append(model.get_weights())
         return {"ap": next(scores)}
 
-    model = build_detector(TINY, for_training=True)
+    model = build_detector(TINY)
     recipe = replace(RECIPE, epochs=5, sizes_px=(64,))
     trainer = DetectorTrainer(model, recipe, sampler, sampler, tmp_path, judge, judge_every=2)
     history = trainer.run()
@@ -243,7 +287,7 @@ def test_descending_the_loss_finds_the_faces() -> None:
     truths, points = np.zeros((1, 2, 4), np.float32), np.full((1, 2, 10), np.nan, np.float32)
     truths[0] = [[5, 6, 25, 30], [30, 20, 62, 60]]
     points[0, 1] = [40, 32, 52, 32, 46, 40, 41, 48, 51, 48]
-    raw = [tf.Variable(level) for level in levels(2)]
+    raw = [tf.Variable(level) for level in maps(2)]
     optimizer = keras.optimizers.Adam(0.1)
     optimizer.build(raw)
 
@@ -256,8 +300,7 @@ def test_descending_the_loss_finds_the_faces() -> None:
 
     for _ in range(150):
         step()
-    rows = [neural.decode_level(x.numpy()[0], s, 0.5) for x, s in zip(raw, (8, 16, 32), strict=True)]
-    found = neural.suppress(np.concatenate(rows), 0.4)
+    found = yunet_detector.suppress(decoded([x.numpy() for x in raw], 0.5), 0.4)
     found = found[np.argsort(found[:, 1])]
     assert found[:, 1:3] == pytest.approx(truths[0, :, :2], abs=1)
     assert found[:, 1:3] + found[:, 3:5] == pytest.approx(truths[0, :, 2:], abs=1)
@@ -265,16 +308,20 @@ def test_descending_the_loss_finds_the_faces() -> None:
 
 
 def test_the_shipped_files_are_one_network() -> None:
-    import keras
-
     from app import resources
     from app.vision.modelfile import read_detector_facts
 
-    keras_path, litert_path = (resources.model(f"face_detector.{kind}") for kind in ("keras", "tflite"))
-    assert read_detector_facts(keras_path) == read_detector_facts(litert_path)
-    network = keras.saving.load_model(keras_path, compile=False)
-    assert network.count_params() < 300_000
-    image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
-    wanted = network(image[None].astype(np.float32), training=False)
-    for level, expected in zip(answers_of(neural.CnnDetector(litert_path), image), wanted, strict=True):
-        assert level == pytest.approx(np.asarray(expected)[0], abs=1e-3)
+    names = ("face_detector.keras", "face_detector.tflite", "face_detector_float32.tflite")
+    keras_path, int8_path, float_path = map(resources.model, names)
+    assert read_detector_facts(keras_path) == read_detector_facts(int8_path) == read_detector_facts(float_path)
+    network = load_detector_network(keras_path)
+    assert network.count_params() < 250_000
+    image = cv2.resize(cv2.imread(str(resources.asset("self_test.jpg"))), (320, 256))
+    wanted = wanted_of(network, image)
+    exact, whole = (
+        answers_of(yunet_detector.YuNetDetector(path, score=0.0), image) for path in (float_path, int8_path)
+    )
+    assert exact == pytest.approx(wanted, rel=1e-2, abs=1e-2)
+    faces = wanted[:, 0] > 0.5
+    assert faces.any()
+    assert np.abs(whole[faces, :5] - wanted[faces, :5]).mean(axis=0) == pytest.approx(0, abs=1.5)

@@ -59,8 +59,30 @@ def test_coco_files_are_read_alone_or_in_their_folder(tmp_path: Path, pictures: 
     tree = coco()
     (tmp_path / "notes.json").write_text(json.dumps(tree | {"annotations": [*tree["annotations"], crowd]}))
     (tmp_path / "other.json").write_text("[1, 2]")
-    expected = [Scene(picture, "web", (Face(Box(3, 4, 10, 20), Label.MASK),))]
+    expected = [Scene(picture, "web", (Face(Box(3, 4, 10, 20), Label.MASK),), (Box(0, 0, 90, 90),))]
     assert read_scenes(tmp_path / "notes.json") == read_scenes(tmp_path) == expected
+
+
+def test_faces_of_unknown_class_and_neutral_places_are_read(tmp_path: Path) -> None:
+    names = ["face", "head", "ignore", "veil", "no_mask"]
+    tree = coco(
+        categories=[{"id": i, "name": name} for i, name in enumerate(names)],
+        annotations=[{"image_id": 7, "category_id": i, "bbox": [i, 4, 10, 20]} for i in range(5)],
+    )
+    touch(tmp_path / "a.jpg")
+    (tmp_path / "notes.json").write_text(json.dumps(tree))
+    (scene,) = read_scenes(tmp_path)
+    assert scene.faces == (Face(Box(0, 4, 10, 20), None), Face(Box(4, 4, 10, 20), Label.NO_MASK))
+    assert scene.neutral == tuple(Box(i, 4, 10, 20) for i in (1, 2, 3))
+
+
+def test_face_beside_masked_faces_alone_is_a_bare_one(tmp_path: Path) -> None:
+    tree = coco(categories=[{"id": 1, "name": "face"}, {"id": 2, "name": "face_mask"}])
+    tree["annotations"] = [{"image_id": 7, "category_id": i, "bbox": [i, 4, 10, 20]} for i in (1, 2)]
+    touch(tmp_path / "a.jpg")
+    (tmp_path / "notes.json").write_text(json.dumps(tree))
+    (scene,) = read_scenes(tmp_path)
+    assert [face.label for face in scene.faces] == [Label.NO_MASK, Label.MASK]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from app.vision.settings import DetectorSettings
 PROFILE, PROFILE_CENTRE = "ilc2021_00152.jpg", (340, 114)
 """A training frame of one person seen from the side, whom the frontal cascade does not find."""
 
-KINDS = ["haar", "cnn", "yunet"]
+KINDS = ["haar", "cnn"]
 
 
 def demo_frame(index: int = 120) -> Image:
@@ -30,13 +30,7 @@ def demo_frame(index: int = 120) -> Image:
 
 @pytest.fixture(params=KINDS)
 def detector(request: pytest.FixtureRequest) -> FaceDetector:
-    settings = DetectorSettings(kind=request.param)
-    if request.param == "yunet":
-        folder: Path = request.getfixturevalue("shared_data")
-        settings = DetectorSettings(kind="yunet", model=folder / "models" / "yunet_n_320_320.onnx")
-    if request.param == "cnn" and not resources.model("face_detector.tflite").is_file():
-        pytest.skip("models/face_detector.tflite is not there yet")
-    return load_detector(settings)
+    return load_detector(DetectorSettings(kind=request.param))
 
 
 def centres(detector: FaceDetector, image: Image) -> list[tuple[float, float]]:
@@ -125,14 +119,9 @@ def test_a_cascade_that_is_missing_or_empty_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_model_below_a_folder_of_any_letters_gives_the_same(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_a_model_below_a_folder_of_any_letters_gives_the_same(kind: str, tmp_path: Path) -> None:
     files = {"haar": "haarcascade_frontalface_default.xml", "cnn": "face_detector.tflite"}
-    if kind == "yunet":
-        source = request.getfixturevalue("shared_data") / "models" / "yunet_n_320_320.onnx"
-    else:
-        source = resources.asset(files[kind]) if kind == "haar" else resources.model(files[kind])
+    source = resources.asset(files[kind]) if kind == "haar" else resources.model(files[kind])
     moved = tmp_path / "Zoë 面" / source.name
     moved.parent.mkdir()
     moved.write_bytes(source.read_bytes())
@@ -171,8 +160,13 @@ def test_a_damaged_cascade_below_a_folder_of_any_letters_is_told(tmp_path: Path)
             HaarDetector(DetectorSettings(kind="haar", model=path))
 
 
-def test_settings_choose_the_detector() -> None:
+def test_settings_choose_the_detector_and_its_arithmetic() -> None:
     assert isinstance(load_detector(DetectorSettings(kind="haar")), HaarDetector)
+    image = demo_frame()
+    whole, exact = (load_detector(DetectorSettings(precision=kind)).detect(image) for kind in ("int8", "float32"))
+    assert whole != exact
+    for one in whole:
+        assert max(one.box.iou(other.box) for other in exact) > 0.8
 
 
 def test_box_geometry() -> None:

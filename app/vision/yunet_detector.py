@@ -1,4 +1,4 @@
-"""Our own face detector: a small anchor-free network (``app/train/detector_network.py``) run by LiteRT.
+"""The default face detector: YuNet's graph (``app/train/detector_network.py``) run by LiteRT.
 
 Nothing here is light to start but everything is light to import: LiteRT is loaded when a detector is made.
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from app import resources
 from app.domain import Box, Detection, Image
 from app.errors import ModelError
-from app.vision.known import KEPT_PART, WORTH, squares_around
+from app.vision.known import WORTH, squares_around
 from app.vision.modelfile import read_detector_facts
 from app.vision.overlap import PART_INSIDE
 from app.vision.preprocess import resize
@@ -25,44 +25,49 @@ from app.vision.settings import DetectorSettings
 Floats = NDArray[np.float32]
 
 CHANNELS = 15
-"""Per cell: score logit, centre (x, y), log size (w, h), five points (x, y); all but the first in strides."""
+"""Of a detection: score, x, y, width, height, five points (x, y)."""
 
-_PAD = 114
+MAPS = (1, 1, 4, 10)
+"""Channels of the four maps of each stride: logits of class and objectness, box, points."""
+
+PAD = 114
 """Grey that fills frames up to whole strides, as in training."""
 
 _MOST_PLANS = 12
-"""Input sizes kept ready. A camera needs three (one per look) and those of the squares around known faces; a folder of
-photographs may have hundreds."""
+"""Input sizes kept ready. A camera needs two and those of the squares around known faces; a folder of photographs may
+have hundreds."""
 
 _MOST_BOXES = 1000
 """Boxes that go into non-maximum suppression, best first: bounds its time on odd pictures."""
 
 
-_SMALLER_LOOKS = ((320, 2), (480, 4))
-"""Frames whose longer side has at least so many px are also looked at shrunk by so much, for a third more time: faces
-that fill the picture are larger than those the network is trained on. Measured on development scenes: average precision
-0.64 with one look, 0.70 with two, 0.71 with three; bare faces found 0.69, 0.77, 0.80."""
+COARSE = 4
+"""Pictures whose longer side has ``COARSE_FROM_PX`` are also seen shrunk by so much, for a fifteenth of the time: of
+faces 300 px high the pass at full size finds 0.92, both 0.94; of faces 480 px high 0.84 and 0.94 (development
+scenes)."""
 
-_SMALLER_LEAST_PX = 40.0
-"""Faces below it are left to the first look; shrunk they would only add false ones."""
+COARSE_FROM_PX = 320
 
-_SHRUNK_LEAST_PX = 24.0
-"""What a face must measure in a shrunk picture to be found there as surely as in the whole one."""
+_COARSE_LEAST_PX = 120.0
+"""Smaller faces are left to the pass at full size; shrunk they would only add false ones."""
 
 
-def decode_level(raw: Floats, stride: int, score: float) -> Floats:
-    """``raw``: (h, w, 15) float32, one output of the network. Returns (N, 15) float32: score, x, y, width, height and
-    five points in input pixels, for the cells whose score is at least ``score``."""
-    limit = math.log(max(score, 1e-6) / max(1.0 - score, 1e-6))
-    rows, columns = np.nonzero(raw[..., 0] >= limit)
-    cells = raw[rows, columns]
-    found = np.empty_like(cells)
-    found[:, 0] = 1.0 / (1.0 + np.exp(-cells[:, 0]))
-    centers = np.stack([columns, rows], axis=1).astype(np.float32) + 0.5
-    sizes = np.exp(np.minimum(cells[:, 3:5], 5.0))
-    found[:, 1:3] = (centers + cells[:, 1:3] - sizes / 2) * stride
+def decode_level(maps: Sequence[Floats], stride: int, score: float) -> Floats:
+    """``maps``: those of one stride, each (h, w, channels) float32, channels as ``MAPS``. Returns (N, 15) float32:
+    score, x, y, width, height and five points in input pixels, for the cells whose score (the root of the product of
+    the sigmoids of class and objectness, as in YuNet) is at least ``score``."""
+    classes, objects, boxes, points = maps
+    with np.errstate(over="ignore"):  # exp of a large negative logit is infinity, its sigmoid 0
+        scores = 1.0 / np.sqrt((1.0 + np.exp(-classes[..., 0])) * (1.0 + np.exp(-objects[..., 0])))
+    rows, columns = np.nonzero(scores >= max(score, 1e-6))
+    found = np.empty((len(rows), CHANNELS), np.float32)
+    found[:, 0] = scores[rows, columns]
+    cells = np.stack([columns, rows], axis=1).astype(np.float32)
+    box = boxes[rows, columns]
+    sizes = np.exp(np.minimum(box[:, 2:], 5.0))
+    found[:, 1:3] = (cells + box[:, :2] - sizes / 2) * stride
     found[:, 3:5] = sizes * stride
-    found[:, 5:] = (np.tile(centers, 5) + cells[:, 5:]) * stride
+    found[:, 5:] = (np.tile(cells, 5) + points[rows, columns]) * stride
     return found
 
 
@@ -101,7 +106,7 @@ def _is_part_of_better(found: Floats) -> NDArray[np.bool_]:
     return is_part
 
 
-class CnnDetector:
+class YuNetDetector:
     """The shipped detector on colour frames of any size. One instance serves one thread: it holds LiteRT's buffers.
 
     Frames wider than ``working_width_px`` are shrunk to it, and faces below ``min_face_px`` (source pixels) are not
@@ -131,47 +136,31 @@ class CnnDetector:
             outputs = self._new().get_output_details()
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{model} is damaged: {str(error).splitlines()[0]}; reinstall maskwatch") from error
-        if [int(output["shape"][-1]) for output in outputs] != [CHANNELS] * len(self.facts.strides):
-            raise ModelError(f"{model} is no face detector of this version; export it again")
+        channels = sorted(int(output["shape"][-1]) for output in outputs)
+        if channels != sorted(MAPS * len(self.facts.strides)):
+            raise ModelError(f"{model} is no face detector of this version; train and export it again")
 
     def detect(self, image: Image) -> list[Detection]:
         """``image``: (H, W, 3) uint8 BGR."""
         seen = self._shrunk(image)
-        looks = [self._look(seen)]
-        looks += [self._look_smaller(seen, by) for from_px, by in _SMALLER_LOOKS if max(seen.shape[:2]) >= from_px]
-        return self._detections(np.concatenate(looks), seen, image)
-
-    def detect_known(self, image: Image, known: Sequence[Box]) -> list[Detection]:
-        """See ``QuickDetector``: looks around each known face only, and as closely as it needs."""
-        seen = self._shrunk(image)
-        height, width = seen.shape[:2]
-        levels: dict[int, list[Box]] = {}
-        for box in known:
-            shown = box.scaled(width / image.shape[1])
-            levels.setdefault(self._divisor(shown, seen), []).append(shown)
-        parts = [
-            (*(by * length for length in square), by)
-            for by, boxes in levels.items()
-            for square in squares_around([box.scaled(1 / by) for box in boxes], width // by, height // by)
-        ]
-        if sum(across * down / by**2 for _, _, across, down, by in parts) > WORTH * width * height:
-            return self.detect(image)
-        found = []
-        for x, y, across, down, by in parts:
-            part = seen[y : y + down, x : x + across]
-            found.append(self._look(part) if by == 1 else self._look_smaller(part, by))
-            _move(found[-1], x, y)
+        found = [self._look(seen)]
+        if max(seen.shape[:2]) >= COARSE_FROM_PX:
+            found.append(self._look_coarsely(seen))
         return self._detections(np.concatenate(found), seen, image)
 
-    def _divisor(self, known: Box, seen: Image) -> int:
-        """By how much ``seen`` may be shrunk for a face of about that size."""
-        least_px, longer = KEPT_PART * known.size, max(seen.shape[:2])
-        fit = [
-            by
-            for from_px, by in _SMALLER_LOOKS
-            if longer >= from_px and least_px >= max(_SMALLER_LEAST_PX, _SHRUNK_LEAST_PX * by)
-        ]
-        return max(fit, default=1)
+    def detect_known(self, image: Image, known: Sequence[Box]) -> list[Detection]:
+        """See ``QuickDetector``: looks around each known face only."""
+        seen = self._shrunk(image)
+        height, width = seen.shape[:2]
+        shown = [box.scaled(width / image.shape[1]) for box in known]
+        squares = squares_around(shown, width, height)
+        if sum(across * down for _, _, across, down in squares) > WORTH * width * height:
+            return self.detect(image)
+        found = []
+        for x, y, across, down in squares:
+            found.append(self._look(seen[y : y + down, x : x + across]))
+            _move(found[-1], x, y)
+        return self._detections(np.concatenate(found), seen, image)
 
     def _shrunk(self, image: Image) -> Image:
         height, width = image.shape[:2]
@@ -188,28 +177,28 @@ class CnnDetector:
         for score, x, y, w, h, *points in found.tolist():
             box = Box(x, y, w, h).clipped(width, height)
             if box.size >= self._min_face_px:
-                landmarks = tuple(zip(points[::2], points[1::2], strict=True)) if self.facts.landmarks else ()
-                detections.append(Detection(box, score, landmarks))
+                detections.append(Detection(box, score, tuple(zip(points[::2], points[1::2], strict=True))))
         return detections
 
     def _look(self, image: Image) -> Floats:
         """(N, 15) float32 as of ``decode_level``, all strides together, boxes not yet suppressed."""
         plan = self._run(image)
-        # LiteRT orders outputs as it likes; their sizes tell which is which
-        outputs = sorted(plan.get_output_details(), key=lambda output: -int(output["shape"][1] * output["shape"][2]))
+        # LiteRT orders outputs as it likes. Their sizes tell the stride and their channels the map, but for class and
+        # objectness, which may change places.
+        outputs = sorted(
+            plan.get_output_details(), key=lambda one: (-int(np.prod(one["shape"][1:3])), one["shape"][-1])
+        )
+        maps = [plan.tensor(output["index"])()[0] for output in outputs]  # LiteRT's own memory: no copy
         return np.concatenate(
-            [
-                decode_level(plan.tensor(output["index"])()[0], stride, self._score)  # its own memory: no copy
-                for output, stride in zip(outputs, self.facts.strides, strict=True)
-            ]
+            [decode_level(maps[4 * i : 4 * i + 4], stride, self._score) for i, stride in enumerate(self.facts.strides)]
         )
 
-    def _look_smaller(self, image: Image, divisor: int) -> Floats:
-        """The larger faces of ``image``, in its pixels, seen shrunk."""
-        small = resize(image, max(1, image.shape[1] // divisor), max(1, image.shape[0] // divisor))
+    def _look_coarsely(self, image: Image) -> Floats:
+        """The large faces of ``image``, in its pixels, seen shrunk."""
+        small = resize(image, max(1, image.shape[1] // COARSE), max(1, image.shape[0] // COARSE))
         found = self._look(small)
         _stretch(found, image.shape[1] / small.shape[1], image.shape[0] / small.shape[0])
-        large: Floats = found[found[:, 3:5].min(axis=1, initial=np.inf) >= _SMALLER_LEAST_PX]
+        large: Floats = found[found[:, 3:5].min(axis=1, initial=np.inf) >= _COARSE_LEAST_PX]
         return large
 
     def _run(self, image: Image) -> Any:
@@ -220,7 +209,7 @@ class CnnDetector:
         plan = self._plan(*(math.ceil(side / step) * step for side in (height, width)))
         framed = plan.tensor(plan.get_input_details()[0]["index"])()[0]
         framed[:height, :width] = image
-        framed[height:], framed[:height, width:] = _PAD, _PAD
+        framed[height:], framed[:height, width:] = PAD, PAD
         del framed
         plan.invoke()
         return plan
@@ -239,10 +228,13 @@ class CnnDetector:
         return plan
 
 
-def load_cnn(settings: DetectorSettings) -> CnnDetector:
+BUNDLED = {"int8": "face_detector.tflite", "float32": "face_detector_float32.tflite"}
+
+
+def load_yunet(settings: DetectorSettings) -> YuNetDetector:
     """The detector that the settings name, or the bundled one. Raises ModelError where its file cannot be used."""
-    return CnnDetector(
-        settings.model or resources.model("face_detector.tflite"),
+    return YuNetDetector(
+        settings.model or resources.model(BUNDLED[settings.precision]),
         score=settings.score,
         working_width_px=settings.width_px,
         min_face_px=settings.least_px,
