@@ -7,7 +7,6 @@
 """
 
 import argparse
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from app import resources  # noqa: E402
 from app.train.detector_table import Contestant, Lineup, contestants, evaluate_all, to_tables, to_tree  # noqa: E402
 from app.train.evaluate_detector import SCAN_SCORE  # noqa: E402
 from app.train.fit import write_json  # noqa: E402
-from app.train.scenes import read_scenes  # noqa: E402
+from benchmarks.listed_scenes import listed_scenes  # noqa: E402
 from benchmarks.opencv_yunet import DEFAULT_SCORE, OpenCvYuNet  # noqa: E402
 
 
@@ -35,10 +34,7 @@ def main() -> int:
     parser.add_argument("--width-px", type=int, default=640)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    scenes = read_scenes(args.data)
-    if args.pictures:
-        listed = set(json.loads((ROOT / "models" / "held_back.json").read_text("utf-8"))[args.pictures])
-        scenes = [scene for scene in scenes if scene.path.name in listed]
+    scenes = listed_scenes(args.data, args.pictures)
     entries = contestants(Lineup(args.model, args.width_px))
     float32 = args.model.with_name(f"{args.model.stem}_float32.tflite")
     if float32.is_file():

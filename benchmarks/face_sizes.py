@@ -4,7 +4,7 @@ Annotated scenes are shrunk step by step. A band of sizes holds the faces that h
 of those it tells how many are found, and what share of those found unshrunk that is. From these figures come the
 constants of ``app/vision/reach.py``, by which ``--min-face`` chooses the working width. Use scenes that no test uses:
 
-    python benchmarks/face_sizes.py DEVELOPMENT.json
+    python benchmarks/face_sizes.py DATA/frames/train.json --pictures development
 """
 
 import argparse
@@ -19,10 +19,10 @@ sys.path.insert(0, str(ROOT))
 
 from app import resources  # noqa: E402
 from app.train.detector_data import ImageCache, Scene  # noqa: E402
-from app.train.detector_table import Contestant, Lineup, contestants  # noqa: E402
+from app.train.detector_table import PAPER, Contestant, Lineup, contestants  # noqa: E402
 from app.train.evaluate_detector import FOUND_IOU, match  # noqa: E402
-from app.train.scenes import read_scenes  # noqa: E402
 from app.vision.preprocess import resize  # noqa: E402
+from benchmarks.listed_scenes import listed_scenes  # noqa: E402
 
 STEP = 2**0.25
 EDGES_PX = tuple(7.0 * STEP**step for step in range(17))
@@ -61,11 +61,13 @@ def count(one: Contestant, scenes: list[Scene], cache: ImageCache) -> dict[float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--haar", action="store_true", help="the cascade too, which takes long")
+    parser.add_argument("--pictures", help="a list of models/held_back.json")
     parser.add_argument("--model", type=Path, default=resources.model("face_detector.tflite"))
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    scenes, cache = read_scenes(args.data), ImageCache()
-    for one in contestants(Lineup(args.model, 4096)):
+    scenes, cache = listed_scenes(args.data, args.pictures), ImageCache()
+    for one in contestants(Lineup(args.model, 4096, haar=(PAPER,) if args.haar else ())):
         print(one.name)
         for edge, (shrunk, unshrunk, faces) in sorted(count(one, scenes, cache).items()):
             kept = shrunk / max(unshrunk, 1)

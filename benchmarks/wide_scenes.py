@@ -3,7 +3,7 @@
 Annotated scenes stand side by side in pictures 1,920 px wide, two rows of four. Faces of 16 px and more count; a box
 more on a face that is found already is a double.
 
-    python benchmarks/wide_scenes.py DEVELOPMENT.json [--kinds cnn,haar]
+    python benchmarks/wide_scenes.py DATA/frames/train.json --pictures development [--kinds cnn,haar]
 """
 
 import argparse
@@ -21,11 +21,11 @@ sys.path.insert(0, str(ROOT))
 from app.domain import Box, Detection, Image  # noqa: E402
 from app.train.detector_data import ImageCache, Scene  # noqa: E402
 from app.train.evaluate_detector import FOUND_IOU, match  # noqa: E402
-from app.train.scenes import read_scenes  # noqa: E402
 from app.vision.detect import FaceDetector, load_detector  # noqa: E402
 from app.vision.overlap import same_face  # noqa: E402
 from app.vision.preprocess import resize  # noqa: E402
 from app.vision.settings import DetectorSettings  # noqa: E402
+from benchmarks.listed_scenes import listed_scenes  # noqa: E402
 
 CELL_PX, COLUMNS, ROWS = 480, 4, 2
 EDGES_PX = (16, 24, 40, 80)
@@ -107,10 +107,11 @@ def described(found: list[list[Detection]], wides: list[Wide]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--pictures", help="a list of models/held_back.json")
     parser.add_argument("--kinds", default="cnn")
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    wides = wide_pictures(read_scenes(args.data), ImageCache())
+    wides = wide_pictures(listed_scenes(args.data, args.pictures), ImageCache())
     sizes = [sum(low <= box.size for wide in wides for box in wide.boxes) for low in EDGES_PX]
     print(f"{len(wides)} pictures; faces from {EDGES_PX} px on: {sizes}; recall by those bands")
     for kind in args.kinds.split(","):

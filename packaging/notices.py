@@ -87,6 +87,8 @@ def _component(root: Path, path: Path) -> Component | None:
         return _of_distribution(owner)
     if resolved.name.startswith("haarcascade_"):
         return _cascade(resolved.stem)
+    if resolved.name.startswith("face_detector"):
+        return _yunet()
     if resolved.is_relative_to(root.resolve()) and owner is None and ".venv" not in resolved.parts:
         return None  # ours
     if resolved.is_relative_to(Path(sys.base_prefix).resolve()):
@@ -139,6 +141,13 @@ def _cascade(name: str) -> Component:
     licence = "Intel License Agreement For Open Source Computer Vision Library (BSD style)"
     home = "https://github.com/opencv/opencv"
     return Component("asset", name, "4", licence, home, texts=[("LICENSE", text)])
+
+
+@cache
+def _yunet() -> Component:
+    text = (LICENCES / "yunet.txt").read_text(encoding="utf-8")
+    home = "https://github.com/ShiqiYu/libfacedetection.train"
+    return Component("asset", "YuNet's graph and weights", "n", "Apache-2.0 and MIT", home, texts=[("LICENSE", text)])
 
 
 @cache

@@ -155,7 +155,7 @@ def to_tables(rows: Sequence[Row]) -> "list[Table]":
     """Tables that fit 80 columns: faces found and false boxes a picture; faces found by size; found and labelled right
     (with a classifier)."""
     found = _table(
-        "faces found (IoU ≥ 0.4)", ("score", "all", "mask", "no_mask", "incorrect", "10–20px", "false", "AP", "ms", "×")
+        "faces found (IoU ≥ 0.4)", ("score", "all", "mask", "no_mask", "incorr.", "10–20", "false", "AP", "ms", "×")
     )
     right = _table("found and labelled right", ("answers", "mask", "no_mask", "incorrect", "false alarms a picture"))
     for row in rows:
@@ -184,8 +184,8 @@ def _size_table(rows: Sequence[Row]) -> "Table":
     """Recall by class and size, over the counts of annotated faces."""
     edges = [f"{low}–{high}px" for low, high in pairwise(BANDS_PX)] + [f"≥{BANDS_PX[-1]}px"]
     table = _table("found by size", ("label", *edges))
-    names = [*map(str, CLASSES), ANY]
-    for label in names if rows else ():
+    names = [name for name in (*map(str, CLASSES), ANY) if any(total for _, total in rows[0].found.by_size[name])]
+    for label in names:
         table.add_row("(faces)", label, *(str(total) for _, total in rows[0].found.by_size[label]))
     for row in rows:
         for label in names:
