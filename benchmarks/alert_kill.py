@@ -106,8 +106,8 @@ class Handler(BaseHTTPRequestHandler):
 def child(store: str, url: str, first: int, last: int) -> None:
     """Submits alerts ``first`` to ``last`` and sends until it is killed, or until nothing waits after the final one."""
     from app.alerts.delivery import AlertCenter
-    from app.alerts.settings import AlertSettings
-    from app.domain import Event, EventKind
+    from app.core.types import Event, EventKind
+    from app.settings.alerts import AlertSettings
 
     channel = {"kind": "webhook", "name": "hook", "url": url, "timeout_s": CLIENT_TIMEOUT_S}
     settings = AlertSettings.model_validate(

@@ -23,11 +23,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from app.alerts.delivery import AlertCenter  # noqa: E402
-from app.alerts.settings import AlertSettings  # noqa: E402
 from app.bench.machine import describe, versions  # noqa: E402
-from app.config import load_settings  # noqa: E402
-from app.domain import FrameResult  # noqa: E402
-from app.monitor.pipeline import Monitor  # noqa: E402
+from app.core.types import FrameResult  # noqa: E402
+from app.pipeline.monitor import Monitor  # noqa: E402
+from app.settings.alerts import AlertSettings  # noqa: E402
+from app.settings.root import load_settings  # noqa: E402
 
 HOOK_S = 60.0
 ARMS = ("no hook", "60 s hooks")

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from app.bench.children import BenchError
-from app.bench.records import Figures, Spread, Start
+from app.bench.child_process import BenchError
+from app.bench.result_types import Figures, Spread, StartupTime
 
 Runs = dict[str, list[Figures]]
 _NEAR_NONE_CORES = 0.05
@@ -176,7 +176,7 @@ def _idle(runs: Runs) -> list[Bar]:
     return bars
 
 
-def _start_and_memory(starts: Sequence[Start], runs: Runs) -> list[Bar]:
+def _start_and_memory(starts: Sequence[StartupTime], runs: Runs) -> list[Bar]:
     warm = starts[1:]
     heavy = any(start.tensorflow for start in starts)
     cpu_s = statistics.median(start.first_label_cpu_s for start in starts)

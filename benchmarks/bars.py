@@ -31,12 +31,12 @@ from rich.console import Console  # noqa: E402
 from rich.progress import Progress  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from app.bench import compare  # noqa: E402
-from app.bench.children import BenchError, figures_of, ourselves, start_of, thread_limits  # noqa: E402
+from app.bench import reference_programs  # noqa: E402
+from app.bench.child_process import BenchError, own_child, run_for_figures, run_for_startup, thread_limits  # noqa: E402
 from app.bench.machine import describe, only_cores, versions  # noqa: E402
-from app.bench.records import Figures, Start  # noqa: E402
-from app.cores import cores_allowed  # noqa: E402
-from app.errors import MaskwatchError  # noqa: E402
+from app.bench.result_types import Figures, StartupTime  # noqa: E402
+from app.core.cpu import cores_allowed  # noqa: E402
+from app.core.errors import MaskwatchError  # noqa: E402
 
 CAMERA_FPS = 25
 _AWAY = "http://127.0.0.1:9/none"
@@ -61,17 +61,19 @@ class Bench:
 
     def ours(self, source: str | Path, *words: str, environment: Mapping[str, str] | None = None) -> Figures:
         given = ["--source", str(source), *self._words(), *words]
-        return figures_of(ourselves(given, "run", {**self.limits, **(environment or {})}), self.seconds)
+        return run_for_figures(own_child(given, "run", {**self.limits, **(environment or {})}), self.seconds)
 
     def live(self, source: str | Path, *words: str, environment: Mapping[str, str] | None = None) -> Figures:
         return self.ours(source, "--as-live", str(CAMERA_FPS), *words, environment=environment)
 
     def reference(self, name: str) -> Figures:
         words = self._words()
-        return figures_of(compare.reference(compare.find(name), self.clip, words, self.limits), self.seconds)
+        return run_for_figures(
+            reference_programs.reference(reference_programs.find(name), self.clip, words, self.limits), self.seconds
+        )
 
-    def start(self) -> Start:
-        return start_of(ourselves(["--source", str(self.clip), *self._words()], "start", self.limits))
+    def start(self) -> StartupTime:
+        return run_for_startup(own_child(["--source", str(self.clip), *self._words()], "start", self.limits))
 
     def _words(self) -> list[str]:
         words = ["--seconds", str(self.seconds), "--warm-up", str(_WARM_UP_S), "--threads", str(self.threads)]
@@ -112,7 +114,7 @@ def usable_references() -> list[str]:
     found = []
     for name in _REFERENCES:
         asked = subprocess.run(
-            [sys.executable, str(compare.find(name)), "--clip", "none", "--check"],
+            [sys.executable, str(reference_programs.find(name)), "--clip", "none", "--check"],
             capture_output=True,
             text=True,
             check=False,

@@ -26,10 +26,10 @@ from loopback import cameras_on_loopback  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from app.cli import build_parser  # noqa: E402
-from app.domain import FrameResult  # noqa: E402
-from app.monitor.pipeline import Monitor  # noqa: E402
-from app.view.watch import settings_of  # noqa: E402
+from app.cli.main import build_parser  # noqa: E402
+from app.cli.watch import settings_of  # noqa: E402
+from app.core.types import FrameResult  # noqa: E402
+from app.pipeline.monitor import Monitor  # noqa: E402
 
 FAIR = 1.5
 _WARM_S = 5.0

@@ -16,9 +16,9 @@ import cv2
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from app.train.detector_export import CALIBRATION_PICTURES, export_detector  # noqa: E402
-from app.train.detector_network import STRIDES, load_onnx  # noqa: E402
-from app.vision.modelfile import DetectorFacts  # noqa: E402
+from app.training.detector.export import CALIBRATION_PICTURES, export_detector  # noqa: E402
+from app.training.detector.network import STRIDES, load_onnx  # noqa: E402
+from app.vision.model_metadata import DetectorMetadata  # noqa: E402
 
 YUNET = "WIDER FACE train (YuNet's published weights)"
 
@@ -42,7 +42,7 @@ def main() -> int:
     parser.add_argument("--nms-iou", type=float, default=0.3)
     parser.add_argument("--trained-on", nargs="*", default=[], help="what the weights saw beside WIDER FACE")
     args = parser.parse_args()
-    facts = DetectorFacts(
+    metadata = DetectorMetadata(
         name="yunet",
         version="2",
         strides=STRIDES,
@@ -51,7 +51,7 @@ def main() -> int:
         trained_on=(YUNET, *args.trained_on),
     )
     pictures = [cv2.imread(str(path)) for path in calibration_pictures(args.data)]
-    for path in export_detector(load_onnx(args.weights), facts, args.stem, pictures):
+    for path in export_detector(load_onnx(args.weights), metadata, args.stem, pictures):
         print(f"{path}  {path.stat().st_size / 1e3:.0f} kB")
     return 0
 

@@ -16,10 +16,17 @@ sys.path.insert(0, str(ROOT))
 
 from rich.console import Console  # noqa: E402
 
-from app import resources  # noqa: E402
-from app.train.detector_table import Contestant, Lineup, contestants, evaluate_all, to_tables, to_tree  # noqa: E402
-from app.train.evaluate_detector import SCAN_SCORE  # noqa: E402
-from app.train.fit import write_json  # noqa: E402
+from app.core import resources  # noqa: E402
+from app.training.detector.comparison import (  # noqa: E402
+    ComparedDetector,
+    ComparisonSettings,
+    compared_detectors,
+    evaluate_all,
+    to_tables,
+    to_tree,
+)
+from app.training.detector.evaluation import SCAN_SCORE  # noqa: E402
+from app.training.trainer import write_json  # noqa: E402
 from benchmarks.listed_scenes import listed_scenes  # noqa: E402
 from benchmarks.opencv_yunet import DEFAULT_SCORE, OpenCvYuNet  # noqa: E402
 
@@ -35,13 +42,13 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     scenes = listed_scenes(args.data, args.pictures)
-    entries = contestants(Lineup(args.model, args.width_px))
+    entries = compared_detectors(ComparisonSettings(args.model, args.width_px))
     float32 = args.model.with_name(f"{args.model.stem}_float32.tflite")
     if float32.is_file():
-        (same,) = contestants(Lineup(float32, args.width_px, haar=()))
+        (same,) = compared_detectors(ComparisonSettings(float32, args.width_px, haar=()))
         entries.append(replace(same, name="cnn float32"))
     reference = OpenCvYuNet(args.yunet, score=SCAN_SCORE, working_width_px=args.width_px, min_face_px=1)
-    entries.append(Contestant("OpenCV YuNet", reference.detect, DEFAULT_SCORE))
+    entries.append(ComparedDetector("OpenCV YuNet", reference.detect, DEFAULT_SCORE))
     rows = evaluate_all(scenes, entries, args.classifier)
     for table in to_tables(rows):
         Console().print(table)

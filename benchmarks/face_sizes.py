@@ -2,7 +2,7 @@
 
 Annotated scenes are shrunk step by step. A band of sizes holds the faces that had at least 1.4 times the size at first;
 of those it tells how many are found, and what share of those found unshrunk that is. From these figures come the
-constants of ``app/vision/reach.py``, by which ``--min-face`` chooses the working width. Use scenes that no test uses:
+constants of ``app/vision/tiling.py``, by which ``--min-face`` chooses the working width. Use scenes that no test uses:
 
     python benchmarks/face_sizes.py DATA/frames/train.json --pictures development
 """
@@ -17,10 +17,10 @@ import cv2
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from app import resources  # noqa: E402
-from app.train.detector_data import ImageCache, Scene  # noqa: E402
-from app.train.detector_table import PAPER, Contestant, Lineup, contestants  # noqa: E402
-from app.train.evaluate_detector import FOUND_IOU, match  # noqa: E402
+from app.core import resources  # noqa: E402
+from app.training.detector.comparison import PAPER, ComparedDetector, ComparisonSettings, compared_detectors  # noqa: E402
+from app.training.detector.evaluation import FOUND_IOU, match  # noqa: E402
+from app.training.detector.scenes import ImageCache, Scene  # noqa: E402
 from app.vision.preprocess import resize  # noqa: E402
 from benchmarks.listed_scenes import listed_scenes  # noqa: E402
 
@@ -30,7 +30,7 @@ SHRUNK = 1.4
 RELIABLE = 0.9
 
 
-def found_at(one: Contestant, scene: Scene, cache: ImageCache, factor: float) -> set[int]:
+def found_at(one: ComparedDetector, scene: Scene, cache: ImageCache, factor: float) -> set[int]:
     """Which faces of ``scene`` are found when it is shrunk by ``factor``."""
     image = cache.get(scene.path)
     if factor < 1:
@@ -39,7 +39,7 @@ def found_at(one: Contestant, scene: Scene, cache: ImageCache, factor: float) ->
     return set(match([face.box.scaled(factor) for face in scene.faces], found, FOUND_IOU))
 
 
-def count(one: Contestant, scenes: list[Scene], cache: ImageCache) -> dict[float, list[int]]:
+def count(one: ComparedDetector, scenes: list[Scene], cache: ImageCache) -> dict[float, list[int]]:
     """Per band, named by its lower edge: faces found shrunk, the same faces found unshrunk, faces."""
     counts: dict[float, list[int]] = defaultdict(lambda: [0, 0, 0])
     for scene in scenes:
@@ -67,7 +67,7 @@ def main() -> None:
     args = parser.parse_args()
     cv2.setNumThreads(1)
     scenes, cache = listed_scenes(args.data, args.pictures), ImageCache()
-    for one in contestants(Lineup(args.model, 4096, haar=(PAPER,) if args.haar else ())):
+    for one in compared_detectors(ComparisonSettings(args.model, 4096, haar=(PAPER,) if args.haar else ())):
         print(one.name)
         for edge, (shrunk, unshrunk, faces) in sorted(count(one, scenes, cache).items()):
             kept = shrunk / max(unshrunk, 1)

@@ -25,12 +25,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from fakes_video import RtspServer, picture, wait_until, write_clip  # noqa: E402
 
-from app.domain import Frame  # noqa: E402
-from app.video.capture import Capture, SourceState  # noqa: E402
-from app.video.ending import stuck_readers  # noqa: E402
-from app.video.settings import SourceSettings  # noqa: E402
-from app.video.slot import LatestSlot  # noqa: E402
-from app.video.source import make_source  # noqa: E402
+from app.capture.capture import Capture, SourceState  # noqa: E402
+from app.capture.process_exit import stuck_readers  # noqa: E402
+from app.capture.slot import LatestSlot  # noqa: E402
+from app.capture.source import make_source  # noqa: E402
+from app.core.types import Frame  # noqa: E402
+from app.settings.source import SourceSettings  # noqa: E402
 
 OPEN_S, READ_S, WAITS_S = 5.0, 2.0, (0.2, 0.5, 1.0)
 LONGEST_S = max(WAITS_S) + OPEN_S + 1.0  # and the probing of the stream

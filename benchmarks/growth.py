@@ -27,11 +27,11 @@ from make_clip import make  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import track  # noqa: E402
 
-from app.bench.children import figures_of, ourselves, thread_limits  # noqa: E402
+from app.bench.child_process import own_child, run_for_figures, thread_limits  # noqa: E402
 from app.bench.machine import describe, only_cores, versions  # noqa: E402
-from app.bench.records import Figures  # noqa: E402
-from app.cores import cores_allowed  # noqa: E402
-from app.errors import MaskwatchError  # noqa: E402
+from app.bench.result_types import Figures  # noqa: E402
+from app.core.cpu import cores_allowed  # noqa: E402
+from app.core.errors import MaskwatchError  # noqa: E402
 
 WIDTHS_PX = (320, 640, 960, 1280, 1920)
 FACES = (0, 1, 2, 4, 9, 16)
@@ -93,7 +93,7 @@ def measure(axis: str, values: Sequence[int], args: argparse.Namespace, folder: 
     turns = [value for _ in range(args.rounds) for value in values]
     console = Console(stderr=True)
     for value in track(turns, axis, console=console, transient=True, disable=not console.is_terminal):
-        runs[value].append(figures_of(ourselves([*words[value], *common], "run", limits), args.seconds))
+        runs[value].append(run_for_figures(own_child([*words[value], *common], "run", limits), args.seconds))
     return [point(value, each) for value, each in runs.items()]
 
 

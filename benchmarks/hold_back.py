@@ -16,7 +16,7 @@ import cv2
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from app.train.detector_data import ImageCache, difference_hash, near_duplicate_groups, read_coco, split_scenes
+from app.training.detector.scenes import ImageCache, difference_hash, near_duplicate_groups, read_coco, split_scenes
 
 DEVELOPMENT = {"wider": 200, "mafa": 150, "wear_web": 30, "office": 30, "no_face": 60}
 EMPTY_TEST = 120

@@ -26,11 +26,11 @@ from make_clip import make  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import track  # noqa: E402
 
-from app.bench.children import figures_of, ourselves, thread_limits  # noqa: E402
+from app.bench.child_process import own_child, run_for_figures, thread_limits  # noqa: E402
 from app.bench.machine import describe, only_cores, versions  # noqa: E402
-from app.bench.records import Figures  # noqa: E402
-from app.cores import cores_allowed  # noqa: E402
-from app.errors import MaskwatchError  # noqa: E402
+from app.bench.result_types import Figures  # noqa: E402
+from app.core.cpu import cores_allowed  # noqa: E402
+from app.core.errors import MaskwatchError  # noqa: E402
 
 CAMERA_FPS = 25
 _QUICK, _STILL = "MASKWATCH_DETECTOR__FULL_LOOK_S", "MASKWATCH_DETECTOR__STILL_LOOK_S"
@@ -69,7 +69,7 @@ def turns(film: str, path: Path, args: argparse.Namespace) -> dict[str, Any]:
     def child(lever: Lever) -> Any:
         threads = lever.threads or args.threads
         words = [*common, "--threads", str(threads)]
-        return ourselves(words, "run", {**thread_limits(threads), **lever.environment})
+        return own_child(words, "run", {**thread_limits(threads), **lever.environment})
 
     return {lever.name: child(lever) for lever in (Lever("", ""), *LEVERS[film])}
 
@@ -79,7 +79,7 @@ def measure(film: str, path: Path, args: argparse.Namespace, console: Console) -
     runs: dict[str, list[Figures]] = {name: [] for name in children}
     order = [name for _ in range(args.rounds) for name in children]
     for name in track(order, film, console=console, transient=True, disable=not console.is_terminal):
-        runs[name].append(figures_of(children[name], args.seconds))
+        runs[name].append(run_for_figures(children[name], args.seconds))
     return [row(film, lever, runs[""], runs[lever.name]) for lever in LEVERS[film]]
 
 

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from app.train.detector_data import Scene
-from app.train.scenes import read_scenes
+from app.training.detector.scene_reader import read_scenes
+from app.training.detector.scenes import Scene
 
 HELD_BACK = Path(__file__).resolve().parents[1] / "models" / "held_back.json"
 

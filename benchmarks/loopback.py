@@ -77,7 +77,7 @@ def demo_jpegs(fps: float) -> list[bytes]:
     """The pictures of the demo clip at about ``fps`` a second."""
     import cv2
 
-    from app import resources
+    from app.core import resources
 
     clip = cv2.VideoCapture(str(resources.asset("demo.mp4")))
     every = max(1, round((clip.get(cv2.CAP_PROP_FPS) or fps) / fps))

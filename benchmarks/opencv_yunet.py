@@ -6,7 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from app.domain import Box, Detection, Image
+from app.core.types import Box, Detection, Image
 from app.vision.preprocess import resize
 
 DEFAULT_SCORE = 0.6

@@ -48,17 +48,17 @@ def frames(clip: Path) -> list[Any]:
 def parts(images: list[Any], threads: int) -> Iterator[tuple[str, Part]]:
     import numpy as np
 
-    from app import resources
-    from app.vision.classify import LiteRtClassifier
-    from app.vision.detect import load_detector
-    from app.vision.settings import DetectorSettings
+    from app.core import resources
+    from app.settings.vision import DetectorSettings
+    from app.vision.classifier import LiteRtClassifier
+    from app.vision.detector_loader import load_detector
 
     detector = load_detector(DetectorSettings(threads=min(threads, DetectorSettings().threads)))
     turn = iter(range(10**12))
     yield "detector", lambda: detector.detect(images[next(turn) % len(images)])
     for name in ("classifier", "paper/model_6"):
         classifier = LiteRtClassifier(resources.model(f"{name}.tflite"), threads)
-        side = classifier.facts.input_px
+        side = classifier.metadata.input_px
         crop = np.random.default_rng(1).integers(0, 256, (1, side, side, 3), np.uint8)
         yield f"{Path(name).name}, LiteRT", lambda classifier=classifier, crop=crop: classifier.classify(crop)
         if name == "classifier":

@@ -135,8 +135,8 @@ def networks(width: int = 640, height: int = 480) -> list[Work]:
     import cv2
     import numpy as np
 
-    from app import resources
-    from app.vision.modelfile import read_classifier_facts
+    from app.core import resources
+    from app.vision.model_metadata import read_classifier_metadata
     from app.vision.yunet_detector import YuNetDetector
 
     file = resources.model("face_detector.tflite")
@@ -148,7 +148,7 @@ def networks(width: int = 640, height: int = 480) -> list[Work]:
         found.append(work_of(f"detector, {columns} x {rows}", allocated(file, (1, rows, columns, 3))))
     for name in ("classifier.tflite", "paper/model_6.tflite"):
         path = resources.model(name)
-        side = read_classifier_facts(path).input_px
+        side = read_classifier_metadata(path).input_px
         found.append(work_of(f"{path.stem}, one face", allocated(path, (1, side, side, 3))))
     return found
 

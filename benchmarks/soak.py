@@ -28,11 +28,11 @@ from loopback import cameras_on_loopback  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from app.cli import build_parser  # noqa: E402
-from app.domain import Event, FrameResult  # noqa: E402
-from app.monitor.pipeline import Monitor  # noqa: E402
-from app.video.capture import SourceState  # noqa: E402
-from app.view.watch import settings_of  # noqa: E402
+from app.capture.capture import SourceState  # noqa: E402
+from app.cli.main import build_parser  # noqa: E402
+from app.cli.watch import settings_of  # noqa: E402
+from app.core.types import Event, FrameResult  # noqa: E402
+from app.pipeline.monitor import Monitor  # noqa: E402
 
 LIMIT = 0.05
 _EVERY_S = 5.0

@@ -23,10 +23,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from app.alerts.delivery import AlertCenter
+from app.alerts.mutes import Mutes
 from app.bench.machine import describe, versions
-from app.config import load_settings
-from app.monitor.pipeline import Monitor
-from app.web.quiet import Mutes
+from app.pipeline.monitor import Monitor
+from app.settings.root import load_settings
 from app.web.server import WebServer
 
 

@@ -18,13 +18,14 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from app.domain import Box, Detection, Image  # noqa: E402
-from app.train.detector_data import ImageCache, Scene  # noqa: E402
-from app.train.evaluate_detector import FOUND_IOU, match  # noqa: E402
-from app.vision.detect import FaceDetector, load_detector  # noqa: E402
-from app.vision.overlap import same_face  # noqa: E402
+from app.core.types import Box, Detection, Image  # noqa: E402
+from app.settings.vision import DetectorSettings  # noqa: E402
+from app.training.detector.evaluation import FOUND_IOU, match  # noqa: E402
+from app.training.detector.scenes import ImageCache, Scene  # noqa: E402
+from app.vision.detector import FaceDetector  # noqa: E402
+from app.vision.detector_loader import load_detector  # noqa: E402
+from app.vision.nms import same_face  # noqa: E402
 from app.vision.preprocess import resize  # noqa: E402
-from app.vision.settings import DetectorSettings  # noqa: E402
 from benchmarks.listed_scenes import listed_scenes  # noqa: E402
 
 CELL_PX, COLUMNS, ROWS = 480, 4, 2

@@ -19,7 +19,7 @@ SELF_TEST_FRAME = 140
 
 Picture = NDArray[np.uint8]
 
-# BGRA; the blue and the orange of the overlay's palette (app/view/palette.py)
+# BGRA; the blue and the orange of the overlay's palette (app/ui/palette.py)
 _BACK, _FACE, _MASK, _LINE, _FRAME = (
     (60, 42, 32, 255),
     (190, 214, 240, 255),

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from app.video.opencv import keep_quiet
+from app.capture.opencv_backend import silence_ffmpeg
 
 ROOT = Path(__file__).resolve().parents[1]
 
-keep_quiet()  # FFmpeg reads its log level once a process: a test that opens a film by itself must not settle it for all
+silence_ffmpeg()  # FFmpeg reads its log level once a process: no test that opens a video may set it for all others
 
 
 @pytest.fixture(autouse=True)

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from app.domain import Box, Detection, Frame, Image
-from app.vision.classify import Crops, Probabilities
-from app.vision.modelfile import ClassifierFacts
+from app.core.types import Box, Detection, Frame, Image
+from app.vision.classifier import Crops, Probabilities
+from app.vision.model_metadata import ClassifierMetadata
 
-FACTS = ClassifierFacts(
+FACTS = ClassifierMetadata(
     name="fake", labels=("mask", "no_mask", "incorrect"), input_px=16, margin=0.0, min_confidence=0.6, min_face_px=10
 )
 
@@ -34,7 +34,7 @@ class BoxesDetector:
 class BrightnessClassifier:
     """Dark crops are bare, bright ones masked, grey ones undecided: an answer that can be painted into a frame."""
 
-    facts = FACTS
+    metadata = FACTS
 
     def __init__(self) -> None:
         self.batches: list[int] = []

@@ -8,9 +8,9 @@ import numpy as np
 from fakes import BrightnessClassifier
 from fakes_video import HANG_S
 
-from app.domain import Box, Detection, Frame, Image
-from app.errors import SourceError
-from app.vision.classify import Crops, Probabilities
+from app.core.errors import SourceError
+from app.core.types import Box, Detection, Frame, Image
+from app.vision.classifier import Crops, Probabilities
 
 BOX = Box(20, 20, 60, 60)
 RATE_HZ = 50.0

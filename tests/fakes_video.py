@@ -18,8 +18,8 @@ import numpy as np
 from fakes_net import free_port
 from numpy.typing import NDArray
 
-from app.domain import Frame, Image
-from app.errors import SourceError
+from app.core.errors import SourceError
+from app.core.types import Frame, Image
 
 LIMIT_S = 60.0
 """How long a test waits for what should come at once: long, because the machine may be busy or stand still."""

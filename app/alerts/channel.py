@@ -6,14 +6,14 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from app.alerts.hooks import Alert, AlertHook, RetryLater
-from app.alerts.limited import LazyHook, LimitedHook
+from app.alerts.hook import Alert, AlertHook, RetryLater
 from app.alerts.outbox import Backoff, ChannelQueue, Delivery, Status
-from app.alerts.schedule import is_open
-from app.alerts.settings import AlertSettings, Channel, fits
-from app.domain import Event
-from app.errors import HookError
-from app.words import counted
+from app.alerts.timeout_hook import LazyHook, TimeoutHook
+from app.core.errors import HookError
+from app.core.schedule import is_open
+from app.core.text import counted
+from app.core.types import Event
+from app.settings.alerts import AlertSettings, Channel, matches_camera
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +33,12 @@ class ChannelHealth:
     error: str = ""
 
 
-class ServedChannel:
+class DeliveryChannel:
     """Pure but for its hook; the delivery calls it under its lock, but for ``send``."""
 
     def __init__(self, channel: Channel, hook: AlertHook, settings: AlertSettings) -> None:
         self.channel = channel
-        self.hook = LimitedHook(hook, channel.timeout_s)
+        self.hook = TimeoutHook(hook, channel.timeout_s)
         backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
         self.queue = ChannelQueue(
             channel.give_up_after_s, settings.max_outbox, channel.rate_limit, backoff, channel.useless_when_late
@@ -85,14 +85,14 @@ class ServedChannel:
 
     def _is_for(self, event: Event) -> bool:
         channel = self.channel
-        here = not channel.cameras or any(fits(pattern, event.camera) for pattern in channel.cameras)
+        here = not channel.cameras or any(matches_camera(pattern, event.camera) for pattern in channel.cameras)
         return here and event.kind in channel.events
 
     def refuses(self, event: Event, now_s: float) -> bool:
         """Whether ``event`` is over a rate limit that skips; the end of an alert waits its turn."""
         return not self._took.get(event.resolves) and self.queue.refuses(now_s)
 
-    def pass_over(self, event: Event) -> None:
+    def skip(self, event: Event) -> None:
         """Nor is its end sent then."""
         if self._is_for(event):
             self.remember({event.id: False})
@@ -147,9 +147,9 @@ class ServedChannel:
         return tried
 
 
-def serve_channels(settings: AlertSettings, hooks: Mapping[str, AlertHook]) -> dict[str, ServedChannel]:
+def make_channels(settings: AlertSettings, hooks: Mapping[str, AlertHook]) -> dict[str, DeliveryChannel]:
     """The channels of ``settings`` by name; ``hooks`` takes the place of the hooks of the channels so named."""
-    served: dict[str, ServedChannel] = {}
+    served: dict[str, DeliveryChannel] = {}
     for channel in settings.channels:
         hook = hooks.get(channel.name)
         if hook is None:
@@ -158,5 +158,5 @@ def serve_channels(settings: AlertSettings, hooks: Mapping[str, AlertHook]) -> d
                 lazy.build()
             except HookError as error:
                 log.warning("%s; its alerts wait until that is mended", error)
-        served[channel.name] = ServedChannel(channel, hook, settings)
+        served[channel.name] = DeliveryChannel(channel, hook, settings)
     return served

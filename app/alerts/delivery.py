@@ -9,24 +9,24 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from app.alerts.channel import ServedChannel, serve_channels
+from app.alerts.channel import DeliveryChannel, make_channels
+from app.alerts.event_store import EventStore
 from app.alerts.health import AlertHealth, Clock, SystemClock
-from app.alerts.hooks import AlertHook
-from app.alerts.journal import SECONDS_PER_DAY, Journal, Unwritten
+from app.alerts.hook import AlertHook
 from app.alerts.outbox import Delivery, Status
-from app.alerts.records import Batch, Presence, StoreError, hour_of
-from app.alerts.settings import AlertSettings
-from app.alerts.store import EventStore
-from app.alerts.takeover import Waiting
-from app.domain import Event
-from app.errors import HookError
+from app.alerts.store_types import Presence, StoreError, WriteBatch, hour_of
+from app.alerts.store_writer import SECONDS_PER_DAY, StoreWriter, WriteBuffer
+from app.alerts.unsent_alerts import UnsentAlerts
+from app.core.errors import HookError
+from app.core.types import Event
+from app.settings.alerts import AlertSettings
 
 log = logging.getLogger(__name__)
 
 SUBMIT_LIMIT_S = 0.05  # the longest that ``submit`` waits for the disk
 UNSTORED_LIMIT_S = 1.0  # a disk that takes longer is treated as broken: alerts go out unstored
 STORE_RETRY_S = 5.0
-LOOK_EVERY_S = 2.0  # for changes by other programs (retry, purge) and for retention
+STORE_POLL_S = 2.0  # for changes by other programs (retry, purge) and for retention
 RECENT_EVENTS = 200
 
 
@@ -54,8 +54,8 @@ class AlertCenter:
         self._rng = rng or random.Random()
         self._hold_back = hold_back
         self._changed = threading.Condition()
-        self._journal = Journal(settings) if settings.persist else None
-        self._unwritten = Unwritten()
+        self._writer = StoreWriter(settings) if settings.persist else None
+        self._buffer = WriteBuffer()
         self._pictures: dict[str, bytes] = {}  # without a file only: event id to JPEG, while an alert waits
         self._recent: deque[Event] = deque(maxlen=RECENT_EVENTS)
         self._ticket = 0  # of the newest event
@@ -68,19 +68,19 @@ class AlertCenter:
         self._keeper: threading.Thread | None = None
         self._crash: BaseException | None = None
         self._threads: list[threading.Thread] = []
-        self._served = serve_channels(settings, hooks or {})
+        self._served = make_channels(settings, hooks or {})
         for delivery in earlier:
             if delivery.channel in self._served:
                 took = delivery.status is not Status.SKIPPED
                 self._served[delivery.channel].remember({delivery.event.id: took})
-        self._waiting = Waiting(self._served, self._unwritten, settings.keep_days * SECONDS_PER_DAY)
+        self._waiting = UnsentAlerts(self._served, self._buffer, settings.keep_days * SECONDS_PER_DAY)
 
     # -- what the monitor calls ----------------------------------------------------------------------------------
 
     def start(self) -> None:
         if self._threads:
             return
-        if self._journal is not None:
+        if self._writer is not None:
             self._keeper = threading.Thread(target=self._guard(self._keep), name="alert-store", daemon=True)
             self._threads.append(self._keeper)
         for served in self._served.values():
@@ -106,13 +106,13 @@ class AlertCenter:
             now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
             ticket = self._ticket = self._ticket + 1
             self._recent.append(event)
-            if self._journal is None:
+            if self._writer is None:
                 self._stored_ticket = ticket
             else:
-                self._unwritten.add_event(event, jpeg)
+                self._buffer.add_event(event, jpeg)
             for served in self._served.values():
                 if not served.wants(event):
-                    served.pass_over(event)
+                    served.skip(event)
                 elif held:
                     self._skip(served, event, held, wall_s)
                 else:
@@ -126,36 +126,36 @@ class AlertCenter:
                 self._changed.wait_for(lambda: self._stored_ticket >= ticket, SUBMIT_LIMIT_S)
 
     def _enqueue(
-        self, served: ServedChannel, event: Event, jpeg: bytes | None, ticket: int, now_s: float, wall_s: float
+        self, served: DeliveryChannel, event: Event, jpeg: bytes | None, ticket: int, now_s: float, wall_s: float
     ) -> None:
         if served.refuses(event, now_s):
-            served.pass_over(event)
+            served.skip(event)
             self._skip(served, event, "over the rate limit", wall_s)
             return
-        owner = self._journal.owner if self._journal else ""
+        owner = self._writer.owner if self._writer else ""
         delivery = Delivery(event, served.name, wall_s, wall_s, owner=owner)
         self._save(delivery)
-        if self._journal is None and served.channel.snapshot and jpeg is not None:
+        if self._writer is None and served.channel.snapshot and jpeg is not None:
             self._pictures[event.id] = jpeg
         for dropped in served.add(delivery, now_s, ticket):
             self._forget_picture(dropped.event.id)
             self._save(replace(dropped, status=Status.UNDELIVERED, error="the outbox was full", updated_s=wall_s))
 
-    def _skip(self, served: ServedChannel, event: Event, reason: str, wall_s: float) -> None:
+    def _skip(self, served: DeliveryChannel, event: Event, reason: str, wall_s: float) -> None:
         self._save(Delivery(event, served.name, wall_s, wall_s, Status.SKIPPED, error=reason))
 
     def record_presence(self, camera: str, wall_s: float, masked: int = 0, bare: int = 0, incorrect: int = 0) -> None:
         """Adds people, each counted once when last seen, to the hour of ``wall_s``. Never waits."""
-        if self._journal is not None:
+        if self._writer is not None:
             with self._changed:
-                self._unwritten.add_presence(Presence(camera, hour_of(wall_s), masked, bare, incorrect))
+                self._buffer.add_presence(Presence(camera, hour_of(wall_s), masked, bare, incorrect))
                 self._changed.notify_all()
 
     def health(self) -> AlertHealth:
         with self._changed:
             crash = "" if self._crash is None else f"{type(self._crash).__name__}: {self._crash}"
             channels = tuple(served.health for served in self._served.values())
-            return AlertHealth(self._store_fault, channels, self._unwritten.lost_events, crash)
+            return AlertHealth(self._store_fault, channels, self._buffer.lost_events, crash)
 
     def recent(self) -> tuple[Event, ...]:
         """The last events of this run, oldest first."""
@@ -188,7 +188,7 @@ class AlertCenter:
         if self._keeper is not None and self._keeper.is_alive():
             self._keeper.join(max(end_s - time.monotonic(), 0.0))
         stuck = [each for each in self._threads if each.is_alive()]
-        is_kept = self._journal is not None and self._keeper not in stuck and not self._unwritten
+        is_kept = self._writer is not None and self._keeper not in stuck and not self._buffer
         if heir is not None:
             with self._changed, heir._changed:
                 heir._inherit(self, is_kept)
@@ -200,24 +200,24 @@ class AlertCenter:
         self._recent = deque([*old._recent, *self._recent], RECENT_EVENTS)
         if is_kept:
             return
-        batch = old._waiting.take_out(old._served if self._journal else self._served, old._pictures)
+        batch = old._waiting.take_unsent(old._served if self._writer else self._served, old._pictures)
         now_s = self._clock.monotonic_s()
         ticket = self._ticket = max(self._ticket, 1)
-        owner = self._journal.owner if self._journal else ""
-        waiting = self._waiting.inherit(batch.deliveries, owner, now_s, self._clock.wall_s())
+        owner = self._writer.owner if self._writer else ""
+        waiting = self._waiting.adopt_unsent(batch.deliveries, owner, now_s, self._clock.wall_s())
         wanted = self._settings.snapshots != "off"
         events = tuple((event, jpeg if wanted else None) for event, jpeg in batch.events)
-        if self._journal is None:
+        if self._writer is None:
             self._stored_ticket = ticket
             self._pictures.update((event.id, jpeg) for event, jpeg in events if jpeg is not None)
         else:
             self._unstored_since_s = now_s
-            self._unwritten.put_back(Batch(events, waiting, batch.presence))
+            self._buffer.put_back(WriteBatch(events, waiting, batch.presence))
 
     def _left_behind(self, is_kept: bool) -> list[str]:
         with self._changed:
             left = [line for served in self._served.values() for line in served.left_behind(is_kept)]
-            if self._unwritten:
+            if self._buffer:
                 left.append(f"events not written: {self._store_fault or 'the disk is too slow'}")
         return left
 
@@ -226,7 +226,7 @@ class AlertCenter:
             return False  # what earlier runs left is not read yet
         now_s = self._clock.monotonic_s()
         busy = any(served.sending or served.queue.wait_s(now_s) == 0.0 for served in self._served.values())
-        return not busy and (not self._unwritten or self._store_fault != "")
+        return not busy and (not self._buffer or self._store_fault != "")
 
     # -- threads -------------------------------------------------------------------------------------------------
 
@@ -247,10 +247,10 @@ class AlertCenter:
         return run
 
     def _save(self, delivery: Delivery) -> None:
-        if self._journal is not None:
-            self._unwritten.add_delivery(delivery)
+        if self._writer is not None:
+            self._buffer.add_delivery(delivery)
 
-    def _serve(self, served: ServedChannel) -> None:
+    def _serve(self, served: DeliveryChannel) -> None:
         """The life of a channel's thread."""
         while True:
             with self._changed:
@@ -266,7 +266,7 @@ class AlertCenter:
                 self._note(served, delivery, error)
                 self._changed.notify_all()
 
-    def _await_due(self, served: ServedChannel) -> Delivery | None:
+    def _await_due(self, served: DeliveryChannel) -> Delivery | None:
         """The next delivery to send; ``None`` to stop. Called with the lock held."""
         while not self._stopping:
             now_s = self._clock.monotonic_s()
@@ -285,8 +285,8 @@ class AlertCenter:
 
     def _picture(self, event_id: str) -> bytes | None:
         with self._changed:
-            jpeg = self._pictures.get(event_id) or self._unwritten.picture(event_id)
-        if jpeg is None and self._journal is not None:
+            jpeg = self._pictures.get(event_id) or self._buffer.picture(event_id)
+        if jpeg is None and self._writer is not None:
             try:
                 with EventStore(self._settings.store, create=False) as store:
                     jpeg = store.snapshot(event_id)
@@ -294,7 +294,7 @@ class AlertCenter:
                 log.debug("the picture of %s cannot be read: %s", event_id, error)
         return jpeg
 
-    def _note(self, served: ServedChannel, delivery: Delivery, error: HookError | None) -> None:
+    def _note(self, served: DeliveryChannel, delivery: Delivery, error: HookError | None) -> None:
         """Takes down how an attempt went. Called with the lock held."""
         now_s, wall_s = self._clock.monotonic_s(), self._clock.wall_s()
         if error is None:
@@ -313,32 +313,32 @@ class AlertCenter:
 
     def _keep(self) -> None:
         """The life of the event file's thread."""
-        journal = self._journal
-        assert journal is not None
+        writer = self._writer
+        assert writer is not None
         try:
             while True:
                 with self._changed:
-                    stopping, batch, ticket = self._stopping_file, self._unwritten.take(), self._ticket
+                    stopping, batch, ticket = self._stopping_file, self._buffer.take(), self._ticket
                 wall_s = self._clock.wall_s()
-                found = journal.write(batch, wall_s)
+                found = writer.write(batch, wall_s)
                 with self._changed:
-                    self._store_fault = journal.fault
+                    self._store_fault = writer.fault
                     self._looked = True
                     if found is None:
-                        self._unwritten.put_back(batch)
+                        self._buffer.put_back(batch)
                     else:
                         self._stored_ticket = ticket
                         self._unstored_since_s = None if ticket == self._ticket else self._clock.monotonic_s()
-                        self._waiting.take_over(found, self._stored_ticket, self._clock.monotonic_s(), wall_s)
+                        self._waiting.merge_store_changes(found, self._stored_ticket, self._clock.monotonic_s(), wall_s)
                     self._changed.notify_all()
-                    if stopping and (found is None or not self._unwritten):
+                    if stopping and (found is None or not self._buffer):
                         return
                 if found is not None:
-                    journal.keep_bounds(self._clock.monotonic_s(), self._clock.wall_s())
+                    writer.keep_bounds(self._clock.monotonic_s(), self._clock.wall_s())
                 with self._changed:
                     if found is None:
                         self._changed.wait_for(lambda: self._stopping_file, STORE_RETRY_S)
                     else:
-                        self._changed.wait_for(lambda: self._stopping_file or bool(self._unwritten), LOOK_EVERY_S)
+                        self._changed.wait_for(lambda: self._stopping_file or bool(self._buffer), STORE_POLL_S)
         finally:
-            journal.close()
+            writer.close()

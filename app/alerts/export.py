@@ -12,11 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from app.alerts.files import RECORD_FIELDS, event_record
-from app.alerts.records import Presence, hour_of
-from app.domain import Event, EventKind
-from app.errors import OutputError, SettingsError
-from app.paths import exists, is_file, is_folder
+from app.alerts.event_records import RECORD_FIELDS, event_record
+from app.alerts.store_types import Presence, hour_of
+from app.core.errors import OutputError, SettingsError
+from app.core.files import exists, is_file, is_folder
+from app.core.types import Event, EventKind
 
 AGES_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
@@ -162,7 +162,7 @@ def _percent(seen: Presence) -> float:
     return float("nan") if share is None else 100.0 * share
 
 
-def facts(row: HourRow) -> dict[str, Any]:
+def hour_fields(row: HourRow) -> dict[str, Any]:
     """``row`` as JSON-ready values."""
     seen = row.seen
     share = seen.compliance

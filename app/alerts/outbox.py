@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from app.alerts.hooks import idempotency_key
-from app.alerts.settings import RateLimit
-from app.domain import Event
+from app.alerts.hook import idempotency_key
+from app.core.types import Event
+from app.settings.alerts import RateLimit
 
 
 class Status(StrEnum):

@@ -3,8 +3,8 @@
 from contextlib import suppress
 from pathlib import Path
 
-from app.alerts.records import Purged, StoreError
-from app.alerts.store import EventStore
+from app.alerts.event_store import EventStore
+from app.alerts.store_types import PurgeResult, StoreError
 
 FINISHED = "id NOT IN (SELECT event_id FROM outbox WHERE status = 'pending')"
 BYTES_PER_MB = 1_000_000
@@ -36,7 +36,7 @@ def _delete_damaged(path: Path, before_s: float) -> int:
     return count
 
 
-def _delete_before(store: EventStore, before_s: float, also_waiting: bool) -> Purged:
+def _delete_before(store: EventStore, before_s: float, also_waiting: bool) -> PurgeResult:
     condition = "stored_s < ?" + ("" if also_waiting else f" AND {FINISHED}")
     with store.transaction() as db:
         pictures = db.execute(
@@ -44,7 +44,7 @@ def _delete_before(store: EventStore, before_s: float, also_waiting: bool) -> Pu
         ).fetchone()[0]
         events = db.execute(f"DELETE FROM events WHERE {condition}", (before_s,)).rowcount
         hours = db.execute("DELETE FROM presence WHERE hour_s < ?", (before_s - 3600,)).rowcount
-    return Purged(events, pictures, hours, _delete_damaged(store.path, before_s))
+    return PurgeResult(events, pictures, hours, _delete_damaged(store.path, before_s))
 
 
 def _delete_oldest(store: EventStore) -> int:
@@ -57,7 +57,7 @@ def _delete_oldest(store: EventStore) -> int:
         ).rowcount
 
 
-def enforce(store: EventStore, wall_s: float, keep_s: float, max_bytes: int) -> Purged:
+def enforce_retention(store: EventStore, wall_s: float, keep_s: float, max_bytes: int) -> PurgeResult:
     """Retention by age and size. An alert that waits is never deleted for its age, and only its picture for size."""
     done = _delete_before(store, wall_s - keep_s, also_waiting=False)
     events, pictures = done.events, done.pictures
@@ -74,10 +74,10 @@ def enforce(store: EventStore, wall_s: float, keep_s: float, max_bytes: int) -> 
                     break
     if events or pictures or done.hours:
         _compact(store)
-    return Purged(events, pictures, done.hours, done.files)
+    return PurgeResult(events, pictures, done.hours, done.files)
 
 
-def purge(store: EventStore, before_s: float | None, pictures_only: bool = False) -> Purged:
+def purge(store: EventStore, before_s: float | None, pictures_only: bool = False) -> PurgeResult:
     """Deletes what was stored before ``before_s`` (all with ``None``), waiting alerts too, and packs the file."""
     limit_s = float("inf") if before_s is None else before_s
     if pictures_only:
@@ -85,7 +85,7 @@ def purge(store: EventStore, before_s: float | None, pictures_only: bool = False
             pictures = db.execute(
                 "DELETE FROM snapshots WHERE event_id IN (SELECT id FROM events WHERE stored_s < ?)", (limit_s,)
             ).rowcount
-        done = Purged(pictures=pictures, files=_delete_damaged(store.path, limit_s))
+        done = PurgeResult(pictures=pictures, files=_delete_damaged(store.path, limit_s))
     else:
         done = _delete_before(store, limit_s, also_waiting=True)
     store.execute("PRAGMA wal_checkpoint(TRUNCATE)")

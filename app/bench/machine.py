@@ -10,10 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from app import __version__
-from app.bench.records import Machine
-from app.cores import cores_allowed
-from app.errors import SettingsError
-from app.words import counted
+from app.bench.result_types import Machine
+from app.core.cpu import cores_allowed
+from app.core.errors import SettingsError
+from app.core.text import counted
 
 _PACKAGES = ("opencv-python", "ai-edge-litert", "numpy")
 _STATUS = Path("/proc/self/status")

@@ -4,16 +4,16 @@ import threading
 import time
 from dataclasses import dataclass
 
+from app.bench.drawing import DrawingStats, FrameDrawer, make_drawer
+from app.bench.instrumentation import StageTimers, StageWork, instrumented
 from app.bench.machine import peak_rss_mb, versions
-from app.bench.painter import Painter, Seen, make_painter
-from app.bench.records import Figures, Spread, Stage, spread_of
-from app.bench.seams import Timers, Work, listening
-from app.config import Settings
-from app.domain import FrameResult
-from app.errors import MonitorError, SourceError
-from app.monitor.pipeline import Monitor
-from app.showing import shown
-from app.video.capture import SourceState
+from app.bench.result_types import Figures, Spread, Stage, spread_of
+from app.capture.capture import SourceState
+from app.core.errors import MonitorError, SourceError
+from app.core.types import FrameResult
+from app.pipeline.monitor import Monitor
+from app.settings.root import Settings
+from app.settings.toml import redacted_tables
 
 _FIRST_FRAME_LIMIT_S = 120.0
 NAME = "maskwatch"
@@ -29,7 +29,7 @@ class Plan:
     warm_up_s: float
     as_live_fps: float | None = None
     window: bool = False
-    looks: int = 1
+    detector_repeats: int = 1
     paused: bool = False
     idle: bool = False
 
@@ -74,11 +74,11 @@ class _Counts:
 class _Course:
     """The phases of a run, moved on by whoever draws: the first frame, the warm-up, the time that counts, the end."""
 
-    def __init__(self, monitor: Monitor, listener: _Listener, timers: Timers, plan: Plan) -> None:
-        self.painter: Painter | None = None
+    def __init__(self, monitor: Monitor, listener: _Listener, timers: StageTimers, plan: Plan) -> None:
+        self.drawer: FrameDrawer | None = None
         self.before: _Counts | None = None
         self.after: _Counts | None = None
-        self.work: dict[str, Work] = {}
+        self.work: dict[str, StageWork] = {}
         self._monitor, self._listener, self._timers, self._plan = monitor, listener, timers, plan
         self._end_s = time.monotonic() + _FIRST_FRAME_LIMIT_S
         self._warm = False
@@ -92,8 +92,8 @@ class _Course:
         if self._warm and now_s >= self._end_s:
             self._begin()
         elif not self._warm and self._all_came():
-            assert self.painter is not None
-            self.painter.pause(self._plan.paused)
+            assert self.drawer is not None
+            self.drawer.pause(self._plan.paused)
             self._warm, self._end_s = True, now_s + self._plan.warm_up_s
         return not self._warm and now_s >= self._end_s
 
@@ -108,9 +108,9 @@ class _Course:
         return all(view.analysed is not None for view in views)
 
     def _begin(self) -> None:
-        assert self.painter is not None
+        assert self.drawer is not None
         self._timers.clear()
-        self.painter.seen = Seen()
+        self.drawer.seen = DrawingStats()
         self.before, self._end_s = _Counts.of(self._monitor), time.monotonic() + self._plan.seconds
         self._listener.on = True
 
@@ -121,32 +121,32 @@ class _Course:
 
 def measure(settings: Settings, plan: Plan) -> Figures:
     """Raises what the monitor raises, and MonitorError where no frame is analysed or the source ends too early."""
-    timers, listener = Timers(), _Listener()
-    with listening(timers, plan.as_live_fps, plan.looks), Monitor(settings, [listener]) as monitor:
+    timers, listener = StageTimers(), _Listener()
+    with instrumented(timers, plan.as_live_fps, plan.detector_repeats), Monitor(settings, [listener]) as monitor:
         course = _Course(monitor, listener, timers, plan)
-        painter = course.painter = make_painter(monitor, settings.view, timers, plan.window)
-        painter.run(course.is_over)
+        drawer = course.drawer = make_drawer(monitor, settings.view, timers, plan.window)
+        drawer.run(course.is_over)
     if course.before is None or course.after is None:
         what = "the source ended" if listener.first.is_set() else "no frame was analysed"
         raise MonitorError(f"{what} before the figures were taken; try 'maskwatch doctor', or fewer --seconds")
-    return _figures(settings, plan, listener, painter.seen, course.work, course.before, course.after)
+    return _figures(settings, plan, listener, drawer.seen, course.work, course.before, course.after)
 
 
 def _figures(
     settings: Settings,
     plan: Plan,
     listener: _Listener,
-    seen: Seen,
-    work: dict[str, Work],
+    seen: DrawingStats,
+    work: dict[str, StageWork],
     before: _Counts,
     after: _Counts,
 ) -> Figures:
     seconds, cpu_s, frames = after.wall_s - before.wall_s, after.cpu_s - before.cpu_s, len(listener.delays_s)
-    classified = work.get("classify", Work())
+    classified = work.get("classify", StageWork())
     rates = {
         "capture": (after.came - before.came) / seconds,
         "analysis": frames / seconds,
-        "looks": work.get("detect", Work()).calls / seconds,
+        "looks": work.get("detect", StageWork()).calls / seconds,
         "faces_classified": classified.items / seconds,
         "pictures_drawn": seen.pictures / seconds,
         "pictures_moved": seen.moves / seconds,
@@ -171,24 +171,24 @@ def _figures(
         cores_used=cpu_s / seconds,
         peak_rss_mb=peak_rss_mb(),
         stages=stages_of(work, cpu_s, seconds),
-        settings={name: shown(getattr(settings, name)) for name in ("detector", "classifier", "tracking")}
-        | {"camera": [shown(camera) for camera in settings.camera]},
+        settings={name: redacted_tables(getattr(settings, name)) for name in ("detector", "classifier", "tracking")}
+        | {"camera": [redacted_tables(camera) for camera in settings.camera]},
         versions=versions(),
         notes=_notes(plan),
     )
 
 
-def stages_of(work: dict[str, Work], cpu_s: float, seconds: float) -> dict[str, Stage]:
+def stages_of(work: dict[str, StageWork], cpu_s: float, seconds: float) -> dict[str, Stage]:
     """The stages, ``analyse`` without the ``detect`` inside it, and the rest: threads of the decoder and of the run
     time, hand-overs, the interpreter."""
     work = dict(work)
     if "analyse" in work and "detect" in work:
         whole, inside = work["analyse"], work["detect"]
         wall_s, own_s = whole.wall_s - inside.wall_s, whole.cpu_s - inside.cpu_s
-        work["analyse"] = Work(whole.calls, whole.items, max(0.0, wall_s), max(0.0, own_s))
+        work["analyse"] = StageWork(whole.calls, whole.items, max(0.0, wall_s), max(0.0, own_s))
     work = {name: work[name] for name in (*STAGES, *(set(work) - set(STAGES))) if name in work}
     rest_s = max(0.0, cpu_s - sum(each.cpu_s for each in work.values()))
-    work["rest"] = Work(0, 0, seconds, rest_s)
+    work["rest"] = StageWork(0, 0, seconds, rest_s)
     total_s = max(cpu_s, 1e-9)
     return {
         name: Stage(calls=each.calls, wall_s=each.wall_s, cpu_s=each.cpu_s, share=each.cpu_s / total_s)
@@ -198,5 +198,8 @@ def stages_of(work: dict[str, Work], cpu_s: float, seconds: float) -> dict[str, 
 
 def _notes(plan: Plan) -> str:
     words = [f"files play as cameras of {plan.as_live_fps:g} frames/s" if plan.as_live_fps else ""]
-    words += [f"detector made {plan.looks} times slower" if plan.looks > 1 else "", "paused" if plan.paused else ""]
+    words += [
+        f"detector made {plan.detector_repeats} times slower" if plan.detector_repeats > 1 else "",
+        "paused" if plan.paused else "",
+    ]
     return "; ".join(filter(None, words))

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from app.bench.records import Comparison, Figures, Ratio, Report, Start
-from app.words import counted
+from app.bench.result_types import Comparison, Figures, Ratio, Report, StartupTime
+from app.core.text import counted
 
 _STAGES = {
     "capture": "capture (read, decode)",
@@ -84,7 +84,7 @@ def _totals(run: Figures) -> str:
     return ", ".join([*words, f"{run.faces_per_frame:.1f} faces a frame", *([run.notes] if run.notes else [])])
 
 
-def _starts(starts: Sequence[tuple[str, Start]]) -> Table:
+def _starts(starts: Sequence[tuple[str, StartupTime]]) -> Table:
     table = Table(title="from the start of a fresh process, s", title_justify="left")
     for name in ("start", "first frame", "first labelled face", "processor time", "memory, MB"):
         table.add_column(name, justify="left" if name == "start" else "right")
@@ -107,16 +107,16 @@ def _comparisons(ours: Sequence[Figures], comparisons: Sequence[Comparison]) -> 
         table.add_row(
             name,
             f"{middle.frames_per_s:.1f}",
-            ratio_words(rate),
+            ratio_text(rate),
             f"{middle.cpu_s_per_frame * 1000:.1f}" if middle.cpu_s_per_frame else "",
-            ratio_words(cost),
+            ratio_text(cost),
             f"{middle.faces_per_frame:.1f}",
             f"{middle.peak_rss_mb:.0f}" if middle.peak_rss_mb else "",
         )
     return table
 
 
-def ratio_words(ratio: Ratio | None) -> str:
+def ratio_text(ratio: Ratio | None) -> str:
     """The median, with the least and the greatest where there are more."""
     if ratio is None:
         return ""

@@ -1,4 +1,4 @@
-"""The default face detector: YuNet's graph (``app/train/detector_network.py``) run by LiteRT.
+"""The default face detector: YuNet's graph (``app/training/detector/network.py``) run by LiteRT.
 
 Nothing here is light to start but everything is light to import: LiteRT is loaded when a detector is made.
 """
@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app import resources
-from app.domain import Box, Detection, Image
-from app.errors import ModelError
-from app.vision.known import WORTH, squares_around
-from app.vision.modelfile import read_detector_facts
-from app.vision.overlap import PART_INSIDE
+from app.core import resources
+from app.core.errors import ModelError
+from app.core.types import Box, Detection, Image
+from app.settings.vision import DetectorSettings
+from app.vision.model_metadata import read_detector_metadata
+from app.vision.nms import PART_INSIDE
 from app.vision.preprocess import resize
-from app.vision.settings import DetectorSettings
+from app.vision.roi import WORTH, roi_squares
 
 Floats = NDArray[np.float32]
 
@@ -83,7 +83,7 @@ def _move(found: Floats, dx: float, dy: float) -> None:
     found[:, [2, *range(6, CHANNELS, 2)]] += dy
 
 
-def suppress(found: Floats, nms_iou: float) -> Floats:
+def non_max_suppression(found: Floats, nms_iou: float) -> Floats:
     """``found`` (N, 15) as of ``decode_level`` without the boxes that a better one overlaps, best first, and without
     parts of a face that a better box shows whole: of one that fills the picture, the closest look finds the middle."""
     found = found[np.argsort(-found[:, 0], kind="stable")[:_MOST_BOXES]]
@@ -125,8 +125,8 @@ class YuNetDetector:
     ) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self.facts = read_detector_facts(model)
-        self._score = self.facts.score if score is None else score
+        self.metadata = read_detector_metadata(model)
+        self._score = self.metadata.score if score is None else score
         self._working_width_px = working_width_px
         self._min_face_px = min_face_px
         content = model.read_bytes()  # by path each plan would hold a file handle of its own
@@ -137,7 +137,7 @@ class YuNetDetector:
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{model} is damaged: {str(error).splitlines()[0]}; reinstall maskwatch") from error
         channels = sorted(int(output["shape"][-1]) for output in outputs)
-        if channels != sorted(MAPS * len(self.facts.strides)):
+        if channels != sorted(MAPS * len(self.metadata.strides)):
             raise ModelError(f"{model} is no face detector of this version; train and export it again")
 
     def detect(self, image: Image) -> list[Detection]:
@@ -148,12 +148,12 @@ class YuNetDetector:
             found.append(self._look_coarsely(seen))
         return self._detections(np.concatenate(found), seen, image)
 
-    def detect_known(self, image: Image, known: Sequence[Box]) -> list[Detection]:
-        """See ``QuickDetector``: looks around each known face only."""
+    def detect_tracked(self, image: Image, known: Sequence[Box]) -> list[Detection]:
+        """See ``RoiDetector``: looks around each known face only."""
         seen = self._shrunk(image)
         height, width = seen.shape[:2]
         shown = [box.scaled(width / image.shape[1]) for box in known]
-        squares = squares_around(shown, width, height)
+        squares = roi_squares(shown, width, height)
         if sum(across * down for _, _, across, down in squares) > WORTH * width * height:
             return self.detect(image)
         found = []
@@ -171,7 +171,7 @@ class YuNetDetector:
     def _detections(self, found: Floats, seen: Image, image: Image) -> list[Detection]:
         """``found`` in ``seen``, which is ``image`` shrunk, each face once."""
         height, width = image.shape[:2]
-        found = suppress(found, self.facts.nms_iou)
+        found = non_max_suppression(found, self.metadata.nms_iou)
         _stretch(found, width / seen.shape[1], height / seen.shape[0])
         detections = []
         for score, x, y, w, h, *points in found.tolist():
@@ -190,7 +190,10 @@ class YuNetDetector:
         )
         maps = [plan.tensor(output["index"])()[0] for output in outputs]  # LiteRT's own memory: no copy
         return np.concatenate(
-            [decode_level(maps[4 * i : 4 * i + 4], stride, self._score) for i, stride in enumerate(self.facts.strides)]
+            [
+                decode_level(maps[4 * i : 4 * i + 4], stride, self._score)
+                for i, stride in enumerate(self.metadata.strides)
+            ]
         )
 
     def _look_coarsely(self, image: Image) -> Floats:
@@ -204,7 +207,7 @@ class YuNetDetector:
     def _run(self, image: Image) -> Any:
         """The plan that has run on ``image``. Its tensors are read and written in place, and no view of them may be
         left when it runs again: LiteRT refuses to."""
-        step = max(self.facts.strides)
+        step = max(self.metadata.strides)
         height, width = image.shape[:2]
         plan = self._plan(*(math.ceil(side / step) * step for side in (height, width)))
         framed = plan.tensor(plan.get_input_details()[0]["index"])()[0]

@@ -14,14 +14,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from app.alerts.export import total, write_csv
-from app.alerts.records import EventFilter, StoreError
-from app.domain import EventKind
-from app.monitor.pipeline import CameraView
+from app.alerts.store_types import EventFilter, StoreError
+from app.core.types import EventKind
+from app.pipeline.monitor import CameraView
 from app.web import openapi
-from app.web.feed import FeedStream
-from app.web.guard import CSRF_FIELD, FORM, form_of
-from app.web.pictures import PictureStream
-from app.web.records import (
+from app.web.middleware import CSRF_FIELD, FORM, form_of
+from app.web.mjpeg import MjpegResponse
+from app.web.schemas import (
     Acknowledged,
     CameraList,
     Compliance,
@@ -35,6 +34,7 @@ from app.web.records import (
     hour_record,
 )
 from app.web.site import Site
+from app.web.sse import EventStreamResponse
 
 PREFIX = "/api/v1"
 MAX_EVENTS = 500
@@ -167,7 +167,7 @@ async def _camera_stream(request: Request) -> ASGIApp:
     pictures = site_of(request).pictures
     if pictures.is_full:
         raise HTTPException(503, "too many viewers; try again later", {"Retry-After": "10"})
-    return PictureStream(pictures, number - 1)
+    return MjpegResponse(pictures, number - 1)
 
 
 @_action("muted")
@@ -255,7 +255,7 @@ async def _feed(request: Request) -> ASGIApp:
     feed = site_of(request).feed
     if feed.is_full:
         raise HTTPException(503, "too many readers; try again later", {"Retry-After": "10"})
-    return FeedStream(feed, request.query_params.get("after", ""))
+    return EventStreamResponse(feed, request.query_params.get("after", ""))
 
 
 async def _document(request: Request) -> Response:  # noqa: ARG001 - a handler's form

@@ -9,9 +9,9 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.domain import EventKind
-from app.video.capture import SourceState
-from app.words import reason_words
+from app.capture.capture import SourceState
+from app.core.text import reason_text
+from app.core.types import EventKind
 
 KINDS = {
     ".css": "text/css",
@@ -51,7 +51,7 @@ class Assets:
             loader=DictLoader(texts), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
         self._pages.globals.update(kind_words=KIND_WORDS, state_words=STATE_WORDS)
-        self._pages.filters.update(clock=_clock, moment=_moment, stamp=_stamp, segment=_segment, why=reason_words)
+        self._pages.filters.update(clock=_clock, moment=_moment, stamp=_stamp, segment=_segment, why=reason_text)
 
     def render(self, name: str, values: dict[str, Any]) -> str:
         return self._pages.get_template(name).render(values)

@@ -8,8 +8,8 @@ from datetime import datetime
 from markupsafe import Markup, escape
 
 from app.alerts.export import HourRow
-from app.alerts.records import HOUR_S, hour_of
-from app.words import counted
+from app.alerts.store_types import HOUR_S, hour_of
+from app.core.text import counted
 
 _HEIGHT, _TOP, _BOTTOM, _LEFT, _RIGHT = 320, 16, 46, 40, 46
 _LEAST_WIDTH, _BAR_STEP = 1000, 15

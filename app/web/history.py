@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 
 from app.alerts.delivery import AlertCenter
+from app.alerts.event_store import EventStore
 from app.alerts.export import ALERT_KINDS, HourRow, by_hour
-from app.alerts.records import EventFilter, Presence
-from app.alerts.settings import AlertSettings
-from app.alerts.store import EventStore
-from app.domain import Event
+from app.alerts.store_types import EventFilter, Presence
+from app.core.types import Event
+from app.settings.alerts import AlertSettings
 
 _TABLE = """CREATE TABLE IF NOT EXISTS acknowledged (
   event_id TEXT PRIMARY KEY REFERENCES events (id) ON DELETE CASCADE, wall_s REAL NOT NULL)"""

@@ -7,16 +7,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from app import __version__
-from app.domain import Label
-from app.video.capture import SourceState
-from app.web.guard import Guard
+from app.capture.capture import SourceState
+from app.core.types import Label
+from app.web.middleware import SecurityMiddleware
 from app.web.site import Site
 
 
 class MetricsPage:
     """The text of ``/metrics``."""
 
-    def __init__(self, site: Site, guard: Guard) -> None:
+    def __init__(self, site: Site, guard: SecurityMiddleware) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Collected(site, guard))
         ProcessCollector(registry=self._registry)
@@ -26,7 +26,7 @@ class MetricsPage:
 
 
 class _Collected(Collector):
-    def __init__(self, site: Site, guard: Guard) -> None:
+    def __init__(self, site: Site, guard: SecurityMiddleware) -> None:
         self._site = site
         self._guard = guard
 

@@ -5,24 +5,24 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from app import __version__
-from app.domain import EventKind
-from app.web import records
+from app.core.types import EventKind
+from app.web import schemas
 
 _JSON, _JPEG = "application/json", "image/jpeg"
 _REFS = "#/components/schemas/{model}"
 _MODELS = (
-    records.Acknowledged,
-    records.CameraList,
-    records.CameraRecord,
-    records.Compliance,
-    records.EventList,
-    records.EventRecord,
-    records.Fault,
-    records.Mute,
-    records.Muted,
-    records.SessionRecord,
-    records.Status,
-    records.TestResults,
+    schemas.Acknowledged,
+    schemas.CameraList,
+    schemas.CameraRecord,
+    schemas.Compliance,
+    schemas.EventList,
+    schemas.EventRecord,
+    schemas.Fault,
+    schemas.Mute,
+    schemas.Muted,
+    schemas.SessionRecord,
+    schemas.Status,
+    schemas.TestResults,
 )
 
 
@@ -35,7 +35,7 @@ def _content(model: type | None, kind: str = _JSON) -> dict[str, Any]:
 
 
 def _fault(words: str) -> dict[str, Any]:
-    return {"description": words, "content": _content(records.Fault)}
+    return {"description": words, "content": _content(schemas.Fault)}
 
 
 def _operation(
@@ -79,12 +79,12 @@ def _paths() -> dict[str, Any]:
     get, store = _operation, (400, 503)
     camera: dict[str, Any] = {"parameters": [_CAMERA]}
     event: dict[str, Any] = {"parameters": [_EVENT]}
-    body: dict[str, Any] = {"requestBody": {"required": True, "content": {_JSON: {"schema": _ref(records.Mute)}}}}
+    body: dict[str, Any] = {"requestBody": {"required": True, "content": {_JSON: {"schema": _ref(schemas.Mute)}}}}
     return {
-        "/session": {"get": get("session", "The secret that POSTs of a browser must carry", records.SessionRecord)},
-        "/status": {"get": get("status", "Everything as of now", records.Status)},
-        "/cameras": {"get": get("cameras", "All cameras", records.CameraList)},
-        "/cameras/{camera}": {"get": get("camera", "One camera", records.CameraRecord, faults=(404,), **camera)},
+        "/session": {"get": get("session", "The secret that POSTs of a browser must carry", schemas.SessionRecord)},
+        "/status": {"get": get("status", "Everything as of now", schemas.Status)},
+        "/cameras": {"get": get("cameras", "All cameras", schemas.CameraList)},
+        "/cameras/{camera}": {"get": get("camera", "One camera", schemas.CameraRecord, faults=(404,), **camera)},
         "/cameras/{camera}/picture.jpg": {
             "get": get("cameraPicture", "Its newest picture, boxes drawn", None, _JPEG, (404,), **camera)
         },
@@ -94,30 +94,30 @@ def _paths() -> dict[str, Any]:
             )
         },
         "/cameras/{camera}/mute": {
-            "post": get("mute", "Send no alerts of it", records.Muted, _JSON, (400, 403, 404), **camera, **body)
+            "post": get("mute", "Send no alerts of it", schemas.Muted, _JSON, (400, 403, 404), **camera, **body)
         },
         "/cameras/{camera}/unmute": {
-            "post": get("unmute", "Send its alerts again", records.Muted, faults=(403, 404), **camera)
+            "post": get("unmute", "Send its alerts again", schemas.Muted, faults=(403, 404), **camera)
         },
         "/events": {
-            "get": get("events", "Kept events", records.EventList, faults=store, parameters=[*_FILTER, _LIMIT])
+            "get": get("events", "Kept events", schemas.EventList, faults=store, parameters=[*_FILTER, _LIMIT])
         },
         "/events.csv": {
             "get": get("eventsCsv", "Kept events as a table", None, "text/csv", store, parameters=_FILTER)
         },
-        "/events/{event}": {"get": get("event", "One event", records.EventRecord, faults=(404, 503), **event)},
+        "/events/{event}": {"get": get("event", "One event", schemas.EventRecord, faults=(404, 503), **event)},
         "/events/{event}/picture.jpg": {
             "get": get("eventPicture", "The picture kept with it", None, _JPEG, (404, 503), **event)
         },
-        "/alerts": {"get": get("alerts", "Open alerts", records.EventList)},
+        "/alerts": {"get": get("alerts", "Open alerts", schemas.EventList)},
         "/alerts/test": {
-            "post": get("testAlert", "Send a test alert through every channel", records.TestResults, faults=(403, 409))
+            "post": get("testAlert", "Send a test alert through every channel", schemas.TestResults, faults=(403, 409))
         },
         "/alerts/{event}/acknowledge": {
-            "post": get("acknowledge", "Someone has seen it", records.Acknowledged, faults=(403, 404, 503), **event)
+            "post": get("acknowledge", "Someone has seen it", schemas.Acknowledged, faults=(403, 404, 503), **event)
         },
         "/compliance": {
-            "get": get("compliance", "People by whole hours", records.Compliance, faults=store, parameters=_FILTER)
+            "get": get("compliance", "People by whole hours", schemas.Compliance, faults=store, parameters=_FILTER)
         },
         "/stream": {
             "get": get(

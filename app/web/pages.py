@@ -15,14 +15,14 @@ from starlette.routing import Route
 
 from app import __version__
 from app.alerts.export import ALERT_KINDS, total
-from app.alerts.records import EventFilter, StoreError
-from app.domain import EventKind
-from app.video.capture import SourceState
+from app.alerts.store_types import EventFilter, StoreError
+from app.capture.capture import SourceState
+from app.core.types import EventKind
 from app.web.api import Handler, site_of
 from app.web.assets import Assets
 from app.web.chart import chart
-from app.web.guard import cookie_line, form_of
-from app.web.records import hour_record
+from app.web.middleware import cookie_line, form_of
+from app.web.schemas import hour_record
 from app.web.site import Site
 
 PAGE_EVENTS, MOST_AT_ONCE = 50, 1000

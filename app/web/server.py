@@ -17,19 +17,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.alerts.delivery import AlertCenter
-from app.alerts.settings import AlertSettings
-from app.config import Settings
-from app.domain import Event
-from app.errors import OutputError
+from app.alerts.mutes import Mutes
+from app.core.errors import OutputError
+from app.core.types import Event
+from app.settings.alerts import AlertSettings
+from app.settings.root import Settings
+from app.settings.web import WebSettings, read_token
 from app.web import api
 from app.web.assets import Assets
-from app.web.guard import Guard
+from app.web.http_protocol import guarded
 from app.web.metrics import MetricsPage
+from app.web.middleware import SecurityMiddleware
+from app.web.mjpeg import ViewSource
 from app.web.pages import Pages, error_page
-from app.web.pictures import Watched
-from app.web.protocol import guarded
-from app.web.quiet import Mutes
-from app.web.settings import WebSettings, read_token
 from app.web.site import Site
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ _CLOSE_S = 1
 """What open answers get to end by themselves when all stops."""
 
 
-def make_app(site: Site) -> Guard:
+def make_app(site: Site) -> SecurityMiddleware:
     """The whole application behind its gate."""
     assets = Assets()
     pages = Pages(site, assets)
@@ -61,7 +61,7 @@ def make_app(site: Site) -> Guard:
     )
     inner.router.redirect_slashes = False
     inner.state.site, inner.state.pages = site, pages
-    guard = Guard(inner, site.access, site.settings.web)
+    guard = SecurityMiddleware(inner, site.access, site.settings.web)
     page = MetricsPage(site, guard)
     return guard
 
@@ -69,7 +69,7 @@ def make_app(site: Site) -> Guard:
 class WebServer:
     """``start`` listens and returns; ``stop`` ends everything within its time limit."""
 
-    def __init__(self, settings: Settings, monitor: Watched, center: AlertCenter, mutes: Mutes) -> None:
+    def __init__(self, settings: Settings, monitor: ViewSource, center: AlertCenter, mutes: Mutes) -> None:
         """Raises SettingsError where a token is missing or unfit."""
         self._web = settings.web
         self._site = Site(settings, monitor, center, mutes, read_token(settings.web))

@@ -9,19 +9,19 @@ from typing import TypeVar
 
 from app import __version__
 from app.alerts.delivery import AlertCenter
-from app.alerts.hooks import make_test_alert
-from app.alerts.limited import LazyHook, LimitedHook
-from app.alerts.settings import AlertSettings, Channel
-from app.config import Settings
-from app.domain import Event
-from app.errors import HookError
-from app.video.settings import redact
-from app.web.access import Access
-from app.web.feed import Feed, one_line
+from app.alerts.hook import make_test_alert
+from app.alerts.mutes import Mutes
+from app.alerts.timeout_hook import LazyHook, TimeoutHook
+from app.core.errors import HookError
+from app.core.types import Event
+from app.settings.alerts import AlertSettings, Channel
+from app.settings.root import Settings
+from app.settings.source import redact
+from app.web.auth import Authenticator
 from app.web.history import History
-from app.web.pictures import Pictures, Watched
-from app.web.quiet import Mutes
-from app.web.records import EventRecord, Status, TestResult, camera_record, delivery_record, event_record
+from app.web.mjpeg import LiveStreams, ViewSource
+from app.web.schemas import EventRecord, Status, TestResult, camera_record, delivery_record, event_record
+from app.web.sse import EventFeed, one_line
 
 T = TypeVar("T")
 WORKERS = 3
@@ -32,7 +32,7 @@ class Site:
     """One running web view."""
 
     def __init__(
-        self, settings: Settings, monitor: Watched, center: AlertCenter, mutes: Mutes, token: str | None
+        self, settings: Settings, monitor: ViewSource, center: AlertCenter, mutes: Mutes, token: str | None
     ) -> None:
         web = settings.web
         self.settings = settings
@@ -41,13 +41,13 @@ class Site:
         self.mutes = mutes
         self.started_s = time.time()
         self.workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="web-worker")
-        self.access = Access(token, web.session_h * 3600)
+        self.access = Authenticator(token, web.session_h * 3600)
         self.history = History(settings.alerts, center)
-        self.pictures = Pictures(monitor, web, settings.view.blur, self.workers)
-        self.feed = Feed(lambda: self.status().model_dump_json(), self._event_text, web.max_viewers)
+        self.pictures = LiveStreams(monitor, web, settings.view.blur, self.workers)
+        self.feed = EventFeed(lambda: self.status().model_dump_json(), self._event_text, web.max_viewers)
         self.last_test: list[TestResult] = []
         self._testing = threading.Lock()
-        self._trying: list[LimitedHook] = []
+        self._trying: list[TimeoutHook] = []
 
     def renew(self, alerts: AlertSettings, center: AlertCenter) -> None:
         """Other channels, or another event file, from now on."""
@@ -103,7 +103,7 @@ class Site:
             return None
         try:
             channels = self.settings.alerts.channels
-            self._trying = [LimitedHook(LazyHook(channel), channel.timeout_s) for channel in channels]
+            self._trying = [TimeoutHook(LazyHook(channel), channel.timeout_s) for channel in channels]
             with ThreadPoolExecutor(max(1, len(channels)), "web-test") as pool:
                 return list(pool.map(_test, channels, self._trying))
         finally:
@@ -117,7 +117,7 @@ class Site:
         self.workers.shutdown(wait=wait, cancel_futures=True)
 
 
-def _test(channel: Channel, hook: LimitedHook) -> TestResult:
+def _test(channel: Channel, hook: TimeoutHook) -> TestResult:
     try:
         hook.send(make_test_alert(channel.name))
     except HookError as error:

@@ -1,7 +1,7 @@
 """What every reference shares: its flags, the loop around its step, and the figures as ``maskwatch bench`` reads them.
 
-A reference is a program that takes these flags and prints one JSON record (``app/bench/records.py``, ``Figures``) as
-the last line of its output. Nothing of maskwatch is imported here, so that none of it can slow or speed the loop.
+A reference is a program that takes these flags and prints one JSON record (``app/bench/result_types.py``, ``Figures``)
+as the last line of its output. Nothing of maskwatch is imported here, so that none of it can slow or speed the loop.
 """
 
 import argparse

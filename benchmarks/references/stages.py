@@ -12,13 +12,13 @@ import numpy as np
 
 sys.path.insert(0, str(_loop.ROOT))
 
-from app.bench.seams import Timers
-from app.domain import Frame
-from app.monitor.analyze import Analyzer
-from app.monitor.settings import PolicySettings
-from app.vision.classify import load_classifier
-from app.vision.detect import load_detector
-from app.vision.settings import ClassifierSettings, DetectorSettings, TrackingSettings
+from app.bench.instrumentation import StageTimers
+from app.core.types import Frame
+from app.pipeline.frame_analyzer import FrameAnalyzer
+from app.settings.monitor import PolicySettings
+from app.settings.vision import ClassifierSettings, DetectorSettings, TrackingSettings
+from app.vision.classifier import load_classifier
+from app.vision.detector_loader import load_detector
 
 _FPS = 25.0
 
@@ -26,7 +26,7 @@ _FPS = 25.0
 class _Clock(_loop.Clock):
     """The loop's clock, and what is timed inside our own parts."""
 
-    def __init__(self, timers: Timers) -> None:
+    def __init__(self, timers: StageTimers) -> None:
         super().__init__()
         self._timers = timers
 
@@ -46,12 +46,12 @@ def main() -> None:
         return
     threads = {} if args.threads is None else {"threads": min(args.threads, DetectorSettings().threads)}
     looks = DetectorSettings(**threads)
-    timers = Timers(time.process_time)
+    timers = StageTimers(time.process_time)
     clock = _Clock(timers)
     classifier = load_classifier(ClassifierSettings(**threads))
-    detector = timers.listen_to_detector(load_detector(looks))
-    timers.listen(classifier, "classify", "classify")
-    analyzer = Analyzer(detector, classifier.facts, TrackingSettings(), PolicySettings(), "bench", 32, looks)
+    detector = timers.instrument_detector(load_detector(looks))
+    timers.instrument(classifier, "classify", "classify")
+    analyzer = FrameAnalyzer(detector, classifier.metadata, TrackingSettings(), PolicySettings(), "bench", 32, looks)
     played = 0
 
     def step(image: np.ndarray) -> int:

@@ -1,32 +1,3 @@
-"""Peers and places for the tests of alerts."""
+"""Every test of alerts has these peers and places, and leaves no thread behind."""
 
-import threading
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-from peers import HttpPeer, mqtt_broker, wait_until
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_survives() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    wait_until(lambda: not {thread.name for thread in threading.enumerate() if thread not in before})
-
-
-@pytest.fixture
-def store_path(tmp_path: Path) -> Path:
-    return tmp_path / "events.db"
-
-
-@pytest.fixture
-def http_peer() -> Iterator[HttpPeer]:
-    with HttpPeer().running() as peer:
-        yield peer
-
-
-@pytest.fixture(scope="session")
-def broker_port() -> Iterator[int]:
-    with mqtt_broker() as port:
-        yield port
+from fixtures_alerts import _no_thread_survives, broker_port, http_peer, store_path  # noqa: F401

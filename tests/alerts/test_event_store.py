@@ -9,16 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes_alerts import make_event
 from hypothesis import given
 from hypothesis import strategies as st
-from peers import make_event
 
-from app.alerts.files import event_from_record, event_record
+from app.alerts.event_records import event_from_record, event_record
+from app.alerts.event_store import EventStore, lock_path, set_aside
 from app.alerts.outbox import Delivery, Status
-from app.alerts.records import Batch, EventFilter, Presence, StoreError, hour_of
-from app.alerts.retention import enforce, purge, size_bytes
-from app.alerts.store import EventStore, lock_path, set_aside
-from app.domain import Box, Event, EventKind
+from app.alerts.retention import enforce_retention, purge, size_bytes
+from app.alerts.store_types import EventFilter, Presence, StoreError, WriteBatch, hour_of
+from app.core.types import Box, Event, EventKind
 
 DAY_S = 86_400.0
 NOW_S = 1_790_000_000.0
@@ -30,9 +30,9 @@ def store(store_path: Path) -> Iterator[EventStore]:
         yield opened
 
 
-def batch_of(*events: Event, jpeg: bytes | None = None, status: Status = Status.DELIVERED) -> Batch:
+def batch_of(*events: Event, jpeg: bytes | None = None, status: Status = Status.DELIVERED) -> WriteBatch:
     deliveries = tuple(Delivery(event, "hook", event.wall_s, event.wall_s, status) for event in events)
-    return Batch(tuple((event, jpeg) for event in events), deliveries)
+    return WriteBatch(tuple((event, jpeg) for event in events), deliveries)
 
 
 def on_disk(path: Path) -> bytes:
@@ -81,7 +81,7 @@ def test_deliveries_follow_their_newest_state_and_retry_wakes_the_undelivered(st
     (waiting,) = store.deliveries(Status.PENDING)
     assert waiting.event == event
     failed = replace(waiting, status=Status.UNDELIVERED, attempts=7, error="no")
-    store.write(Batch(deliveries=(failed,)), NOW_S)
+    store.write(WriteBatch(deliveries=(failed,)), NOW_S)
     assert store.deliveries(Status.PENDING) == []
     assert store.deliveries() == [failed]
     assert store.retry(("other",), NOW_S + 5) == 0
@@ -92,14 +92,14 @@ def test_deliveries_follow_their_newest_state_and_retry_wakes_the_undelivered(st
 
 def test_a_delivery_of_a_purged_event_does_not_come_back(store: EventStore) -> None:
     event = make_event(wall_s=NOW_S)
-    store.write(Batch(deliveries=batch_of(event).deliveries), NOW_S)
+    store.write(WriteBatch(deliveries=batch_of(event).deliveries), NOW_S)
     assert store.deliveries() == []
 
 
 def test_people_add_up_by_hour_and_camera(store: EventStore) -> None:
     hour_s = hour_of(NOW_S)
-    store.write(Batch(presence=(Presence("door", hour_s, masked=3, bare=1), Presence("gate", hour_s, 1))), NOW_S)
-    store.write(Batch(presence=(Presence("door", hour_s, masked=1, incorrect=2),)), NOW_S)
+    store.write(WriteBatch(presence=(Presence("door", hour_s, masked=3, bare=1), Presence("gate", hour_s, 1))), NOW_S)
+    store.write(WriteBatch(presence=(Presence("door", hour_s, masked=1, incorrect=2),)), NOW_S)
     door, gate = store.presence()
     assert door == Presence("door", hour_s, masked=4, bare=1, incorrect=2)
     assert door.compliance == pytest.approx(4 / 7)
@@ -121,8 +121,8 @@ def test_old_events_go_but_never_one_that_waits(store: EventStore) -> None:
     store.write(batch_of(old), NOW_S - 31 * DAY_S)
     store.write(batch_of(waiting, status=Status.PENDING), NOW_S - 31 * DAY_S)
     store.write(batch_of(young), NOW_S - 29 * DAY_S)
-    store.write(Batch(presence=(Presence("door", hour_of(NOW_S - 40 * DAY_S), 1),)), NOW_S)
-    gone = enforce(store, NOW_S, 30 * DAY_S, 10**9)
+    store.write(WriteBatch(presence=(Presence("door", hour_of(NOW_S - 40 * DAY_S), 1),)), NOW_S)
+    gone = enforce_retention(store, NOW_S, 30 * DAY_S, 10**9)
     assert (gone.events, gone.hours) == (1, 1)
     assert {event.id for event in store.events()} == {waiting.id, young.id}
     assert old.id.encode() not in on_disk(store.path)
@@ -133,7 +133,7 @@ def test_the_file_shrinks_below_its_limit_oldest_first(store: EventStore) -> Non
     for event in events:
         store.write(batch_of(event, jpeg=os.urandom(20_000)), NOW_S)
     assert size_bytes(store) > 2_000_000
-    enforce(store, NOW_S, 30 * DAY_S, 1_000_000)
+    enforce_retention(store, NOW_S, 30 * DAY_S, 1_000_000)
     assert size_bytes(store) <= 1_000_000
     assert sum(file.stat().st_size for file in store.path.parent.glob("events.db*")) <= 1_050_000
     kept = store.events()
@@ -144,7 +144,7 @@ def test_the_file_shrinks_below_its_limit_oldest_first(store: EventStore) -> Non
 def test_pictures_of_waiting_alerts_go_before_the_alerts(store: EventStore) -> None:
     for _ in range(60):
         store.write(batch_of(make_event(), jpeg=os.urandom(20_000), status=Status.PENDING), NOW_S)
-    enforce(store, NOW_S, 30 * DAY_S, 500_000)
+    enforce_retention(store, NOW_S, 30 * DAY_S, 500_000)
     assert size_bytes(store) <= 500_000
     assert len(store.deliveries(Status.PENDING)) == 60
 

@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
+from fakes_alerts import HANG_S, LIMIT_S, HttpPeer, make_event, silent_tcp, wait_until
 from fakes_net import free_port
-from peers import HANG_S, LIMIT_S, HttpPeer, make_event, silent_tcp, wait_until
 from pydantic import TypeAdapter
 
-from app.alerts import hooks_plugin, hooks_sound
-from app.alerts.hooks import Alert, AlertHook, build_hook, idempotency_key
-from app.alerts.limited import LimitedHook
-from app.alerts.settings import Channel
-from app.errors import HookError
+from app.alerts.hook import Alert, AlertHook, idempotency_key
+from app.alerts.hook_factory import build_hook
+from app.alerts.hooks import plugin_hook, sound_hook
+from app.alerts.timeout_hook import TimeoutHook
+from app.core.errors import HookError
+from app.settings.alerts import Channel
 
 # Apprise itself imports what Python 3.13 took out, and has a stand-in for it.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -140,7 +141,7 @@ def sound(how: str, folder: Path, broker_port: int) -> Iterator[Setting]:
     player.write_text(f"#!/bin/sh\n{script}\n")
     player.chmod(0o700)
     patch = pytest.MonkeyPatch()
-    patch.setattr(hooks_sound, "PLAYERS", ((str(player),),))
+    patch.setattr(sound_hook, "PLAYERS", ((str(player),),))
     try:
         yield Setting(make_hook(kind="sound"), lambda: len(_lines(folder / "played")))
     finally:
@@ -168,9 +169,9 @@ def plugin(how: str, folder: Path, broker_port: int) -> Iterator[Setting]:
 
         return tell
 
-    point = EntryPoint("mine", "test:factory", hooks_plugin.GROUP)
+    point = EntryPoint("mine", "test:factory", plugin_hook.GROUP)
     patch = pytest.MonkeyPatch()
-    patch.setattr(hooks_plugin, "entry_points", lambda group: [point] if group == hooks_plugin.GROUP else [])
+    patch.setattr(plugin_hook, "entry_points", lambda group: [point] if group == plugin_hook.GROUP else [])
     patch.setattr(EntryPoint, "load", lambda _: factory)
     try:
         yield Setting(make_hook(kind="plugin", plugin="mine", options={"token": SECRET}), lambda: len(taken))
@@ -187,7 +188,7 @@ each_hook = pytest.mark.parametrize("opener", OPENERS, ids=lambda opener: str(op
 def test_it_delivers_each_alert_once(opener: Opener, tmp_path: Path, broker_port: int) -> None:
     with opener("works", tmp_path, broker_port) as setting:
         for number in range(1, 4):
-            LimitedHook(setting.hook, LIMIT_S).send(make_alert(b"\xff\xd8\xff\xd9jpeg" if number == 3 else None))
+            TimeoutHook(setting.hook, LIMIT_S).send(make_alert(b"\xff\xd8\xff\xd9jpeg" if number == 3 else None))
             wait_until(lambda number=number: setting.taken() == number)  # type: ignore[misc]
 
 
@@ -197,46 +198,46 @@ def test_a_failure_is_a_hook_error_in_one_line_without_secrets(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with opener("fails", tmp_path, broker_port) as setting:
-        limited = LimitedHook(setting.hook, LIMIT_S)
+        timeout_hook = TimeoutHook(setting.hook, LIMIT_S)
         for _ in range(2):
             with pytest.raises(HookError) as caught:
-                limited.send(make_alert())
+                timeout_hook.send(make_alert())
             message = str(caught.value)
             assert message
             assert "\n" not in message
             if opener is not sound:  # there the secret is part of the player's own name
                 assert SECRET not in message
-    assert limited.stuck is None
+    assert timeout_hook.stuck is None
     assert SECRET not in caplog.text
 
 
 @each_hook
 def test_a_peer_that_hangs_costs_no_more_than_the_limit(opener: Opener, tmp_path: Path, broker_port: int) -> None:
     with opener("hangs", tmp_path, broker_port) as setting:
-        limited = LimitedHook(setting.hook, 0.3)
+        timeout_hook = TimeoutHook(setting.hook, 0.3)
         began_s = time.monotonic()
         with pytest.raises(HookError, match=r"0\.3 s|longer"):
-            limited.send(make_alert())
+            timeout_hook.send(make_alert())
         assert time.monotonic() - began_s < LIMIT_S / 2  # far from the hook's own limit
-    wait_until(lambda: limited.stuck is None)
+    wait_until(lambda: timeout_hook.stuck is None)
 
 
 @each_hook
 def test_abort_ends_a_send_from_another_thread(opener: Opener, tmp_path: Path, broker_port: int) -> None:
     with opener("hangs", tmp_path, broker_port) as setting:
-        limited = LimitedHook(setting.hook, HANG_S)
+        timeout_hook = TimeoutHook(setting.hook, HANG_S)
         errors: list[HookError] = []
 
         def send() -> None:
             try:
-                limited.send(make_alert())
+                timeout_hook.send(make_alert())
             except HookError as error:
                 errors.append(error)
 
         thread = threading.Thread(target=send)
         thread.start()
-        wait_until(lambda: limited.stuck is not None)
-        limited.abort()
+        wait_until(lambda: timeout_hook.stuck is not None)
+        timeout_hook.abort()
         thread.join(LIMIT_S / 2)
         assert not thread.is_alive()
         assert len(errors) == 1

@@ -2,12 +2,12 @@
 
 import random
 
+from fakes_alerts import make_event
 from hypothesis import given
 from hypothesis import strategies as st
-from peers import make_event
 
 from app.alerts.outbox import Backoff, ChannelQueue, Delivery, Status
-from app.alerts.settings import RateLimit
+from app.settings.alerts import RateLimit
 
 BACKOFF = Backoff(1.0, 60.0)
 FOREVER_S = 1e9

@@ -18,12 +18,12 @@ import levers  # noqa: E402
 import make_clip  # noqa: E402
 import roofline  # noqa: E402
 
-from app import resources  # noqa: E402
-from app.bench.children import BenchError  # noqa: E402
-from app.bench.records import Figures, Spread, Stage, Start  # noqa: E402
-from app.config import Settings  # noqa: E402
-from app.vision.detect import load_detector  # noqa: E402
-from app.vision.settings import DetectorSettings  # noqa: E402
+from app.bench.child_process import BenchError  # noqa: E402
+from app.bench.result_types import Figures, Spread, Stage, StartupTime  # noqa: E402
+from app.core import resources  # noqa: E402
+from app.settings.root import Settings  # noqa: E402
+from app.settings.vision import DetectorSettings  # noqa: E402
+from app.vision.detector_loader import load_detector  # noqa: E402
 
 
 def test_a_film_is_the_same_each_time_and_has_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def figures(
 
 
 def measured() -> dict[str, object]:
-    start = Start(first_frame_s=0.9, first_label_s=1.0, first_label_cpu_s=0.8, rss_mb=100, tensorflow=False)
+    start = StartupTime(first_frame_s=0.9, first_label_s=1.0, first_label_cpu_s=0.8, rss_mb=100, tensorflow=False)
     ours = [figures(100, 0.01), figures(120, 0.01), figures(80, 0.01)]
     runs = {"maskwatch": ours, "naive": [figures(8, 0.2)] * 3, "stages": [figures(100, 0.009)] * 3}
     runs |= {

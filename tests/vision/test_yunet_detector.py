@@ -8,12 +8,20 @@ import cv2
 import numpy as np
 import pytest
 
-from app import resources
-from app.domain import Box, Image
-from app.errors import ModelError
+from app.core import resources
+from app.core.errors import ModelError
+from app.core.types import Box, Image
+from app.settings.vision import DetectorSettings
 from app.vision.preprocess import cut, resize, square
-from app.vision.settings import DetectorSettings
-from app.vision.yunet_detector import BUNDLED, CHANNELS, MAPS, YuNetDetector, decode_level, load_yunet, suppress
+from app.vision.yunet_detector import (
+    BUNDLED,
+    CHANNELS,
+    MAPS,
+    YuNetDetector,
+    decode_level,
+    load_yunet,
+    non_max_suppression,
+)
 
 MODEL = resources.model("face_detector.tflite")
 
@@ -90,21 +98,23 @@ def test_it_finds_what_the_published_network_finds(shared_data: Path, file: str)
 
 def test_suppression_keeps_the_best_of_overlapping_boxes_and_all_others() -> None:
     rows = [found_row(0.6, 0, 0, 20, 20), found_row(0.9, 1, 1, 20, 20), found_row(0.5, 60, 0, 20, 20)]
-    kept = suppress(np.array(rows, np.float32), nms_iou=0.4)
+    kept = non_max_suppression(np.array(rows, np.float32), nms_iou=0.4)
     assert kept[:, 0] == pytest.approx([0.9, 0.5])
 
 
 def test_a_part_of_a_face_is_no_second_face_but_a_surer_small_one_in_front_is() -> None:
     whole, part, beside = found_row(0.9, 0, 0, 200, 200), found_row(0.5, 60, 70, 80, 80), found_row(0.5, 150, 0, 80, 80)
-    assert len(suppress(np.array([part, whole, beside], np.float32), nms_iou=0.4)) == 2  # beside: 63 % of it inside
+    assert (
+        len(non_max_suppression(np.array([part, whole, beside], np.float32), nms_iou=0.4)) == 2
+    )  # beside: 63 % of it inside
     front = found_row(0.95, 60, 70, 80, 80)
-    assert len(suppress(np.array([whole, front], np.float32), nms_iou=0.4)) == 2
+    assert len(non_max_suppression(np.array([whole, front], np.float32), nms_iou=0.4)) == 2
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_suppression_of_none_or_one(count: int) -> None:
     rows = np.array([found_row(0.6, 0, 0, 20, 20)] * count, np.float32).reshape(count, CHANNELS)
-    assert suppress(rows, nms_iou=0.4).shape == (count, CHANNELS)
+    assert non_max_suppression(rows, nms_iou=0.4).shape == (count, CHANNELS)
 
 
 def test_missing_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
@@ -119,11 +129,11 @@ def test_missing_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_facts_around_a_network_that_is_none(tmp_path: Path) -> None:
-    from app.vision.modelfile import read_detector_facts, write_facts
+    from app.vision.model_metadata import read_detector_metadata, write_metadata
 
     fake = tmp_path / "fake.tflite"
     fake.write_bytes(b"TFL3" * 40)
-    write_facts(fake, read_detector_facts(MODEL))
+    write_metadata(fake, read_detector_metadata(MODEL))
     with pytest.raises(ModelError, match="damaged"):
         YuNetDetector(fake)
 
@@ -202,7 +212,7 @@ def test_settings_name_the_file_and_the_score(tmp_path: Path) -> None:
     shutil.copy(MODEL, own)
     settings = DetectorSettings(kind="cnn", model=own, score=1.0, min_face_px=8)
     assert load_yunet(settings).detect(np.zeros((64, 64, 3), np.uint8)) == []
-    assert load_yunet(DetectorSettings(kind="cnn")).facts.strides == (8, 16, 32)
+    assert load_yunet(DetectorSettings(kind="cnn")).metadata.strides == (8, 16, 32)
 
 
 @pytest.mark.parametrize("side", [80, 120, 160])
@@ -221,7 +231,7 @@ def test_a_known_face_is_found_again_with_less_work(portrait: Image, side: int, 
     looked: list[int] = []
     look = detector._look
     detector._look = lambda seen: (looked.append(seen.shape[0] * seen.shape[1]), look(seen))[1]  # type: ignore[assignment, func-returns-value]
-    quick = detector.detect_known(image, [best.box.moved(0.5 * best.box.size, 0)])
+    quick = detector.detect_tracked(image, [best.box.moved(0.5 * best.box.size, 0)])
     again = max(quick, key=lambda found: found.box.iou(best.box))
     assert again.box.iou(best.box) > 0.5
     nose_x, nose_y = again.landmarks[2]
@@ -229,7 +239,7 @@ def test_a_known_face_is_found_again_with_less_work(portrait: Image, side: int, 
     assert again.box.y < nose_y < again.box.y2
     assert sum(looked) <= 0.6 * 640 * 360
     looked.clear()
-    detector.detect_known(image, [Box(x, 200, 40, 40) for x in (20, 420, 820, 1220)])
+    detector.detect_tracked(image, [Box(x, 200, 40, 40) for x in (20, 420, 820, 1220)])
     assert max(looked) == 640 * 360  # squares would be no saving
 
 

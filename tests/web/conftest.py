@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from web_fakes import TOKEN, Running, serving
+from fakes_web import TOKEN, Running, serving
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from web_fakes import LIMIT_S, TOKEN, FakeMonitor, Running, an_event, serving, wait_until
+from fakes_web import LIMIT_S, TOKEN, FakeMonitor, Running, an_event, serving, wait_until
 
+from app.alerts.event_store import EventStore
 from app.alerts.outbox import Status
 from app.alerts.retention import purge
-from app.alerts.store import EventStore
-from app.domain import EventKind
-from app.video.capture import SourceState
+from app.capture.capture import SourceState
+from app.core.types import EventKind
 
 DASHBOARD = Path(__file__).parents[2] / "packaging" / "grafana-dashboard.json"
 

@@ -19,9 +19,9 @@ from urllib.parse import quote
 import cv2
 import httpx
 import pytest
-from web_fakes import TOKEN, FakeMonitor, Running, an_event, serving
+from fakes_web import TOKEN, FakeMonitor, Running, an_event, serving
 
-from app.domain import Event, EventKind
+from app.core.types import Event, EventKind
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install '.[test]'")
 By = pytest.importorskip("selenium.webdriver.common.by").By

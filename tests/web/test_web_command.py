@@ -7,17 +7,17 @@ import threading
 from pathlib import Path
 
 import pytest
-from web_fakes import LIMIT_S, an_event
+from fakes_web import LIMIT_S, an_event
 
 from app.alerts.delivery import AlertCenter
-from app.alerts.hooks import Alert
+from app.alerts.event_store import EventStore
+from app.alerts.hook import Alert
+from app.alerts.mutes import MAX_MUTE_S, Mutes
 from app.alerts.outbox import Status
-from app.alerts.settings import AlertSettings
-from app.alerts.store import EventStore
-from app.cli import build_parser, main
-from app.domain import EventKind
-from app.view.watch import settings_of
-from app.web.quiet import MAX_MUTE_S, Mutes
+from app.cli.main import build_parser, main
+from app.cli.watch import settings_of
+from app.core.types import EventKind
+from app.settings.alerts import AlertSettings
 
 DEMO = ("watch", "--headless", "--source", "demo", "--fast")
 
@@ -68,7 +68,8 @@ def test_bad_settings_name_their_place(capsys: pytest.CaptureFixture[str], tmp_p
 
 @pytest.mark.parametrize("missing", ["starlette", "uvicorn", "jinja2", "prometheus_client"])
 def test_a_missing_package_is_one_clear_line(missing: str) -> None:
-    code = f"import sys; sys.modules[{missing!r}] = None; from app.cli import main; sys.exit(main({[*DEMO, '--web']}))"
+    argv = [*DEMO, "--web"]
+    code = f"import sys; sys.modules[{missing!r}] = None; from app.cli.main import main; sys.exit(main({argv}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if line.strip()]
@@ -79,7 +80,7 @@ def test_a_missing_package_is_one_clear_line(missing: str) -> None:
 
 def test_without_the_flag_nothing_of_the_web_is_loaded() -> None:
     names = ("starlette", "uvicorn", "jinja2", "prometheus_client")
-    code = f"import sys, app.view.session, app.config; print([name for name in {names} if name in sys.modules])"
+    code = f"import sys, app.cli.watch_session, app.settings.root; print([n for n in {names} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -162,9 +163,9 @@ def test_events_of_a_muted_camera_are_kept_as_skipped_on_every_channel(tmp_path:
 
 
 def test_the_documentation_shows_every_setting_and_they_hold(tmp_path: Path) -> None:
-    from app.config import load_settings
+    from app.settings.root import load_settings
+    from app.settings.web import WebSettings
     from app.web import api
-    from app.web.settings import WebSettings
 
     text = (Path(__file__).parents[2] / "docs" / "web.md").read_text()
     file = tmp_path / "settings.toml"

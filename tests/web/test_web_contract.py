@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from fakes_web import TOKEN, FakeMonitor, Running, an_event, serving
 from hypothesis import HealthCheck, Phase, settings
-from web_fakes import TOKEN, FakeMonitor, Running, an_event, serving
 
 from app.web import openapi
 

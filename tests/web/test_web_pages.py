@@ -10,11 +10,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from web_fakes import FakeMonitor, Running, an_event, serving, wait_until
+from fakes_web import FakeMonitor, Running, an_event, serving, wait_until
 
 from app.alerts.export import HourRow
-from app.alerts.records import Presence
-from app.domain import EventKind
+from app.alerts.store_types import Presence
+from app.core.types import EventKind
 from app.web.chart import _axis_top, chart, hours_between
 from app.web.pages import MOST_STREAMS, PAGE_EVENTS
 

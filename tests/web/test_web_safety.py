@@ -8,14 +8,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from web_fakes import LIMIT_S, TOKEN, FakeMonitor, Running, an_event, serving, wait_until
+from fakes_web import LIMIT_S, TOKEN, FakeMonitor, Running, an_event, serving, wait_until
 
-from app.errors import OutputError, SettingsError
-from app.video.capture import SourceState
-from app.web import access, api, guard, protocol
-from app.web.access import TRIES, Access
-from app.web.guard import LOG_LINES
-from app.web.settings import WebSettings, parse_address, read_token
+from app.capture.capture import SourceState
+from app.core.errors import OutputError, SettingsError
+from app.settings.web import WebSettings, parse_address, read_token
+from app.web import api, auth, http_protocol, middleware
+from app.web.auth import TRIES, Authenticator
+from app.web.middleware import LOG_LINES
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 CLOSED = ("/", "/events", "/trends", "/health", "/metrics", "/api/v1/status", "/api/v1/openapi.json", "/nothing")
@@ -149,7 +149,7 @@ def test_signing_in_and_out(locked: Running) -> None:
 
 
 def test_guessing_is_slowed_down(locked: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "TRIES_PER_S", 3600.0)  # all of the test lies within it
+    monkeypatch.setattr(auth, "TRIES_PER_S", 3600.0)  # all of the test lies within it
     with locked.client() as client:
         csrf = client.get("/login").text.partition('name="csrf" value="')[2].partition('"')[0]
         answers = [client.post("/login", data={"csrf": csrf, "token": f"no {k}"}) for k in range(TRIES)]
@@ -169,7 +169,7 @@ def test_wrong_tokens_are_logged_but_not_written_down(locked: Running, caplog: p
 def test_nobody_can_fill_the_log(
     running: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "LOG_PERIOD_S", 3600.0)  # all of the test lies in one period
+    monkeypatch.setattr(middleware, "LOG_PERIOD_S", 3600.0)  # all of the test lies in one period
     with running.client() as client:
         for number in range(LOG_LINES + 40):
             client.get(f"/nothing/{number}%0aforged line")
@@ -180,7 +180,7 @@ def test_nobody_can_fill_the_log(
 
 def test_sessions_end_and_are_bounded() -> None:
     now_s = [0.0]
-    access = Access(TOKEN, 100.0, lambda: now_s[0])
+    access = Authenticator(TOKEN, 100.0, lambda: now_s[0])
     first = access.open_session()
     assert access.caller(first, "").signed_in
     now_s[0] = 101.0
@@ -356,7 +356,7 @@ def _is_served(running: Running, certificate: dict[str, Path] | None = None) -> 
 
 
 def test_a_silent_client_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "REQUEST_LIMIT_S", 0.3)
+    monkeypatch.setattr(http_protocol, "REQUEST_LIMIT_S", 0.3)
     with serving(tmp_path) as running:
         for sent in (b"", b"GET / HT", b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\nx"):
             with connected(running) as raw, suppress(ConnectionError):
@@ -380,7 +380,7 @@ def test_silent_peers_are_counted_from_the_first(
     tmp_path: Path, certificate: dict[str, Path], tls: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for limit in ("REQUEST_LIMIT_S", "HANDSHAKE_LIMIT_S"):
-        monkeypatch.setattr(protocol, limit, 3600.0)  # nobody is sent away for being slow
+        monkeypatch.setattr(http_protocol, limit, 3600.0)  # nobody is sent away for being slow
     with serving(tmp_path, max_connections=4, **(certificate if tls else {})) as running, ExitStack() as held:
         peers = [held.enter_context(connected(running)) for _ in range(100)]
         wait_until(lambda: sum(is_sent_away(peer) for peer in peers) >= 96)
@@ -419,7 +419,7 @@ class Handshake:
 def test_a_handshake_has_a_time_limit_and_one_that_fails_holds_no_place(
     tmp_path: Path, certificate: dict[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(protocol, "HANDSHAKE_LIMIT_S", 0.3)
+    monkeypatch.setattr(http_protocol, "HANDSHAKE_LIMIT_S", 0.3)
     hello = Handshake(certificate).step()
     with serving(tmp_path, max_connections=4, **certificate) as running:
         for sent in (b"", hello[:40], hello, b"GET / HTTP/1.1\r\n\r\n", b"\0" * 9):
@@ -428,7 +428,7 @@ def test_a_handshake_has_a_time_limit_and_one_that_fails_holds_no_place(
                     raw.sendall(sent)
                     while not leaves and raw.recv(4096):
                         pass
-        monkeypatch.setattr(protocol, "HANDSHAKE_LIMIT_S", LIMIT_S)
+        monkeypatch.setattr(http_protocol, "HANDSHAKE_LIMIT_S", LIMIT_S)
         wait_until(lambda: _is_served(running, certificate))
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 

@@ -1,0 +1,103 @@
+"""Events as flat records, the same field names everywhere, and as a file written line by line."""
+
+import csv
+import json
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from app.core.errors import OutputError
+from app.core.types import Box, Event, EventKind
+
+BOX_FIELDS = ("box_x", "box_y", "box_width", "box_height")
+RECORD_FIELDS = (
+    "id",
+    "at",
+    *(field.name for field in fields(Event) if field.name not in ("id", "box")),
+    *BOX_FIELDS,
+)
+
+
+def iso_time(wall_s: float) -> str:
+    """Unix seconds as ISO 8601 in UTC, with milliseconds."""
+    return datetime.fromtimestamp(wall_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def event_record(event: Event) -> dict[str, Any]:
+    """``event`` as flat JSON-ready values by name, in the order of ``RECORD_FIELDS``; a missing box gives ``None``."""
+    record: dict[str, Any] = dict.fromkeys(RECORD_FIELDS)
+    for field in fields(Event):
+        if field.name != "box":
+            record[field.name] = getattr(event, field.name)
+    record["kind"] = event.kind.value
+    record["at"] = iso_time(event.wall_s)
+    if event.box is not None:
+        sides = (event.box.x, event.box.y, event.box.width, event.box.height)
+        record.update(zip(BOX_FIELDS, (round(side, 1) for side in sides), strict=True))
+    return record
+
+
+def event_from_record(record: dict[str, Any]) -> Event:
+    """The inverse of ``event_record``; names it does not know are left out, so that older files stay readable.
+
+    Raises KeyError, TypeError or ValueError where ``record`` is no event.
+    """
+    known = {field.name: record[field.name] for field in fields(Event) if field.name in record}
+    known["kind"] = EventKind(record["kind"])
+    if record.get("box_x") is not None:
+        known["box"] = Box(*(float(record[name]) for name in BOX_FIELDS))
+    return Event(**known)
+
+
+class EventLog:
+    """Writes each event as one line of JSON (``.jsonl``) or CSV (``.csv``), flushed at once.
+
+    Raises OutputError at once where the place cannot be written to, and later where a write fails.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._is_csv = path.suffix.lower() == ".csv"
+        if path.suffix.lower() not in (".csv", ".jsonl"):
+            raise OutputError(f"cannot write events to {path}: name it .jsonl or .csv")
+        try:
+            self._file: TextIO = path.open("w", encoding="utf-8", newline="")
+        except OSError as error:
+            raise self._error(error) from error
+        self._csv = csv.DictWriter(self._file, RECORD_FIELDS)
+        if self._is_csv:
+            self._put(None)
+
+    def _error(self, error: OSError) -> OutputError:
+        return OutputError(f"cannot write events to {self._path}: {error.strerror or error}; choose another place")
+
+    def _put(self, event: Event | None) -> None:
+        try:
+            if event is None:
+                self._csv.writeheader()
+            elif self._is_csv:
+                self._csv.writerow(event_record(event))
+            else:
+                self._file.write(json.dumps(event_record(event), ensure_ascii=False) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise self._error(error) from error
+
+    def write(self, event: Event) -> None:
+        self._put(event)
+
+    def close(self) -> None:
+        try:
+            self._file.close()
+        except OSError as error:
+            raise self._error(error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

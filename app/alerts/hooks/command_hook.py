@@ -1,0 +1,123 @@
+"""A program as a hook: no shell, the alert as JSON on its standard input, a time limit for its whole process group."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from app.alerts.hook import Alert
+from app.core.errors import HookError
+from app.settings.alerts import PLACEHOLDER, CommandChannel
+
+OUTPUT_LIMIT_BYTES = 1_000_000
+ERROR_TAIL_BYTES = 300
+POLL_S = 0.02
+
+
+def fill(argv: tuple[str, ...], alert: Alert, snapshot_path: str) -> list[str]:
+    """``argv`` with every ``{name}`` replaced; one argument stays one argument whatever a value holds."""
+    record = alert.record()
+    values = {name: "" if value is None else str(value) for name, value in record.items()}
+    values.update(track=str(alert.event.track_id), key=alert.idempotency_key, snapshot=snapshot_path)
+    return [PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), part) for part in argv]
+
+
+def own_environment() -> dict[str, str]:
+    """The user's environment. Importing OpenCV puts a folder of its own before ``LD_LIBRARY_PATH``, and with an empty
+    entry the current folder too: neither is for other programs."""
+    environment = dict(os.environ)
+    entries = [entry for entry in environment.pop("LD_LIBRARY_PATH", "").split(":") if entry and "/cv2/.." not in entry]
+    return {**environment, "LD_LIBRARY_PATH": ":".join(entries)} if entries else environment
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Ends ``process`` and what it started."""
+    if sys.platform == "win32":
+        tree = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
+        subprocess.run(tree, capture_output=True, check=False, timeout=5)
+    else:
+        with suppress(ProcessLookupError, PermissionError):  # it ended between the check and the kill
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+
+
+class CommandHook:
+    """Success is exit code 0. Standard input, output and the picture go through temporary files, so that neither side
+    ever waits for the other, and a child left in the background does not hold the alert up."""
+
+    def __init__(self, channel: CommandChannel) -> None:
+        self._channel = channel
+        self._process: subprocess.Popen[bytes] | None = None
+        self._aborted = False
+
+    def send(self, alert: Alert) -> None:
+        self._aborted = False
+        with tempfile.TemporaryDirectory(prefix="maskwatch-", ignore_cleanup_errors=True) as folder:
+            snapshot = Path(folder, "snapshot.jpg")
+            if alert.snapshot_jpeg is not None:
+                snapshot.write_bytes(alert.snapshot_jpeg)
+            path = str(snapshot) if alert.snapshot_jpeg is not None else ""
+            with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as output:
+                stdin.write(alert.to_json().encode() + b"\n")
+                stdin.seek(0)
+                self._run(fill(self._channel.argv, alert, path), stdin, output)
+
+    def _run(self, argv: list[str], stdin: IO[bytes], output: IO[bytes]) -> None:
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=stdin,
+                stdout=output,
+                stderr=output,
+                env=own_environment(),
+                start_new_session=True,  # its own process group, to be killed as one; Windows finds the tree itself
+            )
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise HookError(f"cannot run {argv[0]!r}: {reason}; check argv of channel {self._name}") from error
+        self._process = process
+        if self._aborted:  # while it was being started
+            kill_group(process)
+        try:
+            self._wait(process, output)
+        finally:
+            if process.poll() is None:
+                kill_group(process)
+            process.wait()
+            self._process = None
+        if process.returncode != 0:
+            raise HookError(f"{argv[0]!r} ended with code {process.returncode}{self._last_words(output)}")
+
+    def _wait(self, process: subprocess.Popen[bytes], output: IO[bytes]) -> None:
+        end_s = time.monotonic() + self._channel.timeout_s
+        while process.poll() is None:
+            if time.monotonic() >= end_s:
+                raise HookError(f"{self._channel.argv[0]!r} took longer than {self._channel.timeout_s:g} s; killed")
+            if os.fstat(output.fileno()).st_size > OUTPUT_LIMIT_BYTES:
+                raise HookError(f"{self._channel.argv[0]!r} wrote more than {OUTPUT_LIMIT_BYTES:,} bytes; killed")
+            try:
+                process.wait(POLL_S)
+            except subprocess.TimeoutExpired:
+                continue
+
+    @property
+    def _name(self) -> str:
+        return repr(self._channel.name)
+
+    @staticmethod
+    def _last_words(output: IO[bytes]) -> str:
+        output.seek(0, os.SEEK_END)
+        output.seek(max(output.tell() - ERROR_TAIL_BYTES, 0))
+        text = " ".join(output.read(ERROR_TAIL_BYTES).decode("utf-8", "replace").split())
+        return f": {text}" if text else ""
+
+    def abort(self) -> None:
+        self._aborted = True
+        process = self._process
+        if process is not None and process.poll() is None:
+            kill_group(process)

@@ -1,0 +1,160 @@
+"""MQTT as a hook, in the form that Home Assistant finds by itself."""
+
+import json
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from app.alerts.hook import Alert
+from app.core.errors import HookError, SettingsError
+from app.core.secrets import read_secret
+from app.core.text import slug
+from app.core.types import EventKind
+from app.settings.alerts import MqttChannel
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client, MQTTMessageInfo
+
+LOOP_S = 0.1
+QOS_AT_LEAST_ONCE = 1
+ALERT_KINDS = (EventKind.NO_MASK, EventKind.INCORRECT, EventKind.RESOLVED)
+CAMERA_STATES = {EventKind.CAMERA_OFFLINE: "OFF", EventKind.CAMERA_RECOVERED: "ON"}
+
+
+def discovery(topic: str, camera: str, prefix: str) -> dict[str, str]:
+    """Home Assistant's MQTT discovery messages for one camera, by topic: an event entity for alerts, a connectivity
+    sensor for the camera. https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery"""
+    site = slug(topic.strip("/").replace("/", "_"))  # levels of a topic are no loss
+    base, unique = f"{topic}/{slug(camera)}", f"{site}_{slug(camera)}"
+    device = {"identifiers": [unique], "name": f"maskwatch {camera}", "manufacturer": "maskwatch"}
+    alert = {
+        "name": "Mask alert",
+        "unique_id": f"{unique}_alert",
+        "state_topic": f"{base}/alert",
+        "event_types": [kind.value for kind in ALERT_KINDS],
+        "icon": "mdi:face-mask",
+        "device": device,
+    }
+    online = {
+        "name": "Camera",
+        "unique_id": f"{unique}_camera",
+        "state_topic": f"{base}/camera",
+        "device_class": "connectivity",
+        "device": device,
+    }
+    return {
+        f"{prefix}/event/{unique}/alert/config": json.dumps(alert),
+        f"{prefix}/binary_sensor/{unique}/camera/config": json.dumps(online),
+    }
+
+
+class MqttHook:
+    """Connects for each alert: alerts are rare, and a connection that is not kept cannot be lost unnoticed. Success
+    is the broker's acknowledgement of every message."""
+
+    def __init__(self, channel: MqttChannel) -> None:
+        """Raises HookError where paho-mqtt is not installed, SettingsError where a secret cannot be read."""
+        try:
+            import paho.mqtt.client  # noqa: F401
+        except ImportError as error:
+            raise HookError(
+                f"channel {channel.name!r} needs the package paho-mqtt; install it: pip install 'maskwatch[alerts]'"
+            ) from error
+        self._channel = channel
+        what = f"channel {channel.name!r} password"
+        self._password = read_secret(what, None, channel.password_env, channel.password_file)
+        self._client: Client | None = None
+        self._aborted = False
+        self._refused = ""
+
+    def _messages(self, alert: Alert) -> list[tuple[str, str | bytes, bool]]:
+        """Topic, payload, retained. A test goes to the topic of all events alone: its camera is none, and what a
+        broker retains of it would stand in Home Assistant for good."""
+        event, channel = alert.event, self._channel
+        base = f"{channel.topic}/{slug(event.camera)}"
+        if alert.is_test:
+            return [(f"{channel.topic}/events", alert.to_json(), False)]
+        messages: list[tuple[str, str | bytes, bool]] = []
+        if channel.discovery:
+            messages += [
+                (t, p, True) for t, p in discovery(channel.topic, event.camera, channel.discovery_prefix).items()
+            ]
+        record = alert.record()
+        jpeg = record.pop("snapshot_jpeg", None)
+        if jpeg is not None and alert.snapshot_jpeg is not None:
+            messages.append((f"{base}/snapshot", alert.snapshot_jpeg, False))  # not retained: a broker is no archive
+        if event.kind in CAMERA_STATES:
+            messages.append((f"{base}/camera", CAMERA_STATES[event.kind], True))
+        if event.kind in ALERT_KINDS:
+            messages.append((f"{base}/alert", json.dumps({"event_type": event.kind.value, **record}), False))
+        messages.append((f"{channel.topic}/events", json.dumps(record, ensure_ascii=False), False))
+        return messages
+
+    def _make_client(self) -> "Client":
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        client = Client(CallbackAPIVersion.VERSION2)
+        client.connect_timeout = self._channel.timeout_s
+        if self._channel.username is not None:
+            client.username_pw_set(self._channel.username, self._password)
+        if self._channel.tls:
+            try:
+                client.tls_set(ca_certs=str(self._channel.ca_file) if self._channel.ca_file else None)
+            except (OSError, ValueError) as error:
+                raise SettingsError(f"channel {self._channel.name!r}: cannot use ca_file: {error}") from error
+        client.on_connect = self._on_connect
+        return client
+
+    def _on_connect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:  # noqa: ARG002
+        if reason.is_failure:
+            self._refused = str(reason)
+
+    def send(self, alert: Alert) -> None:
+        self._aborted, self._refused = False, ""
+        end_s = time.monotonic() + self._channel.timeout_s
+        client = self._client = self._make_client()
+        try:
+            client.connect(self._channel.host, self._channel.port)
+            self._until(client.is_connected, client, end_s)
+            sent = [
+                client.publish(topic, payload, QOS_AT_LEAST_ONCE, retain)
+                for topic, payload, retain in self._messages(alert)
+            ]
+            self._until(lambda: all(_is_taken(each) for each in sent), client, end_s)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise HookError(f"{self._where}: {error or type(error).__name__}") from error
+        finally:
+            self._client = None
+            with suppress(OSError, ValueError):  # the broker is gone; nothing is left to end
+                client.disconnect()
+
+    def _until(self, done: Any, client: "Client", end_s: float) -> None:
+        from paho.mqtt.client import MQTT_ERR_SUCCESS, error_string
+
+        while not done():
+            if self._aborted:
+                raise HookError(f"{self._where}: stopped")
+            if self._refused:
+                raise HookError(f"{self._where} refused the connection: {self._refused}; check username and password")
+            if time.monotonic() >= end_s:
+                raise HookError(f"{self._where}: no answer within {self._channel.timeout_s:g} s")
+            code = client.loop(LOOP_S)
+            if code != MQTT_ERR_SUCCESS and not self._refused:
+                raise HookError(f"{self._where}: {error_string(code)}")
+
+    @property
+    def _where(self) -> str:
+        return f"MQTT broker {self._channel.host}:{self._channel.port}"
+
+    def abort(self) -> None:
+        self._aborted = True
+        client = self._client
+        connection = client.socket() if client is not None else None
+        if connection is not None:
+            with suppress(OSError):  # closed already
+                connection.close()
+
+
+def _is_taken(message: "MQTTMessageInfo") -> bool:
+    return message.is_published()

@@ -1,0 +1,49 @@
+"""The tables of an event file, and whether a file has them."""
+
+import re
+import sqlite3
+from pathlib import Path
+
+from app.alerts.store_types import StoreError
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE file (identity TEXT NOT NULL);
+CREATE TABLE events (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, camera TEXT NOT NULL,
+  wall_s REAL NOT NULL, stored_s REAL NOT NULL, record TEXT NOT NULL);
+CREATE INDEX events_wall ON events (wall_s);
+CREATE TABLE snapshots (
+  event_id TEXT PRIMARY KEY REFERENCES events (id) ON DELETE CASCADE, jpeg BLOB NOT NULL);
+CREATE TABLE outbox (
+  event_id TEXT NOT NULL REFERENCES events (id) ON DELETE CASCADE, channel TEXT NOT NULL, created_s REAL NOT NULL,
+  updated_s REAL NOT NULL, status TEXT NOT NULL, attempts INTEGER NOT NULL, error TEXT NOT NULL, owner TEXT NOT NULL,
+  PRIMARY KEY (event_id, channel));
+CREATE INDEX outbox_status ON outbox (status);
+CREATE TABLE presence (
+  camera TEXT NOT NULL, hour_s INTEGER NOT NULL, masked INTEGER NOT NULL, bare INTEGER NOT NULL,
+  incorrect INTEGER NOT NULL, PRIMARY KEY (camera, hour_s));
+"""
+COLUMNS = {
+    table: set(re.findall(r"(\w+) (?:TEXT|INTEGER|REAL|BLOB)", fields))
+    for table, fields in re.findall(r"CREATE TABLE (\w+) \((.*?)\);\n", SCHEMA, re.DOTALL)
+}
+
+
+def check_version(db: sqlite3.Connection, path: Path, version: int) -> None:
+    """Raises StoreError where the file that says it is of ``version``, if any, was not written for these tables."""
+    if version > SCHEMA_VERSION:
+        raise StoreError(f"{path} was written by a newer maskwatch; update this one or give another store")
+    if version and (version < SCHEMA_VERSION or not _fits(db)):
+        raise StoreError(
+            f"{path} was written by another version of maskwatch, whose tables differ; move it away or give another "
+            "store, and read the old one with the version that wrote it"
+        )
+
+
+def _fits(db: sqlite3.Connection) -> bool:
+    """Whether the tables hold all that is asked of them: early versions changed them without a new number."""
+    return all(
+        columns <= {str(name) for (name,) in db.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+        for table, columns in COLUMNS.items()
+    )

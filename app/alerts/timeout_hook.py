@@ -1,0 +1,125 @@
+"""Hooks that may hang, be missing or fail in any way, made safe to call. The only thread here runs one ``send``."""
+
+import threading
+import time
+
+from app.alerts.hook import Alert, AlertHook
+from app.alerts.hook_factory import build_hook
+from app.core.errors import HookError, MaskwatchError
+from app.core.secrets import scrub
+from app.settings.alerts import Channel
+
+ABORT_GRACE_S = 0.2
+ABORT_EVERY_S = 0.02
+
+
+class LazyHook:
+    """Builds its hook when it is first needed, and again after a failure: a missing package, secret or plugin holds up
+    its own channel and nothing else."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._hook: AlertHook | None = None
+
+    def build(self) -> AlertHook:
+        """Raises HookError that says what is missing."""
+        if self._hook is None:
+            try:
+                self._hook = build_hook(self._channel)
+            except HookError:
+                raise
+            except MaskwatchError as error:
+                raise HookError(str(error)) from error
+            except Exception as error:  # of foreign code, which reads the environment too: proxies, certificates
+                what = f"channel {self._channel.name!r} cannot be set up"
+                raise HookError(f"{what}: {type(error).__name__}: {scrub(str(error), ())}") from None
+        return self._hook
+
+    def send(self, alert: Alert) -> None:
+        self.build().send(alert)
+
+    def abort(self) -> None:
+        if self._hook is not None:
+            self._hook.abort()
+
+
+class _Attempt:
+    """One ``send`` in a thread of its own, so that it can be left behind."""
+
+    def __init__(self, hook: AlertHook, alert: Alert) -> None:
+        self.key = alert.idempotency_key
+        self.wake = threading.Event()  # ended, or to be left
+        self.ended = False
+        self.error: HookError | None = None
+        self._hook, self._alert = hook, alert
+        self.thread = threading.Thread(target=self._run, name=f"alert-send:{alert.channel}", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._hook.send(self._alert)
+        except HookError as error:
+            self.error = error
+        except Exception as error:  # the hook loop: foreign code may raise anything
+            self.error = HookError(f"{type(error).__name__}: {error}")
+        finally:
+            self.ended = True
+            self.wake.set()
+
+
+class TimeoutHook:
+    """A hook under a time limit for the whole of ``send``, whatever it does. An attempt that outlives its limit is
+    waited for by the next attempt, never doubled; what it brings in the end counts."""
+
+    def __init__(self, hook: AlertHook, timeout_s: float) -> None:
+        self._hook = hook
+        self._timeout_s = timeout_s
+        self._attempt: _Attempt | None = None
+
+    @property
+    def stuck(self) -> threading.Thread | None:
+        """The thread of an attempt that has not ended."""
+        attempt = self._attempt
+        return attempt.thread if attempt is not None and attempt.thread.is_alive() else None
+
+    def send(self, alert: Alert) -> None:
+        if self._outlived(alert.idempotency_key):
+            return
+        attempt = self._attempt = _Attempt(self._hook, alert)
+        attempt.wake.wait(self._timeout_s)
+        in_time = attempt.ended
+        if not in_time:
+            self._end(attempt)
+        if not attempt.ended:
+            raise HookError(f"no answer within {self._timeout_s:g} s")
+        self._attempt = None
+        if attempt.error is not None:
+            raise attempt.error if in_time else HookError(f"no answer within {self._timeout_s:g} s")
+
+    def _end(self, attempt: _Attempt) -> None:
+        """Aborts again and again: one abort comes to nothing where the hook has not yet begun what it would end."""
+        end_s = time.monotonic() + ABORT_GRACE_S
+        self._hook.abort()
+        attempt.thread.join(ABORT_EVERY_S)
+        while attempt.thread.is_alive() and time.monotonic() < end_s:
+            self._hook.abort()
+            attempt.thread.join(ABORT_EVERY_S)
+
+    def _outlived(self, key: str) -> bool:
+        """Waits for an attempt that outlived its limit; whether it brought this very alert in the end."""
+        late = self._attempt
+        if late is None:
+            return False
+        late.wake.wait(self._timeout_s)
+        if not late.ended:
+            raise HookError(
+                f"an attempt hangs for longer than {self._timeout_s:g} s; nothing else is sent until it ends"
+            )
+        self._attempt = None
+        return late.key == key and late.error is None
+
+    def abort(self) -> None:
+        self._hook.abort()
+        attempt = self._attempt
+        if attempt is not None:
+            attempt.wake.set()

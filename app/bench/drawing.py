@@ -1,0 +1,131 @@
+"""Drawing as ``watch`` does it: the real overlay, in the real window or, where none is wanted, in none."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from app.bench.instrumentation import StageTimers
+from app.core.types import FrameResult, Image
+from app.pipeline.monitor import CameraView, Monitor
+from app.settings.monitor import Polygon
+from app.settings.view import ViewSettings
+from app.ui.hud import Screen, render
+from app.ui.window import Window, open_plain_window, show_image
+
+_TAKE_S = 0.1
+
+
+@dataclass(slots=True)
+class DrawingStats:
+    """What a watcher saw: the age of each picture, the time each result took until it was in one, and how often a
+    picture showed a new frame."""
+
+    pictures: int = 0
+    moves: int = 0
+    ages_s: list[float] = field(default_factory=list)
+    glass_s: list[float] = field(default_factory=list)
+
+
+class FrameDrawer(Protocol):
+    seen: DrawingStats
+
+    def pause(self, paused: bool) -> None: ...
+
+    def run(self, until: Callable[[], bool]) -> None:
+        """Draw what comes until ``until()``, or until the monitor ends."""
+
+
+def make_drawer(monitor: Monitor, settings: ViewSettings, timers: StageTimers, window: bool) -> FrameDrawer:
+    """Of files each analysed frame is drawn, as for a film; live, the newest frame is, as in the window."""
+    if all(view.is_live for view in monitor.views()):
+        return _LivePainter(monitor, settings, timers, window)
+    return _FilePainter(monitor, settings, timers, window)
+
+
+class _NoRegions:
+    def regions_of(self, camera: str) -> tuple[Polygon, ...]:  # noqa: ARG002 - the store's form
+        return ()
+
+    def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:  # noqa: ARG002 - the store's form
+        return ""
+
+
+class _LivePainter(Window):
+    """The window itself, listened to; without a screen only its turns are taken."""
+
+    def __init__(self, monitor: Monitor, settings: ViewSettings, timers: StageTimers, window: bool) -> None:
+        self.seen = DrawingStats()
+        self._until: Callable[[], bool] = lambda: False
+        super().__init__(monitor, settings, lambda: self._until(), _NoRegions())
+        self._timers = timers
+        self._window = window
+        self._frames: tuple[int, ...] = ()
+        self._results: dict[str, int] = {}
+
+    def run(self, until: Callable[[], bool]) -> None:  # type: ignore[override]
+        self._until = until
+        if self._window:
+            super().run(lambda _: None)
+            return
+        while not self._monitor.finished and not until():
+            self._monitor.take(0.0)
+            self._redraw()
+            time.sleep(self.turn_ms / 1000)
+
+    def _picture(self, views: Sequence[CameraView]) -> Image:
+        with self._timers.timed("draw"):
+            image = super()._picture(views)
+        now_s = time.monotonic()
+        self.seen.pictures += 1
+        frames = tuple(view.frame.index if view.frame else -1 for view in views)
+        self.seen.moves += frames != self._frames
+        self._frames = frames
+        for view in views:
+            if view.frame is not None:
+                self.seen.ages_s.append(now_s - view.frame.captured_s)
+            if view.analysed is not None and self._results.get(view.camera) != view.analysed.frame.index:
+                self._results[view.camera] = view.analysed.frame.index
+                self.seen.glass_s.append(now_s - view.analysed.frame.captured_s)
+        return image
+
+
+class _FilePainter:
+    """Draws every result; the analysis waits where this is slower."""
+
+    def __init__(self, monitor: Monitor, settings: ViewSettings, timers: StageTimers, window: bool) -> None:
+        self.seen = DrawingStats()
+        self._monitor = monitor
+        self._screen = Screen(settings.max_width_px, blur=settings.blur)
+        self._timers = timers
+        self._window = window
+        self.pause = monitor.pause
+        if window:
+            open_plain_window()
+
+    def run(self, until: Callable[[], bool]) -> None:
+        while not self._monitor.finished and not until():
+            for result in self._monitor.take(_TAKE_S):
+                self._draw(result)
+
+    def _draw(self, result: FrameResult) -> None:
+        view = next(view for view in self._monitor.views() if view.camera == result.frame.camera)
+        shown = replace(
+            view,
+            frame=result.frame,
+            tracks=result.tracks,
+            counts=result.counts,
+            alerts=result.alerts,
+            times=result.times,
+            analysed=result,
+        )
+        with self._timers.timed("draw"):
+            image = render(shown, self._screen)
+        if self._window:
+            with self._timers.timed("show"):
+                show_image(image)
+        age_s = time.monotonic() - result.frame.captured_s
+        self.seen.pictures += 1
+        self.seen.moves += 1
+        self.seen.ages_s.append(age_s)
+        self.seen.glass_s.append(age_s)

@@ -1,0 +1,261 @@
+"""Where frames come from: a camera, a stream, a file, pictures. One Protocol; `make_source` picks."""
+
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+
+from app.capture.image_folder import ImageSource
+from app.capture.opencv_backend import Opener, VideoReader, open_camera, open_file, open_stream, to_bgr
+from app.core.errors import SourceError
+from app.core.resources import asset
+from app.core.types import Frame, Image
+from app.settings.source import SourceKind, SourceSettings
+
+FALLBACK_FPS = 25.0
+_MAX_FPS = 250.0
+"""Above it stands the tick rate of the time stamps: 1000 in Matroska of a varying rate, 90000 in MPEG."""
+_ATTEMPTS = 10
+"""Failed reads in a row before a source counts as over: a damaged packet costs one, an end repeats at once."""
+_TEXT_PROBE_BYTES = 1024
+
+
+class FrameSource(Protocol):
+    """Something that yields frames. ``frames`` opens on the first ``next()`` and releases when it ends or is closed;
+    it may be called again. A file ends by ending; a live source never ends but by ``SourceError`` or ``stop``."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def is_live(self) -> bool: ...
+
+    @property
+    def fps(self) -> float | None:
+        """Nominal rate; None where it is not known (yet)."""
+
+    @property
+    def frame_count(self) -> int | None:
+        """How many frames a file should have; None for live sources and where it is not known."""
+
+    def frames(self, stop: threading.Event) -> Iterator[Frame]: ...
+
+
+def make_source(settings: SourceSettings) -> FrameSource:
+    """The source that ``settings`` describe. Opens nothing."""
+    match settings.kind:
+        case SourceKind.CAMERA:
+            return LiveSource(settings, open_camera)
+        case SourceKind.STREAM:
+            return LiveSource(settings, open_stream)
+        case SourceKind.IMAGES:
+            return ImageSource(settings)
+        case SourceKind.DEMO:
+            clip = settings.model_copy(update={"uri": str(asset("demo.mp4"))})
+            return FileSource(clip)
+        case SourceKind.FILE:
+            return FileSource(settings)
+
+
+class LiveSource:
+    """A camera or a stream. Stream time runs from the first connection on, over all later ones."""
+
+    is_live = True
+    frame_count = None
+
+    def __init__(self, settings: SourceSettings, opener: Opener) -> None:
+        self.name = settings.name
+        self.fps = settings.fps
+        self._settings = settings
+        self._open = opener
+        self._start_s: float | None = None
+        self._index = 0
+
+    def frames(self, stop: threading.Event) -> Iterator[Frame]:
+        """Raises SourceError when it cannot be opened and when it is lost."""
+        if self._start_s is None:
+            self._start_s = time.monotonic()
+        with released(self._open(self._settings)) as reader:
+            if self.fps is None:
+                self.fps = _plausible_fps(reader)
+            while not stop.is_set():
+                image = self._next_image(reader, stop)
+                if image is None:
+                    return  # stopped
+                now_s, index = time.monotonic(), self._index
+                self._index += 1
+                yield Frame(image, index, now_s - self._start_s, now_s, time.time(), self.name)
+
+    def _next_image(self, reader: VideoReader, stop: threading.Event) -> Image | None:
+        """The next usable picture; None once stopped. Raises SourceError where none comes in time."""
+        end_s = time.monotonic() + self._settings.read_timeout_s
+        failed = 0
+        while not stop.is_set():
+            image, ok = read_image(reader, self._settings)
+            late = time.monotonic() >= end_s  # after its time limit FFmpeg still hands out an old picture
+            if image is not None and not late:
+                return image
+            failed += not ok  # an empty picture is the device's hiccup, a failed read may be the end
+            if failed >= _ATTEMPTS or late:
+                raise SourceError(f"lost {self._settings.shown}: {self._silence(late)}; check camera and network")
+            stop.wait(0.01)  # some drivers fail at once, again and again
+        return None
+
+    def _silence(self, late: bool) -> str:
+        return f"no picture for {self._settings.read_timeout_s:g} s" if late else "it ended or broke off"
+
+
+class FileSource:
+    """A video file: every frame, with its own time stamp."""
+
+    is_live = False
+
+    def __init__(self, settings: SourceSettings, opener: Opener = open_file) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._open = opener
+        self._facts: tuple[float | None, int | None] | None = None
+
+    @property
+    def fps(self) -> float | None:
+        return self._probe()[0]
+
+    @property
+    def frame_count(self) -> int | None:
+        return self._probe()[1]
+
+    def _probe(self) -> tuple[float | None, int | None]:
+        if self._facts is None:
+            try:
+                with released(self._opened()) as reader:
+                    self._facts = _plausible_fps(reader), _plausible_count(reader)
+            except SourceError:
+                return None, None  # reading it will say why
+        return self._facts
+
+    def frames(self, stop: threading.Event) -> Iterator[Frame]:
+        """Raises SourceError where the file is no video, holds no picture, or breaks off before its end."""
+        index, offset_s = 0, 0.0
+        while not stop.is_set():
+            last_s = -1.0
+            for image, time_s in self._play(stop):
+                last_s = offset_s + time_s
+                yield Frame(image, index, last_s, time.monotonic(), time.time(), self.name)
+                index += 1
+            if not self._settings.loop:
+                return
+            offset_s = last_s + 1.0 / (self.fps or FALLBACK_FPS)
+
+    def _play(self, stop: threading.Event) -> Iterator[tuple[Image, float]]:
+        with released(self._opened()) as reader:
+            fps, count = _plausible_fps(reader), _plausible_count(reader)
+            self._facts = fps, count
+            step_s = 1.0 / (fps or FALLBACK_FPS)
+            time_s, played, failed = -step_s, 0, 0
+            while not stop.is_set() and failed < _ATTEMPTS:
+                image, _ = read_image(reader, self._settings)
+                if image is None:
+                    failed += 1
+                    continue
+                failed = 0
+                time_s = _next_time_s(reader, time_s, step_s, first=played == 0)
+                played += 1
+                yield image, time_s
+            if stop.is_set():
+                return
+            self._check_end(played, time_s, count, step_s)
+
+    def _check_end(self, played: int, time_s: float, count: int | None, step_s: float) -> None:
+        if played == 0:
+            raise SourceError(f"{self._settings.shown} holds no picture that can be decoded; is it a video?")
+        # The count is an estimate in some containers: only a clear gap, in number and in time, is damage.
+        if count and played < 0.9 * count - 1 and time_s < 0.9 * count * step_s - 1.0:
+            raise SourceError(
+                f"{self._settings.shown} is damaged or cut short: only {played} of {count} frames could be read; "
+                "copy it again"
+            )
+
+    def _opened(self) -> VideoReader:
+        path = Path(self._settings.uri)
+        check_file(path, "video")
+        try:
+            with path.open("rb") as file:
+                head = file.read(_TEXT_PROBE_BYTES)
+        except OSError as error:
+            raise SourceError(f"cannot read video {path}: {error.strerror}; check its rights") from error
+        # FFmpeg would play any text as a film of a terminal.
+        if _is_text(head) and path.suffix.lower() not in (".m3u8", ".sdp"):
+            raise SourceError(f"{path} is text, not a video; give a video, a picture, a folder or a stream")
+        return self._open(self._settings)
+
+
+@contextmanager
+def released(reader: VideoReader) -> Iterator[VideoReader]:
+    """``with released(open(…)) as reader``: let go whatever happens."""
+    try:
+        yield reader
+    finally:
+        reader.release()
+
+
+def check_file(path: Path, what: str) -> None:
+    """Raises SourceError where ``path`` is no file with something in it."""
+    try:
+        if not path.exists():
+            raise SourceError(f"no such {what}: {path}; check the path")
+        if not path.is_file():
+            raise SourceError(f"{path} is not a file; give a {what} file, a folder of pictures or a stream")
+        if path.stat().st_size == 0:
+            raise SourceError(f"{path} is empty; copy or record it again")
+    except OSError as error:  # its own words name the path once more
+        raise SourceError(f"cannot read {what} {path}: {error.strerror or error}; check the path") from error
+    except ValueError as error:  # a NUL in the path
+        raise SourceError(f"cannot read {what} {path}: {error}; check the path") from error
+
+
+def read_image(reader: VideoReader, settings: SourceSettings) -> tuple[Image | None, bool]:
+    """(picture or None, whether the read itself succeeded). Raises SourceError where OpenCV raises."""
+    try:
+        ok, picture = reader.read()
+        if not ok or picture is None:
+            return None, False
+        if picture.size == 0 or picture.ndim < 2:
+            return None, True
+        return to_bgr(picture), True
+    except (cv2.error, ValueError) as error:
+        raise SourceError(f"cannot decode {settings.shown}: {str(error).splitlines()[0]}") from error
+
+
+def _next_time_s(reader: VideoReader, last_s: float, step_s: float, first: bool) -> float:
+    """The time stamp of the picture just read, s; one step after the last where the file's own is no use."""
+    time_s = reader.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
+    if not math.isfinite(time_s) or (time_s <= last_s and not first) or time_s < 0:
+        return max(last_s + step_s, 0.0)
+    return time_s
+
+
+def _plausible_fps(reader: VideoReader) -> float | None:
+    fps = reader.get(cv2.CAP_PROP_FPS)
+    return fps if math.isfinite(fps) and 0 < fps <= _MAX_FPS else None
+
+
+def _plausible_count(reader: VideoReader) -> int | None:
+    """None too without a rate: OpenCV estimates counts by it."""
+    count = reader.get(cv2.CAP_PROP_FRAME_COUNT)
+    known = _plausible_fps(reader) is not None and math.isfinite(count) and 0 < count < 1e9
+    return int(count) if known else None
+
+
+def _is_text(head: bytes) -> bool:
+    if any(byte < 9 for byte in head):
+        return False
+    try:
+        head[:-4].decode("utf-8")  # the last character may be cut
+    except UnicodeDecodeError as error:
+        return error.start >= len(head) - 8 and len(head) > 16
+    return True

@@ -1,0 +1,3 @@
+"""The ``maskwatch`` command. ``entry`` is the console script."""
+
+from app.cli.main import entry as entry

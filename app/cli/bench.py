@@ -1,0 +1,147 @@
+"""``maskwatch bench``: how fast the real pipeline is on this machine, alone or beside a reference.
+
+Each run has a process of its own. Files are played at full speed, every frame analysed and drawn, or as a live camera
+with --as-live. With --compare, ours and the reference take turns.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.core.errors import OutputError, SettingsError
+from app.settings.flags import (
+    MONITORING,
+    SOURCE,
+    VISION,
+    add_flags,
+    cameras_given,
+    config_path,
+    flag_values,
+    source_values,
+)
+
+if TYPE_CHECKING:
+    from app.settings.root import Settings
+
+_FLAGS = tuple(flag for flag in SOURCE if flag.name not in ("--loop", "--fast"))
+
+
+def register(commands: Any) -> None:
+    parser = commands.add_parser(
+        "bench",
+        help="measure speed, delay, memory and start-up on this machine",
+        description=__doc__,
+    )
+    parser.add_argument("--source", action="append", metavar="S", help="what 'watch' takes (default: demo)")
+    parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
+    parser.add_argument("--seconds", type=_seconds, default=20.0, metavar="S", help="time that counts (default 20)")
+    parser.add_argument("--warm-up", type=_seconds, default=3.0, metavar="S", help="time before it (default 3)")
+    parser.add_argument("--as-live", type=_rate, metavar="FPS", help="play files as cameras of so many frames a second")
+    parser.add_argument("--window", action="store_true", help="show what is drawn, where there is a display")
+    parser.add_argument("--threads", type=_count, metavar="N", help="cores and threads that each program may use")
+    parser.add_argument("--compare", action="append", default=[], metavar="NAME", help="run a reference by turns")
+    parser.add_argument("--rounds", type=_count, metavar="N", help="runs of each (default 1, with --compare 3)")
+    parser.add_argument("--starts", type=int, default=3, metavar="N", help="warm starts measured (default 3; 0: none)")
+    parser.add_argument("--slow-detector", type=_count, default=1, metavar="N", help="look N times at each picture")
+    parser.add_argument("--paused", action="store_true", help="measure with the analysis paused")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--part", choices=("run", "start"), help=argparse.SUPPRESS)
+    add_flags(parser, "sources", (*_FLAGS, *MONITORING))
+    add_flags(parser, "faces", VISION)
+    parser.set_defaults(run=run)
+
+
+def _seconds(text: str) -> float:
+    return _between(text, 0.5, 86400.0)
+
+
+def _rate(text: str) -> float:
+    return _between(text, 0.1, 1000.0)
+
+
+def _between(text: str, least: float, most: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text} is no number from {least:g} to {most:g}")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 1 to 1000")
+    return int(text)
+
+
+def settings_of(args: argparse.Namespace) -> "Settings":
+    """The user's settings, but that files begin again at their end and are not slowed down to their own rate, that no
+    web view is opened, and that --threads bounds what one call of a network may use."""
+    from app.settings.root import load_settings
+
+    demo = {"camera": [{"uri": "demo", **source_values(args)}]}
+    cameras = cameras_given(args) if args.source or args.config else demo
+    settings = load_settings(config_path(args), {**flag_values(args, (*MONITORING, *VISION)), **cameras})
+    looped = tuple(
+        camera if camera.is_live else camera.model_copy(update={"loop": True, "pace": "fast"})
+        for camera in settings.camera
+    )
+    changes: dict[str, Any] = {"camera": looped, "web": settings.web.model_copy(update={"enabled": False})}
+    if args.threads:
+        for name in ("detector", "classifier"):
+            part = getattr(settings, name)
+            changes[name] = part.model_copy(update={"threads": min(part.threads, args.threads)})
+    return settings.model_copy(update=changes)
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = settings_of(args)
+    if args.part:
+        return _run_part(args, settings)
+    from rich.console import Console
+
+    from app.bench.report import show
+    from app.bench.runner import run_all
+
+    if args.json is not None:
+        from app.capture.recorder import check_output
+
+        check_output(args.json, "figures")
+    if args.window:
+        from app.ui.display import check_display
+
+        check_display()
+    if args.starts < 0:
+        raise SettingsError(f"--starts {args.starts}: give 0 or more")
+    report = run_all(args, settings)
+    show(report, Console())
+    if args.json is not None:
+        try:
+            args.json.write_text(report.model_dump_json(indent=1, by_alias=True) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"cannot write figures {args.json}: {error.strerror or error}") from error
+    return 0
+
+
+def _run_part(args: argparse.Namespace, settings: "Settings") -> int:
+    """What a fresh process of ours does: one measurement, and its record on standard output."""
+    if args.part == "start":
+        from app.cli.bench_startup import measure_startup
+
+        print(measure_startup(settings).model_dump_json())
+        return 0
+    from app.bench.measure import Plan, measure
+
+    plan = Plan(
+        seconds=args.seconds,
+        warm_up_s=args.warm_up,
+        as_live_fps=args.as_live,
+        window=args.window,
+        detector_repeats=args.slow_detector,
+        paused=args.paused,
+        idle=settings.monitor.retry_at_start,
+    )
+    print(json.dumps(measure(settings, plan).model_dump(mode="json", by_alias=True)))
+    return 0

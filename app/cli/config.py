@@ -1,0 +1,106 @@
+"""``maskwatch config``: check a settings file, show the settings as they come together, write one to begin with."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from app.settings.root import Settings
+
+
+def register(commands: Any) -> None:
+    parser = commands.add_parser("config", help="check, show or begin a settings file", description=__doc__)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    check = actions.add_parser("check", help="say whether a settings file is well, and where not")
+    check.add_argument("file", nargs="?", metavar="FILE", help="the TOML file; without it, the environment alone")
+    check.set_defaults(run=run_check)
+    show = actions.add_parser("show", help="print the settings, file and environment merged, without secrets")
+    show.add_argument("file", nargs="?", metavar="FILE", help="the TOML file; without it, the environment alone")
+    show.set_defaults(run=run_show)
+    init = actions.add_parser("init", help="write a file with every setting, its default and its meaning")
+    init.add_argument("file", nargs="?", metavar="FILE", help="where to; without it, standard output")
+    init.add_argument("--force", action="store_true", help="write over a file that is there")
+    init.set_defaults(run=run_init)
+
+
+def _path(args: argparse.Namespace) -> Path | None:
+    return Path(args.file) if args.file else None
+
+
+def run_check(args: argparse.Namespace) -> int:
+    from app.core.errors import SettingsError
+    from app.settings.root import ENVIRONMENT_PREFIX, load_settings, unmatched_camera_patterns
+
+    settings = load_settings(_path(args))
+    _check_files(settings)
+    if idle := unmatched_camera_patterns(settings):
+        raise SettingsError(f"bad settings: {'; '.join(idle)}")
+    _check_environment(settings, ENVIRONMENT_PREFIX)
+    names = ", ".join(camera.name for camera in settings.camera)
+    channels = ", ".join(channel.name for channel in settings.alerts.channels) or "none"
+    print(f"{args.file or 'the settings'}: well. Cameras: {names}. Alert channels: {channels}.")
+    return 0
+
+
+def _check_files(settings: "Settings") -> None:
+    """Raises SettingsError where a file that the settings name is not there, or the web view lacks its token."""
+    from app.core.errors import SettingsError
+    from app.core.files import is_file
+    from app.settings.web import read_token
+
+    named = {
+        "detector.model": settings.detector.model,
+        "classifier.model": settings.classifier.model,
+        **{f"camera '{camera.name}' detector.model": camera.detector.model for camera in settings.camera},
+    }
+    if settings.web.enabled:
+        named |= {"web.tls_cert": settings.web.tls_cert, "web.tls_key": settings.web.tls_key}
+        read_token(settings.web)
+    for place, path in named.items():
+        if path is not None and not is_file(path):
+            raise SettingsError(f"bad settings: {place}: there is no file {path}")
+
+
+def _check_environment(settings: "Settings", prefix: str) -> None:
+    """Raises SettingsError for a variable that looks like a setting and is none: it would be passed over silently."""
+    from app.core.errors import SettingsError
+    from app.settings.error_messages import did_you_mean
+
+    for name in os.environ:
+        section = name.removeprefix(prefix).partition("__")[0].lower()
+        if name.startswith(prefix) and section not in type(settings).model_fields:
+            hint = did_you_mean(type(settings), (section,))
+            raise SettingsError(f"bad settings in the environment: {name}: there is no such setting{hint}")
+
+
+def run_show(args: argparse.Namespace) -> int:
+    import tomli_w
+
+    from app.settings.root import load_settings
+    from app.settings.toml import redacted_tables
+
+    sys.stdout.write(tomli_w.dumps(redacted_tables(load_settings(_path(args)))))
+    return 0
+
+
+def run_init(args: argparse.Namespace) -> int:
+    from app.core.errors import OutputError
+    from app.settings.root import Settings
+    from app.settings.toml import commented_toml
+
+    text = commented_toml(Settings)
+    path = _path(args)
+    if path is None:
+        sys.stdout.write(text)
+        return 0
+    try:
+        with path.open("w" if args.force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise OutputError(f"{path} is there already; give another name, or --force to write over it") from error
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}; check its folder") from error
+    print(f"{path} written; take the '#' off a line to change what it says")
+    return 0

@@ -1,0 +1,201 @@
+"""``maskwatch evaluate``: tables on the terminal, JSON and HTML on request."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from app.cli.training_options import landmark_detector
+from app.core import resources
+from app.core.errors import DataError, OutputError
+from app.settings.vision import ClassifierSettings, DetectorSettings
+from app.training.classifier.evaluation import (
+    UNSURE_MIN_FACE_PX,
+    Predictions,
+    SetReport,
+    predict_samples,
+    report,
+    subset,
+    time_per_face_ms,
+    usual_slices,
+    without_siblings,
+)
+from app.training.classifier.open_tests import OpenTests, run_open_tests
+from app.training.data.annotations import split_of
+from app.training.data.samples import Sample, find_samples, labels_of, show_left_out
+from app.training.data.user_splits import across
+from app.training.reports.html_report import Page, write_report
+from app.training.reports.set_report import ReportedSet, probe_of
+from app.training.reports.tables import HEADINGS, faces, markdown, percent, plain, probes_markdown, rows, share
+from app.training.trainer import write_atomically, write_json
+from app.vision.classifier import MaskClassifier, load_classifier
+from app.vision.detector_loader import load_detector
+from app.vision.preprocess import limit_opencv_threads
+
+
+def run(args: argparse.Namespace) -> int:
+
+    limit_opencv_threads(args.threads)
+    console = Console()
+    classifier = open_classifier(args.model, args.threads)
+    shown: list[ReportedSet] = []
+    others: list[SetReport] = []
+    for place in args.data:
+        with console.status(f"judging {classifier.metadata.name} on {escape(str(place))}") as status:
+            if args.open_tests:
+                landmarks = landmark_detector(args.threads)
+                finders = {"haar": load_detector(DetectorSettings(kind="haar", min_face_px=20)), "cnn": landmarks}
+                tests = OpenTests(place, landmarks, finders)
+                others += run_open_tests(tests, classifier, lambda name: status.update(f"judging on {name}"))
+                continue
+            given = find_samples(place)
+            samples = chosen_split(given.splits, args.split)
+            name = f"{place}{split_text(given.splits, args.split)}"
+            labels_of(samples, name)
+            judged = {sample.path for sample in samples}
+            elsewhere = [one for part in given.splits.values() for one in part if one.path not in judged]
+            copies = tuple((one.path, other.path) for one, other in across(samples, elsewhere))
+            shown.append(replace(evaluate_set(name, classifier, samples, args), copies=copies))
+            show_left_out(console, (*given.left_out, *shown[-1].judged.crops.left_out))
+    reports = [*(report for one in shown for report in one.reports), *others]
+    show(console, classifier.metadata.name, reports)
+    print_extra_results(console, shown, others)
+    times = {}
+    if args.time:
+        times = {str(batch): time_per_face_ms(classifier, batch) for batch in (1, 8)}
+        told = ", ".join(f"{ms:.3f} ms in batches of {batch}" for batch, ms in times.items())
+        console.print(f"time a face, {args.threads} threads: {told}")
+    probes = {one.report.name: one.probe.found for one in shown if one.probe is not None and one.probe.found}
+    tree = {
+        "model": plain(classifier.metadata.model_dump(mode="json")),
+        "sets": plain(reports),
+        "probes": plain(probes),
+        "ms_per_face": plain(times),
+    }
+    try:
+        if args.json is not None:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            write_json(args.json, tree)
+        if args.markdown is not None:
+            args.markdown.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(args.markdown, markdown(HEADINGS, rows(reports)) + "\n" + probes_markdown(probes))
+        if args.html is not None:
+            write_report(args.html, Page(classifier.metadata, shown, others))
+    except OSError as error:
+        raise OutputError(f"cannot write {error.filename}: {error.strerror}; choose another place") from error
+    return 0
+
+
+def evaluate_set(
+    name: str, classifier: MaskClassifier, samples: Sequence[Sample], args: argparse.Namespace
+) -> ReportedSet:
+    """The set as it is, beside it at one resolution, and the shortcut probe, as far as ``args`` want them."""
+
+    def judged_at(sight_px: int) -> Predictions:
+        judged = predict_samples(classifier, samples, args.min_face_px, sight_px)
+        return subset(judged, without_siblings(judged)) if args.without_siblings else judged
+
+    judged, equalised = judged_at(0), None
+    if args.equal_px:
+        equalised = report(f"{name} at {args.equal_px} px", judged_at(args.equal_px))
+    probe = None if args.probe is False else probe_of(judged.crops)
+    return ReportedSet(report(name, judged, usual_slices(judged)), judged, equalised, probe)
+
+
+def open_classifier(model: Path | None, threads: int) -> MaskClassifier:
+    """Raises ModelError where the file cannot be used."""
+    path = model or resources.model("classifier.tflite")
+    backend = "keras" if path.suffix == ".keras" else "litert"
+    return load_classifier(ClassifierSettings(backend=backend, model=path, threads=threads))
+
+
+def chosen_split(splits: Mapping[str, list[Sample]], wanted: str) -> list[Sample]:
+    """``wanted`` as the folders may call it (``Test``, ``valid``). Raises DataError where it is not there."""
+    split = split_of(wanted) if wanted else "test"
+    if wanted and split not in splits:
+        raise DataError(f"no split {wanted!r}; there is {', '.join(splits)}")
+    if split in splits:
+        return splits[split]
+    return [sample for samples in splits.values() for sample in samples]
+
+
+def split_text(splits: Mapping[str, list[Sample]], wanted: str) -> str:
+    """Which of several ``splits`` ``chosen_split`` takes, behind the data's name."""
+    if len(splits) < 2:
+        return ""
+    split = split_of(wanted) if wanted else "test"
+    return f" ({split})" if split in splits else f" ({' and '.join(splits)})"
+
+
+def show(console: Console, title: str, reports: Sequence[SetReport]) -> None:
+    """One wide table where the terminal has room for it, else a block a set."""
+    table = Table(*HEADINGS, title=title, caption="recalls with Wilson 95 % intervals; unsure: faces of 32 px and more")
+    for row in rows(reports):
+        table.add_row(*map(escape, row), style="dim" if row[0].startswith("  ") else None)
+    if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
+        console.print(table)
+        return
+    console.print(f"classifier {escape(title)}, recalls in per cent with Wilson 95 % intervals")
+    for entry in reports:
+        console.print(f"\n[bold]{escape(entry.name)}[/bold], {faces(entry.scores.faces)}", highlight=False)
+        _show_block(console, entry)
+
+
+def _show_block(console: Console, entry: SetReport) -> None:
+    scores, unsure = entry.scores, entry.unsure
+    recalls = Table(box=None, pad_edge=False)
+    for heading in ("  label", "faces", "recall %"):
+        recalls.add_column(heading, justify="left" if heading == "  label" else "right")
+    for label, rate in scores.recall.items():
+        recalls.add_row(f"  {label.value}", str(rate.total), percent(rate))
+    console.print(recalls)
+    figures = (
+        f"two-way {share(scores.two_way_balanced)} %",
+        f"balanced {share(scores.balanced_accuracy)} %",
+        f"macro-F1 {scores.macro_f1:.3f}",
+        f"ECE {scores.calibration_error:.3f}",
+        f"risk-coverage {scores.risk_coverage:.4f}",
+    )
+    console.print("  " + ", ".join(figures), highlight=False)
+    if unsure is not None:
+        errors = ((unsure.errors, unsure.removed, "errors"), (unsure.two_way_errors, unsure.two_way_removed, "two-way"))
+        removed = [f"{share(part)} % of {count} {kind}" for count, part, kind in errors if count]
+        told = (
+            f"  of {unsure.faces} faces of {UNSURE_MIN_FACE_PX} px and more {share(unsure.rejected_share)} % are unsure"
+        )
+        console.print(told + (f",\n  among them {', '.join(removed)}" if removed else ""), highlight=False)
+    if entry.slices:
+        console.print(_slices(entry))
+
+
+def _slices(entry: SetReport) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("  slice", overflow="fold", min_width=12)
+    for heading in ("faces", *(f"{label.value} %" for label in entry.scores.recall)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, scores in entry.slices.items():
+        rates = [percent(scores.recall[label]) if label in scores.recall else "-" for label in entry.scores.recall]
+        table.add_row(f"  {escape(name)}", str(scores.faces), *rates)
+    return table
+
+
+def print_extra_results(console: Console, shown: Sequence[ReportedSet], others: Sequence[SetReport]) -> None:
+    """Below the tables: the shortcut probes, and what was not judged."""
+    for one in shown:
+        name = one.report.name
+        if one.copies:
+            told = f"near-duplicates of faces of other splits: {len(one.copies)}, as {one.copies[0][0]}"
+            console.print(f"{name}: {told}", highlight=False, markup=False, soft_wrap=True)
+        if one.probe is not None:
+            told = ", ".join(f"{clue} {100 * value:.1f} %" for clue, value in one.probe.found.items())
+            told = f"balanced accuracy of the shortcuts alone: {told}" if told else one.probe.missing
+            console.print(f"\n{name}: {told}", highlight=False, markup=False)
+        for why, count in one.report.left_out.items():
+            console.print(f"{name}: {faces(count)} left out: {why}", highlight=False, markup=False)
+    for entry in [*(one.report for one in shown), *others]:
+        for path in entry.unreadable:
+            console.print(f"unreadable, left out: {path}", highlight=False, markup=False)

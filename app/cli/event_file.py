@@ -1,0 +1,49 @@
+"""What the commands that look into an event file have in common: which file, and how it is shown."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.settings.flags import config_path
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from app.alerts.event_store import EventStore
+    from app.settings.alerts import AlertSettings
+
+
+FILE_WIDTH = 1000
+"""Columns where no terminal wraps: in a pipe or a file a row is to stay one line."""
+
+
+def add_event_file_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
+    parser.add_argument("--store", metavar="FILE", help="event file; default: the one of the settings")
+
+
+def settings_of(args: argparse.Namespace) -> "AlertSettings":
+    from app.settings.root import load_settings
+
+    settings = load_settings(config_path(args)).alerts
+    return settings.model_copy(update={"store": Path(args.store)}) if args.store else settings
+
+
+def open_store(args: argparse.Namespace) -> "EventStore":
+    from app.alerts.event_store import EventStore
+
+    return EventStore(settings_of(args).store, create=False, busy_s=10.0)
+
+
+def make_console() -> "Console":
+    from rich.console import Console
+
+    console = Console(markup=False, highlight=False)  # brackets of names and errors are no markup
+    if not console.is_terminal:
+        console.width = FILE_WIDTH
+    return console
+
+
+def local_time(wall_s: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall_s))

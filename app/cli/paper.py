@@ -1,0 +1,93 @@
+"""``maskwatch paper``: every cell of the study's tables that is not yet done, then what is known so far as Markdown."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.cli.training_options import deadline_s, resumable
+from app.training.trainer import OUT_OF_TIME, EpochRecord, Fitted, limit_threads
+from app.vision.preprocess import limit_opencv_threads
+
+if TYPE_CHECKING:
+    from app.training.paper.training import PaperData, PaperRun
+
+
+def run(args: argparse.Namespace) -> int:
+
+    limit_opencv_threads(args.threads)
+    if args.audit:
+        return tell_audit(args.data)
+    limit_threads(args.threads)
+    from app.training.networks import paper_network
+    from app.training.paper.page import known_records, report_text, write_page
+    from app.training.paper.results import judge_cell, run_records, save_cell
+    from app.training.paper.training import TABLE_I, TABLE_II, PaperData, PaperRun, paper_splits
+
+    console, ends_s = Console(), deadline_s(args.minutes)
+    data = PaperData(paper_splits(args.data / "faces12k"))
+    wanted = [paper_network(name).name for name in args.networks] if args.networks else list(TABLE_I)
+    cells = [(table, name) for table, names in (("I", TABLE_I), ("II", TABLE_II)) for name in names]
+    cells = [(table, name) for table, name in cells if name in wanted and table in args.table]
+    done = known_records(args.folder, args.report).keys()
+    for table, name in sorted(cells, key=lambda cell: paper_network(cell[1]).input_px):  # the pictures are read once
+        if f"{table}-{name}" in done:
+            continue
+        if deadline_reached(ends_s):
+            console.print(f"out of time before table {table}, {name}; call again to go on")
+            continue
+        plan = PaperRun(
+            paper_network(name),
+            "I" if table == "I" else "II",
+            args.folder / f"{table}-{name}",
+            epochs=args.epochs or 0,
+            precision="mixed_bfloat16" if args.bfloat16 else "float32",
+            deadline_s=ends_s,
+        )
+        fitted = train_cell(plan, data, console)
+        if fitted.stopped == OUT_OF_TIME:
+            console.print(
+                f"out of time after {len(fitted.history)} epochs of table {table}, {name}; call again to go on"
+            )
+            continue
+        save_cell(args.folder, judge_cell(plan, fitted, data, args.data))
+    text = write_page(args.report, args.folder) if args.report is not None else report_text(run_records(args.folder))
+    console.print(text, markup=False)
+    return 0
+
+
+def train_cell(plan: "PaperRun", data: "PaperData", console: Console) -> Fitted:
+    """One network, its progress on the terminal."""
+    from app.training.paper.training import train_paper
+
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console) as bars:
+        task = bars.add_task(f"table {plan.table}, {plan.network.name}", total=None)
+
+        def on_step(step: int, steps: int, _loss: float) -> None:
+            bars.update(task, completed=step, total=steps)
+
+        def on_epoch(record: EpochRecord, _model: object) -> None:
+            console.print(f"epoch {record.epoch + 1}: {record.val_accuracy:.2%} in {record.seconds:.0f} s")
+
+        with resumable(console):
+            return train_paper(plan, data, on_step, on_epoch)
+
+
+def tell_audit(data: Path) -> int:
+    from app.training.paper.audit import audit, audit_lines
+    from app.training.paper.training import paper_splits
+
+    console = Console()
+    with console.status("reading all pictures"):
+        found = audit(paper_splits(data / "faces12k"), data / "crops" / "vijaykumar")
+    for line in audit_lines(found):
+        console.print(line, highlight=False)
+    return 0
+
+
+def deadline_reached(ends_s: float) -> bool:
+    import time
+
+    return time.monotonic() > ends_s

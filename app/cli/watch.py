@@ -1,0 +1,182 @@
+"""``maskwatch watch``: label the faces of cameras, streams and files in a window, and tell of bare ones."""
+
+import argparse
+import logging
+import os
+import shlex
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.core.errors import SettingsError
+from app.settings.flags import (
+    ALERTING,
+    MONITORING,
+    SOURCE,
+    VIEW,
+    VISION,
+    WEB,
+    add_flags,
+    add_source,
+    cameras_given,
+    config_path,
+    flag_values,
+)
+
+if TYPE_CHECKING:
+    from app.cli.watch_session import WatchSession
+    from app.settings.root import Settings
+
+log = logging.getLogger(__name__)
+
+
+def register(commands: Any) -> None:
+    parser = commands.add_parser("watch", help="watch a camera, a stream or a file", description=__doc__)
+    add_source(parser, "default 0")
+    parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the annotated film (.mp4, .avi)")
+    parser.add_argument("--events", type=Path, metavar="FILE", help="write events (.jsonl, .csv)")
+    parser.add_argument(
+        "--on-alert", metavar="COMMAND", help="run it too for each event; it gets the event on its input"
+    )
+    parser.add_argument("--webhook", metavar="URL", help="POST each event there too as JSON")
+    add_flags(parser, "sources", (*SOURCE, *MONITORING))
+    add_flags(parser, "faces", VISION)
+    add_flags(parser, "alerts", ALERTING)
+    add_flags(parser, "view", VIEW)
+    parser.add_argument(
+        "--web", nargs="?", const="", metavar="HOST:PORT", help="show it in a browser too (default 127.0.0.1:8080)"
+    )
+    add_flags(parser, "web view", WEB)
+    parser.set_defaults(run=run)
+
+
+def settings_of(args: argparse.Namespace) -> "Settings":
+    from app.settings.root import load_settings
+
+    flags = {**flag_values(args, (*MONITORING, *VISION, *ALERTING, *VIEW, *WEB)), **cameras_given(args)}
+    if args.web is not None:
+        from app.settings.web import parse_address
+
+        flags["web"] = {**flags.get("web", {}), "enabled": True, **(parse_address(args.web) if args.web else {})}
+    added = _channels(args)
+    if added:
+        names = [channel["name"] for channel in added]
+        kept = load_settings(config_path(args)).alerts.channels  # of the file or of the environment
+        flags["alerts"] = {"channels": [*(channel for channel in kept if channel.name not in names), *added]}
+    return load_settings(config_path(args), flags)
+
+
+def split_command(text: str, is_windows: bool = os.name == "nt") -> list[str]:
+    """The words of a command line, quoted as in a shell; in Windows' paths a backslash stands for itself.
+
+    Raises SettingsError where a quotation does not end.
+    """
+    words = shlex.shlex(text, posix=True, punctuation_chars=False)
+    words.whitespace_split, words.commenters = True, ""
+    if is_windows:
+        words.escape = ""
+    try:
+        return list(words)
+    except ValueError as error:
+        raise SettingsError(
+            f"cannot read --on-alert: {str(error).lower()}; put a word with blanks or an apostrophe into double quotes"
+        ) from None
+
+
+def _channels(args: argparse.Namespace) -> list[dict[str, Any]]:
+    channels: list[dict[str, Any]] = []
+    if args.on_alert is not None:
+        channels.append({"kind": "command", "name": "on-alert", "argv": split_command(args.on_alert)})
+    if args.webhook is not None:
+        channels.append({"kind": "webhook", "name": "webhook", "url": args.webhook})
+    return channels
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = settings_of(args)
+    if not settings.view.headless:
+        from app.ui.display import check_display
+
+        check_display()
+    from app.cli.systemd_notify import SystemdNotifier
+    from app.cli.watch_session import WatchSession
+
+    flags = _SignalFlags(reloads=bool(args.config))
+    service = SystemdNotifier()
+    with ExitStack() as stack:
+        session = stack.enter_context(WatchSession(settings, args.output, args.events, config_path(args)))
+        stack.enter_context(flags)
+        service.ready()
+
+        def stopped() -> bool:
+            if session.is_well:
+                service.alive()
+            if flags.take_reload():
+                _reload(session, args)
+            return flags.stop
+
+        if settings.view.headless:
+            session.run_headless(stopped)
+        else:
+            session.run_window(stopped)
+        service.stopping()
+    session.print_summary()
+    return session.exit_code
+
+
+def _reload(session: "WatchSession", args: argparse.Namespace) -> None:
+    """What SIGHUP asks for. A file with a fault in it changes nothing."""
+    try:
+        places = session.reload(settings_of(args))
+    except SettingsError as error:
+        log.error("%s; the settings stay as they were", error)
+        return
+    log.warning("settings read again%s", f"; these need a new start: {', '.join(places)}" if places else "")
+
+
+class _SignalFlags:
+    """Ctrl-C and SIGTERM (end), and SIGHUP (read the settings again) set flags that the main loop looks at: a handler
+    must not take locks. Where a terminal was closed, or there is nothing to read, SIGHUP too means the end."""
+
+    def __init__(self, reloads: bool) -> None:
+        self.stop = False
+        self._reload = False
+        self._had_terminal = _has_terminal()
+        self._handlers: dict[int, Any] = {signal.SIGINT: self._request_stop, signal.SIGTERM: self._request_stop}
+        if hasattr(signal, "SIGHUP"):
+            if reloads:
+                self._handlers[signal.SIGHUP] = self._request_reload
+            elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+                self._handlers[signal.SIGHUP] = self._request_stop
+        self._previous: dict[int, Any] = {}
+
+    def take_reload(self) -> bool:
+        """Whether it was asked for since the last call."""
+        wanted, self._reload = self._reload, False
+        return wanted
+
+    def __enter__(self) -> "_SignalFlags":
+        for number, handler in self._handlers.items():
+            self._previous[number] = signal.signal(number, handler)
+        return self
+
+    def _request_stop(self, number: int, frame: object) -> None:  # noqa: ARG002 - the signal module's form
+        self.stop = True
+
+    def _request_reload(self, number: int, frame: object) -> None:  # noqa: ARG002 - the signal module's form
+        if self._had_terminal and not _has_terminal():
+            self.stop = True
+        self._reload = True
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+def _has_terminal() -> bool:
+    try:
+        return os.isatty(0)
+    except OSError:
+        return False

@@ -1,0 +1,333 @@
+"""One run of ``watch``: the monitor together with what it feeds (events, alerts, film, words on the console)."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from app.alerts.delivery import AlertCenter
+from app.alerts.event_records import EventLog
+from app.alerts.export import ALERT_KINDS
+from app.alerts.mutes import Mutes
+from app.alerts.offline_cameras import cameras_left_offline, deliveries_of
+from app.alerts.outbox import Delivery
+from app.capture.recorder import VideoWriter, check_output, jpeg_bytes
+from app.capture.source import FALLBACK_FPS, make_source
+from app.core.errors import OutputError, SettingsError
+from app.core.files import inodes
+from app.core.standard_streams import fault_tolerant_stderr
+from app.core.text import counted, reason_text
+from app.core.types import Event, EventKind, FrameResult, Label
+from app.pipeline.monitor import Monitor
+from app.settings.monitor import PolicySettings, Polygon, overridden
+from app.settings.reload import live_part, needs_restart
+from app.settings.root import Settings, unmatched_camera_patterns
+from app.settings.source import SourceKind
+from app.ui.canvas import blur_faces
+from app.ui.hud import render_result
+from app.ui.palette import STYLES
+from app.ui.region_editor import save_regions
+from app.ui.window import Window
+
+if TYPE_CHECKING:
+    from app.web.server import WebServer
+
+log = logging.getLogger(__name__)
+
+_POLL_S = 0.2
+"""How soon a headless run notices that it was asked to stop."""
+_LIVE_FILM_FPS = 15.0
+_SAME_FACE_IOU = 0.5
+EVENT_SUFFIXES = (".jsonl", ".csv")
+_KEPT_LABELS = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
+
+
+class WatchSession:
+    """Everything that one ``watch`` opens, closed again in the right order whatever happens."""
+
+    def __init__(
+        self, settings: Settings, output: Path | None, events: Path | None, config: Path | None = None
+    ) -> None:
+        """``config`` is the settings file that regions drawn in the window are written to."""
+        if events is not None and events.suffix.lower() not in EVENT_SUFFIXES:
+            raise OutputError(f"cannot write events to {events}: name it .jsonl or .csv")
+        if output is not None and len(settings.camera) > 1:
+            raise SettingsError("--output films one source; give one --source, or leave --output out")
+        self.exit_code = 0
+        self._settings = settings
+        self._output = output
+        self._events_path = events
+        self._config = config
+        self._stack = ExitStack()
+        self._event_log: EventLog | None = None
+        self._film: VideoWriter | None = None
+        self._console = Console(stderr=True, file=fault_tolerant_stderr())  # a full disk must not stop the watching
+        self._raised: Counter[EventKind] = Counter()
+        self._latest: dict[str, FrameResult] = {}
+        self._frames = 0
+        self._labelled = False
+        self._events_fail = False
+        self._quiet = not settings.view.headless
+        self._mutes = Mutes()
+
+    def __enter__(self) -> Self:
+        with self._stack as stack:  # closes what was opened if a later step fails
+            if self._output is not None:
+                self._check_output(self._output, "video")
+            if self._events_path is not None:
+                self._check_output(self._events_path, "events")
+            live = [camera.name for camera in self._settings.camera if camera.is_live]
+            offline = cameras_left_offline(self._settings.alerts, live)
+            self._monitor = Monitor(self._settings, [self._on_result], [self._on_event], offline)
+            self._alerts = self._make_alerts(deliveries_of(self._settings.alerts, offline))
+            self._web = self._make_web() if self._settings.web.enabled else None
+            self._alerts.start()
+            stack.callback(self._close_alerts)
+            stack.callback(self._close_outputs)
+            stack.enter_context(self._monitor)
+            if self._web is not None:
+                stack.callback(self._close_web)
+                self._web.start()
+                self._console.print(f"web view: {self._web.url}", highlight=False)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def _check_output(self, path: Path, what: str) -> None:
+        """Raises OutputError where ``path`` cannot be written, or is what shall be watched."""
+        check_output(path, what)
+        for camera in self._settings.camera:
+            if camera.kind is SourceKind.FILE and inodes([path]) & inodes([Path(camera.uri)]):
+                raise OutputError(f"cannot write {what} {path}: it is the source itself; choose another name")
+
+    def _make_alerts(self, earlier: Iterable[Delivery] = ()) -> AlertCenter:
+        for fault in unmatched_camera_patterns(self._settings):
+            log.warning("%s", fault)
+        return AlertCenter(self._settings.alerts, hold_back=self._hold_back, earlier=earlier)
+
+    def _hold_back(self, event: Event) -> str:
+        """What the web view has muted is kept, and alerts nobody."""
+        reason = self._mutes.hold_back(event)
+        if reason and event.kind in ALERT_KINDS:
+            self._monitor.refund_cooldown(event.camera)
+        return reason
+
+    def _make_web(self) -> "WebServer":
+        try:
+            from app.web.server import WebServer
+        except ImportError as error:
+            advice = "pip install 'maskwatch[web]' (from a checkout: pip install '.[web]')"
+            raise SettingsError(f"the web view needs {error.name}: {advice}") from error
+        return WebServer(self._settings, self._monitor, self._alerts, self._mutes)
+
+    def _close_web(self) -> None:
+        assert self._web is not None
+        for stuck in self._web.stop():
+            log.warning("%s", stuck)
+
+    def _close_alerts(self) -> None:
+        for waiting in self._alerts.close():
+            log.warning("%s", waiting)
+
+    def _close_outputs(self) -> None:
+        for camera, result in self._latest.items():  # who was still there at the end was seen too
+            self._count_people(camera, result.frame.wall_s, result.counts.here)
+        try:
+            if self._event_log is not None:
+                self._event_log.close()
+        finally:
+            if self._film is not None:
+                self._film.close()
+
+    def run_headless(self, stopped: Callable[[], bool]) -> None:
+        with self._progress() as progress:
+            task = progress.add_task(self._settings.camera[0].name, total=self._total())
+            while not self._monitor.finished and not stopped():
+                for result in self._monitor.take(_POLL_S):
+                    if self._frames == 0 and progress.disable:  # nothing else would tell that it works
+                        names = ", ".join(camera.name for camera in self._settings.camera)
+                        self._console.print(f"watching {names}; Ctrl-C ends it", highlight=False)
+                    self._take(result)
+                    progress.advance(task)
+
+    def run_window(self, stopped: Callable[[], bool]) -> None:
+        Window(self._monitor, self._settings.view, stopped, self).run(self._take)
+
+    @property
+    def is_well(self) -> bool:
+        return self._monitor.is_well
+
+    def reload(self, settings: Settings) -> list[str]:
+        """Take over what can change while it runs, with the files that channels name; returns the places that need a
+        new start."""
+        return self._apply(settings, any(channel.reads_files for channel in settings.alerts.channels))
+
+    def _apply(self, settings: Settings, files_changed: bool = False) -> list[str]:
+        places = needs_restart(self._settings, settings)
+        renewed = files_changed or settings.alerts != self._settings.alerts
+        self._settings = live_part(self._settings, settings)
+        self._monitor.apply(settings)
+        if renewed:
+            self._renew_alerts()
+        return places
+
+    def _renew_alerts(self) -> None:
+        """New channels and a new store; what waits in the old ones is in the old store, for its next reader, or is
+        handed on."""
+        old, new = self._alerts, self._make_alerts()  # before any event has to wait: a plugin may take its time
+
+        def exchange() -> None:
+            new.follow(old)
+            self._alerts = new
+
+        self._monitor.between_events(exchange)
+        for waiting in old.close(heir=new):
+            log.warning("%s", waiting)
+        if self._web is not None:
+            self._web.renew(self._settings.alerts, new)
+        new.start()
+
+    def regions_of(self, camera: str) -> tuple[Polygon, ...]:
+        """The polygons that alerts of ``camera`` are for; none means everywhere."""
+        own = next((each.policy for each in self._settings.camera if each.name == camera), PolicySettings())
+        return overridden(self._settings.policy, own).regions
+
+    def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:
+        """Alert for ``regions`` from now on, and write them into the settings file; returns what to tell."""
+        cameras = tuple(
+            each.model_copy(update={"policy": each.policy.model_copy(update={"regions": regions})})
+            if each.name == camera
+            else each
+            for each in self._settings.camera
+        )
+        self._apply(self._settings.model_copy(update={"camera": cameras}))
+        if self._config is None:
+            return "regions hold until the end; start with --config FILE to keep them"
+        try:
+            save_regions(self._config, camera, regions)
+        except OutputError as error:
+            log.error("%s", error)
+            return str(error)
+        return f"regions saved to {self._config.name}"
+
+    def _progress(self) -> Progress:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        return Progress(*columns, console=self._console, transient=True, disable=self._total() is None)
+
+    def _total(self) -> int | None:
+        """Frames of the only source, where that is known."""
+        if len(self._settings.camera) != 1 or self._settings.camera[0].loop:
+            return None
+        return make_source(self._settings.camera[0]).frame_count
+
+    def _take(self, result: FrameResult) -> None:
+        if not self._labelled and result.tracks:
+            self._labelled = True
+            log.info("first labelled frame")  # with -v; benchmarks/executable.py takes its time
+        self._frames += 1
+        if self._output is not None:
+            self._film_it(result, self._output)
+
+    def _film_it(self, result: FrameResult, path: Path) -> None:
+        """Raises OutputError where a film of a file cannot be written; a live source is watched without it then."""
+        camera = self._settings.camera[0]
+        is_live = camera.is_live
+        image = render_result(result, self._settings.view.blur)
+        try:
+            if self._film is None:
+                fps = make_source(camera).fps or (_LIVE_FILM_FPS if is_live else FALLBACK_FPS)
+                self._film = VideoWriter(path, fps, (image.shape[1], image.shape[0]), is_live=is_live)
+            self._film.write(image, None if camera.kind is SourceKind.IMAGES else result.frame.time_s)
+        except OutputError as error:
+            if not is_live:
+                raise
+            log.error("%s; it is watched on without a film", error)
+            self._output, self.exit_code = None, 1
+
+    def _on_result(self, result: FrameResult) -> None:
+        """Called from a detector thread, one result at a time."""
+        self._latest[result.frame.camera] = result
+        self._count_people(result.frame.camera, result.frame.wall_s, result.counts.leaving)
+        self._open_event_log()
+
+    def _count_people(self, camera: str, wall_s: float, people: Mapping[Label, int]) -> None:
+        if any(people.values()):
+            masked, bare, incorrect = (people.get(label, 0) for label in _KEPT_LABELS)
+            self._alerts.record_presence(camera, wall_s, masked, bare, incorrect)
+
+    def _open_event_log(self) -> None:
+        """Only when there is something to tell: a source that cannot be opened leaves no file."""
+        if self._event_log is None and self._events_path is not None and not self._events_fail:
+            self._event_log = EventLog(self._events_path)
+
+    def _on_event(self, event: Event, result: FrameResult | None) -> None:
+        """``result`` is None for what no frame brought: a camera went offline, or is back."""
+        self._raised[event.kind] += 1
+        self._open_event_log()
+        try:
+            if self._event_log is not None:
+                self._event_log.write(event)
+        except OutputError as error:  # a full disk must not stop the watching, but must not pass unnoticed either
+            if not self._events_fail:
+                log.error("%s", error)
+            self._events_fail, self.exit_code = True, 1
+        self._alerts.submit(event, self._picture(event, result))
+        if self._web is not None:
+            self._web.note(event)
+        if not self._quiet:
+            self._console.print(event_text(event), highlight=False)
+
+    def _picture(self, event: Event, result: FrameResult | None) -> bytes | None:
+        """The JPEG to keep with ``event``, blurred as the settings say; None where no picture may be kept."""
+        wanted = self._settings.alerts.snapshots
+        if wanted == "off" or event.box is None or result is None:
+            return None
+        image = result.frame.image.copy()
+        everyone = wanted == "blur_all" or self._settings.view.blur
+        concerned = event.box
+        blur_faces(image, [box for box in result.faces if everyone or box.iou(concerned) < _SAME_FACE_IOU])
+        return jpeg_bytes(image, 85)
+
+    def print_summary(self) -> None:
+        """People, events and the files written, on standard error: standard output stays free for data."""
+        table = Table(title=f"{counted(self._frames, 'frame')} analysed", title_justify="left")
+        table.add_column("source")
+        for label in _KEPT_LABELS:
+            table.add_column(STYLES[label].word, justify="right")
+        for name, result in self._latest.items():
+            table.add_row(name, *(str(result.counts.seen.get(label, 0)) for label in _KEPT_LABELS))
+        self._console.print(table)
+        words = ", ".join(f"{count} {kind.value}" for kind, count in sorted(self._raised.items())) or "none"
+        self._console.print(f"events: {words}", highlight=False)
+        if written := self._written():
+            self._console.print(
+                f"written: {', '.join(map(str, written))}", markup=False, highlight=False, soft_wrap=True
+            )
+
+    def _written(self) -> list[Path]:
+        """The files that were begun; a film without a frame never appears."""
+        film = self._film.path if self._film is not None and self._film.frames else None
+        events = self._events_path if self._event_log is not None else None
+        return [path for path in (film, events) if path is not None]
+
+
+def event_text(event: Event) -> str:
+    """One line for people."""
+    when = datetime.fromtimestamp(event.wall_s).strftime("%H:%M:%S")
+    what = f"{event.kind.value}" + (f" ({reason_text(event.reason)})" if event.reason else "")
+    who = f", person #{event.track_id}, {event.confidence:.0%}" if event.track_id else ""
+    if event.people > 1:
+        who = f", {event.people} people{who}"
+    return f"{when} {event.camera} at {event.time_s:.1f} s: {what}{who}, {event.duration_s:.1f} s"

@@ -1,0 +1,12 @@
+"""The command line that starts this program again."""
+
+import sys
+from pathlib import Path
+
+
+def own_command() -> tuple[str, ...]:
+    """What starts this program again, whatever modules lie in the current folder."""
+    if getattr(sys, "frozen", False):
+        return (sys.executable,)
+    source = f"import sys; sys.path = [{str(Path(__file__).resolve().parents[2])!r}, *filter(None, sys.path)]; "
+    return sys.executable, "-c", source + "from app.cli.main import entry; entry()"

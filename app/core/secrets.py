@@ -1,0 +1,67 @@
+"""Secrets come from the environment or a file, and never go into a log, an error or an event."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from app.core.errors import SettingsError
+
+HIDDEN = "***"
+
+
+def read_secret(what: str, plain: str | None, env: str | None, file: Path | None) -> str | None:
+    """The value of a setting that may be given plainly, by the name of an environment variable, or by a file.
+
+    Raises SettingsError where the variable is not set or the file cannot be read; the message holds no secret.
+    """
+    if env is not None:
+        value = os.environ.get(env, "")
+        if not value:
+            raise SettingsError(f"{what}: environment variable {env} is not set; set it or change the setting")
+        return value
+    if file is not None:
+        try:
+            value = file.expanduser().read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise SettingsError(f"{what}: cannot read {file}: {reason}; check its path and rights") from error
+        if not value:
+            raise SettingsError(f"{what}: {file} is empty; write the secret into it")
+        return value
+    return plain
+
+
+def redact_url(url: str) -> str:
+    """Scheme, host and port alone: user names, paths and queries of hook URLs are often the key themselves."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return HIDDEN
+    if not parts.scheme or not host:
+        return HIDDEN
+    where = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{where}{f':{port}' if port else ''}/{HIDDEN}"
+
+
+def url_secrets(what: str, url: str) -> list[str]:
+    """The parts of a URL that must not be told: everything but scheme, host and port.
+
+    Raises SettingsError, which tells nothing of the URL, where it cannot be read.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise SettingsError(f"{what}: the url cannot be read; check its brackets and signs") from None
+    credentials = parts.netloc.rpartition("@")[0]
+    pieces = [url, credentials, *credentials.split(":"), *parts.path.split("/"), parts.query, parts.fragment]
+    pieces += [pair.partition("=")[2] for pair in parts.query.split("&")]
+    return [piece for raw in pieces for piece in {raw, unquote(raw)} if len(piece) >= 4]
+
+
+def scrub(text: str, secrets: Iterable[str]) -> str:
+    """``text`` in one line with every one of ``secrets`` hidden, longest first."""
+    for secret in sorted(set(secrets), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return " ".join(text.split())

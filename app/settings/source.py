@@ -1,0 +1,260 @@
+"""What a source is and how it is read: one validated record, from which no credential can leak by accident."""
+
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import quote, unquote, urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from app.core.files import is_folder
+
+STREAM_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp"})
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".dib", ".jpe", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+)
+
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]*)://")
+_URI_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://\S+")
+# Greedy up to the last '@': a password may hold '@', '/' or '?' unescaped; hiding too much does no harm.
+_USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]*://).*@", re.DOTALL)
+# Cheap cameras take credentials as parameters, and some write them into the path: /user=admin_password=x_channel=1
+_SECRET_PARAMETER = re.compile(
+    r"(?i)([?&;/_](?:user(?:name)?|usr|login\w*|pass(?:word|wd)?|pwd|psw|auth\w*|\w*token|api_?key|key|secret"
+    r"|sig(?:nature)?)=)[^&;\s#]*"
+)
+# Two digits at most: a folder of pictures may well be called 20240131.
+_CAMERA = re.compile(r"[0-9]{1,2}|/dev/video[0-9]+")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class SourceKind(StrEnum):
+    CAMERA = "camera"
+    STREAM = "stream"
+    FILE = "file"
+    IMAGES = "images"
+    DEMO = "demo"
+
+
+def redact(text: str) -> str:
+    """``text`` without the credentials of any URI in it; every message about a source goes through here."""
+
+    def hide(uri: str) -> str:
+        return _SECRET_PARAMETER.sub(r"\1***", _USERINFO.sub(r"\1***@", uri))
+
+    if _SCHEME.match(text.strip()):  # a URI as such, maybe with a blank in its password
+        text = _USERINFO.sub(r"\1***@", text.strip())
+    return _URI_IN_TEXT.sub(lambda match: hide(match.group()), text)
+
+
+def expand_environment(text: str, read: Callable[[str], str] = str) -> str:
+    """``text`` with each ``${NAME}`` replaced by its value as it is; ``read`` is what becomes of the text around them.
+
+    Raises ValueError where NAME is not set.
+    """
+
+    def value(name: str) -> str:
+        found = os.environ.get(name)
+        if found is None:
+            raise ValueError(f"environment variable {name} is not set; set it or write the value")
+        return found
+
+    parts = _VARIABLE.split(text)  # text and names by turns
+    return "".join(value(part) if i % 2 else read(part) for i, part in enumerate(parts))
+
+
+def _cut_userinfo(uri: str) -> tuple[str, str]:
+    """(uri without its userinfo, userinfo); the latter is '' where there is none."""
+    match = _SCHEME.match(uri)
+    if match is None:
+        return uri, ""
+    start = match.end()
+    end = min((i for i in (uri.find(c, start) for c in "/?#") if i >= 0), default=len(uri))
+    at = uri.rfind("@", start, end)
+    return (uri[:start] + uri[at + 1 :], uri[start:at]) if at >= 0 else (uri, "")
+
+
+def _take_apart(uri: str) -> tuple[str, str, str]:
+    """(uri without credentials, username, password), ``${NAME}`` replaced; the last two are '' where there are none.
+
+    The uri is split first: a value may hold any sign of a uri, and no '%' in it is a code.
+    """
+    uri, userinfo = _cut_userinfo(uri.strip())
+    # A value may also be an address with credentials of its own: it is read as if it were written here.
+    uri, within = _cut_userinfo(expand_environment(uri).strip())
+    if not userinfo:
+        username, _, password = within.partition(":")
+        return uri, unquote(username), unquote(password)
+    username, colon, password = userinfo.partition(":")
+    username, password = expand_environment(username, unquote), expand_environment(password, unquote)
+    if not colon and _VARIABLE.fullmatch(userinfo):  # one value holds both
+        username, _, password = username.partition(":")
+    return uri, username, password
+
+
+class SourceSettings(BaseModel):
+    """One source. ``${NAME}`` in ``uri``, ``username`` and ``password`` is taken from the environment; credentials
+    written into ``uri`` are moved to ``username`` and ``password``, so that ``uri`` can be shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    uri: str = Field(description="0, /dev/video0, rtsp://…, http(s)://…, a file, a picture, a folder, or demo")
+    name: str = Field(default="", max_length=80, description="shown and written in events; default: from the uri")
+    backend: Literal["auto", "any", "v4l2", "dshow", "avfoundation", "ffmpeg", "gstreamer"] = "auto"
+    width_px: int | None = Field(default=None, ge=16, le=16384, description="asked of a camera")
+    height_px: int | None = Field(default=None, ge=16, le=16384, description="asked of a camera")
+    fps: float | None = Field(default=None, gt=0, le=1000, description="asked of a camera; rate of a folder's pictures")
+    rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    decoder_threads: int = Field(default=1, ge=1, le=64, description="of a stream; each beyond 1 delays it a frame")
+    open_timeout_s: float = Field(default=5.0, gt=0, le=120)
+    read_timeout_s: float = Field(default=5.0, gt=0, le=120)
+    stale_after_s: float = Field(default=3.0, gt=0, le=3600, description="no picture for that long: STALE")
+    frozen_after_s: float = Field(default=10.0, ge=0, le=86400, description="same picture that long: STALE; 0 off")
+    reconnect_s: tuple[float, ...] = Field(
+        default=(1.0, 5.0, 10.0, 30.0, 60.0),
+        min_length=1,
+        max_length=20,
+        description="waits before each further try to connect; the last one is repeated",
+    )
+    username: str | None = Field(default=None, description="of a stream; ${NAME} is taken from the environment")
+    password: SecretStr | None = Field(default=None, description="of a stream; ${NAME} is taken from the environment")
+    loop: bool = Field(default=False, description="begin again at the end of a file, folder or the demo")
+    pace: Literal["realtime", "fast"] = Field(default="realtime", description="of files")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_credentials(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or isinstance(values.get("uri"), bool):
+            return values
+        values = dict(values)
+        if isinstance(values.get("uri"), int | Path):
+            values["uri"] = str(values["uri"])
+        for key in ("username", "password"):
+            if isinstance(values.get(key), str):
+                values[key] = expand_environment(values[key])
+        if isinstance(values.get("uri"), str):
+            uri, username, password = _take_apart(values["uri"])
+            values["uri"] = uri
+            if username and values.get("username") is None:
+                values["username"] = username
+            if password and values.get("password") is None:
+                values["password"] = password
+        return values
+
+    @field_validator("uri")
+    @classmethod
+    def _check_uri(cls, uri: str) -> str:
+        if not uri:
+            raise ValueError("is empty; give 0 for the first camera, a stream, a file, a folder, or demo")
+        _check_signs(uri)
+        match = _SCHEME.match(uri)
+        if match is None:
+            return _expand_home(uri)
+        scheme = match.group(1).lower()
+        if scheme == "file":
+            path = unquote(urlsplit(uri).path)
+            return path.lstrip("/") if sys.platform == "win32" else path
+        if scheme not in STREAM_SCHEMES:
+            raise ValueError(f"has the unknown scheme {scheme}; use rtsp, http, https or a file's path")
+        if any(c.isspace() for c in uri):
+            raise ValueError("holds a blank; write it as %20")
+        try:
+            parts = urlsplit(uri)
+            host, _ = parts.hostname, parts.port
+        except ValueError as error:  # its text may quote a part of the uri
+            raise ValueError("has no valid host and port") from error
+        if not host:
+            raise ValueError(f"names no host; write {scheme}://host:port/path")
+        return uri
+
+    @field_validator("reconnect_s")
+    @classmethod
+    def _check_reconnect(cls, waits_s: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < wait_s <= 3600 for wait_s in waits_s):
+            raise ValueError("each wait must be above 0 and at most 3600 seconds")
+        return waits_s
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        _check_signs(name)
+        return redact(name.strip())
+
+    @model_validator(mode="after")
+    def _default_name(self) -> Self:
+        if not self.name:
+            object.__setattr__(self, "name", _name_from(self))  # frozen for others, not for its own birth
+        return self
+
+    @property
+    def kind(self) -> SourceKind:
+        if self.uri.lower() == "demo":
+            return SourceKind.DEMO
+        if _SCHEME.match(self.uri):
+            return SourceKind.STREAM
+        if _CAMERA.fullmatch(self.uri):
+            return SourceKind.CAMERA
+        path = Path(self.uri)
+        if path.suffix.lower() in IMAGE_SUFFIXES or is_folder(path):
+            return SourceKind.IMAGES
+        return SourceKind.FILE
+
+    @property
+    def is_live(self) -> bool:
+        return self.kind in (SourceKind.CAMERA, SourceKind.STREAM)
+
+    @property
+    def shown(self) -> str:
+        """The uri as it may be shown to anyone."""
+        return redact(self.uri)
+
+    def hide(self, text: str) -> str:
+        """``text`` without credentials, this source's own password included wherever it stands."""
+        secret = self.password.get_secret_value() if self.password else ""
+        for form in {secret, quote(secret, safe="")} if len(secret) > 2 else ():
+            text = text.replace(form, "***")
+        return redact(text)
+
+    def connect_uri(self) -> str:
+        """The uri with its credentials, for the decoder alone: never show or log it."""
+        match = _SCHEME.match(self.uri)
+        if match is None or self.username is None:
+            return self.uri
+        secret = f":{quote(self.password.get_secret_value(), safe='')}" if self.password else ""
+        return f"{match.group()}{quote(self.username, safe='')}{secret}@{self.uri[match.end() :]}"
+
+
+def _check_signs(text: str) -> None:
+    """Raises ValueError where ``text`` cannot be told in one line or written as UTF-8. Blanks and joiners of any
+    script may be in a file's name: macOS puts U+202F into those of screen recordings."""
+    kinds = {unicodedata.category(sign) for sign in text}
+    if kinds & {"Cc", "Zl", "Zp"}:
+        raise ValueError("holds a control character")
+    if "Cs" in kinds:
+        raise ValueError("is not UTF-8; rename it")
+
+
+def _expand_home(path: str) -> str:
+    try:
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError as error:
+        raise ValueError("begins with ~, but there is no such home folder") from error
+
+
+def _name_from(settings: SourceSettings) -> str:
+    uri, kind = settings.uri, settings.kind
+    if kind is SourceKind.DEMO:
+        return "demo"
+    if kind is SourceKind.CAMERA:
+        return f"camera{uri}" if uri.isdigit() else uri.removeprefix("/dev/")
+    if kind is SourceKind.STREAM:
+        parts = urlsplit(redact(uri))
+        last = parts.path.rstrip("/").rpartition("/")[2]
+        return f"{parts.hostname or 'stream'}{'-' + last if last else ''}"[:80]
+    path = Path(uri)
+    return (path.stem or path.resolve().name or uri)[:80]

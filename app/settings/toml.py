@@ -1,0 +1,172 @@
+"""Settings as TOML: those of a run without their secrets, and the commented file of all that can be set.
+
+Everything is read off the settings' models, so no name, default or meaning stands here a second time.
+"""
+
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import tomli_w
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from app.core.secrets import HIDDEN, redact_url
+from app.settings.error_messages import models_in
+from app.settings.flags import MONITORING, SOURCE, VIEW, VISION, WEB
+from app.settings.monitor import CameraSettings
+from app.settings.source import redact
+
+_SECRET_NAME = re.compile(r"(^|_)(username|password|secret|token|api_?key|credentials?)$")
+_HARMLESS_ARGUMENT = re.compile(r"--[a-z][a-z-]*|-[A-Za-z]|(\{\w+\})+")
+"""Of a command's arguments: flags without a value, and placeholders. Anything else may be a key."""
+_WIDTH = 100
+_LIMITS: tuple[tuple[type, str, str], ...] = (
+    (Ge, "ge", "from"),
+    (Gt, "gt", "above"),
+    (Le, "le", "to"),
+    (Lt, "lt", "below"),
+)
+_HEAD = """\
+Settings of maskwatch. Every setting stands here with its default: take the '#' off a line, and off the line of its \
+table, to change it. What the environment says (MASKWATCH_POLICY__DWELL_S=3) goes before this file, and flags go \
+before both. 'maskwatch config check FILE' says whether it is well."""
+
+
+def redacted_tables(model: BaseModel) -> dict[str, Any]:
+    """``model`` as tables that may be shown to anyone; what is not set is left out."""
+    tables = {name: getattr(model, name) for name in type(model).model_fields}
+    if isinstance(model, CameraSettings):  # its own tables hold what was given in them: the rest is not meant
+        tables = {name: value for name, value in tables.items() if not _is_empty_table(value)}
+        own = {name: _given(value) for name, value in tables.items() if isinstance(value, BaseModel)}
+        return {name: own.get(name, _shown_value(name, value)) for name, value in tables.items() if value is not None}
+    return {name: _shown_value(name, value) for name, value in tables.items() if value is not None}
+
+
+def _is_empty_table(value: object) -> bool:
+    return isinstance(value, BaseModel) and not value.model_fields_set
+
+
+def _given(model: BaseModel) -> dict[str, Any]:
+    return {name: value for name, value in redacted_tables(model).items() if name in model.model_fields_set}
+
+
+def _shown_value(name: str, value: Any) -> Any:
+    if isinstance(value, SecretStr) or (isinstance(value, str) and _SECRET_NAME.search(name)):
+        return HIDDEN
+    if name == "uri":
+        return redact(str(value))
+    if name == "url":
+        scheme = str(value).partition("://")[0]
+        return redact_url(str(value)) if scheme in ("http", "https") else f"{scheme[:20]}://{HIDDEN}"
+    if name == "argv":
+        return [value[0], *(part if _HARMLESS_ARGUMENT.fullmatch(part) else HIDDEN for part in value[1:])]
+    if isinstance(value, BaseModel):
+        return redacted_tables(value)
+    if isinstance(value, Mapping):  # headers and a plugin's own options: nobody here knows what is secret
+        named_only = name.endswith("_env")
+        return {key: str(each) if named_only else HIDDEN for key, each in value.items()}
+    return _plain(value, name)
+
+
+def _plain(value: Any, name: str = "") -> Any:
+    """``value`` in the types that TOML has."""
+    if isinstance(value, tuple | list):
+        return [_shown_value(name, each) for each in value]
+    if isinstance(value, Enum):
+        return value.value
+    return str(value) if isinstance(value, Path) else value
+
+
+def commented_toml(root: type[BaseModel]) -> str:
+    """A settings file in which every line is a comment: tables of ``root`` with each setting, default and meaning."""
+    meanings = {flag.place: flag.help for flag in (*SOURCE, *MONITORING, *VISION, *VIEW, *WEB)}
+    lines = [*_comment(_HEAD)]
+    for name, field in root.model_fields.items():
+        lines += _tables(name, field, meanings)
+    return "\n".join(lines) + "\n"
+
+
+def _tables(place: str, field: FieldInfo, meanings: Mapping[str, str]) -> Iterator[str]:
+    is_list = get_origin(field.annotation) is tuple
+    for model in models_in(field.annotation):
+        header = f"[[{place}]]" if is_list else f"[{place}]"
+        yield ""
+        about = _about(model)
+        yield from _comment(about if about.strip(".") != header else "")
+        yield f"#{header}"
+        tables: list[tuple[str, FieldInfo]] = []
+        for name, inner in sorted(model.model_fields.items(), key=lambda item: not item[1].is_required()):
+            if any(models_in(inner.annotation)):
+                tables.append((name, inner))
+            else:
+                yield from _setting(name, inner, meanings.get(f"{place}.{name}", ""))
+        for name, inner in tables:
+            if is_list:  # a table of one camera's own, or of one channel's
+                yield from _comment(
+                    f"[{place}.{name}]: {inner.description or _about(next(models_in(inner.annotation)))}"
+                )
+            else:
+                yield from _tables(f"{place}.{name}", inner, meanings)
+
+
+def _setting(name: str, field: FieldInfo, meaning: str) -> Iterator[str]:
+    default = field.get_default(call_default_factory=True) if not field.is_required() else None
+    words = "; ".join(
+        filter(None, [field.description or meaning or _elsewhere(name), *_choices(field.annotation), _limits(field)])
+    )
+    kind = get_args(field.annotation)
+    if field.is_required() and get_origin(field.annotation) is Literal:
+        yield f"#{name} = {_toml(kind[0])}"
+    elif default is None:
+        state = "must be given" if field.is_required() else "not set"
+        yield from _comment(f"{name} ({state})" + (f": {words}" if words else ""))
+        if field.is_required():
+            yield f"#{name} = " + ('[""]' if get_origin(field.annotation) is tuple else '""')
+    else:
+        yield from _comment(words)
+        yield f"#{name} = {_toml(_plain(default))}"
+
+
+def _elsewhere(name: str) -> str:
+    """Secrets may be given in three ways, two of which say where the value is."""
+    what, _, where = name.rpartition("_")
+    places = {"env": f"environment variable that holds the {what}", "file": f"file that holds the {what}"}
+    return places.get(where, "") if what else ""
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return "{}" if value == {} else tomli_w.dumps({"x": value}).partition(" = ")[2].strip()
+
+
+def _choices(annotation: Any) -> list[str]:
+    if get_origin(annotation) is Literal and len(get_args(annotation)) > 1:
+        return [f"one of {', '.join(map(str, get_args(annotation)))}"]
+    if get_origin(annotation) is tuple:
+        return [words.replace("one of", "any of") for words in _choices(get_args(annotation)[0])]
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return [f"one of {', '.join(each.value for each in annotation)}"]
+    return []
+
+
+def _limits(field: FieldInfo) -> str:
+    return " ".join(
+        f"{word} {getattr(each, name)}"
+        for kind, name, word in _LIMITS
+        for each in field.metadata
+        if isinstance(each, kind)
+    )
+
+
+def _about(model: type[BaseModel]) -> str:
+    return " ".join((model.__doc__ or "").replace("``", "").split())
+
+
+def _comment(text: str) -> list[str]:
+    return [f"# {line}" for line in textwrap.wrap(text, _WIDTH)]

@@ -1,0 +1,268 @@
+"""The training stream of the shipped classifier: every shortcut that a data set offers is closed by chance.
+
+Resolution, sharpness, compression, light and colour are drawn anew for every crop whatever its class, so that none of
+them tells the class; boxes are jittered as far as detectors differ; classes and sources are drawn in balance.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.types import Box, Image, Label
+from app.training.classifier.synthetic_masks import face_axes, hold_before, wear_mask
+from app.training.data.face_pool import PooledFace
+from app.vision.preprocess import resize, square
+
+SYNTHETIC = "synthetic"
+HELD = "held"
+SHARED = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierAugmentation:
+    """``class_shares`` and ``synthetic_shares`` are in the order of ``SHARED``. A source of n faces is drawn in
+    proportion to n ** ``source_power``: large sets do not drown small ones, and small ones are not worn out.
+    ``nothing_share`` of the crops are of those that are labelled unsure, where there are any: they show no face, and
+    every label is as wrong."""
+
+    input_px: int = 64
+    margin: float = 0.1
+    batch: int = 128
+    steps: int = 200
+    seed: int = 42
+    class_shares: tuple[float, ...] = (0.37, 0.37, 0.26)
+    source_power: float = 0.5
+    frame_boost: float = 2.0
+    boosts: tuple[tuple[str, float], ...] = (("faces12k", 1.8), ("rmfd_part2", 0.5))
+    min_native_px: float = 14.0
+    synthetic_shares: tuple[float, ...] = (0.15, 0.0, 0.35)
+    held_share: float = 0.12
+    nothing_share: float = 0.06
+    equalise: bool = True
+    min_px: int = 18
+    scale: tuple[float, float] = (0.88, 1.4)
+    shift: float = 0.055
+    turn_deg: float = 9.0
+
+
+@dataclass(frozen=True)
+class AugmentedBatches:
+    """Batches of augmented crops: (B, S, S, 3) uint8 RGB and (B, C) float32 targets."""
+
+    faces: Sequence[PooledFace]
+    labels: tuple[Label, ...]
+    settings: ClassifierAugmentation = field(default_factory=ClassifierAugmentation)
+
+    @property
+    def steps(self) -> int:
+        return self.settings.steps
+
+    @cached_property
+    def _drawers(self) -> list[tuple[list[NDArray[np.int64]], NDArray[np.float64]]]:
+        """For each label, and at last for what shows no face: the places of each source's, and the chance of each
+        source."""
+        drawers = []
+        for label in (*self.labels, Label.UNSURE):
+            sources: dict[str, list[int]] = {}
+            for i, face in enumerate(self.faces):
+                if face.label == label and is_legible(face, self.settings):
+                    sources.setdefault(face.source, []).append(i)
+            weights = np.array([self._weight(self.faces[places[0]], len(places)) for places in sources.values()])
+            drawers.append(([np.array(places) for places in sources.values()], weights / weights.sum()))
+        return drawers
+
+    def _weight(self, face: PooledFace, count: int) -> float:
+        settings = self.settings
+        boost = settings.frame_boost if face.sample.box is not None else dict(settings.boosts).get(face.source, 1.0)
+        return float(boost * count**settings.source_power)
+
+    @cached_property
+    def _wearers(self) -> NDArray[np.int64]:
+        """Bare faces large enough, and turned little enough, to draw a mask on."""
+        return np.array([i for i, face in enumerate(self.faces) if _can_wear(face)], np.int64)
+
+    @cached_property
+    def _shares(self) -> NDArray[np.float64]:
+        """The chance of each label and, at last, of no face; 0 where there is nothing to show of it, not even a
+        rendered mask."""
+        shares = np.array([self.settings.class_shares[SHARED.index(label)] for label in self.labels])
+        for place, (label, (sources, _)) in enumerate(zip(self.labels, self._drawers, strict=False)):
+            if not sources and (label == Label.NO_MASK or not len(self._wearers)):
+                shares[place] = 0.0
+        nothing = self.settings.nothing_share if self._drawers[-1][0] else 0.0
+        return np.append(shares / shares.sum() * (1 - nothing), nothing)
+
+    def epoch(self, index: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+        rng = np.random.default_rng((self.settings.seed, index))
+        count = len(self.labels)
+        wanted = np.vstack([np.eye(count, dtype=np.float32), np.full((1, count), 1 / count, np.float32)])
+        for _ in range(self.steps):
+            targets = rng.choice(count + 1, self.settings.batch, p=self._shares)
+            yield np.stack([self._drawn(int(target), rng) for target in targets]), wanted[targets]
+
+    def _drawn(self, target: int, rng: np.random.Generator) -> Image:
+        label = (*self.labels, Label.UNSURE)[target]
+        sources, chances = self._drawers[target]
+        synthetic = self.settings.synthetic_shares[SHARED.index(label)] if label in SHARED else 0.0
+        if len(self._wearers) and (not sources or rng.random() < synthetic):
+            face = self.faces[rng.choice(self._wearers)]
+            patch = with_rendered_mask(face, label, rng)
+            if patch is not None:
+                return self._seen(patch, face, rng)
+        face = self.faces[rng.choice(sources[rng.choice(len(sources), p=chances)])]
+        patch = face.patch
+        if label == Label.NO_MASK and face.landmarks is not None and rng.random() < self.settings.held_share:
+            axes = face_axes(face.landmarks)
+            patch = patch if axes is None else hold_before(patch, axes, rng)
+        return self._seen(patch, face, rng)
+
+    def _seen(self, patch: Image, face: PooledFace, rng: np.random.Generator) -> Image:
+        return augmented_crop(patch, face, self.settings, rng)
+
+
+def is_legible(face: PooledFace, settings: ClassifierAugmentation) -> bool:
+    """Faces of a few pixels carry their label by context, if at all."""
+    return face.box is None or max(face.box.width, face.box.height) >= settings.min_native_px
+
+
+def _can_wear(face: PooledFace) -> bool:
+    if face.label != Label.NO_MASK or face.landmarks is None or min(face.patch.shape[:2]) < 48:
+        return False
+    return face_axes(face.landmarks) is not None
+
+
+def with_rendered_mask(face: PooledFace, label: Label, rng: np.random.Generator) -> Image | None:
+    """The face with a rendered mask worn as ``label`` says; None where it is turned too far."""
+    axes = face_axes(face.landmarks) if face.landmarks is not None else None
+    if axes is None:
+        return None
+    bare = "" if label == Label.MASK else ("nose" if rng.random() < 0.65 else "chin")
+    return wear_mask(face.patch, axes, rng, bare)
+
+
+def augmented_crop(patch: Image, face: PooledFace, settings: ClassifierAugmentation, rng: np.random.Generator) -> Image:
+    """``patch`` as some camera, detector and codec might deliver it: (S, S, 3) uint8 RGB."""
+    region = _region(face, settings, rng)
+    side_px = max(region.width, region.height)
+    sight_px = float(settings.input_px)
+    if settings.equalise and rng.random() < 0.65:
+        sight_px = float(np.exp(rng.uniform(np.log(settings.min_px), np.log(1.3 * settings.input_px))))
+    sight_px = min(sight_px, max(side_px, settings.min_px), 1.3 * settings.input_px)
+    crop = _warped(patch, region, round(sight_px), settings, rng)
+    if rng.random() < 0.15:
+        crop = _covered(crop, rng)
+    crop = _coloured(crop, rng)
+    crop = _degraded(crop, rng)
+    return _resized(crop, settings.input_px, rng)
+
+
+def _region(face: PooledFace, settings: ClassifierAugmentation, rng: np.random.Generator) -> Box:
+    """The part of the patch that is cut: the face's box squared as the monitor does it, or the data set's own crop."""
+    if face.box is None or (face.whole is not None and rng.random() < 0.5):
+        given = face.whole or face.box
+        assert given is not None  # a face has one of the two
+        scale = np.exp(rng.uniform(np.log(0.85), np.log(1.15)))
+        width, height = given.width * scale, given.height * scale
+    else:
+        given = face.box
+        side = square(given, settings.margin).width / (1 + settings.margin)
+        scale = (1 + settings.margin) * np.exp(rng.uniform(*np.log(settings.scale)))
+        aspect = np.exp(rng.normal(0, 0.05))
+        width, height = side * scale * aspect, side * scale / aspect
+    x, y = given.center
+    x += width * rng.normal(0, settings.shift)
+    y += height * rng.normal(0, settings.shift)
+    return Box(x - width / 2, y - height / 2, width, height)
+
+
+def _warped(
+    patch: Image, region: Box, size_px: int, settings: ClassifierAugmentation, rng: np.random.Generator
+) -> Image:
+    """The region turned, flipped and sampled at (size_px, size_px): averaged down first where it is much larger."""
+    shrink = size_px / max(region.width, region.height)
+    if shrink < 0.8:
+        patch = resize(patch, max(round(patch.shape[1] * shrink), 2), max(round(patch.shape[0] * shrink), 2))
+        region = region.scaled(shrink)
+    turn = np.deg2rad(rng.normal(0, settings.turn_deg / 2))
+    flip = -1.0 if rng.random() < 0.5 else 1.0
+    across, down = region.width / size_px, region.height / size_px
+    matrix = np.array(
+        [[np.cos(turn) * across * flip, -np.sin(turn) * down], [np.sin(turn) * across * flip, np.cos(turn) * down]]
+    )
+    middle = np.full(2, (size_px - 1) / 2)
+    affine = np.column_stack([matrix, np.array(region.center) - 0.5 - matrix @ middle])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(  # type: ignore[return-value]
+        patch, affine, (size_px, size_px), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def _covered(crop: Image, rng: np.random.Generator) -> Image:
+    """A patch of something over a part of the picture: anywhere but its middle, which decides the class."""
+    size = crop.shape[0]
+    width, height = (max(round(size * rng.uniform(0.1, 0.4)), 1) for _ in range(2))
+    x, y = int(rng.integers(0, size - width + 1)), int(rng.integers(0, size - height + 1))
+    if abs(x + width / 2 - size / 2) < 0.3 * size and y + height / 2 > 0.35 * size:
+        y = 0
+        height = max(round(height / 2), 1)
+    covered = crop.copy()
+    covered[y : y + height, x : x + width] = rng.integers(0, 256, 3)
+    return covered
+
+
+def _coloured(crop: Image, rng: np.random.Generator) -> Image:
+    """Grey (a fifth), gamma, brightness, contrast and a colour cast, in one table per channel."""
+    if rng.random() < 0.2:
+        crop = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)  # type: ignore[assignment]
+    elif rng.random() < 0.5:
+        hsv = cv2.cvtColor(crop, cv2.COLOR_RGB2HSV)
+        hsv[..., 1] = cv2.convertScaleAbs(hsv[..., 1], alpha=rng.uniform(0.4, 1.6)).reshape(hsv.shape[:2])
+        if rng.random() < 0.3:
+            hsv[..., 0] = (hsv[..., 0].astype(int) + rng.integers(-12, 13)) % 180
+        crop = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)  # type: ignore[assignment]
+    if rng.random() < 0.2:
+        return crop
+    levels = np.linspace(0, 1, 256)[:, None]
+    gamma = np.exp(rng.normal(0, 0.25))
+    gain = rng.uniform(0.75, 1.25) * np.exp(rng.normal(0, 0.08 if rng.random() < 0.6 else 0.0, 3))
+    table = (levels**gamma - 0.5) * gain + 0.5 + rng.normal(0, 0.06)
+    lut = np.clip(table * 255, 0, 255).astype(np.uint8)
+    return cv2.LUT(crop, lut.reshape(1, 256, 3))  # type: ignore[return-value]
+
+
+def _degraded(crop: Image, rng: np.random.Generator) -> Image:
+    """Out of focus, moved, noisy, compressed: each at times, at the resolution at which a camera would."""
+    size = crop.shape[0]
+    if rng.random() < 0.22:
+        crop = cv2.GaussianBlur(crop, (0, 0), size / 64 * rng.uniform(0.4, 1.6))  # type: ignore[assignment]
+    elif rng.random() < 0.08:
+        length = max(round(size / 64 * rng.uniform(2, 6)), 2)
+        kernel = np.zeros((length, length), np.float32)
+        turned = rng.integers(4)
+        kernel[length // 2 if turned == 0 else slice(None), length // 2 if turned == 1 else slice(None)] = 1.0
+        if turned > 1:
+            kernel = np.eye(length, dtype=np.float32) if turned == 2 else np.eye(length, dtype=np.float32)[::-1]
+        crop = cv2.filter2D(crop, -1, kernel / kernel.sum())  # type: ignore[assignment]
+    elif rng.random() < 0.15:  # sharpened, as phones and web pages do
+        crop = cv2.addWeighted(crop, 1.6, cv2.GaussianBlur(crop, (0, 0), 1.2), -0.6, 0)  # type: ignore[assignment]
+    if rng.random() < 0.2:
+        noise = rng.standard_normal((*crop.shape[:2], 1 if rng.random() < 0.4 else 3), np.float32)
+        crop = np.clip(crop + noise * np.float32(rng.uniform(2, 10)), 0, 255).astype(np.uint8)
+    if rng.random() < 0.5:
+        _, coded = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 95))])
+        crop = cv2.imdecode(coded, cv2.IMREAD_COLOR)  # type: ignore[assignment]
+    return crop
+
+
+def _resized(crop: Image, size_px: int, rng: np.random.Generator) -> Image:
+    """As the monitor resizes; a tenth as other programs do."""
+    if crop.shape[0] == size_px:
+        return crop
+    if rng.random() < 0.1:
+        how = (cv2.INTER_NEAREST, cv2.INTER_CUBIC, cv2.INTER_LINEAR)[rng.integers(3)]
+        return cv2.resize(crop, (size_px, size_px), interpolation=how)  # type: ignore[return-value]
+    return resize(crop, size_px, size_px)

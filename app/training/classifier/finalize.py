@@ -1,0 +1,105 @@
+"""From best weights to a model file: everything that is chosen is chosen on the development faces, then exported."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from app.core.types import Label
+from app.training.classifier.calibration import (
+    Calibration,
+    UnsureRule,
+    add_offsets,
+    balanced_weights,
+    choose_offsets,
+    choose_temperature,
+    choose_unsure,
+)
+from app.training.data.crops import Crops
+from app.training.data.face_pool import PooledFace, central_crops
+from app.training.export import export_model
+from app.training.metrics import Probabilities, Scores, score
+from app.training.networks import KerasModel
+from app.vision.classifier import calibrated
+from app.vision.model_metadata import ClassifierMetadata
+from app.vision.preprocess import sharpness
+
+MIN_FACE_PX = 20
+"""Below it the open tests do not judge either."""
+UNSURE_FROM_PX = 32
+MIN_FACES, MIN_MISTAKES = 100, 5
+"""With fewer development faces, or fewer of them mistaken, what would be chosen is chance: the temperature of a model
+that makes no mistake is 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinalizedModel:
+    """The model's files, its facts, and its figures on the development faces it was finished with."""
+
+    files: tuple[Path, Path]
+    metadata: ClassifierMetadata
+    choice: Calibration
+    dev: Scores
+    dev_frames: Scores | None
+
+
+def finalize_model(
+    model: KerasModel, labels: tuple[Label, ...], dev: Sequence[PooledFace], stem: Path, metadata: ClassifierMetadata
+) -> FinalizedModel:
+    """Chooses offsets, temperature and the unsure rule on ``dev``, folds them in, and writes ``stem.*``.
+
+    ``facts`` gives the name, margin and origins; its temperature and thresholds are replaced, unless ``dev`` is too
+    small to choose by. Faces in frames are what the monitor meets, so where there are enough of them the choices are
+    made on them alone.
+    """
+    crops = central_crops(dev, labels, metadata.input_px, metadata.margin)
+    in_frames = np.array([sample.box is not None for sample in crops.samples])
+    judges = in_frames & (crops.sizes_px >= MIN_FACE_PX)
+    if judges.sum() < 200:
+        judges = np.ones(len(crops.targets), bool)
+    chosen_on = crops.where(judges)
+    mistaken = int((predict(model, chosen_on).argmax(axis=1) != chosen_on.targets).sum())
+    if len(chosen_on.targets) >= MIN_FACES and mistaken >= MIN_MISTAKES:
+        choice = _chosen(model, chosen_on, crops.where(judges & (crops.sizes_px >= UNSURE_FROM_PX)))
+    else:
+        choice = _kept(metadata)
+    probabilities = calibrated(predict(model, crops), choice.temperature)
+    own = metadata.model_copy(
+        update={
+            "labels": labels,
+            "temperature": round(choice.temperature, 4),
+            **asdict(choice.unsure),
+            "min_face_px": MIN_FACE_PX,
+        }
+    )
+    files = export_model(model, own, stem)
+    frames = score(probabilities[judges], crops.targets[judges], labels) if in_frames.any() else None
+    return FinalizedModel(files, own, choice, score(probabilities, crops.targets, labels), frames)
+
+
+def _chosen(model: KerasModel, crops: Crops, large: Crops) -> Calibration:
+    """On ``crops``, the unsure rule on ``large`` alone. Folds the offsets into ``model``."""
+    weights = balanced_weights(crops.targets, [sample.source for sample in crops.samples], crops.labels, 1.0)
+    offsets = choose_offsets(predict(model, crops), crops.targets, weights)
+    add_offsets(model, offsets)
+    temperature = choose_temperature(predict(model, crops), crops.targets, weights)
+    return Calibration(offsets, temperature, unsure_rule(model, large if len(large.targets) else crops, temperature))
+
+
+def _kept(metadata: ClassifierMetadata) -> Calibration:
+    rule = UnsureRule(metadata.min_confidence, metadata.min_two_way, metadata.min_sharpness)
+    return Calibration((0.0,) * len(metadata.labels), metadata.temperature, rule, is_chosen=False)
+
+
+def unsure_rule(model: KerasModel, crops: Crops, temperature: float) -> UnsureRule:
+    """Chosen on the crops and on their mirror images: few are mistaken, and the mirrored ones are so otherwise."""
+    mirrored = replace(crops, images=crops.images[:, :, ::-1])
+    probabilities = np.concatenate([calibrated(predict(model, shown), temperature) for shown in (crops, mirrored)])
+    sharp = np.array([sharpness(crop) for crop in crops.images])
+    return choose_unsure(probabilities, np.tile(crops.targets, 2), np.tile(sharp, 2), crops.labels)
+
+
+def predict(model: KerasModel, crops: Crops) -> Probabilities:
+    """(N, C) float32 uncalibrated probabilities."""
+    return np.asarray(model.predict(crops.images, batch_size=256, verbose=0), np.float32)

@@ -1,0 +1,101 @@
+"""Which pictures the shipped classifier learns from, which choose, and which only judge.
+
+Never learned from: ``frames/test``, ``faces12k/Test``, the held-out third of ``crops/utkface``, and
+``crops/vijaykumar`` (it is rebuilt from pictures of other sets, test splits among them).
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.core.errors import DataError
+from app.core.types import Label
+from app.training.data.samples import Sample, class_folders, coco_frames, pictures
+
+LABELS = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
+CROP_SETS = ("jnogra", "kary", "mfn_seg", "rmfd_part2", "utkface")
+LOOSE_SETS = frozenset({"kary", "rmfd_part2"})
+"""Pictures of persons: a detector must find the face first."""
+ROUGH_SOURCES = ("adityap", "tfm")
+"""Sets whose boxes are rough: good to learn from, not to choose by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """``train`` to learn from, ``dev`` to choose by."""
+
+    train: tuple[Sample, ...]
+    dev: tuple[Sample, ...]
+
+
+def share(name: str) -> float:
+    """0 to 1, the same for the same name on every machine: a split that needs no list."""
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:4], "big") / 2**32
+
+
+def held_out_utkface(path: Path) -> bool:
+    """The third of UTKFace that only judges."""
+    return share(path.name) < 1 / 3
+
+
+def photograph(path: Path) -> str:
+    """What the copies of one photograph share: faces12k's ``Augmented_17_...`` all come from photograph 17, RMFD's
+    ``00012__...`` show person 12, and Roboflow writes varied copies as ``door_jpg.rf.HASH.jpg``."""
+    if path.name.startswith("Augmented_"):
+        return "_".join(path.name.split("_")[:2])
+    if ".rf." in path.name:
+        return path.name.split(".rf.")[0]
+    return path.name[:5] if re.match(r"[0-9]{5}__", path.name) else path.name
+
+
+def siblings(first: Sequence[Sample], second: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
+    """Pairs across two splits that are varied copies of one photograph by their names, however they look."""
+    known = {photograph(sample.path): sample for sample in second}
+    named = ((sample, photograph(sample.path)) for sample in first)
+    return [(sample, known[name]) for sample, name in named if name in known and name != sample.path.name]
+
+
+def training_sources(data: Path, only_faces12k: bool = False) -> Splits:
+    """Every training source under ``data``. Raises DataError where one is missing."""
+    train: list[Sample] = class_folders(data / "faces12k" / "Train", "faces12k")
+    dev: list[Sample] = class_folders(data / "faces12k" / "Validation", "faces12k")
+    if only_faces12k:
+        return Splits(tuple(train), tuple(dev))
+    groups = near_duplicates(data / "frames" / "train.json")
+    for sample in coco_frames(data / "frames" / "train.json"):
+        chooses = sample.source not in ROUGH_SOURCES and share(groups[sample.path]) < 0.13
+        (dev if chooses else train).append(sample)
+    for name in CROP_SETS:
+        for sample in _crop_set(data / "crops" / name, name):
+            if name == "utkface" and held_out_utkface(sample.path):
+                continue
+            (dev if share("dev" + photograph(sample.path)) < 0.08 else train).append(sample)
+    return Splits(tuple(train), tuple(dev))
+
+
+def _crop_set(folder: Path, name: str) -> Iterable[Sample]:
+    """The labelled folders of one crop set; jnogra's ``not_face`` is no label and stays out."""
+    found = [Sample(path, label, name) for label in LABELS for path in pictures(folder / label.value)]
+    if not found:
+        raise DataError(f"no pictures under {folder}; give the folder that holds faces12k, frames and crops")
+    return found
+
+
+def near_duplicates(coco: Path, max_distance: int = 6) -> dict[Path, str]:
+    """Frame path to the name of its group: frames whose 64-bit difference hashes (Krawetz 2013) are close belong
+    together, so that no copy of a choosing frame is learned from."""
+    import numpy as np
+
+    from app.training.data.near_duplicates import difference_hash, distances
+
+    paths = sorted({sample.path for sample in coco_frames(coco)})
+    hashes = np.array([difference_hash(path) for path in paths], np.uint64)
+    group = list(range(len(paths)))
+    for i in range(len(paths)):
+        for j in np.flatnonzero(distances(hashes[i], hashes[:i]) <= max_distance):
+            old, new = group[i], group[int(j)]
+            if old != new:
+                group = [new if entry == old else entry for entry in group]
+    return {path: paths[place].name for path, place in zip(paths, group, strict=True)}

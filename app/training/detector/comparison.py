@@ -1,0 +1,228 @@
+"""All face detectors on the same pictures at the same working width, side by side."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.core.types import Box, FaceLabel, Image
+from app.training.detector.evaluation import (
+    ANY,
+    BANDS_PX,
+    CLASSES,
+    SCAN_SCORE,
+    Classify,
+    Detect,
+    DetectorScore,
+    EndToEndScore,
+    score_detections,
+    score_end_to_end,
+    time_in_turn,
+)
+from app.training.detector.scenes import ImageCache, Scene
+from app.training.metrics import Rate, wilson
+from app.training.reports.tables import plain
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedDetector:
+    """A detector that reports down to ``SCAN_SCORE`` (so that its average precision can be had), and the score from
+    which it believes itself."""
+
+    name: str
+    detect: Detect
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonRow:
+    """One line of the table. ``end_to_end`` takes the likeliest label of each face, ``refusing`` may say ``unsure``;
+    ``relative_time`` is by the time of the last row."""
+
+    name: str
+    score: float
+    found: DetectorScore
+    end_to_end: EndToEndScore | None
+    refusing: EndToEndScore | None
+    relative_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class HaarOptions:
+    """What the cascade may have beyond the paper; ``name`` is its row's."""
+
+    name: str = "haar"
+    equalize: bool = False
+    profile: bool = False
+    min_face_px: int = 8
+
+
+PAPER = HaarOptions()
+
+
+def haar_options(words: str) -> HaarOptions:
+    """``equalize``, ``profile`` and ``min24`` (smallest face, px), joined by ``+``. Raises ValueError for others."""
+    options = replace(PAPER, name=f"haar+{words}")
+    for word in words.split("+"):
+        if word == "equalize":
+            options = replace(options, equalize=True)
+        elif word == "profile":
+            options = replace(options, profile=True)
+        elif re.fullmatch(r"min[1-9]\d{0,3}", word):
+            options = replace(options, min_face_px=int(word[3:]))
+        else:
+            raise ValueError(f"{word!r} is none of equalize, profile, min24; join several by '+'")
+    return options
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonSettings:
+    """Which detectors to compare, at what working width, on how many cores."""
+
+    ours: Path
+    width_px: int
+    threads: int = 1
+    haar: tuple[HaarOptions, ...] = (PAPER,)
+
+
+def compared_detectors(comparison: ComparisonSettings) -> list[ComparedDetector]:
+    """Haar as in the paper and with options, then ours. Raises ModelError for damaged files."""
+    from app.settings.vision import DetectorSettings
+    from app.vision.haar_detector import HaarDetector
+    from app.vision.yunet_detector import YuNetDetector
+
+    width_px = comparison.width_px
+    entries = []
+    for options in comparison.haar:
+        settings = DetectorSettings(kind="haar", equalize=options.equalize, profile=options.profile)
+        settings = settings.model_copy(update={"working_width_px": width_px, "min_face_px": options.min_face_px})
+        entries.append(ComparedDetector(options.name, HaarDetector(settings).detect, 0.0))
+    ours = YuNetDetector(
+        comparison.ours, score=SCAN_SCORE, working_width_px=width_px, min_face_px=1, threads=comparison.threads
+    )
+    return [*entries, ComparedDetector("cnn", ours.detect, ours.metadata.score)]
+
+
+def evaluate_all(
+    scenes: Sequence[Scene], entries: Sequence[ComparedDetector], classifier: Path, threads: int = 1
+) -> list[ComparisonRow]:
+    """One row per detector; the end-to-end score where ``classifier`` exists."""
+    import cv2
+
+    cv2.setNumThreads(threads)  # OpenCV's detectors take their threads from here, LiteRT's from its own setting
+    cache = ImageCache()
+    ways = [labeller(classifier, refuse) for refuse in (False, True)] if classifier.is_file() else []
+    times_ms = time_in_turn([entry.detect for entry in entries], scenes, cache)
+    rows = []
+    for entry, ms in zip(entries, times_ms, strict=True):
+        found = [entry.detect(cache.get(scene.path)) for scene in scenes]
+        strong = [[one for one in detections if one.score >= entry.score] for detections in found]
+        likeliest, refusing = [score_end_to_end(scenes, strong, cache, way) for way in ways] or (None, None)
+        score = score_detections(scenes, found, entry.score, ms)
+        rows.append(ComparisonRow(entry.name, entry.score, score, likeliest, refusing, ms / max(times_ms[-1], 1e-9)))
+    return rows
+
+
+def labeller(path: Path, refuse: bool) -> Classify:
+    """The classifier on single pictures: the likeliest label, or with ``refuse`` ``unsure`` where the model's facts ask
+    for it, as for a new track of the monitor. Raises ModelError where the file is damaged."""
+    from app.vision.classifier import LiteRtClassifier, decide
+    from app.vision.preprocess import face_crops, sharpness
+
+    classifier = LiteRtClassifier(path, threads=1)
+    metadata = classifier.metadata
+
+    def classify(image: Image, boxes: Sequence[Box]) -> list[FaceLabel]:
+        crops = face_crops(image, boxes, metadata.input_px, metadata.margin)
+        labels = []
+        for box, crop, row in zip(boxes, crops, classifier.classify(crops).tolist(), strict=True):
+            if refuse:
+                labels.append(decide(row, metadata, box.size, sharpness(crop)))
+            else:
+                labels.append(FaceLabel(metadata.labels[row.index(max(row))], max(row), tuple(row)))
+        return labels
+
+    return classify
+
+
+def to_tables(rows: Sequence[ComparisonRow]) -> "list[Table]":
+    """Tables that fit 80 columns: faces found and false boxes a picture; faces found by size; found and labelled right
+    (with a classifier)."""
+    found = _table(
+        "faces found (IoU ≥ 0.4)", ("score", "all", "mask", "no_mask", "incorr.", "10–20", "false", "AP", "ms", "×")
+    )
+    right = _table("found and labelled right", ("answers", "mask", "no_mask", "incorrect", "false alarms a picture"))
+    for row in rows:
+        score = row.found
+        found.add_row(
+            row.name,
+            f"{row.score:.2f}",
+            *map(_told, (score.recall_all, *(score.recall[label] for label in CLASSES), score.recall_small)),
+            *map(_told, (score.false_boxes, score.ap)),
+            f"{score.ms:.0f}",
+            f"{row.relative_time:.2f}",
+        )
+        for answers, end in (("likeliest", row.end_to_end), ("or unsure", row.refusing)):
+            if end is not None:
+                shares = (_told(end.right[label]) for label in CLASSES)
+                right.add_row(row.name, answers, *shares, f"{end.false_alarms:.3f}")
+    tables = [found, _size_table(rows)]
+    return [*tables, right] if right.row_count else tables
+
+
+def _told(share: float) -> str:
+    return "-" if math.isnan(share) else f"{share:.3f}"
+
+
+def _size_table(rows: Sequence[ComparisonRow]) -> "Table":
+    """Recall by class and size, over the counts of annotated faces."""
+    edges = [f"{low}–{high}px" for low, high in pairwise(BANDS_PX)] + [f"≥{BANDS_PX[-1]}px"]
+    table = _table("found by size", ("label", *edges))
+    names = [name for name in (*map(str, CLASSES), ANY) if any(total for _, total in rows[0].found.by_size[name])]
+    for label in names:
+        table.add_row("(faces)", label, *(str(total) for _, total in rows[0].found.by_size[label]))
+    for row in rows:
+        for label in names:
+            shares = (f"{seen / total:.3f}" if total else "-" for seen, total in row.found.by_size[label])
+            table.add_row(row.name, label, *shares)
+    return table
+
+
+def fair_recalls(found: DetectorScore) -> dict[str, Rate]:
+    """By class, of faces of 20 px and more."""
+    return {
+        label: wilson(sum(seen for seen, _ in bands[1:]), sum(total for _, total in bands[1:]))
+        for label, bands in found.by_size.items()
+    }
+
+
+def _table(title: str, heads: Sequence[str]) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("detector", min_width=8, max_width=13, overflow="fold")  # longer names take two lines
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    return table
+
+
+def to_tree(rows: Sequence[ComparisonRow], scenes: Sequence[Scene], width_px: int) -> dict[str, Any]:
+    """The same for machines, with Wilson 95 % intervals of the recalls of faces of 20 px and more."""
+    detectors = [plain(row) for row in rows]
+    for tree, row in zip(detectors, rows, strict=True):
+        tree["found"]["recall_intervals"] = {
+            label: plain((rate.low, rate.high)) for label, rate in fair_recalls(row.found).items() if rate.total
+        }
+    return {
+        "pictures": len(scenes),
+        "working_width_px": width_px,
+        "bands_px": BANDS_PX,
+        "detectors": detectors,
+    }

@@ -1,0 +1,250 @@
+"""Annotated scenes and face crops for the detector: reading them, and a teacher's boxes for what nobody annotated."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.errors import DataError
+from app.core.types import Box, Detection, Image, Label
+from app.training.data.annotations import read_picture
+
+ROUGH_SOURCES = frozenset({"adityap", "tfm"})
+"""Origins whose boxes are rough: they train, but judge nothing."""
+
+NOT_BOXED_SOURCES = frozenset({"wear_web", "beards"})
+"""Origins whose boxes are heads, or incomplete: they teach no detector."""
+
+_RARE = frozenset({Label.NO_MASK, Label.INCORRECT})
+
+Points = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SceneFace:
+    """An annotated face; ``points`` as in ``Detection.landmarks``, empty where unknown; ``label`` ``None`` where the
+    class is unknown."""
+
+    box: Box
+    label: Label | None
+    points: Points = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A picture with its faces. ``neutral``: boxes that may hold a face, where no answer is wrong."""
+
+    path: Path
+    source: str
+    faces: tuple[SceneFace, ...]
+    neutral: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FaceCrop:
+    """A picture of one face, or (``face`` is ``None``) of what looks like one and is none."""
+
+    path: Path
+    face: SceneFace | None
+
+
+@dataclass(slots=True)
+class ImageCache:
+    """Decoded pictures, read once (two thousand scenes take 1.5 GB) as far as ``max_bytes`` hold them."""
+
+    max_bytes: int = 4 * 2**30
+    images: dict[Path, Image] = field(default_factory=dict)
+    held_bytes: int = 0
+
+    def get(self, path: Path) -> Image:
+        """(H, W, 3) uint8 BGR, not to be written to. Raises DataError where the file is no picture."""
+        if path in self.images:
+            return self.images[path]
+        image = read_picture(path)
+        if image is None:
+            raise DataError(f"cannot read the picture {path}; remove it from the annotations")
+        image.flags.writeable = False
+        if self.held_bytes + image.nbytes <= self.max_bytes:
+            self.images[path] = image
+            self.held_bytes += image.nbytes
+        return image
+
+
+def difference_hash(image: Image) -> int:
+    """64 bits: whether each pixel of the 9x8 grey thumbnail is darker than its right neighbour."""
+    small = cv2.resize(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (9, 8), interpolation=cv2.INTER_AREA)
+    return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
+
+
+def near_duplicate_groups(hashes: Sequence[int], distance: int = 4) -> list[int]:
+    """For each hash the index of its group's first member: hashes within ``distance`` bits share a group."""
+    group = list(range(len(hashes)))
+    bits = np.array([[value >> shift & 1 for shift in range(64)] for value in hashes], np.int16).reshape(-1, 64)
+    for i in range(len(hashes)):
+        for j in np.flatnonzero((bits[:i] != bits[i]).sum(axis=1) <= distance):
+            old, new = max(group[i], group[j]), min(group[i], group[j])
+            group = [new if member == old else member for member in group]
+    return group
+
+
+def split_scenes(
+    scenes: Sequence[Scene], cache: ImageCache, held_back: Mapping[str, Sequence[str]] | None = None, every: int = 9
+) -> tuple[list[Scene], list[Scene]]:
+    """``(train, development)``. ``held_back`` (names of pictures by list) names the development scenes; those of its
+    other lists are in neither. Without it whole near-duplicate groups, about one in ``every``, go to development; rough
+    sources and what resembles them train."""
+    scenes = [scene for scene in scenes if scene.source not in NOT_BOXED_SOURCES]
+    if held_back is not None:
+        wanted, kept_out = set(held_back["development"]), {name for names in held_back.values() for name in names}
+        development = [scene for scene in scenes if scene.path.name in wanted]
+        return [scene for scene in scenes if scene.path.name not in kept_out], development
+    groups = near_duplicate_groups([difference_hash(cache.get(scene.path)) for scene in scenes])
+    rough = {group for group, scene in zip(groups, scenes, strict=True) if scene.source in ROUGH_SOURCES}
+    held = {group for rank, group in enumerate(sorted(set(groups) - rough)) if rank % every == 0}
+    train = [scene for scene, group in zip(scenes, groups, strict=True) if group not in held]
+    return train, [scene for scene, group in zip(scenes, groups, strict=True) if group in held]
+
+
+def oversample_rare(scenes: Sequence[Scene]) -> list[Scene]:
+    """``scenes`` with those twice that show a bare face or a badly worn mask: masked faces are two in three of the
+    annotated ones, and at equal turns bare faces were found least."""
+    return [scene for scene in scenes for _ in range(1 + any(face.label in _RARE for face in scene.faces))]
+
+
+Teacher = Callable[[Image], list[Detection]]
+
+
+@dataclass(frozen=True, slots=True)
+class PseudoLabelThresholds:
+    """How far a teacher is believed where nobody annotated: from ``sure`` on its box is a face, from ``doubt`` on it
+    is a place where no answer is wrong."""
+
+    sure: float = 0.75
+    doubt: float = 0.3
+
+
+def with_pseudo_labels(scene: Scene, found: Iterable[Detection], trust: PseudoLabelThresholds) -> Scene:
+    """``scene`` with the teacher's points on its faces, and the teacher's other boxes as faces or neutral places."""
+    faces = list(scene.faces)
+    extra: list[SceneFace] = []
+    neutral = list(scene.neutral)
+    for detection in sorted(found, key=lambda one: -one.score):
+        overlaps = [detection.box.iou(face.box) for face in faces]
+        best = int(np.argmax(overlaps)) if overlaps else -1
+        if best >= 0 and overlaps[best] >= 0.4:
+            if not faces[best].points:
+                faces[best] = replace(faces[best], points=detection.landmarks)
+        elif any(_touch(detection.box, face.box) for face in (*faces, *extra)):
+            continue
+        elif detection.score >= trust.sure:
+            extra.append(SceneFace(detection.box, None, detection.landmarks))
+        elif detection.score >= trust.doubt:
+            neutral.append(detection.box)
+    return replace(scene, faces=(*faces, *extra), neutral=tuple(neutral))
+
+
+def _touch(box: Box, other: Box) -> bool:
+    (x, y), (u, v) = box.center, other.center
+    return (other.x < x < other.x2 and other.y < y < other.y2) or (box.x < u < box.x2 and box.y < v < box.y2)
+
+
+def cached_pseudo_labels(
+    paths: Sequence[Path], cache: ImageCache, teacher: Teacher, store: Path
+) -> dict[Path, list[Detection]]:
+    """What ``teacher`` found on each picture, from ``store`` (JSON) where it is there: asked once per run folder."""
+    known: dict[str, list[list[float]]] = json.loads(store.read_text("utf-8")) if store.exists() else {}
+    missing = [path for path in paths if str(path) not in known]
+    for path in missing:
+        known[str(path)] = [
+            [found.score, found.box.x, found.box.y, found.box.width, found.box.height, *np.ravel(found.landmarks)]
+            for found in teacher(cache.get(path))
+        ]
+    if missing:
+        partial = store.with_suffix(".part")
+        partial.write_text(json.dumps(known), "utf-8")
+        partial.replace(store)
+    return {path: [_detection(row) for row in known[str(path)]] for path in paths}
+
+
+def _detection(row: Sequence[float]) -> Detection:
+    points = np.reshape(row[5:], (-1, 2))
+    return Detection(Box(*row[1:5]), row[0], tuple((float(x), float(y)) for x, y in points))
+
+
+@dataclass(frozen=True, slots=True)
+class CropFolder:
+    """A folder of face pictures: how many to take, and where the face lies in them (x, y, width, height in picture
+    sides) when the teacher sees none; without that such pictures are left out. ``label`` ``None``: no faces."""
+
+    folder: str
+    label: Label | None
+    count: int
+    usual: tuple[float, float, float, float] | None = None
+
+
+_TIGHT = (0.1, 0.02, 0.8, 0.96)
+
+CROP_FOLDERS = (
+    CropFolder("faces12k/Train/WithMask", Label.MASK, 1800, _TIGHT),
+    CropFolder("faces12k/Train/WithoutMask", Label.NO_MASK, 5000),
+    CropFolder("crops/jnogra/mask", Label.MASK, 400, _TIGHT),
+    CropFolder("crops/jnogra/incorrect", Label.INCORRECT, 392, _TIGHT),
+    CropFolder("crops/jnogra/no_mask", Label.NO_MASK, 500),
+    CropFolder("crops/jnogra/not_face", None, 1114),
+    CropFolder("crops/kary/mask", Label.MASK, 600),
+    CropFolder("crops/kary/incorrect", Label.INCORRECT, 1000),
+    CropFolder("crops/mfn_seg/mask", Label.MASK, 200),
+    CropFolder("crops/mfn_seg/incorrect", Label.INCORRECT, 200),
+    CropFolder("crops/rmfd_part2/mask", Label.MASK, 900, _TIGHT),
+    CropFolder("crops/utkface/no_mask", Label.NO_MASK, 900),
+)
+
+
+def read_crops(root: Path, cache: ImageCache, teacher: Teacher, store: Path) -> list[FaceCrop]:
+    """The face pictures of ``CROP_FOLDERS`` that are there, each with its one face as the teacher sees it."""
+    crops: list[FaceCrop] = []
+    for kind in CROP_FOLDERS:
+        paths = sorted((root / kind.folder).glob("*.*"))
+        paths = paths[:: max(1, len(paths) // kind.count)][: kind.count]
+        pseudo_labels = cached_pseudo_labels(paths, cache, lambda image: _look_closer(image, teacher), store)
+        for path in paths:
+            height, width = cache.get(path).shape[:2]
+            seen = [found for found in pseudo_labels[path] if found.score >= 0.6]
+            if kind.label is None:
+                if not seen:
+                    crops.append(FaceCrop(path, None))
+            elif len(seen) == 1 and (kind.usual is None or seen[0].box.width >= 0.5 * width):
+                crops.append(FaceCrop(path, SceneFace(seen[0].box, kind.label, seen[0].landmarks)))
+            elif kind.usual is not None:
+                x, y, w, h = kind.usual
+                crops.append(FaceCrop(path, SceneFace(Box(x * width, y * height, w * width, h * height), kind.label)))
+    return crops
+
+
+def _look_closer(image: Image, teacher: Teacher) -> list[Detection]:
+    """Tight crops need a border around them, and a fixed size, before a detector sees the face in them."""
+    scale = 160 / max(image.shape[:2])
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    framed = cv2.copyMakeBorder(small, 80, 80, 80, 80, cv2.BORDER_CONSTANT, value=(114, 114, 114))
+    return [
+        Detection(
+            found.box.moved(-80, -80).scaled(1 / scale),
+            found.score,
+            tuple(((x - 80) / scale, (y - 80) / scale) for x, y in found.landmarks),
+        )
+        for found in teacher(framed)  # type: ignore[arg-type]
+    ]
+
+
+def as_array(faces: Sequence[SceneFace]) -> NDArray[np.float32]:
+    """(N, 14) float32: x, y, x2, y2 and five points, NaN where unknown."""
+    rows = np.full((len(faces), 14), np.nan, np.float32)
+    for row, face in zip(rows, faces, strict=True):
+        row[:4] = face.box.x, face.box.y, face.box.x2, face.box.y2
+        if face.points:
+            row[4:] = np.ravel(face.points)
+    return rows

@@ -1,0 +1,67 @@
+"""From a trained network to the files that the monitor runs: ``.keras`` and LiteRT, each carrying its facts."""
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.errors import OutputError
+from app.training.networks import KerasModel
+from app.vision.model_metadata import ClassifierMetadata, write_metadata
+
+Kind = Literal["float32", "int8"]
+
+
+def export_model(model: KerasModel, metadata: ClassifierMetadata, stem: Path) -> tuple[Path, Path]:
+    """Writes ``stem.keras`` and ``stem.tflite`` (float32), both with ``facts``. Raises OutputError where it cannot."""
+    keras_path, litert_path = stem.with_suffix(".keras"), stem.with_suffix(".tflite")
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        partial = keras_path.with_name("part-" + keras_path.name)
+        model.save(partial, include_optimizer=False)
+        write_metadata(partial, metadata)
+        partial.replace(keras_path)
+        write_litert(model, metadata, litert_path)
+    except OSError as error:
+        raise OutputError(f"cannot write {stem}.*: {error.strerror}; choose another place") from error
+    return keras_path, litert_path
+
+
+def write_litert(
+    model: KerasModel, metadata: ClassifierMetadata, path: Path, examples: NDArray[np.uint8] | None = None
+) -> None:
+    """LiteRT at float32, or with ``examples`` (N, S, S, 3) uint8 RGB at int8 (weights and activations; input and
+    output stay float32, so both kinds are called alike)."""
+    content = litert_bytes(model, examples)
+    partial = path.with_name("part-" + path.name)
+    partial.write_bytes(content)
+    write_metadata(partial, metadata)
+    partial.replace(path)
+
+
+def litert_bytes(
+    model: KerasModel,
+    examples: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
+    *,
+    byte_input: bool = False,
+) -> bytes:
+    """The LiteRT file of ``model`` at float32, or at int8 calibrated on ``examples``, pictures (H, W, 3) that may
+    differ in size. ``byte_input``: an int8 model takes uint8 instead of float32."""
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder:
+        with contextlib.redirect_stdout(io.StringIO()):  # Keras prints the end points it exports
+            model.export(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        if examples is not None:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: ([crop[None].astype(np.float32)] for crop in examples)
+            if byte_input:
+                converter.inference_input_type = tf.uint8
+        content: bytes = converter.convert()
+    return content

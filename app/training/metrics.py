@@ -1,0 +1,192 @@
+"""Counting rights and wrongs: recalls with intervals, F1, calibration, and what saying 'unsure' buys. Pure numpy."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.types import Label
+
+Probabilities = NDArray[np.float32]
+Targets = NDArray[np.int64]
+
+Z_95 = 1.959964
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """``right`` of ``total``, and the Wilson 95 % interval of the share."""
+
+    right: int
+    total: int
+    share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unsure:
+    """``coverage``: share of faces called unsure; ``removed``: share of the errors that were among them. The two-way
+    errors leave *incorrect* out of truth and of choice: a bare face taken for a masked one, or the other way round."""
+
+    faces: int
+    rejected_share: float
+    errors: int
+    removed: float
+    two_way_errors: int
+    two_way_removed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a model got on one set. Two-way figures leave ``incorrect`` out of truth and of choice: the likelier of
+    mask and no_mask counts. The strict ones count an answer ``incorrect`` for a mask or a bare face as wrong.
+    ``log_loss`` is the mean negative log likelihood of the truth (nats), ``risk_coverage`` the area under the
+    risk-coverage curve: how well confidence tells right from wrong, least is best."""
+
+    faces: int
+    accuracy: Rate
+    recall: dict[Label, Rate]
+    two_way: dict[Label, Rate]
+    balanced_accuracy: float
+    two_way_balanced: float
+    strict_two_balanced: float
+    macro_f1: float
+    calibration_error: float
+    log_loss: float
+    risk_coverage: float
+    confusion: tuple[tuple[int, ...], ...]
+
+
+def wilson(right: int, total: int) -> Rate:
+    """Wilson's score interval (1927) at 95 %; an empty set says nothing: 0 to 1."""
+    if total == 0:
+        return Rate(0, 0, math.nan, 0.0, 1.0)
+    share, z2 = right / total, Z_95**2
+    middle = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = Z_95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    return Rate(right, total, share, max(middle - half, 0.0), min(middle + half, 1.0))
+
+
+def confusion_matrix(targets: Targets, chosen: Targets, classes: int) -> NDArray[np.int64]:
+    """(C, C): truth down, answer across."""
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (targets, chosen), 1)
+    return counts
+
+
+def calibration_error(probabilities: Probabilities, targets: Targets, bins: int = 15) -> float:
+    """Expected calibration error (Naeini et al. 2015) of the likeliest label, in equal bins of confidence."""
+    if not len(targets):
+        return math.nan
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
+    places = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [abs(right[places == i].sum() - confidence[places == i].sum()) for i in range(bins)]
+    return float(sum(gaps) / len(targets))
+
+
+def log_loss(probabilities: Probabilities, targets: Targets) -> float:
+    """The mean negative log likelihood of the truth in nats; a chance of nothing counts as 1e-7."""
+    if not len(targets):
+        return math.nan
+    return float(-np.log(np.maximum(probabilities[np.arange(len(targets)), targets], 1e-7)).mean())
+
+
+def risk_coverage(probabilities: Probabilities, targets: Targets) -> float:
+    """Area under the risk-coverage curve (Geifman and El-Yaniv 2017): the share wrong among the surest n faces,
+    averaged over all n. 0 where none is wrong; the share of wrong ones where confidence tells nothing."""
+    if not len(targets):
+        return math.nan
+    surest_first = np.argsort(-probabilities.max(axis=1), kind="stable")
+    wrong = (probabilities.argmax(axis=1) != targets)[surest_first]
+    return float((np.cumsum(wrong) / np.arange(1, len(wrong) + 1)).mean())
+
+
+def macro_f1(confusion: NDArray[np.int64]) -> float:
+    """The mean F1 of the classes that occur in the truth."""
+    right, truth, answers = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    present = truth > 0
+    f1 = 2 * right / np.maximum(truth + answers, 1)
+    return float(f1[present].mean()) if present.any() else math.nan
+
+
+def score(probabilities: Probabilities, targets: Targets, labels: Sequence[Label]) -> Scores:
+    """``probabilities`` (N, C) and ``targets`` (N,) in the order of ``labels``."""
+    chosen = probabilities.argmax(axis=1)
+    confusion = confusion_matrix(targets, chosen, len(labels))
+    present = [i for i in range(len(labels)) if confusion[i].sum()]
+    recall = {labels[i]: wilson(int(confusion[i, i]), int(confusion[i].sum())) for i in present}
+    two_way = _two_way(probabilities, targets, labels)
+    plain = [recall[label].share for label in (Label.MASK, Label.NO_MASK) if label in recall]
+    return Scores(
+        faces=len(targets),
+        accuracy=wilson(int((chosen == targets).sum()), len(targets)),
+        recall=recall,
+        two_way=two_way,
+        balanced_accuracy=_mean([rate.share for rate in recall.values()]),
+        two_way_balanced=_mean([rate.share for rate in two_way.values()]),
+        strict_two_balanced=_mean(plain),
+        macro_f1=macro_f1(confusion),
+        calibration_error=calibration_error(probabilities, targets),
+        log_loss=log_loss(probabilities, targets),
+        risk_coverage=risk_coverage(probabilities, targets),
+        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+    )
+
+
+def _two_way(probabilities: Probabilities, targets: Targets, labels: Sequence[Label]) -> dict[Label, Rate]:
+    places = _pair_places(labels)
+    if not places:
+        return {}
+    chosen = np.array(places)[probabilities[:, places].argmax(axis=1)]
+    rates = {}
+    for label, place in zip((Label.MASK, Label.NO_MASK), places, strict=True):
+        mine = targets == place
+        if mine.any():
+            rates[label] = wilson(int((chosen[mine] == place).sum()), int(mine.sum()))
+    return rates
+
+
+def unsure_effect(
+    probabilities: Probabilities, targets: Targets, unsure: NDArray[np.bool_], labels: Sequence[Label]
+) -> Unsure:
+    """What refusing to choose for the faces in ``unsure`` (N,) removes."""
+    wrong = probabilities.argmax(axis=1) != targets
+    places = _pair_places(labels)
+    pair = np.isin(targets, places)
+    mistaken = np.zeros(len(targets), bool)
+    if places:
+        mistaken = pair & (np.array(places)[probabilities[:, places].argmax(axis=1)] != targets)
+    rejected_share = float(unsure.mean()) if len(unsure) else math.nan
+    return Unsure(
+        len(targets),
+        rejected_share,
+        int(wrong.sum()),
+        _share_removed(wrong, unsure),
+        int(mistaken.sum()),
+        _share_removed(mistaken, unsure),
+    )
+
+
+def _share_removed(wrong: NDArray[np.bool_], unsure: NDArray[np.bool_]) -> float:
+    return float((wrong & unsure).sum() / wrong.sum()) if wrong.any() else math.nan
+
+
+def _pair_places(labels: Sequence[Label]) -> list[int]:
+    """The places of mask and no_mask; none where the labels lack one of them."""
+    pair = (Label.MASK, Label.NO_MASK)
+    return [labels.index(label) for label in pair] if all(label in labels for label in pair) else []
+
+
+def reliability(probabilities: Probabilities, targets: Targets, bins: int = 10) -> list[tuple[float, float, int]]:
+    """Mean confidence, share right and number of faces of each bin that holds any."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
+    places = np.minimum((confidence * bins).astype(int), bins - 1)
+    held = [places == i for i in range(bins)]
+    return [(float(confidence[own].mean()), float(right[own].mean()), int(own.sum())) for own in held if own.any()]
+
+
+def _mean(shares: Sequence[float]) -> float:
+    return float(np.mean(shares)) if shares else math.nan

@@ -1,0 +1,87 @@
+"""The pictures of the study's report: charts of a network, and demo frames labelled by a trained network."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from app.core import resources
+from app.core.types import Box, Image, Label
+from app.training.metrics import Rate
+from app.training.reports.charts import as_file, confusion, curves, sheet
+from app.training.trainer import EpochRecord
+from app.vision.classifier import MaskClassifier
+from app.vision.detector import FaceDetector
+from app.vision.preprocess import face_crops
+
+LABELS = (Label.MASK, Label.NO_MASK)
+"""All that the study's networks tell apart."""
+DEMO_FRAMES = (80, 150, 200)
+"""Of assets/demo.mp4: she alone and bare; she bare and he masked; both masked."""
+STRIP_WIDTH_PX = 320
+COLOURS_BGR = {Label.MASK: (178, 114, 0), Label.NO_MASK: (0, 94, 213)}
+
+
+def figure(
+    title: str, history: Sequence[EpochRecord], kept_epoch: int, sets: Sequence[tuple[str, dict[str, Rate]]]
+) -> str:
+    """The text of an SVG file: loss and accuracy by epoch, below them a confusion matrix for each of ``sets`` (its
+    name, recalls by label). ``kept_epoch`` counts from 1."""
+    matrices = [(name, confusion(_counts(recalls), LABELS)) for name, recalls in sets]
+    return as_file(sheet(title, [[("", curves(history, kept_epoch - 1))], matrices]))
+
+
+def _counts(recalls: dict[str, Rate]) -> list[list[int]]:
+    """Truth by answer. Two labels: who is not right said the other."""
+    counts = []
+    for place, label in enumerate(LABELS):
+        rate = recalls[label.value]
+        row = [rate.total - rate.right] * len(LABELS)
+        row[place] = rate.right
+        counts.append(row)
+    return counts
+
+
+def demo_frames(places: Sequence[int] = DEMO_FRAMES) -> list[Image]:
+    """(H, W, 3) uint8 BGR each, of the demo clip; shorter than ``places`` where it cannot be decoded."""
+    clip, frames = cv2.VideoCapture(str(resources.asset("demo.mp4"))), []
+    for place in range(max(places) + 1):
+        read, frame = clip.read()
+        if not read:
+            break
+        if place in places:
+            frames.append(frame)
+    clip.release()
+    return frames  # type: ignore[return-value]
+
+
+def labelled_strip(frames: Sequence[Image], detector: FaceDetector, classifier: MaskClassifier) -> Image:
+    """The frames side by side, (H, N x ``STRIP_WIDTH_PX``, 3) uint8 BGR: each face with the network's answer."""
+    metadata, drawn = classifier.metadata, []
+    for frame in frames:
+        factor = STRIP_WIDTH_PX / frame.shape[1]
+        board = cv2.resize(frame, (STRIP_WIDTH_PX, round(frame.shape[0] * factor)), interpolation=cv2.INTER_AREA)
+        boxes = [found.box for found in detector.detect(frame)]
+        answers = classifier.classify(face_crops(frame, boxes, metadata.input_px, metadata.margin))
+        for box, row in zip(boxes, answers, strict=True):
+            _name_face(board, box.scaled(factor), metadata.labels[int(row.argmax())], float(row.max()))  # type: ignore[arg-type]
+        drawn.append(board)
+    return np.hstack(drawn)
+
+
+def _name_face(board: Image, box: Box, label: Label, confidence: float) -> None:
+    colour = COLOURS_BGR.get(label, (128, 128, 128))
+    corner, end = (round(box.x), round(box.y)), (round(box.x2), round(box.y2))
+    cv2.rectangle(board, corner, end, colour, 2, cv2.LINE_AA)
+    text = f"{label.value} {100 * confidence:.0f}%"
+    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.42, 1)
+    x = min(max(corner[0], 0), board.shape[1] - width - 4)
+    y = max(corner[1] - height - 8, 0)
+    cv2.rectangle(board, (x, y), (x + width + 4, y + height + 6), colour, -1)
+    cv2.putText(board, text, (x + 2, y + height + 2), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
+
+
+def save_strip(strip: Image, path: Path) -> None:
+    """Raises OSError where it cannot be written."""
+    path.write_bytes(cv2.imencode(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes())

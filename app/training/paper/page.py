@@ -1,0 +1,168 @@
+"""The study's report on a page: tables, curves, confusion matrices and labelled demo frames between two marks, so that
+what people wrote around them stays. Beside the page: ``results/paper`` keeps a record of each network, ``paper`` its
+pictures."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from app.core import resources
+from app.core.errors import OutputError
+from app.core.types import Label
+from app.settings.vision import DetectorSettings
+from app.training.metrics import Rate, wilson
+from app.training.paper.figures import demo_frames, figure, labelled_strip, save_strip
+from app.training.paper.results import PAPER, PER_CLASS, Cell, Record, keep_record, kept_records, run_records
+from app.training.reports.tables import markdown, percent
+from app.vision.classifier import LiteRtClassifier
+from app.vision.detector import FaceDetector
+from app.vision.detector_loader import load_detector
+
+BEGIN, END = (
+    "<!-- written by 'maskwatch paper --report': begin -->",
+    "<!-- written by 'maskwatch paper --report': end -->",
+)
+NOT_RUN = "not run yet"
+RULES = {"I": "9 epochs", "II": "at most 40 epochs, early stopping"}
+HEADINGS = (
+    "network", "epochs (kept)", "study: acc / mask / no_mask / avg", "ours, its protocol",
+    "whole test: right %", "mask %", "no_mask %", "within the study's interval: mask, no_mask",
+    "no siblings: mask %", "unseen: mask %", "no_mask %", "balanced %",
+)  # fmt: skip
+MASK, BARE = Label.MASK.value, Label.NO_MASK.value
+
+
+def known_records(run: Path, page: Path | None) -> dict[str, Record]:
+    """By stem: the records kept beside ``page``, and over them those of the run folder."""
+    kept = kept_records(_results(page)) if page is not None else {}
+    return {**kept, **run_records(run)}
+
+
+def write_page(page: Path, run: Path) -> str:
+    """Writes the report into ``page`` and returns its text. Raises OutputError where it cannot be written, or where
+    the page exists and has no marks."""
+    records = known_records(run, page)
+    try:
+        around = _around(page)
+        pictures = page.parent / page.stem
+        for folder in (_results(page), pictures):
+            folder.mkdir(parents=True, exist_ok=True)
+        for record in records.values():
+            keep_record(_results(page), record)
+            _draw(record, run, pictures)
+        text = report_text(records, page)
+        page.write_text(f"{around[0]}{BEGIN}\n\n{text}\n{END}{around[1]}", "utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write {error.filename}: {error.strerror}; choose another --report") from error
+    return text
+
+
+def _results(page: Path) -> Path:
+    return page.parent / "results" / page.stem
+
+
+def _around(page: Path) -> tuple[str, str]:
+    """What stands before and after the marks of ``page``; an empty page where there is none yet."""
+    if not page.is_file():
+        return "# The study reproduced\n\n", "\n"
+    text = page.read_text("utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise OutputError(
+            f"{page} has no marks to write between; add the lines {BEGIN} and {END}, or choose another file"
+        )
+    return text[: text.index(BEGIN)], text[text.index(END) + len(END) :]
+
+
+def _draw(record: Record, run: Path, pictures: Path) -> None:
+    """Its curves, and demo frames labelled by it where its network is at hand."""
+    cell = record.cell
+    sets = [("whole test split", cell.whole)]
+    if cell.unseen:
+        sets.append(("unseen: frames/test", cell.unseen))
+    drawing = figure(f"Table {cell.table}, {cell.network}", record.history, cell.best_epoch, sets)
+    (pictures / f"{cell.stem}.svg").write_text(drawing, "utf-8")
+    network = network_file(run, cell)
+    frames = demo_frames() if network.is_file() else []
+    if frames:
+        strip = labelled_strip(frames, _detector(), LiteRtClassifier(network))
+        save_strip(strip, pictures / f"{cell.stem}.jpg")
+
+
+def _detector() -> FaceDetector:
+    return load_detector(DetectorSettings())
+
+
+def network_file(run: Path, cell: Cell) -> Path:
+    """The trained network in its run folder, or the bundled one of table II's model_6."""
+    own = run / cell.stem / f"{cell.network}.tflite"
+    bundled = resources.model(f"paper/{cell.network}.tflite")
+    return bundled if not own.is_file() and cell.table == "II" else own
+
+
+def report_text(records: Mapping[str, Record], page: Path | None = None) -> str:
+    """Both tables as far as they have been run; with ``page`` also the pictures that lie beside it."""
+    parts = []
+    for table, networks in PAPER.items():
+        parts.append(f"## Table {table} ({RULES[table]})\n")
+        rows = [_row(name, figures, records.get(f"{table}-{name}")) for name, figures in networks.items()]
+        parts.append(markdown(HEADINGS, rows) + "\n")
+    known = [
+        records[f"{table}-{name}"]
+        for table, networks in PAPER.items()
+        for name in networks
+        if f"{table}-{name}" in records
+    ]
+    parts.append("## Curves, confusion matrices and the demo, network by network\n")
+    if not known:
+        parts.append("None was run yet.\n")
+    parts += [_section(record, page) for record in known]
+    return "\n".join(parts)
+
+
+def _row(name: str, study: Sequence[float], record: Record | None) -> tuple[str, ...]:
+    printed = " / ".join(f"{value:g}" for value in study)
+    if record is None:
+        return (name, NOT_RUN, printed, *["-"] * (len(HEADINGS) - 3))
+    cell = record.cell
+    unseen = [cell.unseen.get(label) for label in (MASK, BARE)]
+    balanced = "-"
+    if unseen[0] is not None and unseen[1] is not None:
+        balanced = f"{50 * (unseen[0].share + unseen[1].share):.1f}"
+    return (
+        name,
+        f"{cell.epochs} ({cell.best_epoch})",
+        printed,
+        " / ".join(f"{value:.4g}" for value in cell.protocol),
+        percent(_together(cell.whole)),
+        percent(cell.whole[MASK]),
+        percent(cell.whole[BARE]),
+        ", ".join(_agrees(cell.whole[label], share) for label, share in ((MASK, study[1]), (BARE, study[2]))),
+        percent(cell.no_siblings[MASK]),
+        *("-" if rate is None else percent(rate) for rate in unseen),
+        balanced,
+    )
+
+
+def _together(rates: Mapping[str, Rate]) -> Rate:
+    return wilson(sum(rate.right for rate in rates.values()), sum(rate.total for rate in rates.values()))
+
+
+def _agrees(ours: Rate, printed_percent: float) -> str:
+    """Whether our share lies in the interval that the study's 32 pictures of the class leave open."""
+    theirs = wilson(round(printed_percent * PER_CLASS / 100), PER_CLASS)
+    return "yes" if theirs.low <= ours.share <= theirs.high else "no"
+
+
+def _section(record: Record, page: Path | None) -> str:
+    cell = record.cell
+    seconds = sum(epoch.seconds for epoch in record.history)
+    trained = f"{cell.epochs} epochs ({cell.stopped}) in {seconds / 60:.0f} minutes; kept: epoch {cell.best_epoch}."
+    lines = [f"### Table {cell.table}, {cell.network}\n", trained]
+    losses = " ".join(f"{epoch.val_loss:.3f}" for epoch in record.history)
+    lines.append(f"Validation loss by epoch: {losses}.\n")
+    if page is not None:
+        folder = page.parent / page.stem
+        for suffix, what in ((".svg", "accuracy and loss by epoch, confusion matrices"), (".jpg", "demo frames")):
+            if (folder / f"{cell.stem}{suffix}").is_file():
+                lines.append(f"![Table {cell.table}, {cell.network}: {what}]({page.stem}/{cell.stem}{suffix})\n")
+        lines.append(f"Its record: [{cell.stem}.json](results/{page.stem}/{cell.stem}.json).\n")
+    return "\n".join(lines)

@@ -1,0 +1,163 @@
+"""Judging a trained network of the study: on the whole test split, under the study's own protocol, and on unseen faces;
+and the record that is kept of it."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.errors import DataError
+from app.training.classifier.finalize import predict
+from app.training.classifier.open_tests import MIN_FACE_PX
+from app.training.data.crops import Crops, load_crops
+from app.training.data.samples import coco_frames
+from app.training.export import export_model
+from app.training.metrics import Rate, wilson
+from app.training.paper.training import LABELS, PaperData, PaperRun, paper_facts
+from app.training.reports.tables import plain
+from app.training.trainer import EpochRecord, Fitted, write_json
+
+PAPER: dict[str, dict[str, tuple[float, ...]]] = {
+    "I": {
+        "baseline": (100, 100, 0, 50),
+        "model_1": (82.8125, 81.25, 87.5, 84.375),
+        "model_2": (95.3125, 93.75, 100, 96.875),
+        "model_3": (98.4375, 100, 46.875, 73.4375),
+        "model_4": (98.4375, 100, 93.75, 96.875),
+        "model_5": (87.5, 84.375, 93.75, 89.0625),
+        "model_6": (85.9375, 84.375, 100, 92.1875),
+    },
+    "II": {
+        "model_2": (100, 100, 68.75, 84.375),
+        "model_4": (98.4375, 100, 59.375, 79.6875),
+        "model_5": (96.875, 100, 84.375, 92.1875),
+        "model_6": (100, 100, 100, 100),
+    },
+}
+"""Accuracy, mask_acc, no_mask_acc, avg_acc in per cent, as printed in the study."""
+
+FIRST, PER_CLASS = 64, 32
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One network of one table as we got it. ``protocol``: accuracy of the first 64 test pictures in file order, of
+    the first 32 of each class, and the mean of those two, in per cent, as the study counted."""
+
+    table: str
+    network: str
+    epochs: int
+    best_epoch: int
+    stopped: str
+    protocol: tuple[float, float, float, float]
+    whole: dict[str, Rate]
+    no_siblings: dict[str, Rate]
+    unseen: dict[str, Rate]
+
+    @property
+    def stem(self) -> str:
+        """What its run folder, record and pictures are called."""
+        return f"{self.table}-{self.network}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A finished cell, how it was trained epoch by epoch (NaN where not known), and with which settings."""
+
+    cell: Cell
+    history: tuple[EpochRecord, ...]
+    settings: dict[str, Any]
+
+
+def judge_cell(run: PaperRun, fitted: Fitted, data: PaperData, folder: Path) -> Cell:
+    """Judges the trained network, also on the unseen frames of ``folder``, and keeps it as ``.keras`` and ``.tflite``
+    in its run folder."""
+    export_model(fitted.model, paper_facts(run.network), run.folder / run.network.name)
+    test = data.crops("test", run.network)
+    right = predict(fitted.model, test).argmax(axis=1) == test.targets
+    original = np.array([not sample.path.name.startswith("Augmented_") for sample in test.samples])
+    unseen: dict[str, Rate] = {}
+    frames = folder / "frames" / "test.json"
+    if frames.is_file():
+        faces = [face for face in coco_frames(frames) if face.box is not None and face.box.size >= MIN_FACE_PX]
+        crops = load_crops(faces, LABELS, run.network.input_px, paper_facts(run.network).margin)
+        unseen = _recalls(predict(fitted.model, crops).argmax(axis=1) == crops.targets, crops)
+    return Cell(
+        run.table,
+        run.network.name,
+        len(fitted.history),
+        fitted.best_epoch + 1,
+        fitted.stopped,
+        study_protocol(right, test.targets),
+        _recalls(right, test),
+        _recalls(right[original], test.where(original)),
+        unseen,
+    )
+
+
+def study_protocol(right: NDArray[np.bool_], targets: NDArray[np.int64]) -> tuple[float, float, float, float]:
+    """As the study counted: ``right`` (N,) bool in file order, masks first."""
+    overall = float(right[:FIRST].mean())
+    mask, bare = (float(right[targets == place][:PER_CLASS].mean()) for place in (0, 1))
+    return 100 * overall, 100 * mask, 100 * bare, 50 * (mask + bare)
+
+
+def _recalls(right: NDArray[np.bool_], crops: Crops) -> dict[str, Rate]:
+    chosen = {label.value: crops.targets == place for place, label in enumerate(crops.labels)}
+    return {name: wilson(int(right[mine].sum()), int(mine.sum())) for name, mine in chosen.items()}
+
+
+def save_cell(run: Path, cell: Cell) -> None:
+    write_json(run / cell.stem / "cell.json", plain(cell))
+
+
+def run_records(run: Path) -> dict[str, Record]:
+    """Every finished cell of a run folder, by its stem."""
+    records = {}
+    for folder in sorted(path.parent for path in run.glob("*/cell.json")):
+        settings = folder / "settings.json"
+        records[folder.name] = Record(
+            _cell(_read(folder / "cell.json")),
+            _history(_read(folder / "history.json")),
+            _read(settings) if settings.is_file() else {},
+        )
+    return records
+
+
+def kept_records(folder: Path) -> dict[str, Record]:
+    """The records that earlier reports kept in ``folder``, one JSON file each, by their stems."""
+    trees = {path.stem: _read(path) for path in sorted(folder.glob("*.json"))}
+    return {
+        stem: Record(_cell(tree["cell"]), _history(tree["history"]), tree["settings"]) for stem, tree in trees.items()
+    }
+
+
+def keep_record(folder: Path, record: Record) -> None:
+    write_json(folder / f"{record.cell.stem}.json", plain(record))
+
+
+def _read(path: Path) -> Any:
+    """Raises DataError where a record is damaged."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}; delete its folder to train that network again") from error
+
+
+def _cell(tree: dict[str, Any]) -> Cell:
+    rates = {
+        part: {name: wilson(rate["right"], rate["total"]) for name, rate in tree[part].items()}
+        for part in ("whole", "no_siblings", "unseen")
+    }
+    return Cell(**{**tree, **rates, "protocol": tuple(tree["protocol"])})
+
+
+def _history(entries: list[dict[str, Any]]) -> tuple[EpochRecord, ...]:
+    known: list[dict[str, Any]] = [
+        {name: math.nan if value is None else value for name, value in entry.items()} for entry in entries
+    ]
+    return tuple(EpochRecord(**entry) for entry in known)

@@ -1,0 +1,50 @@
+"""What is shown of a set: its figures, the same faces at one resolution, and what shortcuts alone would tell."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from app.training.classifier.evaluation import Predictions, SetReport
+from app.training.classifier.open_tests import shortcut_probe
+from app.training.data.crops import Crops
+
+MIN_PROBED = 5
+"""Faces of a class: the probe is cross-validated in so many parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Balanced accuracy (0 to 1) of the shortcuts alone by their name; without any, ``missing`` says why."""
+
+    found: Mapping[str, float] = field(default_factory=dict)
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedSet:
+    """``judged`` gives reliability and mistakes; ``equalised`` are the figures at one resolution, None where not
+    asked for; so is ``probe``. ``copies`` are pictures that nearly equal one of another split of the same data."""
+
+    report: SetReport
+    judged: Predictions
+    equalised: SetReport | None = None
+    probe: Probe | None = None
+    copies: tuple[tuple[Path, Path], ...] = ()
+
+    @property
+    def reports(self) -> tuple[SetReport, ...]:
+        return (self.report,) if self.equalised is None else (self.report, self.equalised)
+
+
+def probe_of(crops: Crops) -> Probe:
+    """The shortcut probe on the classes with faces enough, where scikit-learn is there."""
+    if find_spec("sklearn") is None:
+        return Probe(missing="the shortcut probe needs scikit-learn: pip install 'maskwatch[train]'")
+    counts = np.bincount(crops.targets, minlength=len(crops.labels))
+    enough = np.flatnonzero(counts >= MIN_PROBED)
+    if len(enough) < 2:
+        return Probe(missing=f"too few faces for the shortcut probe; it needs {MIN_PROBED} of each of two classes")
+    return Probe(shortcut_probe(crops.where(np.isin(crops.targets, enough))))

@@ -1,0 +1,172 @@
+"""Naming faces: one network, two run times behind one seam."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core import resources
+from app.core.errors import ModelError, SettingsError
+from app.core.types import FaceLabel, Label
+from app.settings.vision import ClassifierSettings
+from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata
+from app.vision.tensorflow_import import import_tensorflow, silence_stderr
+
+Crops = NDArray[np.uint8]
+Probabilities = NDArray[np.float32]
+
+TWO_WAY = (Label.MASK, Label.NO_MASK)
+"""Mistaking one of these for the other is the error that raises a false alert, or none."""
+
+_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+"""Batches are padded up to one of these: each new shape costs the run time a new plan."""
+
+
+class MaskClassifier(Protocol):
+    """One classifier serves one thread."""
+
+    metadata: ClassifierMetadata
+
+    def classify(self, crops: Crops) -> Probabilities:
+        """``crops``: (N, S, S, 3) uint8 RGB. Returns (N, C) float32 calibrated probabilities, as ``facts.labels``."""
+
+
+def calibrated(probabilities: Probabilities, temperature: float) -> Probabilities:
+    """Temperature scaling (Guo et al. 2017) of softmax outputs: softmax(log p / T). (N, C) in and out."""
+    if temperature == 1.0:
+        return probabilities
+    logits = np.log(np.clip(probabilities, 1e-9, 1.0)) / temperature
+    logits -= logits.max(axis=1, keepdims=True)
+    powers = np.exp(logits)
+    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
+
+
+def _checked(crops: Crops, metadata: ClassifierMetadata) -> Crops:
+    expected = (metadata.input_px, metadata.input_px, 3)
+    if crops.shape[1:] != expected or crops.dtype != np.uint8:
+        raise ModelError(f"{metadata.name} takes uint8 crops of {expected}, not {crops.dtype} {crops.shape[1:]}")
+    return crops
+
+
+class LiteRtClassifier:
+    """The LiteRT export, run by XNNPACK on the CPU."""
+
+    def __init__(self, path: Path, threads: int = 2) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.metadata = read_classifier_metadata(path)
+        content = path.read_bytes()  # LiteRT on Windows opens no path with letters beyond its code page
+        self._new: Callable[[], Any] = lambda: Interpreter(model_content=content, num_threads=threads)
+        self._plans: dict[int, Any] = {}
+        try:
+            labels = self._new().get_output_details()[0]["shape"][-1]
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"{path} is damaged: {str(error).splitlines()[0]}; reinstall maskwatch") from error
+        if labels != len(self.metadata.labels):
+            raise ModelError(f"{path} gives {labels} values for {len(self.metadata.labels)} labels; export it again")
+
+    def _plan(self, batch: int) -> Any:
+        if batch not in self._plans:
+            plan = self._new()
+            size = self.metadata.input_px
+            plan.resize_tensor_input(plan.get_input_details()[0]["index"], [batch, size, size, 3])
+            with silence_stderr() if not self._plans else nullcontext():  # it announces itself once
+                plan.allocate_tensors()
+            self._plans[batch] = plan
+        return self._plans[batch]
+
+    def classify(self, crops: Crops) -> Probabilities:
+        _checked(crops, self.metadata)
+        total, most = len(crops), _BATCHES[-1]
+        if total == 0:
+            return np.empty((0, len(self.metadata.labels)), np.float32)
+        if total > most:
+            return np.concatenate([self.classify(crops[i : i + most]) for i in range(0, total, most)])
+        batch = next(size for size in _BATCHES if size >= total)
+        plan = self._plan(batch)
+        given, wanted = plan.get_input_details()[0], plan.get_output_details()[0]
+        padded = np.zeros((batch, *crops.shape[1:]), given["dtype"])
+        padded[:total] = crops
+        plan.set_tensor(given["index"], padded)
+        plan.invoke()
+        return calibrated(plan.get_tensor(wanted["index"])[:total].astype(np.float32), self.metadata.temperature)
+
+
+class KerasClassifier:
+    """The trained ``.keras`` file itself: the source of truth, at the price of TensorFlow."""
+
+    def __init__(self, path: Path) -> None:
+        if find_spec("tensorflow") is None or find_spec("keras") is None:  # before the file: an executable has neither
+            raise SettingsError(
+                "--backend keras needs TensorFlow: install maskwatch for Python (pip install 'maskwatch[train]'; from "
+                "a checkout: pip install '.[train]'), or use --backend litert"
+            )
+        self.metadata = read_classifier_metadata(path)
+        import_tensorflow()
+        import keras
+        import tensorflow as tf
+
+        try:
+            network = keras.models.load_model(path, compile=False)
+        except (ValueError, OSError, KeyError, TypeError) as error:
+            raise ModelError(f"{path} is damaged: {str(error).splitlines()[0]}; reinstall maskwatch") from error
+        size, labels = self.metadata.input_px, len(self.metadata.labels)
+        if network.output_shape[-1] != labels:
+            raise ModelError(f"{path} gives {network.output_shape[-1]} values for {labels} labels; export it again")
+        # One traced graph: predict() costs 50 times as much per call and is reported to leak in loops.
+        shape = tf.TensorSpec((None, size, size, 3), tf.float32)
+        self._run = tf.function(lambda crops: network(crops, training=False), input_signature=[shape])
+
+    def classify(self, crops: Crops) -> Probabilities:
+        _checked(crops, self.metadata)
+        if len(crops) == 0:
+            return np.empty((0, len(self.metadata.labels)), np.float32)
+        return calibrated(self._run(crops.astype(np.float32)).numpy(), self.metadata.temperature)
+
+
+def load_classifier(settings: ClassifierSettings) -> MaskClassifier:
+    """The classifier that the settings name, warmed up. Raises ModelError where its file cannot be used."""
+    suffix = ".tflite" if settings.backend == "litert" else ".keras"
+    path = settings.model or default_model(suffix)
+    if path.suffix != suffix:
+        raise ModelError(f"--backend {settings.backend} needs a {suffix} file, not {path.name}")
+    classifier: MaskClassifier
+    classifier = LiteRtClassifier(path, settings.threads) if suffix == ".tflite" else KerasClassifier(path)
+    classifier.classify(np.zeros((1, classifier.metadata.input_px, classifier.metadata.input_px, 3), np.uint8))
+    return classifier
+
+
+def default_model(suffix: str) -> Path:
+    """The bundled classifier: the shipped one, else the paper's."""
+    shipped = resources.model(f"classifier{suffix}")
+    return shipped if shipped.is_file() else resources.model(f"paper/model_6{suffix}")
+
+
+def is_sure(probabilities: Sequence[float], place: int, metadata: ClassifierMetadata, slack: float = 0.0) -> bool:
+    """Whether the label at ``place`` may be said, by the model's own thresholds less ``slack``: confident enough, and
+    where it is mask or no_mask, clear enough of the other of the two."""
+    if not probabilities[place] >= metadata.min_confidence - slack:  # what is no number is not sure either
+        return False
+    if metadata.min_two_way <= 0 or metadata.labels[place] not in TWO_WAY:
+        return True
+    both = sum(probabilities[i] for i, label in enumerate(metadata.labels) if label in TWO_WAY)
+    return bool(probabilities[place] >= (metadata.min_two_way - slack) * both)
+
+
+def decide(probabilities: Sequence[float], metadata: ClassifierMetadata, face_px: float, sharp: float) -> FaceLabel:
+    """The label of one face seen once: the likeliest, or UNSURE where it is too small, too blurred or undecided.
+
+    ``face_px`` is the shorter side of its box in source pixels, ``sharp`` the crop's ``preprocess.sharpness``.
+    """
+    best = max(range(len(probabilities)), key=probabilities.__getitem__)
+    confidence = float(probabilities[best])
+    unsure = (
+        face_px < metadata.min_face_px or sharp < metadata.min_sharpness or not is_sure(probabilities, best, metadata)
+    )
+    return FaceLabel(
+        Label.UNSURE if unsure else metadata.labels[best], confidence, tuple(float(p) for p in probabilities)
+    )

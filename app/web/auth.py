@@ -1,0 +1,93 @@
+"""Who may come in: the token, the sessions it opens, and the secret that goes with each form."""
+
+import hashlib
+import hmac
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+
+MAX_SESSIONS = 1000
+MAX_ADDRESSES = 1000
+TRIES, TRIES_PER_S = 10, 60.0
+"""So many wrong tokens of one address in so many seconds; then it has to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request. ``csrf`` is what its forms must carry; ``by_token``: a program, that carries the token
+    itself, so that no foreign page can make it act."""
+
+    session: str
+    csrf: str
+    signed_in: bool
+    by_token: bool = False
+    is_new: bool = False
+
+
+class Authenticator:
+    """Token, sessions and failed tries. Used by the server's thread alone. Without a token everyone is signed in."""
+
+    def __init__(self, token: str | None, session_s: float, now_s: Callable[[], float] = monotonic) -> None:
+        self._token = None if token is None else _digest(token)
+        self._session_s = session_s
+        self._now_s = now_s
+        self._key = secrets.token_bytes(32)
+        self._sessions: OrderedDict[str, float] = OrderedDict()  # id to end
+        self._failed: OrderedDict[str, list[float]] = OrderedDict()
+
+    @property
+    def needs_token(self) -> bool:
+        return self._token is not None
+
+    def is_token(self, given: str) -> bool:
+        """Takes the same time whatever ``given`` is: digests of one length are compared in constant time."""
+        return self._token is not None and hmac.compare_digest(_digest(given), self._token)
+
+    def caller(self, session: str, bearer: str) -> Caller:
+        """Who comes with this cookie and this ``Authorization: Bearer``, each empty where there is none."""
+        if bearer and self.is_token(bearer):
+            return Caller("", "", signed_in=True, by_token=True)
+        is_new = not session
+        session = session or secrets.token_urlsafe(32)
+        signed_in = not self.needs_token or self._is_open(session)
+        return Caller(session, self._csrf(session), signed_in, is_new=is_new)
+
+    def open_session(self) -> str:
+        """A new session's id: never one that the visitor brought along."""
+        session = secrets.token_urlsafe(32)
+        self._sessions[session] = self._now_s() + self._session_s
+        while len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+        return session
+
+    def close_session(self, session: str) -> None:
+        self._sessions.pop(session, None)
+
+    def _is_open(self, session: str) -> bool:
+        end_s = self._sessions.get(session)
+        if end_s is not None and end_s <= self._now_s():
+            del self._sessions[session]
+            return False
+        return end_s is not None
+
+    def _csrf(self, session: str) -> str:
+        return hmac.new(self._key, session.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+
+    @staticmethod
+    def csrf_fits(caller: Caller, given: str) -> bool:
+        return hmac.compare_digest(_digest(given), _digest(caller.csrf))
+
+    def may_try(self, address: str) -> bool:
+        since_s = self._now_s() - TRIES_PER_S
+        return sum(at_s > since_s for at_s in self._failed.get(address, ())) < TRIES
+
+    def note_failure(self, address: str) -> None:
+        self._failed[address] = [*self._failed.pop(address, ())[-TRIES:], self._now_s()]
+        while len(self._failed) > MAX_ADDRESSES:
+            self._failed.popitem(last=False)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()

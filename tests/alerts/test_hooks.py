@@ -1,0 +1,407 @@
+"""What each built-in hook does beyond the conformance suite."""
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+from fakes_alerts import HANG_S, LIMIT_S, HttpPeer, make_event, wait_until
+from test_hook_conformance import make_alert, make_hook, subscriber
+
+from app.alerts.event_records import event_record
+from app.alerts.hook import Alert, RetryLater, make_test_alert
+from app.alerts.hooks.mqtt_hook import discovery
+from app.alerts.hooks.webhook_hook import signature
+from app.alerts.timeout_hook import TimeoutHook
+from app.core.errors import HookError, SettingsError
+from app.core.text import slug
+from app.core.types import EventKind
+from app.settings.alerts import PLACEHOLDERS, AlertSettings
+from app.settings.monitor import PolicySettings
+
+# Apprise itself imports what Python 3.13 took out, and has a stand-in for it.
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+
+
+def test_a_webhook_carries_key_headers_and_a_signature_that_can_be_checked(
+    http_peer: HttpPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOOK_SECRET", "shared secret")
+    monkeypatch.setenv("HOOK_TOKEN", "Bearer xyz")
+    hook = make_hook(
+        kind="webhook",
+        url=http_peer.url,
+        secret_env="HOOK_SECRET",
+        headers={"X-Place": "hall"},
+        headers_env={"Authorization": "HOOK_TOKEN"},
+    )
+    alert = make_alert(b"jpeg")
+    hook.send(alert)
+    (request,) = http_peer.requests
+    assert request.headers["idempotency-key"] == alert.idempotency_key
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["x-place"] == "hall"
+    assert request.headers["authorization"] == "Bearer xyz"
+    signed = request.headers["x-maskwatch-timestamp"].encode() + b"." + request.body
+    expected = "sha256=" + hmac.new(b"shared secret", signed, hashlib.sha256).hexdigest()
+    assert request.headers["x-maskwatch-signature"] == expected
+    body = json.loads(request.body)
+    assert body.items() >= event_record(alert.event).items()
+    assert body["snapshot_jpeg"] == "anBlZw=="
+
+
+def test_a_camera_named_in_any_letters_reaches_a_webhook(http_peer: HttpPeer) -> None:
+    hook = make_hook(kind="webhook", url=http_peer.url)
+    for key in ("run-Tür-1:desk", "run-100% door-1:desk"):
+        hook.send(Alert(make_event(), "desk", key))
+    assert http_peer.keys() == ["run-T%C3%BCr-1:desk", "run-100% door-1:desk"]
+    assert json.loads(http_peer.requests[0].body)["idempotency_key"] == "run-Tür-1:desk"
+
+
+def test_a_webhook_that_trickles_its_answer_ends_at_the_total_limit() -> None:
+    with HttpPeer(rest="trickle").running() as peer:
+        timeout_hook = TimeoutHook(make_hook(kind="webhook", url=peer.url), 0.5)  # each single read is quick
+        began_s = time.monotonic()
+        with pytest.raises(HookError, match=r"no answer within 0\.5 s"):
+            timeout_hook.send(make_alert())
+        assert time.monotonic() - began_s < LIMIT_S / 2
+        wait_until(lambda: timeout_hook.stuck is None)
+
+
+def test_a_webhook_honours_retry_after_and_tells_what_was_answered() -> None:
+    with HttpPeer("busy", 401, 301).running() as peer:
+        hook = make_hook(kind="webhook", url=peer.url)
+        with pytest.raises(RetryLater, match="answered 503") as caught:
+            hook.send(make_alert())
+        assert caught.value.pause_s == 1.0
+        for status in (401, 301):
+            with pytest.raises(HookError, match=f"answered {status}: told"):
+                hook.send(make_alert())
+
+
+@pytest.mark.parametrize("where", ["path", "query", "user"])
+def test_no_part_of_a_webhook_url_is_told(where: str) -> None:
+    secret = "v3ry-s3cret"
+    with HttpPeer(rest="close").running() as peer:
+        host = f"127.0.0.1:{peer.server_address[1]}"
+        url = {
+            "path": f"http://{host}/{secret}",
+            "query": f"http://{host}/?key={secret}",
+            "user": f"http://me:{secret}@{host}/",
+        }
+        hook = make_hook(kind="webhook", url=url[where])
+        with pytest.raises(HookError, match=host) as caught:
+            hook.send(make_alert())
+    assert secret not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_webhook_without_its_certificate_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="ca_file"):
+        make_hook(kind="webhook", url="https://127.0.0.1:1/", ca_file=tmp_path / "absent.pem")
+
+
+def test_a_command_gets_json_and_arguments_and_no_shell_sees_them(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    script = 'printf "%s\\n" "$@" > "$0"; cat >> "$0"'
+    hook = make_hook(
+        kind="command", argv=["sh", "-c", script, str(out), "{camera}", "{kind}", "{track}", "{key}", "{snapshot}"]
+    )
+    event = make_event(camera="hall; touch /tmp/never $(id) 'x'")
+    hook.send(Alert(event, "c", f"{event.id}:c"))
+    camera, kind, track, key, snapshot, record = out.read_text().splitlines()
+    assert camera == event.camera
+    assert (kind, track, key, snapshot) == ("no_mask", str(event.track_id), f"{event.id}:c", "")
+    assert json.loads(record)["camera"] == event.camera
+
+
+def test_a_command_finds_the_picture_in_a_file_that_is_gone_afterwards(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    hook = make_hook(kind="command", argv=["sh", "-c", 'cat "$1" > "$0"; echo "$1" >> "$0"', str(out), "{snapshot}"])
+    hook.send(make_alert(b"JPEG\n"))
+    content, path = out.read_text().splitlines()
+    assert content == "JPEG"
+    assert not Path(path).exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="looks at processes by signal 0")
+def test_a_command_past_its_limit_is_killed_with_all_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids = tmp_path / "pids"
+    script = f'sleep {HANG_S:g} & echo $! > "$0"; sleep {HANG_S:g} & echo $! >> "$0"; wait'
+
+    passed_s = [0.0]
+
+    def now_s() -> float:
+        """The limit passes once both children run, however long a shell takes to start them."""
+        passed_s[0] += 1.0 if pids.exists() and pids.read_text().count("\n") == 2 else 0.0
+        return passed_s[0]
+
+    monkeypatch.setattr("app.alerts.hooks.command_hook.time", SimpleNamespace(monotonic=now_s))
+    hook = make_hook(kind="command", argv=["sh", "-c", script, str(pids)], timeout_s=0.5)
+    with pytest.raises(HookError, match=r"longer than 0\.5 s"):
+        hook.send(make_alert())
+    children = [int(line) for line in pids.read_text().split()]
+    assert len(children) == 2
+    wait_until(lambda: not any(_is_running(pid) for pid in children))
+
+
+def _is_running(pid: int) -> bool:
+    """Not a zombie either: in a container nobody may reap it."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_command_that_is_aborted_while_it_is_being_started_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    starting, go = threading.Event(), threading.Event()
+    start, errors = subprocess.Popen, list[HookError]()
+
+    def slow(*args: Any, **more: Any) -> "subprocess.Popen[bytes]":
+        starting.set()
+        assert go.wait(HANG_S)
+        return start(*args, **more)
+
+    def send() -> None:
+        try:
+            hook.send(make_alert())
+        except HookError as error:
+            errors.append(error)
+
+    monkeypatch.setattr("app.alerts.hooks.command_hook.subprocess.Popen", slow)
+    hook = make_hook(kind="command", argv=["sleep", f"{HANG_S:g}"], timeout_s=HANG_S)
+    sending = threading.Thread(target=send)
+    sending.start()
+    assert starting.wait(LIMIT_S)
+    hook.abort()
+    go.set()
+    sending.join(LIMIT_S)
+    assert not sending.is_alive()
+    assert len(errors) == 1
+
+
+def test_an_abort_that_comes_too_early_is_given_again() -> None:
+    """Between the start of an attempt and what its hook can end lies a moment."""
+
+    class Hook:
+        def __init__(self) -> None:
+            self.aborts, self.ended = 0, threading.Event()
+
+        def send(self, alert: Alert) -> None:
+            assert self.ended.wait(HANG_S)
+            raise HookError("stopped")
+
+        def abort(self) -> None:
+            self.aborts += 1
+            if self.aborts == 2:
+                self.ended.set()
+
+    timeout_hook = TimeoutHook(Hook(), 0.02)
+    with pytest.raises(HookError):
+        timeout_hook.send(make_alert())
+    wait_until(lambda: timeout_hook.stuck is None)
+
+
+def test_a_commands_endless_output_is_stopped() -> None:
+    hook = make_hook(
+        kind="command", argv=["sh", "-c", "while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyy; done"], timeout_s=60
+    )
+    with pytest.raises(HookError, match="wrote more than"):
+        hook.send(make_alert())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="looks at processes by their numbers")
+def test_a_command_that_leaves_a_child_behind_is_done_when_it_ends(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    script = f'sleep {HANG_S:g} & echo $! > "$0"; exit 0'
+    make_hook(kind="command", argv=["sh", "-c", script, str(pid)]).send(make_alert())
+    child = int(pid.read_text())
+    try:
+        assert _is_running(child)
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["/no/such/program"], "cannot run '/no/such/program': No such file"),
+        (["sh", "-c", "echo the reason >&2; exit 7"], "code 7: the reason"),
+        (["sh", "-c", "kill -9 $$"], "code -9"),
+    ],
+)
+def test_a_failed_command_says_why(argv: list[str], message: str) -> None:
+    with pytest.raises(HookError, match=message):
+        make_hook(kind="command", argv=argv).send(make_alert())
+
+
+def test_mqtt_speaks_to_home_assistant(broker_port: int) -> None:
+    taken: list[str] = []
+    hook = make_hook(kind="mqtt", host="127.0.0.1", port=broker_port, topic="site/mask")
+    alert = Alert(make_event(camera="Front door"), "c", "key-1")
+    offline = Alert(make_event(EventKind.CAMERA_OFFLINE, "Front door"), "c", "key-2")
+    with subscriber(broker_port, taken, "site/mask/Front_door/alert"):
+        hook.send(alert)
+        hook.send(offline)
+        wait_until(lambda: len(taken) == 1)
+    message = json.loads(taken[0])
+    assert message["event_type"] == "no_mask"
+    assert message["idempotency_key"] == "key-1"
+    retained: list[str] = []
+    with subscriber(broker_port, retained, "homeassistant/#"):
+        wait_until(lambda: len(set(retained)) == 2)
+    configs = {config["name"]: config for config in map(json.loads, retained)}
+    assert configs["Mask alert"]["state_topic"] == "site/mask/Front_door/alert"
+    assert "no_mask" in configs["Mask alert"]["event_types"]
+    assert configs["Camera"]["device_class"] == "connectivity"
+    state: list[str] = []
+    with subscriber(broker_port, state, "site/mask/Front_door/camera"):
+        wait_until(lambda: set(state) == {"OFF"})
+
+
+def test_a_test_alert_says_so_and_leaves_nothing_at_the_broker(broker_port: int) -> None:
+    trial = make_test_alert("c")
+    assert (trial.title, trial.record()["is_test"]) == ("Test alert", True)
+    assert "nothing has happened" in trial.text
+    taken: list[str] = []
+    hook = make_hook(kind="mqtt", host="127.0.0.1", port=broker_port, topic="trial", discovery_prefix="trial-found")
+    with subscriber(broker_port, taken, "trial/#"):
+        hook.send(trial)
+        wait_until(lambda: len(taken) == 1)
+    assert json.loads(taken[0])["is_test"] is True
+    retained: list[str] = []
+    with subscriber(broker_port, retained, "trial-found/#"):
+        hook.send(Alert(make_event(camera="hall"), "c", "key-9"))
+        wait_until(lambda: len(retained) == 2)
+    assert all("hall" in config for config in retained), "no entity for a camera that is none"
+
+
+def test_the_end_of_an_alert_says_why() -> None:
+    alert = Alert(replace(make_event(), kind=EventKind.RESOLVED, reason="mask"), "c", "key")
+    assert alert.text.endswith(" - mask on")
+    assert alert.record()["reason"] == "mask"
+
+
+def test_an_alert_for_a_crowd_says_how_many(tmp_path: Path) -> None:
+    alert = Alert(replace(make_event(), people=7), "c", "key")
+    assert alert.text == "No mask at door (7 people, for 2 s)"
+    told = tmp_path / "told"
+    code = "import sys; open(sys.argv[1], 'w').write(sys.argv[2])"
+    make_hook(kind="command", argv=[sys.executable, "-c", code, str(told), "{people}"]).send(alert)
+    assert told.read_text() == "7"
+
+
+def test_mqtt_names_stay_apart_and_are_safe_in_topics() -> None:
+    names = ("入口", "出口", "Вход", "Выход", "Tür 1", "Tör 1", "rtsp://a/b #+", "###", "++", "a  b", "a+b")
+    slugs = [slug(name) for name in names]
+    assert len(set(slugs)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]+_[0-9a-f]{6}", each) for each in slugs), slugs
+    assert slugs[0] == slug("入口")
+    assert not set(discovery("a", "Вход", "ha")) & set(discovery("a", "Выход", "ha"))
+
+
+def test_mqtt_keeps_the_topics_of_names_that_lose_nothing() -> None:
+    kept = {"door": "door", "Front door": "Front_door", "gate-2_b": "gate-2_b", "10.0.0.7-stream1": "10_0_0_7-stream1"}
+    assert {name: slug(name) for name in kept} == kept
+    topics = discovery("site/a", "door", "ha")
+    assert set(topics) == {"ha/event/site_a_door/alert/config", "ha/binary_sensor/site_a_door/camera/config"}
+
+
+def test_apprise_refuses_a_url_it_does_not_know_without_telling_it() -> None:
+    with pytest.raises(SettingsError, match="does not know") as caught:
+        make_hook(kind="apprise", url="nosuchservice://token-secret@host")
+    assert "token-secret" not in str(caught.value)
+
+
+def test_a_missing_package_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("paho", "paho.mqtt", "paho.mqtt.client", "apprise"):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
+    with pytest.raises(HookError, match=r"needs the package paho-mqtt; install it: pip install 'maskwatch\[alerts\]'"):
+        make_hook(kind="mqtt", host="127.0.0.1")
+    with pytest.raises(HookError, match="needs the package apprise"):
+        make_hook(kind="apprise", url="json://127.0.0.1")
+
+
+def test_a_sound_without_player_or_file_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.alerts.hooks.sound_hook.PLAYERS", (("no-such-player",),))
+    with pytest.raises(HookError, match="install one of no-such-player"):
+        make_hook(kind="sound").send(make_alert())
+    with pytest.raises(HookError, match="no sound file"):
+        make_hook(kind="sound", file=tmp_path / "absent.wav").send(make_alert())
+    with pytest.raises(HookError, match="no sound file"):
+        make_hook(kind="sound", file=tmp_path / ("x" * 300)).send(make_alert())
+
+
+def test_only_one_thread_is_ever_left_behind_by_a_hook_that_hangs() -> None:
+    go = threading.Event()
+
+    class Hook:
+        def send(self, alert: Alert) -> None:
+            assert go.wait(HANG_S)
+
+        def abort(self) -> None:
+            """It does not listen."""
+
+    before = threading.active_count()
+    timeout_hook = TimeoutHook(Hook(), 0.02)
+    for _ in range(5):
+        with pytest.raises(HookError):
+            timeout_hook.send(make_alert())
+    assert threading.active_count() == before + 1
+    go.set()
+
+
+def test_the_plugin_of_the_documentation_works() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    code = next(block for block in text.split("```python\n")[1:] if block.startswith("# mylamp.py")).split("```")[0]
+    names: dict[str, Any] = {}
+    exec(compile(code, "mylamp.py", "exec"), names)
+    alert = make_alert()
+    with socket.create_server(("127.0.0.1", 0)) as lamp:
+        names["make"](host="127.0.0.1", port=lamp.getsockname()[1])(alert)
+        connection, _ = lamp.accept()
+        with connection:
+            assert connection.makefile().readline() == f"red {alert.idempotency_key}\n"
+
+
+def test_the_signature_check_of_the_documentation_works() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    code = next(block for block in text.split("```python\n")[1:] if "def is_ours" in block).split("```")[0]
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs", "exec"), names)
+    stamp = str(int(time.time()))
+    headers = {"X-Maskwatch-Timestamp": stamp, "X-Maskwatch-Signature": signature("s", stamp, b"body")}
+    assert names["is_ours"](headers, b"body", b"s")
+    assert not names["is_ours"](headers, b"other", b"s")
+    assert not names["is_ours"](headers, b"body", b"t")
+
+
+def test_the_settings_of_the_documentation_are_valid() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    policy, channels = (tomllib.loads(part.split("```")[0]) for part in text.split("```toml\n")[1:3])
+    assert len(AlertSettings.model_validate(channels["alerts"]).channels) == 5
+    shown = PolicySettings.model_validate(policy["policy"])
+    assert shown.model_fields_set == set(PolicySettings.model_fields), "the documentation shows every setting"
+    assert shown == PolicySettings()
+
+
+def test_the_documentation_names_every_field_and_placeholder() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    assert {name for name in make_alert().record() if f"`{name}`" not in text} == set()
+    assert {name for name in PLACEHOLDERS if f"{{{name}}}" not in text} == set()

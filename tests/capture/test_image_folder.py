@@ -1,0 +1,154 @@
+"""Pictures as a source: every kind becomes BGR uint8, upright; every bad one becomes one line."""
+
+import logging
+import struct
+import threading
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from app.capture.image_folder import ImageSource, list_pictures, read_picture
+from app.capture.opencv_backend import to_bgr
+from app.core.errors import SourceError
+from app.settings.source import SourceSettings
+
+COLOUR = np.zeros((20, 30, 3), np.uint8)
+COLOUR[:, :15] = (200, 100, 50)
+
+
+def save(path: Path, picture: np.ndarray) -> Path:
+    assert cv2.imwrite(str(path), picture)
+    return path
+
+
+def with_exif_orientation(jpeg: bytes, orientation: int) -> bytes:
+    tiff = b"II*\x00\x08\x00\x00\x00\x01\x00" + struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0) + b"\x00" * 4
+    body = b"Exif\x00\x00" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
+
+
+@pytest.mark.parametrize(
+    ("name", "picture"),
+    [
+        ("colour.png", COLOUR),
+        ("grey.png", COLOUR[..., 0]),
+        ("alpha.png", np.dstack([COLOUR, np.full((20, 30), 128, np.uint8)])),
+        ("deep.png", COLOUR.astype(np.uint16) * 257),
+        ("deep_grey.png", COLOUR[..., 0].astype(np.uint16) * 257),
+        ("deep_alpha.png", np.dstack([COLOUR, COLOUR[..., :1]]).astype(np.uint16) * 257),
+        ("deep.tiff", COLOUR.astype(np.uint16) * 257),
+        ("colour.bmp", COLOUR),
+        ("colour.webp", COLOUR),
+        ("pixel.png", COLOUR[:1, :1]),
+        ("row.jpg", COLOUR[:1]),
+    ],
+)
+def test_every_picture_becomes_bgr_uint8(tmp_path: Path, name: str, picture: np.ndarray) -> None:
+    image = read_picture(save(tmp_path / name, picture))
+    assert image.dtype == np.uint8
+    assert image.shape == (*picture.shape[:2], 3)
+    assert abs(int(image[0, 0, 0]) - 200) < 8
+
+
+def test_a_path_of_any_letters(tmp_path: Path) -> None:
+    save(tmp_path / "x.png", COLOUR).rename(tmp_path / "gesicht – 面.png")
+    assert read_picture(tmp_path / "gesicht – 面.png").shape == COLOUR.shape
+
+
+@pytest.mark.parametrize(("orientation", "shape"), [(1, (20, 30)), (3, (20, 30)), (6, (30, 20)), (8, (30, 20))])
+def test_exif_turns_the_picture_upright(tmp_path: Path, orientation: int, shape: tuple[int, int]) -> None:
+    jpeg = cv2.imencode(".jpg", COLOUR)[1].tobytes()
+    path = tmp_path / "a.jpg"
+    path.write_bytes(with_exif_orientation(jpeg, orientation))
+    image = read_picture(path)
+    assert image.shape[:2] == shape
+    bright_corner = {1: (0, 0), 3: (0, -1), 6: (0, 0), 8: (-1, 0)}[orientation]
+    assert image[bright_corner][0] > 150
+
+
+@pytest.mark.parametrize("kind", [".jpg", ".png", ".bmp", ".webp", ".tiff"])
+def test_a_cut_picture_is_one_line_or_a_picture(tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+    whole = cv2.imencode(kind, np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8))[1].tobytes()
+    path = tmp_path / f"a{kind}"
+    for length in range(1, len(whole), max(1, len(whole) // 25)):
+        path.write_bytes(whole[:length])
+        try:
+            image = read_picture(path)
+        except SourceError as error:
+            assert "\n" not in str(error)  # noqa: PT017 - both outcomes are right
+            continue
+        assert image.shape == (64, 64, 3)
+    assert capfd.readouterr().err == "", "the libraries keep quiet"
+
+
+def test_damaged_pngs_are_told_in_one_line_by_us_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    coded = bytearray(cv2.imencode(".png", COLOUR)[1].tobytes())
+    profile = b"iCCPx\x00\x00nonsense"
+    chunk = struct.pack(">I", len(profile) - 4) + profile + struct.pack(">I", zlib.crc32(profile))
+    path = tmp_path / "a.png"
+    path.write_bytes(coded[:33] + chunk + coded[33:])
+    assert read_picture(path).tolist() == COLOUR.tolist(), "a bad colour profile does not matter"
+    coded[60] ^= 0xFF
+    path.write_bytes(coded)
+    with pytest.raises(SourceError, match="a checksum is wrong"):
+        read_picture(path)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "is empty"), (b"hello world", "not a picture"), (None, "cannot read picture")]
+)
+def test_no_picture_is_one_line(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    path = tmp_path / "a.png"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SourceError, match=reason):
+        list(ImageSource(SourceSettings(uri=str(path))).frames(threading.Event()))
+
+
+def test_a_folder_comes_in_natural_order(tmp_path: Path) -> None:
+    for name in ("b10.png", "b9.png", "A1.png", "b9a.png", ".hidden.png", "note.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "sub.png").mkdir()
+    assert [path.name for path in list_pictures(tmp_path)] == ["A1.png", "b9.png", "b9a.png", "b10.png"]
+
+
+def test_one_bad_picture_among_others_is_told_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save(tmp_path / "1.png", COLOUR)
+    (tmp_path / "2.png").write_bytes(b"nonsense")
+    save(tmp_path / "3.png", COLOUR[:7])
+    source = ImageSource(SourceSettings(uri=str(tmp_path), fps=2))
+    with caplog.at_level(logging.WARNING):
+        frames = list(source.frames(threading.Event()))
+    assert [frame.image.shape[0] for frame in frames] == [20, 7]
+    assert [(frame.index, frame.time_s) for frame in frames] == [(0, 0.0), (1, 0.5)]
+    assert [record.getMessage().count("2.png") for record in caplog.records] == [1]
+
+
+@pytest.mark.parametrize(("names", "reason"), [((), "holds no picture"), (("1.png", "2.png"), "none of the 2")])
+def test_a_folder_without_a_good_picture_is_one_line(tmp_path: Path, names: tuple[str, ...], reason: str) -> None:
+    for name in names:
+        (tmp_path / name).write_bytes(b"nonsense")
+    with pytest.raises(SourceError, match=reason):
+        list(ImageSource(SourceSettings(uri=str(tmp_path))).frames(threading.Event()))
+
+
+def test_a_loop_goes_on_until_stopped(tmp_path: Path) -> None:
+    save(tmp_path / "1.png", COLOUR)
+    stop = threading.Event()
+    indices = []
+    for frame in ImageSource(SourceSettings(uri=str(tmp_path), loop=True)).frames(stop):
+        indices.append((frame.index, frame.time_s))
+        if len(indices) == 3:
+            stop.set()
+    assert indices == [(0, 0.0), (1, 1.0), (2, 2.0)]
+
+
+def test_floating_point_and_strange_channels() -> None:
+    assert to_bgr(np.array([[0.5, np.nan]], np.float32)).tolist() == [[[127] * 3, [0] * 3]]
+    assert to_bgr(COLOUR[..., :1]).shape == COLOUR.shape
+    with pytest.raises(ValueError, match="2 channels"):
+        to_bgr(COLOUR[..., :2])

@@ -1,0 +1,151 @@
+"""Slots: newest wins or nothing is lost, and nobody waits for ever."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from fakes_video import LIMIT_S, wait_until
+
+from app.capture.slot import LatestSlot, Slot, SlotClosed, WaitingSlot
+
+MAKERS: list[Callable[[], Slot[int]]] = [LatestSlot, WaitingSlot]
+
+
+def in_thread(target: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=target)
+    thread.start()
+    return thread
+
+
+def joined(thread: threading.Thread) -> None:
+    thread.join(LIMIT_S)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_an_item_is_taken_once_and_can_be_peeked_at_for_ever(make: Callable[[], Slot[int]]) -> None:
+    slot = make()
+    assert slot.peek() is None
+    assert slot.get(0) is None
+    assert slot.put(1)
+    assert slot.peek() == 1
+    assert slot.get(0) == 1
+    assert slot.get(0.01) is None
+    assert slot.peek() == 1
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_waiting_get_wakes_for_an_item(make: Callable[[], Slot[int]]) -> None:
+    slot = make()
+    got: list[int | None] = []
+    thread = in_thread(lambda: got.append(slot.get(LIMIT_S)))
+    slot.put(7)
+    joined(thread)
+    assert got == [7]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_waiting_get_wakes_for_the_close(make: Callable[[], Slot[int]]) -> None:
+    slot = make()
+    ended = threading.Event()
+
+    def take() -> None:
+        with pytest.raises(SlotClosed):
+            slot.get(LIMIT_S)
+        ended.set()
+
+    thread = in_thread(take)
+    slot.close()
+    joined(thread)
+    assert ended.is_set()
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_the_last_item_can_be_taken_after_the_close(make: Callable[[], Slot[int]]) -> None:
+    slot = make()
+    slot.put(1)
+    slot.close()
+    slot.close()
+    assert slot.closed
+    with pytest.raises(SlotClosed):
+        slot.put(2)
+    assert slot.get(0) == 1
+    with pytest.raises(SlotClosed):
+        slot.get(0)
+
+
+def test_the_newest_wins_and_the_lost_are_counted() -> None:
+    slot: LatestSlot[int] = LatestSlot()
+    for item in range(5):
+        assert slot.put(item, 0)
+    assert slot.dropped == 4
+    assert slot.get(0) == 4
+
+
+def test_a_full_waiting_slot_gives_up_after_its_time() -> None:
+    slot: WaitingSlot[int] = WaitingSlot()
+    assert slot.put(1, 0)
+    assert not slot.put(2, 0.01)
+    assert slot.get(0) == 1
+    assert slot.put(2, 0)
+    assert slot.dropped == 0
+
+
+def test_a_waiting_put_wakes_for_the_close() -> None:
+    slot: WaitingSlot[int] = WaitingSlot()
+    slot.put(1)
+    ended = threading.Event()
+
+    def put() -> None:
+        with pytest.raises(SlotClosed):
+            slot.put(2)
+        ended.set()
+
+    thread = in_thread(put)
+    slot.close()
+    joined(thread)
+    assert ended.is_set()
+
+
+def test_nothing_is_lost_between_threads() -> None:
+    slot: WaitingSlot[int] = WaitingSlot()
+    taken: list[int] = []
+
+    def take() -> None:
+        while True:
+            try:
+                item = slot.get(LIMIT_S)
+            except SlotClosed:
+                return
+            assert item is not None
+            taken.append(item)
+
+    thread = in_thread(take)
+    for item in range(2000):
+        slot.put(item)
+    slot.close()
+    joined(thread)
+    assert taken == list(range(2000))
+
+
+def test_what_comes_out_of_a_latest_slot_never_goes_back() -> None:
+    slot: LatestSlot[int] = LatestSlot()
+    taken: list[int] = []
+
+    def take() -> None:
+        while True:
+            try:
+                item = slot.get(LIMIT_S)
+            except SlotClosed:
+                return
+            assert item is not None
+            taken.append(item)
+
+    thread = in_thread(take)
+    for item in range(2000):
+        slot.put(item)
+    wait_until(lambda: bool(taken) and taken[-1] == 1999, "the newest item comes out")
+    slot.close()
+    joined(thread)
+    assert taken == sorted(set(taken))
+    assert len(taken) + slot.dropped == 2000

@@ -1,0 +1,184 @@
+"""One suite over every source: what a pipeline relies on, whatever it is given."""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from fakes_video import FakeReader, RtspServer, mjpeg_server, picture, video_threads, write_clip
+
+from app.capture.source import FrameSource, LiveSource, make_source
+from app.core.errors import SourceError
+from app.core.resources import asset
+from app.core.types import Frame
+from app.settings.source import SourceSettings
+
+Maker = Callable[[Path], tuple[FrameSource, FrameSource]]
+"""A good source and one of the same kind that cannot be opened."""
+
+LIMITS = {"open_timeout_s": 30.0, "read_timeout_s": 30.0}
+
+
+def clip(folder: Path) -> tuple[FrameSource, FrameSource]:
+    path = write_clip(folder / "a.mp4", [picture(i, 320, 240) for i in range(40)])
+    missing = SourceSettings(uri=str(folder / "missing.mp4"))
+    return make_source(SourceSettings(uri=str(path))), make_source(missing)
+
+
+def one_picture(folder: Path) -> tuple[FrameSource, FrameSource]:
+    cv2.imwrite(str(folder / "a.png"), picture(0))
+    missing = SourceSettings(uri=str(folder / "missing.png"))
+    return make_source(SourceSettings(uri=str(folder / "a.png"))), make_source(missing)
+
+
+def folder_of_pictures(folder: Path) -> tuple[FrameSource, FrameSource]:
+    (folder / "pictures").mkdir()
+    (folder / "empty").mkdir()
+    for i in range(12):
+        cv2.imwrite(str(folder / "pictures" / f"{i}.png"), picture(i))
+    empty = SourceSettings(uri=str(folder / "empty"))
+    return make_source(SourceSettings(uri=str(folder / "pictures"))), make_source(empty)
+
+
+def demo(folder: Path) -> tuple[FrameSource, FrameSource]:
+    missing = SourceSettings(uri=str(folder / "missing.mp4"))
+    return make_source(SourceSettings(uri="demo")), make_source(missing)
+
+
+def camera(_folder: Path) -> tuple[FrameSource, FrameSource]:
+    """A camera's source with a scripted reader in place of the device: test machines have none."""
+    endless = (picture(i) for i in itertools.count())
+    settings = SourceSettings(uri="0", **LIMITS)
+    good = LiveSource(settings, lambda _: FakeReader(endless))
+    return good, make_source(SourceSettings(uri="76"))
+
+
+@pytest.fixture(params=[clip, one_picture, folder_of_pictures, demo, camera, "rtsp", "http"])
+def sources(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[FrameSource, FrameSource]]:
+    if request.param == "rtsp":
+        clip(tmp_path)
+        with RtspServer(tmp_path) as server:
+            good = SourceSettings(uri=server.url("a.mp4"), **LIMITS)
+            yield make_source(good), make_source(SourceSettings(uri=server.url("missing.mp4"), **LIMITS))
+    elif request.param == "http":
+        with mjpeg_server([picture(i) for i in range(16)]) as server:
+            good = SourceSettings(uri=f"http://127.0.0.1:{server.port}/cam.mjpg", **LIMITS)
+            yield make_source(good), make_source(SourceSettings(uri="http://127.0.0.1:1/x", **LIMITS))
+    else:
+        yield request.param(tmp_path)
+
+
+def first(source: FrameSource, count: int) -> list[Frame]:
+    stop = threading.Event()
+    with closing(source.frames(stop)) as frames:  # type: ignore[type-var]
+        return list(itertools.islice(frames, count))
+
+
+def test_frames_are_whole_numbered_and_in_time(sources: tuple[FrameSource, FrameSource]) -> None:
+    source, _ = sources
+    before_s, before_wall_s = time.monotonic(), time.time()
+    frames = first(source, 10)
+    assert frames
+    for i, frame in enumerate(frames):
+        assert frame.image.dtype == np.uint8
+        assert frame.image.ndim == 3
+        assert frame.image.shape[2] == 3
+        assert frame.image.size > 0
+        assert frame.index == i
+        assert frame.camera == source.name
+        assert before_s <= frame.captured_s <= time.monotonic()
+        assert before_wall_s - 1 <= frame.wall_s <= time.time() + 1
+        assert frame.time_s >= 0
+    times_s = [frame.time_s for frame in frames]
+    assert times_s == sorted(set(times_s))
+
+
+def test_a_stop_ends_it_without_an_error(sources: tuple[FrameSource, FrameSource]) -> None:
+    source, _ = sources
+    stop = threading.Event()
+    frames = source.frames(stop)
+    next(frames)
+    stop.set()
+    assert list(frames) == []
+
+
+def test_a_stop_before_the_start_ends_it_too(sources: tuple[FrameSource, FrameSource]) -> None:
+    stop = threading.Event()
+    stop.set()
+    assert list(sources[0].frames(stop)) == []
+
+
+def test_it_can_be_read_again(sources: tuple[FrameSource, FrameSource]) -> None:
+    source, _ = sources
+    once = first(source, 3)
+    again = first(source, 3)
+    assert len(again) == len(once)
+    if source.is_live:
+        assert again[0].index > once[-1].index
+        assert again[0].time_s > once[-1].time_s
+    else:
+        assert [f.time_s for f in again] == [f.time_s for f in once]
+        assert all((a.image == b.image).all() for a, b in zip(again, once, strict=True))
+
+
+def test_a_live_source_has_no_count_and_a_file_ends_by_ending(sources: tuple[FrameSource, FrameSource]) -> None:
+    source, _ = sources
+    if source.is_live:
+        assert source.frame_count is None
+        return
+    assert source.fps is not None
+    frames = list(source.frames(threading.Event()))
+    assert len(frames) == source.frame_count
+
+
+def test_nothing_is_opened_before_the_first_next(sources: tuple[FrameSource, FrameSource]) -> None:
+    _, missing = sources
+    missing.frames(threading.Event())
+
+
+def test_what_cannot_be_opened_is_one_line_in_time(
+    sources: tuple[FrameSource, FrameSource], capfd: pytest.CaptureFixture[str]
+) -> None:
+    _, missing = sources
+    with pytest.raises(SourceError) as caught:
+        next(missing.frames(threading.Event()))
+    message = str(caught.value)
+    assert message
+    assert "\n" not in message
+    assert ";" in message or "may hold" in message, "it says what to do next"
+    assert capfd.readouterr().err == "", "nothing else on the console"
+
+
+def test_no_thread_is_started_by_a_source(sources: tuple[FrameSource, FrameSource]) -> None:
+    first(sources[0], 1)
+    assert video_threads() == []
+
+
+def test_the_demo_clip_is_small_and_has_its_promised_shape() -> None:
+    path = asset("demo.mp4")
+    assert path.stat().st_size < 1_500_000
+    source = make_source(SourceSettings(uri="demo"))
+    frames = list(source.frames(threading.Event()))
+    assert frames[0].image.shape == (480, 640, 3)
+    assert 12 <= frames[-1].time_s <= 20
+    assert source.fps is not None
+    assert 15 <= source.fps <= 25
+
+
+def test_the_demo_clip_shows_faces_that_haar_finds() -> None:
+    cascade = cv2.CascadeClassifier(str(asset("haarcascade_frontalface_default.xml")))
+    found = []
+    for frame in make_source(SourceSettings(uri="demo")).frames(threading.Event()):
+        if frame.index % 10 == 0:
+            grey = cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY)
+            found.append((frame.time_s, len(cascade.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=4))))
+    bare = [faces for time_s, faces in found if 2.5 <= time_s < 8]
+    both = [faces for time_s, faces in found if 9 <= time_s < 13]
+    assert min(bare) >= 1
+    assert sum(faces >= 2 for faces in both) >= 0.8 * len(both)
+    assert [faces for time_s, faces in found if time_s < 1] == [0, 0]

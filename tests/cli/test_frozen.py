@@ -1,0 +1,261 @@
+"""What a double click does, and that nothing that goes wrong goes unseen."""
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import plain_frame
+
+from app.cli import frozen, main
+from app.core import resources
+from app.core.errors import DisplayError, SourceError
+from app.ui import display, message_box
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every folder of the user's lies in ``tmp_path``."""
+    for name in ("user_log_path", "user_data_path", "user_config_path", "user_pictures_path"):
+        monkeypatch.setattr(frozen.platformdirs, name, lambda *_, name=name, **__: tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that would have run, on a machine with a screen."""
+    run: list[list[str]] = []
+    monkeypatch.setattr(main, "main", lambda words: run.append(list(words)) or 0)
+    monkeypatch.setattr(display, "check_display", lambda: None)
+    return run
+
+
+@pytest.fixture
+def cards(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
+    """The cards that would have been shown, each answered by Enter."""
+    shown: list[tuple[str, list[str]]] = []
+    monkeypatch.setattr(
+        message_box, "show_message_box", lambda heading, lines, keys: shown.append((heading, list(lines))) or "\n"
+    )
+    return shown
+
+
+def test_words_are_a_command(commands: list[list[str]]) -> None:
+    assert frozen.main(["doctor", "-v"]) == 0
+    assert commands == [["doctor", "-v"]]
+
+
+def test_a_camera_is_watched_and_the_keys_are_shown_once(
+    commands: list[list[str]], places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frozen, "find_camera", lambda: ("2", ["camera 0 is busy"]))
+    snapshots = ["--snapshots", str(places / "user_pictures_path" / "maskwatch")]
+    assert frozen.main([]) == 0
+    assert frozen.main([]) == 0
+    assert commands == [
+        ["watch", *snapshots, "--source", "2", "--keys"],
+        ["watch", *snapshots, "--source", "2"],
+    ]
+
+
+def test_without_a_camera_the_demo_is_offered(
+    commands: list[list[str]], cards: list[tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frozen, "find_camera", lambda: (None, ["camera 0: no right to use it"]))
+    assert frozen.main([]) == 0
+    assert commands[0][-4:] == ["--source", "demo", "--loop", "--keys"]
+    assert "camera 0: no right to use it" in cards[0][1]
+    monkeypatch.setattr(message_box, "show_message_box", lambda *_: "")
+    assert frozen.main([]) == 0
+    assert len(commands) == 1, "declined"
+
+
+def test_whoever_declines_the_demo_is_shown_the_keys_later(
+    commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frozen, "find_camera", lambda: (None, []))
+    monkeypatch.setattr(message_box, "show_message_box", lambda *_: "")
+    assert frozen.main([]) == 0
+    assert not commands
+    monkeypatch.setattr(frozen, "find_camera", lambda: ("0", []))
+    assert frozen.main([]) == 0
+    assert "--keys" in commands[0]
+
+
+@pytest.mark.parametrize("uri", ["rtsp://door/live", "0"])
+def test_the_users_own_settings_choose_the_source(commands: list[list[str]], places: Path, uri: str) -> None:
+    folder = places / "user_config_path"
+    folder.mkdir()
+    (folder / "maskwatch.toml").write_text(f"[[camera]]\nuri = '{uri}'\n[view]\nsnapshots = 'kept'\n")
+    assert frozen.main([]) == 0
+    assert commands == [["watch", "--config", str(folder / "maskwatch.toml"), "--keys"]]
+
+
+def test_a_fault_in_the_settings_is_told_in_a_window(
+    commands: list[list[str]], cards: list[tuple[str, list[str]]], places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = places / "user_config_path"
+    folder.mkdir()
+    (folder / "maskwatch.toml").write_text("colour = 1\n")
+    assert frozen.main([]) == 2
+    assert not commands
+    assert cards[0][0] == "maskwatch has stopped"
+    assert "colour" in cards[0][1][0]
+    assert "colour" in capsys.readouterr().err
+
+
+def test_no_display(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def nothing() -> None:
+        raise DisplayError("no display: DISPLAY is not set; use --headless to watch without a window")
+
+    monkeypatch.setattr(display, "check_display", nothing)
+    assert frozen.main([]) == 2
+    assert "--headless" in capsys.readouterr().err
+
+
+def test_a_program_that_breaks_says_so(
+    cards: list[tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(display, "check_display", lambda: None)
+
+    def breaks() -> int:
+        raise RuntimeError("quite unforeseen")
+
+    monkeypatch.setattr(frozen, "start", breaks)
+    assert frozen.main([]) == 1
+    assert "RuntimeError: quite unforeseen" in cards[0][1]
+    assert "Traceback" in capsys.readouterr().err
+
+
+@contextmanager
+def no_console() -> Iterator[None]:
+    """As Python starts under a windowed boot loader. Not a fixture: pytest puts its own streams back between phases."""
+    kept = sys.stdout, sys.stderr
+    sys.stdout = sys.stderr = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        opened = {sys.stdout, sys.stderr} - {None}
+        sys.stdout, sys.stderr = kept
+        for stream in opened:
+            stream.close()
+
+
+def test_without_a_console_a_log_and_a_window_tell(
+    cards: list[tuple[str, list[str]]], places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(display, "check_display", lambda: None)
+    log = places / "user_log_path" / "maskwatch.log"
+    with no_console():
+        assert frozen.main(["annotate", "nowhere.jpg"]) == 2
+    assert "nowhere.jpg" in log.read_text(encoding="utf-8")
+    heading, lines = cards[0]
+    assert heading == "maskwatch has stopped"
+    assert "nowhere.jpg" in lines[0]
+    assert not lines[0].startswith("maskwatch:")
+    assert f"Log: {log}" in lines
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(places: Path) -> None:
+    (places / "user_log_path").write_text("a file where the folder should be")
+    with no_console():
+        assert frozen.open_missing_streams() == frozen.NO_LOG
+        print("into nothing")
+
+
+def test_a_long_log_makes_room(places: Path) -> None:
+    folder = places / "user_log_path"
+    folder.mkdir()
+    (folder / "maskwatch.log").write_text("x" * 1_000_001)
+    with no_console():
+        assert frozen.open_missing_streams() == folder / "maskwatch.log"
+    assert (folder / "maskwatch.log").read_text().startswith("--- 2")
+    assert len((folder / "maskwatch.log").read_text()) < 100
+    assert (folder / "maskwatch.old.log").stat().st_size == 1_000_001
+
+
+def test_last_lines_are_remembered_and_passed_on() -> None:
+    under = io.StringIO()
+    stream = frozen.TailRecorder(under)
+    for number in range(20):
+        stream.write(f"line {number}\n\n")
+    stream.write("an open ")
+    stream.write("end")
+    assert stream.last_lines() == [*(f"line {number}" for number in range(14, 20)), "an open end"]
+    assert under.getvalue().endswith("line 19\n\nan open end")
+    assert not stream.isatty()
+
+
+@pytest.mark.parametrize("module", ["app", "app.cli.frozen"])
+def test_letters_that_the_output_has_not_are_escaped(module: str, tmp_path: Path) -> None:
+    picture = tmp_path / "家.jpg"
+    picture.write_bytes((resources.asset("self_test.jpg")).read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-m", module, "annotate", str(picture), "--output", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},  # a pipe on Windows
+        cwd=Path(frozen.__file__).parents[2],
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\\u5bb6.jpg" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="only Linux's boot loader sets it")
+def test_started_programs_get_the_systems_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/ours")
+    frozen.restore_library_path()
+    assert os.environ["LD_LIBRARY_PATH"] == "/ours", "not frozen: it is the user's own"
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setenv("LD_LIBRARY_PATH_ORIG", "/theirs")
+    frozen.restore_library_path()
+    assert os.environ["LD_LIBRARY_PATH"] == "/theirs"
+    frozen.restore_library_path()
+    assert "LD_LIBRARY_PATH" not in os.environ
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has a locale without letters")
+def test_a_locale_without_letters_gets_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LC_ALL", "C")
+    frozen.use_utf8()
+    assert "LC_CTYPE" not in os.environ, "LC_ALL is an order"
+    monkeypatch.delenv("LC_ALL")
+    monkeypatch.setenv("LANG", "de_DE.UTF-8")
+    frozen.use_utf8()
+    assert "LC_CTYPE" not in os.environ
+    monkeypatch.setenv("LANG", "C")
+    monkeypatch.setenv("LC_CTYPE", "")  # so that the change is taken back
+    frozen.use_utf8()
+    assert os.environ["LC_CTYPE"] == "C.UTF-8"
+
+
+def test_the_first_camera_that_gives_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Source:
+        def __init__(self, uri: str) -> None:
+            self._uri = uri
+
+        def frames(self, stop: object) -> Iterator[object]:
+            if self._uri != "2":
+                raise SourceError(f"cannot open camera {self._uri}")
+            yield plain_frame(0)
+
+    monkeypatch.setattr("app.capture.source.make_source", lambda settings: Source(settings.uri))
+    monkeypatch.setattr(Path, "exists", lambda path: True)
+    camera, reasons = frozen.find_camera()
+    assert camera == "2"
+    assert reasons == (["cannot open camera 0", "cannot open camera 1"] if sys.platform == "linux" else [])
+
+
+def test_a_card_is_as_high_as_its_words() -> None:
+    short = message_box.draw_message_box("heading", ["one line"])
+    long = message_box.draw_message_box("heading", ["many words " * 40, "", "é and 家"])
+    assert short.shape[1] == long.shape[1]
+    assert short.shape[0] < long.shape[0]
+    assert len(np.unique(long)) > 10, "letters are on it"

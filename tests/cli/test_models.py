@@ -1,0 +1,34 @@
+"""``maskwatch models list``."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from app.cli import models
+from app.core import resources
+
+
+def listed(capsys: pytest.CaptureFixture[str]) -> str:
+    parser = argparse.ArgumentParser()
+    models.register(parser.add_subparsers())
+    args = parser.parse_args(["models", "list"])
+    assert args.run(args) == 0
+    return capsys.readouterr().out
+
+
+def test_every_bundled_model_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = listed(capsys).splitlines()
+    kinds = {Path(line.split("  ")[0]).name: line.split("  ")[1] for line in lines}
+    assert kinds["face_detector.tflite"].startswith("detector yunet")
+    assert kinds["face_detector_float32.tflite"].startswith("detector yunet")
+    assert kinds["classifier.tflite"].startswith("classifier")
+
+
+def test_a_damaged_model_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "face_detector.tflite").write_bytes(b"half a file")
+    monkeypatch.setattr(resources, "root", lambda: tmp_path)
+    assert "DAMAGED" in listed(capsys)

@@ -1,0 +1,147 @@
+"""Real peers on loopback: an HTTP server with a plan of faults, an MQTT broker, an SMTP server."""
+
+import itertools
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from fakes_net import free_port
+
+from app.core.types import Box, Event, EventKind
+
+LIMIT_S = 60.0
+"""How long a test waits for what should come at once: long, because the machine may be busy or stand still."""
+HANG_S = 150.0
+"""How long what hangs does so where nobody ends it: longer than any wait of a test."""
+BROKER = """
+import asyncio, sys
+from amqtt.broker import Broker
+
+async def main():
+    anonymous = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
+    listeners = {"default": {"type": "tcp", "bind": "127.0.0.1:" + sys.argv[1]}}
+    await Broker({"listeners": listeners, "plugins": anonymous}).start()
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+_numbers = itertools.count(1)
+
+
+def make_event(kind: EventKind = EventKind.NO_MASK, camera: str = "door", wall_s: float | None = None) -> Event:
+    number = next(_numbers)
+    when_s = time.time() if wall_s is None else wall_s
+    return Event(f"event-{number}", kind, camera, 1.5, when_s, number, 0.875, 2.5, Box(10.0, 20.0, 30.0, 40.0))
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
+    """Looks again and again; fails after ``limit_s``."""
+    end_s = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end_s, "it did not happen in time"
+        time.sleep(0.005)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    headers: dict[str, str]
+    body: bytes
+
+
+class HttpPeer(ThreadingHTTPServer):
+    """Answers as ``plan`` says, one entry a request, then ``rest``: a status, ``hang`` (silent), ``close`` (no answer),
+    ``trickle`` (one byte of a header now and then) or ``busy`` (503 with Retry-After: 1)."""
+
+    daemon_threads = False
+
+    def __init__(self, *plan: int | str, rest: int | str = 200) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/hook/token-in-path"
+        self.requests: list[Request] = []
+        self.closing = threading.Event()
+        self.rest = rest
+        self._plan = list(plan)
+        self._lock = threading.Lock()
+
+    def note(self, request: Request) -> int | str:
+        with self._lock:
+            self.requests.append(request)
+            return self._plan.pop(0) if self._plan else self.rest
+
+    def keys(self) -> list[str]:
+        with self._lock:
+            return [request.headers["idempotency-key"] for request in self.requests]
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away is part of these tests."""
+
+    @contextmanager
+    def running(self) -> Iterator["HttpPeer"]:
+        thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, name="peer")
+        thread.start()
+        try:
+            yield self
+        finally:
+            self.closing.set()
+            self.shutdown()
+            self.server_close()  # joins the threads of all requests
+            thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: HttpPeer
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        answer = self.server.note(Request(headers, body))
+        self.close_connection = True
+        if answer == "hang":
+            self.server.closing.wait(HANG_S)
+        elif answer == "trickle":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while not self.server.closing.wait(0.05):
+                self.wfile.write(b"x")
+        elif answer == "close":
+            return
+        else:
+            self.send_response(503 if answer == "busy" else int(answer))
+            if answer == "busy":
+                self.send_header("Retry-After", "1")
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+            self.wfile.write(b"told")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Silent."""
+
+
+@contextmanager
+def mqtt_broker() -> Iterator[int]:
+    """The port of a broker of its own process."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-c", BROKER, str(port)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield port
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def silent_tcp() -> Iterator[int]:
+    """The port of a peer that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=20) as listener:
+        yield int(listener.getsockname()[1])

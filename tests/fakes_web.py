@@ -1,0 +1,146 @@
+"""A monitor with known answers, and a web view around it on a free port of the loopback."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+from app.alerts.delivery import AlertCenter
+from app.alerts.event_store import EventStore
+from app.alerts.mutes import Mutes
+from app.alerts.store_types import StoreError
+from app.capture.capture import SourceState, SourceStatus
+from app.core.types import Box, Counts, Event, EventKind, FaceLabel, Frame, Label, StageTimes, Track
+from app.pipeline.monitor import CameraView
+from app.settings.root import Settings, load_settings
+from app.web.server import WebServer
+
+LIMIT_S = 60.0
+"""How long a test waits for what should come at once: long, because the machine may be busy or stand still."""
+TOKEN = "a-token-of-many-letters-0123456789"
+
+
+def an_event(number: int = 1, kind: EventKind = EventKind.NO_MASK, camera: str = "door", **more: Any) -> Event:
+    facts: dict[str, Any] = {"wall_s": time.time() - 60 + number, "track_id": 3, "box": Box(10, 10, 40, 40)}
+    return Event(f"run-{camera}-{number}", kind, camera, 1.0 * number, confidence=0.9, duration_s=2.0, **facts | more)
+
+
+class FakeMonitor:
+    """Cameras whose pictures change when a test says so."""
+
+    def __init__(self, *names: str) -> None:
+        self._lock = threading.Lock()
+        self._views = [self._first(name) for name in names or ("door",)]
+        self.asked = 0
+
+    def _first(self, name: str) -> CameraView:
+        status = SourceStatus(name, SourceState.LIVE, 0.0, fps=25.0, frames=100, reconnects=2)
+        sure = FaceLabel(Label.NO_MASK, 0.9)
+        track = Track(3, Box(20, 20, 60, 60), sure, (0.0, 0.0), 0.0, 1.0, 9, 5, True)
+        counts = Counts({Label.NO_MASK: 1}, {Label.MASK: 4, Label.NO_MASK: 1})
+        frame = Frame(self.image(0), 0, 0.0, time.monotonic(), time.time(), name)
+        times = StageTimes(0.01, 0.02, 0.03)
+        return CameraView(name, status, True, frame, (track,), counts, (), 0.05, 24.0, 7, times)
+
+    @staticmethod
+    def image(number: int, size: tuple[int, int] = (120, 160)) -> Any:
+        return np.random.default_rng(number).integers(60, 255, (*size, 3), np.uint8)
+
+    def views(self) -> list[CameraView]:
+        with self._lock:
+            self.asked += 1
+            return list(self._views)
+
+    def change(self, index: int = 0, **facts: Any) -> None:
+        with self._lock:
+            self._views[index] = replace(self._views[index], **facts)
+
+    def step(self, number: int, index: int = 0, size: tuple[int, int] = (120, 160)) -> None:
+        """A new picture."""
+        name = self._views[index].camera
+        now_s = time.monotonic()
+        self.change(index, frame=Frame(self.image(number, size), number, number / 10, now_s, time.time(), name))
+
+    def state(self, state: SourceState, error: str = "", index: int = 0) -> None:
+        self.change(index, status=replace(self._views[index].status, state=state, last_error=error))
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A running web view and what is behind it."""
+
+    server: WebServer
+    monitor: FakeMonitor
+    center: AlertCenter
+    mutes: Mutes
+    settings: Settings
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    @property
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, **more: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.base, timeout=LIMIT_S, **more)
+
+    def get(self, path: str) -> httpx.Response:
+        """The answer to one request on a connection of its own."""
+        return httpx.get(f"{self.base}{path}", timeout=LIMIT_S)
+
+    @contextmanager
+    def browser(self) -> Iterator[tuple[httpx.Client, dict[str, str]]]:
+        """A client with a session's cookie, and the header its POSTs must carry."""
+        with self.client() as client:
+            yield client, {"X-CSRF-Token": client.get("/api/v1/session").json()["csrf"]}
+
+    def happen(self, event: Event, jpeg: bytes | None = None) -> Event:
+        """An event comes, and is on disk when this returns."""
+        self.center.submit(event, jpeg)
+        if self.settings.alerts.persist:
+            wait_until(lambda: self._is_stored(event))  # ``submit`` itself waits for 50 ms at most
+        self.server.note(event)
+        return event
+
+    def _is_stored(self, event: Event) -> bool:
+        with suppress(StoreError), EventStore(self.settings.alerts.store, create=False) as store:
+            return any(each.id == event.id for each in store.events())
+        return False
+
+
+@contextmanager
+def serving(folder: Path, monitor: FakeMonitor | None = None, alerts: Any = None, **web: Any) -> Iterator[Running]:
+    """A running web view; that none of its threads survives is asserted."""
+    before = set(threading.enumerate())
+    web_settings = {"enabled": True, "port": 0, **web}
+    alert_settings = {"store": folder / "events.db", **(alerts or {})}
+    settings = load_settings(None, {"web": web_settings, "alerts": alert_settings})
+    monitor = monitor or FakeMonitor()
+    mutes = Mutes()
+    center = AlertCenter(settings.alerts, hold_back=mutes.hold_back)
+    server = WebServer(settings, monitor, center, mutes)
+    center.start()
+    try:
+        server.start()
+        yield Running(server, monitor, center, mutes, settings)
+    finally:
+        stuck = server.stop(LIMIT_S)
+        center.close(LIMIT_S)
+    assert stuck == []
+    assert set(threading.enumerate()) <= before, "no thread survives"
+
+
+def wait_until(true: Any, limit_s: float = LIMIT_S) -> Any:
+    end_s = time.monotonic() + limit_s
+    while not (found := true()):
+        assert time.monotonic() < end_s, "waited in vain"
+        time.sleep(0.02)
+    return found

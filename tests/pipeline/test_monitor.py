@@ -1,0 +1,248 @@
+"""The monitor as a whole on painted pictures, with parts whose answers are known."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from fakes import BoxesDetector, BrightnessClassifier
+from fakes_video import HANG_S, LIMIT_S, wait_until
+
+from app.core.errors import MonitorError, SourceError
+from app.core.types import Box, Event, EventKind, Image
+from app.pipeline import monitor as monitor_module
+from app.pipeline.classifier_batcher import ClassifierBatcher
+from app.pipeline.monitor import Monitor
+from app.settings.root import Settings, load_settings
+from app.settings.vision import DetectorSettings
+
+BOX = Box(20, 20, 60, 60)
+DARK, BRIGHT = 10, 245
+
+
+@pytest.fixture(autouse=True)
+def no_thread_survives() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    deadline_s = time.monotonic() + LIMIT_S
+    while (left := set(threading.enumerate()) - before) and time.monotonic() < deadline_s:
+        next(iter(left)).join(0.1)
+    assert not left
+
+
+@pytest.fixture
+def classifier(monkeypatch: pytest.MonkeyPatch) -> BrightnessClassifier:
+    fake = BrightnessClassifier()
+    monkeypatch.setattr(monitor_module, "load_classifier", lambda _: fake)
+    monkeypatch.setattr(monitor_module, "load_detector", lambda _: BoxesDetector(lambda _: [BOX]))
+    return fake
+
+
+def paint(folder: Path, colours: list[int]) -> Path:
+    folder.mkdir()
+    for i, colour in enumerate(colours):
+        image = np.full((120, 160, 3), colour, np.uint8)
+        image[0, 0] = i  # no two frames alike
+        cv2.imwrite(str(folder / f"{i:03}.png"), image)
+    return folder
+
+
+def settings_for(*folders: Path, **camera: object) -> Settings:
+    cameras = [{"uri": str(folder), "pace": "fast", "fps": 10, **camera} for folder in folders]
+    return load_settings(None, {"camera": cameras, "policy": {"dwell_s": 1.0, "min_observations": 3}})
+
+
+def facts(event: Event) -> tuple[object, ...]:
+    """All of an event but its run's id and the wall clock."""
+    return event.kind, event.camera, event.time_s, event.track_id, round(event.confidence, 6), event.duration_s
+
+
+def events_of(settings: Settings) -> list[tuple[object, ...]]:
+    events: list[Event] = []
+    with Monitor(settings, listeners=[lambda result: events.extend(result.events)]) as monitor:
+        for _ in monitor:
+            pass
+    return [facts(event) for event in events]
+
+
+def test_every_frame_of_a_file_is_analysed_in_order(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+    folder = paint(tmp_path / "in", [DARK] * 40)
+    with Monitor(settings_for(folder)) as monitor:
+        indices = [result.frame.index for result in monitor]
+    assert indices == list(range(40))
+    assert classifier.batches
+
+
+def test_a_bare_face_alerts_and_a_mask_resolves(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+    events = events_of(settings_for(paint(tmp_path / "in", [DARK] * 30 + [BRIGHT] * 40)))
+    assert [event[0] for event in events] == [EventKind.NO_MASK, EventKind.RESOLVED]
+
+
+def test_a_file_gives_the_same_events_at_any_speed(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+    folder = paint(tmp_path / "in", [BRIGHT] * 5 + [DARK] * 20 + [BRIGHT] * 15)
+    fast = events_of(settings_for(folder))
+    assert fast
+    assert events_of(settings_for(folder, pace="realtime")) == fast
+
+
+def test_a_frame_without_a_face_took_no_time_to_classify(
+    tmp_path: Path, classifier: BrightnessClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """'bench' leaves such frames out: the microseconds of asking for nothing made its median 0.0 ms."""
+    settings = settings_for(paint(tmp_path / "a", [DARK] * 6))
+    with Monitor(settings) as monitor:
+        named_s = [result.times.classify_s for result in monitor]
+    monkeypatch.setattr(monitor_module, "load_detector", lambda _: BoxesDetector(lambda _: []))
+    with Monitor(settings) as monitor:
+        unnamed_s = [result.times.classify_s for result in monitor]
+    assert max(named_s) > 0
+    assert unnamed_s == [0.0] * 6
+
+
+def test_undecided_faces_never_alert(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+    assert events_of(settings_for(paint(tmp_path / "in", [128] * 60))) == []
+
+
+def test_two_cameras_are_watched_by_one_classifier(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+    folders = [paint(tmp_path / name, [DARK] * 30) for name in ("left", "right")]
+    with Monitor(settings_for(*folders)) as monitor:
+        cameras = [result.frame.camera for result in monitor]
+    assert cameras.count("left") == cameras.count("right") == 30
+
+
+def test_a_crash_in_a_thread_ends_all_and_says_why(
+    tmp_path: Path, classifier: BrightnessClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Breaks(BoxesDetector):
+        def detect(self, image: Image) -> list[object]:  # type: ignore[override]
+            if self.calls == 5:
+                raise ZeroDivisionError("a fault for the test")
+            return super().detect(image)  # type: ignore[return-value]
+
+    monkeypatch.setattr(monitor_module, "load_detector", lambda _: Breaks(lambda _: [BOX]))
+    folder = paint(tmp_path / "in", [DARK] * 40)
+    began_s = time.monotonic()
+    with pytest.raises(MonitorError, match=r"detector in.*a fault for the test"), Monitor(settings_for(folder)) as m:
+        results = list(m)
+    assert 5 <= len(results) < 40
+    assert time.monotonic() - began_s < LIMIT_S
+
+
+def test_a_crash_in_the_classifier_ends_all(
+    tmp_path: Path, classifier: BrightnessClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(_: object) -> object:
+        raise RuntimeError("no such operation")
+
+    monkeypatch.setattr(classifier, "classify", breaks)
+    with (
+        pytest.raises(MonitorError, match=r"classifier.*no such operation"),
+        Monitor(settings_for(paint(tmp_path / "in", [DARK] * 5))) as monitor,
+    ):
+        list(monitor)
+
+
+def test_a_missing_file_is_one_clear_error(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+    with (
+        pytest.raises(SourceError, match=r"nothing\.mp4"),
+        Monitor(settings_for(tmp_path / "nothing.mp4")) as monitor,
+    ):
+        list(monitor)
+
+
+def test_one_missing_file_does_not_end_the_other(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+    folder = paint(tmp_path / "in", [DARK] * 20)
+    with Monitor(settings_for(tmp_path / "nothing.mp4", folder)) as monitor:
+        assert len(list(monitor)) == 20
+
+
+def test_leaving_early_ends_soon(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+    folder = paint(tmp_path / "in", [DARK] * 50)
+    with Monitor(settings_for(folder, pace="realtime", loop=True)) as monitor:
+        next(iter(monitor))
+        left_s = time.monotonic()
+    assert time.monotonic() - left_s < LIMIT_S
+
+
+def test_paused_nothing_is_analysed(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+    folder = paint(tmp_path / "in", [DARK] * 50)
+    with Monitor(settings_for(folder, pace="realtime", loop=True)) as monitor:
+        assert monitor.take(LIMIT_S)
+        monitor.pause(True)
+        quiet = 0
+        while quiet < 3:  # what was under way still comes, though the machine may have stood still meanwhile
+            quiet = 0 if monitor.take(0.5) else quiet + 1
+        calls = len(classifier.batches)
+        assert monitor.take(0.5) == []
+        assert len(classifier.batches) == calls
+        monitor.pause(False)
+        assert monitor.take(LIMIT_S)
+
+
+def test_the_view_says_what_is_seen(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+    folder = paint(tmp_path / "in", [DARK] * 40)
+    with Monitor(settings_for(folder)) as monitor:
+        list(monitor)
+        view = monitor.views()[0]
+    assert view.frame is not None
+    assert view.frame.index == 39
+    assert len(view.tracks) == len(view.alerts) == 1
+
+
+def test_requests_that_wait_are_answered_in_one_batch() -> None:
+    entered, held, fake = threading.Event(), threading.Event(), BrightnessClassifier()
+    answer = fake.classify
+
+    def slow(crops: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        entered.set()
+        assert held.wait(HANG_S)
+        return answer(crops)
+
+    fake.classify = slow  # type: ignore[method-assign, assignment]
+    batcher = ClassifierBatcher(fake)
+    thread = threading.Thread(target=batcher.run)
+    thread.start()
+    rows: dict[int, float] = {}
+
+    def ask(colour: int) -> None:
+        rows[colour] = float(batcher.classify(np.full((2, 16, 16, 3), colour, np.uint8))[1, 0])
+
+    askers = [threading.Thread(target=ask, args=(colour,)) for colour in (0, 51, 102, 255)]
+    askers[0].start()
+    assert entered.wait(LIMIT_S)
+    for asker in askers[1:]:
+        asker.start()
+    wait_until(lambda: len(batcher._waiting) == 3, "the others wait")
+    held.set()
+    for thread_ in askers:
+        thread_.join(LIMIT_S)
+    batcher.close()
+    thread.join(LIMIT_S)
+    assert fake.batches == [2, 6]
+    assert rows == pytest.approx({0: 0.0, 51: 0.2, 102: 0.4, 255: 1.0})
+
+
+@pytest.mark.parametrize(("cores", "cameras", "threads"), [(1, 1, 1), (2, 1, 2), (2, 2, 1), (8, 2, 2)])
+def test_cameras_share_the_cores(
+    cores: int,
+    cameras: int,
+    threads: int,
+    tmp_path: Path,
+    classifier: BrightnessClassifier,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[int] = []
+
+    def load(settings: DetectorSettings) -> BoxesDetector:
+        given.append(settings.threads)
+        return BoxesDetector(lambda _: [BOX])
+
+    monkeypatch.setattr(monitor_module, "load_detector", load)
+    monkeypatch.setattr(monitor_module, "cores_allowed", lambda: cores)
+    folders = [paint(tmp_path / str(index), [DARK] * 2) for index in range(cameras)]
+    with Monitor(settings_for(*folders)) as monitor:
+        list(monitor)
+    assert given == [threads] * cameras

@@ -1,0 +1,42 @@
+"""The whole monitor, real parts only, on a real RTSP stream: H.264 over TCP from a server on loopback."""
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from fakes_video import RtspServer, video_threads, wait_until
+
+from app.capture.capture import SourceState
+from app.core import resources
+from app.core.types import Event, EventKind
+from app.pipeline.monitor import Monitor
+from app.settings.root import load_settings
+
+pytest.importorskip("aio_rtsp_toolkit", reason="needs aio-rtsp-toolkit[server]")
+
+
+def test_a_bare_face_on_a_stream_alerts_and_a_lost_stream_is_found_again(tmp_path: Path) -> None:
+    shutil.copy(resources.asset("demo.mp4"), tmp_path / "demo.mp4")
+    events: list[Event] = []
+    before = set(threading.enumerate())
+    with RtspServer(tmp_path) as server:
+        camera = {"uri": server.url("demo.mp4"), "name": "door", "reconnect_s": [0.5]}
+        settings = load_settings(None, {"camera": [camera]})
+        with Monitor(settings, listeners=[lambda result: events.extend(result.events)]) as monitor:
+
+            def state() -> SourceState:
+                return monitor.views()[0].status.state
+
+            wait_until(lambda: EventKind.NO_MASK in {event.kind for event in events}, "an alert")
+            wait_until(lambda: monitor.views()[0].age_s < 5, "a picture that is new")
+            view = monitor.views()[0]
+            assert view.frame is not None
+            server.kill()
+            wait_until(lambda: state() is SourceState.RECONNECTING, "the loss noticed")
+            seen = view.frame.index
+            server.start()
+            wait_until(lambda: state() is SourceState.LIVE, "the stream found again")
+            wait_until(lambda: monitor.views()[0].frame.index > seen, "new frames")  # type: ignore[union-attr]
+    assert not video_threads()
+    assert set(threading.enumerate()) <= before

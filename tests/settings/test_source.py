@@ -1,0 +1,234 @@
+"""Source settings: what a uri may be, and that no credential leaves them."""
+
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from app.settings.source import SourceKind, SourceSettings, redact
+
+SECRET = st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), min_size=6, max_size=12).filter(
+    lambda text: text not in "rtsp://camera.example:554/live***"
+)
+
+
+@pytest.mark.parametrize(
+    ("uri", "kind", "name"),
+    [
+        ("0", SourceKind.CAMERA, "camera0"),
+        (1, SourceKind.CAMERA, "camera1"),
+        ("/dev/video2", SourceKind.CAMERA, "video2"),
+        ("20240131", SourceKind.FILE, "20240131"),
+        ("rtsp://10.0.0.7:8554/live/door?x=1", SourceKind.STREAM, "10.0.0.7-door"),
+        ("RTSPS://door.example/", SourceKind.STREAM, "door.example"),
+        ("https://door.example/cam.mjpg?user=me&password=s3cret", SourceKind.STREAM, "door.example-cam.mjpg"),
+        ("clips/a b.mp4", SourceKind.FILE, "a b"),
+        ("file:///tmp/a%20b.mp4", SourceKind.FILE, "a b"),
+        ("photo.JPG", SourceKind.IMAGES, "photo"),
+        ("demo", SourceKind.DEMO, "demo"),
+        (" demo ", SourceKind.DEMO, "demo"),
+        ("x" * 5000, SourceKind.FILE, "x" * 80),
+    ],
+)
+def test_kind_and_name(uri: object, kind: SourceKind, name: str) -> None:
+    settings = SourceSettings.model_validate({"uri": uri})
+    assert (settings.kind, settings.name) == (kind, name)
+    assert settings.is_live == (kind in (SourceKind.CAMERA, SourceKind.STREAM))
+
+
+def test_a_folder_of_digits_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "20240131").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert SourceSettings(uri="20240131").kind is SourceKind.IMAGES
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("", "is empty"),
+        ("  ", "is empty"),
+        ("a\nb", "control character"),
+        ("a\x00b", "control character"),
+        ("a\u2028b", "control character"),
+        ("caf\udce9.mp4", "is not UTF-8; rename it"),
+        ("ftp://host/x", "unknown scheme ftp"),
+        ("rtsp://", "names no host"),
+        ("rtsp:///x", "names no host"),
+        ("rtsp://host:port/x", "no valid host and port"),
+        ("rtsp://host:99999/x", "no valid host and port"),
+        ("rtsp://[::1/x", "no valid host and port"),
+        ("rtsp://host/a b", "holds a blank"),
+        ("~no-such-user-here/a.mp4", "no such home"),
+        ("rtsp://${MASKWATCH_TEST_UNSET}@host/", "MASKWATCH_TEST_UNSET is not set"),
+    ],
+)
+def test_a_bad_uri_is_refused_with_its_reason(uri: str, reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        SourceSettings(uri=uri)
+
+
+@pytest.mark.parametrize("sign", ["\u202f", "\u00a0", "\u3000", "\u200c"])
+def test_file_names_may_hold_the_blanks_and_joiners_of_any_script(sign: str) -> None:
+    assert SourceSettings(uri=f"at 3.15{sign}PM.mov").name == f"at 3.15{sign}PM"
+    assert SourceSettings(uri="0", name=f"front{sign}door").name == f"front{sign}door"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"backend": "magic"},
+        {"width_px": 0},
+        {"fps": -1},
+        {"open_timeout_s": 0},
+        {"reconnect_s": ()},
+        {"reconnect_s": (1, 0)},
+        {"rtsp_transport": "carrier pigeon"},
+        {"name": "a\tb"},
+        {"colour": "red"},
+        {"uri": True},
+    ],
+)
+def test_bad_values_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        SourceSettings.model_validate({"uri": "0", **values})
+
+
+def test_credentials_move_out_of_the_uri_and_back_for_the_decoder_alone() -> None:
+    settings = SourceSettings(uri="rtsp://ad%40min:p%3Aw@cam:554/x")
+    assert settings.uri == settings.shown == "rtsp://cam:554/x"
+    assert settings.username == "ad@min"
+    assert settings.password is not None
+    assert settings.password.get_secret_value() == "p:w"
+    assert settings.connect_uri() == "rtsp://ad%40min:p%3Aw@cam:554/x"
+    assert "p:w" not in repr(settings)
+    assert "p:w" not in settings.model_dump_json()
+
+
+def test_credentials_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOOR_PASSWORD", "p@ss/word")
+    settings = SourceSettings(uri="rtsp://door/x", username="me", password="${DOOR_PASSWORD}")  # type: ignore[arg-type]
+    assert settings.connect_uri() == "rtsp://me:p%40ss%2Fword@door/x"
+    assert SourceSettings(uri="rtsp://me:${DOOR_PASSWORD}@door/x").shown.endswith("door/x")
+
+
+@pytest.mark.parametrize(
+    "uri", ["rtsp://viewer:${DOOR_PASSWORD}@10.0.0.7/live", " rtsp://viewer:${DOOR_PASSWORD}@10.0.0.7/live\n"]
+)
+@given(value=st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=20))
+@example(value="12/3")
+@example(value="50%41x")
+@example(value="a?b#c@d:e")
+@example(value="${HOME}")
+def test_a_password_of_the_environment_is_taken_as_it_is(uri: str, value: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOOR_PASSWORD", value)
+        settings = SourceSettings(uri=uri)
+    assert (settings.uri, settings.username, settings.name) == ("rtsp://10.0.0.7/live", "viewer", "10.0.0.7-live")
+    assert settings.password is not None
+    assert settings.password.get_secret_value() == value
+    assert SourceSettings(uri=settings.connect_uri()).password == settings.password
+
+
+@pytest.mark.parametrize(
+    ("uri", "connects_to"),
+    [
+        ("rtsp://${USER_}:${PART}@door/x", "rtsp://ad%2Fmin:a%2Fb%2541@door/x"),
+        ("rtsp://%40${USER_}:%41${PART}%3A@door/x", "rtsp://%40ad%2Fmin:Aa%2Fb%2541%3A@door/x"),
+        ("rtsp://${BOTH}@door/x", "rtsp://ad%2Fmin:p%3Aw%2541@door/x"),
+        ("rtsp://me:${PART}@${HOST}/x?n=${PART}", "rtsp://me:a%2Fb%2541@10.0.0.7:554/x?n=a/b%41"),
+        ("${WHOLE}", "rtsp://me:p%40w@door/x"),
+        ("rtsp://${INNER}/x", "rtsp://me:p%40w@door/x"),
+        ("rtsp://us:${PART}@${INNER}/x", "rtsp://us:a%2Fb%2541@door/x"),
+    ],
+)
+def test_what_of_an_address_the_environment_may_hold(
+    uri: str, connects_to: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USER_", "ad/min")
+    monkeypatch.setenv("PART", "a/b%41")
+    monkeypatch.setenv("BOTH", "ad/min:p:w%41")
+    monkeypatch.setenv("HOST", "10.0.0.7:554")
+    monkeypatch.setenv("INNER", "me:p%40w@door")
+    monkeypatch.setenv("WHOLE", " rtsp://me:p%40w@door/x\n")
+    settings = SourceSettings(uri=uri)
+    assert settings.connect_uri() == connects_to
+    assert "@" not in settings.uri
+
+
+def test_no_secret_of_the_environment_shows_in_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("hunter2/3", "12/hunter2", "hunter2?@[", "hunter2 #%zz"):
+        monkeypatch.setenv("DOOR_PASSWORD", value)
+        for uri in (
+            "gopher://me:${DOOR_PASSWORD}@h/",
+            "rtsp://me:${DOOR_PASSWORD}@h:x/",
+            "rtsp://me:${DOOR_PASSWORD}@/",
+        ):
+            assert "hunter2" not in _refusal(uri)
+
+
+def test_given_user_name_wins_over_the_uri() -> None:
+    assert SourceSettings(uri="rtsp://a:b@door/x", username="c").connect_uri() == "rtsp://c:b@door/x"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("rtsp://u:p@host/x", "rtsp://***@host/x"),
+        ("rtsp://u:p@ss/w?o@host/x", "rtsp://***@host/x"),
+        ("lost http://u:p@host/x; again", "lost http://***@host/x; again"),
+        ("http://h/v.cgi?user=me&pwd=x&n=1", "http://h/v.cgi?user=***&pwd=***&n=1"),
+        ("rtsp://h/user=me_password=x_channel=1", "rtsp://h/user=***"),
+        ("http://h/x?access_token=abc#t", "http://h/x?access_token=***#t"),
+        ("no uri, user=me", "no uri, user=me"),
+        ("/home/me@work/a.mp4", "/home/me@work/a.mp4"),
+    ],
+)
+def test_redact(text: str, shown: str) -> None:
+    assert redact(text) == shown
+
+
+@given(SECRET, SECRET, st.booleans(), st.sampled_from(["{}", "cannot open {}; check it", "a {} b rtsp://other/x"]))
+def test_no_secret_survives_redaction(user: str, password: str, quoted: bool, message: str) -> None:
+    if quoted:
+        user, password = quote(user, safe=""), quote(password, safe="")
+    shown = redact(message.format(f"rtsp://{user}:{password}@camera.example:554/live"))
+    assert password not in shown.replace("camera.example:554/live", "").replace("rtsp://", "")
+    assert redact(shown) == shown
+
+
+def _refusal(uri: str) -> str:
+    with pytest.raises(ValidationError) as caught:
+        SourceSettings(uri=uri)
+    return str(caught.value)
+
+
+@given(SECRET, SECRET)
+def test_no_secret_shows_in_settings_or_their_errors(user: str, password: str) -> None:
+    uri = f"rtsp://{quote(user, safe='')}:{quote(password, safe='')}@camera.example/live"
+    settings = SourceSettings(uri=uri)
+    assert settings.uri == "rtsp://camera.example/live"
+    assert settings.username == user
+    assert settings.password is not None
+    assert settings.password.get_secret_value() == password
+    again = SourceSettings(uri=settings.connect_uri())
+    assert again.password == settings.password
+    hidden = settings.hide(f"failed: {settings.connect_uri()} with {password}")
+    assert password not in hidden.replace("failed: ", "")
+    assume(password not in _refusal("gopher://camera.example/live"))  # what is said to everyone is no secret
+    assert password not in _refusal(uri.replace("rtsp:", "gopher:"))
+
+
+@given(st.text(max_size=60) | st.builds("{}://{}".format, st.sampled_from(["rtsp", "http", "x"]), st.text(max_size=40)))
+def test_any_string_is_a_source_or_a_clear_refusal(uri: str) -> None:
+    try:
+        settings = SourceSettings(uri=uri)
+    except ValidationError:
+        return
+    assert settings.name
+    assert len(settings.name.splitlines()) == 1
+    settings.name.encode()
+    assert settings.kind in SourceKind
+    assert isinstance(settings.shown, str)

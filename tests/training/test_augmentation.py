@@ -1,0 +1,217 @@
+"""The augmented stream: balanced, repeatable, and blind to what a data set happens to look like."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from app.core.errors import DataError
+from app.core.types import Box, Detection, Image, Label
+from app.training.classifier.augmentation import AugmentedBatches, ClassifierAugmentation, with_rendered_mask
+from app.training.classifier.synthetic_masks import face_axes, hold_before, wear_mask
+from app.training.data.face_pool import FacePool, PooledFace, build_pool, central_crops, has_pool, load_pool, save_pool
+from app.training.data.samples import LeftOut, Sample
+
+LABELS = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
+LANDMARKS = np.array([[45, 50], [75, 50], [60, 66], [48, 82], [72, 82]], np.float32)
+
+
+def face(label: Label, source: str, seed: int = 0, landmarks: bool = True, framed: bool = True) -> PooledFace:
+    patch = np.random.default_rng(seed).integers(60, 200, (120, 120, 3), np.uint8)
+    box = Box(30, 25, 60, 75)
+    sample = Sample(Path(f"{source}.png"), label, source, box if framed else None)
+    return PooledFace(
+        patch, label, source, sample, None if framed else box, box, LANDMARKS if landmarks else None, 60.0
+    )
+
+
+def some_faces() -> list[PooledFace]:
+    return [face(label, source, i) for i, label in enumerate(LABELS) for source in ("a", "b")]
+
+
+def test_an_epoch_is_repeatable_and_another_differs() -> None:
+    batches = AugmentedBatches(some_faces(), LABELS, ClassifierAugmentation(batch=16, steps=2))
+    first, again, other = (list(batches.epoch(index)) for index in (0, 0, 1))
+    assert len(first) == batches.steps == 2
+    assert first[0][0].shape == (16, 64, 64, 3)
+    assert first[0][0].dtype == np.uint8
+    assert all(
+        np.array_equal(one, two) for a, b in zip(first, again, strict=True) for one, two in zip(a, b, strict=True)
+    )
+    assert not np.array_equal(first[0][0], other[0][0])
+
+
+def test_classes_are_drawn_in_their_shares_whatever_the_sets_sizes() -> None:
+    faces = [face(Label.MASK, "a")] * 200 + some_faces()
+    settings = ClassifierAugmentation(batch=64, steps=20, class_shares=(0.4, 0.4, 0.2))
+    counts = sum(targets.sum(axis=0) for _, targets in AugmentedBatches(faces, LABELS, settings).epoch(0))
+    assert counts / counts.sum() == pytest.approx([0.4, 0.4, 0.2], abs=0.05)
+
+
+def test_what_shows_no_face_is_taught_as_no_label() -> None:
+    sample = Sample(Path("c.png"), Label.UNSURE, "c")
+    white = np.full((120, 120, 3), 255, np.uint8)
+    nothing = PooledFace(white, Label.UNSURE, "c", sample, None, Box(30, 25, 60, 75), None, 60.0)
+    settings = ClassifierAugmentation(batch=64, steps=10, nothing_share=0.25)
+    targets = np.concatenate(
+        [targets for _, targets in AugmentedBatches([*some_faces(), nothing], LABELS, settings).epoch(0)]
+    )
+    assert targets.sum(axis=1) == pytest.approx(np.ones(640))
+    assert (targets.max(axis=1) < 0.34).mean() == pytest.approx(0.25, abs=0.06)
+    none = np.concatenate([targets for _, targets in AugmentedBatches(some_faces(), LABELS, settings).epoch(0)])
+    assert none.max(axis=1).min() == 1.0
+
+
+def test_the_faces_are_left_as_they_were() -> None:
+    faces = some_faces()
+    before = [one.patch.copy() for one in faces]
+    list(AugmentedBatches(faces, LABELS, ClassifierAugmentation(batch=32, steps=3)).epoch(0))
+    assert all(np.array_equal(one.patch, kept) for one, kept in zip(faces, before, strict=True))
+
+
+def changed(before: Image, after: Image, x: int, y: int) -> bool:
+    return bool(np.abs(before[y, x].astype(int) - after[y, x].astype(int)).max() > 8)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_worn_mask_covers_nose_and_mouth_and_no_eye(seed: int) -> None:
+    bare = np.full((120, 120, 3), 140, np.uint8)
+    axes = face_axes(LANDMARKS)
+    assert axes is not None
+    worn = wear_mask(bare, axes, np.random.default_rng(seed))
+    nose_mouth = [(60, 66), (52, 82), (68, 82), (60, 90)]
+    covered = np.mean([np.abs(worn[y - 2 : y + 3, x - 2 : x + 3].astype(int) - 140).mean() > 2 for x, y in nose_mouth])
+    assert covered == 1.0
+    assert not any(changed(bare, worn, x, y) for x, y in ((45, 46), (75, 46)))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_badly_worn_mask_leaves_the_nose_bare(seed: int) -> None:
+    bare = np.full((120, 120, 3), 140, np.uint8)
+    axes = face_axes(LANDMARKS)
+    assert axes is not None
+    for how, y in (("nose", 98), ("chin", 108)):
+        worn = wear_mask(bare, axes, np.random.default_rng(seed), how)
+        assert not changed(bare, worn, 60, 64)
+        assert np.abs(worn[y - 3 : y + 3, 55:65].astype(int) - 140).mean() > 2
+        if how == "chin":
+            assert not changed(bare, worn, 60, 82)
+
+
+def test_things_held_before_a_face_change_it() -> None:
+    bare = np.full((120, 120, 3), 140, np.uint8)
+    axes = face_axes(LANDMARKS)
+    assert axes is not None
+    assert all(np.any(hold_before(bare, axes, np.random.default_rng(seed)) != bare) for seed in range(12))
+
+
+def test_no_mask_is_drawn_on_a_profile() -> None:
+    profile = LANDMARKS.copy()
+    profile[:, 0] = [58, 62, 66, 58, 62]
+    assert face_axes(profile) is None
+    assert with_rendered_mask(face(Label.NO_MASK, "a", landmarks=False), Label.MASK, np.random.default_rng(0)) is None
+
+
+class FixedDetector:
+    """Finds one face in the middle, a fraction of the picture wide."""
+
+    def __init__(self, part: float) -> None:
+        self.part = part
+
+    def detect(self, image: Image) -> list[Detection]:
+        height, width = image.shape[:2]
+        side = self.part * width
+        box = Box((width - side) / 2, (height - side) / 2, side, side)
+        return [Detection(box, 0.9, tuple((x / 120 * width, y / 120 * height) for x, y in LANDMARKS.tolist()))]
+
+
+@pytest.mark.parametrize(("part", "framed"), [(0.3, True), (0.8, False)])
+def test_a_small_face_is_cut_out_of_its_picture_and_a_tight_one_is_not(
+    tmp_path: Path, part: float, framed: bool
+) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8))
+    (found,) = build_pool([Sample(path, Label.NO_MASK, "a")], FixedDetector(part)).faces
+    assert (found.whole is None) == framed
+    assert found.box is not None
+    assert found.box.center[0] == pytest.approx(found.patch.shape[1] / 2, abs=2)
+    assert max(found.patch.shape) <= 128
+
+
+def test_a_pool_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
+    faces = [face(Label.MASK, "a"), face(Label.NO_MASK, "b", 1, landmarks=False, framed=False)]
+    left_out = (LeftOut(Path("broken.jpg"), "cannot be read"),)
+    save_pool(FacePool(faces, left_out), "these", tmp_path / "pool.npz")
+    back = load_pool(tmp_path / "pool.npz")
+    assert back.left_out == left_out
+    for kept, given in zip(back.faces, faces, strict=True):
+        assert np.array_equal(kept.patch, given.patch)
+        assert (kept.label, kept.source, kept.sample, kept.whole, kept.box) == (
+            given.label, given.source, given.sample, given.whole, given.box,
+        )  # fmt: skip
+        assert (kept.landmarks is None) == (given.landmarks is None)
+        assert kept.size_px == given.size_px
+
+
+def test_a_pool_of_other_faces_or_half_a_file_is_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "pool.npz"
+    assert not has_pool(path, "these")
+    save_pool(FacePool([face(Label.MASK, "a")]), "these", path)
+    assert load_pool(path).left_out == ()
+    assert has_pool(path, "these")
+    assert not has_pool(path, "those")
+    path.write_bytes(path.read_bytes()[:2000])
+    assert not has_pool(path, "these")
+    assert [found.name for found in tmp_path.iterdir()] == ["pool.npz"]
+
+
+def test_what_gives_no_face_is_listed(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8))
+    inside, outside = (Sample(path, Label.MASK, "a", Box(x, 20, 30, 30)) for x in (20, 400))
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    broken = Sample(tmp_path / "broken.png", Label.MASK, "a", Box(1, 1, 30, 30))
+    whole = [Sample(tmp_path / f"{i}.png", Label.MASK, "a", Box(1, 1, 30, 30)) for i in range(10)]
+    for sample in whole:
+        cv2.imwrite(str(sample.path), np.zeros((50, 50, 3), np.uint8))
+    pool = build_pool([inside, outside, broken, *whole], FixedDetector(0.5))
+    assert len(pool.faces) == 11
+    assert [one.path.name for one in pool.left_out] == ["a.png", "broken.png"]
+
+
+def test_sizes_are_those_of_the_source_whatever_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (600, 500, 3), np.uint8))
+    whole, framed = Sample(path, Label.MASK, "a"), Sample(path, Label.MASK, "a", Box(50, 50, 300, 320))
+    crops = central_crops(build_pool([whole, framed], FixedDetector(0.9)).faces, LABELS, 64, 0.1)
+    assert crops.sizes_px.tolist() == [500, 300]
+    (small,) = build_pool([whole], FixedDetector(0.3)).faces  # cut out of it, as out of a frame
+    assert small.size_px == pytest.approx(150, abs=1)
+
+
+def test_boxes_outside_all_pictures_are_one_clear_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.zeros((50, 50, 3), np.uint8))
+    with pytest.raises(DataError, match=r"no face can be used; the first: .*a.png: a box lies outside"):
+        build_pool([Sample(path, Label.MASK, "a", Box(0.2, 0.2, 0.5, 0.5))], FixedDetector(0.5))
+
+
+def test_labels_keep_their_shares_whichever_a_network_has() -> None:
+    two = (Label.NO_MASK, Label.INCORRECT)
+    faces = [face(Label.NO_MASK, "a"), face(Label.INCORRECT, "b")]
+    settings = ClassifierAugmentation(
+        batch=64, steps=10, class_shares=(0.5, 0.4, 0.1), synthetic_shares=(0.0, 0.0, 0.0)
+    )
+    targets = np.concatenate([targets for _, targets in AugmentedBatches(faces, two, settings).epoch(0)])
+    assert targets.mean(axis=0) == pytest.approx([0.8, 0.2], abs=0.05)
+    masked = replace(settings, synthetic_shares=(1.0, 0.0, 0.0))  # masks are drawn on nobody who is shown as bare
+    shown, again = (next(iter(AugmentedBatches(faces, two, each).epoch(0)))[0] for each in (settings, masked))
+    np.testing.assert_array_equal(shown, again)
+
+
+def test_central_crops_are_square_cuts_of_the_box() -> None:
+    crops = central_crops([face(Label.MASK, "a")], LABELS, 64, 0.1)
+    assert crops.images.shape == (1, 64, 64, 3)
+    assert crops.sizes_px.tolist() == [60]

@@ -1,0 +1,140 @@
+"""The page of the study: what is written between the marks, what stays, and what its pictures show."""
+
+import json
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from fakes import FACTS
+
+from app.core.errors import DataError, OutputError
+from app.core.types import Box, Detection, Image
+from app.training.metrics import wilson
+from app.training.paper.figures import demo_frames, figure, labelled_strip
+from app.training.paper.page import BEGIN, END, known_records, report_text, write_page
+from app.training.paper.results import PAPER, Cell, Record, keep_record, kept_records, run_records, save_cell
+from app.training.trainer import EpochRecord
+from app.vision.classifier import Crops, Probabilities
+
+RATES = {"mask": wilson(480, 483), "no_mask": wilson(490, 509)}
+EPOCHS = (EpochRecord(0, 0.3, 0.9, 0.25, 0.9, 0.01, 60.0), EpochRecord(1, 0.2, 0.95, 0.15, 0.94, 0.01, 60.0))
+
+
+def made_cell(table: str = "II", network: str = "model_6") -> Cell:
+    return Cell(table, network, 2, 2, "early stopping", (100.0, 100.0, 96.875, 98.4375), RATES, RATES, RATES)
+
+
+def kept_run(run: Path, cell: Cell) -> None:
+    (run / cell.stem).mkdir(parents=True)
+    (run / cell.stem / "history.json").write_text(json.dumps([asdict(epoch) for epoch in EPOCHS]))
+    save_cell(run, cell)
+
+
+def test_cells_come_back_and_what_was_not_run_is_said(tmp_path: Path) -> None:
+    kept_run(tmp_path, made_cell())
+    records = run_records(tmp_path)
+    assert records == {"II-model_6": Record(made_cell(), EPOCHS, {})}
+    text = report_text(records)
+    assert text.count("not run yet") == 10
+    assert "99.4 (98.2-99.8)" in text
+    assert "0.250 0.150" in text
+
+
+def test_our_recall_is_held_against_the_interval_of_the_studys_32_pictures() -> None:
+    poor = {"mask": wilson(480, 483), "no_mask": wilson(240, 509)}
+    (row,) = [
+        line
+        for line in report_text({"II-model_6": Record(replace(made_cell(), whole=poor), EPOCHS, {})}).splitlines()
+        if line.startswith("| model_6 | 2 (2) |")
+    ]
+    assert "| yes, no |" in row
+
+
+def test_with_every_network_run_the_page_is_whole(tmp_path: Path) -> None:
+    page, run = tmp_path / "docs" / "paper.md", tmp_path / "run"
+    for table, networks in PAPER.items():
+        for network in networks:
+            kept_run(run, made_cell(table, network))
+    page.parent.mkdir()
+    page.write_text(f"by hand, before\n{BEGIN}\nold figures\n{END}\nby hand, after\n")
+    write_page(page, run)
+    text = page.read_text()
+    assert text.startswith("by hand, before\n")
+    assert text.endswith("by hand, after\n")
+    assert "old figures" not in text
+    assert "not run" not in text
+    for table, networks in PAPER.items():
+        for network in networks:
+            assert f"### Table {table}, {network}\n" in text
+            assert f"(paper/{table}-{network}.svg)" in text
+            assert (page.parent / "paper" / f"{table}-{network}.svg").is_file()
+    write_page(page, run)
+    assert page.read_text() == text
+
+
+def test_a_record_outlives_its_run_folder_and_a_new_run_replaces_it(tmp_path: Path) -> None:
+    page, run = tmp_path / "paper.md", tmp_path / "run"
+    kept_run(run, made_cell())
+    write_page(page, run)
+    assert known_records(tmp_path / "elsewhere", page) == run_records(run)
+    kept_run(tmp_path / "again", replace(made_cell(), epochs=14))
+    assert known_records(tmp_path / "again", page)["II-model_6"].cell.epochs == 14
+
+
+def test_what_a_record_does_not_know_stays_unknown(tmp_path: Path) -> None:
+    half = (replace(EPOCHS[0], loss=math.nan, accuracy=math.nan),)
+    keep_record(tmp_path, Record(made_cell(), half, {}))
+    (epoch,) = kept_records(tmp_path)["II-model_6"].history
+    assert math.isnan(epoch.loss)
+    assert epoch.val_loss == 0.25
+
+
+def test_a_page_without_marks_is_not_overwritten(tmp_path: Path) -> None:
+    page = tmp_path / "notes.md"
+    page.write_text("mine")
+    with pytest.raises(OutputError, match="no marks to write between"):
+        write_page(page, tmp_path / "run")
+    assert page.read_text() == "mine"
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    kept_run(tmp_path, made_cell())
+    (tmp_path / "II-model_6" / "cell.json").write_text("{")
+    with pytest.raises(DataError, match=r"cell\.json is damaged"):
+        run_records(tmp_path)
+
+
+def test_curves_draw_what_is_known_and_every_count(tmp_path: Path) -> None:
+    history = (replace(EPOCHS[0], loss=math.nan, accuracy=math.nan), EPOCHS[1])
+    drawing = ElementTree.fromstring(figure("a <title>", history, 2, [("whole", RATES)]))
+    circles = [node for node in drawing.iter() if node.tag.endswith("circle")]
+    assert len(circles) == 6 + 3  # validation twice, training once, in two panels; rings there and in the key
+    words = ["".join(node.itertext()) for node in drawing.iter() if node.tag.endswith("text")]
+    assert {"480", "3", "490", "19", "a <title>"} <= set(words)
+    assert "nan" not in "".join(words)
+
+
+class OneFace:
+    def detect(self, image: Image) -> list[Detection]:
+        return [Detection(Box(100, 100, 80, 80), 0.9)]
+
+
+class Always:
+    metadata = FACTS
+
+    def classify(self, crops: Crops) -> Probabilities:
+        return np.tile(np.array([0.1, 0.8, 0.1], np.float32), (len(crops), 1))
+
+
+def test_the_demo_is_labelled_frame_by_frame() -> None:
+    frames = demo_frames()
+    assert len(frames) == 3
+    before = [frame.copy() for frame in frames]
+    strip = labelled_strip(frames, OneFace(), Always())
+    assert strip.shape == (240, 960, 3)
+    assert all(np.array_equal(one, other) for one, other in zip(before, frames, strict=True))
+    for left in (0, 320, 640):  # the upper edge of each box, in the colour of no_mask
+        assert np.abs(strip[50, left + 60].astype(int) - (0, 94, 213)).max() < 40

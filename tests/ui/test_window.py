@@ -1,0 +1,181 @@
+"""The real window on a virtual screen, driven by keys and by the mouse as a person would."""
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from app.settings.root import load_settings
+
+TOOLS = ("Xvfb", "xdotool", "import", "openbox")
+
+pytestmark = pytest.mark.skipif(
+    any(shutil.which(tool) is None for tool in TOOLS),
+    reason=f"needs {', '.join(TOOLS)}: apt install xvfb xdotool imagemagick openbox",
+)
+
+
+def wait_until(true: Callable[[], object], limit_s: float = 60) -> None:
+    end_s = time.monotonic() + limit_s
+    while not true():
+        assert time.monotonic() < end_s, "waited in vain"
+        time.sleep(0.05)
+
+
+class Screen:
+    """A virtual screen with a window manager, and a maskwatch on it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        number = folder / "display"
+        with number.open("w") as file:
+            self._server = subprocess.Popen(
+                ["Xvfb", "-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp"],
+                stdout=file,
+                stderr=subprocess.DEVNULL,
+            )
+        wait_until(lambda: number.read_text().endswith("\n"))
+        monkeypatch.setenv("DISPLAY", f":{number.read_text().strip()}")
+        self._manager = subprocess.Popen(["openbox"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # xdotool learns of desktops from a window manager alone: before that, its keys would come to nothing.
+        wait_until(lambda: subprocess.run(["xdotool", "get_num_desktops"], capture_output=True).returncode == 0)
+        self.program: subprocess.Popen[str] | None = None
+
+    def start(self, *flags: str) -> None:
+        argv = [sys.executable, "-m", "app", "watch", "--snapshots", str(self.folder / "kept"), *flags]
+        self.program = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: self.program.poll() is not None or self._search())
+        assert self.program.poll() is None, self.program.stderr.read()
+        wait_until(lambda: len(np.unique(self.shot())) > 100)  # a picture is in it
+
+    def _search(self) -> str:
+        return subprocess.run(["xdotool", "search", "--name", "^maskwatch$"], capture_output=True, text=True).stdout
+
+    def key(self, name: str) -> None:
+        window = self._search().split()[0]
+        subprocess.run(["xdotool", "windowfocus", "--sync", window, "key", name], check=True)
+
+    def geometry(self) -> str:
+        return subprocess.run(
+            ["xdotool", "getwindowgeometry", self._search().split()[0]], capture_output=True, text=True
+        ).stdout
+
+    def click(self, x: int, y: int) -> None:
+        window = self._search().split()[0]
+        subprocess.run(["xdotool", "mousemove", "--sync", "--window", window, str(x), str(y), "click", "1"], check=True)
+        time.sleep(0.3)  # two clicks closer than that are a double click to the toolkit
+
+    def shot(self) -> np.ndarray:  # type: ignore[type-arg]
+        path = self.folder / "shot.png"
+        subprocess.run(["import", "-window", "root", str(path)], check=True)
+        return cv2.imread(str(path))  # type: ignore[return-value]
+
+    def ended(self, within_s: float = 60) -> int:
+        assert self.program is not None
+        return self.program.wait(within_s)
+
+    def close(self) -> None:
+        for process in (self.program, self._manager, self._server):
+            if process is None:
+                continue
+            process.kill()
+            process.wait()
+            if process.stderr is not None:
+                process.stderr.close()
+
+
+@pytest.fixture
+def screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
+    screen = Screen(tmp_path, monkeypatch)
+    yield screen
+    screen.close()
+
+
+def kept(screen: Screen, pattern: str) -> list[Path]:
+    return list((screen.folder / "kept").glob(pattern))
+
+
+def _plays(path: Path) -> bool:
+    film = cv2.VideoCapture(str(path))
+    plays = film.read()[0]
+    film.release()
+    return bool(plays)
+
+
+def test_the_window_obeys_its_keys(screen: Screen) -> None:
+    screen.start("--source", "demo", "--loop")
+    screen.key("s")
+    wait_until(lambda: kept(screen, "*.png"))
+    wait_until(lambda: cv2.imread(str(kept(screen, "*.png")[0])) is not None)
+    assert cv2.imread(str(kept(screen, "*.png")[0])).shape == (480, 640, 3)
+
+    screen.key("space")
+    wait_until(lambda: not (screen.shot() != screen.shot()).any())  # paused: the picture stands still
+    still = screen.shot()
+    screen.key("h")
+    wait_until(lambda: (screen.shot() != still).any())  # the help covers it
+    screen.key("h")
+    screen.key("b")
+    screen.key("space")
+    wait_until(lambda: (screen.shot() != screen.shot()).any())  # it moves again
+
+    screen.key("r")
+    for _ in range(5):  # something to record
+        before = screen.shot()
+        wait_until(lambda before=before: (screen.shot() != before).any())
+    screen.key("r")
+    wait_until(lambda: any(_plays(film) for film in kept(screen, "*.mp4")))
+
+    small = (screen.shot().reshape(-1, 3).any(axis=1)).sum()
+    screen.key("f")
+    wait_until(lambda: (screen.shot().reshape(-1, 3).any(axis=1)).sum() > 1.5 * small)  # full screen
+
+    screen.key("q")
+    assert screen.ended() == 0
+
+
+def test_closing_the_window_with_the_mouse_quits(screen: Screen) -> None:
+    screen.start("--source", "demo", "--loop")
+    screen.key("alt+F4")  # the window manager's close, as by the button in its title bar
+    assert screen.ended() == 0
+
+
+def test_escape_quits_also_while_paused(screen: Screen) -> None:
+    screen.start("--source", "demo", "--loop")
+    screen.key("space")
+    screen.key("Escape")
+    assert screen.ended() == 0
+
+
+def test_regions_are_drawn_with_the_mouse_and_kept(screen: Screen) -> None:
+    settings = screen.folder / "settings.toml"
+    settings.write_text('[[camera]]\nuri = "demo"\nloop = true\n')
+    screen.start("--config", str(settings))
+    wait_until(lambda: "640x480" in screen.geometry())
+    screen.key("space")  # paused, only what is drawn changes the picture: so each step is seen to be done
+
+    def done(step: Callable[[], None]) -> None:
+        """The toolkit hands keys and clicks on by different ways: one that is not done yet can be overtaken."""
+        wait_until(lambda: not (screen.shot() != screen.shot()).any())
+        before = screen.shot()
+        step()
+        wait_until(lambda: (screen.shot() != before).any())
+
+    time.sleep(5)  # until the first hint is gone
+    done(lambda: screen.key("e"))
+    for x, y in ((64, 48), (576, 48), (320, 432)):
+        done(lambda x=x, y=y: screen.click(x, y))
+    done(lambda: screen.key("Return"))
+    screen.key("e")
+    wait_until(lambda: len(load_settings(settings).camera[0].policy.regions) == 1)
+    (region,) = load_settings(settings).camera[0].policy.regions
+    expected = [(0.1, 0.1), (0.9, 0.1), (0.5, 0.9)]
+    assert np.abs(np.array(region) - np.array(expected)).max() < 0.02
+    screen.key("q")
+    assert screen.ended() == 0
