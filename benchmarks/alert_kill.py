@@ -1,12 +1,12 @@
-"""Alerts against a webhook server that fails half of the time, while the sending program is killed again and again.
+"""Sends alerts to a webhook server that fails half of the time, while the sending program is killed repeatedly.
 
     python benchmarks/alert_kill.py [--alerts 200] [--kills 20] [--seed 1] [--json docs/results/alert_kill.json]
 
-A child process submits alerts through ``AlertCenter`` and says so after each ``submit`` has returned; it is killed with
-SIGKILL at random moments (while starting, submitting, sending, waiting) and started again on the same event file. The
-server answers 200 to half of the requests; to the others 500, nothing at all, or it closes the connection before
-reading, or after reading without an answer. Prints alerts, deliveries, losses and duplicates; exit code 1 for any loss,
-for a duplicate with another key, or for a first delivery out of order.
+A child process submits alerts through ``AlertCenter`` and prints the number of each after ``submit`` has returned. It
+is killed with SIGKILL at random moments (start, submit, send, wait) and started again on the same event file. The
+server answers half of the requests with 200. For the others it answers 500, does not answer, or closes the connection
+before or after it reads the request. Prints alerts, deliveries, losses and duplicates. Exit code 1 for a loss, for a
+duplicate with another key, or for a first delivery out of order.
 """
 
 import argparse
@@ -26,13 +26,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 CLIENT_TIMEOUT_S = 0.3
-PER_LIFE = 10
+ALERTS_PER_RUN = 10
 FAULTS = ("error 500", "hang", "close unread", "close unanswered")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it. ``server`` says how often the server answered how."""
+    """The counts of the whole test. ``server`` counts the server's answers by kind."""
 
     alerts: int
     kills: int
@@ -49,31 +49,31 @@ class Outcome:
 
 
 class FaultyServer(ThreadingHTTPServer):
-    """Keeps what it took: the (event id, idempotency key) of each request it read in full, in order of arrival, unless
-    it answered with an error."""
+    """Records (event id, idempotency key) of each request that it read and did not answer with an error, in order of
+    arrival."""
 
     daemon_threads = True
 
     def __init__(self, seed: int) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.taken: list[tuple[str, str]] = []
+        self.received: list[tuple[str, str]] = []
         self.faults: Counter[str] = Counter()
         self.closing = threading.Event()
         self._rng = random.Random(seed)
         self._lock = threading.Lock()
 
-    def fate(self) -> str:
+    def choose_answer(self) -> str:
         with self._lock:
-            fate = "ok" if self._rng.random() < 0.5 else self._rng.choice(FAULTS)
-            self.faults[fate] += 1
-            return fate
+            answer = "ok" if self._rng.random() < 0.5 else self._rng.choice(FAULTS)
+            self.faults[answer] += 1
+            return answer
 
-    def take(self, body: bytes, key: str) -> None:
+    def receive(self, body: bytes, key: str) -> None:
         with self._lock:
-            self.taken.append((json.loads(body)["id"], key))
+            self.received.append((json.loads(body)["id"], key))
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that was killed is what this is about."""
+        """Ignores errors: killed clients are expected here."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -81,30 +81,30 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        fate = self.server.fate()
+        answer = self.server.choose_answer()
         self.close_connection = True
-        if fate == "close unread":
+        if answer == "close unread":
             self.connection.shutdown(socket.SHUT_RDWR)
             return
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        if fate == "hang":
+        if answer == "hang":
             self.server.closing.wait(CLIENT_TIMEOUT_S * 4)
             return
-        if fate == "error 500":
+        if answer == "error 500":
             self.send_error(500)
             return
-        self.server.take(body, self.headers["Idempotency-Key"])
-        if fate == "ok":
+        self.server.receive(body, self.headers["Idempotency-Key"])
+        if answer == "ok":
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Silent."""
+        """Logs no requests."""
 
 
 def child(store: str, url: str, first: int, last: int) -> None:
-    """Submits alerts ``first`` to ``last`` and sends until it is killed, or until nothing waits after the final one."""
+    """Submits the alerts from ``first`` to ``last - 1`` and sends until it is killed or standard input is closed."""
     from app.alerts.delivery import AlertCenter
     from app.core.types import Event, EventKind
     from app.settings.alerts import AlertSettings
@@ -118,12 +118,12 @@ def child(store: str, url: str, first: int, last: int) -> None:
     for number in range(first, last):
         center.submit(Event(f"alert-{number}", EventKind.NO_MASK, "door", float(number), time.time(), number + 1))
         print(number, flush=True)
-    sys.stdin.read()  # until the parent closes it, or kills us
+    sys.stdin.read()  # until the parent closes it or kills this process
     center.close()
 
 
-class Life:
-    """One life of the child."""
+class ChildRun:
+    """One run of the child process."""
 
     def __init__(self, store: Path, url: str, first: int, last: int) -> None:
         argv = [sys.executable, __file__, "--child", str(store), url, str(first), str(last)]
@@ -133,14 +133,14 @@ class Life:
         )
 
     def kill(self) -> list[int]:
-        """The numbers of the alerts whose ``submit`` had returned."""
+        """Kills the child; returns the numbers of the alerts whose ``submit`` had returned."""
         self.process.kill()
         return self.end()
 
     def end(self) -> list[int]:
-        """The same where it is let to end by itself: no alert is delivered whose ``submit`` is not told."""
-        told, _ = self.process.communicate()
-        return [int(line) for line in told.split()]
+        """Lets the child end; returns the numbers of all alerts whose ``submit`` had returned."""
+        output, _ = self.process.communicate()
+        return [int(line) for line in output.split()]
 
 
 def run(alerts: int, kills: int, seed: int, store: Path) -> Outcome:
@@ -153,39 +153,39 @@ def run(alerts: int, kills: int, seed: int, store: Path) -> Outcome:
     try:
         for _ in range(kills):
             first = max(submitted, default=-1) + 1
-            life = Life(store, url, first, min(first + PER_LIFE, alerts))
-            time.sleep(rng.uniform(0.05, 2.0))  # the moment of the kill, not a wait for anything
-            submitted.update(life.kill())
-        life = Life(store, url, max(submitted, default=-1) + 1, alerts)
-        wanted = {f"alert-{number}" for number in range(alerts)}
+            child_run = ChildRun(store, url, first, min(first + ALERTS_PER_RUN, alerts))
+            time.sleep(rng.uniform(0.05, 2.0))  # the random moment of the kill
+            submitted.update(child_run.kill())
+        child_run = ChildRun(store, url, max(submitted, default=-1) + 1, alerts)
+        expected = {f"alert-{number}" for number in range(alerts)}
         end_s = time.monotonic() + 300 + alerts
-        while not wanted <= {event for event, _ in server.taken} and time.monotonic() < end_s:
+        while not expected <= {event for event, _ in server.received} and time.monotonic() < end_s:
             time.sleep(0.05)
-        submitted.update(life.end())
+        submitted.update(child_run.end())
     finally:
         server.closing.set()
         server.shutdown()
         listener.join()
         server.server_close()
-    return judge(submitted, server, kills)
+    return outcome_of(submitted, server, kills)
 
 
-def judge(submitted: set[int], server: FaultyServer, kills: int) -> Outcome:
-    delivered = Counter(event for event, _ in server.taken)
+def outcome_of(submitted: set[int], server: FaultyServer, kills: int) -> Outcome:
+    delivered = Counter(event for event, _ in server.received)
     losses = [number for number in submitted if f"alert-{number}" not in delivered]
-    keys = {event: {key for other, key in server.taken if other == event} for event in delivered}
-    other_keys = sum(len(found) - 1 for found in keys.values())
-    firsts = [int(event.removeprefix("alert-")) for event in dict.fromkeys(event for event, _ in server.taken)]
+    keys = {event: {key for other, key in server.received if other == event} for event in delivered}
+    other_keys = sum(len(event_keys) - 1 for event_keys in keys.values())
+    firsts = [int(event.removeprefix("alert-")) for event in dict.fromkeys(event for event, _ in server.received)]
     disorder = sum(before > after for before, after in itertools.pairwise(firsts))
-    duplicates = len(server.taken) - len(delivered)
+    duplicates = len(server.received) - len(delivered)
     faults = dict(server.faults)
-    return Outcome(len(submitted), kills, faults, len(server.taken), len(losses), duplicates, other_keys, disorder)
+    return Outcome(len(submitted), kills, faults, len(server.received), len(losses), duplicates, other_keys, disorder)
 
 
 def report(outcome: Outcome) -> None:
     print(f"alerts {outcome.alerts}, killed {outcome.kills} times, server: {outcome.server}")
     print(f"deliveries {outcome.deliveries}, losses {outcome.losses}")
-    print(f"duplicates {outcome.duplicates}, of them with another key {outcome.duplicates_with_another_key}")
+    print(f"duplicates {outcome.duplicates}, with another key {outcome.duplicates_with_another_key}")
     print(f"first deliveries out of order {outcome.first_deliveries_out_of_order}")
 
 
@@ -194,7 +194,7 @@ def main() -> int:
     parser.add_argument("--alerts", type=int, default=200)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     parser.add_argument("--child", nargs=4, metavar=("STORE", "URL", "FIRST", "LAST"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -205,8 +205,8 @@ def main() -> int:
         outcome = run(args.alerts, args.kills, args.seed, Path(folder, "events.db"))
     report(outcome)
     if args.json:
-        facts = {"is_well": outcome.is_well, "seed": args.seed, **asdict(outcome)}
-        args.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        record = {"is_well": outcome.is_well, "seed": args.seed, **asdict(outcome)}
+        args.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return 0 if outcome.is_well else 1
 
 

@@ -1,11 +1,11 @@
-"""What a hook that takes 60 s costs the watching: frame rate and latency with it and without any, side by side.
+"""Measures what a hook that takes 60 s costs: frame rate and latency with it and without a hook, side by side.
 
     python benchmarks/alert_slow_hook.py [--rounds 4] [--seconds 20] [--json docs/results/alert_slow_hook.json]
 
-In each round two programs analyse the same clip as fast as they can, at the same time: one without a channel, one with
-two channels that take 60 s for each alert (a program and a webhook). Whatever else the machine does falls on both, so
-their ratio is the result. Prints frames per second, the processor time of a frame, the latency from the capture of a
-frame to its result (events are stored and handed over in between), and the medians of the rounds' ratios.
+In each round two programs analyse the same clip at full speed, at the same time: one without a channel, one with two
+channels that take 60 s for each alert (a program and a webhook). Other load on the machine affects both, so their ratio
+is the result. Prints frames per second, processor time per frame, the latency from the capture of a frame to its result
+(in between, events are stored and submitted), and the medians of the rounds' ratios.
 """
 
 import argparse
@@ -36,7 +36,7 @@ WARM_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One program's time. ``submit_ms`` is the slowest hand-over of an event, ``close_s`` the end of the delivery."""
+    """The figures of one program. ``submit_ms`` is the slowest ``submit``, ``close_s`` the duration of ``close``."""
 
     fps: float
     cpu_ms: float
@@ -58,7 +58,7 @@ def alert_settings(arm: str, store: Path, silent_port: int) -> AlertSettings:
 
 
 def watch(arm: str, source: str, seconds: float, silent_port: int) -> Measured:
-    """``seconds`` of watching ``source`` over and over, begun when a line comes on standard input."""
+    """Waits for a line on standard input, then watches ``source`` in a loop for ``seconds``."""
     flags = {"camera": [{"uri": source, "pace": "fast", "loop": True}], "policy": {"dwell_s": 0.5, "cooldown_s": 0.0}}
     submits_ms = [0.0]
     with tempfile.TemporaryDirectory() as folder:
@@ -66,38 +66,38 @@ def watch(arm: str, source: str, seconds: float, silent_port: int) -> Measured:
 
         def on_result(result: FrameResult) -> None:
             for event in result.events:
-                began_s = time.perf_counter()
+                start_s = time.perf_counter()
                 center.submit(event)
-                submits_ms.append(1000 * (time.perf_counter() - began_s))
+                submits_ms.append(1000 * (time.perf_counter() - start_s))
 
         settings = load_settings(None, flags)
         print("ready", flush=True)
         sys.stdin.readline()
         center.start()
-        begin_s = time.monotonic() + WARM_S
+        measure_from_s = time.monotonic() + WARM_S
         latency_ms: list[float] = []
         cpu_s = last_s = 0.0
         with Monitor(settings, listeners=[on_result]) as monitor:
             for result in monitor:
                 last_s = time.monotonic()
-                if last_s < begin_s:
+                if last_s < measure_from_s:
                     cpu_s = time.process_time()
                     continue
                 latency_ms.append(1000 * (last_s - result.frame.captured_s))
-                if last_s >= begin_s + seconds:
+                if last_s >= measure_from_s + seconds:
                     break
             cpu_s = time.process_time() - cpu_s
-        began_s = time.monotonic()
+        start_s = time.monotonic()
         center.close()
-        close_s = time.monotonic() - began_s
+        close_s = time.monotonic() - start_s
     p50_ms, p95_ms = (statistics.quantiles(latency_ms, n=100)[i] for i in (49, 94))
     frames = len(latency_ms)
-    fps = frames / (last_s - begin_s)
+    fps = frames / (last_s - measure_from_s)
     return Measured(fps, 1000 * cpu_s / frames, p50_ms, p95_ms, max(submits_ms), close_s, len(submits_ms) - 1)
 
 
-def both(source: str, seconds: float, silent_port: int) -> dict[str, Measured]:
-    """One round: a program for each arm, at the same time."""
+def run_round(source: str, seconds: float, silent_port: int) -> dict[str, Measured]:
+    """Runs one round: both programs at the same time."""
     argv = [sys.executable, __file__, "--source", source, "--seconds", str(seconds), "--port", str(silent_port)]
     programs = {
         arm: subprocess.Popen([*argv, "--arm", arm], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -114,11 +114,11 @@ def both(source: str, seconds: float, silent_port: int) -> dict[str, Measured]:
 
 
 def ratios_of(rounds: list[dict[str, Measured]]) -> dict[str, list[float]]:
-    """With / without, by round."""
+    """The ratios with / without hooks, one per round."""
     names = {"frame rate": "fps", "CPU per frame": "cpu_ms", "latency": "latency_ms"}
     return {
-        words: [getattr(each[ARMS[1]], name) / getattr(each[ARMS[0]], name) for each in rounds]
-        for words, name in names.items()
+        title: [getattr(each[ARMS[1]], name) / getattr(each[ARMS[0]], name) for each in rounds]
+        for title, name in names.items()
     }
 
 
@@ -126,23 +126,23 @@ def report(rounds: list[dict[str, Measured]]) -> None:
     heads = ("frames/s", "CPU/frame", "latency p50", "p95", "slowest submit", "slowest close", "events")
     print(" " * 12 + "".join(f"{head:>16}" for head in heads))
     for arm in ARMS:
-        mine = [each[arm] for each in rounds]
-        cells = [f"{statistics.median(each.fps for each in mine):.1f}"]
+        runs = [each[arm] for each in rounds]
+        cells = [f"{statistics.median(each.fps for each in runs):.1f}"]
         for name in ("cpu_ms", "latency_ms", "latency_p95_ms"):
-            cells.append(f"{statistics.median(getattr(each, name) for each in mine):.1f} ms")
-        cells += [f"{max(each.submit_ms for each in mine):.1f} ms", f"{max(each.close_s for each in mine):.2f} s"]
-        print(f"{arm:12}" + "".join(f"{cell:>16}" for cell in (*cells, str(sum(each.events for each in mine)))))
-    for words, ratios in ratios_of(rounds).items():
+            cells.append(f"{statistics.median(getattr(each, name) for each in runs):.1f} ms")
+        cells += [f"{max(each.submit_ms for each in runs):.1f} ms", f"{max(each.close_s for each in runs):.2f} s"]
+        print(f"{arm:12}" + "".join(f"{cell:>16}" for cell in (*cells, str(sum(each.events for each in runs)))))
+    for title, ratios in ratios_of(rounds).items():
         spread = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-        print(f"{words}: ratio with / without {statistics.median(ratios):.3f} ({spread})")
+        print(f"{title}: ratio with / without {statistics.median(ratios):.3f} ({spread})")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each round")
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of each round")
     parser.add_argument("--source", default=str(ROOT / "assets" / "demo.mp4"))
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -152,14 +152,14 @@ def main() -> int:
     machine = describe().model_dump()
     with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:
         port = silent.getsockname()[1]
-        rounds = [both(args.source, args.seconds, port) for _ in range(args.rounds)]
+        rounds = [run_round(args.source, args.seconds, port) for _ in range(args.rounds)]
     report(rounds)
     if args.json:
-        medians = {words: statistics.median(ratios) for words, ratios in ratios_of(rounds).items()}
-        facts = {"machine": machine, "versions": versions(), "seconds": args.seconds, "hook_s": HOOK_S}
-        facts |= {"median_ratios": medians, "ratios": ratios_of(rounds)}
-        facts |= {"rounds": [{arm: asdict(each) for arm, each in turn.items()} for turn in rounds]}
-        args.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        medians = {title: statistics.median(ratios) for title, ratios in ratios_of(rounds).items()}
+        record = {"machine": machine, "versions": versions(), "seconds": args.seconds, "hook_s": HOOK_S}
+        record |= {"median_ratios": medians, "ratios": ratios_of(rounds)}
+        record |= {"rounds": [{arm: asdict(each) for arm, each in turn.items()} for turn in rounds]}
+        args.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""From the figures of ``bars.py`` to the bars, and to the Markdown that tells them."""
+"""Computes the bars (values with a limit) from the figures of ``bars.py`` and writes them as Markdown."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -10,13 +10,13 @@ from app.bench.child_process import BenchError
 from app.bench.result_types import Figures, Spread, StartupTime
 
 Runs = dict[str, list[Figures]]
-_NEAR_NONE_CORES = 0.05
-"""What "near none" is taken to mean: five hundredths of one core."""
+_NEAR_ZERO_CORES = 0.05
+"""The limit for "near zero" processor load: 5 % of one core."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A value, its spread over the rounds, and the limit that it must reach (``at_least``) or keep under."""
+    """A value, its spread over the rounds, and its limit: a minimum with ``at_least``, else a maximum."""
 
     name: str
     limit: float
@@ -34,11 +34,11 @@ class Bar:
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     @property
-    def limit_words(self) -> str:
+    def limit_text(self) -> str:
         return f"{'≥' if self.at_least else '≤'} {_number(self.limit)} {self.unit}"
 
     @property
-    def value_words(self) -> str:
+    def value_text(self) -> str:
         spread = ""
         if len(self.values) > 1:
             spread = f" ({_number(min(self.values))} to {_number(max(self.values))})"
@@ -55,9 +55,9 @@ def _number(value: float) -> str:
 def bars_of(measured: dict[str, Any]) -> list[Bar]:
     runs: Runs = measured["runs"]
     return [
-        *_against(runs, "naive", 10.0),
-        *_against(runs, "naive-ssd", 10.0),
-        *_against(runs, "facemaskdetector", 8.0),
+        *_comparison(runs, "naive", 10.0),
+        *_comparison(runs, "naive-ssd", 10.0),
+        *_comparison(runs, "facemaskdetector", 8.0),
         *_overhead(runs),
         *_classifier(measured["parts"]),
         *_delays(runs),
@@ -67,17 +67,17 @@ def bars_of(measured: dict[str, Any]) -> list[Bar]:
 
 
 def _each(runs: Runs, names: Sequence[str], value: Callable[..., float]) -> tuple[float, ...]:
-    """``value`` of each round's runs of these names."""
-    return tuple(value(*turn) for turn in zip(*(runs[name] for name in names), strict=True))
+    """``value`` of the runs with these names, once per round."""
+    return tuple(value(*round_runs) for round_runs in zip(*(runs[name] for name in names), strict=True))
 
 
-def _against(runs: Runs, name: str, limit: float) -> list[Bar]:
+def _comparison(runs: Runs, name: str, limit: float) -> list[Bar]:
     if name not in runs:
         return []
     cost = statistics.median(_each(runs, ("maskwatch", name), lambda a, b: b.cpu_s_per_frame / a.cpu_s_per_frame))
     rates = _each(runs, ("maskwatch", name), lambda a, b: a.frames_per_s / b.frames_per_s)
-    note = f"and {_number(cost)} × less processor time a frame"
-    return [Bar(f"frames a second, whole pipeline by `{name}`", limit, True, rates, note=note)]
+    note = f"and {_number(cost)} × less processor time per frame"
+    return [Bar(f"frames per second, pipeline / `{name}`", limit, True, rates, note=note)]
 
 
 def _overhead(runs: Runs) -> list[Bar]:
@@ -89,19 +89,19 @@ def _overhead(runs: Runs) -> list[Bar]:
         return (ours.cpu_s_per_frame or 0.0) / (networks_s / alone.frames)
 
     values = _each(runs, ("maskwatch", "stages"), ratio)
-    alone = Bar("processor time a frame, by detector and classifier alone", 1.25, False, values)
+    alone = Bar("processor time per frame, pipeline / detector and classifier alone", 1.25, False, values)
     return [alone, _overhead_within(runs["one thread"])]
 
 
 def _overhead_within(runs: Sequence[Figures]) -> Bar:
-    """The same within one run, on the very same frames: with one thread each, all time of the networks is counted."""
+    """The same within one run, on the same frames. One thread per network, so all network time is counted."""
 
     def share(run: Figures) -> float:
         return sum(run.stages[name].share for name in ("detect", "classify") if name in run.stages)
 
     shares = ", ".join(f"{name} {stage.share:.0%}" for name, stage in _middle(runs).stages.items())
     values = tuple(1.0 / max(share(run), 1e-9) for run in runs)
-    name = "the same within one run, a thread for each network"
+    name = "the same within one run, one thread per network"
     return Bar(name, 1.25, False, values, note=f"decoding and drawing included: {shares}")
 
 
@@ -110,15 +110,15 @@ def _classifier(parts: dict[str, Any]) -> list[Bar]:
     ours = parts["classifier, LiteRT"]["cpu_ms"]
     if "classifier, keras.predict" in parts:
         by_predict = parts["classifier, keras.predict"]["cpu_ms"] / ours
-        bars.append(Bar("one face, `keras.predict` by ours, same network", 20.0, True, (by_predict,)))
+        bars.append(Bar("one face, `keras.predict` / LiteRT, same network", 20.0, True, (by_predict,)))
     by_paper = parts["model_6, LiteRT"]["cpu_ms"] / ours
-    bars.append(Bar("one face, the paper's `model_6` by ours, same run time", 3.0, True, (by_paper,)))
+    bars.append(Bar("one face, the paper's `model_6` / our classifier, both LiteRT", 3.0, True, (by_paper,)))
     return bars
 
 
 def _spread(run: Figures, name: str) -> Spread:
     if name not in run.latency:
-        raise BenchError(f"a run told nothing of '{name}': no frame came so far; give more --seconds")
+        raise BenchError(f"a run has no '{name}' figures: no frame was analysed; raise --seconds")
     return run.latency[name]
 
 
@@ -135,17 +135,17 @@ def _delays(runs: Runs) -> list[Bar]:
 
     slow = _middle(runs["slow detector"])
     detection_ms, shown_ms = _spread(slow, "detection").p50_ms, _spread(slow, "age_shown").p99_ms
-    note = f"p99 of the age {_number(shown_ms)} ms, one detection {_number(detection_ms)} ms"
+    note = f"p99 of the age {_number(shown_ms)} ms, one detection pass {_number(detection_ms)} ms"
     return [
         Bar(
-            "capture to result, p95, by the median time of detector and classifier",
+            "capture to result, p95 / median time of detector and classifier",
             1.5,
             False,
             _each(runs, ("busy", "every look"), delay),
-            note="the divisor with a full look at each frame",
+            note="the divisor with a full detection pass over each frame",
         ),
         Bar(
-            "detector 10 × slower: age of the frame shown beyond one detection",
+            "detector 10 × slower: age of the shown frame minus one detection pass",
             50.0,
             False,
             _each(runs, ("slow detector",), age_ms),
@@ -153,7 +153,7 @@ def _delays(runs: Runs) -> list[Bar]:
             note,
         ),
         Bar(
-            "detector 10 × slower: window's new frames by the camera's",
+            "detector 10 × slower: new frames in the window / frames of the camera",
             0.95,
             True,
             _each(runs, ("slow detector",), rate),
@@ -165,14 +165,14 @@ def _idle(runs: Runs) -> list[Bar]:
     def by_busy(idle: Figures, busy: Figures) -> float:
         return idle.cores_used / busy.cores_used
 
-    seen = {name: _middle(runs[name]).frames_per_s for name in ("busy", "still", "empty")}
+    rates = {name: _middle(runs[name]).frames_per_s for name in ("busy", "still", "empty")}
     bars = []
-    for name, words in (("still", "empty still scene"), ("empty", "moving scene without faces")):
-        note = f"frames/s analysed: {seen[name]:.1f} by {seen['busy']:.1f}"
+    for name, scene in (("still", "still empty scene"), ("empty", "moving scene without faces")):
+        note = f"frames/s analysed: {rates[name]:.1f} of {rates['busy']:.1f}"
         values = _each(runs, (name, "busy"), by_busy)
-        bars.append(Bar(f"processor, {words} by busy one", 0.20, False, values, note=note))
-    for name, words in (("no camera", "processor, no camera"), ("paused", "processor, paused")):
-        bars.append(Bar(words, _NEAR_NONE_CORES, False, _each(runs, (name,), lambda run: run.cores_used), "cores"))
+        bars.append(Bar(f"processor load, {scene} / busy scene", 0.20, False, values, note=note))
+    for name, title in (("no camera", "processor load, no camera"), ("paused", "processor load, paused")):
+        bars.append(Bar(title, _NEAR_ZERO_CORES, False, _each(runs, (name,), lambda run: run.cores_used), "cores"))
     return bars
 
 
@@ -192,27 +192,28 @@ def _middle(runs: Sequence[Figures]) -> Figures:
     return sorted(runs, key=lambda run: run.frames_per_s)[len(runs) // 2]
 
 
-def markdown(facts: dict[str, Any]) -> str:
-    """The tables of a page, from what the JSON file holds."""
-    machine = facts["machine"]
+def markdown(results: dict[str, Any]) -> str:
+    """The tables for a page, from the content of the JSON file."""
+    machine = results["machine"]
     lines = [
-        f"{machine['cpu']}, {facts['threads']} of {machine['cores']} cores, {machine['os']}; load before "
-        f"{machine['load_before']:.1f}; {facts['rounds']} rounds of {facts['seconds']:g} s each.",
+        f"{machine['cpu']}, {results['threads']} of {machine['cores']} cores, {machine['os']}; load before "
+        f"{machine['load_before']:.1f}; {results['rounds']} rounds of {results['seconds']:g} s each.",
         "",
-        "| bar | limit | measured: median (least to greatest) | met | |",
+        "| bar | limit | measured: median (minimum to maximum) | met | |",
         "|---|---|---|---|---|",
     ]
-    for each in facts["bars"]:
+    for each in results["bars"]:
         names = ("name", "limit", "at_least", "values", "unit", "note")
         bar = Bar(**{name: tuple(each[name]) if name == "values" else each[name] for name in names})
         met = "yes" if bar.met else "**no**"
-        lines.append(f"| {bar.name} | {bar.limit_words} | {bar.value_words} | {met} | {bar.note} |")
-    return "\n".join([*lines, "", *_programs(facts["runs"]), "", *_roofline(facts)])
+        lines.append(f"| {bar.name} | {bar.limit_text} | {bar.value_text} | {met} | {bar.note} |")
+    return "\n".join([*lines, "", *_programs(results["runs"]), "", *_roofline(results)])
 
 
 def _programs(runs: dict[str, Any]) -> list[str]:
     lines = [
-        "| program | frames/s | processor ms a frame | faces a frame | memory, MB | capture to result p50, p95, ms |",
+        "| program | frames/s | processor ms per frame | faces per frame | memory, MB "
+        "| capture to result p50, p95, ms |",
         "|---|---|---|---|---|---|",
     ]
     for name in ("maskwatch", "naive", "naive-ssd", "facemaskdetector", "stages"):
@@ -227,28 +228,29 @@ def _programs(runs: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _roofline(facts: dict[str, Any]) -> list[str]:
-    peaks, parts = facts["roofline"]["peaks"], facts["parts"]
-    looks = [each for each in facts["roofline"]["networks"] if each["name"].startswith("detector")]
-    whole = {"name": "detector, one full look (all sizes)", **{key: sum(each[key] for each in looks) for key in _SUMS}}
+def _roofline(results: dict[str, Any]) -> list[str]:
+    peaks, parts = results["roofline"]["peaks"], results["parts"]
+    detectors = [each for each in results["roofline"]["networks"] if each["name"].startswith("detector")]
+    sums = {key: sum(each[key] for each in detectors) for key in _SUMS}
+    whole = {"name": "detector, one full detection pass (all sizes)", **sums}
     timed = {
         whole["name"]: "detector",
         "classifier, one face": "classifier, LiteRT",
         "model_6, one face": "model_6, LiteRT",
     }
     lines = [
-        f"One core at its best: {peaks['flops'] / 1e9:.0f} GFLOP/s in float32 matrix products, "
+        f"Peak of one core: {peaks['flops'] / 1e9:.0f} GFLOP/s in float32 matrix products, "
         f"{peaks['bytes_per_s'] / 1e9:.1f} GB/s copied.",
         "",
-        "| network | million multiply-adds | MB moved, least to most | processor ms at least | measured |",
+        "| network | million multiply-adds | MB moved, minimum to maximum | minimum processor ms | measured |",
         "|---|---|---|---|---|",
     ]
-    for each in [*looks, whole, *(each for each in facts["roofline"]["networks"] if each not in looks)]:
+    for each in [*detectors, whole, *(each for each in results["roofline"]["networks"] if each not in detectors)]:
         part = parts.get(timed.get(each["name"], ""))
-        seen = f"{part['cpu_ms']:.2f}" if part else ""
+        measured_ms = f"{part['cpu_ms']:.2f}" if part else ""
         moved = f"{each['least_bytes'] / 1e6:.1f} to {each['most_bytes'] / 1e6:.0f}"
         lines.append(
-            f"| {each['name']} | {each['multiply_adds'] / 1e6:.1f} | {moved} | {each['least_ms']:.2f} | {seen} |"
+            f"| {each['name']} | {each['multiply_adds'] / 1e6:.1f} | {moved} | {each['least_ms']:.2f} | {measured_ms} |"
         )
     return lines
 
@@ -256,11 +258,11 @@ def _roofline(facts: dict[str, Any]) -> list[str]:
 _SUMS = ("multiply_adds", "most_bytes", "least_bytes", "least_ms")
 
 
-def write_between(page: Path, mark: str, text: str) -> None:
-    """Put ``text`` between the marks ``<!-- mark -->`` and ``<!-- /mark -->`` of ``page``."""
-    begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+def write_between(page: Path, marker: str, text: str) -> None:
+    """Replaces what stands between ``<!-- marker -->`` and ``<!-- /marker -->`` in ``page`` with ``text``."""
+    begin, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
     whole = page.read_text(encoding="utf-8")
     if whole.count(begin) != 1 or whole.count(end) != 1:
-        raise SystemExit(f"{page} has not one '{begin}' and one '{end}'; write them where the table belongs")
+        raise SystemExit(f"{page} must have one '{begin}' and one '{end}'; add them where the table belongs")
     before, _, rest = whole.partition(begin)
     page.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}", encoding="utf-8")

@@ -1,10 +1,10 @@
-"""Many cameras at a time: are all analysed at an equal rate, how old are the pictures, how many are dropped?
+"""Watches many cameras: is each analysed at the same rate, how old are the frames, how many are dropped?
 
     python benchmarks/cameras.py [--cameras 8] [--fps 10] [--seconds 60] [--cores 2] [--json docs/results/cameras.json]
                                  [-- FLAGS OF WATCH, such as --detector haar]
 
-The cameras are the demo clip as motion JPEG over HTTP on loopback, served by another process on the same cores. Ends
-with code 1 where the most analysed camera has more than 1.5 times the rate of the least. A short version is tested.
+Another process on the same cores serves the demo clip as motion JPEG over HTTP on loopback. Exit code 1 if the highest
+analysed rate of a camera is more than 1.5 times the lowest. The tests run a short version.
 """
 
 import argparse
@@ -37,8 +37,8 @@ _WARM_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class CameraFigures:
-    """Of one camera while measured: frames a second that came, were analysed, were dropped; how old a frame was when
-    its result was there; and the share of the time in which a stage worked for it."""
+    """One camera: frames per second received, analysed and dropped; the age of a frame when its result was ready; the
+    duration of detection and classification."""
 
     camera: str
     came_fps: float
@@ -64,17 +64,17 @@ class Figures:
     processor_share: float
 
 
-class Watcher:
-    """Keeps age and stage times of each result while it is switched on."""
+class ResultRecorder:
+    """Records the age and the stage times of each result, while it is enabled."""
 
     def __init__(self) -> None:
-        self.on = False
+        self.enabled = False
         self.ages_s: dict[str, list[float]] = defaultdict(list)
         self.detect_s: dict[str, list[float]] = defaultdict(list)
         self.classify_s: dict[str, list[float]] = defaultdict(list)
 
     def __call__(self, result: FrameResult) -> None:
-        if self.on:
+        if self.enabled:
             name = result.frame.camera
             self.ages_s[name].append(time.monotonic() - result.frame.captured_s)
             self.detect_s[name].append(result.times.detect_s)
@@ -82,38 +82,38 @@ class Watcher:
 
 
 def run(cameras: int, fps: float, seconds: float, flags: list[str]) -> Figures:
-    """Watch so many cameras for so long."""
-    watcher = Watcher()
+    """Watches ``cameras`` cameras of ``fps`` frames per second for ``seconds``."""
+    recorder = ResultRecorder()
     with cameras_on_loopback(cameras, fps) as addresses:
         argv = ["watch", "--headless", *(part for address in addresses for part in ("--source", address)), *flags]
         settings = settings_of(build_parser().parse_args(argv))
-        with Monitor(settings, [watcher]) as monitor:
+        with Monitor(settings, [recorder]) as monitor:
             _wait_for_all(monitor, cameras)
-            before, began_s, busy_s = monitor.views(), time.monotonic(), time.process_time()
-            watcher.on = True
-            while time.monotonic() - began_s < seconds:
+            before, start_s, busy_s = monitor.views(), time.monotonic(), time.process_time()
+            recorder.enabled = True
+            while time.monotonic() - start_s < seconds:
                 monitor.take(0.2)
-            watcher.on = False
-            after, lasted_s, busy_s = monitor.views(), time.monotonic() - began_s, time.process_time() - busy_s
+            recorder.enabled = False
+            after, lasted_s, busy_s = monitor.views(), time.monotonic() - start_s, time.process_time() - busy_s
     figures = []
     for first, last in zip(before, after, strict=True):
         name = first.camera
-        ages_ms = np.array(watcher.ages_s[name] or [np.inf]) * 1000
+        ages_ms = np.array(recorder.ages_s[name] or [np.inf]) * 1000
         figures.append(
             CameraFigures(
                 camera=name,
                 came_fps=(last.status.frames - first.status.frames) / lasted_s,
-                analysed_fps=len(watcher.ages_s[name]) / lasted_s,
+                analysed_fps=len(recorder.ages_s[name]) / lasted_s,
                 dropped_fps=(last.dropped - first.dropped) / lasted_s,
                 age_p50_ms=float(np.percentile(ages_ms, 50)),
                 age_p95_ms=float(np.percentile(ages_ms, 95)),
                 age_max_ms=float(ages_ms.max()),
-                detect_p50_ms=float(np.percentile(watcher.detect_s[name] or [np.inf], 50)) * 1000,
-                classify_p95_ms=float(np.percentile(watcher.classify_s[name] or [np.inf], 95)) * 1000,
+                detect_p50_ms=float(np.percentile(recorder.detect_s[name] or [np.inf], 50)) * 1000,
+                classify_p95_ms=float(np.percentile(recorder.classify_s[name] or [np.inf], 95)) * 1000,
             )
         )
     rates = [each.analysed_fps for each in figures]
-    every_age_ms = np.concatenate([np.array(ages) * 1000 for ages in watcher.ages_s.values()] or [np.array([np.inf])])
+    every_age_ms = np.concatenate([np.array(ages) * 1000 for ages in recorder.ages_s.values()] or [np.array([np.inf])])
     return Figures(
         cameras=tuple(figures),
         seconds=lasted_s,
@@ -128,13 +128,13 @@ def run(cameras: int, fps: float, seconds: float, flags: list[str]) -> Figures:
 
 
 def _wait_for_all(monitor: Monitor, cameras: int) -> None:
-    """Until each camera was analysed, and a little longer: the first frames of a stream come in a burst."""
+    """Waits until each camera was analysed, and a little longer: the first frames of a stream arrive in a burst."""
     seen: set[str] = set()
     end_s = time.monotonic() + 120
     while len(seen) < cameras:
         seen.update(result.frame.camera for result in monitor.take(0.2))
         if time.monotonic() > end_s:
-            raise SystemExit(f"only {len(seen)} of {cameras} cameras are analysed")
+            raise SystemExit(f"only {len(seen)} of {cameras} cameras were analysed within 120 s; use fewer --cameras")
     warm_s = time.monotonic() + _WARM_S
     while time.monotonic() < warm_s:
         monitor.take(0.2)
@@ -145,7 +145,7 @@ def _cores() -> int:
 
 
 def _load() -> float:
-    """Programs that wanted a core in the last minute, where the system says so: others slow the figures down."""
+    """The 1-minute load average, NaN if the system has none: other programs slow the measurement."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
 
 
@@ -166,9 +166,9 @@ def main() -> int:
     parser.add_argument("--cameras", type=int, default=8)
     parser.add_argument("--fps", type=float, default=10)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--cores", type=int, default=2, help="processor cores that may be used, where it can be set")
+    parser.add_argument("--cores", type=int, default=2, help="processor cores to use, on systems that can limit them")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("flags", nargs="*", help="flags of 'maskwatch watch', behind --")
+    parser.add_argument("flags", nargs="*", help="flags of 'maskwatch watch', after --")
     args = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
@@ -178,14 +178,14 @@ def main() -> int:
     console.print(table_of(figures))
     console.print(
         f"rates max/min {figures.fairness:.2f} (limit {FAIR}), age p95 {figures.age_p95_ms:.0f} ms, "
-        f"{figures.analysed_fps:.1f} frames/s analysed and {figures.dropped_fps:.1f} dropped in all, "
+        f"{figures.analysed_fps:.1f} frames/s analysed and {figures.dropped_fps:.1f} dropped in total, "
         f"{figures.processor_share:.0%} of {figures.cores} cores; load of the machine before: {load:.1f}"
     )
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         machine = {"processor": platform.processor() or platform.machine(), "load_before": load}
-        facts = {**machine, "camera_fps": args.fps, **asdict(figures)}
-        args.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        record = {**machine, "camera_fps": args.fps, **asdict(figures)}
+        args.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return 0 if figures.fairness <= FAIR else 1
 
 

@@ -1,9 +1,9 @@
-"""Writes models/face_detector.* from an ONNX file of YuNet: the published weights, or ones trained on by other tools.
+"""Writes models/face_detector.* from an ONNX file of YuNet: the published weights, or weights from other tools.
 
     python benchmarks/carry_over_yunet.py DATA YUNET.onnx models/face_detector --score 0.65
 
-The int8 file is calibrated on 100 training scenes, spread over ``DATA``/frames and ``DATA``/scenes; pictures that
-``models/held_back.json`` names are left out.
+The int8 file is calibrated on 100 training scenes, spread over ``DATA``/frames and ``DATA``/scenes, without the images
+that ``models/held_back.json`` names.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from app.vision.model_metadata import DetectorMetadata  # noqa: E402
 YUNET = "WIDER FACE train (YuNet's published weights)"
 
 
-def calibration_pictures(data: Path) -> list[Path]:
+def calibration_images(data: Path) -> list[Path]:
     held_back = json.loads((ROOT / "models" / "held_back.json").read_text("utf-8"))
     skipped = {name for names in held_back.values() for name in names}
     paths = []
@@ -40,7 +40,7 @@ def main() -> int:
     parser.add_argument("stem", type=Path)
     parser.add_argument("--score", type=float, required=True, help="threshold, chosen on development scenes")
     parser.add_argument("--nms-iou", type=float, default=0.3)
-    parser.add_argument("--trained-on", nargs="*", default=[], help="what the weights saw beside WIDER FACE")
+    parser.add_argument("--trained-on", nargs="*", default=[], help="training data other than WIDER FACE")
     args = parser.parse_args()
     metadata = DetectorMetadata(
         name="yunet",
@@ -50,8 +50,8 @@ def main() -> int:
         nms_iou=args.nms_iou,
         trained_on=(YUNET, *args.trained_on),
     )
-    pictures = [cv2.imread(str(path)) for path in calibration_pictures(args.data)]
-    for path in export_detector(load_onnx(args.weights), metadata, args.stem, pictures):
+    images = [cv2.imread(str(path)) for path in calibration_images(args.data)]
+    for path in export_detector(load_onnx(args.weights), metadata, args.stem, images):
         print(f"{path}  {path.stat().st_size / 1e3:.0f} kB")
     return 0
 

@@ -1,9 +1,9 @@
-"""The face detectors beside OpenCV's YuNet, on the same pictures at the same width, in one run: the table of
-``maskwatch evaluate-detector`` with the reference as its last row, which the times are ratios of.
+"""Compares the face detectors with OpenCV's YuNet on the same images at the same width, in one run. Prints the table of
+``maskwatch evaluate-detector``; the reference is its last row, and times are ratios to it.
 
     python benchmarks/detectors.py DATA/frames/test.json --yunet YUNET.onnx [--pictures LIST] [--json FILE]
 
-``--pictures empty_test`` takes only the pictures of that list of ``models/held_back.json``.
+``--pictures empty_test`` uses only the images of that list in ``models/held_back.json``.
 """
 
 import argparse

@@ -4,8 +4,8 @@
     python benchmarks/executable.py dist/maskwatch --archive dist/*.tar.gz --output docs/results/executable.json
 
 The first labelled frame is that of ``self-test``: from the start of the process until detector and classifier are
-loaded and both faces of its picture have their labels. Cold means that the kernel was asked to forget the folder's
-files before each start (posix_fadvise). For Linux and macOS. Exit code 1 where a bar is missed.
+loaded and both faces of its image have labels. Cold means that the kernel was asked to drop the folder's files from its
+cache before each start (posix_fadvise). For Linux and macOS. Exit code 1 if a bar is missed.
 """
 
 import argparse
@@ -27,7 +27,7 @@ FIRST_LABEL_BAR_S = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One start of the program, with its wall and processor time to the end, and its largest resident memory."""
+    """One start of the program: times in seconds and the largest resident memory."""
 
     first_label_s: float
     first_label_cpu_s: float
@@ -38,7 +38,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The demo clip, watched as fast as it goes: to its first person with a label, to its end."""
+    """One run of the demo clip at full speed: time to the first labelled person and to the end."""
 
     first_person_s: float
     total_s: float
@@ -55,7 +55,7 @@ def size_mb(folder: Path) -> float:
 
 
 def parts_mb(folder: Path) -> dict[str, float]:
-    """The size of each folder or file at the top of the program's parts, largest first."""
+    """The size of each folder and file directly in ``_internal``, largest first."""
     inside = folder / "_internal"
     sizes = {
         path.name: size_mb(path) if path.is_dir() else path.stat().st_size / 1e6
@@ -67,8 +67,8 @@ def parts_mb(folder: Path) -> dict[str, float]:
     return {name: round(size, 1) for name, size in ranked if size >= 0.5}
 
 
-def forget(folder: Path) -> bool:
-    """Whether the kernel could be asked to drop the folder's pages. It keeps what another process has mapped."""
+def drop_from_cache(folder: Path) -> bool:
+    """Asks the kernel to drop the folder's pages; False if the system cannot. Pages mapped by a process stay."""
     if not hasattr(os, "posix_fadvise"):
         return False
     os.sync()
@@ -86,7 +86,7 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def usage(process: "subprocess.Popen[str]") -> tuple[int, float, float]:
-    """Waits for ``process``: exit code, processor time, largest resident memory."""
+    """Waits for ``process``; returns exit code, processor seconds and largest resident memory in MB."""
     _, status, spent = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     per_mb = 1e6 if sys.platform == "darwin" else 1e6 / 1024  # macOS counts bytes, Linux KiB
@@ -94,7 +94,7 @@ def usage(process: "subprocess.Popen[str]") -> tuple[int, float, float]:
 
 
 def start(program: Path, home: Path) -> Start:
-    began_wall_s, began_s = time.time(), time.perf_counter()
+    start_wall_s, start_s = time.time(), time.perf_counter()
     command = [str(program), "self-test", "--json"]
     with subprocess.Popen(command, env=environment(home), cwd=home, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -102,28 +102,30 @@ def start(program: Path, home: Path) -> Start:
         code, cpu_s, peak_mb = usage(process)
     if code:
         raise SystemExit(f"self-test failed: {record}")
-    total_s = time.perf_counter() - began_s
-    first_s = record["first_label_wall_s"] - began_wall_s
+    total_s = time.perf_counter() - start_s
+    first_s = record["first_label_wall_s"] - start_wall_s
     return Start(first_s, record["first_label_cpu_s"], total_s, cpu_s, peak_mb)
 
 
 def watch_demo(program: Path, home: Path) -> Run:
-    began_s = time.perf_counter()
+    start_s = time.perf_counter()
     first_s = 0.0
     command = [str(program), "-v", "watch", "--headless", "--source", "demo", "--fast"]
     with subprocess.Popen(command, env=environment(home), cwd=home, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "first labelled frame" in line and not first_s:
-                first_s = time.perf_counter() - began_s
+                first_s = time.perf_counter() - start_s
         code, cpu_s, peak_mb = usage(process)
     if code or not first_s:
-        raise SystemExit(f"watching the demo ended with {code}")
-    return Run(first_s, time.perf_counter() - began_s, cpu_s, peak_mb)
+        raise SystemExit(
+            f"watching the demo failed: exit code {code}, first labelled frame: {'yes' if first_s else 'none'}"
+        )
+    return Run(first_s, time.perf_counter() - start_s, cpu_s, peak_mb)
 
 
 def priority() -> str:
-    """On a busy machine the program can be measured before all others (``chrt --rr 10``): the results must say so."""
+    """The process priority, for the record: ``chrt --rr 10`` gives real-time priority on a busy machine."""
     if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) in (os.SCHED_RR, os.SCHED_FIFO):
         return "real-time"
     return f"nice {os.nice(0)}"
@@ -139,8 +141,8 @@ def rounded(run: Start | Run) -> dict[str, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="such as dist/maskwatch")
-    parser.add_argument("--archive", type=Path, metavar="FILE", help="its archive, for the size")
+    parser.add_argument("folder", type=Path, help="for example dist/maskwatch")
+    parser.add_argument("--archive", type=Path, metavar="FILE", help="its archive, to report the size")
     parser.add_argument("--runs", type=int, default=9, metavar="N", help="starts of each kind (default 9)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the results as JSON")
     args = parser.parse_args()
@@ -148,7 +150,7 @@ def main() -> int:
     program = folder / ("maskwatch.exe" if sys.platform == "win32" else "maskwatch")
     with tempfile.TemporaryDirectory(prefix="maskwatch-bench-") as scratch:
         home = Path(scratch)
-        cold = [start(program, home) for _ in range(max(3, args.runs // 3)) if forget(folder)]
+        cold = [start(program, home) for _ in range(max(3, args.runs // 3)) if drop_from_cache(folder)]
         start(program, home)  # warms up
         warm = [start(program, home) for _ in range(args.runs)]
         run = watch_demo(program, home)

@@ -1,10 +1,10 @@
-"""Kills a real RTSP server again and again under a running capture and prints what is left behind.
+"""Kills a real RTSP server repeatedly during a capture and reports recovery times and leaks.
 
     python benchmarks/faults.py [--kills 20] [--seed 1] [--freeze-every 5] [--json docs/results/faults.json]
 
-Prints one line for each fault: how long it was seen, until new frames came, and memory, threads and handles then.
-Ends with code 1 where a recovery took longer than the longest wait plus the open limit, a thread or a handle was left,
-or memory grew by more than 5 % after the first quarter. A short version runs in the tests.
+Prints one line for each fault: the time until it was noticed, the time until new frames arrived, and then memory,
+threads and handles. Exit code 1 if a recovery took longer than the longest wait plus the open limit, if a thread or a
+handle leaked, or if memory grew by more than 5 % after the first quarter. The tests run a short version.
 """
 
 import argparse
@@ -33,14 +33,14 @@ from app.core.types import Frame  # noqa: E402
 from app.settings.source import SourceSettings  # noqa: E402
 
 OPEN_S, READ_S, WAITS_S = 5.0, 2.0, (0.2, 0.5, 1.0)
-LONGEST_S = max(WAITS_S) + OPEN_S + 1.0  # and the probing of the stream
+LONGEST_S = max(WAITS_S) + OPEN_S + 1.0  # 1 s for the stream probe
 GROWTH = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What one fault cost: seconds until it was noticed and, once the server was back, until a new frame; and what
-    the process held then."""
+    """One fault: seconds until it was noticed, seconds from the server's return to a new frame, and the resources of
+    the process after that."""
 
     kind: str
     noticed_s: float
@@ -50,8 +50,8 @@ class Fault:
     handles: int
 
 
-def run(kills: int, seed: int, freeze_every: int, say: bool = True) -> list[Fault]:
-    """Play ``kills`` faults at random moments and return what each cost."""
+def run(kills: int, seed: int, freeze_every: int, verbose: bool = True) -> list[Fault]:
+    """Causes ``kills`` faults at random moments."""
     chance = random.Random(seed)
     process = psutil.Process()
     faults: list[Fault] = []
@@ -80,7 +80,7 @@ def run(kills: int, seed: int, freeze_every: int, say: bool = True) -> list[Faul
                     kind = "freeze" if freezes else "kill"
                     fault = Fault(kind, noticed_s, recovered_s, memory_mib, threading.active_count(), _handles(process))
                     faults.append(fault)
-                    if say:
+                    if verbose:
                         print(
                             f"{number:3d} {kind:6s} noticed {noticed_s:5.2f} s  back {recovered_s:5.2f} s  "
                             f"{memory_mib:7.1f} MiB  {fault.threads} threads  {fault.handles} handles",
@@ -94,10 +94,10 @@ def run(kills: int, seed: int, freeze_every: int, say: bool = True) -> list[Faul
 
 
 def _one_fault(server: RtspServer, capture: Capture, freezes: bool, pause_s: float) -> tuple[float, float]:
-    began_s = time.monotonic()
+    start_s = time.monotonic()
     server.pause() if freezes else server.kill()
     wait_until(lambda: capture.status.state is not SourceState.LIVE, "the fault is noticed")
-    noticed_s = time.monotonic() - began_s
+    noticed_s = time.monotonic() - start_s
     threading.Event().wait(pause_s)
     server.resume() if freezes else server.start()
     back_s = time.monotonic()
@@ -116,39 +116,40 @@ def _handles(process: psutil.Process) -> int:
     return process.num_fds() if hasattr(process, "num_fds") else process.num_handles()
 
 
-def verdict(faults: list[Fault], longest_s: float = LONGEST_S, growth: float = GROWTH) -> list[str]:
-    """What is wrong with these figures; nothing where all is well. ``growth`` of the memory, as a share."""
-    wrong: list[str] = []
+def problems_of(faults: list[Fault], longest_s: float = LONGEST_S, growth: float = GROWTH) -> list[str]:
+    """The limits that these figures break, as messages. ``growth``: allowed growth of the memory, as a share."""
+    problems: list[str] = []
     settled = faults[len(faults) // 4 :]
-    wrong += [f"a recovery took {f.recovered_s:.1f} s" for f in faults if f.recovered_s > longest_s]
+    problems += [f"a recovery took {f.recovered_s:.1f} s" for f in faults if f.recovered_s > longest_s]
     if settled[-1].threads > settled[0].threads:
-        wrong.append(f"threads grew from {settled[0].threads} to {settled[-1].threads}")
+        problems.append(f"threads grew from {settled[0].threads} to {settled[-1].threads}")
     if settled[-1].handles > settled[0].handles:
-        wrong.append(f"handles grew from {settled[0].handles} to {settled[-1].handles}")
+        problems.append(f"handles grew from {settled[0].handles} to {settled[-1].handles}")
     grown = settled[-1].memory_mib / settled[0].memory_mib - 1
     if grown > growth:
-        wrong.append(f"memory grew by {grown:.1%}")
-    return wrong
+        problems.append(f"memory grew by {grown:.1%}")
+    return problems
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="fault injection against a real RTSP server")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--freeze-every", type=int, default=5, help="each n-th fault freezes the server; 0: none")
+    parser.add_argument("--freeze-every", type=int, default=5, help="every n-th fault freezes the server; 0: none")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    logging.disable()  # the table says it all
+    logging.disable()  # the table shows every fault
     faults = run(args.kills, args.seed, args.freeze_every)
     recovered = sorted(fault.recovered_s for fault in faults)
     print(f"recovery: median {recovered[len(recovered) // 2]:.2f} s, longest {recovered[-1]:.2f} s")
-    wrong = verdict(faults)
-    print("\n".join(wrong) or "no thread, handle or memory was left behind")
+    problems = problems_of(faults)
+    print("\n".join(problems) or "no thread, handle or memory leak")
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        facts = {"is_well": not wrong, "wrong": wrong, "seed": args.seed, "faults": [asdict(fault) for fault in faults]}
-        args.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    return 1 if wrong else 0
+        record = {"is_well": not problems, "wrong": problems, "seed": args.seed}
+        record["faults"] = [asdict(fault) for fault in faults]
+        args.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""How the cost grows with the frame's width, with the faces in it, and with the number of cameras.
+"""Measures how the cost grows with the frame width, the number of faces and the number of cameras.
 
     python benchmarks/growth.py [--threads 2] [--seconds 10] [--rounds 3] [--json docs/results/growth.json]
                                 [--plot docs/results/growth.svg] [--page docs/speed.md]
 
-Width and faces: films at full speed, so the cost is processor time a frame. Cameras: films played as cameras of 10
-frames a second, so the cost is how many are analysed, how late, and how busy the cores are. The points of an axis take
-turns. ``--page`` writes the tables between the marks ``<!-- growth -->`` and ``<!-- /growth -->`` of a Markdown page.
+Width and faces: videos play at full speed; the cost is the processor time per frame. Cameras: videos play as cameras
+of 10 frames per second; the cost is the analysed rate, the delay and the core load. The points of an axis alternate.
+``--page`` writes the tables between ``<!-- growth -->`` and ``<!-- /growth -->`` of a Markdown page.
 """
 
 import argparse
@@ -41,7 +41,7 @@ CAMERA_FPS = 10
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One place on an axis: medians over the rounds. ``delay_p95_ms`` is capture to result."""
+    """One value on an axis, as medians over the rounds. ``delay_p95_ms`` is the time from capture to result."""
 
     x: int
     frames_per_s: float
@@ -54,24 +54,24 @@ class Point:
 
 
 def point(x: int, runs: Sequence[Figures]) -> Point:
-    def middle(value: Any) -> float:
+    def median(value: Any) -> float:
         return statistics.median(value(run) for run in runs)
 
     return Point(
         x=x,
-        frames_per_s=middle(lambda run: run.frames_per_s),
-        cpu_ms_per_frame=middle(lambda run: (run.cpu_s_per_frame or 0.0) * 1000),
-        cores_used=middle(lambda run: run.cores_used),
-        faces_per_frame=middle(lambda run: run.faces_per_frame),
-        delay_p95_ms=middle(lambda run: run.latency["capture_to_result"].p95_ms if run.frames else float("nan")),
-        dropped_share=middle(lambda run: run.dropped / max(1, run.dropped + run.frames)),
-        peak_rss_mb=middle(lambda run: run.peak_rss_mb or float("nan")),
+        frames_per_s=median(lambda run: run.frames_per_s),
+        cpu_ms_per_frame=median(lambda run: (run.cpu_s_per_frame or 0.0) * 1000),
+        cores_used=median(lambda run: run.cores_used),
+        faces_per_frame=median(lambda run: run.faces_per_frame),
+        delay_p95_ms=median(lambda run: run.latency["capture_to_result"].p95_ms if run.frames else float("nan")),
+        dropped_share=median(lambda run: run.dropped / max(1, run.dropped + run.frames)),
+        peak_rss_mb=median(lambda run: run.peak_rss_mb or float("nan")),
     )
 
 
-def films(folder: Path, axis: str, values: Sequence[int]) -> dict[int, list[str]]:
-    """The words that make ``maskwatch bench`` play each point of ``axis``."""
-    words: dict[int, list[str]] = {}
+def source_flags(folder: Path, axis: str, values: Sequence[int]) -> dict[int, list[str]]:
+    """Creates the videos of ``axis``; returns the flags of ``maskwatch bench`` for each value."""
+    flags: dict[int, list[str]] = {}
     for value in values:
         path = folder / f"{axis}{value if axis != 'cameras' else ''}.mp4"
         if axis == "width":
@@ -80,20 +80,20 @@ def films(folder: Path, axis: str, values: Sequence[int]) -> dict[int, list[str]
             make(path, faces=value)
         elif not path.exists():
             make(path, "busy")
-        words[value] = ["--source", str(path)]
+        flags[value] = ["--source", str(path)]
         if axis == "cameras":
-            words[value] = [*words[value] * value, "--as-live", str(CAMERA_FPS)]
-    return words
+            flags[value] = [*flags[value] * value, "--as-live", str(CAMERA_FPS)]
+    return flags
 
 
 def measure(axis: str, values: Sequence[int], args: argparse.Namespace, folder: Path) -> list[Point]:
     common = ["--seconds", str(args.seconds), "--warm-up", "2", "--threads", str(args.threads)]
-    words, limits = films(folder, axis, values), thread_limits(args.threads)
+    flags, limits = source_flags(folder, axis, values), thread_limits(args.threads)
     runs: dict[int, list[Figures]] = {value: [] for value in values}
     turns = [value for _ in range(args.rounds) for value in values]
     console = Console(stderr=True)
     for value in track(turns, axis, console=console, transient=True, disable=not console.is_terminal):
-        runs[value].append(run_for_figures(own_child([*words[value], *common], "run", limits), args.seconds))
+        runs[value].append(run_for_figures(own_child([*flags[value], *common], "run", limits), args.seconds))
     return [point(value, each) for value, each in runs.items()]
 
 
@@ -104,20 +104,20 @@ _TITLES = {
 }
 
 
-def markdown(facts: dict[str, Any]) -> str:
-    machine = facts["machine"]
+def markdown(results: dict[str, Any]) -> str:
+    machine = results["machine"]
     lines = [
-        f"{machine['cpu']}, {facts['threads']} of {machine['cores']} cores; load before {machine['load_before']:.1f}; "
-        f"medians of {facts['rounds']} rounds of {facts['seconds']:g} s."
+        f"{machine['cpu']}, {results['threads']} of {machine['cores']} cores; "
+        f"load before {machine['load_before']:.1f}; medians of {results['rounds']} rounds of {results['seconds']:g} s."
     ]
     for axis, title in _TITLES.items():
         lines += [
             "",
-            f"| {title} | frames/s analysed | processor ms a frame | cores busy | faces labelled a frame "
+            f"| {title} | frames/s analysed | processor ms per frame | cores busy | faces per frame "
             "| capture to result p95, ms | frames dropped | memory, MB |",
             "|---|---|---|---|---|---|---|---|",
         ]
-        for each in facts[axis]:
+        for each in results[axis]:
             lines.append(
                 f"| {each['x']} | {each['frames_per_s']:.1f} | {each['cpu_ms_per_frame']:.1f} "
                 f"| {each['cores_used']:.2f} | {each['faces_per_frame']:.1f} | {each['delay_p95_ms']:.0f} "
@@ -126,8 +126,8 @@ def markdown(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def plot(facts: dict[str, Any], path: Path) -> None:
-    """Three panels; the costs are those of the tables."""
+def plot(results: dict[str, Any], path: Path) -> None:
+    """Draws one panel per axis with the costs of the tables."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -135,9 +135,11 @@ def plot(facts: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(1, 3, figsize=(10, 3), layout="constrained")
-    shown = (("cpu_ms_per_frame", "processor ms a frame"),) * 2 + (("cores_used", "cores busy"),)
+    shown = (("cpu_ms_per_frame", "processor ms per frame"),) * 2 + (("cores_used", "cores busy"),)
     for panel, axis, (value, label) in zip(panels, _TITLES, shown, strict=True):
-        panel.plot([each["x"] for each in facts[axis]], [each[value] for each in facts[axis]], "o-", color="#0072b2")
+        panel.plot(
+            [each["x"] for each in results[axis]], [each[value] for each in results[axis]], "o-", color="#0072b2"
+        )
         panel.set(xlabel=_TITLES[axis], ylabel=label, ylim=(0, None))
         panel.grid(alpha=0.3)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
@@ -147,26 +149,26 @@ def plot(facts: dict[str, Any], path: Path) -> None:
 def _whole_numbers(text: str) -> tuple[int, ...]:
     parts = text.split(",")
     if not all(part.strip().isdecimal() for part in parts):
-        raise argparse.ArgumentTypeError(f"{text} is no list such as 1,2,4")
+        raise argparse.ArgumentTypeError(f"{text} is not a list of whole numbers; write, for example, 1,2,4")
     return tuple(int(part) for part in parts)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=min(2, cores_allowed()), metavar="N")
-    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="of each run (default 10)")
+    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="length of each run (default 10)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="runs of each point (default 3)")
     parser.add_argument("--widths", type=_whole_numbers, default=WIDTHS_PX, metavar="PX,PX")
     parser.add_argument("--faces", type=_whole_numbers, default=FACES, metavar="N,N")
     parser.add_argument("--cameras", type=_whole_numbers, default=CAMERAS, metavar="N,N")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="such as growth.svg; needs matplotlib")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="for example growth.svg; needs matplotlib")
     parser.add_argument("--page", type=Path, metavar="FILE", help="Markdown page to write the tables into")
     args = parser.parse_args()
     if args.plot and find_spec("matplotlib") is None:
         parser.error("--plot needs matplotlib: pip install 'maskwatch[train]'")
     machine = describe()
-    facts: dict[str, Any] = {
+    results: dict[str, Any] = {
         "machine": machine.model_dump(mode="json"),
         "versions": versions(),
         "threads": args.threads,
@@ -176,17 +178,17 @@ def main() -> int:
     try:
         with only_cores(args.threads), tempfile.TemporaryDirectory(prefix="maskwatch-growth-") as folder:
             for axis, values in (("width", args.widths), ("faces", args.faces), ("cameras", args.cameras)):
-                facts[axis] = [asdict(each) for each in measure(axis, values, args, Path(folder))]
+                results[axis] = [asdict(each) for each in measure(axis, values, args, Path(folder))]
     except MaskwatchError as error:
         print(f"growth: {error}", file=sys.stderr)
         return error.exit_code
-    print(markdown(facts))
+    print(markdown(results))
     if args.json:
-        args.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     if args.page:
-        write_between(args.page, "growth", markdown(facts))
+        write_between(args.page, "growth", markdown(results))
     if args.plot:
-        plot(facts, args.plot)
+        plot(results, args.plot)
     return 0
 
 

@@ -1,9 +1,9 @@
-"""Which scenes no model may train on: development scenes to choose by, and 120 pictures without a face as an open test.
+"""Chooses the scenes that no model may train on: a development split, and 120 images without a face as an open test.
 
     python benchmarks/hold_back.py DATA OUT.json
 
-Whole groups of near-duplicates (64-bit difference hash, Hamming distance at most 4) go to one side, and a group that
-holds a picture of an open test (frames/test, scenes/wider_val) trains nothing. Prints how many pictures each list has.
+A group of near-duplicates (64-bit difference hash, Hamming distance at most 4) is never divided. A group with an image
+of an open test (frames/test, scenes/wider_val) is not used for training. Prints the number of images of each list.
 """
 
 import argparse
@@ -16,7 +16,13 @@ import cv2
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from app.training.detector.scenes import ImageCache, difference_hash, near_duplicate_groups, read_coco, split_scenes
+from app.training.detector.scene_reader import read_scenes
+from app.training.detector.scenes import (
+    ImageCache,
+    difference_hash,
+    near_duplicate_groups,
+    split_scenes,
+)
 
 DEVELOPMENT = {"wider": 200, "mafa": 150, "wear_web": 30, "office": 30, "no_face": 60}
 EMPTY_TEST = 120
@@ -27,7 +33,7 @@ def main() -> int:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     args = parser.parse_args()
-    files = {}  # picture -> list of annotations it belongs to
+    files = {}  # image path -> (annotation file, source)
     for name in ("scenes/train", "scenes/wider_val", "frames/train", "frames/test"):
         path = args.data / f"{name}.json"
         for image in json.loads(path.read_text("utf-8"))["images"]:
@@ -37,7 +43,7 @@ def main() -> int:
     for group, path in zip(near_duplicate_groups(hashes), files, strict=True):
         groups[group].append(path)
     lists: dict[str, list[str]] = defaultdict(list)
-    _, development = split_scenes(read_coco(args.data / "frames" / "train.json"), ImageCache())
+    _, development = split_scenes(read_scenes(args.data / "frames" / "train.json"), ImageCache())
     lists["development"] = [scene.path.name for scene in development]
     wanted = {**DEVELOPMENT, "no_face": DEVELOPMENT["no_face"] + EMPTY_TEST}
     taken = dict.fromkeys(wanted, 0)
@@ -48,7 +54,7 @@ def main() -> int:
             lists["like_a_test"] += [path.name for path in trained]
             continue
         source = files[paths[0]][1]
-        every = 3 if source == "no_face" else 9  # spread over the data set, whose neighbours are alike
+        every = 3 if source == "no_face" else 9  # spread over the data set: neighbours are similar
         if sides != {"scenes/train"} or source not in wanted or rank % every or taken[source] >= wanted[source]:
             continue
         spare = EMPTY_TEST - len(lists["empty_test"])
@@ -57,7 +63,7 @@ def main() -> int:
         lists[into] += [path.name for path in paths]
     args.out.write_text(json.dumps({name: sorted(names) for name, names in lists.items()}, indent=0) + "\n", "utf-8")
     for name, names in lists.items():
-        print(f"{name}: {len(names)} pictures")
+        print(f"{name}: {len(names)} images")
     return 0
 
 

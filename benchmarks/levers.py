@@ -1,11 +1,11 @@
-"""What each saving is worth: the pipeline as it is, by turns with the same less one saving.
+"""Measures what each optimisation saves: runs the pipeline alternately with and without it.
 
     python benchmarks/levers.py [--threads 2] [--seconds 10] [--rounds 3] [--json docs/results/levers.json]
                                 [--page docs/speed.md]
 
-The busy film plays at full speed, so all of its frames are analysed and the cost is processor time a frame; the still
-one plays as a camera of 25 frames a second. Ratios are taken within a round. ``--page`` writes the table between the
-marks ``<!-- levers -->`` and ``<!-- /levers -->`` of a Markdown page.
+The busy video plays at full speed, so that all frames are analysed and the cost is the processor time per frame. The
+still one plays as a camera of 25 frames per second. Ratios are taken within a round. ``--page`` writes the table
+between ``<!-- levers -->`` and ``<!-- /levers -->`` of a Markdown page.
 """
 
 import argparse
@@ -33,13 +33,14 @@ from app.core.cpu import cores_allowed  # noqa: E402
 from app.core.errors import MaskwatchError  # noqa: E402
 
 CAMERA_FPS = 25
-_QUICK, _STILL = "MASKWATCH_DETECTOR__FULL_LOOK_S", "MASKWATCH_DETECTOR__STILL_LOOK_S"
+_FULL_PASS, _STILL_PASS = "MASKWATCH_DETECTOR__FULL_LOOK_S", "MASKWATCH_DETECTOR__STILL_LOOK_S"
+_ALWAYS_FULL = {_FULL_PASS: "0"}
 _NEVER_SETTLED = {"MASKWATCH_TRACKING__SETTLED_AFTER": "100", "MASKWATCH_TRACKING__SETTLED_CONFIDENCE": "1"}
 
 
 @dataclass(frozen=True, slots=True)
 class Lever:
-    """A saving, and what takes it away."""
+    """An optimisation, and the settings that disable it."""
 
     name: str
     without: str
@@ -49,45 +50,47 @@ class Lever:
 
 LEVERS = {
     "busy": (
-        Lever("between whole looks only squares around known faces are seen", "every look a whole one", {_QUICK: "0"}),
-        Lever("settled labels are asked for again now and then", "every face in every frame", _NEVER_SETTLED),
-        Lever("both", "neither", {_QUICK: "0", _STILL: "0", **_NEVER_SETTLED}),
-        Lever("a call has the cores of the machine", "one", threads=1),
+        Lever("between full detection passes only ROIs around tracked faces are searched", "always full", _ALWAYS_FULL),
+        Lever("settled faces are classified less often", "every face in every frame", _NEVER_SETTLED),
+        Lever("both", "neither", {**_ALWAYS_FULL, _STILL_PASS: "0", **_NEVER_SETTLED}),
+        Lever("inference uses all allowed cores", "one core", threads=1),
     ),
-    "wide": (Lever("the detector sees 640 of 1,280 px", "all", {"MASKWATCH_DETECTOR__WORKING_WIDTH_PX": "1280"}),),
-    "still": (Lever("a still picture is looked at once a second", "in each frame", {_STILL: "0", _QUICK: "0"}),),
+    "wide": (Lever("the detector runs at 640 px", "at 1,280 px", {"MASKWATCH_DETECTOR__WORKING_WIDTH_PX": "1280"}),),
+    "still": (
+        Lever("an unchanged frame is searched once per second", "every frame", {_STILL_PASS: "0", **_ALWAYS_FULL}),
+    ),
 }
-"""By film."""
+"""By video."""
 
 
-def turns(film: str, path: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """The child of each turn: the pipeline as it is, called "", and by lever what is played without it."""
+def child_programs(video: str, path: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """The child programs by lever name; "" is the pipeline with all optimisations."""
     common = ["--source", str(path), "--seconds", str(args.seconds), "--warm-up", "2"]
-    if film == "still":
+    if video == "still":
         common += ["--as-live", str(CAMERA_FPS)]
 
     def child(lever: Lever) -> Any:
         threads = lever.threads or args.threads
-        words = [*common, "--threads", str(threads)]
-        return own_child(words, "run", {**thread_limits(threads), **lever.environment})
+        arguments = [*common, "--threads", str(threads)]
+        return own_child(arguments, "run", {**thread_limits(threads), **lever.environment})
 
-    return {lever.name: child(lever) for lever in (Lever("", ""), *LEVERS[film])}
+    return {lever.name: child(lever) for lever in (Lever("", ""), *LEVERS[video])}
 
 
-def measure(film: str, path: Path, args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
-    children = turns(film, path, args)
+def measure(video: str, path: Path, args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
+    children = child_programs(video, path, args)
     runs: dict[str, list[Figures]] = {name: [] for name in children}
     order = [name for _ in range(args.rounds) for name in children]
-    for name in track(order, film, console=console, transient=True, disable=not console.is_terminal):
+    for name in track(order, video, console=console, transient=True, disable=not console.is_terminal):
         runs[name].append(run_for_figures(children[name], args.seconds))
-    return [row(film, lever, runs[""], runs[lever.name]) for lever in LEVERS[film]]
+    return [row(video, lever, runs[""], runs[lever.name]) for lever in LEVERS[video]]
 
 
-def row(film: str, lever: Lever, with_it: Sequence[Figures], without: Sequence[Figures]) -> dict[str, Any]:
-    """``ratios``: of processor time a frame, without by with, one a round."""
+def row(video: str, lever: Lever, with_it: Sequence[Figures], without: Sequence[Figures]) -> dict[str, Any]:
+    """``ratios``: processor time per frame without the optimisation / with it, one value per round."""
     ratios = [_cost(one) / _cost(other) for one, other in zip(without, with_it, strict=True)]
     return {
-        "film": film,
+        "film": video,
         "saving": lever.name,
         "without": lever.without,
         "cpu_ms_with": statistics.median(map(_cost, with_it)),
@@ -99,21 +102,21 @@ def row(film: str, lever: Lever, with_it: Sequence[Figures], without: Sequence[F
 
 
 def _cost(run: Figures) -> float:
-    """Processor ms a frame."""
+    """Processor ms per frame."""
     return (run.cpu_s_per_frame or float("nan")) * 1000
 
 
-def markdown(facts: dict[str, Any]) -> str:
-    machine = facts["machine"]
+def markdown(results: dict[str, Any]) -> str:
+    machine = results["machine"]
     lines = [
-        f"{machine['cpu']}, {facts['threads']} of {machine['cores']} cores; load before {machine['load_before']:.1f}; "
-        f"medians of {facts['rounds']} rounds of {facts['seconds']:g} s.",
+        f"{machine['cpu']}, {results['threads']} of {machine['cores']} cores; "
+        f"load before {machine['load_before']:.1f}; medians of {results['rounds']} rounds of {results['seconds']:g} s.",
         "",
-        "| film | saving | without it | processor ms a frame: without, with | without by with (least to greatest) "
+        "| video | saving | without it | processor ms per frame: without, with | without / with (minimum to maximum) "
         "| frames/s: without, with |",
         "|---|---|---|---|---|---|",
     ]
-    for each in facts["rows"]:
+    for each in results["rows"]:
         ratios = each["ratios"]
         lines.append(
             f"| {each['film']} | {each['saving']} | {each['without']} "
@@ -127,8 +130,8 @@ def markdown(facts: dict[str, Any]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=min(2, cores_allowed()), metavar="N")
-    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="of each run (default 10)")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="runs of each (default 3)")
+    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="length of each run (default 10)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="runs of each program (default 3)")
     parser.add_argument("--films", nargs="+", choices=sorted(LEVERS), default=sorted(LEVERS), help="(default all)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--page", type=Path, metavar="FILE", help="Markdown page to write the table into")
@@ -137,14 +140,14 @@ def main() -> int:
     rows: list[dict[str, Any]] = []
     try:
         with only_cores(args.threads), tempfile.TemporaryDirectory(prefix="maskwatch-levers-") as folder:
-            for film in args.films:
-                path = Path(folder) / f"{film}.mp4"
-                make(path, "still" if film == "still" else "busy", (1280, 720) if film == "wide" else (640, 480))
-                rows += measure(film, path, args, console)
+            for video in args.films:
+                path = Path(folder) / f"{video}.mp4"
+                make(path, "still" if video == "still" else "busy", (1280, 720) if video == "wide" else (640, 480))
+                rows += measure(video, path, args, console)
     except MaskwatchError as error:
         print(f"levers: {error}", file=sys.stderr)
         return error.exit_code
-    facts = {
+    results = {
         "machine": machine.model_dump(mode="json"),
         "versions": versions(),
         "threads": args.threads,
@@ -152,11 +155,11 @@ def main() -> int:
         "rounds": args.rounds,
         "rows": rows,
     }
-    print(markdown(facts))
+    print(markdown(results))
     if args.json:
-        args.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     if args.page:
-        write_between(args.page, "levers", markdown(facts))
+        write_between(args.page, "levers", markdown(results))
     return 0
 
 

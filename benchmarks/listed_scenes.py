@@ -1,4 +1,4 @@
-"""Annotated scenes, all of a file or those that a list of ``models/held_back.json`` names."""
+"""Reads annotated scenes: all of a file, or those in a list of ``models/held_back.json``."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Cameras on loopback in a process of their own: the demo clip as motion JPEG over HTTP, as cheap cameras send it.
+"""Serves cameras on loopback from its own process: the demo clip as motion JPEG over HTTP, as cheap cameras send it.
 
     python benchmarks/loopback.py --cameras 8 --fps 10 [--ports 40001 ...]
 
@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT)]
 
 @contextmanager
 def cameras_on_loopback(cameras: int, fps: float, ports: Sequence[int] = ()) -> Iterator[list[str]]:
-    """The addresses of so many cameras, at ``ports`` where those are given."""
+    """Starts the server; yields the addresses of ``cameras`` cameras, at ``ports`` if given."""
     argv = [sys.executable, __file__, "--cameras", str(cameras), "--fps", str(fps)]
     server = subprocess.Popen(
         [*argv, *(["--ports", *map(str, ports)] if ports else [])],
@@ -34,10 +34,10 @@ def cameras_on_loopback(cameras: int, fps: float, ports: Sequence[int] = ()) -> 
     assert server.stdin is not None
     assert server.stdout is not None
     try:
-        found = [int(port) for port in server.stdout.readline().split()]
-        yield [f"http://127.0.0.1:{port}/camera{number}.mjpg" for number, port in enumerate(found, 1)]
+        used_ports = [int(port) for port in server.stdout.readline().split()]
+        yield [f"http://127.0.0.1:{port}/camera{number}.mjpg" for number, port in enumerate(used_ports, 1)]
     finally:
-        server.kill()  # as a camera loses its power
+        server.kill()  # like a camera that loses power
         server.wait(10)
         server.stdin.close()
         server.stdout.close()
@@ -49,7 +49,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Camera(BaseHTTPRequestHandler):
-    """Sends its pictures over and over, each at its time."""
+    """Sends its images in a loop, each at its time."""
 
     def __init__(self, jpegs: Sequence[bytes], fps: float, *args: Any) -> None:
         self._jpegs, self._fps = jpegs, fps
@@ -67,14 +67,14 @@ class Camera(BaseHTTPRequestHandler):
                 self.wfile.write(head.encode() + jpeg + b"\r\n")
                 time.sleep(max(0.0, began_s + (i + 1) / self._fps - time.monotonic()))
         except OSError:
-            return  # the watcher has left
+            return  # the client has disconnected
 
     def log_message(self, *_: object) -> None:
         pass
 
 
 def demo_jpegs(fps: float) -> list[bytes]:
-    """The pictures of the demo clip at about ``fps`` a second."""
+    """The frames of the demo clip as JPEG, about ``fps`` per second."""
     import cv2
 
     from app.core import resources
@@ -97,7 +97,7 @@ def main() -> None:
     jpegs = demo_jpegs(args.fps)
     ports = []
     for number in range(args.cameras):
-        start = number * len(jpegs) // args.cameras  # no two cameras see the same at a time
+        start = number * len(jpegs) // args.cameras  # no two cameras show the same frame at the same time
         port = args.ports[number] if args.ports else 0
         server = Server(("127.0.0.1", port), partial(Camera, [*jpegs[start:], *jpegs[:start]], args.fps))
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,13 +1,13 @@
-"""Builds the films that the benchmarks play, the same bytes each time on the same machine.
+"""Creates the videos that the benchmarks play: the same bytes each time on the same machine.
 
     python benchmarks/make_clip.py busy.mp4                    # 640 x 480, 26 s, faces in most frames
-    python benchmarks/make_clip.py still.mp4 --scene still     # an empty room that only sensor noise moves in
+    python benchmarks/make_clip.py still.mp4 --scene still     # an empty room with sensor noise only
     python benchmarks/make_clip.py empty.mp4 --scene empty     # light and shapes move, no face
     python benchmarks/make_clip.py wide.mp4 --size 1280x720
-    python benchmarks/make_clip.py nine.mp4 --faces 9          # nine people at a time
+    python benchmarks/make_clip.py nine.mp4 --faces 9          # nine people at the same time
 
-``busy`` is cut from real films where they lie at ../shared/data/clips beside the checkout, and else made of the bundled
-demo. They are not part of the project, and no film made of them should be passed on.
+``busy`` is cut from real videos if they exist in ../shared/data/clips beside the checkout, else from the bundled demo.
+The real videos are not part of the project: do not distribute clips made from them.
 """
 
 import argparse
@@ -32,34 +32,34 @@ _CUTS = (
     ("street_walk_4830562.mp4", 125),
     ("talking_bare.mp4", 100),
 )
-"""Name and frames from its beginning, in this order: 650 frames."""
+"""File name and number of frames from its start, in this order: 650 frames."""
 _DEMO_FACES = slice(50, 290)
-"""The demo's frames with somebody in them."""
+"""The frames of the demo that show people."""
 _PERSON = (slice(60, 420), slice(60, 360))
-"""Rows and columns of the demo in which the first person stands, at frames from 110 on."""
+"""Rows and columns of the demo that contain the first person, from frame 110."""
 _NOISE = 2.0
-"""Standard deviation of the still scene's noise, grey levels: a webcam in good light."""
+"""Standard deviation of the noise in the still scene, in grey levels: a webcam in good light."""
 
 
 def frames_of(path: Path) -> Iterator[np.ndarray]:
     capture = cv2.VideoCapture(str(path))
     while True:
-        came, image = capture.read()
-        if not came:
+        ok, image = capture.read()
+        if not ok:
             capture.release()
             return
         yield image
 
 
 def fitted(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The middle of ``image`` in the wanted proportion, at the wanted size."""
+    """Crops the centre of ``image`` to the aspect ratio and scales it to ``width`` x ``height``."""
     rows, columns = image.shape[:2]
     wide = min(columns, rows * width // height)
     high = min(rows, columns * height // width)
     x, y = (columns - wide) // 2, (rows - high) // 2
-    cut = image[y : y + high, x : x + wide]
-    how = cv2.INTER_AREA if wide > width else cv2.INTER_LINEAR
-    return cv2.resize(cut, (width, height), interpolation=how)
+    crop = image[y : y + high, x : x + wide]
+    interpolation = cv2.INTER_AREA if wide > width else cv2.INTER_LINEAR
+    return cv2.resize(crop, (width, height), interpolation=interpolation)
 
 
 def busy(width: int, height: int) -> Iterator[np.ndarray]:
@@ -68,13 +68,13 @@ def busy(width: int, height: int) -> Iterator[np.ndarray]:
         yield from (fitted(image, width, height) for image in islice(chain.from_iterable(cuts), FPS * SECONDS))
         return
     people = list(frames_of(DEMO))[_DEMO_FACES]
-    round_trip = [*people, *people[::-1]]  # no jump where it begins again
+    round_trip = [*people, *people[::-1]]  # no jump when the loop restarts
     for index in range(FPS * SECONDS):
         yield fitted(round_trip[index % len(round_trip)], width, height)
 
 
 def still(width: int, height: int) -> Iterator[np.ndarray]:
-    """The demo's empty room with noise."""
+    """The empty room of the demo with noise."""
     room = fitted(next(frames_of(DEMO)), width, height).astype(np.float32)
     random = np.random.default_rng(1)
     for _ in range(FPS * SECONDS):
@@ -83,7 +83,7 @@ def still(width: int, height: int) -> Iterator[np.ndarray]:
 
 
 def empty(width: int, height: int) -> Iterator[np.ndarray]:
-    """The empty room while a cart passes and the light goes up and down."""
+    """The empty room with a passing cart and changing light."""
     room = fitted(next(frames_of(DEMO)), width, height).astype(np.float32)
     for index in range(FPS * SECONDS):
         image = room * (1.0 + 0.15 * np.sin(index / 20))
@@ -94,7 +94,7 @@ def empty(width: int, height: int) -> Iterator[np.ndarray]:
 
 
 def crowd(faces: int, width: int, height: int) -> Iterator[np.ndarray]:
-    """The demo's first person so many times, in a grid."""
+    """The first person of the demo ``faces`` times, in a grid."""
     people = [image[_PERSON] for image in list(frames_of(DEMO))[110:230]]
     round_trip = [*people, *people[::-1]]
     columns = int(np.ceil(np.sqrt(faces)))
@@ -110,11 +110,11 @@ def crowd(faces: int, width: int, height: int) -> Iterator[np.ndarray]:
 
 
 def write(path: Path, images: Iterator[np.ndarray], width: int, height: int) -> int:
-    """Returns how many frames were written."""
+    """Returns the number of written frames."""
     codec = cv2.VideoWriter.fourcc(*"mp4v")
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, FPS, (width, height))
     if not writer.isOpened():
-        raise SystemExit(f"cannot write {path}; give a name that ends in .mp4, in a folder that is there")
+        raise SystemExit(f"cannot write {path}; give a .mp4 file name in an existing folder")
     count = 0
     for image in images:
         writer.write(image)
@@ -132,16 +132,18 @@ def make(path: Path, scene: str = "busy", size: tuple[int, int] = (640, 480), fa
 def size_of(text: str) -> tuple[int, int]:
     width, _, height = text.partition("x")
     if not (width.isdecimal() and height.isdecimal() and 64 <= int(width) <= 7680 and 64 <= int(height) <= 4320):
-        raise argparse.ArgumentTypeError(f"{text} is no size such as 640x480")
+        raise argparse.ArgumentTypeError(f"{text} is not a valid size; write, for example, 640x480")
     return int(width) // 2 * 2, int(height) // 2 * 2
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("path", type=Path, help="the film to write (.mp4)")
+    parser.add_argument("path", type=Path, help="the video to write (.mp4)")
     parser.add_argument("--scene", choices=("busy", "still", "empty"), default="busy")
     parser.add_argument("--size", type=size_of, default=(640, 480), metavar="WxH")
-    parser.add_argument("--faces", type=int, choices=range(65), metavar="N", help="a crowd of so many instead")
+    parser.add_argument(
+        "--faces", type=int, choices=range(65), metavar="N", help="a grid of N people instead of a scene"
+    )
     args = parser.parse_args()
     count = make(args.path, args.scene, args.size, args.faces)
     print(f"{args.path}: {count} frames, {args.size[0]} x {args.size[1]}, {FPS} frames/s")

@@ -1,4 +1,4 @@
-"""YuNet through OpenCV: the reference that the default detector is measured against."""
+"""OpenCV's YuNet: the reference for the default detector."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ _MOST_FACES = 5000
 
 
 class OpenCvYuNet:
-    """``cv2.FaceDetectorYN`` on colour frames of any size. OpenCV sets threads for the whole process."""
+    """``cv2.FaceDetectorYN`` on frames of any size. OpenCV sets its threads for the whole process."""
 
     def __init__(
         self, model: Path, *, score: float | None = None, working_width_px: int = 640, min_face_px: int = 10
@@ -30,20 +30,20 @@ class OpenCvYuNet:
         height, width = image.shape[:2]
         if width > self._working_width_px:
             small_height = max(1, round(height * self._working_width_px / width))
-            seen = resize(image, self._working_width_px, small_height)
+            resized = resize(image, self._working_width_px, small_height)
         else:
-            seen = image
-        scale_x, scale_y = width / seen.shape[1], height / seen.shape[0]
-        self._network.setInputSize((seen.shape[1], seen.shape[0]))
-        rows: Any = self._network.detect(seen)[1]  # None where there is no face, which its types do not say
+            resized = image
+        scale_x, scale_y = width / resized.shape[1], height / resized.shape[0]
+        self._network.setInputSize((resized.shape[1], resized.shape[0]))
+        rows: Any = self._network.detect(resized)[1]  # None without a face, contrary to its type stubs
         if rows is None:
             return []
-        found = []
+        detections = []
         rows = np.asarray(rows, np.float64)
-        for x, y, w, h, *points, score in rows[np.isfinite(rows).all(axis=1)].tolist():  # slivers give garbage
+        for x, y, w, h, *points, score in rows[np.isfinite(rows).all(axis=1)].tolist():  # very narrow images give NaN
             box = Box(x * scale_x, y * scale_y, w * scale_x, h * scale_y).clipped(width, height)
             if box.size < max(self._min_face_px, 1):
                 continue
             landmarks = tuple((u * scale_x, v * scale_y) for u, v in zip(points[::2], points[1::2], strict=True))
-            found.append(Detection(box, float(score), landmarks))
-        return found
+            detections.append(Detection(box, float(score), landmarks))
+        return detections

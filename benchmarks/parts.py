@@ -1,10 +1,10 @@
-"""What each network costs by itself, in turns within one process: the detector's full look at a frame, and one face
-through each classifier and run time.
+"""Measures each network alone, alternating within one process: a full detection pass over a frame, and one face through
+each classifier and runtime.
 
     python benchmarks/parts.py --clip CLIP [--threads 2] [--seconds 10]
 
-Prints one JSON record: for each part the median time on the wall and of the processor, ms, over its turns. Parts that
-need TensorFlow are left out where it is not installed.
+Prints one JSON record: the median wall time and processor time of each part, in ms. Parts that need TensorFlow are
+skipped if it is not installed.
 """
 
 import argparse
@@ -26,23 +26,23 @@ Part = Callable[[], object]
 _STRIDE = 10
 _MOST_FRAMES = 60
 _TURN_S = 0.15
-"""A turn repeats its part for so long: short enough that a busy machine meets all parts alike."""
+"""How long a part repeats before the next one: short, so that other load affects all parts equally."""
 
 
 def frames(clip: Path) -> list[Any]:
     import cv2
 
-    capture, found = cv2.VideoCapture(str(clip)), []
-    while len(found) < _MOST_FRAMES:
-        came, image = capture.read()
-        if not came:
+    capture, images = cv2.VideoCapture(str(clip)), []
+    while len(images) < _MOST_FRAMES:
+        ok, image = capture.read()
+        if not ok:
             break
-        found.append(image)
+        images.append(image)
         for _ in range(_STRIDE - 1):
             capture.grab()
-    if not found:
-        raise SystemExit(f"cannot play {clip}: no frame can be read from it")
-    return found
+    if not images:
+        raise SystemExit(f"cannot play {clip}: no frame can be read from it; give another --clip")
+    return images
 
 
 def parts(images: list[Any], threads: int) -> Iterator[tuple[str, Part]]:
@@ -76,27 +76,27 @@ def parts(images: list[Any], threads: int) -> Iterator[tuple[str, Part]]:
 
 
 def measure(each: dict[str, Part], seconds: float) -> dict[str, dict[str, float]]:
-    """Each part's turn after the other's, until ``seconds`` for each are over."""
-    walls: dict[str, list[float]] = {name: [] for name in each}
-    spent: dict[str, list[float]] = {name: [] for name in each}
+    """Runs the parts alternately until each had ``seconds``; returns median milliseconds and the number of calls."""
+    wall_times_s: dict[str, list[float]] = {name: [] for name in each}
+    cpu_times_s: dict[str, list[float]] = {name: [] for name in each}
     for part in each.values():
         part()
         part()
     end_s = time.perf_counter() + seconds * len(each)
     while time.perf_counter() < end_s:
         for name, part in each.items():
-            count, began_s, began_cpu_s = 0, time.perf_counter(), time.process_time()
-            while time.perf_counter() - began_s < _TURN_S:
-                one_s = time.perf_counter()
+            count, start_s, start_cpu_s = 0, time.perf_counter(), time.process_time()
+            while time.perf_counter() - start_s < _TURN_S:
+                call_s = time.perf_counter()
                 part()
-                walls[name].append(time.perf_counter() - one_s)
+                wall_times_s[name].append(time.perf_counter() - call_s)
                 count += 1
-            spent[name].append((time.process_time() - began_cpu_s) / count)
+            cpu_times_s[name].append((time.process_time() - start_cpu_s) / count)
     return {
         name: {
-            "wall_ms": statistics.median(walls[name]) * 1000,
-            "cpu_ms": statistics.median(spent[name]) * 1000,
-            "calls": len(walls[name]),
+            "wall_ms": statistics.median(wall_times_s[name]) * 1000,
+            "cpu_ms": statistics.median(cpu_times_s[name]) * 1000,
+            "calls": len(wall_times_s[name]),
         }
         for name in each
     }
@@ -106,7 +106,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clip", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=2, metavar="N")
-    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="for each part (default 10)")
+    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="time for each part (default 10)")
     args = parser.parse_args()
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ[name] = str(args.threads)

@@ -1,13 +1,13 @@
-"""The limit that this machine sets: multiply-adds and bytes of each network, against what the machine can do.
+"""Computes the time limit of this machine for each network, from its multiply-adds and bytes (roofline model).
 
     python benchmarks/roofline.py [--json FILE]
 
-Operations are counted from the model files: convolutions and matrix products, which are all but a few per cent. Bytes
-are those of each operation's inputs, weights and outputs, once each, as if nothing stayed in a cache: the most that can
-be moved; the least (weights, picture in, answer out) is given too. The peaks of one core are measured by processor
-time, so that other programs do not lower them: the best of many float32 matrix products, and of many copies of an array
-that no cache holds. The processor time that a network needs at least is the longer of operations by the one and least
-bytes by the other (Williams, Waterman, Patterson: Roofline, 2009).
+Operations are counted from the model files: convolutions and matrix products, which are all but a few per cent. The
+maximum of bytes counts inputs, weights and outputs of each operation once, without a cache; the minimum counts the
+weights, the input image and the output. The peaks of one core are measured in processor time, so that other programs
+do not lower them: the best of many float32 matrix products, and of many copies of an array larger than any cache. The
+minimum processor time of a network is the larger of operations / FLOP rate and minimum bytes / copy rate (Williams,
+Waterman, Patterson: Roofline, 2009).
 """
 
 import argparse
@@ -25,12 +25,12 @@ sys.path.insert(0, str(ROOT))
 _MATRIX = 512
 _COPIED_BYTES = 64 * 2**20
 _TRY_S = 3.0
-"""The best of many short tries: on a machine that others use, a few of them go undisturbed."""
+"""Duration of the tries; the best one counts: on a shared machine a few run undisturbed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one pass through a network takes."""
+    """The work of one inference. ``least_bytes`` and ``most_bytes``: with a perfect cache, and without a cache."""
 
     name: str
     multiply_adds: int
@@ -44,14 +44,14 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
-    """Of one core: float32 operations a second (a multiply-add is two), and bytes read and written a second."""
+    """Peaks of one core: float32 operations per second (a multiply-add is two), bytes read and written per second."""
 
     flops: float
     bytes_per_s: float
 
 
 def peaks() -> Peaks:
-    """Measured here and now: numpy's BLAS must have been kept to one thread before it was imported."""
+    """Measures the peaks. NumPy's BLAS must be limited to one thread before NumPy is imported."""
     import numpy as np
 
     random = np.random.default_rng(1)
@@ -66,19 +66,19 @@ def _best(work: Any) -> float:
     work()
     best_s, end_s = float("inf"), time.perf_counter() + _TRY_S
     while time.perf_counter() < end_s:
-        began_s = time.process_time()
+        start_s = time.process_time()
         work()
-        best_s = min(best_s, time.process_time() - began_s)
+        best_s = min(best_s, time.process_time() - start_s)
     return best_s
 
 
 def work_of(name: str, interpreter: Any) -> Work:
-    """``interpreter``: a LiteRT interpreter whose tensors are allocated at the size in question."""
+    """``interpreter``: a LiteRT interpreter with tensors allocated for the input size."""
     tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
-    given = {each["index"] for each in interpreter.get_input_details()}
-    answers = {each["index"] for each in interpreter.get_output_details()}
+    network_inputs = {each["index"] for each in interpreter.get_input_details()}
+    network_outputs = {each["index"] for each in interpreter.get_output_details()}
     multiply_adds = most = 0
-    made = set(given)
+    computed = set(network_inputs)
     weights: set[int] = set()
     for operation in interpreter._get_ops_details():
         if operation["op_name"] == "DELEGATE":
@@ -86,15 +86,15 @@ def work_of(name: str, interpreter: Any) -> Work:
         inputs = [index for index in operation["inputs"] if index >= 0]
         multiply_adds += _multiply_adds(operation, tensors)
         most += sum(_bytes(tensors[index]) for index in [*inputs, *operation["outputs"]])
-        weights.update(index for index in inputs if index not in made)
-        made.update(operation["outputs"])
-    held = sum(_bytes(tensors[index]) for index in weights)
-    least = held + sum(_bytes(tensors[index]) for index in given | answers)
-    return Work(name, multiply_adds, most, least, held)
+        weights.update(index for index in inputs if index not in computed)
+        computed.update(operation["outputs"])
+    parameters = sum(_bytes(tensors[index]) for index in weights)
+    least = parameters + sum(_bytes(tensors[index]) for index in network_inputs | network_outputs)
+    return Work(name, multiply_adds, most, least, parameters)
 
 
 def _multiply_adds(operation: dict[str, Any], tensors: dict[int, Any]) -> int:
-    """Of a convolution or matrix product; 0 for others."""
+    """The multiply-adds of a convolution or matrix product; 0 for other operations."""
     name = operation["op_name"]
     out = _elements(tensors[operation["outputs"][0]])
     if name in ("CONV_2D", "FULLY_CONNECTED"):  # each output sums one row of the weights
@@ -120,7 +120,7 @@ def _bytes(tensor: dict[str, Any]) -> int:
 
 
 def allocated(path: Path, shape: tuple[int, ...]) -> Any:
-    """An interpreter for inputs of ``shape``, without the delegate that hides its operations."""
+    """An interpreter for inputs of ``shape``, without the delegate, which would hide the operations."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -131,7 +131,7 @@ def allocated(path: Path, shape: tuple[int, ...]) -> Any:
 
 
 def networks(width: int = 640, height: int = 480) -> list[Work]:
-    """The detector at such a frame, the classifier and the paper's network at one face."""
+    """The work of the detector for a frame of this size, and of the classifier and the paper's network for one face."""
     import cv2
     import numpy as np
 
@@ -143,14 +143,14 @@ def networks(width: int = 640, height: int = 480) -> list[Work]:
     detector = YuNetDetector(file)
     room = cv2.resize(cv2.imread(str(resources.asset("self_test.jpg"))), (width, height))
     detector.detect(np.ascontiguousarray(room))
-    found = []
+    work = []
     for rows, columns in sorted(detector._plans, reverse=True):
-        found.append(work_of(f"detector, {columns} x {rows}", allocated(file, (1, rows, columns, 3))))
+        work.append(work_of(f"detector, {columns} x {rows}", allocated(file, (1, rows, columns, 3))))
     for name in ("classifier.tflite", "paper/model_6.tflite"):
         path = resources.model(name)
         side = read_classifier_metadata(path).input_px
-        found.append(work_of(f"{path.stem}, one face", allocated(path, (1, side, side, 3))))
-    return found
+        work.append(work_of(f"{path.stem}, one face", allocated(path, (1, side, side, 3))))
+    return work
 
 
 def main() -> int:
@@ -160,16 +160,18 @@ def main() -> int:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
         os.environ[name] = "1"
     machine = peaks()
-    found = networks()
-    words = f"{machine.flops / 1e9:.0f} GFLOP/s in float32 matrix products, {machine.bytes_per_s / 1e9:.1f} GB/s copied"
-    print(words, file=sys.stderr)
-    for work in found:
+    all_work = networks()
+    summary = (
+        f"{machine.flops / 1e9:.0f} GFLOP/s in float32 matrix products, {machine.bytes_per_s / 1e9:.1f} GB/s copied"
+    )
+    print(summary, file=sys.stderr)
+    for work in all_work:
         least_ms = work.least_s(machine) * 1000
         size = f"{work.multiply_adds / 1e6:9.1f} M multiply-adds, {work.least_bytes / 1e6:6.2f} to "
-        print(f"{work.name:24} {size}{work.most_bytes / 1e6:6.1f} MB: {least_ms:.2f} ms at least", file=sys.stderr)
+        print(f"{work.name:24} {size}{work.most_bytes / 1e6:6.1f} MB: minimum {least_ms:.2f} ms", file=sys.stderr)
     record = {
         "peaks": asdict(machine),
-        "networks": [{**asdict(work), "least_ms": work.least_s(machine) * 1000} for work in found],
+        "networks": [{**asdict(work), "least_ms": work.least_s(machine) * 1000} for work in all_work],
     }
     text = json.dumps(record)
     if args.json:

@@ -1,11 +1,11 @@
-"""Watches cameras for a long time and looks at what the process holds: memory, threads, file handles.
+"""Watches cameras for a long time and measures the resources of the process: memory, threads, file handles.
 
     python benchmarks/soak.py [--minutes 20] [--cameras 2] [--fps 10] [--kill-every 60] [--json docs/results/soak.json]
                               [-- FLAGS OF WATCH]
 
-The cameras are motion JPEG over HTTP on loopback; every so many seconds their server is killed and started again, as
-cameras do. After the warm-up (a fifth of the time, at least a minute) memory may grow by less than 5 %, and threads
-and handles must be as many at the end as at its beginning. Ends with code 1 otherwise. A short version is tested.
+The cameras send motion JPEG over HTTP on loopback; their server is killed and restarted at intervals. After the warm-up
+(a fifth of the time, at least a minute) memory may grow by less than 5 %; the number of threads and handles must be the
+same at the end. Exit code 1 otherwise. The tests run a short version.
 """
 
 import argparse
@@ -40,7 +40,7 @@ _EVERY_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The process at one moment, all cameras live: ``at_s`` since the start, resident memory in MiB."""
+    """The process while all cameras are live. ``at_s``: seconds since the start; resident memory in MiB."""
 
     at_s: float
     memory_mib: float
@@ -51,8 +51,8 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Soak:
-    """``growth`` is of the memory: median of the last tenth of the samples over that of the first after warm-up.
-    Threads and handles: the least of the first third and of the last."""
+    """``growth`` of the memory: median of the last tenth of the samples after the warm-up / median of the first tenth,
+    minus 1. Threads and handles: minimum of the first third and of the last third."""
 
     minutes: float
     cameras: int
@@ -76,7 +76,7 @@ class Soak:
 
 
 class Cameras:
-    """The loopback cameras; ``restart`` kills their server and starts another at the same ports."""
+    """The loopback cameras. ``restart`` kills their server and starts a new one on the same ports."""
 
     def __init__(self, cameras: int, fps: float) -> None:
         self._cameras, self._fps = cameras, fps
@@ -93,9 +93,9 @@ class Cameras:
 
 
 def run(
-    minutes: float, cameras: int, fps: float, kill_every_s: float, flags: list[str], say: Callable[[str], None]
+    minutes: float, cameras: int, fps: float, kill_every_s: float, flags: list[str], print_line: Callable[[str], None]
 ) -> Soak:
-    """Watch for so long; ``say`` gets a line for each minute."""
+    """Watches the cameras for ``minutes``; calls ``print_line`` once per minute."""
     analysed, events = Counter[str](), Counter[str]()
 
     def on_result(result: FrameResult) -> None:
@@ -106,39 +106,39 @@ def run(
 
     process, samples, kills = psutil.Process(), list[Sample](), 0
     threads_before = set(threading.enumerate())
-    served = Cameras(cameras, fps)
+    server = Cameras(cameras, fps)
     try:
-        argv = ["watch", "--headless", *(part for uri in served.addresses for part in ("--source", uri)), *flags]
+        argv = ["watch", "--headless", *(part for uri in server.addresses for part in ("--source", uri)), *flags]
         settings = settings_of(build_parser().parse_args(argv))
         limits = {"reconnect_s": (0.5, 1.0), "read_timeout_s": 2.0}
         settings = settings.model_copy(
             update={"camera": tuple(camera.model_copy(update=limits) for camera in settings.camera)}
         )
         with Monitor(settings, [on_result], [on_event]) as monitor:
-            began_s, killed_s, minute = time.monotonic(), time.monotonic(), 1
-            while (at_s := time.monotonic() - began_s) < minutes * 60:
+            start_s, killed_s, minute = time.monotonic(), time.monotonic(), 1
+            while (at_s := time.monotonic() - start_s) < minutes * 60:
                 if kill_every_s and time.monotonic() - killed_s >= kill_every_s:
-                    served.restart()
+                    server.restart()
                     kills, killed_s = kills + 1, time.monotonic()
                 _drain(monitor, min(_EVERY_S, minutes * 60 / 20))
-                # While a connection is made there are other threads and handles: only what lasts is compared.
+                # Connecting needs more threads and handles for a moment: sample only while all cameras are live.
                 if _all_live(monitor):
-                    samples.append(_sample(process, time.monotonic() - began_s, sum(analysed.values())))
+                    samples.append(_sample(process, time.monotonic() - start_s, sum(analysed.values())))
                 if at_s >= 60 * minute and samples:
                     minute += 1
                     last = samples[-1]
-                    say(
+                    print_line(
                         f"{last.at_s / 60:5.1f} min: {last.memory_mib:.1f} MiB, {last.threads} threads, "
                         f"{last.handles} handles, {last.analysed} frames, {kills} kills"
                     )
     finally:
-        served.close()
+        server.close()
     left = tuple(thread.name for thread in set(threading.enumerate()) - threads_before)
     warm_s = max(60.0, minutes * 60 / 5) if minutes >= 2 else minutes * 60 / 5
-    return _judged(minutes, cameras, kills, samples, warm_s, dict(events), left)
+    return _evaluate(minutes, cameras, kills, samples, warm_s, dict(events), left)
 
 
-def _judged(
+def _evaluate(
     minutes: float,
     cameras: int,
     kills: int,
@@ -149,7 +149,7 @@ def _judged(
 ) -> Soak:
     after = [sample for sample in samples if sample.at_s >= warm_s]
     if len(after) < 2:
-        raise SystemExit("too few samples with all cameras live; give it more time")
+        raise SystemExit("too few samples with all cameras live; raise --minutes")
     tenth = max(1, len(after) // 10)
     first, last = after[:tenth], after[-tenth:]
     early, late = after[: max(1, len(after) // 3)], after[-max(1, len(after) // 3) :]
@@ -163,7 +163,7 @@ def _judged(
         memory_first_mib=first_mib,
         memory_last_mib=last_mib,
         growth=last_mib / first_mib - 1,
-        # The least of a third: a connection that is just being closed or made counts a handle or two more.
+        # The minimum of a third: a connection that opens or closes adds one or two handles for a moment.
         threads_first=min(sample.threads for sample in early),
         threads_last=min(sample.threads for sample in late),
         handles_first=min(sample.handles for sample in early),
@@ -190,7 +190,7 @@ def _all_live(monitor: Monitor) -> bool:
 
 def _sample(process: psutil.Process, at_s: float, analysed: int) -> Sample:
     handles = process.num_fds() if hasattr(process, "num_fds") else process.num_handles()
-    # Native threads too: a decoder's or a network's own may leak as well.
+    # Includes native threads: those of a decoder or a network runtime may leak too.
     return Sample(at_s, process.memory_info().rss / 2**20, process.num_threads(), handles, analysed)
 
 
@@ -200,7 +200,7 @@ def table_of(soak: Soak) -> Table:
         table.add_column(name, justify="right" if name else "left")
     memory = f"{soak.memory_last_mib:.1f} MiB ({soak.growth:+.1%})"
     table.add_row("resident memory", f"{soak.memory_first_mib:.1f} MiB", memory)
-    table.add_row("threads, native ones too", str(soak.threads_first), str(soak.threads_last))
+    table.add_row("threads (including native ones)", str(soak.threads_first), str(soak.threads_last))
     table.add_row("file handles", str(soak.handles_first), str(soak.handles_last))
     return table
 
@@ -212,7 +212,7 @@ def main() -> int:
     parser.add_argument("--fps", type=float, default=10)
     parser.add_argument("--kill-every", type=float, default=60, metavar="S", help="0: never")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("flags", nargs="*", help="flags of 'maskwatch watch', behind --")
+    parser.add_argument("flags", nargs="*", help="flags of 'maskwatch watch', after --")
     args = parser.parse_args()
     console = Console(width=100)
     soak = run(args.minutes, args.cameras, args.fps, args.kill_every, args.flags, console.print)

@@ -1,10 +1,10 @@
-"""What viewers cost the watching: capture and analysis rate without and with viewers of one camera, side by side.
+"""Measures what web viewers cost: capture and analysis rate without and with viewers of one camera, side by side.
 
     python benchmarks/web_viewers.py --viewers 20 --seconds 8 --rounds 4 [--json docs/results/web_viewers.json]
 
-Two programs watch the demo clip at its own rate, at the same time; in each round one of them, by turns, has all the
-viewers. Whatever else the machine does falls on both, and the medians of the rounds' ratios are the result. With
---stalled, as many viewers more connect and never read.
+Two programs watch the demo clip in real time, at the same time; in each round one of them, alternating, has all the
+viewers. Other load on the machine affects both; the result is the median of the rounds' ratios. With --stalled N, N
+more viewers connect and never read.
 """
 
 import argparse
@@ -32,20 +32,20 @@ from app.web.server import WebServer
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Rates of one program in one round, per second; ``sent`` counts the pictures to all viewers."""
+    """Rates of one program in one round, per second. ``sent`` counts the frames sent to all viewers."""
 
     captured: float
     analysed: float
     sent: float
 
 
-class Crowd:
-    """Viewers in a thread of their own that read what comes and count the pictures."""
+class Viewers:
+    """Viewers in their own thread that read the stream and count the frames."""
 
     def __init__(self, port: int, viewers: int, stalled: int) -> None:
         self._port, self._viewers = port, viewers
         self._stop = threading.Event()
-        self.pictures = 0
+        self.frames = 0
         self._stalled = [socket.create_connection(("127.0.0.1", port)) for _ in range(stalled)]
         for each in self._stalled:
             each.sendall(b"GET /api/v1/cameras/1/stream.mjpeg HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
@@ -68,7 +68,7 @@ class Crowd:
                 await reader.readuntil(b"Content-Length: ")
                 length = int(await reader.readline())
                 await reader.readexactly(length + 2)
-                self.pictures += 1
+                self.frames += 1
         finally:
             writer.close()
 
@@ -80,8 +80,8 @@ class Crowd:
 
 
 def serve(source: str) -> None:
-    """Watches ``source`` over and over with a web view. Prints its port, then a line of counts for each line that comes
-    on standard input; ends with it."""
+    """Watches ``source`` in a loop with a web view. Prints its port, then one line of counts for each line on standard
+    input; ends when standard input is closed."""
     with tempfile.TemporaryDirectory() as folder:
         alerts = {"store": Path(folder) / "events.db"}
         web = {"enabled": True, "port": 0, "max_viewers": 1000, "stall_s": 600, "max_connections": 2000}
@@ -124,11 +124,11 @@ class Program:
         return self._process.stdout.readline()
 
     def wait(self) -> None:
-        """Until it sees faces."""
+        """Waits until frames are analysed; reads the port."""
         self.port = int(self._line())
 
     def counts(self) -> tuple[float, int, int]:
-        """Time, frames captured and frames analysed so far."""
+        """Time in seconds, captured frames and analysed frames so far."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
@@ -140,19 +140,19 @@ class Program:
 
 
 def measure(alone: Program, watched: Program, seconds: float, viewers: int, stalled: int) -> tuple[Phase, Phase]:
-    crowd = Crowd(watched.port, viewers, stalled)
+    crowd = Viewers(watched.port, viewers, stalled)
     time.sleep(1)
     before = [each.counts() for each in (alone, watched)]
-    pictures = crowd.pictures
+    received = crowd.frames
     time.sleep(seconds)
-    pictures = crowd.pictures - pictures
+    received = crowd.frames - received
     after = [each.counts() for each in (alone, watched)]
     crowd.close()
     phases: list[Phase] = []
-    for (begun_s, frames, analysed), (ended_s, frames_then, analysed_then) in zip(before, after, strict=True):
-        took_s = ended_s - begun_s
-        sent = pictures / took_s if phases else 0.0
-        phases.append(Phase((frames_then - frames) / took_s, (analysed_then - analysed) / took_s, sent))
+    for (start_s, frames, analysed), (end_s, frames_after, analysed_after) in zip(before, after, strict=True):
+        took_s = end_s - start_s
+        sent = received / took_s if phases else 0.0
+        phases.append(Phase((frames_after - frames) / took_s, (analysed_after - analysed) / took_s, sent))
     return phases[0], phases[1]
 
 
@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--source", default="demo")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
@@ -190,12 +190,12 @@ def main() -> None:
         spread = ", ".join(f"{ratio:.2f}" for ratio in each)
         print(f"{name:9s} {without:6.2f}/s alone {with_:6.2f}/s watched  ratio {ratios[name]:.3f}  ({spread})")
     each_s = statistics.median(watched.sent for _, watched in rounds) / args.viewers
-    print(f"pictures  {each_s:.2f}/s to each viewer")
+    print(f"frames    {each_s:.2f}/s to each viewer")
     if args.json:
-        facts = {"machine": machine, "versions": versions(), "viewers": args.viewers, "stalled": args.stalled}
-        facts |= {"median_ratios": ratios, "pictures_per_s_to_each": each_s}
-        facts |= {"rounds": [{"alone": asdict(alone), "watched": asdict(watched)} for alone, watched in rounds]}
-        args.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        record = {"machine": machine, "versions": versions(), "viewers": args.viewers, "stalled": args.stalled}
+        record |= {"median_ratios": ratios, "pictures_per_s_to_each": each_s}
+        record |= {"rounds": [{"alone": asdict(alone), "watched": asdict(watched)} for alone, watched in rounds]}
+        args.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

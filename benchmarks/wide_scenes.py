@@ -1,7 +1,7 @@
-"""What working width, wanted face size and tiles find in wide scenes, and what they cost.
+"""Compares working width, minimum face size and tiles in wide scenes: recall and time.
 
-Annotated scenes stand side by side in pictures 1,920 px wide, two rows of four. Faces of 16 px and more count; a box
-more on a face that is found already is a double.
+Annotated scenes are arranged in images 1,920 px wide, two rows of four. Faces of 16 px and more count. A second box on
+a detected face is a duplicate.
 
     python benchmarks/wide_scenes.py DATA/frames/train.json --pictures development [--kinds cnn,haar]
 """
@@ -31,8 +31,8 @@ from benchmarks.listed_scenes import listed_scenes  # noqa: E402
 CELL_PX, COLUMNS, ROWS = 480, 4, 2
 EDGES_PX = (16, 24, 40, 80)
 
-WAYS: dict[str, dict[str, object]] = {
-    "as it is": {"min_face_px": 8, "working_width_px": 640},
+VARIANTS: dict[str, dict[str, object]] = {
+    "baseline": {"min_face_px": 8, "working_width_px": 640},
     "working width 1920": {"min_face_px": 8, "working_width_px": 1920},
     "min face 24": {"min_face_px": 24},
     "min face 40": {"min_face_px": 40},
@@ -46,22 +46,22 @@ WAYS: dict[str, dict[str, object]] = {
 
 @dataclass(frozen=True, slots=True)
 class Wide:
-    """A picture of several scenes, and the faces in it."""
+    """An image of several scenes and the boxes of its faces."""
 
     image: Image
     boxes: tuple[Box, ...]
 
 
-def wide_pictures(scenes: list[Scene], cache: ImageCache) -> list[Wide]:
-    """Scenes in cells, shrunk where they do not fit; what is left of a cell is grey."""
+def wide_images(scenes: list[Scene], cache: ImageCache) -> list[Wide]:
+    """Arranges scenes in cells, shrunk to fit; the rest of a cell is grey."""
     wides = []
     for start in range(0, len(scenes) - COLUMNS * ROWS + 1, COLUMNS * ROWS):
         image = np.full((ROWS * CELL_PX, COLUMNS * CELL_PX, 3), 114, np.uint8)
         boxes: list[Box] = []
         for place, scene in enumerate(scenes[start : start + COLUMNS * ROWS]):
-            picture = cache.get(scene.path)
-            scale = min(CELL_PX / max(picture.shape[:2]), 1.0)
-            small = resize(picture, round(picture.shape[1] * scale), round(picture.shape[0] * scale))
+            scene_image = cache.get(scene.path)
+            scale = min(CELL_PX / max(scene_image.shape[:2]), 1.0)
+            small = resize(scene_image, round(scene_image.shape[1] * scale), round(scene_image.shape[0] * scale))
             x, y = place % COLUMNS * CELL_PX, place // COLUMNS * CELL_PX
             image[y : y + small.shape[0], x : x + small.shape[1]] = small
             boxes += [face.box.scaled(scale).moved(x, y) for face in scene.faces]
@@ -69,40 +69,46 @@ def wide_pictures(scenes: list[Scene], cache: ImageCache) -> list[Wide]:
     return wides
 
 
-def doubles(found: list[Detection], hits: list[int], boxes: tuple[Box, ...]) -> int:
-    """Boxes that are no face's first, on a face that has one."""
-    taken = [boxes[hit] for hit in hits if hit >= 0]
-    return sum(hit < 0 and any(same_face(one.box, box) for box in taken) for one, hit in zip(found, hits, strict=True))
+def duplicates(detections: list[Detection], matches: list[int], boxes: tuple[Box, ...]) -> int:
+    """Counts the unmatched detections on a face that another detection matches."""
+    matched = [boxes[index] for index in matches if index >= 0]
+    return sum(
+        index < 0 and any(same_face(detection.box, box) for box in matched)
+        for detection, index in zip(detections, matches, strict=True)
+    )
 
 
 def run_in_turn(detectors: list[FaceDetector], wides: list[Wide]) -> list[tuple[list[list[Detection]], float]]:
-    """What each detector finds on each picture, and its median milliseconds: they take turns, so that other work of the
-    machine strikes all alike, and the first picture, for which plans are made, is not timed."""
-    found: list[list[list[Detection]]] = [[] for _ in detectors]
+    """The detections of each detector per image, and its median milliseconds. The detectors alternate, so that other
+    load affects all equally. The first image is not timed: the detectors prepare their plans for it."""
+    detections: list[list[list[Detection]]] = [[] for _ in detectors]
     times_s: list[list[float]] = [[] for _ in detectors]
     for wide in (wides[0], *wides):
         for place, detector in enumerate(detectors):
-            began_s = time.perf_counter()
-            found[place].append(detector.detect(wide.image))
-            times_s[place].append(time.perf_counter() - began_s)
-    return [(one[1:], float(np.median(spent_s[1:])) * 1000) for one, spent_s in zip(found, times_s, strict=True)]
+            start_s = time.perf_counter()
+            detections[place].append(detector.detect(wide.image))
+            times_s[place].append(time.perf_counter() - start_s)
+    return [
+        (own[1:], float(np.median(own_times_s[1:])) * 1000)
+        for own, own_times_s in zip(detections, times_s, strict=True)
+    ]
 
 
-def described(found: list[list[Detection]], wides: list[Wide]) -> str:
-    """Recall by size band, boxes on no face a picture, doubles in all."""
+def summary_of(detections: list[list[Detection]], wides: list[Wide]) -> str:
+    """Recall by size band, false positives per image, duplicates in total."""
     counts = [[0, 0] for _ in EDGES_PX]
-    twice = wrong = 0
-    for wide, ones in zip(wides, found, strict=True):
-        hits = match(list(wide.boxes), ones, FOUND_IOU)
-        twice += doubles(ones, hits, wide.boxes)
-        wrong += sum(hit < 0 for hit in hits)
+    duplicate_count = false_positives = 0
+    for wide, own in zip(wides, detections, strict=True):
+        matches = match(list(wide.boxes), own, FOUND_IOU)
+        duplicate_count += duplicates(own, matches, wide.boxes)
+        false_positives += sum(index < 0 for index in matches)
         for k, box in enumerate(wide.boxes):
             if box.size >= EDGES_PX[0]:
                 band = counts[sum(box.size >= edge for edge in EDGES_PX) - 1]
-                band[0] += k in hits
+                band[0] += k in matches
                 band[1] += 1
-    shares = "  ".join(f"{seen / max(total, 1):.3f}" for seen, total in counts)
-    return f"{shares}  wrong {wrong / len(wides):.2f}  doubles {twice}"
+    recalls = "  ".join(f"{detected / max(total, 1):.3f}" for detected, total in counts)
+    return f"{recalls}  false positives {false_positives / len(wides):.2f}  duplicates {duplicate_count}"
 
 
 def main() -> None:
@@ -112,14 +118,16 @@ def main() -> None:
     parser.add_argument("--kinds", default="cnn")
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    wides = wide_pictures(listed_scenes(args.data, args.pictures), ImageCache())
+    wides = wide_images(listed_scenes(args.data, args.pictures), ImageCache())
     sizes = [sum(low <= box.size for wide in wides for box in wide.boxes) for low in EDGES_PX]
-    print(f"{len(wides)} pictures; faces from {EDGES_PX} px on: {sizes}; recall by those bands")
+    print(f"{len(wides)} images; faces of at least {EDGES_PX} px: {sizes}; recall by size band")
     for kind in args.kinds.split(","):
-        settings = [DetectorSettings.model_validate({"kind": kind, "threads": 1, **way}) for way in WAYS.values()]
+        settings = [
+            DetectorSettings.model_validate({"kind": kind, "threads": 1, **variant}) for variant in VARIANTS.values()
+        ]
         results = run_in_turn([load_detector(each) for each in settings], wides)
-        for name, (found, ms) in zip(WAYS, results, strict=True):
-            print(f"{kind:6} {name:24} {described(found, wides)}  time x {ms / results[0][1]:.2f}", flush=True)
+        for name, (detections, ms) in zip(VARIANTS, results, strict=True):
+            print(f"{kind:6} {name:24} {summary_of(detections, wides)}  time x {ms / results[0][1]:.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Archives of a build, and its size."""
+"""Packs a build into archives and measures its size."""
 
 import gzip
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 PROGRAMS = ("maskwatch", "maskwatch-window", "maskwatch.exe", "maskwatch-window.exe", "Maskwatch.app")
-"""All that a build may put beside its archives, on any system and in any form."""
+"""All programs that a build may write beside its archives, on any system and in any form."""
 
 _GZIP_LEVEL = 6
 _DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -21,7 +21,7 @@ _C_LIBRARY_SYMBOLS = re.compile(rb"\0GLIBC_(\d+)\.(\d+)(?:\.\d+)?(?=\0)")
 
 
 def built(dist: Path, onefile: bool) -> list[Path]:
-    """What PyInstaller made in ``dist``: a folder, a program or an application bundle."""
+    """The output of PyInstaller in ``dist``: a folder, a program or an application bundle."""
     suffix = ".exe" if sys.platform == "win32" else ""
     names = (
         ("Maskwatch.app", f"maskwatch{suffix}", f"maskwatch-window{suffix}")
@@ -32,14 +32,14 @@ def built(dist: Path, onefile: bool) -> list[Path]:
 
 
 def size_bytes(path: Path) -> int:
-    """Of a file, or of all files below a folder; links count nothing."""
+    """The size of a file, or of all files below a folder, without links."""
     if path.is_dir():
         return sum(each.lstat().st_size for each in path.rglob("*") if each.is_file() and not each.is_symlink())
     return path.stat().st_size
 
 
 def pack(paths: Sequence[Path], dist: Path, stem: str, time_s: int) -> Path:
-    """One archive of ``paths``: .zip on Windows, .tar.gz elsewhere, because ZIP loses links and the right to run.
+    """Packs ``paths`` into one archive: .zip on Windows, else .tar.gz, because ZIP loses links and the executable bit.
     Names are sorted, owners and times fixed, so that the same files give the same archive."""
     if sys.platform == "win32":
         target = dist / f"{stem}.zip"
@@ -49,7 +49,7 @@ def pack(paths: Sequence[Path], dist: Path, stem: str, time_s: int) -> Path:
                     packed.write(file, file.relative_to(dist))
         return target
 
-    def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    def normalise(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.uid = member.gid = 0
         member.uname = member.gname = "root"
         member.mtime = time_s
@@ -58,29 +58,29 @@ def pack(paths: Sequence[Path], dist: Path, stem: str, time_s: int) -> Path:
     target = dist / f"{stem}.tar.gz"
     with (
         target.open("wb") as raw,
-        gzip.GzipFile("", "wb", _GZIP_LEVEL, raw, mtime=time_s) as squeezed,
-        tarfile.open(fileobj=squeezed, mode="w", format=tarfile.PAX_FORMAT) as packed,
+        gzip.GzipFile("", "wb", _GZIP_LEVEL, raw, mtime=time_s) as compressed,
+        tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as packed,
     ):
         for path in paths:
-            packed.add(path, path.name, filter=plain)  # a folder's names are sorted by tarfile itself
+            packed.add(path, path.name, filter=normalise)  # tarfile sorts the names of a folder
     return target
 
 
 def c_library(folder: Path) -> str:
-    """The oldest C library with which all below ``folder`` runs, such as 2.36: the newest version that a library asks
-    for by the names in its table of strings. '' where none asks for any."""
+    """The oldest C library with which all files below ``folder`` run, for example 2.36: the newest version in the
+    string tables of the libraries. '' if there is none."""
     newest = (0, 0)
     for path in folder.rglob("*"):
         content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
         if content.startswith(b"\x7fELF"):
-            asked = [(int(major), int(minor)) for major, minor in _C_LIBRARY_SYMBOLS.findall(content)]
-            newest = max(newest, *asked) if asked else newest
+            required = [(int(major), int(minor)) for major, minor in _C_LIBRARY_SYMBOLS.findall(content)]
+            newest = max(newest, *required) if required else newest
     return f"{newest[0]}.{newest[1]}" if newest > (0, 0) else ""
 
 
-def debian_package(folder: Path, dist: Path, told: Mapping[str, Any], work: Path, time_s: int) -> Path:
-    """The folder below /opt, a link in /usr/bin, an entry in the desktop's menu. Needs dpkg-deb."""
-    architecture = _DEBIAN_ARCHITECTURES[told["system"].partition("-")[2]]
+def debian_package(folder: Path, dist: Path, build: Mapping[str, Any], work: Path, time_s: int) -> Path:
+    """Packs the folder below /opt, with a link in /usr/bin and an entry in the desktop menu. Needs dpkg-deb."""
+    architecture = _DEBIAN_ARCHITECTURES[build["system"].partition("-")[2]]
     root = work / "deb"
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(folder, root / "opt" / "maskwatch", symlinks=True)
@@ -100,23 +100,23 @@ def debian_package(folder: Path, dist: Path, told: Mapping[str, Any], work: Path
     newest = c_library(folder)
     libc = f"libc6 (>= {newest})" if newest else "libc6"
     (root / "DEBIAN" / "control").write_text(
-        f"Package: maskwatch\nVersion: {told['version']}\nArchitecture: {architecture}\n"
+        f"Package: maskwatch\nVersion: {build['version']}\nArchitecture: {architecture}\n"
         "Maintainer: The maskwatch authors <maskwatch@example.invalid>\n"
         f"Installed-Size: {size_bytes(root) // 1024}\nDepends: {libc}, libgl1, libxcb1\n"
         "Section: video\nPriority: optional\nDescription: real-time face-mask monitor\n"
-        " Watches a camera, a stream or a film, labels faces by their masks, and tells someone about bare ones.\n"
+        " Watches a camera, a stream or a video, labels faces by their masks, and sends alerts for bare faces.\n"
     )
-    target = dist / f"maskwatch_{told['version']}_{architecture}.deb"
+    target = dist / f"maskwatch_{build['version']}_{architecture}.deb"
     command = ["dpkg-deb", "--root-owner-group", "-Zgzip", f"-z{_GZIP_LEVEL}", "--build", str(root), str(target)]
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(time_s)}  # no file in it is younger
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(time_s)}  # the newest time of any file in the package
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
     shutil.rmtree(root)
     return target
 
 
-def size_table(paths: Sequence[Path], inside: Sequence[Mapping[str, Any]]) -> str:
-    """What the size is made of, largest first. Python modules count unpacked here but are packed in the program."""
-    rows = sorted(((each["size_bytes"], f"{each['name']} {each['version']}") for each in inside), reverse=True)
+def size_table(paths: Sequence[Path], components: Sequence[Mapping[str, Any]]) -> str:
+    """The size by component, largest first. Python modules count unpacked here but are packed in the program."""
+    rows = sorted(((each["size_bytes"], f"{each['name']} {each['version']}") for each in components), reverse=True)
     lines = [f"{size / 1e6:9.1f} MB  {name}" for size, name in rows if size >= 5e5]
     total = sum(size_bytes(path) for path in paths)
-    return "\n".join([f"{total / 1e6:9.1f} MB  in all, of which (before packing):", *lines])
+    return "\n".join([f"{total / 1e6:9.1f} MB  total; by component (before packing):", *lines])

@@ -3,9 +3,9 @@
     pip install ".[package]"
     python packaging/build.py                 # dist/maskwatch/ and dist/maskwatch-VERSION-SYSTEM.tar.gz (.zip)
     python packaging/build.py --onefile       # dist/maskwatch, which unpacks itself at every start
-    python packaging/build.py --deb           # a Debian package too
+    python packaging/build.py --deb           # also a Debian package
 
-The same command serves Linux, Windows and macOS; each system builds its own.
+The same command works on Linux, Windows and macOS; each system builds its own executable.
 """
 
 import argparse
@@ -29,8 +29,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SPEC = ROOT / "packaging" / "maskwatch.spec"
 
 
-def facts(onefile: bool) -> dict[str, Any]:
-    """What the executable tells of its own making. No path and no host name: two builders get the same."""
+def build_metadata(onefile: bool) -> dict[str, Any]:
+    """The build metadata that the executable shows. No path and no host name: two builders get the same."""
     sys.path.insert(0, str(ROOT))
     from app import __version__
 
@@ -45,7 +45,7 @@ def facts(onefile: bool) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The commit of the source, with ``+changes`` where files differ from it; 'unknown' outside a checkout."""
+    """The commit of the source, with ``+changes`` if files differ from it; 'unknown' outside a checkout."""
     try:
         head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
         changed = subprocess.run(
@@ -61,10 +61,10 @@ def commit() -> str:
 
 
 def epoch_s() -> int:
-    """The time that everything in a build carries: SOURCE_DATE_EPOCH, else that of the commit, else now."""
-    given = os.environ.get("SOURCE_DATE_EPOCH")
-    if given:
-        return int(given)
+    """The time of all files in a build: SOURCE_DATE_EPOCH, else the time of the commit, else now."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if epoch:
+        return int(epoch)
     try:
         shown = subprocess.run(
             ["git", "show", "--no-patch", "--format=%ct", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -75,33 +75,33 @@ def epoch_s() -> int:
 
 
 def system_name() -> str:
-    """linux-x86_64, windows-amd64, macos-arm64 …"""
+    """For example linux-x86_64, windows-amd64 or macos-arm64."""
     name = {"win32": "windows", "darwin": "macos"}.get(sys.platform, sys.platform)
     machine = sysconfig.get_platform().rpartition("-")[2] if sys.platform == "darwin" else platform.machine()
     return f"{name}-{machine.lower()}"
 
 
-def freeze(onefile: bool, extra: list[str], dist: Path, work: Path, told: dict[str, Any]) -> list[dict[str, Any]]:
-    """Runs PyInstaller; returns the components inside."""
+def freeze(onefile: bool, extra: list[str], dist: Path, work: Path, metadata: dict[str, Any]) -> list[dict[str, Any]]:
+    """Runs PyInstaller; returns the components of the build. Raises SystemExit if it fails."""
     work.mkdir(parents=True, exist_ok=True)
-    facts_file = work / "build.json"
-    facts_file.write_text(json.dumps(told, indent=1), encoding="utf-8")
+    metadata_file = work / "build.json"
+    metadata_file.write_text(json.dumps(metadata, indent=1), encoding="utf-8")
     clear(dist)
     command = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level", "WARN"]
-    command += ["--distpath", str(dist), "--workpath", str(work), str(SPEC), "--", "--facts", str(facts_file)]
+    command += ["--distpath", str(dist), "--workpath", str(work), str(SPEC), "--", "--facts", str(metadata_file)]
     command += ["--onefile"] if onefile else []
     command += [*extra]
-    # A fixed hash seed makes the archive of modules the same every time. PyInstaller runs in its own folder, where
-    # no directory of the source tree can pass for an installed package.
+    # A fixed hash seed makes the module archive reproducible. PyInstaller runs in its own folder, so that it does not
+    # mistake a directory of the source tree for an installed package.
     environment = {**os.environ, "PYTHONHASHSEED": "1", "SOURCE_DATE_EPOCH": str(epoch_s())}
     if subprocess.run(command, cwd=work, env=environment, check=False).returncode:
         raise SystemExit("PyInstaller failed; see above")
-    inside: list[dict[str, Any]] = json.loads((work / SPEC.stem / "components.json").read_text(encoding="utf-8"))
-    return inside
+    components: list[dict[str, Any]] = json.loads((work / SPEC.stem / "components.json").read_text(encoding="utf-8"))
+    return components
 
 
 def clear(dist: Path) -> None:
-    """Takes away what an earlier build left: the folder and the one file bear the same name."""
+    """Removes the programs of an earlier build: folder and one file have the same name."""
     for name in archive.PROGRAMS:
         old = dist / name
         if old.is_dir():
@@ -111,7 +111,7 @@ def clear(dist: Path) -> None:
 
 
 def write_checksums(paths: list[Path], target: Path) -> None:
-    """In the form of ``sha256sum --check``."""
+    """Writes the checksums in the format of ``sha256sum --check``."""
     lines = []
     for path in paths:
         with path.open("rb") as file:
@@ -121,35 +121,35 @@ def write_checksums(paths: list[Path], target: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="build the standalone executable")
-    parser.add_argument("--onefile", action="store_true", help="one file in place of a folder")
+    parser.add_argument("--onefile", action="store_true", help="one file instead of a folder")
     parser.add_argument("--form", choices=("console", "window", "both"), help="default: both; on Linux console")
-    parser.add_argument("--deb", action="store_true", help="make a Debian package too (Linux)")
-    parser.add_argument("--full", action="store_true", help="Linux: keep all of every library (42 MB more)")
-    parser.add_argument("--no-archive", action="store_true", help="only the folder")
+    parser.add_argument("--deb", action="store_true", help="also make a Debian package (Linux)")
+    parser.add_argument("--full", action="store_true", help="Linux: keep all libraries complete (42 MB more)")
+    parser.add_argument("--no-archive", action="store_true", help="build only the folder")
     parser.add_argument("--dist", type=Path, default=ROOT / "dist", metavar="DIR", help="default: dist")
     parser.add_argument("--work", type=Path, default=ROOT / "build", metavar="DIR", help="default: build")
     args = parser.parse_args()
     if args.deb and (args.onefile or shutil.which("dpkg-deb") is None):
         parser.error("--deb needs dpkg-deb and a one-folder build")
     if not args.full and (missing := slim.missing_tools()):
-        print(f"without {' and '.join(missing)} the folder stays about 75 MB larger: see packaging/slim.py")
+        print(f"without {' and '.join(missing)} the folder is about 75 MB larger; see packaging/slim.py")
     dist, work = args.dist.resolve(), args.work.resolve()
-    told = facts(args.onefile)
+    metadata = build_metadata(args.onefile)
     extra = (["--form", args.form] if args.form else []) + (["--full"] if args.full else [])
-    inside = freeze(args.onefile, extra, dist, work, told)
+    components = freeze(args.onefile, extra, dist, work, metadata)
 
-    stem = f"maskwatch-{told['version']}-{told['system']}" + ("-onefile" if args.onefile else "")
-    made = [dist / f"{stem}.cdx.json"]
+    stem = f"maskwatch-{metadata['version']}-{metadata['system']}" + ("-onefile" if args.onefile else "")
+    outputs = [dist / f"{stem}.cdx.json"]
     built = archive.built(dist, args.onefile)
-    made[0].write_text(sbom.render(inside, told, built, ROOT / "models"), encoding="utf-8")
+    outputs[0].write_text(sbom.render(components, metadata, built, ROOT / "models"), encoding="utf-8")
     if not args.no_archive:
-        made.append(archive.pack(built, dist, stem, epoch_s()))
+        outputs.append(archive.pack(built, dist, stem, epoch_s()))
     if args.deb:
-        made.append(archive.debian_package(dist / "maskwatch", dist, told, work, epoch_s()))
+        outputs.append(archive.debian_package(dist / "maskwatch", dist, metadata, work, epoch_s()))
     checksums = dist / f"{stem}.sha256"
-    write_checksums(made, checksums)
-    print(archive.size_table(built, inside))
-    for path in (*built, *made, checksums):
+    write_checksums(outputs, checksums)
+    print(archive.size_table(built, components))
+    for path in (*built, *outputs, checksums):
         print(f"{archive.size_bytes(path) / 1e6:9.1f} MB  {path.relative_to(dist)}")
     return 0
 

@@ -1,19 +1,19 @@
-"""Builds assets/demo.mp4, the sample that `maskwatch` shows when it is asked for `demo`.
+"""Creates assets/demo.mp4, the video that `maskwatch` plays for the source `demo`.
 
     pip install scikit-image matplotlib av opencv-python
     python packaging/make_demo.py [--output assets/demo.mp4] [--stills FOLDER]
 
-Origin and licence of what is seen (the README repeats this):
+Origin and licence of the content (repeated in the README):
 - The woman in orange is Eileen Collins; portrait by NASA (https://flic.kr/p/r9qvLn), no known copyright restrictions,
-  public domain; carried by scikit-image as `skimage.data.astronaut()`.
+  public domain; included in scikit-image as `skimage.data.astronaut()`.
 - The woman in uniform is Grace Hopper; portrait by James S. Davis, United States Navy, public domain as a work of the
-  US government; carried by matplotlib as sample data `grace_hopper.jpg`.
-- The wall, the desk, the masks and all movement are drawn by this script.
+  US government; included in matplotlib as sample data `grace_hopper.jpg`.
+- This script draws the wall, the desk, the masks and all movement.
 Neither person endorses this program, and neither wore a mask in her portrait: the masks are rendered. Accuracy on this
-clip says nothing about accuracy on people. The clip is released under the project's own licence.
+clip does not predict accuracy on people. The clip is released under the project's own licence.
 
-A camera looks over a desk. Collins walks in bare, comes closer, and after some seconds pulls her mask up; Hopper comes
-and goes with hers on. The first and the last moments are empty, so that the clip can run in a loop.
+The camera shows a room with a desk. Collins enters without a mask, comes closer, and after some seconds pulls her mask
+up. Hopper enters and leaves with her mask on. The clip starts and ends with an empty room, so that it can loop.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 WIDTH_PX, HEIGHT_PX, FPS, LENGTH_S = 640, 480, 20, 16.0
 DESK_TOP_PX = 372
 SUPER = 2
-"""Pictures are enlarged that much before masks are drawn on them, so that thin straps stay smooth."""
+"""Portraits are enlarged by this factor before masks are drawn on them, so that thin straps stay smooth."""
 
 Point = tuple[float, float]
 Floats = NDArray[np.float32]
@@ -41,8 +41,8 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """Where a face lies in its portrait, px, read off by eye. ``edge`` runs along the face from the left ear (of the
-    picture) under the chin to the right ear; ``top`` is the mask's upper rim between the same ends."""
+    """The position of a face in its portrait, in px, measured by hand. ``edge`` follows the face from the left ear (in
+    the image) under the chin to the right ear; ``top`` is the upper rim of the mask between the same ends."""
 
     ears: tuple[Point, Point]
     top: tuple[Point, ...]
@@ -53,7 +53,7 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Where a person is at ``time_s``: the centre of the face, px of the clip, and the scale of the portrait."""
+    """The position of a person at ``time_s``: the centre of the face in px of the clip, and the portrait's scale."""
 
     time_s: float
     x: float
@@ -103,7 +103,7 @@ def smooth(points: tuple[Point, ...], steps: int = 12) -> NDArray[np.float64]:
 
 
 def cut_out(portrait: NDArray[np.uint8], body: list[Point], around: list[list[Point]]) -> Floats:
-    """(H, W) opacity of the person: GrabCut from a polygon that is surely her and some that surely are not."""
+    """(H, W) opacity of the person: GrabCut with one polygon of certain foreground and some of certain background."""
     height, width = portrait.shape[:2]
     labels = np.full((height, width), cv2.GC_PR_FGD, np.uint8)
     cv2.fillPoly(labels, [np.array(p, np.int32) for p in around], cv2.GC_BGD)
@@ -121,32 +121,32 @@ def cut_out(portrait: NDArray[np.uint8], body: list[Point], around: list[list[Po
 
 
 def portrait_of_collins() -> tuple[NDArray[np.uint8], Floats]:
-    picture = cv2.cvtColor(skimage.data.astronaut(), cv2.COLOR_RGB2BGR)
+    portrait = cv2.cvtColor(skimage.data.astronaut(), cv2.COLOR_RGB2BGR)
     body = [(175, 60), (225, 25), (280, 55), (285, 110), (250, 190), (290, 260), (340, 330), (345, 505)]
     body += [(40, 505), (60, 290), (125, 235), (130, 180), (185, 170)]
     left = [(0, 0), (140, 0), (145, 100), (160, 135), (105, 180), (90, 240), (30, 300), (0, 420)]
     right = [(315, 0), (511, 0), (511, 470), (497, 445), (490, 395), (455, 355), (400, 342), (362, 346), (350, 290)]
     right += [(310, 235), (290, 150), (305, 90)]
-    return picture, cut_out(picture, body, [left, right])
+    return portrait, cut_out(portrait, body, [left, right])
 
 
 def portrait_of_hopper() -> tuple[NDArray[np.uint8], Floats]:
     with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
-        picture = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
+        portrait = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
     body = [(180, 100), (200, 45), (270, 28), (340, 60), (365, 110), (365, 230), (330, 330), (430, 370)]
     body += [(480, 420), (500, 595), (30, 595), (50, 410), (190, 350), (200, 320), (165, 200)]
     left = [(0, 0), (340, 0), (320, 18), (260, 20), (218, 30), (180, 55), (145, 80), (145, 180), (155, 260), (190, 320)]
     left += [(60, 370), (32, 395), (12, 470), (6, 599), (0, 599)]
     right = [(350, 0), (511, 0), (511, 400), (470, 375), (350, 318), (385, 240), (385, 80)]
-    opacity = cut_out(picture, body, [left, right])
-    # The portrait ends at the chest: more of the dark coat below, so that she can stand behind the desk.
-    picture[-1, 215:300] = picture[-1, 300]  # but not of the button
-    longer = [cv2.copyMakeBorder(part, 0, 260, 0, 0, cv2.BORDER_REPLICATE) for part in (picture, opacity)]
+    opacity = cut_out(portrait, body, [left, right])
+    # The portrait ends at the chest: extend the dark coat downwards, so that she can stand behind the desk.
+    portrait[-1, 215:300] = portrait[-1, 300]  # without the button
+    longer = [cv2.copyMakeBorder(part, 0, 260, 0, 0, cv2.BORDER_REPLICATE) for part in (portrait, opacity)]
     return longer[0], longer[1]
 
 
 def render_mask(face: Face, shape: tuple[int, ...], cloth: tuple[int, int, int]) -> tuple[Floats, Floats]:
-    """(H, W, 3) BGR and (H, W) opacity of a surgical mask on ``face``, both at the portrait's own size."""
+    """(H, W, 3) BGR and (H, W) opacity of a surgical mask on ``face``, both in the size of the portrait."""
     height, width = shape[0] * SUPER, shape[1] * SUPER
     rim = np.vstack([smooth(face.top), smooth(face.edge)[::-1]]) * SUPER
     opacity = np.zeros((height, width), np.float32)
@@ -185,29 +185,29 @@ def render_mask(face: Face, shape: tuple[int, ...], cloth: tuple[int, int, int])
 
 
 class Person:
-    """A portrait that can walk, with a mask that can be pulled up."""
+    """A portrait that moves, with a mask that can be pulled up."""
 
-    def __init__(self, picture: NDArray[np.uint8], opacity: Floats, face: Face, cloth: tuple[int, int, int]) -> None:
-        self._picture, self._opacity, self._face = picture.astype(np.float32), opacity, face
-        self._mask = render_mask(face, picture.shape, cloth)
+    def __init__(self, portrait: NDArray[np.uint8], opacity: Floats, face: Face, cloth: tuple[int, int, int]) -> None:
+        self._portrait, self._opacity, self._face = portrait.astype(np.float32), opacity, face
+        self._mask = render_mask(face, portrait.shape, cloth)
 
-    def drawn(self, mask_up: float) -> Floats:
-        """(H, W, 4) BGRA of the portrait; ``mask_up``: 0 no mask, above 0 it comes up from under the chin, 1 worn."""
-        picture = self._picture
+    def draw(self, mask_up: float) -> Floats:
+        """(H, W, 4) BGRA of the portrait. ``mask_up``: 0 no mask, 1 worn; between, the mask moves up from the chin."""
+        portrait = self._portrait
         if mask_up > 0:
             move = np.float32([[1, 0, 0], [0, 1, self._face.chin_drop_px * (1 - mask_up)]])
-            size = picture.shape[1], picture.shape[0]
+            size = portrait.shape[1], portrait.shape[0]
             colour = cv2.warpAffine(self._mask[0], move, size, borderMode=cv2.BORDER_REPLICATE)
             opacity = cv2.warpAffine(self._mask[1], move, size) * min(1.0, mask_up * 4)
             shadow = cv2.GaussianBlur(cv2.warpAffine(opacity, np.float32([[1, 0, 0], [0, 1, 3]]), size), (0, 0), 3)
-            picture = picture * (1 - 0.35 * shadow[..., None])
-            picture = picture * (1 - opacity[..., None]) + colour * opacity[..., None]
-        return np.dstack([picture, self._opacity]).astype(np.float32)
+            portrait = portrait * (1 - 0.35 * shadow[..., None])
+            portrait = portrait * (1 - opacity[..., None]) + colour * opacity[..., None]
+        return np.dstack([portrait, self._opacity]).astype(np.float32)
 
     def put_into(self, scene: Floats, at: Moment, mask_up: float, tilt_degrees: float) -> Floats:
-        """``scene`` with the person in it."""
-        person = self.drawn(mask_up)
-        if at.scale < 1:  # average before shrinking, or fine lines flicker
+        """Returns ``scene`` with the person in it."""
+        person = self.draw(mask_up)
+        if at.scale < 1:  # blur before shrinking, otherwise fine lines flicker
             person = cv2.GaussianBlur(person, (0, 0), 0.45 / at.scale)
         turn = cv2.getRotationMatrix2D(self._face.center, tilt_degrees, at.scale)
         turn[:, 2] += np.array([at.x, at.y]) - self._face.center
@@ -217,7 +217,7 @@ class Person:
 
 
 def place(way: tuple[Moment, ...], time_s: float) -> Moment | None:
-    """Where the person is, eased between the moments and with the bob of a walk; None while out of sight."""
+    """The position of the person, interpolated between the moments, with a walking motion; None while out of sight."""
     if not way[0].time_s <= time_s <= way[-1].time_s:
         return None
     for a, b in pairwise(way):
@@ -230,7 +230,7 @@ def place(way: tuple[Moment, ...], time_s: float) -> Moment | None:
 
 
 def draw_room() -> tuple[Floats, Floats]:
-    """The wall behind (H, W, 3) and the desk in front (H, W, 4)."""
+    """The wall (H, W, 3) in the background and the desk (H, W, 4) in the foreground."""
     y, x = np.mgrid[0:HEIGHT_PX, 0:WIDTH_PX].astype(np.float32)
     light = 0.80 + 0.22 * np.exp(-(((x - 250) / 330) ** 2) - ((y - 120) / 300) ** 2)
     wall = np.array((196, 205, 208), np.float32) * light[..., None]
@@ -269,9 +269,9 @@ def frames() -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="build the demo clip")
+    parser = argparse.ArgumentParser(description="create the demo clip")
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "assets" / "demo.mp4")
-    parser.add_argument("--stills", type=Path, help="also write each second's frame as PNG into this folder")
+    parser.add_argument("--stills", type=Path, help="also write one frame per second as PNG into this folder")
     args = parser.parse_args()
     with av.open(str(args.output), "w", options={"movflags": "+faststart"}) as container:
         stream: Any = container.add_stream("libx264", rate=FPS)

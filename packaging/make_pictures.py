@@ -1,9 +1,9 @@
-"""Draws the icon (icons/maskwatch.png, .ico, .icns) and cuts the self-test's picture out of the demo clip.
+"""Draws the icon (icons/maskwatch.png, .ico, .icns) and extracts the self-test image from the demo clip.
 
     python packaging/make_pictures.py
 
-All are committed: a build does not need this script. The picture is frame 140 of assets/demo.mp4, whose origin
-make_demo.py tells: a bare face on the left, a masked one on the right.
+All files are committed: a build does not need this script. The image is frame 140 of assets/demo.mp4 (make_demo.py
+documents its origin): a bare face on the left, a masked face on the right.
 """
 
 import struct
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ICONS = Path(__file__).parent / "icons"
 SELF_TEST_FRAME = 140
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 # BGRA; the blue and the orange of the overlay's palette (app/ui/palette.py)
 _BACK, _FACE, _MASK, _LINE, _FRAME = (
@@ -29,9 +29,9 @@ _BACK, _FACE, _MASK, _LINE, _FRAME = (
 )
 
 
-def draw_icon(side_px: int) -> Picture:
-    """(side, side, 4) uint8 BGRA: a masked face inside the corners of a detection box."""
-    size = side_px * 4  # drawn larger, then averaged down: smooth edges
+def draw_icon(side_px: int) -> Image:
+    """(side, side, 4) uint8 BGRA: a masked face inside the corners of a bounding box."""
+    size = side_px * 4  # drawn larger, then scaled down for smooth edges
     image = np.zeros((size, size, 4), np.uint8)
 
     def at(x: float, y: float) -> tuple[int, int]:
@@ -64,29 +64,29 @@ def png(side_px: int) -> bytes:
 
 
 def ico(sides_px: tuple[int, ...] = (16, 32, 48, 256)) -> bytes:
-    """Windows' container: a table of pictures, PNG inside (https://learn.microsoft.com/previous-versions/ms997538)."""
-    pictures = [png(side) for side in sides_px]
-    head = struct.pack("<HHH", 0, 1, len(pictures))
-    place = len(head) + 16 * len(pictures)
+    """An .ico file: a table of PNG images (https://learn.microsoft.com/previous-versions/ms997538)."""
+    images = [png(side) for side in sides_px]
+    head = struct.pack("<HHH", 0, 1, len(images))
+    offset = len(head) + 16 * len(images)
     table = b""
-    for side, picture in zip(sides_px, pictures, strict=True):
-        table += struct.pack("<BBBBHHII", side % 256, side % 256, 0, 0, 1, 32, len(picture), place)
-        place += len(picture)
-    return head + table + b"".join(pictures)
+    for side, image in zip(sides_px, images, strict=True):
+        table += struct.pack("<BBBBHHII", side % 256, side % 256, 0, 0, 1, 32, len(image), offset)
+        offset += len(image)
+    return head + table + b"".join(images)
 
 
 def icns() -> bytes:
-    """Apple's container: 'icns', length, then typed blocks; ic07 is 128 px, ic08 256 px, ic09 512 px, PNG inside."""
+    """An .icns file: 'icns', length, then typed blocks of PNG; ic07 is 128 px, ic08 256 px, ic09 512 px."""
     blocks = b""
     for kind, side in ((b"ic07", 128), (b"ic08", 256), (b"ic09", 512)):
-        picture = png(side)
-        blocks += kind + struct.pack(">I", len(picture) + 8) + picture
+        image = png(side)
+        blocks += kind + struct.pack(">I", len(image) + 8) + image
     return b"icns" + struct.pack(">I", len(blocks) + 8) + blocks
 
 
-def self_test_picture() -> bytes:
+def self_test_image() -> bytes:
     clip = cv2.VideoCapture(str(ROOT / "assets" / "demo.mp4"))
-    for _ in range(SELF_TEST_FRAME + 1):  # reading all is exact where seeking may not be
+    for _ in range(SELF_TEST_FRAME + 1):  # reading every frame is exact; seeking may not be
         ok, image = clip.read()
         if not ok:
             raise SystemExit(f"assets/demo.mp4 has no frame {SELF_TEST_FRAME}")
@@ -100,7 +100,7 @@ def main() -> None:
         (ICONS / "maskwatch.png", png(256)),
         (ICONS / "maskwatch.ico", ico()),
         (ICONS / "maskwatch.icns", icns()),
-        (ROOT / "assets" / "self_test.jpg", self_test_picture()),
+        (ROOT / "assets" / "self_test.jpg", self_test_image()),
     ):
         path.write_bytes(content)
         print(f"{path.relative_to(ROOT)}: {len(content) / 1024:.1f} KiB")

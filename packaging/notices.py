@@ -1,4 +1,4 @@
-"""What is inside a build, by the project it comes from, and the notices that go with it."""
+"""Lists the components of a build by project, and writes their licence notices."""
 
 import csv
 import hashlib
@@ -13,7 +13,7 @@ from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 
 Entry = tuple[str, str, str]
-"""PyInstaller's: name in the build, source file, type."""
+"""An entry of PyInstaller's table of contents: name in the build, source file, type."""
 
 LICENCES = Path(__file__).parent / "licences"
 _TEXT_NAMES = ("LICEN", "COPYING", "NOTICE", "AUTHORS")
@@ -22,9 +22,8 @@ _RULE = "=" * 100
 
 @dataclass(slots=True)
 class Component:
-    """One project of which files are inside. ``kind`` is python (a distribution), runtime, system or asset;
-    ``files`` are names in the build, ``sha256`` those of its native libraries by name, ``texts`` (name, text) of its
-    licence files."""
+    """A project with files in the build. ``kind``: python (a distribution), runtime, system or asset. ``files``: names
+    in the build. ``sha256``: hashes of its native libraries by name. ``texts``: (name, text) of its licence files."""
 
     kind: str
     name: str
@@ -38,9 +37,9 @@ class Component:
 
 
 def components(root: Path, entries: Iterable[Entry], origins: Mapping[str, str]) -> list[Component]:
-    """The projects behind ``entries``, by kind and name; the project itself is not among them. ``origins`` tells of
-    which installed file a source is the slimmer form."""
-    found: dict[tuple[str, str], Component] = {}
+    """The projects of ``entries``, sorted by kind and name, without maskwatch itself. ``origins`` maps a reduced source
+    file to the installed original."""
+    by_name: dict[tuple[str, str], Component] = {}
     for name, source, _ in entries:
         path = Path(source)
         if source in ("", "-") or not path.is_file():  # namespace packages, links
@@ -48,13 +47,13 @@ def components(root: Path, entries: Iterable[Entry], origins: Mapping[str, str])
         component = _python() if name == "base_library.zip" else _component(root, Path(origins.get(source, source)))
         if component is None:
             continue
-        component = found.setdefault((component.kind, component.name), replace(component, files=[], sha256={}))
+        component = by_name.setdefault((component.kind, component.name), replace(component, files=[], sha256={}))
         component.files.append(Path(name).as_posix())
         if is_native(path):
             component.sha256[Path(name).as_posix()] = sha256(path)
         component.size_bytes += path.stat().st_size
     order = ("asset", "python", "runtime", "system")
-    return sorted(found.values(), key=lambda each: (order.index(each.kind), each.name.lower()))
+    return sorted(by_name.values(), key=lambda each: (order.index(each.kind), each.name.lower()))
 
 
 def is_native(path: Path) -> bool:
@@ -68,8 +67,8 @@ def sha256(path: Path) -> str:
 
 @cache
 def _owners() -> dict[str, str]:
-    """The distribution of every installed file. The records are read as text: ``Distribution.files`` makes an object
-    of each of 50,000 lines, which takes half a minute where TensorFlow is installed."""
+    """The distribution of every installed file. Reads the records as text: ``Distribution.files`` creates an object for
+    each of 50,000 lines, which takes half a minute if TensorFlow is installed."""
     owners = {}
     for each in distributions():
         top = os.path.realpath(str(each.locate_file("")))
@@ -90,21 +89,21 @@ def _component(root: Path, path: Path) -> Component | None:
     if resolved.name.startswith("face_detector"):
         return _yunet()
     if resolved.is_relative_to(root.resolve()) and owner is None and ".venv" not in resolved.parts:
-        return None  # ours
+        return None  # maskwatch itself
     if resolved.is_relative_to(Path(sys.base_prefix).resolve()):
         return _python()
     return _of_system(resolved)
 
 
 def licence_of(each: Distribution) -> str:
-    """The licence as the distribution's own metadata say it, in few words."""
+    """The licence from the metadata of the distribution, in short form."""
     metadata = each.metadata
     expression = metadata.get("License-Expression")
     if expression:
         return str(expression)
     classified = [line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier", []) if line.startswith("Lic")]
-    written = (metadata.get("License") or "").strip().splitlines()
-    return " / ".join(classified) or (written[0][:80] if written else "see its licence text")
+    lines = (metadata.get("License") or "").strip().splitlines()
+    return " / ".join(classified) or (lines[0][:80] if lines else "see its licence text")
 
 
 def _homepage(each: Distribution) -> str:
@@ -123,10 +122,10 @@ def _of_distribution(name: str) -> Component:
         upper = file.name.upper()
         if upper.startswith(_TEXT_NAMES) and not upper.endswith((".PY", ".PYC", ".H")):
             text = Path(str(each.locate_file(file))).read_text(encoding="utf-8", errors="replace")
-            if text not in [known for _, known in texts]:
+            if text not in [other for _, other in texts]:
                 texts.append((file.name, text))
     licence, own = licence_of(each), LICENCES / f"{name.lower()}.txt"
-    if not texts and own.is_file():  # its wheel forgot both
+    if not texts and own.is_file():  # the wheel contains no licence
         text = own.read_text(encoding="utf-8")
         licence = text.splitlines()[0]
         texts.append((own.name, text))
@@ -136,7 +135,7 @@ def _of_distribution(name: str) -> Component:
 @cache
 def _cascade(name: str) -> Component:
     text = (LICENCES / "haarcascade.txt").read_text(encoding="utf-8")
-    if name == "haarcascade_profileface":  # the same licence from another hand
+    if name == "haarcascade_profileface":  # the same licence, another author
         text = text.replace("Created by Rainer Lienhart.", "Contributed by David Bradley from Princeton University.")
     licence = "Intel License Agreement For Open Source Computer Vision Library (BSD style)"
     home = "https://github.com/opencv/opencv"
@@ -171,40 +170,40 @@ def _of_package(package: str) -> Component:
 
 
 def _of_system(path: Path) -> Component:
-    """A library of the builder's system: its Debian package where that is known, else by its file name."""
+    """A library of the builder's system: its Debian package, or its file name if there is no such package."""
     for name in (str(path), str(path).removeprefix("/usr")):
         try:
-            found = subprocess.run(["dpkg", "--search", name], capture_output=True, text=True, check=False)
-        except FileNotFoundError:  # no Debian
+            search = subprocess.run(["dpkg", "--search", name], capture_output=True, text=True, check=False)
+        except FileNotFoundError:  # not Debian
             break
-        if found.returncode == 0:
-            return _of_package(found.stdout.partition(": ")[0])
+        if search.returncode == 0:
+            return _of_package(search.stdout.partition(": ")[0])
     return Component("system", path.name, "", "a library of the builder's system")
 
 
 def pyinstaller() -> Component:
-    """The boot loader, which is in every build without being a file of it."""
+    """PyInstaller's boot loader: part of every build, but not a separate file."""
     each = _of_distribution("pyinstaller")
     licence = "GPL-2.0-or-later with an exception that allows any licence for what it packs"
     return Component("runtime", "PyInstaller boot loader", each.version, licence, each.homepage, texts=each.texts)
 
 
-def check_absent(found: Sequence[Component], excluded: Sequence[str]) -> None:
-    """Raises SystemExit where something that was excluded has crept in."""
-    inside = {each.name.lower() for each in found if each.kind == "python"}
-    crept = sorted(inside & {name.lower() for name in excluded} | {name for name in inside if "tensorflow" in name})
-    if crept:
-        raise SystemExit(f"these must not be inside: {', '.join(crept)}; see EXCLUDED in packaging/maskwatch.spec")
+def check_absent(components: Sequence[Component], excluded: Sequence[str]) -> None:
+    """Raises SystemExit if the build contains an excluded distribution."""
+    names = {each.name.lower() for each in components if each.kind == "python"}
+    unwanted = sorted(names & {name.lower() for name in excluded} | {name for name in names if "tensorflow" in name})
+    if unwanted:
+        raise SystemExit(f"the build must not contain {', '.join(unwanted)}; see EXCLUDED in packaging/maskwatch.spec")
 
 
-def render(found: Sequence[Component]) -> str:
-    """THIRD_PARTY_NOTICES.txt."""
-    everything = [*found, pyinstaller()]
-    head = "maskwatch is under the MIT licence (LICENSE.txt). It contains the work of others, under their licences:\n\n"
+def render(components: Sequence[Component]) -> str:
+    """The text of THIRD_PARTY_NOTICES.txt."""
+    everything = [*components, pyinstaller()]
+    head = "maskwatch is under the MIT licence (LICENSE.txt). It contains other projects under their licences:\n\n"
     lines = [f"- {each.name} {each.version}: {each.licence}" for each in everything]
     note = (
-        "\n\nOpenCV's package brings FFmpeg and Qt 5 under the LGPL as separate, replaceable libraries; its text below"
-        "\nnames each part. Their sources: https://github.com/opencv/opencv-python, https://ffmpeg.org, https://www.qt.io\n"
+        "\n\nOpenCV's package contains FFmpeg and Qt 5 under the LGPL as separate, replaceable libraries;"
+        "\nits text below names each part. Their sources: https://github.com/opencv/opencv-python, https://ffmpeg.org, https://www.qt.io\n"
     )
     parts = [head + "\n".join(lines) + note]
     for each in everything:
@@ -213,8 +212,8 @@ def render(found: Sequence[Component]) -> str:
     return "".join(parts)
 
 
-def to_json(found: Sequence[Component]) -> str:
-    records = [asdict(each) for each in (*found, pyinstaller())]
+def to_json(components: Sequence[Component]) -> str:
+    records = [asdict(each) for each in (*components, pyinstaller())]
     for record in records:
         del record["texts"]
     return json.dumps(records, indent=1)

@@ -1,4 +1,4 @@
-"""The bill of materials of a build, as CycloneDX 1.6 JSON."""
+"""Writes the bill of materials of a build as CycloneDX 1.6 JSON."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -29,10 +29,10 @@ def _hash(digest: str) -> HashType:
 
 
 def _distribution() -> str:
-    """The Linux distribution whose package names the system's libraries bear: debian, ubuntu."""
+    """The Linux distribution for the package URLs of system libraries, for example debian or ubuntu."""
     try:
         return platform.freedesktop_os_release()["ID"]
-    except (OSError, AttributeError):  # no Linux
+    except (OSError, AttributeError):  # not Linux
         return "debian"
 
 
@@ -43,7 +43,7 @@ def _component(record: Mapping[str, Any], folders: Sequence[Path]) -> Component:
         namespace = _distribution() if kind == "system" else None
         lowered = name.lower().replace("_", "-").replace(" ", "-")
         purl = PackageURL(_PURL_TYPES[kind], namespace, lowered, version)
-    made = Component(
+    component = Component(
         name=name,
         version=version or None,
         type=_TYPES[kind],
@@ -52,19 +52,19 @@ def _component(record: Mapping[str, Any], folders: Sequence[Path]) -> Component:
         licenses=[DisjunctiveLicense(name=record["licence"])],
         properties=[Property(name="maskwatch:size_bytes", value=str(record["size_bytes"]))],
     )
-    made.components.update(_native_files(record["sha256"], folders, made.bom_ref.value or ""))
-    return made
+    component.components.update(_native_files(record["sha256"], folders, component.bom_ref.value or ""))
+    return component
 
 
 def _native_files(packed: Mapping[str, str], folders: Sequence[Path], parent: str) -> list[Component]:
-    """The shared libraries of a component, each with its hash: they are what a scanner looks for. The hash is that of
-    the file as it lies in a folder of the build (macOS signs it there), else, in one file, as it was ``packed``."""
-    found = []
+    """The shared libraries of a component with their hashes, which scanners search. The hash is that of the file in
+    the build's folder (macOS signs it there); for a one-file build it is the ``packed`` one."""
+    files = []
     for name, digest in sorted(packed.items()):
-        path = next((place for folder in folders for place in (folder / name,) if place.is_file()), None)
+        path = next((path for folder in folders for path in (folder / name,) if path.is_file()), None)
         hashes = [_hash(digest if path is None else sha256(path))]
-        found.append(Component(name=name, type=ComponentType.FILE, bom_ref=f"{parent}/{name}", hashes=hashes))
-    return found
+        files.append(Component(name=name, type=ComponentType.FILE, bom_ref=f"{parent}/{name}", hashes=hashes))
+    return files
 
 
 def _models(folder: Path) -> list[Component]:
@@ -79,20 +79,24 @@ def _models(folder: Path) -> list[Component]:
     ]
 
 
-def render(inside: Sequence[Mapping[str, Any]], told: Mapping[str, Any], built: Sequence[Path], models: Path) -> str:
-    """JSON text. Serial number and time follow from the build, so that the same build gives the same bill."""
-    folders = [place for path in built for place in (path / "_internal", path / "Contents" / "Frameworks", path)]
+def render(
+    components: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any], built: Sequence[Path], models: Path
+) -> str:
+    """JSON text. Serial number and time are derived from the build, so that the same build gives the same bill."""
+    folders = [folder for path in built for folder in (path / "_internal", path / "Contents" / "Frameworks", path)]
     product = Component(
         name="maskwatch",
-        version=told["version"],
+        version=metadata["version"],
         type=ComponentType.APPLICATION,
         bom_ref="maskwatch",
         licenses=[DisjunctiveLicense(id="MIT")],
-        properties=[Property(name=f"maskwatch:{key}", value=str(told[key])) for key in ("commit", "system", "form")],
+        properties=[
+            Property(name=f"maskwatch:{key}", value=str(metadata[key])) for key in ("commit", "system", "form")
+        ],
     )
-    parts = [*(_component(record, folders) for record in inside), *_models(models)]
-    bom = Bom(components=parts, serial_number=uuid5(NAMESPACE_URL, f"maskwatch {sorted(told.items())}"))
+    parts = [*(_component(record, folders) for record in components), *_models(models)]
+    bom = Bom(components=parts, serial_number=uuid5(NAMESPACE_URL, f"maskwatch {sorted(metadata.items())}"))
     bom.metadata.component = product
-    bom.metadata.timestamp = datetime.fromisoformat(told["built"]).astimezone(UTC)
+    bom.metadata.timestamp = datetime.fromisoformat(metadata["built"]).astimezone(UTC)
     bom.register_dependency(product, parts)
     return JsonV1Dot6(bom).output_as_string(indent=1)

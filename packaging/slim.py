@@ -1,11 +1,11 @@
-"""What a Linux build can leave out of libraries that it needs. The sizes are those of docs/packaging.md.
+"""Removes unneeded parts of libraries from a Linux build. The sizes are those of docs/packaging.md.
 
-- Debugging symbols of the interpreter and of LiteRT: ``strip``. The other wheels' libraries have none worth it, and
-  were patched by auditwheel in a way that ``strip`` damages.
-- OpenBLAS of OpenCV (42 MB with its Fortran run time). The loader insists on the library, but OpenCV calls it only for
-  linear algebra on large matrices (solve, SVD, products above 100 rows), which nothing here does: YuNet, the cascade,
-  resizing and drawing have code of their own. A library of the same name takes its place, in which each function that
-  OpenCV could call says so and ends the program. NumPy has an OpenBLAS of its own, which stays.
+- Debug symbols of the interpreter and of LiteRT: ``strip``. The libraries of other wheels contain few symbols, and
+  auditwheel patched them in a way that ``strip`` damages.
+- OpenBLAS of OpenCV (42 MB with its Fortran runtime). The loader requires the library, but OpenCV calls it only for
+  linear algebra on large matrices (solve, SVD, products above 100 rows). maskwatch does not use that: YuNet, the
+  cascade, resizing and drawing have their own code. A stub library of the same name replaces it; each of its functions
+  prints an error and aborts the program. NumPy has its own OpenBLAS, which is kept.
 """
 
 import fnmatch
@@ -31,22 +31,22 @@ _STUB_SOURCE = """
 
 @dataclass(frozen=True, slots=True)
 class Slimmed:
-    """The table of contents after it, and where each replaced source file came from."""
+    """The new table of contents, and the original of each replaced source file."""
 
     entries: list[Entry]
     origins: dict[str, str]
 
 
 def missing_tools() -> list[str]:
-    """What a Linux build misses to make the folder small."""
+    """The tools that a Linux build needs to reduce the folder and that are not installed."""
     if not sys.platform.startswith("linux"):
         return []
     return [tool for tool in ("cc", "nm", "strip") if shutil.which(tool) is None]
 
 
 def slim(entries: Sequence[Entry], work: Path) -> Slimmed:
-    """``entries`` with smaller files in place of some. Needs binutils, and a C compiler for the OpenBLAS part; without
-    them, and on other systems, it changes nothing."""
+    """Replaces some of ``entries`` with smaller files. Needs binutils, and a C compiler for the OpenBLAS part. Without
+    them, and on other systems, the entries stay unchanged."""
     if not sys.platform.startswith("linux") or shutil.which("strip") is None:
         return Slimmed(list(entries), {})
     shutil.rmtree(work, ignore_errors=True)
@@ -55,7 +55,7 @@ def slim(entries: Sequence[Entry], work: Path) -> Slimmed:
     kept = _without_openblas(entries, work, origins) if shutil.which("cc") and shutil.which("nm") else list(entries)
     slimmed = []
     for name, source, kind in kept:
-        if kind in ("BINARY", "EXTENSION") and _has_symbols_to_lose(name, source):
+        if kind in ("BINARY", "EXTENSION") and _is_strippable(name, source):
             target = work / Path(name).name
             subprocess.run(["strip", "--strip-unneeded", "-o", str(target), source], check=True)
             origins[str(target)] = source
@@ -64,25 +64,25 @@ def slim(entries: Sequence[Entry], work: Path) -> Slimmed:
     return Slimmed(slimmed, origins)
 
 
-def _has_symbols_to_lose(name: str, source: str) -> bool:
-    of_interpreter = (
+def _is_strippable(name: str, source: str) -> bool:
+    from_interpreter = (
         Path(source).resolve().is_relative_to(Path(sys.base_prefix).resolve()) and sys.base_prefix != "/usr"
     )
-    return of_interpreter or name.startswith("ai_edge_litert/")
+    return from_interpreter or name.startswith("ai_edge_litert/")
 
 
 def _without_openblas(entries: Sequence[Entry], work: Path, origins: dict[str, str]) -> list[Entry]:
-    whole = [entry for entry in entries if fnmatch.fnmatch(entry[0], _STUBBED)]
-    if not whole:
+    originals = [entry for entry in entries if fnmatch.fnmatch(entry[0], _STUBBED)]
+    if not originals:
         return list(entries)
-    [(name, source, _)] = whole
+    [(name, source, _)] = originals
     opencv = [Path(path) for place, path, _ in entries if place.startswith("cv2/cv2.")]
     folder = Path(source).parent
     needed = _symbols(opencv, "--undefined-only") & _symbols([Path(source)], "--defined-only")
     others = [path for path in folder.iterdir() if path != Path(source) and not _matches(path.name, _ONLY_FOR_STUBBED)]
     if not needed or _symbols(others, "--undefined-only") & _symbols([Path(source)], "--defined-only"):
         raise SystemExit(
-            "OpenCV's OpenBLAS is used in another way than known; build with --full, mend packaging/slim.py"
+            "OpenCV's OpenBLAS is used in an unexpected way; build with --full, or correct packaging/slim.py"
         )
     code = work / "stub.c"
     code.write_text(_STUB_SOURCE + "".join(f"MISSING({symbol})\n" for symbol in sorted(needed)), encoding="utf-8")
@@ -90,9 +90,9 @@ def _without_openblas(entries: Sequence[Entry], work: Path, origins: dict[str, s
     command = ["cc", "-shared", "-fPIC", "-O1", "-s", f"-Wl,-soname,{stub.name}", "-o", str(stub), str(code)]
     subprocess.run(command, check=True)
     origins[str(stub)] = source
-    gone = {path.name for path in folder.iterdir() if _matches(path.name, _ONLY_FOR_STUBBED)}
-    # Links at the top of the folder lead to the real files: they go with them.
-    kept = [entry for entry in entries if Path(entry[0]).name not in gone]
+    removed = {path.name for path in folder.iterdir() if _matches(path.name, _ONLY_FOR_STUBBED)}
+    # Also removes the links at the top of the folder to these files.
+    kept = [entry for entry in entries if Path(entry[0]).name not in removed]
     return [(place, str(stub), kind) if place == name else (place, path, kind) for place, path, kind in kept]
 
 
@@ -101,7 +101,7 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def _symbols(paths: Sequence[Path], which: str) -> set[str]:
-    """Names that libraries export (``--defined-only``) or expect of others (``--undefined-only``)."""
+    """The symbols that libraries export (``--defined-only``) or import (``--undefined-only``)."""
     if not paths:
         return set()
     command = ["nm", "--dynamic", "--format=posix", which, *map(str, paths)]

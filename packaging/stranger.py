@@ -1,4 +1,4 @@
-"""Somebody who has nothing but the program: how a build is run to see whether it stands on its own."""
+"""Runs a build as a user who has only the program, to test that it needs nothing from the builder's machine."""
 
 import os
 import shutil
@@ -13,31 +13,33 @@ RUN_LIMIT_S = 240.0
 
 
 class CheckError(Exception):
-    """Something does not work as it should."""
+    """A check of the build failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """How the program is run: ``prefix`` before it, in an environment of ``HOME`` alone."""
+    """Runs ``program`` after the isolation command ``prefix``, with ``HOME`` as the only environment variable."""
 
     program: Path
     home: Path
     prefix: tuple[str, ...]
 
     def environment(self, **more: str) -> dict[str, str]:
-        if sys.platform == "win32":  # without these not even the C run time starts
+        if sys.platform == "win32":  # the C runtime does not start without these
             needed = {name: os.environ[name] for name in ("SYSTEMROOT", "TEMP", "TMP") if name in os.environ}
             home = str(self.home)
             return {**needed, "USERPROFILE": home, "LOCALAPPDATA": home, "APPDATA": home, **more}
         return {"HOME": str(self.home), **more}
 
-    def without_network_cut(self) -> tuple[str, ...]:
-        """``prefix`` with the machine's own network."""
+    def prefix_with_network(self) -> tuple[str, ...]:
+        """``prefix`` without the network isolation."""
         return self.prefix[self.prefix.index("setpriv") :] if "setpriv" in self.prefix else ()
 
-    def run(self, *words: str, code: int = 0, closed: bool = False, **more: str) -> subprocess.CompletedProcess[str]:
-        """Raises CheckError where the exit code is not ``code``. ``closed``: without standard output and error."""
-        command = [*self.prefix, str(self.program), *words]
+    def run(
+        self, *arguments: str, code: int = 0, closed: bool = False, **more: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Raises CheckError if the exit code is not ``code``. ``closed``: without standard output and error."""
+        command = [*self.prefix, str(self.program), *arguments]
         if closed:
             command = ["/bin/sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command]
         done = subprocess.run(
@@ -52,35 +54,35 @@ class Stranger:
         )
         if done.returncode != code:
             raise CheckError(
-                f"'{' '.join(words)}' ended with {done.returncode}, not {code}: {done.stdout}{done.stderr}"
+                f"'{' '.join(arguments)}' ended with code {done.returncode}, not {code}: {done.stdout}{done.stderr}"
             )
         return done
 
 
 def isolation() -> tuple[str, ...]:
-    """The command that cuts the network off and drops the rights of root, as far as this machine allows it."""
+    """The command that isolates the network and drops root rights, as far as this machine allows it."""
     if shutil.which("unshare") is None:
-        say("note", "no unshare: the network stays on")
+        say("warn", "no unshare: the network is not isolated")
         return ()
     root = os.geteuid() == 0
     prefix = ["unshare", "--net"] if root else ["unshare", "--map-root-user", "--net"]
     if root and shutil.which("setpriv"):
         prefix += ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"]
-    tried = subprocess.run([*prefix, "true"], capture_output=True, check=False)
-    if tried.returncode:
-        say("note", f"the network stays on: {tried.stderr.decode().strip()}")
+    trial = subprocess.run([*prefix, "true"], capture_output=True, check=False)
+    if trial.returncode:
+        say("warn", f"the network is not isolated: {trial.stderr.decode().strip()}")
         return ()
     return tuple(prefix)
 
 
-def say(state: str, words: str) -> None:
-    """A line, with what the output's letters cannot write escaped: a pipe on Windows knows no 家."""
-    letters = getattr(sys.stdout, "encoding", None) or "utf-8"
-    print(f"{state:5} {words}".encode(letters, "backslashreplace").decode(letters), flush=True)
+def say(state: str, message: str) -> None:
+    """Prints a line; escapes characters that the output's encoding lacks (a pipe on Windows cannot encode 家)."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(f"{state:5} {message}".encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def protect(folder: Path) -> None:
-    """Nobody may write in ``folder``; everybody may read and run."""
+    """Makes ``folder`` read-only; everyone may read and execute."""
     for path in [folder, *folder.rglob("*")]:
         if not path.is_symlink():
             mode = stat.S_IMODE(path.stat().st_mode)

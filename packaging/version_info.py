@@ -1,20 +1,20 @@
-"""Version information in the form that Windows shows under Properties, Details."""
+"""Version information for Windows, shown under Properties, Details."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def numbers(version: str) -> tuple[int, int, int, int]:
-    """The four numbers that Windows wants: 1.2.3rc1 is (1, 2, 3, 0)."""
-    found = []
+    """The four version numbers that Windows requires: 1.2.3rc1 is (1, 2, 3, 0)."""
+    parsed = []
     for part in version.split(".")[:4]:
         digits = ""
         for letter in part:
             if not letter.isdigit():
                 break
             digits += letter
-        found.append(int(digits or 0))
-    first, second, third, fourth = (*found, 0, 0, 0, 0)[:4]
+        parsed.append(int(digits or 0))
+    first, second, third, fourth = (*parsed, 0, 0, 0, 0)[:4]
     return first, second, third, fourth
 
 
@@ -31,7 +31,7 @@ def strings(facts: Mapping[str, Any]) -> dict[str, str]:
 
 
 def windows(facts: Mapping[str, Any]) -> Any:
-    """PyInstaller's ``VSVersionInfo``; only where PyInstaller runs on Windows."""
+    """PyInstaller's ``VSVersionInfo``; works only on Windows."""
     from PyInstaller.utils.win32 import versioninfo as v
 
     first = numbers(facts["version"])

@@ -1,4 +1,4 @@
-"""A virtual screen for Linux, with a window manager and somebody who presses keys."""
+"""A virtual screen for Linux, with a window manager and simulated key presses."""
 
 import os
 import subprocess
@@ -10,20 +10,20 @@ TOOLS = ("Xvfb", "openbox", "xdotool")
 PRESS_LIMIT_S = 90.0
 
 
-class InVainError(Exception):
-    """Keys were pressed and nothing came of it."""
+class NoReactionError(Exception):
+    """The program did not react to the keys."""
 
 
 @contextmanager
 def screen() -> Iterator[str]:
-    """The name of a virtual X display with a window manager."""
+    """Starts a virtual X display with a window manager; yields its name."""
     read_end, write_end = os.pipe()
     command = ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "1280x800x24", "-ac", "-nolisten", "tcp"]
     with subprocess.Popen(command, pass_fds=[write_end], stderr=subprocess.DEVNULL) as server:
         os.close(write_end)
         with os.fdopen(read_end) as pipe:
             name = f":{pipe.readline().strip()}"
-        # Keys go to the window in focus, which only a window manager gives.
+        # Keys go to the focused window, and only a window manager sets the focus.
         environment = {**os.environ, "DISPLAY": name}
         with subprocess.Popen(
             ["openbox"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -37,25 +37,25 @@ def screen() -> Iterator[str]:
 
 
 def windows(display: str) -> list[str]:
-    """The program's windows."""
+    """The ids of the program's windows."""
     find = ["xdotool", "search", "--name", "^maskwatch$"]
     environment = {**os.environ, "DISPLAY": display}
     return subprocess.run(find, env=environment, capture_output=True, text=True, check=False).stdout.split()
 
 
 def press(display: str, keys: Sequence[str], running: "subprocess.Popen[str]", done: Callable[[], bool]) -> bool:
-    """Presses ``keys`` again and again until ``done``: the first may come before there is a window. Returns whether
-    there ever was one."""
+    """Presses ``keys`` repeatedly until ``done``, because the window may not exist yet. Returns whether there was a
+    window. Raises NoReactionError on a timeout or if the program ends."""
     environment = {**os.environ, "DISPLAY": display}
-    end_s, was_there = time.monotonic() + PRESS_LIMIT_S, False
+    end_s, had_window = time.monotonic() + PRESS_LIMIT_S, False
     while not done():
         if time.monotonic() > end_s or (running.poll() is not None and not done()):
             assert running.stderr is not None
             running.kill()
-            raise InVainError(f"pressed {', '.join(keys)} in vain: {running.stderr.read()}")
-        if shown := windows(display):
-            was_there = True
-            command = ["xdotool", "windowfocus", shown[-1], "key", *keys]
+            raise NoReactionError(f"no reaction to the keys {', '.join(keys)}: {running.stderr.read()}")
+        if window_ids := windows(display):
+            had_window = True
+            command = ["xdotool", "windowfocus", window_ids[-1], "key", *keys]
             subprocess.run(command, env=environment, capture_output=True, check=False)
         time.sleep(0.3)
-    return was_there
+    return had_window

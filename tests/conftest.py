@@ -1,4 +1,4 @@
-"""Fixtures that every test may use."""
+"""Fixtures for all tests."""
 
 import os
 from pathlib import Path
@@ -9,12 +9,12 @@ from app.capture.opencv_backend import silence_ffmpeg
 
 ROOT = Path(__file__).resolve().parents[1]
 
-silence_ffmpeg()  # FFmpeg reads its log level once a process: no test that opens a video may set it for all others
+silence_ffmpeg()  # FFmpeg reads its log level once per process, so it is set before any test opens a video
 
 
 @pytest.fixture(autouse=True)
-def _own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test touches the user's own events store, and no setting of the user's reaches a test."""
+def _separate_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep tests away from the user's event store and settings."""
     home = tmp_path_factory.mktemp("home")
     for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "LOCALAPPDATA", "APPDATA"):
         monkeypatch.setenv(name, str(home))
@@ -24,7 +24,7 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real images and clips, kept beside the checkout; they are not part of the project."""
+    """Real images and clips next to the checkout; they are not part of the project."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("real images and clips (../shared/data) are absent")

@@ -1,4 +1,4 @@
-"""Stand-ins with known answers, for tests of what lies around them."""
+"""Fake detector and classifier with fixed answers."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +8,7 @@ from app.core.types import Box, Detection, Frame, Image
 from app.vision.classifier import Crops, Probabilities
 from app.vision.model_metadata import ClassifierMetadata
 
-FACTS = ClassifierMetadata(
+METADATA = ClassifierMetadata(
     name="fake", labels=("mask", "no_mask", "incorrect"), input_px=16, margin=0.0, min_confidence=0.6, min_face_px=10
 )
 
@@ -19,7 +19,7 @@ def plain_frame(index: int, fps: float = 10.0, colour: int = 0, camera: str = "d
 
 
 class BoxesDetector:
-    """Gives the boxes that ``boxes_of`` names for each picture, in the order of the calls."""
+    """A detector whose call number ``i`` (from 0) returns ``boxes_of(i)``."""
 
     def __init__(self, boxes_of: Callable[[int], Sequence[Box]]) -> None:
         self._boxes_of = boxes_of
@@ -32,9 +32,9 @@ class BoxesDetector:
 
 
 class BrightnessClassifier:
-    """Dark crops are bare, bright ones masked, grey ones undecided: an answer that can be painted into a frame."""
+    """Dark crops are bare faces, bright crops masked ones and grey crops unsure: tests paint the label into a frame."""
 
-    metadata = FACTS
+    metadata = METADATA
 
     def __init__(self) -> None:
         self.batches: list[int] = []

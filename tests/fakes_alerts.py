@@ -1,4 +1,4 @@
-"""Real peers on loopback: an HTTP server with a plan of faults, an MQTT broker, an SMTP server."""
+"""Real peers on loopback: an HTTP server with planned failures, an MQTT broker, a silent TCP server."""
 
 import itertools
 import socket
@@ -16,9 +16,9 @@ from fakes_net import free_port
 from app.core.types import Box, Event, EventKind
 
 LIMIT_S = 60.0
-"""How long a test waits for what should come at once: long, because the machine may be busy or stand still."""
+"""How long a test waits for something that should happen at once. Long, because the machine may be busy."""
 HANG_S = 150.0
-"""How long what hangs does so where nobody ends it: longer than any wait of a test."""
+"""How long a hanging fake hangs if it is not stopped: longer than any wait in a test."""
 BROKER = """
 import asyncio, sys
 from amqtt.broker import Broker
@@ -42,10 +42,10 @@ def make_event(kind: EventKind = EventKind.NO_MASK, camera: str = "door", wall_s
 
 
 def wait_until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
-    """Looks again and again; fails after ``limit_s``."""
+    """Polls ``condition``; fails after ``limit_s``."""
     end_s = time.monotonic() + limit_s
     while not condition():
-        assert time.monotonic() < end_s, "it did not happen in time"
+        assert time.monotonic() < end_s, "the condition was not met in time"
         time.sleep(0.005)
 
 
@@ -56,8 +56,8 @@ class Request:
 
 
 class HttpPeer(ThreadingHTTPServer):
-    """Answers as ``plan`` says, one entry a request, then ``rest``: a status, ``hang`` (silent), ``close`` (no answer),
-    ``trickle`` (one byte of a header now and then) or ``busy`` (503 with Retry-After: 1)."""
+    """Responds with one entry of ``plan`` per request, then with ``rest``: a status code, ``hang`` (no response),
+    ``close`` (closes the connection), ``trickle`` (header bytes one by one) or ``busy`` (503 with Retry-After: 1)."""
 
     daemon_threads = False
 
@@ -70,7 +70,7 @@ class HttpPeer(ThreadingHTTPServer):
         self._plan = list(plan)
         self._lock = threading.Lock()
 
-    def note(self, request: Request) -> int | str:
+    def record(self, request: Request) -> int | str:
         with self._lock:
             self.requests.append(request)
             return self._plan.pop(0) if self._plan else self.rest
@@ -80,7 +80,7 @@ class HttpPeer(ThreadingHTTPServer):
             return [request.headers["idempotency-key"] for request in self.requests]
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is part of these tests."""
+        """Ignores clients that disconnect, which these tests expect."""
 
     @contextmanager
     def running(self) -> Iterator["HttpPeer"]:
@@ -91,7 +91,7 @@ class HttpPeer(ThreadingHTTPServer):
         finally:
             self.closing.set()
             self.shutdown()
-            self.server_close()  # joins the threads of all requests
+            self.server_close()  # joins all request threads
             thread.join()
 
 
@@ -102,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        answer = self.server.note(Request(headers, body))
+        answer = self.server.record(Request(headers, body))
         self.close_connection = True
         if answer == "hang":
             self.server.closing.wait(HANG_S)
@@ -118,15 +118,15 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header("Retry-After", "1")
             self.send_header("Content-Length", "4")
             self.end_headers()
-            self.wfile.write(b"told")
+            self.wfile.write(b"text")
 
     def log_message(self, format: str, *args: object) -> None:
-        """Silent."""
+        """Disables the log."""
 
 
 @contextmanager
 def mqtt_broker() -> Iterator[int]:
-    """The port of a broker of its own process."""
+    """Runs a broker in its own process and yields its port."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-c", BROKER, str(port)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -142,6 +142,6 @@ def mqtt_broker() -> Iterator[int]:
 
 @contextmanager
 def silent_tcp() -> Iterator[int]:
-    """The port of a peer that takes connections and never says a word."""
+    """Yields the port of a server that accepts connections and never sends data."""
     with socket.create_server(("127.0.0.1", 0), backlog=20) as listener:
         yield int(listener.getsockname()[1])

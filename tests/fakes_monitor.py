@@ -1,4 +1,4 @@
-"""Live cameras, detectors and classifiers for tests of the running monitor: they hang, crash, leave and return."""
+"""Fake live cameras, detectors and classifiers for tests of the monitor: they hang, fail, go offline and recover."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ RATE_HZ = 50.0
 
 
 class LiveCamera:
-    """A camera of plain pictures; while ``away`` is set it cannot be opened, while ``silent`` is set nothing comes."""
+    """Delivers plain frames. While ``offline`` is set it cannot be opened; while ``silent`` is set no frame arrives."""
 
     is_live = True
     fps = RATE_HZ
@@ -26,28 +26,28 @@ class LiveCamera:
     def __init__(self, name: str, colour: int = 10) -> None:
         self.name = name
         self.colour = colour
-        self.away = threading.Event()
+        self.offline = threading.Event()
         self.silent = threading.Event()
         self._index = 0
         self._start_s = time.monotonic()
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
-        if self.away.is_set():
-            raise SourceError(f"cannot open {self.name}: it is away")
+        if self.offline.is_set():
+            raise SourceError(f"cannot open {self.name}: no route to host")
         while not stop.wait(1 / RATE_HZ):
-            if self.away.is_set():
-                raise SourceError(f"lost {self.name}: it went away")
+            if self.offline.is_set():
+                raise SourceError(f"lost {self.name}: no route to host")
             if self.silent.is_set():
                 continue
             image = np.full((120, 160, 3), self.colour, np.uint8)
-            image[0, 0] = self._index % 251  # no two neighbours alike
+            image[0, 0] = self._index % 251  # consecutive frames differ
             now_s = time.monotonic()
             yield Frame(image, self._index, now_s - self._start_s, now_s, time.time(), self.name)
             self._index += 1
 
 
 class Hangs:
-    """Shared by the detectors of a test: each detector of number below ``times`` hangs at its fifth picture."""
+    """Shared by the detectors of a test: the first ``times`` detectors hang at their fifth frame."""
 
     def __init__(self, times: int) -> None:
         self.times = times
@@ -72,7 +72,7 @@ class HangingDetector:
 
 
 class HangingClassifier(BrightnessClassifier):
-    """Hangs once, at its first call with a real picture, where ``hangs``."""
+    """If ``hangs``, hangs once, at its first call with crops that are not all black."""
 
     def __init__(self, hangs: bool) -> None:
         super().__init__()

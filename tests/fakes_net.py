@@ -1,17 +1,16 @@
-"""Ports for servers that the tests start."""
+"""Free ports for servers in tests."""
 
 import random
 import socket
 
-_FIRST, _BEHIND = 10_000, 32_000
-"""Below what systems hand out to outgoing connections: no client takes such a port between its choice and its use, and
-none that tries to reach a server that is away can connect to itself."""
+_FIRST, _END = 10_000, 32_000
+"""Below the ephemeral ports: no outgoing connection can take the port before its use or connect to itself."""
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that nobody listens at just now."""
+    """A TCP port of the loopback interface on which no program listens."""
     while True:
-        port = random.SystemRandom().randrange(_FIRST, _BEHIND)
+        port = random.SystemRandom().randrange(_FIRST, _END)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""A monitor with known answers, and a web view around it on a free port of the loopback."""
+"""A fake monitor, and a running web view on a free port of the loopback interface."""
 
 import threading
 import time
@@ -22,27 +22,27 @@ from app.settings.root import Settings, load_settings
 from app.web.server import WebServer
 
 LIMIT_S = 60.0
-"""How long a test waits for what should come at once: long, because the machine may be busy or stand still."""
+"""Time limit of waits; long, because a test machine may be slow or suspended."""
 TOKEN = "a-token-of-many-letters-0123456789"
 
 
-def an_event(number: int = 1, kind: EventKind = EventKind.NO_MASK, camera: str = "door", **more: Any) -> Event:
-    facts: dict[str, Any] = {"wall_s": time.time() - 60 + number, "track_id": 3, "box": Box(10, 10, 40, 40)}
-    return Event(f"run-{camera}-{number}", kind, camera, 1.0 * number, confidence=0.9, duration_s=2.0, **facts | more)
+def make_event(number: int = 1, kind: EventKind = EventKind.NO_MASK, camera: str = "door", **more: Any) -> Event:
+    fields: dict[str, Any] = {"wall_s": time.time() - 60 + number, "track_id": 3, "box": Box(10, 10, 40, 40)}
+    return Event(f"run-{camera}-{number}", kind, camera, 1.0 * number, confidence=0.9, duration_s=2.0, **fields | more)
 
 
 class FakeMonitor:
-    """Cameras whose pictures change when a test says so."""
+    """Cameras whose frames change when a test calls ``step`` or ``change``."""
 
     def __init__(self, *names: str) -> None:
         self._lock = threading.Lock()
-        self._views = [self._first(name) for name in names or ("door",)]
-        self.asked = 0
+        self._views = [self._initial_view(name) for name in names or ("door",)]
+        self.view_calls = 0
 
-    def _first(self, name: str) -> CameraView:
+    def _initial_view(self, name: str) -> CameraView:
         status = SourceStatus(name, SourceState.LIVE, 0.0, fps=25.0, frames=100, reconnects=2)
-        sure = FaceLabel(Label.NO_MASK, 0.9)
-        track = Track(3, Box(20, 20, 60, 60), sure, (0.0, 0.0), 0.0, 1.0, 9, 5, True)
+        label = FaceLabel(Label.NO_MASK, 0.9)
+        track = Track(3, Box(20, 20, 60, 60), label, (0.0, 0.0), 0.0, 1.0, 9, 5, True)
         counts = Counts({Label.NO_MASK: 1}, {Label.MASK: 4, Label.NO_MASK: 1})
         frame = Frame(self.image(0), 0, 0.0, time.monotonic(), time.time(), name)
         times = StageTimes(0.01, 0.02, 0.03)
@@ -54,15 +54,15 @@ class FakeMonitor:
 
     def views(self) -> list[CameraView]:
         with self._lock:
-            self.asked += 1
+            self.view_calls += 1
             return list(self._views)
 
-    def change(self, index: int = 0, **facts: Any) -> None:
+    def change(self, index: int = 0, **changes: Any) -> None:
         with self._lock:
-            self._views[index] = replace(self._views[index], **facts)
+            self._views[index] = replace(self._views[index], **changes)
 
     def step(self, number: int, index: int = 0, size: tuple[int, int] = (120, 160)) -> None:
-        """A new picture."""
+        """Publishes a new frame."""
         name = self._views[index].camera
         now_s = time.monotonic()
         self.change(index, frame=Frame(self.image(number, size), number, number / 10, now_s, time.time(), name))
@@ -73,7 +73,7 @@ class FakeMonitor:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A running web view and what is behind it."""
+    """A running web view and its parts."""
 
     server: WebServer
     monitor: FakeMonitor
@@ -93,21 +93,21 @@ class Running:
         return httpx.Client(base_url=self.base, timeout=LIMIT_S, **more)
 
     def get(self, path: str) -> httpx.Response:
-        """The answer to one request on a connection of its own."""
+        """The response to one request on a new connection."""
         return httpx.get(f"{self.base}{path}", timeout=LIMIT_S)
 
     @contextmanager
     def browser(self) -> Iterator[tuple[httpx.Client, dict[str, str]]]:
-        """A client with a session's cookie, and the header its POSTs must carry."""
+        """A client with a session cookie, and the CSRF header for its POST requests."""
         with self.client() as client:
             yield client, {"X-CSRF-Token": client.get("/api/v1/session").json()["csrf"]}
 
-    def happen(self, event: Event, jpeg: bytes | None = None) -> Event:
-        """An event comes, and is on disk when this returns."""
+    def add_event(self, event: Event, jpeg: bytes | None = None) -> Event:
+        """Submits an event and waits until it is on disk."""
         self.center.submit(event, jpeg)
         if self.settings.alerts.persist:
-            wait_until(lambda: self._is_stored(event))  # ``submit`` itself waits for 50 ms at most
-        self.server.note(event)
+            wait_until(lambda: self._is_stored(event))  # ``submit`` waits for 50 ms at most
+        self.server.publish(event)
         return event
 
     def _is_stored(self, event: Event) -> bool:
@@ -118,7 +118,7 @@ class Running:
 
 @contextmanager
 def serving(folder: Path, monitor: FakeMonitor | None = None, alerts: Any = None, **web: Any) -> Iterator[Running]:
-    """A running web view; that none of its threads survives is asserted."""
+    """A running web view; asserts that none of its threads survives."""
     before = set(threading.enumerate())
     web_settings = {"enabled": True, "port": 0, **web}
     alert_settings = {"store": folder / "events.db", **(alerts or {})}
@@ -138,9 +138,9 @@ def serving(folder: Path, monitor: FakeMonitor | None = None, alerts: Any = None
     assert set(threading.enumerate()) <= before, "no thread survives"
 
 
-def wait_until(true: Any, limit_s: float = LIMIT_S) -> Any:
+def wait_until(condition: Any, limit_s: float = LIMIT_S) -> Any:
     end_s = time.monotonic() + limit_s
-    while not (found := true()):
-        assert time.monotonic() < end_s, "waited in vain"
+    while not (found := condition()):
+        assert time.monotonic() < end_s, "the condition did not become true in time"
         time.sleep(0.02)
     return found

@@ -1,4 +1,4 @@
-"""Peers and places for the tests of alerts."""
+"""Fixtures for the alert tests: servers and paths."""
 
 import threading
 from collections.abc import Iterator

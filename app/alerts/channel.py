@@ -1,4 +1,4 @@
-"""One channel with all that belongs to it: its filters, its hook under a limit, what waits, how it fares."""
+"""One alert channel: its filters, its hook with a time limit, its queue and its health."""
 
 import logging
 import random
@@ -17,13 +17,13 @@ from app.settings.alerts import AlertSettings, Channel, matches_camera
 
 log = logging.getLogger(__name__)
 
-_KEPT = 1000
-"""Alerts remembered, so that their ends go the same way."""
+_MAX_REMEMBERED_ALERTS = 1000
+"""How many alerts a channel remembers, so that it also sends the events that resolve them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelHealth:
-    """``state`` is ``ok``, ``sending`` or ``retrying`` (the last attempt failed, by ``error``)."""
+    """``state`` is ``ok``, ``sending`` or ``retrying``: the last attempt failed, and ``error`` says why."""
 
     name: str
     state: str
@@ -34,10 +34,10 @@ class ChannelHealth:
 
 
 class DeliveryChannel:
-    """Pure but for its hook; the delivery calls it under its lock, but for ``send``."""
+    """Not thread-safe: ``AlertCenter`` calls every method but ``send`` while it holds its lock."""
 
     def __init__(self, channel: Channel, hook: AlertHook, settings: AlertSettings) -> None:
-        self.channel = channel
+        self.config = channel
         self.hook = TimeoutHook(hook, channel.timeout_s)
         backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
         self.queue = ChannelQueue(
@@ -48,11 +48,11 @@ class DeliveryChannel:
         self._delivered = 0
         self._undelivered = 0
         self._error = ""
-        self._took: OrderedDict[str, bool] = OrderedDict()  # by id of an alert: whether it was let through
+        self._accepted: OrderedDict[str, bool] = OrderedDict()  # alert id to whether it passed the filters
 
     @property
     def name(self) -> str:
-        return self.channel.name
+        return self.config.name
 
     @property
     def health(self) -> ChannelHealth:
@@ -60,70 +60,69 @@ class DeliveryChannel:
         return ChannelHealth(self.name, state, len(self.queue), self._delivered, self._undelivered, self._error)
 
     def send(self, delivery: Delivery, jpeg: bytes | None) -> HookError | None:
-        """One attempt, without the lock: it takes its time. What went wrong is given back."""
+        """Makes one attempt and returns its error. Called without the lock, because it may take long."""
         try:
             self.hook.send(Alert(delivery.event, delivery.channel, delivery.key, delivery.attempts + 1, jpeg))
         except HookError as error:
             return error
-        except Exception as error:  # the hook loop: whatever it is, the alert is tried again
+        except Exception as error:  # the hook loop: a hook may raise anything, and the alert is retried
             return HookError(f"{type(error).__name__}: {error}")
         return None
 
-    def left_behind(self, is_kept: bool) -> list[str]:
-        """What an end leaves, for people. ``is_kept``: what waits is in the event file."""
+    def shutdown_report(self, is_stored: bool) -> list[str]:
+        """What is unfinished at shutdown, as text. ``is_stored``: the pending alerts are in the event file."""
         left = [f"channel {self.name}: its hook hangs"] if self.hook.stuck is not None else []
         if len(self.queue):
-            kept = "kept for the next start" if is_kept else "lost, for nothing is stored"
+            kept = "kept for the next start" if is_stored else "lost because it is not stored"
             left.append(f"channel {self.name}: {len(self.queue)} not delivered yet, {kept}")
         return left
 
-    def wants(self, event: Event) -> bool:
-        """What ends an alert goes where the alert went, whatever the hour: nobody is left with an alarm that never
-        ends."""
-        took = self._took.get(event.resolves)
-        return self._is_for(event) and (is_open(self._hours, event.wall_s) if took is None else took)
+    def accepts(self, event: Event) -> bool:
+        """Whether the channel sends ``event``. It resolves every alert that it has sent, even outside its schedule."""
+        accepted = self._accepted.get(event.resolves)
+        return self._matches_filters(event) and (is_open(self._hours, event.wall_s) if accepted is None else accepted)
 
-    def _is_for(self, event: Event) -> bool:
-        channel = self.channel
-        here = not channel.cameras or any(matches_camera(pattern, event.camera) for pattern in channel.cameras)
-        return here and event.kind in channel.events
+    def _matches_filters(self, event: Event) -> bool:
+        channel = self.config
+        is_camera = not channel.cameras or any(matches_camera(pattern, event.camera) for pattern in channel.cameras)
+        return is_camera and event.kind in channel.events
 
-    def refuses(self, event: Event, now_s: float) -> bool:
-        """Whether ``event`` is over a rate limit that skips; the end of an alert waits its turn."""
-        return not self._took.get(event.resolves) and self.queue.refuses(now_s)
+    def exceeds_rate_limit(self, event: Event, now_s: float) -> bool:
+        """Whether a rate limit with ``excess = "skip"`` drops ``event``. An event that resolves a sent alert waits."""
+        return not self._accepted.get(event.resolves) and self.queue.exceeds_rate_limit(now_s)
 
-    def skip(self, event: Event) -> None:
-        """Nor is its end sent then."""
-        if self._is_for(event):
+    def reject(self, event: Event) -> None:
+        """Remembers that ``event`` is not sent, so that the event which resolves it is not sent either."""
+        if self._matches_filters(event):
             self.remember({event.id: False})
 
     @property
-    def took(self) -> Mapping[str, bool]:
-        """Of the last alerts, by id, whether each was let through."""
-        return self._took
+    def accepted(self) -> Mapping[str, bool]:
+        """The latest alerts by id, and whether the channel accepted each."""
+        return self._accepted
 
-    def remember(self, took: Mapping[str, bool]) -> None:
-        """Also alerts of an earlier run, or of the same channel before its settings changed."""
-        self._took.update(took)
-        while len(self._took) > _KEPT:
-            self._took.popitem(last=False)
+    def remember(self, accepted: Mapping[str, bool]) -> None:
+        """Adds decisions, including those of an earlier run or of this channel before a reload."""
+        self._accepted.update(accepted)
+        while len(self._accepted) > _MAX_REMEMBERED_ALERTS:
+            self._accepted.popitem(last=False)
 
-    def add(self, delivery: Delivery, now_s: float, ticket: int) -> list[Delivery]:
-        """Puts ``delivery`` last. Gives back what a full outbox had to let go."""
+    def add(self, delivery: Delivery, now_s: float, sequence: int) -> list[Delivery]:
+        """Appends ``delivery``. Returns the deliveries that a full outbox dropped."""
         self.remember({delivery.event.id: True})
-        dropped = self.queue.add(delivery, now_s, ticket)
+        dropped = self.queue.add(delivery, now_s, sequence)
         if dropped:
             self._undelivered += len(dropped)
-            log.warning("outbox of channel %s is full; its oldest alert is undelivered", self.name)
+            log.warning("the outbox of channel %s is full; its oldest alert is undelivered", self.name)
         return dropped
 
-    def take_late(self, now_s: float, wall_s: float) -> list[Delivery]:
-        """Takes out, as undelivered, what is too late to be sent. Not to be called while one is being sent."""
-        late = self.queue.take_late(now_s, wall_s)
-        if late:
-            self._undelivered += len(late)
-            log.warning("channel %s: %s given up, too late to be sent", self.name, counted(len(late), "alert"))
-        return late
+    def remove_expired(self, now_s: float, wall_s: float) -> list[Delivery]:
+        """Removes and returns the alerts that are too late to send, as undelivered. Not to be called during a send."""
+        expired = self.queue.remove_expired(now_s, wall_s)
+        if expired:
+            self._undelivered += len(expired)
+            log.warning("channel %s: %s given up, too late to be sent", self.name, counted(len(expired), "alert"))
+        return expired
 
     def delivered(self, delivery: Delivery, now_s: float, wall_s: float) -> Delivery:
         if self.queue.failures:
@@ -133,23 +132,21 @@ class DeliveryChannel:
         return self.queue.delivered(delivery, now_s, wall_s)
 
     def failed(self, delivery: Delivery, error: HookError, now_s: float, wall_s: float, rng: random.Random) -> Delivery:
-        """The delivery as it stands then: to be tried again, or given up."""
+        """Returns the updated delivery: pending for a retry, or undelivered."""
         if not self.queue.failures:
-            log.warning("channel %s failed and is tried again: %s", self.name, error)
+            log.warning("channel %s failed and will be retried: %s", self.name, error)
         self._error = str(error)
         pause_s = error.pause_s if isinstance(error, RetryLater) else 0.0
-        tried = self.queue.failed(delivery, str(error), now_s, wall_s, rng, pause_s)
-        if tried.status is Status.UNDELIVERED:
+        updated = self.queue.failed(delivery, str(error), now_s, wall_s, rng, pause_s)
+        if updated.status is Status.UNDELIVERED:
             self._undelivered += 1
-            log.error(
-                "channel %s: alert %s is given up after %d attempts", self.name, delivery.event.id, tried.attempts
-            )
-        return tried
+            log.error("channel %s: gave up alert %s after %d attempts", self.name, delivery.event.id, updated.attempts)
+        return updated
 
 
 def make_channels(settings: AlertSettings, hooks: Mapping[str, AlertHook]) -> dict[str, DeliveryChannel]:
-    """The channels of ``settings`` by name; ``hooks`` takes the place of the hooks of the channels so named."""
-    served: dict[str, DeliveryChannel] = {}
+    """The channels of ``settings`` by name. ``hooks`` replaces the hooks of the channels it names."""
+    channels: dict[str, DeliveryChannel] = {}
     for channel in settings.channels:
         hook = hooks.get(channel.name)
         if hook is None:
@@ -157,6 +154,6 @@ def make_channels(settings: AlertSettings, hooks: Mapping[str, AlertHook]) -> di
             try:
                 lazy.build()
             except HookError as error:
-                log.warning("%s; its alerts wait until that is mended", error)
-        served[channel.name] = DeliveryChannel(channel, hook, settings)
-    return served
+                log.warning("%s; its alerts wait until this is fixed", error)
+        channels[channel.name] = DeliveryChannel(channel, hook, settings)
+    return channels

@@ -1,4 +1,4 @@
-"""Events as flat records, the same field names everywhere, and as a file written line by line."""
+"""Converts events to flat records, whose field names are the same everywhere, and writes them line by line."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ def iso_time(wall_s: float) -> str:
 
 
 def event_record(event: Event) -> dict[str, Any]:
-    """``event`` as flat JSON-ready values by name, in the order of ``RECORD_FIELDS``; a missing box gives ``None``."""
+    """``event`` as JSON-ready values by field name, in the order of ``RECORD_FIELDS``. A missing box gives ``None``."""
     record: dict[str, Any] = dict.fromkeys(RECORD_FIELDS)
     for field in fields(Event):
         if field.name != "box":
@@ -40,21 +40,21 @@ def event_record(event: Event) -> dict[str, Any]:
 
 
 def event_from_record(record: dict[str, Any]) -> Event:
-    """The inverse of ``event_record``; names it does not know are left out, so that older files stay readable.
+    """The inverse of ``event_record``. Unknown names are ignored, so files of other versions stay readable.
 
-    Raises KeyError, TypeError or ValueError where ``record`` is no event.
+    Raises KeyError, TypeError or ValueError if ``record`` is not an event.
     """
-    known = {field.name: record[field.name] for field in fields(Event) if field.name in record}
-    known["kind"] = EventKind(record["kind"])
+    values = {field.name: record[field.name] for field in fields(Event) if field.name in record}
+    values["kind"] = EventKind(record["kind"])
     if record.get("box_x") is not None:
-        known["box"] = Box(*(float(record[name]) for name in BOX_FIELDS))
-    return Event(**known)
+        values["box"] = Box(*(float(record[name]) for name in BOX_FIELDS))
+    return Event(**values)
 
 
 class EventLog:
     """Writes each event as one line of JSON (``.jsonl``) or CSV (``.csv``), flushed at once.
 
-    Raises OutputError at once where the place cannot be written to, and later where a write fails.
+    Raises OutputError if the file cannot be opened or a write fails.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,15 +65,15 @@ class EventLog:
         try:
             self._file: TextIO = path.open("w", encoding="utf-8", newline="")
         except OSError as error:
-            raise self._error(error) from error
+            raise self._output_error(error) from error
         self._csv = csv.DictWriter(self._file, RECORD_FIELDS)
         if self._is_csv:
-            self._put(None)
+            self._write_line(None)
 
-    def _error(self, error: OSError) -> OutputError:
+    def _output_error(self, error: OSError) -> OutputError:
         return OutputError(f"cannot write events to {self._path}: {error.strerror or error}; choose another place")
 
-    def _put(self, event: Event | None) -> None:
+    def _write_line(self, event: Event | None) -> None:
         try:
             if event is None:
                 self._csv.writeheader()
@@ -83,16 +83,16 @@ class EventLog:
                 self._file.write(json.dumps(event_record(event), ensure_ascii=False) + "\n")
             self._file.flush()
         except OSError as error:
-            raise self._error(error) from error
+            raise self._output_error(error) from error
 
     def write(self, event: Event) -> None:
-        self._put(event)
+        self._write_line(event)
 
     def close(self) -> None:
         try:
             self._file.close()
         except OSError as error:
-            raise self._error(error) from error
+            raise self._output_error(error) from error
 
     def __enter__(self) -> Self:
         return self

@@ -1,5 +1,5 @@
-"""Events, waiting alerts and counts of people in one SQLite file. One thread uses one ``EventStore``; other programs
-may use the same file at the same time. Every fault of the file is a ``StoreError``."""
+"""Events, pending alerts and people counts in one SQLite file. Only one thread uses an ``EventStore``; other programs
+may use the same file. Every error of the file is raised as ``StoreError``."""
 
 import json
 import logging
@@ -24,16 +24,16 @@ log = logging.getLogger(__name__)
 DELIVERY_COLUMNS = "record, channel, created_s, updated_s, status, attempts, error, owner"
 MAGIC = b"SQLite format 3\0"
 STATUSES = frozenset(status.value for status in Status)
-DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
+DAMAGE_CODES = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
 
 
 def _events(records: Iterable[tuple[str]]) -> Iterator[Event]:
-    """Leaves out what this version cannot read: another one may have written it."""
+    """Skips records that this version cannot read, because another version wrote them."""
     for (record,) in records:
         try:
             yield event_from_record(json.loads(record))
         except (ValueError, KeyError, TypeError) as error:
-            log.warning("an event cannot be read and is left out: %s", error)
+            log.warning("skipped an event that cannot be read: %s", error)
 
 
 def _deliveries(rows: Iterable[tuple[str, str, float, float, str, int, str, str]]) -> Iterator[Delivery]:
@@ -44,18 +44,18 @@ def _deliveries(rows: Iterable[tuple[str, str, float, float, str, int, str, str]
 
 
 class EventStore:
-    """The open file. Without ``create`` a missing file is a StoreError. ``identity`` tells it from any other file that
-    ever had its name (the numbers of files are used again)."""
+    """The open event file. Raises StoreError if it is missing and ``create`` is false. ``identity`` differs between
+    files that had the same name, because the file system reuses inode numbers."""
 
     def __init__(self, path: Path, create: bool = True, busy_s: float = 1.0) -> None:
         self.path = path
-        with self._faults():
+        with self._store_errors():
             if create:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with suppress(FileExistsError):  # readable by this user alone, before anything is in it
+                with suppress(FileExistsError):  # readable by this user only, before any data is in it
                     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             elif not path.is_file():
-                raise StoreError(f"no event file {path}; nothing was recorded there yet, or give --store PATH")
+                raise StoreError(f"no event file {path}: no events are recorded there yet; try --store PATH")
             self._db = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare()
@@ -67,40 +67,40 @@ class EventStore:
                 raise
 
     def _prepare(self) -> None:
-        version = self._number("PRAGMA user_version")
+        version = self._query_int("PRAGMA user_version")
         check_version(self._db, self.path, version)
-        tables = self._number("SELECT count(*) FROM sqlite_master")
-        if tables and not self._number("PRAGMA user_version"):
-            raise StoreError(f"{self.path} is the database of another program; give another store")
+        tables = self._query_int("SELECT count(*) FROM sqlite_master")
+        if tables and not self._query_int("PRAGMA user_version"):
+            raise StoreError(f"{self.path} is a database of another program; choose another store")
         if version == 0:
-            # Space of deleted rows is given back, and what was in them is overwritten.
+            # Returns the space of deleted rows to the file system.
             self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA journal_size_limit = 1000000")
-        self._db.execute("PRAGMA synchronous = FULL")  # a stored alert outlives a power cut, not only a kill
+        self._db.execute("PRAGMA synchronous = FULL")  # a stored alert survives a power failure
         self._db.execute("PRAGMA foreign_keys = ON")
         self._db.execute("PRAGMA secure_delete = ON")
         if version == 0:
             with self._transaction():
-                if self._number("PRAGMA user_version") == 0:  # another program may have been first
+                if self._query_int("PRAGMA user_version") == 0:  # another program may have created the tables first
                     for statement in SCHEMA.split(";"):
                         self._db.execute(statement)
                     self._db.execute("INSERT INTO file VALUES (?)", (uuid.uuid4().hex,))
                     self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     @contextmanager
-    def _faults(self) -> Iterator[None]:
-        """Every fault of the file as a StoreError."""
+    def _store_errors(self) -> Iterator[None]:
+        """Raises every error of the file as StoreError."""
         try:
             yield
         except sqlite3.Error as error:
-            damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED
-            advice = "it is damaged" if damaged else "check the disk's space and rights"
+            damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE_CODES
+            advice = "it is damaged" if damaged else "check the free disk space and the permissions"
             raise StoreError(f"event file {self.path}: {error}; {advice}", damaged) from error
         except OSError as error:
-            gone = isinstance(error, FileNotFoundError)
+            missing = isinstance(error, FileNotFoundError)
             message = f"event file {self.path}: {error.strerror or error}; check its folder"
-            raise StoreError(message, gone=gone) from error
+            raise StoreError(message, missing=missing) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -108,38 +108,38 @@ class EventStore:
         try:
             yield
         except BaseException:
-            with suppress(sqlite3.Error):  # the first fault is the one to tell; a full disk ends it by itself
+            with suppress(sqlite3.Error):  # report the first error; on a full disk SQLite rolls back by itself
                 self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """The connection inside one transaction, faults told as StoreError."""
-        with self._faults(), self._transaction():
+        """Yields the connection inside one transaction. Raises StoreError."""
+        with self._store_errors(), self._transaction():
             yield self._db
 
     def execute(self, statement: str) -> None:
-        """Runs a statement to its end, outside of any transaction."""
-        with self._faults():
-            # Not ``execute``, which takes one step of a statement without columns: incremental_vacuum frees one page.
+        """Runs a statement to its end, outside any transaction. Raises StoreError."""
+        with self._store_errors():
+            # ``execute`` would run only one step of incremental_vacuum and free a single page.
             self._db.executescript(statement)
 
-    def number(self, query: str) -> int:
-        with self._faults():
-            return self._number(query)
+    def query_int(self, query: str) -> int:
+        with self._store_errors():
+            return self._query_int(query)
 
-    def _number(self, query: str) -> int:
+    def _query_int(self, query: str) -> int:
         return int(self._db.execute(query).fetchone()[0] or 0)
 
     def _data_version(self) -> int:
-        return self._number("PRAGMA data_version")
+        return self._query_int("PRAGMA data_version")
 
     # -- writing -------------------------------------------------------------------------------------------------
 
     def write(self, batch: WriteBatch, wall_s: float) -> None:
-        """All of ``batch`` or nothing. What is there already is brought up to date; a delivery whose event was purged
-        meanwhile is left out."""
+        """Writes all of ``batch`` in one transaction. Existing rows are updated; a delivery whose event was purged is
+        skipped. Raises StoreError."""
         with self.transaction() as db:
             for event, jpeg in batch.events:
                 record = json.dumps(event_record(event), ensure_ascii=False)
@@ -168,19 +168,19 @@ class EventStore:
                     (seen.camera, seen.hour_s, seen.masked, seen.bare, seen.incorrect),
                 )
 
-    def adopt(self, owner: str, gone: Iterable[str]) -> int:
-        """Makes ``owner`` the sender of what waits for the programs that are ``gone``, and for any. How much."""
+    def claim(self, owner: str, dead_owners: Iterable[str]) -> int:
+        """Makes ``owner`` send the pending alerts of ``dead_owners`` and of no owner. Returns their number."""
         with self.transaction() as db:
             query = "UPDATE outbox SET owner = ? WHERE status = ? AND owner = ?"
-            return sum(db.execute(query, (owner, Status.PENDING.value, each)).rowcount for each in {"", *gone})
+            return sum(db.execute(query, (owner, Status.PENDING.value, each)).rowcount for each in {"", *dead_owners})
 
     def release(self, owner: str) -> None:
-        """Lets any other program send what still waits for ``owner``."""
+        """Allows any other program to send the pending alerts of ``owner``."""
         with self.transaction() as db:
             db.execute("UPDATE outbox SET owner = '' WHERE owner = ? AND status = ?", (owner, Status.PENDING.value))
 
     def retry(self, channels: tuple[str, ...], wall_s: float) -> int:
-        """Makes undelivered alerts wait again, with a fresh age, for whichever program sends next. How many."""
+        """Makes undelivered alerts pending again, with age 0 and no owner. Returns their number."""
         where = f" AND channel IN ({','.join('?' * len(channels))})" if channels else ""
         with self.transaction() as db:
             changed = db.execute(
@@ -192,15 +192,15 @@ class EventStore:
     # -- reading -------------------------------------------------------------------------------------------------
 
     def owners(self) -> set[str]:
-        """The programs that something waits for."""
-        with self._faults():
+        """The ids of programs that have pending alerts."""
+        with self._store_errors():
             rows = self._db.execute("SELECT DISTINCT owner FROM outbox WHERE status = ?", (Status.PENDING.value,))
             return {str(owner) for (owner,) in rows if owner}
 
     def deliveries(
         self, status: Status | None = None, owners: tuple[str, ...] = (), event_ids: tuple[str, ...] = ()
     ) -> list[Delivery]:
-        """Oldest first; ``owners`` and ``event_ids`` empty mean all."""
+        """Oldest first. Empty ``owners`` or ``event_ids`` mean all."""
         terms, values = ["1"], list[object]()
         if status is not None:
             terms.append("status = ?")
@@ -210,39 +210,39 @@ class EventStore:
                 terms.append(f"{column} IN ({','.join('?' * len(wanted))})")
                 values.extend(wanted)
         query = f"SELECT {DELIVERY_COLUMNS} FROM outbox JOIN events ON events.id = event_id WHERE {' AND '.join(terms)}"
-        with self._faults():
+        with self._store_errors():
             return list(_deliveries(self._db.execute(query + " ORDER BY events.seq", values)))
 
     def events(self, wanted: EventFilter = EventFilter(), newest: int | None = None) -> list[Event]:  # noqa: B008
-        """In order of time; ``newest`` gives only the last so many."""
+        """In order of time. ``newest`` limits the result to that many of the latest events."""
         where, values = wanted.where("wall_s")
         query = f"SELECT record FROM events WHERE {where} ORDER BY wall_s DESC, seq DESC LIMIT ?"
-        with self._faults():
+        with self._store_errors():
             rows = self._db.execute(query, [*values, -1 if newest is None else newest]).fetchall()
             return list(_events(reversed(rows)))
 
     def presence(self, wanted: EventFilter = EventFilter()) -> list[Presence]:  # noqa: B008
-        """Counts by hour and camera, oldest first; an hour counts where it starts inside the times."""
+        """People counts by hour and camera, oldest first. An hour belongs to the range if it starts in it."""
         where, values = wanted.where("hour_s", with_kinds=False)
         query = f"SELECT camera, hour_s, masked, bare, incorrect FROM presence WHERE {where} ORDER BY hour_s, camera"
-        with self._faults():
+        with self._store_errors():
             return [Presence(*row) for row in self._db.execute(query, values)]
 
     def snapshot(self, event_id: str) -> bytes | None:
-        with self._faults():
+        with self._store_errors():
             row = self._db.execute("SELECT jpeg FROM snapshots WHERE event_id = ?", (event_id,)).fetchone()
             return None if row is None else bytes(row[0])
 
-    def changed_outside(self) -> bool:
-        """Whether another program wrote to the file since the last call. Raises StoreError where it was deleted."""
-        with self._faults():
+    def changed_by_others(self) -> bool:
+        """Whether another program wrote to the file since the last call. Raises StoreError if the file was deleted."""
+        with self._store_errors():
             if self.path.stat().st_ino != self._inode:
                 raise FileNotFoundError(2, "it was replaced by another file")
             before, self._version = self._version, self._data_version()
             return before != self._version
 
     def close(self) -> None:
-        with self._faults():
+        with self._store_errors():
             self._db.close()
 
     def __enter__(self) -> Self:
@@ -255,12 +255,12 @@ class EventStore:
 
 
 def lock_path(path: Path) -> Path:
-    """Beside the event file ``path``; it is there once a program has written events."""
+    """The lock file beside the event file ``path``. It exists once a program has written events."""
     return path.with_name(path.name + ".lock")
 
 
-def _was_ours(path: Path) -> bool:
-    """A file that the settings name by mistake must not be touched."""
+def _is_event_file(path: Path) -> bool:
+    """Whether ``path`` is ours. Protects other files that the settings name by mistake."""
     if lock_path(path).exists():
         return True
     try:
@@ -270,24 +270,25 @@ def _was_ours(path: Path) -> bool:
         return False
 
 
-def set_aside(path: Path, wall_s: float) -> tuple[Path, list[Delivery]]:
-    """Renames a damaged file, and reads from it what waited as far as it can be read.
+def rename_damaged(path: Path, wall_s: float) -> tuple[Path, list[Delivery]]:
+    """Renames a damaged event file. Returns its new path and the pending deliveries that are still readable.
 
-    Raises StoreError where it cannot be renamed, and where nothing says that it ever was an event file.
+    Raises StoreError if it cannot be renamed or does not look like an event file.
     """
-    if not _was_ours(path):
-        raise StoreError(f"{path} is no event file; nothing was done to it, give another store")
+    if not _is_event_file(path):
+        raise StoreError(f"{path} is not an event file and was left unchanged; choose another store")
     stamp = datetime.fromtimestamp(wall_s, UTC).strftime("%Y%m%d-%H%M%S")
-    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    renamed = path.with_name(f"{path.name}.damaged-{stamp}")
     try:
         for suffix in ("-wal", "-shm", ""):
             with suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+                path.with_name(path.name + suffix).rename(renamed.with_name(renamed.name + suffix))
     except OSError as error:
-        raise StoreError(f"cannot set the damaged {path} aside: {error.strerror or error}; move it away") from error
-    saved: list[Delivery] = []
-    with suppress(sqlite3.Error), closing(sqlite3.connect(aside)) as db:
+        reason = error.strerror or error
+        raise StoreError(f"cannot rename the damaged event file {path}: {reason}; move it away") from error
+    pending: list[Delivery] = []
+    with suppress(sqlite3.Error), closing(sqlite3.connect(renamed)) as db:
         query = f"SELECT {DELIVERY_COLUMNS} FROM outbox JOIN events ON events.id = event_id WHERE status = 'pending'"
         for each in _deliveries(db.execute(query)):
-            saved.append(each)  # one by one: what was read before the damage is kept
-    return aside, saved
+            pending.append(each)  # one by one, to keep what was read before the damage
+    return renamed, pending

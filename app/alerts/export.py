@@ -1,4 +1,4 @@
-"""Kept events for people and other programs: CSV, JSON Lines, and the compliance rate by hour."""
+"""Exports stored events as CSV or JSON Lines, and the compliance rate by hour."""
 
 import csv
 import json
@@ -18,23 +18,21 @@ from app.core.errors import OutputError, SettingsError
 from app.core.files import exists, is_file, is_folder
 from app.core.types import Event, EventKind
 
-AGES_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+SECONDS_BY_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
-WIDEST_IN, MOST_TICKS = 40.0, 100
-"""What months of hours are squeezed into: a picture of 4800 pixels, a hundred of its hours named."""
-FEWEST_BARS = 8
-"""Room for so many hours at least: one bar as wide as the plot is hard to read."""
+MAX_WIDTH_IN, MAX_TICKS = 40.0, 100
+"""Limits of a plot over months: 4800 pixels wide, with 100 labelled hours."""
+MIN_BARS = 8
+"""The plot has space for at least that many hours: one bar as wide as the plot is hard to read."""
 ALERT_KINDS = (EventKind.NO_MASK, EventKind.INCORRECT)
 
 
 def parse_time(text: str, now_s: float) -> float:
-    """Unix time of ``2h``, ``7d`` (so long ago), ``2026-11-23`` or ``2026-11-23T14:30`` (local unless it says).
-
-    Raises SettingsError where it is none of these.
-    """
+    """Converts an age (``2h``, ``7d``) or an ISO 8601 time (``2026-11-23``, ``2026-11-23T14:30``, local time unless it
+    has an offset) to Unix time. Raises SettingsError for any other text."""
     age = _AGE.fullmatch(text.strip())
     if age:
-        return now_s - float(age[1]) * AGES_S[age[2]]
+        return now_s - float(age[1]) * SECONDS_BY_UNIT[age[2]]
     try:
         return datetime.fromisoformat(text.strip()).timestamp()
     except (ValueError, OverflowError, OSError) as error:
@@ -56,20 +54,20 @@ WRITERS = {"csv": write_csv, "jsonl": write_jsonl}
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
-    """A text file that is there in full or not at all; a link to it stays one. A pipe or a device is written to as it
-    is: put into its place, a file would end it for all. Raises OutputError where it cannot be written."""
+def atomic_text_file(path: Path) -> Iterator[TextIO]:
+    """Writes a text file atomically: under a temporary name, then renamed. A symbolic link stays a link; a pipe or a
+    device is written directly. Raises OutputError if the file cannot be written."""
     try:
         if exists(path) and not is_file(path) and not is_folder(path):
             with path.open("w", encoding="utf-8", newline="") as file:
                 yield file
             return
-        whole = Path(os.path.realpath(path))
-        part = whole.with_name(f".{whole.name}.part")
+        target = Path(os.path.realpath(path))
+        part = target.with_name(f".{target.name}.part")
         try:
             with part.open("w", encoding="utf-8", newline="") as file:
                 yield file
-            part.replace(whole)
+            part.replace(target)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
@@ -78,7 +76,7 @@ def whole_file(path: Path) -> Iterator[TextIO]:
 
 @dataclass(frozen=True, slots=True)
 class HourRow:
-    """One hour over all cameras asked for: people counted once each, and alerts raised."""
+    """One hour of all selected cameras: the people counted and the alerts raised."""
 
     seen: Presence
     alerts: int
@@ -93,7 +91,7 @@ class HourRow:
 
 
 def by_hour(presence: Iterable[Presence], events: Iterable[Event]) -> list[HourRow]:
-    """Rows of the hours in which anybody was seen or anything happened, oldest first."""
+    """One row for each hour with people or alerts, oldest first."""
     people: dict[int, Presence] = {}
     for seen in presence:
         before = people.get(seen.hour_s, Presence("", seen.hour_s))
@@ -108,7 +106,7 @@ def by_hour(presence: Iterable[Presence], events: Iterable[Event]) -> list[HourR
 
 
 def total(rows: Sequence[HourRow]) -> HourRow:
-    """All of ``rows`` as one."""
+    """The sum of ``rows``."""
     seen = Presence("", rows[0].hour_s if rows else 0)
     for row in rows:
         seen = seen.plus(row.seen)
@@ -116,7 +114,7 @@ def total(rows: Sequence[HourRow]) -> HourRow:
 
 
 def plot_png(rows: Sequence[HourRow], path: Path) -> None:
-    """People by hour, stacked, and the compliance rate over them. Raises OutputError without matplotlib."""
+    """Plots people by hour as stacked bars, with the compliance rate. Raises OutputError if matplotlib is missing."""
     try:
         import matplotlib
     except ImportError as error:
@@ -124,30 +122,30 @@ def plot_png(rows: Sequence[HourRow], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    width_in = min(max(6.0, 0.4 * len(rows)), WIDEST_IN)
+    width_in = min(max(6.0, 0.4 * len(rows)), MAX_WIDTH_IN)
     figure, people = pyplot.subplots(figsize=(width_in, 4.0), layout="constrained")
     try:
-        at, step = range(len(rows)), math.ceil(len(rows) / MOST_TICKS) or 1
-        below = [0] * len(rows)
-        # Okabe and Ito's colours: told apart with any colour vision.
+        positions, step = range(len(rows)), math.ceil(len(rows) / MAX_TICKS) or 1
+        bottoms = [0] * len(rows)
+        # The palette of Okabe and Ito, which is safe for colour-blind readers.
         for name, colour in (("masked", "#0072B2"), ("incorrect", "#E69F00"), ("bare", "#D55E00")):
             counts = [int(getattr(row.seen, name)) for row in rows]
-            above = [low + count for low, count in zip(below, counts, strict=True)]
+            tops = [low + count for low, count in zip(bottoms, counts, strict=True)]
             if step == 1:
-                people.bar(at, counts, bottom=below, color=colour, label=name)
-            else:  # thousands of bars take a minute to draw
-                people.fill_between(at, below, above, step="mid", color=colour, label=name, linewidth=0)
-            below = above
+                people.bar(positions, counts, bottom=bottoms, color=colour, label=name)
+            else:  # drawing thousands of bars takes a minute
+                people.fill_between(positions, bottoms, tops, step="mid", color=colour, label=name, linewidth=0)
+            bottoms = tops
         people.set_ylabel("people")
         people.yaxis.get_major_locator().set_params(integer=True)
-        people.set_xlim(-0.75, max(len(rows), FEWEST_BARS) - 0.25)
-        people.set_xticks(at[::step], [row.label for row in rows[::step]], rotation=60, ha="right", fontsize=7)
+        people.set_xlim(-0.75, max(len(rows), MIN_BARS) - 0.25)
+        people.set_xticks(positions[::step], [row.label for row in rows[::step]], rotation=60, ha="right", fontsize=7)
         rate = people.twinx()
         rates = [_percent(row.seen) for row in rows]
-        rate.plot(at, rates, color="black", marker="o" if step == 1 else "", label="compliance")
+        rate.plot(positions, rates, color="black", marker="o" if step == 1 else "", label="compliance")
         rate.set_ylim(0, 105)
         rate.set_ylabel("compliance, %")
-        figure.legend(loc="outside upper center", ncols=4, frameon=False)  # over the plot, where it covers no bar
+        figure.legend(loc="outside upper center", ncols=4, frameon=False)  # above the plot, where it covers no bar
         try:
             figure.savefig(path, format="png", dpi=120)
         except OSError as error:
@@ -157,13 +155,13 @@ def plot_png(rows: Sequence[HourRow], path: Path) -> None:
 
 
 def _percent(seen: Presence) -> float:
-    """NaN, which is not drawn, where nobody was seen."""
+    """The compliance rate in percent. NaN, which is not drawn, if nobody was seen."""
     share = seen.compliance
     return float("nan") if share is None else 100.0 * share
 
 
 def hour_fields(row: HourRow) -> dict[str, Any]:
-    """``row`` as JSON-ready values."""
+    """``row`` as JSON-ready values by field name."""
     seen = row.seen
     share = seen.compliance
     return {

@@ -1,5 +1,5 @@
-"""Files that tell the programs on one event file apart: each is locked by one program, and the system lets it go when
-the program dies, however it dies."""
+"""File locks of the programs that use one event file. The operating system releases a lock when its program ends, also
+after a crash or a kill."""
 
 import glob
 import os
@@ -13,20 +13,21 @@ from app.alerts.store_types import StoreError
 
 
 class FileLock:
-    """Held by one program at a time."""
+    """A lock file that one program holds at a time."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: BinaryIO | None = None
 
     def take(self) -> bool:
-        """Whether this program holds it now. Raises StoreError where its file cannot be made."""
+        """Acquires the lock without waiting; returns whether this program holds it. Raises StoreError if its file
+        cannot be created."""
         if self._file is not None:
             return True
         try:
             file = self._path.open("ab")
         except OSError as error:
-            raise StoreError(f"cannot make {self._path}: {error.strerror or error}; check its folder") from error
+            raise StoreError(f"cannot create {self._path}: {error.strerror or error}; check its folder") from error
         try:
             if sys.platform == "win32":
                 import msvcrt
@@ -43,8 +44,8 @@ class FileLock:
         return True
 
     @property
-    def in_place(self) -> bool:
-        """Whether it is held, and by the file that others see under its name."""
+    def is_current(self) -> bool:
+        """Whether the lock is held and its file still has its name (it may have been deleted or replaced)."""
         try:
             return self._file is not None and os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
         except OSError:
@@ -56,36 +57,36 @@ class FileLock:
             self._file = None
 
     def remove(self) -> None:
-        """Releases it, and its file is gone. Not for a file that another program may hold."""
+        """Releases the lock and deletes its file. Not for a lock that another program may hold."""
         if sys.platform == "win32":
-            self.release()  # an open file cannot be deleted there, nor one that somebody else has opened meanwhile
-        with suppress(OSError):  # deleted already, or by the next who looks
+            self.release()  # Windows cannot delete an open file
+        with suppress(OSError):  # already deleted, or the next program deletes it
             self._path.unlink()
         self.release()
 
 
-def lock_of(store: Path) -> FileLock:
-    """Of the program that also sends what others left."""
+def store_lock(store: Path) -> FileLock:
+    """The lock of the program that also sends the pending alerts of ended programs."""
     return FileLock(lock_path(store))
 
 
 def owner_lock(store: Path, owner: str) -> FileLock:
-    """Of the program ``owner``, as long as it runs."""
+    """The lock that shows that the program ``owner`` runs."""
     return FileLock(store.with_name(f"{store.name}.owner-{owner}"))
 
 
 def running_owners(store: Path, own: str) -> set[str]:
-    """The programs beside ``own`` that hold their locks; files of those that are gone are removed. Raises StoreError
-    where the folder cannot be read."""
+    """The other programs that hold their owner locks. Deletes the lock files of ended programs. Raises StoreError if
+    the folder cannot be read."""
     prefix = f"{store.name}.owner-"
     try:
         paths = list(store.parent.glob(glob.escape(prefix) + "*"))
     except OSError as error:
-        raise StoreError(f"cannot look into {store.parent}: {error.strerror or error}; check its rights") from error
+        raise StoreError(f"cannot list {store.parent}: {error.strerror or error}; check its permissions") from error
     running: set[str] = set()
     for path in paths:
         owner, lock = path.name.removeprefix(prefix), FileLock(path)
-        with suppress(StoreError):  # a file that cannot be opened tells nothing: as if it were not there
+        with suppress(StoreError):  # ignore a file that cannot be opened
             if owner != own and lock.take():
                 lock.remove()
             elif owner != own:

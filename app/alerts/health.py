@@ -1,4 +1,4 @@
-"""How the delivery of alerts fares, and the clocks it reads."""
+"""The health of alert delivery, and the clocks it uses."""
 
 import time
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class AlertHealth:
-    """``store_fault`` is empty while events reach the disk; ``crash`` names a delivery thread's own fault."""
+    """``store_fault`` is empty while events reach the disk. ``crash`` is the error that ended a delivery thread."""
 
     store_fault: str
     channels: tuple[ChannelHealth, ...]

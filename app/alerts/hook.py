@@ -1,4 +1,4 @@
-"""What an alert is, what a hook is, and which hook serves which channel."""
+"""The ``Alert`` that a channel sends, and the ``AlertHook`` protocol of the code that sends it."""
 
 import base64
 import json
@@ -22,12 +22,12 @@ TITLES = {
 
 
 def idempotency_key(event: Event, channel: str) -> str:
-    """The same for every attempt, also after a restart: receivers drop what they have seen."""
+    """The same for every attempt, also after a restart, so that receivers can ignore duplicates."""
     return f"{event.id}:{channel}"
 
 
-class RetryLater(HookError):  # noqa: N818  it is a request, not a fault
-    """The receiver asked for a pause before the next attempt."""
+class RetryLater(HookError):  # noqa: N818  a request of the receiver
+    """The receiver requested a pause of ``pause_s`` before the next attempt."""
 
     def __init__(self, message: str, pause_s: float) -> None:
         super().__init__(message)
@@ -36,8 +36,8 @@ class RetryLater(HookError):  # noqa: N818  it is a request, not a fault
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An event on its way through one channel. ``attempt`` counts from 1; the picture is there only if asked for;
-    ``is_test``: somebody tries the channel, and the event never happened."""
+    """One event for one channel. ``attempt`` counts from 1. ``snapshot_jpeg`` is set if the channel sends snapshots.
+    ``is_test``: a user tests the channel, and the event did not happen."""
 
     event: Event
     channel: str
@@ -54,21 +54,21 @@ class Alert:
 
     @property
     def text(self) -> str:
-        """One line for people."""
+        """The alert in one line."""
         event = self.event
         if self.is_test:
-            return f"Test alert through channel {self.channel}: nothing has happened"
-        words = [f"{self.title} at {event.camera}"]
+            return f"Test alert through channel {self.channel}: no real event"
+        parts = [f"{self.title} at {event.camera}"]
         if event.people > 1:
-            words.append(f"({event.people} people, for {event.duration_s:.0f} s)")
+            parts.append(f"({event.people} people, for {event.duration_s:.0f} s)")
         elif event.track_id:
-            words.append(f"(person {event.track_id}, {event.confidence:.0%} sure, for {event.duration_s:.0f} s)")
+            parts.append(f"(person {event.track_id}, {event.confidence:.0%} sure, for {event.duration_s:.0f} s)")
         if event.reason:
-            words.append(f"- {reason_text(event.reason)}")
-        return " ".join(words)
+            parts.append(f"- {reason_text(event.reason)}")
+        return " ".join(parts)
 
     def record(self) -> dict[str, Any]:
-        """The event's record plus channel, key and attempt; the picture as base64 under ``snapshot_jpeg``."""
+        """The event's record with channel, key and attempt, and the snapshot in base64 as ``snapshot_jpeg``."""
         record = event_record(self.event)
         record.update(
             channel=self.channel,
@@ -87,16 +87,16 @@ class Alert:
 
 
 def make_test_alert(channel: str) -> Alert:
-    """An alert by which people try ``channel``; its event is kept nowhere."""
+    """An alert to test ``channel``. Its event is not stored."""
     event = Event(uuid.uuid4().hex, EventKind.NO_MASK, "test", 0.0, time.time(), reason="a test of the channel")
     return Alert(event, channel, idempotency_key(event, channel), is_test=True)
 
 
 class AlertHook(Protocol):
-    """One way to tell people. ``send`` runs in a thread of its own and may take its time: the delivery limits it."""
+    """The code of a channel that sends. ``send`` runs in its own thread; ``TimeoutHook`` limits its time."""
 
     def send(self, alert: Alert) -> None:
-        """Returns when the receiver has taken ``alert``. Raises HookError to be tried again."""
+        """Returns after the receiver has accepted ``alert``. Raises HookError if the alert must be retried."""
 
     def abort(self) -> None:
-        """Ends a running ``send`` soon, which then raises HookError. Called from another thread; must not block."""
+        """Makes a running ``send`` raise HookError soon. Called from another thread; must not block."""

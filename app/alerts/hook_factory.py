@@ -17,9 +17,9 @@ from app.settings.alerts import (
 
 
 def build_hook(channel: Channel) -> AlertHook:
-    """The hook of ``channel``.
+    """Builds the hook of ``channel``.
 
-    Raises SettingsError where a secret cannot be read, HookError where a package or plugin is missing.
+    Raises SettingsError if a secret cannot be read, HookError if a package or plugin is missing.
     """
     make = _MAKERS.get(type(channel))
     if make is None:

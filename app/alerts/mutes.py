@@ -1,4 +1,4 @@
-"""What people do about alerts: mute a camera for a time, and acknowledge. Safe to use from any thread."""
+"""Mutes cameras for some time. Thread-safe."""
 
 import threading
 import time
@@ -8,13 +8,13 @@ from collections.abc import Callable
 from app.core.types import Event
 
 MAX_MUTE_S = 24 * 3600.0
-_KEPT = 1000
-"""Muted alerts remembered, so that their ends are muted too."""
+_MAX_REMEMBERED_ALERTS = 1000
+"""How many muted alerts are remembered, so that the events which resolve them are muted too."""
 
 
 class Mutes:
-    """Which cameras are muted, until when. Forgotten when the program ends: a restart is never silent. The ends are of
-    a clock that never goes back; the Unix time shown follows from them, and moves when the wall clock is set."""
+    """The muted cameras. A restart ends all mutes. Durations use the monotonic clock, so the displayed Unix time moves
+    when the wall clock is set."""
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic, wall_s: Callable[[], float] = time.time) -> None:
         self._lock = threading.Lock()
@@ -23,7 +23,7 @@ class Mutes:
         self._muted: OrderedDict[str, None] = OrderedDict()  # ids of alerts that were not sent
 
     def mute(self, camera: str, for_s: float) -> float:
-        """Nothing of ``camera`` is sent for so long; the Unix time of its end."""
+        """Mutes ``camera`` for ``for_s`` seconds (at most ``MAX_MUTE_S``). Returns the Unix time of the end."""
         with self._lock:
             for_s = min(for_s, MAX_MUTE_S)
             self._ends_s[camera] = self._now_s() + for_s
@@ -34,7 +34,7 @@ class Mutes:
             self._ends_s.pop(camera, None)
 
     def until_s(self, camera: str) -> float | None:
-        """Unix time until which ``camera`` is muted; None where it is not."""
+        """The Unix time until which ``camera`` is muted, or None."""
         with self._lock:
             if camera not in self._ends_s:
                 return None
@@ -45,18 +45,18 @@ class Mutes:
             return self._wall_s() + left_s
 
     def hold_back(self, event: Event) -> str:
-        """The ``hold_back`` of an alert center, which keeps the events of muted cameras and notes them as skipped."""
+        """For ``AlertCenter(hold_back=…)``: returns "muted" if the alerts of ``event`` must be skipped, else ''."""
         return "muted" if self.holds_back(event) else ""
 
     def holds_back(self, event: Event) -> bool:
-        """Whether ``event`` is not to be sent. What ends an alert goes where the alert went, muted or
-        not: nobody is left with an alarm that never ends."""
+        """Whether ``event`` must not be sent. An event that resolves an alert is sent if the alert was sent, muted or
+        not."""
         muted = self.until_s(event.camera) is not None
         with self._lock:
             if event.resolves:
                 return event.resolves in self._muted
             if muted:
                 self._muted[event.id] = None
-                while len(self._muted) > _KEPT:
+                while len(self._muted) > _MAX_REMEMBERED_ALERTS:
                     self._muted.popitem(last=False)
             return muted

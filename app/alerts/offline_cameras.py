@@ -1,4 +1,4 @@
-"""Which cameras earlier runs told as offline and never as back, and whom they told."""
+"""Reads which cameras earlier runs reported as offline and not as recovered, and to which channels."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -17,17 +17,17 @@ _KINDS = (EventKind.CAMERA_OFFLINE.value, EventKind.CAMERA_RECOVERED.value)
 
 
 def cameras_left_offline(settings: AlertSettings, cameras: Iterable[str]) -> list[Event]:
-    """The last ``camera_offline`` of each of ``cameras`` that no recovery followed; none where nothing is stored or
-    the event file cannot be read."""
+    """The latest ``camera_offline`` event of each camera that has not recovered. Empty if events are not stored or the
+    event file cannot be read."""
 
-    def last(store: EventStore) -> list[Event]:
+    def latest(store: EventStore) -> list[Event]:
         return [event for name in cameras for event in store.events(EventFilter(cameras=(name,), kinds=_KINDS), 1)]
 
-    return [event for event in _read(settings, last) if event.kind is EventKind.CAMERA_OFFLINE]
+    return [event for event in _read(settings, latest) if event.kind is EventKind.CAMERA_OFFLINE]
 
 
 def deliveries_of(settings: AlertSettings, events: Iterable[Event]) -> list[Delivery]:
-    """What became of ``events`` on each channel; none where nothing is stored or the event file cannot be read."""
+    """The deliveries of ``events`` on all channels. Empty if events are not stored or the file cannot be read."""
     ids = tuple(event.id for event in events)
     return _read(settings, lambda store: store.deliveries(event_ids=ids)) if ids else []
 
@@ -41,5 +41,5 @@ def _read(settings: AlertSettings, query: Callable[[EventStore], list[T]]) -> li
         with EventStore(settings.store, create=False) as store:
             return query(store)
     except (StoreError, OSError) as error:
-        log.info("which cameras were offline is not known: %s", error)
+        log.info("cannot read which cameras were offline: %s", error)
         return []

@@ -1,4 +1,4 @@
-"""The waiting alerts of one channel, in order. Pure: no clock, no lock, no disk; ``now_s`` is monotonic time."""
+"""The queue of one channel's pending alerts. No clock, no lock, no disk; ``now_s`` is monotonic time."""
 
 import math
 import random
@@ -21,8 +21,8 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One alert for one channel. ``created_s`` and ``updated_s`` are Unix times; ``owner`` is the running program
-    that sends it, empty where any may."""
+    """One alert for one channel. ``created_s`` and ``updated_s`` are Unix times. ``owner`` is the id of the program
+    that sends it; empty means any program."""
 
     event: Event
     channel: str
@@ -40,8 +40,8 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """The pause after ``failures`` failures in a row: ``first_s`` doubled each time up to ``max_s``, of which a
-    random half is taken off, so that many programs do not come back to a server at the same moment."""
+    """Exponential backoff: the pause starts at ``first_s`` and doubles up to ``max_s``. Up to half of it is removed
+    at random (jitter), so that many programs do not retry at the same moment."""
 
     first_s: float
     max_s: float
@@ -52,15 +52,15 @@ class Backoff:
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _QueueEntry:
     delivery: Delivery
-    born_s: float  # monotonic, so that a corrected clock gives nothing up
-    ticket: int
+    created_monotonic_s: float  # monotonic, so that a clock correction expires no alert
+    sequence: int
 
 
 class ChannelQueue:
-    """First in, first out. The head is tried until it is delivered or older than ``give_up_s``; with
-    ``useless_when_late`` it is not tried at all once it is that old."""
+    """First in, first out. The head is retried until it is delivered or older than ``give_up_s``. With
+    ``useless_when_late`` an alert of that age is not sent at all."""
 
     def __init__(
         self, give_up_s: float, size: int, rate: RateLimit | None, backoff: Backoff, useless_when_late: bool = False
@@ -70,7 +70,7 @@ class ChannelQueue:
         self._size = size
         self._rate = rate
         self._backoff = backoff
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_QueueEntry] = deque()
         self._keys: set[str] = set()
         self._sent_s: deque[float] = deque()
         self._failures = 0
@@ -82,7 +82,7 @@ class ChannelQueue:
 
     @property
     def failures(self) -> int:
-        """In a row, until now."""
+        """The number of consecutive failures."""
         return self._failures
 
     @property
@@ -93,18 +93,18 @@ class ChannelQueue:
     def keys(self) -> frozenset[str]:
         return frozenset(self._keys)
 
-    def stored_keys(self, stored_ticket: int) -> set[str]:
-        """Of what waits and is stored (ticket at most that)."""
-        return {each.delivery.key for each in self._waiting if each.ticket <= stored_ticket}
+    def stored_keys(self, stored_sequence: int) -> set[str]:
+        """The keys of pending alerts that are on disk: those up to ``stored_sequence``."""
+        return {each.delivery.key for each in self._waiting if each.sequence <= stored_sequence}
 
-    def refuses(self, now_s: float) -> bool:
-        """Whether a new alert is over a rate limit that skips."""
+    def exceeds_rate_limit(self, now_s: float) -> bool:
+        """Whether a new alert exceeds a rate limit with ``excess = "skip"``."""
         if self._rate is None or self._rate.excess != "skip":
             return False
-        return self._free_at_s(now_s, len(self._waiting)) > now_s
+        return self._rate_allows_at_s(now_s, len(self._waiting)) > now_s
 
-    def _free_at_s(self, now_s: float, ahead: int = 0) -> float:
-        """When the rate limit lets one more alert go, with ``ahead`` before it."""
+    def _rate_allows_at_s(self, now_s: float, ahead: int = 0) -> float:
+        """When the rate limit allows the next alert, if ``ahead`` others are sent before it."""
         if self._rate is None:
             return now_s
         while self._sent_s and self._sent_s[0] <= now_s - self._rate.per_s:
@@ -113,11 +113,11 @@ class ChannelQueue:
             return now_s
         return (self._sent_s[0] if self._sent_s else now_s) + self._rate.per_s
 
-    def add(self, delivery: Delivery, now_s: float, ticket: int = 0) -> list[Delivery]:
-        """Puts ``delivery`` last, once. Gives the oldest back where the queue was full; the one being sent stays."""
+    def add(self, delivery: Delivery, now_s: float, sequence: int = 0) -> list[Delivery]:
+        """Appends ``delivery``, once. Returns the oldest ones dropped from a full queue, never the one being sent."""
         if delivery.key in self._keys:
             return []
-        self._waiting.append(_Waiting(delivery, now_s, ticket))
+        self._waiting.append(_QueueEntry(delivery, now_s, sequence))
         self._keys.add(delivery.key)
         dropped: list[Delivery] = []
         while len(self._waiting) > self._size:
@@ -128,52 +128,52 @@ class ChannelQueue:
             self._keys.discard(dropped[-1].key)
         return dropped
 
-    def put_first(self, older: Iterable[tuple[Delivery, float]], now_s: float, ticket: int = 0) -> None:
-        """Puts deliveries of an earlier run, each with its age in seconds, before all others, in their order."""
-        fresh = [_Waiting(each, now_s - age_s, ticket) for each, age_s in older if each.key not in self._keys]
-        self._waiting.extendleft(reversed(fresh))
-        self._keys.update(each.delivery.key for each in fresh)
+    def prepend(self, older: Iterable[tuple[Delivery, float]], now_s: float, sequence: int = 0) -> None:
+        """Inserts deliveries of an earlier run, each with its age in seconds, before all others in the same order."""
+        entries = [_QueueEntry(each, now_s - age_s, sequence) for each, age_s in older if each.key not in self._keys]
+        self._waiting.extendleft(reversed(entries))
+        self._keys.update(each.delivery.key for each in entries)
 
-    def forget(self, keys: set[str]) -> None:
-        """Takes out what was deleted by hand; the one being sent ends as it may."""
+    def discard(self, keys: set[str]) -> None:
+        """Removes deliveries that another program deleted. A running attempt is not interrupted."""
         self._waiting = deque(each for each in self._waiting if each.delivery.key not in keys)
         self._keys -= keys
 
-    def take_late(self, now_s: float, wall_s: float) -> list[Delivery]:
-        """Takes out what is too late to be sent, as undelivered. Not to be called while one is being sent."""
-        late: list[Delivery] = []
-        while self._waiting and now_s >= self._useless_at_s(self._waiting[0]):
+    def remove_expired(self, now_s: float, wall_s: float) -> list[Delivery]:
+        """Removes and returns the alerts that are too late to send, as undelivered. Not to be called during a send."""
+        expired: list[Delivery] = []
+        while self._waiting and now_s >= self._expires_at_s(self._waiting[0]):
             delivery = self._waiting.popleft().delivery
             self._keys.discard(delivery.key)
-            error = delivery.error or "it was too late to send it"
-            late.append(replace(delivery, status=Status.UNDELIVERED, error=error, updated_s=wall_s))
-        return late
+            error = delivery.error or "too late to be sent"
+            expired.append(replace(delivery, status=Status.UNDELIVERED, error=error, updated_s=wall_s))
+        return expired
 
-    def _useless_at_s(self, waiting: _Waiting) -> float:
-        return waiting.born_s + self._give_up_s if self._useless_when_late else math.inf
+    def _expires_at_s(self, waiting: _QueueEntry) -> float:
+        return waiting.created_monotonic_s + self._give_up_s if self._useless_when_late else math.inf
 
-    def due(self, now_s: float, stored_ticket: int) -> Delivery | None:
-        """The head, marked as being sent, where its time has come and it was stored (ticket at most that)."""
-        if not self._waiting or self._waiting[0].ticket > stored_ticket or self._wait_until_s(now_s) > now_s:
+    def due(self, now_s: float, stored_sequence: int) -> Delivery | None:
+        """The head, marked as being sent, if it is due and stored (its sequence number is at most that); else None."""
+        if not self._waiting or self._waiting[0].sequence > stored_sequence or self._wait_until_s(now_s) > now_s:
             return None
         head = self._waiting[0].delivery
         self._sending = head.key
         return head
 
     def _wait_until_s(self, now_s: float) -> float:
-        return max(self._next_s, self._free_at_s(now_s))
+        return max(self._next_s, self._rate_allows_at_s(now_s))
 
     def wait_s(self, now_s: float) -> float | None:
-        """Seconds until the head may be due or is too late, ``None`` with nothing to wait for."""
+        """Seconds until the head is due or expires; ``None`` for an empty queue."""
         if not self._waiting:
             return None
-        return max(min(self._wait_until_s(now_s), self._useless_at_s(self._waiting[0])) - now_s, 0.0)
+        return max(min(self._wait_until_s(now_s), self._expires_at_s(self._waiting[0])) - now_s, 0.0)
 
-    def _find(self, key: str) -> _Waiting | None:
-        """Nearly always the head; older ones may have come before it meanwhile."""
+    def _find(self, key: str) -> _QueueEntry | None:
+        """Usually finds the head; older deliveries may have been inserted before it."""
         return next((each for each in self._waiting if each.delivery.key == key), None)
 
-    def _take(self, key: str) -> None:
+    def _remove(self, key: str) -> None:
         found = self._find(key)
         if found is not None:
             self._waiting.remove(found)
@@ -181,7 +181,7 @@ class ChannelQueue:
 
     def delivered(self, delivery: Delivery, now_s: float, wall_s: float) -> Delivery:
         self._sending = None
-        self._take(delivery.key)
+        self._remove(delivery.key)
         self._failures, self._next_s = 0, 0.0
         if self._rate is not None:
             self._sent_s.append(now_s)
@@ -190,17 +190,17 @@ class ChannelQueue:
     def failed(
         self, delivery: Delivery, error: str, now_s: float, wall_s: float, rng: random.Random, pause_s: float = 0.0
     ) -> Delivery:
-        """Notes a failure. The pause that follows belongs to the channel: a server that is down is not asked more
-        often because many alerts wait. Past its age the alert is given up."""
+        """Records a failed attempt. The pause applies to the channel, so many pending alerts cause no extra requests.
+        An alert older than ``give_up_s`` becomes undelivered."""
         self._sending = None
         self._failures += 1
         self._next_s = now_s + max(self._backoff.pause_s(self._failures, rng), pause_s)
-        tried = replace(delivery, attempts=delivery.attempts + 1, error=error, updated_s=wall_s)
+        updated = replace(delivery, attempts=delivery.attempts + 1, error=error, updated_s=wall_s)
         waiting = self._find(delivery.key)
         if waiting is None:
-            return tried  # purged meanwhile
-        if now_s - waiting.born_s >= self._give_up_s:
-            self._take(delivery.key)
-            return replace(tried, status=Status.UNDELIVERED)
-        waiting.delivery = tried
-        return tried
+            return updated  # purged during the attempt
+        if now_s - waiting.created_monotonic_s >= self._give_up_s:
+            self._remove(delivery.key)
+            return replace(updated, status=Status.UNDELIVERED)
+        waiting.delivery = updated
+        return updated

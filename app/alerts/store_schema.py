@@ -1,4 +1,4 @@
-"""The tables of an event file, and whether a file has them."""
+"""The tables of an event file, and the check that a file has them."""
 
 import re
 import sqlite3
@@ -31,18 +31,18 @@ COLUMNS = {
 
 
 def check_version(db: sqlite3.Connection, path: Path, version: int) -> None:
-    """Raises StoreError where the file that says it is of ``version``, if any, was not written for these tables."""
+    """Raises StoreError if a file of schema ``version`` (0: new) does not have these tables."""
     if version > SCHEMA_VERSION:
-        raise StoreError(f"{path} was written by a newer maskwatch; update this one or give another store")
-    if version and (version < SCHEMA_VERSION or not _fits(db)):
+        raise StoreError(f"{path} was written by a newer maskwatch; update this one or choose another store")
+    if version and (version < SCHEMA_VERSION or not _has_all_columns(db)):
         raise StoreError(
-            f"{path} was written by another version of maskwatch, whose tables differ; move it away or give another "
-            "store, and read the old one with the version that wrote it"
+            f"{path} was written by another version of maskwatch, whose tables differ; move it away or choose another "
+            "store, and read the old file with the version that wrote it"
         )
 
 
-def _fits(db: sqlite3.Connection) -> bool:
-    """Whether the tables hold all that is asked of them: early versions changed them without a new number."""
+def _has_all_columns(db: sqlite3.Connection) -> bool:
+    """Whether all columns exist: early versions changed the tables without a new version number."""
     return all(
         columns <= {str(name) for (name,) in db.execute("SELECT name FROM pragma_table_info(?)", (table,))}
         for table, columns in COLUMNS.items()

@@ -1,4 +1,4 @@
-"""What goes into the event file and comes out of it."""
+"""The records that the event file stores, and the error it raises."""
 
 from dataclasses import dataclass, replace
 
@@ -10,24 +10,23 @@ HOUR_S = 3600
 
 
 class StoreError(OutputError):
-    """The event file cannot be used now. ``damaged`` where waiting will not help, ``gone`` where it is no longer in its
-    place: what was written to it last is lost."""
+    """The event file cannot be used. ``damaged``: retrying does not help. ``missing``: it was deleted or replaced, so
+    the last writes are lost."""
 
-    def __init__(self, message: str, damaged: bool = False, gone: bool = False) -> None:
+    def __init__(self, message: str, damaged: bool = False, missing: bool = False) -> None:
         super().__init__(message)
         self.damaged = damaged
-        self.gone = gone
+        self.missing = missing
 
 
 def hour_of(wall_s: float) -> int:
-    """The Unix time at which the hour of ``wall_s`` began."""
+    """The Unix time at which the hour of ``wall_s`` starts."""
     return int(wall_s // HOUR_S) * HOUR_S
 
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """People seen by one camera in the hour that starts at Unix time ``hour_s``, each counted once, as the monitor's
-    census counts them."""
+    """The people that one camera saw in the hour that starts at Unix time ``hour_s``. Each person is counted once."""
 
     camera: str
     hour_s: int
@@ -41,7 +40,7 @@ class Presence:
 
     @property
     def compliance(self) -> float | None:
-        """The share that wore a mask as it should be worn, 0 to 1; ``None`` where nobody was seen."""
+        """The share of people who wore a mask correctly, 0 to 1; ``None`` if nobody was seen."""
         return self.masked / self.people if self.people else None
 
     def plus(self, other: "Presence") -> "Presence":
@@ -51,7 +50,7 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events: Unix times from ``since_s`` (included) to ``until_s`` (not included); empty means all."""
+    """Selects events by Unix time from ``since_s`` (included) to ``until_s`` (excluded). Empty means all."""
 
     since_s: float | None = None
     until_s: float | None = None
@@ -59,7 +58,7 @@ class EventFilter:
     kinds: tuple[str, ...] = ()
 
     def whole_hours(self) -> "EventFilter":
-        """With all of the hours in which the times lie: people are counted by hours alone."""
+        """Extends the range to whole hours, because people are counted by the hour."""
         since_s, until_s = self.since_s, self.until_s
         return replace(
             self,
@@ -84,7 +83,7 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True)
 class WriteBatch:
-    """What one transaction writes: events each with its picture, deliveries as they stand, people to add."""
+    """The content of one transaction: events with their snapshots (JPEG), deliveries, and people to add."""
 
     events: tuple[tuple[Event, bytes | None], ...] = ()
     deliveries: tuple[Delivery, ...] = ()
@@ -93,7 +92,7 @@ class WriteBatch:
 
 @dataclass(frozen=True, slots=True)
 class PurgeResult:
-    """What a purge or the retention took away."""
+    """How much a purge or the retention deleted; ``files`` are renamed damaged files."""
 
     events: int = 0
     pictures: int = 0

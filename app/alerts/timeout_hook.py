@@ -1,4 +1,4 @@
-"""Hooks that may hang, be missing or fail in any way, made safe to call. The only thread here runs one ``send``."""
+"""Makes hooks safe to call that may hang, fail or lack a package. The only thread here runs one ``send``."""
 
 import threading
 import time
@@ -14,15 +14,15 @@ ABORT_EVERY_S = 0.02
 
 
 class LazyHook:
-    """Builds its hook when it is first needed, and again after a failure: a missing package, secret or plugin holds up
-    its own channel and nothing else."""
+    """Builds its hook when it is first needed, and retries after a failure. A missing package, secret or plugin thus
+    delays only its own channel."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._hook: AlertHook | None = None
 
     def build(self) -> AlertHook:
-        """Raises HookError that says what is missing."""
+        """Raises HookError, which names what is missing."""
         if self._hook is None:
             try:
                 self._hook = build_hook(self._channel)
@@ -30,7 +30,7 @@ class LazyHook:
                 raise
             except MaskwatchError as error:
                 raise HookError(str(error)) from error
-            except Exception as error:  # of foreign code, which reads the environment too: proxies, certificates
+            except Exception as error:  # third-party code: it also reads proxies and certificates of the environment
                 what = f"channel {self._channel.name!r} cannot be set up"
                 raise HookError(f"{what}: {type(error).__name__}: {scrub(str(error), ())}") from None
         return self._hook
@@ -44,11 +44,11 @@ class LazyHook:
 
 
 class _Attempt:
-    """One ``send`` in a thread of its own, so that it can be left behind."""
+    """One ``send`` in its own thread, so that the caller can stop waiting for it."""
 
     def __init__(self, hook: AlertHook, alert: Alert) -> None:
         self.key = alert.idempotency_key
-        self.wake = threading.Event()  # ended, or to be left
+        self.wake = threading.Event()  # set when ``send`` has ended or the caller must stop waiting
         self.ended = False
         self.error: HookError | None = None
         self._hook, self._alert = hook, alert
@@ -60,7 +60,7 @@ class _Attempt:
             self._hook.send(self._alert)
         except HookError as error:
             self.error = error
-        except Exception as error:  # the hook loop: foreign code may raise anything
+        except Exception as error:  # the hook loop: third-party code may raise anything
             self.error = HookError(f"{type(error).__name__}: {error}")
         finally:
             self.ended = True
@@ -68,8 +68,8 @@ class _Attempt:
 
 
 class TimeoutHook:
-    """A hook under a time limit for the whole of ``send``, whatever it does. An attempt that outlives its limit is
-    waited for by the next attempt, never doubled; what it brings in the end counts."""
+    """A hook with a time limit for each ``send``. If an attempt exceeds the limit and cannot be aborted, the next one
+    waits for it instead of running in parallel; its late result counts."""
 
     def __init__(self, hook: AlertHook, timeout_s: float) -> None:
         self._hook = hook
@@ -78,26 +78,26 @@ class TimeoutHook:
 
     @property
     def stuck(self) -> threading.Thread | None:
-        """The thread of an attempt that has not ended."""
+        """The thread of an attempt that still runs, or None."""
         attempt = self._attempt
         return attempt.thread if attempt is not None and attempt.thread.is_alive() else None
 
     def send(self, alert: Alert) -> None:
-        if self._outlived(alert.idempotency_key):
+        if self._await_late_attempt(alert.idempotency_key):
             return
         attempt = self._attempt = _Attempt(self._hook, alert)
         attempt.wake.wait(self._timeout_s)
         in_time = attempt.ended
         if not in_time:
-            self._end(attempt)
+            self._abort_until_ended(attempt)
         if not attempt.ended:
             raise HookError(f"no answer within {self._timeout_s:g} s")
         self._attempt = None
         if attempt.error is not None:
             raise attempt.error if in_time else HookError(f"no answer within {self._timeout_s:g} s")
 
-    def _end(self, attempt: _Attempt) -> None:
-        """Aborts again and again: one abort comes to nothing where the hook has not yet begun what it would end."""
+    def _abort_until_ended(self, attempt: _Attempt) -> None:
+        """Aborts repeatedly: an abort has no effect before the hook has opened its connection or process."""
         end_s = time.monotonic() + ABORT_GRACE_S
         self._hook.abort()
         attempt.thread.join(ABORT_EVERY_S)
@@ -105,15 +105,15 @@ class TimeoutHook:
             self._hook.abort()
             attempt.thread.join(ABORT_EVERY_S)
 
-    def _outlived(self, key: str) -> bool:
-        """Waits for an attempt that outlived its limit; whether it brought this very alert in the end."""
+    def _await_late_attempt(self, key: str) -> bool:
+        """Waits for an attempt that exceeded its limit. Returns whether it delivered the alert ``key`` after all."""
         late = self._attempt
         if late is None:
             return False
         late.wake.wait(self._timeout_s)
         if not late.ended:
             raise HookError(
-                f"an attempt hangs for longer than {self._timeout_s:g} s; nothing else is sent until it ends"
+                f"an earlier attempt still hangs after {self._timeout_s:g} s; no other alert is sent until it ends"
             )
         self._attempt = None
         return late.key == key and late.error is None

@@ -1,4 +1,4 @@
-"""Drawing as ``watch`` does it: the real overlay, in the real window or, where none is wanted, in none."""
+"""Draws as ``watch`` does: the real overlay, with or without the real window."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -18,46 +18,46 @@ _TAKE_S = 0.1
 
 @dataclass(slots=True)
 class DrawingStats:
-    """What a watcher saw: the age of each picture, the time each result took until it was in one, and how often a
-    picture showed a new frame."""
+    """What the screen showed: drawn images, images with a new frame, the age of each shown frame, and the time from
+    capture to the first image with the result."""
 
-    pictures: int = 0
-    moves: int = 0
+    drawn: int = 0
+    with_new_frame: int = 0
     ages_s: list[float] = field(default_factory=list)
     glass_s: list[float] = field(default_factory=list)
 
 
 class FrameDrawer(Protocol):
-    seen: DrawingStats
+    stats: DrawingStats
 
     def pause(self, paused: bool) -> None: ...
 
     def run(self, until: Callable[[], bool]) -> None:
-        """Draw what comes until ``until()``, or until the monitor ends."""
+        """Draws until ``until()`` is true or the monitor has finished."""
 
 
 def make_drawer(monitor: Monitor, settings: ViewSettings, timers: StageTimers, window: bool) -> FrameDrawer:
-    """Of files each analysed frame is drawn, as for a film; live, the newest frame is, as in the window."""
+    """Files: draws each analysed frame, as ``--output`` does. Live: draws the newest frame, as the window does."""
     if all(view.is_live for view in monitor.views()):
-        return _LivePainter(monitor, settings, timers, window)
-    return _FilePainter(monitor, settings, timers, window)
+        return _LiveDrawer(monitor, settings, timers, window)
+    return _FileDrawer(monitor, settings, timers, window)
 
 
-class _NoRegions:
-    def regions_of(self, camera: str) -> tuple[Polygon, ...]:  # noqa: ARG002 - the store's form
+class _NoRegionStore:
+    def regions_of(self, camera: str) -> tuple[Polygon, ...]:  # noqa: ARG002 - the store's protocol
         return ()
 
-    def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:  # noqa: ARG002 - the store's form
+    def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:  # noqa: ARG002 - the store's protocol
         return ""
 
 
-class _LivePainter(Window):
-    """The window itself, listened to; without a screen only its turns are taken."""
+class _LiveDrawer(Window):
+    """The real window, measured; without ``window`` it draws at the same rate and shows no image."""
 
     def __init__(self, monitor: Monitor, settings: ViewSettings, timers: StageTimers, window: bool) -> None:
-        self.seen = DrawingStats()
+        self.stats = DrawingStats()
         self._until: Callable[[], bool] = lambda: False
-        super().__init__(monitor, settings, lambda: self._until(), _NoRegions())
+        super().__init__(monitor, settings, lambda: self._until(), _NoRegionStore())
         self._timers = timers
         self._window = window
         self._frames: tuple[int, ...] = ()
@@ -73,28 +73,28 @@ class _LivePainter(Window):
             self._redraw()
             time.sleep(self.turn_ms / 1000)
 
-    def _picture(self, views: Sequence[CameraView]) -> Image:
+    def _render_views(self, views: Sequence[CameraView]) -> Image:
         with self._timers.timed("draw"):
-            image = super()._picture(views)
+            image = super()._render_views(views)
         now_s = time.monotonic()
-        self.seen.pictures += 1
+        self.stats.drawn += 1
         frames = tuple(view.frame.index if view.frame else -1 for view in views)
-        self.seen.moves += frames != self._frames
+        self.stats.with_new_frame += frames != self._frames
         self._frames = frames
         for view in views:
             if view.frame is not None:
-                self.seen.ages_s.append(now_s - view.frame.captured_s)
+                self.stats.ages_s.append(now_s - view.frame.captured_s)
             if view.analysed is not None and self._results.get(view.camera) != view.analysed.frame.index:
                 self._results[view.camera] = view.analysed.frame.index
-                self.seen.glass_s.append(now_s - view.analysed.frame.captured_s)
+                self.stats.glass_s.append(now_s - view.analysed.frame.captured_s)
         return image
 
 
-class _FilePainter:
-    """Draws every result; the analysis waits where this is slower."""
+class _FileDrawer:
+    """Draws every result; if drawing is slower, the analysis waits."""
 
     def __init__(self, monitor: Monitor, settings: ViewSettings, timers: StageTimers, window: bool) -> None:
-        self.seen = DrawingStats()
+        self.stats = DrawingStats()
         self._monitor = monitor
         self._screen = Screen(settings.max_width_px, blur=settings.blur)
         self._timers = timers
@@ -125,7 +125,7 @@ class _FilePainter:
             with self._timers.timed("show"):
                 show_image(image)
         age_s = time.monotonic() - result.frame.captured_s
-        self.seen.pictures += 1
-        self.seen.moves += 1
-        self.seen.ages_s.append(age_s)
-        self.seen.glass_s.append(age_s)
+        self.stats.drawn += 1
+        self.stats.with_new_frame += 1
+        self.stats.ages_s.append(age_s)
+        self.stats.glass_s.append(age_s)

@@ -1,4 +1,4 @@
-"""Where the benchmark listens in on the real pipeline: the parts are the real ones, each call of them timed."""
+"""Measures the real pipeline: its parts stay the real ones, and each of their calls is timed."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ from app.pipeline import monitor
 
 @dataclass(slots=True)
 class StageWork:
-    """What one stage did since the timers began: ``items`` are the crops of a classification."""
+    """What one stage did since the timers were cleared. ``items`` counts crops in the stage ``classify``."""
 
     calls: int = 0
     items: int = 0
@@ -23,15 +23,15 @@ class StageWork:
 
 
 class StageTimers:
-    """Time spent in each stage, by any number of threads. ``cpu_clock`` is the thread's own clock, or the process's
-    where a single thread works and helpers of the run time should count too."""
+    """Time spent in each stage, summed over all threads. ``cpu_clock`` is the thread's clock; use the process's clock
+    if one thread works and the runtime's helper threads should count too."""
 
     def __init__(self, cpu_clock: Callable[[], float] = time.thread_time) -> None:
         self._cpu_clock = cpu_clock
         self._lock = threading.Lock()
         self._work: dict[str, StageWork] = {}
-        self._within: set[tuple[int, str]] = set()
-        """Threads, and the stages that they are in."""
+        self._active: set[tuple[int, str]] = set()
+        """(thread id, stage) of each stage that runs now."""
 
     def clear(self) -> None:
         with self._lock:
@@ -57,20 +57,20 @@ class StageTimers:
 
     @contextmanager
     def _inside(self, stage: str) -> Iterator[None]:
-        mark = threading.get_ident(), stage
-        self._within.add(mark)
+        entry = threading.get_ident(), stage
+        self._active.add(entry)
         try:
             yield
         finally:
-            self._within.discard(mark)
+            self._active.discard(entry)
 
     def instrument(self, part: Any, method: str, stage: str, times: int = 1) -> None:
-        """From now on each call of ``part.method`` counts for ``stage``, and is made ``times`` times; those that it
-        makes itself within the stage are a part of it."""
+        """Counts each call of ``part.method`` for ``stage`` and runs it ``times`` times. Calls of the same stage
+        inside such a call do not count again."""
         call = getattr(part, method)
 
-        def counted(*args: Any, **named: Any) -> Any:
-            if (threading.get_ident(), stage) in self._within:
+        def timed_call(*args: Any, **named: Any) -> Any:
+            if (threading.get_ident(), stage) in self._active:
                 return call(*args, **named)
             items = len(args[0]) if stage == "classify" else 1
             with self.timed(stage, items), self._inside(stage):
@@ -78,10 +78,10 @@ class StageTimers:
                     call(*args, **named)
                 return call(*args, **named)
 
-        setattr(part, method, counted)
+        setattr(part, method, timed_call)
 
     def instrument_detector(self, detector: Any, times: int = 1) -> Any:
-        """All its ways of looking: ``detect`` and what else begins so."""
+        """Times ``detect`` and every other method whose name starts with "detect"."""
         for method in [
             name for name in dir(detector) if name.startswith("detect") and callable(getattr(detector, name))
         ]:
@@ -89,27 +89,27 @@ class StageTimers:
         return detector
 
     def instrument_source(self, source: Any) -> Any:
-        """Each frame that it gives."""
+        """Times the reading of each frame."""
         frames = source.frames
 
-        def counted(stop: threading.Event) -> Iterator[Frame]:
-            given = frames(stop)
+        def timed_frames(stop: threading.Event) -> Iterator[Frame]:
+            iterator = frames(stop)
             try:
                 while True:
                     with self.timed("capture"):
-                        frame = next(given, None)
+                        frame = next(iterator, None)
                     if frame is None:
                         return
                     yield frame
             finally:
-                given.close()
+                iterator.close()
 
-        source.frames = counted
+        source.frames = timed_frames
         return source
 
 
 class SimulatedCamera:
-    """A file, begun again and again, as a camera of ``fps`` frames a second would give it: it waits for nobody."""
+    """Plays a video file in a loop as a live camera of ``fps`` frames per second."""
 
     is_live = True
     frame_count = None
@@ -122,27 +122,27 @@ class SimulatedCamera:
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         start_s = due_s = time.monotonic()
-        given = self._source.frames(stop)
+        iterator = self._source.frames(stop)
         try:
-            for frame in given:
+            for frame in iterator:
                 if stop.wait(max(0.0, due_s - time.monotonic())):
                     return
                 now_s = time.monotonic()
-                due_s = max(due_s + self._step_s, now_s)  # what decoding delayed is not made up for by a burst
+                due_s = max(due_s + self._step_s, now_s)  # no burst of frames after slow decoding
                 yield replace(frame, time_s=now_s - start_s, captured_s=now_s, wall_s=time.time())
         finally:
-            given.close()  # type: ignore[attr-defined]
+            iterator.close()  # type: ignore[attr-defined]
 
 
 _PARTS = ("make_source", "load_detector", "load_classifier", "FrameAnalyzer")
-"""What the pipeline makes its parts with."""
+"""The names in ``app.pipeline.monitor`` that create the parts of the pipeline."""
 
 
 @contextmanager
 def instrumented(timers: StageTimers, as_live_fps: float | None = None, detector_repeats: int = 1) -> Iterator[None]:
-    """Monitors entered meanwhile have their parts timed, as the stages ``capture``, ``detect``, ``analyse`` (tracker,
-    crops and policy, ``detect`` included) and ``classify``. Their detectors look ``looks`` times at each picture; with
-    ``as_live_fps`` their files play as cameras."""
+    """Times the parts of every monitor that is entered meanwhile: the stages ``capture``, ``detect``, ``analyse``
+    (tracker, crops, policy and ``detect``) and ``classify``. Each detection pass runs ``detector_repeats`` times.
+    With ``as_live_fps``, files play as cameras."""
     before = {name: getattr(monitor, name) for name in _PARTS}
 
     def new_source(settings: Any) -> FrameSource:
@@ -156,12 +156,12 @@ def instrumented(timers: StageTimers, as_live_fps: float | None = None, detector
         return classifier
 
     def new_analyzer(*args: Any, **named: Any) -> Any:
-        made = before["FrameAnalyzer"](*args, **named)
-        timers.instrument(made, "begin", "analyse")
-        timers.instrument(made, "finish", "analyse")
-        return made
+        analyzer = before["FrameAnalyzer"](*args, **named)
+        timers.instrument(analyzer, "detect_faces", "analyse")
+        timers.instrument(analyzer, "complete", "analyse")
+        return analyzer
 
-    ours = {
+    replacements = {
         "make_source": new_source,
         "load_detector": lambda settings: timers.instrument_detector(
             before["load_detector"](settings), detector_repeats
@@ -169,7 +169,7 @@ def instrumented(timers: StageTimers, as_live_fps: float | None = None, detector
         "load_classifier": new_classifier,
         "FrameAnalyzer": new_analyzer,
     }
-    for name, part in ours.items():
+    for name, part in replacements.items():
         setattr(monitor, name, part)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What the figures were taken on: the machine, the versions, the memory a process has used."""
+"""Describes what the figures were measured on: the machine, the versions, the memory of a process."""
 
 import os
 import platform
@@ -32,12 +32,12 @@ def describe() -> Machine:
 
 
 def versions(packages: tuple[str, ...] = _PACKAGES) -> dict[str, str]:
-    """maskwatch's, Python's, and those of the packages that are installed."""
+    """The versions of maskwatch, Python and the installed ones of ``packages``."""
     found = {"maskwatch": __version__, "python": platform.python_version()}
     for name in packages:
         try:
             found[name] = version(name)
-        except PackageNotFoundError:  # an executable carries code, not package records
+        except PackageNotFoundError:  # an executable contains code, but no package metadata
             continue
     return found
 
@@ -49,11 +49,11 @@ def _cpu() -> str:
             if line.startswith(("model name", "Model")):
                 return line.partition(":")[2].strip()
     if sys.platform == "darwin":
-        asked = subprocess.run(
+        sysctl = subprocess.run(
             ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
         )
-        if asked.returncode == 0:
-            return asked.stdout.strip()
+        if sysctl.returncode == 0:
+            return sysctl.stdout.strip()
     return platform.processor() or platform.machine()
 
 
@@ -64,9 +64,9 @@ def _memory_gb() -> float | None:
 
 
 def peak_rss_mb() -> float | None:
-    """The largest resident memory of this process so far; None where the system does not say.
+    """The largest resident memory of this process so far; None if the system does not report it.
 
-    On Linux from ``VmHWM``: ``ru_maxrss`` there holds the parent's too, since it survives the exec.
+    On Linux from ``VmHWM``: ``ru_maxrss`` there includes the parent's memory, because exec keeps it.
     """
     if _STATUS.is_file():
         for line in _STATUS.read_text(encoding="ascii", errors="replace").splitlines():
@@ -82,15 +82,17 @@ def peak_rss_mb() -> float | None:
 
 @contextmanager
 def only_cores(count: int | None) -> Iterator[None]:
-    """This thread, and the processes it starts meanwhile, run on ``count`` cores where the system lets one choose.
+    """Limits this thread, and the processes it starts meanwhile, to ``count`` cores, if the system can.
 
-    Raises SettingsError where there are not so many.
+    Raises SettingsError if fewer cores are available.
     """
     if count is None:
         yield
         return
     if count > cores_allowed():
-        raise SettingsError(f"--threads {count}: only {counted(cores_allowed(), 'core')} may be used here; give fewer")
+        raise SettingsError(
+            f"--threads {count}: only {counted(cores_allowed(), 'core')} available; give a lower number"
+        )
     if not hasattr(os, "sched_setaffinity"):
         yield
         return

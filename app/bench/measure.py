@@ -1,4 +1,4 @@
-"""One run of the real pipeline in this very process: a monitor, its threads, the overlay, for a set time."""
+"""Runs the real pipeline in this process for a set time: a monitor, its threads, the overlay."""
 
 import threading
 import time
@@ -22,8 +22,8 @@ STAGES = ("capture", "detect", "analyse", "classify", "draw", "show")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to measure: ``looks`` stands for a detector that is so many times slower, ``idle`` does not wait for a first
-    frame (a camera that is away), ``paused`` measures with the analysis paused."""
+    """How to measure. ``detector_repeats`` simulates a detector that is so many times slower. ``idle`` does not wait
+    for a first frame (the camera is offline). ``paused`` measures with the analysis paused."""
 
     seconds: float
     warm_up_s: float
@@ -35,11 +35,11 @@ class Plan:
 
 
 class _Listener:
-    """Keeps what each result tells, while it is switched on."""
+    """Records the delays and faces of each result, while it is enabled."""
 
     def __init__(self) -> None:
         self.first = threading.Event()
-        self.on = False
+        self.enabled = False
         self.delays_s: list[float] = []
         self.detect_s: list[float] = []
         self.classify_s: list[float] = []
@@ -47,7 +47,7 @@ class _Listener:
 
     def __call__(self, result: FrameResult) -> None:
         self.first.set()
-        if self.on:
+        if self.enabled:
             self.delays_s.append(time.monotonic() - result.frame.captured_s)
             self.detect_s.append(result.times.detect_s)
             if result.times.classify_s:
@@ -56,28 +56,28 @@ class _Listener:
 
 
 @dataclass(frozen=True, slots=True)
-class _Counts:
-    """Frames that came and that were dropped, of all cameras, and the clocks."""
+class _Counters:
+    """Captured and dropped frames of all cameras, with the wall clock and the processor clock."""
 
-    came: int
+    captured: int
     dropped: int
     wall_s: float
     cpu_s: float
 
     @classmethod
-    def of(cls, monitor: Monitor) -> "_Counts":
+    def of(cls, monitor: Monitor) -> "_Counters":
         views = monitor.views()
-        came = sum(view.status.frames for view in views)
-        return cls(came, sum(view.dropped for view in views), time.perf_counter(), time.process_time())
+        captured = sum(view.status.frames for view in views)
+        return cls(captured, sum(view.dropped for view in views), time.perf_counter(), time.process_time())
 
 
-class _Course:
-    """The phases of a run, moved on by whoever draws: the first frame, the warm-up, the time that counts, the end."""
+class _RunPhases:
+    """The phases of a run: first frame, warm-up, measured time, end. ``is_over`` moves to the next phase."""
 
     def __init__(self, monitor: Monitor, listener: _Listener, timers: StageTimers, plan: Plan) -> None:
         self.drawer: FrameDrawer | None = None
-        self.before: _Counts | None = None
-        self.after: _Counts | None = None
+        self.before: _Counters | None = None
+        self.after: _Counters | None = None
         self.work: dict[str, StageWork] = {}
         self._monitor, self._listener, self._timers, self._plan = monitor, listener, timers, plan
         self._end_s = time.monotonic() + _FIRST_FRAME_LIMIT_S
@@ -87,18 +87,18 @@ class _Course:
         now_s = time.monotonic()
         if self.before is not None:
             if now_s >= self._end_s:
-                self._finish()
+                self._stop_measuring()
             return self.after is not None
         if self._warm and now_s >= self._end_s:
-            self._begin()
-        elif not self._warm and self._all_came():
+            self._start_measuring()
+        elif not self._warm and self._all_analysed():
             assert self.drawer is not None
             self.drawer.pause(self._plan.paused)
             self._warm, self._end_s = True, now_s + self._plan.warm_up_s
         return not self._warm and now_s >= self._end_s
 
-    def _all_came(self) -> bool:
-        """Whether each camera had a frame analysed. Raises SourceError where one never will."""
+    def _all_analysed(self) -> bool:
+        """Whether a frame of each camera was analysed. Raises SourceError if a camera has failed."""
         if self._plan.idle:
             return True
         views = self._monitor.views()
@@ -107,54 +107,54 @@ class _Course:
                 raise SourceError(view.status.last_error)
         return all(view.analysed is not None for view in views)
 
-    def _begin(self) -> None:
+    def _start_measuring(self) -> None:
         assert self.drawer is not None
         self._timers.clear()
-        self.drawer.seen = DrawingStats()
-        self.before, self._end_s = _Counts.of(self._monitor), time.monotonic() + self._plan.seconds
-        self._listener.on = True
+        self.drawer.stats = DrawingStats()
+        self.before, self._end_s = _Counters.of(self._monitor), time.monotonic() + self._plan.seconds
+        self._listener.enabled = True
 
-    def _finish(self) -> None:
-        self._listener.on = False
-        self.after, self.work = _Counts.of(self._monitor), self._timers.work()
+    def _stop_measuring(self) -> None:
+        self._listener.enabled = False
+        self.after, self.work = _Counters.of(self._monitor), self._timers.work()
 
 
 def measure(settings: Settings, plan: Plan) -> Figures:
-    """Raises what the monitor raises, and MonitorError where no frame is analysed or the source ends too early."""
+    """Raises what the monitor raises, and MonitorError if no frame is analysed or the source ends too early."""
     timers, listener = StageTimers(), _Listener()
     with instrumented(timers, plan.as_live_fps, plan.detector_repeats), Monitor(settings, [listener]) as monitor:
-        course = _Course(monitor, listener, timers, plan)
-        drawer = course.drawer = make_drawer(monitor, settings.view, timers, plan.window)
-        drawer.run(course.is_over)
-    if course.before is None or course.after is None:
+        phases = _RunPhases(monitor, listener, timers, plan)
+        drawer = phases.drawer = make_drawer(monitor, settings.view, timers, plan.window)
+        drawer.run(phases.is_over)
+    if phases.before is None or phases.after is None:
         what = "the source ended" if listener.first.is_set() else "no frame was analysed"
-        raise MonitorError(f"{what} before the figures were taken; try 'maskwatch doctor', or fewer --seconds")
-    return _figures(settings, plan, listener, drawer.seen, course.work, course.before, course.after)
+        raise MonitorError(f"{what} before the measurement was complete; try 'maskwatch doctor', or fewer --seconds")
+    return _figures(settings, plan, listener, drawer.stats, phases.work, phases.before, phases.after)
 
 
 def _figures(
     settings: Settings,
     plan: Plan,
     listener: _Listener,
-    seen: DrawingStats,
+    drawing: DrawingStats,
     work: dict[str, StageWork],
-    before: _Counts,
-    after: _Counts,
+    before: _Counters,
+    after: _Counters,
 ) -> Figures:
     seconds, cpu_s, frames = after.wall_s - before.wall_s, after.cpu_s - before.cpu_s, len(listener.delays_s)
     classified = work.get("classify", StageWork())
     rates = {
-        "capture": (after.came - before.came) / seconds,
+        "capture": (after.captured - before.captured) / seconds,
         "analysis": frames / seconds,
         "looks": work.get("detect", StageWork()).calls / seconds,
         "faces_classified": classified.items / seconds,
-        "pictures_drawn": seen.pictures / seconds,
-        "pictures_moved": seen.moves / seconds,
+        "pictures_drawn": drawing.drawn / seconds,
+        "pictures_moved": drawing.with_new_frame / seconds,
     }
     spreads = {
         "capture_to_result": spread_of(listener.delays_s),
-        "capture_to_glass": spread_of(seen.glass_s),
-        "age_shown": spread_of(seen.ages_s),
+        "capture_to_glass": spread_of(drawing.glass_s),
+        "age_shown": spread_of(drawing.ages_s),
         "detection": spread_of(listener.detect_s),
         "classification": spread_of(listener.classify_s),
     }
@@ -174,17 +174,17 @@ def _figures(
         settings={name: redacted_tables(getattr(settings, name)) for name in ("detector", "classifier", "tracking")}
         | {"camera": [redacted_tables(camera) for camera in settings.camera]},
         versions=versions(),
-        notes=_notes(plan),
+        notes=_describe(plan),
     )
 
 
 def stages_of(work: dict[str, StageWork], cpu_s: float, seconds: float) -> dict[str, Stage]:
-    """The stages, ``analyse`` without the ``detect`` inside it, and the rest: threads of the decoder and of the run
-    time, hand-overs, the interpreter."""
+    """The stages, ``analyse`` without ``detect``, and the rest: threads of the decoder and of the network runtime,
+    queues, the interpreter."""
     work = dict(work)
     if "analyse" in work and "detect" in work:
-        whole, inside = work["analyse"], work["detect"]
-        wall_s, own_s = whole.wall_s - inside.wall_s, whole.cpu_s - inside.cpu_s
+        whole, detect = work["analyse"], work["detect"]
+        wall_s, own_s = whole.wall_s - detect.wall_s, whole.cpu_s - detect.cpu_s
         work["analyse"] = StageWork(whole.calls, whole.items, max(0.0, wall_s), max(0.0, own_s))
     work = {name: work[name] for name in (*STAGES, *(set(work) - set(STAGES))) if name in work}
     rest_s = max(0.0, cpu_s - sum(each.cpu_s for each in work.values()))
@@ -196,10 +196,10 @@ def stages_of(work: dict[str, StageWork], cpu_s: float, seconds: float) -> dict[
     }
 
 
-def _notes(plan: Plan) -> str:
-    words = [f"files play as cameras of {plan.as_live_fps:g} frames/s" if plan.as_live_fps else ""]
-    words += [
+def _describe(plan: Plan) -> str:
+    phrases = [
+        f"files play as cameras of {plan.as_live_fps:g} frames/s" if plan.as_live_fps else "",
         f"detector made {plan.detector_repeats} times slower" if plan.detector_repeats > 1 else "",
         "paused" if plan.paused else "",
     ]
-    return "; ".join(filter(None, words))
+    return "; ".join(filter(None, phrases))

@@ -1,4 +1,4 @@
-"""References: other programs on the same clip, run by turns with ours, so that a busy machine slows both alike."""
+"""Runs reference programs on the same clip, alternating with maskwatch, so that a busy machine slows both equally."""
 
 import statistics
 import sys
@@ -21,44 +21,44 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Path:
-    """The program of a reference: one of the checkout's, or any file. Raises BenchError where there is none."""
+    """The program of a reference: a name from the checkout, or any .py file. Raises BenchError if it does not exist."""
     own = Path(name)
     if own.suffix == ".py":
         if own.is_file():
             return own
-        raise BenchError(f"no such reference: {own}; check the path")
+        raise BenchError(f"reference program not found: {own}; check the path")
     path = _FOLDER / f"{name.replace('-', '_')}.py"
     if name in names():
         return path
     if not names():
         raise BenchError(
-            f"no reference '{name}': they lie in benchmarks/references of a checkout, and this is an installation; "
-            "install the checkout with 'pip install -e .', or give a program of your own (FILE.py)"
+            f"no reference '{name}': an installed maskwatch has no benchmarks/references; "
+            "install a checkout with 'pip install -e .', or give your own program (FILE.py)"
         )
-    raise BenchError(f"no reference '{name}'; there are {', '.join(names())}, or give a program of your own (FILE.py)")
+    raise BenchError(f"no reference '{name}'; choose {', '.join(names())}, or give your own program (FILE.py)")
 
 
 def clip_of(settings: Settings) -> Path:
-    """The one film that both can play. Raises BenchError where the source is none."""
+    """The video that both programs play. Raises BenchError if the source is not exactly one video."""
     camera = settings.camera[0]
     if len(settings.camera) != 1 or camera.kind not in (SourceKind.FILE, SourceKind.DEMO):
-        raise BenchError("--compare needs one --source that both can play: a film, or demo")
+        raise BenchError("--compare needs exactly one --source that both programs can play: a video file, or demo")
     return asset("demo.mp4") if camera.kind is SourceKind.DEMO else Path(camera.uri)
 
 
-def reference(program: Path, clip: Path, words: Sequence[str], environment: Mapping[str, str]) -> Child:
+def reference(program: Path, clip: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> Child:
     if getattr(sys, "frozen", False):
-        raise BenchError("--compare needs Python: run 'maskwatch bench' of a checkout instead of the executable")
-    command = (sys.executable, str(program), "--clip", str(clip), *words)
+        raise BenchError("--compare needs Python: run 'maskwatch bench' from a checkout, not from the executable")
+    command = (sys.executable, str(program), "--clip", str(clip), *arguments)
     return Child(program.stem.replace("_", "-"), command, environment)
 
 
 def run_in_turns(rounds: int, turns: Sequence[Callable[[], Figures]]) -> list[list[Figures]]:
-    """A B A B ...: the runs of each."""
+    """Runs A B A B …; returns the runs of each."""
     runs: list[list[Figures]] = [[] for _ in turns]
     for _ in range(rounds):
-        for kept, turn in zip(runs, turns, strict=True):
-            kept.append(turn())
+        for own_runs, turn in zip(runs, turns, strict=True):
+            own_runs.append(turn())
     return runs
 
 
@@ -66,7 +66,7 @@ def comparison(name: str, ours: Sequence[Figures], theirs: Sequence[Figures]) ->
     pairs = list(zip(ours, theirs, strict=True))
     rates = [a.frames_per_s / b.frames_per_s for a, b in pairs if b.frames_per_s]
     if not rates:
-        raise BenchError(f"{name} analysed no frame; give it more --seconds")
+        raise BenchError(f"{name} analysed no frame; raise --seconds")
     costs = [a.cpu_s_per_frame / b.cpu_s_per_frame for a, b in pairs if a.cpu_s_per_frame and b.cpu_s_per_frame]
     return Comparison(
         name=name,

@@ -1,4 +1,4 @@
-"""The figures as tables for people."""
+"""Prints the figures as tables."""
 
 from collections.abc import Sequence
 
@@ -15,15 +15,15 @@ _STAGES = {
     "classify": "classification",
     "draw": "drawing",
     "show": "window",
-    "rest": "rest: helper threads, hand-overs",
+    "rest": "rest: helper threads, queues",
 }
-_WORDS = {
+_TITLES = {
     "capture": "frames captured",
     "analysis": "frames analysed",
-    "looks": "looks for faces",
+    "looks": "detection passes",
     "faces_classified": "faces classified",
-    "pictures_drawn": "pictures drawn",
-    "pictures_moved": "pictures with a new frame",
+    "pictures_drawn": "images drawn",
+    "pictures_moved": "images with a new frame",
     "capture_to_result": "capture to result",
     "capture_to_glass": "capture to glass",
     "age_shown": "age of the frame shown",
@@ -33,8 +33,8 @@ _WORDS = {
 def show(report: Report, console: Console) -> None:
     machine = report.machine
     cores = f"{report.threads or machine.cores_allowed} of {counted(machine.cores, 'core')}"
-    how = f"as a camera of {report.as_live_fps:g} frames/s" if report.as_live_fps else "at full speed"
-    console.print(f"{machine.cpu}, {cores}, {machine.os}; {report.source}, {how}", highlight=False)
+    mode = f"as a camera of {report.as_live_fps:g} frames/s" if report.as_live_fps else "at full speed"
+    console.print(f"{machine.cpu}, {cores}, {machine.os}; {report.source}, {mode}", highlight=False)
     middle = sorted(report.runs, key=lambda run: run.frames_per_s)[len(report.runs) // 2]
     for table in (_rates(middle), _latencies(middle), _stages(middle)):
         console.print(table)
@@ -48,9 +48,9 @@ def show(report: Report, console: Console) -> None:
 def _rates(run: Figures) -> Table:
     table = Table(title=f"{counted(run.frames, 'frame')} in {run.seconds:.1f} s", title_justify="left")
     table.add_column("stage")
-    table.add_column("a second", justify="right")
+    table.add_column("per second", justify="right")
     for name, rate in run.rates_per_s.items():
-        table.add_row(_WORDS.get(name, name), f"{rate:.1f}")
+        table.add_row(_TITLES.get(name, name), f"{rate:.1f}")
     return table
 
 
@@ -61,14 +61,14 @@ def _latencies(run: Figures) -> Table:
         table.add_column(name, justify="right")
     for name, spread in run.latency.items():
         values = (spread.p50_ms, spread.p95_ms, spread.p99_ms, spread.max_ms)
-        table.add_row(_WORDS.get(name, name), *(f"{value:.1f}" for value in values))
+        table.add_row(_TITLES.get(name, name), *(f"{value:.1f}" for value in values))
     return table
 
 
 def _stages(run: Figures) -> Table:
-    table = Table(title="where the processor time goes", title_justify="left")
+    table = Table(title="processor time by stage", title_justify="left")
     table.add_column("stage")
-    for name in ("calls", "wall ms a call", "cpu ms a frame", "share"):
+    for name in ("calls", "wall ms per call", "cpu ms per frame", "share"):
         table.add_column(name, justify="right")
     for name, stage in run.stages.items():
         each = f"{stage.wall_s / stage.calls * 1000:.2f}" if stage.calls else ""
@@ -78,14 +78,14 @@ def _stages(run: Figures) -> Table:
 
 
 def _totals(run: Figures) -> str:
-    cost = f"{run.cpu_s_per_frame * 1000:.1f} ms of processor time a frame" if run.cpu_s_per_frame else "no frame"
-    memory = f"{run.peak_rss_mb:.0f} MB at most" if run.peak_rss_mb else "memory not told by this system"
-    words = [cost, f"{run.cores_used:.2f} cores busy", memory, f"{counted(run.dropped, 'frame')} dropped"]
-    return ", ".join([*words, f"{run.faces_per_frame:.1f} faces a frame", *([run.notes] if run.notes else [])])
+    cost = f"{run.cpu_s_per_frame * 1000:.1f} ms of processor time per frame" if run.cpu_s_per_frame else "no frame"
+    memory = f"{run.peak_rss_mb:.0f} MB at most" if run.peak_rss_mb else "memory not reported by this system"
+    totals = [cost, f"{run.cores_used:.2f} cores busy", memory, f"{counted(run.dropped, 'frame')} dropped"]
+    return ", ".join([*totals, f"{run.faces_per_frame:.1f} faces per frame", *([run.notes] if run.notes else [])])
 
 
 def _starts(starts: Sequence[tuple[str, StartupTime]]) -> Table:
-    table = Table(title="from the start of a fresh process, s", title_justify="left")
+    table = Table(title="start-up time of a fresh process, s", title_justify="left")
     for name in ("start", "first frame", "first labelled face", "processor time", "memory, MB"):
         table.add_column(name, justify="left" if name == "start" else "right")
     for name, each in starts:
@@ -96,7 +96,7 @@ def _starts(starts: Sequence[tuple[str, StartupTime]]) -> Table:
 
 
 def _comparisons(ours: Sequence[Figures], comparisons: Sequence[Comparison]) -> Table:
-    title = f"side by side, {counted(len(ours), 'turn')} each; ratio: ours by it, the median (least to greatest)"
+    title = f"comparison, {counted(len(ours), 'run')} each; ratio maskwatch / reference: median (minimum to maximum)"
     table = Table(title=title, title_justify="left")
     for name in ("", "frames/s", "ratio", "cpu ms/frame", "ratio", "faces/frame", "MB"):
         table.add_column(name, justify="right" if name else "left", no_wrap=not name)
@@ -117,8 +117,8 @@ def _comparisons(ours: Sequence[Figures], comparisons: Sequence[Comparison]) -> 
 
 
 def ratio_text(ratio: Ratio | None) -> str:
-    """The median, with the least and the greatest where there are more."""
+    """The median, with minimum and maximum if there is more than one pair."""
     if ratio is None:
         return ""
-    more = f" ({ratio.least:.2f} to {ratio.greatest:.2f})" if ratio.pairs > 1 else ""
-    return f"{ratio.median:.2f}{more}"
+    limits = f" ({ratio.least:.2f} to {ratio.greatest:.2f})" if ratio.pairs > 1 else ""
+    return f"{ratio.median:.2f}{limits}"

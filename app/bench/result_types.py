@@ -1,4 +1,4 @@
-"""What a benchmark says, and what it writes: one form for our own runs and for those of every reference."""
+"""The records that a benchmark prints and writes: the same for maskwatch and for every reference program."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ class _Record(BaseModel):
 
 
 class Spread(_Record):
-    """Milliseconds of many like things: percentiles, and how many there were."""
+    """Percentiles of a duration in milliseconds, and the number of samples."""
 
     count: int
     p50_ms: float
@@ -24,7 +24,7 @@ class Spread(_Record):
 
 
 def spread_of(seconds: Sequence[float]) -> Spread | None:
-    """None where there is nothing to tell."""
+    """None for an empty sequence."""
     if not seconds:
         return None
     p50, p95, p99 = np.percentile(seconds, (50, 95, 99)) * 1000
@@ -32,8 +32,7 @@ def spread_of(seconds: Sequence[float]) -> Spread | None:
 
 
 class Stage(_Record):
-    """One stage's work: how often, how long by the clock on the wall and by that of the processor, and its part of
-    all processor time of the run."""
+    """The work of one stage: calls, wall time, processor time, and its share of the run's processor time."""
 
     calls: int
     wall_s: float
@@ -42,9 +41,9 @@ class Stage(_Record):
 
 
 class Figures(_Record):
-    """One run of one program on one clip, after its warm-up. ``frames`` are those analysed in ``seconds``.
+    """One run of one program on one clip, after its warm-up. ``frames`` counts the frames analysed in ``seconds``.
 
-    A reference that has no such stage or latency leaves it out. ``cores_used`` is processor time by time.
+    A reference program omits stages and latencies that it does not have. ``cores_used`` is processor time / wall time.
     """
 
     schema_version: int = Field(SCHEMA, alias="schema")
@@ -69,7 +68,7 @@ class Figures(_Record):
 
 
 class StartupSample(_Record):
-    """A fresh start. Wall times are Unix times, for the parent to subtract when it began."""
+    """One fresh start. Wall times are Unix times; the parent process subtracts its own start time."""
 
     first_frame_wall_s: float
     first_label_wall_s: float
@@ -79,7 +78,7 @@ class StartupSample(_Record):
 
 
 class StartupTime(_Record):
-    """From the start of the process to the first analysed frame, and to the first labelled face."""
+    """Seconds from the start of the process to the first analysed frame and to the first labelled face."""
 
     first_frame_s: float
     first_label_s: float
@@ -89,14 +88,14 @@ class StartupTime(_Record):
 
 
 class StartupTimes(_Record):
-    """``cold`` is the first of the call, ``warm`` are those after it."""
+    """``cold`` is the first start of the call, ``warm`` are the later ones."""
 
     cold: StartupTime
     warm: tuple[StartupTime, ...]
 
 
 class Ratio(_Record):
-    """Of pairs of runs that took turns: the median, the least and the greatest of ours by the other's."""
+    """The ratio maskwatch / reference over pairs of alternating runs."""
 
     median: float
     least: float
@@ -105,7 +104,7 @@ class Ratio(_Record):
 
 
 class Comparison(_Record):
-    """``frames_per_s``: ours by the reference's, more is better; ``cpu_s_per_frame``: less is better."""
+    """Ratios maskwatch / reference. ``frames_per_s``: higher is better; ``cpu_s_per_frame``: lower is better."""
 
     name: str
     runs: tuple[Figures, ...]
@@ -123,7 +122,7 @@ class Machine(_Record):
 
 
 class Report(_Record):
-    """All of one call."""
+    """All results of one ``maskwatch bench`` call."""
 
     schema_version: int = Field(SCHEMA, alias="schema")
     machine: Machine

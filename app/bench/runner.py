@@ -1,4 +1,4 @@
-"""One call of ``maskwatch bench``: all its runs, in turns, each in a process of its own."""
+"""Runs one ``maskwatch bench``: all programs in alternation, each run in its own process."""
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -19,24 +19,24 @@ from app.settings.root import Settings
 R = TypeVar("R")
 
 _ROUNDS = 3
-"""Of each, where two programs are compared: fewer give no spread."""
+"""Runs of each program in a comparison: fewer give no spread."""
 
 
 def run_all(args: argparse.Namespace, settings: Settings) -> Report:
-    """Raises the line of the child that fails, as BenchError."""
+    """Raises BenchError with the error line of the child that failed."""
     programs = _references(args, settings)
     rounds = args.rounds or (_ROUNDS if programs else 1)
-    machine = describe()  # before we load it ourselves
+    machine = describe()  # before the runs raise the machine's load
     with only_cores(args.threads):
-        turns = [partial(run_for_figures, _ourselves(args, "run"), args.seconds + args.warm_up)]
+        turns = [partial(run_for_figures, _own_child(args, "run"), args.seconds + args.warm_up)]
         turns += [partial(run_for_figures, program, args.seconds + args.warm_up) for program in programs]
-        begin = partial(run_for_startup, _ourselves(args, "start"))
-        starts_wanted = args.starts + 1 if args.starts else 0
-        with _steps(starts_wanted + rounds * len(turns)) as told:
-            starts = [told("start", begin) for _ in range(starts_wanted)]
+        start = partial(run_for_startup, _own_child(args, "start"))
+        start_count = args.starts + 1 if args.starts else 0
+        with _progress(start_count + rounds * len(turns)) as run_step:
+            starts = [run_step("start", start) for _ in range(start_count)]
             names = ["maskwatch", *(program.label for program in programs)]
-            told_turns = [partial(told, name, turn) for name, turn in zip(names, turns, strict=True)]
-            ours, *others = reference_programs.run_in_turns(rounds, told_turns)
+            shown_turns = [partial(run_step, name, turn) for name, turn in zip(names, turns, strict=True)]
+            ours, *others = reference_programs.run_in_turns(rounds, shown_turns)
     return Report(
         schema=1,
         machine=machine,
@@ -58,54 +58,56 @@ def _references(args: argparse.Namespace, settings: Settings) -> list[Child]:
     if not args.compare:
         return []
     if args.as_live:
-        raise BenchError("--compare plays the film at full speed; leave --as-live out")
+        raise BenchError("--compare plays the video at full speed; remove --as-live")
     clip = reference_programs.clip_of(settings)
-    words = ["--seconds", str(args.seconds), "--warm-up", str(args.warm_up)]
-    words += ["--threads", str(args.threads)] if args.threads else []
-    words += ["--window"] if args.window else []
+    arguments = ["--seconds", str(args.seconds), "--warm-up", str(args.warm_up)]
+    arguments += ["--threads", str(args.threads)] if args.threads else []
+    arguments += ["--window"] if args.window else []
     limits = thread_limits(args.threads)
-    return [reference_programs.reference(reference_programs.find(name), clip, words, limits) for name in args.compare]
+    return [
+        reference_programs.reference(reference_programs.find(name), clip, arguments, limits) for name in args.compare
+    ]
 
 
-def _ourselves(args: argparse.Namespace, part: str) -> Child:
+def _own_child(args: argparse.Namespace, part: str) -> Child:
     return own_child(child_arguments(args), part, thread_limits(args.threads))
 
 
 def child_arguments(args: argparse.Namespace) -> list[str]:
-    """The words that make a child of ours measure the same."""
-    words = [word for uri in args.source or () for word in ("--source", uri)]
-    words += ["--config", args.config] if args.config else []
+    """The arguments with which a child process measures the same as this call."""
+    arguments = [argument for uri in args.source or () for argument in ("--source", uri)]
+    arguments += ["--config", args.config] if args.config else []
     for flag in (*SOURCE, *MONITORING, *VISION):
         value = getattr(args, flag.place, None)
         if value is not None:
-            words += [flag.name] if flag.constant is not None else [flag.name, str(value)]
-    words += ["--seconds", str(args.seconds), "--warm-up", str(args.warm_up)]
-    words += ["--slow-detector", str(args.slow_detector)]
+            arguments += [flag.name] if flag.constant is not None else [flag.name, str(value)]
+    arguments += ["--seconds", str(args.seconds), "--warm-up", str(args.warm_up)]
+    arguments += ["--slow-detector", str(args.slow_detector)]
     for name, value in (("--as-live", args.as_live), ("--threads", args.threads)):
-        words += [name, str(value)] if value else []
-    return [*words, *(["--window"] if args.window else []), *(["--paused"] if args.paused else [])]
+        arguments += [name, str(value)] if value else []
+    return [*arguments, *(["--window"] if args.window else []), *(["--paused"] if args.paused else [])]
 
 
 def _starts(starts: list[StartupTime]) -> StartupTimes | None:
     return StartupTimes(cold=starts[0], warm=tuple(starts[1:])) if starts else None
 
 
-class _Teller(Protocol):
+class _StepRunner(Protocol):
     def __call__(self, name: str, step: Callable[[], R]) -> R: ...
 
 
 @contextmanager
-def _steps(count: int) -> Iterator["_Teller"]:
-    """Yields what runs one step and says which, on standard error."""
+def _progress(count: int) -> Iterator["_StepRunner"]:
+    """Yields a function that runs one step and shows its name in a progress bar on standard error."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=count)
 
-        def told(name: str, step: Callable[[], R]) -> R:
+        def run_step(name: str, step: Callable[[], R]) -> R:
             progress.update(task, description=name)
-            done = step()
+            result = step()
             progress.advance(task)
-            return done
+            return result
 
-        yield told
+        yield run_step

@@ -1,4 +1,4 @@
-"""The thread that keeps a source going: it hands frames on, says how the source is, and connects again."""
+"""The thread that reads a source: it forwards frames, reports the source's state and reconnects."""
 
 import contextlib
 import logging
@@ -22,23 +22,22 @@ __all__ = ["Capture", "SourceState", "SourceStatus"]
 _log = logging.getLogger(__name__)
 
 _TICK_S = 0.1
-"""How often a capture without pictures looks at the clock and at its stop."""
+"""How often a capture without frames checks the clock and its stop event."""
 _GRACE_S = 1.0
-"""What a call may take beyond its own time limit before its thread is given up."""
+"""How much longer than its own time limit a call may take before its thread is abandoned."""
 _LATE_S = 0.01
-"""A file's frame that is later than that delays those behind it too; less is made up for."""
+"""A larger delay of a file's frame shifts all later frames; a smaller one is caught up."""
 _STOP_WAIT_S = 1.0
-"""How long a stop waits for a call inside the decoder; all must end within 2 s."""
+"""How long a stop waits for a call in the decoder; the whole program must stop within 2 s."""
 _MAX_STUCK = 2
-"""Threads of one source that may hang in a driver at a time; beyond, none is added."""
+"""Maximum number of threads of one source that hang in a driver; above it, no new thread is started."""
 
 
 class Capture:
-    """Reads ``source`` on threads of its own and puts each frame into every sink; closes the sinks at its end.
+    """Reads ``source`` in its own threads and puts each frame into all ``sinks``; closes the sinks when it ends.
 
-    A live source is connected again for ever, after ``settings.reconnect_s``; a file is read once. ``on_state`` is
-    called from the capture's thread at each change of state. While a live source is STALE nothing is handed on.
-    One whose picture is frozen is read on, for it may change, and connected again after the same pauses.
+    A live source is reconnected without limit, after the pauses ``settings.reconnect_s``; a file is read once. The
+    capture's thread calls ``on_state`` at each change of state. Frames of a frozen source are not forwarded.
     """
 
     def __init__(
@@ -65,97 +64,97 @@ class Capture:
 
     @property
     def status(self) -> SourceStatus:
-        """As of now, whatever the threads are doing."""
+        """The current status; it does not wait for the threads."""
         dropped = sum(sink.dropped for sink in self._sinks)
         return self._health.status(time.monotonic(), dropped)
 
     @property
     def error(self) -> BaseException | None:
-        """What ended it; for a live source that could never be opened yet, why."""
+        """The error that ended the capture, or the last error of a live source that was never opened."""
         return self._error
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask it to end; returns at once."""
+        """Request the end and return at once."""
         self._stop.set()
 
     def join(self, timeout_s: float) -> bool:
-        """Whether it has ended within ``timeout_s``."""
+        """Whether the capture has ended within ``timeout_s``."""
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
-            self._tell()
+            self._report_state()
             if self._source.is_live:
-                self._keep_watching()
+                self._reconnect_until_stopped()
             else:
-                self._connection()
+                self._run_connection()
             self._health.enter(SourceState.ENDED)
-            self._tell()
-        except BaseException as error:  # the thread guard: whatever it is, the owner learns of it
+            self._report_state()
+        except BaseException as error:  # the thread guard: the owner reads ``error``
             self._error = error
             self._health.enter(SourceState.FAILED, self._settings.hide(str(error)))
-            with contextlib.suppress(BaseException):  # it may be the listener itself that failed
-                self._tell()
+            with contextlib.suppress(BaseException):  # the listener may be what failed
+                self._report_state()
         finally:
             for sink in self._sinks:
                 sink.close()
 
-    def _keep_watching(self) -> None:
-        attempt, told = 0, ""
+    def _reconnect_until_stopped(self) -> None:
+        attempt, logged = 0, ""
         while not self._stop.is_set():
-            began_s = time.monotonic()
+            start_s = time.monotonic()
             frames_before = self._health.frames
             try:
-                self._connection()
+                self._run_connection()
                 if self._stop.is_set():
                     return
-                raise SourceError(f"lost {self._settings.shown}: the stream ended")
+                raise SourceError(f"lost {self._settings.shown}: the stream ended; check the camera")
             except SourceError as error:
                 message = self._settings.hide(str(error))
                 if self._health.frames == 0:
                     self._error = error
             waits_s = self._settings.reconnect_s
-            if self._health.frames > frames_before and time.monotonic() - began_s > waits_s[0]:
-                attempt, told = 0, told if self._frozen_tries > 1 else ""
-            # Between 3/4 and all of the tier: many cameras behind one switch shall not return all at once.
+            if self._health.frames > frames_before and time.monotonic() - start_s > waits_s[0]:
+                attempt, logged = 0, logged if self._frozen_tries > 1 else ""
+            # Random, so that many cameras behind one switch do not reconnect at the same moment.
             wait_s = waits_s[min(attempt, len(waits_s) - 1)] * random.uniform(0.75, 1.0)
             attempt += 1
             self._health.enter(SourceState.RECONNECTING, message)
-            # A camera may be away for weeks: each reason is told once, not at each try. The first try of all is
-            # left to the owner, who may well end with this very line.
-            told_before, told = told, message if self._health.frames or attempt > 1 else ""
-            level = logging.WARNING if told != told_before else logging.DEBUG
-            _log.log(level, "%s: %s; next try in %.1f s", self.name, message, wait_s)
-            self._tell()
+            # A camera may be offline for weeks, so each reason is a warning only once. The owner may exit with the
+            # error of the very first attempt, so that one is a warning only if it is repeated.
+            logged_before, logged = logged, message if self._health.frames or attempt > 1 else ""
+            level = logging.WARNING if logged != logged_before else logging.DEBUG
+            _log.log(level, "%s: %s; next attempt in %.1f s", self.name, message, wait_s)
+            self._report_state()
             if self._stop.wait(wait_s):
                 return
             self._health.reconnects += 1
 
-    def _connection(self) -> None:
-        """One connection, from opening to its end. Raises what ended it."""
+    def _run_connection(self) -> None:
+        """Run one connection until it ends. Raises the error that ended it."""
         self._stuck = [reader for reader in self._stuck if reader.is_alive()]
         if len(self._stuck) >= _MAX_STUCK:
-            raise SourceError(f"{self._settings.shown} hangs in its driver; unplug it or restart the machine")
+            raise SourceError(f"{self._settings.shown} hangs in its driver; unplug the camera or restart the machine")
         reader = _Reader(self._source)
         reader.start()
         try:
-            self._pass_on(reader)
+            self._forward_frames(reader)
         finally:
-            if not reader.end(_STOP_WAIT_S):
+            if not reader.stop(_STOP_WAIT_S):
                 self._stuck.append(reader)
         if reader.error is not None:
             raise reader.error
 
-    def _pass_on(self, reader: "_Reader") -> None:
-        """Hand on all frames of ``reader`` until it ends or is stopped. Raises SourceError where it hangs, or where its
-        picture stays the same."""
+    def _forward_frames(self, reader: "_Reader") -> None:
+        """Put the frames of ``reader`` into the sinks until it ends or is stopped. Raises SourceError if it hangs or
+        its image stays the same."""
         silence_limit_s = self._settings.open_timeout_s + self._settings.read_timeout_s + _GRACE_S
-        heard_s = time.monotonic()
+        last_frame_s = time.monotonic()
         frozen_end_s: float | None = None
         waits_s = self._settings.reconnect_s
         pace = _Pace()
@@ -166,17 +165,17 @@ class Capture:
                 return
             now_s = time.monotonic()
             if frame is None:
-                self._tell()
-                if self._source.is_live and now_s - heard_s > silence_limit_s:
-                    raise SourceError(f"lost {self._settings.shown}: no answer for {now_s - heard_s:.0f} s")
+                self._report_state()
+                if self._source.is_live and now_s - last_frame_s > silence_limit_s:
+                    raise SourceError(f"lost {self._settings.shown}: no answer for {now_s - last_frame_s:.0f} s; check the camera")
                 continue
-            heard_s = now_s
+            last_frame_s = now_s
             silence_limit_s = self._settings.read_timeout_s + _GRACE_S
             if not self._source.is_live and self._settings.pace == "realtime":
                 frame = pace.wait_for(frame, self._stop)
-            self._health.saw(frame.image, now_s)
+            self._health.record_frame(frame.image, now_s)
             self._error = None
-            self._tell()
+            self._report_state()
             if not self._health.frozen(now_s):
                 self._frozen_tries, frozen_end_s = 0, None
                 self._put(frame)
@@ -185,7 +184,7 @@ class Capture:
             elif now_s >= frozen_end_s:
                 self._frozen_tries += 1
                 same_s = self._settings.frozen_after_s
-                raise SourceError(f"lost {self._settings.shown}: the same picture for {same_s:g} s; check the camera")
+                raise SourceError(f"lost {self._settings.shown}: the same image for {same_s:g} s; check the camera")
 
     def _put(self, frame: Frame) -> None:
         open_sinks = 0
@@ -198,18 +197,18 @@ class Capture:
             except SlotClosed:
                 continue
         if not open_sinks:
-            self._stop.set()  # nobody wants more
+            self._stop.set()  # all sinks are closed
 
-    def _tell(self) -> None:
-        """Call ``on_state`` where the state is not the one last told."""
+    def _report_state(self) -> None:
+        """Call ``on_state`` if the state has changed since the last call."""
         if self._on_state is not None and self._health.changed(time.monotonic()):
             self._on_state(self.status)
 
 
 class _Reader:
-    """One connection on a thread of its own, so that nothing has to wait for a call that hangs in a driver.
+    """One connection in its own thread, so that the capture does not wait for a call that hangs in a driver.
 
-    When given up, it releases the device and ends as soon as the call comes back.
+    If it is abandoned, it releases the device and ends as soon as the call returns.
     """
 
     def __init__(self, source: FrameSource) -> None:
@@ -225,8 +224,8 @@ class _Reader:
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
-    def end(self, timeout_s: float) -> bool:
-        """Whether its thread has ended within ``timeout_s``."""
+    def stop(self, timeout_s: float) -> bool:
+        """Stop, and return whether the thread has ended within ``timeout_s``."""
         self._stop.set()
         self.frames.close()
         self._thread.join(timeout_s)
@@ -246,7 +245,7 @@ class _Reader:
 
 
 class _Pace:
-    """Holds frames back until their time. After a delay it goes on from there, rather than rush to catch up."""
+    """Delays frames until their time. After a long delay all later frames are shifted instead of sent faster."""
 
     def __init__(self) -> None:
         self._start_s: float | None = None

@@ -18,7 +18,7 @@ from app.core.files import is_folder
 from app.core.types import Frame, Image
 from app.settings.source import IMAGE_SUFFIXES, SourceSettings
 
-PICTURES_PER_S = 1.0
+IMAGES_PER_S = 1.0
 """Stream time between the pictures of a folder where no rate is set."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -31,7 +31,7 @@ def natural_key(path: Path) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
 
 
-def list_pictures(folder: Path) -> list[Path]:
+def list_images(folder: Path) -> list[Path]:
     """The pictures directly in ``folder``, in natural order. Raises SourceError where it cannot be read."""
     try:
         paths = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
@@ -40,7 +40,7 @@ def list_pictures(folder: Path) -> list[Path]:
         raise SourceError(f"cannot read folder {folder}: {error.strerror}; check its rights") from error
 
 
-def read_picture(path: Path) -> Image:
+def read_image(path: Path) -> Image:
     """(H, W, 3) uint8 BGR of any picture file, turned upright by its EXIF. Raises SourceError in one line."""
     silence_ffmpeg()
     try:
@@ -89,7 +89,7 @@ class ImageSource:
 
     def __init__(self, settings: SourceSettings) -> None:
         self.name = settings.name
-        self.fps: float | None = settings.fps or PICTURES_PER_S
+        self.fps: float | None = settings.fps or IMAGES_PER_S
         self._settings = settings
         self._path = Path(settings.uri)
 
@@ -103,7 +103,7 @@ class ImageSource:
     def _paths(self) -> list[Path]:
         if not is_folder(self._path):
             return [self._path]
-        paths = list_pictures(self._path)
+        paths = list_images(self._path)
         if not paths:
             raise SourceError(f"folder {self._path} holds no picture; it may hold {', '.join(sorted(IMAGE_SUFFIXES))}")
         return paths
@@ -114,7 +114,7 @@ class ImageSource:
         while not stop.is_set():
             first_of_round = index
             for image in self._images(stop):
-                time_s = index / (self.fps or PICTURES_PER_S)
+                time_s = index / (self.fps or IMAGES_PER_S)
                 yield Frame(image, index, time_s, time.monotonic(), time.time(), self.name)
                 index += 1
             if not self._settings.loop or index == first_of_round:
@@ -128,7 +128,7 @@ class ImageSource:
             if stop.is_set():
                 return
             try:
-                image = read_picture(path)
+                image = read_image(path)
             except SourceError as error:
                 if len(paths) == 1:
                     raise

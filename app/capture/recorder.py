@@ -48,7 +48,7 @@ def check_output(path: Path, what: str = "video") -> None:
         raise OutputError(f"cannot write {what} {path}: only {free_bytes >> 20} MiB free on its disk; make room")
 
 
-def save_picture(image: Image, path: Path) -> None:
+def save_image(image: Image, path: Path) -> None:
     """Write ``image``, (H, W, 3) uint8 BGR, in the form that the name of ``path`` tells. Raises OutputError; leaves no
     half-written file."""
     part = path.with_name(f".{path.name}.part")

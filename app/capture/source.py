@@ -96,7 +96,7 @@ class LiveSource:
         end_s = time.monotonic() + self._settings.read_timeout_s
         failed = 0
         while not stop.is_set():
-            image, ok = read_image(reader, self._settings)
+            image, ok = decode_image(reader, self._settings)
             late = time.monotonic() >= end_s  # after its time limit FFmpeg still hands out an old picture
             if image is not None and not late:
                 return image
@@ -158,7 +158,7 @@ class FileSource:
             step_s = 1.0 / (fps or FALLBACK_FPS)
             time_s, played, failed = -step_s, 0, 0
             while not stop.is_set() and failed < _ATTEMPTS:
-                image, _ = read_image(reader, self._settings)
+                image, _ = decode_image(reader, self._settings)
                 if image is None:
                     failed += 1
                     continue
@@ -218,7 +218,7 @@ def check_file(path: Path, what: str) -> None:
         raise SourceError(f"cannot read {what} {path}: {error}; check the path") from error
 
 
-def read_image(reader: VideoReader, settings: SourceSettings) -> tuple[Image | None, bool]:
+def decode_image(reader: VideoReader, settings: SourceSettings) -> tuple[Image | None, bool]:
     """(picture or None, whether the read itself succeeded). Raises SourceError where OpenCV raises."""
     try:
         ok, picture = reader.read()

@@ -1,4 +1,4 @@
-"""How a source is: its state, its rate, and whether its picture is still alive."""
+"""The status of a source: its state, its frame rate, and whether it still delivers new images."""
 
 import threading
 import time
@@ -25,8 +25,8 @@ class SourceState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """How a source is. ``since_s`` and ``last_frame_s`` are ``time.monotonic()``; ``fps`` is measured; ``dropped``
-    counts frames replaced before anyone took them; ``last_error`` has no credentials in it."""
+    """The status of a source. ``since_s`` and ``last_frame_s`` are ``time.monotonic()``; ``fps`` is measured;
+    ``dropped`` counts frames that were replaced before they were read; ``last_error`` contains no credentials."""
 
     name: str
     state: SourceState
@@ -39,14 +39,14 @@ class SourceStatus:
     last_frame_s: float | None = None
 
 
-def picture_hash(image: Image) -> int:
-    """A cheap fingerprint: every column of about 128 rows, so that not even a clock's digits slip through."""
+def image_fingerprint(image: Image) -> int:
+    """A fast checksum of about 128 full rows, dense enough to change with the digits of a clock in the image."""
     rows = image[:: max(1, image.shape[0] // 128)]
     return zlib.crc32(rows.tobytes(), image.shape[1])
 
 
 class SourceHealth:
-    """What is known of a source; the STALE rule reads the clock when asked, so that a stuck thread cannot hide it."""
+    """The state of a source. STALE is computed when the status is read, so that a stuck thread cannot hide it."""
 
     def __init__(self, name: str, live: SourceSettings | None) -> None:
         self.frames = 0
@@ -61,18 +61,18 @@ class SourceHealth:
         self._changed_s = 0.0
         self._hash: int | None = None
         self._arrivals: deque[float] = deque(maxlen=_RATE_FRAMES)
-        self._told: SourceState | None = None
+        self._reported: SourceState | None = None
 
     def enter(self, state: SourceState, error: str = "") -> None:
         now_s = time.monotonic()
         with self._lock:
-            if self._frozen_since(now_s) is None:  # else only another picture makes it live again
+            if self._frozen_since(now_s) is None:  # a frozen source is live again only with a new image
                 self._hash = None
             self._state, self._since_s = state, now_s
             self._last_error = error or self._last_error
 
-    def saw(self, image: Image, now_s: float) -> None:
-        fingerprint = picture_hash(image) if self._live and self._live.frozen_after_s else None
+    def record_frame(self, image: Image, now_s: float) -> None:
+        fingerprint = image_fingerprint(image) if self._live and self._live.frozen_after_s else None
         with self._lock:
             if self._stale_s(now_s) is not None or self._state is not SourceState.LIVE:
                 self._since_s = now_s
@@ -90,9 +90,9 @@ class SourceHealth:
     def changed(self, now_s: float) -> bool:
         """Whether the state differs from the one at the last call."""
         state = self.status(now_s, 0).state
-        if state is self._told:
+        if state is self._reported:
             return False
-        self._told = state
+        self._reported = state
         return True
 
     def status(self, now_s: float, dropped: int) -> SourceStatus:
@@ -114,11 +114,11 @@ class SourceHealth:
         if self._state is not SourceState.LIVE or len(self._arrivals) < 2:
             return 0.0
         span_s = now_s - self._arrivals[0]
-        # A stream begins with a burst of what was sent while it was probed: no rate can be read from that.
+        # A stream starts with a burst of frames from its probing, which says nothing about its rate.
         return (len(self._arrivals) - 1) / span_s if span_s >= _RATE_MIN_S else 0.0
 
     def _stale_s(self, now_s: float) -> float | None:
-        """When it became stale, or None where it is not; the lock is held."""
+        """The time at which the source became stale, or None; the caller holds the lock."""
         if self._live is None or self._state is not SourceState.LIVE or self._last_frame_s is None:
             return None
         silent_s = self._last_frame_s + self._live.stale_after_s

@@ -18,31 +18,35 @@ RETRY_WAIT_S = 30.0
 def register(commands: Any) -> None:
     register_events(commands)
     _register_alerts(commands)
-    purge = commands.add_parser("purge", help="delete kept events, pictures and counts", description=_purge.__doc__)
+    purge = commands.add_parser("purge", help="delete stored events, snapshots and counts", description=_purge.__doc__)
     add_event_file_options(purge)
-    purge.add_argument("--before", metavar="TIME", help="only what is older (7d, 2026-11-23); default: everything")
-    purge.add_argument("--pictures", action="store_true", help="only pictures; events stay")
-    purge.add_argument("--yes", action="store_true", help="do not ask")
+    purge.add_argument(
+        "--before", metavar="TIME", help="delete only what is older (7d, 2026-11-23); default: everything"
+    )
+    purge.add_argument("--pictures", action="store_true", help="delete only snapshots, not events")
+    purge.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     purge.set_defaults(run=_purge)
 
 
 def _register_alerts(commands: Any) -> None:
-    alerts = commands.add_parser("alerts", help="try channels, list and retry alerts").add_subparsers(
+    alerts = commands.add_parser("alerts", help="test channels, list and retry alerts").add_subparsers(
         dest="action", metavar="ACTION", required=True
     )
     test = alerts.add_parser("test", help="send a test alert through every channel", description=_test.__doc__)
-    listing = alerts.add_parser("list", help="show alerts and how they fared", description=_list_alerts.__doc__)
-    listing.add_argument("--status", choices=STATUSES, help="only these")
-    listing.add_argument("--newest", type=int, default=50, metavar="N", help="at most so many (default 50)")
+    listing = alerts.add_parser("list", help="show alerts and their delivery status", description=_list_alerts.__doc__)
+    listing.add_argument("--status", choices=STATUSES, help="show only alerts with this status")
+    listing.add_argument("--newest", type=int, default=50, metavar="N", help="show at most N alerts (default 50)")
     retry = alerts.add_parser("retry", help="send undelivered alerts again", description=_retry.__doc__)
     for parser, run in ((test, _test), (listing, _list_alerts), (retry, _retry)):
         add_event_file_options(parser)
-        parser.add_argument("--channel", action="append", default=[], metavar="NAME", help="may be repeated")
+        parser.add_argument(
+            "--channel", action="append", default=[], metavar="NAME", help="only this channel; repeatable"
+        )
         parser.set_defaults(run=run)
 
 
 def _test(args: argparse.Namespace) -> int:
-    """Sends one test alert through every channel of the settings, whatever its filters, and says how each fared."""
+    """Sends one test alert through every configured channel, ignoring its filters, and shows the results."""
     from rich.table import Table
     from rich.text import Text
 
@@ -53,7 +57,9 @@ def _test(args: argparse.Namespace) -> int:
     channels = [each for each in settings.channels if not args.channel or each.name in args.channel]
     _check_names(args.channel, {each.name for each in settings.channels})
     if not channels:
-        raise SettingsError("no channel is set up; add [[alerts.channels]] to the settings file, see docs/alerts.md")
+        raise SettingsError(
+            "no channel is configured; add [[alerts.channels]] to the settings file, see docs/alerts.md"
+        )
     table = Table("channel", "kind", "result", box=None)
     failures = 0
     for channel in channels:
@@ -69,15 +75,15 @@ def _test(args: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _check_names(given: list[str], known: set[str]) -> None:
-    unknown = sorted(set(given) - known)
+def _check_names(given: list[str], channels: set[str]) -> None:
+    unknown = sorted(set(given) - channels)
     if unknown:
-        raise SettingsError(f"no channel {unknown[0]!r}; known: {', '.join(sorted(known)) or 'none'}")
+        raise SettingsError(f"no channel {unknown[0]!r}; choose from: {', '.join(sorted(channels)) or 'none'}")
 
 
 def _list_alerts(args: argparse.Namespace) -> int:
-    """Shows alerts, newest last: pending, delivered, undelivered (given up after their age), skipped (over
-    the rate limit, or of a muted camera)."""
+    """Shows alerts, newest last: pending, delivered, undelivered (given up after too long) or skipped (over the rate
+    limit, or camera muted)."""
     from rich.table import Column, Table
 
     from app.alerts.outbox import Status
@@ -86,8 +92,8 @@ def _list_alerts(args: argparse.Namespace) -> int:
         found = store.deliveries(Status(args.status) if args.status else None)
     found = [each for each in found if not args.channel or each.channel in args.channel]
     shown = found[-args.newest :] if args.newest > 0 else []
-    whole = [Column(name, no_wrap=True) for name in ("time", "channel", "kind", "camera", "status")]
-    table = Table(*whole, "tries", "last failure", box=None)
+    columns = [Column(name, no_wrap=True) for name in ("time", "channel", "kind", "camera", "status")]
+    table = Table(*columns, "attempts", "last error", box=None)
     for each in shown:
         event = each.event
         row = (local_time(each.created_s), each.channel, event.kind.value, event.camera, each.status.value)
@@ -100,55 +106,62 @@ def _list_alerts(args: argparse.Namespace) -> int:
 
 
 def _retry(args: argparse.Namespace) -> int:
-    """Makes undelivered alerts wait again. A running maskwatch sends them; otherwise they are sent now."""
+    """Queues undelivered alerts again. A running maskwatch sends them; otherwise they are sent now."""
     from app.alerts.delivery import AlertCenter
-    from app.alerts.file_lock import lock_of
+    from app.alerts.file_lock import store_lock
     from app.alerts.outbox import Status
 
     settings = settings_of(args)
     with open_store(args) as store:
-        here = {each.name for each in settings.channels}
-        _check_names(args.channel, here | {each.channel for each in store.deliveries()})
+        configured = {each.name for each in settings.channels}
+        _check_names(args.channel, configured | {each.channel for each in store.deliveries()})
         given_up = {each.channel for each in store.deliveries(Status.UNDELIVERED)}
-        waiting = store.retry(tuple(args.channel), time.time())
-    lock = lock_of(settings.store)
+        queued = store.retry(tuple(args.channel), time.time())
+    lock = store_lock(settings.store)
     if not lock.take():
-        print(f"{counted(waiting, 'alert')} waiting again; the maskwatch that is running sends them")
+        print(f"{counted(queued, 'alert')} queued again; the running maskwatch sends them")
         return 0
     lock.release()
     center = AlertCenter(settings)
     center.start()
-    left = center.close(RETRY_WAIT_S)
+    unsent = center.close(RETRY_WAIT_S)
     sent = sum(channel.delivered for channel in center.health().channels)
-    print(f"{counted(waiting, 'alert')} waiting again; {sent} sent now")
-    absent = sorted((given_up & set(args.channel or given_up)) - here)
+    print(f"{counted(queued, 'alert')} queued again; {sent} sent now")
+    absent = sorted((given_up & set(args.channel or given_up)) - configured)
     if absent:
-        left.append(f"channel {', '.join(absent)}: not in these settings, so its alerts wait; give --config FILE")
-    for line in left:
+        unsent.append(
+            f"channel {', '.join(absent)}: not in these settings, so its alerts stay queued; give --config FILE"
+        )
+    for line in unsent:
         print(line, file=sys.stderr)
-    return 1 if left else 0
+    return 1 if unsent else 0
 
 
 def _purge(args: argparse.Namespace) -> int:
-    """Deletes what was kept (events, pictures, counts, waiting alerts, damaged files set aside) and overwrites it."""
+    """Deletes and overwrites stored events, snapshots, counts, queued alerts and damaged files that were set aside."""
     from app.alerts.export import parse_time
     from app.alerts.retention import purge
 
     before_s = parse_time(args.before, time.time()) if args.before else None
     store = open_store(args)
     with store:
-        if not args.yes and not _agreed(store.path, args):
-            print("nothing deleted")
+        if not args.yes and not _confirmed(store.path, args):
+            print("no data deleted")
             return 1
-        done = purge(store, before_s, pictures_only=args.pictures)
-    told = (done.events, "event"), (done.pictures, "picture"), (done.hours, "hourly count"), (done.files, "old file")
-    print(f"deleted {', '.join(counted(count, noun) for count, noun in told)}")
+        deleted = purge(store, before_s, pictures_only=args.pictures)
+    counts = (
+        (deleted.events, "event"),
+        (deleted.pictures, "snapshot"),
+        (deleted.hours, "hourly count"),
+        (deleted.files, "old file"),
+    )
+    print(f"deleted {', '.join(counted(count, noun) for count, noun in counts)}")
     return 0
 
 
-def _agreed(path: Path, args: argparse.Namespace) -> bool:
-    if sys.stdin is None or not sys.stdin.isatty():  # None: closed
-        raise SettingsError("purge asks before it deletes; add --yes where nobody can answer")
-    what = "pictures" if args.pictures else "events, pictures and counts"
+def _confirmed(path: Path, args: argparse.Namespace) -> bool:
+    if sys.stdin is None or not sys.stdin.isatty():  # None if closed
+        raise SettingsError("purge asks for confirmation, but there is no terminal; add --yes")
+    what = "snapshots" if args.pictures else "events, snapshots and counts"
     when = f" from before {args.before}" if args.before else ""
     return input(f"Delete all {what}{when} in {path}? [y/N] ").strip().lower() in ("y", "yes")

@@ -1,4 +1,4 @@
-"""``maskwatch annotate``: label the faces of a picture or of a folder of pictures."""
+"""``maskwatch annotate``: label the faces in images or folders of images."""
 
 import argparse
 import csv
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from app.core.types import Image, Track
 
-_PICTURES = "give a folder of JPEG or PNG files"
+_IMAGE_ADVICE = "give a folder of JPEG or PNG files"
 
 
 @dataclass(frozen=True, slots=True)
 class FaceRow:
-    """One labelled face of one file; the box is in source pixels."""
+    """One labelled face of one file; the bounding box is in image pixels."""
 
     file: str
     face: int
@@ -37,10 +37,16 @@ class FaceRow:
 
 
 def register(commands: Any) -> None:
-    parser = commands.add_parser("annotate", help="label the faces of a picture or a folder", description=__doc__)
-    parser.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="picture files or folders")
-    parser.add_argument("--output", type=Path, default=Path("annotated"), metavar="DIR", help="default: annotated")
-    parser.add_argument("--table", type=Path, metavar="FILE", help="write what was found (.csv, .jsonl)")
+    parser = commands.add_parser("annotate", help="label the faces in images or folders", description=__doc__)
+    parser.add_argument("pictures", nargs="+", type=Path, metavar="IMAGE", help="image files or folders")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("annotated"),
+        metavar="DIR",
+        help="folder for annotated images (default: annotated)",
+    )
+    parser.add_argument("--table", type=Path, metavar="FILE", help="write a table of the faces (.csv, .jsonl)")
     parser.add_argument("--blur", action="store_true", help="blur the faces")
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
     add_flags(parser, "faces", VISION)
@@ -56,22 +62,22 @@ def run(args: argparse.Namespace) -> int:
     from app.vision.detector_loader import load_detector
 
     settings = load_settings(config_path(args), flag_values(args, VISION))
-    paths = _pictures(args.pictures)
-    apart = _subfolders(args.pictures, args.output)
+    paths = _image_paths(args.pictures)
+    skipped_folders = _subfolders(args.pictures, args.output)
     names = output_names(paths)
-    _keep_originals(paths, args.output, names)
+    _check_originals(paths, args.output, names)
     table = _open_table(args.table)
     detector, classifier = load_detector(settings.detector), load_classifier(settings.classifier)
     blur = args.blur or settings.view.blur
     console = Console(stderr=True)
-    if apart:
-        _tell(console, f"{counted(len(apart), 'subfolder')} not looked into: {listed(apart)}")
+    if skipped_folders:
+        _print_line(console, f"{counted(len(skipped_folders), 'subfolder')} not searched: {listed(skipped_folders)}")
     found: list[FaceRow] = []
     faceless: list[Path] = []
     done = unreadable = 0
-    quiet = len(paths) < 2 or not console.is_terminal
+    hide_progress = len(paths) < 2 or not console.is_terminal
     try:
-        for path in progress(paths, "labelling", console=console, transient=True, disable=quiet):
+        for path in progress(paths, "labelling", console=console, transient=True, disable=hide_progress):
             try:
                 faces = _annotate(path, args.output / names[path], blur, detector, classifier)
                 found += faces
@@ -79,54 +85,54 @@ def run(args: argparse.Namespace) -> int:
             except SourceError as error:
                 if len(paths) == 1:
                     raise
-                _tell(console, f"skipped: {error}", "yellow")
+                _print_line(console, f"skipped: {error}", "yellow")
                 unreadable += 1
             done += 1
-    except KeyboardInterrupt:  # what was done is kept and told
-        if done == 0:  # an older table stays
-            _tell(console, f"interrupted before the first of {counted(len(paths), 'picture')}; nothing is written")
+    except KeyboardInterrupt:  # finished images are kept and reported
+        if done == 0:  # an existing table stays
+            _print_line(console, f"interrupted before the first of {counted(len(paths), 'image')}; no file was written")
             return INTERRUPTED
-    shown_as = table_names(paths)
-    _show(found, shown_as, done - unreadable, args.output)
-    if faceless and len(paths) > 1:  # of one picture the table's title says it
-        named = listed([shown_as[str(path)] for path in faceless])
-        _tell(Console(), f"no face in {len(faceless)} of {done - unreadable}: {named}")
+    names_shown = table_names(paths)
+    _show(found, names_shown, done - unreadable, args.output)
+    if faceless and len(paths) > 1:  # for one image the title of the table says it
+        names_without = listed([names_shown[str(path)] for path in faceless])
+        _print_line(Console(), f"no face in {len(faceless)} of {done - unreadable}: {names_without}")
     if table is not None:
         _write_table(found, table)
     if done < len(paths):
-        written = f"annotated ones in {args.output}" + ("" if table is None else f", their faces in {table}")
-        _tell(console, f"interrupted after {done} of {counted(len(paths), 'picture')}; {written}")
+        written = f"annotated images in {args.output}" + ("" if table is None else f", faces in {table}")
+        _print_line(console, f"interrupted after {done} of {counted(len(paths), 'image')}; {written}")
         return INTERRUPTED
     if unreadable == len(paths):
-        raise SourceError(f"none of the {len(paths)} pictures can be read; see the lines above")
+        raise SourceError(f"cannot read any of the {len(paths)} images; see the lines above")
     return 0
 
 
 def _annotate(path: Path, target: Path, blur: bool, detector: Any, classifier: Any) -> list[FaceRow]:
-    """What was found in the picture ``path``, drawn into ``target``. Raises SourceError where it cannot be read."""
-    from app.capture.image_folder import read_picture
-    from app.capture.recorder import save_picture
+    """Writes the annotated image to ``target`` and returns its faces. Raises SourceError if ``path`` is unreadable."""
+    from app.capture.image_folder import read_image
+    from app.capture.recorder import save_image
     from app.ui.canvas import canvas, draw_faces, hide_faces
 
-    image = read_picture(path)
+    image = read_image(path)
     faces = label_faces(image, detector, classifier)
     board, factor = canvas(image, image.shape[1])
     if blur:
         hide_faces(board, [face.box for face in faces], factor)
     draw_faces(board, faces, factor)
     _make_folder(target.parent)
-    save_picture(board.image, target)
-    return [_found(path, face) for face in faces]
+    save_image(board.image, target)
+    return [_face_row(path, face) for face in faces]
 
 
 def label_faces(image: "Image", detector: Any, classifier: Any) -> "list[Track]":
-    """The faces of one picture, largest first, each as a track of its own with a label decided on sight."""
+    """The faces of one image, largest first, each as a separate track with a label from this image alone."""
     from app.core.types import Track
     from app.pipeline.frame_analyzer import cut_faces
     from app.vision.classifier import decide
     from app.vision.preprocess import sharpness
 
-    boxes = sorted((found.box for found in detector.detect(image)), key=lambda box: -box.area)
+    boxes = sorted((detection.box for detection in detector.detect(image)), key=lambda box: -box.area)
     crops = cut_faces(image, boxes, classifier.metadata)
     labels = [
         decide(row.tolist(), classifier.metadata, box.size, sharpness(crop))
@@ -138,43 +144,43 @@ def label_faces(image: "Image", detector: Any, classifier: Any) -> "list[Track]"
     ]
 
 
-def _pictures(given_paths: Sequence[Path]) -> list[Path]:
-    from app.capture.image_folder import list_pictures
+def _image_paths(given_paths: Sequence[Path]) -> list[Path]:
+    from app.capture.image_folder import list_images
 
     paths: list[Path] = []
     for path in given_paths:
         if is_folder(path):
-            inside = list_pictures(path)
-            if not inside:
-                below = listed(_subfolders([path], path))
-                advice = f"name its subfolders, which are not looked into: {below}" if below else _PICTURES
-                raise SourceError(f"folder {path} holds no picture; {advice}")
-            paths += inside
+            images = list_images(path)
+            if not images:
+                subfolders = listed(_subfolders([path], path))
+                advice = f"give its subfolders, which are not searched: {subfolders}" if subfolders else _IMAGE_ADVICE
+                raise SourceError(f"folder {path} contains no images; {advice}")
+            paths += images
         else:
             paths.append(path)
     return list(dict.fromkeys(paths))
 
 
 def _subfolders(given_paths: Sequence[Path], output: Path) -> list[Path]:
-    """The folders in those that were given which are neither given themselves nor the one that is written to."""
+    """The subfolders of the given folders, without those that are given themselves and without ``output``."""
     from app.capture.image_folder import natural_key
 
-    known = {path.resolve() for path in (*given_paths, output)}
-    inside = (each for path in given_paths if is_folder(path) for each in sorted(path.iterdir(), key=natural_key))
-    return [each for each in inside if is_folder(each) and each.name[:1] != "." and each.resolve() not in known]
+    excluded = {path.resolve() for path in (*given_paths, output)}
+    children = (each for path in given_paths if is_folder(path) for each in sorted(path.iterdir(), key=natural_key))
+    return [each for each in children if is_folder(each) and each.name[:1] != "." and each.resolve() not in excluded]
 
 
-def _tell(console: "Console", line: str, colour: str = "default") -> None:
-    """One line on ``console``, whatever letters are in its names and however narrow it is."""
+def _print_line(console: "Console", line: str, colour: str = "default") -> None:
+    """Prints one line without wrapping; brackets in names are not markup."""
     console.print(line, style=colour, markup=False, highlight=False, soft_wrap=True)
 
 
-def _keep_originals(paths: Sequence[Path], output: Path, names: Mapping[Path, str]) -> None:
-    """Raises OutputError where an annotated picture would take the place of one that was given."""
+def _check_originals(paths: Sequence[Path], output: Path, names: Mapping[Path, str]) -> None:
+    """Raises OutputError if an annotated image would overwrite an input image."""
     originals = inodes(paths)
     for name in names.values():
         if originals & inodes([output / name]):
-            raise OutputError(f"would write over {output / name}, which is to be read; choose another --output")
+            raise OutputError(f"would overwrite the input {output / name}; choose another --output")
 
 
 def _make_folder(folder: Path) -> None:
@@ -185,7 +191,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def output_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """A name for each annotated picture; pictures of one name from two folders do not overwrite each other."""
+    """A unique file name for each annotated image, also for images of the same name in different folders."""
     names: dict[Path, str] = {}
     taken: set[str] = set()
     for path in paths:
@@ -199,24 +205,24 @@ def output_names(paths: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def _found(path: Path, face: "Track") -> FaceRow:
+def _face_row(path: Path, face: "Track") -> FaceRow:
     box, label = face.box, face.label
     sides = (round(side, 1) for side in (box.x, box.y, box.width, box.height))
     return FaceRow(str(path), face.id, label.label.value, round(label.confidence, 4), *sides)
 
 
 def table_names(paths: Sequence[Path]) -> dict[str, str]:
-    """What each picture is called in the table, by its path: its name, but its path where another has that name."""
+    """The name of each image in the table, by path: its file name, or its path if the file name is not unique."""
     names = Counter(path.name for path in paths)
     return {str(path): path.name if names[path.name] == 1 else str(path) for path in paths}
 
 
-def _show(found: Sequence[FaceRow], names: Mapping[str, str], pictures: int, output: Path) -> None:
+def _show(found: Sequence[FaceRow], names: Mapping[str, str], images: int, output: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(
-        title=f"{counted(len(found), 'face')} in {counted(pictures, 'picture')}; annotated pictures in {output}",
+        title=f"{counted(len(found), 'face')} in {counted(images, 'image')}; annotated images in {output}",
         title_justify="left",
     )
     for name, justify in (
@@ -230,11 +236,11 @@ def _show(found: Sequence[FaceRow], names: Mapping[str, str], pictures: int, out
     for face in found:
         box = f"{face.x:.0f},{face.y:.0f} {face.width:.0f}x{face.height:.0f}"
         table.add_row(names[face.file], str(face.face), face.label, f"{face.confidence:.0%}", box)
-    Console(markup=False).print(table)  # brackets of names are no markup
+    Console(markup=False).print(table)  # brackets in names are not markup
 
 
 def _open_table(path: Path | None) -> Path | None:
-    """Raises OutputError before any work where the table could not be written."""
+    """Raises OutputError if the table cannot be written, before any image is processed."""
     from app.capture.recorder import check_output
 
     if path is None:
@@ -246,11 +252,11 @@ def _open_table(path: Path | None) -> Path | None:
 
 
 def _write_table(found: Sequence[FaceRow], path: Path) -> None:
-    from app.alerts.export import whole_file
+    from app.alerts.export import atomic_text_file
 
-    # A name that is no UTF-8 cannot be written as it is.
+    # File names that are not valid UTF-8 are escaped.
     rows = [asdict(face) | {"file": face.file.encode(errors="backslashreplace").decode()} for face in found]
-    with whole_file(path) as file:
+    with atomic_text_file(path) as file:
         if path.suffix.lower() == ".csv":
             writer = csv.DictWriter(file, [field.name for field in fields(FaceRow)])
             writer.writeheader()

@@ -1,7 +1,7 @@
-"""``maskwatch bench``: how fast the real pipeline is on this machine, alone or beside a reference.
+"""``maskwatch bench``: measure the speed of the pipeline on this machine, alone or against a reference.
 
-Each run has a process of its own. Files are played at full speed, every frame analysed and drawn, or as a live camera
-with --as-live. With --compare, ours and the reference take turns.
+Each run is a separate process. Files are played at full speed with every frame analysed and drawn, or as a live camera
+with --as-live. With --compare, maskwatch and the reference run in turn.
 """
 
 import argparse
@@ -30,22 +30,30 @@ _FLAGS = tuple(flag for flag in SOURCE if flag.name not in ("--loop", "--fast"))
 def register(commands: Any) -> None:
     parser = commands.add_parser(
         "bench",
-        help="measure speed, delay, memory and start-up on this machine",
+        help="measure speed, latency, memory and start-up on this machine",
         description=__doc__,
     )
-    parser.add_argument("--source", action="append", metavar="S", help="what 'watch' takes (default: demo)")
+    parser.add_argument("--source", action="append", metavar="S", help="a source as for 'watch' (default: demo)")
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
-    parser.add_argument("--seconds", type=_seconds, default=20.0, metavar="S", help="time that counts (default 20)")
-    parser.add_argument("--warm-up", type=_seconds, default=3.0, metavar="S", help="time before it (default 3)")
-    parser.add_argument("--as-live", type=_rate, metavar="FPS", help="play files as cameras of so many frames a second")
-    parser.add_argument("--window", action="store_true", help="show what is drawn, where there is a display")
-    parser.add_argument("--threads", type=_count, metavar="N", help="cores and threads that each program may use")
-    parser.add_argument("--compare", action="append", default=[], metavar="NAME", help="run a reference by turns")
-    parser.add_argument("--rounds", type=_count, metavar="N", help="runs of each (default 1, with --compare 3)")
-    parser.add_argument("--starts", type=int, default=3, metavar="N", help="warm starts measured (default 3; 0: none)")
-    parser.add_argument("--slow-detector", type=_count, default=1, metavar="N", help="look N times at each picture")
+    parser.add_argument("--seconds", type=_seconds, default=20.0, metavar="S", help="measured time (default 20)")
+    parser.add_argument(
+        "--warm-up", type=_seconds, default=3.0, metavar="S", help="time before the measurement (default 3)"
+    )
+    parser.add_argument("--as-live", type=_rate, metavar="FPS", help="play files as live cameras with this frame rate")
+    parser.add_argument("--window", action="store_true", help="show the window, if there is a display")
+    parser.add_argument("--threads", type=_count, metavar="N", help="CPU cores and threads of each program")
+    parser.add_argument(
+        "--compare", action="append", default=[], metavar="NAME", help="also run a reference program, in turn"
+    )
+    parser.add_argument("--rounds", type=_count, metavar="N", help="runs of each program (default 1, with --compare 3)")
+    parser.add_argument(
+        "--starts", type=int, default=3, metavar="N", help="number of warm starts to measure (default 3; 0: none)"
+    )
+    parser.add_argument(
+        "--slow-detector", type=_count, default=1, metavar="N", help="run the detector N times per frame"
+    )
     parser.add_argument("--paused", action="store_true", help="measure with the analysis paused")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results to FILE")
     parser.add_argument("--part", choices=("run", "start"), help=argparse.SUPPRESS)
     add_flags(parser, "sources", (*_FLAGS, *MONITORING))
     add_flags(parser, "faces", VISION)
@@ -66,19 +74,21 @@ def _between(text: str, least: float, most: float) -> float:
     except ValueError:
         value = float("nan")
     if not least <= value <= most:
-        raise argparse.ArgumentTypeError(f"{text} is no number from {least:g} to {most:g}")
+        raise argparse.ArgumentTypeError(f"{text} is not a number from {least:g} to {most:g}")
     return value
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"{text} is no whole number from 1 to 1000")
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to 1000")
     return int(text)
 
 
 def settings_of(args: argparse.Namespace) -> "Settings":
-    """The user's settings, but that files begin again at their end and are not slowed down to their own rate, that no
-    web view is opened, and that --threads bounds what one call of a network may use."""
+    """The user's settings, changed for a measurement: files loop at full speed and there is no web view.
+
+    ``--threads`` limits the threads of detector and classifier.
+    """
     from app.settings.root import load_settings
 
     demo = {"camera": [{"uri": "demo", **source_values(args)}]}
@@ -108,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         from app.capture.recorder import check_output
 
-        check_output(args.json, "figures")
+        check_output(args.json, "results")
     if args.window:
         from app.ui.display import check_display
 
@@ -121,12 +131,14 @@ def run(args: argparse.Namespace) -> int:
         try:
             args.json.write_text(report.model_dump_json(indent=1, by_alias=True) + "\n", encoding="utf-8")
         except OSError as error:
-            raise OutputError(f"cannot write figures {args.json}: {error.strerror or error}") from error
+            raise OutputError(
+                f"cannot write results {args.json}: {error.strerror or error}; choose another --json"
+            ) from error
     return 0
 
 
 def _run_part(args: argparse.Namespace, settings: "Settings") -> int:
-    """What a fresh process of ours does: one measurement, and its record on standard output."""
+    """Runs one measurement in this process and prints its record to standard output."""
     if args.part == "start":
         from app.cli.bench_startup import measure_startup
 

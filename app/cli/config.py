@@ -1,4 +1,4 @@
-"""``maskwatch config``: check a settings file, show the settings as they come together, write one to begin with."""
+"""``maskwatch config``: check a settings file, show the merged settings, or write a file with the defaults."""
 
 import argparse
 import os
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 def register(commands: Any) -> None:
-    parser = commands.add_parser("config", help="check, show or begin a settings file", description=__doc__)
+    parser = commands.add_parser("config", help="check, show or create a settings file", description=__doc__)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    check = actions.add_parser("check", help="say whether a settings file is well, and where not")
+    check = actions.add_parser("check", help="check a settings file and name its errors")
     check.add_argument("file", nargs="?", metavar="FILE", help="the TOML file; without it, the environment alone")
     check.set_defaults(run=run_check)
     show = actions.add_parser("show", help="print the settings, file and environment merged, without secrets")
     show.add_argument("file", nargs="?", metavar="FILE", help="the TOML file; without it, the environment alone")
     show.set_defaults(run=run_show)
-    init = actions.add_parser("init", help="write a file with every setting, its default and its meaning")
-    init.add_argument("file", nargs="?", metavar="FILE", help="where to; without it, standard output")
-    init.add_argument("--force", action="store_true", help="write over a file that is there")
+    init = actions.add_parser("init", help="write a file that documents every setting with its default")
+    init.add_argument("file", nargs="?", metavar="FILE", help="file to write; without it, standard output")
+    init.add_argument("--force", action="store_true", help="overwrite an existing file")
     init.set_defaults(run=run_init)
 
 
@@ -35,36 +35,36 @@ def run_check(args: argparse.Namespace) -> int:
 
     settings = load_settings(_path(args))
     _check_files(settings)
-    if idle := unmatched_camera_patterns(settings):
-        raise SettingsError(f"bad settings: {'; '.join(idle)}")
+    if unmatched := unmatched_camera_patterns(settings):
+        raise SettingsError(f"bad settings: {'; '.join(unmatched)}")
     _check_environment(settings, ENVIRONMENT_PREFIX)
     names = ", ".join(camera.name for camera in settings.camera)
     channels = ", ".join(channel.name for channel in settings.alerts.channels) or "none"
-    print(f"{args.file or 'the settings'}: well. Cameras: {names}. Alert channels: {channels}.")
+    print(f"{args.file or 'the settings'}: no errors. Cameras: {names}. Alert channels: {channels}.")
     return 0
 
 
 def _check_files(settings: "Settings") -> None:
-    """Raises SettingsError where a file that the settings name is not there, or the web view lacks its token."""
+    """Raises SettingsError if a file in the settings does not exist or the web view has no token."""
     from app.core.errors import SettingsError
     from app.core.files import is_file
     from app.settings.web import read_token
 
-    named = {
+    files = {
         "detector.model": settings.detector.model,
         "classifier.model": settings.classifier.model,
         **{f"camera '{camera.name}' detector.model": camera.detector.model for camera in settings.camera},
     }
     if settings.web.enabled:
-        named |= {"web.tls_cert": settings.web.tls_cert, "web.tls_key": settings.web.tls_key}
+        files |= {"web.tls_cert": settings.web.tls_cert, "web.tls_key": settings.web.tls_key}
         read_token(settings.web)
-    for place, path in named.items():
+    for place, path in files.items():
         if path is not None and not is_file(path):
-            raise SettingsError(f"bad settings: {place}: there is no file {path}")
+            raise SettingsError(f"bad settings: {place}: no such file {path}; check the path")
 
 
 def _check_environment(settings: "Settings", prefix: str) -> None:
-    """Raises SettingsError for a variable that looks like a setting and is none: it would be passed over silently."""
+    """Raises SettingsError for a variable with the prefix of settings but an unknown name, which would be ignored."""
     from app.core.errors import SettingsError
     from app.settings.error_messages import did_you_mean
 
@@ -72,7 +72,7 @@ def _check_environment(settings: "Settings", prefix: str) -> None:
         section = name.removeprefix(prefix).partition("__")[0].lower()
         if name.startswith(prefix) and section not in type(settings).model_fields:
             hint = did_you_mean(type(settings), (section,))
-            raise SettingsError(f"bad settings in the environment: {name}: there is no such setting{hint}")
+            raise SettingsError(f"bad settings in the environment: {name}: unknown setting{hint}")
 
 
 def run_show(args: argparse.Namespace) -> int:
@@ -99,8 +99,8 @@ def run_init(args: argparse.Namespace) -> int:
         with path.open("w" if args.force else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
-        raise OutputError(f"{path} is there already; give another name, or --force to write over it") from error
+        raise OutputError(f"{path} already exists; give another name, or --force to overwrite it") from error
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}; check its folder") from error
-    print(f"{path} written; take the '#' off a line to change what it says")
+    print(f"{path} written; remove the '#' of a line to change that setting")
     return 0

@@ -1,4 +1,4 @@
-"""``maskwatch doctor``: what is there, what is wrong, and what to do about it."""
+"""``maskwatch doctor``: check this machine and installation, and say how to correct each fault."""
 
 import argparse
 import hashlib
@@ -26,17 +26,17 @@ _CAMERAS_TRIED = 4
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: ``state`` is ok, note (nothing to do) or fault; ``advice`` says what to do about a fault."""
+    """One line: ``state`` is ok, info (no action needed) or fault; ``advice`` says how to correct a fault."""
 
     subject: str
     state: str
-    words: str
+    message: str
     advice: str = ""
 
 
 def register(commands: Any) -> None:
     parser = commands.add_parser("doctor", help="check this machine and installation", description=__doc__)
-    add_source(parser, "default: those of the settings, else the first cameras there are")
+    add_source(parser, "default: the cameras in the settings, otherwise the first cameras found")
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
     add_flags(parser, "sources", SOURCE)
     add_flags(parser, "faces", VISION)
@@ -63,17 +63,17 @@ def run(args: argparse.Namespace) -> int:
     )
     table = Table(show_header=False, box=None)
     for _ in range(3):
-        table.add_column(overflow="fold")  # a path that is cut short names nothing
+        table.add_column(overflow="fold")  # paths must not be cut off
     faults = 0
-    colours = {"ok": "green", "note": "cyan", "fault": "bold red"}
+    colours = {"ok": "green", "info": "cyan", "fault": "bold red"}
     for check in checks:
         for finding in check():
             faults += finding.state == "fault"
-            words = f"{finding.words}; {finding.advice}" if finding.advice else finding.words
-            table.add_row(f"[{colours[finding.state]}]{finding.state}[/]", escape(finding.subject), escape(words))
+            message = f"{finding.message}; {finding.advice}" if finding.advice else finding.message
+            table.add_row(f"[{colours[finding.state]}]{finding.state}[/]", escape(finding.subject), escape(message))
     console = Console()
     console.print(table, highlight=False)
-    console.print(counted(faults, "fault") if faults else "all is well")
+    console.print(counted(faults, "fault") if faults else "no faults")
     return 1 if faults else 0
 
 
@@ -84,9 +84,9 @@ def _versions() -> Iterator[Finding]:
             yield Finding(name, "ok", version(name))
         except PackageNotFoundError:
             if name == "tensorflow":
-                yield Finding(name, "note", "not installed: only training and --backend keras need it")
-            elif not getattr(sys, "frozen", False):  # an executable carries code, not package records
-                yield Finding(name, "fault", "not installed", "install maskwatch again with pip")
+                yield Finding(name, "info", "not installed; only training and --backend keras need it")
+            elif not getattr(sys, "frozen", False):  # an executable has no package metadata
+                yield Finding(name, "fault", "not installed", "reinstall maskwatch with pip")
 
 
 def _display() -> Iterator[Finding]:
@@ -97,11 +97,11 @@ def _display() -> Iterator[Finding]:
         check_display()
         yield Finding("display", "ok", "a window can be opened")
     except DisplayError as error:
-        yield Finding("display", "note", str(error))
+        yield Finding("display", "info", str(error))
 
 
 def _sources(cameras: "Sequence[SourceSettings]") -> Iterator[Finding]:
-    """Each is opened and gives a picture, all at once: those that are not there take their time limit."""
+    """Opens all sources in parallel, because each missing one takes its full timeout."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(len(cameras)) as pool:
@@ -111,18 +111,18 @@ def _sources(cameras: "Sequence[SourceSettings]") -> Iterator[Finding]:
 def _source(camera: "SourceSettings") -> Finding:
     from app.core.errors import SourceError
 
-    began_s = time.perf_counter()
+    started_s = time.perf_counter()
     try:
-        height, width = _first_picture(camera).shape[:2]
+        height, width = _first_image(camera).shape[:2]
     except (SourceError, StopIteration) as error:
-        told, _, advice = str(error).partition("; ")
-        return Finding(f"source {camera.name}", "fault", told or f"{camera.shown} gives no picture", advice)
-    words = f"{width}x{height}, its first picture after {time.perf_counter() - began_s:.1f} s"
-    return Finding(f"source {camera.name}", "ok", words)
+        message, _, advice = str(error).partition("; ")
+        return Finding(f"source {camera.name}", "fault", message or f"{camera.shown} delivers no frame", advice)
+    message = f"{width}x{height}, first frame after {time.perf_counter() - started_s:.1f} s"
+    return Finding(f"source {camera.name}", "ok", message)
 
 
-def _first_picture(camera: "SourceSettings") -> "Image":
-    """Raises SourceError, or StopIteration where it ends without a picture."""
+def _first_image(camera: "SourceSettings") -> "Image":
+    """The first frame's image. Raises SourceError, or StopIteration if the source ends without a frame."""
     import threading
     from contextlib import closing
 
@@ -141,22 +141,22 @@ def _cameras() -> Iterator[Finding]:
         if sys.platform == "linux" and not Path(f"/dev/video{index}").exists():
             continue
         try:
-            height, width = _first_picture(SourceSettings(uri=str(index))).shape[:2]
+            height, width = _first_image(SourceSettings(uri=str(index))).shape[:2]
             found += 1
             yield Finding(f"camera {index}", "ok", f"{width}x{height}")
         except (SourceError, StopIteration) as error:
-            if sys.platform == "linux":  # elsewhere every index that is not there fails so
-                yield Finding(f"camera {index}", "note", str(error) or "gives no picture")
+            if sys.platform == "linux":  # on other systems each unused index fails like this
+                yield Finding(f"camera {index}", "info", str(error) or "delivers no frame")
     if not found:
-        yield Finding("cameras", "note", "none found; try --source demo, a file or a stream")
+        yield Finding("cameras", "info", "none found; try --source demo, a file or a stream")
 
 
 def _decoder() -> Iterator[Finding]:
     from app.settings.source import SourceSettings
 
     try:
-        height, width = _first_picture(SourceSettings(uri="demo")).shape[:2]
-        yield Finding("decoder", "ok", f"H.264/MPEG-4 clip decoded at {width}x{height}")
+        height, width = _first_image(SourceSettings(uri="demo")).shape[:2]
+        yield Finding("decoder", "ok", f"demo clip decoded at {width}x{height}")
     except (MaskwatchError, StopIteration) as error:
         yield Finding("decoder", "fault", f"cannot decode the demo clip: {error}", "reinstall opencv-python")
 
@@ -184,14 +184,14 @@ def _store(settings: Any) -> Iterator[Finding]:
     folder = settings.alerts.store.parent
     existing = next(parent for parent in (folder, *folder.parents) if exists(parent))
     if os.access(existing, os.W_OK):
-        yield Finding("events", "ok", f"kept in {settings.alerts.store}")
+        yield Finding("events", "ok", f"stored in {settings.alerts.store}")
     else:
         advice = f"make {existing} writable or set alerts.store"
         yield Finding("events", "fault", f"cannot write to {settings.alerts.store}", advice)
 
 
 def _self_check(settings: Any) -> Iterator[Finding]:
-    """Find and label the faces of the demo's frames with the real parts, timed."""
+    """Detects and labels faces in frames of the demo with the configured models, and measures the time."""
     import threading
     from itertools import islice
 
@@ -202,7 +202,7 @@ def _self_check(settings: Any) -> Iterator[Finding]:
     from app.vision.detector_loader import load_detector
 
     try:
-        began_s = time.perf_counter()
+        started_s = time.perf_counter()
         detector, classifier = load_detector(settings.detector), load_classifier(settings.classifier)
         loaded_s = time.perf_counter()
         frames = make_source(SourceSettings(uri="demo")).frames(threading.Event())
@@ -213,9 +213,13 @@ def _self_check(settings: Any) -> Iterator[Finding]:
     except MaskwatchError as error:
         yield Finding("self-check", "fault", str(error), "reinstall maskwatch")
         return
-    words = f"{classifier.metadata.name}: {counted(faces, 'face')} in {len(images)} frames, {each_ms:.0f} ms a frame"
-    words += f", parts loaded in {(loaded_s - began_s) * 1000:.0f} ms"
+    message = (
+        f"{classifier.metadata.name}: {counted(faces, 'face')} in {len(images)} frames, {each_ms:.0f} ms per frame"
+    )
+    message += f", models loaded in {(loaded_s - started_s) * 1000:.0f} ms"
     if faces:
-        yield Finding("self-check", "ok", words)
+        yield Finding("self-check", "ok", message)
     else:
-        yield Finding("self-check", "fault", f"{words}: no face found in the demo", "check --detector and its file")
+        yield Finding(
+            "self-check", "fault", f"{message}: no face found in the demo", "check --detector and --detector-model"
+        )

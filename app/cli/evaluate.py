@@ -1,4 +1,4 @@
-"""``maskwatch evaluate``: tables on the terminal, JSON and HTML on request."""
+"""``maskwatch evaluate``: tables on the terminal, optional JSON, Markdown and HTML files."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -38,38 +38,39 @@ from app.vision.preprocess import limit_opencv_threads
 
 
 def run(args: argparse.Namespace) -> int:
-
     limit_opencv_threads(args.threads)
     console = Console()
     classifier = open_classifier(args.model, args.threads)
-    shown: list[ReportedSet] = []
+    sets: list[ReportedSet] = []
     others: list[SetReport] = []
-    for place in args.data:
-        with console.status(f"judging {classifier.metadata.name} on {escape(str(place))}") as status:
+    for folder in args.data:
+        with console.status(f"evaluating {classifier.metadata.name} on {escape(str(folder))}") as status:
             if args.open_tests:
                 landmarks = landmark_detector(args.threads)
-                finders = {"haar": load_detector(DetectorSettings(kind="haar", min_face_px=20)), "cnn": landmarks}
-                tests = OpenTests(place, landmarks, finders)
-                others += run_open_tests(tests, classifier, lambda name: status.update(f"judging on {name}"))
+                detectors = {"haar": load_detector(DetectorSettings(kind="haar", min_face_px=20)), "cnn": landmarks}
+                tests = OpenTests(folder, landmarks, detectors)
+                others += run_open_tests(tests, classifier, lambda name: status.update(f"evaluating on {name}"))
                 continue
-            given = find_samples(place)
-            samples = chosen_split(given.splits, args.split)
-            name = f"{place}{split_text(given.splits, args.split)}"
+            found = find_samples(folder)
+            samples = chosen_split(found.splits, args.split)
+            name = f"{folder}{split_text(found.splits, args.split)}"
             labels_of(samples, name)
-            judged = {sample.path for sample in samples}
-            elsewhere = [one for part in given.splits.values() for one in part if one.path not in judged]
-            copies = tuple((one.path, other.path) for one, other in across(samples, elsewhere))
-            shown.append(replace(evaluate_set(name, classifier, samples, args), copies=copies))
-            show_left_out(console, (*given.left_out, *shown[-1].judged.crops.left_out))
-    reports = [*(report for one in shown for report in one.reports), *others]
+            paths = {sample.path for sample in samples}
+            others_of_folder = [
+                sample for split in found.splits.values() for sample in split if sample.path not in paths
+            ]
+            duplicates = tuple((one.path, other.path) for one, other in across(samples, others_of_folder))
+            sets.append(replace(evaluate_set(name, classifier, samples, args), copies=duplicates))
+            show_left_out(console, (*found.left_out, *sets[-1].judged.crops.left_out))
+    reports = [*(report for one in sets for report in one.reports), *others]
     show(console, classifier.metadata.name, reports)
-    print_extra_results(console, shown, others)
+    print_extra_results(console, sets, others)
     times = {}
     if args.time:
         times = {str(batch): time_per_face_ms(classifier, batch) for batch in (1, 8)}
-        told = ", ".join(f"{ms:.3f} ms in batches of {batch}" for batch, ms in times.items())
-        console.print(f"time a face, {args.threads} threads: {told}")
-    probes = {one.report.name: one.probe.found for one in shown if one.probe is not None and one.probe.found}
+        figures = ", ".join(f"{ms:.3f} ms in batches of {batch}" for batch, ms in times.items())
+        console.print(f"time per face, {args.threads} threads: {figures}")
+    probes = {one.report.name: one.probe.found for one in sets if one.probe is not None and one.probe.found}
     tree = {
         "model": plain(classifier.metadata.model_dump(mode="json")),
         "sets": plain(reports),
@@ -84,47 +85,47 @@ def run(args: argparse.Namespace) -> int:
             args.markdown.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(args.markdown, markdown(HEADINGS, rows(reports)) + "\n" + probes_markdown(probes))
         if args.html is not None:
-            write_report(args.html, Page(classifier.metadata, shown, others))
+            write_report(args.html, Page(classifier.metadata, sets, others))
     except OSError as error:
-        raise OutputError(f"cannot write {error.filename}: {error.strerror}; choose another place") from error
+        raise OutputError(f"cannot write {error.filename}: {error.strerror}; choose another path") from error
     return 0
 
 
 def evaluate_set(
     name: str, classifier: MaskClassifier, samples: Sequence[Sample], args: argparse.Namespace
 ) -> ReportedSet:
-    """The set as it is, beside it at one resolution, and the shortcut probe, as far as ``args`` want them."""
+    """Evaluates one set at its own resolution; ``args`` add equal resolution and the shortcut probe."""
 
-    def judged_at(sight_px: int) -> Predictions:
-        judged = predict_samples(classifier, samples, args.min_face_px, sight_px)
-        return subset(judged, without_siblings(judged)) if args.without_siblings else judged
+    def predict_at(size_px: int) -> Predictions:
+        predictions = predict_samples(classifier, samples, args.min_face_px, size_px)
+        return subset(predictions, without_siblings(predictions)) if args.without_siblings else predictions
 
-    judged, equalised = judged_at(0), None
+    predictions, equalised = predict_at(0), None
     if args.equal_px:
-        equalised = report(f"{name} at {args.equal_px} px", judged_at(args.equal_px))
-    probe = None if args.probe is False else probe_of(judged.crops)
-    return ReportedSet(report(name, judged, usual_slices(judged)), judged, equalised, probe)
+        equalised = report(f"{name} at {args.equal_px} px", predict_at(args.equal_px))
+    probe = None if args.probe is False else probe_of(predictions.crops)
+    return ReportedSet(report(name, predictions, usual_slices(predictions)), predictions, equalised, probe)
 
 
 def open_classifier(model: Path | None, threads: int) -> MaskClassifier:
-    """Raises ModelError where the file cannot be used."""
+    """Raises ModelError if the file cannot be used."""
     path = model or resources.model("classifier.tflite")
     backend = "keras" if path.suffix == ".keras" else "litert"
     return load_classifier(ClassifierSettings(backend=backend, model=path, threads=threads))
 
 
 def chosen_split(splits: Mapping[str, list[Sample]], wanted: str) -> list[Sample]:
-    """``wanted`` as the folders may call it (``Test``, ``valid``). Raises DataError where it is not there."""
+    """The split ``wanted``, also in a folder's spelling (``Test``, ``valid``). Raises DataError if it is missing."""
     split = split_of(wanted) if wanted else "test"
     if wanted and split not in splits:
-        raise DataError(f"no split {wanted!r}; there is {', '.join(splits)}")
+        raise DataError(f"no split {wanted!r}; choose from {', '.join(splits)}")
     if split in splits:
         return splits[split]
     return [sample for samples in splits.values() for sample in samples]
 
 
 def split_text(splits: Mapping[str, list[Sample]], wanted: str) -> str:
-    """Which of several ``splits`` ``chosen_split`` takes, behind the data's name."""
+    """The suffix that names the evaluated split; '' if there is only one split."""
     if len(splits) < 2:
         return ""
     split = split_of(wanted) if wanted else "test"
@@ -132,14 +133,14 @@ def split_text(splits: Mapping[str, list[Sample]], wanted: str) -> str:
 
 
 def show(console: Console, title: str, reports: Sequence[SetReport]) -> None:
-    """One wide table where the terminal has room for it, else a block a set."""
-    table = Table(*HEADINGS, title=title, caption="recalls with Wilson 95 % intervals; unsure: faces of 32 px and more")
+    """Prints one wide table if the terminal is wide enough, otherwise one block per set."""
+    table = Table(*HEADINGS, title=title, caption="recalls with Wilson 95 % intervals; unsure: faces of at least 32 px")
     for row in rows(reports):
         table.add_row(*map(escape, row), style="dim" if row[0].startswith("  ") else None)
     if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
         console.print(table)
         return
-    console.print(f"classifier {escape(title)}, recalls in per cent with Wilson 95 % intervals")
+    console.print(f"classifier {escape(title)}, recalls in percent with Wilson 95 % intervals")
     for entry in reports:
         console.print(f"\n[bold]{escape(entry.name)}[/bold], {faces(entry.scores.faces)}", highlight=False)
         _show_block(console, entry)
@@ -164,10 +165,10 @@ def _show_block(console: Console, entry: SetReport) -> None:
     if unsure is not None:
         errors = ((unsure.errors, unsure.removed, "errors"), (unsure.two_way_errors, unsure.two_way_removed, "two-way"))
         removed = [f"{share(part)} % of {count} {kind}" for count, part, kind in errors if count]
-        told = (
-            f"  of {unsure.faces} faces of {UNSURE_MIN_FACE_PX} px and more {share(unsure.rejected_share)} % are unsure"
+        rejected = (
+            f"  {share(unsure.rejected_share)} % of {unsure.faces} faces of at least {UNSURE_MIN_FACE_PX} px are unsure"
         )
-        console.print(told + (f",\n  among them {', '.join(removed)}" if removed else ""), highlight=False)
+        console.print(rejected + (f",\n  including {', '.join(removed)}" if removed else ""), highlight=False)
     if entry.slices:
         console.print(_slices(entry))
 
@@ -183,19 +184,24 @@ def _slices(entry: SetReport) -> Table:
     return table
 
 
-def print_extra_results(console: Console, shown: Sequence[ReportedSet], others: Sequence[SetReport]) -> None:
-    """Below the tables: the shortcut probes, and what was not judged."""
-    for one in shown:
+def print_extra_results(console: Console, sets: Sequence[ReportedSet], others: Sequence[SetReport]) -> None:
+    """Prints near-duplicates, shortcut probes and faces that were left out."""
+    for one in sets:
         name = one.report.name
         if one.copies:
-            told = f"near-duplicates of faces of other splits: {len(one.copies)}, as {one.copies[0][0]}"
-            console.print(f"{name}: {told}", highlight=False, markup=False, soft_wrap=True)
+            duplicates = f"{len(one.copies)}, for example {one.copies[0][0]}"
+            console.print(
+                f"{name}: near-duplicates of faces of other splits: {duplicates}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
         if one.probe is not None:
-            told = ", ".join(f"{clue} {100 * value:.1f} %" for clue, value in one.probe.found.items())
-            told = f"balanced accuracy of the shortcuts alone: {told}" if told else one.probe.missing
-            console.print(f"\n{name}: {told}", highlight=False, markup=False)
-        for why, count in one.report.left_out.items():
-            console.print(f"{name}: {faces(count)} left out: {why}", highlight=False, markup=False)
-    for entry in [*(one.report for one in shown), *others]:
+            figures = ", ".join(f"{clue} {100 * value:.1f} %" for clue, value in one.probe.found.items())
+            text = f"balanced accuracy of the shortcuts alone: {figures}" if figures else one.probe.missing
+            console.print(f"\n{name}: {text}", highlight=False, markup=False)
+        for reason, count in one.report.left_out.items():
+            console.print(f"{name}: {faces(count)} left out: {reason}", highlight=False, markup=False)
+    for entry in [*(one.report for one in sets), *others]:
         for path in entry.unreadable:
             console.print(f"unreadable, left out: {path}", highlight=False, markup=False)

@@ -1,4 +1,4 @@
-"""What the commands that look into an event file have in common: which file, and how it is shown."""
+"""Options and output shared by the commands that read an event file."""
 
 import argparse
 import time
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 FILE_WIDTH = 1000
-"""Columns where no terminal wraps: in a pipe or a file a row is to stay one line."""
+"""Width in columns of output to a pipe or file, so that each row stays on one line."""
 
 
 def add_event_file_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
-    parser.add_argument("--store", metavar="FILE", help="event file; default: the one of the settings")
+    parser.add_argument("--store", metavar="FILE", help="event file; default: the one in the settings")
 
 
 def settings_of(args: argparse.Namespace) -> "AlertSettings":
@@ -39,7 +39,7 @@ def open_store(args: argparse.Namespace) -> "EventStore":
 def make_console() -> "Console":
     from rich.console import Console
 
-    console = Console(markup=False, highlight=False)  # brackets of names and errors are no markup
+    console = Console(markup=False, highlight=False)  # brackets in names and errors must not become markup
     if not console.is_terminal:
         console.width = FILE_WIDTH
     return console

@@ -1,4 +1,4 @@
-"""The ``maskwatch`` command: words in, exit codes out. Each command imports what it needs when it runs."""
+"""The ``maskwatch`` command line. Each command imports its dependencies only when it runs."""
 
 import argparse
 import errno
@@ -23,31 +23,31 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Parser(argparse.ArgumentParser):
-    """One clear line instead of the whole usage before it; help that tells the defaults of settings."""
+    """Prints an error as one line without the usage text, and shows the defaults of settings in the help."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{"formatter_class": Help, **options})
-        self.description = (self.description or "").replace("``", "'")  # a docstring's marks are not for the user
+        self.description = (self.description or "").replace("``", "'")  # no reStructuredText in the help
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """What a command does not know is its own error: argparse would leave it to the program above it."""
-        known, left = super().parse_known_args(args, namespace)
-        if left:
-            self.error(f"unrecognized arguments: {' '.join(left)}{self._meant(left)}")
-        return known, left
+        """Each command reports its own unknown arguments; argparse would report them for the main parser."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggestion(unknown)}")
+        return parsed, unknown
 
-    def _meant(self, left: Sequence[str]) -> str:
+    def _suggestion(self, unknown: Sequence[str]) -> str:
         from app.settings.error_messages import nearest
 
-        options = {name.lstrip("-"): name for each in self._actions for name in each.option_strings if _is_told(each)}
-        sources = list(takewhile(lambda word: not word.startswith("-"), left))
+        options = {name.lstrip("-"): name for each in self._actions for name in each.option_strings if _is_shown(each)}
+        sources = list(takewhile(lambda argument: not argument.startswith("-"), unknown))
         if sources and "source" in options:
-            return f"; did you mean {' '.join(f'--source {shlex.quote(word)}' for word in sources)}?"
-        near = nearest(left[0].partition("=")[0].lstrip("-"), options) if not sources else ""
+            return f"; did you mean {' '.join(f'--source {shlex.quote(source)}' for source in sources)}?"
+        near = nearest(unknown[0].partition("=")[0].lstrip("-"), options) if not sources else ""
         return f"; did you mean {options[near]}?" if near else ""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """An unknown command or choice, and the one like it."""
+        """Adds the most similar choice to the error of an unknown command or choice."""
         from app.settings.error_messages import nearest
 
         try:
@@ -64,8 +64,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USAGE_ERROR, f"{self.prog}: {redact(message)}{see} '{self.prog} --help'\n")
 
 
-def _is_told(action: argparse.Action) -> bool:
-    """Whether the help tells of it."""
+def _is_shown(action: argparse.Action) -> bool:
+    """Whether the help shows ``action``."""
     return action.help is not argparse.SUPPRESS
 
 
@@ -73,9 +73,9 @@ def build_parser() -> argparse.ArgumentParser:
     from app.cli import alerts, annotate, bench, config, doctor, models, self_test, train_detector, watch
     from app.cli import training_commands as train
 
-    parser = _Parser(prog="maskwatch", description="Watch faces for masks: camera, stream or file.")
+    parser = _Parser(prog="maskwatch", description="Detect face masks in cameras, streams and files.")
     parser.add_argument("--version", action="version", version=f"maskwatch {__version__}")
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="more of the log (-vv: all)")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="log more (-vv: everything)")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     for module in (watch, annotate, config, doctor, self_test, bench, alerts, train, train_detector, models):
         module.register(commands)
@@ -83,15 +83,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code. Errors of ours are one line on standard error."""
+    """Runs one command and returns its exit code. A MaskwatchError becomes one line on standard error."""
     try:
         args = build_parser().parse_args(with_implied_watch(sys.argv[1:] if argv is None else argv))
         levels = (logging.WARNING, logging.INFO, logging.DEBUG)
         logging.basicConfig(level=levels[min(args.verbose, 2)], format="%(levelname)s %(message)s", stream=sys.stderr)
-        for name in ("httpx", "httpcore", "urllib3"):  # they log whole URLs, tokens included
+        for name in ("httpx", "httpcore", "urllib3"):  # they log whole URLs with tokens
             logging.getLogger(name).setLevel(logging.WARNING)
         exit_code = int(args.run(args))
-        if sys.stdout is not None:  # there may be no console
+        if sys.stdout is not None:  # None if there is no console
             sys.stdout.flush()
         return exit_code
     except MaskwatchError as error:
@@ -103,27 +103,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has left, as in '| head'
+    except BrokenPipeError:  # the reader closed the pipe, as in '| head'
         drop(sys.stdout)
         return 141
     except OSError as error:
         if error.errno not in _FULL or error.filename is not None:
             raise
         drop(sys.stdout)
-        print(f"maskwatch: cannot write the output: {error.strerror}; make room", file=fault_tolerant_stderr())
+        print(
+            f"maskwatch: cannot write the output: {error.strerror}; free some disk space", file=fault_tolerant_stderr()
+        )
         return USAGE_ERROR
 
 
-def with_implied_watch(words: Sequence[str]) -> list[str]:
-    """An address or a film alone, or a folder's path, is watched: so comes what is dropped on the executable."""
-    if len(words) != 1 or words[0].startswith("-"):
-        return list(words)
-    is_place = (os.sep in words[0] or Path(words[0]).suffix) and exists(Path(words[0]))
-    return ["watch", "--source", words[0]] if is_place or "://" in words[0] else list(words)
+def with_implied_watch(argv: Sequence[str]) -> list[str]:
+    """Adds ``watch --source`` to a single URL or path, as when a file is dropped on the executable."""
+    if len(argv) != 1 or argv[0].startswith("-"):
+        return list(argv)
+    is_path = (os.sep in argv[0] or Path(argv[0]).suffix) and exists(Path(argv[0]))
+    return ["watch", "--source", argv[0]] if is_path or "://" in argv[0] else list(argv)
 
 
 def entry() -> NoReturn:
-    """The console script: ``main``, and an end that no hanging decoder can turn into an abort."""
+    """The console script: runs ``main`` and ends the process safely even if a video decoder hangs."""
     from app.capture.process_exit import end_process
 
     escape_unencodable()
@@ -131,16 +133,16 @@ def entry() -> NoReturn:
 
 
 def escape_unencodable() -> None:
-    """A file's name in letters that the output has not (a pipe on Windows, the C locale) must not end the program:
-    what cannot be written is escaped, as Python does on standard error alone."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # None where there is no console
+    """Escapes characters that standard output cannot encode, as in a pipe on Windows, instead of raising.
+    Python does this for standard error only."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # None without a console
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _import_advice(error: ImportError) -> str:
-    """What to do where a part cannot be loaded: on bare Linux servers OpenCV misses two system libraries."""
+    """The error text for a failed import. Minimal Linux servers lack two libraries that OpenCV needs."""
     if "libGL" in str(error) or "libgthread" in str(error):
         return f"cannot load OpenCV: {error}; on Debian and Ubuntu: apt install libgl1 libglib2.0-0"
     if error.name and error.name.partition(".")[0] in ("tensorflow", "keras", "matplotlib", "sklearn"):
         return f"this needs {error.name}: pip install 'maskwatch[train]' (from a checkout: pip install '.[train]')"
-    return f"cannot load {error.name or 'a part'}: {error}; install maskwatch again"
+    return f"cannot load {error.name or 'a module'}: {error}; reinstall maskwatch"

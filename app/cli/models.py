@@ -1,4 +1,4 @@
-"""``maskwatch models``: the bundled model files and what they say of themselves."""
+"""``maskwatch models``: list the bundled model files with their metadata."""
 
 import argparse
 from pathlib import Path
@@ -11,19 +11,19 @@ from app.vision.model_metadata import read_classifier_metadata, read_detector_me
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = subparsers.add_parser("models", help="list the bundled model files")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="model files at hand and what they say of themselves")
+    listing = actions.add_parser("list", help="show the bundled model files with their metadata")
     listing.set_defaults(run=_run_list)
 
 
 def _run_list(_: argparse.Namespace) -> int:
-    shipped = sorted(path for path in resources.root().glob("models/**/*") if path.suffix in (".tflite", ".keras"))
-    for path in shipped:
-        print(f"{path}  {_described(path)}")
+    paths = sorted(path for path in resources.root().glob("models/**/*") if path.suffix in (".tflite", ".keras"))
+    for path in paths:
+        print(f"{path}  {_describe(path)}")
     return 0
 
 
-def _described(path: Path) -> str:
-    """One line of what the file says of itself."""
+def _describe(path: Path) -> str:
+    """The metadata of a model file as one line."""
     size = f"{path.stat().st_size / 1e6:.2f} MB"
     for read in (read_classifier_metadata, read_detector_metadata):
         try:
@@ -31,4 +31,4 @@ def _described(path: Path) -> str:
         except MaskwatchError:
             continue
         return f"{metadata.kind} {metadata.name} {metadata.version}, {size}"
-    return f"DAMAGED or no maskwatch model, {size}; reinstall maskwatch"
+    return f"DAMAGED or not a maskwatch model, {size}; reinstall maskwatch"

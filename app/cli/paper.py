@@ -1,4 +1,4 @@
-"""``maskwatch paper``: every cell of the study's tables that is not yet done, then what is known so far as Markdown."""
+"""``maskwatch paper``: train the missing cells of the study's tables, then report all results as Markdown."""
 
 import argparse
 from pathlib import Path
@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace) -> int:
-
     limit_opencv_threads(args.threads)
     if args.audit:
-        return tell_audit(args.data)
+        return print_audit(args.data)
     limit_threads(args.threads)
     from app.training.networks import paper_network
     from app.training.paper.page import known_records, report_text, write_page
@@ -32,11 +31,13 @@ def run(args: argparse.Namespace) -> int:
     cells = [(table, name) for table, names in (("I", TABLE_I), ("II", TABLE_II)) for name in names]
     cells = [(table, name) for table, name in cells if name in wanted and table in args.table]
     done = known_records(args.folder, args.report).keys()
-    for table, name in sorted(cells, key=lambda cell: paper_network(cell[1]).input_px):  # the pictures are read once
+    for table, name in sorted(
+        cells, key=lambda cell: paper_network(cell[1]).input_px
+    ):  # images of one size are read once
         if f"{table}-{name}" in done:
             continue
         if deadline_reached(ends_s):
-            console.print(f"out of time before table {table}, {name}; call again to go on")
+            console.print(f"time limit reached before table {table}, {name}; run the command again to continue")
             continue
         plan = PaperRun(
             paper_network(name),
@@ -49,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
         fitted = train_cell(plan, data, console)
         if fitted.stopped == OUT_OF_TIME:
             console.print(
-                f"out of time after {len(fitted.history)} epochs of table {table}, {name}; call again to go on"
+                f"time limit reached after {len(fitted.history)} epochs of table {table}, {name}; "
+                "run the command again to continue"
             )
             continue
         save_cell(args.folder, judge_cell(plan, fitted, data, args.data))
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def train_cell(plan: "PaperRun", data: "PaperData", console: Console) -> Fitted:
-    """One network, its progress on the terminal."""
+    """Trains one network and shows its progress."""
     from app.training.paper.training import train_paper
 
     with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console) as bars:
@@ -75,12 +77,12 @@ def train_cell(plan: "PaperRun", data: "PaperData", console: Console) -> Fitted:
             return train_paper(plan, data, on_step, on_epoch)
 
 
-def tell_audit(data: Path) -> int:
+def print_audit(data: Path) -> int:
     from app.training.paper.audit import audit, audit_lines
     from app.training.paper.training import paper_splits
 
     console = Console()
-    with console.status("reading all pictures"):
+    with console.status("reading all images"):
         found = audit(paper_splits(data / "faces12k"), data / "crops" / "vijaykumar")
     for line in audit_lines(found):
         console.print(line, highlight=False)

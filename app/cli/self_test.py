@@ -1,4 +1,4 @@
-"""``maskwatch self-test``: does this installation do its whole job? One line for each part, then a total."""
+"""``maskwatch self-test``: test every part of this installation and print one line for each."""
 
 import argparse
 import json
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
 
 _ALERT_TIMEOUT_S = 60.0
 _RECEIVE = "--receive"
-PICTURE = "self_test.jpg"
+IMAGE = "self_test.jpg"
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
-    """A face of the picture: a point inside it, px, and what must be said of it."""
+class ExpectedFace:
+    """A face of the test image: a point inside it in pixels, and its label."""
 
     x: float
     y: float
     label: Label
 
 
-TRUTHS = (Truth(212, 182, Label.NO_MASK), Truth(500, 156, Label.MASK))
-"""The picture is frame 140 of the demo (packaging/make_pictures.py): she on the left is bare, the other wears hers."""
+EXPECTED_FACES = (ExpectedFace(212, 182, Label.NO_MASK), ExpectedFace(500, 156, Label.MASK))
+"""The test image is frame 140 of the demo (packaging/make_pictures.py)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """How one part fared."""
+    """The result of one test. The fields are JSON keys of ``--json``."""
 
     subject: str
     ok: bool
@@ -52,11 +52,11 @@ class Check:
 
 
 class SelfTestError(MaskwatchError):
-    """A part that works without error and wrongly."""
+    """A part ran without an error, but its result is wrong."""
 
 
 class SelfTest:
-    """The parts in their order; what one makes the next may need."""
+    """Runs the tests in order; later tests use results of earlier ones."""
 
     def __init__(self, settings: "Settings", folder: Path) -> None:
         self._settings = settings
@@ -64,27 +64,27 @@ class SelfTest:
         self._detector: FaceDetector | None = None
         self._classifier: MaskClassifier | None = None
         self.first_label_wall_s: float | None = None
-        """Unix time of the first label, for whoever measures starts."""
+        """Unix time of the first label, for start-up benchmarks."""
         self.first_label_cpu_s: float | None = None
-        """Processor time until then: what other programs on the machine disturb least."""
+        """CPU time until then: the figure least affected by other programs."""
 
     def checks(self) -> Iterator[Check]:
         steps: tuple[tuple[str, Callable[[], str]], ...] = (
             ("detector", self._load_detector),
             ("classifier", self._load_classifier),
-            ("picture", self._label_picture),
+            ("picture", self._label_image),
             ("clip", self._decode_clip),
-            ("events", self._keep_event),
+            ("events", self._store_event),
             ("alert", self._send_alert),
             ("program", self._describe_program),
         )
         for subject, step in steps:
-            began_s = time.perf_counter()
+            started_s = time.perf_counter()
             try:
-                ok, words = True, step()
+                ok, message = True, step()
             except (MaskwatchError, ImportError, OSError, ValueError) as error:
-                ok, words = False, str(error)
-            yield Check(subject, ok, words, time.perf_counter() - began_s)
+                ok, message = False, str(error)
+            yield Check(subject, ok, message, time.perf_counter() - started_s)
 
     def _load_detector(self) -> str:
         from app.vision.detector_loader import load_detector
@@ -96,27 +96,28 @@ class SelfTest:
         from app.vision.classifier import load_classifier
 
         self._classifier = load_classifier(self._settings.classifier)
-        facts = self._classifier.metadata
-        return f"{facts.name} {facts.version} loaded, {self._settings.classifier.backend}: {', '.join(facts.labels)}"
+        metadata = self._classifier.metadata
+        backend = self._settings.classifier.backend
+        return f"{metadata.name} {metadata.version} loaded, {backend}: {', '.join(metadata.labels)}"
 
-    def _label_picture(self) -> str:
-        from app.capture.image_folder import read_picture
+    def _label_image(self) -> str:
+        from app.capture.image_folder import read_image
         from app.cli.annotate import label_faces
 
         if self._detector is None or self._classifier is None:
-            raise SelfTestError("not tried: a part before it failed")
-        faces = label_faces(read_picture(resources.asset(PICTURE)), self._detector, self._classifier)
+            raise SelfTestError("not run: an earlier test failed")
+        faces = label_faces(read_image(resources.asset(IMAGE)), self._detector, self._classifier)
         self.first_label_wall_s, self.first_label_cpu_s = time.time(), time.process_time()
-        said = []
-        for truth in TRUTHS:
-            here = [face for face in faces if _holds(face.box, truth)]
-            if not here:
-                raise SelfTestError(f"the face at {truth.x:.0f},{truth.y:.0f} of {PICTURE} was not found")
-            label = here[0].label
-            if label.label is not truth.label:
-                raise SelfTestError(f"said {label.label.value} of the face that is {truth.label.value} in {PICTURE}")
-            said.append(f"{label.label.value} {label.confidence:.0%}")
-        return f"{len(faces)} faces: {', '.join(said)}, as it should be"
+        labels = []
+        for expected in EXPECTED_FACES:
+            matches = [face for face in faces if _contains(face.box, expected)]
+            if not matches:
+                raise SelfTestError(f"the face at {expected.x:.0f},{expected.y:.0f} in {IMAGE} was not detected")
+            label = matches[0].label
+            if label.label is not expected.label:
+                raise SelfTestError(f"a {expected.label.value} face in {IMAGE} was labelled {label.label.value}")
+            labels.append(f"{label.label.value} {label.confidence:.0%}")
+        return f"{len(faces)} faces: {', '.join(labels)}, as expected"
 
     def _decode_clip(self) -> str:
         import threading
@@ -133,21 +134,21 @@ class SelfTest:
             raise SelfTestError(f"decoded {decoded} of {expected} frames of the demo clip; reinstall maskwatch")
         return f"{decoded} frames of {size} decoded"
 
-    def _keep_event(self) -> str:
+    def _store_event(self) -> str:
         from app.alerts.event_store import EventStore
         from app.alerts.store_types import WriteBatch
 
-        event = _event("written and read again")
+        event = _event("written and read back")
         path = self._folder / "kept.db"
         with EventStore(path) as store:
             store.write(WriteBatch(events=((event, None),)), time.time())
         with EventStore(path, create=False) as store:
             if store.events() != [event]:
-                raise SelfTestError(f"the event file {path} does not give back what was written")
-        return "written and read again"
+                raise SelfTestError(f"the event file {path} does not return the event that was written")
+        return "written and read back"
 
     def _send_alert(self) -> str:
-        """Through outbox, delivery and command hook, to this very program as the one that is told."""
+        """Sends an alert through outbox, delivery and command hook to a second process of this program."""
         from app.alerts.delivery import AlertCenter
         from app.settings.alerts import AlertSettings, CommandChannel
 
@@ -155,15 +156,15 @@ class SelfTest:
         argv = (*own_command(), "self-test", _RECEIVE, str(received))
         channel = CommandChannel(kind="command", name="self-test", argv=argv, timeout_s=_ALERT_TIMEOUT_S / 2)
         center = AlertCenter(AlertSettings(store=self._folder / "events.db", channels=(channel,)))
-        event = _event("a test of the alerts")
+        event = _event("test alert")
         center.start()
         center.submit(event)
-        left = center.close(_ALERT_TIMEOUT_S)
-        told = [each.error for each in center.health().channels if each.error]
-        if left or told:
-            raise SelfTestError("; ".join([*left, *told]))
+        unsent = center.close(_ALERT_TIMEOUT_S)
+        errors = [each.error for each in center.health().channels if each.error]
+        if unsent or errors:
+            raise SelfTestError("; ".join([*unsent, *errors]))
         if json.loads(received.read_text(encoding="utf-8"))["id"] != event.id:
-            raise SelfTestError("another alert arrived than was sent")
+            raise SelfTestError("the received alert is not the one that was sent")
         return "stored, sent through a command, received"
 
     def _describe_program(self) -> str:
@@ -171,14 +172,14 @@ class SelfTest:
             return f"maskwatch {__version__}, Python {sys.version.split()[0]}"
         foreign = foreign_modules(resources.root())
         if foreign:
-            raise SelfTestError(f"loaded from outside of the program's folder: {', '.join(foreign)}")
-        facts = json.loads((resources.root() / "build.json").read_text(encoding="utf-8"))
-        made = f"{facts['form']} for {facts['system']}, commit {facts['commit'][:12]}, Python {facts['python']}"
-        return f"maskwatch {facts['version']}, {made}, all of it from its own folder"
+            raise SelfTestError(f"loaded from outside the program's folder: {', '.join(foreign)}")
+        build = json.loads((resources.root() / "build.json").read_text(encoding="utf-8"))
+        origin = f"{build['form']} for {build['system']}, commit {build['commit'][:12]}, Python {build['python']}"
+        return f"maskwatch {build['version']}, {origin}, all of it from its own folder"
 
 
-def _holds(box: Any, truth: Truth) -> bool:
-    return bool(box.x <= truth.x <= box.x2 and box.y <= truth.y <= box.y2)
+def _contains(box: Any, face: ExpectedFace) -> bool:
+    return bool(box.x <= face.x <= box.x2 and box.y <= face.y <= box.y2)
 
 
 def _event(reason: str) -> Event:
@@ -186,16 +187,16 @@ def _event(reason: str) -> Event:
 
 
 def foreign_modules(root: Path) -> list[str]:
-    """Modules whose file lies outside ``root``. Those of the boot loader have no folder, only a name."""
+    """Loaded modules whose file is outside ``root``. Modules of the boot loader have no absolute path."""
     files = ((name, Path(getattr(module, "__file__", None) or "")) for name, module in sorted(sys.modules.items()))
     return [name for name, file in files if file.is_absolute() and not file.resolve().is_relative_to(root.resolve())]
 
 
 def register(commands: Any) -> None:
-    parser = commands.add_parser("self-test", help="try every part of this installation", description=__doc__)
+    parser = commands.add_parser("self-test", help="test every part of this installation", description=__doc__)
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
-    parser.add_argument("--json", action="store_true", help="one JSON object in place of the lines")
-    parser.add_argument(_RECEIVE, type=Path, metavar="FILE", help=argparse.SUPPRESS)  # the other end of the alert
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    parser.add_argument(_RECEIVE, type=Path, metavar="FILE", help=argparse.SUPPRESS)  # the receiver of the test alert
     add_flags(parser, "faces", VISION)
     parser.set_defaults(run=run)
 
@@ -206,7 +207,7 @@ def run(args: argparse.Namespace) -> int:
     if args.receive is not None:
         return _receive(args.receive)
     settings = load_settings(config_path(args), flag_values(args, VISION))
-    began_s = time.perf_counter()
+    started_s = time.perf_counter()
     checks: list[Check] = []
     with tempfile.TemporaryDirectory(prefix="maskwatch-", ignore_cleanup_errors=True) as folder:
         test = SelfTest(settings, Path(folder))
@@ -215,10 +216,10 @@ def run(args: argparse.Namespace) -> int:
             if not args.json:
                 state = "ok" if check.ok else "FAULT"
                 print(f"{state:6}{check.subject:12}{check.words} ({check.took_s * 1000:.0f} ms)", flush=True)
-    good, total_s = sum(check.ok for check in checks), time.perf_counter() - began_s
+    passed, total_s = sum(check.ok for check in checks), time.perf_counter() - started_s
     if args.json:
         record = {
-            "ok": good == len(checks),
+            "ok": passed == len(checks),
             "total_s": total_s,
             "checks": [asdict(check) for check in checks],
             "first_label_wall_s": test.first_label_wall_s,
@@ -226,12 +227,12 @@ def run(args: argparse.Namespace) -> int:
         }
         print(json.dumps(record, indent=1))
     else:
-        print(f"{good} of {len(checks)} parts work; {total_s:.1f} s")
-    return 0 if good == len(checks) else 1
+        print(f"{passed} of {len(checks)} tests passed; {total_s:.1f} s")
+    return 0 if passed == len(checks) else 1
 
 
 def _receive(path: Path) -> int:
-    """The alert from standard input into ``path``; a program without a console has no ``sys.stdin``."""
+    """Copies the alert from standard input to ``path``. Without a console ``sys.stdin`` is None."""
     if sys.stdin is not None:
         alert = sys.stdin.buffer.read()
     else:

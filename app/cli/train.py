@@ -1,4 +1,4 @@
-"""``maskwatch train``: fine-tuning on one's own pictures, or the shipped recipe on all sources."""
+"""``maskwatch train``: fine-tunes on your own images, or runs the shipped recipe on all sources."""
 
 import argparse
 import json
@@ -50,56 +50,57 @@ if TYPE_CHECKING:
 
 FINE_TUNE_EPOCHS = 10
 FINE_TUNE_RATE = 3e-4
-GO_ON_RATE = 2e-3
-"""For more of what the network was trained on: high enough to leave the valley that the last cosine ended in."""
+CONTINUE_RATE = 2e-3
+"""To continue on the same data: high enough to leave the local minimum of the last cosine schedule."""
 MIN_STEPS = 20
-FALSE_FIND_SCORE = 0.35
-"""Below the detector's own threshold: what it nearly takes for a face here, it takes for one elsewhere."""
+HARD_NEGATIVE_SCORE = 0.35
+"""Below the detector's threshold: a near miss in these frames can be a false positive in others."""
 
 
 class NoDetector:
-    """Where there is no detector with landmarks: pictures are taken as they are, and no mask is rendered."""
+    """Detects no face: images are used as they are, and no mask is rendered."""
 
-    def detect(self, image: Image) -> list[Detection]:  # noqa: ARG002 - the seam's signature
+    def detect(self, image: Image) -> list[Detection]:  # noqa: ARG002 - the protocol's signature
         return []
 
 
 def run(args: argparse.Namespace) -> int:
-
     console = Console()
     limit_opencv_threads(args.threads)
-    copies: list[tuple[Path, Path]] = []
+    duplicates: list[tuple[Path, Path]] = []
     if args.all_sources:
         splits = training_sources(args.data, args.only_faces12k)
     else:
-        splits, copies = user_splits(args.data, console)
-    begin_run(args.folder, {"data": about(args.data, splits)})  # what is wrong with it is told before the work
-    if copies:
-        write_json(args.folder / "duplicates.json", plain(copies))
+        splits, duplicates = user_splits(args.data, console)
+    begin_run(args.folder, {"data": about(args.data, splits)})  # reports bad data before the work starts
+    if duplicates:
+        write_json(args.folder / "duplicates.json", plain(duplicates))
     if args.only_thresholds:
         return choose_thresholds(args, splits.dev, console)
     limit_threads(args.threads)
-    begin_with, labels = (None, labels_of(splits.train)) if is_fresh(args) else load_first_network(args.begin_with)
+    initial_model, labels = (None, labels_of(splits.train)) if is_fresh(args) else load_first_network(args.begin_with)
     check_labels(splits, labels)
-    if begin_with is not None:
+    if initial_model is not None:
         begin_run(args.folder, {"began_with": file_facts(args.begin_with or resources.model("classifier.keras"))})
     train, dev = _pools(args, splits, console)
     from app.training.classifier.shipped import train_shipped
 
-    plan = plan_of(args, labels, len(train.faces), fine_tuning=begin_with is not None)
-    check_seen(args.data, splits, train, dev, plan.augmentation)
-    bars = _Bars(console)
+    plan = plan_of(args, labels, len(train.faces), fine_tuning=initial_model is not None)
+    check_usable_faces(args.data, splits, train, dev, plan.augmentation)
+    bars = _ProgressBars(console)
     with bars.progress, resumable(console):
-        fitted = train_shipped(plan, train.faces, dev.faces, bars.on_step, bars.on_epoch, begin_with)
-    _finished(args, plan, fitted, TrainingFaces(train, dev, tuple(copies)), console)
+        fitted = train_shipped(plan, train.faces, dev.faces, bars.on_step, bars.on_epoch, initial_model)
+    _write_results(args, plan, fitted, TrainingFaces(train, dev, tuple(duplicates)), console)
     return 0
 
 
-def check_seen(
-    place: Path, splits: Splits, train: FacePool, dev: FacePool, augmentation: "ClassifierAugmentation"
+def check_usable_faces(
+    source: Path, splits: Splits, train: FacePool, dev: FacePool, augmentation: "ClassifierAugmentation"
 ) -> None:
-    """Raises DataError where of a label's faces too few are left to learn from, or none to choose by: a box outside
-    its picture, or of a few pixels, teaches nothing."""
+    """Raises DataError if a label has too few usable training faces or no development face.
+
+    A face is unusable if its bounding box lies outside its image or is only a few pixels wide.
+    """
     from app.training.classifier.augmentation import is_legible
 
     for label in labels_of((*splits.train, *splits.dev)):
@@ -107,19 +108,19 @@ def check_seen(
         legible = sum(face.label == label and is_legible(face, augmentation) for face in train.faces)
         if legible < MIN_FACES:
             raise DataError(
-                f"of {place}'s {given} faces of {label.value} to learn from {legible} can be used, the others are "
-                f"under {augmentation.min_native_px:g} px or not in their pictures; at least {MIN_FACES} are needed"
+                f"{source}: {legible} of {given} training faces of {label.value} can be used, the others are under "
+                f"{augmentation.min_native_px:g} px or outside their images; add faces, at least {MIN_FACES} are needed"
             )
     labels_of(face.sample for face in dev.faces)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingFaces:
-    """``train`` was learned from, ``dev`` chosen by; ``copies`` are pairs of near-duplicates across splits."""
+    """``dev`` chooses thresholds and the best epoch; ``duplicates`` are pairs of near-duplicates across splits."""
 
     train: FacePool
     dev: FacePool
-    copies: tuple[tuple[Path, Path], ...]
+    duplicates: tuple[tuple[Path, Path], ...]
 
 
 def _pools(args: argparse.Namespace, splits: Splits, console: Console) -> tuple[FacePool, FacePool]:
@@ -135,26 +136,26 @@ def _pools(args: argparse.Namespace, splits: Splits, console: Console) -> tuple[
 def hard_negatives_of(
     args: argparse.Namespace, frames: Sequence[Sample], teacher: LandmarkDetector, console: Console
 ) -> list[PooledFace]:
-    """What shows no face; searched for once, and kept in the run folder."""
-    cache, asked = args.folder / "nothing.npz", f"nothing of {digest(frames, args.data)}"
-    if not has_pool(cache, asked):
-        with console.status("searching the training frames for false faces"):
-            file = resources.model("face_detector.tflite")
-            finder = YuNetDetector(file, score=FALSE_FIND_SCORE, threads=args.threads)
-            found = mine_hard_negatives(args.data / "crops" / "jnogra" / "not_face", frames, finder, teacher)
-            save_pool(build_pool(found, NoDetector()), asked, cache)
+    """Crops without a face and false positives in the training frames, cached in the run folder."""
+    cache, key = args.folder / "nothing.npz", f"nothing of {digest(frames, args.data)}"
+    if not has_pool(cache, key):
+        with console.status("searching the training frames for hard negatives"):
+            path = resources.model("face_detector.tflite")
+            detector = YuNetDetector(path, score=HARD_NEGATIVE_SCORE, threads=args.threads)
+            found = mine_hard_negatives(args.data / "crops" / "jnogra" / "not_face", frames, detector, teacher)
+            save_pool(build_pool(found, NoDetector()), key, cache)
     return load_pool(cache).faces
 
 
 def _without_bystanders(args: argparse.Namespace, pool: FacePool) -> FacePool:
-    known = resources.model("classifier.tflite")
-    if args.all_sources and known.is_file():
-        return replace(pool, faces=without_bystanders(pool.faces, LiteRtClassifier(known, args.threads), LOOSE_SETS))
+    path = resources.model("classifier.tflite")
+    if args.all_sources and path.is_file():
+        return replace(pool, faces=without_bystanders(pool.faces, LiteRtClassifier(path, args.threads), LOOSE_SETS))
     return pool
 
 
 def choose_thresholds(args: argparse.Namespace, samples: Sequence[Sample], console: Console) -> int:
-    """Writes the ``--from`` model, its weights as they are, with what ``finalize_model`` chooses on ``samples``."""
+    """Writes the ``--from`` model with its weights unchanged and thresholds chosen on ``samples``."""
     from app.training.classifier.finalize import finalize_model
 
     path = args.begin_with or resources.model("classifier.keras")
@@ -163,26 +164,26 @@ def choose_thresholds(args: argparse.Namespace, samples: Sequence[Sample], conso
     check_labels(Splits((), tuple(samples)), labels)
     detector = landmark_detector(args.threads)
     dev = _without_bystanders(args, pool_of(samples, detector, args.folder / "dev.npz", console))
-    done = finalize_model(model, labels, dev.faces, args.folder / "classifier", read_classifier_metadata(path))
+    final = finalize_model(model, labels, dev.faces, args.folder / "classifier", read_classifier_metadata(path))
     write_json(
-        args.folder / "metrics.json", plain({"choice": done.choice, "dev": done.dev, "dev_frames": done.dev_frames})
+        args.folder / "metrics.json", plain({"choice": final.choice, "dev": final.dev, "dev_frames": final.dev_frames})
     )
-    print_choice(console, done.choice, f"wrote {done.files[0]}, {done.files[1]}")
+    print_choice(console, final.choice, f"wrote {final.files[0]}, {final.files[1]}")
     return 0
 
 
 def choice_text(choice: Calibration) -> str:
     if not choice.is_chosen:
-        return "too few development faces or mistakes to choose by: temperature and thresholds stay"
+        return "too few development faces or errors: temperature and thresholds stay unchanged"
     rule = choice.unsure
     return (
         f"chosen on the development faces: offsets {', '.join(map(str, choice.offsets))}, temperature "
-        f"{choice.temperature:.2f}, unsure below {rule.min_confidence} or {rule.min_two_way} of the two"
+        f"{choice.temperature:.2f}, unsure below {rule.min_confidence} or {rule.min_two_way} for mask against no mask"
     )
 
 
 def is_fresh(args: argparse.Namespace) -> bool:
-    """Whether it begins with random weights: on all sources unless weights are named, on one's own only if asked."""
+    """Whether training starts from random weights: the default for all sources, ``--from-scratch`` for your own."""
     return bool(args.from_scratch or (args.all_sources and args.begin_with is None))
 
 
@@ -193,8 +194,8 @@ def plan_of(args: argparse.Namespace, labels: tuple[Label, ...], faces: int, fin
     recipe = replace(SHIPPED_RECIPE, seed=args.seed)
     if fine_tuning:
         recipe = replace(recipe, epochs=FINE_TUNE_EPOCHS, learning_rate=FINE_TUNE_RATE, warmup_epochs=0.5)
-        if args.all_sources:  # smoothed labels make a network's mistakes as sure as the rest of its answers
-            recipe = replace(recipe, learning_rate=GO_ON_RATE, label_smoothing=0.0)
+        if args.all_sources:  # label smoothing makes errors as confident as correct answers
+            recipe = replace(recipe, learning_rate=CONTINUE_RATE, label_smoothing=0.0)
     if args.epochs:
         recipe = replace(recipe, epochs=args.epochs)
     augmentation = ClassifierAugmentation(seed=args.seed, equalise=not args.no_equaliser)
@@ -204,8 +205,8 @@ def plan_of(args: argparse.Namespace, labels: tuple[Label, ...], faces: int, fin
     return ShippedRun(args.folder, labels, recipe=recipe, augmentation=replace(augmentation, steps=steps))
 
 
-class _Bars:
-    """The progress of a training on the terminal."""
+class _ProgressBars:
+    """Shows the progress of a training run."""
 
     def __init__(self, console: Console) -> None:
         columns = (
@@ -221,22 +222,22 @@ class _Bars:
         self.progress.update(self._task, completed=step, total=steps, loss=f"loss {loss:.3f}")
 
     def on_epoch(self, record: EpochRecord, _model: KerasModel) -> None:
-        told = f"validation loss {record.val_loss:.4f}, right {record.val_accuracy:.2%}, {record.seconds:.0f} s"
-        self.progress.console.print(f"epoch {record.epoch + 1}: {told}")
+        figures = f"validation loss {record.val_loss:.4f}, accuracy {record.val_accuracy:.2%}, {record.seconds:.0f} s"
+        self.progress.console.print(f"epoch {record.epoch + 1}: {figures}")
         self.progress.reset(self._task, description=f"epoch {record.epoch + 2}", loss="")
 
 
-def _finished(
+def _write_results(
     args: argparse.Namespace,
     plan: "ShippedRun",
     fitted: Fitted,
-    lessons: TrainingFaces,
+    faces: TrainingFaces,
     console: Console,
 ) -> None:
-    """Model files, metrics, report and its drawings in the run folder."""
+    """Writes model files, metrics, report and charts into the run folder."""
     from app.training.classifier.finalize import finalize_model
 
-    train, dev = lessons.train.faces, lessons.dev.faces
+    train, dev = faces.train.faces, faces.dev.faces
     metadata = ClassifierMetadata(
         name="maskwatch",
         labels=plan.labels,
@@ -245,60 +246,60 @@ def _finished(
         trained_on=tuple(sorted({face.source for face in train if face.label in plan.labels})),
     )
     if not is_fresh(args):
-        began = read_classifier_metadata(args.begin_with or resources.model("classifier.keras"))
-        kept = ("temperature", "min_confidence", "min_two_way", "min_sharpness")
-        metadata = metadata.model_copy(update={name: getattr(began, name) for name in kept})
-    done = finalize_model(fitted.model, plan.labels, dev, args.folder / "classifier", metadata)
-    told = {"best_epoch": fitted.best_epoch, "stopped": fitted.stopped, "choice": done.choice}
-    write_json(args.folder / "metrics.json", plain({**told, "dev": done.dev, "dev_frames": done.dev_frames}))
+        initial = read_classifier_metadata(args.begin_with or resources.model("classifier.keras"))
+        inherited = ("temperature", "min_confidence", "min_two_way", "min_sharpness")
+        metadata = metadata.model_copy(update={name: getattr(initial, name) for name in inherited})
+    final = finalize_model(fitted.model, plan.labels, dev, args.folder / "classifier", metadata)
+    outcome = {"best_epoch": fitted.best_epoch, "stopped": fitted.stopped, "choice": final.choice}
+    write_json(args.folder / "metrics.json", plain({**outcome, "dev": final.dev, "dev_frames": final.dev_frames}))
     training = Training(
         fitted,
-        done.choice,
+        final.choice,
         args.data,
         {"training": [face.sample for face in train], "development": [face.sample for face in dev]},
         json.loads((args.folder / "settings.json").read_text("utf-8")),
-        lessons.copies,
-        (*lessons.train.left_out, *lessons.dev.left_out),
+        faces.duplicates,
+        (*faces.train.left_out, *faces.dev.left_out),
     )
-    shown = _shown(LiteRtClassifier(done.files[1], args.threads), dev)
+    development = _evaluate_development(LiteRtClassifier(final.files[1], args.threads), dev)
     page = args.folder / "report.html"
-    write_report(page, Page(done.metadata, [shown], training=training))
-    write_charts(args.folder, training, shown)
-    files = f"{done.files[0]}, {done.files[1]}, {page}"
-    print_choice(console, done.choice, f"best epoch {fitted.best_epoch + 1} ({fitted.stopped}); wrote {files}")
+    write_report(page, Page(final.metadata, [development], training=training))
+    write_charts(args.folder, training, development)
+    files = f"{final.files[0]}, {final.files[1]}, {page}"
+    print_choice(console, final.choice, f"best epoch {fitted.best_epoch + 1} ({fitted.stopped}); wrote {files}")
 
 
-def print_choice(console: Console, choice: Calibration, words: str) -> None:
-    for line in (choice_text(choice), words):  # a folder's name may hold brackets, which are no markup
+def print_choice(console: Console, choice: Calibration, message: str) -> None:
+    for line in (choice_text(choice), message):  # brackets in a folder name must not become markup
         console.print(line, soft_wrap=True, markup=False)
 
 
-def _shown(classifier: LiteRtClassifier, dev: list[PooledFace]) -> ReportedSet:
-    """The development faces as they are and at one resolution, with what shortcuts alone would tell."""
+def _evaluate_development(classifier: LiteRtClassifier, dev: list[PooledFace]) -> ReportedSet:
+    """Evaluates the development faces at their own and at equal resolution, with the shortcut probe."""
     metadata, name = classifier.metadata, "development faces"
     crops = central_crops(dev, metadata.labels, metadata.input_px, metadata.margin)
     small = central_crops(dev, metadata.labels, EQUAL_PX, metadata.margin)
     equal = np.array([resize(crop, metadata.input_px, metadata.input_px) for crop in small.images])
-    judged, equalised = (
+    predictions, equalised = (
         Predictions(replace(crops, images=images), classifier.classify(images), metadata)
         for images in (crops.images, equal)
     )
     return ReportedSet(
-        report(name, judged, usual_slices(judged)),
-        judged,
+        report(name, predictions, usual_slices(predictions)),
+        predictions,
         report(f"{name} at {EQUAL_PX} px", equalised),
         probe_of(crops),
     )
 
 
 def pool_of(samples: Sequence[Sample], detector: LandmarkDetector, cache: Path, console: Console) -> FacePool:
-    """Read once and kept in the run folder for when it is continued."""
-    asked = f"{digest(samples, Path())} {type(detector).__name__}"
-    if has_pool(cache, asked):
+    """The faces of ``samples``, cached in the run folder for a resumed run."""
+    key = f"{digest(samples, Path())} {type(detector).__name__}"
+    if has_pool(cache, key):
         pool = load_pool(cache)
     else:
         with console.status(f"reading {len(samples)} faces"):
             pool = build_pool(samples, detector, LOOSE_SETS)
-            save_pool(pool, asked, cache)
+            save_pool(pool, key, cache)
     show_left_out(console, pool.left_out)
     return pool

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from app.core import resources
 from app.core.errors import DataError, ModelError, OutputError
 from app.core.files import is_file
-from app.vision.preprocess import limit_opencv_threads
 
 if TYPE_CHECKING:
     from app.core.types import Image
@@ -21,9 +20,9 @@ if TYPE_CHECKING:
     from app.training.networks import KerasModel
     from app.vision.model_metadata import DetectorMetadata
 
-AIMED_PRECISION = 0.75
-"""Of the threshold, on the development split: YuNet at its score 0.6 reaches 0.73 there, counted by the same rule (many
-small faces are not annotated, so no detector that finds them gets near 1)."""
+TARGET_PRECISION = 0.75
+"""Precision at the chosen score threshold on the development split. YuNet reaches 0.73 at score 0.6 there.
+A value near 1 is impossible: many small faces are not annotated."""
 
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -31,43 +30,45 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     train.add_argument(
         "--data", type=Path, nargs="+", required=True, help="COCO files, or folders with a COCO file or VOC files"
     )
+    train.add_argument("--faces", type=Path, help="folder with faces12k/ and crops/: face images to paste into scenes")
     train.add_argument(
-        "--faces", type=Path, help="folder with faces12k/ and crops/: face pictures to paste into scenes"
+        "--held-back",
+        type=Path,
+        help="JSON file with lists of image names: 'development' is for evaluation, the others are ignored",
     )
     train.add_argument(
-        "--held-back", type=Path, help="JSON file of lists of picture names: 'development' judges, others are left out"
+        "--run", dest="run_folder", type=Path, required=True, help="run folder; an interrupted run in it is resumed"
     )
-    train.add_argument("--run", dest="run_folder", type=Path, required=True, help="run folder; resumes what is in it")
     train.add_argument(
         "--begin-with",
         type=Path,
-        help="a detector's .keras or YuNet's .onnx file, or averaged.npz of an earlier run (default: the bundled one)",
+        help="initial weights: .keras, YuNet's .onnx or averaged.npz of a run (default: the bundled detector)",
     )
     train.add_argument("--epochs", type=_positive, default=60)
-    train.add_argument("--hours", type=_hours, default=math.inf, help="stop by then, the learning rate falling in time")
-    train.add_argument("--sizes-px", type=_sizes, default=(256, 320), help="picture sizes that take turns (256,320)")
+    train.add_argument("--hours", type=_hours, default=math.inf, help="time limit; the learning rate decays within it")
+    train.add_argument(
+        "--sizes-px", type=_sizes, default=(256, 320), help="image sizes, used in turn (default 256,320)"
+    )
     train.add_argument("--learning-rate", type=float, default=3e-4)
     train.add_argument("--threads", type=_positive, default=1)
     train.add_argument("--out", type=Path, help="where to write NAME.keras and NAME.tflite (default: in --run)")
     train.set_defaults(run=run_train)
 
-    evaluate = subparsers.add_parser(
-        "evaluate-detector", help="every face detector on annotated pictures, in one table"
-    )
+    evaluate = subparsers.add_parser("evaluate-detector", help="compare all face detectors on annotated images")
     evaluate.add_argument("--data", type=Path, required=True, help="COCO file, or folder with a COCO file or VOC files")
-    evaluate.add_argument("--model", type=Path, help="our detector's file (default: the bundled one)")
+    evaluate.add_argument("--model", type=Path, help="detector file (default: the bundled one)")
     evaluate.add_argument(
         "--haar-options",
         type=_haar_options,
         default=(),
         metavar="LIST",
-        help="more rows of the cascade, by comma: equalize, profile, min24 (smallest face, px); '+' joins several",
+        help="more Haar rows, comma-separated: equalize, profile, min24 (smallest face, px); join them with '+'",
     )
     evaluate.add_argument("--classifier", type=Path, help="LiteRT classifier for the end-to-end score")
     evaluate.add_argument("--width-px", type=_positive, default=576, help="working width of every detector")
-    evaluate.add_argument("--threads", type=_positive, default=1, help="of every detector")
-    evaluate.add_argument("--limit", type=_positive, help="only so many pictures")
-    evaluate.add_argument("--json", type=Path, help="write the figures to this file")
+    evaluate.add_argument("--threads", type=_positive, default=1, help="threads of every detector (default 1)")
+    evaluate.add_argument("--limit", type=_positive, help="use only the first N images")
+    evaluate.add_argument("--json", type=Path, help="write the results to this file")
     evaluate.set_defaults(run=run_evaluate)
 
 
@@ -96,7 +97,7 @@ def _haar_options(text: str) -> "tuple[HaarOptions, ...]":
     from app.training.detector.comparison import haar_options
 
     try:
-        return tuple(haar_options(words) for words in text.split(","))
+        return tuple(haar_options(part) for part in text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -108,6 +109,7 @@ def run_train(args: argparse.Namespace) -> int:
     from app.training.detector.export import CALIBRATION_PICTURES
     from app.training.detector.trainer import DetectorRecipe
     from app.training.trainer import begin_run, limit_threads
+    from app.vision.preprocess import limit_opencv_threads
 
     console = Console()
     recipe = DetectorRecipe(
@@ -117,22 +119,22 @@ def run_train(args: argparse.Namespace) -> int:
         learning_rate=args.learning_rate,
     )
     begin_with = args.begin_with or resources.model("face_detector.keras")
-    if not is_file(begin_with):  # reported before the work, not after it
-        raise DataError(f"no weights file {begin_with}; give a detector's .keras or .onnx file or a run's averaged.npz")
+    if not is_file(begin_with):  # reported before the work starts
+        raise DataError(f"no weights file {begin_with}; give a .keras file, an .onnx file or averaged.npz of a run")
     begin_run(args.run_folder, _about(args, recipe, begin_with))
     limit_threads(args.threads)
     limit_opencv_threads(1)
     train, development, crops, cache = _read_data(args)
     if len(train) < recipe.batch:
-        where = ", ".join(map(str, args.data))
-        raise DataError(f"{where}: {len(train)} scenes to train on; at least {recipe.batch} are needed")
-    console.print(f"{len(train)} scenes to train on, {len(development)} to judge by, {len(crops)} face pictures")
+        sources = ", ".join(map(str, args.data))
+        raise DataError(f"{sources}: {len(train)} training scenes; add images, at least {recipe.batch} are needed")
+    console.print(f"{len(train)} training scenes, {len(development)} development scenes, {len(crops)} face crops")
     trainer = _trainer(args.run_folder, begin_with, recipe, train, crops, cache)
     examples = [cache.get(scene.path) for scene in train[:: max(1, len(train) // CALIBRATION_PICTURES)]]
-    trainer.judge = lambda model: _judged(model, development, cache)
+    trainer.judge = lambda model: _evaluate(model, development, cache)
     trainer.on_epoch = lambda record: console.print(
         f"epoch {record.epoch}: score {record.score_loss:.3f}, box {record.box_loss:.3f}, "
-        f"points {record.points_loss:.3f}, {record.seconds:.0f} s  {record.development or ''}"
+        f"landmarks {record.points_loss:.3f}, {record.seconds:.0f} s  {record.development or ''}"
     )
     with resumable(console):
         trainer.run()
@@ -143,7 +145,7 @@ def run_train(args: argparse.Namespace) -> int:
 
 
 def _about(args: argparse.Namespace, recipe: "DetectorRecipe", begin_with: Path) -> dict[str, object]:
-    """What a run's settings keep: all that decides what is learnt. Raises DataError where a file is not there."""
+    """The inputs that determine a training run, kept in its settings. Raises DataError if a file is missing."""
     from app.training.trainer import file_facts
 
     named = {f"annotations{i}": path for i, path in enumerate(args.data) if is_file(path)}
@@ -152,13 +154,15 @@ def _about(args: argparse.Namespace, recipe: "DetectorRecipe", begin_with: Path)
         files = {name: file_facts(path) for name, path in named.items() if path is not None}
     except OSError as error:
         raise DataError(f"cannot read {error.filename}: {error.strerror}; check its name") from error
-    told = {name: value for name, value in asdict(recipe).items() if name != "budget_s"}
-    return {"data": [str(path) for path in args.data], "faces": str(args.faces or ""), "recipe": told, **files}
+    options = {name: value for name, value in asdict(recipe).items() if name != "budget_s"}
+    return {"data": [str(path) for path in args.data], "faces": str(args.faces or ""), "recipe": options, **files}
 
 
 def _read_data(args: argparse.Namespace) -> "tuple[list[Scene], list[Scene], list[FaceCrop], ImageCache]":
-    """Training scenes, development scenes, face pictures, and the pictures read. The bundled detector says where faces
-    are that nobody annotated, and where the points of all lie."""
+    """Training scenes, development scenes, face crops and the image cache.
+
+    The bundled detector adds pseudo-labels for faces without annotation, and landmarks for all faces.
+    """
     from app.training.detector.scene_reader import read_scenes
     from app.training.detector.scenes import (
         ImageCache,
@@ -171,7 +175,7 @@ def _read_data(args: argparse.Namespace) -> "tuple[list[Scene], list[Scene], lis
     from app.vision.yunet_detector import BUNDLED, YuNetDetector
 
     cache = ImageCache()
-    scenes = [scene for place in args.data for scene in read_scenes(place)]
+    scenes = [scene for folder in args.data for scene in read_scenes(folder)]
     train, development = split_scenes(scenes, cache, _held_back(args.held_back))
     teacher = YuNetDetector(
         resources.model(BUNDLED["float32"]), score=0.3, working_width_px=4096, min_face_px=4, threads=args.threads
@@ -187,14 +191,14 @@ def _read_data(args: argparse.Namespace) -> "tuple[list[Scene], list[Scene], lis
 
 
 def _held_back(path: Path | None) -> dict[str, list[str]] | None:
-    """Raises DataError where the file cannot be used."""
+    """The lists of image names in ``path``. Raises DataError if the file cannot be used."""
     if path is None:
         return None
     try:
         lists: dict[str, list[str]] = json.loads(path.read_text("utf-8"))
         return {"development": lists["development"], **lists}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} holds no lists of pictures: {error}; it needs one called 'development'") from error
+        raise DataError(f"cannot read image lists from {path}: {error}; it needs a list named 'development'") from error
 
 
 def _trainer(
@@ -211,12 +215,12 @@ def _trainer(
 
     model = open_network(begin_with)
     train = oversample_rare(train)
-    calm = Sampler(train, crops, cache, DetectorAugmentation(mosaic=0.25))
-    return DetectorTrainer(model, recipe, Sampler(train, crops, cache, DetectorAugmentation()), calm, run_folder)
+    late = Sampler(train, crops, cache, DetectorAugmentation(mosaic=0.25))
+    return DetectorTrainer(model, recipe, Sampler(train, crops, cache, DetectorAugmentation()), late, run_folder)
 
 
-def _judged(model: "KerasModel", development: "list[Scene]", cache: "ImageCache") -> dict[str, float]:
-    """The averaged network at float32, through LiteRT as it will run."""
+def _evaluate(model: "KerasModel", development: "list[Scene]", cache: "ImageCache") -> dict[str, float]:
+    """Metrics of the averaged float32 network on the development scenes, run in LiteRT."""
     import tempfile
 
     from app.training.detector.evaluation import SCAN_SCORE, run_detector, score_detections
@@ -229,8 +233,8 @@ def _judged(model: "KerasModel", development: "list[Scene]", cache: "ImageCache"
         detector = YuNetDetector(path, working_width_px=576, min_face_px=1, threads=1)
         found = run_detector(detector.detect, development, cache)
     scored = score_detections(development, found, 0.6)
-    told = {"ap": scored.ap, "all": scored.recall_all, "small": scored.recall_small, "false": scored.false_boxes}
-    return {name: value for name, value in {**told, **scored.recall}.items() if math.isfinite(value)}
+    metrics = {"ap": scored.ap, "all": scored.recall_all, "small": scored.recall_small, "false": scored.false_boxes}
+    return {name: value for name, value in {**metrics, **scored.recall}.items() if math.isfinite(value)}
 
 
 def _metadata(score: float) -> "DetectorMetadata":
@@ -243,7 +247,7 @@ def _metadata(score: float) -> "DetectorMetadata":
 def export_with_chosen_score(
     model: "KerasModel", development: "list[Scene]", cache: "ImageCache", stem: Path, examples: "Sequence[Image]"
 ) -> float:
-    """Writes the model with the score threshold that development scenes suggest, and returns that."""
+    """Writes the model with a score threshold chosen on the development scenes. Returns the threshold."""
     from app.training.detector.evaluation import SCAN_SCORE, choose_score, run_detector
     from app.training.detector.export import export_detector
     from app.vision.yunet_detector import YuNetDetector
@@ -251,7 +255,7 @@ def export_with_chosen_score(
     _, path, _ = export_detector(model, _metadata(SCAN_SCORE), stem, examples)
     detector = YuNetDetector(path, working_width_px=576, min_face_px=1, threads=1)
     found = run_detector(detector.detect, development, cache)
-    score = choose_score(development, found, AIMED_PRECISION)
+    score = choose_score(development, found, TARGET_PRECISION)
     export_detector(model, _metadata(score), stem, examples)
     return score
 

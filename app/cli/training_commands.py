@@ -7,12 +7,12 @@ from typing import Any
 from app.cli.training_options import need
 from app.training.types import EQUAL_PX
 
-LAYOUTS = "class folders (Kaggle's too), a COCO file or folder, a VOC folder, a YOLO folder or data.yaml"
+LAYOUTS = "class folders (as on Kaggle), a COCO file or folder, a VOC folder, a YOLO folder or data.yaml"
 
 
 def register(subparsers: Any) -> None:
-    """Adds the three commands to the program's ``subparsers``."""
-    train = subparsers.add_parser("train", help="train or fine-tune a mask classifier on your own pictures")
+    """Adds the three commands to ``subparsers``."""
+    train = subparsers.add_parser("train", help="train or fine-tune a mask classifier on your own images")
     train.add_argument("data", type=Path, help=LAYOUTS)
     train.add_argument(
         "--run",
@@ -20,75 +20,83 @@ def register(subparsers: Any) -> None:
         metavar="DIR",
         type=Path,
         required=True,
-        help="run folder; an interrupted run there is continued",
+        help="run folder; an interrupted run in it is resumed",
     )
-    train.add_argument("--from", dest="begin_with", type=Path, help="fine-tune this .keras file (default: the shipped)")
-    train.add_argument("--from-scratch", action="store_true", help="begin with random weights")
+    train.add_argument(
+        "--from",
+        dest="begin_with",
+        metavar="FILE",
+        type=Path,
+        help="fine-tune this .keras file (default: the shipped one)",
+    )
+    train.add_argument("--from-scratch", action="store_true", help="start from random weights")
     train.add_argument(
         "--all-sources",
         action="store_true",
-        help="DATA holds faces12k/, frames/, crops/: the shipped recipe (with --from: more of it)",
+        help="DATA holds faces12k/, frames/, crops/: train with the shipped recipe (with --from: continue from it)",
     )
-    train.add_argument("--only-faces12k", action="store_true", help="with --all-sources: an ablation on faces12k alone")
-    train.add_argument("--no-equaliser", action="store_true", help="an ablation: no random resolution")
+    train.add_argument("--only-faces12k", action="store_true", help="with --all-sources: ablation, use only faces12k")
+    train.add_argument("--no-equaliser", action="store_true", help="ablation: no random resolution")
     train.add_argument(
         "--only-thresholds",
         action="store_true",
-        help="train nothing: choose offsets, temperature and the unsure rule of --from anew on the development faces",
+        help="do not train: choose new offsets, temperature and unsure rule for --from on the development faces",
     )
-    train.add_argument("--epochs", type=_count, help="epochs (default 10 for fine-tuning, 75 from scratch)")
-    train.add_argument("--steps", type=_count, help="steps of 128 faces an epoch")
-    train.add_argument(
-        "--seed", type=_seed, default=42, help="of the first weights and every random choice (default 42)"
-    )
+    train.add_argument("--epochs", type=_count, help="number of epochs (default 10 for fine-tuning, 75 from scratch)")
+    train.add_argument("--steps", type=_count, help="steps of 128 faces per epoch")
+    train.add_argument("--seed", type=_seed, default=42, help="random seed of the weights and the data (default 42)")
     _common(train)
     train.set_defaults(run=_train)
 
-    evaluate = subparsers.add_parser("evaluate", help="judge a mask classifier on whole sets of labelled faces")
-    evaluate.add_argument("data", type=Path, nargs="+", help=f"{LAYOUTS}; several are judged in turn")
-    evaluate.add_argument("--model", type=Path, help=".tflite or .keras file (default: the shipped one)")
+    evaluate = subparsers.add_parser("evaluate", help="evaluate a mask classifier on labelled faces")
+    evaluate.add_argument("data", type=Path, nargs="+", help=f"{LAYOUTS}; several data sets are evaluated in turn")
     evaluate.add_argument(
-        "--open-tests", action="store_true", help="DATA holds faces12k/, frames/, crops/: all open tests"
+        "--model", metavar="FILE", type=Path, help=".tflite or .keras file (default: the shipped one)"
     )
-    evaluate.add_argument("--split", default="", help="which split of the data (default: test, else all)")
-    evaluate.add_argument("--min-face-px", type=float, default=0.0, help="leave smaller faces out")
+    evaluate.add_argument(
+        "--open-tests", action="store_true", help="DATA holds faces12k/, frames/, crops/: run all open tests"
+    )
+    evaluate.add_argument(
+        "--split", default="", help="split to evaluate (default: test if there is one, otherwise all)"
+    )
+    evaluate.add_argument("--min-face-px", type=float, default=0.0, help="ignore smaller faces")
     evaluate.add_argument(
         "--equal-px",
         type=_size_px,
         default=EQUAL_PX,
         metavar="PX",
-        help=f"besides, show every face at this one resolution (default {EQUAL_PX}; 0: do not)",
+        help=f"also evaluate all faces at this resolution (default {EQUAL_PX}; 0: off)",
     )
-    evaluate.add_argument("--without-siblings", action="store_true", help="leave out pictures called Augmented_...")
+    evaluate.add_argument("--without-siblings", action="store_true", help="leave out images named Augmented_...")
     evaluate.add_argument(
         "--probe",
         action=argparse.BooleanOptionalAction,
-        help="how well size, sharpness and colour alone tell the classes (default: told where scikit-learn is there)",
+        help="shortcut probe: classify by size, sharpness and colour alone (default: on if scikit-learn is installed)",
     )
-    evaluate.add_argument("--time", action="store_true", help="measure the time a face")
-    evaluate.add_argument("--json", type=Path, help="write the figures here")
-    evaluate.add_argument("--markdown", type=Path, help="write the table here")
-    evaluate.add_argument("--html", type=Path, help="write a report of one file here")
+    evaluate.add_argument("--time", action="store_true", help="measure the time per face")
+    evaluate.add_argument("--json", metavar="FILE", type=Path, help="write the results to this file")
+    evaluate.add_argument("--markdown", metavar="FILE", type=Path, help="write the table to this file")
+    evaluate.add_argument("--html", metavar="FILE", type=Path, help="write a self-contained report to this file")
     _common(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
-    paper = subparsers.add_parser("paper", help="train and judge the study's seven networks, resumably")
-    paper.add_argument("data", type=Path, help="the folder that holds faces12k/ (and frames/ for the unseen test)")
+    paper = subparsers.add_parser("paper", help="train and evaluate the seven networks of the study; resumable")
+    paper.add_argument("data", type=Path, help="folder with faces12k/ (and frames/ for the unseen test)")
     paper.add_argument(
         "--run",
         dest="folder",
         metavar="DIR",
         type=Path,
         required=True,
-        help="run folder; what is done there is not done again",
+        help="run folder; finished networks in it are skipped",
     )
     paper.add_argument("--networks", nargs="+", help="only these (default: all seven)")
     paper.add_argument("--table", choices=("I", "II"), nargs="+", default=["I", "II"], help="only this table")
-    paper.add_argument("--epochs", type=_count, help="other than the study's 9 and 40, to try the command")
-    paper.add_argument("--minutes", type=float, help="begin no epoch after so long, and cut the running one short")
-    paper.add_argument("--bfloat16", action="store_true", help="mixed precision: faster where the CPU has it")
-    paper.add_argument("--audit", action="store_true", help="only measure what is wrong with the study's evaluation")
-    paper.add_argument("--report", type=Path, help="write the Markdown report here")
+    paper.add_argument("--epochs", type=_count, help="epochs instead of the study's 9 and 40, to try the command")
+    paper.add_argument("--minutes", type=float, help="time limit; stops the current epoch early")
+    paper.add_argument("--bfloat16", action="store_true", help="mixed precision: faster on CPUs that support it")
+    paper.add_argument("--audit", action="store_true", help="only measure the faults of the study's evaluation")
+    paper.add_argument("--report", metavar="FILE", type=Path, help="write the Markdown report to this file")
     _common(paper)
     paper.set_defaults(run=_paper)
 
@@ -106,7 +114,7 @@ def _count(text: str) -> int:
 
 def _seed(text: str) -> int:
     value = int(text)
-    if not 0 <= value < 2**32:  # numpy and Keras take no other
+    if not 0 <= value < 2**32:  # the range that numpy and Keras accept
         raise argparse.ArgumentTypeError("must be 0 to 4294967295")
     return value
 

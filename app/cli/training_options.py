@@ -1,4 +1,4 @@
-"""What the training commands have in common."""
+"""Helpers of the training commands."""
 
 import time
 from collections.abc import Iterator
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 
 def landmark_detector(threads: int = 2) -> "YuNetDetector":
-    """The bundled detector: it finds faces, and its points place rendered masks. At float32, as a trainer needs no
-    speed."""
+    """The bundled float32 detector. Its landmarks place rendered masks; speed does not matter for training."""
     from app.core import resources
     from app.vision.yunet_detector import BUNDLED, YuNetDetector
 
@@ -25,11 +24,11 @@ def landmark_detector(threads: int = 2) -> "YuNetDetector":
 
 @contextmanager
 def resumable(console: "Console") -> Iterator[None]:
-    """Whoever breaks a training off is told that nothing but the running epoch is lost."""
+    """After Ctrl-C, prints that the same command resumes the run. Only the current epoch is lost."""
     try:
         yield
     except KeyboardInterrupt:
-        console.print("stopped; the same command goes on after the last whole epoch")
+        console.print("stopped; run the same command to resume after the last complete epoch")
         raise
 
 
@@ -38,6 +37,6 @@ def deadline_s(minutes: float | None) -> float:
 
 
 def need(package: str, use: str) -> None:
-    """Raises SettingsError where an optional package is absent: before the work, and without a traceback."""
+    """Raises SettingsError if an optional package is not installed."""
     if find_spec(package) is None:
         raise SettingsError(f"{use} needs {package}: pip install 'maskwatch[train]'")

@@ -1,4 +1,4 @@
-"""``maskwatch watch``: label the faces of cameras, streams and files in a window, and tell of bare ones."""
+"""``maskwatch watch``: label faces in cameras, streams and files, and raise alerts for faces without a mask."""
 
 import argparse
 import logging
@@ -35,18 +35,22 @@ def register(commands: Any) -> None:
     parser = commands.add_parser("watch", help="watch a camera, a stream or a file", description=__doc__)
     add_source(parser, "default 0")
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the annotated film (.mp4, .avi)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the annotated video (.mp4, .avi)")
     parser.add_argument("--events", type=Path, metavar="FILE", help="write events (.jsonl, .csv)")
     parser.add_argument(
-        "--on-alert", metavar="COMMAND", help="run it too for each event; it gets the event on its input"
+        "--on-alert", metavar="COMMAND", help="also run this for each event, with the event as JSON on its input"
     )
-    parser.add_argument("--webhook", metavar="URL", help="POST each event there too as JSON")
+    parser.add_argument("--webhook", metavar="URL", help="also POST each event to URL as JSON")
     add_flags(parser, "sources", (*SOURCE, *MONITORING))
     add_flags(parser, "faces", VISION)
     add_flags(parser, "alerts", ALERTING)
     add_flags(parser, "view", VIEW)
     parser.add_argument(
-        "--web", nargs="?", const="", metavar="HOST:PORT", help="show it in a browser too (default 127.0.0.1:8080)"
+        "--web",
+        nargs="?",
+        const="",
+        metavar="HOST:PORT",
+        help="also show the view in a browser (default 127.0.0.1:8080)",
     )
     add_flags(parser, "web view", WEB)
     parser.set_defaults(run=run)
@@ -63,25 +67,25 @@ def settings_of(args: argparse.Namespace) -> "Settings":
     added = _channels(args)
     if added:
         names = [channel["name"] for channel in added]
-        kept = load_settings(config_path(args)).alerts.channels  # of the file or of the environment
-        flags["alerts"] = {"channels": [*(channel for channel in kept if channel.name not in names), *added]}
+        configured = load_settings(config_path(args)).alerts.channels  # from the file or the environment
+        flags["alerts"] = {"channels": [*(channel for channel in configured if channel.name not in names), *added]}
     return load_settings(config_path(args), flags)
 
 
 def split_command(text: str, is_windows: bool = os.name == "nt") -> list[str]:
-    """The words of a command line, quoted as in a shell; in Windows' paths a backslash stands for itself.
+    """Splits a command line as a shell does; on Windows a backslash is a literal character.
 
-    Raises SettingsError where a quotation does not end.
+    Raises SettingsError if a quotation mark is not closed.
     """
-    words = shlex.shlex(text, posix=True, punctuation_chars=False)
-    words.whitespace_split, words.commenters = True, ""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
+    lexer.whitespace_split, lexer.commenters = True, ""
     if is_windows:
-        words.escape = ""
+        lexer.escape = ""
     try:
-        return list(words)
+        return list(lexer)
     except ValueError as error:
         raise SettingsError(
-            f"cannot read --on-alert: {str(error).lower()}; put a word with blanks or an apostrophe into double quotes"
+            f"cannot read --on-alert: {str(error).lower()}; put an argument with spaces or apostrophes in double quotes"
         ) from None
 
 
@@ -111,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
         service.ready()
 
         def stopped() -> bool:
-            if session.is_well:
+            if session.is_healthy:
                 service.alive()
             if flags.take_reload():
                 _reload(session, args)
@@ -127,18 +131,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _reload(session: "WatchSession", args: argparse.Namespace) -> None:
-    """What SIGHUP asks for. A file with a fault in it changes nothing."""
+    """Reloads the settings. If the file is invalid, the current settings stay in use."""
     try:
         places = session.reload(settings_of(args))
     except SettingsError as error:
-        log.error("%s; the settings stay as they were", error)
+        log.error("%s; the current settings stay in use", error)
         return
-    log.warning("settings read again%s", f"; these need a new start: {', '.join(places)}" if places else "")
+    log.warning("settings reloaded%s", f"; these need a restart: {', '.join(places)}" if places else "")
 
 
 class _SignalFlags:
-    """Ctrl-C and SIGTERM (end), and SIGHUP (read the settings again) set flags that the main loop looks at: a handler
-    must not take locks. Where a terminal was closed, or there is nothing to read, SIGHUP too means the end."""
+    """Ctrl-C and SIGTERM request a stop, SIGHUP requests a reload. Handlers only set flags for the main loop to read,
+    because a handler must not take locks. SIGHUP stops the program if its terminal was closed or it has no settings
+    file."""
 
     def __init__(self, reloads: bool) -> None:
         self.stop = False
@@ -153,9 +158,9 @@ class _SignalFlags:
         self._previous: dict[int, Any] = {}
 
     def take_reload(self) -> bool:
-        """Whether it was asked for since the last call."""
-        wanted, self._reload = self._reload, False
-        return wanted
+        """Whether a reload was requested since the last call."""
+        requested, self._reload = self._reload, False
+        return requested
 
     def __enter__(self) -> "_SignalFlags":
         for number, handler in self._handlers.items():

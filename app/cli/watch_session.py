@@ -1,4 +1,4 @@
-"""One run of ``watch``: the monitor together with what it feeds (events, alerts, film, words on the console)."""
+"""One run of ``watch``: the monitor and its outputs (events, alerts, video, console messages)."""
 
 import logging
 from collections import Counter
@@ -43,15 +43,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.2
-"""How soon a headless run notices that it was asked to stop."""
-_LIVE_FILM_FPS = 15.0
+"""How long a headless run may take to notice a stop request."""
+_LIVE_VIDEO_FPS = 15.0
 _SAME_FACE_IOU = 0.5
 EVENT_SUFFIXES = (".jsonl", ".csv")
-_KEPT_LABELS = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
+_COUNTED_LABELS = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
 
 
 class WatchSession:
-    """Everything that one ``watch`` opens, closed again in the right order whatever happens."""
+    """Opens everything that one ``watch`` needs, and closes it in the right order even after an error."""
 
     def __init__(
         self, settings: Settings, output: Path | None, events: Path | None, config: Path | None = None
@@ -60,7 +60,7 @@ class WatchSession:
         if events is not None and events.suffix.lower() not in EVENT_SUFFIXES:
             raise OutputError(f"cannot write events to {events}: name it .jsonl or .csv")
         if output is not None and len(settings.camera) > 1:
-            raise SettingsError("--output films one source; give one --source, or leave --output out")
+            raise SettingsError("--output records one source; give one --source, or omit --output")
         self.exit_code = 0
         self._settings = settings
         self._output = output
@@ -68,14 +68,14 @@ class WatchSession:
         self._config = config
         self._stack = ExitStack()
         self._event_log: EventLog | None = None
-        self._film: VideoWriter | None = None
-        self._console = Console(stderr=True, file=fault_tolerant_stderr())  # a full disk must not stop the watching
+        self._video: VideoWriter | None = None
+        self._console = Console(stderr=True, file=fault_tolerant_stderr())  # a full disk must not stop the run
         self._raised: Counter[EventKind] = Counter()
         self._latest: dict[str, FrameResult] = {}
         self._frames = 0
         self._labelled = False
-        self._events_fail = False
-        self._quiet = not settings.view.headless
+        self._events_failed = False
+        self._has_window = not settings.view.headless
         self._mutes = Mutes()
 
     def __enter__(self) -> Self:
@@ -106,19 +106,19 @@ class WatchSession:
         self._stack.__exit__(kind, error, trace)
 
     def _check_output(self, path: Path, what: str) -> None:
-        """Raises OutputError where ``path`` cannot be written, or is what shall be watched."""
+        """Raises OutputError if ``path`` cannot be written, or is one of the sources."""
         check_output(path, what)
         for camera in self._settings.camera:
             if camera.kind is SourceKind.FILE and inodes([path]) & inodes([Path(camera.uri)]):
-                raise OutputError(f"cannot write {what} {path}: it is the source itself; choose another name")
+                raise OutputError(f"cannot write {what} {path}: it is the source; choose another name")
 
     def _make_alerts(self, earlier: Iterable[Delivery] = ()) -> AlertCenter:
-        for fault in unmatched_camera_patterns(self._settings):
-            log.warning("%s", fault)
+        for problem in unmatched_camera_patterns(self._settings):
+            log.warning("%s", problem)
         return AlertCenter(self._settings.alerts, hold_back=self._hold_back, earlier=earlier)
 
     def _hold_back(self, event: Event) -> str:
-        """What the web view has muted is kept, and alerts nobody."""
+        """Why ``event`` is not sent, or ''. Events of a muted camera are stored, but not sent."""
         reason = self._mutes.hold_back(event)
         if reason and event.kind in ALERT_KINDS:
             self._monitor.refund_cooldown(event.camera)
@@ -138,27 +138,27 @@ class WatchSession:
             log.warning("%s", stuck)
 
     def _close_alerts(self) -> None:
-        for waiting in self._alerts.close():
-            log.warning("%s", waiting)
+        for unsent in self._alerts.close():
+            log.warning("%s", unsent)
 
     def _close_outputs(self) -> None:
-        for camera, result in self._latest.items():  # who was still there at the end was seen too
+        for camera, result in self._latest.items():  # count people who are still visible at the end
             self._count_people(camera, result.frame.wall_s, result.counts.here)
         try:
             if self._event_log is not None:
                 self._event_log.close()
         finally:
-            if self._film is not None:
-                self._film.close()
+            if self._video is not None:
+                self._video.close()
 
     def run_headless(self, stopped: Callable[[], bool]) -> None:
         with self._progress() as progress:
             task = progress.add_task(self._settings.camera[0].name, total=self._total())
             while not self._monitor.finished and not stopped():
                 for result in self._monitor.take(_POLL_S):
-                    if self._frames == 0 and progress.disable:  # nothing else would tell that it works
+                    if self._frames == 0 and progress.disable:  # without a progress bar, print that it runs
                         names = ", ".join(camera.name for camera in self._settings.camera)
-                        self._console.print(f"watching {names}; Ctrl-C ends it", highlight=False)
+                        self._console.print(f"watching {names}; press Ctrl-C to stop", highlight=False)
                     self._take(result)
                     progress.advance(task)
 
@@ -166,46 +166,47 @@ class WatchSession:
         Window(self._monitor, self._settings.view, stopped, self).run(self._take)
 
     @property
-    def is_well(self) -> bool:
-        return self._monitor.is_well
+    def is_healthy(self) -> bool:
+        return self._monitor.is_healthy
 
     def reload(self, settings: Settings) -> list[str]:
-        """Take over what can change while it runs, with the files that channels name; returns the places that need a
-        new start."""
+        """Applies the settings that can change at runtime and reads the channels' files again.
+
+        Returns the settings that need a restart.
+        """
         return self._apply(settings, any(channel.reads_files for channel in settings.alerts.channels))
 
     def _apply(self, settings: Settings, files_changed: bool = False) -> list[str]:
         places = needs_restart(self._settings, settings)
-        renewed = files_changed or settings.alerts != self._settings.alerts
+        alerts_changed = files_changed or settings.alerts != self._settings.alerts
         self._settings = live_part(self._settings, settings)
         self._monitor.apply(settings)
-        if renewed:
-            self._renew_alerts()
+        if alerts_changed:
+            self._reload_alerts()
         return places
 
-    def _renew_alerts(self) -> None:
-        """New channels and a new store; what waits in the old ones is in the old store, for its next reader, or is
-        handed on."""
-        old, new = self._alerts, self._make_alerts()  # before any event has to wait: a plugin may take its time
+    def _reload_alerts(self) -> None:
+        """Replaces the alert center. Unsent alerts stay in the old store or are handed to the new alert center."""
+        old, new = self._alerts, self._make_alerts()  # before events are blocked: loading a plugin can be slow
 
-        def exchange() -> None:
+        def replace_center() -> None:
             new.follow(old)
             self._alerts = new
 
-        self._monitor.between_events(exchange)
-        for waiting in old.close(heir=new):
-            log.warning("%s", waiting)
+        self._monitor.between_events(replace_center)
+        for unsent in old.close(successor=new):
+            log.warning("%s", unsent)
         if self._web is not None:
-            self._web.renew(self._settings.alerts, new)
+            self._web.reload(self._settings.alerts, new)
         new.start()
 
     def regions_of(self, camera: str) -> tuple[Polygon, ...]:
-        """The polygons that alerts of ``camera`` are for; none means everywhere."""
+        """The alert regions of ``camera``, as polygons; empty if the whole frame alerts."""
         own = next((each.policy for each in self._settings.camera if each.name == camera), PolicySettings())
         return overridden(self._settings.policy, own).regions
 
     def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:
-        """Alert for ``regions`` from now on, and write them into the settings file; returns what to tell."""
+        """Uses ``regions`` from now on and writes them to the settings file. Returns a message for the user."""
         cameras = tuple(
             each.model_copy(update={"policy": each.policy.model_copy(update={"regions": regions})})
             if each.name == camera
@@ -214,7 +215,7 @@ class WatchSession:
         )
         self._apply(self._settings.model_copy(update={"camera": cameras}))
         if self._config is None:
-            return "regions hold until the end; start with --config FILE to keep them"
+            return "regions last until maskwatch stops; start with --config FILE to save them"
         try:
             save_regions(self._config, camera, regions)
         except OutputError as error:
@@ -227,7 +228,7 @@ class WatchSession:
         return Progress(*columns, console=self._console, transient=True, disable=self._total() is None)
 
     def _total(self) -> int | None:
-        """Frames of the only source, where that is known."""
+        """The number of frames of a single source; None if unknown."""
         if len(self._settings.camera) != 1 or self._settings.camera[0].loop:
             return None
         return make_source(self._settings.camera[0]).frame_count
@@ -235,25 +236,25 @@ class WatchSession:
     def _take(self, result: FrameResult) -> None:
         if not self._labelled and result.tracks:
             self._labelled = True
-            log.info("first labelled frame")  # with -v; benchmarks/executable.py takes its time
+            log.info("first labelled frame")  # with -v; benchmarks/executable.py measures the time until this line
         self._frames += 1
         if self._output is not None:
-            self._film_it(result, self._output)
+            self._write_video(result, self._output)
 
-    def _film_it(self, result: FrameResult, path: Path) -> None:
-        """Raises OutputError where a film of a file cannot be written; a live source is watched without it then."""
+    def _write_video(self, result: FrameResult, path: Path) -> None:
+        """Raises OutputError if the video of a file cannot be written; a live source continues without a video."""
         camera = self._settings.camera[0]
         is_live = camera.is_live
         image = render_result(result, self._settings.view.blur)
         try:
-            if self._film is None:
-                fps = make_source(camera).fps or (_LIVE_FILM_FPS if is_live else FALLBACK_FPS)
-                self._film = VideoWriter(path, fps, (image.shape[1], image.shape[0]), is_live=is_live)
-            self._film.write(image, None if camera.kind is SourceKind.IMAGES else result.frame.time_s)
+            if self._video is None:
+                fps = make_source(camera).fps or (_LIVE_VIDEO_FPS if is_live else FALLBACK_FPS)
+                self._video = VideoWriter(path, fps, (image.shape[1], image.shape[0]), is_live=is_live)
+            self._video.write(image, None if camera.kind is SourceKind.IMAGES else result.frame.time_s)
         except OutputError as error:
             if not is_live:
                 raise
-            log.error("%s; it is watched on without a film", error)
+            log.error("%s; watching continues without a video", error)
             self._output, self.exit_code = None, 1
 
     def _on_result(self, result: FrameResult) -> None:
@@ -264,67 +265,67 @@ class WatchSession:
 
     def _count_people(self, camera: str, wall_s: float, people: Mapping[Label, int]) -> None:
         if any(people.values()):
-            masked, bare, incorrect = (people.get(label, 0) for label in _KEPT_LABELS)
+            masked, bare, incorrect = (people.get(label, 0) for label in _COUNTED_LABELS)
             self._alerts.record_presence(camera, wall_s, masked, bare, incorrect)
 
     def _open_event_log(self) -> None:
-        """Only when there is something to tell: a source that cannot be opened leaves no file."""
-        if self._event_log is None and self._events_path is not None and not self._events_fail:
+        """Opened with the first result or event, so a source that cannot be opened leaves no file."""
+        if self._event_log is None and self._events_path is not None and not self._events_failed:
             self._event_log = EventLog(self._events_path)
 
     def _on_event(self, event: Event, result: FrameResult | None) -> None:
-        """``result`` is None for what no frame brought: a camera went offline, or is back."""
+        """``result`` is None for events without a frame: a camera is offline or recovered."""
         self._raised[event.kind] += 1
         self._open_event_log()
         try:
             if self._event_log is not None:
                 self._event_log.write(event)
-        except OutputError as error:  # a full disk must not stop the watching, but must not pass unnoticed either
-            if not self._events_fail:
+        except OutputError as error:  # a full disk must not stop the run, but changes the exit code
+            if not self._events_failed:
                 log.error("%s", error)
-            self._events_fail, self.exit_code = True, 1
-        self._alerts.submit(event, self._picture(event, result))
+            self._events_failed, self.exit_code = True, 1
+        self._alerts.submit(event, self._snapshot(event, result))
         if self._web is not None:
-            self._web.note(event)
-        if not self._quiet:
+            self._web.publish(event)
+        if not self._has_window:
             self._console.print(event_text(event), highlight=False)
 
-    def _picture(self, event: Event, result: FrameResult | None) -> bytes | None:
-        """The JPEG to keep with ``event``, blurred as the settings say; None where no picture may be kept."""
-        wanted = self._settings.alerts.snapshots
-        if wanted == "off" or event.box is None or result is None:
+    def _snapshot(self, event: Event, result: FrameResult | None) -> bytes | None:
+        """The JPEG to store with ``event``, blurred as the settings say; None if no snapshot is allowed or possible."""
+        mode = self._settings.alerts.snapshots
+        if mode == "off" or event.box is None or result is None:
             return None
         image = result.frame.image.copy()
-        everyone = wanted == "blur_all" or self._settings.view.blur
-        concerned = event.box
-        blur_faces(image, [box for box in result.faces if everyone or box.iou(concerned) < _SAME_FACE_IOU])
+        blur_all = mode == "blur_all" or self._settings.view.blur
+        face = event.box
+        blur_faces(image, [box for box in result.faces if blur_all or box.iou(face) < _SAME_FACE_IOU])
         return jpeg_bytes(image, 85)
 
     def print_summary(self) -> None:
-        """People, events and the files written, on standard error: standard output stays free for data."""
+        """Prints people, events and written files to standard error; standard output is reserved for data."""
         table = Table(title=f"{counted(self._frames, 'frame')} analysed", title_justify="left")
         table.add_column("source")
-        for label in _KEPT_LABELS:
+        for label in _COUNTED_LABELS:
             table.add_column(STYLES[label].word, justify="right")
         for name, result in self._latest.items():
-            table.add_row(name, *(str(result.counts.seen.get(label, 0)) for label in _KEPT_LABELS))
+            table.add_row(name, *(str(result.counts.seen.get(label, 0)) for label in _COUNTED_LABELS))
         self._console.print(table)
-        words = ", ".join(f"{count} {kind.value}" for kind, count in sorted(self._raised.items())) or "none"
-        self._console.print(f"events: {words}", highlight=False)
+        counts = ", ".join(f"{count} {kind.value}" for kind, count in sorted(self._raised.items())) or "none"
+        self._console.print(f"events: {counts}", highlight=False)
         if written := self._written():
             self._console.print(
                 f"written: {', '.join(map(str, written))}", markup=False, highlight=False, soft_wrap=True
             )
 
     def _written(self) -> list[Path]:
-        """The files that were begun; a film without a frame never appears."""
-        film = self._film.path if self._film is not None and self._film.frames else None
+        """The written files; a video without frames is never created."""
+        video = self._video.path if self._video is not None and self._video.frames else None
         events = self._events_path if self._event_log is not None else None
-        return [path for path in (film, events) if path is not None]
+        return [path for path in (video, events) if path is not None]
 
 
 def event_text(event: Event) -> str:
-    """One line for people."""
+    """One readable line."""
     when = datetime.fromtimestamp(event.wall_s).strftime("%H:%M:%S")
     what = f"{event.kind.value}" + (f" ({reason_text(event.reason)})" if event.reason else "")
     who = f", person #{event.track_id}, {event.confidence:.0%}" if event.track_id else ""

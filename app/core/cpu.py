@@ -1,8 +1,8 @@
-"""How much of the machine is ours."""
+"""The processor cores that this process may use."""
 
 import os
 
 
 def cores_allowed() -> int:
-    """Processor cores that this process may use."""
+    """The number of cores, which a container or ``taskset`` may limit."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,11 +1,11 @@
 """The error tree. Each message says what failed, which one, and what to do next, in one line."""
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, by the convention of shells."""
 
 
 class MaskwatchError(Exception):
-    """Base of every error the program raises on purpose; the command line prints it and exits with its code."""
+    """Base of all errors that the program raises; the command line prints the message and exits with ``exit_code``."""
 
     exit_code = 2
 
@@ -19,7 +19,7 @@ class SourceError(MaskwatchError):
 
 
 class ModelError(MaskwatchError):
-    """A cascade or model file that is missing, corrupt, or does not fit its use."""
+    """A cascade or model file that is missing, corrupt or not of the expected kind."""
 
 
 class DataError(MaskwatchError):
@@ -27,15 +27,15 @@ class DataError(MaskwatchError):
 
 
 class OutputError(MaskwatchError):
-    """A place that cannot be written to."""
+    """A file or folder that cannot be written."""
 
 
 class DisplayError(MaskwatchError):
-    """No screen to open a window on."""
+    """There is no screen on which a window can be opened."""
 
 
 class HookError(MaskwatchError):
-    """An alert hook that failed; the delivery tries it again."""
+    """An alert hook failed; the delivery is retried."""
 
 
 class MonitorError(MaskwatchError):

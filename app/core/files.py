@@ -1,5 +1,5 @@
-"""What is at a path that somebody gave. One that no disk can hold, its name being too long, is as one that is not
-there: ``Path.is_file`` would raise, and whoever opens it next tells of it in one line."""
+"""Checks of paths that the user gave. A path whose name is too long does not exist: ``Path.is_file`` would raise,
+and the code that opens the file reports the error in one line."""
 
 import os
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ def is_folder(path: Path) -> bool:
 
 
 def inodes(paths: Iterable[Path]) -> set[tuple[int, int]]:
-    """(device, inode) of each that is there: one file is one, also where the disk takes ``A.JPG`` for ``a.jpg``."""
+    """(device, inode) of each existing path: ``A.JPG`` and ``a.jpg`` count once on a case-insensitive disk."""
     found = set()
     for path in paths:
         with suppress(OSError, ValueError):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def own_command() -> tuple[str, ...]:
-    """What starts this program again, whatever modules lie in the current folder."""
+    """The arguments that start this program, independent of modules in the current folder."""
     if getattr(sys, "frozen", False):
         return (sys.executable,)
     source = f"import sys; sys.path = [{str(Path(__file__).resolve().parents[2])!r}, *filter(None, sys.path)]; "

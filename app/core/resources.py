@@ -1,4 +1,4 @@
-"""Where assets and models lie: in a source tree, in an installed wheel, or inside a frozen executable."""
+"""The location of assets and models: in a source tree, an installed wheel or a frozen executable."""
 
 import sys
 from functools import cache

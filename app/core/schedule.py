@@ -1,4 +1,4 @@
-"""Weekly opening hours, as people write them: ``mon-fri 08:00-18:00``, ``sat,sun 10:00-16:00``, ``22:00-06:00``."""
+"""Weekly opening hours: ``mon-fri 08:00-18:00``, ``sat,sun 10:00-16:00``, ``22:00-06:00``."""
 
 import re
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ _HOURS = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})")
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """Days (0 is Monday) and minutes of the day; an end at or before the start lies on the next day."""
+    """Days (0 is Monday) and minutes of the day; an end at or before the start is on the next day."""
 
     days: frozenset[int]
     start_min: int
@@ -28,11 +28,11 @@ class Hours:
 
 
 def _day(name: str) -> int:
-    """The name, or its first letters, three at least."""
+    """The number of a day's name or of its first three or more letters. Raises ValueError."""
     for number, whole in enumerate(_WHOLE_DAYS):
         if len(name) >= 3 and whole.startswith(name):
             return number
-    raise ValueError(f"no such day {name!r}; use {', '.join(DAYS)} or daily; several as 'mon-fri' or 'sat,sun'")
+    raise ValueError(f"unknown day {name!r}; use {', '.join(DAYS)} or daily; several as 'mon-fri' or 'sat,sun'")
 
 
 def _days(text: str) -> frozenset[int]:
@@ -48,19 +48,19 @@ def _days(text: str) -> frozenset[int]:
 
 
 def parse_hours(text: str) -> Hours:
-    """``days hours`` or ``hours`` alone (every day). Raises ValueError that says what is wrong."""
+    """Parse ``days hours``, or ``hours`` alone for every day. Raises ValueError with the reason."""
     match = _HOURS.search(text)
     if not match or text[match.end() :].strip():
-        raise ValueError(f"{text!r} is no opening time; write it like 'mon-fri 08:00-18:00'")
+        raise ValueError(f"{text!r} is not an opening time; write it like 'mon-fri 08:00-18:00'")
     hour, minute, end_hour, end_minute = (int(group) for group in match.groups())
     start_min, end_min = hour * 60 + minute, end_hour * 60 + end_minute
     if minute > 59 or end_minute > 59 or start_min >= MINUTES_A_DAY or end_min > MINUTES_A_DAY:
-        raise ValueError(f"{text!r} holds no time of day; hours run from 00:00 to 24:00")
+        raise ValueError(f"{text!r} is not a time of day; use 00:00 to 24:00")
     return Hours(_days(text[: match.start()].strip().lower()), start_min, end_min)
 
 
 def is_open(hours: Iterable[Hours], wall_s: float) -> bool:
-    """Whether local time ``wall_s`` (Unix seconds) lies in any of ``hours``; no hours at all means always."""
+    """Whether the local time of ``wall_s`` (Unix seconds) is in any of ``hours``; empty ``hours`` means always."""
     local = datetime.fromtimestamp(wall_s)
     minute = local.hour * 60 + local.minute
     hours = tuple(hours)

@@ -1,4 +1,4 @@
-"""Secrets come from the environment or a file, and never go into a log, an error or an event."""
+"""Secrets are read from the environment or a file and never appear in a log, an error or an event."""
 
 import os
 from collections.abc import Iterable
@@ -11,9 +11,9 @@ HIDDEN = "***"
 
 
 def read_secret(what: str, plain: str | None, env: str | None, file: Path | None) -> str | None:
-    """The value of a setting that may be given plainly, by the name of an environment variable, or by a file.
+    """The value of a setting that is given directly, by an environment variable or by a file.
 
-    Raises SettingsError where the variable is not set or the file cannot be read; the message holds no secret.
+    Raises SettingsError if the variable is not set or the file cannot be read; the message contains no secret.
     """
     if env is not None:
         value = os.environ.get(env, "")
@@ -24,8 +24,8 @@ def read_secret(what: str, plain: str | None, env: str | None, file: Path | None
         try:
             value = file.expanduser().read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise SettingsError(f"{what}: cannot read {file}: {reason}; check its path and rights") from error
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise SettingsError(f"{what}: cannot read {file}: {reason}; check its path and permissions") from error
         if not value:
             raise SettingsError(f"{what}: {file} is empty; write the secret into it")
         return value
@@ -33,7 +33,7 @@ def read_secret(what: str, plain: str | None, env: str | None, file: Path | None
 
 
 def redact_url(url: str) -> str:
-    """Scheme, host and port alone: user names, paths and queries of hook URLs are often the key themselves."""
+    """Keep only scheme, host and port: user names, paths and queries of hook URLs often contain the key."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -46,14 +46,14 @@ def redact_url(url: str) -> str:
 
 
 def url_secrets(what: str, url: str) -> list[str]:
-    """The parts of a URL that must not be told: everything but scheme, host and port.
+    """The parts of a URL that must not be logged: all except scheme, host and port.
 
-    Raises SettingsError, which tells nothing of the URL, where it cannot be read.
+    Raises SettingsError, without the URL in its message, if the URL cannot be parsed.
     """
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise SettingsError(f"{what}: the url cannot be read; check its brackets and signs") from None
+        raise SettingsError(f"{what}: the url cannot be parsed; check its brackets and special characters") from None
     credentials = parts.netloc.rpartition("@")[0]
     pieces = [url, credentials, *credentials.split(":"), *parts.path.split("/"), parts.query, parts.fragment]
     pieces += [pair.partition("=")[2] for pair in parts.query.split("&")]
@@ -61,7 +61,7 @@ def url_secrets(what: str, url: str) -> list[str]:
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
-    """``text`` in one line with every one of ``secrets`` hidden, longest first."""
+    """``text`` in one line, with all ``secrets`` replaced, longest first."""
     for secret in sorted(set(secrets), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return " ".join(text.split())

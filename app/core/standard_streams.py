@@ -1,4 +1,4 @@
-"""Standard output and error whose disk is full, or whose reader has left."""
+"""Standard output and error when the disk is full or the reading process has ended."""
 
 import contextlib
 import os
@@ -6,8 +6,8 @@ import sys
 from typing import IO, Any, TextIO, cast
 
 
-class _Lasting:
-    """A stream that never fails: what cannot be written is lost."""
+class _NonFailingStream:
+    """A stream that ignores write errors; the text is lost."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -26,13 +26,13 @@ class _Lasting:
 
 
 def fault_tolerant_stderr() -> IO[str] | None:
-    """Standard error for what must go on though nobody can be told; None where there is none."""
-    return cast("IO[str]", _Lasting(sys.stderr)) if sys.stderr is not None else None
+    """Standard error that ignores write errors; None if the process has no standard error."""
+    return cast("IO[str]", _NonFailingStream(sys.stderr)) if sys.stderr is not None else None
 
 
 def flush_or_drop() -> None:
-    """Write what standard output and error hold, or forget it, which is told by now: Python would fail over it once
-    more at its end, and change the exit code to 120."""
+    """Flush standard output and error, or drop their content if that fails. The error was reported before; without
+    this, Python would fail again at its exit and change the exit code to 120."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
@@ -44,5 +44,5 @@ def flush_or_drop() -> None:
 
 
 def drop(stream: TextIO) -> None:
-    """What ``stream`` holds, and all that is written to it from now on, goes nowhere."""
+    """Redirect ``stream``, including its buffered content, to the null device."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,4 +1,4 @@
-"""The nouns that pass between modules. Frozen, without behaviour beyond their own geometry."""
+"""The data types that modules exchange. They are frozen and have no methods except geometry."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ Image = NDArray[np.uint8]
 
 
 class Label(StrEnum):
-    """What is said of a face. ``UNSURE`` is never a class of a model: it is our refusal to choose."""
+    """The label of a face. ``UNSURE`` is not a class of the model: it means that no class is confident enough."""
 
     MASK = "mask"
     NO_MASK = "no_mask"
@@ -22,7 +22,7 @@ class Label(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """An axis-aligned rectangle in source pixels; (x, y) is the top-left corner."""
+    """An axis-aligned bounding box in source pixels; (x, y) is the top-left corner."""
 
     x: float
     y: float
@@ -47,7 +47,7 @@ class Box:
 
     @property
     def size(self) -> float:
-        """The shorter side, px: what is meant by the size of a face."""
+        """The shorter side in px: the size of a face."""
         return min(self.width, self.height)
 
     def scaled(self, factor: float) -> "Box":
@@ -60,7 +60,7 @@ class Box:
         return Box(self.x + dx, self.y + dy, self.width, self.height)
 
     def clipped(self, width_px: float, height_px: float) -> "Box":
-        """The part inside a picture of that size; its sides are 0 where nothing is."""
+        """The part inside an image of that size; width or height is 0 if the box is outside."""
         x, y = min(max(self.x, 0.0), width_px), min(max(self.y, 0.0), height_px)
         x2, y2 = min(max(self.x2, x), width_px), min(max(self.y2, y), height_px)
         return Box(x, y, x2 - x, y2 - y)
@@ -76,9 +76,9 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture of a source.
+    """One image of a source.
 
-    ``time_s`` is stream time (seconds since the source began: the only clock of tracker and policy),
+    ``time_s`` is stream time (seconds since the first frame: the only clock of tracker and policy),
     ``captured_s`` is ``time.monotonic()`` at capture (for ages), ``wall_s`` is Unix time (for events).
     """
 
@@ -92,8 +92,8 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """A face found by a detector: box in source pixels, score 0 to 1, and five points where the detector gives
-    them: right eye, left eye, nose tip, right and left mouth corner (the person's right), as (x, y) pixels."""
+    """A detected face: bounding box in source pixels and score from 0 to 1. ``landmarks`` is empty or five (x, y)
+    pixels: right eye, left eye, nose tip, right and left mouth corner (right as seen by the person)."""
 
     box: Box
     score: float
@@ -102,7 +102,7 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class FaceLabel:
-    """A label with its confidence (0 to 1) and the probabilities behind it, in the model's label order."""
+    """A label with its confidence (0 to 1) and the probabilities of all labels, in the model's order."""
 
     label: Label
     confidence: float
@@ -111,8 +111,8 @@ class FaceLabel:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One face over time, as seen at one moment. ``velocity`` is (x, y) in px/s; ``seen_s`` and ``first_s`` are
-    stream times; ``observations`` counts detections, ``classified`` the labels asked of the network."""
+    """The state of a tracked face at one moment. ``velocity`` is (x, y) in px/s; ``first_s`` and ``seen_s`` are the
+    stream times of the first and the last detection. ``observations`` counts detections, ``classified`` inferences."""
 
     id: int
     box: Box
@@ -125,7 +125,7 @@ class Track:
     confirmed: bool
 
     def box_at(self, time_s: float, limit_s: float = 0.5) -> Box:
-        """Where the face should be at ``time_s``, carried on by its velocity for at most ``limit_s``."""
+        """The predicted box at ``time_s``; the velocity is applied for at most ``limit_s``."""
         dt = min(max(time_s - self.seen_s, 0.0), limit_s)
         return self.box.moved(self.velocity[0] * dt, self.velocity[1] * dt)
 
@@ -140,10 +140,11 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something worth telling. ``id`` is unique and is the idempotency key of every delivery; ``time_s`` is stream
-    time, ``wall_s`` Unix time; ``duration_s`` how long it had lasted; ``track_id`` 0 and ``box`` ``None`` where no
-    face is meant; ``reason`` says why it ended (``resolved``) or what failed (``camera_offline``); ``resolves`` is the
-    id of the alert that a ``resolved`` event ends; ``people`` is how many faces an alert for a crowd stands for."""
+    """One event. ``id`` is unique and part of each delivery's idempotency key; ``time_s`` is stream time, ``wall_s``
+    Unix time, ``duration_s`` the seconds that the state lasted. Without a face, ``track_id`` is 0 and ``box`` None.
+
+    ``reason`` says why an alert was resolved or what failed at a camera; ``resolves`` is the id of the alert that a
+    ``resolved`` event ends; ``people`` is the number of faces in an alert for a group."""
 
     id: str
     kind: EventKind
@@ -161,8 +162,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Faces in the picture now, by label; people (tracks) as the census counts them: all seen so far, those that left
-    with this frame, and those still here."""
+    """Counts by label: faces in the frame now, and people (tracks): all so far, those that left with this frame, and
+    those still here."""
 
     now: Mapping[Label, int]
     seen: Mapping[Label, int]
@@ -172,7 +173,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class StageTimes:
-    """Seconds spent on one frame by each stage; 0 of ``classify_s`` where no face was due."""
+    """Seconds that each stage spent on one frame; ``classify_s`` is 0 if no face was classified."""
 
     detect_s: float = 0.0
     classify_s: float = 0.0
@@ -181,9 +182,9 @@ class StageTimes:
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
-    """All that one analysed frame gave: the confirmed tracks shown, those that left with it, the events it raised,
-    the alerts still open after it, how many people, what it cost. ``faces`` are the boxes of all that may be a face,
-    those not yet or no longer sure to be one included: what must be blurred where faces may not be seen."""
+    """The result of one analysed frame: ``tracks`` are the confirmed tracks to show, ``left`` those that ended,
+    ``events`` the events raised, ``alerts`` those still open. ``faces`` are the boxes to blur: all possible faces,
+    also of unconfirmed and lost tracks."""
 
     frame: Frame
     tracks: tuple[Track, ...]

@@ -1,8 +1,8 @@
-"""When a face is worth an alert: a pure state machine over the tracks of one camera.
+"""The alert policy: a pure state machine over the tracks of one camera.
 
-Watching -> (bare long, often and large enough, in a region, in hours, no cooldown) -> alerted -> (mask on, or left)
--> resolved. A track alerts once at most, ``unsure`` never alerts, and a cooldown is charged only by an alert that is
-really raised, and given back where nobody was told of it. A crowd may be told of in one alert.
+Watched -> (bare for the dwell time, large enough, in a region, in the schedule, no cooldown) -> alerted -> (mask on, or
+left) -> resolved. A track alerts at most once and ``unsure`` never alerts. Only a raised alert starts a cooldown; if
+nobody was notified of it, the cooldown is refunded. One alert may report a whole group.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ from app.core.types import Event, EventKind, Frame, Label, Track
 from app.settings.monitor import PolicySettings
 
 LONGEST_STEP_S = 60.0
-"""A face that is bare in two frames of which one follows the other was so in between, unless they lie farther apart."""
+"""A face that is bare in two consecutive frames counts as bare in between, if their distance is at most this."""
 
 
 @dataclass(frozen=True, slots=True)
 class DwellState:
-    """What is remembered of one track. Times are stream times; ``None`` where it is not the case."""
+    """The state of one track. Times are stream times; ``None`` means that the condition does not hold."""
 
     bare_since_s: float | None = None
     bare_seen_s: float | None = None
@@ -32,9 +32,9 @@ class DwellState:
 
 @dataclass(frozen=True, slots=True)
 class PolicyState:
-    """All that the policy remembers of one camera. ``frame_s`` is the time of the last analysed frame."""
+    """The policy's state of one camera. ``frame_s`` is the stream time of the last analysed frame."""
 
-    watches: Mapping[int, DwellState] = field(default_factory=lambda: MappingProxyType({}))
+    dwells: Mapping[int, DwellState] = field(default_factory=lambda: MappingProxyType({}))
     last_alert_s: float | None = None
     serial: int = 0
     frame_s: float | None = None
@@ -48,12 +48,12 @@ def step(
     tracks: Sequence[Track],
     left: Sequence[Track] = (),
 ) -> tuple[PolicyState, tuple[Event, ...]]:
-    """The next state and the events of one analysed frame.
+    """Returns the next state and the events of one analysed frame; depends only on its arguments.
 
-    ``tracks`` are those shown now, ``left`` those that the tracker just gave up. ``run_id`` makes event ids unique
-    over runs; everything else of the result depends on the arguments alone.
+    ``tracks``: those in the frame. ``left``: those that the tracker has just dropped. ``run_id`` makes event ids
+    unique over runs.
     """
-    watches = dict(state.watches)
+    dwells = dict(state.dwells)
     last_alert_s, serial = state.last_alert_s, state.serial
     events: list[Event] = []
 
@@ -75,28 +75,28 @@ def step(
         events.append(raised)
         return raised
 
-    def resolve(track: Track, watch: DwellState, reason: str) -> None:
-        """Tell the end of the alert that ``watch`` had part in, once the last of its people is well or gone."""
-        others = (w for id_, w in watches.items() if id_ != track.id and w.alert_id == watch.alert_id)
+    def resolve(track: Track, dwell: DwellState, reason: str) -> None:
+        """Resolves the alert of ``dwell`` once the last of its people wears a mask or has left."""
+        others = (other for id_, other in dwells.items() if id_ != track.id and other.alert_id == dwell.alert_id)
         if settings.resolved_events and all(other.resolved for other in others):
-            lasted_s = frame.time_s - watch.alerted_s
-            event(EventKind.RESOLVED, track, lasted_s, reason=reason, resolves=watch.alert_id)
+            lasted_s = frame.time_s - dwell.alerted_s
+            event(EventKind.RESOLVED, track, lasted_s, reason=reason, resolves=dwell.alert_id)
 
     ready: list[Track] = []
     for track in tracks:
-        if track.seen_s != frame.time_s:  # carried on by prediction only: nothing new is known of it
+        if track.seen_s != frame.time_s:  # only predicted, not detected in this frame
             continue
-        watch = _observed(settings, watches.get(track.id, DwellState()), track, frame, state.frame_s)
-        if watch.alert_id:
-            good_s = 0.0 if watch.good_since_s is None else frame.time_s - watch.good_since_s
-            if not watch.resolved and watch.good_since_s is not None and good_s >= settings.resolve_after_s:
-                watch = replace(watch, resolved=True)
-                resolve(track, watch, track.label.label)
-        elif _is_ready(settings, watch, track, frame):
+        dwell = _observed(settings, dwells.get(track.id, DwellState()), track, frame, state.frame_s)
+        if dwell.alert_id:
+            good_s = 0.0 if dwell.good_since_s is None else frame.time_s - dwell.good_since_s
+            if not dwell.resolved and dwell.good_since_s is not None and good_s >= settings.resolve_after_s:
+                dwell = replace(dwell, resolved=True)
+                resolve(track, dwell, track.label.label)
+        elif _is_ready(settings, dwell, track, frame):
             ready.append(track)
-        watches[track.id] = watch
+        dwells[track.id] = dwell
     for track in left:
-        gone = watches.pop(track.id, None)
+        gone = dwells.pop(track.id, None)
         if gone and gone.alert_id and not gone.resolved:
             resolve(track, gone, "left")
     for people in _groups(settings, ready):
@@ -105,27 +105,29 @@ def step(
         if not may_alert_now(settings, frame.wall_s):
             break
         first = people[0]
-        bare_s = max(_bare_s(watches[track.id], frame.time_s) for track in people)
+        bare_s = max(_bare_s(dwells[track.id], frame.time_s) for track in people)
         raised = event(EventKind(first.label.label.value), first, bare_s, people=len(people))
         last_alert_s = frame.time_s
         for track in people:
-            watches[track.id] = replace(watches[track.id], alert_id=raised.id, alerted_s=frame.time_s)
-    return PolicyState(MappingProxyType(watches), last_alert_s, serial, frame.time_s), tuple(events)
+            dwells[track.id] = replace(dwells[track.id], alert_id=raised.id, alerted_s=frame.time_s)
+    return PolicyState(MappingProxyType(dwells), last_alert_s, serial, frame.time_s), tuple(events)
 
 
 def open_alerts(state: PolicyState) -> frozenset[str]:
-    """Ids of the alerts of which someone is still there and not well."""
-    return frozenset(watch.alert_id for watch in state.watches.values() if watch.alert_id and not watch.resolved)
+    """Ids of the alerts with at least one person who is still present without a mask."""
+    return frozenset(dwell.alert_id for dwell in state.dwells.values() if dwell.alert_id and not dwell.resolved)
 
 
 def with_refunded_cooldown(state: PolicyState) -> PolicyState:
-    """``state`` without the cooldown of its last alert, of which nobody was told. That alert was raised because the
-    cooldown before it had ended, so none is left."""
+    """Returns ``state`` without a cooldown, because nobody was notified of its last alert.
+
+    That alert was raised after the previous cooldown had ended, so no other cooldown applies.
+    """
     return replace(state, last_alert_s=None)
 
 
 def _groups(settings: PolicySettings, ready: Sequence[Track]) -> list[list[Track]]:
-    """Who is told of in one alert: each face by itself, or all in one where they are a crowd, a bare one first."""
+    """Groups tracks by alert: one each, or all in one above ``digest_over``, the largest bare face first."""
     if settings.digest_over and len(ready) > settings.digest_over:
         return [sorted(ready, key=lambda track: (track.label.label is not Label.NO_MASK, -track.box.area))]
     return [[track] for track in ready]
@@ -139,7 +141,7 @@ def may_alert_now(settings: PolicySettings, wall_s: float) -> bool:
 
 
 def in_regions(regions: Sequence[Sequence[tuple[float, float]]], x: float, y: float) -> bool:
-    """Whether (x, y) lies in any of the polygons; True where there are none. Even-odd rule (Shimrat 1962)."""
+    """Whether (x, y) lies in any of the polygons, or there is no polygon. Even-odd rule (Shimrat 1962)."""
     return not regions or any(_in_polygon(polygon, x, y) for polygon in regions)
 
 
@@ -151,28 +153,30 @@ def _in_polygon(polygon: Sequence[tuple[float, float]], x: float, y: float) -> b
     return inside
 
 
-def _bare_s(watch: DwellState, time_s: float) -> float:
-    return 0.0 if watch.bare_since_s is None else time_s - watch.bare_since_s
+def _bare_s(dwell: DwellState, time_s: float) -> float:
+    return 0.0 if dwell.bare_since_s is None else time_s - dwell.bare_since_s
 
 
 def _observed(
-    settings: PolicySettings, watch: DwellState, track: Track, frame: Frame, before_s: float | None
+    settings: PolicySettings, dwell: DwellState, track: Track, frame: Frame, previous_frame_s: float | None
 ) -> DwellState:
-    """``watch`` after seeing ``track``: how long it has been bare, how long it has been well. A bare face outside the
-    regions is as little known as an unsure one. ``before_s`` is the time of the frame before."""
+    """Returns ``dwell`` updated by ``track``. A bare face outside the regions changes nothing, like an unsure one.
+
+    ``previous_frame_s``: stream time of the previous analysed frame.
+    """
     label, time_s = track.label.label, frame.time_s
     if label.value in settings.alert_on:
         if not _is_inside(settings, track, frame):
-            return watch
-        since, seen_s = watch.bare_since_s, watch.bare_seen_s
-        longest_s = LONGEST_STEP_S if seen_s == before_s else settings.grace_s
-        if since is None or seen_s is None or time_s - seen_s > longest_s:
-            since = time_s
-        return replace(watch, bare_since_s=since, bare_seen_s=time_s, good_since_s=None)
+            return dwell
+        since_s, seen_s = dwell.bare_since_s, dwell.bare_seen_s
+        max_step_s = LONGEST_STEP_S if seen_s == previous_frame_s else settings.grace_s
+        if since_s is None or seen_s is None or time_s - seen_s > max_step_s:
+            since_s = time_s
+        return replace(dwell, bare_since_s=since_s, bare_seen_s=time_s, good_since_s=None)
     if label is Label.UNSURE:
-        return watch
-    since = time_s if watch.good_since_s is None else watch.good_since_s
-    return replace(watch, bare_since_s=None, bare_seen_s=None, good_since_s=since)
+        return dwell
+    since_s = time_s if dwell.good_since_s is None else dwell.good_since_s
+    return replace(dwell, bare_since_s=None, bare_seen_s=None, good_since_s=since_s)
 
 
 def _is_inside(settings: PolicySettings, track: Track, frame: Frame) -> bool:
@@ -183,13 +187,13 @@ def _is_inside(settings: PolicySettings, track: Track, frame: Frame) -> bool:
     return in_regions(settings.regions, x / width_px, y / height_px)
 
 
-def _is_ready(settings: PolicySettings, watch: DwellState, track: Track, frame: Frame) -> bool:
-    """Whether the face itself is worth an alert now; cooldown and hours are asked afterwards."""
+def _is_ready(settings: PolicySettings, dwell: DwellState, track: Track, frame: Frame) -> bool:
+    """Whether the face meets all conditions for an alert, except cooldown and schedule."""
     return (
         track.label.label.value in settings.alert_on
-        and watch.bare_seen_s == frame.time_s
-        and watch.bare_since_s is not None
-        and frame.time_s - watch.bare_since_s >= settings.dwell_s
+        and dwell.bare_seen_s == frame.time_s
+        and dwell.bare_since_s is not None
+        and frame.time_s - dwell.bare_since_s >= settings.dwell_s
         and track.observations >= settings.min_observations
         and track.box.size >= settings.min_face_px
         and track.label.confidence >= settings.min_confidence

@@ -1,4 +1,4 @@
-"""One watched camera: the parts that serve it, those that take their place, and what is to be seen of it."""
+"""One camera: its source, its capture and detector threads, and its current view."""
 
 import time
 from collections import deque
@@ -14,18 +14,19 @@ from app.pipeline.outage import Outage
 from app.settings.monitor import CameraSettings
 
 _RATE_FRAMES, _RATE_S = 30, 3.0
-"""The rate of analysis is that of the last frames, none of them older. It lags where the next one is so late."""
+"""The analysis rate is measured over the last ``_RATE_FRAMES`` frames of the last ``_RATE_S`` seconds. Analysis lags if
+the next result is later than ``_RATE_S``."""
 _CAPTURE_SLACK_S = 10.0
-"""What a capture may take beyond its own limits (a name server's delay) before it counts as stuck."""
+"""Extra time beyond a capture's own timeouts (a slow DNS server) before it counts as stuck."""
 
 
 @dataclass(frozen=True, slots=True)
 class CameraView:
-    """What is to be seen of one camera at one moment. ``tracks`` stand where their faces should be in ``frame``;
-    ``age_s`` is how old the frame is, ``analysis_fps`` how many frames a second are analysed, ``dropped`` how many
-    were not because a newer one came, ``alerts`` those that nothing has resolved yet; ``restarts`` counts how often
-    the watchdog replaced a part of it; ``analysed`` is the last result. Where analysis ``lags`` that result is so old
-    that it says nothing of a live picture: nobody is marked or counted as there now."""
+    """A snapshot of one camera. ``tracks`` are predicted for the time of ``frame``; ``age_s`` is the age of the frame.
+
+    ``dropped`` counts frames that a newer one replaced, ``alerts`` are unresolved, ``restarts`` counts restarts by the
+    watchdog, ``analysed`` is the last result. If analysis ``lags``, there are no tracks and no current counts.
+    """
 
     camera: str
     status: SourceStatus
@@ -43,19 +44,21 @@ class CameraView:
     lags: bool = False
 
     def private(self) -> "CameraView":
-        """The same as of the last analysed frame: a face that no one has looked for yet cannot be blurred, so a newer
-        frame, or one before the first analysis, is not to be seen. Where analysis lags, that frame is STALE."""
+        """Returns the view at the last analysed frame: a newer frame may show faces that cannot be blurred yet.
+
+        Without an analysed frame there is no frame; if analysis lags, the state is STALE.
+        """
         if self.analysed is None:
             return replace(self, frame=None, tracks=())
         frame, status = self.analysed.frame, self.status
         behind_s = self.frame.captured_s - frame.captured_s if self.frame else 0.0
         if self.lags and status.state is SourceState.LIVE:
-            status = replace(status, state=SourceState.STALE, last_error="nothing is analysed")
+            status = replace(status, state=SourceState.STALE, last_error="no frame is analysed")
         return replace(self, status=status, frame=frame, tracks=self.analysed.tracks, age_s=self.age_s + behind_s)
 
 
 class Camera:
-    """A source with the capture and the shift that serve it now. ``failure`` is why it is given up for good."""
+    """A source with its current capture and worker. ``failure`` is the reason if it is given up."""
 
     def __init__(self, settings: CameraSettings, source: FrameSource) -> None:
         self.settings = settings
@@ -78,7 +81,7 @@ class Camera:
         self.open()
 
     def open(self) -> None:
-        """A new capture with new slots, in the place of the old ones if there are any; not started yet."""
+        """Creates a new capture with new slots, which replaces a previous one; does not start it."""
         if self._captures:
             self.stop()
             self._dropped_before += self.frames.dropped
@@ -87,7 +90,7 @@ class Camera:
         self.shown: LatestSlot[Frame] = LatestSlot()
         self.capture: Capture = Capture(self.source, self.settings, [self.frames, self.shown])
         self._captures = [old for old in self._captures if not old.join(0.0)] + [self.capture]
-        self._capture_stillness = StallTimer()
+        self._capture_stall_timer = StallTimer()
 
     def stop(self) -> None:
         self.capture.stop()
@@ -95,7 +98,7 @@ class Camera:
         self.shown.close()
 
     def join(self, deadline_s: float) -> int:
-        """Wait until ``time.monotonic()`` is ``deadline_s``; returns how many of its captures still run."""
+        """Waits until ``time.monotonic()`` is ``deadline_s``; returns the number of captures that still run."""
         return sum(not capture.join(max(0.0, deadline_s - time.monotonic())) for capture in self._captures)
 
     @property
@@ -107,48 +110,50 @@ class Camera:
 
     @property
     def was_live(self) -> bool:
-        """Whether it ever gave a picture in this run."""
+        """Whether it has delivered a frame in this run."""
         return self._frames_before + self.capture.status.frames > 0
 
     @property
     def stream_s(self) -> float:
-        """Stream time now, carried on from the last analysed frame; 0 before the first."""
+        """Current stream time, extrapolated from the last analysed frame; 0 before the first."""
         if self.latest is None:
             return 0.0
         frame = self.latest.frame
         return frame.time_s + max(0.0, time.monotonic() - frame.captured_s)
 
-    def begin_offline(self, event: Event) -> None:
-        """``event`` of an earlier run told that it is offline: its return is still to be told."""
+    def restore_offline(self, event: Event) -> None:
+        """Sets the camera offline since ``event`` of an earlier run, so that its recovery is reported."""
         away_s = event.duration_s + max(0.0, time.time() - event.wall_s)
         self.outage, self.offline_id = Outage(down_since_s=-away_s, reported=True), event.id
 
     def next_event_id(self, run_id: str) -> str:
-        """For events of the camera itself; those of its faces are numbered by the policy."""
+        """Returns an id for an event of the camera itself; the policy numbers the events of its faces."""
         self.event_serial += 1
         return f"{run_id}-{self.name}-c{self.event_serial}"
 
     def capture_is_stuck(self, awake_s: float) -> bool:
-        """Whether the capture of a live source does not even fail any more: it has its own time limits, so by then
-        it must have brought a frame, given a connection up or tried another."""
+        """Whether the capture of a live source hangs.
+
+        Within its own timeouts it must deliver a frame, drop a connection or try another one.
+        """
         status = self.capture.status
         if not self.is_live or status.state in (SourceState.ENDED, SourceState.FAILED):
             return False
         settings = self.settings
         limit_s = max(settings.reconnect_s) + settings.open_timeout_s + settings.read_timeout_s + _CAPTURE_SLACK_S
-        mark = (status.frames, status.reconnects, status.since_s, status.state)
-        return self._capture_stillness.of(mark, awake_s) >= limit_s
+        progress = (status.frames, status.reconnects, status.since_s, status.state)
+        return self._capture_stall_timer.stalled_s(progress, awake_s) >= limit_s
 
     @property
     def _step_s(self) -> float:
-        """Mean time from one of the last analysed frames to the next, so that those that come in pairs are no faster;
-        0 before the second."""
+        """Mean time between the last analysed frames, so that frames in pairs do not count as faster; 0 if fewer than
+        two."""
         times_s = tuple(self._analysed_s)
         return (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else 0.0
 
     @property
     def lags(self) -> bool:
-        """Whether the next result is long overdue."""
+        """Whether the next result is overdue by more than ``_RATE_S``."""
         times_s = tuple(self._analysed_s)
         return bool(times_s) and time.monotonic() - times_s[-1] > _RATE_S + self._step_s
 
@@ -167,7 +172,7 @@ class Camera:
 
     def view(self) -> CameraView:
         latest = self.latest
-        # A live picture moves at the camera's rate, boxes carried on; a file shows each analysed frame as it is.
+        # A live view shows every frame with predicted boxes; a file shows only analysed frames.
         frame = self.shown.peek() if self.is_live else latest.frame if latest else None
         dropped = self._dropped_before + self.frames.dropped
         view = CameraView(self.name, self.status, self.is_live, frame, dropped=dropped, restarts=self.restarts)

@@ -1,7 +1,7 @@
-"""The classifier thread: the crops of all cameras that wait go through the network together, a fair share of each.
+"""The classifier thread: classifies the waiting crops of all cameras together, with a fair share for each.
 
-A lone request is served at once: nothing waits for a batch to fill. A call takes a bounded number of crops, and each
-camera that waits has its part of it, so a crowd on one camera is served over several calls and holds up nobody.
+A single request is served immediately, without waiting for a full batch. The size of an inference is limited and each
+waiting camera gets a share, so a crowd on one camera takes several inferences and delays no other camera.
 """
 
 import threading
@@ -14,14 +14,14 @@ from app.core.errors import MonitorError
 from app.pipeline.heartbeat import Heartbeat
 from app.vision.classifier import Crops, MaskClassifier, Probabilities
 
-_LIMIT_S = 0.5
-"""Longest single wait: a closing batcher is noticed within it even if a wake-up were lost."""
-_CALL_CROPS = 16
-"""Most crops of one call: about 30 ms of work, the longest that a newcomer waits."""
+_WAIT_S = 0.5
+"""Longest single wait: a closed batcher is noticed within this time even if a notification is lost."""
+_MAX_CROPS = 16
+"""Maximum number of crops per inference: about 30 ms, the longest wait of a new request."""
 
 
-class BatcherClosed(MonitorError):  # noqa: N818 - an end, not an error
-    """The batcher will give no answer any more."""
+class BatcherClosed(MonitorError):  # noqa: N818 - not an error
+    """The batcher is closed and returns no more results."""
 
 
 @dataclass(slots=True, eq=False)
@@ -32,13 +32,13 @@ class _Request:
     taken: int = 0
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         return len(self.crops) - self.taken
 
 
 @dataclass(frozen=True, slots=True)
 class _Portion:
-    """Some crops of one request that go into one call."""
+    """The crops ``start`` to ``end`` of one request, which go into one inference."""
 
     request: _Request
     start: int
@@ -46,7 +46,7 @@ class _Portion:
 
 
 class ClassifierBatcher:
-    """Give ``run`` a thread of its own; call ``classify`` from any other."""
+    """Call ``run`` in its own thread and ``classify`` from any other thread."""
 
     def __init__(self, classifier: MaskClassifier) -> None:
         self.classifier = classifier
@@ -56,36 +56,38 @@ class ClassifierBatcher:
         self._closed = False
 
     def classify(self, crops: Crops) -> Probabilities:
-        """(N, S, S, 3) uint8 RGB to (N, C) float32; blocks. Raises BatcherClosed once the batcher is closed."""
+        """Classifies (N, S, S, 3) uint8 RGB; returns (N, C) float32. Blocks. Raises BatcherClosed if it is closed."""
         if len(crops) == 0:
             return np.empty((0, len(self.classifier.metadata.labels)), np.float32)
         request = _Request(crops)
         with self._changed:
             self._waiting.append(request)
             self._changed.notify()
-        while not request.done.wait(_LIMIT_S):
+        while not request.done.wait(_WAIT_S):
             if self._closed:
                 break
         if sum(map(len, request.answers)) != len(crops):
-            raise BatcherClosed("the classifier stopped")
+            raise BatcherClosed("the classifier is stopped")
         return np.concatenate(request.answers)
 
-    def run_warmed(self) -> None:
-        """Like ``run``, after the run time has made its plan for each size of a call (25 ms and a thread each): the
-        first crowd comes no later than any other, and no thread is added after months."""
+    def warm_up_and_run(self) -> None:
+        """Like ``run``, but first prepares a LiteRT plan for each batch size (25 ms and a thread each).
+
+        The first crowd is then as fast as later ones, and no thread is added after months.
+        """
         metadata, count = self.classifier.metadata, 1
-        while count <= _CALL_CROPS and not self._closed:
-            self.heartbeat.beat("warms up")
+        while count <= _MAX_CROPS and not self._closed:
+            self.heartbeat.beat("warming up")
             self.classifier.classify(np.zeros((count, metadata.input_px, metadata.input_px, 3), np.uint8))
             count *= 2
         self.heartbeat.rest()
         self.run()
 
     def run(self) -> None:
-        """Serve requests until closed."""
+        """Serves requests until the batcher is closed."""
         try:
             while portions := self._next():
-                self.heartbeat.beat("names faces")
+                self.heartbeat.beat("classifying faces")
                 self._serve(portions)
                 self.heartbeat.rest()
         finally:
@@ -93,26 +95,26 @@ class ClassifierBatcher:
 
     def _serve(self, portions: list[_Portion]) -> None:
         crops = [portion.request.crops[portion.start : portion.end] for portion in portions]
-        answer = self.classifier.classify(np.concatenate(crops))
-        at = 0
+        probabilities = self.classifier.classify(np.concatenate(crops))
+        start = 0
         for portion in portions:
             count = portion.end - portion.start
-            portion.request.answers.append(answer[at : at + count])
-            at += count
+            portion.request.answers.append(probabilities[start : start + count])
+            start += count
             if portion.end == len(portion.request.crops):
                 portion.request.done.set()
 
     def _next(self) -> list[_Portion]:
-        """What goes into the next call; empty once closed."""
+        """Waits for requests and returns the portions of the next inference; ``[]`` if closed."""
         with self._changed:
             while not self._waiting and not self._closed:
-                self._changed.wait(_LIMIT_S)
+                self._changed.wait(_WAIT_S)
             if self._closed:
                 return []
-            portions = _shares(self._waiting, _CALL_CROPS)
+            portions = _fair_shares(self._waiting, _MAX_CROPS)
             for portion in portions:
                 portion.request.taken = portion.end
-            self._waiting = deque(request for request in self._waiting if request.left)
+            self._waiting = deque(request for request in self._waiting if request.remaining)
             return portions
 
     def close(self) -> None:
@@ -124,12 +126,12 @@ class ClassifierBatcher:
             self._changed.notify_all()
 
 
-def _shares(waiting: deque[_Request], room: int) -> list[_Portion]:
-    """At most ``room`` crops of the longest waiting: small requests whole, the others in equal parts."""
+def _fair_shares(waiting: deque[_Request], room: int) -> list[_Portion]:
+    """At most ``room`` crops of the longest waiting requests: small requests complete, the others in equal parts."""
     portions: list[_Portion] = []
-    queue = sorted(list(waiting)[:room], key=lambda request: request.left)
-    for place, request in enumerate(queue):
-        count = min(request.left, -(-room // (len(queue) - place)))
+    queue = sorted(list(waiting)[:room], key=lambda request: request.remaining)
+    for i, request in enumerate(queue):
+        count = min(request.remaining, -(-room // (len(queue) - i)))
         portions.append(_Portion(request, request.taken, request.taken + count))
         room -= count
     return portions

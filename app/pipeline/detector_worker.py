@@ -1,4 +1,4 @@
-"""One detector thread's time at a camera: frames in, results out, and its own guard."""
+"""The work of one detector thread: frames in, results out; exceptions are kept."""
 
 import logging
 import threading
@@ -16,9 +16,9 @@ log = logging.getLogger(__name__)
 
 
 class DetectorWorker:
-    """When ``over`` it does nothing more, wherever it hung when that was said.
+    """Once ``is_stopped`` is set it returns no more results, even if it was hanging at that time.
 
-    ``ended``: its frames came to an end; ``crash``: what went wrong in it.
+    ``ended``: there are no more frames. ``crash``: the exception that stopped it.
     """
 
     def __init__(self, name: str, analyzer: FrameAnalyzer, frames: Slot[Frame]) -> None:
@@ -27,45 +27,47 @@ class DetectorWorker:
         self.frames = frames
         self.heartbeat = Heartbeat()
         self.stall_timer = StallTimer()
-        self.over = False
+        self.is_stopped = False
         self.ended = False
         self.crash: BaseException | None = None
         self.thread: threading.Thread | None = None
 
-    def analysed(
-        self, frame: Frame, classified: Callable[[Crops], Probabilities | None], *, may_crash: bool
+    def analyze(
+        self, frame: Frame, classify: Callable[[Crops], Probabilities | None], *, keep_crash: bool
     ) -> FrameResult | None:
-        """``classified`` gives None where all stop. Returns None where the shift is over, in time or by a crash; where
-        it may not crash, the error is raised."""
+        """Returns None if the worker is stopped, or if ``classify`` returns None because all threads stop.
+
+        An exception stops the worker and is kept in ``crash`` if ``keep_crash`` is set, otherwise it is raised.
+        """
         try:
-            began_s = time.monotonic()
-            self.heartbeat.beat("looks for faces")
-            pending = self.analyzer.begin(frame)
+            started_s = time.monotonic()
+            self.heartbeat.beat("detecting faces")
+            pending = self.analyzer.detect_faces(frame)
             detected_s = time.monotonic()
             self.heartbeat.rest()
-            probabilities = None if self.over else classified(pending.crops)
+            probabilities = None if self.is_stopped else classify(pending.crops)
             classified_s = time.monotonic()
-            if probabilities is None or self.over:
+            if probabilities is None or self.is_stopped:
                 return None
-            self.heartbeat.beat("judges faces")
-            finished = self.analyzer.finish(pending, probabilities)
+            self.heartbeat.beat("evaluating faces")
+            analyzed = self.analyzer.complete(pending, probabilities)
         except BatcherClosed:
             raise
-        except Exception as error:  # this camera's own guard: the others are to go on
-            if not may_crash and not self.over:
+        except Exception as error:  # only this camera fails: the others must continue
+            if not keep_crash and not self.is_stopped:
                 raise
             log.debug("%s failed", self.name, exc_info=error)
-            self.over, self.crash = True, error
+            self.is_stopped, self.crash = True, error
             return None
         classify_s = classified_s - detected_s if len(pending.crops) else 0.0
-        times = StageTimes(detected_s - began_s, classify_s, time.monotonic() - began_s)
+        times = StageTimes(detected_s - started_s, classify_s, time.monotonic() - started_s)
         return FrameResult(
             frame,
-            finished.tracks,
-            finished.left,
-            finished.counts,
-            finished.events,
-            finished.alerts,
+            analyzed.tracks,
+            analyzed.left,
+            analyzed.counts,
+            analyzed.events,
+            analyzed.alerts,
             times,
-            finished.faces,
+            analyzed.faces,
         )

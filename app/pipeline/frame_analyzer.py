@@ -1,7 +1,7 @@
-"""What happens to one frame of one camera, in order, without threads and without I/O.
+"""Analyses the frames of one camera, without threads and without I/O.
 
-``begin`` finds and follows the faces and cuts those that must be named; whoever owns the classifier asks it once for
-all of them (of all cameras); ``finish`` takes the answer in and says what it means.
+``detect_faces`` detects and tracks the faces and crops those that must be classified. The caller classifies the crops.
+``complete`` adds the probabilities and returns tracks, counts and events.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from app.vision.tracker import Tracker
 
 @dataclass(frozen=True, slots=True)
 class PendingFrame:
-    """A frame between ``begin`` and ``finish``: the due tracks and their crops, (N, S, S, 3) uint8 RGB."""
+    """A frame before classification: the tracks to classify and their crops, (N, S, S, 3) uint8 RGB."""
 
     frame: Frame
     due: tuple[Track, ...]
@@ -32,8 +32,10 @@ class PendingFrame:
 
 @dataclass(frozen=True, slots=True)
 class AnalyzedFrame:
-    """What a frame meant: the tracks shown, those that left with it, the people counted, the events raised, the
-    alerts that nothing has resolved yet, and where any face may be."""
+    """The result of a frame: visible tracks, tracks that left, people counts, new events, unresolved alerts.
+
+    ``faces``: boxes where any face may be, for blurring.
+    """
 
     tracks: tuple[Track, ...]
     left: tuple[Track, ...]
@@ -44,7 +46,7 @@ class AnalyzedFrame:
 
 
 class FrameAnalyzer:
-    """One camera's detector, tracker and policy state. Serves one thread."""
+    """Detector, tracker and policy state of one camera. It must be used by one thread only."""
 
     def __init__(
         self,
@@ -56,7 +58,6 @@ class FrameAnalyzer:
         max_batch: int,
         detector_settings: DetectorSettings,
     ) -> None:
-        """``looks`` says how seldom the detector may be asked."""
         self._detector = detector
         self._roi_detector = detector if isinstance(detector, RoiDetector) else None
         self._scheduler = DetectionScheduler(detector_settings)
@@ -67,49 +68,51 @@ class FrameAnalyzer:
         self._run_id = run_id
         self._max_batch = max_batch
         self._people_counter = PeopleCounter()
-        self._open = OpenAlerts()
-        self._used = self._wanted = (tracking, alerting)
+        self._open_alerts = OpenAlerts()
+        self._settings = self._new_settings = (tracking, alerting)
         self._refund_due = False
         self._size_px: tuple[int, int] | None = None
 
     def apply(self, tracking: TrackingSettings, alerting: PolicySettings) -> None:
-        """New settings for the frames to come. May be called from any thread."""
-        self._wanted = (tracking, alerting)
+        """Applies new settings from the next frame on. Thread-safe."""
+        self._new_settings = (tracking, alerting)
 
     def refund_cooldown(self) -> None:
-        """Nobody was told of the last alert: it charges no cooldown. May be called from any thread."""
+        """Cancels the cooldown of the last alert, because nobody was notified of it. Thread-safe."""
         self._refund_due = True
 
-    def begin(self, frame: Frame) -> PendingFrame:
-        if self._used is not self._wanted:
-            self._used = self._wanted
-            tracking, self._alerting = self._used
+    def detect_faces(self, frame: Frame) -> PendingFrame:
+        if self._settings is not self._new_settings:
+            self._settings = self._new_settings
+            tracking, self._alerting = self._settings
             self._tracker.apply(tracking)
         height, width = frame.image.shape[:2]
-        self._fit(width, height)
-        left = self._follow(frame)
-        due = [track for track in self._tracker.due(self._max_batch) if _visible(track.box, width, height)]
+        self._handle_resize(width, height)
+        left = self._track(frame)
+        due = [track for track in self._tracker.due(self._max_batch) if _is_visible(track.box, width, height)]
         crops = cut_faces(frame.image, [track.box for track in due], self._metadata)
         return PendingFrame(frame, tuple(due), crops, tuple(left))
 
-    def _fit(self, width: int, height: int) -> None:
-        """Streams change their resolution; people in them stay who they are."""
-        before, self._size_px = self._size_px, (width, height)
-        if before is not None and before != self._size_px:
-            self._tracker.stretch(width / before[0], height / before[1])
+    def _handle_resize(self, width: int, height: int) -> None:
+        """Keeps the tracks when a stream changes its resolution."""
+        old_px, self._size_px = self._size_px, (width, height)
+        if old_px is not None and old_px != self._size_px:
+            self._tracker.stretch(width / old_px[0], height / old_px[1])
 
-    def _follow(self, frame: Frame) -> list[Track]:
-        """Takes ``frame`` into the tracker, with as much of a look at it as it needs. Returns the tracks that left."""
-        known = self._tracker.boxes()
+    def _track(self, frame: Frame) -> list[Track]:
+        """Updates the tracker with the detection pass that ``frame`` needs. Returns the tracks that left."""
         tracker = self._tracker
-        detection_pass = self._scheduler.choose(frame.image, frame.time_s, known, tracker.is_steady, tracker.misses_one)
+        tracked = tracker.boxes()
+        detection_pass = self._scheduler.choose(
+            frame.image, frame.time_s, tracked, tracker.is_steady, tracker.has_missed_face
+        )
         if detection_pass is DetectionPass.SKIP:
-            return self._tracker.carry(frame.time_s)
+            return tracker.carry(frame.time_s)
         if detection_pass is DetectionPass.TRACKED and self._roi_detector is not None:
-            return self._tracker.update(self._roi_detector.detect_tracked(frame.image, known), frame.time_s)
-        return self._tracker.update(self._detector.detect(frame.image), frame.time_s)
+            return tracker.update(self._roi_detector.detect_tracked(frame.image, tracked), frame.time_s)
+        return tracker.update(self._detector.detect(frame.image), frame.time_s)
 
-    def finish(self, pending: PendingFrame, probabilities: Probabilities) -> AnalyzedFrame:
+    def complete(self, pending: PendingFrame, probabilities: Probabilities) -> AnalyzedFrame:
         """``probabilities``: (N, C), one row per crop of ``pending``."""
         for track, crop, row in zip(pending.due, pending.crops, probabilities, strict=True):
             usable = self._metadata.min_sharpness <= 0 or preprocess.sharpness(crop) >= self._metadata.min_sharpness
@@ -121,16 +124,16 @@ class FrameAnalyzer:
             self._alerting, self._run_id, self._state, pending.frame, tracks, pending.left
         )
         counts = self._people_counter.update(tracks, pending.left, self._alerting.dwell_s, self._alerting.grace_s)
-        alerts = self._open.update(events, alert_policy.open_alerts(self._state))
-        faces = self._tracker.boxes() + self._tracker.last_places()
+        alerts = self._open_alerts.update(events, alert_policy.open_alerts(self._state))
+        faces = self._tracker.boxes() + self._tracker.last_found_boxes()
         return AnalyzedFrame(tracks, pending.left, counts, events, alerts, faces)
 
 
 def cut_faces(image: Image, boxes: Sequence[Box], metadata: ClassifierMetadata) -> Crops:
-    """The faces of a BGR picture as the classifier of ``facts`` wants them."""
+    """Crops the faces in ``boxes`` of a BGR image for the classifier of ``metadata``."""
     return preprocess.face_crops(image, boxes, metadata.input_px, metadata.margin)
 
 
-def _visible(box: Box, width: int, height: int) -> bool:
-    """At least half of the box lies inside the picture: less is no face to judge."""
+def _is_visible(box: Box, width: int, height: int) -> bool:
+    """Whether at least half of the box lies inside the image: otherwise the face cannot be classified."""
     return box.clipped(width, height).area >= 0.5 * box.area > 0

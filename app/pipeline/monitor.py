@@ -1,4 +1,4 @@
-"""The monitor: capture, detector, classifier and watchdog threads of all cameras, and what a watcher sees of them."""
+"""The monitor: runs the capture, detector, classifier and watchdog threads of all cameras, and offers their results."""
 
 import logging
 import secrets
@@ -19,7 +19,7 @@ from app.pipeline.frame_analyzer import FrameAnalyzer
 from app.pipeline.heartbeat import Heartbeat
 from app.pipeline.result_queue import ResultQueue
 from app.pipeline.thread_group import ThreadGroup
-from app.pipeline.watchdog import DISPATCHING, Watchdog, raise_if_hopeless
+from app.pipeline.watchdog import DISPATCHING, Watchdog, raise_if_none_left
 from app.settings.monitor import overridden
 from app.settings.reload import live_part
 from app.settings.root import Settings
@@ -31,23 +31,23 @@ __all__ = ["CameraView", "EventListener", "Monitor", "ResultListener"]
 log = logging.getLogger(__name__)
 
 _WAIT_S = 0.5
-"""Longest single wait of a thread: a stop is noticed within it even if a wake-up were lost."""
+"""Longest single wait of a thread: a stop is noticed within this time even if a notification is lost."""
 _JOIN_S = 1.7
-"""All threads must have ended this long after a stop; shutdown as a whole takes less than 2 s."""
-_TELL_WAIT_S = 0.2
-_DEAD_AFTER_S = 10.0
+"""Time limit for all threads to end after a stop; the whole shutdown takes less than 2 s."""
+_DISPATCH_WAIT_S = 0.2
+_WATCHDOG_DEAD_AFTER_S = 10.0
 
 ResultListener = Callable[[FrameResult], None]
 EventListener = Callable[[Event, FrameResult | None], None]
-"""Takes every event, with the result it came with; None where no frame brought it: a camera went offline, say."""
+"""Called with every event and its result; None if the event has no frame, for example a camera that is offline."""
 
 
 class Monitor:
     """Watches all cameras of the settings: ``with Monitor(settings) as monitor: for result in monitor: ...``
 
-    Leaving the ``with`` joins every thread within 2 s and raises what went wrong: the error of a source or model as it
-    is, anything else as MonitorError. ``listeners`` are called with every result, ``event_listeners`` with every event
-    (after the result that holds it), one at a time, from threads of the monitor.
+    Leaving the ``with`` joins every thread within 2 s and raises the first error: MaskwatchError as it is, any other as
+    MonitorError. ``listeners`` get every result, then ``event_listeners`` its events, one call at a time, from threads
+    of the monitor.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Monitor:
         event_listeners: Sequence[EventListener] = (),
         offline: Sequence[Event] = (),
     ) -> None:
-        """``offline``: by which events earlier runs told that cameras are offline, where they did not return since."""
+        """``offline``: the camera_offline events of earlier runs whose cameras have not recovered yet."""
         self.run_id = f"{int(time.time()):x}{secrets.token_hex(3)}"
         self._settings = settings
         self._listeners = tuple(listeners)
         self._event_listeners = tuple(event_listeners)
         self._offline = {event.camera: event for event in offline}
-        self._listening = threading.Lock()
+        self._listener_lock = threading.Lock()
         self._resumed = threading.Event()
         self._resumed.set()
         self._threads = ThreadGroup(self._wake_all)
@@ -80,13 +80,13 @@ class Monitor:
             camera = Camera(settings, make_source(settings))
             camera.worker = self._new_worker(camera, classifier)
             if camera.name in self._offline:
-                camera.begin_offline(self._offline[camera.name])
+                camera.restore_offline(self._offline[camera.name])
             self._cameras.append(camera)
-        self._batcher_thread = self._threads.spawn("classifier", self._batcher.run_warmed)
+        self._batcher_thread = self._threads.spawn("classifier", self._batcher.warm_up_and_run)
         for camera in self._cameras:
-            self._begin(camera, with_capture=True)
+            self._start(camera, with_capture=True)
         self._threads.spawn("watchdog", lambda: self._watchdog.run(self._threads.stopping))
-        self._threads.spawn("teller", lambda: self._watchdog.run_dispatcher(self._threads.stopping))
+        self._threads.spawn("dispatcher", lambda: self._watchdog.run_dispatcher(self._threads.stopping))
         return self
 
     def _load_classifier(self) -> MaskClassifier:
@@ -105,14 +105,14 @@ class Monitor:
             classifier.metadata,
             overridden(general.tracking, own.tracking),
             overridden(general.policy, own.policy),
-            # Ids of events must stay unique when the policy begins anew.
+            # Event ids must stay unique when a restart creates a new policy state.
             self.run_id + (f"r{camera.restarts}" if camera.restarts else ""),
             general.classifier.max_batch,
             detector,
         )
         return DetectorWorker(f"detector {camera.name}", analyzer, camera.frames)
 
-    def _begin(self, camera: Camera, with_capture: bool) -> None:
+    def _start(self, camera: Camera, with_capture: bool) -> None:
         worker = camera.worker
         assert worker is not None
         worker.thread = self._threads.spawn(worker.name, lambda: self._serve(camera, worker))
@@ -120,8 +120,8 @@ class Monitor:
             camera.capture.start()
 
     def _serve(self, camera: Camera, worker: DetectorWorker) -> None:
-        """A detector thread: frames in, results out, until the source ends, the shift is over, or all stop."""
-        while not self._threads.stopping.is_set() and not worker.over:
+        """The detector thread: frames in, results out, until the source ends, the worker or the monitor stops."""
+        while not self._threads.stopping.is_set() and not worker.is_stopped:
             worker.heartbeat.rest()
             if not self._resumed.wait(_WAIT_S):
                 continue
@@ -130,16 +130,16 @@ class Monitor:
             except SlotClosed:
                 break
             if frame is not None:
-                result = worker.analysed(frame, self._classified, may_crash=camera.is_live)
+                result = worker.analyze(frame, self._classify, keep_crash=camera.is_live)
                 if result is not None:
-                    self._hand_on(camera, worker, result)
-        if not worker.over and not self._threads.stopping.is_set():  # else it is no end of the source's own
+                    self._publish(camera, worker, result)
+        if not worker.is_stopped and not self._threads.stopping.is_set():  # only if the source itself has ended
             worker.ended = True
             if not camera.is_live:
                 self._end_file(camera)
 
-    def _classified(self, crops: Crops) -> Probabilities | None:
-        """None where all stop."""
+    def _classify(self, crops: Crops) -> Probabilities | None:
+        """Returns None if the monitor stops. Tries again if the classifier is replaced meanwhile."""
         while not self._threads.stopping.is_set():
             batcher = self._batcher
             assert batcher is not None
@@ -150,10 +150,10 @@ class Monitor:
                     raise
         return None
 
-    def _hand_on(self, camera: Camera, worker: DetectorWorker, result: FrameResult) -> None:
+    def _publish(self, camera: Camera, worker: DetectorWorker, result: FrameResult) -> None:
         worker.heartbeat.rest()
-        with self._listening:
-            if worker.over:
+        with self._listener_lock:
+            if worker.is_stopped:
                 return
             camera.keep(result)
             worker.heartbeat.beat(DISPATCHING)
@@ -166,17 +166,17 @@ class Monitor:
         self._results.put(result, wait=not camera.is_live)
 
     def _end_file(self, camera: Camera) -> None:
-        """A file that failed ends the watching once nothing else is left to watch."""
+        """Handles the end of a file. A failed file stops the monitor if no other camera is left."""
         camera.ended = True
         error = camera.capture.error
         if self._threads.stopping.is_set():
             return
         if error is not None:
-            raise_if_hopeless(self._cameras, self._settings.monitor)  # then the end itself tells it
+            raise_if_none_left(self._cameras, self._settings.monitor)
             log.error("%s", error)
         self._results.producer_done()
 
-    # -- what the watchdog asks for ----------------------------------------------------------------------------------
+    # -- called by the watchdog --------------------------------------------------------------------------------------
 
     @property
     def classifier_heartbeat(self) -> Heartbeat:
@@ -188,15 +188,15 @@ class Monitor:
         old = camera.worker
         assert old is not None
         assert self._batcher is not None
-        hangs = old.crash is None and not with_capture
-        old.over = True
-        if hangs and old.thread is not None:
+        is_hanging = old.crash is None and not with_capture
+        old.is_stopped = True
+        if is_hanging and old.thread is not None:
             self._threads.give_up(old.thread)
         if with_capture:
             camera.open()
         camera.worker = self._new_worker(camera, self._batcher.classifier)
-        self._begin(camera, with_capture)
-        if self._threads.stopping.is_set():  # meanwhile: the stop may have met the old capture
+        self._start(camera, with_capture)
+        if self._threads.stopping.is_set():  # the stop may have closed only the old capture
             camera.stop()
 
     def restart_classifier(self) -> None:
@@ -206,20 +206,20 @@ class Monitor:
         assert thread is not None
         self._threads.give_up(thread)
         self._batcher = ClassifierBatcher(self._load_classifier())
-        self._batcher_thread = self._threads.spawn("classifier", self._batcher.run_warmed)
+        self._batcher_thread = self._threads.spawn("classifier", self._batcher.warm_up_and_run)
         old.close()
-        if self._threads.stopping.is_set():  # meanwhile: the stop may have met the old one
+        if self._threads.stopping.is_set():  # the stop may have closed only the old batcher
             self._batcher.close()
 
     def dispatch(self, event: Event) -> bool:
         """See ``watchdog.Host``."""
-        if not self._listening.acquire(timeout=_TELL_WAIT_S):
+        if not self._listener_lock.acquire(timeout=_DISPATCH_WAIT_S):
             return False
         try:
             for listener in self._event_listeners:
                 listener(event, None)
         finally:
-            self._listening.release()
+            self._listener_lock.release()
         return True
 
     def sends_resolved_events(self, camera: Camera) -> bool:
@@ -232,38 +232,40 @@ class Monitor:
             self._threads.give_up(camera.worker.thread)
         self._results.producer_done()
 
-    # -- what a watcher asks for -------------------------------------------------------------------------------------
+    # -- called by users of the monitor ------------------------------------------------------------------------------
 
     def pause(self, paused: bool) -> None:
-        """Paused: nothing is analysed, files wait, live frames are dropped."""
+        """Pauses or resumes the analysis. While paused, files wait and live frames are dropped."""
         if paused:
             self._resumed.clear()
         else:
             self._resumed.set()
 
     def views(self) -> list[CameraView]:
-        """One per camera, in the settings' order."""
+        """The current view of each camera, in the order of the settings."""
         return [camera.view() for camera in self._cameras]
 
     def take(self, timeout_s: float) -> list[FrameResult]:
-        """The results since the last call: every frame of a file, the newest ones of a live source."""
+        """Returns the results since the last call: every frame of a file, the newest ones of a live source."""
         return self._results.take(timeout_s)
 
     @property
     def finished(self) -> bool:
-        """All sources have ended and every result was taken, or the monitor stops."""
+        """Whether all sources have ended, or the monitor stops, and every result was taken."""
         return self._results.finished
 
     @property
-    def is_well(self) -> bool:
-        """Whether the watchdog itself still looks: what a watchdog outside the process wants to know."""
-        return not self._threads.stopping.is_set() and time.monotonic() - self._watchdog.checked_s < _DEAD_AFTER_S
+    def is_healthy(self) -> bool:
+        """Whether the watchdog itself still runs, for an external watchdog such as systemd."""
+        return (
+            not self._threads.stopping.is_set() and time.monotonic() - self._watchdog.checked_s < _WATCHDOG_DEAD_AFTER_S
+        )
 
     def __iter__(self) -> Iterator[FrameResult]:
         return iter(self._results)
 
     def apply(self, settings: Settings) -> None:
-        """Take over from ``settings`` what can change while it runs (``reload.LIVE``), from the next frame on."""
+        """Applies the settings that can change at run time (``reload.LIVE``), from the next frame on."""
         self._settings = live_part(self._settings, settings)
         for camera, own in zip(self._cameras, self._settings.camera, strict=True):
             camera.settings = own
@@ -273,18 +275,18 @@ class Monitor:
                 )
 
     def refund_cooldown(self, camera: str) -> None:
-        """Charge no cooldown for the alert that ``camera`` has just raised: nobody was told. For event listeners."""
+        """Cancels the cooldown of the alert that ``camera`` has just raised, if an event listener notified nobody."""
         for each in self._cameras:
             if each.name == camera and each.worker is not None:
                 each.worker.analyzer.refund_cooldown()
 
     def between_events(self, action: Callable[[], None]) -> None:
-        """Do something short while no listener is called: exchange what they use, say."""
-        with self._listening:
+        """Runs a short ``action`` while no listener is called, for example to replace its channels."""
+        with self._listener_lock:
             action()
 
     def stop(self) -> None:
-        """Ask all threads to end. Safe from any thread and from a signal handler's main thread."""
+        """Asks all threads to stop. Thread-safe; may be called from a signal handler."""
         self._threads.stop()
 
     def _wake_all(self) -> None:
@@ -304,7 +306,7 @@ class Monitor:
         for camera in self._cameras:
             stuck += [f"capture {camera.name}"] * camera.join(deadline_s)
         if stuck:
-            log.warning("still running after %.1f s: %s", _JOIN_S, ", ".join(stuck))
+            log.warning("threads still running %.1f s after the stop: %s", _JOIN_S, ", ".join(stuck))
         if error is None:
             self._raise_fault()
 

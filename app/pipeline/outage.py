@@ -1,7 +1,7 @@
-"""When an absent camera is worth telling: a pure state machine, like the alert policy but without frames.
+"""Decides when a camera is reported as offline or recovered: a pure state machine.
 
-Up -> (no live picture for the grace time) -> offline -> (live again for a while) -> up. A camera that comes for a
-moment and goes again has not recovered, and one that flickers is offline once its absence, moments included, lasts.
+Up -> (not live for ``offline_after_s``) -> offline -> (live for ``recovered_after_s``) -> up. A camera that is live
+for a moment has not recovered; such moments count as part of the outage.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from app.settings.monitor import MonitorSettings
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """What is remembered of one camera. Times are of the caller's clock; None where it is not the case."""
+    """The state of one camera. Times are of the caller's clock; None means that the condition does not hold."""
 
     down_since_s: float | None = None
     up_since_s: float | None = None
@@ -22,19 +22,19 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class OutageChange:
-    """To be told: the camera is offline, or back; ``lasted_s`` is how long it had been away."""
+    """A change to report: the camera is offline or has recovered. ``lasted_s`` is the duration of the outage."""
 
     kind: EventKind
     lasted_s: float
 
 
 def is_up(state: SourceState) -> bool:
-    """Only a picture that lives counts: STALE is as blind as no connection."""
+    """Whether the camera is live; STALE counts as down, because it delivers no new frames."""
     return state is SourceState.LIVE
 
 
 def step(settings: MonitorSettings, outage: Outage, up: bool, now_s: float) -> tuple[Outage, OutageChange | None]:
-    """The next state, and what is to be told, of a live source that is ``up`` or not at ``now_s``."""
+    """Returns the next state and the change to report of a live source that is ``up`` or not at ``now_s``."""
     if up and outage.down_since_s is None:
         return outage, None
     if not up:
@@ -45,8 +45,8 @@ def step(settings: MonitorSettings, outage: Outage, up: bool, now_s: float) -> t
     assert outage.down_since_s is not None
     lasted_s = now_s - outage.down_since_s
     if up and outage.up_since_s is not None and now_s - outage.up_since_s >= settings.recovered_after_s:
-        away_s = outage.up_since_s - outage.down_since_s
-        return Outage(), OutageChange(EventKind.CAMERA_RECOVERED, away_s) if outage.reported else None
+        outage_s = outage.up_since_s - outage.down_since_s
+        return Outage(), OutageChange(EventKind.CAMERA_RECOVERED, outage_s) if outage.reported else None
     if not up and not outage.reported and lasted_s >= settings.offline_after_s:
         return replace(outage, reported=True), OutageChange(EventKind.CAMERA_OFFLINE, lasted_s)
     return outage, None

@@ -1,4 +1,4 @@
-"""From the detector threads to whoever watches: a short queue that knows when nothing more can come."""
+"""A short queue of results from the detector threads that ends when all producers are done."""
 
 import threading
 from collections import deque
@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from app.core.types import FrameResult
 
-_LIMIT_S = 0.5
+_WAIT_S = 0.5
 """Longest single wait."""
 
 
 class ResultQueue:
-    """Holds a few results. A producer of files waits for room, a live one pushes the oldest out."""
+    """Holds a few results. The producer of a file waits for room; a live one drops the oldest result."""
 
     def __init__(self, producers: int, capacity: int = 8) -> None:
         self._results: deque[FrameResult] = deque()
@@ -23,7 +23,7 @@ class ResultQueue:
     def put(self, result: FrameResult, wait: bool) -> None:
         with self._changed:
             while wait and len(self._results) >= self._capacity and not self._closed:
-                self._changed.wait(_LIMIT_S)
+                self._changed.wait(_WAIT_S)
             if self._closed:
                 return
             if len(self._results) >= self._capacity:
@@ -37,19 +37,19 @@ class ResultQueue:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """No more results go in; those inside can still be taken."""
+        """Accepts no more results; those in the queue can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     @property
     def finished(self) -> bool:
-        """Nothing is inside and nothing can come."""
+        """Whether the queue is empty and no more results can arrive."""
         with self._changed:
             return not self._results and (self._closed or self._producers <= 0)
 
     def take(self, timeout_s: float) -> list[FrameResult]:
-        """All results inside, after waiting up to ``timeout_s`` for the first."""
+        """Removes and returns all results; waits up to ``timeout_s`` for the first."""
         with self._changed:
             if not self._results and not self._closed and self._producers > 0:
                 self._changed.wait(timeout_s)
@@ -60,4 +60,4 @@ class ResultQueue:
 
     def __iter__(self) -> Iterator[FrameResult]:
         while not self.finished:
-            yield from self.take(_LIMIT_S)
+            yield from self.take(_WAIT_S)

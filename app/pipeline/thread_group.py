@@ -1,4 +1,4 @@
-"""Threads under one guard: the first exception is kept and stops all, and none is left running unnoticed."""
+"""A group of threads: the first exception is kept and stops all, and a thread that keeps running is reported."""
 
 import logging
 import threading
@@ -9,15 +9,15 @@ from app.capture.process_exit import READER_PREFIX
 
 log = logging.getLogger(__name__)
 
-_LAST_CHANCE_S = 0.05
-"""What a thread that was given up is waited for in the end."""
+_GIVEN_UP_WAIT_S = 0.05
+"""How long ``join`` waits for a thread that was given up."""
 
 
 class ThreadGroup:
-    """A group of threads that live and die together, but for those that are given up because they hang."""
+    """Threads that run and stop together, except those that are given up because they hang."""
 
     def __init__(self, on_stop: Callable[[], None]) -> None:
-        """``on_stop`` wakes whoever waits; it is called once, from the thread that stops first."""
+        """``on_stop`` must wake all waiting threads; it is called once, by the first thread that stops."""
         self.stopping = threading.Event()
         self.error: BaseException | None = None
         self.failed = ""
@@ -29,7 +29,7 @@ class ThreadGroup:
     def spawn(self, name: str, body: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(target=self._guarded, args=(name, body), name=name, daemon=True)
         with self._lock:
-            # Forgets those that have ended: over months of restarts the list must not grow.
+            # Remove ended threads: the list must not grow over months of restarts.
             self._threads = [each for each in self._threads if each.ident is None or each.is_alive()]
             self._given_up.intersection_update(self._threads)
             self._threads.append(thread)
@@ -37,22 +37,22 @@ class ThreadGroup:
         return thread
 
     def give_up(self, thread: threading.Thread) -> None:
-        """``thread`` hangs: whatever becomes of it does not concern the others any more."""
+        """Ignores ``thread``, which hangs: its exception no longer stops the group."""
         with self._lock:
             self._given_up.add(thread)
-        thread.name = READER_PREFIX + thread.name  # so that the process's end does not trip over it
+        thread.name = READER_PREFIX + thread.name  # the process may exit while it runs
 
     def _guarded(self, name: str, body: Callable[[], None]) -> None:
         try:
             body()
-        except BaseException as error:  # the guard: whatever it was, it must not die unseen in a thread
+        except BaseException as error:  # the thread guard: no exception may be lost in a thread
             if threading.current_thread() in self._given_up:
-                log.debug("thread %s, given up before, failed", name, exc_info=error)
+                log.debug("thread %s failed after it was given up", name, exc_info=error)
             else:
                 self.fail(name, error)
 
     def fail(self, name: str, error: BaseException) -> None:
-        """Keep the first error and stop; what the others raise while stopping is only logged."""
+        """Keeps the first error and stops all; errors during the stop are only logged."""
         with self._lock:
             first = self.error is None and not self.stopping.is_set()
             if first:
@@ -71,12 +71,14 @@ class ThreadGroup:
         self._on_stop()
 
     def join(self, timeout_s: float) -> list[str]:
-        """Wait for all; returns the names of those still running after ``timeout_s``, the given up included."""
+        """Waits for all threads; returns the names of those that still run after ``timeout_s``, given up or not."""
         deadline_s = time.monotonic() + timeout_s
         joined: set[threading.Thread] = set()
-        while waiting := [thread for thread in self._threads if thread not in joined]:  # one may spawn another yet
+        while waiting := [
+            thread for thread in self._threads if thread not in joined
+        ]:  # a thread may still spawn another
             for thread in waiting:
-                limit_s = _LAST_CHANCE_S if thread in self._given_up else deadline_s - time.monotonic()
+                limit_s = _GIVEN_UP_WAIT_S if thread in self._given_up else deadline_s - time.monotonic()
                 thread.join(max(0.0, limit_s))
             joined.update(waiting)
         return [thread.name for thread in self._threads if thread.is_alive()]

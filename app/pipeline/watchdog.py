@@ -1,7 +1,7 @@
-"""Looks after the others: threads that hang or crash are named and replaced, cameras that go and come are told.
+"""The watchdog: restarts threads that hang or crash, and reports cameras as offline or recovered.
 
-Its one clock counts only the time for which the process really ran (``AwakeClock``), so a suspended machine finds its
-cameras as it left them, and a wall clock that jumps changes nothing.
+Its clock counts only the time for which the process really ran (``AwakeClock``), so a suspended machine or a changed
+wall clock has no effect.
 """
 
 import logging
@@ -22,13 +22,13 @@ from app.settings.monitor import MonitorSettings
 log = logging.getLogger(__name__)
 
 CHECK_EVERY_S = 0.25
-DISPATCHING = "tells the listeners"
-"""What a thread does that no restart of a camera can help: others' code, one at a time."""
+DISPATCHING = "calling the listeners"
+"""A thread that hangs in this task is not restarted: the listeners are external code and run one at a time."""
 _WINDOW_S = 3600.0
 
 
 class Host(Protocol):
-    """What the watchdog asks of the monitor."""
+    """The methods of the monitor that the watchdog calls."""
 
     run_id: str
 
@@ -36,23 +36,22 @@ class Host(Protocol):
     def classifier_heartbeat(self) -> Heartbeat: ...
 
     def restart(self, camera: Camera, with_capture: bool) -> None:
-        """A new detector in a new thread, with a new capture if asked for. Raises MaskwatchError."""
+        """Starts a new detector thread, with a new capture if ``with_capture``. Raises MaskwatchError."""
 
     def restart_classifier(self) -> None: ...
 
     def dispatch(self, event: Event) -> bool:
-        """Tell an event that no frame brought; False where the listeners are busy."""
+        """Passes an event without a frame to the listeners; returns False if they are busy."""
 
     def sends_resolved_events(self, camera: Camera) -> bool:
-        """Whether it is told when an alert of ``camera`` ends."""
+        """Whether ``resolved`` events are turned on for ``camera``."""
 
     def end(self, camera: Camera) -> None:
-        """``camera`` gives no results any more."""
+        """Handles that ``camera`` returns no more results."""
 
 
 class Watchdog:
-    """Give ``run`` a thread of its own, and ``run_teller`` another: a listener that hangs must not take along who looks
-    for what hangs."""
+    """Call ``run`` and ``run_dispatcher`` in a thread each: a listener that hangs must not block the checks."""
 
     def __init__(
         self,
@@ -69,8 +68,8 @@ class Watchdog:
         self._wall_s = wall_s
         self._classifier_stall_timer = StallTimer()
         self._classifier_restarts_s: deque[float] = deque()
-        self._undispatched: deque[Event] = deque()
-        self._dispatcher = Heartbeat()
+        self._pending_events: deque[Event] = deque()
+        self._dispatcher_heartbeat = Heartbeat()
         self._dispatcher_stall_timer = StallTimer()
         self.checked_s = time.monotonic()
 
@@ -83,17 +82,17 @@ class Watchdog:
             self.dispatch()
 
     def dispatch(self) -> None:
-        """Tells what the looks have found, as far as the listeners are free."""
-        told = True
-        while told and self._undispatched:
-            self._dispatcher.beat(DISPATCHING)
-            told = self._host.dispatch(self._undispatched[0])
-            self._dispatcher.rest()
-            if told:
-                self._undispatched.popleft()
+        """Passes pending events to the listeners until these are busy."""
+        is_dispatched = True
+        while is_dispatched and self._pending_events:
+            self._dispatcher_heartbeat.beat(DISPATCHING)
+            is_dispatched = self._host.dispatch(self._pending_events[0])
+            self._dispatcher_heartbeat.rest()
+            if is_dispatched:
+                self._pending_events.popleft()
 
     def check(self) -> None:
-        """One look at everything. Raises where nothing can be watched any more."""
+        """Checks all threads and cameras once. Raises the camera's error if none can be watched any more."""
         awake_s = self._clock.check()
         self.checked_s = time.monotonic()
         self._check_classifier(awake_s)
@@ -103,18 +102,18 @@ class Watchdog:
                 self._check_camera(camera, awake_s)
             if camera.is_live:
                 self._check_outage(camera, awake_s)
-        raise_if_hopeless(self._cameras, self._settings())
+        raise_if_none_left(self._cameras, self._settings())
 
     def _check_camera(self, camera: Camera, awake_s: float) -> None:
         worker = camera.worker
         assert worker is not None
-        still_s = worker.stall_timer.of_heartbeat(worker.heartbeat, awake_s)
+        stalled_s = worker.stall_timer.heartbeat_stalled_s(worker.heartbeat, awake_s)
         if worker.crash is not None:
             self._restart(camera, f"thread '{worker.name}' crashed: {worker.crash!r}", awake_s)
-        elif still_s >= self._settings().stuck_after_s:
+        elif stalled_s >= self._settings().stuck_after_s:
             doing = worker.heartbeat.doing
-            reason = f"thread '{worker.name}' is stuck: it {doing} since {still_s:.0f} s"
-            if doing == DISPATCHING or not camera.is_live:  # a file cannot go on as if nothing had been
+            reason = f"thread '{worker.name}' is stuck: {doing} for {stalled_s:.0f} s"
+            if doing == DISPATCHING or not camera.is_live:  # a file cannot continue after a gap
                 raise MonitorError(reason)
             self._restart(camera, reason, awake_s)
         elif camera.capture_is_stuck(awake_s):
@@ -142,18 +141,19 @@ class Watchdog:
         log.error("%s", reason)
         camera.failure = MonitorError(reason)
         if camera.worker is not None:
-            camera.worker.over = True
+            camera.worker.is_stopped = True
         camera.stop()
         camera.ended = True
-        raise_if_hopeless(self._cameras, self._settings())  # before the end is told, or it would pass for a good one
+        # Before the end is reported: otherwise it would count as a regular end.
+        raise_if_none_left(self._cameras, self._settings())
         self._host.end(camera)
 
     def _check_classifier(self, awake_s: float) -> None:
         settings, heartbeat = self._settings(), self._host.classifier_heartbeat
-        still_s = self._classifier_stall_timer.of_heartbeat(heartbeat, awake_s)
-        if still_s < settings.stuck_after_s:
+        stalled_s = self._classifier_stall_timer.heartbeat_stalled_s(heartbeat, awake_s)
+        if stalled_s < settings.stuck_after_s:
             return
-        reason = f"thread 'classifier' is stuck: it {heartbeat.doing} since {still_s:.0f} s"
+        reason = f"thread 'classifier' is stuck: {heartbeat.doing} for {stalled_s:.0f} s"
         if not all(camera.is_live for camera in self._cameras):
             raise MonitorError(reason)
         if not _may_restart(self._classifier_restarts_s, settings.max_restarts, awake_s):
@@ -163,18 +163,18 @@ class Watchdog:
         self._host.restart_classifier()
 
     def _check_dispatcher(self, awake_s: float) -> None:
-        still_s = self._dispatcher_stall_timer.of_heartbeat(self._dispatcher, awake_s)
-        if still_s >= self._settings().stuck_after_s:
-            raise MonitorError(f"thread 'teller' is stuck: it {DISPATCHING} since {still_s:.0f} s")
+        stalled_s = self._dispatcher_stall_timer.heartbeat_stalled_s(self._dispatcher_heartbeat, awake_s)
+        if stalled_s >= self._settings().stuck_after_s:
+            raise MonitorError(f"thread 'dispatcher' is stuck: {DISPATCHING} for {stalled_s:.0f} s")
 
     def _check_outage(self, camera: Camera, awake_s: float) -> None:
         status = camera.status
-        if status.state is SourceState.CONNECTING:  # its first try of all: nothing is known yet
+        if status.state is SourceState.CONNECTING:  # the first attempt: its state is still unknown
             return
         up = camera.failure is None and is_up(status.state)
         camera.outage, change = step(self._settings(), camera.outage, up, awake_s)
         if change is not None:
-            self._undispatched.append(self._outage_event(camera, change))
+            self._pending_events.append(self._outage_event(camera, change))
 
     def _outage_event(self, camera: Camera, change: OutageChange) -> Event:
         is_offline = change.kind is EventKind.CAMERA_OFFLINE
@@ -192,7 +192,7 @@ class Watchdog:
         return event
 
     def _resolve_alerts(self, camera: Camera) -> None:
-        """The tracker starts afresh: nobody would ever resolve what it raised."""
+        """Resolves the open alerts of a camera that restarts: its new tracker does not know them."""
         if camera.latest is None:
             return
         for alert in camera.latest.alerts if self._host.sends_resolved_events(camera) else ():
@@ -208,13 +208,15 @@ class Watchdog:
                 reason="restarted",
                 resolves=alert.id,
             )
-            self._undispatched.append(resolved)
+            self._pending_events.append(resolved)
         camera.latest = None
 
 
-def raise_if_hopeless(cameras: Sequence[Camera], settings: MonitorSettings) -> None:
-    """Raises where no camera is left that can be watched: at the start the first one's error, else why the last one
-    was given up. Files that have ended are no fault."""
+def raise_if_none_left(cameras: Sequence[Camera], settings: MonitorSettings) -> None:
+    """Raises if no camera is left to watch: the first camera's error if all failed, else why a camera was given up.
+
+    Files that have ended count as success.
+    """
     errors = [_final_error(camera, settings.retry_at_start) for camera in cameras]
     first = next((error for error in errors if error is not None), None)
     given_up = next((camera.failure for camera in cameras if camera.failure is not None), None)
@@ -225,12 +227,12 @@ def raise_if_hopeless(cameras: Sequence[Camera], settings: MonitorSettings) -> N
 
 
 def _final_error(camera: Camera, retries: bool) -> BaseException | None:
-    """Why nothing is to be hoped of ``camera``; None where there is hope, or where it ended well."""
+    """Why ``camera`` has failed permanently; None if it may recover or has ended without an error."""
     if camera.failure is not None:
         return camera.failure
     if not camera.is_live:
         return camera.capture.error if camera.ended else None
-    crashed = camera.capture.status.state is SourceState.FAILED  # the watchdog's business: it restarts it
+    crashed = camera.capture.status.state is SourceState.FAILED  # the watchdog restarts it
     return None if retries or crashed or camera.was_live else camera.capture.error
 
 
@@ -246,5 +248,5 @@ def _may_restart(restarted_s: deque[float], limit: int, awake_s: float) -> bool:
 def _why(status: SourceStatus) -> str:
     if status.state is not SourceState.STALE:
         return status.last_error or "cannot be opened"
-    silent = status.last_frame_s is not None and status.since_s > status.last_frame_s
-    return "no picture comes" if silent else "the picture stands still"
+    is_silent = status.last_frame_s is not None and status.since_s > status.last_frame_s
+    return "no frame arrives" if is_silent else "the image is frozen"

@@ -1,4 +1,4 @@
-"""What may be set about alerts: where events are kept, for how long, and the channels that tell people."""
+"""Settings of the event store and the alert channels."""
 
 import re
 from fnmatch import fnmatchcase
@@ -32,7 +32,7 @@ PLACEHOLDERS = frozenset(
 
 
 def matches_camera(pattern: str, camera: str) -> bool:
-    """Whether ``pattern`` is the name ``camera``, whatever signs that has, or covers it."""
+    """Whether ``pattern`` equals the name ``camera`` (which may contain ``*`` or ``[``) or matches it."""
     return camera == pattern or fnmatchcase(camera, pattern)
 
 
@@ -41,7 +41,7 @@ def default_store() -> Path:
 
 
 class RateLimit(BaseModel):
-    """At most ``count`` alerts in any ``per_s`` seconds; more of them ``wait`` in the outbox or are ``skip``ped."""
+    """At most ``count`` alerts in ``per_s`` seconds; further alerts ``wait`` in the outbox or are ``skip``ped."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -51,20 +51,24 @@ class RateLimit(BaseModel):
 
 
 class ChannelBase(BaseModel):
-    """What every channel has. The name is part of the idempotency key: renaming a channel makes it a new one."""
+    """The settings of every channel. The name is part of the idempotency key, so a renamed channel is a new channel."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,60}$", description="letters, digits, '_', '.' and '-'")
-    events: tuple[EventKind, ...] = Field(default=tuple(EventKind), description="what it tells")
-    cameras: tuple[str, ...] = Field(default=(), description="names or patterns such as 'door-*'; none means all")
-    schedule: tuple[str, ...] = Field(default=(), description="such as 'mon-fri 08:00-18:00'; none means always")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_.-]{1,60}$", description="name of the channel: letters, digits, '_', '.' and '-'"
+    )
+    events: tuple[EventKind, ...] = Field(default=tuple(EventKind), description="events that are sent")
+    cameras: tuple[str, ...] = Field(default=(), description="camera names or patterns such as 'door-*'; empty: all")
+    schedule: tuple[str, ...] = Field(
+        default=(), description="local hours in which the channel sends, such as 'mon-fri 08:00-18:00'; empty: always"
+    )
     rate_limit: RateLimit | None = None
-    give_up_after_s: float = Field(default=86_400.0, gt=0, description="an alert that old is not tried again")
-    timeout_s: float = Field(default=10.0, gt=0, le=600, description="longest time for one try")
-    snapshot: bool = Field(default=False, description="send the picture, where alerts.snapshots allows any")
+    give_up_after_s: float = Field(default=86_400.0, gt=0, description="age after which an alert is not retried")
+    timeout_s: float = Field(default=10.0, gt=0, le=600, description="maximum time of one attempt")
+    snapshot: bool = Field(default=False, description="send the snapshot, if alerts.snapshots allows it")
     useless_when_late: ClassVar[bool] = False
-    """Whether an alert is given up at its age even if it was never tried."""
+    """Whether an alert is given up after ``give_up_after_s`` even if it was never tried."""
 
     @field_validator("schedule")
     @classmethod
@@ -79,7 +83,7 @@ class ChannelBase(BaseModel):
 
     @property
     def reads_files(self) -> bool:
-        """Whether a secret, an address or certificates come from a file, whose content may change."""
+        """Whether a secret, an address or certificates come from a file, whose content can change."""
         return any(name.endswith("_file") and value is not None for name, value in self)
 
 
@@ -90,7 +94,7 @@ def _exactly_one(channel: BaseModel, field: str) -> None:
 
 
 class CommandChannel(ChannelBase):
-    """A program started without a shell; ``{camera}`` and the like in its arguments are filled in."""
+    """A program that is started without a shell; placeholders such as ``{camera}`` in its arguments are replaced."""
 
     kind: Literal["command"]
     argv: tuple[str, ...] = Field(min_length=1, description="the program and its arguments")
@@ -100,21 +104,25 @@ class CommandChannel(ChannelBase):
     def _known(cls, argv: tuple[str, ...]) -> tuple[str, ...]:
         unknown = {name for part in argv for name in PLACEHOLDER.findall(part)} - PLACEHOLDERS
         if unknown:
-            raise ValueError(f"unknown {{{min(unknown)}}}; use {', '.join(sorted(PLACEHOLDERS))}")
+            raise ValueError(f"unknown placeholder {{{min(unknown)}}}; use {', '.join(sorted(PLACEHOLDERS))}")
         if not argv[0]:
-            raise ValueError("the program's name is empty")
+            raise ValueError("the program's name is empty; write the program first")
         return argv
 
 
 class WebhookChannel(ChannelBase):
-    """A JSON POST, signed with HMAC SHA-256 where a secret is given."""
+    """A JSON POST request, signed with HMAC SHA-256 if a secret is given."""
 
     kind: Literal["webhook"]
-    url: str | None = Field(default=None, description="where to; better by url_env or url_file if it holds a key")
+    url: str | None = Field(
+        default=None, description="address of the request; use url_env or url_file if it contains a key"
+    )
     url_env: str | None = None
     url_file: Path | None = None
-    headers: dict[str, str] = Field(default_factory=dict, description="sent with each request")
-    headers_env: dict[str, str] = Field(default_factory=dict, description="header: environment variable")
+    headers: dict[str, str] = Field(default_factory=dict, description="headers of each request")
+    headers_env: dict[str, str] = Field(
+        default_factory=dict, description="headers whose values come from environment variables: header = variable"
+    )
     secret_env: str | None = None
     secret_file: Path | None = None
     ca_file: Path | None = Field(default=None, description="certificates (PEM) to trust")
@@ -128,28 +136,30 @@ class WebhookChannel(ChannelBase):
 
 
 class MqttChannel(ChannelBase):
-    """MQTT with quality of service 1; Home Assistant finds the entities by itself unless ``discovery`` is off."""
+    """MQTT with quality of service 1; Home Assistant discovers the entities unless ``discovery`` is off."""
 
     kind: Literal["mqtt"]
-    host: str = Field(min_length=1, description="the broker's address")
-    port: int = Field(default=1883, ge=1, le=65_535, description="the broker's port; with tls mostly 8883")
-    topic: str = Field(default="maskwatch", pattern=r"^[^#+\x00]+$", description="what its topics begin with")
-    username: str | None = Field(default=None, description="at the broker")
+    host: str = Field(min_length=1, description="address of the broker")
+    port: int = Field(default=1883, ge=1, le=65_535, description="port of the broker; usually 8883 with tls")
+    topic: str = Field(default="maskwatch", pattern=r"^[^#+\x00]+$", description="prefix of all topics")
+    username: str | None = Field(default=None, description="user name for the broker")
     password_env: str | None = None
     password_file: Path | None = None
-    tls: bool = Field(default=False, description="encrypt the connection")
+    tls: bool = Field(default=False, description="encrypt the connection with TLS")
     ca_file: Path | None = Field(default=None, description="certificates (PEM) to trust")
-    discovery: bool = Field(default=True, description="tell Home Assistant of the entities")
+    discovery: bool = Field(default=True, description="announce the entities to Home Assistant")
     discovery_prefix: str = Field(
-        default="homeassistant", pattern=r"^[^#+\x00]+$", description="where Home Assistant looks for them"
+        default="homeassistant", pattern=r"^[^#+\x00]+$", description="topic prefix of Home Assistant's discovery"
     )
 
 
 class AppriseChannel(ChannelBase):
-    """Mail, chat and push: everything an Apprise URL can name."""
+    """Mail, chat and push messages: all services that Apprise supports."""
 
     kind: Literal["apprise"]
-    url: str | None = Field(default=None, description="an Apprise URL; better by url_env or url_file: it holds a key")
+    url: str | None = Field(
+        default=None, description="an Apprise URL; use url_env or url_file, because it contains a key"
+    )
     url_env: str | None = None
     url_file: Path | None = None
 
@@ -160,23 +170,23 @@ class AppriseChannel(ChannelBase):
 
 
 class SoundChannel(ChannelBase):
-    """A sound on this machine. One that is a minute late helps nobody, so it is given up soon, played or not."""
+    """A sound on this machine. A late sound is useless, so the alert is given up after a short time."""
 
     useless_when_late: ClassVar[bool] = True
     kind: Literal["sound"]
-    file: Path | None = Field(default=None, description="a WAV file; none means a built-in chime")
+    file: Path | None = Field(default=None, description="a WAV file; the built-in chime if not given")
     events: tuple[EventKind, ...] = Field(
-        default=(EventKind.NO_MASK, EventKind.INCORRECT, EventKind.CAMERA_OFFLINE), description="what it tells"
+        default=(EventKind.NO_MASK, EventKind.INCORRECT, EventKind.CAMERA_OFFLINE), description="events that are played"
     )
-    give_up_after_s: float = Field(default=15.0, gt=0, description="an alert that old is not played any more")
+    give_up_after_s: float = Field(default=15.0, gt=0, description="age after which an alert is not played")
 
 
 class PluginChannel(ChannelBase):
-    """A Python hook of an installed package, found by its entry point in the group ``maskwatch.alert_hooks``."""
+    """A Python hook of an installed package, with an entry point in the group ``maskwatch.alert_hooks``."""
 
     kind: Literal["plugin"]
-    plugin: str = Field(min_length=1, description="the name of its entry point")
-    options: dict[str, str | int | float | bool] = Field(default_factory=dict, description="the hook's own")
+    plugin: str = Field(min_length=1, description="name of the hook's entry point")
+    options: dict[str, str | int | float | bool] = Field(default_factory=dict, description="options of the hook")
 
 
 Channel = Annotated[
@@ -186,21 +196,28 @@ Channel = Annotated[
 
 
 class AlertSettings(BaseModel):
-    """The ``[alerts]`` table."""
+    """``[alerts]``: where events are stored and how long alerts are retried."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    store: Path = Field(default_factory=default_store, description="SQLite file of events and outbox")
-    persist: bool = Field(default=True, description="false keeps nothing on disk: alerts die with the program")
-    keep_days: float = Field(default=30.0, gt=0, description="older events are deleted")
-    max_store_mb: float = Field(default=200.0, ge=0.25, description="above it, the oldest events are deleted")
-    max_outbox: int = Field(
-        default=10_000, ge=1, description="waiting alerts per channel; when full, the oldest becomes undelivered"
+    store: Path = Field(default_factory=default_store, description="SQLite file of the events and the outbox")
+    persist: bool = Field(
+        default=True, description="false: store events in memory only; unsent alerts are lost at exit"
     )
-    retry_first_s: float = Field(default=1.0, gt=0, description="first pause after a failure; it doubles")
-    retry_max_s: float = Field(default=300.0, gt=0, description="longest pause after a failure")
+    keep_days: float = Field(default=30.0, gt=0, description="days after which events are deleted")
+    max_store_mb: float = Field(
+        default=200.0, ge=0.25, description="maximum size of the store; the oldest events are deleted"
+    )
+    max_outbox: int = Field(
+        default=10_000, ge=1, description="maximum pending alerts per channel; if it is full, the oldest is given up"
+    )
+    retry_first_s: float = Field(
+        default=1.0, gt=0, description="first pause after a failure; it doubles after each further failure"
+    )
+    retry_max_s: float = Field(default=300.0, gt=0, description="maximum pause after a failure")
     snapshots: Literal["off", "blur_others", "blur_all"] = Field(
-        default="off", description="pictures kept with events: none, only the face concerned, or no face, in clear"
+        default="off",
+        description="images that are stored with events: none, with all other faces blurred, or with all faces blurred",
     )
     channels: tuple[Channel, ...] = ()
 
@@ -208,7 +225,7 @@ class AlertSettings(BaseModel):
     @classmethod
     def _names_a_file(cls, store: Path) -> Path:
         if store.name in ("", ".."):
-            raise ValueError(f"'{store.as_posix()}' names no file; give one, such as events.db")
+            raise ValueError(f"'{store.as_posix()}' is not a file name; give one, such as events.db")
         return store
 
     @field_validator("channels")
@@ -221,8 +238,8 @@ class AlertSettings(BaseModel):
         return channels
 
     @model_validator(mode="after")
-    def _pictures_allowed(self) -> Self:
-        asking = [channel.name for channel in self.channels if channel.snapshot]
-        if asking and self.snapshots == "off":
-            raise ValueError(f"channel {asking[0]!r} asks for a snapshot; set snapshots to blur_others or blur_all")
+    def _snapshots_allowed(self) -> Self:
+        names = [channel.name for channel in self.channels if channel.snapshot]
+        if names and self.snapshots == "off":
+            raise ValueError(f"channel {names[0]!r} sends snapshots; set snapshots to blur_others or blur_all")
         return self

@@ -1,4 +1,4 @@
-"""Where in a settings file a fault stands, and what was meant by a word that is unknown."""
+"""The line of an error in a settings file, and suggestions for unknown names."""
 
 import difflib
 import re
@@ -13,8 +13,8 @@ _KEY = re.compile(r"""\s*([A-Za-z0-9_\-."' ]+?)\s*=""")
 
 
 def line_of(text: str, place: tuple[int | str, ...]) -> int | None:
-    """The line (from 1) of the TOML ``text`` that sets ``place``, or else the nearest table around it; None where
-    nothing of it stands there. A reader of lines, not of TOML: good for pointing, not for parsing."""
+    """The line (from 1) of the TOML ``text`` that sets ``place`` or opens the table around it; None if there is none.
+    It reads single lines, which is exact enough for a hint but is no TOML parser."""
     lines = _lines_of(text)
     for length in range(len(place), 0, -1):
         head = place[:length]
@@ -26,7 +26,7 @@ def line_of(text: str, place: tuple[int | str, ...]) -> int | None:
 
 
 def _is_tag(place: tuple[int | str, ...], i: int) -> bool:
-    """pydantic puts the kind of a table among several behind its number."""
+    """pydantic inserts the kind of a tagged union after its index."""
     return isinstance(place[i - 1], int)
 
 
@@ -55,19 +55,19 @@ def _parts(dotted: str) -> list[str]:
 
 
 def did_you_mean(root: type[BaseModel], place: tuple[int | str, ...]) -> str:
-    """'; did you mean X?' for the unknown setting at ``place`` of ``root``; '' where nothing known is like it."""
+    """'; did you mean X?' for the unknown setting at ``place`` of ``root``; '' if no setting is similar."""
     known = {name for model in _models_at(root, place[:-1]) for name in model.model_fields}
     near = nearest(str(place[-1]), known) if place else ""
     return f"; did you mean {near}?" if near else ""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The one of ``known`` that is most like ``word``; '' where none is like it."""
+    """The name in ``known`` that is most similar to ``word``; '' if none is similar."""
     return next(iter(difflib.get_close_matches(word, sorted(known), n=1)), "")
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models that a value of the type ``annotation`` may be, or may hold as a list or an option does."""
+    """The models inside the type ``annotation``: the type itself, or the parts of a tuple, list or union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     elif get_origin(annotation) is Annotated:
@@ -85,7 +85,7 @@ def _models_at(root: type[BaseModel], place: tuple[int | str, ...]) -> list[type
         fields = [model.model_fields[part] for model in models if part in model.model_fields]
         if fields:
             models = [inner for field in fields for inner in models_in(field.annotation)]
-        else:  # the tag by which one of several kinds was chosen
+        else:  # the tag of a tagged union
             models = [model for model in models if _has_kind(model, part)] or models
     return models
 

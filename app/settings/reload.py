@@ -1,15 +1,15 @@
-"""Which settings can change while the monitor runs, and which need a new start. Pure."""
+"""The settings that can change while the monitor runs, and those that need a restart. Pure functions."""
 
 from pydantic import BaseModel
 
 from app.settings.root import Settings
 
 LIVE = ("policy", "tracking", "monitor", "alerts")
-"""Tables that are taken over at once, those of a camera's own included."""
+"""Tables that are applied at once, also those of a single camera."""
 
 
 def live_part(old: Settings, new: Settings) -> Settings:
-    """``old`` with ``LIVE`` taken from ``new``; cameras are told by their names."""
+    """``old`` with the ``LIVE`` tables of ``new``; cameras are matched by name."""
     by_name = {camera.name: camera for camera in new.camera}
     cameras = []
     for camera in old.camera:
@@ -19,7 +19,7 @@ def live_part(old: Settings, new: Settings) -> Settings:
 
 
 def needs_restart(old: Settings, new: Settings) -> list[str]:
-    """The places, without their values, that differ and are not taken over while running."""
+    """The places (without values) that differ and are not applied while the monitor runs."""
     kept = live_part(old, new)
     places = [
         f"{section}.{name}"

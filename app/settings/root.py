@@ -1,4 +1,4 @@
-"""One validated settings tree: defaults < TOML file < environment (``MASKWATCH_*``) < flags."""
+"""The validated settings, by rising priority: defaults, TOML file, environment (``MASKWATCH_*``), flags."""
 
 import codecs
 import os
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ENVIRONMENT_PREFIX = "MASKWATCH_"
 Place = tuple[int | str, ...]
 BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-"""What editors on Windows, and PowerShell's ``>``, write first; TOML knows none."""
+"""Editors on Windows and PowerShell's ``>`` write them at the start of a file; TOML does not allow them."""
 LISTS_OF_TABLES: tuple[Place, ...] = (("camera",), ("alerts", "channels"))
 
 
@@ -44,21 +44,23 @@ class Settings(BaseSettings):
     )
 
     camera: tuple[CameraSettings, ...] = Field(
-        default_factory=lambda: (CameraSettings(uri="0"),), min_length=1, description="the sources, one table each"
+        default_factory=lambda: (CameraSettings(uri="0"),),
+        min_length=1,
+        description="the sources, one table per source",
     )
     detector: DetectorSettings = DetectorSettings()
     classifier: ClassifierSettings = ClassifierSettings()
     tracking: TrackingSettings = TrackingSettings()
     policy: PolicySettings = PolicySettings()
     monitor: MonitorSettings = MonitorSettings()
-    alerts: AlertSettings = Field(default_factory=AlertSettings)  # its store lies in the home of this very moment
+    alerts: AlertSettings = Field(default_factory=AlertSettings)  # its store depends on the home folder at this moment
     view: ViewSettings = ViewSettings()
     web: WebSettings = WebSettings()
 
     @field_validator("camera")
     @classmethod
-    def _name_apart(cls, cameras: tuple[CameraSettings, ...]) -> tuple[CameraSettings, ...]:
-        """Names tell cameras apart everywhere. Those given must differ; those made from uris are made to."""
+    def _make_names_unique(cls, cameras: tuple[CameraSettings, ...]) -> tuple[CameraSettings, ...]:
+        """Given names must differ; names from uris get a number if needed."""
         given = Counter(camera.name for camera in cameras if "name" in camera.model_fields_set)
         twice = [name for name, count in given.items() if count > 1]
         if twice:
@@ -71,8 +73,8 @@ class Settings(BaseSettings):
         return tuple(named)
 
     @model_validator(mode="after")
-    def _topics_apart(self) -> Self:
-        """Of two cameras under one MQTT topic, the state of each would be taken for the other's."""
+    def _check_topics(self) -> Self:
+        """Two cameras must not share an MQTT topic, because their states would overwrite each other."""
         from app.core.text import slug
 
         if not any(isinstance(channel, MqttChannel) for channel in self.alerts.channels):
@@ -86,20 +88,20 @@ class Settings(BaseSettings):
 
 
 def unmatched_camera_patterns(settings: Settings) -> list[str]:
-    """A fault for each entry of a channel's ``cameras`` that no camera fits: it would be passed over silently."""
+    """A message for each entry of a channel's ``cameras`` that matches no camera."""
     names = [camera.name for camera in settings.camera]
     faults = []
     for channel in settings.alerts.channels:
         for pattern in channel.cameras:
             if not any(matches_camera(pattern, name) for name in names):
                 near = nearest(pattern, names)
-                hint = f"; did you mean {near}?" if near else f"; there are {', '.join(names)}"
-                faults.append(f"channel {channel.name!r} cameras: no camera fits {pattern!r}{hint}")
+                hint = f"; did you mean {near}?" if near else f"; the cameras are {', '.join(names)}"
+                faults.append(f"channel {channel.name!r} cameras: no camera matches {pattern!r}{hint}")
     return faults
 
 
 def _renamed(camera: CameraSettings, taken: set[str]) -> CameraSettings:
-    """``camera`` under a name that is none of ``taken``: its own, or with a number behind it."""
+    """``camera`` with a name that is not in ``taken``: its own name, with a number if needed."""
     name, serial = camera.name, 1
     while name in taken:
         serial += 1
@@ -107,18 +109,18 @@ def _renamed(camera: CameraSettings, taken: set[str]) -> CameraSettings:
     if serial == 1:
         return camera
     renamed = camera.model_copy()
-    object.__setattr__(renamed, "name", name)  # as if made from its uri: it was not given
+    object.__setattr__(renamed, "name", name)  # not as a given field: the name comes from the uri
     return renamed
 
 
 def load_settings(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
-    """The settings of one run; ``flags`` is a nested mapping of what the command line gave.
+    """The settings of one run; ``flags`` is a nested mapping of the settings from the command line.
 
-    Raises SettingsError with every fault's place and reason in one line.
+    Raises SettingsError with the place and reason of every error in one line.
     """
     if path is not None:
         _check_readable(path)
-    settings = _merged(path, {})  # a fault in the file is told even where a flag would cover it
+    settings = _merged(path, {})  # report errors in the file even if a flag overrides them
     return _merged(path, flags) if flags else settings
 
 
@@ -143,25 +145,25 @@ def _merged(path: Path | None, flags: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         where = f" (settings file {path})" if path else ""
         text = path.read_text(encoding="utf-8") if path else ""
-        faults = _faults(error, lambda place: "" if flags else _origin(place, text))  # of a flag nothing more is told
+        faults = _faults(error, lambda place: "" if flags else _origin(place, text))  # flags have no line
         raise SettingsError(f"bad settings: {'; '.join(faults)}{where}") from error
     except ValueError as error:
         raise SettingsError(f"bad settings in the environment: {_no_json(error)}") from error
 
 
 def _no_json(error: ValueError) -> str:
-    """That a variable is no JSON where a list or a table is wanted; of its text pydantic tells the section alone."""
+    """The message for a variable that must be JSON and is not; pydantic's error only contains the section."""
     section = re.search(r'field "(\w+)"', str(error))
     name = ENVIRONMENT_PREFIX + section.group(1).upper() if section else ""
     found = sorted(variable for variable in os.environ if name and variable.upper().startswith(name))
     if not found:
         return str(error)
     example = f"""{ENVIRONMENT_PREFIX}POLICY__ALERT_ON='["no_mask"]'"""
-    return f"{' or '.join(found)}: lists and tables are written as JSON there, such as {example}"
+    return f"{' or '.join(found)}: lists and tables must be JSON, such as {example}"
 
 
 def _faults(error: ValidationError, origin: Callable[[Place], str]) -> list[str]:
-    """Each fault as its place, its origin and its reason; one that only follows from a fault inside it is left out."""
+    """Each error as place, origin and reason; an error that only follows from an inner error is left out."""
     faults = error.errors()
     places = [fault["loc"] for fault in faults]
     return [
@@ -172,7 +174,7 @@ def _faults(error: ValidationError, origin: Callable[[Place], str]) -> list[str]
 
 
 def _origin(place: Place, text: str) -> str:
-    """The variable that sets ``place``, which goes before the file, or its line in the file's ``text``."""
+    """The environment variable that sets ``place``, or else its line in the ``text`` of the file."""
     variable = ENVIRONMENT_PREFIX + "__".join(map(str, place)).upper()
     if variable in os.environ:
         return f" ({variable})"
@@ -181,27 +183,27 @@ def _origin(place: Place, text: str) -> str:
 
 
 def _reason(place: Place, fault: "ErrorDetails") -> str:
-    """What is wrong, in words of a settings file instead of Python's."""
+    """The reason of an error in the terms of a settings file, not of Python."""
     match fault["type"]:
         case "extra_forbidden":
-            return f"there is no such setting{did_you_mean(Settings, place)}"
+            return f"unknown setting{did_you_mean(Settings, place)}"
         case "missing":
-            return "must be given"
+            return "is missing; add it"
         case "tuple_type" if place in LISTS_OF_TABLES:
-            return f"is a list of tables; begin each with [[{_place(place)}]]"
+            return f"must be a list of tables; start each table with [[{_place(place)}]]"
         case "tuple_type":
-            return "is a list; write it in brackets, such as [1, 2] or ['one', 'two']"
+            return "must be a list; write it in brackets, such as [1, 2] or ['one', 'two']"
         case "too_short":
-            return "is empty; give one at least"
+            return "is empty; give at least one"
         case "dict_type" | "model_type" | "model_attributes_type":
-            return "is a table, of settings with names"
+            return "must be a table; write it as [name] with settings below"
         case "union_tag_not_found":
-            return f"has no kind; give one of {', '.join(_kinds())}"
+            return f"has no kind; use one of {', '.join(_kinds())}"
         case "union_tag_invalid":
             kind = fault["ctx"]["tag"]
             near = nearest(kind, _kinds())
             hint = f"did you mean {near}?" if near else f"use {', '.join(_kinds())}"
-            return f"{kind!r} is no kind of channel; {hint}"
+            return f"{kind!r} is not a kind of channel; {hint}"
     return fault["msg"].removeprefix("Value error, ")
 
 
@@ -217,7 +219,7 @@ def _check_readable(path: Path) -> None:
     except OSError as error:
         raise SettingsError(f"cannot read settings file {path}: {error.strerror or error}; check the path") from error
     if written.startswith(BYTE_ORDER_MARKS):
-        raise SettingsError(f"settings file {path} begins with a byte-order mark; save it as UTF-8 without one")
+        raise SettingsError(f"settings file {path} starts with a byte-order mark; save it as UTF-8 without one")
     try:
         tomllib.loads(written.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""What a source is and how it is read: one validated record, from which no credential can leak by accident."""
+"""The settings of one source. Credentials are kept apart from the uri, so that they do not appear in messages."""
 
 import os
 import re
@@ -21,14 +21,14 @@ IMAGE_SUFFIXES = frozenset(
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]*)://")
 _URI_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://\S+")
-# Greedy up to the last '@': a password may hold '@', '/' or '?' unescaped; hiding too much does no harm.
+# Greedy up to the last '@': a password may contain '@', '/' or '?' unescaped; to hide too much does no harm.
 _USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]*://).*@", re.DOTALL)
-# Cheap cameras take credentials as parameters, and some write them into the path: /user=admin_password=x_channel=1
+# Some cameras expect credentials as parameters or in the path: /user=admin_password=x_channel=1
 _SECRET_PARAMETER = re.compile(
     r"(?i)([?&;/_](?:user(?:name)?|usr|login\w*|pass(?:word|wd)?|pwd|psw|auth\w*|\w*token|api_?key|key|secret"
     r"|sig(?:nature)?)=)[^&;\s#]*"
 )
-# Two digits at most: a folder of pictures may well be called 20240131.
+# At most two digits, because a folder of images may be called 20240131.
 _CAMERA = re.compile(r"[0-9]{1,2}|/dev/video[0-9]+")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -42,34 +42,34 @@ class SourceKind(StrEnum):
 
 
 def redact(text: str) -> str:
-    """``text`` without the credentials of any URI in it; every message about a source goes through here."""
+    """``text`` with the credentials of all URIs replaced by ``***``; for all messages about a source."""
 
     def hide(uri: str) -> str:
         return _SECRET_PARAMETER.sub(r"\1***", _USERINFO.sub(r"\1***@", uri))
 
-    if _SCHEME.match(text.strip()):  # a URI as such, maybe with a blank in its password
+    if _SCHEME.match(text.strip()):  # the text is a URI, maybe with a space in its password
         text = _USERINFO.sub(r"\1***@", text.strip())
     return _URI_IN_TEXT.sub(lambda match: hide(match.group()), text)
 
 
 def expand_environment(text: str, read: Callable[[str], str] = str) -> str:
-    """``text`` with each ``${NAME}`` replaced by its value as it is; ``read`` is what becomes of the text around them.
+    """``text`` with each ``${NAME}`` replaced by its unchanged value; ``read`` converts the text between them.
 
-    Raises ValueError where NAME is not set.
+    Raises ValueError if NAME is not set.
     """
 
     def value(name: str) -> str:
         found = os.environ.get(name)
         if found is None:
-            raise ValueError(f"environment variable {name} is not set; set it or write the value")
+            raise ValueError(f"environment variable {name} is not set; set it or write the value instead")
         return found
 
-    parts = _VARIABLE.split(text)  # text and names by turns
+    parts = _VARIABLE.split(text)  # text and names alternate
     return "".join(value(part) if i % 2 else read(part) for i, part in enumerate(parts))
 
 
 def _cut_userinfo(uri: str) -> tuple[str, str]:
-    """(uri without its userinfo, userinfo); the latter is '' where there is none."""
+    """(uri without userinfo, userinfo or '')."""
     match = _SCHEME.match(uri)
     if match is None:
         return uri, ""
@@ -80,51 +80,67 @@ def _cut_userinfo(uri: str) -> tuple[str, str]:
 
 
 def _take_apart(uri: str) -> tuple[str, str, str]:
-    """(uri without credentials, username, password), ``${NAME}`` replaced; the last two are '' where there are none.
+    """(uri without credentials, username or '', password or ''), with ``${NAME}`` replaced.
 
-    The uri is split first: a value may hold any sign of a uri, and no '%' in it is a code.
+    The uri is split first: a value may contain any special character, and its '%' is not an escape.
     """
     uri, userinfo = _cut_userinfo(uri.strip())
-    # A value may also be an address with credentials of its own: it is read as if it were written here.
+    # A value may also be an address with credentials: it is parsed as if it were written here.
     uri, within = _cut_userinfo(expand_environment(uri).strip())
     if not userinfo:
         username, _, password = within.partition(":")
         return uri, unquote(username), unquote(password)
     username, colon, password = userinfo.partition(":")
     username, password = expand_environment(username, unquote), expand_environment(password, unquote)
-    if not colon and _VARIABLE.fullmatch(userinfo):  # one value holds both
+    if not colon and _VARIABLE.fullmatch(userinfo):  # one variable contains both
         username, _, password = username.partition(":")
     return uri, username, password
 
 
 class SourceSettings(BaseModel):
-    """One source. ``${NAME}`` in ``uri``, ``username`` and ``password`` is taken from the environment; credentials
-    written into ``uri`` are moved to ``username`` and ``password``, so that ``uri`` can be shown."""
+    """One source. ``${NAME}`` in ``uri``, ``username`` and ``password`` is replaced by the environment variable.
+    Credentials in ``uri`` are moved to ``username`` and ``password``, so that ``uri`` can be shown."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    uri: str = Field(description="0, /dev/video0, rtsp://…, http(s)://…, a file, a picture, a folder, or demo")
-    name: str = Field(default="", max_length=80, description="shown and written in events; default: from the uri")
+    uri: str = Field(
+        description="0, /dev/video0, rtsp://…, http(s)://…, a video, an image, a folder of images, or demo"
+    )
+    name: str = Field(
+        default="", max_length=80, description="name of the camera on screen and in events; if empty, made from the uri"
+    )
     backend: Literal["auto", "any", "v4l2", "dshow", "avfoundation", "ffmpeg", "gstreamer"] = "auto"
-    width_px: int | None = Field(default=None, ge=16, le=16384, description="asked of a camera")
-    height_px: int | None = Field(default=None, ge=16, le=16384, description="asked of a camera")
-    fps: float | None = Field(default=None, gt=0, le=1000, description="asked of a camera; rate of a folder's pictures")
+    width_px: int | None = Field(default=None, ge=16, le=16384, description="frame width requested from a camera")
+    height_px: int | None = Field(default=None, ge=16, le=16384, description="frame height requested from a camera")
+    fps: float | None = Field(
+        default=None, gt=0, le=1000, description="frame rate requested from a camera, or rate of a folder's images"
+    )
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
-    decoder_threads: int = Field(default=1, ge=1, le=64, description="of a stream; each beyond 1 delays it a frame")
+    decoder_threads: int = Field(
+        default=1, ge=1, le=64, description="decoder threads of a stream; each one above 1 adds a delay of one frame"
+    )
     open_timeout_s: float = Field(default=5.0, gt=0, le=120)
     read_timeout_s: float = Field(default=5.0, gt=0, le=120)
-    stale_after_s: float = Field(default=3.0, gt=0, le=3600, description="no picture for that long: STALE")
-    frozen_after_s: float = Field(default=10.0, ge=0, le=86400, description="same picture that long: STALE; 0 off")
+    stale_after_s: float = Field(
+        default=3.0, gt=0, le=3600, description="a live source without a frame for this time is STALE"
+    )
+    frozen_after_s: float = Field(
+        default=10.0, ge=0, le=86400, description="a live source with the same image for this time is STALE; 0: off"
+    )
     reconnect_s: tuple[float, ...] = Field(
         default=(1.0, 5.0, 10.0, 30.0, 60.0),
         min_length=1,
         max_length=20,
-        description="waits before each further try to connect; the last one is repeated",
+        description="pauses before each attempt to reconnect; the last one is repeated",
     )
-    username: str | None = Field(default=None, description="of a stream; ${NAME} is taken from the environment")
-    password: SecretStr | None = Field(default=None, description="of a stream; ${NAME} is taken from the environment")
-    loop: bool = Field(default=False, description="begin again at the end of a file, folder or the demo")
-    pace: Literal["realtime", "fast"] = Field(default="realtime", description="of files")
+    username: str | None = Field(
+        default=None, description="user name of a stream; ${NAME} is replaced by the environment variable"
+    )
+    password: SecretStr | None = Field(
+        default=None, description="password of a stream; ${NAME} is replaced by the environment variable"
+    )
+    loop: bool = Field(default=False, description="repeat a file, folder or the demo")
+    pace: Literal["realtime", "fast"] = Field(default="realtime", description="speed of files")
 
     @model_validator(mode="before")
     @classmethod
@@ -151,7 +167,7 @@ class SourceSettings(BaseModel):
     def _check_uri(cls, uri: str) -> str:
         if not uri:
             raise ValueError("is empty; give 0 for the first camera, a stream, a file, a folder, or demo")
-        _check_signs(uri)
+        _check_characters(uri)
         match = _SCHEME.match(uri)
         if match is None:
             return _expand_home(uri)
@@ -160,16 +176,16 @@ class SourceSettings(BaseModel):
             path = unquote(urlsplit(uri).path)
             return path.lstrip("/") if sys.platform == "win32" else path
         if scheme not in STREAM_SCHEMES:
-            raise ValueError(f"has the unknown scheme {scheme}; use rtsp, http, https or a file's path")
+            raise ValueError(f"has the unknown scheme {scheme}; use rtsp, http, https or the path of a file")
         if any(c.isspace() for c in uri):
-            raise ValueError("holds a blank; write it as %20")
+            raise ValueError("contains a space; write it as %20")
         try:
             parts = urlsplit(uri)
             host, _ = parts.hostname, parts.port
-        except ValueError as error:  # its text may quote a part of the uri
-            raise ValueError("has no valid host and port") from error
+        except ValueError as error:  # its message may quote a part of the uri
+            raise ValueError("has no valid host and port; check both") from error
         if not host:
-            raise ValueError(f"names no host; write {scheme}://host:port/path")
+            raise ValueError(f"has no host; write {scheme}://host:port/path")
         return uri
 
     @field_validator("reconnect_s")
@@ -182,13 +198,13 @@ class SourceSettings(BaseModel):
     @field_validator("name")
     @classmethod
     def _check_name(cls, name: str) -> str:
-        _check_signs(name)
+        _check_characters(name)
         return redact(name.strip())
 
     @model_validator(mode="after")
     def _default_name(self) -> Self:
         if not self.name:
-            object.__setattr__(self, "name", _name_from(self))  # frozen for others, not for its own birth
+            object.__setattr__(self, "name", _name_from(self))  # the model is frozen after validation only
         return self
 
     @property
@@ -210,18 +226,18 @@ class SourceSettings(BaseModel):
 
     @property
     def shown(self) -> str:
-        """The uri as it may be shown to anyone."""
+        """The uri without secrets, for messages."""
         return redact(self.uri)
 
     def hide(self, text: str) -> str:
-        """``text`` without credentials, this source's own password included wherever it stands."""
+        """``text`` without credentials, also without this source's password outside of a URI."""
         secret = self.password.get_secret_value() if self.password else ""
         for form in {secret, quote(secret, safe="")} if len(secret) > 2 else ():
             text = text.replace(form, "***")
         return redact(text)
 
     def connect_uri(self) -> str:
-        """The uri with its credentials, for the decoder alone: never show or log it."""
+        """The uri with its credentials, only for the decoder: never show or log it."""
         match = _SCHEME.match(self.uri)
         if match is None or self.username is None:
             return self.uri
@@ -229,12 +245,12 @@ class SourceSettings(BaseModel):
         return f"{match.group()}{quote(self.username, safe='')}{secret}@{self.uri[match.end() :]}"
 
 
-def _check_signs(text: str) -> None:
-    """Raises ValueError where ``text`` cannot be told in one line or written as UTF-8. Blanks and joiners of any
-    script may be in a file's name: macOS puts U+202F into those of screen recordings."""
-    kinds = {unicodedata.category(sign) for sign in text}
+def _check_characters(text: str) -> None:
+    """Raises ValueError if ``text`` contains control characters or is not UTF-8. Unicode spaces and joiners are
+    allowed: macOS writes U+202F into the names of screen recordings."""
+    kinds = {unicodedata.category(character) for character in text}
     if kinds & {"Cc", "Zl", "Zp"}:
-        raise ValueError("holds a control character")
+        raise ValueError("contains a control character; rename it")
     if "Cs" in kinds:
         raise ValueError("is not UTF-8; rename it")
 
@@ -243,7 +259,7 @@ def _expand_home(path: str) -> str:
     try:
         return str(Path(path).expanduser()) if path.startswith("~") else path
     except RuntimeError as error:
-        raise ValueError("begins with ~, but there is no such home folder") from error
+        raise ValueError("starts with ~, but there is no such home folder; write the full path") from error
 
 
 def _name_from(settings: SourceSettings) -> str:

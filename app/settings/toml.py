@@ -1,6 +1,6 @@
-"""Settings as TOML: those of a run without their secrets, and the commented file of all that can be set.
+"""Settings as TOML: the settings of a run without secrets, and a commented file of all settings.
 
-Everything is read off the settings' models, so no name, default or meaning stands here a second time.
+Names, defaults and descriptions come from the settings models, so they are written only once.
 """
 
 import re
@@ -23,7 +23,7 @@ from app.settings.source import redact
 
 _SECRET_NAME = re.compile(r"(^|_)(username|password|secret|token|api_?key|credentials?)$")
 _HARMLESS_ARGUMENT = re.compile(r"--[a-z][a-z-]*|-[A-Za-z]|(\{\w+\})+")
-"""Of a command's arguments: flags without a value, and placeholders. Anything else may be a key."""
+"""The arguments of a command that may be shown: flags without a value and placeholders. Others may be keys."""
 _WIDTH = 100
 _LIMITS: tuple[tuple[type, str, str], ...] = (
     (Ge, "ge", "from"),
@@ -32,15 +32,15 @@ _LIMITS: tuple[tuple[type, str, str], ...] = (
     (Lt, "lt", "below"),
 )
 _HEAD = """\
-Settings of maskwatch. Every setting stands here with its default: take the '#' off a line, and off the line of its \
-table, to change it. What the environment says (MASKWATCH_POLICY__DWELL_S=3) goes before this file, and flags go \
-before both. 'maskwatch config check FILE' says whether it is well."""
+Settings of maskwatch. Each setting is listed with its default. To change one, remove the '#' from its line and from \
+the line of its table. Environment variables (MASKWATCH_POLICY__DWELL_S=3) override this file, and flags override \
+both. 'maskwatch config check FILE' checks the file."""
 
 
 def redacted_tables(model: BaseModel) -> dict[str, Any]:
-    """``model`` as tables that may be shown to anyone; what is not set is left out."""
+    """``model`` as tables without secrets; settings without a value are left out."""
     tables = {name: getattr(model, name) for name in type(model).model_fields}
-    if isinstance(model, CameraSettings):  # its own tables hold what was given in them: the rest is not meant
+    if isinstance(model, CameraSettings):  # its tables override single settings, so only the given ones are shown
         tables = {name: value for name, value in tables.items() if not _is_empty_table(value)}
         own = {name: _given(value) for name, value in tables.items() if isinstance(value, BaseModel)}
         return {name: own.get(name, _shown_value(name, value)) for name, value in tables.items() if value is not None}
@@ -67,14 +67,14 @@ def _shown_value(name: str, value: Any) -> Any:
         return [value[0], *(part if _HARMLESS_ARGUMENT.fullmatch(part) else HIDDEN for part in value[1:])]
     if isinstance(value, BaseModel):
         return redacted_tables(value)
-    if isinstance(value, Mapping):  # headers and a plugin's own options: nobody here knows what is secret
+    if isinstance(value, Mapping):  # headers and plugin options: any of them may be secret
         named_only = name.endswith("_env")
         return {key: str(each) if named_only else HIDDEN for key, each in value.items()}
     return _plain(value, name)
 
 
 def _plain(value: Any, name: str = "") -> Any:
-    """``value`` in the types that TOML has."""
+    """``value`` as a type of TOML."""
     if isinstance(value, tuple | list):
         return [_shown_value(name, each) for each in value]
     if isinstance(value, Enum):
@@ -83,15 +83,15 @@ def _plain(value: Any, name: str = "") -> Any:
 
 
 def commented_toml(root: type[BaseModel]) -> str:
-    """A settings file in which every line is a comment: tables of ``root`` with each setting, default and meaning."""
-    meanings = {flag.place: flag.help for flag in (*SOURCE, *MONITORING, *VISION, *VIEW, *WEB)}
+    """A settings file with every line commented out: the tables of ``root`` with all settings and descriptions."""
+    flag_helps = {flag.place: flag.help for flag in (*SOURCE, *MONITORING, *VISION, *VIEW, *WEB)}
     lines = [*_comment(_HEAD)]
     for name, field in root.model_fields.items():
-        lines += _tables(name, field, meanings)
+        lines += _tables(name, field, flag_helps)
     return "\n".join(lines) + "\n"
 
 
-def _tables(place: str, field: FieldInfo, meanings: Mapping[str, str]) -> Iterator[str]:
+def _tables(place: str, field: FieldInfo, flag_helps: Mapping[str, str]) -> Iterator[str]:
     is_list = get_origin(field.annotation) is tuple
     for model in models_in(field.annotation):
         header = f"[[{place}]]" if is_list else f"[{place}]"
@@ -104,38 +104,37 @@ def _tables(place: str, field: FieldInfo, meanings: Mapping[str, str]) -> Iterat
             if any(models_in(inner.annotation)):
                 tables.append((name, inner))
             else:
-                yield from _setting(name, inner, meanings.get(f"{place}.{name}", ""))
+                yield from _setting(name, inner, flag_helps.get(f"{place}.{name}", ""))
         for name, inner in tables:
-            if is_list:  # a table of one camera's own, or of one channel's
+            if is_list:  # a table inside [[camera]] or a channel
                 yield from _comment(
                     f"[{place}.{name}]: {inner.description or _about(next(models_in(inner.annotation)))}"
                 )
             else:
-                yield from _tables(f"{place}.{name}", inner, meanings)
+                yield from _tables(f"{place}.{name}", inner, flag_helps)
 
 
-def _setting(name: str, field: FieldInfo, meaning: str) -> Iterator[str]:
+def _setting(name: str, field: FieldInfo, flag_help: str) -> Iterator[str]:
     default = field.get_default(call_default_factory=True) if not field.is_required() else None
-    words = "; ".join(
-        filter(None, [field.description or meaning or _elsewhere(name), *_choices(field.annotation), _limits(field)])
-    )
+    description = field.description or flag_help or _secret_description(name)
+    comment = "; ".join(filter(None, [description, *_choices(field.annotation), _limits(field)]))
     kind = get_args(field.annotation)
     if field.is_required() and get_origin(field.annotation) is Literal:
         yield f"#{name} = {_toml(kind[0])}"
     elif default is None:
-        state = "must be given" if field.is_required() else "not set"
-        yield from _comment(f"{name} ({state})" + (f": {words}" if words else ""))
+        state = "required" if field.is_required() else "not set"
+        yield from _comment(f"{name} ({state})" + (f": {comment}" if comment else ""))
         if field.is_required():
             yield f"#{name} = " + ('[""]' if get_origin(field.annotation) is tuple else '""')
     else:
-        yield from _comment(words)
+        yield from _comment(comment)
         yield f"#{name} = {_toml(_plain(default))}"
 
 
-def _elsewhere(name: str) -> str:
-    """Secrets may be given in three ways, two of which say where the value is."""
+def _secret_description(name: str) -> str:
+    """The description of a setting ``…_env`` or ``…_file``, which says where a secret is stored."""
     what, _, where = name.rpartition("_")
-    places = {"env": f"environment variable that holds the {what}", "file": f"file that holds the {what}"}
+    places = {"env": f"environment variable that contains the {what}", "file": f"file that contains the {what}"}
     return places.get(where, "") if what else ""
 
 
@@ -149,7 +148,7 @@ def _choices(annotation: Any) -> list[str]:
     if get_origin(annotation) is Literal and len(get_args(annotation)) > 1:
         return [f"one of {', '.join(map(str, get_args(annotation)))}"]
     if get_origin(annotation) is tuple:
-        return [words.replace("one of", "any of") for words in _choices(get_args(annotation)[0])]
+        return [choices.replace("one of", "any of") for choices in _choices(get_args(annotation)[0])]
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return [f"one of {', '.join(each.value for each in annotation)}"]
     return []

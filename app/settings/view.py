@@ -1,4 +1,4 @@
-"""Settings of what is shown."""
+"""Settings of the display."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ class ViewSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     headless: bool = False
-    blur: bool = Field(False, description="blur faces in what is shown, recorded and saved")
+    blur: bool = Field(False, description="blur all faces that are shown, recorded or saved")
     fullscreen: bool = False
-    keys: bool = Field(False, description="begin with the list of keys shown")
-    snapshots: Path = Field(Path(), description="folder for snapshots (s) and recordings (r)")
+    keys: bool = Field(False, description="show the list of keys at the start")
+    snapshots: Path = Field(Path(), description="folder for snapshots (key s) and recordings (key r)")
     max_width_px: int = Field(
-        1280, ge=160, le=7680, description="widest picture drawn in the window, whose height is 9/16 of it at most"
+        1280, ge=160, le=7680, description="maximum width of the image in the window; its height is at most 9/16 of it"
     )

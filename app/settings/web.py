@@ -11,33 +11,33 @@ from app.core.secrets import read_secret
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8080
 MIN_TOKEN_CHARS = 16
-"""Of letters and digits that is 95 bits: nobody guesses it, however often he tries."""
+"""16 letters and digits have 95 bits, too many to guess."""
 
 
 class WebSettings(BaseModel):
-    """``[web]``. The token is given by the name of an environment variable or of a file, never as such."""
+    """``[web]``. The token comes from an environment variable or a file and is never written here."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    enabled: bool = Field(False, description="show all in a browser too")
-    host: str = Field(
-        DEFAULT_HOST, min_length=1, description="address to listen on; others than 127.0.0.1 need a token"
+    enabled: bool = Field(False, description="serve the web view too")
+    host: str = Field(DEFAULT_HOST, min_length=1, description="address to listen on; all except 127.0.0.1 need a token")
+    port: int = Field(DEFAULT_PORT, ge=0, le=65_535, description="port to listen on; 0 chooses a free port")
+    token_env: str | None = Field(None, min_length=1, description="environment variable that contains the token")
+    token_file: Path | None = Field(None, description="file that contains the token")
+    allowed_hosts: tuple[str, ...] = Field((), description="host names of this server, in addition to its address")
+    tls_cert: Path | None = Field(None, description="certificate (PEM); turns on https")
+    tls_key: Path | None = Field(None, description="private key of the certificate (PEM)")
+    behind_tls: bool = Field(False, description="a proxy in front serves https; cookies are marked Secure")
+    session_h: float = Field(12.0, gt=0, le=24 * 365, description="hours after which a user must sign in again")
+    max_width_px: int = Field(960, ge=160, le=3840, description="maximum width of the images sent")
+    max_fps: float = Field(10.0, gt=0, le=60, description="maximum images per second of one camera")
+    jpeg_quality: int = Field(75, ge=10, le=95, description="JPEG quality of the images sent")
+    max_viewers: int = Field(32, ge=1, le=1000, description="maximum live views at a time, of all cameras together")
+    max_connections: int = Field(128, ge=4, le=10_000, description="maximum open connections; more are refused")
+    max_body_bytes: int = Field(16_384, ge=1024, le=1_048_576, description="maximum size of a request body")
+    stall_s: float = Field(
+        20.0, gt=0, le=600, description="a viewer that receives no data for this time is disconnected"
     )
-    port: int = Field(DEFAULT_PORT, ge=0, le=65_535, description="0 takes any that is free")
-    token_env: str | None = Field(None, min_length=1, description="environment variable that holds the token")
-    token_file: Path | None = Field(None, description="file that holds the token")
-    allowed_hosts: tuple[str, ...] = Field((), description="names it is reached by, beside the address itself")
-    tls_cert: Path | None = Field(None, description="certificate (PEM): serve https")
-    tls_key: Path | None = Field(None, description="key of the certificate (PEM)")
-    behind_tls: bool = Field(False, description="a proxy before it speaks https: cookies are marked Secure")
-    session_h: float = Field(12.0, gt=0, le=24 * 365, description="hours until one must sign in again")
-    max_width_px: int = Field(960, ge=160, le=3840, description="widest picture sent")
-    max_fps: float = Field(10.0, gt=0, le=60, description="pictures a second of one camera, at most")
-    jpeg_quality: int = Field(75, ge=10, le=95, description="of the pictures sent")
-    max_viewers: int = Field(32, ge=1, le=1000, description="live pictures sent at a time, all cameras together")
-    max_connections: int = Field(128, ge=4, le=10_000, description="held at a time; more are refused")
-    max_body_bytes: int = Field(16_384, ge=1024, le=1_048_576, description="largest request body")
-    stall_s: float = Field(20.0, gt=0, le=600, description="a viewer that takes nothing for so long is cut off")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -49,7 +49,7 @@ class WebSettings(BaseModel):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only programs of this very machine can reach it."""
+        """Whether only programs on this machine can connect."""
         if self.host == "localhost":
             return True
         try:
@@ -63,34 +63,34 @@ class WebSettings(BaseModel):
 
 
 def read_token(settings: WebSettings) -> str | None:
-    """The token to ask for; None where nobody else can reach the page and none is set.
+    """The required token; None if no token is set and only this machine can connect.
 
-    Raises SettingsError where it is missing, unreadable or too short.
+    Raises SettingsError if the token is missing, unreadable, too short or has invalid characters.
     """
     token = read_secret("web token", None, settings.token_env, settings.token_file)
     if token is None:
         if settings.is_loopback:
             return None
         raise SettingsError(
-            f"the web view on {settings.host} would be open to the network: "
-            "give --web-token-file FILE or --web-token-env NAME, or keep to 127.0.0.1"
+            f"the web view on {settings.host} is open to the network and has no token; "
+            "give --web-token-file FILE or --web-token-env NAME, or use 127.0.0.1"
         )
     if len(token) < MIN_TOKEN_CHARS:
         raise SettingsError(f"the web token is too short; use at least {MIN_TOKEN_CHARS} characters")
-    if not (token.isascii() and token.isprintable()) or " " in token:  # it travels in a header
-        raise SettingsError("the web token may hold only ASCII letters, digits and signs, without blanks")
+    if not (token.isascii() and token.isprintable()) or " " in token:  # it is sent in a header
+        raise SettingsError("the web token may contain only ASCII letters, digits and punctuation, without spaces")
     return token
 
 
 def parse_address(text: str) -> dict[str, str | int]:
-    """``HOST:PORT``, ``HOST``, ``PORT`` or ``[IPv6]:PORT`` as settings. Raises SettingsError."""
+    """Parse ``HOST:PORT``, ``HOST``, ``PORT`` or ``[IPv6]:PORT`` into settings. Raises SettingsError."""
     host, colon, port = text.strip().rpartition(":")
     if text.strip().isdigit():
         host, port = "", text.strip()
     elif not colon or text.strip().endswith("]"):
         host, port = text.strip(), ""
     if (port and not port.isdigit()) or (":" in host and not host.startswith("[")):
-        raise SettingsError(f"--web {text}: no such address; write HOST:PORT, as 127.0.0.1:{DEFAULT_PORT}")
+        raise SettingsError(f"--web {text}: not an address; write HOST:PORT, such as 127.0.0.1:{DEFAULT_PORT}")
     found: dict[str, str | int] = {}
     if host:
         found["host"] = host.strip("[]")

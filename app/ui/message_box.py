@@ -1,4 +1,4 @@
-"""A card: a few lines in a window of their own, for people who started the program without a console."""
+"""A message box in its own window, for users who started the program without a console."""
 
 import textwrap
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ import numpy as np
 from app.core.types import Image
 from app.ui.canvas import Canvas
 from app.ui.palette import GOOD, INK, PAPER
-from app.ui.window import TITLE, is_there
+from app.ui.window import TITLE, is_window_open
 
 _WIDTH_PX, _UNIT_PX = 760, 26.0
-_LETTERS = 62
-"""Letters of a line at the size of the text."""
+_LINE_LENGTH = 62
+"""Characters per line at the text size."""
 _WAIT_MS = 50
 _CLOSED, _ENTER, _ESCAPE = "", 13, 27
 
 
 def draw_message_box(heading: str, lines: Sequence[str]) -> Image:
-    """(H, W, 3) uint8 BGR, as high as its words need; an empty line is a gap."""
-    wrapped = [part for line in lines for part in textwrap.wrap(line, _LETTERS) or [""]]
+    """A new image (H, W, 3) uint8 BGR as high as its text; an empty line is a gap."""
+    wrapped = [part for line in lines for part in textwrap.wrap(line, _LINE_LENGTH) or [""]]
     height_px = round(_UNIT_PX * (4.2 + 1.5 * len(wrapped)))
     board = Canvas(np.full((height_px, _WIDTH_PX, 3), INK, np.uint8), _UNIT_PX)
     board.text(heading, _UNIT_PX, _UNIT_PX * 1.8, GOOD, 1.25)
@@ -30,17 +30,17 @@ def draw_message_box(heading: str, lines: Sequence[str]) -> Image:
 
 
 def show_message_box(heading: str, lines: Sequence[str], keys: str) -> str:
-    """The one of ``keys`` that was pressed; '' for Esc or a closed window. '\\n' among ``keys`` is Enter.
+    """The pressed key among ``keys``; '' for Esc or a closed window. '\\n' in ``keys`` is Enter.
 
-    The caller makes sure that there is a display.
+    The caller must check the display first.
     """
     image = draw_message_box(heading, lines)
     cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
     try:
         cv2.imshow(TITLE, image)
-        cv2.waitKey(1)  # the toolkit sizes a window only once it is there
+        cv2.waitKey(1)  # the toolkit can resize a window only after it is shown
         cv2.resizeWindow(TITLE, image.shape[1], image.shape[0])
-        was_there = False  # a busy machine takes its time to show it
+        was_open = False  # the window may appear with a delay
         while True:
             code = cv2.waitKey(_WAIT_MS)
             if code >= 0:
@@ -49,10 +49,10 @@ def show_message_box(heading: str, lines: Sequence[str], keys: str) -> str:
                     return key
                 if code & 0xFF == _ESCAPE:
                     return _CLOSED
-            there = is_there()
-            if was_there and not there:
+            is_open = is_window_open()
+            if was_open and not is_open:
                 return _CLOSED
-            was_there = there
+            was_open = is_open
     finally:
         cv2.destroyAllWindows()
-        cv2.waitKey(1)  # the toolkit closes windows in its own turn
+        cv2.waitKey(1)  # the toolkit closes windows in its event loop

@@ -1,4 +1,4 @@
-"""Drawing the regions that alerts are for: corners clicked into the window, kept in the settings file."""
+"""Editor for alert regions: the user clicks corners in the window; they are saved in the settings file."""
 
 import shutil
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from app.ui.palette import PAPER, WARN
 
 @dataclass(frozen=True, slots=True)
 class RegionDraft:
-    """Regions being drawn: those that are closed, and the corners of the one that is not. All from 0 to 1."""
+    """Closed regions and the corners of the open one; coordinates from 0 to 1 of the frame size."""
 
     closed: tuple[Polygon, ...] = ()
     corners: Polygon = ()
@@ -28,19 +28,19 @@ class RegionDraft:
         return replace(self, corners=(*self.corners, corner))
 
     def close(self) -> "RegionDraft":
-        """End the open region; one of fewer than three corners is dropped."""
+        """Closes the open region; one with fewer than three corners is discarded."""
         closed = (*self.closed, self.corners) if len(self.corners) >= 3 else self.closed
         return RegionDraft(closed)
 
     def undo(self) -> "RegionDraft":
-        """Take back the last corner, or else the last region."""
+        """Removes the last corner, or the last region if there is no open one."""
         if self.corners:
             return replace(self, corners=self.corners[:-1])
         return RegionDraft(self.closed[:-1])
 
 
 def draw_regions(board: Canvas, closed: Sequence[Polygon], corners: Polygon = ()) -> None:
-    """Outlines of the regions, and the one being drawn with its corners."""
+    """Draws the closed regions and the open one with its corners."""
     height, width = board.image.shape[:2]
 
     def pixels(polygon: Polygon) -> NDArray[np.int32]:
@@ -56,28 +56,27 @@ def draw_regions(board: Canvas, closed: Sequence[Polygon], corners: Polygon = ()
 
 
 def save_regions(path: Path, camera: str, regions: Sequence[Polygon]) -> None:
-    """Write ``regions`` into the settings file: into the table of the camera of this name where the file has one, its
-    name given or made from its address, else into ``[policy]``. Everything else in the file, its comments included,
-    stays as it is.
+    """Saves ``regions`` in the settings file: for the camera with this name, or else in ``[policy]``.
 
-    Raises OutputError where the file cannot be written or has a fault; it is then as it was.
+    The rest of the file, with its comments, is unchanged. Raises OutputError if the file is invalid or cannot be
+    written; it is then unchanged.
     """
     import tomlkit
 
     try:
         document = tomlkit.parse(path.read_text(encoding="utf-8"))
-        owner = document
-        for table, known in zip(document.get("camera", []), load_settings(path).camera, strict=False):
-            if known.name == camera:
-                owner = table
-        is_inline = isinstance(owner, tomlkit.items.InlineTable)
-        policy = owner.setdefault("policy", tomlkit.inline_table() if is_inline else tomlkit.table())
+        target = document
+        for table, settings in zip(document.get("camera", []), load_settings(path).camera, strict=False):
+            if settings.name == camera:
+                target = table
+        is_inline = isinstance(target, tomlkit.items.InlineTable)
+        policy = target.setdefault("policy", tomlkit.inline_table() if is_inline else tomlkit.table())
         policy["regions"] = [[list(corner) for corner in polygon] for polygon in regions]
-        whole = path.resolve()  # a link to the file stays one
-        part = whole.with_name(f".{whole.name}.part")
+        resolved = path.resolve()  # keeps a symbolic link
+        part = resolved.with_name(f".{resolved.name}.part")
         part.touch(0o600)
         part.write_text(tomlkit.dumps(document), encoding="utf-8")
-        shutil.copymode(whole, part)  # it may hold passwords
-        part.replace(whole)
+        shutil.copymode(resolved, part)  # it may contain passwords
+        part.replace(resolved)
     except (OSError, ValueError, SettingsError) as error:
-        raise OutputError(f"cannot save regions to {path}: {error}; check its rights") from error
+        raise OutputError(f"cannot save regions to {path}: {error}; check the file and its permissions") from error

@@ -1,4 +1,4 @@
-"""Naming faces: one network, two run times behind one seam."""
+"""Mask classifiers: one network, run by LiteRT or Keras behind one interface."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -20,23 +20,23 @@ Crops = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
 
 TWO_WAY = (Label.MASK, Label.NO_MASK)
-"""Mistaking one of these for the other is the error that raises a false alert, or none."""
+"""Confusing these two labels raises a false alert or misses a real one."""
 
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-"""Batches are padded up to one of these: each new shape costs the run time a new plan."""
+"""Batches are padded to one of these sizes, because each new input shape needs a new LiteRT plan."""
 
 
 class MaskClassifier(Protocol):
-    """One classifier serves one thread."""
+    """A classifier must be used by one thread only."""
 
     metadata: ClassifierMetadata
 
     def classify(self, crops: Crops) -> Probabilities:
-        """``crops``: (N, S, S, 3) uint8 RGB. Returns (N, C) float32 calibrated probabilities, as ``facts.labels``."""
+        """``crops``: (N, S, S, 3) uint8 RGB. Returns probabilities (N, C) float32, in ``metadata.labels`` order."""
 
 
 def calibrated(probabilities: Probabilities, temperature: float) -> Probabilities:
-    """Temperature scaling (Guo et al. 2017) of softmax outputs: softmax(log p / T). (N, C) in and out."""
+    """Temperature scaling (Guo et al. 2017) of softmax outputs: softmax(log p / T). Input and output: (N, C)."""
     if temperature == 1.0:
         return probabilities
     logits = np.log(np.clip(probabilities, 1e-9, 1.0)) / temperature
@@ -48,18 +48,18 @@ def calibrated(probabilities: Probabilities, temperature: float) -> Probabilitie
 def _checked(crops: Crops, metadata: ClassifierMetadata) -> Crops:
     expected = (metadata.input_px, metadata.input_px, 3)
     if crops.shape[1:] != expected or crops.dtype != np.uint8:
-        raise ModelError(f"{metadata.name} takes uint8 crops of {expected}, not {crops.dtype} {crops.shape[1:]}")
+        raise ModelError(f"{metadata.name} needs uint8 crops of {expected}, not {crops.dtype} {crops.shape[1:]}")
     return crops
 
 
 class LiteRtClassifier:
-    """The LiteRT export, run by XNNPACK on the CPU."""
+    """Runs the LiteRT file with XNNPACK on the CPU."""
 
     def __init__(self, path: Path, threads: int = 2) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         self.metadata = read_classifier_metadata(path)
-        content = path.read_bytes()  # LiteRT on Windows opens no path with letters beyond its code page
+        content = path.read_bytes()  # LiteRT on Windows cannot open every Unicode path
         self._new: Callable[[], Any] = lambda: Interpreter(model_content=content, num_threads=threads)
         self._plans: dict[int, Any] = {}
         try:
@@ -67,40 +67,41 @@ class LiteRtClassifier:
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{path} is damaged: {str(error).splitlines()[0]}; reinstall maskwatch") from error
         if labels != len(self.metadata.labels):
-            raise ModelError(f"{path} gives {labels} values for {len(self.metadata.labels)} labels; export it again")
+            raise ModelError(f"{path} returns {labels} values for {len(self.metadata.labels)} labels; export it again")
 
     def _plan(self, batch: int) -> Any:
         if batch not in self._plans:
             plan = self._new()
             size = self.metadata.input_px
             plan.resize_tensor_input(plan.get_input_details()[0]["index"], [batch, size, size, 3])
-            with silence_stderr() if not self._plans else nullcontext():  # it announces itself once
+            with silence_stderr() if not self._plans else nullcontext():  # LiteRT logs its delegate once
                 plan.allocate_tensors()
             self._plans[batch] = plan
         return self._plans[batch]
 
     def classify(self, crops: Crops) -> Probabilities:
         _checked(crops, self.metadata)
-        total, most = len(crops), _BATCHES[-1]
+        total, max_batch = len(crops), _BATCHES[-1]
         if total == 0:
             return np.empty((0, len(self.metadata.labels)), np.float32)
-        if total > most:
-            return np.concatenate([self.classify(crops[i : i + most]) for i in range(0, total, most)])
+        if total > max_batch:
+            return np.concatenate([self.classify(crops[i : i + max_batch]) for i in range(0, total, max_batch)])
         batch = next(size for size in _BATCHES if size >= total)
         plan = self._plan(batch)
-        given, wanted = plan.get_input_details()[0], plan.get_output_details()[0]
-        padded = np.zeros((batch, *crops.shape[1:]), given["dtype"])
+        plan_input, plan_output = plan.get_input_details()[0], plan.get_output_details()[0]
+        padded = np.zeros((batch, *crops.shape[1:]), plan_input["dtype"])
         padded[:total] = crops
-        plan.set_tensor(given["index"], padded)
+        plan.set_tensor(plan_input["index"], padded)
         plan.invoke()
-        return calibrated(plan.get_tensor(wanted["index"])[:total].astype(np.float32), self.metadata.temperature)
+        probabilities = plan.get_tensor(plan_output["index"])[:total].astype(np.float32)
+        return calibrated(probabilities, self.metadata.temperature)
 
 
 class KerasClassifier:
-    """The trained ``.keras`` file itself: the source of truth, at the price of TensorFlow."""
+    """Runs the trained ``.keras`` file, the reference for every export. Needs TensorFlow."""
 
     def __init__(self, path: Path) -> None:
-        if find_spec("tensorflow") is None or find_spec("keras") is None:  # before the file: an executable has neither
+        if find_spec("tensorflow") is None or find_spec("keras") is None:  # the executable contains neither
             raise SettingsError(
                 "--backend keras needs TensorFlow: install maskwatch for Python (pip install 'maskwatch[train]'; from "
                 "a checkout: pip install '.[train]'), or use --backend litert"
@@ -116,8 +117,8 @@ class KerasClassifier:
             raise ModelError(f"{path} is damaged: {str(error).splitlines()[0]}; reinstall maskwatch") from error
         size, labels = self.metadata.input_px, len(self.metadata.labels)
         if network.output_shape[-1] != labels:
-            raise ModelError(f"{path} gives {network.output_shape[-1]} values for {labels} labels; export it again")
-        # One traced graph: predict() costs 50 times as much per call and is reported to leak in loops.
+            raise ModelError(f"{path} returns {network.output_shape[-1]} values for {labels} labels; export it again")
+        # One traced graph: predict() takes 50 times as long per call and is reported to leak memory in loops.
         shape = tf.TensorSpec((None, size, size, 3), tf.float32)
         self._run = tf.function(lambda crops: network(crops, training=False), input_signature=[shape])
 
@@ -129,7 +130,7 @@ class KerasClassifier:
 
 
 def load_classifier(settings: ClassifierSettings) -> MaskClassifier:
-    """The classifier that the settings name, warmed up. Raises ModelError where its file cannot be used."""
+    """Returns the selected classifier after a first inference. Raises ModelError if its file cannot be used."""
     suffix = ".tflite" if settings.backend == "litert" else ".keras"
     path = settings.model or default_model(suffix)
     if path.suffix != suffix:
@@ -141,26 +142,28 @@ def load_classifier(settings: ClassifierSettings) -> MaskClassifier:
 
 
 def default_model(suffix: str) -> Path:
-    """The bundled classifier: the shipped one, else the paper's."""
+    """Path of the bundled classifier, or of the paper's if the package contains no own one."""
     shipped = resources.model(f"classifier{suffix}")
     return shipped if shipped.is_file() else resources.model(f"paper/model_6{suffix}")
 
 
-def is_sure(probabilities: Sequence[float], place: int, metadata: ClassifierMetadata, slack: float = 0.0) -> bool:
-    """Whether the label at ``place`` may be said, by the model's own thresholds less ``slack``: confident enough, and
-    where it is mask or no_mask, clear enough of the other of the two."""
-    if not probabilities[place] >= metadata.min_confidence - slack:  # what is no number is not sure either
+def is_sure(probabilities: Sequence[float], index: int, metadata: ClassifierMetadata, slack: float = 0.0) -> bool:
+    """Whether the label at ``index`` meets the model's thresholds, lowered by ``slack``.
+
+    It needs the minimum confidence; mask and no_mask also need a clear margin over each other.
+    """
+    if not probabilities[index] >= metadata.min_confidence - slack:  # NaN is not sure either
         return False
-    if metadata.min_two_way <= 0 or metadata.labels[place] not in TWO_WAY:
+    if metadata.min_two_way <= 0 or metadata.labels[index] not in TWO_WAY:
         return True
     both = sum(probabilities[i] for i, label in enumerate(metadata.labels) if label in TWO_WAY)
-    return bool(probabilities[place] >= (metadata.min_two_way - slack) * both)
+    return bool(probabilities[index] >= (metadata.min_two_way - slack) * both)
 
 
 def decide(probabilities: Sequence[float], metadata: ClassifierMetadata, face_px: float, sharp: float) -> FaceLabel:
-    """The label of one face seen once: the likeliest, or UNSURE where it is too small, too blurred or undecided.
+    """The most probable label of a face in a single image, or UNSURE if it is too small, too blurred or undecided.
 
-    ``face_px`` is the shorter side of its box in source pixels, ``sharp`` the crop's ``preprocess.sharpness``.
+    ``face_px``: the shorter side of its box in source pixels. ``sharp``: the crop's ``preprocess.sharpness``.
     """
     best = max(range(len(probabilities)), key=probabilities.__getitem__)
     confidence = float(probabilities[best])

@@ -1,4 +1,4 @@
-"""Finding faces: the seam every detector stands behind, and the classic detector of the paper."""
+"""The interface of every face detector."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -7,16 +7,16 @@ from app.core.types import Box, Detection, Image
 
 
 class FaceDetector(Protocol):
-    """One detector serves one thread: most hold buffers."""
+    """A detector must be used by one thread only: most detectors hold buffers."""
 
     def detect(self, image: Image) -> list[Detection]:
-        """Faces of ``image`` ((H, W, 3) uint8 BGR), boxes in its pixels; ``[]`` where there are none."""
+        """``image``: (H, W, 3) uint8 BGR. Returns bounding boxes in its pixels, ``[]`` if it shows no face."""
 
 
 @runtime_checkable
 class RoiDetector(FaceDetector, Protocol):
-    """A detector that is quicker where only faces like known ones are sought."""
+    """A detector that is faster if it searches only for faces that are already tracked."""
 
-    def detect_tracked(self, image: Image, known: Sequence[Box]) -> list[Detection]:
-        """Like ``detect``, but may leave out faces that are clearly smaller than all of ``known`` (one box at least,
-        source pixels) or farther from each than its own size."""
+    def detect_tracked(self, image: Image, tracked: Sequence[Box]) -> list[Detection]:
+        """Like ``detect``, for the boxes in ``tracked`` (at least one, source pixels). May omit faces that are clearly
+        smaller than all of them, or farther from every box than the size of that box."""

@@ -1,4 +1,4 @@
-"""Builds the detector that the settings name."""
+"""Builds the detector that is selected in the settings."""
 
 from app.settings.vision import DetectorSettings
 from app.vision.detector import FaceDetector
@@ -6,8 +6,10 @@ from app.vision.haar_detector import HaarDetector
 
 
 def load_detector(settings: DetectorSettings) -> FaceDetector:
-    """The detector that the settings name, looking where and how closely they say. Raises ModelError where its file
-    cannot be used."""
+    """Returns the selected detector with its region, tiles and working width.
+
+    Raises ModelError if its model file cannot be used.
+    """
     from app.vision.tiling import wrap_detector
 
     return wrap_detector(settings, _load)

@@ -1,7 +1,7 @@
-"""Facts that a model file carries inside itself.
+"""Metadata inside a model file: labels, input size, thresholds.
 
 A ``.keras`` file is a ZIP archive, and a ``.tflite`` file may have one appended (TensorFlow Lite's own convention
-for associated files), so both carry ``maskwatch.json`` in the same way and no side file can be lost or mixed up.
+for associated files). Both contain ``maskwatch.json``, so no separate file can be lost or confused.
 """
 
 import json
@@ -19,7 +19,7 @@ MEMBER = "maskwatch.json"
 
 
 class ClassifierMetadata(BaseModel):
-    """What running code must know of a classifier: label order, input, crop, decision thresholds."""
+    """Metadata of a classifier: label order, input size, crop margin, decision thresholds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,20 +30,20 @@ class ClassifierMetadata(BaseModel):
     input_px: int = Field(ge=16, le=512)
     margin: float = Field(ge=-0.5, le=2.0, description="crop side = longer box side x (1 + margin)")
     temperature: float = Field(default=1.0, gt=0, description="probabilities = softmax(log p / temperature)")
-    min_confidence: float = Field(default=0.6, ge=0, le=1, description="below it, a face is unsure")
+    min_confidence: float = Field(default=0.6, ge=0, le=1, description="faces with a lower confidence are unsure")
     min_two_way: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="a mask or no_mask answer is unsure where its share of the two, p / (p_mask + p_no_mask), is below",
+        description="mask or no_mask is unsure if its share of the two, p / (p_mask + p_no_mask), is lower",
     )
     min_face_px: int = Field(default=20, ge=1, description="smaller faces are unsure")
-    min_sharpness: float = Field(default=0.0, ge=0, description="variance of the crop's Laplacian; below: unsure")
+    min_sharpness: float = Field(default=0.0, ge=0, description="crops whose Laplacian has a lower variance are unsure")
     trained_on: tuple[str, ...] = ()
 
 
 class DetectorMetadata(BaseModel):
-    """What running code must know of a face detector."""
+    """Metadata of a face detector: strides, score threshold, NMS threshold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,18 +57,18 @@ class DetectorMetadata(BaseModel):
 
 
 def write_metadata(path: Path, metadata: ClassifierMetadata | DetectorMetadata) -> None:
-    """Append ``facts`` to a freshly saved ``.keras`` or ``.tflite`` file. Raises ModelError if it has some."""
+    """Appends ``metadata`` to a new ``.keras`` or ``.tflite`` file. Raises ModelError if the file already has some."""
     if path.suffix == ".keras" or zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if MEMBER in archive.namelist():
-                raise ModelError(f"{path} already carries {MEMBER}; export the model afresh")
+                raise ModelError(f"{path} already contains {MEMBER}; export the model again")
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(MEMBER, json.dumps(metadata.model_dump(mode="json"), indent=1))
 
 
 def _read(path: Path) -> object:
     if not is_file(path):
-        raise ModelError(f"no model file {path}; see 'maskwatch doctor'")
+        raise ModelError(f"no model file {path}; check the path or run 'maskwatch doctor'")
     try:
         with zipfile.ZipFile(path) as archive:
             return json.loads(archive.read(MEMBER))
@@ -79,16 +79,20 @@ def _read(path: Path) -> object:
 
 
 def read_classifier_metadata(path: Path) -> ClassifierMetadata:
-    """Raises ModelError where the file is missing, damaged, or not a classifier of ours."""
+    """Raises ModelError if the file is missing, damaged, or not a maskwatch classifier."""
     try:
         return ClassifierMetadata.model_validate(_read(path))
     except ValidationError as error:
-        raise ModelError(f"{path} is not a classifier that fits this version: {error.errors()[0]['msg']}") from error
+        raise ModelError(
+            f"{path} is not a classifier for this version: {error.errors()[0]['msg']}; export it again"
+        ) from error
 
 
 def read_detector_metadata(path: Path) -> DetectorMetadata:
-    """Raises ModelError where the file is missing, damaged, or not a detector of ours."""
+    """Raises ModelError if the file is missing, damaged, or not a maskwatch face detector."""
     try:
         return DetectorMetadata.model_validate(_read(path))
     except ValidationError as error:
-        raise ModelError(f"{path} is not a detector that fits this version: {error.errors()[0]['msg']}") from error
+        raise ModelError(
+            f"{path} is not a detector for this version: {error.errors()[0]['msg']}; export it again"
+        ) from error

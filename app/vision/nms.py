@@ -1,4 +1,4 @@
-"""When two boxes are one face: what several looks at a picture found, without counting a face twice."""
+"""Merges the detections of several passes over one image, so that each face is reported once."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,11 +6,11 @@ from app.core.types import Box, Detection
 
 SAME_IOU = 0.3
 PART_INSIDE = 0.7
-"""A box of which so much lies in a larger one is a part of that face, seen in another look."""
+"""If this share of a box lies inside a larger box, the box is part of the same face."""
 
 
 def same_face(box: Box, other: Box) -> bool:
-    """Whether two looks that found ``box`` and ``other`` saw the same face, or one a part of it."""
+    """Whether ``box`` and ``other``, from different passes, show the same face or a part of it."""
     width = min(box.x2, other.x2) - max(box.x, other.x)
     height = min(box.y2, other.y2) - max(box.y, other.y)
     if width <= 0 or height <= 0:
@@ -20,11 +20,13 @@ def same_face(box: Box, other: Box) -> bool:
     return shared >= SAME_IOU * (box.area + other.area - shared) or shared >= PART_INSIDE * smaller
 
 
-def merge_passes(looks: Iterable[Sequence[Detection]]) -> list[Detection]:
-    """What the looks found, earlier ones first; a later look adds only faces that no earlier one has. What one look
-    found is never held against itself: its detector has chosen already."""
+def merge_passes(passes: Iterable[Sequence[Detection]]) -> list[Detection]:
+    """Returns the detections of all passes, in order; a pass adds only faces that no earlier pass has found.
+
+    Detections of the same pass are not compared: the detector has already applied its own NMS.
+    """
     kept: list[Detection] = []
-    for found in looks:
+    for detections in passes:
         earlier = tuple(kept)
-        kept += [one for one in found if not any(same_face(one.box, other.box) for other in earlier)]
+        kept += [new for new in detections if not any(same_face(new.box, old.box) for old in earlier)]
     return kept

@@ -1,4 +1,4 @@
-"""The only code that cuts, resizes and recolours faces: shared by training and running, so that they cannot differ."""
+"""Crops, resizes and converts images. Training and inference share this code, so that they cannot differ."""
 
 from collections.abc import Sequence
 
@@ -10,33 +10,33 @@ from app.core.types import Box, Image
 
 _CELLS = (64, 48)
 _SAMPLED_PX = 320
-"""About so many columns are looked at: a twentieth of a millisecond for any picture."""
+"""Number of columns sampled for a thumbnail, approximately: 0.05 ms for an image of any size."""
 
 
 def square(box: Box, margin: float) -> Box:
-    """The square around the centre of ``box`` whose side is the longer side of ``box``, times ``1 + margin``."""
+    """The square around the centre of ``box``. Its side is the longer side of ``box`` times ``1 + margin``."""
     side = max(box.width, box.height) * (1.0 + margin)
     cx, cy = box.center
     return Box(cx - side / 2, cy - side / 2, side, side)
 
 
 def resize(image: Image, width_px: int, height_px: int) -> Image:
-    """``image`` at a new size: area averaging down (no aliasing), linear interpolation up."""
+    """Returns a resized image: area averaging to shrink (no aliasing), linear interpolation to enlarge."""
     shrinks = width_px * height_px < image.shape[0] * image.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, (width_px, height_px), interpolation=how)  # type: ignore[return-value]
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, (width_px, height_px), interpolation=interpolation)  # type: ignore[return-value]
 
 
 def cut(image: Image, box: Box) -> Image:
-    """The pixels of ``box`` rounded to whole pixels; what lies outside the picture repeats its edge.
+    """The image inside ``box``, rounded to whole pixels; parts outside the image repeat its edge pixels.
 
-    Raises ValueError where ``box`` does not touch the picture.
+    Raises ValueError if ``box`` lies completely outside the image.
     """
     height, width = image.shape[:2]
     x, y = round(box.x), round(box.y)
     x2, y2 = max(round(box.x2), x + 1), max(round(box.y2), y + 1)
     if x >= width or y >= height or x2 <= 0 or y2 <= 0:
-        raise ValueError(f"box {box} lies outside the picture of {width}x{height}")
+        raise ValueError(f"bounding box {box} lies outside the image of {width}x{height} px")
     inside = image[max(y, 0) : min(y2, height), max(x, 0) : min(x2, width)]
     left, top, right, bottom = max(-x, 0), max(-y, 0), max(x2 - width, 0), max(y2 - height, 0)
     if not (left or top or right or bottom):
@@ -45,17 +45,17 @@ def cut(image: Image, box: Box) -> Image:
 
 
 def to_crop(image: Image, size_px: int) -> Image:
-    """A whole picture as a crop: BGR in, (size_px, size_px, 3) uint8 RGB out."""
+    """Converts a whole BGR image to a crop: (size_px, size_px, 3) uint8 RGB."""
     return cv2.cvtColor(resize(image, size_px, size_px), cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
 def face_crop(image: Image, box: Box, size_px: int, margin: float) -> Image:
-    """The face in ``box`` of a BGR picture as the network sees it: (size_px, size_px, 3) uint8 RGB."""
+    """The classifier's input for the face in ``box`` of a BGR image: (size_px, size_px, 3) uint8 RGB."""
     return to_crop(cut(image, square(box, margin)), size_px)
 
 
 def face_crops(image: Image, boxes: Sequence[Box], size_px: int, margin: float) -> NDArray[np.uint8]:
-    """(N, size_px, size_px, 3) uint8 RGB: one crop per box."""
+    """Returns one crop per box: (N, size_px, size_px, 3) uint8 RGB."""
     crops = np.empty((len(boxes), size_px, size_px, 3), np.uint8)
     for i, box in enumerate(boxes):
         crops[i] = face_crop(image, box, size_px, margin)
@@ -69,12 +69,12 @@ def sharpness(crop: Image) -> float:
 
 
 def thumbnail(image: Image) -> NDArray[np.int16]:
-    """``image``: (H, W, 3) uint8 BGR. Returns the means of its cells in the green channel, (48, 64) int16."""
+    """``image``: (H, W, 3) uint8 BGR. Returns its green channel, averaged over a grid of cells: (48, 64) int16."""
     step = max(1, image.shape[1] // _SAMPLED_PX)
     sampled = np.ascontiguousarray(image[::step, ::step, 1])
     return cv2.resize(sampled, _CELLS, interpolation=cv2.INTER_AREA).astype(np.int16)
 
 
 def limit_opencv_threads(threads: int) -> None:
-    """OpenCV takes this many threads for each of its functions from now on, in the whole process."""
+    """Sets the number of threads that each OpenCV function uses, for the whole process."""
     cv2.setNumThreads(threads)

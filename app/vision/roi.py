@@ -1,41 +1,43 @@
-"""Where to look for faces that are known already, and how closely: small squares instead of the whole picture."""
+"""Regions of interest (ROIs) around tracked faces: small squares that are searched instead of the whole image."""
 
 import math
 from collections.abc import Sequence
 
 from app.core.types import Box
 
-KEPT_PART = 0.7
-"""A known face may have shrunk to this part of its size since it was seen."""
+MIN_SIZE_RATIO = 0.7
+"""A tracked face may have shrunk to this share of its size since the last detection."""
 
-_AROUND = 1.0
-"""How far a known face may have moved, in its own sizes, and what is shown around it."""
+_MARGIN = 1.0
+"""How much of the surroundings a square shows on each side, in sizes of the face: the face may have moved that far."""
 
 _SIDES_PX = (192, 256, 384)
-"""Squares to look at, in the pixels that the network sees: few, for each new size costs the run time a new plan, and
-none smaller, for with little around it the network takes more for a face."""
+"""Sides of a square in network pixels. Few sizes, because each new size needs a new LiteRT plan; none is smaller,
+because with little context the network reports more false positives."""
 
 CELL_PX = 32
-"""Squares begin at multiples of the network's largest stride: there it answers as it does for the whole picture, where
-elsewhere a false face may be seen in the square alone, again and again."""
+"""Squares start at multiples of the network's largest stride. At other offsets the network answers differently than
+for the whole image, and a false positive may repeat in the square."""
 
-WORTH = 0.6
-"""Squares that together have more than this part of the picture's area are no saving."""
-
-
-def min_kept_px(known: Sequence[Box]) -> float:
-    """The smallest size that one of ``known`` may have now."""
-    return KEPT_PART * min(box.size for box in known)
+MAX_AREA_SHARE = 0.6
+"""If the squares cover more than this share of the image, searching the whole image is as fast."""
 
 
-def roi_squares(known: Sequence[Box], width: int, height: int) -> list[tuple[int, int, int, int]]:
-    """x, y, width and height of squares, as far as they lie inside a picture of that size, px, that show all of
-    ``known`` with their surroundings; all of the picture where they are too large for any."""
-    wanted = [_with_surroundings(box) for box in known]
+def min_tracked_px(tracked: Sequence[Box]) -> float:
+    """The smallest size that one of the ``tracked`` faces may have now."""
+    return MIN_SIZE_RATIO * min(box.size for box in tracked)
+
+
+def roi_squares(tracked: Sequence[Box], width: int, height: int) -> list[tuple[int, int, int, int]]:
+    """Returns x, y, width, height of the squares that show all ``tracked`` faces with their surroundings.
+
+    In pixels, clipped to an image of ``width`` x ``height``; the whole image if a face is too large for a square.
+    """
+    wanted = [_with_surroundings(box) for box in tracked]
     groups: list[Box] = []
     while wanted:
         group = wanted.pop()
-        near = next((box for box in groups if _fits_one(group, box)), None)
+        near = next((box for box in groups if _can_share(group, box)), None)
         if near is None:
             groups.append(group)
         else:
@@ -48,13 +50,13 @@ def _square(group: Box, width: int, height: int) -> tuple[int, int, int, int]:
     side, (x, y) = math.ceil(_side(group)), group.center
     if side > _SIDES_PX[-1]:
         return 0, 0, width, height
-    (left, across), (top, down) = _stretch(x, side, width), _stretch(y, side, height)
-    return left, top, across, down
+    (left, roi_width), (top, roi_height) = _span(x, side, width), _span(y, side, height)
+    return left, top, roi_width, roi_height
 
 
 def _with_surroundings(box: Box) -> Box:
     longer = max(box.width, box.height)
-    side = longer * (1 + 2 * _AROUND)
+    side = longer * (1 + 2 * _MARGIN)
     x, y = box.center
     return Box(x - side / 2, y - side / 2, side, side)
 
@@ -64,19 +66,19 @@ def _hull(one: Box, other: Box) -> Box:
     return Box(x, y, max(one.x2, other.x2) - x, max(one.y2, other.y2) - y)
 
 
-def _fits_one(one: Box, other: Box) -> bool:
-    """Whether one square shows both with less work than two."""
+def _can_share(one: Box, other: Box) -> bool:
+    """Whether one square for both boxes has no more pixels than two squares."""
     return _side(_hull(one, other)) ** 2 <= _side(one) ** 2 + _side(other) ** 2
 
 
 def _side(box: Box) -> float:
-    """The side of the square that shows ``box`` wherever its cells begin; what it wants where none is large enough."""
+    """The side of the smallest square that shows ``box`` at any cell offset; its own side if every one is too small."""
     longer = max(box.width, box.height) + CELL_PX
     return next((float(side) for side in _SIDES_PX if side >= longer), longer)
 
 
-def _stretch(middle: float, side: int, length: int) -> tuple[int, int]:
-    """Where a square of ``side`` around ``middle`` begins in a picture of ``length``, and how much of it is inside."""
+def _span(middle: float, side: int, length: int) -> tuple[int, int]:
+    """Start and length, in pixels, of a square's side around ``middle``, clipped to an image side of ``length``."""
     last = math.ceil(max(length - side, 0) / CELL_PX) * CELL_PX
     start = min(max(round((middle - side / 2) / CELL_PX) * CELL_PX, 0), last)
     return start, min(side, length - start)

@@ -1,4 +1,4 @@
-"""Keeping a library's chatter off the console where it offers no switch."""
+"""Suppresses console output of TensorFlow and LiteRT that no option turns off."""
 
 import os
 from collections.abc import Iterator
@@ -7,19 +7,19 @@ from contextlib import contextmanager, nullcontext, suppress
 
 @contextmanager
 def silence_stderr() -> Iterator[None]:
-    """Send what native code writes to standard error nowhere, for a moment: LiteRT announces its delegate there.
+    """Discards what native code writes to standard error: LiteRT logs its delegate there.
 
-    Affects the whole process: use it around loading, not around work.
+    Affects the whole process: use it only while a library loads.
     """
     try:
         saved = os.dup(2)
-    except OSError:  # a windowed program has no standard error
+    except OSError:  # a GUI program on Windows has no standard error
         yield
         return
     try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, 2)
+        os.close(devnull)
         yield
     finally:
         with suppress(OSError):
@@ -28,13 +28,15 @@ def silence_stderr() -> Iterator[None]:
 
 
 def silence_tensorflow() -> None:
-    """Call before TensorFlow is imported: without a GPU its C++ part logs some twenty lines, some of them as errors.
-    What really fails is raised; who wants the log sets the level in the environment."""
+    """Raises TensorFlow's log level; call it before the import. Without a GPU, TensorFlow logs about 20 lines.
+
+    Real failures still raise. A log level that is set in the environment is kept.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow and Keras, quietly: while they load, 2.21 logs whatever the level is."""
+    """Imports TensorFlow and Keras without console output: TensorFlow 2.21 ignores the log level while it loads."""
     silence_tensorflow()
     with silence_stderr() if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3" else nullcontext():
         import keras  # noqa: F401

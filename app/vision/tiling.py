@@ -1,7 +1,6 @@
-"""How closely and where a detector looks: working width from a wanted face size, tiles for wide scenes, a region.
+"""Wrappers around any ``FaceDetector``: downscaling to a wanted face size, tiles for wide scenes, a region.
 
-Wrappers around any ``FaceDetector``: each hands on a part of the picture, or a smaller one, and maps back what it
-found.
+Each passes a part of the image, or a smaller image, to its detector and maps the detections back.
 """
 
 import math
@@ -9,32 +8,34 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from app.core.types import Box, Detection, Image
-from app.settings.vision import MOST_WIDTH_PX, DetectorSettings
+from app.settings.vision import MAX_WIDTH_PX, DetectorSettings
 from app.vision.detector import FaceDetector, RoiDetector
 from app.vision.nms import merge_passes
 from app.vision.preprocess import resize
-from app.vision.roi import min_kept_px
+from app.vision.roi import min_tracked_px
 
 RELIABLE_PX = {"haar": 40, "cnn": 24}
-"""The size to which faces can be shrunk and nine in ten of those found before still are, per kind of detector: measured
-on development scenes by ``benchmarks/face_sizes.py``."""
+"""Per kind of detector, the size to which faces can be shrunk while 90 % of them are still detected.
+
+Measured on development scenes by ``benchmarks/face_sizes.py``.
+"""
 
 SLACK = 0.8
-"""Boxes of a face vary by a fifth: where ``min_face_px`` says how closely to look, none of that size must be lost."""
+"""Bounding boxes of a face vary by 20 %: a detector for faces of ``min_face_px`` must accept boxes that are smaller."""
 
 OVERLAP = 2.0
-"""Overlap of tiles, in sizes of the smallest face that the whole picture shows reliably: one too large for the overlap
-is found there."""
+"""Overlap of tiles, in sizes of the smallest face that is detected reliably in the whole image. Faces that are larger
+than the overlap are detected there."""
 
 CUT_SHARE = 0.1
-"""A box nearer to a seam than this share of its longer side may be a face that the seam cuts."""
+"""A box may be cut off if its distance to a tile's edge is below this share of its longer side."""
 
-MOST_COLUMNS = 12
-"""Of ``tiles = "auto"``: each costs a look."""
+MAX_COLUMNS = 12
+"""Limit for ``tiles = "auto"``: each tile needs a detection pass."""
 
 
 def map_detection(found: Detection, scale_x: float, scale_y: float, dx: float = 0.0, dy: float = 0.0) -> Detection:
-    """``found`` with box and points scaled, then moved."""
+    """Returns the detection with its box and landmarks scaled, then moved."""
     box = found.box
     return replace(
         found,
@@ -43,15 +44,15 @@ def map_detection(found: Detection, scale_x: float, scale_y: float, dx: float = 
     )
 
 
-def run_pass(detector: FaceDetector, image: Image, known: Sequence[Box]) -> list[Detection]:
-    """What ``detector`` finds, as quickly as it can where only faces like ``known`` ones, if any, are sought."""
-    if known and isinstance(detector, RoiDetector):
-        return detector.detect_tracked(image, known)
+def run_pass(detector: FaceDetector, image: Image, tracked: Sequence[Box]) -> list[Detection]:
+    """One detection pass; only for the ``tracked`` faces if there are any and ``detector`` supports it."""
+    if tracked and isinstance(detector, RoiDetector):
+        return detector.detect_tracked(image, tracked)
     return detector.detect(image)
 
 
 class DownscalingDetector:
-    """Shows ``detector`` the picture shrunk by ``factor`` (0 to 1), whatever its width."""
+    """Runs ``detector`` on the image, scaled by ``factor`` (0 to 1)."""
 
     def __init__(self, detector: FaceDetector, factor: float) -> None:
         self._detector = detector
@@ -61,42 +62,42 @@ class DownscalingDetector:
         """``image``: (H, W, 3) uint8 BGR."""
         return self.detect_tracked(image, ())
 
-    def detect_tracked(self, image: Image, known: Sequence[Box]) -> list[Detection]:
-        """See ``RoiDetector``; all faces where none is known."""
+    def detect_tracked(self, image: Image, tracked: Sequence[Box]) -> list[Detection]:
+        """See ``RoiDetector``; searches for all faces if ``tracked`` is empty."""
         height, width = image.shape[:2]
         small = resize(image, max(1, round(width * self._factor)), max(1, round(height * self._factor)))
         scale_x, scale_y = width / small.shape[1], height / small.shape[0]
-        seen = [box.scaled(1 / scale_x) for box in known]
-        return [map_detection(found, scale_x, scale_y) for found in run_pass(self._detector, small, seen)]
+        scaled = [box.scaled(1 / scale_x) for box in tracked]
+        return [map_detection(found, scale_x, scale_y) for found in run_pass(self._detector, small, scaled)]
 
 
 class RegionDetector:
-    """Shows ``detector`` only the rectangle ``region``: x, y, width and height as fractions of the picture."""
+    """Runs ``detector`` only on the rectangle ``region``: x, y, width and height as fractions of the image."""
 
     def __init__(self, detector: FaceDetector, region: tuple[float, float, float, float]) -> None:
         self._detector = detector
         self._region = region
 
     def detect(self, image: Image) -> list[Detection]:
-        """``image``: (H, W, 3) uint8 BGR. Boxes are of the whole picture."""
+        """``image``: (H, W, 3) uint8 BGR. Returns boxes in pixels of the whole image."""
         return self.detect_tracked(image, ())
 
-    def detect_tracked(self, image: Image, known: Sequence[Box]) -> list[Detection]:
-        """See ``RoiDetector``; all faces where none is known."""
+    def detect_tracked(self, image: Image, tracked: Sequence[Box]) -> list[Detection]:
+        """See ``RoiDetector``; searches for all faces if ``tracked`` is empty."""
         height, width = image.shape[:2]
         x, y, w, h = self._region
         left, top = min(math.floor(x * width), width - 1), min(math.floor(y * height), height - 1)
         right, bottom = min(math.ceil((x + w) * width), width), min(math.ceil((y + h) * height), height)
         part = image[top : max(bottom, top + 1), left : max(right, left + 1)]
-        seen = [box.moved(-left, -top) for box in known]
-        return [map_detection(found, 1, 1, left, top) for found in run_pass(self._detector, part, seen)]
+        moved = [box.moved(-left, -top) for box in tracked]
+        return [map_detection(found, 1, 1, left, top) for found in run_pass(self._detector, part, moved)]
 
 
 class TilingDetector:
-    """Shows ``detector``, which shrinks all it is given to ``width_px``, the whole picture and overlapping tiles of it.
+    """Runs ``detector``, which shrinks every image to ``width_px``, on the whole image and on overlapping tiles.
 
-    ``grid``: columns and rows, or ``None`` for as many columns as let faces of ``min_face_px`` be seen with
-    ``reliable_px``. Pictures of which no tile would show more than the whole are looked at once.
+    ``grid``: columns and rows; ``None`` chooses the columns so that faces of ``min_face_px`` have ``reliable_px``
+    after shrinking. If tiles would show no more detail than the whole image, there is only one pass.
     """
 
     def __init__(
@@ -115,39 +116,40 @@ class TilingDetector:
         self._min_face_px = min_face_px
 
     def detect(self, image: Image) -> list[Detection]:
-        """``image``: (H, W, 3) uint8 BGR. No face is reported twice."""
-        whole_least_px = self._whole_least_px(image)
+        """``image``: (H, W, 3) uint8 BGR. Each face is reported once."""
+        min_whole_px = self._min_whole_px(image)
         whole = self._detector.detect(image)
         tiles = self.tiles(image.shape[1], image.shape[0])
         if not tiles:
             return whole
         overlap_px = self.overlap_px(image.shape[1])
-        looks = []
+        passes = []
         for x, y, width, height in tiles:
-            found = self._detector.detect(image[y : y + height, x : x + width])
-            seen = [map_detection(one, 1, 1, x, y) for one in found]
-            clear = Box(x, y, width, height)
-            looks.append([one for one in seen if _uncut(one.box, clear, image, overlap_px)])
-        # What the whole picture shows well is taken from there, uncut; tiles see the others better.
-        large = [one for one in whole if one.box.size >= whole_least_px]
-        small = [one for one in whole if one.box.size < whole_least_px]
-        return merge_passes([large, *looks, small])
+            detections = self._detector.detect(image[y : y + height, x : x + width])
+            mapped = [map_detection(found, 1, 1, x, y) for found in detections]
+            tile = Box(x, y, width, height)
+            passes.append([found for found in mapped if _is_whole(found.box, tile, image, overlap_px)])
+        # Large faces are taken from the whole image, where no tile cuts them; tiles detect small faces better.
+        large = [found for found in whole if found.box.size >= min_whole_px]
+        small = [found for found in whole if found.box.size < min_whole_px]
+        return merge_passes([large, *passes, small])
 
-    def detect_tracked(self, image: Image, known: Sequence[Box]) -> list[Detection]:
-        """See ``RoiDetector``: what the whole picture shows well needs no tiles."""
-        if min_kept_px(known) >= self._whole_least_px(image):
-            return run_pass(self._detector, image, known)
+    def detect_tracked(self, image: Image, tracked: Sequence[Box]) -> list[Detection]:
+        """See ``RoiDetector``: large faces need no tiles."""
+        if min_tracked_px(tracked) >= self._min_whole_px(image):
+            return run_pass(self._detector, image, tracked)
         return self.detect(image)
 
-    def _whole_least_px(self, image: Image) -> float:
+    def _min_whole_px(self, image: Image) -> float:
+        """The smallest face that is detected reliably in the whole image, in its pixels."""
         return self._reliable_px * int(image.shape[1]) / self._width_px
 
     def overlap_px(self, width: int) -> int:
-        """What neighbouring tiles of a picture ``width`` px wide share."""
+        """Overlap of neighbouring tiles in an image of ``width`` px, in pixels."""
         return math.ceil(OVERLAP * self._reliable_px * width / self._width_px)
 
     def tiles(self, width: int, height: int) -> list[tuple[int, int, int, int]]:
-        """x, y, width, height of each tile of a picture of that size, all equal in size; none where they are no use."""
+        """Returns x, y, width, height of each tile, in pixels, all of one size; ``[]`` if tiles show no more detail."""
         overlap_px = self.overlap_px(width)
         columns, rows = self._grid or (self._columns(width, overlap_px), 1)
         tile_width, tile_height = _tile_px(width, columns, overlap_px), _tile_px(height, rows, overlap_px)
@@ -160,48 +162,54 @@ class TilingDetector:
         ]
 
     def _columns(self, width: int, overlap_px: int) -> int:
-        widest = self._width_px * self._min_face_px / self._reliable_px
-        if widest >= width:
+        max_tile_px = self._width_px * self._min_face_px / self._reliable_px
+        if max_tile_px >= width:
             return 1
-        return min(math.ceil((width - overlap_px) / max(widest - overlap_px, 1.0)), MOST_COLUMNS)
+        return min(math.ceil((width - overlap_px) / max(max_tile_px - overlap_px, 1.0)), MAX_COLUMNS)
 
 
-def _uncut(box: Box, tile: Box, image: Image, overlap_px: int) -> bool:
-    """Whether ``box``, found in ``tile``, is surely whole: not near a seam, and so small that some tile shows all of
-    it."""
+def _is_whole(box: Box, tile: Box, image: Image, overlap_px: int) -> bool:
+    """Whether ``box``, detected in ``tile``, shows a whole face.
+
+    It must not be near an inner edge of the tile, and be so small that at least one tile shows all of it.
+    """
     longer = max(box.width, box.height)
-    near = CUT_SHARE * longer
-    cut = (
-        (tile.x > 0 and box.x - tile.x < near)
-        or (tile.y > 0 and box.y - tile.y < near)
-        or (tile.x2 < image.shape[1] and tile.x2 - box.x2 < near)
-        or (tile.y2 < image.shape[0] and tile.y2 - box.y2 < near)
+    min_distance = CUT_SHARE * longer
+    is_cut = (
+        (tile.x > 0 and box.x - tile.x < min_distance)
+        or (tile.y > 0 and box.y - tile.y < min_distance)
+        or (tile.x2 < image.shape[1] and tile.x2 - box.x2 < min_distance)
+        or (tile.y2 < image.shape[0] and tile.y2 - box.y2 < min_distance)
     )
-    return not cut and longer * (1 + 2 * CUT_SHARE) <= overlap_px
+    return not is_cut and longer * (1 + 2 * CUT_SHARE) <= overlap_px
 
 
 def _tile_px(side: int, count: int, overlap_px: int) -> int:
-    """The side of ``count`` equal tiles that overlap by at least ``overlap_px`` and cover ``side`` px."""
+    """The side of ``count`` equal tiles that cover ``side`` px and overlap by at least ``overlap_px``."""
     return min(math.ceil((side + (count - 1) * overlap_px) / count), side)
 
 
 def _starts(side: int, count: int, tile_px: int) -> list[int]:
-    """Where tiles of ``tile_px`` begin, each place once."""
+    """Start positions of ``count`` tiles of ``tile_px`` along ``side``, in pixels, without duplicates."""
     if tile_px >= side:
         return [0]
     return [round(i * (side - tile_px) / (count - 1)) for i in range(count)]
 
 
 def wrap_detector(settings: DetectorSettings, load: Callable[[DetectorSettings], FaceDetector]) -> FaceDetector:
-    """The detector that ``load`` makes, looking as closely and where ``settings`` say. An explicit working width, and
-    tiles, which have one, win over the width that ``min_face_px`` would choose."""
+    """Wraps the detector that ``load`` returns with the downscaling, tiles and region of ``settings``.
+
+    An explicit working width, or tiles, have priority over the width that follows from ``min_face_px``.
+    """
     reliable_px = RELIABLE_PX[settings.kind]
-    chooses = settings.min_face_px is not None and settings.working_width_px is None and settings.tiles is None
+    is_width_from_face = (
+        settings.min_face_px is not None and settings.working_width_px is None and settings.tiles is None
+    )
     detector: FaceDetector
-    if chooses:
+    if is_width_from_face:
         factor = min(reliable_px / settings.least_px, 1.0)
-        seen = {"working_width_px": MOST_WIDTH_PX, "min_face_px": max(round(SLACK * factor * settings.least_px), 1)}
-        detector = load(settings.model_copy(update=seen))
+        changes = {"working_width_px": MAX_WIDTH_PX, "min_face_px": max(round(SLACK * factor * settings.least_px), 1)}
+        detector = load(settings.model_copy(update=changes))
         if factor < 1:
             detector = DownscalingDetector(detector, factor)
     elif settings.tiles == "auto":

@@ -1,7 +1,7 @@
-"""Faces over time: stable ids, a label that does not flicker, and no classification that is not needed.
+"""Tracks faces over frames: stable ids, smoothed labels, and as few classifications as possible.
 
 Association is greedy on overlap and distance between predicted and detected boxes; motion is an alpha-beta filter
-(Kalata 1984). The tracker reads no clock: only the stream times it is given.
+(Kalata 1984). The tracker reads no clock: it uses only the stream times of the frames.
 """
 
 import math
@@ -19,29 +19,29 @@ from app.vision.model_metadata import ClassifierMetadata
 
 _POSITION_GAIN, _VELOCITY_GAIN, _SIZE_GAIN = 0.7, 0.3, 0.5
 _MATCH_DISTANCE = 0.9
-"""Farthest centre of a match, in sides of the face."""
+"""Largest distance between the centres of two matching boxes, in sides of the face."""
 _MATCH_SIZES = 1.8
-"""Largest ratio between the sides of a match."""
+"""Largest ratio between the sides of two matching boxes."""
 _LEAVE_MARGIN = 0.15
-"""Hysteresis: a label is left when its probability falls this far below what it took to enter it."""
-_TOGETHER = 0.15
-"""A smoothed answer rests on several crops: its two-way share may be so much smaller than a single crop's."""
+"""Hysteresis: a label is dropped when its probability falls this far below the threshold for choosing it."""
+_SMOOTHED_SLACK = 0.15
+"""Smoothed probabilities average several crops, so their two-way threshold is this much lower than for one crop."""
 _STILL = 0.2
-"""A face is still while it moved and grew by less than this part of its side since it was last classified."""
+"""A face is still if it moved and grew by less than this share of its side since its last classification."""
 _JUST_LOST_S = 0.15
-"""A face unseen for less is worth a closer look; later, the usual looks will do."""
+"""A face lost for less than this time requires full detection passes; later the regular passes are enough."""
 _AT_REST_IOU = 0.75
-"""A box that fits its face less closely is set right when the scene comes to rest."""
+"""When the scene stops moving, a filtered box with a lower IoU is replaced by the detected box."""
 _USUAL_STEPS, _GAP_STEPS, _GAP_S = 8, 3.0, 4.0
-"""Frames are missing where the next one comes later than so many times the mean of the last steps between frames, and
-than so long: in less hardly anybody takes another's very place, and a machine may stand still for a moment."""
+"""Frames are missing if the time step exceeds ``_GAP_STEPS`` times the mean of the last ``_USUAL_STEPS`` steps, and
+``_GAP_S``: in less time, hardly anybody takes another person's place, and a machine may pause."""
 _FIRST_MAX_STEP_S = 0.2
-"""Longest time one observation may stand for, so that a gap does not make a single crop decide."""
+"""Longest time that one observation may represent, so that a single crop does not decide after a gap."""
 
 
 @dataclass(slots=True)
 class _Face:
-    """One track's state, private to the tracker."""
+    """The state of one track. ``found`` is the last detected box, ``box`` the filtered one."""
 
     id: int
     box: Box
@@ -66,7 +66,7 @@ class _Face:
 
 
 def _affinity(expected: Box, found: Box) -> float:
-    """How well two boxes fit: 0 (not the same face) to 2."""
+    """How well two boxes match: 0 (not the same face) to 2."""
     side = max(expected.size, found.size, 1.0)
     (ax, ay), (bx, by) = expected.center, found.center
     distance = math.hypot(ax - bx, ay - by) / side
@@ -76,20 +76,21 @@ def _affinity(expected: Box, found: Box) -> float:
     return expected.iou(found) + 1.0 - distance / _MATCH_DISTANCE
 
 
-def _covers(known: Box, found: Box) -> bool:
-    """A second hit on a face that is already followed."""
+def _is_duplicate(tracked: Box, found: Box) -> bool:
+    """Whether ``found`` is a second detection of a tracked face."""
     cx, cy = found.center
-    inside = known.x < cx < known.x2 and known.y < cy < known.y2
-    return inside and known.iou(found) > 0.15
+    inside = tracked.x < cx < tracked.x2 and tracked.y < cy < tracked.y2
+    return inside and tracked.iou(found) > 0.15
 
 
 class Tracker:
-    """Follows the faces of one camera. ``facts`` are the classifier's: label order and what makes it unsure."""
+    """Tracks the faces of one camera. ``metadata``: the classifier's labels and thresholds."""
 
     def __init__(self, settings: TrackingSettings, metadata: ClassifierMetadata) -> None:
         self._settings = settings
         self._metadata = metadata
-        self._asked = metadata.model_copy(update={"min_two_way": max(metadata.min_two_way - _TOGETHER, 0.0)})
+        min_two_way = max(metadata.min_two_way - _SMOOTHED_SLACK, 0.0)
+        self._smoothed_metadata = metadata.model_copy(update={"min_two_way": min_two_way})
         self._faces: list[_Face] = []
         self._next_id = 1
         self._time_s = -math.inf
@@ -97,12 +98,14 @@ class Tracker:
         self._carried = False
 
     def apply(self, settings: TrackingSettings) -> None:
-        """New settings; the faces followed so far are kept."""
+        """Applies new settings and keeps the current tracks."""
         self._settings = settings
 
     def update(self, detections: Sequence[Detection], time_s: float) -> list[Track]:
-        """Take in the detections of the frame at ``time_s``; returns the tracks that left, as last seen. After a gap in
-        which any face would have been lost all have left: who stands there now may be another."""
+        """Adds the detections of the frame at ``time_s``; returns the tracks that left, as last seen.
+
+        After a gap without frames all tracks leave, because another person may stand in the same place.
+        """
         left = self._all_left() if self._is_gap(time_s) else []
         self._advance(time_s, carried=False)
         expected = [face.predicted(time_s) for face in self._faces]
@@ -114,33 +117,35 @@ class Tracker:
             ),
             key=lambda pair: (-pair[0], pair[1], pair[2]),
         )
-        taken_faces: set[int] = set()
-        taken_detections: set[int] = set()
+        matched_faces: set[int] = set()
+        matched_detections: set[int] = set()
         for affinity, f, d in pairs:
             if affinity <= 0:
                 break
-            if f in taken_faces or d in taken_detections:
+            if f in matched_faces or d in matched_detections:
                 continue
-            taken_faces.add(f)
-            taken_detections.add(d)
+            matched_faces.add(f)
+            matched_detections.add(d)
             self._observe(self._faces[f], expected[f], detections[d].box, time_s)
-        held = [self._faces[f].box for f in taken_faces]
+        tracked = [self._faces[f].box for f in matched_faces]
         for d, detection in enumerate(detections):
-            if d not in taken_detections and not any(_covers(box, detection.box) for box in held):
+            if d not in matched_detections and not any(_is_duplicate(box, detection.box) for box in tracked):
                 self._faces.append(_Face(self._next_id, detection.box, time_s, time_s, detection.box))
                 self._next_id += 1
-                held.append(detection.box)
+                tracked.append(detection.box)
                 self._confirm(self._faces[-1])
         return left + self._forget(time_s)
 
     def carry(self, time_s: float) -> list[Track]:
-        """Nothing moved until ``time_s``: every face seen at the last update is where it was, and would be found there
-        again. Returns who left."""
+        """Updates the tracks to ``time_s`` without a detection pass, because nothing moved.
+
+        Every face of the last update counts as observed again in the same place. Returns the tracks that left.
+        """
         for face in self._faces:
             if face.seen_s == self._time_s:
                 face.seen_s, face.velocity = time_s, (0.0, 0.0)
                 face.observations += 1
-                if face.box.iou(face.found) < _AT_REST_IOU:  # the filter was still on its way
+                if face.box.iou(face.found) < _AT_REST_IOU:  # the filter had not converged
                     face.box = face.found
         self._advance(time_s, carried=True)
         return self._forget(time_s)
@@ -150,11 +155,11 @@ class Tracker:
         self._times_s.append(time_s)
 
     def _is_gap(self, time_s: float) -> bool:
-        """Whether frames are missing for so long that another may stand there; where few come, none is missing."""
+        """Whether frames are missing for so long that another person may stand there; not if frames are always rare."""
         if len(self._times_s) < 2:
             return False
-        usual_s = (self._times_s[-1] - self._times_s[0]) / (len(self._times_s) - 1)
-        return time_s - self._times_s[-1] > max(self._settings.lost_after_s, _GAP_S, _GAP_STEPS * usual_s)
+        mean_step_s = (self._times_s[-1] - self._times_s[0]) / (len(self._times_s) - 1)
+        return time_s - self._times_s[-1] > max(self._settings.lost_after_s, _GAP_S, _GAP_STEPS * mean_step_s)
 
     def _all_left(self) -> list[Track]:
         left, self._faces = self._faces, []
@@ -162,12 +167,12 @@ class Tracker:
 
     @property
     def is_steady(self) -> bool:
-        """Whether no closer look is wanted: every face followed is confirmed, and none was lost just now."""
+        """Whether no full detection pass is required: every face is confirmed, and none was lost just now."""
         return all(face.confirmed and not 0 < self._time_s - face.seen_s < _JUST_LOST_S for face in self._faces)
 
     @property
-    def misses_one(self) -> bool:
-        """Whether the last look did not find a face that is followed."""
+    def has_missed_face(self) -> bool:
+        """Whether the last detection pass did not find one of the tracked faces."""
         return any(face.seen_s < self._time_s for face in self._faces)
 
     def _observe(self, face: _Face, expected: Box, found: Box, time_s: float) -> None:
@@ -192,14 +197,14 @@ class Tracker:
         kept: list[_Face] = []
         left: list[_Face] = []
         for face in self._faces:
-            # A face not yet confirmed must be seen again soon: false hits do not gather votes over seconds.
-            patience = self._settings.lost_after_s if face.confirmed else self._settings.shown_for_s
-            (kept if time_s - face.seen_s <= patience else left).append(face)
+            # An unconfirmed face must be detected again soon: false positives must not add up over seconds.
+            limit_s = self._settings.lost_after_s if face.confirmed else self._settings.shown_for_s
+            (kept if time_s - face.seen_s <= limit_s else left).append(face)
         self._faces = kept
         return [self._snapshot(face) for face in left if face.confirmed]
 
     def due(self, limit: int) -> list[Track]:
-        """The tracks seen in this very frame whose label must be asked for, the longest waiting first."""
+        """At most ``limit`` tracks detected in this frame that must be classified, the longest waiting first."""
         due = [face for face in self._faces if face.seen_s == self._time_s and self._is_due(face)]
         due.sort(key=lambda face: face.classified_s)
         return [self._snapshot(face) for face in due[:limit]]
@@ -216,25 +221,25 @@ class Tracker:
         )
         waited_s = self._time_s - face.classified_s + 1e-6
         if not settled or face.classified_box is None:
-            return not self._carried or waited_s >= settings.recheck_moving_s  # the same picture says nothing new
+            return not self._carried or waited_s >= settings.recheck_moving_s  # the same image gives the same answer
         side = max(face.classified_box.size, 1.0)
         (ax, ay), (bx, by) = face.classified_box.center, face.box.center
-        still = (
+        is_still = (
             math.hypot(ax - bx, ay - by) < _STILL * side
             and abs(face.box.size - face.classified_box.size) < _STILL * side
         )
-        wait = settings.recheck_s if still else settings.recheck_moving_s
-        return waited_s >= wait
+        wait_s = settings.recheck_s if is_still else settings.recheck_moving_s
+        return waited_s >= wait_s
 
     def classified(self, track_id: int, probabilities: Sequence[float], usable: bool) -> None:
-        """Take in the network's answer for a due track; ``usable`` is False for a crop too blurred to count."""
+        """Adds the classifier's probabilities for a due track; ``usable`` is False if the crop is too blurred."""
         face = next((face for face in self._faces if face.id == track_id), None)
         if face is None:
             return
         previous_s, face.classified_s, face.classified_box = face.classified_s, self._time_s, face.box
         face.classified += 1
         fresh = np.asarray(probabilities, np.float64)
-        if not usable or not np.isfinite(fresh).all():  # one such answer would stay in the mean for ever
+        if not usable or not np.isfinite(fresh).all():  # NaN would stay in the mean forever
             return
         if face.smoothed is None:
             face.smoothed = fresh
@@ -253,30 +258,30 @@ class Tracker:
 
     def _decide(self, face: _Face) -> None:
         assert face.smoothed is not None
-        labels, chances = self._metadata.labels, face.smoothed.tolist()
+        labels, smoothed = self._metadata.labels, face.smoothed.tolist()
         best = int(face.smoothed.argmax())
-        if labels[best] is not face.label and is_sure(chances, best, self._asked):
+        if labels[best] is not face.label and is_sure(smoothed, best, self._smoothed_metadata):
             face.label, face.streak = labels[best], 1
         elif face.label is not Label.UNSURE and not is_sure(
-            chances, labels.index(face.label), self._asked, _LEAVE_MARGIN
+            smoothed, labels.index(face.label), self._smoothed_metadata, _LEAVE_MARGIN
         ):
             face.label, face.streak = Label.UNSURE, 0
 
     def tracks(self) -> tuple[Track, ...]:
-        """The confirmed tracks that may be shown at the time of the last update."""
+        """The confirmed tracks that are shown at the time of the last update."""
         limit = self._time_s - self._settings.shown_for_s
         return tuple(self._snapshot(f) for f in self._faces if f.confirmed and f.seen_s >= limit)
 
     def boxes(self) -> tuple[Box, ...]:
-        """Where any face may be at the time of the last update: those not yet confirmed and those just lost too."""
+        """Predicted boxes of all faces at the last update, including unconfirmed and lost ones."""
         return tuple(face.predicted(self._time_s) for face in self._faces)
 
-    def last_places(self) -> tuple[Box, ...]:
-        """Where the faces that the last update did not find were found before: they may have stopped there."""
+    def last_found_boxes(self) -> tuple[Box, ...]:
+        """Last detected boxes of the faces that the last update did not find: they may have stopped there."""
         return tuple(face.found for face in self._faces if face.seen_s < self._time_s)
 
     def stretch(self, horizontal: float, vertical: float) -> None:
-        """The picture has another size from now on, each side so many times as long: all stay where they are in it."""
+        """Scales all tracks to a new image size; the factors are new size divided by old size."""
         for face in self._faces:
             face.box = face.box.stretched(horizontal, vertical)
             face.found = face.found.stretched(horizontal, vertical)
@@ -285,17 +290,17 @@ class Tracker:
                 face.classified_box = face.classified_box.stretched(horizontal, vertical)
 
     def _snapshot(self, face: _Face) -> Track:
-        stale = self._time_s - face.evidence_s > max(2.0, 2 * self._settings.recheck_s)
-        label = Label.UNSURE if stale or face.box.size < self._metadata.min_face_px else face.label
+        is_stale = self._time_s - face.evidence_s > max(2.0, 2 * self._settings.recheck_s)
+        label = Label.UNSURE if is_stale or face.box.size < self._metadata.min_face_px else face.label
         if face.smoothed is None:
-            named = FaceLabel(Label.UNSURE, 0.0)
+            face_label = FaceLabel(Label.UNSURE, 0.0)
         else:
             index = int(face.smoothed.argmax()) if label is Label.UNSURE else self._metadata.labels.index(label)
-            named = FaceLabel(label, float(face.smoothed[index]), tuple(float(p) for p in face.smoothed))
+            face_label = FaceLabel(label, float(face.smoothed[index]), tuple(float(p) for p in face.smoothed))
         return Track(
             id=face.id,
             box=face.box,
-            label=named,
+            label=face_label,
             velocity=face.velocity,
             first_s=face.first_s,
             seen_s=face.seen_s,

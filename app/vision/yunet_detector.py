@@ -1,6 +1,6 @@
-"""The default face detector: YuNet's graph (``app/training/detector/network.py``) run by LiteRT.
+"""The default face detector: the YuNet network (``app/training/detector/network.py``), run by LiteRT.
 
-Nothing here is light to start but everything is light to import: LiteRT is loaded when a detector is made.
+LiteRT is imported only when a detector is created, so that this module loads fast.
 """
 
 import math
@@ -20,98 +20,104 @@ from app.settings.vision import DetectorSettings
 from app.vision.model_metadata import read_detector_metadata
 from app.vision.nms import PART_INSIDE
 from app.vision.preprocess import resize
-from app.vision.roi import WORTH, roi_squares
+from app.vision.roi import MAX_AREA_SHARE, roi_squares
 
 Floats = NDArray[np.float32]
 
 CHANNELS = 15
-"""Of a detection: score, x, y, width, height, five points (x, y)."""
+"""Columns of a candidate: score, x, y, width, height, five landmarks (x, y)."""
 
 MAPS = (1, 1, 4, 10)
-"""Channels of the four maps of each stride: logits of class and objectness, box, points."""
+"""Channels of the four maps of each stride: class logit, objectness logit, box, landmarks."""
 
 PAD = 114
-"""Grey that fills frames up to whole strides, as in training."""
+"""Grey level that pads frames to a multiple of the stride, as in training."""
 
-_MOST_PLANS = 12
-"""Input sizes kept ready. A camera needs two and those of the squares around known faces; a folder of photographs may
-have hundreds."""
+_MAX_PLANS = 12
+"""Number of LiteRT plans kept, one per input size. A camera needs two and those of the ROIs; a folder of images may
+have hundreds of sizes."""
 
-_MOST_BOXES = 1000
-"""Boxes that go into non-maximum suppression, best first: bounds its time on odd pictures."""
+_MAX_CANDIDATES = 1000
+"""Candidates that enter non-maximum suppression, best first: limits its time on unusual images."""
 
+COARSE_FACTOR = 4
+"""Images whose longer side has ``COARSE_FROM_PX`` get a second pass, shrunk by this factor, for 1/15 of the time.
 
-COARSE = 4
-"""Pictures whose longer side has ``COARSE_FROM_PX`` are also seen shrunk by so much, for a fifteenth of the time: of
-faces 300 px high the pass at full size finds 0.92, both 0.94; of faces 480 px high 0.84 and 0.94 (development
-scenes)."""
+Recall with one and with both passes: 0.92 and 0.94 for faces of 300 px, 0.84 and 0.94 for 480 px (development scenes).
+"""
 
 COARSE_FROM_PX = 320
 
-_COARSE_LEAST_PX = 120.0
-"""Smaller faces are left to the pass at full size; shrunk they would only add false ones."""
+_COARSE_MIN_PX = 120.0
+"""Smaller faces are taken from the full-size pass only: the shrunk image would add false positives."""
 
 
 def decode_level(maps: Sequence[Floats], stride: int, score: float) -> Floats:
-    """``maps``: those of one stride, each (h, w, channels) float32, channels as ``MAPS``. Returns (N, 15) float32:
-    score, x, y, width, height and five points in input pixels, for the cells whose score (the root of the product of
-    the sigmoids of class and objectness, as in YuNet) is at least ``score``."""
-    classes, objects, boxes, points = maps
-    with np.errstate(over="ignore"):  # exp of a large negative logit is infinity, its sigmoid 0
+    """Decodes the maps of one stride, each (h, w, channels) float32 in the order of ``MAPS``.
+
+    Returns candidates (N, 15) float32, columns as ``CHANNELS``, in input pixels, with at least ``score``.
+    A cell's score is sqrt(sigmoid(class) * sigmoid(objectness)), as in YuNet.
+    """
+    classes, objects, boxes, landmarks = maps
+    with np.errstate(over="ignore"):  # exp overflows to infinity for large negative logits: sigmoid 0
         scores = 1.0 / np.sqrt((1.0 + np.exp(-classes[..., 0])) * (1.0 + np.exp(-objects[..., 0])))
     rows, columns = np.nonzero(scores >= max(score, 1e-6))
-    found = np.empty((len(rows), CHANNELS), np.float32)
-    found[:, 0] = scores[rows, columns]
+    candidates = np.empty((len(rows), CHANNELS), np.float32)
+    candidates[:, 0] = scores[rows, columns]
     cells = np.stack([columns, rows], axis=1).astype(np.float32)
     box = boxes[rows, columns]
     sizes = np.exp(np.minimum(box[:, 2:], 5.0))
-    found[:, 1:3] = (cells + box[:, :2] - sizes / 2) * stride
-    found[:, 3:5] = sizes * stride
-    found[:, 5:] = (np.tile(cells, 5) + points[rows, columns]) * stride
-    return found
+    candidates[:, 1:3] = (cells + box[:, :2] - sizes / 2) * stride
+    candidates[:, 3:5] = sizes * stride
+    candidates[:, 5:] = (np.tile(cells, 5) + landmarks[rows, columns]) * stride
+    return candidates
 
 
-def _stretch(found: Floats, horizontal: float, vertical: float) -> None:
-    """Multiplies, in place, what ``decode_level`` gave in pixels: x and y take turns from the second column on."""
-    found[:, 1::2] *= horizontal
-    found[:, 2::2] *= vertical
+def _scale(candidates: Floats, horizontal: float, vertical: float) -> None:
+    """Scales candidates (N, 15) in place: after the score, the columns are x and y in turn."""
+    candidates[:, 1::2] *= horizontal
+    candidates[:, 2::2] *= vertical
 
 
-def _move(found: Floats, dx: float, dy: float) -> None:
-    """Moves, in place, what ``decode_level`` gave: the centre's and the points' columns, not width and height."""
-    found[:, [1, *range(5, CHANNELS, 2)]] += dx
-    found[:, [2, *range(6, CHANNELS, 2)]] += dy
+def _move(candidates: Floats, dx: float, dy: float) -> None:
+    """Moves candidates (N, 15) in place: the columns of the corner and the landmarks, not width and height."""
+    candidates[:, [1, *range(5, CHANNELS, 2)]] += dx
+    candidates[:, [2, *range(6, CHANNELS, 2)]] += dy
 
 
-def non_max_suppression(found: Floats, nms_iou: float) -> Floats:
-    """``found`` (N, 15) as of ``decode_level`` without the boxes that a better one overlaps, best first, and without
-    parts of a face that a better box shows whole: of one that fills the picture, the closest look finds the middle."""
-    found = found[np.argsort(-found[:, 0], kind="stable")[:_MOST_BOXES]]
-    if len(found) < 2:
-        return found
-    kept = cv2.dnn.NMSBoxes(found[:, 1:5].tolist(), found[:, 0].tolist(), 0.0, nms_iou)
-    found = found[np.asarray(kept, np.intp).reshape(-1)]
-    return found[~_is_part_of_better(found)]
+def non_max_suppression(candidates: Floats, nms_iou: float) -> Floats:
+    """Returns the candidates (N, 15) that no better one overlaps, best first.
+
+    Also drops parts of a face that a better box shows whole: a full-size pass may find the middle of a large face.
+    """
+    candidates = candidates[np.argsort(-candidates[:, 0], kind="stable")[:_MAX_CANDIDATES]]
+    if len(candidates) < 2:
+        return candidates
+    kept = cv2.dnn.NMSBoxes(candidates[:, 1:5].tolist(), candidates[:, 0].tolist(), 0.0, nms_iou)
+    candidates = candidates[np.asarray(kept, np.intp).reshape(-1)]
+    return candidates[~_is_part_of_better(candidates)]
 
 
-def _is_part_of_better(found: Floats) -> NDArray[np.bool_]:
-    """(N,) of ``found`` (N, 15), best first: ``PART_INSIDE`` of it lies in a larger box that is better. Measured on 360
-    development and training scenes: of 162 false boxes it drops 8 to 10, of 686 right ones none."""
-    left, top, across, down = found[:, 1:5].T
-    width = np.minimum.outer(left + across, left + across) - np.maximum.outer(left, left)
-    height = np.minimum.outer(top + down, top + down) - np.maximum.outer(top, top)
-    area = across * down
-    inside = np.maximum(width, 0) * np.maximum(height, 0) >= PART_INSIDE * area[:, None]
+def _is_part_of_better(candidates: Floats) -> NDArray[np.bool_]:
+    """For candidates (N, 15), best first: (N,) whether ``PART_INSIDE`` of a box lies in a larger box that is better.
+
+    On 360 development and training scenes it drops 8 to 10 of 162 false positives and none of 686 correct boxes.
+    """
+    left, top, width, height = candidates[:, 1:5].T
+    shared_width = np.minimum.outer(left + width, left + width) - np.maximum.outer(left, left)
+    shared_height = np.minimum.outer(top + height, top + height) - np.maximum.outer(top, top)
+    area = width * height
+    inside = np.maximum(shared_width, 0) * np.maximum(shared_height, 0) >= PART_INSIDE * area[:, None]
     is_part: NDArray[np.bool_] = np.tril(inside & (area[:, None] < area), -1).any(axis=1)
     return is_part
 
 
 class YuNetDetector:
-    """The shipped detector on colour frames of any size. One instance serves one thread: it holds LiteRT's buffers.
+    """YuNet on colour frames of any size. An instance must be used by one thread only: it holds LiteRT's buffers.
 
-    Frames wider than ``working_width_px`` are shrunk to it, and faces below ``min_face_px`` (source pixels) are not
-    reported. ``score`` stands in for the threshold that the model carries.
-    Raises ModelError where the file is missing, damaged, or no detector of ours.
+    Frames wider than ``working_width_px`` are shrunk to it; faces below ``min_face_px`` (source pixels) are omitted.
+    ``score`` replaces the threshold in the model's metadata.
+    Raises ModelError if the file is missing, damaged, or not a maskwatch face detector.
     """
 
     def __init__(
@@ -129,7 +135,7 @@ class YuNetDetector:
         self._score = self.metadata.score if score is None else score
         self._working_width_px = working_width_px
         self._min_face_px = min_face_px
-        content = model.read_bytes()  # by path each plan would hold a file handle of its own
+        content = model.read_bytes()  # loaded by path, each plan would hold a file handle
         self._new: Callable[[], Any] = lambda: Interpreter(model_content=content, num_threads=threads)
         self._plans: OrderedDict[tuple[int, int], Any] = OrderedDict()
         try:
@@ -138,57 +144,57 @@ class YuNetDetector:
             raise ModelError(f"{model} is damaged: {str(error).splitlines()[0]}; reinstall maskwatch") from error
         channels = sorted(int(output["shape"][-1]) for output in outputs)
         if channels != sorted(MAPS * len(self.metadata.strides)):
-            raise ModelError(f"{model} is no face detector of this version; train and export it again")
+            raise ModelError(f"{model} is not a face detector of this version; train and export it again")
 
     def detect(self, image: Image) -> list[Detection]:
         """``image``: (H, W, 3) uint8 BGR."""
-        seen = self._shrunk(image)
-        found = [self._look(seen)]
-        if max(seen.shape[:2]) >= COARSE_FROM_PX:
-            found.append(self._look_coarsely(seen))
-        return self._detections(np.concatenate(found), seen, image)
+        working = self._shrink(image)
+        candidates = [self._run_pass(working)]
+        if max(working.shape[:2]) >= COARSE_FROM_PX:
+            candidates.append(self._run_coarse_pass(working))
+        return self._detections(np.concatenate(candidates), working, image)
 
-    def detect_tracked(self, image: Image, known: Sequence[Box]) -> list[Detection]:
-        """See ``RoiDetector``: looks around each known face only."""
-        seen = self._shrunk(image)
-        height, width = seen.shape[:2]
-        shown = [box.scaled(width / image.shape[1]) for box in known]
-        squares = roi_squares(shown, width, height)
-        if sum(across * down for _, _, across, down in squares) > WORTH * width * height:
+    def detect_tracked(self, image: Image, tracked: Sequence[Box]) -> list[Detection]:
+        """See ``RoiDetector``: searches only the ROIs around the tracked faces."""
+        working = self._shrink(image)
+        height, width = working.shape[:2]
+        scaled = [box.scaled(width / image.shape[1]) for box in tracked]
+        squares = roi_squares(scaled, width, height)
+        if sum(roi_width * roi_height for _, _, roi_width, roi_height in squares) > MAX_AREA_SHARE * width * height:
             return self.detect(image)
-        found = []
-        for x, y, across, down in squares:
-            found.append(self._look(seen[y : y + down, x : x + across]))
-            _move(found[-1], x, y)
-        return self._detections(np.concatenate(found), seen, image)
+        candidates = []
+        for x, y, roi_width, roi_height in squares:
+            candidates.append(self._run_pass(working[y : y + roi_height, x : x + roi_width]))
+            _move(candidates[-1], x, y)
+        return self._detections(np.concatenate(candidates), working, image)
 
-    def _shrunk(self, image: Image) -> Image:
+    def _shrink(self, image: Image) -> Image:
         height, width = image.shape[:2]
         if width <= self._working_width_px:
             return image
         return resize(image, self._working_width_px, max(1, round(height * self._working_width_px / width)))
 
-    def _detections(self, found: Floats, seen: Image, image: Image) -> list[Detection]:
-        """``found`` in ``seen``, which is ``image`` shrunk, each face once."""
+    def _detections(self, candidates: Floats, working: Image, image: Image) -> list[Detection]:
+        """Applies NMS to the candidates of ``working``, the shrunk ``image``, and maps them to ``image``."""
         height, width = image.shape[:2]
-        found = non_max_suppression(found, self.metadata.nms_iou)
-        _stretch(found, width / seen.shape[1], height / seen.shape[0])
+        candidates = non_max_suppression(candidates, self.metadata.nms_iou)
+        _scale(candidates, width / working.shape[1], height / working.shape[0])
         detections = []
-        for score, x, y, w, h, *points in found.tolist():
+        for score, x, y, w, h, *landmarks in candidates.tolist():
             box = Box(x, y, w, h).clipped(width, height)
             if box.size >= self._min_face_px:
-                detections.append(Detection(box, score, tuple(zip(points[::2], points[1::2], strict=True))))
+                detections.append(Detection(box, score, tuple(zip(landmarks[::2], landmarks[1::2], strict=True))))
         return detections
 
-    def _look(self, image: Image) -> Floats:
-        """(N, 15) float32 as of ``decode_level``, all strides together, boxes not yet suppressed."""
+    def _run_pass(self, image: Image) -> Floats:
+        """One detection pass: the candidates (N, 15) float32 of all strides, before NMS."""
         plan = self._run(image)
-        # LiteRT orders outputs as it likes. Their sizes tell the stride and their channels the map, but for class and
-        # objectness, which may change places.
+        # The order of LiteRT's outputs is undefined. Size gives the stride and channels give the map; class and
+        # objectness may be swapped, which does not change the score.
         outputs = sorted(
-            plan.get_output_details(), key=lambda one: (-int(np.prod(one["shape"][1:3])), one["shape"][-1])
+            plan.get_output_details(), key=lambda output: (-int(np.prod(output["shape"][1:3])), output["shape"][-1])
         )
-        maps = [plan.tensor(output["index"])()[0] for output in outputs]  # LiteRT's own memory: no copy
+        maps = [plan.tensor(output["index"])()[0] for output in outputs]  # a view of LiteRT's memory, not a copy
         return np.concatenate(
             [
                 decode_level(maps[4 * i : 4 * i + 4], stride, self._score)
@@ -196,24 +202,26 @@ class YuNetDetector:
             ]
         )
 
-    def _look_coarsely(self, image: Image) -> Floats:
-        """The large faces of ``image``, in its pixels, seen shrunk."""
-        small = resize(image, max(1, image.shape[1] // COARSE), max(1, image.shape[0] // COARSE))
-        found = self._look(small)
-        _stretch(found, image.shape[1] / small.shape[1], image.shape[0] / small.shape[0])
-        large: Floats = found[found[:, 3:5].min(axis=1, initial=np.inf) >= _COARSE_LEAST_PX]
+    def _run_coarse_pass(self, image: Image) -> Floats:
+        """One detection pass over the shrunk image for large faces; candidates in pixels of ``image``."""
+        small = resize(image, max(1, image.shape[1] // COARSE_FACTOR), max(1, image.shape[0] // COARSE_FACTOR))
+        candidates = self._run_pass(small)
+        _scale(candidates, image.shape[1] / small.shape[1], image.shape[0] / small.shape[0])
+        large: Floats = candidates[candidates[:, 3:5].min(axis=1, initial=np.inf) >= _COARSE_MIN_PX]
         return large
 
     def _run(self, image: Image) -> Any:
-        """The plan that has run on ``image``. Its tensors are read and written in place, and no view of them may be
-        left when it runs again: LiteRT refuses to."""
+        """Runs inference on ``image`` and returns the plan.
+
+        Its tensors are used in place. No view of them may exist when the plan runs again: LiteRT then raises an error.
+        """
         step = max(self.metadata.strides)
         height, width = image.shape[:2]
         plan = self._plan(*(math.ceil(side / step) * step for side in (height, width)))
-        framed = plan.tensor(plan.get_input_details()[0]["index"])()[0]
-        framed[:height, :width] = image
-        framed[height:], framed[:height, width:] = PAD, PAD
-        del framed
+        padded = plan.tensor(plan.get_input_details()[0]["index"])()[0]
+        padded[:height, :width] = image
+        padded[height:], padded[:height, width:] = PAD, PAD
+        del padded
         plan.invoke()
         return plan
 
@@ -226,7 +234,7 @@ class YuNetDetector:
         plan.resize_tensor_input(plan.get_input_details()[0]["index"], [1, height, width, 3])
         plan.allocate_tensors()
         self._plans[key] = plan
-        if len(self._plans) > _MOST_PLANS:
+        if len(self._plans) > _MAX_PLANS:
             self._plans.popitem(last=False)
         return plan
 
@@ -235,7 +243,7 @@ BUNDLED = {"int8": "face_detector.tflite", "float32": "face_detector_float32.tfl
 
 
 def load_yunet(settings: DetectorSettings) -> YuNetDetector:
-    """The detector that the settings name, or the bundled one. Raises ModelError where its file cannot be used."""
+    """Returns YuNet with the model file of the settings, or a bundled one. Raises ModelError if it cannot be used."""
     return YuNetDetector(
         settings.model or resources.model(BUNDLED[settings.precision]),
         score=settings.score,

@@ -1,4 +1,4 @@
-"""The JSON API under /api/v1. Its POSTs also take plain HTML forms, and then answer with the page they came from."""
+"""The JSON API under /api/v1. Its POST routes also accept HTML forms and then redirect to the page of the form."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from app.alerts.store_types import EventFilter, StoreError
 from app.core.types import EventKind
 from app.pipeline.monitor import CameraView
 from app.web import openapi
-from app.web.middleware import CSRF_FIELD, FORM, form_of
+from app.web.middleware import CSRF_FIELD, FORM, parse_form
 from app.web.mjpeg import MjpegResponse
 from app.web.schemas import (
     Acknowledged,
@@ -50,12 +50,12 @@ def site_of(request: Request) -> Site:
     return site
 
 
-def answer(record: Record) -> Response:
+def json_response(record: Record) -> Response:
     return Response(record.model_dump_json(), media_type="application/json")
 
 
-def _action(words: str) -> Callable[[Handler], Handler]:
-    """A POST. A form is answered by the page it came from, which says ``words``, a key of ``pages.SAID``."""
+def _form_action(outcome: str) -> Callable[[Handler], Handler]:
+    """Redirects an HTML form back to its page, which shows ``pages.CONFIRMATIONS[outcome]``."""
 
     def decorate(handler: Handler) -> Handler:
         @wraps(handler)
@@ -63,9 +63,9 @@ def _action(words: str) -> Callable[[Handler], Handler]:
             response = await handler(request)
             if not await _is_form(request):
                 return response
-            back = form_of(await request.body()).get("back", "/")
+            back = parse_form(await request.body()).get("back", "/")
             page = back if back in PAGES else "/"
-            return RedirectResponse(f"{page}?said={words}", 303)
+            return RedirectResponse(f"{page}?said={outcome}", 303)
 
         return run
 
@@ -73,46 +73,47 @@ def _action(words: str) -> Callable[[Handler], Handler]:
 
 
 async def _is_form(request: Request) -> bool:
-    """Whether it holds fields of a form. JSON is called a form too by ``curl -d``, unless told otherwise."""
-    is_called = request.headers.get("content-type", "").partition(";")[0].strip() == FORM
-    return is_called and not (await request.body()).lstrip().startswith(b"{")
+    """Whether the body holds form fields; ``curl -d`` sends JSON with the form content type too."""
+    has_form_type = request.headers.get("content-type", "").partition(";")[0].strip() == FORM
+    return has_form_type and not (await request.body()).lstrip().startswith(b"{")
 
 
-async def _given(request: Request) -> Mapping[str, object]:
-    """The fields of a form or a JSON object; an empty body is an empty object."""
+async def _read_fields(request: Request) -> Mapping[str, object]:
+    """The fields of a form or of a JSON object; an empty body gives no fields. Raises HTTPException 400."""
     body = await request.body()
     if await _is_form(request):
-        fields = {key: value for key, value in form_of(body).items() if key not in (CSRF_FIELD, "back")}
+        fields = {key: value for key, value in parse_form(body).items() if key not in (CSRF_FIELD, "back")}
         return {key: int(value) if value.isdecimal() and len(value) < 10 else value for key, value in fields.items()}
     if not body:
         return {}
     try:
-        found = json.loads(body)
+        fields = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise HTTPException(400, "the body is no JSON") from error
-    if not isinstance(found, dict):
-        raise HTTPException(400, "the body is no JSON object")
-    return found
+        raise HTTPException(400, 'the body is not valid JSON; send an object such as {"minutes": 30}') from error
+    if not isinstance(fields, dict):
+        raise HTTPException(400, 'the body is not a JSON object; send one such as {"minutes": 30}')
+    return fields
 
 
-def _checked(model: type[BaseModel], values: Mapping[str, object]) -> BaseModel:
+def _validate(model: type[BaseModel], values: Mapping[str, object]) -> BaseModel:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in fault["loc"]) or "body"
-        raise HTTPException(400, f"{place}: {fault['msg']}") from error
+        problem = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in problem["loc"]) or "body"
+        raise HTTPException(400, f"{field}: {problem['msg']}") from error
 
 
-def _view(request: Request) -> tuple[int, CameraView]:
+def _camera_view(request: Request) -> tuple[int, CameraView]:
     number = int(request.path_params["camera"])
     views = site_of(request).monitor.views()
     if not 1 <= number <= len(views):
-        raise HTTPException(404, "no such camera")
+        raise HTTPException(404, f"no camera {number}; see /api/v1/cameras")
     return number, views[number - 1]
 
 
-def number_of(request: Request, name: str, low: float, high: float) -> float | None:
+def number_param(request: Request, name: str, low: float, high: float) -> float | None:
+    """A number of the query; None when it is missing. Raises HTTPException 400 outside ``low`` to ``high``."""
     text = request.query_params.get(name)
     if text is None:
         return None
@@ -125,140 +126,142 @@ def number_of(request: Request, name: str, low: float, high: float) -> float | N
     return value
 
 
-def wanted(request: Request) -> EventFilter:
-    """The filter of a query: since, until (Unix times), camera and kind (both may be repeated)."""
-    since_s, until_s = (number_of(request, name, 0, MAX_TIME_S) for name in ("since", "until"))
+def event_filter(request: Request) -> EventFilter:
+    """The filter of a query: since, until (Unix times), camera and kind (both repeatable). Raises HTTPException 400."""
+    since_s, until_s = (number_param(request, name, 0, MAX_TIME_S) for name in ("since", "until"))
     kinds = request.query_params.getlist("kind")
     if not set(kinds) <= {kind.value for kind in EventKind}:
         raise HTTPException(400, f"kind: use {', '.join(EventKind)}")
     cameras = request.query_params.getlist("camera")
     if len(cameras) > 100 or len(kinds) > 100 or any("\x00" in name or len(name) > 200 for name in cameras):
-        raise HTTPException(400, "camera: no such name")
+        raise HTTPException(400, "camera: give at most 100 names of at most 200 characters")
     return EventFilter(since_s, until_s, tuple(cameras), tuple(kinds))
 
 
 async def _session(request: Request) -> Response:
-    return answer(SessionRecord(csrf=request.scope["caller"].csrf))
+    return json_response(SessionRecord(csrf=request.scope["caller"].csrf))
 
 
 async def _status(request: Request) -> Response:
-    return answer(site_of(request).status())
+    return json_response(site_of(request).status())
 
 
 async def _cameras(request: Request) -> Response:
-    return answer(CameraList(cameras=site_of(request).status().cameras))
+    return json_response(CameraList(cameras=site_of(request).status().cameras))
 
 
 async def _camera(request: Request) -> Response:
-    number, view = _view(request)
-    return answer(camera_record(number, view, site_of(request).mutes.until_s(view.camera)))
+    number, view = _camera_view(request)
+    return json_response(camera_record(number, view, site_of(request).mutes.until_s(view.camera)))
 
 
-async def _camera_picture(request: Request) -> Response:
-    number, _ = _view(request)
-    picture = await site_of(request).pictures.newest(number - 1)
+async def _camera_image(request: Request) -> Response:
+    number, _ = _camera_view(request)
+    encoded = await site_of(request).streams.latest(number - 1)
     name = f"maskwatch-camera{number}.jpg"
-    way = "attachment" if "download" in request.query_params else "inline"
-    return Response(picture.jpeg, headers={"Content-Disposition": f'{way}; filename="{name}"'}, media_type="image/jpeg")
+    disposition = "attachment" if "download" in request.query_params else "inline"
+    return Response(
+        encoded.jpeg, headers={"Content-Disposition": f'{disposition}; filename="{name}"'}, media_type="image/jpeg"
+    )
 
 
 async def _camera_stream(request: Request) -> ASGIApp:
-    number, _ = _view(request)
-    pictures = site_of(request).pictures
-    if pictures.is_full:
+    number, _ = _camera_view(request)
+    streams = site_of(request).streams
+    if streams.is_full:
         raise HTTPException(503, "too many viewers; try again later", {"Retry-After": "10"})
-    return MjpegResponse(pictures, number - 1)
+    return MjpegResponse(streams, number - 1)
 
 
-@_action("muted")
+@_form_action("muted")
 async def _mute(request: Request) -> Response:
-    _, view = _view(request)
-    mute = _checked(Mute, await _given(request))
+    _, view = _camera_view(request)
+    mute = _validate(Mute, await _read_fields(request))
     assert isinstance(mute, Mute)
-    return answer(Muted(muted_until_s=site_of(request).mutes.mute(view.camera, mute.minutes * 60.0)))
+    return json_response(Muted(muted_until_s=site_of(request).mutes.mute(view.camera, mute.minutes * 60.0)))
 
 
-@_action("unmuted")
+@_form_action("unmuted")
 async def _unmute(request: Request) -> Response:
-    _, view = _view(request)
+    _, view = _camera_view(request)
     site_of(request).mutes.unmute(view.camera)
-    return answer(Muted(muted_until_s=None))
+    return json_response(Muted(muted_until_s=None))
 
 
 async def _events(request: Request) -> Response:
-    site, only = site_of(request), wanted(request)
-    limit = int(number_of(request, "limit", 1, MAX_EVENTS) or 50)
-    records = await site.work(lambda: site.event_records(site.history.events(only, limit)))
-    return answer(EventList(events=records))
+    site, query = site_of(request), event_filter(request)
+    limit = int(number_param(request, "limit", 1, MAX_EVENTS) or 50)
+    records = await site.run_in_worker(lambda: site.event_records(site.history.events(query, limit)))
+    return json_response(EventList(events=records))
 
 
 async def _events_csv(request: Request) -> Response:
-    site, only = site_of(request), wanted(request)
+    site, query = site_of(request), event_filter(request)
 
-    def text() -> str:
+    def to_csv() -> str:
         file = io.StringIO()
-        write_csv(site.history.events(only, MAX_CSV_EVENTS)[::-1], file)
+        write_csv(site.history.events(query, MAX_CSV_EVENTS)[::-1], file)
         return file.getvalue()
 
     headers = {"Content-Disposition": 'attachment; filename="maskwatch-events.csv"'}
-    return Response(await site.work(text), headers=headers, media_type="text/csv")
+    return Response(await site.run_in_worker(to_csv), headers=headers, media_type="text/csv")
 
 
 async def _event(request: Request) -> Response:
     site, event_id = site_of(request), request.path_params["event"]
-    event = await site.work(lambda: site.find_event(event_id))
+    event = await site.run_in_worker(lambda: site.find_event(event_id))
     if event is None:
-        raise HTTPException(404, "no such event")
-    return answer((await site.work(lambda: site.event_records([event])))[0])
+        raise HTTPException(404, "no such event; see /api/v1/events")
+    return json_response((await site.run_in_worker(lambda: site.event_records([event])))[0])
 
 
-async def _event_picture(request: Request) -> Response:
+async def _event_snapshot(request: Request) -> Response:
     site, event_id = site_of(request), request.path_params["event"]
-    jpeg = await site.work(lambda: site.history.picture(event_id))
+    jpeg = await site.run_in_worker(lambda: site.history.snapshot(event_id))
     if jpeg is None:
-        raise HTTPException(404, "no picture is kept of it")
+        raise HTTPException(404, "no snapshot is stored for this event; see alerts.snapshots in the settings")
     return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=300"})
 
 
 async def _alerts(request: Request) -> Response:
-    return answer(EventList(events=site_of(request).status().alerts[::-1]))
+    return json_response(EventList(events=site_of(request).status().alerts[::-1]))
 
 
-@_action("acknowledged")
+@_form_action("acknowledged")
 async def _acknowledge(request: Request) -> Response:
     site, event_id = site_of(request), request.path_params["event"]
-    if await site.work(lambda: site.find_event(event_id)) is None:
-        raise HTTPException(404, "no such alert")
-    wall_s = await site.work(lambda: site.history.acknowledge(event_id))
-    return answer(Acknowledged(id=event_id, acknowledged_s=wall_s))
+    if await site.run_in_worker(lambda: site.find_event(event_id)) is None:
+        raise HTTPException(404, "no such alert; see /api/v1/alerts")
+    wall_s = await site.run_in_worker(lambda: site.history.acknowledge(event_id))
+    return json_response(Acknowledged(id=event_id, acknowledged_s=wall_s))
 
 
-@_action("tested")
-async def _test(request: Request) -> Response:
+@_form_action("tested")
+async def _test_alert(request: Request) -> Response:
     site = site_of(request)
     if not site.settings.alerts.channels:
-        raise HTTPException(409, "no alert channel is set up; add [[alerts.channels]] to the settings file")
-    results = await site.work(site.test_channels)
+        raise HTTPException(409, "no alert channel is configured; add [[alerts.channels]] to the settings file")
+    results = await site.run_in_worker(site.test_channels)
     if results is None:
-        raise HTTPException(409, "a test is under way")
+        raise HTTPException(409, "a test alert is already being sent; try again later")
     site.last_test = results
-    return answer(TestResults(results=results))
+    return json_response(TestResults(results=results))
 
 
 async def _compliance(request: Request) -> Response:
-    site, only = site_of(request), wanted(request)
-    rows = await site.work(lambda: site.history.hours(only))
-    return answer(Compliance(hours=[hour_record(row) for row in rows], total=hour_record(total(rows))))
+    site, query = site_of(request), event_filter(request)
+    rows = await site.run_in_worker(lambda: site.history.hours(query))
+    return json_response(Compliance(hours=[hour_record(row) for row in rows], total=hour_record(total(rows))))
 
 
-async def _feed(request: Request) -> ASGIApp:
+async def _event_stream(request: Request) -> ASGIApp:
     feed = site_of(request).feed
     if feed.is_full:
-        raise HTTPException(503, "too many readers; try again later", {"Retry-After": "10"})
+        raise HTTPException(503, "too many open event streams; try again later", {"Retry-After": "10"})
     return EventStreamResponse(feed, request.query_params.get("after", ""))
 
 
-async def _document(request: Request) -> Response:  # noqa: ARG001 - a handler's form
+async def _openapi(request: Request) -> Response:  # noqa: ARG001 - signature of a handler
     return JSONResponse(openapi.document())
 
 
@@ -269,27 +272,27 @@ def routes() -> list[Route]:
         ("/status", _status, get),
         ("/cameras", _cameras, get),
         ("/cameras/{camera:int}", _camera, get),
-        ("/cameras/{camera:int}/picture.jpg", _camera_picture, get),
+        ("/cameras/{camera:int}/picture.jpg", _camera_image, get),
         ("/cameras/{camera:int}/stream.mjpeg", _camera_stream, get),
         ("/cameras/{camera:int}/mute", _mute, post),
         ("/cameras/{camera:int}/unmute", _unmute, post),
         ("/events", _events, get),
         ("/events.csv", _events_csv, get),
-        # An event's id holds its camera's name, so '/' too, and ends in a number: no id ends as these addresses do.
-        ("/events/{event:path}/picture.jpg", _event_picture, get),
+        # An event id contains the camera name, so it may contain '/'. It ends in a number, as none of these paths does.
+        ("/events/{event:path}/picture.jpg", _event_snapshot, get),
         ("/events/{event:path}", _event, get),
         ("/alerts", _alerts, get),
-        ("/alerts/test", _test, post),
+        ("/alerts/test", _test_alert, post),
         ("/alerts/{event:path}/acknowledge", _acknowledge, post),
         ("/compliance", _compliance, get),
-        ("/stream", _feed, get),
-        ("/openapi.json", _document, get),
+        ("/stream", _event_stream, get),
+        ("/openapi.json", _openapi, get),
     ]
-    return [Route(PREFIX + path, _quietly(handler), methods=methods) for path, handler, methods in table]
+    return [Route(PREFIX + path, _with_store_errors(handler), methods=methods) for path, handler, methods in table]
 
 
-def _quietly(handler: Callable[[Request], Awaitable[ASGIApp]]) -> Callable[[Request], Awaitable[ASGIApp]]:
-    """A fault of the event file is an answer, not a crash."""
+def _with_store_errors(handler: Callable[[Request], Awaitable[ASGIApp]]) -> Callable[[Request], Awaitable[ASGIApp]]:
+    """Answers 503 when the event store raises StoreError."""
 
     @wraps(handler)
     async def run(request: Request) -> ASGIApp:

@@ -1,4 +1,4 @@
-"""Templates, styles and scripts, read once from inside the package: no request ever opens a file."""
+"""Templates, styles and scripts, read once from the package: no request opens a file."""
 
 from datetime import datetime
 from importlib import resources
@@ -13,20 +13,20 @@ from app.capture.capture import SourceState
 from app.core.text import reason_text
 from app.core.types import EventKind
 
-KINDS = {
+MEDIA_TYPES = {
     ".css": "text/css",
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
     ".webmanifest": "application/manifest+json",
 }
-KIND_WORDS = {
+KIND_NAMES = {
     EventKind.NO_MASK: "No mask",
     EventKind.INCORRECT: "Worn wrong",
     EventKind.RESOLVED: "Resolved",
     EventKind.CAMERA_OFFLINE: "Camera offline",
     EventKind.CAMERA_RECOVERED: "Camera back",
 }
-STATE_WORDS = {
+STATE_NAMES = {
     SourceState.CONNECTING: "Connecting",
     SourceState.LIVE: "Live",
     SourceState.STALE: "Stale",
@@ -37,48 +37,56 @@ STATE_WORDS = {
 
 
 def _read(folder: str) -> dict[str, bytes]:
-    place = resources.files("app.web") / folder
-    return {each.name: each.read_bytes() for each in place.iterdir() if each.is_file()}
+    directory = resources.files("app.web") / folder
+    return {each.name: each.read_bytes() for each in directory.iterdir() if each.is_file()}
 
 
 class Assets:
-    """All that is served as it lies in the package, by its name."""
+    """The static files by name, and the page templates."""
 
     def __init__(self) -> None:
         self._static = _read("static")
-        texts = {name: text.decode() for name, text in _read("templates").items()}
-        self._pages = Environment(
-            loader=DictLoader(texts), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        templates = {name: text.decode() for name, text in _read("templates").items()}
+        self._environment = Environment(
+            loader=DictLoader(templates),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
         )
-        self._pages.globals.update(kind_words=KIND_WORDS, state_words=STATE_WORDS)
-        self._pages.filters.update(clock=_clock, moment=_moment, stamp=_stamp, segment=_segment, why=reason_text)
+        self._environment.globals.update(kind_names=KIND_NAMES, state_names=STATE_NAMES)
+        self._environment.filters.update(
+            clock=_clock, date_time=_date_time, iso_time=_iso_time, path_segment=_path_segment, reason_text=reason_text
+        )
 
     def render(self, name: str, values: dict[str, Any]) -> str:
-        return self._pages.get_template(name).render(values)
+        return self._environment.get_template(name).render(values)
 
     async def static(self, request: Request) -> Response:
-        """``/static/NAME``: a look into a table of names."""
+        """``/static/NAME``; 404 for an unknown name."""
         name = request.path_params["name"]
-        found = self._static.get(name)
-        if found is None:
+        content = self._static.get(name)
+        if content is None:
             return Response("not found\n", 404, media_type="text/plain")
-        kind = next((kind for end, kind in KINDS.items() if name.endswith(end)), "application/octet-stream")
-        return Response(found, media_type=kind, headers={"Cache-Control": "max-age=300"})
+        media_type = next(
+            (kind for suffix, kind in MEDIA_TYPES.items() if name.endswith(suffix)), "application/octet-stream"
+        )
+        return Response(content, media_type=media_type, headers={"Cache-Control": "max-age=300"})
 
 
 def _clock(wall_s: float) -> str:
     return datetime.fromtimestamp(wall_s).strftime("%H:%M:%S")
 
 
-def _moment(wall_s: float) -> str:
+def _date_time(wall_s: float) -> str:
     return datetime.fromtimestamp(wall_s).strftime("%d %b %Y, %H:%M:%S")
 
 
-def _stamp(wall_s: float) -> str:
-    """ISO 8601 with the zone, for the page's time elements."""
+def _iso_time(wall_s: float) -> str:
+    """ISO 8601 with the time zone, for the time elements of a page."""
     return datetime.fromtimestamp(wall_s).astimezone().isoformat(timespec="seconds")
 
 
-def _segment(text: str) -> str:
-    """``text`` as one part of a path: '/' is escaped too, lest a browser make '..' of an event's id go up."""
+def _path_segment(text: str) -> str:
+    """``text`` as one path segment; '/' is escaped so that a browser does not resolve '..' in an id."""
     return quote(text, safe="")

@@ -1,4 +1,4 @@
-"""Who may come in: the token, the sessions it opens, and the secret that goes with each form."""
+"""Authentication: the token, the sessions that it opens, and the CSRF secret of each session."""
 
 import hashlib
 import hmac
@@ -10,14 +10,16 @@ from time import monotonic
 
 MAX_SESSIONS = 1000
 MAX_ADDRESSES = 1000
-TRIES, TRIES_PER_S = 10, 60.0
-"""So many wrong tokens of one address in so many seconds; then it has to wait."""
+MAX_FAILURES, FAILURE_PERIOD_S = 10, 60.0
+"""An address that sends this many wrong tokens within this many seconds has to wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent a request. ``csrf`` is what its forms must carry; ``by_token``: a program, that carries the token
-    itself, so that no foreign page can make it act."""
+    """The sender of a request. ``csrf`` is the secret that its forms must carry.
+
+    ``by_token`` marks a program that sends the token itself: a page of another site cannot forge that.
+    """
 
     session: str
     csrf: str
@@ -27,14 +29,14 @@ class Caller:
 
 
 class Authenticator:
-    """Token, sessions and failed tries. Used by the server's thread alone. Without a token everyone is signed in."""
+    """Token, sessions and failed attempts. Not thread-safe. Without a token every caller is signed in."""
 
     def __init__(self, token: str | None, session_s: float, now_s: Callable[[], float] = monotonic) -> None:
         self._token = None if token is None else _digest(token)
         self._session_s = session_s
         self._now_s = now_s
         self._key = secrets.token_bytes(32)
-        self._sessions: OrderedDict[str, float] = OrderedDict()  # id to end
+        self._sessions: OrderedDict[str, float] = OrderedDict()  # session id -> end
         self._failed: OrderedDict[str, list[float]] = OrderedDict()
 
     @property
@@ -42,11 +44,11 @@ class Authenticator:
         return self._token is not None
 
     def is_token(self, given: str) -> bool:
-        """Takes the same time whatever ``given`` is: digests of one length are compared in constant time."""
+        """Compares digests of equal length in constant time, so that the duration reveals no part of the token."""
         return self._token is not None and hmac.compare_digest(_digest(given), self._token)
 
     def caller(self, session: str, bearer: str) -> Caller:
-        """Who comes with this cookie and this ``Authorization: Bearer``, each empty where there is none."""
+        """The caller with this session cookie and this bearer token; pass "" for a missing one."""
         if bearer and self.is_token(bearer):
             return Caller("", "", signed_in=True, by_token=True)
         is_new = not session
@@ -55,7 +57,7 @@ class Authenticator:
         return Caller(session, self._csrf(session), signed_in, is_new=is_new)
 
     def open_session(self) -> str:
-        """A new session's id: never one that the visitor brought along."""
+        """Id of a new session; never one that the client sent, against session fixation."""
         session = secrets.token_urlsafe(32)
         self._sessions[session] = self._now_s() + self._session_s
         while len(self._sessions) > MAX_SESSIONS:
@@ -76,15 +78,15 @@ class Authenticator:
         return hmac.new(self._key, session.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
 
     @staticmethod
-    def csrf_fits(caller: Caller, given: str) -> bool:
+    def csrf_matches(caller: Caller, given: str) -> bool:
         return hmac.compare_digest(_digest(given), _digest(caller.csrf))
 
-    def may_try(self, address: str) -> bool:
-        since_s = self._now_s() - TRIES_PER_S
-        return sum(at_s > since_s for at_s in self._failed.get(address, ())) < TRIES
+    def may_attempt(self, address: str) -> bool:
+        since_s = self._now_s() - FAILURE_PERIOD_S
+        return sum(at_s > since_s for at_s in self._failed.get(address, ())) < MAX_FAILURES
 
-    def note_failure(self, address: str) -> None:
-        self._failed[address] = [*self._failed.pop(address, ())[-TRIES:], self._now_s()]
+    def record_failure(self, address: str) -> None:
+        self._failed[address] = [*self._failed.pop(address, ())[-MAX_FAILURES:], self._now_s()]
         while len(self._failed) > MAX_ADDRESSES:
             self._failed.popitem(last=False)
 

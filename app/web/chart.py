@@ -1,5 +1,7 @@
-"""The chart of people by hour, as SVG: bars by label and the share of masks worn well. Colours come from the style
-sheet; hatches and a dashed line tell the parts apart in black and white too."""
+"""The chart of people by hour as SVG: bars by label and the share of correctly worn masks.
+
+Colours come from the style sheet; hatching and a dashed line distinguish the parts in black and white too.
+"""
 
 import math
 from collections.abc import Sequence
@@ -12,34 +14,35 @@ from app.alerts.store_types import HOUR_S, hour_of
 from app.core.text import counted
 
 _HEIGHT, _TOP, _BOTTOM, _LEFT, _RIGHT = 320, 16, 46, 40, 46
-_LEAST_WIDTH, _BAR_STEP = 1000, 15
+_MIN_WIDTH, _BAR_STEP = 1000, 15
 _PARTS = (("masked", "part-mask"), ("incorrect", "part-incorrect"), ("bare", "part-bare"))
 
 
-def _axis_top(most: int) -> int:
-    """A round number at or above ``most``, that four lines divide."""
-    if most <= 4:
+def axis_maximum(largest: int) -> int:
+    """A round number at or above ``largest`` that is divisible by four, for four grid steps."""
+    if largest <= 4:
         return 4
-    step = 10.0 ** math.floor(math.log10(most / 4))
-    return next(int(4 * step * k) for k in (1, 2, 2.5, 5, 10) if 4 * step * k >= most and (step * k).is_integer())
+    step = 10.0 ** math.floor(math.log10(largest / 4))
+    return next(int(4 * step * k) for k in (1, 2, 2.5, 5, 10) if 4 * step * k >= largest and (step * k).is_integer())
 
 
-def hours_between(rows: Sequence[HourRow], since_s: float, until_s: float) -> list[tuple[int, HourRow | None]]:
-    """Every hour of the time, with its row where there is one."""
+def rows_by_hour(rows: Sequence[HourRow], since_s: float, until_s: float) -> list[tuple[int, HourRow | None]]:
+    """Start of every hour from ``since_s`` to ``until_s``, with its row or None."""
     by_start = {row.hour_s: row for row in rows}
     return [(start, by_start.get(start)) for start in range(hour_of(since_s), math.ceil(until_s), HOUR_S)]
 
 
 def chart(rows: Sequence[HourRow], since_s: float, until_s: float) -> Markup:
-    """An SVG element for a page; its text is for eyes, the table beside it for readers."""
-    hours = hours_between(rows, since_s, until_s)
-    width = max(_LEAST_WIDTH, _LEFT + _RIGHT + _BAR_STEP * len(hours))
+    """The SVG element for a page; ``since_s`` and ``until_s`` are Unix times."""
+    hours = rows_by_hour(rows, since_s, until_s)
+    width = max(_MIN_WIDTH, _LEFT + _RIGHT + _BAR_STEP * len(hours))
     step = (width - _LEFT - _RIGHT) / max(1, len(hours))
-    top = _axis_top(max((row.seen.people for row in rows), default=0))
+    top = axis_maximum(max((row.seen.people for row in rows), default=0))
     parts = [
-        f'<svg class="chart" viewBox="0 0 {width} {_HEIGHT}" role="img" aria-labelledby="chart-title chart-words">',
-        '<title id="chart-title">People by hour and share of masks worn well</title>',
-        f'<desc id="chart-words">{escape(_words(rows))}</desc>',
+        f'<svg class="chart" viewBox="0 0 {width} {_HEIGHT}" role="img" '
+        'aria-labelledby="chart-title chart-description">',
+        '<title id="chart-title">People by hour and share of masks worn correctly</title>',
+        f'<desc id="chart-description">{escape(_description(rows))}</desc>',
         '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" '
         'patternTransform="rotate(45)"><rect width="6" height="6" class="part-bare"/>'
         '<line x1="0" y1="0" x2="0" y2="6" class="hatch-line"/></pattern></defs>',
@@ -52,13 +55,13 @@ def chart(rows: Sequence[HourRow], since_s: float, until_s: float) -> Markup:
     return Markup("".join(parts))
 
 
-def _words(rows: Sequence[HourRow]) -> str:
+def _description(rows: Sequence[HourRow]) -> str:
     people = sum(row.seen.people for row in rows)
     masked = sum(row.seen.masked for row in rows)
     if not people:
-        return "Nobody was seen in this time."
+        return "No people were seen in this period."
     seen = f"{people} {'person' if people == 1 else 'people'} in {counted(len(rows), 'hour')}"
-    return f"{seen}; {masked / people:.0%} wore a mask well. The table has every hour."
+    return f"{seen}; {masked / people:.0%} wore a mask correctly. The table lists every hour."
 
 
 def _y(share: float) -> float:
@@ -84,15 +87,15 @@ def _bars(hours: Sequence[tuple[int, HourRow | None]], step: float, top: int) ->
         when = datetime.fromtimestamp(start).strftime("%a %d %b, %H:%M")
         parts.append(
             f"<g><title>{when}: {seen.people} people, {seen.masked} masked, {seen.incorrect} worn wrong, "
-            f"{seen.bare} bare</title>"
+            f"{seen.bare} without a mask</title>"
         )
         for name, style in _PARTS:
             count = int(getattr(seen, name))
             if count:
                 y, y0 = _y((below + count) / top), _y(below / top)
                 fill = ' fill="url(#hatch)"' if name == "bare" else f' class="{style}"'
-                place = f'x="{x + step * 0.12:.1f}" width="{step * 0.76:.1f}" y="{y:.1f}" height="{y0 - y:.1f}"'
-                parts.append(f"<rect{fill} {place}/>")
+                geometry = f'x="{x + step * 0.12:.1f}" width="{step * 0.76:.1f}" y="{y:.1f}" height="{y0 - y:.1f}"'
+                parts.append(f"<rect{fill} {geometry}/>")
                 below += count
         parts.append("</g>")
     return parts
@@ -109,12 +112,13 @@ def _labels(hours: Sequence[tuple[int, HourRow | None]], step: float) -> list[st
         if local.hour == 0 or k == 0:
             parts.append(f'<text class="tick day" x="{x:.1f}" y="{_HEIGHT - 8}">{local:%a %d %b}</text>')
     if len(hours) > 1 and datetime.fromtimestamp(hours[0][0]).hour >= 24 - math.ceil(64 / step):
-        del parts[next(i for i, part in enumerate(parts) if "tick day" in part)]  # it would touch the next day's
+        # The first label would overlap the label of the next day.
+        del parts[next(i for i, part in enumerate(parts) if "tick day" in part)]
     return parts
 
 
 def _rate(hours: Sequence[tuple[int, HourRow | None]], step: float) -> list[str]:
-    """A line through the hours in which anyone was seen, broken where nobody was."""
+    """A line through the hours with people; it is interrupted at hours without people."""
     runs: list[list[tuple[float, float]]] = [[]]
     for k, (_, row) in enumerate(hours):
         share = row.seen.compliance if row is not None else None

@@ -1,5 +1,7 @@
-"""What was kept: events with their pictures, who acknowledged them, people by hour. Every call may wait for the disk,
-so the server makes them in its workers."""
+"""Stored events, their snapshots and acknowledgements, and people by hour.
+
+Every call may wait for the disk, so the server runs it in a worker thread.
+"""
 
 import threading
 import time
@@ -16,21 +18,23 @@ from app.settings.alerts import AlertSettings
 
 _TABLE = """CREATE TABLE IF NOT EXISTS acknowledged (
   event_id TEXT PRIMARY KEY REFERENCES events (id) ON DELETE CASCADE, wall_s REAL NOT NULL)"""
-_REMEMBERED = 1000
-_AT_ONCE = 500  # of SQLite's 999 variables
+_MAX_RECENT = 1000
+_IDS_PER_QUERY = 500  # SQLite allows 999 variables
 
 
 class History:
-    """The event file, or this run's events where nothing is kept. A file that is not there yet is empty history; any
-    other fault of it is a StoreError."""
+    """Reads the event store, or the events of this run if ``alerts.persist`` is off.
+
+    A missing store counts as empty. Methods raise StoreError if the store cannot be read.
+    """
 
     def __init__(self, settings: AlertSettings, center: AlertCenter) -> None:
         self._settings = settings
         self._center = center
         self._lock = threading.Lock()
-        self._acknowledged: OrderedDict[str, float] = OrderedDict()  # of this run, also where nothing is kept
+        self._acknowledged: OrderedDict[str, float] = OrderedDict()  # of this run, also without a store
 
-    def renew(self, settings: AlertSettings, center: AlertCenter) -> None:
+    def reload(self, settings: AlertSettings, center: AlertCenter) -> None:
         self._settings, self._center = settings, center
 
     def _open(self) -> EventStore | None:
@@ -38,14 +42,14 @@ class History:
             return None
         return EventStore(self._settings.store, create=False)
 
-    def events(self, wanted: EventFilter, newest: int) -> list[Event]:
-        """Newest first."""
+    def events(self, query: EventFilter, limit: int) -> list[Event]:
+        """At most ``limit`` matching events, newest first."""
         store = self._open()
         if store is None:
-            found = [event for event in self._center.recent() if _fits(event, wanted)]
-            return found[::-1][:newest]
+            events = [event for event in self._center.recent() if _matches(event, query)]
+            return events[::-1][:limit]
         with closing(store):
-            return store.events(wanted, newest)[::-1]
+            return store.events(query, limit)[::-1]
 
     def event(self, event_id: str) -> Event | None:
         recent = next((event for event in self._center.recent() if event.id == event_id), None)
@@ -57,18 +61,18 @@ class History:
         if row is None:
             return None
         at = EventFilter(row[0], row[0] + 1e-3)
-        return next((event for event in self.events(at, _REMEMBERED) if event.id == event_id), None)
+        return next((event for event in self.events(at, _MAX_RECENT) if event.id == event_id), None)
 
-    def picture(self, event_id: str) -> bytes | None:
-        """The JPEG kept with an event."""
+    def snapshot(self, event_id: str) -> bytes | None:
+        """The JPEG stored with an event, or None."""
         store = self._open()
         if store is None:
             return None
         with closing(store):
             return store.snapshot(event_id)
 
-    def with_picture(self, events: Sequence[Event]) -> frozenset[str]:
-        """Ids of those of ``events`` that have a picture."""
+    def ids_with_snapshot(self, events: Sequence[Event]) -> frozenset[str]:
+        """Ids of the ``events`` that have a snapshot."""
         store = self._open()
         if store is None or not events:
             return frozenset()
@@ -76,29 +80,29 @@ class History:
             return frozenset(str(row[0]) for row in _rows(store, "SELECT event_id FROM snapshots", events))
 
     def acknowledged(self, events: Sequence[Event]) -> dict[str, float]:
-        """Of those of ``events`` that were acknowledged: when, as Unix times by id."""
+        """Unix times of acknowledgement by event id, for the acknowledged ones among ``events``."""
         with self._lock:
-            known = {event.id: self._acknowledged[event.id] for event in events if event.id in self._acknowledged}
+            times = {event.id: self._acknowledged[event.id] for event in events if event.id in self._acknowledged}
         store = self._open()
         if store is None or not events:
-            return known
+            return times
         with closing(store):
             with store.transaction() as db:
                 db.execute(_TABLE)
             for event_id, wall_s in _rows(store, "SELECT event_id, wall_s FROM acknowledged", events):
-                known.setdefault(str(event_id), float(str(wall_s)))
-        return known
+                times.setdefault(str(event_id), float(str(wall_s)))
+        return times
 
     def recently_acknowledged(self, event_id: str) -> float | None:
-        """As ``acknowledged``, of this run alone: does not wait for the disk."""
+        """Unix time of an acknowledgement in this run, or None; does not wait for the disk."""
         with self._lock:
             return self._acknowledged.get(event_id)
 
     def acknowledge(self, event_id: str) -> float:
-        """Marks an event as seen by someone; the Unix time of it. The first time counts."""
+        """Acknowledges an event and returns the Unix time; a second call returns the first time."""
         with self._lock:
             wall_s = self._acknowledged.setdefault(event_id, time.time())
-            while len(self._acknowledged) > _REMEMBERED:
+            while len(self._acknowledged) > _MAX_RECENT:
                 self._acknowledged.popitem(last=False)
         store = self._open()
         if store is not None:
@@ -109,32 +113,32 @@ class History:
                 )
         return wall_s
 
-    def hours(self, wanted: EventFilter) -> list[HourRow]:
-        """People and alerts of the whole hours, oldest first; hours without any are left out."""
-        wanted = wanted.whole_hours()
-        alerts = EventFilter(wanted.since_s, wanted.until_s, wanted.cameras, tuple(kind.value for kind in ALERT_KINDS))
+    def hours(self, query: EventFilter) -> list[HourRow]:
+        """People and alerts by whole hours, oldest first; empty hours are omitted."""
+        query = query.whole_hours()
+        alerts = EventFilter(query.since_s, query.until_s, query.cameras, tuple(kind.value for kind in ALERT_KINDS))
         store = self._open()
         presence: Iterable[Presence] = ()
         if store is None:
-            return by_hour(presence, self.events(alerts, _REMEMBERED))
+            return by_hour(presence, self.events(alerts, _MAX_RECENT))
         with closing(store):
-            return by_hour(store.presence(wanted), store.events(alerts))
+            return by_hour(store.presence(query), store.events(alerts))
 
 
-def _rows(store: EventStore, query: str, events: Sequence[Event]) -> list[tuple[object, ...]]:
+def _rows(store: EventStore, select: str, events: Sequence[Event]) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     ids = [event.id for event in events]
     with store.transaction() as db:
-        for at in range(0, len(ids), _AT_ONCE):
-            part = ids[at : at + _AT_ONCE]
-            rows += db.execute(f"{query} WHERE event_id IN ({','.join('?' * len(part))})", part).fetchall()
+        for at in range(0, len(ids), _IDS_PER_QUERY):
+            part = ids[at : at + _IDS_PER_QUERY]
+            rows += db.execute(f"{select} WHERE event_id IN ({','.join('?' * len(part))})", part).fetchall()
     return rows
 
 
-def _fits(event: Event, wanted: EventFilter) -> bool:
+def _matches(event: Event, query: EventFilter) -> bool:
     return (
-        (wanted.since_s is None or event.wall_s >= wanted.since_s)
-        and (wanted.until_s is None or event.wall_s < wanted.until_s)
-        and (not wanted.cameras or event.camera in wanted.cameras)
-        and (not wanted.kinds or event.kind.value in wanted.kinds)
+        (query.since_s is None or event.wall_s >= query.since_s)
+        and (query.until_s is None or event.wall_s < query.until_s)
+        and (not query.cameras or event.camera in query.cameras)
+        and (not query.kinds or event.kind.value in query.kinds)
     )

@@ -1,4 +1,4 @@
-"""Connections that cannot be held for nothing: bounded in number, in the time of a request and in stillness."""
+"""Limits against denial of service: number of connections, time per request, stalled peers."""
 
 import asyncio
 import math
@@ -9,48 +9,52 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 REQUEST_LIMIT_S = 15.0
-"""A request must have arrived, head and body, that long after its first byte (and the first after connecting)."""
-TELL_EVERY_S = 60.0
+"""Time limit for a whole request, from its first byte or from connecting."""
+WARN_EVERY_S = 60.0
 HANDSHAKE_LIMIT_S = 5.0
-"""TLS must be agreed on that long after connecting, and its end that long after it was begun."""
+"""Time limit for the TLS handshake, and for the TLS shutdown."""
 
 
 class GuardedProtocol(H11Protocol):
-    """uvicorn's, with limits of its own: it has none for a client that connects and says nothing, sends its request
-    a byte at a time, or stops taking what it asked for. It also begins TLS: asyncio's servers tell of a connection
-    only when that is done, and until then nobody would count it."""
+    """uvicorn's protocol with limits for silent, slow and stalled clients.
+
+    It also starts TLS itself: asyncio reports a connection only after the handshake, too late to count it.
+    """
 
     max_connections = 128
     stall_s = 20.0
     tls: ssl.SSLContext | None = None
-    told_s = -math.inf
-    """When it was last told that connections are refused; each server has a class of its own."""
+    warned_s = -math.inf
+    """Loop time of the last warning about refused connections; each server has its own class."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._waiting: asyncio.TimerHandle | None = None
-        self._early: bytearray | None = None  # what comes with the end of a handshake, before uvicorn knows of it
+        self._timer: asyncio.TimerHandle | None = None
+        self._early: bytearray | None = None  # bytes that arrive with the end of the handshake
         self.connections.add(self)
         self.transport = transport
         if len(self.connections) > self.max_connections:
-            self._tell_of_refusals()
+            self._warn_about_refusals()
             transport.abort()
         elif self.tls is None:
-            self._begin(transport)
+            self._accept(transport)
         else:
-            transport.pause_reading()  # the first bytes are the handshake's
+            transport.pause_reading()  # the first bytes belong to the handshake
             self._early = bytearray()
-            self._handshake = self.loop.create_task(self._begin_tls(transport, self.tls))
+            self._handshake = self.loop.create_task(self._start_tls(transport, self.tls))
 
-    def _tell_of_refusals(self) -> None:
-        """Once a minute: nobody can fill the log."""
+    def _warn_about_refusals(self) -> None:
+        """Warns at most once a minute, so that a client cannot fill the log."""
         server, now_s = type(self), self.loop.time()
-        if now_s - server.told_s >= TELL_EVERY_S:
-            server.told_s = now_s
-            self.logger.warning("web view: more than %d connections; more are refused", self.max_connections)
+        if now_s - server.warned_s >= WARN_EVERY_S:
+            server.warned_s = now_s
+            self.logger.warning(
+                "web view: more than %d connections; new ones are refused; see web.max_connections",
+                self.max_connections,
+            )
 
-    async def _begin_tls(self, plain: asyncio.Transport, tls: ssl.SSLContext) -> None:
+    async def _start_tls(self, plain: asyncio.Transport, tls: ssl.SSLContext) -> None:
         transport: asyncio.Transport | None = None
-        with suppress(OSError):  # what a peer does wrong in the handshake, its time limit too
+        with suppress(OSError):  # a failed handshake, also by its time limit
             transport = await self.loop.start_tls(
                 plain,
                 self,
@@ -60,26 +64,26 @@ class GuardedProtocol(H11Protocol):
                 ssl_shutdown_timeout=HANDSHAKE_LIMIT_S,
             )
         early, self._early = bytes(self._early or b""), None
-        if transport is None:  # it has failed, or was closed meanwhile: asyncio need not tell us of that again
+        if transport is None:  # asyncio does not report the end of a connection whose handshake failed
             self.connection_lost(None)
             return
-        self._begin(transport)
+        self._accept(transport)
         if early:
             self.data_received(early)
 
-    def _begin(self, transport: asyncio.Transport) -> None:
+    def _accept(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
-        self.flow = _Flow(transport, self.stall_s, self.loop)
-        self._await_request()
+        self.flow = _StallLimit(transport, self.stall_s, self.loop)
+        self._start_timer()
 
-    def _await_request(self) -> None:
-        if self._waiting is None:
-            self._waiting = self.loop.call_later(REQUEST_LIMIT_S, self.transport.abort)
+    def _start_timer(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(REQUEST_LIMIT_S, self.transport.abort)
 
-    def _request_came(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def data_received(self, data: bytes) -> None:
         if self._early is not None:
@@ -87,21 +91,21 @@ class GuardedProtocol(H11Protocol):
             return
         super().data_received(data)
         if self.cycle is not None and not (self.cycle.more_body or self.cycle.response_complete):
-            self._request_came()
+            self._cancel_timer()
         else:
-            self._await_request()
+            self._start_timer()
 
     def on_response_complete(self) -> None:
-        self._request_came()  # from here on the limit of idle connections holds
+        self._cancel_timer()  # the keep-alive limit applies from here on
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._request_came()
+        self._cancel_timer()
         super().connection_lost(exc)
 
 
-class _Flow(FlowControl):
-    """Cuts a peer off that takes nothing for ``stall_s`` while something waits for it."""
+class _StallLimit(FlowControl):
+    """Aborts a connection whose peer accepts no bytes for ``stall_s`` seconds."""
 
     def __init__(self, transport: asyncio.Transport, stall_s: float, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(transport)
@@ -121,7 +125,7 @@ class _Flow(FlowControl):
         super().resume_writing()
 
 
-def guarded(max_connections: int, stall_s: float, tls: ssl.SSLContext | None) -> type[GuardedProtocol]:
+def make_protocol(max_connections: int, stall_s: float, tls: ssl.SSLContext | None) -> type[GuardedProtocol]:
     """The protocol class with these limits."""
     limits = {"max_connections": max_connections, "stall_s": stall_s, "tls": tls}
     return type("LimitedProtocol", (GuardedProtocol,), limits)

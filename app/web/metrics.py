@@ -1,4 +1,4 @@
-"""Prometheus metrics, read at the moment they are asked for: nothing is counted on the way of the pictures."""
+"""Prometheus metrics, collected when they are requested and not on the path of the frames."""
 
 from collections.abc import Iterator
 
@@ -14,21 +14,21 @@ from app.web.site import Site
 
 
 class MetricsPage:
-    """The text of ``/metrics``."""
+    """Renders ``/metrics``."""
 
-    def __init__(self, site: Site, guard: SecurityMiddleware) -> None:
+    def __init__(self, site: Site, middleware: SecurityMiddleware) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Collected(site, guard))
+        self._registry.register(_SiteCollector(site, middleware))
         ProcessCollector(registry=self._registry)
 
     def text(self) -> bytes:
         return generate_latest(self._registry)
 
 
-class _Collected(Collector):
-    def __init__(self, site: Site, guard: SecurityMiddleware) -> None:
+class _SiteCollector(Collector):
+    def __init__(self, site: Site, middleware: SecurityMiddleware) -> None:
         self._site = site
-        self._guard = guard
+        self._middleware = middleware
 
     def describe(self) -> list[Metric]:
         return []
@@ -39,24 +39,24 @@ class _Collected(Collector):
         yield from self._web()
 
     def _cameras(self) -> Iterator[Metric]:
-        def gauge(name: str, words: str, *more: str) -> GaugeMetricFamily:
-            return GaugeMetricFamily(f"maskwatch_{name}", words, labels=("camera", *more))
+        def gauge(name: str, description: str, *more: str) -> GaugeMetricFamily:
+            return GaugeMetricFamily(f"maskwatch_{name}", description, labels=("camera", *more))
 
-        up = gauge("camera_up", "Whether its pictures come")
-        state = gauge("camera_state", "1 for the state it is in", "state")
-        fps = gauge("camera_frames_per_second", "Pictures that come")
-        analysed = gauge("analysis_frames_per_second", "Pictures that are analysed")
-        age = gauge("camera_frame_age_seconds", "Age of the newest picture")
-        faces = gauge("faces", "Faces in the picture", "label")
-        people = gauge("people_seen", "People seen since the start, by how they wore a mask", "label")
-        alerts = gauge("open_alerts", "Alerts that nothing has resolved yet")
-        muted = gauge("camera_muted", "Whether its alerts are held back")
-        stage = gauge("stage_duration_seconds", "Time one picture took in each stage", "stage")
-        frames = CounterMetricFamily("maskwatch_camera_frames", "Pictures received", labels=("camera",))
+        up = gauge("camera_up", "1 if frames arrive")
+        state = gauge("camera_state", "1 for the current state, 0 for the others", "state")
+        fps = gauge("camera_frames_per_second", "Frames received per second")
+        analysed = gauge("analysis_frames_per_second", "Frames analysed per second")
+        age = gauge("camera_frame_age_seconds", "Age of the newest frame")
+        faces = gauge("faces", "Faces in the current frame", "label")
+        people = gauge("people_seen", "People seen since the start, by mask label", "label")
+        alerts = gauge("open_alerts", "Alerts that are not resolved")
+        muted = gauge("camera_muted", "1 if the camera is muted")
+        stage = gauge("stage_duration_seconds", "Time of one frame in each stage", "stage")
+        frames = CounterMetricFamily("maskwatch_camera_frames", "Frames received", labels=("camera",))
         dropped = CounterMetricFamily(
-            "maskwatch_camera_frames_dropped", "Pictures not analysed, for a newer one came", labels=("camera",)
+            "maskwatch_camera_frames_dropped", "Frames not analysed because a newer one arrived", labels=("camera",)
         )
-        reconnects = CounterMetricFamily("maskwatch_camera_reconnects", "Connections made again", labels=("camera",))
+        reconnects = CounterMetricFamily("maskwatch_camera_reconnects", "Reconnections", labels=("camera",))
         status, names = self._site.status(), self._site.camera_labels()
         for camera, view in zip(status.cameras, self._site.monitor.views(), strict=True):
             name = [names[camera.id - 1]]
@@ -74,8 +74,8 @@ class _Collected(Collector):
             alerts.add_metric(name, len(view.alerts))
             muted.add_metric(name, float(camera.muted_until_s is not None))
             if view.times is not None:
-                for word in ("detect", "classify", "total"):
-                    stage.add_metric([*name, word], getattr(view.times, f"{word}_s"))
+                for step in ("detect", "classify", "total"):
+                    stage.add_metric([*name, step], getattr(view.times, f"{step}_s"))
             frames.add_metric(name, camera.frames)
             dropped.add_metric(name, camera.dropped)
             reconnects.add_metric(name, camera.reconnects)
@@ -87,10 +87,10 @@ class _Collected(Collector):
             events.add_metric(key, count)
         yield events
         health = self._site.center.health()
-        stored = GaugeMetricFamily("maskwatch_store_up", "Whether events reach the disk")
+        stored = GaugeMetricFamily("maskwatch_store_up", "1 if events are written to disk")
         stored.add_metric([], float(not health.store_fault))
-        up = GaugeMetricFamily("maskwatch_alert_channel_up", "Whether its last attempt went well", labels=("channel",))
-        waiting = GaugeMetricFamily("maskwatch_alerts_waiting", "Alerts not sent yet", labels=("channel",))
+        up = GaugeMetricFamily("maskwatch_alert_channel_up", "1 if the last attempt succeeded", labels=("channel",))
+        waiting = GaugeMetricFamily("maskwatch_alerts_waiting", "Alerts waiting to be sent", labels=("channel",))
         delivered = CounterMetricFamily("maskwatch_alerts_delivered", "Alerts sent", labels=("channel",))
         lost = CounterMetricFamily("maskwatch_alerts_undelivered", "Alerts given up", labels=("channel",))
         for channel in health.channels:
@@ -101,15 +101,17 @@ class _Collected(Collector):
         yield from (stored, up, waiting, delivered, lost)
 
     def _web(self) -> Iterator[Metric]:
-        viewers = GaugeMetricFamily("maskwatch_web_viewers", "Live pictures being sent", labels=("camera",))
-        encoded = CounterMetricFamily("maskwatch_web_pictures_encoded", "Pictures encoded", labels=("camera",))
+        viewers = GaugeMetricFamily("maskwatch_web_viewers", "Open live streams", labels=("camera",))
+        encoded = CounterMetricFamily(
+            "maskwatch_web_pictures_encoded", "Frames encoded for viewers", labels=("camera",)
+        )
         names = self._site.camera_labels()
-        for index, (watching, count) in sorted(self._site.pictures.facts().items()):
+        for index, (watching, count) in sorted(self._site.streams.stats().items()):
             viewers.add_metric([names[index]], watching)
             encoded.add_metric([names[index]], count)
         requests = CounterMetricFamily("maskwatch_web_requests", "Requests answered", labels=("method", "status"))
-        for (method, status), count in sorted(self._guard.served.items()):
+        for (method, status), count in sorted(self._middleware.responses.items()):
             requests.add_metric([method, str(status)], count)
-        build = GaugeMetricFamily("maskwatch_build_info", "The version that runs", labels=("version",))
+        build = GaugeMetricFamily("maskwatch_build_info", "The running version", labels=("version",))
         build.add_metric([__version__], 1.0)
         yield from (viewers, encoded, requests, build)

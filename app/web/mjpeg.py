@@ -1,4 +1,4 @@
-"""Live pictures: drawn and encoded once for all who watch a camera, and not at all while nobody does."""
+"""Live streams: each frame is drawn and encoded once for all viewers of a camera, and not at all without viewers."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -16,20 +16,20 @@ from app.ui.canvas import canvas, draw_faces, hide_faces
 from app.ui.hud import Screen, render
 
 BOUNDARY = b"maskwatch-picture"
-STILL_S = 5.0
-"""A picture that does not change is sent again so often: a connection that is dead shows."""
-OLD_STATES = (SourceState.STALE, SourceState.RECONNECTING, SourceState.FAILED)
+RESEND_S = 5.0
+"""Interval in which an unchanged frame is sent again, to detect dead connections."""
+STALE_STATES = (SourceState.STALE, SourceState.RECONNECTING, SourceState.FAILED)
 
 
 class ViewSource(Protocol):
-    """What is needed of a monitor."""
+    """The part of ``Monitor`` that the web view needs."""
 
     def views(self) -> list[CameraView]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedFrame:
-    """One JPEG. ``number`` counts the pictures of its camera."""
+    """One JPEG; ``number`` counts the encoded frames of a camera from 1."""
 
     jpeg: bytes
     number: int
@@ -37,21 +37,21 @@ class EncodedFrame:
 
 
 class _Camera:
-    """One camera's newest picture and who waits for the next."""
+    """The latest encoded frame of a camera, and its viewers."""
 
     def __init__(self) -> None:
-        self.picture = EncodedFrame(b"", 0)
-        self.drawing = asyncio.Lock()
+        self.frame = EncodedFrame(b"", 0)
+        self.lock = asyncio.Lock()
         self.changed = asyncio.Event()
         self.viewers = 0
-        self.pump: asyncio.Task[None] | None = None
+        self.encoder: asyncio.Task[None] | None = None
 
 
 def draw(view: CameraView, settings: WebSettings, blur: bool) -> bytes:
-    """The JPEG of ``view``: faces where it is live, darkened with words over it where it is old or missing."""
+    """The JPEG of ``view``: with face boxes if it is current, darkened with a message if it is stale or missing."""
     if blur:
         view = view.private()
-    if view.frame is not None and view.status.state not in OLD_STATES:
+    if view.frame is not None and view.status.state not in STALE_STATES:
         board, factor = canvas(view.frame.image, settings.max_width_px)
         if blur and view.analysed is not None:
             hide_faces(board, view.analysed.faces, factor)
@@ -62,20 +62,20 @@ def draw(view: CameraView, settings: WebSettings, blur: bool) -> bytes:
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])[1].tobytes()
 
 
-def _is_same(old: CameraView | None, new: CameraView) -> bool:
+def _is_unchanged(old: CameraView | None, new: CameraView) -> bool:
     if old is None:
         return False
-    then, now = old.status, new.status
+    before, now = old.status, new.status
     return (
         old.frame is new.frame
         and old.tracks == new.tracks
-        and (then.state, then.last_error) == (now.state, now.last_error)
-        and (now.state not in OLD_STATES or round(old.age_s) == round(new.age_s))  # the age is written on it
+        and (before.state, before.last_error) == (now.state, now.last_error)
+        and (now.state not in STALE_STATES or round(old.age_s) == round(new.age_s))  # the image shows the age
     )
 
 
 class LiveStreams:
-    """Lives in the server's event loop; drawing runs in ``workers``."""
+    """The streams of all cameras. Runs in the event loop of the server; drawing runs in ``workers``."""
 
     def __init__(self, monitor: ViewSource, settings: WebSettings, blur: bool, workers: Executor) -> None:
         self._monitor = monitor
@@ -93,109 +93,109 @@ class LiveStreams:
     def is_full(self) -> bool:
         return self.viewers >= self._settings.max_viewers
 
-    def facts(self) -> dict[int, tuple[int, int]]:
-        """Of each camera anyone looked at: how many watch now, how many pictures were encoded."""
-        return {index: (camera.viewers, camera.picture.number) for index, camera in self._cameras.items()}
+    def stats(self) -> dict[int, tuple[int, int]]:
+        """(current viewers, encoded frames) by camera index, for cameras whose frames were requested."""
+        return {index: (camera.viewers, camera.frame.number) for index, camera in self._cameras.items()}
 
     def stop(self) -> None:
         self._stopping = True
         for camera in self._cameras.values():
             camera.changed.set()
 
-    async def newest(self, index: int) -> EncodedFrame:
-        """The camera's picture as of now. Raises IndexError where there is no such camera."""
+    async def latest(self, index: int) -> EncodedFrame:
+        """The current frame of a camera, encoded. Raises IndexError if the camera does not exist."""
         camera = self._cameras.get(index)
         view = self._monitor.views()[index]
         if camera is None:
             camera = self._cameras[index] = _Camera()
-        async with camera.drawing:
+        async with camera.lock:
             view = self._monitor.views()[index]
-            if not _is_same(camera.picture.view, view):
+            if not _is_unchanged(camera.frame.view, view):
                 loop = asyncio.get_running_loop()
                 jpeg = await loop.run_in_executor(self._workers, draw, view, self._settings, self._blur)
-                camera.picture = EncodedFrame(jpeg, camera.picture.number + 1, view)
-                self._wake(camera)
-            return camera.picture
+                camera.frame = EncodedFrame(jpeg, camera.frame.number + 1, view)
+                self._notify(camera)
+            return camera.frame
 
     @staticmethod
-    def _wake(camera: _Camera) -> None:
+    def _notify(camera: _Camera) -> None:
         camera.changed.set()
         camera.changed = asyncio.Event()
 
-    async def _run(self, index: int, camera: _Camera) -> None:
-        """Draws at the bounded rate while anyone watches."""
+    async def _encode(self, index: int, camera: _Camera) -> None:
+        """Encodes frames at no more than ``max_fps`` while the camera has viewers."""
         loop = asyncio.get_running_loop()
-        pause_s = 1.0 / self._settings.max_fps
+        interval_s = 1.0 / self._settings.max_fps
         next_s = loop.time()
         while camera.viewers and not self._stopping:
-            await self.newest(index)
-            next_s = max(next_s + pause_s, loop.time())
+            await self.latest(index)
+            next_s = max(next_s + interval_s, loop.time())
             await asyncio.sleep(next_s - loop.time())
 
     async def _next(self, index: int, after: int) -> EncodedFrame | None:
-        """The newest picture, once it is another than number ``after``; None where all stops."""
+        """The latest frame once its number differs from ``after``, or after RESEND_S; None when the server stops."""
         camera = self._cameras[index]
-        if camera.picture.number == after and not self._stopping:
+        if camera.frame.number == after and not self._stopping:
             changed = camera.changed
             try:
-                async with asyncio.timeout(STILL_S):
+                async with asyncio.timeout(RESEND_S):
                     await changed.wait()
             except TimeoutError:
                 pass
-            if camera.pump is not None and camera.pump.done():
-                camera.pump.result()  # a fault of drawing ends the stream, and is told
-        return None if self._stopping else camera.picture
+            if camera.encoder is not None and camera.encoder.done():
+                camera.encoder.result()  # raises an error of the encoder
+        return None if self._stopping else camera.frame
 
     async def stream(self, index: int, send: Send) -> None:
-        """Sends pictures until cancelled or all stops. One that cannot keep up skips pictures; nobody waits for it."""
-        await self.newest(index)
+        """Sends frames until cancelled or the server stops. A slow viewer skips frames and delays nobody."""
+        await self.latest(index)
         camera = self._cameras[index]
         camera.viewers += 1
         try:
-            if camera.pump is None or camera.pump.done():
-                camera.pump = asyncio.create_task(self._run(index, camera), name=f"pictures {index}")
-            # The boundary comes right after each picture: browsers show it only once they know it has ended.
+            if camera.encoder is None or camera.encoder.done():
+                camera.encoder = asyncio.create_task(self._encode(index, camera), name=f"encoder {index}")
+            # The boundary follows each frame at once: browsers show a frame only when they have seen its end.
             await send({"type": "http.response.body", "body": b"--" + BOUNDARY + b"\r\n", "more_body": True})
             number = 0
-            while (picture := await self._next(index, number)) is not None:
-                number = picture.number
-                head = b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(picture.jpeg)
-                body = head + picture.jpeg + b"\r\n--" + BOUNDARY + b"\r\n"
+            while (frame := await self._next(index, number)) is not None:
+                number = frame.number
+                head = b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(frame.jpeg)
+                body = head + frame.jpeg + b"\r\n--" + BOUNDARY + b"\r\n"
                 await send({"type": "http.response.body", "body": body, "more_body": True})
         finally:
             camera.viewers -= 1
 
 
 class MjpegResponse:
-    """An ASGI answer: MJPEG, as ``multipart/x-mixed-replace``."""
+    """An ASGI response: MJPEG as ``multipart/x-mixed-replace``."""
 
-    def __init__(self, pictures: LiveStreams, index: int) -> None:
-        self._pictures = pictures
+    def __init__(self, streams: LiveStreams, index: int) -> None:
+        self._streams = streams
         self._index = index
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kind = b"multipart/x-mixed-replace; boundary=" + BOUNDARY
-        headers = [(b"content-type", kind)]
+        content_type = b"multipart/x-mixed-replace; boundary=" + BOUNDARY
+        headers = [(b"content-type", content_type)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         if scope["method"] != "HEAD":
-            await until_left(self._pictures.stream(self._index, send), receive)
+            await run_until_disconnect(self._streams.stream(self._index, send), receive)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def until_left(sending: Coroutine[Any, Any, None], receive: Receive) -> None:
-    """Runs ``sending`` until it ends or the client leaves; raises what it raised."""
-    task = asyncio.ensure_future(sending)
-    leaving = asyncio.ensure_future(_left(receive))
+async def run_until_disconnect(coroutine: Coroutine[Any, Any, None], receive: Receive) -> None:
+    """Runs ``coroutine`` until it ends or the client disconnects; re-raises its error."""
+    task = asyncio.ensure_future(coroutine)
+    disconnect = asyncio.ensure_future(_wait_for_disconnect(receive))
     try:
-        await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((task, disconnect), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             task.result()
     finally:
-        for each in (task, leaving):
+        for each in (task, disconnect):
             each.cancel()
-        await asyncio.gather(task, leaving, return_exceptions=True)
+        await asyncio.gather(task, disconnect, return_exceptions=True)
 
 
-async def _left(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

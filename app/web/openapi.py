@@ -1,4 +1,4 @@
-"""The OpenAPI document of the API, made from the records that its answers are made from."""
+"""The OpenAPI document, generated from the same models as the responses."""
 
 from typing import Any
 
@@ -30,48 +30,51 @@ def _ref(model: type) -> dict[str, Any]:
     return {"$ref": _REFS.format(model=model.__name__)}
 
 
-def _content(model: type | None, kind: str = _JSON) -> dict[str, Any]:
-    return {kind: {"schema": _ref(model) if model else {"type": "string"}}}
+def _content(model: type | None, media_type: str = _JSON) -> dict[str, Any]:
+    return {media_type: {"schema": _ref(model) if model else {"type": "string"}}}
 
 
-def _fault(words: str) -> dict[str, Any]:
-    return {"description": words, "content": _content(schemas.Fault)}
+def _error(description: str) -> dict[str, Any]:
+    return {"description": description, "content": _content(schemas.Fault)}
 
 
 def _operation(
-    name: str, summary: str, model: type | None, kind: str = _JSON, faults: tuple[int, ...] = (), **more: Any
+    name: str, summary: str, model: type | None, media_type: str = _JSON, errors: tuple[int, ...] = (), **more: Any
 ) -> dict[str, Any]:
-    words = {400: "the request is faulty", 403: "no form secret", 404: "no such thing", 409: "not now"}
-    answers = {"200": {"description": "well", "content": _content(model, kind)}, "401": _fault("not signed in")}
-    answers |= {str(status): _fault(words.get(status, "try again later")) for status in faults}
-    return {"operationId": name, "summary": summary, "responses": answers, **more}
+    reasons = {400: "invalid request", 403: "CSRF secret missing", 404: "not found", 409: "conflict"}
+    responses = {
+        "200": {"description": "success", "content": _content(model, media_type)},
+        "401": _error("not signed in"),
+    }
+    responses |= {str(status): _error(reasons.get(status, "try again later")) for status in errors}
+    return {"operationId": name, "summary": summary, "responses": responses, **more}
 
 
-def _parameter(name: str, place: str, schema: dict[str, Any], words: str = "") -> dict[str, Any]:
-    return {"name": name, "in": place, "required": place == "path", "schema": schema, "description": words}
+def _parameter(name: str, location: str, schema: dict[str, Any], description: str = "") -> dict[str, Any]:
+    return {"name": name, "in": location, "required": location == "path", "schema": schema, "description": description}
 
 
-_CAMERA = _parameter("camera", "path", {"type": "integer", "minimum": 1, "maximum": 10_000}, "place, from 1")
-_EVENT = _parameter("event", "path", {"type": "string", "minLength": 1, "maxLength": 200}, "id; write '/' as %2F")
+_CAMERA = _parameter("camera", "path", {"type": "integer", "minimum": 1, "maximum": 10_000}, "camera number, from 1")
+_EVENT = _parameter("event", "path", {"type": "string", "minLength": 1, "maxLength": 200}, "event id; write '/' as %2F")
 _TIME = {"type": "number", "minimum": 0, "maximum": 1e10}
 _FILTER = [
-    _parameter("since", "query", _TIME, "Unix time, included"),
-    _parameter("until", "query", _TIME, "Unix time, not included"),
+    _parameter("since", "query", _TIME, "Unix time, inclusive"),
+    _parameter("until", "query", _TIME, "Unix time, exclusive"),
     _parameter(
         "camera",
         "query",
-        {"type": "array", "items": {"type": "string", "pattern": r"^[\x20-\x7E]{1,80}$"}, "maxItems": 20},
-        "name",
+        {"type": "array", "items": {"type": "string", "pattern": r"^[^\x00]{0,200}$"}, "maxItems": 100},
+        "camera name",
     ),
     _parameter(
         "kind",
         "query",
-        {"type": "array", "items": {"type": "string", "enum": [kind.value for kind in EventKind]}, "maxItems": 20},
+        {"type": "array", "items": {"type": "string", "enum": [kind.value for kind in EventKind]}, "maxItems": 100},
     ),
 ]
 _LIMIT = _parameter("limit", "query", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50})
 _AFTER = _parameter(
-    "after", "query", {"type": "integer", "minimum": 0}, "id of the last event had: those since come too"
+    "after", "query", {"type": "integer", "minimum": 0}, "id of the last received event: later events are sent first"
 )
 
 
@@ -81,47 +84,47 @@ def _paths() -> dict[str, Any]:
     event: dict[str, Any] = {"parameters": [_EVENT]}
     body: dict[str, Any] = {"requestBody": {"required": True, "content": {_JSON: {"schema": _ref(schemas.Mute)}}}}
     return {
-        "/session": {"get": get("session", "The secret that POSTs of a browser must carry", schemas.SessionRecord)},
-        "/status": {"get": get("status", "Everything as of now", schemas.Status)},
+        "/session": {"get": get("session", "The CSRF secret for POST requests", schemas.SessionRecord)},
+        "/status": {"get": get("status", "Current state of cameras, alerts and delivery", schemas.Status)},
         "/cameras": {"get": get("cameras", "All cameras", schemas.CameraList)},
-        "/cameras/{camera}": {"get": get("camera", "One camera", schemas.CameraRecord, faults=(404,), **camera)},
+        "/cameras/{camera}": {"get": get("camera", "One camera", schemas.CameraRecord, errors=(404,), **camera)},
         "/cameras/{camera}/picture.jpg": {
-            "get": get("cameraPicture", "Its newest picture, boxes drawn", None, _JPEG, (404,), **camera)
+            "get": get("cameraPicture", "Latest frame with bounding boxes", None, _JPEG, (404,), **camera)
         },
         "/cameras/{camera}/stream.mjpeg": {
             "get": get(
-                "cameraStream", "Live pictures (MJPEG)", None, "multipart/x-mixed-replace", (404, 503), **camera
+                "cameraStream", "Live stream (MJPEG)", None, "multipart/x-mixed-replace", (404, 503), **camera
             )
         },
         "/cameras/{camera}/mute": {
-            "post": get("mute", "Send no alerts of it", schemas.Muted, _JSON, (400, 403, 404), **camera, **body)
+            "post": get("mute", "Mute the camera", schemas.Muted, _JSON, (400, 403, 404), **camera, **body)
         },
         "/cameras/{camera}/unmute": {
-            "post": get("unmute", "Send its alerts again", schemas.Muted, faults=(403, 404), **camera)
+            "post": get("unmute", "Unmute the camera", schemas.Muted, errors=(403, 404), **camera)
         },
         "/events": {
-            "get": get("events", "Kept events", schemas.EventList, faults=store, parameters=[*_FILTER, _LIMIT])
+            "get": get("events", "Stored events", schemas.EventList, errors=store, parameters=[*_FILTER, _LIMIT])
         },
         "/events.csv": {
-            "get": get("eventsCsv", "Kept events as a table", None, "text/csv", store, parameters=_FILTER)
+            "get": get("eventsCsv", "Stored events as CSV", None, "text/csv", store, parameters=_FILTER)
         },
-        "/events/{event}": {"get": get("event", "One event", schemas.EventRecord, faults=(404, 503), **event)},
+        "/events/{event}": {"get": get("event", "One event", schemas.EventRecord, errors=(404, 503), **event)},
         "/events/{event}/picture.jpg": {
-            "get": get("eventPicture", "The picture kept with it", None, _JPEG, (404, 503), **event)
+            "get": get("eventPicture", "Snapshot of the event", None, _JPEG, (404, 503), **event)
         },
         "/alerts": {"get": get("alerts", "Open alerts", schemas.EventList)},
         "/alerts/test": {
-            "post": get("testAlert", "Send a test alert through every channel", schemas.TestResults, faults=(403, 409))
+            "post": get("testAlert", "Send a test alert to every channel", schemas.TestResults, errors=(403, 409))
         },
         "/alerts/{event}/acknowledge": {
-            "post": get("acknowledge", "Someone has seen it", schemas.Acknowledged, faults=(403, 404, 503), **event)
+            "post": get("acknowledge", "Acknowledge the alert", schemas.Acknowledged, errors=(403, 404, 503), **event)
         },
         "/compliance": {
-            "get": get("compliance", "People by whole hours", schemas.Compliance, faults=store, parameters=_FILTER)
+            "get": get("compliance", "People and alerts by hour", schemas.Compliance, errors=store, parameters=_FILTER)
         },
         "/stream": {
             "get": get(
-                "stream", "Live changes (server-sent events)", None, "text/event-stream", (503,), parameters=[_AFTER]
+                "stream", "Live updates (server-sent events)", None, "text/event-stream", (503,), parameters=[_AFTER]
             )
         },
         "/openapi.json": {"get": get("document", "This document", dict)},
@@ -135,7 +138,11 @@ def document() -> dict[str, Any]:
     paths["/openapi.json"]["get"]["responses"]["200"]["content"] = {_JSON: {"schema": {"type": "object"}}}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "maskwatch", "version": __version__, "description": "What maskwatch sees, and what it did."},
+        "info": {
+            "title": "maskwatch",
+            "version": __version__,
+            "description": "Cameras, events, alerts and statistics of a running maskwatch.",
+        },
         "servers": [{"url": "/api/v1"}],
         "security": [{"token": []}, {"session": []}],
         "paths": paths,

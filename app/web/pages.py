@@ -1,4 +1,4 @@
-"""The pages, made on the server: they work without script, which then only keeps them up to date."""
+"""The HTML pages, rendered on the server. They work without JavaScript, which only keeps them up to date."""
 
 import json
 import math
@@ -21,20 +21,20 @@ from app.core.types import EventKind
 from app.web.api import Handler, site_of
 from app.web.assets import Assets
 from app.web.chart import chart
-from app.web.middleware import cookie_line, form_of
+from app.web.middleware import parse_form, session_cookie_header
 from app.web.schemas import hour_record
 from app.web.site import Site
 
-PAGE_EVENTS, MOST_AT_ONCE = 50, 1000
+PAGE_EVENTS, MAX_EVENTS_AT_ONCE = 50, 1000
 RECENT_EVENTS = 12
-MOST_STREAMS = 3
-"""A browser opens six connections to one server: with more cameras than these each picture is asked for on its own."""
+MAX_STREAMS = 3
+"""A browser opens six connections to one server; with more cameras the page requests single images."""
 SPANS_H = {24: "24 hours", 72: "3 days", 168: "7 days"}
-SAID = {
-    "muted": "The camera is muted: its events are kept, but nobody is told.",
+CONFIRMATIONS = {
+    "muted": "The camera is muted: its events are stored, but no alerts are sent.",
     "unmuted": "The camera sends alerts again.",
     "acknowledged": "Acknowledged.",
-    "tested": "The test alert was sent; see how each channel fared.",
+    "tested": "The test alert was sent; see the result of each channel below.",
 }
 
 
@@ -52,52 +52,56 @@ class Pages:
             ("/trends", self._trends, "GET"),
             ("/health", self._health, "GET"),
             ("/login", self._login, "GET"),
-            ("/login", self._enter, "POST"),
-            ("/logout", self._leave, "POST"),
+            ("/login", self._sign_in, "POST"),
+            ("/logout", self._sign_out, "POST"),
             ("/static/{name}", self._assets.static, "GET"),
-            ("/healthz", _alive, "GET"),
-            ("/readyz", _ready, "GET"),
+            ("/healthz", _liveness, "GET"),
+            ("/readyz", _readiness, "GET"),
         ]
-        return [Route(path, _told(handler), methods=[method]) for path, handler, method in table]
+        return [Route(path, _with_store_errors(handler), methods=[method]) for path, handler, method in table]
 
     def page(self, request: Request, name: str, status: int = 200, **values: object) -> Response:
-        """A template with what every page needs."""
+        """Renders a template with the values that every page needs."""
         caller = request.scope["caller"]
         common = {
             "page": name,
             "csrf": caller.csrf,
             "signed_in": caller.signed_in,
-            "needs_token": self._site.access.needs_token,
-            "said": SAID.get(request.query_params.get("said", ""), ""),
+            "needs_token": self._site.authenticator.needs_token,
+            "confirmation": CONFIRMATIONS.get(request.query_params.get("said", ""), ""),
             "version": __version__,
-            "heard": self._site.feed.number,
+            "last_event": self._site.feed.last_number,
         }
         return HTMLResponse(self._assets.render(f"{name}.html", {**common, **values}), status)
 
     async def _live(self, request: Request) -> Response:
         site, status = self._site, self._site.status()
-        only = request.query_params.get("camera", "")
-        cameras = [each for each in status.cameras if only in ("", str(each.id))] or status.cameras
+        camera = request.query_params.get("camera", "")
+        cameras = [each for each in status.cameras if camera in ("", str(each.id))] or status.cameras
         midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-        fault = ""
+        error_text = ""
         try:
-            recent = await site.work(lambda: site.event_records(site.history.events(EventFilter(), RECENT_EVENTS)))
-            today = hour_record(total(await site.work(lambda: site.history.hours(EventFilter(since_s=midnight)))))
-        except StoreError as error:  # the live pictures go on
-            recent, today, fault = [], hour_record(total([])), str(error)
+            recent = await site.run_in_worker(
+                lambda: site.event_records(site.history.events(EventFilter(), RECENT_EVENTS))
+            )
+            today = hour_record(
+                total(await site.run_in_worker(lambda: site.history.hours(EventFilter(since_s=midnight))))
+            )
+        except StoreError as error:  # the live streams continue
+            recent, today, error_text = [], hour_record(total([])), str(error)
         return self.page(
             request,
             "live",
             status=200,
             state=status,
             cameras=cameras,
-            single=len(cameras) == 1,
-            chosen=only if len(cameras) < len(status.cameras) else "",
+            is_single=len(cameras) == 1,
+            chosen=camera if len(cameras) < len(status.cameras) else "",
             recent=recent,
             today=today,
             today_since=midnight,
-            fault=fault,
-            streams=len(cameras) <= MOST_STREAMS,
+            error_text=error_text,
+            has_streams=len(cameras) <= MAX_STREAMS,
         )
 
     async def _events(self, request: Request) -> Response:
@@ -106,26 +110,30 @@ class Pages:
         cameras = tuple(name for name in query.getlist("camera")[:100] if name and "\x00" not in name)
         since_s, until_s = _local_time(query.get("since", "")), _local_time(query.get("until", ""))
         before_s = _number(query.get("before", ""))
-        ends = [end for end in (until_s, before_s) if end is not None]
-        only = EventFilter(since_s, min(ends, default=None), cameras, kinds)
-        found = await site.work(lambda: site.event_records(site.history.events(only, PAGE_EVENTS + 1)))
+        limits_s = [end for end in (until_s, before_s) if end is not None]
+        event_filter = EventFilter(since_s, min(limits_s, default=None), cameras, kinds)
+        records = await site.run_in_worker(
+            lambda: site.event_records(site.history.events(event_filter, PAGE_EVENTS + 1))
+        )
         older = ""
-        if len(found) > PAGE_EVENTS:
-            edge_s = found[PAGE_EVENTS].wall_s  # events of one moment stay on one page
+        if len(records) > PAGE_EVENTS:
+            edge_s = records[PAGE_EVENTS].wall_s  # events of the same time stay on one page
             next_s = math.nextafter(edge_s, math.inf)
-            found = [each for each in found[:PAGE_EVENTS] if each.wall_s > edge_s]
-            if not found:  # a crowd left at once: all of that moment, however many
-                moment, next_s = replace(only, since_s=edge_s, until_s=next_s), edge_s
-                found = await site.work(lambda: site.event_records(site.history.events(moment, MOST_AT_ONCE)))
-            kept = [(key, value) for key, value in query.multi_items() if key != "before" and value]
-            older = urlencode([*kept, ("before", repr(next_s))])
+            records = [each for each in records[:PAGE_EVENTS] if each.wall_s > edge_s]
+            if not records:  # one page is not enough for this time: show all of its events
+                same_time, next_s = replace(event_filter, since_s=edge_s, until_s=next_s), edge_s
+                records = await site.run_in_worker(
+                    lambda: site.event_records(site.history.events(same_time, MAX_EVENTS_AT_ONCE))
+                )
+            query_items = [(key, value) for key, value in query.multi_items() if key != "before" and value]
+            older = urlencode([*query_items, ("before", repr(next_s))])
         times = [(name, value) for name, value in (("since", since_s), ("until", until_s)) if value is not None]
         csv_query = urlencode([*(("camera", name) for name in cameras), *(("kind", kind) for kind in kinds), *times])
         names = [view.camera for view in site.monitor.views()]
         return self.page(
             request,
             "events",
-            events=found,
+            events=records,
             older=older,
             csv_query=csv_query,
             names=list(dict.fromkeys([*names, *cameras])),
@@ -145,8 +153,8 @@ class Pages:
         until_s = time.time()
         since_s = until_s - (span_h - 1) * 3600
         since_s -= since_s % 3600
-        only = EventFilter(since_s, None, (camera,) if camera else ())
-        rows = await site.work(lambda: site.history.hours(only))
+        event_filter = EventFilter(since_s, None, (camera,) if camera else ())
+        rows = await site.run_in_worker(lambda: site.history.hours(event_filter))
         return self.page(
             request,
             "trends",
@@ -169,7 +177,7 @@ class Pages:
             state=self._site.status(),
             results=self._site.last_test,
             channels={each.name: each.kind for each in settings.channels},
-            keeps=settings.persist,
+            is_persistent=settings.persist,
             keep_days=settings.keep_days,
             snapshots=settings.snapshots,
         )
@@ -177,26 +185,30 @@ class Pages:
     async def _login(self, request: Request) -> Response:
         if request.scope["caller"].signed_in:
             return RedirectResponse("/", 303)
-        return self.page(request, "login", wrong="")
+        return self.page(request, "login", error_text="")
 
-    async def _enter(self, request: Request) -> Response:
-        access, address = self._site.access, request.client.host if request.client else "?"
-        if not access.may_try(address):
-            return self.page(request, "login", 429, wrong="Too many tries. Wait a minute.")
-        if not access.is_token(form_of(await request.body()).get("token", "").strip()):
-            access.note_failure(address)
-            return self.page(request, "login", 401, wrong="That is not the token.")
+    async def _sign_in(self, request: Request) -> Response:
+        authenticator, address = self._site.authenticator, request.client.host if request.client else "?"
+        if not authenticator.may_attempt(address):
+            return self.page(
+                request, "login", 429, error_text="Too many failed attempts. Wait a minute, then try again."
+            )
+        if not authenticator.is_token(parse_form(await request.body()).get("token", "").strip()):
+            authenticator.record_failure(address)
+            return self.page(request, "login", 401, error_text="The token is wrong. Try again.")
         response = RedirectResponse("/", 303)
-        response.headers.append("Set-Cookie", cookie_line(access.open_session(), self._site.settings.web))
+        response.headers.append(
+            "Set-Cookie", session_cookie_header(authenticator.open_session(), self._site.settings.web)
+        )
         return response
 
-    async def _leave(self, request: Request) -> Response:
-        self._site.access.close_session(request.scope["caller"].session)
+    async def _sign_out(self, request: Request) -> Response:
+        self._site.authenticator.close_session(request.scope["caller"].session)
         return RedirectResponse("/login", 303)
 
 
-def _told(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """A fault of the event file is told on the page in place of a crash."""
+def _with_store_errors(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Shows a StoreError on an error page with status 503."""
 
     @wraps(handler)
     async def run(request: Request) -> Response:
@@ -204,27 +216,27 @@ def _told(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Reques
             return await handler(request)
         except StoreError as error:
             pages: Pages = request.app.state.pages
-            return pages.page(request, "error", 503, title="The event file cannot be read", words=str(error))
+            return pages.page(request, "error", 503, title="Cannot read the event store", message=str(error))
 
     return run
 
 
-async def _alive(request: Request) -> Response:
-    """Whether it is worth keeping the process: not where a thread of it has crashed."""
+async def _liveness(request: Request) -> Response:
+    """Liveness probe: 503 when a thread has crashed."""
     crashed = site_of(request).center.failure is not None
     return JSONResponse({"status": "crashed" if crashed else "ok"}, 503 if crashed else 200)
 
 
-async def _ready(request: Request) -> Response:
-    """Whether anything is seen: at least one camera gives pictures that are analysed."""
+async def _readiness(request: Request) -> Response:
+    """Readiness probe: 200 when at least one camera delivers analysed frames."""
     views = site_of(request).monitor.views()
-    good = (SourceState.LIVE, SourceState.ENDED)
-    ready = any(view.counts is not None and view.status.state in good for view in views)
-    return JSONResponse({"status": "ready" if ready else "no camera gives pictures"}, 200 if ready else 503)
+    working = (SourceState.LIVE, SourceState.ENDED)
+    ready = any(view.counts is not None and view.status.state in working for view in views)
+    return JSONResponse({"status": "ready" if ready else "no camera delivers frames"}, 200 if ready else 503)
 
 
 def _local_time(text: str) -> float | None:
-    """Unix time of a ``datetime-local`` field; None where it is empty or none."""
+    """Unix time of a ``datetime-local`` field; None if it is empty or invalid."""
     try:
         at_s = datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError, OSError):
@@ -240,9 +252,11 @@ def _number(text: str) -> float | None:
     return value if 0 <= value <= 1e10 else None
 
 
-def error_page(request: Request, status: int, words: str) -> Response:
-    """What is answered where no page is: JSON for the API, a page for people."""
+def error_page(request: Request, status: int, message: str) -> Response:
+    """The response to a failed request: JSON for the API, an HTML page otherwise."""
     if request.url.path.startswith("/api/"):
-        return Response(json.dumps({"error": words}), status, media_type="application/json")
+        return Response(json.dumps({"error": message}), status, media_type="application/json")
     pages: Pages = request.app.state.pages
-    return pages.page(request, "error", status, title="Not here" if status == 404 else "That did not work", words=words)
+    return pages.page(
+        request, "error", status, title="Page not found" if status == 404 else "Request failed", message=message
+    )

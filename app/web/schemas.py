@@ -1,8 +1,8 @@
-"""What the API tells, as models: the answers are made from them, and so is the OpenAPI document."""
+"""Models of the API responses, and of the OpenAPI document."""
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.alerts.event_records import iso_time
 from app.alerts.export import HourRow
@@ -11,7 +11,7 @@ from app.capture.capture import SourceState
 from app.core.types import Counts, Event, EventKind, Label
 from app.pipeline.monitor import CameraView
 from app.settings.source import redact
-from app.web.mjpeg import OLD_STATES
+from app.web.mjpeg import STALE_STATES
 
 
 class Record(BaseModel):
@@ -28,8 +28,10 @@ class Faces(Record):
 
 
 class EventRecord(Record):
-    """An event. ``wall_s`` is Unix time, ``time_s`` stream time; ``track_id`` is 0 where no person is meant, one of
-    ``people`` where the alert is for a crowd."""
+    """An event. ``wall_s`` is Unix time, ``time_s`` stream time.
+
+    ``track_id`` is 0 for camera events; for a crowd of ``people`` it is the track of one of them.
+    """
 
     id: str
     kind: EventKind
@@ -44,31 +46,31 @@ class EventRecord(Record):
     reason: str
     resolves: str
     has_picture: bool
-    acknowledged_s: float | None = Field(description="Unix time at which someone acknowledged it")
+    acknowledged_s: float | None = Field(description="Unix time of the acknowledgement")
 
 
 class CameraRecord(Record):
-    """One camera now. ``id`` is its place in the settings, from 1."""
+    """The current state of one camera. ``id`` is its position in the settings, from 1."""
 
     id: int
     name: str
     state: SourceState
-    is_live: bool = Field(description="a camera or stream, as opposed to a file")
-    is_stale: bool = Field(description="the picture is old: do not take it for the present")
-    note: str = Field(description="the last fault of its source")
+    is_live: bool = Field(description="true for a camera or stream, false for a file")
+    is_stale: bool = Field(description="the frame is old and does not show the present")
+    note: str = Field(description="the last error of the source")
     fps: float
     analysis_fps: float
-    age_s: float | None = Field(description="age of its newest picture; null before the first")
+    age_s: float | None = Field(description="age of the newest frame; null before the first")
     frames: int
-    dropped: int = Field(description="frames that were not analysed, because a newer one came")
+    dropped: int = Field(description="frames not analysed because a newer one arrived")
     reconnects: int
-    now: Faces = Field(description="faces in the picture")
+    now: Faces = Field(description="faces in the current frame")
     seen: Faces = Field(description="people seen since the start")
-    muted_until_s: float | None = Field(description="Unix time until which it sends no alerts")
+    muted_until_s: float | None = Field(description="Unix time at which the mute ends")
 
 
 class ChannelRecord(Record):
-    """One way alerts go. ``state`` is ok, sending or retrying."""
+    """One alert channel. ``state`` is ok, sending or retrying."""
 
     name: str
     state: str
@@ -85,7 +87,7 @@ class DeliveryRecord(Record):
 
 
 class Status(Record):
-    """Everything as of now."""
+    """The current state of cameras, alerts and delivery."""
 
     version: str
     started_s: float
@@ -96,9 +98,9 @@ class Status(Record):
 
 
 class HourRecord(Record):
-    """People seen in one hour, each counted once. ``compliance`` is the share with a mask worn well."""
+    """People seen in one hour, each counted once. ``compliance`` is the share with a correctly worn mask."""
 
-    hour_s: int = Field(description="Unix time at which the hour began")
+    hour_s: int = Field(description="Unix time of the start of the hour")
     people: int
     masked: int
     incorrect: int
@@ -121,11 +123,17 @@ class CameraList(Record):
 
 
 class Mute(BaseModel):
-    """How long a camera is to send no alerts."""
+    """How long to mute a camera."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     minutes: int = Field(ge=1, le=1440)
+
+    @field_validator("minutes", mode="before")
+    @classmethod
+    def _integral(cls, value: object) -> object:
+        """JSON has one kind of number: 190.0 is an integer there."""
+        return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Muted(Record):
@@ -138,7 +146,7 @@ class Acknowledged(Record):
 
 
 class TestResult(Record):
-    __test__ = False  # pytest: this is no test
+    __test__ = False  # not a test for pytest
 
     channel: str
     ok: bool
@@ -152,7 +160,7 @@ class TestResults(Record):
 
 
 class SessionRecord(Record):
-    """``csrf`` goes into the header X-CSRF-Token of every POST that comes with the session's cookie."""
+    """``csrf`` is the X-CSRF-Token header for every POST that sends the session cookie."""
 
     csrf: str
 
@@ -168,7 +176,7 @@ def _faces(counts: Mapping[Label, int] | None) -> Faces:
 def camera_record(number: int, view: CameraView, muted_until_s: float | None) -> CameraRecord:
     status = view.status
     counts: Counts | None = view.counts
-    is_stale = status.state in OLD_STATES
+    is_stale = status.state in STALE_STATES
     return CameraRecord(
         id=number,
         name=view.camera,

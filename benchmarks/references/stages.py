@@ -1,5 +1,5 @@
-"""Reference: maskwatch's own stages in one thread, without threads, slots, copies and drawing: detector and tracker as
-in the pipeline, crops of the tracks that are due, classifier. What the pipeline costs beyond it is overhead.
+"""Reference: maskwatch's own stages in one thread, without queues, copies and drawing: detector and tracker as in the
+pipeline, crops of the tracks that are due, classifier. The additional cost of the pipeline is its overhead.
 
     maskwatch bench --source CLIP --compare stages --threads 2
 """
@@ -24,7 +24,7 @@ _FPS = 25.0
 
 
 class _Clock(_loop.Clock):
-    """The loop's clock, and what is timed inside our own parts."""
+    """The clock of the loop, plus the times measured inside maskwatch's parts."""
 
     def __init__(self, timers: StageTimers) -> None:
         super().__init__()
@@ -45,22 +45,24 @@ def main() -> None:
     if args.check:
         return
     threads = {} if args.threads is None else {"threads": min(args.threads, DetectorSettings().threads)}
-    looks = DetectorSettings(**threads)
+    detector_settings = DetectorSettings(**threads)
     timers = StageTimers(time.process_time)
     clock = _Clock(timers)
     classifier = load_classifier(ClassifierSettings(**threads))
-    detector = timers.instrument_detector(load_detector(looks))
+    detector = timers.instrument_detector(load_detector(detector_settings))
     timers.instrument(classifier, "classify", "classify")
-    analyzer = FrameAnalyzer(detector, classifier.metadata, TrackingSettings(), PolicySettings(), "bench", 32, looks)
+    analyzer = FrameAnalyzer(
+        detector, classifier.metadata, TrackingSettings(), PolicySettings(), "bench", 32, detector_settings
+    )
     played = 0
 
     def step(image: np.ndarray) -> int:
         nonlocal played
         frame = Frame(image, played, played / _FPS, 0.0, 0.0, "bench")
         played += 1
-        pending = analyzer.begin(frame)
-        finished = analyzer.finish(pending, classifier.classify(pending.crops))
-        return len(finished.tracks)
+        pending = analyzer.detect_faces(frame)
+        analysed = analyzer.complete(pending, classifier.classify(pending.crops))
+        return len(analysed.tracks)
 
     settings = {"detector": "ours", "classifier": "ours", **threads}
     _loop.measure("stages", args, step, clock, settings, "no threads, no drawing", stride=1)

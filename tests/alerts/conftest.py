@@ -1,3 +1,3 @@
-"""Every test of alerts has these peers and places, and leaves no thread behind."""
+"""Fixtures for all alert tests. One of them checks that no thread survives a test."""
 
 from fixtures_alerts import _no_thread_survives, broker_port, http_peer, store_path  # noqa: F401

@@ -1,4 +1,4 @@
-"""Events written line by line."""
+"""Event records and the log that writes them line by line."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from app.alerts.event_records import RECORD_FIELDS, EventLog, event_from_record,
 from app.core.errors import OutputError
 
 
-def test_json_lines_hold_the_events_and_are_there_at_once(tmp_path: Path) -> None:
+def test_json_lines_are_written_at_once(tmp_path: Path) -> None:
     path, events = tmp_path / "out.jsonl", [make_event(camera="Tür 7") for _ in range(3)]
     with EventLog(path) as log:
         for number, event in enumerate(events, start=1):
@@ -21,7 +21,7 @@ def test_json_lines_hold_the_events_and_are_there_at_once(tmp_path: Path) -> Non
     assert [event_from_record(json.loads(line)) for line in lines] == events
 
 
-def test_csv_has_the_same_names_and_values(tmp_path: Path) -> None:
+def test_csv_has_the_record_names_and_values(tmp_path: Path) -> None:
     path, event = tmp_path / "out.csv", make_event(camera='a "quoted", name')
     with EventLog(path) as log:
         log.write(event)
@@ -31,21 +31,21 @@ def test_csv_has_the_same_names_and_values(tmp_path: Path) -> None:
     assert row == {name: "" if value is None else str(value) for name, value in event_record(event).items()}
 
 
-def test_an_empty_csv_still_has_its_header(tmp_path: Path) -> None:
+def test_empty_csv_has_a_header(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     EventLog(path).close()
     assert path.read_text().strip() == ",".join(RECORD_FIELDS)
 
 
 @pytest.mark.parametrize("name", ["absent/out.jsonl", "folder.csv", "out.txt", "out"])
-def test_an_unwritable_place_is_told_before_anything_runs(tmp_path: Path, name: str) -> None:
+def test_unwritable_path_raises_on_open(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(OutputError, match="cannot write events to"):
         EventLog(tmp_path / name)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
+def test_full_disk_raises_output_error(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.symlink_to("/dev/full")
     log = EventLog(path)

@@ -1,4 +1,4 @@
-"""The event file: what goes in comes out, faults are told, and what is deleted is gone."""
+"""The event file: reading and writing, errors, retention and deletion."""
 
 import os
 import sqlite3
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.alerts.event_records import event_from_record, event_record
-from app.alerts.event_store import EventStore, lock_path, set_aside
+from app.alerts.event_store import EventStore, lock_path, rename_damaged
 from app.alerts.outbox import Delivery, Status
 from app.alerts.retention import enforce_retention, purge, size_bytes
 from app.alerts.store_types import EventFilter, Presence, StoreError, WriteBatch, hour_of
@@ -55,16 +55,16 @@ def on_disk(path: Path) -> bytes:
         resolves=st.text(),
     )
 )
-def test_a_record_is_the_event(event: Event) -> None:
+def test_record_round_trip(event: Event) -> None:
     record = event_record(event)
     assert event_from_record(record) == event
-    assert event_from_record({**record, "a_field_of_tomorrow": 1}) == event
+    assert event_from_record({**record, "field_of_a_newer_version": 1}) == event
 
 
-def test_what_goes_in_comes_out(store: EventStore) -> None:
+def test_stored_events_can_be_read_and_filtered(store: EventStore) -> None:
     first, second = make_event(wall_s=NOW_S), make_event(EventKind.RESOLVED, "gate", NOW_S + 10)
     store.write(batch_of(second, first, jpeg=b"jpeg"), NOW_S)
-    store.write(batch_of(first), NOW_S)  # again: nothing doubles
+    store.write(batch_of(first), NOW_S)  # writing again adds no duplicate
     assert store.events() == [first, second]
     assert store.events(EventFilter(cameras=("gate",))) == [second]
     assert store.events(EventFilter(kinds=("no_mask",))) == [first]
@@ -75,7 +75,7 @@ def test_what_goes_in_comes_out(store: EventStore) -> None:
     assert store.snapshot("absent") is None
 
 
-def test_deliveries_follow_their_newest_state_and_retry_wakes_the_undelivered(store: EventStore) -> None:
+def test_deliveries_have_their_latest_state_and_retry_makes_undelivered_ones_pending(store: EventStore) -> None:
     event = make_event(wall_s=NOW_S)
     store.write(batch_of(event, status=Status.PENDING), NOW_S)
     (waiting,) = store.deliveries(Status.PENDING)
@@ -90,13 +90,13 @@ def test_deliveries_follow_their_newest_state_and_retry_wakes_the_undelivered(st
     assert (again.attempts, again.created_s) == (0, NOW_S + 5)
 
 
-def test_a_delivery_of_a_purged_event_does_not_come_back(store: EventStore) -> None:
+def test_delivery_of_a_purged_event_is_not_written(store: EventStore) -> None:
     event = make_event(wall_s=NOW_S)
     store.write(WriteBatch(deliveries=batch_of(event).deliveries), NOW_S)
     assert store.deliveries() == []
 
 
-def test_people_add_up_by_hour_and_camera(store: EventStore) -> None:
+def test_people_counts_are_added_by_hour_and_camera(store: EventStore) -> None:
     hour_s = hour_of(NOW_S)
     store.write(WriteBatch(presence=(Presence("door", hour_s, masked=3, bare=1), Presence("gate", hour_s, 1))), NOW_S)
     store.write(WriteBatch(presence=(Presence("door", hour_s, masked=1, incorrect=2),)), NOW_S)
@@ -109,26 +109,26 @@ def test_people_add_up_by_hour_and_camera(store: EventStore) -> None:
     assert store.presence(EventFilter(until_s=hour_s)) == []
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has other rights")
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
 def test_only_the_user_can_read_the_file(store: EventStore) -> None:
     store.write(batch_of(make_event()), NOW_S)
     for file in store.path.parent.glob("events.db*"):
         assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
 
 
-def test_old_events_go_but_never_one_that_waits(store: EventStore) -> None:
+def test_retention_deletes_old_events_without_pending_alerts(store: EventStore) -> None:
     old, waiting, young = (make_event(wall_s=NOW_S) for _ in range(3))
     store.write(batch_of(old), NOW_S - 31 * DAY_S)
     store.write(batch_of(waiting, status=Status.PENDING), NOW_S - 31 * DAY_S)
     store.write(batch_of(young), NOW_S - 29 * DAY_S)
     store.write(WriteBatch(presence=(Presence("door", hour_of(NOW_S - 40 * DAY_S), 1),)), NOW_S)
-    gone = enforce_retention(store, NOW_S, 30 * DAY_S, 10**9)
-    assert (gone.events, gone.hours) == (1, 1)
+    deleted = enforce_retention(store, NOW_S, 30 * DAY_S, 10**9)
+    assert (deleted.events, deleted.hours) == (1, 1)
     assert {event.id for event in store.events()} == {waiting.id, young.id}
     assert old.id.encode() not in on_disk(store.path)
 
 
-def test_the_file_shrinks_below_its_limit_oldest_first(store: EventStore) -> None:
+def test_retention_deletes_the_oldest_events_above_the_size_limit(store: EventStore) -> None:
     events = [make_event(wall_s=NOW_S + i) for i in range(100)]
     for event in events:
         store.write(batch_of(event, jpeg=os.urandom(20_000)), NOW_S)
@@ -141,7 +141,7 @@ def test_the_file_shrinks_below_its_limit_oldest_first(store: EventStore) -> Non
     assert kept == events[-len(kept) :]
 
 
-def test_pictures_of_waiting_alerts_go_before_the_alerts(store: EventStore) -> None:
+def test_retention_by_size_deletes_snapshots_but_no_pending_alerts(store: EventStore) -> None:
     for _ in range(60):
         store.write(batch_of(make_event(), jpeg=os.urandom(20_000), status=Status.PENDING), NOW_S)
     enforce_retention(store, NOW_S, 30 * DAY_S, 500_000)
@@ -149,11 +149,11 @@ def test_pictures_of_waiting_alerts_go_before_the_alerts(store: EventStore) -> N
     assert len(store.deliveries(Status.PENDING)) == 60
 
 
-def test_a_purge_leaves_nothing_in_the_file(store: EventStore) -> None:
+def test_purge_erases_deleted_content_from_the_file(store: EventStore) -> None:
     event = make_event(camera="SECRET-CAMERA")
     store.write(batch_of(event, jpeg=b"SECRET-JPEG" * 1000, status=Status.PENDING), NOW_S)
-    aside = store.path.with_name("events.db.damaged-20260101-000000")
-    aside.write_bytes(b"SECRET-OLD-FILE")
+    renamed = store.path.with_name("events.db.damaged-20260101-000000")
+    renamed.write_bytes(b"SECRET-OLD-FILE")
     assert b"SECRET-JPEG" in on_disk(store.path)
     done = purge(store, None)
     assert (done.events, done.pictures, done.files) == (1, 1, 1)
@@ -162,7 +162,7 @@ def test_a_purge_leaves_nothing_in_the_file(store: EventStore) -> None:
     assert store.deliveries() == []
 
 
-def test_a_purge_of_pictures_or_of_old_events_keeps_the_rest(store: EventStore) -> None:
+def test_purge_of_snapshots_or_old_events_keeps_the_rest(store: EventStore) -> None:
     old, young = make_event(wall_s=NOW_S), make_event(wall_s=NOW_S)
     store.write(batch_of(old, jpeg=b"OLD-JPEG"), NOW_S - 9 * DAY_S)
     store.write(batch_of(young, jpeg=b"YOUNG-JPEG"), NOW_S)
@@ -173,16 +173,16 @@ def test_a_purge_of_pictures_or_of_old_events_keeps_the_rest(store: EventStore) 
     assert store.snapshot(young.id) == b"YOUNG-JPEG"
 
 
-def test_what_another_version_wrote_is_left_out_and_not_taken_for_damage(store: EventStore) -> None:
-    known, unknown = make_event(wall_s=NOW_S), make_event(wall_s=NOW_S)
-    store.write(batch_of(known, unknown, status=Status.PENDING), NOW_S)
+def test_events_of_another_version_are_skipped_and_do_not_count_as_damage(store: EventStore) -> None:
+    readable, unreadable = make_event(wall_s=NOW_S), make_event(wall_s=NOW_S)
+    store.write(batch_of(readable, unreadable, status=Status.PENDING), NOW_S)
     with store.transaction() as db:
-        db.execute("UPDATE events SET record = replace(record, 'no_mask', 'smoking') WHERE id = ?", (unknown.id,))
-    assert store.events() == [known]
-    assert [each.event for each in store.deliveries(Status.PENDING)] == [known]
+        db.execute("UPDATE events SET record = replace(record, 'no_mask', 'smoking') WHERE id = ?", (unreadable.id,))
+    assert store.events() == [readable]
+    assert [each.event for each in store.deliveries(Status.PENDING)] == [readable]
 
 
-def test_a_missing_file_is_not_made_by_reading(store_path: Path) -> None:
+def test_reading_does_not_create_a_missing_file(store_path: Path) -> None:
     with pytest.raises(StoreError, match=r"no event file .*events\.db"):
         EventStore(store_path, create=False)
     assert not store_path.exists()
@@ -192,20 +192,20 @@ def test_a_missing_file_is_not_made_by_reading(store_path: Path) -> None:
     "change",
     ["ALTER TABLE outbox DROP COLUMN owner", "ALTER TABLE events RENAME wall_s TO wall", "DROP TABLE presence"],
 )
-def test_a_file_with_other_tables_is_of_another_version_and_left_alone(store_path: Path, change: str) -> None:
+def test_file_with_other_tables_raises_and_is_not_changed(store_path: Path, change: str) -> None:
     EventStore(store_path).close()
     with closing(sqlite3.connect(store_path)) as db:
         db.execute(change)
         db.commit()
     before = store_path.read_bytes()
-    with pytest.raises(StoreError, match=r"another version of maskwatch.*give another store") as caught:
+    with pytest.raises(StoreError, match=r"another version of maskwatch.*choose another store") as caught:
         EventStore(store_path)
     assert "disk" not in str(caught.value)
-    assert not caught.value.damaged, "it must not be set aside"
+    assert not caught.value.damaged, "it must not be renamed"
     assert store_path.read_bytes() == before
 
 
-def test_a_file_of_a_newer_version_is_left_alone(store_path: Path) -> None:
+def test_file_of_a_newer_version_is_not_changed(store_path: Path) -> None:
     with EventStore(store_path) as store:
         store.execute("PRAGMA user_version = 99")
     before = store_path.read_bytes()
@@ -215,23 +215,23 @@ def test_a_file_of_a_newer_version_is_left_alone(store_path: Path) -> None:
     assert store_path.read_bytes() == before
 
 
-@pytest.mark.parametrize("content", [b"this is no database, but long enough to be looked at" * 100, b"\0" * 5000])
-def test_a_damaged_file_is_told_and_can_be_set_aside(store_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"this is not a database, but long enough to be read" * 100, b"\0" * 5000])
+def test_damaged_file_raises_and_can_be_renamed(store_path: Path, content: bytes) -> None:
     store_path.write_bytes(content)
     with pytest.raises(StoreError) as caught:
         EventStore(store_path)
     assert caught.value.damaged
-    with pytest.raises(StoreError, match="nothing was done to it"):
-        set_aside(store_path, NOW_S)
+    with pytest.raises(StoreError, match="left unchanged"):
+        rename_damaged(store_path, NOW_S)
     assert store_path.read_bytes() == content
-    lock_path(store_path).touch()  # as a program leaves it that wrote events there
-    aside, saved = set_aside(store_path, NOW_S)
-    assert aside.read_bytes() == content
-    assert saved == []
+    lock_path(store_path).touch()  # every program that writes events creates it
+    renamed, recovered = rename_damaged(store_path, NOW_S)
+    assert renamed.read_bytes() == content
+    assert recovered == []
     EventStore(store_path).close()
 
 
-def test_what_waits_is_read_from_a_damaged_file_as_far_as_possible(store_path: Path) -> None:
+def test_readable_pending_alerts_are_recovered_from_a_damaged_file(store_path: Path) -> None:
     waiting = [make_event() for _ in range(200)]
     with EventStore(store_path) as store:
         store.write(batch_of(*waiting, status=Status.PENDING), NOW_S)
@@ -239,12 +239,12 @@ def test_what_waits_is_read_from_a_damaged_file_as_far_as_possible(store_path: P
     with store_path.open("r+b") as file:
         file.seek(size - 2 * 4096)
         file.write(os.urandom(4096))
-    _, saved = set_aside(store_path, NOW_S)
-    assert 0 < len(saved) <= 200
-    assert {each.event.id for each in saved} <= {event.id for event in waiting}
+    _, recovered = rename_damaged(store_path, NOW_S)
+    assert 0 < len(recovered) <= 200
+    assert {each.event.id for each in recovered} <= {event.id for event in waiting}
 
 
-def test_a_locked_file_is_a_fault_that_passes(store_path: Path) -> None:
+def test_locked_file_raises_until_it_is_unlocked(store_path: Path) -> None:
     with EventStore(store_path, busy_s=0.05) as store:
         other = sqlite3.connect(store_path, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")

@@ -1,4 +1,4 @@
-"""One suite over every AlertHook: it delivers, it fails with HookError and without secrets, it ends in time."""
+"""One suite over every AlertHook: it delivers, raises HookError without secrets, and respects its time limit."""
 
 import logging
 import socket
@@ -24,11 +24,11 @@ from app.alerts.timeout_hook import TimeoutHook
 from app.core.errors import HookError
 from app.settings.alerts import Channel
 
-# Apprise itself imports what Python 3.13 took out, and has a stand-in for it.
+# Apprise imports imghdr, which Python 3.13 removed, and has a replacement.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 SECRET = "s3cr3t-token"
 TIMEOUT_S = LIMIT_S
-"""The hook's own limit: none of these tests may run into it, however slow the machine is."""
+"""The hook's own limit. No test may reach it, even on a slow machine."""
 CHANNEL: TypeAdapter[Any] = TypeAdapter(Channel)
 
 
@@ -42,55 +42,55 @@ def make_hook(**values: object) -> AlertHook:
 
 
 class Mailbox:
-    """What an SMTP server took."""
+    """The mails that an SMTP server received."""
 
     def __init__(self) -> None:
         self.mails: list[str] = []
 
     async def handle_DATA(self, server: object, session: object, envelope: Any) -> str:  # noqa: N802
         self.mails.append(envelope.content.decode())
-        return "250 taken"
+        return "250 accepted"
 
 
 @dataclass
-class Setting:
-    """A hook whose peer does as the name of the case says, and what its peer took."""
+class HookSetup:
+    """A hook whose peer works, fails or hangs, and the number of alerts that the peer received."""
 
     hook: AlertHook
-    taken: Callable[[], int]
+    received: Callable[[], int]
 
 
 Opener = Callable[[str, Path, int], Any]
 
 
 @contextmanager
-def webhook(how: str, folder: Path, broker_port: int) -> Iterator[Setting]:
+def webhook(mode: str, folder: Path, broker_port: int) -> Iterator[HookSetup]:
     plan: dict[str, int | str] = {"works": 200, "fails": 500, "hangs": "hang"}
-    with HttpPeer(rest=plan[how]).running() as peer:
-        yield Setting(make_hook(kind="webhook", url=f"{peer.url}/{SECRET}"), lambda: len(peer.requests))
+    with HttpPeer(rest=plan[mode]).running() as peer:
+        yield HookSetup(make_hook(kind="webhook", url=f"{peer.url}/{SECRET}"), lambda: len(peer.requests))
 
 
 @contextmanager
-def command(how: str, folder: Path, broker_port: int) -> Iterator[Setting]:
-    script = {"works": 'cat >> "$0"; echo >> "$0"', "fails": "exit 3", "hangs": f"sleep {HANG_S:g}"}[how]
-    out = folder / "taken"
+def command(mode: str, folder: Path, broker_port: int) -> Iterator[HookSetup]:
+    script = {"works": 'cat >> "$0"; echo >> "$0"', "fails": "exit 3", "hangs": f"sleep {HANG_S:g}"}[mode]
+    out = folder / "received"
     hook = make_hook(kind="command", argv=["sh", "-c", script, str(out), SECRET])
-    yield Setting(hook, lambda: len(out.read_text().split("\n\n")) - 1 if out.exists() else 0)
+    yield HookSetup(hook, lambda: len(out.read_text().split("\n\n")) - 1 if out.exists() else 0)
 
 
 @contextmanager
-def mqtt(how: str, folder: Path, broker_port: int) -> Iterator[Setting]:
+def mqtt(mode: str, folder: Path, broker_port: int) -> Iterator[HookSetup]:
     with ExitStack() as stack:
-        port = {"works": broker_port, "fails": free_port()}.get(how) or stack.enter_context(silent_tcp())
-        taken: list[str] = []
-        if how == "works":
-            stack.enter_context(subscriber(broker_port, taken))
-        values = {"kind": "mqtt", "host": "127.0.0.1", "port": port, "topic": f"conformance-{how}", "discovery": False}
-        yield Setting(make_hook(**values, username=SECRET), lambda: len(taken))
+        port = {"works": broker_port, "fails": free_port()}.get(mode) or stack.enter_context(silent_tcp())
+        received: list[str] = []
+        if mode == "works":
+            stack.enter_context(subscriber(broker_port, received))
+        values = {"kind": "mqtt", "host": "127.0.0.1", "port": port, "topic": f"conformance-{mode}", "discovery": False}
+        yield HookSetup(make_hook(**values, username=SECRET), lambda: len(received))
 
 
 @contextmanager
-def subscriber(port: int, taken: list[str], topic: str = "conformance-works/events") -> Iterator[None]:
+def subscriber(port: int, received: list[str], topic: str = "conformance-works/events") -> Iterator[None]:
     from paho.mqtt.client import Client, topic_matches_sub
     from paho.mqtt.enums import CallbackAPIVersion
 
@@ -100,8 +100,8 @@ def subscriber(port: int, taken: list[str], topic: str = "conformance-works/even
     client.on_subscribe = lambda *_: ready.set()
 
     def take(_client: object, _data: object, message: Any) -> None:
-        if topic_matches_sub(topic, message.topic):  # this broker mixes the subscriptions of anonymous clients up
-            taken.append(message.payload.decode())
+        if topic_matches_sub(topic, message.topic):  # this broker mixes up the subscriptions of anonymous clients
+            received.append(message.payload.decode())
 
     client.on_message = take
     client.connect("127.0.0.1", port)
@@ -115,35 +115,35 @@ def subscriber(port: int, taken: list[str], topic: str = "conformance-works/even
 
 
 @contextmanager
-def mail(how: str, folder: Path, broker_port: int) -> Iterator[Setting]:
+def mail(mode: str, folder: Path, broker_port: int) -> Iterator[HookSetup]:
     box = Mailbox()
     with ExitStack() as stack:
         port = free_port()
-        if how == "works":
+        if mode == "works":
             server = Controller(box, hostname="127.0.0.1", port=port)
             server.start()
             stack.callback(server.stop)
-        elif how == "hangs":
+        elif mode == "hangs":
             port = stack.enter_context(silent_tcp())
         from apprise.plugins.email import NotifyEmail
 
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setattr(NotifyEmail, "request_rate_per_sec", 0)  # its pause of 5.5 s between two mails
+        patch.setattr(NotifyEmail, "request_rate_per_sec", 0)  # its default pause between two mails is 5.5 s
         url = f"mailto://127.0.0.1:{port}/?from=a@example.org&to=b@example.org&mode=insecure&name={SECRET}"
-        yield Setting(make_hook(kind="apprise", url=f"{url}&rto={LIMIT_S:g}&cto={LIMIT_S:g}"), lambda: len(box.mails))
+        yield HookSetup(make_hook(kind="apprise", url=f"{url}&rto={LIMIT_S:g}&cto={LIMIT_S:g}"), lambda: len(box.mails))
 
 
 @contextmanager
-def sound(how: str, folder: Path, broker_port: int) -> Iterator[Setting]:
-    """The player is a script: no machine of a test has a loudspeaker to listen to."""
-    script = {"works": f'wc -c < "$1" >> {folder}/played', "fails": "exit 1", "hangs": f"sleep {HANG_S:g}"}[how]
+def sound(mode: str, folder: Path, broker_port: int) -> Iterator[HookSetup]:
+    """The player is a script, because test machines have no loudspeaker."""
+    script = {"works": f'wc -c < "$1" >> {folder}/played', "fails": "exit 1", "hangs": f"sleep {HANG_S:g}"}[mode]
     player = folder / f"player-{SECRET}"
     player.write_text(f"#!/bin/sh\n{script}\n")
     player.chmod(0o700)
     patch = pytest.MonkeyPatch()
     patch.setattr(sound_hook, "PLAYERS", ((str(player),),))
     try:
-        yield Setting(make_hook(kind="sound"), lambda: len(_lines(folder / "played")))
+        yield HookSetup(make_hook(kind="sound"), lambda: len(_lines(folder / "played")))
     finally:
         patch.undo()
 
@@ -153,28 +153,28 @@ def _lines(path: Path) -> list[str]:
 
 
 @contextmanager
-def plugin(how: str, folder: Path, broker_port: int) -> Iterator[Setting]:
-    taken: list[Alert] = []
+def plugin(mode: str, folder: Path, broker_port: int) -> Iterator[HookSetup]:
+    received: list[Alert] = []
     go = threading.Event()
 
     def factory(token: str) -> Callable[[Alert], None]:
         assert token == SECRET
 
-        def tell(alert: Alert) -> None:
-            if how == "fails":
-                raise ConnectionError("no line")
-            if how == "hangs":
+        def notify(alert: Alert) -> None:
+            if mode == "fails":
+                raise ConnectionError("no connection")
+            if mode == "hangs":
                 assert go.wait(HANG_S)
-            taken.append(alert)
+            received.append(alert)
 
-        return tell
+        return notify
 
     point = EntryPoint("mine", "test:factory", plugin_hook.GROUP)
     patch = pytest.MonkeyPatch()
     patch.setattr(plugin_hook, "entry_points", lambda group: [point] if group == plugin_hook.GROUP else [])
     patch.setattr(EntryPoint, "load", lambda _: factory)
     try:
-        yield Setting(make_hook(kind="plugin", plugin="mine", options={"token": SECRET}), lambda: len(taken))
+        yield HookSetup(make_hook(kind="plugin", plugin="mine", options={"token": SECRET}), lambda: len(received))
     finally:
         go.set()
         patch.undo()
@@ -185,36 +185,36 @@ each_hook = pytest.mark.parametrize("opener", OPENERS, ids=lambda opener: str(op
 
 
 @each_hook
-def test_it_delivers_each_alert_once(opener: Opener, tmp_path: Path, broker_port: int) -> None:
-    with opener("works", tmp_path, broker_port) as setting:
+def test_hook_delivers_each_alert_once(opener: Opener, tmp_path: Path, broker_port: int) -> None:
+    with opener("works", tmp_path, broker_port) as setup:
         for number in range(1, 4):
-            TimeoutHook(setting.hook, LIMIT_S).send(make_alert(b"\xff\xd8\xff\xd9jpeg" if number == 3 else None))
-            wait_until(lambda number=number: setting.taken() == number)  # type: ignore[misc]
+            TimeoutHook(setup.hook, LIMIT_S).send(make_alert(b"\xff\xd8\xff\xd9jpeg" if number == 3 else None))
+            wait_until(lambda number=number: setup.received() == number)  # type: ignore[misc]
 
 
 @each_hook
-def test_a_failure_is_a_hook_error_in_one_line_without_secrets(
+def test_failure_raises_hook_error_in_one_line_without_secrets(
     opener: Opener, tmp_path: Path, broker_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    with opener("fails", tmp_path, broker_port) as setting:
-        timeout_hook = TimeoutHook(setting.hook, LIMIT_S)
+    with opener("fails", tmp_path, broker_port) as setup:
+        timeout_hook = TimeoutHook(setup.hook, LIMIT_S)
         for _ in range(2):
             with pytest.raises(HookError) as caught:
                 timeout_hook.send(make_alert())
             message = str(caught.value)
             assert message
             assert "\n" not in message
-            if opener is not sound:  # there the secret is part of the player's own name
+            if opener is not sound:  # the name of its player contains the secret
                 assert SECRET not in message
     assert timeout_hook.stuck is None
     assert SECRET not in caplog.text
 
 
 @each_hook
-def test_a_peer_that_hangs_costs_no_more_than_the_limit(opener: Opener, tmp_path: Path, broker_port: int) -> None:
-    with opener("hangs", tmp_path, broker_port) as setting:
-        timeout_hook = TimeoutHook(setting.hook, 0.3)
+def test_hanging_peer_raises_at_the_time_limit(opener: Opener, tmp_path: Path, broker_port: int) -> None:
+    with opener("hangs", tmp_path, broker_port) as setup:
+        timeout_hook = TimeoutHook(setup.hook, 0.3)
         began_s = time.monotonic()
         with pytest.raises(HookError, match=r"0\.3 s|longer"):
             timeout_hook.send(make_alert())
@@ -223,9 +223,9 @@ def test_a_peer_that_hangs_costs_no_more_than_the_limit(opener: Opener, tmp_path
 
 
 @each_hook
-def test_abort_ends_a_send_from_another_thread(opener: Opener, tmp_path: Path, broker_port: int) -> None:
-    with opener("hangs", tmp_path, broker_port) as setting:
-        timeout_hook = TimeoutHook(setting.hook, HANG_S)
+def test_abort_ends_send_from_another_thread(opener: Opener, tmp_path: Path, broker_port: int) -> None:
+    with opener("hangs", tmp_path, broker_port) as setup:
+        timeout_hook = TimeoutHook(setup.hook, HANG_S)
         errors: list[HookError] = []
 
         def send() -> None:
@@ -243,7 +243,7 @@ def test_abort_ends_a_send_from_another_thread(opener: Opener, tmp_path: Path, b
         assert len(errors) == 1
 
 
-def test_a_refused_port_names_the_peer() -> None:
+def test_refused_connection_names_the_peer() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What each built-in hook does beyond the conformance suite."""
+"""Behaviour of the built-in hooks that the conformance suite does not cover."""
 
 import hashlib
 import hmac
@@ -33,13 +33,11 @@ from app.core.types import EventKind
 from app.settings.alerts import PLACEHOLDERS, AlertSettings
 from app.settings.monitor import PolicySettings
 
-# Apprise itself imports what Python 3.13 took out, and has a stand-in for it.
+# Apprise imports imghdr, which Python 3.13 removed, and has a replacement.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
 
-def test_a_webhook_carries_key_headers_and_a_signature_that_can_be_checked(
-    http_peer: HttpPeer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_webhook_sends_key_headers_and_signature(http_peer: HttpPeer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOOK_SECRET", "shared secret")
     monkeypatch.setenv("HOOK_TOKEN", "Bearer xyz")
     hook = make_hook(
@@ -64,7 +62,7 @@ def test_a_webhook_carries_key_headers_and_a_signature_that_can_be_checked(
     assert body["snapshot_jpeg"] == "anBlZw=="
 
 
-def test_a_camera_named_in_any_letters_reaches_a_webhook(http_peer: HttpPeer) -> None:
+def test_webhook_encodes_non_ascii_camera_names(http_peer: HttpPeer) -> None:
     hook = make_hook(kind="webhook", url=http_peer.url)
     for key in ("run-Tür-1:desk", "run-100% door-1:desk"):
         hook.send(Alert(make_event(), "desk", key))
@@ -72,9 +70,9 @@ def test_a_camera_named_in_any_letters_reaches_a_webhook(http_peer: HttpPeer) ->
     assert json.loads(http_peer.requests[0].body)["idempotency_key"] == "run-Tür-1:desk"
 
 
-def test_a_webhook_that_trickles_its_answer_ends_at_the_total_limit() -> None:
+def test_webhook_with_a_slow_response_ends_at_the_total_limit() -> None:
     with HttpPeer(rest="trickle").running() as peer:
-        timeout_hook = TimeoutHook(make_hook(kind="webhook", url=peer.url), 0.5)  # each single read is quick
+        timeout_hook = TimeoutHook(make_hook(kind="webhook", url=peer.url), 0.5)  # each single read is fast
         began_s = time.monotonic()
         with pytest.raises(HookError, match=r"no answer within 0\.5 s"):
             timeout_hook.send(make_alert())
@@ -82,19 +80,19 @@ def test_a_webhook_that_trickles_its_answer_ends_at_the_total_limit() -> None:
         wait_until(lambda: timeout_hook.stuck is None)
 
 
-def test_a_webhook_honours_retry_after_and_tells_what_was_answered() -> None:
+def test_webhook_respects_retry_after_and_reports_the_response() -> None:
     with HttpPeer("busy", 401, 301).running() as peer:
         hook = make_hook(kind="webhook", url=peer.url)
         with pytest.raises(RetryLater, match="answered 503") as caught:
             hook.send(make_alert())
         assert caught.value.pause_s == 1.0
         for status in (401, 301):
-            with pytest.raises(HookError, match=f"answered {status}: told"):
+            with pytest.raises(HookError, match=f"answered {status}: text"):
                 hook.send(make_alert())
 
 
 @pytest.mark.parametrize("where", ["path", "query", "user"])
-def test_no_part_of_a_webhook_url_is_told(where: str) -> None:
+def test_webhook_error_contains_no_secret_of_the_url(where: str) -> None:
     secret = "v3ry-s3cret"
     with HttpPeer(rest="close").running() as peer:
         host = f"127.0.0.1:{peer.server_address[1]}"
@@ -110,12 +108,12 @@ def test_no_part_of_a_webhook_url_is_told(where: str) -> None:
     assert caught.value.__cause__ is None
 
 
-def test_a_webhook_without_its_certificate_file_is_refused(tmp_path: Path) -> None:
+def test_webhook_without_its_certificate_file_raises(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="ca_file"):
         make_hook(kind="webhook", url="https://127.0.0.1:1/", ca_file=tmp_path / "absent.pem")
 
 
-def test_a_command_gets_json_and_arguments_and_no_shell_sees_them(tmp_path: Path) -> None:
+def test_command_gets_json_and_arguments_without_a_shell(tmp_path: Path) -> None:
     out = tmp_path / "out"
     script = 'printf "%s\\n" "$@" > "$0"; cat >> "$0"'
     hook = make_hook(
@@ -129,7 +127,7 @@ def test_a_command_gets_json_and_arguments_and_no_shell_sees_them(tmp_path: Path
     assert json.loads(record)["camera"] == event.camera
 
 
-def test_a_command_finds_the_picture_in_a_file_that_is_gone_afterwards(tmp_path: Path) -> None:
+def test_command_gets_the_snapshot_in_a_temporary_file(tmp_path: Path) -> None:
     out = tmp_path / "out"
     hook = make_hook(kind="command", argv=["sh", "-c", 'cat "$1" > "$0"; echo "$1" >> "$0"', str(out), "{snapshot}"])
     hook.send(make_alert(b"JPEG\n"))
@@ -138,17 +136,15 @@ def test_a_command_finds_the_picture_in_a_file_that_is_gone_afterwards(tmp_path:
     assert not Path(path).exists()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="looks at processes by signal 0")
-def test_a_command_past_its_limit_is_killed_with_all_it_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX processes")
+def test_command_past_its_limit_is_killed_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pids = tmp_path / "pids"
     script = f'sleep {HANG_S:g} & echo $! > "$0"; sleep {HANG_S:g} & echo $! >> "$0"; wait'
 
     passed_s = [0.0]
 
     def now_s() -> float:
-        """The limit passes once both children run, however long a shell takes to start them."""
+        """Reaches the limit when both children run, however slowly the shell starts them."""
         passed_s[0] += 1.0 if pids.exists() and pids.read_text().count("\n") == 2 else 0.0
         return passed_s[0]
 
@@ -162,14 +158,14 @@ def test_a_command_past_its_limit_is_killed_with_all_it_started(
 
 
 def _is_running(pid: int) -> bool:
-    """Not a zombie either: in a container nobody may reap it."""
+    """A zombie counts as ended, because a container may have no process that reaps it."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
-def test_a_command_that_is_aborted_while_it_is_being_started_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_aborted_during_its_start_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     starting, go = threading.Event(), threading.Event()
     start, errors = subprocess.Popen, list[HookError]()
 
@@ -196,8 +192,8 @@ def test_a_command_that_is_aborted_while_it_is_being_started_ends_too(monkeypatc
     assert len(errors) == 1
 
 
-def test_an_abort_that_comes_too_early_is_given_again() -> None:
-    """Between the start of an attempt and what its hook can end lies a moment."""
+def test_abort_is_repeated_if_it_comes_too_early() -> None:
+    """A hook cannot be aborted in the first moments of an attempt."""
 
     class Hook:
         def __init__(self) -> None:
@@ -218,7 +214,7 @@ def test_an_abort_that_comes_too_early_is_given_again() -> None:
     wait_until(lambda: timeout_hook.stuck is None)
 
 
-def test_a_commands_endless_output_is_stopped() -> None:
+def test_command_with_endless_output_is_killed() -> None:
     hook = make_hook(
         kind="command", argv=["sh", "-c", "while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyy; done"], timeout_s=60
     )
@@ -226,8 +222,8 @@ def test_a_commands_endless_output_is_stopped() -> None:
         hook.send(make_alert())
 
 
-@pytest.mark.skipif(os.name == "nt", reason="looks at processes by their numbers")
-def test_a_command_that_leaves_a_child_behind_is_done_when_it_ends(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX process ids")
+def test_command_ends_without_waiting_for_a_background_child(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     script = f'sleep {HANG_S:g} & echo $! > "$0"; exit 0'
     make_hook(kind="command", argv=["sh", "-c", script, str(pid)]).send(make_alert())
@@ -246,21 +242,21 @@ def test_a_command_that_leaves_a_child_behind_is_done_when_it_ends(tmp_path: Pat
         (["sh", "-c", "kill -9 $$"], "code -9"),
     ],
 )
-def test_a_failed_command_says_why(argv: list[str], message: str) -> None:
+def test_failed_command_reports_the_reason(argv: list[str], message: str) -> None:
     with pytest.raises(HookError, match=message):
         make_hook(kind="command", argv=argv).send(make_alert())
 
 
-def test_mqtt_speaks_to_home_assistant(broker_port: int) -> None:
-    taken: list[str] = []
+def test_mqtt_publishes_home_assistant_discovery(broker_port: int) -> None:
+    received: list[str] = []
     hook = make_hook(kind="mqtt", host="127.0.0.1", port=broker_port, topic="site/mask")
     alert = Alert(make_event(camera="Front door"), "c", "key-1")
     offline = Alert(make_event(EventKind.CAMERA_OFFLINE, "Front door"), "c", "key-2")
-    with subscriber(broker_port, taken, "site/mask/Front_door/alert"):
+    with subscriber(broker_port, received, "site/mask/Front_door/alert"):
         hook.send(alert)
         hook.send(offline)
-        wait_until(lambda: len(taken) == 1)
-    message = json.loads(taken[0])
+        wait_until(lambda: len(received) == 1)
+    message = json.loads(received[0])
     assert message["event_type"] == "no_mask"
     assert message["idempotency_key"] == "key-1"
     retained: list[str] = []
@@ -275,39 +271,39 @@ def test_mqtt_speaks_to_home_assistant(broker_port: int) -> None:
         wait_until(lambda: set(state) == {"OFF"})
 
 
-def test_a_test_alert_says_so_and_leaves_nothing_at_the_broker(broker_port: int) -> None:
+def test_test_alert_is_marked_and_not_retained_by_the_broker(broker_port: int) -> None:
     trial = make_test_alert("c")
     assert (trial.title, trial.record()["is_test"]) == ("Test alert", True)
-    assert "nothing has happened" in trial.text
-    taken: list[str] = []
+    assert "no real event" in trial.text
+    received: list[str] = []
     hook = make_hook(kind="mqtt", host="127.0.0.1", port=broker_port, topic="trial", discovery_prefix="trial-found")
-    with subscriber(broker_port, taken, "trial/#"):
+    with subscriber(broker_port, received, "trial/#"):
         hook.send(trial)
-        wait_until(lambda: len(taken) == 1)
-    assert json.loads(taken[0])["is_test"] is True
+        wait_until(lambda: len(received) == 1)
+    assert json.loads(received[0])["is_test"] is True
     retained: list[str] = []
     with subscriber(broker_port, retained, "trial-found/#"):
         hook.send(Alert(make_event(camera="hall"), "c", "key-9"))
         wait_until(lambda: len(retained) == 2)
-    assert all("hall" in config for config in retained), "no entity for a camera that is none"
+    assert all("hall" in config for config in retained), "no entity for the camera of a test alert"
 
 
-def test_the_end_of_an_alert_says_why() -> None:
+def test_resolved_event_contains_the_reason() -> None:
     alert = Alert(replace(make_event(), kind=EventKind.RESOLVED, reason="mask"), "c", "key")
     assert alert.text.endswith(" - mask on")
     assert alert.record()["reason"] == "mask"
 
 
-def test_an_alert_for_a_crowd_says_how_many(tmp_path: Path) -> None:
+def test_alert_for_a_crowd_contains_the_number_of_people(tmp_path: Path) -> None:
     alert = Alert(replace(make_event(), people=7), "c", "key")
     assert alert.text == "No mask at door (7 people, for 2 s)"
-    told = tmp_path / "told"
+    output = tmp_path / "output"
     code = "import sys; open(sys.argv[1], 'w').write(sys.argv[2])"
-    make_hook(kind="command", argv=[sys.executable, "-c", code, str(told), "{people}"]).send(alert)
-    assert told.read_text() == "7"
+    make_hook(kind="command", argv=[sys.executable, "-c", code, str(output), "{people}"]).send(alert)
+    assert output.read_text() == "7"
 
 
-def test_mqtt_names_stay_apart_and_are_safe_in_topics() -> None:
+def test_mqtt_names_are_unique_and_safe_in_topics() -> None:
     names = ("入口", "出口", "Вход", "Выход", "Tür 1", "Tör 1", "rtsp://a/b #+", "###", "++", "a  b", "a+b")
     slugs = [slug(name) for name in names]
     assert len(set(slugs)) == len(names)
@@ -316,20 +312,20 @@ def test_mqtt_names_stay_apart_and_are_safe_in_topics() -> None:
     assert not set(discovery("a", "Вход", "ha")) & set(discovery("a", "Выход", "ha"))
 
 
-def test_mqtt_keeps_the_topics_of_names_that_lose_nothing() -> None:
+def test_mqtt_topics_of_simple_names_have_no_hash() -> None:
     kept = {"door": "door", "Front door": "Front_door", "gate-2_b": "gate-2_b", "10.0.0.7-stream1": "10_0_0_7-stream1"}
     assert {name: slug(name) for name in kept} == kept
     topics = discovery("site/a", "door", "ha")
     assert set(topics) == {"ha/event/site_a_door/alert/config", "ha/binary_sensor/site_a_door/camera/config"}
 
 
-def test_apprise_refuses_a_url_it_does_not_know_without_telling_it() -> None:
+def test_apprise_error_for_an_unsupported_url_does_not_contain_it() -> None:
     with pytest.raises(SettingsError, match="does not know") as caught:
         make_hook(kind="apprise", url="nosuchservice://token-secret@host")
     assert "token-secret" not in str(caught.value)
 
 
-def test_a_missing_package_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_raises_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("paho", "paho.mqtt", "paho.mqtt.client", "apprise"):
         monkeypatch.setitem(__import__("sys").modules, name, None)
     with pytest.raises(HookError, match=r"needs the package paho-mqtt; install it: pip install 'maskwatch\[alerts\]'"):
@@ -338,7 +334,7 @@ def test_a_missing_package_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) ->
         make_hook(kind="apprise", url="json://127.0.0.1")
 
 
-def test_a_sound_without_player_or_file_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sound_without_player_or_file_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.alerts.hooks.sound_hook.PLAYERS", (("no-such-player",),))
     with pytest.raises(HookError, match="install one of no-such-player"):
         make_hook(kind="sound").send(make_alert())
@@ -348,7 +344,7 @@ def test_a_sound_without_player_or_file_says_so(tmp_path: Path, monkeypatch: pyt
         make_hook(kind="sound", file=tmp_path / ("x" * 300)).send(make_alert())
 
 
-def test_only_one_thread_is_ever_left_behind_by_a_hook_that_hangs() -> None:
+def test_hanging_hook_leaves_only_one_thread() -> None:
     go = threading.Event()
 
     class Hook:
@@ -356,7 +352,7 @@ def test_only_one_thread_is_ever_left_behind_by_a_hook_that_hangs() -> None:
             assert go.wait(HANG_S)
 
         def abort(self) -> None:
-            """It does not listen."""
+            """Has no effect."""
 
     before = threading.active_count()
     timeout_hook = TimeoutHook(Hook(), 0.02)
@@ -367,7 +363,7 @@ def test_only_one_thread_is_ever_left_behind_by_a_hook_that_hangs() -> None:
     go.set()
 
 
-def test_the_plugin_of_the_documentation_works() -> None:
+def test_plugin_in_the_documentation_works() -> None:
     text = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
     code = next(block for block in text.split("```python\n")[1:] if block.startswith("# mylamp.py")).split("```")[0]
     names: dict[str, Any] = {}
@@ -380,7 +376,7 @@ def test_the_plugin_of_the_documentation_works() -> None:
             assert connection.makefile().readline() == f"red {alert.idempotency_key}\n"
 
 
-def test_the_signature_check_of_the_documentation_works() -> None:
+def test_signature_check_in_the_documentation_works() -> None:
     text = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
     code = next(block for block in text.split("```python\n")[1:] if "def is_ours" in block).split("```")[0]
     names: dict[str, Any] = {}
@@ -392,16 +388,16 @@ def test_the_signature_check_of_the_documentation_works() -> None:
     assert not names["is_ours"](headers, b"body", b"t")
 
 
-def test_the_settings_of_the_documentation_are_valid() -> None:
+def test_settings_in_the_documentation_are_valid() -> None:
     text = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
     policy, channels = (tomllib.loads(part.split("```")[0]) for part in text.split("```toml\n")[1:3])
     assert len(AlertSettings.model_validate(channels["alerts"]).channels) == 5
     shown = PolicySettings.model_validate(policy["policy"])
-    assert shown.model_fields_set == set(PolicySettings.model_fields), "the documentation shows every setting"
+    assert shown.model_fields_set == set(PolicySettings.model_fields), "the documentation must show every setting"
     assert shown == PolicySettings()
 
 
-def test_the_documentation_names_every_field_and_placeholder() -> None:
+def test_documentation_names_every_field_and_placeholder() -> None:
     text = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
     assert {name for name in make_alert().record() if f"`{name}`" not in text} == set()
     assert {name for name in PLACEHOLDERS if f"{{{name}}}" not in text} == set()

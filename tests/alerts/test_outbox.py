@@ -1,4 +1,4 @@
-"""The waiting alerts of a channel as a pure queue."""
+"""The queue of a channel's pending alerts."""
 
 import random
 
@@ -22,7 +22,7 @@ def make_deliveries(count: int) -> list[Delivery]:
 
 
 @given(st.lists(st.booleans(), max_size=60), st.integers(1, 8), st.integers(0, 1000))
-def test_every_alert_is_delivered_in_order_whatever_fails(outcomes: list[bool], count: int, seed: int) -> None:
+def test_every_alert_is_delivered_in_order_despite_failures(outcomes: list[bool], count: int, seed: int) -> None:
     queue, rng, now_s = make_queue(), random.Random(seed), 0.0
     waiting = make_deliveries(count)
     for each in waiting:
@@ -42,13 +42,13 @@ def test_every_alert_is_delivered_in_order_whatever_fails(outcomes: list[bool], 
 
 
 @given(st.integers(1, 200), st.integers(0, 1000))
-def test_the_pause_doubles_up_to_its_limit_with_a_random_half(failures: int, seed: int) -> None:
+def test_backoff_doubles_up_to_its_limit_with_jitter(failures: int, seed: int) -> None:
     full = min(BACKOFF.first_s * 2.0 ** (failures - 1), BACKOFF.max_s)
     assert full / 2 <= BACKOFF.pause_s(failures, random.Random(seed)) <= full
 
 
 @given(st.integers(1, 20), st.integers(1, 40), st.booleans())
-def test_a_full_queue_gives_the_oldest_back_but_never_the_one_being_sent(size: int, count: int, sending: bool) -> None:
+def test_full_queue_drops_the_oldest_but_never_the_one_being_sent(size: int, count: int, sending: bool) -> None:
     queue = make_queue(size=size)
     waiting = make_deliveries(count)
     dropped: list[Delivery] = []
@@ -65,59 +65,59 @@ def test_a_full_queue_gives_the_oldest_back_but_never_the_one_being_sent(size: i
         assert dropped == waiting[: len(dropped)]
 
 
-def test_each_alert_gets_one_attempt_however_old_and_is_then_given_up() -> None:
+def test_expired_alert_is_given_up_after_one_attempt() -> None:
     queue, rng = make_queue(give_up_s=10.0), random.Random(1)
     old, young = make_deliveries(2)
-    queue.put_first([(old, 50.0)], 0.0)
+    queue.prepend([(old, 50.0)], 0.0)
     queue.add(young, 0.0)
     assert queue.due(0.0, 0) == old
     given_up = queue.failed(old, "no", 0.0, 0.0, rng)
     assert (given_up.status, given_up.attempts, given_up.error) == (Status.UNDELIVERED, 1, "no")
     now_s = queue.wait_s(0.0)
     assert now_s is not None
-    assert now_s > 0  # the pause belongs to the channel, not to the alert
+    assert now_s > 0  # the pause applies to the channel, not to the alert
     assert queue.due(now_s, 0) == young
     assert queue.failed(young, "no", now_s, now_s, rng).status is Status.PENDING
 
 
-def test_what_is_useless_when_late_is_given_up_without_an_attempt() -> None:
+def test_late_alert_is_given_up_without_an_attempt_if_useless_when_late() -> None:
     queue = ChannelQueue(10.0, 100, RateLimit(count=1, per_s=60.0), BACKOFF, useless_when_late=True)
     old, sent, limited = make_deliveries(3)
-    queue.put_first([(old, 50.0)], 0.0)
+    queue.prepend([(old, 50.0)], 0.0)
     queue.add(sent, 0.0)
     assert queue.wait_s(0.0) == 0.0
-    (late,) = queue.take_late(0.0, 7.0)
+    (late,) = queue.remove_expired(0.0, 7.0)
     assert (late.key, late.status, late.attempts, late.updated_s) == (old.key, Status.UNDELIVERED, 0, 7.0)
-    assert late.error == "it was too late to send it"
+    assert late.error == "too late to be sent"
     head = queue.due(0.0, 0)
     assert head == sent
     queue.delivered(head, 0.0, 0.0)
     queue.add(limited, 1.0)
-    assert queue.wait_s(1.0) == 10.0, "and not the minute of the rate limit"
-    assert queue.take_late(10.5, 0.0) == []
-    assert [each.key for each in queue.take_late(11.0, 0.0)] == [limited.key]
+    assert queue.wait_s(1.0) == 10.0, "not the 60 s of the rate limit"
+    assert queue.remove_expired(10.5, 0.0) == []
+    assert [each.key for each in queue.remove_expired(11.0, 0.0)] == [limited.key]
     assert queue.wait_s(11.0) is None
     assert queue.keys == frozenset()
 
 
-def test_what_is_late_and_not_useless_waits_for_its_attempt() -> None:
+def test_late_alert_waits_for_its_attempt_by_default() -> None:
     queue = make_queue(give_up_s=10.0)
     (old,) = make_deliveries(1)
-    queue.put_first([(old, 50.0)], 0.0)
-    assert queue.take_late(0.0, 0.0) == []
+    queue.prepend([(old, 50.0)], 0.0)
+    assert queue.remove_expired(0.0, 0.0) == []
     assert queue.due(0.0, 0) == old
 
 
-def test_nothing_is_sent_before_it_is_stored() -> None:
+def test_no_alert_is_due_before_it_is_stored() -> None:
     queue = make_queue()
     (delivery,) = make_deliveries(1)
-    queue.add(delivery, 0.0, ticket=5)
-    assert queue.due(0.0, stored_ticket=4) is None
-    assert queue.due(0.0, stored_ticket=5) == delivery
+    queue.add(delivery, 0.0, sequence=5)
+    assert queue.due(0.0, stored_sequence=4) is None
+    assert queue.due(0.0, stored_sequence=5) == delivery
 
 
 @given(st.integers(1, 5), st.lists(st.integers(0, 30), min_size=1, max_size=40))
-def test_the_rate_limit_holds_in_every_window(count: int, gaps_s: list[int]) -> None:
+def test_rate_limit_holds_in_every_window(count: int, gaps_s: list[int]) -> None:
     queue = make_queue(rate=RateLimit(count=count, per_s=60.0))
     now_s, sent_s = 0.0, list[float]()
     for delivery, gap_s in zip(make_deliveries(len(gaps_s)), gaps_s, strict=True):
@@ -133,36 +133,36 @@ def test_the_rate_limit_holds_in_every_window(count: int, gaps_s: list[int]) -> 
         assert sum(start_s <= when_s < start_s + 60.0 for when_s in sent_s) <= count
 
 
-def test_a_limit_that_skips_refuses_what_would_wait() -> None:
+def test_rate_limit_with_skip_rejects_alerts_that_would_wait() -> None:
     queue = make_queue(rate=RateLimit(count=2, per_s=60.0, excess="skip"))
     for delivery in make_deliveries(2):
-        assert not queue.refuses(0.0)
+        assert not queue.exceeds_rate_limit(0.0)
         queue.add(delivery, 0.0)
-    assert queue.refuses(0.0)
+    assert queue.exceeds_rate_limit(0.0)
     while len(queue):
         head = queue.due(0.0, 0)
         assert head is not None
         queue.delivered(head, 0.0, 0.0)
-    assert queue.refuses(59.0)
-    assert not queue.refuses(60.0)
+    assert queue.exceeds_rate_limit(59.0)
+    assert not queue.exceeds_rate_limit(60.0)
 
 
-def test_the_same_alert_waits_once_and_older_ones_come_first() -> None:
+def test_queue_has_no_duplicates_and_older_alerts_come_first() -> None:
     queue = make_queue()
     first, second, third = make_deliveries(3)
     queue.add(third, 0.0)
     queue.add(third, 0.0)
-    queue.put_first([(first, 9.0), (second, 8.0), (third, 0.0)], 0.0)
+    queue.prepend([(first, 9.0), (second, 8.0), (third, 0.0)], 0.0)
     assert queue.waiting == [first, second, third]
-    queue.forget({second.key})
+    queue.discard({second.key})
     assert queue.waiting == [first, third]
 
 
-def test_what_was_overtaken_while_it_was_being_sent_is_taken_out_all_the_same() -> None:
+def test_delivered_alert_is_removed_even_if_older_ones_were_prepended() -> None:
     queue = make_queue()
     sent, older = make_deliveries(2)
     queue.add(sent, 0.0)
     assert queue.due(0.0, 0) == sent
-    queue.put_first([(older, 5.0)], 0.0)
+    queue.prepend([(older, 5.0)], 0.0)
     queue.delivered(sent, 0.0, 0.0)
     assert queue.waiting == [older]

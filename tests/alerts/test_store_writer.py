@@ -1,4 +1,4 @@
-"""What waits for the disk is bounded and loses nothing that an alert needs; the file's lock dies with its program."""
+"""The write buffer is bounded and keeps pending alerts; file locks are released when their program ends."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.alerts import store_writer
 from app.alerts.event_store import EventStore
-from app.alerts.file_lock import lock_of
+from app.alerts.file_lock import store_lock
 from app.alerts.outbox import Delivery, Status
 from app.alerts.retention import purge
 from app.alerts.store_types import Presence, StoreError, WriteBatch
@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
 import sys
 from pathlib import Path
-from app.alerts.file_lock import lock_of
-lock = lock_of(Path(sys.argv[1]))
+from app.alerts.file_lock import store_lock
+lock = store_lock(Path(sys.argv[1]))
 print(lock.take(), flush=True)
 sys.stdin.read()
 """
@@ -38,10 +38,10 @@ from app.alerts.store_writer import StoreWriter
 from app.alerts.outbox import Delivery
 from app.alerts.store_types import WriteBatch
 from app.settings.alerts import AlertSettings
-kept = StoreWriter(AlertSettings(store=Path(sys.argv[1])))
+writer = StoreWriter(AlertSettings(store=Path(sys.argv[1])))
 event = make_event()
-found = kept.write(WriteBatch(((event, None),), (Delivery(event, "hook", 0.0, 0.0, owner=kept.owner),)), 0.0)
-print(kept.owner if found is not None else kept.fault, flush=True)
+changes = writer.write(WriteBatch(((event, None),), (Delivery(event, "hook", 0.0, 0.0, owner=writer.owner),)), 0.0)
+print(writer.owner if changes is not None else writer.fault, flush=True)
 sys.stdin.read()
 """
 
@@ -51,9 +51,9 @@ def owners(path: Path) -> list[str]:
         return [each.owner for each in store.deliveries(Status.PENDING)]
 
 
-def write_one(kept: StoreWriter) -> None:
-    left = replace(delivery(), owner=kept.owner)
-    assert kept.write(WriteBatch(((left.event, None),), (left,)), 0.0) is not None
+def write_one(writer: StoreWriter) -> None:
+    left = replace(delivery(), owner=writer.owner)
+    assert writer.write(WriteBatch(((left.event, None),), (left,)), 0.0) is not None
 
 
 def delivery(status: Status = Status.PENDING) -> Delivery:
@@ -61,7 +61,7 @@ def delivery(status: Status = Status.PENDING) -> Delivery:
 
 
 @given(st.lists(st.integers(0, 5), max_size=30), st.integers(0, 30))
-def test_what_could_not_be_written_is_written_later_with_what_came_since(numbers: list[int], cut: int) -> None:
+def test_failed_batch_is_written_later_with_newer_records(numbers: list[int], cut: int) -> None:
     buffer = WriteBuffer()
     for number in numbers[:cut]:
         buffer.add_presence(Presence(f"camera-{number}", 0, masked=1))
@@ -74,7 +74,7 @@ def test_what_could_not_be_written_is_written_later_with_what_came_since(numbers
     assert counted == {f"camera-{number}": numbers.count(number) for number in set(numbers)}
 
 
-def test_the_newest_state_of_a_delivery_wins_also_after_a_failure() -> None:
+def test_latest_state_of_a_delivery_wins_after_a_failure() -> None:
     buffer, waiting = WriteBuffer(), delivery()
     buffer.add_delivery(waiting)
     failed = buffer.take()
@@ -84,10 +84,10 @@ def test_the_newest_state_of_a_delivery_wins_also_after_a_failure() -> None:
     assert buffer.take().deliveries == (done,)
 
 
-def test_pictures_and_events_in_memory_are_bounded_but_no_waiting_alert_is_lost(
+def test_buffer_is_bounded_but_loses_no_pending_alert(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(store_writer, "MAX_BUFFERED_PICTURES_BYTES", 1_000)
+    monkeypatch.setattr(store_writer, "MAX_BUFFERED_SNAPSHOT_BYTES", 1_000)
     monkeypatch.setattr(store_writer, "MAX_BUFFERED_EVENTS", 50)
     buffer, waiting = WriteBuffer(), [delivery() for _ in range(20)]
     for each in waiting:
@@ -100,13 +100,13 @@ def test_pictures_and_events_in_memory_are_bounded_but_no_waiting_alert_is_lost(
     assert sum(len(jpeg or b"") for _, jpeg in batch.events) <= 1_000
     assert {each.event.id for each in waiting} <= {event.id for event, _ in batch.events}
     assert buffer.lost_events == 520 - len(batch.events)
-    assert buffer.lost_pictures > 0
+    assert buffer.lost_snapshots > 0
 
 
-def test_what_became_of_alerts_goes_with_their_events(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deliveries_are_dropped_with_their_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_writer, "MAX_BUFFERED_EVENTS", 50)
     buffer, on_disk = WriteBuffer(), delivery(Status.DELIVERED)
-    buffer.add_delivery(on_disk)  # its event was written before the file broke
+    buffer.add_delivery(on_disk)  # its event was written before the error
     for _ in range(500):
         sent = delivery(Status.DELIVERED)
         buffer.add_event(sent.event, None)
@@ -117,7 +117,7 @@ def test_what_became_of_alerts_goes_with_their_events(monkeypatch: pytest.Monkey
     assert {each.key for each in batch.deliveries} == {on_disk.key, *(f"{event.id}:hook" for event, _ in batch.events)}
 
 
-def test_where_all_alerts_wait_the_newest_event_is_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_buffer_exceeds_its_limit_if_all_alerts_are_pending(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_writer, "MAX_BUFFERED_EVENTS", 50)
     buffer, waiting = WriteBuffer(), [delivery() for _ in range(80)]
     for each in waiting:
@@ -130,12 +130,12 @@ def test_where_all_alerts_wait_the_newest_event_is_kept_too(monkeypatch: pytest.
     assert batch.deliveries == tuple(waiting)
 
 
-def test_the_lock_is_held_by_one_program_and_dies_with_it(store_path: Path) -> None:
+def test_lock_is_held_by_one_program_and_released_when_it_is_killed(store_path: Path) -> None:
     argv = [sys.executable, "-c", HOLDER, str(store_path)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"
-        lock = lock_of(store_path)
+        lock = store_lock(store_path)
         assert not lock.take()
         holder.kill()
         holder.wait()
@@ -144,43 +144,43 @@ def test_the_lock_is_held_by_one_program_and_dies_with_it(store_path: Path) -> N
     lock.release()
 
 
-def test_a_lock_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="cannot make"):
-        lock_of(tmp_path / "absent" / "events.db").take()
+def test_lock_file_that_cannot_be_created_raises(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot create"):
+        store_lock(tmp_path / "absent" / "events.db").take()
 
 
-def test_a_place_that_cannot_be_used_is_a_fault_and_not_a_crash(tmp_path: Path) -> None:
+def test_unusable_path_sets_fault(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    kept = StoreWriter(AlertSettings(store=tmp_path / "file" / "events.db"))
-    assert kept.write(WriteBatch(), 0.0) is None
-    assert "check its folder" in kept.fault
-    kept.close()
+    writer = StoreWriter(AlertSettings(store=tmp_path / "file" / "events.db"))
+    assert writer.write(WriteBatch(), 0.0) is None
+    assert "check its folder" in writer.fault
+    writer.close()
 
 
-def test_alerts_of_a_dead_program_are_adopted_once(store_path: Path) -> None:
+def test_alerts_of_an_ended_program_are_claimed_once(store_path: Path) -> None:
     left = replace(delivery(), owner="a program that was killed")
     with EventStore(store_path) as store:
         store.write(WriteBatch(((left.event, None),), (left,)), 0.0)
-    kept = StoreWriter(AlertSettings(store=store_path))
-    found = kept.write(WriteBatch(), 0.0)
-    assert found is not None
-    assert [each.key for each in found.older] == [left.key]
-    assert found.older[0].owner == kept.owner
-    again = kept.write(WriteBatch(), 0.0)
+    writer = StoreWriter(AlertSettings(store=store_path))
+    changes = writer.write(WriteBatch(), 0.0)
+    assert changes is not None
+    assert [each.key for each in changes.older] == [left.key]
+    assert changes.older[0].owner == writer.owner
+    again = writer.write(WriteBatch(), 0.0)
     assert again is not None
     assert again.older == ()
-    kept.close()
+    writer.close()
     with EventStore(store_path) as store:
         assert [each.owner for each in store.deliveries(Status.PENDING)] == [""]
 
 
-@pytest.mark.parametrize("step", ["changed_outside", "deliveries"])
-def test_what_is_written_is_not_written_again_for_a_fault_of_reading(
+@pytest.mark.parametrize("step", ["changed_by_others", "deliveries"])
+def test_batch_is_not_written_twice_if_only_reading_fails(
     step: str, store_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     left = delivery()
-    kept = StoreWriter(AlertSettings(store=store_path))
-    assert kept.write(WriteBatch(((left.event, None),), (replace(left, owner=kept.owner),)), 0.0) is not None
+    writer = StoreWriter(AlertSettings(store=store_path))
+    assert writer.write(WriteBatch(((left.event, None),), (replace(left, owner=writer.owner),)), 0.0) is not None
     with EventStore(store_path) as other:
         purge(other, None)
     counted = WriteBatch(presence=(Presence("door", 0, masked=5),))
@@ -190,81 +190,81 @@ def test_what_is_written_is_not_written_again_for_a_fault_of_reading(
 
     with monkeypatch.context() as patch:
         patch.setattr(EventStore, step, broken)
-        assert kept.write(counted, 0.0) == StoreChanges()
-        assert "Input/output error" in kept.fault
-    found = kept.write(WriteBatch(), 0.0)
-    assert found is not None
-    assert found.waiting_keys == frozenset(), "the purge is seen later"
-    assert kept.fault == ""
-    kept.close()
+        assert writer.write(counted, 0.0) == StoreChanges()
+        assert "Input/output error" in writer.fault
+    changes = writer.write(WriteBatch(), 0.0)
+    assert changes is not None
+    assert changes.waiting_keys == frozenset(), "the purge is detected later"
+    assert writer.fault == ""
+    writer.close()
     with EventStore(store_path) as store:
         assert store.presence() == [Presence("door", 0, masked=5)]
     assert caplog.records[0].message.endswith(
-        "; alerts go on, what others change in it is not seen until it works again"
+        "; alerts are still sent, changes by other programs are not read until it works again"
     )
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody delete an open file")
-def test_what_was_written_to_a_file_just_deleted_is_written_to_the_new_one(store_path: Path) -> None:
-    kept = StoreWriter(AlertSettings(store=store_path))
-    assert kept.write(WriteBatch(), 0.0) is not None
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not allow deleting an open file")
+def test_batch_written_to_a_deleted_file_is_written_to_the_new_file(store_path: Path) -> None:
+    writer = StoreWriter(AlertSettings(store=store_path))
+    assert writer.write(WriteBatch(), 0.0) is not None
     for file in store_path.parent.glob("events.db*"):
         file.unlink()
-    found = kept.write(WriteBatch(presence=(Presence("door", 0, masked=5),)), 0.0)
-    assert found is not None
-    assert found.renewed
-    kept.close()
+    changes = writer.write(WriteBatch(presence=(Presence("door", 0, masked=5),)), 0.0)
+    assert changes is not None
+    assert changes.is_new_file
+    writer.close()
     with EventStore(store_path) as store:
         assert store.presence() == [Presence("door", 0, masked=5)]
 
 
-def test_what_waits_for_a_program_that_runs_is_not_adopted(store_path: Path) -> None:
+def test_alerts_of_a_running_program_are_not_claimed(store_path: Path) -> None:
     first, second, third = (StoreWriter(AlertSettings(store=store_path)) for _ in range(3))
     for each in (first, second, third):
         write_one(each)
     first.close()
-    found = second.write(WriteBatch(), 0.0)
-    assert found is not None
-    assert len(found.older) == 2, "its own and what the first left"
+    changes = second.write(WriteBatch(), 0.0)
+    assert changes is not None
+    assert len(changes.older) == 2, "its own alert and that of the first"
     assert owners(store_path) == [second.owner, second.owner, third.owner]
-    found = third.write(WriteBatch(), 0.0)
-    assert found is not None
-    assert found.waiting_keys is not None
-    assert len(found.waiting_keys) == 1
+    changes = third.write(WriteBatch(), 0.0)
+    assert changes is not None
+    assert changes.waiting_keys is not None
+    assert len(changes.waiting_keys) == 1
     third.close()
     second.close()
     assert owners(store_path) == ["", "", ""]
     assert list(store_path.parent.glob("events.db.owner-*")) == []
 
 
-def test_what_waits_for_a_program_that_is_killed_is_adopted_within_a_minute(store_path: Path) -> None:
-    kept = StoreWriter(AlertSettings(store=store_path))
-    kept.write(WriteBatch(), 0.0)
-    kept.keep_bounds(0.0, 0.0)
+def test_alerts_of_a_killed_program_are_claimed_within_a_minute(store_path: Path) -> None:
+    writer = StoreWriter(AlertSettings(store=store_path))
+    writer.write(WriteBatch(), 0.0)
+    writer.enforce_limits(0.0, 0.0)
     argv = [sys.executable, "-c", WRITER, str(store_path)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as other:
         assert other.stdout is not None
         owner = other.stdout.readline().strip()
-        kept.keep_bounds(60.0, 0.0)
-        assert kept.write(WriteBatch(), 0.0) is not None
-        assert owners(store_path) == [owner], "it runs"
+        writer.enforce_limits(60.0, 0.0)
+        assert writer.write(WriteBatch(), 0.0) is not None
+        assert owners(store_path) == [owner], "the owner runs"
         other.kill()
         other.wait()
-    kept.keep_bounds(100.0, 0.0)
-    kept.write(WriteBatch(), 0.0)
+    writer.enforce_limits(100.0, 0.0)
+    writer.write(WriteBatch(), 0.0)
     assert owners(store_path) == [owner], "not yet due"
-    kept.keep_bounds(120.0, 0.0)
-    found = kept.write(WriteBatch(), 0.0)
-    assert found is not None
-    assert [each.owner for each in found.older] == [kept.owner]
-    assert [path.name for path in store_path.parent.glob("events.db.owner-*")] == [f"events.db.owner-{kept.owner}"]
-    kept.close()
+    writer.enforce_limits(120.0, 0.0)
+    changes = writer.write(WriteBatch(), 0.0)
+    assert changes is not None
+    assert [each.owner for each in changes.older] == [writer.owner]
+    assert [path.name for path in store_path.parent.glob("events.db.owner-*")] == [f"events.db.owner-{writer.owner}"]
+    writer.close()
 
 
-def test_where_programs_cannot_show_that_they_run_all_that_waits_is_adopted(
+def test_without_owner_locks_all_pending_alerts_are_claimed(
     store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_writer, "owner_lock", lambda store, _: lock_of(tmp_path / "absent" / store.name))
+    monkeypatch.setattr(store_writer, "owner_lock", lambda store, _: store_lock(tmp_path / "absent" / store.name))
     first, second = (StoreWriter(AlertSettings(store=store_path)) for _ in range(2))
     write_one(first)
     write_one(second)
@@ -275,8 +275,8 @@ def test_where_programs_cannot_show_that_they_run_all_that_waits_is_adopted(
     second.close()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows lets nobody delete an open file")
-def test_a_lock_whose_file_was_deleted_is_taken_anew(store_path: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not allow deleting an open file")
+def test_lock_with_a_deleted_file_is_acquired_again(store_path: Path) -> None:
     first, second, third = (StoreWriter(AlertSettings(store=store_path)) for _ in range(3))
     for each in (first, second, third):
         write_one(each)

@@ -1,4 +1,4 @@
-"""The benchmarks' own programs: films, bars, roofline, growth. Nothing is asserted of how fast anything is."""
+"""The benchmark programs: videos, bars, roofline, growth. No test asserts a speed."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ from app.settings.vision import DetectorSettings  # noqa: E402
 from app.vision.detector_loader import load_detector  # noqa: E402
 
 
-def test_a_film_is_the_same_each_time_and_has_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clip_is_reproducible_and_has_the_given_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(make_clip, "SECONDS", 1)
     paths = [tmp_path / "one.mp4", tmp_path / "two.mp4"]
     for scene in ("busy", "still", "empty"):
@@ -36,19 +36,19 @@ def test_a_film_is_the_same_each_time_and_has_its_size(tmp_path: Path, monkeypat
         assert {frame.shape for frame in frames} == {(240, 320, 3)}
 
 
-def test_a_film_without_the_real_clips_is_made_of_the_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_busy_clip_falls_back_to_the_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(make_clip, "CLIPS", tmp_path)
     frame = next(make_clip.busy(640, 480))
     assert len(load_detector(DetectorSettings()).detect(frame)) == 1
 
 
 @pytest.mark.parametrize("faces", [0, 1, 4, 9])
-def test_a_crowd_has_as_many_faces_as_asked(faces: int) -> None:
+def test_crowd_has_the_given_number_of_faces(faces: int) -> None:
     frame = next(islice(make_clip.crowd(faces, 640, 480), 30, None))
     assert len(load_detector(DetectorSettings()).detect(frame)) == faces
 
 
-def test_a_still_scene_has_noise_and_nobody() -> None:
+def test_still_scene_has_noise_and_no_face() -> None:
     one, two = islice(make_clip.still(640, 480), 2)
     assert 0 < np.abs(one.astype(int) - two).mean() < 6
     assert load_detector(DetectorSettings()).detect(one) == []
@@ -88,32 +88,32 @@ def measured() -> dict[str, object]:
     return {"runs": runs, "starts": [start] * 3, "parts": parts}
 
 
-def test_bars_are_ratios_within_a_round_and_say_what_is_missed() -> None:
+def test_bars_are_ratios_within_a_round_and_report_misses() -> None:
     bars = {bar.name: bar for bar in bar_table.bars_of(measured())}
-    naive = bars["frames a second, whole pipeline by `naive`"]
+    naive = bars["frames per second, pipeline / `naive`"]
     assert naive.values == (100 / 8, 120 / 8, 80 / 8)
     assert naive.value == 12.5
     assert naive.met
     assert "20.0 × less" in naive.note
-    overhead = bars["processor time a frame, by detector and classifier alone"]
+    overhead = bars["processor time per frame, pipeline / detector and classifier alone"]
     assert overhead.value == pytest.approx(0.01 / 0.009)
-    assert bars["the same within one run, a thread for each network"].value == 1.0, "both stages have half of it"
-    paper = bars["one face, the paper's `model_6` by ours, same run time"]
+    assert bars["the same within one run, one thread per network"].value == 1.0, "both stages have half of it"
+    paper = bars["one face, the paper's `model_6` / our classifier, both LiteRT"]
     assert paper.value == 2.0
     assert not paper.met
-    assert bars["processor, empty still scene by busy one"].value == pytest.approx(0.06)
-    assert bars["capture to result, p95, by the median time of detector and classifier"].value == 0.5
-    assert not any("facemaskdetector" in name or "predict" in name for name in bars), "left out where not measured"
+    assert bars["processor load, still empty scene / busy scene"].value == pytest.approx(0.06)
+    assert bars["capture to result, p95 / median time of detector and classifier"].value == 0.5
+    assert not any("facemaskdetector" in name or "predict" in name for name in bars), "no bar without a measurement"
 
 
-def test_a_run_that_saw_no_frame_is_told() -> None:
-    facts = measured()
-    facts["runs"]["slow detector"] = [Figures(schema=1, name="x", seconds=1, frames=0)] * 3  # type: ignore[index]
+def test_run_without_frames_raises() -> None:
+    results = measured()
+    results["runs"]["slow detector"] = [Figures(schema=1, name="x", seconds=1, frames=0)] * 3  # type: ignore[index]
     with pytest.raises(BenchError, match="--seconds"):
-        bar_table.bars_of(facts)
+        bar_table.bars_of(results)
 
 
-def test_tables_are_written_between_their_marks(tmp_path: Path) -> None:
+def test_tables_are_written_between_their_markers(tmp_path: Path) -> None:
     page = tmp_path / "speed.md"
     page.write_text("before\n<!-- bars -->\nold\n<!-- /bars -->\nafter\n")
     bar_table.write_between(page, "bars", "new")
@@ -123,7 +123,7 @@ def test_tables_are_written_between_their_marks(tmp_path: Path) -> None:
         bar_table.write_between(page, "growth", "new")
 
 
-def test_operations_grow_with_the_picture_and_weights_do_not() -> None:
+def test_operations_grow_with_the_image_but_weights_do_not() -> None:
     path = resources.model("face_detector.tflite")
     small, large = (roofline.work_of("x", roofline.allocated(path, (1, side, side, 3))) for side in (128, 256))
     assert large.multiply_adds == 4 * small.multiply_adds > 0
@@ -131,45 +131,45 @@ def test_operations_grow_with_the_picture_and_weights_do_not() -> None:
     assert small.parameters_bytes < small.least_bytes < small.most_bytes < large.most_bytes
 
 
-def test_the_least_time_is_that_of_the_tighter_limit() -> None:
+def test_least_time_is_set_by_the_tighter_limit() -> None:
     work = roofline.Work("x", multiply_adds=500, most_bytes=10_000, least_bytes=3000, parameters_bytes=0)
     assert work.least_s(roofline.Peaks(flops=1000, bytes_per_s=6000)) == 1.0
     assert work.least_s(roofline.Peaks(flops=10_000, bytes_per_s=6000)) == 0.5
 
 
-def test_growth_is_measured_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_growth_writes_figures_plot_and_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib", reason="the plot needs matplotlib")
     monkeypatch.setattr(make_clip, "SECONDS", 2)
-    page, record, drawing = (tmp_path / name for name in ("speed.md", "growth.json", "growth.svg"))
+    page, record, plot = (tmp_path / name for name in ("speed.md", "growth.json", "growth.svg"))
     page.write_text("<!-- growth --><!-- /growth -->")
     axes = ["--widths", "320", "--faces", "1", "--cameras", "2", "--rounds", "1", "--seconds", "1.5"]
-    places = ["--json", str(record), "--plot", str(drawing), "--page", str(page), "--threads", "1"]
-    monkeypatch.setattr(sys, "argv", ["growth.py", *axes, *places])
+    outputs = ["--json", str(record), "--plot", str(plot), "--page", str(page), "--threads", "1"]
+    monkeypatch.setattr(sys, "argv", ["growth.py", *axes, *outputs])
     assert growth.main() == 0
-    facts = json.loads(record.read_text())
+    results = json.loads(record.read_text())
     for axis, x in (("width", 320), ("faces", 1), ("cameras", 2)):
-        (point,) = facts[axis]
+        (point,) = results[axis]
         assert point["x"] == x
         assert point["frames_per_s"] > 0
         assert point["cpu_ms_per_frame"] > 0
     assert "| 320 |" in page.read_text()
-    assert drawing.read_text().lstrip().startswith("<?xml")
+    assert plot.read_text().lstrip().startswith("<?xml")
 
 
-def test_each_saving_is_taken_away_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_levers_writes_the_saving_of_each_optimisation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(make_clip, "SECONDS", 2)
     page, record = tmp_path / "speed.md", tmp_path / "levers.json"
     page.write_text("<!-- levers --><!-- /levers -->")
-    words = ["--films", "still", "--rounds", "1", "--seconds", "1.5", "--json", str(record), "--page", str(page)]
-    monkeypatch.setattr(sys, "argv", ["levers.py", *words])
+    flags = ["--films", "still", "--rounds", "1", "--seconds", "1.5", "--json", str(record), "--page", str(page)]
+    monkeypatch.setattr(sys, "argv", ["levers.py", *flags])
     assert levers.main() == 0
     (row,) = json.loads(record.read_text())["rows"]
     assert row["ratios"][0] > 1
     assert row["saving"] in page.read_text()
 
 
-def test_the_pipeline_knows_every_setting_that_a_lever_turns() -> None:
-    turned = {name for each in levers.LEVERS.values() for lever in each for name in lever.environment}
-    for name in turned:
+def test_every_setting_of_a_lever_exists() -> None:
+    names = {name for each in levers.LEVERS.values() for lever in each for name in lever.environment}
+    for name in names:
         table, field = name.removeprefix("MASKWATCH_").lower().split("__")
         assert field in type(getattr(Settings(), table)).model_fields

@@ -1,27 +1,27 @@
-"""How the benchmark counts calls."""
+"""How the benchmark counts detection passes."""
 
 from app.bench.instrumentation import StageTimers
 
 
-class Looking:
-    """One way of looking falls back on the other."""
+class FallbackDetector:
+    """``detect_tracked`` falls back to ``detect``."""
 
     def __init__(self) -> None:
-        self.looks = 0
+        self.passes = 0
 
     def detect(self) -> None:
-        self.looks += 1
+        self.passes += 1
 
     def detect_tracked(self) -> None:
         self.detect()
 
 
-def test_a_look_that_falls_back_on_another_counts_once_and_is_made_slower_once() -> None:
-    timers, detector = StageTimers(), Looking()
+def test_fallback_detection_counts_once_and_repeats_once() -> None:
+    timers, detector = StageTimers(), FallbackDetector()
     timers.instrument_detector(detector, times=10)
     detector.detect_tracked()
     assert timers.work()["detect"].calls == 1
-    assert detector.looks == 10
+    assert detector.passes == 10
     detector.detect()
     assert timers.work()["detect"].calls == 2
-    assert detector.looks == 20
+    assert detector.passes == 20

@@ -1,4 +1,4 @@
-"""References: how they are found and asked, and what their figures become."""
+"""Reference programs: how they are found and run, and how their figures are compared."""
 
 import json
 import sys
@@ -20,9 +20,9 @@ parser = argparse.ArgumentParser()
 for name in ("--clip", "--seconds", "--warm-up", "--threads"):
     parser.add_argument(name)
 args = parser.parse_args()
-with open(args.clip + ".asked", "a") as asked:
-    asked.write(f"{args.threads} {time.time()}\\n")
-print("chatter on the way")
+with open(args.clip + ".runs", "a") as runs:
+    runs.write(f"{args.threads} {time.time()}\\n")
+print("other output")
 print(json.dumps({"schema": 1, "name": "fake", "seconds": 4.0, "frames": 2, "cpu_s_per_frame": 0.5}))
 """
 
@@ -34,13 +34,11 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_reference_takes_turns_with_the_pipeline(
-    tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_reference_alternates_with_the_pipeline(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     program, path = tmp_path / "fake_loop.py", tmp_path / "speed.json"
     program.write_text(FAKE)
-    words = ["--seconds", "1", "--warm-up", "0.5", "--starts", "0", "--rounds", "2", "--threads", "1"]
-    code = main(["bench", "--source", str(clip), *words, "--compare", str(program), "--json", str(path)])
+    flags = ["--seconds", "1", "--warm-up", "0.5", "--starts", "0", "--rounds", "2", "--threads", "1"]
+    code = main(["bench", "--source", str(clip), *flags, "--compare", str(program), "--json", str(path)])
     assert code == 0
     assert "fake-loop" in capsys.readouterr().out
     report = Report.model_validate(json.loads(path.read_text()))
@@ -52,13 +50,13 @@ def test_a_reference_takes_turns_with_the_pipeline(
     assert comparison.frames_per_s.least == pytest.approx(min(ratios))
     assert comparison.frames_per_s.greatest == pytest.approx(max(ratios))
     assert comparison.cpu_s_per_frame is not None
-    asked = [line.split() for line in (tmp_path / "clip.mp4.asked").read_text().splitlines()]
-    assert [threads for threads, _ in asked] == ["1", "1"]
-    apart_s = float(asked[1][1]) - float(asked[0][1])
-    assert apart_s >= 1, "a run of ours lay between"
+    starts = [line.split() for line in (tmp_path / "clip.mp4.runs").read_text().splitlines()]
+    assert [threads for threads, _ in starts] == ["1", "1"]
+    apart_s = float(starts[1][1]) - float(starts[0][1])
+    assert apart_s >= 1, "maskwatch ran in between"
 
 
-def test_turns_alternate() -> None:
+def test_run_in_turns_alternates() -> None:
     order: list[str] = []
 
     def turn(name: str) -> Figures:
@@ -70,47 +68,47 @@ def test_turns_alternate() -> None:
     assert [[run.name for run in each] for each in runs] == [["a"] * 3, ["b"] * 3]
 
 
-def test_the_checkouts_own_references_are_known() -> None:
+def test_every_reference_of_the_checkout_is_found() -> None:
     assert {"naive", "naive-ssd", "facemaskdetector", "stages"} == set(reference_programs.names())
     for name in reference_programs.names():
         assert reference_programs.find(name).is_file()
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ("import sys; sys.exit('no weights here; fetch them')", "no weights here; fetch them"),
-        ("print('hello')", "gives no figures"),
-        ("", "gives no figures"),
+        ("print('hello')", "prints no figures"),
+        ("", "prints no figures"),
         ('print(\'{"schema": 1, "name": "x", "seconds": -1, "frames": 1}\')', "seconds"),
     ],
 )
-def test_a_reference_that_fails_or_tells_nothing(tmp_path: Path, body: str, told: str) -> None:
+def test_failing_reference_raises_one_line(tmp_path: Path, body: str, message: str) -> None:
     program = tmp_path / "bad.py"
     program.write_text(body)
     with pytest.raises(BenchError) as caught:
         run_for_figures(Child("bad", (sys.executable, str(program)), {}), 1.0)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_reference_that_analysed_nothing_gives_no_ratio() -> None:
+def test_comparison_with_a_reference_without_frames_raises() -> None:
     ours = [Figures(schema=1, name="maskwatch", seconds=1, frames=5)]
     theirs = [Figures(schema=1, name="x", seconds=1, frames=0)]
     with pytest.raises(BenchError, match="analysed no frame"):
         reference_programs.comparison("x", ours, theirs)
 
 
-def test_our_stages_alone_run_and_tell_what_they_cost(tmp_path: Path) -> None:
-    demo, film = cv2.VideoCapture(str(resources.asset("demo.mp4"))), tmp_path / "people.avi"
-    with VideoWriter(film, 25, (640, 480)) as writer:
+def test_stages_reference_reports_the_cost_of_each_stage(tmp_path: Path) -> None:
+    demo, video = cv2.VideoCapture(str(resources.asset("demo.mp4"))), tmp_path / "people.avi"
+    with VideoWriter(video, 25, (640, 480)) as writer:
         for index in range(160):
             _, image = demo.read()
-            if index >= 120:  # two people from here on
+            if index >= 120:  # two people from frame 120
                 writer.write(image)
-    words = ("--clip", str(film), "--seconds", "2", "--warm-up", "0.5", "--threads", "1")
+    flags = ("--clip", str(video), "--seconds", "2", "--warm-up", "0.5", "--threads", "1")
     figures = run_for_figures(
-        Child("stages", (sys.executable, str(reference_programs.find("stages")), *words), {}), 3.0
+        Child("stages", (sys.executable, str(reference_programs.find("stages")), *flags), {}), 3.0
     )
     assert figures.frames > 0
     assert figures.stages["detect"].calls <= figures.frames

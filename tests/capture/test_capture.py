@@ -13,7 +13,7 @@ from fakes_video import HANG_S, LIMIT_S, FakeSource, frame, picture, video_threa
 from app.capture.capture import Capture, SourceState, SourceStatus
 from app.capture.process_exit import stuck_readers
 from app.capture.slot import LatestSlot, SlotClosed, WaitingSlot
-from app.capture.status import picture_hash
+from app.capture.status import image_fingerprint
 from app.core.errors import SourceError
 from app.core.types import Frame
 from app.settings.source import SourceSettings
@@ -390,13 +390,13 @@ def test_join_before_start_does_not_fail() -> None:
 @pytest.mark.parametrize("change", [lambda i: i.__setitem__((5, 17), 9), lambda i: i.__setitem__((-1, -1), 9)])
 def test_small_changes_change_the_fingerprint(change: Callable[[np.ndarray], None]) -> None:
     image = picture(3)
-    before = picture_hash(image)
-    assert picture_hash(image.copy()) == before
+    before = image_fingerprint(image)
+    assert image_fingerprint(image.copy()) == before
     change(image)
-    assert picture_hash(image) != before
+    assert image_fingerprint(image) != before
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (1080, 1920)])
 def test_any_size_has_a_fingerprint(size: tuple[int, int]) -> None:
     image = np.zeros((*size, 3), np.uint8)
-    assert picture_hash(image) == picture_hash(image.copy())
+    assert image_fingerprint(image) == image_fingerprint(image.copy())

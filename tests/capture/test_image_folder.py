@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from app.capture.image_folder import ImageSource, list_pictures, read_picture
+from app.capture.image_folder import ImageSource, list_images, read_image
 from app.capture.opencv_backend import to_bgr
 from app.core.errors import SourceError
 from app.settings.source import SourceSettings
@@ -47,7 +47,7 @@ def with_exif_orientation(jpeg: bytes, orientation: int) -> bytes:
     ],
 )
 def test_every_picture_becomes_bgr_uint8(tmp_path: Path, name: str, picture: np.ndarray) -> None:
-    image = read_picture(save(tmp_path / name, picture))
+    image = read_image(save(tmp_path / name, picture))
     assert image.dtype == np.uint8
     assert image.shape == (*picture.shape[:2], 3)
     assert abs(int(image[0, 0, 0]) - 200) < 8
@@ -55,7 +55,7 @@ def test_every_picture_becomes_bgr_uint8(tmp_path: Path, name: str, picture: np.
 
 def test_a_path_of_any_letters(tmp_path: Path) -> None:
     save(tmp_path / "x.png", COLOUR).rename(tmp_path / "gesicht – 面.png")
-    assert read_picture(tmp_path / "gesicht – 面.png").shape == COLOUR.shape
+    assert read_image(tmp_path / "gesicht – 面.png").shape == COLOUR.shape
 
 
 @pytest.mark.parametrize(("orientation", "shape"), [(1, (20, 30)), (3, (20, 30)), (6, (30, 20)), (8, (30, 20))])
@@ -63,7 +63,7 @@ def test_exif_turns_the_picture_upright(tmp_path: Path, orientation: int, shape:
     jpeg = cv2.imencode(".jpg", COLOUR)[1].tobytes()
     path = tmp_path / "a.jpg"
     path.write_bytes(with_exif_orientation(jpeg, orientation))
-    image = read_picture(path)
+    image = read_image(path)
     assert image.shape[:2] == shape
     bright_corner = {1: (0, 0), 3: (0, -1), 6: (0, 0), 8: (-1, 0)}[orientation]
     assert image[bright_corner][0] > 150
@@ -76,7 +76,7 @@ def test_a_cut_picture_is_one_line_or_a_picture(tmp_path: Path, kind: str, capfd
     for length in range(1, len(whole), max(1, len(whole) // 25)):
         path.write_bytes(whole[:length])
         try:
-            image = read_picture(path)
+            image = read_image(path)
         except SourceError as error:
             assert "\n" not in str(error)  # noqa: PT017 - both outcomes are right
             continue
@@ -90,11 +90,11 @@ def test_damaged_pngs_are_told_in_one_line_by_us_alone(tmp_path: Path, capfd: py
     chunk = struct.pack(">I", len(profile) - 4) + profile + struct.pack(">I", zlib.crc32(profile))
     path = tmp_path / "a.png"
     path.write_bytes(coded[:33] + chunk + coded[33:])
-    assert read_picture(path).tolist() == COLOUR.tolist(), "a bad colour profile does not matter"
+    assert read_image(path).tolist() == COLOUR.tolist(), "a bad colour profile does not matter"
     coded[60] ^= 0xFF
     path.write_bytes(coded)
     with pytest.raises(SourceError, match="a checksum is wrong"):
-        read_picture(path)
+        read_image(path)
     assert capfd.readouterr().err == ""
 
 
@@ -113,7 +113,7 @@ def test_a_folder_comes_in_natural_order(tmp_path: Path) -> None:
     for name in ("b10.png", "b9.png", "A1.png", "b9a.png", ".hidden.png", "note.txt"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "sub.png").mkdir()
-    assert [path.name for path in list_pictures(tmp_path)] == ["A1.png", "b9.png", "b9a.png", "b10.png"]
+    assert [path.name for path in list_images(tmp_path)] == ["A1.png", "b9.png", "b9a.png", "b10.png"]
 
 
 def test_one_bad_picture_among_others_is_told_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

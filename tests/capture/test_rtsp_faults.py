@@ -330,12 +330,12 @@ def faults() -> ModuleType:
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no way to freeze a process here")
 def test_no_thread_handle_or_memory_is_left_by_random_faults(faults: ModuleType) -> None:
     """The short version of benchmarks/faults.py."""
-    costs = faults.run(kills=3, seed=3, freeze_every=3, say=False)
+    costs = faults.run(kills=3, seed=3, freeze_every=3, verbose=False)
     assert [cost.kind for cost in costs] == ["kill", "kill", "freeze"]
-    assert faults.verdict(costs, longest_s=LIMIT_S, growth=0.3) == []  # a loaded machine is slow; a short run is noisy
+    assert faults.problems_of(costs, longest_s=LIMIT_S, growth=0.3) == []  # a loaded machine is slow; a short run is noisy
 
 
 def test_the_verdict_finds_what_is_left_behind(faults: ModuleType) -> None:
     good = [faults.Fault("kill", 0.1, 1.0, 100.0, 3, 7)] * 8
-    assert faults.verdict(good) == []
-    assert len(faults.verdict([*good, faults.Fault("kill", 0.1, 60.0, 120.0, 4, 8)])) == 4
+    assert faults.problems_of(good) == []
+    assert len(faults.problems_of([*good, faults.Fault("kill", 0.1, 60.0, 120.0, 4, 8)])) == 4

@@ -1,3 +1,3 @@
-"""The commands on alerts are tested with the peers that the alerts are."""
+"""Fixtures of the alert tests, for the commands on alerts."""
 
 from fixtures_alerts import broker_port, http_peer, store_path  # noqa: F401

@@ -1,4 +1,4 @@
-"""``maskwatch events``, ``alerts`` and ``purge`` as the command line runs them."""
+"""The commands ``events``, ``alerts`` and ``purge``."""
 
 import argparse
 import csv
@@ -21,7 +21,7 @@ from fixtures_alerts import _no_thread_survives  # noqa: F401
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_store import EventStore
-from app.alerts.export import HourRow, by_hour, parse_time, plot_png, total, whole_file
+from app.alerts.export import HourRow, atomic_text_file, by_hour, parse_time, plot_png, total
 from app.alerts.outbox import Delivery, Status
 from app.alerts.store_types import Presence, WriteBatch, hour_of
 from app.cli import alerts as alerts_module
@@ -37,17 +37,17 @@ def run() -> Run:
     parser = argparse.ArgumentParser()
     alerts_module.register(parser.add_subparsers())
 
-    def run_words(*words: object) -> int:
-        args = parser.parse_args([str(word) for word in words])
+    def run_command(*arguments: object) -> int:
+        args = parser.parse_args([str(argument) for argument in arguments])
         return int(args.run(args))
 
-    return run_words
+    return run_command
 
 
 @pytest.fixture
 def filled(store_path: Path) -> list[Event]:
-    """Four events over three hours up to now; the first is undelivered and has a picture."""
-    now_s = time.time()  # of the test, not of the import: that may lie long ago in a large suite
+    """Four events in the last three hours, the first undelivered, and an older event with a snapshot."""
+    now_s = time.time()  # not at import, which may be long ago in a large suite
     kinds = (EventKind.NO_MASK, EventKind.RESOLVED, EventKind.CAMERA_OFFLINE, EventKind.INCORRECT)
     events = [make_event(kind, f"cam-{i % 2}", now_s - 3600 * (3 - i)) for i, kind in enumerate(kinds)]
     with EventStore(store_path) as store:
@@ -69,29 +69,29 @@ def test_export_filters_by_time_camera_and_kind(
     run: Run, store_path: Path, filled: list[Event], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("events", "export", "--store", store_path, "--since", "150m", "--until", "1m", "--format", "jsonl") == 0
-    told = [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()]
-    assert told == [filled[1].id, filled[2].id]
-    words = ("--camera", "cam-1", "--kind", "resolved", "--kind", "no_mask")
-    assert run("events", "export", "--store", store_path, *words) == 0
+    ids = [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()]
+    assert ids == [filled[1].id, filled[2].id]
+    flags = ("--camera", "cam-1", "--kind", "resolved", "--kind", "no_mask")
+    assert run("events", "export", "--store", store_path, *flags) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["id"] for row in rows] == [filled[1].id]
 
 
 @pytest.mark.usefixtures("filled")
-def test_export_writes_files_and_pictures(run: Run, store_path: Path, tmp_path: Path) -> None:
-    out, pictures = tmp_path / "out.jsonl", tmp_path / "pictures"
-    assert run("events", "export", "--store", store_path, "--output", out, "--pictures", pictures) == 0
+def test_export_writes_files_and_snapshots(run: Run, store_path: Path, tmp_path: Path) -> None:
+    out, snapshots = tmp_path / "out.jsonl", tmp_path / "snapshots"
+    assert run("events", "export", "--store", store_path, "--output", out, "--pictures", snapshots) == 0
     assert len(out.read_text().splitlines()) == 5
-    assert [file.read_bytes() for file in pictures.iterdir()] == [b"JPEG"]
+    assert [file.read_bytes() for file in snapshots.iterdir()] == [b"JPEG"]
     with pytest.raises(SettingsError, match="--format csv or jsonl"):
         run("events", "export", "--store", store_path, "--output", tmp_path / "out.xml")
     with pytest.raises(OutputError, match="cannot write"):
         run("events", "export", "--store", store_path, "--output", tmp_path / "absent" / "out.csv")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="it has no pipes with a path, and links need rights")
+@pytest.mark.skipif(sys.platform == "win32", reason="no named pipes, and links need permissions")
 @pytest.mark.usefixtures("filled")
-def test_export_replaces_no_pipe_and_no_link(run: Run, store_path: Path, tmp_path: Path) -> None:
+def test_export_writes_into_pipes_and_links(run: Run, store_path: Path, tmp_path: Path) -> None:
     pipe, read = tmp_path / "pipe", []
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
@@ -107,7 +107,7 @@ def test_export_replaces_no_pipe_and_no_link(run: Run, store_path: Path, tmp_pat
     assert target.read_text() == read[0]
 
 
-def test_export_gives_each_picture_a_file_of_its_own(
+def test_export_writes_each_snapshot_to_a_separate_file(
     run: Run, store_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     long = "!" * 80
@@ -115,20 +115,20 @@ def test_export_gives_each_picture_a_file_of_its_own(
     with EventStore(store_path) as store:
         events = [replace(make_event(), id=each) for each in ids]
         store.write(WriteBatch(tuple((event, event.id.encode()) for event in events)), time.time())
-    assert run("events", "export", "--store", store_path, "--pictures", tmp_path / "pictures") == 0
-    assert "8 pictures written" in capsys.readouterr().err
-    files = list((tmp_path / "pictures").iterdir())
+    assert run("events", "export", "--store", store_path, "--pictures", tmp_path / "snapshots") == 0
+    assert "8 snapshots written" in capsys.readouterr().err
+    files = list((tmp_path / "snapshots").iterdir())
     assert sorted(file.read_text() for file in files) == sorted(ids)
     assert len({file.name.casefold() for file in files}) == len(ids)
     assert {file.stem for file in files} >= {"6-10%2E0%2E1%2E11-1", "6-Door-1", "6-door-1-2", "6-a%2Fb-1", "6-Tür-1"}
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_failed_write_keeps_the_existing_file(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     path.write_text("before")
 
     def write_half() -> None:
-        with whole_file(path) as file:
+        with atomic_text_file(path) as file:
             file.write("half")
             raise RuntimeError
 
@@ -138,16 +138,16 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_list_shows_the_newest(
+def test_list_shows_the_newest_events(
     run: Run, store_path: Path, filled: list[Event], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("events", "list", "--store", store_path, "--newest", "2") == 0
-    told = capsys.readouterr().out
-    assert "incorrect" in told
-    assert "camera_offline" in told
-    assert "resolved" not in told
-    assert "2 events" in told
-    assert filled[0].camera in told
+    output = capsys.readouterr().out
+    assert "incorrect" in output
+    assert "camera_offline" in output
+    assert "resolved" not in output
+    assert "2 events" in output
+    assert filled[0].camera in output
     assert run("events", "list", "--store", store_path, "--newest", "1") == 0
     assert capsys.readouterr().out.splitlines()[-1] == "1 event"
 
@@ -161,10 +161,10 @@ def test_stats_give_the_compliance_rate_by_hour(run: Run, store_path: Path, caps
     assert [row["compliance"] for row in rows if row["people"]] == [0.75]
     assert sum(row["alerts"] for row in rows) == 3
     assert run("events", "stats", "--store", store_path, "--since", "2030-01-01") == 0
-    assert "nobody was seen" in capsys.readouterr().out
+    assert "no people and no events" in capsys.readouterr().out
 
 
-def test_people_and_alerts_of_stats_are_of_the_same_whole_hours(
+def test_stats_count_people_and_alerts_of_the_same_whole_hours(
     run: Run, store_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hour_s = 1_760_000_400
@@ -182,8 +182,8 @@ def test_people_and_alerts_of_stats_are_of_the_same_whole_hours(
 
 
 @pytest.mark.usefixtures("filled")
-def test_stats_draw_a_picture(run: Run, store_path: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="the plot as a picture needs matplotlib")
+def test_stats_write_a_plot(run: Run, store_path: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the plot needs matplotlib")
     png = tmp_path / "plot.png"
     assert run("events", "stats", "--store", store_path, "--png", png) == 0
     assert png.read_bytes().startswith(b"\x89PNG")
@@ -191,8 +191,8 @@ def test_stats_draw_a_picture(run: Run, store_path: Path, tmp_path: Path) -> Non
         run("events", "stats", "--store", store_path, "--png", tmp_path / "absent" / "plot.png")
 
 
-def test_a_plot_of_months_stays_a_picture_that_opens(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="the plot as a picture needs matplotlib")
+def test_plot_of_months_is_a_readable_image(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the plot needs matplotlib")
     rows = [HourRow(Presence("", 3600 * hour, masked=hour % 7, bare=hour % 3), 0) for hour in range(1500)]
     plot_png(rows, tmp_path / "plot.png")
     image = cv2.imread(str(tmp_path / "plot.png"))
@@ -201,7 +201,7 @@ def test_a_plot_of_months_stays_a_picture_that_opens(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("filled")
-def test_stats_without_matplotlib_say_what_to_install(
+def test_stats_without_matplotlib_name_the_package(
     run: Run, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
@@ -209,7 +209,7 @@ def test_stats_without_matplotlib_say_what_to_install(
         run("events", "stats", "--store", store_path, "--png", tmp_path / "plot.png")
 
 
-def test_hours_add_up_over_cameras() -> None:
+def test_hours_are_summed_over_cameras() -> None:
     rows = by_hour(
         [Presence("a", 3600, masked=1), Presence("b", 3600, bare=1), Presence("a", 7200, incorrect=2)],
         [make_event(wall_s=3700.0), make_event(EventKind.RESOLVED, wall_s=3700.0), make_event(wall_s=11_000.0)],
@@ -222,7 +222,7 @@ def test_hours_add_up_over_cameras() -> None:
     assert (total(rows).seen.people, total(rows).alerts) == (4, 2)
 
 
-def test_times_as_people_write_them() -> None:
+def test_times_are_parsed() -> None:
     assert parse_time("90m", 10_000.0) == 4_600.0
     assert parse_time("2d", 200_000.0) == 27_200.0
     assert parse_time("1970-01-02T00:00:00+00:00", 0.0) == 86_400.0
@@ -232,18 +232,18 @@ def test_times_as_people_write_them() -> None:
 
 
 @pytest.mark.usefixtures("filled")
-def test_since_must_lie_before_until(run: Run, store_path: Path) -> None:
+def test_since_must_be_before_until(run: Run, store_path: Path) -> None:
     with pytest.raises(SettingsError, match="swap them"):
         run("events", "list", "--store", store_path, "--since", "1h", "--until", "2h")
 
 
-def test_a_missing_file_is_one_clear_line(run: Run, store_path: Path) -> None:
+def test_missing_event_file_is_reported(run: Run, store_path: Path) -> None:
     with pytest.raises(OutputError, match="no event file"):
         run("events", "list", "--store", store_path)
     assert not store_path.exists()
 
 
-def test_alerts_test_tells_what_works_and_what_does_not(
+def test_alerts_test_shows_the_result_of_each_channel(
     run: Run, store_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with HttpPeer(200, 500).running() as peer:
@@ -252,12 +252,12 @@ def test_alerts_test_tells_what_works_and_what_does_not(
         assert "sent" in capsys.readouterr().out
         assert run("alerts", "test", "--config", config, "--channel", "web") == 1
         assert "failed" in capsys.readouterr().out
-        with pytest.raises(SettingsError, match="no channel 'wab'; known: web"):
+        with pytest.raises(SettingsError, match="no channel 'wab'; choose from: web"):
             run("alerts", "test", "--config", config, "--channel", "wab")
     assert json.loads(peer.requests[0].body)["reason"] == "a test of the channel"
 
 
-def test_no_log_however_talkative_shows_a_token(tmp_path: Path, http_peer: HttpPeer) -> None:
+def test_verbose_log_shows_no_token(tmp_path: Path, http_peer: HttpPeer) -> None:
     config = tmp_path / "maskwatch.toml"
     url, push = http_peer.url, http_peer.url.replace("http://", "json://")
     config.write_text(
@@ -279,25 +279,23 @@ def test_alerts_list_and_retry(
     assert run("alerts", "list", "--config", config) == 0
     assert "1 undelivered" in capsys.readouterr().out
     assert run("alerts", "retry", "--config", config) == 0
-    assert "1 alert waiting again; 1 sent now" in capsys.readouterr().out
+    assert "1 alert queued again; 1 sent now" in capsys.readouterr().out
     assert len(http_peer.requests) == 1
     assert run("alerts", "list", "--config", config, "--status", "delivered") == 0
     assert "1 delivered" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("filled")
-def test_a_retry_says_which_channel_it_cannot_serve(
-    run: Run, store_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SettingsError, match=r"no channel 'wab'; known: .*web"):
+def test_retry_names_channels_without_settings(run: Run, store_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SettingsError, match=r"no channel 'wab'; choose from: .*web"):
         run("alerts", "retry", "--store", store_path, "--channel", "wab")
     assert run("alerts", "retry", "--store", store_path) == 1
-    told = capsys.readouterr()
-    assert "1 alert waiting again; 0 sent now" in told.out
-    assert "channel web: not in these settings, so its alerts wait; give --config FILE" in told.err
+    output = capsys.readouterr()
+    assert "1 alert queued again; 0 sent now" in output.out
+    assert "channel web: not in these settings, so its alerts stay queued; give --config FILE" in output.err
 
 
-def test_in_a_pipe_a_row_stays_one_line(run: Run, store_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_row_in_a_pipe_stays_on_one_line(run: Run, store_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with EventStore(store_path) as store:
         crowd = Event("e-1", EventKind.NO_MASK, "door", 1.0, time.time(), 3, people=7, reason="word " * 60)
         store.write(WriteBatch(((crowd, None),)), time.time())
@@ -309,7 +307,7 @@ def test_in_a_pipe_a_row_stays_one_line(run: Run, store_path: Path, capsys: pyte
 
 
 @pytest.mark.usefixtures("filled")
-def test_a_retry_leaves_the_sending_to_a_program_that_runs(
+def test_retry_leaves_sending_to_a_running_program(
     run: Run, store_path: Path, tmp_path: Path, http_peer: HttpPeer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = config_with(tmp_path, store_path, http_peer.url)
@@ -318,13 +316,13 @@ def test_a_retry_leaves_the_sending_to_a_program_that_runs(
     center.submit(make_event())
     try:
         assert run("alerts", "retry", "--config", config) == 0
-        assert "the maskwatch that is running sends them" in capsys.readouterr().out
+        assert "the running maskwatch sends them" in capsys.readouterr().out
     finally:
         center.close()
     assert http_peer.requests == []
 
 
-def test_purge_asks_and_then_deletes(
+def test_purge_asks_before_it_deletes(
     run: Run,
     store_path: Path,
     filled: list[Event],
@@ -333,11 +331,11 @@ def test_purge_asks_and_then_deletes(
 ) -> None:
     with pytest.raises(SettingsError, match="add --yes"):
         run("purge", "--store", store_path)
-    monkeypatch.setattr(sys, "stdin", None)  # closed, as '<&-' does
+    monkeypatch.setattr(sys, "stdin", None)  # closed, as after '<&-'
     with pytest.raises(SettingsError, match="add --yes"):
         run("purge", "--store", store_path)
     assert run("purge", "--store", store_path, "--before", "7d", "--yes") == 0
-    assert "deleted 1 event, 1 picture, 0 hourly counts, 0 old files" in capsys.readouterr().out
+    assert "deleted 1 event, 1 snapshot, 0 hourly counts, 0 old files" in capsys.readouterr().out
     with EventStore(store_path) as store:
         assert store.events() == filled
     assert run("purge", "--store", store_path, "--yes") == 0

@@ -1,4 +1,4 @@
-"""``maskwatch bench`` as its users meet it: short real runs, the JSON it writes, bad input in one line."""
+"""``maskwatch bench``: short real runs, its JSON file, and bad input."""
 
 import json
 import math
@@ -18,10 +18,10 @@ SHORT = ("bench", "--seconds", "3", "--warm-up", "0.5")
 
 
 def fails(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """The one line that a failing command prints."""
+    """The one line that a failing command prints on standard error."""
     try:
         code = main(argv)
-    except SystemExit as stop:  # argparse's own
+    except SystemExit as stop:  # raised by argparse
         code = stop.code
     assert code == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
@@ -33,14 +33,12 @@ def report_of(path: Path) -> Report:
     return Report.model_validate(json.loads(path.read_text()))
 
 
-def test_a_film_is_measured_from_capture_to_drawing_and_from_start_to_label(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bench_measures_latency_and_start_up_of_a_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "speed.json"
     assert main([*SHORT, "--starts", "1", "--json", str(path)]) == 0
     shown = capsys.readouterr().out
-    for words in ("frames analysed", "capture to glass", "drawing", "first labelled face"):
-        assert words in shown
+    for heading in ("frames analysed", "capture to glass", "drawing", "first labelled face"):
+        assert heading in shown
     report = report_of(path)
     (run,) = report.runs
     assert run.seconds >= 3
@@ -48,9 +46,9 @@ def test_a_film_is_measured_from_capture_to_drawing_and_from_start_to_label(
     assert run.dropped == 0
     assert math.isclose(run.rates_per_s["analysis"], run.frames / run.seconds)
     assert run.rates_per_s["pictures_drawn"] > 0
-    assert {"capture", "detect", "analyse", "draw", "rest"} <= set(run.stages), "a face may be due or not"
+    assert {"capture", "detect", "analyse", "draw", "rest"} <= set(run.stages), "other stages depend on the faces"
     shares = sum(stage.share for stage in run.stages.values())
-    assert math.isclose(shares, 1, abs_tol=0.3), "but for calls cut at both ends"
+    assert math.isclose(shares, 1, abs_tol=0.3), "except calls cut at both ends"
     for name in ("capture_to_result", "capture_to_glass", "age_shown"):
         spread = run.latency[name]
         assert 0 < spread.p50_ms <= spread.p95_ms <= spread.p99_ms <= spread.max_ms
@@ -64,20 +62,20 @@ def test_a_film_is_measured_from_capture_to_drawing_and_from_start_to_label(
     assert report.versions["maskwatch"]
 
 
-def test_memory_is_that_of_the_child_and_not_of_the_harness(tmp_path: Path) -> None:
+def test_memory_is_measured_in_the_child_process(tmp_path: Path) -> None:
     path = tmp_path / "speed.json"
     ballast = b"x" * 600_000_000
     assert main([*SHORT, "--starts", "0", "--json", str(path)]) == 0
     peak_mb = report_of(path).runs[0].peak_rss_mb
     if peak_mb is None:
-        pytest.skip("this system does not tell a process's memory")
+        pytest.skip("this system does not report the memory of a process")
     assert 50 < peak_mb < len(ballast) / 1e6
 
 
-def test_a_film_plays_as_a_camera(tmp_path: Path) -> None:
+def test_video_plays_as_a_live_camera(tmp_path: Path) -> None:
     path = tmp_path / "speed.json"
-    words = ("--as-live", "200", "--slow-detector", "5", "--starts", "0", "--threads", "1", "--json", str(path))
-    assert main([*SHORT, *words]) == 0
+    flags = ("--as-live", "200", "--slow-detector", "5", "--starts", "0", "--threads", "1", "--json", str(path))
+    assert main([*SHORT, *flags]) == 0
     report = report_of(path)
     (run,) = report.runs
     assert report.as_live_fps == 200
@@ -89,18 +87,18 @@ def test_a_film_plays_as_a_camera(tmp_path: Path) -> None:
     assert "5 times slower" in run.notes
 
 
-def test_paused_nothing_is_analysed(tmp_path: Path) -> None:
+def test_paused_run_analyses_no_frame(tmp_path: Path) -> None:
     path = tmp_path / "speed.json"
     assert main([*SHORT, "--as-live", "10", "--paused", "--starts", "0", "--json", str(path)]) == 0
     (run,) = report_of(path).runs
-    assert run.frames <= 1, "one may have been under way"
+    assert run.frames <= 1, "one frame may have been in progress"
     assert "detect" not in run.stages or run.stages["detect"].calls <= 1
-    assert run.dropped > 0, "the camera goes on"
-    assert run.rates_per_s["pictures_moved"] == 0, "the picture stands still"
+    assert run.dropped > 0, "the camera keeps running"
+    assert run.rates_per_s["pictures_moved"] == 0, "the image does not change"
 
 
 @pytest.mark.parametrize("name", ["app.py", "json.py"])
-def test_a_module_in_the_current_folder_is_not_run(tmp_path: Path, name: str) -> None:
+def test_module_in_the_current_folder_is_not_run(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("raise SystemExit('the wrong program')")
     child = own_child(["--help"], "start", {})
     environment = {**os.environ, **child.environment}
@@ -109,24 +107,24 @@ def test_a_module_in_the_current_folder_is_not_run(tmp_path: Path, name: str) ->
     assert "measure" in done.stdout
 
 
-def test_the_flags_of_watch_hold_beside_a_settings_file(tmp_path: Path) -> None:
+def test_source_flags_apply_to_cameras_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "a.toml"
     file.write_text('[[camera]]\nuri = "rtsp://door/live"\nname = "door"\n')
-    words = ["bench", "--config", str(file), "--width", "1280", "--rtsp-transport", "udp"]
-    (door,) = settings_of(build_parser().parse_args(words)).camera
+    argv = ["bench", "--config", str(file), "--width", "1280", "--rtsp-transport", "udp"]
+    (door,) = settings_of(build_parser().parse_args(argv)).camera
     assert (door.name, door.width_px, door.rtsp_transport) == ("door", 1280, "udp")
     (demo,) = settings_of(build_parser().parse_args(["bench", "--width", "640"])).camera
     assert (demo.uri, demo.width_px, demo.loop) == ("demo", 640, True)
 
 
-def test_sources_that_cannot_be_played(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert "nothing.mp4" in fails(capsys, *SHORT, "--starts", "0", "--source", str(tmp_path / "nothing.mp4"))
-    both = ("--source", "demo", "--source", str(tmp_path / "nothing.mp4"))
-    assert "nothing.mp4" in fails(capsys, *SHORT, "--starts", "0", *both)
+def test_missing_sources_are_reported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "absent.mp4" in fails(capsys, *SHORT, "--starts", "0", "--source", str(tmp_path / "absent.mp4"))
+    both = ("--source", "demo", "--source", str(tmp_path / "absent.mp4"))
+    assert "absent.mp4" in fails(capsys, *SHORT, "--starts", "0", *both)
 
 
-def test_bad_words(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    for words, named in (
+def test_bad_arguments_are_reported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for flags, expected in (
         (("--seconds", "soon"), "soon"),
         (("--seconds", "nan"), "nan"),
         (("--seconds", "0"), "--seconds"),
@@ -142,17 +140,19 @@ def test_bad_words(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         (("--compare", "naive", "--as-live", "5"), "--as-live"),
         (("--compare", "naive", "--source", "0"), "--compare"),
     ):
-        assert named in fails(capsys, *SHORT, *words)
+        assert expected in fails(capsys, *SHORT, *flags)
 
 
-def test_a_window_without_a_display(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_window_without_a_display_is_reported(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     if sys.platform in ("win32", "darwin"):
         pytest.skip("there is always a display")
     monkeypatch.delenv("DISPLAY", raising=False)
     assert "no display" in fails(capsys, *SHORT, "--window")
 
 
-def test_the_command_is_light_to_import() -> None:
+def test_command_imports_no_large_package() -> None:
     code = (
         "import sys; import app.cli.bench; "
         "print([m for m in ('cv2', 'numpy', 'rich', 'tensorflow', 'pydantic') if m in sys.modules])"

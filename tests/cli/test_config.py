@@ -1,4 +1,4 @@
-"""``maskwatch config``, and what a settings file can hold: cameras with tables of their own, names, faults."""
+"""``maskwatch config``, and settings files: tables of cameras, names and errors."""
 
 import itertools
 import tomllib
@@ -20,20 +20,20 @@ from app.settings.source import redact
 from app.settings.toml import commented_toml, redacted_tables
 
 
-def written(folder: Path, text: str) -> Path:
+def write_config(folder: Path, text: str) -> Path:
     path = folder / "maskwatch.toml"
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def fault(folder: Path, text: str) -> str:
+def error_of(folder: Path, text: str) -> str:
     with pytest.raises(SettingsError) as caught:
-        load_settings(written(folder, text))
+        load_settings(write_config(folder, text))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_a_camera_has_settings_of_its_own(tmp_path: Path) -> None:
+def test_camera_tables_override_shared_settings(tmp_path: Path) -> None:
     text = """
         [policy]
         dwell_s = 9
@@ -46,7 +46,7 @@ def test_a_camera_has_settings_of_its_own(tmp_path: Path) -> None:
         [[camera]]
         uri = "b.mp4"
     """
-    both = load_settings(written(tmp_path, text))
+    both = load_settings(write_config(tmp_path, text))
     first, second = both.camera
     assert overridden(both.policy, first.policy).cooldown_s == 1
     assert overridden(both.policy, first.policy).dwell_s == 9
@@ -55,55 +55,56 @@ def test_a_camera_has_settings_of_its_own(tmp_path: Path) -> None:
     assert overridden(both.detector, second.detector) == both.detector
 
 
-def test_names_of_cameras_differ(tmp_path: Path) -> None:
+def test_camera_names_are_unique(tmp_path: Path) -> None:
     given = "[[camera]]\nuri='a.mp4'\nname='door'\n"
-    assert "door" in fault(tmp_path, given + given)
+    assert "door" in error_of(tmp_path, given + given)
     alike = given.replace("door", "Front door") + given.replace("door", "Front_door")
-    assert len(load_settings(written(tmp_path, alike)).camera) == 2
+    assert len(load_settings(write_config(tmp_path, alike)).camera) == 2
     mqtt = "[[alerts.channels]]\nkind='mqtt'\nname='home'\nhost='127.0.0.1'\n"
-    assert "'Front door' and 'Front_door' would share an MQTT topic; rename one" in fault(tmp_path, alike + mqtt)
+    assert "'Front door' and 'Front_door' would share an MQTT topic; rename one" in error_of(tmp_path, alike + mqtt)
     paths = ("a.mp4", "in/a.mp4", "out/a.mp4")
     text = "".join(f"[[camera]]\nuri='{path}'\n" for path in paths) + "[[camera]]\nuri='b.mp4'\nname='a-2'\n"
-    names = [camera.name for camera in load_settings(written(tmp_path, text)).camera]
+    names = [camera.name for camera in load_settings(write_config(tmp_path, text)).camera]
     assert names == ["a", "a-3", "a-4", "a-2"]
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "expected"),
     [
         ("[detector]\n\nmin_neighbours = 4\n", ("detector.min_neighbours (line 3)", "did you mean min_neighbors?")),
         ("[[camera]]\nuri='0'\n[camera.policy]\ndwel_s=1\n", ("camera[0].policy.dwel_s (line 4)", "mean dwell_s?")),
         ("[detectr]\n", ("detectr (line 1)", "did you mean detector?")),
         ("[[camera]]\nuri='0'\n[[camera]]\nuri='1'\nwidth_px=-1\n", ("camera[1].width_px (line 5)", "greater")),
         ("[[alerts.channels]]\nkind='sound'\nname='x'\ntimeout=3\n", ("(line 4)", "did you mean timeout_s?")),
-        ("[[camera]]\nname='x'\n", ("camera[0].uri (line 1): must be given",)),
+        ("[[camera]]\nname='x'\n", ("camera[0].uri (line 1): is missing; add it",)),
         ("camera = []\n", ("camera (line 1): is empty",)),
-        ("[camera]\nuri='0'\n", ("camera (line 1): is a list of tables; begin each with [[camera]]",)),
-        ("[alerts.channels]\nkind='sound'\n", ("alerts.channels (line 1)", "begin each with [[alerts.channels]]")),
+        ("[camera]\nuri='0'\n", ("camera (line 1): must be a list of tables; start each table with [[camera]]",)),
+        (
+            "[alerts.channels]\nkind='sound'\n",
+            ("alerts.channels (line 1)", "start each table with [[alerts.channels]]"),
+        ),
         ("[[alerts.channels]]\nname='x'\n", ("alerts.channels[0] (line 1): has no kind", "command, webhook, mqtt")),
-        ("[[alerts.channels]]\nname='x'\nkind='comand'\n", ("'comand' is no kind of", "did you mean command?")),
-        ("[[alerts.channels]]\nname='x'\nkind='fax'\n", ("'fax' is no kind of", "use command, webhook, mqtt")),
-        ("[policy]\nalert_on='no_mask'\n", ("policy.alert_on (line 2): is a list; write it in brackets",)),
-        ("[alerts]\nstore=''\n", ("alerts.store (line 2): '.' names no file", "such as events.db")),
-        ("[alerts]\nstore='/'\n", ("alerts.store (line 2): '/' names no file",)),
-        ("detector='haar'\n", ("detector (line 1): is a table",)),
-        ("qqqq = 1\n", ("qqqq (line 1)", "no such setting")),
+        ("[[alerts.channels]]\nname='x'\nkind='comand'\n", ("'comand' is not a kind of", "did you mean command?")),
+        ("[[alerts.channels]]\nname='x'\nkind='fax'\n", ("'fax' is not a kind of", "use command, webhook, mqtt")),
+        ("[policy]\nalert_on='no_mask'\n", ("policy.alert_on (line 2): must be a list; write it in brackets",)),
+        ("[alerts]\nstore=''\n", ("alerts.store (line 2): '.' is not a file name", "such as events.db")),
+        ("[alerts]\nstore='/'\n", ("alerts.store (line 2): '/' is not a file name",)),
+        ("detector='haar'\n", ("detector (line 1): must be a table",)),
+        ("qqqq = 1\n", ("qqqq (line 1)", "unknown setting")),
     ],
 )
-def test_a_fault_has_its_place_and_reason(tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
-    told = fault(tmp_path, text)
-    for word in words:
-        assert word in told
+def test_errors_name_key_line_and_reason(tmp_path: Path, text: str, expected: tuple[str, ...]) -> None:
+    message = error_of(tmp_path, text)
+    for part in expected:
+        assert part in message
 
 
-def test_a_fault_of_the_environment_names_its_variable_and_no_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_environment_errors_name_the_variable_and_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASKWATCH_POLICY__DWELL_S", "long")
-    told = fault(tmp_path, "[policy]\ndwell_s = 2\n")
-    assert "policy.dwell_s (MASKWATCH_POLICY__DWELL_S): " in told
-    assert "line" not in told
-    with pytest.raises(SettingsError) as caught:  # told before the flag that would cover it
+    message = error_of(tmp_path, "[policy]\ndwell_s = 2\n")
+    assert "policy.dwell_s (MASKWATCH_POLICY__DWELL_S): " in message
+    assert "line" not in message
+    with pytest.raises(SettingsError) as caught:  # reported even if a flag overrides it
         load_settings(None, {"policy": {"dwell_s": 1}})
     assert "MASKWATCH_POLICY__DWELL_S" in str(caught.value)
     monkeypatch.setenv("MASKWATCH_POLICY__DWELL_S", "1")
@@ -113,53 +114,55 @@ def test_a_fault_of_the_environment_names_its_variable_and_no_line(
 
 
 @pytest.mark.parametrize("name", ["MASKWATCH_CAMERA", "MASKWATCH_POLICY__ALERT_ON", "maskwatch_alerts__channels"])
-def test_a_list_of_the_environment_that_is_no_json_is_named(
+def test_environment_list_that_is_not_json_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, "demo")
-    told = fault(tmp_path, "")
-    assert name.upper() in told.upper()
-    assert "written as JSON" in told
+    message = error_of(tmp_path, "")
+    assert name.upper() in message.upper()
+    assert "must be JSON" in message
 
 
-def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    path = written(tmp_path, "[[camera]]\nuri = 'rtsp://u:geheim@host/live'\nname = 'door'\n")
+def test_check_reports_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_config(tmp_path, "[[camera]]\nuri = 'rtsp://u:geheim@host/live'\nname = 'door'\n")
     assert main(["config", "check", str(path)]) == 0
     assert "door" in capsys.readouterr().out
-    assert main(["config", "check", str(written(tmp_path, "[policy]\ndwell = 1\n"))]) == 2
-    told = capsys.readouterr().err
-    assert "policy.dwell (line 2)" in told
-    assert main(["config", "check", str(written(tmp_path, "[classifier]\nmodel = 'none.tflite'\n"))]) == 2
+    assert main(["config", "check", str(write_config(tmp_path, "[policy]\ndwell = 1\n"))]) == 2
+    message = capsys.readouterr().err
+    assert "policy.dwell (line 2)" in message
+    assert main(["config", "check", str(write_config(tmp_path, "[classifier]\nmodel = 'none.tflite'\n"))]) == 2
     assert "none.tflite" in capsys.readouterr().err
     desk = "\n[[alerts.channels]]\nkind = 'sound'\nname = 'desk'\ncameras = ['Hall [north]', 'd*r', {}]\n"
     cameras = "[[camera]]\nuri = '0'\nname = 'door'\n[[camera]]\nuri = '1'\nname = 'Hall [north]'\n"
-    assert main(["config", "check", str(written(tmp_path, cameras + desk.format("")))]) == 0
-    assert main(["config", "check", str(written(tmp_path, cameras + desk.format("'dor'")))]) == 2
-    told = capsys.readouterr().err
-    assert "channel 'desk' cameras: no camera fits 'dor'; did you mean door?" in told
-    assert told.count("no camera fits") == 1
+    assert main(["config", "check", str(write_config(tmp_path, cameras + desk.format("")))]) == 0
+    assert main(["config", "check", str(write_config(tmp_path, cameras + desk.format("'dor'")))]) == 2
+    message = capsys.readouterr().err
+    assert "channel 'desk' cameras: no camera matches 'dor'; did you mean door?" in message
+    assert message.count("no camera matches") == 1
     monkeypatch.setenv("MASKWATCH_POLCY__DWELL_S", "1")
     assert main(["config", "check"]) == 2
     assert "did you mean policy?" in capsys.readouterr().err
 
 
-def test_check_finds_what_would_keep_the_web_view_from_starting(
+def test_check_reports_errors_of_the_web_view(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def told(web: str) -> str:
-        assert main(["config", "check", str(written(tmp_path, f"[web]\n{web}"))]) == 2
+    def error_for(web: str) -> str:
+        assert main(["config", "check", str(write_config(tmp_path, f"[web]\n{web}"))]) == 2
         return capsys.readouterr().err
 
     token = "enabled = true\nhost = '0.0.0.0'\ntoken_env = 'WEB_TOKEN'\n"
-    assert "would be open to the network" in told("enabled = true\nhost = '0.0.0.0'\n")
-    assert "WEB_TOKEN is not set" in told(token)
+    assert "is open to the network and has no token" in error_for("enabled = true\nhost = '0.0.0.0'\n")
+    assert "WEB_TOKEN is not set" in error_for(token)
     monkeypatch.setenv("WEB_TOKEN", "long enough for a token")
-    assert "without blanks" in told(token)
+    assert "without spaces" in error_for(token)
     monkeypatch.setenv("WEB_TOKEN", "long-enough-for-a-token")
-    assert "web.tls_cert: there is no file none.pem" in told(f"{token}tls_cert = 'none.pem'\ntls_key = 'none.pem'\n")
-    assert main(["config", "check", str(written(tmp_path, f"[web]\n{token}"))]) == 0
+    assert "web.tls_cert: no such file none.pem" in error_for(f"{token}tls_cert = 'none.pem'\ntls_key = 'none.pem'\n")
+    assert main(["config", "check", str(write_config(tmp_path, f"[web]\n{token}"))]) == 0
     off = "[web]\nhost = '0.0.0.0'\n"
-    assert main(["config", "check", str(written(tmp_path, off))]) == 0
+    assert main(["config", "check", str(write_config(tmp_path, off))]) == 0
 
 
 SECRETS = """
@@ -195,39 +198,38 @@ SECRETS = """
 
 
 def test_show_hides_every_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["config", "show", str(written(tmp_path, SECRETS))]) == 0
+    assert main(["config", "show", str(write_config(tmp_path, SECRETS))]) == 0
     text = capsys.readouterr().out
     assert "geheim" not in text
     assert "anna" not in text
     assert "bert" not in text
-    told = tomllib.loads(text)
-    assert told["camera"][0]["uri"].endswith("host:554/live?token=***&channel=1")
-    assert told["camera"][1]["policy"] == {"dwell_s": 7.0}
-    assert "policy" not in told["camera"][0]
-    assert told["policy"]["dwell_s"] == 2.0
-    assert told["alerts"]["channels"][0]["secret_env"] == "DESK_SECRET"
-    assert told["alerts"]["channels"][2]["argv"][0] == "curl"
+    shown = tomllib.loads(text)
+    assert shown["camera"][0]["uri"].endswith("host:554/live?token=***&channel=1")
+    assert shown["camera"][1]["policy"] == {"dwell_s": 7.0}
+    assert "policy" not in shown["camera"][0]
+    assert shown["policy"]["dwell_s"] == 2.0
+    assert shown["alerts"]["channels"][0]["secret_env"] == "DESK_SECRET"
+    assert shown["alerts"]["channels"][2]["argv"][0] == "curl"
 
 
-def test_what_is_shown_loads_again_to_the_same(tmp_path: Path) -> None:
+def test_shown_settings_load_to_the_same_values(tmp_path: Path) -> None:
     text = "[policy]\ndwell_s = 3\n[[camera]]\nuri = 'x.mp4'\n[camera.tracking]\nlost_after_s = 2\n"
-    before = load_settings(written(tmp_path, text))
-    after = load_settings(written(tmp_path, tomli_w.dumps(redacted_tables(before))))
+    before = load_settings(write_config(tmp_path, text))
+    after = load_settings(write_config(tmp_path, tomli_w.dumps(redacted_tables(before))))
     assert after.model_dump() == before.model_dump()
 
 
-def test_init_writes_every_setting_once_and_its_defaults_are_the_defaults(tmp_path: Path) -> None:
+def test_init_writes_every_setting_with_its_default(tmp_path: Path) -> None:
     path = tmp_path / "new.toml"
     assert main(["config", "init", str(path)]) == 0
     text = path.read_text(encoding="utf-8")
     assert tomllib.loads(text) == {}
     assert load_settings(path).model_dump() == load_settings().model_dump()
-    # All lines that can be uncommented, but for the example of a camera and of each channel, which lack what only
-    # their user knows.
+    # Uncomment all lines except the examples of cameras and channels, which have required settings without a default.
     tables = [part for part in text.split("\n\n") if "#[[" not in part]
     live = "\n".join(line[1:] for part in tables for line in part.splitlines() if line[:1] == "#" and line[1:2] != " ")
     parsed = tomllib.loads(live)
-    assert load_settings(written(tmp_path, live)).model_dump() == load_settings().model_dump()
+    assert load_settings(write_config(tmp_path, live)).model_dump() == load_settings().model_dump()
     for section, field in Settings.model_fields.items():
         model = next(models_in(field.annotation))
         if section == "camera":
@@ -237,16 +239,16 @@ def test_init_writes_every_setting_once_and_its_defaults_are_the_defaults(tmp_pa
             assert name in parsed[section] or f"# {name} (not set)" in text or f"[[{section}.{name}]]" in text
 
 
-def test_every_setting_has_a_meaning() -> None:
+def test_every_setting_is_documented() -> None:
     lines = commented_toml(Settings).splitlines()
     bare = [line for before, line in itertools.pairwise(lines) if line[:1] == "#" and line[1:2].isalpha()
             and not before.startswith("# ") and not line.startswith("#kind")]  # fmt: skip
-    bare += [line for line in lines if line.endswith(("(not set)", "(must be given)"))]
+    bare += [line for line in lines if line.endswith(("(not set)", "(required)"))]
     assert bare == []
 
 
-def test_init_never_writes_over_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = written(tmp_path, "[policy]\ndwell_s = 3\n")
+def test_init_never_overwrites_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_config(tmp_path, "[policy]\ndwell_s = 3\n")
     assert main(["config", "init", str(path)]) == 2
     assert "--force" in capsys.readouterr().err
     assert "dwell_s = 3" in path.read_text()
@@ -254,7 +256,7 @@ def test_init_never_writes_over_a_file(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["config", "init", str(tmp_path / "none" / "a.toml")]) == 2
 
 
-def test_what_needs_a_new_start(tmp_path: Path) -> None:
+def test_settings_that_need_a_restart_are_listed(tmp_path: Path) -> None:
     old = load_settings(None, {"camera": [{"uri": "a.mp4"}, {"uri": "b.mp4"}]})
     wanted = {
         "camera": [{"uri": "a.mp4", "policy": {"dwell_s": 1}}, {"uri": "b.mp4", "pace": "fast"}],
@@ -272,7 +274,7 @@ def test_what_needs_a_new_start(tmp_path: Path) -> None:
     assert "list of cameras" in needs_restart(old, load_settings(None, {"camera": [{"uri": "a.mp4"}]}))[0]
 
 
-# -- whatever is in the file --------------------------------------------------------------------------------------
+# -- property-based tests -----------------------------------------------------------------------------------------
 
 names = st.sampled_from(
     ["camera", "policy", "detector", "alerts", "channels", "uri", "name", "kind", "dwell_s", "web", "host", "x", ""]
@@ -290,8 +292,8 @@ documents = st.dictionaries(names, tables, max_size=5)
 ANY_PATH = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def loaded_or_told(load: Callable[[], Settings]) -> Settings | str:
-    """The settings, or the one line that says why there are none."""
+def loaded_or_error(load: Callable[[], Settings]) -> Settings | str:
+    """The settings, or the one-line error."""
     try:
         return load()
     except SettingsError as error:
@@ -302,52 +304,52 @@ def loaded_or_told(load: Callable[[], Settings]) -> Settings | str:
 
 @ANY_PATH
 @given(documents)
-def test_any_document_is_settings_or_one_clear_line(tmp_path: Path, document: dict[str, object]) -> None:
+def test_any_document_loads_or_gives_one_error_line(tmp_path: Path, document: dict[str, object]) -> None:
     path = tmp_path / "any.toml"
     path.write_bytes(tomli_w.dumps(document).encode())
-    loaded = loaded_or_told(lambda: load_settings(path))
+    loaded = loaded_or_error(lambda: load_settings(path))
     if not isinstance(loaded, str):
         tomllib.loads(tomli_w.dumps(redacted_tables(loaded)))
 
 
 @ANY_PATH
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace"))))
-def test_any_bytes_are_settings_or_one_clear_line(tmp_path: Path, content: bytes) -> None:
+def test_any_bytes_load_or_give_one_error_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "any.toml"
     path.write_bytes(content)
-    loaded_or_told(lambda: load_settings(path))
+    loaded_or_error(lambda: load_settings(path))
 
 
 @ANY_PATH
 @given(st.text(max_size=60))
-def test_any_source_is_taken_or_refused_in_one_line(text: str) -> None:
-    loaded = loaded_or_told(lambda: load_settings(None, {"camera": [{"uri": text}]}))
+def test_any_source_loads_or_gives_one_error_line(text: str) -> None:
+    loaded = loaded_or_error(lambda: load_settings(None, {"camera": [{"uri": text}]}))
     assert isinstance(loaded, str) or loaded.camera[0].name
 
 
 @ANY_PATH
 @given(st.text(max_size=60), st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=6, max_size=20))
-def test_a_password_is_never_told(text: str, secret: str) -> None:
+def test_passwords_are_never_shown(text: str, secret: str) -> None:
     password = f"x{secret}x"
     uri = f"rtsp://user:{password}@host/{text}"
-    loaded = loaded_or_told(lambda: load_settings(None, {"camera": [{"uri": uri}]}))
-    told = loaded if isinstance(loaded, str) else tomli_w.dumps(redacted_tables(loaded))
-    assert password not in told or password in text
+    loaded = loaded_or_error(lambda: load_settings(None, {"camera": [{"uri": uri}]}))
+    shown = loaded if isinstance(loaded, str) else tomli_w.dumps(redacted_tables(loaded))
+    assert password not in shown or password in text
     assert password not in redact(uri) or password in text
 
 
 @given(st.text(max_size=300), st.lists(st.one_of(st.integers(0, 3), st.text(max_size=8)), max_size=4))
-def test_a_line_is_in_the_file(text: str, place: list[int | str]) -> None:
+def test_error_line_exists_in_the_file(text: str, place: list[int | str]) -> None:
     line = line_of(text, tuple(place))
     assert line is None or 1 <= line <= len(text.splitlines())
 
 
-def test_the_examples_of_the_operators_page_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_of_the_operations_page_are_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOOR_USER", "anna")
     monkeypatch.setenv("DOOR_PASSWORD", "geheim")
     page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
     examples = [part.partition("```")[0] for part in page.split("```toml\n")[1:]]
     assert len(examples) >= 2
-    loaded = [load_settings(written(tmp_path, example)) for example in examples]
+    loaded = [load_settings(write_config(tmp_path, example)) for example in examples]
     assert [camera.name for camera in loaded[0].camera] == ["door", "hall"]
     assert overridden(loaded[0].policy, loaded[0].camera[1].policy).dwell_s == 5.0

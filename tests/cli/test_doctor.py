@@ -1,4 +1,4 @@
-"""What ``maskwatch doctor`` prints; what it finds is tried with the command in test_cli.py."""
+"""The output of ``maskwatch doctor``; see also test_main.py."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from app.cli.main import main
 from app.settings.root import load_settings
 
 
-def test_a_path_is_told_whole(
+def test_long_path_is_not_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = tmp_path / ("events-of-the-entrance-" * 6) / "[desk].db"
@@ -21,13 +21,13 @@ def test_a_path_is_told_whole(
     assert str(store) in "".join(capsys.readouterr().out.split())
 
 
-def told_of(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
-    """What each source is said to be, state first."""
+def source_lines(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """The state and message of each source, by name."""
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     return {line[2]: " ".join([line[0], *line[3:]]) for line in lines if line[1:2] == ["source"]}
 
 
-def test_the_sources_that_are_named_are_tried(
+def test_named_sources_are_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
@@ -37,35 +37,37 @@ def test_the_sources_that_are_named_are_tried(
         '[[camera]]\nuri = "rtsp://user:secret@127.0.0.1:9/gate"\nname = "gate"\nopen_timeout_s = 5\n'
     )
     assert main(["doctor", "--config", str(file)]) == 1
-    told = told_of(capsys)
-    assert told["hall"].startswith("ok 640x480, its first picture after")
-    assert told["gate"].startswith("fault cannot open stream rtsp://127.0.0.1:9/gate: 127.0.0.1:9 refuses connections")
+    findings = source_lines(capsys)
+    assert findings["hall"].startswith("ok 640x480, first frame after")
+    assert findings["gate"].startswith(
+        "fault cannot open stream rtsp://127.0.0.1:9/gate: 127.0.0.1:9 refuses connections"
+    )
 
 
-def test_a_source_on_the_command_line_goes_before_the_file(
+def test_source_flag_overrides_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     file = tmp_path / "one.toml"
     file.write_text('[[camera]]\nuri = "rtsp://127.0.0.1:9/gate"\n')
-    assert main(["doctor", "--config", str(file), "--source", str(tmp_path / "film.mp4"), "--source", "demo"]) == 1
-    told = told_of(capsys)
-    assert sorted(told) == ["demo", "film"]
-    assert told["demo"].startswith("ok")
-    assert told["film"].startswith("fault")
+    assert main(["doctor", "--config", str(file), "--source", str(tmp_path / "video.mp4"), "--source", "demo"]) == 1
+    findings = source_lines(capsys)
+    assert sorted(findings) == ["demo", "video"]
+    assert findings["demo"].startswith("ok")
+    assert findings["video"].startswith("fault")
 
 
 @pytest.mark.parametrize("host", ["cam..local", "c" * 64])
-def test_a_host_that_can_be_none_is_told_as_unknown(
+def test_invalid_host_is_reported_as_unknown(
     host: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     assert main(["doctor", "--source", f"rtsp://{host}/live", "--open-timeout", "2"]) == 1
-    (told,) = told_of(capsys).values()
-    assert told.startswith(f"fault cannot open stream rtsp://{host}/live: unknown host {host}")
+    (finding,) = source_lines(capsys).values()
+    assert finding.startswith(f"fault cannot open stream rtsp://{host}/live: unknown host {host}")
 
 
-def test_a_store_in_a_closed_folder_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_file_in_a_closed_folder_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stat, closed = os.stat, tmp_path / "closed"
     closed.mkdir()
 

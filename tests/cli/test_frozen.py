@@ -1,4 +1,4 @@
-"""What a double click does, and that nothing that goes wrong goes unseen."""
+"""The standalone executable: its start without arguments, and visible errors."""
 
 import io
 import os
@@ -19,8 +19,8 @@ from app.ui import display, message_box
 
 
 @pytest.fixture(autouse=True)
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every folder of the user's lies in ``tmp_path``."""
+def user_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Puts every user folder into ``tmp_path``."""
     for name in ("user_log_path", "user_data_path", "user_config_path", "user_pictures_path"):
         monkeypatch.setattr(frozen.platformdirs, name, lambda *_, name=name, **__: tmp_path / name)
     return tmp_path
@@ -28,16 +28,16 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The commands that would have run, on a machine with a screen."""
+    """Records commands instead of running them, on a machine with a display."""
     run: list[list[str]] = []
-    monkeypatch.setattr(main, "main", lambda words: run.append(list(words)) or 0)
+    monkeypatch.setattr(main, "main", lambda argv: run.append(list(argv)) or 0)
     monkeypatch.setattr(display, "check_display", lambda: None)
     return run
 
 
 @pytest.fixture
-def cards(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
-    """The cards that would have been shown, each answered by Enter."""
+def message_boxes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
+    """Records message boxes instead of showing them, and answers each with Enter."""
     shown: list[tuple[str, list[str]]] = []
     monkeypatch.setattr(
         message_box, "show_message_box", lambda heading, lines, keys: shown.append((heading, list(lines))) or "\n"
@@ -45,16 +45,16 @@ def cards(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
     return shown
 
 
-def test_words_are_a_command(commands: list[list[str]]) -> None:
+def test_arguments_run_a_command(commands: list[list[str]]) -> None:
     assert frozen.main(["doctor", "-v"]) == 0
     assert commands == [["doctor", "-v"]]
 
 
-def test_a_camera_is_watched_and_the_keys_are_shown_once(
-    commands: list[list[str]], places: Path, monkeypatch: pytest.MonkeyPatch
+def test_camera_is_watched_and_keys_are_shown_once(
+    commands: list[list[str]], user_folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frozen, "find_camera", lambda: ("2", ["camera 0 is busy"]))
-    snapshots = ["--snapshots", str(places / "user_pictures_path" / "maskwatch")]
+    snapshots = ["--snapshots", str(user_folders / "user_pictures_path" / "maskwatch")]
     assert frozen.main([]) == 0
     assert frozen.main([]) == 0
     assert commands == [
@@ -63,19 +63,19 @@ def test_a_camera_is_watched_and_the_keys_are_shown_once(
     ]
 
 
-def test_without_a_camera_the_demo_is_offered(
-    commands: list[list[str]], cards: list[tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch
+def test_demo_is_offered_without_a_camera(
+    commands: list[list[str]], message_boxes: list[tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frozen, "find_camera", lambda: (None, ["camera 0: no right to use it"]))
     assert frozen.main([]) == 0
     assert commands[0][-4:] == ["--source", "demo", "--loop", "--keys"]
-    assert "camera 0: no right to use it" in cards[0][1]
+    assert "camera 0: no right to use it" in message_boxes[0][1]
     monkeypatch.setattr(message_box, "show_message_box", lambda *_: "")
     assert frozen.main([]) == 0
     assert len(commands) == 1, "declined"
 
 
-def test_whoever_declines_the_demo_is_shown_the_keys_later(
+def test_keys_are_shown_later_if_the_demo_is_declined(
     commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frozen, "find_camera", lambda: (None, []))
@@ -88,88 +88,91 @@ def test_whoever_declines_the_demo_is_shown_the_keys_later(
 
 
 @pytest.mark.parametrize("uri", ["rtsp://door/live", "0"])
-def test_the_users_own_settings_choose_the_source(commands: list[list[str]], places: Path, uri: str) -> None:
-    folder = places / "user_config_path"
+def test_user_settings_choose_the_source(commands: list[list[str]], user_folders: Path, uri: str) -> None:
+    folder = user_folders / "user_config_path"
     folder.mkdir()
     (folder / "maskwatch.toml").write_text(f"[[camera]]\nuri = '{uri}'\n[view]\nsnapshots = 'kept'\n")
     assert frozen.main([]) == 0
     assert commands == [["watch", "--config", str(folder / "maskwatch.toml"), "--keys"]]
 
 
-def test_a_fault_in_the_settings_is_told_in_a_window(
-    commands: list[list[str]], cards: list[tuple[str, list[str]]], places: Path, capsys: pytest.CaptureFixture[str]
+def test_settings_error_is_shown_in_a_window(
+    commands: list[list[str]],
+    message_boxes: list[tuple[str, list[str]]],
+    user_folders: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = places / "user_config_path"
+    folder = user_folders / "user_config_path"
     folder.mkdir()
     (folder / "maskwatch.toml").write_text("colour = 1\n")
     assert frozen.main([]) == 2
     assert not commands
-    assert cards[0][0] == "maskwatch has stopped"
-    assert "colour" in cards[0][1][0]
+    assert message_boxes[0][0] == "maskwatch has stopped"
+    assert "colour" in message_boxes[0][1][0]
     assert "colour" in capsys.readouterr().err
 
 
-def test_no_display(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def nothing() -> None:
+def test_missing_display_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def no_display() -> None:
         raise DisplayError("no display: DISPLAY is not set; use --headless to watch without a window")
 
-    monkeypatch.setattr(display, "check_display", nothing)
+    monkeypatch.setattr(display, "check_display", no_display)
     assert frozen.main([]) == 2
     assert "--headless" in capsys.readouterr().err
 
 
-def test_a_program_that_breaks_says_so(
-    cards: list[tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_unexpected_error_is_shown(
+    message_boxes: list[tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(display, "check_display", lambda: None)
 
-    def breaks() -> int:
-        raise RuntimeError("quite unforeseen")
+    def fail() -> int:
+        raise RuntimeError("unexpected")
 
-    monkeypatch.setattr(frozen, "start", breaks)
+    monkeypatch.setattr(frozen, "start", fail)
     assert frozen.main([]) == 1
-    assert "RuntimeError: quite unforeseen" in cards[0][1]
+    assert "RuntimeError: unexpected" in message_boxes[0][1]
     assert "Traceback" in capsys.readouterr().err
 
 
 @contextmanager
 def no_console() -> Iterator[None]:
-    """As Python starts under a windowed boot loader. Not a fixture: pytest puts its own streams back between phases."""
-    kept = sys.stdout, sys.stderr
+    """Python without standard streams, as in a windowed program. No fixture, as pytest restores its streams."""
+    original = sys.stdout, sys.stderr
     sys.stdout = sys.stderr = None  # type: ignore[assignment]
     try:
         yield
     finally:
         opened = {sys.stdout, sys.stderr} - {None}
-        sys.stdout, sys.stderr = kept
+        sys.stdout, sys.stderr = original
         for stream in opened:
             stream.close()
 
 
-def test_without_a_console_a_log_and_a_window_tell(
-    cards: list[tuple[str, list[str]]], places: Path, monkeypatch: pytest.MonkeyPatch
+def test_error_without_a_console_is_logged_and_shown(
+    message_boxes: list[tuple[str, list[str]]], user_folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(display, "check_display", lambda: None)
-    log = places / "user_log_path" / "maskwatch.log"
+    log = user_folders / "user_log_path" / "maskwatch.log"
     with no_console():
         assert frozen.main(["annotate", "nowhere.jpg"]) == 2
     assert "nowhere.jpg" in log.read_text(encoding="utf-8")
-    heading, lines = cards[0]
+    heading, lines = message_boxes[0]
     assert heading == "maskwatch has stopped"
     assert "nowhere.jpg" in lines[0]
     assert not lines[0].startswith("maskwatch:")
     assert f"Log: {log}" in lines
 
 
-def test_a_log_that_cannot_be_written_stops_nothing(places: Path) -> None:
-    (places / "user_log_path").write_text("a file where the folder should be")
+def test_unwritable_log_does_not_stop_the_program(user_folders: Path) -> None:
+    (user_folders / "user_log_path").write_text("a file where the folder should be")
     with no_console():
         assert frozen.open_missing_streams() == frozen.NO_LOG
-        print("into nothing")
+        print("discarded")
 
 
-def test_a_long_log_makes_room(places: Path) -> None:
-    folder = places / "user_log_path"
+def test_long_log_is_rotated(user_folders: Path) -> None:
+    folder = user_folders / "user_log_path"
     folder.mkdir()
     (folder / "maskwatch.log").write_text("x" * 1_000_001)
     with no_console():
@@ -179,24 +182,24 @@ def test_a_long_log_makes_room(places: Path) -> None:
     assert (folder / "maskwatch.old.log").stat().st_size == 1_000_001
 
 
-def test_last_lines_are_remembered_and_passed_on() -> None:
-    under = io.StringIO()
-    stream = frozen.TailRecorder(under)
+def test_tail_recorder_keeps_the_last_lines_and_forwards_all() -> None:
+    target = io.StringIO()
+    stream = frozen.TailRecorder(target)
     for number in range(20):
         stream.write(f"line {number}\n\n")
     stream.write("an open ")
     stream.write("end")
     assert stream.last_lines() == [*(f"line {number}" for number in range(14, 20)), "an open end"]
-    assert under.getvalue().endswith("line 19\n\nan open end")
+    assert target.getvalue().endswith("line 19\n\nan open end")
     assert not stream.isatty()
 
 
 @pytest.mark.parametrize("module", ["app", "app.cli.frozen"])
-def test_letters_that_the_output_has_not_are_escaped(module: str, tmp_path: Path) -> None:
-    picture = tmp_path / "家.jpg"
-    picture.write_bytes((resources.asset("self_test.jpg")).read_bytes())
+def test_characters_outside_the_output_encoding_are_escaped(module: str, tmp_path: Path) -> None:
+    image_path = tmp_path / "家.jpg"
+    image_path.write_bytes((resources.asset("self_test.jpg")).read_bytes())
     done = subprocess.run(
-        [sys.executable, "-m", module, "annotate", str(picture), "--output", str(tmp_path / "out")],
+        [sys.executable, "-m", module, "annotate", str(image_path), "--output", str(tmp_path / "out")],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONIOENCODING": "cp1252"},  # a pipe on Windows
@@ -207,10 +210,10 @@ def test_letters_that_the_output_has_not_are_escaped(module: str, tmp_path: Path
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="only Linux's boot loader sets it")
-def test_started_programs_get_the_systems_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_processes_use_system_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_LIBRARY_PATH", "/ours")
     frozen.restore_library_path()
-    assert os.environ["LD_LIBRARY_PATH"] == "/ours", "not frozen: it is the user's own"
+    assert os.environ["LD_LIBRARY_PATH"] == "/ours", "not frozen: the value belongs to the user"
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     monkeypatch.setenv("LD_LIBRARY_PATH_ORIG", "/theirs")
     frozen.restore_library_path()
@@ -219,24 +222,24 @@ def test_started_programs_get_the_systems_libraries(monkeypatch: pytest.MonkeyPa
     assert "LD_LIBRARY_PATH" not in os.environ
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has a locale without letters")
-def test_a_locale_without_letters_gets_some(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has the C locale")
+def test_c_locale_is_replaced_by_utf8(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LC_ALL", "LC_CTYPE", "LANG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LC_ALL", "C")
     frozen.use_utf8()
-    assert "LC_CTYPE" not in os.environ, "LC_ALL is an order"
+    assert "LC_CTYPE" not in os.environ, "LC_ALL overrides LC_CTYPE"
     monkeypatch.delenv("LC_ALL")
     monkeypatch.setenv("LANG", "de_DE.UTF-8")
     frozen.use_utf8()
     assert "LC_CTYPE" not in os.environ
     monkeypatch.setenv("LANG", "C")
-    monkeypatch.setenv("LC_CTYPE", "")  # so that the change is taken back
+    monkeypatch.setenv("LC_CTYPE", "")  # so that monkeypatch restores it
     frozen.use_utf8()
     assert os.environ["LC_CTYPE"] == "C.UTF-8"
 
 
-def test_the_first_camera_that_gives_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_camera_that_delivers_a_frame_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     class Source:
         def __init__(self, uri: str) -> None:
             self._uri = uri
@@ -253,9 +256,9 @@ def test_the_first_camera_that_gives_a_picture(monkeypatch: pytest.MonkeyPatch) 
     assert reasons == (["cannot open camera 0", "cannot open camera 1"] if sys.platform == "linux" else [])
 
 
-def test_a_card_is_as_high_as_its_words() -> None:
+def test_message_box_height_depends_on_its_text() -> None:
     short = message_box.draw_message_box("heading", ["one line"])
-    long = message_box.draw_message_box("heading", ["many words " * 40, "", "é and 家"])
+    long = message_box.draw_message_box("heading", ["a long text " * 40, "", "é and 家"])
     assert short.shape[1] == long.shape[1]
     assert short.shape[0] < long.shape[0]
-    assert len(np.unique(long)) > 10, "letters are on it"
+    assert len(np.unique(long)) > 10, "text is drawn"

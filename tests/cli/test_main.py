@@ -1,4 +1,4 @@
-"""The command as its users meet it: bad input is one clear line and exit code 2, and nothing is left half-written."""
+"""The command line as a user runs it: bad input gives one clear line and exit code 2, and no partial files."""
 
 import json
 import os
@@ -24,11 +24,11 @@ DEMO = ("watch", "--headless", "--source", "demo", "--fast")
 
 
 def fails(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 2) -> str:
-    """The one line that a failing command prints."""
+    """The one line that a failing command prints on standard error."""
     before = set(threading.enumerate())
     try:
         returned = main(argv)
-    except SystemExit as stop:  # argparse's own
+    except SystemExit as stop:  # raised by argparse
         returned = stop.code
     assert returned == code
     lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
@@ -41,25 +41,25 @@ def headless(source: object, *more: str) -> tuple[str, ...]:
     return ("watch", "--headless", "--source", str(source), "--fast", *more)
 
 
-def test_no_such_camera(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_camera_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert "camera 73" in fails(capsys, *headless(73, "--open-timeout", "2"))
 
 
-def test_no_such_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert "nothing.mp4" in fails(capsys, *headless(tmp_path / "nothing.mp4"))
+def test_missing_file_is_reported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "absent.mp4" in fails(capsys, *headless(tmp_path / "absent.mp4"))
 
 
-def test_a_name_too_long_for_any_disk_is_a_file_that_is_not_there(
+def test_too_long_file_name_is_reported_once(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     long = "b" * 300
-    picture = tmp_path / "face.png"
-    cv2.imwrite(str(picture), np.zeros((40, 40, 3), np.uint8))
+    image_path = tmp_path / "face.png"
+    cv2.imwrite(str(image_path), np.zeros((40, 40, 3), np.uint8))
     for argv in (
         ("annotate", f"{long}.jpg"),
-        ("annotate", str(picture), "--table", f"{long}.csv"),
-        ("annotate", str(picture), "--table", f"{long}/faces.csv"),
+        ("annotate", str(image_path), "--table", f"{long}.csv"),
+        ("annotate", str(image_path), "--table", f"{long}/faces.csv"),
         headless(f"{long}.jpg"),
         headless(f"{long}.mp4"),
         headless("demo", "--model", f"{long}.tflite"),
@@ -69,18 +69,18 @@ def test_a_name_too_long_for_any_disk_is_a_file_that_is_not_there(
     ):
         line = fails(capsys, *argv)
         assert line.count(long) == 1, argv
-    assert not (tmp_path / "annotated").exists(), "told before the work"
+    assert not (tmp_path / "annotated").exists(), "reported before the work starts"
 
 
-def test_the_console_too_shows_one_line_alone(tmp_path: Path) -> None:
-    """With logging as a user has it, which is not that of the tests."""
-    for source in (str(tmp_path / "nothing.mp4"), "73"):
+def test_subprocess_prints_one_error_line(tmp_path: Path) -> None:
+    """In a process without the logging of pytest."""
+    for source in (str(tmp_path / "absent.mp4"), "73"):
         done = subprocess.run([sys.executable, "-m", "app", *headless(source)], capture_output=True, text=True)
         assert done.returncode == 2
         assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
-def test_not_a_video_empty_and_truncated(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_invalid_empty_and_truncated_videos_are_reported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     text, empty, cut = tmp_path / "text.mp4", tmp_path / "empty.mp4", tmp_path / "cut.mp4"
     text.write_text("this is no video\n" * 100)
     empty.touch()
@@ -90,25 +90,25 @@ def test_not_a_video_empty_and_truncated(capsys: pytest.CaptureFixture[str], tmp
         assert path.name in fails(capsys, *headless(path))
 
 
-def test_an_unreachable_stream_and_one_that_stays_silent(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreachable_and_silent_streams_are_reported_without_password(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         port = silent.getsockname()[1]
-        began_s = time.monotonic()
+        started_s = time.monotonic()
         line = fails(capsys, *headless(f"rtsp://user:secret@127.0.0.1:{port}/live", "--open-timeout", "2"))
-        assert time.monotonic() - began_s < 60
+        assert time.monotonic() - started_s < 60
     assert "127.0.0.1" in line
     assert "secret" not in line
     line = fails(capsys, *headless(f"rtsp://127.0.0.1:{port}/live", "--open-timeout", "2"))
     assert str(port) in line
 
 
-def test_missing_and_corrupt_models_and_cascades(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_missing_and_corrupt_models_are_reported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     junk = tmp_path / "junk.tflite"
     junk.write_bytes(b"no model at all" * 50)
     cascade = tmp_path / "junk.xml"
-    cascade.write_text("<opencv_storage><nothing/></opencv_storage>")
+    cascade.write_text("<opencv_storage><empty/></opencv_storage>")
     for flags in (
         ("--model", str(junk)),
         ("--model", str(tmp_path / "none.tflite")),
@@ -120,7 +120,7 @@ def test_missing_and_corrupt_models_and_cascades(capsys: pytest.CaptureFixture[s
         assert flags[-1] in fails(capsys, *DEMO, *flags)
 
 
-def test_a_classifier_cut_short(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_truncated_classifier_is_reported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     from app.vision.classifier import default_model
 
     cut = tmp_path / "cut.tflite"
@@ -129,7 +129,7 @@ def test_a_classifier_cut_short(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert "cut.tflite" in fails(capsys, *DEMO, "--model", str(cut))
 
 
-def test_unwritable_outputs_leave_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_unwritable_outputs_leave_no_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for flags in (
         ("--output", str(tmp_path / "none" / "out.mp4")),
         ("--output", str(tmp_path / "out.xyz")),
@@ -140,31 +140,29 @@ def test_unwritable_outputs_leave_nothing(capsys: pytest.CaptureFixture[str], tm
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_written_over_what_is_to_be_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    film, picture = tmp_path / "film.mp4", tmp_path / "face.png"
-    film.write_bytes(resources.asset("demo.mp4").read_bytes())
-    cv2.imwrite(str(picture), np.zeros((40, 40, 3), np.uint8))
-    before = film.read_bytes(), picture.read_bytes()
+def test_inputs_are_not_overwritten(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    video, image_path = tmp_path / "video.mp4", tmp_path / "face.png"
+    video.write_bytes(resources.asset("demo.mp4").read_bytes())
+    cv2.imwrite(str(image_path), np.zeros((40, 40, 3), np.uint8))
+    before = video.read_bytes(), image_path.read_bytes()
     (tmp_path / "link").symlink_to(tmp_path)
-    assert "film.mp4" in fails(capsys, *headless(film, "--output", str(tmp_path / "link" / "film.mp4")))
-    assert "face.png" in fails(capsys, "annotate", str(picture), "--output", str(tmp_path))
-    assert (film.read_bytes(), picture.read_bytes()) == before
+    assert "video.mp4" in fails(capsys, *headless(video, "--output", str(tmp_path / "link" / "video.mp4")))
+    assert "face.png" in fails(capsys, "annotate", str(image_path), "--output", str(tmp_path))
+    assert (video.read_bytes(), image_path.read_bytes()) == before
 
 
-def test_a_source_that_cannot_be_opened_leaves_older_outputs_alone(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_unopened_source_keeps_existing_outputs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     events = tmp_path / "out.csv"
     events.write_text("of yesterday")
     flags = ("--events", str(events), "--output", str(tmp_path / "out.mp4"))
-    fails(capsys, *headless(tmp_path / "nothing.mp4", *flags))
+    fails(capsys, *headless(tmp_path / "absent.mp4", *flags))
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
     assert events.read_text() == "of yesterday"
 
 
-def test_bad_settings_name_their_place(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_bad_settings_are_reported_with_their_key(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
-    for text, place in (
+    for text, key in (
         ("[detector]\nmin_neighbours = 4\n", "detector.min_neighbours"),
         ("[policy]\ndwell_s = 'long'\n", "policy.dwell_s"),
         ("[[camera]]\nuri = '0'\nwidth_px = -1\n", "camera[0].width_px"),
@@ -172,7 +170,7 @@ def test_bad_settings_name_their_place(capsys: pytest.CaptureFixture[str], tmp_p
         ("[detector\n", "not valid TOML"),
     ):
         file.write_text(text)
-        assert place in fails(capsys, *DEMO, "--config", str(file))
+        assert key in fails(capsys, *DEMO, "--config", str(file))
     for encoding in ("utf-8-sig", "utf-16"):  # as Notepad and PowerShell write it
         file.write_text("[policy]\ndwell_s = 3\n", encoding=encoding)
         assert "byte-order mark; save it as UTF-8" in fails(capsys, *DEMO, "--config", str(file))
@@ -180,21 +178,21 @@ def test_bad_settings_name_their_place(capsys: pytest.CaptureFixture[str], tmp_p
     assert "min_neighbors" in fails(capsys, *DEMO, "--min-neighbors", "many")
 
 
-def test_a_path_alone_is_watched_and_a_word_alone_is_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_path_is_watched_and_single_word_is_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    film = tmp_path / "door.mp4"
-    film.touch()
+    video = tmp_path / "door.mp4"
+    video.touch()
     (tmp_path / "doctor").mkdir()
     assert with_implied_watch(["door.mp4"]) == ["watch", "--source", "door.mp4"]
-    assert with_implied_watch([str(film)]) == ["watch", "--source", str(film)]
-    assert with_implied_watch([str(film), "--loop"]) == [str(film), "--loop"]
+    assert with_implied_watch([str(video)]) == ["watch", "--source", str(video)]
+    assert with_implied_watch([str(video), "--loop"]) == [str(video), "--loop"]
     assert with_implied_watch([str(tmp_path / "none.mp4")]) == [str(tmp_path / "none.mp4")]
     assert with_implied_watch(["doctor"]) == ["doctor"]
     assert with_implied_watch(["rtsp://camera/live"]) == ["watch", "--source", "rtsp://camera/live"]
-    assert main([str(film)]) == 2  # empty: told as a film that is none
+    assert main([str(video)]) == 2  # the file is empty
 
 
-def test_unknown_words(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_arguments_suggest_similar_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--sauce" in fails(capsys, "watch", "--sauce", "0")
     assert "; did you mean watch? See" in fails(capsys, "wach")
     assert "; did you mean haar? See" in fails(capsys, "watch", "--detector", "harr")
@@ -203,7 +201,7 @@ def test_unknown_words(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "expected"),
     [
         ("watch --sorce demo", "--sorce demo; did you mean --source? See 'maskwatch watch --help'"),
         ("watch --sorce=demo", "--sorce=demo; did you mean --source? See 'maskwatch watch --help'"),
@@ -223,14 +221,14 @@ def test_unknown_words(capsys: pytest.CaptureFixture[str]) -> None:
         ("--foo doctor", "--foo; see 'maskwatch --help'"),
     ],
 )
-def test_a_mistyped_word_names_the_near_one_and_the_help_of_its_command(
-    words: str, told: str, capsys: pytest.CaptureFixture[str]
+def test_mistyped_argument_suggests_a_similar_one_and_the_help(
+    arguments: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prog = told.partition("'")[2].removesuffix(" --help'")
-    assert fails(capsys, *words.split()) == f"{prog}: unrecognized arguments: {told}"
+    prog = expected.partition("'")[2].removesuffix(" --help'")
+    assert fails(capsys, *arguments.split()) == f"{prog}: unrecognized arguments: {expected}"
 
 
-def test_no_display_names_headless(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_display_suggests_headless(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     if sys.platform != "linux":
         pytest.skip("only X11 can be absent")
     for display in ("", ":9876", "nonsense"):
@@ -238,7 +236,7 @@ def test_no_display_names_headless(capsys: pytest.CaptureFixture[str], monkeypat
         assert "--headless" in fails(capsys, "watch", "--source", "demo")
 
 
-def test_flags_beat_environment_beats_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flags_override_environment_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "settings.toml"
     file.write_text("[policy]\ndwell_s = 1.0\ncooldown_s = 11.0\nmin_face_px = 21\n")
     monkeypatch.setenv("MASKWATCH_POLICY__DWELL_S", "2.0")
@@ -250,7 +248,7 @@ def test_flags_beat_environment_beats_file(tmp_path: Path, monkeypatch: pytest.M
         load_settings(file)
 
 
-def test_an_interrupt_while_the_commands_are_loaded_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_during_start_prints_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted() -> None:
         raise KeyboardInterrupt
 
@@ -260,7 +258,7 @@ def test_an_interrupt_while_the_commands_are_loaded_is_quiet(monkeypatch: pytest
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="only Linux has a disk that is always full")
 @pytest.mark.parametrize("buffering", ["", "1"])
-def test_output_that_a_full_disk_takes_no_more_of_is_a_fault_in_one_line(buffering: str) -> None:
+def test_full_disk_under_the_output_is_one_error_line(buffering: str) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "app", "config", "check"],
@@ -268,12 +266,12 @@ def test_output_that_a_full_disk_takes_no_more_of_is_a_fault_in_one_line(bufferi
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (
         2,
-        b"maskwatch: cannot write the output: No space left on device; make room\n",
+        b"maskwatch: cannot write the output: No space left on device; free some disk space\n",
     )
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="only Linux has a disk that is always full")
-def test_a_full_disk_under_the_log_changes_no_exit_code() -> None:
+def test_full_disk_under_the_log_keeps_the_exit_code() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "app", *headless(resources.asset("demo.mp4").with_suffix(".none"))],
@@ -282,7 +280,7 @@ def test_a_full_disk_under_the_log_changes_no_exit_code() -> None:
     assert done.returncode == 2
 
 
-def test_flags_of_sources_hold_for_the_cameras_of_the_file(tmp_path: Path) -> None:
+def test_source_flags_apply_to_cameras_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(
         '[[camera]]\nuri = "rtsp://viewer:s3cret@10.0.0.7/a"\nname = "door"\nfps = 5\n'
@@ -296,10 +294,10 @@ def test_flags_of_sources_hold_for_the_cameras_of_the_file(tmp_path: Path) -> No
     assert door.policy.dwell_s == 9.0
 
 
-def test_the_demo_gives_an_annotated_film_and_events(tmp_path: Path) -> None:
-    film, events = tmp_path / "out.mp4", tmp_path / "out.jsonl"
-    assert main([*DEMO, "--output", str(film), "--events", str(events)]) == 0
-    source, written = cv2.VideoCapture(str(resources.asset("demo.mp4"))), cv2.VideoCapture(str(film))
+def test_demo_gives_an_annotated_video_and_events(tmp_path: Path) -> None:
+    video, events = tmp_path / "out.mp4", tmp_path / "out.jsonl"
+    assert main([*DEMO, "--output", str(video), "--events", str(events)]) == 0
+    source, written = cv2.VideoCapture(str(resources.asset("demo.mp4"))), cv2.VideoCapture(str(video))
     assert written.get(cv2.CAP_PROP_FRAME_COUNT) == source.get(cv2.CAP_PROP_FRAME_COUNT)
     assert written.get(cv2.CAP_PROP_FPS) == pytest.approx(source.get(cv2.CAP_PROP_FPS), rel=0.02)
     source.release()
@@ -310,16 +308,16 @@ def test_the_demo_gives_an_annotated_film_and_events(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.mp4"]
 
 
-def test_annotate_writes_pictures_and_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    film = cv2.VideoCapture(str(resources.asset("demo.mp4")))
+def test_annotate_writes_images_and_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = cv2.VideoCapture(str(resources.asset("demo.mp4")))
     folder = tmp_path / "in"
     folder.mkdir()
     for i in range(3):
-        film.set(cv2.CAP_PROP_POS_FRAMES, 60 + 50 * i)
-        ok, image = film.read()
+        video.set(cv2.CAP_PROP_POS_FRAMES, 60 + 50 * i)
+        ok, image = video.read()
         assert ok
         cv2.imwrite(str(folder / f"{i}.jpg"), image)
-    film.release()
+    video.release()
     out, table = tmp_path / "out", tmp_path / "faces.csv"
     assert main(["annotate", str(folder), "--output", str(out), "--table", str(table)]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["0.jpg", "1.jpg", "2.jpg"]
@@ -327,21 +325,21 @@ def test_annotate_writes_pictures_and_a_table(tmp_path: Path, capsys: pytest.Cap
     rows = table.read_text().splitlines()
     assert rows[0] == "file,face,label,confidence,x,y,width,height"
     assert len(rows) > 1
-    assert "faces in 3 pictures" in capsys.readouterr().out
+    assert "faces in 3 images" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (40, 60), (40, 60, 3), (40, 60, 4)])
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
-def test_annotate_takes_every_kind_of_picture(tmp_path: Path, shape: tuple[int, ...], depth: type) -> None:
+def test_annotate_reads_every_pixel_format(tmp_path: Path, shape: tuple[int, ...], depth: type) -> None:
     path = tmp_path / "odd.png"
     cv2.imwrite(str(path), np.full(shape, np.iinfo(depth).max // 2, depth))
     assert main(["annotate", str(path), "--output", str(tmp_path / "out")]) == 0
     assert cv2.imread(str(tmp_path / "out" / "odd.png")).shape[:2] == shape[:2]
 
 
-def test_annotate_refuses_what_is_no_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_annotate_rejects_files_that_are_not_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text, empty = tmp_path / "text.jpg", tmp_path / "empty"
-    text.write_text("no picture")
+    text.write_text("not an image")
     empty.mkdir()
     assert "text.jpg" in fails(capsys, "annotate", str(text), "--output", str(tmp_path / "out"))
     assert "empty" in fails(capsys, "annotate", str(empty), "--output", str(tmp_path / "out"))
@@ -350,9 +348,9 @@ def test_annotate_refuses_what_is_no_picture(tmp_path: Path, capsys: pytest.Capt
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_soon_with_its_files_whole(tmp_path: Path, number: signal.Signals) -> None:
-    film, events = tmp_path / "out.mp4", tmp_path / "out.csv"
-    flags = ("--headless", "--source", "demo", "--loop", "--output", str(film), "--events", str(events))
+def test_signal_stops_the_run_with_complete_files(tmp_path: Path, number: signal.Signals) -> None:
+    video, events = tmp_path / "out.mp4", tmp_path / "out.csv"
+    flags = ("--headless", "--source", "demo", "--loop", "--output", str(video), "--events", str(events))
     running = subprocess.Popen([sys.executable, "-m", "app", "watch", *flags], stderr=subprocess.PIPE, text=True)
     try:
         deadline_s = time.monotonic() + 90
@@ -364,40 +362,40 @@ def test_a_signal_ends_it_soon_with_its_files_whole(tmp_path: Path, number: sign
         assert running.wait(60) == 0
     finally:
         running.kill()
-        _, words = running.communicate()
-    assert "frames analysed" in words
-    written = cv2.VideoCapture(str(film))
+        _, errors = running.communicate()
+    assert "frames analysed" in errors
+    written = cv2.VideoCapture(str(video))
     assert written.read()[0]
     written.release()
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_imports_no_large_package() -> None:
     code = "import sys; from app.cli.main import build_parser; build_parser(); print([m for m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
     )
-    for heavy in ("tensorflow", "keras", "matplotlib", "cv2", "ai_edge_litert"):
-        assert f"'{heavy}'" not in done.stdout
+    for package in ("tensorflow", "keras", "matplotlib", "cv2", "ai_edge_litert"):
+        assert f"'{package}'" not in done.stdout
 
 
-def test_doctor_finds_everything_well(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_finds_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
-    words = capsys.readouterr().out
+    output = capsys.readouterr().out
     for subject in ("opencv-python", "decoder", "haarcascade", "self-check", "events", "display"):
-        assert subject in words
+        assert subject in output
 
 
-def test_doctor_says_what_is_wrong(
+def test_doctor_reports_faults_with_advice(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(resources, "root", lambda: tmp_path)
     assert main(["doctor"]) == 1
-    words = " ".join(capsys.readouterr().out.split())
-    assert "fault" in words
-    assert "reinstall" in words
+    output = " ".join(capsys.readouterr().out.split())
+    assert "fault" in output
+    assert "reinstall" in output
 
 
-def test_a_hook_on_the_command_line_is_beside_those_of_the_file(tmp_path: Path) -> None:
+def test_hook_flag_is_added_to_the_channels_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "maskwatch.toml"
     file.write_text(
         '[[alerts.channels]]\nkind = "webhook"\nname = "desk"\nurl = "https://desk.example/hook"\n'
@@ -405,15 +403,15 @@ def test_a_hook_on_the_command_line_is_beside_those_of_the_file(tmp_path: Path) 
         '[[alerts.channels]]\nkind = "command"\nname = "on-alert"\nargv = ["old"]\n'
     )
     argv = ["watch", "--config", str(file), "--on-alert", "ring loud"]
-    alone = load_settings(file).alerts.channels
+    from_file = load_settings(file).alerts.channels
     channels = settings_of(build_parser().parse_args(argv)).alerts.channels
     assert [channel.name for channel in channels] == ["desk", "on-alert"]
-    assert channels[0] == alone[0]
+    assert channels[0] == from_file[0]
     assert channels[1].argv == ("ring", "loud")
 
 
 @pytest.mark.parametrize(
-    ("argv", "words"),
+    ("argv", "expected"),
     [
         (("watch", "--config", ""), "--config is empty"),
         (("events", "list", "--config", ""), "--config is empty"),
@@ -422,16 +420,14 @@ def test_a_hook_on_the_command_line_is_beside_those_of_the_file(tmp_path: Path) 
         (headless("demo", "--webhook", ""), "url must start with http"),
     ],
 )
-def test_an_empty_word_is_told_and_not_passed_over(
-    capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], words: str
-) -> None:
-    """As a script gives it whose variable is not set."""
-    assert words in fails(capsys, *argv)
+def test_empty_argument_is_reported(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], expected: str) -> None:
+    """A script passes an empty argument if its variable is not set."""
+    assert expected in fails(capsys, *argv)
 
 
-def test_a_command_is_split_as_its_system_writes_paths(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_is_split_by_the_rules_of_the_system(capsys: pytest.CaptureFixture[str]) -> None:
     windows = r'"C:\Program Files\light.exe" --on C:\tools\{camera} # 1'
-    words = [r"C:\Program Files\light.exe", "--on", r"C:\tools\{camera}", "#", "1"]
-    assert split_command(windows, is_windows=True) == words
+    arguments = [r"C:\Program Files\light.exe", "--on", r"C:\tools\{camera}", "#", "1"]
+    assert split_command(windows, is_windows=True) == arguments
     assert split_command(r"ring\ it 'so loud' # 1", is_windows=False) == ["ring it", "so loud", "#", "1"]
     assert "cannot read --on-alert" in fails(capsys, *headless("demo", "--on-alert", "say it's"))

@@ -17,7 +17,7 @@ def listed(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-def test_every_bundled_model_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bundled_models_are_listed_with_kind_and_name(capsys: pytest.CaptureFixture[str]) -> None:
     lines = listed(capsys).splitlines()
     kinds = {Path(line.split("  ")[0]).name: line.split("  ")[1] for line in lines}
     assert kinds["face_detector.tflite"].startswith("detector yunet")
@@ -25,7 +25,7 @@ def test_every_bundled_model_says_what_it_is(capsys: pytest.CaptureFixture[str])
     assert kinds["classifier.tflite"].startswith("classifier")
 
 
-def test_a_damaged_model_is_reported(
+def test_damaged_model_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "models").mkdir()

@@ -1,4 +1,4 @@
-"""The self-test passes where all is well and, above all, fails where something is not."""
+"""The self-test passes on a correct installation and fails for each fault."""
 
 import io
 import json
@@ -19,17 +19,17 @@ from app.vision.classifier import Crops, MaskClassifier, Probabilities
 SUBJECTS = ["detector", "classifier", "picture", "clip", "events", "alert", "program"]
 
 
-def test_all_parts_work(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_tests_pass(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["self-test"]) == 0
     *lines, total = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [["ok", subject] for subject in SUBJECTS]
     assert "no_mask" in lines[2]
     assert "320 frames of 640x480" in lines[3]
-    assert total.startswith("7 of 7 parts work")
+    assert total.startswith("7 of 7 tests passed")
 
 
 def checks(folder: Path, *wanted: str) -> dict[str, self_test.Check]:
-    """The outcome of the parts that are ``wanted``, each run once."""
+    """The results up to the last of the ``wanted`` tests."""
     test = self_test.SelfTest(load_settings(), folder)
     found: dict[str, self_test.Check] = {}
     for check in test.checks():
@@ -39,9 +39,7 @@ def checks(folder: Path, *wanted: str) -> dict[str, self_test.Check]:
     return found
 
 
-def test_a_damaged_model_is_a_fault_and_the_rest_is_still_tried(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_damaged_model_fails_and_other_tests_still_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     junk = tmp_path / "junk.tflite"
     junk.write_bytes(b"no model" * 99)
     assert main(["self-test", "--json", "--model", str(junk)]) == 1
@@ -51,45 +49,45 @@ def test_a_damaged_model_is_a_fault_and_the_rest_is_still_tried(
     faults = {check["subject"]: check["words"] for check in record["checks"] if not check["ok"]}
     assert faults.keys() == {"classifier", "picture"}
     assert "junk.tflite" in faults["classifier"]
-    assert "not tried" in faults["picture"]
+    assert "not run" in faults["picture"]
 
 
-class Contrary:
-    """Gives each face the label of its opposite."""
+class SwappedClassifier:
+    """Swaps mask and no_mask."""
 
-    def __init__(self, honest: MaskClassifier) -> None:
-        self.metadata = honest.metadata
-        self._honest = honest
+    def __init__(self, classifier: MaskClassifier) -> None:
+        self.metadata = classifier.metadata
+        self._classifier = classifier
 
     def classify(self, crops: Crops) -> Probabilities:
-        given = self._honest.classify(crops)
+        probabilities = self._classifier.classify(crops)
         names = list(self.metadata.labels)
         mask, bare = names.index("mask"), names.index("no_mask")
-        turned = given.copy()
-        turned[:, [mask, bare]] = given[:, [bare, mask]]
-        return turned
+        swapped = probabilities.copy()
+        swapped[:, [mask, bare]] = probabilities[:, [bare, mask]]
+        return swapped
 
 
-def test_a_wrong_label_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = classifier.load_classifier(load_settings().classifier)
-    monkeypatch.setattr(classifier, "load_classifier", lambda settings: Contrary(honest))
+def test_wrong_label_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = classifier.load_classifier(load_settings().classifier)
+    monkeypatch.setattr(classifier, "load_classifier", lambda settings: SwappedClassifier(original))
     found = checks(tmp_path, "picture")["picture"]
     assert not found.ok
-    assert found.words == "said mask of the face that is no_mask in self_test.jpg"
+    assert found.words == "a no_mask face in self_test.jpg was labelled mask"
 
 
-def test_a_face_that_is_not_found_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Blind:
+def test_missed_face_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class EmptyDetector:
         def detect(self, image: np.ndarray) -> list[object]:  # type: ignore[type-arg]
             return []
 
-    monkeypatch.setattr(detector_loader, "load_detector", lambda settings: Blind())
+    monkeypatch.setattr(detector_loader, "load_detector", lambda settings: EmptyDetector())
     found = checks(tmp_path, "picture")["picture"]
     assert not found.ok
-    assert "was not found" in found.words
+    assert "was not detected" in found.words
 
 
-def test_a_clip_cut_short_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_truncated_clip_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(resources.root() / "assets", tmp_path / "assets")
     clip = tmp_path / "assets" / "demo.mp4"
     clip.write_bytes(clip.read_bytes()[:150_000])
@@ -101,7 +99,7 @@ def test_a_clip_cut_short_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "demo.mp4" in found.words or "of 320 frames" in found.words
 
 
-def test_an_alert_that_nobody_takes_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undelivered_alert_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(self_test, "own_command", lambda: (str(tmp_path / "no such program"),))
     monkeypatch.setattr(self_test, "_ALERT_TIMEOUT_S", 2.0)
     found = checks(tmp_path, "alert")["alert"]
@@ -110,28 +108,28 @@ def test_an_alert_that_nobody_takes_is_a_fault(tmp_path: Path, monkeypatch: pyte
     assert "no such program" in found.words
 
 
-def test_the_other_end_keeps_what_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_receiver_writes_the_alert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO('{"id": "ü"}'.encode())))
-    assert main(["self-test", "--receive", str(tmp_path / "told.json")]) == 0
-    assert json.loads((tmp_path / "told.json").read_text(encoding="utf-8")) == {"id": "ü"}
+    assert main(["self-test", "--receive", str(tmp_path / "received.json")]) == 0
+    assert json.loads((tmp_path / "received.json").read_text(encoding="utf-8")) == {"id": "ü"}
 
 
-def test_modules_from_elsewhere_are_named() -> None:
+def test_modules_outside_the_folder_are_named() -> None:
     source = Path(self_test.__file__).parent
     names = self_test.foreign_modules(source)
     assert "app.cli.self_test" not in names
     assert "numpy" in names
 
 
-def test_an_executable_tells_of_its_making(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = {
+def test_executable_describes_its_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = {
         "version": "1.2.3",
         "commit": "0123456789abcdef",
         "form": "one folder",
         "system": "linux",
         "python": "3.11",
     }
-    (tmp_path / "build.json").write_text(json.dumps(facts))
+    (tmp_path / "build.json").write_text(json.dumps(build))
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     monkeypatch.setattr(resources, "root", lambda: tmp_path)
     monkeypatch.setattr(self_test, "foreign_modules", lambda root: [])

@@ -1,4 +1,4 @@
-"""One run of ``watch`` beside its window: the film, and the words on the console."""
+"""One run of ``watch``: its video file, alerts and console output."""
 
 import errno
 import io
@@ -32,7 +32,7 @@ Usage = namedtuple("Usage", "total used free")
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Of one live camera, 'door', without faces."""
+    """Settings with one live camera, 'door', that shows no face."""
     door: FrameSource = LiveCamera("door")
     for module in (monitor, session_module):
         monkeypatch.setattr(module, "make_source", lambda _: door)
@@ -48,44 +48,44 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     )
 
 
-def test_a_full_disk_ends_the_film_of_a_live_camera_and_not_the_watching(
+def test_full_disk_ends_the_video_of_a_live_camera_but_not_the_run(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    film = tmp_path / "out.avi"
-    lost_at: list[int] = []
+    video = tmp_path / "out.avi"
+    failed_at: list[int] = []
 
     def stopped() -> bool:
-        if session._film is not None and not lost_at:
+        if session._video is not None and not failed_at:
             monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1, 1, 0))
-        if session.exit_code and not lost_at:
-            lost_at.append(session._frames)
-        return bool(lost_at) and session._frames > lost_at[0] + 5
+        if session.exit_code and not failed_at:
+            failed_at.append(session._frames)
+        return bool(failed_at) and session._frames > failed_at[0] + 5
 
     before = set(threading.enumerate())
-    with WatchSession(settings, film, tmp_path / "out.csv") as session:
+    with WatchSession(settings, video, tmp_path / "out.csv") as session:
         session.run_headless(stopped)
     assert session.exit_code == 1
-    assert [record.getMessage() for record in caplog.records if "out.avi" in record.getMessage()] == [
-        f"cannot go on writing {film}: its disk is full; make room; it is watched on without a film"
-    ]
-    kept = cv2.VideoCapture(str(film))  # what was filmed before is whole
-    assert kept.read()[0]
-    kept.release()
-    assert (tmp_path / "out.csv").exists(), "events are written on"
+    (message,) = [record.getMessage() for record in caplog.records if "out.avi" in record.getMessage()]
+    assert f"writing {video}: its disk is full; " in message
+    assert message.endswith("; watching continues without a video")
+    written = cv2.VideoCapture(str(video))  # the frames before the fault are readable
+    assert written.read()[0]
+    written.release()
+    assert (tmp_path / "out.csv").exists(), "events are still written"
     assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left on device"), BrokenPipeError()])
-def test_watching_goes_on_where_nothing_can_be_said(
+def test_watching_continues_if_standard_error_fails(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, fault: OSError
 ) -> None:
-    """The log that standard error is written to lies on a full disk, or its reader has left."""
+    """Standard error is a file on a full disk, or a pipe without a reader."""
 
-    class Full(io.StringIO):
+    class FailingStream(io.StringIO):
         def write(self, text: str) -> int:
             raise fault
 
-    monkeypatch.setattr(sys, "stderr", Full())
+    monkeypatch.setattr(sys, "stderr", FailingStream())
     with WatchSession(settings, None, None) as session:
         session._on_event(Event("event-1", EventKind.NO_MASK, "door", 1.0, time.time(), 1), None)
         session.run_headless(lambda: session._frames > 5)
@@ -95,21 +95,19 @@ def test_watching_goes_on_where_nothing_can_be_said(
         assert [event.id for event in store.events()] == ["event-1"]
 
 
-def test_an_event_is_told_in_words_for_people() -> None:
+def test_event_text_is_readable() -> None:
     end = Event("event-2", EventKind.RESOLVED, "door", 2.0, 0.0, 1, reason="mask", resolves="event-1")
     assert "door at 2.0 s: resolved (mask on), person #1" in session_module.event_text(end)
 
 
-def test_a_live_run_without_a_window_says_that_it_watches(
-    settings: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_headless_live_run_prints_that_it_watches(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     with WatchSession(settings, None, None) as session:
         session.run_headless(lambda: session._frames > 5)
     lines = capsys.readouterr().err.splitlines()
-    assert [line for line in lines if "watching" in line] == ["watching door; Ctrl-C ends it"]
+    assert [line for line in lines if "watching" in line] == ["watching door; press Ctrl-C to stop"]
 
 
-def test_the_film_of_a_varying_rate_lasts_as_long_as_its_source(
+def test_video_of_a_variable_frame_rate_keeps_its_duration(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times_ms = [50 * i + 17 * (i % 2) for i in range(60)]
@@ -119,43 +117,42 @@ def test_the_film_of_a_varying_rate_lasts_as_long_as_its_source(
     camera = CameraSettings(uri=str(clip), pace="fast")
     with WatchSession(settings.model_copy(update={"camera": (camera,)}), tmp_path / "out.mp4", None) as session:
         session.run_headless(lambda: False)
-    film = cv2.VideoCapture(str(tmp_path / "out.mp4"))
-    lasts_s = film.get(cv2.CAP_PROP_FRAME_COUNT) / film.get(cv2.CAP_PROP_FPS)
-    film.release()
-    assert lasts_s == pytest.approx(times_ms[-1] / 1000, abs=0.1)
+    video = cv2.VideoCapture(str(tmp_path / "out.mp4"))
+    duration_s = video.get(cv2.CAP_PROP_FRAME_COUNT) / video.get(cv2.CAP_PROP_FPS)
+    video.release()
+    assert duration_s == pytest.approx(times_ms[-1] / 1000, abs=0.1)
 
 
 @pytest.mark.parametrize("frames", [0, 5])
-def test_the_summary_names_the_files_that_were_written(
+def test_summary_names_the_written_files(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str], frames: int
 ) -> None:
-    """All there are, and no others: what was not begun is not there."""
-    film, events = tmp_path / "[1] of a long name that no narrow console may break.avi", tmp_path / "out.csv"
-    with WatchSession(settings, film, events) as session:
+    video, events = tmp_path / "[1] of a long name that must not wrap.avi", tmp_path / "out.csv"
+    with WatchSession(settings, video, events) as session:
         session.run_headless(lambda: session._frames >= frames)
     session.print_summary()
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("written: ")]
-    there = [path for path in (film, events) if path.exists()]
-    assert told == ([f"written: {', '.join(map(str, there))}"] if there else [])
-    assert film.exists() is (frames > 0)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("written: ")]
+    existing = [path for path in (video, events) if path.exists()]
+    assert lines == ([f"written: {', '.join(map(str, existing))}"] if existing else [])
+    assert video.exists() is (frames > 0)
 
 
-def test_without_files_the_summary_names_none(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_summary_without_files_names_none(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     with WatchSession(settings, None, None) as session:
         session.run_headless(lambda: session._frames > 1)
     session.print_summary()
     assert "written" not in capsys.readouterr().err
 
 
-def test_new_alert_settings_lose_no_alert_and_hold_up_no_camera(
+def test_new_alert_settings_lose_no_alert_and_block_no_camera(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nothing is stored, and a channel takes its time to be set up."""
-    up, told = tmp_path / "up", tmp_path / "told"
-    code = f"import os, sys; os.path.exists({str(up)!r}) or sys.exit(1); open({str(told)!r}, 'a').write('told')"
+    """Without a store, and with a channel that is slow to set up."""
+    up, received = tmp_path / "up", tmp_path / "received"
+    code = f"import os, sys; os.path.exists({str(up)!r}) or sys.exit(1); open({str(received)!r}, 'a').write('received')"
     desk = {"kind": "command", "name": "desk", "argv": [sys.executable, "-c", code]}
 
-    def persisting_nothing(max_outbox: int) -> Settings:
+    def without_store(max_outbox: int) -> Settings:
         values = {"persist": False, "retry_max_s": 1, "max_outbox": max_outbox, "channels": [desk]}
         return settings.model_copy(update={"alerts": AlertSettings.model_validate(values)})
 
@@ -164,22 +161,22 @@ def test_new_alert_settings_lose_no_alert_and_hold_up_no_camera(
         return 0 if result is None else result.frame.index
 
     def slow_center(*args: Any, **more: Any) -> AlertCenter:
-        began = frames()
-        wait_until(lambda: frames() > began + 2, "frames go on meanwhile")
+        start = frames()
+        wait_until(lambda: frames() > start + 2, "frames still arrive")
         return AlertCenter(*args, **more)
 
-    with WatchSession(persisting_nothing(10), None, None) as session:
+    with WatchSession(without_store(10), None, None) as session:
         session._on_event(Event("event-1", EventKind.NO_MASK, "door", 1.0, time.time(), 1), None)
-        wait_until(lambda: session._alerts.health().channels[0].state == "retrying", "it fails")
+        wait_until(lambda: session._alerts.health().channels[0].state == "retrying", "the channel fails")
         monkeypatch.setattr(session_module, "AlertCenter", slow_center)
-        assert session.reload(persisting_nothing(20)) == []
+        assert session.reload(without_store(20)) == []
         up.touch()
-        wait_until(told.exists, "it is told in the end")
+        wait_until(received.exists, "the alert is delivered")
 
 
-def test_the_end_of_an_alert_reaches_its_channel_after_new_settings(settings: Settings, tmp_path: Path) -> None:
-    told = tmp_path / "told"
-    code = f"import sys; open({str(told)!r}, 'a').write(sys.argv[1] + ' ')"
+def test_resolved_event_reaches_its_channel_after_a_reload(settings: Settings, tmp_path: Path) -> None:
+    received = tmp_path / "received"
+    code = f"import sys; open({str(received)!r}, 'a').write(sys.argv[1] + ' ')"
     desk = {
         "kind": "command",
         "name": "desk",
@@ -192,30 +189,28 @@ def test_the_end_of_an_alert_reaches_its_channel_after_new_settings(settings: Se
         values = {"persist": False, "max_outbox": size, "channels": [desk]}
         return settings.model_copy(update={"alerts": AlertSettings.model_validate(values)})
 
-    def tells(words: str) -> bool:
-        return told.exists() and told.read_text() == words
+    def is_received(ids: str) -> bool:
+        return received.exists() and received.read_text() == ids
 
     with WatchSession(with_outbox(10), None, None) as session:
         session._on_event(Event("event-1", EventKind.NO_MASK, "door", 1.0, evening_s, 1), None)
-        wait_until(lambda: tells("event-1 "), "the alert")
+        wait_until(lambda: is_received("event-1 "), "the alert")
         assert session.reload(with_outbox(20)) == []
         end = Event("event-2", EventKind.RESOLVED, "door", 2.0, evening_s + 20, 1, resolves="event-1")
         session._on_event(end, None)
-        wait_until(lambda: tells("event-1 event-2 "), "its end")
+        wait_until(lambda: is_received("event-1 event-2 "), "the resolved event")
 
 
-def test_a_channel_for_a_camera_that_is_not_there_is_warned_of(
-    settings: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_channel_for_an_unknown_camera_logs_a_warning(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     channels = [{"kind": "plugin", "plugin": "none", "name": "desk", "cameras": ["dor", "d*"]}]
     alerts = AlertSettings.model_validate({"persist": False, "channels": channels})
     with WatchSession(settings.model_copy(update={"alerts": alerts}), None, None):
         pass
-    told = [record.getMessage() for record in caplog.records if "no camera fits" in record.getMessage()]
-    assert told == ["channel 'desk' cameras: no camera fits 'dor'; did you mean door?"]
+    warnings = [record.getMessage() for record in caplog.records if "no camera matches" in record.getMessage()]
+    assert warnings == ["channel 'desk' cameras: no camera matches 'dor'; did you mean door?"]
 
 
-def test_a_secret_that_was_exchanged_holds_from_the_reload_on(settings: Settings, tmp_path: Path) -> None:
+def test_reload_reads_a_changed_secret(settings: Settings, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("old")
     desk = {"kind": "webhook", "name": "desk", "url": "http://127.0.0.1:9/x", "secret_file": secret}

@@ -1,4 +1,4 @@
-"""The build's own modules lie beside it, in packaging/, and belong to no package."""
+"""Adds packaging/ to the import path: its modules belong to no package."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is inside a build is named, with its licence, and what must not be inside stops the build."""
+"""Every component of a build is listed with its licence, and an excluded component stops the build."""
 
 import hashlib
 import json
@@ -22,16 +22,16 @@ def entry(path: str | Path, name: str = "") -> notices.Entry:
     return name or Path(path).name, str(path), "DATA"
 
 
-def test_every_file_has_its_project(tmp_path: Path) -> None:
+def test_files_are_grouped_by_project(tmp_path: Path) -> None:
     cascade = ROOT / "assets" / "haarcascade_frontalface_default.xml"
-    slimmer = tmp_path / "slim.so"
-    slimmer.write_bytes(b"smaller")
-    origins = {str(slimmer): platformdirs.__file__}
+    reduced = tmp_path / "slim.so"
+    reduced.write_bytes(b"smaller")
+    origins = {str(reduced): platformdirs.__file__}
     entries = [
         entry(ROOT / "LICENSE"),
         entry(cascade),
         entry(platformdirs.__file__),
-        entry(slimmer),
+        entry(reduced),
         entry(json.__file__),
     ]
     found = {each.name: each for each in notices.components(ROOT, [*entries, ("gone", "", "DATA")], origins)}
@@ -41,14 +41,14 @@ def test_every_file_has_its_project(tmp_path: Path) -> None:
     assert found["platformdirs"].size_bytes == Path(platformdirs.__file__).stat().st_size + len(b"smaller")
 
 
-def test_a_licence_that_a_wheel_forgot() -> None:
+def test_licence_missing_in_the_wheel_is_added() -> None:
     imutils = Path(platformdirs.__file__).parents[1] / "imutils" / "__init__.py"
     [found] = notices.components(ROOT, [entry(imutils)], {})
     assert (found.name, found.licence) == ("imutils", "The MIT License (MIT)")
     assert "Adrian Rosebrock" in found.texts[0][1]
 
 
-def test_a_native_library_is_known_by_its_hash(tmp_path: Path) -> None:
+def test_native_libraries_have_hashes(tmp_path: Path) -> None:
     library = tmp_path / "libsystem.so.1"
     library.write_bytes(b"native")
     [found] = notices.components(ROOT, [entry(library), entry(library, "libsystem.txt")], {})
@@ -58,13 +58,13 @@ def test_a_native_library_is_known_by_its_hash(tmp_path: Path) -> None:
     assert not found.sha256
 
 
-def test_counting_again_gives_the_same() -> None:
+def test_components_can_be_counted_twice() -> None:
     sizes = [notices.components(ROOT, [entry(platformdirs.__file__)], {})[0].size_bytes for _ in range(2)]
     assert sizes[0] == sizes[1]
 
 
-def test_the_notices_hold_each_text() -> None:
-    pytest.importorskip("PyInstaller", reason="the build's own packages: pip install '.[package]'")
+def test_notices_contain_each_licence_text() -> None:
+    pytest.importorskip("PyInstaller", reason="needs the build packages: pip install '.[package]'")
     found = notices.components(ROOT, [entry(ROOT / "assets" / "haarcascade_frontalface_default.xml")], {})
     text = notices.render(found)
     assert "Redistribution and use in source and binary forms" in text
@@ -74,14 +74,14 @@ def test_the_notices_hold_each_text() -> None:
 
 
 def test_tensorflow_stops_the_build() -> None:
-    inside = [notices.Component("python", "tensorflow-cpu", "2.19", "Apache-2.0")]
+    components = [notices.Component("python", "tensorflow-cpu", "2.19", "Apache-2.0")]
     with pytest.raises(SystemExit, match="tensorflow-cpu"):
-        notices.check_absent(inside, ["matplotlib"])
+        notices.check_absent(components, ["matplotlib"])
     notices.check_absent([notices.Component("python", "numpy", "2", "BSD")], ["matplotlib"])
 
 
-def test_the_bill_of_materials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("cyclonedx", reason="the build's own packages: pip install '.[package]'")
+def test_bill_of_materials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cyclonedx", reason="needs the build packages: pip install '.[package]'")
     import sbom
 
     library = tmp_path / "maskwatch" / "_internal" / "cv2" / "cv2.so"
@@ -90,16 +90,16 @@ def test_the_bill_of_materials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     models = tmp_path / "models"
     models.mkdir()
     (models / "classifier.tflite").write_bytes(b"weights")
-    told = {"version": "1.2.3", "commit": "abc", "system": "linux-x86_64", "form": "one folder"}
-    told["built"] = "2023-11-14T22:13:20Z"
+    metadata = {"version": "1.2.3", "commit": "abc", "system": "linux-x86_64", "form": "one folder"}
+    metadata["built"] = "2023-11-14T22:13:20Z"
     monkeypatch.setattr(sbom.platform, "freedesktop_os_release", lambda: {"ID": "ubuntu"})
-    inside = [
+    components = [
         {"kind": "python", "name": "opencv-python", "version": "4.14", "licence": "Apache-2.0", "size_bytes": 6}
         | {"sha256": {"cv2/cv2.so": "00" * 32}},
         {"kind": "system", "name": "libssl3", "version": "3.0", "licence": "?", "size_bytes": 1, "sha256": {}},
     ]
-    text = sbom.render(inside, told, [tmp_path / "maskwatch"], models)
-    assert text == sbom.render(inside, told, [tmp_path / "maskwatch"], models), "the same build, the same bill"
+    text = sbom.render(components, metadata, [tmp_path / "maskwatch"], models)
+    assert text == sbom.render(components, metadata, [tmp_path / "maskwatch"], models), "reproducible"
     bill = json.loads(text)
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
     assert bill["metadata"]["component"]["version"] == "1.2.3"
@@ -112,9 +112,9 @@ def test_the_bill_of_materials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert parts["models/classifier.tflite"]["type"] == "machine-learning-model"
     assert str(tmp_path) not in text
     library.unlink()
-    bill = json.loads(sbom.render(inside, told, [tmp_path / "maskwatch"], models))
+    bill = json.loads(sbom.render(components, metadata, [tmp_path / "maskwatch"], models))
     [native] = next(part for part in bill["components"] if part["name"] == "opencv-python")["components"]
-    assert native["hashes"][0]["content"] == "00" * 32, "one file has no folder to look into"
+    assert native["hashes"][0]["content"] == "00" * 32, "a one-file build has no folder"
 
 
 needs_compiler = pytest.mark.skipif(
@@ -133,7 +133,7 @@ def compiled(path: Path, code: str, *flags: str) -> Path:
 
 
 @needs_compiler
-def test_openblas_of_opencv_gives_way_to_a_stub(tmp_path: Path) -> None:
+def test_openblas_of_opencv_is_replaced_by_a_stub(tmp_path: Path) -> None:
     libraries = tmp_path / "opencv_python.libs"
     libraries.mkdir()
     blas = compiled(libraries / "libopenblas-1.so", "void dgesv_(void){} void unused_(void){}")
@@ -153,14 +153,14 @@ def test_openblas_of_opencv_gives_way_to_a_stub(tmp_path: Path) -> None:
     assert slim._symbols([Path(stub)], "--defined-only") >= {"dgesv_"}
     assert "unused_" not in slim._symbols([Path(stub)], "--defined-only")
     call = f"import ctypes; ctypes.CDLL({stub!r}).dgesv_()"
-    died = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=False)
-    assert died.returncode != 0
-    assert "no LAPACK" in died.stderr
-    assert "dgesv_" in died.stderr
+    process = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=False)
+    assert process.returncode != 0
+    assert "no LAPACK" in process.stderr
+    assert "dgesv_" in process.stderr
 
 
 @needs_compiler
-def test_openblas_that_others_use_stops_the_build(tmp_path: Path) -> None:
+def test_openblas_used_by_another_library_stops_the_build(tmp_path: Path) -> None:
     libraries = tmp_path / "opencv_python.libs"
     libraries.mkdir()
     blas = compiled(libraries / "libopenblas-1.so", "void dgesv_(void){}")
@@ -174,26 +174,26 @@ def test_openblas_that_others_use_stops_the_build(tmp_path: Path) -> None:
         slim.slim(entries, tmp_path / "work")
 
 
-def test_the_committed_pictures_are_those_of_the_script() -> None:
+def test_committed_images_match_the_script() -> None:
     icon = cv2.imread(str(make_pictures.ICONS / "maskwatch.png"), cv2.IMREAD_UNCHANGED)
     assert np.abs(icon.astype(int) - make_pictures.draw_icon(256)).mean() < 1
-    shown = cv2.imdecode(np.frombuffer(make_pictures.self_test_picture(), np.uint8), cv2.IMREAD_COLOR)
-    kept = cv2.imread(str(ROOT / "assets" / "self_test.jpg"))
-    assert np.abs(kept.astype(int) - shown).mean() < 2
+    created = cv2.imdecode(np.frombuffer(make_pictures.self_test_image(), np.uint8), cv2.IMREAD_COLOR)
+    committed = cv2.imread(str(ROOT / "assets" / "self_test.jpg"))
+    assert np.abs(committed.astype(int) - created).mean() < 2
 
 
-def test_containers_of_icons() -> None:
+def test_icon_files() -> None:
     ico = make_pictures.ico((16, 256))
     assert ico[:6] == b"\x00\x00\x01\x00\x02\x00"
-    place = int.from_bytes(ico[18:22], "little")
-    assert ico[place : place + 4] == b"\x89PNG"
+    offset = int.from_bytes(ico[18:22], "little")
+    assert ico[offset : offset + 4] == b"\x89PNG"
     icns = make_pictures.icns()
     assert icns[:4] == b"icns"
     assert int.from_bytes(icns[4:8], "big") == len(icns)
 
 
 @pytest.mark.parametrize("name", ["haarcascade_frontalface_default", "haarcascade_profileface"])
-def test_the_cascades_licence_is_its_own(name: str) -> None:
+def test_cascade_has_the_licence_of_its_file(name: str) -> None:
     path = ROOT / "assets" / f"{name}.xml"
     head = path.read_text(encoding="utf-8")[:4000]
     [found] = notices.components(ROOT, [entry(path)], {})

@@ -1,4 +1,4 @@
-"""The systemd unit: the steps that its first lines give do what they say."""
+"""The systemd unit: the setup steps in its first lines work as written."""
 
 import os
 import subprocess
@@ -12,8 +12,8 @@ UNIT = (ROOT / "packaging" / "maskwatch.service").read_text("utf-8")
 STEPS = [line.removeprefix("#   ") for line in UNIT.splitlines() if line.startswith("#   ")]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="it has no systemd")
-def test_settings_with_passwords_of_their_own_file_are_made_and_checked(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no systemd")
+def test_setup_steps_create_and_check_settings_with_passwords(tmp_path: Path) -> None:
     etc = tmp_path / "etc"
     program = f'maskwatch() {{ "{sys.executable}" -m app "$@"; }}; set -e; '
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MASKWATCH_")}
@@ -31,7 +31,7 @@ def test_settings_with_passwords_of_their_own_file_are_made_and_checked(tmp_path
     assert (etc / "maskwatch.env").stat().st_mode & 0o777 == 0o600
 
 
-def test_what_is_started_is_what_the_steps_install() -> None:
-    started = next(line for line in UNIT.splitlines() if line.startswith("ExecStart=")).split()[0]
-    assert started == "ExecStart=/usr/local/bin/maskwatch"
+def test_unit_starts_the_program_that_the_steps_install() -> None:
+    exec_start = next(line for line in UNIT.splitlines() if line.startswith("ExecStart=")).split()[0]
+    assert exec_start == "ExecStart=/usr/local/bin/maskwatch"
     assert any(step.startswith("ln -s /opt/maskwatch/bin/maskwatch /usr/local/bin/") for step in STEPS)

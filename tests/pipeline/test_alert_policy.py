@@ -1,4 +1,4 @@
-"""The alert policy as the pure function that it is."""
+"""The alert policy, a pure function."""
 
 import itertools
 from dataclasses import replace
@@ -24,11 +24,11 @@ def person(frame: Frame, label: Label, track_id: int = 1, size: float = 60.0, co
 
 
 def play(labels: list[dict[int, Label]], policy: PolicySettings = SETTINGS, fps: float = FPS) -> list[Event]:
-    """The events of a sequence of frames, each a label per track id; a track not named any more has left."""
+    """The events of a sequence of frames, each a label per track id; a track without a label has left."""
     state, events, before = PolicyState(), [], {}
-    for i, named in enumerate(labels):
+    for i, frame_labels in enumerate(labels):
         frame = plain_frame(i, fps)
-        tracks = {id_: person(frame, label, id_) for id_, label in named.items()}
+        tracks = {id_: person(frame, label, id_) for id_, label in frame_labels.items()}
         left = [track for id_, track in before.items() if id_ not in tracks]
         state, new = step(policy, "run", state, frame, list(tracks.values()), left)
         events += new
@@ -40,7 +40,7 @@ def kinds(events: list[Event]) -> list[EventKind]:
     return [event.kind for event in events]
 
 
-def test_a_bare_face_alerts_once_after_the_dwell() -> None:
+def test_a_bare_face_alerts_once_after_the_dwell_time() -> None:
     events = play([{1: Label.NO_MASK}] * 100)
     assert kinds(events) == [EventKind.NO_MASK]
     assert events[0].time_s == 1.0
@@ -48,28 +48,28 @@ def test_a_bare_face_alerts_once_after_the_dwell() -> None:
     assert events[0].track_id == 1
 
 
-def test_a_mask_put_on_resolves_and_names_the_alert() -> None:
+def test_putting_on_a_mask_resolves_the_alert() -> None:
     events = play([{1: Label.NO_MASK}] * 15 + [{1: Label.MASK}] * 20)
     assert kinds(events) == [EventKind.NO_MASK, EventKind.RESOLVED]
     assert events[1].resolves == events[0].id
     assert events[1].reason == "mask"
 
 
-def test_leaving_resolves() -> None:
+def test_leaving_resolves_the_alert() -> None:
     events = play([{1: Label.NO_MASK}] * 15 + [{}])
     assert kinds(events) == [EventKind.NO_MASK, EventKind.RESOLVED]
     assert events[1].reason == "left"
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_an_alert_is_open_until_its_people_are_well_or_gone_whether_or_not_that_is_told(told: bool) -> None:
+@pytest.mark.parametrize("resolved_events", [True, False])
+def test_an_alert_is_open_until_its_people_wear_masks_or_leave(resolved_events: bool) -> None:
     story = [{1: Label.NO_MASK}] * 15 + [{1: Label.NO_MASK, 2: Label.NO_MASK}] * 75
     story += [{2: Label.NO_MASK}] * 5 + [{2: Label.MASK}] * 10
-    policy, alerts, state, counts = replace_policy(resolved_events=told), OpenAlerts(), PolicyState(), []
+    policy, alerts, state, counts = replace_policy(resolved_events=resolved_events), OpenAlerts(), PolicyState(), []
     before: dict[int, Track] = {}
-    for i, named in enumerate(story):
+    for i, frame_labels in enumerate(story):
         frame = plain_frame(i, FPS)
-        tracks = {id_: person(frame, label, id_) for id_, label in named.items()}
+        tracks = {id_: person(frame, label, id_) for id_, label in frame_labels.items()}
         left = [track for id_, track in before.items() if id_ not in tracks]
         state, events = step(policy, "run", state, frame, list(tracks.values()), left)
         counts.append(len(alerts.update(events, open_alerts(state))))
@@ -77,7 +77,7 @@ def test_an_alert_is_open_until_its_people_are_well_or_gone_whether_or_not_that_
     assert [counts[9], counts[10], counts[89], counts[90], counts[94], counts[104]] == [0, 1, 2, 1, 1, 0]
 
 
-def test_a_short_unsure_spell_does_not_restart_the_dwell_but_a_mask_does() -> None:
+def test_a_short_unsure_period_does_not_restart_the_dwell_time_but_a_mask_does() -> None:
     unsure = play([{1: Label.NO_MASK}] * 8 + [{1: Label.UNSURE}] * 2 + [{1: Label.NO_MASK}] * 4)
     masked = play([{1: Label.NO_MASK}] * 8 + [{1: Label.MASK}] * 2 + [{1: Label.NO_MASK}] * 4)
     assert kinds(unsure) == [EventKind.NO_MASK]
@@ -85,22 +85,22 @@ def test_a_short_unsure_spell_does_not_restart_the_dwell_but_a_mask_does() -> No
 
 
 @pytest.mark.parametrize("fps", [0.1, 0.9, 1.0, 1.4, 1.5, 5.0])
-def test_a_face_that_is_bare_in_every_frame_alerts_however_seldom_there_is_one(fps: float) -> None:
+def test_a_face_that_is_bare_in_every_frame_alerts_at_any_frame_rate(fps: float) -> None:
     assert kinds(play([{1: Label.NO_MASK}] * 30, fps=fps)) == [EventKind.NO_MASK]
 
 
-def test_an_unsure_frame_restarts_the_dwell_where_frames_are_seldom() -> None:
+def test_an_unsure_frame_restarts_the_dwell_time_at_a_low_frame_rate() -> None:
     bare, unsure = {1: Label.NO_MASK}, {1: Label.UNSURE}
     assert play([bare, bare, unsure] * 10, replace_policy(dwell_s=2.0), fps=1.0) == []
 
 
-def test_incorrect_alerts_only_where_asked_for() -> None:
+def test_incorrect_alerts_only_if_configured() -> None:
     frames = [{1: Label.INCORRECT}] * 30
     assert play(frames) == []
     assert kinds(play(frames, replace_policy(alert_on=("no_mask", "incorrect")))) == [EventKind.INCORRECT]
 
 
-def test_small_and_doubtful_faces_never_alert() -> None:
+def test_small_and_low_confidence_faces_never_alert() -> None:
     frame = plain_frame(0)
     for track in (person(frame, Label.NO_MASK, size=20), person(frame, Label.NO_MASK, confidence=0.6)):
         state = PolicyState()
@@ -110,29 +110,29 @@ def test_small_and_doubtful_faces_never_alert() -> None:
             assert events == ()
 
 
-def test_a_suppressed_alert_charges_no_cooldown_and_comes_when_it_ends() -> None:
-    # Person 2 turns up bare during person 1's cooldown: the alert comes when that ends, not one cooldown later.
+def test_a_suppressed_alert_starts_no_cooldown_and_is_raised_when_the_cooldown_ends() -> None:
+    # Person 2 is bare during person 1's cooldown: the alert is raised when it ends, not one cooldown later.
     events = play([{1: Label.NO_MASK}] * 20 + [{1: Label.NO_MASK, 2: Label.NO_MASK}] * 60)
     assert kinds(events) == [EventKind.NO_MASK, EventKind.NO_MASK]
     assert events[1].track_id == 2
     assert events[1].time_s == 6.0
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_an_alert_of_which_nobody_was_told_charges_no_cooldown(told: bool) -> None:
+@pytest.mark.parametrize("is_notified", [True, False])
+def test_an_alert_without_a_notification_starts_no_cooldown(is_notified: bool) -> None:
     state, times = PolicyState(), []
     for i in range(40):
         frame = plain_frame(i)
-        there = [1, 2] if i >= 5 else [1]
-        state, events = step(SETTINGS, "run", state, frame, [person(frame, Label.NO_MASK, id_) for id_ in there])
+        ids = [1, 2] if i >= 5 else [1]
+        state, events = step(SETTINGS, "run", state, frame, [person(frame, Label.NO_MASK, id_) for id_ in ids])
         times += [event.time_s for event in events]
-        if events and not told:
+        if events and not is_notified:
             state = with_refunded_cooldown(state)
-    assert times == ([1.0] if told else [1.0, 1.5])
+    assert times == ([1.0] if is_notified else [1.0, 1.5])
 
 
-def test_time_that_leaps_ahead_raises_no_alert() -> None:
-    """Where a machine's sleep counts: the face before and the face after were not bare for the night."""
+def test_a_jump_of_the_stream_time_raises_no_alert() -> None:
+    """After a suspend, the faces before and after it do not count as bare in between."""
     state, events = PolicyState(), []
     for i in [*range(9), *range(300_000, 300_009)]:
         frame = plain_frame(i)
@@ -151,28 +151,32 @@ stories = st.lists(scenes, min_size=1, max_size=120)
 
 @settings(max_examples=150, deadline=None)
 @given(stories, st.floats(0, 3), st.floats(0, 10), st.integers(0, 3))
-def test_whatever_happens(story: list[dict[int, Label]], dwell_s: float, cooldown_s: float, digest_over: int) -> None:
-    """Never two alerts for a track, never one from unsure or masked, never two within the cooldown, every
-    ``resolved`` names an alert of the same track, ids are unique."""
+def test_invariants_hold_for_any_story(
+    story: list[dict[int, Label]], dwell_s: float, cooldown_s: float, digest_over: int
+) -> None:
+    """At most one alert per track, none for unsure or masked faces, none within a cooldown, ids are unique.
+
+    Every ``resolved`` event refers to an alert of the same track.
+    """
     policy = replace_policy(
         dwell_s=dwell_s, cooldown_s=cooldown_s, alert_on=("no_mask", "incorrect"), digest_over=digest_over
     )
-    # A track id that comes back after it left would be a new id in the tracker: give it one.
-    renamed, serial, names = [], 0, {}
-    for named in story:
-        for id_ in [id_ for id_ in names if id_ not in named]:
-            del names[id_]
-        for id_ in named:
-            if id_ not in names:
+    # The tracker never reuses ids: a track that returns gets a new one.
+    renumbered, serial, new_ids = [], 0, {}
+    for frame_labels in story:
+        for id_ in [id_ for id_ in new_ids if id_ not in frame_labels]:
+            del new_ids[id_]
+        for id_ in frame_labels:
+            if id_ not in new_ids:
                 serial += 1
-                names[id_] = serial
-        renamed.append({names[id_]: label for id_, label in named.items()})
-    events = play(renamed, policy)
+                new_ids[id_] = serial
+        renumbered.append({new_ids[id_]: label for id_, label in frame_labels.items()})
+    events = play(renumbered, policy)
     alerts = [event for event in events if event.kind is not EventKind.RESOLVED]
     assert len({event.id for event in events}) == len(events)
     assert len({event.track_id for event in alerts}) == len(alerts)
     for event in alerts:
-        label = renamed[round(event.time_s * FPS)][event.track_id]
+        label = renumbered[round(event.time_s * FPS)][event.track_id]
         assert label.value == event.kind.value
         assert event.duration_s >= dwell_s
     for first, second in itertools.pairwise(alerts):
@@ -180,27 +184,26 @@ def test_whatever_happens(story: list[dict[int, Label]], dwell_s: float, cooldow
     by_id = {event.id: event for event in alerts}
     for event in events:
         if event.kind is EventKind.RESOLVED:
-            begun = by_id.pop(event.resolves)  # once at most
-            assert begun.people > 1 or begun.track_id == event.track_id
+            alert = by_id.pop(event.resolves)  # at most once
+            assert alert.people > 1 or alert.track_id == event.track_id
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(scenes, st.integers(1, 20)), min_size=1, max_size=6), st.floats(0.1, 4))
-def test_only_a_raised_alert_holds_another_back(lasting: list[tuple[dict[int, Label], int]], cooldown_s: float) -> None:
-    """A face that could alert but does not stands within the cooldown of an alert that was raised: nothing that was
-    suppressed has charged one."""
+def test_only_a_raised_alert_starts_a_cooldown(lasting: list[tuple[dict[int, Label], int]], cooldown_s: float) -> None:
+    """A face that meets all conditions but raises no alert must be within the cooldown of a raised alert."""
     story = [scene for scene, frames in lasting for _ in range(frames)]
     policy, state, raised_s, before = replace_policy(cooldown_s=cooldown_s, dwell_s=0.2), PolicyState(), [], {}
-    for i, named in enumerate(story):
+    for i, frame_labels in enumerate(story):
         frame = plain_frame(i, FPS)
-        tracks = {id_: person(frame, label, id_) for id_, label in named.items()}
+        tracks = {id_: person(frame, label, id_) for id_, label in frame_labels.items()}
         left = [track for id_, track in before.items() if id_ not in tracks]
         state, events = step(policy, "run", state, frame, list(tracks.values()), left)
         raised_s += [event.time_s for event in events if event.kind is not EventKind.RESOLVED]
-        for id_, label in named.items():
-            watch = state.watches[id_]
-            is_bare = label is Label.NO_MASK and watch.bare_since_s is not None
-            if is_bare and not watch.alert_id and frame.time_s - watch.bare_since_s >= 0.2:
+        for id_, label in frame_labels.items():
+            dwell = state.dwells[id_]
+            is_bare = label is Label.NO_MASK and dwell.bare_since_s is not None
+            if is_bare and not dwell.alert_id and frame.time_s - dwell.bare_since_s >= 0.2:
                 assert raised_s
                 assert frame.time_s - raised_s[-1] < cooldown_s
         before = tracks
@@ -219,7 +222,7 @@ MONDAY_NOON_S = datetime(2026, 3, 2, 12, 0).timestamp()
         ({"schedule": ("mon 08:00-18:00",), "quiet_hours": ("12:00-12:30",)}, False),
     ],
 )
-def test_hours_decide_whether_faces_alert(hours: dict[str, object], alerts: bool) -> None:
+def test_schedule_and_quiet_hours_decide_whether_faces_alert(hours: dict[str, object], alerts: bool) -> None:
     policy, state, events = replace_policy(**hours), PolicyState(), []
     for i in range(30):
         frame = replace(plain_frame(i), wall_s=MONDAY_NOON_S + i / FPS)
@@ -228,7 +231,7 @@ def test_hours_decide_whether_faces_alert(hours: dict[str, object], alerts: bool
     assert bool(events) is alerts
 
 
-def test_what_quiet_hours_held_back_alerts_when_they_end_and_charges_no_cooldown() -> None:
+def test_a_face_alerts_when_quiet_hours_end_without_a_cooldown() -> None:
     policy, state, events = replace_policy(quiet_hours=("12:00-12:01",)), PolicyState(), []
     for i in range(700):
         frame = replace(plain_frame(i), wall_s=MONDAY_NOON_S + i / FPS)
@@ -239,26 +242,26 @@ def test_what_quiet_hours_held_back_alerts_when_they_end_and_charges_no_cooldown
 
 def test_only_faces_in_a_region_alert() -> None:
     left, right = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)), ((0.6, 0.0), (1.0, 0.0), (1.0, 1.0))
-    frames = [{1: Label.NO_MASK}] * 30  # its middle is at a third of the width and height
+    frames = [{1: Label.NO_MASK}] * 30  # its centre is at a third of the width and height
     assert kinds(play(frames, replace_policy(regions=(left,)))) == [EventKind.NO_MASK]
     assert play(frames, replace_policy(regions=(right,))) == []
     assert kinds(play(frames, replace_policy(regions=(right, left)))) == [EventKind.NO_MASK]
 
 
 @pytest.mark.parametrize("regions", [[[[0, 0], [1, 1]]], [[[0, 0], [1, 0], [1.5, 1]]]])
-def test_a_region_that_is_no_polygon_of_the_picture_is_refused(regions: object) -> None:
+def test_a_region_that_is_no_polygon_in_the_image_is_rejected(regions: object) -> None:
     with pytest.raises(ValueError, match="regions"):
         replace_policy(regions=regions)
 
 
 @given(st.floats(0.01, 0.99), st.floats(0.01, 0.99))
-def test_inside_and_outside_of_a_concave_polygon(x: float, y: float) -> None:
+def test_points_inside_and_outside_of_a_concave_polygon(x: float, y: float) -> None:
     corner = ((0.0, 0.0), (1.0, 0.0), (1.0, 0.5), (0.5, 0.5), (0.5, 1.0), (0.0, 1.0))  # an L
     assume(abs(x - 0.5) > 1e-9 and abs(y - 0.5) > 1e-9)
     assert in_regions([corner], x, y) is (x < 0.5 or y < 0.5)
 
 
-def test_a_crowd_is_told_of_in_one_alert_that_ends_with_its_last_face() -> None:
+def test_a_crowd_raises_one_alert_that_is_resolved_with_its_last_face() -> None:
     crowd = dict.fromkeys(range(1, 6), Label.NO_MASK)
     story = (
         [crowd] * 20 + [{**crowd, 1: Label.MASK, 2: Label.MASK}] * 20 + [dict.fromkeys(range(1, 6), Label.MASK)] * 20

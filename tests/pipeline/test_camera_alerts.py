@@ -1,4 +1,4 @@
-"""A camera that leaves and returns, from its last picture to the channel that tells people and the file of events."""
+"""End-to-end tests of camera events: from the camera to channels, event file and store."""
 
 import json
 import shlex
@@ -22,15 +22,15 @@ from app.settings.alerts import AlertSettings
 from app.settings.root import Settings, load_settings
 
 
-def test_offline_and_recovered_reach_a_channel_the_file_and_the_store(
+def test_offline_and_recovered_are_sent_written_and_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     door = LiveCamera("door")
     monkeypatch.setattr(monitor, "make_source", lambda _: door)
     monkeypatch.setattr(monitor, "load_classifier", lambda _: BrightnessClassifier())
     monkeypatch.setattr(monitor, "load_detector", lambda _: BoxesDetector(lambda _: []))
-    heard = tmp_path / "heard"
-    code = f"import sys; open({str(heard)!r}, 'a').write(sys.argv[1] + chr(10))"
+    sent = tmp_path / "sent"
+    code = f"import sys; open({str(sent)!r}, 'a').write(sys.argv[1] + chr(10))"
     command = shlex.split(shlex.join([sys.executable, "-c", code, "{kind}"]))
     channel = {"kind": "command", "name": "bell", "argv": command, "events": ["camera_offline", "camera_recovered"]}
     settings = load_settings(
@@ -43,38 +43,38 @@ def test_offline_and_recovered_reach_a_channel_the_file_and_the_store(
         },
     )
 
-    def told(kind: str) -> bool:
-        return heard.exists() and kind in heard.read_text().split()
+    def is_sent(kind: str) -> bool:
+        return sent.exists() and kind in sent.read_text().split()
 
-    def steps() -> bool:
-        """Looked at by the main loop; the camera goes, and comes again once that was told."""
-        if told("camera_offline"):
-            door.away.clear()
+    def should_stop() -> bool:
+        """Called by the main loop; also takes the camera offline, and online again once that was sent."""
+        if is_sent("camera_offline"):
+            door.offline.clear()
         elif session._frames > 3:
-            door.away.set()
-        return told("camera_recovered")
+            door.offline.set()
+        return is_sent("camera_recovered")
 
     events = tmp_path / "events.jsonl"
     with WatchSession(settings, None, events) as session:
-        session.run_headless(steps)
-    assert heard.read_text().split() == ["camera_offline", "camera_recovered"]
+        session.run_headless(should_stop)
+    assert sent.read_text().split() == ["camera_offline", "camera_recovered"]
     written = [json.loads(line) for line in events.read_text().splitlines()]
     assert [event["kind"] for event in written] == ["camera_offline", "camera_recovered"]
     assert "camera_offline (" in capsys.readouterr().err
-    wait_until(lambda: (tmp_path / "events.db").exists(), "the store is there")
-    with EventStore(tmp_path / "events.db") as kept:
-        assert len(kept.events()) == 2
+    wait_until(lambda: (tmp_path / "events.db").exists(), "the store exists")
+    with EventStore(tmp_path / "events.db") as store:
+        assert len(store.events()) == 2
 
 
-def test_a_camera_that_an_earlier_run_left_offline_is_told_as_back_once(
+def test_a_camera_that_an_earlier_run_left_offline_is_reported_as_recovered_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(monitor, "make_source", lambda _: LiveCamera("door"))
     monkeypatch.setattr(monitor, "load_classifier", lambda _: BrightnessClassifier())
     monkeypatch.setattr(monitor, "load_detector", lambda _: BoxesDetector(lambda _: []))
-    now_s, told = time.time(), tmp_path / "told"
-    code = f"import sys; open({str(told)!r}, 'a').write(sys.argv[1])"
-    closed_hours = [time.localtime(now_s + 3600 * k).tm_hour for k in (2, 3)]  # it was told in its hours
+    now_s, sent = time.time(), tmp_path / "sent"
+    code = f"import sys; open({str(sent)!r}, 'a').write(sys.argv[1])"
+    closed_hours = [time.localtime(now_s + 3600 * k).tm_hour for k in (2, 3)]  # the outage was sent within the schedule
     light = {
         "kind": "command",
         "name": "light",
@@ -90,24 +90,24 @@ def test_a_camera_that_an_earlier_run_left_offline_is_told_as_back_once(
             "view": {"headless": True},
         },
     )
-    gone = [
+    outages = [
         Event(f"old-{name}-c1", EventKind.CAMERA_OFFLINE, name, 9.0, now_s - 3600, duration_s=10.0, reason="lost")
         for name in ("door", "hall")
     ]
     with EventStore(tmp_path / "events.db") as store:
-        delivery = Delivery(gone[0], "light", now_s, now_s, Status.DELIVERED)
-        store.write(WriteBatch(tuple((event, None) for event in gone), (delivery,)), now_s)
+        delivery = Delivery(outages[0], "light", now_s, now_s, Status.DELIVERED)
+        store.write(WriteBatch(tuple((event, None) for event in outages), (delivery,)), now_s)
     with WatchSession(settings, None, None) as session:
-        wait_until(lambda: session._alerts.recent() != (), "it is told")
-        wait_until(lambda: told.exists() and told.read_text() == session._alerts.recent()[0].id, "where its loss was")
-    (back,) = session._alerts.recent()
-    assert (back.kind, back.camera, back.resolves) == (EventKind.CAMERA_RECOVERED, "door", "old-door-c1")
-    assert back.duration_s == pytest.approx(3610, abs=LIMIT_S)
+        wait_until(lambda: session._alerts.recent() != (), "the event is raised")
+        wait_until(lambda: sent.exists() and sent.read_text() == session._alerts.recent()[0].id, "it is sent")
+    (recovered,) = session._alerts.recent()
+    assert (recovered.kind, recovered.camera, recovered.resolves) == (EventKind.CAMERA_RECOVERED, "door", "old-door-c1")
+    assert recovered.duration_s == pytest.approx(3610, abs=LIMIT_S)
     assert cameras_left_offline(settings.alerts, ["door"]) == []
-    assert cameras_left_offline(settings.alerts, ["door", "hall"]) == gone[1:]
+    assert cameras_left_offline(settings.alerts, ["door", "hall"]) == outages[1:]
 
 
-def test_without_a_readable_event_file_no_camera_counts_as_left_offline(tmp_path: Path) -> None:
+def test_without_a_readable_store_no_camera_was_left_offline(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no event file")
     for place in (tmp_path / "none.db", tmp_path / "text", tmp_path):
         assert cameras_left_offline(AlertSettings(store=place), ["door"]) == []
@@ -116,7 +116,7 @@ def test_without_a_readable_event_file_no_camera_counts_as_left_offline(tmp_path
 
 @pytest.mark.parametrize("web", [False, True])
 @pytest.mark.parametrize("persist", [False, True])
-def test_channels_change_while_it_runs_and_no_alert_is_lost(
+def test_channels_change_at_run_time_without_losing_an_alert(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, web: bool, persist: bool
 ) -> None:
     door = LiveCamera("door")
@@ -142,36 +142,34 @@ def test_channels_change_while_it_runs_and_no_alert_is_lost(
             },
         )
 
-    def told(name: str) -> int:
+    def sent_count(name: str) -> int:
         path = tmp_path / name
         return len(path.read_text().split()) if path.exists() else 0
 
     with WatchSession(settings_with("first"), None, None) as session:
-        wait_until(lambda: session._monitor.views()[0].frame is not None, "a picture")
-        door.away.set()
-        wait_until(lambda: told("first") == 1, "the first channel tells")
+        wait_until(lambda: session._monitor.views()[0].frame is not None, "a frame")
+        door.offline.set()
+        wait_until(lambda: sent_count("first") == 1, "the first channel sends")
         assert session.reload(settings_with("second")) == []
-        door.away.clear()
-        wait_until(lambda: told("second") == 1, "the second channel tells")
+        door.offline.clear()
+        wait_until(lambda: sent_count("second") == 1, "the second channel sends")
         assert len(session._alerts.recent()) == 2
         if session._web is not None:
             site = session._web._site
             assert [result.channel for result in site.test_channels() or ()] == ["second"]
             assert [channel.name for channel in site.status().delivery.channels] == ["second"]
             wait_until(lambda: len(site.history.events(EventFilter(), 10)) == 2, "the page shows both")
-    assert told("first") == 1
+    assert sent_count("first") == 1
     if persist:
         with EventStore(tmp_path / "events.db") as store:
             assert len(store.events()) == 2
 
 
-def test_what_a_muted_camera_raised_holds_up_nothing_afterwards(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    door, there = LiveCamera("door"), list[Box]()
+def test_an_alert_of_a_muted_camera_starts_no_cooldown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    door, faces = LiveCamera("door"), list[Box]()
     monkeypatch.setattr(monitor, "make_source", lambda _: door)
     monkeypatch.setattr(monitor, "load_classifier", lambda _: BrightnessClassifier())
-    monkeypatch.setattr(monitor, "load_detector", lambda _: BoxesDetector(lambda _: tuple(there)))
+    monkeypatch.setattr(monitor, "load_detector", lambda _: BoxesDetector(lambda _: tuple(faces)))
     settings = load_settings(
         None,
         {
@@ -183,16 +181,16 @@ def test_what_a_muted_camera_raised_holds_up_nothing_afterwards(
         },
     )
 
-    def alerts() -> int:
+    def alert_count() -> int:
         return sum(event.kind == "no_mask" for event in session._alerts.recent())
 
     with WatchSession(settings, None, None) as session:
         assert session._web is not None
         mutes = session._web._site.mutes
         mutes.mute("door", 60)
-        there.append(BOX)
-        wait_until(lambda: alerts() == 1, "an alert that is kept and told to nobody")
+        faces.append(BOX)
+        wait_until(lambda: alert_count() == 1, "an alert that is stored but not sent")
         mutes.unmute("door")
-        door.colour = 30  # something moved: the detector looks again
-        there.append(Box(90, 20, 60, 60))
-        wait_until(lambda: alerts() == 2, "the alert of the next person, within the cooldown")
+        door.colour = 30  # a change, so that the next pass is not skipped
+        faces.append(Box(90, 20, 60, 60))
+        wait_until(lambda: alert_count() == 2, "the alert of the next person, within the cooldown")

@@ -1,10 +1,10 @@
-"""When the detector is asked: everywhere where something moves, seldom where nothing does, the same at any speed."""
+"""The choice of detection passes: often if something moves, rarely in a still scene, the same at any speed."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from fakes import FACTS, BrightnessClassifier
+from fakes import METADATA, BrightnessClassifier
 
 from app.core.types import Box, Detection, Frame, Image
 from app.pipeline.detection_scheduler import DetectionPass, DetectionScheduler
@@ -33,26 +33,26 @@ def passes(images: list[Image], faces: tuple[Box, ...] = (), **settings: float) 
     return [scheduler.choose(image, i / FPS, faces, True) for i, image in enumerate(images)]
 
 
-def test_a_still_empty_scene_is_looked_at_once_a_second() -> None:
+def test_a_still_empty_scene_needs_one_pass_a_second() -> None:
     chosen = passes([scene()] * 90)
     assert chosen.count(DetectionPass.FULL) == 3
     assert chosen.count(DetectionPass.SKIP) == 87
 
 
 @pytest.mark.parametrize("sigma", [3.0, 8.0])
-def test_noise_of_the_sensor_is_no_movement(sigma: float) -> None:
+def test_sensor_noise_is_not_movement(sigma: float) -> None:
     chosen = passes([scene(seed=i, sigma=sigma) for i in range(60)])
     assert chosen.count(DetectionPass.FULL) <= 8
 
 
-def test_whoever_comes_into_an_empty_scene_is_looked_for_within_a_fifth_of_a_second() -> None:
+def test_movement_in_an_empty_scene_starts_a_full_pass_within_200_ms() -> None:
     images = [scene()] * 40 + [scene(x) for x in range(0, 600, 10)]
     chosen = passes(images)
     assert DetectionPass.FULL in chosen[40:47]
     assert chosen[44:].count(DetectionPass.FULL) >= len(chosen[44:]) / 7
 
 
-def test_a_dark_scene_with_a_faint_newcomer_counts_as_moving() -> None:
+def test_a_faint_change_in_a_dark_scene_is_movement() -> None:
     chosen = passes([np.full((480, 640, 3), 20, np.uint8)] * 31 + [np.full((480, 640, 3), 20, np.uint8)])
     assert chosen[31] is DetectionPass.SKIP
     faint = np.full((480, 640, 3), 20, np.uint8)
@@ -60,25 +60,25 @@ def test_a_dark_scene_with_a_faint_newcomer_counts_as_moving() -> None:
     assert passes([np.full((480, 640, 3), 20, np.uint8)] * 37 + [faint])[37] is DetectionPass.FULL
 
 
-def test_while_large_faces_move_small_ones_are_looked_for_four_times_a_second() -> None:
+def test_with_moving_faces_there_are_four_full_passes_a_second() -> None:
     chosen = passes([scene(x % 600) for x in range(0, 900, 10)], LARGE)
     assert chosen.count(DetectionPass.FULL) == pytest.approx(3 * 4, abs=1)
     assert chosen.count(DetectionPass.TRACKED) == len(chosen) - chosen.count(DetectionPass.FULL)
 
 
-def test_an_unsteady_face_is_looked_at_in_every_frame() -> None:
+def test_an_unsteady_face_needs_a_full_pass_in_every_frame() -> None:
     scheduler = DetectionScheduler(DetectorSettings())
     assert [scheduler.choose(scene(), i / FPS, LARGE, False) for i in range(10)] == [DetectionPass.FULL] * 10
 
 
-def test_both_savings_can_be_turned_off() -> None:
+def test_skipped_and_tracked_passes_can_be_turned_off() -> None:
     assert passes([scene()] * 20, full_look_s=0, still_look_s=0) == [DetectionPass.FULL] * 20
     assert passes([scene()] * 20, LARGE, full_look_s=0.25, still_look_s=0).count(DetectionPass.SKIP) == 0
     moving = [scene(x) for x in range(0, 400, 20)]
     assert passes(moving, LARGE, full_look_s=0, still_look_s=0.5) == [DetectionPass.FULL] * 20
 
 
-def test_another_resolution_or_a_rewound_stream_is_looked_at_at_once() -> None:
+def test_a_new_resolution_or_a_rewound_stream_starts_a_full_pass() -> None:
     scheduler = DetectionScheduler(DetectorSettings())
     assert scheduler.choose(scene(), 5.0, (), True) is DetectionPass.FULL
     assert scheduler.choose(scene()[:400], 5.03, (), True) is DetectionPass.FULL
@@ -86,20 +86,20 @@ def test_another_resolution_or_a_rewound_stream_is_looked_at_at_once() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (3, 2000, 3), (2000, 5, 3), (1080, 1920, 3)])
-def test_a_thumbnail_of_any_picture_has_the_same_cells(shape: tuple[int, int, int]) -> None:
+def test_a_thumbnail_of_any_image_has_the_same_cells(shape: tuple[int, int, int]) -> None:
     assert thumbnail(np.full(shape, 77, np.uint8)).tolist() == np.full((48, 64), 77).tolist()
 
 
-def test_after_a_shake_the_known_faces_are_looked_at_once_more() -> None:
+def test_after_a_shake_of_the_camera_tracked_faces_are_detected_again() -> None:
     images = [scene(100)] * 31 + [scene(160)] * 2 + [scene(100)] * 4
     chosen = passes(images, LARGE)
     assert chosen[30] is DetectionPass.FULL
     assert chosen[31:] == [DetectionPass.TRACKED] * 3 + [DetectionPass.SKIP] * 3
 
 
-def test_a_face_that_the_last_look_missed_is_sought_on_though_nothing_moves() -> None:
+def test_after_a_missed_face_passes_continue_in_a_still_scene() -> None:
     scheduler = DetectionScheduler(DetectorSettings())
-    chosen = [scheduler.choose(scene(), i / FPS, LARGE, True, misses_one=i in (3, 4)) for i in range(7)]
+    chosen = [scheduler.choose(scene(), i / FPS, LARGE, True, has_missed_face=i in (3, 4)) for i in range(7)]
     assert chosen == [
         DetectionPass.FULL,
         DetectionPass.SKIP,
@@ -111,8 +111,8 @@ def test_a_face_that_the_last_look_missed_is_sought_on_though_nothing_moves() ->
     ]
 
 
-class NowAndThen:
-    """Finds the one face there is in ``share`` of its looks."""
+class UnreliableDetector:
+    """Detects a face in ``share`` of its passes."""
 
     def __init__(self, share: float, seed: int) -> None:
         self._share, self._rng = share, np.random.default_rng(seed)
@@ -123,91 +123,92 @@ class NowAndThen:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
-def test_whom_the_detector_hardly_sees_in_a_still_scene_is_one_person(share: float, seed: int) -> None:
-    _, kinds = told_of(NowAndThen(share, seed), [np.full((480, 640, 3), 10, np.uint8)] * 900, PolicySettings())
+def test_a_face_that_is_often_missed_in_a_still_scene_alerts_once(share: float, seed: int) -> None:
+    images = [np.full((480, 640, 3), 10, np.uint8)] * 900
+    _, kinds = events_of(UnreliableDetector(share, seed), images, PolicySettings())
     assert kinds == ["no_mask"]
 
 
 @pytest.mark.parametrize("fps", [1.0, 1.3, 2.0])
-def test_a_person_whom_few_frames_show_is_told_of_once(fps: float) -> None:
+def test_a_person_at_a_low_frame_rate_alerts_once(fps: float) -> None:
     images = [np.full((480, 640, 3), 10, np.uint8)] * 60
-    _, kinds = told_of(NowAndThen(1.0, 0), images, PolicySettings(), fps=fps)
+    _, kinds = events_of(UnreliableDetector(1.0, 0), images, PolicySettings(), fps=fps)
     assert kinds == ["no_mask"]
 
 
 @pytest.mark.parametrize("policy", [{"dwell_s": 0.0}, {"dwell_s": 1.0}, {"min_observations": 30}])
-def test_a_still_scene_alerts_as_soon_as_without_savings(policy: dict[str, float]) -> None:
+def test_skipped_passes_do_not_delay_alerts(policy: dict[str, float]) -> None:
     images, at_s = [np.full((480, 640, 3), 10, np.uint8)] * 150, []
     for passes in (DetectorSettings(), DetectorSettings(full_look_s=0, still_look_s=0)):
-        times_s, _ = told_of(NowAndThen(1.0, 0), images, PolicySettings(**policy), passes)
+        times_s, _ = events_of(UnreliableDetector(1.0, 0), images, PolicySettings(**policy), passes)
         at_s += times_s
     assert at_s[0] == pytest.approx(at_s[1], abs=2 / FPS)
 
 
-def told_of(
+def events_of(
     detector: FaceDetector,
     images: list[Image],
     policy: PolicySettings,
     passes: DetectorSettings | None = None,
     fps: float = FPS,
 ) -> tuple[list[float], list[str]]:
-    """When, in stream time, which events are raised."""
+    """The stream times and kinds of the events."""
     classifier = BrightnessClassifier()
-    analyzer = FrameAnalyzer(detector, FACTS, TrackingSettings(), policy, "run", 32, passes or DetectorSettings())
+    analyzer = FrameAnalyzer(detector, METADATA, TrackingSettings(), policy, "run", 32, passes or DetectorSettings())
     events = []
     for i, image in enumerate(images):
-        pending = analyzer.begin(Frame(image, i, i / fps, 0.0, 0.0, "door"))
+        pending = analyzer.detect_faces(Frame(image, i, i / fps, 0.0, 0.0, "door"))
         rows = classifier.classify(pending.crops) if len(pending.crops) else np.empty((0, 3), np.float32)
-        events += analyzer.finish(pending, rows).events
+        events += analyzer.complete(pending, rows).events
     return [event.time_s for event in events], [event.kind.value for event in events]
 
 
 class CountingDetector:
-    """Sees a face at a fixed place; counts whole and quick looks."""
+    """Detects a face at a fixed position; counts full and tracked passes."""
 
     def __init__(self) -> None:
-        self.whole = self.quick = 0
+        self.full = self.tracked = 0
 
     def detect(self, image: Image) -> list[Detection]:
-        self.whole += 1
+        self.full += 1
         return [Detection(LARGE[0], 0.9)]
 
-    def detect_tracked(self, image: Image, known: Sequence[Box]) -> list[Detection]:
-        assert [box.size for box in known] == [120]
-        self.quick += 1
+    def detect_tracked(self, image: Image, tracked: Sequence[Box]) -> list[Detection]:
+        assert [box.size for box in tracked] == [120]
+        self.tracked += 1
         return [Detection(LARGE[0], 0.9)]
 
 
-def analysed(images: list[Image]) -> tuple[CountingDetector, BrightnessClassifier, list[str]]:
-    """The detector and the classifier after the film, and the events of a face that stands there bare."""
+def analyse(images: list[Image]) -> tuple[CountingDetector, BrightnessClassifier, list[str]]:
+    """Analyses a video of a bare face; returns the detector, the classifier and the kinds of the events."""
     detector, classifier = CountingDetector(), BrightnessClassifier()
     analyzer = FrameAnalyzer(
-        detector, FACTS, TrackingSettings(), PolicySettings(dwell_s=1.0), "run", 32, DetectorSettings()
+        detector, METADATA, TrackingSettings(), PolicySettings(dwell_s=1.0), "run", 32, DetectorSettings()
     )
     kinds: list[str] = []
     for i, image in enumerate(images):
-        pending = analyzer.begin(Frame(image, i, i / FPS, 0.0, 0.0, "door"))
+        pending = analyzer.detect_faces(Frame(image, i, i / FPS, 0.0, 0.0, "door"))
         rows = classifier.classify(pending.crops) if len(pending.crops) else np.empty((0, 3), np.float32)
-        finished = analyzer.finish(pending, rows)
-        kinds += [event.kind.value for event in finished.events]
+        result = analyzer.complete(pending, rows)
+        kinds += [event.kind.value for event in result.events]
         if i >= 3:
-            assert [track.box for track in finished.tracks] == [LARGE[0]]
+            assert [track.box for track in result.tracks] == [LARGE[0]]
     return detector, classifier, kinds
 
 
-def test_a_person_who_stands_still_is_followed_and_told_with_hardly_a_look() -> None:
-    detector, classifier, kinds = analysed([np.full((480, 640, 3), 10, np.uint8)] * 120)
+def test_a_still_person_alerts_with_few_passes() -> None:
+    detector, classifier, kinds = analyse([np.full((480, 640, 3), 10, np.uint8)] * 120)
     assert kinds == ["no_mask"]
-    assert detector.whole <= 12
-    assert detector.quick == 0
+    assert detector.full <= 12
+    assert detector.tracked == 0
     assert len(classifier.batches) <= 20
 
 
-def test_a_moving_scene_with_a_large_face_costs_few_whole_looks() -> None:
+def test_a_moving_scene_with_a_large_face_needs_few_full_passes() -> None:
     images = [np.full((480, 640, 3), 10, np.uint8) for _ in range(120)]
     for i, image in enumerate(images):
         image[300:400, i * 4 : i * 4 + 80] = 200
-    detector, _, kinds = analysed(images)
+    detector, _, kinds = analyse(images)
     assert kinds == ["no_mask"]
-    assert detector.whole <= 22
-    assert detector.quick >= 90
+    assert detector.full <= 22
+    assert detector.tracked >= 90

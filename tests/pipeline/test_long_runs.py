@@ -1,4 +1,4 @@
-"""Short versions of benchmarks/cameras.py and benchmarks/soak.py: no speed is asserted, only what must always hold."""
+"""Short versions of benchmarks/cameras.py and benchmarks/soak.py, without assertions about speed."""
 
 import importlib.util
 import json
@@ -19,7 +19,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch, name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
+    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses need the module there
     spec.loader.exec_module(module)
     return module
 
@@ -31,13 +31,13 @@ def test_each_of_eight_cameras_is_analysed(monkeypatch: pytest.MonkeyPatch) -> N
     for each in figures.cameras:
         assert each.analysed_fps > 0
         assert each.age_p95_ms < 60_000
-        # What came was analysed or dropped and counted, but for the frame under way.
+        # Every frame was analysed or counted as dropped, except the current one.
         assert each.came_fps == pytest.approx(each.analysed_fps + each.dropped_fps, abs=3 / 4.0)
     assert set(threading.enumerate()) <= before
 
 
-def test_a_watch_holds_no_more_threads_and_handles_than_it_had(tmp_path: Path) -> None:
-    """In a process of its own: libraries that other tests used have threads too."""
+def test_the_numbers_of_threads_and_handles_do_not_grow(tmp_path: Path) -> None:
+    """In a separate process, because libraries in other tests start threads too."""
     path = tmp_path / "soak.json"
     argv = [sys.executable, str(BENCHMARKS / "soak.py"), "--minutes", "0.5", "--kill-every", "10", "--json", str(path)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=600)
@@ -48,4 +48,4 @@ def test_a_watch_holds_no_more_threads_and_handles_than_it_had(tmp_path: Path) -
     assert soak["threads_first"] == soak["threads_last"]
     assert soak["handles_first"] == soak["handles_last"]
     assert soak["left_threads"] == []
-    assert soak["growth"] < 0.5  # of so short a time little can be said
+    assert soak["growth"] < 0.5  # a loose limit, because the run is short

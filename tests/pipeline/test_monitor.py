@@ -1,4 +1,4 @@
-"""The monitor as a whole on painted pictures, with parts whose answers are known."""
+"""The whole monitor on synthetic images, with a fake detector and a fake classifier."""
 
 import threading
 import time
@@ -45,7 +45,7 @@ def paint(folder: Path, colours: list[int]) -> Path:
     folder.mkdir()
     for i, colour in enumerate(colours):
         image = np.full((120, 160, 3), colour, np.uint8)
-        image[0, 0] = i  # no two frames alike
+        image[0, 0] = i  # frames differ
         cv2.imwrite(str(folder / f"{i:03}.png"), image)
     return folder
 
@@ -55,8 +55,8 @@ def settings_for(*folders: Path, **camera: object) -> Settings:
     return load_settings(None, {"camera": cameras, "policy": {"dwell_s": 1.0, "min_observations": 3}})
 
 
-def facts(event: Event) -> tuple[object, ...]:
-    """All of an event but its run's id and the wall clock."""
+def comparable(event: Event) -> tuple[object, ...]:
+    """The fields of an event that are the same in every run."""
     return event.kind, event.camera, event.time_s, event.track_id, round(event.confidence, 6), event.duration_s
 
 
@@ -65,7 +65,7 @@ def events_of(settings: Settings) -> list[tuple[object, ...]]:
     with Monitor(settings, listeners=[lambda result: events.extend(result.events)]) as monitor:
         for _ in monitor:
             pass
-    return [facts(event) for event in events]
+    return [comparable(event) for event in events]
 
 
 def test_every_frame_of_a_file_is_analysed_in_order(tmp_path: Path, classifier: BrightnessClassifier) -> None:
@@ -81,39 +81,39 @@ def test_a_bare_face_alerts_and_a_mask_resolves(tmp_path: Path, classifier: Brig
     assert [event[0] for event in events] == [EventKind.NO_MASK, EventKind.RESOLVED]
 
 
-def test_a_file_gives_the_same_events_at_any_speed(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+def test_a_file_has_the_same_events_at_any_speed(tmp_path: Path, classifier: BrightnessClassifier) -> None:
     folder = paint(tmp_path / "in", [BRIGHT] * 5 + [DARK] * 20 + [BRIGHT] * 15)
     fast = events_of(settings_for(folder))
     assert fast
     assert events_of(settings_for(folder, pace="realtime")) == fast
 
 
-def test_a_frame_without_a_face_took_no_time_to_classify(
+def test_the_classification_time_of_a_frame_without_faces_is_0(
     tmp_path: Path, classifier: BrightnessClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """'bench' leaves such frames out: the microseconds of asking for nothing made its median 0.0 ms."""
+    """'bench' omits such frames: their microseconds made its median 0.0 ms."""
     settings = settings_for(paint(tmp_path / "a", [DARK] * 6))
     with Monitor(settings) as monitor:
-        named_s = [result.times.classify_s for result in monitor]
+        with_face_s = [result.times.classify_s for result in monitor]
     monkeypatch.setattr(monitor_module, "load_detector", lambda _: BoxesDetector(lambda _: []))
     with Monitor(settings) as monitor:
-        unnamed_s = [result.times.classify_s for result in monitor]
-    assert max(named_s) > 0
-    assert unnamed_s == [0.0] * 6
+        without_face_s = [result.times.classify_s for result in monitor]
+    assert max(with_face_s) > 0
+    assert without_face_s == [0.0] * 6
 
 
-def test_undecided_faces_never_alert(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+def test_unsure_faces_never_alert(tmp_path: Path, classifier: BrightnessClassifier) -> None:
     assert events_of(settings_for(paint(tmp_path / "in", [128] * 60))) == []
 
 
-def test_two_cameras_are_watched_by_one_classifier(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+def test_two_cameras_share_one_classifier(tmp_path: Path, classifier: BrightnessClassifier) -> None:
     folders = [paint(tmp_path / name, [DARK] * 30) for name in ("left", "right")]
     with Monitor(settings_for(*folders)) as monitor:
         cameras = [result.frame.camera for result in monitor]
     assert cameras.count("left") == cameras.count("right") == 30
 
 
-def test_a_crash_in_a_thread_ends_all_and_says_why(
+def test_an_exception_in_a_thread_stops_all_and_is_raised(
     tmp_path: Path, classifier: BrightnessClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Breaks(BoxesDetector):
@@ -124,14 +124,14 @@ def test_a_crash_in_a_thread_ends_all_and_says_why(
 
     monkeypatch.setattr(monitor_module, "load_detector", lambda _: Breaks(lambda _: [BOX]))
     folder = paint(tmp_path / "in", [DARK] * 40)
-    began_s = time.monotonic()
+    started_s = time.monotonic()
     with pytest.raises(MonitorError, match=r"detector in.*a fault for the test"), Monitor(settings_for(folder)) as m:
         results = list(m)
     assert 5 <= len(results) < 40
-    assert time.monotonic() - began_s < LIMIT_S
+    assert time.monotonic() - started_s < LIMIT_S
 
 
-def test_a_crash_in_the_classifier_ends_all(
+def test_an_exception_in_the_classifier_stops_all(
     tmp_path: Path, classifier: BrightnessClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def breaks(_: object) -> object:
@@ -145,36 +145,36 @@ def test_a_crash_in_the_classifier_ends_all(
         list(monitor)
 
 
-def test_a_missing_file_is_one_clear_error(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+def test_a_missing_file_is_an_error_with_its_name(tmp_path: Path, classifier: BrightnessClassifier) -> None:
     with (
-        pytest.raises(SourceError, match=r"nothing\.mp4"),
-        Monitor(settings_for(tmp_path / "nothing.mp4")) as monitor,
+        pytest.raises(SourceError, match=r"missing\.mp4"),
+        Monitor(settings_for(tmp_path / "missing.mp4")) as monitor,
     ):
         list(monitor)
 
 
-def test_one_missing_file_does_not_end_the_other(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+def test_a_missing_file_does_not_stop_the_other(tmp_path: Path, classifier: BrightnessClassifier) -> None:
     folder = paint(tmp_path / "in", [DARK] * 20)
-    with Monitor(settings_for(tmp_path / "nothing.mp4", folder)) as monitor:
+    with Monitor(settings_for(tmp_path / "missing.mp4", folder)) as monitor:
         assert len(list(monitor)) == 20
 
 
-def test_leaving_early_ends_soon(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+def test_leaving_early_stops_the_threads_soon(tmp_path: Path, classifier: BrightnessClassifier) -> None:
     folder = paint(tmp_path / "in", [DARK] * 50)
     with Monitor(settings_for(folder, pace="realtime", loop=True)) as monitor:
         next(iter(monitor))
-        left_s = time.monotonic()
-    assert time.monotonic() - left_s < LIMIT_S
+        stopped_s = time.monotonic()
+    assert time.monotonic() - stopped_s < LIMIT_S
 
 
-def test_paused_nothing_is_analysed(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+def test_no_frame_is_analysed_while_paused(tmp_path: Path, classifier: BrightnessClassifier) -> None:
     folder = paint(tmp_path / "in", [DARK] * 50)
     with Monitor(settings_for(folder, pace="realtime", loop=True)) as monitor:
         assert monitor.take(LIMIT_S)
         monitor.pause(True)
-        quiet = 0
-        while quiet < 3:  # what was under way still comes, though the machine may have stood still meanwhile
-            quiet = 0 if monitor.take(0.5) else quiet + 1
+        empty = 0
+        while empty < 3:  # results in progress may still arrive, late on a busy machine
+            empty = 0 if monitor.take(0.5) else empty + 1
         calls = len(classifier.batches)
         assert monitor.take(0.5) == []
         assert len(classifier.batches) == calls
@@ -182,7 +182,7 @@ def test_paused_nothing_is_analysed(tmp_path: Path, classifier: BrightnessClassi
         assert monitor.take(LIMIT_S)
 
 
-def test_the_view_says_what_is_seen(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+def test_the_view_has_the_last_frame_its_tracks_and_alerts(tmp_path: Path, classifier: BrightnessClassifier) -> None:
     folder = paint(tmp_path / "in", [DARK] * 40)
     with Monitor(settings_for(folder)) as monitor:
         list(monitor)
@@ -192,35 +192,35 @@ def test_the_view_says_what_is_seen(tmp_path: Path, classifier: BrightnessClassi
     assert len(view.tracks) == len(view.alerts) == 1
 
 
-def test_requests_that_wait_are_answered_in_one_batch() -> None:
-    entered, held, fake = threading.Event(), threading.Event(), BrightnessClassifier()
-    answer = fake.classify
+def test_waiting_requests_are_classified_in_one_batch() -> None:
+    entered, release, fake = threading.Event(), threading.Event(), BrightnessClassifier()
+    classify = fake.classify
 
     def slow(crops: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
         entered.set()
-        assert held.wait(HANG_S)
-        return answer(crops)
+        assert release.wait(HANG_S)
+        return classify(crops)
 
     fake.classify = slow  # type: ignore[method-assign, assignment]
     batcher = ClassifierBatcher(fake)
-    thread = threading.Thread(target=batcher.run)
-    thread.start()
+    runner = threading.Thread(target=batcher.run)
+    runner.start()
     rows: dict[int, float] = {}
 
-    def ask(colour: int) -> None:
+    def request(colour: int) -> None:
         rows[colour] = float(batcher.classify(np.full((2, 16, 16, 3), colour, np.uint8))[1, 0])
 
-    askers = [threading.Thread(target=ask, args=(colour,)) for colour in (0, 51, 102, 255)]
-    askers[0].start()
+    threads = [threading.Thread(target=request, args=(colour,)) for colour in (0, 51, 102, 255)]
+    threads[0].start()
     assert entered.wait(LIMIT_S)
-    for asker in askers[1:]:
-        asker.start()
+    for other in threads[1:]:
+        other.start()
     wait_until(lambda: len(batcher._waiting) == 3, "the others wait")
-    held.set()
-    for thread_ in askers:
-        thread_.join(LIMIT_S)
+    release.set()
+    for thread in threads:
+        thread.join(LIMIT_S)
     batcher.close()
-    thread.join(LIMIT_S)
+    runner.join(LIMIT_S)
     assert fake.batches == [2, 6]
     assert rows == pytest.approx({0: 0.0, 51: 0.2, 102: 0.4, 255: 1.0})
 

@@ -1,4 +1,4 @@
-"""Who is counted as what: what a compliance rate is made of."""
+"""The counts by label, from which the compliance rate is calculated."""
 
 import pytest
 
@@ -13,10 +13,10 @@ def track(label: Label, time_s: float, number: int = 1) -> Track:
     return Track(number, Box(0, 0, 50, 50), FaceLabel(label, 0.9), (0.0, 0.0), 0.0, time_s, 9, 9, True)
 
 
-def counted(*spells: tuple[Label, float], fps: float = 10.0) -> dict[Label, int]:
-    """What one person is counted as who wears a mask like that, each spell so many seconds long, and leaves."""
+def counted(*periods: tuple[Label, float], fps: float = 10.0) -> dict[Label, int]:
+    """The count of one person with a label for each period in seconds, who then leaves."""
     counter, time_s, last = PeopleCounter(), 0.0, track(U, 0.0)
-    for label, lasts_s in spells:
+    for label, lasts_s in periods:
         for _ in range(round(lasts_s * fps)):
             last = track(label, time_s)
             counter.update([last], [], DWELL_S, GRACE_S)
@@ -28,38 +28,38 @@ def counted(*spells: tuple[Label, float], fps: float = 10.0) -> dict[Label, int]
 
 
 @pytest.mark.parametrize(
-    ("spells", "label"),
+    ("periods", "label"),
     [
         ([(M, 9.0)], M),
-        ([(B, 3.0), (M, 60.0)], B),  # had to be told
+        ([(B, 3.0), (M, 60.0)], B),  # bare for the dwell time
         ([(M, 60.0), (B, 3.0), (M, 60.0)], B),
         ([(W, 3.0), (M, 60.0)], W),
         ([(W, 3.0), (B, 3.0), (M, 60.0)], B),  # the worse of the two
         ([(B, 3.0), (W, 3.0), (M, 60.0)], B),
-        ([(B, 1.5), (M, 60.0)], M),  # put it on at once, or was taken for bare for a moment
+        ([(B, 1.5), (M, 60.0)], M),  # bare for less than the dwell time
         ([(B, 1.5), (M, 1.0)] * 9, M),
-        ([(B, 1.5), (U, 0.5), (B, 1.5), (M, 60.0)], B),  # unsure for a moment is not masked
+        ([(B, 1.5), (U, 0.5), (B, 1.5), (M, 60.0)], B),  # a short unsure period is not a mask
         ([(B, 1.5), (U, 5.0), (B, 1.5), (M, 60.0)], M),
-        ([(B, 0.5)], B),  # nothing else is known
+        ([(B, 0.5)], B),  # no other label
         ([(M, 60.0), (B, 0.5)], B),
     ],
 )
-def test_a_person_is_counted_by_what_they_did_and_not_by_their_last_moment(
-    spells: list[tuple[Label, float]], label: Label
+def test_a_person_is_counted_by_the_worst_label_for_the_dwell_time(
+    periods: list[tuple[Label, float]], label: Label
 ) -> None:
-    assert counted(*spells) == {label: 1}
+    assert counted(*periods) == {label: 1}
 
 
-def test_at_a_frame_a_second_a_spell_goes_on_from_frame_to_frame_but_not_over_an_unsure_one() -> None:
+def test_at_1_fps_a_bare_period_continues_between_frames_but_not_over_an_unsure_frame() -> None:
     assert counted((B, 3.0), (M, 60.0), fps=1.0) == {B: 1}
     assert counted((B, 2.0), (U, 1.0), (B, 2.0), (M, 60.0), fps=1.0) == {M: 1}
 
 
-def test_who_was_never_named_for_sure_is_not_counted() -> None:
+def test_a_person_who_is_always_unsure_is_not_counted() -> None:
     assert counted((U, 60.0)) == {}
 
 
-def test_those_still_there_and_those_gone_are_counted_apart_and_once() -> None:
+def test_present_and_past_people_are_counted_separately_and_once() -> None:
     counter = PeopleCounter()
     counter.update([track(B, 0.0, 1), track(M, 0.0, 2)], [], DWELL_S, GRACE_S)
     counts = counter.update([track(M, 0.1, 2)], [track(B, 0.0, 1)], DWELL_S, GRACE_S)

@@ -1,7 +1,7 @@
-"""Frames of any shape and content pass the analysis: cameras change their resolution, and crop to slivers."""
+"""Frames of any shape and content can be analysed: cameras change their resolution or deliver very narrow images."""
 
 import numpy as np
-from fakes import FACTS, BoxesDetector, BrightnessClassifier
+from fakes import METADATA, BoxesDetector, BrightnessClassifier
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,51 +17,53 @@ sizes = st.integers(1, 300)
 shapes = st.lists(st.tuples(sizes, sizes), min_size=1, max_size=5)
 
 
-def analyse(detector: FaceDetector, pictures: list[np.ndarray]) -> None:  # type: ignore[type-arg]
+def analyse(detector: FaceDetector, images: list[np.ndarray]) -> None:  # type: ignore[type-arg]
     classifier = BrightnessClassifier()
     tracking = TrackingSettings(confirm_after=1)
-    analyzer = FrameAnalyzer(detector, FACTS, tracking, PolicySettings(dwell_s=0), "run", 32, DetectorSettings())
-    for index, picture in enumerate(pictures):
-        height, width = picture.shape[:2]
-        pending = analyzer.begin(Frame(picture, index, index / 10, 0.0, 0.0, "door"))
-        finished = analyzer.finish(pending, classifier.classify(pending.crops) if len(pending.crops) else pending.crops)
-        assert picture.shape[:2] == (height, width)
+    analyzer = FrameAnalyzer(detector, METADATA, tracking, PolicySettings(dwell_s=0), "run", 32, DetectorSettings())
+    for index, image in enumerate(images):
+        height, width = image.shape[:2]
+        pending = analyzer.detect_faces(Frame(image, index, index / 10, 0.0, 0.0, "door"))
+        result = analyzer.complete(pending, classifier.classify(pending.crops) if len(pending.crops) else pending.crops)
+        assert image.shape[:2] == (height, width)
         assert len(pending.crops) == len(pending.due)
-        assert all(track.box.width > 0 for track in finished.tracks)
+        assert all(track.box.width > 0 for track in result.tracks)
 
 
-def painted(shape: tuple[int, int], seed: int) -> np.ndarray:  # type: ignore[type-arg]
+def random_image(shape: tuple[int, int], seed: int) -> np.ndarray:  # type: ignore[type-arg]
     return np.random.default_rng(seed).integers(0, 256, (*shape, 3), np.uint8)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(shapes, st.integers(0, 99))
-def test_the_bundled_detector_takes_any_shape(sides: list[tuple[int, int]], seed: int) -> None:
-    analyse(load_detector(DetectorSettings()), [painted(shape, seed) for shape in sides])
+def test_the_bundled_detector_accepts_any_shape(sides: list[tuple[int, int]], seed: int) -> None:
+    analyse(load_detector(DetectorSettings()), [random_image(shape, seed) for shape in sides])
 
 
 @settings(max_examples=60, deadline=None)
 @given(shapes, st.tuples(*[st.floats(-400, 400)] * 2), st.tuples(*[st.floats(0.5, 400)] * 2))
-def test_boxes_anywhere_pass(sides: list[tuple[int, int]], at: tuple[float, float], size: tuple[float, float]) -> None:
-    analyse(BoxesDetector(lambda _: [Box(*at, *size)]), [painted(shape, 0) for shape in sides])
+def test_boxes_at_any_position_are_accepted(
+    sides: list[tuple[int, int]], at: tuple[float, float], size: tuple[float, float]
+) -> None:
+    analyse(BoxesDetector(lambda _: [Box(*at, *size)]), [random_image(shape, 0) for shape in sides])
 
 
 def test_a_stream_that_changes_its_resolution_alerts_once() -> None:
-    """And counts its people once: at half the size a face fitted none that was followed."""
+    """It also counts the person once. Regression: at half the size the face matched no track."""
     widths = [1280] * 60 + [640] * 90
     detector = BoxesDetector(lambda call: [Box(0.4, 0.2, 0.1, 0.1).scaled(widths[call])])
     classifier = BrightnessClassifier()
     policy = PolicySettings(cooldown_s=0)
-    looks = DetectorSettings(full_look_s=0, still_look_s=0)
-    analyzer = FrameAnalyzer(detector, FACTS, TrackingSettings(), policy, "run", 32, looks)
+    every_frame = DetectorSettings(full_look_s=0, still_look_s=0)
+    analyzer = FrameAnalyzer(detector, METADATA, TrackingSettings(), policy, "run", 32, every_frame)
     events: list[EventKind] = []
     for index, width in enumerate(widths):
-        picture = np.full((width * 9 // 16, width, 3), 10, np.uint8)
-        pending = analyzer.begin(Frame(picture, index, index / 10, 0.0, 0.0, "door"))
-        finished = analyzer.finish(pending, classifier.classify(pending.crops) if len(pending.crops) else pending.crops)
-        events += [event.kind for event in finished.events]
+        image = np.full((width * 9 // 16, width, 3), 10, np.uint8)
+        pending = analyzer.detect_faces(Frame(image, index, index / 10, 0.0, 0.0, "door"))
+        result = analyzer.complete(pending, classifier.classify(pending.crops) if len(pending.crops) else pending.crops)
+        events += [event.kind for event in result.events]
     assert events == [EventKind.NO_MASK]
-    assert sum(finished.counts.seen.values()) == 1
+    assert sum(result.counts.seen.values()) == 1
 
 
 @given(
@@ -70,7 +72,7 @@ def test_a_stream_that_changes_its_resolution_alerts_once() -> None:
     sizes,
     st.sampled_from([np.uint8, np.uint16, np.float32, np.float64]),
 )
-def test_any_picture_of_a_decoder_becomes_bgr(channels: tuple[int, ...], height: int, width: int, kind: type) -> None:
-    picture = to_bgr(np.zeros((height, width, *channels), kind))
-    assert picture.shape == (height, width, 3)
-    assert picture.dtype == np.uint8
+def test_any_decoded_image_is_converted_to_bgr(channels: tuple[int, ...], height: int, width: int, kind: type) -> None:
+    image = to_bgr(np.zeros((height, width, *channels), kind))
+    assert image.shape == (height, width, 3)
+    assert image.dtype == np.uint8

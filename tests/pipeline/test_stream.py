@@ -1,4 +1,4 @@
-"""The whole monitor, real parts only, on a real RTSP stream: H.264 over TCP from a server on loopback."""
+"""The whole monitor with real models on a real RTSP stream: H.264 over TCP from a local server."""
 
 import shutil
 import threading
@@ -16,7 +16,7 @@ from app.settings.root import load_settings
 pytest.importorskip("aio_rtsp_toolkit", reason="needs aio-rtsp-toolkit[server]")
 
 
-def test_a_bare_face_on_a_stream_alerts_and_a_lost_stream_is_found_again(tmp_path: Path) -> None:
+def test_a_bare_face_on_a_stream_alerts_and_a_lost_stream_is_reconnected(tmp_path: Path) -> None:
     shutil.copy(resources.asset("demo.mp4"), tmp_path / "demo.mp4")
     events: list[Event] = []
     before = set(threading.enumerate())
@@ -29,14 +29,14 @@ def test_a_bare_face_on_a_stream_alerts_and_a_lost_stream_is_found_again(tmp_pat
                 return monitor.views()[0].status.state
 
             wait_until(lambda: EventKind.NO_MASK in {event.kind for event in events}, "an alert")
-            wait_until(lambda: monitor.views()[0].age_s < 5, "a picture that is new")
+            wait_until(lambda: monitor.views()[0].age_s < 5, "a recent frame")
             view = monitor.views()[0]
             assert view.frame is not None
             server.kill()
-            wait_until(lambda: state() is SourceState.RECONNECTING, "the loss noticed")
-            seen = view.frame.index
+            wait_until(lambda: state() is SourceState.RECONNECTING, "the stream is lost")
+            last_index = view.frame.index
             server.start()
-            wait_until(lambda: state() is SourceState.LIVE, "the stream found again")
-            wait_until(lambda: monitor.views()[0].frame.index > seen, "new frames")  # type: ignore[union-attr]
+            wait_until(lambda: state() is SourceState.LIVE, "the stream is live again")
+            wait_until(lambda: monitor.views()[0].frame.index > last_index, "new frames")  # type: ignore[union-attr]
     assert not video_threads()
     assert set(threading.enumerate()) <= before

@@ -1,4 +1,4 @@
-"""Threads that hang, cameras that leave and return, clocks that jump: the monitor goes on, and says so."""
+"""The watchdog: threads that hang, cameras that go offline and recover, clocks that jump."""
 
 import logging
 import threading
@@ -37,8 +37,8 @@ def no_thread_survives() -> Iterator[None]:
     assert not left
 
 
-class Yard:
-    """Cameras that the monitor watches under their names, and every event it told."""
+class FakeSite:
+    """Fake cameras by name, and the events and results of their monitor."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.cameras: dict[str, LiveCamera] = {}
@@ -54,7 +54,7 @@ class Yard:
     def settings(self, *names: str, **monitor: object) -> Settings:
         for name in names:
             self.cameras.setdefault(name, LiveCamera(name))
-        # Short, but not so short that a busy machine looks like a camera that is lost or a thread that is stuck.
+        # Short, but long enough that a busy machine does not cause an outage or a stuck thread.
         limits = {"reconnect_s": [0.1], "stale_after_s": 1.0, "open_timeout_s": 1, "read_timeout_s": 120}
         return load_settings(
             None,
@@ -68,80 +68,80 @@ class Yard:
     def monitor(self, settings: Settings) -> Monitor:
         return Monitor(settings, [self.results.append], [lambda event, _: self.events.append(event)])
 
-    def told(self, kind: EventKind) -> list[Event]:
+    def events_of(self, kind: EventKind) -> list[Event]:
         return [event for event in self.events if event.kind is kind]
 
-    def analysed(self, name: str) -> int:
+    def result_count(self, name: str) -> int:
         return sum(result.frame.camera == name for result in self.results)
 
-    def goes_on(self, name: str) -> None:
-        before = self.analysed(name)
-        wait_until(lambda: self.analysed(name) > before + 3, f"{name} is analysed")
+    def wait_for_results(self, name: str) -> None:
+        before = self.result_count(name)
+        wait_until(lambda: self.result_count(name) > before + 3, f"{name} is analysed")
 
 
 @pytest.fixture
-def yard(monkeypatch: pytest.MonkeyPatch) -> Yard:
-    return Yard(monkeypatch)
+def site(monkeypatch: pytest.MonkeyPatch) -> FakeSite:
+    return FakeSite(monkeypatch)
 
 
-def is_over(monitor: Monitor) -> bool:
+def is_finished(monitor: Monitor) -> bool:
     monitor.take(0.0)
     return monitor.finished
 
 
-def hanging(monkeypatch: pytest.MonkeyPatch, times: int) -> Hangs:
+def make_detectors_hang(monkeypatch: pytest.MonkeyPatch, times: int) -> Hangs:
     hangs = Hangs(times)
     monkeypatch.setattr(monitor_module, "load_detector", lambda _: HangingDetector(hangs))
     return hangs
 
 
-# -- cameras that leave and return ----------------------------------------------------------------------------------
+# -- cameras that go offline and recover ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["away", "silent"])
-def test_a_camera_lost_is_told_and_so_is_its_return(yard: Yard, how: str) -> None:
-    with yard.monitor(yard.settings("door")):
-        yard.goes_on("door")
-        getattr(yard.cameras["door"], how).set()
-        wait_until(lambda: bool(yard.told(EventKind.CAMERA_OFFLINE)), "offline is told")
-        getattr(yard.cameras["door"], how).clear()
-        wait_until(lambda: bool(yard.told(EventKind.CAMERA_RECOVERED)), "recovered is told")
-    (offline,), (recovered,) = yard.told(EventKind.CAMERA_OFFLINE), yard.told(EventKind.CAMERA_RECOVERED)
+@pytest.mark.parametrize("fault", ["offline", "silent"])
+def test_offline_and_recovered_events_are_raised(site: FakeSite, fault: str) -> None:
+    with site.monitor(site.settings("door")):
+        site.wait_for_results("door")
+        getattr(site.cameras["door"], fault).set()
+        wait_until(lambda: bool(site.events_of(EventKind.CAMERA_OFFLINE)), "offline is reported")
+        getattr(site.cameras["door"], fault).clear()
+        wait_until(lambda: bool(site.events_of(EventKind.CAMERA_RECOVERED)), "recovered is reported")
+    (offline,), (recovered,) = site.events_of(EventKind.CAMERA_OFFLINE), site.events_of(EventKind.CAMERA_RECOVERED)
     assert offline.camera == recovered.camera == "door"
-    assert ("away" if how == "away" else "no picture comes") in offline.reason
+    assert ("no route to host" if fault == "offline" else "no frame arrives") in offline.reason
     assert offline.duration_s >= 1.0
     assert recovered.resolves == offline.id
     assert 0 < offline.time_s < recovered.time_s
     assert abs(recovered.wall_s - time.time()) < 60
-    assert len({event.id for event in yard.events}) == len(yard.events)
+    assert len({event.id for event in site.events}) == len(site.events)
 
 
-def test_one_camera_down_at_the_start_is_told_and_picked_up(yard: Yard) -> None:
-    settings = yard.settings("door", "hall")
-    yard.cameras["hall"].away.set()
-    with yard.monitor(settings):
-        yard.goes_on("door")
-        wait_until(lambda: bool(yard.told(EventKind.CAMERA_OFFLINE)), "offline is told")
-        assert yard.told(EventKind.CAMERA_OFFLINE)[0].camera == "hall"
-        yard.cameras["hall"].away.clear()
-        yard.goes_on("hall")
+def test_a_camera_that_is_down_at_the_start_is_reported_and_recovers(site: FakeSite) -> None:
+    settings = site.settings("door", "hall")
+    site.cameras["hall"].offline.set()
+    with site.monitor(settings):
+        site.wait_for_results("door")
+        wait_until(lambda: bool(site.events_of(EventKind.CAMERA_OFFLINE)), "offline is reported")
+        assert site.events_of(EventKind.CAMERA_OFFLINE)[0].camera == "hall"
+        site.cameras["hall"].offline.clear()
+        site.wait_for_results("hall")
 
 
-def test_the_only_camera_down_at_the_start_is_an_error(yard: Yard) -> None:
-    settings = yard.settings("door")
-    yard.cameras["door"].away.set()
-    with pytest.raises(SourceError, match="cannot open door"), yard.monitor(settings) as monitor:
+def test_the_only_camera_being_down_at_the_start_is_an_error(site: FakeSite) -> None:
+    settings = site.settings("door")
+    site.cameras["door"].offline.set()
+    with pytest.raises(SourceError, match="cannot open door"), site.monitor(settings) as monitor:
         list(monitor)
-    assert yard.events == []
+    assert site.events == []
 
 
-def test_it_is_waited_for_where_the_settings_say_so(yard: Yard) -> None:
-    settings = yard.settings("door", retry_at_start=True)
-    yard.cameras["door"].away.set()
-    with yard.monitor(settings):
-        wait_until(lambda: bool(yard.told(EventKind.CAMERA_OFFLINE)), "offline is told")
-        yard.cameras["door"].away.clear()
-        yard.goes_on("door")
+def test_retry_at_start_waits_for_the_only_camera(site: FakeSite) -> None:
+    settings = site.settings("door", retry_at_start=True)
+    site.cameras["door"].offline.set()
+    with site.monitor(settings):
+        wait_until(lambda: bool(site.events_of(EventKind.CAMERA_OFFLINE)), "offline is reported")
+        site.cameras["door"].offline.clear()
+        site.wait_for_results("door")
 
 
 def test_a_file_is_never_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,39 +160,41 @@ def test_a_file_is_never_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not {event.kind for event in events} & {EventKind.CAMERA_OFFLINE, EventKind.CAMERA_RECOVERED}
 
 
-def test_a_slow_reader_of_results_is_no_stuck_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The detector thread of a file waits for room as long as it takes."""
+def test_a_slow_reader_of_results_does_not_count_as_a_stuck_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The detector thread of a file waits for room in the queue without a time limit."""
     monkeypatch.setattr(monitor_module, "load_classifier", lambda _: BrightnessClassifier())
     monkeypatch.setattr(monitor_module, "load_detector", lambda _: BoxesDetector(lambda _: [BOX]))
     for i in range(30):
         cv2.imwrite(str(tmp_path / f"{i:02}.png"), np.full((120, 160, 3), 10, np.uint8))
     flags = {"camera": [{"uri": str(tmp_path), "pace": "fast"}], "monitor": {"stuck_after_s": 1}}
     with Monitor(load_settings(None, flags)) as monitor:
-        looks = monitor._watchdog._clock
-        wait_until(lambda: looks.awake_s > 2.0, "the watchdog has looked for longer than its limit")
+        clock = monitor._watchdog._clock
+        wait_until(lambda: clock.awake_s > 2.0, "the watchdog has run for longer than its limit")
         assert len(list(monitor)) == 30
 
 
-# -- threads that hang or crash -------------------------------------------------------------------------------------
+# -- threads that hang or fail --------------------------------------------------------------------------------------
 
 
-def test_a_stuck_detector_is_named_and_its_camera_restarted(
-    yard: Yard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_stuck_detector_is_logged_and_its_camera_restarted(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hangs = hanging(monkeypatch, times=1)
-    with yard.monitor(yard.settings("door", "hall")) as monitor:
+    hangs = make_detectors_hang(monkeypatch, times=1)
+    with site.monitor(site.settings("door", "hall")) as monitor:
         wait_until(lambda: hangs.hanging == 1, "a detector hangs")
         wait_until(lambda: any(view.restarts for view in monitor.views()), "its camera is restarted")
         restarted = next(view.camera for view in monitor.views() if view.restarts)
-        yard.goes_on("door")
-        yard.goes_on("hall")
+        site.wait_for_results("door")
+        site.wait_for_results("hall")
         hangs.release.set()
-        yard.goes_on(restarted)
-    assert f"thread 'detector {restarted}' is stuck: it looks for faces" in caplog.text
-    assert len({event.id for event in yard.events}) == len(yard.events)
+        site.wait_for_results(restarted)
+    assert f"thread 'detector {restarted}' is stuck: detecting faces for" in caplog.text
+    assert len({event.id for event in site.events}) == len(site.events)
 
 
-def test_alerts_of_a_restarted_camera_are_resolved(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alerts_of_a_restarted_camera_are_resolved(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
     class HangsLater(BoxesDetector):
         hangs = threading.Event()
         release = threading.Event()
@@ -204,46 +206,46 @@ def test_alerts_of_a_restarted_camera_are_resolved(yard: Yard, monkeypatch: pyte
             return super().detect(image)
 
     monkeypatch.setattr(monitor_module, "load_detector", lambda _: HangsLater(lambda _: [BOX]))
-    with yard.monitor(yard.settings("door")):
-        wait_until(lambda: bool(yard.told(EventKind.NO_MASK)), "an alert")
-        alert = yard.told(EventKind.NO_MASK)[0]
+    with site.monitor(site.settings("door")):
+        wait_until(lambda: bool(site.events_of(EventKind.NO_MASK)), "an alert")
+        alert = site.events_of(EventKind.NO_MASK)[0]
         HangsLater.hangs.set()
-        wait_until(lambda: bool(yard.told(EventKind.RESOLVED)), "it is resolved")
+        wait_until(lambda: bool(site.events_of(EventKind.RESOLVED)), "it is resolved")
         HangsLater.release.set()
-    resolved = yard.told(EventKind.RESOLVED)[0]
+    resolved = site.events_of(EventKind.RESOLVED)[0]
     assert resolved.resolves == alert.id
     assert resolved.reason == "restarted"
 
 
-def test_restarts_have_a_limit_and_the_end_is_an_error(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    hangs = hanging(monkeypatch, times=99)
-    monitor = yard.monitor(yard.settings("door", max_restarts=1))
+def test_too_many_restarts_are_an_error(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs = make_detectors_hang(monkeypatch, times=99)
+    monitor = site.monitor(site.settings("door", max_restarts=1))
     monitor.__enter__()
-    wait_until(lambda: is_over(monitor), "nothing is left to watch")
-    began_s = time.monotonic()
+    wait_until(lambda: is_finished(monitor), "no camera is left")
+    started_s = time.monotonic()
     with pytest.raises(MonitorError, match=r"detector door.*given up after 1 restarts"):
         monitor.__exit__(None, None, None)
-    assert time.monotonic() - began_s < LIMIT_S  # not until the detector comes back
+    assert time.monotonic() - started_s < LIMIT_S  # it does not wait for the detector
     hangs.release.set()
     assert hangs.made == 2
 
 
-def test_one_camera_given_up_does_not_end_the_other(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    hangs = hanging(monkeypatch, times=1)
-    with yard.monitor(yard.settings("door", "hall", max_restarts=0)) as monitor:
+def test_a_camera_that_is_given_up_does_not_stop_the_others(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs = make_detectors_hang(monkeypatch, times=1)
+    with site.monitor(site.settings("door", "hall", max_restarts=0)) as monitor:
         wait_until(
             lambda: any(view.status.state is SourceState.FAILED for view in monitor.views()), "a camera is given up"
         )
         failed = next(view for view in monitor.views() if view.status.state is SourceState.FAILED)
         assert "is stuck" in failed.status.last_error
-        yard.goes_on("hall" if failed.camera == "door" else "door")
-        wait_until(lambda: bool(yard.told(EventKind.CAMERA_OFFLINE)), "offline is told")
-        assert yard.told(EventKind.CAMERA_OFFLINE)[0].camera == failed.camera
+        site.wait_for_results("hall" if failed.camera == "door" else "door")
+        wait_until(lambda: bool(site.events_of(EventKind.CAMERA_OFFLINE)), "offline is reported")
+        assert site.events_of(EventKind.CAMERA_OFFLINE)[0].camera == failed.camera
         hangs.release.set()
 
 
-def test_a_crash_of_one_cameras_detector_restarts_it(
-    yard: Yard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_camera_is_restarted_when_its_detector_fails(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     made: list[BoxesDetector] = []
 
@@ -258,14 +260,14 @@ def test_a_crash_of_one_cameras_detector_restarts_it(
         return made[-1]
 
     monkeypatch.setattr(monitor_module, "load_detector", load)
-    with yard.monitor(yard.settings("door")) as monitor:
+    with site.monitor(site.settings("door")) as monitor:
         wait_until(lambda: monitor.views()[0].restarts == 1, "the camera is restarted")
-        yard.goes_on("door")
+        site.wait_for_results("door")
     assert "a fault for the test" in caplog.text
 
 
 def test_a_stuck_classifier_is_replaced(
-    yard: Yard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     made: list[HangingClassifier] = []
 
@@ -274,84 +276,84 @@ def test_a_stuck_classifier_is_replaced(
         return made[-1]
 
     monkeypatch.setattr(monitor_module, "load_classifier", load)
-    with yard.monitor(yard.settings("door")):
+    with site.monitor(site.settings("door")):
         wait_until(lambda: len(made) == 2, "the classifier is replaced")
-        wait_until(lambda: bool(yard.told(EventKind.NO_MASK)), "the new one names faces")
+        wait_until(lambda: bool(site.events_of(EventKind.NO_MASK)), "the new one classifies faces")
         made[0].release.set()
-    assert "thread 'classifier' is stuck: it names faces" in caplog.text
+    assert "thread 'classifier' is stuck: classifying faces for" in caplog.text
 
 
-def test_a_listener_that_hangs_is_named(yard: Yard) -> None:
+def test_a_listener_that_hangs_is_an_error(site: FakeSite) -> None:
     release = threading.Event()
-    monitor = Monitor(yard.settings("door"), [lambda _: release.wait(HANG_S) and None])
+    monitor = Monitor(site.settings("door"), [lambda _: release.wait(HANG_S) and None])
     monitor.__enter__()
-    wait_until(lambda: is_over(monitor), "it gives up")
-    with pytest.raises(MonitorError, match=r"detector door.*tells the listeners"):
+    wait_until(lambda: is_finished(monitor), "it gives up")
+    with pytest.raises(MonitorError, match=r"detector door.*calling the listeners"):
         monitor.__exit__(None, None, None)
     release.set()
 
 
-def test_a_listener_that_hangs_on_a_lost_camera_is_named(yard: Yard) -> None:
+def test_a_listener_that_hangs_on_an_offline_event_is_an_error(site: FakeSite) -> None:
     release = threading.Event()
 
     def listener(event: Event, _: FrameResult | None) -> None:
         if event.kind is EventKind.CAMERA_OFFLINE:
             release.wait(HANG_S)
 
-    monitor = Monitor(yard.settings("door", "hall"), [yard.results.append], [listener])
+    monitor = Monitor(site.settings("door", "hall"), [site.results.append], [listener])
     monitor.__enter__()
-    yard.goes_on("hall")
-    yard.cameras["hall"].away.set()
-    wait_until(lambda: is_over(monitor), "it gives up")
-    with pytest.raises(MonitorError, match=r"teller.*tells the listeners"):
+    site.wait_for_results("hall")
+    site.cameras["hall"].offline.set()
+    wait_until(lambda: is_finished(monitor), "it gives up")
+    with pytest.raises(MonitorError, match=r"dispatcher.*calling the listeners"):
         monitor.__exit__(None, None, None)
     release.set()
 
 
-def test_a_stop_is_not_taken_for_the_end_of_a_camera(
-    yard: Yard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_stop_does_not_count_as_the_end_of_a_camera(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The watchdog looks at the worst moment: after the slots were closed, before it learns of the stop."""
-    looked = Watchdog.check
+    """The watchdog checks at the worst moment: after the slots were closed, before it stops itself."""
+    check = Watchdog.check
 
     def run(self: Watchdog, stopping: threading.Event) -> None:
         while not stopping.wait(0.01):
-            looked(self)
+            check(self)
         for _ in range(20):
-            looked(self)
+            check(self)
             time.sleep(0.01)
 
     monkeypatch.setattr(Watchdog, "run", run)
-    with yard.monitor(yard.settings("door", "hall")):
-        yard.goes_on("door")
-        yard.goes_on("hall")
+    with site.monitor(site.settings("door", "hall")):
+        site.wait_for_results("door")
+        site.wait_for_results("hall")
     assert "restarted" not in caplog.text
 
 
-def test_policy_changes_while_it_runs(yard: Yard) -> None:
-    settings = yard.settings("door")
+def test_the_policy_changes_at_run_time(site: FakeSite) -> None:
+    settings = site.settings("door")
     never = load_settings(None, {"camera": settings.camera, "policy": {"dwell_s": 3600}, "monitor": settings.monitor})
-    with yard.monitor(never) as monitor:
-        yard.goes_on("door")
-        assert not yard.told(EventKind.NO_MASK)
+    with site.monitor(never) as monitor:
+        site.wait_for_results("door")
+        assert not site.events_of(EventKind.NO_MASK)
         monitor.apply(settings)
-        wait_until(lambda: bool(yard.told(EventKind.NO_MASK)), "the new policy alerts")
+        wait_until(lambda: bool(site.events_of(EventKind.NO_MASK)), "the new policy alerts")
 
 
 # -- clocks ---------------------------------------------------------------------------------------------------------
 
 
-class Hands:
-    """A monotonic clock and a wall clock that the test turns."""
+class FakeClocks:
+    """A monotonic clock and a wall clock that the test moves."""
 
     def __init__(self) -> None:
-        self.now_s, self.wall = 1000.0, 1_700_000_000.0
+        self.now_s, self.wall_s = 1000.0, 1_700_000_000.0
 
-    def run(self, look: Callable[[], object], seconds: float) -> None:
-        for _ in range(round(seconds * 4)):
+    def run(self, check: Callable[[], object], duration_s: float) -> None:
+        for _ in range(round(duration_s * 4)):
             self.now_s += 0.25
-            self.wall += 0.25
-            look()
+            self.wall_s += 0.25
+            check()
 
 
 def new_worker(camera: Camera) -> DetectorWorker:
@@ -364,8 +366,8 @@ class FakeHost:
         self.run_id = "run"
         self.classifier_heartbeat = Heartbeat()
         self.restarted: list[str] = []
-        self.told: list[Event] = []
-        self.ends_are_told = True
+        self.events: list[Event] = []
+        self.resolved_events = True
 
     def restart(self, camera: Camera, with_capture: bool) -> None:
         self.restarted.append(f"{camera.name} {with_capture}")
@@ -378,11 +380,11 @@ class FakeHost:
         self.classifier_heartbeat = Heartbeat()
 
     def dispatch(self, event: Event) -> bool:
-        self.told.append(event)
+        self.events.append(event)
         return True
 
     def sends_resolved_events(self, camera: Camera) -> bool:
-        return self.ends_are_told
+        return self.resolved_events
 
     def end(self, camera: Camera) -> None:
         self.restarted.append(f"{camera.name} ended")
@@ -393,7 +395,7 @@ def result_of(index: int, *alerts: Event) -> FrameResult:
 
 
 class StatusCapture:
-    """A capture of which only the status is asked."""
+    """A fake capture with a fixed status."""
 
     def __init__(self, status: SourceStatus) -> None:
         self.status = status
@@ -406,19 +408,19 @@ class StatusCapture:
         return True
 
 
-class Desk:
-    """A watchdog over one camera that works, with clocks of the test's own."""
+class WatchedCamera:
+    """A watchdog over one working camera, with fake clocks."""
 
     def __init__(self) -> None:
-        self.hands, self.host = Hands(), FakeHost()
+        self.clocks, self.host = FakeClocks(), FakeHost()
         self.camera = Camera(CameraSettings(uri="rtsp://127.0.0.1:1/door", name="door"), LiveCamera("door"))
         self.camera.worker = new_worker(self.camera)
-        self.set(SourceState.LIVE)
-        clock = AwakeClock(lambda: self.hands.now_s)
+        self.set_state(SourceState.LIVE)
+        clock = AwakeClock(lambda: self.clocks.now_s)
         settings = MonitorSettings()
-        self.watchdog = Watchdog(self.host, [self.camera], lambda: settings, clock, lambda: self.hands.wall)
+        self.watchdog = Watchdog(self.host, [self.camera], lambda: settings, clock, lambda: self.clocks.wall_s)
 
-    def set(self, state: SourceState, frames: int = 1) -> None:
+    def set_state(self, state: SourceState, frames: int = 1) -> None:
         status: Any = StatusCapture(SourceStatus("door", state, 0.0, frames=frames))
         self.camera.capture = status
 
@@ -426,84 +428,84 @@ class Desk:
         self.watchdog.check()
         self.watchdog.dispatch()
 
-    def works(self) -> None:
-        """One look at a camera that brings frames and a thread that moves."""
+    def check_working(self) -> None:
+        """One check of a camera that delivers frames and a thread that makes progress."""
         assert self.camera.worker is not None
-        self.camera.worker.heartbeat.beat("looks for faces")
-        self.set(self.camera.capture.status.state, self.camera.capture.status.frames + 1)
+        self.camera.worker.heartbeat.beat("detecting faces")
+        self.set_state(self.camera.capture.status.state, self.camera.capture.status.frames + 1)
         self.check()
 
 
-def test_a_suspended_machine_finds_all_as_it_was() -> None:
-    desk = Desk()
-    desk.hands.run(desk.works, 5)
+def test_a_suspended_machine_causes_no_restart_and_no_event() -> None:
+    watched = WatchedCamera()
+    watched.clocks.run(watched.check_working, 5)
     for slept_s in (60.0, 3600.0, 8 * 3600.0):
-        desk.hands.now_s += slept_s  # some systems count the sleep, some do not
-        desk.hands.wall += slept_s
-        desk.check()
-        desk.hands.run(desk.works, 5)
-    assert desk.host.restarted == []
-    assert desk.host.told == []
+        watched.clocks.now_s += slept_s  # some systems count the time in suspend
+        watched.clocks.wall_s += slept_s
+        watched.check()
+        watched.clocks.run(watched.check_working, 5)
+    assert watched.host.restarted == []
+    assert watched.host.events == []
 
 
-def test_a_wall_clock_that_jumps_changes_no_duration() -> None:
-    desk = Desk()
-    desk.hands.run(desk.works, 5)
-    desk.set(SourceState.RECONNECTING)
-    desk.hands.run(desk.works, 4)
-    desk.hands.wall -= 7200.0
-    desk.hands.run(desk.works, 3)
-    assert desk.host.told == []  # the grace time of 10 s has not passed, whatever the wall says
-    desk.hands.wall += 86_400.0
-    desk.hands.run(desk.works, 4)
-    (offline,) = desk.host.told
+def test_a_changed_wall_clock_does_not_affect_durations() -> None:
+    watched = WatchedCamera()
+    watched.clocks.run(watched.check_working, 5)
+    watched.set_state(SourceState.RECONNECTING)
+    watched.clocks.run(watched.check_working, 4)
+    watched.clocks.wall_s -= 7200.0
+    watched.clocks.run(watched.check_working, 3)
+    assert watched.host.events == []  # the grace time of 10 s has not passed
+    watched.clocks.wall_s += 86_400.0
+    watched.clocks.run(watched.check_working, 4)
+    (offline,) = watched.host.events
     assert offline.kind is EventKind.CAMERA_OFFLINE
     assert offline.duration_s == pytest.approx(10.0, abs=0.3)
-    assert offline.wall_s == pytest.approx(desk.hands.wall, abs=2.0)
+    assert offline.wall_s == pytest.approx(watched.clocks.wall_s, abs=2.0)
 
 
-def test_a_thread_that_does_not_move_is_restarted_by_awake_time_alone() -> None:
-    desk = Desk()
-    desk.hands.run(desk.works, 5)
-    assert desk.camera.worker is not None
-    desk.camera.worker.heartbeat.beat("looks for faces")
+def test_a_stuck_thread_is_restarted_by_awake_time_only() -> None:
+    watched = WatchedCamera()
+    watched.clocks.run(watched.check_working, 5)
+    assert watched.camera.worker is not None
+    watched.camera.worker.heartbeat.beat("detecting faces")
     for _ in range(10):
-        desk.hands.now_s += 3600.0
-        desk.check()
-    assert desk.host.restarted == []
-    desk.hands.run(desk.check, 12)
-    assert desk.host.restarted == ["door False"]
+        watched.clocks.now_s += 3600.0
+        watched.check()
+    assert watched.host.restarted == []
+    watched.clocks.run(watched.check, 12)
+    assert watched.host.restarted == ["door False"]
 
 
-def test_a_capture_that_does_not_move_is_restarted(caplog: pytest.LogCaptureFixture) -> None:
-    desk = Desk()
-    desk.hands.run(desk.works, 5)
-    assert desk.camera.worker is not None
-    desk.camera.worker.heartbeat.rest()
+def test_a_stuck_capture_is_restarted(caplog: pytest.LogCaptureFixture) -> None:
+    watched = WatchedCamera()
+    watched.clocks.run(watched.check_working, 5)
+    assert watched.camera.worker is not None
+    watched.camera.worker.heartbeat.rest()
     with caplog.at_level(logging.ERROR):
-        desk.hands.run(desk.check, 60 + 5 + 5 + 9)  # its longest wait and its time limits, almost
-        assert desk.host.restarted == []
-        desk.hands.run(desk.check, 2)
-    assert desk.host.restarted == ["door True"]
+        watched.clocks.run(watched.check, 60 + 5 + 5 + 9)  # almost its longest wait and its timeouts
+        assert watched.host.restarted == []
+        watched.clocks.run(watched.check, 2)
+    assert watched.host.restarted == ["door True"]
     assert "thread 'capture door' is stuck" in caplog.text
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_a_restart_tells_the_ends_of_alerts_where_ends_are_told(told: bool) -> None:
-    desk = Desk()
-    desk.host.ends_are_told = told
-    desk.hands.run(desk.works, 5)
+@pytest.mark.parametrize("resolved_events", [True, False])
+def test_a_restart_resolves_alerts_if_resolved_events_are_on(resolved_events: bool) -> None:
+    watched = WatchedCamera()
+    watched.host.resolved_events = resolved_events
+    watched.clocks.run(watched.check_working, 5)
     alert = Event("run-door-1", EventKind.NO_MASK, "door", 1.0, 1.0, track_id=1)
-    desk.camera.latest = result_of(1, alert)
-    desk.hands.run(desk.check, 25)
-    assert desk.host.restarted == ["door False"]
-    assert [event.resolves for event in desk.host.told] == (["run-door-1"] if told else [])
+    watched.camera.latest = result_of(1, alert)
+    watched.clocks.run(watched.check, 25)
+    assert watched.host.restarted == ["door False"]
+    assert [event.resolves for event in watched.host.events] == (["run-door-1"] if resolved_events else [])
 
 
-def test_frames_that_come_in_pairs_are_analysed_no_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_analysis_rate_is_correct_for_frames_in_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = [1000.0]
     monkeypatch.setattr("app.pipeline.camera.time.monotonic", lambda: now_s[0])
-    camera = Desk().camera
+    camera = WatchedCamera().camera
     for i in range(100):
         now_s[0] += 0.005 if i % 2 else 0.195
         camera.keep(result_of(i))
@@ -515,10 +517,10 @@ def test_frames_that_come_in_pairs_are_analysed_no_faster(monkeypatch: pytest.Mo
     assert camera.analysis_fps == pytest.approx(2, rel=0.1)
 
 
-def test_a_result_too_old_to_tell_of_the_present_marks_and_counts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_view_with_an_old_result_has_no_tracks_and_no_current_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = [100.0]
     monkeypatch.setattr("app.pipeline.camera.time.monotonic", lambda: now_s[0])
-    camera = Desk().camera
+    camera = WatchedCamera().camera
     track = Track(1, BOX, FaceLabel(Label.NO_MASK, 0.9), (0, 0), 0.0, 0.0, 9, 9, True)
     counts = Counts({Label.NO_MASK: 1}, {Label.NO_MASK: 1})
     for i in range(10):  # captured 0.1 s apart
@@ -547,10 +549,10 @@ def test_a_result_too_old_to_tell_of_the_present_marks_and_counts_nobody(monkeyp
     assert hidden.age_s == pytest.approx(5.2)
 
 
-def test_a_camera_that_is_seldom_analysed_does_not_lag(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_with_a_low_analysis_rate_does_not_lag(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = [100.0]
     monkeypatch.setattr("app.pipeline.camera.time.monotonic", lambda: now_s[0])
-    camera = Desk().camera
+    camera = WatchedCamera().camera
     for i in range(5):
         now_s[0] += 5.0
         camera.keep(result_of(i))
@@ -559,8 +561,8 @@ def test_a_camera_that_is_seldom_analysed_does_not_lag(monkeypatch: pytest.Monke
     assert camera.analysis_fps == pytest.approx(0.2)
 
 
-def test_what_was_dropped_counts_on_through_a_restart() -> None:
-    camera = Desk().camera
+def test_dropped_frames_are_still_counted_after_a_restart() -> None:
+    camera = WatchedCamera().camera
     for i in range(5):
         camera.frames.put(plain_frame(i))
     assert camera.view().dropped == 4
@@ -568,24 +570,24 @@ def test_what_was_dropped_counts_on_through_a_restart() -> None:
     assert camera.view().dropped == 4
 
 
-def test_a_camera_that_was_live_is_waited_for_after_a_restart_too() -> None:
-    desk = Desk()
-    desk.hands.run(desk.works, 5)
-    desk.camera.open()
+def test_a_camera_that_was_live_may_reconnect_after_a_restart() -> None:
+    watched = WatchedCamera()
+    watched.clocks.run(watched.check_working, 5)
+    watched.camera.open()
     capture = StatusCapture(SourceStatus("door", SourceState.RECONNECTING, 0.0))
     capture.error = SourceError("cannot open door")
-    faked: Any = capture
-    desk.camera.capture = faked
-    desk.hands.run(desk.check, 5)
-    assert desk.host.restarted == []
+    fake: Any = capture
+    watched.camera.capture = fake
+    watched.clocks.run(watched.check, 5)
+    assert watched.host.restarted == []
 
 
 def test_a_classifier_that_rests_is_not_stuck() -> None:
-    desk = Desk()
-    desk.host.classifier_heartbeat.beat("names faces")
-    desk.host.classifier_heartbeat.rest()
-    desk.hands.run(desk.works, 60)
-    assert desk.host.restarted == []
-    desk.host.classifier_heartbeat.beat("names faces")
-    desk.hands.run(desk.works, 21)
-    assert desk.host.restarted == ["classifier"]
+    watched = WatchedCamera()
+    watched.host.classifier_heartbeat.beat("classifying faces")
+    watched.host.classifier_heartbeat.rest()
+    watched.clocks.run(watched.check_working, 60)
+    assert watched.host.restarted == []
+    watched.host.classifier_heartbeat.beat("classifying faces")
+    watched.clocks.run(watched.check_working, 21)
+    assert watched.host.restarted == ["classifier"]

@@ -256,7 +256,7 @@ def test_too_few_scenes_to_train_on_and_other_data_are_one_clear_line(tmp_path: 
     tree = {"images": [picture], "annotations": [mark], "categories": [{"id": 1, "name": "mask"}]}
     file.write_text(json.dumps(tree))
     args = parser.parse_args(["train-detector", "--data", str(file), "--run", f"{run}2"])
-    with pytest.raises(DataError, match=r"train\.json: [01] scenes to train on; at least 16 are needed"):
+    with pytest.raises(DataError, match=r"train\.json: [01] training scenes; add images, at least 16 are needed"):
         args.run(args)
     (tmp_path / "run2" / "history.json").write_text("[]")
     file.write_text(json.dumps(tree) + " ")
@@ -267,5 +267,5 @@ def test_too_few_scenes_to_train_on_and_other_data_are_one_clear_line(tmp_path: 
     flags = ["--held-back", str(lists), "--begin-with", str(tmp_path / "none.onnx")]
     with pytest.raises(DataError, match=r"no weights file .*none\.onnx"):
         args.run(parser.parse_args(["train-detector", "--data", str(file), "--run", f"{run}3", *flags]))
-    with pytest.raises(DataError, match="it needs one called 'development'"):
+    with pytest.raises(DataError, match="it needs a list named 'development'"):
         args.run(parser.parse_args(["train-detector", "--data", str(file), "--run", f"{run}3", *flags[:2]]))

@@ -37,7 +37,7 @@ from app.vision.model_metadata import DetectorMetadata
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 TINY = DetectorShape(stem=8, width=8)
-FACTS = DetectorMetadata(name="test", strides=(8, 16, 32), score=0.3)
+METADATA = DetectorMetadata(name="test", strides=(8, 16, 32), score=0.3)
 GRID = cell_grid(64, 64)
 
 
@@ -187,7 +187,7 @@ def test_files_that_hold_no_network_to_begin_with_are_refused(tmp_path: Path) ->
 
 def answers_of(detector: yunet_detector.YuNetDetector, image: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
     """(N, 15) float32 of all cells, finest grid first."""
-    return np.asarray(detector._look(image))
+    return np.asarray(detector._run_pass(image))
 
 
 def wanted_of(network: Any, image: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
@@ -200,9 +200,9 @@ def test_the_exports_give_the_networks_own_answers(tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
     model = build_detector(TINY)
     images = [np.random.default_rng(i).integers(0, 255, (64, 96 - 9 * i, 3), np.uint8) for i in range(4)]
-    keras_path, int8_path, float_path = export_detector(model, FACTS, tmp_path / "face_detector", images)
+    keras_path, int8_path, float_path = export_detector(model, METADATA, tmp_path / "face_detector", images)
     exact, whole = (yunet_detector.YuNetDetector(path, score=0.0, threads=1) for path in (float_path, int8_path))
-    assert exact.metadata == whole.metadata == FACTS
+    assert exact.metadata == whole.metadata == METADATA
     wanted = wanted_of(load_detector_network(keras_path), images[0])
     assert answers_of(exact, images[0]) == pytest.approx(wanted, rel=1e-3, abs=1e-3)
     near = answers_of(whole, images[0])

@@ -24,7 +24,7 @@ from app.training.data.splits import held_out_utkface
 from app.training.reports.tables import HEADINGS, markdown, plain, rows
 from app.vision.model_metadata import ClassifierMetadata
 
-FACTS = ClassifierMetadata(
+METADATA = ClassifierMetadata(
     name="bright", labels=(Label.MASK, Label.NO_MASK), input_px=32, margin=0.0, min_confidence=0.6, min_face_px=1
 )
 
@@ -32,7 +32,7 @@ FACTS = ClassifierMetadata(
 class BrightIsMask:
     """A classifier whose answers can be foretold: probability of mask = mean brightness."""
 
-    metadata = FACTS
+    metadata = METADATA
 
     def classify(self, crops: np.ndarray) -> np.ndarray:
         bright = crops.reshape(len(crops), -1).mean(axis=1) / 255
@@ -111,8 +111,8 @@ def probed(sizes: list[int], targets: list[int], tmp_path: Path) -> dict[str, fl
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (len(sizes), 16, 16, 3), np.uint8)
     paths = [shade(tmp_path / f"{i}.png", 100, size) for i, size in enumerate(sizes)]
-    samples = tuple(Sample(path, FACTS.labels[target], "a") for path, target in zip(paths, targets, strict=True))
-    return shortcut_probe(Crops(images, np.array(targets), np.array(sizes, float), samples, FACTS.labels))
+    samples = tuple(Sample(path, METADATA.labels[target], "a") for path, target in zip(paths, targets, strict=True))
+    return shortcut_probe(Crops(images, np.array(targets), np.array(sizes, float), samples, METADATA.labels))
 
 
 def test_the_probe_finds_a_size_that_tells_the_class_and_none_that_does_not(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from app.vision.model_metadata import ClassifierMetadata, read_classifier_metada
 # Keras saves TensorFlow's arrays in a way that numpy 2 warns of; nothing of ours can change it.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-FACTS = ClassifierMetadata(
+METADATA = ClassifierMetadata(
     name="test", labels=(Label.MASK, Label.NO_MASK, Label.INCORRECT), input_px=64, margin=0.1, temperature=1.3
 )
 
@@ -35,15 +35,15 @@ def agree(stem: Path) -> None:
 
 
 def test_an_export_carries_its_facts_and_answers_alike(tmp_path: Path) -> None:
-    files = export_model(build_shipped(ShippedNetwork()), FACTS, tmp_path / "new" / "classifier")
-    assert [read_classifier_metadata(path) for path in files] == [FACTS, FACTS]
+    files = export_model(build_shipped(ShippedNetwork()), METADATA, tmp_path / "new" / "classifier")
+    assert [read_classifier_metadata(path) for path in files] == [METADATA, METADATA]
     agree(tmp_path / "new" / "classifier")
     assert sorted(path.name for path in files[0].parent.iterdir()) == ["classifier.keras", "classifier.tflite"]
 
 
 def test_int8_is_smaller_and_close(tmp_path: Path) -> None:
     model = build_paper(paper_network("model_6"))
-    metadata = FACTS.model_copy(update={"labels": FACTS.labels[:2], "input_px": 128})
+    metadata = METADATA.model_copy(update={"labels": METADATA.labels[:2], "input_px": 128})
     shown = crops(128)
     export_model(model, metadata, tmp_path / "float")
     write_litert(model, metadata, tmp_path / "int8.tflite", examples=shown)
@@ -53,15 +53,15 @@ def test_int8_is_smaller_and_close(tmp_path: Path) -> None:
 
 
 def test_facts_are_not_written_twice(tmp_path: Path) -> None:
-    keras_path, _ = export_model(build_shipped(ShippedNetwork()), FACTS, tmp_path / "classifier")
+    keras_path, _ = export_model(build_shipped(ShippedNetwork()), METADATA, tmp_path / "classifier")
     with pytest.raises(ModelError, match="export the model afresh"):
-        write_metadata(keras_path, FACTS)
+        write_metadata(keras_path, METADATA)
 
 
 def test_an_unwritable_place_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="choose another place"):
-        export_model(build_shipped(ShippedNetwork()), FACTS, tmp_path / "file" / "classifier")
+        export_model(build_shipped(ShippedNetwork()), METADATA, tmp_path / "file" / "classifier")
 
 
 @pytest.mark.parametrize("name", ["classifier", "paper/model_6"])

@@ -22,7 +22,7 @@ from app.training.trainer import EpochRecord, Fitted
 from app.vision.model_metadata import ClassifierMetadata
 
 LABELS = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
-FACTS = ClassifierMetadata(name="made", labels=LABELS, input_px=32, margin=0.0)
+METADATA = ClassifierMetadata(name="made", labels=LABELS, input_px=32, margin=0.0)
 HISTORY = tuple(EpochRecord(i, 0.9 - i / 10, 0.6, abs(i - 1) / 10 + 0.2, 0.7, 1e-3, 1.0) for i in range(4))
 
 
@@ -38,7 +38,7 @@ def made(name: str, faces: int = 60, wrong: int = 6) -> ReportedSet:
     )
     images = np.random.default_rng(0).integers(0, 256, (faces, 32, 32, 3), np.uint8)
     crops = Crops(images, targets, np.full(faces, 30.0), samples, LABELS, (Path("/broken.jpg"),))
-    judged = Predictions(crops, probabilities, FACTS, {"of no use": 7})
+    judged = Predictions(crops, probabilities, METADATA, {"of no use": 7})
     probe = Probe({"size": 0.875, "all three": 0.9})
     return ReportedSet(report(name, judged, usual_slices(judged)), judged, report(f"{name} at 48 px", judged), probe)
 
@@ -55,7 +55,7 @@ def trained(shown: ReportedSet) -> Training:
 
 
 def test_the_page_holds_each_set_under_its_own_name(tmp_path: Path) -> None:
-    write_report(tmp_path / "page.html", Page(FACTS, [made("one"), made("two", wrong=0)]))
+    write_report(tmp_path / "page.html", Page(METADATA, [made("one"), made("two", wrong=0)]))
     page = (tmp_path / "page.html").read_text()
     first, second = page.split("<h2>two</h2>")
     assert "<h2>one</h2>" in first
@@ -71,7 +71,7 @@ def test_the_page_holds_each_set_under_its_own_name(tmp_path: Path) -> None:
 
 def test_the_page_of_a_training_says_how_it_came_about(tmp_path: Path) -> None:
     shown = made("dev")
-    write_report(tmp_path / "page.html", Page(FACTS, [shown], training=trained(shown)))
+    write_report(tmp_path / "page.html", Page(METADATA, [shown], training=trained(shown)))
     page = (tmp_path / "page.html").read_text()
     for told in ("Kept: epoch 2", "/my/pictures", "development: all", "4321", "incorrect -0.3", "/twin.jpg", "0.8"):
         assert told in page
@@ -79,14 +79,14 @@ def test_the_page_of_a_training_says_how_it_came_about(tmp_path: Path) -> None:
 
 
 def test_figures_without_pictures_have_their_place_too(tmp_path: Path) -> None:
-    write_report(tmp_path / "page.html", Page(FACTS, others=[made("open test").report]))
+    write_report(tmp_path / "page.html", Page(METADATA, others=[made("open test").report]))
     page = (tmp_path / "page.html").read_text()
     assert "<h2>open test</h2><h3>Confusion</h3>" in page.replace("</h2>\n", "</h2>")
     assert "Reliability" not in page
 
 
 def test_thousands_of_mistakes_make_no_larger_sheet(tmp_path: Path) -> None:
-    write_report(tmp_path / "page.html", Page(FACTS, [made("one", 4000, 1500)]))
+    write_report(tmp_path / "page.html", Page(METADATA, [made("one", 4000, 1500)]))
     assert (tmp_path / "page.html").stat().st_size < 1_000_000
     assert (tmp_path / "page.html").read_text().count("<img") == WORST
 

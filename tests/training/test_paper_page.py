@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from fakes import FACTS
+from fakes import METADATA
 
 from app.core.errors import DataError, OutputError
 from app.core.types import Box, Detection, Image
@@ -123,7 +123,7 @@ class OneFace:
 
 
 class Always:
-    metadata = FACTS
+    metadata = METADATA
 
     def classify(self, crops: Crops) -> Probabilities:
         return np.tile(np.array([0.1, 0.8, 0.1], np.float32), (len(crops), 1))

@@ -1,4 +1,4 @@
-"""Drawing: nothing given is changed, everything drawn is there, nothing falls off the picture."""
+"""Drawing: inputs are not changed, every element is drawn and stays inside the image."""
 
 from dataclasses import replace
 
@@ -45,11 +45,11 @@ def test_each_label_is_drawn_in_its_colour_on_a_copy(label: Label) -> None:
     assert STYLES[label].colour in colours
 
 
-def test_labels_differ_by_more_than_colour() -> None:
-    assert len({(style.word, style.whole, style.weight) for style in STYLES.values()}) == len(STYLES)
+def test_labels_differ_in_text_and_line_style_too() -> None:
+    assert len({(style.word, style.is_closed, style.weight) for style in STYLES.values()}) == len(STYLES)
 
 
-def test_a_wide_frame_is_drawn_smaller_with_its_boxes() -> None:
+def test_a_wide_frame_and_its_boxes_are_scaled_down() -> None:
     board, factor = canvas(np.zeros((1080, 1920, 3), np.uint8), 960)
     draw_faces(board, [track(Box(1000, 500, 200, 200), Label.NO_MASK)], factor)
     assert board.image.shape == (540, 960, 3)
@@ -63,7 +63,7 @@ boxes = st.builds(Box, st.floats(-500, 900), st.floats(-500, 900), st.floats(0.1
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(boxes, max_size=4), st.integers(1, 300), st.integers(1, 300), st.booleans())
-def test_no_box_and_no_size_breaks_the_drawing(faces: list[Box], width: int, height: int, blur: bool) -> None:
+def test_any_box_and_any_size_can_be_drawn(faces: list[Box], width: int, height: int, blur: bool) -> None:
     frame = replace(plain_frame(0), image=np.zeros((height, width, 3), np.uint8))
     tracks = tuple(track(box, Label.NO_MASK, i) for i, box in enumerate(faces))
     counts = Counts({}, {})
@@ -71,7 +71,7 @@ def test_no_box_and_no_size_breaks_the_drawing(faces: list[Box], width: int, hei
     assert image.shape == frame.image.shape
 
 
-def test_blurred_faces_cannot_be_told_apart() -> None:
+def test_blurred_faces_lose_their_details() -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (200, 200, 3), np.uint8)
     detail_before = float(np.abs(np.diff(image[60:140, 60:140].astype(int), axis=1)).mean())
@@ -80,7 +80,7 @@ def test_blurred_faces_cannot_be_told_apart() -> None:
     assert detail_after < detail_before / 20
 
 
-def test_the_window_shows_state_counts_alert_and_help() -> None:
+def test_state_counts_alert_and_help_change_the_image() -> None:
     plain = render(view(), Screen())
     for other in (
         render(view(alerts=(ALERT,)), Screen()),
@@ -95,10 +95,10 @@ def test_the_window_shows_state_counts_alert_and_help() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (1080, 1920), (120, 160), (300, 300)])
 @pytest.mark.parametrize("y", [-0.1, 0.0, 0.02, 0.05, 0.08, 0.2])
-def test_no_label_is_hidden_under_the_top_bar(
+def test_labels_are_not_covered_by_the_top_bar(
     height: int, width: int, y: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It lies whole between the bar and the lower edge, and above its box where there is room."""
+    """A label lies between the bar and the lower edge, and above its box if there is room."""
     frame = replace(plain_frame(0), image=np.zeros((height, width, 3), np.uint8))
     box = Box(0.3 * width, y * height, 0.3 * height, 0.5 * height)
     shown = CameraView("door", status(), True, frame, (track(box, Label.NO_MASK),))
@@ -113,36 +113,36 @@ def test_no_label_is_hidden_under_the_top_bar(
     image = render(shown, Screen(max_width_px=1280))
     (top, bottom), *more = [(top, bottom) for top, bottom, colour in filled if colour == STYLES[Label.NO_MASK].colour]
     bar_px = next(bottom for top, bottom, _ in filled if top == 0)
-    assert not more, "the label alone has the colour without counts"
+    assert not more, "without counts, only the label has this colour"
     assert bar_px <= top < bottom <= image.shape[0]
     upper_px = y * height * image.shape[1] / width
     assert bottom == pytest.approx(upper_px) if upper_px - (bottom - top) >= bar_px else top >= upper_px
 
 
-def test_in_a_film_a_label_may_reach_the_upper_edge() -> None:
+def test_in_a_video_a_label_may_touch_the_upper_edge() -> None:
     frame = replace(plain_frame(0), image=np.zeros((480, 640, 3), np.uint8))
-    nobody = FrameResult(frame, (), (), Counts({}, {}), (), (), StageTimes())
-    image = render_result(replace(nobody, tracks=(track(Box(200, 25, 150, 150), Label.NO_MASK),)), blur=False)
+    result = FrameResult(frame, (), (), Counts({}, {}), (), (), StageTimes())
+    image = render_result(replace(result, tracks=(track(Box(200, 25, 150, 150), Label.NO_MASK),)), blur=False)
     assert (image[:20] == STYLES[Label.NO_MASK].colour).all(axis=2).any()
 
 
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (720, 1280), (120, 160), (300, 300), (720, 300)])
-def test_keys_and_messages_stay_on_their_cards(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All words lie inside the darkened part behind them, none over another."""
-    words: list[tuple[str, float, float, float]] = []
-    cards: list[tuple[float, float, float, float]] = []
+def test_keys_and_messages_stay_on_their_background(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All texts lie inside the dark area behind them and do not overlap."""
+    texts: list[tuple[str, float, float, float]] = []
+    areas: list[tuple[float, float, float, float]] = []
     original = Canvas.fill
     monkeypatch.setattr(
         Canvas,
         "text",
-        lambda board, text, x, y, colour=PAPER, size=1.0: words.append((text, x, y, x + board.width(text, size))),
+        lambda board, text, x, y, colour=PAPER, size=1.0: texts.append((text, x, y, x + board.width(text, size))),
     )
-    monkeypatch.setattr(Canvas, "fill", lambda board, *args: (cards.append(args[:4]), original(board, *args))[1])
+    monkeypatch.setattr(Canvas, "fill", lambda board, *args: (areas.append(args[:4]), original(board, *args))[1])
     frame = replace(plain_frame(0), image=np.zeros((height, width, 3), np.uint8))
     plain = CameraView("door", status(), True, frame)
     render(plain, Screen(help=True))
-    left, top, right, bottom = cards[-1]
-    shown = words[-2 * len(KEYS) :]
+    left, top, right, bottom = areas[-1]
+    shown = texts[-2 * len(KEYS) :]
     for (key, key_x, _, key_right), (_, x, y, end) in zip(shown[::2], shown[1::2], strict=True):
         assert left <= key_x <= key_right < x <= end <= right, key
         assert top < y < bottom
@@ -151,50 +151,52 @@ def test_keys_and_messages_stay_on_their_cards(height: int, width: int, monkeypa
     assert left >= -1
     assert right <= width + 1
 
-    words.clear()
-    note = "click corners, Enter closes a region, Backspace takes back, e keeps them, Esc leaves"
-    render(plain, Screen(note=note))
-    lines = [line for line in words if line[0] in note]
-    assert " ".join(line[0] for line in lines) == note
+    texts.clear()
+    message = "click corners; Enter: close region; Backspace: undo; e: save; Esc: cancel"
+    render(plain, Screen(message=message))
+    lines = [line for line in texts if line[0] in message]
+    assert " ".join(line[0] for line in lines) == message
     if width >= 300:
         assert all(line[3] <= width for line in lines)
 
 
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (120, 160), (1920, 1080), (640, 360), (720, 300)])
-def test_the_banner_and_the_counts_are_whole(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut off at its edge, an upright picture said '2/1312' for '12/1312', and no word of who is bare."""
-    words: dict[str, tuple[float, float]] = {}
+def test_the_banner_and_the_counts_are_complete(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text that is cut off at the edge would show '2/1312' instead of '12/1312'."""
+    texts: dict[str, tuple[float, float]] = {}
     monkeypatch.setattr(
         Canvas,
         "text",
-        lambda board, text, x, y, colour=PAPER, size=1.0: words.update({text: (x, x + board.width(text, size))}),
+        lambda board, text, x, y, colour=PAPER, size=1.0: texts.update({text: (x, x + board.width(text, size))}),
     )
     frame = replace(plain_frame(0), image=np.zeros((height, width, 3), np.uint8))
     counts = Counts({label: 12 + i for i, label in enumerate(Label)}, dict.fromkeys(Label, 1312))
     render(CameraView("door", status(), True, frame, (), counts, (ALERT, replace(ALERT, track_id=8))), Screen())
-    assert len(words) >= 5
-    assert all(0 <= left < right <= width for left, right in words.values()), words
+    assert len(texts) >= 5
+    assert all(0 <= left < right <= width for left, right in texts.values()), texts
 
 
-@pytest.mark.parametrize(("width", "whole"), [(640, True), (320, False), (180, False)])
-def test_a_long_name_is_shown_rather_than_the_rates(width: int, whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a grid nothing else tells which camera it is."""
-    words: list[str] = []
-    monkeypatch.setattr(Canvas, "text", lambda _board, text, *_: words.append(text))
+@pytest.mark.parametrize(("width", "has_rates"), [(640, True), (320, False), (180, False)])
+def test_a_long_camera_name_takes_precedence_over_the_rates(
+    width: int, has_rates: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a grid only the name identifies the camera."""
+    texts: list[str] = []
+    monkeypatch.setattr(Canvas, "text", lambda _board, text, *_: texts.append(text))
     frame = replace(plain_frame(0), image=np.zeros((width * 9 // 16, width, 3), np.uint8))
     render(CameraView("Door of the northern hall", status(), True, frame, (), None, (), 0.04, 12.0), Screen())
-    name = next(text for text in words if text.startswith("Door of"))
-    assert name.startswith("Door of the northern hall  0 fps") is whole
+    name = next(text for text in texts if text.startswith("Door of"))
+    assert name.startswith("Door of the northern hall  0 fps") is has_rates
 
 
-def test_a_camera_without_a_picture_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_without_a_frame_shows_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
     monkeypatch.setattr(Canvas, "text", lambda _board, text, *_: written.append(text))
     render(CameraView("yard", status(SourceState.RECONNECTING), True), Screen())
     assert "yard" in written
 
 
-def test_a_box_that_was_carried_out_of_the_picture_is_not_drawn() -> None:
+def test_a_box_outside_the_frame_is_not_drawn() -> None:
     frame = np.zeros((200, 300, 3), np.uint8)
     for box in (Box(-90, 50, 80, 80), Box(310, 50, 80, 80), Box(50, -90, 80, 80), Box(50, 210, 80, 80)):
         board, factor = canvas(frame, 300)
@@ -202,32 +204,32 @@ def test_a_box_that_was_carried_out_of_the_picture_is_not_drawn() -> None:
         assert not board.image.any()
 
 
-def test_an_old_picture_never_looks_live() -> None:
+def test_a_stale_frame_is_darkened() -> None:
     live, stale = (render(view(state=s), Screen()) for s in (SourceState.LIVE, SourceState.RECONNECTING))
     assert stale[200:400].mean() < 0.7 * live[200:400].mean()
 
 
-def test_without_a_first_frame_the_state_is_shown() -> None:
+def test_the_state_is_shown_before_the_first_frame() -> None:
     image = render(CameraView("door", status(SourceState.CONNECTING), True), Screen())
     assert image.max() > 100
 
 
 @pytest.mark.parametrize(
-    ("alerts", "words"),
+    ("alerts", "text"),
     [
         ((ALERT,), "ALERT: no mask, person #7, for 5 s"),
         ((ALERT, replace(ALERT, track_id=8)), "ALERT: 2 people: #7, #8, for 5 s"),
     ],
 )
-def test_the_banner_names_who_and_how_long(alerts: tuple[Event, ...], words: str) -> None:
-    assert alert_text(alerts, 4.0) == words
+def test_the_banner_shows_person_and_duration(alerts: tuple[Event, ...], text: str) -> None:
+    assert alert_text(alerts, 4.0) == text
 
 
-def test_names_are_shown_with_the_letters_there_are() -> None:
+def test_text_is_converted_to_ascii() -> None:
     assert ascii_only("Entrée\nzwei") == "Entree zwei"
 
 
-def test_a_grid_keeps_every_picture_whole() -> None:
+def test_a_grid_contains_every_image_completely() -> None:
     images = [np.full((90, 160, 3), 50 * (i + 1), np.uint8) for i in range(3)]
     images[1] = np.full((120, 100, 3), 100, np.uint8)
     sheet = grid(images, 2)
@@ -240,17 +242,17 @@ def analysed(frame_index: int, *boxes: Box) -> FrameResult:
     return FrameResult(frame, (), (), Counts({}, {}), (), (), StageTimes(), boxes)
 
 
-def test_with_blur_no_frame_is_shown_before_faces_were_looked_for() -> None:
-    unseen = CameraView("door", status(), True, plain_frame(0, colour=255, size=480))
-    assert render(unseen, Screen(blur=True)).mean() < 64 < render(unseen, Screen()).mean()
+def test_with_blur_no_unanalysed_frame_is_shown() -> None:
+    unanalysed = CameraView("door", status(), True, plain_frame(0, colour=255, size=480))
+    assert render(unanalysed, Screen(blur=True)).mean() < 64 < render(unanalysed, Screen()).mean()
 
 
 @pytest.mark.parametrize("state", [SourceState.LIVE, SourceState.STALE])
-def test_with_blur_faces_not_yet_confirmed_are_hidden_also_in_old_pictures(state: SourceState) -> None:
+def test_with_blur_unconfirmed_faces_are_blurred_in_stale_frames_too(state: SourceState) -> None:
     result = analysed(0, Box(100, 200, 150, 150))
     newer = plain_frame(1, colour=255, size=480)
     shown = render(CameraView("door", status(state), True, newer, (), analysed=result), Screen(blur=True))
     detail = np.abs(np.diff(shown[230:320, 120:230].astype(int), axis=1)).mean()
     around = np.abs(np.diff(shown[380:420, 20:90].astype(int), axis=1)).mean()
     assert detail < around / 4
-    assert (shown[230:320, 300:] != 255).any(), "the frame that was analysed is shown, not the newer one"
+    assert (shown[230:320, 300:] != 255).any(), "the analysed frame is shown, not the newer one"

@@ -1,4 +1,4 @@
-"""Regions: drawn with clicks, kept in the settings file without harm to the rest of it."""
+"""The region editor: clicks, and saving to the settings file without other changes."""
 
 import os
 from pathlib import Path
@@ -26,11 +26,11 @@ def clicked(*corners: tuple[float, float]) -> RegionDraft:
 
 def test_clicks_become_a_region() -> None:
     assert clicked(*TRIANGLE).close() == RegionDraft((TRIANGLE,))
-    assert clicked(*TRIANGLE[:2]).close() == RegionDraft(), "two corners are no region"
+    assert clicked(*TRIANGLE[:2]).close() == RegionDraft(), "two corners do not form a region"
     assert clicked((-3, 0.5), (7, 7)).corners == ((0.0, 0.5), (1.0, 1.0))
 
 
-def test_undo_takes_back_corners_and_then_regions() -> None:
+def test_undo_removes_corners_and_then_regions() -> None:
     draft = RegionDraft((TRIANGLE,)).click(0.5, 0.5)
     assert draft.undo() == RegionDraft((TRIANGLE,))
     assert draft.undo().undo() == RegionDraft()
@@ -43,10 +43,10 @@ def test_regions_are_drawn() -> None:
     colours = {tuple(pixel) for pixel in board.image.reshape(-1, 3).tolist()}
     assert WARN in colours
     assert board.image[20, 40:260].min() > 120, "the upper edge of the triangle"
-    assert not board.image[60, 145:155].any(), "its middle is left clear"
+    assert not board.image[60, 145:155].any(), "the inside is not filled"
 
 
-FILE = """# our two doors
+FILE = """# two doors
 [[camera]]
 uri = "front.mp4"   # the street
 name = "front"
@@ -60,7 +60,7 @@ dwell_s = 3.0
 """
 
 
-def test_regions_are_saved_to_their_camera_and_the_rest_stays(tmp_path: Path) -> None:
+def test_regions_are_saved_for_their_camera_only(tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
     path.write_text(FILE)
     save_regions(path, "back", [TRIANGLE])
@@ -75,7 +75,7 @@ def test_regions_are_saved_to_their_camera_and_the_rest_stays(tmp_path: Path) ->
     assert [each.name for each in tmp_path.iterdir()] == ["settings.toml"]
 
 
-def test_a_camera_without_a_name_of_its_own_is_found_by_its_address(tmp_path: Path) -> None:
+def test_an_unnamed_camera_is_identified_by_its_address(tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
     path.write_text('[[camera]]\nuri = "front.mp4"\n\n[[camera]]\nuri = "0"\n\n[[camera]]\nuri = "front.mp4"\n')
     save_regions(path, "front-2", [TRIANGLE])
@@ -85,7 +85,7 @@ def test_a_camera_without_a_name_of_its_own_is_found_by_its_address(tmp_path: Pa
     assert settings.policy.regions == ()
 
 
-def test_cameras_in_one_line_take_regions_too(tmp_path: Path) -> None:
+def test_regions_are_saved_in_inline_tables_too(tmp_path: Path) -> None:
     path = tmp_path / "maskwatch.toml"
     path.write_text("camera = [{uri = '0', name = 'front'}, {uri = '1', name = 'back'}] # both\n\n[web]\nport = 99\n")
     save_regions(path, "back", [TRIANGLE])
@@ -96,8 +96,8 @@ def test_cameras_in_one_line_take_regions_too(tmp_path: Path) -> None:
     assert "# both" in path.read_text()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="POSIX rights and links")
-def test_rights_and_links_of_the_file_stay(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions and links")
+def test_permissions_and_links_of_the_file_are_kept(tmp_path: Path) -> None:
     path, link = tmp_path / "settings.toml", tmp_path / "link.toml"
     path.write_text(FILE)
     path.chmod(0o600)
@@ -108,7 +108,7 @@ def test_rights_and_links_of_the_file_stay(tmp_path: Path) -> None:
     assert load_settings(path).camera[1].policy.regions == (TRIANGLE,)
 
 
-def test_a_file_with_a_fault_is_left_as_it_is(tmp_path: Path) -> None:
+def test_an_invalid_file_is_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
     path.write_text('[[camera]]\nuri = "demo"\nwidth_px = -1\n')
     with pytest.raises(OutputError, match="width_px"):
@@ -116,20 +116,20 @@ def test_a_file_with_a_fault_is_left_as_it_is(tmp_path: Path) -> None:
     assert "regions" not in path.read_text()
 
 
-def test_a_camera_that_the_file_does_not_name_goes_to_the_common_policy(tmp_path: Path) -> None:
+def test_regions_of_an_unlisted_camera_go_to_the_common_policy(tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
     path.write_text("[policy]\ndwell_s = 3.0\n")
     save_regions(path, "demo", [TRIANGLE])
     assert load_settings(path).policy.regions == (TRIANGLE,)
 
 
-def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"none\.toml"):
         save_regions(tmp_path / "none.toml", "demo", [TRIANGLE])
 
 
 @given(st.lists(st.one_of(st.tuples(st.floats(-1, 2), st.floats(-1, 2)), st.sampled_from(["close", "undo"]))))
-def test_whatever_is_clicked_gives_polygons(steps: list[object]) -> None:
+def test_any_clicks_give_valid_polygons(steps: list[object]) -> None:
     draft = RegionDraft()
     for action in steps:
         if action == "close":

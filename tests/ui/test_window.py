@@ -1,4 +1,4 @@
-"""The real window on a virtual screen, driven by keys and by the mouse as a person would."""
+"""End-to-end: the window on a virtual display, driven by keys and mouse."""
 
 import shutil
 import subprocess
@@ -21,15 +21,15 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def wait_until(true: Callable[[], object], limit_s: float = 60) -> None:
+def wait_until(condition: Callable[[], object], limit_s: float = 60) -> None:
     end_s = time.monotonic() + limit_s
-    while not true():
-        assert time.monotonic() < end_s, "waited in vain"
+    while not condition():
+        assert time.monotonic() < end_s, "the condition did not become true in time"
         time.sleep(0.05)
 
 
 class Screen:
-    """A virtual screen with a window manager, and a maskwatch on it."""
+    """A virtual display with a window manager and a running maskwatch."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
@@ -43,16 +43,16 @@ class Screen:
         wait_until(lambda: number.read_text().endswith("\n"))
         monkeypatch.setenv("DISPLAY", f":{number.read_text().strip()}")
         self._manager = subprocess.Popen(["openbox"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        # xdotool learns of desktops from a window manager alone: before that, its keys would come to nothing.
+        # Before the window manager has started, keys of xdotool would be lost.
         wait_until(lambda: subprocess.run(["xdotool", "get_num_desktops"], capture_output=True).returncode == 0)
         self.program: subprocess.Popen[str] | None = None
 
     def start(self, *flags: str) -> None:
-        argv = [sys.executable, "-m", "app", "watch", "--snapshots", str(self.folder / "kept"), *flags]
+        argv = [sys.executable, "-m", "app", "watch", "--snapshots", str(self.folder / "snapshots"), *flags]
         self.program = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
         wait_until(lambda: self.program.poll() is not None or self._search())
         assert self.program.poll() is None, self.program.stderr.read()
-        wait_until(lambda: len(np.unique(self.shot())) > 100)  # a picture is in it
+        wait_until(lambda: len(np.unique(self.shot())) > 100)  # the window shows a frame
 
     def _search(self) -> str:
         return subprocess.run(["xdotool", "search", "--name", "^maskwatch$"], capture_output=True, text=True).stdout
@@ -69,14 +69,14 @@ class Screen:
     def click(self, x: int, y: int) -> None:
         window = self._search().split()[0]
         subprocess.run(["xdotool", "mousemove", "--sync", "--window", window, str(x), str(y), "click", "1"], check=True)
-        time.sleep(0.3)  # two clicks closer than that are a double click to the toolkit
+        time.sleep(0.3)  # faster clicks would be a double click
 
     def shot(self) -> np.ndarray:  # type: ignore[type-arg]
         path = self.folder / "shot.png"
         subprocess.run(["import", "-window", "root", str(path)], check=True)
         return cv2.imread(str(path))  # type: ignore[return-value]
 
-    def ended(self, within_s: float = 60) -> int:
+    def wait_for_exit(self, within_s: float = 60) -> int:
         assert self.program is not None
         return self.program.wait(within_s)
 
@@ -97,85 +97,85 @@ def screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
     screen.close()
 
 
-def kept(screen: Screen, pattern: str) -> list[Path]:
-    return list((screen.folder / "kept").glob(pattern))
+def saved(screen: Screen, pattern: str) -> list[Path]:
+    return list((screen.folder / "snapshots").glob(pattern))
 
 
-def _plays(path: Path) -> bool:
-    film = cv2.VideoCapture(str(path))
-    plays = film.read()[0]
-    film.release()
-    return bool(plays)
+def _is_readable(path: Path) -> bool:
+    video = cv2.VideoCapture(str(path))
+    is_readable = video.read()[0]
+    video.release()
+    return bool(is_readable)
 
 
-def test_the_window_obeys_its_keys(screen: Screen) -> None:
+def test_the_window_handles_its_keys(screen: Screen) -> None:
     screen.start("--source", "demo", "--loop")
     screen.key("s")
-    wait_until(lambda: kept(screen, "*.png"))
-    wait_until(lambda: cv2.imread(str(kept(screen, "*.png")[0])) is not None)
-    assert cv2.imread(str(kept(screen, "*.png")[0])).shape == (480, 640, 3)
+    wait_until(lambda: saved(screen, "*.png"))
+    wait_until(lambda: cv2.imread(str(saved(screen, "*.png")[0])) is not None)
+    assert cv2.imread(str(saved(screen, "*.png")[0])).shape == (480, 640, 3)
 
     screen.key("space")
-    wait_until(lambda: not (screen.shot() != screen.shot()).any())  # paused: the picture stands still
+    wait_until(lambda: not (screen.shot() != screen.shot()).any())  # paused: the image does not change
     still = screen.shot()
     screen.key("h")
-    wait_until(lambda: (screen.shot() != still).any())  # the help covers it
+    wait_until(lambda: (screen.shot() != still).any())  # the key help is shown
     screen.key("h")
     screen.key("b")
     screen.key("space")
-    wait_until(lambda: (screen.shot() != screen.shot()).any())  # it moves again
+    wait_until(lambda: (screen.shot() != screen.shot()).any())  # resumed: the image changes
 
     screen.key("r")
-    for _ in range(5):  # something to record
+    for _ in range(5):  # record some frames
         before = screen.shot()
         wait_until(lambda before=before: (screen.shot() != before).any())
     screen.key("r")
-    wait_until(lambda: any(_plays(film) for film in kept(screen, "*.mp4")))
+    wait_until(lambda: any(_is_readable(video) for video in saved(screen, "*.mp4")))
 
     small = (screen.shot().reshape(-1, 3).any(axis=1)).sum()
     screen.key("f")
     wait_until(lambda: (screen.shot().reshape(-1, 3).any(axis=1)).sum() > 1.5 * small)  # full screen
 
     screen.key("q")
-    assert screen.ended() == 0
+    assert screen.wait_for_exit() == 0
 
 
-def test_closing_the_window_with_the_mouse_quits(screen: Screen) -> None:
+def test_closing_the_window_quits(screen: Screen) -> None:
     screen.start("--source", "demo", "--loop")
-    screen.key("alt+F4")  # the window manager's close, as by the button in its title bar
-    assert screen.ended() == 0
+    screen.key("alt+F4")  # same as the close button of the title bar
+    assert screen.wait_for_exit() == 0
 
 
-def test_escape_quits_also_while_paused(screen: Screen) -> None:
+def test_escape_quits_while_paused(screen: Screen) -> None:
     screen.start("--source", "demo", "--loop")
     screen.key("space")
     screen.key("Escape")
-    assert screen.ended() == 0
+    assert screen.wait_for_exit() == 0
 
 
-def test_regions_are_drawn_with_the_mouse_and_kept(screen: Screen) -> None:
+def test_regions_are_drawn_with_the_mouse_and_saved(screen: Screen) -> None:
     settings = screen.folder / "settings.toml"
     settings.write_text('[[camera]]\nuri = "demo"\nloop = true\n')
     screen.start("--config", str(settings))
     wait_until(lambda: "640x480" in screen.geometry())
-    screen.key("space")  # paused, only what is drawn changes the picture: so each step is seen to be done
+    screen.key("space")  # while paused, only the drawn regions change the image, so each step is visible
 
-    def done(step: Callable[[], None]) -> None:
-        """The toolkit hands keys and clicks on by different ways: one that is not done yet can be overtaken."""
+    def run_step(step: Callable[[], None]) -> None:
+        """Waits until ``step`` changes the image: the toolkit may reorder keys and clicks."""
         wait_until(lambda: not (screen.shot() != screen.shot()).any())
         before = screen.shot()
         step()
         wait_until(lambda: (screen.shot() != before).any())
 
-    time.sleep(5)  # until the first hint is gone
-    done(lambda: screen.key("e"))
+    time.sleep(5)  # until the first message has disappeared
+    run_step(lambda: screen.key("e"))
     for x, y in ((64, 48), (576, 48), (320, 432)):
-        done(lambda x=x, y=y: screen.click(x, y))
-    done(lambda: screen.key("Return"))
+        run_step(lambda x=x, y=y: screen.click(x, y))
+    run_step(lambda: screen.key("Return"))
     screen.key("e")
     wait_until(lambda: len(load_settings(settings).camera[0].policy.regions) == 1)
     (region,) = load_settings(settings).camera[0].policy.regions
     expected = [(0.1, 0.1), (0.9, 0.1), (0.5, 0.9)]
     assert np.abs(np.array(region) - np.array(expected)).max() < 0.02
     screen.key("q")
-    assert screen.ended() == 0
+    assert screen.wait_for_exit() == 0

@@ -1,4 +1,4 @@
-"""Many cameras in one window: a click or a number key enlarges one, another click or 0 shows all again."""
+"""Several cameras in one window: a click or a number key enlarges one, a click or 0 shows all again."""
 
 import subprocess
 from collections.abc import Iterator
@@ -14,61 +14,61 @@ from app.ui.window import columns_of, tile_at
 __all__ = ["pytestmark"]
 
 
-def test_each_tile_of_the_grid_is_one_camera() -> None:
+def test_each_tile_of_the_grid_belongs_to_one_camera() -> None:
     for cameras in range(1, 17):
         columns = columns_of(cameras)
         rows = -(-cameras // columns)
         centres = [((i % columns + 0.5) / columns, (i // columns + 0.5) / rows) for i in range(columns * rows)]
-        found = [tile_at(x, y, cameras) for x, y in centres]
-        assert found == [*range(cameras)] + [None] * (columns * rows - cameras)
+        cameras_at = [tile_at(x, y, cameras) for x, y in centres]
+        assert cameras_at == [*range(cameras)] + [None] * (columns * rows - cameras)
     assert [tile_at(x, y, 4) for x, y in ((-0.1, 0.5), (1.0, 0.5), (0.5, 1.0))] == [None] * 3
 
 
 @pytest.fixture
 def screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
-    made = Screen(tmp_path, monkeypatch)
-    yield made
-    made.close()
+    screen = Screen(tmp_path, monkeypatch)
+    yield screen
+    screen.close()
 
 
-def paint(folder: Path, channel: int) -> str:
-    """A folder of noise in one colour: blue, green or red."""
+def write_noise(folder: Path, channel: int) -> str:
+    """Writes noise images in one colour (BGR ``channel``); returns the directory."""
     folder.mkdir()
     for i in range(4):
-        picture = np.zeros((240, 320, 3), np.uint8)
-        picture[..., channel] = np.random.default_rng(i).integers(100, 255, (240, 320), np.uint8)
-        cv2.imwrite(str(folder / f"{i}.png"), picture)
+        image = np.zeros((240, 320, 3), np.uint8)
+        image[..., channel] = np.random.default_rng(i).integers(100, 255, (240, 320), np.uint8)
+        cv2.imwrite(str(folder / f"{i}.png"), image)
     return str(folder)
 
 
-def seen(screen: Screen) -> set[int]:
-    """Which of blue and red are to be seen to a good part."""
+def visible_colours(screen: Screen) -> set[int]:
+    """The channels among blue (0) and red (2) that are visible on the display."""
     pixels = screen.shot().reshape(-1, 3).astype(int)
     return {channel for channel in (0, 2) if (pixels[:, channel] > 60 + pixels[:, 2 - channel]).mean() > 0.02}
 
 
 def click(screen: Screen, x: float, y: float) -> None:
-    """At (x, y), each 0 to 1 of the window."""
+    """Clicks at (x, y), from 0 to 1 of the window size."""
     window = screen._search().split()[0]
     shape = subprocess.run(
         ["xdotool", "getwindowgeometry", "--shell", window], capture_output=True, text=True, check=True
     )
-    facts = dict(line.split("=") for line in shape.stdout.split())
-    at = [str(round(x * int(facts["WIDTH"]))), str(round(y * int(facts["HEIGHT"])))]
+    geometry = dict(line.split("=") for line in shape.stdout.split())
+    at = [str(round(x * int(geometry["WIDTH"]))), str(round(y * int(geometry["HEIGHT"])))]
     subprocess.run(["xdotool", "mousemove", "--window", window, *at, "click", "1"], check=True)
 
 
 def test_a_click_and_a_key_enlarge_a_camera(screen: Screen, tmp_path: Path) -> None:
-    folders = [paint(tmp_path / "blue", 0), paint(tmp_path / "red", 2)]
+    folders = [write_noise(tmp_path / "blue", 0), write_noise(tmp_path / "red", 2)]
     screen.start("--source", folders[0], "--source", folders[1], "--loop", "--fps", "5")
-    wait_until(lambda: seen(screen) == {0, 2})
+    wait_until(lambda: visible_colours(screen) == {0, 2})
     click(screen, 0.75, 0.5)
-    wait_until(lambda: seen(screen) == {2})
+    wait_until(lambda: visible_colours(screen) == {2})
     click(screen, 0.5, 0.5)
-    wait_until(lambda: seen(screen) == {0, 2})
+    wait_until(lambda: visible_colours(screen) == {0, 2})
     screen.key("1")
-    wait_until(lambda: seen(screen) == {0})
+    wait_until(lambda: visible_colours(screen) == {0})
     screen.key("0")
-    wait_until(lambda: seen(screen) == {0, 2})
+    wait_until(lambda: visible_colours(screen) == {0, 2})
     screen.key("q")
-    assert screen.ended() == 0
+    assert screen.wait_for_exit() == 0

@@ -1,10 +1,10 @@
-"""Squares around known faces: they show all of them, lie inside the picture, and are less work than all of it."""
+"""ROI squares show every tracked face, lie inside the image, and have fewer pixels than the image."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.types import Box
-from app.vision.roi import min_kept_px, roi_squares
+from app.vision.roi import min_tracked_px, roi_squares
 
 WIDTH, HEIGHT = 640, 480
 BOXES = st.builds(
@@ -12,35 +12,35 @@ BOXES = st.builds(
 )
 
 
-def shown(squares: list[tuple[int, int, int, int]], x: float, y: float) -> bool:
-    return any(left <= x <= left + across and top <= y <= top + down for left, top, across, down in squares)
+def is_inside(squares: list[tuple[int, int, int, int]], x: float, y: float) -> bool:
+    return any(left <= x <= left + width and top <= y <= top + height for left, top, width, height in squares)
 
 
 @given(st.lists(BOXES, min_size=1, max_size=6))
-def test_every_known_face_is_shown_with_what_is_around_it(known: list[Box]) -> None:
-    squares = roi_squares(known, WIDTH, HEIGHT)
+def test_squares_show_every_tracked_face_with_its_surroundings(tracked: list[Box]) -> None:
+    squares = roi_squares(tracked, WIDTH, HEIGHT)
     assert squares
-    for x, y, across, down in squares:
-        assert 0 <= x <= WIDTH - across
-        assert 0 <= y <= HEIGHT - down
+    for x, y, width, height in squares:
+        assert 0 <= x <= WIDTH - width
+        assert 0 <= y <= HEIGHT - height
         assert x % 32 == y % 32 == 0
-    for box in known:
-        around, (x, y) = max(box.width, box.height), box.center
+    for box in tracked:
+        side, (x, y) = max(box.width, box.height), box.center
         for dx in (-1.4, 0, 1.4):
             for dy in (-1.4, 0, 1.4):
-                corner = min(max(x + dx * around, 0), WIDTH), min(max(y + dy * around, 0), HEIGHT)
-                assert shown(squares, *corner)
+                corner = min(max(x + dx * side, 0), WIDTH), min(max(y + dy * side, 0), HEIGHT)
+                assert is_inside(squares, *corner)
 
 
-def test_faces_apart_get_squares_of_their_own_and_neighbours_share_one() -> None:
+def test_distant_faces_get_separate_squares_and_neighbours_share_one() -> None:
     assert len(roi_squares([Box(20, 20, 30, 30), Box(560, 400, 30, 30)], WIDTH, HEIGHT)) == 2
     assert roi_squares([Box(300, 200, 30, 30), Box(330, 210, 30, 30)], WIDTH, HEIGHT) == [(224, 128, 192, 192)]
 
 
-def test_a_face_that_fills_the_picture_is_looked_for_everywhere() -> None:
+def test_a_face_that_is_too_large_for_a_square_needs_the_whole_image() -> None:
     assert roi_squares([Box(100, 50, 300, 300)], WIDTH, HEIGHT) == [(0, 0, WIDTH, HEIGHT)]
     assert roi_squares([Box(10, 10, 20, 20)], 100, 90) == [(0, 0, 100, 90)]
 
 
-def test_the_smallest_decides_how_closely_to_look() -> None:
-    assert min_kept_px([Box(0, 0, 100, 120), Box(0, 0, 40, 50)]) == 28
+def test_the_smallest_face_sets_the_minimum_size() -> None:
+    assert min_tracked_px([Box(0, 0, 100, 120), Box(0, 0, 40, 50)]) == 28

@@ -1,10 +1,10 @@
-"""The tracker: stable ids, labels that do not flicker, and no needless classification."""
+"""The tracker: stable ids, labels that do not flicker, and no unnecessary classification."""
 
 import itertools
 import math
 
 import pytest
-from fakes import FACTS
+from fakes import METADATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +24,7 @@ def seen(tracker: Tracker) -> dict[int, Track]:
 
 
 def feed(tracker: Tracker, time_s: float, detections: list[Detection], answer: tuple[float, ...] = MASK) -> int:
-    """One frame with the same answer for every due face; returns how many were due."""
+    """One frame with the same probabilities for every due face; returns the number of due faces."""
     tracker.update(detections, time_s)
     due = tracker.due(32)
     for track in due:
@@ -32,8 +32,8 @@ def feed(tracker: Tracker, time_s: float, detections: list[Detection], answer: t
     return len(due)
 
 
-def test_two_faces_that_pass_by_each_other_keep_their_ids() -> None:
-    tracker = Tracker(TrackingSettings(), FACTS)
+def test_two_faces_that_pass_each_other_keep_their_ids() -> None:
+    tracker = Tracker(TrackingSettings(), METADATA)
     for i in range(60):
         feed(tracker, i / 20, [face(10 + 5 * i, 50), face(310 - 5 * i, 110)])
     tracks = seen(tracker)
@@ -42,9 +42,9 @@ def test_two_faces_that_pass_by_each_other_keep_their_ids() -> None:
     assert tracks[2].box.x < 60
 
 
-def test_an_answer_that_is_no_number_says_nothing() -> None:
-    """The first label of a model won the comparison with it: one such answer was a mask, for good."""
-    tracker = Tracker(TrackingSettings(), FACTS)
+def test_probabilities_that_are_nan_are_ignored() -> None:
+    """Regression: one NaN made the first label, mask, win permanently."""
+    tracker = Tracker(TrackingSettings(), METADATA)
     for i in range(4):
         feed(tracker, i / 10, [face(50)], (math.nan,) * 3)
     assert seen(tracker)[1].label.label is Label.UNSURE
@@ -54,20 +54,20 @@ def test_an_answer_that_is_no_number_says_nothing() -> None:
     assert seen(tracker)[1].label.confidence > 0.9
 
 
-def test_a_face_that_stops_unseen_is_known_where_it_stopped() -> None:
-    """It is carried on by its velocity; blurred there alone, whoever turned around at the desk was shown."""
-    tracker = Tracker(TrackingSettings(), FACTS)
+def test_the_last_detected_box_of_a_lost_face_is_kept_for_blurring() -> None:
+    """Regression: only the predicted box was blurred, so a person who stopped and turned around was visible."""
+    tracker = Tracker(TrackingSettings(), METADATA)
     for i in range(20):
         feed(tracker, i / 10, [face(50 + 20 * i)])
-    assert tracker.last_places() == ()
+    assert tracker.last_found_boxes() == ()
     tracker.update([], 2.9)
-    (carried,), (stopped,) = tracker.boxes(), tracker.last_places()
+    (carried,), (stopped,) = tracker.boxes(), tracker.last_found_boxes()
     assert carried.x > 550
     assert stopped == face(430).box
 
 
-def test_in_a_picture_of_another_size_people_stay_the_same() -> None:
-    tracker = Tracker(TrackingSettings(), FACTS)
+def test_tracks_survive_a_change_of_the_image_size() -> None:
+    tracker = Tracker(TrackingSettings(), METADATA)
     for i in range(10):
         feed(tracker, i / 10, [face(100 + 4 * i, 60, 80)])
     tracker.stretch(0.5, 0.25)
@@ -78,8 +78,8 @@ def test_in_a_picture_of_another_size_people_stay_the_same() -> None:
     assert track.box.iou(Box(70, 15, 40, 20)) > 0.8
 
 
-def test_a_face_missed_for_a_moment_keeps_its_id_and_one_gone_for_long_does_not() -> None:
-    tracker = Tracker(TrackingSettings(lost_after_s=1.0), FACTS)
+def test_a_face_keeps_its_id_after_a_short_loss_but_not_after_a_long_one() -> None:
+    tracker = Tracker(TrackingSettings(lost_after_s=1.0), METADATA)
     for i in range(10):
         feed(tracker, i / 10, [face(50)])
     for i in range(10, 18):
@@ -95,8 +95,8 @@ def test_a_face_missed_for_a_moment_keeps_its_id_and_one_gone_for_long_does_not(
 
 @pytest.mark.parametrize("fps", [1, 10])
 @pytest.mark.parametrize("gap_s", [5, 20])
-def test_who_stands_there_after_a_gap_without_frames_is_another(fps: int, gap_s: float) -> None:
-    tracker = Tracker(TrackingSettings(), FACTS)
+def test_a_face_after_a_gap_without_frames_is_a_new_track(fps: int, gap_s: float) -> None:
+    tracker = Tracker(TrackingSettings(), METADATA)
     for i in range(30):
         feed(tracker, i / fps, [face(50)], BARE)
     back_s = 29 / fps + gap_s
@@ -108,16 +108,16 @@ def test_who_stands_there_after_a_gap_without_frames_is_another(fps: int, gap_s:
 
 
 @pytest.mark.parametrize("steps_s", [[1.0], [4.0], [2.0, 0.3, 0.3], [0.2] * 20 + [3.0], [0.1] * 20 + [1.0] * 20])
-def test_where_frames_are_few_or_come_unevenly_people_stay_the_same(steps_s: list[float]) -> None:
-    tracker, time_s = Tracker(TrackingSettings(), FACTS), 0.0
+def test_a_track_survives_rare_or_irregular_frames(steps_s: list[float]) -> None:
+    tracker, time_s = Tracker(TrackingSettings(), METADATA), 0.0
     for step_s in steps_s * 9:
         assert tracker.update([face(50)], time_s) == []
         time_s += step_s
     assert set(seen(tracker)) == {1}
 
 
-def test_a_stream_that_becomes_slow_is_followed_again_after_a_few_frames() -> None:
-    tracker, time_s = Tracker(TrackingSettings(), FACTS), 0.0
+def test_tracking_continues_after_a_stream_becomes_slow() -> None:
+    tracker, time_s = Tracker(TrackingSettings(), METADATA), 0.0
     for step_s in [0.1] * 20 + [5.0] * 20:
         tracker.update([face(50)], time_s)
         time_s += step_s
@@ -125,22 +125,22 @@ def test_a_stream_that_becomes_slow_is_followed_again_after_a_few_frames() -> No
     assert track.observations >= 16
 
 
-def test_a_false_hit_seen_once_is_never_shown() -> None:
-    tracker = Tracker(TrackingSettings(confirm_after=3), FACTS)
+def test_a_single_false_positive_is_never_shown() -> None:
+    tracker = Tracker(TrackingSettings(confirm_after=3), METADATA)
     for i in range(40):
         feed(tracker, i / 10, [face(50)] + ([face(300, 200)] if i % 8 == 0 else []))
         assert set(seen(tracker)) <= {1}
 
 
-def test_a_second_hit_on_a_followed_face_starts_no_track() -> None:
-    tracker = Tracker(TrackingSettings(), FACTS)
+def test_a_second_detection_of_a_tracked_face_starts_no_track() -> None:
+    tracker = Tracker(TrackingSettings(), METADATA)
     for i in range(20):
         feed(tracker, i / 10, [face(50, 50, 60), face(60, 58, 40)])
     assert len(seen(tracker)) == 1
 
 
-def test_one_wrong_answer_does_not_change_a_settled_label() -> None:
-    tracker = Tracker(TrackingSettings(), FACTS)
+def test_one_wrong_classification_does_not_change_a_settled_label() -> None:
+    tracker = Tracker(TrackingSettings(), METADATA)
     for i in range(20):
         feed(tracker, i / 10, [face(50 + 6 * i)])
     before = seen(tracker)[1].label.label
@@ -148,8 +148,8 @@ def test_one_wrong_answer_does_not_change_a_settled_label() -> None:
     assert before is seen(tracker)[1].label.label is Label.MASK
 
 
-def test_a_mask_taken_off_is_noticed_soon() -> None:
-    tracker = Tracker(TrackingSettings(), FACTS)
+def test_a_mask_that_is_taken_off_changes_the_label_within_2_s() -> None:
+    tracker = Tracker(TrackingSettings(), METADATA)
     for i in range(30):
         feed(tracker, i / 10, [face(50)])
     assert seen(tracker)[1].label.label is Label.MASK
@@ -161,36 +161,36 @@ def test_a_mask_taken_off_is_noticed_soon() -> None:
     assert times[0] <= 2.0
 
 
-def test_a_settled_still_face_is_not_classified_on_every_frame() -> None:
-    tracker = Tracker(TrackingSettings(recheck_s=1.0), FACTS)
-    asked = [feed(tracker, i / 10, [face(50 + i % 2)]) for i in range(60)]
-    assert sum(asked[:5]) >= 4, "a new face is asked for at once and often"
-    assert sum(asked[20:60]) == 4, "a settled one once a second"
+def test_a_settled_still_face_is_not_classified_in_every_frame() -> None:
+    tracker = Tracker(TrackingSettings(recheck_s=1.0), METADATA)
+    classified = [feed(tracker, i / 10, [face(50 + i % 2)]) for i in range(60)]
+    assert sum(classified[:5]) >= 4, "a new face is classified immediately and often"
+    assert sum(classified[20:60]) == 4, "a settled face is classified once a second"
 
 
 def test_undecided_and_small_faces_are_unsure() -> None:
-    tracker = Tracker(TrackingSettings(), FACTS)
+    tracker = Tracker(TrackingSettings(), METADATA)
     for i in range(20):
         feed(tracker, i / 10, [face(50)], UNDECIDED)
         feed(tracker, i / 10 + 0.05, [face(50), face(200, 60, 8)], UNDECIDED)
     tracks = seen(tracker)
     assert tracks[1].label.label is Label.UNSURE
     assert tracks[2].label.label is Label.UNSURE
-    assert tracks[2].classified == 0, "a face too small to judge is not asked for"
+    assert tracks[2].classified == 0, "a face that is too small is not classified"
 
 
-def test_a_face_torn_between_mask_and_no_mask_is_unsure_though_confident_enough() -> None:
-    torn, clear = (0.25, 0.62, 0.13), (0.01, 0.69, 0.3)
-    metadata = FACTS.model_copy(update={"min_two_way": 0.9})
-    for answer, label in ((torn, Label.UNSURE), (clear, Label.NO_MASK), ((0.2, 0.05, 0.75), Label.INCORRECT)):
+def test_a_face_between_mask_and_no_mask_is_unsure_despite_high_confidence() -> None:
+    close, clear = (0.25, 0.62, 0.13), (0.01, 0.69, 0.3)
+    metadata = METADATA.model_copy(update={"min_two_way": 0.9})
+    for answer, label in ((close, Label.UNSURE), (clear, Label.NO_MASK), ((0.2, 0.05, 0.75), Label.INCORRECT)):
         tracker = Tracker(TrackingSettings(), metadata)
         for i in range(5):
             feed(tracker, i / 10, [face(50)], answer)
         assert seen(tracker)[1].label.label is label
 
 
-def test_a_label_is_kept_through_a_little_two_way_doubt() -> None:
-    tracker = Tracker(TrackingSettings(), FACTS.model_copy(update={"min_two_way": 0.9}))
+def test_a_label_is_kept_if_the_two_way_share_drops_slightly() -> None:
+    tracker = Tracker(TrackingSettings(), METADATA.model_copy(update={"min_two_way": 0.9}))
     for i in range(40):
         feed(tracker, i / 10, [face(50)], MASK if i < 10 else (0.7, 0.3, 0.0))
     assert seen(tracker)[1].label.label is Label.MASK
@@ -199,8 +199,8 @@ def test_a_label_is_kept_through_a_little_two_way_doubt() -> None:
     assert seen(tracker)[1].label.label is Label.UNSURE
 
 
-def test_blurred_crops_do_not_count() -> None:
-    tracker = Tracker(TrackingSettings(), FACTS)
+def test_blurred_crops_are_ignored() -> None:
+    tracker = Tracker(TrackingSettings(), METADATA)
     for i in range(20):
         tracker.update([face(50)], i / 10)
         for track in tracker.due(8):
@@ -208,23 +208,23 @@ def test_blurred_crops_do_not_count() -> None:
     assert seen(tracker)[1].label.label is Label.UNSURE
 
 
-def test_the_longest_waiting_come_first_and_all_get_their_turn() -> None:
-    tracker = Tracker(TrackingSettings(), FACTS)
+def test_the_longest_waiting_faces_are_classified_first() -> None:
+    tracker = Tracker(TrackingSettings(), METADATA)
     crowd = [face(60.0 * i) for i in range(12)]
-    asked: set[int] = set()
+    classified: set[int] = set()
     for i in range(4):
         tracker.update(crowd, i / 10)
         due = tracker.due(3)
         assert len(due) == 3
         for track in due:
             tracker.classified(track.id, MASK, usable=True)
-            asked.add(track.id)
-    assert len(asked) == 12
+            classified.add(track.id)
+    assert len(classified) == 12
 
 
 @pytest.mark.parametrize("fps", [5, 30])
-def test_the_position_is_carried_on_between_frames(fps: int) -> None:
-    tracker = Tracker(TrackingSettings(), FACTS)
+def test_the_position_is_predicted_between_frames(fps: int) -> None:
+    tracker = Tracker(TrackingSettings(), METADATA)
     for i in range(3 * fps):
         feed(tracker, i / fps, [face(10 + 60 * i / fps)])
     track = seen(tracker)[1]
@@ -241,59 +241,59 @@ boxes = st.builds(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(boxes, max_size=6), min_size=1, max_size=15), st.floats(0.01, 2.0))
-def test_ids_are_unique_and_never_used_again(frames: list[list[Detection]], step_s: float) -> None:
-    tracker = Tracker(TrackingSettings(confirm_after=1), FACTS)
-    gone: set[int] = set()
+def test_ids_are_unique_and_never_reused(frames: list[list[Detection]], step_s: float) -> None:
+    tracker = Tracker(TrackingSettings(confirm_after=1), METADATA)
+    left_ids: set[int] = set()
     for i, detections in enumerate(frames):
         left = tracker.update(detections, i * step_s)
-        gone |= {track.id for track in left}
+        left_ids |= {track.id for track in left}
         for track in tracker.due(8):
             tracker.classified(track.id, UNDECIDED, usable=True)
         ids = [track.id for track in tracker.tracks()]
         assert len(ids) == len(set(ids)) <= sum(len(d) for d in frames[: i + 1])
-        assert not gone & set(ids)
+        assert not left_ids & set(ids)
 
 
-def test_every_candidate_is_named_for_blurring_before_it_is_confirmed() -> None:
-    tracker = Tracker(TrackingSettings(confirm_after=3), FACTS)
+def test_unconfirmed_faces_are_reported_for_blurring() -> None:
+    tracker = Tracker(TrackingSettings(confirm_after=3), METADATA)
     tracker.update([face(50)], 0.0)
     assert tracker.tracks() == ()
     assert [box.x for box in tracker.boxes()] == [50]
 
 
-def test_in_a_still_scene_faces_are_carried_on_and_seldom_named_anew() -> None:
-    tracker = Tracker(TrackingSettings(), FACTS)
+def test_faces_in_a_still_scene_are_kept_and_rarely_classified() -> None:
+    tracker = Tracker(TrackingSettings(), METADATA)
     for i in range(3):
         feed(tracker, i / 30, [face(50)], UNDECIDED)
-    named = 0
+    classified = 0
     for i in range(3, 63):
         assert tracker.carry(i / 30) == []
         due = tracker.due(32)
-        named += len(due)
+        classified += len(due)
         for track in due:
             tracker.classified(track.id, UNDECIDED, usable=True)
-    assert 6 <= named <= 9
+    assert 6 <= classified <= 9
     (track,) = tracker.tracks()
     assert track.seen_s == pytest.approx(62 / 30)
     assert track.velocity == (0.0, 0.0)
 
 
-def test_a_box_that_was_on_its_way_is_set_right_when_the_scene_comes_to_rest() -> None:
-    tracker = Tracker(TrackingSettings(), FACTS)
+def test_a_filtered_box_is_replaced_by_the_detected_box_when_the_scene_stops_moving() -> None:
+    tracker = Tracker(TrackingSettings(), METADATA)
     for i in range(6):
         feed(tracker, i / 30, [face(50)])
-    for i, x in enumerate((65, 65, 50), 6):  # shaken, and back again
+    for i, x in enumerate((65, 65, 50), 6):  # the camera shakes and returns
         feed(tracker, i / 30, [face(x)])
     (track,) = tracker.tracks()
     assert track.box.iou(face(50).box) < 0.75
     tracker.carry(9 / 30)
     (carried,) = tracker.tracks()
     assert carried.box == face(50).box
-    assert carried.observations == track.observations + 1  # the same picture shows it again
+    assert carried.observations == track.observations + 1  # the same image counts as an observation
 
 
-def test_a_face_lost_before_the_scene_came_to_rest_is_not_carried() -> None:
-    tracker = Tracker(TrackingSettings(lost_after_s=0.5), FACTS)
+def test_a_face_lost_before_the_scene_stops_moving_is_not_kept() -> None:
+    tracker = Tracker(TrackingSettings(lost_after_s=0.5), METADATA)
     for i in range(5):
         feed(tracker, i / 10, [face(50), face(300)])
     tracker.update([face(50)], 0.5)

@@ -1,4 +1,4 @@
-"""The default detector: decoding, suppression, mapping back, and files that cannot be used."""
+"""The YuNet detector: decoding, NMS, coordinates, and unusable model files."""
 
 import json
 import shutil
@@ -26,29 +26,29 @@ from app.vision.yunet_detector import (
 MODEL = resources.model("face_detector.tflite")
 
 
-def found_row(score: float, x: float, y: float, width: float, height: float) -> list[float]:
+def candidate(score: float, x: float, y: float, width: float, height: float) -> list[float]:
     return [score, x, y, width, height, *[0.0] * 10]
 
 
 @pytest.fixture(scope="module")
 def portrait(shared_data: Path) -> Image:
-    """A photograph with one large masked or bare face."""
+    """An image with one large masked or bare face."""
     tree = json.loads((shared_data / "frames" / "train.json").read_text("utf-8"))
-    for picture in tree["images"]:
-        faces = [entry for entry in tree["annotations"] if entry["image_id"] == picture["id"]]
-        if len(faces) == 1 and 60 < min(faces[0]["bbox"][2:]) < 160 and picture["width"] >= 400:
-            image = cv2.imread(str(shared_data / "frames" / picture["file_name"]))
+    for entry in tree["images"]:
+        faces = [face for face in tree["annotations"] if face["image_id"] == entry["id"]]
+        if len(faces) == 1 and 60 < min(faces[0]["bbox"][2:]) < 160 and entry["width"] >= 400:
+            image = cv2.imread(str(shared_data / "frames" / entry["file_name"]))
             assert image is not None
             return image  # type: ignore[return-value]
-    raise AssertionError("no portrait among the training frames")
+    raise AssertionError("no portrait among the training images")
 
 
 def maps_of(rows: int, columns: int) -> list[np.ndarray]:  # type: ignore[type-arg]
-    """The four maps of a stride where no cell has a face."""
+    """The four maps of a stride without a face."""
     return [np.full((rows, columns, channels), -9.0, np.float32) for channels in MAPS]
 
 
-def test_a_cell_becomes_a_box_and_points_in_pixels() -> None:
+def test_a_cell_is_decoded_to_a_box_and_landmarks_in_pixels() -> None:
     maps = maps_of(3, 4)
     for place, values in enumerate(([2.0], [1.0], [0.25, -0.5, np.log(3.0), np.log(4.0)], np.arange(10) / 10)):
         maps[place][1, 2] = values
@@ -60,22 +60,22 @@ def test_a_cell_becomes_a_box_and_points_in_pixels() -> None:
 
 
 @pytest.mark.parametrize(("score", "count"), [(0.0, 2), (0.3, 1), (0.9, 0), (1.0, 0)])
-def test_only_cells_of_the_wanted_score_are_decoded(score: float, count: int) -> None:
+def test_only_cells_with_the_minimum_score_are_decoded(score: float, count: int) -> None:
     maps = maps_of(1, 2)
     maps[0][0, :, 0] = maps[1][0, :, 0] = [0.0, -3.0]
     assert len(decode_level(maps, stride=16, score=score)) == count
 
 
 @pytest.mark.parametrize("logit", [-1e4, 1e4])
-def test_scores_of_extreme_logits_are_numbers(logit: float) -> None:
+def test_scores_of_extreme_logits_are_finite(logit: float) -> None:
     maps = maps_of(1, 1)
     maps[0][:], maps[1][:] = logit, logit
     assert decode_level(maps, stride=8, score=0.0)[:, 0].tolist() == ([1.0] if logit > 0 else [])
 
 
 @pytest.mark.parametrize("file", BUNDLED.values())
-def test_it_finds_what_the_published_network_finds(shared_data: Path, file: str) -> None:
-    """OpenCV runs the file that the weights came from; int8 arithmetic moves a box by a few per cent."""
+def test_it_detects_the_faces_that_the_published_network_detects(shared_data: Path, file: str) -> None:
+    """OpenCV runs the original file of the weights; int8 arithmetic moves a box by a few per cent."""
     published = shared_data / "models" / "yunet_n_320_320.onnx"
     detector = YuNetDetector(resources.model(file), score=0.7, working_width_px=4096)
     seen = 0
@@ -96,28 +96,27 @@ def test_it_finds_what_the_published_network_finds(shared_data: Path, file: str)
     assert seen >= 10
 
 
-def test_suppression_keeps_the_best_of_overlapping_boxes_and_all_others() -> None:
-    rows = [found_row(0.6, 0, 0, 20, 20), found_row(0.9, 1, 1, 20, 20), found_row(0.5, 60, 0, 20, 20)]
+def test_nms_keeps_the_best_of_overlapping_boxes_and_all_others() -> None:
+    rows = [candidate(0.6, 0, 0, 20, 20), candidate(0.9, 1, 1, 20, 20), candidate(0.5, 60, 0, 20, 20)]
     kept = non_max_suppression(np.array(rows, np.float32), nms_iou=0.4)
     assert kept[:, 0] == pytest.approx([0.9, 0.5])
 
 
-def test_a_part_of_a_face_is_no_second_face_but_a_surer_small_one_in_front_is() -> None:
-    whole, part, beside = found_row(0.9, 0, 0, 200, 200), found_row(0.5, 60, 70, 80, 80), found_row(0.5, 150, 0, 80, 80)
-    assert (
-        len(non_max_suppression(np.array([part, whole, beside], np.float32), nms_iou=0.4)) == 2
-    )  # beside: 63 % of it inside
-    front = found_row(0.95, 60, 70, 80, 80)
+def test_nms_drops_a_part_of_a_face_but_not_a_small_face_with_a_higher_score() -> None:
+    whole, part, beside = candidate(0.9, 0, 0, 200, 200), candidate(0.5, 60, 70, 80, 80), candidate(0.5, 150, 0, 80, 80)
+    kept = non_max_suppression(np.array([part, whole, beside], np.float32), nms_iou=0.4)
+    assert len(kept) == 2  # 63 % of ``beside`` lies inside ``whole``
+    front = candidate(0.95, 60, 70, 80, 80)
     assert len(non_max_suppression(np.array([whole, front], np.float32), nms_iou=0.4)) == 2
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_suppression_of_none_or_one(count: int) -> None:
-    rows = np.array([found_row(0.6, 0, 0, 20, 20)] * count, np.float32).reshape(count, CHANNELS)
+def test_nms_of_no_or_one_box(count: int) -> None:
+    rows = np.array([candidate(0.6, 0, 0, 20, 20)] * count, np.float32).reshape(count, CHANNELS)
     assert non_max_suppression(rows, nms_iou=0.4).shape == (count, CHANNELS)
 
 
-def test_missing_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
+def test_missing_damaged_and_foreign_files_raise_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no model file"):
         YuNetDetector(tmp_path / "none.tflite")
     broken = tmp_path / "broken.tflite"
@@ -128,7 +127,7 @@ def test_missing_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
         YuNetDetector(resources.model("paper/model_6.tflite"))
 
 
-def test_facts_around_a_network_that_is_none(tmp_path: Path) -> None:
+def test_metadata_with_a_damaged_network_raises_an_error(tmp_path: Path) -> None:
     from app.vision.model_metadata import read_detector_metadata, write_metadata
 
     fake = tmp_path / "fake.tflite"
@@ -139,12 +138,12 @@ def test_facts_around_a_network_that_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (31, 33), (240, 320), (375, 500), (700, 90)])
-def test_frames_of_any_size_without_a_face_give_nothing(shape: tuple[int, int]) -> None:
+def test_frames_of_any_size_without_a_face_have_no_detections(shape: tuple[int, int]) -> None:
     image = np.full((*shape, 3), 90, np.uint8)
     assert YuNetDetector(MODEL, score=0.5).detect(image) == []
 
 
-def test_a_frame_is_not_written_to(portrait: Image) -> None:
+def test_the_frame_is_not_modified(portrait: Image) -> None:
     before = portrait.copy()
     assert YuNetDetector(MODEL).detect(portrait)
     assert np.array_equal(before, portrait)
@@ -155,7 +154,7 @@ def best_box(detector: YuNetDetector, image: Image) -> Box:
 
 
 @pytest.mark.parametrize("factor", [2, 3])
-def test_boxes_of_shrunk_frames_are_those_of_the_source(portrait: Image, factor: int) -> None:
+def test_boxes_of_shrunk_frames_are_in_source_pixels(portrait: Image, factor: int) -> None:
     width = portrait.shape[1]
     small = best_box(YuNetDetector(MODEL, working_width_px=width), portrait)
     large = cv2.resize(portrait, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
@@ -163,15 +162,15 @@ def test_boxes_of_shrunk_frames_are_those_of_the_source(portrait: Image, factor:
     assert found.iou(small.scaled(factor)) > 0.9
 
 
-def test_padding_below_and_right_moves_nothing(portrait: Image) -> None:
+def test_padding_below_and_right_does_not_move_boxes(portrait: Image) -> None:
     height, width = portrait.shape[0] // 32 * 32, portrait.shape[1] // 32 * 32
     whole = np.ascontiguousarray(portrait[:height, :width])
-    framed = cv2.copyMakeBorder(whole, 0, 5, 0, 9, cv2.BORDER_CONSTANT, value=(114, 114, 114))
+    padded = cv2.copyMakeBorder(whole, 0, 5, 0, 9, cv2.BORDER_CONSTANT, value=(114, 114, 114))
     detector = YuNetDetector(MODEL, working_width_px=4096)
-    assert best_box(detector, framed).iou(best_box(detector, whole)) > 0.9  # type: ignore[arg-type]
+    assert best_box(detector, padded).iou(best_box(detector, whole)) > 0.9  # type: ignore[arg-type]
 
 
-def test_a_face_that_fills_a_large_picture_is_found(portrait: Image) -> None:
+def test_a_face_that_fills_a_large_image_is_detected(portrait: Image) -> None:
     detector = YuNetDetector(MODEL, working_width_px=4096)
     close = best_box(detector, portrait)
     x, y = max(int(close.x - 0.2 * close.width), 0), max(int(close.y - 0.2 * close.height), 0)
@@ -181,7 +180,7 @@ def test_a_face_that_fills_a_large_picture_is_found(portrait: Image) -> None:
     assert best_box(detector, filling).iou(close.moved(-x, -y).scaled(factor)) > 0.6  # type: ignore[arg-type]
 
 
-def test_boxes_stay_inside_and_small_faces_can_be_left_out(portrait: Image) -> None:
+def test_boxes_are_inside_the_image_and_small_faces_can_be_omitted(portrait: Image) -> None:
     found = YuNetDetector(MODEL, score=0.05).detect(portrait)
     height, width = portrait.shape[:2]
     assert all(0 <= one.box.x <= one.box.x2 <= width and 0 <= one.box.y <= one.box.y2 <= height for one in found)
@@ -190,7 +189,7 @@ def test_boxes_stay_inside_and_small_faces_can_be_left_out(portrait: Image) -> N
     assert 0 < len(large) == sum(one.box.size >= 60 for one in found)
 
 
-def test_landmarks_lie_on_the_face_eyes_above_mouth(portrait: Image) -> None:
+def test_landmarks_lie_on_the_face_with_eyes_above_mouth(portrait: Image) -> None:
     detector = YuNetDetector(MODEL)
     found = max(detector.detect(portrait), key=lambda one: one.score)
     right_eye, left_eye, _, right_mouth, left_mouth = found.landmarks
@@ -200,14 +199,14 @@ def test_landmarks_lie_on_the_face_eyes_above_mouth(portrait: Image) -> None:
     assert all(found.box.x < x < found.box.x2 and found.box.y < y < found.box.y2 for x, y in found.landmarks)
 
 
-def test_many_sizes_keep_few_plans() -> None:
+def test_the_number_of_plans_is_limited() -> None:
     detector = YuNetDetector(MODEL)
     for side in range(32, 32 * 16, 32):
         detector.detect(np.zeros((side, side, 3), np.uint8))
     assert len(detector._plans) <= 12
 
 
-def test_settings_name_the_file_and_the_score(tmp_path: Path) -> None:
+def test_settings_select_the_file_and_the_score(tmp_path: Path) -> None:
     own = tmp_path / "own.tflite"
     shutil.copy(MODEL, own)
     settings = DetectorSettings(kind="cnn", model=own, score=1.0, min_face_px=8)
@@ -217,34 +216,34 @@ def test_settings_name_the_file_and_the_score(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("side", [80, 120, 160])
 @pytest.mark.parametrize("at", [(0, 0), (750, 60), (400, 330)])
-def test_a_known_face_is_found_again_with_less_work(portrait: Image, side: int, at: tuple[int, int]) -> None:
-    """As whole looks find it, wherever it stands and however large, and though it moved by half its size."""
+def test_a_tracked_face_is_detected_again_with_fewer_pixels(portrait: Image, side: int, at: tuple[int, int]) -> None:
+    """At any position and size, even if it moved by half its size."""
     detector = YuNetDetector(MODEL)
     head = max(detector.detect(portrait), key=lambda found: found.score).box
     factor = side / head.size
-    face = cut(portrait, square(head, 1.5))  # with its surroundings: a bare cut-out may pass for a face whole
+    face = cut(portrait, square(head, 1.5))  # with its surroundings, which the network needs
     face = resize(face, round(face.shape[1] * factor), round(face.shape[0] * factor))
     image = np.full((720, 1280, 3), 90, np.uint8)
     x, y = at
     image[y : y + face.shape[0], x : x + face.shape[1]] = face[: 720 - y, : 1280 - x]
     best = max(detector.detect(image), key=lambda found: found.score)
-    looked: list[int] = []
-    look = detector._look
-    detector._look = lambda seen: (looked.append(seen.shape[0] * seen.shape[1]), look(seen))[1]  # type: ignore[assignment, func-returns-value]
-    quick = detector.detect_tracked(image, [best.box.moved(0.5 * best.box.size, 0)])
-    again = max(quick, key=lambda found: found.box.iou(best.box))
+    searched_px: list[int] = []
+    run_pass = detector._run_pass
+    detector._run_pass = lambda part: (searched_px.append(part.shape[0] * part.shape[1]), run_pass(part))[1]  # type: ignore[assignment, func-returns-value]
+    detections = detector.detect_tracked(image, [best.box.moved(0.5 * best.box.size, 0)])
+    again = max(detections, key=lambda found: found.box.iou(best.box))
     assert again.box.iou(best.box) > 0.5
     nose_x, nose_y = again.landmarks[2]
     assert again.box.x < nose_x < again.box.x2
     assert again.box.y < nose_y < again.box.y2
-    assert sum(looked) <= 0.6 * 640 * 360
-    looked.clear()
+    assert sum(searched_px) <= 0.6 * 640 * 360
+    searched_px.clear()
     detector.detect_tracked(image, [Box(x, 200, 40, 40) for x in (20, 420, 820, 1220)])
-    assert max(looked) == 640 * 360  # squares would be no saving
+    assert max(searched_px) == 640 * 360  # the squares would have more pixels
 
 
-def test_pictures_of_changing_sizes_do_not_see_each_other(portrait: Image) -> None:
-    """The padding of a plan is written anew: nothing of the picture before is left in it."""
+def test_an_image_does_not_affect_the_next_one(portrait: Image) -> None:
+    """The padding is written again for each image."""
     detector = YuNetDetector(MODEL, min_face_px=1)
     small = np.ascontiguousarray(portrait[:250, :330])
     alone = YuNetDetector(MODEL, min_face_px=1).detect(small)

@@ -1,17 +1,17 @@
-"""schemathesis over the OpenAPI document: what the API does is what it says, whatever it is sent."""
+"""Contract tests with schemathesis: the API behaves as its OpenAPI document says."""
 
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from fakes_web import TOKEN, FakeMonitor, Running, an_event, serving
+from fakes_web import TOKEN, FakeMonitor, Running, make_event, serving
 from hypothesis import HealthCheck, Phase, settings
 
 from app.web import openapi
 
 schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis: pip install '.[test]'")
-ENDLESS = ("/cameras/{camera}/stream.mjpeg", "/stream")
+STREAMS = ("/cameras/{camera}/stream.mjpeg", "/stream")
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -23,11 +23,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     alerts = {"channels": channels, "snapshots": "blur_all"}
     with ExitStack() as stack:
         running = stack.enter_context(serving(folder, FakeMonitor("door", "yard"), alerts, token_file=folder / "token"))
-        running.happen(an_event(1), b"\xff\xd8")
+        running.add_event(make_event(1), b"\xff\xd8")
         yield running
 
 
-schema = schemathesis.openapi.from_dict(openapi.document()).exclude(path=list(ENDLESS))
+schema = schemathesis.openapi.from_dict(openapi.document()).exclude(path=list(STREAMS))
 
 
 @schema.parametrize()
@@ -39,11 +39,11 @@ schema = schemathesis.openapi.from_dict(openapi.document()).exclude(path=list(EN
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),
 )
-def test_the_api_keeps_its_word(served: Running, case: "schemathesis.Case") -> None:
+def test_the_api_follows_its_document(served: Running, case: "schemathesis.Case") -> None:
     case.call_and_validate(base_url=f"{served.base}/api/v1", headers=BEARER)
 
 
-def test_the_document_is_the_one_that_is_served(served: Running) -> None:
+def test_the_served_document_is_the_generated_one(served: Running) -> None:
     with served.client(headers=BEARER) as client:
         assert client.get("/api/v1/openapi.json").json() == json.loads(json.dumps(openapi.document()))
 
@@ -51,19 +51,19 @@ def test_the_document_is_the_one_that_is_served(served: Running) -> None:
 def test_every_route_is_in_the_document() -> None:
     from app.web import api
 
-    told = {(path, method.upper()) for path, methods in openapi.document()["paths"].items() for method in methods}
-    real = {
+    documented = {(path, method.upper()) for path, methods in openapi.document()["paths"].items() for method in methods}
+    routes = {
         (route.path.removeprefix("/api/v1").replace(":int", "").replace(":path", ""), method)
         for route in api.routes()
         for method in (route.methods or set()) - {"HEAD"}
     }
-    assert told == real
+    assert documented == routes
 
 
-def test_the_endless_answers_are_what_the_document_says(served: Running) -> None:
-    for path in ENDLESS:
-        kind = next(iter(openapi.document()["paths"][path]["get"]["responses"]["200"]["content"]))
+def test_streams_have_the_documented_media_type(served: Running) -> None:
+    for path in STREAMS:
+        media_type = next(iter(openapi.document()["paths"][path]["get"]["responses"]["200"]["content"]))
         url = "/api/v1" + path.format(camera=1)
-        with served.client(headers=BEARER) as client, client.stream("GET", url) as answer:
-            assert answer.status_code == 200
-            assert answer.headers["content-type"].startswith(kind)
+        with served.client(headers=BEARER) as client, client.stream("GET", url) as response:
+            assert response.status_code == 200
+            assert response.headers["content-type"].startswith(media_type)

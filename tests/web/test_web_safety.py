@@ -1,4 +1,4 @@
-"""Who may come in, and what is refused: without a token, with path tricks, with huge bodies, from other sites."""
+"""Security: tokens, sessions, CSRF, path traversal, request sizes, connection limits, TLS."""
 
 import logging
 import socket
@@ -8,24 +8,24 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fakes_web import LIMIT_S, TOKEN, FakeMonitor, Running, an_event, serving, wait_until
+from fakes_web import LIMIT_S, TOKEN, FakeMonitor, Running, make_event, serving, wait_until
 
 from app.capture.capture import SourceState
 from app.core.errors import OutputError, SettingsError
 from app.settings.web import WebSettings, parse_address, read_token
 from app.web import api, auth, http_protocol, middleware
-from app.web.auth import TRIES, Authenticator
+from app.web.auth import MAX_FAILURES, Authenticator
 from app.web.middleware import LOG_LINES
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-CLOSED = ("/", "/events", "/trends", "/health", "/metrics", "/api/v1/status", "/api/v1/openapi.json", "/nothing")
+CLOSED = ("/", "/events", "/trends", "/health", "/metrics", "/api/v1/status", "/api/v1/openapi.json", "/missing")
 
 
-def connected(running: Running) -> socket.socket:
+def connect(running: Running) -> socket.socket:
     return socket.create_connection(("127.0.0.1", running.port), timeout=LIMIT_S)
 
 
-def test_elsewhere_than_the_loopback_it_demands_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_network_address_needs_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for host in ("0.0.0.0", "::", "192.168.1.5", "door.example"):
         with pytest.raises(SettingsError, match="--web-token-file"):
             read_token(WebSettings(host=host))
@@ -38,19 +38,21 @@ def test_elsewhere_than_the_loopback_it_demands_a_token(monkeypatch: pytest.Monk
     assert read_token(WebSettings(host="0.0.0.0", token_file=file)) == TOKEN
 
 
-def test_a_token_that_is_missing_or_poor_is_told_and_not_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_or_weak_token_is_an_error_that_does_not_show_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with pytest.raises(SettingsError, match="NOT_SET is not set"):
         read_token(WebSettings(token_env="NOT_SET"))
     with pytest.raises(SettingsError, match="none"):
         read_token(WebSettings(token_file=tmp_path / "none"))
-    for poor in ("tiny-one", "with blanks in it, though long enough", "fünfzehn-und-noch-einige-mehr"):
-        monkeypatch.setenv("PAGE_TOKEN", poor)
+    for weak in ("tiny-one", "with blanks in it, though long enough", "fünfzehn-und-noch-einige-mehr"):
+        monkeypatch.setenv("PAGE_TOKEN", weak)
         with pytest.raises(SettingsError) as caught:
             read_token(WebSettings(token_env="PAGE_TOKEN"))
-        assert poor not in str(caught.value)
+        assert weak not in str(caught.value)
 
 
-def test_addresses() -> None:
+def test_parse_address() -> None:
     assert parse_address("0.0.0.0:9000") == {"host": "0.0.0.0", "port": 9000}
     assert parse_address("9000") == {"port": 9000}
     assert parse_address("door.example") == {"host": "door.example"}
@@ -61,7 +63,7 @@ def test_addresses() -> None:
             parse_address(bad)
 
 
-def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_port_in_use_is_a_clear_error(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -70,21 +72,21 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
             pass
 
 
-def test_a_faulty_certificate_is_one_clear_line(tmp_path: Path) -> None:
+def test_an_invalid_certificate_is_a_clear_error(tmp_path: Path) -> None:
     junk = tmp_path / "junk.pem"
     junk.write_text("no certificate")
     with pytest.raises(OutputError, match=r"junk\.pem"), serving(tmp_path, tls_cert=junk, tls_key=junk):
         pass
 
 
-def test_without_the_token_nothing_is_told(locked: Running, caplog: pytest.LogCaptureFixture) -> None:
-    event = locked.happen(an_event())
+def test_without_the_token_no_content_is_served(locked: Running, caplog: pytest.LogCaptureFixture) -> None:
+    event = locked.add_event(make_event())
     with locked.client() as client:
         for path in (*CLOSED, f"/api/v1/events/{event.id}", "/api/v1/cameras/1/picture.jpg"):
-            answer = client.get(path)
-            assert answer.status_code in (303, 401), path
-            assert "door" not in answer.text
-            assert answer.headers.get("location", "/login") == "/login"
+            response = client.get(path)
+            assert response.status_code in (303, 401), path
+            assert "door" not in response.text
+            assert response.headers.get("location", "/login") == "/login"
         for headers in (
             {"Authorization": "Bearer wrong-but-long-enough-0000"},
             {"Authorization": f"Basic {TOKEN}"},
@@ -101,43 +103,45 @@ def test_without_the_token_nothing_is_told(locked: Running, caplog: pytest.LogCa
     assert TOKEN not in caplog.text
 
 
-def test_with_the_token_everything_is(locked: Running) -> None:
+def test_with_the_token_everything_is_served(locked: Running) -> None:
     with locked.client(headers=BEARER) as client:
         for path in CLOSED[:-1]:
             assert client.get(path).status_code == 200, path
         assert client.post("/api/v1/cameras/1/mute", json={"minutes": 5}).status_code == 200
         as_curl = {"content": '{"minutes": 5}', "headers": {"Content-Type": "application/x-www-form-urlencoded"}}
-        answer = client.post("/api/v1/cameras/1/mute", **as_curl)
-        assert (answer.status_code, list(answer.json())) == (200, ["muted_until_s"])
+        response = client.post("/api/v1/cameras/1/mute", **as_curl)
+        assert (response.status_code, list(response.json())) == (200, ["muted_until_s"])
     with locked.client() as client:
-        assert client.post("/api/v1/cameras/1/unmute", **as_curl).status_code == 401, "it opens no door"
+        assert client.post("/api/v1/cameras/1/unmute", **as_curl).status_code == 401, (
+            "a request without the token gets no session"
+        )
 
 
-def test_health_is_told_to_anyone_but_no_names(locked: Running) -> None:
+def test_health_probes_are_public_and_contain_no_names(locked: Running) -> None:
     with locked.client() as client:
         assert client.get("/healthz").json() == {"status": "ok"}
         assert client.get("/readyz").json() == {"status": "ready"}
         locked.monitor.state(SourceState.STALE)
-        answer = client.get("/readyz")
-    assert answer.status_code == 503
-    assert "door" not in answer.text
+        response = client.get("/readyz")
+    assert response.status_code == 503
+    assert "door" not in response.text
 
 
-def test_signing_in_and_out(locked: Running) -> None:
+def test_sign_in_and_sign_out(locked: Running) -> None:
     with locked.client() as client:
         page = client.get("/login")
         before = client.cookies["maskwatch_session"]
         csrf = page.text.partition('name="csrf" value="')[2].partition('"')[0]
         wrong = client.post("/login", data={"csrf": csrf, "token": "wrong"})
         assert wrong.status_code == 401
-        assert "not the token" in wrong.text
+        assert "The token is wrong" in wrong.text
         right = client.post("/login", data={"csrf": csrf, "token": TOKEN})
         assert right.status_code == 303
         cookie = right.headers["set-cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie
         assert TOKEN not in cookie
-        assert client.cookies["maskwatch_session"] != before, "a session that was there before is not taken over"
+        assert client.cookies["maskwatch_session"] != before, "sign-in creates a new session"
         page = client.get("/")
         assert page.status_code == 200
         csrf = page.text.partition('name="csrf" value="')[2].partition('"')[0]
@@ -148,85 +152,85 @@ def test_signing_in_and_out(locked: Running) -> None:
         assert client.get("/", headers=old).status_code == 303
 
 
-def test_guessing_is_slowed_down(locked: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth, "TRIES_PER_S", 3600.0)  # all of the test lies within it
+def test_failed_sign_ins_are_rate_limited(locked: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "FAILURE_PERIOD_S", 3600.0)  # longer than the test
     with locked.client() as client:
         csrf = client.get("/login").text.partition('name="csrf" value="')[2].partition('"')[0]
-        answers = [client.post("/login", data={"csrf": csrf, "token": f"no {k}"}) for k in range(TRIES)]
-        assert {answer.status_code for answer in answers} == {401}
+        responses = [client.post("/login", data={"csrf": csrf, "token": f"no {k}"}) for k in range(MAX_FAILURES)]
+        assert {response.status_code for response in responses} == {401}
         assert client.post("/login", data={"csrf": csrf, "token": TOKEN}).status_code == 429
 
 
-def test_wrong_tokens_are_logged_but_not_written_down(locked: Running, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_sign_in_is_logged_without_its_token(locked: Running, caplog: pytest.LogCaptureFixture) -> None:
     with locked.client() as client:
         csrf = client.get("/login").text.partition('name="csrf" value="')[2].partition('"')[0]
         client.post("/login?token=in-the-address", data={"csrf": csrf, "token": "nearly-the-right-one"})
-    assert "refused POST '/login' of 127.0.0.1: 401" in caplog.text
+    assert "refused POST '/login' from 127.0.0.1: 401" in caplog.text
     assert "nearly" not in caplog.text
     assert "in-the-address" not in caplog.text
 
 
-def test_nobody_can_fill_the_log(
+def test_refusals_cannot_fill_the_log(
     running: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(middleware, "LOG_PERIOD_S", 3600.0)  # all of the test lies in one period
+    monkeypatch.setattr(middleware, "LOG_PERIOD_S", 3600.0)  # longer than the test
     with running.client() as client:
         for number in range(LOG_LINES + 40):
-            client.get(f"/nothing/{number}%0aforged line")
+            client.get(f"/missing/{number}%0aforged line")
     lines = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
     assert len(lines) == LOG_LINES
     assert not any("\n" in line for line in lines)
 
 
-def test_sessions_end_and_are_bounded() -> None:
+def test_sessions_expire_and_are_bounded() -> None:
     now_s = [0.0]
     access = Authenticator(TOKEN, 100.0, lambda: now_s[0])
     first = access.open_session()
     assert access.caller(first, "").signed_in
     now_s[0] = 101.0
     assert not access.caller(first, "").signed_in
-    kept = access.open_session()
+    oldest = access.open_session()
     for _ in range(2000):
         access.open_session()
-    assert not access.caller(kept, "").signed_in, "the oldest made room"
+    assert not access.caller(oldest, "").signed_in, "the oldest session was removed"
     for k in range(5000):
-        access.note_failure(f"10.0.{k // 256}.{k % 256}")
+        access.record_failure(f"10.0.{k // 256}.{k % 256}")
     assert len(access._failed) <= 1000
     assert not access.is_token("")
     assert not access.is_token(TOKEN + "x")
     assert access.is_token(TOKEN)
 
 
-def test_every_action_needs_the_secret_of_its_form(running: Running) -> None:
+def test_every_action_needs_a_csrf_secret(running: Running) -> None:
     posts = [route.path for route in api.routes() if route.methods and "POST" in route.methods] + ["/logout", "/login"]
     assert len(posts) >= 6
     for path in posts:
         path = path.replace("{camera:int}", "1").replace("{event:path}", "x")
         with running.client() as client:
-            client.get("/")  # the cookie alone is not enough
+            client.get("/")  # the cookie alone is not sufficient
             assert client.post(path, json={"minutes": 5}).status_code == 403, path
             assert client.post(path, data={"minutes": "5", "csrf": "0" * 64}).status_code == 403, path
-        with running.client() as client, running.browser() as (_, foreign):  # nor the secret of another session
+        with running.client() as client, running.browser() as (_, foreign):  # another session
             assert client.post(path, headers=foreign).status_code == 403, path
     assert running.mutes.until_s("door") is None
 
 
 @pytest.mark.parametrize("foreign", ['x={"a":1}', "note=two words", "flag", "x=\xe9", 'theme="dark', "a[b]=1", ""])
-def test_a_cookie_of_another_program_locks_nobody_out(running: Running, foreign: str) -> None:
+def test_malformed_cookies_of_other_programs_are_ignored(running: Running, foreign: str) -> None:
     with running.browser() as (client, secret):
         own = f"maskwatch_session={client.cookies['maskwatch_session']}"
         client.cookies.clear()
         for cookies in (f"{foreign}; {own}", f"{own};{foreign}"):
             headers = {**secret, "Cookie": cookies.encode("latin-1")}
-            answer = client.post("/api/v1/cameras/1/mute", json={"minutes": 5}, headers=headers)
-            assert answer.status_code == 200, cookies
+            response = client.post("/api/v1/cameras/1/mute", json={"minutes": 5}, headers=headers)
+            assert response.status_code == 200, cookies
 
 
-def test_another_site_cannot_act_nor_read(running: Running) -> None:
+def test_requests_from_other_sites_are_refused(running: Running) -> None:
     with running.browser() as (client, secret):
         for foreign in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
-            answer = client.post("/api/v1/cameras/1/mute", json={"minutes": 5}, headers={**secret, **foreign})
-            assert answer.status_code == 403, foreign
+            response = client.post("/api/v1/cameras/1/mute", json={"minutes": 5}, headers={**secret, **foreign})
+            assert response.status_code == 403, foreign
         for name in ("evil.example", f"evil.example:{running.port}", "127.0.0.1.evil.example", "", "["):
             assert client.get("/api/v1/status", headers={"Host": name}).status_code == 400, name
         assert client.get("/", headers={"Host": f"localhost:{running.port}"}).status_code == 200
@@ -236,18 +240,16 @@ def test_another_site_cannot_act_nor_read(running: Running) -> None:
 
 
 @pytest.mark.parametrize("origin", ["http://[", "http://[x]", "[", "//[::1"])
-def test_an_origin_that_cannot_be_read_is_foreign(
-    running: Running, origin: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_malformed_origin_is_refused(running: Running, origin: str, caplog: pytest.LogCaptureFixture) -> None:
     with running.client() as client:
         assert client.post("/login", headers={"Origin": origin}).status_code == 403
         for name in ("Host", "Referer"):
             assert client.post("/login", headers={name: origin}).status_code in (400, 403)
-    assert "it came from another site" in caplog.text
+    assert "the request comes from another site" in caplog.text
     assert "Traceback" not in caplog.text
 
 
-def test_names_that_are_allowed(tmp_path: Path) -> None:
+def test_allowed_host_names(tmp_path: Path) -> None:
     with serving(tmp_path, allowed_hosts=["door.example"]) as running, running.client() as client:
         assert client.get("/", headers={"Host": "Door.example"}).status_code == 200
         assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
@@ -273,41 +275,41 @@ def test_names_that_are_allowed(tmp_path: Path) -> None:
         "/api/v1/cameras/0",
     ],
 )
-def test_path_tricks_find_nothing(running: Running, path: str, caplog: pytest.LogCaptureFixture) -> None:
-    with connected(running) as raw:
+def test_path_traversal_is_refused(running: Running, path: str, caplog: pytest.LogCaptureFixture) -> None:
+    with connect(running) as raw:
         request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{running.port}\r\nConnection: close\r\n\r\n"
         raw.sendall(request.encode())
-        answer = b"".join(iter(lambda: raw.recv(65536), b""))
-    assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 400")), answer[:100]
-    assert b"root:" not in answer
-    assert b"Traceback" not in answer
-    assert b"pydantic" not in answer
+        response = b"".join(iter(lambda: raw.recv(65536), b""))
+    assert response.startswith((b"HTTP/1.1 404", b"HTTP/1.1 400")), response[:100]
+    assert b"root:" not in response
+    assert b"Traceback" not in response
+    assert b"pydantic" not in response
     assert "refused GET" in caplog.text
 
 
-def test_huge_bodies_are_refused_unread(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+def test_large_bodies_are_refused_unread(running: Running, caplog: pytest.LogCaptureFixture) -> None:
     with running.browser() as (client, secret):
-        answer = client.post("/api/v1/cameras/1/mute", content=b"x" * 40_000, headers=secret)
-        assert answer.status_code == 413
+        response = client.post("/api/v1/cameras/1/mute", content=b"x" * 40_000, headers=secret)
+        assert response.status_code == 413
 
-    with connected(running) as raw:  # a claim alone is enough
+    with connect(running) as raw:  # the Content-Length alone is sufficient
         head = f"POST /login HTTP/1.1\r\nHost: 127.0.0.1:{running.port}\r\nContent-Length: 99999999999\r\n\r\n"
         raw.sendall(head.encode())
         assert raw.recv(100).startswith(b"HTTP/1.1 413")
 
-    with connected(running) as raw:  # one without a claimed length
+    with connect(running) as raw:  # without a Content-Length
         head = f"POST /login HTTP/1.1\r\nHost: 127.0.0.1:{running.port}\r\nTransfer-Encoding: chunked\r\n\r\n"
         raw.sendall(head.encode() + b"4000\r\n" + b"x" * 0x4000 + b"\r\n" + b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
         assert raw.recv(100).startswith(b"HTTP/1.1 413")
 
-    # A head without end; its sender may be cut off in the midst of it.
-    with connected(running) as raw, suppress(ConnectionError):
+    # Endless headers; the server may disconnect the sender early.
+    with connect(running) as raw, suppress(ConnectionError):
         raw.sendall(b"GET / HTTP/1.1\r\nX: " + b"y" * 200_000)
         assert raw.recv(100).startswith(b"HTTP/1.1 4")
     assert "413" in caplog.text
 
 
-def test_bodies_that_are_no_json(running: Running) -> None:
+def test_invalid_json_bodies_are_refused(running: Running) -> None:
     with running.browser() as (client, secret):
         for body in (
             b"{",
@@ -320,14 +322,14 @@ def test_bodies_that_are_no_json(running: Running) -> None:
             b'{"a": 1}',
             b"[" * 9000,
         ):
-            answer = client.post("/api/v1/cameras/1/mute", content=body, headers=secret)
-            assert answer.status_code == 400, body
-            assert set(answer.json()) == {"error"}
+            response = client.post("/api/v1/cameras/1/mute", content=body, headers=secret)
+            assert response.status_code == 400, body
+            assert set(response.json()) == {"error"}
 
 
-def test_open_connections_are_bounded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_number_of_connections_is_bounded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with serving(tmp_path, max_connections=6) as running:
-        held = [connected(running) for _ in range(8)]
+        held = [connect(running) for _ in range(8)]
         try:
             refused = 0
             for each in held:
@@ -338,8 +340,8 @@ def test_open_connections_are_bounded(tmp_path: Path, caplog: pytest.LogCaptureF
                     refused += 1
             assert refused == 2
             assert [entry.getMessage() for entry in caplog.records].count(
-                "web view: more than 6 connections; more are refused"
-            ) == 1  # a minute's, lest the log be filled
+                "web view: more than 6 connections; new ones are refused; see web.max_connections"
+            ) == 1  # once a minute
         finally:
             for each in held:
                 each.close()
@@ -347,7 +349,7 @@ def test_open_connections_are_bounded(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 def _is_served(running: Running, certificate: dict[str, Path] | None = None) -> bool:
-    """Those that left are not forgotten at once: until then newcomers are sent away."""
+    """Whether a new connection is served; closed connections are released with a delay."""
     trust = ssl.create_default_context(cafile=certificate["tls_cert"]) if certificate else True
     base = f"https://localhost:{running.port}" if certificate else running.base
     with suppress(httpx.TransportError):
@@ -355,17 +357,17 @@ def _is_served(running: Running, certificate: dict[str, Path] | None = None) -> 
     return False
 
 
-def test_a_silent_client_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_client_is_disconnected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "REQUEST_LIMIT_S", 0.3)
     with serving(tmp_path) as running:
         for sent in (b"", b"GET / HT", b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\nx"):
-            with connected(running) as raw, suppress(ConnectionError):
+            with connect(running) as raw, suppress(ConnectionError):
                 raw.sendall(sent)
                 assert raw.recv(100) == b""
 
 
-def is_sent_away(peer: socket.socket) -> bool:
-    """Whether the server has closed this silent peer's connection by now."""
+def is_disconnected(peer: socket.socket) -> bool:
+    """Whether the server has closed the connection of this silent peer."""
     peer.setblocking(False)
     try:
         return peer.recv(100) == b""
@@ -376,19 +378,19 @@ def is_sent_away(peer: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
-def test_silent_peers_are_counted_from_the_first(
+def test_silent_peers_count_as_connections_from_the_start(
     tmp_path: Path, certificate: dict[str, Path], tls: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for limit in ("REQUEST_LIMIT_S", "HANDSHAKE_LIMIT_S"):
-        monkeypatch.setattr(http_protocol, limit, 3600.0)  # nobody is sent away for being slow
+        monkeypatch.setattr(http_protocol, limit, 3600.0)  # no time limit applies
     with serving(tmp_path, max_connections=4, **(certificate if tls else {})) as running, ExitStack() as held:
-        peers = [held.enter_context(connected(running)) for _ in range(100)]
-        wait_until(lambda: sum(is_sent_away(peer) for peer in peers) >= 96)
-        assert sum(is_sent_away(peer) for peer in peers) == 96
+        peers = [held.enter_context(connect(running)) for _ in range(100)]
+        wait_until(lambda: sum(is_disconnected(peer) for peer in peers) >= 96)
+        assert sum(is_disconnected(peer) for peer in peers) == 96
 
 
 class Handshake:
-    """A client's side of TLS, step by step."""
+    """The client side of a TLS handshake, step by step."""
 
     def __init__(self, certificate: dict[str, Path]) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -397,16 +399,16 @@ class Handshake:
         self.is_done = False
 
     def step(self, received: bytes = b"") -> bytes:
-        """What is to be sent after ``received`` came; its last message is kept for ``ask``."""
+        """The bytes to send after ``received``; the last message is kept for ``request``."""
         self._incoming.write(received)
         with suppress(ssl.SSLWantReadError):
             self._tls.do_handshake()
             self.is_done = True
         return b"" if self.is_done else self._outgoing.read()
 
-    def ask(self, request: bytes) -> bytes:
-        """The last message and ``request`` as one."""
-        self._tls.write(request)
+    def request(self, content: bytes) -> bytes:
+        """The last handshake message together with the request ``content``."""
+        self._tls.write(content)
         return self._outgoing.read()
 
     def read(self, received: bytes) -> bytes:
@@ -416,38 +418,38 @@ class Handshake:
         return b""
 
 
-def test_a_handshake_has_a_time_limit_and_one_that_fails_holds_no_place(
+def test_failed_handshakes_time_out_and_release_their_connections(
     tmp_path: Path, certificate: dict[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(http_protocol, "HANDSHAKE_LIMIT_S", 0.3)
     hello = Handshake(certificate).step()
     with serving(tmp_path, max_connections=4, **certificate) as running:
         for sent in (b"", hello[:40], hello, b"GET / HTTP/1.1\r\n\r\n", b"\0" * 9):
-            for leaves in (False, True):
-                with connected(running) as raw, suppress(ConnectionError):
+            for disconnects in (False, True):
+                with connect(running) as raw, suppress(ConnectionError):
                     raw.sendall(sent)
-                    while not leaves and raw.recv(4096):
+                    while not disconnects and raw.recv(4096):
                         pass
         monkeypatch.setattr(http_protocol, "HANDSHAKE_LIMIT_S", LIMIT_S)
         wait_until(lambda: _is_served(running, certificate))
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered(
+def test_a_request_that_arrives_with_the_end_of_the_handshake_is_answered(
     tmp_path: Path, certificate: dict[str, Path]
 ) -> None:
-    client, answer = Handshake(certificate), b""
-    with serving(tmp_path, **certificate) as running, connected(running) as raw:
+    client, response = Handshake(certificate), b""
+    with serving(tmp_path, **certificate) as running, connect(running) as raw:
         raw.sendall(client.step())
         while not client.is_done:
             raw.sendall(client.step(raw.recv(65_536)))
-        raw.sendall(client.ask(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"))
-        while b"\r\n\r\n" not in answer:
-            answer += client.read(raw.recv(65_536))
-    assert answer.startswith(b"HTTP/1.1 200")
+        raw.sendall(client.request(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+        while b"\r\n\r\n" not in response:
+            response += client.read(raw.recv(65_536))
+    assert response.startswith(b"HTTP/1.1 200")
 
 
-def test_pages_come_over_tls(tmp_path: Path, certificate: dict[str, Path]) -> None:
+def test_pages_are_served_over_tls(tmp_path: Path, certificate: dict[str, Path]) -> None:
     trust = ssl.create_default_context(cafile=certificate["tls_cert"])
     with serving(tmp_path, **certificate) as running:
         base = f"https://localhost:{running.port}"
@@ -459,26 +461,26 @@ def test_pages_come_over_tls(tmp_path: Path, certificate: dict[str, Path]) -> No
             assert len(client.get("/static/style.css").content) > 1000
 
 
-def test_every_answer_carries_the_security_headers(running: Running) -> None:
+def test_every_response_has_the_security_headers(running: Running) -> None:
     with running.browser() as (client, secret):
-        answers = [
+        responses = [
             client.get(path) for path in (*CLOSED, "/static/app.js", "/api/v1/cameras/1/picture.jpg", "/healthz")
         ]
-        answers.append(client.post("/api/v1/cameras/1/mute", content=b"x" * 40_000, headers=secret))
-    for answer in answers:
-        policy = answer.headers["content-security-policy"]
+        responses.append(client.post("/api/v1/cameras/1/mute", content=b"x" * 40_000, headers=secret))
+    for response in responses:
+        policy = response.headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert "frame-ancestors 'none'" in policy
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert "server" not in answer.headers
-        assert "cache-control" in answer.headers
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert "server" not in response.headers
+        assert "cache-control" in response.headers
 
 
-def test_pages_hold_nothing_inline(running: Running) -> None:
-    running.happen(an_event())
+def test_pages_have_no_inline_styles_or_scripts(running: Running) -> None:
+    running.add_event(make_event())
     with running.client() as client:
-        for path in ("/", "/events", "/trends", "/health", "/nothing"):
+        for path in ("/", "/events", "/trends", "/health", "/missing"):
             text = client.get(path).text
             assert " style=" not in text, path
             assert " onclick=" not in text
@@ -487,12 +489,12 @@ def test_pages_hold_nothing_inline(running: Running) -> None:
             assert "https://" not in text
 
 
-def test_passwords_of_streams_appear_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_stream_passwords_never_appear(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     monitor = FakeMonitor("door")
     monitor.state(SourceState.RECONNECTING, "cannot open rtsp://admin:hunter2@10.0.0.7/live?password=hunter2")
     with serving(tmp_path, monitor) as running, running.client() as client:
-        running.happen(an_event(1, reason="lost rtsp://admin:hunter2@10.0.0.7/live"))
+        running.add_event(make_event(1, reason="lost rtsp://admin:hunter2@10.0.0.7/live"))
         paths = (*CLOSED, "/api/v1/events", "/api/v1/cameras/1")
         texts = [client.get(path).text for path in paths]
     assert any("10.0.0.7" in text for text in texts)
@@ -500,11 +502,11 @@ def test_passwords_of_streams_appear_nowhere(tmp_path: Path, caplog: pytest.LogC
     assert "hunter2" not in caplog.text
 
 
-def test_what_comes_from_outside_is_text_and_never_markup(tmp_path: Path) -> None:
-    nasty = "<img src=x onerror=alert(1)>"
-    monitor = FakeMonitor(nasty)
+def test_external_text_is_escaped(tmp_path: Path) -> None:
+    markup = "<img src=x onerror=alert(1)>"
+    monitor = FakeMonitor(markup)
     with serving(tmp_path, monitor) as running, running.client() as client:
-        event = running.happen(an_event(1, camera=nasty, reason=nasty))
+        event = running.add_event(make_event(1, camera=markup, reason=markup))
         monitor.change(alerts=(event,))
-        for path in ("/", "/events", "/trends", "/health", f"/events?camera={nasty}&since={nasty}", f"/{nasty}"):
+        for path in ("/", "/events", "/trends", "/health", f"/events?camera={markup}&since={markup}", f"/{markup}"):
             assert "<img src=x" not in client.get(path).text, path

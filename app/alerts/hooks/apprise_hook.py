@@ -1,4 +1,4 @@
-"""Everything that Apprise speaks (mail, chat, push) as a hook."""
+"""A hook for all services that Apprise supports: mail, chat, push."""
 
 import logging
 import tempfile
@@ -17,8 +17,8 @@ from app.settings.alerts import AppriseChannel
 MAX_ERROR_CHARS = 300
 
 
-class _Told(logging.Handler):
-    """Keeps what is logged in the thread that made it."""
+class _LogCollector(logging.Handler):
+    """Collects the messages that the current thread logs."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -31,24 +31,24 @@ class _Told(logging.Handler):
 
 
 @contextmanager
-def _listening() -> Iterator[_Told]:
-    """What Apprise logs meanwhile. It goes nowhere else: it may hold the URL."""
+def _collect_log() -> Iterator[_LogCollector]:
+    """Collects what Apprise logs and keeps it out of our log, because it may contain the URL."""
     logger = logging.getLogger("apprise")
     logger.propagate = False
     logger.setLevel(logging.WARNING)
-    told = _Told()
-    logger.addHandler(told)
+    collector = _LogCollector()
+    logger.addHandler(collector)
     try:
-        yield told
+        yield collector
     finally:
-        logger.removeHandler(told)
+        logger.removeHandler(collector)
 
 
 class AppriseHook:
-    """One Apprise URL. Apprise's own words go into our error, without the secrets of the URL."""
+    """Sends to one Apprise URL. Our errors contain the messages of Apprise without the secrets of the URL."""
 
     def __init__(self, channel: AppriseChannel) -> None:
-        """Raises HookError where Apprise is not installed, SettingsError where it does not know the URL."""
+        """Raises HookError if Apprise is not installed, SettingsError if it does not support the URL."""
         try:
             import apprise
         except ImportError as error:
@@ -57,35 +57,37 @@ class AppriseHook:
             ) from error
         what = f"channel {channel.name!r}"
         url = read_secret(f"{what} url", channel.url, channel.url_env, channel.url_file) or ""
-        self._where = redact_url(url)
+        self._redacted_url = redact_url(url)
         self._hidden = url_secrets(what, url)
-        with _listening():
-            # The service itself, not the Apprise object around it: that one sends from a pool of threads which the
-            # interpreter waits for at its end, so a service that hangs would hold up our shutdown.
+        with _collect_log():
+            # Not the Apprise object: it sends from a thread pool, which the interpreter joins at exit, so a hanging
+            # service would block our shutdown.
             self._service: Any = apprise.Apprise.instantiate(url)
         if self._service is None:
-            raise SettingsError(f"{what}: Apprise does not know {self._where}; see its list of services for the form")
+            raise SettingsError(
+                f"{what}: Apprise does not know {self._redacted_url}; see its list of services for the URL format"
+            )
 
     def send(self, alert: Alert) -> None:
         import apprise
 
-        good = alert.event.kind in (EventKind.RESOLVED, EventKind.CAMERA_RECOVERED)
-        kind = apprise.NotifyType.SUCCESS if good else apprise.NotifyType.WARNING
+        is_resolved = alert.event.kind in (EventKind.RESOLVED, EventKind.CAMERA_RECOVERED)
+        kind = apprise.NotifyType.SUCCESS if is_resolved else apprise.NotifyType.WARNING
         if alert.is_test:
             kind = apprise.NotifyType.INFO
         with ExitStack() as stack:
             attach: Any = None
             if alert.snapshot_jpeg is not None:
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="maskwatch-"))
-                picture = Path(folder, "snapshot.jpg")
-                picture.write_bytes(alert.snapshot_jpeg)
-                attach = apprise.AppriseAttachment(str(picture))
-            told = stack.enter_context(_listening())
+                snapshot = Path(folder, "snapshot.jpg")
+                snapshot.write_bytes(alert.snapshot_jpeg)
+                attach = apprise.AppriseAttachment(str(snapshot))
+            collector = stack.enter_context(_collect_log())
             body = f"{alert.text}\n\nkey: {alert.idempotency_key}"
             sent = self._service.notify(title=alert.title, body=body, notify_type=kind, attach=attach)
         if not sent:
-            words = scrub(" ".join(told.messages), self._hidden)[-MAX_ERROR_CHARS:]
-            raise HookError(f"{self._where} did not take it{f': {words}' if words else ''}")
+            reason = scrub(" ".join(collector.messages), self._hidden)[-MAX_ERROR_CHARS:]
+            raise HookError(f"{self._redacted_url} did not accept the alert{f': {reason}' if reason else ''}")
 
     def abort(self) -> None:
-        """Apprise cannot be interrupted; its own time limits end a send that was left behind."""
+        """Apprise cannot be interrupted; its own time limits end the send later."""

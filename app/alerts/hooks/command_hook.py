@@ -1,4 +1,4 @@
-"""A program as a hook: no shell, the alert as JSON on its standard input, a time limit for its whole process group."""
+"""Runs a program for each alert: without a shell, with JSON on standard input and a time limit."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ POLL_S = 0.02
 
 
 def fill(argv: tuple[str, ...], alert: Alert, snapshot_path: str) -> list[str]:
-    """``argv`` with every ``{name}`` replaced; one argument stays one argument whatever a value holds."""
+    """``argv`` with each ``{name}`` replaced. A value never splits an argument."""
     record = alert.record()
     values = {name: "" if value is None else str(value) for name, value in record.items()}
     values.update(track=str(alert.event.track_id), key=alert.idempotency_key, snapshot=snapshot_path)
@@ -28,15 +28,15 @@ def fill(argv: tuple[str, ...], alert: Alert, snapshot_path: str) -> list[str]:
 
 
 def own_environment() -> dict[str, str]:
-    """The user's environment. Importing OpenCV puts a folder of its own before ``LD_LIBRARY_PATH``, and with an empty
-    entry the current folder too: neither is for other programs."""
+    """The user's environment without the ``LD_LIBRARY_PATH`` entries that OpenCV adds on import: its own folder and an
+    empty entry, which means the current folder."""
     environment = dict(os.environ)
     entries = [entry for entry in environment.pop("LD_LIBRARY_PATH", "").split(":") if entry and "/cv2/.." not in entry]
     return {**environment, "LD_LIBRARY_PATH": ":".join(entries)} if entries else environment
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Ends ``process`` and what it started."""
+    """Kills ``process`` and its children."""
     if sys.platform == "win32":
         tree = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
         subprocess.run(tree, capture_output=True, check=False, timeout=5)
@@ -47,8 +47,8 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 class CommandHook:
-    """Success is exit code 0. Standard input, output and the picture go through temporary files, so that neither side
-    ever waits for the other, and a child left in the background does not hold the alert up."""
+    """Exit code 0 means success. Input, output and the snapshot are temporary files, so that neither side waits for the
+    other and a background child does not delay the alert."""
 
     def __init__(self, channel: CommandChannel) -> None:
         self._channel = channel
@@ -75,13 +75,13 @@ class CommandHook:
                 stdout=output,
                 stderr=output,
                 env=own_environment(),
-                start_new_session=True,  # its own process group, to be killed as one; Windows finds the tree itself
+                start_new_session=True,  # its own process group, which is killed as a whole; Windows kills the tree
             )
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise HookError(f"cannot run {argv[0]!r}: {reason}; check argv of channel {self._name}") from error
         self._process = process
-        if self._aborted:  # while it was being started
+        if self._aborted:  # during the start
             kill_group(process)
         try:
             self._wait(process, output)
@@ -91,7 +91,7 @@ class CommandHook:
             process.wait()
             self._process = None
         if process.returncode != 0:
-            raise HookError(f"{argv[0]!r} ended with code {process.returncode}{self._last_words(output)}")
+            raise HookError(f"{argv[0]!r} ended with code {process.returncode}{self._output_tail(output)}")
 
     def _wait(self, process: subprocess.Popen[bytes], output: IO[bytes]) -> None:
         end_s = time.monotonic() + self._channel.timeout_s
@@ -110,7 +110,7 @@ class CommandHook:
         return repr(self._channel.name)
 
     @staticmethod
-    def _last_words(output: IO[bytes]) -> str:
+    def _output_tail(output: IO[bytes]) -> str:
         output.seek(0, os.SEEK_END)
         output.seek(max(output.tell() - ERROR_TAIL_BYTES, 0))
         text = " ".join(output.read(ERROR_TAIL_BYTES).decode("utf-8", "replace").split())

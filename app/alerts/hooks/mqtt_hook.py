@@ -1,4 +1,4 @@
-"""MQTT as a hook, in the form that Home Assistant finds by itself."""
+"""Publishes alerts over MQTT, with discovery for Home Assistant."""
 
 import json
 import time
@@ -22,9 +22,9 @@ CAMERA_STATES = {EventKind.CAMERA_OFFLINE: "OFF", EventKind.CAMERA_RECOVERED: "O
 
 
 def discovery(topic: str, camera: str, prefix: str) -> dict[str, str]:
-    """Home Assistant's MQTT discovery messages for one camera, by topic: an event entity for alerts, a connectivity
-    sensor for the camera. https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery"""
-    site = slug(topic.strip("/").replace("/", "_"))  # levels of a topic are no loss
+    """Home Assistant's discovery messages for one camera, by topic: an event entity for alerts and a connectivity
+    sensor. https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery"""
+    site = slug(topic.strip("/").replace("/", "_"))  # join the levels, so that ``slug`` adds no hash for the slashes
     base, unique = f"{topic}/{slug(camera)}", f"{site}_{slug(camera)}"
     device = {"identifiers": [unique], "name": f"maskwatch {camera}", "manufacturer": "maskwatch"}
     alert = {
@@ -49,11 +49,11 @@ def discovery(topic: str, camera: str, prefix: str) -> dict[str, str]:
 
 
 class MqttHook:
-    """Connects for each alert: alerts are rare, and a connection that is not kept cannot be lost unnoticed. Success
-    is the broker's acknowledgement of every message."""
+    """Connects for each alert, because alerts are rare and an idle connection may be lost unnoticed. Success means that
+    the broker acknowledged every message."""
 
     def __init__(self, channel: MqttChannel) -> None:
-        """Raises HookError where paho-mqtt is not installed, SettingsError where a secret cannot be read."""
+        """Raises HookError if paho-mqtt is not installed, SettingsError if a secret cannot be read."""
         try:
             import paho.mqtt.client  # noqa: F401
         except ImportError as error:
@@ -68,8 +68,8 @@ class MqttHook:
         self._refused = ""
 
     def _messages(self, alert: Alert) -> list[tuple[str, str | bytes, bool]]:
-        """Topic, payload, retained. A test goes to the topic of all events alone: its camera is none, and what a
-        broker retains of it would stand in Home Assistant for good."""
+        """The messages as (topic, payload, retained). A test alert has no real camera, so it is only published to the
+        events topic: retained messages would create an entity in Home Assistant."""
         event, channel = alert.event, self._channel
         base = f"{channel.topic}/{slug(event.camera)}"
         if alert.is_test:
@@ -82,7 +82,9 @@ class MqttHook:
         record = alert.record()
         jpeg = record.pop("snapshot_jpeg", None)
         if jpeg is not None and alert.snapshot_jpeg is not None:
-            messages.append((f"{base}/snapshot", alert.snapshot_jpeg, False))  # not retained: a broker is no archive
+            messages.append(
+                (f"{base}/snapshot", alert.snapshot_jpeg, False)
+            )  # not retained: the broker must not keep images
         if event.kind in CAMERA_STATES:
             messages.append((f"{base}/camera", CAMERA_STATES[event.kind], True))
         if event.kind in ALERT_KINDS:
@@ -116,35 +118,35 @@ class MqttHook:
         client = self._client = self._make_client()
         try:
             client.connect(self._channel.host, self._channel.port)
-            self._until(client.is_connected, client, end_s)
+            self._loop_until(client.is_connected, client, end_s)
             sent = [
                 client.publish(topic, payload, QOS_AT_LEAST_ONCE, retain)
                 for topic, payload, retain in self._messages(alert)
             ]
-            self._until(lambda: all(_is_taken(each) for each in sent), client, end_s)
+            self._loop_until(lambda: all(_is_published(each) for each in sent), client, end_s)
         except (OSError, ValueError, RuntimeError) as error:
-            raise HookError(f"{self._where}: {error or type(error).__name__}") from error
+            raise HookError(f"{self._broker}: {error or type(error).__name__}") from error
         finally:
             self._client = None
-            with suppress(OSError, ValueError):  # the broker is gone; nothing is left to end
+            with suppress(OSError, ValueError):  # the connection is already lost
                 client.disconnect()
 
-    def _until(self, done: Any, client: "Client", end_s: float) -> None:
+    def _loop_until(self, done: Any, client: "Client", end_s: float) -> None:
         from paho.mqtt.client import MQTT_ERR_SUCCESS, error_string
 
         while not done():
             if self._aborted:
-                raise HookError(f"{self._where}: stopped")
+                raise HookError(f"{self._broker}: stopped")
             if self._refused:
-                raise HookError(f"{self._where} refused the connection: {self._refused}; check username and password")
+                raise HookError(f"{self._broker} refused the connection: {self._refused}; check username and password")
             if time.monotonic() >= end_s:
-                raise HookError(f"{self._where}: no answer within {self._channel.timeout_s:g} s")
+                raise HookError(f"{self._broker}: no answer within {self._channel.timeout_s:g} s")
             code = client.loop(LOOP_S)
             if code != MQTT_ERR_SUCCESS and not self._refused:
-                raise HookError(f"{self._where}: {error_string(code)}")
+                raise HookError(f"{self._broker}: {error_string(code)}")
 
     @property
-    def _where(self) -> str:
+    def _broker(self) -> str:
         return f"MQTT broker {self._channel.host}:{self._channel.port}"
 
     def abort(self) -> None:
@@ -152,9 +154,9 @@ class MqttHook:
         client = self._client
         connection = client.socket() if client is not None else None
         if connection is not None:
-            with suppress(OSError):  # closed already
+            with suppress(OSError):  # already closed
                 connection.close()
 
 
-def _is_taken(message: "MQTTMessageInfo") -> bool:
+def _is_published(message: "MQTTMessageInfo") -> bool:
     return message.is_published()

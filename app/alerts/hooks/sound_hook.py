@@ -1,4 +1,4 @@
-"""A sound on this machine as a hook."""
+"""Plays a sound on this machine for each alert."""
 
 import io
 import math
@@ -28,7 +28,7 @@ TONE_S = 0.25
 
 
 def chime() -> bytes:
-    """Two falling tones as a WAV file: 16-bit mono, faded in and out so that it does not click."""
+    """Two falling tones as a WAV file: 16-bit mono, faded in and out to avoid clicks."""
     samples: list[int] = []
     count = int(RATE_HZ * TONE_S)
     for tone_hz in TONES_HZ:
@@ -45,7 +45,7 @@ def chime() -> bytes:
 
 
 class SoundHook:
-    """Plays in the channel's own thread, so the video never waits for it."""
+    """Plays in the channel's own thread, so it never blocks the video."""
 
     def __init__(self, channel: SoundChannel) -> None:
         self._channel = channel
@@ -60,7 +60,7 @@ class SoundHook:
             return
         player = next((command for command in PLAYERS if shutil.which(command[0])), None)
         if player is None:
-            raise HookError(f"no player for sound; install one of {', '.join(command[0] for command in PLAYERS)}")
+            raise HookError(f"no sound player found; install one of {', '.join(command[0] for command in PLAYERS)}")
         with tempfile.TemporaryDirectory(prefix="maskwatch-") as folder:
             path = self._channel.file
             if path is None:

@@ -1,4 +1,4 @@
-"""A JSON POST as a hook."""
+"""Sends each alert as a JSON POST request."""
 
 import hashlib
 import hmac
@@ -17,22 +17,22 @@ from app.settings.alerts import WebhookChannel
 if TYPE_CHECKING:
     import httpx
 
-ANSWER_LIMIT_BYTES = 64_000
+RESPONSE_LIMIT_BYTES = 64_000
 LONGEST_PAUSE_S = 3600.0
 _PRINTABLE = "".join(map(chr, range(32, 127)))
 
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:
-    """``sha256=`` and the hex HMAC SHA-256 of ``timestamp + "." + body``: a copied request cannot be sent later."""
+    """``sha256=`` and the hex HMAC SHA-256 of ``timestamp + "." + body``. The timestamp prevents replays."""
     return "sha256=" + hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
 class WebhookHook:
-    """Any answer of 2xx is success; everything else is tried again. Redirects are not followed: a signed alert goes
-    where it was meant to go. httpx limits each read; the delivery limits the whole by ``abort``."""
+    """A 2xx response means success; any other is retried. Redirects are not followed, so a signed alert is sent only
+    to its own URL. httpx limits each read; ``TimeoutHook`` limits the whole request by ``abort``."""
 
     def __init__(self, channel: WebhookChannel) -> None:
-        """Raises SettingsError where the url, a secret or the certificate cannot be read."""
+        """Raises SettingsError if the URL, a secret or the certificate cannot be read."""
         what = f"channel {channel.name!r}"
         self._channel = channel
         url = read_secret(f"{what} url", channel.url, channel.url_env, channel.url_file)
@@ -51,7 +51,7 @@ class WebhookHook:
     def _make_client(self) -> "httpx.Client":
         import httpx
 
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # below that it logs whole URLs
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # at lower levels it logs whole URLs
         tls: Any = True
         if self._channel.ca_file is not None:
             import ssl
@@ -62,7 +62,7 @@ class WebhookHook:
                 raise SettingsError(
                     f"channel {self._channel.name!r}: cannot use ca_file {self._channel.ca_file}: {error}"
                 ) from error
-        # Connections are not kept: alerts are rare, and a stale one would cost the next alert an attempt.
+        # Connections are not kept alive: alerts are rare, and a stale connection would make the next attempt fail.
         return httpx.Client(
             verify=tls, timeout=self._channel.timeout_s, limits=httpx.Limits(max_keepalive_connections=0)
         )
@@ -87,31 +87,31 @@ class WebhookHook:
             request.extensions["trace"] = self._remember_stream
             response = self._client.send(request, stream=True)
             try:
-                self._judge(response)
+                self._check_response(response)
             finally:
                 response.close()
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as error:
             # ``from None``: httpx errors carry the request, and with it the secret parts of the URL.
-            raise HookError(f"{self._where}: {self._reason(error)}") from None
+            raise HookError(f"{self._peer}: {self._reason(error)}") from None
         finally:
             self._stream = None
 
-    def _remember_stream(self, name: str, facts: dict[str, Any]) -> None:
+    def _remember_stream(self, name: str, details: dict[str, Any]) -> None:
         if name in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            self._stream = facts["return_value"]
+            self._stream = details["return_value"]
             if self._aborted:
-                self._shut()
+                self._shut_down_socket()
 
-    def _judge(self, response: "httpx.Response") -> None:
+    def _check_response(self, response: "httpx.Response") -> None:
         if response.is_success:
             return
-        told = bytearray()
+        body = bytearray()
         for part in response.iter_raw(4096):
-            told += part
-            if len(told) > ANSWER_LIMIT_BYTES:
+            body += part
+            if len(body) > RESPONSE_LIMIT_BYTES:
                 break
-        text = scrub(told[:200].decode("utf-8", "replace"), self._hidden)
-        message = f"{self._where} answered {response.status_code}{f': {text}' if text else ''}"
+        text = scrub(body[:200].decode("utf-8", "replace"), self._hidden)
+        message = f"{self._peer} answered {response.status_code}{f': {text}' if text else ''}"
         if response.status_code in (429, 503):
             with suppress(ValueError):
                 pause_s = float(response.headers.get("Retry-After", ""))
@@ -119,7 +119,7 @@ class WebhookHook:
         raise HookError(message)
 
     @property
-    def _where(self) -> str:
+    def _peer(self) -> str:
         return f"webhook {redact_url(self._url)}"
 
     def _reason(self, error: Exception) -> str:
@@ -127,13 +127,13 @@ class WebhookHook:
             return "stopped"
         return scrub(str(error), self._hidden) or type(error).__name__
 
-    def _shut(self) -> None:
+    def _shut_down_socket(self) -> None:
         stream = self._stream
         found = stream.get_extra_info("socket") if stream is not None else None
         if isinstance(found, socket.socket):
-            with suppress(OSError):  # already closed by the other side
+            with suppress(OSError):  # already closed by the peer
                 found.shutdown(socket.SHUT_RDWR)
 
     def abort(self) -> None:
         self._aborted = True
-        self._shut()
+        self._shut_down_socket()

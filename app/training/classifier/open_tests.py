@@ -20,7 +20,7 @@ from app.training.classifier.evaluation import (
     utkface_slices,
     without_siblings,
 )
-from app.training.data.crops import Crops, read_picture
+from app.training.data.crops import Crops, read_image
 from app.training.data.face_pool import LandmarkDetector, build_pool, central_crops
 from app.training.data.samples import Sample, by_picture, class_folders, coco_frames, pictures
 from app.training.data.splits import held_out_utkface
@@ -86,7 +86,7 @@ def found_by(detector: FaceDetector, faces: Sequence[Sample]) -> list[Sample]:
     """The annotated faces that ``detector`` finds, with its box instead of theirs: what the monitor classifies."""
     found: list[Sample] = []
     for path, places in by_picture(faces):
-        picture = read_picture(path)
+        picture = read_image(path)
         boxes = [] if picture is None else [face.box for face in detector.detect(picture)]
         for i in places:
             given = faces[i].box
@@ -148,7 +148,7 @@ def shortcut_clues(crops: Crops) -> NDArray[np.float64]:
     rows = []
     for sample, image, size_px in zip(crops.samples, crops.images, crops.sizes_px, strict=True):
         if sample.box is None and sample.path not in sizes:
-            picture = read_picture(sample.path)
+            picture = read_image(sample.path)
             sizes[sample.path] = float(picture.shape[1]) if picture is not None else size_px
         size = size_px if sample.box is not None else sizes[sample.path]
         mean = image.reshape(-1, 3).mean(axis=0)

@@ -81,7 +81,7 @@ def split_of(name: str) -> str:
     return SPLITS.get(re.sub(r"[^a-z]", "", name.lower()), "")
 
 
-def read_picture(path: Path) -> Image | None:
+def read_image(path: Path) -> Image | None:
     """(H, W, 3) uint8 BGR, or None where the file is not a readable picture."""
     try:
         coded = np.fromfile(path, np.uint8)

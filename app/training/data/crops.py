@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.core.errors import DataError
 from app.core.types import Box, Image, Label
-from app.training.data.annotations import read_picture as read_picture
+from app.training.data.annotations import read_image as read_image
 from app.training.data.samples import MAX_UNREADABLE, LeftOut, Sample, by_picture
 from app.vision.preprocess import face_crop, resize, to_crop
 
@@ -73,7 +73,7 @@ def load_crops(
     unreadable: list[Path] = []
     left_out: list[LeftOut] = []
     for done, (path, places) in enumerate(by_picture(samples)):
-        picture = read_picture(path)
+        picture = read_image(path)
         progress(done)
         if picture is None:
             unreadable.append(path)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from app.core.errors import DataError
 from app.core.types import Box, Detection, Image, Label
-from app.training.data.crops import Crops, check_readable, read_picture, usable_box
+from app.training.data.crops import Crops, check_readable, read_image, usable_box
 from app.training.data.samples import LeftOut, Sample, by_picture
 from app.vision.classifier import MaskClassifier
 from app.vision.preprocess import cut, resize, square
@@ -76,7 +76,7 @@ def build_pool(
     left_out: list[LeftOut] = []
     for done, (path, places) in enumerate(by_picture(samples)):
         progress(done)
-        picture = read_picture(path)
+        picture = read_image(path)
         if picture is None:
             unreadable.append(path)
             left_out.append(LeftOut(path, "cannot be read"))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.core.types import Label
-from app.training.data.crops import read_picture
+from app.training.data.crops import read_image
 from app.training.data.face_pool import DETECT_PX, LandmarkDetector
 from app.training.data.samples import Sample, by_picture, pictures
 from app.vision.detector import FaceDetector
@@ -22,11 +22,11 @@ def mine_hard_negatives(
     found in the pictures of ``frames`` where neither their boxes nor ``teacher`` have a face."""
     samples = []
     for path in pictures(not_faces):
-        picture = read_picture(path)
+        picture = read_image(path)
         if picture is not None and not teacher.detect(resize(picture, DETECT_PX, DETECT_PX)):
             samples.append(Sample(path, Label.UNSURE, not_faces.name))
     for path, places in by_picture(frames):
-        picture = read_picture(path)
+        picture = read_image(path)
         if picture is None:
             continue
         faces = [box for place in places if (box := frames[place].box) is not None]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.types import Image
-from app.training.data.crops import read_picture, usable_box
+from app.training.data.crops import read_image, usable_box
 from app.training.data.samples import Sample, by_picture
 from app.vision.preprocess import cut, resize, square
 
@@ -24,7 +24,7 @@ MARGIN = 0.1
 
 def difference_hash(path: Path) -> int:
     """64 bits; 0 for a file that cannot be read."""
-    picture = read_picture(path)
+    picture = read_image(path)
     return 0 if picture is None else _hash(picture)
 
 
@@ -60,7 +60,7 @@ def _looks(samples: Sequence[Sample]) -> tuple[Hashes, NDArray[np.uint8]]:
     codes = np.zeros(len(samples), np.uint64)
     thumbnails = np.zeros((len(samples), THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
     for path, places in by_picture(samples):
-        picture = read_picture(path)
+        picture = read_image(path)
         for i in places:
             face = None if picture is None else _face(picture, samples[i])
             if face is not None:

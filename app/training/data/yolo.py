@@ -20,7 +20,7 @@ from app.training.data.annotations import (
     folder_split,
     instead,
     is_junk,
-    read_picture,
+    read_image,
     read_text,
     with_suffix,
 )
@@ -79,7 +79,7 @@ def read_yolo(names_path: Path, folder: Path) -> list[ImageAnnotation]:
 
 
 def _yolo_annotation(path: Path, picture: Path, names: Mapping[int, str], split: str) -> ImageAnnotation:
-    image = read_picture(picture)
+    image = read_image(picture)
     if image is None:
         return ImageAnnotation(
             path, picture, split=split, missing=f"its picture {picture.name} cannot be read; mend or remove it"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.core.errors import DataError
 from app.core.types import Box, Detection, Image, Label
-from app.training.data.annotations import read_picture
+from app.training.data.annotations import read_image
 
 ROUGH_SOURCES = frozenset({"adityap", "tfm"})
 """Origins whose boxes are rough: they train, but judge nothing."""
@@ -64,7 +64,7 @@ class ImageCache:
         """(H, W, 3) uint8 BGR, not to be written to. Raises DataError where the file is no picture."""
         if path in self.images:
             return self.images[path]
-        image = read_picture(path)
+        image = read_image(path)
         if image is None:
             raise DataError(f"cannot read the picture {path}; remove it from the annotations")
         image.flags.writeable = False

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.types import Label
-from app.training.data.crops import read_picture
+from app.training.data.crops import read_image
 from app.training.data.near_duplicates import shared_faces
 from app.training.data.samples import Sample, class_folders
 from app.training.data.splits import photograph
@@ -62,7 +62,7 @@ def audit_lines(found: Audit) -> list[str]:
 
 
 def _widths(samples: Sequence[Sample]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    pictures = [(read_picture(sample.path), sample.label) for sample in samples]
+    pictures = [(read_image(sample.path), sample.label) for sample in samples]
     known = [(picture.shape[1], label == Label.MASK) for picture, label in pictures if picture is not None]
     return np.array([width for width, _ in known]), np.array([mask for _, mask in known])
 

@@ -1,0 +1,60 @@
+"""Labels the faces of single images: no tracking, each label comes from this image alone."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from app.core.types import Box, FaceLabel, Image
+from app.pipeline.frame_analyzer import cut_faces
+from app.settings.root import Settings
+from app.vision.classifier import MaskClassifier, decide, load_classifier
+from app.vision.detector import FaceDetector
+from app.vision.detector_loader import load_detector
+from app.vision.preprocess import sharpness
+
+
+@dataclass(frozen=True, slots=True)
+class LabeledFace:
+    """One face of an image: bounding box and landmarks in pixels (no landmarks from Haar), and its label."""
+
+    box: Box
+    label: FaceLabel
+    landmarks: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLabeler:
+    """A detector and a classifier for single images. One labeler serves one thread."""
+
+    detector: FaceDetector
+    classifier: MaskClassifier
+
+    def label(self, image: Image) -> list[LabeledFace]:
+        """The faces of ``image`` ((H, W, 3) uint8 BGR), largest first; ``[]`` if there are none."""
+        metadata = self.classifier.metadata
+        detections = sorted(self.detector.detect(image), key=lambda detection: -detection.box.area)
+        crops = cut_faces(image, [detection.box for detection in detections], metadata)
+        return [
+            LabeledFace(
+                detection.box,
+                decide(row.tolist(), metadata, detection.box.size, sharpness(crop)),
+                detection.landmarks,
+            )
+            for detection, crop, row in zip(detections, crops, self.classifier.classify(crops), strict=True)
+        ]
+
+
+def load_labeler(settings: Settings) -> ImageLabeler:
+    """The labeler that the settings describe. Raises ModelError if a model file cannot be used."""
+    return ImageLabeler(load_detector(settings.detector), load_classifier(settings.classifier))
+
+
+_labeler = lru_cache(maxsize=1)(load_labeler)
+
+
+def label_faces(image: Image, settings: Settings | None = None) -> list[LabeledFace]:
+    """The faces of ``image`` ((H, W, 3) uint8 BGR, as OpenCV reads it) with their labels, largest first.
+
+    ``settings`` as of ``load_settings``; its defaults if not given. The models are loaded at the first call and kept.
+    Call it from one thread. Raises ModelError if a model file cannot be used.
+    """
+    return _labeler(settings or Settings()).label(image)

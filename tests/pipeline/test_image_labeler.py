@@ -1,0 +1,65 @@
+"""The library's public names: faces of one image in one line, and lazy imports."""
+
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+import app
+from app import label_faces, load_settings
+from app.core import resources
+from app.core.errors import ModelError
+from app.core.types import Image, Label
+
+
+@pytest.fixture(scope="module")
+def demo_frame() -> Image:
+    """One bare and one masked face."""
+    video = cv2.VideoCapture(str(resources.asset("demo.mp4")))
+    video.set(cv2.CAP_PROP_POS_FRAMES, 120)
+    ok, image = video.read()
+    video.release()
+    assert ok
+    return image  # type: ignore[return-value]
+
+
+def test_faces_of_one_image_are_labeled_largest_first(demo_frame: Image) -> None:
+    before = demo_frame.copy()
+    faces = label_faces(demo_frame)
+    assert [face.label.label for face in faces] == [Label.NO_MASK, Label.MASK]
+    assert faces[0].box.area > faces[1].box.area
+    for face in faces:
+        assert face.label.confidence > 0.8
+        nose_x, nose_y = face.landmarks[2]
+        assert face.box.x < nose_x < face.box.x2
+        assert face.box.y < nose_y < face.box.y2
+    assert (demo_frame == before).all()
+
+
+def test_an_image_without_a_face_gives_an_empty_list() -> None:
+    assert label_faces(np.full((240, 320, 3), 90, np.uint8)) == []
+
+
+def test_settings_choose_the_detector(demo_frame: Image) -> None:
+    faces = label_faces(demo_frame, load_settings(None, {"detector": {"kind": "haar"}}))
+    assert faces
+    assert all(face.landmarks == () for face in faces)
+
+
+def test_a_missing_model_raises(demo_frame: Image) -> None:
+    with pytest.raises(ModelError, match="no model file"):
+        label_faces(demo_frame, load_settings(None, {"classifier": {"model": "none.tflite"}}))
+
+
+def test_public_names_resolve_and_others_do_not() -> None:
+    assert all(getattr(app, name) is not None for name in app.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'label_fases'"):
+        _ = app.label_fases
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, app; print([m for m in ('cv2', 'numpy', 'pydantic') if m in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
