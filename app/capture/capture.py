@@ -167,7 +167,9 @@ class Capture:
             if frame is None:
                 self._report_state()
                 if self._source.is_live and now_s - last_frame_s > silence_limit_s:
-                    raise SourceError(f"lost {self._settings.shown}: no answer for {now_s - last_frame_s:.0f} s; check the camera")
+                    raise SourceError(
+                        f"lost {self._settings.shown}: no answer for {now_s - last_frame_s:.0f} s; check the camera"
+                    )
                 continue
             last_frame_s = now_s
             silence_limit_s = self._settings.read_timeout_s + _GRACE_S

@@ -1,4 +1,4 @@
-"""Pictures as a source: one file, or a folder's in natural order."""
+"""Images as a source: one file, or the files of a folder in natural order."""
 
 import logging
 import re
@@ -19,53 +19,54 @@ from app.core.types import Frame, Image
 from app.settings.source import IMAGE_SUFFIXES, SourceSettings
 
 IMAGES_PER_S = 1.0
-"""Stream time between the pictures of a folder where no rate is set."""
+"""Frame rate of a folder if the settings give no rate."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _log = logging.getLogger(__name__)
 
 
 def natural_key(path: Path) -> tuple[tuple[int, int, str], ...]:
-    """Sorts ``9.png`` before ``10.png``, and does not mind capitals."""
+    """Sort key that puts ``9.png`` before ``10.png`` and ignores case."""
     parts = re.split(r"(\d+)", path.name.casefold())
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The pictures directly in ``folder``, in natural order. Raises SourceError where it cannot be read."""
+    """The image files directly in ``folder``, in natural order. Raises SourceError if it cannot be read."""
     try:
         paths = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
         return sorted((p for p in paths if p.is_file()), key=natural_key)
     except OSError as error:
-        raise SourceError(f"cannot read folder {folder}: {error.strerror}; check its rights") from error
+        raise SourceError(f"cannot read folder {folder}: {error.strerror}; check its permissions") from error
 
 
 def read_image(path: Path) -> Image:
-    """(H, W, 3) uint8 BGR of any picture file, turned upright by its EXIF. Raises SourceError in one line."""
+    """(H, W, 3) uint8 BGR of an image file, rotated according to its EXIF. Raises SourceError in one line."""
     silence_ffmpeg()
     try:
         coded = np.fromfile(path, np.uint8)  # imread cannot open every path on Windows
     except OSError as error:
-        raise SourceError(f"cannot read picture {path}: {error.strerror}; check the path") from error
+        raise SourceError(f"cannot read image {path}: {error.strerror}; check the path") from error
     if coded.size == 0:
-        raise SourceError(f"picture {path} is empty; copy it again")
+        raise SourceError(f"image {path} is empty; copy it again")
     try:
         coded = np.frombuffer(_plain_png(coded.tobytes()), np.uint8) if coded[:8].tobytes() == _PNG else coded
     except ValueError as error:
-        raise SourceError(f"picture {path} is cut short or damaged: {error}; copy it again") from error
+        raise SourceError(f"image {path} is incomplete or damaged: {error}; copy it again") from error
     try:
-        picture = cv2.imdecode(coded, cv2.IMREAD_COLOR)  # turns by EXIF, 16 bits to 8, grey and alpha to BGR
+        image = cv2.imdecode(coded, cv2.IMREAD_COLOR)  # rotates by EXIF, converts 16 bits, grey and alpha to BGR
     except cv2.error as error:
-        raise SourceError(f"cannot decode picture {path}: {str(error).splitlines()[0]}") from error
-    if picture is None or picture.size == 0:
-        raise SourceError(f"{path} is not a picture that can be read, or is cut short; save it as PNG or JPEG")
-    return to_bgr(picture)
+        reason = str(error).splitlines()[0]
+        raise SourceError(f"cannot decode image {path}: {reason}; save it as PNG or JPEG") from error
+    if image is None or image.size == 0:
+        raise SourceError(f"{path} is not a readable image or is incomplete; save it as PNG or JPEG")
+    return to_bgr(image)
 
 
 def _plain_png(coded: bytes) -> bytes:
-    """A PNG without the chunks that hold no picture. Raises ValueError where a chunk is cut or damaged.
+    """A PNG with only the chunks that the image needs. Raises ValueError if a chunk is incomplete or damaged.
 
-    libpng writes its complaints straight to standard error, and a colour profile it does not like is one.
+    libpng prints warnings to standard error, for example about invalid colour profiles, which are removed here.
     """
     kept, at = [_PNG], len(_PNG)
     while True:
@@ -75,7 +76,7 @@ def _plain_png(coded: bytes) -> bytes:
             raise ValueError("its end is missing")
         if zlib.crc32(chunk[4:-4]) != struct.unpack(">I", chunk[-4:])[0]:
             raise ValueError("a checksum is wrong")
-        if kind[:1].isupper() or kind in (b"tRNS", b"eXIf"):  # upper case: needed for the picture
+        if kind[:1].isupper() or kind in (b"tRNS", b"eXIf"):  # upper case: needed to decode
             kept.append(chunk)
         if kind == b"IEND":
             return b"".join(kept)
@@ -83,7 +84,7 @@ def _plain_png(coded: bytes) -> bytes:
 
 
 class ImageSource:
-    """One picture, or all pictures of a folder; each is one frame."""
+    """One image file, or all images of a folder; each is one frame."""
 
     is_live = False
 
@@ -98,18 +99,18 @@ class ImageSource:
         try:
             return len(self._paths())
         except SourceError:
-            return None  # reading it will say why
+            return None  # ``frames`` reports the error
 
     def _paths(self) -> list[Path]:
         if not is_folder(self._path):
             return [self._path]
         paths = list_images(self._path)
         if not paths:
-            raise SourceError(f"folder {self._path} holds no picture; it may hold {', '.join(sorted(IMAGE_SUFFIXES))}")
+            raise SourceError(f"folder {self._path} contains no image; use {', '.join(sorted(IMAGE_SUFFIXES))}")
         return paths
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
-        """Raises SourceError where there is no picture to show. One bad picture among others is only logged."""
+        """Raises SourceError if no image can be read; a single unreadable image is only logged."""
         index = 0
         while not stop.is_set():
             first_of_round = index
@@ -138,4 +139,4 @@ class ImageSource:
             shown += 1
             yield image
         if shown == 0 and first_error is not None:
-            raise SourceError(f"none of the {len(paths)} pictures in {self._path} can be read: {first_error}")
+            raise SourceError(f"none of the {len(paths)} images in {self._path} can be read: {first_error}")

@@ -1,4 +1,4 @@
-"""OpenCV's readers behind one small interface: time limits, backends, silence on stderr, pictures as BGR uint8."""
+"""OpenCV's video readers: time limits, backends, no output on standard error, images as BGR uint8."""
 
 import os
 import sys
@@ -29,7 +29,7 @@ _CAMERA_BACKENDS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 
 
 class VideoReader(Protocol):
-    """What is used of ``cv2.VideoCapture``; tests put their own in its place."""
+    """The methods of ``cv2.VideoCapture`` that are used; tests replace it."""
 
     def read(self) -> tuple[bool, NDArray[Any] | None]: ...
 
@@ -42,10 +42,10 @@ Opener = Callable[[SourceSettings], VideoReader]
 
 
 def silence_ffmpeg(read_timeout_s: float | None = None) -> None:
-    """Keep the libraries' own chatter off the console: bad input shall print one line, ours.
+    """Turn off the libraries' console output, so that invalid input prints only our error line.
 
-    FFmpeg's level is read once, when OpenCV opens its first capture, so this runs before each. The user's own
-    setting of these variables wins. V4L2 has no time limit of its own but by its variable, in whole seconds.
+    FFmpeg reads its level when OpenCV opens the first capture, so this runs before each. Variables that the user has
+    set are kept. The time limit of V4L2 can only be set by its variable, in whole seconds.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     if read_timeout_s is not None:
@@ -54,23 +54,26 @@ def silence_ffmpeg(read_timeout_s: float | None = None) -> None:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
-def to_bgr(picture: NDArray[Any]) -> Image:
-    """(H, W, 3) uint8 BGR of any decoded picture: grey, with alpha, 16 bits or floating point in [0, 1]."""
-    if picture.dtype == np.uint16:
-        picture = (picture >> 8).astype(np.uint8)
-    elif picture.dtype != np.uint8:
-        picture = (np.clip(np.nan_to_num(picture), 0, 1) * 255).astype(np.uint8)
-    if picture.ndim == 2 or picture.shape[2] == 1:
-        return cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
-    if picture.shape[2] == 4:
-        return cv2.cvtColor(picture, cv2.COLOR_BGRA2BGR)  # type: ignore[return-value]
-    if picture.shape[2] != 3:
-        raise ValueError(f"a picture of {picture.shape[2]} channels")
-    return picture
+def to_bgr(image: NDArray[Any]) -> Image:
+    """Convert a decoded image (grey, BGR or BGRA; 8 bits, 16 bits or float in [0, 1]) to (H, W, 3) uint8 BGR.
+
+    Raises ValueError for other numbers of channels.
+    """
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    elif image.dtype != np.uint8:
+        image = (np.clip(np.nan_to_num(image), 0, 1) * 255).astype(np.uint8)
+    if image.ndim == 2 or image.shape[2] == 1:
+        return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
+    if image.shape[2] == 4:
+        return cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)  # type: ignore[return-value]
+    if image.shape[2] != 3:
+        raise ValueError(f"an image with {image.shape[2]} channels")
+    return image
 
 
 def open_camera(settings: SourceSettings) -> VideoReader:
-    """A camera by number or device path. Raises SourceError."""
+    """Open a camera by number or device path. Raises SourceError."""
     silence_ffmpeg(settings.read_timeout_s)
     uri = settings.uri
     device = Path(f"/dev/video{int(uri)}" if uri.isdigit() else uri)
@@ -80,26 +83,26 @@ def open_camera(settings: SourceSettings) -> VideoReader:
                 f"cannot open camera {uri}: no such device ({device}); try another number or 'maskwatch doctor'"
             )
         if not os.access(device, os.R_OK | os.W_OK):
-            raise SourceError(f"cannot open camera {uri}: no right to use {device}; join the group 'video'")
+            raise SourceError(f"cannot open camera {uri}: no permission for {device}; join the group 'video'")
     chosen = settings.backend
     if chosen == "auto":
         chosen = _CAMERA_BACKENDS.get("linux" if sys.platform.startswith("linux") else sys.platform, "any")  # type: ignore[assignment]
     target = int(uri) if uri.isdigit() else uri
     capture = _open(target, chosen, [], f"camera {uri}", settings)
-    wanted = (
+    requested = (
         (cv2.CAP_PROP_FRAME_WIDTH, settings.width_px),
         (cv2.CAP_PROP_FRAME_HEIGHT, settings.height_px),
         (cv2.CAP_PROP_FPS, settings.fps),
-        (cv2.CAP_PROP_BUFFERSIZE, 1),  # an old picture is worth nothing
+        (cv2.CAP_PROP_BUFFERSIZE, 1),  # only the newest frame is useful
     )
-    for what, value in wanted:
+    for property_id, value in requested:
         if value is not None:
-            capture.set(what, value)  # a wish: cameras may refuse it
+            capture.set(property_id, value)  # cameras may ignore it
     return capture
 
 
 def open_stream(settings: SourceSettings) -> VideoReader:
-    """A network stream. Raises SourceError; open and each read end within their time limits."""
+    """Open a network stream; opening and each read have a time limit. Raises SourceError."""
     silence_ffmpeg()
     limits = [
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
@@ -111,14 +114,14 @@ def open_stream(settings: SourceSettings) -> VideoReader:
     ]
     chosen = "ffmpeg" if settings.backend == "auto" else settings.backend
     if chosen != "ffmpeg":
-        limits = []  # other backends refuse to open when given a setting they do not know
+        limits = []  # other backends fail to open with properties that they do not support
     with _STREAM_OPTIONS.using(settings.rtsp_transport, settings.open_timeout_s):
         return _open(settings.connect_uri(), chosen, limits, f"stream {settings.shown}", settings)
 
 
 class _StreamOptions:
-    """FFmpeg's options reach OpenCV's reader by one environment variable alone, for the whole process. So openings
-    that want the same run side by side, one that wants others waits for them, and the last one puts it back."""
+    """Sets FFmpeg's options for OpenCV, which reads them only from an environment variable of the process. Streams
+    with equal options open in parallel, others wait; the last one restores the variable."""
 
     def __init__(self) -> None:
         self._free = threading.Condition()
@@ -128,10 +131,10 @@ class _StreamOptions:
 
     @contextmanager
     def using(self, transport: str, limit_s: float) -> Iterator[None]:
-        """Raises SourceError where its turn does not come within ``limit_s``."""
+        """Raises SourceError if other options stay in use for ``limit_s``."""
         with self._free:
             if not self._free.wait_for(lambda: not self._opening or self._transport == transport, limit_s):
-                raise SourceError("cameras with another rtsp_transport are still being opened; trying again")
+                raise SourceError("cameras with another rtsp_transport are still being opened; please wait")
             if not self._opening:
                 self._transport, self._before = transport, os.environ.get(_OPTIONS)
                 os.environ[_OPTIONS] = _options(transport, self._before or "")
@@ -149,26 +152,27 @@ class _StreamOptions:
                 self._free.notify_all()
 
 
-def _options(transport: str, users: str) -> str:
-    """FFmpeg options in OpenCV's form, ``key;value|key;value``; the user's own come first, and first wins.
+def _options(transport: str, user_options: str) -> str:
+    """FFmpeg options in OpenCV's format, ``key;value|key;value``; the options of the user have priority.
 
-    Without ``fpsprobesize;0`` FFmpeg watches a stream for a second to learn its rate, which nobody here asks for
-    (measured: 1.15 s to open, 0.33 s with it).
+    ``fpsprobesize;0`` turns off FFmpeg's measurement of the frame rate, which is not used here (measured: the stream
+    opens in 0.33 s instead of 1.15 s).
     """
     ours = {"rtsp_transport": transport, "fpsprobesize": "0"}
-    given = {option.partition(";")[0] for option in users.split("|")}
-    return "|".join(filter(None, [users, *(f"{key};{value}" for key, value in ours.items() if key not in given)]))
+    given = {option.partition(";")[0] for option in user_options.split("|")}
+    added = (f"{key};{value}" for key, value in ours.items() if key not in given)
+    return "|".join(filter(None, [user_options, *added]))
 
 
 _OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-_STREAM_OPTIONS = _StreamOptions()  # guards the process's environment, so there can be but one
+_STREAM_OPTIONS = _StreamOptions()  # guards the environment of the process, so there is only one
 
 
 def open_file(settings: SourceSettings) -> VideoReader:
-    """A video file that is known to exist. Raises SourceError."""
+    """Open an existing video file. Raises SourceError."""
     silence_ffmpeg()
     chosen = "ffmpeg" if settings.backend == "auto" else settings.backend
-    path = str(Path(settings.uri).absolute())  # FFmpeg takes the 12: of 12:30.mp4 for a protocol
+    path = str(Path(settings.uri).absolute())  # FFmpeg mistakes the 12: of 12:30.mp4 for a protocol
     return _open(path, chosen, [], f"video {settings.shown}", settings)
 
 
@@ -187,7 +191,7 @@ def _open(
 
 def _next_step(settings: SourceSettings, backend: str) -> str:
     if settings.kind is SourceKind.CAMERA:
-        return f"it is in use, or no camera for {backend}; close other programs or try 'maskwatch doctor'"
+        return f"it is in use, or not a camera for {backend}; close other programs or try 'maskwatch doctor'"
     if settings.kind is SourceKind.STREAM:
         return probe_stream(settings)
-    return "not a video that can be read; try to play it in another program"
+    return "not a readable video; try to play it in another program"

@@ -1,4 +1,4 @@
-"""How a process ends while a decoder still hangs in one of its threads."""
+"""The exit of a process while a decoder hangs in one of its threads."""
 
 import logging
 import os
@@ -12,15 +12,15 @@ READER_PREFIX = "reader:"
 
 
 def stuck_readers() -> list[str]:
-    """Names of the threads that still wait in a driver or decoder. After captures were joined, those they gave up."""
+    """Names of the reader threads that still run: after all captures are joined, the abandoned ones."""
     return [thread.name for thread in threading.enumerate() if thread.name.startswith(READER_PREFIX)]
 
 
 def end_process(exit_code: int) -> NoReturn:
-    """``sys.exit``, but at once where a reader hangs.
+    """``sys.exit``, or ``os._exit`` if a reader hangs.
 
-    The interpreter's own end would take the ground from under such a thread: when its call comes back, it finds no
-    interpreter, and Python 3.11 ends it in a way that C++ answers with abort() (exit code 134; seen with OpenCV).
+    When the call of such a thread returns after the interpreter's shutdown, Python 3.11 ends the thread in a way
+    that makes C++ call abort() (exit code 134; seen with OpenCV).
     """
     flush_or_drop()
     if not stuck_readers():

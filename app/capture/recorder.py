@@ -1,4 +1,4 @@
-"""Videos and pictures out: written under a temporary name, renamed when whole, in true time."""
+"""Writes videos and images under a temporary name, which is replaced when the file is complete."""
 
 import contextlib
 import os
@@ -16,59 +16,58 @@ from app.core.types import Image
 
 _CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 MAX_FILL_S = 10.0
-"""A gap is filled with the last picture for at most this long: a camera that was away for a night adds no night."""
+"""A gap is filled with the last image up to this length; longer gaps are left out, such as a night offline."""
 _LIVE_SHARE = 0.5
-"""Filling a gap of something live takes at most this part of the gap: else an encoder slower than the film would make
-each gap longer than the one before, until all stands still."""
+"""Filling a gap of a live source may take this share of the gap. Without the limit, a slow encoder would make each
+gap longer than the one before."""
 _MAX_FPS = 250.0
 _MIN_FREE_BYTES = 32 * 2**20
 _SPACE_CHECK_FRAMES = 50
 
 
 def check_output(path: Path, what: str = "video") -> None:
-    """Raises OutputError in one line where a video cannot be written to ``path``. Writes nothing that stays."""
+    """Raises OutputError in one line if ``path`` cannot be written. Leaves no file behind."""
     if what == "video" and path.suffix.lower() not in _CODECS:
-        raise OutputError(f"cannot write video {path}: unknown ending '{path.suffix}'; use {', '.join(_CODECS)}")
+        raise OutputError(f"cannot write video {path}: unknown extension '{path.suffix}'; use {', '.join(_CODECS)}")
     folder = path.parent
     probe = folder / f".{path.name}.{os.getpid()}.probe"
     try:
         if path.is_dir():
-            raise OutputError(f"cannot write {what} {path}: it is a folder; give a file's name")
+            raise OutputError(f"cannot write {what} {path}: it is a folder; give a file name")
         if not folder.is_dir():
-            raise OutputError(f"cannot write {what} {path}: no such folder {folder}; make it first")
+            raise OutputError(f"cannot write {what} {path}: no such folder {folder}; create it first")
         with probe.open("xb"):
             pass
         probe.unlink()
         if path.exists() and not os.access(path, os.W_OK):
-            raise OutputError(f"cannot write {what} {path}: it exists and may not be changed; choose another name")
+            raise OutputError(f"cannot write {what} {path}: it exists and is read-only; choose another name")
         free_bytes = shutil.disk_usage(folder).free
     except OSError as error:
-        raise OutputError(f"cannot write {what} {path}: {error.strerror}; choose another place") from error
+        raise OutputError(f"cannot write {what} {path}: {error.strerror}; choose another folder") from error
     if free_bytes < _MIN_FREE_BYTES:
-        raise OutputError(f"cannot write {what} {path}: only {free_bytes >> 20} MiB free on its disk; make room")
+        raise OutputError(f"cannot write {what} {path}: only {free_bytes >> 20} MiB free on its disk; free some space")
 
 
 def save_image(image: Image, path: Path) -> None:
-    """Write ``image``, (H, W, 3) uint8 BGR, in the form that the name of ``path`` tells. Raises OutputError; leaves no
-    half-written file."""
+    """Write ``image``, (H, W, 3) uint8 BGR, in the format of the extension of ``path``. Raises OutputError and leaves
+    no incomplete file."""
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
         part.replace(path)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}; choose another place") from error
-    finally:  # Ctrl-C too
+        raise OutputError(f"cannot write {path}: {error.strerror}; choose another folder") from error
+    finally:  # also after Ctrl-C
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
 
 
 class VideoWriter:
-    """Writes frames to ``path`` (.mp4, .mkv or .avi), which appears only when whole.
+    """Writes frames to ``path`` (.mp4, .mkv or .avi), which exists only when the video is complete.
 
-    With ``time_s``, frames are repeated or left out so that the video runs as the source did; without, each is
-    written once. ``is_live``: the source waits for nobody, and where the encoder is too slow the video runs faster.
-    Pictures of another size than ``size`` (width, height; px) are fitted in, with black bars.
-    Leaving the ``with`` by an exception throws the video away. Raises OutputError, before any work where it can.
+    With ``time_s``, frames are repeated or dropped to keep the source's speed; if ``is_live``, fewer are repeated when
+    the encoder is too slow. Images of another size than ``size`` (width, height; px) get black bars. An exception
+    inside the ``with`` block discards the video. Raises OutputError.
     """
 
     def __init__(self, path: Path, fps: float, size: tuple[int, int], *, is_live: bool = False) -> None:
@@ -77,8 +76,8 @@ class VideoWriter:
         self.path = path
         self.frames = 0
         self._fps = min(max(fps, 1.0), _MAX_FPS)
-        self._size = size[0] - size[0] % 2 or 2, size[1] - size[1] % 2 or 2  # MPEG-4 wants even sides
-        # Absolute: FFmpeg takes what is before a colon in a name for a protocol.
+        self._size = size[0] - size[0] % 2 or 2, size[1] - size[1] % 2 or 2  # MPEG-4 needs even sides
+        # Absolute, because FFmpeg mistakes the text before a colon in a name for a protocol.
         self._part = path.absolute().with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
         self._is_live = is_live
         self._start_s: float | None = None
@@ -88,10 +87,10 @@ class VideoWriter:
         self._open = self._writer.isOpened()
         if not self._open:
             self._part.unlink(missing_ok=True)
-            raise OutputError(f"cannot write video {path}: no encoder for it here; try a name that ends in .avi")
+            raise OutputError(f"cannot write video {path}: no encoder for this format; try a name that ends in .avi")
 
     def write(self, image: Image, time_s: float | None = None) -> None:
-        """Add ``image``: (H, W, 3) uint8 BGR, which is not changed. Raises OutputError when the disk is full."""
+        """Add ``image``, (H, W, 3) uint8 BGR, which is not changed. Raises OutputError if the disk is full."""
         fitted = self._fit(image)
         due = 1 if time_s is None else self._frames_due(time_s)
         end_s = monotonic() + _LIVE_SHARE * due / self._fps
@@ -105,19 +104,19 @@ class VideoWriter:
         self._last = fitted
 
     def _frames_due(self, time_s: float) -> int:
-        """How many frames are missing until ``time_s``."""
+        """The number of frames that are missing until ``time_s``."""
         if self._start_s is None:
             self._start_s = time_s - self.frames / self._fps
         due = round((time_s - self._start_s) * self._fps) + 1 - self.frames
-        most = max(1, round(MAX_FILL_S * self._fps))
-        if due > most or due < -most:  # a long gap, or a clock set back: go on from here
+        max_due = max(1, round(MAX_FILL_S * self._fps))
+        if due > max_due or due < -max_due:  # a long gap, or a clock that was set back: continue from here
             self._start_s = time_s - self.frames / self._fps
             return 1
         return due
 
     def _append(self, image: Image) -> None:
         if self.frames % _SPACE_CHECK_FRAMES == 0 and shutil.disk_usage(self._part.parent).free < _MIN_FREE_BYTES:
-            raise OutputError(f"cannot go on writing {self.path}: its disk is full; make room")
+            raise OutputError(f"cannot continue to write {self.path}: its disk is full; free some space")
         self._writer.write(image)
         self.frames += 1
 
@@ -133,30 +132,30 @@ class VideoWriter:
         return cv2.copyMakeBorder(resized, top, bottom, left, right, cv2.BORDER_CONSTANT)  # type: ignore[return-value]
 
     def close(self) -> None:
-        """Finish the video and give it its name. Raises OutputError where that fails; nothing half-written stays, but a
-        whole video that cannot get its name keeps its temporary one."""
+        """Complete the video and rename it to ``path``. Raises OutputError and deletes an incomplete video; if only
+        the renaming fails, the video keeps its temporary name."""
         if not self._open:
             return
-        self._open, whole = False, False
+        self._open, complete = False, False
         self._writer.release()
         try:
             if self.frames == 0:
                 return
-            whole = _is_whole(self._part)
-            if not whole:
-                raise OutputError(f"video {self.path} could not be finished; is its disk full?")
+            complete = _can_decode(self._part)
+            if not complete:
+                raise OutputError(f"cannot complete video {self.path}; check whether its disk is full")
             self._part.replace(self.path)
         except OSError as error:
             raise OutputError(
                 f"cannot write video {self.path}: {error.strerror}; it is kept as {self._part}"
             ) from error
         finally:
-            if not whole:
+            if not complete:
                 with contextlib.suppress(OSError):
                     self._part.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Throw the video away."""
+        """Delete the video."""
         self.frames = 0
         self.close()
 
@@ -173,12 +172,12 @@ class VideoWriter:
 
 
 def _coded_fps(fps: float) -> float:
-    """``fps`` as MPEG-4 can code it: it has 16 bits for the divisor of a second, and OpenCV hands on thousandths."""
+    """``fps`` in a form that MPEG-4 can store: its time base has 16 bits, and OpenCV passes thousandths."""
     return round(fps, 2) if fps > 65 else fps
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a decoder can open it: the encoder itself reports no full disk."""
+def _can_decode(path: Path) -> bool:
+    """Whether a decoder can read the first frame. The encoder does not report a full disk."""
     reader = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     try:
         return reader.isOpened() and reader.read()[0]
@@ -187,5 +186,5 @@ def _is_whole(path: Path) -> bool:
 
 
 def jpeg_bytes(image: Image, quality: int) -> bytes:
-    """``image`` ((H, W, 3) uint8 BGR) as a JPEG file."""
+    """Encode ``image``, (H, W, 3) uint8 BGR, as JPEG."""
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()

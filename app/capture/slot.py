@@ -1,4 +1,4 @@
-"""The only places where frames wait between threads: one item at most, so that nothing can grow old in a queue."""
+"""Slots that pass frames between threads. A slot contains at most one item, so that no old frames queue up."""
 
 import threading
 from collections.abc import Callable
@@ -9,43 +9,43 @@ T = TypeVar("T")
 
 
 class SlotClosed(Exception):  # noqa: N818 - an end, not an error
-    """The slot was closed, and its last item was taken."""
+    """The slot is closed and empty."""
 
 
 class Slot(Protocol[T]):
-    """A hand-over of one item between threads. Any thread may close it; whoever waits then wakes at once."""
+    """Passes one item between threads. Any thread may close it, which wakes all waiting threads at once."""
 
     @property
     def dropped(self) -> int:
-        """Items replaced before anyone took them."""
+        """Number of items that were replaced before they were taken."""
 
     @property
     def closed(self) -> bool: ...
 
     def put(self, item: T, timeout_s: float | None = None) -> bool:
-        """Hand ``item`` over; False where no room came within ``timeout_s``. Raises SlotClosed."""
+        """Store ``item``; False if the slot stayed full for ``timeout_s``. Raises SlotClosed."""
 
     def get(self, timeout_s: float) -> T | None:
-        """The next item, or None where none came in time. Raises SlotClosed once closed and empty."""
+        """Take the next item; None if there was none within ``timeout_s``. Raises SlotClosed if closed and empty."""
 
     def peek(self) -> T | None:
-        """The item last put, taken or not; None before the first. Never waits."""
+        """The last item, also after it was taken; None before the first. Never waits."""
 
     def close(self) -> None: ...
 
 
 class _OneItem(Generic[T]):
-    """The state both slots share: a lock with its condition, one place, and what was seen last."""
+    """The state of both slots: a condition, the waiting item, and the last item."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
-        self.waiting: list[T] = []  # none or one
+        self.waiting: list[T] = []  # at most one
         self.last: T | None = None
         self.closed = False
         self.dropped = 0
 
     def wait_for(self, ready: Callable[[], bool], timeout_s: float | None) -> bool:
-        """Whether ``ready()`` came true in time; the lock is held."""
+        """Whether ``ready()`` became true within ``timeout_s``; the caller holds the lock."""
         end_s = None if timeout_s is None else monotonic() + timeout_s
         while not ready():
             left_s = None if end_s is None else end_s - monotonic()
@@ -75,7 +75,7 @@ class _OneItem(Generic[T]):
 
 
 class LatestSlot(Generic[T]):
-    """For live pictures: a new item replaces the one nobody took, and ``put`` never waits."""
+    """For live sources: a new item replaces an item that was not taken, and ``put`` never waits."""
 
     def __init__(self) -> None:
         self._one: _OneItem[T] = _OneItem()
@@ -88,7 +88,7 @@ class LatestSlot(Generic[T]):
     def closed(self) -> bool:
         return self._one.closed
 
-    def put(self, item: T, timeout_s: float | None = None) -> bool:  # noqa: ARG002 - one interface
+    def put(self, item: T, timeout_s: float | None = None) -> bool:  # noqa: ARG002 - part of Slot
         with self._one.changed:
             if self._one.closed:
                 raise SlotClosed
@@ -107,8 +107,8 @@ class LatestSlot(Generic[T]):
 
 
 class WaitingSlot(Generic[T]):
-    """For files: ``put`` waits until the item before was taken, so that nothing is lost; what lies in it when it is
-    closed can still be taken."""
+    """For files: ``put`` waits until the previous item is taken, so that no frame is lost. The last item can still
+    be taken after the slot is closed."""
 
     def __init__(self) -> None:
         self._one: _OneItem[T] = _OneItem()

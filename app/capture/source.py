@@ -1,4 +1,4 @@
-"""Where frames come from: a camera, a stream, a file, pictures. One Protocol; `make_source` picks."""
+"""Frame sources: cameras, streams, video files and images. ``make_source`` creates the one for given settings."""
 
 import math
 import threading
@@ -19,15 +19,15 @@ from app.settings.source import SourceKind, SourceSettings
 
 FALLBACK_FPS = 25.0
 _MAX_FPS = 250.0
-"""Above it stands the tick rate of the time stamps: 1000 in Matroska of a varying rate, 90000 in MPEG."""
+"""A higher value is not a frame rate but the time base: 1000 in Matroska with a variable rate, 90000 in MPEG."""
 _ATTEMPTS = 10
-"""Failed reads in a row before a source counts as over: a damaged packet costs one, an end repeats at once."""
+"""Failed reads in a row after which a source has ended; a damaged packet causes only one."""
 _TEXT_PROBE_BYTES = 1024
 
 
 class FrameSource(Protocol):
-    """Something that yields frames. ``frames`` opens on the first ``next()`` and releases when it ends or is closed;
-    it may be called again. A file ends by ending; a live source never ends but by ``SourceError`` or ``stop``."""
+    """A source of frames. ``frames`` opens the source at the first ``next()``, releases it when it ends or is closed,
+    and can be called again. A live source ends only with ``SourceError`` or after ``stop``."""
 
     @property
     def name(self) -> str: ...
@@ -37,17 +37,17 @@ class FrameSource(Protocol):
 
     @property
     def fps(self) -> float | None:
-        """Nominal rate; None where it is not known (yet)."""
+        """Nominal frame rate; None if it is unknown."""
 
     @property
     def frame_count(self) -> int | None:
-        """How many frames a file should have; None for live sources and where it is not known."""
+        """Expected number of frames of a file; None for live sources or if it is unknown."""
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]: ...
 
 
 def make_source(settings: SourceSettings) -> FrameSource:
-    """The source that ``settings`` describe. Opens nothing."""
+    """Create the source for ``settings`` without opening it."""
     match settings.kind:
         case SourceKind.CAMERA:
             return LiveSource(settings, open_camera)
@@ -63,7 +63,7 @@ def make_source(settings: SourceSettings) -> FrameSource:
 
 
 class LiveSource:
-    """A camera or a stream. Stream time runs from the first connection on, over all later ones."""
+    """A camera or a stream. Stream time starts with the first connection and continues over later ones."""
 
     is_live = True
     frame_count = None
@@ -77,7 +77,7 @@ class LiveSource:
         self._index = 0
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
-        """Raises SourceError when it cannot be opened and when it is lost."""
+        """Raises SourceError if the source cannot be opened or is lost."""
         if self._start_s is None:
             self._start_s = time.monotonic()
         with released(self._open(self._settings)) as reader:
@@ -92,26 +92,26 @@ class LiveSource:
                 yield Frame(image, index, now_s - self._start_s, now_s, time.time(), self.name)
 
     def _next_image(self, reader: VideoReader, stop: threading.Event) -> Image | None:
-        """The next usable picture; None once stopped. Raises SourceError where none comes in time."""
+        """The next usable image; None if stopped. Raises SourceError if none arrives within the time limit."""
         end_s = time.monotonic() + self._settings.read_timeout_s
         failed = 0
         while not stop.is_set():
             image, ok = decode_image(reader, self._settings)
-            late = time.monotonic() >= end_s  # after its time limit FFmpeg still hands out an old picture
+            late = time.monotonic() >= end_s  # after its time limit, FFmpeg still returns an old image
             if image is not None and not late:
                 return image
-            failed += not ok  # an empty picture is the device's hiccup, a failed read may be the end
+            failed += not ok  # an empty image is a short fault, a failed read may be the end
             if failed >= _ATTEMPTS or late:
-                raise SourceError(f"lost {self._settings.shown}: {self._silence(late)}; check camera and network")
-            stop.wait(0.01)  # some drivers fail at once, again and again
+                raise SourceError(f"lost {self._settings.shown}: {self._loss_reason(late)}; check camera and network")
+            stop.wait(0.01)  # some drivers fail immediately, so this loop would be busy
         return None
 
-    def _silence(self, late: bool) -> str:
-        return f"no picture for {self._settings.read_timeout_s:g} s" if late else "it ended or broke off"
+    def _loss_reason(self, late: bool) -> str:
+        return f"no frame for {self._settings.read_timeout_s:g} s" if late else "the stream ended or was interrupted"
 
 
 class FileSource:
-    """A video file: every frame, with its own time stamp."""
+    """A video file: all frames with their time stamps."""
 
     is_live = False
 
@@ -119,7 +119,7 @@ class FileSource:
         self.name = settings.name
         self._settings = settings
         self._open = opener
-        self._facts: tuple[float | None, int | None] | None = None
+        self._fps_and_count: tuple[float | None, int | None] | None = None
 
     @property
     def fps(self) -> float | None:
@@ -130,16 +130,16 @@ class FileSource:
         return self._probe()[1]
 
     def _probe(self) -> tuple[float | None, int | None]:
-        if self._facts is None:
+        if self._fps_and_count is None:
             try:
                 with released(self._opened()) as reader:
-                    self._facts = _plausible_fps(reader), _plausible_count(reader)
+                    self._fps_and_count = _plausible_fps(reader), _plausible_count(reader)
             except SourceError:
-                return None, None  # reading it will say why
-        return self._facts
+                return None, None  # ``frames`` reports the error
+        return self._fps_and_count
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
-        """Raises SourceError where the file is no video, holds no picture, or breaks off before its end."""
+        """Raises SourceError if the file is not a video, contains no frame, or ends too early."""
         index, offset_s = 0, 0.0
         while not stop.is_set():
             last_s = -1.0
@@ -154,7 +154,7 @@ class FileSource:
     def _play(self, stop: threading.Event) -> Iterator[tuple[Image, float]]:
         with released(self._opened()) as reader:
             fps, count = _plausible_fps(reader), _plausible_count(reader)
-            self._facts = fps, count
+            self._fps_and_count = fps, count
             step_s = 1.0 / (fps or FALLBACK_FPS)
             time_s, played, failed = -step_s, 0, 0
             while not stop.is_set() and failed < _ATTEMPTS:
@@ -172,11 +172,13 @@ class FileSource:
 
     def _check_end(self, played: int, time_s: float, count: int | None, step_s: float) -> None:
         if played == 0:
-            raise SourceError(f"{self._settings.shown} holds no picture that can be decoded; is it a video?")
-        # The count is an estimate in some containers: only a clear gap, in number and in time, is damage.
+            raise SourceError(
+                f"{self._settings.shown} contains no frame that can be decoded; check whether it is a video"
+            )
+        # Some containers only estimate the count, so only a large difference in count and time is an error.
         if count and played < 0.9 * count - 1 and time_s < 0.9 * count * step_s - 1.0:
             raise SourceError(
-                f"{self._settings.shown} is damaged or cut short: only {played} of {count} frames could be read; "
+                f"{self._settings.shown} is damaged or incomplete: only {played} of {count} frames could be read; "
                 "copy it again"
             )
 
@@ -187,16 +189,16 @@ class FileSource:
             with path.open("rb") as file:
                 head = file.read(_TEXT_PROBE_BYTES)
         except OSError as error:
-            raise SourceError(f"cannot read video {path}: {error.strerror}; check its rights") from error
-        # FFmpeg would play any text as a film of a terminal.
+            raise SourceError(f"cannot read video {path}: {error.strerror}; check its permissions") from error
+        # FFmpeg would play any text file as a video of a terminal.
         if _is_text(head) and path.suffix.lower() not in (".m3u8", ".sdp"):
-            raise SourceError(f"{path} is text, not a video; give a video, a picture, a folder or a stream")
+            raise SourceError(f"{path} is text, not a video; give a video, an image, a folder or a stream")
         return self._open(self._settings)
 
 
 @contextmanager
 def released(reader: VideoReader) -> Iterator[VideoReader]:
-    """``with released(open(…)) as reader``: let go whatever happens."""
+    """Context manager that releases ``reader`` at the end, as ``contextlib.closing`` does."""
     try:
         yield reader
     finally:
@@ -204,35 +206,35 @@ def released(reader: VideoReader) -> Iterator[VideoReader]:
 
 
 def check_file(path: Path, what: str) -> None:
-    """Raises SourceError where ``path`` is no file with something in it."""
+    """Raises SourceError if ``path`` is not a file or is empty."""
     try:
         if not path.exists():
             raise SourceError(f"no such {what}: {path}; check the path")
         if not path.is_file():
-            raise SourceError(f"{path} is not a file; give a {what} file, a folder of pictures or a stream")
+            raise SourceError(f"{path} is not a file; give a {what} file, a folder of images or a stream")
         if path.stat().st_size == 0:
             raise SourceError(f"{path} is empty; copy or record it again")
-    except OSError as error:  # its own words name the path once more
+    except OSError as error:  # str(error) would repeat the path
         raise SourceError(f"cannot read {what} {path}: {error.strerror or error}; check the path") from error
     except ValueError as error:  # a NUL in the path
         raise SourceError(f"cannot read {what} {path}: {error}; check the path") from error
 
 
 def decode_image(reader: VideoReader, settings: SourceSettings) -> tuple[Image | None, bool]:
-    """(picture or None, whether the read itself succeeded). Raises SourceError where OpenCV raises."""
+    """(image or None, whether the read succeeded). Raises SourceError if OpenCV raises an error."""
     try:
-        ok, picture = reader.read()
-        if not ok or picture is None:
+        ok, image = reader.read()
+        if not ok or image is None:
             return None, False
-        if picture.size == 0 or picture.ndim < 2:
+        if image.size == 0 or image.ndim < 2:
             return None, True
-        return to_bgr(picture), True
+        return to_bgr(image), True
     except (cv2.error, ValueError) as error:
         raise SourceError(f"cannot decode {settings.shown}: {str(error).splitlines()[0]}") from error
 
 
 def _next_time_s(reader: VideoReader, last_s: float, step_s: float, first: bool) -> float:
-    """The time stamp of the picture just read, s; one step after the last where the file's own is no use."""
+    """The time stamp (s) of the last read image; ``last_s`` plus ``step_s`` if the file's value is invalid."""
     time_s = reader.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
     if not math.isfinite(time_s) or (time_s <= last_s and not first) or time_s < 0:
         return max(last_s + step_s, 0.0)
@@ -245,17 +247,17 @@ def _plausible_fps(reader: VideoReader) -> float | None:
 
 
 def _plausible_count(reader: VideoReader) -> int | None:
-    """None too without a rate: OpenCV estimates counts by it."""
+    """The frame count; None without a frame rate, because OpenCV estimates the count from it."""
     count = reader.get(cv2.CAP_PROP_FRAME_COUNT)
-    known = _plausible_fps(reader) is not None and math.isfinite(count) and 0 < count < 1e9
-    return int(count) if known else None
+    is_plausible = _plausible_fps(reader) is not None and math.isfinite(count) and 0 < count < 1e9
+    return int(count) if is_plausible else None
 
 
 def _is_text(head: bytes) -> bool:
     if any(byte < 9 for byte in head):
         return False
     try:
-        head[:-4].decode("utf-8")  # the last character may be cut
+        head[:-4].decode("utf-8")  # the last character may be incomplete
     except UnicodeDecodeError as error:
         return error.start >= len(head) - 8 and len(head) > 16
     return True

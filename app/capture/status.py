@@ -114,7 +114,7 @@ class SourceHealth:
         if self._state is not SourceState.LIVE or len(self._arrivals) < 2:
             return 0.0
         span_s = now_s - self._arrivals[0]
-        # A stream starts with a burst of frames from its probing, which says nothing about its rate.
+        # A stream starts with a burst of frames from its probing, so its rate can only be measured later.
         return (len(self._arrivals) - 1) / span_s if span_s >= _RATE_MIN_S else 0.0
 
     def _stale_s(self, now_s: float) -> float | None:

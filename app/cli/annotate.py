@@ -17,7 +17,8 @@ from app.settings.flags import VISION, add_flags, config_path, flag_values
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from app.core.types import Image, Track
+    from app.core.types import Track
+    from app.pipeline.image_labeler import ImageLabeler, LabeledFace
 
 _IMAGE_ADVICE = "give a folder of JPEG or PNG files"
 
@@ -57,9 +58,8 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track as progress
 
+    from app.pipeline.image_labeler import load_labeler
     from app.settings.root import load_settings
-    from app.vision.classifier import load_classifier
-    from app.vision.detector_loader import load_detector
 
     settings = load_settings(config_path(args), flag_values(args, VISION))
     paths = _image_paths(args.pictures)
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     names = output_names(paths)
     _check_originals(paths, args.output, names)
     table = _open_table(args.table)
-    detector, classifier = load_detector(settings.detector), load_classifier(settings.classifier)
+    labeler = load_labeler(settings)
     blur = args.blur or settings.view.blur
     console = Console(stderr=True)
     if skipped_folders:
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         for path in progress(paths, "labelling", console=console, transient=True, disable=hide_progress):
             try:
-                faces = _annotate(path, args.output / names[path], blur, detector, classifier)
+                faces = _annotate(path, args.output / names[path], blur, labeler)
                 found += faces
                 faceless += [] if faces else [path]
             except SourceError as error:
@@ -108,40 +108,28 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _annotate(path: Path, target: Path, blur: bool, detector: Any, classifier: Any) -> list[FaceRow]:
+def _annotate(path: Path, target: Path, blur: bool, labeler: "ImageLabeler") -> list[FaceRow]:
     """Writes the annotated image to ``target`` and returns its faces. Raises SourceError if ``path`` is unreadable."""
     from app.capture.image_folder import read_image
     from app.capture.recorder import save_image
     from app.ui.canvas import canvas, draw_faces, hide_faces
 
     image = read_image(path)
-    faces = label_faces(image, detector, classifier)
+    faces = labeler.label(image)
     board, factor = canvas(image, image.shape[1])
     if blur:
         hide_faces(board, [face.box for face in faces], factor)
-    draw_faces(board, faces, factor)
+    draw_faces(board, [_as_track(i + 1, face) for i, face in enumerate(faces)], factor)
     _make_folder(target.parent)
     save_image(board.image, target)
-    return [_face_row(path, face) for face in faces]
+    return [_face_row(path, i + 1, face) for i, face in enumerate(faces)]
 
 
-def label_faces(image: "Image", detector: Any, classifier: Any) -> "list[Track]":
-    """The faces of one image, largest first, each as a separate track with a label from this image alone."""
+def _as_track(number: int, face: "LabeledFace") -> "Track":
+    """What ``draw_faces`` draws: a track of one detection."""
     from app.core.types import Track
-    from app.pipeline.frame_analyzer import cut_faces
-    from app.vision.classifier import decide
-    from app.vision.preprocess import sharpness
 
-    boxes = sorted((detection.box for detection in detector.detect(image)), key=lambda box: -box.area)
-    crops = cut_faces(image, boxes, classifier.metadata)
-    labels = [
-        decide(row.tolist(), classifier.metadata, box.size, sharpness(crop))
-        for box, crop, row in zip(boxes, crops, classifier.classify(crops), strict=True)
-    ]
-    return [
-        Track(i + 1, box, label, (0.0, 0.0), 0.0, 0.0, 1, 1, True)
-        for i, (box, label) in enumerate(zip(boxes, labels, strict=True))
-    ]
+    return Track(number, face.box, face.label, (0.0, 0.0), 0.0, 0.0, 1, 1, True)
 
 
 def _image_paths(given_paths: Sequence[Path]) -> list[Path]:
@@ -205,10 +193,10 @@ def output_names(paths: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def _face_row(path: Path, face: "Track") -> FaceRow:
+def _face_row(path: Path, number: int, face: "LabeledFace") -> FaceRow:
     box, label = face.box, face.label
     sides = (round(side, 1) for side in (box.x, box.y, box.width, box.height))
-    return FaceRow(str(path), face.id, label.label.value, round(label.confidence, 4), *sides)
+    return FaceRow(str(path), number, label.label.value, round(label.confidence, 4), *sides)
 
 
 def table_names(paths: Sequence[Path]) -> dict[str, str]:

@@ -196,26 +196,23 @@ def _self_check(settings: Any) -> Iterator[Finding]:
     from itertools import islice
 
     from app.capture.source import make_source
-    from app.cli.annotate import label_faces
+    from app.pipeline.image_labeler import load_labeler
     from app.settings.source import SourceSettings
-    from app.vision.classifier import load_classifier
-    from app.vision.detector_loader import load_detector
 
     try:
         started_s = time.perf_counter()
-        detector, classifier = load_detector(settings.detector), load_classifier(settings.classifier)
+        labeler = load_labeler(settings)
         loaded_s = time.perf_counter()
         frames = make_source(SourceSettings(uri="demo")).frames(threading.Event())
         images = [frame.image for frame in islice(frames, 0, 60, 4)]
         decoded_s = time.perf_counter()
-        faces = sum(len(label_faces(image, detector, classifier)) for image in images)
+        faces = sum(len(labeler.label(image)) for image in images)
         each_ms = (time.perf_counter() - decoded_s) / max(1, len(images)) * 1000
     except MaskwatchError as error:
         yield Finding("self-check", "fault", str(error), "reinstall maskwatch")
         return
-    message = (
-        f"{classifier.metadata.name}: {counted(faces, 'face')} in {len(images)} frames, {each_ms:.0f} ms per frame"
-    )
+    name = labeler.classifier.metadata.name
+    message = f"{name}: {counted(faces, 'face')} in {len(images)} frames, {each_ms:.0f} ms per frame"
     message += f", models loaded in {(loaded_s - started_s) * 1000:.0f} ms"
     if faces:
         yield Finding("self-check", "ok", message)

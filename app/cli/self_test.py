@@ -102,11 +102,11 @@ class SelfTest:
 
     def _label_image(self) -> str:
         from app.capture.image_folder import read_image
-        from app.cli.annotate import label_faces
+        from app.pipeline.image_labeler import ImageLabeler
 
         if self._detector is None or self._classifier is None:
             raise SelfTestError("not run: an earlier test failed")
-        faces = label_faces(read_image(resources.asset(IMAGE)), self._detector, self._classifier)
+        faces = ImageLabeler(self._detector, self._classifier).label(read_image(resources.asset(IMAGE)))
         self.first_label_wall_s, self.first_label_cpu_s = time.time(), time.process_time()
         labels = []
         for expected in EXPECTED_FACES:

@@ -18,10 +18,10 @@ FACE = Box(10, 10, 60, 60)
 def set_faces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Callable[[int], Sequence[Box]]], None]:
     """Sets the faces of each detection pass, by index. Runs in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("app.vision.classifier.load_classifier", lambda _: BrightnessClassifier())
+    monkeypatch.setattr("app.pipeline.image_labeler.load_classifier", lambda _: BrightnessClassifier())
 
     def set_boxes(boxes_of: Callable[[int], Sequence[Box]]) -> None:
-        monkeypatch.setattr("app.vision.detector_loader.load_detector", lambda _: BoxesDetector(boxes_of))
+        monkeypatch.setattr("app.pipeline.image_labeler.load_detector", lambda _: BoxesDetector(boxes_of))
 
     set_boxes(lambda _: [FACE])
     return set_boxes
