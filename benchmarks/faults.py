@@ -23,7 +23,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from fakes_video import RtspServer, picture, wait_until, write_clip  # noqa: E402
+from fakes_video import RtspServer, striped_image, wait_until, write_clip  # noqa: E402
 
 from app.capture.capture import Capture, SourceState  # noqa: E402
 from app.capture.process_exit import stuck_readers  # noqa: E402
@@ -56,7 +56,7 @@ def run(kills: int, seed: int, freeze_every: int, verbose: bool = True) -> list[
     process = psutil.Process()
     faults: list[Fault] = []
     with tempfile.TemporaryDirectory() as folder:
-        write_clip(Path(folder) / "a.mp4", [picture(i, 640, 480) for i in range(250)])
+        write_clip(Path(folder) / "a.mp4", [striped_image(i, 640, 480) for i in range(250)])
         with RtspServer(Path(folder)) as server:
             settings = SourceSettings(
                 uri=server.url("a.mp4"),

@@ -18,25 +18,25 @@ def numbers(version: str) -> tuple[int, int, int, int]:
     return first, second, third, fourth
 
 
-def strings(facts: Mapping[str, Any]) -> dict[str, str]:
+def strings(metadata: Mapping[str, Any]) -> dict[str, str]:
     return {
         "CompanyName": "The maskwatch authors",
         "FileDescription": "maskwatch: real-time face-mask monitor",
-        "FileVersion": facts["version"],
+        "FileVersion": metadata["version"],
         "InternalName": "maskwatch",
         "LegalCopyright": "Copyright 2026 The maskwatch authors. MIT licence.",
         "ProductName": "maskwatch",
-        "ProductVersion": f"{facts['version']} ({facts['commit'][:12]})",
+        "ProductVersion": f"{metadata['version']} ({metadata['commit'][:12]})",
     }
 
 
-def windows(facts: Mapping[str, Any]) -> Any:
+def windows(metadata: Mapping[str, Any]) -> Any:
     """PyInstaller's ``VSVersionInfo``; works only on Windows."""
     from PyInstaller.utils.win32 import versioninfo as v
 
-    first = numbers(facts["version"])
+    first = numbers(metadata["version"])
     english_unicode = "040904B0"
-    table = v.StringTable(english_unicode, [v.StringStruct(key, value) for key, value in strings(facts).items()])
+    table = v.StringTable(english_unicode, [v.StringStruct(key, value) for key, value in strings(metadata).items()])
     translation = v.VarFileInfo([v.VarStruct("Translation", [0x0409, 0x04B0])])
     return v.VSVersionInfo(
         ffi=v.FixedFileInfo(filevers=first, prodvers=first), kids=[v.StringFileInfo([table]), translation]

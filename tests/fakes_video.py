@@ -1,4 +1,4 @@
-"""Sources, readers and servers for the video tests: real ones that misbehave on demand."""
+"""Sources, readers and servers for video tests, with faults on demand."""
 
 import os
 import random
@@ -22,28 +22,28 @@ from app.core.errors import SourceError
 from app.core.types import Frame, Image
 
 LIMIT_S = 60.0
-"""How long a test waits for what should come at once: long, because the machine may be busy or stand still."""
+"""Time limit for conditions that should be true soon; long, because the test machine may be very slow."""
 HANG_S = 150.0
-"""How long what hangs does so where nobody lets it go: longer than any wait of a test."""
+"""How long a hanging call lasts if the test does not release it; longer than all time limits of tests."""
 
 
 def wait_until(condition: Callable[[], bool], what: str, limit_s: float = LIMIT_S) -> None:
-    """Wait for ``condition()``; fail with ``what`` after the limit."""
+    """Wait until ``condition()`` is true. Raises AssertionError with ``what`` after ``limit_s``."""
     end_s = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > end_s:
-            raise AssertionError(f"waited {limit_s:g} s in vain: {what}")
+            raise AssertionError(f"not true after {limit_s:g} s: {what}")
         time.sleep(0.01)
 
 
 def video_threads() -> list[str]:
-    """Names of the threads that captures started and that are still there."""
+    """Names of the capture and reader threads that still run."""
     prefixes = ("capture:", "reader:")
     return [thread.name for thread in threading.enumerate() if thread.name.startswith(prefixes)]
 
 
-def picture(index: int, width_px: int = 64, height_px: int = 48) -> Image:
-    """A picture that tells its index: a bright bar that moves on a dark, striped ground."""
+def striped_image(index: int, width_px: int = 64, height_px: int = 48) -> Image:
+    """An image that shows its index: the position of a bright bar on a dark, striped background."""
     image = np.full((height_px, width_px, 3), 30, np.uint8)
     image[::8] = 60
     x = (index * 4) % width_px
@@ -54,7 +54,7 @@ def picture(index: int, width_px: int = 64, height_px: int = 48) -> Image:
 def frame(index: int, time_s: float | None = None, camera: str = "fake", image: Image | None = None) -> Frame:
     now_s = time.monotonic()
     when_s = index / 25 if time_s is None else time_s
-    return Frame(picture(index) if image is None else image, index, when_s, now_s, time.time(), camera)
+    return Frame(striped_image(index) if image is None else image, index, when_s, now_s, time.time(), camera)
 
 
 def write_clip(
@@ -66,7 +66,7 @@ def write_clip(
     rotation_degrees: int = 0,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """A real clip, written by FFmpeg. With ``times_ms`` each frame has that time stamp."""
+    """Write a clip with FFmpeg; ``times_ms`` are the time stamps of the frames."""
     from fractions import Fraction
 
     with av.open(str(path), "w", options=options or {}) as container:
@@ -79,19 +79,19 @@ def write_clip(
                 if codec == "libx264":
                     stream.options = {"preset": "ultrafast", "tune": "zerolatency", "g": "10"}
                 stream.codec_context.time_base = Fraction(1, 1000) if times_ms else Fraction(1, fps)
-            picture_av = av.VideoFrame.from_ndarray(image, format="bgr24")
+            video_frame = av.VideoFrame.from_ndarray(image, format="bgr24")
             if rotation_degrees:
-                picture_av.rotation = rotation_degrees
-            picture_av.pts = times_ms[i] if times_ms else i
-            picture_av.time_base = stream.codec_context.time_base
-            container.mux(stream.encode(picture_av))
+                video_frame.rotation = rotation_degrees
+            video_frame.pts = times_ms[i] if times_ms else i
+            video_frame.time_base = stream.codec_context.time_base
+            container.mux(stream.encode(video_frame))
         container.mux(stream.encode())
     return path
 
 
 class FakeReader:
-    """Stands in for ``cv2.VideoCapture``. Each step is a picture, None (a failed read), an exception to raise, or a
-    function to call (to hang in, say) whose return value is the picture."""
+    """Replaces ``cv2.VideoCapture``. Each step is an image, None (a failed read), an exception to raise, or a
+    function (which may hang) that returns the image."""
 
     def __init__(self, steps: Iterable[Any], properties: dict[int, float] | None = None) -> None:
         self._steps = iter(steps)
@@ -117,7 +117,7 @@ class FakeReader:
 
 
 class FakeSource:
-    """A source that plays a script for each connection: frames, exceptions, or functions to wait in."""
+    """A source with a script for each connection: frames, exceptions to raise and functions to call."""
 
     def __init__(self, *connections: Iterable[Any], is_live: bool = True, name: str = "fake") -> None:
         self.name = name
@@ -147,7 +147,7 @@ class FakeSource:
 
 
 class RtspServer:
-    """A real RTSP server (H.264 over TCP) in a process of its own, so that it can be killed and frozen."""
+    """A real RTSP server (H.264 over TCP) in its own process, so that it can be killed or suspended."""
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
         self.port = port or free_port()
@@ -155,7 +155,7 @@ class RtspServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, clip: str, plays: int = 0, credentials: str = "") -> str:
-        """The address of a clip in the folder; it begins again for ever where ``plays`` is 0."""
+        """The address of a clip in the folder; it repeats without end if ``plays`` is 0."""
         at = f"{credentials}@" if credentials else ""
         return f"rtsp://{at}127.0.0.1:{self.port}/{clip}/play_count_{plays}"
 
@@ -189,7 +189,7 @@ class RtspServer:
             self._process = None
 
     def pause(self) -> None:
-        """Freeze it with its sockets open: the silent death of real cameras."""
+        """Suspend the server with its sockets open, as real cameras hang."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)
 
@@ -205,11 +205,11 @@ class RtspServer:
         self.kill()
 
 
-class BadServer:
-    """A server that accepts and then does only what ``serve`` does with the connection; ``serve`` must mind
-    ``self.stop``. Without ``serve`` it keeps silent."""
+class FaultyServer:
+    """A server that accepts connections and calls ``serve`` for each, which must return when ``self.stop`` is set.
+    Without ``serve`` it never answers."""
 
-    def __init__(self, serve: "Callable[[socket.socket, BadServer], None] | None" = None) -> None:
+    def __init__(self, serve: "Callable[[socket.socket, FaultyServer], None] | None" = None) -> None:
         self.stop = threading.Event()
         self.connections = 0
         self._serve = serve
@@ -217,7 +217,7 @@ class BadServer:
         self._listener.settimeout(0.05)
         self.port = int(self._listener.getsockname()[1])
         self._sockets: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept, name="bad-server")]
+        self._threads = [threading.Thread(target=self._accept, name="faulty-server")]
         self._threads[0].start()
 
     def _accept(self) -> None:
@@ -229,7 +229,7 @@ class BadServer:
             self.connections += 1
             connection.settimeout(0.2)
             self._sockets.append(connection)
-            thread = threading.Thread(target=self._handle, args=(connection,), name="bad-server-connection")
+            thread = threading.Thread(target=self._handle, args=(connection,), name="faulty-server-connection")
             self._threads.append(thread)
             thread.start()
 
@@ -239,7 +239,7 @@ class BadServer:
                 self._serve(connection, self)
                 connection.close()
         except OSError:
-            connection.close()  # the client went away, as clients do
+            connection.close()  # the client closed the connection
 
     def __enter__(self) -> Self:
         return self
@@ -255,16 +255,16 @@ class BadServer:
             connection.close()
 
 
-def garbage(connection: socket.socket, server: BadServer) -> None:
-    """Random bytes for as long as anyone reads them."""
+def send_garbage(connection: socket.socket, server: FaultyServer) -> None:
+    """Send random bytes until the client disconnects."""
     noise = random.Random(1)
     while not server.stop.is_set():
         connection.sendall(noise.randbytes(4096))
         server.stop.wait(0.01)
 
 
-def deny(connection: socket.socket, server: BadServer) -> None:
-    """An RTSP server that lets nobody in: 401 to every request."""
+def reject_all(connection: socket.socket, server: FaultyServer) -> None:
+    """Answer every RTSP request with 401 Unauthorized."""
     while not server.stop.is_set():
         try:
             request = connection.recv(4096)
@@ -277,13 +277,13 @@ def deny(connection: socket.socket, server: BadServer) -> None:
         connection.sendall(head + b'WWW-Authenticate: Basic realm="camera"\r\n\r\n')
 
 
-def mjpeg_server(images: Sequence[Image], fps: float = 25) -> BadServer:
-    """An HTTP camera that sends JPEG pictures for ever, as cheap network cameras do. (A good server, for once.)"""
+def mjpeg_server(images: Sequence[Image], fps: float = 25) -> FaultyServer:
+    """An HTTP camera that sends JPEG images without end; this server has no fault."""
     import cv2
 
     jpegs = [cv2.imencode(".jpg", image)[1].tobytes() for image in images]
 
-    def serve(connection: socket.socket, server: BadServer) -> None:
+    def serve(connection: socket.socket, server: FaultyServer) -> None:
         request = b""
         while b"\r\n\r\n" not in request:
             request += connection.recv(4096)
@@ -296,4 +296,4 @@ def mjpeg_server(images: Sequence[Image], fps: float = 25) -> BadServer:
             if server.stop.wait(1 / fps):
                 return
 
-    return BadServer(serve)
+    return FaultyServer(serve)

@@ -43,7 +43,7 @@ def check_output(path: Path, what: str = "video") -> None:
             raise OutputError(f"cannot write {what} {path}: it exists and is read-only; choose another name")
         free_bytes = shutil.disk_usage(folder).free
     except OSError as error:
-        raise OutputError(f"cannot write {what} {path}: {error.strerror}; choose another folder") from error
+        raise OutputError(f"cannot write {what} {path}: {error.strerror}; choose another path") from error
     if free_bytes < _MIN_FREE_BYTES:
         raise OutputError(f"cannot write {what} {path}: only {free_bytes >> 20} MiB free on its disk; free some space")
 
@@ -56,7 +56,7 @@ def save_image(image: Image, path: Path) -> None:
         part.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
         part.replace(path)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}; choose another folder") from error
+        raise OutputError(f"cannot write {path}: {error.strerror}; choose another path") from error
     finally:  # also after Ctrl-C
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

@@ -107,7 +107,7 @@ class LiveSource:
         return None
 
     def _loss_reason(self, late: bool) -> str:
-        return f"no frame for {self._settings.read_timeout_s:g} s" if late else "the stream ended or was interrupted"
+        return f"no frame for {self._settings.read_timeout_s:g} s" if late else "it ended or was interrupted"
 
 
 class FileSource:

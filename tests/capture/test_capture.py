@@ -1,4 +1,4 @@
-"""Captures: hand on, notice, reconnect, end; and never wait for what hangs."""
+"""Captures forward frames, report states, reconnect and end, and never wait for a call that hangs."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes_video import HANG_S, LIMIT_S, FakeSource, frame, picture, video_threads, wait_until
+from fakes_video import HANG_S, LIMIT_S, FakeSource, frame, striped_image, video_threads, wait_until
 
 from app.capture.capture import Capture, SourceState, SourceStatus
 from app.capture.process_exit import stuck_readers
@@ -25,7 +25,7 @@ FAST: dict[str, Any] = {
     "stale_after_s": 120,
     "pace": "fast",
 }
-"""No limit that a machine standing still for seconds breaks: the tests of a limit set it themselves."""
+"""Time limits that a slow machine never exceeds; tests of a time limit set their own."""
 
 
 @pytest.fixture(autouse=True)
@@ -45,33 +45,33 @@ def drain(slot: WaitingSlot[Frame]) -> list[Frame]:
             item = slot.get(LIMIT_S)
         except SlotClosed:
             return frames
-        assert item is not None, "neither a frame nor the end came"
+        assert item is not None, "neither a frame nor the end of the source"
         frames.append(item)
 
 
-class Log:
-    """The states a capture told of."""
+class StatusLog:
+    """Records the statuses that a capture reports."""
 
     def __init__(self) -> None:
-        self.told: list[SourceStatus] = []
+        self.statuses: list[SourceStatus] = []
 
     def __call__(self, status: SourceStatus) -> None:
-        self.told.append(status)
+        self.statuses.append(status)
 
     @property
     def states(self) -> list[SourceState]:
-        return [status.state for status in self.told]
+        return [status.state for status in self.statuses]
 
 
-def stopped(capture: Capture) -> None:
+def stop_and_join(capture: Capture) -> None:
     capture.stop()
     assert capture.join(LIMIT_S)
 
 
-def test_a_file_gives_every_frame_to_every_sink_and_ends() -> None:
+def test_all_frames_of_a_file_go_to_all_sinks() -> None:
     first: WaitingSlot[Frame] = WaitingSlot()
     second: LatestSlot[Frame] = LatestSlot()
-    log = Log()
+    log = StatusLog()
     source = FakeSource([frame(i) for i in range(50)], is_live=False)
     capture = Capture(source, settings(), [first, second], log)
     assert capture.status.state is SourceState.CONNECTING
@@ -86,29 +86,29 @@ def test_a_file_gives_every_frame_to_every_sink_and_ends() -> None:
     assert source.closed == 1
 
 
-def test_a_broken_file_gives_its_frames_first_and_then_its_error() -> None:
+def test_a_damaged_file_yields_its_frames_and_then_the_error() -> None:
     slot: WaitingSlot[Frame] = WaitingSlot()
-    error = SourceError("a.mp4 is cut short")
+    error = SourceError("a.mp4 is incomplete")
     capture = Capture(FakeSource([frame(0), frame(1), error], is_live=False), settings(), [slot])
     capture.start()
     assert len(drain(slot)) == 2
     assert capture.join(LIMIT_S)
     assert capture.error is error
     assert capture.status.state is SourceState.FAILED
-    assert capture.status.last_error == "a.mp4 is cut short"
+    assert capture.status.last_error == "a.mp4 is incomplete"
 
 
-def test_a_stop_in_mid_file_ends_it_though_nobody_takes_frames() -> None:
+def test_a_stop_ends_a_file_whose_frames_are_not_taken() -> None:
     slot: WaitingSlot[Frame] = WaitingSlot()
     capture = Capture(FakeSource([frame(i) for i in range(50)], is_live=False), settings(), [slot])
     capture.start()
-    wait_until(lambda: slot.peek() is not None, "the first frame comes")
-    stopped(capture)
+    wait_until(lambda: slot.peek() is not None, "the first frame arrives")
+    stop_and_join(capture)
     assert capture.status.state is SourceState.ENDED
     assert capture.error is None
 
 
-def test_it_ends_when_all_sinks_were_closed() -> None:
+def test_the_capture_ends_when_all_sinks_are_closed() -> None:
     slot: LatestSlot[Frame] = LatestSlot()
     slot.close()
     capture = Capture(FakeSource(endless()), settings(), [slot])
@@ -124,43 +124,43 @@ def endless(wait_s: float = 0.001) -> Iterator[Any]:
         i += 1
 
 
-def test_frames_of_a_file_come_at_their_time_and_no_delay_is_made_up_for_by_a_rush() -> None:
+def test_frames_of_a_file_come_at_their_time_and_not_faster_after_a_delay() -> None:
     slot: WaitingSlot[Frame] = WaitingSlot()
     source = FakeSource([frame(i, i * 0.05) for i in range(10)], is_live=False)
     capture = Capture(source, settings(pace="realtime"), [slot])
-    began_s = time.monotonic()
+    start_s = time.monotonic()
     capture.start()
     first = slot.get(LIMIT_S)
-    time.sleep(0.3)  # not to synchronise: a slow taker is what is tested
+    time.sleep(0.3)  # not for synchronisation: the test needs a slow consumer
     rest = drain(slot)
     assert first is not None
     assert capture.join(LIMIT_S)
     assert [f.index for f in rest] == list(range(1, 10))
     gaps_s = [b.captured_s - a.captured_s for a, b in pairwise(rest[3:])]
     assert min(gaps_s) > 0.03
-    assert rest[-1].captured_s - began_s > 0.45
+    assert rest[-1].captured_s - start_s > 0.45
 
 
-def test_a_lost_stream_is_opened_again_and_says_so_without_its_password() -> None:
+def test_a_lost_stream_is_opened_again_and_its_password_is_not_reported() -> None:
     slot: LatestSlot[Frame] = LatestSlot()
-    log = Log()
+    log = StatusLog()
     lost = SourceError("lost rtsp://me:s3cret@camera/x")
     source = FakeSource([frame(0), lost], [SourceError("cannot open with s3cret")], endless())
     capture = Capture(source, settings(), [slot], log)
     capture.start()
-    wait_until(lambda: capture.status.reconnects == 2 and capture.status.state is SourceState.LIVE, "it lives again")
-    stopped(capture)
+    wait_until(lambda: capture.status.reconnects == 2 and capture.status.state is SourceState.LIVE, "it is live again")
+    stop_and_join(capture)
     assert log.states[:2] == [SourceState.CONNECTING, SourceState.LIVE]
     assert log.states[2:5] == [SourceState.RECONNECTING, SourceState.RECONNECTING, SourceState.LIVE] or log.states[
         2:4
     ] == [SourceState.RECONNECTING, SourceState.LIVE]
-    assert all("s3cret" not in status.last_error for status in log.told)
+    assert all("s3cret" not in status.last_error for status in log.statuses)
     assert capture.status.last_error == "cannot open with ***"
     assert source.opened == source.closed == 3
     assert capture.error is None
 
 
-def test_a_source_that_never_opened_keeps_its_reason_until_it_opens() -> None:
+def test_the_error_of_a_source_is_kept_until_it_opens() -> None:
     slot: LatestSlot[Frame] = LatestSlot()
     opened = threading.Event()
 
@@ -170,20 +170,20 @@ def test_a_source_that_never_opened_keeps_its_reason_until_it_opens() -> None:
     source = FakeSource([SourceError("no such camera")], [wait, *[frame(i) for i in range(3)], wait_for_stop])
     capture = Capture(source, settings(), [slot])
     capture.start()
-    wait_until(lambda: capture.error is not None, "the reason is told")
+    wait_until(lambda: capture.error is not None, "the error is available")
     assert str(capture.error) == "no such camera"
     assert capture.status.frames == 0
     opened.set()
     wait_until(lambda: capture.error is None and capture.status.frames == 3, "it has opened")
-    stopped(capture)
+    stop_and_join(capture)
 
 
 def wait_for_stop() -> None:
-    """A step that a live source hangs in for a while."""
+    """A step in which a live source waits for a short time."""
     time.sleep(0.3)
 
 
-def test_the_wait_for_the_next_try_ends_at_once_on_stop() -> None:
+def test_a_stop_ends_the_pause_before_the_next_attempt() -> None:
     capture = Capture(FakeSource(), settings(reconnect_s=(3600,)), [LatestSlot()])
     capture.start()
     wait_until(lambda: capture.status.state is SourceState.RECONNECTING, "it waits")
@@ -191,7 +191,7 @@ def test_the_wait_for_the_next_try_ends_at_once_on_stop() -> None:
     assert capture.join(LIMIT_S)
 
 
-def test_tiers_grow_and_fall_back_after_a_good_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_grow_and_are_reset_after_a_good_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     waits_s: list[float] = []
     monkeypatch.setattr("app.capture.capture.random.uniform", lambda _low, high: high)
     bad = [SourceError("no")]
@@ -200,20 +200,20 @@ def test_tiers_grow_and_fall_back_after_a_good_connection(monkeypatch: pytest.Mo
     capture = Capture(source, settings(reconnect_s=(0.01, 0.02, 0.03)), [LatestSlot()])
     wait = capture._stop.wait
 
-    def noted(timeout: float | None = None) -> bool:
+    def recorded_wait(timeout: float | None = None) -> bool:
         waits_s.append(timeout or 0)
         return wait(timeout)
 
-    monkeypatch.setattr(capture._stop, "wait", noted)
+    monkeypatch.setattr(capture._stop, "wait", recorded_wait)
     capture.start()
-    wait_until(lambda: len(waits_s) >= 6, "six tries")
-    stopped(capture)
+    wait_until(lambda: len(waits_s) >= 6, "six attempts")
+    stop_and_join(capture)
     assert waits_s[:6] == [0.01, 0.02, 0.03, 0.01, 0.02, 0.03]
 
 
-def test_silence_is_stale_by_the_clock_though_the_thread_is_stuck() -> None:
+def test_a_source_becomes_stale_even_if_its_thread_is_stuck() -> None:
     hang = threading.Event()
-    log = Log()
+    log = StatusLog()
     source = FakeSource([frame(0), lambda: hang.wait(HANG_S), frame(1), lambda: hang.wait(HANG_S)], [])
     capture = Capture(source, settings(stale_after_s=0.5), [LatestSlot()], log)
     capture.start()
@@ -221,93 +221,93 @@ def test_silence_is_stale_by_the_clock_though_the_thread_is_stuck() -> None:
     status = capture.status
     assert status.last_frame_s is not None
     assert status.since_s == pytest.approx(status.last_frame_s + 0.5)
-    wait_until(lambda: SourceState.STALE in log.states, "the listener learns of it")
+    wait_until(lambda: SourceState.STALE in log.states, "the listener gets the state")
     hang.set()
-    wait_until(lambda: capture.status.frames == 2, "the next frame comes")
-    stopped(capture)
+    wait_until(lambda: capture.status.frames == 2, "the next frame arrives")
+    stop_and_join(capture)
     assert log.states[:4] == [SourceState.CONNECTING, SourceState.LIVE, SourceState.STALE, SourceState.LIVE]
 
 
-def test_the_same_picture_for_long_is_stale_and_not_handed_on() -> None:
+def test_a_frozen_source_is_stale_and_its_frames_are_not_forwarded() -> None:
     slot: LatestSlot[Frame] = LatestSlot()
     thaw = threading.Event()
 
     def steps() -> Iterator[Any]:
         i = 0
         while True:
-            now = frame(i, image=picture(0 if not thaw.is_set() else i))
+            now = frame(i, image=striped_image(0 if not thaw.is_set() else i))
             yield now
             yield lambda: time.sleep(0.005)
             i += 1
 
     capture = Capture(FakeSource(steps()), settings(frozen_after_s=0.2, reconnect_s=(60.0,)), [slot])
     capture.start()
-    wait_until(lambda: capture.status.state is SourceState.STALE, "a frozen picture is noticed")
-    noticed = capture.status.frames
-    wait_until(lambda: capture.status.frames > noticed + 1, "one that was on its way then is through")
+    wait_until(lambda: capture.status.state is SourceState.STALE, "the frozen source is detected")
+    frames_before = capture.status.frames
+    wait_until(lambda: capture.status.frames > frames_before + 1, "the frame in progress is done")
     last, seen = slot.peek(), capture.status.frames
-    wait_until(lambda: capture.status.frames > seen + 5, "frames still come in")
+    wait_until(lambda: capture.status.frames > seen + 5, "frames still arrive")
     assert slot.peek() is last
     thaw.set()
-    wait_until(lambda: capture.status.state is SourceState.LIVE, "a new picture is live again")
-    wait_until(lambda: slot.peek() is not last, "and handed on")
-    stopped(capture)
+    wait_until(lambda: capture.status.state is SourceState.LIVE, "a new image makes it live again")
+    wait_until(lambda: slot.peek() is not last, "the frame is forwarded")
+    stop_and_join(capture)
 
 
-def test_a_frozen_stream_is_connected_again_and_live_only_with_another_picture(
+def test_a_frozen_stream_reconnects_and_is_live_only_with_a_new_image(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def steps(*pictures: int) -> Iterator[Any]:
-        for i, number in enumerate(pictures):
-            yield frame(i, image=picture(number))
+    def steps(*numbers: int) -> Iterator[Any]:
+        for i, number in enumerate(numbers):
+            yield frame(i, image=striped_image(number))
             yield lambda: time.sleep(0.005)
 
-    log, again = Log(), threading.Event()
+    log, again = StatusLog(), threading.Event()
     source = FakeSource(
-        *(endless_still() for _ in range(3)), [lambda: again.wait(LIMIT_S), *steps(*[1, 2, 3] * 100), wait_for_stop]
+        *(endless_frozen() for _ in range(3)), [lambda: again.wait(LIMIT_S), *steps(*[1, 2, 3] * 100), wait_for_stop]
     )
     capture = Capture(source, settings(frozen_after_s=0.2, reconnect_s=(0.05, 0.1)), [LatestSlot()], log)
     with caplog.at_level("WARNING", "app.capture.capture"):
         capture.start()
-        wait_until(lambda: capture.status.reconnects == 3, "it is connected again and again")
+        wait_until(lambda: capture.status.reconnects == 3, "it reconnects three times")
         lives = log.states.count(SourceState.LIVE)
         again.set()
-        wait_until(lambda: capture.status.state is SourceState.LIVE, "another picture is live")
-        stopped(capture)
+        wait_until(lambda: capture.status.state is SourceState.LIVE, "a new image makes it live")
+        stop_and_join(capture)
     assert lives == 1
-    assert sum("same picture" in record.getMessage() for record in caplog.records) == 1
+    assert sum("same image" in record.getMessage() for record in caplog.records) == 1
 
 
-def test_a_picture_that_does_not_change_is_connected_again_after_growing_pauses() -> None:
-    source = FakeSource(endless_still(), endless_still())
+def test_a_frozen_stream_reconnects_after_growing_pauses() -> None:
+    source = FakeSource(endless_frozen(), endless_frozen())
     capture = Capture(source, settings(frozen_after_s=0.05, reconnect_s=(0.05, 60.0)), [LatestSlot()])
     capture.start()
     wait_until(
-        lambda: capture.status.reconnects == 1 and capture.status.state is SourceState.STALE, "it is tried again"
+        lambda: capture.status.reconnects == 1 and capture.status.state is SourceState.STALE, "it has reconnected"
     )
     seen = capture.status.frames
-    wait_until(lambda: capture.status.frames > seen + 200, "it is read on")
+    wait_until(lambda: capture.status.frames > seen + 200, "it is still read")
     assert capture.status.reconnects == 1
-    stopped(capture)
+    stop_and_join(capture)
 
 
-def endless_still() -> Iterator[Any]:
+def endless_frozen() -> Iterator[Any]:
     while True:
         yield frame(0)
         yield lambda: time.sleep(0.002)
 
 
-def test_the_same_picture_is_fine_where_that_is_switched_off() -> None:
+def test_a_file_is_never_frozen() -> None:
     slot: WaitingSlot[Frame] = WaitingSlot()
-    still = picture(0)
+    still = striped_image(0)
     source = FakeSource([frame(i, image=still) for i in range(30)], is_live=False)
-    capture = Capture(source, settings(frozen_after_s=0.01), [slot])  # files are never stale
+    capture = Capture(source, settings(frozen_after_s=0.01), [slot])  # applies to live sources only
     capture.start()
     assert len(drain(slot)) == 30
     assert capture.join(LIMIT_S)
 
 
-def test_a_device_that_hangs_is_given_up_and_at_most_two_threads_with_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_hanging_device_is_abandoned_with_at_most_two_threads(caplog: pytest.LogCaptureFixture) -> None:
     release = threading.Event()
 
     def hang() -> None:
@@ -316,17 +316,17 @@ def test_a_device_that_hangs_is_given_up_and_at_most_two_threads_with_it(caplog:
     source = FakeSource([frame(0), hang], [hang], [hang], [hang])
     capture = Capture(source, settings(open_timeout_s=0.1, read_timeout_s=0.1), [LatestSlot()])
     capture.start()
-    wait_until(lambda: "hangs in its driver" in capture.status.last_error, "it is given up")
+    wait_until(lambda: "hangs in its driver" in capture.status.last_error, "it is abandoned")
     assert len(stuck_readers()) == 2
     assert source.opened == 2
-    stopped(capture)
+    stop_and_join(capture)
     assert "no answer for" in caplog.text
     release.set()
-    wait_until(lambda: not stuck_readers(), "the threads end when the driver answers")
+    wait_until(lambda: not stuck_readers(), "the threads end when the driver returns")
     assert source.closed == 2
 
 
-def test_a_stop_does_not_wait_for_a_call_that_hangs() -> None:
+def test_a_stop_does_not_wait_for_a_hanging_call() -> None:
     release = threading.Event()
     source = FakeSource([frame(0), lambda: release.wait(HANG_S)])
     capture = Capture(source, settings(), [LatestSlot()])
@@ -339,8 +339,8 @@ def test_a_stop_does_not_wait_for_a_call_that_hangs() -> None:
 
 
 @pytest.mark.parametrize("is_live", [True, False])
-def test_a_fault_in_a_source_is_not_swallowed(is_live: bool) -> None:
-    fault = ZeroDivisionError("a mistake of ours")
+def test_an_unexpected_error_in_a_source_is_kept(is_live: bool) -> None:
+    fault = ZeroDivisionError("a bug")
     slot: LatestSlot[Frame] = LatestSlot()
     capture = Capture(FakeSource([frame(0), fault], is_live=is_live), settings(), [slot])
     capture.start()
@@ -350,7 +350,7 @@ def test_a_fault_in_a_source_is_not_swallowed(is_live: bool) -> None:
     assert slot.closed
 
 
-def test_a_fault_in_the_listener_is_not_swallowed() -> None:
+def test_an_unexpected_error_in_the_listener_is_kept() -> None:
     def listener(_: SourceStatus) -> None:
         raise ZeroDivisionError
 
@@ -360,27 +360,27 @@ def test_a_fault_in_the_listener_is_not_swallowed() -> None:
     assert isinstance(capture.error, ZeroDivisionError)
 
 
-def test_the_rate_is_measured() -> None:
+def test_the_frame_rate_is_measured() -> None:
     capture = Capture(FakeSource(endless(0.02)), settings(), [LatestSlot()])
     capture.start()
     wait_until(lambda: capture.status.fps > 0, "there is a rate")
     assert capture.status.fps < 60
-    stopped(capture)
+    stop_and_join(capture)
     assert capture.status.fps == 0
 
 
-def test_each_reason_is_logged_once_and_the_very_first_left_to_the_owner(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_reason_is_logged_once_but_not_at_the_very_first_attempt(caplog: pytest.LogCaptureFixture) -> None:
     down = [SourceError("it is down")]
     good: list[Any] = [frame(0), lambda: time.sleep(0.03), SourceError("lost it")]
     source = FakeSource(down, down, down, good, down, down, [SourceError("it burns")])
     capture = Capture(source, settings(), [LatestSlot()])
     capture.start()
     wait_until(lambda: source.opened >= 9, "the script is over")
-    stopped(capture)
-    told = [record.message.partition(";")[0].removeprefix("fake: ") for record in caplog.records]
-    assert told[:4] == ["it is down", "lost it", "it is down", "it burns"]
-    assert len(told) == 5
-    assert "the script is over" in told[4]
+    stop_and_join(capture)
+    logged = [record.message.partition(";")[0].removeprefix("fake: ") for record in caplog.records]
+    assert logged[:4] == ["it is down", "lost it", "it is down", "it burns"]
+    assert len(logged) == 5
+    assert "the script is over" in logged[4]
 
 
 def test_join_before_start_does_not_fail() -> None:
@@ -389,7 +389,7 @@ def test_join_before_start_does_not_fail() -> None:
 
 @pytest.mark.parametrize("change", [lambda i: i.__setitem__((5, 17), 9), lambda i: i.__setitem__((-1, -1), 9)])
 def test_small_changes_change_the_fingerprint(change: Callable[[np.ndarray], None]) -> None:
-    image = picture(3)
+    image = striped_image(3)
     before = image_fingerprint(image)
     assert image_fingerprint(image.copy()) == before
     change(image)

@@ -1,4 +1,4 @@
-"""Video files: every frame with its own time, and every fault told in one line."""
+"""Video files: all frames with their time stamps, and a one-line error for each fault."""
 
 import struct
 import threading
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes_video import FakeReader, picture, write_clip
+from fakes_video import FakeReader, striped_image, write_clip
 
 from app.capture.source import FileSource, make_source
 from app.core.errors import SourceError
@@ -26,39 +26,39 @@ def bar_x(frame: Frame) -> int:
 @pytest.mark.parametrize(
     ("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4"), ("a.mov", "mjpeg")]
 )
-def test_every_frame_comes_once_in_order_with_its_time(tmp_path: Path, name: str, codec: str) -> None:
-    path = write_clip(tmp_path / name, [picture(i) for i in range(30)], codec=codec)
+def test_all_frames_are_read_once_in_order_with_their_time(tmp_path: Path, name: str, codec: str) -> None:
+    path = write_clip(tmp_path / name, [striped_image(i) for i in range(30)], codec=codec)
     source = make_source(SourceSettings(uri=str(path)))
     assert source.fps == pytest.approx(25)
     frames = list(source.frames(threading.Event()))
     assert len(frames) == 30
-    if name != "a.mkv":  # Matroska states no count
+    if name != "a.mkv":  # Matroska contains no frame count
         assert source.frame_count == 30
     assert [frame.index for frame in frames] == list(range(30))
     assert [frame.time_s for frame in frames] == pytest.approx([i / 25 for i in range(30)], abs=0.003)
     assert all(abs(bar_x(frame) - frame.index * 4 % 64) <= 3 for frame in frames)
 
 
-def test_time_stamps_of_a_variable_rate_are_kept(tmp_path: Path) -> None:
+def test_time_stamps_of_a_variable_frame_rate_are_kept(tmp_path: Path) -> None:
     times_ms = [0, 40, 80, 580, 600, 1600, 1640]
-    path = write_clip(tmp_path / "a.mkv", [picture(i) for i in range(7)], times_ms=times_ms)
+    path = write_clip(tmp_path / "a.mkv", [striped_image(i) for i in range(7)], times_ms=times_ms)
     assert [frame.time_s * 1000 for frame in play(path)] == pytest.approx(times_ms, abs=1.5)
 
 
-def test_a_tick_rate_is_no_frame_rate(tmp_path: Path) -> None:
+def test_a_time_base_is_not_a_frame_rate(tmp_path: Path) -> None:
     times_ms = [50 * i + 17 * (i % 2) for i in range(60)]
-    path = write_clip(tmp_path / "a.mkv", [picture(i) for i in range(60)], 1000, times_ms=times_ms)
+    path = write_clip(tmp_path / "a.mkv", [striped_image(i) for i in range(60)], 1000, times_ms=times_ms)
     source = make_source(SourceSettings(uri=str(path)))
     assert source.fps is None
     assert source.frame_count is None
     assert [frame.time_s * 1000 for frame in play(path)] == pytest.approx(times_ms, abs=1.5)
 
 
-def test_useless_time_stamps_fall_back_to_the_rate(tmp_path: Path) -> None:
+def test_invalid_time_stamps_are_computed_from_the_frame_rate(tmp_path: Path) -> None:
     path = tmp_path / "a.avi"
     path.write_bytes(b"\x00video")
     stamps = iter([0.0, 40.0, 40.0, float("nan"), -5.0, 300.0, 100.0])
-    reader = FakeReader([picture(i) for i in range(7)], {5: 25.0})
+    reader = FakeReader([striped_image(i) for i in range(7)], {5: 25.0})
     get = reader.get
     reader.get = lambda propId: next(stamps) if propId == 0 else get(propId)  # type: ignore[method-assign] # noqa: N803
     source = FileSource(SourceSettings(uri=str(path)), lambda _: reader)
@@ -67,8 +67,8 @@ def test_useless_time_stamps_fall_back_to_the_rate(tmp_path: Path) -> None:
     assert reader.released.is_set()
 
 
-def test_rotation_of_a_phone_video_is_honoured(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.mp4", [picture(i) for i in range(5)])
+def test_the_rotation_of_a_phone_video_is_applied(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", [striped_image(i) for i in range(5)])
     content = path.read_bytes()
     matrix = content.index(b"tkhd") + 4 + 40  # ISO 14496-12: the matrix of a version 0 track header
     quarter = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)
@@ -76,23 +76,23 @@ def test_rotation_of_a_phone_video_is_honoured(tmp_path: Path) -> None:
     assert play(path)[0].image.shape == (64, 48, 3)
 
 
-def test_a_change_of_size_in_mid_stream_is_survived(tmp_path: Path) -> None:
+def test_a_change_of_size_in_a_stream_causes_no_error(tmp_path: Path) -> None:
     parts = [
-        write_clip(tmp_path / "1.ts", [picture(i) for i in range(10)]),
-        write_clip(tmp_path / "2.ts", [picture(i, 128, 96) for i in range(10)]),
+        write_clip(tmp_path / "1.ts", [striped_image(i) for i in range(10)]),
+        write_clip(tmp_path / "2.ts", [striped_image(i, 128, 96) for i in range(10)]),
     ]
     path = tmp_path / "both.ts"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     frames = play(path)
     assert len(frames) == 20
-    # OpenCV keeps the first size and cuts or pads later pictures (its issue 27116): wrong, but no crash and no loss.
+    # OpenCV keeps the first size and cuts or pads later images (its issue 27116): wrong, but no crash and no loss.
     assert {frame.image.shape for frame in frames} == {(48, 64, 3)}
     times_s = [frame.time_s for frame in frames]
     assert times_s == sorted(set(times_s))
 
 
-def test_a_damaged_middle_is_survived(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    path = write_clip(tmp_path / "a.ts", [picture(i, 320, 240) for i in range(100)])
+def test_damage_in_the_middle_loses_only_some_frames(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = write_clip(tmp_path / "a.ts", [striped_image(i, 320, 240) for i in range(100)])
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 2000] = np.random.default_rng(1).bytes(2000)
@@ -100,7 +100,7 @@ def test_a_damaged_middle_is_survived(tmp_path: Path, capfd: pytest.CaptureFixtu
     frames = play(path)
     assert len(frames) > 60
     assert frames[-1].time_s > 3
-    assert capfd.readouterr().err == "", "the decoder keeps quiet"
+    assert capfd.readouterr().err == "", "the decoder prints no output"
 
 
 @pytest.mark.parametrize(
@@ -109,11 +109,11 @@ def test_a_damaged_middle_is_survived(tmp_path: Path, capfd: pytest.CaptureFixtu
         (b"", "is empty"),
         (b"hello world\n" * 200, "is text, not a video"),
         ("Größe\n".encode() * 300, "is text, not a video"),
-        (np.random.default_rng(1).bytes(5000), "not a video that can be read"),
+        (np.random.default_rng(1).bytes(5000), "not a readable video"),
         (None, "no such video"),
     ],
 )
-def test_no_video_is_one_line(
+def test_a_file_that_is_not_a_video_is_a_one_line_error(
     tmp_path: Path, content: bytes | None, reason: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "a.mp4"
@@ -127,22 +127,22 @@ def test_no_video_is_one_line(
     assert capfd.readouterr().err == ""
 
 
-def test_no_picture_in_the_file_is_one_line(tmp_path: Path) -> None:
+def test_a_video_without_frames_is_a_one_line_error(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(b"\x00video")
     source = FileSource(SourceSettings(uri=str(path)), lambda _: FakeReader([]))
-    with pytest.raises(SourceError, match="holds no picture"):
+    with pytest.raises(SourceError, match="contains no frame"):
         list(source.frames(threading.Event()))
 
 
 def test_a_file_cut_before_its_index_cannot_be_opened(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.mp4", [picture(i, 320, 240) for i in range(100)])
+    path = write_clip(tmp_path / "a.mp4", [striped_image(i, 320, 240) for i in range(100)])
     path.write_bytes(path.read_bytes()[:-3000])
-    with pytest.raises(SourceError, match="not a video that can be read"):
+    with pytest.raises(SourceError, match="not a readable video"):
         play(path)
 
 
-def test_a_file_cut_behind_its_index_gives_what_it_has_and_then_says_so(tmp_path: Path) -> None:
+def test_an_incomplete_file_yields_its_frames_and_then_an_error(tmp_path: Path) -> None:
     noise = np.random.default_rng(1)
     images = [noise.integers(0, 255, (120, 160, 3), np.uint8) for _ in range(100)]
     path = write_clip(tmp_path / "a.mp4", images, options={"movflags": "+faststart"})
@@ -157,19 +157,19 @@ def test_a_file_cut_behind_its_index_gives_what_it_has_and_then_says_so(tmp_path
         for _ in source.frames(stop):
             played += 1
 
-    with pytest.raises(SourceError, match=r"damaged or cut short: only \d+ of 100 frames"):
+    with pytest.raises(SourceError, match=r"damaged or incomplete: only \d+ of 100 frames"):
         play_and_count()
     assert 20 < played < 80
 
 
-def test_a_folder_or_pipe_is_no_video(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_video(tmp_path: Path) -> None:
     settings = SourceSettings(uri=str(tmp_path))
     with pytest.raises(SourceError, match="is not a file"):
         list(FileSource(settings).frames(threading.Event()))
 
 
-def test_a_loop_goes_on_in_time_and_number(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.mp4", [picture(i) for i in range(5)])
+def test_a_loop_continues_time_and_index(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", [striped_image(i) for i in range(5)])
     stop = threading.Event()
     frames: list[Frame] = []
     for frame in make_source(SourceSettings(uri=str(path), loop=True)).frames(stop):
@@ -180,7 +180,7 @@ def test_a_loop_goes_on_in_time_and_number(tmp_path: Path) -> None:
     assert [frame.time_s for frame in frames] == pytest.approx([i / 25 for i in range(12)], abs=0.003)
 
 
-def test_all_real_clips_play_whole(shared_data: Path) -> None:
+def test_all_real_clips_play_completely(shared_data: Path) -> None:
     for path in sorted((shared_data / "clips").glob("*.mp4")):
         source = make_source(SourceSettings(uri=str(path)))
         stop = threading.Event()

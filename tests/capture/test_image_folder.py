@@ -1,4 +1,4 @@
-"""Pictures as a source: every kind becomes BGR uint8, upright; every bad one becomes one line."""
+"""Images as a source: all formats become upright BGR uint8, and an unreadable file is a one-line error."""
 
 import logging
 import struct
@@ -19,8 +19,8 @@ COLOUR = np.zeros((20, 30, 3), np.uint8)
 COLOUR[:, :15] = (200, 100, 50)
 
 
-def save(path: Path, picture: np.ndarray) -> Path:
-    assert cv2.imwrite(str(path), picture)
+def save(path: Path, image: np.ndarray) -> Path:
+    assert cv2.imwrite(str(path), image)
     return path
 
 
@@ -31,7 +31,7 @@ def with_exif_orientation(jpeg: bytes, orientation: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("name", "picture"),
+    ("name", "image"),
     [
         ("colour.png", COLOUR),
         ("grey.png", COLOUR[..., 0]),
@@ -46,20 +46,20 @@ def with_exif_orientation(jpeg: bytes, orientation: int) -> bytes:
         ("row.jpg", COLOUR[:1]),
     ],
 )
-def test_every_picture_becomes_bgr_uint8(tmp_path: Path, name: str, picture: np.ndarray) -> None:
-    image = read_image(save(tmp_path / name, picture))
-    assert image.dtype == np.uint8
-    assert image.shape == (*picture.shape[:2], 3)
-    assert abs(int(image[0, 0, 0]) - 200) < 8
+def test_every_format_becomes_bgr_uint8(tmp_path: Path, name: str, image: np.ndarray) -> None:
+    read = read_image(save(tmp_path / name, image))
+    assert read.dtype == np.uint8
+    assert read.shape == (*image.shape[:2], 3)
+    assert abs(int(read[0, 0, 0]) - 200) < 8
 
 
-def test_a_path_of_any_letters(tmp_path: Path) -> None:
+def test_a_path_may_contain_any_letters(tmp_path: Path) -> None:
     save(tmp_path / "x.png", COLOUR).rename(tmp_path / "gesicht – 面.png")
     assert read_image(tmp_path / "gesicht – 面.png").shape == COLOUR.shape
 
 
 @pytest.mark.parametrize(("orientation", "shape"), [(1, (20, 30)), (3, (20, 30)), (6, (30, 20)), (8, (30, 20))])
-def test_exif_turns_the_picture_upright(tmp_path: Path, orientation: int, shape: tuple[int, int]) -> None:
+def test_the_exif_orientation_is_applied(tmp_path: Path, orientation: int, shape: tuple[int, int]) -> None:
     jpeg = cv2.imencode(".jpg", COLOUR)[1].tobytes()
     path = tmp_path / "a.jpg"
     path.write_bytes(with_exif_orientation(jpeg, orientation))
@@ -70,7 +70,9 @@ def test_exif_turns_the_picture_upright(tmp_path: Path, orientation: int, shape:
 
 
 @pytest.mark.parametrize("kind", [".jpg", ".png", ".bmp", ".webp", ".tiff"])
-def test_a_cut_picture_is_one_line_or_a_picture(tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_incomplete_image_is_a_one_line_error_or_an_image(
+    tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     whole = cv2.imencode(kind, np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8))[1].tobytes()
     path = tmp_path / f"a{kind}"
     for length in range(1, len(whole), max(1, len(whole) // 25)):
@@ -78,19 +80,21 @@ def test_a_cut_picture_is_one_line_or_a_picture(tmp_path: Path, kind: str, capfd
         try:
             image = read_image(path)
         except SourceError as error:
-            assert "\n" not in str(error)  # noqa: PT017 - both outcomes are right
+            assert "\n" not in str(error)  # noqa: PT017 - both results are correct
             continue
         assert image.shape == (64, 64, 3)
-    assert capfd.readouterr().err == "", "the libraries keep quiet"
+    assert capfd.readouterr().err == "", "the libraries print no output"
 
 
-def test_damaged_pngs_are_told_in_one_line_by_us_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_png_is_a_one_line_error_without_other_output(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     coded = bytearray(cv2.imencode(".png", COLOUR)[1].tobytes())
     profile = b"iCCPx\x00\x00nonsense"
     chunk = struct.pack(">I", len(profile) - 4) + profile + struct.pack(">I", zlib.crc32(profile))
     path = tmp_path / "a.png"
     path.write_bytes(coded[:33] + chunk + coded[33:])
-    assert read_image(path).tolist() == COLOUR.tolist(), "a bad colour profile does not matter"
+    assert read_image(path).tolist() == COLOUR.tolist(), "an invalid colour profile is ignored"
     coded[60] ^= 0xFF
     path.write_bytes(coded)
     with pytest.raises(SourceError, match="a checksum is wrong"):
@@ -99,9 +103,9 @@ def test_damaged_pngs_are_told_in_one_line_by_us_alone(tmp_path: Path, capfd: py
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "is empty"), (b"hello world", "not a picture"), (None, "cannot read picture")]
+    ("content", "reason"), [(b"", "is empty"), (b"hello world", "not a readable image"), (None, "cannot read image")]
 )
-def test_no_picture_is_one_line(tmp_path: Path, content: bytes | None, reason: str) -> None:
+def test_a_file_that_is_not_an_image_is_a_one_line_error(tmp_path: Path, content: bytes | None, reason: str) -> None:
     path = tmp_path / "a.png"
     if content is not None:
         path.write_bytes(content)
@@ -109,14 +113,16 @@ def test_no_picture_is_one_line(tmp_path: Path, content: bytes | None, reason: s
         list(ImageSource(SourceSettings(uri=str(path))).frames(threading.Event()))
 
 
-def test_a_folder_comes_in_natural_order(tmp_path: Path) -> None:
+def test_a_folder_is_read_in_natural_order(tmp_path: Path) -> None:
     for name in ("b10.png", "b9.png", "A1.png", "b9a.png", ".hidden.png", "note.txt"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "sub.png").mkdir()
     assert [path.name for path in list_images(tmp_path)] == ["A1.png", "b9.png", "b9a.png", "b10.png"]
 
 
-def test_one_bad_picture_among_others_is_told_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreadable_image_among_others_is_logged_and_skipped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     save(tmp_path / "1.png", COLOUR)
     (tmp_path / "2.png").write_bytes(b"nonsense")
     save(tmp_path / "3.png", COLOUR[:7])
@@ -128,15 +134,17 @@ def test_one_bad_picture_among_others_is_told_and_left_out(tmp_path: Path, caplo
     assert [record.getMessage().count("2.png") for record in caplog.records] == [1]
 
 
-@pytest.mark.parametrize(("names", "reason"), [((), "holds no picture"), (("1.png", "2.png"), "none of the 2")])
-def test_a_folder_without_a_good_picture_is_one_line(tmp_path: Path, names: tuple[str, ...], reason: str) -> None:
+@pytest.mark.parametrize(("names", "reason"), [((), "contains no image"), (("1.png", "2.png"), "none of the 2")])
+def test_a_folder_without_a_readable_image_is_a_one_line_error(
+    tmp_path: Path, names: tuple[str, ...], reason: str
+) -> None:
     for name in names:
         (tmp_path / name).write_bytes(b"nonsense")
     with pytest.raises(SourceError, match=reason):
         list(ImageSource(SourceSettings(uri=str(tmp_path))).frames(threading.Event()))
 
 
-def test_a_loop_goes_on_until_stopped(tmp_path: Path) -> None:
+def test_a_loop_continues_until_stopped(tmp_path: Path) -> None:
     save(tmp_path / "1.png", COLOUR)
     stop = threading.Event()
     indices = []
@@ -147,7 +155,7 @@ def test_a_loop_goes_on_until_stopped(tmp_path: Path) -> None:
     assert indices == [(0, 0.0), (1, 1.0), (2, 2.0)]
 
 
-def test_floating_point_and_strange_channels() -> None:
+def test_floating_point_images_and_other_numbers_of_channels() -> None:
     assert to_bgr(np.array([[0.5, np.nan]], np.float32)).tolist() == [[[127] * 3, [0] * 3]]
     assert to_bgr(COLOUR[..., :1]).shape == COLOUR.shape
     with pytest.raises(ValueError, match="2 channels"):

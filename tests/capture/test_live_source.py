@@ -1,4 +1,4 @@
-"""Live sources with a scripted reader: hiccups are survived, a loss is an error and never an end."""
+"""Live sources with a scripted reader: short faults are ignored, and a loss is always an error."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from fakes_video import FakeReader, picture
+from fakes_video import FakeReader, striped_image
 
 from app.capture.opencv_backend import open_camera
 from app.capture.source import LiveSource, make_source
@@ -20,7 +20,7 @@ EMPTY = np.zeros((0, 0, 3), np.uint8)
 
 
 def read_all(steps: list[Any], count: int, **settings: Any) -> tuple[list[Frame], FakeReader]:
-    """The first ``count`` frames of a live source whose reader plays ``steps``."""
+    """The first ``count`` frames of a live source whose reader returns ``steps``."""
     reader = FakeReader(steps)
     source = LiveSource(SourceSettings(uri="rtsp://camera/x", **settings), lambda _: reader)
     stop = threading.Event()
@@ -33,17 +33,17 @@ def read_all(steps: list[Any], count: int, **settings: Any) -> tuple[list[Frame]
     return frames, reader
 
 
-def test_frames_are_numbered_and_timed_by_the_clock() -> None:
+def test_frames_have_an_index_and_the_time_of_the_clock() -> None:
     before_s = time.monotonic()
-    frames, _ = read_all([picture(i) for i in range(3)], 3)
+    frames, _ = read_all([striped_image(i) for i in range(3)], 3)
     assert [frame.index for frame in frames] == [0, 1, 2]
     assert 0 <= frames[0].time_s <= frames[1].time_s <= frames[2].time_s < 60
     assert before_s <= frames[0].captured_s <= time.monotonic()
     assert frames[0].camera == "camera-x"
 
 
-def test_time_and_number_go_on_over_a_reconnection() -> None:
-    readers = iter([FakeReader([picture(0)]), FakeReader([picture(1)])])
+def test_time_and_index_continue_after_a_reconnect() -> None:
+    readers = iter([FakeReader([striped_image(0)]), FakeReader([striped_image(1)])])
     source = LiveSource(SourceSettings(uri="rtsp://camera/x"), lambda _: next(readers))
     stop = threading.Event()
     first = next(source.frames(stop))
@@ -63,15 +63,15 @@ def test_time_and_number_go_on_over_a_reconnection() -> None:
         (np.full((1, 1, 3), 90, np.uint8), (1, 1, 3)),
     ],
 )
-def test_odd_pictures_become_bgr(odd: np.ndarray, shape: tuple[int, ...]) -> None:
-    frames, _ = read_all([picture(0), odd, picture(2)], 3)
+def test_unusual_images_become_bgr(odd: np.ndarray, shape: tuple[int, ...]) -> None:
+    frames, _ = read_all([striped_image(0), odd, striped_image(2)], 3)
     assert frames[1].image.shape == shape
     assert frames[1].image.dtype == np.uint8
     assert frames[1].image[0, 0].tolist() == [90, 90, 90]
 
 
-def test_hiccups_are_survived() -> None:
-    frames, reader = read_all([EMPTY, picture(0), None, None, EMPTY, EMPTY, picture(1)], 2)
+def test_short_faults_are_ignored() -> None:
+    frames, reader = read_all([EMPTY, striped_image(0), None, None, EMPTY, EMPTY, striped_image(1)], 2)
     assert len(frames) == 2
     assert reader.reads == 7
 
@@ -79,30 +79,30 @@ def test_hiccups_are_survived() -> None:
 @pytest.mark.parametrize(
     ("steps", "reason"),
     [
-        ([picture(0)], "it ended or broke off"),
-        ([picture(0), *[None] * 10, picture(1)], "it ended or broke off"),
-        ([picture(0), *[EMPTY] * 10_000], "no picture for 0.2 s"),
-        ([picture(0), cv2.error("bad\nworse")], "cannot decode"),
-        ([picture(0), np.zeros((4, 4, 2), np.uint8)], "2 channels"),
+        ([striped_image(0)], "it ended or was interrupted"),
+        ([striped_image(0), *[None] * 10, striped_image(1)], "it ended or was interrupted"),
+        ([striped_image(0), *[EMPTY] * 10_000], "no frame for 0.2 s"),
+        ([striped_image(0), cv2.error("bad\nworse")], "cannot decode"),
+        ([striped_image(0), np.zeros((4, 4, 2), np.uint8)], "2 channels"),
     ],
 )
-def test_a_loss_is_an_error_of_one_line(steps: list[Any], reason: str) -> None:
+def test_a_loss_is_a_one_line_error(steps: list[Any], reason: str) -> None:
     with pytest.raises(SourceError, match=reason) as caught:
         read_all(steps, 2, read_timeout_s=0.2)
     assert "\n" not in str(caught.value)
 
 
-def test_a_picture_that_comes_after_the_time_limit_is_old_and_not_shown() -> None:
+def test_a_frame_after_the_time_limit_is_dropped() -> None:
     def late() -> np.ndarray:
-        time.sleep(0.3)  # not to synchronise: the delay is what is tested
-        return picture(1)
+        time.sleep(0.3)  # not for synchronisation: the test needs the delay
+        return striped_image(1)
 
-    with pytest.raises(SourceError, match=r"no picture for 0\.2 s"):
-        read_all([picture(0), late, picture(2)], 3, read_timeout_s=0.2)
+    with pytest.raises(SourceError, match=r"no frame for 0\.2 s"):
+        read_all([striped_image(0), late, striped_image(2)], 3, read_timeout_s=0.2)
 
 
 @pytest.mark.parametrize("missing", ["0", "/dev/video77"])
-def test_no_such_camera_is_one_line(missing: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_camera_is_a_one_line_error(missing: str, capfd: pytest.CaptureFixture[str]) -> None:
     source = make_source(SourceSettings(uri=missing if missing != "0" else "76"))
     with pytest.raises(SourceError, match="cannot open camera") as caught:
         next(source.frames(threading.Event()))
@@ -110,8 +110,8 @@ def test_no_such_camera_is_one_line(missing: str, capfd: pytest.CaptureFixture[s
     assert capfd.readouterr().err == ""
 
 
-def test_wishes_for_a_camera_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[int, float]] = []
+def test_requested_properties_are_set_on_the_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    requested: list[tuple[int, float]] = []
 
     class Camera(FakeReader):
         def __init__(self, target: object, backend: int, parameters: list[int]) -> None:
@@ -121,20 +121,20 @@ def test_wishes_for_a_camera_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> N
         def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
             return True
 
-        def set(self, what: int, value: float) -> bool:
-            asked.append((what, value))
+        def set(self, property_id: int, value: float) -> bool:
+            requested.append((property_id, value))
             return False
 
     monkeypatch.setattr("app.capture.opencv_backend.cv2.VideoCapture", Camera)
     monkeypatch.setattr("app.capture.opencv_backend.sys.platform", "plan9")
     open_camera(SourceSettings(uri="3", width_px=1280, height_px=720, fps=30))
-    assert (cv2.CAP_PROP_FRAME_WIDTH, 1280) in asked
-    assert (cv2.CAP_PROP_FRAME_HEIGHT, 720) in asked
-    assert (cv2.CAP_PROP_FPS, 30) in asked
+    assert (cv2.CAP_PROP_FRAME_WIDTH, 1280) in requested
+    assert (cv2.CAP_PROP_FRAME_HEIGHT, 720) in requested
+    assert (cv2.CAP_PROP_FPS, 30) in requested
 
 
-def test_a_stop_during_hiccups_ends_at_once() -> None:
+def test_a_stop_during_a_fault_ends_at_once() -> None:
     stop = threading.Event()
-    steps: list[np.ndarray | Callable[[], Any]] = [picture(0), lambda: stop.set() or EMPTY]
+    steps: list[np.ndarray | Callable[[], Any]] = [striped_image(0), lambda: stop.set() or EMPTY]
     source = LiveSource(SourceSettings(uri="rtsp://camera/x"), lambda _: FakeReader(steps))
     assert len(list(source.frames(stop))) == 1

@@ -1,4 +1,4 @@
-"""Slots: newest wins or nothing is lost, and nobody waits for ever."""
+"""Slots keep the newest item or lose no item, and no thread waits without end."""
 
 import threading
 from collections.abc import Callable
@@ -17,13 +17,13 @@ def in_thread(target: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def joined(thread: threading.Thread) -> None:
+def join(thread: threading.Thread) -> None:
     thread.join(LIMIT_S)
     assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_an_item_is_taken_once_and_can_be_peeked_at_for_ever(make: Callable[[], Slot[int]]) -> None:
+def test_an_item_is_taken_once_and_peek_still_returns_it(make: Callable[[], Slot[int]]) -> None:
     slot = make()
     assert slot.peek() is None
     assert slot.get(0) is None
@@ -35,17 +35,17 @@ def test_an_item_is_taken_once_and_can_be_peeked_at_for_ever(make: Callable[[], 
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_a_waiting_get_wakes_for_an_item(make: Callable[[], Slot[int]]) -> None:
+def test_a_waiting_get_returns_a_new_item(make: Callable[[], Slot[int]]) -> None:
     slot = make()
     got: list[int | None] = []
     thread = in_thread(lambda: got.append(slot.get(LIMIT_S)))
     slot.put(7)
-    joined(thread)
+    join(thread)
     assert got == [7]
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_a_waiting_get_wakes_for_the_close(make: Callable[[], Slot[int]]) -> None:
+def test_close_wakes_a_waiting_get(make: Callable[[], Slot[int]]) -> None:
     slot = make()
     ended = threading.Event()
 
@@ -56,7 +56,7 @@ def test_a_waiting_get_wakes_for_the_close(make: Callable[[], Slot[int]]) -> Non
 
     thread = in_thread(take)
     slot.close()
-    joined(thread)
+    join(thread)
     assert ended.is_set()
 
 
@@ -74,7 +74,7 @@ def test_the_last_item_can_be_taken_after_the_close(make: Callable[[], Slot[int]
         slot.get(0)
 
 
-def test_the_newest_wins_and_the_lost_are_counted() -> None:
+def test_the_newest_item_replaces_older_ones_which_are_counted() -> None:
     slot: LatestSlot[int] = LatestSlot()
     for item in range(5):
         assert slot.put(item, 0)
@@ -82,7 +82,7 @@ def test_the_newest_wins_and_the_lost_are_counted() -> None:
     assert slot.get(0) == 4
 
 
-def test_a_full_waiting_slot_gives_up_after_its_time() -> None:
+def test_put_into_a_full_waiting_slot_fails_after_the_timeout() -> None:
     slot: WaitingSlot[int] = WaitingSlot()
     assert slot.put(1, 0)
     assert not slot.put(2, 0.01)
@@ -91,7 +91,7 @@ def test_a_full_waiting_slot_gives_up_after_its_time() -> None:
     assert slot.dropped == 0
 
 
-def test_a_waiting_put_wakes_for_the_close() -> None:
+def test_close_wakes_a_waiting_put() -> None:
     slot: WaitingSlot[int] = WaitingSlot()
     slot.put(1)
     ended = threading.Event()
@@ -103,11 +103,11 @@ def test_a_waiting_put_wakes_for_the_close() -> None:
 
     thread = in_thread(put)
     slot.close()
-    joined(thread)
+    join(thread)
     assert ended.is_set()
 
 
-def test_nothing_is_lost_between_threads() -> None:
+def test_a_waiting_slot_loses_no_item_between_threads() -> None:
     slot: WaitingSlot[int] = WaitingSlot()
     taken: list[int] = []
 
@@ -124,11 +124,11 @@ def test_nothing_is_lost_between_threads() -> None:
     for item in range(2000):
         slot.put(item)
     slot.close()
-    joined(thread)
+    join(thread)
     assert taken == list(range(2000))
 
 
-def test_what_comes_out_of_a_latest_slot_never_goes_back() -> None:
+def test_a_latest_slot_keeps_the_order_of_items() -> None:
     slot: LatestSlot[int] = LatestSlot()
     taken: list[int] = []
 
@@ -146,6 +146,6 @@ def test_what_comes_out_of_a_latest_slot_never_goes_back() -> None:
         slot.put(item)
     wait_until(lambda: bool(taken) and taken[-1] == 1999, "the newest item comes out")
     slot.close()
-    joined(thread)
+    join(thread)
     assert taken == sorted(set(taken))
     assert len(taken) + slot.dropped == 2000

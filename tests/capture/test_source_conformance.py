@@ -1,4 +1,4 @@
-"""One suite over every source: what a pipeline relies on, whatever it is given."""
+"""Conformance suite: the behaviour that the pipeline expects of every source."""
 
 import itertools
 import threading
@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fakes_video import FakeReader, RtspServer, mjpeg_server, picture, video_threads, write_clip
+from fakes_video import FakeReader, RtspServer, mjpeg_server, striped_image, video_threads, write_clip
 
 from app.capture.source import FrameSource, LiveSource, make_source
 from app.core.errors import SourceError
@@ -19,30 +19,30 @@ from app.core.types import Frame
 from app.settings.source import SourceSettings
 
 Maker = Callable[[Path], tuple[FrameSource, FrameSource]]
-"""A good source and one of the same kind that cannot be opened."""
+"""Returns a working source and a source of the same kind that cannot be opened."""
 
 LIMITS = {"open_timeout_s": 30.0, "read_timeout_s": 30.0}
 
 
 def clip(folder: Path) -> tuple[FrameSource, FrameSource]:
-    path = write_clip(folder / "a.mp4", [picture(i, 320, 240) for i in range(40)])
+    path = write_clip(folder / "a.mp4", [striped_image(i, 320, 240) for i in range(40)])
     missing = SourceSettings(uri=str(folder / "missing.mp4"))
     return make_source(SourceSettings(uri=str(path))), make_source(missing)
 
 
-def one_picture(folder: Path) -> tuple[FrameSource, FrameSource]:
-    cv2.imwrite(str(folder / "a.png"), picture(0))
+def one_image(folder: Path) -> tuple[FrameSource, FrameSource]:
+    cv2.imwrite(str(folder / "a.png"), striped_image(0))
     missing = SourceSettings(uri=str(folder / "missing.png"))
     return make_source(SourceSettings(uri=str(folder / "a.png"))), make_source(missing)
 
 
-def folder_of_pictures(folder: Path) -> tuple[FrameSource, FrameSource]:
-    (folder / "pictures").mkdir()
+def image_folder(folder: Path) -> tuple[FrameSource, FrameSource]:
+    (folder / "images").mkdir()
     (folder / "empty").mkdir()
     for i in range(12):
-        cv2.imwrite(str(folder / "pictures" / f"{i}.png"), picture(i))
+        cv2.imwrite(str(folder / "images" / f"{i}.png"), striped_image(i))
     empty = SourceSettings(uri=str(folder / "empty"))
-    return make_source(SourceSettings(uri=str(folder / "pictures"))), make_source(empty)
+    return make_source(SourceSettings(uri=str(folder / "images"))), make_source(empty)
 
 
 def demo(folder: Path) -> tuple[FrameSource, FrameSource]:
@@ -51,14 +51,14 @@ def demo(folder: Path) -> tuple[FrameSource, FrameSource]:
 
 
 def camera(_folder: Path) -> tuple[FrameSource, FrameSource]:
-    """A camera's source with a scripted reader in place of the device: test machines have none."""
-    endless = (picture(i) for i in itertools.count())
+    """A camera source with a scripted reader, because test machines have no camera."""
+    endless = (striped_image(i) for i in itertools.count())
     settings = SourceSettings(uri="0", **LIMITS)
     good = LiveSource(settings, lambda _: FakeReader(endless))
     return good, make_source(SourceSettings(uri="76"))
 
 
-@pytest.fixture(params=[clip, one_picture, folder_of_pictures, demo, camera, "rtsp", "http"])
+@pytest.fixture(params=[clip, one_image, image_folder, demo, camera, "rtsp", "http"])
 def sources(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[FrameSource, FrameSource]]:
     if request.param == "rtsp":
         clip(tmp_path)
@@ -66,7 +66,7 @@ def sources(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Fr
             good = SourceSettings(uri=server.url("a.mp4"), **LIMITS)
             yield make_source(good), make_source(SourceSettings(uri=server.url("missing.mp4"), **LIMITS))
     elif request.param == "http":
-        with mjpeg_server([picture(i) for i in range(16)]) as server:
+        with mjpeg_server([striped_image(i) for i in range(16)]) as server:
             good = SourceSettings(uri=f"http://127.0.0.1:{server.port}/cam.mjpg", **LIMITS)
             yield make_source(good), make_source(SourceSettings(uri="http://127.0.0.1:1/x", **LIMITS))
     else:
@@ -79,7 +79,7 @@ def first(source: FrameSource, count: int) -> list[Frame]:
         return list(itertools.islice(frames, count))
 
 
-def test_frames_are_whole_numbered_and_in_time(sources: tuple[FrameSource, FrameSource]) -> None:
+def test_frames_have_image_index_and_times(sources: tuple[FrameSource, FrameSource]) -> None:
     source, _ = sources
     before_s, before_wall_s = time.monotonic(), time.time()
     frames = first(source, 10)
@@ -98,7 +98,7 @@ def test_frames_are_whole_numbered_and_in_time(sources: tuple[FrameSource, Frame
     assert times_s == sorted(set(times_s))
 
 
-def test_a_stop_ends_it_without_an_error(sources: tuple[FrameSource, FrameSource]) -> None:
+def test_a_stop_ends_the_source_without_an_error(sources: tuple[FrameSource, FrameSource]) -> None:
     source, _ = sources
     stop = threading.Event()
     frames = source.frames(stop)
@@ -107,13 +107,13 @@ def test_a_stop_ends_it_without_an_error(sources: tuple[FrameSource, FrameSource
     assert list(frames) == []
 
 
-def test_a_stop_before_the_start_ends_it_too(sources: tuple[FrameSource, FrameSource]) -> None:
+def test_a_stop_before_the_start_yields_no_frame(sources: tuple[FrameSource, FrameSource]) -> None:
     stop = threading.Event()
     stop.set()
     assert list(sources[0].frames(stop)) == []
 
 
-def test_it_can_be_read_again(sources: tuple[FrameSource, FrameSource]) -> None:
+def test_a_source_can_be_read_again(sources: tuple[FrameSource, FrameSource]) -> None:
     source, _ = sources
     once = first(source, 3)
     again = first(source, 3)
@@ -126,7 +126,7 @@ def test_it_can_be_read_again(sources: tuple[FrameSource, FrameSource]) -> None:
         assert all((a.image == b.image).all() for a, b in zip(again, once, strict=True))
 
 
-def test_a_live_source_has_no_count_and_a_file_ends_by_ending(sources: tuple[FrameSource, FrameSource]) -> None:
+def test_a_live_source_has_no_count_and_a_file_yields_its_count(sources: tuple[FrameSource, FrameSource]) -> None:
     source, _ = sources
     if source.is_live:
         assert source.frame_count is None
@@ -136,12 +136,12 @@ def test_a_live_source_has_no_count_and_a_file_ends_by_ending(sources: tuple[Fra
     assert len(frames) == source.frame_count
 
 
-def test_nothing_is_opened_before_the_first_next(sources: tuple[FrameSource, FrameSource]) -> None:
+def test_a_source_is_not_opened_before_the_first_next(sources: tuple[FrameSource, FrameSource]) -> None:
     _, missing = sources
     missing.frames(threading.Event())
 
 
-def test_what_cannot_be_opened_is_one_line_in_time(
+def test_a_source_that_cannot_be_opened_is_a_one_line_error(
     sources: tuple[FrameSource, FrameSource], capfd: pytest.CaptureFixture[str]
 ) -> None:
     _, missing = sources
@@ -150,16 +150,16 @@ def test_what_cannot_be_opened_is_one_line_in_time(
     message = str(caught.value)
     assert message
     assert "\n" not in message
-    assert ";" in message or "may hold" in message, "it says what to do next"
-    assert capfd.readouterr().err == "", "nothing else on the console"
+    assert ";" in message, "the message contains the next step"
+    assert capfd.readouterr().err == "", "no other console output"
 
 
-def test_no_thread_is_started_by_a_source(sources: tuple[FrameSource, FrameSource]) -> None:
+def test_a_source_starts_no_thread(sources: tuple[FrameSource, FrameSource]) -> None:
     first(sources[0], 1)
     assert video_threads() == []
 
 
-def test_the_demo_clip_is_small_and_has_its_promised_shape() -> None:
+def test_the_demo_clip_is_small_and_has_the_documented_size() -> None:
     path = asset("demo.mp4")
     assert path.stat().st_size < 1_500_000
     source = make_source(SourceSettings(uri="demo"))
@@ -170,15 +170,15 @@ def test_the_demo_clip_is_small_and_has_its_promised_shape() -> None:
     assert 15 <= source.fps <= 25
 
 
-def test_the_demo_clip_shows_faces_that_haar_finds() -> None:
+def test_haar_detects_faces_in_the_demo_clip() -> None:
     cascade = cv2.CascadeClassifier(str(asset("haarcascade_frontalface_default.xml")))
-    found = []
+    counts = []
     for frame in make_source(SourceSettings(uri="demo")).frames(threading.Event()):
         if frame.index % 10 == 0:
             grey = cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY)
-            found.append((frame.time_s, len(cascade.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=4))))
-    bare = [faces for time_s, faces in found if 2.5 <= time_s < 8]
-    both = [faces for time_s, faces in found if 9 <= time_s < 13]
+            counts.append((frame.time_s, len(cascade.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=4))))
+    bare = [faces for time_s, faces in counts if 2.5 <= time_s < 8]
+    both = [faces for time_s, faces in counts if 9 <= time_s < 13]
     assert min(bare) >= 1
     assert sum(faces >= 2 for faces in both) >= 0.8 * len(both)
-    assert [faces for time_s, faces in found if time_s < 1] == [0, 0]
+    assert [faces for time_s, faces in counts if time_s < 1] == [0, 0]

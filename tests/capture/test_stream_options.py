@@ -1,4 +1,4 @@
-"""The one environment variable that all openings share."""
+"""The environment variable that all open streams share."""
 
 import os
 import threading
@@ -10,14 +10,16 @@ from app.capture.opencv_backend import _OPTIONS, _options, _StreamOptions
 from app.core.errors import SourceError
 
 
-def test_options_add_to_the_users_own() -> None:
+def test_options_are_added_to_those_of_the_user() -> None:
     assert _options("tcp", "") == "rtsp_transport;tcp|fpsprobesize;0"
     assert _options("udp", "buffer_size;9") == "buffer_size;9|rtsp_transport;udp|fpsprobesize;0"
     assert _options("tcp", "rtsp_transport;http|fpsprobesize;3") == "rtsp_transport;http|fpsprobesize;3"
 
 
 @pytest.mark.parametrize("before", [None, "a;b"])
-def test_equals_run_side_by_side_and_the_last_puts_it_back(before: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_options_run_in_parallel_and_the_last_restores_the_variable(
+    before: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if before is None:
         monkeypatch.delenv(_OPTIONS, raising=False)
     else:
@@ -35,7 +37,7 @@ def test_equals_run_side_by_side_and_the_last_puts_it_back(before: str | None, m
     assert os.environ.get(_OPTIONS) == before
 
 
-def test_the_other_gets_its_turn() -> None:
+def test_other_options_wait_until_the_first_are_released() -> None:
     options = _StreamOptions()
     seen: list[str] = []
 

@@ -14,7 +14,7 @@ import cv2
 import pytest
 from fakes import BoxesDetector, BrightnessClassifier
 from fakes_monitor import LiveCamera
-from fakes_video import picture, wait_until, write_clip
+from fakes_video import striped_image, wait_until, write_clip
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_store import EventStore
@@ -111,7 +111,7 @@ def test_video_of_a_variable_frame_rate_keeps_its_duration(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times_ms = [50 * i + 17 * (i % 2) for i in range(60)]
-    clip = write_clip(tmp_path / "in.mkv", [picture(i) for i in range(60)], 1000, times_ms=times_ms)
+    clip = write_clip(tmp_path / "in.mkv", [striped_image(i) for i in range(60)], 1000, times_ms=times_ms)
     for module in (monitor, session_module):
         monkeypatch.setattr(module, "make_source", make_source)
     camera = CameraSettings(uri=str(clip), pace="fast")
