@@ -225,9 +225,9 @@ def test_wrappers_pass_on_tracked_faces() -> None:
         ({"tiles": "1x2"}, "columns"),
         ({"tiles": "many"}, "columns"),
         ({"region": "0,0,1"}, "four numbers"),
-        ({"region": "0,0,0,1"}, "lies inside the"),
-        ({"region": [0.5, 0, 0.6, 1]}, "lies inside the"),
-        ({"region": "nan,0,1,1"}, "lies inside the"),
+        ({"region": "0,0,0,1"}, "must be inside the"),
+        ({"region": [0.5, 0, 0.6, 1]}, "must be inside the"),
+        ({"region": "nan,0,1,1"}, "must be inside the"),
     ],
 )
 def test_invalid_settings_are_rejected(given: dict[str, object], message: str) -> None:
