@@ -66,7 +66,7 @@ def test_full_disk_ends_the_video_of_a_live_camera_but_not_the_run(
         session.run_headless(stopped)
     assert session.exit_code == 1
     (message,) = [record.getMessage() for record in caplog.records if "out.avi" in record.getMessage()]
-    assert f"writing {video}: its disk is full; " in message
+    assert f"cannot continue to write {video}: its disk is full; " in message
     assert message.endswith("; watching continues without a video")
     written = cv2.VideoCapture(str(video))  # the frames before the fault are readable
     assert written.read()[0]
