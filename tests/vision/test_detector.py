@@ -102,7 +102,8 @@ def test_haar_respects_its_settings() -> None:
 def test_profile_faces_are_added_to_frontal_faces(shared_data: Path) -> None:
     image = demo_frame()
     frontal = HaarDetector(DetectorSettings(kind="haar")).detect(image)
-    assert HaarDetector(DetectorSettings(kind="haar", profile=True)).detect(image)[: len(frontal)] == frontal
+    both = HaarDetector(DetectorSettings(kind="haar", profile=True)).detect(image)
+    assert {found.box for found in frontal} <= {found.box for found in both}  # OpenCV's threads change the order
     face = cv2.imread(str(shared_data / "frames" / "train" / PROFILE))
     assert face is not None
     for image in (face, np.ascontiguousarray(face[:, ::-1])):  # right profile, then left profile
