@@ -686,9 +686,9 @@ def test_missing_plugin_or_secret_delays_only_its_own_channel(
 @pytest.mark.parametrize(
     ("kind", "url", "environ", "message"),
     [
-        ("webhook", "http://me:s3cret@[::1:8080/t0ken", {}, "channel 'odd': the url cannot be read"),
-        ("webhook", "http://me:s3cret@host\u2100/t0ken", {}, "channel 'odd': the url cannot be read"),
-        ("apprise", "json://me:s3cret@[::1:8080/t0ken", {}, "channel 'odd': the url cannot be read"),
+        ("webhook", "http://me:s3cret@[::1:8080/t0ken", {}, "channel 'odd': the url cannot be parsed"),
+        ("webhook", "http://me:s3cret@host\u2100/t0ken", {}, "channel 'odd': the url cannot be parsed"),
+        ("apprise", "json://me:s3cret@[::1:8080/t0ken", {}, "channel 'odd': the url cannot be parsed"),
         ("webhook", "http://127.0.0.1:9/t0ken", {"ALL_PROXY": "x://me:s3cret@127.0.0.1:9"}, "Unknown scheme for proxy"),
         ("webhook", "http://127.0.0.1:9/t0ken", {"SSL_CERT_FILE": "/no/such.pem"}, "channel 'odd' cannot be set up"),
     ],

@@ -109,9 +109,9 @@ def test_purging_events_deletes_their_acknowledgements(tmp_path: Path) -> None:
         wait_for_events(running, 1)
         client.post(f"/api/v1/alerts/{event.id}/acknowledge", headers=secret)
         with EventStore(running.settings.alerts.store, create=False) as store:
-            assert store.number("SELECT count(*) FROM acknowledged") == 1
+            assert store.query_int("SELECT count(*) FROM acknowledged") == 1
             purge(store, None)
-            assert store.number("SELECT count(*) FROM acknowledged") == 0
+            assert store.query_int("SELECT count(*) FROM acknowledged") == 0
 
 
 def test_without_a_store_the_events_of_this_run_are_shown(tmp_path: Path) -> None:
