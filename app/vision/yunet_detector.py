@@ -6,6 +6,7 @@ LiteRT is imported only when a detector is created, so that this module loads fa
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,17 @@ def decode_level(maps: Sequence[Floats], stride: int, score: float) -> Floats:
     A cell's score is sqrt(sigmoid(class) * sigmoid(objectness)), as in YuNet.
     """
     classes, objects, boxes, landmarks = maps
+    square = min(score, 1.0 - 1e-6) ** 2
+    # The least logit of either factor, as the other is at most 1
+    min_logit = math.log(square / (1.0 - square)) if score > 0 else -math.inf
+    rows, columns = np.nonzero((classes[..., 0] >= min_logit) & (objects[..., 0] >= min_logit))
+    class_logits, object_logits = classes[rows, columns, 0], objects[rows, columns, 0]
     with np.errstate(over="ignore"):  # exp overflows to infinity for large negative logits: sigmoid 0
-        scores = 1.0 / np.sqrt((1.0 + np.exp(-classes[..., 0])) * (1.0 + np.exp(-objects[..., 0])))
-    rows, columns = np.nonzero(scores >= max(score, 1e-6))
+        scores = 1.0 / np.sqrt((1.0 + np.exp(-class_logits)) * (1.0 + np.exp(-object_logits)))
+    sure = scores >= score
+    rows, columns, scores = rows[sure], columns[sure], scores[sure]
     candidates = np.empty((len(rows), CHANNELS), np.float32)
-    candidates[:, 0] = scores[rows, columns]
+    candidates[:, 0] = scores
     cells = np.stack([columns, rows], axis=1).astype(np.float32)
     box = boxes[rows, columns]
     sizes = np.exp(np.minimum(box[:, 2:], 5.0))
@@ -112,6 +119,15 @@ def _is_part_of_better(candidates: Floats) -> NDArray[np.bool_]:
     return is_part
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A LiteRT interpreter for one input size. ``input`` and ``outputs`` return views of its tensors."""
+
+    invoke: Callable[[], None]
+    input: Callable[[], NDArray[Any]]
+    outputs: Sequence[Callable[[], Floats]]
+
+
 class YuNetDetector:
     """YuNet on colour frames of any size. An instance must be used by one thread only: it holds LiteRT's buffers.
 
@@ -137,7 +153,7 @@ class YuNetDetector:
         self._min_face_px = min_face_px
         content = model.read_bytes()  # loaded by path, each plan would hold a file handle
         self._new: Callable[[], Any] = lambda: Interpreter(model_content=content, num_threads=threads)
-        self._plans: OrderedDict[tuple[int, int], Any] = OrderedDict()
+        self._plans: OrderedDict[tuple[int, int], _Plan] = OrderedDict()
         try:
             outputs = self._new().get_output_details()
         except (ValueError, RuntimeError) as error:
@@ -188,13 +204,7 @@ class YuNetDetector:
 
     def _run_pass(self, image: Image) -> Floats:
         """One detection pass: the candidates (N, 15) float32 of all strides, before NMS."""
-        plan = self._run(image)
-        # The order of LiteRT's outputs is undefined. Size gives the stride and channels give the map; class and
-        # objectness may be swapped, which does not change the score.
-        outputs = sorted(
-            plan.get_output_details(), key=lambda output: (-int(np.prod(output["shape"][1:3])), output["shape"][-1])
-        )
-        maps = [plan.tensor(output["index"])()[0] for output in outputs]  # a view of LiteRT's memory, not a copy
+        maps = self._run(image)
         return np.concatenate(
             [
                 decode_level(maps[4 * i : 4 * i + 4], stride, self._score)
@@ -210,30 +220,38 @@ class YuNetDetector:
         large: Floats = candidates[candidates[:, 3:5].min(axis=1, initial=np.inf) >= _COARSE_MIN_PX]
         return large
 
-    def _run(self, image: Image) -> Any:
-        """Runs inference on ``image`` and returns the plan.
+    def _run(self, image: Image) -> list[Floats]:
+        """Runs inference on ``image`` and returns the maps of all strides, finest first, each in the order of ``MAPS``.
 
-        Its tensors are used in place. No view of them may exist when the plan runs again: LiteRT then raises an error.
+        They are views of LiteRT's memory. None may exist when the plan runs again: LiteRT then raises an error.
         """
         step = max(self.metadata.strides)
         height, width = image.shape[:2]
         plan = self._plan(*(math.ceil(side / step) * step for side in (height, width)))
-        padded = plan.tensor(plan.get_input_details()[0]["index"])()[0]
+        padded = plan.input()[0]
         padded[:height, :width] = image
         padded[height:], padded[:height, width:] = PAD, PAD
         del padded
         plan.invoke()
-        return plan
+        return [output()[0] for output in plan.outputs]
 
-    def _plan(self, height: int, width: int) -> Any:
+    def _plan(self, height: int, width: int) -> "_Plan":
         key = (height, width)
         if key in self._plans:
             self._plans.move_to_end(key)
             return self._plans[key]
-        plan = self._new()
-        plan.resize_tensor_input(plan.get_input_details()[0]["index"], [1, height, width, 3])
-        plan.allocate_tensors()
-        self._plans[key] = plan
+        interpreter = self._new()
+        index = interpreter.get_input_details()[0]["index"]
+        interpreter.resize_tensor_input(index, [1, height, width, 3])
+        interpreter.allocate_tensors()
+        # The order of LiteRT's outputs is undefined. Size gives the stride and channels give the map; class and
+        # objectness may be swapped, which does not change the score.
+        outputs = sorted(
+            interpreter.get_output_details(),
+            key=lambda output: (-int(np.prod(output["shape"][1:3])), output["shape"][-1]),
+        )
+        tensors = [interpreter.tensor(output["index"]) for output in outputs]
+        plan = self._plans[key] = _Plan(interpreter.invoke, interpreter.tensor(index), tensors)
         if len(self._plans) > _MAX_PLANS:
             self._plans.popitem(last=False)
         return plan
