@@ -54,7 +54,7 @@ def test_int8_is_smaller_and_close(tmp_path: Path) -> None:
 
 def test_facts_are_not_written_twice(tmp_path: Path) -> None:
     keras_path, _ = export_model(build_shipped(ShippedNetwork()), METADATA, tmp_path / "classifier")
-    with pytest.raises(ModelError, match="export the model afresh"):
+    with pytest.raises(ModelError, match="export the model again"):
         write_metadata(keras_path, METADATA)
 
 
