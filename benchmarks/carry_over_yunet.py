@@ -16,7 +16,7 @@ import cv2
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from app.training.detector.export import CALIBRATION_PICTURES, export_detector  # noqa: E402
+from app.training.detector.export import CALIBRATION_IMAGES, export_detector  # noqa: E402
 from app.training.detector.network import STRIDES, load_onnx  # noqa: E402
 from app.vision.model_metadata import DetectorMetadata  # noqa: E402
 
@@ -30,7 +30,7 @@ def calibration_images(data: Path) -> list[Path]:
     for file in (data / "frames" / "train.json", data / "scenes" / "train.json"):
         images = json.loads(file.read_text("utf-8"))["images"]
         paths += [file.parent / image["file_name"] for image in images if Path(image["file_name"]).name not in skipped]
-    return paths[:: len(paths) // CALIBRATION_PICTURES][:CALIBRATION_PICTURES]
+    return paths[:: len(paths) // CALIBRATION_IMAGES][:CALIBRATION_IMAGES]
 
 
 def main() -> int:

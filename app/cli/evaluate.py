@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             ]
             duplicates = tuple((one.path, other.path) for one, other in across(samples, others_of_folder))
             sets.append(replace(evaluate_set(name, classifier, samples, args), copies=duplicates))
-            show_left_out(console, (*found.left_out, *sets[-1].judged.crops.left_out))
+            show_left_out(console, (*found.left_out, *sets[-1].predictions.crops.left_out))
     reports = [*(report for one in sets for report in one.reports), *others]
     show(console, classifier.metadata.name, reports)
     print_extra_results(console, sets, others)

@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     limit_threads(args.threads)
     from app.training.networks import paper_network
     from app.training.paper.page import known_records, report_text, write_page
-    from app.training.paper.results import judge_cell, run_records, save_cell
+    from app.training.paper.results import evaluate_cell, run_records, save_cell
     from app.training.paper.training import TABLE_I, TABLE_II, PaperData, PaperRun, paper_splits
 
     console, ends_s = Console(), deadline_s(args.minutes)
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
                 "run the command again to continue"
             )
             continue
-        save_cell(args.folder, judge_cell(plan, fitted, data, args.data))
+        save_cell(args.folder, evaluate_cell(plan, fitted, data, args.data))
     text = write_page(args.report, args.folder) if args.report is not None else report_text(run_records(args.folder))
     console.print(text, markup=False)
     return 0

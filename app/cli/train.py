@@ -37,7 +37,7 @@ from app.training.networks import KerasModel
 from app.training.reports.html_report import Page, Training, write_charts, write_report
 from app.training.reports.set_report import ReportedSet, probe_of
 from app.training.reports.tables import plain
-from app.training.trainer import EpochRecord, Fitted, begin_run, file_facts, limit_threads, write_json
+from app.training.trainer import EpochRecord, Fitted, begin_run, file_identity, limit_threads, write_json
 from app.training.types import EQUAL_PX
 from app.vision.classifier import LiteRtClassifier
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     initial_model, labels = (None, labels_of(splits.train)) if is_fresh(args) else load_first_network(args.begin_with)
     check_labels(splits, labels)
     if initial_model is not None:
-        begin_run(args.folder, {"began_with": file_facts(args.begin_with or resources.model("classifier.keras"))})
+        begin_run(args.folder, {"began_with": file_identity(args.begin_with or resources.model("classifier.keras"))})
     train, dev = _pools(args, splits, console)
     from app.training.classifier.shipped import train_shipped
 

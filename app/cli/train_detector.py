@@ -106,7 +106,7 @@ def run_train(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from app.cli.training_options import resumable
-    from app.training.detector.export import CALIBRATION_PICTURES
+    from app.training.detector.export import CALIBRATION_IMAGES
     from app.training.detector.trainer import DetectorRecipe
     from app.training.trainer import begin_run, limit_threads
     from app.vision.preprocess import limit_opencv_threads
@@ -130,7 +130,7 @@ def run_train(args: argparse.Namespace) -> int:
         raise DataError(f"{sources}: {len(train)} training scenes; add images, at least {recipe.batch} are needed")
     console.print(f"{len(train)} training scenes, {len(development)} development scenes, {len(crops)} face crops")
     trainer = _trainer(args.run_folder, begin_with, recipe, train, crops, cache)
-    examples = [cache.get(scene.path) for scene in train[:: max(1, len(train) // CALIBRATION_PICTURES)]]
+    examples = [cache.get(scene.path) for scene in train[:: max(1, len(train) // CALIBRATION_IMAGES)]]
     trainer.judge = lambda model: _evaluate(model, development, cache)
     trainer.on_epoch = lambda record: console.print(
         f"epoch {record.epoch}: score {record.score_loss:.3f}, box {record.box_loss:.3f}, "
@@ -146,12 +146,12 @@ def run_train(args: argparse.Namespace) -> int:
 
 def _about(args: argparse.Namespace, recipe: "DetectorRecipe", begin_with: Path) -> dict[str, object]:
     """The inputs that determine a training run, kept in its settings. Raises DataError if a file is missing."""
-    from app.training.trainer import file_facts
+    from app.training.trainer import file_identity
 
     named = {f"annotations{i}": path for i, path in enumerate(args.data) if is_file(path)}
     named |= {"began_with": begin_with, "held_back": args.held_back}
     try:
-        files = {name: file_facts(path) for name, path in named.items() if path is not None}
+        files = {name: file_identity(path) for name, path in named.items() if path is not None}
     except OSError as error:
         raise DataError(f"cannot read {error.filename}: {error.strerror}; check its name") from error
     options = {name: value for name, value in asdict(recipe).items() if name != "budget_s"}

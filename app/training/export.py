@@ -1,4 +1,4 @@
-"""From a trained network to the files that the monitor runs: ``.keras`` and LiteRT, each carrying its facts."""
+"""Exports a trained network to the files that the monitor runs: ``.keras`` and LiteRT, each with its metadata."""
 
 import contextlib
 import io
@@ -18,7 +18,7 @@ Kind = Literal["float32", "int8"]
 
 
 def export_model(model: KerasModel, metadata: ClassifierMetadata, stem: Path) -> tuple[Path, Path]:
-    """Writes ``stem.keras`` and ``stem.tflite`` (float32), both with ``facts``. Raises OutputError where it cannot."""
+    """Writes ``stem.keras`` and ``stem.tflite`` (float32) with ``metadata``. Raises OutputError if it cannot."""
     keras_path, litert_path = stem.with_suffix(".keras"), stem.with_suffix(".tflite")
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
@@ -28,15 +28,15 @@ def export_model(model: KerasModel, metadata: ClassifierMetadata, stem: Path) ->
         partial.replace(keras_path)
         write_litert(model, metadata, litert_path)
     except OSError as error:
-        raise OutputError(f"cannot write {stem}.*: {error.strerror}; choose another place") from error
+        raise OutputError(f"cannot write {stem}.*: {error.strerror}; choose another path") from error
     return keras_path, litert_path
 
 
 def write_litert(
     model: KerasModel, metadata: ClassifierMetadata, path: Path, examples: NDArray[np.uint8] | None = None
 ) -> None:
-    """LiteRT at float32, or with ``examples`` (N, S, S, 3) uint8 RGB at int8 (weights and activations; input and
-    output stay float32, so both kinds are called alike)."""
+    """Writes LiteRT with float32, or with int8 weights and activations calibrated on ``examples`` (N, S, S, 3) uint8
+    RGB. Input and output are float32 in both cases."""
     content = litert_bytes(model, examples)
     partial = path.with_name("part-" + path.name)
     partial.write_bytes(content)
@@ -50,12 +50,12 @@ def litert_bytes(
     *,
     byte_input: bool = False,
 ) -> bytes:
-    """The LiteRT file of ``model`` at float32, or at int8 calibrated on ``examples``, pictures (H, W, 3) that may
-    differ in size. ``byte_input``: an int8 model takes uint8 instead of float32."""
+    """The LiteRT file of ``model`` with float32, or with int8 calibrated on ``examples``, images (H, W, 3) of any size.
+    ``byte_input``: the input of an int8 model is uint8 instead of float32."""
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
-        with contextlib.redirect_stdout(io.StringIO()):  # Keras prints the end points it exports
+        with contextlib.redirect_stdout(io.StringIO()):  # Keras prints the exported endpoints
             model.export(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         if examples is not None:

@@ -1,7 +1,7 @@
-"""Convolutions whose gradients are matrix products: what TensorFlow's own compute, in less of a processor's time.
+"""Convolutions with gradients as matrix products: the results of TensorFlow's own convolutions in less CPU time.
 
-Two of its gradients are slow on a processor: that of 2x2 pooling, which looks for each maximum again, and that of a
-kernel, at a third of the speed of a matrix product. Imported only where a network is trained.
+Two of TensorFlow's gradients are slow on a CPU: that of 2x2 pooling, which searches for each maximum again, and that of
+a kernel, at a third of the speed of a matrix product. Imported only for training.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,15 +10,15 @@ from typing import Any
 import tensorflow as tf
 
 ROWS = 4096
-"""Places of the pooled map computed at once: 1 MB for each of the four numbers that are pooled, so in cache."""
+"""Cells of the pooled map per block: 1 MB for each of the four pooled values, so that a block fits in the cache."""
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
 def first_pooled_convolution(maps: Any, kernel: Any) -> tuple[Any, Callable[[Any], tuple[None, Any]]]:
-    """``maps`` (B, H, W, C) and an odd ``kernel`` (K, K, C, F) to their 'valid' convolution, 2x2 max-pooled
-    ((H-K+1)//2, (W-K+1)//2). Has no gradient for ``maps``. B, H, W must be known.
+    """The 'valid' convolution of ``maps`` (B, H, W, C) with an odd ``kernel`` (K, K, C, F), 2x2 max-pooled to
+    ((H-K+1)//2, (W-K+1)//2). Has no gradient for ``maps``. B, H, W must be static.
 
-    Each place of the pooled map is one row: the patch of (K+1) x (K+1) that its four convolutions see."""
+    Each cell of the pooled map is one row: the (K+1) x (K+1) patch that its four convolutions cover."""
     side, channels, filters = kernel.shape[0], kernel.shape[2], kernel.shape[3]
     rows, shape = _patches(maps, side)
     kernels = [_as_matrix(tf.pad(kernel, [[r, 1 - r], [c, 1 - c], [0, 0], [0, 0]])) for r, c in _CORNERS]
@@ -28,7 +28,9 @@ def first_pooled_convolution(maps: Any, kernel: Any) -> tuple[Any, Callable[[Any
         first, second, third, fourth = (tf.matmul(part, matrix) for matrix in kernels)
         upper, lower = tf.maximum(first, second), tf.maximum(third, fourth)
         pooled.append(tf.maximum(upper, lower))
-        chosen.append((part, second > first, fourth > third, lower > upper))  # of equals the first, as TensorFlow does
+        chosen.append(
+            (part, second > first, fourth > third, lower > upper)
+        )  # the first of equal values, as in TensorFlow
 
     def gradient(flow: Any) -> tuple[None, Any]:
         flow = tf.reshape(flow, (-1, filters))
@@ -48,7 +50,7 @@ def first_pooled_convolution(maps: Any, kernel: Any) -> tuple[Any, Callable[[Any
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
 def convolution(maps: Any, kernel: Any) -> tuple[Any, Callable[[Any], tuple[Any, Any]]]:
-    """``maps`` (B, H, W, C) and ``kernel`` (K, K, C, F) to their 'valid' convolution. B, H, W must be known."""
+    """The 'valid' convolution of ``maps`` (B, H, W, C) with ``kernel`` (K, K, C, F). B, H, W must be static."""
     side, _, channels, filters = kernel.shape
     steps, padding = (1, 1, 1, 1), "VALID"
 
@@ -56,8 +58,8 @@ def convolution(maps: Any, kernel: Any) -> tuple[Any, Callable[[Any], tuple[Any,
         of_maps = tf.raw_ops.Conv2DBackpropInput(
             input_sizes=maps.shape, filter=kernel, out_backprop=flow, strides=steps, padding=padding
         )
-        # As large as the maps again, with zeros, and beside itself moved by each column of the kernel: now a row of the
-        # kernel is one product of the maps, from that row on, with it.
+        # Padded with zeros to the size of the maps and stacked with a copy shifted by each column of the kernel, so the
+        # gradient of a kernel row is one matrix product with the maps from that row on.
         moved = [tf.pad(flow, [[0, 0], [0, side - 1], [c, side - 1 - c], [0, 0]]) for c in range(side)]
         flows, seen = tf.reshape(tf.concat(moved, -1), (-1, side * filters)), tf.reshape(maps, (-1, channels))
         count, width = seen.shape[0], maps.shape[2]
@@ -72,8 +74,8 @@ _CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
 def _patches(maps: Any, side: int) -> tuple[Any, Sequence[int]]:
-    """The rows, (places, (K+1)^2 C), and (B, height, width) of the pooled map. Blocks of 2x2 pixels become channels, so
-    that a patch is made of a few long pieces, not of many short ones."""
+    """The rows (cells, (K+1)^2 C), and the shape (B, height, width) of the pooled map. Blocks of 2x2 pixels become
+    channels, so that a patch is copied in a few long pieces instead of many short ones."""
     across = (side + 1) // 2
     height, width = ((size - side + 1) // 2 for size in maps.shape[1:3])
     even = maps[:, : 2 * (height + across - 1), : 2 * (width + across - 1)]
@@ -84,7 +86,7 @@ def _patches(maps: Any, side: int) -> tuple[Any, Sequence[int]]:
 
 
 def _as_matrix(kernel: Any) -> Any:
-    """A kernel with an even side, in the order of a patch's numbers."""
+    """A kernel with an even side as a matrix, in the order of a patch's values."""
     half, (_, _, channels, filters) = kernel.shape[0] // 2, kernel.shape
     blocks = tf.reshape(kernel, (half, 2, half, 2, channels, filters))
     return tf.reshape(tf.transpose(blocks, (0, 2, 1, 3, 4, 5)), (-1, filters))

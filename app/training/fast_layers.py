@@ -1,7 +1,7 @@
-"""Layers that compute what Keras' own do, weight for weight, in less of a processor's time.
+"""Layers with the same weights and results as Keras' own, but in less CPU time.
 
-They serve training only: a network made of them is checkpointed with them, and its weights are copied into plain
-layers, in the same order, before it is judged or exported.
+They are for training only. Checkpoints contain them; before evaluation and export the weights are copied into plain
+layers in the same order.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ PACKAGE = "maskwatch"
 
 @dataclass(frozen=True, slots=True)
 class FastLayers:
-    """The classes, made once TensorFlow is there. ``PooledConv2D`` stands for Conv2D, MaxPooling2D and ReLU, and
-    ``FirstPooledConv2D`` for those at the network's beginning, with nothing to train before them."""
+    """The layer classes, created after TensorFlow is imported. ``PooledConv2D`` replaces Conv2D, MaxPooling2D and ReLU;
+    ``FirstPooledConv2D`` replaces them at the start of the network, where no earlier layer needs a gradient."""
 
     PooledConv2D: Any
     FirstPooledConv2D: Any
@@ -24,7 +24,7 @@ class FastLayers:
 
 @cache
 def fast_layers() -> FastLayers:
-    """Registered with Keras, so that checkpoints that hold them can be read."""
+    """The layer classes, registered with Keras, so that checkpoints with them can be loaded."""
     import keras
     import tensorflow as tf
 
@@ -34,7 +34,7 @@ def fast_layers() -> FastLayers:
 
     @keras.saving.register_keras_serializable(PACKAGE)
     class PooledConv2D(keras.layers.Conv2D):  # type: ignore[misc]
-        """The bias is added after the pooling, which it commutes with: to a quarter of the numbers."""
+        """Adds the bias after the pooling, to a quarter of the values. The result is the same."""
 
         def call(self, maps: Any, training: bool = False) -> Any:
             by_products = training and not has_gpu and maps.dtype == tf.float32 and maps.shape.is_fully_defined()
@@ -51,7 +51,7 @@ def fast_layers() -> FastLayers:
 
     @keras.saving.register_keras_serializable(PACKAGE)
     class FirstPooledConv2D(PooledConv2D):
-        """By patches where the kernel is 3x3: with 5x5 TensorFlow's own way took less time."""
+        """Uses patches for a 3x3 kernel. With 5x5, TensorFlow's own convolution was faster."""
 
         def pooled(self, maps: Any, kernel: Any, by_products: bool) -> Any:
             if by_products and self.kernel_size == (3, 3):
@@ -60,7 +60,7 @@ def fast_layers() -> FastLayers:
 
     @keras.saving.register_keras_serializable(PACKAGE)
     class FusedNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
-        """One kernel for the training step, where Keras' own is made of many."""
+        """Uses one fused kernel for the training step, where Keras uses many."""
 
         def call(self, maps: Any, training: bool | None = None, mask: Any = None) -> Any:
             if not training:
@@ -70,15 +70,17 @@ def fast_layers() -> FastLayers:
                 x=maps, scale=self.gamma, offset=self.beta, mean=empty, variance=empty, epsilon=self.epsilon
             )
             count = tf.cast(tf.size(maps) // tf.shape(maps)[-1], tf.float32)
-            biased = variance * ((count - 1.0) / count)  # the kernel gives the sample variance, Keras keeps the other
+            biased = variance * (
+                (count - 1.0) / count
+            )  # the kernel gives the sample variance, Keras uses the biased one
             for running, now in ((self.moving_mean, mean), (self.moving_variance, biased)):
                 running.assign(running * self.momentum + now * (1.0 - self.momentum))
             return normal
 
     @keras.saving.register_keras_serializable(PACKAGE)
     class CheapDropout(keras.layers.Dropout):  # type: ignore[misc]
-        """16 random bits decide on a number, not 32: rates are exact to 1/65536. A GPU has no kernels for such small
-        numbers and needs none: there it is Keras' own."""
+        """Uses 16 random bits per value instead of 32, so rates are exact to 1/65536. A GPU has no kernels for 16-bit
+        values, so Keras' own layer is used there."""
 
         def call(self, maps: Any, training: bool = False) -> Any:
             if not training or not self.rate or has_gpu:

@@ -1,4 +1,4 @@
-"""Counting rights and wrongs: recalls with intervals, F1, calibration, and what saying 'unsure' buys. Pure numpy."""
+"""Metrics: recalls with intervals, F1, calibration, and the effect of the label unsure. Pure numpy."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Z_95 = 1.959964
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """``right`` of ``total``, and the Wilson 95 % interval of the share."""
+    """A share (``right`` of ``total``) with its Wilson 95 % interval."""
 
     right: int
     total: int
@@ -28,8 +28,8 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Unsure:
-    """``coverage``: share of faces called unsure; ``removed``: share of the errors that were among them. The two-way
-    errors leave *incorrect* out of truth and of choice: a bare face taken for a masked one, or the other way round."""
+    """``rejected_share``: share of faces labelled unsure. ``removed``: share of the errors among these faces. Two-way
+    errors are bare faces labelled masked, or the reverse, with ``incorrect`` ignored."""
 
     faces: int
     rejected_share: float
@@ -41,10 +41,9 @@ class Unsure:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a model got on one set. Two-way figures leave ``incorrect`` out of truth and of choice: the likelier of
-    mask and no_mask counts. The strict ones count an answer ``incorrect`` for a mask or a bare face as wrong.
-    ``log_loss`` is the mean negative log likelihood of the truth (nats), ``risk_coverage`` the area under the
-    risk-coverage curve: how well confidence tells right from wrong, least is best."""
+    """A model's scores on one set. Two-way values ignore faces with the ground truth ``incorrect`` and compare only
+    mask with no_mask; the strict value counts a predicted ``incorrect`` as an error. ``log_loss``: mean negative log
+    likelihood (nats). ``risk_coverage``: area under the risk-coverage curve, lower is better."""
 
     faces: int
     accuracy: Rate
@@ -61,7 +60,7 @@ class Scores:
 
 
 def wilson(right: int, total: int) -> Rate:
-    """Wilson's score interval (1927) at 95 %; an empty set says nothing: 0 to 1."""
+    """Wilson's score interval (1927) at 95 %. For an empty set it is 0 to 1."""
     if total == 0:
         return Rate(0, 0, math.nan, 0.0, 1.0)
     share, z2 = right / total, Z_95**2
@@ -71,14 +70,14 @@ def wilson(right: int, total: int) -> Rate:
 
 
 def confusion_matrix(targets: Targets, chosen: Targets, classes: int) -> NDArray[np.int64]:
-    """(C, C): truth down, answer across."""
+    """(C, C) counts: rows are the ground truth, columns the prediction."""
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (targets, chosen), 1)
     return counts
 
 
 def calibration_error(probabilities: Probabilities, targets: Targets, bins: int = 15) -> float:
-    """Expected calibration error (Naeini et al. 2015) of the likeliest label, in equal bins of confidence."""
+    """Expected calibration error (Naeini et al. 2015) of the most probable label, in equal bins of confidence."""
     if not len(targets):
         return math.nan
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
@@ -88,15 +87,15 @@ def calibration_error(probabilities: Probabilities, targets: Targets, bins: int 
 
 
 def log_loss(probabilities: Probabilities, targets: Targets) -> float:
-    """The mean negative log likelihood of the truth in nats; a chance of nothing counts as 1e-7."""
+    """The mean negative log likelihood of the ground truth in nats. A probability of 0 counts as 1e-7."""
     if not len(targets):
         return math.nan
     return float(-np.log(np.maximum(probabilities[np.arange(len(targets)), targets], 1e-7)).mean())
 
 
 def risk_coverage(probabilities: Probabilities, targets: Targets) -> float:
-    """Area under the risk-coverage curve (Geifman and El-Yaniv 2017): the share wrong among the surest n faces,
-    averaged over all n. 0 where none is wrong; the share of wrong ones where confidence tells nothing."""
+    """Area under the risk-coverage curve (Geifman and El-Yaniv 2017): the error rate of the n most confident faces,
+    averaged over all n. 0 without errors; the error rate of the set if confidence is random."""
     if not len(targets):
         return math.nan
     surest_first = np.argsort(-probabilities.max(axis=1), kind="stable")
@@ -105,7 +104,7 @@ def risk_coverage(probabilities: Probabilities, targets: Targets) -> float:
 
 
 def macro_f1(confusion: NDArray[np.int64]) -> float:
-    """The mean F1 of the classes that occur in the truth."""
+    """The mean F1 of the classes that occur in the ground truth."""
     right, truth, answers = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     present = truth > 0
     f1 = 2 * right / np.maximum(truth + answers, 1)
@@ -152,7 +151,7 @@ def _two_way(probabilities: Probabilities, targets: Targets, labels: Sequence[La
 def unsure_effect(
     probabilities: Probabilities, targets: Targets, unsure: NDArray[np.bool_], labels: Sequence[Label]
 ) -> Unsure:
-    """What refusing to choose for the faces in ``unsure`` (N,) removes."""
+    """The errors that labelling the faces in ``unsure`` (N,) bool as unsure removes."""
     wrong = probabilities.argmax(axis=1) != targets
     places = _pair_places(labels)
     pair = np.isin(targets, places)
@@ -175,13 +174,13 @@ def _share_removed(wrong: NDArray[np.bool_], unsure: NDArray[np.bool_]) -> float
 
 
 def _pair_places(labels: Sequence[Label]) -> list[int]:
-    """The places of mask and no_mask; none where the labels lack one of them."""
+    """The indices of mask and no_mask, or none if one of them is not in ``labels``."""
     pair = (Label.MASK, Label.NO_MASK)
     return [labels.index(label) for label in pair] if all(label in labels for label in pair) else []
 
 
 def reliability(probabilities: Probabilities, targets: Targets, bins: int = 10) -> list[tuple[float, float, int]]:
-    """Mean confidence, share right and number of faces of each bin that holds any."""
+    """(mean confidence, accuracy, number of faces) for each bin that has faces."""
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
     places = np.minimum((confidence * bins).astype(int), bins - 1)
     held = [places == i for i in range(bins)]

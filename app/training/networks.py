@@ -1,6 +1,6 @@
-"""The networks: the study's seven as one parametrised builder, and the small one that is shipped.
+"""The networks: the study's seven from one builder with parameters, and the small shipped one.
 
-All take ``crops: (N, S, S, 3)`` RGB 0..255 and give ``(N, C)`` float32 softmax probabilities; scaling lives inside.
+Input: ``crops: (N, S, S, 3)`` RGB, 0 to 255. Output: ``(N, C)`` float32 softmax probabilities. Scaling is inside.
 """
 
 from collections.abc import Callable
@@ -13,16 +13,17 @@ from app.core.errors import DataError
 from app.training.fast_layers import fast_layers
 
 KerasModel = Any
-"""A ``keras.Model``: TensorFlow carries no types that mypy can follow."""
+"""A ``keras.Model``. TensorFlow has no types for mypy."""
 
 LUMA_RGB = (0.299, 0.587, 0.114)
-"""ITU-R BT.601, the weights with which OpenCV and PIL turn colour to grey."""
+"""The weights of ITU-R BT.601, with which OpenCV and PIL convert RGB to grey."""
 
 
 @dataclass(frozen=True, slots=True)
 class PaperNetwork:
-    """One of the study's networks. What it leaves open is chosen here: Keras' default 'valid' padding, 2x2 pooling,
-    batch normalisation after pooling, SGD at Keras' default rate 0.01, a fourth layer halved like the others."""
+    """One of the study's networks. The study does not state these choices: 'valid' padding (Keras' default), 2x2
+    pooling, batch normalisation after pooling, SGD with rate 0.01 (Keras' default), half the filters in a fourth
+    layer."""
 
     name: str
     input_px: int = 128
@@ -54,10 +55,10 @@ PAPER_NETWORKS: tuple[PaperNetwork, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class ShippedNetwork:
-    """The shipped classifier: strided 3x3 convolutions with residual blocks, then a mean over the last map.
+    """The shipped classifier: strided 3x3 convolutions with residual blocks, then the mean of the last map.
 
-    Plain convolutions: on one AMD EPYC core a training step takes 1.0 ms an image, against 2.3 to 3.8 ms for a
-    depthwise-separable network, and LiteRT's time is about the same (0.28 and 0.20 ms a face).
+    On one AMD EPYC core a training step takes 1.0 ms per image, against 2.3 to 3.8 ms with depthwise-separable
+    convolutions. LiteRT needs about the same time for both (0.28 and 0.20 ms per face).
     """
 
     name: str = "maskwatch"
@@ -70,8 +71,8 @@ class ShippedNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a network is trained: optimiser, length, stopping. ``patience`` 0 never stops early; without
-    ``restore_best`` the last epoch's weights are kept, whatever their validation loss."""
+    """How a network is trained: optimizer, epochs, early stopping. ``patience`` 0 disables early stopping. Without
+    ``restore_best`` the weights of the last epoch are used."""
 
     epochs: int
     batch: int = 16
@@ -90,17 +91,17 @@ class Recipe:
 
 
 def paper_network(name: str) -> PaperNetwork:
-    """Raises DataError for a name that the study does not have."""
+    """The network with this name. Raises DataError if the study has none."""
     for network in PAPER_NETWORKS:
         if network.name == name:
             return network
-    known = ", ".join(network.name for network in PAPER_NETWORKS)
-    raise DataError(f"no network {name!r} in the study; choose one of {known}")
+    choices = ", ".join(network.name for network in PAPER_NETWORKS)
+    raise DataError(f"no network {name!r} in the study; choose one of {choices}")
 
 
 def built(build: Callable[[], KerasModel], precision: str = "float32", seed: int | None = None) -> KerasModel:
-    """The network built under a dtype policy, which Keras keeps globally, so it is put back; its first weights are
-    those of ``seed``, where one is given."""
+    """The network, built with a dtype policy. Keras' global policy is restored afterwards. ``seed`` sets the initial
+    weights."""
     import keras
 
     if seed is not None:
@@ -114,10 +115,10 @@ def built(build: Callable[[], KerasModel], precision: str = "float32", seed: int
 
 
 def build_paper(network: PaperNetwork, classes: int = 2, *, for_training: bool = False) -> KerasModel:
-    """The study's network, uncompiled. ReLU stands after the pooling: they commute, and it is a quarter of the work.
+    """The study's network, uncompiled. ReLU is after the pooling: the result is the same for a quarter of the work.
 
-    ``for_training`` builds the same network, weight by weight, of layers that train faster: copy its weights into a
-    plain one to judge or to export it."""
+    ``for_training`` uses layers that train faster and have the same weights. Copy the weights into a plain network for
+    evaluation and export."""
     import keras
 
     fast = fast_layers() if for_training else None

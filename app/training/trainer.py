@@ -1,4 +1,4 @@
-"""Training in a run folder: settings, versions, history, metrics and a checkpoint each epoch, so that it resumes."""
+"""Training in a run folder with settings, versions, history and a checkpoint per epoch, so that it can resume."""
 
 import hashlib
 import json
@@ -31,15 +31,15 @@ BEST = "best.weights.h5"
 AVERAGED = "averaged.npz"
 HISTORY = "history.json"
 PART = "part-"
-"""Before the name of a file that is not whole, or whose epoch is not over."""
+"""Prefix of a file that is incomplete, or whose epoch is not over."""
 OUT_OF_TIME = "out of time"
 MAY_CHANGE = frozenset({"recipe.epochs", "epochs", "data", "data.path", "began_with.file"})
-"""Settings of a run that is continued that need not be those it was begun with."""
+"""Settings that may differ when a run is resumed."""
 
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
-    """What one epoch cost and gave; ``val_*`` are those of the averaged weights where the recipe averages."""
+    """The results of one epoch. ``val_*`` are of the averaged weights if the recipe averages."""
 
     epoch: int
     loss: float
@@ -52,7 +52,7 @@ class EpochRecord:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """The network with the best weights in it, and how it got there."""
+    """The network with its best weights, and the history of its training."""
 
     model: KerasModel
     history: tuple[EpochRecord, ...]
@@ -61,11 +61,11 @@ class Fitted:
 
 
 def limit_threads(threads: int) -> None:
-    """TensorFlow fixes its thread pools at its first operation: call before building a network. Once it has worked in
-    this process, its pools stay as they are.
+    """Limits TensorFlow's threads. Call it before the first network is built, because TensorFlow creates its thread
+    pools at its first operation.
 
-    TensorFlow turns oneDNN's kernels on by itself on newer processors only; on a Zen 3 core with AVX2 they took 254 ms
-    for a step of the study's model_2 instead of 361, and 0.61 s for one of the face detector instead of 1.29."""
+    TensorFlow enables oneDNN's kernels only on newer CPUs. On a Zen 3 core with AVX2 they took 254 ms instead of 361
+    for a step of the study's model_2, and 0.61 s instead of 1.29 for a step of the face detector."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     import_tensorflow()
@@ -79,20 +79,20 @@ def limit_threads(threads: int) -> None:
 
 
 def best_epoch(history: tuple[EpochRecord, ...], start_from_epoch: int) -> int:
-    """The epoch of the lowest validation loss; earlier than ``start_from_epoch`` only if none is later."""
+    """The epoch of the lowest validation loss. Epochs before ``start_from_epoch`` count only if there are no others."""
     counted = [record for record in history if record.epoch >= start_from_epoch] or list(history)
     return min(counted, key=lambda record: record.val_loss).epoch
 
 
 def should_stop(history: tuple[EpochRecord, ...], patience: int, start_from_epoch: int) -> bool:
-    """Keras' EarlyStopping (mode min): no better epoch among the last ``patience`` counted ones."""
+    """As Keras' EarlyStopping (mode min): the last ``patience`` epochs were not better."""
     if patience <= 0 or not history or history[-1].epoch < start_from_epoch:
         return False
     return history[-1].epoch - best_epoch(history, start_from_epoch) >= patience
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Constant, or a linear warm-up followed by half a cosine (Loshchilov and Hutter 2017) down to a hundredth."""
+    """Constant, or a linear warm-up and a cosine decay to a hundredth (Loshchilov and Hutter 2017)."""
     warm = recipe.warmup_epochs * steps
     if step < warm:
         return recipe.learning_rate * (step + 1) / warm
@@ -111,39 +111,39 @@ def compile_network(model: KerasModel, recipe: Recipe) -> None:
         "adamw": lambda: keras.optimizers.AdamW(recipe.learning_rate, weight_decay=recipe.weight_decay),
     }
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
-    # XLA's CPU convolutions measured twelve times slower than oneDNN's
+    # XLA's CPU convolutions were twelve times slower than oneDNN's
     model.compile(optimizers[recipe.optimizer](), loss, metrics=["accuracy"], jit_compile=False)
 
 
-def begin_run(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Makes the run folder, adds what it was begun with (``facts`` and versions) to its settings and returns these.
+def begin_run(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Creates the run folder, adds ``settings`` and package versions to its settings file, and returns all settings.
 
-    Raises OutputError where it cannot, and DataError where epochs were trained there with other settings: one history
-    of two trainings would tell of neither. More epochs, and a folder that was moved, are the same training."""
+    Raises OutputError if it cannot write, and DataError if the folder has epochs that were trained with other settings.
+    ``MAY_CHANGE`` lists settings that may differ, such as the number of epochs or the path of moved data."""
     packages = {name: version(name) for name in ("tensorflow", "keras", "numpy", "opencv-python")}
-    about = {"python": platform.python_version(), "machine": platform.machine(), **packages}
+    versions = {"python": platform.python_version(), "machine": platform.machine(), **packages}
     path = folder / "settings.json"
-    facts = json.loads(json.dumps(facts))
+    settings = json.loads(json.dumps(settings))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         earlier = json.loads(path.read_text("utf-8")) if path.is_file() else {}
         if any((folder / name).is_file() for name in (HISTORY, PART + HISTORY)):
-            _check_same(folder, earlier, facts)
-        begun = {**earlier, **facts, "versions": about}
-        write_json(path, begun)
+            _check_same(folder, earlier, settings)
+        merged = {**earlier, **settings, "versions": versions}
+        write_json(path, merged)
     except OSError as error:
         raise OutputError(f"cannot write the run folder {folder}: {error.strerror}; choose another --run") from error
     except ValueError as error:
         raise DataError(f"{path} is damaged: {error}; choose another --run") from error
-    return begun
+    return merged
 
 
-def _check_same(folder: Path, earlier: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    was, now = dict(_flat(earlier)), dict(_flat(facts))
+def _check_same(folder: Path, earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    was, now = dict(_flat(earlier)), dict(_flat(settings))
     for name in sorted((was.keys() & now.keys()) - MAY_CHANGE):
         if was[name] != now[name]:
             raise DataError(
-                f"the run in {folder} was begun with {name} {was[name]}, not {now[name]}; choose another --run"
+                f"the run in {folder} was started with {name} {was[name]}, not {now[name]}; choose another --run"
             )
 
 
@@ -160,21 +160,21 @@ def write_json(path: Path, tree: Any) -> None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Whole or not at all: a reader never sees half a file."""
+    """Writes the file atomically, so that a reader never gets a part of it."""
     partial = path.with_suffix(path.suffix + ".part")
     partial.write_text(text, "utf-8", "backslashreplace")
     partial.replace(path)
 
 
-def file_facts(path: Path) -> dict[str, str]:
-    """What a run's settings keep of a file it began with."""
+def file_identity(path: Path) -> dict[str, str]:
+    """The name and digest of an initial model file, for a run's settings."""
     return {"file": path.name, "digest": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
 
 
 @dataclass(slots=True)
 class Trainer:
-    """One training: ``batches`` in, best weights out. ``deadline_s`` is a ``time.monotonic()`` after which no epoch
-    begins and the running one is cut short."""
+    """One training run. ``deadline_s`` is a ``time.monotonic()`` value, after which no epoch starts and the current one
+    is aborted."""
 
     model: KerasModel
     recipe: Recipe
@@ -203,7 +203,7 @@ class Trainer:
             self._keep(history)
             self.on_epoch(record, self.model)
         if not history:
-            raise DataError(f"{self.folder}: not one epoch was finished; allow more time")
+            raise DataError(f"{self.folder}: no epoch was completed; allow more time")
         if not self.recipe.restore_best:
             return Fitted(self.model, history, history[-1].epoch, stopped)
         self.model.load_weights(self.folder / BEST)
@@ -213,7 +213,7 @@ class Trainer:
         import keras
 
         compile_network(self.model, self.recipe)
-        self._take_places()
+        self._move_into_place()
         history_path = self.folder / HISTORY
         if not history_path.exists():
             return ()
@@ -231,7 +231,7 @@ class Trainer:
         for name in (AVERAGED, BEST):
             (self.folder / (PART + name)).unlink(missing_ok=True)
         averaged = self._averaged(index)
-        self._begin_draws(index * steps)
+        self._seed_generators(index * steps)
         rate, losses = 0.0, np.zeros((steps, 2))
         for step, (crops, targets) in enumerate(prefetched(self.batches.epoch(index))):
             if time.monotonic() > self.deadline_s:
@@ -259,9 +259,9 @@ class Trainer:
             self.model.set_weights(raw)
         return record
 
-    def _begin_draws(self, step: int) -> None:
-        """What dropout draws depends on the seed and on the step only, which no checkpoint holds: a resumed run sees
-        what it would have."""
+    def _seed_generators(self, step: int) -> None:
+        """Sets the state of the random generators, which a checkpoint does not contain. Dropout depends only on seed
+        and step, so a resumed run draws the same values."""
         import keras
 
         states = [variable for variable in self.model.variables if variable.path.endswith("seed_generator_state")]
@@ -281,11 +281,11 @@ class Trainer:
     def _keep(self, history: tuple[EpochRecord, ...]) -> None:
         self.model.save(self.folder / (PART + CHECKPOINT))
         write_json(self.folder / (PART + HISTORY), [asdict(record) for record in history])
-        self._take_places()
+        self._move_into_place()
 
-    def _take_places(self) -> None:
-        """The files of an epoch take their places together: once its history is written it is over, and a run that was
-        killed between two of them goes on from one epoch, not from two."""
+    def _move_into_place(self) -> None:
+        """Moves the files of a complete epoch to their final names. The history is written and moved last, so a run
+        that was killed during the moves completes them when it resumes."""
         if (self.folder / (PART + HISTORY)).exists():
             for name in (AVERAGED, BEST, CHECKPOINT, HISTORY):
                 partial = self.folder / (PART + name)
@@ -294,17 +294,17 @@ class Trainer:
 
 
 def prefetched(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """``batches``, the next being made on a thread while the last is in use: else a GPU waits for the augmentation."""
-    with ThreadPoolExecutor(1, "batches") as maker:
-        coming = maker.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = maker.submit(next, batches, None)
+    """Yields ``batches`` and prepares the next one on a thread, so that a GPU does not wait for the augmentation."""
+    with ThreadPoolExecutor(1, "batches") as executor:
+        upcoming = executor.submit(next, batches, None)
+        while (batch := upcoming.result()) is not None:
+            upcoming = executor.submit(next, batches, None)
             yield batch
 
 
 def _average(
     averaged: list[NDArray[np.float32]], weights: list[NDArray[np.float32]], momentum: float, step: int
 ) -> list[NDArray[np.float32]]:
-    """Exponential moving average, warmed up as in Polyak averaging so that the first steps are forgotten."""
+    """Exponential moving average with a warm-up, so that the first steps lose their weight."""
     keep = min(momentum, (1 + step) / (10 + step))
     return [(keep * old + (1 - keep) * new).astype(np.float32) for old, new in zip(averaged, weights, strict=True)]

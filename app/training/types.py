@@ -1,4 +1,4 @@
-"""Constants that the parts of training share. No heavy imports: the commands read them for their help."""
+"""Constants of the training package. No heavy imports: the command line reads them for its help texts."""
 
 EQUAL_PX = 48
-"""One resolution for all: below nearly every picture of both classes of faces12k."""
+"""Resolution for the equal-resolution test. Nearly every image of faces12k is larger, in both classes."""

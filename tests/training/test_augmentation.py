@@ -1,4 +1,4 @@
-"""The augmented stream: balanced, repeatable, and blind to what a data set happens to look like."""
+"""The augmented batches are balanced, repeatable and independent of properties of the data sets."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from app.core.errors import DataError
 from app.core.types import Box, Detection, Image, Label
 from app.training.classifier.augmentation import AugmentedBatches, ClassifierAugmentation, with_rendered_mask
-from app.training.classifier.synthetic_masks import face_axes, hold_before, wear_mask
+from app.training.classifier.synthetic_masks import face_axes, hold_in_front, wear_mask
 from app.training.data.face_pool import FacePool, PooledFace, build_pool, central_crops, has_pool, load_pool, save_pool
 from app.training.data.samples import LeftOut, Sample
 
@@ -43,14 +43,14 @@ def test_an_epoch_is_repeatable_and_another_differs() -> None:
     assert not np.array_equal(first[0][0], other[0][0])
 
 
-def test_classes_are_drawn_in_their_shares_whatever_the_sets_sizes() -> None:
+def test_classes_are_drawn_in_their_shares_for_any_set_sizes() -> None:
     faces = [face(Label.MASK, "a")] * 200 + some_faces()
     settings = ClassifierAugmentation(batch=64, steps=20, class_shares=(0.4, 0.4, 0.2))
     counts = sum(targets.sum(axis=0) for _, targets in AugmentedBatches(faces, LABELS, settings).epoch(0))
     assert counts / counts.sum() == pytest.approx([0.4, 0.4, 0.2], abs=0.05)
 
 
-def test_what_shows_no_face_is_taught_as_no_label() -> None:
+def test_hard_negatives_have_a_uniform_target() -> None:
     sample = Sample(Path("c.png"), Label.UNSURE, "c")
     white = np.full((120, 120, 3), 255, np.uint8)
     nothing = PooledFace(white, Label.UNSURE, "c", sample, None, Box(30, 25, 60, 75), None, 60.0)
@@ -64,7 +64,7 @@ def test_what_shows_no_face_is_taught_as_no_label() -> None:
     assert none.max(axis=1).min() == 1.0
 
 
-def test_the_faces_are_left_as_they_were() -> None:
+def test_the_pooled_faces_are_not_changed() -> None:
     faces = some_faces()
     before = [one.patch.copy() for one in faces]
     list(AugmentedBatches(faces, LABELS, ClassifierAugmentation(batch=32, steps=3)).epoch(0))
@@ -76,7 +76,7 @@ def changed(before: Image, after: Image, x: int, y: int) -> bool:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_worn_mask_covers_nose_and_mouth_and_no_eye(seed: int) -> None:
+def test_a_rendered_mask_covers_nose_and_mouth_and_no_eye(seed: int) -> None:
     bare = np.full((120, 120, 3), 140, np.uint8)
     axes = face_axes(LANDMARKS)
     assert axes is not None
@@ -88,7 +88,7 @@ def test_a_worn_mask_covers_nose_and_mouth_and_no_eye(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_badly_worn_mask_leaves_the_nose_bare(seed: int) -> None:
+def test_an_incorrectly_worn_mask_leaves_the_nose_bare(seed: int) -> None:
     bare = np.full((120, 120, 3), 140, np.uint8)
     axes = face_axes(LANDMARKS)
     assert axes is not None
@@ -100,11 +100,11 @@ def test_a_badly_worn_mask_leaves_the_nose_bare(seed: int) -> None:
             assert not changed(bare, worn, 60, 82)
 
 
-def test_things_held_before_a_face_change_it() -> None:
+def test_objects_in_front_of_a_face_change_it() -> None:
     bare = np.full((120, 120, 3), 140, np.uint8)
     axes = face_axes(LANDMARKS)
     assert axes is not None
-    assert all(np.any(hold_before(bare, axes, np.random.default_rng(seed)) != bare) for seed in range(12))
+    assert all(np.any(hold_in_front(bare, axes, np.random.default_rng(seed)) != bare) for seed in range(12))
 
 
 def test_no_mask_is_drawn_on_a_profile() -> None:
@@ -115,7 +115,7 @@ def test_no_mask_is_drawn_on_a_profile() -> None:
 
 
 class FixedDetector:
-    """Finds one face in the middle, a fraction of the picture wide."""
+    """Finds one face in the middle. ``part`` is its width relative to the image."""
 
     def __init__(self, part: float) -> None:
         self.part = part
@@ -128,9 +128,7 @@ class FixedDetector:
 
 
 @pytest.mark.parametrize(("part", "framed"), [(0.3, True), (0.8, False)])
-def test_a_small_face_is_cut_out_of_its_picture_and_a_tight_one_is_not(
-    tmp_path: Path, part: float, framed: bool
-) -> None:
+def test_a_small_face_is_cut_out_of_its_image_and_a_tight_one_is_not(tmp_path: Path, part: float, framed: bool) -> None:
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8))
     (found,) = build_pool([Sample(path, Label.NO_MASK, "a")], FixedDetector(part)).faces
@@ -140,7 +138,7 @@ def test_a_small_face_is_cut_out_of_its_picture_and_a_tight_one_is_not(
     assert max(found.patch.shape) <= 128
 
 
-def test_a_pool_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
+def test_a_saved_pool_is_loaded_unchanged(tmp_path: Path) -> None:
     faces = [face(Label.MASK, "a"), face(Label.NO_MASK, "b", 1, landmarks=False, framed=False)]
     left_out = (LeftOut(Path("broken.jpg"), "cannot be read"),)
     save_pool(FacePool(faces, left_out), "these", tmp_path / "pool.npz")
@@ -155,7 +153,7 @@ def test_a_pool_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
         assert kept.size_px == given.size_px
 
 
-def test_a_pool_of_other_faces_or_half_a_file_is_not_taken(tmp_path: Path) -> None:
+def test_a_pool_of_other_faces_or_an_incomplete_file_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "pool.npz"
     assert not has_pool(path, "these")
     save_pool(FacePool([face(Label.MASK, "a")]), "these", path)
@@ -167,7 +165,7 @@ def test_a_pool_of_other_faces_or_half_a_file_is_not_taken(tmp_path: Path) -> No
     assert [found.name for found in tmp_path.iterdir()] == ["pool.npz"]
 
 
-def test_what_gives_no_face_is_listed(tmp_path: Path) -> None:
+def test_samples_without_a_face_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8))
     inside, outside = (Sample(path, Label.MASK, "a", Box(x, 20, 30, 30)) for x in (20, 400))
@@ -181,24 +179,24 @@ def test_what_gives_no_face_is_listed(tmp_path: Path) -> None:
     assert [one.path.name for one in pool.left_out] == ["a.png", "broken.png"]
 
 
-def test_sizes_are_those_of_the_source_whatever_is_kept(tmp_path: Path) -> None:
+def test_sizes_are_those_of_the_source_image(tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (600, 500, 3), np.uint8))
     whole, framed = Sample(path, Label.MASK, "a"), Sample(path, Label.MASK, "a", Box(50, 50, 300, 320))
     crops = central_crops(build_pool([whole, framed], FixedDetector(0.9)).faces, LABELS, 64, 0.1)
     assert crops.sizes_px.tolist() == [500, 300]
-    (small,) = build_pool([whole], FixedDetector(0.3)).faces  # cut out of it, as out of a frame
+    (small,) = build_pool([whole], FixedDetector(0.3)).faces  # cut out like a face in a frame
     assert small.size_px == pytest.approx(150, abs=1)
 
 
-def test_boxes_outside_all_pictures_are_one_clear_line(tmp_path: Path) -> None:
+def test_boxes_outside_all_images_raise_a_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), np.zeros((50, 50, 3), np.uint8))
-    with pytest.raises(DataError, match=r"no face can be used; the first: .*a.png: a box lies outside"):
+    with pytest.raises(DataError, match=r"no face can be used; the first: .*a.png: a box is outside"):
         build_pool([Sample(path, Label.MASK, "a", Box(0.2, 0.2, 0.5, 0.5))], FixedDetector(0.5))
 
 
-def test_labels_keep_their_shares_whichever_a_network_has() -> None:
+def test_labels_keep_their_shares_for_any_set_of_labels() -> None:
     two = (Label.NO_MASK, Label.INCORRECT)
     faces = [face(Label.NO_MASK, "a"), face(Label.INCORRECT, "b")]
     settings = ClassifierAugmentation(
@@ -206,12 +204,12 @@ def test_labels_keep_their_shares_whichever_a_network_has() -> None:
     )
     targets = np.concatenate([targets for _, targets in AugmentedBatches(faces, two, settings).epoch(0)])
     assert targets.mean(axis=0) == pytest.approx([0.8, 0.2], abs=0.05)
-    masked = replace(settings, synthetic_shares=(1.0, 0.0, 0.0))  # masks are drawn on nobody who is shown as bare
+    masked = replace(settings, synthetic_shares=(1.0, 0.0, 0.0))  # no mask is rendered on faces that stay bare
     shown, again = (next(iter(AugmentedBatches(faces, two, each).epoch(0)))[0] for each in (settings, masked))
     np.testing.assert_array_equal(shown, again)
 
 
-def test_central_crops_are_square_cuts_of_the_box() -> None:
+def test_central_crops_are_squares_around_the_box() -> None:
     crops = central_crops([face(Label.MASK, "a")], LABELS, 64, 0.1)
     assert crops.images.shape == (1, 64, 64, 3)
     assert crops.sizes_px.tolist() == [60]

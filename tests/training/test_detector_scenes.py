@@ -1,4 +1,4 @@
-"""Scenes, their split, a teacher's lessons, and what augmentation does to boxes."""
+"""Scenes, their split, pseudo-labels, and boxes after augmentation."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ POINTS = ((12.0, 14.0), (18.0, 14.0), (15.0, 18.0), (13.0, 22.0), (17.0, 22.0))
 
 
 def blob_scene(folder: Path, name: str, source: str = "here", seed: int = 0) -> Scene:
-    """Noise with one magenta rectangle that is exactly its annotated face."""
+    """Noise with one magenta rectangle, which is the annotated face."""
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 90, (120, 160, 3), dtype=np.uint8)
     x, y = int(rng.integers(10, 90)), int(rng.integers(10, 60))
@@ -46,13 +46,13 @@ def blob_scene(folder: Path, name: str, source: str = "here", seed: int = 0) -> 
     return Scene(path, source, (SceneFace(Box(x, y, 32, 40), Label.MASK),))
 
 
-def test_a_picture_that_is_none_is_named(tmp_path: Path) -> None:
-    (tmp_path / "text.jpg").write_text("no picture")
+def test_a_file_that_is_not_an_image_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(DataError, match=r"text\.jpg"):
         ImageCache().get(tmp_path / "text.jpg")
 
 
-def test_pictures_beyond_what_the_cache_may_hold_are_read_again(tmp_path: Path) -> None:
+def test_images_that_do_not_fit_in_the_cache_are_read_again(tmp_path: Path) -> None:
     for name in ("a", "b"):
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((10, 10, 3), np.uint8))
     cache = ImageCache(max_bytes=300)
@@ -62,13 +62,13 @@ def test_pictures_beyond_what_the_cache_may_hold_are_read_again(tmp_path: Path) 
     assert not second.flags.writeable
 
 
-def test_near_duplicates_share_a_group_through_others() -> None:
+def test_near_duplicates_share_a_group_transitively() -> None:
     chain = [0b0, 0b1111, 0b11111111, 1 << 40 | 0xFFFF0000]
     assert near_duplicate_groups(chain) == [0, 0, 0, 3]
     assert near_duplicate_groups([]) == []
 
 
-def test_the_split_tears_no_group_and_judges_by_no_rough_source(tmp_path: Path) -> None:
+def test_the_split_keeps_groups_and_develops_on_no_rough_source(tmp_path: Path) -> None:
     scenes = [blob_scene(tmp_path, f"{i}.png", "tfm" if i % 7 == 0 else "here", seed=i // 2) for i in range(60)]
     train, development = split_scenes(scenes, ImageCache())
     assert len(train) + len(development) == 60
@@ -78,53 +78,53 @@ def test_the_split_tears_no_group_and_judges_by_no_rough_source(tmp_path: Path) 
     assert not pairs & {int(scene.path.stem) // 2 for scene in development}
 
 
-def test_held_back_lists_decide_the_split_where_given(tmp_path: Path) -> None:
+def test_held_back_lists_decide_the_split(tmp_path: Path) -> None:
     scenes = [Scene(tmp_path / f"{i}.png", "beards" if i == 5 else "here", ()) for i in range(6)]
     held_back = {"development": ["1.png", "5.png"], "empty_test": ["2.png"]}
     train, development = split_scenes(scenes, ImageCache(), held_back)
-    assert [scene.path.stem for scene in train] == ["0", "3", "4"]  # of 5 the boxes are incomplete
+    assert [scene.path.stem for scene in train] == ["0", "3", "4"]  # the boxes of 5 are incomplete
     assert [scene.path.stem for scene in development] == ["1"]
 
 
-def test_a_teacher_adds_points_faces_and_doubts_but_never_contradicts() -> None:
+def test_a_teacher_adds_landmarks_faces_and_neutral_regions_only() -> None:
     scene = Scene(Path("a"), "", (SceneFace(Box(10, 10, 10, 14), Label.MASK),))
     found = [
         Detection(Box(10, 11, 10, 14), 0.9, POINTS),
-        Detection(Box(14, 16, 30, 30), 0.8),  # lies on the annotated face without being it
+        Detection(Box(14, 16, 30, 30), 0.8),  # overlaps the annotated face but does not match it
         Detection(Box(60, 10, 12, 12), 0.8, POINTS),
         Detection(Box(90, 10, 12, 12), 0.4),
         Detection(Box(120, 10, 12, 12), 0.1),
     ]
-    lesson = with_pseudo_labels(scene, found, PseudoLabelThresholds(sure=0.75, doubt=0.3))
-    assert lesson.faces == (
+    labelled = with_pseudo_labels(scene, found, PseudoLabelThresholds(sure=0.75, doubt=0.3))
+    assert labelled.faces == (
         SceneFace(Box(10, 10, 10, 14), Label.MASK, POINTS),
         SceneFace(Box(60, 10, 12, 12), None, POINTS),
     )
-    assert lesson.neutral == (Box(90, 10, 12, 12),)
+    assert labelled.neutral == (Box(90, 10, 12, 12),)
 
 
-def test_lessons_are_asked_once(tmp_path: Path) -> None:
+def test_pseudo_labels_are_computed_once(tmp_path: Path) -> None:
     scene = blob_scene(tmp_path, "a.png")
-    asked: list[int] = []
+    calls: list[int] = []
 
     def teacher(image: Image) -> list[Detection]:
-        asked.append(len(image))
+        calls.append(len(image))
         return [Detection(Box(1, 2, 3, 4), 0.5, POINTS)]
 
-    first = cached_pseudo_labels([scene.path], ImageCache(), teacher, tmp_path / "lessons.json")
-    again = cached_pseudo_labels([scene.path], ImageCache(), teacher, tmp_path / "lessons.json")
+    first = cached_pseudo_labels([scene.path], ImageCache(), teacher, tmp_path / "pseudo_labels.json")
+    again = cached_pseudo_labels([scene.path], ImageCache(), teacher, tmp_path / "pseudo_labels.json")
     assert first == again == {scene.path: [Detection(Box(1, 2, 3, 4), 0.5, POINTS)]}
-    assert len(asked) == 1
+    assert len(calls) == 1
 
 
-def test_face_pictures_take_the_teachers_box_or_the_usual_one(tmp_path: Path) -> None:
+def test_face_crops_use_the_teachers_box_or_the_usual_one(tmp_path: Path) -> None:
     for folder in ("crops/kary/mask", "crops/rmfd_part2/mask", "crops/jnogra/not_face"):
         (tmp_path / folder).mkdir(parents=True)
         cv2.imwrite(str(tmp_path / folder / "a.png"), np.full((80, 80, 3), 50, np.uint8))
     blind = read_crops(tmp_path, ImageCache(), lambda _: [], tmp_path / "blind.json")
     assert [(crop.path.parts[-3], crop.face is None) for crop in blind] == [("jnogra", True), ("rmfd_part2", False)]
 
-    def seeing(_: Image) -> list[Detection]:  # in the framed picture: twice as large, 80 px of border
+    def seeing(_: Image) -> list[Detection]:  # in the framed image: twice as large, 80 px of border
         return [Detection(Box(80 + 20, 80 + 10, 100, 120), 0.9)]
 
     crops = read_crops(tmp_path, ImageCache(), seeing, tmp_path / "seeing.json")
@@ -133,13 +133,13 @@ def test_face_pictures_take_the_teachers_box_or_the_usual_one(tmp_path: Path) ->
 
 
 def magenta(image: Image) -> tuple[int, int, int, int]:
-    """x, y, x2, y2 of what is magenta."""
+    """x, y, x2, y2 of the magenta area."""
     rows, columns = np.nonzero((image[..., 0] > 170) & (image[..., 1] < 60))
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_boxes_follow_their_faces_into_every_view(tmp_path: Path, seed: int) -> None:
+def test_boxes_follow_their_faces_in_every_view(tmp_path: Path, seed: int) -> None:
     scene = blob_scene(tmp_path, "a.png", seed=seed)
     rng = np.random.default_rng(seed)
     image = ImageCache().get(scene.path)
@@ -152,7 +152,7 @@ def test_boxes_follow_their_faces_into_every_view(tmp_path: Path, seed: int) -> 
             assert magenta(view.image) == pytest.approx(box, abs=2.5)
 
 
-def test_a_flip_mirrors_points_and_keeps_the_persons_right() -> None:
+def test_a_flip_mirrors_landmarks_and_exchanges_left_and_right() -> None:
     face = SceneFace(Box(10, 10, 10, 16), Label.MASK, POINTS)
     view = TrainingView(np.zeros((40, 60, 3), np.uint8), as_array([face]), np.empty((0, 4), np.float32))
     flip(view)
@@ -160,7 +160,7 @@ def test_a_flip_mirrors_points_and_keeps_the_persons_right() -> None:
     assert view.faces[0, 4:].reshape(5, 2).tolist() == [[42, 14], [48, 14], [45, 18], [43, 22], [47, 22]]
 
 
-def test_a_mosaic_moves_boxes_with_their_pictures() -> None:
+def test_a_mosaic_moves_boxes_with_their_images() -> None:
     views = []
     for width, height in ((20, 30), (40, 30), (20, 50), (40, 50)):
         face = as_array([SceneFace(Box(2, 3, 8, 9), None)])
@@ -174,7 +174,7 @@ def test_a_mosaic_moves_boxes_with_their_pictures() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_pasted_faces_hide_no_others(seed: int) -> None:
+def test_pasted_faces_cover_no_others(seed: int) -> None:
     rng = np.random.default_rng(seed)
     view = TrainingView(
         np.zeros((128, 128, 3), np.uint8),
@@ -190,7 +190,7 @@ def test_pasted_faces_hide_no_others(seed: int) -> None:
         assert not view.image[:, :x].any() or not view.image[:y].any()
 
 
-def test_what_is_no_face_can_be_pasted_without_becoming_one() -> None:
+def test_pasted_images_without_a_face_add_no_face() -> None:
     view = TrainingView(np.zeros((128, 128, 3), np.uint8), as_array([]), np.empty((0, 4), np.float32))
     paste(
         view,
@@ -204,7 +204,7 @@ def test_what_is_no_face_can_be_pasted_without_becoming_one() -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_weather_keeps_shape_type_and_the_given_picture(seed: int) -> None:
+def test_degrading_keeps_shape_type_and_the_given_image(seed: int) -> None:
     image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
     before = image.copy()
     always = DetectorAugmentation(colour=1, grey=1, low_light=1, blur=1, jpeg=1, noise=1)
@@ -215,7 +215,7 @@ def test_weather_keeps_shape_type_and_the_given_picture(seed: int) -> None:
     assert np.array_equal(image, before)
 
 
-def test_the_same_seed_makes_the_same_picture(tmp_path: Path) -> None:
+def test_the_same_seed_makes_the_same_image(tmp_path: Path) -> None:
     scenes = [blob_scene(tmp_path, f"{i}.png", seed=i) for i in range(4)]
     sampler = Sampler(
         scenes, [FaceCrop(scenes[0].path, scenes[0].faces[0])], ImageCache(), DetectorAugmentation(paste=1.0)

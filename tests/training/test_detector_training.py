@@ -1,4 +1,4 @@
-"""Assignment, losses, network and the training loop, on pictures small enough for seconds."""
+"""Assignment, losses, network and training loop of the detector, on small images."""
 
 import json
 from dataclasses import replace
@@ -33,7 +33,7 @@ from app.training.detector.trainer import (
 from app.vision import yunet_detector
 from app.vision.model_metadata import DetectorMetadata
 
-# Keras saves TensorFlow's arrays in a way that numpy 2 warns of; nothing of ours can change it.
+# Keras causes a deprecation warning of numpy 2 when it saves TensorFlow's arrays; we cannot change that.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 TINY = DetectorShape(stem=8, width=8)
@@ -42,7 +42,7 @@ GRID = cell_grid(64, 64)
 
 
 def maps(seed: int = 0, size: int = 64) -> list[np.ndarray]:
-    """What the network might say: the maps of ``HEADS`` for each stride."""
+    """Random network outputs: the maps of ``HEADS`` for each stride."""
     rng = np.random.default_rng(seed)
     sides = [size // stride for stride in (8, 16, 32)]
     return [
@@ -69,7 +69,7 @@ def test_the_grid_has_every_cell_of_every_stride() -> None:
     assert grid.centers[-1].tolist() == [48, 16]
 
 
-def test_training_and_running_decode_alike() -> None:
+def test_training_and_inference_decode_alike() -> None:
     raw = np.asarray(flatten_levels(maps()))
     boxes = np.asarray(decode_boxes(raw, GRID))[0]
     rows = decoded(maps(), 0.0)
@@ -80,7 +80,7 @@ def test_training_and_running_decode_alike() -> None:
     assert rows[:, 1:3] + rows[:, 3:5] == pytest.approx(boxes[:, 2:], abs=1e-3)
 
 
-def test_overlap_and_box_loss_of_known_boxes() -> None:
+def test_overlap_and_box_loss_of_simple_boxes() -> None:
     one = np.array([[0, 0, 10, 10.0]], np.float32)
     assert np.asarray(overlap(one, one)) == pytest.approx(1, abs=1e-4)
     assert np.asarray(box_loss(one, one, overlap(one, one))) == pytest.approx(0, abs=1e-4)
@@ -89,7 +89,7 @@ def test_overlap_and_box_loss_of_known_boxes() -> None:
     assert np.asarray(box_loss(one, beside, overlap(one, beside))) == pytest.approx(1.2, abs=1e-4)
 
 
-def test_cells_answer_for_the_faces_they_fit() -> None:
+def test_cells_are_assigned_to_faces_they_fit() -> None:
     truths = np.zeros((1, 3, 4), np.float32)
     truths[0, 0] = 4, 4, 20, 20
     truths[0, 1] = 30, 30, 62, 62
@@ -105,7 +105,7 @@ def test_cells_answer_for_the_faces_they_fit() -> None:
     assert chosen[at_second].all()
 
 
-def test_every_face_is_answered_for_however_bad_the_boxes() -> None:
+def test_every_face_gets_a_cell_even_with_bad_boxes() -> None:
     truths = np.zeros((1, 4, 4), np.float32)
     truths[0, :3] = [[1, 1, 7, 8], [20, 20, 60, 60], [40, 2, 52, 14]]
     raw = flatten_levels(maps(3))
@@ -113,18 +113,18 @@ def test_every_face_is_answered_for_however_bad_the_boxes() -> None:
     assert set(np.asarray(which)[0][np.asarray(chosen)[0]].tolist()) == {0, 1, 2}
 
 
-def test_empty_pictures_give_finite_losses_and_ignored_cells_no_blame() -> None:
+def test_empty_images_give_finite_losses_and_ignored_cells_no_loss() -> None:
     raw = maps(1)
     truths, points = np.zeros((1, 4, 4), np.float32), np.full((1, 4, 10), np.nan, np.float32)
     cells = len(GRID.strides)
-    blamed, box, known = detector_loss(raw, truths, points, np.zeros((1, cells), bool), GRID)
-    assert float(blamed) > 0
+    score_loss, box, known = detector_loss(raw, truths, points, np.zeros((1, cells), bool), GRID)
+    assert float(score_loss) > 0
     assert float(box) == float(known) == 0
     ignored, *_ = detector_loss(raw, truths, points, np.ones((1, cells), bool), GRID)
     assert float(ignored) == 0
 
 
-def test_batches_are_padded_and_faces_too_many_become_unsure() -> None:
+def test_batches_are_padded_and_excess_faces_become_neutral() -> None:
     faces = np.full((MOST_FACES + 2, 14), np.nan, np.float32)
     faces[:, :4] = [0, 0, 20, 20]
     faces[:2, :4] = [48, 48, 56, 56]  # the smallest
@@ -139,7 +139,7 @@ def test_batches_are_padded_and_faces_too_many_become_unsure() -> None:
     assert not batch.truths[1].any()
 
 
-def test_the_rate_warms_up_and_falls() -> None:
+def test_the_learning_rate_warms_up_and_falls() -> None:
     recipe = DetectorRecipe(learning_rate=1.0, warmup_steps=10)
     assert learning_rate_at(recipe, 0, 0.0) == pytest.approx(0.1)
     assert learning_rate_at(recipe, 9, 0.0) == pytest.approx(1.0)
@@ -154,7 +154,7 @@ def test_the_published_shape_is_small_and_has_four_maps_for_each_of_three_stride
     assert outputs == [(1, 64 // s, 96 // s, channels) for s in (8, 16, 32) for channels in (1, 1, 4, 10)]
 
 
-def test_extra_blocks_begin_as_the_identity() -> None:
+def test_extra_blocks_start_as_the_identity() -> None:
     plain, deeper = build_detector(TINY), build_detector(replace(TINY, extra_blocks=(1, 2, 1)))
     for layer in plain.layers:
         deeper.get_layer(layer.name).set_weights(layer.get_weights())
@@ -178,23 +178,23 @@ def test_published_weights_give_what_opencv_computes(shared_data: Path, shape: t
         assert given == pytest.approx(reference.reshape(given.shape), abs=1e-4)
 
 
-def test_files_that_hold_no_network_to_begin_with_are_refused(tmp_path: Path) -> None:
+def test_files_without_an_initial_network_raise_an_error(tmp_path: Path) -> None:
     for name, content in (("a.onnx", b"no network"), ("a.keras", b"no network"), ("a.npz", b"no network")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=name):
             open_network(tmp_path / name)
 
 
-def answers_of(detector: yunet_detector.YuNetDetector, image: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def predictions_of(detector: yunet_detector.YuNetDetector, image: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
     """(N, 15) float32 of all cells, finest grid first."""
     return np.asarray(detector._run_pass(image))
 
 
-def wanted_of(network: Any, image: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def expected_of(network: Any, image: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
     return decoded([np.asarray(one) for one in network(image[None].astype(np.float32), training=False)], 0.0)
 
 
-def test_the_exports_give_the_networks_own_answers(tmp_path: Path) -> None:
+def test_the_exports_give_the_networks_predictions(tmp_path: Path) -> None:
     import keras
 
     keras.utils.set_random_seed(1)
@@ -203,9 +203,9 @@ def test_the_exports_give_the_networks_own_answers(tmp_path: Path) -> None:
     keras_path, int8_path, float_path = export_detector(model, METADATA, tmp_path / "face_detector", images)
     exact, whole = (yunet_detector.YuNetDetector(path, score=0.0, threads=1) for path in (float_path, int8_path))
     assert exact.metadata == whole.metadata == METADATA
-    wanted = wanted_of(load_detector_network(keras_path), images[0])
-    assert answers_of(exact, images[0]) == pytest.approx(wanted, rel=1e-3, abs=1e-3)
-    near = answers_of(whole, images[0])
+    wanted = expected_of(load_detector_network(keras_path), images[0])
+    assert predictions_of(exact, images[0]) == pytest.approx(wanted, rel=1e-3, abs=1e-3)
+    near = predictions_of(whole, images[0])
     assert near.shape == wanted.shape
     assert np.abs(near[:, 1:3] - wanted[:, 1:3]).mean() < 2
 
@@ -233,14 +233,14 @@ def train(folder: Path, sampler: Sampler, recipe: DetectorRecipe) -> tuple[list[
     return trainer.run(), model.get_weights()
 
 
-def test_sizes_take_turns_and_batches_repeat_for_a_seed(sampler: Sampler) -> None:
+def test_sizes_alternate_and_batches_repeat_for_a_seed(sampler: Sampler) -> None:
     first, again = (list(epoch_batches(sampler, RECIPE, 3)) for _ in range(2))
     assert [batch.images.shape for batch in first] == [(2, 64, 64, 3), (2, 96, 96, 3)]
     assert all(np.array_equal(a.images, b.images) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0].images, next(epoch_batches(sampler, RECIPE, 4)).images)
 
 
-def test_a_run_can_be_broken_off_and_goes_on(tmp_path: Path, sampler: Sampler) -> None:
+def test_an_interrupted_run_resumes(tmp_path: Path, sampler: Sampler) -> None:
     recipe = replace(RECIPE, sizes_px=(64,))
     halted, _ = train(tmp_path, sampler, replace(recipe, epochs=1000, budget_s=1e-6))
     assert [record.epoch for record in halted] == [0]
@@ -254,11 +254,11 @@ def test_a_run_can_be_broken_off_and_goes_on(tmp_path: Path, sampler: Sampler) -
     restored = build_detector(TINY)
     load_weights(restored, tmp_path / AVERAGED)
     assert all(np.array_equal(one, other) for one, other in zip(restored.get_weights(), weights, strict=True))
-    with pytest.raises(DataError, match="no weights of this network"):
+    with pytest.raises(DataError, match="no weights for this network"):
         load_weights(build_detector(replace(TINY, width=16)), tmp_path / AVERAGED)
 
 
-def test_the_weights_that_were_best_on_the_development_split_are_kept(tmp_path: Path, sampler: Sampler) -> None:
+def test_the_best_weights_on_the_development_split_are_kept(tmp_path: Path, sampler: Sampler) -> None:
     seen: list[list[np.ndarray]] = []
     scores = iter((0.3, 0.6, 0.5))
 
@@ -270,8 +270,8 @@ def test_the_weights_that_were_best_on_the_development_split_are_kept(tmp_path: 
     recipe = replace(RECIPE, epochs=5, sizes_px=(64,))
     trainer = DetectorTrainer(model, recipe, sampler, sampler, tmp_path, judge, judge_every=2)
     history = trainer.run()
-    told = [record.development and record.development["ap"] for record in history]
-    assert told == [None, 0.3, None, 0.6, 0.5]  # the last one too
+    scores = [record.development and record.development["ap"] for record in history]
+    assert scores == [None, 0.3, None, 0.6, 0.5]  # the last epoch is scored too
     restored = build_detector(TINY)
     load_weights(restored, tmp_path / AVERAGED)
     for best, result, kept in zip(seen[1], model.get_weights(), restored.get_weights(), strict=True):
@@ -280,7 +280,7 @@ def test_the_weights_that_were_best_on_the_development_split_are_kept(tmp_path: 
     assert any(not np.array_equal(best, last) for best, last in zip(seen[1], seen[2], strict=True))
 
 
-def test_descending_the_loss_finds_the_faces() -> None:
+def test_minimising_the_loss_finds_the_faces() -> None:
     import keras
     import tensorflow as tf
 
@@ -317,9 +317,9 @@ def test_the_shipped_files_are_one_network() -> None:
     network = load_detector_network(keras_path)
     assert network.count_params() < 250_000
     image = cv2.resize(cv2.imread(str(resources.asset("self_test.jpg"))), (320, 256))
-    wanted = wanted_of(network, image)
+    wanted = expected_of(network, image)
     exact, whole = (
-        answers_of(yunet_detector.YuNetDetector(path, score=0.0), image) for path in (float_path, int8_path)
+        predictions_of(yunet_detector.YuNetDetector(path, score=0.0), image) for path in (float_path, int8_path)
     )
     assert exact == pytest.approx(wanted, rel=1e-2, abs=1e-2)
     faces = wanted[:, 0] > 0.5

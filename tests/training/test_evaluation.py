@@ -1,4 +1,4 @@
-"""Judging: whole sets, slices, the unsure rule, the shortcut probe, and the report."""
+"""Evaluation of whole sets, slices, the unsure rule, the shortcut probe, and the report."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ METADATA = ClassifierMetadata(
 
 
 class BrightIsMask:
-    """A classifier whose answers can be foretold: probability of mask = mean brightness."""
+    """A classifier with predictable output: the probability of mask is the mean brightness."""
 
     metadata = METADATA
 
@@ -52,7 +52,7 @@ def samples(tmp_path: Path) -> list[Sample]:
     return [Sample(shade(tmp_path / name, level), label, "here") for name, (level, label) in levels.items()]
 
 
-def test_every_face_of_a_set_is_judged(samples: list[Sample]) -> None:
+def test_every_face_of_a_set_is_evaluated(samples: list[Sample]) -> None:
     scores = report("here", predict_samples(BrightIsMask(), samples)).scores
     assert scores.faces == 4
     assert scores.confusion == ((1, 1), (0, 2))
@@ -65,19 +65,19 @@ def test_the_unsure_rule_is_the_monitors_own(samples: list[Sample]) -> None:
     assert (unsure.faces, unsure.rejected_share, unsure.errors, unsure.removed) == (4, 0.25, 1, 0.0)
 
 
-def test_siblings_of_training_pictures_can_be_left_out(samples: list[Sample]) -> None:
-    judged = predict_samples(BrightIsMask(), samples)
-    assert report("here", subset(judged, without_siblings(judged))).scores.faces == 3
+def test_siblings_of_training_images_can_be_left_out(samples: list[Sample]) -> None:
+    predictions = predict_samples(BrightIsMask(), samples)
+    assert report("here", subset(predictions, without_siblings(predictions))).scores.faces == 3
 
 
 def test_labels_that_the_model_does_not_know_are_left_out(samples: list[Sample]) -> None:
     odd = Sample(samples[0].path, Label.INCORRECT, "here")
-    judged = predict_samples(BrightIsMask(), [*samples, odd])
-    assert len(judged.crops.targets) == 4
-    assert report("here", judged).left_out == {"incorrect, which bright does not know": 1}
+    predictions = predict_samples(BrightIsMask(), [*samples, odd])
+    assert len(predictions.crops.targets) == 4
+    assert report("here", predictions).left_out == {"incorrect, which bright does not know": 1}
 
 
-def test_nothing_left_to_judge_is_one_clear_line(samples: list[Sample]) -> None:
+def test_no_face_left_raises_a_clear_error(samples: list[Sample]) -> None:
     with pytest.raises(DataError, match="at least 500 px"):
         predict_samples(BrightIsMask(), samples, min_face_px=500)
 
@@ -85,7 +85,7 @@ def test_nothing_left_to_judge_is_one_clear_line(samples: list[Sample]) -> None:
 TAKEN = "20170109150557335"
 
 
-def test_slices_by_size_and_by_utkface_facts() -> None:
+def test_slices_by_size_and_by_utkface_attributes() -> None:
     slices = size_slices(np.array([10.0, 25.0, 300.0]))
     assert slices["20 to 32 px"].tolist() == [False, True, False]
     assert slices["over 96 px"].tolist() == [False, False, True]
@@ -115,31 +115,33 @@ def probed(sizes: list[int], targets: list[int], tmp_path: Path) -> dict[str, fl
     return shortcut_probe(Crops(images, np.array(targets), np.array(sizes, float), samples, METADATA.labels))
 
 
-def test_the_probe_finds_a_size_that_tells_the_class_and_none_that_does_not(tmp_path: Path) -> None:
+def test_the_probe_detects_a_size_that_predicts_the_class(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     targets = [i % 2 for i in range(80)]
-    told = probed([20 + 20 * target + int(rng.integers(5)) for target in targets], targets, tmp_path / "told")
+    predictive = probed(
+        [20 + 20 * target + int(rng.integers(5)) for target in targets], targets, tmp_path / "predictive"
+    )
     untold = probed([int(size) for size in rng.integers(20, 60, 80)], targets, tmp_path / "untold")
-    assert told["size"] > 0.95
+    assert predictive["size"] > 0.95
     assert untold["size"] < 0.75
 
 
 def test_reports_as_json_and_markdown(samples: list[Sample]) -> None:
-    judged = predict_samples(BrightIsMask(), samples)
-    one = report("here", judged, {"all": np.ones(4, bool)})
+    predictions = predict_samples(BrightIsMask(), samples)
+    one = report("here", predictions, {"all": np.ones(4, bool)})
     tree = json.loads(json.dumps(plain([one])))
     assert tree[0]["scores"]["recall"]["mask"]["total"] == 2
     assert markdown(HEADINGS, rows([one])).count("\n") == 2
 
 
-def test_a_box_too_small_is_left_out_by_its_shorter_side(samples: list[Sample]) -> None:
+def test_a_small_box_is_left_out_by_its_shorter_side(samples: list[Sample]) -> None:
     boxed = [Sample(samples[0].path, Label.MASK, "a", Box(0, 0, 30, side)) for side in (10, 25)]
-    judged = predict_samples(BrightIsMask(), boxed, min_face_px=20)
-    assert judged.crops.sizes_px.tolist() == [25]
-    assert judged.left_out == {"smaller than 20 px": 1}
+    predictions = predict_samples(BrightIsMask(), boxed, min_face_px=20)
+    assert predictions.crops.sizes_px.tolist() == [25]
+    assert predictions.left_out == {"smaller than 20 px": 1}
 
 
-def test_a_found_face_is_judged_by_the_detectors_box(samples: list[Sample]) -> None:
+def test_a_detected_face_is_evaluated_with_the_detectors_box(samples: list[Sample]) -> None:
     from app.core.types import Detection, Image
     from app.training.classifier.open_tests import found_by
 

@@ -1,4 +1,4 @@
-"""What is exported is what was trained, whichever run time asks."""
+"""Exported files give the predictions of the trained network on every runtime."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from app.training.networks import ShippedNetwork, build_paper, build_shipped, pa
 from app.vision.classifier import KerasClassifier, LiteRtClassifier
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata, write_metadata
 
-# Keras saves TensorFlow's arrays in a way that numpy 2 warns of; nothing of ours can change it.
+# Keras causes a deprecation warning of numpy 2 when it saves TensorFlow's arrays; we cannot change that.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 METADATA = ClassifierMetadata(
@@ -34,7 +34,7 @@ def agree(stem: Path) -> None:
     np.testing.assert_allclose(keras_file.classify(shown), litert.classify(shown), atol=1e-4)
 
 
-def test_an_export_carries_its_facts_and_answers_alike(tmp_path: Path) -> None:
+def test_an_export_has_its_metadata_and_equal_predictions(tmp_path: Path) -> None:
     files = export_model(build_shipped(ShippedNetwork()), METADATA, tmp_path / "new" / "classifier")
     assert [read_classifier_metadata(path) for path in files] == [METADATA, METADATA]
     agree(tmp_path / "new" / "classifier")
@@ -52,24 +52,24 @@ def test_int8_is_smaller_and_close(tmp_path: Path) -> None:
     assert np.abs(exact - near).max() < 0.1
 
 
-def test_facts_are_not_written_twice(tmp_path: Path) -> None:
+def test_metadata_is_not_written_twice(tmp_path: Path) -> None:
     keras_path, _ = export_model(build_shipped(ShippedNetwork()), METADATA, tmp_path / "classifier")
     with pytest.raises(ModelError, match="export the model again"):
         write_metadata(keras_path, METADATA)
 
 
-def test_an_unwritable_place_is_one_clear_line(tmp_path: Path) -> None:
+def test_an_unwritable_path_raises_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="choose another place"):
+    with pytest.raises(OutputError, match="choose another path"):
         export_model(build_shipped(ShippedNetwork()), METADATA, tmp_path / "file" / "classifier")
 
 
 @pytest.mark.parametrize("name", ["classifier", "paper/model_6"])
-def test_the_bundled_files_answer_alike_on_both_run_times(name: str) -> None:
+def test_the_bundled_files_agree_on_both_runtimes(name: str) -> None:
     agree(bundled(name))
 
 
-def test_the_bundled_classifier_is_small_and_knows_three_labels() -> None:
+def test_the_bundled_classifier_is_small_and_has_three_labels() -> None:
     path = bundled("classifier.tflite")
     assert path.stat().st_size <= 1_000_000
     assert read_classifier_metadata(path).labels == (Label.MASK, Label.NO_MASK, Label.INCORRECT)

@@ -1,4 +1,4 @@
-"""Layers for training against Keras' own: the same numbers, and checkpoints that come back."""
+"""Fast training layers against Keras' own: equal results, and checkpoints that can be loaded."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from app.training.networks import KerasModel, PaperNetwork, build_paper, paper_n
 
 keras = pytest.importorskip("keras")
 
-# Keras saves TensorFlow's arrays in a way that numpy 2 warns of; nothing of ours can change it.
+# Keras causes a deprecation warning of numpy 2 when it saves TensorFlow's arrays; we cannot change that.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 SMALL = PaperNetwork("small", input_px=33, kernels_px=(3, 3), filters=(8, 4), dropout=0.0)
@@ -41,7 +41,7 @@ def test_a_step_changes_every_weight_as_keras_own_layers_do(network: PaperNetwor
         np.testing.assert_allclose(one, other, atol=2e-5)
 
 
-def test_in_judging_both_say_the_same() -> None:
+def test_both_give_equal_predictions() -> None:
     network = replace(SMALL, dropout=0.3)
     plain, fast = build_paper(network), build_paper(network, for_training=True)
     plain.set_weights(trained_once(fast))
@@ -60,7 +60,7 @@ def test_dropout_drops_its_rate_and_keeps_the_mean() -> None:
     assert np.array_equal(np.asarray(layer(np.ones((2, 3), np.float32), training=False)), np.ones((2, 3)))
 
 
-def test_a_checkpoint_comes_back_with_its_optimizer(tmp_path: Path) -> None:
+def test_a_checkpoint_is_loaded_with_its_optimizer(tmp_path: Path) -> None:
     fast = build_paper(replace(paper_network("model_6"), input_px=32), for_training=True)
     fast.compile(keras.optimizers.Adam(0.01), keras.losses.CategoricalCrossentropy())
     crops = np.zeros((2, 32, 32, 3), np.float32)

@@ -1,4 +1,4 @@
-"""Figures against values known from elsewhere."""
+"""Metrics against published values."""
 
 import math
 
@@ -17,7 +17,7 @@ def sure(chosen: list[int], confidence: float = 0.9) -> np.ndarray:
     return probabilities
 
 
-def test_wilson_gives_the_studys_64_of_64_a_floor_of_94_3_percent() -> None:
+def test_wilson_gives_64_of_64_a_lower_bound_of_94_3_percent() -> None:
     rate = wilson(64, 64)
     assert rate.low == pytest.approx(0.9434, abs=1e-4)
     assert rate.high == pytest.approx(1.0)
@@ -28,7 +28,7 @@ def test_wilson_agrees_with_newcombes_example() -> None:
     assert (rate.low, rate.high) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
 
 
-def test_an_empty_set_says_nothing() -> None:
+def test_an_empty_set_has_the_widest_interval() -> None:
     rate = wilson(0, 0)
     assert math.isnan(rate.share)
     assert (rate.low, rate.high) == (0.0, 1.0)
@@ -43,14 +43,14 @@ def test_recalls_f1_and_confusion_of_a_small_case() -> None:
     assert scores.macro_f1 == pytest.approx((6 / 8 + 4 / 5 + 2 / 3) / 3)
 
 
-def test_two_way_leaves_incorrect_out_of_truth_and_of_choice() -> None:
+def test_two_way_ignores_incorrect_in_ground_truth_and_prediction() -> None:
     probabilities = np.array([[0.4, 0.1, 0.5], [0.1, 0.3, 0.6], [0.0, 0.1, 0.9]], np.float32)
     scores = score(probabilities, np.array([0, 1, 2]), LABELS)
     assert scores.two_way_balanced == 1.0
     assert scores.strict_two_balanced == 0.0
 
 
-def test_risk_coverage_is_least_where_the_mistakes_are_the_unsure_ones() -> None:
+def test_risk_coverage_is_lowest_if_errors_have_low_confidence() -> None:
     confidence = np.array([0.9, 0.8, 0.7, 0.6], np.float32)
     answers = np.column_stack([confidence, 1 - confidence])
     assert risk_coverage(answers, np.array([0, 0, 0, 1])) == pytest.approx((0 + 0 + 0 + 1 / 4) / 4)
@@ -59,7 +59,7 @@ def test_risk_coverage_is_least_where_the_mistakes_are_the_unsure_ones() -> None
     assert np.isnan(risk_coverage(answers[:0], np.array([], np.int64)))
 
 
-def test_log_loss_is_finite_where_the_truth_was_thought_impossible() -> None:
+def test_log_loss_is_finite_for_a_probability_of_zero() -> None:
     answers = np.array([[0.5, 0.5], [1.0, 0.0]], np.float32)
     assert log_loss(answers, np.array([0, 0])) == pytest.approx(np.log(2) / 2)
     assert log_loss(answers, np.array([0, 1])) == pytest.approx((np.log(2) - np.log(1e-7)) / 2)
@@ -70,14 +70,14 @@ def test_calibration_error_of_one_bin_is_the_gap() -> None:
     assert reliability(sure([0] * 10, 0.85), np.zeros(10, np.int64)) == [(pytest.approx(0.85), 1.0, 10)]
 
 
-def test_unsure_counts_faces_refused_and_errors_among_them() -> None:
+def test_unsure_counts_faces_and_errors_among_them() -> None:
     targets = np.array([0, 0, 1, 1])
     effect = unsure_effect(sure([0, 1, 1, 0]), targets, np.array([False, True, True, False]), LABELS)
     assert (effect.rejected_share, effect.errors, effect.removed) == (0.5, 2, 0.5)
     assert (effect.two_way_errors, effect.two_way_removed) == (2, 0.5)
 
 
-def test_two_way_errors_leave_incorrect_out() -> None:
+def test_two_way_errors_ignore_incorrect() -> None:
     probabilities = np.array([[0.4, 0.1, 0.5], [0.6, 0.4, 0.0], [0.9, 0.1, 0.0]], np.float32)
     effect = unsure_effect(probabilities, np.array([0, 1, 2]), np.array([False, True, False]), LABELS)
     assert (effect.errors, effect.removed) == (3, pytest.approx(1 / 3))

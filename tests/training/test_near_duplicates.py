@@ -1,4 +1,4 @@
-"""Near-duplicates are found, strangers are not."""
+"""Near-duplicates are found, different persons are not."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def smooth(path: Path, seed: int) -> np.ndarray:
     return image
 
 
-def test_a_smaller_paler_copy_is_found_and_a_stranger_is_not(tmp_path: Path) -> None:
+def test_a_smaller_paler_copy_is_found_and_another_person_is_not(tmp_path: Path) -> None:
     image = smooth(tmp_path / "a.png", 0)
     smooth(tmp_path / "stranger.png", 1)
     copy = tmp_path / "copy.jpg"
@@ -31,7 +31,7 @@ def test_a_smaller_paler_copy_is_found_and_a_stranger_is_not(tmp_path: Path) -> 
     assert shared_faces([whole(copy)], []) == []
 
 
-def test_two_that_fall_alike_from_light_to_dark_are_no_copies(tmp_path: Path) -> None:
+def test_equal_gradients_are_not_near_duplicates(tmp_path: Path) -> None:
     lines = {
         "even": np.linspace(250, 10, 120),
         "steep": np.concatenate([np.linspace(250, 230, 110), np.linspace(60, 10, 10)]),
@@ -44,7 +44,7 @@ def test_two_that_fall_alike_from_light_to_dark_are_no_copies(tmp_path: Path) ->
     assert shared_faces([whole(even)], [whole(even)]) == [(whole(even), whole(even))]
 
 
-def test_faces_in_frames_of_one_camera_are_compared_and_not_the_frames(tmp_path: Path) -> None:
+def test_faces_are_compared_and_not_frames_of_one_camera(tmp_path: Path) -> None:
     room = smooth(tmp_path / "room.png", 0)
     for name, seed in (("one", 1), ("two", 2)):
         frame = cv2.resize(room, (480, 480))
@@ -58,11 +58,13 @@ def test_faces_in_frames_of_one_camera_are_compared_and_not_the_frames(tmp_path:
     assert shared_faces([one, outside], [one, outside]) == [(one, one)]
 
 
-def test_an_unreadable_file_is_nobodys_copy(tmp_path: Path) -> None:
-    (tmp_path / "broken.jpg").write_bytes(b"nothing")
+def test_an_unreadable_file_is_not_a_near_duplicate(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
     assert difference_hash(tmp_path / "broken.jpg") == 0
     pale = tmp_path / "pale.png"
-    cv2.imwrite(str(pale), np.tile(np.linspace(10, 250, 90), (80, 1)).astype(np.uint8))  # no fall: its hash is 0 too
+    cv2.imwrite(
+        str(pale), np.tile(np.linspace(10, 250, 90), (80, 1)).astype(np.uint8)
+    )  # brightness never falls, so its hash is 0 too
     assert shared_faces([whole(tmp_path / "broken.jpg"), whole(pale)], [whole(tmp_path / "broken.jpg")]) == []
 
 

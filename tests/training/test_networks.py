@@ -1,4 +1,4 @@
-"""The study's seven networks and the shipped one: shapes, sizes, and the exchange of pooling and ReLU."""
+"""The study's seven networks and the shipped one: shapes, sizes, and the order of pooling and ReLU."""
 
 import numpy as np
 import pytest
@@ -20,14 +20,14 @@ def test_each_network_of_the_study_gives_probabilities(network) -> None:  # type
     assert ("BatchNormalization" in names) == network.batch_norm
 
 
-def test_model_6_has_the_weights_that_its_description_counts() -> None:
+def test_model_6_has_the_number_of_weights_of_its_description() -> None:
     conv = (3 * 9 + 1) * 64 + (64 * 9 + 1) * 32 + (32 * 9 + 1) * 16
     dense = 14 * 14 * 16 * 2 + 2  # 128 -> 63 -> 30 -> 14 with 'valid' convolutions and halving
     norm = 4 * (64 + 32 + 16)
     assert build_paper(paper_network("model_6")).count_params() == conv + dense + norm
 
 
-def test_grey_input_makes_colour_meaningless() -> None:
+def test_grey_networks_ignore_colour() -> None:
     model = build_paper(paper_network("model_1"))
     grey = np.full((1, 128, 128, 3), 100, np.float32)
     coloured = grey + np.array([30, 0, -30 * 0.299 / 0.114], np.float32)
@@ -42,18 +42,18 @@ def test_pooling_and_relu_commute() -> None:
     assert np.array_equal(np.asarray(pool(relu(maps))), np.asarray(relu(pool(maps))))
 
 
-def test_an_unknown_network_names_those_there_are() -> None:
+def test_an_unknown_network_lists_the_choices() -> None:
     with pytest.raises(DataError, match="baseline, model_1"):
         paper_network("model_9")
 
 
-def test_the_shipped_network_fits_into_a_megabyte() -> None:
+def test_the_shipped_network_is_smaller_than_a_megabyte() -> None:
     model = build_shipped(ShippedNetwork())
     assert model.output_shape == (None, 3)
     assert len(litert_bytes(model)) <= 1_000_000
 
 
-def test_a_policy_is_put_back_after_building() -> None:
+def test_the_global_policy_is_restored_after_building() -> None:
     import keras
 
     before = keras.config.dtype_policy().name

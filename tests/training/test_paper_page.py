@@ -1,4 +1,4 @@
-"""The page of the study: what is written between the marks, what stays, and what its pictures show."""
+"""The page of the study: the text between the markers, the text around them, and the images."""
 
 import json
 import math
@@ -33,7 +33,7 @@ def kept_run(run: Path, cell: Cell) -> None:
     save_cell(run, cell)
 
 
-def test_cells_come_back_and_what_was_not_run_is_said(tmp_path: Path) -> None:
+def test_cells_are_loaded_and_missing_runs_are_marked(tmp_path: Path) -> None:
     kept_run(tmp_path, made_cell())
     records = run_records(tmp_path)
     assert records == {"II-model_6": Record(made_cell(), EPOCHS, {})}
@@ -43,7 +43,7 @@ def test_cells_come_back_and_what_was_not_run_is_said(tmp_path: Path) -> None:
     assert "0.250 0.150" in text
 
 
-def test_our_recall_is_held_against_the_interval_of_the_studys_32_pictures() -> None:
+def test_our_recall_is_compared_with_the_interval_of_the_studys_32_images() -> None:
     poor = {"mask": wilson(480, 483), "no_mask": wilson(240, 509)}
     (row,) = [
         line
@@ -53,18 +53,18 @@ def test_our_recall_is_held_against_the_interval_of_the_studys_32_pictures() -> 
     assert "| yes, no |" in row
 
 
-def test_with_every_network_run_the_page_is_whole(tmp_path: Path) -> None:
+def test_with_every_network_run_the_page_is_complete(tmp_path: Path) -> None:
     page, run = tmp_path / "docs" / "paper.md", tmp_path / "run"
     for table, networks in PAPER.items():
         for network in networks:
             kept_run(run, made_cell(table, network))
     page.parent.mkdir()
-    page.write_text(f"by hand, before\n{BEGIN}\nold figures\n{END}\nby hand, after\n")
+    page.write_text(f"by hand, before\n{BEGIN}\nold results\n{END}\nby hand, after\n")
     write_page(page, run)
     text = page.read_text()
     assert text.startswith("by hand, before\n")
     assert text.endswith("by hand, after\n")
-    assert "old figures" not in text
+    assert "old results" not in text
     assert "not run" not in text
     for table, networks in PAPER.items():
         for network in networks:
@@ -75,7 +75,7 @@ def test_with_every_network_run_the_page_is_whole(tmp_path: Path) -> None:
     assert page.read_text() == text
 
 
-def test_a_record_outlives_its_run_folder_and_a_new_run_replaces_it(tmp_path: Path) -> None:
+def test_a_record_is_kept_without_its_run_folder_and_replaced_by_a_new_run(tmp_path: Path) -> None:
     page, run = tmp_path / "paper.md", tmp_path / "run"
     kept_run(run, made_cell())
     write_page(page, run)
@@ -84,7 +84,7 @@ def test_a_record_outlives_its_run_folder_and_a_new_run_replaces_it(tmp_path: Pa
     assert known_records(tmp_path / "again", page)["II-model_6"].cell.epochs == 14
 
 
-def test_what_a_record_does_not_know_stays_unknown(tmp_path: Path) -> None:
+def test_missing_values_of_a_record_stay_missing(tmp_path: Path) -> None:
     half = (replace(EPOCHS[0], loss=math.nan, accuracy=math.nan),)
     keep_record(tmp_path, Record(made_cell(), half, {}))
     (epoch,) = kept_records(tmp_path)["II-model_6"].history
@@ -92,10 +92,10 @@ def test_what_a_record_does_not_know_stays_unknown(tmp_path: Path) -> None:
     assert epoch.val_loss == 0.25
 
 
-def test_a_page_without_marks_is_not_overwritten(tmp_path: Path) -> None:
-    page = tmp_path / "notes.md"
+def test_a_page_without_markers_is_not_overwritten(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
     page.write_text("mine")
-    with pytest.raises(OutputError, match="no marks to write between"):
+    with pytest.raises(OutputError, match="no markers for the report"):
         write_page(page, tmp_path / "run")
     assert page.read_text() == "mine"
 
@@ -107,14 +107,14 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
         run_records(tmp_path)
 
 
-def test_curves_draw_what_is_known_and_every_count(tmp_path: Path) -> None:
+def test_curves_show_available_values_and_every_count(tmp_path: Path) -> None:
     history = (replace(EPOCHS[0], loss=math.nan, accuracy=math.nan), EPOCHS[1])
     drawing = ElementTree.fromstring(figure("a <title>", history, 2, [("whole", RATES)]))
     circles = [node for node in drawing.iter() if node.tag.endswith("circle")]
-    assert len(circles) == 6 + 3  # validation twice, training once, in two panels; rings there and in the key
-    words = ["".join(node.itertext()) for node in drawing.iter() if node.tag.endswith("text")]
-    assert {"480", "3", "490", "19", "a <title>"} <= set(words)
-    assert "nan" not in "".join(words)
+    assert len(circles) == 6 + 3  # validation twice, training once, in two panels; rings there and in the legend
+    texts = ["".join(node.itertext()) for node in drawing.iter() if node.tag.endswith("text")]
+    assert {"480", "3", "490", "19", "a <title>"} <= set(texts)
+    assert "nan" not in "".join(texts)
 
 
 class OneFace:
@@ -129,12 +129,12 @@ class Always:
         return np.tile(np.array([0.1, 0.8, 0.1], np.float32), (len(crops), 1))
 
 
-def test_the_demo_is_labelled_frame_by_frame() -> None:
+def test_every_demo_frame_is_labelled() -> None:
     frames = demo_frames()
     assert len(frames) == 3
     before = [frame.copy() for frame in frames]
     strip = labelled_strip(frames, OneFace(), Always())
     assert strip.shape == (240, 960, 3)
     assert all(np.array_equal(one, other) for one, other in zip(before, frames, strict=True))
-    for left in (0, 320, 640):  # the upper edge of each box, in the colour of no_mask
+    for left in (0, 320, 640):  # the top edge of each box, in the colour of no_mask
         assert np.abs(strip[50, left + 60].astype(int) - (0, 94, 213)).max() < 40

@@ -1,4 +1,4 @@
-"""Annotated scenes as users bring them: the usual VOC and COCO layouts, and one clear line for what cannot be used."""
+"""Reading of annotated scenes in the usual VOC and COCO layouts, and clear messages for unusable files."""
 
 import json
 from pathlib import Path
@@ -39,48 +39,48 @@ def touch(path: Path) -> Path:
     [("with_mask", Label.MASK), ("mask_weared_incorrect", Label.INCORRECT), ("no_mask", Label.NO_MASK)],
 )
 @pytest.mark.parametrize(
-    ("notes", "pictures"),
+    ("annotations", "images"),
     [("", ""), ("annotations", "images"), ("", "images"), ("Annotations", "JPEGImages")],
 )
-def test_voc_folders_are_read(tmp_path: Path, name: str, label: Label, notes: str, pictures: str) -> None:
-    picture = touch(tmp_path / pictures / "a.jpg")
-    file = touch(tmp_path / notes / "a.xml")
+def test_voc_folders_are_read(tmp_path: Path, name: str, label: Label, annotations: str, images: str) -> None:
+    image = touch(tmp_path / images / "a.jpg")
+    file = touch(tmp_path / annotations / "a.xml")
     file.write_text(voc(name))
     for place in (tmp_path, file):
         (scene,) = read_scenes(place)
-        assert scene.path.resolve() == picture
+        assert scene.path.resolve() == image
         assert scene.faces == (SceneFace(Box(3, 4, 10, 20), label),)
 
 
-@pytest.mark.parametrize("pictures", ["", "images"])
-def test_coco_files_are_read_alone_or_in_their_folder(tmp_path: Path, pictures: str) -> None:
-    picture = touch(tmp_path / pictures / "a.jpg")
+@pytest.mark.parametrize("images", ["", "images"])
+def test_coco_files_are_read_alone_or_in_their_folder(tmp_path: Path, images: str) -> None:
+    image = touch(tmp_path / images / "a.jpg")
     crowd = {"image_id": 7, "category_id": 1, "bbox": [0, 0, 90, 90], "iscrowd": 1}
     tree = coco()
-    (tmp_path / "notes.json").write_text(json.dumps(tree | {"annotations": [*tree["annotations"], crowd]}))
+    (tmp_path / "annotations.json").write_text(json.dumps(tree | {"annotations": [*tree["annotations"], crowd]}))
     (tmp_path / "other.json").write_text("[1, 2]")
-    expected = [Scene(picture, "web", (SceneFace(Box(3, 4, 10, 20), Label.MASK),), (Box(0, 0, 90, 90),))]
-    assert read_scenes(tmp_path / "notes.json") == read_scenes(tmp_path) == expected
+    expected = [Scene(image, "web", (SceneFace(Box(3, 4, 10, 20), Label.MASK),), (Box(0, 0, 90, 90),))]
+    assert read_scenes(tmp_path / "annotations.json") == read_scenes(tmp_path) == expected
 
 
-def test_faces_of_unknown_class_and_neutral_places_are_read(tmp_path: Path) -> None:
+def test_faces_of_unknown_class_and_neutral_regions_are_read(tmp_path: Path) -> None:
     names = ["face", "head", "ignore", "veil", "no_mask"]
     tree = coco(
         categories=[{"id": i, "name": name} for i, name in enumerate(names)],
         annotations=[{"image_id": 7, "category_id": i, "bbox": [i, 4, 10, 20]} for i in range(5)],
     )
     touch(tmp_path / "a.jpg")
-    (tmp_path / "notes.json").write_text(json.dumps(tree))
+    (tmp_path / "annotations.json").write_text(json.dumps(tree))
     (scene,) = read_scenes(tmp_path)
     assert scene.faces == (SceneFace(Box(0, 4, 10, 20), None), SceneFace(Box(4, 4, 10, 20), Label.NO_MASK))
     assert scene.neutral == tuple(Box(i, 4, 10, 20) for i in (1, 2, 3))
 
 
-def test_face_beside_masked_faces_alone_is_a_bare_one(tmp_path: Path) -> None:
+def test_the_class_face_means_bare_beside_mask_alone(tmp_path: Path) -> None:
     tree = coco(categories=[{"id": 1, "name": "face"}, {"id": 2, "name": "face_mask"}])
     tree["annotations"] = [{"image_id": 7, "category_id": i, "bbox": [i, 4, 10, 20]} for i in (1, 2)]
     touch(tmp_path / "a.jpg")
-    (tmp_path / "notes.json").write_text(json.dumps(tree))
+    (tmp_path / "annotations.json").write_text(json.dumps(tree))
     (scene,) = read_scenes(tmp_path)
     assert [face.label for face in scene.faces] == [Label.NO_MASK, Label.MASK]
 
@@ -88,49 +88,49 @@ def test_face_beside_masked_faces_alone_is_a_bare_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<annotation", r"a\.xml is no usable VOC file"),
-        (voc("hat"), "no label is called 'hat'"),
+        ("<annotation", r"a\.xml is not a usable VOC file"),
+        (voc("hat"), "no label is named 'hat'"),
         (voc(x2=3), "has no area"),
         (voc(x2="nan"), "has no area"),
-        (voc(x2="wide"), "no usable VOC file"),
-        (voc(), "names the picture a.jpg"),
+        (voc(x2="wide"), "not a usable VOC file"),
+        (voc(), "names the image a.jpg"),
     ],
 )
-def test_voc_files_that_cannot_be_used_say_why(tmp_path: Path, text: str, message: str) -> None:
+def test_unusable_voc_files_raise_the_reason(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.xml").write_text(text)
-    with pytest.raises(DataError, match=message) as told:
+    with pytest.raises(DataError, match=message) as raised:
         read_scenes(tmp_path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"annotations": [{"image_id": 8, "category_id": 1, "bbox": [3, 4, 10, 20]}]}, "does not list"),
-        ({"annotations": [{"image_id": 7, "category_id": 2, "bbox": [3, 4, 10, 20]}]}, "called 'person'"),
+        ({"annotations": [{"image_id": 7, "category_id": 2, "bbox": [3, 4, 10, 20]}]}, "named 'person'"),
         ({"annotations": [{"image_id": 7, "category_id": 1, "bbox": [3, 4, 10, 0]}]}, "no area"),
         ({"annotations": [{"image_id": 7, "category_id": 1, "bbox": [3, 4]}]}, "no area"),
-        ({"annotations": [7]}, "no usable COCO file"),
+        ({"annotations": [7]}, "not a usable COCO file"),
         ({"images": [{"id": 7}], "annotations": []}, "no entry 'file_name'"),
-        ({"images": [{"id": 7, "file_name": "b.jpg"}]}, "names the picture b.jpg"),
+        ({"images": [{"id": 7, "file_name": "b.jpg"}]}, "names the image b.jpg"),
     ],
 )
-def test_coco_files_that_cannot_be_used_say_why(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_unusable_coco_files_raise_the_reason(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     touch(tmp_path / "a.jpg")
     (tmp_path / "a.json").write_text(json.dumps(coco(**changes)))
-    with pytest.raises(DataError, match=message) as told:
+    with pytest.raises(DataError, match=message) as raised:
         read_scenes(tmp_path / "a.json")
-    assert "a.json" in str(told.value)
-    assert "\n" not in str(told.value)
+    assert "a.json" in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
-def test_places_without_annotations_are_told(tmp_path: Path) -> None:
+def test_paths_without_annotations_raise_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no annotations in"):
         read_scenes(tmp_path)
-    with pytest.raises(DataError, match="there is no"):
+    with pytest.raises(DataError, match="does not exist"):
         read_scenes(tmp_path / "gone")
     (tmp_path / "a.txt").write_text("no JSON")
-    with pytest.raises(DataError, match="no usable COCO"):
+    with pytest.raises(DataError, match="not a usable COCO"):
         read_scenes(tmp_path / "a.txt")
     for name in ("train.json", "test.json"):
         (tmp_path / name).write_text(json.dumps(coco()))

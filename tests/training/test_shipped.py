@@ -1,4 +1,4 @@
-"""The bundled classifier on real faces that it never learned from: a floor, not the measurement. And its training."""
+"""Minimum accuracy of the bundled classifier on faces that were not used for training, and its training."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -31,28 +31,26 @@ def right(classifier: LiteRtClassifier, samples: list[Sample], label: Label, min
     chosen = [
         sample for sample in samples if sample.label == label and (sample.box is None or sample.box.size >= min_face_px)
     ]
-    judged = predict_samples(classifier, [chosen[i] for i in np.linspace(0, len(chosen) - 1, FEW).astype(int)])
-    return float((judged.probabilities.argmax(axis=1) == judged.crops.targets).mean())
+    predictions = predict_samples(classifier, [chosen[i] for i in np.linspace(0, len(chosen) - 1, FEW).astype(int)])
+    return float((predictions.probabilities.argmax(axis=1) == predictions.crops.targets).mean())
 
 
 @pytest.mark.parametrize("label", [Label.MASK, Label.NO_MASK])
-def test_it_knows_the_twelve_thousands_test_faces(
-    classifier: LiteRtClassifier, shared_data: Path, label: Label
-) -> None:
+def test_it_labels_test_faces_of_the_12k_set(classifier: LiteRtClassifier, shared_data: Path, label: Label) -> None:
     assert right(classifier, class_folders(shared_data / "faces12k" / "Test"), label) >= 0.9
 
 
 @pytest.mark.parametrize(("label", "floor"), [(Label.MASK, 0.85), (Label.NO_MASK, 0.9)])
-def test_it_knows_faces_in_frames(classifier: LiteRtClassifier, shared_data: Path, label: Label, floor: float) -> None:
+def test_it_labels_faces_in_frames(classifier: LiteRtClassifier, shared_data: Path, label: Label, floor: float) -> None:
     assert right(classifier, coco_frames(shared_data / "frames" / "test.json"), label, 20) >= floor
 
 
-def test_it_knows_held_out_bare_faces_of_all_kinds(classifier: LiteRtClassifier, shared_data: Path) -> None:
+def test_it_labels_held_out_bare_faces_of_all_groups(classifier: LiteRtClassifier, shared_data: Path) -> None:
     assert right(classifier, held_out_faces(shared_data), Label.NO_MASK) >= 0.95
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_a_seed_gives_one_network_from_its_first_weights_on(tmp_path: Path) -> None:
+def test_a_seed_determines_the_network_from_its_first_weights(tmp_path: Path) -> None:
     labels = (Label.MASK, Label.NO_MASK)
     for i in range(4):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.random.default_rng(i).integers(0, 256, (40, 40, 3), np.uint8))

@@ -1,4 +1,4 @@
-"""Stopping, schedules, and a run that is broken off and continued as if it had not been."""
+"""Early stopping, schedules, and the resumption of interrupted runs."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from app.training.trainer import (
     Trainer,
     begin_run,
     best_epoch,
-    file_facts,
+    file_identity,
     learning_rate,
     prefetched,
     should_stop,
@@ -34,7 +34,7 @@ from app.vision.tensorflow_import import silence_tensorflow
 
 LABELS = (Label.MASK, Label.NO_MASK)
 
-# Keras saves TensorFlow's arrays in a way that numpy 2 warns of; nothing of ours can change it.
+# Keras causes a deprecation warning of numpy 2 when it saves TensorFlow's arrays; we cannot change that.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
@@ -42,7 +42,7 @@ def history(*losses: float) -> tuple[EpochRecord, ...]:
     return tuple(EpochRecord(i, 0.5, 0.5, loss, 0.5, 0.01, 1.0) for i, loss in enumerate(losses))
 
 
-def test_tensorflow_is_quiet_unless_its_log_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorflow_does_not_log_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
     silence_tensorflow()
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
@@ -51,7 +51,7 @@ def test_tensorflow_is_quiet_unless_its_log_is_asked_for(monkeypatch: pytest.Mon
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
 
 
-def test_tensorflow_is_loaded_without_a_word() -> None:
+def test_tensorflow_is_loaded_without_output() -> None:
     code = "from app.training.trainer import limit_threads; limit_threads(1); import keras; keras.ops.ones(1)"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
@@ -84,7 +84,7 @@ def test_stopping_agrees_with_keras() -> None:
         assert ours == epoch + 1
 
 
-def test_the_cosine_warms_up_and_comes_down() -> None:
+def test_the_cosine_schedule_warms_up_and_falls() -> None:
     recipe = Recipe(epochs=10, learning_rate=1.0, cosine=True, warmup_epochs=1.0)
     rates = [learning_rate(recipe, step, 10) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
@@ -94,7 +94,7 @@ def test_the_cosine_warms_up_and_comes_down() -> None:
     assert learning_rate(Recipe(epochs=10, learning_rate=0.01), 77, 10) == 0.01
 
 
-def test_batches_made_ahead_come_in_order_and_leave_no_thread() -> None:
+def test_prefetched_batches_keep_their_order_and_leave_no_thread() -> None:
     before = set(threading.enumerate())
     assert list(prefetched(iter(range(20)))) == list(range(20))
     early = prefetched(iter(range(20)))
@@ -103,7 +103,7 @@ def test_batches_made_ahead_come_in_order_and_leave_no_thread() -> None:
     assert set(threading.enumerate()) == before
 
 
-def test_what_goes_wrong_in_making_a_batch_is_raised_where_it_is_used() -> None:
+def test_errors_of_a_prefetched_batch_are_raised_to_the_caller() -> None:
     def broken() -> Iterator[int]:
         yield 1
         raise OutputError("no second batch")
@@ -116,7 +116,7 @@ def test_what_goes_wrong_in_making_a_batch_is_raised_where_it_is_used() -> None:
 
 @dataclass(frozen=True)
 class BrightBatches:
-    """Bright pictures are masks: quickly learned, and the same in every run."""
+    """Batches in which bright images are masks: easy to learn, and equal in every run."""
 
     steps: int = 6
 
@@ -139,7 +139,7 @@ def tiny():  # type: ignore[no-untyped-def]
 
     keras.utils.set_random_seed(1)
     layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(4, 3)]
-    layers.append(keras.layers.BatchNormalization(momentum=0.5))  # of so few steps no slower mean would follow
+    layers.append(keras.layers.BatchNormalization(momentum=0.5))  # a slower mean would not follow in so few steps
     layers += [keras.layers.Dropout(0.3), keras.layers.GlobalAveragePooling2D()]
     layers.append(keras.layers.Dense(2))
     return keras.Sequential([*layers, keras.layers.Softmax()])
@@ -150,7 +150,7 @@ def trainer(folder: Path, recipe: Recipe) -> Trainer:
     return Trainer(tiny(), recipe, BrightBatches(), validation(), folder)
 
 
-def test_a_continued_run_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path) -> None:
+def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
     recipe = Recipe(epochs=3, learning_rate=0.02, ema=0.9, cosine=True, restore_best=False)
     whole = trainer(tmp_path / "whole", recipe).run()
     broken = trainer(tmp_path / "broken", recipe)
@@ -162,7 +162,7 @@ def test_a_continued_run_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_files_of_an_epoch_that_was_not_told_of_change_nothing(tmp_path: Path) -> None:
+def test_files_of_an_epoch_without_history_are_ignored(tmp_path: Path) -> None:
     recipe = Recipe(epochs=2, learning_rate=0.02, ema=0.9)
     whole = trainer(tmp_path / "whole", recipe).run()
     trainer(tmp_path / "broken", replace(recipe, epochs=1)).run()
@@ -175,7 +175,7 @@ def test_files_of_an_epoch_that_was_not_told_of_change_nothing(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("moved", [2, 3])
-def test_a_run_killed_between_the_files_of_an_epoch_goes_on_from_one(
+def test_a_run_killed_between_file_moves_resumes_from_one_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: int
 ) -> None:
     recipe = Recipe(epochs=2, learning_rate=0.02, ema=0.9, restore_best=False)
@@ -199,18 +199,18 @@ def test_a_run_killed_between_the_files_of_an_epoch_goes_on_from_one(
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_a_run_begun_with_other_weights_is_not_continued(tmp_path: Path) -> None:
+def test_a_run_with_other_initial_weights_is_not_resumed(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).write_text(name)
-    begin_run(tmp_path, {"began_with": file_facts(tmp_path / "one")})
+    begin_run(tmp_path, {"began_with": file_identity(tmp_path / "one")})
     (tmp_path / "history.json").write_text("[]")
     (tmp_path / "moved").write_text("one")
-    begin_run(tmp_path, {"began_with": file_facts(tmp_path / "moved")})
-    with pytest.raises(DataError, match=r"begun with began_with\.digest"):
-        begin_run(tmp_path, {"began_with": file_facts(tmp_path / "two")})
+    begin_run(tmp_path, {"began_with": file_identity(tmp_path / "moved")})
+    with pytest.raises(DataError, match=r"started with began_with\.digest"):
+        begin_run(tmp_path, {"began_with": file_identity(tmp_path / "two")})
 
 
-def test_a_finished_run_holds_what_is_needed_to_judge_it(tmp_path: Path) -> None:
+def test_a_completed_run_has_all_files_for_its_evaluation(tmp_path: Path) -> None:
     fitted = trainer(tmp_path, Recipe(epochs=8, learning_rate=0.05)).run()
     assert fitted.history[-1].val_loss < fitted.history[0].val_loss
     assert fitted.best_epoch == min(fitted.history, key=lambda record: record.val_loss).epoch
@@ -219,49 +219,49 @@ def test_a_finished_run_holds_what_is_needed_to_judge_it(tmp_path: Path) -> None
     assert len(json.loads((tmp_path / "history.json").read_text())) == 8
 
 
-def test_the_last_weights_are_kept_where_the_best_are_not_restored(tmp_path: Path) -> None:
+def test_the_last_weights_are_kept_if_the_best_are_not_restored(tmp_path: Path) -> None:
     seen: list[list[np.ndarray]] = []
     run = trainer(tmp_path, Recipe(epochs=3, learning_rate=0.05, restore_best=False))
     run.on_epoch = lambda _record, model: seen.append(model.get_weights())
     fitted = run.run()
     assert fitted.best_epoch == 2
     (tmp_path / BEST).unlink()
-    again = trainer(tmp_path, run.recipe).run()  # all epochs are there: the checkpoint is what is judged
+    again = trainer(tmp_path, run.recipe).run()  # all epochs are complete, so the checkpoint is evaluated
     for one, two, three in zip(seen[-1], fitted.model.get_weights(), again.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
         np.testing.assert_array_equal(one, three)
 
 
-def test_no_epoch_twice_where_all_ran(tmp_path: Path) -> None:
+def test_a_completed_run_repeats_no_epoch(tmp_path: Path) -> None:
     recipe = Recipe(epochs=1)
     first = trainer(tmp_path, recipe).run()
     again = trainer(tmp_path, replace(recipe)).run()
     assert first.history == again.history
 
 
-def test_an_unwritable_run_folder_is_one_clear_line(tmp_path: Path) -> None:
+def test_an_unwritable_run_folder_raises_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="choose another --run"):
         begin_run(tmp_path / "file" / "run", {})
 
 
-def test_a_run_is_not_gone_on_with_under_other_settings(tmp_path: Path) -> None:
-    facts = {"data": {"path": "here", "digest": "a"}, "recipe": {"seed": 1, "epochs": 3}}
-    begin_run(tmp_path, facts)
+def test_a_run_is_not_resumed_with_other_settings(tmp_path: Path) -> None:
+    settings = {"data": {"path": "here", "digest": "a"}, "recipe": {"seed": 1, "epochs": 3}}
+    begin_run(tmp_path, settings)
     other = {"data": {"path": "here", "digest": "b"}}
-    begin_run(tmp_path, other)  # nothing was trained yet
-    begin_run(tmp_path, facts)
+    begin_run(tmp_path, other)  # no epoch was trained yet
+    begin_run(tmp_path, settings)
     (tmp_path / "history.json").write_text("[]")
-    with pytest.raises(DataError, match=r"begun with data\.digest a, not b; choose another --run"):
+    with pytest.raises(DataError, match=r"started with data\.digest a, not b; choose another --run"):
         begin_run(tmp_path, other)
-    with pytest.raises(DataError, match=r"begun with recipe\.seed 1, not 2"):
+    with pytest.raises(DataError, match=r"started with recipe\.seed 1, not 2"):
         begin_run(tmp_path, {"recipe": {"seed": 2, "epochs": 3}})
     begun = begin_run(tmp_path, {"data": {"path": "moved", "digest": "a"}, "recipe": {"seed": 1, "epochs": 9}})
     assert begun == json.loads((tmp_path / "settings.json").read_text())
     assert (begun["data"]["path"], begun["recipe"]["epochs"]) == ("moved", 9)
 
 
-def test_settings_of_several_steps_stand_side_by_side(tmp_path: Path) -> None:
+def test_settings_of_several_steps_are_merged(tmp_path: Path) -> None:
     begin_run(tmp_path, {"data": "here"})
     assert {"data", "labels", "versions"} == begin_run(tmp_path, {"labels": ("mask", "no_mask")}).keys()
     (tmp_path / "settings.json").write_text("{")

@@ -1,7 +1,7 @@
-"""The training stream of the shipped classifier: every shortcut that a data set offers is closed by chance.
+"""Augmented training batches of the shipped classifier. Random augmentation removes shortcuts of the data sets.
 
-Resolution, sharpness, compression, light and colour are drawn anew for every crop whatever its class, so that none of
-them tells the class; boxes are jittered as far as detectors differ; classes and sources are drawn in balance.
+Resolution, sharpness, compression, light and colour are drawn for every crop, independent of its class, so they do not
+reveal it. Boxes are jittered as much as detectors differ. Classes and sources are balanced.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.types import Box, Image, Label
-from app.training.classifier.synthetic_masks import face_axes, hold_before, wear_mask
+from app.training.classifier.synthetic_masks import face_axes, hold_in_front, wear_mask
 from app.training.data.face_pool import PooledFace
 from app.vision.preprocess import resize, square
 
@@ -25,9 +25,8 @@ SHARED = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
 @dataclass(frozen=True, slots=True)
 class ClassifierAugmentation:
     """``class_shares`` and ``synthetic_shares`` are in the order of ``SHARED``. A source of n faces is drawn in
-    proportion to n ** ``source_power``: large sets do not drown small ones, and small ones are not worn out.
-    ``nothing_share`` of the crops are of those that are labelled unsure, where there are any: they show no face, and
-    every label is as wrong."""
+    proportion to n ** ``source_power``, so that neither large nor small sets dominate. ``nothing_share`` is the share
+    of hard negatives (labelled unsure, uniform target), if there are any."""
 
     input_px: int = 64
     margin: float = 0.1
@@ -62,18 +61,18 @@ class AugmentedBatches:
         return self.settings.steps
 
     @cached_property
-    def _drawers(self) -> list[tuple[list[NDArray[np.int64]], NDArray[np.float64]]]:
-        """For each label, and at last for what shows no face: the places of each source's, and the chance of each
+    def _sources(self) -> list[tuple[list[NDArray[np.int64]], NDArray[np.float64]]]:
+        """For each label, then for hard negatives: the indices of each source's faces, and the probability of each
         source."""
-        drawers = []
+        drawn = []
         for label in (*self.labels, Label.UNSURE):
             sources: dict[str, list[int]] = {}
             for i, face in enumerate(self.faces):
                 if face.label == label and is_legible(face, self.settings):
                     sources.setdefault(face.source, []).append(i)
             weights = np.array([self._weight(self.faces[places[0]], len(places)) for places in sources.values()])
-            drawers.append(([np.array(places) for places in sources.values()], weights / weights.sum()))
-        return drawers
+            drawn.append(([np.array(places) for places in sources.values()], weights / weights.sum()))
+        return drawn
 
     def _weight(self, face: PooledFace, count: int) -> float:
         settings = self.settings
@@ -81,20 +80,20 @@ class AugmentedBatches:
         return float(boost * count**settings.source_power)
 
     @cached_property
-    def _wearers(self) -> NDArray[np.int64]:
-        """Bare faces large enough, and turned little enough, to draw a mask on."""
-        return np.array([i for i, face in enumerate(self.faces) if _can_wear(face)], np.int64)
+    def _maskable(self) -> NDArray[np.int64]:
+        """Indices of bare faces that are large and frontal enough for a rendered mask."""
+        return np.array([i for i, face in enumerate(self.faces) if _is_maskable(face)], np.int64)
 
     @cached_property
     def _shares(self) -> NDArray[np.float64]:
-        """The chance of each label and, at last, of no face; 0 where there is nothing to show of it, not even a
-        rendered mask."""
+        """The probability of each label, then of hard negatives. 0 if there are no faces of it and none can be
+        rendered."""
         shares = np.array([self.settings.class_shares[SHARED.index(label)] for label in self.labels])
-        for place, (label, (sources, _)) in enumerate(zip(self.labels, self._drawers, strict=False)):
-            if not sources and (label == Label.NO_MASK or not len(self._wearers)):
+        for place, (label, (sources, _)) in enumerate(zip(self.labels, self._sources, strict=False)):
+            if not sources and (label == Label.NO_MASK or not len(self._maskable)):
                 shares[place] = 0.0
-        nothing = self.settings.nothing_share if self._drawers[-1][0] else 0.0
-        return np.append(shares / shares.sum() * (1 - nothing), nothing)
+        negatives = self.settings.nothing_share if self._sources[-1][0] else 0.0
+        return np.append(shares / shares.sum() * (1 - negatives), negatives)
 
     def epoch(self, index: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
         rng = np.random.default_rng((self.settings.seed, index))
@@ -102,41 +101,41 @@ class AugmentedBatches:
         wanted = np.vstack([np.eye(count, dtype=np.float32), np.full((1, count), 1 / count, np.float32)])
         for _ in range(self.steps):
             targets = rng.choice(count + 1, self.settings.batch, p=self._shares)
-            yield np.stack([self._drawn(int(target), rng) for target in targets]), wanted[targets]
+            yield np.stack([self._draw(int(target), rng) for target in targets]), wanted[targets]
 
-    def _drawn(self, target: int, rng: np.random.Generator) -> Image:
+    def _draw(self, target: int, rng: np.random.Generator) -> Image:
         label = (*self.labels, Label.UNSURE)[target]
-        sources, chances = self._drawers[target]
+        sources, chances = self._sources[target]
         synthetic = self.settings.synthetic_shares[SHARED.index(label)] if label in SHARED else 0.0
-        if len(self._wearers) and (not sources or rng.random() < synthetic):
-            face = self.faces[rng.choice(self._wearers)]
+        if len(self._maskable) and (not sources or rng.random() < synthetic):
+            face = self.faces[rng.choice(self._maskable)]
             patch = with_rendered_mask(face, label, rng)
             if patch is not None:
-                return self._seen(patch, face, rng)
+                return self._augmented(patch, face, rng)
         face = self.faces[rng.choice(sources[rng.choice(len(sources), p=chances)])]
         patch = face.patch
         if label == Label.NO_MASK and face.landmarks is not None and rng.random() < self.settings.held_share:
             axes = face_axes(face.landmarks)
-            patch = patch if axes is None else hold_before(patch, axes, rng)
-        return self._seen(patch, face, rng)
+            patch = patch if axes is None else hold_in_front(patch, axes, rng)
+        return self._augmented(patch, face, rng)
 
-    def _seen(self, patch: Image, face: PooledFace, rng: np.random.Generator) -> Image:
+    def _augmented(self, patch: Image, face: PooledFace, rng: np.random.Generator) -> Image:
         return augmented_crop(patch, face, self.settings, rng)
 
 
 def is_legible(face: PooledFace, settings: ClassifierAugmentation) -> bool:
-    """Faces of a few pixels carry their label by context, if at all."""
+    """Whether the face is large enough for its label to be visible."""
     return face.box is None or max(face.box.width, face.box.height) >= settings.min_native_px
 
 
-def _can_wear(face: PooledFace) -> bool:
+def _is_maskable(face: PooledFace) -> bool:
     if face.label != Label.NO_MASK or face.landmarks is None or min(face.patch.shape[:2]) < 48:
         return False
     return face_axes(face.landmarks) is not None
 
 
 def with_rendered_mask(face: PooledFace, label: Label, rng: np.random.Generator) -> Image | None:
-    """The face with a rendered mask worn as ``label`` says; None where it is turned too far."""
+    """The face with a rendered mask, worn as ``label`` says. None if the face is turned too far."""
     axes = face_axes(face.landmarks) if face.landmarks is not None else None
     if axes is None:
         return None
@@ -145,14 +144,14 @@ def with_rendered_mask(face: PooledFace, label: Label, rng: np.random.Generator)
 
 
 def augmented_crop(patch: Image, face: PooledFace, settings: ClassifierAugmentation, rng: np.random.Generator) -> Image:
-    """``patch`` as some camera, detector and codec might deliver it: (S, S, 3) uint8 RGB."""
+    """``patch`` as a camera, detector and codec could deliver it: (S, S, 3) uint8 RGB."""
     region = _region(face, settings, rng)
     side_px = max(region.width, region.height)
-    sight_px = float(settings.input_px)
+    resolution_px = float(settings.input_px)
     if settings.equalise and rng.random() < 0.65:
-        sight_px = float(np.exp(rng.uniform(np.log(settings.min_px), np.log(1.3 * settings.input_px))))
-    sight_px = min(sight_px, max(side_px, settings.min_px), 1.3 * settings.input_px)
-    crop = _warped(patch, region, round(sight_px), settings, rng)
+        resolution_px = float(np.exp(rng.uniform(np.log(settings.min_px), np.log(1.3 * settings.input_px))))
+    resolution_px = min(resolution_px, max(side_px, settings.min_px), 1.3 * settings.input_px)
+    crop = _warped(patch, region, round(resolution_px), settings, rng)
     if rng.random() < 0.15:
         crop = _covered(crop, rng)
     crop = _coloured(crop, rng)
@@ -161,10 +160,10 @@ def augmented_crop(patch: Image, face: PooledFace, settings: ClassifierAugmentat
 
 
 def _region(face: PooledFace, settings: ClassifierAugmentation, rng: np.random.Generator) -> Box:
-    """The part of the patch that is cut: the face's box squared as the monitor does it, or the data set's own crop."""
+    """The part of the patch to cut: the square around the bounding box as in the monitor, or the data set's crop."""
     if face.box is None or (face.whole is not None and rng.random() < 0.5):
         given = face.whole or face.box
-        assert given is not None  # a face has one of the two
+        assert given is not None  # a face has ``whole`` or ``box``
         scale = np.exp(rng.uniform(np.log(0.85), np.log(1.15)))
         width, height = given.width * scale, given.height * scale
     else:
@@ -182,7 +181,7 @@ def _region(face: PooledFace, settings: ClassifierAugmentation, rng: np.random.G
 def _warped(
     patch: Image, region: Box, size_px: int, settings: ClassifierAugmentation, rng: np.random.Generator
 ) -> Image:
-    """The region turned, flipped and sampled at (size_px, size_px): averaged down first where it is much larger."""
+    """The region rotated, flipped and resized to (size_px, size_px). A much larger region is averaged down first."""
     shrink = size_px / max(region.width, region.height)
     if shrink < 0.8:
         patch = resize(patch, max(round(patch.shape[1] * shrink), 2), max(round(patch.shape[0] * shrink), 2))
@@ -202,7 +201,7 @@ def _warped(
 
 
 def _covered(crop: Image, rng: np.random.Generator) -> Image:
-    """A patch of something over a part of the picture: anywhere but its middle, which decides the class."""
+    """Covers a part of the crop with a rectangle, but not the middle, which decides the class."""
     size = crop.shape[0]
     width, height = (max(round(size * rng.uniform(0.1, 0.4)), 1) for _ in range(2))
     x, y = int(rng.integers(0, size - width + 1)), int(rng.integers(0, size - height + 1))
@@ -215,7 +214,7 @@ def _covered(crop: Image, rng: np.random.Generator) -> Image:
 
 
 def _coloured(crop: Image, rng: np.random.Generator) -> Image:
-    """Grey (a fifth), gamma, brightness, contrast and a colour cast, in one table per channel."""
+    """Random grey, saturation and hue, then gamma, brightness, contrast and colour cast in one table per channel."""
     if rng.random() < 0.2:
         crop = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)  # type: ignore[assignment]
     elif rng.random() < 0.5:
@@ -235,7 +234,7 @@ def _coloured(crop: Image, rng: np.random.Generator) -> Image:
 
 
 def _degraded(crop: Image, rng: np.random.Generator) -> Image:
-    """Out of focus, moved, noisy, compressed: each at times, at the resolution at which a camera would."""
+    """Random blur, motion blur, sharpening, noise and JPEG compression at the crop's resolution."""
     size = crop.shape[0]
     if rng.random() < 0.22:
         crop = cv2.GaussianBlur(crop, (0, 0), size / 64 * rng.uniform(0.4, 1.6))  # type: ignore[assignment]
@@ -247,7 +246,7 @@ def _degraded(crop: Image, rng: np.random.Generator) -> Image:
         if turned > 1:
             kernel = np.eye(length, dtype=np.float32) if turned == 2 else np.eye(length, dtype=np.float32)[::-1]
         crop = cv2.filter2D(crop, -1, kernel / kernel.sum())  # type: ignore[assignment]
-    elif rng.random() < 0.15:  # sharpened, as phones and web pages do
+    elif rng.random() < 0.15:  # phones and web pages sharpen images
         crop = cv2.addWeighted(crop, 1.6, cv2.GaussianBlur(crop, (0, 0), 1.2), -0.6, 0)  # type: ignore[assignment]
     if rng.random() < 0.2:
         noise = rng.standard_normal((*crop.shape[:2], 1 if rng.random() < 0.4 else 3), np.float32)
@@ -259,7 +258,7 @@ def _degraded(crop: Image, rng: np.random.Generator) -> Image:
 
 
 def _resized(crop: Image, size_px: int, rng: np.random.Generator) -> Image:
-    """As the monitor resizes; a tenth as other programs do."""
+    """Resizes as the monitor does; in one of ten cases with another interpolation."""
     if crop.shape[0] == size_px:
         return crop
     if rng.random() < 0.1:

@@ -1,4 +1,4 @@
-"""What is chosen after training, on the development split only: class offsets, temperature, and the unsure rule."""
+"""Choices after training, made on the development split only: class offsets, temperature and the unsure rule."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from app.training.networks import KerasModel
 from app.vision.classifier import TWO_WAY
 
 UNSURE_BUDGET = 0.045
-"""Largest share of faces of at least 32 px to call unsure on the development split."""
+"""Largest share of development faces of at least 32 px that may be unsure."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnsureRule:
-    """The thresholds of ``ClassifierMetadata`` that make an answer unsure."""
+    """Thresholds of ``ClassifierMetadata``; a prediction below one of them is unsure."""
 
     min_confidence: float
     min_two_way: float
@@ -26,8 +26,8 @@ class UnsureRule:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """``offsets`` are added to the network's scores of each label before the softmax. ``is_chosen`` is False where
-    there were too few faces or mistakes to choose by, and what the model began with was kept."""
+    """``offsets`` are added to the logit of each label before the softmax. ``is_chosen`` is False if there were too few
+    faces or errors to choose, so that the values of the first model were kept."""
 
     offsets: tuple[float, ...]
     temperature: float
@@ -36,19 +36,18 @@ class Calibration:
 
 
 def choose_offsets(probabilities: Probabilities, targets: Targets, weights: NDArray[np.float64]) -> tuple[float, ...]:
-    """Offsets of the labels after the second that give the best mean of balanced accuracy and weighted macro-F1.
+    """The offsets of all labels but the first (0) that give the best mean of balanced accuracy and weighted macro-F1.
 
-    Training draws the rare class far more often than it occurs, so its scores come out too high (Menon et al. 2021);
-    the second label stands for the first's counterpart and is offset too; the first stays at 0.
+    Training draws the rare class far more often than it occurs, so its scores are too high (Menon et al. 2021).
     """
     scores = np.log(np.clip(probabilities, 1e-9, 1.0))
     grid = np.round(np.arange(-1.2, 1.21, 0.1), 1)
     best: tuple[float, ...] = (0.0,) * scores.shape[1]
     for _ in range(3):
-        for place in np.unique(targets[targets > 0]):  # a label that was not met keeps its scores
+        for place in np.unique(targets[targets > 0]):  # a label without faces keeps its scores
             tried = [(*best[:place], float(step), *best[place + 1 :]) for step in grid]
             gains = [
-                _worth((scores + np.array(offsets)).argmax(axis=1), targets, weights)
+                _objective((scores + np.array(offsets)).argmax(axis=1), targets, weights)
                 - 0.002 * float(np.abs(offsets).sum())
                 for offsets in tried
             ]
@@ -56,7 +55,7 @@ def choose_offsets(probabilities: Probabilities, targets: Targets, weights: NDAr
     return best
 
 
-def _worth(chosen: NDArray[np.int64], targets: Targets, weights: NDArray[np.float64]) -> float:
+def _objective(chosen: NDArray[np.int64], targets: Targets, weights: NDArray[np.float64]) -> float:
     recalls, f1 = [], []
     for label in np.unique(targets):
         mine, said = targets == label, chosen == label
@@ -67,7 +66,7 @@ def _worth(chosen: NDArray[np.int64], targets: Targets, weights: NDArray[np.floa
 
 
 def choose_temperature(probabilities: Probabilities, targets: Targets, weights: NDArray[np.float64]) -> float:
-    """Temperature scaling (Guo et al. 2017): the T of the least weighted negative log likelihood."""
+    """Temperature scaling (Guo et al. 2017): the T with the lowest weighted negative log likelihood."""
     scores = np.log(np.clip(probabilities, 1e-9, 1.0))
     grid = np.exp(np.linspace(np.log(0.3), np.log(3.0), 120))
     costs = []
@@ -86,8 +85,8 @@ def choose_unsure(
     labels: Sequence[Label],
     budget: float = UNSURE_BUDGET,
 ) -> UnsureRule:
-    """The thresholds that remove most errors while ``budget`` of the faces at most are unsure; of equals, those that
-    cover fewest faces."""
+    """The thresholds that remove most errors while at most a share ``budget`` of the faces is unsure. Among equals,
+    those with the fewest unsure faces."""
     confidence, wrong = probabilities.max(axis=1), probabilities.argmax(axis=1) != targets
     shares = two_way_shares(probabilities, labels)
     best, worth = UnsureRule(0.5, 0.0, 0.0), (0, -0.0)
@@ -109,17 +108,17 @@ def choose_unsure(
 
 
 def two_way_shares(probabilities: Probabilities, labels: Sequence[Label]) -> NDArray[np.float64]:
-    """(N,) of each answer mask or no_mask its share of the two; 1 for other answers."""
+    """(N,) For each prediction mask or no_mask its share of the sum of both; 1 for other predictions."""
     shares = np.ones(len(probabilities))
     pair = [place for place, label in enumerate(labels) if label in TWO_WAY]
     chosen = probabilities.argmax(axis=1)
-    told = np.isin(chosen, pair)
-    shares[told] = probabilities[told, chosen[told]] / probabilities[told][:, pair].sum(axis=1)
+    is_two_way = np.isin(chosen, pair)
+    shares[is_two_way] = probabilities[is_two_way, chosen[is_two_way]] / probabilities[is_two_way][:, pair].sum(axis=1)
     return shares
 
 
 def add_offsets(model: KerasModel, offsets: Sequence[float]) -> None:
-    """Folds ``offsets`` into the bias of the last dense layer: nothing to remember at run time."""
+    """Adds ``offsets`` to the bias of the last dense layer, so that inference needs no extra step."""
     dense = next(layer for layer in reversed(model.layers) if type(layer).__name__ == "Dense")
     kernel, bias = dense.get_weights()
     dense.set_weights([kernel, bias + np.array(offsets, np.float32)])
@@ -128,7 +127,7 @@ def add_offsets(model: KerasModel, offsets: Sequence[float]) -> None:
 def balanced_weights(
     targets: Targets, sources: Sequence[str], labels: Sequence[Label], power: float = 0.5
 ) -> NDArray[np.float64]:
-    """(N,) so that a source x class of n faces weighs n ** power in all: no set speaks for all."""
+    """(N,) weights that give n faces of one source and class a total of n ** power, so that no large set dominates."""
     keys = [f"{source}/{labels[target]}" for source, target in zip(sources, targets, strict=True)]
     names, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
     del names

@@ -1,4 +1,4 @@
-"""Judging a classifier file on whole sets, through the same run time and the same crops as the monitor."""
+"""Evaluation of a classifier file on whole sets, with the same runtime and the same crops as the monitor."""
 
 import re
 import time
@@ -22,7 +22,7 @@ from app.vision.preprocess import sharpness
 
 UNSURE_MIN_FACE_PX = 32
 MIN_SLICE = 25
-"""Slices of fewer faces are left out: their intervals say nothing."""
+"""Slices with fewer faces are left out, because their intervals are too wide."""
 
 UTKFACE_SEXES = ("male", "female")
 UTKFACE_ETHNICITIES = ("White", "Black", "Asian", "Indian", "other")
@@ -31,8 +31,8 @@ AGE_BANDS = ((0, 12), (13, 19), (20, 39), (40, 59), (60, 120))
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """A set as the model saw it: (N, C) calibrated probabilities beside the truth. ``left_out``: how many faces of the
-    set were not judged, by the reason."""
+    """Predictions for one set: (N, C) calibrated probabilities, with the ground truth in ``crops``. ``left_out``: the
+    number of faces that were not evaluated, by reason."""
 
     crops: Crops
     probabilities: Probabilities
@@ -42,7 +42,7 @@ class Predictions:
 
 @dataclass(frozen=True, slots=True)
 class SetReport:
-    """One set's figures. ``unsure`` concerns faces of at least 32 px."""
+    """The results of one set. ``unsure`` is for faces of at least 32 px."""
 
     name: str
     scores: Scores
@@ -56,13 +56,13 @@ def predict_samples(
     classifier: MaskClassifier,
     samples: Sequence[Sample],
     min_face_px: float = 0.0,
-    sight_px: int = 0,
+    resolution_px: int = 0,
     progress: Callable[[int], None] = lambda _done: None,
 ) -> Predictions:
-    """Every sample whose label the model knows; smaller faces than ``min_face_px`` are left out. ``sight_px`` shows
-    every crop at one resolution. Raises DataError where nothing is left."""
+    """Predictions for all samples with one of the model's labels and at least ``min_face_px``. ``resolution_px`` brings
+    every crop to one resolution. Raises DataError if no face is left."""
     metadata = classifier.metadata
-    crops = load_crops(samples, metadata.labels, metadata.input_px, metadata.margin, sight_px, progress)
+    crops = load_crops(samples, metadata.labels, metadata.input_px, metadata.margin, resolution_px, progress)
     large = crops.sizes_px >= min_face_px
     left_out = left_out_faces(samples, metadata)
     if not large.all():
@@ -70,46 +70,51 @@ def predict_samples(
     crops = crops.where(large)
     if not len(crops.targets):
         raise DataError(
-            f"no face of at least {min_face_px:g} px with a label that {metadata.name} knows; lower --min-face-px"
+            f"no face of at least {min_face_px:g} px has a label that {metadata.name} knows; lower --min-face-px"
         )
     return Predictions(crops, classifier.classify(crops.images), metadata, left_out)
 
 
 def left_out_faces(samples: Sequence[Sample], metadata: ClassifierMetadata) -> dict[str, int]:
-    """How many faces have a label that the model does not know, by what is told of them."""
+    """The number of faces whose label the model does not know, by reason."""
     counts = Counter(sample.label for sample in samples if sample.label not in metadata.labels)
     return {f"{label.value}, which {metadata.name} does not know": count for label, count in sorted(counts.items())}
 
 
-def report(name: str, judged: Predictions, slices: Mapping[str, NDArray[np.bool_]] | None = None) -> SetReport:
-    labels, targets = judged.metadata.labels, judged.crops.targets
-    large = judged.crops.sizes_px >= UNSURE_MIN_FACE_PX
+def report(name: str, predictions: Predictions, slices: Mapping[str, NDArray[np.bool_]] | None = None) -> SetReport:
+    labels, targets = predictions.metadata.labels, predictions.crops.targets
+    large = predictions.crops.sizes_px >= UNSURE_MIN_FACE_PX
     unsure = None
     if large.any():
-        unsure = unsure_effect(judged.probabilities[large], targets[large], unsure_mask(judged)[large], labels)
+        unsure = unsure_effect(
+            predictions.probabilities[large], targets[large], unsure_mask(predictions)[large], labels
+        )
     parts = {
-        part: score(judged.probabilities[chosen], targets[chosen], labels)
+        part: score(predictions.probabilities[chosen], targets[chosen], labels)
         for part, chosen in (slices or {}).items()
         if chosen.sum() >= MIN_SLICE
     }
-    scores = score(judged.probabilities, targets, labels)
-    return SetReport(name, scores, unsure, parts, judged.crops.unreadable, judged.left_out)
+    scores = score(predictions.probabilities, targets, labels)
+    return SetReport(name, scores, unsure, parts, predictions.crops.unreadable, predictions.left_out)
 
 
-def unsure_mask(judged: Predictions) -> NDArray[np.bool_]:
-    """(N,) what the monitor would call unsure, by its own rule."""
-    rows = zip(judged.probabilities, judged.crops.sizes_px, judged.crops.images, strict=True)
+def unsure_mask(predictions: Predictions) -> NDArray[np.bool_]:
+    """(N,) bool: faces that the monitor would label unsure, by the monitor's own rule."""
+    rows = zip(predictions.probabilities, predictions.crops.sizes_px, predictions.crops.images, strict=True)
     return np.array(
-        [decide(row.tolist(), judged.metadata, size, sharpness(crop)).label == Label.UNSURE for row, size, crop in rows]
+        [
+            decide(row.tolist(), predictions.metadata, size, sharpness(crop)).label == Label.UNSURE
+            for row, size, crop in rows
+        ]
     )
 
 
-def subset(judged: Predictions, chosen: NDArray[np.bool_]) -> Predictions:
-    return replace(judged, crops=judged.crops.where(chosen), probabilities=judged.probabilities[chosen])
+def subset(predictions: Predictions, chosen: NDArray[np.bool_]) -> Predictions:
+    return replace(predictions, crops=predictions.crops.where(chosen), probabilities=predictions.probabilities[chosen])
 
 
 def time_per_face_ms(classifier: MaskClassifier, batch: int, seconds: float = 2.0) -> float:
-    """The median time a face in batches of ``batch``, after a warm-up, over about ``seconds``."""
+    """The median time per face in batches of ``batch``, after a warm-up, measured for about ``seconds``."""
     size_px = classifier.metadata.input_px
     crops = np.random.default_rng(0).integers(0, 256, (batch, size_px, size_px, 3), np.uint8)
     for _ in range(10):
@@ -122,15 +127,15 @@ def time_per_face_ms(classifier: MaskClassifier, batch: int, seconds: float = 2.
     return 1000 * float(np.median(times_s)) / batch
 
 
-def without_siblings(judged: Predictions) -> NDArray[np.bool_]:
-    """(N,) False for faces12k's ``Augmented_`` pictures: their photographs are in its training split."""
-    return np.array([not sample.path.name.startswith("Augmented_") for sample in judged.crops.samples])
+def without_siblings(predictions: Predictions) -> NDArray[np.bool_]:
+    """(N,) bool: False for faces12k's ``Augmented_`` images, whose photographs are in its training split."""
+    return np.array([not sample.path.name.startswith("Augmented_") for sample in predictions.crops.samples])
 
 
-def usual_slices(judged: Predictions) -> dict[str, NDArray[np.bool_]]:
-    """By size, by what UTKFace's names state, and by source where there are several."""
-    samples = judged.crops.samples
-    slices = size_slices(judged.crops.sizes_px) | utkface_slices(samples)
+def usual_slices(predictions: Predictions) -> dict[str, NDArray[np.bool_]]:
+    """Slices by size, by UTKFace's attributes, and by source if there are several."""
+    samples = predictions.crops.samples
+    slices = size_slices(predictions.crops.sizes_px) | utkface_slices(samples)
     return slices | source_slices(samples) if len({sample.source for sample in samples}) > 1 else slices
 
 
@@ -148,8 +153,8 @@ def size_slices(sizes_px: NDArray[np.float64]) -> dict[str, NDArray[np.bool_]]:
 
 
 def utkface_slices(samples: Sequence[Sample]) -> dict[str, NDArray[np.bool_]]:
-    """By sex, ethnicity and age band, as UTKFace's file names state them; nothing for other names."""
-    rows = [_utkface_facts(sample.path) for sample in samples]
+    """Slices by sex, ethnicity and age from UTKFace's file names; none for other file names."""
+    rows = [_utkface_attributes(sample.path) for sample in samples]
     slices: dict[str, NDArray[np.bool_]] = {}
     for place, name in enumerate(UTKFACE_SEXES):
         slices[name] = np.array([row is not None and row[1] == place for row in rows])
@@ -160,6 +165,6 @@ def utkface_slices(samples: Sequence[Sample]) -> dict[str, NDArray[np.bool_]]:
     return slices
 
 
-def _utkface_facts(path: Path) -> tuple[int, int, int] | None:
+def _utkface_attributes(path: Path) -> tuple[int, int, int] | None:
     found = re.match(r"([0-9]{1,3})_([01])_([0-4])_[0-9]{17}", path.name)
     return None if found is None else (int(found[1]), int(found[2]), int(found[3]))

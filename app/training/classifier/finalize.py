@@ -1,4 +1,4 @@
-"""From best weights to a model file: everything that is chosen is chosen on the development faces, then exported."""
+"""From the best weights to a model file: calibration on the development faces, then export."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,16 +26,16 @@ from app.vision.model_metadata import ClassifierMetadata
 from app.vision.preprocess import sharpness
 
 MIN_FACE_PX = 20
-"""Below it the open tests do not judge either."""
+"""Smallest face that is evaluated, as in the open tests."""
 UNSURE_FROM_PX = 32
-MIN_FACES, MIN_MISTAKES = 100, 5
-"""With fewer development faces, or fewer of them mistaken, what would be chosen is chance: the temperature of a model
-that makes no mistake is 0."""
+MIN_FACES, MIN_ERRORS = 100, 5
+"""With fewer development faces, or fewer errors among them, calibration would be random: the best temperature of a
+model without errors is 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class FinalizedModel:
-    """The model's files, its facts, and its figures on the development faces it was finished with."""
+    """The model's files, its metadata, and its results on the development faces."""
 
     files: tuple[Path, Path]
     metadata: ClassifierMetadata
@@ -47,23 +47,22 @@ class FinalizedModel:
 def finalize_model(
     model: KerasModel, labels: tuple[Label, ...], dev: Sequence[PooledFace], stem: Path, metadata: ClassifierMetadata
 ) -> FinalizedModel:
-    """Chooses offsets, temperature and the unsure rule on ``dev``, folds them in, and writes ``stem.*``.
+    """Chooses offsets, temperature and the unsure rule on ``dev``, applies them, and writes ``stem.*``.
 
-    ``facts`` gives the name, margin and origins; its temperature and thresholds are replaced, unless ``dev`` is too
-    small to choose by. Faces in frames are what the monitor meets, so where there are enough of them the choices are
-    made on them alone.
+    ``metadata`` gives name, margin and origins. Its temperature and thresholds are replaced, unless ``dev`` is too
+    small. The monitor sees faces in frames, so the choice uses only them if there are enough.
     """
     crops = central_crops(dev, labels, metadata.input_px, metadata.margin)
     in_frames = np.array([sample.box is not None for sample in crops.samples])
-    judges = in_frames & (crops.sizes_px >= MIN_FACE_PX)
-    if judges.sum() < 200:
-        judges = np.ones(len(crops.targets), bool)
-    chosen_on = crops.where(judges)
-    mistaken = int((predict(model, chosen_on).argmax(axis=1) != chosen_on.targets).sum())
-    if len(chosen_on.targets) >= MIN_FACES and mistaken >= MIN_MISTAKES:
-        choice = _chosen(model, chosen_on, crops.where(judges & (crops.sizes_px >= UNSURE_FROM_PX)))
+    is_evaluated = in_frames & (crops.sizes_px >= MIN_FACE_PX)
+    if is_evaluated.sum() < 200:
+        is_evaluated = np.ones(len(crops.targets), bool)
+    chosen_on = crops.where(is_evaluated)
+    errors = int((predict(model, chosen_on).argmax(axis=1) != chosen_on.targets).sum())
+    if len(chosen_on.targets) >= MIN_FACES and errors >= MIN_ERRORS:
+        choice = _calibrated_on(model, chosen_on, crops.where(is_evaluated & (crops.sizes_px >= UNSURE_FROM_PX)))
     else:
-        choice = _kept(metadata)
+        choice = _unchanged(metadata)
     probabilities = calibrated(predict(model, crops), choice.temperature)
     own = metadata.model_copy(
         update={
@@ -74,12 +73,12 @@ def finalize_model(
         }
     )
     files = export_model(model, own, stem)
-    frames = score(probabilities[judges], crops.targets[judges], labels) if in_frames.any() else None
+    frames = score(probabilities[is_evaluated], crops.targets[is_evaluated], labels) if in_frames.any() else None
     return FinalizedModel(files, own, choice, score(probabilities, crops.targets, labels), frames)
 
 
-def _chosen(model: KerasModel, crops: Crops, large: Crops) -> Calibration:
-    """On ``crops``, the unsure rule on ``large`` alone. Folds the offsets into ``model``."""
+def _calibrated_on(model: KerasModel, crops: Crops, large: Crops) -> Calibration:
+    """Calibrates on ``crops``, the unsure rule on ``large`` only. Adds the offsets to ``model``."""
     weights = balanced_weights(crops.targets, [sample.source for sample in crops.samples], crops.labels, 1.0)
     offsets = choose_offsets(predict(model, crops), crops.targets, weights)
     add_offsets(model, offsets)
@@ -87,13 +86,13 @@ def _chosen(model: KerasModel, crops: Crops, large: Crops) -> Calibration:
     return Calibration(offsets, temperature, unsure_rule(model, large if len(large.targets) else crops, temperature))
 
 
-def _kept(metadata: ClassifierMetadata) -> Calibration:
+def _unchanged(metadata: ClassifierMetadata) -> Calibration:
     rule = UnsureRule(metadata.min_confidence, metadata.min_two_way, metadata.min_sharpness)
     return Calibration((0.0,) * len(metadata.labels), metadata.temperature, rule, is_chosen=False)
 
 
 def unsure_rule(model: KerasModel, crops: Crops, temperature: float) -> UnsureRule:
-    """Chosen on the crops and on their mirror images: few are mistaken, and the mirrored ones are so otherwise."""
+    """The unsure rule, chosen on the crops and their mirror images, which have different errors."""
     mirrored = replace(crops, images=crops.images[:, :, ::-1])
     probabilities = np.concatenate([calibrated(predict(model, shown), temperature) for shown in (crops, mirrored)])
     sharp = np.array([sharpness(crop) for crop in crops.images])

@@ -1,4 +1,4 @@
-"""The open tests: sets never learned from, judged whole, with the variants that show whether shortcuts are closed."""
+"""The open tests: evaluation on sets that are never used for training, with variants that reveal learned shortcuts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ from app.training.classifier.evaluation import (
 )
 from app.training.data.crops import Crops, read_image
 from app.training.data.face_pool import LandmarkDetector, build_pool, central_crops
-from app.training.data.samples import Sample, by_picture, class_folders, coco_frames, pictures
+from app.training.data.samples import Sample, by_image, class_folders, coco_frames, image_files
 from app.training.data.splits import held_out_utkface
 from app.training.types import EQUAL_PX
 from app.vision.classifier import MaskClassifier
@@ -33,61 +33,66 @@ from app.vision.preprocess import sharpness
 MIN_FACE_PX = 20
 RENDER_SEED = 7
 FOUND_IOU = 0.3
-"""Haar's squares are much larger than annotated faces: at 0.5 most would count as missed."""
+"""Haar's boxes are much larger than annotated faces: at an IoU of 0.5 most would count as missed."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenTests:
-    """Where the sets lie, a detector with landmarks for the rendered masks (None leaves that test out), and detectors
-    by name whose own boxes are judged too."""
+    """The folder of the sets, a detector with landmarks for rendered masks (None skips that test), and detectors by
+    name whose own boxes are evaluated too."""
 
     folder: Path
     detector: LandmarkDetector | None = None
-    finders: Mapping[str, FaceDetector] = field(default_factory=dict)
+    detectors: Mapping[str, FaceDetector] = field(default_factory=dict)
 
 
 def run_open_tests(
     tests: OpenTests, classifier: MaskClassifier, on_set: Callable[[str], None] = lambda _name: None
 ) -> list[SetReport]:
-    """Raises DataError where a set is missing."""
+    """Reports of all open tests. Raises DataError if a set is missing."""
     reports: list[SetReport] = []
-    for name, sight_px in (("faces12k/Test", 0), (f"faces12k/Test at {EQUAL_PX} px", EQUAL_PX)):
+    for name, resolution_px in (("faces12k/Test", 0), (f"faces12k/Test at {EQUAL_PX} px", EQUAL_PX)):
         on_set(name)
-        judged = predict_samples(classifier, class_folders(tests.folder / "faces12k" / "Test"), sight_px=sight_px)
-        reports.append(report(name, judged))
-        if not sight_px:
-            reports.append(report(f"{name}, no augmented siblings", subset(judged, without_siblings(judged))))
+        predictions = predict_samples(
+            classifier, class_folders(tests.folder / "faces12k" / "Test"), resolution_px=resolution_px
+        )
+        reports.append(report(name, predictions))
+        if not resolution_px:
+            reports.append(report(f"{name}, no augmented siblings", subset(predictions, without_siblings(predictions))))
     frames = coco_frames(tests.folder / "frames" / "test.json")
-    for name, sight_px in (("frames/test, 20 px and more", 0), (f"frames/test at {EQUAL_PX // 2} px", EQUAL_PX // 2)):
+    for name, resolution_px in (
+        ("frames/test, 20 px and more", 0),
+        (f"frames/test at {EQUAL_PX // 2} px", EQUAL_PX // 2),
+    ):
         on_set(name)
-        judged = predict_samples(classifier, frames, MIN_FACE_PX, sight_px)
-        slices = source_slices(judged.crops.samples) | size_slices(judged.crops.sizes_px)
-        reports.append(report(name, judged, slices))
-    for finder, detector in tests.finders.items():
-        name = f"frames/test, boxes of {finder}"
+        predictions = predict_samples(classifier, frames, MIN_FACE_PX, resolution_px)
+        slices = source_slices(predictions.crops.samples) | size_slices(predictions.crops.sizes_px)
+        reports.append(report(name, predictions, slices))
+    for detector_name, detector in tests.detectors.items():
+        name = f"frames/test, boxes of {detector_name}"
         on_set(name)
         found = found_by(detector, [face for face in frames if face.box is not None and face.box.size >= MIN_FACE_PX])
         reports.append(report(name, predict_samples(classifier, found)))
     bare = held_out_faces(tests.folder)
     on_set("utkface, held out")
-    judged = predict_samples(classifier, bare)
-    reports.append(report("utkface, held out", judged, utkface_slices(judged.crops.samples)))
+    predictions = predict_samples(classifier, bare)
+    reports.append(report("utkface, held out", predictions, utkface_slices(predictions.crops.samples)))
     if tests.detector is not None:
         for label in (Label.MASK, Label.INCORRECT):
             if label in classifier.metadata.labels:
                 on_set(f"utkface, rendered {label.value}")
-                judged = judge_rendered(classifier, bare, tests.detector, label)
-                slices = utkface_slices(judged.crops.samples)
-                reports.append(report(f"utkface, rendered {label.value}", judged, slices))
+                predictions = predict_rendered(classifier, bare, tests.detector, label)
+                slices = utkface_slices(predictions.crops.samples)
+                reports.append(report(f"utkface, rendered {label.value}", predictions, slices))
     return reports
 
 
 def found_by(detector: FaceDetector, faces: Sequence[Sample]) -> list[Sample]:
-    """The annotated faces that ``detector`` finds, with its box instead of theirs: what the monitor classifies."""
+    """The annotated faces that ``detector`` finds, with the detector's boxes, which the monitor classifies."""
     found: list[Sample] = []
-    for path, places in by_picture(faces):
-        picture = read_image(path)
-        boxes = [] if picture is None else [face.box for face in detector.detect(picture)]
+    for path, places in by_image(faces):
+        image = read_image(path)
+        boxes = [] if image is None else [face.box for face in detector.detect(image)]
         for i in places:
             given = faces[i].box
             overlaps = [0.0 if given is None else box.iou(given) for box in boxes]
@@ -97,14 +102,14 @@ def found_by(detector: FaceDetector, faces: Sequence[Sample]) -> list[Sample]:
 
 
 def held_out_faces(folder: Path) -> list[Sample]:
-    faces = pictures(folder / "crops" / "utkface" / Label.NO_MASK.value)
+    faces = image_files(folder / "crops" / "utkface" / Label.NO_MASK.value)
     return [Sample(path, Label.NO_MASK, "utkface") for path in faces if held_out_utkface(path)]
 
 
-def judge_rendered(
+def predict_rendered(
     classifier: MaskClassifier, bare: list[Sample], detector: LandmarkDetector, label: Label
 ) -> Predictions:
-    """Rendered masks on bare faces, seeded: the same masks for every model."""
+    """Predictions for bare faces with rendered masks. A fixed seed gives the same masks for every model."""
     crops = rendered_crops(bare, detector, label, classifier.metadata)
     return Predictions(crops, classifier.classify(crops.images), classifier.metadata)
 
@@ -120,15 +125,14 @@ def rendered_crops(bare: list[Sample], detector: LandmarkDetector, label: Label,
 
 
 def shortcut_probe(crops: Crops, seed: int = 42) -> dict[str, float]:
-    """How well size, sharpness and colour alone tell the classes of a set: cross-validated balanced accuracy (0 to 1)
-    of a logistic regression on each, and on all three. A model that is no better than this may have learned no more.
-    """
+    """How well size, sharpness and colour alone predict the class: cross-validated balanced accuracy (0 to 1) of a
+    logistic regression on each, and on all three. A model that is not better may use only these shortcuts."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-    clues = shortcut_clues(crops)
+    clues = shortcut_features(crops)
     counts = np.bincount(crops.targets, minlength=len(crops.labels))
     folds = StratifiedKFold(max(2, min(5, int(counts[counts > 0].min()))), shuffle=True, random_state=seed)
     found = {}
@@ -142,14 +146,14 @@ def shortcut_probe(crops: Crops, seed: int = 42) -> dict[str, float]:
     return found
 
 
-def shortcut_clues(crops: Crops) -> NDArray[np.float64]:
-    """(N, 6) float64: log picture size, log sharpness, mean red, green, blue, contrast."""
+def shortcut_features(crops: Crops) -> NDArray[np.float64]:
+    """(N, 6) float64: log image size, log sharpness, mean red, green, blue, contrast."""
     sizes: dict[Path, float] = {}
     rows = []
     for sample, image, size_px in zip(crops.samples, crops.images, crops.sizes_px, strict=True):
         if sample.box is None and sample.path not in sizes:
-            picture = read_image(sample.path)
-            sizes[sample.path] = float(picture.shape[1]) if picture is not None else size_px
+            source = read_image(sample.path)
+            sizes[sample.path] = float(source.shape[1]) if source is not None else size_px
         size = size_px if sample.box is not None else sizes[sample.path]
         mean = image.reshape(-1, 3).mean(axis=0)
         rows.append((np.log(max(size, 1.0)), np.log(sharpness(image) + 1), *mean, image.std()))

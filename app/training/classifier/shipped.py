@@ -1,4 +1,4 @@
-"""Training of the shipped classifier: pools of faces in, the small three-class network out."""
+"""Training of the shipped classifier, a small network with three classes, on pooled faces."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -43,7 +43,7 @@ SHIPPED_RECIPE = Recipe(
 
 @dataclass(frozen=True, slots=True)
 class ShippedRun:
-    """What to train and where to keep it."""
+    """The settings of one training run, and its folder."""
 
     folder: Path
     labels: tuple[Label, ...]
@@ -61,8 +61,8 @@ def train_shipped(
     on_epoch: Callable[[EpochRecord, KerasModel], None],
     begin_with: KerasModel | None = None,
 ) -> Fitted:
-    """Trains, or goes on training; the model returned computes in float32. ``begin_with`` gives the first weights of
-    a fine-tuning; its network must be ``run.network``."""
+    """Trains, or resumes training. The returned model computes in float32. ``begin_with`` gives the first weights for
+    fine-tuning; its network must be ``run.network``."""
     network = replace(run.network, classes=len(run.labels))
     begin_run(
         run.folder,
@@ -94,7 +94,7 @@ def train_shipped(
 
 
 def load_first_network(path: Path | None) -> tuple[KerasModel, tuple[Label, ...]]:
-    """The network to fine-tune and its labels. Raises ModelError where it cannot be."""
+    """The network to fine-tune and its labels. Raises ModelError if it cannot be used."""
     import keras
 
     from app.training.networks import ShippedNetwork, build_shipped
@@ -107,5 +107,5 @@ def load_first_network(path: Path | None) -> tuple[KerasModel, tuple[Label, ...]
         raise ModelError(f"{path} cannot be fine-tuned: {str(error).splitlines()[0]}; use --from-scratch") from error
     ours = build_shipped(replace(ShippedNetwork(), classes=len(metadata.labels)))
     if [weights.shape for weights in model.get_weights()] != [weights.shape for weights in ours.get_weights()]:
-        raise ModelError(f"{path} cannot be fine-tuned: it is another network than the shipped one; use --from-scratch")
+        raise ModelError(f"{path} cannot be fine-tuned: its network is not the shipped one; use --from-scratch")
     return model, metadata.labels

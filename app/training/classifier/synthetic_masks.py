@@ -1,4 +1,4 @@
-"""Rendered masks, worn well and badly, and things before a face that are no mask. Placed by five landmarks."""
+"""Renders masks, worn correctly and incorrectly, and other objects in front of a face. Placed by five landmarks."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ from app.core.types import Image
 Points = NDArray[np.float32]
 
 MASK_COLOURS = ((168, 200, 224), (235, 238, 240), (25, 25, 28), (90, 95, 100), (120, 170, 160), (225, 170, 190))
-"""RGB: surgical blue, white, black, grey, green, pink; half of the masks take a random colour instead."""
+"""RGB: surgical blue, white, black, grey, green, pink. Half of the masks have a random colour instead."""
 SKIN_COLOURS = ((236, 188, 160), (214, 160, 128), (180, 124, 92), (136, 88, 62), (92, 58, 42), (248, 212, 190))
 
 
 @dataclass(frozen=True, slots=True)
 class FaceAxes:
-    """Across and down in units of the face: ``at(across, down)``; (0, 0) is between the eyes, (0, 1) between the mouth
-    corners, across 1 is the distance of the eyes. ``nose`` is where the nose tip lies on these axes."""
+    """A coordinate system of the face: (0, 0) is between the eyes, (0, 1) between the mouth corners, and 1 across is
+    the distance of the eyes. ``nose`` is the nose tip (across, down)."""
 
     origin: Points
     across: Points
@@ -30,7 +30,7 @@ class FaceAxes:
 
 
 def face_axes(landmarks: Points) -> FaceAxes | None:
-    """(5, 2) px to axes; None where the face is turned so far that a drawn mask would not sit."""
+    """The axes of (5, 2) landmarks in px. None if the face is turned too far for a rendered mask."""
     right_eye, left_eye, nose, right_mouth, left_mouth = landmarks
     eyes, mouth = (right_eye + left_eye) / 2, (right_mouth + left_mouth) / 2
     across, down = left_eye - right_eye, mouth - eyes
@@ -45,8 +45,8 @@ def face_axes(landmarks: Points) -> FaceAxes | None:
 
 
 def wear_mask(patch: Image, axes: FaceAxes, rng: np.random.Generator, bare: str = "") -> Image:
-    """``patch`` (H, W, 3) uint8 RGB with a rendered mask: well worn, or with ``bare`` 'nose' or 'chin' (mask under the
-    mouth). A new picture; the given one stays as it is."""
+    """A copy of ``patch`` (H, W, 3) uint8 RGB with a rendered mask, worn correctly, or below the nose (``bare`` 'nose')
+    or below the mouth ('chin')."""
     nose_across, nose_down = axes.nose
     if bare == "nose":
         top = rng.uniform(min(nose_down + 0.12, 0.85), 0.95)
@@ -80,8 +80,8 @@ def wear_mask(patch: Image, axes: FaceAxes, rng: np.random.Generator, bare: str 
     return _blend(worn, _shaded(cloth, patch, rng), outline, rng)
 
 
-def hold_before(patch: Image, axes: FaceAxes, rng: np.random.Generator) -> Image:
-    """``patch`` with a hand, paper, microphone, cup or scarf before the lower face: no mask. A new picture."""
+def hold_in_front(patch: Image, axes: FaceAxes, rng: np.random.Generator) -> Image:
+    """A copy of ``patch`` with a hand, paper, microphone, cup or scarf in front of the lower face, but no mask."""
     draw = (_hand, _hand, _paper, _microphone, _cup, _scarf)[rng.integers(6)]
     return draw(patch.copy(), axes, rng)
 
@@ -97,7 +97,7 @@ def _random_colour(rng: np.random.Generator) -> tuple[int, int, int]:
 
 
 def _cloth(height: int, width: int, axes: FaceAxes, rng: np.random.Generator) -> NDArray[np.float32]:
-    """(H, W, 3) float32: plain, pleated, striped, dotted, checked or blotched."""
+    """(H, W, 3) float32: plain, pleated, striped, dotted, checked or blotched cloth."""
     first, second = (np.array(_random_colour(rng), np.float32) for _ in range(2))
     cloth = np.broadcast_to(first, (height, width, 3)).copy()
     kind = rng.random()
@@ -123,7 +123,7 @@ def _cloth(height: int, width: int, axes: FaceAxes, rng: np.random.Generator) ->
 
 
 def _shaded(cloth: NDArray[np.float32], patch: Image, rng: np.random.Generator) -> NDArray[np.float32]:
-    """The face's own light, without its features, falls on the cloth."""
+    """The cloth with the blurred light of the face, so that features of the face do not show."""
     grey = cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)
     height, width = grey.shape
     few = cv2.resize(grey, (max(width // 4, 4), max(height // 4, 4)), interpolation=cv2.INTER_AREA)
@@ -141,7 +141,7 @@ def _blend(patch: Image, cloth: NDArray[np.float32], outline: Points, rng: np.ra
     cv2.fillPoly(shape, [np.round(_smooth(outline) * 8).astype(np.int32)], 1.0, cv2.LINE_AA, 3)
     soft = rng.uniform(0.3, 1.0) * patch.shape[0] / 110
     alpha = cv2.GaussianBlur(shape, (0, 0), max(soft, 0.25))
-    if rng.random() < 0.5:  # a darker rim: hem and shadow
+    if rng.random() < 0.5:  # a darker edge for seam and shadow
         rim = cv2.GaussianBlur(alpha, (0, 0), max(patch.shape[0] / 40, 0.5))
         cloth = np.asarray(cloth * (0.75 + 0.25 * rim)[..., None], np.float32)
     mixed = patch * (1 - alpha[..., None]) + cloth * alpha[..., None]
@@ -149,7 +149,7 @@ def _blend(patch: Image, cloth: NDArray[np.float32], outline: Points, rng: np.ra
 
 
 def _smooth(outline: Points) -> Points:
-    """Chaikin's corner cutting, twice: cloth has no corners."""
+    """Chaikin's corner cutting, applied twice, because cloth has no sharp corners."""
     for _ in range(2):
         following = np.roll(outline, -1, axis=0)
         outline = np.stack([0.75 * outline + 0.25 * following, 0.25 * outline + 0.75 * following], 1).reshape(-1, 2)
@@ -169,9 +169,9 @@ def _straps(
 
 
 def _hand(patch: Image, axes: FaceAxes, rng: np.random.Generator) -> Image:
-    """Fingers laid over mouth or cheek, coming from below or from a side."""
+    """Fingers over mouth or cheek, from below or from a side."""
     colour = np.array(SKIN_COLOURS[rng.integers(len(SKIN_COLOURS))], float)
-    if rng.random() < 0.6:  # mostly the person's own hand: the colour of the cheek
+    if rng.random() < 0.6:  # mostly the person's own hand, in the colour of the cheek
         x, y = np.round(axes.at((0.0, 0.45))[0]).astype(int)
         colour = patch[np.clip(y, 0, patch.shape[0] - 1), np.clip(x, 0, patch.shape[1] - 1)].astype(float)
     width = float(np.linalg.norm(axes.across))
@@ -187,7 +187,7 @@ def _hand(patch: Image, axes: FaceAxes, rng: np.random.Generator) -> Image:
 
 
 def _paper(patch: Image, axes: FaceAxes, rng: np.random.Generator) -> Image:
-    """A sheet, a phone or a book: straight edges that do not follow the face."""
+    """A sheet, a phone or a book, with straight edges that do not follow the face."""
     colour = np.array((245, 245, 240) if rng.random() < 0.6 else _random_colour(rng), float) * rng.uniform(0.7, 1.0)
     top, bottom = rng.uniform(0.5, 0.9), rng.uniform(1.6, 2.8)
     left, right, tilt = rng.uniform(-1.8, -0.5), rng.uniform(0.5, 1.8), rng.uniform(-0.25, 0.25)
@@ -223,7 +223,7 @@ def _cup(patch: Image, axes: FaceAxes, rng: np.random.Generator) -> Image:
 
 
 def _scarf(patch: Image, axes: FaceAxes, rng: np.random.Generator) -> Image:
-    """Cloth from the chin to the picture's edge, the mouth bare or just touched."""
+    """Cloth from the chin to the lower edge of the image; the mouth is bare or just touched."""
     top = rng.uniform(1.1, 1.4)
     outline = axes.at(
         (-2.5, top - 0.1), (-0.8, top), (0.0, top + 0.15), (0.8, top), (2.5, top - 0.1), (2.5, 5), (-2.5, 5)

@@ -1,4 +1,4 @@
-"""From samples on disk to arrays: crops cut exactly as the running monitor cuts them, and batches of them."""
+"""Loads samples as arrays: face crops, cut exactly as the monitor cuts them, and training batches of them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from app.core.errors import DataError
 from app.core.types import Box, Image, Label
 from app.training.data.annotations import read_image as read_image
-from app.training.data.samples import MAX_UNREADABLE, LeftOut, Sample, by_picture
+from app.training.data.samples import MAX_UNREADABLE, LeftOut, Sample, by_image
 from app.vision.preprocess import face_crop, resize, to_crop
 
 
 @dataclass(frozen=True, slots=True)
 class Crops:
-    """``images``: (N, S, S, 3) uint8 RGB; ``targets``: (N,) int64 places in ``labels``; ``sizes_px``: (N,) float64,
-    the shorter side of the face (of the picture, where the picture is the crop); ``samples`` in the same order.
-    ``unreadable`` are pictures, ``left_out`` boxes that are not in theirs."""
+    """``images``: (N, S, S, 3) uint8 RGB; ``targets``: (N,) int64 indices into ``labels``; ``sizes_px``: (N,) float64,
+    the shorter side of the face, or of the image if it is the crop. ``samples`` are in the same order.
+    ``unreadable`` are images; ``left_out`` are boxes outside their image."""
 
     images: NDArray[np.uint8]
     targets: NDArray[np.int64]
@@ -45,10 +45,9 @@ class Crops:
         return np.eye(len(self.labels), dtype=np.float32)[self.targets]
 
 
-def usable_box(box: Box, picture: Image) -> Box | None:
-    """``box`` as it can be cut out of ``picture``: clipped where it reaches out by more than the picture's own size,
-    None where less than a pixel of it is inside."""
-    height, width = picture.shape[:2]
+def usable_box(box: Box, image: Image) -> Box | None:
+    """``box`` clipped to the image and a border of the image's own size. None if less than a pixel is inside."""
+    height, width = image.shape[:2]
     inside = box.clipped(width, height)
     if not (inside.width >= 1 and inside.height >= 1):  # NaN compares as False
         return None
@@ -61,36 +60,38 @@ def load_crops(
     labels: tuple[Label, ...],
     input_px: int,
     margin: float,
-    sight_px: int = 0,
+    resolution_px: int = 0,
     progress: Callable[[int], None] = lambda _done: None,
 ) -> Crops:
-    """All samples whose label is one of ``labels``, as crops; with ``sight_px`` each is first brought to that one
-    resolution, so that none can tell a class. Raises DataError where too many cannot be read, or no box is in its
-    picture."""
+    """Crops of all samples with one of ``labels``. ``resolution_px`` first brings every crop to that resolution, so
+    that resolution does not reveal the class. Raises DataError if too many images are unreadable, or if no box is
+    inside its image."""
     samples = [sample for sample in samples if sample.label in labels]
     images = np.zeros((len(samples), input_px, input_px, 3), np.uint8)
     sizes_px = np.zeros(len(samples))
     unreadable: list[Path] = []
     left_out: list[LeftOut] = []
-    for done, (path, places) in enumerate(by_picture(samples)):
-        picture = read_image(path)
+    for done, (path, places) in enumerate(by_image(samples)):
+        image = read_image(path)
         progress(done)
-        if picture is None:
+        if image is None:
             unreadable.append(path)
             continue
         for i in places:
             given = samples[i].box
-            box = usable_box(given, picture) if given is not None else None
+            box = usable_box(given, image) if given is not None else None
             if given is not None and box is None:
                 left_out.append(LeftOut(path, _outside(given)))
                 continue
-            size_px = sight_px or input_px
-            crop = to_crop(picture, size_px) if box is None else face_crop(picture, box, size_px, margin)
+            size_px = resolution_px or input_px
+            crop = to_crop(image, size_px) if box is None else face_crop(image, box, size_px, margin)
             images[i] = crop if size_px == input_px else resize(crop, input_px, input_px)
-            sizes_px[i] = min(picture.shape[:2]) if box is None else box.size
+            sizes_px[i] = min(image.shape[:2]) if box is None else box.size
     check_readable(unreadable, len({sample.path for sample in samples}))
     if left_out and not sizes_px.any():
-        raise DataError(f"no box is in its picture; the first: {left_out[0].path}: {left_out[0].reason}; mend them")
+        raise DataError(
+            f"all boxes are outside their images; the first: {left_out[0].path}: {left_out[0].reason}; fix them"
+        )
     targets = np.array([labels.index(sample.label) for sample in samples], np.int64)
     crops = Crops(images, targets, sizes_px, tuple(samples), labels, tuple(unreadable), tuple(left_out))
     return crops.where(sizes_px > 0)
@@ -98,33 +99,33 @@ def load_crops(
 
 def _outside(box: Box) -> str:
     size = f"{box.width:g} x {box.height:g} px"
-    return f"a box of {size} at ({box.x:g}, {box.y:g}) lies outside the picture, or less than a pixel of it inside"
+    return f"a box of {size} at ({box.x:g}, {box.y:g}) is outside the image, or less than a pixel of it is inside"
 
 
-def check_readable(unreadable: Sequence[Path], pictures: int) -> None:
-    if not pictures:
-        raise DataError("no pictures with a known label; check the folder and its class names")
-    if len(unreadable) > MAX_UNREADABLE * pictures:
+def check_readable(unreadable: Sequence[Path], image_count: int) -> None:
+    if not image_count:
+        raise DataError("no images with a usable label; check the folder and its class names")
+    if len(unreadable) > MAX_UNREADABLE * image_count:
         raise DataError(
-            f"{len(unreadable)} of {pictures} pictures cannot be read, the first is {unreadable[0]}; "
-            "are they complete JPEG or PNG files?"
+            f"{len(unreadable)} of {image_count} images cannot be read; the first: {unreadable[0]}; "
+            "check that they are complete JPEG or PNG files"
         )
 
 
 class Batches(Protocol):
-    """What a network is trained on. An epoch depends on its number only, so a resumed run sees what it would have."""
+    """A source of training batches. An epoch depends only on its index, so a resumed run gets the same batches."""
 
     @property
     def steps(self) -> int: ...
 
     def epoch(self, index: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-        """Yields ``steps`` times crops (B, S, S, 3) uint8 RGB and targets (B, C) float32."""
+        """Yields ``steps`` pairs of crops (B, S, S, 3) uint8 RGB and targets (B, C) float32."""
 
 
 @dataclass(frozen=True, slots=True)
 class PaperBatches:
-    """The study's training stream: shuffled; flip, zoom 0.2 and shear 0.2 as Keras' ImageDataGenerator means them:
-    zoom drawn for each axis, shear in degrees (so it is next to nothing), edges repeated."""
+    """The study's training batches: shuffled, with flip, zoom and shear as in Keras' ImageDataGenerator. Zoom is drawn
+    for each axis, shear is in degrees (so hardly visible), and edges are repeated."""
 
     crops: Crops
     batch: int
@@ -142,10 +143,10 @@ class PaperBatches:
         targets = self.crops.one_hot()
         for start in range(0, len(order), self.batch):
             chosen = order[start : start + self.batch]
-            images = np.stack([self._varied(self.crops.images[i], rng) for i in chosen])
+            images = np.stack([self._augmented(self.crops.images[i], rng) for i in chosen])
             yield images, targets[chosen]
 
-    def _varied(self, crop: Image, rng: np.random.Generator) -> Image:
+    def _augmented(self, crop: Image, rng: np.random.Generator) -> Image:
         zoom_x, zoom_y = rng.uniform(1 - self.zoom, 1 + self.zoom, 2)
         shear = np.deg2rad(rng.uniform(-self.shear_deg, self.shear_deg))
         flip = -1.0 if rng.random() < 0.5 else 1.0

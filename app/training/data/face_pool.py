@@ -1,7 +1,7 @@
-"""Faces with some surroundings, their box and landmarks, kept in memory: what the wild augmentation draws from.
+"""A pool of face patches with bounding box and landmarks, kept in memory for the classifier's augmentation.
 
-A face detector (any with landmarks) says where in a cropped picture the face is, so that pictures from sets that cut
-faces differently are seen at the scale at which the running detectors cut, and where a rendered mask belongs.
+A detector with landmarks locates the face in each patch. So faces of all data sets are cut at the monitor's scale, and
+rendered masks are placed correctly.
 """
 
 import zipfile
@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 from app.core.errors import DataError
 from app.core.types import Box, Detection, Image, Label
 from app.training.data.crops import Crops, check_readable, read_image, usable_box
-from app.training.data.samples import LeftOut, Sample, by_picture
+from app.training.data.samples import LeftOut, Sample, by_image
 from app.vision.classifier import MaskClassifier
 from app.vision.preprocess import cut, resize, square
 
 PATCH_PX = 128
-"""Longest side of a kept patch: twice the network's input, so that half of it may be cut away."""
+"""Longest side of a patch: twice the network input, so that half of it may be cut off."""
 FRAME_MARGIN = 1.0
-PICTURE_BORDER = 0.2
+IMAGE_BORDER = 0.2
 DETECT_PX = 224
 MIN_IOU = 0.3
 TIGHT_SHARE = 0.62
-"""A face smaller than this share of its picture is cut out of it, as out of a frame."""
+"""A face smaller than this share of its image is cut out like a face in a frame."""
 NUMBERS = 21
-"""Of each face in a kept pool."""
+"""How many numbers are stored for each face."""
 
 
 class LandmarkDetector(Protocol):
@@ -40,9 +40,9 @@ class LandmarkDetector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PooledFace:
-    """``patch``: (H, W, 3) uint8 RGB. ``whole`` is the part of it that the data set calls the crop (None for a face
-    in a frame), ``box`` the face's own box (None where the detector saw none). ``landmarks``: (5, 2) float32 px, right
-    eye first, or None. All in patch pixels. ``sample`` is where it came from."""
+    """``patch``: (H, W, 3) uint8 RGB. ``whole``: the data set's own crop, None for a face in a frame. ``box``: the
+    face's bounding box, None if the detector found none. ``landmarks``: (5, 2) float32, right eye first, or None.
+    All in patch pixels. ``sample`` is the source."""
 
     patch: Image
     label: Label
@@ -52,12 +52,12 @@ class PooledFace:
     box: Box | None
     landmarks: NDArray[np.float32] | None
     size_px: float
-    """Of the face, or of the picture where the picture is the crop, in the source: the patch may be smaller."""
+    """Size of the face in the source image, or of the whole image if it is the crop. The patch may be smaller."""
 
 
 @dataclass(frozen=True, slots=True)
 class FacePool:
-    """``faces``, and what gave none although it was labelled."""
+    """Faces, and labelled samples that gave no face."""
 
     faces: list[PooledFace]
     left_out: tuple[LeftOut, ...] = ()
@@ -69,35 +69,35 @@ def build_pool(
     loose: frozenset[str] = frozenset(),
     progress: Callable[[int], None] = lambda _done: None,
 ) -> FacePool:
-    """The faces of ``samples``. Whole pictures of ``loose`` sources show persons, not faces: where the detector finds
-    none in them, they are left out without a word. Raises DataError where too many pictures cannot be read."""
+    """The faces of ``samples``. Images of ``loose`` sources show whole persons; those without a detected face are
+    dropped and not reported. Raises DataError if too many images cannot be read."""
     faces: list[PooledFace] = []
     unreadable: list[Path] = []
     left_out: list[LeftOut] = []
-    for done, (path, places) in enumerate(by_picture(samples)):
+    for done, (path, places) in enumerate(by_image(samples)):
         progress(done)
-        picture = read_image(path)
-        if picture is None:
+        image = read_image(path)
+        if image is None:
             unreadable.append(path)
             left_out.append(LeftOut(path, "cannot be read"))
             continue
         for i in places:
             sample = samples[i]
             if sample.box is None:
-                faces += _in_picture(picture, sample, detector, sample.source in loose)
-            elif (box := usable_box(sample.box, picture)) is not None:
-                faces.append(_in_frame(picture, sample, box, detector))
+                faces += _in_image(image, sample, detector, sample.source in loose)
+            elif (box := usable_box(sample.box, image)) is not None:
+                faces.append(_in_frame(image, sample, box, detector))
             else:
-                left_out.append(LeftOut(path, "a box lies outside the picture"))
+                left_out.append(LeftOut(path, "a box is outside the image"))
     check_readable(unreadable, len({sample.path for sample in samples}))
     if not faces and left_out:
-        raise DataError(f"no face can be used; the first: {left_out[0].path}: {left_out[0].reason}; mend the boxes")
+        raise DataError(f"no face can be used; the first: {left_out[0].path}: {left_out[0].reason}; fix the boxes")
     return FacePool(faces, tuple(left_out))
 
 
-def _in_frame(picture: Image, sample: Sample, box: Box, detector: LandmarkDetector) -> PooledFace:
+def _in_frame(image: Image, sample: Sample, box: Box, detector: LandmarkDetector) -> PooledFace:
     outer = square(box, FRAME_MARGIN)
-    patch = cut(picture, outer)
+    patch = cut(image, outer)
     shown = box.moved(-round(outer.x), -round(outer.y))
     patch, factor = _bounded(patch)
     shown = shown.scaled(factor)
@@ -107,18 +107,18 @@ def _in_frame(picture: Image, sample: Sample, box: Box, detector: LandmarkDetect
     return PooledFace(_rgb(patch), sample.label, sample.source, sample, None, shown, landmarks, box.size)
 
 
-def _in_picture(picture: Image, sample: Sample, detector: LandmarkDetector, loose: bool) -> list[PooledFace]:
-    height, width = picture.shape[:2]
+def _in_image(image: Image, sample: Sample, detector: LandmarkDetector, loose: bool) -> list[PooledFace]:
+    height, width = image.shape[:2]
     size_px = float(min(height, width))
-    found = max(_faces(picture, detector), key=lambda face: face.score * face.box.size, default=None)
+    found = max(_faces(image, detector), key=lambda face: face.score * face.box.size, default=None)
     if found is not None and max(found.box.width, found.box.height) < TIGHT_SHARE * max(height, width):
-        return [_in_frame(picture, sample, found.box, detector)]
+        return [_in_frame(image, sample, found.box, detector)]
     if loose and found is None:
         return []
-    border_x, border_y = PICTURE_BORDER * width, PICTURE_BORDER * height
+    border_x, border_y = IMAGE_BORDER * width, IMAGE_BORDER * height
     outer = Box(-border_x, -border_y, width + 2 * border_x, height + 2 * border_y)
     whole = Box(-round(outer.x), -round(outer.y), width, height)
-    patch, factor = _bounded(cut(picture, outer))
+    patch, factor = _bounded(cut(image, outer))
     if found is None:
         return [PooledFace(_rgb(patch), sample.label, sample.source, sample, whole.scaled(factor), None, None, size_px)]
     box = found.box.moved(whole.x, whole.y).scaled(factor)
@@ -137,10 +137,10 @@ def _rgb(patch: Image) -> Image:
     return cv2.cvtColor(patch, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
-def _faces(picture: Image, detector: LandmarkDetector) -> list[Detection]:
-    """What the detector finds in the picture at ``DETECT_PX``, in the picture's own pixels."""
-    factor = DETECT_PX / max(picture.shape[:2])
-    large = resize(picture, max(round(picture.shape[1] * factor), 1), max(round(picture.shape[0] * factor), 1))
+def _faces(image: Image, detector: LandmarkDetector) -> list[Detection]:
+    """Detections with landmarks, found at ``DETECT_PX`` and given in the pixels of ``image``."""
+    factor = DETECT_PX / max(image.shape[:2])
+    large = resize(image, max(round(image.shape[1] * factor), 1), max(round(image.shape[0] * factor), 1))
     return [
         Detection(
             found.box.scaled(1 / factor), found.score, tuple((x / factor, y / factor) for x, y in found.landmarks)
@@ -153,27 +153,27 @@ def _faces(picture: Image, detector: LandmarkDetector) -> list[Detection]:
 def without_bystanders(
     faces: Sequence[PooledFace], classifier: MaskClassifier, loose: frozenset[str], sure: float = 0.7
 ) -> list[PooledFace]:
-    """Pictures of persons are labelled for one of them, and the detector may have found another: faces of ``loose``
-    sets labelled otherwise that ``classifier`` is sure are bare are left out (a seventh of RMFD's were)."""
+    """Leaves out faces of ``loose`` sources that are not labelled ``no_mask`` but that ``classifier`` is sure are bare.
+    The detector may have found another person than the labelled one (in a seventh of RMFD's images)."""
     metadata = classifier.metadata
-    asked = [i for i, face in enumerate(faces) if face.source in loose and face.label != Label.NO_MASK]
-    if not asked or Label.NO_MASK not in metadata.labels:
+    doubtful = [i for i, face in enumerate(faces) if face.source in loose and face.label != Label.NO_MASK]
+    if not doubtful or Label.NO_MASK not in metadata.labels:
         return list(faces)
-    crops = central_crops([faces[i] for i in asked], metadata.labels, metadata.input_px, metadata.margin)
+    crops = central_crops([faces[i] for i in doubtful], metadata.labels, metadata.input_px, metadata.margin)
     bare = classifier.classify(crops.images)[:, metadata.labels.index(Label.NO_MASK)] > sure
-    dropped = {i for i, is_bare in zip(asked, bare, strict=True) if is_bare}
+    dropped = {i for i, is_bare in zip(doubtful, bare, strict=True) if is_bare}
     return [face for i, face in enumerate(faces) if i not in dropped]
 
 
 def central_crops(faces: Sequence[PooledFace], labels: tuple[Label, ...], input_px: int, margin: float) -> Crops:
-    """The faces as the monitor would cut them: by their box, or the whole picture where the data set cut it."""
+    """Crops as the monitor cuts them: around the bounding box, or the data set's own crop if there is one."""
     images = np.empty((len(faces), input_px, input_px, 3), np.uint8)
     sizes_px = np.empty(len(faces))
     for i, face in enumerate(faces):
         if face.whole is not None:
             region = face.whole
         else:
-            assert face.box is not None  # a face has one of the two
+            assert face.box is not None  # a face has ``whole`` or ``box``
             region = square(face.box, margin)
         images[i] = resize(cut(face.patch, region), input_px, input_px)
         sizes_px[i] = face.size_px
@@ -181,8 +181,8 @@ def central_crops(faces: Sequence[PooledFace], labels: tuple[Label, ...], input_
     return Crops(images, targets, sizes_px, tuple(face.sample for face in faces), labels)
 
 
-def save_pool(pool: FacePool, asked: str, path: Path) -> None:
-    """One ``.npz``, whole or not at all: pixels end to end, numbers beside them. ``asked`` says of which samples."""
+def save_pool(pool: FacePool, key: str, path: Path) -> None:
+    """Writes one ``.npz`` file atomically. ``key`` identifies the samples; ``has_pool`` compares it."""
     faces = pool.faces
     numbers = np.full((len(faces), NUMBERS), np.nan, np.float32)
     for i, face in enumerate(faces):
@@ -194,29 +194,29 @@ def save_pool(pool: FacePool, asked: str, path: Path) -> None:
             numbers[i, 10:20] = face.landmarks.ravel()
         numbers[i, 20] = face.size_px
     pixels = np.concatenate([face.patch.ravel() for face in faces])
-    words = np.array([(face.label.value, face.source, str(face.sample.path)) for face in faces])
+    texts = np.array([(face.label.value, face.source, str(face.sample.path)) for face in faces])
     boxes = np.array([_row(face.sample.box) for face in faces])
     left_out = np.array([(str(one.path), one.reason) for one in pool.left_out])
     partial = path.with_name("part-" + path.name)
-    np.savez(partial, asked=asked, pixels=pixels, numbers=numbers, words=words, boxes=boxes, left_out=left_out)
+    np.savez(partial, asked=key, pixels=pixels, numbers=numbers, words=texts, boxes=boxes, left_out=left_out)
     partial.replace(path)
 
 
-def has_pool(path: Path, asked: str) -> bool:
-    """Whether ``path`` is a whole file that ``save_pool`` wrote for the same ``asked``."""
+def has_pool(path: Path, key: str) -> bool:
+    """Whether ``path`` is a complete file that ``save_pool`` wrote for the same ``key``."""
     try:
         with path.open("rb") as file, np.load(file) as kept:
-            return str(kept["asked"]) == asked and kept["numbers"].shape[1] == NUMBERS
+            return str(kept["asked"]) == key and kept["numbers"].shape[1] == NUMBERS
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return False
 
 
 def load_pool(path: Path) -> FacePool:
     with np.load(path) as kept:
-        pixels, numbers, words, boxes = kept["pixels"], kept["numbers"], kept["words"], kept["boxes"]
+        pixels, numbers, texts, boxes = kept["pixels"], kept["numbers"], kept["words"], kept["boxes"]
         left_out = tuple(LeftOut(Path(place), str(reason)) for place, reason in kept["left_out"])
     faces, start = [], 0
-    for row, (label, source, place), given in zip(numbers, words, boxes, strict=True):
+    for row, (label, source, place), given in zip(numbers, texts, boxes, strict=True):
         height, width = int(row[0]), int(row[1])
         patch = pixels[start : start + height * width * 3].reshape(height, width, 3)
         start += patch.size

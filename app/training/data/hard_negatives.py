@@ -1,5 +1,8 @@
-"""Pictures of no face in which a detector found one: backs of heads, hands, lamps. The classifier learns to be sure of
-nothing there (outlier exposure, Hendrycks et al. 2019), so that such a find is called unsure and alerts nobody."""
+"""Hard negatives for the classifier: false positives of a detector, such as backs of heads, hands and lamps.
+
+The classifier learns low confidence on them (outlier exposure, Hendrycks et al. 2019), so they are unsure and do not
+raise an alert.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,33 +10,33 @@ from pathlib import Path
 from app.core.types import Label
 from app.training.data.crops import read_image
 from app.training.data.face_pool import DETECT_PX, LandmarkDetector
-from app.training.data.samples import Sample, by_picture, pictures
+from app.training.data.samples import Sample, by_image, image_files
 from app.vision.detector import FaceDetector
 from app.vision.preprocess import resize
 
 MAX_IOU = 0.1
-"""A find that shares more with a face than this may show the face."""
+"""A detection that overlaps a face by more than this may show the face."""
 
 
 def mine_hard_negatives(
-    not_faces: Path, frames: Sequence[Sample], finder: FaceDetector, teacher: LandmarkDetector
+    not_faces: Path, frames: Sequence[Sample], detector: FaceDetector, teacher: LandmarkDetector
 ) -> list[Sample]:
-    """Labelled ``UNSURE``: the pictures of ``not_faces`` in which ``teacher`` sees no face either, and what ``finder``
-    found in the pictures of ``frames`` where neither their boxes nor ``teacher`` have a face."""
+    """Samples with the label ``UNSURE``: images of ``not_faces`` in which ``teacher`` finds no face, and detections of
+    ``detector`` in ``frames`` that overlap neither an annotated face nor one that ``teacher`` finds."""
     samples = []
-    for path in pictures(not_faces):
-        picture = read_image(path)
-        if picture is not None and not teacher.detect(resize(picture, DETECT_PX, DETECT_PX)):
+    for path in image_files(not_faces):
+        image = read_image(path)
+        if image is not None and not teacher.detect(resize(image, DETECT_PX, DETECT_PX)):
             samples.append(Sample(path, Label.UNSURE, not_faces.name))
-    for path, places in by_picture(frames):
-        picture = read_image(path)
-        if picture is None:
+    for path, places in by_image(frames):
+        image = read_image(path)
+        if image is None:
             continue
         faces = [box for place in places if (box := frames[place].box) is not None]
-        faces += [found.box for found in teacher.detect(picture)]
+        faces += [found.box for found in teacher.detect(image)]
         samples += [
             Sample(path, Label.UNSURE, "false finds", found.box)
-            for found in finder.detect(picture)
+            for found in detector.detect(image)
             if all(found.box.iou(face) < MAX_IOU for face in faces)
         ]
     return samples

@@ -12,7 +12,7 @@ from app.core.errors import DataError
 from app.core.files import is_file, is_folder
 from app.core.types import Box, Label
 from app.training.data.annotations import (
-    PICTURES,
+    IMAGE_SUFFIXES,
     ImageAnnotation,
     coco_files,
     coco_split,
@@ -26,12 +26,12 @@ from app.training.data.annotations import (
 from app.training.data.yolo import read_yolo, yolo_names
 
 MAX_UNREADABLE = 0.1
-"""Above this share of unreadable pictures the data is taken to be broken, not blemished."""
-UNKNOWN_PICTURES = frozenset({".gif", ".heic", ".heif", ".avif"})
-_USEFUL = PICTURES | {".json", ".xml", ".yaml", ".yml"}
-_NO_SPLIT = "lies in none of the splits"
+"""With a larger share of unreadable images, the data set counts as broken."""
+UNSUPPORTED_SUFFIXES = frozenset({".gif", ".heic", ".heif", ".avif"})
+_USEFUL = IMAGE_SUFFIXES | {".json", ".xml", ".yaml", ".yml"}
+_NO_SPLIT = "is not in any split"
 MAX_LISTED = 10
-"""So many left out are told one by one."""
+"""How many left-out entries are listed one by one."""
 NAMES = {
     Label.MASK: (
         "mask",
@@ -73,7 +73,7 @@ NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled face: a whole picture (``box`` is None: the picture is the crop), or a box in a picture."""
+    """One labelled face: a bounding box in an image, or a whole image that is already the crop (``box`` is None)."""
 
     path: Path
     label: Label
@@ -83,7 +83,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """What cannot be used, and why. ``path`` is a picture, or the annotation file where no picture is to blame."""
+    """An entry that cannot be used, and why. ``path`` is the image, or the annotation file if that is at fault."""
 
     path: Path
     reason: str
@@ -91,25 +91,25 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class FoundSamples:
-    """Faces by split ('train', 'validation', 'test'; all are 'train' where nothing tells splits)."""
+    """Faces by split: 'train', 'validation', 'test'. Data without splits is all 'train'."""
 
     splits: Mapping[str, list[Sample]]
     left_out: tuple[LeftOut, ...] = ()
 
 
 def label_of(name: str) -> Label | None:
-    """The label that a folder's or a category's name means; None where it means none of ours. Letters of any script
-    count: ``без mask`` is no ``mask``."""
+    """The label that the name of a folder or category stands for, or None. Letters of any script count: ``без mask``
+    is not ``mask``."""
     plain = re.sub(r"[\W\d_]", "", name.lower())
     return next((label for label, names in NAMES.items() if plain in names), None)
 
 
-def pictures(folder: Path) -> list[Path]:
-    return files(folder, PICTURES)
+def image_files(folder: Path) -> list[Path]:
+    return files(folder, IMAGE_SUFFIXES)
 
 
 def show_left_out(console: Console, left_out: Sequence[LeftOut]) -> None:
-    """The first ten, a line each, and how many more there are."""
+    """Prints the first ``MAX_LISTED`` entries, one per line, and the number of the others."""
     lines = [f"left out: {entry.path}: {entry.reason}" for entry in left_out[:MAX_LISTED]]
     more = len(left_out) - len(lines)
     for line in lines + ([f"left out: {more} more"] if more else []):
@@ -124,37 +124,37 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def class_folders(folder: Path, source: str = "") -> list[Sample]:
-    """Every picture under the class folders of ``folder``.
+    """Every image under the class folders of ``folder``.
 
-    Raises DataError where a folder of pictures is called as no label of ours, or where there are no pictures.
+    Raises DataError if the name of an image folder is not a label, or if there are no images.
     """
     return _class_folders(folder, source).splits["train"]
 
 
 def _class_folders(folder: Path, source: str = "") -> FoundSamples:
     samples: list[Sample] = []
-    left_out = _loose(folder, "lies in no class folder")
+    left_out = _images_directly_in(folder, "is not in a class folder")
     unknown: list[str] = []
     for child in _folders(folder):
         label = label_of(child.name)
-        found, others = pictures(child), files(child, UNKNOWN_PICTURES)
+        found, others = image_files(child), files(child, UNSUPPORTED_SUFFIXES)
         if label is not None:
             samples += [Sample(path, label, source or folder.name) for path in found]
             left_out += [LeftOut(path, "cannot be read; save it as PNG or JPEG") for path in others]
         elif found or others:
             unknown.append(child.name)
     if unknown:
-        raise DataError(f"{folder}: no label is called {', '.join(unknown)}; name the folders mask, no_mask, incorrect")
+        raise DataError(f"{folder}: no label is named {', '.join(unknown)}; name the folders mask, no_mask, incorrect")
     if not samples:
-        first = f" that can be read, as {left_out[0].path}" if left_out else ""
+        first = f" that can be read, for example {left_out[0].path}" if left_out else ""
         raise DataError(
-            f"{folder} holds no pictures in class folders{first}; expected mask/, no_mask/ with JPEG or PNG files"
+            f"{folder} has no images in class folders{first}; expected mask/ and no_mask/ with JPEG or PNG files"
         )
     return FoundSamples({"train": samples}, tuple(left_out))
 
 
 def split_folders(folder: Path) -> dict[str, list[Sample]]:
-    """Splits by name: the Kaggle layout Train/Validation/Test, or one split called 'train' for bare class folders."""
+    """Splits by name: the Kaggle layout Train/Validation/Test, or one split 'train' if there are only class folders."""
     return dict(_split_folders(folder).splits)
 
 
@@ -163,19 +163,19 @@ def _split_folders(folder: Path) -> FoundSamples:
     if not any(split_of(child.name) for child in children):
         return _split_below(_class_folders(folder), folder)
     splits: dict[str, list[Sample]] = {}
-    left_out = _loose(folder, _NO_SPLIT)
+    left_out = _images_directly_in(folder, _NO_SPLIT)
     for child in children:
         if split := split_of(child.name):
             found = _class_folders(child, folder.name)
             splits.setdefault(split, []).extend(found.splits["train"])
             left_out += found.left_out
         else:
-            left_out += [LeftOut(path, _NO_SPLIT) for path in pictures(child)]
+            left_out += [LeftOut(path, _NO_SPLIT) for path in image_files(child)]
     return FoundSamples(splits, tuple(left_out))
 
 
 def _split_below(found: FoundSamples, folder: Path) -> FoundSamples:
-    """``found`` by the splits that lie within the class folders (``mask/train``), where there are any."""
+    """Sorts ``found`` by the split folders inside the class folders (``mask/train``), if there are any."""
     splits: dict[str, list[Sample]] = {}
     for sample in found.splits["train"]:
         splits.setdefault(folder_split(sample.path, folder), []).append(sample)
@@ -185,48 +185,50 @@ def _split_below(found: FoundSamples, folder: Path) -> FoundSamples:
     return FoundSamples(splits, (*found.left_out, *left_out))
 
 
-def _loose(folder: Path, reason: str) -> list[LeftOut]:
-    return [LeftOut(path, reason) for path in _own_files(folder) if path.suffix.lower() in PICTURES]
+def _images_directly_in(folder: Path, reason: str) -> list[LeftOut]:
+    return [LeftOut(path, reason) for path in _files_directly_in(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
-def _own_files(folder: Path) -> list[Path]:
+def _files_directly_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file() and not is_junk(path.name))
 
 
 def coco_frames(path: Path) -> list[Sample]:
-    """The annotated faces of a COCO file, of which nothing may be left out. Raises DataError where it is unusable."""
-    found = _annotated(read_coco(path), path, path.stem)
+    """All annotated faces of a COCO file. Raises DataError if any of them cannot be used."""
+    found = _found_in_annotations(read_coco(path), path, path.stem)
     for entry in found.left_out:
         raise DataError(f"{path}: {entry.path.name}: {entry.reason}")
     return found.splits["train"]
 
 
 def find_samples(place: Path) -> FoundSamples:
-    """Whatever ``place`` holds: a COCO file, COCO, VOC or YOLO frames, or class folders, with or without splits.
+    """The faces at ``place``: a COCO file, annotated images (COCO, VOC, YOLO) or class folders.
 
-    Raises DataError, naming the first fault, where no face can be used, or too many pictures cannot be read.
+    Raises DataError, naming the first fault, if no face can be used or too many images cannot be read.
     """
     suffix = place.suffix.lower()
     if is_file(place) and suffix == ".json":
         annotations = read_coco(place, coco_split(place, place.parent))
-        return _annotated([replace(annotation, split="") for annotation in annotations], place, place.stem)
+        return _found_in_annotations([replace(annotation, split="") for annotation in annotations], place, place.stem)
     if is_file(place) and suffix in (".yaml", ".yml"):
-        return _annotated(read_yolo(place, place.parent), place, place.parent.name)
+        return _found_in_annotations(read_yolo(place, place.parent), place, place.parent.name)
     if not is_folder(place):
-        raise DataError(f"no data at {place}; give a folder of class folders or of annotated frames, or a COCO file")
-    place = _entered(place)
+        raise DataError(
+            f"no data at {place}; give a folder of class folders, a folder of annotated images, or a COCO file"
+        )
+    place = _inner_folder(place)
     annotations = _folder_annotations(place)
-    return _annotated(annotations, place, place.name) if annotations else _split_folders(place)
+    return _found_in_annotations(annotations, place, place.name) if annotations else _split_folders(place)
 
 
-def _entered(place: Path) -> Path:
-    """The one folder that an unpacked archive often holds, where ``place`` itself holds nothing of use."""
+def _inner_folder(place: Path) -> Path:
+    """The single folder inside ``place``, as in an unpacked archive, if ``place`` itself has no usable files."""
     inner = _folders(place)
     if len(inner) != 1 or label_of(inner[0].name) or split_of(inner[0].name):
         return place
-    if any(path.suffix.lower() in _USEFUL or path.name.lower() == "classes.txt" for path in _own_files(place)):
+    if any(path.suffix.lower() in _USEFUL or path.name.lower() == "classes.txt" for path in _files_directly_in(place)):
         return place
-    return _entered(inner[0])
+    return _inner_folder(inner[0])
 
 
 def _folder_annotations(folder: Path) -> list[ImageAnnotation]:
@@ -238,41 +240,41 @@ def _folder_annotations(folder: Path) -> list[ImageAnnotation]:
     ]
 
 
-def _annotated(annotations: Sequence[ImageAnnotation], place: Path, source: str) -> FoundSamples:
-    """The usable faces of ``notes``. A note outside all splits is left out where others are in one."""
+def _found_in_annotations(annotations: Sequence[ImageAnnotation], place: Path, source: str) -> FoundSamples:
+    """The usable faces of ``annotations``. If any annotation has a split, those without one are left out."""
     has_splits = any(annotation.split for annotation in annotations)
     faces: dict[str, list[Sample]] = {"train": [], "validation": [], "test": []}
     left_out: list[LeftOut] = []
-    gone: list[ImageAnnotation] = []
-    told = [annotation for annotation in annotations if annotation.boxes or annotation.missing]
-    for annotation in told:
+    unusable: list[ImageAnnotation] = []
+    annotated = [annotation for annotation in annotations if annotation.boxes or annotation.missing]
+    for annotation in annotated:
         if has_splits and not annotation.split:
-            left_out.append(LeftOut(annotation.picture, _NO_SPLIT))
+            left_out.append(LeftOut(annotation.image_path, _NO_SPLIT))
         elif annotation.missing:
-            gone.append(annotation)
+            unusable.append(annotation)
             left_out.append(LeftOut(annotation.path, annotation.missing))
         else:
-            faces[annotation.split or "train"] += _usable(annotation, source)
-            left_out += _unusable(annotation)
-    if len(gone) > MAX_UNREADABLE * len(told):
+            faces[annotation.split or "train"] += _usable_samples(annotation, source)
+            left_out += _unusable_entries(annotation)
+    if len(unusable) > MAX_UNREADABLE * len(annotated):
         raise DataError(
-            f"{place}: {len(gone)} of {len(told)} annotated pictures cannot be used; the first: "
-            f"{gone[0].path} {gone[0].missing}"
+            f"{place}: {len(unusable)} of {len(annotated)} annotated images cannot be used; the first: "
+            f"{unusable[0].path} {unusable[0].missing}"
         )
     if not any(faces.values()):
         first = f": {left_out[0].path}: {left_out[0].reason}" if left_out else ""
-        raise DataError(f"{place} holds no annotated faces that can be used{first or '; check the annotations'}")
+        raise DataError(f"{place} has no annotated faces that can be used{first or '; check the annotations'}")
     return FoundSamples({split: samples for split, samples in faces.items() if samples}, tuple(left_out))
 
 
-def _usable(annotation: ImageAnnotation, source: str) -> Iterator[Sample]:
+def _usable_samples(annotation: ImageAnnotation, source: str) -> Iterator[Sample]:
     for box_annotation in annotation.boxes:
         label = label_of(box_annotation.name)
         if label is not None and not box_annotation.fault:
-            yield Sample(annotation.picture, label, annotation.source or source, box_annotation.box)
+            yield Sample(annotation.image_path, label, annotation.source or source, box_annotation.box)
 
 
-def _unusable(annotation: ImageAnnotation) -> Iterator[LeftOut]:
+def _unusable_entries(annotation: ImageAnnotation) -> Iterator[LeftOut]:
     reasons: Counter[str] = Counter()
     for box_annotation in annotation.boxes:
         if box_annotation.fault:
@@ -282,31 +284,30 @@ def _unusable(annotation: ImageAnnotation) -> Iterator[LeftOut]:
                 else box_annotation.fault
             ] += 1
         elif label_of(box_annotation.name) is None:
-            told = f"no label is called {box_annotation.name}" if box_annotation.name else "a box has no name"
-            reasons[f"{told}; use mask, no_mask, incorrect"] += 1
+            problem = f"no label is named {box_annotation.name}" if box_annotation.name else "a box has no name"
+            reasons[f"{problem}; use mask, no_mask, incorrect"] += 1
     for reason, count in reasons.items():
-        yield LeftOut(annotation.picture, reason if count == 1 else f"{reason} ({count} boxes)")
+        yield LeftOut(annotation.image_path, reason if count == 1 else f"{reason} ({count} boxes)")
 
 
 def labels_of(samples: Iterable[Sample], whose: str = "the data") -> tuple[Label, ...]:
-    """The labels present, in our order. Raises DataError, naming ``whose``, where there is only one: nothing can be
-    told apart."""
+    """The labels that occur, in the order of ``NAMES``. Raises DataError, naming ``whose``, if there is only one."""
     present = {sample.label for sample in samples}
     found = tuple(label for label in NAMES if label in present)
     if len(found) < 2:
         name = found[0].value if found else "no class"
-        raise DataError(f"{whose} holds only {name}; at least two classes are needed to train or to judge a model")
+        raise DataError(f"{whose} has only {name}; at least two classes are needed to train or evaluate a model")
     return found
 
 
 def paths_of(samples: Iterable[Sample]) -> list[Path]:
-    """Each picture once, in order."""
+    """Each image once, sorted."""
     return sorted({sample.path for sample in samples})
 
 
-def by_picture(samples: Iterable[Sample]) -> Iterator[tuple[Path, list[int]]]:
-    """Each picture once, with the places of its samples: a frame with ten faces is read once."""
-    places: dict[Path, list[int]] = {}
+def by_image(samples: Iterable[Sample]) -> Iterator[tuple[Path, list[int]]]:
+    """Each image once with the indices of its samples, so that an image with ten faces is read once."""
+    indices: dict[Path, list[int]] = {}
     for i, sample in enumerate(samples):
-        places.setdefault(sample.path, []).append(i)
-    yield from places.items()
+        indices.setdefault(sample.path, []).append(i)
+    yield from indices.items()

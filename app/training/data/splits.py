@@ -1,7 +1,7 @@
-"""Which pictures the shipped classifier learns from, which choose, and which only judge.
+"""The shipped classifier's training and development splits.
 
-Never learned from: ``frames/test``, ``faces12k/Test``, the held-out third of ``crops/utkface``, and
-``crops/vijaykumar`` (it is rebuilt from pictures of other sets, test splits among them).
+Never used for training: ``frames/test``, ``faces12k/Test``, the held-out third of ``crops/utkface``, and
+``crops/vijaykumar``, which contains images of other sets' test splits.
 """
 
 import hashlib
@@ -12,37 +12,37 @@ from pathlib import Path
 
 from app.core.errors import DataError
 from app.core.types import Label
-from app.training.data.samples import Sample, class_folders, coco_frames, pictures
+from app.training.data.samples import Sample, class_folders, coco_frames, image_files
 
 LABELS = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
 CROP_SETS = ("jnogra", "kary", "mfn_seg", "rmfd_part2", "utkface")
 LOOSE_SETS = frozenset({"kary", "rmfd_part2"})
-"""Pictures of persons: a detector must find the face first."""
+"""Images of whole persons, in which a detector must find the face first."""
 ROUGH_SOURCES = ("adityap", "tfm")
-"""Sets whose boxes are rough: good to learn from, not to choose by."""
+"""Sets with imprecise boxes: used for training, not for development."""
 
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """``train`` to learn from, ``dev`` to choose by."""
+    """``train`` for training, ``dev`` (development) for choosing thresholds and models."""
 
     train: tuple[Sample, ...]
     dev: tuple[Sample, ...]
 
 
 def share(name: str) -> float:
-    """0 to 1, the same for the same name on every machine: a split that needs no list."""
+    """A number from 0 to 1 that depends only on ``name``, for reproducible splits without a list."""
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:4], "big") / 2**32
 
 
 def held_out_utkface(path: Path) -> bool:
-    """The third of UTKFace that only judges."""
+    """Whether the file is in the third of UTKFace that is used only for testing."""
     return share(path.name) < 1 / 3
 
 
 def photograph(path: Path) -> str:
-    """What the copies of one photograph share: faces12k's ``Augmented_17_...`` all come from photograph 17, RMFD's
-    ``00012__...`` show person 12, and Roboflow writes varied copies as ``door_jpg.rf.HASH.jpg``."""
+    """The name that augmented copies of one photograph share: faces12k's ``Augmented_17_...`` come from photograph 17,
+    RMFD's ``00012__...`` show person 12, and Roboflow writes copies as ``door_jpg.rf.HASH.jpg``."""
     if path.name.startswith("Augmented_"):
         return "_".join(path.name.split("_")[:2])
     if ".rf." in path.name:
@@ -51,22 +51,24 @@ def photograph(path: Path) -> str:
 
 
 def siblings(first: Sequence[Sample], second: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
-    """Pairs across two splits that are varied copies of one photograph by their names, however they look."""
-    known = {photograph(sample.path): sample for sample in second}
+    """Pairs across two splits that are augmented copies of one photograph, judged by file name only."""
+    by_photograph = {photograph(sample.path): sample for sample in second}
     named = ((sample, photograph(sample.path)) for sample in first)
-    return [(sample, known[name]) for sample, name in named if name in known and name != sample.path.name]
+    return [
+        (sample, by_photograph[name]) for sample, name in named if name in by_photograph and name != sample.path.name
+    ]
 
 
 def training_sources(data: Path, only_faces12k: bool = False) -> Splits:
-    """Every training source under ``data``. Raises DataError where one is missing."""
+    """Every training source under ``data``. Raises DataError if one is missing."""
     train: list[Sample] = class_folders(data / "faces12k" / "Train", "faces12k")
     dev: list[Sample] = class_folders(data / "faces12k" / "Validation", "faces12k")
     if only_faces12k:
         return Splits(tuple(train), tuple(dev))
     groups = near_duplicates(data / "frames" / "train.json")
     for sample in coco_frames(data / "frames" / "train.json"):
-        chooses = sample.source not in ROUGH_SOURCES and share(groups[sample.path]) < 0.13
-        (dev if chooses else train).append(sample)
+        in_dev = sample.source not in ROUGH_SOURCES and share(groups[sample.path]) < 0.13
+        (dev if in_dev else train).append(sample)
     for name in CROP_SETS:
         for sample in _crop_set(data / "crops" / name, name):
             if name == "utkface" and held_out_utkface(sample.path):
@@ -76,16 +78,16 @@ def training_sources(data: Path, only_faces12k: bool = False) -> Splits:
 
 
 def _crop_set(folder: Path, name: str) -> Iterable[Sample]:
-    """The labelled folders of one crop set; jnogra's ``not_face`` is no label and stays out."""
-    found = [Sample(path, label, name) for label in LABELS for path in pictures(folder / label.value)]
+    """The labelled folders of one crop set; jnogra's ``not_face`` is not a label and is left out."""
+    found = [Sample(path, label, name) for label in LABELS for path in image_files(folder / label.value)]
     if not found:
-        raise DataError(f"no pictures under {folder}; give the folder that holds faces12k, frames and crops")
+        raise DataError(f"no images under {folder}; give the folder that holds faces12k, frames and crops")
     return found
 
 
 def near_duplicates(coco: Path, max_distance: int = 6) -> dict[Path, str]:
-    """Frame path to the name of its group: frames whose 64-bit difference hashes (Krawetz 2013) are close belong
-    together, so that no copy of a choosing frame is learned from."""
+    """Frame path to the name of its group. Frames with similar 64-bit difference hashes (Krawetz 2013) share a group,
+    so that no training frame is a copy of a development frame."""
     import numpy as np
 
     from app.training.data.near_duplicates import difference_hash, distances

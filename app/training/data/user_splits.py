@@ -1,4 +1,4 @@
-"""A user's own labelled faces: which to learn from, which to choose by, and what a run's settings keep of them."""
+"""Training and development splits of a user's own labelled faces, and their description for a run's settings."""
 
 import hashlib
 from collections import Counter
@@ -19,11 +19,9 @@ DEV_SHARE = 0.15
 
 
 def user_splits(place: Path, console: Console) -> tuple[Splits, list[tuple[Path, Path]]]:
-    """The user's own splits, and pairs of near-duplicates across them; without a validation split, a share of the
-    photographs becomes the development split. Training faces that nearly equal one of another split, or are varied
-    copies of its photographs, are left out.
-
-    Raises DataError where a class is missing or there are too few faces.
+    """The user's splits, and pairs of near-duplicates across them. Without a validation split, a share of the
+    photographs becomes the development split. Training faces that are near-duplicates or augmented copies of faces of
+    another split are left out. Raises DataError if a class is missing or there are too few faces.
     """
     found = find_samples(place)
     show_left_out(console, found.left_out)
@@ -33,40 +31,40 @@ def user_splits(place: Path, console: Console) -> tuple[Splits, list[tuple[Path,
     dev = found.splits.get("validation") if "train" in found.splits else None
     if dev is None:
         dev = held_back(train)
-        chosen = {taken_together(sample.path) for sample in dev}
-        train = [sample for sample in train if taken_together(sample.path) not in chosen]
+        chosen = {photograph_key(sample.path) for sample in dev}
+        train = [sample for sample in train if photograph_key(sample.path) not in chosen]
     labels_of(dev, "the validation split" if found.splits.get("validation") is dev else "the data")
-    with console.status(f"comparing {len(train)} faces with those of other splits"):
-        copies, judged_by = across(train, [*dev, *test]), across(dev, test)
+    with console.status(f"searching for near-duplicates of {len(train)} training faces in other splits"):
+        copies, dev_copies = across(train, [*dev, *test]), across(dev, test)
     copied = {first for first, _ in copies}
     train = [sample for sample in train if sample not in copied]
-    for words, pairs in (
+    for description, pairs in (
         ("near-duplicates of faces of other splits, left out of training", copies),
-        ("development faces that nearly equal test faces", judged_by),
+        ("development faces that are near-duplicates of test faces", dev_copies),
     ):
         if pairs:
-            console.print(f"{words}: {len(pairs)}, as {pairs[0][0].path}", soft_wrap=True, markup=False)
+            console.print(f"{description}: {len(pairs)}, for example {pairs[0][0].path}", soft_wrap=True, markup=False)
     for label in labels_of([*train, *dev]):
         count = sum(sample.label == label for sample in train)
         if count < MIN_FACES:
             held = sum(sample.label == label for sample in dev)
             copies_of = sum(sample.label == label for sample in copied)
-            others = f"beside {held} to choose by and {copies_of} near-duplicates; at least {MIN_FACES} are needed"
-            raise DataError(f"{place} has {count} faces of {label.value} to learn from, {others}")
-    return Splits(tuple(train), tuple(dev)), [(one.path, other.path) for one, other in copies + judged_by]
+            others = f"besides {held} for development and {copies_of} near-duplicates; at least {MIN_FACES} are needed"
+            raise DataError(f"{place} has {count} training faces of {label.value}, {others}")
+    return Splits(tuple(train), tuple(dev)), [(one.path, other.path) for one, other in copies + dev_copies]
 
 
 def across(first: Sequence[Sample], second: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
-    """Each face of ``first`` that is one of ``second`` too, nearly or as a varied copy, with that one."""
+    """Faces of ``first`` that are near-duplicates or augmented copies of a face of ``second``, each with that face."""
     copies = dict(shared_faces(first, second)) | dict(siblings(first, second))
     return [(sample, copies[sample]) for sample in dict.fromkeys(first) if sample in copies]
 
 
 def held_back(samples: Sequence[Sample]) -> list[Sample]:
-    """Of each label about ``DEV_SHARE`` of its faces, whole photographs together, the same ones every time."""
+    """About ``DEV_SHARE`` of the faces of each label. Photographs stay whole, and the choice is reproducible."""
     photographs: dict[tuple[str, Path], list[Sample]] = {}
     for sample in samples:
-        photographs.setdefault(taken_together(sample.path), []).append(sample)
+        photographs.setdefault(photograph_key(sample.path), []).append(sample)
     order = sorted(photographs, key=lambda photo: (share(photo[0]), share(photo[1].name), photo[1]))
     total, held, chosen = Counter(sample.label for sample in samples), Counter[Label](), []
     for label in sorted(total, key=total.__getitem__):
@@ -81,22 +79,22 @@ def held_back(samples: Sequence[Sample]) -> list[Sample]:
     return chosen
 
 
-def taken_together(path: Path) -> tuple[str, Path]:
-    """What the faces of one photograph share: its varied copies may lie anywhere, but files of different folders that
-    are called alike (``alice/face.png``, ``bob/face.png``) are different photographs."""
+def photograph_key(path: Path) -> tuple[str, Path]:
+    """A key that all faces of one photograph share. Augmented copies may be in any folder. Other files with the same
+    name in different folders (``alice/face.png``, ``bob/face.png``) are different photographs."""
     name = photograph(path)
     return name, path.parent if name == path.name else Path()
 
 
 def about(place: Path, splits: Splits) -> dict[str, object]:
-    """What a run's settings keep of its data: where, how many of each label, and a digest of which."""
+    """The description of the data for a run's settings: path, faces per label, and a digest of the samples."""
     parts = {"train": splits.train, "dev": splits.dev}
     faces = {name: dict(Counter(sample.label.value for sample in part)) for name, part in parts.items()}
     return {"path": str(place), "faces": faces, "digest": digest((*splits.train, *splits.dev), place)}
 
 
 def digest(samples: Sequence[Sample], place: Path) -> str:
-    """The same for the same faces, also where the folder was moved: of names, labels, boxes and the files' sizes."""
+    """A digest of names, labels, boxes and file sizes. It stays the same if the folder is moved."""
     lines = sorted(
         f"{path_in(sample.path, place)} {size_of(sample.path)} {sample.label} {sample.box}" for sample in samples
     )
@@ -115,11 +113,11 @@ def size_of(path: Path) -> int:
 
 
 def check_labels(splits: Splits, labels: tuple[Label, ...]) -> None:
-    """Raises DataError where faces have a label that the network will not have."""
+    """Raises DataError if faces have a label that is not one of the network's ``labels``."""
     for name, part in (("training", splits.train), ("development", splits.dev)):
         other = {sample.label for sample in part} - set(labels)
         if other:
             raise DataError(
-                f"the {name} faces are labelled {', '.join(sorted(other))} too, and the network knows "
-                f"{', '.join(labels)} only; add such faces to the training split, or take them out"
+                f"the {name} faces include {', '.join(sorted(other))}, but the network has only the labels "
+                f"{', '.join(labels)}; add such faces to the training split, or remove them"
             )

@@ -1,4 +1,4 @@
-"""Labelled pictures on disk in YOLO's form: a line of text a box, names and splits in a ``data.yaml``."""
+"""Reader of YOLO annotations: one line of text per box, class names and splits in a ``data.yaml``."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,18 +10,18 @@ import yaml
 from app.core.errors import DataError
 from app.core.types import Box, Image
 from app.training.data.annotations import (
-    PICTURE_FOLDERS,
-    PICTURES,
+    IMAGE_FOLDERS,
+    IMAGE_SUFFIXES,
     SPLITS,
     BoxAnnotation,
     ImageAnnotation,
     checked_box,
     files,
     folder_split,
-    instead,
     is_junk,
     read_image,
     read_text,
+    with_part_replaced,
     with_suffix,
 )
 
@@ -31,7 +31,7 @@ Pairs = tuple[tuple[str, str], ...]
 
 
 def yolo_names(folder: Path) -> Path | None:
-    """The file that names YOLO's classes: a ``.yaml`` in ``folder`` that has names, or the topmost ``classes.txt``."""
+    """The file with the class names: a ``.yaml`` with ``names`` in ``folder``, or the topmost ``classes.txt``."""
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in (".yaml", ".yml") and not is_junk(path.name) and read_table(path).get("names"):
             return path
@@ -40,57 +40,60 @@ def yolo_names(folder: Path) -> Path | None:
 
 
 def read_yolo(names_path: Path, folder: Path) -> list[ImageAnnotation]:
-    """One note a labelled picture, and one a label file without a picture.
+    """One annotation per labelled image, and one per label file without an image.
 
-    ``names_path`` is a ``data.yaml``, whose paths are followed too, or a ``classes.txt``; ``folder`` holds the
-    pictures. Raises DataError where there are no names.
+    ``names_path`` is a ``classes.txt`` or a ``data.yaml``, whose paths are followed too; ``folder`` holds the images.
+    Raises DataError if there are no names.
     """
     entries, names = {}, dict(enumerate(line.strip() for line in read_text(names_path).splitlines()))
     if names_path.suffix.lower() != ".txt":
         entries = read_table(names_path)
         names = {int(number): name for number, name in entries.get("names", ()) if number.isdecimal()}
     if not names:
-        raise DataError(f"{names_path} has no names; list the class names there in YOLO's order")
+        raise DataError(f"{names_path} has no class names; list them there in the order of their numbers")
     listed = dict(_yaml_splits(entries, names_path.parent))
-    splits = {_whole(picture): split for picture, split in listed.items()}
-    pictures = {
-        _whole(picture): picture for picture in [*listed, *files(folder, PICTURES)]
+    splits = {_with_real_folder(image_path): split for image_path, split in listed.items()}
+    image_paths = {
+        _with_real_folder(image_path): image_path for image_path in [*listed, *files(folder, IMAGE_SUFFIXES)]
     }  # a path may lead back here
     found, used = [], set()
-    for picture in sorted(pictures.values()):
-        label = next(filter(None, (with_suffix(place / picture.name, (".txt",)) for place in _labels(picture))), None)
+    for image_path in sorted(image_paths.values()):
+        label = next(
+            filter(None, (with_suffix(place / image_path.name, (".txt",)) for place in _label_folders(image_path))),
+            None,
+        )
         if label is None:
-            continue  # a picture without faces
+            continue  # an image without faces has no label file
         used.add(label)
-        split = splits.get(_whole(picture)) or folder_split(picture, folder)
-        found.append(_yolo_annotation(label, picture, names, split))
-    for picture, split in listed.items():
-        if not picture.is_file():
-            missing = f"is listed for the split {split} and is not there; mend the list"
-            found.append(ImageAnnotation(picture, picture, split=split, missing=missing))
+        split = splits.get(_with_real_folder(image_path)) or folder_split(image_path, folder)
+        found.append(_yolo_annotation(label, image_path, names, split))
+    for image_path, split in listed.items():
+        if not image_path.is_file():
+            missing = f"is listed for the split {split} but does not exist; fix the list"
+            found.append(ImageAnnotation(image_path, image_path, split=split, missing=missing))
     for path in files(folder, {".txt"}):
-        if path not in used and path.name.lower() != _NAMES and _is_label(path):
+        if path not in used and path.name.lower() != _NAMES and _is_label_file(path):
             found.append(
                 ImageAnnotation(
-                    path, path, split=folder_split(path, folder), missing="has no picture; put it beside it"
+                    path, path, split=folder_split(path, folder), missing="has no image; put the image beside it"
                 )
             )
     return found
 
 
-def _yolo_annotation(path: Path, picture: Path, names: Mapping[int, str], split: str) -> ImageAnnotation:
-    image = read_image(picture)
+def _yolo_annotation(path: Path, image_path: Path, names: Mapping[int, str], split: str) -> ImageAnnotation:
+    image = read_image(image_path)
     if image is None:
         return ImageAnnotation(
-            path, picture, split=split, missing=f"its picture {picture.name} cannot be read; mend or remove it"
+            path, image_path, split=split, missing=f"its image {image_path.name} cannot be read; fix or remove it"
         )
     lines = [line for line in read_text(path).splitlines() if line.strip()]
-    return ImageAnnotation(path, picture, tuple(_yolo_box(line, names, image) for line in lines), split=split)
+    return ImageAnnotation(path, image_path, tuple(_yolo_box(line, names, image) for line in lines), split=split)
 
 
-def _yolo_box(line: str, names: Mapping[int, str], picture: Image) -> BoxAnnotation:
-    """A line ``class cx cy w h``, or ``class x y x y x y ...`` of an outline, in parts of the picture's size."""
-    height, width = picture.shape[:2]
+def _yolo_box(line: str, names: Mapping[int, str], image: Image) -> BoxAnnotation:
+    """A line ``class cx cy w h``, or ``class x y x y x y ...`` of an outline, in fractions of the image size."""
+    height, width = image.shape[:2]
     try:
         kind, *numbers = line.split()
         parts = [float(number) for number in numbers]
@@ -103,7 +106,7 @@ def _yolo_box(line: str, names: Mapping[int, str], picture: Image) -> BoxAnnotat
         box = Box(x * width, y * height, w * width, h * height)
         name = names.get(int(kind))
     except ValueError:
-        return BoxAnnotation("", Box(0, 0, 0, 0), f"{line!r} is no YOLO line; it should read 'class cx cy w h'")
+        return BoxAnnotation("", Box(0, 0, 0, 0), f"{line!r} is not a YOLO line; expected 'class cx cy w h'")
     return (
         checked_box(name, box)
         if name is not None
@@ -111,39 +114,39 @@ def _yolo_box(line: str, names: Mapping[int, str], picture: Image) -> BoxAnnotat
     )
 
 
-def _is_label(path: Path) -> bool:
+def _is_label_file(path: Path) -> bool:
     lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
     return bool(lines) and all(len(line) >= 5 and line[0].lstrip("-").isdecimal() for line in lines)
 
 
-def _labels(picture: Path) -> Iterator[Path]:
-    """Where the label file of a picture may lie."""
-    yield picture.parent
+def _label_folders(image_path: Path) -> Iterator[Path]:
+    """Folders that may hold the label file of an image."""
+    yield image_path.parent
     for name in ("labels", "Labels"):
-        yield from instead(picture.parent, PICTURE_FOLDERS, name)
-        yield picture.parent / name
+        yield from with_part_replaced(image_path.parent, IMAGE_FOLDERS, name)
+        yield image_path.parent / name
 
 
 def _yaml_splits(entries: Mapping[str, Pairs], root: Path) -> Iterator[tuple[Path, str]]:
-    """Every picture under the paths of a ``data.yaml``, those of 'train' last: a picture of several is learned from."""
+    """Every image under the paths of a ``data.yaml``, 'train' last: an image in several splits is a training image."""
     own = [root / value for _, value in entries.get("path", ())]
     for name in ("test", "val", "train"):
         for _, value in entries.get(name, ()):
-            within = re.sub(r"^(\.\./)+", "", value)  # Roboflow's '../train/images' lie beside the file
+            within = re.sub(r"^(\.\./)+", "", value)  # Roboflow writes '../train/images' for a folder beside the file
             tried = [*(base / value for base in own), root / within, root / value]
             place = next((path for path in tried if path.exists()), None)
-            for picture in () if place is None else _listed(place, [*own, root]):
-                yield picture, SPLITS[name]
+            for image_path in () if place is None else _images_at(place, [*own, root]):
+                yield image_path, SPLITS[name]
 
 
-def _whole(path: Path) -> Path:
+def _with_real_folder(path: Path) -> Path:
     return path.parent.resolve() / path.name
 
 
-def _listed(place: Path, bases: Sequence[Path]) -> Iterator[Path]:
-    """The pictures of a folder, or of a list of their paths, which begin at the list or at one of ``bases``."""
+def _images_at(place: Path, bases: Sequence[Path]) -> Iterator[Path]:
+    """The images in a folder, or in a text list with paths relative to the list or to one of ``bases``."""
     if place.is_dir():
-        yield from files(place, PICTURES)
+        yield from files(place, IMAGE_SUFFIXES)
         return
     for line in filter(None, map(str.strip, read_text(place).splitlines())):
         tried = [base / line.replace("\\", "/") for base in (place.parent, *bases)]
@@ -151,13 +154,15 @@ def _listed(place: Path, bases: Sequence[Path]) -> Iterator[Path]:
 
 
 def read_table(path: Path) -> dict[str, Pairs]:
-    """``names``, ``train``, ``val``, ``test`` and ``path`` of a YOLO ``data.yaml``: pairs of place or key, and value.
-    Raises DataError where it is no YAML."""
+    """``names``, ``train``, ``val``, ``test`` and ``path`` of a YOLO ``data.yaml``, as pairs of (index or key, value).
+    Raises DataError if the file is not YAML."""
     try:
-        tree = yaml.load(read_text(path), yaml.BaseLoader)  # it builds text only, so a class called 'no' stays one
+        tree = yaml.load(
+            read_text(path), yaml.BaseLoader
+        )  # BaseLoader gives strings only, so a class named 'no' is not False
     except yaml.YAMLError as error:
-        told = " ".join(str(error).split())
-        raise DataError(f"{path} is no readable YAML: {told}; mend it or move it away") from error
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path} is not readable YAML: {reason}; fix it or move it away") from error
     entries = tree if isinstance(tree, dict) else {}
     return {key: _pairs(entries[key]) for key in ("names", "train", "val", "test", "path") if entries.get(key)}
 

@@ -1,4 +1,4 @@
-"""Training pictures for the detector: scenes at many scales, mosaics, pasted faces, and what cameras do to pictures."""
+"""Augmented training images for the detector: scenes at many scales, mosaics, pasted faces, and camera effects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ Floats = NDArray[np.float32]
 
 _GREY = 114
 _MIN_FACE_PX = 6.0
-"""Smaller faces are not asked for: at stride 8 nothing of them is left."""
+"""Smaller faces become neutral regions: at stride 8 they are not visible."""
 
 
 @dataclass(slots=True)
 class TrainingView:
-    """A picture being made. ``faces`` (N, 14) float32 as of ``as_array``; ``neutral`` (U, 4) float32 x, y, x2, y2."""
+    """A training image. ``faces`` (N, 14) float32 as from ``as_array``; ``neutral`` (U, 4) float32 x, y, x2, y2."""
 
     image: Image
     faces: Floats
@@ -29,7 +29,7 @@ class TrainingView:
 
 @dataclass(frozen=True, slots=True)
 class DetectorAugmentation:
-    """How often each thing is done to a training picture."""
+    """The probability of each augmentation, and the smallest face."""
 
     mosaic: float = 0.5
     paste: float = 0.65
@@ -48,7 +48,7 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 def _shifted(faces: Floats, scale: tuple[float, float], offset: tuple[float, float]) -> Floats:
-    """Coordinates (N, 2k) times ``scale`` plus ``offset``, x and y alternating."""
+    """Coordinates (N, 2k), x and y alternating, times ``scale`` plus ``offset``."""
     pairs = faces.reshape(len(faces), faces.shape[1] // 2, 2) * np.array(scale, np.float32) + np.array(
         offset, np.float32
     )
@@ -56,7 +56,7 @@ def _shifted(faces: Floats, scale: tuple[float, float], offset: tuple[float, flo
 
 
 def _kept(faces: Floats, neutral: Floats, width: int, height: int) -> tuple[Floats, Floats]:
-    """Boxes clipped to the picture: faces of which half is seen stay faces, lesser and tiny ones become neutral."""
+    """Faces and neutral regions, clipped to the image. Faces that are tiny or less than half visible become neutral."""
     boxes = faces[:, :4]
     clipped = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
     sides = clipped[:, 2:] - clipped[:, :2]
@@ -76,8 +76,8 @@ def _kept(faces: Floats, neutral: Floats, width: int, height: int) -> tuple[Floa
 def scene_view(
     scene: Scene, image: Image, size_px: tuple[int, int], rng: np.random.Generator, mix: DetectorAugmentation
 ) -> TrainingView:
-    """A window of ``size_px`` (width, height) on the scene, scaled so that one of its faces, picked at random, gets a
-    size drawn log-uniformly from ``mix.min_face_px`` to nine tenths of the window (Tang et al. 2018, PyramidBox)."""
+    """A window of ``size_px`` (width, height) on the scene. The scale gives a random face a log-uniform size from
+    ``mix.min_face_px`` to nine tenths of the window (Tang et al. 2018, PyramidBox)."""
     width, height = size_px
     own_height, own_width = image.shape[:2]
     faces = as_array(scene.faces)
@@ -87,7 +87,7 @@ def scene_view(
         x, y, x2, y2 = faces[rng.integers(len(faces)), :4].tolist()
         wanted = _log_uniform(rng, mix.min_face_px, 0.9 * min(width, height))
         scale = wanted / max(min(x2 - x, y2 - y), 1.0)
-        # far below 'fit' the window would be mostly empty
+        # with a much smaller scale than 'fit' the window would be mostly empty
         scale = float(np.clip(scale, 0.45 * fit, 3.0))
         center = ((x + x2) / 2, (y + y2) / 2)
     else:
@@ -109,7 +109,7 @@ def scene_view(
 
 
 def _draw(canvas: Image, image: Image, scales: tuple[float, float], offset: tuple[float, float]) -> None:
-    """Onto ``canvas`` what of the scaled ``image`` falls on it; only the needed pixels are resized."""
+    """Draws the visible part of the scaled ``image`` onto ``canvas``. Only the visible pixels are resized."""
     height, width = canvas.shape[:2]
     spans = []
     for factor, shift, own, out in zip(scales, offset, image.shape[1::-1], (width, height), strict=True):
@@ -126,7 +126,7 @@ def _draw(canvas: Image, image: Image, scales: tuple[float, float], offset: tupl
 
 
 def mosaic(views: Sequence[TrainingView], split: tuple[int, int], size_px: tuple[int, int]) -> TrainingView:
-    """Four views (of the sizes that ``split`` x, y leaves them) as one picture of ``size_px`` (width, height)."""
+    """Joins four views into one image of ``size_px`` (width, height). They meet at ``split`` (x, y)."""
     width, height = size_px
     canvas = np.empty((height, width, 3), np.uint8)
     faces, neutral = [], []
@@ -139,11 +139,11 @@ def mosaic(views: Sequence[TrainingView], split: tuple[int, int], size_px: tuple
 
 
 def paste(
-    view: TrainingView, crop: FaceCrop, picture: Image, rng: np.random.Generator, mix: DetectorAugmentation
+    view: TrainingView, crop: FaceCrop, image: Image, rng: np.random.Generator, mix: DetectorAugmentation
 ) -> None:
-    """Draws ``crop`` into ``view`` where it hides no face, mostly with a soft edge; nothing where there is no room."""
+    """Draws ``crop`` into ``view`` where it covers no face, mostly with a soft edge, if there is room."""
     height, width = view.image.shape[:2]
-    own_height, own_width = picture.shape[:2]
+    own_height, own_width = image.shape[:2]
     face_px = min(crop.face.box.width, crop.face.box.height) if crop.face else 0.8 * min(own_width, own_height)
     scale = min(_log_uniform(rng, mix.min_face_px, 0.6 * width) / max(face_px, 1.0), 3.0)
     scale = min(scale, 0.95 * width / own_width, 0.95 * height / own_height)
@@ -156,7 +156,7 @@ def paste(
             break
     else:
         return
-    part = resize(picture, w, h)
+    part = resize(image, w, h)
     alpha = np.ones((h, w), np.float32)
     if rng.random() < 0.75:
         alpha[:] = 0
@@ -176,7 +176,7 @@ def paste(
 
 
 _MIRRORED = np.array([1, 0, 2, 4, 3])
-"""Where each of the five points comes from in a mirrored face: right and left change places."""
+"""The order of the five landmarks in a mirrored face: right and left are exchanged."""
 
 
 def flip(view: TrainingView) -> None:
@@ -190,7 +190,7 @@ def flip(view: TrainingView) -> None:
 
 
 def degrade(image: Image, rng: np.random.Generator, mix: DetectorAugmentation) -> Image:
-    """``image`` in another light, through another lens, after another codec."""
+    """``image`` with random colour, light, blur, noise and JPEG compression."""
     if rng.random() < mix.colour:
         gain = rng.uniform(0.6, 1.5) * rng.uniform(0.9, 1.1, 3)
         table = np.arange(256)[:, None] * gain + rng.uniform(-35, 35)
@@ -218,7 +218,7 @@ def degrade(image: Image, rng: np.random.Generator, mix: DetectorAugmentation) -
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """Makes training pictures of scenes and crops."""
+    """Makes training images from scenes and crops."""
 
     scenes: Sequence[Scene]
     crops: Sequence[FaceCrop]
@@ -226,7 +226,7 @@ class Sampler:
     mix: DetectorAugmentation
 
     def sample(self, index: int, size_px: int, rng: np.random.Generator) -> TrainingView:
-        """A square picture of ``size_px`` that shows scene ``index``, alone or with three others."""
+        """A square image of ``size_px`` with scene ``index``, alone or in a mosaic with three others."""
         if rng.random() < self.mix.mosaic:
             split = (int(rng.uniform(0.3, 0.7) * size_px), int(rng.uniform(0.3, 0.7) * size_px))
             sizes = [(x, y) for y in (split[1], size_px - split[1]) for x in (split[0], size_px - split[0])]

@@ -1,4 +1,4 @@
-"""All face detectors on the same pictures at the same working width, side by side."""
+"""Compares face detectors on the same images at the same working width."""
 
 import math
 import re
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ComparedDetector:
-    """A detector that reports down to ``SCAN_SCORE`` (so that its average precision can be had), and the score from
-    which it believes itself."""
+    """A detector that reports detections down to ``SCAN_SCORE``, for its average precision, and its own score
+    threshold."""
 
     name: str
     detect: Detect
@@ -42,8 +42,8 @@ class ComparedDetector:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRow:
-    """One line of the table. ``end_to_end`` takes the likeliest label of each face, ``refusing`` may say ``unsure``;
-    ``relative_time`` is by the time of the last row."""
+    """One row of the table. ``end_to_end`` uses the most probable label of each face, ``refusing`` also ``unsure``.
+    ``relative_time`` is the time divided by that of the last row."""
 
     name: str
     score: float
@@ -55,7 +55,7 @@ class ComparisonRow:
 
 @dataclass(frozen=True, slots=True)
 class HaarOptions:
-    """What the cascade may have beyond the paper; ``name`` is its row's."""
+    """Options of the Haar cascade beyond the paper. ``name`` is the name of its row."""
 
     name: str = "haar"
     equalize: bool = False
@@ -66,10 +66,10 @@ class HaarOptions:
 PAPER = HaarOptions()
 
 
-def haar_options(words: str) -> HaarOptions:
-    """``equalize``, ``profile`` and ``min24`` (smallest face, px), joined by ``+``. Raises ValueError for others."""
-    options = replace(PAPER, name=f"haar+{words}")
-    for word in words.split("+"):
+def haar_options(text: str) -> HaarOptions:
+    """Parses ``equalize``, ``profile`` and ``min24`` (smallest face, px), joined by ``+``. Raises ValueError."""
+    options = replace(PAPER, name=f"haar+{text}")
+    for word in text.split("+"):
         if word == "equalize":
             options = replace(options, equalize=True)
         elif word == "profile":
@@ -77,13 +77,13 @@ def haar_options(words: str) -> HaarOptions:
         elif re.fullmatch(r"min[1-9]\d{0,3}", word):
             options = replace(options, min_face_px=int(word[3:]))
         else:
-            raise ValueError(f"{word!r} is none of equalize, profile, min24; join several by '+'")
+            raise ValueError(f"{word!r} is not one of equalize, profile, min24; join several with '+'")
     return options
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonSettings:
-    """Which detectors to compare, at what working width, on how many cores."""
+    """Which detectors to compare, at what working width, and with how many threads."""
 
     ours: Path
     width_px: int
@@ -92,7 +92,7 @@ class ComparisonSettings:
 
 
 def compared_detectors(comparison: ComparisonSettings) -> list[ComparedDetector]:
-    """Haar as in the paper and with options, then ours. Raises ModelError for damaged files."""
+    """Haar as in the paper and with options, then our detector. Raises ModelError for a damaged file."""
     from app.settings.vision import DetectorSettings
     from app.vision.haar_detector import HaarDetector
     from app.vision.yunet_detector import YuNetDetector
@@ -112,26 +112,28 @@ def compared_detectors(comparison: ComparisonSettings) -> list[ComparedDetector]
 def evaluate_all(
     scenes: Sequence[Scene], entries: Sequence[ComparedDetector], classifier: Path, threads: int = 1
 ) -> list[ComparisonRow]:
-    """One row per detector; the end-to-end score where ``classifier`` exists."""
+    """One row per detector, with end-to-end scores if ``classifier`` exists."""
     import cv2
 
-    cv2.setNumThreads(threads)  # OpenCV's detectors take their threads from here, LiteRT's from its own setting
+    cv2.setNumThreads(threads)  # for OpenCV's detectors; LiteRT has its own setting
     cache = ImageCache()
-    ways = [labeller(classifier, refuse) for refuse in (False, True)] if classifier.is_file() else []
+    label_functions = [labeller(classifier, refuse) for refuse in (False, True)] if classifier.is_file() else []
     times_ms = time_in_turn([entry.detect for entry in entries], scenes, cache)
     rows = []
     for entry, ms in zip(entries, times_ms, strict=True):
         found = [entry.detect(cache.get(scene.path)) for scene in scenes]
         strong = [[one for one in detections if one.score >= entry.score] for detections in found]
-        likeliest, refusing = [score_end_to_end(scenes, strong, cache, way) for way in ways] or (None, None)
+        likeliest, refusing = [
+            score_end_to_end(scenes, strong, cache, label_function) for label_function in label_functions
+        ] or (None, None)
         score = score_detections(scenes, found, entry.score, ms)
         rows.append(ComparisonRow(entry.name, entry.score, score, likeliest, refusing, ms / max(times_ms[-1], 1e-9)))
     return rows
 
 
 def labeller(path: Path, refuse: bool) -> Classify:
-    """The classifier on single pictures: the likeliest label, or with ``refuse`` ``unsure`` where the model's facts ask
-    for it, as for a new track of the monitor. Raises ModelError where the file is damaged."""
+    """Labels faces in single images with the most probable label. With ``refuse``, the thresholds of the model's
+    metadata apply, as for a new track of the monitor. Raises ModelError if the file is damaged."""
     from app.vision.classifier import LiteRtClassifier, decide
     from app.vision.preprocess import face_crops, sharpness
 
@@ -152,38 +154,38 @@ def labeller(path: Path, refuse: bool) -> Classify:
 
 
 def to_tables(rows: Sequence[ComparisonRow]) -> "list[Table]":
-    """Tables that fit 80 columns: faces found and false boxes a picture; faces found by size; found and labelled right
-    (with a classifier)."""
+    """Tables for 80 columns: detected faces and false positives; detected faces by size; and, with a classifier, faces
+    detected and labelled correctly."""
     found = _table(
-        "faces found (IoU ≥ 0.4)", ("score", "all", "mask", "no_mask", "incorr.", "10–20", "false", "AP", "ms", "×")
+        "faces detected (IoU ≥ 0.4)", ("score", "all", "mask", "no_mask", "incorr.", "10–20", "false", "AP", "ms", "×")
     )
-    right = _table("found and labelled right", ("answers", "mask", "no_mask", "incorrect", "false alarms a picture"))
+    right = _table("detected and labelled correctly", ("labels", "mask", "no_mask", "incorrect", "false alarms/image"))
     for row in rows:
         score = row.found
         found.add_row(
             row.name,
             f"{row.score:.2f}",
-            *map(_told, (score.recall_all, *(score.recall[label] for label in CLASSES), score.recall_small)),
-            *map(_told, (score.false_boxes, score.ap)),
+            *map(_share_text, (score.recall_all, *(score.recall[label] for label in CLASSES), score.recall_small)),
+            *map(_share_text, (score.false_boxes, score.ap)),
             f"{score.ms:.0f}",
             f"{row.relative_time:.2f}",
         )
-        for answers, end in (("likeliest", row.end_to_end), ("or unsure", row.refusing)):
+        for label_kind, end in (("most probable", row.end_to_end), ("with unsure", row.refusing)):
             if end is not None:
-                shares = (_told(end.right[label]) for label in CLASSES)
-                right.add_row(row.name, answers, *shares, f"{end.false_alarms:.3f}")
+                shares = (_share_text(end.right[label]) for label in CLASSES)
+                right.add_row(row.name, label_kind, *shares, f"{end.false_alarms:.3f}")
     tables = [found, _size_table(rows)]
     return [*tables, right] if right.row_count else tables
 
 
-def _told(share: float) -> str:
+def _share_text(share: float) -> str:
     return "-" if math.isnan(share) else f"{share:.3f}"
 
 
 def _size_table(rows: Sequence[ComparisonRow]) -> "Table":
-    """Recall by class and size, over the counts of annotated faces."""
+    """The counts of annotated faces, and recall by class and size."""
     edges = [f"{low}–{high}px" for low, high in pairwise(BANDS_PX)] + [f"≥{BANDS_PX[-1]}px"]
-    table = _table("found by size", ("label", *edges))
+    table = _table("detected by size", ("label", *edges))
     names = [name for name in (*map(str, CLASSES), ANY) if any(total for _, total in rows[0].found.by_size[name])]
     for label in names:
         table.add_row("(faces)", label, *(str(total) for _, total in rows[0].found.by_size[label]))
@@ -194,8 +196,8 @@ def _size_table(rows: Sequence[ComparisonRow]) -> "Table":
     return table
 
 
-def fair_recalls(found: DetectorScore) -> dict[str, Rate]:
-    """By class, of faces of 20 px and more."""
+def recalls_of_large_faces(found: DetectorScore) -> dict[str, Rate]:
+    """Recall of faces of at least 20 px, by class."""
     return {
         label: wilson(sum(seen for seen, _ in bands[1:]), sum(total for _, total in bands[1:]))
         for label, bands in found.by_size.items()
@@ -207,18 +209,20 @@ def _table(title: str, heads: Sequence[str]) -> "Table":
     from rich.table import Table
 
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("detector", min_width=8, max_width=13, overflow="fold")  # longer names take two lines
+    table.add_column("detector", min_width=8, max_width=13, overflow="fold")  # longer names are wrapped
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     return table
 
 
 def to_tree(rows: Sequence[ComparisonRow], scenes: Sequence[Scene], width_px: int) -> dict[str, Any]:
-    """The same for machines, with Wilson 95 % intervals of the recalls of faces of 20 px and more."""
+    """The comparison as JSON data, with Wilson 95 % intervals of the recalls of faces of at least 20 px."""
     detectors = [plain(row) for row in rows]
     for tree, row in zip(detectors, rows, strict=True):
         tree["found"]["recall_intervals"] = {
-            label: plain((rate.low, rate.high)) for label, rate in fair_recalls(row.found).items() if rate.total
+            label: plain((rate.low, rate.high))
+            for label, rate in recalls_of_large_faces(row.found).items()
+            if rate.total
         }
     return {
         "pictures": len(scenes),

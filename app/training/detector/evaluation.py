@@ -1,4 +1,4 @@
-"""How good a face detector is on annotated pictures: faces found by class and size, precision, average precision."""
+"""Evaluation of face detectors on annotated images: recall by class and size, precision, average precision."""
 
 import math
 import time
@@ -13,19 +13,19 @@ from app.training.detector.scenes import ImageCache, Scene
 FOUND_IOU = 0.4
 AP_IOU = 0.5
 SCAN_SCORE = 0.1
-"""Detections from here on make the precision-recall curve."""
+"""Lowest score of the precision-recall curve."""
 
 SMALL_PX, TINY_PX = 20, 10
-"""Faces of 20 px and more are judged by class, those of 10 to 20 px together; lesser ones are nobody's fault."""
+"""Faces of at least 20 px are evaluated by class, those of 10 to 20 px together. Smaller ones are not evaluated."""
 
 BANDS_PX = (TINY_PX, SMALL_PX, 40, 80, 160)
-"""Lower edges of the bands of face sizes; the last one has no upper edge."""
+"""Lower edges of the face size bands. The last band has no upper edge."""
 
 ANY = "any"
-"""All faces, those of unknown class too."""
+"""The name for faces of all classes, including unknown."""
 
 NEUTRAL_SHARE = 0.5
-"""A detection of which so much lies in a neutral place is not judged."""
+"""A detection with at least this share of its area in a neutral region is not evaluated."""
 
 CLASSES = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
 
@@ -35,13 +35,10 @@ Classify = Callable[[Image, Sequence[Box]], Sequence[FaceLabel]]
 
 @dataclass(frozen=True, slots=True)
 class DetectorScore:
-    """NaN stands where there is nothing to count. ``recall`` per class of faces of 20 px and more, ``recall_all`` of
-    those of any class (``ANY``), ``recall_small`` of those of 10 to 20 px, at ``FOUND_IOU``;
-    ``precision``: share of detections that are an annotated face of any size at ``FOUND_IOU``, each face counted once,
-    ``false_boxes``: how many a picture are not; detections in neutral places count in neither;
-    ``by_size``: per class and for ``ANY``, for each of ``BANDS_PX``, faces found and faces there were;
-    ``ap``: average precision at ``AP_IOU`` of faces of 20 px and more over all scores given;
-    ``ms``: median milliseconds per picture."""
+    """Recall is at ``FOUND_IOU``: ``recall`` by class and ``recall_all`` for faces of at least 20 px, ``recall_small``
+    for 10 to 20 px. ``precision`` counts each face once, ``false_boxes`` are false positives per image. ``by_size``:
+    (detected, annotated) faces per class and band. ``ap``: average precision at ``AP_IOU`` of faces of at least 20 px.
+    ``ms``: median time per image. NaN if there are no faces or detections."""
 
     pictures: int
     faces: dict[str, int]
@@ -57,16 +54,16 @@ class DetectorScore:
 
 @dataclass(frozen=True, slots=True)
 class EndToEndScore:
-    """``right``: share of the faces of 20 px and more, by class, that were found and labelled right; ``false_alarms``:
-    boxes per picture labelled ``no_mask`` that are no bare face (faces of unknown class and neutral places are not
-    judged)."""
+    """``right``: share of faces of at least 20 px, by class, that were detected and labelled correctly.
+    ``false_alarms``: boxes per image that are labelled ``no_mask`` but show no bare face. Faces of unknown class and
+    neutral regions are not evaluated."""
 
     right: dict[str, float]
     false_alarms: float
 
 
 def match(boxes: Sequence[Box], detections: Sequence[Detection], iou: float) -> list[int]:
-    """For each detection the index of the box it finds, or -1: best score first, each box found once."""
+    """For each detection the index of its matched box, or -1. Detections with a higher score match first."""
     taken: set[int] = set()
     found = [-1] * len(detections)
     for i in sorted(range(len(detections)), key=lambda k: -detections[k].score):
@@ -79,17 +76,17 @@ def match(boxes: Sequence[Box], detections: Sequence[Detection], iou: float) -> 
 
 
 def run_detector(detect: Detect, scenes: Sequence[Scene], cache: ImageCache) -> list[list[Detection]]:
-    """What ``detect`` finds on each picture."""
+    """The detections of ``detect`` on each image."""
     return [detect(cache.get(scene.path)) for scene in scenes]
 
 
 def time_in_turn(
-    detectors: Sequence[Detect], scenes: Sequence[Scene], cache: ImageCache, pictures: int = 100
+    detectors: Sequence[Detect], scenes: Sequence[Scene], cache: ImageCache, images: int = 100
 ) -> list[float]:
-    """Median milliseconds per picture of each detector, over at most ``pictures`` spread over the scenes. They take
-    turns on each picture, so that other work of the machine strikes all alike; the first call on a picture, for which
-    LiteRT may make a plan, is not timed."""
-    chosen = scenes[:: max(1, len(scenes) // pictures)][:pictures]
+    """Median milliseconds per image of each detector, on at most ``images`` images. The detectors alternate on each
+    image, so that other load affects all equally. The first call on an image is not timed, because LiteRT may prepare
+    a plan for its size."""
+    chosen = scenes[:: max(1, len(scenes) // images)][:images]
     times_s: list[list[float]] = [[] for _ in detectors]
     for scene in chosen:
         image = cache.get(scene.path)
@@ -104,7 +101,7 @@ def time_in_turn(
 def score_detections(
     scenes: Sequence[Scene], found: Sequence[Sequence[Detection]], score: float, ms: float = 0.0
 ) -> DetectorScore:
-    """``found`` may hold detections below ``score``: they count for the average precision only."""
+    """Detections in ``found`` below ``score`` count only for the average precision."""
     counts = {name: [[0, 0] for _ in BANDS_PX] for name in (*map(str, CLASSES), ANY)}
     right = wrong = 0
     for scene, detections in zip(scenes, found, strict=True):
@@ -115,7 +112,7 @@ def score_detections(
         for k, face in enumerate(scene.faces):
             if face.box.size >= TINY_PX:
                 for name in (ANY,) if face.label is None else (ANY, str(face.label)):
-                    band = counts[name][band_of(face.box.size)]
+                    band = counts[name][band_index(face.box.size)]
                     band[0] += k in hits
                     band[1] += 1
     fair = {name: _summed(bands[1:]) for name, bands in counts.items()}
@@ -135,7 +132,7 @@ def score_detections(
 
 
 def is_neutral(box: Box, scene: Scene) -> bool:
-    """Whether a detection that is no annotated face lies where ``scene`` judges none."""
+    """Whether a detection without an annotated face is in a neutral region of ``scene``."""
     return any(_inside(box, place) >= NEUTRAL_SHARE for place in scene.neutral)
 
 
@@ -149,8 +146,8 @@ def _share(part: int, total: int) -> float:
     return part / total if total else math.nan
 
 
-def band_of(size_px: float) -> int:
-    """The place in ``BANDS_PX`` of a face of at least ``TINY_PX``."""
+def band_index(size_px: float) -> int:
+    """The index in ``BANDS_PX`` for a face of at least ``TINY_PX``."""
     return sum(size_px >= edge for edge in BANDS_PX) - 1
 
 
@@ -160,16 +157,16 @@ def _summed(counts: Iterable[Sequence[int]]) -> tuple[int, int]:
 
 
 def average_precision(scenes: Sequence[Scene], found: Sequence[Sequence[Detection]]) -> float:
-    """Area under the precision-recall curve, precision made monotonous (VOC 2010 and later), of faces of
-    ``SMALL_PX`` and more; detections on smaller annotated faces count neither way."""
+    """Area under the precision-recall curve with monotonic precision (VOC 2010 and later), for faces of at least
+    ``SMALL_PX``. Detections of smaller annotated faces are ignored."""
     ranked: list[tuple[float, bool]] = []
     faces = 0
     for scene, detections in zip(scenes, found, strict=True):
         boxes = [face.box for face in scene.faces]
-        judged = [box.size >= SMALL_PX for box in boxes]
-        faces += sum(judged)
+        is_evaluated = [box.size >= SMALL_PX for box in boxes]
+        faces += sum(is_evaluated)
         for detection, hit in zip(detections, match(boxes, detections, AP_IOU), strict=True):
-            if judged[hit] if hit >= 0 else not is_neutral(detection.box, scene):
+            if is_evaluated[hit] if hit >= 0 else not is_neutral(detection.box, scene):
                 ranked.append((detection.score, hit >= 0))
     if not faces:
         return math.nan
@@ -186,19 +183,19 @@ def average_precision(scenes: Sequence[Scene], found: Sequence[Sequence[Detectio
 def score_end_to_end(
     scenes: Sequence[Scene], found: Sequence[Sequence[Detection]], cache: ImageCache, classify: Classify
 ) -> EndToEndScore:
-    """The detector with a classifier behind it; ``unsure`` is neither right nor an alarm."""
+    """Scores detections together with a classifier. ``unsure`` is neither correct nor a false alarm."""
     right = dict.fromkeys(CLASSES, 0)
     total = dict.fromkeys(CLASSES, 0)
     false_alarms = 0
     for scene, detections in zip(scenes, found, strict=True):
-        said = classify(cache.get(scene.path), [detection.box for detection in detections])
+        labels = classify(cache.get(scene.path), [detection.box for detection in detections])
         hits = match([face.box for face in scene.faces], detections, FOUND_IOU)
-        for hit, answer, detection in zip(hits, said, detections, strict=True):
-            truth = scene.faces[hit].label if hit >= 0 else None
-            judged = truth is not None if hit >= 0 else not is_neutral(detection.box, scene)
-            false_alarms += judged and answer.label is Label.NO_MASK and truth is not Label.NO_MASK
-            if truth is not None and scene.faces[hit].box.size >= SMALL_PX:
-                right[truth] += answer.label is truth
+        for hit, predicted, detection in zip(hits, labels, detections, strict=True):
+            true_label = scene.faces[hit].label if hit >= 0 else None
+            is_evaluated = true_label is not None if hit >= 0 else not is_neutral(detection.box, scene)
+            false_alarms += is_evaluated and predicted.label is Label.NO_MASK and true_label is not Label.NO_MASK
+            if true_label is not None and scene.faces[hit].box.size >= SMALL_PX:
+                right[true_label] += predicted.label is true_label
         for face in scene.faces:
             if face.box.size >= SMALL_PX and face.label is not None:
                 total[face.label] += 1
@@ -210,7 +207,7 @@ def score_end_to_end(
 def choose_score(
     scenes: Sequence[Scene], found: Sequence[Sequence[Detection]], precision: float, least: float = 0.2
 ) -> float:
-    """The lowest score, in hundredths from ``least`` on, at which the precision reaches ``precision``."""
+    """The lowest score from ``least`` on, in steps of 0.01, with at least ``precision``; 0.99 if there is none."""
     for hundredths in range(round(least * 100), 100):
         score = hundredths / 100
         if score_detections(scenes, found, score).precision >= precision:

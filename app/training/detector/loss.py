@@ -1,4 +1,4 @@
-"""Which cell answers for which face, and what each is blamed for: SimOTA (Ge et al. 2021) with soft scores."""
+"""Assignment of cells to faces (SimOTA, Ge et al. 2021), and the losses with soft scores."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 from app.training.detector.network import HEADS, STRIDES
 
 _CANDIDATES = 10
-"""Most cells that one face may claim."""
+"""Most cells that can be assigned to one face."""
 _CENTER_RADIUS = 2.5
-"""Cells farther than so many strides from a face's centre do not answer for it while nearer ones can."""
+"""Cells farther from a face's centre than this many strides are assigned to it only if no nearer cell can be."""
 _FAR, _NEVER = 1e4, 1e8
 
 _FINE = 0.02
-"""Gaps of points, in face sides, below which their loss is a square: about what a teacher's points are off by."""
+"""Errors of landmarks, in face sides, below which their loss is quadratic: about the error of a teacher's landmarks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """All cells of all strides, finest first: ``centers`` (N, 2) px and ``strides`` (N,) px, float32."""
+    """The cells of all strides, smallest stride first: ``centers`` (N, 2) px and ``strides`` (N,) px, float32."""
 
     centers: NDArray[np.float32]
     strides: NDArray[np.float32]
@@ -37,9 +37,9 @@ def cell_grid(width_px: int, height_px: int) -> Grid:
 
 
 def flatten_levels(maps: list[Any]) -> Any:
-    """The network's outputs as one (B, N, 15) in the order of ``Grid``: logit of the score (the root of the product of
-    the sigmoids of class and objectness), box centre from the cell's middle and log sizes, five points from the cell's
-    middle, all in strides."""
+    """The network's outputs as one (B, N, 15) in the order of ``Grid``: logit of the score (square root of the product
+    of the sigmoids of class and objectness), box centre, log box size, and five landmarks. Positions are relative to
+    the cell centre, in strides."""
     import tensorflow as tf
 
     classes, objects, boxes, points = (
@@ -75,11 +75,11 @@ def _area(boxes: Any) -> Any:
 
 
 def assign(logits: Any, boxes: Any, truths: Any, grid: Grid) -> tuple[Any, Any]:
-    """``logits`` (B, N), ``boxes`` (B, N, 4), ``truths`` (B, M, 4), rows of zeros where there is no face. Returns
-    ``chosen`` (B, N) bool, whether a cell answers for a face, and ``which`` (B, N) int32, the row of that face.
+    """``logits`` (B, N), ``boxes`` (B, N, 4), ``truths`` (B, M, 4) with rows of zeros as padding. Returns ``chosen``
+    (B, N) bool, whether a cell is assigned to a face, and ``which`` (B, N) int32, the row of that face.
 
-    Each face takes the cells of least cost (poor overlap, low score, far from its centre), as many as the overlaps
-    of its best cells add up to; a cell claimed twice goes to the face that it suits better.
+    Each face gets the cells of lowest cost (overlap, score, distance to its centre), as many as the sum of the overlaps
+    of its best cells. A cell with two faces is assigned to the one of lower cost.
     """
     import tensorflow as tf
 
@@ -87,9 +87,9 @@ def assign(logits: Any, boxes: Any, truths: Any, grid: Grid) -> tuple[Any, Any]:
     valid = (face[..., 2] > face[..., 0])[..., :1]
     x, y, stride = grid.centers[:, 0], grid.centers[:, 1], grid.strides
     inside = (x > face[..., 0]) & (x < face[..., 2]) & (y > face[..., 1]) & (y < face[..., 3])
-    reach = _CENTER_RADIUS * stride
-    near = (tf.abs(x - (face[..., 0] + face[..., 2]) / 2) < reach) & (
-        tf.abs(y - (face[..., 1] + face[..., 3]) / 2) < reach
+    radius = _CENTER_RADIUS * stride
+    near = (tf.abs(x - (face[..., 0] + face[..., 2]) / 2) < radius) & (
+        tf.abs(y - (face[..., 1] + face[..., 3]) / 2) < radius
     )
     ious = overlap(face, boxes[:, None]) * tf.cast((inside | near) & valid, tf.float32)
     cost = 3.0 * -tf.math.log(ious + 1e-6) + tf.nn.softplus(-logits)[:, None]
@@ -105,7 +105,7 @@ def assign(logits: Any, boxes: Any, truths: Any, grid: Grid) -> tuple[Any, Any]:
 
 
 def box_loss(boxes: Any, truths: Any, ious: Any) -> Any:
-    """EIoU (Zhang et al. 2022): 1 - IoU and the squared gaps of centre, width and height, by the hull's sides."""
+    """EIoU (Zhang et al. 2022): 1 - IoU, plus squared errors of centre, width and height relative to the hull."""
     import tensorflow as tf
 
     hull = tf.maximum(boxes[..., 2:], truths[..., 2:]) - tf.minimum(boxes[..., :2], truths[..., :2])
@@ -117,11 +117,11 @@ def box_loss(boxes: Any, truths: Any, ious: Any) -> Any:
 
 
 def detector_loss(maps: list[Any], truths: Any, points: Any, ignored: Any, grid: Grid) -> tuple[Any, Any, Any]:
-    """Losses of score, box and points, each over the number of answering cells, of the network's outputs ``maps``.
+    """Losses of score, box and landmarks for the network's outputs, each divided by the number of assigned cells.
 
-    ``truths`` (B, M, 4) px; ``points`` (B, M, 10) px, NaN where unknown; ``ignored`` (B, N) bool: cells not to be
-    blamed for a high score. The score's target is the overlap that the cell's box reached (quality focal loss, Li et
-    al. 2020), so that the best of several boxes wins in non-maximum suppression.
+    ``truths`` (B, M, 4) px; ``points`` (B, M, 10) px, NaN if unknown; ``ignored`` (B, N) bool: cells without a penalty
+    for a high score. The target of the score is the IoU of the cell's box (quality focal loss, Li et al. 2020), so that
+    NMS keeps the best of several boxes.
     """
     import tensorflow as tf
 
@@ -141,10 +141,10 @@ def detector_loss(maps: list[Any], truths: Any, points: Any, ignored: Any, grid:
     box = tf.reduce_sum(box_loss(boxes, face, ious) * answers) / total
 
     wanted = tf.gather(points, which, batch_dims=1)
-    known = tf.cast(tf.math.is_finite(wanted), tf.float32) * answers[..., None]
+    is_labelled = tf.cast(tf.math.is_finite(wanted), tf.float32) * answers[..., None]
     found = tf.tile(grid.centers, (1, 5)) + raw[..., 5:] * grid.strides[:, None]
     side = tf.sqrt(tf.maximum(_area(face), 1.0))[..., None]
-    gaps = (found - tf.where(tf.math.is_finite(wanted), wanted, 0.0)) / side * known
+    gaps = (found - tf.where(tf.math.is_finite(wanted), wanted, 0.0)) / side * is_labelled
     size = tf.abs(gaps)
     smooth = tf.where(size < _FINE, tf.square(gaps) / (2 * _FINE), size - _FINE / 2)
-    return score, box, tf.reduce_sum(smooth) / tf.maximum(tf.reduce_sum(known), 1.0)
+    return score, box, tf.reduce_sum(smooth) / tf.maximum(tf.reduce_sum(is_labelled), 1.0)

@@ -1,9 +1,8 @@
 """The face detector's network: YuNet (Wu et al. 2023, "YuNet: A Tiny Millisecond-level Face Detector"), anchor-free,
 depthwise-separable, one head per stride 8, 16 and 32.
 
-The graph is that of the published ONNX file, layer by layer in its order, so that its weights (ShiqiYu/
-libfacedetection.train, Apache-2.0; OpenCV Zoo, MIT) can be carried over: see ``load_onnx``. Normalisations are folded
-into the convolutions there, so there are none here.
+The layers are those of the published ONNX file (ShiqiYu/libfacedetection.train, Apache-2.0; OpenCV Zoo, MIT) in the
+same order, so that ``load_onnx`` can copy its weights. Batch normalisation is folded into the convolutions.
 """
 
 from dataclasses import dataclass
@@ -21,15 +20,15 @@ from app.training.networks import KerasModel
 STRIDES = (8, 16, 32)
 
 HEADS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
-"""Channels of the maps of each stride: logits of class and objectness (the score is the root of the product of their
-sigmoids); box centre (x, y) from the cell's corner in strides and log of width and height in strides; five points
-(x, y) from the cell's corner in strides, in the order of ``Detection.landmarks``."""
+"""Channels of the maps of each stride: logits of class and objectness (score: square root of the product of their
+sigmoids); box centre (x, y) and log of width and height; five points (x, y) in the order of ``Detection.landmarks``.
+Positions are relative to the cell's corner, in strides."""
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorShape:
-    """``stem`` and ``width``: channels of the first stage and of all from stride 4 on. ``extra_blocks``: residual
-    blocks after the stages of stride 8, 16 and 32; the published network has none."""
+    """``stem`` and ``width``: channels of the first stage, and of all stages from stride 4 on. ``extra_blocks``:
+    residual blocks after the stages of stride 8, 16 and 32. The published network has none."""
 
     stem: int = 16
     width: int = 64
@@ -51,7 +50,7 @@ def _unit(x: Any, channels: int, name: str) -> Any:
 
 
 def _residual(x: Any, channels: int, name: str) -> Any:
-    """A block that begins as the identity: its last convolution starts at zero."""
+    """A residual block that starts as the identity, because its last convolution is initialised with zeros."""
     from keras import layers
 
     y = layers.ReLU(name=f"{name}_widen_relu")(layers.Conv2D(channels, 1, name=f"{name}_widen")(x))
@@ -63,8 +62,8 @@ def _residual(x: Any, channels: int, name: str) -> Any:
 
 @cache
 def _doubling_layer() -> Any:
-    """The class of the layer that doubles a map's sides by repeating its cells. Keras' ``UpSampling2D`` computes shapes
-    at run time, which cuts LiteRT's graph into three parts and costs a tenth of its time."""
+    """The class of a layer that doubles a map's sides by repeating its cells. Keras' ``UpSampling2D`` computes shapes
+    at run time, which splits LiteRT's graph into three parts and makes it a tenth slower."""
     import keras
     import tensorflow as tf
 
@@ -81,14 +80,14 @@ def _doubling_layer() -> Any:
 
 
 def build_detector(shape: DetectorShape | None = None) -> KerasModel:
-    """Takes (B, H, W, 3) float32 BGR 0 to 255 with H and W multiples of 32; gives, for each stride of ``STRIDES``, the
-    maps of ``HEADS`` in that order, each (B, H/stride, W/stride, channels) float32."""
+    """Input: (B, H, W, 3) float32 BGR, 0 to 255, H and W multiples of 32. Output: for each stride of ``STRIDES`` the
+    maps of ``HEADS`` in this order, each (B, H/stride, W/stride, channels) float32."""
     import keras
     from keras import layers
 
     shape = shape or DetectorShape()
     image = layers.Input((None, None, 3), name="image")
-    x = layers.ZeroPadding2D(1, name="pad")(image)  # ONNX pads both sides alike where Keras' "same" would not
+    x = layers.ZeroPadding2D(1, name="pad")(image)  # ONNX pads both sides equally, unlike Keras' "same"
     x = layers.ReLU(name="stem_relu")(layers.Conv2D(shape.stem, 3, 2, name="stem")(x))
     x = _unit(x, shape.stem, "stage0")
     x = layers.MaxPooling2D(name="pool4")(x)
@@ -112,23 +111,23 @@ def build_detector(shape: DetectorShape | None = None) -> KerasModel:
         shared = _unit(x, shape.width, f"head{stride}")
         outputs += [_separable(shared, channels, f"{head}{stride}") for head, channels in HEADS.items()]
     model = keras.Model(image, outputs, name="yunet")
-    for stride in STRIDES:  # scores begin at 0.01 (Lin et al. 2017): else the many empty cells drown the first steps
+    for stride in STRIDES:  # initial scores are 0.01 (Lin et al. 2017), or the many empty cells would dominate the loss
         for head in ("cls", "obj"):
             model.get_layer(f"{head}{stride}_depthwise").bias.assign([-4.6])
     return model
 
 
 def load_detector_network(path: Path) -> KerasModel:
-    """The network of a ``.keras`` file. Raises what Keras raises where it cannot be used."""
+    """The network of a ``.keras`` file. Raises Keras' errors if it cannot be used."""
     import keras
 
-    _doubling_layer()  # known to Keras from here on
+    _doubling_layer()  # registers the layer with Keras
     return keras.models.load_model(path, compile=False)
 
 
 def _convolution_names(shape: DetectorShape) -> list[str]:
-    """The layers with weights in the order in which the ONNX file has them: backbone, neck from the coarsest map on,
-    the shared layer of each stride, then head by head."""
+    """The names of the layers with weights in the order of the ONNX file: backbone, neck from the coarsest map on, the
+    shared layer of each stride, then the heads."""
     units = ["stage0", "stage1a", "stage1b", "stage2a", "stage2b"]
     names = ["stem", *(f"{unit}_{part}" for unit in units for part in ("pointwise", "depthwise"))]
     for stride, count in zip(STRIDES, shape.extra_blocks, strict=True):
@@ -140,8 +139,8 @@ def _convolution_names(shape: DetectorShape) -> list[str]:
 
 
 def load_onnx(path: Path) -> KerasModel:
-    """The network of an ONNX file of YuNet with its weights: the published one, or one trained on by other tools, with
-    or without extra blocks. Raises DataError where the file holds none."""
+    """The network of a YuNet ONNX file with its weights: the published one, or one trained with other tools, with or
+    without extra blocks. Raises DataError if the file is not a YuNet."""
     try:
         net = cv2.dnn.readNetFromONNX(np.fromfile(path, np.uint8))
         kinds = [(name, net.getLayer(name).type) for name in net.getLayerNames()]
@@ -157,5 +156,5 @@ def load_onnx(path: Path) -> KerasModel:
             depthwise = kernel.shape[1] == 1 and kernel.shape[2] > 1
             model.get_layer(name).set_weights([kernel.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0)), bias])
     except (cv2.error, OSError, ValueError) as error:
-        raise DataError(f"{path} holds no YuNet: {str(error).splitlines()[0]}; give YuNet's ONNX file") from error
+        raise DataError(f"{path} is not a YuNet: {str(error).splitlines()[0]}; give YuNet's ONNX file") from error
     return model

@@ -1,4 +1,4 @@
-"""Annotated scenes and face crops for the detector: reading them, and a teacher's boxes for what nobody annotated."""
+"""Annotated scenes and face crops for detector training, and a teacher's pseudo-labels for faces without annotation."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,10 +14,10 @@ from app.core.types import Box, Detection, Image, Label
 from app.training.data.annotations import read_image
 
 ROUGH_SOURCES = frozenset({"adityap", "tfm"})
-"""Origins whose boxes are rough: they train, but judge nothing."""
+"""Sources with imprecise boxes: used for training only."""
 
 NOT_BOXED_SOURCES = frozenset({"wear_web", "beards"})
-"""Origins whose boxes are heads, or incomplete: they teach no detector."""
+"""Sources whose boxes are heads or incomplete: not used for detectors."""
 
 _RARE = frozenset({Label.NO_MASK, Label.INCORRECT})
 
@@ -26,8 +26,8 @@ Points = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class SceneFace:
-    """An annotated face; ``points`` as in ``Detection.landmarks``, empty where unknown; ``label`` ``None`` where the
-    class is unknown."""
+    """An annotated face. ``points`` as in ``Detection.landmarks``, or empty. ``label`` is ``None`` if the class is
+    unknown."""
 
     box: Box
     label: Label | None
@@ -36,7 +36,7 @@ class SceneFace:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A picture with its faces. ``neutral``: boxes that may hold a face, where no answer is wrong."""
+    """An image with its faces. ``neutral``: boxes that may contain a face, where no answer is wrong."""
 
     path: Path
     source: str
@@ -46,7 +46,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class FaceCrop:
-    """A picture of one face, or (``face`` is ``None``) of what looks like one and is none."""
+    """An image of one face, or (``face`` is ``None``) of something that only resembles a face."""
 
     path: Path
     face: SceneFace | None
@@ -54,19 +54,19 @@ class FaceCrop:
 
 @dataclass(slots=True)
 class ImageCache:
-    """Decoded pictures, read once (two thousand scenes take 1.5 GB) as far as ``max_bytes`` hold them."""
+    """Decoded images, kept in memory up to ``max_bytes`` (two thousand scenes take 1.5 GB)."""
 
     max_bytes: int = 4 * 2**30
     images: dict[Path, Image] = field(default_factory=dict)
     held_bytes: int = 0
 
     def get(self, path: Path) -> Image:
-        """(H, W, 3) uint8 BGR, not to be written to. Raises DataError where the file is no picture."""
+        """(H, W, 3) uint8 BGR, which must not be changed. Raises DataError if the file is not an image."""
         if path in self.images:
             return self.images[path]
         image = read_image(path)
         if image is None:
-            raise DataError(f"cannot read the picture {path}; remove it from the annotations")
+            raise DataError(f"cannot read the image {path}; remove it from the annotations")
         image.flags.writeable = False
         if self.held_bytes + image.nbytes <= self.max_bytes:
             self.images[path] = image
@@ -75,13 +75,13 @@ class ImageCache:
 
 
 def difference_hash(image: Image) -> int:
-    """64 bits: whether each pixel of the 9x8 grey thumbnail is darker than its right neighbour."""
+    """64 bits, one per pair of horizontal neighbours in a 9x8 grey thumbnail: whether the left one is darker."""
     small = cv2.resize(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (9, 8), interpolation=cv2.INTER_AREA)
     return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
 
 
 def near_duplicate_groups(hashes: Sequence[int], distance: int = 4) -> list[int]:
-    """For each hash the index of its group's first member: hashes within ``distance`` bits share a group."""
+    """For each hash the index of its group's first member. Hashes within ``distance`` bits share a group."""
     group = list(range(len(hashes)))
     bits = np.array([[value >> shift & 1 for shift in range(64)] for value in hashes], np.int16).reshape(-1, 64)
     for i in range(len(hashes)):
@@ -94,9 +94,9 @@ def near_duplicate_groups(hashes: Sequence[int], distance: int = 4) -> list[int]
 def split_scenes(
     scenes: Sequence[Scene], cache: ImageCache, held_back: Mapping[str, Sequence[str]] | None = None, every: int = 9
 ) -> tuple[list[Scene], list[Scene]]:
-    """``(train, development)``. ``held_back`` (names of pictures by list) names the development scenes; those of its
-    other lists are in neither. Without it whole near-duplicate groups, about one in ``every``, go to development; rough
-    sources and what resembles them train."""
+    """``(train, development)``. ``held_back`` (image names by list) lists the development scenes; scenes of its other
+    lists are in neither. Without it, about one near-duplicate group in ``every`` is for development. Groups with
+    imprecise boxes are for training."""
     scenes = [scene for scene in scenes if scene.source not in NOT_BOXED_SOURCES]
     if held_back is not None:
         wanted, kept_out = set(held_back["development"]), {name for names in held_back.values() for name in names}
@@ -110,8 +110,8 @@ def split_scenes(
 
 
 def oversample_rare(scenes: Sequence[Scene]) -> list[Scene]:
-    """``scenes`` with those twice that show a bare face or a badly worn mask: masked faces are two in three of the
-    annotated ones, and at equal turns bare faces were found least."""
+    """``scenes``, with those that show a bare face or an incorrectly worn mask twice. Two in three annotated faces are
+    masked, and without oversampling bare faces had the lowest recall."""
     return [scene for scene in scenes for _ in range(1 + any(face.label in _RARE for face in scene.faces))]
 
 
@@ -120,15 +120,15 @@ Teacher = Callable[[Image], list[Detection]]
 
 @dataclass(frozen=True, slots=True)
 class PseudoLabelThresholds:
-    """How far a teacher is believed where nobody annotated: from ``sure`` on its box is a face, from ``doubt`` on it
-    is a place where no answer is wrong."""
+    """Score thresholds for a teacher's detections without annotation: from ``sure`` on they are faces, from ``doubt``
+    on neutral regions."""
 
     sure: float = 0.75
     doubt: float = 0.3
 
 
 def with_pseudo_labels(scene: Scene, found: Iterable[Detection], trust: PseudoLabelThresholds) -> Scene:
-    """``scene`` with the teacher's points on its faces, and the teacher's other boxes as faces or neutral places."""
+    """``scene`` with the teacher's landmarks for its faces, and the teacher's other boxes as faces or neutral."""
     faces = list(scene.faces)
     extra: list[SceneFace] = []
     neutral = list(scene.neutral)
@@ -155,19 +155,19 @@ def _touch(box: Box, other: Box) -> bool:
 def cached_pseudo_labels(
     paths: Sequence[Path], cache: ImageCache, teacher: Teacher, store: Path
 ) -> dict[Path, list[Detection]]:
-    """What ``teacher`` found on each picture, from ``store`` (JSON) where it is there: asked once per run folder."""
-    known: dict[str, list[list[float]]] = json.loads(store.read_text("utf-8")) if store.exists() else {}
-    missing = [path for path in paths if str(path) not in known]
+    """The detections of ``teacher`` on each image, stored in ``store`` (JSON), so it runs once per run folder."""
+    cached: dict[str, list[list[float]]] = json.loads(store.read_text("utf-8")) if store.exists() else {}
+    missing = [path for path in paths if str(path) not in cached]
     for path in missing:
-        known[str(path)] = [
+        cached[str(path)] = [
             [found.score, found.box.x, found.box.y, found.box.width, found.box.height, *np.ravel(found.landmarks)]
             for found in teacher(cache.get(path))
         ]
     if missing:
         partial = store.with_suffix(".part")
-        partial.write_text(json.dumps(known), "utf-8")
+        partial.write_text(json.dumps(cached), "utf-8")
         partial.replace(store)
-    return {path: [_detection(row) for row in known[str(path)]] for path in paths}
+    return {path: [_detection(row) for row in cached[str(path)]] for path in paths}
 
 
 def _detection(row: Sequence[float]) -> Detection:
@@ -177,8 +177,8 @@ def _detection(row: Sequence[float]) -> Detection:
 
 @dataclass(frozen=True, slots=True)
 class CropFolder:
-    """A folder of face pictures: how many to take, and where the face lies in them (x, y, width, height in picture
-    sides) when the teacher sees none; without that such pictures are left out. ``label`` ``None``: no faces."""
+    """A folder of face images, and how many to use. ``usual``: the face box (x, y, width, height as shares of the
+    image) if the teacher finds none; without it such images are left out. ``label`` ``None``: no faces."""
 
     folder: str
     label: Label | None
@@ -205,12 +205,12 @@ CROP_FOLDERS = (
 
 
 def read_crops(root: Path, cache: ImageCache, teacher: Teacher, store: Path) -> list[FaceCrop]:
-    """The face pictures of ``CROP_FOLDERS`` that are there, each with its one face as the teacher sees it."""
+    """The face images of the existing ``CROP_FOLDERS``, each with the one face that the teacher detects."""
     crops: list[FaceCrop] = []
     for kind in CROP_FOLDERS:
         paths = sorted((root / kind.folder).glob("*.*"))
         paths = paths[:: max(1, len(paths) // kind.count)][: kind.count]
-        pseudo_labels = cached_pseudo_labels(paths, cache, lambda image: _look_closer(image, teacher), store)
+        pseudo_labels = cached_pseudo_labels(paths, cache, lambda image: _detect_in_tight_crop(image, teacher), store)
         for path in paths:
             height, width = cache.get(path).shape[:2]
             seen = [found for found in pseudo_labels[path] if found.score >= 0.6]
@@ -225,8 +225,8 @@ def read_crops(root: Path, cache: ImageCache, teacher: Teacher, store: Path) -> 
     return crops
 
 
-def _look_closer(image: Image, teacher: Teacher) -> list[Detection]:
-    """Tight crops need a border around them, and a fixed size, before a detector sees the face in them."""
+def _detect_in_tight_crop(image: Image, teacher: Teacher) -> list[Detection]:
+    """Detections in a tight crop, in its own pixels. A detector needs a border and a fixed size to find the face."""
     scale = 160 / max(image.shape[:2])
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     framed = cv2.copyMakeBorder(small, 80, 80, 80, 80, cv2.BORDER_CONSTANT, value=(114, 114, 114))
@@ -241,7 +241,7 @@ def _look_closer(image: Image, teacher: Teacher) -> list[Detection]:
 
 
 def as_array(faces: Sequence[SceneFace]) -> NDArray[np.float32]:
-    """(N, 14) float32: x, y, x2, y2 and five points, NaN where unknown."""
+    """(N, 14) float32: x, y, x2, y2 and five landmarks (x, y), NaN if unknown."""
     rows = np.full((len(faces), 14), np.nan, np.float32)
     for row, face in zip(rows, faces, strict=True):
         row[:4] = face.box.x, face.box.y, face.box.x2, face.box.y2

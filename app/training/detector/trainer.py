@@ -1,4 +1,4 @@
-"""Training the detector in a run folder: a checkpoint each epoch, averaged weights, scores on a development split."""
+"""Training of the detector in a run folder: checkpoints, averaged weights, and scores on a development split."""
 
 import json
 import logging
@@ -22,28 +22,28 @@ from app.training.trainer import prefetched, write_json
 log = logging.getLogger(__name__)
 
 AVERAGED = "averaged.npz"
-"""A run's result, in the order of the network's weights."""
+"""The final weights of a run, in the order of the network's weights."""
 
 BEST = "best.npz"
-"""The averaged weights of the epoch that was best on the development split, in the same form."""
+"""The averaged weights of the best epoch on the development split, in the same format."""
 
 MOST_FACES = 48
-"""Faces of one training picture that are asked for; the smallest beyond them become neutral."""
+"""Most faces of one training image. Further faces, the smallest ones, become neutral regions."""
 
 _FACES_STEP = 8
-"""Batches are padded to a multiple of it: assigning to 48 rows where 8 hold faces cost a tenth of a training step."""
+"""Batches are padded to a multiple of it. Padding to 48 rows for 8 faces made a training step a tenth slower."""
 
 _BOX_WEIGHT, _POINTS_WEIGHT = 2.0, 3.0
-"""The points' loss is a mean over ten coordinates. At 0.5 it was so weak that the network learnt the mean face only."""
+"""The loss of the landmarks is a mean of ten coordinates. With weight 0.5 the network learned only the mean face."""
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorRecipe:
-    """``sizes_px`` take turns, one each step: pictures of different sizes keep the network free of any one size."""
+    """``sizes_px`` alternate with each step, so that the network does not depend on one image size."""
 
     epochs: int = 60
     budget_s: float = math.inf
-    """Seconds of training after which it is over even if epochs are left; the learning rate falls in time for it."""
+    """Most seconds of training, even if epochs are left. The learning rate schedule takes it into account."""
     batch: int = 16
     sizes_px: tuple[int, ...] = (256, 320)
     learning_rate: float = 2e-3
@@ -51,13 +51,13 @@ class DetectorRecipe:
     warmup_steps: int = 300
     average: float = 0.999
     calm: float = 0.1
-    """Last part with few mosaics (Ge et al. 2021): what is learnt last looks more like real frames."""
+    """The last share of training, with few mosaics (Ge et al. 2021), so that its images resemble real frames."""
     seed: int = 7
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorEpoch:
-    """Mean losses of one epoch, and the development split's score where it was asked for."""
+    """Mean losses of one epoch, and the score on the development split if it was computed."""
 
     epoch: int
     score_loss: float
@@ -79,7 +79,7 @@ class DetectorBatch:
 
 
 def to_batch(views: Sequence[TrainingView], grid: Grid) -> DetectorBatch:
-    """Views of one size, padded to as many faces as the fullest has (``MOST_FACES`` at most)."""
+    """Views of one size, padded to the largest number of faces in a view (at most ``MOST_FACES``)."""
     count, size = len(views), views[0].image.shape[0]
     images = np.empty((count, size, size, 3), np.uint8)
     fullest = max(1, *(len(view.faces) for view in views))
@@ -99,39 +99,39 @@ def to_batch(views: Sequence[TrainingView], grid: Grid) -> DetectorBatch:
 
 
 def open_network(path: Path) -> KerasModel:
-    """The network to begin with: of a detector's ``.keras`` file, of YuNet's ``.onnx`` file, or the published shape
-    with the weights of an earlier run. Raises DataError where it cannot be used."""
+    """The initial network, from a detector's ``.keras`` file, YuNet's ``.onnx`` file, or the weights of an earlier run.
+    Raises DataError if the file cannot be used."""
     if path.suffix == ".onnx":
         return load_onnx(path)
     if path.suffix == ".keras":
         try:
             return load_detector_network(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} holds no detector: {str(error).splitlines()[0]}; give another file") from error
+            raise DataError(f"{path} is not a detector: {str(error).splitlines()[0]}; give another file") from error
     model = build_detector()
     load_weights(model, path)
     return model
 
 
 def load_weights(model: KerasModel, path: Path) -> None:
-    """Puts the weights of an earlier run (``AVERAGED``) into ``model``. Raises DataError where they do not fit."""
+    """Loads the weights of an earlier run (``AVERAGED``) into ``model``. Raises DataError if they do not fit."""
     try:
         with np.load(path) as kept:
             model.set_weights([kept[f"arr_{i}"] for i in range(len(kept.files))])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path} holds no weights of this network: {error}; give the {AVERAGED} of a run of it"
+            f"{path} has no weights for this network: {error}; give the {AVERAGED} of a run with the same network"
         ) from error
 
 
 def learning_rate_at(recipe: DetectorRecipe, step: int, progress: float) -> float:
-    """Linear warm-up by steps, under half a cosine of ``progress`` (0 to 1) down to a hundredth."""
+    """Linear warm-up by steps, times a cosine decay with ``progress`` (0 to 1) down to a hundredth."""
     warm = min((step + 1) / recipe.warmup_steps, 1.0)
     return recipe.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
 
 
 def epoch_batches(sampler: Sampler, recipe: DetectorRecipe, epoch: int) -> Iterator[DetectorBatch]:
-    """One pass over the scenes; the same for the same seed and epoch, so that a resumed run goes on as it would."""
+    """One pass over the scenes. It depends only on seed and epoch, so a resumed run gets the same batches."""
     rng = np.random.default_rng((recipe.seed, epoch))
     order = rng.permutation(len(sampler.scenes))
     for step in range(len(order) // recipe.batch):
@@ -142,8 +142,8 @@ def epoch_batches(sampler: Sampler, recipe: DetectorRecipe, epoch: int) -> Itera
 
 @dataclass(slots=True)
 class DetectorTrainer:
-    """One training. ``calm`` samples the last epochs. ``judge`` scores the averaged network on the development split,
-    every ``judge_every`` epochs and at the end; the weights of its best ``ap`` are the result."""
+    """One training run. ``calm`` samples the last epochs. ``judge`` scores the averaged network on the development
+    split, every ``judge_every`` epochs and at the end. The weights with the best ``ap`` are the result."""
 
     model: KerasModel
     recipe: DetectorRecipe
@@ -156,7 +156,7 @@ class DetectorTrainer:
     on_epoch: Callable[[DetectorEpoch], None] = lambda _record: None
 
     def run(self) -> list[DetectorEpoch]:
-        """Leaves the averaged weights, of the best epoch where epochs were judged, in ``model`` and in ``AVERAGED``."""
+        """Trains, then puts the averaged weights (of the best epoch if scored) in ``model`` and ``AVERAGED``."""
         import keras
 
         keras.utils.set_random_seed(self.recipe.seed)
@@ -183,7 +183,7 @@ class DetectorTrainer:
         return history
 
     def _progress(self, history: list[DetectorEpoch], elapsed_s: float, steps_done: int) -> float:
-        """0 to 1 and beyond: by epochs or by time, whichever is farther."""
+        """The progress by epochs or by time, whichever is larger; 1 or more is the end."""
         steps = len(self.sampler.scenes) // self.recipe.batch
         spent_s = sum(record.seconds for record in history) + elapsed_s
         return max((len(history) + steps_done / steps) / self.recipe.epochs, spent_s / self.recipe.budget_s)
@@ -220,12 +220,12 @@ class DetectorTrainer:
         arrays = {f"model{i}": value for i, value in enumerate(self.model.get_weights())}
         arrays |= {f"averaged{i}": value for i, value in enumerate(averaged)}
         arrays |= {f"optimizer{i}": variable.numpy() for i, variable in enumerate(optimizer.variables)}
-        unfinished = self.folder / "part-checkpoint.npz"
-        np.savez(unfinished, **arrays)
-        unfinished.replace(self.folder / "checkpoint.npz")
+        partial = self.folder / "part-checkpoint.npz"
+        np.savez(partial, **arrays)
+        partial.replace(self.folder / "checkpoint.npz")
         if _is_best(history):
-            np.savez(unfinished, *averaged)
-            unfinished.replace(self.folder / BEST)
+            np.savez(partial, *averaged)
+            partial.replace(self.folder / BEST)
         write_json(self.folder / "history.json", [asdict(record) for record in history])
 
     def _resume(self, optimizer: Any, averaged: list[NDArray[np.float32]]) -> list[DetectorEpoch]:
@@ -242,13 +242,13 @@ class DetectorTrainer:
 
 
 def _is_best(history: Sequence[DetectorEpoch]) -> bool:
-    """Whether the last epoch was judged, and none before it was better."""
+    """Whether the last epoch was scored and no earlier one was better."""
     scores = [record.development.get("ap", 0.0) for record in history if record.development is not None]
     return history[-1].development is not None and scores[-1] >= max(scores)
 
 
 def _update(model: KerasModel, optimizer: Any) -> Callable[..., tuple[Any, Any, Any]]:
-    """One training step. A graph is traced for each picture size; XLA measured nine times slower on the CPU."""
+    """The function for one training step, with one graph per image size. XLA was nine times slower on the CPU."""
     import tensorflow as tf
 
     def step(grid: Grid, images: Any, truths: Any, points: Any, ignored: Any) -> Any:
@@ -265,7 +265,7 @@ def _update(model: KerasModel, optimizer: Any) -> Callable[..., tuple[Any, Any, 
     def update(images: Any, truths: Any, points: Any, ignored: Any) -> tuple[Any, Any, Any]:
         size = int(images.shape[1])
         if size not in graphs:
-            grid = cell_grid(size, size)  # a constant of the graph: TensorFlow cannot trace it as an argument
+            grid = cell_grid(size, size)  # a constant of the graph, because TensorFlow cannot trace it as an argument
             graphs[size] = tf.function(
                 lambda *batch: step(grid, *batch),
                 input_signature=(

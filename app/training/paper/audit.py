@@ -1,4 +1,4 @@
-"""What is wrong with the study's evaluation, each point measured on the data itself."""
+"""Problems of the study's evaluation, measured on its data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,54 +17,56 @@ from app.training.metrics import wilson
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """``width_tells``: share of the test split whose class a single threshold on the picture's width tells, chosen on
-    the training split; ``siblings`` of ``augmented`` masks of the test split whose photograph is in training;
-    ``doubles`` of ``second`` pictures of the study's second set that nearly equal one of the first set's training."""
+    """``width_accuracy``: accuracy on the test split of one threshold on the image width, chosen on the training split.
+    ``siblings``: how many of ``augmented`` masks of the test split come from a training photograph.
+    ``near_duplicates``: how many of ``second`` images of the second set are near-duplicates of training images."""
 
-    floor_of_64: float
+    lower_bound_of_64: float
     width_px: int
-    width_tells: float
+    width_accuracy: float
     siblings: int
     augmented: int
-    doubles: int
+    near_duplicates: int
     second: int
 
 
 def audit(splits: Mapping[str, Sequence[Sample]], second: Path) -> Audit:
-    """``second`` is the folder of the study's second set; where it is absent its figures are 0."""
+    """``second`` is the folder of the study's second set. If it does not exist, its counts are 0."""
     width_px = _best_width(splits["train"])
     test_widths, test_masks = _widths(splits["test"])
-    tells = float(np.mean((test_widths > width_px) == test_masks))
+    accuracy = float(np.mean((test_widths > width_px) == test_masks))
     seen = {photograph(sample.path) for sample in splits["train"]}
     augmented = [sample.path for sample in splits["test"] if sample.path.name.startswith("Augmented_")]
     others = class_folders(second) if second.is_dir() else []
-    doubles = shared_faces(others, splits["train"])
+    near_duplicates = shared_faces(others, splits["train"])
     return Audit(
-        floor_of_64=wilson(64, 64).low,
+        lower_bound_of_64=wilson(64, 64).low,
         width_px=width_px,
-        width_tells=tells,
+        width_accuracy=accuracy,
         siblings=sum(photograph(path) in seen for path in augmented),
         augmented=len(augmented),
-        doubles=len(doubles),
+        near_duplicates=len(near_duplicates),
         second=len(others),
     )
 
 
 def audit_lines(found: Audit) -> list[str]:
     lines = [
-        f"64 of 64 right has a Wilson 95 % interval down to {found.floor_of_64:.1%}",
-        f"'wider than {found.width_px} px is masked' is right on {found.width_tells:.1%} of the test split",
-        f"{found.siblings} of {found.augmented} augmented masks of the test split have a sibling in training",
+        f"64 of 64 right has a Wilson 95 % interval from {found.lower_bound_of_64:.1%}",
+        f"'wider than {found.width_px} px is masked' is correct for {found.width_accuracy:.1%} of the test split",
+        f"{found.siblings} of {found.augmented} augmented masks of the test split have an augmented copy in training",
     ]
     if found.second:
-        lines.append(f"{found.doubles} of {found.second} pictures of the second set nearly equal one in training")
+        lines.append(
+            f"{found.near_duplicates} of {found.second} images of the second set are near-duplicates of training images"
+        )
     return lines
 
 
 def _widths(samples: Sequence[Sample]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    pictures = [(read_image(sample.path), sample.label) for sample in samples]
-    known = [(picture.shape[1], label == Label.MASK) for picture, label in pictures if picture is not None]
-    return np.array([width for width, _ in known]), np.array([mask for _, mask in known])
+    images = [(read_image(sample.path), sample.label) for sample in samples]
+    sizes = [(image.shape[1], label == Label.MASK) for image, label in images if image is not None]
+    return np.array([width for width, _ in sizes]), np.array([mask for _, mask in sizes])
 
 
 def _best_width(samples: Sequence[Sample]) -> int:

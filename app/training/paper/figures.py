@@ -1,4 +1,4 @@
-"""The pictures of the study's report: charts of a network, and demo frames labelled by a trained network."""
+"""The images of the study's report: charts of a network, and demo frames with its predicted labels."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +16,9 @@ from app.vision.detector import FaceDetector
 from app.vision.preprocess import face_crops
 
 LABELS = (Label.MASK, Label.NO_MASK)
-"""All that the study's networks tell apart."""
+"""The two classes of the study's networks."""
 DEMO_FRAMES = (80, 150, 200)
-"""Of assets/demo.mp4: she alone and bare; she bare and he masked; both masked."""
+"""Frames of assets/demo.mp4: one bare face; one bare and one masked face; two masked faces."""
 STRIP_WIDTH_PX = 320
 COLOURS_BGR = {Label.MASK: (178, 114, 0), Label.NO_MASK: (0, 94, 213)}
 
@@ -26,14 +26,14 @@ COLOURS_BGR = {Label.MASK: (178, 114, 0), Label.NO_MASK: (0, 94, 213)}
 def figure(
     title: str, history: Sequence[EpochRecord], kept_epoch: int, sets: Sequence[tuple[str, dict[str, Rate]]]
 ) -> str:
-    """The text of an SVG file: loss and accuracy by epoch, below them a confusion matrix for each of ``sets`` (its
-    name, recalls by label). ``kept_epoch`` counts from 1."""
+    """The text of an SVG file with loss and accuracy by epoch, and a confusion matrix for each of ``sets`` (name,
+    recalls by label). ``kept_epoch`` counts from 1."""
     matrices = [(name, confusion(_counts(recalls), LABELS)) for name, recalls in sets]
     return as_file(sheet(title, [[("", curves(history, kept_epoch - 1))], matrices]))
 
 
 def _counts(recalls: dict[str, Rate]) -> list[list[int]]:
-    """Truth by answer. Two labels: who is not right said the other."""
+    """The confusion matrix of two labels, computed from their recalls."""
     counts = []
     for place, label in enumerate(LABELS):
         rate = recalls[label.value]
@@ -44,7 +44,7 @@ def _counts(recalls: dict[str, Rate]) -> list[list[int]]:
 
 
 def demo_frames(places: Sequence[int] = DEMO_FRAMES) -> list[Image]:
-    """(H, W, 3) uint8 BGR each, of the demo clip; shorter than ``places`` where it cannot be decoded."""
+    """Frames of the demo clip, each (H, W, 3) uint8 BGR. Fewer than ``places`` if it cannot be decoded."""
     clip, frames = cv2.VideoCapture(str(resources.asset("demo.mp4"))), []
     for place in range(max(places) + 1):
         read, frame = clip.read()
@@ -57,7 +57,7 @@ def demo_frames(places: Sequence[int] = DEMO_FRAMES) -> list[Image]:
 
 
 def labelled_strip(frames: Sequence[Image], detector: FaceDetector, classifier: MaskClassifier) -> Image:
-    """The frames side by side, (H, N x ``STRIP_WIDTH_PX``, 3) uint8 BGR: each face with the network's answer."""
+    """The frames side by side with the predicted label of each face: (H, N x ``STRIP_WIDTH_PX``, 3) uint8 BGR."""
     metadata, drawn = classifier.metadata, []
     for frame in frames:
         factor = STRIP_WIDTH_PX / frame.shape[1]
@@ -65,12 +65,12 @@ def labelled_strip(frames: Sequence[Image], detector: FaceDetector, classifier: 
         boxes = [found.box for found in detector.detect(frame)]
         answers = classifier.classify(face_crops(frame, boxes, metadata.input_px, metadata.margin))
         for box, row in zip(boxes, answers, strict=True):
-            _name_face(board, box.scaled(factor), metadata.labels[int(row.argmax())], float(row.max()))  # type: ignore[arg-type]
+            _draw_label(board, box.scaled(factor), metadata.labels[int(row.argmax())], float(row.max()))  # type: ignore[arg-type]
         drawn.append(board)
     return np.hstack(drawn)
 
 
-def _name_face(board: Image, box: Box, label: Label, confidence: float) -> None:
+def _draw_label(board: Image, box: Box, label: Label, confidence: float) -> None:
     colour = COLOURS_BGR.get(label, (128, 128, 128))
     corner, end = (round(box.x), round(box.y)), (round(box.x2), round(box.y2))
     cv2.rectangle(board, corner, end, colour, 2, cv2.LINE_AA)
@@ -83,5 +83,5 @@ def _name_face(board: Image, box: Box, label: Label, confidence: float) -> None:
 
 
 def save_strip(strip: Image, path: Path) -> None:
-    """Raises OSError where it cannot be written."""
+    """Writes the image. Raises OSError if it cannot."""
     path.write_bytes(cv2.imencode(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes())

@@ -1,6 +1,6 @@
-"""The study's report on a page: tables, curves, confusion matrices and labelled demo frames between two marks, so that
-what people wrote around them stays. Beside the page: ``results/paper`` keeps a record of each network, ``paper`` its
-pictures."""
+"""The study's report in a Markdown page: tables, curves, confusion matrices and labelled demo frames. It is written
+between two markers, and the text around them is kept. ``results/paper`` beside the page has a record of each network,
+``paper`` its images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,23 +32,23 @@ MASK, BARE = Label.MASK.value, Label.NO_MASK.value
 
 
 def known_records(run: Path, page: Path | None) -> dict[str, Record]:
-    """By stem: the records kept beside ``page``, and over them those of the run folder."""
+    """Records by stem: those of the run folder, and else those stored beside ``page``."""
     kept = kept_records(_results(page)) if page is not None else {}
     return {**kept, **run_records(run)}
 
 
 def write_page(page: Path, run: Path) -> str:
-    """Writes the report into ``page`` and returns its text. Raises OutputError where it cannot be written, or where
-    the page exists and has no marks."""
+    """Writes the report into ``page`` and returns its text. Raises OutputError if it cannot be written, or if the page
+    exists and has no markers."""
     records = known_records(run, page)
     try:
-        around = _around(page)
-        pictures = page.parent / page.stem
-        for folder in (_results(page), pictures):
+        around = _text_around(page)
+        images = page.parent / page.stem
+        for folder in (_results(page), images):
             folder.mkdir(parents=True, exist_ok=True)
         for record in records.values():
             keep_record(_results(page), record)
-            _draw(record, run, pictures)
+            _draw(record, run, images)
         text = report_text(records, page)
         page.write_text(f"{around[0]}{BEGIN}\n\n{text}\n{END}{around[1]}", "utf-8")
     except OSError as error:
@@ -60,31 +60,31 @@ def _results(page: Path) -> Path:
     return page.parent / "results" / page.stem
 
 
-def _around(page: Path) -> tuple[str, str]:
-    """What stands before and after the marks of ``page``; an empty page where there is none yet."""
+def _text_around(page: Path) -> tuple[str, str]:
+    """The text before and after the markers of ``page``, or the start of a new page."""
     if not page.is_file():
         return "# The study reproduced\n\n", "\n"
     text = page.read_text("utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise OutputError(
-            f"{page} has no marks to write between; add the lines {BEGIN} and {END}, or choose another file"
+            f"{page} has no markers for the report; add the lines {BEGIN} and {END}, or choose another file"
         )
     return text[: text.index(BEGIN)], text[text.index(END) + len(END) :]
 
 
-def _draw(record: Record, run: Path, pictures: Path) -> None:
-    """Its curves, and demo frames labelled by it where its network is at hand."""
+def _draw(record: Record, run: Path, images: Path) -> None:
+    """Draws the charts of a record, and demo frames with its labels if the trained network is available."""
     cell = record.cell
     sets = [("whole test split", cell.whole)]
     if cell.unseen:
         sets.append(("unseen: frames/test", cell.unseen))
     drawing = figure(f"Table {cell.table}, {cell.network}", record.history, cell.best_epoch, sets)
-    (pictures / f"{cell.stem}.svg").write_text(drawing, "utf-8")
+    (images / f"{cell.stem}.svg").write_text(drawing, "utf-8")
     network = network_file(run, cell)
     frames = demo_frames() if network.is_file() else []
     if frames:
         strip = labelled_strip(frames, _detector(), LiteRtClassifier(network))
-        save_strip(strip, pictures / f"{cell.stem}.jpg")
+        save_strip(strip, images / f"{cell.stem}.jpg")
 
 
 def _detector() -> FaceDetector:
@@ -92,29 +92,29 @@ def _detector() -> FaceDetector:
 
 
 def network_file(run: Path, cell: Cell) -> Path:
-    """The trained network in its run folder, or the bundled one of table II's model_6."""
+    """The trained network in its run folder, or the bundled file of model_6 in table II."""
     own = run / cell.stem / f"{cell.network}.tflite"
     bundled = resources.model(f"paper/{cell.network}.tflite")
     return bundled if not own.is_file() and cell.table == "II" else own
 
 
 def report_text(records: Mapping[str, Record], page: Path | None = None) -> str:
-    """Both tables as far as they have been run; with ``page`` also the pictures that lie beside it."""
+    """Both tables with all results so far. With ``page``, also the images beside it."""
     parts = []
     for table, networks in PAPER.items():
         parts.append(f"## Table {table} ({RULES[table]})\n")
         rows = [_row(name, figures, records.get(f"{table}-{name}")) for name, figures in networks.items()]
         parts.append(markdown(HEADINGS, rows) + "\n")
-    known = [
+    available = [
         records[f"{table}-{name}"]
         for table, networks in PAPER.items()
         for name in networks
         if f"{table}-{name}" in records
     ]
     parts.append("## Curves, confusion matrices and the demo, network by network\n")
-    if not known:
+    if not available:
         parts.append("None was run yet.\n")
-    parts += [_section(record, page) for record in known]
+    parts += [_section(record, page) for record in available]
     return "\n".join(parts)
 
 
@@ -147,7 +147,7 @@ def _together(rates: Mapping[str, Rate]) -> Rate:
 
 
 def _agrees(ours: Rate, printed_percent: float) -> str:
-    """Whether our share lies in the interval that the study's 32 pictures of the class leave open."""
+    """Whether our share is in the interval of the study's result on 32 images of the class."""
     theirs = wilson(round(printed_percent * PER_CLASS / 100), PER_CLASS)
     return "yes" if theirs.low <= ours.share <= theirs.high else "no"
 

@@ -1,5 +1,5 @@
-"""Judging a trained network of the study: on the whole test split, under the study's own protocol, and on unseen faces;
-and the record that is kept of it."""
+"""Evaluation of a trained network of the study on the whole test split, with the study's own protocol, and on unseen
+faces; and its stored record."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from app.training.data.crops import Crops, load_crops
 from app.training.data.samples import coco_frames
 from app.training.export import export_model
 from app.training.metrics import Rate, wilson
-from app.training.paper.training import LABELS, PaperData, PaperRun, paper_facts
+from app.training.paper.training import LABELS, PaperData, PaperRun, paper_metadata
 from app.training.reports.tables import plain
 from app.training.trainer import EpochRecord, Fitted, write_json
 
@@ -38,15 +38,15 @@ PAPER: dict[str, dict[str, tuple[float, ...]]] = {
         "model_6": (100, 100, 100, 100),
     },
 }
-"""Accuracy, mask_acc, no_mask_acc, avg_acc in per cent, as printed in the study."""
+"""Accuracy, mask_acc, no_mask_acc and avg_acc in percent, as printed in the study."""
 
 FIRST, PER_CLASS = 64, 32
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One network of one table as we got it. ``protocol``: accuracy of the first 64 test pictures in file order, of
-    the first 32 of each class, and the mean of those two, in per cent, as the study counted."""
+    """Our results for one network of one table. ``protocol``, as in the study: accuracy in percent of the first 64 test
+    images in file order, of the first 32 of each class, and the mean of those two."""
 
     table: str
     network: str
@@ -60,23 +60,23 @@ class Cell:
 
     @property
     def stem(self) -> str:
-        """What its run folder, record and pictures are called."""
+        """The name of its run folder, record and images."""
         return f"{self.table}-{self.network}"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A finished cell, how it was trained epoch by epoch (NaN where not known), and with which settings."""
+    """A completed cell with its training history (NaN if unknown) and settings."""
 
     cell: Cell
     history: tuple[EpochRecord, ...]
     settings: dict[str, Any]
 
 
-def judge_cell(run: PaperRun, fitted: Fitted, data: PaperData, folder: Path) -> Cell:
-    """Judges the trained network, also on the unseen frames of ``folder``, and keeps it as ``.keras`` and ``.tflite``
-    in its run folder."""
-    export_model(fitted.model, paper_facts(run.network), run.folder / run.network.name)
+def evaluate_cell(run: PaperRun, fitted: Fitted, data: PaperData, folder: Path) -> Cell:
+    """Evaluates the trained network, also on the unseen frames of ``folder``, and saves it as ``.keras`` and
+    ``.tflite`` in its run folder."""
+    export_model(fitted.model, paper_metadata(run.network), run.folder / run.network.name)
     test = data.crops("test", run.network)
     right = predict(fitted.model, test).argmax(axis=1) == test.targets
     original = np.array([not sample.path.name.startswith("Augmented_") for sample in test.samples])
@@ -84,7 +84,7 @@ def judge_cell(run: PaperRun, fitted: Fitted, data: PaperData, folder: Path) -> 
     frames = folder / "frames" / "test.json"
     if frames.is_file():
         faces = [face for face in coco_frames(frames) if face.box is not None and face.box.size >= MIN_FACE_PX]
-        crops = load_crops(faces, LABELS, run.network.input_px, paper_facts(run.network).margin)
+        crops = load_crops(faces, LABELS, run.network.input_px, paper_metadata(run.network).margin)
         unseen = _recalls(predict(fitted.model, crops).argmax(axis=1) == crops.targets, crops)
     return Cell(
         run.table,
@@ -100,7 +100,7 @@ def judge_cell(run: PaperRun, fitted: Fitted, data: PaperData, folder: Path) -> 
 
 
 def study_protocol(right: NDArray[np.bool_], targets: NDArray[np.int64]) -> tuple[float, float, float, float]:
-    """As the study counted: ``right`` (N,) bool in file order, masks first."""
+    """The accuracies of the study's protocol. ``right`` (N,) bool in file order, masks first."""
     overall = float(right[:FIRST].mean())
     mask, bare = (float(right[targets == place][:PER_CLASS].mean()) for place in (0, 1))
     return 100 * overall, 100 * mask, 100 * bare, 50 * (mask + bare)
@@ -116,7 +116,7 @@ def save_cell(run: Path, cell: Cell) -> None:
 
 
 def run_records(run: Path) -> dict[str, Record]:
-    """Every finished cell of a run folder, by its stem."""
+    """Every completed cell of a run folder, by stem."""
     records = {}
     for folder in sorted(path.parent for path in run.glob("*/cell.json")):
         settings = folder / "settings.json"
@@ -129,7 +129,7 @@ def run_records(run: Path) -> dict[str, Record]:
 
 
 def kept_records(folder: Path) -> dict[str, Record]:
-    """The records that earlier reports kept in ``folder``, one JSON file each, by their stems."""
+    """The records of earlier reports in ``folder``, one JSON file each, by stem."""
     trees = {path.stem: _read(path) for path in sorted(folder.glob("*.json"))}
     return {
         stem: Record(_cell(tree["cell"]), _history(tree["history"]), tree["settings"]) for stem, tree in trees.items()
@@ -141,7 +141,7 @@ def keep_record(folder: Path, record: Record) -> None:
 
 
 def _read(path: Path) -> Any:
-    """Raises DataError where a record is damaged."""
+    """Raises DataError if a record is damaged."""
     try:
         return json.loads(path.read_text("utf-8"))
     except ValueError as error:
@@ -157,7 +157,7 @@ def _cell(tree: dict[str, Any]) -> Cell:
 
 
 def _history(entries: list[dict[str, Any]]) -> tuple[EpochRecord, ...]:
-    known: list[dict[str, Any]] = [
+    complete: list[dict[str, Any]] = [
         {name: math.nan if value is None else value for name, value in entry.items()} for entry in entries
     ]
-    return tuple(EpochRecord(**entry) for entry in known)
+    return tuple(EpochRecord(**entry) for entry in complete)

@@ -1,4 +1,4 @@
-"""The study's networks trained as it trained them, on its data; judging and telling of them is ``paper_report``."""
+"""Trains the study's networks with its settings and data. ``results`` evaluates them, ``page`` reports them."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from app.training.trainer import BEST, CHECKPOINT, EpochRecord, Fitted, Trainer,
 from app.vision.model_metadata import ClassifierMetadata
 
 LABELS = (Label.MASK, Label.NO_MASK)
-"""The study's data has folders WithMask and WithoutMask, and their alphabetical order is its label order."""
+"""The study's label order: the alphabetical order of the folders WithMask and WithoutMask."""
 
 Table = Literal["I", "II"]
 TABLE_I = ("baseline", "model_1", "model_2", "model_3", "model_4", "model_5", "model_6")
@@ -26,7 +26,7 @@ TABLE_II = ("model_2", "model_4", "model_5", "model_6")
 
 @dataclass(frozen=True, slots=True)
 class PaperRun:
-    """One cell of the study: which network, which table's training, where to keep it."""
+    """One cell of the study: a network, the table whose training it uses, and its run folder."""
 
     network: PaperNetwork
     table: Table
@@ -36,8 +36,8 @@ class PaperRun:
     deadline_s: float = math.inf
 
     def recipe(self) -> Recipe:
-        """Table I: 9 epochs and the last weights. Table II: at most 40, stopping early on the validation loss, and the
-        best. Both count best weights from the same epoch on, so that the second can go on from the first."""
+        """Table I: 9 epochs, last weights. Table II: at most 40 epochs, early stopping on the validation loss, best
+        weights. Both have the same ``start_from_epoch``, so that table II can continue a run of table I."""
         recipe = Recipe(
             epochs=self.epochs or 9,
             optimizer=self.network.optimizer,
@@ -49,22 +49,24 @@ class PaperRun:
             return replace(recipe, restore_best=False)
         return replace(recipe, epochs=self.epochs or 40, patience=4)
 
-    def facts(self) -> dict[str, object]:
+    def settings(self) -> dict[str, object]:
         return {"network": asdict(self.network), "table": self.table, "recipe": asdict(self.recipe())}
 
 
 def paper_splits(folder: Path) -> Mapping[str, list[Sample]]:
-    """Raises DataError where ``folder`` is not the 12k set's Train/Validation/Test."""
+    """The splits of the 12k set. Raises DataError if ``folder`` does not have Train, Validation and Test."""
     splits = split_folders(folder)
     missing = {"train", "validation", "test"} - splits.keys()
     if missing:
-        raise DataError(f"{folder} lacks {', '.join(sorted(missing))}; give the 12k set: Train, Validation, Test")
+        raise DataError(
+            f"{folder} has no {', '.join(sorted(missing))}; give the folder of the 12k set: Train, Validation, Test"
+        )
     return splits
 
 
 @dataclass(slots=True)
 class PaperData:
-    """The three splits, and the crops of the input size asked for last: networks of one size in turn load them once."""
+    """The three splits, and the crops of the last input size, so that networks of one size load them once."""
 
     splits: Mapping[str, list[Sample]]
     _input_px: int = 0
@@ -88,11 +90,11 @@ def train_paper(
     on_step: Callable[[int, int, float], None],
     on_epoch: Callable[[EpochRecord, object], None],
 ) -> Fitted:
-    """Trains, or goes on training, one network; the model returned computes in float32."""
+    """Trains one network, or resumes its training. The returned model computes in float32."""
     recipe = run.recipe()
-    begun = begin_run(run.folder, run.facts())
+    settings = begin_run(run.folder, run.settings())
     if run.table == "II":
-        take_first_epochs(run, begun)
+        take_first_epochs(run, settings)
     training, validation = (data.crops(name, run.network) for name in ("train", "validation"))
     trainer = Trainer(
         built(lambda: build_paper(run.network, for_training=True), run.precision, recipe.seed),
@@ -110,24 +112,24 @@ def train_paper(
     return replace(fitted, model=model)
 
 
-def take_first_epochs(run: PaperRun, facts: Mapping[str, object]) -> None:
-    """Table II's training begins as table I's did, with the same seed, order and settings: where that has run beside
-    it, under the versions that ``facts`` (as of ``begin_run``) name, its epochs are taken over, not trained again."""
+def take_first_epochs(run: PaperRun, settings: Mapping[str, object]) -> None:
+    """Copies the epochs of a table I run beside ``run``, if its settings and versions are those of ``settings`` (from
+    ``begin_run``). Table II starts with the same seed, order and settings, so they need not be trained again."""
     first = replace(run, table="I", folder=run.folder.with_name(f"I-{run.network.name}"))
     files = ("history.json", CHECKPOINT, BEST)
     if (run.folder / files[0]).exists() or not all((first.folder / name).exists() for name in files):
         return
     done = json.loads((first.folder / files[0]).read_text("utf-8"))
     began = json.loads((first.folder / "settings.json").read_text("utf-8"))
-    wanted = json.loads(json.dumps({**facts, **first.facts()}))
+    wanted = json.loads(json.dumps({**settings, **first.settings()}))
     if began != wanted or not 5 < len(done) <= run.recipe().epochs:
         return
-    for name in reversed(files):  # the history last: it is what a resumed run looks for
+    for name in reversed(files):  # the history last, because a resumed run checks for it
         shutil.copyfile(first.folder / name, run.folder / name)
 
 
-def paper_facts(network: PaperNetwork) -> ClassifierMetadata:
-    """The study knows no 'unsure': whatever is likelier is said."""
+def paper_metadata(network: PaperNetwork) -> ClassifierMetadata:
+    """Metadata without thresholds for unsure, which the study does not have."""
     return ClassifierMetadata(
         name=network.name,
         labels=LABELS,

@@ -1,5 +1,5 @@
-"""Charts as SVG: curves by epoch, confusion, reliability. Colours are named in ``CHART_STYLE``, which the page gives
-once and a file of its own carries, so that both are legible in light, in dark and in print."""
+"""Charts as SVG: training curves, confusion matrix, reliability diagram. Colours are in ``CHART_STYLE``, which an HTML
+page and every SVG file include, so that both are readable in light mode, in dark mode and in print."""
 
 import html
 import math
@@ -22,18 +22,18 @@ CHART_STYLE = (
     "svg .train{fill:none;stroke:var(--orange);stroke-width:2;stroke-dasharray:6 3}"
     "svg .valid{fill:none;stroke:var(--blue);stroke-width:2.5}svg .bar{stroke:var(--blue);stroke-width:1.5}"
 )
-"""Blue and orange of Okabe and Ito (2008), which colour-blind people tell apart, darker or lighter for contrast."""
+"""Blue and orange of Okabe and Ito (2008), which colour-blind people can distinguish, adjusted for contrast."""
 
 DOTTED = 30
-"""Epochs: of more the dots would hide the line."""
+"""With more epochs, curves have no dots."""
 LOGARITHMIC = 30
-"""Losses further apart than so many times are shown by powers of ten."""
+"""With a larger ratio of highest to lowest loss, the loss axis is logarithmic."""
 CELL_WIDTH, CELL_HEIGHT = 112, 62
 
 
 @dataclass(frozen=True, slots=True)
 class _Panel:
-    """A frame on the drawing, and the values that its edges stand for; all lengths in px."""
+    """The plot area of a chart in px, and the values at its edges."""
 
     x: float
     y: float
@@ -52,31 +52,31 @@ class _Panel:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A drawing of ``width`` by ``height`` px; ``told`` is what a screen reader says of it. As text: an SVG element."""
+    """An SVG chart of ``width`` by ``height`` px. ``description`` is for screen readers. ``str`` gives the SVG."""
 
     width: float
     height: float
-    told: str
-    inside: str
+    description: str
+    content: str
 
     def __str__(self) -> str:
         return self.svg()
 
     def svg(self, attributes: str = "", before: str = "") -> str:
-        """The SVG element, with more ``attributes``, and ``before`` drawn below the rest."""
+        """The SVG element with further ``attributes``, and with ``before`` drawn behind the chart."""
         size = f'width="{self.width}" height="{self.height}" viewBox="0 0 {self.width} {self.height}"'
-        told = f'role="img" aria-label="{html.escape(self.told)}"'
-        return f"<svg {attributes}{size} {told}>{before}{self.inside}</svg>"
+        role = f'role="img" aria-label="{html.escape(self.description)}"'
+        return f"<svg {attributes}{size} {role}>{before}{self.content}</svg>"
 
 
 def as_file(chart: Chart) -> str:
-    """The chart as the text of an SVG file of its own."""
+    """The chart as the text of an SVG file."""
     back = f'<style>{CHART_STYLE}</style><rect class="back" width="100%" height="100%"/>'
     return chart.svg('xmlns="http://www.w3.org/2000/svg" ', back) + "\n"
 
 
 def sheet(title: str, rows: Sequence[Sequence[tuple[str, Chart]]]) -> Chart:
-    """Charts under one title as one: rows from above of (name, chart) from the left."""
+    """Combines charts under one title: rows from top to bottom, (name, chart) from left to right."""
     parts, y, wide = [f'<text x="8" y="20" font-weight="600">{html.escape(title)}</text>'], 30.0, 0.0
     for row in rows:
         x, tall = 0.0, 0.0
@@ -89,8 +89,8 @@ def sheet(title: str, rows: Sequence[Sequence[tuple[str, Chart]]]) -> Chart:
 
 
 def curves(history: Sequence[EpochRecord], kept_epoch: int) -> Chart:
-    """Loss and accuracy by epoch, side by side; loss by powers of ten where its values lie far apart. ``kept_epoch``,
-    whose weights are kept, counts from 0, as the records do. What a history does not know (NaN) is not drawn."""
+    """Loss and accuracy by epoch, side by side. The loss axis is logarithmic if the values differ much. ``kept_epoch``,
+    the epoch whose weights are kept, counts from 0. Missing values (NaN) are not drawn."""
     epochs = [record.epoch + 1 for record in history]
     across = (float(epochs[0]), float(max(epochs[-1], epochs[0] + 1)))
     accuracies = _finite([value for record in history for value in (record.accuracy, record.val_accuracy)])
@@ -99,7 +99,7 @@ def curves(history: Sequence[EpochRecord], kept_epoch: int) -> Chart:
     parts = []
     for x, scale, pairs in (
         (58, _loss_scale(history), [(record.loss, record.val_loss) for record in history]),
-        (448, _Scale("accuracy (share right)", (floor, 1.0), ticks(floor, 1.0)), right),
+        (448, _Scale("accuracy", (floor, 1.0), ticks(floor, 1.0)), right),
     ):
         panel = _Panel(x, 34, 320, 220, across, scale.span)
         parts.append(_axes(panel, scale.name, "epoch", ticks(*across, whole=True), scale.ticks, scale.shown))
@@ -113,16 +113,16 @@ def curves(history: Sequence[EpochRecord], kept_epoch: int) -> Chart:
         f'<text x="348" y="322">epoch {kept_epoch + 1}, whose weights are kept</text>'
     )
     kept = next((record for record in history if record.epoch == kept_epoch), history[-1])
-    told = (
+    description = (
         f"Loss and accuracy by epoch, {len(history)} epochs. Epoch {kept_epoch + 1} is kept: validation loss "
         f"{kept.val_loss:.4f}, validation accuracy {kept.val_accuracy:.4f}."
     )
-    return Chart(790, 334, told, "".join(parts) + key)
+    return Chart(790, 334, description, "".join(parts) + key)
 
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """What an upright axis shows: ``place`` takes a value to where it stands in ``span``, ``shown`` names it there."""
+    """A vertical axis: ``place`` converts a value to a position in ``span``, ``shown`` formats a tick."""
 
     name: str
     span: tuple[float, float]
@@ -146,14 +146,14 @@ def _loss_scale(history: Sequence[EpochRecord]) -> _Scale:
 
 
 def _series(panel: _Panel, rows: Sequence[tuple[int, float, float]], kept: int) -> str:
-    """``rows``: epoch, training, validation. A ring marks validation at ``kept``."""
+    """Two curves from ``rows`` of (epoch, training, validation). A ring marks the validation value at ``kept``."""
     left = panel.at(kept, panel.up[0])[0]
     ends = f'y1="{panel.y}" y2="{panel.y + panel.height}"'
     parts = [f'<line class="rule" x1="{left:.1f}" x2="{left:.1f}" {ends}/>']
     for place, css, dot in ((1, "train", "orange"), (2, "valid", "blue")):
         points = {row[0]: panel.at(row[0], row[place]) for row in rows if math.isfinite(row[place])}
-        told = " ".join(f"{x:.1f},{y:.1f}" for x, y in points.values())
-        parts.append(f'<polyline class="{css}" points="{told}"/>')
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points.values())
+        parts.append(f'<polyline class="{css}" points="{path}"/>')
         if len(points) <= DOTTED:
             parts += [f'<circle class="{dot}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points.values()]
         if place == 2 and kept in points:
@@ -163,11 +163,14 @@ def _series(panel: _Panel, rows: Sequence[tuple[int, float, float]], kept: int) 
 
 
 def confusion(counts: Sequence[Sequence[int]], labels: Sequence[Label]) -> Chart:
-    """Truth down, answer across, only labels that occur in either; shaded by the share of the row."""
+    """Confusion matrix: rows are the ground truth, columns the prediction. Labels that do not occur are left out."""
     places = [i for i in range(len(labels)) if sum(counts[i]) or any(row[i] for row in counts)]
     left, top = 130, 50
-    parts = [f'<text x="{left}" y="16" class="soft">answer</text><text x="8" y="{top - 12}" class="soft">truth</text>']
-    told = []
+    parts = [
+        f'<text x="{left}" y="16" class="soft">prediction</text>'
+        f'<text x="8" y="{top - 12}" class="soft">ground truth</text>'
+    ]
+    descriptions = []
     for down, i in enumerate(places):
         total, y = sum(counts[i]), top + down * CELL_HEIGHT
         parts.append(
@@ -180,9 +183,11 @@ def confusion(counts: Sequence[Sequence[int]], labels: Sequence[Label]) -> Chart
                 middle = x + CELL_WIDTH / 2
                 parts.append(f'<text x="{middle}" y="{top - 12}" text-anchor="middle">{labels[k].value}</text>')
             parts.append(_cell(x, y, count, total, i == k))
-            told.append(f"{labels[i].value} taken for {labels[k].value}: {count}")
+            descriptions.append(f"{labels[i].value} predicted as {labels[k].value}: {count}")
     width, height = left + len(places) * CELL_WIDTH + 10, top + len(places) * CELL_HEIGHT + 10
-    return Chart(width, height, f"Confusion matrix, truth and answer. {'; '.join(told)}.", "".join(parts))
+    return Chart(
+        width, height, f"Confusion matrix, ground truth and prediction. {'; '.join(descriptions)}.", "".join(parts)
+    )
 
 
 def _cell(x: float, y: float, count: int, total: int, right: bool) -> str:
@@ -200,14 +205,14 @@ def _cell(x: float, y: float, count: int, total: int, right: bool) -> str:
 
 
 def reliability_diagram(bins: Sequence[tuple[float, float, int]]) -> Chart:
-    """``bins`` of ``metrics.reliability``: confidence across, share right up with its Wilson 95 % interval, and the
-    count of faces of each bin below. On the diagonal the model means what it says."""
+    """Accuracy by confidence from the ``bins`` of ``metrics.reliability``, with Wilson 95 % intervals and the number of
+    faces per bin. On the diagonal, confidence equals accuracy."""
     panel = _Panel(58, 16, 360, 300, (0.0, 1.0), (0.0, 1.0))
     tenths = [i / 5 for i in range(6)]
-    parts = [_axes(panel, "", "confidence of the answer", tenths, tenths)]
-    parts.append('<text transform="translate(14 166) rotate(-90)" text-anchor="middle">share right</text>')
+    parts = [_axes(panel, "", "confidence of the prediction", tenths, tenths)]
+    parts.append('<text transform="translate(14 166) rotate(-90)" text-anchor="middle">accuracy</text>')
     parts.append('<line class="rule" x1="58" y1="316" x2="418" y2="16"/>')
-    most, told = max((count for *_, count in bins), default=1), []
+    most, descriptions = max((count for *_, count in bins), default=1), []
     for confidence, right, count in bins:
         (x, y), rate = panel.at(confidence, right), wilson(round(right * count), count)
         low, high = panel.at(confidence, rate.low)[1], panel.at(confidence, rate.high)[1]
@@ -219,16 +224,16 @@ def reliability_diagram(bins: Sequence[tuple[float, float, int]]) -> Chart:
             f'height="{tall:.1f}"/><text x="{start + 18}" y="{431 - tall:.1f}" text-anchor="middle" class="small">'
             f"{count}</text>"
         )
-        told.append(f"{faces(count)} at confidence {confidence:.2f}: {100 * right:.1f} % right")
+        descriptions.append(f"{faces(count)} at confidence {confidence:.2f}: {100 * right:.1f} % correct")
     parts.append('<line class="grid" x1="58" x2="418" y1="436" y2="436"/>')
     parts.append(
         '<text x="238" y="454" text-anchor="middle" class="small soft">faces in each tenth of confidence</text>'
     )
-    return Chart(440, 462, f"Reliability diagram. {'; '.join(told)}.", "".join(parts))
+    return Chart(440, 462, f"Reliability diagram. {'; '.join(descriptions)}.", "".join(parts))
 
 
 def ticks(low: float, high: float, whole: bool = False) -> list[float]:
-    """Four to eight round values from ``low`` to ``high``: steps of 1, 2 or 5 times a power of ten."""
+    """Four to eight round values from ``low`` to ``high``, in steps of 1, 2 or 5 times a power of ten."""
     raw = (high - low) / 6
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)

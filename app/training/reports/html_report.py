@@ -1,5 +1,5 @@
-"""A report of one HTML file, without network or script: figures, what was trained and how, confusion, reliability,
-slices and the worst mistakes of each set."""
+"""A report in one HTML file, without network access or scripts: results, training, confusion, reliability, slices and
+the worst errors of each set."""
 
 import base64
 import html
@@ -46,12 +46,12 @@ INTERVAL, UNBROKEN = re.compile(r"(\(\S+\))"), r'<span class="ci">\1</span>'
 WORST = 40
 TILE_PX = 96
 LISTED = 200
-"""Files named in a list; of more only the count is told."""
+"""How many files a list names. For the others only their number is given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How the model came about. ``faces``: each split's samples by the split's name; ``settings``: the run folder's."""
+    """How the model was trained. ``faces``: samples by split; ``settings``: the settings of the run folder."""
 
     fitted: Fitted
     choice: Calibration
@@ -59,13 +59,13 @@ class Training:
     faces: Mapping[str, Sequence[Sample]]
     settings: Mapping[str, Any] = field(default_factory=dict)
     near_duplicates: Sequence[tuple[Path, Path]] = ()
-    """A picture, and the one of another split that it nearly equals."""
+    """Pairs of an image and its near-duplicate in another split."""
     left_out: Sequence[LeftOut] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a report holds: ``others`` are figures without pictures of their own."""
+    """The content of a report. ``others`` are results without images."""
 
     metadata: ClassifierMetadata
     sets: Sequence[ReportedSet] = ()
@@ -74,7 +74,7 @@ class Page:
 
 
 def write_report(path: Path, page: Page) -> None:
-    """Raises OSError where the file cannot be written."""
+    """Writes the report. Raises OSError if the file cannot be written."""
     title = f"{page.metadata.name} {page.metadata.version}: {'training' if page.training else 'evaluation'}"
     parts = [f"<h1>{html.escape(title)}</h1>", *_summary(page)]
     if page.training is not None:
@@ -92,11 +92,11 @@ def write_report(path: Path, page: Page) -> None:
 
 
 def write_charts(folder: Path, training: Training, shown: ReportedSet) -> None:
-    """The report's drawings as files: curves.svg, confusion.svg, reliability.svg. Raises OSError."""
+    """Writes the charts as files: curves.svg, confusion.svg, reliability.svg. Raises OSError."""
     charts = {
         "curves": curves(training.fitted.history, training.fitted.best_epoch),
-        "confusion": confusion(shown.report.scores.confusion, shown.judged.metadata.labels),
-        "reliability": _diagram(shown.judged),
+        "confusion": confusion(shown.report.scores.confusion, shown.predictions.metadata.labels),
+        "reliability": _diagram(shown.predictions),
     }
     for name, chart in charts.items():
         (folder / f"{name}.svg").write_text(as_file(chart), "utf-8")
@@ -105,9 +105,17 @@ def write_charts(folder: Path, training: Training, shown: ReportedSet) -> None:
 def _summary(page: Page) -> list[str]:
     reports = [*(report for shown in page.sets for report in shown.reports), *page.others]
     labels = [label for label in page.metadata.labels if any(label in report.scores.recall for report in reports)]
-    headings = ("set", "faces", "right %", *(f"{label.value} %" for label in labels), "balanced %", "macro-F1", "ECE")
+    headings = (
+        "set",
+        "faces",
+        "accuracy %",
+        *(f"{label.value} %" for label in labels),
+        "balanced %",
+        "macro-F1",
+        "ECE",
+    )
     lines = [(report.name, *_row(report.scores, labels)) for report in reports]
-    parts = ["<h2>Figures</h2>", _table("Recall by label, with Wilson 95 % intervals in brackets", headings, lines)]
+    parts = ["<h2>Results</h2>", _table("Recall by label, with Wilson 95 % intervals in brackets", headings, lines)]
     lines = [
         (
             report.name,
@@ -121,10 +129,10 @@ def _summary(page: Page) -> list[str]:
         for report in reports
         if report.unsure is not None
     ]
-    headings = ("set", "faces", "unsure %", "errors", "of them unsure %", "two-way errors", "of them unsure %")
+    headings = ("set", "faces", "unsure %", "errors", "of these unsure %", "two-way errors", "of these unsure %")
     caption = (
-        f"What answering “unsure” removes, on faces of {UNSURE_MIN_FACE_PX} px and more; "
-        "two-way: mask taken for no_mask or the reverse"
+        f"Errors that the label unsure removes, for faces of at least {UNSURE_MIN_FACE_PX} px; "
+        "two-way: mask predicted as no_mask, or the reverse"
     )
     return [*parts, _table(caption, headings, lines)] if lines else parts
 
@@ -136,39 +144,40 @@ def _row(scores: Scores, labels: Sequence[Label]) -> tuple[str, ...]:
 
 
 def _set(shown: ReportedSet) -> list[str]:
-    report, judged = shown.report, shown.judged
+    report, predictions = shown.report, shown.predictions
     error, area = report.scores.calibration_error, report.scores.risk_coverage
-    parts = [f"<h2>{html.escape(report.name)}</h2>", *_figures(report, judged.metadata.labels)]
+    parts = [f"<h2>{html.escape(report.name)}</h2>", *_figures(report, predictions.metadata.labels)]
     parts.append(
-        f"<h3>Reliability</h3><figure>{_diagram(judged)}<figcaption>A point on the diagonal means what it says; "
-        "bars are 95 % intervals. On average the stated confidence is "
-        f"{100 * error:.1f} percentage points off (expected calibration error {error:.3f}). The area under the "
-        f"risk-coverage curve, least where the sure answers are the right ones, is {area:.4f}.</figcaption></figure>"
+        f"<h3>Reliability</h3><figure>{_diagram(predictions)}<figcaption>On the diagonal, confidence equals "
+        "accuracy; bars are 95 % intervals. On average, confidence and accuracy differ by "
+        f"{100 * error:.1f} percentage points (expected calibration error {error:.3f}). The area under the "
+        f"risk-coverage curve is {area:.4f}; lower is better.</figcaption></figure>"
     )
-    parts += _shortcuts(shown, judged.metadata.labels)
+    parts += _shortcuts(shown, predictions.metadata.labels)
     if shown.copies:
         parts.append(_copies(shown.copies))
-    if judged.crops.left_out:
-        parts.append(_left_out(judged.crops.left_out))
-    parts.append(f"<h3>Worst mistakes: wrong, the surest first</h3>{_worst(judged)}")
+    if predictions.crops.left_out:
+        parts.append(_left_out(predictions.crops.left_out))
+    parts.append(f"<h3>Worst errors: wrong predictions, highest confidence first</h3>{_worst(predictions)}")
     return parts
 
 
 def _figures(report: SetReport, labels: Sequence[Label]) -> list[str]:
-    """Confusion, slices, and what was not judged."""
+    """Confusion matrix, slices, and what was not evaluated."""
     parts = [
-        f"<h3>Confusion</h3><figure>{confusion(report.scores.confusion, labels)}<figcaption>Truth down, answer "
-        "across: faces and share of the row. Blue is right, orange wrong.</figcaption></figure>"
+        f"<h3>Confusion</h3><figure>{confusion(report.scores.confusion, labels)}<figcaption>Rows are the ground "
+        "truth, columns the prediction: faces and share of the row. Blue is correct, orange is wrong."
+        "</figcaption></figure>"
     ]
     if report.slices:
         present = [label for label in labels if label in report.scores.recall]
-        headings = ("slice", "faces", "right %", *(f"{label.value} %" for label in present), "balanced %")
+        headings = ("slice", "faces", "accuracy %", *(f"{label.value} %" for label in present), "balanced %")
         lines = [(name, *_row(scores, present)[:-2]) for name, scores in report.slices.items()]
-        caption = f"Recall by label with 95 % intervals; slices of fewer than {MIN_SLICE} faces are not shown"
+        caption = f"Recall by label with 95 % intervals; slices with fewer than {MIN_SLICE} faces are not shown"
         parts += ["<h3>Slices</h3>", _table(caption, headings, lines)]
     if report.left_out:
-        told = "".join(f"<li>{count}: {html.escape(why)}</li>" for why, count in report.left_out.items())
-        parts.append(f"<h3>Faces left out</h3><ul>{told}</ul>")
+        entries = "".join(f"<li>{count}: {html.escape(reason)}</li>" for reason, count in report.left_out.items())
+        parts.append(f"<h3>Faces left out</h3><ul>{entries}</ul>")
     if report.unreadable:
         parts.append(_files("Unreadable files, left out", [str(path) for path in report.unreadable]))
     return parts
@@ -178,10 +187,10 @@ def _shortcuts(shown: ReportedSet, labels: Sequence[Label]) -> list[str]:
     parts = []
     if shown.equalised is not None:
         present = [label for label in labels if label in shown.report.scores.recall]
-        headings = ("faces shown", "faces", "right %", *(f"{label.value} %" for label in present), "balanced %")
+        headings = ("faces shown", "faces", "accuracy %", *(f"{label.value} %" for label in present), "balanced %")
         both = (("as they are", shown.report), (shown.equalised.name, shown.equalised))
         lines = [(name, *_row(report.scores, present)[:-2]) for name, report in both]
-        caption = "A model that falls far at one resolution for all told classes by their resolution"
+        caption = "If accuracy is much lower at equal resolution, the model uses resolution as a shortcut"
         parts.append(_table(caption, headings, lines))
     if shown.probe is not None:
         parts.append(_probe(shown.probe, shown.report.scores))
@@ -193,11 +202,11 @@ def _probe(probe: Probe, scores: Scores) -> str:
         return f'<p class="note">{html.escape(probe.missing)}</p>'
     lines = [(name, share(value)) for name, value in probe.found.items()]
     caption = (
-        "Balanced accuracy of a logistic regression that sees only this of each picture, cross-validated: "
-        "a model that is no better may have learned no more"
+        "Cross-validated balanced accuracy of a logistic regression on this feature alone: "
+        "a model that is not better may use only this shortcut"
     )
     lines.append(("the model", share(scores.balanced_accuracy)))
-    return _table(caption, ("clue", "balanced %"), lines)
+    return _table(caption, ("feature", "balanced %"), lines)
 
 
 def _training(training: Training, metadata: ClassifierMetadata) -> list[str]:
@@ -207,7 +216,7 @@ def _training(training: Training, metadata: ClassifierMetadata) -> list[str]:
         f"<h2>Training</h2><figure>{curves(fitted.history, fitted.best_epoch)}"
         f"<figcaption>Epochs: {len(fitted.history)} ({html.escape(fitted.stopped)}). "
         f"Kept: epoch {best.epoch + 1}, validation loss {best.val_loss:.4f}, "
-        f"{100 * best.val_accuracy:.1f} % right.</figcaption></figure>"
+        f"{100 * best.val_accuracy:.1f} % accuracy.</figcaption></figure>"
     ]
     parts += ["<h3>Data</h3>", f"<p>{html.escape(str(training.place))}</p>", _faces(training.faces, metadata.labels)]
     if training.near_duplicates:
@@ -217,12 +226,12 @@ def _training(training: Training, metadata: ClassifierMetadata) -> list[str]:
     title = (
         "Chosen on the development faces"
         if training.choice.is_chosen
-        else "Kept: too few faces or mistakes to choose by"
+        else "Unchanged: too few faces or errors to choose"
     )
     parts += [f"<h3>{title}</h3>", _chosen(training.choice, metadata)]
     groups = [(name, value) for name, value in training.settings.items() if isinstance(value, Mapping)]
-    loose = {name: value for name, value in training.settings.items() if not isinstance(value, Mapping)}
-    for name, settings in [("run", loose), *groups]:
+    ungrouped = {name: value for name, value in training.settings.items() if not isinstance(value, Mapping)}
+    for name, settings in [("run", ungrouped), *groups]:
         lines = [(str(key), str(value)) for key, value in settings.items()]
         table = _table("", ("setting", "value"), lines)
         parts.append(f"<details><summary>Settings: {html.escape(name)}</summary>{table}</details>")
@@ -235,7 +244,7 @@ def _faces(splits: Mapping[str, Sequence[Sample]], labels: Sequence[Label]) -> s
         counts = Counter((sample.source, sample.label) for sample in samples)
         for source in sorted({sample.source for sample in samples}):
             row = [counts[source, label] for label in labels]
-            total = sum(sample.source == source for sample in samples)  # some may show no face and have no label
+            total = sum(sample.source == source for sample in samples)  # hard negatives have no label
             lines.append((f"{split}: {source}", *map(str, row), str(total)))
         row = [sum(sample.label == label for sample in samples) for label in labels]
         lines.append((f"{split}: all", *map(str, row), str(len(samples))))
@@ -248,20 +257,20 @@ def _chosen(choice: Calibration, metadata: ClassifierMetadata) -> str:
     offsets = ", ".join(
         f"{label.value} {offset:+g}" for label, offset in zip(metadata.labels, choice.offsets, strict=True)
     )
-    lines = [("offsets of the labels' scores", offsets), ("temperature", f"{choice.temperature:.3g}")]
+    lines = [("offsets of the labels' logits", offsets), ("temperature", f"{choice.temperature:.3g}")]
     names = {
         "min_confidence": "unsure below a confidence of",
-        "min_two_way": "unsure below a share of the two, mask and no_mask, of",
+        "min_two_way": "unsure below a share of mask or no_mask in their sum of",
         "min_sharpness": "unsure below a sharpness of",
     }
     lines += [(names[name], f"{value:.3g}") for name, value in asdict(choice.unsure).items()]
     lines.append(("unsure below a face of", f"{metadata.min_face_px} px"))
-    return _table("", ("what", "value"), lines)
+    return _table("", ("setting", "value"), lines)
 
 
 def _copies(pairs: Sequence[tuple[Path, Path]]) -> str:
-    told = [f"{first} (nearly equals {second})" for first, second in pairs]
-    return _files("Near-duplicates of pictures of other splits", told)
+    names = [f"{first} (near-duplicate of {second})" for first, second in pairs]
+    return _files("Near-duplicates of images of other splits", names)
 
 
 def _left_out(entries: Sequence[LeftOut]) -> str:
@@ -269,13 +278,13 @@ def _left_out(entries: Sequence[LeftOut]) -> str:
 
 
 def _files(title: str, names: Sequence[str]) -> str:
-    told = "".join(f"<li>{html.escape(name)}</li>" for name in names[:LISTED])
+    entries = "".join(f"<li>{html.escape(name)}</li>" for name in names[:LISTED])
     more = f"<p>and {len(names) - LISTED} more</p>" if len(names) > LISTED else ""
-    return f"<h3>{html.escape(title)}: {len(names)}</h3><ul>{told}</ul>{more}"
+    return f"<h3>{html.escape(title)}: {len(names)}</h3><ul>{entries}</ul>{more}"
 
 
 def _table(caption: str, headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """The first cell of each line names it."""
+    """An HTML table. The first cell of each line is its header."""
     head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in headings)
     body = "".join(
         f'<tr><th scope="row">{html.escape(line[0])}</th>'
@@ -283,34 +292,36 @@ def _table(caption: str, headings: Sequence[str], lines: Sequence[Sequence[str]]
         + "</tr>"
         for line in lines
     )
-    told = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    return f'<div class="wide"><table>{told}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    return f'<div class="wide"><table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _diagram(judged: Predictions) -> Chart:
-    return reliability_diagram(reliability(judged.probabilities, judged.crops.targets))
+def _diagram(predictions: Predictions) -> Chart:
+    return reliability_diagram(reliability(predictions.probabilities, predictions.crops.targets))
 
 
-def _worst(judged: Predictions) -> str:
-    truth, chosen = judged.crops.targets, judged.probabilities.argmax(axis=1)
-    confidence = judged.probabilities.max(axis=1)
+def _worst(predictions: Predictions) -> str:
+    truth, chosen = predictions.crops.targets, predictions.probabilities.argmax(axis=1)
+    confidence = predictions.probabilities.max(axis=1)
     wrong = np.flatnonzero(truth != chosen)
     if not len(wrong):
         return "<p>None.</p>"
     figures = []
     for i in wrong[np.argsort(-confidence[wrong])][:WORST]:
-        tile = cv2.resize(judged.crops.images[i], (TILE_PX, TILE_PX), interpolation=cv2.INTER_NEAREST)
+        tile = cv2.resize(predictions.crops.images[i], (TILE_PX, TILE_PX), interpolation=cv2.INTER_NEAREST)
         _, coded = cv2.imencode(".jpg", cv2.cvtColor(tile, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
         source = base64.b64encode(coded.tobytes()).decode()
-        sample, labels = judged.crops.samples[i], judged.metadata.labels
+        sample, labels = predictions.crops.samples[i], predictions.metadata.labels
         box = sample.box
-        size = f"picture {judged.crops.sizes_px[i]:.0f} px" if box is None else f"{box.width:.0f} × {box.height:.0f} px"
-        told = f"{labels[truth[i]].value} taken for {labels[chosen[i]].value}"
+        size = (
+            f"image {predictions.crops.sizes_px[i]:.0f} px" if box is None else f"{box.width:.0f} × {box.height:.0f} px"
+        )
+        error = f"{labels[truth[i]].value} predicted as {labels[chosen[i]].value}"
         place = html.escape(str(sample.path))
         figures.append(
-            f'<figure><img src="data:image/jpeg;base64,{source}" alt="face: {told}" title="{place}">'
-            f"<figcaption><b>{told}</b>, {confidence[i]:.2f}<br>{html.escape(sample.path.name)}, {size}</figcaption>"
+            f'<figure><img src="data:image/jpeg;base64,{source}" alt="face: {error}" title="{place}">'
+            f"<figcaption><b>{error}</b>, {confidence[i]:.2f}<br>{html.escape(sample.path.name)}, {size}</figcaption>"
             "</figure>"
         )
-    count = f"the {WORST} surest of {len(wrong)}" if len(wrong) > WORST else f"all {len(wrong)}"
-    return f'<p>Truth and answer with its confidence: {count}.</p><div class="sheet">{"".join(figures)}</div>'
+    count = f"the {WORST} most confident of {len(wrong)}" if len(wrong) > WORST else f"all {len(wrong)}"
+    return f'<p>Ground truth, prediction and its confidence: {count}.</p><div class="sheet">{"".join(figures)}</div>'

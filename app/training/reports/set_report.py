@@ -1,4 +1,4 @@
-"""What is shown of a set: its figures, the same faces at one resolution, and what shortcuts alone would tell."""
+"""The results for one set: scores, scores at equal resolution, and the accuracy of shortcuts alone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ from app.training.classifier.open_tests import shortcut_probe
 from app.training.data.crops import Crops
 
 MIN_PROBED = 5
-"""Faces of a class: the probe is cross-validated in so many parts."""
+"""Fewest faces of a class: the number of folds in the probe's cross-validation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Balanced accuracy (0 to 1) of the shortcuts alone by their name; without any, ``missing`` says why."""
+    """Balanced accuracy (0 to 1) of each shortcut alone, by name. ``missing`` says why there is none."""
 
     found: Mapping[str, float] = field(default_factory=dict)
     missing: str = ""
@@ -25,11 +25,11 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class ReportedSet:
-    """``judged`` gives reliability and mistakes; ``equalised`` are the figures at one resolution, None where not
-    asked for; so is ``probe``. ``copies`` are pictures that nearly equal one of another split of the same data."""
+    """``predictions``: predictions for reliability and errors. ``equalised``: scores at equal resolution, or None.
+    ``copies``: pairs of near-duplicates, each an image and one of another split of the same data."""
 
     report: SetReport
-    judged: Predictions
+    predictions: Predictions
     equalised: SetReport | None = None
     probe: Probe | None = None
     copies: tuple[tuple[Path, Path], ...] = ()
@@ -40,7 +40,7 @@ class ReportedSet:
 
 
 def probe_of(crops: Crops) -> Probe:
-    """The shortcut probe on the classes with faces enough, where scikit-learn is there."""
+    """The shortcut probe on the classes with enough faces, if scikit-learn is installed."""
     if find_spec("sklearn") is None:
         return Probe(missing="the shortcut probe needs scikit-learn: pip install 'maskwatch[train]'")
     counts = np.bincount(crops.targets, minlength=len(crops.labels))

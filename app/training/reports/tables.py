@@ -1,4 +1,4 @@
-"""Reports as JSON, as tables on the terminal, and as Markdown."""
+"""Reports as JSON data, and as rows of terminal and Markdown tables."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from app.training.metrics import Rate, Scores
 
 
 def plain(value: Any) -> Any:
-    """Anything of ours as JSON can hold it; numbers rounded to five places, NaN as null."""
+    """Converts our dataclasses and values for JSON. Numbers have five decimals, NaN becomes null."""
     if is_dataclass(value) and not isinstance(value, type):
         return {part.name: plain(getattr(value, part.name)) for part in fields(value)}
     if isinstance(value, Mapping):
@@ -25,7 +25,7 @@ def plain(value: Any) -> Any:
 
 
 def percent(rate: Rate) -> str:
-    """``98.1 (97.0-98.8)``: the share and its interval, in per cent."""
+    """``98.1 (97.0-98.8)``: the share and its interval in percent."""
     if not rate.total:
         return "-"
     return f"{100 * rate.share:.1f} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
@@ -46,7 +46,7 @@ HEADINGS = (
 
 
 def rows(reports: Sequence[SetReport], slices: bool = True) -> list[tuple[str, ...]]:
-    """One row a set, its slices indented below it, in the order of ``HEADINGS``."""
+    """One row per set in the order of ``HEADINGS``, with its slices indented below it."""
     table = []
     for report in reports:
         unsure: tuple[str, ...] = ("-", "-", "-")
@@ -78,7 +78,7 @@ def markdown(headings: Sequence[str], table: Sequence[Sequence[str]]) -> str:
 
 
 def probes_markdown(probes: Mapping[str, Mapping[str, float]]) -> str:
-    """The shortcut probes of each set, in a table of their own; nothing without any."""
+    """A Markdown table of the shortcut probes of each set, or '' without probes."""
     if not probes:
         return ""
     clues = list(next(iter(probes.values())))
