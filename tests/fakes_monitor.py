@@ -2,18 +2,33 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
-from fakes import BrightnessClassifier
+from fakes import BoxesDetector, BrightnessClassifier
 from fakes_video import HANG_S
 
+from app.capture.source import FrameSource
 from app.core.errors import SourceError
 from app.core.types import Box, Detection, Frame, Image
+from app.pipeline.monitor import MonitorParts
 from app.vision.classifier import Crops, Probabilities
 
 BOX = Box(20, 20, 60, 60)
 RATE_HZ = 50.0
+
+
+def fake_parts(boxes: Sequence[Box] = (BOX,), source: FrameSource | None = None, **parts: Any) -> MonitorParts:
+    """Parts with a detector that finds ``boxes`` in every frame and a classifier that reads the brightness of a crop.
+    Without ``source``, the sources are real."""
+    fakes: dict[str, Any] = {
+        "load_detector": lambda _: BoxesDetector(lambda _: boxes),
+        "load_classifier": lambda _: BrightnessClassifier(),
+    }
+    if source is not None:
+        fakes["make_source"] = lambda _: source
+    return MonitorParts(**(fakes | parts))
 
 
 class LiveCamera:

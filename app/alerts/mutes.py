@@ -44,6 +44,9 @@ class Mutes:
                 return None
             return self._wall_s() + left_s
 
+    def is_muted(self, camera: str) -> bool:
+        return self.until_s(camera) is not None
+
     def hold_back(self, event: Event) -> str:
         """For ``AlertCenter(hold_back=…)``: returns "muted" if the alerts of ``event`` must be skipped, else ''."""
         return "muted" if self.holds_back(event) else ""

@@ -9,7 +9,12 @@ from typing import Any
 
 from app.capture.source import FrameSource
 from app.core.types import Frame
-from app.pipeline import monitor
+from app.pipeline.frame_analyzer import FrameAnalyzer
+from app.pipeline.monitor import MonitorParts
+from app.settings.monitor import CameraSettings
+from app.settings.vision import ClassifierSettings, DetectorSettings
+from app.vision.classifier import MaskClassifier
+from app.vision.detector import FaceDetector
 
 
 @dataclass(slots=True)
@@ -134,45 +139,32 @@ class SimulatedCamera:
             iterator.close()  # type: ignore[attr-defined]
 
 
-_PARTS = ("make_source", "load_detector", "load_classifier", "FrameAnalyzer")
-"""The names in ``app.pipeline.monitor`` that create the parts of the pipeline."""
+def instrumented_parts(
+    timers: StageTimers, as_live_fps: float | None = None, detector_repeats: int = 1
+) -> MonitorParts:
+    """The real parts of a monitor, timed: the stages ``capture``, ``detect``, ``analyse`` (tracker, crops, policy and
+    ``detect``) and ``classify``. Each detection pass runs ``detector_repeats`` times. With ``as_live_fps``, files play
+    as cameras."""
+    parts = MonitorParts()
 
-
-@contextmanager
-def instrumented(timers: StageTimers, as_live_fps: float | None = None, detector_repeats: int = 1) -> Iterator[None]:
-    """Times the parts of every monitor that is entered meanwhile: the stages ``capture``, ``detect``, ``analyse``
-    (tracker, crops, policy and ``detect``) and ``classify``. Each detection pass runs ``detector_repeats`` times.
-    With ``as_live_fps``, files play as cameras."""
-    before = {name: getattr(monitor, name) for name in _PARTS}
-
-    def new_source(settings: Any) -> FrameSource:
-        source = timers.instrument_source(before["make_source"](settings))
+    def make_source(settings: CameraSettings) -> FrameSource:
+        source = timers.instrument_source(parts.make_source(settings))
         live: FrameSource = source if source.is_live or as_live_fps is None else SimulatedCamera(source, as_live_fps)
         return live
 
-    def new_classifier(settings: Any) -> Any:
-        classifier = before["load_classifier"](settings)
+    def load_detector(settings: DetectorSettings) -> FaceDetector:
+        detector: FaceDetector = timers.instrument_detector(parts.load_detector(settings), detector_repeats)
+        return detector
+
+    def load_classifier(settings: ClassifierSettings) -> MaskClassifier:
+        classifier = parts.load_classifier(settings)
         timers.instrument(classifier, "classify", "classify")
         return classifier
 
-    def new_analyzer(*args: Any, **named: Any) -> Any:
-        analyzer = before["FrameAnalyzer"](*args, **named)
+    def make_analyzer(*args: Any) -> FrameAnalyzer:
+        analyzer = parts.make_analyzer(*args)
         timers.instrument(analyzer, "detect_faces", "analyse")
         timers.instrument(analyzer, "complete", "analyse")
         return analyzer
 
-    replacements = {
-        "make_source": new_source,
-        "load_detector": lambda settings: timers.instrument_detector(
-            before["load_detector"](settings), detector_repeats
-        ),
-        "load_classifier": new_classifier,
-        "FrameAnalyzer": new_analyzer,
-    }
-    for name, part in replacements.items():
-        setattr(monitor, name, part)
-    try:
-        yield
-    finally:
-        for name, part in before.items():
-            setattr(monitor, name, part)
+    return MonitorParts(make_source, load_detector, load_classifier, make_analyzer)

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 from app.bench.drawing import DrawingStats, FrameDrawer, make_drawer
-from app.bench.instrumentation import StageTimers, StageWork, instrumented
+from app.bench.instrumentation import StageTimers, StageWork, instrumented_parts
 from app.bench.machine import peak_rss_mb, versions
 from app.bench.result_types import Figures, Spread, Stage, spread_of
 from app.capture.capture import SourceState
@@ -122,7 +122,8 @@ class _RunPhases:
 def measure(settings: Settings, plan: Plan) -> Figures:
     """Raises what the monitor raises, and MonitorError if no frame is analysed or the source ends too early."""
     timers, listener = StageTimers(), _Listener()
-    with instrumented(timers, plan.as_live_fps, plan.detector_repeats), Monitor(settings, [listener]) as monitor:
+    parts = instrumented_parts(timers, plan.as_live_fps, plan.detector_repeats)
+    with Monitor(settings, [listener], parts=parts) as monitor:
         phases = _RunPhases(monitor, listener, timers, plan)
         drawer = phases.drawer = make_drawer(monitor, settings.view, timers, plan.window)
         drawer.run(phases.is_over)

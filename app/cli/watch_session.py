@@ -15,18 +15,17 @@ from rich.table import Table
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_records import EventLog
-from app.alerts.export import ALERT_KINDS
 from app.alerts.mutes import Mutes
 from app.alerts.offline_cameras import cameras_left_offline, deliveries_of
 from app.alerts.outbox import Delivery
 from app.capture.recorder import VideoWriter, check_output, jpeg_bytes
-from app.capture.source import FALLBACK_FPS, make_source
+from app.capture.source import FALLBACK_FPS
 from app.core.errors import OutputError, SettingsError
 from app.core.files import inodes
 from app.core.standard_streams import fault_tolerant_stderr
 from app.core.text import counted, reason_text
 from app.core.types import Event, EventKind, FrameResult, Label
-from app.pipeline.monitor import Monitor
+from app.pipeline.monitor import Monitor, MonitorParts
 from app.settings.monitor import PolicySettings, Polygon, overridden
 from app.settings.reload import live_part, needs_restart
 from app.settings.root import Settings, unmatched_camera_patterns
@@ -54,7 +53,12 @@ class WatchSession:
     """Opens everything that one ``watch`` needs, and closes it in the right order even after an error."""
 
     def __init__(
-        self, settings: Settings, output: Path | None, events: Path | None, config: Path | None = None
+        self,
+        settings: Settings,
+        output: Path | None,
+        events: Path | None,
+        config: Path | None = None,
+        parts: MonitorParts | None = None,
     ) -> None:
         """``config`` is the settings file that regions drawn in the window are written to."""
         if events is not None and events.suffix.lower() not in EVENT_SUFFIXES:
@@ -66,13 +70,14 @@ class WatchSession:
         self._output = output
         self._events_path = events
         self._config = config
+        self._parts = parts or MonitorParts()
         self._stack = ExitStack()
         self._event_log: EventLog | None = None
-        self._video: VideoWriter | None = None
+        self.video: VideoWriter | None = None
         self._console = Console(stderr=True, file=fault_tolerant_stderr())  # a full disk must not stop the run
         self._raised: Counter[EventKind] = Counter()
-        self._latest: dict[str, FrameResult] = {}
-        self._frames = 0
+        self.latest: dict[str, FrameResult] = {}
+        self.frames = 0
         self._labelled = False
         self._events_failed = False
         self._has_window = not settings.view.headless
@@ -86,17 +91,19 @@ class WatchSession:
                 self._check_output(self._events_path, "events")
             live = [camera.name for camera in self._settings.camera if camera.is_live]
             offline = cameras_left_offline(self._settings.alerts, live)
-            self._monitor = Monitor(self._settings, [self._on_result], [self._on_event], offline)
-            self._alerts = self._make_alerts(deliveries_of(self._settings.alerts, offline))
-            self._web = self._make_web() if self._settings.web.enabled else None
-            self._alerts.start()
+            self.monitor = Monitor(
+                self._settings, [self._on_result], [self.on_event], offline, self._mutes.is_muted, self._parts
+            )
+            self.alerts = self._make_alerts(deliveries_of(self._settings.alerts, offline))
+            self.web = self._make_web() if self._settings.web.enabled else None
+            self.alerts.start()
             stack.callback(self._close_alerts)
             stack.callback(self._close_outputs)
-            stack.enter_context(self._monitor)
-            if self._web is not None:
+            stack.enter_context(self.monitor)
+            if self.web is not None:
                 stack.callback(self._close_web)
-                self._web.start()
-                self._console.print(f"web view: {self._web.url}", highlight=False)
+                self.web.start()
+                self._console.print(f"web view: {self.web.url}", highlight=False)
             self._stack = stack.pop_all()
         return self
 
@@ -115,14 +122,7 @@ class WatchSession:
     def _make_alerts(self, earlier: Iterable[Delivery] = ()) -> AlertCenter:
         for problem in unmatched_camera_patterns(self._settings):
             log.warning("%s", problem)
-        return AlertCenter(self._settings.alerts, hold_back=self._hold_back, earlier=earlier)
-
-    def _hold_back(self, event: Event) -> str:
-        """Why ``event`` is not sent, or ''. Events of a muted camera are stored, but not sent."""
-        reason = self._mutes.hold_back(event)
-        if reason and event.kind in ALERT_KINDS:
-            self._monitor.refund_cooldown(event.camera)
-        return reason
+        return AlertCenter(self._settings.alerts, hold_back=self._mutes.hold_back, earlier=earlier)
 
     def _make_web(self) -> "WebServer":
         try:
@@ -130,44 +130,44 @@ class WatchSession:
         except ImportError as error:
             advice = "pip install 'maskwatch[web]' (from a checkout: pip install '.[web]')"
             raise SettingsError(f"the web view needs {error.name}: {advice}") from error
-        return WebServer(self._settings, self._monitor, self._alerts, self._mutes)
+        return WebServer(self._settings, self.monitor, self.alerts, self._mutes)
 
     def _close_web(self) -> None:
-        assert self._web is not None
-        for stuck in self._web.stop():
+        assert self.web is not None
+        for stuck in self.web.stop():
             log.warning("%s", stuck)
 
     def _close_alerts(self) -> None:
-        for unsent in self._alerts.close():
+        for unsent in self.alerts.close():
             log.warning("%s", unsent)
 
     def _close_outputs(self) -> None:
-        for camera, result in self._latest.items():  # count people who are still visible at the end
+        for camera, result in self.latest.items():  # count people who are still visible at the end
             self._count_people(camera, result.frame.wall_s, result.counts.here)
         try:
             if self._event_log is not None:
                 self._event_log.close()
         finally:
-            if self._video is not None:
-                self._video.close()
+            if self.video is not None:
+                self.video.close()
 
     def run_headless(self, stopped: Callable[[], bool]) -> None:
         with self._progress() as progress:
             task = progress.add_task(self._settings.camera[0].name, total=self._total())
-            while not self._monitor.finished and not stopped():
-                for result in self._monitor.take(_POLL_S):
-                    if self._frames == 0 and progress.disable:  # without a progress bar, print that it runs
+            while not self.monitor.finished and not stopped():
+                for result in self.monitor.take(_POLL_S):
+                    if self.frames == 0 and progress.disable:  # without a progress bar, print that it runs
                         names = ", ".join(camera.name for camera in self._settings.camera)
                         self._console.print(f"watching {names}; press Ctrl-C to stop", highlight=False)
                     self._take(result)
                     progress.advance(task)
 
     def run_window(self, stopped: Callable[[], bool]) -> None:
-        Window(self._monitor, self._settings.view, stopped, self).run(self._take)
+        Window(self.monitor, self._settings.view, stopped, self).run(self._take)
 
     @property
     def is_healthy(self) -> bool:
-        return self._monitor.is_healthy
+        return self.monitor.is_healthy
 
     def reload(self, settings: Settings) -> list[str]:
         """Applies the settings that can change at runtime and reads the channels' files again.
@@ -180,24 +180,24 @@ class WatchSession:
         places = needs_restart(self._settings, settings)
         alerts_changed = files_changed or settings.alerts != self._settings.alerts
         self._settings = live_part(self._settings, settings)
-        self._monitor.apply(settings)
+        self.monitor.apply(settings)
         if alerts_changed:
             self._reload_alerts()
         return places
 
     def _reload_alerts(self) -> None:
         """Replaces the alert center. Unsent alerts stay in the old store or are handed to the new alert center."""
-        old, new = self._alerts, self._make_alerts()  # before events are blocked: loading a plugin can be slow
+        old, new = self.alerts, self._make_alerts()  # before events are blocked: loading a plugin can be slow
 
         def replace_center() -> None:
             new.follow(old)
-            self._alerts = new
+            self.alerts = new
 
-        self._monitor.between_events(replace_center)
+        self.monitor.between_events(replace_center)
         for unsent in old.close(successor=new):
             log.warning("%s", unsent)
-        if self._web is not None:
-            self._web.reload(self._settings.alerts, new)
+        if self.web is not None:
+            self.web.reload(self._settings.alerts, new)
         new.start()
 
     def regions_of(self, camera: str) -> tuple[Polygon, ...]:
@@ -231,13 +231,13 @@ class WatchSession:
         """The number of frames of a single source; None if unknown."""
         if len(self._settings.camera) != 1 or self._settings.camera[0].loop:
             return None
-        return make_source(self._settings.camera[0]).frame_count
+        return self._parts.make_source(self._settings.camera[0]).frame_count
 
     def _take(self, result: FrameResult) -> None:
         if not self._labelled and result.tracks:
             self._labelled = True
             log.info("first labelled frame")  # with -v; benchmarks/executable.py measures the time until this line
-        self._frames += 1
+        self.frames += 1
         if self._output is not None:
             self._write_video(result, self._output)
 
@@ -247,10 +247,10 @@ class WatchSession:
         is_live = camera.is_live
         image = render_result(result, self._settings.view.blur)
         try:
-            if self._video is None:
-                fps = make_source(camera).fps or (_LIVE_VIDEO_FPS if is_live else FALLBACK_FPS)
-                self._video = VideoWriter(path, fps, (image.shape[1], image.shape[0]), is_live=is_live)
-            self._video.write(image, None if camera.kind is SourceKind.IMAGES else result.frame.time_s)
+            if self.video is None:
+                fps = self._parts.make_source(camera).fps or (_LIVE_VIDEO_FPS if is_live else FALLBACK_FPS)
+                self.video = VideoWriter(path, fps, (image.shape[1], image.shape[0]), is_live=is_live)
+            self.video.write(image, None if camera.kind is SourceKind.IMAGES else result.frame.time_s)
         except OutputError as error:
             if not is_live:
                 raise
@@ -258,22 +258,22 @@ class WatchSession:
             self._output, self.exit_code = None, 1
 
     def _on_result(self, result: FrameResult) -> None:
-        """Called from a detector thread, one result at a time."""
-        self._latest[result.frame.camera] = result
+        """Called by the dispatcher thread of the monitor."""
+        self.latest[result.frame.camera] = result
         self._count_people(result.frame.camera, result.frame.wall_s, result.counts.leaving)
         self._open_event_log()
 
     def _count_people(self, camera: str, wall_s: float, people: Mapping[Label, int]) -> None:
         if any(people.values()):
             masked, bare, incorrect = (people.get(label, 0) for label in _COUNTED_LABELS)
-            self._alerts.record_presence(camera, wall_s, masked, bare, incorrect)
+            self.alerts.record_presence(camera, wall_s, masked, bare, incorrect)
 
     def _open_event_log(self) -> None:
         """Opened with the first result or event, so a source that cannot be opened leaves no file."""
         if self._event_log is None and self._events_path is not None and not self._events_failed:
             self._event_log = EventLog(self._events_path)
 
-    def _on_event(self, event: Event, result: FrameResult | None) -> None:
+    def on_event(self, event: Event, result: FrameResult | None) -> None:
         """``result`` is None for events without a frame: a camera is offline or recovered."""
         self._raised[event.kind] += 1
         self._open_event_log()
@@ -284,9 +284,9 @@ class WatchSession:
             if not self._events_failed:
                 log.error("%s", error)
             self._events_failed, self.exit_code = True, 1
-        self._alerts.submit(event, self._snapshot(event, result))
-        if self._web is not None:
-            self._web.publish(event)
+        self.alerts.submit(event, self._snapshot(event, result))
+        if self.web is not None:
+            self.web.publish(event)
         if not self._has_window:
             self._console.print(event_text(event), highlight=False)
 
@@ -303,11 +303,11 @@ class WatchSession:
 
     def print_summary(self) -> None:
         """Prints people, events and written files to standard error; standard output is reserved for data."""
-        table = Table(title=f"{counted(self._frames, 'frame')} analysed", title_justify="left")
+        table = Table(title=f"{counted(self.frames, 'frame')} analysed", title_justify="left")
         table.add_column("source")
         for label in _COUNTED_LABELS:
             table.add_column(STYLES[label].word, justify="right")
-        for name, result in self._latest.items():
+        for name, result in self.latest.items():
             table.add_row(name, *(str(result.counts.seen.get(label, 0)) for label in _COUNTED_LABELS))
         self._console.print(table)
         counts = ", ".join(f"{count} {kind.value}" for kind, count in sorted(self._raised.items())) or "none"
@@ -319,7 +319,7 @@ class WatchSession:
 
     def _written(self) -> list[Path]:
         """The written files; a video without frames is never created."""
-        video = self._video.path if self._video is not None and self._video.frames else None
+        video = self.video.path if self.video is not None and self.video.frames else None
         events = self._events_path if self._event_log is not None else None
         return [path for path in (video, events) if path is not None]
 

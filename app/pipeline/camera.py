@@ -1,17 +1,20 @@
-"""One camera: its source, its capture and detector threads, and its current view."""
+"""One camera: its source, its capture, its worker and its current view."""
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from app.capture.capture import Capture, SourceState, SourceStatus
 from app.capture.slot import LatestSlot, Slot, WaitingSlot
 from app.capture.source import FrameSource
-from app.core.types import Counts, Event, Frame, FrameResult, StageTimes, Track
+from app.core.types import Counts, Event, EventKind, Frame, FrameResult, StageTimes, Track
 from app.pipeline.detector_worker import DetectorWorker
-from app.pipeline.heartbeat import StallTimer
-from app.pipeline.outage import Outage
-from app.settings.monitor import CameraSettings
+from app.pipeline.event_factory import EventFactory
+from app.pipeline.outage import OutageChange
+from app.pipeline.watchdog import CameraHealth
+from app.settings.monitor import CameraSettings, PolicySettings
+from app.settings.vision import TrackingSettings
 
 _RATE_FRAMES, _RATE_S = 30, 3.0
 """The analysis rate is measured over the last ``_RATE_FRAMES`` frames of the last ``_RATE_S`` seconds. Analysis lags if
@@ -58,29 +61,35 @@ class CameraView:
 
 
 class Camera:
-    """A source with its current capture and worker. ``failure`` is the reason if it is given up."""
+    """A source with its capture and its worker. Only its own methods change its state."""
 
-    def __init__(self, settings: CameraSettings, source: FrameSource) -> None:
+    def __init__(
+        self,
+        settings: CameraSettings,
+        source: FrameSource,
+        events: EventFactory,
+        make_worker: Callable[["Camera"], DetectorWorker],
+    ) -> None:
+        """``make_worker`` also makes the worker of a restart. The caller runs its thread. Raises what it raises."""
         self.settings = settings
         self.name = source.name
         self.is_live = source.is_live
-        self.source = source
         self.latest: FrameResult | None = None
-        self.ended = False
+        self.has_ended = False
         self.failure: BaseException | None = None
         self.restarts = 0
-        self.restarted_s: deque[float] = deque()
-        self.outage = Outage()
-        self.offline_id = ""
-        self.event_serial = 0
-        self.worker: DetectorWorker | None = None
+        self.events = events
+        self._source = source
+        self._make_worker = make_worker
+        self._offline_id = ""
         self._analysed_s: deque[float] = deque(maxlen=_RATE_FRAMES)
         self._dropped_before = 0
         self._frames_before = 0
         self._captures: list[Capture] = []
-        self.open()
+        self._open()
+        self.worker = make_worker(self)
 
-    def open(self) -> None:
+    def _open(self) -> None:
         """Creates a new capture with new slots, which replaces a previous one; does not start it."""
         if self._captures:
             self.stop()
@@ -88,9 +97,34 @@ class Camera:
             self._frames_before += self.capture.status.frames
         self.frames: Slot[Frame] = LatestSlot() if self.is_live else WaitingSlot()
         self.shown: LatestSlot[Frame] = LatestSlot()
-        self.capture: Capture = Capture(self.source, self.settings, [self.frames, self.shown])
+        self.capture: Capture = Capture(self._source, self.settings, [self.frames, self.shown])
         self._captures = [old for old in self._captures if not old.join(0.0)] + [self.capture]
-        self._capture_stall_timer = StallTimer()
+
+    def restart(self, with_capture: bool) -> None:
+        """Replaces the worker, and the capture if ``with_capture``. The result of the old worker is forgotten. Raises
+        MaskwatchError if no worker can be made."""
+        self.restarts += 1
+        self._retire_worker()
+        if with_capture:
+            self._open()
+        self.worker = self._make_worker(self)
+        if with_capture:
+            self.capture.start()
+
+    def give_up(self, error: BaseException) -> None:
+        """Stops the camera for good."""
+        self.failure = error
+        self._retire_worker()
+        self.stop()
+        self.has_ended = True
+
+    def _retire_worker(self) -> None:
+        self.worker.is_stopped = True
+        self.latest = None
+
+    def end(self) -> None:
+        """Handles the end of its file: no more results follow."""
+        self.has_ended = True
 
     def stop(self) -> None:
         self.capture.stop()
@@ -101,6 +135,11 @@ class Camera:
         """Waits until ``time.monotonic()`` is ``deadline_s``; returns the number of captures that still run."""
         return sum(not capture.join(max(0.0, deadline_s - time.monotonic())) for capture in self._captures)
 
+    def apply(self, settings: CameraSettings, tracking: TrackingSettings, policy: PolicySettings) -> None:
+        """Applies settings that can change at run time."""
+        self.settings = settings
+        self.worker.analyzer.apply(tracking, policy)
+
     @property
     def status(self) -> SourceStatus:
         status = self.capture.status
@@ -108,13 +147,27 @@ class Camera:
             return status
         return replace(status, state=SourceState.FAILED, last_error=self.settings.hide(str(self.failure)))
 
-    @property
-    def was_live(self) -> bool:
-        """Whether it has delivered a frame in this run."""
-        return self._frames_before + self.capture.status.frames > 0
+    def health(self) -> CameraHealth:
+        """For the watchdog."""
+        worker, settings = self.worker, self.settings
+        limit_s = max(settings.reconnect_s) + settings.open_timeout_s + settings.read_timeout_s + _CAPTURE_SLACK_S
+        return CameraHealth(
+            name=self.name,
+            is_live=self.is_live,
+            has_ended=self.has_ended,
+            was_live=self._frames_before + self.capture.status.frames > 0,
+            status=self.status,
+            failure=self.failure,
+            capture_error=self.capture.error,
+            capture_limit_s=limit_s,
+            thread=worker.name,
+            heartbeat=worker.heartbeat,
+            crash=worker.crash,
+            worker_ended=worker.ended,
+        )
 
     @property
-    def stream_s(self) -> float:
+    def _stream_s(self) -> float:
         """Current stream time, extrapolated from the last analysed frame; 0 before the first."""
         if self.latest is None:
             return 0.0
@@ -122,27 +175,22 @@ class Camera:
         return frame.time_s + max(0.0, time.monotonic() - frame.captured_s)
 
     def restore_offline(self, event: Event) -> None:
-        """Sets the camera offline since ``event`` of an earlier run, so that its recovery is reported."""
-        away_s = event.duration_s + max(0.0, time.time() - event.wall_s)
-        self.outage, self.offline_id = Outage(down_since_s=-away_s, reported=True), event.id
+        """Continues the outage that ``event`` of an earlier run reported, so that its recovery is reported."""
+        self._offline_id = event.id
 
-    def next_event_id(self, run_id: str) -> str:
-        """Returns an id for an event of the camera itself; the policy numbers the events of its faces."""
-        self.event_serial += 1
-        return f"{run_id}-{self.name}-c{self.event_serial}"
+    def outage_event(self, change: OutageChange, reason: str) -> Event:
+        """The event that reports ``change``."""
+        is_offline = change.kind is EventKind.CAMERA_OFFLINE
+        resolves = "" if is_offline else self._offline_id
+        event = self.events.of_camera(change.kind, self._stream_s, time.time(), change.lasted_s, reason, resolves)
+        self._offline_id = event.id if is_offline else ""
+        return event
 
-    def capture_is_stuck(self, awake_s: float) -> bool:
-        """Whether the capture of a live source hangs.
-
-        Within its own timeouts it must deliver a frame, drop a connection or try another one.
-        """
-        status = self.capture.status
-        if not self.is_live or status.state in (SourceState.ENDED, SourceState.FAILED):
-            return False
-        settings = self.settings
-        limit_s = max(settings.reconnect_s) + settings.open_timeout_s + settings.read_timeout_s + _CAPTURE_SLACK_S
-        progress = (status.frames, status.reconnects, status.since_s, status.state)
-        return self._capture_stall_timer.stalled_s(progress, awake_s) >= limit_s
+    def resolved_by_restart(self) -> list[Event]:
+        """Events that resolve the open alerts: the tracker of a new worker does not know them."""
+        alerts = () if self.latest is None else self.latest.alerts
+        time_s, wall_s = self._stream_s, time.time()
+        return [self.events.resolved_without_frame(alert, time_s, wall_s, "restarted") for alert in alerts]
 
     @property
     def _step_s(self) -> float:

@@ -9,7 +9,7 @@ from app.capture.slot import Slot
 from app.core.types import Frame, FrameResult, StageTimes
 from app.pipeline.classifier_batcher import BatcherClosed
 from app.pipeline.frame_analyzer import FrameAnalyzer
-from app.pipeline.heartbeat import Heartbeat, StallTimer
+from app.pipeline.heartbeat import Heartbeat
 from app.vision.classifier import Crops, Probabilities
 
 log = logging.getLogger(__name__)
@@ -26,14 +26,18 @@ class DetectorWorker:
         self.analyzer = analyzer
         self.frames = frames
         self.heartbeat = Heartbeat()
-        self.stall_timer = StallTimer()
         self.is_stopped = False
         self.ended = False
         self.crash: BaseException | None = None
         self.thread: threading.Thread | None = None
 
     def analyze(
-        self, frame: Frame, classify: Callable[[Crops], Probabilities | None], *, keep_crash: bool
+        self,
+        frame: Frame,
+        classify: Callable[[Crops], Probabilities | None],
+        is_muted: Callable[[], bool],
+        *,
+        keep_crash: bool,
     ) -> FrameResult | None:
         """Returns None if the worker is stopped, or if ``classify`` returns None because all threads stop.
 
@@ -50,7 +54,7 @@ class DetectorWorker:
             if probabilities is None or self.is_stopped:
                 return None
             self.heartbeat.beat("evaluating faces")
-            analyzed = self.analyzer.complete(pending, probabilities)
+            analyzed = self.analyzer.complete(pending, probabilities, is_muted())
         except BatcherClosed:
             raise
         except Exception as error:  # only this camera fails: the others must continue

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from app.core.types import Box, Counts, Event, Frame, Image, Track
 from app.pipeline import alert_policy
 from app.pipeline.detection_scheduler import DetectionPass, DetectionScheduler
-from app.pipeline.people_counter import OpenAlerts, PeopleCounter
+from app.pipeline.event_factory import EventFactory
+from app.pipeline.people_counter import PeopleCounter
 from app.settings.monitor import PolicySettings
 from app.settings.vision import DetectorSettings, TrackingSettings
 from app.vision import preprocess
@@ -54,7 +55,7 @@ class FrameAnalyzer:
         metadata: ClassifierMetadata,
         tracking: TrackingSettings,
         alerting: PolicySettings,
-        run_id: str,
+        events: EventFactory,
         max_batch: int,
         detector_settings: DetectorSettings,
     ) -> None:
@@ -65,21 +66,15 @@ class FrameAnalyzer:
         self._tracker = Tracker(tracking, metadata)
         self._alerting = alerting
         self._state = alert_policy.PolicyState()
-        self._run_id = run_id
+        self._events = events
         self._max_batch = max_batch
         self._people_counter = PeopleCounter()
-        self._open_alerts = OpenAlerts()
         self._settings = self._new_settings = (tracking, alerting)
-        self._refund_due = False
         self._size_px: tuple[int, int] | None = None
 
     def apply(self, tracking: TrackingSettings, alerting: PolicySettings) -> None:
         """Applies new settings from the next frame on. Thread-safe."""
         self._new_settings = (tracking, alerting)
-
-    def refund_cooldown(self) -> None:
-        """Cancels the cooldown of the last alert, because nobody was notified of it. Thread-safe."""
-        self._refund_due = True
 
     def detect_faces(self, frame: Frame) -> PendingFrame:
         if self._settings is not self._new_settings:
@@ -112,21 +107,17 @@ class FrameAnalyzer:
             return tracker.update(self._roi_detector.detect_tracked(frame.image, tracked), frame.time_s)
         return tracker.update(self._detector.detect(frame.image), frame.time_s)
 
-    def complete(self, pending: PendingFrame, probabilities: Probabilities) -> AnalyzedFrame:
-        """``probabilities``: (N, C), one row per crop of ``pending``."""
+    def complete(self, pending: PendingFrame, probabilities: Probabilities, muted: bool = False) -> AnalyzedFrame:
+        """``probabilities``: (N, C), one row per crop of ``pending``. ``muted``: nobody is notified of the events."""
         for track, crop, row in zip(pending.due, pending.crops, probabilities, strict=True):
             usable = self._metadata.min_sharpness <= 0 or preprocess.sharpness(crop) >= self._metadata.min_sharpness
             self._tracker.classified(track.id, row.tolist(), usable)
+        policy, frame, left = self._alerting, pending.frame, pending.left
         tracks = self._tracker.tracks()
-        if self._refund_due:
-            self._refund_due, self._state = False, alert_policy.with_refunded_cooldown(self._state)
-        self._state, events = alert_policy.step(
-            self._alerting, self._run_id, self._state, pending.frame, tracks, pending.left
-        )
-        counts = self._people_counter.update(tracks, pending.left, self._alerting.dwell_s, self._alerting.grace_s)
-        alerts = self._open_alerts.update(events, alert_policy.open_alerts(self._state))
+        self._state, events = alert_policy.step(policy, self._events, self._state, frame, tracks, left, muted)
+        counts = self._people_counter.update(frame.time_s, tracks, left, policy.dwell_s, policy.grace_s)
         faces = self._tracker.boxes() + self._tracker.last_found_boxes()
-        return AnalyzedFrame(tracks, pending.left, counts, events, alerts, faces)
+        return AnalyzedFrame(tracks, left, counts, events, self._state.open_alerts, faces)
 
 
 def cut_faces(image: Image, boxes: Sequence[Box], metadata: ClassifierMetadata) -> Crops:

@@ -5,28 +5,42 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 
 from app.capture.slot import SlotClosed
-from app.capture.source import make_source
+from app.capture.source import FrameSource, make_source
 from app.core.cpu import cores_allowed
 from app.core.errors import MaskwatchError, MonitorError
 from app.core.types import Event, FrameResult
 from app.pipeline.camera import Camera, CameraView
 from app.pipeline.classifier_batcher import BatcherClosed, ClassifierBatcher
 from app.pipeline.detector_worker import DetectorWorker
+from app.pipeline.dispatcher import Dispatcher
+from app.pipeline.event_factory import EventFactory
 from app.pipeline.frame_analyzer import FrameAnalyzer
-from app.pipeline.heartbeat import Heartbeat
 from app.pipeline.result_queue import ResultQueue
 from app.pipeline.thread_group import ThreadGroup
-from app.pipeline.watchdog import DISPATCHING, Watchdog, raise_if_none_left
-from app.settings.monitor import overridden
+from app.pipeline.watchdog import (
+    CHECK_EVERY_S,
+    Action,
+    GiveUpCamera,
+    ReportOutage,
+    RestartCamera,
+    RestartClassifier,
+    Watchdog,
+    raise_if_none_left,
+)
+from app.settings.monitor import CameraSettings, PolicySettings, overridden
 from app.settings.reload import live_part
 from app.settings.root import Settings
+from app.settings.vision import ClassifierSettings, DetectorSettings, TrackingSettings
 from app.vision.classifier import Crops, MaskClassifier, Probabilities, load_classifier
+from app.vision.detector import FaceDetector
 from app.vision.detector_loader import load_detector
 
-__all__ = ["CameraView", "EventListener", "Monitor", "ResultListener"]
+__all__ = ["CameraView", "EventListener", "Monitor", "MonitorParts", "ResultListener"]
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +48,6 @@ _WAIT_S = 0.5
 """Longest single wait of a thread: a stop is noticed within this time even if a notification is lost."""
 _JOIN_S = 1.7
 """Time limit for all threads to end after a stop; the whole shutdown takes less than 2 s."""
-_DISPATCH_WAIT_S = 0.2
 _WATCHDOG_DEAD_AFTER_S = 10.0
 
 ResultListener = Callable[[FrameResult], None]
@@ -42,12 +55,23 @@ EventListener = Callable[[Event, FrameResult | None], None]
 """Called with every event and its result; None if the event has no frame, for example a camera that is offline."""
 
 
+@dataclass(frozen=True, slots=True)
+class MonitorParts:
+    """Creates the parts of a monitor. Tests and benchmarks replace some of them."""
+
+    make_source: Callable[[CameraSettings], FrameSource] = make_source
+    load_detector: Callable[[DetectorSettings], FaceDetector] = load_detector
+    load_classifier: Callable[[ClassifierSettings], MaskClassifier] = load_classifier
+    make_analyzer: Callable[..., FrameAnalyzer] = FrameAnalyzer
+    cores_allowed: Callable[[], int] = cores_allowed
+
+
 class Monitor:
     """Watches all cameras of the settings: ``with Monitor(settings) as monitor: for result in monitor: ...``
 
     Leaving the ``with`` joins every thread within 2 s and raises the first error: MaskwatchError as it is, any other as
-    MonitorError. ``listeners`` get every result, then ``event_listeners`` its events, one call at a time, from threads
-    of the monitor.
+    MonitorError. ``listeners`` get every result, then ``event_listeners`` its events, one call at a time, from one
+    thread of the monitor.
     """
 
     def __init__(
@@ -56,71 +80,82 @@ class Monitor:
         listeners: Sequence[ResultListener] = (),
         event_listeners: Sequence[EventListener] = (),
         offline: Sequence[Event] = (),
+        is_muted: Callable[[str], bool] = lambda _: False,
+        parts: MonitorParts | None = None,
     ) -> None:
-        """``offline``: the camera_offline events of earlier runs whose cameras have not recovered yet."""
+        """``offline``: the camera_offline events of earlier runs whose cameras have not recovered yet. ``is_muted``:
+        whether nobody is notified of the events of a camera, by its name."""
         self.run_id = f"{int(time.time()):x}{secrets.token_hex(3)}"
         self._settings = settings
         self._listeners = tuple(listeners)
         self._event_listeners = tuple(event_listeners)
         self._offline = {event.camera: event for event in offline}
-        self._listener_lock = threading.Lock()
+        self._is_muted = is_muted
+        self._parts = parts or MonitorParts()
         self._resumed = threading.Event()
         self._resumed.set()
         self._threads = ThreadGroup(self._wake_all)
         self._cameras: list[Camera] = []
         self._batcher: ClassifierBatcher | None = None
         self._batcher_thread: threading.Thread | None = None
+        self._dispatcher = Dispatcher()
         self._results = ResultQueue(len(settings.camera))
-        self._watchdog = Watchdog(self, self._cameras, lambda: self._settings.monitor)
+        self._watchdog = Watchdog()
+        self._checked_s = time.monotonic()
 
     def __enter__(self) -> "Monitor":
         classifier = self._load_classifier()
         self._batcher = ClassifierBatcher(classifier)
         for settings in self._settings.camera:
-            camera = Camera(settings, make_source(settings))
-            camera.worker = self._new_worker(camera, classifier)
+            source = self._parts.make_source(settings)
+            camera = Camera(settings, source, EventFactory(self.run_id, source.name), self._new_worker)
             if camera.name in self._offline:
-                camera.restore_offline(self._offline[camera.name])
+                event = self._offline[camera.name]
+                camera.restore_offline(event)
+                self._watchdog.restore_outage(camera.name, event.duration_s + max(0.0, time.time() - event.wall_s))
             self._cameras.append(camera)
         self._batcher_thread = self._threads.spawn("classifier", self._batcher.warm_up_and_run)
         for camera in self._cameras:
-            self._start(camera, with_capture=True)
-        self._threads.spawn("watchdog", lambda: self._watchdog.run(self._threads.stopping))
-        self._threads.spawn("dispatcher", lambda: self._watchdog.run_dispatcher(self._threads.stopping))
+            camera.capture.start()
+            self._spawn_detector(camera)
+        self._threads.spawn("dispatcher", self._dispatcher.run)
+        self._threads.spawn("watchdog", self._run_watchdog)
         return self
 
     def _load_classifier(self) -> MaskClassifier:
         settings = self._settings.classifier
-        return load_classifier(settings.model_copy(update={"threads": min(settings.threads, cores_allowed())}))
+        threads = min(settings.threads, self._parts.cores_allowed())
+        return self._parts.load_classifier(settings.model_copy(update={"threads": threads}))
 
     # -- cameras and their threads -----------------------------------------------------------------------------------
 
-    def _new_worker(self, camera: Camera, classifier: MaskClassifier) -> DetectorWorker:
+    def _new_worker(self, camera: Camera) -> DetectorWorker:
         general, own = self._settings, camera.settings
+        assert self._batcher is not None
         detector = overridden(general.detector, own.detector)
-        share = max(1, cores_allowed() // len(general.camera))
+        share = max(1, self._parts.cores_allowed() // len(general.camera))
         detector = detector.model_copy(update={"threads": min(detector.threads, share)})
-        analyzer = FrameAnalyzer(
-            load_detector(detector),
-            classifier.metadata,
-            overridden(general.tracking, own.tracking),
-            overridden(general.policy, own.policy),
-            # Event ids must stay unique when a restart creates a new policy state.
-            self.run_id + (f"r{camera.restarts}" if camera.restarts else ""),
+        analyzer = self._parts.make_analyzer(
+            self._parts.load_detector(detector),
+            self._batcher.classifier.metadata,
+            *self._live_settings(own),
+            camera.events,
             general.classifier.max_batch,
             detector,
         )
         return DetectorWorker(f"detector {camera.name}", analyzer, camera.frames)
 
-    def _start(self, camera: Camera, with_capture: bool) -> None:
-        worker = camera.worker
-        assert worker is not None
-        worker.thread = self._threads.spawn(worker.name, lambda: self._serve(camera, worker))
-        if with_capture:
-            camera.capture.start()
+    def _live_settings(self, own: CameraSettings) -> tuple[TrackingSettings, PolicySettings]:
+        """The settings of a camera that can change at run time."""
+        return overridden(self._settings.tracking, own.tracking), overridden(self._settings.policy, own.policy)
 
-    def _serve(self, camera: Camera, worker: DetectorWorker) -> None:
+    def _spawn_detector(self, camera: Camera) -> None:
+        worker = camera.worker
+        worker.thread = self._threads.spawn(worker.name, lambda: self._run_detector(camera, worker))
+
+    def _run_detector(self, camera: Camera, worker: DetectorWorker) -> None:
         """The detector thread: frames in, results out, until the source ends, the worker or the monitor stops."""
+        is_muted = partial(self._is_muted, camera.name)
         while not self._threads.stopping.is_set() and not worker.is_stopped:
             worker.heartbeat.rest()
             if not self._resumed.wait(_WAIT_S):
@@ -130,9 +165,12 @@ class Monitor:
             except SlotClosed:
                 break
             if frame is not None:
-                result = worker.analyze(frame, self._classify, keep_crash=camera.is_live)
+                result = worker.analyze(frame, self._classify, is_muted, keep_crash=camera.is_live)
+                worker.heartbeat.rest()
                 if result is not None:
-                    self._publish(camera, worker, result)
+                    camera.keep(result)
+                    self._dispatcher.put(partial(self._call_listeners, result))
+                    self._results.put(result, wait=not camera.is_live)
         if not worker.is_stopped and not self._threads.stopping.is_set():  # only if the source itself has ended
             worker.ended = True
             if not camera.is_live:
@@ -150,57 +188,93 @@ class Monitor:
                     raise
         return None
 
-    def _publish(self, camera: Camera, worker: DetectorWorker, result: FrameResult) -> None:
-        worker.heartbeat.rest()
-        with self._listener_lock:
-            if worker.is_stopped:
-                return
-            camera.keep(result)
-            worker.heartbeat.beat(DISPATCHING)
-            for listener in self._listeners:
-                listener(result)
-            for event in result.events:
-                for event_listener in self._event_listeners:
-                    event_listener(event, result)
-        worker.heartbeat.rest()
-        self._results.put(result, wait=not camera.is_live)
+    def _call_listeners(self, result: FrameResult) -> None:
+        for listener in self._listeners:
+            listener(result)
+        for event in result.events:
+            self._call_event_listeners(event, result)
+
+    def _call_event_listeners(self, event: Event, result: FrameResult | None = None) -> None:
+        for listener in self._event_listeners:
+            listener(event, result)
 
     def _end_file(self, camera: Camera) -> None:
         """Handles the end of a file. A failed file stops the monitor if no other camera is left."""
-        camera.ended = True
+        camera.end()
         error = camera.capture.error
-        if self._threads.stopping.is_set():
-            return
         if error is not None:
-            raise_if_none_left(self._cameras, self._settings.monitor)
+            raise_if_none_left([each.health() for each in self._cameras], self._settings.monitor)
             log.error("%s", error)
-        self._results.producer_done()
+        self._dispatcher.put(self._results.producer_done)  # the end counts after the listeners have all results
 
-    # -- called by the watchdog --------------------------------------------------------------------------------------
+    # -- the watchdog ------------------------------------------------------------------------------------------------
 
-    @property
-    def classifier_heartbeat(self) -> Heartbeat:
+    def _run_watchdog(self) -> None:
+        while not self._threads.stopping.wait(CHECK_EVERY_S):
+            self.check_threads()
+
+    def check_threads(self) -> None:
+        """Checks all threads and cameras once, and restarts those that hang or crash. The watchdog thread calls it.
+
+        Raises the camera's error if none can be watched any more.
+        """
         assert self._batcher is not None
-        return self._batcher.heartbeat
+        cameras = [camera.health() for camera in self._cameras]
+        self._checked_s = time.monotonic()
+        settings = self._settings.monitor
+        for action in self._watchdog.check(settings, cameras, self._batcher.heartbeat, self._dispatcher.heartbeat):
+            self._carry_out(action)
+        raise_if_none_left([camera.health() for camera in self._cameras], settings)
 
-    def restart(self, camera: Camera, with_capture: bool) -> None:
-        """See ``watchdog.Host``."""
-        old = camera.worker
-        assert old is not None
-        assert self._batcher is not None
-        is_hanging = old.crash is None and not with_capture
-        old.is_stopped = True
-        if is_hanging and old.thread is not None:
-            self._threads.give_up(old.thread)
-        if with_capture:
-            camera.open()
-        camera.worker = self._new_worker(camera, self._batcher.classifier)
-        self._start(camera, with_capture)
+    def _carry_out(self, action: Action) -> None:
+        if isinstance(action, RestartClassifier):
+            log.error("%s; restarted", action.reason)
+            self._restart_classifier()
+            return
+        camera = next(each for each in self._cameras if each.name == action.camera)
+        if isinstance(action, ReportOutage):
+            self._report(camera.outage_event(action.change, action.reason))
+            return
+        _, policy = self._live_settings(camera.settings)
+        for event in camera.resolved_by_restart() if policy.resolved_events else ():
+            self._report(event)
+        if isinstance(action, RestartCamera):
+            self._restart(camera, action)
+        else:
+            self._give_up(camera, action)
+
+    def _report(self, event: Event) -> None:
+        self._dispatcher.put(partial(self._call_event_listeners, event), wait=False)
+
+    def _restart(self, camera: Camera, action: RestartCamera) -> None:
+        reason = camera.settings.hide(action.reason)
+        log.error("%s: %s; restarted (%d of %d within an hour)", camera.name, reason, action.count, action.limit)
+        self._release_thread(camera, hangs=not action.with_capture)
+        try:
+            camera.restart(action.with_capture)
+        except MaskwatchError as error:
+            self._give_up(camera, GiveUpCamera(camera.name, f"{reason}; {camera.name} cannot be restarted: {error}"))
+            return
+        self._spawn_detector(camera)
         if self._threads.stopping.is_set():  # the stop may have closed only the old capture
             camera.stop()
 
-    def restart_classifier(self) -> None:
-        """See ``watchdog.Host``."""
+    def _give_up(self, camera: Camera, action: GiveUpCamera) -> None:
+        reason = camera.settings.hide(action.reason)
+        log.error("%s", reason)
+        self._release_thread(camera, hangs=True)
+        camera.give_up(MonitorError(reason))
+        # Before the end is reported: otherwise it would count as a regular end.
+        raise_if_none_left([each.health() for each in self._cameras], self._settings.monitor)
+        self._dispatcher.put(self._results.producer_done, wait=False)
+
+    def _release_thread(self, camera: Camera, hangs: bool) -> None:
+        """Ignores the detector thread of ``camera`` from now on, if it ``hangs``."""
+        worker = camera.worker
+        if hangs and worker.thread is not None and worker.crash is None:
+            self._threads.give_up(worker.thread)
+
+    def _restart_classifier(self) -> None:
         old, thread = self._batcher, self._batcher_thread
         assert old is not None
         assert thread is not None
@@ -210,27 +284,6 @@ class Monitor:
         old.close()
         if self._threads.stopping.is_set():  # the stop may have closed only the old batcher
             self._batcher.close()
-
-    def dispatch(self, event: Event) -> bool:
-        """See ``watchdog.Host``."""
-        if not self._listener_lock.acquire(timeout=_DISPATCH_WAIT_S):
-            return False
-        try:
-            for listener in self._event_listeners:
-                listener(event, None)
-        finally:
-            self._listener_lock.release()
-        return True
-
-    def sends_resolved_events(self, camera: Camera) -> bool:
-        """See ``watchdog.Host``."""
-        return overridden(self._settings.policy, camera.settings.policy).resolved_events
-
-    def end(self, camera: Camera) -> None:
-        """See ``watchdog.Host``."""
-        if camera.worker is not None and camera.worker.thread is not None and camera.worker.crash is None:
-            self._threads.give_up(camera.worker.thread)
-        self._results.producer_done()
 
     # -- called by users of the monitor ------------------------------------------------------------------------------
 
@@ -257,9 +310,7 @@ class Monitor:
     @property
     def is_healthy(self) -> bool:
         """Whether the watchdog itself still runs, for an external watchdog such as systemd."""
-        return (
-            not self._threads.stopping.is_set() and time.monotonic() - self._watchdog.checked_s < _WATCHDOG_DEAD_AFTER_S
-        )
+        return not self._threads.stopping.is_set() and time.monotonic() - self._checked_s < _WATCHDOG_DEAD_AFTER_S
 
     def __iter__(self) -> Iterator[FrameResult]:
         return iter(self._results)
@@ -268,22 +319,19 @@ class Monitor:
         """Applies the settings that can change at run time (``reload.LIVE``), from the next frame on."""
         self._settings = live_part(self._settings, settings)
         for camera, own in zip(self._cameras, self._settings.camera, strict=True):
-            camera.settings = own
-            if camera.worker is not None:
-                camera.worker.analyzer.apply(
-                    overridden(self._settings.tracking, own.tracking), overridden(self._settings.policy, own.policy)
-                )
-
-    def refund_cooldown(self, camera: str) -> None:
-        """Cancels the cooldown of the alert that ``camera`` has just raised, if an event listener notified nobody."""
-        for each in self._cameras:
-            if each.name == camera and each.worker is not None:
-                each.worker.analyzer.refund_cooldown()
+            camera.apply(own, *self._live_settings(own))
 
     def between_events(self, action: Callable[[], None]) -> None:
         """Runs a short ``action`` while no listener is called, for example to replace its channels."""
-        with self._listener_lock:
+        done = threading.Event()
+
+        def act() -> None:
             action()
+            done.set()
+
+        self._dispatcher.put(act, wait=False)
+        while not done.wait(_WAIT_S) and not self._threads.stopping.is_set():
+            pass
 
     def stop(self) -> None:
         """Asks all threads to stop. Thread-safe; may be called from a signal handler."""
@@ -295,6 +343,7 @@ class Monitor:
             camera.stop()
         if self._batcher is not None:
             self._batcher.close()
+        self._dispatcher.close()
         self._results.close()
 
     def __exit__(

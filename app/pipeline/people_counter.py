@@ -1,27 +1,25 @@
-"""Counts the people of a camera by label, and keeps its unresolved alerts."""
+"""Counts the people of a camera by label."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from app.core.types import Counts, Event, EventKind, Label, Track
-from app.pipeline.alert_policy import LONGEST_STEP_S
+from app.core.types import Counts, Label, Track
+from app.pipeline import dwell
+from app.pipeline.dwell import Dwell
 
 _WORST_FIRST = (Label.NO_MASK, Label.INCORRECT)
 
 
 @dataclass(frozen=True, slots=True)
 class _Person:
-    """The state of one track. ``fixed`` is the label that it keeps in the counts, whatever follows.
-
-    ``bare_since_s`` and ``bare_seen_s``: stream times of the start and end of its last period bare or incorrect.
-    """
+    """The state of one track. ``fixed`` is the label that it keeps in the counts, whatever follows. ``bare`` is its
+    last period bare or incorrect."""
 
     last: Label
     fixed: Label | None = None
-    bare_since_s: float | None = None
-    bare_seen_s: float = 0.0
+    bare: Dwell | None = None
 
     @property
     def counts_as(self) -> Label:
@@ -38,15 +36,18 @@ class PeopleCounter:
     def __init__(self) -> None:
         self._present: dict[int, _Person] = {}
         self._gone: Counter[Label] = Counter()
-        self._bare_ids: set[int] = set()
+        self._frame_s: float | None = None
 
-    def update(self, tracks: Sequence[Track], left: Sequence[Track], dwell_s: float, grace_s: float) -> Counts:
-        """``dwell_s`` and ``grace_s`` as in the policy, but for every label and outside the regions too."""
+    def update(
+        self, time_s: float, tracks: Sequence[Track], left: Sequence[Track], dwell_s: float, grace_s: float
+    ) -> Counts:
+        """``time_s``: stream time of the frame. ``dwell_s`` and ``grace_s`` as in the policy, but for every label and
+        outside the regions too."""
         for track in tracks:
-            if track.label.label is not Label.UNSURE:
-                max_step_s = LONGEST_STEP_S if track.id in self._bare_ids else grace_s
-                self._present[track.id] = _observed(self._present.get(track.id), track, dwell_s, max_step_s)
-        self._bare_ids = {track.id for track in tracks if track.label.label in _WORST_FIRST}
+            if track.seen_s == time_s and track.label.label is not Label.UNSURE:
+                person = self._present.get(track.id, _Person(track.label.label))
+                self._present[track.id] = _observed(person, track, self._frame_s, dwell_s, grace_s)
+        self._frame_s = time_s
         leaving = Counter(self._present.pop(track.id).counts_as for track in left if track.id in self._present)
         self._gone += leaving
         here = Counter(person.counts_as for person in self._present.values())
@@ -54,34 +55,16 @@ class PeopleCounter:
         return Counts(_read_only(now), _read_only(self._gone + here), _read_only(leaving), _read_only(here))
 
 
-def _observed(person: _Person | None, track: Track, dwell_s: float, max_step_s: float) -> _Person:
-    """Returns ``person`` updated by ``track``. A bare period ends after ``max_step_s`` without an observation of it."""
-    label, seen_s = track.label.label, track.seen_s
-    person = _Person(label) if person is None else replace(person, last=label)
+def _observed(person: _Person, track: Track, previous_frame_s: float | None, dwell_s: float, grace_s: float) -> _Person:
+    label = track.label.label
     if label is Label.MASK:
-        return replace(person, bare_since_s=None)
-    since_s = person.bare_since_s
-    if since_s is None or seen_s - person.bare_seen_s > max_step_s:
-        since_s = seen_s
-    if seen_s - since_s >= dwell_s:
-        worst = next(each for each in _WORST_FIRST if each in (label, person.fixed))
-        person = replace(person, fixed=worst)
-    return replace(person, bare_since_s=since_s, bare_seen_s=seen_s)
+        return replace(person, last=label, bare=None)
+    bare = dwell.observe(person.bare, track.seen_s, previous_frame_s, grace_s)
+    fixed = person.fixed
+    if bare.lasted_s >= dwell_s:
+        fixed = next(each for each in _WORST_FIRST if each in (label, fixed))
+    return replace(person, last=label, bare=bare, fixed=fixed)
 
 
 def _read_only(counts: Counter[Label]) -> Mapping[Label, int]:
     return MappingProxyType(dict(counts))
-
-
-class OpenAlerts:
-    """Keeps the unresolved alerts, oldest first, even if ``resolved`` events are turned off."""
-
-    def __init__(self) -> None:
-        self._open: dict[str, Event] = {}
-
-    def update(self, events: Sequence[Event], still_open: Collection[str]) -> tuple[Event, ...]:
-        """Adds the alerts in ``events`` and keeps those whose ids are in ``still_open``."""
-        raised = (event for event in events if event.kind in (EventKind.NO_MASK, EventKind.INCORRECT))
-        self._open.update({event.id: event for event in raised})
-        self._open = {id_: event for id_, event in self._open.items() if id_ in still_open}
-        return tuple(self._open.values())

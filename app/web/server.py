@@ -76,7 +76,7 @@ class WebServer:
     def __init__(self, settings: Settings, monitor: ViewSource, center: AlertCenter, mutes: Mutes) -> None:
         """Raises SettingsError if the token is missing or too weak."""
         self._web = settings.web
-        self._site = Site(settings, monitor, center, mutes, read_token(settings.web))
+        self.site = Site(settings, monitor, center, mutes, read_token(settings.web))
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -84,11 +84,11 @@ class WebServer:
 
     def publish(self, event: Event) -> None:
         """Sends ``event`` to every open page. Thread-safe, does not block."""
-        self._site.feed.publish(event)
+        self.site.feed.publish(event)
 
     def reload(self, alerts: AlertSettings, center: AlertCenter) -> None:
         """Replaces the alert settings and the alert center. Thread-safe."""
-        self._site.reload(alerts, center)
+        self.site.reload(alerts, center)
 
     @property
     def port(self) -> int:
@@ -106,7 +106,7 @@ class WebServer:
         self._socket = _listen(self._web)
         try:
             config = uvicorn.Config(
-                make_app(self._site),
+                make_app(self.site),
                 http=make_protocol(self._web.max_connections, self._web.stall_s, _tls(self._web)),
                 ws="none",
                 loop="asyncio",
@@ -139,12 +139,12 @@ class WebServer:
         assert self._server is not None
         assert self._socket is not None
         self._loop = asyncio.get_running_loop()
-        self._site.feed.bind(self._loop)
+        self.site.feed.bind(self._loop)
         await self._server.serve(sockets=[self._socket])
 
     def _end_streams(self) -> None:
-        self._site.feed.stop()
-        self._site.streams.stop()
+        self.site.feed.stop()
+        self.site.streams.stop()
 
     def stop(self, timeout_s: float = 1.5) -> list[str]:
         """Ends all responses and the thread. Returns a message for each part that did not stop."""
@@ -160,7 +160,7 @@ class WebServer:
             self._thread.join(timeout_s)
             if self._thread.is_alive():
                 stuck.append("thread 'web' did not stop")
-        self._site.close(wait=not stuck)
+        self.site.close(wait=not stuck)
         if self._socket is not None:
             self._socket.close()
         return stuck

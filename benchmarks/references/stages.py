@@ -14,6 +14,7 @@ sys.path.insert(0, str(_loop.ROOT))
 
 from app.bench.instrumentation import StageTimers
 from app.core.types import Frame
+from app.pipeline.event_factory import EventFactory
 from app.pipeline.frame_analyzer import FrameAnalyzer
 from app.settings.monitor import PolicySettings
 from app.settings.vision import ClassifierSettings, DetectorSettings, TrackingSettings
@@ -52,7 +53,13 @@ def main() -> None:
     detector = timers.instrument_detector(load_detector(detector_settings))
     timers.instrument(classifier, "classify", "classify")
     analyzer = FrameAnalyzer(
-        detector, classifier.metadata, TrackingSettings(), PolicySettings(), "bench", 32, detector_settings
+        detector,
+        classifier.metadata,
+        TrackingSettings(),
+        PolicySettings(),
+        EventFactory("bench", "bench"),
+        32,
+        detector_settings,
     )
     played = 0
 

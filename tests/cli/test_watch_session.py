@@ -12,17 +12,14 @@ from typing import Any
 
 import cv2
 import pytest
-from fakes import BoxesDetector, BrightnessClassifier
-from fakes_monitor import LiveCamera
+from fakes_monitor import LiveCamera, fake_parts
 from fakes_video import striped_image, wait_until, write_clip
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_store import EventStore
-from app.capture.source import FrameSource, make_source
 from app.cli import watch_session as session_module
 from app.cli.watch_session import WatchSession
 from app.core.types import Event, EventKind
-from app.pipeline import monitor
 from app.settings.alerts import AlertSettings
 from app.settings.monitor import CameraSettings
 from app.settings.root import Settings, load_settings
@@ -31,13 +28,8 @@ Usage = namedtuple("Usage", "total used free")
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings with one live camera, 'door', that shows no face."""
-    door: FrameSource = LiveCamera("door")
-    for module in (monitor, session_module):
-        monkeypatch.setattr(module, "make_source", lambda _: door)
-    monkeypatch.setattr(monitor, "load_classifier", lambda _: BrightnessClassifier())
-    monkeypatch.setattr(monitor, "load_detector", lambda _: BoxesDetector(lambda _: []))
+def settings(tmp_path: Path) -> Settings:
+    """Settings with one live camera, 'door'."""
     return load_settings(
         None,
         {
@@ -48,6 +40,11 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     )
 
 
+def watch(settings: Settings, output: Path | None = None, events: Path | None = None) -> WatchSession:
+    """A session whose camera is a fake that shows no face."""
+    return WatchSession(settings, output, events, parts=fake_parts(boxes=(), source=LiveCamera("door")))
+
+
 def test_full_disk_ends_the_video_of_a_live_camera_but_not_the_run(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -55,14 +52,14 @@ def test_full_disk_ends_the_video_of_a_live_camera_but_not_the_run(
     failed_at: list[int] = []
 
     def stopped() -> bool:
-        if session._video is not None and not failed_at:
+        if session.video is not None and not failed_at:
             monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1, 1, 0))
         if session.exit_code and not failed_at:
-            failed_at.append(session._frames)
-        return bool(failed_at) and session._frames > failed_at[0] + 5
+            failed_at.append(session.frames)
+        return bool(failed_at) and session.frames > failed_at[0] + 5
 
     before = set(threading.enumerate())
-    with WatchSession(settings, video, tmp_path / "out.csv") as session:
+    with watch(settings, video, tmp_path / "out.csv") as session:
         session.run_headless(stopped)
     assert session.exit_code == 1
     (message,) = [record.getMessage() for record in caplog.records if "out.avi" in record.getMessage()]
@@ -86,9 +83,9 @@ def test_watching_continues_if_standard_error_fails(
             raise fault
 
     monkeypatch.setattr(sys, "stderr", FailingStream())
-    with WatchSession(settings, None, None) as session:
-        session._on_event(Event("event-1", EventKind.NO_MASK, "door", 1.0, time.time(), 1), None)
-        session.run_headless(lambda: session._frames > 5)
+    with watch(settings) as session:
+        session.on_event(Event("event-1", EventKind.NO_MASK, "door", 1.0, time.time(), 1), None)
+        session.run_headless(lambda: session.frames > 5)
     session.print_summary()
     assert session.exit_code == 0
     with EventStore(settings.alerts.store) as store:
@@ -101,21 +98,18 @@ def test_event_text_is_readable() -> None:
 
 
 def test_headless_live_run_prints_that_it_watches(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    with WatchSession(settings, None, None) as session:
-        session.run_headless(lambda: session._frames > 5)
+    with watch(settings) as session:
+        session.run_headless(lambda: session.frames > 5)
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if "watching" in line] == ["watching door; press Ctrl-C to stop"]
 
 
-def test_video_of_a_variable_frame_rate_keeps_its_duration(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_video_of_a_variable_frame_rate_keeps_its_duration(settings: Settings, tmp_path: Path) -> None:
     times_ms = [50 * i + 17 * (i % 2) for i in range(60)]
     clip = write_clip(tmp_path / "in.mkv", [striped_image(i) for i in range(60)], 1000, times_ms=times_ms)
-    for module in (monitor, session_module):
-        monkeypatch.setattr(module, "make_source", make_source)
     camera = CameraSettings(uri=str(clip), pace="fast")
-    with WatchSession(settings.model_copy(update={"camera": (camera,)}), tmp_path / "out.mp4", None) as session:
+    settings = settings.model_copy(update={"camera": (camera,)})
+    with WatchSession(settings, tmp_path / "out.mp4", None, parts=fake_parts(boxes=())) as session:
         session.run_headless(lambda: False)
     video = cv2.VideoCapture(str(tmp_path / "out.mp4"))
     duration_s = video.get(cv2.CAP_PROP_FRAME_COUNT) / video.get(cv2.CAP_PROP_FPS)
@@ -128,8 +122,8 @@ def test_summary_names_the_written_files(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str], frames: int
 ) -> None:
     video, events = tmp_path / "[1] of a long name that must not wrap.avi", tmp_path / "out.csv"
-    with WatchSession(settings, video, events) as session:
-        session.run_headless(lambda: session._frames >= frames)
+    with watch(settings, video, events) as session:
+        session.run_headless(lambda: session.frames >= frames)
     session.print_summary()
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("written: ")]
     existing = [path for path in (video, events) if path.exists()]
@@ -138,8 +132,8 @@ def test_summary_names_the_written_files(
 
 
 def test_summary_without_files_names_none(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    with WatchSession(settings, None, None) as session:
-        session.run_headless(lambda: session._frames > 1)
+    with watch(settings) as session:
+        session.run_headless(lambda: session.frames > 1)
     session.print_summary()
     assert "written" not in capsys.readouterr().err
 
@@ -157,7 +151,7 @@ def test_new_alert_settings_lose_no_alert_and_block_no_camera(
         return settings.model_copy(update={"alerts": AlertSettings.model_validate(values)})
 
     def frames() -> int:
-        result = session._latest.get("door")
+        result = session.latest.get("door")
         return 0 if result is None else result.frame.index
 
     def slow_center(*args: Any, **more: Any) -> AlertCenter:
@@ -165,9 +159,9 @@ def test_new_alert_settings_lose_no_alert_and_block_no_camera(
         wait_until(lambda: frames() > start + 2, "frames still arrive")
         return AlertCenter(*args, **more)
 
-    with WatchSession(without_store(10), None, None) as session:
-        session._on_event(Event("event-1", EventKind.NO_MASK, "door", 1.0, time.time(), 1), None)
-        wait_until(lambda: session._alerts.health().channels[0].state == "retrying", "the channel fails")
+    with watch(without_store(10)) as session:
+        session.on_event(Event("event-1", EventKind.NO_MASK, "door", 1.0, time.time(), 1), None)
+        wait_until(lambda: session.alerts.health().channels[0].state == "retrying", "the channel fails")
         monkeypatch.setattr(session_module, "AlertCenter", slow_center)
         assert session.reload(without_store(20)) == []
         up.touch()
@@ -192,19 +186,19 @@ def test_resolved_event_reaches_its_channel_after_a_reload(settings: Settings, t
     def is_received(ids: str) -> bool:
         return received.exists() and received.read_text() == ids
 
-    with WatchSession(with_outbox(10), None, None) as session:
-        session._on_event(Event("event-1", EventKind.NO_MASK, "door", 1.0, evening_s, 1), None)
+    with watch(with_outbox(10)) as session:
+        session.on_event(Event("event-1", EventKind.NO_MASK, "door", 1.0, evening_s, 1), None)
         wait_until(lambda: is_received("event-1 "), "the alert")
         assert session.reload(with_outbox(20)) == []
         end = Event("event-2", EventKind.RESOLVED, "door", 2.0, evening_s + 20, 1, resolves="event-1")
-        session._on_event(end, None)
+        session.on_event(end, None)
         wait_until(lambda: is_received("event-1 event-2 "), "the resolved event")
 
 
 def test_channel_for_an_unknown_camera_logs_a_warning(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     channels = [{"kind": "plugin", "plugin": "none", "name": "desk", "cameras": ["dor", "d*"]}]
     alerts = AlertSettings.model_validate({"persist": False, "channels": channels})
-    with WatchSession(settings.model_copy(update={"alerts": alerts}), None, None):
+    with watch(settings.model_copy(update={"alerts": alerts})):
         pass
     warnings = [record.getMessage() for record in caplog.records if "no camera matches" in record.getMessage()]
     assert warnings == ["channel 'desk' cameras: no camera matches 'dor'; did you mean door?"]
@@ -216,17 +210,17 @@ def test_reload_reads_a_changed_secret(settings: Settings, tmp_path: Path) -> No
     desk = {"kind": "webhook", "name": "desk", "url": "http://127.0.0.1:9/x", "secret_file": secret}
     alerts = AlertSettings.model_validate({"persist": False, "channels": [desk]})
     settings = settings.model_copy(update={"alerts": alerts})
-    with WatchSession(settings, None, None) as session:
-        first = session._alerts
+    with watch(settings) as session:
+        first = session.alerts
         session.keep_regions("door", (((0.1, 0.1), (0.9, 0.1), (0.5, 0.9)),))
-        assert session._alerts is first
+        assert session.alerts is first
         secret.write_text("new")
         assert session.reload(settings) == []
-        assert session._alerts is not first
-        second = session._alerts
+        assert session.alerts is not first
+        second = session.alerts
         plain = settings.model_copy(update={"alerts": AlertSettings(persist=False)})
         assert session.reload(plain) == []
-        third = session._alerts
+        third = session.alerts
         assert third is not second
         assert session.reload(plain) == []
-        assert session._alerts is third
+        assert session.alerts is third

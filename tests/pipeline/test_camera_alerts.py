@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from fakes import BoxesDetector, BrightnessClassifier
-from fakes_monitor import BOX, LiveCamera
+from fakes import BoxesDetector
+from fakes_monitor import BOX, LiveCamera, fake_parts
 from fakes_video import LIMIT_S, wait_until
 
 from app.alerts.event_store import EventStore
@@ -17,18 +17,12 @@ from app.alerts.outbox import Delivery, Status
 from app.alerts.store_types import EventFilter, WriteBatch
 from app.cli.watch_session import WatchSession
 from app.core.types import Box, Event, EventKind
-from app.pipeline import monitor
 from app.settings.alerts import AlertSettings
 from app.settings.root import Settings, load_settings
 
 
-def test_offline_and_recovered_are_sent_written_and_stored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_offline_and_recovered_are_sent_written_and_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     door = LiveCamera("door")
-    monkeypatch.setattr(monitor, "make_source", lambda _: door)
-    monkeypatch.setattr(monitor, "load_classifier", lambda _: BrightnessClassifier())
-    monkeypatch.setattr(monitor, "load_detector", lambda _: BoxesDetector(lambda _: []))
     sent = tmp_path / "sent"
     code = f"import sys; open({str(sent)!r}, 'a').write(sys.argv[1] + chr(10))"
     command = shlex.split(shlex.join([sys.executable, "-c", code, "{kind}"]))
@@ -50,12 +44,12 @@ def test_offline_and_recovered_are_sent_written_and_stored(
         """Called by the main loop; also takes the camera offline, and online again once that was sent."""
         if is_sent("camera_offline"):
             door.offline.clear()
-        elif session._frames > 3:
+        elif session.frames > 3:
             door.offline.set()
         return is_sent("camera_recovered")
 
     events = tmp_path / "events.jsonl"
-    with WatchSession(settings, None, events) as session:
+    with WatchSession(settings, None, events, parts=fake_parts(boxes=(), source=door)) as session:
         session.run_headless(should_stop)
     assert sent.read_text().split() == ["camera_offline", "camera_recovered"]
     written = [json.loads(line) for line in events.read_text().splitlines()]
@@ -66,12 +60,7 @@ def test_offline_and_recovered_are_sent_written_and_stored(
         assert len(store.events()) == 2
 
 
-def test_a_camera_that_an_earlier_run_left_offline_is_reported_as_recovered_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(monitor, "make_source", lambda _: LiveCamera("door"))
-    monkeypatch.setattr(monitor, "load_classifier", lambda _: BrightnessClassifier())
-    monkeypatch.setattr(monitor, "load_detector", lambda _: BoxesDetector(lambda _: []))
+def test_a_camera_that_an_earlier_run_left_offline_is_reported_as_recovered_once(tmp_path: Path) -> None:
     now_s, sent = time.time(), tmp_path / "sent"
     code = f"import sys; open({str(sent)!r}, 'a').write(sys.argv[1])"
     closed_hours = [time.localtime(now_s + 3600 * k).tm_hour for k in (2, 3)]  # the outage was sent within the schedule
@@ -97,10 +86,11 @@ def test_a_camera_that_an_earlier_run_left_offline_is_reported_as_recovered_once
     with EventStore(tmp_path / "events.db") as store:
         delivery = Delivery(outages[0], "light", now_s, now_s, Status.DELIVERED)
         store.write(WriteBatch(tuple((event, None) for event in outages), (delivery,)), now_s)
-    with WatchSession(settings, None, None) as session:
-        wait_until(lambda: session._alerts.recent() != (), "the event is raised")
-        wait_until(lambda: sent.exists() and sent.read_text() == session._alerts.recent()[0].id, "it is sent")
-    (recovered,) = session._alerts.recent()
+    parts = fake_parts(boxes=(), source=LiveCamera("door"))
+    with WatchSession(settings, None, None, parts=parts) as session:
+        wait_until(lambda: session.alerts.recent() != (), "the event is raised")
+        wait_until(lambda: sent.exists() and sent.read_text() == session.alerts.recent()[0].id, "it is sent")
+    (recovered,) = session.alerts.recent()
     assert (recovered.kind, recovered.camera, recovered.resolves) == (EventKind.CAMERA_RECOVERED, "door", "old-door-c1")
     assert recovered.duration_s == pytest.approx(3610, abs=LIMIT_S)
     assert cameras_left_offline(settings.alerts, ["door"]) == []
@@ -116,13 +106,8 @@ def test_without_a_readable_store_no_camera_was_left_offline(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("web", [False, True])
 @pytest.mark.parametrize("persist", [False, True])
-def test_channels_change_at_run_time_without_losing_an_alert(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, web: bool, persist: bool
-) -> None:
+def test_channels_change_at_run_time_without_losing_an_alert(tmp_path: Path, web: bool, persist: bool) -> None:
     door = LiveCamera("door")
-    monkeypatch.setattr(monitor, "make_source", lambda _: door)
-    monkeypatch.setattr(monitor, "load_classifier", lambda _: BrightnessClassifier())
-    monkeypatch.setattr(monitor, "load_detector", lambda _: BoxesDetector(lambda _: []))
 
     def settings_with(*names: str) -> Settings:
         code = "import sys; open(sys.argv[1], 'a').write(sys.argv[2] + chr(10))"
@@ -146,16 +131,17 @@ def test_channels_change_at_run_time_without_losing_an_alert(
         path = tmp_path / name
         return len(path.read_text().split()) if path.exists() else 0
 
-    with WatchSession(settings_with("first"), None, None) as session:
-        wait_until(lambda: session._monitor.views()[0].frame is not None, "a frame")
+    parts = fake_parts(boxes=(), source=door)
+    with WatchSession(settings_with("first"), None, None, parts=parts) as session:
+        wait_until(lambda: session.monitor.views()[0].frame is not None, "a frame")
         door.offline.set()
         wait_until(lambda: sent_count("first") == 1, "the first channel sends")
         assert session.reload(settings_with("second")) == []
         door.offline.clear()
         wait_until(lambda: sent_count("second") == 1, "the second channel sends")
-        assert len(session._alerts.recent()) == 2
-        if session._web is not None:
-            site = session._web._site
+        assert len(session.alerts.recent()) == 2
+        if session.web is not None:
+            site = session.web.site
             assert [result.channel for result in site.test_channels() or ()] == ["second"]
             assert [channel.name for channel in site.status().delivery.channels] == ["second"]
             wait_until(lambda: len(site.history.events(EventFilter(), 10)) == 2, "the page shows both")
@@ -165,11 +151,9 @@ def test_channels_change_at_run_time_without_losing_an_alert(
             assert len(store.events()) == 2
 
 
-def test_an_alert_of_a_muted_camera_starts_no_cooldown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_alert_of_a_muted_camera_starts_no_cooldown(tmp_path: Path) -> None:
     door, faces = LiveCamera("door"), list[Box]()
-    monkeypatch.setattr(monitor, "make_source", lambda _: door)
-    monkeypatch.setattr(monitor, "load_classifier", lambda _: BrightnessClassifier())
-    monkeypatch.setattr(monitor, "load_detector", lambda _: BoxesDetector(lambda _: tuple(faces)))
+    parts = fake_parts(load_detector=lambda _: BoxesDetector(lambda _: tuple(faces)), source=door)
     settings = load_settings(
         None,
         {
@@ -182,11 +166,11 @@ def test_an_alert_of_a_muted_camera_starts_no_cooldown(tmp_path: Path, monkeypat
     )
 
     def alert_count() -> int:
-        return sum(event.kind == "no_mask" for event in session._alerts.recent())
+        return sum(event.kind == "no_mask" for event in session.alerts.recent())
 
-    with WatchSession(settings, None, None) as session:
-        assert session._web is not None
-        mutes = session._web._site.mutes
+    with WatchSession(settings, None, None, parts=parts) as session:
+        assert session.web is not None
+        mutes = session.web.site.mutes
         mutes.mute("door", 60)
         faces.append(BOX)
         wait_until(lambda: alert_count() == 1, "an alert that is stored but not sent")

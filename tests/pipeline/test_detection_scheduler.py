@@ -8,6 +8,7 @@ from fakes import METADATA, BrightnessClassifier
 
 from app.core.types import Box, Detection, Frame, Image
 from app.pipeline.detection_scheduler import DetectionPass, DetectionScheduler
+from app.pipeline.event_factory import EventFactory
 from app.pipeline.frame_analyzer import FrameAnalyzer
 from app.settings.monitor import PolicySettings
 from app.settings.vision import DetectorSettings, TrackingSettings
@@ -154,7 +155,9 @@ def events_of(
 ) -> tuple[list[float], list[str]]:
     """The stream times and kinds of the events."""
     classifier = BrightnessClassifier()
-    analyzer = FrameAnalyzer(detector, METADATA, TrackingSettings(), policy, "run", 32, passes or DetectorSettings())
+    analyzer = FrameAnalyzer(
+        detector, METADATA, TrackingSettings(), policy, EventFactory("run", "test"), 32, passes or DetectorSettings()
+    )
     events = []
     for i, image in enumerate(images):
         pending = analyzer.detect_faces(Frame(image, i, i / fps, 0.0, 0.0, "door"))
@@ -183,7 +186,13 @@ def analyse(images: list[Image]) -> tuple[CountingDetector, BrightnessClassifier
     """Analyses a video of a bare face; returns the detector, the classifier and the kinds of the events."""
     detector, classifier = CountingDetector(), BrightnessClassifier()
     analyzer = FrameAnalyzer(
-        detector, METADATA, TrackingSettings(), PolicySettings(dwell_s=1.0), "run", 32, DetectorSettings()
+        detector,
+        METADATA,
+        TrackingSettings(),
+        PolicySettings(dwell_s=1.0),
+        EventFactory("run", "test"),
+        32,
+        DetectorSettings(),
     )
     kinds: list[str] = []
     for i, image in enumerate(images):

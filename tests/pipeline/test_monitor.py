@@ -9,17 +9,16 @@ import cv2
 import numpy as np
 import pytest
 from fakes import BoxesDetector, BrightnessClassifier
+from fakes_monitor import BOX, fake_parts
 from fakes_video import HANG_S, LIMIT_S, wait_until
 
 from app.core.errors import MonitorError, SourceError
-from app.core.types import Box, Event, EventKind, Image
-from app.pipeline import monitor as monitor_module
+from app.core.types import Event, EventKind, Image
 from app.pipeline.classifier_batcher import ClassifierBatcher
-from app.pipeline.monitor import Monitor
+from app.pipeline.monitor import Monitor, MonitorParts
 from app.settings.root import Settings, load_settings
 from app.settings.vision import DetectorSettings
 
-BOX = Box(20, 20, 60, 60)
 DARK, BRIGHT = 10, 245
 
 
@@ -34,11 +33,13 @@ def no_thread_survives() -> Iterator[None]:
 
 
 @pytest.fixture
-def classifier(monkeypatch: pytest.MonkeyPatch) -> BrightnessClassifier:
-    fake = BrightnessClassifier()
-    monkeypatch.setattr(monitor_module, "load_classifier", lambda _: fake)
-    monkeypatch.setattr(monitor_module, "load_detector", lambda _: BoxesDetector(lambda _: [BOX]))
-    return fake
+def classifier() -> BrightnessClassifier:
+    return BrightnessClassifier()
+
+
+@pytest.fixture
+def parts(classifier: BrightnessClassifier) -> MonitorParts:
+    return fake_parts(load_classifier=lambda _: classifier)
 
 
 def paint(folder: Path, colours: list[int]) -> Path:
@@ -60,79 +61,79 @@ def comparable(event: Event) -> tuple[object, ...]:
     return event.kind, event.camera, event.time_s, event.track_id, round(event.confidence, 6), event.duration_s
 
 
-def events_of(settings: Settings) -> list[tuple[object, ...]]:
+def events_of(settings: Settings, parts: MonitorParts) -> list[tuple[object, ...]]:
     events: list[Event] = []
-    with Monitor(settings, listeners=[lambda result: events.extend(result.events)]) as monitor:
+    with Monitor(settings, listeners=[lambda result: events.extend(result.events)], parts=parts) as monitor:
         for _ in monitor:
             pass
     return [comparable(event) for event in events]
 
 
-def test_every_frame_of_a_file_is_analysed_in_order(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+def test_every_frame_of_a_file_is_analysed_in_order(
+    tmp_path: Path, classifier: BrightnessClassifier, parts: MonitorParts
+) -> None:
     folder = paint(tmp_path / "in", [DARK] * 40)
-    with Monitor(settings_for(folder)) as monitor:
+    with Monitor(settings_for(folder), parts=parts) as monitor:
         indices = [result.frame.index for result in monitor]
     assert indices == list(range(40))
     assert classifier.batches
 
 
-def test_a_bare_face_alerts_and_a_mask_resolves(tmp_path: Path, classifier: BrightnessClassifier) -> None:
-    events = events_of(settings_for(paint(tmp_path / "in", [DARK] * 30 + [BRIGHT] * 40)))
+def test_a_bare_face_alerts_and_a_mask_resolves(tmp_path: Path, parts: MonitorParts) -> None:
+    events = events_of(settings_for(paint(tmp_path / "in", [DARK] * 30 + [BRIGHT] * 40)), parts)
     assert [event[0] for event in events] == [EventKind.NO_MASK, EventKind.RESOLVED]
 
 
-def test_a_file_has_the_same_events_at_any_speed(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+def test_a_file_has_the_same_events_at_any_speed(tmp_path: Path, parts: MonitorParts) -> None:
     folder = paint(tmp_path / "in", [BRIGHT] * 5 + [DARK] * 20 + [BRIGHT] * 15)
-    fast = events_of(settings_for(folder))
+    fast = events_of(settings_for(folder), parts)
     assert fast
-    assert events_of(settings_for(folder, pace="realtime")) == fast
+    assert events_of(settings_for(folder, pace="realtime"), parts) == fast
 
 
-def test_the_classification_time_of_a_frame_without_faces_is_0(
-    tmp_path: Path, classifier: BrightnessClassifier, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_classification_time_of_a_frame_without_faces_is_0(tmp_path: Path, parts: MonitorParts) -> None:
     """'bench' omits such frames: their microseconds made its median 0.0 ms."""
     settings = settings_for(paint(tmp_path / "a", [DARK] * 6))
-    with Monitor(settings) as monitor:
+    with Monitor(settings, parts=parts) as monitor:
         with_face_s = [result.times.classify_s for result in monitor]
-    monkeypatch.setattr(monitor_module, "load_detector", lambda _: BoxesDetector(lambda _: []))
-    with Monitor(settings) as monitor:
+    with Monitor(settings, parts=fake_parts(boxes=())) as monitor:
         without_face_s = [result.times.classify_s for result in monitor]
     assert max(with_face_s) > 0
     assert without_face_s == [0.0] * 6
 
 
-def test_unsure_faces_never_alert(tmp_path: Path, classifier: BrightnessClassifier) -> None:
-    assert events_of(settings_for(paint(tmp_path / "in", [128] * 60))) == []
+def test_unsure_faces_never_alert(tmp_path: Path, parts: MonitorParts) -> None:
+    assert events_of(settings_for(paint(tmp_path / "in", [128] * 60)), parts) == []
 
 
-def test_two_cameras_share_one_classifier(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+def test_two_cameras_share_one_classifier(tmp_path: Path, parts: MonitorParts) -> None:
     folders = [paint(tmp_path / name, [DARK] * 30) for name in ("left", "right")]
-    with Monitor(settings_for(*folders)) as monitor:
+    with Monitor(settings_for(*folders), parts=parts) as monitor:
         cameras = [result.frame.camera for result in monitor]
     assert cameras.count("left") == cameras.count("right") == 30
 
 
-def test_an_exception_in_a_thread_stops_all_and_is_raised(
-    tmp_path: Path, classifier: BrightnessClassifier, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_exception_in_a_thread_stops_all_and_is_raised(tmp_path: Path) -> None:
     class Breaks(BoxesDetector):
         def detect(self, image: Image) -> list[object]:  # type: ignore[override]
             if self.calls == 5:
                 raise ZeroDivisionError("a fault for the test")
             return super().detect(image)  # type: ignore[return-value]
 
-    monkeypatch.setattr(monitor_module, "load_detector", lambda _: Breaks(lambda _: [BOX]))
+    parts = fake_parts(load_detector=lambda _: Breaks(lambda _: [BOX]))
     folder = paint(tmp_path / "in", [DARK] * 40)
     started_s = time.monotonic()
-    with pytest.raises(MonitorError, match=r"detector in.*a fault for the test"), Monitor(settings_for(folder)) as m:
+    with (
+        pytest.raises(MonitorError, match=r"detector in.*a fault for the test"),
+        Monitor(settings_for(folder), parts=parts) as m,
+    ):
         results = list(m)
     assert 5 <= len(results) < 40
     assert time.monotonic() - started_s < LIMIT_S
 
 
 def test_an_exception_in_the_classifier_stops_all(
-    tmp_path: Path, classifier: BrightnessClassifier, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, classifier: BrightnessClassifier, parts: MonitorParts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def breaks(_: object) -> object:
         raise RuntimeError("no such operation")
@@ -140,36 +141,38 @@ def test_an_exception_in_the_classifier_stops_all(
     monkeypatch.setattr(classifier, "classify", breaks)
     with (
         pytest.raises(MonitorError, match=r"classifier.*no such operation"),
-        Monitor(settings_for(paint(tmp_path / "in", [DARK] * 5))) as monitor,
+        Monitor(settings_for(paint(tmp_path / "in", [DARK] * 5)), parts=parts) as monitor,
     ):
         list(monitor)
 
 
-def test_a_missing_file_is_an_error_with_its_name(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+def test_a_missing_file_is_an_error_with_its_name(tmp_path: Path, parts: MonitorParts) -> None:
     with (
         pytest.raises(SourceError, match=r"missing\.mp4"),
-        Monitor(settings_for(tmp_path / "missing.mp4")) as monitor,
+        Monitor(settings_for(tmp_path / "missing.mp4"), parts=parts) as monitor,
     ):
         list(monitor)
 
 
-def test_a_missing_file_does_not_stop_the_other(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+def test_a_missing_file_does_not_stop_the_other(tmp_path: Path, parts: MonitorParts) -> None:
     folder = paint(tmp_path / "in", [DARK] * 20)
-    with Monitor(settings_for(tmp_path / "missing.mp4", folder)) as monitor:
+    with Monitor(settings_for(tmp_path / "missing.mp4", folder), parts=parts) as monitor:
         assert len(list(monitor)) == 20
 
 
-def test_leaving_early_stops_the_threads_soon(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+def test_leaving_early_stops_the_threads_soon(tmp_path: Path, parts: MonitorParts) -> None:
     folder = paint(tmp_path / "in", [DARK] * 50)
-    with Monitor(settings_for(folder, pace="realtime", loop=True)) as monitor:
+    with Monitor(settings_for(folder, pace="realtime", loop=True), parts=parts) as monitor:
         next(iter(monitor))
         stopped_s = time.monotonic()
     assert time.monotonic() - stopped_s < LIMIT_S
 
 
-def test_no_frame_is_analysed_while_paused(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+def test_no_frame_is_analysed_while_paused(
+    tmp_path: Path, classifier: BrightnessClassifier, parts: MonitorParts
+) -> None:
     folder = paint(tmp_path / "in", [DARK] * 50)
-    with Monitor(settings_for(folder, pace="realtime", loop=True)) as monitor:
+    with Monitor(settings_for(folder, pace="realtime", loop=True), parts=parts) as monitor:
         assert monitor.take(LIMIT_S)
         monitor.pause(True)
         empty = 0
@@ -182,9 +185,9 @@ def test_no_frame_is_analysed_while_paused(tmp_path: Path, classifier: Brightnes
         assert monitor.take(LIMIT_S)
 
 
-def test_the_view_has_the_last_frame_its_tracks_and_alerts(tmp_path: Path, classifier: BrightnessClassifier) -> None:
+def test_the_view_has_the_last_frame_its_tracks_and_alerts(tmp_path: Path, parts: MonitorParts) -> None:
     folder = paint(tmp_path / "in", [DARK] * 40)
-    with Monitor(settings_for(folder)) as monitor:
+    with Monitor(settings_for(folder), parts=parts) as monitor:
         list(monitor)
         view = monitor.views()[0]
     assert view.frame is not None
@@ -231,8 +234,6 @@ def test_cameras_share_the_cores(
     cameras: int,
     threads: int,
     tmp_path: Path,
-    classifier: BrightnessClassifier,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given: list[int] = []
 
@@ -240,9 +241,8 @@ def test_cameras_share_the_cores(
         given.append(settings.threads)
         return BoxesDetector(lambda _: [BOX])
 
-    monkeypatch.setattr(monitor_module, "load_detector", load)
-    monkeypatch.setattr(monitor_module, "cores_allowed", lambda: cores)
+    parts = fake_parts(load_detector=load, cores_allowed=lambda: cores)
     folders = [paint(tmp_path / str(index), [DARK] * 2) for index in range(cameras)]
-    with Monitor(settings_for(*folders)) as monitor:
+    with Monitor(settings_for(*folders), parts=parts) as monitor:
         list(monitor)
     assert given == [threads] * cameras

@@ -19,9 +19,9 @@ def counted(*periods: tuple[Label, float], fps: float = 10.0) -> dict[Label, int
     for label, lasts_s in periods:
         for _ in range(round(lasts_s * fps)):
             last = track(label, time_s)
-            counter.update([last], [], DWELL_S, GRACE_S)
+            counter.update(time_s, [last], [], DWELL_S, GRACE_S)
             time_s += 1 / fps
-    counts = counter.update([], [last], DWELL_S, GRACE_S)
+    counts = counter.update(time_s, [], [last], DWELL_S, GRACE_S)
     assert counts.seen == counts.leaving
     assert not any(counts.here.values())
     return dict(counts.leaving)
@@ -61,8 +61,8 @@ def test_a_person_who_is_always_unsure_is_not_counted() -> None:
 
 def test_present_and_past_people_are_counted_separately_and_once() -> None:
     counter = PeopleCounter()
-    counter.update([track(B, 0.0, 1), track(M, 0.0, 2)], [], DWELL_S, GRACE_S)
-    counts = counter.update([track(M, 0.1, 2)], [track(B, 0.0, 1)], DWELL_S, GRACE_S)
+    counter.update(0.0, [track(B, 0.0, 1), track(M, 0.0, 2)], [], DWELL_S, GRACE_S)
+    counts = counter.update(0.1, [track(M, 0.1, 2)], [track(B, 0.0, 1)], DWELL_S, GRACE_S)
     assert (counts.now, counts.leaving, counts.here) == ({M: 1}, {B: 1}, {M: 1})
-    counts = counter.update([track(M, 0.2, 2)], [], DWELL_S, GRACE_S)
+    counts = counter.update(0.2, [track(M, 0.2, 2)], [], DWELL_S, GRACE_S)
     assert (counts.seen, counts.leaving, counts.here) == ({B: 1, M: 1}, {}, {M: 1})

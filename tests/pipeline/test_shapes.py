@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from app.capture.opencv_backend import to_bgr
 from app.core.types import Box, EventKind, Frame
+from app.pipeline.event_factory import EventFactory
 from app.pipeline.frame_analyzer import FrameAnalyzer
 from app.settings.monitor import PolicySettings
 from app.settings.vision import DetectorSettings, TrackingSettings
@@ -20,7 +21,9 @@ shapes = st.lists(st.tuples(sizes, sizes), min_size=1, max_size=5)
 def analyse(detector: FaceDetector, images: list[np.ndarray]) -> None:  # type: ignore[type-arg]
     classifier = BrightnessClassifier()
     tracking = TrackingSettings(confirm_after=1)
-    analyzer = FrameAnalyzer(detector, METADATA, tracking, PolicySettings(dwell_s=0), "run", 32, DetectorSettings())
+    analyzer = FrameAnalyzer(
+        detector, METADATA, tracking, PolicySettings(dwell_s=0), EventFactory("run", "test"), 32, DetectorSettings()
+    )
     for index, image in enumerate(images):
         height, width = image.shape[:2]
         pending = analyzer.detect_faces(Frame(image, index, index / 10, 0.0, 0.0, "door"))
@@ -55,7 +58,9 @@ def test_a_stream_that_changes_its_resolution_alerts_once() -> None:
     classifier = BrightnessClassifier()
     policy = PolicySettings(cooldown_s=0)
     every_frame = DetectorSettings(full_look_s=0, still_look_s=0)
-    analyzer = FrameAnalyzer(detector, METADATA, TrackingSettings(), policy, "run", 32, every_frame)
+    analyzer = FrameAnalyzer(
+        detector, METADATA, TrackingSettings(), policy, EventFactory("run", "test"), 32, every_frame
+    )
     events: list[EventKind] = []
     for index, width in enumerate(widths):
         image = np.full((width * 9 // 16, width, 3), 10, np.uint8)

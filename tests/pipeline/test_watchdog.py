@@ -1,28 +1,38 @@
 """The watchdog: threads that hang, cameras that go offline and recover, clocks that jump."""
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from fakes import BoxesDetector, BrightnessClassifier, plain_frame
-from fakes_monitor import BOX, HangingClassifier, HangingDetector, Hangs, LiveCamera
+from fakes import BoxesDetector, plain_frame
+from fakes_monitor import BOX, HangingClassifier, HangingDetector, Hangs, LiveCamera, fake_parts
 from fakes_video import HANG_S, LIMIT_S, wait_until
 
 from app.capture.status import SourceState, SourceStatus
 from app.core.errors import MonitorError, SourceError
 from app.core.types import Counts, Event, EventKind, FaceLabel, FrameResult, Image, Label, StageTimes, Track
-from app.pipeline import monitor as monitor_module
 from app.pipeline.camera import Camera
 from app.pipeline.detector_worker import DetectorWorker
+from app.pipeline.event_factory import EventFactory
 from app.pipeline.heartbeat import AwakeClock, Heartbeat
-from app.pipeline.monitor import Monitor
-from app.pipeline.watchdog import Watchdog
+from app.pipeline.monitor import EventListener, Monitor, ResultListener
+from app.pipeline.watchdog import (
+    Action,
+    CameraHealth,
+    GiveUpCamera,
+    ReportOutage,
+    RestartCamera,
+    RestartClassifier,
+    Watchdog,
+    raise_if_none_left,
+)
 from app.settings.monitor import CameraSettings, MonitorSettings
 from app.settings.root import Settings, load_settings
 
@@ -40,13 +50,10 @@ def no_thread_survives() -> Iterator[None]:
 class FakeSite:
     """Fake cameras by name, and the events and results of their monitor."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.cameras: dict[str, LiveCamera] = {}
         self.events: list[Event] = []
         self.results: list[FrameResult] = []
-        monkeypatch.setattr(monitor_module, "make_source", self._source)
-        monkeypatch.setattr(monitor_module, "load_classifier", lambda _: BrightnessClassifier())
-        monkeypatch.setattr(monitor_module, "load_detector", lambda _: BoxesDetector(lambda _: [BOX]))
 
     def _source(self, settings: CameraSettings) -> LiveCamera:
         return self.cameras.setdefault(settings.name, LiveCamera(settings.name))
@@ -65,8 +72,16 @@ class FakeSite:
             },
         )
 
-    def monitor(self, settings: Settings) -> Monitor:
-        return Monitor(settings, [self.results.append], [lambda event, _: self.events.append(event)])
+    def monitor(
+        self,
+        settings: Settings,
+        listener: ResultListener | None = None,
+        event_listener: EventListener | None = None,
+        **parts: Any,
+    ) -> Monitor:
+        listener = listener or self.results.append
+        event_listener = event_listener or (lambda event, _: self.events.append(event))
+        return Monitor(settings, [listener], [event_listener], parts=fake_parts(make_source=self._source, **parts))
 
     def events_of(self, kind: EventKind) -> list[Event]:
         return [event for event in self.events if event.kind is kind]
@@ -80,19 +95,13 @@ class FakeSite:
 
 
 @pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> FakeSite:
-    return FakeSite(monkeypatch)
+def site() -> FakeSite:
+    return FakeSite()
 
 
 def is_finished(monitor: Monitor) -> bool:
     monitor.take(0.0)
     return monitor.finished
-
-
-def make_detectors_hang(monkeypatch: pytest.MonkeyPatch, times: int) -> Hangs:
-    hangs = Hangs(times)
-    monkeypatch.setattr(monitor_module, "load_detector", lambda _: HangingDetector(hangs))
-    return hangs
 
 
 # -- cameras that go offline and recover ----------------------------------------------------------------------------
@@ -144,9 +153,7 @@ def test_retry_at_start_waits_for_the_only_camera(site: FakeSite) -> None:
         site.wait_for_results("door")
 
 
-def test_a_file_is_never_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor_module, "load_classifier", lambda _: BrightnessClassifier())
-    monkeypatch.setattr(monitor_module, "load_detector", lambda _: BoxesDetector(lambda _: [BOX]))
+def test_a_file_is_never_offline(tmp_path: Path) -> None:
     for i in range(12):
         cv2.imwrite(str(tmp_path / f"{i:02}.png"), np.full((120, 160, 3), 10, np.uint8))
     events: list[Event] = []
@@ -154,35 +161,30 @@ def test_a_file_is_never_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "camera": [{"uri": str(tmp_path), "fps": 10}],
         "monitor": {"offline_after_s": 0, "stuck_after_s": 1},
     }
-    with Monitor(load_settings(None, flags), (), [lambda event, _: events.append(event)]) as monitor:
+    settings = load_settings(None, flags)
+    with Monitor(settings, (), [lambda event, _: events.append(event)], parts=fake_parts()) as monitor:
         for _ in monitor:
             pass
     assert not {event.kind for event in events} & {EventKind.CAMERA_OFFLINE, EventKind.CAMERA_RECOVERED}
 
 
-def test_a_slow_reader_of_results_does_not_count_as_a_stuck_thread(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_reader_of_results_does_not_count_as_a_stuck_thread(tmp_path: Path) -> None:
     """The detector thread of a file waits for room in the queue without a time limit."""
-    monkeypatch.setattr(monitor_module, "load_classifier", lambda _: BrightnessClassifier())
-    monkeypatch.setattr(monitor_module, "load_detector", lambda _: BoxesDetector(lambda _: [BOX]))
     for i in range(30):
         cv2.imwrite(str(tmp_path / f"{i:02}.png"), np.full((120, 160, 3), 10, np.uint8))
     flags = {"camera": [{"uri": str(tmp_path), "pace": "fast"}], "monitor": {"stuck_after_s": 1}}
-    with Monitor(load_settings(None, flags)) as monitor:
-        clock = monitor._watchdog._clock
-        wait_until(lambda: clock.awake_s > 2.0, "the watchdog has run for longer than its limit")
+    with Monitor(load_settings(None, flags), parts=fake_parts()) as monitor:
+        started_s = time.monotonic()
+        wait_until(lambda: time.monotonic() - started_s > 2.5, "the watchdog has run for longer than its limit")
         assert len(list(monitor)) == 30
 
 
 # -- threads that hang or fail --------------------------------------------------------------------------------------
 
 
-def test_a_stuck_detector_is_logged_and_its_camera_restarted(
-    site: FakeSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    hangs = make_detectors_hang(monkeypatch, times=1)
-    with site.monitor(site.settings("door", "hall")) as monitor:
+def test_a_stuck_detector_is_logged_and_its_camera_restarted(site: FakeSite, caplog: pytest.LogCaptureFixture) -> None:
+    hangs = Hangs(times=1)
+    with site.monitor(site.settings("door", "hall"), load_detector=lambda _: HangingDetector(hangs)) as monitor:
         wait_until(lambda: hangs.hanging == 1, "a detector hangs")
         wait_until(lambda: any(view.restarts for view in monitor.views()), "its camera is restarted")
         restarted = next(view.camera for view in monitor.views() if view.restarts)
@@ -194,7 +196,7 @@ def test_a_stuck_detector_is_logged_and_its_camera_restarted(
     assert len({event.id for event in site.events}) == len(site.events)
 
 
-def test_alerts_of_a_restarted_camera_are_resolved(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alerts_of_a_restarted_camera_are_resolved(site: FakeSite) -> None:
     class HangsLater(BoxesDetector):
         hangs = threading.Event()
         release = threading.Event()
@@ -205,8 +207,7 @@ def test_alerts_of_a_restarted_camera_are_resolved(site: FakeSite, monkeypatch: 
                 assert self.release.wait(HANG_S)
             return super().detect(image)
 
-    monkeypatch.setattr(monitor_module, "load_detector", lambda _: HangsLater(lambda _: [BOX]))
-    with site.monitor(site.settings("door")):
+    with site.monitor(site.settings("door"), load_detector=lambda _: HangsLater(lambda _: [BOX])):
         wait_until(lambda: bool(site.events_of(EventKind.NO_MASK)), "an alert")
         alert = site.events_of(EventKind.NO_MASK)[0]
         HangsLater.hangs.set()
@@ -217,9 +218,10 @@ def test_alerts_of_a_restarted_camera_are_resolved(site: FakeSite, monkeypatch: 
     assert resolved.reason == "restarted"
 
 
-def test_too_many_restarts_are_an_error(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    hangs = make_detectors_hang(monkeypatch, times=99)
-    monitor = site.monitor(site.settings("door", max_restarts=1))
+def test_too_many_restarts_are_an_error(site: FakeSite) -> None:
+    hangs = Hangs(times=99)
+    settings = site.settings("door", max_restarts=1)
+    monitor = site.monitor(settings, load_detector=lambda _: HangingDetector(hangs))
     monitor.__enter__()
     wait_until(lambda: is_finished(monitor), "no camera is left")
     started_s = time.monotonic()
@@ -230,9 +232,10 @@ def test_too_many_restarts_are_an_error(site: FakeSite, monkeypatch: pytest.Monk
     assert hangs.made == 2
 
 
-def test_a_camera_that_is_given_up_does_not_stop_the_others(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    hangs = make_detectors_hang(monkeypatch, times=1)
-    with site.monitor(site.settings("door", "hall", max_restarts=0)) as monitor:
+def test_a_camera_that_is_given_up_does_not_stop_the_others(site: FakeSite) -> None:
+    hangs = Hangs(times=1)
+    settings = site.settings("door", "hall", max_restarts=0)
+    with site.monitor(settings, load_detector=lambda _: HangingDetector(hangs)) as monitor:
         wait_until(
             lambda: any(view.status.state is SourceState.FAILED for view in monitor.views()), "a camera is given up"
         )
@@ -244,9 +247,7 @@ def test_a_camera_that_is_given_up_does_not_stop_the_others(site: FakeSite, monk
         hangs.release.set()
 
 
-def test_a_camera_is_restarted_when_its_detector_fails(
-    site: FakeSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_camera_is_restarted_when_its_detector_fails(site: FakeSite, caplog: pytest.LogCaptureFixture) -> None:
     made: list[BoxesDetector] = []
 
     class Breaks(BoxesDetector):
@@ -259,24 +260,20 @@ def test_a_camera_is_restarted_when_its_detector_fails(
         made.append(Breaks(lambda _: [BOX]))
         return made[-1]
 
-    monkeypatch.setattr(monitor_module, "load_detector", load)
-    with site.monitor(site.settings("door")) as monitor:
+    with site.monitor(site.settings("door"), load_detector=load) as monitor:
         wait_until(lambda: monitor.views()[0].restarts == 1, "the camera is restarted")
         site.wait_for_results("door")
     assert "a fault for the test" in caplog.text
 
 
-def test_a_stuck_classifier_is_replaced(
-    site: FakeSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_stuck_classifier_is_replaced(site: FakeSite, caplog: pytest.LogCaptureFixture) -> None:
     made: list[HangingClassifier] = []
 
     def load(_: object) -> HangingClassifier:
         made.append(HangingClassifier(hangs=not made))
         return made[-1]
 
-    monkeypatch.setattr(monitor_module, "load_classifier", load)
-    with site.monitor(site.settings("door")):
+    with site.monitor(site.settings("door"), load_classifier=load):
         wait_until(lambda: len(made) == 2, "the classifier is replaced")
         wait_until(lambda: bool(site.events_of(EventKind.NO_MASK)), "the new one classifies faces")
         made[0].release.set()
@@ -285,10 +282,10 @@ def test_a_stuck_classifier_is_replaced(
 
 def test_a_listener_that_hangs_is_an_error(site: FakeSite) -> None:
     release = threading.Event()
-    monitor = Monitor(site.settings("door"), [lambda _: release.wait(HANG_S) and None])
+    monitor = site.monitor(site.settings("door"), lambda _: release.wait(HANG_S) and None)
     monitor.__enter__()
     wait_until(lambda: is_finished(monitor), "it gives up")
-    with pytest.raises(MonitorError, match=r"detector door.*calling the listeners"):
+    with pytest.raises(MonitorError, match=r"dispatcher.*calling the listeners"):
         monitor.__exit__(None, None, None)
     release.set()
 
@@ -300,7 +297,7 @@ def test_a_listener_that_hangs_on_an_offline_event_is_an_error(site: FakeSite) -
         if event.kind is EventKind.CAMERA_OFFLINE:
             release.wait(HANG_S)
 
-    monitor = Monitor(site.settings("door", "hall"), [site.results.append], [listener])
+    monitor = site.monitor(site.settings("door", "hall"), event_listener=listener)
     monitor.__enter__()
     site.wait_for_results("hall")
     site.cameras["hall"].offline.set()
@@ -310,23 +307,15 @@ def test_a_listener_that_hangs_on_an_offline_event_is_an_error(site: FakeSite) -
     release.set()
 
 
-def test_a_stop_does_not_count_as_the_end_of_a_camera(
-    site: FakeSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_stop_does_not_count_as_the_end_of_a_camera(site: FakeSite, caplog: pytest.LogCaptureFixture) -> None:
     """The watchdog checks at the worst moment: after the slots were closed, before it stops itself."""
-    check = Watchdog.check
-
-    def run(self: Watchdog, stopping: threading.Event) -> None:
-        while not stopping.wait(0.01):
-            check(self)
-        for _ in range(20):
-            check(self)
-            time.sleep(0.01)
-
-    monkeypatch.setattr(Watchdog, "run", run)
-    with site.monitor(site.settings("door", "hall")):
+    with site.monitor(site.settings("door", "hall")) as monitor:
         site.wait_for_results("door")
         site.wait_for_results("hall")
+        monitor.stop()
+        for _ in range(20):
+            monitor.check_threads()
+            time.sleep(0.01)
     assert "restarted" not in caplog.text
 
 
@@ -356,83 +345,39 @@ class FakeClocks:
             check()
 
 
-def new_worker(camera: Camera) -> DetectorWorker:
-    analyzer: Any = None
-    return DetectorWorker(f"detector {camera.name}", analyzer, camera.frames)
-
-
-class FakeHost:
-    def __init__(self) -> None:
-        self.run_id = "run"
-        self.classifier_heartbeat = Heartbeat()
-        self.restarted: list[str] = []
-        self.events: list[Event] = []
-        self.resolved_events = True
-
-    def restart(self, camera: Camera, with_capture: bool) -> None:
-        self.restarted.append(f"{camera.name} {with_capture}")
-        if with_capture:
-            camera.open()
-        camera.worker = new_worker(camera)
-
-    def restart_classifier(self) -> None:
-        self.restarted.append("classifier")
-        self.classifier_heartbeat = Heartbeat()
-
-    def dispatch(self, event: Event) -> bool:
-        self.events.append(event)
-        return True
-
-    def sends_resolved_events(self, camera: Camera) -> bool:
-        return self.resolved_events
-
-    def end(self, camera: Camera) -> None:
-        self.restarted.append(f"{camera.name} ended")
-
-
-def result_of(index: int, *alerts: Event) -> FrameResult:
-    return FrameResult(plain_frame(index), (), (), Counts({}, {}), (), alerts, StageTimes())
-
-
-class StatusCapture:
-    """A fake capture with a fixed status."""
-
-    def __init__(self, status: SourceStatus) -> None:
-        self.status = status
-        self.error: Exception | None = None
-
-    def stop(self) -> None:
-        pass
-
-    def join(self, timeout_s: float) -> bool:
-        return True
-
-
 class WatchedCamera:
-    """A watchdog over one working camera, with fake clocks."""
+    """A watchdog over one working camera, with fake clocks. ``actions``: what it has asked for."""
 
     def __init__(self) -> None:
-        self.clocks, self.host = FakeClocks(), FakeHost()
-        self.camera = Camera(CameraSettings(uri="rtsp://127.0.0.1:1/door", name="door"), LiveCamera("door"))
-        self.camera.worker = new_worker(self.camera)
-        self.set_state(SourceState.LIVE)
-        clock = AwakeClock(lambda: self.clocks.now_s)
-        settings = MonitorSettings()
-        self.watchdog = Watchdog(self.host, [self.camera], lambda: settings, clock, lambda: self.clocks.wall_s)
+        self.clocks = FakeClocks()
+        self.watchdog = Watchdog(AwakeClock(lambda: self.clocks.now_s))
+        self.classifier, self.dispatcher = Heartbeat(), Heartbeat()
+        self.actions: list[Action] = []
+        self.health = CameraHealth(
+            name="door",
+            is_live=True,
+            has_ended=False,
+            was_live=True,
+            status=SourceStatus("door", SourceState.LIVE, 0.0, frames=1),
+            failure=None,
+            capture_error=None,
+            capture_limit_s=79.0,
+            thread="detector door",
+            heartbeat=Heartbeat(),
+            crash=None,
+            worker_ended=False,
+        )
 
     def set_state(self, state: SourceState, frames: int = 1) -> None:
-        status: Any = StatusCapture(SourceStatus("door", state, 0.0, frames=frames))
-        self.camera.capture = status
+        self.health = replace(self.health, status=SourceStatus("door", state, 0.0, frames=frames))
 
     def check(self) -> None:
-        self.watchdog.check()
-        self.watchdog.dispatch()
+        self.actions += self.watchdog.check(MonitorSettings(), [self.health], self.classifier, self.dispatcher)
 
     def check_working(self) -> None:
         """One check of a camera that delivers frames and a thread that makes progress."""
-        assert self.camera.worker is not None
-        self.camera.worker.heartbeat.beat("detecting faces")
-        self.set_state(self.camera.capture.status.state, self.camera.capture.status.frames + 1)
+        self.health.heartbeat.beat("detecting faces")
+        self.set_state(self.health.status.state, self.health.status.frames + 1)
         self.check()
 
 
@@ -444,68 +389,95 @@ def test_a_suspended_machine_causes_no_restart_and_no_event() -> None:
         watched.clocks.wall_s += slept_s
         watched.check()
         watched.clocks.run(watched.check_working, 5)
-    assert watched.host.restarted == []
-    assert watched.host.events == []
+    assert watched.actions == []
 
 
-def test_a_changed_wall_clock_does_not_affect_durations() -> None:
+def test_an_outage_is_reported_after_the_grace_time() -> None:
     watched = WatchedCamera()
     watched.clocks.run(watched.check_working, 5)
     watched.set_state(SourceState.RECONNECTING)
-    watched.clocks.run(watched.check_working, 4)
-    watched.clocks.wall_s -= 7200.0
-    watched.clocks.run(watched.check_working, 3)
-    assert watched.host.events == []  # the grace time of 10 s has not passed
-    watched.clocks.wall_s += 86_400.0
-    watched.clocks.run(watched.check_working, 4)
-    (offline,) = watched.host.events
-    assert offline.kind is EventKind.CAMERA_OFFLINE
-    assert offline.duration_s == pytest.approx(10.0, abs=0.3)
-    assert offline.wall_s == pytest.approx(watched.clocks.wall_s, abs=2.0)
+    watched.clocks.run(watched.check_working, 9)
+    assert watched.actions == []  # the grace time of 10 s has not passed
+    watched.clocks.run(watched.check_working, 2)
+    (report,) = watched.actions
+    assert isinstance(report, ReportOutage)
+    assert report.change.kind is EventKind.CAMERA_OFFLINE
+    assert report.change.lasted_s == pytest.approx(10.0, abs=0.3)
 
 
 def test_a_stuck_thread_is_restarted_by_awake_time_only() -> None:
     watched = WatchedCamera()
     watched.clocks.run(watched.check_working, 5)
-    assert watched.camera.worker is not None
-    watched.camera.worker.heartbeat.beat("detecting faces")
+    watched.health.heartbeat.beat("detecting faces")
     for _ in range(10):
         watched.clocks.now_s += 3600.0
         watched.check()
-    assert watched.host.restarted == []
+    assert watched.actions == []
     watched.clocks.run(watched.check, 12)
-    assert watched.host.restarted == ["door False"]
+    (restart,) = watched.actions
+    assert isinstance(restart, RestartCamera)
+    assert (restart.camera, restart.with_capture) == ("door", False)
 
 
-def test_a_stuck_capture_is_restarted(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stuck_capture_is_restarted() -> None:
     watched = WatchedCamera()
     watched.clocks.run(watched.check_working, 5)
-    assert watched.camera.worker is not None
-    watched.camera.worker.heartbeat.rest()
-    with caplog.at_level(logging.ERROR):
-        watched.clocks.run(watched.check, 60 + 5 + 5 + 9)  # almost its longest wait and its timeouts
-        assert watched.host.restarted == []
-        watched.clocks.run(watched.check, 2)
-    assert watched.host.restarted == ["door True"]
-    assert "thread 'capture door' is stuck" in caplog.text
+    watched.health.heartbeat.rest()
+    watched.clocks.run(watched.check, watched.health.capture_limit_s - 1)
+    assert watched.actions == []
+    watched.clocks.run(watched.check, 2)
+    (restart,) = watched.actions
+    assert isinstance(restart, RestartCamera)
+    assert restart.with_capture
+    assert "thread 'capture door' is stuck" in restart.reason
 
 
-@pytest.mark.parametrize("resolved_events", [True, False])
-def test_a_restart_resolves_alerts_if_resolved_events_are_on(resolved_events: bool) -> None:
+def test_a_camera_is_given_up_after_too_many_restarts_within_an_hour() -> None:
     watched = WatchedCamera()
-    watched.host.resolved_events = resolved_events
     watched.clocks.run(watched.check_working, 5)
-    alert = Event("run-door-1", EventKind.NO_MASK, "door", 1.0, 1.0, track_id=1)
-    watched.camera.latest = result_of(1, alert)
-    watched.clocks.run(watched.check, 25)
-    assert watched.host.restarted == ["door False"]
-    assert [event.resolves for event in watched.host.events] == (["run-door-1"] if resolved_events else [])
+    watched.health = replace(watched.health, crash=ZeroDivisionError("a fault for the test"))
+    limit = MonitorSettings().max_restarts
+    for _ in range(limit + 1):
+        watched.check()
+    *restarts, last = watched.actions
+    assert [action.count for action in restarts if isinstance(action, RestartCamera)] == list(range(1, limit + 1))
+    assert isinstance(last, GiveUpCamera)
+    assert "a fault for the test" in last.reason
+
+
+def make_camera() -> Camera:
+    """A camera whose capture does not run."""
+
+    def make_worker(camera: Camera) -> DetectorWorker:
+        analyzer: Any = None
+        return DetectorWorker(f"detector {camera.name}", analyzer, camera.frames)
+
+    settings = CameraSettings(uri="rtsp://127.0.0.1:1/door", name="door")
+    return Camera(settings, LiveCamera("door"), EventFactory("run", "door"), make_worker)
+
+
+def result_of(index: int, *alerts: Event) -> FrameResult:
+    return FrameResult(plain_frame(index), (), (), Counts({}, {}), (), alerts, StageTimes())
+
+
+def test_a_restarted_camera_resolves_its_alerts_and_forgets_its_result() -> None:
+    camera = make_camera()
+    camera.keep(result_of(1, Event("a", EventKind.NO_MASK, "door", 0.05, 1.0, track_id=1)))
+    (resolved,) = camera.resolved_by_restart()
+    assert (resolved.resolves, resolved.track_id, resolved.reason) == ("a", 1, "restarted")
+    assert resolved.duration_s > 0
+    old = camera.worker
+    camera.restart(with_capture=False)
+    assert old.is_stopped
+    assert camera.worker is not old
+    assert camera.latest is None
+    assert camera.resolved_by_restart() == []
 
 
 def test_the_analysis_rate_is_correct_for_frames_in_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = [1000.0]
     monkeypatch.setattr("app.pipeline.camera.time.monotonic", lambda: now_s[0])
-    camera = WatchedCamera().camera
+    camera = make_camera()
     for i in range(100):
         now_s[0] += 0.005 if i % 2 else 0.195
         camera.keep(result_of(i))
@@ -520,7 +492,9 @@ def test_the_analysis_rate_is_correct_for_frames_in_pairs(monkeypatch: pytest.Mo
 def test_a_view_with_an_old_result_has_no_tracks_and_no_current_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = [100.0]
     monkeypatch.setattr("app.pipeline.camera.time.monotonic", lambda: now_s[0])
-    camera = WatchedCamera().camera
+    camera = make_camera()
+    live: Any = SimpleNamespace(status=SourceStatus("door", SourceState.LIVE, 0.0))
+    camera.capture = live
     track = Track(1, BOX, FaceLabel(Label.NO_MASK, 0.9), (0, 0), 0.0, 0.0, 9, 9, True)
     counts = Counts({Label.NO_MASK: 1}, {Label.NO_MASK: 1})
     for i in range(10):  # captured 0.1 s apart
@@ -552,7 +526,7 @@ def test_a_view_with_an_old_result_has_no_tracks_and_no_current_counts(monkeypat
 def test_a_camera_with_a_low_analysis_rate_does_not_lag(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = [100.0]
     monkeypatch.setattr("app.pipeline.camera.time.monotonic", lambda: now_s[0])
-    camera = WatchedCamera().camera
+    camera = make_camera()
     for i in range(5):
         now_s[0] += 5.0
         camera.keep(result_of(i))
@@ -562,32 +536,33 @@ def test_a_camera_with_a_low_analysis_rate_does_not_lag(monkeypatch: pytest.Monk
 
 
 def test_dropped_frames_are_still_counted_after_a_restart() -> None:
-    camera = WatchedCamera().camera
+    camera = make_camera()
     for i in range(5):
         camera.frames.put(plain_frame(i))
     assert camera.view().dropped == 4
-    camera.open()
+    camera.restart(with_capture=True)
+    camera.stop()
     assert camera.view().dropped == 4
 
 
 def test_a_camera_that_was_live_may_reconnect_after_a_restart() -> None:
-    watched = WatchedCamera()
-    watched.clocks.run(watched.check_working, 5)
-    watched.camera.open()
-    capture = StatusCapture(SourceStatus("door", SourceState.RECONNECTING, 0.0))
-    capture.error = SourceError("cannot open door")
-    fake: Any = capture
-    watched.camera.capture = fake
-    watched.clocks.run(watched.check, 5)
-    assert watched.host.restarted == []
+    health = WatchedCamera().health
+    lost = replace(
+        health,
+        status=SourceStatus("door", SourceState.RECONNECTING, 0.0),
+        capture_error=SourceError("cannot open door"),
+    )
+    raise_if_none_left([lost], MonitorSettings())
+    with pytest.raises(SourceError, match="cannot open door"):
+        raise_if_none_left([replace(lost, was_live=False)], MonitorSettings())
 
 
 def test_a_classifier_that_rests_is_not_stuck() -> None:
     watched = WatchedCamera()
-    watched.host.classifier_heartbeat.beat("classifying faces")
-    watched.host.classifier_heartbeat.rest()
+    watched.classifier.beat("classifying faces")
+    watched.classifier.rest()
     watched.clocks.run(watched.check_working, 60)
-    assert watched.host.restarted == []
-    watched.host.classifier_heartbeat.beat("classifying faces")
+    assert watched.actions == []
+    watched.classifier.beat("classifying faces")
     watched.clocks.run(watched.check_working, 21)
-    assert watched.host.restarted == ["classifier"]
+    assert [type(action) for action in watched.actions] == [RestartClassifier]
