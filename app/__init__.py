@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from app.pipeline.image_labeler import LabeledFace, label_faces
     from app.pipeline.monitor import Monitor
-    from app.settings.root import load_settings
+    from app.settings.load import load_settings
 
 __version__ = "0.1.0"
 
@@ -19,7 +19,7 @@ _HOMES = {
     "LabeledFace": "app.pipeline.image_labeler",
     "Monitor": "app.pipeline.monitor",
     "label_faces": "app.pipeline.image_labeler",
-    "load_settings": "app.settings.root",
+    "load_settings": "app.settings.load",
 }
 
 

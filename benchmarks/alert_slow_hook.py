@@ -27,7 +27,7 @@ from app.bench.machine import describe, versions  # noqa: E402
 from app.core.types import FrameResult  # noqa: E402
 from app.pipeline.monitor import Monitor  # noqa: E402
 from app.settings.alerts import AlertSettings  # noqa: E402
-from app.settings.root import load_settings  # noqa: E402
+from app.settings.load import load_settings  # noqa: E402
 
 HOOK_S = 60.0
 ARMS = ("no hook", "60 s hooks")

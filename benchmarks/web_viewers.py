@@ -26,7 +26,7 @@ from app.alerts.delivery import AlertCenter
 from app.alerts.mutes import Mutes
 from app.bench.machine import describe, versions
 from app.pipeline.monitor import Monitor
-from app.settings.root import load_settings
+from app.settings.load import load_settings
 from app.web.server import WebServer
 
 

@@ -18,7 +18,8 @@ from app.alerts.store_types import StoreError
 from app.capture.capture import SourceState, SourceStatus
 from app.core.types import Box, Counts, Event, EventKind, FaceLabel, Frame, Label, StageTimes, Track
 from app.pipeline.monitor import CameraView
-from app.settings.root import Settings, load_settings
+from app.settings.load import load_settings
+from app.settings.root import Settings
 from app.web.server import WebServer
 
 LIMIT_S = 60.0

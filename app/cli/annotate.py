@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.progress import track as progress
 
     from app.pipeline.image_labeler import load_labeler
-    from app.settings.root import load_settings
+    from app.settings.load import load_settings
 
     settings = load_settings(config_path(args), flag_values(args, VISION))
     paths = _image_paths(args.pictures)

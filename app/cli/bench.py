@@ -15,7 +15,6 @@ from app.settings.flags import (
     SOURCE,
     VISION,
     add_flags,
-    cameras_given,
     config_path,
     flag_values,
     source_values,
@@ -89,11 +88,11 @@ def settings_of(args: argparse.Namespace) -> "Settings":
 
     ``--threads`` limits the threads of detector and classifier.
     """
-    from app.settings.root import load_settings
+    from app.settings.load import load_settings
 
-    demo = {"camera": [{"uri": "demo", **source_values(args)}]}
-    cameras = cameras_given(args) if args.source or args.config else demo
-    settings = load_settings(config_path(args), {**flag_values(args, (*MONITORING, *VISION)), **cameras})
+    demo = {} if args.source or args.config else {"camera": [{"uri": "demo"}]}
+    flags = {**demo, **flag_values(args, (*MONITORING, *VISION))}
+    settings = load_settings(config_path(args), flags, each_camera=source_values(args))
     looped = tuple(
         camera if camera.is_live else camera.model_copy(update={"loop": True, "pace": "fast"})
         for camera in settings.camera

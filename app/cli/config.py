@@ -31,7 +31,8 @@ def _path(args: argparse.Namespace) -> Path | None:
 
 def run_check(args: argparse.Namespace) -> int:
     from app.core.errors import SettingsError
-    from app.settings.root import ENVIRONMENT_PREFIX, load_settings, unmatched_camera_patterns
+    from app.settings.load import load_settings
+    from app.settings.root import ENVIRONMENT_PREFIX, unmatched_camera_patterns
 
     settings = load_settings(_path(args))
     _check_files(settings)
@@ -78,7 +79,7 @@ def _check_environment(settings: "Settings", prefix: str) -> None:
 def run_show(args: argparse.Namespace) -> int:
     import tomli_w
 
-    from app.settings.root import load_settings
+    from app.settings.load import load_settings
     from app.settings.toml import redacted_tables
 
     sys.stdout.write(tomli_w.dumps(redacted_tables(load_settings(_path(args)))))

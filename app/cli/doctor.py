@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from app.core.errors import MaskwatchError
 from app.core.files import exists
 from app.core.text import counted
-from app.settings.flags import SOURCE, VISION, add_flags, add_source, cameras_given, config_path, flag_values
+from app.settings.flags import SOURCE, VISION, add_flags, add_source, config_path, flag_values, source_values
 
 if TYPE_CHECKING:
     from app.core.types import Image
@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> int:
     from rich.markup import escape
     from rich.table import Table
 
-    from app.settings.root import load_settings
+    from app.settings.load import load_settings
 
-    settings = load_settings(config_path(args), {**flag_values(args, VISION), **cameras_given(args)})
+    settings = load_settings(config_path(args), flag_values(args, VISION), each_camera=source_values(args))
     named = settings.camera if "camera" in settings.model_fields_set else ()
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         _versions,

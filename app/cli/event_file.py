@@ -24,7 +24,7 @@ def add_event_file_options(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(args: argparse.Namespace) -> "AlertSettings":
-    from app.settings.root import load_settings
+    from app.settings.load import load_settings
 
     settings = load_settings(config_path(args)).alerts
     return settings.model_copy(update={"store": Path(args.store)}) if args.store else settings

@@ -151,7 +151,7 @@ def _open_log() -> tuple[Path, TextIO]:
 def start() -> int:
     """Watches the configured source, the first camera or the demo. Raises MaskwatchError."""
     from app.cli.main import main as command
-    from app.settings.root import load_settings
+    from app.settings.load import load_settings
     from app.ui.display import check_display
 
     logging.captureWarnings(True)

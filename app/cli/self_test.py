@@ -202,7 +202,7 @@ def register(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from app.settings.root import load_settings
+    from app.settings.load import load_settings
 
     if args.receive is not None:
         return _receive(args.receive)

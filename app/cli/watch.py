@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from app.core.errors import SettingsError
 from app.settings.flags import (
     ALERTING,
+    ALL_FLAGS,
     MONITORING,
     SOURCE,
     VIEW,
@@ -19,9 +20,9 @@ from app.settings.flags import (
     WEB,
     add_flags,
     add_source,
-    cameras_given,
     config_path,
     flag_values,
+    source_values,
 )
 
 if TYPE_CHECKING:
@@ -57,19 +58,14 @@ def register(commands: Any) -> None:
 
 
 def settings_of(args: argparse.Namespace) -> "Settings":
-    from app.settings.root import load_settings
+    from app.settings.load import load_settings
 
-    flags = {**flag_values(args, (*MONITORING, *VISION, *ALERTING, *VIEW, *WEB)), **cameras_given(args)}
+    flags = flag_values(args, ALL_FLAGS)
     if args.web is not None:
         from app.settings.web import parse_address
 
         flags["web"] = {**flags.get("web", {}), "enabled": True, **(parse_address(args.web) if args.web else {})}
-    added = _channels(args)
-    if added:
-        names = [channel["name"] for channel in added]
-        configured = load_settings(config_path(args)).alerts.channels  # from the file or the environment
-        flags["alerts"] = {"channels": [*(channel for channel in configured if channel.name not in names), *added]}
-    return load_settings(config_path(args), flags)
+    return load_settings(config_path(args), flags, each_camera=source_values(args), more_channels=_channels(args))
 
 
 def split_command(text: str, is_windows: bool = os.name == "nt") -> list[str]:

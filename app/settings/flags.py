@@ -102,6 +102,9 @@ WEB = (
 )
 
 
+ALL_FLAGS = (*SOURCE, *MONITORING, *VISION, *ALERTING, *VIEW, *WEB)
+
+
 class Help(argparse.HelpFormatter):
     """Adds the setting's default to the help. The default is looked up on demand, because settings load slowly."""
 
@@ -138,8 +141,11 @@ def add_flags(parser: argparse.ArgumentParser, title: str, flags: Iterable[Flag]
 
 
 def flag_values(args: argparse.Namespace, flags: Iterable[Flag]) -> dict[str, Any]:
-    """The settings from the command line as a nested mapping, without those of sources (see ``source_values``)."""
+    """The settings from the command line as a nested mapping: ``--source`` and ``flags``, without those that apply to
+    every source (see ``source_values``)."""
     nested: dict[str, Any] = {}
+    if getattr(args, "source", None):
+        nested["camera"] = [{"uri": uri} for uri in args.source]
     for flag in flags:
         value = getattr(args, flag.place, None)
         if value is None or flag.place.startswith("camera."):
@@ -153,19 +159,6 @@ def source_values(args: argparse.Namespace) -> dict[str, Any]:
     """The settings from the command line that apply to every source."""
     values = {flag.place.partition(".")[2]: getattr(args, flag.place, None) for flag in SOURCE}
     return {key: value for key, value in values.items() if value is not None}
-
-
-def cameras_given(args: argparse.Namespace) -> dict[str, Any]:
-    """The ``camera`` setting from ``--source`` and the flags of sources; empty if none was given."""
-    from app.settings.root import load_settings
-
-    common = source_values(args)
-    if args.source:
-        return {"camera": [{"uri": uri, **common} for uri in args.source]}
-    if not common:
-        return {}
-    cameras = load_settings(config_path(args)).camera  # from the file or the environment
-    return {"camera": [{**camera.model_dump(exclude_unset=True), **common} for camera in cameras]}
 
 
 def add_source(parser: argparse.ArgumentParser, default: str) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import OutputError, SettingsError
+from app.settings.load import load_settings
 from app.settings.monitor import Polygon
-from app.settings.root import load_settings
 from app.ui.canvas import Canvas
 from app.ui.palette import PAPER, WARN
 

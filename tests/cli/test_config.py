@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from app.cli.main import main
 from app.core.errors import SettingsError
 from app.settings.error_messages import line_of, models_in
+from app.settings.load import load_settings
 from app.settings.monitor import overridden
 from app.settings.reload import live_part, needs_restart
-from app.settings.root import Settings, load_settings
+from app.settings.root import Settings
 from app.settings.source import redact
 from app.settings.toml import commented_toml, redacted_tables
 
@@ -104,13 +105,34 @@ def test_environment_errors_name_the_variable_and_no_line(tmp_path: Path, monkey
     message = error_of(tmp_path, "[policy]\ndwell_s = 2\n")
     assert "policy.dwell_s (MASKWATCH_POLICY__DWELL_S): " in message
     assert "line" not in message
-    with pytest.raises(SettingsError) as caught:  # reported even if a flag overrides it
-        load_settings(None, {"policy": {"dwell_s": 1}})
-    assert "MASKWATCH_POLICY__DWELL_S" in str(caught.value)
+    assert load_settings(None, {"policy": {"dwell_s": 1}}).policy.dwell_s == 1
     monkeypatch.setenv("MASKWATCH_POLICY__DWELL_S", "1")
     with pytest.raises(SettingsError) as caught:
         load_settings(None, {"policy": {"dwell_s": "x"}})
+    assert str(caught.value).startswith("bad settings: --dwell: ")
     assert "MASKWATCH" not in str(caught.value)
+
+
+def test_settings_of_every_camera_and_added_channels_are_merged_with_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        "[[camera]]\nuri = '0'\n[[camera]]\nuri = '1'\nwidth_px = 320\n"
+        "[[alerts.channels]]\nkind = 'webhook'\nname = 'a'\nurl = 'http://127.0.0.1/1'\n"
+        "[[alerts.channels]]\nkind = 'webhook'\nname = 'b'\nurl = 'http://127.0.0.1/2'\n"
+    )
+    bell = {"kind": "command", "name": "b", "argv": ["true"]}
+    settings = load_settings(file, {}, each_camera={"width_px": "640"}, more_channels=[bell])
+    assert [camera.width_px for camera in settings.camera] == [640, 640]
+    assert [(channel.name, channel.kind) for channel in settings.alerts.channels] == [
+        ("a", "webhook"),
+        ("b", "command"),
+    ]
+    assert [camera.uri for camera in load_settings(None, {}, each_camera={"width_px": 640}).camera] == ["0"]
+    with pytest.raises(SettingsError, match=r"^bad settings: --width: .*$"):
+        load_settings(file, {}, each_camera={"width_px": -1})
+    file.write_text("camera = 3\n[alerts]\nchannels = 'none'\n")
+    with pytest.raises(SettingsError, match=r"camera \(line 1\).*alerts\.channels \(line 3\)"):
+        load_settings(file, {}, each_camera={"width_px": 640}, more_channels=[bell])
 
 
 @pytest.mark.parametrize("name", ["MASKWATCH_CAMERA", "MASKWATCH_POLICY__ALERT_ON", "maskwatch_alerts__channels"])

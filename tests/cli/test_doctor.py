@@ -8,7 +8,7 @@ import pytest
 
 from app.cli import doctor
 from app.cli.main import main
-from app.settings.root import load_settings
+from app.settings.load import load_settings
 
 
 def test_long_path_is_not_cut_off(

@@ -18,7 +18,7 @@ from app.cli.main import build_parser, main, with_implied_watch
 from app.cli.watch import settings_of, split_command
 from app.core import resources
 from app.core.errors import SettingsError
-from app.settings.root import load_settings
+from app.settings.load import load_settings
 
 DEMO = ("watch", "--headless", "--source", "demo", "--fast")
 
@@ -165,17 +165,19 @@ def test_bad_settings_are_reported_with_their_key(capsys: pytest.CaptureFixture[
     for text, key in (
         ("[detector]\nmin_neighbours = 4\n", "detector.min_neighbours"),
         ("[policy]\ndwell_s = 'long'\n", "policy.dwell_s"),
-        ("[[camera]]\nuri = '0'\nwidth_px = -1\n", "camera[0].width_px"),
         ("colour = 1\n", "colour"),
         ("[detector\n", "not valid TOML"),
     ):
         file.write_text(text)
         assert key in fails(capsys, *DEMO, "--config", str(file))
+    file.write_text("[[camera]]\nuri = '0'\nwidth_px = -1\n")
+    assert "camera[0].width_px" in fails(capsys, "watch", "--headless", "--config", str(file))
+    assert "--dwell: " in fails(capsys, *DEMO, "--dwell", "-1")
     for encoding in ("utf-8-sig", "utf-16"):  # as Notepad and PowerShell write it
         file.write_text("[policy]\ndwell_s = 3\n", encoding=encoding)
         assert "byte-order mark; save it as UTF-8" in fails(capsys, *DEMO, "--config", str(file))
     assert "none.toml" in fails(capsys, *DEMO, "--config", str(tmp_path / "none.toml"))
-    assert "min_neighbors" in fails(capsys, *DEMO, "--min-neighbors", "many")
+    assert "--min-neighbors: " in fails(capsys, *DEMO, "--min-neighbors", "many")
 
 
 def test_single_path_is_watched_and_single_word_is_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from app.cli import self_test
 from app.cli.main import main
 from app.core import resources
-from app.settings.root import load_settings
+from app.settings.load import load_settings
 from app.vision import classifier, detector_loader
 from app.vision.classifier import Crops, MaskClassifier, Probabilities
 

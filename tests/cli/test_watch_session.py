@@ -21,8 +21,9 @@ from app.cli import watch_session as session_module
 from app.cli.watch_session import WatchSession
 from app.core.types import Event, EventKind
 from app.settings.alerts import AlertSettings
+from app.settings.load import load_settings
 from app.settings.monitor import CameraSettings
-from app.settings.root import Settings, load_settings
+from app.settings.root import Settings
 
 Usage = namedtuple("Usage", "total used free")
 

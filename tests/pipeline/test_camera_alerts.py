@@ -18,7 +18,8 @@ from app.alerts.store_types import EventFilter, WriteBatch
 from app.cli.watch_session import WatchSession
 from app.core.types import Box, Event, EventKind
 from app.settings.alerts import AlertSettings
-from app.settings.root import Settings, load_settings
+from app.settings.load import load_settings
+from app.settings.root import Settings
 
 
 def test_offline_and_recovered_are_sent_written_and_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,8 @@ from app.core.errors import MonitorError, SourceError
 from app.core.types import Event, EventKind, Image
 from app.pipeline.classifier_batcher import ClassifierBatcher
 from app.pipeline.monitor import Monitor, MonitorParts
-from app.settings.root import Settings, load_settings
+from app.settings.load import load_settings
+from app.settings.root import Settings
 from app.settings.vision import DetectorSettings
 
 DARK, BRIGHT = 10, 245

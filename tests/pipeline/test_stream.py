@@ -11,7 +11,7 @@ from app.capture.capture import SourceState
 from app.core import resources
 from app.core.types import Event, EventKind
 from app.pipeline.monitor import Monitor
-from app.settings.root import load_settings
+from app.settings.load import load_settings
 
 pytest.importorskip("aio_rtsp_toolkit", reason="needs aio-rtsp-toolkit[server]")
 

@@ -33,8 +33,9 @@ from app.pipeline.watchdog import (
     Watchdog,
     raise_if_none_left,
 )
+from app.settings.load import load_settings
 from app.settings.monitor import CameraSettings, MonitorSettings
-from app.settings.root import Settings, load_settings
+from app.settings.root import Settings
 
 
 @pytest.fixture(autouse=True)

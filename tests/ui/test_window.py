@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from app.settings.root import load_settings
+from app.settings.load import load_settings
 
 TOOLS = ("Xvfb", "xdotool", "import", "openbox")
 

@@ -161,7 +161,7 @@ def test_events_of_a_muted_camera_are_stored_as_skipped_on_every_channel(tmp_pat
 
 
 def test_the_documentation_lists_every_setting_with_its_default(tmp_path: Path) -> None:
-    from app.settings.root import load_settings
+    from app.settings.load import load_settings
     from app.settings.web import WebSettings
     from app.web import api
 

@@ -1,0 +1,170 @@
+"""Loads the settings of a run once. By rising priority: defaults, TOML file, environment (``MASKWATCH_*``), flags."""
+
+import codecs
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import ValidationError
+from pydantic_settings import EnvSettingsSource
+
+from app.core.errors import SettingsError
+from app.settings.alerts import AlertSettings
+from app.settings.error_messages import did_you_mean, line_of, models_in, nearest
+from app.settings.flags import ALL_FLAGS
+from app.settings.root import ENVIRONMENT_PREFIX, Settings
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+Place = tuple[int | str, ...]
+BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+"""Editors on Windows and PowerShell's ``>`` write them at the start of a file; TOML does not allow them."""
+LISTS_OF_TABLES: tuple[Place, ...] = (("camera",), ("alerts", "channels"))
+
+
+def load_settings(
+    path: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    *,
+    each_camera: Mapping[str, Any] | None = None,
+    more_channels: Sequence[Mapping[str, Any]] = (),
+) -> Settings:
+    """The settings of one run. ``flags``: settings from the command line, by table. ``each_camera``: settings of every
+    camera. ``more_channels``: alert channels that are added; one of the same name is replaced.
+
+    Raises SettingsError with the place and reason of every error in one line.
+    """
+    text = "" if path is None else _read(path)
+    flags, each_camera = flags or {}, each_camera or {}
+    try:
+        environment = EnvSettingsSource(Settings)()
+    except ValueError as error:
+        raise SettingsError(f"bad settings in the environment: {_no_json(error)}") from error
+    tables = _merged(_merged(tomllib.loads(text), environment), flags)
+    if each_camera:
+        cameras = tables.get("camera", [{"uri": "0"}])
+        tables["camera"] = [camera | each_camera for camera in cameras] if _are_tables(cameras) else cameras
+    if more_channels:
+        names = [channel["name"] for channel in more_channels]
+        channels = tables.setdefault("alerts", {}).get("channels", [])
+        if _are_tables(channels):
+            kept = [channel for channel in channels if channel.get("name") not in names]
+            tables["alerts"] = tables["alerts"] | {"channels": [*kept, *more_channels]}
+    try:
+        return Settings(**tables)
+    except ValidationError as error:
+        from_flags = _merged(flags, {"camera": each_camera} if each_camera else {})
+        faults = _faults(error, lambda place: _origin(place, from_flags, text))
+        where = f" (settings file {path})" if path and any("(line " in fault for fault in faults) else ""
+        raise SettingsError(f"bad settings: {'; '.join(faults)}{where}") from error
+
+
+def _merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables of both; a value of ``upper`` replaces that of ``lower``."""
+    merged = dict(lower)
+    for key, value in upper.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _are_tables(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(each, Mapping) for each in value)
+
+
+def _no_json(error: ValueError) -> str:
+    """The message for a variable that must be JSON and is not; pydantic's error only contains the section."""
+    section = re.search(r'field "(\w+)"', str(error))
+    name = ENVIRONMENT_PREFIX + section.group(1).upper() if section else ""
+    found = sorted(variable for variable in os.environ if name and variable.upper().startswith(name))
+    if not found:
+        return str(error)
+    example = f"""{ENVIRONMENT_PREFIX}POLICY__ALERT_ON='["no_mask"]'"""
+    return f"{' or '.join(found)}: lists and tables must be JSON, such as {example}"
+
+
+def _faults(error: ValidationError, origin: Callable[[Place], str]) -> list[str]:
+    """Each error as origin and reason; an error that only follows from an inner error is left out."""
+    faults = error.errors()
+    places = [fault["loc"] for fault in faults]
+    return [
+        f"{origin(place)}: {_reason(place, fault)}"
+        for place, fault in zip(places, faults, strict=True)
+        if not any(other[: len(place)] == place and len(other) > len(place) for other in places)
+    ]
+
+
+def _origin(place: Place, flags: Mapping[str, Any], text: str) -> str:
+    """The flag that sets ``place``, or else the place and the environment variable or line in the ``text`` of the
+    file that sets it."""
+    section, key = str(place[0]) if place else "", str(place[-1]) if place else ""
+    flag = next((flag.name for flag in ALL_FLAGS if flag.place == f"{section}.{key}"), "")
+    given = flags.get(section, {})
+    if flag and isinstance(given, Mapping) and key in given:
+        return flag
+    if section in flags and not isinstance(given, Mapping):
+        return _place(place)
+    variable = ENVIRONMENT_PREFIX + "__".join(map(str, place)).upper()
+    if variable in os.environ:
+        return f"{_place(place)} ({variable})"
+    line = line_of(text, place)
+    return _place(place) + ("" if line is None else f" (line {line})")
+
+
+def _reason(place: Place, fault: "ErrorDetails") -> str:
+    """The reason of an error in the terms of a settings file, not of Python."""
+    match fault["type"]:
+        case "extra_forbidden":
+            return f"unknown setting{did_you_mean(Settings, place)}"
+        case "missing":
+            return "is missing; add it"
+        case "tuple_type" if place in LISTS_OF_TABLES:
+            return f"must be a list of tables; start each table with [[{_place(place)}]]"
+        case "tuple_type":
+            return "must be a list; write it in brackets, such as [1, 2] or ['one', 'two']"
+        case "too_short":
+            return "is empty; give at least one"
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return "must be a table; write it as [name] with settings below"
+        case "union_tag_not_found":
+            return f"has no kind; use one of {', '.join(_kinds())}"
+        case "union_tag_invalid":
+            kind = fault["ctx"]["tag"]
+            near = nearest(kind, _kinds())
+            hint = f"did you mean {near}?" if near else f"use {', '.join(_kinds())}"
+            return f"{kind!r} is not a kind of channel; {hint}"
+    return fault["msg"].removeprefix("Value error, ")
+
+
+def _kinds() -> list[str]:
+    """The kinds of alert channels."""
+    channels = models_in(AlertSettings.model_fields["channels"].annotation)
+    return [kind for channel in channels for kind in get_args(channel.model_fields["kind"].annotation)]
+
+
+def _read(path: Path) -> str:
+    """The text of a settings file. Raises SettingsError if it cannot be read or is not TOML."""
+    try:
+        written = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"cannot read settings file {path}: {error.strerror or error}; check the path") from error
+    if written.startswith(BYTE_ORDER_MARKS):
+        raise SettingsError(f"settings file {path} starts with a byte-order mark; save it as UTF-8 without one")
+    try:
+        text = written.decode("utf-8")
+        tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {path} is not valid TOML: {error}") from error
+    return text
+
+
+def _place(location: Place) -> str:
+    """('camera', 0, 'uri') as camera[0].uri."""
+    place = ""
+    for part in location:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else part
+    return place or "settings"
