@@ -82,10 +82,21 @@ def _affinity(expected: Box, found: Box) -> float:
     return expected.iou(found) + 1.0 - distance / _MATCH_DISTANCE
 
 
-def _pairs(expected: Sequence[Box], found: Sequence[Box]) -> dict[int, int]:
-    """The matching boxes as index in ``expected`` to index in ``found``, the best match first."""
+def _places(face: _Face, time_s: float, previous_s: float) -> list[Box]:
+    """Where ``face`` may be: the predicted box and, if the previous frame contained it, its place there. The velocity
+    may be wrong after a turn or a burst."""
+    places = [face.predicted(time_s)]
+    return [*places, face.found] if face.seen_s == previous_s else places
+
+
+def _pairs(expected: Sequence[Sequence[Box]], found: Sequence[Box]) -> dict[int, int]:
+    """The matches from index in ``expected`` to index in ``found``, the best one first."""
     pairs = sorted(
-        ((_affinity(box, other), e, f) for e, box in enumerate(expected) for f, other in enumerate(found)),
+        (
+            (max(_affinity(box, other) for box in boxes), e, f)
+            for e, boxes in enumerate(expected)
+            for f, other in enumerate(found)
+        ),
         key=lambda pair: (-pair[0], pair[1], pair[2]),
     )
     matched: dict[int, int] = {}
@@ -138,17 +149,9 @@ class Tracker:
         self._advance(time_s, now_s, carried=False)
         found = [detection.box for detection in detections]
         faces = list(self._faces)
-        expected = [face.predicted(now_s) for face in faces]
-        matched = _pairs(expected, found)
-        # A face of the previous frame may also be where it was: its velocity may be wrong after a change or a burst.
-        rest = [f for f, face in enumerate(faces) if f not in matched and face.seen_s == previous_s]
-        free = [d for d in range(len(found)) if d not in matched.values()]
-        for f, d in _pairs([faces[f].found for f in rest], [found[d] for d in free]).items():
-            face = faces[rest[f]]
-            face.velocity, expected[rest[f]] = (0.0, 0.0), face.found
-            matched[rest[f]] = free[d]
+        matched = _pairs([_places(face, now_s, previous_s) for face in faces], found)
         for f, d in matched.items():
-            self._observe(faces[f], expected[f], found[d])
+            self._observe(faces[f], found[d])
         tracked = [faces[f].box for f in matched]
         for d, box in enumerate(found):
             if d not in matched.values() and not any(_is_duplicate(other, box) for other in tracked):
@@ -198,8 +201,11 @@ class Tracker:
         """Whether the last detection pass did not find one of the tracked faces."""
         return any(face.seen_s < self._time_s for face in self._faces)
 
-    def _observe(self, face: _Face, expected: Box, found: Box) -> None:
+    def _observe(self, face: _Face, found: Box) -> None:
         dt = self._time_s - face.seen_s
+        expected = face.predicted(self._time_s)
+        if _affinity(expected, found) <= 0:  # it is still where it was
+            expected, face.velocity = face.found, (0.0, 0.0)
         (ex, ey), (fx, fy) = expected.center, found.center
         rx, ry = fx - ex, fy - ey
         width = face.box.width + _SIZE_GAIN * (found.width - face.box.width)
