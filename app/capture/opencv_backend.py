@@ -108,7 +108,7 @@ def open_stream(settings: SourceSettings) -> VideoReader:
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
         round(settings.open_timeout_s * 1000),
         cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-        round(settings.read_timeout_s * 1000),
+        round(settings.silence_s * 1000),
         cv2.CAP_PROP_N_THREADS,
         settings.decoder_threads,
     ]

@@ -150,7 +150,7 @@ class Camera:
     def health(self) -> CameraHealth:
         """For the watchdog."""
         worker, settings = self.worker, self.settings
-        limit_s = max(settings.reconnect_s) + settings.open_timeout_s + settings.read_timeout_s + _CAPTURE_SLACK_S
+        limit_s = max(settings.reconnect_s) + settings.open_timeout_s + settings.silence_s + _CAPTURE_SLACK_S
         return CameraHealth(
             name=self.name,
             is_live=self.is_live,
