@@ -265,7 +265,9 @@ class _Pace:
         if step_s > max(_MAX_PAUSE_S, _GAP_STEPS * self._step_s):
             self._gaps += 1
             level = logging.WARNING if self._gaps == 1 else logging.DEBUG
-            _log.log(level, "%s: no frames for %.0f s at %.0f s; shown as %g s", frame.camera, step_s, self._time_s, _GAP_S)
+            _log.log(
+                level, "%s: no frames for %.0f s at %.0f s; shown as %g s", frame.camera, step_s, self._time_s, _GAP_S
+            )
             self._start_s -= step_s - _GAP_S
         self._time_s, self._step_s = frame.time_s, step_s
         due_s = self._start_s + frame.time_s

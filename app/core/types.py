@@ -1,5 +1,6 @@
 """The data types that modules exchange. They are frozen and have no methods except geometry."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -112,7 +113,8 @@ class FaceLabel:
 @dataclass(frozen=True, slots=True)
 class Track:
     """The state of a tracked face at one moment. ``velocity`` is (x, y) in px/s; ``first_s`` and ``seen_s`` are the
-    stream times of the first and the last detection. ``observations`` counts detections, ``classified`` inferences."""
+    stream times of the first and the last detection. ``observations`` counts detections, ``classified`` inferences.
+    ``latest``: probabilities by label of the last usable inference, at ``latest_s``."""
 
     id: int
     box: Box
@@ -123,6 +125,8 @@ class Track:
     observations: int
     classified: int
     confirmed: bool
+    latest: Mapping[Label, float] = field(default_factory=dict)
+    latest_s: float = -math.inf
 
     def box_at(self, time_s: float, limit_s: float = 0.5) -> Box:
         """The predicted box at ``time_s``; the velocity is applied for at most ``limit_s``."""

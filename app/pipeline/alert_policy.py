@@ -1,10 +1,15 @@
 """The alert policy: a pure state machine over the tracks of one camera.
 
-Watched -> (bare for the dwell time, large enough, in a region, in the schedule, no cooldown) -> alerted -> (mask on, or
-left) -> resolved. A track alerts at most once and ``unsure`` never alerts. An alert starts a cooldown, unless the
-camera is muted: then nobody is notified. One alert may report a whole group.
+Watched -> (bare for the dwell time with enough evidence, large enough, in a region, in the schedule, no cooldown) ->
+alerted -> (mask on, or left) -> resolved. A track has at most one open alert; bare again after it, it alerts again.
+``unsure`` is no evidence and never alerts. An alert starts a cooldown, unless the camera is muted: then nobody is
+notified. One alert may report a whole group.
+
+Evidence is the sum of the log-odds of the label over inferences that are far enough apart to count as independent, as
+in a sequential probability ratio test (Wald 1945).
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -16,20 +21,22 @@ from app.pipeline.dwell import Dwell
 from app.pipeline.event_factory import EventFactory
 from app.settings.monitor import PolicySettings
 
+_APART_S = 0.5
+"""Inferences that are closer in time show the same pose and count once."""
+_MOST_CERTAIN = 0.95
+"""A single inference is never trusted more than this."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrackState:
-    """The state of one track. ``alert``: the alert that it belongs to. ``good_since_s``: stream time since when it is
-    neither bare nor unsure."""
+    """The state of one track. ``evidence``: log-odds for bare since ``bare`` began; ``evidence_s``: time of its last
+    inference. ``good_since_s``: stream time since when it is neither bare nor unsure. ``alert``: its open alert."""
 
     bare: Dwell | None = None
+    evidence: float = 0.0
+    evidence_s: float = -math.inf
     good_since_s: float | None = None
     alert: Event | None = None
-    resolved: bool = False
-
-    @property
-    def open_alert(self) -> Event | None:
-        return None if self.resolved else self.alert
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,7 @@ class PolicyState:
     @property
     def open_alerts(self) -> tuple[Event, ...]:
         """The alerts with at least one person who is still present without a mask, oldest first."""
-        alerts = {state.open_alert.id: state.open_alert for state in self.tracks.values() if state.open_alert}
+        alerts = {state.alert.id: state.alert for state in self.tracks.values() if state.alert}
         return tuple(sorted(alerts.values(), key=lambda alert: alert.time_s))
 
 
@@ -81,6 +88,11 @@ def _observe(
         if not _is_inside(settings, track, frame):
             return state
         bare = dwell.observe(state.bare, frame.time_s, previous_frame_s, settings.grace_s)
+        if bare.since_s == frame.time_s:
+            state = replace(state, evidence=0.0, evidence_s=-math.inf)
+        if track.latest_s - state.evidence_s >= _APART_S:
+            share = sum(track.latest.get(Label(name), 0.0) for name in settings.alert_on)
+            state = replace(state, evidence=state.evidence + _log_odds(share), evidence_s=track.latest_s)
         return replace(state, bare=bare, good_since_s=None)
     if label is Label.UNSURE:
         return state
@@ -99,19 +111,19 @@ def _resolve(
     resolved: list[Event] = []
 
     def end(alert: Event, track: Track, reason: str) -> None:
-        if all(state.open_alert is None or state.open_alert.id != alert.id for state in states.values()):
+        if all(state.alert is None or state.alert.id != alert.id for state in states.values()):
             resolved.append(events.resolved(alert, track, frame, reason))
 
     for track in seen:
         state = states[track.id]
         good_s = 0.0 if state.good_since_s is None else frame.time_s - state.good_since_s
-        if state.open_alert and state.good_since_s is not None and good_s >= settings.resolve_after_s:
-            states[track.id] = replace(state, resolved=True)
-            end(state.open_alert, track, track.label.label)
+        if state.alert and state.good_since_s is not None and good_s >= settings.resolve_after_s:
+            states[track.id] = replace(state, alert=None)
+            end(state.alert, track, track.label.label)
     for track in left:
         gone = states.pop(track.id, None)
-        if gone and gone.open_alert:
-            end(gone.open_alert, track, "left")
+        if gone and gone.alert:
+            end(gone.alert, track, "left")
     return resolved
 
 
@@ -183,5 +195,11 @@ def _is_ready(settings: PolicySettings, state: TrackState, track: Track, frame: 
         and state.bare.lasted_s >= settings.dwell_s
         and track.observations >= settings.min_observations
         and track.box.size >= settings.min_face_px
-        and track.label.confidence >= settings.min_confidence
+        and state.evidence >= _log_odds(settings.min_confidence, 1 - 1e-6)
     )
+
+
+def _log_odds(share: float, most: float = _MOST_CERTAIN) -> float:
+    """The log-odds of a probability, which is limited to 1 - ``most`` ... ``most``."""
+    share = min(max(share, 1 - most), most)
+    return math.log(share / (1 - share))

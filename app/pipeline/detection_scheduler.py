@@ -18,16 +18,24 @@ from app.vision.preprocess import thumbnail
 _CHANGE, _NOISE_FACTOR, _LARGEST_CHANGE = 6.0, 6.0, 12.0
 """Grey levels by which a cell may differ in a still scene: more if all cells differ (sensor noise, flicker), but less
 than the difference between a face and a wall."""
+_CUT_CORRELATION, _CUT_CHANGE, _CUT_SHARE = 0.5, 12.0, 0.4
+"""Another scene: the cells of the two frames correlate less, and more than ``_CUT_SHARE`` of them differ by more grey
+levels, apart from a change of the light. 99 % of pairs of unrelated photographs meet this; consecutive frames of a
+camera correlate above 0.8."""
+_LEAST_CONTRAST = 4.0
+"""Frames whose cells have a lower standard deviation in grey levels, for example black ones, are not compared."""
 _EMPTY_PASS_S = 0.2
 """Longest time between full passes if there is movement but no tracked face: a new face is detected that late."""
 
 
 class DetectionPass(Enum):
-    """``SKIP``: no pass, faces stay in place. ``TRACKED``: only around tracked faces. ``FULL``: the whole image."""
+    """``SKIP``: no pass, faces stay in place. ``TRACKED``: only around tracked faces. ``FULL``: the whole image.
+    ``NEW_SCENE``: the whole image after a cut or a jump of the camera; no face is where it was."""
 
     SKIP = auto()
     TRACKED = auto()
     FULL = auto()
+    NEW_SCENE = auto()
 
 
 class DetectionScheduler:
@@ -38,6 +46,7 @@ class DetectionScheduler:
         self._full_s = -math.inf
         self._references: list[NDArray[np.int16]] = []
         self._shape: tuple[int, ...] = ()
+        self._scene: NDArray[np.int16] | None = None
 
     def choose(
         self, image: Image, time_s: float, faces: Sequence[Box], is_steady: bool, has_missed_face: bool = False
@@ -48,8 +57,12 @@ class DetectionScheduler:
         search continues even in a still scene.
         """
         settings = self._settings
-        current = thumbnail(image) if settings.still_look_s > 0 else None
+        cells = thumbnail(image)
+        current = cells if settings.still_look_s > 0 else None
         since_s = time_s - self._full_s
+        if self._is_new_scene(cells):
+            self._full(image, current, time_s)
+            return DetectionPass.NEW_SCENE
         if (
             since_s < 0
             or not is_steady
@@ -76,6 +89,17 @@ class DetectionScheduler:
         self._full_s, self._shape = time_s, image.shape
         self._references = [] if current is None else [current]
         return DetectionPass.FULL
+
+    def _is_new_scene(self, cells: NDArray[np.int16]) -> bool:
+        """Whether the frame shows another scene than the last frame with contrast."""
+        if cells.std() < _LEAST_CONTRAST:
+            return False
+        previous, self._scene = self._scene, cells
+        if previous is None:
+            return False
+        change = cells - previous
+        changed = np.abs(change - np.median(change)) > _CUT_CHANGE
+        return bool(changed.mean() > _CUT_SHARE and np.corrcoef(previous.flat, cells.flat)[0, 1] < _CUT_CORRELATION)
 
     def _is_still(self, current: NDArray[np.int16]) -> bool:
         """Whether nothing moved since the last full pass, and since a later tracked pass.

@@ -63,7 +63,8 @@ class FrameAnalyzer:
         self._roi_detector = detector if isinstance(detector, RoiDetector) else None
         self._scheduler = DetectionScheduler(detector_settings)
         self._metadata = metadata
-        self._tracker = Tracker(tracking, metadata)
+        sure_score = detector_settings.sure_score if detector_settings.kind == "cnn" else 0.0
+        self._tracker = Tracker(tracking, metadata, sure_score)
         self._alerting = alerting
         self._state = alert_policy.PolicyState()
         self._events = events
@@ -101,11 +102,12 @@ class FrameAnalyzer:
         detection_pass = self._scheduler.choose(
             frame.image, frame.time_s, tracked, tracker.is_steady, tracker.has_missed_face
         )
+        left = tracker.end_all() if detection_pass is DetectionPass.NEW_SCENE else []
         if detection_pass is DetectionPass.SKIP:
             return tracker.carry(frame.time_s)
         if detection_pass is DetectionPass.TRACKED and self._roi_detector is not None:
             return tracker.update(self._roi_detector.detect_tracked(frame.image, tracked), frame.time_s)
-        return tracker.update(self._detector.detect(frame.image), frame.time_s)
+        return left + tracker.update(self._detector.detect(frame.image), frame.time_s)
 
     def complete(self, pending: PendingFrame, probabilities: Probabilities, muted: bool = False) -> AnalyzedFrame:
         """``probabilities``: (N, C), one row per crop of ``pending``. ``muted``: nobody is notified of the events."""

@@ -26,7 +26,13 @@ class PolicySettings(BaseModel):
     )
     min_observations: int = Field(5, ge=1, le=1000, description="detections of the face before it may alert")
     min_face_px: int = Field(32, ge=1, description="smaller faces never alert")
-    min_confidence: float = Field(0.85, ge=0, le=1, description="minimum smoothed confidence of the label")
+    min_confidence: float = Field(
+        0.99,
+        ge=0.5,
+        le=1,
+        description="evidence that the face is bare: 0.99 means odds of 99 to 1, collected over inferences that are at "
+        "least 0.5 s apart",
+    )
     cooldown_s: float = Field(5.0, ge=0, le=86400, description="minimum time between two alerts of one camera")
     resolve_after_s: float = Field(
         1.0, ge=0, le=3600, description="how long a mask must be seen before the alert is resolved"

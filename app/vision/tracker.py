@@ -46,7 +46,8 @@ _FIRST_MAX_STEP_S = 0.2
 @dataclass(slots=True)
 class _Face:
     """The state of one track. ``found`` is the last detected box, ``box`` the filtered one. ``first_s`` and ``stamp_s``
-    are the stream times of the first and the last detection; all other times are spread."""
+    are the stream times of the first and the last detection; all other times are spread. ``sure``: detections with the
+    score of a sure face."""
 
     id: int
     box: Box
@@ -54,6 +55,7 @@ class _Face:
     stamp_s: float
     seen_s: float
     found: Box
+    sure: int
     velocity: tuple[float, float] = (0.0, 0.0)
     observations: int = 1
     confirmed: bool = False
@@ -120,11 +122,13 @@ def _is_duplicate(tracked: Box, found: Box) -> bool:
 
 
 class Tracker:
-    """Tracks the faces of one camera. ``metadata``: the classifier's labels and thresholds."""
+    """Tracks the faces of one camera. ``metadata``: the classifier's labels and thresholds. ``sure_score``: detector
+    score of a sure face; without enough such detections, a track is not a person."""
 
-    def __init__(self, settings: TrackingSettings, metadata: ClassifierMetadata) -> None:
+    def __init__(self, settings: TrackingSettings, metadata: ClassifierMetadata, sure_score: float = 0.0) -> None:
         self._settings = settings
         self._metadata = metadata
+        self._sure_score = sure_score
         min_two_way = max(metadata.min_two_way - _SMOOTHED_SLACK, 0.0)
         self._smoothed_metadata = metadata.model_copy(update={"min_two_way": min_two_way})
         self._faces: list[_Face] = []
@@ -144,21 +148,22 @@ class Tracker:
         After a gap without frames all tracks leave, because another person may stand in the same place.
         """
         now_s = self._spreader.spread(time_s)
-        left = self._all_left() if self._is_gap(now_s) else []
+        left = self.end_all() if self._is_gap(now_s) else []
         previous_s = self._time_s
         self._advance(time_s, now_s, carried=False)
         found = [detection.box for detection in detections]
         faces = list(self._faces)
         matched = _pairs([_places(face, now_s, previous_s) for face in faces], found)
         for f, d in matched.items():
-            self._observe(faces[f], found[d])
+            self._observe(faces[f], detections[d])
         tracked = [faces[f].box for f in matched]
         for d, box in enumerate(found):
             if d not in matched.values() and not any(_is_duplicate(other, box) for other in tracked):
-                self._faces.append(_Face(self._next_id, box, time_s, time_s, now_s, box))
+                face = _Face(self._next_id, box, time_s, time_s, now_s, box, self._is_sure(detections[d]))
+                self._faces.append(face)
                 self._next_id += 1
                 tracked.append(box)
-                self._confirm(self._faces[-1])
+                self._confirm(face)
         return left + self._forget()
 
     def carry(self, time_s: float) -> list[Track]:
@@ -187,7 +192,8 @@ class Tracker:
         mean_step_s = (self._times_s[-1] - self._times_s[0]) / (len(self._times_s) - 1)
         return time_s - self._times_s[-1] > max(self._settings.lost_after_s, _GAP_S, _GAP_STEPS * mean_step_s)
 
-    def _all_left(self) -> list[Track]:
+    def end_all(self) -> list[Track]:
+        """Ends all tracks, because the scene has changed. Returns those that were people."""
         left, self._faces = self._faces, []
         return [self._snapshot(face) for face in left if face.confirmed]
 
@@ -201,7 +207,11 @@ class Tracker:
         """Whether the last detection pass did not find one of the tracked faces."""
         return any(face.seen_s < self._time_s for face in self._faces)
 
-    def _observe(self, face: _Face, found: Box) -> None:
+    def _is_sure(self, detection: Detection) -> bool:
+        return detection.score >= self._sure_score
+
+    def _observe(self, face: _Face, detection: Detection) -> None:
+        found = detection.box
         dt = self._time_s - face.seen_s
         expected = face.predicted(self._time_s)
         if _affinity(expected, found) <= 0:  # it is still where it was
@@ -216,10 +226,11 @@ class Tracker:
         face.box = Box(cx - width / 2, cy - height / 2, width, height)
         face.seen_s, face.stamp_s, face.found = self._time_s, self._stamp_s, found
         face.observations += 1
+        face.sure += self._is_sure(detection)
         self._confirm(face)
 
     def _confirm(self, face: _Face) -> None:
-        face.confirmed = face.confirmed or face.observations >= self._settings.confirm_after
+        face.confirmed = face.confirmed or face.sure >= self._settings.confirm_after
 
     def _forget(self) -> list[Track]:
         kept: list[_Face] = []
@@ -335,4 +346,6 @@ class Tracker:
             observations=face.observations,
             classified=face.classified,
             confirmed=face.confirmed,
+            latest=dict(zip(self._metadata.labels, face.last, strict=False)),
+            latest_s=face.evidence_s,
         )

@@ -132,6 +132,28 @@ def test_a_single_false_positive_is_never_shown() -> None:
         assert set(seen(tracker)) <= {1}
 
 
+def test_a_track_without_enough_sure_detections_is_no_person() -> None:
+    tracker = Tracker(TrackingSettings(confirm_after=3), METADATA, sure_score=0.75)
+    unsure = Detection(face(300, 200).box, 0.7)
+    for i in range(60):
+        feed(tracker, i / 10, [face(50), unsure])
+        assert set(seen(tracker)) <= {1}
+    sure = Detection(unsure.box, 0.8)
+    for i in range(60, 63):
+        feed(tracker, i / 10, [face(50), sure])
+    assert set(seen(tracker)) == {1, 2}
+
+
+def test_all_tracks_can_be_ended() -> None:
+    tracker = Tracker(TrackingSettings(), METADATA)
+    for i in range(10):
+        feed(tracker, i / 10, [face(50)])
+    assert [track.id for track in tracker.end_all()] == [1]
+    for i in range(10, 20):
+        feed(tracker, i / 10, [face(50)])
+    assert set(seen(tracker)) == {2}
+
+
 def test_a_second_detection_of_a_tracked_face_starts_no_track() -> None:
     tracker = Tracker(TrackingSettings(), METADATA)
     for i in range(20):
