@@ -1,5 +1,6 @@
 """The comparison of the program with the ground truth of the annotated videos, on small hand-made cases."""
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from app.core.types import Box, Event, EventKind, FaceLabel, Label, Track  # noqa: E402
-from benchmarks.annotated_videos import DeservedAlert, Face, Person, Video, read_truth  # noqa: E402
+from benchmarks.annotated_videos import TRUTH, DeservedAlert, Face, Person, Video, read_truth  # noqa: E402
 from benchmarks.video_truth import Score, Shown, compare, main, watch  # noqa: E402
 
 FACE = Box(100, 100, 40, 50)
@@ -162,6 +163,37 @@ def test_annotations_agree_with_each_other() -> None:
             own = [f for f in each.faces if f.person == deserved.person]
             assert any(f.label is Label.NO_MASK and deserved.from_s <= f.time_s <= deserved.until_s for f in own)
             assert deserved.from_s >= own[0].time_s + 1.75  # the dwell time, from at most half a row earlier
+
+
+def test_labels_of_the_rows_are_those_of_the_timeline() -> None:
+    timeline = {
+        (video["video"], person["id"]): person["labels"]
+        for video in json.loads((TRUTH / "videos.json").read_text("utf-8"))
+        for person in video["people"]
+    }
+    for each in read_truth(Path("data")):
+        for face in each.faces:
+            labels = [label for start, label in timeline[each.name, face.person] if start <= face.time_s]
+            assert labels[-1] == face.label, (each.name, face)
+
+
+def test_each_bearded_face_is_in_one_fold(shared_data: Path) -> None:
+    lists = json.loads((TRUTH / "beard_folds.json").read_text("utf-8"))
+    folded = [name for number in range(1, 6) for name in lists[f"fold_{number}"]]
+    assert len(folded) == len(set(folded))
+    scenes = json.loads((shared_data / "scenes" / "train.json").read_text("utf-8"))
+    names = {image["id"]: Path(image["file_name"]).name for image in scenes["images"]}
+    labels = {category["id"]: category["name"] for category in scenes["categories"]}
+    faces = {face["id"]: face for face in scenes["annotations"]}
+    for key, label in (
+        ("bare_with_beard", "no_mask"),
+        ("bare_with_moustache", "no_mask"),
+        ("masked_with_beard", "mask"),
+    ):
+        assert {labels[faces[id_]["category_id"]] for id_ in lists[key]} == {label}
+    listed = [*lists["bare_with_beard"], *lists["bare_with_moustache"], *lists["masked_with_beard"]]
+    assert len(listed) == len(set(listed))
+    assert {names[faces[id_]["image_id"]] for id_ in listed} == set(folded)
 
 
 def test_video_without_a_face_is_watched(tmp_path: Path) -> None:
