@@ -12,6 +12,7 @@ from rich.table import Table
 from app.cli.training_options import landmark_detector
 from app.core import resources
 from app.core.errors import DataError, OutputError
+from app.core.files import write_json, write_text
 from app.settings.vision import ClassifierSettings, DetectorSettings
 from app.training.classifier.evaluation import (
     UNSURE_MIN_FACE_PX,
@@ -31,7 +32,6 @@ from app.training.data.user_splits import across
 from app.training.reports.html_report import Page, write_report
 from app.training.reports.set_report import ReportedSet, probe_of
 from app.training.reports.tables import HEADINGS, faces, markdown, percent, plain, probes_markdown, rows, share
-from app.training.trainer import write_atomically, write_json
 from app.vision.classifier import MaskClassifier, load_classifier
 from app.vision.detector_loader import load_detector
 from app.vision.preprocess import limit_opencv_threads
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
             write_json(args.json, tree)
         if args.markdown is not None:
             args.markdown.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(args.markdown, markdown(HEADINGS, rows(reports)) + "\n" + probes_markdown(probes))
+            write_text(args.markdown, markdown(HEADINGS, rows(reports)) + "\n" + probes_markdown(probes))
         if args.html is not None:
             write_report(args.html, Page(classifier.metadata, sets, others))
     except OSError as error:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from app.cli.training_options import landmark_detector, resumable
 from app.core import resources
 from app.core.errors import DataError
+from app.core.files import write_json
 from app.core.types import Detection, Image, Label
 from app.training.classifier.calibration import Calibration
 from app.training.classifier.evaluation import Predictions, report, usual_slices
@@ -37,7 +38,7 @@ from app.training.networks import KerasModel
 from app.training.reports.html_report import Page, Training, write_charts, write_report
 from app.training.reports.set_report import ReportedSet, probe_of
 from app.training.reports.tables import plain
-from app.training.trainer import EpochRecord, Fitted, begin_run, file_identity, limit_threads, write_json
+from app.training.trainer import EpochRecord, Fitted, begin_run, file_identity, limit_threads
 from app.training.types import EQUAL_PX
 from app.vision.classifier import LiteRtClassifier
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata

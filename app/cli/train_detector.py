@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from app.core import resources
 from app.core.errors import DataError, ModelError, OutputError
-from app.core.files import is_file
+from app.core.files import is_file, write_json
 
 if TYPE_CHECKING:
     from app.core.types import Image
@@ -106,8 +106,8 @@ def run_train(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from app.cli.training_options import resumable
-    from app.training.detector.export import CALIBRATION_IMAGES
     from app.training.detector.trainer import DetectorRecipe
+    from app.training.export import CALIBRATION_IMAGES
     from app.training.trainer import begin_run, limit_threads
     from app.vision.preprocess import limit_opencv_threads
 
@@ -224,12 +224,12 @@ def _evaluate(model: "KerasModel", development: "list[Scene]", cache: "ImageCach
     import tempfile
 
     from app.training.detector.evaluation import SCAN_SCORE, run_detector, score_detections
-    from app.training.detector.export import write_detector
+    from app.training.export import write_model
     from app.vision.yunet_detector import YuNetDetector
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trial.tflite"
-        write_detector(model, _metadata(SCAN_SCORE), path)
+        write_model(model, _metadata(SCAN_SCORE), path)
         detector = YuNetDetector(path, working_width_px=576, min_face_px=1, threads=1)
         found = run_detector(detector.detect, development, cache)
     scored = score_detections(development, found, 0.6)
@@ -249,7 +249,7 @@ def export_with_chosen_score(
 ) -> float:
     """Writes the model with a score threshold chosen on the development scenes. Returns the threshold."""
     from app.training.detector.evaluation import SCAN_SCORE, choose_score, run_detector
-    from app.training.detector.export import export_detector
+    from app.training.export import export_detector
     from app.vision.yunet_detector import YuNetDetector
 
     _, path, _ = export_detector(model, _metadata(SCAN_SCORE), stem, examples)
@@ -272,7 +272,6 @@ def run_evaluate(args: argparse.Namespace) -> int:
         to_tree,
     )
     from app.training.detector.scene_reader import read_scenes
-    from app.training.trainer import write_json
 
     for path in (args.model, args.classifier):
         if path is not None and not is_file(path):

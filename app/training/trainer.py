@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import DataError, OutputError
+from app.core.files import write_json
 from app.training.data.crops import Batches, Crops
 from app.training.networks import KerasModel, Recipe
 from app.vision.tensorflow_import import import_tensorflow
@@ -153,17 +154,6 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
             yield from _flat(value, f"{above}{name}.")
         else:
             yield above + name, value
-
-
-def write_json(path: Path, tree: Any) -> None:
-    write_atomically(path, json.dumps(tree, indent=1) + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes the file atomically, so that a reader never gets a part of it."""
-    partial = path.with_suffix(path.suffix + ".part")
-    partial.write_text(text, "utf-8", "backslashreplace")
-    partial.replace(path)
 
 
 def file_identity(path: Path) -> dict[str, str]:

@@ -14,7 +14,6 @@ pytest.importorskip("tensorflow", reason="training needs the extra 'train'")
 from app.core.errors import DataError
 from app.core.types import Box, Label
 from app.training.detector.augmentation import DetectorAugmentation, Sampler, TrainingView
-from app.training.detector.export import export_detector
 from app.training.detector.loss import assign, box_loss, cell_grid, decode_boxes, detector_loss, flatten_levels, overlap
 from app.training.detector.network import HEADS, DetectorShape, build_detector, load_detector_network, load_onnx
 from app.training.detector.scenes import ImageCache, Scene, SceneFace
@@ -30,6 +29,7 @@ from app.training.detector.trainer import (
     open_network,
     to_batch,
 )
+from app.training.export import export_detector
 from app.vision import yunet_detector
 from app.vision.model_metadata import DetectorMetadata
 
@@ -187,7 +187,7 @@ def test_files_without_an_initial_network_raise_an_error(tmp_path: Path) -> None
 
 def predictions_of(detector: yunet_detector.YuNetDetector, image: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
     """(N, 15) float32 of all cells, finest grid first."""
-    return np.asarray(detector._run_pass(image))
+    return np.asarray(detector.run_pass(image))
 
 
 def expected_of(network: Any, image: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from app.core.errors import DataError
+from app.core.files import write_json
 from app.training.networks import paper_network
 from app.training.paper.results import PAPER, study_protocol
 from app.training.paper.training import TABLE_I, TABLE_II, PaperRun, paper_splits, take_first_epochs
-from app.training.trainer import BEST, CHECKPOINT, begin_run, write_json
+from app.training.trainer import BEST, CHECKPOINT, begin_run
 
 
 def test_the_averages_of_the_study_are_those_of_its_classes() -> None:

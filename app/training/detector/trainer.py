@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import DataError
+from app.core.files import write_json
 from app.training.detector.augmentation import Sampler, TrainingView
 from app.training.detector.loss import Grid, cell_grid, detector_loss
 from app.training.detector.network import build_detector, load_detector_network, load_onnx
 from app.training.networks import KerasModel
-from app.training.trainer import prefetched, write_json
+from app.training.trainer import prefetched
 
 log = logging.getLogger(__name__)
 

@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import DataError
+from app.core.files import write_json
 from app.training.classifier.finalize import predict
 from app.training.classifier.open_tests import MIN_FACE_PX
 from app.training.data.crops import Crops, load_crops
 from app.training.data.samples import coco_frames
-from app.training.export import export_model
+from app.training.export import export_classifier
 from app.training.metrics import Rate, wilson
 from app.training.paper.training import LABELS, PaperData, PaperRun, paper_metadata
 from app.training.reports.tables import plain
-from app.training.trainer import EpochRecord, Fitted, write_json
+from app.training.trainer import EpochRecord, Fitted
 
 PAPER: dict[str, dict[str, tuple[float, ...]]] = {
     "I": {
@@ -76,7 +77,7 @@ class Record:
 def evaluate_cell(run: PaperRun, fitted: Fitted, data: PaperData, folder: Path) -> Cell:
     """Evaluates the trained network, also on the unseen frames of ``folder``, and saves it as ``.keras`` and
     ``.tflite`` in its run folder."""
-    export_model(fitted.model, paper_metadata(run.network), run.folder / run.network.name)
+    export_classifier(fitted.model, paper_metadata(run.network), run.folder / run.network.name)
     test = data.crops("test", run.network)
     right = predict(fitted.model, test).argmax(axis=1) == test.targets
     original = np.array([not sample.path.name.startswith("Augmented_") for sample in test.samples])

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from app.core.files import write_text
 from app.core.types import Label
 from app.training.classifier.calibration import Calibration
 from app.training.classifier.evaluation import MIN_SLICE, UNSURE_MIN_FACE_PX, Predictions, SetReport
@@ -21,7 +22,7 @@ from app.training.metrics import Scores, reliability
 from app.training.reports.charts import CHART_STYLE, Chart, as_file, confusion, curves, reliability_diagram
 from app.training.reports.set_report import Probe, ReportedSet
 from app.training.reports.tables import percent, share
-from app.training.trainer import Fitted, write_atomically
+from app.training.trainer import Fitted
 from app.vision.model_metadata import ClassifierMetadata
 
 PAGE_STYLE = (
@@ -88,7 +89,7 @@ def write_report(path: Path, page: Page) -> None:
         f'content="width=device-width"><title>{html.escape(title)}</title><style>{CHART_STYLE}{PAGE_STYLE}</style></head>'
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, head + "<body><main>" + "\n".join(parts) + "</main></body></html>\n")
+    write_text(path, head + "<body><main>" + "\n".join(parts) + "</main></body></html>\n")
 
 
 def write_charts(folder: Path, training: Training, shown: ReportedSet) -> None:
