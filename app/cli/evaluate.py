@@ -17,6 +17,7 @@ from app.settings.vision import ClassifierSettings, DetectorSettings
 from app.training.classifier.evaluation import (
     UNSURE_MIN_FACE_PX,
     Predictions,
+    ReportedSet,
     SetReport,
     predict_samples,
     report,
@@ -26,12 +27,13 @@ from app.training.classifier.evaluation import (
     without_siblings,
 )
 from app.training.classifier.open_tests import OpenTests, run_open_tests
+from app.training.classifier.shortcut_probe import probe_of
 from app.training.data.annotations import split_of
-from app.training.data.samples import Sample, find_samples, labels_of, show_left_out
+from app.training.data.samples import find_samples, labels_of, show_left_out
 from app.training.data.user_splits import across
 from app.training.reports.html_report import Page, write_report
-from app.training.reports.set_report import ReportedSet, probe_of
 from app.training.reports.tables import HEADINGS, faces, markdown, percent, plain, probes_markdown, rows, share
+from app.training.types import Sample
 from app.vision.classifier import MaskClassifier, load_classifier
 from app.vision.detector_loader import load_detector
 from app.vision.preprocess import limit_opencv_threads
@@ -133,13 +135,7 @@ def split_text(splits: Mapping[str, list[Sample]], wanted: str) -> str:
 
 
 def show(console: Console, title: str, reports: Sequence[SetReport]) -> None:
-    """Prints one wide table if the terminal is wide enough, otherwise one block per set."""
-    table = Table(*HEADINGS, title=title, caption="recalls with Wilson 95 % intervals; unsure: faces of at least 32 px")
-    for row in rows(reports):
-        table.add_row(*map(escape, row), style="dim" if row[0].startswith("  ") else None)
-    if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
-        console.print(table)
-        return
+    """Prints one block per set, which fits in 80 columns."""
     console.print(f"classifier {escape(title)}, recalls in percent with Wilson 95 % intervals")
     for entry in reports:
         console.print(f"\n[bold]{escape(entry.name)}[/bold], {faces(entry.scores.faces)}", highlight=False)

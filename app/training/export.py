@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.core.errors import OutputError
 from app.core.files import atomic_write
 from app.core.types import Image
-from app.training.networks import KerasModel
+from app.training.types import KerasModel
 from app.vision.model_metadata import ClassifierMetadata, DetectorMetadata, write_metadata
 from app.vision.yunet_detector import PAD
 

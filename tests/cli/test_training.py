@@ -17,10 +17,10 @@ from app.core.errors import DataError, ModelError, SettingsError
 from app.core.resources import model
 from app.core.types import Label
 from app.training.classifier.calibration import Calibration, UnsureRule
-from app.training.data.samples import Sample
 from app.training.data.splits import photograph
 from app.training.data.user_splits import held_back, user_splits
 from app.training.reports import set_report
+from app.training.types import Sample
 from app.vision.model_metadata import read_classifier_metadata
 
 # Keras saves TensorFlow arrays in a way that numpy 2 deprecates.

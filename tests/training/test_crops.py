@@ -8,8 +8,9 @@ import pytest
 
 from app.core.errors import DataError
 from app.core.types import Box, Label
-from app.training.data.crops import Crops, PaperBatches, load_crops, usable_box
-from app.training.data.samples import Sample
+from app.training.data.crops import Crops, load_crops, usable_box
+from app.training.paper.training import PaperBatches
+from app.training.types import Sample
 from app.vision.preprocess import face_crop, to_crop
 
 LABELS = (Label.MASK, Label.NO_MASK)

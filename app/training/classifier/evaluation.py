@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from app.core.errors import DataError
 from app.core.types import Label
+from app.training.classifier.shortcut_probe import Probe
 from app.training.data.crops import Crops, load_crops
-from app.training.data.samples import Sample
 from app.training.metrics import Probabilities, Scores, Unsure, score, unsure_effect
+from app.training.types import Sample
 from app.vision.classifier import MaskClassifier, decide
 from app.vision.model_metadata import ClassifierMetadata
 from app.vision.preprocess import sharpness
@@ -50,6 +51,22 @@ class SetReport:
     slices: Mapping[str, Scores] = field(default_factory=dict)
     unreadable: tuple[Path, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedSet:
+    """The results for one set with its ``predictions``, for reliability and errors. ``equalised``: scores at equal
+    resolution. ``copies``: pairs of near-duplicates, each an image and one of another split of the same data."""
+
+    report: SetReport
+    predictions: Predictions
+    equalised: SetReport | None = None
+    probe: Probe | None = None
+    copies: tuple[tuple[Path, Path], ...] = ()
+
+    @property
+    def reports(self) -> tuple[SetReport, ...]:
+        return (self.report,) if self.equalised is None else (self.report, self.equalised)
 
 
 def predict_samples(

@@ -20,7 +20,7 @@ from app.training.data.crops import Crops
 from app.training.data.face_pool import PooledFace, central_crops
 from app.training.export import export_classifier
 from app.training.metrics import Probabilities, Scores, score
-from app.training.networks import KerasModel
+from app.training.types import KerasModel
 from app.vision.classifier import calibrated
 from app.vision.model_metadata import ClassifierMetadata
 from app.vision.preprocess import sharpness

@@ -1,18 +1,17 @@
 """Loads samples as arrays: face crops, cut exactly as the monitor cuts them, and training batches of them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import DataError
 from app.core.types import Box, Image, Label
-from app.training.data.annotations import read_image as read_image
-from app.training.data.samples import MAX_UNREADABLE, LeftOut, Sample, by_image
+from app.training.data.images import read_image
+from app.training.data.samples import MAX_UNREADABLE, by_image
+from app.training.types import LeftOut, Sample
 from app.vision.preprocess import face_crop, resize, to_crop
 
 
@@ -109,51 +108,4 @@ def check_readable(unreadable: Sequence[Path], image_count: int) -> None:
         raise DataError(
             f"{len(unreadable)} of {image_count} images cannot be read; the first: {unreadable[0]}; "
             "check that they are complete JPEG or PNG files"
-        )
-
-
-class Batches(Protocol):
-    """A source of training batches. An epoch depends only on its index, so a resumed run gets the same batches."""
-
-    @property
-    def steps(self) -> int: ...
-
-    def epoch(self, index: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-        """Yields ``steps`` pairs of crops (B, S, S, 3) uint8 RGB and targets (B, C) float32."""
-
-
-@dataclass(frozen=True, slots=True)
-class PaperBatches:
-    """The study's training batches: shuffled, with flip, zoom and shear as in Keras' ImageDataGenerator. Zoom is drawn
-    for each axis, shear is in degrees (so hardly visible), and edges are repeated."""
-
-    crops: Crops
-    batch: int
-    seed: int
-    zoom: float = 0.2
-    shear_deg: float = 0.2
-
-    @property
-    def steps(self) -> int:
-        return -(-len(self.crops.targets) // self.batch)
-
-    def epoch(self, index: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-        rng = np.random.default_rng((self.seed, index))
-        order = rng.permutation(len(self.crops.targets))
-        targets = self.crops.one_hot()
-        for start in range(0, len(order), self.batch):
-            chosen = order[start : start + self.batch]
-            images = np.stack([self._augmented(self.crops.images[i], rng) for i in chosen])
-            yield images, targets[chosen]
-
-    def _augmented(self, crop: Image, rng: np.random.Generator) -> Image:
-        zoom_x, zoom_y = rng.uniform(1 - self.zoom, 1 + self.zoom, 2)
-        shear = np.deg2rad(rng.uniform(-self.shear_deg, self.shear_deg))
-        flip = -1.0 if rng.random() < 0.5 else 1.0
-        matrix = np.array([[zoom_x * flip, -np.sin(shear)], [0.0, zoom_y * np.cos(shear)]])
-        middle = np.full(2, (crop.shape[0] - 1) / 2)
-        affine = np.column_stack([matrix, middle - matrix @ middle])
-        size = (crop.shape[1], crop.shape[0])
-        return cv2.warpAffine(  # type: ignore[return-value]
-            crop, affine, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
         )
