@@ -186,18 +186,12 @@ def print_extra_results(console: Console, sets: Sequence[ReportedSet], others: S
         name = one.report.name
         if one.copies:
             duplicates = f"{len(one.copies)}, for example {one.copies[0][0]}"
-            console.print(
-                f"{name}: near-duplicates of faces of other splits: {duplicates}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+            text = f"{name}: near-duplicates of faces of other splits: {duplicates}"
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
         if one.probe is not None:
             figures = ", ".join(f"{clue} {100 * value:.1f} %" for clue, value in one.probe.found.items())
             text = f"balanced accuracy of the shortcuts alone: {figures}" if figures else one.probe.missing
             console.print(f"\n{name}: {text}", highlight=False, markup=False)
-        for reason, count in one.report.left_out.items():
-            console.print(f"{name}: {faces(count)} left out: {reason}", highlight=False, markup=False)
     for entry in [*(one.report for one in sets), *others]:
-        for path in entry.unreadable:
-            console.print(f"unreadable, left out: {path}", highlight=False, markup=False)
+        for reason, count in entry.left_out.items():
+            console.print(f"{entry.name}: {faces(count)} left out: {reason}", highlight=False, markup=False)

@@ -58,7 +58,7 @@ class _Parser(argparse.ArgumentParser):
             raise
 
     def error(self, message: str) -> NoReturn:
-        from app.settings.source import redact
+        from app.core.secrets import redact
 
         see = " See" if message.endswith("?") else "; see"
         self.exit(USAGE_ERROR, f"{self.prog}: {redact(message)}{see} '{self.prog} --help'\n")

@@ -165,7 +165,7 @@ def test_sizes_are_those_of_the_source_image(tmp_path: Path) -> None:
 def test_boxes_outside_all_images_raise_a_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), np.zeros((50, 50, 3), np.uint8))
-    with pytest.raises(DataError, match=r"no face can be used; the first: .*a.png: a box is outside"):
+    with pytest.raises(DataError, match=r"no face can be used; the first: .*a.png: a box of .* is outside"):
         build_pool([Sample(path, Label.MASK, "a", Box(0.2, 0.2, 0.5, 0.5))], FixedDetector(0.5))
 
 

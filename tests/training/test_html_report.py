@@ -18,7 +18,7 @@ from app.training.data.crops import Crops
 from app.training.reports.charts import as_file, confusion, curves, reliability_diagram
 from app.training.reports.html_report import WORST, Page, Training, write_charts, write_report
 from app.training.trainer import Fitted
-from app.training.types import EpochRecord, Sample
+from app.training.types import EpochRecord, LeftOut, Sample
 from app.vision.model_metadata import ClassifierMetadata
 
 LABELS = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
@@ -44,7 +44,9 @@ def made(name: str, faces: int = 60, wrong: int = 6) -> ReportedSet:
         for i, target in enumerate(targets)
     )
     images = np.random.default_rng(0).integers(0, 256, (faces, 32, 32, 3), np.uint8)
-    crops = Crops(images, targets, np.full(faces, 30.0), samples, LABELS, (Path("/broken.jpg"),))
+    crops = Crops(
+        images, targets, np.full(faces, 30.0), samples, LABELS, (LeftOut(Path("/broken.jpg"), "cannot be read"),)
+    )
     predictions = Predictions(crops, probabilities, METADATA, {"of no use": 7})
     probe = Probe({"size": 0.875, "all three": 0.9})
     return ReportedSet(
@@ -74,7 +76,7 @@ def test_the_page_shows_each_set_under_its_own_name(tmp_path: Path) -> None:
     assert "&lt;0&gt;.jpg,\n30 × 40 px</figcaption>" in first  # visible without a mouse, and in print
     assert "<b>mask predicted as no_mask</b>, 1.00" in first
     assert "<p>None.</p>" in second
-    for part in ("one at 48 px", "87.5", "/broken.jpg", "7: of no use", "source a", "20 to 32 px"):
+    for part in ("one at 48 px", "87.5", "/broken.jpg: cannot be read", "7: of no use", "source a", "20 to 32 px"):
         assert part in first
     assert "differ by 10.0\npercentage points (expected calibration error 0.100)" in first
     assert "http" not in page

@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.errors import DataError
 from app.core.types import Box, Detection, Image, Label
-from app.training.data.crops import Crops, check_readable, usable_box
+from app.training.data.crops import Crops, readable_faces
 from app.training.data.images import read_image
 from app.training.data.samples import by_image, image_files
 from app.training.types import LeftOut, Sample
@@ -74,28 +73,15 @@ def build_pool(
     progress: Callable[[int], None] = lambda _done: None,
 ) -> FacePool:
     """The faces of ``samples``. Images of ``loose`` sources show whole persons; those without a detected face are
-    dropped and not reported. Raises DataError if too many images cannot be read."""
+    dropped and not reported. Raises the errors of ``readable_faces``."""
     faces: list[PooledFace] = []
-    unreadable: list[Path] = []
     left_out: list[LeftOut] = []
-    for done, (path, places) in enumerate(by_image(samples)):
-        progress(done)
-        image = read_image(path)
-        if image is None:
-            unreadable.append(path)
-            left_out.append(LeftOut(path, "cannot be read"))
-            continue
-        for i in places:
-            sample = samples[i]
-            if sample.box is None:
-                faces += _in_image(image, sample, detector, sample.source in loose)
-            elif (box := usable_box(sample.box, image)) is not None:
-                faces.append(_in_frame(image, sample, box, detector))
-            else:
-                left_out.append(LeftOut(path, "a box is outside the image"))
-    check_readable(unreadable, len({sample.path for sample in samples}))
-    if not faces and left_out:
-        raise DataError(f"no face can be used; the first: {left_out[0].path}: {left_out[0].reason}; fix the boxes")
+    for i, image, box in readable_faces(samples, left_out, progress):
+        sample = samples[i]
+        if box is None:
+            faces += _in_image(image, sample, detector, sample.source in loose)
+        else:
+            faces.append(_in_frame(image, sample, box, detector))
     return FacePool(faces, tuple(left_out))
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -57,7 +58,9 @@ class CachedDetector:
     def __init__(self, detector: FaceDetector, store: Path) -> None:
         self._detector = detector
         self._store = store
-        self._rows: dict[str, list[list[float]]] = json.loads(store.read_text("utf-8")) if store.is_file() else {}
+        self._rows: dict[str, list[list[float]]] = {}
+        with suppress(OSError, ValueError):  # a missing or damaged file only costs time
+            self._rows = json.loads(store.read_text("utf-8"))
         self._stored = len(self._rows)
 
     def detect(self, image: Image) -> list[Detection]:
