@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from app.cli import training_commands, training_options
+from app.cli import training_commands
 from app.cli.evaluate import chosen_split
 from app.cli.train import is_fresh, plan_of, print_choice
 from app.core.errors import DataError, ModelError, SettingsError
@@ -400,7 +400,7 @@ def test_study_is_resumed_and_reported(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_missing_package_is_reported_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_options, "find_spec", lambda _name: None)
+    monkeypatch.setattr(training_commands, "find_spec", lambda _name: None)
     for arguments in (("train", tmp_path, "--run", tmp_path / "run"), ("paper", tmp_path, "--run", tmp_path / "run")):
         with pytest.raises(SettingsError, match=r"needs tensorflow: pip install 'maskwatch\[train\]'"):
             call(*arguments)
