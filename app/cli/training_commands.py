@@ -125,7 +125,7 @@ def _whole(low: int, high: float) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not text.isdecimal() or not low <= int(text) <= high:
             limit = f"to {high}" if high < math.inf else "or more"
-            raise argparse.ArgumentTypeError(f"must be a whole number of {low} {limit}")
+            raise argparse.ArgumentTypeError(f"must be {low} {limit}")
         return int(text)
 
     return parse
