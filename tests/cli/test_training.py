@@ -1,8 +1,10 @@
 """The commands ``train``, ``evaluate`` and ``paper``."""
 
 import argparse
+import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,17 +12,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from app.cli import training_commands, training_options
+from app.cli import training_commands
 from app.cli.evaluate import chosen_split
 from app.cli.train import is_fresh, plan_of, print_choice
+from app.cli.training_progress import TrainingProgress
 from app.core.errors import DataError, ModelError, SettingsError
 from app.core.resources import model
 from app.core.types import Label
+from app.training.classifier import shortcut_probe
 from app.training.classifier.calibration import Calibration, UnsureRule
-from app.training.data.samples import Sample
 from app.training.data.splits import photograph
 from app.training.data.user_splits import held_back, user_splits
-from app.training.reports import set_report
+from app.training.types import EpochRecord, Sample
 from app.vision.model_metadata import read_classifier_metadata
 
 # Keras saves TensorFlow arrays in a way that numpy 2 deprecates.
@@ -90,7 +93,7 @@ def test_equal_resolution_and_probe_can_be_disabled(tmp_path: Path, capsys: pyte
 def test_probe_without_scikit_learn_prints_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(set_report, "find_spec", lambda _name: None)
+    monkeypatch.setattr(shortcut_probe, "find_spec", lambda _name: None)
     own = make_set(tmp_path / "own", {"mask": 6, "no_mask": 6})
     assert call("evaluate", own) == 0
     assert "the shortcut probe needs scikit-learn" in " ".join(capsys.readouterr().out.split())
@@ -254,6 +257,25 @@ def test_seeds_out_of_range_are_rejected(seed: str, capsys: pytest.CaptureFixtur
     assert "must be 0 to 4294967295" in capsys.readouterr().err
 
 
+def test_progress_prints_epochs_and_how_to_resume() -> None:
+    console = Console(file=io.StringIO(), width=90)
+    record = EpochRecord(2, {"loss": 0.5, "accuracy": 0.75}, {"loss": 0.25}, 0.01, 7.4)
+
+    def interrupted() -> None:
+        with TrainingProgress(console) as progress:
+            progress.on_step(1, 2, 0.5)
+            progress.on_epoch(record)
+            progress.on_epoch(replace(record, development={}))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    output = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "epoch 3: loss 0.500, accuracy 0.750; development loss 0.250; 7 s\n" in output
+    assert "epoch 3: loss 0.500, accuracy 0.750; 7 s\n" in output
+    assert "stopped; run the same command to resume after the last complete epoch" in output
+
+
 def test_brackets_in_a_run_name_are_printed_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     print_choice(
         Console(), Calibration((0.0,), 1.0, UnsureRule(0.5, 0.0, 0.0), is_chosen=False), "wrote run [1] [/b]/a.keras"
@@ -319,7 +341,7 @@ def test_different_training_in_a_run_folder_is_rejected(tmp_path: Path) -> None:
         call("train", second, "--run", run, "--epochs", 2, "--steps", 1)
     with pytest.raises(DataError, match=r"with .*seed 42, not 7"):
         call("train", first, "--run", run, "--epochs", 2, "--steps", 1, "--seed", 7)
-    (run / "train.npz").write_bytes((run / "train.npz").read_bytes()[:3000])  # as after a full disk
+    (run / "detections.json").write_text('{"half')  # as after a full disk
     assert call("train", first, "--run", run, "--epochs", 2, "--steps", 1) == 0
     assert len(json.loads((run / "history.json").read_text())) == 2
 
@@ -387,8 +409,8 @@ def test_study_is_resumed_and_reported(tmp_path: Path, capsys: pytest.CaptureFix
         report,
     )
     assert call(*arguments) == 0
-    cell_path = tmp_path / "run" / "I-model_2" / "cell.json"
-    cell, trained = json.loads(cell_path.read_text()), cell_path.stat().st_mtime_ns
+    cell_path = tmp_path / "run" / "I-model_2" / "record.json"
+    cell, trained = json.loads(cell_path.read_text())["cell"], cell_path.stat().st_mtime_ns
     assert (cell["epochs"], cell["whole"]["mask"]["total"]) == (9, 6)
     assert read_classifier_metadata(tmp_path / "run" / "I-model_2" / "model_2.tflite").input_px == 128
     assert report.read_text().count("not run yet") == 10
@@ -400,7 +422,7 @@ def test_study_is_resumed_and_reported(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_missing_package_is_reported_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_options, "find_spec", lambda _name: None)
+    monkeypatch.setattr(training_commands, "find_spec", lambda _name: None)
     for arguments in (("train", tmp_path, "--run", tmp_path / "run"), ("paper", tmp_path, "--run", tmp_path / "run")):
         with pytest.raises(SettingsError, match=r"needs tensorflow: pip install 'maskwatch\[train\]'"):
             call(*arguments)
