@@ -91,11 +91,15 @@ def _versions() -> Iterator[Finding]:
 
 def _display() -> Iterator[Finding]:
     from app.core.errors import DisplayError
-    from app.ui.display import check_display
+    from app.ui.image_window import open_image_window
 
     try:
-        check_display()
-        yield Finding("display", "ok", "a window can be opened")
+        window = open_image_window()
+        try:
+            window.wait_until_open()
+        finally:
+            window.close()
+        yield Finding("display", "ok", "a window was opened")
     except DisplayError as error:
         yield Finding("display", "info", str(error))
 

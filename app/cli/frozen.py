@@ -227,15 +227,12 @@ def is_first_run() -> bool:
 
 def show_failure(lines: Sequence[str], log_path: Path | None) -> None:
     """Shows the last lines of a failed run in a window, if one can be opened."""
-    from app.ui.display import check_display
-
     prefix = f"{_APP}: "
     errors = [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]  # the rest is log and summary
     shown = errors or [*lines] or ["maskwatch ended without an error message."]
     if log_path not in (None, NO_LOG):
         shown += ["", f"Log: {log_path}"]
     try:
-        check_display()
         from app.ui.message_box import show_message_box
 
         show_message_box("maskwatch has stopped", [*shown, "", "Esc: close"], "q\n")

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from app import __version__
 from app.core.errors import INTERRUPTED, MaskwatchError
 from app.core.files import exists
+from app.core.own_command import SHOW_WINDOW
 from app.core.standard_streams import drop, fault_tolerant_stderr
 from app.settings.flags import Help
 
@@ -84,8 +85,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code. A MaskwatchError becomes one line on standard error."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == [SHOW_WINDOW]:
+        from app.ui.window_process import show_window
+
+        return show_window(arguments[1:])
     try:
-        args = build_parser().parse_args(with_implied_watch(sys.argv[1:] if argv is None else argv))
+        args = build_parser().parse_args(with_implied_watch(arguments))
         levels = (logging.WARNING, logging.INFO, logging.DEBUG)
         logging.basicConfig(level=levels[min(args.verbose, 2)], format="%(levelname)s %(message)s", stream=sys.stderr)
         for name in ("httpx", "httpcore", "urllib3"):  # they log whole URLs with tokens
