@@ -184,10 +184,16 @@ def _files() -> Iterator[Finding]:
 
 def _store(settings: Any) -> Iterator[Finding]:
     import os
+    import tempfile
 
-    folder = settings.alerts.store.parent
-    existing = next(parent for parent in (folder, *folder.parents) if exists(parent))
-    if os.access(existing, os.W_OK):
+    store = settings.alerts.store.absolute()
+    existing = next(parent for parent in store.parents if exists(parent))
+    try:
+        with tempfile.TemporaryFile(dir=existing):  # os.access permits root to write everywhere
+            is_writable = not exists(store) or os.access(store, os.W_OK)
+    except OSError:
+        is_writable = False
+    if is_writable:
         yield Finding("events", "ok", f"stored in {settings.alerts.store}")
     else:
         advice = f"make {existing} writable or set alerts.store"

@@ -113,6 +113,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         drop(sys.stdout)
         return 141
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):  # raised by tempfile
+            print(
+                "maskwatch: no folder for temporary files can be written; set TMPDIR to one",
+                file=fault_tolerant_stderr(),
+            )
+            return USAGE_ERROR
         if error.errno not in _FULL or error.filename is not None:
             raise
         drop(sys.stdout)

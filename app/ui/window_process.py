@@ -23,8 +23,8 @@ from app.ui.image_window import Closed, OpenCvWindow, WindowInput
 
 _LOAD_S, _OPEN_S, _CLOSE_S = 60.0, 10.0, 2.0
 """Time limits: to load OpenCV, to open the window after that, to end."""
-_WAIT_S, _IDLE_WAIT_S, _IDLE_S = 0.008, 0.05, 1.0
-"""Time between two runs of the toolkit; the same when no image came for ``_IDLE_S``."""
+_WAIT_S, _IDLE_WAIT_S, _IDLE_S = 0.02, 0.05, 1.0
+"""Longest time between two runs of the toolkit; the same when no image came for ``_IDLE_S``."""
 _LOADED, _OPEN = "loaded", "open"
 _MAX_ERROR_BYTES = 65_536
 _REASONS = ("uthoriz", "protocol", "could not", "broke")
