@@ -107,6 +107,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         print(f"maskwatch: {_import_advice(error)}", file=fault_tolerant_stderr())
         return USAGE_ERROR
+    except AttributeError as error:
+        if "module 'cv2'" not in str(error):
+            raise
+        print(f"maskwatch: {_opencv_advice(error)}", file=fault_tolerant_stderr())
+        return USAGE_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader closed the pipe, as in '| head'
@@ -151,10 +156,19 @@ def escape_unencodable() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def _opencv_advice(error: Exception) -> str:
+    """The error text for an OpenCV that is not complete."""
+    from app.capture.opencv_packages import packages_text, repair_advice
+
+    return f"cannot use OpenCV ({packages_text() or 'not installed'}): {error}; {repair_advice()}"
+
+
 def _import_advice(error: ImportError) -> str:
     """The error text for a failed import. Minimal Linux servers lack two libraries that OpenCV needs."""
     if "libGL" in str(error) or "libgthread" in str(error):
         return f"cannot load OpenCV: {error}; on Debian and Ubuntu: apt install libgl1 libglib2.0-0"
+    if "cv2" in str(error):
+        return _opencv_advice(error)
     if error.name and error.name.partition(".")[0] in ("tensorflow", "keras", "matplotlib", "sklearn"):
         return f"this needs {error.name}: pip install 'maskwatch[train]' (from a checkout: pip install '.[train]')"
     return f"cannot load {error.name or 'a module'}: {error}; reinstall maskwatch"

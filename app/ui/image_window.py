@@ -6,6 +6,7 @@ from typing import Protocol
 
 import cv2
 
+from app.capture.opencv_packages import packages_text, repair_advice
 from app.core.errors import DisplayError
 from app.core.types import Image
 
@@ -85,7 +86,8 @@ class OpenCvWindow:
             cv2.setMouseCallback(TITLE, self._on_mouse)
         except cv2.error as error:
             raise DisplayError(
-                "no window: this OpenCV was built without windows; run 'maskwatch doctor', or use --headless"
+                f"no window: OpenCV {cv2.__version__} ({packages_text()}) was built without windows; "
+                f"{repair_advice()}; or use --headless"
             ) from error
 
     def wait_until_open(self) -> None:
