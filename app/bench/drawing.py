@@ -11,8 +11,9 @@ from app.pipeline.monitor import CameraView, Monitor
 from app.settings.monitor import Polygon
 from app.settings.view import ViewSettings
 from app.ui.hud import Screen, render
-from app.ui.image_window import ImageWindow, WindowInput, open_image_window
+from app.ui.image_window import ImageWindow, WindowInput
 from app.ui.window import Window
+from app.ui.window_process import open_image_window
 
 _TAKE_S = 0.1
 _TURN_S = 0.001

@@ -109,7 +109,7 @@ def _opencv() -> Iterator[Finding]:
 
 def _display() -> Iterator[Finding]:
     from app.core.errors import DisplayError
-    from app.ui.image_window import open_image_window
+    from app.ui.window_process import open_image_window
 
     try:
         window = open_image_window()

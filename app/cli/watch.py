@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     image_window: ImageWindow | None = None
     with ExitStack() as stack:
         if not settings.view.headless:
-            from app.ui.image_window import open_image_window
+            from app.ui.window_process import open_image_window
 
             image_window = open_image_window()  # opens while the rest is imported
             stack.callback(image_window.close)

@@ -10,9 +10,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.errors import OutputError
+from app.core.errors import ModelError, OutputError
 from app.training.networks import KerasModel
+from app.vision.classifier import check_tensorflow, load_keras
+from app.vision.model_format import ModelFormat, model_format
 from app.vision.model_metadata import ClassifierMetadata, write_metadata
+from app.vision.tensorflow_import import import_tensorflow
 
 Kind = Literal["float32", "int8"]
 
@@ -42,6 +45,24 @@ def write_litert(
     partial.write_bytes(content)
     write_metadata(partial, metadata)
     partial.replace(path)
+
+
+def convert_to_litert(path: Path) -> bytes:
+    """The LiteRT file (float32) of a Keras file, a Keras 2 ``.h5`` file or a SavedModel folder.
+
+    Raises ModelError if it cannot be read or converted, SettingsError if TensorFlow is missing.
+    """
+    check_tensorflow("converting a model")
+    import_tensorflow()
+    import tensorflow as tf
+
+    if model_format(path) is not ModelFormat.SAVED_MODEL:
+        return litert_bytes(load_keras(path))
+    try:
+        content: bytes = tf.lite.TFLiteConverter.from_saved_model(str(path)).convert()
+    except Exception as error:  # the converter raises errors of many kinds, some of them its own
+        raise ModelError(f"cannot convert {path}: {str(error).splitlines()[0]}; export the model again") from error
+    return content
 
 
 def litert_bytes(

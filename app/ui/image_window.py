@@ -1,6 +1,5 @@
 """Shows images in a window and reads its keys and clicks: all calls of OpenCV's GUI toolkit are here."""
 
-import sys
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -126,12 +125,3 @@ class OpenCvWindow:
     def close(self) -> None:
         cv2.destroyAllWindows()
         cv2.waitKey(1)  # the toolkit closes windows in its event loop
-
-
-def open_image_window() -> ImageWindow:
-    """A new window: on Linux in a process of its own. Raises DisplayError if there is no display."""
-    from app.ui.display import check_display
-    from app.ui.window_process import WindowProcess
-
-    check_display()
-    return WindowProcess() if sys.platform == "linux" else OpenCvWindow()

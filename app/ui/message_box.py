@@ -7,8 +7,9 @@ import numpy as np
 
 from app.core.types import Image
 from app.ui.canvas import Canvas
-from app.ui.image_window import Closed, Key, open_image_window
+from app.ui.image_window import Closed, Key
 from app.ui.palette import GOOD, INK, PAPER
+from app.ui.window_process import open_image_window
 
 _WIDTH_PX, _UNIT_PX = 760, 26.0
 _LINE_LENGTH = 62

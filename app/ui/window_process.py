@@ -6,6 +6,7 @@ Images pass through shared memory, commands and the user's input through a pipe.
 import mmap
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,8 +19,8 @@ import numpy as np
 from app.core.errors import DisplayError
 from app.core.own_command import SHOW_WINDOW, own_command
 from app.core.types import Image
-from app.ui.display import HINT
-from app.ui.image_window import Closed, OpenCvWindow, WindowInput
+from app.ui.display import HINT, check_display
+from app.ui.image_window import Closed, ImageWindow, OpenCvWindow, WindowInput
 
 _LOAD_S, _OPEN_S, _CLOSE_S = 60.0, 10.0, 2.0
 """Time limits: to load OpenCV, to open the window after that, to end."""
@@ -137,6 +138,12 @@ class WindowProcess:
 def _pixels(memory: mmap.mmap, shape: Sequence[int]) -> Image:
     """The image (H, W, 3) uint8 BGR in ``memory``, not copied."""
     return np.frombuffer(memory, np.uint8, shape[0] * shape[1] * shape[2]).reshape(shape)
+
+
+def open_image_window() -> ImageWindow:
+    """A new window: on Linux in a process of its own. Raises DisplayError if there is no display."""
+    check_display()
+    return WindowProcess() if sys.platform == "linux" else OpenCvWindow()
 
 
 def show_window(arguments: Sequence[str]) -> int:

@@ -15,8 +15,8 @@ import pytest
 from test_window import Screen, pytestmark, wait_until
 
 from app.core.errors import DisplayError
-from app.ui.image_window import Closed, Key, open_image_window
-from app.ui.window_process import WindowProcess
+from app.ui.image_window import Closed, Key
+from app.ui.window_process import WindowProcess, open_image_window
 
 __all__ = ["pytestmark"]
 IMAGE = np.full((90, 160, 3), (0, 200, 0), np.uint8)
