@@ -32,7 +32,11 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--labels", metavar="L,L", help="labels in the order of the outputs: mask,no_mask,incorrect"
     )
     converting.add_argument(
-        "--scaling", choices=("0..255", "0..1", "-1..1"), help="range of the pixels (default 0..255)"
+        "--scaling",
+        nargs=2,
+        type=float,
+        metavar=("BLACK", "WHITE"),
+        help="what the network expects for the pixel values 0 and 255, such as -1 1 (default 0 255)",
     )
     converting.add_argument("--channels", choices=("rgb", "bgr"), help="order of the channels (default rgb)")
     converting.add_argument("--outputs", choices=("probabilities", "logits"), help="default probabilities")
@@ -75,7 +79,7 @@ def _run_convert(args: argparse.Namespace) -> int:
         raise OutputError(f"cannot write {output}: give --output another name that ends in .tflite")
     found = model_format(path)
     if found in (ModelFormat.ONNX, ModelFormat.PYTORCH, ModelFormat.UNKNOWN):
-        raise ModelError(f"cannot convert {path}, a {found}; {convert_advice(path, found)}")
+        raise ModelError(f"cannot convert {path} ({found}); {convert_advice(path, found)}")
     metadata = None if args.labels else read_classifier_metadata(path)
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder, "model.tflite")

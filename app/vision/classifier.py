@@ -53,15 +53,11 @@ def _checked(crops: Crops, metadata: ClassifierMetadata) -> Crops:
     return crops
 
 
-_RANGES = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.0)}
-"""Factor and offset of each ``ClassifierMetadata.scaling``."""
-
-
 def _scaled(crops: Crops, metadata: ClassifierMetadata) -> NDArray[np.float32]:
     """The crops as the network expects them."""
-    factor, offset = _RANGES[metadata.scaling]
+    black, white = metadata.scaling
     ordered = (crops[..., ::-1] if metadata.channels == "bgr" else crops).astype(np.float32)
-    return ordered if metadata.scaling == "0..255" else ordered * np.float32(factor) + np.float32(offset)
+    return ordered if (black, white) == (0, 255) else ordered * np.float32((white - black) / 255) + np.float32(black)
 
 
 def _probabilities(outputs: NDArray[np.float32], metadata: ClassifierMetadata) -> Probabilities:
@@ -230,9 +226,7 @@ def load_classifier(settings: ClassifierSettings) -> MaskClassifier:
     found = model_format(path)
     usable = (ModelFormat.LITERT,) if is_litert else (ModelFormat.KERAS, ModelFormat.HDF5)
     if found not in usable:
-        raise ModelError(
-            f"--backend {settings.backend} cannot run {path}, a {found}; {_advice(path, found, is_litert)}"
-        )
+        raise ModelError(f"--backend {settings.backend} cannot run {path} ({found}); {_advice(path, found, is_litert)}")
     classifier: MaskClassifier = LiteRtClassifier(path, settings.threads) if is_litert else KerasClassifier(path)
     classifier.classify(np.zeros((1, classifier.metadata.input_px, classifier.metadata.input_px, 3), np.uint8))
     return classifier

@@ -11,9 +11,9 @@ from app.core.files import exists, is_file, is_folder
 class ModelFormat(StrEnum):
     """The value is the name in messages."""
 
-    LITERT = "LiteRT model (.tflite)"
-    KERAS = "Keras model (.keras)"
-    HDF5 = "Keras 2 model (.h5)"
+    LITERT = "LiteRT model"
+    KERAS = "Keras model"
+    HDF5 = "Keras 2 model"
     SAVED_MODEL = "TensorFlow SavedModel"
     ONNX = "ONNX model"
     PYTORCH = "PyTorch model"

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from app.core.errors import ModelError
 from app.core.files import is_file
@@ -18,7 +18,7 @@ from app.core.types import Label
 from app.vision.model_format import model_format
 
 MEMBER = "maskwatch.json"
-EXAMPLE = '{"labels": ["mask", "no_mask"], "input_px": 224, "scaling": "-1..1"}'
+EXAMPLE = '{"labels": ["mask", "no_mask"], "input_px": 224, "scaling": [-1, 1]}'
 
 
 class ClassifierMetadata(BaseModel):
@@ -43,13 +43,18 @@ class ClassifierMetadata(BaseModel):
     min_face_px: int = Field(default=20, ge=1, description="smaller faces are unsure")
     min_sharpness: float = Field(default=0.0, ge=0, description="crops whose Laplacian has a lower variance are unsure")
     trained_on: tuple[str, ...] = ()
-    scaling: Literal["0..255", "0..1", "-1..1"] = Field(
-        default="0..255", description="range of the pixel values that the network expects"
-    )
+    scaling: tuple[float, float] = Field(default=(0.0, 255.0), description="what the network expects for 0 and 255")
     channels: Literal["rgb", "bgr"] = "rgb"
     outputs: Literal["probabilities", "logits"] = Field(
         default="probabilities", description="what the network returns; a single value belongs to the second label"
     )
+
+    @field_validator("labels")
+    @classmethod
+    def _are_classes(cls, labels: tuple[Label, ...]) -> tuple[Label, ...]:
+        if Label.UNSURE in labels or len(set(labels)) < len(labels):
+            raise ValueError("name each of mask, no_mask and incorrect at most once, in the order of the outputs")
+        return labels
 
 
 class DetectorMetadata(BaseModel):
