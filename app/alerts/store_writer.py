@@ -10,6 +10,7 @@ from app.alerts.file_lock import owner_lock, running_owners, store_lock
 from app.alerts.outbox import Delivery, Status
 from app.alerts.retention import BYTES_PER_MB, enforce_retention
 from app.alerts.store_types import Presence, StoreError, WriteBatch
+from app.core.files import exists
 from app.core.types import Event
 from app.settings.alerts import AlertSettings
 
@@ -144,7 +145,7 @@ class StoreWriter:
         """Writes ``batch``, then reads what other programs changed. Returns ``None`` if ``batch`` was not written. If
         only the reading fails, ``fault`` is set and the changes are read later."""
         changes = self._write(batch, wall_s)
-        if changes is None and not self._settings.store.exists():  # renamed as damaged, or deleted: create a new one
+        if changes is None and not exists(self._settings.store):  # renamed as damaged, or deleted: create a new one
             changes = self._write(batch, wall_s)
         return changes
 

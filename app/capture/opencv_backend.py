@@ -38,6 +38,9 @@ class VideoReader(Protocol):
     def release(self) -> None: ...
 
 
+_SILENT = 0
+"""OpenCV's log level LOG_LEVEL_SILENT."""
+
 Opener = Callable[[SourceSettings], VideoReader]
 
 
@@ -51,7 +54,9 @@ def silence_ffmpeg(read_timeout_s: float | None = None) -> None:
     if read_timeout_s is not None:
         os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(max(1, round(read_timeout_s))))
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        # OpenCV 4.10 to 4.12 have cv2.setLogLevel; later ones have cv2.utils.logging.
+        set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+        set_level(_SILENT)
 
 
 def to_bgr(image: NDArray[Any]) -> Image:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from app.core.types import Image
     from app.settings.source import SourceSettings
 
-_PACKAGES = ("opencv-python", "ai-edge-litert", "numpy", "imutils", "pydantic", "tensorflow")
+_PACKAGES = ("ai-edge-litert", "numpy", "imutils", "pydantic", "tensorflow")
 _CAMERAS_TRIED = 4
 
 
@@ -48,19 +48,15 @@ def run(args: argparse.Namespace) -> int:
     from rich.markup import escape
     from rich.table import Table
 
+    from app.capture.opencv_packages import opencv_state
     from app.settings.load import load_settings
 
     settings = load_settings(config_path(args), flag_values(args, VISION), each_camera=source_values(args))
     named = settings.camera if "camera" in settings.model_fields_set else ()
-    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        _versions,
-        _display,
-        lambda: _sources(named) if named else _cameras(),
-        _decoder,
-        _files,
-        lambda: _store(settings),
-        lambda: _self_check(settings),
-    )
+    checks: list[Callable[[], Iterator[Finding]]] = [_versions, _opencv, _files, lambda: _store(settings)]
+    if opencv_state().version:  # else all of these would fail for the same reason
+        checks[2:2] = [_display, lambda: _sources(named) if named else _cameras(), _decoder]
+        checks.append(lambda: _self_check(settings))
     table = Table(show_header=False, box=None)
     for _ in range(3):
         table.add_column(overflow="fold")  # paths must not be cut off
@@ -89,13 +85,39 @@ def _versions() -> Iterator[Finding]:
                 yield Finding(name, "fault", "not installed", "reinstall maskwatch with pip")
 
 
+def _opencv() -> Iterator[Finding]:
+    """One working OpenCV: a second package of it overwrites the files of the first."""
+    from app.capture.opencv_packages import OURS, opencv_packages, opencv_state, packages_text, repair_advice
+
+    if getattr(sys, "frozen", False):  # an executable has no package metadata
+        return
+    packages, state = opencv_packages(), opencv_state()
+    subject = OURS if len(packages) < 2 else "OpenCV"
+    if state.fault:
+        reason = state.fault if len(packages) < 2 else f"{packages_text()} overwrite each other: {state.fault}"
+        yield Finding(subject, "fault", reason, repair_advice())
+    elif len(packages) > 1:
+        message = f"{packages_text()} share one folder; if one is removed, the other stops: {repair_advice()}"
+        yield Finding(subject, "info", message)
+    elif OURS in packages:
+        yield Finding(subject, "ok", packages[OURS])
+    else:
+        message = f"not installed; OpenCV {state.version} is from {packages_text() or 'another package'}"
+        windows = "" if state.has_windows else " and opens no window (--headless works)"
+        yield Finding(subject, "info", f"{message}{windows}; for ours: {repair_advice()}")
+
+
 def _display() -> Iterator[Finding]:
     from app.core.errors import DisplayError
-    from app.ui.display import check_display
+    from app.ui.window_process import open_image_window
 
     try:
-        check_display()
-        yield Finding("display", "ok", "a window can be opened")
+        window = open_image_window()
+        try:
+            window.wait_until_open()
+        finally:
+            window.close()
+        yield Finding("display", "ok", "a window was opened")
     except DisplayError as error:
         yield Finding("display", "info", str(error))
 
@@ -180,10 +202,16 @@ def _files() -> Iterator[Finding]:
 
 def _store(settings: Any) -> Iterator[Finding]:
     import os
+    import tempfile
 
-    folder = settings.alerts.store.parent
-    existing = next(parent for parent in (folder, *folder.parents) if exists(parent))
-    if os.access(existing, os.W_OK):
+    store = settings.alerts.store.absolute()
+    existing = next(parent for parent in store.parents if exists(parent))
+    try:
+        with tempfile.TemporaryFile(dir=existing):  # os.access permits root to write everywhere
+            is_writable = not exists(store) or os.access(store, os.W_OK)
+    except OSError:
+        is_writable = False
+    if is_writable:
         yield Finding("events", "ok", f"stored in {settings.alerts.store}")
     else:
         advice = f"make {existing} writable or set alerts.store"

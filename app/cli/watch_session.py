@@ -20,7 +20,7 @@ from app.alerts.offline_cameras import cameras_left_offline, deliveries_of
 from app.alerts.outbox import Delivery
 from app.capture.recorder import VideoWriter, check_output, jpeg_bytes
 from app.capture.source import FALLBACK_FPS
-from app.core.errors import OutputError, SettingsError
+from app.core.errors import DisplayError, OutputError, SettingsError
 from app.core.files import inodes
 from app.core.standard_streams import fault_tolerant_stderr
 from app.core.text import counted, reason_text
@@ -32,6 +32,7 @@ from app.settings.root import Settings, unmatched_camera_patterns
 from app.settings.source import SourceKind
 from app.ui.canvas import blur_faces
 from app.ui.hud import render_result
+from app.ui.image_window import ImageWindow
 from app.ui.palette import STYLES
 from app.ui.region_editor import save_regions
 from app.ui.window import Window
@@ -162,8 +163,14 @@ class WatchSession:
                     self._take(result)
                     progress.advance(task)
 
-    def run_window(self, stopped: Callable[[], bool]) -> None:
-        Window(self.monitor, self._settings.view, stopped, self).run(self._take)
+    def run_window(self, stopped: Callable[[], bool], image_window: ImageWindow) -> None:
+        """Continues without a window if it is lost."""
+        try:
+            Window(self.monitor, self._settings.view, stopped, self, image_window).run(self._take)
+        except DisplayError as error:
+            log.error("%s; watching continues without a window, Ctrl-C stops it", error)
+            self._has_window = False
+            self.run_headless(stopped)
 
     @property
     def is_healthy(self) -> bool:

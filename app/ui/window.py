@@ -8,24 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 
 from app.capture.recorder import VideoWriter, save_image
-from app.core.errors import MaskwatchError, OutputError
+from app.core.errors import DisplayError, MaskwatchError, OutputError
 from app.core.types import FrameResult, Image
 from app.pipeline.monitor import CameraView, Monitor
 from app.settings.monitor import Polygon
 from app.settings.view import ViewSettings
 from app.ui.hud import Screen, draw_messages, render
+from app.ui.image_window import Click, Closed, ImageWindow, Key, WindowInput
 from app.ui.region_editor import RegionDraft
 
 log = logging.getLogger(__name__)
 
-TITLE = "maskwatch"
-_WAIT_MS = 8
-"""Time for the toolkit between two checks for new frames, in milliseconds."""
-_IDLE_WAIT_MS = 50
+_WAIT_S = 0.008
+"""Time between two checks for new frames, if the user does nothing."""
+_IDLE_WAIT_S = 0.05
 """The same while the image does not change."""
 _IDLE_S = 1.0
 """The window counts as idle when the image has not changed for this long."""
@@ -36,15 +35,6 @@ _RECORD_FPS = 10.0, 25.0
 """Limits of the frame rate of a recording, which follows the redraw rate of the window."""
 _ESCAPE, _SPACE, _ENTER, _BACKSPACE = 27, 32, 13, 8
 _EDITING = "click corners; Enter: close region; Backspace: undo; e: save; Esc: cancel"
-
-
-def is_window_open() -> bool:
-    """Whether the window is open. On Cocoa it has no close button, and is invisible only while minimised."""
-    minimum = 0 if cv2.currentUIFramework() == "COCOA" else 1
-    try:
-        return cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= minimum
-    except cv2.error:  # some toolkits raise an error for a closed window
-        return False
 
 
 class RegionStore(Protocol):
@@ -60,29 +50,34 @@ class Window:
     """Shows all cameras until the monitor ends, the user closes the window, or ``stopped`` returns True."""
 
     def __init__(
-        self, monitor: Monitor, settings: ViewSettings, stopped: Callable[[], bool], regions: RegionStore
+        self,
+        monitor: Monitor,
+        settings: ViewSettings,
+        stopped: Callable[[], bool],
+        regions: RegionStore,
+        image_window: ImageWindow,
     ) -> None:
         self._monitor = monitor
         self._regions = regions
         self._settings = settings
         self._stopped = stopped
+        self._image_window = image_window
         message = "h: hide the keys" if settings.keys else "h: help"
         self._screen = Screen(settings.max_width_px, blur=settings.blur, help=settings.keys, message=message)
         self._message_until_s = time.monotonic() + _MESSAGE_S
         self._fullscreen = settings.fullscreen
         self._enlarged: int | None = None
         self._recording: VideoWriter | None = None
-        self._was_visible = False
         self._drawn_s = self._changed_s = 0.0
         self._drawn: tuple[object, ...] = ()
         self._last: Image | None = None
         self._paused_views: list[CameraView] = []
 
     @property
-    def turn_ms(self) -> int:
-        """How long to wait for a key, in milliseconds: longer while the window is paused or idle."""
+    def turn_s(self) -> float:
+        """How long to wait for a key: longer while the window is paused or idle."""
         is_idle = time.monotonic() - self._changed_s > _IDLE_S
-        return _IDLE_WAIT_MS if is_idle or self._screen.paused else _WAIT_MS
+        return _IDLE_WAIT_S if is_idle or self._screen.paused else _WAIT_S
 
     def pause(self, paused: bool) -> None:
         """Pauses or resumes the analysis and the display."""
@@ -91,33 +86,32 @@ class Window:
         self._monitor.pause(paused)
 
     def run(self, on_result: Callable[[FrameResult], None]) -> None:
-        """Runs the window; ``on_result`` is called with every result."""
-        cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
-        cv2.setMouseCallback(TITLE, self._on_mouse)
-        size: tuple[int, ...] = ()
+        """Runs the window; ``on_result`` is called with every result.
+
+        Raises DisplayError if the window is lost. The analysis then continues, also if it was paused.
+        """
+        shape: tuple[int, ...] = ()
         try:
             if self._fullscreen:
-                self._apply_fullscreen()
+                self._image_window.set_fullscreen(True)
             while not self._monitor.finished and not self._stopped():
                 for result in self._monitor.take(0.0):
                     on_result(result)
-                image = self._redraw()
+                image = self._redraw() if self._image_window.is_ready else None
                 if image is not None:
-                    cv2.imshow(TITLE, image)
-                if not self._handle(cv2.waitKey(self.turn_ms)) or self._closed():
+                    is_resized = image.shape != shape and not self._fullscreen  # the first, or the source has changed
+                    max_px = self._settings.max_width_px
+                    size_px = window_size(image.shape[1], image.shape[0], max_px) if is_resized else None
+                    shape = image.shape if is_resized else shape
+                    self._image_window.show(image, size_px)
+                if not all(map(self._handle, self._image_window.inputs(self.turn_s))):
                     return
-                if image is not None and image.shape != size and not self._fullscreen:
-                    size = image.shape  # first image, or the source has changed its size
-                    cv2.resizeWindow(TITLE, *window_size(image.shape[1], image.shape[0], self._settings.max_width_px))
+        except DisplayError:
+            self.pause(False)
+            raise
         finally:
             self._stop_recording()
-            cv2.destroyAllWindows()
-
-    def _closed(self) -> bool:
-        """Whether the user closed the window: it was visible and is no longer. It may appear with a delay."""
-        visible = is_window_open()
-        self._was_visible = self._was_visible or visible
-        return self._was_visible and not visible
+            self._image_window.close()
 
     def _redraw(self) -> Image | None:
         """The next image, or None if the display has not changed."""
@@ -167,11 +161,15 @@ class Window:
             return views[self._enlarged]
         return views[0] if len(views) == 1 else None
 
-    def _handle(self, code: int) -> bool:
-        """Handles a key code of ``waitKey``; False means quit."""
-        if code < 0:
-            return True
-        key = code & 0xFF
+    def _handle(self, user_input: WindowInput) -> bool:
+        """Handles what the user did; False means quit."""
+        if isinstance(user_input, Key):
+            return self._handle_key(user_input.code)
+        if isinstance(user_input, Click):
+            self._handle_click(user_input)
+        return not isinstance(user_input, Closed)
+
+    def _handle_key(self, key: int) -> bool:
         if self._screen.draft is not None and self._edit(key):
             return True
         if key in (ord("q"), _ESCAPE):
@@ -184,7 +182,7 @@ class Window:
             self._screen = replace(self._screen, help=not self._screen.help)
         elif key == ord("f"):
             self._fullscreen = not self._fullscreen
-            self._apply_fullscreen()
+            self._image_window.set_fullscreen(self._fullscreen)
         elif key == ord("s"):
             self._snapshot()
         elif key == ord("r"):
@@ -231,26 +229,20 @@ class Window:
             return False
         return True
 
-    def _on_mouse(self, event: int, x: int, y: int, flags: int, parameter: object) -> None:  # noqa: ARG002 - signature of OpenCV
+    def _handle_click(self, click: Click) -> None:
         """A click enlarges a camera or shows all again; in the region editor it adds a corner.
 
-        The right button closes a region. Called within ``waitKey``.
+        The right button closes a region.
         """
-        if self._last is None or event not in (cv2.EVENT_LBUTTONUP, cv2.EVENT_RBUTTONUP):
-            return
-        height_px, width_px = self._last.shape[:2]
         draft = self._screen.draft
         if draft is not None:
-            clicked = draft.click(x / width_px, y / height_px) if event == cv2.EVENT_LBUTTONUP else draft.close()
-            self._screen = replace(self._screen, draft=clicked)
+            self._screen = replace(
+                self._screen, draft=draft.click(click.x, click.y) if click.is_left else draft.close()
+            )
             return
         cameras = len(self._monitor.views())
-        if event == cv2.EVENT_LBUTTONUP and cameras > 1:
-            self._enlarged = None if self._enlarged is not None else tile_at(x / width_px, y / height_px, cameras)
-
-    def _apply_fullscreen(self) -> None:
-        mode = cv2.WINDOW_FULLSCREEN if self._fullscreen else cv2.WINDOW_NORMAL
-        cv2.setWindowProperty(TITLE, cv2.WND_PROP_FULLSCREEN, mode)
+        if click.is_left and cameras > 1:
+            self._enlarged = None if self._enlarged is not None else tile_at(click.x, click.y, cameras)
 
     def _show_message(self, message: str, for_s: float = _MESSAGE_S) -> None:
         self._screen = replace(self._screen, message=message)
@@ -343,14 +335,3 @@ def grid(images: Sequence[Image], columns: int) -> Image:
         x = index % columns * tile_w + (tile_w - width) // 2
         combined[y : y + height, x : x + width] = image
     return combined
-
-
-def open_plain_window() -> None:
-    """Opens a window without key and mouse handling, for callers that draw by themselves."""
-    cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
-
-
-def show_image(image: Image) -> None:
-    """Shows ``image`` (H, W, 3) uint8 BGR in the window immediately."""
-    cv2.imshow(TITLE, image)
-    cv2.waitKey(1)

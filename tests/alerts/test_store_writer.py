@@ -287,3 +287,12 @@ def test_lock_with_a_deleted_file_is_acquired_again(store_path: Path) -> None:
     assert owners(store_path)[2] == third.owner
     second.close()
     third.close()
+
+
+def test_a_store_that_cannot_be_looked_at_is_a_fault_not_a_crash(tmp_path: Path) -> None:
+    """As a home folder that this user may not search; here a name that is too long, which also stops root."""
+    writer = StoreWriter(AlertSettings(store=tmp_path / ("x" * 300) / "events.db"))
+    for second in (0.0, 100.0):
+        assert writer.write(WriteBatch(((make_event(), None),)), second) is None
+    assert "check its folder" in writer.fault
+    writer.close()

@@ -1,6 +1,7 @@
 """The output of ``maskwatch doctor``; see also test_main.py."""
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_event_file_in_a_closed_folder_is_a_fault(tmp_path: Path, monkeypatch: p
         return stat(path, **more)
 
     monkeypatch.setattr(os, "stat", refusing)
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: refusing(dir / "file"))
     settings = load_settings(None, {"alerts": {"store": closed / "sub" / "events.db"}})
     (finding,) = doctor._store(settings)
     assert finding.state == "fault"

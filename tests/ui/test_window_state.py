@@ -11,13 +11,17 @@ import pytest
 from fakes import plain_frame
 
 from app.capture.capture import SourceState, SourceStatus
+from app.core.errors import DisplayError
+from app.core.types import Image
 from app.pipeline.monitor import CameraView
 from app.settings.monitor import Polygon
 from app.settings.view import ViewSettings
+from app.ui import image_window as image_window_module
 from app.ui import message_box
 from app.ui.canvas import Canvas
 from app.ui.hud import KEYS
-from app.ui.window import Window, is_window_open, window_size
+from app.ui.image_window import Click, Closed, Key, OpenCvWindow, WindowInput, is_window_open
+from app.ui.window import Window, window_size
 
 Usage = namedtuple("Usage", "total used free")
 TRIANGLE: Polygon = ((0.1, 0.1), (0.9, 0.1), (0.5, 0.8))
@@ -36,8 +40,44 @@ class FakeMonitor:
         names = [f"camera{i}" for i in range(self.count)]
         return [CameraView(name, SourceStatus(name, SourceState.LIVE, 0.0), True, frame) for name in names]
 
+    finished = False
+    paused = False
+
+    def take(self, timeout_s: float) -> list[Any]:
+        return []
+
     def pause(self, paused: bool) -> None:
-        pass
+        self.paused = paused
+
+
+class FakeImageWindow:
+    """Keeps what is shown; each call of ``inputs`` returns the next batch, or raises it if it is an error."""
+
+    cpu_s = 0.0
+    is_ready = True
+
+    def __init__(self, *batches: list[WindowInput] | DisplayError) -> None:
+        self._batches = list(batches)
+        self.shown: list[Image] = []
+        self.sizes_px: list[tuple[int, int] | None] = []
+        self.is_closed = False
+
+    def wait_until_open(self) -> None: ...
+
+    def show(self, image: Image, size_px: tuple[int, int] | None = None) -> None:
+        self.shown.append(image)
+        self.sizes_px.append(size_px)
+
+    def set_fullscreen(self, fullscreen: bool) -> None: ...
+
+    def inputs(self, timeout_s: float) -> list[WindowInput]:
+        batch = self._batches.pop(0)
+        if isinstance(batch, DisplayError):
+            raise batch
+        return batch
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
 class Regions:
@@ -57,15 +97,23 @@ def regions() -> Regions:
     return Regions()
 
 
-def make_window(folder: Path, regions: Any, cameras: int = 1) -> Window:
-    window = Window(FakeMonitor(cameras), ViewSettings(snapshots=folder), lambda: False, regions)  # type: ignore[arg-type]
+def make_window(
+    folder: Path, regions: Any, cameras: int = 1, image_window: FakeImageWindow | None = None, monitor: Any = None
+) -> Window:
+    window = Window(
+        monitor or FakeMonitor(cameras),
+        ViewSettings(snapshots=folder),
+        lambda: False,
+        regions,
+        image_window or FakeImageWindow(),
+    )
     window._redraw()
     return window
 
 
 def press(window: Window, *keys: str) -> None:
     for key in keys:
-        assert window._handle(ord(key))
+        assert window._handle(Key(ord(key)))
 
 
 def test_a_snapshot_of_a_paused_camera_is_the_shown_frame(tmp_path: Path, regions: Regions) -> None:
@@ -133,7 +181,7 @@ def test_several_cameras_share_one_help_and_one_message(
 def test_the_number_of_a_missing_camera_is_ignored(tmp_path: Path, regions: Regions) -> None:
     window = make_window(tmp_path, regions, cameras=2)
     press(window, "5")
-    window._on_mouse(cv2.EVENT_LBUTTONUP, 1, 1, 0, None)
+    window._handle(Click(0.01, 0.01, is_left=True))
     assert window._enlarged == 0, "the first click enlarges"
     press(window, "7")
     assert window._enlarged == 0
@@ -180,11 +228,59 @@ def test_a_minimised_window_is_not_closed(
     assert is_window_open() is is_open
 
 
-def test_a_message_box_that_is_not_yet_visible_is_not_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("last", [Key(ord("q")), Key(27), Closed()])
+def test_the_window_shows_frames_until_the_user_quits(tmp_path: Path, regions: Regions, last: WindowInput) -> None:
+    image_window = FakeImageWindow([], [Key(ord("h"))], [last, Key(ord("s"))])
+    make_window(tmp_path, regions, image_window=image_window).run(lambda _: None)
+    assert len(image_window.shown) == 3
+    assert image_window.sizes_px == [(240, 240), None, None], "the user may resize the window"
+    assert image_window.is_closed
+    assert list(tmp_path.iterdir()) == [], "what follows a quit is ignored"
+
+
+def test_a_window_that_is_not_ready_is_not_drawn(tmp_path: Path, regions: Regions) -> None:
+    image_window = FakeImageWindow([], [], [Closed()])
+    image_window.is_ready = False
+    make_window(tmp_path, regions, image_window=image_window).run(lambda _: None)
+    assert image_window.shown == []
+
+
+def test_a_lost_window_resumes_a_paused_analysis(tmp_path: Path, regions: Regions) -> None:
+    """Nobody could press the key any more."""
+    monitor = FakeMonitor(1)
+    image_window = FakeImageWindow([Key(ord(" "))], [], DisplayError("the window is lost"))
+    with pytest.raises(DisplayError):
+        make_window(tmp_path, regions, image_window=image_window, monitor=monitor).run(lambda _: None)
+    assert not monitor.paused
+    assert image_window.is_closed
+
+
+def test_a_window_that_is_not_yet_visible_is_not_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     visibility = [False, False, True, False]
-    monkeypatch.setattr(message_box, "is_window_open", lambda: visibility.pop(0))
-    for name in ("namedWindow", "imshow", "resizeWindow", "destroyAllWindows"):
+    for name in ("namedWindow", "setMouseCallback"):
         monkeypatch.setattr(cv2, name, lambda *_: None)
     monkeypatch.setattr(cv2, "waitKey", lambda _ms: -1)
-    assert message_box.show_message_box("heading", ["line"], "\n") == ""
-    assert visibility == []
+    monkeypatch.setattr(image_window_module, "is_window_open", lambda: visibility.pop(0))
+    window = OpenCvWindow()
+    assert [window.inputs(0.0) for _ in range(4)] == [[], [], [], [Closed()]]
+
+
+@pytest.mark.parametrize(
+    ("pressed", "answer"), [([Key(13)], "\n"), ([Key(ord("x")), Key(ord("D"))], "d"), ([Key(27)], ""), ([Closed()], "")]
+)
+def test_the_answer_to_a_message_box(monkeypatch: pytest.MonkeyPatch, pressed: list[WindowInput], answer: str) -> None:
+    image_window = FakeImageWindow([], pressed)
+    monkeypatch.setattr(message_box, "open_image_window", lambda: image_window)
+    assert message_box.show_message_box("heading", ["line"], "d\n") == answer
+    assert image_window.is_closed
+
+
+def test_an_opencv_without_windows_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The headless wheels raise this error."""
+
+    def not_built(*_: object) -> None:
+        raise cv2.error("The function is not implemented. Rebuild the library with Windows, GTK+ 2.x or Cocoa support")
+
+    monkeypatch.setattr(cv2, "namedWindow", not_built)
+    with pytest.raises(DisplayError, match="built without windows"):
+        OpenCvWindow()
