@@ -86,7 +86,7 @@ def _list_alerts(args: argparse.Namespace) -> int:
     limit, or camera muted)."""
     from rich.table import Column, Table
 
-    from app.alerts.outbox import Status
+    from app.alerts.store_types import Status
 
     with open_store(args) as store:
         found = store.deliveries(Status(args.status) if args.status else None)
@@ -108,8 +108,7 @@ def _list_alerts(args: argparse.Namespace) -> int:
 def _retry(args: argparse.Namespace) -> int:
     """Queues undelivered alerts again. A running maskwatch sends them; otherwise they are sent now."""
     from app.alerts.delivery import AlertCenter
-    from app.alerts.file_lock import store_lock
-    from app.alerts.outbox import Status
+    from app.alerts.store_types import Status, StoreInUseError
 
     settings = settings_of(args)
     with open_store(args) as store:
@@ -117,13 +116,12 @@ def _retry(args: argparse.Namespace) -> int:
         _check_names(args.channel, configured | {each.channel for each in store.deliveries()})
         given_up = {each.channel for each in store.deliveries(Status.UNDELIVERED)}
         queued = store.retry(tuple(args.channel), time.time())
-    lock = store_lock(settings.store)
-    if not lock.take():
+    center = AlertCenter(settings)
+    try:
+        center.start()
+    except StoreInUseError:
         print(f"{counted(queued, 'alert')} queued again; the running maskwatch sends them")
         return 0
-    lock.release()
-    center = AlertCenter(settings)
-    center.start()
     unsent = center.close(RETRY_WAIT_S)
     sent = sum(channel.delivered for channel in center.health().channels)
     print(f"{counted(queued, 'alert')} queued again; {sent} sent now")

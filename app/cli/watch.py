@@ -68,7 +68,8 @@ def settings_of(args: argparse.Namespace) -> "Settings":
     if added:
         names = [channel["name"] for channel in added]
         configured = load_settings(config_path(args)).alerts.channels  # from the file or the environment
-        flags["alerts"] = {"channels": [*(channel for channel in configured if channel.name not in names), *added]}
+        channels = [*(channel for channel in configured if channel.name not in names), *added]
+        flags["alerts"] = {**flags.get("alerts", {}), "channels": channels}
     return load_settings(config_path(args), flags)
 
 

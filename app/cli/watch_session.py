@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -17,8 +17,8 @@ from app.alerts.delivery import AlertCenter
 from app.alerts.event_records import EventLog
 from app.alerts.export import ALERT_KINDS
 from app.alerts.mutes import Mutes
-from app.alerts.offline_cameras import cameras_left_offline, deliveries_of
-from app.alerts.outbox import Delivery
+from app.alerts.offline_cameras import cameras_left_offline
+from app.alerts.store_types import StoreInUseError
 from app.capture.recorder import VideoWriter, check_output, jpeg_bytes
 from app.capture.source import FALLBACK_FPS, make_source
 from app.core.errors import OutputError, SettingsError
@@ -27,6 +27,7 @@ from app.core.standard_streams import fault_tolerant_stderr
 from app.core.text import counted, reason_text
 from app.core.types import Event, EventKind, FrameResult, Label
 from app.pipeline.monitor import Monitor
+from app.settings.alerts import AlertSettings
 from app.settings.monitor import PolicySettings, Polygon, overridden
 from app.settings.reload import live_part, needs_restart
 from app.settings.root import Settings, unmatched_camera_patterns
@@ -87,7 +88,7 @@ class WatchSession:
             live = [camera.name for camera in self._settings.camera if camera.is_live]
             offline = cameras_left_offline(self._settings.alerts, live)
             self._monitor = Monitor(self._settings, [self._on_result], [self._on_event], offline)
-            self._alerts = self._make_alerts(deliveries_of(self._settings.alerts, offline))
+            self._alerts = self._make_alerts()
             self._web = self._make_web() if self._settings.web.enabled else None
             self._alerts.start()
             stack.callback(self._close_alerts)
@@ -112,10 +113,14 @@ class WatchSession:
             if camera.kind is SourceKind.FILE and inodes([path]) & inodes([Path(camera.uri)]):
                 raise OutputError(f"cannot write {what} {path}: it is the source; choose another name")
 
-    def _make_alerts(self, earlier: Iterable[Delivery] = ()) -> AlertCenter:
+    def _make_alerts(self) -> AlertCenter:
+        self._warn_of_unmatched_cameras()
+        names = [camera.name for camera in self._settings.camera if camera.is_live]
+        return AlertCenter(self._settings.alerts, hold_back=self._hold_back, cameras=names)
+
+    def _warn_of_unmatched_cameras(self) -> None:
         for problem in unmatched_camera_patterns(self._settings):
             log.warning("%s", problem)
-        return AlertCenter(self._settings.alerts, hold_back=self._hold_back, earlier=earlier)
 
     def _hold_back(self, event: Event) -> str:
         """Why ``event`` is not sent, or ''. Events of a muted camera are stored, but not sent."""
@@ -179,26 +184,23 @@ class WatchSession:
     def _apply(self, settings: Settings, files_changed: bool = False) -> list[str]:
         places = needs_restart(self._settings, settings)
         alerts_changed = files_changed or settings.alerts != self._settings.alerts
+        before = self._settings.alerts
         self._settings = live_part(self._settings, settings)
         self._monitor.apply(settings)
         if alerts_changed:
-            self._reload_alerts()
+            self._reload_alerts(before)
         return places
 
-    def _reload_alerts(self) -> None:
-        """Replaces the alert center. Unsent alerts stay in the old store or are handed to the new alert center."""
-        old, new = self._alerts, self._make_alerts()  # before events are blocked: loading a plugin can be slow
-
-        def replace_center() -> None:
-            new.follow(old)
-            self._alerts = new
-
-        self._monitor.between_events(replace_center)
-        for unsent in old.close(successor=new):
-            log.warning("%s", unsent)
+    def _reload_alerts(self, before: AlertSettings) -> None:
+        self._warn_of_unmatched_cameras()
+        try:
+            self._alerts.reload(self._settings.alerts)
+        except StoreInUseError as error:
+            log.error("the alert settings are not changed: %s", error)
+            self._settings = self._settings.model_copy(update={"alerts": before})
+            return
         if self._web is not None:
-            self._web.reload(self._settings.alerts, new)
-        new.start()
+            self._web.reload(self._settings.alerts, self._alerts)
 
     def regions_of(self, camera: str) -> tuple[Polygon, ...]:
         """The alert regions of ``camera``, as polygons; empty if the whole frame alerts."""

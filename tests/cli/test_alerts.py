@@ -22,8 +22,7 @@ from fixtures_alerts import _no_thread_survives  # noqa: F401
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_store import EventStore
 from app.alerts.export import HourRow, atomic_text_file, by_hour, parse_time, plot_png, total
-from app.alerts.outbox import Delivery, Status
-from app.alerts.store_types import Presence, WriteBatch, hour_of
+from app.alerts.store_types import Delivery, Presence, Status, WriteBatch, hour_of
 from app.cli import alerts as alerts_module
 from app.core.errors import OutputError, SettingsError
 from app.core.types import Event, EventKind
