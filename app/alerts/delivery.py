@@ -197,12 +197,12 @@ class AlertCenter:
             yield Delivery(event, name, wall_s, wall_s, Status.SKIPPED if reason else Status.PENDING, error=reason)
 
     def _was_sent(self, event_id: str, channel: DeliveryChannel) -> bool | None:
-        """Whether ``channel`` sends or sent an alert; None for an alert that it does not know."""
+        """Whether ``channel`` sends or sent an alert; None if it did not exist then, or does not know the alert."""
         status = self._queue.status(event_id, channel.name)
         if status is not None:
             return status is not Status.SKIPPED
         alert = self._queue.event(event_id)
-        return None if alert is None or not channel.matches(alert) else False
+        return None if alert is None or not channel.matches(alert) or channel.is_in_schedule(alert) else False
 
     def _limit_outbox(self, channel: DeliveryChannel) -> None:
         """Makes the oldest alerts of a full outbox undelivered, but not the one that is being sent."""

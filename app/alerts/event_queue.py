@@ -10,7 +10,7 @@ from app.alerts.event_store import EventStore, check_is_event_file, rename_damag
 from app.alerts.file_lock import StoreLock
 from app.alerts.health import Clock
 from app.alerts.retention import BYTES_PER_MB, enforce_retention, limit_size
-from app.alerts.retention_clock import DAY_S, RetentionClock, StoredTimes
+from app.alerts.retention_clock import DAY_S, JUMP_S, RetentionClock, StoredTimes
 from app.alerts.store_types import Delivery, Status, StoreError, StoreInUseError, WriteBatch
 from app.core.text import counted
 from app.core.types import Event
@@ -82,11 +82,14 @@ class EventQueue:
         self._first_seq = self._file.newest_seq() if self._file is not None else 0
         self._opened_s = self._clock.wall_s()
         self._retention_clock = RetentionClock(self._opened_s, self._clock.monotonic_s(), stored)
-        if not self._retention_clock.is_trusted:
+        ahead_s, behind_s = self._retention_clock.ahead_s, self._retention_clock.behind_s
+        if not self._retention_clock.is_trusted or behind_s > JUMP_S:
+            how = "ahead of" if behind_s <= JUMP_S else "behind"
             log.warning(
-                "the clock is %.1f days ahead of the events in %s: if it is wrong, set it; old events are deleted "
-                "after maskwatch has run for a day",
-                self._retention_clock.gap_s / DAY_S,
+                "the clock is %.1f days %s the events in %s: if it is wrong, set it; old events are deleted after "
+                "maskwatch has run for a day",
+                (behind_s if how == "behind" else ahead_s) / DAY_S,
+                how,
                 self.settings.store,
             )
 

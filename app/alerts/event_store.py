@@ -231,7 +231,8 @@ class EventStore:
             ).fetchone()
             query = f"SELECT min(at) FROM {times} WHERE at > ? AND at <= ?"
             (since_s,) = self._db.execute(query, (file_s, now_s - DAY_S, now_s)).fetchone()
-            return StoredTimes(before_s, since_s)
+            (newest_s,) = self._db.execute(f"SELECT max(at) FROM {times}", (file_s,)).fetchone()
+            return StoredTimes(before_s, since_s, newest_s)
 
     def shift_times(self, after_seq: int, seconds: float) -> None:
         """Corrects when the events after ``after_seq`` were stored: the wall clock was set meanwhile."""

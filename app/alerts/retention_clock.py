@@ -9,10 +9,11 @@ JUMP_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class StoredTimes:
-    """What the file says about time: the newest Unix time more than a day before now, and the oldest one after it."""
+    """The Unix times in the file: the newest that is more than a day old, the oldest after it, and the newest of all."""
 
     before_s: float | None = None
     since_s: float | None = None
+    newest_s: float | None = None
 
 
 class RetentionClock:
@@ -24,8 +25,9 @@ class RetentionClock:
         self._wall_s, self._monotonic_s = wall_s, monotonic_s
         self._sure_s, self._trusted_at_s = wall_s, monotonic_s
         since_s = wall_s if stored.since_s is None else min(stored.since_s, wall_s)
-        self.gap_s = 0.0 if stored.before_s is None else since_s - stored.before_s
-        if stored.before_s is not None and self.gap_s > DAY_S:
+        self.behind_s = max((stored.newest_s or 0.0) - wall_s, 0.0)
+        self.ahead_s = 0.0 if stored.before_s is None else since_s - stored.before_s
+        if stored.before_s is not None and self.ahead_s > DAY_S:
             self._sure_s = stored.before_s + wall_s - since_s
             self._trusted_at_s = monotonic_s + DAY_S - (wall_s - since_s)
 

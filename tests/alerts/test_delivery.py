@@ -578,9 +578,7 @@ def test_unstored_alerts_stay_in_memory_until_new_settings_store_them(
 
     hook = RecordingHook(fault)
     both = channel("a", snapshot=True), channel("gone")
-    center = AlertCenter(
-        settings(None, *both, snapshots="blur_all"), hooks={"a": hook, "gone": RecordingHook(fault)}
-    )
+    center = AlertCenter(settings(None, *both, snapshots="blur_all"), hooks={"a": hook, "gone": RecordingHook(fault)})
     with running(center):
         center.submit(sent)
         wait_until(lambda: [each.delivered for each in center.health().channels] == [1, 1])
@@ -622,7 +620,9 @@ def test_second_watching_program_is_refused_in_one_line(store_path: Path) -> Non
     first = AlertCenter(settings(store_path), hooks={"a": hook})
     second = AlertCenter(settings(store_path), hooks={"a": RecordingHook(fail)})
     with running(first):
-        with pytest.raises(StoreInUseError, match=r"another maskwatch watches with .*events\.db; stop it, .*--store") as caught:
+        with pytest.raises(
+            StoreInUseError, match=r"another maskwatch watches with .*events\.db; stop it, .*--store"
+        ) as caught:
             second.start()
         assert "\n" not in str(caught.value)
         assert second.close() == []

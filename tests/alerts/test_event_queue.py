@@ -147,8 +147,7 @@ def test_memory_is_bounded_loses_no_pending_alert_and_the_loss_is_told_in_one_se
         queue.write(alert(status=Status.DELIVERED, jpeg=b"x" * 2000))
     assert [each.event.id for each in queue.pending("hook", 99)] == [event.id for event in waiting]
     assert 0 < queue.lost_events < 300
-    (sentence,) = [queue.close()]
-    assert sentence.startswith("320 events could not be written and will be missing: event file")
+    assert queue.close().startswith("320 events could not be written and will be missing: cannot create")
 
 
 def test_people_and_deliveries_are_written_once_after_a_failure(
@@ -206,9 +205,7 @@ def test_lost_file_is_noticed_without_a_write(queue: EventQueue, store_path: Pat
     assert len(stored(store_path)) == 1
 
 
-def test_file_of_a_newer_version_is_left_alone_and_alerts_are_still_sent(
-    store_path: Path, clock: FakeClock
-) -> None:
+def test_file_of_a_newer_version_is_left_alone_and_alerts_are_still_sent(store_path: Path, clock: FakeClock) -> None:
     with EventStore(store_path) as store:
         store.execute("PRAGMA user_version = 99")
     queue = EventQueue(AlertSettings(store=store_path), clock)
@@ -312,7 +309,7 @@ def test_clock_that_is_set_while_running_deletes_nothing(
     again.open()
     run_for(again, clock, 3600)
     assert kept(store_path) == (22, 21), "also after a restart"
-    run_for(again, clock, 9 * DAY_S, 3600.0)
+    run_for(again, clock, 12 * DAY_S, 3600.0)
     assert kept(store_path)[0] < 22, "old events are deleted in the end"
     again.close()
 
@@ -333,7 +330,7 @@ def test_start_with_a_wrong_clock_deletes_nothing(
         assert kept(store_path) == (kept(store_path)[0], 21)
         assert kept(store_path)[0] >= 22
         queue.close()
-    assert ("days ahead of the events" in caplog.text) is (days > 0)
+    assert f"days {'ahead of' if days > 0 else 'behind'} the events" in caplog.text
     last = EventQueue(AlertSettings(store=store_path), clock)
     last.open()
     clock.set_s(clock.wall - days * DAY_S)  # the time server answers
