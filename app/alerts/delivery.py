@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from app.alerts.channel import DeliveryChannel, make_hooks
@@ -16,7 +16,7 @@ from app.alerts.outage_damper import OutageDamper
 from app.alerts.store_types import Delivery, Presence, Status, WriteBatch, hour_of
 from app.core.errors import HookError
 from app.core.text import counted
-from app.core.types import Event
+from app.core.types import Event, EventKind
 from app.settings.alerts import AlertSettings
 
 log = logging.getLogger(__name__)
@@ -40,15 +40,16 @@ class AlertCenter:
         hooks: Mapping[str, AlertHook] | None = None,
         rng: random.Random | None = None,
         hold_back: Callable[[Event], str] | None = None,
-        cameras: Iterable[str] = (),
+        cameras: Mapping[str, bool] | None = None,
     ) -> None:
         """``hooks`` replaces the hooks of the channels it names. ``hold_back`` is called once per event: it returns a
-        reason to store the event and skip its alerts, or '' to send them. ``cameras``: those that are watched."""
+        reason to store the event and skip its alerts, or '' to send them. ``cameras``: those that are watched, and
+        whether each is online as far as is known."""
         self._clock: Clock = clock or SystemClock()
         self._hooks = hooks or {}
         self._rng = rng or random.Random()
         self._hold_back = hold_back
-        self._cameras = tuple(cameras)
+        self._cameras = cameras or {}
         self._changed = threading.Condition()
         self._queue = EventQueue(settings, self._clock)
         self._damper = OutageDamper()
@@ -84,6 +85,8 @@ class AlertCenter:
                 event, held = self._damper.check(event, self._clock.monotonic_s())
             jpeg = snapshot_jpeg if self._queue.settings.snapshots != "off" else None
             self._recent.append(event)
+            if event.kind in (EventKind.CAMERA_OFFLINE, EventKind.CAMERA_RECOVERED):
+                self._cameras = {**self._cameras, event.camera: event.kind is EventKind.CAMERA_RECOVERED}
             self._queue.write(WriteBatch(((event, jpeg),), tuple(self._deliveries(event, held))))
             self._count_waiting()
             for channel in self._channels.values():
@@ -250,7 +253,7 @@ class AlertCenter:
     def _run_channel(self, channel: DeliveryChannel) -> None:
         """The loop of a channel's thread."""
         while not (self._stopping or channel.is_removed):
-            channel.hook.refresh(tuple(name for name in self._cameras if channel.is_for_camera(name)))
+            channel.hook.refresh({name: up for name, up in self._cameras.items() if channel.is_for_camera(name)})
             with self._changed:
                 delivery = self._await_due(channel)
                 if delivery is None:

@@ -4,6 +4,7 @@ import base64
 import json
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -106,8 +107,9 @@ class AlertHook(Protocol):
 class SessionHook(AlertHook, Protocol):
     """A hook that stays connected while maskwatch watches, so that the receiver notices when it ends."""
 
-    def refresh(self, cameras: tuple[str, ...]) -> None:
-        """Opens the session or keeps it alive. Called every few seconds with the watched cameras; must not block."""
+    def refresh(self, cameras: Mapping[str, bool]) -> None:
+        """Opens the session or keeps it alive. Called every few seconds with the watched cameras and whether each is
+        online; may take a few seconds."""
 
     def close(self) -> None:
         """Ends the session. May block for a second."""

@@ -9,7 +9,7 @@ JUMP_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class StoredTimes:
-    """The Unix times in the file: the newest that is more than a day old, the oldest after it, and the newest of all."""
+    """The Unix times in the file: the newest that is more than a day old, the oldest after it, and the newest."""
 
     before_s: float | None = None
     since_s: float | None = None

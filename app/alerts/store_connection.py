@@ -28,48 +28,54 @@ AUTO_VACUUM = "PRAGMA auto_vacuum = INCREMENTAL"
 NO_SHARED_MEMORY = ("SQLITE_IOERR_SHM", "SQLITE_PROTOCOL")
 
 
+LOCKLESS = {
+    True: "?mode=rw&nolock=1" if sys.platform == "win32" else "?mode=rw&vfs=unix-none",  # nolock opens no WAL file
+    False: "?mode=ro&immutable=1",  # otherwise a reader takes the journal of a running write for that of a crash
+}
+"""Options of a connection to a disk without file locks, by whether it writes."""
+
+
 def connect(path: Path, busy_s: float, write: bool) -> tuple[sqlite3.Connection, str]:
     """A connection to ``path``, and what its disk lacks ('' for nothing). SQLite's write-ahead log needs shared memory:
     without it the file gets a rollback journal. Without file locks SQLite's locks are off, and only the program that
     creates events (``write``) may change the file. Raises sqlite3.Error."""
-    db = _open(path, busy_s)
+    db, lacks = _open(path), ""
     try:
-        if write and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            db.execute(AUTO_VACUUM)
-            db.execute("PRAGMA journal_mode = WAL")
-        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError as error:
-        db.close()
-        if error.sqlite_errorname.startswith(NO_SHARED_MEMORY):
-            return _open_with_rollback_journal(_open(path, busy_s), write), f"{disk_of(path)} has no shared memory"
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY and not _has_locks(path):
-            lockless = "nolock=1" if sys.platform == "win32" else "vfs=unix-none"  # nolock cannot convert a WAL file
-            db = _open(path, busy_s, f"?mode={'rwc' if write else 'ro'}&{lockless}")
-            return _open_with_rollback_journal(db, write), f"{disk_of(path)} has no file locks"
-        raise
+        try:
+            _prepare(db, write)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname.startswith(NO_SHARED_MEMORY):
+                lacks = "shared memory"
+            elif error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY and not _has_locks(path):
+                lacks = "file locks"
+            elif error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            if lacks:
+                db.close()
+                db = _open(path, LOCKLESS[write] if lacks == "file locks" else "?mode=rw")
+        db.execute(f"PRAGMA busy_timeout = {1000 * busy_s:.0f}")
+        _prepare(db, write, without_wal=lacks != "")
     except BaseException:
         db.close()
         raise
-    return db, ""
+    return db, f"{disk_of(path)} has no {lacks}" if lacks else ""
 
 
-def _open(path: Path, busy_s: float, options: str = "?mode=rw") -> sqlite3.Connection:
+def _open(path: Path, options: str = "?mode=rw") -> sqlite3.Connection:
     uri = f"file:{quote(path.absolute().as_posix())}{options}"
-    return sqlite3.connect(uri, timeout=busy_s, isolation_level=None, check_same_thread=False, uri=True)
+    return sqlite3.connect(uri, timeout=0.0, isolation_level=None, check_same_thread=False, uri=True)
 
 
-def _open_with_rollback_journal(db: sqlite3.Connection, write: bool) -> sqlite3.Connection:
-    try:
-        if write:
-            db.execute(AUTO_VACUUM)
-            db.execute("PRAGMA locking_mode = EXCLUSIVE")  # reads a write-ahead log without shared memory
-            db.execute("PRAGMA journal_mode = DELETE")
-            db.execute("PRAGMA locking_mode = NORMAL")
-        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except BaseException:
-        db.close()
-        raise
-    return db
+def _prepare(db: sqlite3.Connection, write: bool, without_wal: bool = False) -> None:
+    if write and without_wal:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")  # reads a write-ahead log without shared memory
+        db.execute(AUTO_VACUUM)
+        db.execute("PRAGMA journal_mode = DELETE")
+        db.execute("PRAGMA locking_mode = NORMAL")
+    elif write and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        db.execute(AUTO_VACUUM)
+        db.execute("PRAGMA journal_mode = WAL")
+    db.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
 def _has_locks(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Mapping
 
 from app.alerts.hook import Alert, AlertHook, SessionHook
 from app.alerts.hook_factory import build_hook
@@ -42,7 +43,7 @@ class LazyHook:
         if self._hook is not None:
             self._hook.abort()
 
-    def refresh(self, cameras: tuple[str, ...]) -> None:
+    def refresh(self, cameras: Mapping[str, bool]) -> None:
         if isinstance(self._hook, SessionHook):
             self._hook.refresh(cameras)
 
@@ -126,7 +127,7 @@ class TimeoutHook:
         self._attempt = None
         return late.key == key and late.error is None
 
-    def refresh(self, cameras: tuple[str, ...]) -> None:
+    def refresh(self, cameras: Mapping[str, bool]) -> None:
         """Called every few seconds while the channel is idle; see ``SessionHook``."""
         if isinstance(self._hook, SessionHook):
             self._hook.refresh(cameras)

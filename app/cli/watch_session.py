@@ -88,7 +88,7 @@ class WatchSession:
             live = [camera.name for camera in self._settings.camera if camera.is_live]
             offline = cameras_left_offline(self._settings.alerts, live)
             self._monitor = Monitor(self._settings, [self._on_result], [self._on_event], offline)
-            self._alerts = self._make_alerts()
+            self._alerts = self._make_alerts({name: name not in {event.camera for event in offline} for name in live})
             self._web = self._make_web() if self._settings.web.enabled else None
             self._alerts.start()
             stack.callback(self._close_alerts)
@@ -113,10 +113,10 @@ class WatchSession:
             if camera.kind is SourceKind.FILE and inodes([path]) & inodes([Path(camera.uri)]):
                 raise OutputError(f"cannot write {what} {path}: it is the source; choose another name")
 
-    def _make_alerts(self) -> AlertCenter:
+    def _make_alerts(self, cameras: Mapping[str, bool]) -> AlertCenter:
+        """``cameras``: whether each live camera is online, as far as is known."""
         self._warn_of_unmatched_cameras()
-        names = [camera.name for camera in self._settings.camera if camera.is_live]
-        return AlertCenter(self._settings.alerts, hold_back=self._hold_back, cameras=names)
+        return AlertCenter(self._settings.alerts, hold_back=self._hold_back, cameras=cameras)
 
     def _warn_of_unmatched_cameras(self) -> None:
         for problem in unmatched_camera_patterns(self._settings):
