@@ -300,9 +300,9 @@ class AlertCenter:
 
     def _run_store(self) -> None:
         """The loop of the thread that looks after the event file."""
+        had_work = False
         while not self._stopping:
             with self._changed:
-                had_work = self._changed.wait_for(lambda: self._stopping or self._queue.has_unwritten, STORE_POLL_S)
                 changed = self._queue.maintain()
                 due = self._damper.due(self._clock.monotonic_s())
                 for event in due:
@@ -311,3 +311,4 @@ class AlertCenter:
                 if had_work or changed or due:
                     self._count_waiting()
                     self._changed.notify_all()
+                had_work = self._changed.wait_for(lambda: self._stopping or self._queue.has_unwritten, STORE_POLL_S)

@@ -74,7 +74,7 @@ class EventQueue:
             wall_s, changed_s = self._clock.wall_s(), path.stat().st_mtime if path.exists() else self._clock.wall_s()
             self._file = EventStore(path)
             if self._file.limits:
-                log.warning("event file %s: %s; let only one maskwatch use it", path, self._file.limits)
+                log.warning("event file %s: %s; a store on a local disk is faster and safer", path, self._file.limits)
             self._new_clock(self._file.stored_times(wall_s, changed_s))
         return self._file
 

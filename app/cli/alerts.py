@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from app.cli.event_file import add_event_file_options, local_time, make_console, open_store, settings_of
+from app.cli.event_file import add_event_file_options, make_console, open_store, settings_of
 from app.cli.events import register_events
 from app.core.errors import HookError, SettingsError
-from app.core.text import counted
+from app.core.text import counted, local_time
 
 STATUSES = ("pending", "delivered", "undelivered", "skipped")
 RETRY_WAIT_S = 30.0

@@ -732,6 +732,30 @@ def test_hook_that_cannot_be_set_up_delays_only_its_own_channel(
     assert "t0ken" not in caplog.text
 
 
+def test_flapping_camera_is_stored_each_time_but_sent_only_when_it_stays_offline(store_path: Path) -> None:
+    clock, hook = ShiftedClock(), RecordingHook()
+    center = AlertCenter(settings(store_path), hooks={"a": hook}, clock=clock)
+    with running(center):
+        for _ in range(8):
+            offline = make_event(EventKind.CAMERA_OFFLINE)
+            center.submit(offline)
+            center.submit(resolving_event(offline, time.time()))
+        wait_until(lambda: len(hook.alerts) == 6)
+        last = make_event(EventKind.CAMERA_OFFLINE)
+        center.submit(last)
+        clock.ahead_s = 601.0
+        wait_until(lambda: len(hook.alerts) == 7)
+        back = resolving_event(last, time.time())
+        center.submit(back)
+        wait_until(lambda: len(hook.alerts) == 8)
+    assert [alert.event.kind for alert in hook.alerts] == [EventKind.CAMERA_OFFLINE, EventKind.CAMERA_RECOVERED] * 4
+    assert "outage 3 within an hour; further ones are sent only if they last 10 min" in hook.alerts[4].text
+    assert hook.ids[6:] == [last.id, back.id]
+    with EventStore(store_path) as store:
+        assert len(store.events()) == 18
+        assert {each.error for each in store.deliveries(Status.SKIPPED)} == {"the camera is unstable"}
+
+
 def test_crash_of_a_delivery_thread_is_reported(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: object) -> None:
         raise RuntimeError("a bug")

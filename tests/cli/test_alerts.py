@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -25,6 +25,7 @@ from app.alerts.export import HourRow, atomic_text_file, by_hour, parse_time, pl
 from app.alerts.store_types import Delivery, Presence, Status, WriteBatch, hour_of
 from app.cli import alerts as alerts_module
 from app.core.errors import OutputError, SettingsError
+from app.core.text import local_time, offset_if_ambiguous
 from app.core.types import Event, EventKind
 from app.settings.alerts import AlertSettings
 
@@ -341,3 +342,41 @@ def test_purge_asks_before_it_deletes(
     with EventStore(store_path) as store:
         assert store.events() == []
         assert store.presence() == []
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="needs tzset")
+def test_equal_hours_of_the_longest_night_are_told_apart(
+    run: Run, store_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        first_s = int(datetime(2026, 10, 25, 0, 0, tzinfo=UTC).timestamp())  # 02:00 summer time
+        hours = [first_s - 3600, first_s, first_s + 3600, first_s + 7200]
+        events = [make_event(wall_s=hour_s + 1800.0) for hour_s in hours]
+        with EventStore(store_path) as store:
+            presence = tuple(Presence("door", hour_s, masked=1) for hour_s in hours)
+            store.write(WriteBatch(tuple((event, None) for event in events), presence=presence), float(first_s))
+        assert run("events", "stats", "--store", store_path, "--json") == 0
+        rows = [json.loads(line)["hour"] for line in capsys.readouterr().out.splitlines()]
+        assert rows == [
+            *("2026-10-25 01:00+02:00", "2026-10-25 02:00+02:00"),
+            *("2026-10-25 02:00+01:00", "2026-10-25 03:00+01:00"),
+        ]
+        assert run("events", "stats", "--store", store_path) == 0
+        assert "2026-10-25 02:00+01:00" in capsys.readouterr().out
+        assert run("events", "list", "--store", store_path) == 0
+        listed = capsys.readouterr().out
+        assert "2026-10-25 02:30:00+02:00" in listed
+        assert "2026-10-25 02:30:00+01:00" in listed
+        flags = ("--since", "2026-10-25T02:00+01:00", "--until", "2026-10-25T03:00+01:00")
+        assert run("events", "export", "--store", store_path, *flags) == 0
+        assert [row["id"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))] == [events[2].id]
+        spring_s = datetime(2026, 3, 29, 1, 0, tzinfo=UTC).timestamp()
+        assert [local_time(spring_s + k, "minutes") for k in (-60, 0)] == [
+            *("2026-03-29 01:59+01:00", "2026-03-29 03:00+02:00"),
+        ]
+        assert [offset_if_ambiguous(each + 1.0) for each in hours] == ["", " +02:00", " +01:00", ""]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
