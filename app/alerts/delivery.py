@@ -146,8 +146,9 @@ class AlertCenter:
         """Sends what is due, then stops within ``timeout_s`` even if a hook hangs. Returns what is unfinished, as text:
         pending alerts, which the next start sends, lost events, and threads that hang in a hook."""
         end_s = time.monotonic() + timeout_s
+        hanging_disk = [f"the disk of {self._queue.settings.store} does not answer; the last events may be lost"]
         if not self._changed.acquire(timeout=timeout_s):
-            return [f"the disk of {self._queue.settings.store} does not answer; the last events may be lost"]
+            return hanging_disk
         try:
             if self._is_started:
                 self._changed.wait_for(self._is_idle, timeout_s * 0.6)
@@ -159,15 +160,20 @@ class AlertCenter:
             channel.hook.abort()
         for thread in self._threads:
             thread.join(max(end_s - time.monotonic(), 0.0))
-        stuck = [f"thread {each.name} is stuck" for each in self._threads if each.is_alive()]
+        left = [f"thread {each.name} is stuck" for each in self._threads if each.is_alive()]
         for channel in self._channels.values():
             channel.hook.close()
-        with self._changed:
+        if not self._changed.acquire(timeout=timeout_s):
+            return left + hanging_disk
+        try:
             self._count_waiting()
             lost = self._queue.close()
             is_stored = self._queue.settings.persist and not lost
-            left = [line for each in self._channels.values() for line in self._unfinished(each, is_stored)]
-        return [*stuck, *left, *([lost] if lost else [])]
+            for each in self._channels.values():
+                left += self._unfinished(each, is_stored)
+        finally:
+            self._changed.release()
+        return [*left, lost] if lost else left
 
     def _unfinished(self, channel: DeliveryChannel, is_stored: bool) -> Iterator[str]:
         if channel.hook.stuck is not None:
@@ -192,7 +198,7 @@ class AlertCenter:
             if not channel.matches(event):
                 continue
             was_sent = self._was_sent(event.resolves, channel) if event.resolves else None
-            if was_sent is False or (was_sent is None and not channel.is_in_schedule(event)):
+            if not held and (was_sent is False or (was_sent is None and not channel.is_in_schedule(event))):
                 continue
             reason = held
             if not reason and not was_sent and channel.exceeds_rate_limit(now_s, self._waiting[name]):
