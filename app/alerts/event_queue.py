@@ -35,7 +35,6 @@ class EventQueue:
         self.settings = settings
         self._clock = clock
         self._memory = EventStore(None)
-        self._memory_is_empty = True
         self._file: EventStore | None = None
         self._lock = StoreLock(settings.store)
         self._is_open = False
@@ -66,32 +65,33 @@ class EventQueue:
         path = self.settings.store
         if self._file is None:
             check_is_event_file(path)
-            if not self._lock.take():
-                raise StoreInUseError(
-                    f"another maskwatch watches with the event file {path}; stop it, or give this one its own file: "
-                    "--store FILE, or store in [alerts]"
-                )
-            wall_s, changed_s = self._clock.wall_s(), path.stat().st_mtime if path.exists() else self._clock.wall_s()
+            self._take(self._lock)
+            wall_s = self._clock.wall_s()
+            changed_s = path.stat().st_mtime if path.exists() else wall_s
             self._file = EventStore(path)
             if self._file.limits:
                 log.warning("event file %s: %s; a store on a local disk is faster and safer", path, self._file.limits)
             self._new_clock(self._file.stored_times(wall_s, changed_s))
         return self._file
 
+    def _take(self, lock: StoreLock) -> None:
+        if not lock.take():
+            raise StoreInUseError(
+                f"another maskwatch watches with the event file {lock.store}; stop it, or give this one its own file: "
+                "--store FILE, or store in [alerts]"
+            )
+
     def _new_clock(self, stored: StoredTimes) -> None:
         self._first_seq = self._file.newest_seq() if self._file is not None else 0
         self._opened_s = self._clock.wall_s()
         self._retention_clock = RetentionClock(self._opened_s, self._clock.monotonic_s(), stored)
-        ahead_s, behind_s = self._retention_clock.ahead_s, self._retention_clock.behind_s
-        if not self._retention_clock.is_trusted or behind_s > JUMP_S:
-            how = "ahead of" if behind_s <= JUMP_S else "behind"
+        clock, path = self._retention_clock, self.settings.store
+        if not clock.is_trusted:
             log.warning(
-                "the clock is %.1f days %s the events in %s: if it is wrong, set it; old events are deleted after "
-                "maskwatch has run for a day",
-                (behind_s if how == "behind" else ahead_s) / DAY_S,
-                how,
-                self.settings.store,
+                "no event was stored in %s for %.1f days; if the clock is wrong, set it", path, clock.gap_s / DAY_S
             )
+        if clock.behind_s > JUMP_S:
+            log.warning("%s has events of %.1f days later; if the clock is wrong, set it", path, clock.behind_s / DAY_S)
 
     def move(self, settings: AlertSettings) -> None:
         """Uses new settings. With another event file, alerts that are not written yet move there; pending alerts of the
@@ -100,24 +100,18 @@ class EventQueue:
         if (old.persist, old.store) == (settings.persist, settings.store):
             self.settings = settings
             return
-        if settings.persist and settings.store != old.store:
-            other = StoreLock(settings.store)
-            try:
-                free = other.take()
-            except StoreError:
-                free = True  # reported when it is opened
-            other.release()
-            if not free:
-                raise StoreInUseError(f"another maskwatch watches with the event file {settings.store}; choose another")
+        lock = StoreLock(settings.store)
+        if settings.persist and (settings.store != old.store or not old.persist):
+            self._take(lock)
         self.write()
-        left = sum(self.waiting().values()) if self._memory_is_empty and old.persist else 0
-        if left:
+        left = sum(self.waiting().values())
+        if left and self._memory.is_empty:
             log.warning("%s stay in %s until a maskwatch uses that file", counted(left, "pending alert"), old.store)
         if settings.persist and not old.persist:
             self._memory.clear(but_pending=True)  # events that were not to be stored
         self._close_file()
         self._lock.release()
-        self.settings, self._lock, self.fault = settings, StoreLock(settings.store), ""
+        self.settings, self._lock, self.fault = settings, lock, ""
         if self._is_open:
             self.open()
 
@@ -125,16 +119,13 @@ class EventQueue:
         """Writes the rest. Returns what was lost as a sentence, or ''."""
         self._retry_at_s = 0.0
         self.write()
-        lost = self.lost_events + (
-            0 if self._memory_is_empty else self._memory.query_int("SELECT count(*) FROM events")
-        )
-        path = self.settings.store
+        unwritten = self._memory.query_int("SELECT count(*) FROM events") + self.lost_events
         self._is_open = False  # the result of a hook that hangs stays in memory
         self._close_file()
         self._lock.release()
-        if not self.settings.persist or not lost:
+        if not self.settings.persist or not unwritten:
             return ""
-        return f"{counted(lost, 'event')} could not be written and will be missing: {self.fault or path}"
+        return f"{counted(unwritten, 'event')} or their alerts could not be written and are lost: {self.fault}"
 
     def _close_file(self) -> None:
         if self._file is not None:
@@ -149,7 +140,7 @@ class EventQueue:
     def write(self, batch: WriteBatch = WriteBatch()) -> None:  # noqa: B008
         """Writes what is in memory and ``batch`` in one transaction, or keeps both in memory."""
         is_lost = self._file is not None and not self._file.is_current
-        has_work = batch != WriteBatch() or not self._memory_is_empty or self.fault or is_lost
+        has_work = batch != WriteBatch() or not self._memory.is_empty or self.fault or is_lost
         if has_work and not self._write_file(batch) and batch != WriteBatch():
             self.keep(batch)
 
@@ -157,28 +148,21 @@ class EventQueue:
         """Keeps ``batch`` in memory until the next ``write``."""
         events = tuple((each.event, None) for each in batch.deliveries)  # a delivery is not written without its event
         self._memory.write(WriteBatch(batch.events + events, batch.deliveries, batch.presence), self.wall_s())
-        self._memory_is_empty = False
         lost = limit_size(self._memory, MAX_MEMORY_BYTES)
         if self.settings.persist:
             self.lost_events += lost.events
 
     def _write_file(self, batch: WriteBatch) -> bool:
-        if (
-            not self._is_open
-            or not self.settings.persist
-            or (self.fault and self._clock.monotonic_s() < self._retry_at_s)
-        ):
+        is_due = not self.fault or self._clock.monotonic_s() >= self._retry_at_s
+        if not (self._is_open and self.settings.persist and is_due):
             return False
         try:
             self._recover_lost_file()
-            everything = batch if self._memory_is_empty else self._memory.contents().plus(batch)
-            self._open_file().write(everything, self.wall_s())
+            self._open_file().write(self._memory.contents().plus(batch), self.wall_s())
         except StoreError as error:
             self._fail(error)
             return False
-        if not self._memory_is_empty:
-            self._memory.clear()
-            self._memory_is_empty = True
+        self._memory.clear()
         if self.fault:
             log.warning("event file %s works again; the events kept in memory are written", self.settings.store)
             self.fault = ""
@@ -196,7 +180,7 @@ class EventQueue:
                 lost.close()
 
     def _restore(self, pending: list[Delivery]) -> None:
-        known = {} if self._memory_is_empty else self._memory.delivery_keys()
+        known = self._memory.delivery_keys()
         missing = [each for each in pending if (each.event.id, each.channel) not in known]
         if missing:
             self.keep(WriteBatch(deliveries=tuple(missing)))
@@ -236,7 +220,7 @@ class EventQueue:
 
     def pending(self, channel: str, count: int = 1) -> list[Delivery]:
         """The oldest pending alerts of ``channel``. Those that are not on disk count only while the disk is broken."""
-        known = {} if self._memory_is_empty else self._memory.delivery_keys()
+        known = self._memory.delivery_keys()
 
         def oldest(store: EventStore) -> list[Delivery]:
             return list(
@@ -251,21 +235,17 @@ class EventQueue:
     def waiting(self) -> Counter[str]:
         """The number of pending alerts by channel."""
         keys: dict[tuple[str, str], Status] = self._read(EventStore.delivery_keys, {})
-        if not self._memory_is_empty:
-            keys = {**keys, **self._memory.delivery_keys()}
+        keys |= self._memory.delivery_keys()
         return Counter(channel for (_, channel), status in keys.items() if status is Status.PENDING)
 
     def status(self, event_id: str, channel: str) -> Status | None:
-        status = None if self._memory_is_empty else self._memory.status(event_id, channel)
-        return status or self._read(lambda store: store.status(event_id, channel), None)
+        return self._memory.status(event_id, channel) or self._read(lambda store: store.status(event_id, channel), None)
 
     def event(self, event_id: str) -> Event | None:
-        event = None if self._memory_is_empty else self._memory.event(event_id)
-        return event or self._read(lambda store: store.event(event_id), None)
+        return self._memory.event(event_id) or self._read(lambda store: store.event(event_id), None)
 
     def snapshot(self, event_id: str) -> bytes | None:
-        jpeg = None if self._memory_is_empty else self._memory.snapshot(event_id)
-        return jpeg or self._read(lambda store: store.snapshot(event_id), None)
+        return self._memory.snapshot(event_id) or self._read(lambda store: store.snapshot(event_id), None)
 
     # -- time ------------------------------------------------------------------------------------------------------
 
@@ -274,11 +254,8 @@ class EventQueue:
         wall_s = self._clock.wall_s()
         jump_s = self._retention_clock.step(wall_s, self._clock.monotonic_s())
         if jump_s:
-            log.warning(
-                "the clock was set %s by %.1f h; no event is deleted by age until it has run undisturbed for a day",
-                "forward" if jump_s > 0 else "back",
-                abs(jump_s) / 3600,
-            )
+            how = "forward" if jump_s > 0 else "back"
+            log.warning("the clock was set %s by %.1f h; no event is deleted by age for a day", how, abs(jump_s) / 3600)
             self._opened_s += jump_s
             self._memory.shift_times(0, jump_s)
             self._read(lambda store: store.shift_times(self._first_seq, jump_s), None)
@@ -312,4 +289,4 @@ class EventQueue:
     def has_unwritten(self) -> bool:
         """Whether ``write`` should be called now."""
         is_due = not self.fault or self._clock.monotonic_s() >= self._retry_at_s
-        return is_due and self.settings.persist and self._is_open and (self.fault != "" or not self._memory_is_empty)
+        return is_due and self.settings.persist and self._is_open and (self.fault != "" or not self._memory.is_empty)

@@ -243,6 +243,10 @@ class EventStore:
                 (seconds, after_seq),
             )
 
+    @property
+    def is_empty(self) -> bool:
+        return not self.query_int("SELECT EXISTS (SELECT 1 FROM events) OR EXISTS (SELECT 1 FROM presence)")
+
     def contents(self) -> WriteBatch:
         """Everything, to be written to another store."""
         with self._store_errors():

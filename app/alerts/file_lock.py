@@ -25,6 +25,7 @@ class StoreLock:
     """Held by the program that writes events to ``store`` and sends its alerts."""
 
     def __init__(self, store: Path) -> None:
+        self.store = store
         self._path = lock_path(store)
         self._file: BinaryIO | None = None
 

@@ -26,8 +26,8 @@ class RetentionClock:
         self._sure_s, self._trusted_at_s = wall_s, monotonic_s
         since_s = wall_s if stored.since_s is None else min(stored.since_s, wall_s)
         self.behind_s = max((stored.newest_s or 0.0) - wall_s, 0.0)
-        self.ahead_s = 0.0 if stored.before_s is None else since_s - stored.before_s
-        if stored.before_s is not None and self.ahead_s > DAY_S:
+        self.gap_s = 0.0 if stored.before_s is None else since_s - stored.before_s
+        if stored.before_s is not None and self.gap_s > DAY_S:
             self._sure_s = stored.before_s + wall_s - since_s
             self._trusted_at_s = monotonic_s + DAY_S - (wall_s - since_s)
 

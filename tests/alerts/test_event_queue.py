@@ -147,7 +147,7 @@ def test_memory_is_bounded_loses_no_pending_alert_and_the_loss_is_told_in_one_se
         queue.write(alert(status=Status.DELIVERED, jpeg=b"x" * 2000))
     assert [each.event.id for each in queue.pending("hook", 99)] == [event.id for event in waiting]
     assert 0 < queue.lost_events < 300
-    assert queue.close().startswith("320 events could not be written and will be missing: cannot create")
+    assert queue.close().startswith("320 events or their alerts could not be written and are lost: cannot create")
 
 
 def test_people_and_deliveries_are_written_once_after_a_failure(
@@ -330,7 +330,8 @@ def test_start_with_a_wrong_clock_deletes_nothing(
         assert kept(store_path) == (kept(store_path)[0], 21)
         assert kept(store_path)[0] >= 22
         queue.close()
-    assert f"days {'ahead of' if days > 0 else 'behind'} the events" in caplog.text
+    assert ("no event was stored in" if days > 0 else "has events of") in caplog.text
+    assert "if the clock is wrong, set it" in caplog.text
     last = EventQueue(AlertSettings(store=store_path), clock)
     last.open()
     clock.set_s(clock.wall - days * DAY_S)  # the time server answers

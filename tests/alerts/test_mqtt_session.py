@@ -145,6 +145,7 @@ def test_state_changes_at_once_and_is_repeated(broker_port: int, monkeypatch: py
         hook.close()
         monkeypatch.setattr(mqtt_session, "STATE_EVERY_S", 0.0)
         heard.messages.clear()
+        hook = session_hook(port=broker_port, topic="changes")
         for _ in range(3):
             hook.refresh({"door": True})
         wait_until(lambda: [each for each in heard.payloads("changes/door/camera") if each] == ["ON"] * 3)

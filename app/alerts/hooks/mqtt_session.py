@@ -75,7 +75,7 @@ class MqttSession:
         self._make_client = make_client
         self._client: Client | None = None
         self._states: dict[str, str] = {}
-        self._announce_due = False
+        self._is_closed = self._announce_due = False
         self._announced: set[str] = set()
         self._next_connect_s = self._next_state_s = float("-inf")
 
@@ -90,7 +90,7 @@ class MqttSession:
     def _refresh(self, states: dict[str, str]) -> None:
         now_s = time.monotonic()
         if self._client is None:
-            if now_s < self._next_connect_s:
+            if self._is_closed or now_s < self._next_connect_s:
                 return
             self._next_connect_s = now_s + CONNECT_EVERY_S
             self._client = self._connect()
@@ -153,6 +153,7 @@ class MqttSession:
 
     def close(self) -> None:
         """A broker publishes no last will after a regular end, so ``offline`` is published here."""
+        self._is_closed = True
         client, self._client = self._client, None
         if client is None:
             return
