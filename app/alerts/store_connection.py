@@ -62,7 +62,9 @@ def connect(path: Path, busy_s: float, write: bool) -> tuple[sqlite3.Connection,
 
 
 def _open(path: Path, options: str = "?mode=rw") -> sqlite3.Connection:
-    uri = f"file:{quote(path.absolute().as_posix())}{options}"
+    name = path.absolute().as_posix()
+    slashes = "" if name.startswith("/") and not name.startswith("//") else "//" if name.startswith("//") else "/"
+    uri = f"file:{slashes}{quote(os.fsencode(name))}{options}"
     return sqlite3.connect(uri, timeout=0.0, isolation_level=None, check_same_thread=False, uri=True)
 
 

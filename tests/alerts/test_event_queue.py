@@ -20,6 +20,7 @@ from app.alerts.event_queue import EventQueue
 from app.alerts.event_store import EventStore
 from app.alerts.file_lock import StoreLock
 from app.alerts.retention import purge
+from app.alerts.retention_clock import RetentionClock, StoredTimes
 from app.alerts.store_types import Delivery, Presence, Status, StoreError, StoreInUseError, WriteBatch, hour_of
 from app.core.types import Event
 from app.settings.alerts import AlertSettings
@@ -297,17 +298,17 @@ def test_clock_that_is_set_while_running_deletes_nothing(
     run_for(queue, clock, 75, 5.0)
     during = make_event(wall_s=clock.wall)
     queue.write(alert(during, Status.DELIVERED))
-    run_for(queue, clock, 3600)
+    run_for(queue, clock, 3600, 300.0)
     assert kept(store_path) == (22, 21)
     assert f"the clock was set {'forward' if days > 0 else 'back'}" in caplog.text
     clock.set_s(clock.wall - days * DAY_S)
-    run_for(queue, clock, 9 * 3600)
+    run_for(queue, clock, 9 * 3600, 600.0)
     assert kept(store_path) == (22, 21)
     queue.close()
     clock.pass_s(60.0)
     again = EventQueue(AlertSettings(store=store_path), clock)
     again.open()
-    run_for(again, clock, 3600)
+    run_for(again, clock, 3600, 300.0)
     assert kept(store_path) == (22, 21), "also after a restart"
     run_for(again, clock, 12 * DAY_S, 3600.0)
     assert kept(store_path)[0] < 22, "old events are deleted in the end"
@@ -326,7 +327,7 @@ def test_start_with_a_wrong_clock_deletes_nothing(
         queue = EventQueue(AlertSettings(store=store_path), clock)
         queue.open()
         queue.write(alert(make_event(wall_s=clock.wall), Status.DELIVERED))
-        run_for(queue, clock, 1800)
+        run_for(queue, clock, 1800, 300.0)
         assert kept(store_path) == (kept(store_path)[0], 21)
         assert kept(store_path)[0] >= 22
         queue.close()
@@ -335,9 +336,41 @@ def test_start_with_a_wrong_clock_deletes_nothing(
     last = EventQueue(AlertSettings(store=store_path), clock)
     last.open()
     clock.set_s(clock.wall - days * DAY_S)  # the time server answers
-    run_for(last, clock, 6 * 3600)
+    run_for(last, clock, 6 * 3600, 600.0)
     assert kept(store_path) == (21 + restarts, 21)
     last.close()
+
+
+def test_file_time_is_respected_if_only_people_were_counted(store_path: Path, clock: FakeClock) -> None:
+    with EventStore(store_path) as store:
+        hours = (Presence("door", hour_of(clock.wall - day * DAY_S), masked=1) for day in range(3, 20))
+        store.write(WriteBatch(presence=tuple(hours)), clock.wall)
+    os.utime(store_path, (clock.wall, clock.wall))
+    clock.set_s(clock.wall + 40 * DAY_S)
+    queue = EventQueue(AlertSettings(store=store_path), clock)
+    queue.open()
+    run_for(queue, clock, 12 * 3600, 600.0)
+    assert kept(store_path) == (0, 17)
+    queue.close()
+
+
+JUMPS = st.just(0) | st.integers(100, 40_000_000) | st.integers(-40_000_000, -100)
+
+
+@given(st.lists(st.tuples(st.integers(0, 50_000), JUMPS), max_size=40), st.integers(0, 10_000_000))
+def test_retention_time_is_the_last_sure_time_plus_what_has_passed(steps: list[tuple[int, int]], gap_s: int) -> None:
+    """However the wall clock is set: it is believed again after a day without a jump, and never runs ahead."""
+    wall_s, monotonic_s = 1_000_000_000, 0
+    clock = RetentionClock(wall_s, monotonic_s, StoredTimes(wall_s - gap_s, None, wall_s - gap_s))
+    sure_s, disturbed_s = (wall_s - gap_s, 0.0) if gap_s > DAY_S else (wall_s, -DAY_S)
+    for passed_s, jump_s in steps:
+        wall_s, monotonic_s, sure_s = wall_s + passed_s + jump_s, monotonic_s + passed_s, sure_s + passed_s
+        assert clock.step(wall_s, monotonic_s) == jump_s
+        if jump_s:
+            disturbed_s = monotonic_s
+        elif monotonic_s - disturbed_s >= DAY_S:
+            sure_s = wall_s
+        assert clock.now_s == min(sure_s, wall_s)
 
 
 def test_long_pause_delays_deletion_by_a_day_only(store_path: Path, clock: FakeClock) -> None:
