@@ -139,10 +139,19 @@ def _purge(args: argparse.Namespace) -> int:
     """Deletes and overwrites stored events, snapshots, counts, queued alerts and damaged files that were set aside."""
     from app.alerts.export import parse_time
     from app.alerts.retention import purge
+    from app.alerts.retention_clock import DAY_S
 
-    before_s = parse_time(args.before, time.time()) if args.before else None
+    now_s = time.time()
+    before_s = parse_time(args.before, now_s) if args.before else None
+    is_age = before_s is not None and parse_time(args.before, 0.0) != before_s
     store = open_store(args)
     with store:
+        newest_s = store.query_int("SELECT max(stored_s) FROM events")
+        if is_age and newest_s and now_s - newest_s > DAY_S:
+            raise SettingsError(
+                f"the newest event in {store.path} is {(now_s - newest_s) / DAY_S:.0f} days old, so the clock may be "
+                "wrong; set it, or give --before a date such as 2026-11-23"
+            )
         if not args.yes and not _confirmed(store.path, args):
             print("no data deleted")
             return 1

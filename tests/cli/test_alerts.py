@@ -380,3 +380,17 @@ def test_equal_hours_of_the_longest_night_are_told_apart(
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def test_purge_by_age_is_refused_if_the_clock_may_be_wrong(run: Run, store_path: Path) -> None:
+    now_s = time.time()
+    with EventStore(store_path) as store:
+        store.write(WriteBatch(((make_event(wall_s=now_s), None),)), now_s - 40 * 86_400)
+    with pytest.raises(SettingsError, match=r"is 40 days old, so the clock may be wrong; .* --before a date"):
+        run("purge", "--store", store_path, "--before", "7d", "--yes")
+    with EventStore(store_path) as store:
+        assert len(store.events()) == 1
+    date = datetime.fromtimestamp(now_s - 7 * 86_400).date().isoformat()
+    assert run("purge", "--store", store_path, "--before", date, "--yes") == 0
+    with EventStore(store_path) as store:
+        assert store.events() == []
