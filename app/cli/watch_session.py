@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -16,8 +16,8 @@ from rich.table import Table
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_records import EventLog
 from app.alerts.mutes import Mutes
-from app.alerts.offline_cameras import cameras_left_offline, deliveries_of
-from app.alerts.outbox import Delivery
+from app.alerts.offline_cameras import cameras_left_offline
+from app.alerts.store_types import StoreInUseError
 from app.capture.recorder import VideoWriter, check_output, jpeg_bytes
 from app.capture.source import FALLBACK_FPS
 from app.core.errors import DisplayError, OutputError, SettingsError
@@ -26,6 +26,7 @@ from app.core.standard_streams import fault_tolerant_stderr
 from app.core.text import counted, reason_text
 from app.core.types import Event, EventKind, FrameResult, Label
 from app.pipeline.monitor import Monitor, MonitorParts
+from app.settings.alerts import AlertSettings
 from app.settings.monitor import PolicySettings, Polygon, overridden
 from app.settings.reload import live_part, needs_restart
 from app.settings.root import Settings, unmatched_camera_patterns
@@ -95,7 +96,7 @@ class WatchSession:
             self.monitor = Monitor(
                 self._settings, [self._on_result], [self.on_event], offline, self._mutes.is_muted, self._parts
             )
-            self.alerts = self._make_alerts(deliveries_of(self._settings.alerts, offline))
+            self.alerts = self._make_alerts({name: name not in {event.camera for event in offline} for name in live})
             self.web = self._make_web() if self._settings.web.enabled else None
             self.alerts.start()
             stack.callback(self._close_alerts)
@@ -120,10 +121,14 @@ class WatchSession:
             if camera.kind is SourceKind.FILE and inodes([path]) & inodes([Path(camera.uri)]):
                 raise OutputError(f"cannot write {what} {path}: it is the source; choose another name")
 
-    def _make_alerts(self, earlier: Iterable[Delivery] = ()) -> AlertCenter:
+    def _make_alerts(self, cameras: Mapping[str, bool]) -> AlertCenter:
+        """``cameras``: whether each live camera is online, as far as is known."""
+        self._warn_of_unmatched_cameras()
+        return AlertCenter(self._settings.alerts, hold_back=self._mutes.hold_back, cameras=cameras)
+
+    def _warn_of_unmatched_cameras(self) -> None:
         for problem in unmatched_camera_patterns(self._settings):
             log.warning("%s", problem)
-        return AlertCenter(self._settings.alerts, hold_back=self._mutes.hold_back, earlier=earlier)
 
     def _make_web(self) -> "WebServer":
         try:
@@ -186,26 +191,23 @@ class WatchSession:
     def _apply(self, settings: Settings, files_changed: bool = False) -> list[str]:
         places = needs_restart(self._settings, settings)
         alerts_changed = files_changed or settings.alerts != self._settings.alerts
+        before = self._settings.alerts
         self._settings = live_part(self._settings, settings)
         self.monitor.apply(settings)
         if alerts_changed:
-            self._reload_alerts()
+            self._reload_alerts(before)
         return places
 
-    def _reload_alerts(self) -> None:
-        """Replaces the alert center. Unsent alerts stay in the old store or are handed to the new alert center."""
-        old, new = self.alerts, self._make_alerts()  # before events are blocked: loading a plugin can be slow
-
-        def replace_center() -> None:
-            new.follow(old)
-            self.alerts = new
-
-        self.monitor.between_events(replace_center)
-        for unsent in old.close(successor=new):
-            log.warning("%s", unsent)
+    def _reload_alerts(self, before: AlertSettings) -> None:
+        self._warn_of_unmatched_cameras()
+        try:
+            self.alerts.reload(self._settings.alerts)
+        except StoreInUseError as error:
+            log.error("the alert settings are not changed: %s", error)
+            self._settings = self._settings.model_copy(update={"alerts": before})
+            return
         if self.web is not None:
-            self.web.reload(self._settings.alerts, new)
-        new.start()
+            self.web.reload(self._settings.alerts, self.alerts)
 
     def regions_of(self, camera: str) -> tuple[Polygon, ...]:
         """The alert regions of ``camera``, as polygons; empty if the whole frame alerts."""

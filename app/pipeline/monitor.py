@@ -321,18 +321,6 @@ class Monitor:
         for camera, own in zip(self._cameras, self._settings.camera, strict=True):
             camera.apply(own, *self._live_settings(own))
 
-    def between_events(self, action: Callable[[], None]) -> None:
-        """Runs a short ``action`` while no listener is called, for example to replace its channels."""
-        done = threading.Event()
-
-        def act() -> None:
-            action()
-            done.set()
-
-        self._dispatcher.put(act, wait=False)
-        while not done.wait(_WAIT_S) and not self._threads.stopping.is_set():
-            pass
-
     def stop(self) -> None:
         """Asks all threads to stop. Thread-safe; may be called from a signal handler."""
         self._threads.stop()

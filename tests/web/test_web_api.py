@@ -14,8 +14,8 @@ import pytest
 from fakes_web import LIMIT_S, TOKEN, FakeMonitor, Running, make_event, serving, wait_until
 
 from app.alerts.event_store import EventStore
-from app.alerts.outbox import Status
 from app.alerts.retention import purge
+from app.alerts.store_types import Status
 from app.capture.capture import SourceState
 from app.core.types import EventKind
 

@@ -13,7 +13,7 @@ from app.alerts.delivery import AlertCenter
 from app.alerts.event_store import EventStore
 from app.alerts.hook import Alert
 from app.alerts.mutes import MAX_MUTE_S, Mutes
-from app.alerts.outbox import Status
+from app.alerts.store_types import Status
 from app.cli.main import build_parser, main
 from app.cli.watch import settings_of
 from app.core.types import EventKind
