@@ -57,12 +57,10 @@ class BurstSpreader:
             if math.isfinite(pause_s):
                 self._held_back_s = _FORGETTING * max(self._held_back_s, 0.0) + max(pause_s - self.step_s, 0.0)
         self._given_s = given_s
-        if is_burst or given_s <= self._time_s:
-            near_s = self.step_s if is_burst else _CATCH_UP * min(pause_s, self.step_s)
-            spread_s = min(self._time_s + near_s, given_s + self.lead_s)
-            given_s = max(spread_s, given_s, self._time_s + _LEAST_STEP_S)
-        self._time_s = given_s
-        return given_s
+        near_s = self.step_s if is_burst else _CATCH_UP * min(pause_s, self.step_s)
+        least_s = max(min(self._time_s + near_s, given_s + self.lead_s), self._time_s + _LEAST_STEP_S)
+        self._time_s = max(given_s, least_s)
+        return self._time_s
 
     def _learn(self) -> None:
         """Measures the usual step from the last pause and the frames that it held back, up to the next pause."""

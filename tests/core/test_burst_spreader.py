@@ -1,5 +1,7 @@
 """Frames of a burst get the times at which they were taken, as far as their arrival shows it."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,7 +38,7 @@ def test_usual_times_are_kept(times_s: list[float]) -> None:
 @pytest.mark.parametrize("within_s", [0.0, 0.001, 0.009])
 def test_bursts_are_spread_to_the_usual_step(size: int, within_s: float) -> None:
     times_s = spread(bursts(600, size, within_s))
-    steps_s = [after - before for before, after in zip(times_s, times_s[1:], strict=False)]
+    steps_s = [after - before for before, after in itertools.pairwise(times_s)]
     assert min(steps_s) > 0.03
     assert max(steps_s) < 0.06
     assert abs(times_s[-1] - 599 * 0.04) < 0.5
@@ -44,7 +46,7 @@ def test_bursts_are_spread_to_the_usual_step(size: int, within_s: float) -> None
 
 def test_the_usual_step_is_learned() -> None:
     times_s = spread(bursts(120, 4, 0.001, step_s=0.1))
-    steps_s = [after - before for before, after in zip(times_s[40:], times_s[41:], strict=False)]
+    steps_s = [after - before for before, after in itertools.pairwise(times_s)]
     assert min(steps_s) > 0.09
 
 
@@ -64,4 +66,4 @@ def test_missing_times_follow_at_the_usual_step() -> None:
 def test_times_always_increase(given_s: list[float | None]) -> None:
     spreader = BurstSpreader()
     times_s = [spreader.spread(time_s) for time_s in given_s]
-    assert all(after > before for before, after in zip(times_s, times_s[1:], strict=False))
+    assert all(after > before for before, after in itertools.pairwise(times_s))
