@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from app.capture.process_exit import READER_PREFIX
 from app.capture.slot import Slot, SlotClosed, WaitingSlot
-from app.capture.source import FrameSource
+from app.capture.source import FALLBACK_FPS, FrameSource
 from app.capture.status import SourceHealth, SourceState, SourceStatus
 from app.core.errors import SourceError
 from app.core.types import Frame
@@ -159,7 +159,7 @@ class Capture:
         last_frame_s = time.monotonic()
         frozen_end_s: float | None = None
         waits_s = self._settings.reconnect_s
-        pace = _Pace()
+        pace = _Pace(self._source)
         while not self._stop.is_set():
             try:
                 frame = reader.frames.get(_TICK_S)
@@ -252,7 +252,8 @@ class _Pace:
     """Delays frames until their time. After a long delay all later frames are shifted instead of sent faster; an
     unusually long gap is shortened."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: FrameSource) -> None:
+        self._source = source
         self._start_s: float | None = None
         self._time_s = self._step_s = 0.0
         self._gaps = 0
@@ -261,6 +262,7 @@ class _Pace:
         now_s = time.monotonic()
         if self._start_s is None:
             self._start_s, self._time_s = now_s - frame.time_s, frame.time_s
+            self._step_s = 1.0 / (self._source.fps or FALLBACK_FPS)
         step_s = frame.time_s - self._time_s
         if step_s > max(_MAX_PAUSE_S, _GAP_STEPS * self._step_s):
             self._gaps += 1
@@ -269,7 +271,7 @@ class _Pace:
                 level, "%s: no frames for %.0f s at %.0f s; shown as %g s", frame.camera, step_s, self._time_s, _GAP_S
             )
             self._start_s -= step_s - _GAP_S
-        self._time_s, self._step_s = frame.time_s, step_s
+        self._time_s, self._step_s = frame.time_s, step_s or self._step_s
         due_s = self._start_s + frame.time_s
         if now_s < due_s:
             stop.wait(due_s - now_s)
