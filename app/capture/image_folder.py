@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from app.capture.geometry import corrected
 from app.capture.opencv_backend import silence_ffmpeg, to_bgr
 from app.core.errors import SourceError
 from app.core.files import is_folder
@@ -137,6 +138,6 @@ class ImageSource:
                 _log.warning("%s", error)
                 continue
             shown += 1
-            yield image
+            yield corrected(image, self._settings)
         if shown == 0 and first_error is not None:
             raise SourceError(f"none of the {len(paths)} images in {self._path} can be read: {first_error}")

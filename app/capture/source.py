@@ -10,8 +10,18 @@ from typing import Protocol
 
 import cv2
 
+from app.capture.geometry import corrected
 from app.capture.image_folder import ImageSource
-from app.capture.opencv_backend import Opener, VideoReader, open_camera, open_file, open_stream, to_bgr
+from app.capture.opencv_backend import (
+    PLAYLIST_SUFFIXES,
+    Opener,
+    VideoReader,
+    check_file,
+    open_camera,
+    open_file,
+    open_stream,
+    to_bgr,
+)
 from app.core.errors import SourceError
 from app.core.resources import asset
 from app.core.types import Frame, Image
@@ -158,9 +168,9 @@ class FileSource:
             step_s = 1.0 / (fps or FALLBACK_FPS)
             time_s, played, failed = -step_s, 0, 0
             while not stop.is_set() and failed < _ATTEMPTS:
-                image, _ = decode_image(reader, self._settings)
+                image, ok = decode_image(reader, self._settings)
                 if image is None:
-                    failed += 1
+                    failed += not ok
                     continue
                 failed = 0
                 time_s = _next_time_s(reader, time_s, step_s, first=played == 0)
@@ -190,8 +200,11 @@ class FileSource:
                 head = file.read(_TEXT_PROBE_BYTES)
         except OSError as error:
             raise SourceError(f"cannot read video {path}: {error.strerror}; check its permissions") from error
+        if path.suffix.lower() in PLAYLIST_SUFFIXES and _is_text(head):
+            if b"#EXT-X-" not in head:
+                raise SourceError(f"{path} is a list of addresses, not a video; give one of them as the source")
         # FFmpeg would play any text file as a video of a terminal.
-        if _is_text(head) and path.suffix.lower() not in (".m3u8", ".sdp"):
+        elif _is_text(head):
             raise SourceError(f"{path} is text, not a video; give a video, an image, a folder or a stream")
         return self._open(self._settings)
 
@@ -205,21 +218,6 @@ def released(reader: VideoReader) -> Iterator[VideoReader]:
         reader.release()
 
 
-def check_file(path: Path, what: str) -> None:
-    """Raises SourceError if ``path`` is not a file or is empty."""
-    try:
-        if not path.exists():
-            raise SourceError(f"no such {what}: {path}; check the path")
-        if not path.is_file():
-            raise SourceError(f"{path} is not a file; give a {what} file, a folder of images or a stream")
-        if path.stat().st_size == 0:
-            raise SourceError(f"{path} is empty; copy or record it again")
-    except OSError as error:  # str(error) would repeat the path
-        raise SourceError(f"cannot read {what} {path}: {error.strerror or error}; check the path") from error
-    except ValueError as error:  # a NUL in the path
-        raise SourceError(f"cannot read {what} {path}: {error}; check the path") from error
-
-
 def decode_image(reader: VideoReader, settings: SourceSettings) -> tuple[Image | None, bool]:
     """(image or None, whether the read succeeded). Raises SourceError if OpenCV raises an error."""
     try:
@@ -228,9 +226,15 @@ def decode_image(reader: VideoReader, settings: SourceSettings) -> tuple[Image |
             return None, False
         if image.size == 0 or image.ndim < 2:
             return None, True
-        return to_bgr(image), True
+        return corrected(to_bgr(image), settings, _pixel_aspect(reader)), True
     except (cv2.error, ValueError) as error:
         raise SourceError(f"cannot decode {settings.shown}: {str(error).splitlines()[0]}") from error
+
+
+def _pixel_aspect(reader: VideoReader) -> float:
+    """Width of a pixel divided by its height; 1 if it is unknown."""
+    width, height = reader.get(cv2.CAP_PROP_SAR_NUM), reader.get(cv2.CAP_PROP_SAR_DEN)
+    return width / height if width > 0 and height > 0 else 1.0
 
 
 def _next_time_s(reader: VideoReader, last_s: float, step_s: float, first: bool) -> float:
