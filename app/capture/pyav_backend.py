@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 from av.error import FFmpegError
 from av.filter import Graph
-from av.sidedata.sidedata import SideData
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
@@ -40,6 +39,7 @@ _SUPPORTED_MATRICES = frozenset({0, _BT709, 2, 3, _FCC, _BT470BG, _SMPTE170M, _S
 _NEAREST_MATRIX = {10: _BT2020, 12: _BT709, 13: _BT709, 14: _BT2020}
 _MATRIX_NAMES = {8: "YCgCo", 10: "BT.2020 constant luminance", 11: "SMPTE 2085", 12: "chromaticity-derived",
                  13: "chromaticity-derived constant luminance", 14: "ICtCp"}  # fmt: skip
+_UNSPECIFIED = 2
 _FULL_RANGE = 2
 _NO_TIMESTAMPS = 0x80
 """libavformat's AVFMT_NOTIMESTAMPS."""
@@ -81,20 +81,24 @@ class PyavReader:
         self._converter = VideoReformatter()
         self._time_s = math.nan
         self._pixel_aspect = Fraction(1)
-        self._matrix: SideData | None = None
+        self._matrix: bytes | None = None
 
     def read(self) -> tuple[bool, NDArray[Any] | None]:
-        """The next image; (True, an empty image) if packets arrive but no frame yet; (False, None) at the end."""
+        """The next image; (True, an empty image) if packets arrive but no frame yet; (False, None) at the end. Raises
+        ValueError if the frame cannot be converted."""
         end_s = time.monotonic() + _PATIENCE_S
-        try:
-            for frame in self._frames:
-                if frame is not None:
-                    return True, self._upright(frame)
-                if time.monotonic() >= end_s:
-                    return True, _EMPTY
-        except FFmpegError as error:
-            _log.debug("read error: %s", error)
-        return False, None
+        while True:
+            try:
+                frame = next(self._frames)
+            except StopIteration:
+                return False, None
+            except FFmpegError as error:
+                _log.debug("read error: %s", type(error).__name__)  # its text may contain the password
+                return False, None
+            if frame is not None:
+                return True, self._upright(frame)
+            if time.monotonic() >= end_s:
+                return True, _EMPTY
 
     def get(self, propId: int) -> float:  # noqa: N803 - OpenCV's name
         """The frame rate, the number of frames, or the time or pixel shape of the last image; 0 if it is unknown."""
@@ -202,12 +206,12 @@ class PyavReader:
         sar = self._container_sar or self._stream.codec_context.sample_aspect_ratio
         self._pixel_aspect = sar or Fraction(1)
         image = self._to_bgr(frame)
-        matrix = frame.side_data.get("DISPLAYMATRIX")
+        matrix: Any = frame.side_data.get("DISPLAYMATRIX")
         if matrix is not None or frame.key_frame:  # H.264 and H.265 send it with key frames only
-            self._matrix = matrix
+            self._matrix = None if matrix is None else bytes(matrix)
         if self._matrix is None:
             return image
-        a, b, _, c, d = np.frombuffer(bytes(self._matrix), "<i4", 5)  # FFmpeg: (x, y) is shown at (ax + cy, bx + dy)
+        a, b, _, c, d = np.frombuffer(self._matrix, "<i4", 5)  # FFmpeg: (x, y) is shown at (ax + cy, bx + dy)
         if abs(int(b)) + abs(int(c)) > abs(int(a)) + abs(int(d)):
             self._pixel_aspect = 1 / self._pixel_aspect
             image = cv2.transpose(image)  # type: ignore[assignment]
@@ -229,7 +233,11 @@ class PyavReader:
                     "the video uses the colour matrix %s, which is only approximated; its colours differ", name
                 )
             frame.colorspace = _NEAREST_MATRIX.get(matrix, _BT709)
-        return self._converter.reformat(frame, format="bgr24", threads=1).to_ndarray()  # type: ignore[return-value]
+        frame.color_trc = frame.color_primaries = _UNSPECIFIED  # not converted; some values are rejected by PyAV 17
+        try:
+            return self._converter.reformat(frame, format="bgr24", threads=1).to_ndarray()  # type: ignore[return-value]
+        except FFmpegError as error:
+            raise ValueError(f"its pixel format {frame.format.name} cannot be converted ({error.strerror})") from error
 
 
 def video_stream(streams: "tuple[VideoStream, ...]") -> VideoStream:
