@@ -200,10 +200,12 @@ def test_a_write_error_is_a_one_line_error_and_leaves_no_file(tmp_path: Path, na
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
-        with pytest.raises(OutputError, match=rf"cannot (continue|complete).*{name}") as caught:  # noqa: SIM117
-            with VideoWriter(tmp_path / name, 25, (320, 240)) as writer:
-                for _ in range(60):
-                    writer.write(noise.integers(0, 255, (240, 320, 3), np.uint8))
+        with (  # noqa: PT012
+            pytest.raises(OutputError, match=rf"cannot (continue|complete).*{name}") as caught,
+            VideoWriter(tmp_path / name, 25, (320, 240)) as writer,
+        ):
+            for _ in range(60):
+                writer.write(noise.integers(0, 255, (240, 320, 3), np.uint8))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "\n" not in str(caught.value)
