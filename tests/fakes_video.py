@@ -128,6 +128,9 @@ class FakeSource:
         self.closed = 0
         self._connections = iter(connections)
 
+    def apply(self, settings: Any) -> None:
+        """It has no image to rotate."""
+
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         self.opened += 1
         try:

@@ -50,6 +50,9 @@ class _NoRegionStore:
     def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:  # noqa: ARG002 - the store's protocol
         return ""
 
+    def turn(self, camera: str) -> str:  # noqa: ARG002 - the store's protocol
+        return ""
+
 
 class _LiveDrawer(Window):
     """The real window, measured; without ``window`` it draws at the same rate and shows no image."""

@@ -10,6 +10,7 @@ from typing import Any
 from app.capture.source import FrameSource
 from app.core.types import Frame
 from app.pipeline import monitor
+from app.settings.source import SourceSettings
 
 
 @dataclass(slots=True)
@@ -119,6 +120,9 @@ class SimulatedCamera:
         self.fps: float | None = fps
         self._source = source
         self._step_s = 1.0 / fps
+
+    def apply(self, settings: SourceSettings) -> None:
+        self._source.apply(settings)
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         start_s = due_s = time.monotonic()

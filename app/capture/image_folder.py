@@ -159,6 +159,9 @@ class ImageSource:
             if not self._settings.loop or index == first_of_round:
                 return
 
+    def apply(self, settings: SourceSettings) -> None:
+        self._settings = settings
+
     def _images(self, stop: threading.Event) -> Iterator[Image]:
         paths = self._paths()
         first_error: SourceError | None = None

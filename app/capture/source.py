@@ -55,6 +55,9 @@ class FrameSource(Protocol):
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]: ...
 
+    def apply(self, settings: SourceSettings) -> None:
+        """Uses ``rotate``, ``flip`` and ``aspect_ratio`` of ``settings`` from the next frame on."""
+
 
 def make_source(settings: SourceSettings) -> FrameSource:
     """Create the source for ``settings`` without opening it."""
@@ -66,8 +69,7 @@ def make_source(settings: SourceSettings) -> FrameSource:
         case SourceKind.IMAGES:
             return ImageSource(settings)
         case SourceKind.DEMO:
-            clip = settings.model_copy(update={"uri": str(asset("demo.mp4"))})
-            return FileSource(clip)
+            return FileSource(settings.with_uri(str(asset("demo.mp4"))))
         case SourceKind.FILE:
             return FileSource(settings)
 
@@ -100,6 +102,9 @@ class LiveSource:
                 now_s, index = time.monotonic(), self._index
                 self._index += 1
                 yield Frame(image, index, now_s - self._start_s, now_s, time.time(), self.name)
+
+    def apply(self, settings: SourceSettings) -> None:
+        self._settings = settings.with_uri(self._settings.uri)
 
     def _next_image(self, reader: VideoReader, stop: threading.Event) -> Image | None:
         """The next usable image; None if stopped. Raises SourceError if none arrives within the time limit."""
@@ -160,6 +165,9 @@ class FileSource:
             if not self._settings.loop:
                 return
             offset_s = last_s + 1.0 / (self.fps or FALLBACK_FPS)
+
+    def apply(self, settings: SourceSettings) -> None:
+        self._settings = settings.with_uri(self._settings.uri)
 
     def _play(self, stop: threading.Event) -> Iterator[tuple[Image, float]]:
         with released(self._opened()) as reader:

@@ -34,7 +34,7 @@ from app.settings.source import SourceKind
 from app.ui.canvas import blur_faces
 from app.ui.hud import render_result
 from app.ui.palette import STYLES
-from app.ui.region_editor import save_regions
+from app.ui.region_editor import save_regions, save_rotation
 from app.ui.window import Window
 
 if TYPE_CHECKING:
@@ -204,6 +204,22 @@ class WatchSession:
         """The alert regions of ``camera``, as polygons; empty if the whole frame alerts."""
         own = next((each.policy for each in self._settings.camera if each.name == camera), PolicySettings())
         return overridden(self._settings.policy, own).regions
+
+    def turn(self, camera: str) -> str:
+        """Rotates ``camera`` by another quarter clockwise. Returns a message for the user."""
+        old = next(each for each in self._settings.camera if each.name == camera)
+        rotate = (old.rotate + 90) % 360
+        cameras = [
+            each.model_copy(update={"rotate": rotate}) if each is old else each for each in self._settings.camera
+        ]
+        self._apply(self._settings.model_copy(update={"camera": tuple(cameras)}))
+        try:
+            if self._config is not None and save_rotation(self._config, camera, rotate):
+                return f"rotate = {rotate} saved to {self._config.name}"
+        except OutputError as error:
+            log.error("%s", error)
+            return str(error)
+        return f"rotated by {rotate} degrees until maskwatch stops; to keep it, set rotate = {rotate} for this camera"
 
     def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:
         """Uses ``regions`` from now on and writes them to the settings file. Returns a message for the user."""

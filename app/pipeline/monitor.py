@@ -268,6 +268,8 @@ class Monitor:
         """Applies the settings that can change at run time (``reload.LIVE``), from the next frame on."""
         self._settings = live_part(self._settings, settings)
         for camera, own in zip(self._cameras, self._settings.camera, strict=True):
+            if own.geometry != camera.settings.geometry:
+                camera.source.apply(own)
             camera.settings = own
             if camera.worker is not None:
                 camera.worker.analyzer.apply(

@@ -260,6 +260,13 @@ class SourceSettings(BaseModel):
             return SourceKind.STREAM
         return SourceKind.FILE
 
+    def with_uri(self, uri: str) -> Self:
+        return self.model_copy(update={"uri": uri})
+
+    @property
+    def geometry(self) -> tuple[int, str, str | None]:
+        return self.rotate, self.flip, self.aspect_ratio
+
     @property
     def display_aspect(self) -> float:
         """``aspect_ratio`` as width divided by height; 0 if it is not given."""

@@ -230,3 +230,19 @@ def test_reload_reads_a_changed_secret(settings: Settings, tmp_path: Path) -> No
         assert third is not second
         assert session.reload(plain) == []
         assert session._alerts is third
+
+
+def test_a_turned_camera_keeps_its_rotation_in_the_settings_file(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('[[camera]]\nuri = "rtsp://127.0.0.1:1/door"\nname = "door"\n')
+    with WatchSession(settings, None, None, config=file) as session:
+        source = session_module.make_source(settings.camera[0])
+        assert session.turn("door") == "rotate = 90 saved to settings.toml"
+        assert source.applied.rotate == 90  # type: ignore[attr-defined]
+        assert session.turn("door") == "rotate = 180 saved to settings.toml"
+        assert load_settings(file).camera[0].rotate == 180
+        file.write_text('[[camera]]\nuri = "0"\nname = "other"\n')
+        assert session.turn("door").endswith("set rotate = 270 for this camera")
+        file.write_text("nonsense")
+        assert "cannot save the rotation" in session.turn("door")
+        assert source.applied.rotate == 0  # type: ignore[attr-defined]
