@@ -124,6 +124,9 @@ def _source(settings: Any, camera: "SourceSettings") -> Finding:
         message, _, advice = str(error).partition("; ")
         return Finding(subject, "fault", message or f"{camera.shown} delivers no frame", advice)
     message = f"{width}x{height}, first frame after {opened_s:.1f} s"
+    if not turned and camera.is_live and opened_s > camera.read_timeout_s:
+        advice = "set a shorter key frame (I-frame) interval in the camera, so that it is visible sooner"
+        return Finding(subject, "info", message, advice)
     if not turned:
         return Finding(subject, "ok", message)
     rotate = (camera.rotate + (turned if camera.flip == "none" else -turned)) % 360

@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from app.capture.capture import Capture, SourceState, SourceStatus
-from app.capture.slot import LatestSlot, Slot, WaitingSlot
+from app.capture.slot import LatestSlot, Slot, SourceSlot
 from app.capture.source import FrameSource
 from app.core.types import Counts, Event, Frame, FrameResult, StageTimes, Track
 from app.pipeline.detector_worker import DetectorWorker
@@ -63,7 +63,6 @@ class Camera:
     def __init__(self, settings: CameraSettings, source: FrameSource) -> None:
         self.settings = settings
         self.name = source.name
-        self.is_live = source.is_live
         self.source = source
         self.latest: FrameResult | None = None
         self.ended = False
@@ -86,7 +85,7 @@ class Camera:
             self.stop()
             self._dropped_before += self.frames.dropped
             self._frames_before += self.capture.status.frames
-        self.frames: Slot[Frame] = LatestSlot() if self.is_live else WaitingSlot()
+        self.frames: Slot[Frame] = SourceSlot(lambda: not self.is_live)
         self.shown: LatestSlot[Frame] = LatestSlot()
         self.capture: Capture = Capture(self.source, self.settings, [self.frames, self.shown])
         self._captures = [old for old in self._captures if not old.join(0.0)] + [self.capture]
@@ -100,6 +99,11 @@ class Camera:
     def join(self, deadline_s: float) -> int:
         """Waits until ``time.monotonic()`` is ``deadline_s``; returns the number of captures that still run."""
         return sum(not capture.join(max(0.0, deadline_s - time.monotonic())) for capture in self._captures)
+
+    @property
+    def is_live(self) -> bool:
+        """An http address may turn out to be a video at its first answer."""
+        return self.source.is_live
 
     @property
     def status(self) -> SourceStatus:
@@ -140,7 +144,8 @@ class Camera:
         if not self.is_live or status.state in (SourceState.ENDED, SourceState.FAILED):
             return False
         settings = self.settings
-        limit_s = max(settings.reconnect_s) + settings.open_timeout_s + settings.read_timeout_s + _CAPTURE_SLACK_S
+        limit_s = settings.open_timeout_s + settings.read_timeout_s + _CAPTURE_SLACK_S
+        limit_s += max(*settings.reconnect_s, status.wait_s)
         progress = (status.frames, status.reconnects, status.since_s, status.state)
         return self._capture_stall_timer.stalled_s(progress, awake_s) >= limit_s
 

@@ -172,7 +172,9 @@ class Watchdog:
         if status.state is SourceState.CONNECTING:  # the first attempt: its state is still unknown
             return
         up = camera.failure is None and is_up(status.state)
-        camera.outage, change = step(self._settings(), camera.outage, up, awake_s)
+        # A login that was rejected is tried again so late that nobody needs to wait for the outcome.
+        is_certain = status.wait_s > self._settings().offline_after_s
+        camera.outage, change = step(self._settings(), camera.outage, up, awake_s, is_certain)
         if change is not None:
             self._pending_events.append(self._outage_event(camera, change))
 
@@ -247,6 +249,7 @@ def _may_restart(restarted_s: deque[float], limit: int, awake_s: float) -> bool:
 
 def _why(status: SourceStatus) -> str:
     if status.state is not SourceState.STALE:
-        return status.last_error or "cannot be opened"
+        later = f"; next attempt in {status.wait_s:.0f} s" if status.wait_s else ""
+        return (status.last_error or "cannot be opened") + later
     is_silent = status.last_frame_s is not None and status.since_s > status.last_frame_s
     return "no frame arrives" if is_silent else "the image is frozen"

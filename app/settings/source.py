@@ -152,6 +152,24 @@ class SourceSettings(BaseModel):
         max_length=20,
         description="pauses before each attempt to reconnect; the last one is repeated",
     )
+    key_frame_timeout_s: float = Field(
+        default=60.0, gt=0, le=600, description="how long to wait for the first key frame while packets arrive"
+    )
+    login_retry_s: float = Field(
+        default=600.0, ge=1, le=86400, description="pause after a rejected login, because cameras lock accounts"
+    )
+    snapshot_interval_s: float = Field(
+        default=0.2, ge=0.02, le=3600, description="time between two images of an http address with a single image"
+    )
+    live: bool | None = Field(
+        default=None, description="whether an http address is a live stream or a video; if not set, it is found out"
+    )
+    tls_verify: bool = Field(
+        default=False, description="verify the certificate of https and rtsps; most cameras have one that nobody signed"
+    )
+    tls_ca_file: Path | None = Field(
+        default=None, description="PEM file with the certificate to trust, such as the camera's own; sets tls_verify"
+    )
     username: str | None = Field(
         default=None, description="user name of a stream; ${NAME} is replaced by the environment variable"
     )
@@ -243,6 +261,23 @@ class SourceSettings(BaseModel):
         if not self.name:
             object.__setattr__(self, "name", _name_from(self))  # the model is frozen after validation only
         return self
+
+    @model_validator(mode="after")
+    def _cover_snapshot_interval(self) -> Self:
+        """A camera that is asked every 30 s must not count as lost or stale between two images."""
+        if "snapshot_interval_s" in self.model_fields_set:
+            least_s = 2 * self.snapshot_interval_s
+            for name in ("read_timeout_s", "stale_after_s", *(["frozen_after_s"] if self.frozen_after_s else [])):
+                object.__setattr__(self, name, max(getattr(self, name), least_s))
+        return self
+
+    @property
+    def is_http(self) -> bool:
+        return self.uri.lower().startswith(("http://", "https://"))
+
+    @property
+    def verifies_tls(self) -> bool:
+        return self.tls_verify or self.tls_ca_file is not None
 
     @property
     def kind(self) -> SourceKind:

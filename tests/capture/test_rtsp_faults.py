@@ -300,7 +300,7 @@ def test_udp_is_requested_from_the_server(clips: Path) -> None:
     with RtspServer(clips) as server, RunningCapture(server.url("a.mp4")) as tcp:
         tcp.until(SourceState.LIVE)
         with RunningCapture(server.url("a.mp4"), rtsp_transport="udp") as udp:
-            udp.until_error("try rtsp_transport tcp")
+            udp.until_error("set --rtsp-transport tcp")
             tcp.until_new_frames()
 
 
