@@ -3,14 +3,19 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
+from app.capture.http_file import HttpFile
+from app.capture.http_stream import HttpStream, open_http, tls_options
+from app.capture.login import LOGINS
 from app.capture.pyav_backend import NoVideoError, PyavReader
 from app.capture.stream_probe import probe_stream
 from app.core.errors import SourceError
@@ -25,6 +30,8 @@ _BACKENDS = {
     "ffmpeg": cv2.CAP_FFMPEG,  # of a camera: files and streams are read through PyAV
     "gstreamer": cv2.CAP_GSTREAMER,
 }
+_ANALYSIS_SHARE = 0.6
+"""Without a key frame FFmpeg analyses a stream for 5 s by default, which is also our time limit of the opening."""
 PLAYLIST_SUFFIXES = frozenset({".m3u8", ".m3u"})
 _CAMERA_BACKENDS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 
@@ -127,8 +134,20 @@ def open_stream(settings: SourceSettings) -> VideoReader:
     if "://" not in address:  # a session description
         check_file(Path(address), "file")
         address = str(Path(address).absolute())
+    with LOGINS.one_at_a_time(settings, urlsplit(settings.uri).netloc) if settings.username else nullcontext():
+        return _open_with_limits(address, settings, {})
+
+
+def open_http_stream(settings: SourceSettings) -> HttpStream:
+    """Open an http(s) address: a live stream, images that are polled, or a video. Raises SourceError."""
+    return open_http(settings, lambda address, options: _open_with_limits(address, settings, options))
+
+
+def _open_with_limits(address: str | HttpFile, settings: SourceSettings, options: dict[str, str]) -> VideoReader:
+    options = {**options, **stream_options(settings)}
     limits_s = settings.open_timeout_s, settings.read_timeout_s
-    return _open_with_ffmpeg(address, what, settings, stream_options(settings), limits_s, settings.decoder_threads)
+    what = f"stream {settings.shown}"
+    return _open_with_ffmpeg(address, what, settings, options, limits_s, settings.decoder_threads)
 
 
 def stream_options(settings: SourceSettings) -> dict[str, str]:
@@ -137,7 +156,8 @@ def stream_options(settings: SourceSettings) -> dict[str, str]:
     ``fpsprobesize`` 0 turns off FFmpeg's measurement of the frame rate, which is not used here (measured: the stream
     opens in 0.33 s instead of 1.15 s).
     """
-    options = {"rtsp_transport": settings.rtsp_transport, "fpsprobesize": "0"}
+    options = {"rtsp_transport": settings.rtsp_transport, "fpsprobesize": "0", **tls_options(settings)}
+    options["analyzeduration"] = str(round(_ANALYSIS_SHARE * settings.open_timeout_s * 1e6))
     if Path(settings.uri).suffix.lower() == ".sdp":
         options["protocol_whitelist"] = "file,crypto,data,udp,rtp,srtp"
     given = os.environ.get("OPENCV_FFMPEG_CAPTURE_OPTIONS", "")
@@ -158,7 +178,7 @@ def open_file(settings: SourceSettings) -> VideoReader:
 
 
 def _open_with_ffmpeg(
-    address: str,
+    address: str | HttpFile,
     what: str,
     settings: SourceSettings,
     options: dict[str, str],
@@ -169,8 +189,8 @@ def _open_with_ffmpeg(
         return PyavReader(address, options, limits_s, threads)
     except NoVideoError as error:
         raise SourceError(f"cannot open {what}: {error}; give a file or address with video") from None
-    except (FFmpegError, OSError, ValueError):  # the text may contain the address with its password
-        raise SourceError(f"cannot open {what}: {_next_step(settings, 'ffmpeg')}") from None
+    except (FFmpegError, OSError, ValueError) as error:  # the text may contain the address with its password
+        raise SourceError(f"cannot open {what}: {_next_step(settings, 'ffmpeg', error)}") from None
 
 
 def _open(
@@ -186,9 +206,9 @@ def _open(
     raise SourceError(f"cannot open {what}: {_next_step(settings, backend)}")
 
 
-def _next_step(settings: SourceSettings, backend: str) -> str:
+def _next_step(settings: SourceSettings, backend: str, error: BaseException | None = None) -> str:
     if settings.kind is SourceKind.CAMERA:
         return f"it is in use, or not a camera for {backend}; close other programs or try 'maskwatch doctor'"
     if settings.kind is SourceKind.STREAM:
-        return probe_stream(settings)
+        return probe_stream(settings, error)
     return "not a readable video; try to play it in another program"

@@ -51,18 +51,21 @@ class NoVideoError(ValueError):
 
 
 class PyavReader:
-    """Reads the video of ``address`` with the methods of ``cv2.VideoCapture``. ``limits_s`` are the time limits of the
-    opening and of each read. Raises FFmpegError or NoVideoError if it cannot be opened."""
+    """Reads the video of ``address`` with the methods of ``cv2.VideoCapture``; ``address`` may be a file object.
+    ``limits_s`` are the time limits of the opening and of each read. Raises FFmpegError or NoVideoError if it cannot be
+    opened."""
 
     def __init__(
         self,
-        address: str,
+        address: Any,
         options: Mapping[str, str] | None = None,
         limits_s: tuple[float, float] | None = None,
         threads: int = 0,
     ) -> None:
         av.logging.set_level(None)
-        self._container = av.open(address, options=dict(options or {}), timeout=limits_s)
+        given = dict(options or {})
+        container_format = given.pop("format", None)  # the name of the format, instead of FFmpeg's guess
+        self._container = av.open(address, format=container_format, options=given, timeout=limits_s)
         try:
             self._stream = video_stream(self._container.streams.video)
         except NoVideoError:

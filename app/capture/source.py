@@ -19,9 +19,12 @@ from app.capture.opencv_backend import (
     check_file,
     open_camera,
     open_file,
+    open_http_stream,
     open_stream,
     to_bgr,
 )
+from app.capture.paced_reader import PacedReader
+from app.capture.pyav_backend import PyavReader
 from app.core.errors import SourceError
 from app.core.resources import asset
 from app.core.types import Frame, Image
@@ -64,6 +67,8 @@ def make_source(settings: SourceSettings) -> FrameSource:
     match settings.kind:
         case SourceKind.CAMERA:
             return LiveSource(settings, open_camera)
+        case SourceKind.STREAM if settings.is_http and settings.backend != "gstreamer":
+            return HttpSource(settings)
         case SourceKind.STREAM:
             return LiveSource(settings, open_stream)
         case SourceKind.IMAGES:
@@ -87,18 +92,23 @@ class LiveSource:
         self._open = opener
         self._start_s: float | None = None
         self._index = 0
+        self.waiting = ""
+        """What the source waits for while packets arrive, but no frame; '' otherwise."""
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         """Raises SourceError if the source cannot be opened or is lost."""
         if self._start_s is None:
             self._start_s = time.monotonic()
+        self.waiting = ""
         with released(self._open(self._settings)) as reader:
             if self.fps is None:
                 self.fps = _plausible_fps(reader)
+            first = True
             while not stop.is_set():
-                image = self._next_image(reader, stop)
+                image = self._next_image(reader, stop, first)
                 if image is None:
                     return  # stopped
+                first, self.waiting = False, ""
                 now_s, index = time.monotonic(), self._index
                 self._index += 1
                 yield Frame(image, index, now_s - self._start_s, now_s, time.time(), self.name)
@@ -106,13 +116,19 @@ class LiveSource:
     def apply(self, settings: SourceSettings) -> None:
         self._settings = settings.with_uri(self._settings.uri)
 
-    def _next_image(self, reader: VideoReader, stop: threading.Event) -> Image | None:
-        """The next usable image; None if stopped. Raises SourceError if none arrives within the time limit."""
-        end_s = time.monotonic() + self._settings.read_timeout_s
+    def _next_image(self, reader: VideoReader, stop: threading.Event, first: bool) -> Image | None:
+        """The next usable image; None if stopped. Raises SourceError if none arrives within the time limit, which is
+        longer for the ``first`` image: packets arrive, but a stream can be decoded only from a key frame on."""
+        start_s = time.monotonic()
+        end_s = start_s + self._settings.read_timeout_s
         failed = 0
         while not stop.is_set():
             image, ok = decode_image(reader, self._settings)
-            late = time.monotonic() >= end_s  # after its time limit, FFmpeg still returns an old image
+            now_s = time.monotonic()
+            if first and ok and image is None and now_s >= end_s and isinstance(reader, PyavReader | PacedReader):
+                self.waiting = "waiting for a key frame; set a shorter key frame (I-frame) interval in the camera"
+                end_s = start_s + self._settings.key_frame_timeout_s
+            late = now_s >= end_s  # after its time limit, FFmpeg still returns an old image
             if image is not None and not late:
                 return image
             failed += not ok  # an empty image is a short fault, a failed read may be the end
@@ -122,7 +138,67 @@ class LiveSource:
         return None
 
     def _loss_reason(self, late: bool) -> str:
+        if late and self.waiting:
+            return f"packets arrive, but no key frame within {self._settings.key_frame_timeout_s:g} s"
         return f"no frame for {self._settings.read_timeout_s:g} s" if late else "it ended or was interrupted"
+
+
+class HttpSource:
+    """An http(s) address. Only the server's answer shows whether it is a live stream or a video; until then it counts
+    as live."""
+
+    def __init__(self, settings: SourceSettings) -> None:
+        self.name = settings.name
+        self.fps: float | None = None
+        self.frame_count: int | None = None
+        self._settings = settings
+        self._opened: list[VideoReader] = []  # at most one
+        self._live = LiveSource(settings, self._take)
+        self._video: FileSource | None = None
+        self._paced: PacedReader | None = None
+        self._has_ended = False
+
+    @property
+    def is_live(self) -> bool:
+        return self._video is None and not self._has_ended
+
+    @property
+    def waiting(self) -> str:
+        return self._live.waiting
+
+    def _begins_again(self, reader: VideoReader) -> bool:
+        """Whether the last connection was a video of unknown length, and this one shows the same first image."""
+        last, self._paced = self._paced, reader if isinstance(reader, PacedReader) else None
+        if last is None or self._paced is None or not last.is_like_video:
+            return False
+        end_s = time.monotonic() + self._settings.read_timeout_s
+        while self._paced.first_image is None and time.monotonic() < end_s:
+            if not self._paced.peek():
+                return False
+        return self._paced.first_image == last.first_image
+
+    def apply(self, settings: SourceSettings) -> None:
+        self._settings = settings.with_uri(self._settings.uri)
+        self._live.apply(settings)
+        if self._video is not None:
+            self._video.apply(settings)
+
+    def _take(self, settings: SourceSettings) -> VideoReader:
+        return self._opened.pop() if self._opened else open_http_stream(settings).reader
+
+    def frames(self, stop: threading.Event) -> Iterator[Frame]:
+        """Raises SourceError if the source cannot be opened or is lost, or if a video ends too early."""
+        if self._video is None and not stop.is_set():
+            stream = open_http_stream(self._settings)
+            if self._begins_again(stream.reader):
+                stream.reader.release()
+                self._has_ended = True
+                return
+            self._opened, self.fps = [stream.reader], _plausible_fps(stream.reader)
+            if not stream.is_live:
+                self.frame_count = _plausible_count(stream.reader)
+                self._video = FileSource(self._settings, self._take)
+        yield from (self._video or self._live).frames(stop)
 
 
 class FileSource:
@@ -197,10 +273,12 @@ class FileSource:
         if count and played < 0.9 * count - 1 and time_s < 0.9 * count * step_s - 1.0:
             raise SourceError(
                 f"{self._settings.shown} is damaged or incomplete: only {played} of {count} frames could be read; "
-                "copy it again"
+                + ("the connection was lost" if self._settings.kind is SourceKind.STREAM else "copy it again")
             )
 
     def _opened(self) -> VideoReader:
+        if self._settings.kind is SourceKind.STREAM:
+            return self._open(self._settings)
         path = Path(self._settings.uri)
         check_file(path, "video")
         try:

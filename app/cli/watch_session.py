@@ -260,11 +260,12 @@ class WatchSession:
     def _write_video(self, result: FrameResult, path: Path) -> None:
         """Raises OutputError if the video of a file cannot be written; a live source continues without a video."""
         camera = self._settings.camera[0]
-        is_live = camera.is_live
+        source = self._monitor.sources[0]
+        is_live = source.is_live
         image = render_result(result, self._settings.view.blur)
         try:
             if self._video is None:
-                fps = make_source(camera).fps or (_LIVE_VIDEO_FPS if is_live else FALLBACK_FPS)
+                fps = source.fps or (_LIVE_VIDEO_FPS if is_live else FALLBACK_FPS)
                 self._video = VideoWriter(path, fps, (image.shape[1], image.shape[0]), is_live=is_live)
             self._video.write(image, None if camera.kind is SourceKind.IMAGES else result.frame.time_s)
         except OutputError as error:

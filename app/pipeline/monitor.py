@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 
 from app.capture.slot import SlotClosed
-from app.capture.source import make_source
+from app.capture.source import FrameSource, make_source
 from app.core.cpu import cores_allowed
 from app.core.errors import MaskwatchError, MonitorError
 from app.core.types import Event, FrameResult
@@ -244,6 +244,11 @@ class Monitor:
     def views(self) -> list[CameraView]:
         """The current view of each camera, in the order of the settings."""
         return [camera.view() for camera in self._cameras]
+
+    @property
+    def sources(self) -> list[FrameSource]:
+        """The sources of all cameras, in the order of the settings."""
+        return [camera.source for camera in self._cameras]
 
     def take(self, timeout_s: float) -> list[FrameResult]:
         """Returns the results since the last call: every frame of a file, the newest ones of a live source."""
