@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from app.capture.process_exit import READER_PREFIX
 from app.capture.slot import Slot, SlotClosed, WaitingSlot
-from app.capture.source import FrameSource
+from app.capture.source import FALLBACK_FPS, FrameSource
 from app.capture.status import SourceHealth, SourceState, SourceStatus
 from app.core.errors import RetryLaterError, SourceError
 from app.core.types import Frame
@@ -27,6 +27,8 @@ _GRACE_S = 1.0
 """How much longer than its own time limit a call may take before its thread is abandoned."""
 _LATE_S = 0.01
 """A larger delay of a file's frame shifts all later frames; a smaller one is caught up."""
+_MAX_PAUSE_S, _GAP_STEPS, _GAP_S = 5.0, 3.0, 1.0
+"""A gap in a file that is longer than ``_MAX_PAUSE_S``, and than ``_GAP_STEPS`` steps, is shortened to ``_GAP_S``."""
 _STOP_WAIT_S = 1.0
 """How long a stop waits for a call in the decoder; the whole program must stop within 2 s."""
 _MAX_STUCK = 2
@@ -157,11 +159,11 @@ class Capture:
     def _forward_frames(self, reader: "_Reader") -> None:
         """Put the frames of ``reader`` into the sinks until it ends or is stopped. Raises SourceError if it hangs or
         its image stays the same."""
-        silence_limit_s = self._settings.open_timeout_s + self._settings.read_timeout_s + _GRACE_S
+        silence_limit_s = self._settings.open_timeout_s + self._settings.silence_s + _GRACE_S
         last_frame_s = time.monotonic()
         frozen_end_s: float | None = None
         waits_s = self._settings.reconnect_s
-        pace = _Pace()
+        pace = _Pace(self._source)
         while not self._stop.is_set():
             try:
                 frame = reader.frames.get(_TICK_S)
@@ -181,7 +183,7 @@ class Capture:
                     )
                 continue
             last_frame_s = now_s
-            silence_limit_s = self._settings.read_timeout_s + _GRACE_S
+            silence_limit_s = self._settings.silence_s + _GRACE_S
             if not self._source.is_live and self._settings.pace == "realtime":
                 frame = pace.wait_for(frame, self._stop)
             self._health.record_frame(frame.image, now_s)
@@ -256,15 +258,29 @@ class _Reader:
 
 
 class _Pace:
-    """Delays frames until their time. After a long delay all later frames are shifted instead of sent faster."""
+    """Delays frames until their time. After a long delay all later frames are shifted instead of sent faster; an
+    unusually long gap is shortened."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: FrameSource) -> None:
+        self._source = source
         self._start_s: float | None = None
+        self._time_s = self._step_s = 0.0
+        self._gaps = 0
 
     def wait_for(self, frame: Frame, stop: threading.Event) -> Frame:
         now_s = time.monotonic()
         if self._start_s is None:
-            self._start_s = now_s - frame.time_s
+            self._start_s, self._time_s = now_s - frame.time_s, frame.time_s
+            self._step_s = 1.0 / (self._source.fps or FALLBACK_FPS)
+        step_s = frame.time_s - self._time_s
+        if step_s > max(_MAX_PAUSE_S, _GAP_STEPS * self._step_s):
+            self._gaps += 1
+            level = logging.WARNING if self._gaps == 1 else logging.DEBUG
+            _log.log(
+                level, "%s: no frames for %.0f s at %.0f s; shown as %g s", frame.camera, step_s, self._time_s, _GAP_S
+            )
+            self._start_s -= step_s - _GAP_S
+        self._time_s, self._step_s = frame.time_s, step_s or self._step_s
         due_s = self._start_s + frame.time_s
         if now_s < due_s:
             stop.wait(due_s - now_s)

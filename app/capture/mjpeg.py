@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +20,8 @@ from app.capture.http_client import HttpAnswer, HttpClient
 from app.core.errors import SourceError
 from app.settings.source import SourceSettings
 
+MJPEG_CODEC = float(cv2.VideoWriter.fourcc(*"MJPG"))
+"""What ``get`` answers for the codec: such a stream has no time stamps."""
 _MAX_NO_IMAGE_BYTES = 4 * 2**20
 _EMPTY = np.empty((0, 0, 3), np.uint8)
 _START = b"\xff\xd8\xff"
@@ -204,8 +207,8 @@ class MjpegReader:
         image = self._decoder.decode(self._images.popleft())
         return True, _EMPTY if image is None else image
 
-    def get(self, propId: int) -> float:  # noqa: N803, ARG002 - OpenCV's name
-        return 0.0
+    def get(self, propId: int) -> float:  # noqa: N803 - OpenCV's name
+        return MJPEG_CODEC if propId == cv2.CAP_PROP_FOURCC else 0.0
 
     def release(self) -> None:
         self._answer.close()

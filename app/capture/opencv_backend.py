@@ -145,7 +145,7 @@ def open_http_stream(settings: SourceSettings) -> HttpStream:
 
 def _open_with_limits(address: str | HttpFile, settings: SourceSettings, options: dict[str, str]) -> VideoReader:
     options = {**options, **stream_options(settings)}
-    limits_s = settings.open_timeout_s, settings.read_timeout_s
+    limits_s = settings.open_timeout_s, settings.silence_s
     what = f"stream {settings.shown}"
     return _open_with_ffmpeg(address, what, settings, options, limits_s, settings.decoder_threads)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.capture.http_body import kind_of, not_a_video, whole_body
 from app.capture.http_client import HttpAnswer, HttpClient
-from app.capture.mjpeg import JpegDecoder, JpegSplitter
+from app.capture.mjpeg import MJPEG_CODEC, JpegDecoder, JpegSplitter
 from app.settings.source import SourceSettings
 
 _WAIT_S = 0.2
@@ -65,7 +65,8 @@ class SnapshotReader:
         return image
 
     def get(self, propId: int) -> float:  # noqa: N803 - OpenCV's name
-        return 1 / self._settings.snapshot_interval_s if propId == cv2.CAP_PROP_FPS else 0.0
+        known = {cv2.CAP_PROP_FOURCC: MJPEG_CODEC, cv2.CAP_PROP_FPS: 1 / self._settings.snapshot_interval_s}
+        return known.get(propId, 0.0)
 
     def release(self) -> None:
         self._client.close()

@@ -1,5 +1,6 @@
 """Frame sources: cameras, streams, video files and images. ``make_source`` creates the one for given settings."""
 
+import logging
 import math
 import threading
 import time
@@ -25,10 +26,13 @@ from app.capture.opencv_backend import (
 )
 from app.capture.paced_reader import PacedReader
 from app.capture.pyav_backend import PyavReader
+from app.capture.stream_time import Hold, LiveTimes, recorded_times
 from app.core.errors import SourceError
 from app.core.resources import asset
 from app.core.types import Frame, Image
 from app.settings.source import SourceKind, SourceSettings
+
+_log = logging.getLogger(__name__)
 
 FALLBACK_FPS = 25.0
 _MAX_FPS = 250.0
@@ -91,6 +95,7 @@ class LiveSource:
         self._settings = settings
         self._open = opener
         self._start_s: float | None = None
+        self._time_s = -math.inf
         self._index = 0
         self.waiting = ""
         """What the source waits for while packets arrive, but no frame; '' otherwise."""
@@ -104,14 +109,23 @@ class LiveSource:
             if self.fps is None:
                 self.fps = _plausible_fps(reader)
             first = True
+            times = LiveTimes(self._time_s, _step_s(reader), _stamp_fault(reader, self._settings))
+            hold = Hold(self._settings.is_segmented)
+            fault = times.fault
             while not stop.is_set():
                 image = self._next_image(reader, stop, first)
                 if image is None:
                     return  # stopped
                 first, self.waiting = False, ""
-                now_s, index = time.monotonic(), self._index
+                arrival_s = time.monotonic() - self._start_s
+                self._time_s = times.next(_stamp_s(reader), arrival_s)
+                if times.fault != fault:
+                    fault = times.fault
+                    _log.warning("%s: its time stamps %s; the times of arrival are used instead", self.name, fault)
+                if not fault:
+                    stop.wait(hold.wait_s(self._time_s, arrival_s))
                 self._index += 1
-                yield Frame(image, index, now_s - self._start_s, now_s, time.time(), self.name)
+                yield Frame(image, self._index - 1, self._time_s, time.monotonic(), time.time(), self.name)
 
     def apply(self, settings: SourceSettings) -> None:
         self._settings = settings.with_uri(self._settings.uri)
@@ -120,7 +134,7 @@ class LiveSource:
         """The next usable image; None if stopped. Raises SourceError if none arrives within the time limit, which is
         longer for the ``first`` image: packets arrive, but a stream can be decoded only from a key frame on."""
         start_s = time.monotonic()
-        end_s = start_s + self._settings.read_timeout_s
+        end_s = start_s + self._settings.silence_s
         failed = 0
         while not stop.is_set():
             image, ok = decode_image(reader, self._settings)
@@ -140,7 +154,7 @@ class LiveSource:
     def _loss_reason(self, late: bool) -> str:
         if late and self.waiting:
             return f"packets arrive, but no key frame within {self._settings.key_frame_timeout_s:g} s"
-        return f"no frame for {self._settings.read_timeout_s:g} s" if late else "it ended or was interrupted"
+        return f"no frame for {self._settings.silence_s:g} s" if late else "it ended or was interrupted"
 
 
 class HttpSource:
@@ -247,30 +261,34 @@ class FileSource:
 
     def _play(self, stop: threading.Event) -> Iterator[tuple[Image, float]]:
         with released(self._opened()) as reader:
-            fps, count = _plausible_fps(reader), _plausible_count(reader)
-            self._fps_and_count = fps, count
+            self._fps_and_count = fps, _ = _plausible_fps(reader), _plausible_count(reader)
             step_s = 1.0 / (fps or FALLBACK_FPS)
-            time_s, played, failed = -step_s, 0, 0
-            while not stop.is_set() and failed < _ATTEMPTS:
-                image, ok = decode_image(reader, self._settings)
-                if image is None:
-                    failed += not ok
-                    continue
-                failed = 0
-                time_s = _next_time_s(reader, time_s, step_s, first=played == 0)
-                played += 1
-                yield image, time_s
-            if stop.is_set():
-                return
-            self._check_end(played, time_s, count, step_s)
+            yield from recorded_times(self._stamped_images(reader, step_s, stop), step_s)
 
-    def _check_end(self, played: int, time_s: float, count: int | None, step_s: float) -> None:
+    def _stamped_images(
+        self, reader: VideoReader, step_s: float, stop: threading.Event
+    ) -> Iterator[tuple[Image, float | None]]:
+        """All images with their stamps. Raises SourceError if there are too few."""
+        end_s, played, failed = -step_s, 0, 0
+        while not stop.is_set() and failed < _ATTEMPTS:
+            image, ok = decode_image(reader, self._settings)
+            if image is None:
+                failed += not ok
+                continue
+            stamp_s = _stamp_s(reader)
+            end_s = max(end_s + step_s, stamp_s or 0.0)
+            failed, played = 0, played + 1
+            yield image, stamp_s
+        if not stop.is_set():
+            self._check_end(played, end_s, self.frame_count, step_s)
+
+    def _check_end(self, played: int, end_s: float, count: int | None, step_s: float) -> None:
         if played == 0:
             raise SourceError(
                 f"{self._settings.shown} contains no frame that can be decoded; check whether it is a video"
             )
         # Some containers only estimate the count, so only a large difference in count and time is an error.
-        if count and played < 0.9 * count - 1 and time_s < 0.9 * count * step_s - 1.0:
+        if count and played < 0.9 * count - 1 and end_s < 0.9 * count * step_s - 1.0:
             raise SourceError(
                 f"{self._settings.shown} is damaged or incomplete: only {played} of {count} frames could be read; "
                 + ("the connection was lost" if self._settings.kind is SourceKind.STREAM else "copy it again")
@@ -323,12 +341,23 @@ def _pixel_aspect(reader: VideoReader) -> float:
     return width / height if width > 0 and height > 0 else 1.0
 
 
-def _next_time_s(reader: VideoReader, last_s: float, step_s: float, first: bool) -> float:
-    """The time stamp (s) of the last read image; ``last_s`` plus ``step_s`` if the file's value is invalid."""
-    time_s = reader.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
-    if not math.isfinite(time_s) or (time_s <= last_s and not first) or time_s < 0:
-        return max(last_s + step_s, 0.0)
-    return time_s
+def _stamp_s(reader: VideoReader) -> float | None:
+    """The time stamp (s) of the last read image; None if it is not valid."""
+    stamp_s = reader.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
+    return stamp_s if math.isfinite(stamp_s) and stamp_s >= 0 else None
+
+
+def _stamp_fault(reader: VideoReader, settings: SourceSettings) -> str:
+    """Why the stamps of a stream are not used; empty if they may be."""
+    codec = int(reader.get(cv2.CAP_PROP_FOURCC))
+    is_motion_jpeg = codec == cv2.VideoWriter.fourcc(*"MJPG")
+    # Motion JPEG over HTTP has no stamps: FFmpeg counts 25 images a second, whatever the camera sends.
+    return "are invented" if is_motion_jpeg and settings.uri.lower().startswith("http") else ""
+
+
+def _step_s(reader: VideoReader) -> float | None:
+    fps = _plausible_fps(reader)
+    return None if fps is None else 1.0 / fps
 
 
 def _plausible_fps(reader: VideoReader) -> float | None:

@@ -144,7 +144,7 @@ class Camera:
         if not self.is_live or status.state in (SourceState.ENDED, SourceState.FAILED):
             return False
         settings = self.settings
-        limit_s = settings.open_timeout_s + settings.read_timeout_s + _CAPTURE_SLACK_S
+        limit_s = settings.open_timeout_s + settings.silence_s + _CAPTURE_SLACK_S
         limit_s += max(*settings.reconnect_s, status.wait_s)
         progress = (status.frames, status.reconnects, status.since_s, status.state)
         return self._capture_stall_timer.stalled_s(progress, awake_s) >= limit_s

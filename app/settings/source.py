@@ -39,6 +39,7 @@ _SECRET_PARAMETER = re.compile(
 # At most two digits, because a folder of images may be called 20240131.
 _CAMERA = re.compile(r"[0-9]{1,2}|/dev/video[0-9]+")
 _RATIO = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,4})?:(?!0+(?:\.0+)?$)[0-9]{1,5}(?:\.[0-9]{1,4})?")
+_SEGMENTS_S = 20.0
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -310,6 +311,16 @@ class SourceSettings(BaseModel):
     @property
     def is_live(self) -> bool:
         return self.kind in (SourceKind.CAMERA, SourceKind.STREAM)
+
+    @property
+    def is_segmented(self) -> bool:
+        """Whether the stream is HLS, which delivers segments of some seconds at once."""
+        return self.kind is SourceKind.STREAM and urlsplit(self.uri).path.lower().endswith((".m3u8", ".m3u"))
+
+    @property
+    def silence_s(self) -> float:
+        """How long a read may last: at least three segments of the usual length for HLS."""
+        return max(self.read_timeout_s, _SEGMENTS_S) if self.is_segmented else self.read_timeout_s
 
     @property
     def shown(self) -> str:

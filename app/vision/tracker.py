@@ -1,7 +1,8 @@
 """Tracks faces over frames: stable ids, smoothed labels, and as few classifications as possible.
 
 Association is greedy on overlap and distance between predicted and detected boxes; motion is an alpha-beta filter
-(Kalata 1984). The tracker reads no clock: it uses only the stream times of the frames.
+(Kalata 1984). The tracker reads no clock: it uses only the stream times of the frames. Frames of a burst have almost
+the same stream time; their motion, evidence and loss are computed with times that are spread.
 """
 
 import math
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from app.core.burst_spreader import BurstSpreader
 from app.core.types import Box, Detection, FaceLabel, Label, Track
 from app.settings.vision import TrackingSettings
 from app.vision.classifier import is_sure
@@ -20,6 +22,8 @@ from app.vision.model_metadata import ClassifierMetadata
 _POSITION_GAIN, _VELOCITY_GAIN, _SIZE_GAIN = 0.7, 0.3, 0.5
 _MATCH_DISTANCE = 0.9
 """Largest distance between the centres of two matching boxes, in sides of the face."""
+_MAX_SPEED = 15.0
+"""Largest speed of a face, in its sides per second: a run across the image at 2.5 m/s."""
 _MATCH_SIZES = 1.8
 """Largest ratio between the sides of two matching boxes."""
 _LEAVE_MARGIN = 0.15
@@ -41,11 +45,13 @@ _FIRST_MAX_STEP_S = 0.2
 
 @dataclass(slots=True)
 class _Face:
-    """The state of one track. ``found`` is the last detected box, ``box`` the filtered one."""
+    """The state of one track. ``found`` is the last detected box, ``box`` the filtered one. ``first_s`` and ``stamp_s``
+    are the stream times of the first and the last detection; all other times are spread."""
 
     id: int
     box: Box
     first_s: float
+    stamp_s: float
     seen_s: float
     found: Box
     velocity: tuple[float, float] = (0.0, 0.0)
@@ -76,6 +82,36 @@ def _affinity(expected: Box, found: Box) -> float:
     return expected.iou(found) + 1.0 - distance / _MATCH_DISTANCE
 
 
+def _places(face: _Face, time_s: float, previous_s: float) -> list[Box]:
+    """Where ``face`` may be: the predicted box and, if the previous frame contained it, its place there. The velocity
+    may be wrong after a turn or a burst."""
+    places = [face.predicted(time_s)]
+    return [*places, face.found] if face.seen_s == previous_s else places
+
+
+def _pairs(expected: Sequence[Sequence[Box]], found: Sequence[Box]) -> dict[int, int]:
+    """The matches from index in ``expected`` to index in ``found``, the best one first."""
+    pairs = sorted(
+        (
+            (max(_affinity(box, other) for box in boxes), e, f)
+            for e, boxes in enumerate(expected)
+            for f, other in enumerate(found)
+        ),
+        key=lambda pair: (-pair[0], pair[1], pair[2]),
+    )
+    matched: dict[int, int] = {}
+    for affinity, e, f in pairs:
+        if affinity > 0 and e not in matched and f not in matched.values():
+            matched[e] = f
+    return matched
+
+
+def _bounded(x: float, y: float, size: float) -> tuple[float, float]:
+    """The velocity (x, y), in px/s, at no more than ``_MAX_SPEED``."""
+    scale = min(1.0, _MAX_SPEED * max(size, 1.0) / max(math.hypot(x, y), 1e-9))
+    return x * scale, y * scale
+
+
 def _is_duplicate(tracked: Box, found: Box) -> bool:
     """Whether ``found`` is a second detection of a tracked face."""
     cx, cy = found.center
@@ -93,7 +129,8 @@ class Tracker:
         self._smoothed_metadata = metadata.model_copy(update={"min_two_way": min_two_way})
         self._faces: list[_Face] = []
         self._next_id = 1
-        self._time_s = -math.inf
+        self._spreader = BurstSpreader()
+        self._time_s = self._stamp_s = -math.inf
         self._times_s: deque[float] = deque(maxlen=_USUAL_STEPS + 1)
         self._carried = False
 
@@ -106,52 +143,41 @@ class Tracker:
 
         After a gap without frames all tracks leave, because another person may stand in the same place.
         """
-        left = self._all_left() if self._is_gap(time_s) else []
-        self._advance(time_s, carried=False)
-        expected = [face.predicted(time_s) for face in self._faces]
-        pairs = sorted(
-            (
-                (_affinity(box, detection.box), f, d)
-                for f, box in enumerate(expected)
-                for d, detection in enumerate(detections)
-            ),
-            key=lambda pair: (-pair[0], pair[1], pair[2]),
-        )
-        matched_faces: set[int] = set()
-        matched_detections: set[int] = set()
-        for affinity, f, d in pairs:
-            if affinity <= 0:
-                break
-            if f in matched_faces or d in matched_detections:
-                continue
-            matched_faces.add(f)
-            matched_detections.add(d)
-            self._observe(self._faces[f], expected[f], detections[d].box, time_s)
-        tracked = [self._faces[f].box for f in matched_faces]
-        for d, detection in enumerate(detections):
-            if d not in matched_detections and not any(_is_duplicate(box, detection.box) for box in tracked):
-                self._faces.append(_Face(self._next_id, detection.box, time_s, time_s, detection.box))
+        now_s = self._spreader.spread(time_s)
+        left = self._all_left() if self._is_gap(now_s) else []
+        previous_s = self._time_s
+        self._advance(time_s, now_s, carried=False)
+        found = [detection.box for detection in detections]
+        faces = list(self._faces)
+        matched = _pairs([_places(face, now_s, previous_s) for face in faces], found)
+        for f, d in matched.items():
+            self._observe(faces[f], found[d])
+        tracked = [faces[f].box for f in matched]
+        for d, box in enumerate(found):
+            if d not in matched.values() and not any(_is_duplicate(other, box) for other in tracked):
+                self._faces.append(_Face(self._next_id, box, time_s, time_s, now_s, box))
                 self._next_id += 1
-                tracked.append(detection.box)
+                tracked.append(box)
                 self._confirm(self._faces[-1])
-        return left + self._forget(time_s)
+        return left + self._forget()
 
     def carry(self, time_s: float) -> list[Track]:
         """Updates the tracks to ``time_s`` without a detection pass, because nothing moved.
 
         Every face of the last update counts as observed again in the same place. Returns the tracks that left.
         """
+        previous_s = self._time_s
+        self._advance(time_s, self._spreader.spread(time_s), carried=True)
         for face in self._faces:
-            if face.seen_s == self._time_s:
-                face.seen_s, face.velocity = time_s, (0.0, 0.0)
+            if face.seen_s == previous_s:
+                face.seen_s, face.stamp_s, face.velocity = self._time_s, time_s, (0.0, 0.0)
                 face.observations += 1
                 if face.box.iou(face.found) < _AT_REST_IOU:  # the filter had not converged
                     face.box = face.found
-        self._advance(time_s, carried=True)
-        return self._forget(time_s)
+        return self._forget()
 
-    def _advance(self, time_s: float, carried: bool) -> None:
-        self._time_s, self._carried = time_s, carried
+    def _advance(self, stamp_s: float, time_s: float, carried: bool) -> None:
+        self._time_s, self._stamp_s, self._carried = time_s, stamp_s, carried
         self._times_s.append(time_s)
 
     def _is_gap(self, time_s: float) -> bool:
@@ -175,31 +201,33 @@ class Tracker:
         """Whether the last detection pass did not find one of the tracked faces."""
         return any(face.seen_s < self._time_s for face in self._faces)
 
-    def _observe(self, face: _Face, expected: Box, found: Box, time_s: float) -> None:
-        dt = time_s - face.seen_s
+    def _observe(self, face: _Face, found: Box) -> None:
+        dt = self._time_s - face.seen_s
+        expected = face.predicted(self._time_s)
+        if _affinity(expected, found) <= 0:  # it is still where it was
+            expected, face.velocity = face.found, (0.0, 0.0)
         (ex, ey), (fx, fy) = expected.center, found.center
         rx, ry = fx - ex, fy - ey
         width = face.box.width + _SIZE_GAIN * (found.width - face.box.width)
         height = face.box.height + _SIZE_GAIN * (found.height - face.box.height)
         cx, cy = ex + _POSITION_GAIN * rx, ey + _POSITION_GAIN * ry
-        if dt > 0:
-            gain = _VELOCITY_GAIN / dt
-            face.velocity = (face.velocity[0] + gain * rx, face.velocity[1] + gain * ry)
+        gain = _VELOCITY_GAIN / dt
+        face.velocity = _bounded(face.velocity[0] + gain * rx, face.velocity[1] + gain * ry, found.size)
         face.box = Box(cx - width / 2, cy - height / 2, width, height)
-        face.seen_s, face.found = time_s, found
+        face.seen_s, face.stamp_s, face.found = self._time_s, self._stamp_s, found
         face.observations += 1
         self._confirm(face)
 
     def _confirm(self, face: _Face) -> None:
         face.confirmed = face.confirmed or face.observations >= self._settings.confirm_after
 
-    def _forget(self, time_s: float) -> list[Track]:
+    def _forget(self) -> list[Track]:
         kept: list[_Face] = []
         left: list[_Face] = []
         for face in self._faces:
             # An unconfirmed face must be detected again soon: false positives must not add up over seconds.
             limit_s = self._settings.lost_after_s if face.confirmed else self._settings.shown_for_s
-            (kept if time_s - face.seen_s <= limit_s else left).append(face)
+            (kept if self._time_s - face.seen_s <= limit_s else left).append(face)
         self._faces = kept
         return [self._snapshot(face) for face in left if face.confirmed]
 
@@ -303,7 +331,7 @@ class Tracker:
             label=face_label,
             velocity=face.velocity,
             first_s=face.first_s,
-            seen_s=face.seen_s,
+            seen_s=face.stamp_s,
             observations=face.observations,
             classified=face.classified,
             confirmed=face.confirmed,
