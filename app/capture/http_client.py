@@ -135,7 +135,8 @@ class HttpClient:
         login = self._login.header("GET", url.raw_path.decode("ascii")) if may_login else None
         sent = {**headers, **({"Authorization": login} if login else {})}
         try:
-            response = self._client.send(self._client.build_request("GET", url, headers=sent), stream=True)
+            encoded = {name: value.encode() for name, value in sent.items()}  # a user name may be non-ASCII
+            response = self._client.send(self._client.build_request("GET", url, headers=encoded), stream=True)
         except httpx.RemoteProtocolError:  # no status line, or headers that are not allowed: browsers accept them
             return self._send_raw(url, sent)
         except (httpx.HTTPError, OSError) as error:
@@ -170,7 +171,7 @@ class HttpClient:
                     connection = self._tls.wrap_socket(connection, server_hostname=host.strip("[]"))
                     stack.callback(connection.close)
                 connection.settimeout(settings.read_timeout_s)
-                connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+                connection.sendall("\r\n".join([*lines, "", ""]).encode())
                 status, head, rest = _read_head(connection)
             except OSError as error:
                 raise self._connection_error(url, error) from None

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from urllib.request import parse_http_list, parse_keqv_list
+from urllib.request import parse_http_list
 
 from app.core.errors import LoginError, RetryLaterError, SourceError
 from app.settings.source import SourceSettings
@@ -95,8 +95,8 @@ def challenges(headers: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _parameters(items: list[str]) -> dict[str, str]:
-    pairs = [item for item in items if "=" in item]
-    return {key.strip().lower(): value for key, value in parse_keqv_list([pair.strip() for pair in pairs]).items()}
+    pairs = (item.partition("=") for item in items)
+    return {key.strip().lower(): value.strip().strip('"') for key, equals, value in pairs if equals}
 
 
 def _algorithm(challenge: dict[str, str]) -> tuple[str, bool]:

@@ -21,8 +21,10 @@ import numpy as np
 import pytest
 from fakes_http import HttpCamera, Request, Respond, http_camera
 from fakes_net import free_port
-from fakes_video import FaultyServer, striped_image, wait_until, write_clip
+from fakes_video import LIMIT_S, FaultyServer, striped_image, wait_until, write_clip
 
+from app.capture.capture import Capture, SourceState
+from app.capture.slot import LatestSlot
 from app.capture.source import FrameSource, make_source
 from app.core.errors import LoginError, RetryLaterError, SourceError
 from app.core.types import Frame
@@ -147,6 +149,34 @@ def test_only_changed_snapshots_are_sent_by_servers_that_mark_them() -> None:
     assert [(a.image == b.image).all() for a, b in itertools.pairwise(frames)] == [
         True, True, False, True, True, False, True, True
     ]  # fmt: skip
+
+
+def test_a_server_that_sends_the_same_image_for_ever_is_frozen() -> None:
+    with http_camera(lambda request: request.send(jpeg(0))) as camera:
+        settings = SourceSettings(uri=camera.url("/snap.jpg"), **LIMITS, frozen_after_s=0.3, reconnect_s=(60,))
+        capture = Capture(make_source(settings), settings, [LatestSlot()])
+        capture.start()
+        wait_until(lambda: capture.status.state is SourceState.LIVE, "it is live at first")
+        wait_until(lambda: capture.status.state is SourceState.STALE, "it is frozen")
+        capture.stop()
+        assert capture.join(LIMIT_S)
+
+
+def test_a_slow_snapshot_is_waited_for_and_a_stuck_one_is_lost() -> None:
+    def respond(request: Request) -> None:
+        if len(request.server.requests) == 4:
+            request.server.stop.wait(LIMIT_S)  # type: ignore[attr-defined]
+        request.send(Content_Length=(length := len(body := jpeg(len(request.server.requests)))))
+        request.wfile.write(body[: length // 2])
+        time.sleep(0.1)  # a slow camera
+        request.wfile.write(body[length // 2 :])
+
+    with http_camera(respond) as camera:
+        camera.stop = threading.Event()  # type: ignore[attr-defined]
+        with pytest.raises(SourceError, match=r"no answer|no data"):
+            watch(camera, 9, read_timeout_s=0.5)
+        assert len(camera.requests) == 4
+        camera.stop.set()  # type: ignore[attr-defined]
 
 
 def test_a_date_that_never_changes_does_not_stop_the_images() -> None:
@@ -453,6 +483,22 @@ def test_a_rejected_login_is_sent_once_by_all_sources_together(challenge: str) -
         assert len(errors) == 4
         assert not any("wrong-pass" in error for error in errors)
         assert watch(camera, 1, username="viewer", password=PASSWORD), "another password is another login"
+
+
+def test_names_in_any_language_are_sent() -> None:
+    challenge = 'Digest realm="Türkamera", nonce="n1", qop="auth"'
+
+    def respond(request: Request) -> None:
+        if request.headers["Authorization"]:
+            request.send(jpeg(len(request.server.requests)))
+        else:
+            request.send(status=401, WWW_Authenticate=challenge.encode().decode("latin-1"))
+
+    with http_camera(respond) as camera:
+        watch(camera, 2, username="Jürgen", password="Schlüssel")
+        sent = camera.requests[-1].headers["Authorization"].encode("latin-1").decode()
+    fields = dict(re.findall(r'(\w+)="?([^",]*)"?', sent))
+    assert (fields["username"], fields["realm"]) == ("Jürgen", "Türkamera")
 
 
 def test_a_camera_without_a_user_name_and_an_unknown_login_are_explained() -> None:

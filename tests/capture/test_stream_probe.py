@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 from fakes_video import FaultyServer
+from hypothesis import given
+from hypothesis import strategies as st
 
+from app.capture.login import Login
 from app.capture.source import make_source
 from app.core.errors import LoginError, RetryLaterError, SourceError
 from app.settings.source import SourceSettings
@@ -165,3 +168,12 @@ def test_other_refusals_are_told_apart(
     error = failure(camera(), **values)
     assert re.search(reason, str(error)), error
     assert type(error) is kind
+
+
+@given(st.lists(st.text() | st.sampled_from(["Digest", "Basic realm=", 'Digest realm=, nonce="', ',="', "qop=auth"])))
+def test_any_challenge_is_read_without_an_error(parts: list[str]) -> None:
+    settings = SourceSettings(uri="rtsp://camera/x", username="viewer", password="s3cret")
+    login = Login(settings)
+    header = " ".join(parts)
+    can_answer = login.accept_challenge([header, header])
+    assert (login.header("DESCRIBE", settings.uri) is not None) == can_answer
