@@ -29,7 +29,7 @@ from fakes_net import free_port  # noqa: E402
 from app.core.errors import SourceError  # noqa: E402
 from app.core.types import EventKind, FrameResult  # noqa: E402
 from app.pipeline.monitor import Monitor  # noqa: E402
-from app.settings.root import load_settings  # noqa: E402
+from app.settings.load import load_settings  # noqa: E402
 
 PREPARE_S = 240.0
 FPS = 25

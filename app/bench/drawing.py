@@ -54,6 +54,9 @@ class _NoRegionStore:
     def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:  # noqa: ARG002 - the store's protocol
         return ""
 
+    def turn(self, camera: str) -> str:  # noqa: ARG002 - the store's protocol
+        return ""
+
 
 class _NoImageWindow:
     is_ready, cpu_s = True, 0.0

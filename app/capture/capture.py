@@ -13,7 +13,7 @@ from app.capture.process_exit import READER_PREFIX
 from app.capture.slot import Slot, SlotClosed, WaitingSlot
 from app.capture.source import FALLBACK_FPS, FrameSource
 from app.capture.status import SourceHealth, SourceState, SourceStatus
-from app.core.errors import SourceError
+from app.core.errors import RetryLaterError, SourceError
 from app.core.types import Frame
 from app.settings.source import SourceSettings
 
@@ -53,7 +53,7 @@ class Capture:
         self._settings = settings
         self._sinks = list(sinks)
         self._on_state = on_state
-        self._health = SourceHealth(source.name, settings if source.is_live else None)
+        self._health = SourceHealth(source.name, lambda: settings if source.is_live else None)
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._stuck: list[_Reader] = []
@@ -113,11 +113,14 @@ class Capture:
             frames_before = self._health.frames
             try:
                 self._run_connection()
-                if self._stop.is_set():
+                if self._stop.is_set() or not self._source.is_live:  # its first answer showed that it is a video
                     return
                 raise SourceError(f"lost {self._settings.shown}: the stream ended; check the camera")
             except SourceError as error:
+                if not self._source.is_live:
+                    raise
                 message = self._settings.hide(str(error))
+                least_wait_s = error.wait_s if isinstance(error, RetryLaterError) else 0.0
                 if self._health.frames == 0:
                     self._error = error
             waits_s = self._settings.reconnect_s
@@ -125,8 +128,9 @@ class Capture:
                 attempt, logged = 0, logged if self._frozen_tries > 1 else ""
             # Random, so that many cameras behind one switch do not reconnect at the same moment.
             wait_s = waits_s[min(attempt, len(waits_s) - 1)] * random.uniform(0.75, 1.0)
+            wait_s = max(wait_s, least_wait_s)
             attempt += 1
-            self._health.enter(SourceState.RECONNECTING, message)
+            self._health.enter(SourceState.RECONNECTING, message, least_wait_s)
             # A camera may be offline for weeks, so each reason is a warning only once. The owner may exit with the
             # error of the very first attempt, so that one is a warning only if it is repeated.
             logged_before, logged = logged, message if self._health.frames or attempt > 1 else ""
@@ -167,6 +171,11 @@ class Capture:
                 return
             now_s = time.monotonic()
             if frame is None:
+                waiting = getattr(self._source, "waiting", "")  # only network streams have it
+                if waiting and silence_limit_s < self._settings.key_frame_timeout_s:
+                    silence_limit_s = self._settings.open_timeout_s + self._settings.key_frame_timeout_s + _GRACE_S
+                    self._health.wait(waiting, silence_limit_s)
+                    _log.warning("%s: %s", self.name, waiting)
                 self._report_state()
                 if self._source.is_live and now_s - last_frame_s > silence_limit_s:
                     raise SourceError(

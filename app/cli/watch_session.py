@@ -35,7 +35,7 @@ from app.ui.canvas import blur_faces
 from app.ui.hud import render_result
 from app.ui.image_window import ImageWindow
 from app.ui.palette import STYLES
-from app.ui.region_editor import save_regions
+from app.ui.region_editor import save_regions, save_rotation
 from app.ui.window import Window
 
 if TYPE_CHECKING:
@@ -214,6 +214,22 @@ class WatchSession:
         own = next((each.policy for each in self._settings.camera if each.name == camera), PolicySettings())
         return overridden(self._settings.policy, own).regions
 
+    def turn(self, camera: str) -> str:
+        """Rotates ``camera`` by another quarter clockwise. Returns a message for the user."""
+        old = next(each for each in self._settings.camera if each.name == camera)
+        rotate = (old.rotate + 90) % 360
+        cameras = [
+            each.model_copy(update={"rotate": rotate}) if each is old else each for each in self._settings.camera
+        ]
+        self._apply(self._settings.model_copy(update={"camera": tuple(cameras)}))
+        try:
+            if self._config is not None and save_rotation(self._config, camera, rotate):
+                return f"rotate = {rotate} saved to {self._config.name}"
+        except OutputError as error:
+            log.error("%s", error)
+            return str(error)
+        return f"rotated by {rotate} degrees until maskwatch stops; to keep it, set rotate = {rotate} for this camera"
+
     def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:
         """Uses ``regions`` from now on and writes them to the settings file. Returns a message for the user."""
         cameras = tuple(
@@ -253,11 +269,12 @@ class WatchSession:
     def _write_video(self, result: FrameResult, path: Path) -> None:
         """Raises OutputError if the video of a file cannot be written; a live source continues without a video."""
         camera = self._settings.camera[0]
-        is_live = camera.is_live
+        source = self.monitor.sources[0]
+        is_live = source.is_live
         image = render_result(result, self._settings.view.blur)
         try:
             if self.video is None:
-                fps = self._parts.make_source(camera).fps or (_LIVE_VIDEO_FPS if is_live else FALLBACK_FPS)
+                fps = source.fps or (_LIVE_VIDEO_FPS if is_live else FALLBACK_FPS)
                 self.video = VideoWriter(path, fps, (image.shape[1], image.shape[0]), is_live=is_live)
             self.video.write(image, None if camera.kind is SourceKind.IMAGES else result.frame.time_s)
         except OutputError as error:

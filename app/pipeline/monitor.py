@@ -298,6 +298,11 @@ class Monitor:
         """The current view of each camera, in the order of the settings."""
         return [camera.view() for camera in self._cameras]
 
+    @property
+    def sources(self) -> list[FrameSource]:
+        """The sources of all cameras, in the order of the settings."""
+        return [camera.source for camera in self._cameras]
+
     def take(self, timeout_s: float) -> list[FrameResult]:
         """Returns the results since the last call: every frame of a file, the newest ones of a live source."""
         return self._results.take(timeout_s)

@@ -38,12 +38,15 @@ _EDITING = "click corners; Enter: close region; Backspace: undo; e: save; Esc: c
 
 
 class RegionStore(Protocol):
-    """Reads and saves the alert regions of each camera."""
+    """Reads and saves the alert regions and the rotation of each camera."""
 
     def regions_of(self, camera: str) -> tuple[Polygon, ...]: ...
 
     def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:
         """Applies and saves ``regions``; returns a message for the user."""
+
+    def turn(self, camera: str) -> str:
+        """Rotates the camera by another quarter clockwise, and saves it; returns a message for the user."""
 
 
 class Window:
@@ -189,6 +192,8 @@ class Window:
             self._toggle_recording()
         elif key == ord("e"):
             self._start_edit()
+        elif key == ord("t"):
+            self._turn()
         elif ord("0") <= key <= ord("9"):
             self._enlarge(key - ord("1"))
         return True
@@ -208,6 +213,13 @@ class Window:
         draft = RegionDraft(self._regions.regions_of(single.camera))
         self._screen = replace(self._screen, draft=draft, help=False)
         self._show_message(_EDITING, math.inf)
+
+    def _turn(self) -> None:
+        single = self._single_view(self._monitor.views())
+        if single is None:
+            self._show_message("enlarge a camera first (1 to 9, or click), then press t")
+        else:
+            self._show_message(self._regions.turn(single.camera))
 
     def _edit(self, key: int) -> bool:
         """Handles a key of the region editor; False if the key has its normal meaning."""

@@ -254,3 +254,19 @@ def test_second_watching_program_ends_in_one_line(
         for beside in (["events", "list"], ["events", "stats"], ["events", "export"], ["alerts", "list"]):
             assert main([*beside, "--store", str(store)]) == 0
         assert main(["purge", "--yes", "--store", str(store)]) == 0
+
+
+def test_a_turned_camera_keeps_its_rotation_in_the_settings_file(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('[[camera]]\nuri = "rtsp://127.0.0.1:1/door"\nname = "door"\n')
+    source = LiveCamera("door")
+    with WatchSession(settings, None, None, file, fake_parts(boxes=(), source=source)) as session:
+        assert session.turn("door") == "rotate = 90 saved to settings.toml"
+        assert source.applied.rotate == 90  # type: ignore[attr-defined]
+        assert session.turn("door") == "rotate = 180 saved to settings.toml"
+        assert load_settings(file).camera[0].rotate == 180
+        file.write_text('[[camera]]\nuri = "0"\nname = "other"\n')
+        assert session.turn("door").endswith("set rotate = 270 for this camera")
+        file.write_text("nonsense")
+        assert "cannot save the rotation" in session.turn("door")
+        assert source.applied.rotate == 0  # type: ignore[attr-defined]

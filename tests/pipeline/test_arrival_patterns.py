@@ -14,8 +14,8 @@ from app.capture.stream_time import recorded_times
 from app.core.types import Box, Detection, Frame
 from app.pipeline import alert_policy
 from app.pipeline.monitor import Monitor
+from app.settings.load import load_settings
 from app.settings.monitor import PolicySettings
-from app.settings.root import load_settings
 from app.settings.vision import TrackingSettings
 from app.vision.tracker import Tracker
 

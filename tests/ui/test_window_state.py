@@ -83,9 +83,14 @@ class FakeImageWindow:
 class Regions:
     def __init__(self) -> None:
         self.saved: dict[str, tuple[Polygon, ...]] = {}
+        self.turned: list[str] = []
 
     def regions_of(self, camera: str) -> tuple[Polygon, ...]:
         return self.saved.get(camera, ())
+
+    def turn(self, camera: str) -> str:
+        self.turned.append(camera)
+        return f"{camera} turned"
 
     def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:
         self.saved[camera] = regions
@@ -176,6 +181,17 @@ def test_several_cameras_share_one_help_and_one_message(
     window._redraw()
     assert sum(KEYS[0][1] == text for text in written) == 1
     assert sum("enlarge a camera first" in text for text in written) == 1
+
+
+def test_the_key_t_turns_the_camera_that_is_shown(tmp_path: Path, regions: Regions) -> None:
+    window = make_window(tmp_path, regions, cameras=3)
+    press(window, "t")
+    assert regions.turned == []
+    assert "enlarge a camera first" in window._screen.message
+    press(window, "2")
+    press(window, "t")
+    assert regions.turned == ["camera1"]
+    assert window._screen.message == "camera1 turned"
 
 
 def test_the_number_of_a_missing_camera_is_ignored(tmp_path: Path, regions: Regions) -> None:

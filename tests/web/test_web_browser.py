@@ -20,8 +20,10 @@ import cv2
 import httpx
 import pytest
 from fakes_proxy import framing_page, reverse_proxy
+from fakes_video import striped_image
 from fakes_web import TOKEN, FakeMonitor, Running, make_event, serving
 
+from app.capture.recorder import VideoWriter
 from app.core.types import Event, EventKind
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install '.[test]'")
@@ -410,3 +412,27 @@ def test_the_page_is_not_shown_in_a_frame_that_is_not_named(tmp_path: Path, brow
         assert browser.find_elements(By.CSS_SELECTOR, "[data-link-text]") == []
         (error,) = browser.get_log("browser")
         assert "frame-ancestors 'none'" in error["message"]
+
+
+def test_written_videos_play_in_the_browser(browser: Any, tmp_path: Path) -> None:
+    names = ("a.mp4", "a.webm", "odd size.mp4")
+    for name in names:
+        width_px, height_px = (321, 241) if "odd" in name else (320, 240)
+        with VideoWriter(tmp_path / name, 25, (width_px, height_px)) as writer:
+            for i in range(15):
+                writer.write(striped_image(i, width_px, height_px))
+    page = tmp_path / "videos.html"
+    page.write_text(
+        "<!doctype html><title>x</title>" + "".join(f"<video src='{name}' muted></video>" for name in names)
+    )
+    browser.get(page.as_uri())
+    browser.execute_script("document.querySelectorAll('video').forEach(video => video.play().catch(() => {}))")
+    state = (
+        "return [...document.querySelectorAll('video')].map(v => v.error ? v.error.message : v.ended ? 'ended' : '')"
+    )
+    wait_until(lambda: all(browser.execute_script(state)))
+    assert browser.execute_script(state) == ["ended"] * len(names)
+    sizes = "return [...document.querySelectorAll('video')].map(v => [v.videoWidth, v.videoHeight, v.duration])"
+    for width_px, height_px, duration_s in browser.execute_script(sizes):
+        assert (width_px, height_px) == (320, 240)
+        assert duration_s == pytest.approx(15 / 25, abs=0.05)
