@@ -1,5 +1,6 @@
 """Every component of a build is listed with its licence, and an excluded component stops the build."""
 
+import ctypes
 import hashlib
 import json
 import shutil
@@ -125,8 +126,8 @@ needs_compiler = pytest.mark.skipif(
 
 def compiled(path: Path, code: str, *flags: str) -> Path:
     source = path.with_suffix(".c")
-    source.write_text(code)
     path.parent.mkdir(exist_ok=True)
+    source.write_text(code)
     subprocess.run(["cc", "-shared", "-fPIC", "-o", str(path), str(source), *flags], check=True)
     source.unlink()
     return path
