@@ -205,8 +205,8 @@ def render(components: Sequence[Component]) -> str:
     head = "maskwatch is under the MIT licence (LICENSE.txt). It contains other projects under their licences:\n\n"
     lines = [f"- {each.name} {each.version}: {each.licence}" for each in everything]
     note = (
-        "\n\nPyAV's package contains FFmpeg (LGPL) and x264 (GPL): this executable as a whole is passed on under the GPL,"
-        "\nversion 3 or later; the text of PyAV's libraries below says more."
+        "\n\nPyAV's package contains FFmpeg (LGPL) and x264 (GPL): this executable as a whole is passed on under the"
+        "\nGPL, version 3 or later; the text of PyAV's libraries below says more."
         "\n\nOpenCV's package contains FFmpeg and Qt 5 under the LGPL as separate, replaceable libraries;"
         "\nits text below names each part. Their sources: https://github.com/opencv/opencv-python, https://ffmpeg.org, https://www.qt.io\n"
     )
