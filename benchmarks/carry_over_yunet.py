@@ -16,8 +16,8 @@ import cv2
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from app.training.detector.export import CALIBRATION_IMAGES, export_detector  # noqa: E402
 from app.training.detector.network import STRIDES, load_onnx  # noqa: E402
+from app.training.export import CALIBRATION_IMAGES, export_detector  # noqa: E402
 from app.vision.model_metadata import DetectorMetadata  # noqa: E402
 
 YUNET = "WIDER FACE train (YuNet's published weights)"

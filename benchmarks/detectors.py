@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT))
 from rich.console import Console  # noqa: E402
 
 from app.core import resources  # noqa: E402
+from app.core.files import write_json  # noqa: E402
 from app.training.detector.comparison import (  # noqa: E402
     ComparedDetector,
     ComparisonSettings,
@@ -26,7 +27,6 @@ from app.training.detector.comparison import (  # noqa: E402
     to_tree,
 )
 from app.training.detector.evaluation import SCAN_SCORE  # noqa: E402
-from app.training.trainer import write_json  # noqa: E402
 from benchmarks.listed_scenes import listed_scenes  # noqa: E402
 from benchmarks.opencv_yunet import DEFAULT_SCORE, OpenCvYuNet  # noqa: E402
 

@@ -16,13 +16,10 @@ import cv2
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from app.training.data.images import ImageCache
+from app.training.data.near_duplicates import difference_hash, near_duplicate_groups
 from app.training.detector.scene_reader import read_scenes
-from app.training.detector.scenes import (
-    ImageCache,
-    difference_hash,
-    near_duplicate_groups,
-    split_scenes,
-)
+from app.training.detector.scenes import split_scenes
 
 DEVELOPMENT = {"wider": 200, "mafa": 150, "wear_web": 30, "office": 30, "no_face": 60}
 EMPTY_TEST = 120

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from app.training.detector.scene_reader import read_scenes
-from app.training.detector.scenes import Scene
+from app.training.types import Scene
 
 HELD_BACK = Path(__file__).resolve().parents[1] / "models" / "held_back.json"
 

@@ -144,7 +144,7 @@ def networks(width: int = 640, height: int = 480) -> list[Work]:
     room = cv2.resize(cv2.imread(str(resources.asset("self_test.jpg"))), (width, height))
     detector.detect(np.ascontiguousarray(room))
     work = []
-    for rows, columns in sorted(detector._plans, reverse=True):
+    for _, rows, columns, _ in sorted(detector.network.shapes, reverse=True):
         work.append(work_of(f"detector, {columns} x {rows}", allocated(file, (1, rows, columns, 3))))
     for name in ("classifier.tflite", "paper/model_6.tflite"):
         path = resources.model(name)

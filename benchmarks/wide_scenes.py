@@ -20,8 +20,9 @@ sys.path.insert(0, str(ROOT))
 
 from app.core.types import Box, Detection, Image  # noqa: E402
 from app.settings.vision import DetectorSettings  # noqa: E402
+from app.training.data.images import ImageCache  # noqa: E402
 from app.training.detector.evaluation import FOUND_IOU, match  # noqa: E402
-from app.training.detector.scenes import ImageCache, Scene  # noqa: E402
+from app.training.types import Scene  # noqa: E402
 from app.vision.detector import FaceDetector  # noqa: E402
 from app.vision.detector_loader import load_detector  # noqa: E402
 from app.vision.nms import same_face  # noqa: E402

@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any, TextIO
 from app.alerts.event_records import RECORD_FIELDS, event_record
 from app.alerts.store_types import Presence, hour_of
 from app.core.errors import OutputError, SettingsError
-from app.core.files import exists, is_file, is_folder
+from app.core.files import atomic_write
 from app.core.types import Event, EventKind
 
 SECONDS_BY_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -55,21 +54,10 @@ WRITERS = {"csv": write_csv, "jsonl": write_jsonl}
 
 @contextmanager
 def atomic_text_file(path: Path) -> Iterator[TextIO]:
-    """Writes a text file atomically: under a temporary name, then renamed. A symbolic link stays a link; a pipe or a
-    device is written directly. Raises OutputError if the file cannot be written."""
+    """A text file, written with ``atomic_write``. Raises OutputError if it cannot be written."""
     try:
-        if exists(path) and not is_file(path) and not is_folder(path):
-            with path.open("w", encoding="utf-8", newline="") as file:
-                yield file
-            return
-        target = Path(os.path.realpath(path))
-        part = target.with_name(f".{target.name}.part")
-        try:
-            with part.open("w", encoding="utf-8", newline="") as file:
-                yield file
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+        with atomic_write(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+            yield file
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
 

@@ -12,6 +12,7 @@ import cv2
 
 from app.capture.opencv_backend import silence_ffmpeg
 from app.core.errors import OutputError
+from app.core.files import atomic_write, temporary_path
 from app.core.types import Image
 
 _CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
@@ -51,15 +52,11 @@ def check_output(path: Path, what: str = "video") -> None:
 def save_image(image: Image, path: Path) -> None:
     """Write ``image``, (H, W, 3) uint8 BGR, in the format of the extension of ``path``. Raises OutputError and leaves
     no incomplete file."""
-    part = path.with_name(f".{path.name}.part")
     try:
-        part.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
-        part.replace(path)
+        with atomic_write(path) as partial:
+            partial.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}; choose another path") from error
-    finally:  # also after Ctrl-C
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 class VideoWriter:
@@ -78,7 +75,7 @@ class VideoWriter:
         self._fps = min(max(fps, 1.0), _MAX_FPS)
         self._size = size[0] - size[0] % 2 or 2, size[1] - size[1] % 2 or 2  # MPEG-4 needs even sides
         # Absolute, because FFmpeg mistakes the text before a colon in a name for a protocol.
-        self._part = path.absolute().with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+        self._part = temporary_path(path.absolute())
         self._is_live = is_live
         self._start_s: float | None = None
         self._last: Image | None = None

@@ -5,7 +5,8 @@ import socket
 import time
 from urllib.parse import urlsplit
 
-from app.settings.source import SourceSettings, redact
+from app.core.secrets import redact
+from app.settings.source import SourceSettings
 
 _PORTS = {"rtsp": 554, "http": 80, "rtsps": 322, "https": 443, "rtmp": 1935, "rtmps": 443}
 _STATUS = re.compile(rb"^(?:RTSP|HTTP)/\d\.\d (\d{3})([^\r\n]{0,60})")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import OutputError, SettingsError
+from app.core.files import write_text
 from app.settings.flags import (
     MONITORING,
     SOURCE,
@@ -128,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
     show(report, Console())
     if args.json is not None:
         try:
-            args.json.write_text(report.model_dump_json(indent=1, by_alias=True) + "\n", encoding="utf-8")
+            write_text(args.json, report.model_dump_json(indent=1, by_alias=True) + "\n")
         except OSError as error:
             raise OutputError(
                 f"cannot write results {args.json}: {error.strerror or error}; choose another --json"

@@ -88,6 +88,7 @@ def run_show(args: argparse.Namespace) -> int:
 
 def run_init(args: argparse.Namespace) -> int:
     from app.core.errors import OutputError
+    from app.core.files import exists, write_text
     from app.settings.root import Settings
     from app.settings.toml import commented_toml
 
@@ -96,11 +97,10 @@ def run_init(args: argparse.Namespace) -> int:
     if path is None:
         sys.stdout.write(text)
         return 0
+    if exists(path) and not args.force:
+        raise OutputError(f"{path} already exists; give another name, or --force to overwrite it")
     try:
-        with path.open("w" if args.force else "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise OutputError(f"{path} already exists; give another name, or --force to overwrite it") from error
+        write_text(path, text)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}; check its folder") from error
     print(f"{path} written; remove the '#' of a line to change that setting")

@@ -12,10 +12,12 @@ from rich.table import Table
 from app.cli.training_options import landmark_detector
 from app.core import resources
 from app.core.errors import DataError, OutputError
+from app.core.files import write_json, write_text
 from app.settings.vision import ClassifierSettings, DetectorSettings
 from app.training.classifier.evaluation import (
     UNSURE_MIN_FACE_PX,
     Predictions,
+    ReportedSet,
     SetReport,
     predict_samples,
     report,
@@ -25,13 +27,13 @@ from app.training.classifier.evaluation import (
     without_siblings,
 )
 from app.training.classifier.open_tests import OpenTests, run_open_tests
+from app.training.classifier.shortcut_probe import probe_of
 from app.training.data.annotations import split_of
-from app.training.data.samples import Sample, find_samples, labels_of, show_left_out
+from app.training.data.samples import find_samples, labels_of, show_left_out
 from app.training.data.user_splits import across
 from app.training.reports.html_report import Page, write_report
-from app.training.reports.set_report import ReportedSet, probe_of
 from app.training.reports.tables import HEADINGS, faces, markdown, percent, plain, probes_markdown, rows, share
-from app.training.trainer import write_atomically, write_json
+from app.training.types import Sample
 from app.vision.classifier import MaskClassifier, load_classifier
 from app.vision.detector_loader import load_detector
 from app.vision.preprocess import limit_opencv_threads
@@ -83,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
             write_json(args.json, tree)
         if args.markdown is not None:
             args.markdown.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(args.markdown, markdown(HEADINGS, rows(reports)) + "\n" + probes_markdown(probes))
+            write_text(args.markdown, markdown(HEADINGS, rows(reports)) + "\n" + probes_markdown(probes))
         if args.html is not None:
             write_report(args.html, Page(classifier.metadata, sets, others))
     except OSError as error:
@@ -133,13 +135,7 @@ def split_text(splits: Mapping[str, list[Sample]], wanted: str) -> str:
 
 
 def show(console: Console, title: str, reports: Sequence[SetReport]) -> None:
-    """Prints one wide table if the terminal is wide enough, otherwise one block per set."""
-    table = Table(*HEADINGS, title=title, caption="recalls with Wilson 95 % intervals; unsure: faces of at least 32 px")
-    for row in rows(reports):
-        table.add_row(*map(escape, row), style="dim" if row[0].startswith("  ") else None)
-    if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
-        console.print(table)
-        return
+    """Prints one block per set, which fits in 80 columns."""
     console.print(f"classifier {escape(title)}, recalls in percent with Wilson 95 % intervals")
     for entry in reports:
         console.print(f"\n[bold]{escape(entry.name)}[/bold], {faces(entry.scores.faces)}", highlight=False)
@@ -190,18 +186,12 @@ def print_extra_results(console: Console, sets: Sequence[ReportedSet], others: S
         name = one.report.name
         if one.copies:
             duplicates = f"{len(one.copies)}, for example {one.copies[0][0]}"
-            console.print(
-                f"{name}: near-duplicates of faces of other splits: {duplicates}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+            text = f"{name}: near-duplicates of faces of other splits: {duplicates}"
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
         if one.probe is not None:
             figures = ", ".join(f"{clue} {100 * value:.1f} %" for clue, value in one.probe.found.items())
             text = f"balanced accuracy of the shortcuts alone: {figures}" if figures else one.probe.missing
             console.print(f"\n{name}: {text}", highlight=False, markup=False)
-        for reason, count in one.report.left_out.items():
-            console.print(f"{name}: {faces(count)} left out: {reason}", highlight=False, markup=False)
     for entry in [*(one.report for one in sets), *others]:
-        for path in entry.unreadable:
-            console.print(f"unreadable, left out: {path}", highlight=False, markup=False)
+        for reason, count in entry.left_out.items():
+            console.print(f"{entry.name}: {faces(count)} left out: {reason}", highlight=False, markup=False)

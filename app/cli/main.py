@@ -58,7 +58,7 @@ class _Parser(argparse.ArgumentParser):
             raise
 
     def error(self, message: str) -> NoReturn:
-        from app.settings.source import redact
+        from app.core.secrets import redact
 
         see = " See" if message.endswith("?") else "; see"
         self.exit(USAGE_ERROR, f"{self.prog}: {redact(message)}{see} '{self.prog} --help'\n")
@@ -70,14 +70,13 @@ def _is_shown(action: argparse.Action) -> bool:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from app.cli import alerts, annotate, bench, config, doctor, models, self_test, train_detector, watch
-    from app.cli import training_commands as train
+    from app.cli import alerts, annotate, bench, config, doctor, models, self_test, training_commands, watch
 
     parser = _Parser(prog="maskwatch", description="Detect face masks in cameras, streams and files.")
     parser.add_argument("--version", action="version", version=f"maskwatch {__version__}")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log more (-vv: everything)")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
-    for module in (watch, annotate, config, doctor, self_test, bench, alerts, train, train_detector, models):
+    for module in (watch, annotate, config, doctor, self_test, bench, alerts, training_commands, models):
         module.register(commands)
     return parser
 

@@ -1,6 +1,7 @@
 """``maskwatch paper``: train the missing cells of the study's tables, then report all results as Markdown."""
 
 import argparse
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.cli.training_options import deadline_s, resumable
-from app.training.trainer import OUT_OF_TIME, EpochRecord, Fitted, limit_threads
+from app.training.trainer import OUT_OF_TIME, Fitted, limit_threads
+from app.training.types import EpochRecord
 from app.vision.preprocess import limit_opencv_threads
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     limit_threads(args.threads)
     from app.training.networks import paper_network
     from app.training.paper.page import known_records, report_text, write_page
-    from app.training.paper.results import evaluate_cell, run_records, save_cell
+    from app.training.paper.results import evaluate_cell, run_records
     from app.training.paper.training import TABLE_I, TABLE_II, PaperData, PaperRun, paper_splits
 
     console, ends_s = Console(), deadline_s(args.minutes)
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     ):  # images of one size are read once
         if f"{table}-{name}" in done:
             continue
-        if deadline_reached(ends_s):
+        if time.monotonic() > ends_s:
             console.print(f"time limit reached before table {table}, {name}; run the command again to continue")
             continue
         plan = PaperRun(
@@ -54,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
                 "run the command again to continue"
             )
             continue
-        save_cell(args.folder, evaluate_cell(plan, fitted, data, args.data))
+        evaluate_cell(plan, fitted, data, args.data)
     text = write_page(args.report, args.folder) if args.report is not None else report_text(run_records(args.folder))
     console.print(text, markup=False)
     return 0
@@ -70,8 +72,8 @@ def train_cell(plan: "PaperRun", data: "PaperData", console: Console) -> Fitted:
         def on_step(step: int, steps: int, _loss: float) -> None:
             bars.update(task, completed=step, total=steps)
 
-        def on_epoch(record: EpochRecord, _model: object) -> None:
-            console.print(f"epoch {record.epoch + 1}: {record.val_accuracy:.2%} in {record.seconds:.0f} s")
+        def on_epoch(record: EpochRecord) -> None:
+            console.print(f"epoch {record.epoch + 1}: {record.development['accuracy']:.2%} in {record.seconds:.0f} s")
 
         with resumable(console):
             return train_paper(plan, data, on_step, on_epoch)
@@ -87,9 +89,3 @@ def print_audit(data: Path) -> int:
     for line in audit_lines(found):
         console.print(line, highlight=False)
     return 0
-
-
-def deadline_reached(ends_s: float) -> bool:
-    import time
-
-    return time.monotonic() > ends_s

@@ -14,54 +14,49 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from app.cli.training_options import landmark_detector, resumable
 from app.core import resources
 from app.core.errors import DataError
-from app.core.types import Detection, Image, Label
+from app.core.files import write_json
+from app.core.types import Label
+from app.training import EQUAL_PX
 from app.training.classifier.calibration import Calibration
-from app.training.classifier.evaluation import Predictions, report, usual_slices
-from app.training.classifier.shipped import load_first_network
+from app.training.classifier.evaluation import Predictions, ReportedSet, report, usual_slices
+from app.training.classifier.shortcut_probe import probe_of
+from app.training.classifier.training import load_first_network
 from app.training.data.face_pool import (
     FacePool,
-    LandmarkDetector,
+    NoDetector,
     PooledFace,
     build_pool,
     central_crops,
-    has_pool,
-    load_pool,
-    save_pool,
+    mine_hard_negatives,
     without_bystanders,
 )
-from app.training.data.hard_negatives import mine_hard_negatives
-from app.training.data.samples import Sample, labels_of, show_left_out
+from app.training.data.images import CachedDetector
+from app.training.data.samples import labels_of, show_left_out
 from app.training.data.splits import LOOSE_SETS, Splits, training_sources
-from app.training.data.user_splits import MIN_FACES, about, check_labels, digest, user_splits
-from app.training.networks import KerasModel
+from app.training.data.user_splits import MIN_FACES, about, check_labels, user_splits
 from app.training.reports.html_report import Page, Training, write_charts, write_report
-from app.training.reports.set_report import ReportedSet, probe_of
 from app.training.reports.tables import plain
-from app.training.trainer import EpochRecord, Fitted, begin_run, file_identity, limit_threads, write_json
-from app.training.types import EQUAL_PX
+from app.training.trainer import Fitted, begin_run, file_identity, limit_threads
+from app.training.types import EpochRecord, Sample
 from app.vision.classifier import LiteRtClassifier
+from app.vision.detector import FaceDetector
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata
 from app.vision.preprocess import limit_opencv_threads, resize
 from app.vision.yunet_detector import YuNetDetector
 
 if TYPE_CHECKING:
     from app.training.classifier.augmentation import ClassifierAugmentation
-    from app.training.classifier.shipped import ShippedRun
+    from app.training.classifier.training import ShippedRun
 
 FINE_TUNE_EPOCHS = 10
 FINE_TUNE_RATE = 3e-4
 CONTINUE_RATE = 2e-3
 """To continue on the same data: high enough to leave the local minimum of the last cosine schedule."""
 MIN_STEPS = 20
+DETECTIONS = "detections.json"
+"""Detections in the images of a run, kept so that a resumed run starts faster."""
 HARD_NEGATIVE_SCORE = 0.35
 """Below the detector's threshold: a near miss in these frames can be a false positive in others."""
-
-
-class NoDetector:
-    """Detects no face: images are used as they are, and no mask is rendered."""
-
-    def detect(self, image: Image) -> list[Detection]:  # noqa: ARG002 - the protocol's signature
-        return []
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     if initial_model is not None:
         begin_run(args.folder, {"began_with": file_identity(args.begin_with or resources.model("classifier.keras"))})
     train, dev = _pools(args, splits, console)
-    from app.training.classifier.shipped import train_shipped
+    from app.training.classifier.training import train_shipped
 
     plan = plan_of(args, labels, len(train.faces), fine_tuning=initial_model is not None)
     check_usable_faces(args.data, splits, train, dev, plan.augmentation)
@@ -124,27 +119,23 @@ class TrainingFaces:
 
 
 def _pools(args: argparse.Namespace, splits: Splits, console: Console) -> tuple[FacePool, FacePool]:
-    detector = landmark_detector(args.threads)
-    train = _without_bystanders(args, pool_of(splits.train, detector, args.folder / "train.npz", console))
-    dev = _without_bystanders(args, pool_of(splits.dev, detector, args.folder / "dev.npz", console))
-    if args.all_sources and not args.only_faces12k:
-        frames = [sample for sample in splits.train if sample.box is not None]
-        train = replace(train, faces=train.faces + hard_negatives_of(args, frames, detector, console))
+    with CachedDetector(landmark_detector(args.threads), args.folder / DETECTIONS) as detector:
+        train = _without_bystanders(args, pool_of(splits.train, detector, console))
+        dev = _without_bystanders(args, pool_of(splits.dev, detector, console))
+        if args.all_sources and not args.only_faces12k:
+            frames = [sample for sample in splits.train if sample.box is not None]
+            with console.status("searching the training frames for hard negatives"):
+                train = replace(train, faces=train.faces + hard_negatives_of(args, frames, detector))
     return train, dev
 
 
-def hard_negatives_of(
-    args: argparse.Namespace, frames: Sequence[Sample], teacher: LandmarkDetector, console: Console
-) -> list[PooledFace]:
-    """Crops without a face and false positives in the training frames, cached in the run folder."""
-    cache, key = args.folder / "nothing.npz", f"nothing of {digest(frames, args.data)}"
-    if not has_pool(cache, key):
-        with console.status("searching the training frames for hard negatives"):
-            path = resources.model("face_detector.tflite")
-            detector = YuNetDetector(path, score=HARD_NEGATIVE_SCORE, threads=args.threads)
-            found = mine_hard_negatives(args.data / "crops" / "jnogra" / "not_face", frames, detector, teacher)
-            save_pool(build_pool(found, NoDetector()), key, cache)
-    return load_pool(cache).faces
+def hard_negatives_of(args: argparse.Namespace, frames: Sequence[Sample], teacher: CachedDetector) -> list[PooledFace]:
+    """Crops without a face and false positives in the training frames."""
+    path = resources.model("face_detector.tflite")
+    eager = YuNetDetector(path, score=HARD_NEGATIVE_SCORE, threads=args.threads)
+    with CachedDetector(eager, args.folder / f"false-{DETECTIONS}") as detector:
+        found = mine_hard_negatives(args.data / "crops" / "jnogra" / "not_face", frames, detector, teacher)
+    return build_pool(found, NoDetector()).faces
 
 
 def _without_bystanders(args: argparse.Namespace, pool: FacePool) -> FacePool:
@@ -162,8 +153,8 @@ def choose_thresholds(args: argparse.Namespace, samples: Sequence[Sample], conso
     limit_threads(args.threads)
     model, labels = load_first_network(path)
     check_labels(Splits((), tuple(samples)), labels)
-    detector = landmark_detector(args.threads)
-    dev = _without_bystanders(args, pool_of(samples, detector, args.folder / "dev.npz", console))
+    with CachedDetector(landmark_detector(args.threads), args.folder / DETECTIONS) as detector:
+        dev = _without_bystanders(args, pool_of(samples, detector, console))
     final = finalize_model(model, labels, dev.faces, args.folder / "classifier", read_classifier_metadata(path))
     write_json(
         args.folder / "metrics.json", plain({"choice": final.choice, "dev": final.dev, "dev_frames": final.dev_frames})
@@ -189,7 +180,7 @@ def is_fresh(args: argparse.Namespace) -> bool:
 
 def plan_of(args: argparse.Namespace, labels: tuple[Label, ...], faces: int, fine_tuning: bool) -> "ShippedRun":
     from app.training.classifier.augmentation import ClassifierAugmentation
-    from app.training.classifier.shipped import SHIPPED_RECIPE, ShippedRun
+    from app.training.classifier.training import SHIPPED_RECIPE, ShippedRun
 
     recipe = replace(SHIPPED_RECIPE, seed=args.seed)
     if fine_tuning:
@@ -221,8 +212,9 @@ class _ProgressBars:
     def on_step(self, step: int, steps: int, loss: float) -> None:
         self.progress.update(self._task, completed=step, total=steps, loss=f"loss {loss:.3f}")
 
-    def on_epoch(self, record: EpochRecord, _model: KerasModel) -> None:
-        figures = f"validation loss {record.val_loss:.4f}, accuracy {record.val_accuracy:.2%}, {record.seconds:.0f} s"
+    def on_epoch(self, record: EpochRecord) -> None:
+        loss, accuracy = record.development["loss"], record.development["accuracy"]
+        figures = f"validation loss {loss:.4f}, accuracy {accuracy:.2%}, {record.seconds:.0f} s"
         self.progress.console.print(f"epoch {record.epoch + 1}: {figures}")
         self.progress.reset(self._task, description=f"epoch {record.epoch + 2}", loss="")
 
@@ -292,14 +284,9 @@ def _evaluate_development(classifier: LiteRtClassifier, dev: list[PooledFace]) -
     )
 
 
-def pool_of(samples: Sequence[Sample], detector: LandmarkDetector, cache: Path, console: Console) -> FacePool:
-    """The faces of ``samples``, cached in the run folder for a resumed run."""
-    key = f"{digest(samples, Path())} {type(detector).__name__}"
-    if has_pool(cache, key):
-        pool = load_pool(cache)
-    else:
-        with console.status(f"reading {len(samples)} faces"):
-            pool = build_pool(samples, detector, LOOSE_SETS)
-            save_pool(pool, key, cache)
+def pool_of(samples: Sequence[Sample], detector: FaceDetector, console: Console) -> FacePool:
+    """The faces of ``samples``; prints those that cannot be used."""
+    with console.status(f"reading {len(samples)} faces"):
+        pool = build_pool(samples, detector, LOOSE_SETS)
     show_left_out(console, pool.left_out)
     return pool

@@ -1,10 +1,16 @@
-"""Checks of paths that the user gave. A path whose name is too long does not exist: ``Path.is_file`` would raise,
-and the code that opens the file reports the error in one line."""
+"""Checks of paths that the user gave, and files that are written completely or not at all.
 
+A path whose name is too long does not exist: ``Path.is_file`` would raise, and the code that opens the file reports the
+error in one line.
+"""
+
+import json
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 
 def exists(path: Path) -> bool:
@@ -27,3 +33,44 @@ def inodes(paths: Iterable[Path]) -> set[tuple[int, int]]:
             status = path.stat()
             found.add((status.st_dev, status.st_ino))
     return found
+
+
+def temporary_path(path: Path) -> Path:
+    """Where ``path`` is written before it is complete: a hidden file beside it with the same suffix."""
+    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yields a temporary path and renames it to ``path`` when the block completes; after an exception, also Ctrl-C,
+    ``path`` is unchanged.
+
+    A symbolic link stays a link, and an existing file keeps its permissions. A pipe or a device is written directly.
+    Raises OSError.
+    """
+    if exists(path) and not is_file(path) and not is_folder(path):
+        yield path
+        return
+    target = Path(os.path.realpath(path))
+    partial = temporary_path(target)
+    try:
+        if is_file(target):  # it may contain passwords: others must not read the temporary file either
+            partial.touch(0o600)
+        yield partial
+        if is_file(target):
+            shutil.copymode(target, partial)
+        partial.replace(target)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a UTF-8 text file with ``atomic_write``; names that are not valid Unicode are escaped. Raises OSError."""
+    with atomic_write(path) as partial:
+        partial.write_text(text, "utf-8", "backslashreplace")
+
+
+def write_json(path: Path, tree: Any) -> None:
+    """Writes a JSON file with ``atomic_write``. Raises OSError."""
+    write_text(path, json.dumps(tree, indent=1) + "\n")

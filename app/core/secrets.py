@@ -1,6 +1,7 @@
 """Secrets are read from the environment or a file and never appear in a log, an error or an event."""
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -8,6 +9,16 @@ from urllib.parse import unquote, urlsplit
 from app.core.errors import SettingsError
 
 HIDDEN = "***"
+
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]*://")
+_URI_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://\S+")
+# Greedy up to the last '@': a password may contain '@', '/' or '?' unescaped; to hide too much does no harm.
+_USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]*://).*@", re.DOTALL)
+# Some cameras expect credentials as parameters or in the path: /user=admin_password=x_channel=1
+_SECRET_PARAMETER = re.compile(
+    r"(?i)([?&;/_](?:user(?:name)?|usr|login\w*|pass(?:word|wd)?|pwd|psw|auth\w*|\w*token|api_?key|key|secret"
+    r"|sig(?:nature)?)=)[^&;\s#]*"
+)
 
 
 def read_secret(what: str, plain: str | None, env: str | None, file: Path | None) -> str | None:
@@ -30,6 +41,17 @@ def read_secret(what: str, plain: str | None, env: str | None, file: Path | None
             raise SettingsError(f"{what}: {file} is empty; write the secret into it")
         return value
     return plain
+
+
+def redact(text: str) -> str:
+    """``text`` with the credentials of all URIs replaced by ``***``; for all messages about a source."""
+
+    def hide(uri: str) -> str:
+        return _SECRET_PARAMETER.sub(r"\1***", _USERINFO.sub(r"\1***@", uri))
+
+    if _SCHEME.match(text.strip()):  # the text is a URI, maybe with a space in its password
+        text = _USERINFO.sub(r"\1***@", text.strip())
+    return _URI_IN_TEXT.sub(lambda match: hide(match.group()), text)
 
 
 def redact_url(url: str) -> str:

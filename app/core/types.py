@@ -100,6 +100,11 @@ class Detection:
     score: float
     landmarks: tuple[tuple[float, float], ...] = ()
 
+    def mapped(self, scale_x: float, scale_y: float, dx: float = 0.0, dy: float = 0.0) -> "Detection":
+        """The detection in another image: its box and landmarks scaled, then moved."""
+        landmarks = tuple((x * scale_x + dx, y * scale_y + dy) for x, y in self.landmarks)
+        return Detection(self.box.stretched(scale_x, scale_y).moved(dx, dy), self.score, landmarks)
+
 
 @dataclass(frozen=True, slots=True)
 class FaceLabel:

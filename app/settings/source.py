@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from app.core.files import is_folder
+from app.core.secrets import HIDDEN, redact
 
 STREAM_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp"})
 IMAGE_SUFFIXES = frozenset(
@@ -20,14 +21,6 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]*)://")
-_URI_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://\S+")
-# Greedy up to the last '@': a password may contain '@', '/' or '?' unescaped; to hide too much does no harm.
-_USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]*://).*@", re.DOTALL)
-# Some cameras expect credentials as parameters or in the path: /user=admin_password=x_channel=1
-_SECRET_PARAMETER = re.compile(
-    r"(?i)([?&;/_](?:user(?:name)?|usr|login\w*|pass(?:word|wd)?|pwd|psw|auth\w*|\w*token|api_?key|key|secret"
-    r"|sig(?:nature)?)=)[^&;\s#]*"
-)
 # At most two digits, because a folder of images may be called 20240131.
 _CAMERA = re.compile(r"[0-9]{1,2}|/dev/video[0-9]+")
 _SEGMENTS_S = 20.0
@@ -40,17 +33,6 @@ class SourceKind(StrEnum):
     FILE = "file"
     IMAGES = "images"
     DEMO = "demo"
-
-
-def redact(text: str) -> str:
-    """``text`` with the credentials of all URIs replaced by ``***``; for all messages about a source."""
-
-    def hide(uri: str) -> str:
-        return _SECRET_PARAMETER.sub(r"\1***", _USERINFO.sub(r"\1***@", uri))
-
-    if _SCHEME.match(text.strip()):  # the text is a URI, maybe with a space in its password
-        text = _USERINFO.sub(r"\1***@", text.strip())
-    return _URI_IN_TEXT.sub(lambda match: hide(match.group()), text)
 
 
 def expand_environment(text: str, read: Callable[[str], str] = str) -> str:
@@ -244,7 +226,7 @@ class SourceSettings(BaseModel):
         """``text`` without credentials, also without this source's password outside of a URI."""
         secret = self.password.get_secret_value() if self.password else ""
         for form in {secret, quote(secret, safe="")} if len(secret) > 2 else ():
-            text = text.replace(form, "***")
+            text = text.replace(form, HIDDEN)
         return redact(text)
 
     def connect_uri(self) -> str:

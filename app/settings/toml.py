@@ -15,11 +15,10 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from app.core.secrets import HIDDEN, redact_url
+from app.core.secrets import HIDDEN, redact, redact_url
 from app.settings.error_messages import models_in
 from app.settings.flags import MONITORING, SOURCE, VIEW, VISION, WEB
 from app.settings.monitor import CameraSettings
-from app.settings.source import redact
 
 _SECRET_NAME = re.compile(r"(^|_)(username|password|secret|token|api_?key|credentials?)$")
 _HARMLESS_ARGUMENT = re.compile(r"--[a-z][a-z-]*|-[A-Za-z]|(\{\w+\})+")

@@ -1,67 +1,89 @@
-"""Exports a trained network to the files that the monitor runs: ``.keras`` and LiteRT, each with its metadata."""
+"""Exports a trained network to the files that the monitor runs: Keras and LiteRT, each with its metadata."""
 
 import contextlib
 import io
+import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import OutputError
-from app.training.networks import KerasModel
-from app.vision.model_metadata import ClassifierMetadata, write_metadata
+from app.core.files import atomic_write
+from app.core.types import Image
+from app.training.types import KerasModel
+from app.vision.model_metadata import ClassifierMetadata, DetectorMetadata, write_metadata
+from app.vision.yunet_detector import PAD
 
-Kind = Literal["float32", "int8"]
+CALIBRATION_IMAGES = 100
 
 
-def export_model(model: KerasModel, metadata: ClassifierMetadata, stem: Path) -> tuple[Path, Path]:
-    """Writes ``stem.keras`` and ``stem.tflite`` (float32) with ``metadata``. Raises OutputError if it cannot."""
-    keras_path, litert_path = stem.with_suffix(".keras"), stem.with_suffix(".tflite")
+def export_classifier(model: KerasModel, metadata: ClassifierMetadata, stem: Path) -> tuple[Path, Path]:
+    """Writes ``stem.keras`` and ``stem.tflite`` (float32). Raises OutputError if a file cannot be written."""
+    paths = stem.with_suffix(".keras"), stem.with_suffix(".tflite")
+    with _output_errors(stem):
+        for path in paths:
+            write_model(model, metadata, path)
+    return paths
+
+
+def export_detector(model: KerasModel, metadata: DetectorMetadata, stem: Path, examples: Sequence[Image]) -> list[Path]:
+    """Writes ``stem.keras``, ``stem.tflite`` (int8, calibrated on ``examples``, each (H, W, 3) uint8 BGR) and
+    ``stem_float32.tflite``. All accept images of any size. Raises OutputError if a file cannot be written."""
+    paths = [stem.with_suffix(".keras"), stem.with_suffix(".tflite"), stem.with_name(f"{stem.name}_float32.tflite")]
+    padded = [padded_to_strides(image, max(metadata.strides)) for image in examples]
+    with _output_errors(stem):
+        for path in paths:
+            write_model(model, metadata, path, padded if path == paths[1] else ())
+    return paths
+
+
+@contextlib.contextmanager
+def _output_errors(stem: Path) -> Iterator[None]:
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
-        partial = keras_path.with_name("part-" + keras_path.name)
-        model.save(partial, include_optimizer=False)
-        write_metadata(partial, metadata)
-        partial.replace(keras_path)
-        write_litert(model, metadata, litert_path)
+        yield
     except OSError as error:
         raise OutputError(f"cannot write {stem}.*: {error.strerror}; choose another path") from error
-    return keras_path, litert_path
 
 
-def write_litert(
-    model: KerasModel, metadata: ClassifierMetadata, path: Path, examples: NDArray[np.uint8] | None = None
-) -> None:
-    """Writes LiteRT with float32, or with int8 weights and activations calibrated on ``examples`` (N, S, S, 3) uint8
-    RGB. Input and output are float32 in both cases."""
-    content = litert_bytes(model, examples)
-    partial = path.with_name("part-" + path.name)
-    partial.write_bytes(content)
-    write_metadata(partial, metadata)
-    partial.replace(path)
-
-
-def litert_bytes(
+def write_model(
     model: KerasModel,
-    examples: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
-    *,
-    byte_input: bool = False,
-) -> bytes:
-    """The LiteRT file of ``model`` with float32, or with int8 calibrated on ``examples``, images (H, W, 3) of any size.
-    ``byte_input``: the input of an int8 model is uint8 instead of float32."""
+    metadata: ClassifierMetadata | DetectorMetadata,
+    path: Path,
+    examples: Sequence[NDArray[np.uint8]] = (),
+) -> None:
+    """Writes one file: Keras, or LiteRT with float32, or int8 calibrated on ``examples``. Raises OSError."""
+    with atomic_write(path) as partial:
+        if path.suffix == ".keras":
+            model.save(partial, include_optimizer=False)
+        else:
+            partial.write_bytes(litert_bytes(model, examples))
+        write_metadata(partial, metadata)
+
+
+def padded_to_strides(image: Image, step: int) -> NDArray[np.uint8]:
+    """``image`` padded at the right and bottom to a multiple of ``step``, as the detector does."""
+    height, width = image.shape[:2]
+    padded = np.full((math.ceil(height / step) * step, math.ceil(width / step) * step, 3), PAD, np.uint8)
+    padded[:height, :width] = image
+    return padded
+
+
+def litert_bytes(model: KerasModel, examples: Sequence[NDArray[np.uint8]] = ()) -> bytes:
+    """The LiteRT file of ``model`` with float32, or with int8 weights, activations and input, calibrated on
+    ``examples``: images (H, W, 3) of any size."""
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
         with contextlib.redirect_stdout(io.StringIO()):  # Keras prints the exported endpoints
             model.export(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        if examples is not None:
+        if len(examples):
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = lambda: ([crop[None].astype(np.float32)] for crop in examples)
-            if byte_input:
-                converter.inference_input_type = tf.uint8
+            converter.representative_dataset = lambda: ([image[None].astype(np.float32)] for image in examples)
+            converter.inference_input_type = tf.uint8
         content: bytes = converter.convert()
     return content

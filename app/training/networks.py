@@ -11,9 +11,7 @@ import numpy as np
 
 from app.core.errors import DataError
 from app.training.fast_layers import fast_layers
-
-KerasModel = Any
-"""A ``keras.Model``. TensorFlow has no types for mypy."""
+from app.training.types import KerasModel
 
 LUMA_RGB = (0.299, 0.587, 0.114)
 """The weights of ITU-R BT.601, with which OpenCV and PIL convert RGB to grey."""
@@ -67,27 +65,6 @@ class ShippedNetwork:
     bottleneck: int = 64
     classes: int = 3
     dropout: float = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a network is trained: optimizer, epochs, early stopping. ``patience`` 0 disables early stopping. Without
-    ``restore_best`` the weights of the last epoch are used."""
-
-    epochs: int
-    batch: int = 16
-    optimizer: Literal["adam", "sgd", "adamw"] = "adam"
-    learning_rate: float = 0.01
-    cosine: bool = False
-    warmup_epochs: float = 0.0
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.0
-    ema: float = 0.0
-    patience: int = 0
-    start_from_epoch: int = 0
-    restore_best: bool = True
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
-    seed: int = 42
 
 
 def paper_network(name: str) -> PaperNetwork:

@@ -12,42 +12,27 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import DataError, OutputError
-from app.training.data.crops import Batches, Crops
-from app.training.networks import KerasModel, Recipe
+from app.core.files import atomic_write, write_json
+from app.training.types import EpochRecord, KerasModel, Recipe
 from app.vision.tensorflow_import import import_tensorflow
 
 log = logging.getLogger(__name__)
 
 Batch = TypeVar("Batch")
+History = tuple[EpochRecord, ...]
+Weights = list[NDArray[np.float32]]
 
-CHECKPOINT = "last.keras"
-BEST = "best.weights.h5"
-AVERAGED = "averaged.npz"
+CHECKPOINT = "checkpoint.npz"
 HISTORY = "history.json"
-PART = "part-"
-"""Prefix of a file that is incomplete, or whose epoch is not over."""
 OUT_OF_TIME = "out of time"
 MAY_CHANGE = frozenset({"recipe.epochs", "epochs", "data", "data.path", "began_with.file"})
 """Settings that may differ when a run is resumed."""
-
-
-@dataclass(frozen=True, slots=True)
-class EpochRecord:
-    """The results of one epoch. ``val_*`` are of the averaged weights if the recipe averages."""
-
-    epoch: int
-    loss: float
-    accuracy: float
-    val_loss: float
-    val_accuracy: float
-    learning_rate: float
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +40,7 @@ class Fitted:
     """The network with its best weights, and the history of its training."""
 
     model: KerasModel
-    history: tuple[EpochRecord, ...]
+    history: History
     best_epoch: int
     stopped: str
 
@@ -78,41 +63,27 @@ def limit_threads(threads: int) -> None:
         log.debug("threads are not limited: %s", error)
 
 
-def best_epoch(history: tuple[EpochRecord, ...], start_from_epoch: int) -> int:
-    """The epoch of the lowest validation loss. Epochs before ``start_from_epoch`` count only if there are no others."""
-    counted = [record for record in history if record.epoch >= start_from_epoch] or list(history)
-    return min(counted, key=lambda record: record.val_loss).epoch
+def best_epoch(history: History, start_from_epoch: int = 0) -> int:
+    """The epoch of the lowest development loss, or the last if none was evaluated. Epochs before ``start_from_epoch``
+    count only if there are no others."""
+    evaluated = [record for record in history if "loss" in record.development]
+    counted = [record for record in evaluated if record.epoch >= start_from_epoch] or evaluated or [history[-1]]
+    return min(counted, key=lambda record: record.development.get("loss", 0.0)).epoch
 
 
-def should_stop(history: tuple[EpochRecord, ...], patience: int, start_from_epoch: int) -> bool:
+def should_stop(history: History, patience: int, start_from_epoch: int) -> bool:
     """As Keras' EarlyStopping (mode min): the last ``patience`` epochs were not better."""
     if patience <= 0 or not history or history[-1].epoch < start_from_epoch:
         return False
     return history[-1].epoch - best_epoch(history, start_from_epoch) >= patience
 
 
-def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Constant, or a linear warm-up and a cosine decay to a hundredth (Loshchilov and Hutter 2017)."""
-    warm = recipe.warmup_epochs * steps
-    if step < warm:
-        return recipe.learning_rate * (step + 1) / warm
-    if not recipe.cosine:
-        return recipe.learning_rate
-    done = min((step - warm) / max(recipe.epochs * steps - warm, 1.0), 1.0)
-    return recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
-
-
-def compile_network(model: KerasModel, recipe: Recipe) -> None:
-    import keras
-
-    optimizers = {
-        "adam": lambda: keras.optimizers.Adam(recipe.learning_rate),
-        "sgd": lambda: keras.optimizers.SGD(recipe.learning_rate),
-        "adamw": lambda: keras.optimizers.AdamW(recipe.learning_rate, weight_decay=recipe.weight_decay),
-    }
-    loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
-    # XLA's CPU convolutions were twelve times slower than oneDNN's
-    model.compile(optimizers[recipe.optimizer](), loss, metrics=["accuracy"], jit_compile=False)
+def learning_rate(recipe: Recipe, epochs: float, progress: float) -> float:
+    """Constant, or a cosine decay to a hundredth with the ``progress`` from 0 to 1 (Loshchilov and Hutter 2017). The
+    warm-up is linear in the ``epochs`` that have passed."""
+    warm = min(epochs / recipe.warmup_epochs, 1.0) if recipe.warmup_epochs else 1.0
+    decay = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))) if recipe.cosine else 1.0
+    return recipe.learning_rate * warm * decay
 
 
 def begin_run(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,7 +98,7 @@ def begin_run(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         earlier = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-        if any((folder / name).is_file() for name in (HISTORY, PART + HISTORY)):
+        if (folder / HISTORY).is_file():
             _check_same(folder, earlier, settings)
         merged = {**earlier, **settings, "versions": versions}
         write_json(path, merged)
@@ -155,142 +126,171 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
             yield above + name, value
 
 
-def write_json(path: Path, tree: Any) -> None:
-    write_atomically(path, json.dumps(tree, indent=1) + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes the file atomically, so that a reader never gets a part of it."""
-    partial = path.with_suffix(path.suffix + ".part")
-    partial.write_text(text, "utf-8", "backslashreplace")
-    partial.replace(path)
-
-
 def file_identity(path: Path) -> dict[str, str]:
     """The name and digest of an initial model file, for a run's settings."""
     return {"file": path.name, "digest": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
 
 
+class Task(Protocol):
+    """What a run trains: the network, its optimizer (built for the network's variables), batches and metrics."""
+
+    model: KerasModel
+    optimizer: Any
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+
+    def batches(self, epoch: int, progress: float) -> Iterator[Any]:
+        """The batches of an epoch that starts at ``progress`` (0 to 1) of the run. They depend only on the arguments,
+        so a resumed run gets the same batches."""
+
+    def train_step(self, batch: Any) -> Mapping[str, float]:
+        """Updates the network with one batch. Returns its losses, the one to show first, and other metrics."""
+
+    def evaluate(self) -> dict[str, float]:
+        """The metrics of the network on the development split; ``loss`` selects the best epoch."""
+
+
+@dataclass(slots=True)
+class _State:
+    """The state of a run besides the network. ``averaged`` and ``best`` are weights, or empty."""
+
+    history: History
+    averaged: Weights
+    best: Weights
+
+
 @dataclass(slots=True)
 class Trainer:
     """One training run. ``deadline_s`` is a ``time.monotonic()`` value, after which no epoch starts and the current one
-    is aborted."""
+    is aborted. ``budget_s`` limits the seconds of training: the learning rate decays within it, and the last epoch is
+    shortened."""
 
-    model: KerasModel
+    task: Task
     recipe: Recipe
-    batches: Batches
-    validation: Crops
     folder: Path
     deadline_s: float = math.inf
+    budget_s: float = math.inf
     on_step: Callable[[int, int, float], None] = lambda _step, _steps, _loss: None
-    on_epoch: Callable[[EpochRecord, KerasModel], None] = lambda _record, _model: None
+    on_epoch: Callable[[EpochRecord], None] = lambda _record: None
 
     def run(self) -> Fitted:
+        """Trains or resumes. Raises DataError if no epoch was completed or the checkpoint does not fit the network."""
         import keras
 
         keras.utils.set_random_seed(self.recipe.seed)
-        history = self._resumed()
+        model, state = self.task.model, self._resumed()
         stopped = "all epochs ran"
-        while len(history) < self.recipe.epochs:
-            if should_stop(history, self.recipe.patience, self.recipe.start_from_epoch):
+        while self._progress(len(state.history), state.history) < 1.0:
+            if should_stop(state.history, self.recipe.patience, self.recipe.start_from_epoch):
                 stopped = "early stopping"
                 break
-            record = self._epoch(len(history), history)
+            record = self._epoch(state)
             if record is None:
                 stopped = OUT_OF_TIME
                 break
-            history = (*history, record)
-            self._keep(history)
-            self.on_epoch(record, self.model)
-        if not history:
+            state.history = (*state.history, record)
+            self._keep(state)
+            self.on_epoch(record)
+        if not state.history:
             raise DataError(f"{self.folder}: no epoch was completed; allow more time")
         if not self.recipe.restore_best:
-            return Fitted(self.model, history, history[-1].epoch, stopped)
-        self.model.load_weights(self.folder / BEST)
-        return Fitted(self.model, history, best_epoch(history, self.recipe.start_from_epoch), stopped)
+            return Fitted(model, state.history, state.history[-1].epoch, stopped)
+        model.set_weights(state.best or state.averaged or model.get_weights())
+        return Fitted(model, state.history, best_epoch(state.history, self.recipe.start_from_epoch), stopped)
 
-    def _resumed(self) -> tuple[EpochRecord, ...]:
-        import keras
+    def _progress(self, epochs: float, history: History, elapsed_s: float = 0.0) -> float:
+        """The progress by epochs or by time, whichever is larger; 1 or more is the end."""
+        spent_s = sum(record.seconds for record in history) + elapsed_s
+        return max(epochs / self.recipe.epochs, spent_s / self.budget_s)
 
-        compile_network(self.model, self.recipe)
-        self._move_into_place()
-        history_path = self.folder / HISTORY
-        if not history_path.exists():
-            return ()
-        kept = keras.saving.load_model(self.folder / CHECKPOINT)
-        self.model.set_weights(kept.get_weights())
-        self.model.optimizer.build(self.model.trainable_variables)
-        for own, saved in zip(self.model.optimizer.variables, kept.optimizer.variables, strict=True):
-            own.assign(saved)
-        history = tuple(EpochRecord(**entry) for entry in json.loads(history_path.read_text("utf-8")))
-        log.info("resuming %s after epoch %d", self.folder, history[-1].epoch)
-        return history
-
-    def _epoch(self, index: int, history: tuple[EpochRecord, ...]) -> EpochRecord | None:
-        began_s, steps = time.monotonic(), self.batches.steps
-        for name in (AVERAGED, BEST):
-            (self.folder / (PART + name)).unlink(missing_ok=True)
-        averaged = self._averaged(index)
-        self._seed_generators(index * steps)
-        rate, losses = 0.0, np.zeros((steps, 2))
-        for step, (crops, targets) in enumerate(prefetched(self.batches.epoch(index))):
+    def _epoch(self, state: _State) -> EpochRecord | None:
+        began_s, epoch, task = time.monotonic(), len(state.history), self.task
+        steps, rate = task.steps, 0.0
+        rows: list[Mapping[str, float]] = []
+        self._seed_generators(epoch * steps)
+        for step, batch in enumerate(prefetched(task.batches(epoch, self._progress(epoch, state.history)))):
+            progress = self._progress(epoch + step / steps, state.history, time.monotonic() - began_s)
             if time.monotonic() > self.deadline_s:
                 return None
-            rate = learning_rate(self.recipe, index * steps + step, steps)
-            self.model.optimizer.learning_rate = rate
-            losses[step] = self.model.train_on_batch(crops, targets)
-            if averaged is not None and step % 4 == 3:
-                averaged = _average(averaged, self.model.get_weights(), self.recipe.ema, index * steps + step)
-            self.on_step(step + 1, steps, float(losses[step, 0]))
-        raw = self.model.get_weights()
-        if averaged is not None:
-            self.model.set_weights(averaged)
-        val_loss, val_accuracy = self.model.evaluate(
-            self.validation.images, self.validation.one_hot(), batch_size=64, verbose=0
-        )
-        loss, accuracy = losses.mean(axis=0).tolist()
-        record = EpochRecord(
-            index, loss, accuracy, float(val_loss), float(val_accuracy), rate, time.monotonic() - began_s
-        )
-        if best_epoch((*history, record), self.recipe.start_from_epoch) == index:
-            self.model.save_weights(self.folder / (PART + BEST))
-        if averaged is not None:
-            np.savez(self.folder / (PART + AVERAGED), *averaged)
-            self.model.set_weights(raw)
-        return record
+            if progress >= 1.0 and rows:
+                break
+            rate = learning_rate(self.recipe, epoch + (step + 1) / steps, progress)
+            task.optimizer.learning_rate = rate
+            rows.append(task.train_step(batch))
+            self._average(state.averaged, epoch * steps + step)
+            self.on_step(step + 1, steps, next(iter(rows[-1].values())))
+        training = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        development: dict[str, float] = {}
+        is_last = self._progress(epoch + 1, state.history, time.monotonic() - began_s) >= 1.0
+        if is_last or (epoch + 1) % self.recipe.evaluate_every == 0:
+            raw = task.model.get_weights()
+            if state.averaged:
+                task.model.set_weights(state.averaged)
+            development = task.evaluate()
+            record = EpochRecord(epoch, training, development, rate, 0.0)
+            if best_epoch((*state.history, record), self.recipe.start_from_epoch) == epoch:
+                state.best = task.model.get_weights()
+            task.model.set_weights(raw)
+        return EpochRecord(epoch, training, development, rate, time.monotonic() - began_s)
 
     def _seed_generators(self, step: int) -> None:
         """Sets the state of the random generators, which a checkpoint does not contain. Dropout depends only on seed
         and step, so a resumed run draws the same values."""
         import keras
 
-        states = [variable for variable in self.model.variables if variable.path.endswith("seed_generator_state")]
+        states = [each for each in self.task.model.variables if each.path.endswith("seed_generator_state")]
         for place, state in enumerate(states):
             state.assign(keras.ops.convert_to_tensor([(self.recipe.seed + place) % 2**31, step], state.dtype))
 
-    def _averaged(self, index: int) -> list[NDArray[np.float32]] | None:
-        if not self.recipe.ema:
-            return None
-        path = self.folder / AVERAGED
-        if index and path.exists():
-            with np.load(path) as kept:
-                return [kept[name] for name in kept.files]
-        weights: list[NDArray[np.float32]] = self.model.get_weights()
-        return weights
+    def _average(self, averaged: Weights, step: int) -> None:
+        """Exponential moving average with a warm-up, so that the first steps lose their weight."""
+        keep = min(self.recipe.ema, (1 + step) / (10 + step))
+        for mean, variable in zip(averaged, self.task.model.weights if averaged else (), strict=True):
+            mean += (1 - keep) * (variable.numpy() - mean)
 
-    def _keep(self, history: tuple[EpochRecord, ...]) -> None:
-        self.model.save(self.folder / (PART + CHECKPOINT))
-        write_json(self.folder / (PART + HISTORY), [asdict(record) for record in history])
-        self._move_into_place()
+    def _keep(self, state: _State) -> None:
+        """Writes the checkpoint: one file, so a killed run resumes from a complete epoch."""
+        entries = [asdict(record) for record in state.history]
+        groups = {
+            "model": self.task.model.get_weights(),
+            "optimizer": [np.array(variable) for variable in self.task.optimizer.variables],
+            "averaged": state.averaged,
+            "best": state.best,
+        }
+        arrays = {f"{name}{i}": array for name, group in groups.items() for i, array in enumerate(group)}
+        with atomic_write(self.folder / CHECKPOINT) as partial:
+            np.savez(partial, history=np.array(json.dumps(entries)), **arrays)
+        write_json(self.folder / HISTORY, entries)
 
-    def _move_into_place(self) -> None:
-        """Moves the files of a complete epoch to their final names. The history is written and moved last, so a run
-        that was killed during the moves completes them when it resumes."""
-        if (self.folder / (PART + HISTORY)).exists():
-            for name in (AVERAGED, BEST, CHECKPOINT, HISTORY):
-                partial = self.folder / (PART + name)
-                if partial.exists():
-                    partial.replace(self.folder / name)
+    def _resumed(self) -> _State:
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            averaged = [np.array(weights) for weights in self.task.model.get_weights()] if self.recipe.ema else []
+            return _State((), averaged, [])
+        history = checkpoint_history(path)
+        self.task.model.set_weights(checkpoint_weights(path, "model"))
+        for variable, kept in zip(self.task.optimizer.variables, checkpoint_weights(path, "optimizer"), strict=True):
+            variable.assign(kept)
+        log.info("resuming %s after epoch %d", self.folder, history[-1].epoch)
+        return _State(history, checkpoint_weights(path, "averaged"), checkpoint_weights(path, "best"))
+
+
+def checkpoint_weights(path: Path, *groups: str) -> Weights:
+    """The arrays of the first of ``groups`` ("model", "optimizer", "averaged", "best") that a checkpoint has.
+    Raises OSError or ValueError if it is damaged."""
+    with np.load(path) as kept:
+        for group in groups:
+            names = sorted((name for name in kept.files if name.startswith(group)), key=lambda name: (len(name), name))
+            if names:
+                return [kept[name] for name in names]
+    return []
+
+
+def checkpoint_history(path: Path) -> History:
+    with np.load(path) as kept:
+        return tuple(EpochRecord(**entry) for entry in json.loads(str(kept["history"])))
 
 
 def prefetched(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -300,11 +300,3 @@ def prefetched(batches: Iterator[Batch]) -> Iterator[Batch]:
         while (batch := upcoming.result()) is not None:
             upcoming = executor.submit(next, batches, None)
             yield batch
-
-
-def _average(
-    averaged: list[NDArray[np.float32]], weights: list[NDArray[np.float32]], momentum: float, step: int
-) -> list[NDArray[np.float32]]:
-    """Exponential moving average with a warm-up, so that the first steps lose their weight."""
-    keep = min(momentum, (1 + step) / (10 + step))
-    return [(keep * old + (1 - keep) * new).astype(np.float32) for old, new in zip(averaged, weights, strict=True)]

@@ -1,6 +1,5 @@
 """Editor for alert regions: the user clicks corners in the window; they are saved in the settings file."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import OutputError, SettingsError
+<<<<<<< HEAD
 from app.settings.load import load_settings
+=======
+from app.core.files import write_text
+>>>>>>> c45ed0e76a475913d83bda8a7ce24366286c6475
 from app.settings.monitor import Polygon
 from app.ui.canvas import Canvas
 from app.ui.palette import PAPER, WARN
@@ -72,11 +75,6 @@ def save_regions(path: Path, camera: str, regions: Sequence[Polygon]) -> None:
         is_inline = isinstance(target, tomlkit.items.InlineTable)
         policy = target.setdefault("policy", tomlkit.inline_table() if is_inline else tomlkit.table())
         policy["regions"] = [[list(corner) for corner in polygon] for polygon in regions]
-        resolved = path.resolve()  # keeps a symbolic link
-        part = resolved.with_name(f".{resolved.name}.part")
-        part.touch(0o600)
-        part.write_text(tomlkit.dumps(document), encoding="utf-8")
-        shutil.copymode(resolved, part)  # it may contain passwords
-        part.replace(resolved)
+        write_text(path, tomlkit.dumps(document))
     except (OSError, ValueError, SettingsError) as error:
         raise OutputError(f"cannot save regions to {path}: {error}; check the file and its permissions") from error

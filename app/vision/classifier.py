@@ -1,10 +1,9 @@
 """Mask classifiers: one network, run by LiteRT or Keras behind one interface."""
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,9 @@ from app.core import resources
 from app.core.errors import ModelError, SettingsError
 from app.core.types import FaceLabel, Label
 from app.settings.vision import ClassifierSettings
+from app.vision.litert import LiteRtModel
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata
-from app.vision.tensorflow_import import import_tensorflow, silence_stderr
+from app.vision.tensorflow_import import import_tensorflow
 
 Crops = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
@@ -56,28 +56,11 @@ class LiteRtClassifier:
     """Runs the LiteRT file with XNNPACK on the CPU."""
 
     def __init__(self, path: Path, threads: int = 2) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
         self.metadata = read_classifier_metadata(path)
-        content = path.read_bytes()  # LiteRT on Windows cannot open every Unicode path
-        self._new: Callable[[], Any] = lambda: Interpreter(model_content=content, num_threads=threads)
-        self._plans: dict[int, Any] = {}
-        try:
-            labels = self._new().get_output_details()[0]["shape"][-1]
-        except (ValueError, RuntimeError) as error:
-            raise ModelError(f"{path} is damaged: {str(error).splitlines()[0]}; reinstall maskwatch") from error
+        self._network = LiteRtModel(path, threads)
+        labels = self._network.channels[0]
         if labels != len(self.metadata.labels):
             raise ModelError(f"{path} returns {labels} values for {len(self.metadata.labels)} labels; export it again")
-
-    def _plan(self, batch: int) -> Any:
-        if batch not in self._plans:
-            plan = self._new()
-            size = self.metadata.input_px
-            plan.resize_tensor_input(plan.get_input_details()[0]["index"], [batch, size, size, 3])
-            with silence_stderr() if not self._plans else nullcontext():  # LiteRT logs its delegate once
-                plan.allocate_tensors()
-            self._plans[batch] = plan
-        return self._plans[batch]
 
     def classify(self, crops: Crops) -> Probabilities:
         _checked(crops, self.metadata)
@@ -87,14 +70,12 @@ class LiteRtClassifier:
         if total > max_batch:
             return np.concatenate([self.classify(crops[i : i + max_batch]) for i in range(0, total, max_batch)])
         batch = next(size for size in _BATCHES if size >= total)
-        plan = self._plan(batch)
-        plan_input, plan_output = plan.get_input_details()[0], plan.get_output_details()[0]
-        padded = np.zeros((batch, *crops.shape[1:]), plan_input["dtype"])
-        padded[:total] = crops
-        plan.set_tensor(plan_input["index"], padded)
+        plan = self._network.plan(batch, *crops.shape[1:])
+        padded = plan.input()
+        padded[:total], padded[total:] = crops, 0
+        del padded
         plan.invoke()
-        probabilities = plan.get_tensor(plan_output["index"])[:total].astype(np.float32)
-        return calibrated(probabilities, self.metadata.temperature)
+        return calibrated(plan.outputs[0]()[:total].copy(), self.metadata.temperature)
 
 
 class KerasClassifier:

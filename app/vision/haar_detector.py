@@ -1,6 +1,5 @@
 """The face detector of the paper: Haar cascades."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -42,16 +41,8 @@ class HaarDetector:
         if self._profile is not None:  # it finds only faces in right profile: the mirrored image shows the others
             mirrored = self._run_pass(self._profile, np.ascontiguousarray(grey[:, ::-1]), min_px)
             passes.append(self._run_pass(self._profile, grey, min_px))
-            passes.append(
-                [
-                    replace(found, box=found.box.moved(grey.shape[1] - found.box.x - found.box.x2, 0))
-                    for found in mirrored
-                ]
-            )
-        return [
-            Detection(Box(box.x * scale_x, box.y * scale_y, box.width * scale_x, box.height * scale_y), found.score)
-            for found, box in ((found, found.box) for found in merge_passes(passes))
-        ]
+            passes.append([found.mapped(1, 1, grey.shape[1] - found.box.x - found.box.x2) for found in mirrored])
+        return [found.mapped(scale_x, scale_y) for found in merge_passes(passes)]
 
     def _run_pass(self, cascade: cv2.CascadeClassifier, grey: Image, min_px: int) -> list[Detection]:
         """``grey``: (H, W) uint8. Returns bounding boxes in its pixels, none smaller than ``min_px``."""

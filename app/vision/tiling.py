@@ -4,24 +4,13 @@ Each passes a part of the image, or a smaller image, to its detector and maps th
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 from app.core.types import Box, Detection, Image
-from app.settings.vision import MAX_WIDTH_PX, DetectorSettings
 from app.vision.detector import FaceDetector, RoiDetector
 from app.vision.nms import merge_passes
 from app.vision.preprocess import resize
 from app.vision.roi import min_tracked_px
-
-RELIABLE_PX = {"haar": 40, "cnn": 24}
-"""Per kind of detector, the size to which faces can be shrunk while 90 % of them are still detected.
-
-Measured on development scenes by ``benchmarks/face_sizes.py``.
-"""
-
-SLACK = 0.8
-"""Bounding boxes of a face vary by 20 %: a detector for faces of ``min_face_px`` must accept boxes that are smaller."""
 
 OVERLAP = 2.0
 """Overlap of tiles, in sizes of the smallest face that is detected reliably in the whole image. Faces that are larger
@@ -32,16 +21,6 @@ CUT_SHARE = 0.1
 
 MAX_COLUMNS = 12
 """Limit for ``tiles = "auto"``: each tile needs a detection pass."""
-
-
-def map_detection(found: Detection, scale_x: float, scale_y: float, dx: float = 0.0, dy: float = 0.0) -> Detection:
-    """Returns the detection with its box and landmarks scaled, then moved."""
-    box = found.box
-    return replace(
-        found,
-        box=Box(box.x * scale_x + dx, box.y * scale_y + dy, box.width * scale_x, box.height * scale_y),
-        landmarks=tuple((x * scale_x + dx, y * scale_y + dy) for x, y in found.landmarks),
-    )
 
 
 def run_pass(detector: FaceDetector, image: Image, tracked: Sequence[Box]) -> list[Detection]:
@@ -68,7 +47,7 @@ class DownscalingDetector:
         small = resize(image, max(1, round(width * self._factor)), max(1, round(height * self._factor)))
         scale_x, scale_y = width / small.shape[1], height / small.shape[0]
         scaled = [box.scaled(1 / scale_x) for box in tracked]
-        return [map_detection(found, scale_x, scale_y) for found in run_pass(self._detector, small, scaled)]
+        return [found.mapped(scale_x, scale_y) for found in run_pass(self._detector, small, scaled)]
 
 
 class RegionDetector:
@@ -90,7 +69,7 @@ class RegionDetector:
         right, bottom = min(math.ceil((x + w) * width), width), min(math.ceil((y + h) * height), height)
         part = image[top : max(bottom, top + 1), left : max(right, left + 1)]
         moved = [box.moved(-left, -top) for box in tracked]
-        return [map_detection(found, 1, 1, left, top) for found in run_pass(self._detector, part, moved)]
+        return [found.mapped(1, 1, left, top) for found in run_pass(self._detector, part, moved)]
 
 
 class TilingDetector:
@@ -126,7 +105,7 @@ class TilingDetector:
         passes = []
         for x, y, width, height in tiles:
             detections = self._detector.detect(image[y : y + height, x : x + width])
-            mapped = [map_detection(found, 1, 1, x, y) for found in detections]
+            mapped = [found.mapped(1, 1, x, y) for found in detections]
             tile = Box(x, y, width, height)
             passes.append([found for found in mapped if _is_whole(found.box, tile, image, overlap_px)])
         # Large faces are taken from the whole image, where no tile cuts them; tiles detect small faces better.
@@ -194,34 +173,3 @@ def _starts(side: int, count: int, tile_px: int) -> list[int]:
     if tile_px >= side:
         return [0]
     return [round(i * (side - tile_px) / (count - 1)) for i in range(count)]
-
-
-def wrap_detector(settings: DetectorSettings, load: Callable[[DetectorSettings], FaceDetector]) -> FaceDetector:
-    """Wraps the detector that ``load`` returns with the downscaling, tiles and region of ``settings``.
-
-    An explicit working width, or tiles, have priority over the width that follows from ``min_face_px``.
-    """
-    reliable_px = RELIABLE_PX[settings.kind]
-    is_width_from_face = (
-        settings.min_face_px is not None and settings.working_width_px is None and settings.tiles is None
-    )
-    detector: FaceDetector
-    if is_width_from_face:
-        factor = min(reliable_px / settings.least_px, 1.0)
-        changes = {"working_width_px": MAX_WIDTH_PX, "min_face_px": max(round(SLACK * factor * settings.least_px), 1)}
-        detector = load(settings.model_copy(update=changes))
-        if factor < 1:
-            detector = DownscalingDetector(detector, factor)
-    elif settings.tiles == "auto":
-        detector = load(settings.model_copy(update={"min_face_px": max(round(SLACK * settings.least_px), 1)}))
-    else:
-        detector = load(settings)
-    if settings.tiles is not None:
-        detector = TilingDetector(
-            detector,
-            None if settings.tiles == "auto" else (int(settings.tiles[0]), int(settings.tiles[2])),
-            width_px=settings.width_px,
-            reliable_px=reliable_px,
-            min_face_px=settings.least_px,
-        )
-    return RegionDetector(detector, settings.region) if settings.region is not None else detector

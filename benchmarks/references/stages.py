@@ -7,10 +7,10 @@ pipeline, crops of the tracks that are due, classifier. The additional cost of t
 import sys
 import time
 
-import _loop
 import numpy as np
+from shared import loop
 
-sys.path.insert(0, str(_loop.ROOT))
+sys.path.insert(0, str(loop.ROOT))
 
 from app.bench.instrumentation import StageTimers
 from app.core.types import Frame
@@ -24,7 +24,7 @@ from app.vision.detector_loader import load_detector
 _FPS = 25.0
 
 
-class _Clock(_loop.Clock):
+class _Clock(loop.Clock):
     """The clock of the loop, plus the times measured inside maskwatch's parts."""
 
     def __init__(self, timers: StageTimers) -> None:
@@ -42,7 +42,7 @@ class _Clock(_loop.Clock):
 
 
 def main() -> None:
-    args = _loop.flags(__doc__)
+    args = loop.flags(__doc__)
     if args.check:
         return
     threads = {} if args.threads is None else {"threads": min(args.threads, DetectorSettings().threads)}
@@ -72,7 +72,7 @@ def main() -> None:
         return len(analysed.tracks)
 
     settings = {"detector": "ours", "classifier": "ours", **threads}
-    _loop.measure("stages", args, step, clock, settings, "no threads, no drawing", stride=1)
+    loop.measure("stages", args, step, clock, settings, "no threads, no drawing", stride=1)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from app.cli.main import main
 from app.core.errors import SettingsError
+from app.core.secrets import redact
 from app.settings.error_messages import line_of, models_in
 from app.settings.load import load_settings
 from app.settings.monitor import overridden
 from app.settings.reload import live_part, needs_restart
 from app.settings.root import Settings
-from app.settings.source import redact
 from app.settings.toml import commented_toml, redacted_tables
 
 

@@ -16,11 +16,11 @@ from app.cli.train import is_fresh, plan_of, print_choice
 from app.core.errors import DataError, ModelError, SettingsError
 from app.core.resources import model
 from app.core.types import Label
+from app.training.classifier import shortcut_probe
 from app.training.classifier.calibration import Calibration, UnsureRule
-from app.training.data.samples import Sample
 from app.training.data.splits import photograph
 from app.training.data.user_splits import held_back, user_splits
-from app.training.reports import set_report
+from app.training.types import Sample
 from app.vision.model_metadata import read_classifier_metadata
 
 # Keras saves TensorFlow arrays in a way that numpy 2 deprecates.
@@ -90,7 +90,7 @@ def test_equal_resolution_and_probe_can_be_disabled(tmp_path: Path, capsys: pyte
 def test_probe_without_scikit_learn_prints_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(set_report, "find_spec", lambda _name: None)
+    monkeypatch.setattr(shortcut_probe, "find_spec", lambda _name: None)
     own = make_set(tmp_path / "own", {"mask": 6, "no_mask": 6})
     assert call("evaluate", own) == 0
     assert "the shortcut probe needs scikit-learn" in " ".join(capsys.readouterr().out.split())
@@ -319,7 +319,7 @@ def test_different_training_in_a_run_folder_is_rejected(tmp_path: Path) -> None:
         call("train", second, "--run", run, "--epochs", 2, "--steps", 1)
     with pytest.raises(DataError, match=r"with .*seed 42, not 7"):
         call("train", first, "--run", run, "--epochs", 2, "--steps", 1, "--seed", 7)
-    (run / "train.npz").write_bytes((run / "train.npz").read_bytes()[:3000])  # as after a full disk
+    (run / "detections.json").write_text('{"half')  # as after a full disk
     assert call("train", first, "--run", run, "--epochs", 2, "--steps", 1) == 0
     assert len(json.loads((run / "history.json").read_text())) == 2
 
@@ -387,8 +387,8 @@ def test_study_is_resumed_and_reported(tmp_path: Path, capsys: pytest.CaptureFix
         report,
     )
     assert call(*arguments) == 0
-    cell_path = tmp_path / "run" / "I-model_2" / "cell.json"
-    cell, trained = json.loads(cell_path.read_text()), cell_path.stat().st_mtime_ns
+    cell_path = tmp_path / "run" / "I-model_2" / "record.json"
+    cell, trained = json.loads(cell_path.read_text())["cell"], cell_path.stat().st_mtime_ns
     assert (cell["epochs"], cell["whole"]["mask"]["total"]) == (9, 6)
     assert read_classifier_metadata(tmp_path / "run" / "I-model_2" / "model_2.tflite").input_px == 128
     assert report.read_text().count("not run yet") == 10

@@ -8,7 +8,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.settings.source import SourceKind, SourceSettings, redact
+from app.core.secrets import redact
+from app.settings.source import SourceKind, SourceSettings
 
 SECRET = st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), min_size=6, max_size=12).filter(
     lambda text: text not in "rtsp://camera.example:554/live***"

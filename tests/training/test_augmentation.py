@@ -11,8 +11,8 @@ from app.core.errors import DataError
 from app.core.types import Box, Detection, Image, Label
 from app.training.classifier.augmentation import AugmentedBatches, ClassifierAugmentation, with_rendered_mask
 from app.training.classifier.synthetic_masks import face_axes, hold_in_front, wear_mask
-from app.training.data.face_pool import FacePool, PooledFace, build_pool, central_crops, has_pool, load_pool, save_pool
-from app.training.data.samples import LeftOut, Sample
+from app.training.data.face_pool import PooledFace, build_pool, central_crops
+from app.training.types import Sample
 
 LABELS = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
 LANDMARKS = np.array([[45, 50], [75, 50], [60, 66], [48, 82], [72, 82]], np.float32)
@@ -138,33 +138,6 @@ def test_a_small_face_is_cut_out_of_its_image_and_a_tight_one_is_not(tmp_path: P
     assert max(found.patch.shape) <= 128
 
 
-def test_a_saved_pool_is_loaded_unchanged(tmp_path: Path) -> None:
-    faces = [face(Label.MASK, "a"), face(Label.NO_MASK, "b", 1, landmarks=False, framed=False)]
-    left_out = (LeftOut(Path("broken.jpg"), "cannot be read"),)
-    save_pool(FacePool(faces, left_out), "these", tmp_path / "pool.npz")
-    back = load_pool(tmp_path / "pool.npz")
-    assert back.left_out == left_out
-    for kept, given in zip(back.faces, faces, strict=True):
-        assert np.array_equal(kept.patch, given.patch)
-        assert (kept.label, kept.source, kept.sample, kept.whole, kept.box) == (
-            given.label, given.source, given.sample, given.whole, given.box,
-        )  # fmt: skip
-        assert (kept.landmarks is None) == (given.landmarks is None)
-        assert kept.size_px == given.size_px
-
-
-def test_a_pool_of_other_faces_or_an_incomplete_file_is_rejected(tmp_path: Path) -> None:
-    path = tmp_path / "pool.npz"
-    assert not has_pool(path, "these")
-    save_pool(FacePool([face(Label.MASK, "a")]), "these", path)
-    assert load_pool(path).left_out == ()
-    assert has_pool(path, "these")
-    assert not has_pool(path, "those")
-    path.write_bytes(path.read_bytes()[:2000])
-    assert not has_pool(path, "these")
-    assert [found.name for found in tmp_path.iterdir()] == ["pool.npz"]
-
-
 def test_samples_without_a_face_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8))
@@ -192,7 +165,7 @@ def test_sizes_are_those_of_the_source_image(tmp_path: Path) -> None:
 def test_boxes_outside_all_images_raise_a_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), np.zeros((50, 50, 3), np.uint8))
-    with pytest.raises(DataError, match=r"no face can be used; the first: .*a.png: a box is outside"):
+    with pytest.raises(DataError, match=r"no face can be used; the first: .*a.png: a box of .* is outside"):
         build_pool([Sample(path, Label.MASK, "a", Box(0.2, 0.2, 0.5, 0.5))], FixedDetector(0.5))
 
 

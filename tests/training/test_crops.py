@@ -8,8 +8,9 @@ import pytest
 
 from app.core.errors import DataError
 from app.core.types import Box, Label
-from app.training.data.crops import Crops, PaperBatches, load_crops, usable_box
-from app.training.data.samples import Sample
+from app.training.data.crops import Crops, load_crops, usable_box
+from app.training.paper.training import PaperBatches
+from app.training.types import LeftOut, Sample
 from app.vision.preprocess import face_crop, to_crop
 
 LABELS = (Label.MASK, Label.NO_MASK)
@@ -44,7 +45,7 @@ def test_unreadable_images_are_listed_and_too_many_raise(tmp_path: Path) -> None
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8 not an image")
     crops = load_crops([*samples, Sample(broken, Label.NO_MASK, "a")], LABELS, 16, 0.0)
-    assert crops.unreadable == (broken,)
+    assert crops.left_out == (LeftOut(broken, "cannot be read"),)
     assert len(crops.samples) == 19
     with pytest.raises(DataError, match=r"cannot be read; the first: .*broken\.jpg"):
         load_crops([samples[0], Sample(broken, Label.NO_MASK, "a")], LABELS, 16, 0.0)
@@ -59,7 +60,7 @@ def test_boxes_outside_their_image_are_left_out_and_reported(tmp_path: Path) -> 
     assert [entry.path for entry in crops.left_out] == [path]
     assert "is outside the image" in crops.left_out[0].reason
     assert crops.where(crops.sizes_px > 30).left_out == crops.left_out
-    with pytest.raises(DataError, match="outside their images"):
+    with pytest.raises(DataError, match="no face can be used"):
         load_crops([Sample(path, Label.MASK, "a", boxes[0])], LABELS, 16, 0.0)
 
 

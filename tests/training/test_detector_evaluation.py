@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from app.cli import train_detector
+from app.cli import training_commands
 from app.core.errors import DataError, ModelError
 from app.core.types import Box, Detection, FaceLabel, Image, Label
+from app.training.data.images import ImageCache
 from app.training.detector.comparison import (
     PAPER,
     ComparisonRow,
@@ -35,7 +36,7 @@ from app.training.detector.evaluation import (
     time_in_turn,
 )
 from app.training.detector.scene_reader import read_scenes
-from app.training.detector.scenes import ImageCache, Scene, SceneFace
+from app.training.types import Scene, SceneFace
 
 MASKED, BARE, WORN_BADLY = Box(0, 0, 40, 40), Box(100, 0, 30, 40), Box(200, 0, 20, 24)
 SMALL, TINY, FALSE_POSITIVE = Box(0, 100, 12, 15), Box(50, 100, 8, 8), Box(300, 100, 30, 30)
@@ -224,7 +225,7 @@ def test_all_detectors_in_one_table(shared_data: Path, tmp_path: Path) -> None:
 
 def test_the_command_reports_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
-    train_detector.register(parser.add_subparsers())
+    training_commands.register(parser.add_subparsers())
     args = parser.parse_args(["evaluate-detector", "--data", str(tmp_path)])
     with pytest.raises(DataError, match="no annotations"):
         args.run(args)
@@ -245,7 +246,7 @@ def test_the_command_reports_errors(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_too_few_scenes_or_other_data_raise_a_clear_error(tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
-    train_detector.register(parser.add_subparsers())
+    training_commands.register(parser.add_subparsers())
     file, run = tmp_path / "train.json", str(tmp_path / "run")
     args = parser.parse_args(["train-detector", "--data", str(file), "--run", run])
     with pytest.raises(DataError, match=r"train\.json does not exist"):

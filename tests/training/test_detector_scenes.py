@@ -8,6 +8,8 @@ import pytest
 
 from app.core.errors import DataError
 from app.core.types import Box, Detection, Image, Label
+from app.training.data.images import CachedDetector, ImageCache
+from app.training.data.near_duplicates import near_duplicate_groups
 from app.training.detector.augmentation import (
     DetectorAugmentation,
     Sampler,
@@ -20,17 +22,13 @@ from app.training.detector.augmentation import (
 )
 from app.training.detector.scenes import (
     FaceCrop,
-    ImageCache,
     PseudoLabelThresholds,
-    Scene,
-    SceneFace,
     as_array,
-    cached_pseudo_labels,
-    near_duplicate_groups,
     read_crops,
     split_scenes,
     with_pseudo_labels,
 )
+from app.training.types import Scene, SceneFace
 
 POINTS = ((12.0, 14.0), (18.0, 14.0), (15.0, 18.0), (13.0, 22.0), (17.0, 22.0))
 
@@ -103,31 +101,40 @@ def test_a_teacher_adds_landmarks_faces_and_neutral_regions_only() -> None:
     assert labelled.neutral == (Box(90, 10, 12, 12),)
 
 
-def test_pseudo_labels_are_computed_once(tmp_path: Path) -> None:
-    scene = blob_scene(tmp_path, "a.png")
-    calls: list[int] = []
+class FixedTeacher:
+    """Detects the same in every image. ``shown``: the images it got."""
 
-    def teacher(image: Image) -> list[Detection]:
-        calls.append(len(image))
-        return [Detection(Box(1, 2, 3, 4), 0.5, POINTS)]
+    def __init__(self, *found: Detection) -> None:
+        self.found = list(found)
+        self.shown: list[Image] = []
 
-    first = cached_pseudo_labels([scene.path], ImageCache(), teacher, tmp_path / "pseudo_labels.json")
-    again = cached_pseudo_labels([scene.path], ImageCache(), teacher, tmp_path / "pseudo_labels.json")
-    assert first == again == {scene.path: [Detection(Box(1, 2, 3, 4), 0.5, POINTS)]}
-    assert len(calls) == 1
+    def detect(self, image: Image) -> list[Detection]:
+        self.shown.append(image)
+        return self.found
+
+
+def test_detections_are_computed_once_for_each_content(tmp_path: Path) -> None:
+    images = [np.full((10, 20, 3), grey, np.uint8) for grey in (1, 2)]
+    images.append(images[0].reshape(20, 10, 3))
+    found = [Detection(Box(1, 2, 3, 4), 0.5, POINTS), Detection(Box(1, 2, 3, 4), 0.4)]
+    teacher = FixedTeacher(*found)
+    with CachedDetector(teacher, tmp_path / "found.json") as detector:
+        assert [detector.detect(image) for image in images + images] == [found] * 6
+    assert len(teacher.shown) == 3
+    with CachedDetector(FixedTeacher(), tmp_path / "found.json") as resumed:
+        assert resumed.detect(images[0]) == found
+        assert resumed.detect(images[0] + 7) == []
 
 
 def test_face_crops_use_the_teachers_box_or_the_usual_one(tmp_path: Path) -> None:
     for folder in ("crops/kary/mask", "crops/rmfd_part2/mask", "crops/jnogra/not_face"):
         (tmp_path / folder).mkdir(parents=True)
         cv2.imwrite(str(tmp_path / folder / "a.png"), np.full((80, 80, 3), 50, np.uint8))
-    blind = read_crops(tmp_path, ImageCache(), lambda _: [], tmp_path / "blind.json")
+    blind = read_crops(tmp_path, ImageCache(), FixedTeacher())
     assert [(crop.path.parts[-3], crop.face is None) for crop in blind] == [("jnogra", True), ("rmfd_part2", False)]
-
-    def seeing(_: Image) -> list[Detection]:  # in the framed image: twice as large, 80 px of border
-        return [Detection(Box(80 + 20, 80 + 10, 100, 120), 0.9)]
-
-    crops = read_crops(tmp_path, ImageCache(), seeing, tmp_path / "seeing.json")
+    # in the framed image: twice as large, 80 px of border
+    seeing = FixedTeacher(Detection(Box(80 + 20, 80 + 10, 100, 120), 0.9))
+    crops = read_crops(tmp_path, ImageCache(), seeing)
     assert [crop.path.parts[-3] for crop in crops] == ["kary", "rmfd_part2"]
     assert all(crop.face is not None and crop.face.box == Box(10, 5, 50, 60) for crop in crops)
 

@@ -1,6 +1,7 @@
 """Assignment, losses, network and training loop of the detector, on small images."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,23 +14,14 @@ pytest.importorskip("tensorflow", reason="training needs the extra 'train'")
 
 from app.core.errors import DataError
 from app.core.types import Box, Label
+from app.training.data.images import ImageCache
 from app.training.detector.augmentation import DetectorAugmentation, Sampler, TrainingView
-from app.training.detector.export import export_detector
 from app.training.detector.loss import assign, box_loss, cell_grid, decode_boxes, detector_loss, flatten_levels, overlap
 from app.training.detector.network import HEADS, DetectorShape, build_detector, load_detector_network, load_onnx
-from app.training.detector.scenes import ImageCache, Scene, SceneFace
-from app.training.detector.trainer import (
-    AVERAGED,
-    MOST_FACES,
-    DetectorEpoch,
-    DetectorRecipe,
-    DetectorTrainer,
-    epoch_batches,
-    learning_rate_at,
-    load_weights,
-    open_network,
-    to_batch,
-)
+from app.training.detector.training import DETECTOR_RECIPE, MOST_FACES, DetectorTask, open_network, to_batch
+from app.training.export import export_detector
+from app.training.trainer import CHECKPOINT, Fitted, Trainer
+from app.training.types import Recipe, Scene, SceneFace
 from app.vision import yunet_detector
 from app.vision.model_metadata import DetectorMetadata
 
@@ -139,14 +131,6 @@ def test_batches_are_padded_and_excess_faces_become_neutral() -> None:
     assert not batch.truths[1].any()
 
 
-def test_the_learning_rate_warms_up_and_falls() -> None:
-    recipe = DetectorRecipe(learning_rate=1.0, warmup_steps=10)
-    assert learning_rate_at(recipe, 0, 0.0) == pytest.approx(0.1)
-    assert learning_rate_at(recipe, 9, 0.0) == pytest.approx(1.0)
-    assert learning_rate_at(recipe, 99, 0.5) == pytest.approx(0.505)
-    assert learning_rate_at(recipe, 99, 1.0) == learning_rate_at(recipe, 99, 3.0) == pytest.approx(0.01)
-
-
 def test_the_published_shape_is_small_and_has_four_maps_for_each_of_three_strides() -> None:
     model = build_detector()
     assert model.count_params() == 73_840
@@ -187,7 +171,7 @@ def test_files_without_an_initial_network_raise_an_error(tmp_path: Path) -> None
 
 def predictions_of(detector: yunet_detector.YuNetDetector, image: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
     """(N, 15) float32 of all cells, finest grid first."""
-    return np.asarray(detector._run_pass(image))
+    return np.asarray(detector.run_pass(image))
 
 
 def expected_of(network: Any, image: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
@@ -222,40 +206,47 @@ def sampler(tmp_path: Path) -> Sampler:
     return Sampler(scenes, [], ImageCache(), DetectorAugmentation())
 
 
-RECIPE = DetectorRecipe(epochs=2, batch=2, sizes_px=(64, 96), warmup_steps=2)
+RECIPE = replace(DETECTOR_RECIPE, epochs=2, batch=2, evaluate_every=2)
 
 
-def train(folder: Path, sampler: Sampler, recipe: DetectorRecipe) -> tuple[list[DetectorEpoch], list[np.ndarray]]:
+def task_of(sampler: Sampler, sizes_px: tuple[int, ...] = (64,), **settings: Any) -> DetectorTask:
+    recipe = replace(RECIPE, **settings)
+    return DetectorTask(build_detector(TINY), recipe, sampler, sampler, lambda _: {"ap": 0.5}, sizes_px)
+
+
+def train(folder: Path, task: DetectorTask, recipe: Recipe, budget_s: float = math.inf) -> Fitted:
     folder.mkdir(exist_ok=True)
-    model = build_detector(TINY)
-    trainer = DetectorTrainer(model, recipe, sampler, sampler, folder)
-    trainer.judge, trainer.judge_every = lambda _: {"ap": 0.5}, 2
-    return trainer.run(), model.get_weights()
+    return Trainer(task, recipe, folder, budget_s=budget_s).run()
 
 
 def test_sizes_alternate_and_batches_repeat_for_a_seed(sampler: Sampler) -> None:
-    first, again = (list(epoch_batches(sampler, RECIPE, 3)) for _ in range(2))
+    task = task_of(sampler, (64, 96))
+    first, again = (list(task.batches(3, 0.0)) for _ in range(2))
     assert [batch.images.shape for batch in first] == [(2, 64, 64, 3), (2, 96, 96, 3)]
     assert all(np.array_equal(a.images, b.images) for a, b in zip(first, again, strict=True))
-    assert not np.array_equal(first[0].images, next(epoch_batches(sampler, RECIPE, 4)).images)
+    assert not np.array_equal(first[0].images, next(task.batches(4, 0.0)).images)
+
+
+def test_the_last_tenth_has_fewer_mosaics(sampler: Sampler) -> None:
+    calm = replace(sampler, mix=DetectorAugmentation(mosaic=0.0))
+    task = DetectorTask(build_detector(TINY), RECIPE, sampler, calm, lambda _: {}, (64,))
+    usual = task_of(sampler)
+    assert np.array_equal(next(task.batches(0, 0.89)).images, next(usual.batches(0, 0.89)).images)
+    assert not np.array_equal(next(task.batches(0, 0.9)).images, next(usual.batches(0, 0.9)).images)
 
 
 def test_an_interrupted_run_resumes(tmp_path: Path, sampler: Sampler) -> None:
-    recipe = replace(RECIPE, sizes_px=(64,))
-    halted, _ = train(tmp_path, sampler, replace(recipe, epochs=1000, budget_s=1e-6))
-    assert [record.epoch for record in halted] == [0]
-    history, weights = train(tmp_path, sampler, recipe)
-    assert history[0] == halted[0]
-    assert [record.epoch for record in history] == [0, 1]
-    assert history[1].development == {"ap": 0.5}
-    assert np.isfinite([history[1].score_loss, history[1].box_loss, history[1].points_loss]).all()
+    halted = train(tmp_path, task_of(sampler), replace(RECIPE, epochs=1000), budget_s=1e-6)
+    assert [record.epoch for record in halted.history] == [0]
+    fitted = train(tmp_path, task_of(sampler), RECIPE)
+    assert fitted.history[0] == halted.history[0]
+    assert [record.epoch for record in fitted.history] == [0, 1]
+    assert fitted.history[1].development == {"loss": 0.5, "ap": 0.5}
+    assert np.isfinite(list(fitted.history[1].training.values())).all()
     kept = json.loads((tmp_path / "history.json").read_text("utf-8"))
     assert [entry["epoch"] for entry in kept] == [0, 1]
-    restored = build_detector(TINY)
-    load_weights(restored, tmp_path / AVERAGED)
-    assert all(np.array_equal(one, other) for one, other in zip(restored.get_weights(), weights, strict=True))
-    with pytest.raises(DataError, match="no weights for this network"):
-        load_weights(build_detector(replace(TINY, width=16)), tmp_path / AVERAGED)
+    with pytest.raises(DataError, match=r"checkpoint\.npz has no weights of a detector"):  # the network is smaller
+        open_network(tmp_path / CHECKPOINT)
 
 
 def test_the_best_weights_on_the_development_split_are_kept(tmp_path: Path, sampler: Sampler) -> None:
@@ -266,14 +257,12 @@ def test_the_best_weights_on_the_development_split_are_kept(tmp_path: Path, samp
         seen.append(model.get_weights())
         return {"ap": next(scores)}
 
-    model = build_detector(TINY)
-    recipe = replace(RECIPE, epochs=5, sizes_px=(64,))
-    trainer = DetectorTrainer(model, recipe, sampler, sampler, tmp_path, judge, judge_every=2)
-    history = trainer.run()
-    scores = [record.development and record.development["ap"] for record in history]
-    assert scores == [None, 0.3, None, 0.6, 0.5]  # the last epoch is scored too
-    restored = build_detector(TINY)
-    load_weights(restored, tmp_path / AVERAGED)
+    recipe = replace(RECIPE, epochs=5)
+    model = build_detector()
+    fitted = train(tmp_path, DetectorTask(model, recipe, sampler, sampler, judge, (64,)), recipe)
+    found = [record.development.get("ap") for record in fitted.history]
+    assert found == [None, 0.3, None, 0.6, 0.5]  # the last epoch is evaluated too
+    restored = open_network(tmp_path / CHECKPOINT)  # another run can begin with them
     for best, result, kept in zip(seen[1], model.get_weights(), restored.get_weights(), strict=True):
         np.testing.assert_array_equal(best, result)
         np.testing.assert_array_equal(best, kept)

@@ -17,11 +17,12 @@ from app.training.classifier.evaluation import (
     utkface_slices,
     without_siblings,
 )
-from app.training.classifier.open_tests import held_out_faces, shortcut_probe
+from app.training.classifier.open_tests import held_out_faces
+from app.training.classifier.shortcut_probe import shortcut_probe
 from app.training.data.crops import Crops
-from app.training.data.samples import Sample
 from app.training.data.splits import held_out_utkface
 from app.training.reports.tables import HEADINGS, markdown, plain, rows
+from app.training.types import Sample
 from app.vision.model_metadata import ClassifierMetadata
 
 METADATA = ClassifierMetadata(

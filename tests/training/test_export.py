@@ -8,7 +8,7 @@ import pytest
 from app.core.errors import ModelError, OutputError
 from app.core.resources import model as bundled
 from app.core.types import Label
-from app.training.export import export_model, write_litert
+from app.training.export import export_classifier, write_model
 from app.training.networks import ShippedNetwork, build_paper, build_shipped, paper_network
 from app.vision.classifier import KerasClassifier, LiteRtClassifier
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata, write_metadata
@@ -35,7 +35,7 @@ def agree(stem: Path) -> None:
 
 
 def test_an_export_has_its_metadata_and_equal_predictions(tmp_path: Path) -> None:
-    files = export_model(build_shipped(ShippedNetwork()), METADATA, tmp_path / "new" / "classifier")
+    files = export_classifier(build_shipped(ShippedNetwork()), METADATA, tmp_path / "new" / "classifier")
     assert [read_classifier_metadata(path) for path in files] == [METADATA, METADATA]
     agree(tmp_path / "new" / "classifier")
     assert sorted(path.name for path in files[0].parent.iterdir()) == ["classifier.keras", "classifier.tflite"]
@@ -45,15 +45,15 @@ def test_int8_is_smaller_and_close(tmp_path: Path) -> None:
     model = build_paper(paper_network("model_6"))
     metadata = METADATA.model_copy(update={"labels": METADATA.labels[:2], "input_px": 128})
     shown = crops(128)
-    export_model(model, metadata, tmp_path / "float")
-    write_litert(model, metadata, tmp_path / "int8.tflite", examples=shown)
+    export_classifier(model, metadata, tmp_path / "float")
+    write_model(model, metadata, tmp_path / "int8.tflite", shown)
     assert (tmp_path / "int8.tflite").stat().st_size < 0.5 * (tmp_path / "float.tflite").stat().st_size
     exact, near = (LiteRtClassifier(tmp_path / name).classify(shown) for name in ("float.tflite", "int8.tflite"))
     assert np.abs(exact - near).max() < 0.1
 
 
 def test_metadata_is_not_written_twice(tmp_path: Path) -> None:
-    keras_path, _ = export_model(build_shipped(ShippedNetwork()), METADATA, tmp_path / "classifier")
+    keras_path, _ = export_classifier(build_shipped(ShippedNetwork()), METADATA, tmp_path / "classifier")
     with pytest.raises(ModelError, match="export the model again"):
         write_metadata(keras_path, METADATA)
 
@@ -61,7 +61,7 @@ def test_metadata_is_not_written_twice(tmp_path: Path) -> None:
 def test_an_unwritable_path_raises_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="choose another path"):
-        export_model(build_shipped(ShippedNetwork()), METADATA, tmp_path / "file" / "classifier")
+        export_classifier(build_shipped(ShippedNetwork()), METADATA, tmp_path / "file" / "classifier")
 
 
 @pytest.mark.parametrize("name", ["classifier", "paper/model_6"])

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.training.networks import KerasModel, PaperNetwork, build_paper, paper_network
+from app.training.networks import PaperNetwork, build_paper, paper_network
+from app.training.types import KerasModel
 
 keras = pytest.importorskip("keras")
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from app.core.types import Box, Detection, Image, Label
-from app.training.data.hard_negatives import mine_hard_negatives
-from app.training.data.samples import Sample
+from app.training.data.face_pool import mine_hard_negatives
+from app.training.types import Sample
 
 
 class FixedDetections:

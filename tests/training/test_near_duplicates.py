@@ -7,7 +7,7 @@ import numpy as np
 
 from app.core.types import Box, Label
 from app.training.data.near_duplicates import difference_hash, distances, shared_faces
-from app.training.data.samples import Sample
+from app.training.types import Sample
 
 
 def whole(path: Path) -> Sample:
@@ -39,7 +39,7 @@ def test_equal_gradients_are_not_near_duplicates(tmp_path: Path) -> None:
     for name, line in lines.items():
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.tile(line, (120, 1)).astype(np.uint8))
     even, steep = (tmp_path / f"{name}.png" for name in lines)
-    assert difference_hash(even) == difference_hash(steep) != 0
+    assert difference_hash(cv2.imread(str(even))) == difference_hash(cv2.imread(str(steep))) != 0
     assert shared_faces([whole(even)], [whole(steep)]) == []
     assert shared_faces([whole(even)], [whole(even)]) == [(whole(even), whole(even))]
 
@@ -60,7 +60,6 @@ def test_faces_are_compared_and_not_frames_of_one_camera(tmp_path: Path) -> None
 
 def test_an_unreadable_file_is_not_a_near_duplicate(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no image")
-    assert difference_hash(tmp_path / "broken.jpg") == 0
     pale = tmp_path / "pale.png"
     cv2.imwrite(
         str(pale), np.tile(np.linspace(10, 250, 90), (80, 1)).astype(np.uint8)

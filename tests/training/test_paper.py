@@ -1,16 +1,19 @@
 """The study's tables and its protocol."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.core.errors import DataError
+from app.core.files import write_json
 from app.training.networks import paper_network
 from app.training.paper.results import PAPER, study_protocol
 from app.training.paper.training import TABLE_I, TABLE_II, PaperRun, paper_splits, take_first_epochs
-from app.training.trainer import BEST, CHECKPOINT, begin_run, write_json
+from app.training.trainer import CHECKPOINT, begin_run, checkpoint_history
+from app.training.types import EpochRecord
 
 
 def test_the_averages_of_the_study_are_those_of_its_classes() -> None:
@@ -50,20 +53,24 @@ def test_the_second_table_continues_the_first_ones_epochs(tmp_path: Path) -> Non
     begin_run(first.folder, first.settings())
     settings = begin_run(second.folder, second.settings())
     take_first_epochs(second, settings)
-    assert not (second.folder / "history.json").exists(), "table I has not run"
-    write_json(first.folder / "history.json", [{"epoch": i} for i in range(9)])
-    for name in (CHECKPOINT, BEST):
-        (first.folder / name).write_text(name)
+    assert not (second.folder / CHECKPOINT).exists(), "table I has not run"
+    keep_epochs(first.folder, 9)
     take_first_epochs(PaperRun(network, "II", second.folder, precision="mixed_bfloat16"), settings)
-    assert not (second.folder / "history.json").exists(), "trained with other settings"
+    assert not (second.folder / CHECKPOINT).exists(), "trained with other settings"
     take_first_epochs(second, {**settings, "versions": {"keras": "1"}})
-    assert not (second.folder / "history.json").exists(), "trained with another version"
+    assert not (second.folder / CHECKPOINT).exists(), "trained with another version"
     take_first_epochs(second, settings)
-    assert len(json.loads((second.folder / "history.json").read_text())) == 9
-    assert (second.folder / CHECKPOINT).read_text() == CHECKPOINT
-    write_json(second.folder / "history.json", [{"epoch": i} for i in range(11)])
+    assert len(checkpoint_history(second.folder / CHECKPOINT)) == 9
+    assert (second.folder / "history.json").is_file()
+    keep_epochs(second.folder, 11)
     take_first_epochs(second, settings)
-    assert len(json.loads((second.folder / "history.json").read_text())) == 11, "its own epochs are kept"
+    assert len(checkpoint_history(second.folder / CHECKPOINT)) == 11, "its own epochs are kept"
+
+
+def keep_epochs(folder: Path, count: int) -> None:
+    entries = [asdict(EpochRecord(i, {}, {}, 0.01, 1.0)) for i in range(count)]
+    np.savez(folder / CHECKPOINT, history=np.array(json.dumps(entries)))
+    write_json(folder / "history.json", entries)
 
 
 def test_a_folder_without_the_three_splits_raises_an_error(tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
 """The page of the study: the text between the markers, the text around them, and the images."""
 
-import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,12 +14,16 @@ from app.core.types import Box, Detection, Image
 from app.training.metrics import wilson
 from app.training.paper.figures import demo_frames, figure, labelled_strip
 from app.training.paper.page import BEGIN, END, known_records, report_text, write_page
-from app.training.paper.results import PAPER, Cell, Record, keep_record, kept_records, run_records, save_cell
-from app.training.trainer import EpochRecord
+from app.training.paper.results import PAPER, RECORD, Cell, Record, keep_record, read_records, run_records
+from app.training.types import EpochRecord
 from app.vision.classifier import Crops, Probabilities
 
 RATES = {"mask": wilson(480, 483), "no_mask": wilson(490, 509)}
-EPOCHS = (EpochRecord(0, 0.3, 0.9, 0.25, 0.9, 0.01, 60.0), EpochRecord(1, 0.2, 0.95, 0.15, 0.94, 0.01, 60.0))
+EPOCHS = (
+    EpochRecord(0, {"loss": 0.3, "accuracy": 0.9}, {"loss": 0.25, "accuracy": 0.9}, 0.01, 60.0),
+    EpochRecord(1, {"loss": 0.2, "accuracy": 0.95}, {"loss": 0.15, "accuracy": 0.94}, 0.01, 60.0),
+)
+UNKNOWN = replace(EPOCHS[0], training={"loss": math.nan, "accuracy": math.nan})
 
 
 def made_cell(table: str = "II", network: str = "model_6") -> Cell:
@@ -29,8 +32,7 @@ def made_cell(table: str = "II", network: str = "model_6") -> Cell:
 
 def kept_run(run: Path, cell: Cell) -> None:
     (run / cell.stem).mkdir(parents=True)
-    (run / cell.stem / "history.json").write_text(json.dumps([asdict(epoch) for epoch in EPOCHS]))
-    save_cell(run, cell)
+    keep_record(run / cell.stem / RECORD, Record(cell, EPOCHS, {}))
 
 
 def test_cells_are_loaded_and_missing_runs_are_marked(tmp_path: Path) -> None:
@@ -85,11 +87,10 @@ def test_a_record_is_kept_without_its_run_folder_and_replaced_by_a_new_run(tmp_p
 
 
 def test_missing_values_of_a_record_stay_missing(tmp_path: Path) -> None:
-    half = (replace(EPOCHS[0], loss=math.nan, accuracy=math.nan),)
-    keep_record(tmp_path, Record(made_cell(), half, {}))
-    (epoch,) = kept_records(tmp_path)["II-model_6"].history
-    assert math.isnan(epoch.loss)
-    assert epoch.val_loss == 0.25
+    keep_record(tmp_path / "a.json", Record(made_cell(), (UNKNOWN,), {}))
+    (epoch,) = read_records(tmp_path.glob("*.json"))["II-model_6"].history
+    assert math.isnan(epoch.training["loss"])
+    assert epoch.development["loss"] == 0.25
 
 
 def test_a_page_without_markers_is_not_overwritten(tmp_path: Path) -> None:
@@ -102,18 +103,15 @@ def test_a_page_without_markers_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     kept_run(tmp_path, made_cell())
-    (tmp_path / "II-model_6" / "cell.json").write_text("{")
-    with pytest.raises(DataError, match=r"cell\.json is damaged"):
+    (tmp_path / "II-model_6" / RECORD).write_text("{")
+    with pytest.raises(DataError, match=r"record\.json is damaged"):
         run_records(tmp_path)
 
 
-def test_curves_show_available_values_and_every_count(tmp_path: Path) -> None:
-    history = (replace(EPOCHS[0], loss=math.nan, accuracy=math.nan), EPOCHS[1])
-    drawing = ElementTree.fromstring(figure("a <title>", history, 2, [("whole", RATES)]))
-    circles = [node for node in drawing.iter() if node.tag.endswith("circle")]
-    assert len(circles) == 6 + 3  # validation twice, training once, in two panels; rings there and in the legend
-    texts = ["".join(node.itertext()) for node in drawing.iter() if node.tag.endswith("text")]
-    assert {"480", "3", "490", "19", "a <title>"} <= set(texts)
+def test_curves_show_available_values_and_every_count() -> None:
+    drawing = ElementTree.fromstring(figure("a <title>", (UNKNOWN, EPOCHS[1]), 2, [("whole", RATES)]))
+    texts = ["".join(node.itertext()).strip() for node in drawing.iter() if node.tag.endswith("text")]
+    assert {"480", "3", "490", "19", "a <title>", "epoch 2, whose weights are kept"} <= set(texts)
     assert "nan" not in "".join(texts)
 
 

@@ -12,7 +12,6 @@ from rich.console import Console
 from app.core.errors import DataError
 from app.core.types import Box, Label
 from app.training.data.samples import (
-    LeftOut,
     class_folders,
     coco_frames,
     find_samples,
@@ -22,6 +21,7 @@ from app.training.data.samples import (
     show_left_out,
 )
 from app.training.data.yolo import read_table
+from app.training.types import LeftOut
 
 
 def write_image(path: Path, width_px: int = 40, height_px: int = 30) -> Path:

@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from app.core.errors import DataError
 from app.core.types import Box, Label
 from app.training.detector.scene_reader import read_scenes
-from app.training.detector.scenes import Scene, SceneFace
+from app.training.types import Scene, SceneFace
 
 VOC = """<annotation><filename>a.jpg</filename><object><name>{name}</name><bndbox><xmin>3</xmin><ymin>4</ymin>
 <xmax>{x2}</xmax><ymax>24</ymax></bndbox></object></annotation>"""
@@ -61,6 +63,14 @@ def test_coco_files_are_read_alone_or_in_their_folder(tmp_path: Path, images: st
     (tmp_path / "other.json").write_text("[1, 2]")
     expected = [Scene(image, "web", (SceneFace(Box(3, 4, 10, 20), Label.MASK),), (Box(0, 0, 90, 90),))]
     assert read_scenes(tmp_path / "annotations.json") == read_scenes(tmp_path) == expected
+
+
+def test_yolo_folders_are_read(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((100, 200, 3), np.uint8))
+    (tmp_path / "a.txt").write_text("1 0.5 0.5 0.1 0.2\n0 0.1 0.1 0.1 0.1\n")
+    (tmp_path / "data.yaml").write_text("names: [head, no_mask]")
+    expected = Scene(tmp_path / "a.png", "", (SceneFace(Box(90, 40, 20, 20), Label.NO_MASK),), (Box(10, 5, 20, 10),))
+    assert read_scenes(tmp_path) == read_scenes(tmp_path / "data.yaml") == [expected]
 
 
 def test_faces_of_unknown_class_and_neutral_regions_are_read(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from app.core.types import Label
 from app.training.classifier.augmentation import ClassifierAugmentation
 from app.training.classifier.evaluation import predict_samples
 from app.training.classifier.open_tests import held_out_faces
-from app.training.classifier.shipped import SHIPPED_RECIPE, ShippedRun, train_shipped
+from app.training.classifier.training import SHIPPED_RECIPE, ShippedRun, train_shipped
 from app.training.data.face_pool import build_pool
-from app.training.data.samples import Sample, class_folders, coco_frames
+from app.training.data.samples import class_folders, coco_frames
 from app.training.networks import ShippedNetwork
+from app.training.types import Sample
 from app.vision.classifier import LiteRtClassifier
 
 FEW = 120

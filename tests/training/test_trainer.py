@@ -14,14 +14,11 @@ import pytest
 
 from app.core.errors import DataError, OutputError
 from app.core.types import Label
+from app.training.classifier.training import ClassifierTask
 from app.training.data.crops import Crops
-from app.training.data.samples import Sample
-from app.training.networks import Recipe
 from app.training.trainer import (
-    AVERAGED,
-    BEST,
-    PART,
-    EpochRecord,
+    CHECKPOINT,
+    HISTORY,
     Trainer,
     begin_run,
     best_epoch,
@@ -30,6 +27,7 @@ from app.training.trainer import (
     prefetched,
     should_stop,
 )
+from app.training.types import EpochRecord, Recipe, Sample
 from app.vision.tensorflow_import import silence_tensorflow
 
 LABELS = (Label.MASK, Label.NO_MASK)
@@ -39,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 def history(*losses: float) -> tuple[EpochRecord, ...]:
-    return tuple(EpochRecord(i, 0.5, 0.5, loss, 0.5, 0.01, 1.0) for i, loss in enumerate(losses))
+    return tuple(EpochRecord(i, {}, {"loss": loss}, 0.01, 1.0) for i, loss in enumerate(losses))
 
 
 def test_tensorflow_does_not_log_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +60,9 @@ def test_epochs_before_the_start_do_not_count() -> None:
     losses = history(0.1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.55, 0.56, 0.57)
     assert best_epoch(losses, start_from_epoch=5) == 5
     assert not should_stop(losses, patience=4, start_from_epoch=5)
-    assert should_stop(history(*(record.val_loss for record in losses), 0.58), patience=4, start_from_epoch=5)
+    assert should_stop(
+        history(*(record.development["loss"] for record in losses), 0.58), patience=4, start_from_epoch=5
+    )
 
 
 def test_stopping_agrees_with_keras() -> None:
@@ -84,14 +84,21 @@ def test_stopping_agrees_with_keras() -> None:
         assert ours == epoch + 1
 
 
-def test_the_cosine_schedule_warms_up_and_falls() -> None:
+def test_epochs_without_evaluation_are_not_the_best() -> None:
+    one, two, three = history(0.5, 0.4, 0.3)
+    assert best_epoch((one, two, replace(three, development={}))) == 1
+    assert best_epoch((replace(one, development={}),)) == 0
+
+
+def test_the_learning_rate_warms_up_and_falls() -> None:
     recipe = Recipe(epochs=10, learning_rate=1.0, cosine=True, warmup_epochs=1.0)
-    rates = [learning_rate(recipe, step, 10) for step in range(100)]
+    rates = [learning_rate(recipe, (step + 1) / 10, step / 100) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == pytest.approx(1.0)
+    assert max(rates) == pytest.approx(1.0, abs=0.03)
     assert rates[-1] == pytest.approx(0.01, abs=0.002)
     assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert learning_rate(Recipe(epochs=10, learning_rate=0.01), 77, 10) == 0.01
+    assert learning_rate(recipe, 9.9, 3.0) == pytest.approx(0.01)  # a time limit that is exceeded
+    assert learning_rate(Recipe(epochs=10, learning_rate=0.01), 7.7, 0.77) == 0.01
 
 
 def test_prefetched_batches_keep_their_order_and_leave_no_thread() -> None:
@@ -147,14 +154,14 @@ def tiny():  # type: ignore[no-untyped-def]
 
 def trainer(folder: Path, recipe: Recipe) -> Trainer:
     begin_run(folder, {"test": True})
-    return Trainer(tiny(), recipe, BrightBatches(), validation(), folder)
+    return Trainer(ClassifierTask(tiny(), recipe, BrightBatches(), validation()), recipe, folder)
 
 
 def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
     recipe = Recipe(epochs=3, learning_rate=0.02, ema=0.9, cosine=True, restore_best=False)
     whole = trainer(tmp_path / "whole", recipe).run()
     broken = trainer(tmp_path / "broken", recipe)
-    broken.on_epoch = lambda record, _model: setattr(broken, "deadline_s", 0.0) if record.epoch == 0 else None
+    broken.on_epoch = lambda record: setattr(broken, "deadline_s", 0.0) if record.epoch == 0 else None
     assert broken.run().stopped == "out of time"
     resumed = trainer(tmp_path / "broken", recipe).run()
     assert [record.epoch for record in resumed.history] == [0, 1, 2]
@@ -162,26 +169,15 @@ def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(tmp_path: Path) -
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_files_of_an_epoch_without_history_are_ignored(tmp_path: Path) -> None:
+@pytest.mark.parametrize("renamed", [0, 1])
+def test_a_run_killed_while_it_keeps_an_epoch_resumes_from_one_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renamed: int
+) -> None:
+    """Killed before or after the checkpoint of the second epoch is in place."""
     recipe = Recipe(epochs=2, learning_rate=0.02, ema=0.9)
     whole = trainer(tmp_path / "whole", recipe).run()
-    trainer(tmp_path / "broken", replace(recipe, epochs=1)).run()
-    for name in (AVERAGED, BEST):
-        (tmp_path / "broken" / (PART + name)).write_bytes(b"half")
-    resumed = trainer(tmp_path / "broken", recipe).run()
-    for one, other in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
-    assert not list((tmp_path / "broken").glob(PART + "*"))
-
-
-@pytest.mark.parametrize("moved", [2, 3])
-def test_a_run_killed_between_file_moves_resumes_from_one_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: int
-) -> None:
-    recipe = Recipe(epochs=2, learning_rate=0.02, ema=0.9, restore_best=False)
-    whole = trainer(tmp_path / "whole", recipe).run()
     broken = trainer(tmp_path / "broken", recipe)
-    left, move = [moved], Path.replace
+    left, move = [renamed], Path.replace
 
     def killed(path: Path, target: Path) -> Path:
         left[0] -= 1
@@ -189,7 +185,7 @@ def test_a_run_killed_between_file_moves_resumes_from_one_epoch(
             raise KeyboardInterrupt
         return move(path, target)
 
-    broken.on_epoch = lambda _record, _model: monkeypatch.setattr(Path, "replace", killed)
+    broken.on_epoch = lambda _record: monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         broken.run()
     monkeypatch.undo()
@@ -197,6 +193,15 @@ def test_a_run_killed_between_file_moves_resumes_from_one_epoch(
     assert [record.epoch for record in resumed.history] == [0, 1]
     for one, other in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+    assert sorted(path.name for path in (tmp_path / "broken").iterdir()) == [CHECKPOINT, HISTORY, "settings.json"]
+
+
+def test_a_time_budget_shortens_the_last_epoch_and_evaluates_it(tmp_path: Path) -> None:
+    run = trainer(tmp_path, Recipe(epochs=1000, evaluate_every=500))
+    run.budget_s = 1e-6
+    (record,) = run.run().history
+    assert record.epoch == 0
+    assert record.development["loss"] > 0
 
 
 def test_a_run_with_other_initial_weights_is_not_resumed(tmp_path: Path) -> None:
@@ -212,8 +217,8 @@ def test_a_run_with_other_initial_weights_is_not_resumed(tmp_path: Path) -> None
 
 def test_a_completed_run_has_all_files_for_its_evaluation(tmp_path: Path) -> None:
     fitted = trainer(tmp_path, Recipe(epochs=8, learning_rate=0.05)).run()
-    assert fitted.history[-1].val_loss < fitted.history[0].val_loss
-    assert fitted.best_epoch == min(fitted.history, key=lambda record: record.val_loss).epoch
+    assert fitted.history[-1].development["loss"] < fitted.history[0].development["loss"]
+    assert fitted.best_epoch == min(fitted.history, key=lambda record: record.development["loss"]).epoch
     settings = json.loads((tmp_path / "settings.json").read_text())
     assert {"tensorflow", "keras", "numpy"} <= settings["versions"].keys()
     assert len(json.loads((tmp_path / "history.json").read_text())) == 8
@@ -222,10 +227,9 @@ def test_a_completed_run_has_all_files_for_its_evaluation(tmp_path: Path) -> Non
 def test_the_last_weights_are_kept_if_the_best_are_not_restored(tmp_path: Path) -> None:
     seen: list[list[np.ndarray]] = []
     run = trainer(tmp_path, Recipe(epochs=3, learning_rate=0.05, restore_best=False))
-    run.on_epoch = lambda _record, model: seen.append(model.get_weights())
+    run.on_epoch = lambda _record: seen.append(run.task.model.get_weights())
     fitted = run.run()
     assert fitted.best_epoch == 2
-    (tmp_path / BEST).unlink()
     again = trainer(tmp_path, run.recipe).run()  # all epochs are complete, so the checkpoint is evaluated
     for one, two, three in zip(seen[-1], fitted.model.get_weights(), again.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)

@@ -10,10 +10,10 @@ import pytest
 
 from app.core.types import Box, Detection, Image
 from app.settings.vision import DetectorSettings
-from app.vision.detector_loader import load_detector
+from app.vision.detector_loader import RELIABLE_PX, load_detector, wrap_detector
 from app.vision.nms import merge_passes, same_face
 from app.vision.roi import min_tracked_px
-from app.vision.tiling import RELIABLE_PX, DownscalingDetector, RegionDetector, TilingDetector, wrap_detector
+from app.vision.tiling import DownscalingDetector, RegionDetector, TilingDetector
 
 
 @dataclass
@@ -143,13 +143,13 @@ def test_neighbours_are_two_faces_and_a_part_is_the_same_face() -> None:
     assert merge_passes([[one], [two]]) == [one]
 
 
-def made(**given: object) -> tuple[object, DetectorSettings]:
-    """The detector for these settings, and the settings of its innermost detector."""
-    loaded: list[DetectorSettings] = []
+def made(**given: object) -> tuple[object, Squares]:
+    """The detector for these settings, and its innermost detector."""
+    loaded: list[Squares] = []
 
     def load(settings: DetectorSettings) -> Squares:
-        loaded.append(settings)
-        return Squares(settings.width_px, settings.least_px)
+        loaded.append(Squares(settings.width_px, settings.least_px))
+        return loaded[0]
 
     detector = wrap_detector(DetectorSettings.model_validate(given), load)
     return detector, loaded[0]
@@ -164,7 +164,7 @@ def test_the_smallest_face_sets_the_working_width(kind: str) -> None:
     large, small = Box(50, 50, 102, 102), Box(900, 50, 60, 60)
     (found,) = detector.detect(scene(2500, 1000, large, small))
     assert found.box.iou(large) > 0.8
-    assert detector._detector.shown == [(round(25 * reliable_px), round(10 * reliable_px))]  # type: ignore[attr-defined]
+    assert inner.shown == [(round(25 * reliable_px), round(10 * reliable_px))]
 
 
 def test_explicit_settings_override_the_smallest_face() -> None:
@@ -179,11 +179,10 @@ def test_explicit_settings_override_the_smallest_face() -> None:
 
 
 def test_tiles_are_inside_the_region() -> None:
-    detector, _ = made(region=(0.0, 0.5, 1.0, 0.5), tiles="2x1", min_face_px=8)
+    detector, squares = made(region=(0.0, 0.5, 1.0, 0.5), tiles="2x1", min_face_px=8)
     box = Box(900, 700, 30, 30)
     assert isinstance(detector, RegionDetector)
     assert agrees(detector.detect(scene(1900, 1000, box, Box(20, 20, 90, 90))), [box])
-    squares = detector._detector._detector  # type: ignore[attr-defined]
     assert squares.shown[0] == (1900, 500)
     assert len(squares.shown) == 3
 

@@ -12,6 +12,7 @@ from app.core import resources
 from app.core.errors import ModelError
 from app.core.types import Box, Image
 from app.settings.vision import DetectorSettings
+from app.vision.litert import MAX_PLANS
 from app.vision.preprocess import cut, resize, square
 from app.vision.yunet_detector import (
     BUNDLED,
@@ -203,7 +204,7 @@ def test_the_number_of_plans_is_limited() -> None:
     detector = YuNetDetector(MODEL)
     for side in range(32, 32 * 16, 32):
         detector.detect(np.zeros((side, side, 3), np.uint8))
-    assert len(detector._plans) <= 12
+    assert len(detector.network.shapes) <= MAX_PLANS
 
 
 def test_settings_select_the_file_and_the_score(tmp_path: Path) -> None:
@@ -228,8 +229,8 @@ def test_a_tracked_face_is_detected_again_with_fewer_pixels(portrait: Image, sid
     image[y : y + face.shape[0], x : x + face.shape[1]] = face[: 720 - y, : 1280 - x]
     best = max(detector.detect(image), key=lambda found: found.score)
     searched_px: list[int] = []
-    run_pass = detector._run_pass
-    detector._run_pass = lambda part: (searched_px.append(part.shape[0] * part.shape[1]), run_pass(part))[1]  # type: ignore[assignment, func-returns-value]
+    run_pass = detector.run_pass
+    detector.run_pass = lambda part: (searched_px.append(part.shape[0] * part.shape[1]), run_pass(part))[1]  # type: ignore[assignment, func-returns-value]
     detections = detector.detect_tracked(image, [best.box.moved(0.5 * best.box.size, 0)])
     again = max(detections, key=lambda found: found.box.iou(best.box))
     assert again.box.iou(best.box) > 0.5

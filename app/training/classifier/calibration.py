@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from app.core.types import Label
 from app.training.metrics import Probabilities, Targets
-from app.training.networks import KerasModel
+from app.training.types import KerasModel
 from app.vision.classifier import TWO_WAY
 
 UNSURE_BUDGET = 0.045

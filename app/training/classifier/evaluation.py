@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from app.core.errors import DataError
 from app.core.types import Label
-from app.training.data.crops import Crops, load_crops
-from app.training.data.samples import Sample
+from app.training.classifier.shortcut_probe import Probe
+from app.training.data.crops import UNREADABLE, Crops, load_crops
 from app.training.metrics import Probabilities, Scores, Unsure, score, unsure_effect
+from app.training.types import Sample
 from app.vision.classifier import MaskClassifier, decide
 from app.vision.model_metadata import ClassifierMetadata
 from app.vision.preprocess import sharpness
@@ -48,8 +49,23 @@ class SetReport:
     scores: Scores
     unsure: Unsure | None
     slices: Mapping[str, Scores] = field(default_factory=dict)
-    unreadable: tuple[Path, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedSet:
+    """The results for one set with its ``predictions``, for reliability and errors. ``equalised``: scores at equal
+    resolution. ``copies``: pairs of near-duplicates, each an image and one of another split of the same data."""
+
+    report: SetReport
+    predictions: Predictions
+    equalised: SetReport | None = None
+    probe: Probe | None = None
+    copies: tuple[tuple[Path, Path], ...] = ()
+
+    @property
+    def reports(self) -> tuple[SetReport, ...]:
+        return (self.report,) if self.equalised is None else (self.report, self.equalised)
 
 
 def predict_samples(
@@ -65,6 +81,9 @@ def predict_samples(
     crops = load_crops(samples, metadata.labels, metadata.input_px, metadata.margin, resolution_px, progress)
     large = crops.sizes_px >= min_face_px
     left_out = left_out_faces(samples, metadata)
+    unreadable = {entry.path for entry in crops.left_out if entry.reason == UNREADABLE}
+    if unreadable:
+        left_out["in images that cannot be read"] = sum(sample.path in unreadable for sample in samples)
     if not large.all():
         left_out[f"smaller than {min_face_px:g} px"] = int((~large).sum())
     crops = crops.where(large)
@@ -95,7 +114,7 @@ def report(name: str, predictions: Predictions, slices: Mapping[str, NDArray[np.
         if chosen.sum() >= MIN_SLICE
     }
     scores = score(predictions.probabilities, targets, labels)
-    return SetReport(name, scores, unsure, parts, predictions.crops.unreadable, predictions.left_out)
+    return SetReport(name, scores, unsure, parts, predictions.left_out)
 
 
 def unsure_mask(predictions: Predictions) -> NDArray[np.bool_]:

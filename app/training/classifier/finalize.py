@@ -18,9 +18,9 @@ from app.training.classifier.calibration import (
 )
 from app.training.data.crops import Crops
 from app.training.data.face_pool import PooledFace, central_crops
-from app.training.export import export_model
+from app.training.export import export_classifier
 from app.training.metrics import Probabilities, Scores, score
-from app.training.networks import KerasModel
+from app.training.types import KerasModel
 from app.vision.classifier import calibrated
 from app.vision.model_metadata import ClassifierMetadata
 from app.vision.preprocess import sharpness
@@ -72,7 +72,7 @@ def finalize_model(
             "min_face_px": MIN_FACE_PX,
         }
     )
-    files = export_model(model, own, stem)
+    files = export_classifier(model, own, stem)
     frames = score(probabilities[is_evaluated], crops.targets[is_evaluated], labels) if in_frames.any() else None
     return FinalizedModel(files, own, choice, score(probabilities, crops.targets, labels), frames)
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.core.types import Label
+from app.training import EQUAL_PX
 from app.training.classifier.augmentation import with_rendered_mask
 from app.training.classifier.evaluation import (
     Predictions,
@@ -20,15 +20,15 @@ from app.training.classifier.evaluation import (
     utkface_slices,
     without_siblings,
 )
-from app.training.data.crops import Crops, read_image
-from app.training.data.face_pool import LandmarkDetector, build_pool, central_crops
-from app.training.data.samples import Sample, by_image, class_folders, coco_frames, image_files
+from app.training.data.crops import Crops
+from app.training.data.face_pool import build_pool, central_crops
+from app.training.data.images import read_image
+from app.training.data.samples import by_image, class_folders, coco_frames, image_files
 from app.training.data.splits import held_out_utkface
-from app.training.types import EQUAL_PX
+from app.training.types import Sample
 from app.vision.classifier import MaskClassifier
 from app.vision.detector import FaceDetector
 from app.vision.model_metadata import ClassifierMetadata
-from app.vision.preprocess import sharpness
 
 MIN_FACE_PX = 20
 RENDER_SEED = 7
@@ -42,7 +42,7 @@ class OpenTests:
     name whose own boxes are evaluated too."""
 
     folder: Path
-    detector: LandmarkDetector | None = None
+    detector: FaceDetector | None = None
     detectors: Mapping[str, FaceDetector] = field(default_factory=dict)
 
 
@@ -107,14 +107,14 @@ def held_out_faces(folder: Path) -> list[Sample]:
 
 
 def predict_rendered(
-    classifier: MaskClassifier, bare: list[Sample], detector: LandmarkDetector, label: Label
+    classifier: MaskClassifier, bare: list[Sample], detector: FaceDetector, label: Label
 ) -> Predictions:
     """Predictions for bare faces with rendered masks. A fixed seed gives the same masks for every model."""
     crops = rendered_crops(bare, detector, label, classifier.metadata)
     return Predictions(crops, classifier.classify(crops.images), classifier.metadata)
 
 
-def rendered_crops(bare: list[Sample], detector: LandmarkDetector, label: Label, metadata: ClassifierMetadata) -> Crops:
+def rendered_crops(bare: list[Sample], detector: FaceDetector, label: Label, metadata: ClassifierMetadata) -> Crops:
     rng = np.random.default_rng(RENDER_SEED)
     worn = []
     for face in build_pool(bare, detector).faces:
@@ -122,39 +122,3 @@ def rendered_crops(bare: list[Sample], detector: LandmarkDetector, label: Label,
         if patch is not None:
             worn.append(replace(face, patch=patch, label=label))
     return central_crops(worn, metadata.labels, metadata.input_px, metadata.margin)
-
-
-def shortcut_probe(crops: Crops, seed: int = 42) -> dict[str, float]:
-    """How well size, sharpness and colour alone predict the class: cross-validated balanced accuracy (0 to 1) of a
-    logistic regression on each, and on all three. A model that is not better may use only these shortcuts."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import PolynomialFeatures, StandardScaler
-
-    clues = shortcut_features(crops)
-    counts = np.bincount(crops.targets, minlength=len(crops.labels))
-    folds = StratifiedKFold(max(2, min(5, int(counts[counts > 0].min()))), shuffle=True, random_state=seed)
-    found = {}
-    for name, columns in {"size": [0], "sharpness": [1], "colour": [2, 3, 4, 5], "all three": list(range(6))}.items():
-        probe = make_pipeline(
-            StandardScaler(), PolynomialFeatures(2), LogisticRegression(max_iter=2000, class_weight="balanced")
-        )
-        chosen = cross_val_predict(probe, clues[:, columns], crops.targets, cv=folds)
-        shares = [(chosen[crops.targets == i] == i).mean() for i in np.flatnonzero(counts)]
-        found[name] = float(np.mean(shares))
-    return found
-
-
-def shortcut_features(crops: Crops) -> NDArray[np.float64]:
-    """(N, 6) float64: log image size, log sharpness, mean red, green, blue, contrast."""
-    sizes: dict[Path, float] = {}
-    rows = []
-    for sample, image, size_px in zip(crops.samples, crops.images, crops.sizes_px, strict=True):
-        if sample.box is None and sample.path not in sizes:
-            source = read_image(sample.path)
-            sizes[sample.path] = float(source.shape[1]) if source is not None else size_px
-        size = size_px if sample.box is not None else sizes[sample.path]
-        mean = image.reshape(-1, 3).mean(axis=0)
-        rows.append((np.log(max(size, 1.0)), np.log(sharpness(image) + 1), *mean, image.std()))
-    return np.array(rows)

@@ -13,11 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from app.core.errors import DataError
-from app.core.types import Box, Image
+from app.core.types import Box
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 SPLITS = {"train": "train", "training": "train", "validation": "validation", "val": "validation", "valid": "validation"}
@@ -76,18 +73,6 @@ def is_junk(name: str) -> bool:
 def split_of(name: str) -> str:
     """The split that a folder name stands for (``Test``, ``val2017``), or ''."""
     return SPLITS.get(re.sub(r"[^a-z]", "", name.lower()), "")
-
-
-def read_image(path: Path) -> Image | None:
-    """(H, W, 3) uint8 BGR, or None if the file is not a readable image."""
-    try:
-        coded = np.fromfile(path, np.uint8)
-    except OSError:
-        return None
-    try:
-        return cv2.imdecode(coded, cv2.IMREAD_COLOR) if coded.size else None  # type: ignore[return-value]
-    except cv2.error:  # the image is larger than OpenCV accepts
-        return None
 
 
 def read_voc(place: Path) -> list[ImageAnnotation]:

@@ -2,32 +2,31 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import DataError
 from app.core.types import Box, Image, Label
-from app.training.data.annotations import read_image as read_image
-from app.training.data.samples import MAX_UNREADABLE, LeftOut, Sample, by_image
+from app.training.data.images import read_image
+from app.training.data.samples import MAX_UNREADABLE, by_image
+from app.training.types import LeftOut, Sample
 from app.vision.preprocess import face_crop, resize, to_crop
+
+UNREADABLE = "cannot be read"
 
 
 @dataclass(frozen=True, slots=True)
 class Crops:
     """``images``: (N, S, S, 3) uint8 RGB; ``targets``: (N,) int64 indices into ``labels``; ``sizes_px``: (N,) float64,
     the shorter side of the face, or of the image if it is the crop. ``samples`` are in the same order.
-    ``unreadable`` are images; ``left_out`` are boxes outside their image."""
+    ``left_out``: unreadable images, and boxes outside their image."""
 
     images: NDArray[np.uint8]
     targets: NDArray[np.int64]
     sizes_px: NDArray[np.float64]
     samples: tuple[Sample, ...]
     labels: tuple[Label, ...]
-    unreadable: tuple[Path, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
 
     def where(self, chosen: NDArray[np.bool_]) -> "Crops":
@@ -64,96 +63,53 @@ def load_crops(
     progress: Callable[[int], None] = lambda _done: None,
 ) -> Crops:
     """Crops of all samples with one of ``labels``. ``resolution_px`` first brings every crop to that resolution, so
-    that resolution does not reveal the class. Raises DataError if too many images are unreadable, or if no box is
-    inside its image."""
+    that resolution does not reveal the class. Raises the errors of ``readable_faces``."""
     samples = [sample for sample in samples if sample.label in labels]
     images = np.zeros((len(samples), input_px, input_px, 3), np.uint8)
     sizes_px = np.zeros(len(samples))
-    unreadable: list[Path] = []
     left_out: list[LeftOut] = []
-    for done, (path, places) in enumerate(by_image(samples)):
+    size_px = resolution_px or input_px
+    for i, image, box in readable_faces(samples, left_out, progress):
+        crop = to_crop(image, size_px) if box is None else face_crop(image, box, size_px, margin)
+        images[i] = crop if size_px == input_px else resize(crop, input_px, input_px)
+        sizes_px[i] = min(image.shape[:2]) if box is None else box.size
+    targets = np.array([labels.index(sample.label) for sample in samples], np.int64)
+    return Crops(images, targets, sizes_px, tuple(samples), labels, tuple(left_out)).where(sizes_px > 0)
+
+
+def readable_faces(
+    samples: Sequence[Sample], left_out: list[LeftOut], progress: Callable[[int], None] = lambda _done: None
+) -> Iterator[tuple[int, Image, Box | None]]:
+    """Yields the index, the image and the usable box of each sample, and adds the others to ``left_out``. Raises
+    DataError if too many images cannot be read, or if no face can be used."""
+    found, unreadable, count = False, 0, 0
+    for count, (path, places) in enumerate(by_image(samples), 1):
         image = read_image(path)
-        progress(done)
+        progress(count - 1)
         if image is None:
-            unreadable.append(path)
+            left_out.append(LeftOut(path, UNREADABLE))
+            unreadable += 1
             continue
         for i in places:
             given = samples[i].box
             box = usable_box(given, image) if given is not None else None
             if given is not None and box is None:
                 left_out.append(LeftOut(path, _outside(given)))
-                continue
-            size_px = resolution_px or input_px
-            crop = to_crop(image, size_px) if box is None else face_crop(image, box, size_px, margin)
-            images[i] = crop if size_px == input_px else resize(crop, input_px, input_px)
-            sizes_px[i] = min(image.shape[:2]) if box is None else box.size
-    check_readable(unreadable, len({sample.path for sample in samples}))
-    if left_out and not sizes_px.any():
+            else:
+                found = True
+                yield i, image, box
+    if not count:
+        raise DataError("no images with a usable label; check the folder and its class names")
+    if unreadable > MAX_UNREADABLE * count:
+        first = next(entry.path for entry in left_out if entry.reason == UNREADABLE)
         raise DataError(
-            f"all boxes are outside their images; the first: {left_out[0].path}: {left_out[0].reason}; fix them"
+            f"{unreadable} of {count} images cannot be read; the first: {first}; check that they are complete JPEG or "
+            "PNG files"
         )
-    targets = np.array([labels.index(sample.label) for sample in samples], np.int64)
-    crops = Crops(images, targets, sizes_px, tuple(samples), labels, tuple(unreadable), tuple(left_out))
-    return crops.where(sizes_px > 0)
+    if not found:
+        raise DataError(f"no face can be used; the first: {left_out[0].path}: {left_out[0].reason}; fix the boxes")
 
 
 def _outside(box: Box) -> str:
     size = f"{box.width:g} x {box.height:g} px"
     return f"a box of {size} at ({box.x:g}, {box.y:g}) is outside the image, or less than a pixel of it is inside"
-
-
-def check_readable(unreadable: Sequence[Path], image_count: int) -> None:
-    if not image_count:
-        raise DataError("no images with a usable label; check the folder and its class names")
-    if len(unreadable) > MAX_UNREADABLE * image_count:
-        raise DataError(
-            f"{len(unreadable)} of {image_count} images cannot be read; the first: {unreadable[0]}; "
-            "check that they are complete JPEG or PNG files"
-        )
-
-
-class Batches(Protocol):
-    """A source of training batches. An epoch depends only on its index, so a resumed run gets the same batches."""
-
-    @property
-    def steps(self) -> int: ...
-
-    def epoch(self, index: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-        """Yields ``steps`` pairs of crops (B, S, S, 3) uint8 RGB and targets (B, C) float32."""
-
-
-@dataclass(frozen=True, slots=True)
-class PaperBatches:
-    """The study's training batches: shuffled, with flip, zoom and shear as in Keras' ImageDataGenerator. Zoom is drawn
-    for each axis, shear is in degrees (so hardly visible), and edges are repeated."""
-
-    crops: Crops
-    batch: int
-    seed: int
-    zoom: float = 0.2
-    shear_deg: float = 0.2
-
-    @property
-    def steps(self) -> int:
-        return -(-len(self.crops.targets) // self.batch)
-
-    def epoch(self, index: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-        rng = np.random.default_rng((self.seed, index))
-        order = rng.permutation(len(self.crops.targets))
-        targets = self.crops.one_hot()
-        for start in range(0, len(order), self.batch):
-            chosen = order[start : start + self.batch]
-            images = np.stack([self._augmented(self.crops.images[i], rng) for i in chosen])
-            yield images, targets[chosen]
-
-    def _augmented(self, crop: Image, rng: np.random.Generator) -> Image:
-        zoom_x, zoom_y = rng.uniform(1 - self.zoom, 1 + self.zoom, 2)
-        shear = np.deg2rad(rng.uniform(-self.shear_deg, self.shear_deg))
-        flip = -1.0 if rng.random() < 0.5 else 1.0
-        matrix = np.array([[zoom_x * flip, -np.sin(shear)], [0.0, zoom_y * np.cos(shear)]])
-        middle = np.full(2, (crop.shape[0] - 1) / 2)
-        affine = np.column_stack([matrix, middle - matrix @ middle])
-        size = (crop.shape[1], crop.shape[0])
-        return cv2.warpAffine(  # type: ignore[return-value]
-            crop, affine, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
-        )

@@ -1,24 +1,25 @@
-"""A pool of face patches with bounding box and landmarks, kept in memory for the classifier's augmentation.
+"""A pool of face patches with bounding box and landmarks, kept in memory for the classifier's augmentation, and hard
+negatives.
 
 A detector with landmarks locates the face in each patch. So faces of all data sets are cut at the monitor's scale, and
 rendered masks are placed correctly.
 """
 
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.errors import DataError
 from app.core.types import Box, Detection, Image, Label
-from app.training.data.crops import Crops, check_readable, read_image, usable_box
-from app.training.data.samples import LeftOut, Sample, by_image
+from app.training.data.crops import Crops, readable_faces
+from app.training.data.images import read_image
+from app.training.data.samples import by_image, image_files
+from app.training.types import LeftOut, Sample
 from app.vision.classifier import MaskClassifier
+from app.vision.detector import FaceDetector
 from app.vision.preprocess import cut, resize, square
 
 PATCH_PX = 128
@@ -29,13 +30,8 @@ DETECT_PX = 224
 MIN_IOU = 0.3
 TIGHT_SHARE = 0.62
 """A face smaller than this share of its image is cut out like a face in a frame."""
-NUMBERS = 21
-"""How many numbers are stored for each face."""
-
-
-class LandmarkDetector(Protocol):
-    def detect(self, image: Image) -> list[Detection]:
-        """``image``: (H, W, 3) uint8 BGR."""
+MAX_FALSE_IOU = 0.1
+"""A detection that overlaps a face by more than this may show the face."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,39 +59,33 @@ class FacePool:
     left_out: tuple[LeftOut, ...] = ()
 
 
+class NoDetector:
+    """Detects no face: images are used as they are, and no mask is rendered."""
+
+    def detect(self, image: Image) -> list[Detection]:  # noqa: ARG002 - the protocol's signature
+        return []
+
+
 def build_pool(
     samples: Sequence[Sample],
-    detector: LandmarkDetector,
+    detector: FaceDetector,
     loose: frozenset[str] = frozenset(),
     progress: Callable[[int], None] = lambda _done: None,
 ) -> FacePool:
     """The faces of ``samples``. Images of ``loose`` sources show whole persons; those without a detected face are
-    dropped and not reported. Raises DataError if too many images cannot be read."""
+    dropped and not reported. Raises the errors of ``readable_faces``."""
     faces: list[PooledFace] = []
-    unreadable: list[Path] = []
     left_out: list[LeftOut] = []
-    for done, (path, places) in enumerate(by_image(samples)):
-        progress(done)
-        image = read_image(path)
-        if image is None:
-            unreadable.append(path)
-            left_out.append(LeftOut(path, "cannot be read"))
-            continue
-        for i in places:
-            sample = samples[i]
-            if sample.box is None:
-                faces += _in_image(image, sample, detector, sample.source in loose)
-            elif (box := usable_box(sample.box, image)) is not None:
-                faces.append(_in_frame(image, sample, box, detector))
-            else:
-                left_out.append(LeftOut(path, "a box is outside the image"))
-    check_readable(unreadable, len({sample.path for sample in samples}))
-    if not faces and left_out:
-        raise DataError(f"no face can be used; the first: {left_out[0].path}: {left_out[0].reason}; fix the boxes")
+    for i, image, box in readable_faces(samples, left_out, progress):
+        sample = samples[i]
+        if box is None:
+            faces += _in_image(image, sample, detector, sample.source in loose)
+        else:
+            faces.append(_in_frame(image, sample, box, detector))
     return FacePool(faces, tuple(left_out))
 
 
-def _in_frame(image: Image, sample: Sample, box: Box, detector: LandmarkDetector) -> PooledFace:
+def _in_frame(image: Image, sample: Sample, box: Box, detector: FaceDetector) -> PooledFace:
     outer = square(box, FRAME_MARGIN)
     patch = cut(image, outer)
     shown = box.moved(-round(outer.x), -round(outer.y))
@@ -107,7 +97,7 @@ def _in_frame(image: Image, sample: Sample, box: Box, detector: LandmarkDetector
     return PooledFace(_rgb(patch), sample.label, sample.source, sample, None, shown, landmarks, box.size)
 
 
-def _in_image(image: Image, sample: Sample, detector: LandmarkDetector, loose: bool) -> list[PooledFace]:
+def _in_image(image: Image, sample: Sample, detector: FaceDetector, loose: bool) -> list[PooledFace]:
     height, width = image.shape[:2]
     size_px = float(min(height, width))
     found = max(_faces(image, detector), key=lambda face: face.score * face.box.size, default=None)
@@ -121,9 +111,11 @@ def _in_image(image: Image, sample: Sample, detector: LandmarkDetector, loose: b
     patch, factor = _bounded(cut(image, outer))
     if found is None:
         return [PooledFace(_rgb(patch), sample.label, sample.source, sample, whole.scaled(factor), None, None, size_px)]
-    box = found.box.moved(whole.x, whole.y).scaled(factor)
-    landmarks = (np.array(found.landmarks, np.float32) + np.array([whole.x, whole.y], np.float32)) * np.float32(factor)
-    return [PooledFace(_rgb(patch), sample.label, sample.source, sample, whole.scaled(factor), box, landmarks, size_px)]
+    face = found.mapped(factor, factor, whole.x * factor, whole.y * factor)
+    landmarks = np.array(face.landmarks, np.float32)
+    return [
+        PooledFace(_rgb(patch), sample.label, sample.source, sample, whole.scaled(factor), face.box, landmarks, size_px)
+    ]
 
 
 def _bounded(patch: Image) -> tuple[Image, float]:
@@ -137,17 +129,11 @@ def _rgb(patch: Image) -> Image:
     return cv2.cvtColor(patch, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
-def _faces(image: Image, detector: LandmarkDetector) -> list[Detection]:
+def _faces(image: Image, detector: FaceDetector) -> list[Detection]:
     """Detections with landmarks, found at ``DETECT_PX`` and given in the pixels of ``image``."""
     factor = DETECT_PX / max(image.shape[:2])
     large = resize(image, max(round(image.shape[1] * factor), 1), max(round(image.shape[0] * factor), 1))
-    return [
-        Detection(
-            found.box.scaled(1 / factor), found.score, tuple((x / factor, y / factor) for x, y in found.landmarks)
-        )
-        for found in detector.detect(large)
-        if found.landmarks
-    ]
+    return [found.mapped(1 / factor, 1 / factor) for found in detector.detect(large) if found.landmarks]
 
 
 def without_bystanders(
@@ -181,57 +167,28 @@ def central_crops(faces: Sequence[PooledFace], labels: tuple[Label, ...], input_
     return Crops(images, targets, sizes_px, tuple(face.sample for face in faces), labels)
 
 
-def save_pool(pool: FacePool, key: str, path: Path) -> None:
-    """Writes one ``.npz`` file atomically. ``key`` identifies the samples; ``has_pool`` compares it."""
-    faces = pool.faces
-    numbers = np.full((len(faces), NUMBERS), np.nan, np.float32)
-    for i, face in enumerate(faces):
-        numbers[i, :2] = face.patch.shape[:2]
-        for start, box in ((2, face.whole), (6, face.box)):
-            if box is not None:
-                numbers[i, start : start + 4] = box.x, box.y, box.width, box.height
-        if face.landmarks is not None:
-            numbers[i, 10:20] = face.landmarks.ravel()
-        numbers[i, 20] = face.size_px
-    pixels = np.concatenate([face.patch.ravel() for face in faces])
-    texts = np.array([(face.label.value, face.source, str(face.sample.path)) for face in faces])
-    boxes = np.array([_row(face.sample.box) for face in faces])
-    left_out = np.array([(str(one.path), one.reason) for one in pool.left_out])
-    partial = path.with_name("part-" + path.name)
-    np.savez(partial, asked=key, pixels=pixels, numbers=numbers, words=texts, boxes=boxes, left_out=left_out)
-    partial.replace(path)
+def mine_hard_negatives(
+    not_faces: Path, frames: Sequence[Sample], detector: FaceDetector, teacher: FaceDetector
+) -> list[Sample]:
+    """False positives of a detector, such as backs of heads, hands and lamps. The classifier learns low confidence on
+    them (outlier exposure, Hendrycks et al. 2019), so they are unsure and do not raise an alert.
 
-
-def has_pool(path: Path, key: str) -> bool:
-    """Whether ``path`` is a complete file that ``save_pool`` wrote for the same ``key``."""
-    try:
-        with path.open("rb") as file, np.load(file) as kept:
-            return str(kept["asked"]) == key and kept["numbers"].shape[1] == NUMBERS
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return False
-
-
-def load_pool(path: Path) -> FacePool:
-    with np.load(path) as kept:
-        pixels, numbers, texts, boxes = kept["pixels"], kept["numbers"], kept["words"], kept["boxes"]
-        left_out = tuple(LeftOut(Path(place), str(reason)) for place, reason in kept["left_out"])
-    faces, start = [], 0
-    for row, (label, source, place), given in zip(numbers, texts, boxes, strict=True):
-        height, width = int(row[0]), int(row[1])
-        patch = pixels[start : start + height * width * 3].reshape(height, width, 3)
-        start += patch.size
-        source = str(source)
-        sample = Sample(Path(place), Label(label), source, _box(given))
-        points = None if np.isnan(row[10]) else row[10:20].reshape(5, 2)
-        faces.append(
-            PooledFace(patch, Label(label), source, sample, _box(row[2:6]), _box(row[6:10]), points, float(row[20]))
-        )
-    return FacePool(faces, left_out)
-
-
-def _row(box: Box | None) -> tuple[float, float, float, float]:
-    return (np.nan,) * 4 if box is None else (box.x, box.y, box.width, box.height)
-
-
-def _box(row: NDArray[np.float32]) -> Box | None:
-    return None if np.isnan(row[0]) else Box(*map(float, row))
+    Samples with the label ``UNSURE``: images of ``not_faces`` in which ``teacher`` finds no face, and detections of
+    ``detector`` in ``frames`` that overlap neither an annotated face nor one that ``teacher`` finds."""
+    samples = []
+    for path in image_files(not_faces):
+        image = read_image(path)
+        if image is not None and not teacher.detect(resize(image, DETECT_PX, DETECT_PX)):
+            samples.append(Sample(path, Label.UNSURE, not_faces.name))
+    for path, places in by_image(frames):
+        image = read_image(path)
+        if image is None:
+            continue
+        faces = [box for place in places if (box := frames[place].box) is not None]
+        faces += [found.box for found in teacher.detect(image)]
+        samples += [
+            Sample(path, Label.UNSURE, "false finds", found.box)
+            for found in detector.detect(image)
+            if all(found.box.iou(face) < MAX_FALSE_IOU for face in faces)
+        ]
+    return samples

@@ -2,15 +2,16 @@
 of thumbnails decides. On equally cut faces the hash alone confuses different persons."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from app.core.types import Image
-from app.training.data.crops import read_image, usable_box
-from app.training.data.samples import Sample, by_image
+from app.training.data.crops import usable_box
+from app.training.data.images import read_image
+from app.training.data.samples import by_image
+from app.training.types import Sample
 from app.vision.preprocess import cut, resize, square
 
 Hashes = NDArray[np.uint64]
@@ -22,16 +23,10 @@ MIN_CORRELATION = 0.95
 MARGIN = 0.1
 
 
-def difference_hash(path: Path) -> int:
-    """64 bits; 0 if the file cannot be read."""
-    image = read_image(path)
-    return 0 if image is None else _hash(image)
-
-
-def _hash(image: Image) -> int:
-    grey = cv2.cvtColor(resize(image, 9, 8), cv2.COLOR_BGR2GRAY).astype(np.int16)
-    bits = np.packbits(grey[:, 1:] < grey[:, :-1])
-    return int.from_bytes(bits.tobytes(), "big")
+def difference_hash(image: Image) -> int:
+    """64 bits, one per pair of horizontal neighbours in a 9x8 grey thumbnail; 0 for a uniform image."""
+    grey = cv2.cvtColor(resize(image, 9, 8), cv2.COLOR_BGR2GRAY)
+    return int.from_bytes(np.packbits(grey[:, 1:] < grey[:, :-1]).tobytes(), "big")
 
 
 def distances(one: np.uint64, many: Hashes) -> NDArray[np.uint8]:
@@ -39,6 +34,16 @@ def distances(one: np.uint64, many: Hashes) -> NDArray[np.uint8]:
     apart = np.bitwise_xor(one, many).reshape(-1, 1).view(np.uint8)
     counts: NDArray[np.uint8] = np.unpackbits(apart, axis=1).sum(axis=1, dtype=np.uint8)
     return counts
+
+
+def near_duplicate_groups(hashes: Sequence[int], max_distance: int = MAX_DISTANCE) -> list[int]:
+    """For each hash the index of its group's first member. Hashes within ``max_distance`` bits share a group."""
+    codes, group = np.array(hashes, np.uint64), list(range(len(hashes)))
+    for i in range(len(codes)):
+        for j in np.flatnonzero(distances(codes[i], codes[:i]) <= max_distance):
+            old, new = max(group[i], group[j]), min(group[i], group[j])
+            group = [new if member == old else member for member in group]
+    return group
 
 
 def shared_faces(first: Sequence[Sample], second: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
@@ -64,7 +69,7 @@ def _hashes_and_thumbnails(samples: Sequence[Sample]) -> tuple[Hashes, NDArray[n
         for i in places:
             face = None if image is None else _face(image, samples[i])
             if face is not None:
-                codes[i] = _hash(face)
+                codes[i] = difference_hash(face)
                 thumbnails[i] = cv2.cvtColor(resize(face, THUMBNAIL_PX, THUMBNAIL_PX), cv2.COLOR_BGR2GRAY)
     return codes, thumbnails
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from app.core.errors import DataError
 from app.core.files import is_file, is_folder
-from app.core.types import Box, Label
+from app.core.types import Label
 from app.training.data.annotations import (
     IMAGE_SUFFIXES,
     ImageAnnotation,
@@ -24,6 +24,7 @@ from app.training.data.annotations import (
     split_of,
 )
 from app.training.data.yolo import read_yolo, yolo_names
+from app.training.types import LeftOut, Sample
 
 MAX_UNREADABLE = 0.1
 """With a larger share of unreadable images, the data set counts as broken."""
@@ -34,59 +35,17 @@ MAX_LISTED = 10
 """How many left-out entries are listed one by one."""
 NAMES = {
     Label.MASK: (
-        "mask",
-        "withmask",
-        "masked",
-        "goodmask",
-        "wearmask",
-        "correct",
-        "facemask",
-        "facewithmask",
-        "maskedface",
+        "mask", "withmask", "masked", "goodmask", "wearmask", "correct", "facemask", "facewithmask", "maskedface",
     ),
     Label.NO_MASK: (
-        "nomask",
-        "withoutmask",
-        "bare",
-        "unmasked",
-        "face",
-        "notmask",
-        "without",
-        "facenomask",
-        "facewithoutmask",
+        "nomask", "withoutmask", "bare", "unmasked", "face", "notmask", "without", "facenomask", "facewithoutmask",
         "unmaskedface",
     ),
     Label.INCORRECT: (
-        "incorrect",
-        "incorrectmask",
-        "maskwearedincorrect",
-        "maskwornincorrectly",
-        "badmask",
-        "improper",
-        "impropermask",
-        "maskincorrect",
-        "incorrectlymasked",
-        "facewithmaskincorrect",
+        "incorrect", "incorrectmask", "maskwearedincorrect", "maskwornincorrectly", "badmask", "improper",
+        "impropermask", "maskincorrect", "incorrectlymasked", "facewithmaskincorrect",
     ),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One labelled face: a bounding box in an image, or a whole image that is already the crop (``box`` is None)."""
-
-    path: Path
-    label: Label
-    source: str
-    box: Box | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """An entry that cannot be used, and why. ``path`` is the image, or the annotation file if that is at fault."""
-
-    path: Path
-    reason: str
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,18 +166,31 @@ def find_samples(place: Path) -> FoundSamples:
     Raises DataError, naming the first fault, if no face can be used or too many images cannot be read.
     """
     suffix = place.suffix.lower()
-    if is_file(place) and suffix == ".json":
-        annotations = read_coco(place, coco_split(place, place.parent))
-        return _found_in_annotations([replace(annotation, split="") for annotation in annotations], place, place.stem)
-    if is_file(place) and suffix in (".yaml", ".yml"):
-        return _found_in_annotations(read_yolo(place, place.parent), place, place.parent.name)
+    if is_file(place) and suffix in (".json", ".xml", ".yaml", ".yml"):
+        source = place.parent.name if suffix in (".yaml", ".yml") else place.stem
+        return _found_in_annotations(read_annotations(place), place, source)
     if not is_folder(place):
         raise DataError(
             f"no data at {place}; give a folder of class folders, a folder of annotated images, or a COCO file"
         )
     place = _inner_folder(place)
-    annotations = _folder_annotations(place)
+    annotations = read_annotations(place)
     return _found_in_annotations(annotations, place, place.name) if annotations else _split_folders(place)
+
+
+def read_annotations(place: Path) -> list[ImageAnnotation]:
+    """The annotations of a ``data.yaml`` (YOLO), a VOC or COCO file, or of a folder; ``[]`` if the folder has none.
+    Raises DataError if a file cannot be used."""
+    if is_folder(place):
+        if (names := yolo_names(place)) is not None:
+            return read_yolo(names, place)
+        coco = ((path, coco_split(path, place)) for path in coco_files(place))
+        return read_voc(place) or [each for path, split in coco for each in read_coco(path, split)]
+    if place.suffix.lower() in (".yaml", ".yml"):
+        return read_yolo(place, place.parent)
+    if place.suffix.lower() == ".xml":
+        return read_voc(place)
+    return [replace(each, split="") for each in read_coco(place, coco_split(place, place.parent))]
 
 
 def _inner_folder(place: Path) -> Path:
@@ -229,15 +201,6 @@ def _inner_folder(place: Path) -> Path:
     if any(path.suffix.lower() in _USEFUL or path.name.lower() == "classes.txt" for path in _files_directly_in(place)):
         return place
     return _inner_folder(inner[0])
-
-
-def _folder_annotations(folder: Path) -> list[ImageAnnotation]:
-    names = yolo_names(folder)
-    if names is not None:
-        return read_yolo(names, folder)
-    return read_voc(folder) or [
-        annotation for path in coco_files(folder) for annotation in read_coco(path, coco_split(path, folder))
-    ]
 
 
 def _found_in_annotations(annotations: Sequence[ImageAnnotation], place: Path, source: str) -> FoundSamples:

@@ -12,14 +12,17 @@ from pathlib import Path
 
 from app.core.errors import DataError
 from app.core.types import Label
-from app.training.data.samples import Sample, class_folders, coco_frames, image_files
+from app.training.data.images import read_image
+from app.training.data.near_duplicates import difference_hash, near_duplicate_groups
+from app.training.data.samples import class_folders, coco_frames, image_files, paths_of
+from app.training.types import Sample
 
 LABELS = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
 CROP_SETS = ("jnogra", "kary", "mfn_seg", "rmfd_part2", "utkface")
 LOOSE_SETS = frozenset({"kary", "rmfd_part2"})
 """Images of whole persons, in which a detector must find the face first."""
-ROUGH_SOURCES = ("adityap", "tfm")
-"""Sets with imprecise boxes: used for training, not for development."""
+ROUGH_SOURCES = frozenset({"adityap", "tfm"})
+"""Sources with imprecise boxes: used for training, not for development."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +68,9 @@ def training_sources(data: Path, only_faces12k: bool = False) -> Splits:
     dev: list[Sample] = class_folders(data / "faces12k" / "Validation", "faces12k")
     if only_faces12k:
         return Splits(tuple(train), tuple(dev))
-    groups = near_duplicates(data / "frames" / "train.json")
-    for sample in coco_frames(data / "frames" / "train.json"):
+    frames = coco_frames(data / "frames" / "train.json")
+    groups = _group_names(paths_of(frames))
+    for sample in frames:
         in_dev = sample.source not in ROUGH_SOURCES and share(groups[sample.path]) < 0.13
         (dev if in_dev else train).append(sample)
     for name in CROP_SETS:
@@ -85,19 +89,8 @@ def _crop_set(folder: Path, name: str) -> Iterable[Sample]:
     return found
 
 
-def near_duplicates(coco: Path, max_distance: int = 6) -> dict[Path, str]:
-    """Frame path to the name of its group. Frames with similar 64-bit difference hashes (Krawetz 2013) share a group,
-    so that no training frame is a copy of a development frame."""
-    import numpy as np
-
-    from app.training.data.near_duplicates import difference_hash, distances
-
-    paths = sorted({sample.path for sample in coco_frames(coco)})
-    hashes = np.array([difference_hash(path) for path in paths], np.uint64)
-    group = list(range(len(paths)))
-    for i in range(len(paths)):
-        for j in np.flatnonzero(distances(hashes[i], hashes[:i]) <= max_distance):
-            old, new = group[i], group[int(j)]
-            if old != new:
-                group = [new if entry == old else entry for entry in group]
-    return {path: paths[place].name for path, place in zip(paths, group, strict=True)}
+def _group_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """The name of each frame's group of near-duplicates, so that no training frame is a copy of a development frame."""
+    images = (read_image(path) for path in paths)
+    groups = near_duplicate_groups([0 if image is None else difference_hash(image) for image in images], 6)
+    return {path: paths[group].name for path, group in zip(paths, groups, strict=True)}

@@ -10,8 +10,9 @@ from rich.console import Console
 from app.core.errors import DataError
 from app.core.types import Label
 from app.training.data.near_duplicates import shared_faces
-from app.training.data.samples import Sample, find_samples, labels_of, show_left_out
+from app.training.data.samples import find_samples, labels_of, show_left_out
 from app.training.data.splits import Splits, photograph, share, siblings
+from app.training.types import Sample
 
 MIN_FACES = 20
 MIN_DEV_FACES = 5

@@ -19,11 +19,11 @@ from app.training.data.annotations import (
     files,
     folder_split,
     is_junk,
-    read_image,
     read_text,
     with_part_replaced,
     with_suffix,
 )
+from app.training.data.images import read_image
 
 _NAMES = "classes.txt"
 

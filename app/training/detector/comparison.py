@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.core.types import Box, FaceLabel, Image
+from app.training.data.images import ImageCache
 from app.training.detector.evaluation import (
     ANY,
     BANDS_PX,
@@ -22,9 +23,9 @@ from app.training.detector.evaluation import (
     score_end_to_end,
     time_in_turn,
 )
-from app.training.detector.scenes import ImageCache, Scene
 from app.training.metrics import Rate, wilson
 from app.training.reports.tables import plain
+from app.training.types import Scene
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.core.types import Box, Detection, FaceLabel, Image, Label
-from app.training.detector.scenes import ImageCache, Scene
+from app.training.data.images import ImageCache
+from app.training.types import Scene
 
 FOUND_IOU = 0.4
 AP_IOU = 0.5

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from app.core.errors import DataError
-from app.training.networks import KerasModel
+from app.training.types import KerasModel
 
 STRIDES = (8, 16, 32)
 

@@ -1,21 +1,13 @@
-"""Reads annotated scenes for the evaluation of detectors: COCO and Pascal VOC in the usual layouts."""
+"""Reads annotated scenes for the training and evaluation of detectors, with stricter rules than ``samples``."""
 
 from pathlib import Path
 
 from app.core.errors import DataError
 from app.core.files import is_file, is_folder
 from app.core.types import Label
-from app.training.data.annotations import (
-    CROWD,
-    BoxAnnotation,
-    ImageAnnotation,
-    coco_files,
-    coco_split,
-    read_coco,
-    read_voc,
-)
-from app.training.data.samples import NAMES, label_of
-from app.training.detector.scenes import Scene, SceneFace
+from app.training.data.annotations import CROWD, BoxAnnotation, ImageAnnotation
+from app.training.data.samples import NAMES, label_of, read_annotations
+from app.training.types import Scene, SceneFace
 
 ANY_FACE = "face"
 """The class name of a face of unknown class."""
@@ -25,12 +17,19 @@ NEUTRAL = frozenset({"head", "ignore", "veil"})
 
 
 def read_scenes(place: Path) -> list[Scene]:
-    """Annotated images of a COCO file, of a VOC file, or of a folder with VOC files or one COCO file.
+    """Annotated images of a COCO, VOC or YOLO file, or of a folder with VOC or YOLO files or one COCO file.
 
     The class ``face`` is unknown, except in data whose only other class is mask: there it means a bare face. Raises
     DataError, naming the file, if there are no annotations or one cannot be used.
     """
-    annotations = _annotations(place)
+    if not is_file(place) and not is_folder(place):
+        raise DataError(f"{place} does not exist; give a COCO file, or a folder with COCO, VOC or YOLO files")
+    annotations = read_annotations(place)
+    if not annotations:
+        raise DataError(f"no annotations in {place}; give a COCO file, or a folder with COCO, VOC or YOLO files")
+    trees = sorted({str(each.path.relative_to(place)) for each in annotations if each.path.suffix.lower() == ".json"})
+    if len(trees) > 1:
+        raise DataError(f"{place} has {len(trees)} COCO files ({', '.join(trees[:4])}); give one of them")
     labels = {
         label_of(box_annotation.name)
         for annotation in annotations
@@ -39,22 +38,6 @@ def read_scenes(place: Path) -> list[Scene]:
     }
     face = Label.NO_MASK if Label.MASK in labels and Label.NO_MASK not in labels else None
     return [_scene(annotation, face) for annotation in annotations]
-
-
-def _annotations(place: Path) -> list[ImageAnnotation]:
-    if is_file(place):
-        return read_voc(place) if place.suffix.lower() == ".xml" else read_coco(place, coco_split(place, place.parent))
-    if not is_folder(place):
-        raise DataError(f"{place} does not exist; give a COCO file, or a folder with VOC files (*.xml)")
-    if annotations := read_voc(place):
-        return annotations
-    trees = coco_files(place)
-    if len(trees) > 1:
-        names = ", ".join(str(path.relative_to(place)) for path in trees[:4])
-        raise DataError(f"{place} has {len(trees)} COCO files ({names}); give one of them")
-    if not trees:
-        raise DataError(f"no annotations in {place}; give a COCO file, or a folder with VOC files (*.xml)")
-    return read_coco(trees[0], coco_split(trees[0], place))
 
 
 def _scene(annotation: ImageAnnotation, face: Label | None) -> Scene:

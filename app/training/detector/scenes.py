@@ -1,47 +1,25 @@
 """Annotated scenes and face crops for detector training, and a teacher's pseudo-labels for faces without annotation."""
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.errors import DataError
 from app.core.types import Box, Detection, Image, Label
-from app.training.data.annotations import read_image
-
-ROUGH_SOURCES = frozenset({"adityap", "tfm"})
-"""Sources with imprecise boxes: used for training only."""
+from app.training.data.images import ImageCache
+from app.training.data.near_duplicates import difference_hash, near_duplicate_groups
+from app.training.data.splits import ROUGH_SOURCES
+from app.training.types import Scene, SceneFace
+from app.vision.detector import FaceDetector
+from app.vision.yunet_detector import PAD
 
 NOT_BOXED_SOURCES = frozenset({"wear_web", "beards"})
 """Sources whose boxes are heads or incomplete: not used for detectors."""
 
 _RARE = frozenset({Label.NO_MASK, Label.INCORRECT})
-
-Points = tuple[tuple[float, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SceneFace:
-    """An annotated face. ``points`` as in ``Detection.landmarks``, or empty. ``label`` is ``None`` if the class is
-    unknown."""
-
-    box: Box
-    label: Label | None
-    points: Points = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """An image with its faces. ``neutral``: boxes that may contain a face, where no answer is wrong."""
-
-    path: Path
-    source: str
-    faces: tuple[SceneFace, ...]
-    neutral: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,45 +28,6 @@ class FaceCrop:
 
     path: Path
     face: SceneFace | None
-
-
-@dataclass(slots=True)
-class ImageCache:
-    """Decoded images, kept in memory up to ``max_bytes`` (two thousand scenes take 1.5 GB)."""
-
-    max_bytes: int = 4 * 2**30
-    images: dict[Path, Image] = field(default_factory=dict)
-    held_bytes: int = 0
-
-    def get(self, path: Path) -> Image:
-        """(H, W, 3) uint8 BGR, which must not be changed. Raises DataError if the file is not an image."""
-        if path in self.images:
-            return self.images[path]
-        image = read_image(path)
-        if image is None:
-            raise DataError(f"cannot read the image {path}; remove it from the annotations")
-        image.flags.writeable = False
-        if self.held_bytes + image.nbytes <= self.max_bytes:
-            self.images[path] = image
-            self.held_bytes += image.nbytes
-        return image
-
-
-def difference_hash(image: Image) -> int:
-    """64 bits, one per pair of horizontal neighbours in a 9x8 grey thumbnail: whether the left one is darker."""
-    small = cv2.resize(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (9, 8), interpolation=cv2.INTER_AREA)
-    return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
-
-
-def near_duplicate_groups(hashes: Sequence[int], distance: int = 4) -> list[int]:
-    """For each hash the index of its group's first member. Hashes within ``distance`` bits share a group."""
-    group = list(range(len(hashes)))
-    bits = np.array([[value >> shift & 1 for shift in range(64)] for value in hashes], np.int16).reshape(-1, 64)
-    for i in range(len(hashes)):
-        for j in np.flatnonzero((bits[:i] != bits[i]).sum(axis=1) <= distance):
-            old, new = max(group[i], group[j]), min(group[i], group[j])
-            group = [new if member == old else member for member in group]
-    return group
 
 
 def split_scenes(
@@ -113,9 +52,6 @@ def oversample_rare(scenes: Sequence[Scene]) -> list[Scene]:
     """``scenes``, with those that show a bare face or an incorrectly worn mask twice. Two in three annotated faces are
     masked, and without oversampling bare faces had the lowest recall."""
     return [scene for scene in scenes for _ in range(1 + any(face.label in _RARE for face in scene.faces))]
-
-
-Teacher = Callable[[Image], list[Detection]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,29 +88,6 @@ def _touch(box: Box, other: Box) -> bool:
     return (other.x < x < other.x2 and other.y < y < other.y2) or (box.x < u < box.x2 and box.y < v < box.y2)
 
 
-def cached_pseudo_labels(
-    paths: Sequence[Path], cache: ImageCache, teacher: Teacher, store: Path
-) -> dict[Path, list[Detection]]:
-    """The detections of ``teacher`` on each image, stored in ``store`` (JSON), so it runs once per run folder."""
-    cached: dict[str, list[list[float]]] = json.loads(store.read_text("utf-8")) if store.exists() else {}
-    missing = [path for path in paths if str(path) not in cached]
-    for path in missing:
-        cached[str(path)] = [
-            [found.score, found.box.x, found.box.y, found.box.width, found.box.height, *np.ravel(found.landmarks)]
-            for found in teacher(cache.get(path))
-        ]
-    if missing:
-        partial = store.with_suffix(".part")
-        partial.write_text(json.dumps(cached), "utf-8")
-        partial.replace(store)
-    return {path: [_detection(row) for row in cached[str(path)]] for path in paths}
-
-
-def _detection(row: Sequence[float]) -> Detection:
-    points = np.reshape(row[5:], (-1, 2))
-    return Detection(Box(*row[1:5]), row[0], tuple((float(x), float(y)) for x, y in points))
-
-
 @dataclass(frozen=True, slots=True)
 class CropFolder:
     """A folder of face images, and how many to use. ``usual``: the face box (x, y, width, height as shares of the
@@ -204,16 +117,15 @@ CROP_FOLDERS = (
 )
 
 
-def read_crops(root: Path, cache: ImageCache, teacher: Teacher, store: Path) -> list[FaceCrop]:
+def read_crops(root: Path, cache: ImageCache, teacher: FaceDetector) -> list[FaceCrop]:
     """The face images of the existing ``CROP_FOLDERS``, each with the one face that the teacher detects."""
     crops: list[FaceCrop] = []
     for kind in CROP_FOLDERS:
         paths = sorted((root / kind.folder).glob("*.*"))
-        paths = paths[:: max(1, len(paths) // kind.count)][: kind.count]
-        pseudo_labels = cached_pseudo_labels(paths, cache, lambda image: _detect_in_tight_crop(image, teacher), store)
-        for path in paths:
-            height, width = cache.get(path).shape[:2]
-            seen = [found for found in pseudo_labels[path] if found.score >= 0.6]
+        for path in paths[:: max(1, len(paths) // kind.count)][: kind.count]:
+            image = cache.get(path)
+            height, width = image.shape[:2]
+            seen = [found for found in _detect_in_tight_crop(image, teacher) if found.score >= 0.6]
             if kind.label is None:
                 if not seen:
                     crops.append(FaceCrop(path, None))
@@ -225,19 +137,12 @@ def read_crops(root: Path, cache: ImageCache, teacher: Teacher, store: Path) -> 
     return crops
 
 
-def _detect_in_tight_crop(image: Image, teacher: Teacher) -> list[Detection]:
+def _detect_in_tight_crop(image: Image, teacher: FaceDetector) -> list[Detection]:
     """Detections in a tight crop, in its own pixels. A detector needs a border and a fixed size to find the face."""
     scale = 160 / max(image.shape[:2])
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    framed = cv2.copyMakeBorder(small, 80, 80, 80, 80, cv2.BORDER_CONSTANT, value=(114, 114, 114))
-    return [
-        Detection(
-            found.box.moved(-80, -80).scaled(1 / scale),
-            found.score,
-            tuple(((x - 80) / scale, (y - 80) / scale) for x, y in found.landmarks),
-        )
-        for found in teacher(framed)  # type: ignore[arg-type]
-    ]
+    framed: Image = cv2.copyMakeBorder(small, 80, 80, 80, 80, cv2.BORDER_CONSTANT, value=(PAD,) * 3)  # type: ignore[assignment]
+    return [found.mapped(1 / scale, 1 / scale, -80 / scale, -80 / scale) for found in teacher.detect(framed)]
 
 
 def as_array(faces: Sequence[SceneFace]) -> NDArray[np.float32]:

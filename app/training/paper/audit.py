@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.types import Label
-from app.training.data.crops import read_image
+from app.training.data.images import read_image
 from app.training.data.near_duplicates import shared_faces
-from app.training.data.samples import Sample, class_folders
+from app.training.data.samples import class_folders
 from app.training.data.splits import photograph
 from app.training.metrics import wilson
+from app.training.types import Sample
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """The images of the study's report: charts of a network, and demo frames with its predicted labels."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,8 +8,8 @@ import numpy as np
 from app.core import resources
 from app.core.types import Box, Image, Label
 from app.training.metrics import Rate
-from app.training.reports.charts import as_file, confusion, curves, sheet
-from app.training.trainer import EpochRecord
+from app.training.reports.charts import INK, as_file, draw_confusion, draw_curves, new_figure, svg
+from app.training.types import EpochRecord
 from app.vision.classifier import MaskClassifier
 from app.vision.detector import FaceDetector
 from app.vision.preprocess import face_crops
@@ -28,8 +27,13 @@ def figure(
 ) -> str:
     """The text of an SVG file with loss and accuracy by epoch, and a confusion matrix for each of ``sets`` (name,
     recalls by label). ``kept_epoch`` counts from 1."""
-    matrices = [(name, confusion(_counts(recalls), LABELS)) for name, recalls in sets]
-    return as_file(sheet(title, [[("", curves(history, kept_epoch - 1))], matrices]))
+    sheet = new_figure(8.4, 6.4)
+    sheet.suptitle(title, x=0.02, ha="left", color=INK, fontsize=11, fontweight="bold")
+    upper, lower = sheet.subfigures(2, 1, height_ratios=(3.6, 2.6), squeeze=False)[:, 0]
+    draw_curves(upper, history, kept_epoch - 1)
+    for axes, (name, recalls) in zip(lower.subplots(1, len(sets), squeeze=False)[0], sets, strict=True):
+        draw_confusion(axes, _counts(recalls), LABELS, name)
+    return as_file(svg(sheet, title))
 
 
 def _counts(recalls: dict[str, Rate]) -> list[list[int]]:
@@ -80,8 +84,3 @@ def _draw_label(board: Image, box: Box, label: Label, confidence: float) -> None
     y = max(corner[1] - height - 8, 0)
     cv2.rectangle(board, (x, y), (x + width + 4, y + height + 6), colour, -1)
     cv2.putText(board, text, (x + 2, y + height + 2), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
-
-
-def save_strip(strip: Image, path: Path) -> None:
-    """Writes the image. Raises OSError if it cannot."""
-    path.write_bytes(cv2.imencode(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes())

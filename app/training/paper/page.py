@@ -5,13 +5,16 @@ between two markers, and the text around them is kept. ``results/paper`` beside 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import cv2
+
 from app.core import resources
 from app.core.errors import OutputError
+from app.core.files import write_text
 from app.core.types import Label
 from app.settings.vision import DetectorSettings
 from app.training.metrics import Rate, wilson
-from app.training.paper.figures import demo_frames, figure, labelled_strip, save_strip
-from app.training.paper.results import PAPER, PER_CLASS, Cell, Record, keep_record, kept_records, run_records
+from app.training.paper.figures import demo_frames, figure, labelled_strip
+from app.training.paper.results import PAPER, PER_CLASS, Cell, Record, keep_record, read_records, run_records
 from app.training.reports.tables import markdown, percent
 from app.vision.classifier import LiteRtClassifier
 from app.vision.detector import FaceDetector
@@ -33,7 +36,7 @@ MASK, BARE = Label.MASK.value, Label.NO_MASK.value
 
 def known_records(run: Path, page: Path | None) -> dict[str, Record]:
     """Records by stem: those of the run folder, and else those stored beside ``page``."""
-    kept = kept_records(_results(page)) if page is not None else {}
+    kept = read_records(_results(page).glob("*.json")) if page is not None else {}
     return {**kept, **run_records(run)}
 
 
@@ -47,10 +50,10 @@ def write_page(page: Path, run: Path) -> str:
         for folder in (_results(page), images):
             folder.mkdir(parents=True, exist_ok=True)
         for record in records.values():
-            keep_record(_results(page), record)
+            keep_record(_results(page) / f"{record.cell.stem}.json", record)
             _draw(record, run, images)
         text = report_text(records, page)
-        page.write_text(f"{around[0]}{BEGIN}\n\n{text}\n{END}{around[1]}", "utf-8")
+        write_text(page, f"{around[0]}{BEGIN}\n\n{text}\n{END}{around[1]}")
     except OSError as error:
         raise OutputError(f"cannot write {error.filename}: {error.strerror}; choose another --report") from error
     return text
@@ -79,12 +82,13 @@ def _draw(record: Record, run: Path, images: Path) -> None:
     if cell.unseen:
         sets.append(("unseen: frames/test", cell.unseen))
     drawing = figure(f"Table {cell.table}, {cell.network}", record.history, cell.best_epoch, sets)
-    (images / f"{cell.stem}.svg").write_text(drawing, "utf-8")
+    write_text(images / f"{cell.stem}.svg", drawing)
     network = network_file(run, cell)
     frames = demo_frames() if network.is_file() else []
     if frames:
         strip = labelled_strip(frames, _detector(), LiteRtClassifier(network))
-        save_strip(strip, images / f"{cell.stem}.jpg")
+        coded = cv2.imencode(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, 82])[1]
+        (images / f"{cell.stem}.jpg").write_bytes(coded.tobytes())
 
 
 def _detector() -> FaceDetector:
@@ -157,7 +161,7 @@ def _section(record: Record, page: Path | None) -> str:
     seconds = sum(epoch.seconds for epoch in record.history)
     trained = f"{cell.epochs} epochs ({cell.stopped}) in {seconds / 60:.0f} minutes; kept: epoch {cell.best_epoch}."
     lines = [f"### Table {cell.table}, {cell.network}\n", trained]
-    losses = " ".join(f"{epoch.val_loss:.3f}" for epoch in record.history)
+    losses = " ".join(f"{epoch.development['loss']:.3f}" for epoch in record.history)
     lines.append(f"Validation loss by epoch: {losses}.\n")
     if page is not None:
         folder = page.parent / page.stem

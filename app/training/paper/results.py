@@ -3,6 +3,7 @@ faces; and its stored record."""
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import DataError
+from app.core.files import write_json
 from app.training.classifier.finalize import predict
 from app.training.classifier.open_tests import MIN_FACE_PX
 from app.training.data.crops import Crops, load_crops
 from app.training.data.samples import coco_frames
-from app.training.export import export_model
+from app.training.export import export_classifier
 from app.training.metrics import Rate, wilson
 from app.training.paper.training import LABELS, PaperData, PaperRun, paper_metadata
 from app.training.reports.tables import plain
-from app.training.trainer import EpochRecord, Fitted, write_json
+from app.training.trainer import Fitted
+from app.training.types import EpochRecord
 
 PAPER: dict[str, dict[str, tuple[float, ...]]] = {
     "I": {
@@ -41,6 +44,7 @@ PAPER: dict[str, dict[str, tuple[float, ...]]] = {
 """Accuracy, mask_acc, no_mask_acc and avg_acc in percent, as printed in the study."""
 
 FIRST, PER_CLASS = 64, 32
+RECORD = "record.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +77,10 @@ class Record:
     settings: dict[str, Any]
 
 
-def evaluate_cell(run: PaperRun, fitted: Fitted, data: PaperData, folder: Path) -> Cell:
-    """Evaluates the trained network, also on the unseen frames of ``folder``, and saves it as ``.keras`` and
-    ``.tflite`` in its run folder."""
-    export_model(fitted.model, paper_metadata(run.network), run.folder / run.network.name)
+def evaluate_cell(run: PaperRun, fitted: Fitted, data: PaperData, folder: Path) -> None:
+    """Evaluates the trained network, also on the unseen frames of ``folder``. Writes its record, ``.keras`` and
+    ``.tflite`` into its run folder."""
+    export_classifier(fitted.model, paper_metadata(run.network), run.folder / run.network.name)
     test = data.crops("test", run.network)
     right = predict(fitted.model, test).argmax(axis=1) == test.targets
     original = np.array([not sample.path.name.startswith("Augmented_") for sample in test.samples])
@@ -86,7 +90,7 @@ def evaluate_cell(run: PaperRun, fitted: Fitted, data: PaperData, folder: Path) 
         faces = [face for face in coco_frames(frames) if face.box is not None and face.box.size >= MIN_FACE_PX]
         crops = load_crops(faces, LABELS, run.network.input_px, paper_metadata(run.network).margin)
         unseen = _recalls(predict(fitted.model, crops).argmax(axis=1) == crops.targets, crops)
-    return Cell(
+    cell = Cell(
         run.table,
         run.network.name,
         len(fitted.history),
@@ -97,6 +101,8 @@ def evaluate_cell(run: PaperRun, fitted: Fitted, data: PaperData, folder: Path) 
         _recalls(right[original], test.where(original)),
         unseen,
     )
+    settings = json.loads((run.folder / "settings.json").read_text("utf-8"))
+    keep_record(run.folder / RECORD, Record(cell, fitted.history, settings))
 
 
 def study_protocol(right: NDArray[np.bool_], targets: NDArray[np.int64]) -> tuple[float, float, float, float]:
@@ -111,40 +117,27 @@ def _recalls(right: NDArray[np.bool_], crops: Crops) -> dict[str, Rate]:
     return {name: wilson(int(right[mine].sum()), int(mine.sum())) for name, mine in chosen.items()}
 
 
-def save_cell(run: Path, cell: Cell) -> None:
-    write_json(run / cell.stem / "cell.json", plain(cell))
-
-
 def run_records(run: Path) -> dict[str, Record]:
     """Every completed cell of a run folder, by stem."""
-    records = {}
-    for folder in sorted(path.parent for path in run.glob("*/cell.json")):
-        settings = folder / "settings.json"
-        records[folder.name] = Record(
-            _cell(_read(folder / "cell.json")),
-            _history(_read(folder / "history.json")),
-            _read(settings) if settings.is_file() else {},
-        )
-    return records
+    return read_records(run.glob(f"*/{RECORD}"))
 
 
-def kept_records(folder: Path) -> dict[str, Record]:
-    """The records of earlier reports in ``folder``, one JSON file each, by stem."""
-    trees = {path.stem: _read(path) for path in sorted(folder.glob("*.json"))}
-    return {
-        stem: Record(_cell(tree["cell"]), _history(tree["history"]), tree["settings"]) for stem, tree in trees.items()
-    }
+def read_records(paths: Iterable[Path]) -> dict[str, Record]:
+    """The records in JSON files, by stem. Raises DataError if one is damaged."""
+    records = [_read(path) for path in sorted(paths)]
+    return {record.cell.stem: record for record in records}
 
 
-def keep_record(folder: Path, record: Record) -> None:
-    write_json(folder / f"{record.cell.stem}.json", plain(record))
+def keep_record(path: Path, record: Record) -> None:
+    write_json(path, plain(record))
 
 
-def _read(path: Path) -> Any:
-    """Raises DataError if a record is damaged."""
+def _read(path: Path) -> Record:
     try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+        tree = json.loads(path.read_text("utf-8"))
+        history = tuple(EpochRecord(**_with_nan(entry)) for entry in tree["history"])
+        return Record(_cell(tree["cell"]), history, tree["settings"])
+    except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged: {error}; delete its folder to train that network again") from error
 
 
@@ -156,8 +149,9 @@ def _cell(tree: dict[str, Any]) -> Cell:
     return Cell(**{**tree, **rates, "protocol": tuple(tree["protocol"])})
 
 
-def _history(entries: list[dict[str, Any]]) -> tuple[EpochRecord, ...]:
-    complete: list[dict[str, Any]] = [
-        {name: math.nan if value is None else value for name, value in entry.items()} for entry in entries
-    ]
-    return tuple(EpochRecord(**entry) for entry in complete)
+def _with_nan(tree: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: ``plain`` writes null."""
+    return {
+        name: _with_nan(value) if isinstance(value, dict) else math.nan if value is None else value
+        for name, value in tree.items()
+    }

@@ -3,17 +3,23 @@
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
 from app.core.errors import DataError
-from app.core.types import Label
-from app.training.data.crops import Crops, PaperBatches, load_crops
-from app.training.data.samples import Sample, split_folders
-from app.training.networks import PaperNetwork, Recipe, build_paper, built
-from app.training.trainer import BEST, CHECKPOINT, EpochRecord, Fitted, Trainer, begin_run
+from app.core.types import Image, Label
+from app.training.classifier.training import ClassifierTask
+from app.training.data.crops import Crops, load_crops
+from app.training.data.samples import split_folders
+from app.training.networks import PaperNetwork, build_paper, built
+from app.training.trainer import CHECKPOINT, HISTORY, Fitted, Trainer, begin_run, checkpoint_history
+from app.training.types import EpochRecord, Recipe, Sample
 from app.vision.model_metadata import ClassifierMetadata
 
 LABELS = (Label.MASK, Label.NO_MASK)
@@ -88,7 +94,7 @@ def train_paper(
     run: PaperRun,
     data: PaperData,
     on_step: Callable[[int, int, float], None],
-    on_epoch: Callable[[EpochRecord, object], None],
+    on_epoch: Callable[[EpochRecord], None],
 ) -> Fitted:
     """Trains one network, or resumes its training. The returned model computes in float32."""
     recipe = run.recipe()
@@ -96,17 +102,13 @@ def train_paper(
     if run.table == "II":
         take_first_epochs(run, settings)
     training, validation = (data.crops(name, run.network) for name in ("train", "validation"))
-    trainer = Trainer(
+    task = ClassifierTask(
         built(lambda: build_paper(run.network, for_training=True), run.precision, recipe.seed),
         recipe,
         PaperBatches(training, recipe.batch, recipe.seed),
         validation,
-        run.folder,
-        run.deadline_s,
-        on_step,
-        on_epoch,
     )
-    fitted = trainer.run()
+    fitted = Trainer(task, recipe, run.folder, run.deadline_s, on_step=on_step, on_epoch=on_epoch).run()
     model = built(lambda: build_paper(run.network))
     model.set_weights(fitted.model.get_weights())
     return replace(fitted, model=model)
@@ -116,16 +118,50 @@ def take_first_epochs(run: PaperRun, settings: Mapping[str, object]) -> None:
     """Copies the epochs of a table I run beside ``run``, if its settings and versions are those of ``settings`` (from
     ``begin_run``). Table II starts with the same seed, order and settings, so they need not be trained again."""
     first = replace(run, table="I", folder=run.folder.with_name(f"I-{run.network.name}"))
-    files = ("history.json", CHECKPOINT, BEST)
-    if (run.folder / files[0]).exists() or not all((first.folder / name).exists() for name in files):
+    if (run.folder / CHECKPOINT).exists() or not (first.folder / CHECKPOINT).exists():
         return
-    done = json.loads((first.folder / files[0]).read_text("utf-8"))
     began = json.loads((first.folder / "settings.json").read_text("utf-8"))
     wanted = json.loads(json.dumps({**settings, **first.settings()}))
-    if began != wanted or not 5 < len(done) <= run.recipe().epochs:
-        return
-    for name in reversed(files):  # the history last, because a resumed run checks for it
-        shutil.copyfile(first.folder / name, run.folder / name)
+    if began == wanted and 5 < len(checkpoint_history(first.folder / CHECKPOINT)) <= run.recipe().epochs:
+        for name in (HISTORY, CHECKPOINT):
+            shutil.copyfile(first.folder / name, run.folder / name)
+
+
+@dataclass(frozen=True, slots=True)
+class PaperBatches:
+    """The study's training batches: shuffled, with flip, zoom and shear as in Keras' ImageDataGenerator. Zoom is drawn
+    for each axis, shear is in degrees (so hardly visible), and edges are repeated."""
+
+    crops: Crops
+    batch: int
+    seed: int
+    zoom: float = 0.2
+    shear_deg: float = 0.2
+
+    @property
+    def steps(self) -> int:
+        return -(-len(self.crops.targets) // self.batch)
+
+    def epoch(self, index: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+        rng = np.random.default_rng((self.seed, index))
+        order = rng.permutation(len(self.crops.targets))
+        targets = self.crops.one_hot()
+        for start in range(0, len(order), self.batch):
+            chosen = order[start : start + self.batch]
+            images = np.stack([self._augmented(self.crops.images[i], rng) for i in chosen])
+            yield images, targets[chosen]
+
+    def _augmented(self, crop: Image, rng: np.random.Generator) -> Image:
+        zoom_x, zoom_y = rng.uniform(1 - self.zoom, 1 + self.zoom, 2)
+        shear = np.deg2rad(rng.uniform(-self.shear_deg, self.shear_deg))
+        flip = -1.0 if rng.random() < 0.5 else 1.0
+        matrix = np.array([[zoom_x * flip, -np.sin(shear)], [0.0, zoom_y * np.cos(shear)]])
+        middle = np.full(2, (crop.shape[0] - 1) / 2)
+        affine = np.column_stack([matrix, middle - matrix @ middle])
+        size = (crop.shape[1], crop.shape[0])
+        return cv2.warpAffine(  # type: ignore[return-value]
+            crop, affine, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+        )
 
 
 def paper_metadata(network: PaperNetwork) -> ClassifierMetadata:
