@@ -35,6 +35,9 @@ def register(subparsers: Any) -> None:
     )
     train.add_argument("--from-scratch", action="store_true", help="start from random weights")
     train.add_argument(
+        "--large", action="store_true", help="from random weights: a network for crops of 96 px instead of 64"
+    )
+    train.add_argument(
         "--all-sources",
         action="store_true",
         help="DATA holds faces12k/, frames/, crops/: train with the shipped recipe (with --from: continue from it)",

@@ -9,11 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import OutputError, SettingsError
-<<<<<<< HEAD
-from app.settings.load import load_settings
-=======
 from app.core.files import write_text
->>>>>>> c45ed0e76a475913d83bda8a7ce24366286c6475
+from app.settings.load import load_settings
 from app.settings.monitor import Polygon
 from app.ui.canvas import Canvas
 from app.ui.palette import PAPER, WARN
