@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.cli.training_options import landmark_detector
 from app.core import resources
 from app.core.errors import DataError, OutputError
 from app.core.files import write_json, write_text
@@ -29,6 +28,7 @@ from app.training.classifier.evaluation import (
 from app.training.classifier.open_tests import OpenTests, run_open_tests
 from app.training.classifier.shortcut_probe import probe_of
 from app.training.data.annotations import split_of
+from app.training.data.face_pool import landmark_detector
 from app.training.data.samples import find_samples, labels_of, show_left_out
 from app.training.data.user_splits import across
 from app.training.reports.html_report import Page, write_report

@@ -1,20 +1,20 @@
 """``maskwatch paper``: train the missing cells of the study's tables, then report all results as Markdown."""
 
 import argparse
+import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.cli.training_options import deadline_s, resumable
+from app.cli.training_progress import TrainingProgress
+from app.training.networks import paper_network
+from app.training.paper.audit import audit, audit_lines
+from app.training.paper.page import known_records, report_text, write_page
+from app.training.paper.results import evaluate_cell, run_records
+from app.training.paper.training import TABLE_I, TABLE_II, PaperData, PaperRun, paper_splits, train_paper
 from app.training.trainer import OUT_OF_TIME, Fitted, limit_threads
-from app.training.types import EpochRecord
 from app.vision.preprocess import limit_opencv_threads
-
-if TYPE_CHECKING:
-    from app.training.paper.training import PaperData, PaperRun
 
 
 def run(args: argparse.Namespace) -> int:
@@ -22,20 +22,15 @@ def run(args: argparse.Namespace) -> int:
     if args.audit:
         return print_audit(args.data)
     limit_threads(args.threads)
-    from app.training.networks import paper_network
-    from app.training.paper.page import known_records, report_text, write_page
-    from app.training.paper.results import evaluate_cell, run_records
-    from app.training.paper.training import TABLE_I, TABLE_II, PaperData, PaperRun, paper_splits
 
-    console, ends_s = Console(), deadline_s(args.minutes)
+    console, ends_s = Console(), time.monotonic() + 60 * (args.minutes or math.inf)
     data = PaperData(paper_splits(args.data / "faces12k"))
     wanted = [paper_network(name).name for name in args.networks] if args.networks else list(TABLE_I)
     cells = [(table, name) for table, names in (("I", TABLE_I), ("II", TABLE_II)) for name in names]
     cells = [(table, name) for table, name in cells if name in wanted and table in args.table]
     done = known_records(args.folder, args.report).keys()
-    for table, name in sorted(
-        cells, key=lambda cell: paper_network(cell[1]).input_px
-    ):  # images of one size are read once
+    cells.sort(key=lambda cell: paper_network(cell[1]).input_px)  # images of one size are read once
+    for table, name in cells:
         if f"{table}-{name}" in done:
             continue
         if time.monotonic() > ends_s:
@@ -62,26 +57,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def train_cell(plan: "PaperRun", data: "PaperData", console: Console) -> Fitted:
+def train_cell(plan: PaperRun, data: PaperData, console: Console) -> Fitted:
     """Trains one network and shows its progress."""
-    from app.training.paper.training import train_paper
 
-    with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=console) as bars:
-        task = bars.add_task(f"table {plan.table}, {plan.network.name}", total=None)
-
-        def on_step(step: int, steps: int, _loss: float) -> None:
-            bars.update(task, completed=step, total=steps)
-
-        def on_epoch(record: EpochRecord) -> None:
-            console.print(f"epoch {record.epoch + 1}: {record.development['accuracy']:.2%} in {record.seconds:.0f} s")
-
-        with resumable(console):
-            return train_paper(plan, data, on_step, on_epoch)
+    with TrainingProgress(console, f"table {plan.table}, {plan.network.name}") as progress:
+        return train_paper(plan, data, progress.on_step, progress.on_epoch)
 
 
 def print_audit(data: Path) -> int:
-    from app.training.paper.audit import audit, audit_lines
-    from app.training.paper.training import paper_splits
 
     console = Console()
     with console.status("reading all images"):

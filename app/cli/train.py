@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.cli.training_options import landmark_detector, resumable
+from app.cli.training_progress import TrainingProgress
 from app.core import resources
 from app.core.errors import DataError
 from app.core.files import write_json
@@ -27,6 +26,7 @@ from app.training.data.face_pool import (
     PooledFace,
     build_pool,
     central_crops,
+    landmark_detector,
     mine_hard_negatives,
     without_bystanders,
 )
@@ -37,7 +37,7 @@ from app.training.data.user_splits import MIN_FACES, about, check_labels, user_s
 from app.training.reports.html_report import Page, Training, write_charts, write_report
 from app.training.reports.tables import plain
 from app.training.trainer import Fitted, begin_run, file_identity, limit_threads
-from app.training.types import EpochRecord, Sample
+from app.training.types import Sample
 from app.vision.classifier import LiteRtClassifier
 from app.vision.detector import FaceDetector
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata
@@ -83,11 +83,9 @@ def run(args: argparse.Namespace) -> int:
 
     plan = plan_of(args, labels, len(train.faces), first)
     check_usable_faces(args.data, splits, train, dev, plan.augmentation)
-    bars = _ProgressBars(console)
-    with bars.progress, resumable(console):
-        fitted = train_shipped(
-            plan, train.faces, dev.faces, bars.on_step, bars.on_epoch, first.model if first else None
-        )
+    with TrainingProgress(console) as progress:
+        initial_model = first.model if first else None
+        fitted = train_shipped(plan, train.faces, dev.faces, progress.on_step, progress.on_epoch, initial_model)
     _write_results(args, plan, fitted, TrainingFaces(train, dev, tuple(duplicates)), console)
     return 0
 
@@ -239,29 +237,6 @@ def plan_of(
         augmentation = replace(augmentation, synthetic_shares=(0.0, 0.0, 0.0))
     steps = args.steps or (augmentation.steps if args.all_sources else max(MIN_STEPS, faces // augmentation.batch))
     return ShippedRun(args.folder, labels, network, recipe, replace(augmentation, steps=steps))
-
-
-class _ProgressBars:
-    """Shows the progress of a training run."""
-
-    def __init__(self, console: Console) -> None:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[loss]}"),
-            TimeRemainingColumn(),
-        )
-        self.progress = Progress(*columns, console=console, transient=True)
-        self._task = self.progress.add_task("training", total=None, loss="")
-
-    def on_step(self, step: int, steps: int, loss: float) -> None:
-        self.progress.update(self._task, completed=step, total=steps, loss=f"loss {loss:.3f}")
-
-    def on_epoch(self, record: EpochRecord) -> None:
-        loss, accuracy = record.development["loss"], record.development["accuracy"]
-        figures = f"validation loss {loss:.4f}, accuracy {accuracy:.2%}, {record.seconds:.0f} s"
-        self.progress.console.print(f"epoch {record.epoch + 1}: {figures}")
-        self.progress.reset(self._task, description=f"epoch {record.epoch + 2}", loss="")
 
 
 def _write_results(

@@ -4,13 +4,13 @@ import argparse
 import json
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
 
-from app.cli.training_options import resumable
+from app.cli.training_progress import TrainingProgress
 from app.core import resources
 from app.core.errors import DataError
 from app.core.files import is_file
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     begin_with = args.begin_with or resources.model("face_detector.keras")
     if not is_file(begin_with):  # reported before the work starts
         raise DataError(f"no weights file {begin_with}; give a .keras file, an .onnx file or checkpoint.npz of a run")
-    begin_run(args.run_folder, _about(args, recipe, begin_with))
+    begin_run(args.folder, _about(args, recipe, begin_with))
     limit_threads(args.threads)
     limit_opencv_threads(1)
     train, development, crops, cache = _read_data(args)
@@ -61,20 +61,14 @@ def run(args: argparse.Namespace) -> int:
     usual, calm = (Sampler(train, crops, cache, DetectorAugmentation(mosaic=mosaic)) for mosaic in (0.5, 0.25))
     model = open_network(begin_with)
     task = DetectorTask(model, recipe, usual, calm, lambda net: _evaluate(net, development, cache), args.sizes_px)
-    trainer = Trainer(task, recipe, args.run_folder, budget_s=args.hours * 3600)
-    trainer.on_epoch = lambda record: console.print(
-        f"epoch {record.epoch}: {_figures(record.training)}, {record.seconds:.0f} s  {_figures(record.development)}"
-    )
-    with resumable(console):
+    with TrainingProgress(console) as progress:
+        trainer = Trainer(task, recipe, args.folder, budget_s=args.hours * 3600)
+        trainer.on_step, trainer.on_epoch = progress.on_step, progress.on_epoch
         trainer.run()
-    stem = args.out or args.run_folder / "face_detector"
+    stem = args.out or args.folder / "face_detector"
     score = export_with_chosen_score(model, development, cache, stem, examples)
     console.print(f"score threshold {score:.2f}, chosen on the development split; wrote {stem}.keras and .tflite")
     return 0
-
-
-def _figures(metrics: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
 
 
 def _about(args: argparse.Namespace, recipe: Recipe, begin_with: Path) -> dict[str, object]:
@@ -102,7 +96,7 @@ def _read_data(args: argparse.Namespace) -> tuple[list[Scene], list[Scene], list
     yunet = YuNetDetector(
         resources.model(BUNDLED["float32"]), score=0.3, working_width_px=4096, min_face_px=4, threads=args.threads
     )
-    with CachedDetector(yunet, args.run_folder / "detections.json") as teacher:
+    with CachedDetector(yunet, args.folder / "detections.json") as teacher:
         found = [teacher.detect(cache.get(scene.path)) for scene in train]
         trust = PseudoLabelThresholds()
         train = [with_pseudo_labels(scene, detections, trust) for scene, detections in zip(train, found, strict=True)]

@@ -2,10 +2,12 @@
 
 import argparse
 import math
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.training_options import need
+from app.core.errors import SettingsError
 from app.training import EQUAL_PX
 
 if TYPE_CHECKING:
@@ -18,167 +20,120 @@ def register(subparsers: Any) -> None:
     """Adds the commands to ``subparsers``."""
     train = subparsers.add_parser("train", help="train or fine-tune a mask classifier on your own images")
     train.add_argument("data", type=Path, help=LAYOUTS)
-    train.add_argument(
-        "--run",
-        dest="folder",
-        metavar="DIR",
-        type=Path,
-        required=True,
-        help="run folder; an interrupted run in it is resumed",
-    )
-    train.add_argument(
-        "--from",
-        dest="begin_with",
-        metavar="FILE",
-        type=Path,
-        help="fine-tune this .keras file (default: the shipped one)",
-    )
-    train.add_argument("--from-scratch", action="store_true", help="start from random weights")
-    train.add_argument(
-        "--large", action="store_true", help="from random weights: a network for crops of 96 px instead of 64"
-    )
-    train.add_argument(
-        "--all-sources",
-        action="store_true",
-        help="DATA holds faces12k/, frames/, crops/: train with the shipped recipe (with --from: continue from it)",
-    )
-    train.add_argument("--only-faces12k", action="store_true", help="with --all-sources: ablation, use only faces12k")
-    train.add_argument("--no-equaliser", action="store_true", help="ablation: no random resolution")
-    train.add_argument(
-        "--only-thresholds",
-        action="store_true",
-        help="do not train: choose new offsets, temperature and unsure rule for --from on the development faces",
-    )
+    _run_folder(train, "run folder; an interrupted run in it is resumed")
+    _file(train, "--from", "fine-tune this .keras file (default: the shipped one)", dest="begin_with")
+    _flag(train, "--from-scratch", "start from random weights")
+    _flag(train, "--large", "from random weights: a network for crops of 96 px instead of 64")
+    shipped = "DATA holds faces12k/, frames/, crops/, scenes/: train with the shipped recipe (with --from: continue from it)"
+    _flag(train, "--all-sources", shipped)
+    _flag(train, "--only-faces12k", "with --all-sources: ablation, use only faces12k")
+    _flag(train, "--no-equaliser", "ablation: no random resolution")
+    thresholds = "do not train: choose new offsets, temperature and unsure rule for --from on the development faces"
+    _flag(train, "--only-thresholds", thresholds)
     train.add_argument("--epochs", type=_count, help="number of epochs (default 10 for fine-tuning, 75 from scratch)")
     train.add_argument("--steps", type=_count, help="steps of 128 faces per epoch")
     train.add_argument("--seed", type=_seed, default=42, help="random seed of the weights and the data (default 42)")
-    _common(train)
+    _threads(train, 2)
     train.set_defaults(run=_train)
 
     evaluate = subparsers.add_parser("evaluate", help="evaluate a mask classifier on labelled faces")
     evaluate.add_argument("data", type=Path, nargs="+", help=f"{LAYOUTS}; several data sets are evaluated in turn")
-    evaluate.add_argument(
-        "--model", metavar="FILE", type=Path, help=".tflite or .keras file (default: the shipped one)"
-    )
-    evaluate.add_argument(
-        "--open-tests", action="store_true", help="DATA holds faces12k/, frames/, crops/: run all open tests"
-    )
-    evaluate.add_argument(
-        "--split", default="", help="split to evaluate (default: test if there is one, otherwise all)"
-    )
+    _file(evaluate, "--model", ".tflite or .keras file (default: the shipped one)")
+    _flag(evaluate, "--open-tests", "DATA holds faces12k/, frames/, crops/: run all open tests")
+    split = "split to evaluate (default: test if there is one, otherwise all)"
+    evaluate.add_argument("--split", default="", help=split)
     evaluate.add_argument("--min-face-px", type=float, default=0.0, help="ignore smaller faces")
-    evaluate.add_argument(
-        "--equal-px",
-        type=_size_px,
-        default=EQUAL_PX,
-        metavar="PX",
-        help=f"also evaluate all faces at this resolution (default {EQUAL_PX}; 0: off)",
-    )
-    evaluate.add_argument("--without-siblings", action="store_true", help="leave out images named Augmented_...")
-    evaluate.add_argument(
-        "--probe",
-        action=argparse.BooleanOptionalAction,
-        help="shortcut probe: classify by size, sharpness and colour alone (default: on if scikit-learn is installed)",
-    )
-    evaluate.add_argument("--time", action="store_true", help="measure the time per face")
-    evaluate.add_argument("--json", metavar="FILE", type=Path, help="write the results to this file")
-    evaluate.add_argument("--markdown", metavar="FILE", type=Path, help="write the table to this file")
-    evaluate.add_argument("--html", metavar="FILE", type=Path, help="write a self-contained report (needs matplotlib)")
-    _common(evaluate)
+    equal = f"also evaluate all faces at this resolution (default {EQUAL_PX}; 0: off)"
+    evaluate.add_argument("--equal-px", type=_size_px, default=EQUAL_PX, metavar="PX", help=equal)
+    _flag(evaluate, "--without-siblings", "leave out images named Augmented_...")
+    probe = "shortcut probe: classify by size, sharpness and colour alone (default: on if scikit-learn is installed)"
+    evaluate.add_argument("--probe", action=argparse.BooleanOptionalAction, help=probe)
+    _flag(evaluate, "--time", "measure the time per face")
+    _file(evaluate, "--json", "write the results to this file")
+    _file(evaluate, "--markdown", "write the table to this file")
+    _file(evaluate, "--html", "write a self-contained report to this file (needs matplotlib)")
+    _threads(evaluate, 2)
     evaluate.set_defaults(run=_evaluate)
 
     paper = subparsers.add_parser("paper", help="train and evaluate the seven networks of the study; resumable")
     paper.add_argument("data", type=Path, help="folder with faces12k/ (and frames/ for the unseen test)")
-    paper.add_argument(
-        "--run",
-        dest="folder",
-        metavar="DIR",
-        type=Path,
-        required=True,
-        help="run folder; finished networks in it are skipped",
-    )
+    _run_folder(paper, "run folder; finished networks in it are skipped")
     paper.add_argument("--networks", nargs="+", help="only these (default: all seven)")
     paper.add_argument("--table", choices=("I", "II"), nargs="+", default=["I", "II"], help="only this table")
     paper.add_argument("--epochs", type=_count, help="epochs instead of the study's 9 and 40, to try the command")
     paper.add_argument("--minutes", type=float, help="time limit; stops the current epoch early")
-    paper.add_argument("--bfloat16", action="store_true", help="mixed precision: faster on CPUs that support it")
-    paper.add_argument("--audit", action="store_true", help="only measure the faults of the study's evaluation")
-    paper.add_argument("--report", metavar="FILE", type=Path, help="write the Markdown report to this file")
-    _common(paper)
+    _flag(paper, "--bfloat16", "mixed precision: faster on CPUs that support it")
+    _flag(paper, "--audit", "only measure the faults of the study's evaluation")
+    _file(paper, "--report", "write the Markdown report to this file")
+    _threads(paper, 2)
     paper.set_defaults(run=_paper)
     _register_detector(subparsers)
 
 
 def _register_detector(subparsers: Any) -> None:
     train = subparsers.add_parser("train-detector", help="train the face detector on annotated scenes")
-    train.add_argument(
-        "--data", type=Path, nargs="+", required=True, help="COCO files, or folders with a COCO file, VOC or YOLO files"
-    )
-    train.add_argument("--faces", type=Path, help="folder with faces12k/ and crops/: face images to paste into scenes")
-    train.add_argument(
-        "--held-back",
-        type=Path,
-        help="JSON file with lists of image names: 'development' is for evaluation, the others are ignored",
-    )
-    train.add_argument(
-        "--run", dest="run_folder", type=Path, required=True, help="run folder; an interrupted run in it is resumed"
-    )
-    train.add_argument(
-        "--begin-with",
-        type=Path,
-        help="initial weights: .keras, YuNet's .onnx or checkpoint.npz of a run (default: the bundled detector)",
-    )
-    train.add_argument("--epochs", type=_count, default=60)
+    layouts = "COCO files, or folders with a COCO file, VOC or YOLO files"
+    train.add_argument("--data", type=Path, nargs="+", required=True, help=layouts)
+    faces = "folder with faces12k/ and crops/: face images to paste into scenes"
+    train.add_argument("--faces", type=Path, metavar="DIR", help=faces)
+    lists = "JSON file with lists of image names: 'development' is for evaluation, the others are ignored"
+    _file(train, "--held-back", lists)
+    _run_folder(train, "run folder; an interrupted run in it is resumed")
+    weights = "initial weights: .keras, YuNet's .onnx or checkpoint.npz of a run (default: the bundled detector)"
+    _file(train, "--begin-with", weights)
+    train.add_argument("--epochs", type=_count, default=60, help="number of epochs (default 60)")
     train.add_argument("--hours", type=_hours, default=math.inf, help="time limit; the learning rate decays within it")
-    train.add_argument(
-        "--sizes-px", type=_sizes, default=(256, 320), help="image sizes, used in turn (default 256,320)"
-    )
-    train.add_argument("--learning-rate", type=float, default=3e-4)
-    train.add_argument("--threads", type=_count, default=1)
-    train.add_argument("--out", type=Path, help="where to write NAME.keras and NAME.tflite (default: in --run)")
+    sizes = "image sizes, used in turn (default 256,320)"
+    train.add_argument("--sizes-px", type=_sizes, default=(256, 320), help=sizes)
+    train.add_argument("--learning-rate", type=float, default=3e-4, help="highest learning rate (default 0.0003)")
+    _threads(train, 1)
+    _file(train, "--out", "where to write NAME.keras and NAME.tflite (default: in --run)")
     train.set_defaults(run=_train_detector)
 
     evaluate = subparsers.add_parser("evaluate-detector", help="compare all face detectors on annotated images")
     evaluate.add_argument("--data", type=Path, required=True, help="COCO file, or folder with COCO, VOC or YOLO files")
-    evaluate.add_argument("--model", type=Path, help="detector file (default: the bundled one)")
-    evaluate.add_argument(
-        "--haar-options",
-        type=_haar_options,
-        default=(),
-        metavar="LIST",
-        help="more Haar rows, comma-separated: equalize, profile, min24 (smallest face, px); join them with '+'",
-    )
-    evaluate.add_argument("--classifier", type=Path, help="LiteRT classifier for the end-to-end score")
+    _file(evaluate, "--model", "detector file (default: the bundled one)")
+    haar = "more Haar rows, comma-separated: equalize, profile, min24 (smallest face, px); join them with '+'"
+    evaluate.add_argument("--haar-options", type=_haar_options, default=(), metavar="LIST", help=haar)
+    _file(evaluate, "--classifier", "LiteRT classifier for the end-to-end score")
     evaluate.add_argument("--width-px", type=_count, default=576, help="working width of every detector")
-    evaluate.add_argument("--threads", type=_count, default=1, help="threads of every detector (default 1)")
+    _threads(evaluate, 1)
     evaluate.add_argument("--limit", type=_count, help="use only the first N images")
-    evaluate.add_argument("--json", type=Path, help="write the results to this file")
+    _file(evaluate, "--json", "write the results to this file")
     evaluate.set_defaults(run=_evaluate_detector)
 
 
-def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threads", type=_count, default=2, help="CPU threads (default 2)")
+def _run_folder(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--run", dest="folder", metavar="DIR", type=Path, required=True, help=text)
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
+def _file(parser: argparse.ArgumentParser, name: str, text: str, dest: str | None = None) -> None:
+    dest = dest or name[2:].replace("-", "_")
+    parser.add_argument(name, metavar="FILE", type=Path, help=text, dest=dest)
 
 
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**32:  # the range that numpy and Keras accept
-        raise argparse.ArgumentTypeError("must be 0 to 4294967295")
-    return value
+def _flag(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+    parser.add_argument(name, action="store_true", help=text)
 
 
-def _size_px(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return value
+def _threads(parser: argparse.ArgumentParser, default: int) -> None:
+    parser.add_argument("--threads", type=_count, default=default, help=f"CPU threads (default {default})")
+
+
+def _whole(low: int, high: float) -> Callable[[str], int]:
+    """A parser of whole numbers from ``low`` to ``high``."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            limit = f"to {high}" if high < math.inf else "or more"
+            raise argparse.ArgumentTypeError(f"must be {low} {limit}")
+        return int(text)
+
+    return parse
+
+
+_count, _size_px = _whole(1, math.inf), _whole(0, math.inf)
+_seed = _whole(0, 2**32 - 1)  # the range that numpy and Keras accept
 
 
 def _hours(text: str) -> float:
@@ -204,8 +159,14 @@ def _haar_options(text: str) -> "tuple[HaarOptions, ...]":
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def _need(package: str, use: str) -> None:
+    """Raises SettingsError if an optional package is not installed."""
+    if find_spec(package) is None:
+        raise SettingsError(f"{use} needs {package}: pip install 'maskwatch[train]'")
+
+
 def _train(args: argparse.Namespace) -> int:
-    need("tensorflow", "training")
+    _need("tensorflow", "training")
     from app.cli.train import run
 
     return run(args)
@@ -213,9 +174,9 @@ def _train(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     if args.probe:
-        need("sklearn", "--probe")
+        _need("sklearn", "--probe")
     for package in ("jinja2", "matplotlib") if args.html else ():
-        need(package, "--html")
+        _need(package, "--html")
     from app.cli.evaluate import run
 
     return run(args)
@@ -223,14 +184,14 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 def _paper(args: argparse.Namespace) -> int:
     if not args.audit:
-        need("tensorflow", "training")
+        _need("tensorflow", "training")
     from app.cli.paper import run
 
     return run(args)
 
 
 def _train_detector(args: argparse.Namespace) -> int:
-    need("tensorflow", "training")
+    _need("tensorflow", "training")
     from app.cli.train_detector import run
 
     return run(args)

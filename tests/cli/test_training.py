@@ -1,8 +1,10 @@
 """The commands ``train``, ``evaluate`` and ``paper``."""
 
 import argparse
+import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,9 +12,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from app.cli import training_commands, training_options
+from app.cli import training_commands
 from app.cli.evaluate import chosen_split
 from app.cli.train import is_fresh, labels_to_learn, plan_of, print_choice
+from app.cli.training_progress import TrainingProgress
 from app.core.errors import DataError, ModelError, SettingsError
 from app.core.resources import model
 from app.core.types import Label
@@ -22,7 +25,7 @@ from app.training.classifier.training import FirstNetwork
 from app.training.data.splits import Splits, photograph
 from app.training.data.user_splits import held_back, user_splits
 from app.training.networks import ShippedNetwork
-from app.training.types import Sample
+from app.training.types import EpochRecord, Sample
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata
 
 # Keras saves TensorFlow arrays in a way that numpy 2 deprecates.
@@ -282,6 +285,25 @@ def test_seeds_out_of_range_are_rejected(seed: str, capsys: pytest.CaptureFixtur
     assert "must be 0 to 4294967295" in capsys.readouterr().err
 
 
+def test_progress_prints_epochs_and_how_to_resume() -> None:
+    console = Console(file=io.StringIO(), width=90)
+    record = EpochRecord(2, {"loss": 0.5, "accuracy": 0.75}, {"loss": 0.25}, 0.01, 7.4)
+
+    def interrupted() -> None:
+        with TrainingProgress(console) as progress:
+            progress.on_step(1, 2, 0.5)
+            progress.on_epoch(record)
+            progress.on_epoch(replace(record, development={}))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    output = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "epoch 3: loss 0.500, accuracy 0.750; development loss 0.250; 7 s\n" in output
+    assert "epoch 3: loss 0.500, accuracy 0.750; 7 s\n" in output
+    assert "stopped; run the same command to resume after the last complete epoch" in output
+
+
 def test_brackets_in_a_run_name_are_printed_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     print_choice(
         Console(), Calibration((0.0,), 1.0, UnsureRule(0.5, 0.0, 0.0), is_chosen=False), "wrote run [1] [/b]/a.keras"
@@ -428,7 +450,7 @@ def test_study_is_resumed_and_reported(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_missing_package_is_reported_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_options, "find_spec", lambda _name: None)
+    monkeypatch.setattr(training_commands, "find_spec", lambda _name: None)
     for arguments in (("train", tmp_path, "--run", tmp_path / "run"), ("paper", tmp_path, "--run", tmp_path / "run")):
         with pytest.raises(SettingsError, match=r"needs tensorflow: pip install 'maskwatch\[train\]'"):
             call(*arguments)

@@ -17,8 +17,6 @@ from app.training.classifier.synthetic_masks import face_axes, hold_in_front, we
 from app.training.data.face_pool import PooledFace
 from app.vision.preprocess import resize, square
 
-SYNTHETIC = "synthetic"
-HELD = "held"
 SHARED = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
 
 

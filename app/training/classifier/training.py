@@ -1,6 +1,5 @@
 """Training of classifiers, and of the shipped one: a small network with three classes, on pooled faces."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -77,7 +76,6 @@ class ShippedRun:
     network: ShippedNetwork = field(default_factory=ShippedNetwork)
     recipe: Recipe = SHIPPED_RECIPE
     augmentation: ClassifierAugmentation = field(default_factory=ClassifierAugmentation)
-    deadline_s: float = math.inf
 
 
 def train_shipped(
@@ -88,7 +86,7 @@ def train_shipped(
     on_epoch: Callable[[EpochRecord], None],
     begin_with: KerasModel | None = None,
 ) -> Fitted:
-    """Trains, or resumes training. The returned model computes in float32. ``begin_with`` gives the first weights for
+    """Trains, or resumes training. ``begin_with`` gives the first weights for
     fine-tuning; its network must be ``run.network``."""
     network = replace(run.network, classes=len(run.labels))
     begin_run(
@@ -107,10 +105,7 @@ def train_shipped(
     batches = AugmentedBatches(train, run.labels, run.augmentation)
     development = central_crops(dev, run.labels, network.input_px, run.augmentation.margin)
     task = ClassifierTask(model, run.recipe, batches, development)
-    fitted = Trainer(task, run.recipe, run.folder, run.deadline_s, on_step=on_step, on_epoch=on_epoch).run()
-    exact = built(lambda: build_shipped(network))
-    exact.set_weights(fitted.model.get_weights())
-    return replace(fitted, model=exact)
+    return Trainer(task, run.recipe, run.folder, on_step=on_step, on_epoch=on_epoch).run()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from app.core import resources
 from app.core.types import Box, Detection, Image, Label
 from app.training.data.crops import Crops, readable_faces
 from app.training.data.images import read_image
@@ -21,6 +22,7 @@ from app.training.types import LeftOut, Sample
 from app.vision.classifier import MaskClassifier
 from app.vision.detector import FaceDetector
 from app.vision.preprocess import cut, resize, square
+from app.vision.yunet_detector import BUNDLED, YuNetDetector
 
 PATCH_PX = 128
 """Longest side of a patch: twice the network input, so that half of it may be cut off."""
@@ -57,6 +59,11 @@ class FacePool:
 
     faces: list[PooledFace]
     left_out: tuple[LeftOut, ...] = ()
+
+
+def landmark_detector(threads: int = 2) -> YuNetDetector:
+    """The bundled float32 detector. Its landmarks place rendered masks; speed does not matter for training."""
+    return YuNetDetector(resources.model(BUNDLED["float32"]), score=0.5, threads=threads)
 
 
 class NoDetector:

@@ -45,6 +45,7 @@ def svg(figure: "Figure", description: str) -> str:
     element = buffer.getvalue().partition("<svg")[2]
     element = re.sub(r'<metadata>.*?</metadata>| xmlns(:xlink)?="[^"]*"', "", element, flags=re.DOTALL)
     element = re.sub(r'font-family: [^;"]*', "font-family: system-ui, sans-serif", element)
+    element = re.sub(r"\s*\n\s*", " ", element)
     for colour, name in VARIABLES.items():
         element = element.replace(colour, f"var(--{name})")
     return f'<svg role="img" aria-label="{html.escape(description)}"{element}'
@@ -54,7 +55,7 @@ def as_file(chart: str) -> str:
     """The text of an SVG file with the chart."""
     head, inner = chart.split(">", 1)
     head += ' xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    return f'{head}><style>{CHART_STYLE}</style><rect width="100%" height="100%" fill="var(--paper)"/>{inner}'
+    return f'{head}><style>{CHART_STYLE}</style><rect width="100%" height="100%" fill="var(--paper)"/>{inner}\n'
 
 
 def new_figure(width: float, height: float) -> "Figure":

@@ -5,7 +5,7 @@ import base64
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from app.training.classifier.evaluation import (
     ReportedSet,
     SetReport,
 )
-from app.training.metrics import Scores, reliability
+from app.training.metrics import reliability
 from app.training.reports.charts import CHART_STYLE, as_file, confusion, curves, reliability_diagram
 from app.training.reports.tables import percent, share
 from app.training.trainer import Fitted
@@ -34,11 +34,6 @@ WORST = 40
 TILE_PX = 96
 LISTED = 200
 """How many files a list names. For the others only their number is given."""
-UNSURE_NAMES = {
-    "min_confidence": "unsure below a confidence of",
-    "min_two_way": "unsure below a share of mask or no_mask in their sum of",
-    "min_sharpness": "unsure below a sharpness of",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +83,17 @@ def write_report(path: Path, page: Page) -> None:
         "unbroken": lambda cell: Markup(INTERVAL.sub(r'<span class="interval">\1</span>', str(escape(cell)))),
         "duplicate": lambda pair: f"{pair[0]} (near-duplicate of {pair[1]})",
         "left_out": lambda entry: f"{entry.path}: {entry.reason}",
+        "percent": percent,
+        "share": share,
+        "shares": lambda found: [(name, share(value)) for name, value in found.items()],
+        "heading": lambda label: f"{label} %",
+        "recall": lambda label, scores: percent(scores.recall[label]) if label in scores.recall else "-",
         "confusion": confusion,
         "curves": lambda fitted: curves(fitted.history, fitted.best_epoch),
         "reliability": _diagram,
         "errors": _worst_errors,
     }
     environment.globals |= {
-        "names": lambda labels: [label.value for label in labels],
-        "percents": lambda labels: [f"{label.value} %" for label in labels],
-        "score_rows": lambda entries, labels: [(name, *_row(scores, labels)[:-2]) for name, scores in entries],
-        "probe_rows": _probe_rows,
         "chart_style": Markup(CHART_STYLE),
         "listed": LISTED,
         "min_slice": MIN_SLICE,
@@ -119,16 +115,17 @@ def _content(page: Page) -> dict[str, Any]:
         "others": page.others,
         "training": training,
         "labels": labels,
-        "result_rows": [(report.name, *_row(report.scores, labels)) for report in reports],
+        "result_scores": [(report.name, report.scores) for report in reports],
         "unsure_rows": [_unsure_row(report) for report in reports if report.unsure is not None],
     }
     if training is not None:
         settings = training.settings
+        offsets = zip(metadata.labels, training.choice.offsets, strict=True)
         ungrouped = {name: value for name, value in settings.items() if not isinstance(value, Mapping)}
         content |= {
             "best": next(record for record in training.fitted.history if record.epoch == training.fitted.best_epoch),
             "face_rows": list(_face_rows(training.faces, metadata.labels)),
-            "chosen_rows": _chosen_rows(training.choice, metadata),
+            "offsets": ", ".join(f"{label} {offset:+g}" for label, offset in offsets),
             "setting_groups": {"run": ungrouped, **{k: v for k, v in settings.items() if k not in ungrouped}}.items(),
         }
     return content
@@ -145,23 +142,11 @@ def write_charts(folder: Path, training: Training, shown: ReportedSet) -> None:
         write_text(folder / f"{name}.svg", as_file(chart))
 
 
-def _row(scores: Scores, labels: Sequence[Label]) -> tuple[str, ...]:
-    recalls = [percent(scores.recall[label]) if label in scores.recall else "-" for label in labels]
-    figures = share(scores.balanced_accuracy), f"{scores.macro_f1:.3f}", f"{scores.calibration_error:.3f}"
-    return str(scores.faces), percent(scores.accuracy), *recalls, *figures
-
-
 def _unsure_row(report: SetReport) -> tuple[str, ...]:
     unsure = report.unsure
     assert unsure is not None  # the caller's condition
     figures = unsure.errors, share(unsure.removed), unsure.two_way_errors, share(unsure.two_way_removed)
     return report.name, str(unsure.faces), share(unsure.rejected_share), *map(str, figures)
-
-
-def _probe_rows(shown: ReportedSet) -> list[tuple[str, str]]:
-    found = shown.probe.found if shown.probe is not None else {}
-    rows = [(name, share(value)) for name, value in found.items()]
-    return [*rows, ("the model", share(shown.report.scores.balanced_accuracy))]
 
 
 def _face_rows(splits: Mapping[str, Sequence[Sample]], labels: Sequence[Label]) -> Iterable[tuple[str, ...]]:
@@ -171,16 +156,6 @@ def _face_rows(splits: Mapping[str, Sequence[Sample]], labels: Sequence[Label]) 
             chosen = [sample.label for sample in samples if source in (sample.source, None)]
             counts = Counter(chosen)
             yield f"{split}: {source or 'all'}", *(str(counts[label]) for label in labels), str(len(chosen))
-
-
-def _chosen_rows(choice: Calibration, metadata: ClassifierMetadata) -> list[tuple[str, str]]:
-    offsets = zip(metadata.labels, choice.offsets, strict=True)
-    return [
-        ("offsets of the labels' logits", ", ".join(f"{label.value} {offset:+g}" for label, offset in offsets)),
-        ("temperature", f"{choice.temperature:.3g}"),
-        *((UNSURE_NAMES[name], f"{value:.3g}") for name, value in asdict(choice.unsure).items()),
-        ("unsure below a face of", f"{metadata.min_face_px} px"),
-    ]
 
 
 def _diagram(predictions: Predictions) -> str:
