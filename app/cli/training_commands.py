@@ -24,7 +24,7 @@ def register(subparsers: Any) -> None:
     _file(train, "--from", "fine-tune this .keras file (default: the shipped one)", dest="begin_with")
     _flag(train, "--from-scratch", "start from random weights")
     _flag(train, "--large", "from random weights: a network for crops of 96 px instead of 64")
-    shipped = "DATA holds faces12k/, frames/, crops/, scenes/: train with the shipped recipe (with --from: continue from it)"
+    shipped = "DATA holds faces12k/, frames/, crops/, scenes/: use the shipped recipe (with --from: continue from it)"
     _flag(train, "--all-sources", shipped)
     _flag(train, "--only-faces12k", "with --all-sources: ablation, use only faces12k")
     _flag(train, "--no-equaliser", "ablation: no random resolution")

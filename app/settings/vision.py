@@ -70,7 +70,10 @@ class DetectorSettings(BaseModel):
         None, ge=0, le=1, description="cnn: minimum score of a face; the model's value if not given"
     )
     sure_score: float = Field(
-        0.75, ge=0, le=1, description="cnn: score of a sure face; a person needs tracking.confirm_after of them"
+        0.75,
+        ge=0,
+        le=1,
+        description="cnn: score of a sure face; a person needs tracking.confirm_after of them, or more of lower score",
     )
     scale_factor: float = Field(1.10, gt=1.0, le=2.0, description="haar: step between window sizes")
     min_neighbors: int = Field(4, ge=0, le=50, description="haar: number of overlapping detections that make a face")

@@ -39,6 +39,9 @@ _AT_REST_IOU = 0.75
 _USUAL_STEPS, _GAP_STEPS, _GAP_S = 8, 3.0, 4.0
 """Frames are missing if the time step exceeds ``_GAP_STEPS`` times the mean of the last ``_USUAL_STEPS`` steps, and
 ``_GAP_S``: in less time, hardly anybody takes another person's place, and a machine may pause."""
+_SCORE_RANGE, _MISSED = 0.15, 1 / 3
+"""A detection with the score of a sure face counts as 1, with a score lower by this range as 0. A pass that misses the
+face takes this share away, so an object that is detected only now and then does not become a person."""
 _FIRST_MAX_STEP_S = 0.2
 """Longest time that one observation may represent, so that a single crop does not decide after a gap."""
 _REJECT_INFERENCES, _REJECT_MEAN = 3, 0.5
@@ -48,8 +51,9 @@ _REJECT_INFERENCES, _REJECT_MEAN = 3, 0.5
 @dataclass(slots=True)
 class _Face:
     """The state of one track. ``found`` is the last detected box, ``box`` the filtered one. ``first_s`` and ``stamp_s``
-    are the stream times of the first and the last detection; all other times are spread. ``sure``: detections with the
-    score of a sure face. ``usable``: inferences on usable crops; ``not_face``: the sum of their not_face."""
+    are the stream times of the first and the last detection; all other times are spread. ``sure``: how many detections
+    of a sure face its detections are worth. ``usable``: inferences on usable crops; ``not_face``: the sum of their
+    not_face."""
 
     id: int
     box: Box
@@ -57,7 +61,7 @@ class _Face:
     stamp_s: float
     seen_s: float
     found: Box
-    sure: int
+    sure: float
     velocity: tuple[float, float] = (0.0, 0.0)
     observations: int = 1
     confirmed: bool = False
@@ -136,7 +140,7 @@ def _is_duplicate(tracked: Box, found: Box) -> bool:
 
 class Tracker:
     """Tracks the faces of one camera. ``metadata``: the classifier's labels and thresholds. ``sure_score``: detector
-    score of a sure face; without enough such detections, a track is not a person."""
+    score of a sure face, see ``DetectorSettings``."""
 
     def __init__(self, settings: TrackingSettings, metadata: ClassifierMetadata, sure_score: float = 0.0) -> None:
         self._settings = settings
@@ -170,9 +174,12 @@ class Tracker:
         for f, d in matched.items():
             self._observe(faces[f], detections[d])
         tracked = [faces[f].box for f in matched]
+        for f, face in enumerate(faces):
+            if f not in matched and not face.confirmed:
+                face.sure = max(face.sure - _MISSED, 0.0)
         for d, box in enumerate(found):
             if d not in matched.values() and not any(_is_duplicate(other, box) for other in tracked):
-                face = _Face(self._next_id, box, time_s, time_s, now_s, box, self._is_sure(detections[d]))
+                face = _Face(self._next_id, box, time_s, time_s, now_s, box, self._sureness(detections[d]))
                 self._faces.append(face)
                 self._next_id += 1
                 tracked.append(box)
@@ -220,8 +227,9 @@ class Tracker:
         """Whether the last detection pass did not find one of the tracked faces."""
         return any(face.seen_s < self._time_s for face in self._faces)
 
-    def _is_sure(self, detection: Detection) -> bool:
-        return detection.score >= self._sure_score
+    def _sureness(self, detection: Detection) -> float:
+        """How much ``detection`` counts towards a person: 0 to 1."""
+        return min(max(1 + (detection.score - self._sure_score) / _SCORE_RANGE, 0.0), 1.0)
 
     def _observe(self, face: _Face, detection: Detection) -> None:
         found = detection.box
@@ -239,11 +247,11 @@ class Tracker:
         face.box = Box(cx - width / 2, cy - height / 2, width, height)
         face.seen_s, face.stamp_s, face.found = self._time_s, self._stamp_s, found
         face.observations += 1
-        face.sure += self._is_sure(detection)
+        face.sure += self._sureness(detection)
         self._confirm(face)
 
     def _confirm(self, face: _Face) -> None:
-        face.confirmed = face.confirmed or face.sure >= self._settings.confirm_after
+        face.confirmed = face.confirmed or face.sure >= self._settings.confirm_after - 1e-6
 
     def _forget(self) -> list[Track]:
         kept: list[_Face] = []

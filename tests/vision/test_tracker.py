@@ -134,14 +134,23 @@ def test_a_single_false_positive_is_never_shown() -> None:
 
 def test_a_track_without_enough_sure_detections_is_no_person() -> None:
     tracker = Tracker(TrackingSettings(confirm_after=3), METADATA, sure_score=0.75)
-    unsure = Detection(face(300, 200).box, 0.7)
+    never, sometimes = Detection(face(300, 200).box, 0.6), Detection(face(500, 200).box, 0.7)
     for i in range(60):
-        feed(tracker, i / 10, [face(50), unsure])
+        feed(tracker, i / 10, [face(50), never, *([sometimes] if i % 3 == 0 else [])])
         assert set(seen(tracker)) <= {1}
-    sure = Detection(unsure.box, 0.8)
+    sure = Detection(never.box, 0.8)
     for i in range(60, 63):
         feed(tracker, i / 10, [face(50), sure])
     assert set(seen(tracker)) == {1, 2}
+
+
+@pytest.mark.parametrize(("score", "frames"), [(0.95, 3), (0.75, 3), (0.7, 5), (0.65, 9)])
+def test_a_person_needs_more_detections_of_lower_score(score: float, frames: int) -> None:
+    tracker = Tracker(TrackingSettings(confirm_after=3), METADATA, sure_score=0.75)
+    for i in range(frames):
+        assert not seen(tracker)
+        feed(tracker, i / 10, [Detection(face(50).box, score)])
+    assert set(seen(tracker)) == {1}
 
 
 FOUR = METADATA.model_copy(update={"labels": (*METADATA.labels, Label.NOT_FACE)})
