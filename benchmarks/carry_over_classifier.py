@@ -25,19 +25,19 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from app.cli.train import development_pool, pool_of  # noqa: E402
-from app.cli.training_options import landmark_detector  # noqa: E402
+from app.training.data.face_pool import landmark_detector  # noqa: E402
 from app.core import resources  # noqa: E402
 from app.core.files import write_json  # noqa: E402
 from app.core.types import Label  # noqa: E402
 from app.training.classifier.evaluation import time_per_face_ms  # noqa: E402
-from app.training.classifier.finalize import finalize_model  # noqa: E402
+from app.training.classifier.finalize import FinalizedModel, finalize_model  # noqa: E402
 from app.training.data.face_pool import PooledFace, central_crops  # noqa: E402
 from app.training.data.splits import LABELS, training_sources  # noqa: E402
 from app.training.export import CALIBRATION_IMAGES, write_model  # noqa: E402
 from app.training.metrics import Rate, wilson  # noqa: E402
 from app.training.networks import LARGE_MARGIN, LARGE_NETWORK, ShippedNetwork, build_shipped  # noqa: E402
 from app.training.trainer import limit_threads  # noqa: E402
-from app.training.types import KerasModel  # noqa: E402
+from app.training.types import KerasModel, Sample  # noqa: E402
 from app.vision.classifier import LiteRtClassifier, MaskClassifier, decide  # noqa: E402
 from app.vision.model_metadata import ClassifierMetadata  # noqa: E402
 from app.vision.preprocess import sharpness  # noqa: E402
@@ -101,12 +101,37 @@ def times_ms(classifiers: dict[str, MaskClassifier]) -> dict[str, float]:
     return {name: min(one[name] for one in rounds) for name in classifiers}
 
 
-def calibration_crops(data: Path, metadata: ClassifierMetadata, console: Console) -> list[np.ndarray]:  # type: ignore[type-arg]
+def calibration_crops(
+    train: Sequence[Sample], metadata: ClassifierMetadata, console: Console
+) -> list[np.ndarray]:  # type: ignore[type-arg]
     """Crops of training faces of all classes and sources, for int8."""
-    train = sorted(training_sources(data).train, key=lambda sample: (sample.source, sample.label, str(sample.path)))
-    chosen = [train[i] for i in np.linspace(0, len(train) - 1, 2 * CALIBRATION_IMAGES).astype(int)]
+    ordered = sorted(train, key=lambda sample: (sample.source, sample.label, str(sample.path)))
+    chosen = [ordered[i] for i in np.linspace(0, len(train) - 1, 2 * CALIBRATION_IMAGES).astype(int)]
     faces = pool_of(chosen, landmark_detector(1), console).faces
     return list(central_crops(faces, metadata.labels, metadata.input_px, metadata.margin).images)
+
+
+def carry_over(
+    model: KerasModel,
+    metadata: ClassifierMetadata,
+    dev: Sequence[PooledFace],
+    examples: list[np.ndarray],  # type: ignore[type-arg]
+    stem: Path,
+) -> FinalizedModel:
+    """Calibrates on ``dev`` and writes the three files; ``examples`` are the crops for int8."""
+    exact = stem.with_name(f"{stem.name}_float32")
+    final = finalize_model(model, metadata.labels, dev, exact, metadata)
+    final.files[0].replace(stem.with_suffix(".keras"))
+    write_model(model, final.metadata, stem.with_suffix(".tflite"), examples)
+    return final
+
+
+def classifiers_of(stem: Path) -> dict[str, MaskClassifier]:
+    return {
+        "bundled": LiteRtClassifier(resources.model("classifier.tflite"), 1),
+        "float32": LiteRtClassifier(stem.with_name(f"{stem.name}_float32.tflite"), 1),
+        "int8": LiteRtClassifier(stem.with_suffix(".tflite"), 1),
+    }
 
 
 def show(console: Console, found: dict[str, Figures], times: dict[str, float]) -> None:
@@ -163,16 +188,8 @@ def main() -> int:
         margin=args.margin,
         trained_on=tuple(sorted({sample.source for sample in splits.train})),
     )
-    exact = args.stem.with_name(f"{args.stem.name}_float32")
-    final = finalize_model(model, labels, dev, exact, metadata)
-    final.files[0].replace(args.stem.with_suffix(".keras"))
-    crops = calibration_crops(args.data, final.metadata, console)
-    write_model(model, final.metadata, args.stem.with_suffix(".tflite"), crops)
-    classifiers: dict[str, MaskClassifier] = {
-        "bundled": LiteRtClassifier(resources.model("classifier.tflite"), 1),
-        "float32": LiteRtClassifier(exact.with_suffix(".tflite"), 1),
-        "int8": LiteRtClassifier(args.stem.with_suffix(".tflite"), 1),
-    }
+    final = carry_over(model, metadata, dev, calibration_crops(splits.train, metadata, console), args.stem)
+    classifiers = classifiers_of(args.stem)
     found = {name: figures(classifier, dev) for name, classifier in classifiers.items()}
     times = times_ms(classifiers)
     console.print(f"chosen on the development faces: {final.choice}", highlight=False)
