@@ -112,13 +112,15 @@ def _annotate(path: Path, target: Path, blur: bool, labeler: "ImageLabeler") -> 
     """Writes the annotated image to ``target`` and returns its faces. Raises SourceError if ``path`` is unreadable."""
     from app.capture.image_folder import read_image
     from app.capture.recorder import save_image
+    from app.core.types import Label
     from app.ui.canvas import canvas, draw_faces, hide_faces
 
     image = read_image(path)
-    faces = labeler.label(image)
+    detections = labeler.label_detections(image)
+    faces = [face for face in detections if face.label.label is not Label.NOT_FACE]
     board, factor = canvas(image, image.shape[1])
     if blur:
-        hide_faces(board, [face.box for face in faces], factor)
+        hide_faces(board, [face.box for face in detections], factor)  # a rejected detection may still be a face
     draw_faces(board, [_as_track(i + 1, face) for i, face in enumerate(faces)], factor)
     _make_folder(target.parent)
     save_image(board.image, target)

@@ -158,6 +158,8 @@ def _show_block(console: Console, entry: SetReport) -> None:
         f"risk-coverage {scores.risk_coverage:.4f}",
     )
     console.print("  " + ", ".join(figures), highlight=False)
+    if scores.rejected is not None and scores.rejected.total:
+        console.print(f"  {percent(scores.rejected)} % of the faces are called not_face", highlight=False)
     if unsure is not None:
         errors = ((unsure.errors, unsure.removed, "errors"), (unsure.two_way_errors, unsure.two_way_removed, "two-way"))
         removed = [f"{share(part)} % of {count} {kind}" for count, part, kind in errors if count]

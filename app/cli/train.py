@@ -19,7 +19,7 @@ from app.training import EQUAL_PX
 from app.training.classifier.calibration import Calibration
 from app.training.classifier.evaluation import Predictions, ReportedSet, report, usual_slices
 from app.training.classifier.shortcut_probe import probe_of
-from app.training.classifier.training import load_first_network
+from app.training.classifier.training import FirstNetwork, load_first_network
 from app.training.data.face_pool import (
     FacePool,
     NoDetector,
@@ -32,7 +32,7 @@ from app.training.data.face_pool import (
 )
 from app.training.data.images import CachedDetector
 from app.training.data.samples import labels_of, show_left_out
-from app.training.data.splits import LOOSE_SETS, Splits, training_sources
+from app.training.data.splits import LOOSE_SETS, NegativeSources, Splits, negative_sources, training_sources
 from app.training.data.user_splits import MIN_FACES, about, check_labels, user_splits
 from app.training.reports.html_report import Page, Training, write_charts, write_report
 from app.training.reports.tables import plain
@@ -55,7 +55,7 @@ CONTINUE_RATE = 2e-3
 MIN_STEPS = 20
 DETECTIONS = "detections.json"
 """Detections in the images of a run, kept so that a resumed run starts faster."""
-HARD_NEGATIVE_SCORE = 0.35
+HARD_NEGATIVE_SCORE = 0.2
 """Below the detector's threshold: a near miss in these frames can be a false positive in others."""
 
 
@@ -71,18 +71,20 @@ def run(args: argparse.Namespace) -> int:
     if duplicates:
         write_json(args.folder / "duplicates.json", plain(duplicates))
     if args.only_thresholds:
-        return choose_thresholds(args, splits.dev, console)
+        return choose_thresholds(args, splits, console)
     limit_threads(args.threads)
-    initial_model, labels = (None, labels_of(splits.train)) if is_fresh(args) else load_first_network(args.begin_with)
+    first = None if is_fresh(args) else load_first_network(args.begin_with)
+    labels = labels_to_learn(args, splits) if first is None else first.metadata.labels
     check_labels(splits, labels)
-    if initial_model is not None:
+    if first is not None:
         begin_run(args.folder, {"began_with": file_identity(args.begin_with or resources.model("classifier.keras"))})
-    train, dev = _pools(args, splits, console)
+    train, dev = _pools(args, splits, labels, console)
     from app.training.classifier.training import train_shipped
 
-    plan = plan_of(args, labels, len(train.faces), fine_tuning=initial_model is not None)
+    plan = plan_of(args, labels, len(train.faces), first)
     check_usable_faces(args.data, splits, train, dev, plan.augmentation)
     with TrainingProgress(console) as progress:
+        initial_model = first.model if first else None
         fitted = train_shipped(plan, train.faces, dev.faces, progress.on_step, progress.on_epoch, initial_model)
     _write_results(args, plan, fitted, TrainingFaces(train, dev, tuple(duplicates)), console)
     return 0
@@ -117,24 +119,52 @@ class TrainingFaces:
     duplicates: tuple[tuple[Path, Path], ...]
 
 
-def _pools(args: argparse.Namespace, splits: Splits, console: Console) -> tuple[FacePool, FacePool]:
+def labels_to_learn(args: argparse.Namespace, splits: Splits) -> tuple[Label, ...]:
+    """The labels of a new network: those of the data, and not_face if hard negatives are mined."""
+    labels = labels_of(splits.train)
+    return (*labels, Label.NOT_FACE) if _has_negatives(args) and Label.NOT_FACE not in labels else labels
+
+
+def _has_negatives(args: argparse.Namespace) -> bool:
+    return bool(args.all_sources and not args.only_faces12k)
+
+
+def _pools(
+    args: argparse.Namespace, splits: Splits, labels: tuple[Label, ...], console: Console
+) -> tuple[FacePool, FacePool]:
+    """The faces and hard negatives for training, and for development those of the network's ``labels``."""
+    train_sources, dev_sources = negative_sources(args.data, splits) if _has_negatives(args) else (None, None)
     with CachedDetector(landmark_detector(args.threads), args.folder / DETECTIONS) as detector:
-        train = _without_bystanders(args, pool_of(splits.train, detector, console))
-        dev = _without_bystanders(args, pool_of(splits.dev, detector, console))
-        if args.all_sources and not args.only_faces12k:
-            frames = [sample for sample in splits.train if sample.box is not None]
-            with console.status("searching the training frames for hard negatives"):
-                train = replace(train, faces=train.faces + hard_negatives_of(args, frames, detector))
-    return train, dev
+        train = _pool(args, splits.train, train_sources, detector, console)
+        dev = _pool(args, splits.dev, dev_sources, detector, console)
+    return train, _with_labels(dev, labels)
 
 
-def hard_negatives_of(args: argparse.Namespace, frames: Sequence[Sample], teacher: CachedDetector) -> list[PooledFace]:
-    """Crops without a face and false positives in the training frames."""
+def _pool(
+    args: argparse.Namespace,
+    samples: Sequence[Sample],
+    sources: NegativeSources | None,
+    detector: CachedDetector,
+    console: Console,
+) -> FacePool:
+    pool = _without_bystanders(args, pool_of(samples, detector, console))
+    if sources is None:
+        return pool
+    with console.status("searching for hard negatives"):
+        return replace(pool, faces=pool.faces + hard_negatives_of(args, sources, detector))
+
+
+def _with_labels(pool: FacePool, labels: tuple[Label, ...]) -> FacePool:
+    return replace(pool, faces=[face for face in pool.faces if face.label in labels])
+
+
+def hard_negatives_of(args: argparse.Namespace, sources: NegativeSources, teacher: CachedDetector) -> list[PooledFace]:
+    """Crops without a face, and false positives of the bundled detector."""
     path = resources.model("face_detector.tflite")
     eager = YuNetDetector(path, score=HARD_NEGATIVE_SCORE, threads=args.threads)
     with CachedDetector(eager, args.folder / f"false-{DETECTIONS}") as detector:
-        found = mine_hard_negatives(args.data / "crops" / "jnogra" / "not_face", frames, detector, teacher)
-    return build_pool(found, NoDetector()).faces
+        found = mine_hard_negatives(sources.crops, sources.images, detector, teacher)
+    return build_pool(found, NoDetector()).faces if found else []
 
 
 def _without_bystanders(args: argparse.Namespace, pool: FacePool) -> FacePool:
@@ -144,17 +174,23 @@ def _without_bystanders(args: argparse.Namespace, pool: FacePool) -> FacePool:
     return pool
 
 
-def choose_thresholds(args: argparse.Namespace, samples: Sequence[Sample], console: Console) -> int:
-    """Writes the ``--from`` model with its weights unchanged and thresholds chosen on ``samples``."""
+def development_pool(args: argparse.Namespace, splits: Splits, console: Console) -> FacePool:
+    sources = negative_sources(args.data, splits)[1] if _has_negatives(args) else None
+    with CachedDetector(landmark_detector(args.threads), args.folder / DETECTIONS) as detector:
+        return _pool(args, splits.dev, sources, detector, console)
+
+
+def choose_thresholds(args: argparse.Namespace, splits: Splits, console: Console) -> int:
+    """Writes the ``--from`` model with its weights unchanged and thresholds chosen on the development faces."""
     from app.training.classifier.finalize import finalize_model
 
     path = args.begin_with or resources.model("classifier.keras")
     limit_threads(args.threads)
-    model, labels = load_first_network(path)
-    check_labels(Splits((), tuple(samples)), labels)
-    with CachedDetector(landmark_detector(args.threads), args.folder / DETECTIONS) as detector:
-        dev = _without_bystanders(args, pool_of(samples, detector, console))
-    final = finalize_model(model, labels, dev.faces, args.folder / "classifier", read_classifier_metadata(path))
+    first = load_first_network(path)
+    labels = first.metadata.labels
+    check_labels(Splits((), splits.dev), labels)
+    dev = _with_labels(development_pool(args, splits, console), labels)
+    final = finalize_model(first.model, labels, dev.faces, args.folder / "classifier", first.metadata)
     write_json(
         args.folder / "metrics.json", plain({"choice": final.choice, "dev": final.dev, "dev_frames": final.dev_frames})
     )
@@ -177,22 +213,30 @@ def is_fresh(args: argparse.Namespace) -> bool:
     return bool(args.from_scratch or (args.all_sources and args.begin_with is None))
 
 
-def plan_of(args: argparse.Namespace, labels: tuple[Label, ...], faces: int, fine_tuning: bool) -> "ShippedRun":
+def plan_of(
+    args: argparse.Namespace, labels: tuple[Label, ...], faces: int, first: "FirstNetwork | None"
+) -> "ShippedRun":
     from app.training.classifier.augmentation import ClassifierAugmentation
     from app.training.classifier.training import SHIPPED_RECIPE, ShippedRun
+    from app.training.networks import LARGE_MARGIN, LARGE_NETWORK, ShippedNetwork
 
     recipe = replace(SHIPPED_RECIPE, seed=args.seed)
-    if fine_tuning:
+    network = LARGE_NETWORK if args.large else ShippedNetwork()
+    margin = LARGE_MARGIN if args.large else ClassifierAugmentation().margin
+    if first is not None:
+        network, margin = first.network, first.metadata.margin
         recipe = replace(recipe, epochs=FINE_TUNE_EPOCHS, learning_rate=FINE_TUNE_RATE, warmup_epochs=0.5)
         if args.all_sources:  # label smoothing makes errors as confident as correct answers
             recipe = replace(recipe, learning_rate=CONTINUE_RATE, label_smoothing=0.0)
     if args.epochs:
         recipe = replace(recipe, epochs=args.epochs)
-    augmentation = ClassifierAugmentation(seed=args.seed, equalise=not args.no_equaliser)
+    augmentation = ClassifierAugmentation(
+        input_px=network.input_px, margin=margin, seed=args.seed, equalise=not args.no_equaliser
+    )
     if args.only_faces12k:
         augmentation = replace(augmentation, synthetic_shares=(0.0, 0.0, 0.0))
     steps = args.steps or (augmentation.steps if args.all_sources else max(MIN_STEPS, faces // augmentation.batch))
-    return ShippedRun(args.folder, labels, recipe=recipe, augmentation=replace(augmentation, steps=steps))
+    return ShippedRun(args.folder, labels, network, recipe, replace(augmentation, steps=steps))
 
 
 def _write_results(

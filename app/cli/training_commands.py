@@ -23,7 +23,8 @@ def register(subparsers: Any) -> None:
     _run_folder(train, "run folder; an interrupted run in it is resumed")
     _file(train, "--from", "fine-tune this .keras file (default: the shipped one)", dest="begin_with")
     _flag(train, "--from-scratch", "start from random weights")
-    shipped = "DATA holds faces12k/, frames/, crops/: train with the shipped recipe (with --from: continue from it)"
+    _flag(train, "--large", "from random weights: a network for crops of 96 px instead of 64")
+    shipped = "DATA holds faces12k/, frames/, crops/, scenes/: use the shipped recipe (with --from: continue from it)"
     _flag(train, "--all-sources", shipped)
     _flag(train, "--only-faces12k", "with --all-sources: ablation, use only faces12k")
     _flag(train, "--no-equaliser", "ablation: no random resolution")

@@ -13,12 +13,19 @@ Image = NDArray[np.uint8]
 
 
 class Label(StrEnum):
-    """The label of a face. ``UNSURE`` is not a class of the model: it means that no class is confident enough."""
+    """The label of a face. ``UNSURE`` is not a class of the model: it means that no class is confident enough.
+
+    ``NOT_FACE`` is a class of some models and the label of hard negatives. A detection with it is no face, so it is not
+    shown, counted or reported: ``FACE_LABELS`` are the labels that people see."""
 
     MASK = "mask"
     NO_MASK = "no_mask"
     INCORRECT = "incorrect"
     UNSURE = "unsure"
+    NOT_FACE = "not_face"
+
+
+FACE_LABELS = (Label.MASK, Label.NO_MASK, Label.INCORRECT, Label.UNSURE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +126,7 @@ class FaceLabel:
 class Track:
     """The state of a tracked face at one moment. ``velocity`` is (x, y) in px/s; ``first_s`` and ``seen_s`` are the
     stream times of the first and the last detection. ``observations`` counts detections, ``classified`` inferences.
+    ``confirmed``: it is a person, detected often enough and not rejected by the classifier as not a face.
     ``latest``: probabilities by label of the last usable inference, at ``latest_s``."""
 
     id: int

@@ -65,7 +65,7 @@ def step(
 ) -> tuple[PolicyState, tuple[Event, ...]]:
     """Returns the next state and the events of one analysed frame; depends only on its arguments.
 
-    ``tracks``: those in the frame. ``left``: those that the tracker has just dropped.
+    ``tracks``: those in the frame. ``left``: those that the tracker has just dropped, or rejects as not a face.
     """
     seen = [track for track in tracks if track.seen_s == frame.time_s]  # the others are only predicted
     states = dict(state.tracks)

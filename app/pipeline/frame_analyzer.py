@@ -116,8 +116,9 @@ class FrameAnalyzer:
             self._tracker.classified(track.id, row.tolist(), usable)
         policy, frame, left = self._alerting, pending.frame, pending.left
         tracks = self._tracker.tracks()
-        self._state, events = alert_policy.step(policy, self._events, self._state, frame, tracks, left, muted)
-        counts = self._people_counter.update(frame.time_s, tracks, left, policy.dwell_s, policy.grace_s)
+        ended = (*left, *self._tracker.rejected())
+        self._state, events = alert_policy.step(policy, self._events, self._state, frame, tracks, ended, muted)
+        counts = self._people_counter.update(frame.time_s, tracks, ended, policy.dwell_s, policy.grace_s)
         faces = self._tracker.boxes() + self._tracker.last_found_boxes()
         return AnalyzedFrame(tracks, left, counts, events, self._state.open_alerts, faces)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-from app.core.types import Box, FaceLabel, Image
+from app.core.types import Box, FaceLabel, Image, Label
 from app.pipeline.frame_analyzer import cut_faces
 from app.settings.root import Settings
 from app.vision.classifier import MaskClassifier, decide, load_classifier
@@ -29,7 +29,12 @@ class ImageLabeler:
     classifier: MaskClassifier
 
     def label(self, image: Image) -> list[LabeledFace]:
-        """The faces of ``image`` ((H, W, 3) uint8 BGR), largest first; ``[]`` if there are none."""
+        """The faces of ``image`` ((H, W, 3) uint8 BGR), largest first; ``[]`` if there are none. Detections that the
+        classifier rejects are left out."""
+        return [face for face in self.label_detections(image) if face.label.label is not Label.NOT_FACE]
+
+    def label_detections(self, image: Image) -> list[LabeledFace]:
+        """All detections, largest first; those that the classifier rejects have the label NOT_FACE."""
         metadata = self.classifier.metadata
         detections = sorted(self.detector.detect(image), key=lambda detection: -detection.box.area)
         crops = cut_faces(image, [detection.box for detection in detections], metadata)

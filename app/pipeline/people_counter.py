@@ -42,13 +42,14 @@ class PeopleCounter:
         self, time_s: float, tracks: Sequence[Track], left: Sequence[Track], dwell_s: float, grace_s: float
     ) -> Counts:
         """``time_s``: stream time of the frame. ``dwell_s`` and ``grace_s`` as in the policy, but for every label and
-        outside the regions too."""
+        outside the regions too. Tracks in ``left`` that are not confirmed were no people; they do not count."""
         for track in tracks:
             if track.seen_s == time_s and track.label.label is not Label.UNSURE:
                 person = self._present.get(track.id, _Person(track.label.label))
                 self._present[track.id] = _observed(person, track, self._frame_s, dwell_s, grace_s)
         self._frame_s = time_s
-        leaving = Counter(self._present.pop(track.id).counts_as for track in left if track.id in self._present)
+        ended = [(track, self._present.pop(track.id)) for track in left if track.id in self._present]
+        leaving = Counter(person.counts_as for track, person in ended if track.confirmed)
         self._gone += leaving
         here = Counter(person.counts_as for person in self._present.values())
         now = Counter(track.label.label for track in tracks)

@@ -43,7 +43,8 @@ class Unsure:
 class Scores:
     """A model's scores on one set. Two-way values ignore faces with the ground truth ``incorrect`` and compare only
     mask with no_mask; the strict value counts a predicted ``incorrect`` as an error. ``log_loss``: mean negative log
-    likelihood (nats). ``risk_coverage``: area under the risk-coverage curve, lower is better."""
+    likelihood (nats). ``risk_coverage``: area under the risk-coverage curve, lower is better. ``rejected``: faces that
+    are called not_face; None if the model cannot. Like any other error they count as wrong in all other values."""
 
     faces: int
     accuracy: Rate
@@ -57,6 +58,7 @@ class Scores:
     log_loss: float
     risk_coverage: float
     confusion: tuple[tuple[int, ...], ...]
+    rejected: Rate | None = None
 
 
 def wilson(right: int, total: int) -> Rate:
@@ -132,7 +134,16 @@ def score(probabilities: Probabilities, targets: Targets, labels: Sequence[Label
         log_loss=log_loss(probabilities, targets),
         risk_coverage=risk_coverage(probabilities, targets),
         confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+        rejected=_rejected(confusion, labels),
     )
+
+
+def _rejected(confusion: NDArray[np.int64], labels: Sequence[Label]) -> Rate | None:
+    if Label.NOT_FACE not in labels:
+        return None
+    place = labels.index(Label.NOT_FACE)
+    faces = np.delete(confusion, place, axis=0)
+    return wilson(int(faces[:, place].sum()), int(faces.sum()))
 
 
 def _two_way(probabilities: Probabilities, targets: Targets, labels: Sequence[Label]) -> dict[Label, Rate]:
@@ -140,6 +151,9 @@ def _two_way(probabilities: Probabilities, targets: Targets, labels: Sequence[La
     if not places:
         return {}
     chosen = np.array(places)[probabilities[:, places].argmax(axis=1)]
+    if Label.NOT_FACE in labels:  # a face that is rejected is labelled neither
+        rejected = probabilities.argmax(axis=1) == labels.index(Label.NOT_FACE)
+        chosen = np.where(rejected, labels.index(Label.NOT_FACE), chosen)
     rates = {}
     for label, place in zip((Label.MASK, Label.NO_MASK), places, strict=True):
         mine = targets == place

@@ -231,14 +231,14 @@ def is_sure(probabilities: Sequence[float], index: int, metadata: ClassifierMeta
 
 def decide(probabilities: Sequence[float], metadata: ClassifierMetadata, face_px: float, sharp: float) -> FaceLabel:
     """The most probable label of a face in a single image, or UNSURE if it is too small, too blurred or undecided.
+    NOT_FACE needs no minimum confidence.
 
     ``face_px``: the shorter side of its box in source pixels. ``sharp``: the crop's ``preprocess.sharpness``.
     """
     best = max(range(len(probabilities)), key=probabilities.__getitem__)
     confidence = float(probabilities[best])
-    unsure = (
-        face_px < metadata.min_face_px or sharp < metadata.min_sharpness or not is_sure(probabilities, best, metadata)
-    )
+    is_decided = metadata.labels[best] is Label.NOT_FACE or is_sure(probabilities, best, metadata)
+    unsure = face_px < metadata.min_face_px or sharp < metadata.min_sharpness or not is_decided
     return FaceLabel(
         Label.UNSURE if unsure else metadata.labels[best], confidence, tuple(float(p) for p in probabilities)
     )

@@ -29,7 +29,10 @@ class ClassifierMetadata(BaseModel):
     kind: Literal["classifier"] = "classifier"
     name: str
     version: str = "1"
-    labels: tuple[Label, ...] = Field(min_length=2)
+    labels: tuple[Label, ...] = Field(
+        min_length=2,
+        description="classes in the order of the outputs; not_face is optional and rejects false positives",
+    )
     input_px: int = Field(ge=16, le=512)
     margin: float = Field(ge=-0.5, le=2.0, description="crop side = longer box side x (1 + margin)")
     temperature: float = Field(default=1.0, gt=0, description="probabilities = softmax(log p / temperature)")

@@ -44,13 +44,16 @@ _SCORE_RANGE, _MISSED = 0.15, 1 / 3
 face takes this share away, so an object that is detected only now and then does not become a person."""
 _FIRST_MAX_STEP_S = 0.2
 """Longest time that one observation may represent, so that a single crop does not decide after a gap."""
+_REJECT_INFERENCES, _REJECT_MEAN = 3, 0.5
+"""A track is rejected as not a face if it has at least so many usable inferences with a higher mean of not_face."""
 
 
 @dataclass(slots=True)
 class _Face:
     """The state of one track. ``found`` is the last detected box, ``box`` the filtered one. ``first_s`` and ``stamp_s``
-    are the stream times of the first and the last detection; all other times are spread. ``sure``: how
-    many detections of a sure face its detections are worth."""
+    are the stream times of the first and the last detection; all other times are spread. ``sure``: how many detections
+    of a sure face its detections are worth. ``usable``: inferences on usable crops; ``not_face``: the sum of their
+    not_face."""
 
     id: int
     box: Box
@@ -66,10 +69,21 @@ class _Face:
     smoothed: NDArray[np.float64] | None = None
     streak: int = 0
     classified: int = 0
+    usable: int = 0
+    not_face: float = 0.0
     classified_s: float = -math.inf
     classified_box: Box | None = None
     evidence_s: float = -math.inf
     last: tuple[float, ...] = field(default=())
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the classifier found over the life of the track that it is not a face."""
+        return self.usable >= _REJECT_INFERENCES and self.not_face > _REJECT_MEAN * self.usable
+
+    @property
+    def is_person(self) -> bool:
+        return self.confirmed and not self.is_rejected
 
     def predicted(self, time_s: float) -> Box:
         dt = time_s - self.seen_s
@@ -201,7 +215,7 @@ class Tracker:
     def end_all(self) -> list[Track]:
         """Ends all tracks, because the scene has changed. Returns those that were people."""
         left, self._faces = self._faces, []
-        return [self._snapshot(face) for face in left if face.confirmed]
+        return [self._snapshot(face) for face in left if face.is_person]
 
     @property
     def is_steady(self) -> bool:
@@ -243,11 +257,11 @@ class Tracker:
         kept: list[_Face] = []
         left: list[_Face] = []
         for face in self._faces:
-            # An unconfirmed face must be detected again soon: false positives must not add up over seconds.
-            limit_s = self._settings.lost_after_s if face.confirmed else self._settings.shown_for_s
+            # Others must be detected again soon: false positives must not add up over seconds.
+            limit_s = self._settings.lost_after_s if face.is_person else self._settings.shown_for_s
             (kept if self._time_s - face.seen_s <= limit_s else left).append(face)
         self._faces = kept
-        return [self._snapshot(face) for face in left if face.confirmed]
+        return [self._snapshot(face) for face in left if face.is_person]
 
     def due(self, limit: int) -> list[Track]:
         """At most ``limit`` tracks detected in this frame that must be classified, the longest waiting first."""
@@ -264,7 +278,7 @@ class Tracker:
             and face.label is not Label.UNSURE
             and face.streak >= settings.settled_after
             and face.smoothed.max() >= settings.settled_confidence
-        )
+        ) or (face.is_rejected and self._not_face(face.last) > _REJECT_MEAN)
         waited_s = self._time_s - face.classified_s + 1e-6
         if not settled or face.classified_box is None:
             return not self._carried or waited_s >= settings.recheck_moving_s  # the same image gives the same answer
@@ -297,16 +311,22 @@ class Tracker:
             weight = 1.0 - math.exp(-step / self._settings.smooth_s)
             face.smoothed = face.smoothed + weight * (fresh - face.smoothed)
         face.last = tuple(float(p) for p in fresh)
+        face.usable += 1
+        face.not_face += self._not_face(face.last)
         face.evidence_s = self._time_s
         winner = self._metadata.labels[int(fresh.argmax())]
         face.streak = face.streak + 1 if winner is face.label else 0
         self._decide(face)
 
+    def _not_face(self, probabilities: Sequence[float]) -> float:
+        labels = self._metadata.labels
+        return probabilities[labels.index(Label.NOT_FACE)] if Label.NOT_FACE in labels else 0.0
+
     def _decide(self, face: _Face) -> None:
         assert face.smoothed is not None
         labels, smoothed = self._metadata.labels, face.smoothed.tolist()
         best = int(face.smoothed.argmax())
-        if labels[best] is not face.label and is_sure(smoothed, best, self._smoothed_metadata):
+        if labels[best] not in (face.label, Label.NOT_FACE) and is_sure(smoothed, best, self._smoothed_metadata):
             face.label, face.streak = labels[best], 1
         elif face.label is not Label.UNSURE and not is_sure(
             smoothed, labels.index(face.label), self._smoothed_metadata, _LEAVE_MARGIN
@@ -316,7 +336,12 @@ class Tracker:
     def tracks(self) -> tuple[Track, ...]:
         """The confirmed tracks that are shown at the time of the last update."""
         limit = self._time_s - self._settings.shown_for_s
-        return tuple(self._snapshot(f) for f in self._faces if f.confirmed and f.seen_s >= limit)
+        return tuple(self._snapshot(f) for f in self._faces if f.is_person and f.seen_s >= limit)
+
+    def rejected(self) -> tuple[Track, ...]:
+        """Tracks that were detected often enough for a person, but that the classifier rejects as not a face. Later
+        inferences can reverse this."""
+        return tuple(self._snapshot(face) for face in self._faces if face.confirmed and face.is_rejected)
 
     def boxes(self) -> tuple[Box, ...]:
         """Predicted boxes of all faces at the last update, including unconfirmed and lost ones."""
@@ -352,7 +377,7 @@ class Tracker:
             seen_s=face.stamp_s,
             observations=face.observations,
             classified=face.classified,
-            confirmed=face.confirmed,
+            confirmed=face.is_person,
             latest=dict(zip(self._metadata.labels, face.last, strict=False)),
             latest_s=face.evidence_s,
         )

@@ -8,7 +8,7 @@ from prometheus_client.registry import Collector
 
 from app import __version__
 from app.capture.capture import SourceState
-from app.core.types import Label
+from app.core.types import FACE_LABELS, Label
 from app.web.middleware import SecurityMiddleware
 from app.web.site import Site
 
@@ -67,7 +67,7 @@ class _SiteCollector(Collector):
             analysed.add_metric(name, camera.analysis_fps)
             if camera.age_s is not None:
                 age.add_metric(name, camera.age_s)
-            for label in Label:
+            for label in FACE_LABELS:
                 faces.add_metric([*name, label.value], getattr(camera.now, label.value))
                 if label is not Label.UNSURE:
                     people.add_metric([*name, label.value], getattr(camera.seen, label.value))

@@ -9,7 +9,7 @@ from app.alerts.export import HourRow
 from app.alerts.health import AlertHealth
 from app.capture.capture import SourceState
 from app.core.secrets import redact
-from app.core.types import Counts, Event, EventKind, Label
+from app.core.types import FACE_LABELS, Counts, Event, EventKind, Label
 from app.pipeline.monitor import CameraView
 from app.web.mjpeg import STALE_STATES
 
@@ -170,7 +170,7 @@ class Fault(Record):
 
 
 def _faces(counts: Mapping[Label, int] | None) -> Faces:
-    return Faces(**{label.value: (counts or {}).get(label, 0) for label in Label})
+    return Faces(**{label.value: (counts or {}).get(label, 0) for label in FACE_LABELS})
 
 
 def camera_record(number: int, view: CameraView, muted_until_s: float | None) -> CameraRecord:

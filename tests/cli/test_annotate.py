@@ -9,7 +9,7 @@ import pytest
 from fakes import BoxesDetector, BrightnessClassifier
 
 from app.cli.main import main
-from app.core.types import Box
+from app.core.types import Box, Label
 
 FACE = Box(10, 10, 60, 60)
 
@@ -145,6 +145,20 @@ def test_blur_can_be_set_by_flag_file_and_environment(place: str, monkeypatch: p
     write_images("a.png")
     assert main(["annotate", "a.png", "--config", "set.toml", *(["--blur"] if place == "flag" else [])]) == 0
     assert blurred == [1]
+
+
+@pytest.mark.usefixtures("set_faces")
+def test_a_rejected_detection_is_not_reported_but_blurred(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The classifier may be wrong, and then a face would be visible."""
+    blurred: list[int] = []
+    rejecting = BrightnessClassifier()
+    rejecting.metadata = rejecting.metadata.model_copy(update={"labels": (Label.NOT_FACE, Label.MASK, Label.NO_MASK)})
+    monkeypatch.setattr("app.pipeline.image_labeler.load_classifier", lambda _: rejecting)
+    monkeypatch.setattr("app.ui.canvas.hide_faces", lambda board, boxes, factor: blurred.append(len(boxes)))
+    write_images("a.png")
+    assert main(["annotate", "a.png", "--blur", "--table", "faces.jsonl"]) == 0
+    assert blurred == [1]
+    assert Path("faces.jsonl").read_text() == ""
 
 
 @pytest.mark.usefixtures("set_faces")

@@ -14,17 +14,19 @@ from rich.console import Console
 
 from app.cli import training_commands
 from app.cli.evaluate import chosen_split
-from app.cli.train import is_fresh, plan_of, print_choice
+from app.cli.train import is_fresh, labels_to_learn, plan_of, print_choice
 from app.cli.training_progress import TrainingProgress
 from app.core.errors import DataError, ModelError, SettingsError
 from app.core.resources import model
 from app.core.types import Label
 from app.training.classifier import shortcut_probe
 from app.training.classifier.calibration import Calibration, UnsureRule
-from app.training.data.splits import photograph
+from app.training.classifier.training import FirstNetwork
+from app.training.data.splits import Splits, photograph
 from app.training.data.user_splits import held_back, user_splits
+from app.training.networks import ShippedNetwork
 from app.training.types import EpochRecord, Sample
-from app.vision.model_metadata import read_classifier_metadata
+from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata
 
 # Keras saves TensorFlow arrays in a way that numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -109,6 +111,32 @@ def test_faces_with_a_label_unknown_to_the_model_are_reported(
     assert "too few faces for the shortcut probe" in output
 
 
+FIRST = FirstNetwork(
+    None,
+    ShippedNetwork(input_px=80, widths=(8, 8, 8, 8)),
+    ClassifierMetadata(name="first", labels=(Label.MASK, Label.NO_MASK), input_px=80, margin=0.25),
+)
+
+
+def test_fine_tuning_keeps_the_input_of_the_first_network() -> None:
+    plan = plan_of(parsed("train", "data", "--run", "run"), FIRST.metadata.labels, 1280, FIRST)
+    assert plan.network == FIRST.network
+    assert (plan.augmentation.input_px, plan.augmentation.margin) == (80, 0.25)
+    large = plan_of(parsed("train", "data", "--run", "run", "--from-scratch", "--large"), (), 1280, None)
+    assert (large.network.input_px, large.augmentation.input_px, large.augmentation.margin) == (96, 96, 0.3)
+
+
+def test_all_sources_teach_a_new_network_what_is_not_a_face() -> None:
+    labels = (Label.MASK, Label.NO_MASK)
+    splits = Splits(tuple(Sample(Path("a.png"), label, "own") for label in labels), ())
+    whole, own, ablation = (
+        labels_to_learn(parsed("train", "data", "--run", "run", *flags), splits)
+        for flags in (("--all-sources",), ("--from-scratch",), ("--all-sources", "--only-faces12k"))
+    )
+    assert whole == (*labels, Label.NOT_FACE)
+    assert own == ablation == labels
+
+
 def test_continued_shipped_recipe_has_a_higher_learning_rate_than_fine_tuning() -> None:
     plans = {}
     for name, flags in {
@@ -118,7 +146,7 @@ def test_continued_shipped_recipe_has_a_higher_learning_rate_than_fine_tuning() 
     }.items():
         args = parsed("train", "data", "--run", "run", *flags)
         fresh = is_fresh(args)
-        plans[name] = fresh, plan_of(args, (Label.MASK, Label.NO_MASK), 1280, fine_tuning=not fresh)
+        plans[name] = fresh, plan_of(args, (Label.MASK, Label.NO_MASK), 1280, None if fresh else FIRST)
     assert {name: fresh for name, (fresh, _) in plans.items()} == {"own": False, "whole": True, "continued": False}
     rates = {name: plan.recipe.learning_rate for name, (_, plan) in plans.items()}
     assert rates["own"] < rates["continued"] < rates["whole"]

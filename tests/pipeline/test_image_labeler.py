@@ -6,12 +6,15 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from fakes import METADATA, BoxesDetector
 
 import app
 from app import label_faces, load_settings
 from app.core import resources
 from app.core.errors import ModelError
-from app.core.types import Image, Label
+from app.core.types import Box, Image, Label
+from app.pipeline.image_labeler import ImageLabeler
+from app.vision.classifier import Crops, Probabilities
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,28 @@ def test_faces_of_one_image_are_labeled_largest_first(demo_frame: Image) -> None
 
 def test_an_image_without_a_face_gives_an_empty_list() -> None:
     assert label_faces(np.full((240, 320, 3), 90, np.uint8)) == []
+
+
+class RejectsDark:
+    """Rejects crops of dark images."""
+
+    metadata = METADATA.model_copy(update={"labels": (*METADATA.labels, Label.NOT_FACE)})
+
+    def classify(self, crops: Crops) -> Probabilities:
+        rows = [(0.1, 0.5, 0.0, 0.4) if crop.mean() > 100 else (0.1, 0.4, 0.0, 0.5) for crop in crops]
+        return np.array(rows, np.float32)
+
+
+def test_a_detection_that_the_classifier_rejects_is_no_face() -> None:
+    """It is rejected when not_face is the most probable class, even below the minimum confidence."""
+    labeler = ImageLabeler(BoxesDetector(lambda _: [Box(0, 0, 50, 50), Box(50, 0, 49, 50)]), RejectsDark())
+    image = np.full((50, 100, 3), 200, np.uint8)
+    image[:, :50] = 20
+    (face,) = labeler.label(image)
+    assert (face.box.x, face.label.label) == (50, Label.UNSURE)
+    assert [each.label.label for each in labeler.label_detections(image)] == [Label.NOT_FACE, Label.UNSURE]
+    too_small = ImageLabeler(BoxesDetector(lambda _: [Box(0, 0, 8, 8)]), RejectsDark())
+    assert [each.label.label for each in too_small.label(image)] == [Label.UNSURE]
 
 
 def test_settings_choose_the_detector(demo_frame: Image) -> None:

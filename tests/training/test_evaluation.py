@@ -1,6 +1,7 @@
 """Evaluation of whole sets, slices, the unsure rule, the shortcut probe, and the report."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,7 @@ from app.training.classifier.evaluation import (
 from app.training.classifier.open_tests import held_out_faces
 from app.training.classifier.shortcut_probe import shortcut_probe
 from app.training.data.crops import Crops
+from app.training.data.samples import find_samples
 from app.training.data.splits import held_out_utkface
 from app.training.reports.tables import HEADINGS, markdown, plain, rows
 from app.training.types import Sample
@@ -38,6 +40,17 @@ class BrightIsMask:
     def classify(self, crops: np.ndarray) -> np.ndarray:
         bright = crops.reshape(len(crops), -1).mean(axis=1) / 255
         return np.column_stack([bright, 1 - bright]).astype(np.float32)
+
+
+class GreyIsNotFace:
+    """As ``BrightIsMask``, but crops of middle brightness are not a face."""
+
+    metadata = METADATA.model_copy(update={"labels": (Label.MASK, Label.NO_MASK, Label.NOT_FACE)})
+
+    def classify(self, crops: np.ndarray) -> np.ndarray:
+        two = BrightIsMask().classify(crops)
+        grey = two.max(axis=1) < 0.7
+        return np.column_stack([two * np.where(grey, 0.1, 1.0)[:, None], grey * 0.9]).astype(np.float32)
 
 
 def shade(path: Path, level: int, size_px: int = 40) -> Path:
@@ -76,6 +89,20 @@ def test_labels_that_the_model_does_not_know_are_left_out(samples: list[Sample])
     predictions = predict_samples(BrightIsMask(), [*samples, odd])
     assert len(predictions.crops.targets) == 4
     assert report("here", predictions).left_out == {"incorrect, which bright does not know": 1}
+
+
+def test_a_folder_of_negatives_is_judged_only_by_a_model_that_knows_them(tmp_path: Path) -> None:
+    for name, level in {"mask": 230, "no_mask": 20, "not_face": 90, "Not face": 110}.items():
+        shade(tmp_path / name / "a.png", level)
+    found = find_samples(tmp_path).splits["train"]
+    assert Counter(sample.label for sample in found)[Label.NOT_FACE] == 2
+    two = report("two", predict_samples(BrightIsMask(), found))
+    assert (two.scores.faces, two.left_out) == (2, {"not_face, which bright does not know": 2})
+    four = report("four", predict_samples(GreyIsNotFace(), found))
+    assert four.scores.recall[Label.NOT_FACE].right == 2
+    assert four.scores.rejected is not None
+    assert (four.scores.rejected.right, four.scores.rejected.total) == (0, 2)
+    assert "100.0 (34.2-100.0)" in markdown(HEADINGS, rows([four]))
 
 
 def test_no_face_left_raises_a_clear_error(samples: list[Sample]) -> None:

@@ -82,3 +82,20 @@ def test_two_way_errors_ignore_incorrect() -> None:
     effect = unsure_effect(probabilities, np.array([0, 1, 2]), np.array([False, True, False]), LABELS)
     assert (effect.errors, effect.removed) == (3, pytest.approx(1 / 3))
     assert (effect.two_way_errors, effect.two_way_removed) == (1, 1.0)
+
+
+def test_a_face_that_is_called_not_face_is_wrong_and_a_negative_is_judged() -> None:
+    labels = (*LABELS, Label.NOT_FACE)
+    rows = np.eye(4, dtype=np.float32)[[0, 3, 1, 3, 3, 0]] * 0.8 + 0.05
+    scores = score(rows, np.array([0, 0, 1, 1, 3, 3]), labels)
+    assert {label: rate.share for label, rate in scores.recall.items()} == {
+        Label.MASK: 0.5,
+        Label.NO_MASK: 0.5,
+        Label.NOT_FACE: 0.5,
+    }
+    assert {rate.share for rate in scores.two_way.values()} == {0.5}
+    assert scores.confusion[0] == (1, 0, 0, 1)
+    assert scores.confusion[3] == (1, 0, 0, 1)
+    assert scores.rejected is not None
+    assert (scores.rejected.right, scores.rejected.total) == (2, 4)
+    assert score(rows[:, :3], np.array([0, 0, 1, 1, 0, 0]), LABELS).rejected is None

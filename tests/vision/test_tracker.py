@@ -153,6 +153,60 @@ def test_a_person_needs_more_detections_of_lower_score(score: float, frames: int
     assert set(seen(tracker)) == {1}
 
 
+FOUR = METADATA.model_copy(update={"labels": (*METADATA.labels, Label.NOT_FACE)})
+HAND, PERSON = (0.05, 0.1, 0.05, 0.8), (0.05, 0.9, 0.05, 0.0)
+
+
+def test_a_track_that_the_classifier_rejects_is_never_a_person() -> None:
+    tracker = Tracker(TrackingSettings(confirm_after=3), FOUR)
+    for i in range(30):
+        feed(tracker, i / 10, [face(50)], HAND)
+        assert tracker.tracks() == ()
+    (rejected,) = tracker.rejected()
+    assert (rejected.id, rejected.confirmed, rejected.label.label) == (1, False, Label.UNSURE)
+    assert tracker.boxes() != ()  # it is still blurred
+    assert tracker.update([], 4.0) == []
+    assert tracker.rejected() == ()
+
+
+def test_a_rejection_needs_several_inferences_and_can_be_reversed() -> None:
+    tracker = Tracker(TrackingSettings(confirm_after=1), FOUR)
+    feed(tracker, 0.0, [face(50)], HAND)
+    feed(tracker, 0.1, [face(50)], HAND)
+    assert set(seen(tracker)) == {1}
+    feed(tracker, 0.2, [face(50)], HAND)
+    assert seen(tracker) == {}
+    for i in range(3, 40):
+        feed(tracker, i / 10, [face(50)], PERSON)
+    assert seen(tracker)[1].label.label is Label.NO_MASK
+    assert tracker.rejected() == ()
+
+
+def test_a_hand_in_front_of_a_known_face_does_not_reject_it() -> None:
+    tracker = Tracker(TrackingSettings(), FOUR)
+    for i in range(60):
+        feed(tracker, i / 10, [face(50)], HAND if 20 <= i < 24 else PERSON)
+    assert seen(tracker)[1].label.label is Label.NO_MASK
+
+
+def test_unusable_crops_are_no_evidence_against_a_face() -> None:
+    tracker = Tracker(TrackingSettings(), FOUR)
+    for i in range(10):
+        tracker.update([face(50)], i / 10)
+        for track in tracker.due(32):
+            tracker.classified(track.id, HAND, usable=False)
+    assert set(seen(tracker)) == {1}
+
+
+def test_a_rejected_track_is_rarely_classified() -> None:
+    """It costs no more than a face with a settled label."""
+    due = {}
+    for answer in (HAND, PERSON):
+        tracker = Tracker(TrackingSettings(), FOUR)
+        due[answer] = sum(feed(tracker, i / 10, [face(50)], answer) for i in range(100))
+    assert due[HAND] <= due[PERSON]
+
+
 def test_all_tracks_can_be_ended() -> None:
     tracker = Tracker(TrackingSettings(), METADATA)
     for i in range(10):

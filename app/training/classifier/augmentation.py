@@ -24,7 +24,8 @@ SHARED = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
 class ClassifierAugmentation:
     """``class_shares`` and ``synthetic_shares`` are in the order of ``SHARED``. A source of n faces is drawn in
     proportion to n ** ``source_power``, so that neither large nor small sets dominate. ``nothing_share`` is the share
-    of hard negatives (labelled unsure, uniform target), if there are any."""
+    of hard negatives (labelled not_face), if there are any. A network without that label learns uniform probabilities
+    on them (outlier exposure, Hendrycks et al. 2019), so they are unsure."""
 
     input_px: int = 64
     margin: float = 0.1
@@ -59,11 +60,15 @@ class AugmentedBatches:
         return self.settings.steps
 
     @cached_property
+    def _drawn(self) -> tuple[Label, ...]:
+        """The labels of faces, then that of hard negatives."""
+        return (*(label for label in self.labels if label is not Label.NOT_FACE), Label.NOT_FACE)
+
+    @cached_property
     def _sources(self) -> list[tuple[list[NDArray[np.int64]], NDArray[np.float64]]]:
-        """For each label, then for hard negatives: the indices of each source's faces, and the probability of each
-        source."""
+        """For each of ``_drawn``: the indices of each source's faces, and the probability of each source."""
         drawn = []
-        for label in (*self.labels, Label.UNSURE):
+        for label in self._drawn:
             sources: dict[str, list[int]] = {}
             for i, face in enumerate(self.faces):
                 if face.label == label and is_legible(face, self.settings):
@@ -86,8 +91,8 @@ class AugmentedBatches:
     def _shares(self) -> NDArray[np.float64]:
         """The probability of each label, then of hard negatives. 0 if there are no faces of it and none can be
         rendered."""
-        shares = np.array([self.settings.class_shares[SHARED.index(label)] for label in self.labels])
-        for place, (label, (sources, _)) in enumerate(zip(self.labels, self._sources, strict=False)):
+        shares = np.array([self.settings.class_shares[SHARED.index(label)] for label in self._drawn[:-1]])
+        for place, (label, (sources, _)) in enumerate(zip(self._drawn[:-1], self._sources, strict=False)):
             if not sources and (label == Label.NO_MASK or not len(self._maskable)):
                 shares[place] = 0.0
         negatives = self.settings.nothing_share if self._sources[-1][0] else 0.0
@@ -95,14 +100,15 @@ class AugmentedBatches:
 
     def epoch(self, index: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
         rng = np.random.default_rng((self.settings.seed, index))
-        count = len(self.labels)
-        wanted = np.vstack([np.eye(count, dtype=np.float32), np.full((1, count), 1 / count, np.float32)])
+        one_hot = dict(zip(self.labels, np.eye(len(self.labels), dtype=np.float32), strict=True))
+        uniform = np.full(len(self.labels), 1 / len(self.labels), np.float32)
+        wanted = np.stack([one_hot.get(label, uniform) for label in self._drawn])
         for _ in range(self.steps):
-            targets = rng.choice(count + 1, self.settings.batch, p=self._shares)
+            targets = rng.choice(len(wanted), self.settings.batch, p=self._shares)
             yield np.stack([self._draw(int(target), rng) for target in targets]), wanted[targets]
 
     def _draw(self, target: int, rng: np.random.Generator) -> Image:
-        label = (*self.labels, Label.UNSURE)[target]
+        label = self._drawn[target]
         sources, chances = self._sources[target]
         synthetic = self.settings.synthetic_shares[SHARED.index(label)] if label in SHARED else 0.0
         if len(self._maskable) and (not sources or rng.random() < synthetic):

@@ -78,7 +78,7 @@ def finalize_model(
 
 
 def _calibrated_on(model: KerasModel, crops: Crops, large: Crops) -> Calibration:
-    """Calibrates on ``crops``, the unsure rule on ``large`` only. Adds the offsets to ``model``."""
+    """Calibrates on ``crops``, the unsure rule on the faces in ``large`` only. Adds the offsets to ``model``."""
     weights = balanced_weights(crops.targets, [sample.source for sample in crops.samples], crops.labels, 1.0)
     offsets = choose_offsets(predict(model, crops), crops.targets, weights)
     add_offsets(model, offsets)
@@ -92,7 +92,9 @@ def _unchanged(metadata: ClassifierMetadata) -> Calibration:
 
 
 def unsure_rule(model: KerasModel, crops: Crops, temperature: float) -> UnsureRule:
-    """The unsure rule, chosen on the crops and their mirror images, which have different errors."""
+    """The unsure rule, chosen on the faces and their mirror images, which have different errors."""
+    if Label.NOT_FACE in crops.labels:
+        crops = crops.where(crops.targets != crops.labels.index(Label.NOT_FACE))
     mirrored = replace(crops, images=crops.images[:, :, ::-1])
     probabilities = np.concatenate([calibrated(predict(model, shown), temperature) for shown in (crops, mirrored)])
     sharp = np.array([sharpness(crop) for crop in crops.images])

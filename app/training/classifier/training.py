@@ -13,10 +13,10 @@ from app.core.types import Label
 from app.training.classifier.augmentation import AugmentedBatches, ClassifierAugmentation
 from app.training.data.crops import Crops
 from app.training.data.face_pool import PooledFace, central_crops
-from app.training.networks import ShippedNetwork, build_shipped, built
+from app.training.networks import ShippedNetwork, build_shipped, built, shipped_network_of
 from app.training.trainer import Fitted, Trainer, begin_run
 from app.training.types import Batches, EpochRecord, KerasModel, Recipe
-from app.vision.model_metadata import read_classifier_metadata
+from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata
 
 SHIPPED_RECIPE = Recipe(
     epochs=75,
@@ -108,8 +108,17 @@ def train_shipped(
     return Trainer(task, run.recipe, run.folder, on_step=on_step, on_epoch=on_epoch).run()
 
 
-def load_first_network(path: Path | None) -> tuple[KerasModel, tuple[Label, ...]]:
-    """The network to fine-tune and its labels. Raises ModelError if it cannot be used."""
+@dataclass(frozen=True, slots=True)
+class FirstNetwork:
+    """A trained network to begin with, its parameters, and the metadata of its file."""
+
+    model: KerasModel
+    network: ShippedNetwork
+    metadata: ClassifierMetadata
+
+
+def load_first_network(path: Path | None) -> FirstNetwork:
+    """The network to fine-tune. Raises ModelError if it cannot be used."""
     import keras
 
     path = path or resources.model("classifier.keras")
@@ -118,7 +127,7 @@ def load_first_network(path: Path | None) -> tuple[KerasModel, tuple[Label, ...]
         model = keras.models.load_model(path, compile=False)
     except (ValueError, OSError, TypeError) as error:
         raise ModelError(f"{path} cannot be fine-tuned: {str(error).splitlines()[0]}; use --from-scratch") from error
-    ours = build_shipped(replace(ShippedNetwork(), classes=len(metadata.labels)))
-    if [weights.shape for weights in model.get_weights()] != [weights.shape for weights in ours.get_weights()]:
+    network = shipped_network_of(model)
+    if network is None or network.classes != len(metadata.labels):
         raise ModelError(f"{path} cannot be fine-tuned: its network is not the shipped one; use --from-scratch")
-    return model, metadata.labels
+    return FirstNetwork(model, network, metadata)

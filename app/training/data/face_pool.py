@@ -5,7 +5,7 @@ A detector with landmarks locates the face in each patch. So faces of all data s
 rendered masks are placed correctly.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,17 +79,28 @@ def build_pool(
     loose: frozenset[str] = frozenset(),
     progress: Callable[[int], None] = lambda _done: None,
 ) -> FacePool:
-    """The faces of ``samples``. Images of ``loose`` sources show whole persons; those without a detected face are
-    dropped and not reported. Raises the errors of ``readable_faces``."""
+    """The faces of ``samples``. Images and boxes of ``loose`` sources show more than the face; those without a detected
+    face are dropped and not reported. Raises the errors of ``readable_faces``."""
     faces: list[PooledFace] = []
     left_out: list[LeftOut] = []
     for i, image, box in readable_faces(samples, left_out, progress):
         sample = samples[i]
         if box is None:
             faces += _in_image(image, sample, detector, sample.source in loose)
-        else:
+        elif sample.source not in loose:
             faces.append(_in_frame(image, sample, box, detector))
+        elif (found := _inside(image, box, detector)) is not None:
+            faces.append(_in_frame(image, sample, found, detector))
     return FacePool(faces, tuple(left_out))
+
+
+def _inside(image: Image, box: Box, detector: FaceDetector) -> Box | None:
+    """The largest sure detection whose centre is in ``box``."""
+    outer = square(box, 0.2)
+    x, y = round(outer.x), round(outer.y)
+    found = [face.box.moved(x, y) for face in _faces(cut(image, outer), detector)]
+    inside = [face for face in found if box.x < face.center[0] < box.x2 and box.y < face.center[1] < box.y2]
+    return max(inside, key=lambda face: face.size, default=None)
 
 
 def _in_frame(image: Image, sample: Sample, box: Box, detector: FaceDetector) -> PooledFace:
@@ -146,10 +157,14 @@ def _faces(image: Image, detector: FaceDetector) -> list[Detection]:
 def without_bystanders(
     faces: Sequence[PooledFace], classifier: MaskClassifier, loose: frozenset[str], sure: float = 0.7
 ) -> list[PooledFace]:
-    """Leaves out faces of ``loose`` sources that are not labelled ``no_mask`` but that ``classifier`` is sure are bare.
+    """Leaves out images of ``loose`` sources that are not labelled ``no_mask`` but that ``classifier`` is sure are bare.
     The detector may have found another person than the labelled one (in a seventh of RMFD's images)."""
     metadata = classifier.metadata
-    doubtful = [i for i, face in enumerate(faces) if face.source in loose and face.label != Label.NO_MASK]
+    doubtful = [
+        i
+        for i, face in enumerate(faces)
+        if face.source in loose and face.sample.box is None and face.label not in (Label.NO_MASK, Label.NOT_FACE)
+    ]
     if not doubtful or Label.NO_MASK not in metadata.labels:
         return list(faces)
     crops = central_crops([faces[i] for i in doubtful], metadata.labels, metadata.input_px, metadata.margin)
@@ -175,27 +190,31 @@ def central_crops(faces: Sequence[PooledFace], labels: tuple[Label, ...], input_
 
 
 def mine_hard_negatives(
-    not_faces: Path, frames: Sequence[Sample], detector: FaceDetector, teacher: FaceDetector
+    crops: Sequence[Path], images: Mapping[Path, Sequence[Box]], detector: FaceDetector, teacher: FaceDetector
 ) -> list[Sample]:
-    """False positives of a detector, such as backs of heads, hands and lamps. The classifier learns low confidence on
-    them (outlier exposure, Hendrycks et al. 2019), so they are unsure and do not raise an alert.
+    """Samples with the label ``NOT_FACE``: false positives of a detector, such as backs of heads, hands and lamps.
 
-    Samples with the label ``UNSURE``: images of ``not_faces`` in which ``teacher`` finds no face, and detections of
-    ``detector`` in ``frames`` that overlap neither an annotated face nor one that ``teacher`` finds."""
+    They are the ``crops`` in which ``teacher`` finds no face, and detections of ``detector`` in ``images`` that show
+    neither a place where a face may be (``images`` lists those) nor a face that ``teacher`` finds. In an image without
+    any such place everything is a false positive, whatever ``teacher`` finds."""
     samples = []
-    for path in image_files(not_faces):
+    for path in crops:
         image = read_image(path)
         if image is not None and not teacher.detect(resize(image, DETECT_PX, DETECT_PX)):
-            samples.append(Sample(path, Label.UNSURE, not_faces.name))
-    for path, places in by_image(frames):
+            samples.append(Sample(path, Label.NOT_FACE, path.parent.name))
+    for path, places in images.items():
         image = read_image(path)
         if image is None:
             continue
-        faces = [box for place in places if (box := frames[place].box) is not None]
-        faces += [found.box for found in teacher.detect(image)]
+        faces = [*places, *(found.box for found in teacher.detect(image))] if places else []
         samples += [
-            Sample(path, Label.UNSURE, "false finds", found.box)
+            Sample(path, Label.NOT_FACE, "false positives", found.box)
             for found in detector.detect(image)
-            if all(found.box.iou(face) < MAX_FALSE_IOU for face in faces)
+            if not any(_may_show(found.box, face) for face in faces)
         ]
     return samples
+
+
+def _may_show(found: Box, face: Box) -> bool:
+    x, y = found.center
+    return found.iou(face) >= MAX_FALSE_IOU or (face.x < x < face.x2 and face.y < y < face.y2)

@@ -45,6 +45,7 @@ NAMES = {
         "incorrect", "incorrectmask", "maskwearedincorrect", "maskwornincorrectly", "badmask", "improper",
         "impropermask", "maskincorrect", "incorrectlymasked", "facewithmaskincorrect",
     ),
+    Label.NOT_FACE: ("notface", "nonface", "noface"),
 }  # fmt: skip
 
 
@@ -254,11 +255,12 @@ def _unusable_entries(annotation: ImageAnnotation) -> Iterator[LeftOut]:
 
 
 def labels_of(samples: Iterable[Sample], whose: str = "the data") -> tuple[Label, ...]:
-    """The labels that occur, in the order of ``NAMES``. Raises DataError, naming ``whose``, if there is only one."""
+    """The labels that occur, in the order of ``NAMES``: not_face is last. Raises DataError, naming ``whose``, if there
+    is only one besides not_face."""
     present = {sample.label for sample in samples}
     found = tuple(label for label in NAMES if label in present)
-    if len(found) < 2:
-        name = found[0].value if found else "no class"
+    if len(set(found) - {Label.NOT_FACE}) < 2:
+        name = " and ".join(found) or "no class"
         raise DataError(f"{whose} has only {name}; at least two classes are needed to train or evaluate a model")
     return found
 

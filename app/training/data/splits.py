@@ -5,22 +5,35 @@ Never used for training: ``frames/test``, ``faces12k/Test``, the held-out third 
 """
 
 import hashlib
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.core import resources
 from app.core.errors import DataError
-from app.core.types import Label
+from app.core.types import Box, Label
+from app.training.data.annotations import ImageAnnotation
 from app.training.data.images import read_image
 from app.training.data.near_duplicates import difference_hash, near_duplicate_groups
-from app.training.data.samples import class_folders, coco_frames, image_files, paths_of
+from app.training.data.samples import (
+    by_image,
+    class_folders,
+    coco_frames,
+    image_files,
+    label_of,
+    paths_of,
+    read_annotations,
+)
 from app.training.types import Sample
 
 LABELS = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
 CROP_SETS = ("jnogra", "kary", "mfn_seg", "rmfd_part2", "utkface")
-LOOSE_SETS = frozenset({"kary", "rmfd_part2"})
-"""Images of whole persons, in which a detector must find the face first."""
+LOOSE_SETS = frozenset({"kary", "rmfd_part2", "wear_web", "beards"})
+"""Images of whole persons, or boxes of whole heads, in which a detector must find the face first."""
+MIN_SCENE_FACE_PX = 24
+"""Smaller faces of the scenes are not used to train the classifier."""
 ROUGH_SOURCES = frozenset({"adityap", "tfm"})
 """Sources with imprecise boxes: used for training, not for development."""
 
@@ -77,12 +90,75 @@ def training_sources(data: Path, only_faces12k: bool = False) -> Splits:
         for sample in _crop_set(data / "crops" / name, name):
             if name == "utkface" and held_out_utkface(sample.path):
                 continue
-            (dev if share("dev" + photograph(sample.path)) < 0.08 else train).append(sample)
-    return Splits(tuple(train), tuple(dev))
+            (dev if _in_dev_crops(sample.path) else train).append(sample)
+    held_back = _held_back()
+    for scene in _scenes(data, held_back):
+        in_dev = _in_dev_scenes(scene, held_back) or (scene.source == "beards" and share(scene.image_path.name) < 0.2)
+        (dev if in_dev else train).extend(_scene_faces(scene))
+    unseen = frozenset(held_back["like_a_test"])
+    return Splits(tuple(sample for sample in train if sample.path.name not in unseen), tuple(dev))
+
+
+@dataclass(frozen=True, slots=True)
+class NegativeSources:
+    """Where hard negatives come from: crops without a face, and images with the places where faces may be."""
+
+    crops: tuple[Path, ...]
+    images: Mapping[Path, Sequence[Box]]
+
+
+def negative_sources(data: Path, splits: Splits) -> tuple[NegativeSources, NegativeSources]:
+    """The sources of hard negatives for training and development. ``splits``: those of ``training_sources``."""
+    held_back = _held_back()
+    crops = image_files(data / "crops" / "jnogra" / Label.NOT_FACE.value)
+    scenes = _scenes(data, held_back)
+    parts = []
+    for samples, is_dev in ((splits.train, False), (splits.dev, True)):
+        frames = [sample for sample in samples if sample.path.parent.parent == data / "frames"]
+        images = {
+            path: [box for i in places if (box := frames[i].box) is not None] for path, places in by_image(frames)
+        }
+        for scene in scenes:
+            if _in_dev_scenes(scene, held_back) == is_dev and scene.source != "beards":  # not all are boxed there
+                images[scene.image_path] = [annotation.box for annotation in scene.boxes]
+        parts.append(NegativeSources(tuple(path for path in crops if _in_dev_crops(path) == is_dev), images))
+    return parts[0], parts[1]
+
+
+def _held_back() -> dict[str, list[str]]:
+    """The names of the scenes for development, and of those that no model may train on."""
+    path = resources.model("held_back.json")
+    try:
+        lists: dict[str, list[str]] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {error}; run --all-sources from a checkout of maskwatch") from error
+    return lists
+
+
+def _scenes(data: Path, held_back: Mapping[str, Sequence[str]]) -> list[ImageAnnotation]:
+    """The annotated scenes that models may train on or develop with."""
+    skipped = {*held_back["empty_test"], *held_back["like_a_test"]}
+    scenes = read_annotations(data / "scenes" / "train.json")
+    return [scene for scene in scenes if not scene.missing and scene.image_path.name not in skipped]
+
+
+def _in_dev_scenes(scene: ImageAnnotation, held_back: Mapping[str, Sequence[str]]) -> bool:
+    return scene.image_path.name in set(held_back["development"])
+
+
+def _in_dev_crops(path: Path) -> bool:
+    return share("dev" + photograph(path)) < 0.08
+
+
+def _scene_faces(scene: ImageAnnotation) -> Iterable[Sample]:
+    for annotation in scene.boxes:
+        label = label_of(annotation.name) if annotation.name != "face" else None  # its class is unknown
+        if label in LABELS and not annotation.fault and annotation.box.size >= MIN_SCENE_FACE_PX:
+            yield Sample(scene.image_path, label, scene.source, annotation.box)
 
 
 def _crop_set(folder: Path, name: str) -> Iterable[Sample]:
-    """The labelled folders of one crop set; jnogra's ``not_face`` is not a label and is left out."""
+    """The labelled faces of one crop set; jnogra's ``not_face`` is left out, see ``negative_sources``."""
     found = [Sample(path, label, name) for label in LABELS for path in image_files(folder / label.value)]
     if not found:
         raise DataError(f"no images under {folder}; give the folder that holds faces12k, frames and crops")

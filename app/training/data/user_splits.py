@@ -114,9 +114,10 @@ def size_of(path: Path) -> int:
 
 
 def check_labels(splits: Splits, labels: tuple[Label, ...]) -> None:
-    """Raises DataError if faces have a label that is not one of the network's ``labels``."""
+    """Raises DataError if faces have a label that is not one of the network's ``labels``. A network without not_face
+    learns to be unsure of such images."""
     for name, part in (("training", splits.train), ("development", splits.dev)):
-        other = {sample.label for sample in part} - set(labels)
+        other = {sample.label for sample in part} - {*labels, Label.NOT_FACE}
         if other:
             raise DataError(
                 f"the {name} faces include {', '.join(sorted(other))}, but the network has only the labels "

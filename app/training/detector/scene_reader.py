@@ -41,8 +41,8 @@ def read_scenes(place: Path) -> list[Scene]:
 
 
 def _scene(annotation: ImageAnnotation, face: Label | None) -> Scene:
-    """Groups (``iscrowd``) and boxes with ``NEUTRAL`` names are neutral regions. Raises DataError for any unusable box:
-    without it, correct detections of the face would count as false positives."""
+    """Groups (``iscrowd``) and boxes with ``NEUTRAL`` names are neutral regions; boxes named ``not_face`` are left out.
+    Raises DataError for any other unusable box: without it, correct detections would count as false positives."""
     neutral = tuple(
         box_annotation
         for box_annotation in annotation.boxes
@@ -51,7 +51,7 @@ def _scene(annotation: ImageAnnotation, face: Label | None) -> Scene:
     faces = tuple(
         _face(box_annotation, annotation.path, face)
         for box_annotation in annotation.boxes
-        if box_annotation not in neutral
+        if box_annotation not in neutral and label_of(box_annotation.name) is not Label.NOT_FACE
     )
     if annotation.missing:
         raise DataError(f"{annotation.path} {annotation.missing}")

@@ -40,7 +40,7 @@ def share(value: float) -> str:
 
 
 HEADINGS = (
-    "set", "faces", "mask %", "no_mask %", "incorrect %", "two-way %", "balanced %", "macro-F1", "ECE",
+    "set", "faces", "mask %", "no_mask %", "incorrect %", "not_face %", "two-way %", "balanced %", "macro-F1", "ECE",
     "unsure %", "errors removed %", "two-way errors removed %",
 )  # fmt: skip
 
@@ -60,7 +60,7 @@ def rows(reports: Sequence[SetReport], slices: bool = True) -> list[tuple[str, .
 
 
 def _figures(scores: Scores) -> tuple[str, ...]:
-    order = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
+    order = (Label.MASK, Label.NO_MASK, Label.INCORRECT, Label.NOT_FACE)
     recalls = [percent(scores.recall[label]) if label in scores.recall else "-" for label in order]
     return (
         str(scores.faces),
