@@ -121,7 +121,9 @@ class LiveSource:
                 self._time_s = times.next(_stamp_s(reader), arrival_s)
                 if times.fault != fault:
                     fault = times.fault
-                    _log.warning("%s: its time stamps %s; the times of arrival are used instead", self.name, fault)
+                    # The drivers of many webcams give no stamps, which is no fault.
+                    level = logging.WARNING if self._settings.kind is SourceKind.STREAM else logging.DEBUG
+                    _log.log(level, "%s: its time stamps %s; the times of arrival are used instead", self.name, fault)
                 if not fault:
                     stop.wait(hold.wait_s(self._time_s, arrival_s))
                 self._index += 1

@@ -46,7 +46,7 @@ def test_bursts_are_spread_to_the_usual_step(size: int, within_s: float) -> None
 
 def test_the_usual_step_is_learned() -> None:
     times_s = spread(bursts(120, 4, 0.001, step_s=0.1))
-    steps_s = [after - before for before, after in itertools.pairwise(times_s)]
+    steps_s = [after - before for before, after in itertools.pairwise(times_s[40:])]
     assert min(steps_s) > 0.09
 
 
