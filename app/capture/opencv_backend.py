@@ -1,6 +1,7 @@
 """OpenCV's video readers: time limits, backends, no output on standard error, images as BGR uint8."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -110,8 +111,9 @@ def open_camera(settings: SourceSettings) -> VideoReader:
     chosen = settings.backend
     if chosen == "auto":
         chosen = _CAMERA_BACKENDS.get("linux" if sys.platform.startswith("linux") else sys.platform, "any")  # type: ignore[assignment]
-    target = int(uri) if uri.isdigit() else uri
-    capture = _open(target, chosen, [], f"camera {uri}", settings)
+    # By number, because OpenCV reads a path with its FFmpeg, of which the executable has only a stub.
+    number = re.fullmatch(r"(?:/dev/video)?([0-9]+)", uri)
+    capture = _open(int(number[1]) if number else uri, chosen, [], f"camera {uri}", settings)
     requested = (
         (cv2.CAP_PROP_FRAME_WIDTH, settings.width_px),
         (cv2.CAP_PROP_FRAME_HEIGHT, settings.height_px),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from app.core.types import Image
     from app.settings.source import SourceSettings
 
-_PACKAGES = ("opencv-python", "ai-edge-litert", "numpy", "imutils", "pydantic", "tensorflow")
+_PACKAGES = ("opencv-python", "av", "ai-edge-litert", "numpy", "imutils", "pydantic", "tensorflow")
 _CAMERAS_TRIED = 4
 _SAMPLES, _SAMPLE_STEP_S, _FILE_SAMPLE_STEP_S = 12, 0.25, 1.0
 """Images in which faces show how a source hangs, and the time between them."""
