@@ -13,7 +13,7 @@ from app.core.types import Image
 
 _JUMP_S = 1.0
 """A longer step in a recording is a gap, or a wild stamp if one of the next frames is earlier."""
-_LOOK_AHEAD = 3
+_LOOK_AHEAD = 5
 _BACK_S = 0.5
 """Stamps that go back by less than this are out of order; by more, they begin again."""
 _REPEATS = 10
