@@ -4,7 +4,8 @@ import re
 import time
 from collections.abc import Iterator
 
-from app.capture.http_client import HttpAnswer, address_of
+from app.capture.connection import address_of
+from app.capture.http_client import HttpAnswer
 from app.core.errors import SourceError
 from app.settings.source import SourceSettings
 

@@ -11,8 +11,9 @@ from urllib.parse import quote
 import cv2
 import httpx
 
+from app.capture.connection import proxy_of
 from app.capture.http_body import kind_of, not_a_video, peek, whole_body
-from app.capture.http_client import HttpAnswer, HttpClient, proxy_of
+from app.capture.http_client import HttpAnswer, HttpClient
 from app.capture.http_file import FileReader, HttpFile
 from app.capture.mjpeg import MjpegReader
 from app.capture.paced_reader import PacedReader

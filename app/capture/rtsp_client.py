@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from app.capture.http_client import tls_context
+from app.capture.connection import tls_context
 from app.capture.login import Login
 from app.settings.source import SourceSettings
 

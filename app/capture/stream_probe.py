@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import httpx
 from av.error import HTTPUnauthorizedError
 
-from app.capture.http_client import explain
+from app.capture.connection import explain
 from app.capture.login import challenges, rejected, unsupported
 from app.capture.rtsp_client import RtspAnswer, RtspClient, host_and_port
 from app.core.secrets import redact
