@@ -117,11 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         drop(sys.stdout)
         return 141
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):  # raised by tempfile
-            print(
-                "maskwatch: no folder for temporary files can be written; set TMPDIR to one",
-                file=fault_tolerant_stderr(),
-            )
+        if advice := _missing_folder_advice(error):
+            print(f"maskwatch: {advice}", file=fault_tolerant_stderr())
             return USAGE_ERROR
         if error.errno not in _FULL or error.filename is not None:
             raise
@@ -153,6 +150,19 @@ def escape_unencodable() -> None:
     Python does this for standard error only."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # None without a console
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _missing_folder_advice(error: OSError) -> str:
+    """The error text if there is no temporary or current folder, else ''."""
+    if not isinstance(error, FileNotFoundError) or error.filename is not None:
+        return ""
+    if "temporary directory" in str(error):  # raised by tempfile
+        return "no folder for temporary files can be written; set TMPDIR to one"
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return "the current folder was removed; change to another one"
+    return ""
 
 
 def _opencv_advice(error: Exception) -> str:

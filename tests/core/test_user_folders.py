@@ -101,3 +101,14 @@ def test_no_temporary_folder_is_reported(capsys: pytest.CaptureFixture[str], mon
     monkeypatch.setattr(tempfile, "gettempdir", none)
     assert main(["self-test"]) == 2
     assert "set TMPDIR" in capsys.readouterr().err
+
+
+def test_a_removed_current_folder_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "removed"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert main(["annotate", "missing.jpg"]) == 2
+    assert "the current folder was removed" in capsys.readouterr().err
