@@ -145,6 +145,8 @@ class WatchSession:
     def _close_alerts(self) -> None:
         for unsent in self._alerts.close():
             log.warning("%s", unsent)
+        if self._alerts.health().unstored_lost:
+            self.exit_code = 1
 
     def _close_outputs(self) -> None:
         for camera, result in self._latest.items():  # count people who are still visible at the end

@@ -259,3 +259,16 @@ def test_second_watching_program_ends_in_one_line(
         for beside in (["events", "list"], ["events", "stats"], ["events", "export"], ["alerts", "list"]):
             assert main([*beside, "--store", str(store)]) == 0
         assert main(["purge", "--yes", "--store", str(store)]) == 0
+
+
+def test_lost_events_are_told_in_one_sentence_and_by_the_exit_code(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    alerts = AlertSettings(store=tmp_path / "file" / "events.db")
+    with WatchSession(settings.model_copy(update={"alerts": alerts}), None, None) as session:
+        session._on_event(Event("event-1", EventKind.NO_MASK, "door", 1.0, time.time(), 1), None)
+    assert session.exit_code == 1
+    lost = [line for line in caplog.messages if "missing" in line]
+    assert len(lost) == 1
+    assert lost[0].startswith("1 event could not be written and will be missing: cannot create")
