@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -119,13 +120,15 @@ class EventQueue:
         """Writes the rest. Returns what was lost as a sentence, or ''."""
         self._retry_at_s = 0.0
         self.write()
-        unwritten = self._memory.query_int("SELECT count(*) FROM events") + self.lost_events
+        if self.settings.persist:
+            for event, _ in self._memory.contents().events:
+                self.lost_events += self._read(partial(EventStore.event, event_id=event.id), None) is None
         self._is_open = False  # the result of a hook that hangs stays in memory
         self._close_file()
         self._lock.release()
-        if not self.settings.persist or not unwritten:
+        if not self.lost_events:
             return ""
-        return f"{counted(unwritten, 'event')} or their alerts could not be written and are lost: {self.fault}"
+        return f"{counted(self.lost_events, 'event')} could not be written and will be missing: {self.fault}"
 
     def _close_file(self) -> None:
         if self._file is not None:

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sqlite3
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
@@ -55,6 +56,7 @@ class EventStore:
         with self._store_errors():
             if path is None:
                 self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+                weakref.finalize(self, self._db.close)  # it lives as long as its owner
             else:
                 if create:
                     path.parent.mkdir(parents=True, exist_ok=True)

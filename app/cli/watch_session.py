@@ -146,6 +146,8 @@ class WatchSession:
     def _close_alerts(self) -> None:
         for unsent in self.alerts.close():
             log.warning("%s", unsent)
+        if self.alerts.health().unstored_lost:
+            self.exit_code = 1
 
     def _close_outputs(self) -> None:
         for camera, result in self.latest.items():  # count people who are still visible at the end

@@ -168,6 +168,17 @@ def test_center_reports_a_camera_that_goes_offline_and_ends_with_offline(store_p
         wait_until(lambda: heard.payloads("center/status") == ["online", "offline"])
 
 
+def test_many_cameras_are_announced_at_once(broker_port: int) -> None:
+    """More messages than a client may have in flight."""
+    hook, names = session_hook(port=broker_port, topic="many"), [f"cam-{number}" for number in range(40)]
+    with listener(broker_port, "many/+/camera", "homeassistant/binary_sensor/+/camera/config") as (heard, _):
+        hook.refresh(dict.fromkeys(names, True))
+        wait_until(lambda: all(heard.payloads(f"many/{name}/camera")[-1:] == ["ON"] for name in names))
+        configs = {topic for topic, _, _ in heard.messages if "/many_cam-" in topic}
+        assert len(configs) == 40
+        hook.close()
+
+
 def test_test_alert_does_not_touch_the_status(broker_port: int) -> None:
     hook = make_hook(kind="mqtt", host="127.0.0.1", port=broker_port, topic="untouched")
     with listener(broker_port, "untouched/#") as (heard, _):

@@ -270,3 +270,16 @@ def test_a_turned_camera_keeps_its_rotation_in_the_settings_file(settings: Setti
         file.write_text("nonsense")
         assert "cannot save the rotation" in session.turn("door")
         assert source.applied.rotate == 0  # type: ignore[attr-defined]
+
+
+def test_lost_events_are_told_in_one_sentence_and_by_the_exit_code(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    alerts = AlertSettings(store=tmp_path / "file" / "events.db")
+    with watch(settings.model_copy(update={"alerts": alerts})) as session:
+        session.on_event(Event("event-1", EventKind.NO_MASK, "door", 1.0, time.time(), 1), None)
+    assert session.exit_code == 1
+    lost = [line for line in caplog.messages if "missing" in line]
+    assert len(lost) == 1
+    assert lost[0].startswith("1 event could not be written and will be missing: cannot create")

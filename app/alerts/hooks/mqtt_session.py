@@ -13,7 +13,7 @@ from app.core.types import EventKind
 from app.settings.alerts import MqttChannel
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client
+    from paho.mqtt.client import Client, MQTTMessageInfo
 
 log = logging.getLogger(__name__)
 
@@ -74,13 +74,14 @@ class MqttSession:
         self._channel = channel
         self._make_client = make_client
         self._client: Client | None = None
+        self._sent: list[MQTTMessageInfo] = []  # not acknowledged yet
         self._states: dict[str, str] = {}
         self._is_closed = self._announce_due = False
         self._announced: set[str] = set()
         self._next_connect_s = self._next_state_s = float("-inf")
 
     def refresh(self, cameras: Mapping[str, bool]) -> None:
-        """``cameras``: whether each watched camera is online. Takes ``CONNECT_TIMEOUT_S`` at most."""
+        """``cameras``: whether each watched camera is online. Takes a few times ``CONNECT_TIMEOUT_S`` at most."""
         try:
             self._refresh({camera: "ON" if online else "OFF" for camera, online in cameras.items()})
         except (OSError, ValueError, RuntimeError, MaskwatchError) as error:
@@ -104,8 +105,9 @@ class MqttSession:
         if states != self._states or now_s >= self._next_state_s:
             self._states, self._next_state_s = states, now_s + STATE_EVERY_S
             for camera, state in states.items():
-                client.publish(f"{self._channel.topic}/{slug(camera)}/camera", state, QOS_AT_LEAST_ONCE)
-        self._loop(client, client.want_write, CLOSE_S)
+                self._publish(client, f"{self._channel.topic}/{slug(camera)}/camera", state)
+        self._loop(client, lambda: not all(each.is_published() for each in self._sent), CONNECT_TIMEOUT_S)
+        self._sent.clear()
 
     def _connect(self) -> "Client":
         client = self._make_client()
@@ -119,7 +121,7 @@ class MqttSession:
     def _on_connect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:  # noqa: ARG002
         if not reason.is_failure:
             self._announce_due = True
-            client.publish(status_topic(self._channel.topic), "online", QOS_AT_LEAST_ONCE, retain=True)
+            self._publish(client, status_topic(self._channel.topic), "online", retain=True)
             client.subscribe(f"{self._channel.discovery_prefix}/status", QOS_AT_LEAST_ONCE)
 
     def _on_message(self, client: Any, userdata: Any, message: Any) -> None:  # noqa: ARG002
@@ -129,10 +131,13 @@ class MqttSession:
     def _announce(self, client: "Client", states: dict[str, str]) -> None:
         self._announce_due, self._announced, self._states = False, set(states), {}
         for camera in states:
-            client.publish(f"{self._channel.topic}/{slug(camera)}/camera", b"", QOS_AT_LEAST_ONCE, retain=True)
+            self._publish(client, f"{self._channel.topic}/{slug(camera)}/camera", "", retain=True)  # of old versions
             if self._channel.discovery:
                 for topic, payload in discovery(self._channel.topic, camera, self._channel.discovery_prefix).items():
-                    client.publish(topic, payload, QOS_AT_LEAST_ONCE, retain=True)
+                    self._publish(client, topic, payload, retain=True)
+
+    def _publish(self, client: "Client", topic: str, payload: str, retain: bool = False) -> None:
+        self._sent.append(client.publish(topic, payload, QOS_AT_LEAST_ONCE, retain))
 
     @staticmethod
     def _loop(client: "Client", is_busy: Callable[[], bool], limit_s: float) -> None:
@@ -146,6 +151,7 @@ class MqttSession:
 
     def _drop(self) -> None:
         client, self._client = self._client, None
+        self._sent.clear()
         connection = client.socket() if client is not None else None
         if connection is not None:
             with suppress(OSError):

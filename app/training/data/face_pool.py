@@ -17,7 +17,6 @@ from app.core import resources
 from app.core.types import Box, Detection, Image, Label
 from app.training.data.crops import Crops, readable_faces
 from app.training.data.images import read_image
-from app.training.data.samples import by_image, image_files
 from app.training.types import LeftOut, Sample
 from app.vision.classifier import MaskClassifier
 from app.vision.detector import FaceDetector
