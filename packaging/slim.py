@@ -143,12 +143,12 @@ def _required(native: dict[str, str], stubbed: Iterable[str]) -> set[str]:
 
 def _stub(library: Path, user: str, others: dict[str, str], work: Path) -> Path:
     """A library with the functions of ``library`` that the file ``user`` imports. Exits if another file uses them."""
-    defined = {symbol.replace("@@", "@") for symbol in _symbols([library], "--defined-only")}
+    defined = {symbol.replace("@@", "@") for symbol in symbols([library], "--defined-only")}
     users = [Path(source) for source, name in others.items() if fnmatch.fnmatch(name, user)]
     strangers = [Path(source) for source, name in others.items() if not fnmatch.fnmatch(name, user)]
     strangers = [path for path in strangers if library.name in _needed(path)]
-    needed = _symbols(users, "--undefined-only") & defined
-    if not needed or _symbols(strangers, "--undefined-only") & defined:
+    needed = symbols(users, "--undefined-only") & defined
+    if not needed or symbols(strangers, "--undefined-only") & defined:
         raise SystemExit(
             f"{library.name} is used in an unexpected way; build with --full, or correct packaging/slim.py"
         )
@@ -174,7 +174,7 @@ def _needed(path: Path) -> set[str]:
     return set(re.findall(r"\(NEEDED\).*\[(.+)\]", lines.stdout))
 
 
-def _symbols(paths: Sequence[Path], which: str) -> set[str]:
+def symbols(paths: Sequence[Path], which: str) -> set[str]:
     """The symbols, with versions, that libraries export (``--defined-only``) or import (``--undefined-only``)."""
     if not paths:
         return set()

@@ -61,7 +61,8 @@ class AlertCenter:
         self._waiting: Counter[str] = Counter()  # pending alerts by channel
         self._is_started = self._stopping = False
         self._threads: list[threading.Thread] = []
-        self._crash: BaseException | None = None
+        self.failure: BaseException | None = None
+        """The first exception that ended a delivery thread."""
 
     # -- public methods ------------------------------------------------------------------------------------------
 
@@ -128,7 +129,7 @@ class AlertCenter:
 
     def health(self) -> AlertHealth:
         """Does not wait for the disk."""
-        crash = "" if self._crash is None else f"{type(self._crash).__name__}: {self._crash}"
+        crash = "" if self.failure is None else f"{type(self.failure).__name__}: {self.failure}"
         channels = tuple(channel.health(self._waiting[name]) for name, channel in self._channels.items())
         return AlertHealth(self._queue.fault, channels, self._queue.lost_events, crash)
 
@@ -136,11 +137,6 @@ class AlertCenter:
         """The latest events of this run, oldest first."""
         with self._changed:
             return tuple(self._recent)
-
-    @property
-    def failure(self) -> BaseException | None:
-        """The first exception that ended a delivery thread, if any."""
-        return self._crash
 
     def close(self, timeout_s: float = 1.0) -> list[str]:
         """Sends what is due, then stops within ``timeout_s`` even if a hook hangs. Returns what is unfinished, as text:
@@ -250,7 +246,7 @@ class AlertCenter:
             except BaseException as error:
                 log.exception("a delivery thread crashed")
                 with self._changed:
-                    self._crash = self._crash or error
+                    self.failure = self.failure or error
                     self._changed.notify_all()
 
         self._threads.append(threading.Thread(target=run, name=name, daemon=True))

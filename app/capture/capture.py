@@ -54,7 +54,7 @@ class Capture:
         self._sinks = list(sinks)
         self._on_state = on_state
         self._health = SourceHealth(source.name, lambda: settings if source.is_live else None)
-        self._stop = threading.Event()
+        self.stopping = threading.Event()
         self._error: BaseException | None = None
         self._stuck: list[_Reader] = []
         self._frozen_tries = 0
@@ -80,7 +80,7 @@ class Capture:
 
     def stop(self) -> None:
         """Request the end and return at once."""
-        self._stop.set()
+        self.stopping.set()
 
     def join(self, timeout_s: float) -> bool:
         """Whether the capture has ended within ``timeout_s``."""
@@ -108,12 +108,12 @@ class Capture:
 
     def _reconnect_until_stopped(self) -> None:
         attempt, logged = 0, ""
-        while not self._stop.is_set():
+        while not self.stopping.is_set():
             start_s = time.monotonic()
             frames_before = self._health.frames
             try:
                 self._run_connection()
-                if self._stop.is_set() or not self._source.is_live:  # its first answer showed that it is a video
+                if self.stopping.is_set() or not self._source.is_live:  # its first answer showed that it is a video
                     return
                 raise SourceError(f"lost {self._settings.shown}: the stream ended; check the camera")
             except SourceError as error:
@@ -137,7 +137,7 @@ class Capture:
             level = logging.WARNING if logged != logged_before else logging.DEBUG
             _log.log(level, "%s: %s; next attempt in %.1f s", self.name, message, wait_s)
             self._report_state()
-            if self._stop.wait(wait_s):
+            if self.stopping.wait(wait_s):
                 return
             self._health.reconnects += 1
 
@@ -164,7 +164,7 @@ class Capture:
         frozen_end_s: float | None = None
         waits_s = self._settings.reconnect_s
         pace = _Pace(self._source)
-        while not self._stop.is_set():
+        while not self.stopping.is_set():
             try:
                 frame = reader.frames.get(_TICK_S)
             except SlotClosed:
@@ -185,7 +185,7 @@ class Capture:
             last_frame_s = now_s
             silence_limit_s = self._settings.silence_s + _GRACE_S
             if not self._source.is_live and self._settings.pace == "realtime":
-                frame = pace.wait_for(frame, self._stop)
+                frame = pace.wait_for(frame, self.stopping)
             self._health.record_frame(frame.image, now_s)
             self._error = None
             self._report_state()
@@ -204,13 +204,13 @@ class Capture:
         for sink in self._sinks:
             try:
                 while not sink.put(frame, _TICK_S):
-                    if self._stop.is_set():
+                    if self.stopping.is_set():
                         return
                 open_sinks += 1
             except SlotClosed:
                 continue
         if not open_sinks:
-            self._stop.set()  # all sinks are closed
+            self.stopping.set()  # all sinks are closed
 
     def _report_state(self) -> None:
         """Call ``on_state`` if the state has changed since the last call."""
@@ -228,7 +228,7 @@ class _Reader:
         self.frames: WaitingSlot[Frame] = WaitingSlot()
         self.error: BaseException | None = None
         self._source = source
-        self._stop = threading.Event()
+        self.stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=READER_PREFIX + source.name, daemon=True)
 
     def start(self) -> None:
@@ -239,14 +239,14 @@ class _Reader:
 
     def stop(self, timeout_s: float) -> bool:
         """Stop, and return whether the thread has ended within ``timeout_s``."""
-        self._stop.set()
+        self.stopping.set()
         self.frames.close()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
-            with closing(self._source.frames(self._stop)) as frames:  # type: ignore[type-var]
+            with closing(self._source.frames(self.stopping)) as frames:  # type: ignore[type-var]
                 for frame in frames:
                     self.frames.put(frame)
         except SlotClosed:

@@ -137,9 +137,9 @@ class VideoWriter:
             if self._is_live and time_s is not None and monotonic() >= end_s:
                 self._start_s = time_s - self.frames / self._fps  # the rest of the gap is left out
                 break
-            self._append(self._last if self._last is not None else fitted)
+            self.append(self._last if self._last is not None else fitted)
         if due > 0:
-            self._append(fitted)
+            self.append(fitted)
         self._last = fitted
 
     def _frames_due(self, time_s: float) -> int:
@@ -153,7 +153,7 @@ class VideoWriter:
             return 1
         return due
 
-    def _append(self, image: Image) -> None:
+    def append(self, image: Image) -> None:
         if self.frames % _SPACE_CHECK_FRAMES == 0 and shutil.disk_usage(self._part.parent).free < _MIN_FREE_BYTES:
             raise OutputError(f"cannot continue to write {self.path}: its disk is full; free some space")
         frame = self._converter.reformat(

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     settings = load_settings(config_path(args), flag_values(args, VISION), each_camera=source_values(args))
     named = settings.camera if "camera" in settings.model_fields_set else ()
-    checks: list[Callable[[], Iterator[Finding]]] = [_versions, _opencv, _files, lambda: _store(settings)]
+    checks: list[Callable[[], Iterator[Finding]]] = [_versions, _opencv, _files, lambda: store_findings(settings)]
     if opencv_state().version:  # else all of these would fail for the same reason
         checks[2:2] = [_display, lambda: _sources(settings, named) if named else _cameras(), _decoder]
         checks.append(lambda: _self_check(settings))
@@ -232,7 +232,7 @@ def _files() -> Iterator[Finding]:
             yield Finding(path.name, "fault", f"{path}: {error.strerror}", "reinstall maskwatch")
 
 
-def _store(settings: Any) -> Iterator[Finding]:
+def store_findings(settings: Any) -> Iterator[Finding]:
     import os
     import tempfile
 

@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
         from app.cli.systemd_notify import SystemdNotifier
         from app.cli.watch_session import WatchSession
 
-        flags = _SignalFlags(reloads=bool(args.config))
+        flags = SignalFlags(reloads=bool(args.config))
         service = SystemdNotifier()
         if image_window is not None:
             image_window.wait_until_open()
@@ -141,7 +141,7 @@ def _reload(session: "WatchSession", args: argparse.Namespace) -> None:
     log.warning("settings reloaded%s", f"; these need a restart: {', '.join(places)}" if places else "")
 
 
-class _SignalFlags:
+class SignalFlags:
     """Ctrl-C and SIGTERM request a stop, SIGHUP requests a reload. Handlers only set flags for the main loop to read,
     because a handler must not take locks. SIGHUP stops the program if its terminal was closed or it has no settings
     file."""
@@ -163,7 +163,7 @@ class _SignalFlags:
         requested, self._reload = self._reload, False
         return requested
 
-    def __enter__(self) -> "_SignalFlags":
+    def __enter__(self) -> "SignalFlags":
         for number, handler in self._handlers.items():
             self._previous[number] = signal.signal(number, handler)
         return self

@@ -35,12 +35,12 @@ def _folder(find: Callable[[], Path]) -> Path:
     try:
         folder = find()
     except RuntimeError:  # platformdirs from 4.4 on
-        return _temporary_folder()
-    return folder if folder.is_absolute() else _temporary_folder()  # earlier ones return '~/.local/share'
+        return temporary_folder()
+    return folder if folder.is_absolute() else temporary_folder()  # earlier ones return '~/.local/share'
 
 
 @cache
-def _temporary_folder() -> Path:
+def temporary_folder() -> Path:
     """A folder that keeps its name for this user; a new one if another user has taken that name."""
     folder = Path(_temporary_root()) / f"{_APP}-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
     try:

@@ -47,7 +47,7 @@ class WindowProcess:
         self._is_open = self._is_busy = False
         descriptors = theirs.fileno(), self._memory_fd
         with theirs:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [*own_command(), SHOW_WINDOW, *map(str, descriptors)],
                 pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
@@ -77,11 +77,11 @@ class WindowProcess:
     def _reason(self) -> str:
         """What Xlib and Qt wrote before they ended the process, or its exit code."""
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_CLOSE_S)
+            self.process.wait(_CLOSE_S)
         written = os.pread(self._errors_fd, _MAX_ERROR_BYTES, 0).decode(errors="replace").splitlines()
         lines = [line.strip().rstrip(".") for line in written if line.strip()]
         named = [line for line in lines if any(part in line for part in _REASONS)]
-        return next(iter([*named, *lines[-1:]]), f"its process ended with code {self._process.returncode}")
+        return next(iter([*named, *lines[-1:]]), f"its process ended with code {self.process.returncode}")
 
     @property
     def is_ready(self) -> bool:
@@ -127,10 +127,10 @@ class WindowProcess:
             return
         self._pipe.close()
         try:
-            self._process.wait(_CLOSE_S)
+            self.process.wait(_CLOSE_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.process.kill()
+            self.process.wait()
         os.close(self._memory_fd)
         os.close(self._errors_fd)
 

@@ -226,13 +226,13 @@ def test_pauses_grow_and_are_reset_after_a_good_connection(monkeypatch: pytest.M
     good: list[Any] = [frame(0), lambda: time.sleep(0.03), SourceError("lost")]
     source = FakeSource(bad, bad, bad, good, bad)
     capture = Capture(source, settings(reconnect_s=(0.01, 0.02, 0.03)), [LatestSlot()])
-    wait = capture._stop.wait
+    wait = capture.stopping.wait
 
     def recorded_wait(timeout: float | None = None) -> bool:
         waits_s.append(timeout or 0)
         return wait(timeout)
 
-    monkeypatch.setattr(capture._stop, "wait", recorded_wait)
+    monkeypatch.setattr(capture.stopping, "wait", recorded_wait)
     capture.start()
     wait_until(lambda: len(waits_s) >= 6, "six attempts")
     stop_and_join(capture)

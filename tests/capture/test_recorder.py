@@ -43,14 +43,14 @@ def test_a_slow_encoder_does_not_delay_a_live_source(
 ) -> None:
     """Each late image needed more frames to fill the gap, so the next image was even later."""
     clock_s = 0.0
-    original = VideoWriter._append
+    original = VideoWriter.append
 
     def append_slowly(writer: VideoWriter, image: Image) -> None:
         nonlocal clock_s
         clock_s += 0.1
         original(writer, image)
 
-    monkeypatch.setattr(VideoWriter, "_append", append_slowly)
+    monkeypatch.setattr(VideoWriter, "append", append_slowly)
     monkeypatch.setattr("app.capture.recorder.monotonic", lambda: clock_s)
     delays_s = []
     with VideoWriter(tmp_path / "a.mp4", 25, (64, 48), is_live=is_live) as writer:

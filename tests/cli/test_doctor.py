@@ -80,7 +80,7 @@ def test_event_file_in_a_closed_folder_is_a_fault(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(os, "stat", refusing)
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: refusing(dir / "file"))
     settings = load_settings(None, {"alerts": {"store": closed / "sub" / "events.db"}})
-    (finding,) = doctor._store(settings)
+    (finding,) = doctor.store_findings(settings)
     assert finding.state == "fault"
     assert str(closed) in finding.advice
 

@@ -32,9 +32,9 @@ def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    user_folders._temporary_folder.cache_clear()
+    user_folders.temporary_folder.cache_clear()
     yield tmp_path
-    user_folders._temporary_folder.cache_clear()
+    user_folders.temporary_folder.cache_clear()
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -176,8 +176,8 @@ def test_libraries_that_are_only_required_are_replaced_by_stubs(tmp_path: Path) 
     assert kept["av/core.so"] != kept["av/video/core.so"]
     blas, ffmpeg = kept["opencv_python.libs/libopenblas-1.so"], kept["opencv_python.libs/libavcodec-1.so"]
     assert slimmed.origins[blas] == str(libraries / "libopenblas-1.so")
-    assert slim._symbols([Path(blas)], "--defined-only") == {"dgesv_"}
-    assert "av_free@@LIBAVCODEC_62" in slim._symbols([Path(ffmpeg)], "--defined-only"), "the loader checks the version"
+    assert slim.symbols([Path(blas)], "--defined-only") == {"dgesv_"}
+    assert "av_free@@LIBAVCODEC_62" in slim.symbols([Path(ffmpeg)], "--defined-only"), "the loader checks the version"
     for library, function in ((blas, "dgesv_"), (ffmpeg, "av_free")):
         call = f"import ctypes; ctypes.CDLL({library!r}).{function}()"
         process = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=False)

@@ -59,7 +59,7 @@ def test_images_of_any_size_reach_the_screen_and_keys_come_back(screen: Screen, 
 def test_a_display_that_ends_loses_the_window_but_not_the_video(screen: Screen) -> None:
     video = screen.folder / "out.mp4"
     screen.start("--source", "demo", "--loop", "--output", str(video))
-    screen._server.terminate()
+    screen.server.terminate()
     assert screen.program is not None
     assert screen.program.stderr is not None
     line = screen.program.stderr.readline()
@@ -79,18 +79,18 @@ def test_a_display_that_ends_loses_the_window_but_not_the_video(screen: Screen) 
 def test_a_display_that_hangs_does_not_block(screen: Screen, window: WindowProcess) -> None:
     show(window, IMAGE)
     wait_until(lambda: window.is_ready or window.inputs(0.01))
-    screen._server.send_signal(signal.SIGSTOP)
+    screen.server.send_signal(signal.SIGSTOP)
     try:
         window.show(IMAGE)
         assert window.inputs(0.05) == []
         window.close()  # kills the process
     finally:
-        screen._server.send_signal(signal.SIGCONT)
+        screen.server.send_signal(signal.SIGCONT)
 
 
 def test_a_killed_process_is_a_lost_window(window: WindowProcess) -> None:
     show(window, IMAGE)
-    os.kill(window._process.pid, signal.SIGKILL)
+    os.kill(window.process.pid, signal.SIGKILL)
     with pytest.raises(DisplayError, match="lost: its process ended with code -9"):
         wait_until(lambda: window.inputs(0.05))
 

@@ -112,19 +112,19 @@ def make_window(
         regions,
         image_window or FakeImageWindow(),
     )
-    window._redraw()
+    window.redraw()
     return window
 
 
 def press(window: Window, *keys: str) -> None:
     for key in keys:
-        assert window._handle(Key(ord(key)))
+        assert window.handle(Key(ord(key)))
 
 
 def test_a_snapshot_of_a_paused_camera_is_the_shown_frame(tmp_path: Path, regions: Regions) -> None:
     window = make_window(tmp_path, regions)
     press(window, " ")
-    shown = window._redraw()
+    shown = window.redraw()
     press(window, "s")
     (path,) = tmp_path.iterdir()
     assert shown is not None
@@ -137,22 +137,22 @@ def test_a_failed_snapshot_is_reported_and_leaves_no_file(
     window = make_window(tmp_path, regions)
     monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     press(window, "s")
-    assert "No space left" in window._screen.message
+    assert "No space left" in window.screen.message
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_ends_only_the_recording(tmp_path: Path, regions: Regions, monkeypatch: pytest.MonkeyPatch) -> None:
     window = make_window(tmp_path, regions)
     press(window, "r")
-    assert window._screen.recording
-    image = window._redraw()
+    assert window.screen.recording
+    image = window.redraw()
     assert image is not None
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1, 1, 0))
     for second in range(1, 5):
-        window._record(image, window._drawn_s + second)
-    assert not window._screen.recording
-    assert "disk is full" in window._screen.message
-    assert window._redraw() is not None
+        window.record(image, window.drawn_s + second)
+    assert not window.screen.recording
+    assert "disk is full" in window.screen.message
+    assert window.redraw() is not None
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_each_new_frame_is_drawn(tmp_path: Path, regions: Regions) -> None:
     """Also if a frame has the same memory address as the previous one."""
     window = make_window(tmp_path, regions)
     for _ in range(50):
-        assert window._redraw() is not None
+        assert window.redraw() is not None
 
 
 def test_several_cameras_share_one_help_and_one_message(
@@ -178,7 +178,7 @@ def test_several_cameras_share_one_help_and_one_message(
     written: list[str] = []
     monkeypatch.setattr(Canvas, "text", lambda _board, text, *_: written.append(text))
     press(window, "h")
-    window._redraw()
+    window.redraw()
     assert sum(KEYS[0][1] == text for text in written) == 1
     assert sum("enlarge a camera first" in text for text in written) == 1
 
@@ -187,34 +187,34 @@ def test_the_key_t_turns_the_camera_that_is_shown(tmp_path: Path, regions: Regio
     window = make_window(tmp_path, regions, cameras=3)
     press(window, "t")
     assert regions.turned == []
-    assert "enlarge a camera first" in window._screen.message
+    assert "enlarge a camera first" in window.screen.message
     press(window, "2")
     press(window, "t")
     assert regions.turned == ["camera1"]
-    assert window._screen.message == "camera1 turned"
+    assert window.screen.message == "camera1 turned"
 
 
 def test_the_number_of_a_missing_camera_is_ignored(tmp_path: Path, regions: Regions) -> None:
     window = make_window(tmp_path, regions, cameras=2)
     press(window, "5")
-    window._handle(Click(0.01, 0.01, is_left=True))
-    assert window._enlarged == 0, "the first click enlarges"
+    window.handle(Click(0.01, 0.01, is_left=True))
+    assert window.enlarged == 0, "the first click enlarges"
     press(window, "7")
-    assert window._enlarged == 0
+    assert window.enlarged == 0
     press(window, "2")
-    assert window._enlarged == 1
+    assert window.enlarged == 1
     press(window, "0")
-    assert window._enlarged is None
+    assert window.enlarged is None
 
 
 def test_an_open_region_stays_with_its_camera(tmp_path: Path, regions: Regions) -> None:
     window = make_window(tmp_path, regions, cameras=2)
     press(window, "1", "e")
-    assert window._screen.draft is not None
-    draft = window._screen.draft
+    assert window.screen.draft is not None
+    draft = window.screen.draft
     for corner in TRIANGLE:
         draft = draft.click(*corner)
-    window._screen = replace(window._screen, draft=draft)
+    window.screen = replace(window.screen, draft=draft)
     press(window, "2", "0", "e")
     assert regions.saved == {"camera0": (TRIANGLE,)}
 

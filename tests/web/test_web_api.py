@@ -375,7 +375,7 @@ def test_readiness_depends_on_the_cameras(running: Running) -> None:
 
 
 def test_healthz_reports_a_crash_of_the_delivery(running: Running) -> None:
-    running.center._crash = RuntimeError("boom")
+    running.center.failure = RuntimeError("boom")
     assert running.get("/healthz").status_code == 503
 
 

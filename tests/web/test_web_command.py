@@ -104,7 +104,7 @@ def test_mutes_expire_and_are_bounded() -> None:
     assert mutes.mute("door", 1e9) == 1060 + MAX_MUTE_S
     for number in range(5000):
         mutes.holds_back(make_event(number))
-    assert len(mutes._muted) <= 1000
+    assert len(mutes.muted_alerts) <= 1000
 
 
 @pytest.mark.parametrize("set_s", [-86_400.0, 86_400.0])
