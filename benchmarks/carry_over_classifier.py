@@ -25,13 +25,16 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from app.cli.train import development_pool, pool_of  # noqa: E402
-from app.training.data.face_pool import landmark_detector  # noqa: E402
 from app.core import resources  # noqa: E402
 from app.core.files import write_json  # noqa: E402
 from app.core.types import Label  # noqa: E402
 from app.training.classifier.evaluation import time_per_face_ms  # noqa: E402
 from app.training.classifier.finalize import FinalizedModel, finalize_model  # noqa: E402
-from app.training.data.face_pool import PooledFace, central_crops  # noqa: E402
+from app.training.data.face_pool import (  # noqa: E402
+    PooledFace,
+    central_crops,
+    landmark_detector,
+)
 from app.training.data.splits import LABELS, training_sources  # noqa: E402
 from app.training.export import CALIBRATION_IMAGES, write_model  # noqa: E402
 from app.training.metrics import Rate, wilson  # noqa: E402
@@ -101,9 +104,7 @@ def times_ms(classifiers: dict[str, MaskClassifier]) -> dict[str, float]:
     return {name: min(one[name] for one in rounds) for name in classifiers}
 
 
-def calibration_crops(
-    train: Sequence[Sample], metadata: ClassifierMetadata, console: Console
-) -> list[np.ndarray]:  # type: ignore[type-arg]
+def calibration_crops(train: Sequence[Sample], metadata: ClassifierMetadata, console: Console) -> list[np.ndarray]:  # type: ignore[type-arg]
     """Crops of training faces of all classes and sources, for int8."""
     ordered = sorted(train, key=lambda sample: (sample.source, sample.label, str(sample.path)))
     chosen = [ordered[i] for i in np.linspace(0, len(train) - 1, 2 * CALIBRATION_IMAGES).astype(int)]

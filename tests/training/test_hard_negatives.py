@@ -8,10 +8,9 @@ import cv2
 import numpy as np
 
 from app.cli.train import hard_negatives_of
-from app.training.data.face_pool import landmark_detector
 from app.core.resources import model as bundled
 from app.core.types import Box, Detection, Image, Label
-from app.training.data.face_pool import mine_hard_negatives
+from app.training.data.face_pool import landmark_detector, mine_hard_negatives
 from app.training.data.images import CachedDetector
 from app.training.data.samples import read_annotations
 from app.training.data.splits import NegativeSources, Splits, negative_sources

@@ -17,7 +17,6 @@ from app.core import resources
 from app.core.types import Box, Detection, Image, Label
 from app.training.data.crops import Crops, readable_faces
 from app.training.data.images import read_image
-from app.training.data.samples import by_image, image_files
 from app.training.types import LeftOut, Sample
 from app.vision.classifier import MaskClassifier
 from app.vision.detector import FaceDetector
@@ -157,7 +156,7 @@ def _faces(image: Image, detector: FaceDetector) -> list[Detection]:
 def without_bystanders(
     faces: Sequence[PooledFace], classifier: MaskClassifier, loose: frozenset[str], sure: float = 0.7
 ) -> list[PooledFace]:
-    """Leaves out images of ``loose`` sources that are not labelled ``no_mask`` but that ``classifier`` is sure are bare.
+    """Leaves out images of ``loose`` sources that are not labelled ``no_mask`` but are surely bare to ``classifier``.
     The detector may have found another person than the labelled one (in a seventh of RMFD's images)."""
     metadata = classifier.metadata
     doubtful = [
