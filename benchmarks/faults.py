@@ -1,6 +1,7 @@
 """Kills a real RTSP server repeatedly during a capture and reports recovery times and leaks.
 
     python benchmarks/faults.py [--kills 20] [--seed 1] [--freeze-every 5] [--json docs/results/faults.json]
+    python benchmarks/faults.py --key-frames 1 12 30 --json docs/results/key_frames.json
 
 Prints one line for each fault: the time until it was noticed, the time until new frames arrived, and then memory,
 threads and handles. Exit code 1 if a recovery took longer than the longest wait plus the open limit, if a thread or a
@@ -23,7 +24,8 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from fakes_video import RtspServer, striped_image, wait_until, write_clip  # noqa: E402
+from fakes_http import http_camera, paced  # noqa: E402
+from fakes_video import RtspServer, striped_image, transport_stream, wait_until, write_clip  # noqa: E402
 
 from app.capture.capture import Capture, SourceState  # noqa: E402
 from app.capture.process_exit import stuck_readers  # noqa: E402
@@ -131,14 +133,71 @@ def problems_of(faults: list[Fault], longest_s: float = LONGEST_S, growth: float
     return problems
 
 
+@dataclass(frozen=True, slots=True)
+class KeyFrameWait:
+    """A live stream that is joined right after a key frame: seconds to the message that it waits (None: no message),
+    to the first frame, and how often the capture has reconnected meanwhile."""
+
+    distance_s: float
+    message_s: float | None
+    first_frame_s: float
+    reconnects: int
+
+
+def join_between_key_frames(distance_s: float, limit_s: float = 90.0) -> KeyFrameWait:
+    """Joins a stream whose key frames are ``distance_s`` apart, 0.2 s after one of them."""
+    body = transport_stream(round((2 * distance_s + 3) * 25), round(distance_s * 25))
+    bytes_per_s = len(body) / (2 * distance_s + 3)
+    start = round(0.2 * bytes_per_s) // 188 * 188
+    with http_camera(lambda request: paced(request, body[start:], bytes_per_s)) as camera:
+        settings = SourceSettings(uri=camera.url("/cam.ts"), reconnect_s=WAITS_S)
+        capture = Capture(make_source(settings), settings, [LatestSlot[Frame]()])
+        start_s = time.monotonic()
+        message_s = None
+        capture.start()
+        try:
+            while not capture.status.frames and time.monotonic() - start_s < limit_s:
+                if message_s is None and "key frame" in capture.status.last_error:
+                    message_s = round(time.monotonic() - start_s, 2)
+                threading.Event().wait(0.02)
+            first_s = round(time.monotonic() - start_s, 2)
+            return KeyFrameWait(distance_s, message_s, first_s, capture.status.reconnects)
+        finally:
+            capture.stop()
+            capture.join(5)
+
+
+def run_key_frames(distances_s: list[float], path: Path | None) -> int:
+    """Prints and writes the waits. The exit code is 1 if one took 3 s longer than its distance or reconnected."""
+    waits = []
+    for distance_s in distances_s:
+        waits.append(join_between_key_frames(distance_s))
+        print(waits[-1], flush=True)
+    problems = [
+        f"key frames {wait.distance_s:g} s apart: frame after {wait.first_frame_s} s, {wait.reconnects} reconnects"
+        for wait in waits
+        if wait.first_frame_s > wait.distance_s + 3 or wait.reconnects
+    ]
+    print("\n".join(problems) or "every stream was waited for")
+    if path is not None:
+        record = {"is_well": not problems, "wrong": problems, "waits": [asdict(wait) for wait in waits]}
+        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return 1 if problems else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="fault injection against a real RTSP server")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--freeze-every", type=int, default=5, help="every n-th fault freezes the server; 0: none")
+    parser.add_argument(
+        "--key-frames", type=float, nargs="+", metavar="S", help="distances of key frames to join between"
+    )
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     logging.disable()  # the table shows every fault
+    if args.key_frames:
+        return run_key_frames(args.key_frames, args.json)
     faults = run(args.kills, args.seed, args.freeze_every)
     recovered = sorted(fault.recovered_s for fault in faults)
     print(f"recovery: median {recovered[len(recovered) // 2]:.2f} s, longest {recovered[-1]:.2f} s")

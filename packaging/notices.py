@@ -125,6 +125,9 @@ def _of_distribution(name: str) -> Component:
             if text not in [other for _, other in texts]:
                 texts.append((file.name, text))
     licence, own = licence_of(each), LICENCES / f"{name.lower()}.txt"
+    if own.is_file() and name.lower() == "av":  # the wheel does not name the licences of its libraries
+        licence += "; its FFmpeg: LGPL-3.0-or-later, with x264: GPL-2.0-or-later"
+        texts.append((own.name, own.read_text(encoding="utf-8")))
     if not texts and own.is_file():  # the wheel contains no licence
         text = own.read_text(encoding="utf-8")
         licence = text.splitlines()[0]
@@ -202,6 +205,8 @@ def render(components: Sequence[Component]) -> str:
     head = "maskwatch is under the MIT licence (LICENSE.txt). It contains other projects under their licences:\n\n"
     lines = [f"- {each.name} {each.version}: {each.licence}" for each in everything]
     note = (
+        "\n\nPyAV's package contains FFmpeg (LGPL) and x264 (GPL): this executable as a whole is passed on under the"
+        "\nGPL, version 3 or later; the text of PyAV's libraries below says more."
         "\n\nOpenCV's package contains FFmpeg and Qt 5 under the LGPL as separate, replaceable libraries;"
         "\nits text below names each part. Their sources: https://github.com/opencv/opencv-python, https://ffmpeg.org, https://www.qt.io\n"
     )

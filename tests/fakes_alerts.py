@@ -125,9 +125,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def mqtt_broker() -> Iterator[int]:
+def mqtt_broker(port: int = 0) -> Iterator[int]:
     """Runs a broker in its own process and yields its port."""
-    port = free_port()
+    port = port or free_port()
     process = subprocess.Popen(
         [sys.executable, "-c", BROKER, str(port)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )

@@ -43,8 +43,12 @@ class LiveCamera:
         self.colour = colour
         self.offline = threading.Event()
         self.silent = threading.Event()
+        self.applied: object = None
         self._index = 0
         self._start_s = time.monotonic()
+
+    def apply(self, settings: object) -> None:
+        self.applied = settings
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         if self.offline.is_set():

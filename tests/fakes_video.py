@@ -1,5 +1,6 @@
 """Sources, readers and servers for video tests, with faults on demand."""
 
+import io
 import os
 import random
 import signal
@@ -89,6 +90,25 @@ def write_clip(
     return path
 
 
+def transport_stream(frames: int, key_frame_distance: int) -> bytes:
+    """An MPEG transport stream (H.264, 25 frames per second) with the given distance of its key frames."""
+    from fractions import Fraction
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="mpegts") as container:
+        stream: Any = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        stream.options = {"preset": "ultrafast", "tune": "zerolatency", "x264-params": "scenecut=0:repeat-headers=1"}
+        stream.gop_size = key_frame_distance
+        stream.codec_context.time_base = Fraction(1, 25)
+        for i in range(frames):
+            image = av.VideoFrame.from_ndarray(striped_image(i, 320, 240), format="bgr24")
+            image.pts, image.time_base = i, Fraction(1, 25)
+            container.mux(stream.encode(image))
+        container.mux(stream.encode())
+    return file.getvalue()
+
+
 class FakeReader:
     """Replaces ``cv2.VideoCapture``. Each step is an image, None (a failed read), an exception to raise, or a
     function (which may hang) that returns the image."""
@@ -127,6 +147,9 @@ class FakeSource:
         self.opened = 0
         self.closed = 0
         self._connections = iter(connections)
+
+    def apply(self, settings: Any) -> None:
+        """It has no image to rotate."""
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         self.opened += 1

@@ -9,7 +9,7 @@ from fakes_alerts import HttpPeer, mqtt_broker, wait_until
 
 
 @pytest.fixture(autouse=True)
-def _no_thread_survives() -> Iterator[None]:
+def no_thread_survives() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     wait_until(lambda: not {thread.name for thread in threading.enumerate() if thread not in before})

@@ -1,63 +1,105 @@
-"""One alert channel: its filters, its hook with a time limit, its queue and its health."""
+"""One alert channel: its filters, its hook with a time limit, its pauses and its health. No disk, no clock, no lock."""
 
 import logging
+import math
 import random
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from app.alerts.health import ChannelHealth
 from app.alerts.hook import Alert, AlertHook, RetryLater
-from app.alerts.outbox import Backoff, ChannelQueue, Delivery, Status
+from app.alerts.store_types import Delivery, Status
 from app.alerts.timeout_hook import LazyHook, TimeoutHook
 from app.core.errors import HookError
 from app.core.schedule import is_open
-from app.core.text import counted
 from app.core.types import Event
 from app.settings.alerts import AlertSettings, Channel, matches_camera
 
 log = logging.getLogger(__name__)
 
-_MAX_REMEMBERED_ALERTS = 1000
-"""How many alerts a channel remembers, so that it also sends the events that resolve them."""
-
 
 @dataclass(frozen=True, slots=True)
-class ChannelHealth:
-    """``state`` is ``ok``, ``sending`` or ``retrying``: the last attempt failed, and ``error`` says why."""
+class Backoff:
+    """Exponential backoff: the pause starts at ``first_s`` and doubles up to ``max_s``. Up to half of it is removed
+    at random (jitter), so that many programs do not retry at the same moment."""
 
-    name: str
-    state: str
-    waiting: int
-    delivered: int
-    undelivered: int
-    error: str = ""
+    first_s: float
+    max_s: float
+
+    def pause_s(self, failures: int, rng: random.Random) -> float:
+        full = min(self.first_s * 2.0 ** min(failures - 1, 60), self.max_s)
+        return full * rng.uniform(0.5, 1.0)
 
 
 class DeliveryChannel:
-    """Not thread-safe: ``AlertCenter`` calls every method but ``send`` while it holds its lock."""
+    """``now_s`` is monotonic time. ``AlertCenter`` holds its lock for every method but ``send``."""
 
-    def __init__(self, channel: Channel, hook: AlertHook, settings: AlertSettings) -> None:
-        self.config = channel
-        self.hook = TimeoutHook(hook, channel.timeout_s)
-        backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
-        self.queue = ChannelQueue(
-            channel.give_up_after_s, settings.max_outbox, channel.rate_limit, backoff, channel.useless_when_late
-        )
-        self.sending = False
-        self._hours = channel.hours
+    def __init__(self, config: Channel, hook: AlertHook, settings: AlertSettings) -> None:
+        self.configure(config, settings)
+        self.hook = TimeoutHook(hook, config.timeout_s)
+        self.sending = ""  # the key of the alert that is being sent
+        self.is_removed = False
+        self._failures = 0
+        self._next_s = float("-inf")
+        self._sent_s: deque[float] = deque()
         self._delivered = 0
         self._undelivered = 0
         self._error = ""
-        self._accepted: OrderedDict[str, bool] = OrderedDict()  # alert id to whether it passed the filters
+
+    def configure(self, config: Channel, settings: AlertSettings) -> None:
+        self.config = config
+        self._backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
+        self._hours = config.hours
+
+    def replace_hook(self, hook: AlertHook) -> None:
+        """Ends the old hook: an alert that it is sending is sent again by the new one."""
+        old, self.hook = self.hook, TimeoutHook(hook, self.config.timeout_s)
+        old.abort()
+        old.close()
+        self._next_s = float("-inf")
 
     @property
     def name(self) -> str:
         return self.config.name
 
-    @property
-    def health(self) -> ChannelHealth:
-        state = "retrying" if self.queue.failures else "sending" if self.sending else "ok"
-        return ChannelHealth(self.name, state, len(self.queue), self._delivered, self._undelivered, self._error)
+    def health(self, waiting: int) -> ChannelHealth:
+        state = "retrying" if self._failures else "sending" if self.sending else "ok"
+        return ChannelHealth(self.name, state, waiting, self._delivered, self._undelivered, self._error)
+
+    def matches(self, event: Event) -> bool:
+        """Whether ``event`` passes the filters by kind and camera."""
+        return event.kind in self.config.events and self.is_for_camera(event.camera)
+
+    def is_for_camera(self, camera: str) -> bool:
+        return not self.config.cameras or any(matches_camera(pattern, camera) for pattern in self.config.cameras)
+
+    def is_in_schedule(self, event: Event) -> bool:
+        return is_open(self._hours, event.wall_s)
+
+    def exceeds_rate_limit(self, now_s: float, waiting: int) -> bool:
+        """Whether a new alert exceeds a rate limit with ``excess = "skip"``."""
+        rate = self.config.rate_limit
+        return rate is not None and rate.excess == "skip" and self._rate_pause_s(now_s, waiting) > 0
+
+    def _rate_pause_s(self, now_s: float, waiting: int = 0) -> float:
+        """Seconds until the rate limit allows an alert, after ``waiting`` others."""
+        rate = self.config.rate_limit
+        if rate is None:
+            return 0.0
+        while self._sent_s and self._sent_s[0] <= now_s - rate.per_s:
+            self._sent_s.popleft()
+        if len(self._sent_s) + waiting < rate.count:
+            return 0.0
+        return (self._sent_s[0] if self._sent_s else now_s) + rate.per_s - now_s
+
+    def pause_s(self, now_s: float) -> float:
+        """Seconds until the next attempt. The pause applies to the channel, so many alerts cause no extra requests."""
+        return max(self._next_s - now_s, self._rate_pause_s(now_s), 0.0)
+
+    def expires_in_s(self, age_s: float) -> float:
+        """Seconds until an alert of that age is too late to be sent at all."""
+        return max(self.config.give_up_after_s - age_s, 0.0) if self.config.useless_when_late else math.inf
 
     def send(self, delivery: Delivery, jpeg: bytes | None) -> HookError | None:
         """Makes one attempt and returns its error. Called without the lock, because it may take long."""
@@ -69,91 +111,48 @@ class DeliveryChannel:
             return HookError(f"{type(error).__name__}: {error}")
         return None
 
-    def shutdown_report(self, is_stored: bool) -> list[str]:
-        """What is unfinished at shutdown, as text. ``is_stored``: the pending alerts are in the event file."""
-        left = [f"channel {self.name}: its hook hangs"] if self.hook.stuck is not None else []
-        if len(self.queue):
-            kept = "kept for the next start" if is_stored else "lost because it is not stored"
-            left.append(f"channel {self.name}: {len(self.queue)} not delivered yet, {kept}")
-        return left
-
-    def accepts(self, event: Event) -> bool:
-        """Whether the channel sends ``event``. It resolves every alert that it has sent, even outside its schedule."""
-        accepted = self._accepted.get(event.resolves)
-        return self._matches_filters(event) and (is_open(self._hours, event.wall_s) if accepted is None else accepted)
-
-    def _matches_filters(self, event: Event) -> bool:
-        channel = self.config
-        is_camera = not channel.cameras or any(matches_camera(pattern, event.camera) for pattern in channel.cameras)
-        return is_camera and event.kind in channel.events
-
-    def exceeds_rate_limit(self, event: Event, now_s: float) -> bool:
-        """Whether a rate limit with ``excess = "skip"`` drops ``event``. An event that resolves a sent alert waits."""
-        return not self._accepted.get(event.resolves) and self.queue.exceeds_rate_limit(now_s)
-
-    def reject(self, event: Event) -> None:
-        """Remembers that ``event`` is not sent, so that the event which resolves it is not sent either."""
-        if self._matches_filters(event):
-            self.remember({event.id: False})
-
-    @property
-    def accepted(self) -> Mapping[str, bool]:
-        """The latest alerts by id, and whether the channel accepted each."""
-        return self._accepted
-
-    def remember(self, accepted: Mapping[str, bool]) -> None:
-        """Adds decisions, including those of an earlier run or of this channel before a reload."""
-        self._accepted.update(accepted)
-        while len(self._accepted) > _MAX_REMEMBERED_ALERTS:
-            self._accepted.popitem(last=False)
-
-    def add(self, delivery: Delivery, now_s: float, sequence: int) -> list[Delivery]:
-        """Appends ``delivery``. Returns the deliveries that a full outbox dropped."""
-        self.remember({delivery.event.id: True})
-        dropped = self.queue.add(delivery, now_s, sequence)
-        if dropped:
-            self._undelivered += len(dropped)
-            log.warning("the outbox of channel %s is full; its oldest alert is undelivered", self.name)
-        return dropped
-
-    def remove_expired(self, now_s: float, wall_s: float) -> list[Delivery]:
-        """Removes and returns the alerts that are too late to send, as undelivered. Not to be called during a send."""
-        expired = self.queue.remove_expired(now_s, wall_s)
-        if expired:
-            self._undelivered += len(expired)
-            log.warning("channel %s: %s given up, too late to be sent", self.name, counted(len(expired), "alert"))
-        return expired
-
     def delivered(self, delivery: Delivery, now_s: float, wall_s: float) -> Delivery:
-        if self.queue.failures:
+        if self._failures:
             log.warning("channel %s works again", self.name)
+        self._failures, self._next_s, self._error = 0, float("-inf"), ""
         self._delivered += 1
-        self._error = ""
-        return self.queue.delivered(delivery, now_s, wall_s)
+        if self.config.rate_limit is not None:
+            self._sent_s.append(now_s)
+        return replace(delivery, status=Status.DELIVERED, attempts=delivery.attempts + 1, error="", updated_s=wall_s)
 
-    def failed(self, delivery: Delivery, error: HookError, now_s: float, wall_s: float, rng: random.Random) -> Delivery:
+    def failed(
+        self, delivery: Delivery, error: HookError, now_s: float, wall_s: float, age_s: float, rng: random.Random
+    ) -> Delivery:
         """Returns the updated delivery: pending for a retry, or undelivered."""
-        if not self.queue.failures:
+        if not self._failures:
             log.warning("channel %s failed and will be retried: %s", self.name, error)
+        self._failures += 1
         self._error = str(error)
-        pause_s = error.pause_s if isinstance(error, RetryLater) else 0.0
-        updated = self.queue.failed(delivery, str(error), now_s, wall_s, rng, pause_s)
-        if updated.status is Status.UNDELIVERED:
-            self._undelivered += 1
-            log.error("channel %s: gave up alert %s after %d attempts", self.name, delivery.event.id, updated.attempts)
-        return updated
+        asked_s = error.pause_s if isinstance(error, RetryLater) else 0.0
+        self._next_s = now_s + max(self._backoff.pause_s(self._failures, rng), asked_s)
+        failed = replace(delivery, attempts=delivery.attempts + 1, error=str(error), updated_s=wall_s)
+        if age_s < self.config.give_up_after_s:
+            return failed
+        log.error("channel %s: gave up alert %s after %d attempts", self.name, failed.event.id, failed.attempts)
+        return self.give_up(failed, wall_s, str(error))
+
+    def give_up(self, delivery: Delivery, wall_s: float, reason: str) -> Delivery:
+        """The undelivered ``delivery``; its last error is kept."""
+        self._undelivered += 1
+        return replace(delivery, status=Status.UNDELIVERED, error=delivery.error or reason, updated_s=wall_s)
 
 
-def make_channels(settings: AlertSettings, hooks: Mapping[str, AlertHook]) -> dict[str, DeliveryChannel]:
-    """The channels of ``settings`` by name. ``hooks`` replaces the hooks of the channels it names."""
-    channels: dict[str, DeliveryChannel] = {}
-    for channel in settings.channels:
-        hook = hooks.get(channel.name)
-        if hook is None:
-            hook = lazy = LazyHook(channel)
-            try:
-                lazy.build()
-            except HookError as error:
-                log.warning("%s; its alerts wait until this is fixed", error)
-        channels[channel.name] = DeliveryChannel(channel, hook, settings)
-    return channels
+def make_hooks(channels: tuple[Channel, ...], given: Mapping[str, AlertHook]) -> dict[str, AlertHook]:
+    """The hooks by channel; ``given`` replaces the hooks of the channels it names. A missing package, secret or plugin
+    is logged and delays only its own channel."""
+    hooks: dict[str, AlertHook] = {}
+    for channel in channels:
+        if channel.name in given:
+            hooks[channel.name] = given[channel.name]
+            continue
+        hooks[channel.name] = lazy = LazyHook(channel)
+        try:
+            lazy.build()
+        except HookError as error:
+            log.warning("%s; its alerts wait until this is fixed", error)
+    return hooks

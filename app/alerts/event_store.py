@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import sqlite3
-import uuid
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
@@ -14,16 +14,19 @@ from types import TracebackType
 from typing import Self
 
 from app.alerts.event_records import event_from_record, event_record
-from app.alerts.outbox import Delivery, Status
-from app.alerts.store_schema import SCHEMA, SCHEMA_VERSION, check_version
-from app.alerts.store_types import EventFilter, Presence, StoreError, WriteBatch
+from app.alerts.file_lock import lock_path
+from app.alerts.retention_clock import DAY_S, StoredTimes
+from app.alerts.store_connection import connect
+from app.alerts.store_schema import SCHEMA, SCHEMA_VERSION, UPGRADES, check_version
+from app.alerts.store_types import Delivery, EventFilter, Presence, Status, StoreError, WriteBatch
 from app.core.types import Event
 
 log = logging.getLogger(__name__)
 
-DELIVERY_COLUMNS = "record, channel, created_s, updated_s, status, attempts, error, owner"
+DELIVERY_COLUMNS = "record, channel, created_s, updated_s, status, attempts, error"
 MAGIC = b"SQLite format 3\0"
 STATUSES = frozenset(status.value for status in Status)
+BUSY_CODES = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED))
 DAMAGE_CODES = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
 
 
@@ -36,31 +39,35 @@ def _events(records: Iterable[tuple[str]]) -> Iterator[Event]:
             log.warning("skipped an event that cannot be read: %s", error)
 
 
-def _deliveries(rows: Iterable[tuple[str, str, float, float, str, int, str, str]]) -> Iterator[Delivery]:
-    for record, channel, created_s, updated_s, status, attempts, error, owner in rows:
+def _deliveries(rows: Iterable[tuple[str, str, float, float, str, int, str]]) -> Iterator[Delivery]:
+    for record, channel, created_s, updated_s, status, attempts, error in rows:
         for event in _events([(record,)]):
             if status in STATUSES:
-                yield Delivery(event, channel, created_s, updated_s, Status(status), attempts, error, owner)
+                yield Delivery(event, channel, created_s, updated_s, Status(status), attempts, error)
 
 
 class EventStore:
-    """The open event file. Raises StoreError if it is missing and ``create`` is false. ``identity`` differs between
-    files that had the same name, because the file system reuses inode numbers."""
+    """The open event file, or with ``path`` None the same tables in memory. Raises StoreError if the file is missing
+    and ``create`` is false. ``limits`` says what its disk lacks, '' for nothing."""
 
-    def __init__(self, path: Path, create: bool = True, busy_s: float = 1.0) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, create: bool = True, busy_s: float = 1.0) -> None:
+        self.path = path or Path(":memory:")
+        self.limits = ""
         with self._store_errors():
-            if create:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with suppress(FileExistsError):  # readable by this user only, before any data is in it
-                    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            elif not path.is_file():
-                raise StoreError(f"no event file {path}: no events are recorded there yet; try --store PATH")
-            self._db = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
+            if path is None:
+                self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+                weakref.finalize(self, self._db.close)  # it lives as long as its owner
+            else:
+                if create:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with suppress(FileExistsError):  # readable by this user only, before any data is in it
+                        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+                elif not path.is_file():
+                    raise StoreError(f"no event file {path}: no events are recorded there yet; try --store PATH")
+                self._db, self.limits = connect(path, busy_s, create)
             try:
                 self._prepare()
-                self._inode = path.stat().st_ino
-                self.identity = str(self._db.execute("SELECT identity FROM file").fetchone()[0])
+                self._inode = None if path is None else path.stat().st_ino
                 self._version = self._data_version()
             except BaseException:
                 self._db.close()
@@ -69,24 +76,21 @@ class EventStore:
     def _prepare(self) -> None:
         version = self._query_int("PRAGMA user_version")
         check_version(self._db, self.path, version)
-        tables = self._query_int("SELECT count(*) FROM sqlite_master")
-        if tables and not self._query_int("PRAGMA user_version"):
+        if not version and self._query_int("SELECT count(*) FROM sqlite_master"):
             raise StoreError(f"{self.path} is a database of another program; choose another store")
-        if version == 0:
-            # Returns the space of deleted rows to the file system.
-            self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA journal_size_limit = 1000000")
         self._db.execute("PRAGMA synchronous = FULL")  # a stored alert survives a power failure
         self._db.execute("PRAGMA foreign_keys = ON")
         self._db.execute("PRAGMA secure_delete = ON")
-        if version == 0:
-            with self._transaction():
-                if self._query_int("PRAGMA user_version") == 0:  # another program may have created the tables first
-                    for statement in SCHEMA.split(";"):
-                        self._db.execute(statement)
-                    self._db.execute("INSERT INTO file VALUES (?)", (uuid.uuid4().hex,))
-                    self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        if version == SCHEMA_VERSION:
+            return
+        with self._transaction():
+            version = self._query_int("PRAGMA user_version")  # another program may have been first
+            for statement in SCHEMA.split(";") if version == 0 else ():
+                self._db.execute(statement)
+            for old in range(version, SCHEMA_VERSION) if version else ():
+                self._db.execute(UPGRADES[old])
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     @contextmanager
     def _store_errors(self) -> Iterator[None]:
@@ -96,11 +100,13 @@ class EventStore:
         except sqlite3.Error as error:
             damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE_CODES
             advice = "it is damaged" if damaged else "check the free disk space and the permissions"
+            if self.limits:
+                advice = f"{self.limits}; choose a store on a local disk"
+            elif getattr(error, "sqlite_errorcode", 0) & 0xFF in BUSY_CODES:
+                advice = "another program uses it, such as a purge or an export; wait until it ends"
             raise StoreError(f"event file {self.path}: {error}; {advice}", damaged) from error
         except OSError as error:
-            missing = isinstance(error, FileNotFoundError)
-            message = f"event file {self.path}: {error.strerror or error}; check its folder"
-            raise StoreError(message, missing=missing) from error
+            raise StoreError(f"event file {self.path}: {error.strerror or error}; check its folder") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -151,13 +157,13 @@ class EventStore:
                     db.execute("INSERT OR IGNORE INTO snapshots VALUES (?,?)", (event.id, jpeg))
             for each in batch.deliveries:
                 db.execute(
-                    "INSERT INTO outbox SELECT id,?,?,?,?,?,?,? FROM events WHERE id = ? "
-                    "ON CONFLICT (event_id, channel) DO UPDATE SET updated_s = excluded.updated_s, "
-                    "status = excluded.status, attempts = excluded.attempts, error = excluded.error, "
-                    "owner = excluded.owner",
+                    "INSERT INTO outbox SELECT id,?,?,?,?,?,? FROM events WHERE id = ? "
+                    "ON CONFLICT (event_id, channel) DO UPDATE SET updated_s = excluded.updated_s, created_s = "
+                    "CASE status WHEN 'skipped' THEN excluded.created_s ELSE created_s END, "
+                    "status = excluded.status, attempts = excluded.attempts, error = excluded.error",
                     (
                         *(each.channel, each.created_s, each.updated_s, each.status.value, each.attempts),
-                        *(each.error, each.owner, each.event.id),
+                        *(each.error, each.event.id),
                     ),
                 )
             for seen in batch.presence:
@@ -168,50 +174,103 @@ class EventStore:
                     (seen.camera, seen.hour_s, seen.masked, seen.bare, seen.incorrect),
                 )
 
-    def claim(self, owner: str, dead_owners: Iterable[str]) -> int:
-        """Makes ``owner`` send the pending alerts of ``dead_owners`` and of no owner. Returns their number."""
-        with self.transaction() as db:
-            query = "UPDATE outbox SET owner = ? WHERE status = ? AND owner = ?"
-            return sum(db.execute(query, (owner, Status.PENDING.value, each)).rowcount for each in {"", *dead_owners})
-
-    def release(self, owner: str) -> None:
-        """Allows any other program to send the pending alerts of ``owner``."""
-        with self.transaction() as db:
-            db.execute("UPDATE outbox SET owner = '' WHERE owner = ? AND status = ?", (owner, Status.PENDING.value))
-
     def retry(self, channels: tuple[str, ...], wall_s: float) -> int:
-        """Makes undelivered alerts pending again, with age 0 and no owner. Returns their number."""
+        """Makes undelivered alerts pending again, with age 0. Returns their number."""
         where = f" AND channel IN ({','.join('?' * len(channels))})" if channels else ""
         with self.transaction() as db:
             changed = db.execute(
-                "UPDATE outbox SET status = ?, attempts = 0, created_s = ?, owner = '' WHERE status = ?" + where,
+                "UPDATE outbox SET status = ?, attempts = 0, created_s = ? WHERE status = ?" + where,
                 (Status.PENDING.value, wall_s, Status.UNDELIVERED.value, *channels),
             )
             return changed.rowcount
 
     # -- reading -------------------------------------------------------------------------------------------------
 
-    def owners(self) -> set[str]:
-        """The ids of programs that have pending alerts."""
-        with self._store_errors():
-            rows = self._db.execute("SELECT DISTINCT owner FROM outbox WHERE status = ?", (Status.PENDING.value,))
-            return {str(owner) for (owner,) in rows if owner}
-
-    def deliveries(
-        self, status: Status | None = None, owners: tuple[str, ...] = (), event_ids: tuple[str, ...] = ()
-    ) -> list[Delivery]:
-        """Oldest first. Empty ``owners`` or ``event_ids`` mean all."""
-        terms, values = ["1"], list[object]()
-        if status is not None:
-            terms.append("status = ?")
-            values.append(status.value)
-        for column, wanted in (("owner", owners), ("event_id", event_ids)):
-            if wanted:
-                terms.append(f"{column} IN ({','.join('?' * len(wanted))})")
-                values.extend(wanted)
-        query = f"SELECT {DELIVERY_COLUMNS} FROM outbox JOIN events ON events.id = event_id WHERE {' AND '.join(terms)}"
+    def deliveries(self, status: Status | None = None) -> list[Delivery]:
+        """Oldest first."""
+        where, values = ("status = ?", [status.value]) if status is not None else ("1", [])
+        query = f"SELECT {DELIVERY_COLUMNS} FROM outbox JOIN events ON events.id = event_id WHERE {where}"
         with self._store_errors():
             return list(_deliveries(self._db.execute(query + " ORDER BY events.seq", values)))
+
+    def pending(self, channel: str) -> Iterator[Delivery]:
+        """The pending alerts of ``channel``, oldest first."""
+        query = f"SELECT {DELIVERY_COLUMNS} FROM outbox JOIN events ON events.id = event_id "
+        with self._store_errors():
+            rows = self._db.execute(
+                query + "WHERE status = 'pending' AND channel = ? ORDER BY outbox.rowid", (channel,)
+            )
+            yield from _deliveries(rows)
+
+    def delivery_keys(self) -> dict[tuple[str, str], Status]:
+        """The status of each pending or, in memory, each delivery by (event id, channel)."""
+        where = "1" if self._inode is None else "status = 'pending'"
+        with self._store_errors():
+            rows = self._db.execute(f"SELECT event_id, channel, status FROM outbox WHERE {where}")
+            return {(event_id, channel): Status(status) for event_id, channel, status in rows}
+
+    def event(self, event_id: str) -> Event | None:
+        with self._store_errors():
+            rows = self._db.execute("SELECT record FROM events WHERE id = ?", (event_id,)).fetchall()
+            return next(_events(rows), None)
+
+    def status(self, event_id: str, channel: str) -> Status | None:
+        """The status of one delivery; None if there is none."""
+        query = "SELECT status FROM outbox WHERE event_id = ? AND channel = ?"
+        with self._store_errors():
+            row = self._db.execute(query, (event_id, channel)).fetchone()
+            return None if row is None else Status(row[0])
+
+    def newest_seq(self) -> int:
+        return self.query_int("SELECT max(seq) FROM events")
+
+    def stored_times(self, now_s: float, file_s: float) -> StoredTimes:
+        """``file_s``: when the file was last changed."""
+        times = "(SELECT stored_s AS at FROM events UNION ALL SELECT hour_s FROM presence UNION ALL SELECT ?)"
+        with self._store_errors():
+            (before_s,) = self._db.execute(
+                f"SELECT max(at) FROM {times} WHERE at <= ?", (file_s, now_s - DAY_S)
+            ).fetchone()
+            query = f"SELECT min(at) FROM {times} WHERE at > ? AND at <= ?"
+            (since_s,) = self._db.execute(query, (file_s, now_s - DAY_S, now_s)).fetchone()
+            (newest_s,) = self._db.execute(f"SELECT max(at) FROM {times}", (file_s,)).fetchone()
+            return StoredTimes(before_s, since_s, newest_s)
+
+    def shift_times(self, after_seq: int, seconds: float) -> None:
+        """Corrects when the events after ``after_seq`` were stored: the wall clock was set meanwhile."""
+        with self.transaction() as db:
+            db.execute("UPDATE events SET stored_s = stored_s + ? WHERE seq > ?", (seconds, after_seq))
+            db.execute(
+                "UPDATE outbox SET created_s = created_s + ? WHERE event_id IN (SELECT id FROM events WHERE seq > ?)",
+                (seconds, after_seq),
+            )
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.query_int("SELECT EXISTS (SELECT 1 FROM events) OR EXISTS (SELECT 1 FROM presence)")
+
+    def contents(self) -> WriteBatch:
+        """Everything, to be written to another store."""
+        with self._store_errors():
+            query = "SELECT record, jpeg FROM events LEFT JOIN snapshots ON id = event_id ORDER BY seq"
+            events = [(next(_events([(record,)])), jpeg) for record, jpeg in self._db.execute(query)]
+        return WriteBatch(tuple(events), tuple(self.deliveries()), tuple(self.presence()))
+
+    def clear(self, but_pending: bool = False) -> None:
+        """Deletes everything, or all but the events with pending alerts."""
+        kept = "SELECT event_id FROM outbox WHERE status = 'pending'" if but_pending else ""
+        with self.transaction() as db:
+            db.execute(f"DELETE FROM events WHERE id NOT IN ({kept})")
+            db.execute("DELETE FROM presence")
+
+    def give_up_removed_channels(self, channels: list[str], before_s: float) -> None:
+        """Makes pending alerts from before ``before_s`` undelivered, unless their channel is one of ``channels``."""
+        with self.transaction() as db:
+            db.execute(
+                "UPDATE outbox SET status = 'undelivered', error = 'its channel is no longer configured' "
+                f"WHERE status = 'pending' AND created_s < ? AND channel NOT IN ({','.join('?' * len(channels))})",
+                (before_s, *channels),
+            )
 
     def events(self, wanted: EventFilter = EventFilter(), newest: int | None = None) -> list[Event]:  # noqa: B008
         """In order of time. ``newest`` limits the result to that many of the latest events."""
@@ -233,11 +292,17 @@ class EventStore:
             row = self._db.execute("SELECT jpeg FROM snapshots WHERE event_id = ?", (event_id,)).fetchone()
             return None if row is None else bytes(row[0])
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the file still has its name (it may have been deleted or replaced)."""
+        try:
+            return self._inode is None or self.path.stat().st_ino == self._inode
+        except OSError:
+            return False
+
     def changed_by_others(self) -> bool:
-        """Whether another program wrote to the file since the last call. Raises StoreError if the file was deleted."""
+        """Whether another program wrote to the file since the last call."""
         with self._store_errors():
-            if self.path.stat().st_ino != self._inode:
-                raise FileNotFoundError(2, "it was replaced by another file")
             before, self._version = self._version, self._data_version()
             return before != self._version
 
@@ -254,20 +319,14 @@ class EventStore:
         self.close()
 
 
-def lock_path(path: Path) -> Path:
-    """The lock file beside the event file ``path``. It exists once a program has written events."""
-    return path.with_name(path.name + ".lock")
-
-
-def _is_event_file(path: Path) -> bool:
-    """Whether ``path`` is ours. Protects other files that the settings name by mistake."""
-    if lock_path(path).exists():
-        return True
-    try:
+def check_is_event_file(path: Path) -> None:
+    """Protects a file of another program that the settings name by mistake. Raises StoreError."""
+    with suppress(OSError):  # a missing file is created; any other error is reported when it is opened
+        if lock_path(path).exists() or not path.stat().st_size:
+            return
         with path.open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except OSError:
-        return False
+            if file.read(len(MAGIC)) != MAGIC:
+                raise StoreError(f"{path} is not an event file and was left unchanged; choose another store")
 
 
 def rename_damaged(path: Path, wall_s: float) -> tuple[Path, list[Delivery]]:
@@ -275,8 +334,7 @@ def rename_damaged(path: Path, wall_s: float) -> tuple[Path, list[Delivery]]:
 
     Raises StoreError if it cannot be renamed or does not look like an event file.
     """
-    if not _is_event_file(path):
-        raise StoreError(f"{path} is not an event file and was left unchanged; choose another store")
+    check_is_event_file(path)
     stamp = datetime.fromtimestamp(wall_s, UTC).strftime("%Y%m%d-%H%M%S")
     renamed = path.with_name(f"{path.name}.damaged-{stamp}")
     try:

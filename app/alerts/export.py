@@ -15,6 +15,7 @@ from app.alerts.event_records import RECORD_FIELDS, event_record
 from app.alerts.store_types import Presence, hour_of
 from app.core.errors import OutputError, SettingsError
 from app.core.files import atomic_write
+from app.core.text import local_time
 from app.core.types import Event, EventKind
 
 SECONDS_BY_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -75,7 +76,7 @@ class HourRow:
 
     @property
     def label(self) -> str:
-        return datetime.fromtimestamp(self.hour_s).strftime("%Y-%m-%d %H:%M")
+        return local_time(self.hour_s, "minutes")
 
 
 def by_hour(presence: Iterable[Presence], events: Iterable[Event]) -> list[HourRow]:

@@ -1,30 +1,42 @@
-"""File locks of the programs that use one event file. The operating system releases a lock when its program ends, also
-after a crash or a kill."""
+"""The lock of the one program that watches with an event file. The operating system releases it when the program ends,
+also after a crash or a kill."""
 
-import glob
+import errno
+import logging
 import os
 import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from app.alerts.event_store import lock_path
 from app.alerts.store_types import StoreError
 
+log = logging.getLogger(__name__)
 
-class FileLock:
-    """A lock file that one program holds at a time."""
+HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+
+def lock_path(store: Path) -> Path:
+    """The lock file beside the event file ``store``. It exists once a program has written events."""
+    return store.with_name(store.name + ".lock")
+
+
+class StoreLock:
+    """Held by the program that writes events to ``store`` and sends its alerts."""
+
+    def __init__(self, store: Path) -> None:
+        self.store = store
+        self._path = lock_path(store)
         self._file: BinaryIO | None = None
 
     def take(self) -> bool:
         """Acquires the lock without waiting; returns whether this program holds it. Raises StoreError if its file
-        cannot be created."""
-        if self._file is not None:
+        cannot be created. On a disk without locks every program gets it."""
+        if self._is_current:
             return True
+        self.release()  # its file was deleted
         try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             file = self._path.open("ab")
         except OSError as error:
             raise StoreError(f"cannot create {self._path}: {error.strerror or error}; check its folder") from error
@@ -37,14 +49,16 @@ class FileLock:
                 import fcntl
 
                 fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            return False
+        except OSError as error:
+            if error.errno in HELD:
+                file.close()
+                return False
+            log.warning("%s cannot be locked: %s; let only one maskwatch use it", self._path, error.strerror or error)
         self._file = file
         return True
 
     @property
-    def is_current(self) -> bool:
+    def _is_current(self) -> bool:
         """Whether the lock is held and its file still has its name (it may have been deleted or replaced)."""
         try:
             return self._file is not None and os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
@@ -53,42 +67,6 @@ class FileLock:
 
     def release(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):
+                self._file.close()
             self._file = None
-
-    def remove(self) -> None:
-        """Releases the lock and deletes its file. Not for a lock that another program may hold."""
-        if sys.platform == "win32":
-            self.release()  # Windows cannot delete an open file
-        with suppress(OSError):  # already deleted, or the next program deletes it
-            self._path.unlink()
-        self.release()
-
-
-def store_lock(store: Path) -> FileLock:
-    """The lock of the program that also sends the pending alerts of ended programs."""
-    return FileLock(lock_path(store))
-
-
-def owner_lock(store: Path, owner: str) -> FileLock:
-    """The lock that shows that the program ``owner`` runs."""
-    return FileLock(store.with_name(f"{store.name}.owner-{owner}"))
-
-
-def running_owners(store: Path, own: str) -> set[str]:
-    """The other programs that hold their owner locks. Deletes the lock files of ended programs. Raises StoreError if
-    the folder cannot be read."""
-    prefix = f"{store.name}.owner-"
-    try:
-        paths = list(store.parent.glob(glob.escape(prefix) + "*"))
-    except OSError as error:
-        raise StoreError(f"cannot list {store.parent}: {error.strerror or error}; check its permissions") from error
-    running: set[str] = set()
-    for path in paths:
-        owner, lock = path.name.removeprefix(prefix), FileLock(path)
-        with suppress(StoreError):  # ignore a file that cannot be opened
-            if owner != own and lock.take():
-                lock.remove()
-            elif owner != own:
-                running.add(owner)
-    return running

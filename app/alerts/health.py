@@ -4,8 +4,6 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.alerts.channel import ChannelHealth
-
 
 class Clock(Protocol):
     def wall_s(self) -> float:
@@ -16,11 +14,27 @@ class Clock(Protocol):
 
 
 class SystemClock:
+    """Its monotonic time includes the time for which the machine slept, so that waking up is no jump of the clock."""
+
+    _ID = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+
     def wall_s(self) -> float:
         return time.time()
 
     def monotonic_s(self) -> float:
-        return time.monotonic()
+        return time.monotonic() if self._ID is None else time.clock_gettime(self._ID)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelHealth:
+    """``state`` is ``ok``, ``sending`` or ``retrying``: the last attempt failed, and ``error`` says why."""
+
+    name: str
+    state: str
+    waiting: int
+    delivered: int
+    undelivered: int
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ import base64
 import json
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from app.alerts.event_records import event_record
 from app.core.errors import HookError
@@ -100,3 +101,15 @@ class AlertHook(Protocol):
 
     def abort(self) -> None:
         """Makes a running ``send`` raise HookError soon. Called from another thread; must not block."""
+
+
+@runtime_checkable
+class SessionHook(AlertHook, Protocol):
+    """A hook that stays connected while maskwatch watches, so that the receiver notices when it ends."""
+
+    def refresh(self, cameras: Mapping[str, bool]) -> None:
+        """Opens the session or keeps it alive. Called every few seconds with the watched cameras and whether each is
+        online; may take a few seconds."""
+
+    def close(self) -> None:
+        """Ends the session. May block for a second."""

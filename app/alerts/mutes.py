@@ -20,7 +20,7 @@ class Mutes:
         self._lock = threading.Lock()
         self._now_s, self._wall_s = now_s, wall_s
         self._ends_s: dict[str, float] = {}
-        self._muted: OrderedDict[str, None] = OrderedDict()  # ids of alerts that were not sent
+        self.muted_alerts: OrderedDict[str, None] = OrderedDict()  # ids of alerts that were not sent
 
     def mute(self, camera: str, for_s: float) -> float:
         """Mutes ``camera`` for ``for_s`` seconds (at most ``MAX_MUTE_S``). Returns the Unix time of the end."""
@@ -57,9 +57,9 @@ class Mutes:
         muted = self.until_s(event.camera) is not None
         with self._lock:
             if event.resolves:
-                return event.resolves in self._muted
+                return event.resolves in self.muted_alerts
             if muted:
-                self._muted[event.id] = None
-                while len(self._muted) > _MAX_REMEMBERED_ALERTS:
-                    self._muted.popitem(last=False)
+                self.muted_alerts[event.id] = None
+                while len(self.muted_alerts) > _MAX_REMEMBERED_ALERTS:
+                    self.muted_alerts.popitem(last=False)
             return muted

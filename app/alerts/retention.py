@@ -57,24 +57,32 @@ def _delete_oldest(store: EventStore) -> int:
         ).rowcount
 
 
-def enforce_retention(store: EventStore, wall_s: float, keep_s: float, max_bytes: int) -> PurgeResult:
-    """Deletes by age and size. Events with pending alerts stay; only their snapshots are deleted, for size."""
-    done = _delete_before(store, wall_s - keep_s, also_pending=False)
-    events, snapshots = done.events, done.pictures
+def limit_size(store: EventStore, max_bytes: int) -> PurgeResult:
+    """Deletes the oldest events until the file has at most ``max_bytes``. Events with pending alerts stay; only their
+    snapshots are deleted."""
+    events = snapshots = 0
     while size_bytes(store) > max_bytes:
         deleted = _delete_oldest(store)
         events += deleted
         if not deleted:
             with store.transaction() as db:
-                snapshots += db.execute(
+                deleted = db.execute(
                     "DELETE FROM snapshots WHERE event_id IN (SELECT event_id FROM snapshots "
                     "JOIN events ON id = event_id ORDER BY seq LIMIT 20)"
                 ).rowcount
-                if not db.execute("SELECT changes()").fetchone()[0]:
-                    break
-    if events or snapshots or done.hours:
+            snapshots += deleted
+            if not deleted:
+                break
+    return PurgeResult(events, snapshots)
+
+
+def enforce_retention(store: EventStore, now_s: float, keep_s: float, max_bytes: int) -> PurgeResult:
+    """Deletes by age and size, but no event with a pending alert. ``now_s``: Unix time, of a clock that is right."""
+    old, excess = _delete_before(store, now_s - keep_s, also_pending=False), limit_size(store, max_bytes)
+    events, snapshots = old.events + excess.events, old.pictures + excess.pictures
+    if events or snapshots or old.hours:
         _compact(store)
-    return PurgeResult(events, snapshots, done.hours, done.files)
+    return PurgeResult(events, snapshots, old.hours, old.files)
 
 
 def purge(store: EventStore, before_s: float | None, pictures_only: bool = False) -> PurgeResult:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from app.alerts.store_types import StoreError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
-CREATE TABLE file (identity TEXT NOT NULL);
 CREATE TABLE events (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, camera TEXT NOT NULL,
   wall_s REAL NOT NULL, stored_s REAL NOT NULL, record TEXT NOT NULL);
@@ -17,13 +16,15 @@ CREATE TABLE snapshots (
   event_id TEXT PRIMARY KEY REFERENCES events (id) ON DELETE CASCADE, jpeg BLOB NOT NULL);
 CREATE TABLE outbox (
   event_id TEXT NOT NULL REFERENCES events (id) ON DELETE CASCADE, channel TEXT NOT NULL, created_s REAL NOT NULL,
-  updated_s REAL NOT NULL, status TEXT NOT NULL, attempts INTEGER NOT NULL, error TEXT NOT NULL, owner TEXT NOT NULL,
+  updated_s REAL NOT NULL, status TEXT NOT NULL, attempts INTEGER NOT NULL, error TEXT NOT NULL,
   PRIMARY KEY (event_id, channel));
 CREATE INDEX outbox_status ON outbox (status);
 CREATE TABLE presence (
   camera TEXT NOT NULL, hour_s INTEGER NOT NULL, masked INTEGER NOT NULL, bare INTEGER NOT NULL,
   incorrect INTEGER NOT NULL, PRIMARY KEY (camera, hour_s));
 """
+UPGRADES = {1: "ALTER TABLE outbox DROP COLUMN owner"}
+"""The statement that makes a file of this version one of the next version."""
 COLUMNS = {
     table: set(re.findall(r"(\w+) (?:TEXT|INTEGER|REAL|BLOB)", fields))
     for table, fields in re.findall(r"CREATE TABLE (\w+) \((.*?)\);\n", SCHEMA, re.DOTALL)
@@ -34,7 +35,7 @@ def check_version(db: sqlite3.Connection, path: Path, version: int) -> None:
     """Raises StoreError if a file of schema ``version`` (0: new) does not have these tables."""
     if version > SCHEMA_VERSION:
         raise StoreError(f"{path} was written by a newer maskwatch; update this one or choose another store")
-    if version and (version < SCHEMA_VERSION or not _has_all_columns(db)):
+    if version and not _has_all_columns(db):
         raise StoreError(
             f"{path} was written by another version of maskwatch, whose tables differ; move it away or choose another "
             "store, and read the old file with the version that wrote it"

@@ -1,8 +1,9 @@
 """The records that the event file stores, and the error it raises."""
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
-from app.alerts.outbox import Delivery
+from app.alerts.hook import idempotency_key
 from app.core.errors import OutputError
 from app.core.types import Event
 
@@ -10,13 +11,39 @@ HOUR_S = 3600
 
 
 class StoreError(OutputError):
-    """The event file cannot be used. ``damaged``: retrying does not help. ``missing``: it was deleted or replaced, so
-    the last writes are lost."""
+    """The event file cannot be used. ``damaged``: retrying does not help."""
 
-    def __init__(self, message: str, damaged: bool = False, missing: bool = False) -> None:
+    def __init__(self, message: str, damaged: bool = False) -> None:
         super().__init__(message)
         self.damaged = damaged
-        self.missing = missing
+
+
+class StoreInUseError(StoreError):
+    """Another program watches with the same event file."""
+
+
+class Status(StrEnum):
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    UNDELIVERED = "undelivered"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One alert for one channel. ``created_s`` and ``updated_s`` are Unix times."""
+
+    event: Event
+    channel: str
+    created_s: float
+    updated_s: float
+    status: Status = Status.PENDING
+    attempts: int = 0
+    error: str = ""
+
+    @property
+    def key(self) -> str:
+        return idempotency_key(self.event, self.channel)
 
 
 def hour_of(wall_s: float) -> int:
@@ -88,6 +115,12 @@ class WriteBatch:
     events: tuple[tuple[Event, bytes | None], ...] = ()
     deliveries: tuple[Delivery, ...] = ()
     presence: tuple[Presence, ...] = ()
+
+    def plus(self, newer: "WriteBatch") -> "WriteBatch":
+        """Both batches; where they differ, ``newer`` is written last and wins."""
+        return WriteBatch(
+            self.events + newer.events, self.deliveries + newer.deliveries, self.presence + newer.presence
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 import threading
 import time
+from collections.abc import Mapping
 
-from app.alerts.hook import Alert, AlertHook
+from app.alerts.hook import Alert, AlertHook, SessionHook
 from app.alerts.hook_factory import build_hook
 from app.core.errors import HookError, MaskwatchError
 from app.core.secrets import scrub
@@ -41,6 +42,14 @@ class LazyHook:
     def abort(self) -> None:
         if self._hook is not None:
             self._hook.abort()
+
+    def refresh(self, cameras: Mapping[str, bool]) -> None:
+        if isinstance(self._hook, SessionHook):
+            self._hook.refresh(cameras)
+
+    def close(self) -> None:
+        if isinstance(self._hook, SessionHook):
+            self._hook.close()
 
 
 class _Attempt:
@@ -117,6 +126,16 @@ class TimeoutHook:
             )
         self._attempt = None
         return late.key == key and late.error is None
+
+    def refresh(self, cameras: Mapping[str, bool]) -> None:
+        """Called every few seconds while the channel is idle; see ``SessionHook``."""
+        if isinstance(self._hook, SessionHook):
+            self._hook.refresh(cameras)
+
+    def close(self) -> None:
+        """Ends the session of a ``SessionHook``. Does not wait for an attempt that still runs."""
+        if isinstance(self._hook, SessionHook):
+            self._hook.close()
 
     def abort(self) -> None:
         self._hook.abort()

@@ -11,9 +11,12 @@ from app.pipeline.monitor import CameraView, Monitor
 from app.settings.monitor import Polygon
 from app.settings.view import ViewSettings
 from app.ui.hud import Screen, render
-from app.ui.window import Window, open_plain_window, show_image
+from app.ui.image_window import ImageWindow, WindowInput
+from app.ui.window import Window
+from app.ui.window_process import open_image_window
 
 _TAKE_S = 0.1
+_TURN_S = 0.001
 
 
 @dataclass(slots=True)
@@ -29,6 +32,7 @@ class DrawingStats:
 
 class FrameDrawer(Protocol):
     stats: DrawingStats
+    image_window: ImageWindow
 
     def pause(self, paused: bool) -> None: ...
 
@@ -50,6 +54,25 @@ class _NoRegionStore:
     def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:  # noqa: ARG002 - the store's protocol
         return ""
 
+    def turn(self, camera: str) -> str:  # noqa: ARG002 - the store's protocol
+        return ""
+
+
+class _NoImageWindow:
+    is_ready, cpu_s = True, 0.0
+
+    def wait_until_open(self) -> None: ...
+
+    def show(self, image: Image, size_px: tuple[int, int] | None = None) -> None: ...
+
+    def set_fullscreen(self, fullscreen: bool) -> None: ...
+
+    def inputs(self, timeout_s: float) -> list[WindowInput]:
+        time.sleep(timeout_s)
+        return []
+
+    def close(self) -> None: ...
+
 
 class _LiveDrawer(Window):
     """The real window, measured; without ``window`` it draws at the same rate and shows no image."""
@@ -57,21 +80,15 @@ class _LiveDrawer(Window):
     def __init__(self, monitor: Monitor, settings: ViewSettings, timers: StageTimers, window: bool) -> None:
         self.stats = DrawingStats()
         self._until: Callable[[], bool] = lambda: False
-        super().__init__(monitor, settings, lambda: self._until(), _NoRegionStore())
+        self.image_window = open_image_window() if window else _NoImageWindow()
+        super().__init__(monitor, settings, lambda: self._until(), _NoRegionStore(), self.image_window)
         self._timers = timers
-        self._window = window
         self._frames: tuple[int, ...] = ()
         self._results: dict[str, int] = {}
 
     def run(self, until: Callable[[], bool]) -> None:  # type: ignore[override]
         self._until = until
-        if self._window:
-            super().run(lambda _: None)
-            return
-        while not self._monitor.finished and not until():
-            self._monitor.take(0.0)
-            self._redraw()
-            time.sleep(self.turn_ms / 1000)
+        super().run(lambda _: None)
 
     def _render_views(self, views: Sequence[CameraView]) -> Image:
         with self._timers.timed("draw"):
@@ -99,14 +116,16 @@ class _FileDrawer:
         self._screen = Screen(settings.max_width_px, blur=settings.blur)
         self._timers = timers
         self._window = window
+        self.image_window: ImageWindow = open_image_window() if window else _NoImageWindow()
         self.pause = monitor.pause
-        if window:
-            open_plain_window()
 
     def run(self, until: Callable[[], bool]) -> None:
-        while not self._monitor.finished and not until():
-            for result in self._monitor.take(_TAKE_S):
-                self._draw(result)
+        try:
+            while not self._monitor.finished and not until():
+                for result in self._monitor.take(_TAKE_S):
+                    self._draw(result)
+        finally:
+            self.image_window.close()
 
     def _draw(self, result: FrameResult) -> None:
         view = next(view for view in self._monitor.views() if view.camera == result.frame.camera)
@@ -123,7 +142,10 @@ class _FileDrawer:
             image = render(shown, self._screen)
         if self._window:
             with self._timers.timed("show"):
-                show_image(image)
+                self.image_window.show(image)
+                self.image_window.inputs(_TURN_S)
+                while not self.image_window.is_ready:
+                    self.image_window.inputs(_TURN_S)
         age_s = time.monotonic() - result.frame.captured_s
         self.stats.drawn += 1
         self.stats.with_new_frame += 1

@@ -12,6 +12,7 @@ from app.core.types import Frame
 from app.pipeline.frame_analyzer import FrameAnalyzer
 from app.pipeline.monitor import MonitorParts
 from app.settings.monitor import CameraSettings
+from app.settings.source import SourceSettings
 from app.settings.vision import ClassifierSettings, DetectorSettings
 from app.vision.classifier import MaskClassifier
 from app.vision.detector import FaceDetector
@@ -124,6 +125,9 @@ class SimulatedCamera:
         self.fps: float | None = fps
         self._source = source
         self._step_s = 1.0 / fps
+
+    def apply(self, settings: SourceSettings) -> None:
+        self._source.apply(settings)
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         start_s = due_s = time.monotonic()

@@ -14,6 +14,7 @@ from app.core.types import FrameResult
 from app.pipeline.monitor import Monitor
 from app.settings.root import Settings
 from app.settings.toml import redacted_tables
+from app.ui.image_window import ImageWindow
 
 _FIRST_FRAME_LIMIT_S = 120.0
 NAME = "maskwatch"
@@ -65,10 +66,10 @@ class _Counters:
     cpu_s: float
 
     @classmethod
-    def of(cls, monitor: Monitor) -> "_Counters":
+    def of(cls, monitor: Monitor, window: ImageWindow) -> "_Counters":
         views = monitor.views()
-        captured = sum(view.status.frames for view in views)
-        return cls(captured, sum(view.dropped for view in views), time.perf_counter(), time.process_time())
+        captured, dropped = sum(view.status.frames for view in views), sum(view.dropped for view in views)
+        return cls(captured, dropped, time.perf_counter(), time.process_time() + window.cpu_s)
 
 
 class _RunPhases:
@@ -111,12 +112,16 @@ class _RunPhases:
         assert self.drawer is not None
         self._timers.clear()
         self.drawer.stats = DrawingStats()
-        self.before, self._end_s = _Counters.of(self._monitor), time.monotonic() + self._plan.seconds
+        self.before, self._end_s = self._counters(), time.monotonic() + self._plan.seconds
         self._listener.enabled = True
+
+    def _counters(self) -> _Counters:
+        assert self.drawer is not None
+        return _Counters.of(self._monitor, self.drawer.image_window)
 
     def _stop_measuring(self) -> None:
         self._listener.enabled = False
-        self.after, self.work = _Counters.of(self._monitor), self._timers.work()
+        self.after, self.work = self._counters(), self._timers.work()
 
 
 def measure(settings: Settings, plan: Plan) -> Figures:

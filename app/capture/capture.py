@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from app.capture.process_exit import READER_PREFIX
 from app.capture.slot import Slot, SlotClosed, WaitingSlot
-from app.capture.source import FrameSource
+from app.capture.source import FALLBACK_FPS, FrameSource
 from app.capture.status import SourceHealth, SourceState, SourceStatus
-from app.core.errors import SourceError
+from app.core.errors import RetryLaterError, SourceError
 from app.core.types import Frame
 from app.settings.source import SourceSettings
 
@@ -53,8 +53,8 @@ class Capture:
         self._settings = settings
         self._sinks = list(sinks)
         self._on_state = on_state
-        self._health = SourceHealth(source.name, settings if source.is_live else None)
-        self._stop = threading.Event()
+        self._health = SourceHealth(source.name, lambda: settings if source.is_live else None)
+        self.stopping = threading.Event()
         self._error: BaseException | None = None
         self._stuck: list[_Reader] = []
         self._frozen_tries = 0
@@ -80,7 +80,7 @@ class Capture:
 
     def stop(self) -> None:
         """Request the end and return at once."""
-        self._stop.set()
+        self.stopping.set()
 
     def join(self, timeout_s: float) -> bool:
         """Whether the capture has ended within ``timeout_s``."""
@@ -108,16 +108,19 @@ class Capture:
 
     def _reconnect_until_stopped(self) -> None:
         attempt, logged = 0, ""
-        while not self._stop.is_set():
+        while not self.stopping.is_set():
             start_s = time.monotonic()
             frames_before = self._health.frames
             try:
                 self._run_connection()
-                if self._stop.is_set():
+                if self.stopping.is_set() or not self._source.is_live:  # its first answer showed that it is a video
                     return
                 raise SourceError(f"lost {self._settings.shown}: the stream ended; check the camera")
             except SourceError as error:
+                if not self._source.is_live:
+                    raise
                 message = self._settings.hide(str(error))
+                least_wait_s = error.wait_s if isinstance(error, RetryLaterError) else 0.0
                 if self._health.frames == 0:
                     self._error = error
             waits_s = self._settings.reconnect_s
@@ -125,15 +128,16 @@ class Capture:
                 attempt, logged = 0, logged if self._frozen_tries > 1 else ""
             # Random, so that many cameras behind one switch do not reconnect at the same moment.
             wait_s = waits_s[min(attempt, len(waits_s) - 1)] * random.uniform(0.75, 1.0)
+            wait_s = max(wait_s, least_wait_s)
             attempt += 1
-            self._health.enter(SourceState.RECONNECTING, message)
+            self._health.enter(SourceState.RECONNECTING, message, least_wait_s)
             # A camera may be offline for weeks, so each reason is a warning only once. The owner may exit with the
             # error of the very first attempt, so that one is a warning only if it is repeated.
             logged_before, logged = logged, message if self._health.frames or attempt > 1 else ""
             level = logging.WARNING if logged != logged_before else logging.DEBUG
             _log.log(level, "%s: %s; next attempt in %.1f s", self.name, message, wait_s)
             self._report_state()
-            if self._stop.wait(wait_s):
+            if self.stopping.wait(wait_s):
                 return
             self._health.reconnects += 1
 
@@ -159,14 +163,19 @@ class Capture:
         last_frame_s = time.monotonic()
         frozen_end_s: float | None = None
         waits_s = self._settings.reconnect_s
-        pace = _Pace()
-        while not self._stop.is_set():
+        pace = _Pace(self._source)
+        while not self.stopping.is_set():
             try:
                 frame = reader.frames.get(_TICK_S)
             except SlotClosed:
                 return
             now_s = time.monotonic()
             if frame is None:
+                waiting = getattr(self._source, "waiting", "")  # only network streams have it
+                if waiting and silence_limit_s < self._settings.key_frame_timeout_s:
+                    silence_limit_s = self._settings.open_timeout_s + self._settings.key_frame_timeout_s + _GRACE_S
+                    self._health.wait(waiting, silence_limit_s)
+                    _log.warning("%s: %s", self.name, waiting)
                 self._report_state()
                 if self._source.is_live and now_s - last_frame_s > silence_limit_s:
                     raise SourceError(
@@ -176,7 +185,7 @@ class Capture:
             last_frame_s = now_s
             silence_limit_s = self._settings.silence_s + _GRACE_S
             if not self._source.is_live and self._settings.pace == "realtime":
-                frame = pace.wait_for(frame, self._stop)
+                frame = pace.wait_for(frame, self.stopping)
             self._health.record_frame(frame.image, now_s)
             self._error = None
             self._report_state()
@@ -195,13 +204,13 @@ class Capture:
         for sink in self._sinks:
             try:
                 while not sink.put(frame, _TICK_S):
-                    if self._stop.is_set():
+                    if self.stopping.is_set():
                         return
                 open_sinks += 1
             except SlotClosed:
                 continue
         if not open_sinks:
-            self._stop.set()  # all sinks are closed
+            self.stopping.set()  # all sinks are closed
 
     def _report_state(self) -> None:
         """Call ``on_state`` if the state has changed since the last call."""
@@ -219,7 +228,7 @@ class _Reader:
         self.frames: WaitingSlot[Frame] = WaitingSlot()
         self.error: BaseException | None = None
         self._source = source
-        self._stop = threading.Event()
+        self.stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=READER_PREFIX + source.name, daemon=True)
 
     def start(self) -> None:
@@ -230,14 +239,14 @@ class _Reader:
 
     def stop(self, timeout_s: float) -> bool:
         """Stop, and return whether the thread has ended within ``timeout_s``."""
-        self._stop.set()
+        self.stopping.set()
         self.frames.close()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
-            with closing(self._source.frames(self._stop)) as frames:  # type: ignore[type-var]
+            with closing(self._source.frames(self.stopping)) as frames:  # type: ignore[type-var]
                 for frame in frames:
                     self.frames.put(frame)
         except SlotClosed:
@@ -252,7 +261,8 @@ class _Pace:
     """Delays frames until their time. After a long delay all later frames are shifted instead of sent faster; an
     unusually long gap is shortened."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: FrameSource) -> None:
+        self._source = source
         self._start_s: float | None = None
         self._time_s = self._step_s = 0.0
         self._gaps = 0
@@ -261,6 +271,7 @@ class _Pace:
         now_s = time.monotonic()
         if self._start_s is None:
             self._start_s, self._time_s = now_s - frame.time_s, frame.time_s
+            self._step_s = 1.0 / (self._source.fps or FALLBACK_FPS)
         step_s = frame.time_s - self._time_s
         if step_s > max(_MAX_PAUSE_S, _GAP_STEPS * self._step_s):
             self._gaps += 1
@@ -269,7 +280,7 @@ class _Pace:
                 level, "%s: no frames for %.0f s at %.0f s; shown as %g s", frame.camera, step_s, self._time_s, _GAP_S
             )
             self._start_s -= step_s - _GAP_S
-        self._time_s, self._step_s = frame.time_s, step_s
+        self._time_s, self._step_s = frame.time_s, step_s or self._step_s
         due_s = self._start_s + frame.time_s
         if now_s < due_s:
             stop.wait(due_s - now_s)

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from av.error import FFmpegError
 
+from app.capture.geometry import corrected
 from app.capture.opencv_backend import silence_ffmpeg, to_bgr
+from app.capture.pyav_backend import PyavReader
 from app.core.errors import SourceError
 from app.core.files import is_folder
 from app.core.types import Frame, Image
@@ -21,6 +24,10 @@ from app.settings.source import IMAGE_SUFFIXES, SourceSettings
 IMAGES_PER_S = 1.0
 """Frame rate of a folder if the settings give no rate."""
 
+_HEAD_BYTES = 4096
+_FFMPEG_SUFFIXES = frozenset({".apng", ".gif", ".jp2", ".pam", ".qoi", ".tga"})
+"""Read by FFmpeg where OpenCV cannot."""
+_PAGED_SUFFIXES = frozenset({".apng", ".gif", ".tif", ".tiff", ".webp"})
 _PNG = b"\x89PNG\r\n\x1a\n"
 _log = logging.getLogger(__name__)
 
@@ -49,18 +56,49 @@ def read_image(path: Path) -> Image:
         raise SourceError(f"cannot read image {path}: {error.strerror}; check the path") from error
     if coded.size == 0:
         raise SourceError(f"image {path} is empty; copy it again")
+    head = coded[:_HEAD_BYTES].tobytes()
+    brands = head[8:64] if head[4:8] == b"ftyp" else b""
+    is_avif = b"avif" in brands or b"avis" in brands
+    if not is_avif and any(brand in brands for brand in (b"heic", b"heix", b"hevc", b"mif1", b"msf1")):
+        raise SourceError(f"image {path} is in the format HEIC, which cannot be read; save it as JPEG")
     try:
-        coded = np.frombuffer(_plain_png(coded.tobytes()), np.uint8) if coded[:8].tobytes() == _PNG else coded
+        coded = np.frombuffer(_plain_png(coded.tobytes()), np.uint8) if head[:8] == _PNG else coded
     except ValueError as error:
         raise SourceError(f"image {path} is incomplete or damaged: {error}; copy it again") from error
     try:
-        image = cv2.imdecode(coded, cv2.IMREAD_COLOR)  # rotates by EXIF, converts 16 bits, grey and alpha to BGR
+        # Rotates by EXIF, converts 16 bits, grey and alpha to BGR. It swaps red and blue of PAM.
+        image = cv2.imdecode(coded, cv2.IMREAD_COLOR) if head[:2] != b"P7" else None
     except cv2.error as error:
         reason = str(error).splitlines()[0]
         raise SourceError(f"cannot decode image {path}: {reason}; save it as PNG or JPEG") from error
+    if image is None and path.suffix.lower() in _FFMPEG_SUFFIXES:
+        image = _decode_with_ffmpeg(path)
     if image is None or image.size == 0:
         raise SourceError(f"{path} is not a readable image or is incomplete; save it as PNG or JPEG")
-    return to_bgr(image)
+    if path.suffix.lower() in _PAGED_SUFFIXES and cv2.imcount(str(path)) > 1:
+        _log.warning("%s contains %d images; only the first is read", path, cv2.imcount(str(path)))
+    return _turned_avif(to_bgr(image), head) if is_avif else to_bgr(image)
+
+
+def _decode_with_ffmpeg(path: Path) -> Image | None:
+    try:
+        reader = PyavReader(str(path.absolute()))
+        ok, image = reader.read()
+        reader.release()
+        return to_bgr(image) if ok and image is not None else None
+    except (FFmpegError, OSError, ValueError):
+        return None
+
+
+def _turned_avif(image: Image, head: bytes) -> Image:
+    """``image`` with the rotation (quarters to the left) and mirroring of the file, which OpenCV ignores (ISO 23008-12,
+    boxes irot and imir)."""
+    turn, mirror = head.find(b"irot"), head.find(b"imir")
+    if 0 <= turn < len(head) - 4:
+        image = np.rot90(image, head[turn + 4] & 3)
+    if 0 <= mirror < len(head) - 4:
+        image = image[:, ::-1] if head[mirror + 4] & 1 else image[::-1]
+    return np.ascontiguousarray(image)
 
 
 def _plain_png(coded: bytes) -> bytes:
@@ -121,6 +159,9 @@ class ImageSource:
             if not self._settings.loop or index == first_of_round:
                 return
 
+    def apply(self, settings: SourceSettings) -> None:
+        self._settings = settings
+
     def _images(self, stop: threading.Event) -> Iterator[Image]:
         paths = self._paths()
         first_error: SourceError | None = None
@@ -137,6 +178,6 @@ class ImageSource:
                 _log.warning("%s", error)
                 continue
             shown += 1
-            yield image
+            yield corrected(image, self._settings)
         if shown == 0 and first_error is not None:
             raise SourceError(f"none of the {len(paths)} images in {self._path} can be read: {first_error}")

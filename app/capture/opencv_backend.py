@@ -1,17 +1,23 @@
 """OpenCV's video readers: time limits, backends, no output on standard error, images as BGR uint8."""
 
 import os
+import re
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
+from av.error import FFmpegError
 from numpy.typing import NDArray
 
+from app.capture.http_file import HttpFile
+from app.capture.http_stream import HttpStream, open_http, tls_options
+from app.capture.login import LOGINS
+from app.capture.pyav_backend import NoVideoError, PyavReader
 from app.capture.stream_probe import probe_stream
 from app.core.errors import SourceError
 from app.core.types import Image
@@ -22,9 +28,12 @@ _BACKENDS = {
     "v4l2": cv2.CAP_V4L2,
     "dshow": cv2.CAP_DSHOW,
     "avfoundation": cv2.CAP_AVFOUNDATION,
-    "ffmpeg": cv2.CAP_FFMPEG,
+    "ffmpeg": cv2.CAP_FFMPEG,  # of a camera: files and streams are read through PyAV
     "gstreamer": cv2.CAP_GSTREAMER,
 }
+_ANALYSIS_SHARE = 0.6
+"""Without a key frame FFmpeg analyses a stream for 5 s by default, which is also our time limit of the opening."""
+PLAYLIST_SUFFIXES = frozenset({".m3u8", ".m3u"})
 _CAMERA_BACKENDS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 
 
@@ -37,6 +46,9 @@ class VideoReader(Protocol):
 
     def release(self) -> None: ...
 
+
+_SILENT = 0
+"""OpenCV's log level LOG_LEVEL_SILENT."""
 
 Opener = Callable[[SourceSettings], VideoReader]
 
@@ -51,7 +63,9 @@ def silence_ffmpeg(read_timeout_s: float | None = None) -> None:
     if read_timeout_s is not None:
         os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(max(1, round(read_timeout_s))))
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        # OpenCV 4.10 to 4.12 have cv2.setLogLevel; later ones have cv2.utils.logging.
+        set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+        set_level(_SILENT)
 
 
 def to_bgr(image: NDArray[Any]) -> Image:
@@ -72,6 +86,21 @@ def to_bgr(image: NDArray[Any]) -> Image:
     return image
 
 
+def check_file(path: Path, what: str) -> None:
+    """Raises SourceError if ``path`` is not a file or is empty."""
+    try:
+        if not path.exists():
+            raise SourceError(f"no such {what}: {path}; check the path")
+        if not path.is_file():
+            raise SourceError(f"{path} is not a file; give a {what} file, a folder of images or a stream")
+        if path.stat().st_size == 0:
+            raise SourceError(f"{path} is empty; copy or record it again")
+    except OSError as error:  # str(error) would repeat the path
+        raise SourceError(f"cannot read {what} {path}: {error.strerror or error}; check the path") from error
+    except ValueError as error:  # a NUL in the path
+        raise SourceError(f"cannot read {what} {path}: {error}; check the path") from error
+
+
 def open_camera(settings: SourceSettings) -> VideoReader:
     """Open a camera by number or device path. Raises SourceError."""
     silence_ffmpeg(settings.read_timeout_s)
@@ -87,8 +116,9 @@ def open_camera(settings: SourceSettings) -> VideoReader:
     chosen = settings.backend
     if chosen == "auto":
         chosen = _CAMERA_BACKENDS.get("linux" if sys.platform.startswith("linux") else sys.platform, "any")  # type: ignore[assignment]
-    target = int(uri) if uri.isdigit() else uri
-    capture = _open(target, chosen, [], f"camera {uri}", settings)
+    # By number, because OpenCV reads a path with its FFmpeg, of which the executable has only a stub.
+    number = re.fullmatch(r"(?:/dev/video)?([0-9]+)", uri)
+    capture = _open(int(number[1]) if number else uri, chosen, [], f"camera {uri}", settings)
     requested = (
         (cv2.CAP_PROP_FRAME_WIDTH, settings.width_px),
         (cv2.CAP_PROP_FRAME_HEIGHT, settings.height_px),
@@ -103,77 +133,71 @@ def open_camera(settings: SourceSettings) -> VideoReader:
 
 def open_stream(settings: SourceSettings) -> VideoReader:
     """Open a network stream; opening and each read have a time limit. Raises SourceError."""
-    silence_ffmpeg()
-    limits = [
-        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-        round(settings.open_timeout_s * 1000),
-        cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-        round(settings.silence_s * 1000),
-        cv2.CAP_PROP_N_THREADS,
-        settings.decoder_threads,
-    ]
-    chosen = "ffmpeg" if settings.backend == "auto" else settings.backend
-    if chosen != "ffmpeg":
-        limits = []  # other backends fail to open with properties that they do not support
-    with _STREAM_OPTIONS.using(settings.rtsp_transport, settings.open_timeout_s):
-        return _open(settings.connect_uri(), chosen, limits, f"stream {settings.shown}", settings)
+    what = f"stream {settings.shown}"
+    if settings.backend == "gstreamer":
+        silence_ffmpeg()
+        return _open(settings.connect_uri(), settings.backend, [], what, settings)
+    address = settings.connect_uri()
+    if "://" not in address:  # a session description
+        check_file(Path(address), "file")
+        address = str(Path(address).absolute())
+    with LOGINS.one_at_a_time(settings, urlsplit(settings.uri).netloc) if settings.username else nullcontext():
+        return _open_with_limits(address, settings, {})
 
 
-class _StreamOptions:
-    """Sets FFmpeg's options for OpenCV, which reads them only from an environment variable of the process. Streams
-    with equal options open in parallel, others wait; the last one restores the variable."""
-
-    def __init__(self) -> None:
-        self._free = threading.Condition()
-        self._opening = 0
-        self._transport = ""
-        self._before: str | None = None
-
-    @contextmanager
-    def using(self, transport: str, limit_s: float) -> Iterator[None]:
-        """Raises SourceError if other options stay in use for ``limit_s``."""
-        with self._free:
-            if not self._free.wait_for(lambda: not self._opening or self._transport == transport, limit_s):
-                raise SourceError("cameras with another rtsp_transport are still being opened; please wait")
-            if not self._opening:
-                self._transport, self._before = transport, os.environ.get(_OPTIONS)
-                os.environ[_OPTIONS] = _options(transport, self._before or "")
-            self._opening += 1
-        try:
-            yield
-        finally:
-            with self._free:
-                self._opening -= 1
-                if not self._opening:
-                    if self._before is None:
-                        del os.environ[_OPTIONS]
-                    else:
-                        os.environ[_OPTIONS] = self._before
-                self._free.notify_all()
+def open_http_stream(settings: SourceSettings) -> HttpStream:
+    """Open an http(s) address: a live stream, images that are polled, or a video. Raises SourceError."""
+    return open_http(settings, lambda address, options: _open_with_limits(address, settings, options))
 
 
-def _options(transport: str, user_options: str) -> str:
-    """FFmpeg options in OpenCV's format, ``key;value|key;value``; the options of the user have priority.
+def _open_with_limits(address: str | HttpFile, settings: SourceSettings, options: dict[str, str]) -> VideoReader:
+    options = {**options, **stream_options(settings)}
+    limits_s = settings.open_timeout_s, settings.silence_s
+    what = f"stream {settings.shown}"
+    return _open_with_ffmpeg(address, what, settings, options, limits_s, settings.decoder_threads)
 
-    ``fpsprobesize;0`` turns off FFmpeg's measurement of the frame rate, which is not used here (measured: the stream
+
+def stream_options(settings: SourceSettings) -> dict[str, str]:
+    """FFmpeg's options; those in OpenCV's variable (``key;value|key;value``) have priority.
+
+    ``fpsprobesize`` 0 turns off FFmpeg's measurement of the frame rate, which is not used here (measured: the stream
     opens in 0.33 s instead of 1.15 s).
     """
-    ours = {"rtsp_transport": transport, "fpsprobesize": "0"}
-    given = {option.partition(";")[0] for option in user_options.split("|")}
-    added = (f"{key};{value}" for key, value in ours.items() if key not in given)
-    return "|".join(filter(None, [user_options, *added]))
-
-
-_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-_STREAM_OPTIONS = _StreamOptions()  # guards the environment of the process, so there is only one
+    options = {"rtsp_transport": settings.rtsp_transport, "fpsprobesize": "0", **tls_options(settings)}
+    options["analyzeduration"] = str(round(_ANALYSIS_SHARE * settings.open_timeout_s * 1e6))
+    if Path(settings.uri).suffix.lower() == ".sdp":
+        options["protocol_whitelist"] = "file,crypto,data,udp,rtp,srtp"
+    given = os.environ.get("OPENCV_FFMPEG_CAPTURE_OPTIONS", "")
+    return options | dict(option.split(";", 1) for option in given.split("|") if ";" in option)
 
 
 def open_file(settings: SourceSettings) -> VideoReader:
     """Open an existing video file. Raises SourceError."""
-    silence_ffmpeg()
-    chosen = "ffmpeg" if settings.backend == "auto" else settings.backend
     path = str(Path(settings.uri).absolute())  # FFmpeg mistakes the 12: of 12:30.mp4 for a protocol
-    return _open(path, chosen, [], f"video {settings.shown}", settings)
+    what = f"video {settings.shown}"
+    if settings.backend == "gstreamer":
+        silence_ffmpeg()
+        return _open(path, settings.backend, [], what, settings)
+    options = {}
+    if Path(path).suffix.lower() in PLAYLIST_SUFFIXES:
+        options["protocol_whitelist"] = "file,crypto,data,http,https,tcp,tls"
+    return _open_with_ffmpeg(path, what, settings, options)
+
+
+def _open_with_ffmpeg(
+    address: str | HttpFile,
+    what: str,
+    settings: SourceSettings,
+    options: dict[str, str],
+    limits_s: tuple[float, float] | None = None,
+    threads: int = 0,
+) -> VideoReader:
+    try:
+        return PyavReader(address, options, limits_s, threads)
+    except NoVideoError as error:
+        raise SourceError(f"cannot open {what}: {error}; give a file or address with video") from None
+    except (FFmpegError, OSError, ValueError) as error:  # the text may contain the address with its password
+        raise SourceError(f"cannot open {what}: {_next_step(settings, 'ffmpeg', error)}") from None
 
 
 def _open(
@@ -189,9 +213,9 @@ def _open(
     raise SourceError(f"cannot open {what}: {_next_step(settings, backend)}")
 
 
-def _next_step(settings: SourceSettings, backend: str) -> str:
+def _next_step(settings: SourceSettings, backend: str, error: BaseException | None = None) -> str:
     if settings.kind is SourceKind.CAMERA:
         return f"it is in use, or not a camera for {backend}; close other programs or try 'maskwatch doctor'"
     if settings.kind is SourceKind.STREAM:
-        return probe_stream(settings)
+        return probe_stream(settings, error)
     return "not a readable video; try to play it in another program"

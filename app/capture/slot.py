@@ -58,6 +58,16 @@ class _OneItem(Generic[T]):
         self.waiting, self.last = [item], item
         self.changed.notify_all()
 
+    def put_waiting(self, item: T, timeout_s: float | None) -> bool:
+        """See ``Slot.put``; waits until the previous item is taken."""
+        with self.changed:
+            if not self.wait_for(lambda: not self.waiting or self.closed, timeout_s):
+                return False
+            if self.closed:
+                raise SlotClosed
+            self.store(item)
+            return True
+
     def get(self, timeout_s: float) -> T | None:
         with self.changed:
             if not self.wait_for(lambda: bool(self.waiting) or self.closed, timeout_s):
@@ -122,13 +132,7 @@ class WaitingSlot(Generic[T]):
         return self._one.closed
 
     def put(self, item: T, timeout_s: float | None = None) -> bool:
-        with self._one.changed:
-            if not self._one.wait_for(lambda: not self._one.waiting or self._one.closed, timeout_s):
-                return False
-            if self._one.closed:
-                raise SlotClosed
-            self._one.store(item)
-            return True
+        return self._one.put_waiting(item, timeout_s)
 
     def get(self, timeout_s: float) -> T | None:
         return self._one.get(timeout_s)
@@ -138,3 +142,14 @@ class WaitingSlot(Generic[T]):
 
     def close(self) -> None:
         self._one.close()
+
+
+class SourceSlot(LatestSlot[T]):
+    """For a source that may turn out to be a video: while ``waits()``, it is a ``WaitingSlot``."""
+
+    def __init__(self, waits: Callable[[], bool]) -> None:
+        super().__init__()
+        self._waits = waits
+
+    def put(self, item: T, timeout_s: float | None = None) -> bool:
+        return self._one.put_waiting(item, timeout_s) if self._waits() else super().put(item, timeout_s)

@@ -11,8 +11,21 @@ from typing import Protocol
 
 import cv2
 
+from app.capture.geometry import corrected
 from app.capture.image_folder import ImageSource
-from app.capture.opencv_backend import Opener, VideoReader, open_camera, open_file, open_stream, to_bgr
+from app.capture.opencv_backend import (
+    PLAYLIST_SUFFIXES,
+    Opener,
+    VideoReader,
+    check_file,
+    open_camera,
+    open_file,
+    open_http_stream,
+    open_stream,
+    to_bgr,
+)
+from app.capture.paced_reader import PacedReader
+from app.capture.pyav_backend import PyavReader
 from app.capture.stream_time import Hold, LiveTimes, recorded_times
 from app.core.errors import SourceError
 from app.core.resources import asset
@@ -49,19 +62,23 @@ class FrameSource(Protocol):
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]: ...
 
+    def apply(self, settings: SourceSettings) -> None:
+        """Uses ``rotate``, ``flip`` and ``aspect_ratio`` of ``settings`` from the next frame on."""
+
 
 def make_source(settings: SourceSettings) -> FrameSource:
     """Create the source for ``settings`` without opening it."""
     match settings.kind:
         case SourceKind.CAMERA:
             return LiveSource(settings, open_camera)
+        case SourceKind.STREAM if settings.is_http and settings.backend != "gstreamer":
+            return HttpSource(settings)
         case SourceKind.STREAM:
             return LiveSource(settings, open_stream)
         case SourceKind.IMAGES:
             return ImageSource(settings)
         case SourceKind.DEMO:
-            clip = settings.model_copy(update={"uri": str(asset("demo.mp4"))})
-            return FileSource(clip)
+            return FileSource(settings.with_uri(str(asset("demo.mp4"))))
         case SourceKind.FILE:
             return FileSource(settings)
 
@@ -80,38 +97,54 @@ class LiveSource:
         self._start_s: float | None = None
         self._time_s = -math.inf
         self._index = 0
+        self.waiting = ""
+        """What the source waits for while packets arrive, but no frame; '' otherwise."""
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         """Raises SourceError if the source cannot be opened or is lost."""
         if self._start_s is None:
             self._start_s = time.monotonic()
+        self.waiting = ""
         with released(self._open(self._settings)) as reader:
             if self.fps is None:
                 self.fps = _plausible_fps(reader)
+            first = True
             times = LiveTimes(self._time_s, _step_s(reader), _stamp_fault(reader, self._settings))
             hold = Hold(self._settings.is_segmented)
             fault = times.fault
             while not stop.is_set():
-                image = self._next_image(reader, stop)
+                image = self._next_image(reader, stop, first)
                 if image is None:
                     return  # stopped
+                first, self.waiting = False, ""
                 arrival_s = time.monotonic() - self._start_s
                 self._time_s = times.next(_stamp_s(reader), arrival_s)
                 if times.fault != fault:
                     fault = times.fault
-                    _log.warning("%s: its time stamps %s; the times of arrival are used instead", self.name, fault)
+                    # The drivers of many webcams give no stamps, which is no fault.
+                    level = logging.WARNING if self._settings.kind is SourceKind.STREAM else logging.DEBUG
+                    _log.log(level, "%s: its time stamps %s; the times of arrival are used instead", self.name, fault)
                 if not fault:
                     stop.wait(hold.wait_s(self._time_s, arrival_s))
                 self._index += 1
                 yield Frame(image, self._index - 1, self._time_s, time.monotonic(), time.time(), self.name)
 
-    def _next_image(self, reader: VideoReader, stop: threading.Event) -> Image | None:
-        """The next usable image; None if stopped. Raises SourceError if none arrives within the time limit."""
-        end_s = time.monotonic() + self._settings.silence_s
+    def apply(self, settings: SourceSettings) -> None:
+        self._settings = settings.with_uri(self._settings.uri)
+
+    def _next_image(self, reader: VideoReader, stop: threading.Event, first: bool) -> Image | None:
+        """The next usable image; None if stopped. Raises SourceError if none arrives within the time limit, which is
+        longer for the ``first`` image: packets arrive, but a stream can be decoded only from a key frame on."""
+        start_s = time.monotonic()
+        end_s = start_s + self._settings.silence_s
         failed = 0
         while not stop.is_set():
             image, ok = decode_image(reader, self._settings)
-            late = time.monotonic() >= end_s  # after its time limit, FFmpeg still returns an old image
+            now_s = time.monotonic()
+            if first and ok and image is None and now_s >= end_s and isinstance(reader, PyavReader | PacedReader):
+                self.waiting = "waiting for a key frame; set a shorter key frame (I-frame) interval in the camera"
+                end_s = start_s + self._settings.key_frame_timeout_s
+            late = now_s >= end_s  # after its time limit, FFmpeg still returns an old image
             if image is not None and not late:
                 return image
             failed += not ok  # an empty image is a short fault, a failed read may be the end
@@ -121,7 +154,67 @@ class LiveSource:
         return None
 
     def _loss_reason(self, late: bool) -> str:
+        if late and self.waiting:
+            return f"packets arrive, but no key frame within {self._settings.key_frame_timeout_s:g} s"
         return f"no frame for {self._settings.silence_s:g} s" if late else "it ended or was interrupted"
+
+
+class HttpSource:
+    """An http(s) address. Only the server's answer shows whether it is a live stream or a video; until then it counts
+    as live."""
+
+    def __init__(self, settings: SourceSettings) -> None:
+        self.name = settings.name
+        self.fps: float | None = None
+        self.frame_count: int | None = None
+        self._settings = settings
+        self._opened: list[VideoReader] = []  # at most one
+        self._live = LiveSource(settings, self._take)
+        self._video: FileSource | None = None
+        self._paced: PacedReader | None = None
+        self._has_ended = False
+
+    @property
+    def is_live(self) -> bool:
+        return self._video is None and not self._has_ended
+
+    @property
+    def waiting(self) -> str:
+        return self._live.waiting
+
+    def _begins_again(self, reader: VideoReader) -> bool:
+        """Whether the last connection was a video of unknown length, and this one shows the same first image."""
+        last, self._paced = self._paced, reader if isinstance(reader, PacedReader) else None
+        if last is None or self._paced is None or not last.is_like_video:
+            return False
+        end_s = time.monotonic() + self._settings.read_timeout_s
+        while self._paced.first_image is None and time.monotonic() < end_s:
+            if not self._paced.peek():
+                return False
+        return self._paced.first_image == last.first_image
+
+    def apply(self, settings: SourceSettings) -> None:
+        self._settings = settings.with_uri(self._settings.uri)
+        self._live.apply(settings)
+        if self._video is not None:
+            self._video.apply(settings)
+
+    def _take(self, settings: SourceSettings) -> VideoReader:
+        return self._opened.pop() if self._opened else open_http_stream(settings).reader
+
+    def frames(self, stop: threading.Event) -> Iterator[Frame]:
+        """Raises SourceError if the source cannot be opened or is lost, or if a video ends too early."""
+        if self._video is None and not stop.is_set():
+            stream = open_http_stream(self._settings)
+            if self._begins_again(stream.reader):
+                stream.reader.release()
+                self._has_ended = True
+                return
+            self._opened, self.fps = [stream.reader], _plausible_fps(stream.reader)
+            if not stream.is_live:
+                self.frame_count = _plausible_count(stream.reader)
+                self._video = FileSource(self._settings, self._take)
+        yield from (self._video or self._live).frames(stop)
 
 
 class FileSource:
@@ -165,6 +258,9 @@ class FileSource:
                 return
             offset_s = last_s + 1.0 / (self.fps or FALLBACK_FPS)
 
+    def apply(self, settings: SourceSettings) -> None:
+        self._settings = settings.with_uri(self._settings.uri)
+
     def _play(self, stop: threading.Event) -> Iterator[tuple[Image, float]]:
         with released(self._opened()) as reader:
             self._fps_and_count = fps, _ = _plausible_fps(reader), _plausible_count(reader)
@@ -177,9 +273,9 @@ class FileSource:
         """All images with their stamps. Raises SourceError if there are too few."""
         end_s, played, failed = -step_s, 0, 0
         while not stop.is_set() and failed < _ATTEMPTS:
-            image, _ = decode_image(reader, self._settings)
+            image, ok = decode_image(reader, self._settings)
             if image is None:
-                failed += 1
+                failed += not ok
                 continue
             stamp_s = _stamp_s(reader)
             end_s = max(end_s + step_s, stamp_s or 0.0)
@@ -197,10 +293,12 @@ class FileSource:
         if count and played < 0.9 * count - 1 and end_s < 0.9 * count * step_s - 1.0:
             raise SourceError(
                 f"{self._settings.shown} is damaged or incomplete: only {played} of {count} frames could be read; "
-                "copy it again"
+                + ("the connection was lost" if self._settings.kind is SourceKind.STREAM else "copy it again")
             )
 
     def _opened(self) -> VideoReader:
+        if self._settings.kind is SourceKind.STREAM:
+            return self._open(self._settings)
         path = Path(self._settings.uri)
         check_file(path, "video")
         try:
@@ -208,8 +306,11 @@ class FileSource:
                 head = file.read(_TEXT_PROBE_BYTES)
         except OSError as error:
             raise SourceError(f"cannot read video {path}: {error.strerror}; check its permissions") from error
+        if path.suffix.lower() in PLAYLIST_SUFFIXES and _is_text(head):
+            if b"#EXT-X-" not in head:
+                raise SourceError(f"{path} is a list of addresses, not a video; give one of them as the source")
         # FFmpeg would play any text file as a video of a terminal.
-        if _is_text(head) and path.suffix.lower() not in (".m3u8", ".sdp"):
+        elif _is_text(head):
             raise SourceError(f"{path} is text, not a video; give a video, an image, a folder or a stream")
         return self._open(self._settings)
 
@@ -223,21 +324,6 @@ def released(reader: VideoReader) -> Iterator[VideoReader]:
         reader.release()
 
 
-def check_file(path: Path, what: str) -> None:
-    """Raises SourceError if ``path`` is not a file or is empty."""
-    try:
-        if not path.exists():
-            raise SourceError(f"no such {what}: {path}; check the path")
-        if not path.is_file():
-            raise SourceError(f"{path} is not a file; give a {what} file, a folder of images or a stream")
-        if path.stat().st_size == 0:
-            raise SourceError(f"{path} is empty; copy or record it again")
-    except OSError as error:  # str(error) would repeat the path
-        raise SourceError(f"cannot read {what} {path}: {error.strerror or error}; check the path") from error
-    except ValueError as error:  # a NUL in the path
-        raise SourceError(f"cannot read {what} {path}: {error}; check the path") from error
-
-
 def decode_image(reader: VideoReader, settings: SourceSettings) -> tuple[Image | None, bool]:
     """(image or None, whether the read succeeded). Raises SourceError if OpenCV raises an error."""
     try:
@@ -246,9 +332,15 @@ def decode_image(reader: VideoReader, settings: SourceSettings) -> tuple[Image |
             return None, False
         if image.size == 0 or image.ndim < 2:
             return None, True
-        return to_bgr(image), True
+        return corrected(to_bgr(image), settings, _pixel_aspect(reader)), True
     except (cv2.error, ValueError) as error:
         raise SourceError(f"cannot decode {settings.shown}: {str(error).splitlines()[0]}") from error
+
+
+def _pixel_aspect(reader: VideoReader) -> float:
+    """Width of a pixel divided by its height; 1 if it is unknown."""
+    width, height = reader.get(cv2.CAP_PROP_SAR_NUM), reader.get(cv2.CAP_PROP_SAR_DEN)
+    return width / height if width > 0 and height > 0 else 1.0
 
 
 def _stamp_s(reader: VideoReader) -> float | None:

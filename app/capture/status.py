@@ -4,6 +4,7 @@ import threading
 import time
 import zlib
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -26,7 +27,8 @@ class SourceState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
     """The status of a source. ``since_s`` and ``last_frame_s`` are ``time.monotonic()``; ``fps`` is measured;
-    ``dropped`` counts frames that were replaced before they were read; ``last_error`` contains no credentials."""
+    ``dropped`` counts frames that were replaced before they were read; ``last_error`` contains no credentials.
+    ``wait_s``: how long the source waits by intention, longer than its time limits (a key frame, a rejected login)."""
 
     name: str
     state: SourceState
@@ -37,6 +39,7 @@ class SourceStatus:
     reconnects: int = 0
     last_error: str = ""
     last_frame_s: float | None = None
+    wait_s: float = 0.0
 
 
 def image_fingerprint(image: Image) -> int:
@@ -48,11 +51,12 @@ def image_fingerprint(image: Image) -> int:
 class SourceHealth:
     """The state of a source. STALE is computed when the status is read, so that a stuck thread cannot hide it."""
 
-    def __init__(self, name: str, live: SourceSettings | None) -> None:
+    def __init__(self, name: str, live: Callable[[], SourceSettings | None]) -> None:
+        """``live`` returns the settings of a live source; None for a video, also if it turns out later to be one."""
         self.frames = 0
         self.reconnects = 0
         self._name = name
-        self._live = live
+        self._live_settings = live
         self._lock = threading.Lock()
         self._state = SourceState.CONNECTING
         self._since_s = time.monotonic()
@@ -62,21 +66,34 @@ class SourceHealth:
         self._hash: int | None = None
         self._arrivals: deque[float] = deque(maxlen=_RATE_FRAMES)
         self._reported: SourceState | None = None
+        self._wait_s = 0.0
 
-    def enter(self, state: SourceState, error: str = "") -> None:
+    @property
+    def _live(self) -> SourceSettings | None:
+        return self._live_settings()
+
+    def wait(self, reason: str, wait_s: float) -> None:
+        """Packets arrive, but for up to ``wait_s`` no frame."""
+        with self._lock:
+            self._last_error, self._wait_s = reason, wait_s
+            self._state, self._since_s = SourceState.CONNECTING, time.monotonic()
+
+    def enter(self, state: SourceState, error: str = "", wait_s: float = 0.0) -> None:
         now_s = time.monotonic()
         with self._lock:
             if self._frozen_since(now_s) is None:  # a frozen source is live again only with a new image
                 self._hash = None
             self._state, self._since_s = state, now_s
             self._last_error = error or self._last_error
+            self._wait_s = wait_s
 
     def record_frame(self, image: Image, now_s: float) -> None:
-        fingerprint = image_fingerprint(image) if self._live and self._live.frozen_after_s else None
+        live = self._live
+        fingerprint = image_fingerprint(image) if live and live.frozen_after_s else None
         with self._lock:
             if self._stale_s(now_s) is not None or self._state is not SourceState.LIVE:
                 self._since_s = now_s
-            self._state = SourceState.LIVE
+            self._state, self._wait_s = SourceState.LIVE, 0.0
             self.frames += 1
             self._last_frame_s = now_s
             self._arrivals.append(now_s)
@@ -108,6 +125,7 @@ class SourceHealth:
                 reconnects=self.reconnects,
                 last_error=self._last_error,
                 last_frame_s=self._last_frame_s,
+                wait_s=self._wait_s,
             )
 
     def _rate(self, now_s: float) -> float:
@@ -119,13 +137,15 @@ class SourceHealth:
 
     def _stale_s(self, now_s: float) -> float | None:
         """The time at which the source became stale, or None; the caller holds the lock."""
-        if self._live is None or self._state is not SourceState.LIVE or self._last_frame_s is None:
+        live = self._live
+        if live is None or self._state is not SourceState.LIVE or self._last_frame_s is None:
             return None
-        silent_s = self._last_frame_s + self._live.stale_after_s
+        silent_s = self._last_frame_s + live.stale_after_s
         return silent_s if now_s > silent_s else self._frozen_since(now_s)
 
     def _frozen_since(self, now_s: float) -> float | None:
-        if self._live is None or not self._live.frozen_after_s or self._state is not SourceState.LIVE:
+        live = self._live
+        if live is None or not live.frozen_after_s or self._state is not SourceState.LIVE:
             return None
-        frozen_s = self._changed_s + self._live.frozen_after_s
+        frozen_s = self._changed_s + live.frozen_after_s
         return frozen_s if now_s > frozen_s else None

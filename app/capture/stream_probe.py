@@ -1,84 +1,118 @@
-"""The reason why a stream cannot be opened. OpenCV hides FFmpeg's reason, so the server is asked again."""
+"""The reason why a stream cannot be opened. FFmpeg hardly tells it, so the server is asked again, with the login."""
 
-import re
 import socket
-import time
 from urllib.parse import urlsplit
 
+import httpx
+from av.error import HTTPUnauthorizedError
+
+from app.capture.connection import explain
+from app.capture.login import challenges, rejected, unsupported
+from app.capture.rtsp_client import RtspAnswer, RtspClient, host_and_port
 from app.core.secrets import redact
 from app.settings.source import SourceSettings
 
-_PORTS = {"rtsp": 554, "http": 80, "rtsps": 322, "https": 443, "rtmp": 1935, "rtmps": 443}
-_STATUS = re.compile(rb"^(?:RTSP|HTTP)/\d\.\d (\d{3})([^\r\n]{0,60})")
-_MAX_REPLY_BYTES = 256
+_PORTS = {"rtmp": 1935, "rtmps": 443}
+_LIMIT_S = 2.0
+"""Time limit of all questions together, plus the time of the name lookup."""
 
 
-def probe_stream(settings: SourceSettings, limit_s: float = 1.0) -> str:
-    """The likely fault and the next step, in one line without credentials. Takes about ``limit_s`` at most, plus
-    the time of the name lookup."""
+def probe_stream(settings: SourceSettings, error: BaseException | None = None) -> str:
+    """The likely fault and the next step, in one line without credentials; ``error`` is FFmpeg's error.
+
+    Raises LoginError if the server rejects the login.
+    """
+    scheme = urlsplit(settings.uri).scheme.lower()
+    if scheme in ("rtsp", "rtsps"):
+        return _probe_rtsp(settings, error)
+    if scheme in ("http", "https"):  # our own request has succeeded
+        if isinstance(error, HTTPUnauthorizedError):
+            return "FFmpeg does not support the login of this server; set it to digest (MD5) or basic"
+        return "FFmpeg cannot read this video; try to play it in another program"
+    return _probe_port(settings, scheme)
+
+
+def _probe_port(settings: SourceSettings, scheme: str) -> str:
     parts = urlsplit(settings.uri)
-    scheme, host = parts.scheme.lower(), parts.hostname or ""
     port = parts.port or _PORTS.get(scheme)
     if port is None or scheme in ("udp", "rtp"):
         return f"no data within {settings.open_timeout_s:g} s; check the address and the sender"
-    end_s = time.monotonic() + limit_s
-    where = f"{host}:{port}"
+    where = f"{parts.hostname}:{port}"
     try:
-        with socket.create_connection((host, port), timeout=limit_s) as connection:
-            if scheme not in ("rtsp", "http"):
-                return f"{where} answers but sends no video; check the path"
-            connection.sendall(_request(scheme, settings.uri, where))
-            reply = _first_line(connection, end_s)
-    except (socket.gaierror, UnicodeError):  # UnicodeError: a label is empty or longer than 63 characters
-        return f"unknown host {host}; check the address and the network"
-    except ConnectionRefusedError:
-        return f"{where} refuses connections; check the port and whether the camera is on"
-    except TimeoutError:
-        return f"no answer from {where}; check the address, the network and whether the camera is on"
-    except OSError as error:
-        return f"cannot connect to {where} ({error.strerror or error}); check the address and the network"
-    return _explain(reply, scheme, where, settings)
+        with socket.create_connection((parts.hostname or "", port), timeout=_LIMIT_S):
+            return f"{where} answers but sends no video; check the path"
+    except (OSError, UnicodeError) as error:
+        return _explained(error, where, scheme)
 
 
-def _request(scheme: str, uri: str, where: str) -> bytes:
-    parts = urlsplit(uri)
-    if scheme == "rtsp":
-        return f"DESCRIBE {uri} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n".encode()
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return f"GET {path} HTTP/1.0\r\nHost: {where}\r\n\r\n".encode()
+def _explained(error: Exception, where: str, scheme: str) -> str:
+    if isinstance(error, TimeoutError):
+        error = httpx.ConnectTimeout(str(error))
+    return explain(error, where, scheme)
 
 
-def _first_line(connection: socket.socket, end_s: float) -> bytes:
-    reply = b""
-    while b"\n" not in reply and len(reply) < _MAX_REPLY_BYTES:
-        left_s = end_s - time.monotonic()
-        if left_s <= 0:
-            break
-        connection.settimeout(left_s)
-        try:
-            chunk = connection.recv(_MAX_REPLY_BYTES)
-        except TimeoutError:
-            break
-        if not chunk:
-            break
-        reply += chunk
-    return reply
+def _probe_rtsp(settings: SourceSettings, error: BaseException | None) -> str:
+    host, port = host_and_port(settings)
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    refused = isinstance(error, HTTPUnauthorizedError)
+    try:
+        with RtspClient.connected(settings, _LIMIT_S) as client:
+            answer = client.describe(with_login=False)
+            if answer.status == 401:
+                asked = answer.all("www-authenticate")
+                if settings.username is None or (refused and _ffmpeg_can_answer(asked)):
+                    raise rejected(settings, where)  # a second try with the same password may lock the account
+                answer = client.describe(with_login=True)
+                if answer.status == 401 and not client.can_login:
+                    raise unsupported(settings, where, asked)
+            if answer.status != 200:
+                return _explain_status(answer, where, settings)
+            if refused:
+                return (
+                    f"{where} accepts the user name and password, but FFmpeg does not support its login; "
+                    "set the camera to digest (MD5) or basic, or update the package av"
+                )
+            if "m=video" not in answer.body:
+                return f"{where} offers no video, only audio or other data; check the path"
+            return _explain_setup(client, answer, where, settings)
+    except (OSError, UnicodeError) as fault:
+        return _explained(fault, where, "rtsp")
 
 
-def _explain(reply: bytes, scheme: str, where: str, settings: SourceSettings) -> str:
-    if not reply:
+def _ffmpeg_can_answer(asked: list[str]) -> bool:
+    """Whether every version of FFmpeg can answer: SHA-256 came with version 8.1."""
+    return any(
+        scheme == "basic" or (scheme == "digest" and values.get("algorithm", "MD5").upper() in ("MD5", "MD5-SESS"))
+        for scheme, values in challenges(asked)
+    )
+
+
+def _explain_status(answer: RtspAnswer, where: str, settings: SourceSettings) -> str:
+    code, reason = answer.status, redact(answer.reason)
+    if code == 0:
         return f"{where} accepts the connection but sends no answer; restart the camera"
-    match = _STATUS.match(reply)
-    if match is None:
-        return f"{where} does not speak {scheme.upper()}; check the port"
-    code, reason = int(match.group(1)), redact(match.group(2).decode("ascii", "replace").strip())
+    if code == -1:
+        return f"{where} does not speak RTSP; check the port"
     if code in (401, 403):
-        if settings.username is None:
-            return f"{where} requires a user name and password; give both in the settings or the address"
-        return f"{where} rejects the user name and password; check both"
+        raise rejected(settings, where, code)
     if code == 404:
         return f"{where} has no such path; check the part of the address after the host"
-    if code >= 400:
-        return f"{where} answers {code} {reason}; check the path and the camera's settings"
-    hint = "; try rtsp_transport tcp" if settings.rtsp_transport == "udp" else "; check the path and the network"
-    return f"{where} answers but sends no video{hint}"
+    if code == 453:
+        return f"{where} has not enough bandwidth ({code} {reason}); close other viewers or use the camera's sub-stream"
+    if code == 503:
+        return f"{where} is busy ({code} {reason}); close other viewers, or wait until the camera has started"
+    if 300 <= code < 400 and answer.get("location"):
+        return f"{where} redirects to {settings.hide(answer.get('location'))}; give that address"
+    return f"{where} answers {code} {reason}; check the path and the camera's settings"
+
+
+def _explain_setup(client: RtspClient, description: RtspAnswer, where: str, settings: SourceSettings) -> str:
+    other = "tcp" if settings.rtsp_transport == "udp" else "udp"
+    answer = client.setup(description, settings.rtsp_transport)
+    # Cameras refuse a transport with 461, but also with 400, 406 and others: so the other transport is tried.
+    if answer.status == 461 or (answer.status >= 400 and client.setup(description, other).status == 200):
+        return f"{where} does not send by {settings.rtsp_transport.upper()}; set --rtsp-transport {other}"
+    if answer.status not in (0, 200):
+        return _explain_status(answer, where, settings)
+    hint = "try --rtsp-transport tcp" if other == "tcp" else "check the path and the network"
+    return f"{where} answers but sends no video; {hint}"

@@ -11,9 +11,9 @@ from itertools import islice
 from app.core.burst_spreader import USUAL_STEP_S, BurstSpreader
 from app.core.types import Image
 
-_JUMP_S = 10.0
-"""A longer step in a recording is a gap, or a wild stamp if one of the next frames returns."""
-_LOOK_AHEAD = 3
+_JUMP_S = 1.0
+"""A longer step in a recording is a gap, or a wild stamp if one of the next frames is earlier."""
+_LOOK_AHEAD = 5
 _BACK_S = 0.5
 """Stamps that go back by less than this are out of order; by more, they begin again."""
 _REPEATS = 10
@@ -26,6 +26,8 @@ _CORRECTIONS, _CORRECTED_FRAMES = 3, 250
 """So many corrections within so many frames, and the stamps are no longer used."""
 _WINDOW_S, _SLOWEST, _FASTEST = 10.0, 0.75, 1.33
 """Stamps run at the wrong rate if they do so in two windows in a row."""
+_MAX_LEAD_S, _MAX_LEAD = 45.0, 0.25
+"""Largest lead over arrival: three segments of 15 s at the start. A longer one means stamps that run too fast."""
 _ARRIVAL_LEAD_S, _STAMP_LEAD_S = 0.5, 10.0
 _SILENCE_S = 0.03
 """A frame that comes later than expected by this much ends a silence; the frames after it were held back."""
@@ -84,7 +86,7 @@ class LiveTimes:
         self._advanced_s, self._repeats = 0.0, 0
         self._frames = 0
         self._corrected: deque[int] = deque(maxlen=_CORRECTIONS)
-        self._window_s = (0.0, 0.0)
+        self._window_s, self._began_s = (0.0, 0.0), 0.0
         self._rate = 1.0
 
     def next(self, stamp_s: float | None, arrival_s: float) -> float:
@@ -95,7 +97,7 @@ class LiveTimes:
             if self.fault:
                 self._shift_s, self._spreader.lead_s = None, _ARRIVAL_LEAD_S
         if self.fault and self._shift_s is None:
-            self._shift_s = max(self._time_s - arrival_s, 0.0)
+            self._shift_s = max(self._time_s + self._spreader.step_s - arrival_s, 0.0)
         base_s = arrival_s if self.fault else self._stamp_s
         self._time_s = self._spreader.spread(base_s + (self._shift_s or 0.0))
         return self._time_s
@@ -104,7 +106,7 @@ class LiveTimes:
         """Sets the shift for a frame with ``stamp_s``. Returns why the stamps cannot be used, or an empty text."""
         if self._shift_s is None:
             self._shift_s = max(arrival_s, self._time_s + self._spreader.step_s) - stamp_s
-            self._window_s = (arrival_s, arrival_s)
+            self._window_s, self._began_s = (arrival_s, arrival_s), arrival_s
             self._stamp_s, self._arrival_s, self._advanced_s = stamp_s, arrival_s, arrival_s
             return ""
         step_s, elapsed_s = stamp_s - self._stamp_s, arrival_s - self._arrival_s
@@ -126,6 +128,8 @@ class LiveTimes:
         return self._check_rate(stamp_s + self._shift_s, arrival_s)
 
     def _check_rate(self, given_s: float, arrival_s: float) -> str:
+        if self._lead_s > _MAX_LEAD_S and self._lead_s > _MAX_LEAD * (arrival_s - self._began_s):
+            return "run faster than time"
         window_s = arrival_s - self._window_s[1]
         if window_s < _WINDOW_S:
             return ""

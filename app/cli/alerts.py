@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from app.cli.event_file import add_event_file_options, local_time, make_console, open_store, settings_of
+from app.cli.event_file import add_event_file_options, make_console, open_store, settings_of
 from app.cli.events import register_events
 from app.core.errors import HookError, SettingsError
-from app.core.text import counted
+from app.core.text import counted, local_time
 
 STATUSES = ("pending", "delivered", "undelivered", "skipped")
 RETRY_WAIT_S = 30.0
@@ -86,7 +86,7 @@ def _list_alerts(args: argparse.Namespace) -> int:
     limit, or camera muted)."""
     from rich.table import Column, Table
 
-    from app.alerts.outbox import Status
+    from app.alerts.store_types import Status
 
     with open_store(args) as store:
         found = store.deliveries(Status(args.status) if args.status else None)
@@ -108,8 +108,7 @@ def _list_alerts(args: argparse.Namespace) -> int:
 def _retry(args: argparse.Namespace) -> int:
     """Queues undelivered alerts again. A running maskwatch sends them; otherwise they are sent now."""
     from app.alerts.delivery import AlertCenter
-    from app.alerts.file_lock import store_lock
-    from app.alerts.outbox import Status
+    from app.alerts.store_types import Status, StoreInUseError
 
     settings = settings_of(args)
     with open_store(args) as store:
@@ -117,13 +116,12 @@ def _retry(args: argparse.Namespace) -> int:
         _check_names(args.channel, configured | {each.channel for each in store.deliveries()})
         given_up = {each.channel for each in store.deliveries(Status.UNDELIVERED)}
         queued = store.retry(tuple(args.channel), time.time())
-    lock = store_lock(settings.store)
-    if not lock.take():
+    center = AlertCenter(settings)
+    try:
+        center.start()
+    except StoreInUseError:
         print(f"{counted(queued, 'alert')} queued again; the running maskwatch sends them")
         return 0
-    lock.release()
-    center = AlertCenter(settings)
-    center.start()
     unsent = center.close(RETRY_WAIT_S)
     sent = sum(channel.delivered for channel in center.health().channels)
     print(f"{counted(queued, 'alert')} queued again; {sent} sent now")
@@ -141,10 +139,19 @@ def _purge(args: argparse.Namespace) -> int:
     """Deletes and overwrites stored events, snapshots, counts, queued alerts and damaged files that were set aside."""
     from app.alerts.export import parse_time
     from app.alerts.retention import purge
+    from app.alerts.retention_clock import DAY_S
 
-    before_s = parse_time(args.before, time.time()) if args.before else None
+    now_s = time.time()
+    before_s = parse_time(args.before, now_s) if args.before else None
+    is_age = before_s is not None and parse_time(args.before, 0.0) != before_s
     store = open_store(args)
     with store:
+        newest_s = store.query_int("SELECT max(stored_s) FROM events")
+        if is_age and newest_s and now_s - newest_s > DAY_S:
+            raise SettingsError(
+                f"the newest event in {store.path} is {(now_s - newest_s) / DAY_S:.0f} days old, so the clock may be "
+                "wrong; set it, or give --before a date such as 2026-11-23"
+            )
         if not args.yes and not _confirmed(store.path, args):
             print("no data deleted")
             return 1

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import math
 import platform
 import sys
 import time
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from app.core.types import Image
     from app.settings.source import SourceSettings
 
-_PACKAGES = ("opencv-python", "ai-edge-litert", "numpy", "imutils", "pydantic", "tensorflow")
+_PACKAGES = ("av", "ai-edge-litert", "numpy", "imutils", "pydantic", "tensorflow")
 _CAMERAS_TRIED = 4
+_SAMPLES, _SAMPLE_STEP_S, _FILE_SAMPLE_STEP_S = 12, 0.25, 1.0
+"""Images in which faces show how a source hangs, and the time between them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +51,15 @@ def run(args: argparse.Namespace) -> int:
     from rich.markup import escape
     from rich.table import Table
 
+    from app.capture.opencv_packages import opencv_state
     from app.settings.load import load_settings
 
     settings = load_settings(config_path(args), flag_values(args, VISION), each_camera=source_values(args))
     named = settings.camera if "camera" in settings.model_fields_set else ()
-    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        _versions,
-        _display,
-        lambda: _sources(named) if named else _cameras(),
-        _decoder,
-        _files,
-        lambda: _store(settings),
-        lambda: _self_check(settings),
-    )
+    checks: list[Callable[[], Iterator[Finding]]] = [_versions, _opencv, _files, lambda: store_findings(settings)]
+    if opencv_state().version:  # else all of these would fail for the same reason
+        checks[2:2] = [_display, lambda: _sources(settings, named) if named else _cameras(), _decoder]
+        checks.append(lambda: _self_check(settings))
     table = Table(show_header=False, box=None)
     for _ in range(3):
         table.add_column(overflow="fold")  # paths must not be cut off
@@ -89,47 +88,102 @@ def _versions() -> Iterator[Finding]:
                 yield Finding(name, "fault", "not installed", "reinstall maskwatch with pip")
 
 
+def _opencv() -> Iterator[Finding]:
+    """One working OpenCV: a second package of it overwrites the files of the first."""
+    from app.capture.opencv_packages import OURS, opencv_packages, opencv_state, packages_text, repair_advice
+
+    if getattr(sys, "frozen", False):  # an executable has no package metadata
+        return
+    packages, state = opencv_packages(), opencv_state()
+    subject = OURS if len(packages) < 2 else "OpenCV"
+    if state.fault:
+        reason = state.fault if len(packages) < 2 else f"{packages_text()} overwrite each other: {state.fault}"
+        yield Finding(subject, "fault", reason, repair_advice())
+    elif len(packages) > 1:
+        message = f"{packages_text()} share one folder; if one is removed, the other stops: {repair_advice()}"
+        yield Finding(subject, "info", message)
+    elif OURS in packages:
+        yield Finding(subject, "ok", packages[OURS])
+    else:
+        message = f"not installed; OpenCV {state.version} is from {packages_text() or 'another package'}"
+        windows = "" if state.has_windows else " and opens no window (--headless works)"
+        yield Finding(subject, "info", f"{message}{windows}; for ours: {repair_advice()}")
+
+
 def _display() -> Iterator[Finding]:
     from app.core.errors import DisplayError
-    from app.ui.display import check_display
+    from app.ui.window_process import open_image_window
 
     try:
-        check_display()
-        yield Finding("display", "ok", "a window can be opened")
+        window = open_image_window()
+        try:
+            window.wait_until_open()
+        finally:
+            window.close()
+        yield Finding("display", "ok", "a window was opened")
     except DisplayError as error:
         yield Finding("display", "info", str(error))
 
 
-def _sources(cameras: "Sequence[SourceSettings]") -> Iterator[Finding]:
+def _sources(settings: Any, cameras: "Sequence[SourceSettings]") -> Iterator[Finding]:
     """Opens all sources in parallel, because each missing one takes its full timeout."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(len(cameras)) as pool:
-        yield from pool.map(_source, cameras)
+        yield from pool.map(lambda camera: _source(settings, camera), cameras)
 
 
-def _source(camera: "SourceSettings") -> Finding:
+def _source(settings: Any, camera: "SourceSettings") -> Finding:
     from app.core.errors import SourceError
 
-    started_s = time.perf_counter()
+    started_s, subject = time.perf_counter(), f"source {camera.name}"
     try:
-        height, width = _first_image(camera).shape[:2]
+        images = _images(camera, _SAMPLES)
+        height, width = next(images).shape[:2]
+        opened_s = time.perf_counter() - started_s
+        turned = _missing_rotation(settings, images)
     except (SourceError, StopIteration) as error:
         message, _, advice = str(error).partition("; ")
-        return Finding(f"source {camera.name}", "fault", message or f"{camera.shown} delivers no frame", advice)
-    message = f"{width}x{height}, first frame after {time.perf_counter() - started_s:.1f} s"
-    return Finding(f"source {camera.name}", "ok", message)
+        return Finding(subject, "fault", message or f"{camera.shown} delivers no frame", advice)
+    message = f"{width}x{height}, first frame after {opened_s:.1f} s"
+    if not turned and camera.is_live and opened_s > camera.read_timeout_s:
+        advice = "set a shorter key frame (I-frame) interval in the camera, so that it is visible sooner"
+        return Finding(subject, "info", message, advice)
+    if not turned:
+        return Finding(subject, "ok", message)
+    rotate = (camera.rotate + (turned if camera.flip == "none" else -turned)) % 360
+    message += f"; its faces are upright only if it is rotated by {turned} degrees clockwise"
+    return Finding(subject, "fault", message, f"set rotate = {rotate} for this camera, or give --rotate {rotate}")
 
 
-def _first_image(camera: "SourceSettings") -> "Image":
-    """The first frame's image. Raises SourceError, or StopIteration if the source ends without a frame."""
+def _missing_rotation(settings: Any, images: "Iterator[Image]") -> int:
+    """Degrees clockwise by which ``images`` must still be rotated; 0 if they show too few faces to say."""
+    from app.vision.detector_loader import load_detector
+    from app.vision.upright import upright_rotation
+
+    try:
+        return upright_rotation(images, load_detector(settings.detector)) or 0
+    except MaskwatchError:  # the self-check reports what is wrong with the detector
+        return 0
+
+
+def _images(camera: "SourceSettings", samples: int = 1) -> "Iterator[Image]":
+    """The first image, and up to ``samples`` - 1 later ones, spread in time. Raises SourceError."""
     import threading
     from contextlib import closing
 
     from app.capture.source import make_source
 
-    with closing(make_source(camera).frames(threading.Event())) as frames:  # type: ignore[type-var]
-        return next(frames).image
+    source = make_source(camera)
+    due_s, step_s = -math.inf, _SAMPLE_STEP_S if source.is_live else _FILE_SAMPLE_STEP_S
+    with closing(source.frames(threading.Event())) as frames:  # type: ignore[type-var]
+        for frame in frames:
+            if frame.time_s < due_s:
+                continue
+            yield frame.image
+            samples, due_s = samples - 1, frame.time_s + step_s
+            if not samples:
+                return
 
 
 def _cameras() -> Iterator[Finding]:
@@ -141,7 +195,7 @@ def _cameras() -> Iterator[Finding]:
         if sys.platform == "linux" and not Path(f"/dev/video{index}").exists():
             continue
         try:
-            height, width = _first_image(SourceSettings(uri=str(index))).shape[:2]
+            height, width = next(_images(SourceSettings(uri=str(index)))).shape[:2]
             found += 1
             yield Finding(f"camera {index}", "ok", f"{width}x{height}")
         except (SourceError, StopIteration) as error:
@@ -155,7 +209,7 @@ def _decoder() -> Iterator[Finding]:
     from app.settings.source import SourceSettings
 
     try:
-        height, width = _first_image(SourceSettings(uri="demo")).shape[:2]
+        height, width = next(_images(SourceSettings(uri="demo"))).shape[:2]
         yield Finding("decoder", "ok", f"demo clip decoded at {width}x{height}")
     except (MaskwatchError, StopIteration) as error:
         yield Finding("decoder", "fault", f"cannot decode the demo clip: {error}", "reinstall opencv-python")
@@ -178,12 +232,18 @@ def _files() -> Iterator[Finding]:
             yield Finding(path.name, "fault", f"{path}: {error.strerror}", "reinstall maskwatch")
 
 
-def _store(settings: Any) -> Iterator[Finding]:
+def store_findings(settings: Any) -> Iterator[Finding]:
     import os
+    import tempfile
 
-    folder = settings.alerts.store.parent
-    existing = next(parent for parent in (folder, *folder.parents) if exists(parent))
-    if os.access(existing, os.W_OK):
+    store = settings.alerts.store.absolute()
+    existing = next(parent for parent in store.parents if exists(parent))
+    try:
+        with tempfile.TemporaryFile(dir=existing):  # os.access permits root to write everywhere
+            is_writable = not exists(store) or os.access(store, os.W_OK)
+    except OSError:
+        is_writable = False
+    if is_writable:
         yield Finding("events", "ok", f"stored in {settings.alerts.store}")
     else:
         advice = f"make {existing} writable or set alerts.store"

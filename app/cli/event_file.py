@@ -1,7 +1,6 @@
 """Options and output shared by the commands that read an event file."""
 
 import argparse
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +42,3 @@ def make_console() -> "Console":
     if not console.is_terminal:
         console.width = FILE_WIDTH
     return console
-
-
-def local_time(wall_s: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall_s))

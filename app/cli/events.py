@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.event_file import add_event_file_options, local_time, make_console, open_store
+from app.cli.event_file import add_event_file_options, make_console, open_store
 from app.core.errors import SettingsError
-from app.core.text import counted, reason_text
+from app.core.text import counted, local_time, reason_text
 from app.core.types import Event, EventKind
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-import platformdirs
-
 from app import __version__
 from app.core.errors import INTERRUPTED, DisplayError, MaskwatchError, SourceError
+from app.core.files import exists, is_file
+from app.core.user_folders import config_folder, data_folder, log_folder, pictures_folder
 
 if TYPE_CHECKING:
     from app.settings.root import Settings
@@ -116,7 +116,7 @@ def use_utf8() -> None:
 
 
 def log_file() -> Path:
-    return platformdirs.user_log_path(_APP, appauthor=False) / f"{_APP}.log"
+    return log_folder() / f"{_APP}.log"
 
 
 def open_missing_streams() -> Path | None:
@@ -159,11 +159,11 @@ def start() -> int:
         check_display()
     except DisplayError as error:
         raise DisplayError(f"{error}; or see '{_APP} --help'") from error
-    config = platformdirs.user_config_path(_APP, appauthor=False) / f"{_APP}.toml"
-    flags = ["--config", str(config)] if config.is_file() else []
+    config = config_folder() / f"{_APP}.toml"
+    flags = ["--config", str(config)] if is_file(config) else []
     settings = load_settings(config if flags else None)
     if settings.view.snapshots == Path():  # after a double click the current folder is arbitrary
-        flags += ["--snapshots", str(platformdirs.user_pictures_path() / _APP)]
+        flags += ["--snapshots", str(pictures_folder())]
     if is_default_camera(settings):
         camera, reasons = find_camera()
         if camera is None and not offer_demo(reasons):
@@ -214,8 +214,8 @@ def offer_demo(reasons: Sequence[str]) -> bool:
 
 def is_first_run() -> bool:
     """True once per user; always true if the marker file cannot be written."""
-    marker = platformdirs.user_data_path(_APP, appauthor=False) / "keys-shown"
-    if marker.exists():
+    marker = data_folder() / "keys-shown"
+    if exists(marker):
         return False
     try:
         marker.parent.mkdir(parents=True, exist_ok=True)
@@ -227,15 +227,12 @@ def is_first_run() -> bool:
 
 def show_failure(lines: Sequence[str], log_path: Path | None) -> None:
     """Shows the last lines of a failed run in a window, if one can be opened."""
-    from app.ui.display import check_display
-
     prefix = f"{_APP}: "
     errors = [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]  # the rest is log and summary
     shown = errors or [*lines] or ["maskwatch ended without an error message."]
     if log_path not in (None, NO_LOG):
         shown += ["", f"Log: {log_path}"]
     try:
-        check_display()
         from app.ui.message_box import show_message_box
 
         show_message_box("maskwatch has stopped", [*shown, "", "Esc: close"], "q\n")

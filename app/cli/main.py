@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from app import __version__
 from app.core.errors import INTERRUPTED, MaskwatchError
 from app.core.files import exists
+from app.core.own_command import SHOW_WINDOW
 from app.core.standard_streams import drop, fault_tolerant_stderr
 from app.settings.flags import Help
 
@@ -83,8 +84,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code. A MaskwatchError becomes one line on standard error."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == [SHOW_WINDOW]:
+        from app.ui.window_process import show_window
+
+        return show_window(arguments[1:])
     try:
-        args = build_parser().parse_args(with_implied_watch(sys.argv[1:] if argv is None else argv))
+        args = build_parser().parse_args(with_implied_watch(arguments))
         levels = (logging.WARNING, logging.INFO, logging.DEBUG)
         logging.basicConfig(level=levels[min(args.verbose, 2)], format="%(levelname)s %(message)s", stream=sys.stderr)
         for name in ("httpx", "httpcore", "urllib3"):  # they log whole URLs with tokens
@@ -100,12 +106,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         print(f"maskwatch: {_import_advice(error)}", file=fault_tolerant_stderr())
         return USAGE_ERROR
+    except AttributeError as error:
+        if "module 'cv2'" not in str(error):
+            raise
+        print(f"maskwatch: {_opencv_advice(error)}", file=fault_tolerant_stderr())
+        return USAGE_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader closed the pipe, as in '| head'
         drop(sys.stdout)
         return 141
     except OSError as error:
+        if advice := _missing_folder_advice(error):
+            print(f"maskwatch: {advice}", file=fault_tolerant_stderr())
+            return USAGE_ERROR
         if error.errno not in _FULL or error.filename is not None:
             raise
         drop(sys.stdout)
@@ -138,10 +152,32 @@ def escape_unencodable() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def _missing_folder_advice(error: OSError) -> str:
+    """The error text if there is no temporary or current folder, else ''."""
+    if not isinstance(error, FileNotFoundError) or error.filename is not None:
+        return ""
+    if "temporary directory" in str(error):  # raised by tempfile
+        return "no folder for temporary files can be written; set TMPDIR to one"
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return "the current folder was removed; change to another one"
+    return ""
+
+
+def _opencv_advice(error: Exception) -> str:
+    """The error text for an OpenCV that is not complete."""
+    from app.capture.opencv_packages import packages_text, repair_advice
+
+    return f"cannot use OpenCV ({packages_text() or 'not installed'}): {error}; {repair_advice()}"
+
+
 def _import_advice(error: ImportError) -> str:
     """The error text for a failed import. Minimal Linux servers lack two libraries that OpenCV needs."""
     if "libGL" in str(error) or "libgthread" in str(error):
         return f"cannot load OpenCV: {error}; on Debian and Ubuntu: apt install libgl1 libglib2.0-0"
+    if "cv2" in str(error):
+        return _opencv_advice(error)
     if error.name and error.name.partition(".")[0] in ("tensorflow", "keras", "matplotlib", "sklearn"):
         return f"this needs {error.name}: pip install 'maskwatch[train]' (from a checkout: pip install '.[train]')"
     return f"cannot load {error.name or 'a module'}: {error}; reinstall maskwatch"

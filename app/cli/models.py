@@ -1,18 +1,53 @@
-"""``maskwatch models``: list the bundled model files with their metadata."""
+"""``maskwatch models``: list the bundled model files, convert classifiers of other programs."""
 
 import argparse
+import shutil
+import tempfile
 from pathlib import Path
 
 from app.core import resources
-from app.core.errors import MaskwatchError
-from app.vision.model_metadata import read_classifier_metadata, read_detector_metadata
+from app.core.errors import MaskwatchError, ModelError, OutputError, SettingsError
+from app.vision.model_format import ModelFormat, convert_advice, model_format
+from app.vision.model_metadata import (
+    ClassifierMetadata,
+    read_classifier_metadata,
+    read_detector_metadata,
+    write_metadata,
+)
 
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = subparsers.add_parser("models", help="list the bundled model files")
+    parser = subparsers.add_parser("models", help="list and convert model files")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="show the bundled model files with their metadata")
     listing.set_defaults(run=_run_list)
+    converting = actions.add_parser(
+        "convert",
+        help="make a classifier of another program usable",
+        description="Writes a .tflite file with metadata from a .tflite, .keras or Keras 2 .h5 file or a SavedModel "
+        "folder. Without --labels they are read from a JSON file beside it. All but .tflite need TensorFlow.",
+    )
+    converting.add_argument("model", type=Path, metavar="FILE", help="the model file or folder")
+    converting.add_argument(
+        "--labels", metavar="L,L", help="labels in the order of the outputs: mask,no_mask,incorrect"
+    )
+    converting.add_argument(
+        "--scaling",
+        nargs=2,
+        type=float,
+        metavar=("BLACK", "WHITE"),
+        help="what the network expects for the pixel values 0 and 255, such as -1 1 (default 0 255)",
+    )
+    converting.add_argument("--channels", choices=("rgb", "bgr"), help="order of the channels (default rgb)")
+    converting.add_argument("--outputs", choices=("probabilities", "logits"), help="default probabilities")
+    converting.add_argument(
+        "--input-px", type=int, metavar="PX", help="size of the images, if the model takes any size"
+    )
+    converting.add_argument(
+        "--margin", type=float, default=0.0, metavar="X", help="crop side = longer box side x (1 + X); default 0"
+    )
+    converting.add_argument("--output", type=Path, metavar="FILE", help="default: FILE-maskwatch.tflite, beside it")
+    converting.set_defaults(run=_run_convert)
 
 
 def _run_list(_: argparse.Namespace) -> int:
@@ -32,3 +67,54 @@ def _describe(path: Path) -> str:
             continue
         return f"{metadata.kind} {metadata.name} {metadata.version}, {size}"
     return f"DAMAGED or not a maskwatch model, {size}; reinstall maskwatch"
+
+
+def _run_convert(args: argparse.Namespace) -> int:
+    from app.settings.vision import ClassifierSettings
+    from app.vision.classifier import load_classifier
+
+    path: Path = args.model
+    output: Path = args.output or path.with_name(f"{path.stem}-maskwatch.tflite")
+    if output.suffix != ".tflite" or output.absolute() == path.absolute():
+        raise OutputError(f"cannot write {output}: give --output another name that ends in .tflite")
+    found = model_format(path)
+    if found in (ModelFormat.ONNX, ModelFormat.PYTORCH, ModelFormat.UNKNOWN):
+        raise ModelError(f"cannot convert {path} ({found}); {convert_advice(path, found)}")
+    metadata = None if args.labels else read_classifier_metadata(path)
+    with tempfile.TemporaryDirectory() as folder:
+        part = Path(folder, "model.tflite")
+        part.write_bytes(path.read_bytes() if found is ModelFormat.LITERT else _converted(path))
+        write_metadata(part, metadata or _given_metadata(args, part))
+        load_classifier(ClassifierSettings(model=part))  # tests that it runs
+        try:
+            shutil.copyfile(part, output)
+        except OSError as error:
+            raise OutputError(f"cannot write {output}: {error.strerror}; choose another --output") from error
+    print(f"written: {output}  {_describe(output)}; use it with --model {output}")
+    return 0
+
+
+def _converted(path: Path) -> bytes:
+    from app.training.export import convert_to_litert
+
+    return convert_to_litert(path)
+
+
+def _given_metadata(args: argparse.Namespace, network: Path) -> ClassifierMetadata:
+    """The metadata from the command line. Raises SettingsError."""
+    from pydantic import ValidationError
+
+    from app.vision.classifier import litert_input_px
+
+    given = {name: getattr(args, name) for name in ("scaling", "channels", "outputs") if getattr(args, name)}
+    size_px = args.input_px or litert_input_px(network)
+    if size_px is None:
+        raise SettingsError(f"{args.model} takes images of any size; give --input-px, the size it was trained with")
+    labels = [label.strip() for label in args.labels.split(",")]
+    try:
+        return ClassifierMetadata.model_validate(
+            {"name": args.model.stem, "labels": labels, "input_px": size_px, "margin": args.margin, **given}
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingsError(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}") from error

@@ -76,7 +76,7 @@ class SelfTest:
             ("clip", self._decode_clip),
             ("events", self._store_event),
             ("alert", self._send_alert),
-            ("program", self._describe_program),
+            ("program", self.describe_program),
         )
         for subject, step in steps:
             started_s = time.perf_counter()
@@ -167,7 +167,7 @@ class SelfTest:
             raise SelfTestError("the received alert is not the one that was sent")
         return "stored, sent through a command, received"
 
-    def _describe_program(self) -> str:
+    def describe_program(self) -> str:
         if not getattr(sys, "frozen", False):
             return f"maskwatch {__version__}, Python {sys.version.split()[0]}"
         foreign = foreign_modules(resources.root())

@@ -28,6 +28,7 @@ from app.settings.flags import (
 if TYPE_CHECKING:
     from app.cli.watch_session import WatchSession
     from app.settings.root import Settings
+    from app.ui.image_window import ImageWindow
 
 log = logging.getLogger(__name__)
 
@@ -96,16 +97,20 @@ def _channels(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
-    if not settings.view.headless:
-        from app.ui.display import check_display
-
-        check_display()
-    from app.cli.systemd_notify import SystemdNotifier
-    from app.cli.watch_session import WatchSession
-
-    flags = _SignalFlags(reloads=bool(args.config))
-    service = SystemdNotifier()
+    image_window: ImageWindow | None = None
     with ExitStack() as stack:
+        if not settings.view.headless:
+            from app.ui.window_process import open_image_window
+
+            image_window = open_image_window()  # opens while the rest is imported
+            stack.callback(image_window.close)
+        from app.cli.systemd_notify import SystemdNotifier
+        from app.cli.watch_session import WatchSession
+
+        flags = SignalFlags(reloads=bool(args.config))
+        service = SystemdNotifier()
+        if image_window is not None:
+            image_window.wait_until_open()
         session = stack.enter_context(WatchSession(settings, args.output, args.events, config_path(args)))
         stack.enter_context(flags)
         service.ready()
@@ -117,10 +122,10 @@ def run(args: argparse.Namespace) -> int:
                 _reload(session, args)
             return flags.stop
 
-        if settings.view.headless:
+        if image_window is None:
             session.run_headless(stopped)
         else:
-            session.run_window(stopped)
+            session.run_window(stopped, image_window)
         service.stopping()
     session.print_summary()
     return session.exit_code
@@ -136,7 +141,7 @@ def _reload(session: "WatchSession", args: argparse.Namespace) -> None:
     log.warning("settings reloaded%s", f"; these need a restart: {', '.join(places)}" if places else "")
 
 
-class _SignalFlags:
+class SignalFlags:
     """Ctrl-C and SIGTERM request a stop, SIGHUP requests a reload. Handlers only set flags for the main loop to read,
     because a handler must not take locks. SIGHUP stops the program if its terminal was closed or it has no settings
     file."""
@@ -158,7 +163,7 @@ class _SignalFlags:
         requested, self._reload = self._reload, False
         return requested
 
-    def __enter__(self) -> "_SignalFlags":
+    def __enter__(self) -> "SignalFlags":
         for number, handler in self._handlers.items():
             self._previous[number] = signal.signal(number, handler)
         return self

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -16,24 +16,26 @@ from rich.table import Table
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_records import EventLog
 from app.alerts.mutes import Mutes
-from app.alerts.offline_cameras import cameras_left_offline, deliveries_of
-from app.alerts.outbox import Delivery
+from app.alerts.offline_cameras import cameras_left_offline
+from app.alerts.store_types import StoreInUseError
 from app.capture.recorder import VideoWriter, check_output, jpeg_bytes
 from app.capture.source import FALLBACK_FPS
-from app.core.errors import OutputError, SettingsError
+from app.core.errors import DisplayError, OutputError, SettingsError
 from app.core.files import inodes
 from app.core.standard_streams import fault_tolerant_stderr
 from app.core.text import counted, reason_text
 from app.core.types import Event, EventKind, FrameResult, Label
 from app.pipeline.monitor import Monitor, MonitorParts
+from app.settings.alerts import AlertSettings
 from app.settings.monitor import PolicySettings, Polygon, overridden
 from app.settings.reload import live_part, needs_restart
 from app.settings.root import Settings, unmatched_camera_patterns
 from app.settings.source import SourceKind
 from app.ui.canvas import blur_faces
 from app.ui.hud import render_result
+from app.ui.image_window import ImageWindow
 from app.ui.palette import STYLES
-from app.ui.region_editor import save_regions
+from app.ui.region_editor import save_regions, save_rotation
 from app.ui.window import Window
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ class WatchSession:
             self.monitor = Monitor(
                 self._settings, [self._on_result], [self.on_event], offline, self._mutes.is_muted, self._parts
             )
-            self.alerts = self._make_alerts(deliveries_of(self._settings.alerts, offline))
+            self.alerts = self._make_alerts({name: name not in {event.camera for event in offline} for name in live})
             self.web = self._make_web() if self._settings.web.enabled else None
             self.alerts.start()
             stack.callback(self._close_alerts)
@@ -119,10 +121,14 @@ class WatchSession:
             if camera.kind is SourceKind.FILE and inodes([path]) & inodes([Path(camera.uri)]):
                 raise OutputError(f"cannot write {what} {path}: it is the source; choose another name")
 
-    def _make_alerts(self, earlier: Iterable[Delivery] = ()) -> AlertCenter:
+    def _make_alerts(self, cameras: Mapping[str, bool]) -> AlertCenter:
+        """``cameras``: whether each live camera is online, as far as is known."""
+        self._warn_of_unmatched_cameras()
+        return AlertCenter(self._settings.alerts, hold_back=self._mutes.hold_back, cameras=cameras)
+
+    def _warn_of_unmatched_cameras(self) -> None:
         for problem in unmatched_camera_patterns(self._settings):
             log.warning("%s", problem)
-        return AlertCenter(self._settings.alerts, hold_back=self._mutes.hold_back, earlier=earlier)
 
     def _make_web(self) -> "WebServer":
         try:
@@ -140,6 +146,8 @@ class WatchSession:
     def _close_alerts(self) -> None:
         for unsent in self.alerts.close():
             log.warning("%s", unsent)
+        if self.alerts.health().unstored_lost:
+            self.exit_code = 1
 
     def _close_outputs(self) -> None:
         for camera, result in self.latest.items():  # count people who are still visible at the end
@@ -162,8 +170,14 @@ class WatchSession:
                     self._take(result)
                     progress.advance(task)
 
-    def run_window(self, stopped: Callable[[], bool]) -> None:
-        Window(self.monitor, self._settings.view, stopped, self).run(self._take)
+    def run_window(self, stopped: Callable[[], bool], image_window: ImageWindow) -> None:
+        """Continues without a window if it is lost."""
+        try:
+            Window(self.monitor, self._settings.view, stopped, self, image_window).run(self._take)
+        except DisplayError as error:
+            log.error("%s; watching continues without a window, Ctrl-C stops it", error)
+            self._has_window = False
+            self.run_headless(stopped)
 
     @property
     def is_healthy(self) -> bool:
@@ -179,31 +193,44 @@ class WatchSession:
     def _apply(self, settings: Settings, files_changed: bool = False) -> list[str]:
         places = needs_restart(self._settings, settings)
         alerts_changed = files_changed or settings.alerts != self._settings.alerts
+        before = self._settings.alerts
         self._settings = live_part(self._settings, settings)
         self.monitor.apply(settings)
         if alerts_changed:
-            self._reload_alerts()
+            self._reload_alerts(before)
         return places
 
-    def _reload_alerts(self) -> None:
-        """Replaces the alert center. Unsent alerts stay in the old store or are handed to the new alert center."""
-        old, new = self.alerts, self._make_alerts()  # before events are blocked: loading a plugin can be slow
-
-        def replace_center() -> None:
-            new.follow(old)
-            self.alerts = new
-
-        self.monitor.between_events(replace_center)
-        for unsent in old.close(successor=new):
-            log.warning("%s", unsent)
+    def _reload_alerts(self, before: AlertSettings) -> None:
+        self._warn_of_unmatched_cameras()
+        try:
+            self.alerts.reload(self._settings.alerts)
+        except StoreInUseError as error:
+            log.error("the alert settings are not changed: %s", error)
+            self._settings = self._settings.model_copy(update={"alerts": before})
+            return
         if self.web is not None:
-            self.web.reload(self._settings.alerts, new)
-        new.start()
+            self.web.reload(self._settings.alerts, self.alerts)
 
     def regions_of(self, camera: str) -> tuple[Polygon, ...]:
         """The alert regions of ``camera``, as polygons; empty if the whole frame alerts."""
         own = next((each.policy for each in self._settings.camera if each.name == camera), PolicySettings())
         return overridden(self._settings.policy, own).regions
+
+    def turn(self, camera: str) -> str:
+        """Rotates ``camera`` by another quarter clockwise. Returns a message for the user."""
+        old = next(each for each in self._settings.camera if each.name == camera)
+        rotate = (old.rotate + 90) % 360
+        cameras = [
+            each.model_copy(update={"rotate": rotate}) if each is old else each for each in self._settings.camera
+        ]
+        self._apply(self._settings.model_copy(update={"camera": tuple(cameras)}))
+        try:
+            if self._config is not None and save_rotation(self._config, camera, rotate):
+                return f"rotate = {rotate} saved to {self._config.name}"
+        except OutputError as error:
+            log.error("%s", error)
+            return str(error)
+        return f"rotated by {rotate} degrees until maskwatch stops; to keep it, set rotate = {rotate} for this camera"
 
     def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:
         """Uses ``regions`` from now on and writes them to the settings file. Returns a message for the user."""
@@ -244,11 +271,12 @@ class WatchSession:
     def _write_video(self, result: FrameResult, path: Path) -> None:
         """Raises OutputError if the video of a file cannot be written; a live source continues without a video."""
         camera = self._settings.camera[0]
-        is_live = camera.is_live
+        source = self.monitor.sources[0]
+        is_live = source.is_live
         image = render_result(result, self._settings.view.blur)
         try:
             if self.video is None:
-                fps = self._parts.make_source(camera).fps or (_LIVE_VIDEO_FPS if is_live else FALLBACK_FPS)
+                fps = source.fps or (_LIVE_VIDEO_FPS if is_live else FALLBACK_FPS)
                 self.video = VideoWriter(path, fps, (image.shape[1], image.shape[0]), is_live=is_live)
             self.video.write(image, None if camera.kind is SourceKind.IMAGES else result.frame.time_s)
         except OutputError as error:

@@ -18,7 +18,8 @@ _ENOUGH = 2
 _CATCH_UP = 0.9
 """While a frame is put after its given time, a step is this much shorter, so that the lead shrinks."""
 _HELD_BACK_AT_START_S = 6.0
-_FORGETTING = 0.9
+_FORGETTING = 0.8
+"""The share of the time held back that a further pause leaves."""
 _LEAST_STEP_S = 0.001
 
 
@@ -45,26 +46,24 @@ class BurstSpreader:
             self._time_s = 0.0 if math.isinf(self._time_s) else self._time_s + self.step_s
             return self._time_s
         pause_s = given_s - self._given_s
-        is_burst = pause_s < min(_BURST_STEP_S, self.step_s / 2) and self._held_back_s > 0
+        is_burst = pause_s < min(_BURST_STEP_S, self.step_s / 2) and self._held_back_s > self.step_s / 4
         if is_burst:
-            self._held_back_s -= self.step_s
+            self._held_back_s -= self.step_s - pause_s
+            self._pause_s += max(pause_s, 0.0)
             self._frames += 1
         else:
             self._learn()
-            self._pause_s, self._frames = pause_s, 1
+            self._pause_s, self._frames = pause_s if pause_s > 0 else math.inf, 1
             if math.isfinite(pause_s):
-                left_s = _FORGETTING * (self._held_back_s + pause_s - self.step_s)
-                self._held_back_s = min(max(left_s, 0.0), self.lead_s)
+                self._held_back_s = _FORGETTING * max(self._held_back_s, 0.0) + max(pause_s - self.step_s, 0.0)
         self._given_s = given_s
-        if is_burst or given_s <= self._time_s:
-            near_s = self.step_s if is_burst else _CATCH_UP * min(pause_s, self.step_s)
-            spread_s = min(self._time_s + near_s, given_s + self.lead_s)
-            given_s = max(spread_s, given_s, self._time_s + _LEAST_STEP_S)
-        self._time_s = given_s
-        return given_s
+        near_s = self.step_s if is_burst else _CATCH_UP * min(pause_s, self.step_s)
+        least_s = max(min(self._time_s + near_s, given_s + self.lead_s), self._time_s + _LEAST_STEP_S)
+        self._time_s = max(given_s, least_s)
+        return self._time_s
 
     def _learn(self) -> None:
-        """Measures the usual step from the last pause and the frames that it held back."""
+        """Measures the usual step from the last pause and the frames that it held back, up to the next pause."""
         if not math.isfinite(self._pause_s):
             return
         self._usual.append((self._pause_s, self._frames))

@@ -18,6 +18,18 @@ class SourceError(MaskwatchError):
     """A camera, stream, file or folder that cannot be opened or read."""
 
 
+class RetryLaterError(SourceError):
+    """A server that must not be asked again before ``wait_s`` have passed."""
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+class LoginError(RetryLaterError):
+    """A server rejects the user name and password. Servers lock accounts after a few tries."""
+
+
 class ModelError(MaskwatchError):
     """A cascade or model file that is missing, corrupt or not of the expected kind."""
 

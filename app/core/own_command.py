@@ -3,6 +3,9 @@
 import sys
 from pathlib import Path
 
+SHOW_WINDOW = "show-window"
+"""The hidden command of the process that shows the window."""
+
 
 def own_command() -> tuple[str, ...]:
     """The arguments that start this program, independent of modules in the current folder."""

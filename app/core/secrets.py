@@ -34,8 +34,10 @@ def read_secret(what: str, plain: str | None, env: str | None, file: Path | None
     if file is not None:
         try:
             value = file.expanduser().read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError, RuntimeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            if isinstance(error, RuntimeError):  # raised by expanduser
+                reason = "there is no home folder for '~'"
             raise SettingsError(f"{what}: cannot read {file}: {reason}; check its path and permissions") from error
         if not value:
             raise SettingsError(f"{what}: {file} is empty; write the secret into it")

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Sequence
+from datetime import datetime
 
 MAX_LISTED = 5
 """At most this many names of a list are printed, so that the text fits one line."""
@@ -26,6 +27,18 @@ def listed(names: Sequence[object]) -> str:
     if more < 2:  # ' and 1 more' is hardly shorter than the name
         return ", ".join(map(str, names))
     return f"{', '.join(map(str, names[:MAX_LISTED]))} and {more} more"
+
+
+def local_time(wall_s: float, timespec: str = "seconds") -> str:
+    """``2026-10-25 02:30:00+01:00``: the offset tells the two equal hours of the night of 25 hours apart."""
+    return datetime.fromtimestamp(wall_s).astimezone().isoformat(" ", timespec)
+
+
+def offset_if_ambiguous(wall_s: float) -> str:
+    """`` +01:00`` in the two equal hours of the night of 25 hours, '' at any other time."""
+    local = datetime.fromtimestamp(wall_s)
+    is_ambiguous = local.replace(fold=0).timestamp() != local.replace(fold=1).timestamp()
+    return f" {local.astimezone().isoformat()[-6:]}" if is_ambiguous else ""
 
 
 def slug(name: str) -> str:

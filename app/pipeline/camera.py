@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from app.capture.capture import Capture, SourceState, SourceStatus
-from app.capture.slot import LatestSlot, Slot, WaitingSlot
+from app.capture.slot import LatestSlot, Slot, SourceSlot
 from app.capture.source import FrameSource
 from app.core.types import Counts, Event, EventKind, Frame, FrameResult, StageTimes, Track
 from app.pipeline.detector_worker import DetectorWorker
@@ -73,13 +73,12 @@ class Camera:
         """``make_worker`` also makes the worker of a restart. The caller runs its thread. Raises what it raises."""
         self.settings = settings
         self.name = source.name
-        self.is_live = source.is_live
+        self.source = source
         self.latest: FrameResult | None = None
         self.has_ended = False
         self.failure: BaseException | None = None
         self.restarts = 0
         self.events = events
-        self._source = source
         self._make_worker = make_worker
         self._offline_id = ""
         self._analysed_s: deque[float] = deque(maxlen=_RATE_FRAMES)
@@ -95,9 +94,9 @@ class Camera:
             self.stop()
             self._dropped_before += self.frames.dropped
             self._frames_before += self.capture.status.frames
-        self.frames: Slot[Frame] = LatestSlot() if self.is_live else WaitingSlot()
+        self.frames: Slot[Frame] = SourceSlot(lambda: not self.is_live)
         self.shown: LatestSlot[Frame] = LatestSlot()
-        self.capture: Capture = Capture(self._source, self.settings, [self.frames, self.shown])
+        self.capture: Capture = Capture(self.source, self.settings, [self.frames, self.shown])
         self._captures = [old for old in self._captures if not old.join(0.0)] + [self.capture]
 
     def restart(self, with_capture: bool) -> None:
@@ -137,8 +136,15 @@ class Camera:
 
     def apply(self, settings: CameraSettings, tracking: TrackingSettings, policy: PolicySettings) -> None:
         """Applies settings that can change at run time."""
+        if settings.geometry != self.settings.geometry:
+            self.source.apply(settings)
         self.settings = settings
         self.worker.analyzer.apply(tracking, policy)
+
+    @property
+    def is_live(self) -> bool:
+        """An http address may turn out to be a video at its first answer."""
+        return self.source.is_live
 
     @property
     def status(self) -> SourceStatus:
@@ -150,7 +156,8 @@ class Camera:
     def health(self) -> CameraHealth:
         """For the watchdog."""
         worker, settings = self.worker, self.settings
-        limit_s = max(settings.reconnect_s) + settings.open_timeout_s + settings.silence_s + _CAPTURE_SLACK_S
+        limit_s = settings.open_timeout_s + settings.silence_s + _CAPTURE_SLACK_S
+        limit_s += max(*settings.reconnect_s, self.capture.status.wait_s)
         return CameraHealth(
             name=self.name,
             is_live=self.is_live,

@@ -51,7 +51,7 @@ class ClassifierBatcher:
     def __init__(self, classifier: MaskClassifier) -> None:
         self.classifier = classifier
         self.heartbeat = Heartbeat()
-        self._waiting: deque[_Request] = deque()
+        self.waiting: deque[_Request] = deque()
         self._changed = threading.Condition()
         self._closed = False
 
@@ -61,7 +61,7 @@ class ClassifierBatcher:
             return np.empty((0, len(self.classifier.metadata.labels)), np.float32)
         request = _Request(crops)
         with self._changed:
-            self._waiting.append(request)
+            self.waiting.append(request)
             self._changed.notify()
         while not request.done.wait(_WAIT_S):
             if self._closed:
@@ -107,22 +107,22 @@ class ClassifierBatcher:
     def _next(self) -> list[_Portion]:
         """Waits for requests and returns the portions of the next inference; ``[]`` if closed."""
         with self._changed:
-            while not self._waiting and not self._closed:
+            while not self.waiting and not self._closed:
                 self._changed.wait(_WAIT_S)
             if self._closed:
                 return []
-            portions = _fair_shares(self._waiting, _MAX_CROPS)
+            portions = _fair_shares(self.waiting, _MAX_CROPS)
             for portion in portions:
                 portion.request.taken = portion.end
-            self._waiting = deque(request for request in self._waiting if request.remaining)
+            self.waiting = deque(request for request in self.waiting if request.remaining)
             return portions
 
     def close(self) -> None:
         with self._changed:
             self._closed = True
-            for request in self._waiting:
+            for request in self.waiting:
                 request.done.set()
-            self._waiting.clear()
+            self.waiting.clear()
             self._changed.notify_all()
 
 

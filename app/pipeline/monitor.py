@@ -298,6 +298,11 @@ class Monitor:
         """The current view of each camera, in the order of the settings."""
         return [camera.view() for camera in self._cameras]
 
+    @property
+    def sources(self) -> list[FrameSource]:
+        """The sources of all cameras, in the order of the settings."""
+        return [camera.source for camera in self._cameras]
+
     def take(self, timeout_s: float) -> list[FrameResult]:
         """Returns the results since the last call: every frame of a file, the newest ones of a live source."""
         return self._results.take(timeout_s)
@@ -320,18 +325,6 @@ class Monitor:
         self._settings = live_part(self._settings, settings)
         for camera, own in zip(self._cameras, self._settings.camera, strict=True):
             camera.apply(own, *self._live_settings(own))
-
-    def between_events(self, action: Callable[[], None]) -> None:
-        """Runs a short ``action`` while no listener is called, for example to replace its channels."""
-        done = threading.Event()
-
-        def act() -> None:
-            action()
-            done.set()
-
-        self._dispatcher.put(act, wait=False)
-        while not done.wait(_WAIT_S) and not self._threads.stopping.is_set():
-            pass
 
     def stop(self) -> None:
         """Asks all threads to stop. Thread-safe; may be called from a signal handler."""

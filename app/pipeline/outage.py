@@ -33,8 +33,11 @@ def is_up(state: SourceState) -> bool:
     return state is SourceState.LIVE
 
 
-def step(settings: MonitorSettings, outage: Outage, up: bool, now_s: float) -> tuple[Outage, OutageChange | None]:
-    """Returns the next state and the change to report of a live source that is ``up`` or not at ``now_s``."""
+def step(
+    settings: MonitorSettings, outage: Outage, up: bool, now_s: float, is_certain: bool = False
+) -> tuple[Outage, OutageChange | None]:
+    """Returns the next state and the change to report of a live source that is ``up`` or not at ``now_s``. An outage
+    that ``is_certain`` to last is reported at once."""
     if up and outage.down_since_s is None:
         return outage, None
     if not up:
@@ -47,6 +50,6 @@ def step(settings: MonitorSettings, outage: Outage, up: bool, now_s: float) -> t
     if up and outage.up_since_s is not None and now_s - outage.up_since_s >= settings.recovered_after_s:
         outage_s = outage.up_since_s - outage.down_since_s
         return Outage(), OutageChange(EventKind.CAMERA_RECOVERED, outage_s) if outage.reported else None
-    if not up and not outage.reported and lasted_s >= settings.offline_after_s:
+    if not up and not outage.reported and (is_certain or lasted_s >= settings.offline_after_s):
         return replace(outage, reported=True), OutageChange(EventKind.CAMERA_OFFLINE, lasted_s)
     return outage, None

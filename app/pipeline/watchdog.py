@@ -172,7 +172,9 @@ class Watchdog:
             return
         record = self._record(camera.name)
         up = camera.failure is None and is_up(camera.status.state)
-        record.outage, change = step(settings, record.outage, up, awake_s)
+        # A login that was rejected is tried again so late that nobody needs to wait for the outcome.
+        is_certain = camera.status.wait_s > settings.offline_after_s
+        record.outage, change = step(settings, record.outage, up, awake_s, is_certain)
         if change is not None:
             yield ReportOutage(camera.name, change, "" if up else _why(camera.status))
 
@@ -202,6 +204,7 @@ def _may_restart(restarted_s: deque[float], limit: int, awake_s: float) -> bool:
 
 def _why(status: SourceStatus) -> str:
     if status.state is not SourceState.STALE:
-        return status.last_error or "cannot be opened"
+        later = f"; next attempt in {status.wait_s:.0f} s" if status.wait_s else ""
+        return (status.last_error or "cannot be opened") + later
     is_silent = status.last_frame_s is not None and status.since_s > status.last_frame_s
     return "no frame arrives" if is_silent else "the image is frozen"

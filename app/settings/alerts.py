@@ -5,11 +5,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from app.core.schedule import Hours, parse_hours
 from app.core.types import EventKind
+from app.core.user_folders import data_folder
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 PLACEHOLDERS = frozenset(
@@ -37,7 +37,7 @@ def matches_camera(pattern: str, camera: str) -> bool:
 
 
 def default_store() -> Path:
-    return platformdirs.user_data_path("maskwatch", appauthor=False) / "events.db"
+    return data_folder() / "events.db"
 
 
 class RateLimit(BaseModel):

@@ -28,6 +28,9 @@ SOURCE = (
     Flag("--width", "camera.width_px", "frame width requested from a camera", metavar="PX"),
     Flag("--height", "camera.height_px", "frame height requested from a camera", metavar="PX"),
     Flag("--fps", "camera.fps", "frame rate requested from a camera", metavar="N"),
+    Flag("--rotate", "camera.rotate", "degrees clockwise by which frames are rotated", ("0", "90", "180", "270")),
+    Flag("--flip", "camera.flip", "mirror frames", ("none", "horizontal", "vertical")),
+    Flag("--aspect-ratio", "camera.aspect_ratio", "shape of the picture if the source squeezes it", metavar="W:H"),
     Flag("--rtsp-transport", "camera.rtsp_transport", "transport protocol of RTSP streams", ("tcp", "udp")),
     Flag("--open-timeout", "camera.open_timeout_s", "time limit to open a source", metavar="S"),
     Flag("--read-timeout", "camera.read_timeout_s", "time limit to read a frame", metavar="S"),
@@ -81,6 +84,7 @@ ALERTING = (
     Flag("--dwell", "policy.dwell_s", "how long a face must be bare before it alerts", metavar="S"),
     Flag("--cooldown", "policy.cooldown_s", "minimum time between two alerts of a camera", metavar="S"),
     Flag("--alert-min-face", "policy.min_face_px", "smaller faces never alert", metavar="PX"),
+    Flag("--store", "alerts.store", "event file; each program that watches needs its own", metavar="FILE"),
 )
 
 VIEW = (

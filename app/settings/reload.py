@@ -5,7 +5,9 @@ from pydantic import BaseModel
 from app.settings.root import Settings
 
 LIVE = ("policy", "tracking", "monitor", "alerts")
-"""Tables that are applied at once, also those of a single camera."""
+"""Tables that are applied at once."""
+
+LIVE_OF_CAMERA = ("policy", "tracking", "rotate", "flip", "aspect_ratio")
 
 
 def live_part(old: Settings, new: Settings) -> Settings:
@@ -14,7 +16,7 @@ def live_part(old: Settings, new: Settings) -> Settings:
     cameras = []
     for camera in old.camera:
         given = by_name.get(camera.name, camera)
-        cameras.append(camera.model_copy(update={"policy": given.policy, "tracking": given.tracking}))
+        cameras.append(camera.model_copy(update={name: getattr(given, name) for name in LIVE_OF_CAMERA}))
     return old.model_copy(update={"camera": tuple(cameras), **{name: getattr(new, name) for name in LIVE}})
 
 

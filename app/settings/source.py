@@ -7,22 +7,31 @@ import unicodedata
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from app.core.files import is_folder
 from app.core.secrets import HIDDEN, redact
 
 STREAM_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp"})
 IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".dib", ".jpe", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+    {
+        *(".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pam"),
+        *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"),
+    }
 )
+"""The images of a folder. HEIC is among them so that it is refused by name."""
+_ANIMATIONS = frozenset({".apng", ".gif"})
+"""Alone they are videos; of those in a folder the first frame is read."""
+_LISTENING_SCHEMES = frozenset({"udp", "rtp"})
+"""Their address may have no host: ``udp://:5000`` receives on port 5000 of this machine."""
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]*)://")
 # At most two digits, because a folder of images may be called 20240131.
 _CAMERA = re.compile(r"[0-9]{1,2}|/dev/video[0-9]+")
+_RATIO = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,4})?:(?!0+(?:\.0+)?$)[0-9]{1,5}(?:\.[0-9]{1,4})?")
 _SEGMENTS_S = 20.0
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -80,6 +89,16 @@ def _take_apart(uri: str) -> tuple[str, str, str]:
     return uri, username, password
 
 
+def _quotient(ratio: str) -> float:
+    width, _, height = ratio.partition(":")
+    return float(width) / float(height)
+
+
+def _number(value: object) -> object:
+    """Flags and environment variables give numbers as text."""
+    return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+
+
 class SourceSettings(BaseModel):
     """One source. ``${NAME}`` in ``uri``, ``username`` and ``password`` is replaced by the environment variable.
     Credentials in ``uri`` are moved to ``username`` and ``password``, so that ``uri`` can be shown."""
@@ -116,11 +135,40 @@ class SourceSettings(BaseModel):
         max_length=20,
         description="pauses before each attempt to reconnect; the last one is repeated",
     )
+    key_frame_timeout_s: float = Field(
+        default=60.0, gt=0, le=600, description="how long to wait for the first key frame while packets arrive"
+    )
+    login_retry_s: float = Field(
+        default=600.0, ge=1, le=86400, description="pause after a rejected login, because cameras lock accounts"
+    )
+    snapshot_interval_s: float = Field(
+        default=0.2, ge=0.02, le=3600, description="time between two images of an http address with a single image"
+    )
+    live: bool | None = Field(
+        default=None, description="whether an http address is a live stream or a video; if not set, it is found out"
+    )
+    tls_verify: bool = Field(
+        default=False, description="verify the certificate of https and rtsps; most cameras have one that nobody signed"
+    )
+    tls_ca_file: Path | None = Field(
+        default=None, description="PEM file with the certificate to trust, such as the camera's own; sets tls_verify"
+    )
     username: str | None = Field(
         default=None, description="user name of a stream; ${NAME} is replaced by the environment variable"
     )
     password: SecretStr | None = Field(
         default=None, description="password of a stream; ${NAME} is replaced by the environment variable"
+    )
+    rotate: Annotated[Literal[0, 90, 180, 270], BeforeValidator(_number)] = Field(
+        default=0, description="degrees clockwise by which frames are rotated: 180 for a camera that hangs upside down"
+    )
+    flip: Literal["none", "horizontal", "vertical"] = Field(
+        default="none", description="mirror frames after the rotation: horizontal swaps left and right"
+    )
+    aspect_ratio: str | None = Field(
+        default=None,
+        description="shape of the picture before the rotation, such as '16:9', if a recorder squeezes it and does not "
+        "say so; default: as the stream says",
     )
     loop: bool = Field(default=False, description="repeat a file, folder or the demo")
     pace: Literal["realtime", "fast"] = Field(default="realtime", description="speed of files")
@@ -167,9 +215,16 @@ class SourceSettings(BaseModel):
             host, _ = parts.hostname, parts.port
         except ValueError as error:  # its message may quote a part of the uri
             raise ValueError("has no valid host and port; check both") from error
-        if not host:
+        if not host and not (scheme in _LISTENING_SCHEMES and parts.port):
             raise ValueError(f"has no host; write {scheme}://host:port/path")
         return uri
+
+    @field_validator("aspect_ratio")
+    @classmethod
+    def _check_aspect_ratio(cls, ratio: str | None) -> str | None:
+        if ratio is not None and not (_RATIO.fullmatch(ratio) and 0.2 <= _quotient(ratio) <= 5):
+            raise ValueError("must be width:height, such as 16:9 or 4:3")
+        return ratio
 
     @field_validator("reconnect_s")
     @classmethod
@@ -190,6 +245,23 @@ class SourceSettings(BaseModel):
             object.__setattr__(self, "name", _name_from(self))  # the model is frozen after validation only
         return self
 
+    @model_validator(mode="after")
+    def _cover_snapshot_interval(self) -> Self:
+        """A camera that is asked every 30 s must not count as lost or stale between two images."""
+        if "snapshot_interval_s" in self.model_fields_set:
+            least_s = 2 * self.snapshot_interval_s
+            for name in ("read_timeout_s", "stale_after_s", *(["frozen_after_s"] if self.frozen_after_s else [])):
+                object.__setattr__(self, name, max(getattr(self, name), least_s))
+        return self
+
+    @property
+    def is_http(self) -> bool:
+        return self.uri.lower().startswith(("http://", "https://"))
+
+    @property
+    def verifies_tls(self) -> bool:
+        return self.tls_verify or self.tls_ca_file is not None
+
     @property
     def kind(self) -> SourceKind:
         if self.uri.lower() == "demo":
@@ -199,9 +271,24 @@ class SourceSettings(BaseModel):
         if _CAMERA.fullmatch(self.uri):
             return SourceKind.CAMERA
         path = Path(self.uri)
-        if path.suffix.lower() in IMAGE_SUFFIXES or is_folder(path):
+        suffix = path.suffix.lower()
+        if is_folder(path) or (suffix in IMAGE_SUFFIXES and suffix not in _ANIMATIONS):
             return SourceKind.IMAGES
+        if suffix == ".sdp":
+            return SourceKind.STREAM
         return SourceKind.FILE
+
+    def with_uri(self, uri: str) -> Self:
+        return self.model_copy(update={"uri": uri})
+
+    @property
+    def geometry(self) -> tuple[int, str, str | None]:
+        return self.rotate, self.flip, self.aspect_ratio
+
+    @property
+    def display_aspect(self) -> float:
+        """``aspect_ratio`` as width divided by height; 0 if it is not given."""
+        return _quotient(self.aspect_ratio) if self.aspect_ratio else 0.0
 
     @property
     def is_live(self) -> bool:
@@ -261,9 +348,10 @@ def _name_from(settings: SourceSettings) -> str:
         return "demo"
     if kind is SourceKind.CAMERA:
         return f"camera{uri}" if uri.isdigit() else uri.removeprefix("/dev/")
-    if kind is SourceKind.STREAM:
+    if kind is SourceKind.STREAM and _SCHEME.match(uri):
         parts = urlsplit(redact(uri))
         last = parts.path.rstrip("/").rpartition("/")[2]
-        return f"{parts.hostname or 'stream'}{'-' + last if last else ''}"[:80]
+        host = parts.hostname or f"{parts.scheme}-{parts.port}"
+        return f"{host}{'-' + last if last else ''}"[:80]
     path = Path(uri)
     return (path.stem or path.resolve().name or uri)[:80]

@@ -1,14 +1,19 @@
 """Settings of the web view."""
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from app.core.errors import SettingsError
 from app.core.secrets import read_secret
 
+_ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
+_ANCESTOR = re.compile(r"'self'|https?://(\*\.)?[A-Za-z0-9.-]+(:\d{1,5}|:\*)?|https?://\[[0-9A-Fa-f:]+\](:\d{1,5})?")
+_OWN_PATHS = re.compile(r"/(events|trends|health|healthz|readyz|login|logout|static|metrics|api|api/v1(/.*)?)")
+"""With one of these as root path, a request would have two meanings."""
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8080
 MIN_TOKEN_CHARS = 16
 """16 letters and digits have 95 bits, too many to guess."""
@@ -28,6 +33,15 @@ class WebSettings(BaseModel):
     tls_cert: Path | None = Field(None, description="certificate (PEM); turns on https")
     tls_key: Path | None = Field(None, description="private key of the certificate (PEM)")
     behind_tls: bool = Field(False, description="a proxy in front serves https; cookies are marked Secure")
+    root_path: str = Field("", description="path under which a proxy serves the web view, such as /masks")
+    root_path_header: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9-]+$",
+        description="header in which the proxy sends that path, such as X-Forwarded-Prefix; clients can send it too",
+    )
+    frame_ancestors: tuple[str, ...] = Field(
+        (), description="origins whose pages may show the web view in a frame; 'self' is its own origin; empty: none"
+    )
     session_h: float = Field(12.0, gt=0, le=24 * 365, description="hours after which a user must sign in again")
     max_width_px: int = Field(960, ge=160, le=3840, description="maximum width of the images sent")
     max_fps: float = Field(10.0, gt=0, le=60, description="maximum images per second of one camera")
@@ -38,6 +52,24 @@ class WebSettings(BaseModel):
     stall_s: float = Field(
         20.0, gt=0, le=600, description="a viewer that receives no data for this time is disconnected"
     )
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_a_path(cls, path: str) -> str:
+        """``masks``, ``/masks`` and ``/masks/`` are the same."""
+        path = f"/{path.strip('/')}" if path.strip("/") else ""
+        if path and not is_root_path(path):
+            raise ValueError(f"{path!r} is not a path, or is one of the web view itself; write it such as /masks")
+        return path
+
+    @field_validator("frame_ancestors")
+    @classmethod
+    def _are_origins(cls, ancestors: tuple[str, ...]) -> tuple[str, ...]:
+        quoted = tuple("'self'" if each == "self" else each.removesuffix("/") for each in ancestors)
+        for each in quoted:
+            if not _ANCESTOR.fullmatch(each):
+                raise ValueError(f"{each!r} is not an origin; write 'self' or https://home.example:8123")
+        return quoted
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -60,6 +92,11 @@ class WebSettings(BaseModel):
     @property
     def is_secure(self) -> bool:
         return self.tls_cert is not None or self.behind_tls
+
+
+def is_root_path(path: str) -> bool:
+    """Whether ``path`` can stand before the paths of the web view: '/' is '', and '//host' would be another site."""
+    return _ROOT_PATH.fullmatch(path) is not None and _OWN_PATHS.fullmatch(path) is None
 
 
 def read_token(settings: WebSettings) -> str | None:

@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.errors import OutputError
+from app.core.errors import ModelError, OutputError
 from app.core.files import atomic_write
 from app.core.types import Image
 from app.training.types import KerasModel
+from app.vision.classifier import check_tensorflow, load_keras
+from app.vision.model_format import ModelFormat, model_format
 from app.vision.model_metadata import ClassifierMetadata, DetectorMetadata, write_metadata
+from app.vision.tensorflow_import import import_tensorflow
 from app.vision.yunet_detector import PAD
 
 CALIBRATION_IMAGES = 100
@@ -47,6 +50,24 @@ def _output_errors(stem: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(f"cannot write {stem}.*: {error.strerror}; choose another path") from error
+
+
+def convert_to_litert(path: Path) -> bytes:
+    """The LiteRT file (float32) of a Keras file, a Keras 2 ``.h5`` file or a SavedModel folder.
+
+    Raises ModelError if it cannot be read or converted, SettingsError if TensorFlow is missing.
+    """
+    check_tensorflow("converting a model")
+    import_tensorflow()
+    import tensorflow as tf
+
+    if model_format(path) is not ModelFormat.SAVED_MODEL:
+        return litert_bytes(load_keras(path))
+    try:
+        content: bytes = tf.lite.TFLiteConverter.from_saved_model(str(path)).convert()
+    except Exception as error:  # the converter raises errors of many kinds, some of them its own
+        raise ModelError(f"cannot convert {path}: {str(error).splitlines()[0]}; export the model again") from error
+    return content
 
 
 def write_model(

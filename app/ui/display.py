@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.core.errors import DisplayError
 
-_HINT = "use --headless to watch without a window"
+HINT = "use --headless to watch without a window"
 _TIMEOUT_S = 2.0
 _X11_PORT = 6000
 
@@ -21,15 +21,15 @@ def check_display(environ: Mapping[str, str] = os.environ, platform: str = sys.p
     if not name:
         wayland = environ.get("WAYLAND_DISPLAY", "")
         reason = f"Wayland display {wayland} without Xwayland (DISPLAY is not set)" if wayland else "DISPLAY is not set"
-        raise DisplayError(f"no display: {reason}; {_HINT}")
+        raise DisplayError(f"no display: {reason}; {HINT}")
     host, _, number = name.rpartition(":")
     screen = number.partition(".")[0]
     if not screen.isdigit():
-        raise DisplayError(f"no display: DISPLAY={name} is malformed, expected HOST:NUMBER; {_HINT}")
+        raise DisplayError(f"no display: DISPLAY={name} is malformed, expected HOST:NUMBER; {HINT}")
     try:
         _connect(host, int(screen))
     except OSError as error:
-        raise DisplayError(f"no display: cannot connect to DISPLAY={name}: {error}; {_HINT}") from error
+        raise DisplayError(f"no display: cannot connect to DISPLAY={name}: {error}; {HINT}") from error
 
 
 def _connect(host: str, screen: int) -> None:

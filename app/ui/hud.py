@@ -21,6 +21,7 @@ KEYS = (
     ("r", "record"),
     ("b", "blur faces"),
     ("e", "edit regions"),
+    ("t", "turn the camera"),
     ("f", "full screen"),
     ("1-9, click", "one camera; 0: all"),
     ("h", "help"),

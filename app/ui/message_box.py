@@ -3,18 +3,18 @@
 import textwrap
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from app.core.types import Image
 from app.ui.canvas import Canvas
+from app.ui.image_window import Closed, Key
 from app.ui.palette import GOOD, INK, PAPER
-from app.ui.window import TITLE, is_window_open
+from app.ui.window_process import open_image_window
 
 _WIDTH_PX, _UNIT_PX = 760, 26.0
 _LINE_LENGTH = 62
 """Characters per line at the text size."""
-_WAIT_MS = 50
+_WAIT_S = 0.05
 _CLOSED, _ENTER, _ESCAPE = "", 13, 27
 
 
@@ -32,27 +32,19 @@ def draw_message_box(heading: str, lines: Sequence[str]) -> Image:
 def show_message_box(heading: str, lines: Sequence[str], keys: str) -> str:
     """The pressed key among ``keys``; '' for Esc or a closed window. '\\n' in ``keys`` is Enter.
 
-    The caller must check the display first.
+    Raises DisplayError if no window can be opened.
     """
+    window = open_image_window()
     image = draw_message_box(heading, lines)
-    cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
     try:
-        cv2.imshow(TITLE, image)
-        cv2.waitKey(1)  # the toolkit can resize a window only after it is shown
-        cv2.resizeWindow(TITLE, image.shape[1], image.shape[0])
-        was_open = False  # the window may appear with a delay
+        window.show(image, (image.shape[1], image.shape[0]))
         while True:
-            code = cv2.waitKey(_WAIT_MS)
-            if code >= 0:
-                key = "\n" if code & 0xFF in (10, _ENTER) else chr(code & 0xFF).lower()
-                if key in keys:
-                    return key
-                if code & 0xFF == _ESCAPE:
+            for each in window.inputs(_WAIT_S):
+                if isinstance(each, Closed) or each == Key(_ESCAPE):
                     return _CLOSED
-            is_open = is_window_open()
-            if was_open and not is_open:
-                return _CLOSED
-            was_open = is_open
+                if isinstance(each, Key):
+                    key = "\n" if each.code in (10, _ENTER) else chr(each.code).lower()
+                    if key in keys:
+                        return key
     finally:
-        cv2.destroyAllWindows()
-        cv2.waitKey(1)  # the toolkit closes windows in its event loop
+        window.close()

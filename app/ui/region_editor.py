@@ -1,8 +1,9 @@
-"""Editor for alert regions: the user clicks corners in the window; they are saved in the settings file."""
+"""Editor for alert regions: the user clicks corners in the window. Saves regions and rotations in the settings file."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -63,15 +64,41 @@ def save_regions(path: Path, camera: str, regions: Sequence[Polygon]) -> None:
     """
     import tomlkit
 
-    try:
-        document = tomlkit.parse(path.read_text(encoding="utf-8"))
-        target = document
-        for table, settings in zip(document.get("camera", []), load_settings(path).camera, strict=False):
-            if settings.name == camera:
-                target = table
+    def change(document: Any, table: Any) -> None:
+        target = document if table is None else table
         is_inline = isinstance(target, tomlkit.items.InlineTable)
         policy = target.setdefault("policy", tomlkit.inline_table() if is_inline else tomlkit.table())
         policy["regions"] = [[list(corner) for corner in polygon] for polygon in regions]
+
+    _save(path, camera, "regions", change)
+
+
+def save_rotation(path: Path, camera: str, rotate: int) -> bool:
+    """Saves ``rotate`` (degrees clockwise) in the table of the camera with this name; False if the settings file has
+    none. Raises OutputError as ``save_regions`` does."""
+    found = False
+
+    def change(_document: Any, table: Any) -> None:
+        nonlocal found
+        if table is not None:
+            table["rotate"], found = rotate, True
+
+    _save(path, camera, "the rotation", change)
+    return found
+
+
+def _save(path: Path, camera: str, what: str, change: Callable[[Any, Any], None]) -> None:
+    """Calls ``change`` with the document of the settings file and the table of ``camera`` (None if it has none), and
+    writes the document."""
+    import tomlkit
+
+    try:
+        document = tomlkit.parse(path.read_text(encoding="utf-8"))
+        own = None
+        for table, settings in zip(document.get("camera", []), load_settings(path).camera, strict=False):
+            if settings.name == camera:
+                own = table
+        change(document, own)
         write_text(path, tomlkit.dumps(document))
     except (OSError, ValueError, SettingsError) as error:
-        raise OutputError(f"cannot save regions to {path}: {error}; check the file and its permissions") from error
+        raise OutputError(f"cannot save {what} to {path}: {error}; check the file and its permissions") from error

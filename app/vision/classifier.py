@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from app.core.errors import ModelError, SettingsError
 from app.core.types import FaceLabel, Label
 from app.settings.vision import ClassifierSettings
 from app.vision.litert import LiteRtModel
+from app.vision.model_format import ModelFormat, convert_advice, model_format
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata
 from app.vision.tensorflow_import import import_tensorflow
 
@@ -52,53 +53,135 @@ def _checked(crops: Crops, metadata: ClassifierMetadata) -> Crops:
     return crops
 
 
+def _scaled(crops: Crops, metadata: ClassifierMetadata) -> NDArray[np.float32]:
+    """The crops as the network expects them."""
+    black, white = metadata.scaling
+    ordered = (crops[..., ::-1] if metadata.channels == "bgr" else crops).astype(np.float32)
+    return ordered if (black, white) == (0, 255) else ordered * np.float32((white - black) / 255) + np.float32(black)
+
+
+def _probabilities(outputs: NDArray[np.float32], metadata: ClassifierMetadata) -> Probabilities:
+    """(N, C) probabilities from the outputs (N, C), or (N, 1) for two labels."""
+    if metadata.outputs == "logits":
+        if outputs.shape[1] == 1:
+            outputs = np.concatenate([np.zeros_like(outputs), outputs], axis=1)
+        powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        outputs = powers / powers.sum(axis=1, keepdims=True)
+    elif outputs.shape[1] == 1:
+        outputs = np.concatenate([1 - outputs, outputs], axis=1)
+    return calibrated(outputs, metadata.temperature)
+
+
+def _check_shapes(path: Path, inputs: Sequence[Any], values: int, metadata: ClassifierMetadata) -> None:
+    """``inputs``: the network's input shape; -1 or None is any size. Raises ModelError if the metadata do not fit."""
+    fixed = [size if size and size > 0 else 0 for size in inputs]
+    if len(fixed) != 4 or fixed[3] not in (0, 3):
+        what = "channels first" if len(fixed) == 4 and fixed[1] == 3 else f"an input of shape {list(inputs)}"
+        raise ModelError(f"{path} has {what}; it needs images of (height, width, 3); export it again")
+    if any(size not in (0, metadata.input_px) for size in fixed[1:3]):
+        size = f"{fixed[2]}x{fixed[1]}"
+        advice = f"write input_px: {fixed[1]}" if fixed[1] == fixed[2] else "it must be square"
+        raise ModelError(f"{path} takes images of {size} pixels, but its input_px is {metadata.input_px}; {advice}")
+    if values != len(metadata.labels) and (values, len(metadata.labels)) != (1, 2):
+        raise ModelError(f"{path} returns {values} values for {len(metadata.labels)} labels; name all labels in order")
+
+
 class LiteRtClassifier:
     """Runs the LiteRT file with XNNPACK on the CPU."""
 
     def __init__(self, path: Path, threads: int = 2) -> None:
         self.metadata = read_classifier_metadata(path)
         self._network = LiteRtModel(path, threads)
-        labels = self._network.channels[0]
-        if labels != len(self.metadata.labels):
-            raise ModelError(f"{path} returns {labels} values for {len(self.metadata.labels)} labels; export it again")
+        self._max_batch = _BATCHES[-1]
+        _check_shapes(path, self._network.input_shape, self._network.channels[0], self.metadata)
 
     def classify(self, crops: Crops) -> Probabilities:
         _checked(crops, self.metadata)
-        total, max_batch = len(crops), _BATCHES[-1]
+        total, step = len(crops), self._max_batch
         if total == 0:
             return np.empty((0, len(self.metadata.labels)), np.float32)
-        if total > max_batch:
-            return np.concatenate([self.classify(crops[i : i + max_batch]) for i in range(0, total, max_batch)])
+        if total > step:
+            return np.concatenate([self.classify(crops[i : i + step]) for i in range(0, total, step)])
         batch = next(size for size in _BATCHES if size >= total)
-        plan = self._network.plan(batch, *crops.shape[1:])
-        padded = plan.input()
-        padded[:total], padded[total:] = crops, 0
-        del padded
+        padded = np.zeros((batch, *crops.shape[1:]), np.uint8)
+        padded[:total] = crops
+        try:
+            outputs = self._run(batch, padded)
+        except (RuntimeError, ValueError) as error:
+            outputs = np.empty((0, 1), np.float32)
+            if batch == 1:
+                raise ModelError(f"{self.metadata.name} cannot be run: {error}; export it again") from error
+        if len(outputs) != batch:  # a model of another program that is made for one image
+            self._max_batch = 1
+            return self.classify(crops)
+        return _probabilities(outputs[:total], self.metadata)
+
+    def _run(self, batch: int, crops: Crops) -> NDArray[np.float32]:
+        """The outputs of ``batch`` crops; integer inputs and outputs are quantized as the file says."""
+        network = self._network
+        plan = network.plan(batch, *crops.shape[1:])
+        values, tensor = _scaled(crops, self.metadata), plan.input()
+        if np.issubdtype(tensor.dtype, np.integer):
+            limits, (scale, zero) = np.iinfo(tensor.dtype), network.input_quantization
+            values = np.clip(np.round(values / (scale or 1.0)) + zero, limits.min, limits.max)
+        tensor[:] = values
+        del tensor
         plan.invoke()
-        return calibrated(plan.outputs[0]()[:total].copy(), self.metadata.temperature)
+        outputs: NDArray[Any] = plan.outputs[0]().copy()
+        if np.issubdtype(outputs.dtype, np.integer):
+            scale, zero = network.output_quantization
+            outputs = (outputs.astype(np.float32) - zero) * (scale or 1.0)
+        return outputs.reshape(len(outputs), -1).astype(np.float32)
+
+
+def litert_input_px(path: Path) -> int | None:
+    """The image size that a LiteRT file takes, or None if it takes any. Raises ModelError if it cannot be read."""
+    shape = LiteRtModel(path, 1).input_shape
+    return int(shape[1]) if len(shape) == 4 and shape[1] > 3 else None
+
+
+def load_keras(path: Path) -> Any:
+    """The network of a ``.keras`` or Keras 2 ``.h5`` file. Needs TensorFlow. Raises ModelError if Keras cannot read
+    it."""
+    import keras
+
+    class DepthwiseConv2D(keras.layers.DepthwiseConv2D):  # type: ignore[misc, unused-ignore]
+        """Keras 2 wrote ``groups``, which Keras 3 refuses."""
+
+        def __init__(self, *args: Any, groups: int = 1, **options: Any) -> None:  # noqa: ARG002 - always 1
+            super().__init__(*args, **options)
+
+    layers = {"DepthwiseConv2D": DepthwiseConv2D} if model_format(path) is ModelFormat.HDF5 else None
+    try:
+        return keras.models.load_model(path, custom_objects=layers, compile=False)
+    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"Keras {keras.__version__} cannot read {path}: {str(error).splitlines()[0]}; reinstall maskwatch, or save "
+            "the model again as .keras with the Keras that made it"
+        ) from error
+
+
+def check_tensorflow(what: str) -> None:
+    """Raises SettingsError if TensorFlow, which ``what`` needs, is missing, as in the executable."""
+    if find_spec("tensorflow") is None or find_spec("keras") is None:
+        raise SettingsError(
+            f"{what} needs TensorFlow: install maskwatch for Python (pip install 'maskwatch[train]'; from "
+            "a checkout: pip install '.[train]')" + (", or use --backend litert" if "--backend" in what else "")
+        )
 
 
 class KerasClassifier:
-    """Runs the trained ``.keras`` file, the reference for every export. Needs TensorFlow."""
+    """Runs the trained ``.keras`` file, the reference for every export, or a Keras 2 ``.h5`` file. Needs TensorFlow."""
 
     def __init__(self, path: Path) -> None:
-        if find_spec("tensorflow") is None or find_spec("keras") is None:  # the executable contains neither
-            raise SettingsError(
-                "--backend keras needs TensorFlow: install maskwatch for Python (pip install 'maskwatch[train]'; from "
-                "a checkout: pip install '.[train]'), or use --backend litert"
-            )
+        check_tensorflow("--backend keras")
         self.metadata = read_classifier_metadata(path)
         import_tensorflow()
-        import keras
         import tensorflow as tf
 
-        try:
-            network = keras.models.load_model(path, compile=False)
-        except (ValueError, OSError, KeyError, TypeError) as error:
-            raise ModelError(f"{path} is damaged: {str(error).splitlines()[0]}; reinstall maskwatch") from error
-        size, labels = self.metadata.input_px, len(self.metadata.labels)
-        if network.output_shape[-1] != labels:
-            raise ModelError(f"{path} returns {network.output_shape[-1]} values for {labels} labels; export it again")
+        network = load_keras(path)
+        _check_shapes(path, network.input_shape, network.output_shape[-1], self.metadata)
+        size = self.metadata.input_px
         # One traced graph: predict() takes 50 times as long per call and is reported to leak memory in loops.
         shape = tf.TensorSpec((None, size, size, 3), tf.float32)
         self._run = tf.function(lambda crops: network(crops, training=False), input_signature=[shape])
@@ -107,19 +190,24 @@ class KerasClassifier:
         _checked(crops, self.metadata)
         if len(crops) == 0:
             return np.empty((0, len(self.metadata.labels)), np.float32)
-        return calibrated(self._run(crops.astype(np.float32)).numpy(), self.metadata.temperature)
+        return _probabilities(self._run(_scaled(crops, self.metadata)).numpy(), self.metadata)
 
 
 def load_classifier(settings: ClassifierSettings) -> MaskClassifier:
     """Returns the selected classifier after a first inference. Raises ModelError if its file cannot be used."""
-    suffix = ".tflite" if settings.backend == "litert" else ".keras"
-    path = settings.model or default_model(suffix)
-    if path.suffix != suffix:
-        raise ModelError(f"--backend {settings.backend} needs a {suffix} file, not {path.name}")
-    classifier: MaskClassifier
-    classifier = LiteRtClassifier(path, settings.threads) if suffix == ".tflite" else KerasClassifier(path)
+    is_litert = settings.backend == "litert"
+    path = settings.model or default_model(".tflite" if is_litert else ".keras")
+    found = model_format(path)
+    usable = (ModelFormat.LITERT,) if is_litert else (ModelFormat.KERAS, ModelFormat.HDF5)
+    if found not in usable:
+        raise ModelError(f"--backend {settings.backend} cannot run {path} ({found}); {_advice(path, found, is_litert)}")
+    classifier: MaskClassifier = LiteRtClassifier(path, settings.threads) if is_litert else KerasClassifier(path)
     classifier.classify(np.zeros((1, classifier.metadata.input_px, classifier.metadata.input_px, 3), np.uint8))
     return classifier
+
+
+def _advice(path: Path, found: ModelFormat, is_litert: bool) -> str:
+    return "use --backend litert" if found is ModelFormat.LITERT and not is_litert else convert_advice(path, found)
 
 
 def default_model(suffix: str) -> Path:

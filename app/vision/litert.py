@@ -30,7 +30,8 @@ class Plan:
 class LiteRtModel:
     """The model of a ``.tflite`` file, run with XNNPACK on the CPU; must be used by one thread only.
 
-    ``channels``: the last dimension of each output, sorted. Raises ModelError if the file is damaged.
+    ``channels``: the last dimension of each output, sorted. ``input_shape``: -1 is any size. Quantizations are (scale,
+    zero point), of the first output. Raises ModelError if the file is damaged.
     """
 
     def __init__(self, path: Path, threads: int) -> None:
@@ -40,10 +41,14 @@ class LiteRtModel:
         self._new: Callable[[], Any] = lambda: Interpreter(model_content=content, num_threads=threads)
         self._plans: OrderedDict[tuple[int, ...], Plan] = OrderedDict()
         try:
-            outputs = self._new().get_output_details()
+            interpreter = self._new()
+            image, outputs = interpreter.get_input_details()[0], interpreter.get_output_details()
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{path} is damaged: {str(error).splitlines()[0]}; reinstall maskwatch") from error
         self.channels = sorted(int(output["shape"][-1]) for output in outputs)
+        self.input_shape: list[int] = image.get("shape_signature", image["shape"]).tolist()
+        self.input_quantization: tuple[float, int] = image["quantization"]
+        self.output_quantization: tuple[float, int] = outputs[0]["quantization"]
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:

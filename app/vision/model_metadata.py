@@ -1,21 +1,24 @@
 """Metadata inside a model file: labels, input size, thresholds.
 
 A ``.keras`` file is a ZIP archive, and a ``.tflite`` file may have one appended (TensorFlow Lite's own convention
-for associated files). Both contain ``maskwatch.json``, so no separate file can be lost or confused.
+for associated files). Both contain ``maskwatch.json``, so no separate file can be lost or confused. Models of other
+programs have a JSON file beside them instead.
 """
 
 import json
 import zipfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from app.core.errors import ModelError
 from app.core.files import is_file
 from app.core.types import Label
+from app.vision.model_format import model_format
 
 MEMBER = "maskwatch.json"
+EXAMPLE = '{"labels": ["mask", "no_mask"], "input_px": 224, "scaling": [-1, 1]}'
 
 
 class ClassifierMetadata(BaseModel):
@@ -43,6 +46,18 @@ class ClassifierMetadata(BaseModel):
     min_face_px: int = Field(default=20, ge=1, description="smaller faces are unsure")
     min_sharpness: float = Field(default=0.0, ge=0, description="crops whose Laplacian has a lower variance are unsure")
     trained_on: tuple[str, ...] = ()
+    scaling: tuple[float, float] = Field(default=(0.0, 255.0), description="what the network expects for 0 and 255")
+    channels: Literal["rgb", "bgr"] = "rgb"
+    outputs: Literal["probabilities", "logits"] = Field(
+        default="probabilities", description="what the network returns; a single value belongs to the second label"
+    )
+
+    @field_validator("labels")
+    @classmethod
+    def _are_classes(cls, labels: tuple[Label, ...]) -> tuple[Label, ...]:
+        if Label.UNSURE in labels or len(set(labels)) < len(labels):
+            raise ValueError("name each of mask, no_mask and incorrect at most once, in the order of the outputs")
+        return labels
 
 
 class DetectorMetadata(BaseModel):
@@ -69,30 +84,55 @@ def write_metadata(path: Path, metadata: ClassifierMetadata | DetectorMetadata) 
         archive.writestr(MEMBER, json.dumps(metadata.model_dump(mode="json"), indent=1))
 
 
-def _read(path: Path) -> object:
-    if not is_file(path):
-        raise ModelError(f"no model file {path}; check the path or run 'maskwatch doctor'")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read(MEMBER))
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise ModelError(
-            f"{path} is no maskwatch model or is damaged: {error}; reinstall or export it again"
-        ) from error
+def sidecar_files(path: Path) -> tuple[Path, ...]:
+    """Where a JSON file with the metadata of a model of another program may be."""
+    if path.is_dir():
+        return (path / MEMBER, path.with_name(f"{path.name}.json"))
+    return (path.with_name(f"{path.name}.json"), path.with_suffix(".json"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The metadata in the file, or else in its sidecar file with defaults for what other programs do not know."""
+    if zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if MEMBER in archive.namelist():
+                    return dict(json.loads(archive.read(MEMBER)))
+        except (zipfile.BadZipFile, ValueError, OSError) as error:
+            raise ModelError(f"{path} is damaged: {error}; reinstall or export it again") from error
+    for sidecar in filter(is_file, sidecar_files(path)):
+        try:
+            return {"name": path.stem, "margin": 0.0, **json.loads(sidecar.read_text(encoding="utf-8"))}
+        except (ValueError, TypeError, OSError) as error:
+            raise ModelError(f"cannot read {sidecar}: {error}; write a JSON object like {EXAMPLE}") from error
+    raise ModelError(
+        f"{path} is not a model of maskwatch: it does not say its labels and input size; write them into "
+        f"{sidecar_files(path)[0]}, such as {EXAMPLE} (docs/models.md)"
+    )
 
 
 def read_classifier_metadata(path: Path) -> ClassifierMetadata:
-    """Raises ModelError if the file is missing, damaged, or not a maskwatch classifier."""
+    """Raises ModelError if the file is missing or damaged, or nothing says how to use it as a mask classifier."""
+    model_format(path)  # reports a missing file
     try:
         return ClassifierMetadata.model_validate(_read(path))
     except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
         raise ModelError(
-            f"{path} is not a classifier for this version: {error.errors()[0]['msg']}; export it again"
+            f"{path} is not a classifier for this version: {place}: {first['msg']}; export it again, or correct its "
+            "JSON file"
         ) from error
 
 
 def read_detector_metadata(path: Path) -> DetectorMetadata:
     """Raises ModelError if the file is missing, damaged, or not a maskwatch face detector."""
+    found = model_format(path)
+    if not zipfile.is_zipfile(path):
+        raise ModelError(
+            f"{path} ({found}) is not a detector of maskwatch; train one with 'maskwatch train-detector', or use the "
+            "bundled one"
+        )
     try:
         return DetectorMetadata.model_validate(_read(path))
     except ValidationError as error:

@@ -65,7 +65,7 @@ def _form_action(outcome: str) -> Callable[[Handler], Handler]:
                 return response
             back = parse_form(await request.body()).get("back", "/")
             page = back if back in PAGES else "/"
-            return RedirectResponse(f"{page}?said={outcome}", 303)
+            return RedirectResponse(f"{request.scope['root']}{page}?said={outcome}", 303)
 
         return run
 
@@ -261,8 +261,8 @@ async def _event_stream(request: Request) -> ASGIApp:
     return EventStreamResponse(feed, request.query_params.get("after", ""))
 
 
-async def _openapi(request: Request) -> Response:  # noqa: ARG001 - signature of a handler
-    return JSONResponse(openapi.document())
+async def _openapi(request: Request) -> Response:
+    return JSONResponse(openapi.document(request.scope["root"]))
 
 
 def routes() -> list[Route]:

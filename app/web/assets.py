@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.capture.capture import SourceState
-from app.core.text import reason_text
+from app.core.text import offset_if_ambiguous, reason_text
 from app.core.types import EventKind
 
 MEDIA_TYPES = {
@@ -79,7 +79,7 @@ def _clock(wall_s: float) -> str:
 
 
 def _date_time(wall_s: float) -> str:
-    return datetime.fromtimestamp(wall_s).strftime("%d %b %Y, %H:%M:%S")
+    return datetime.fromtimestamp(wall_s).strftime("%d %b %Y, %H:%M:%S") + offset_if_ambiguous(wall_s)
 
 
 def _iso_time(wall_s: float) -> str:

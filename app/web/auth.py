@@ -37,7 +37,7 @@ class Authenticator:
         self._now_s = now_s
         self._key = secrets.token_bytes(32)
         self._sessions: OrderedDict[str, float] = OrderedDict()  # session id -> end
-        self._failed: OrderedDict[str, list[float]] = OrderedDict()
+        self.failed: OrderedDict[str, list[float]] = OrderedDict()
 
     @property
     def needs_token(self) -> bool:
@@ -83,12 +83,12 @@ class Authenticator:
 
     def may_attempt(self, address: str) -> bool:
         since_s = self._now_s() - FAILURE_PERIOD_S
-        return sum(at_s > since_s for at_s in self._failed.get(address, ())) < MAX_FAILURES
+        return sum(at_s > since_s for at_s in self.failed.get(address, ())) < MAX_FAILURES
 
     def record_failure(self, address: str) -> None:
-        self._failed[address] = [*self._failed.pop(address, ())[-MAX_FAILURES:], self._now_s()]
-        while len(self._failed) > MAX_ADDRESSES:
-            self._failed.popitem(last=False)
+        self.failed[address] = [*self.failed.pop(address, ())[-MAX_FAILURES:], self._now_s()]
+        while len(self.failed) > MAX_ADDRESSES:
+            self.failed.popitem(last=False)
 
 
 def _digest(text: str) -> bytes:

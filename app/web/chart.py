@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from app.alerts.export import HourRow
 from app.alerts.store_types import HOUR_S, hour_of
-from app.core.text import counted
+from app.core.text import counted, offset_if_ambiguous
 
 _HEIGHT, _TOP, _BOTTOM, _LEFT, _RIGHT = 320, 16, 46, 40, 46
 _MIN_WIDTH, _BAR_STEP = 1000, 15
@@ -84,7 +84,7 @@ def _bars(hours: Sequence[tuple[int, HourRow | None]], step: float, top: int) ->
         if row is None:
             continue
         x, below, seen = _LEFT + k * step, 0, row.seen
-        when = datetime.fromtimestamp(start).strftime("%a %d %b, %H:%M")
+        when = datetime.fromtimestamp(start).strftime("%a %d %b, %H:%M") + offset_if_ambiguous(start)
         parts.append(
             f"<g><title>{when}: {seen.people} people, {seen.masked} masked, {seen.incorrect} worn wrong, "
             f"{seen.bare} without a mask</title>"

@@ -13,6 +13,7 @@ from app.alerts.delivery import AlertCenter
 from app.alerts.event_store import EventStore
 from app.alerts.export import ALERT_KINDS, HourRow, by_hour
 from app.alerts.store_types import EventFilter, Presence
+from app.core.files import is_file
 from app.core.types import Event
 from app.settings.alerts import AlertSettings
 
@@ -38,7 +39,7 @@ class History:
         self._settings, self._center = settings, center
 
     def _open(self) -> EventStore | None:
-        if not self._settings.persist or not self._settings.store.is_file():
+        if not self._settings.persist or not is_file(self._settings.store):
             return None
         return EventStore(self._settings.store, create=False)
 

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.settings.web import WebSettings
+from app.settings.web import WebSettings, is_root_path
 from app.web.auth import Authenticator, Caller
 
 log = logging.getLogger(__name__)
@@ -32,12 +32,10 @@ FORM = "application/x-www-form-urlencoded"
 
 CONTENT_POLICY = (
     "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; "
-    "form-action 'self'; manifest-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "form-action 'self'; manifest-src 'self'; base-uri 'none'; frame-ancestors "
 )
 SECURITY_HEADERS = {
-    "Content-Security-Policy": CONTENT_POLICY,
     "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",  # with 'no-referrer' our own forms would have the origin 'null'
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -61,6 +59,7 @@ class SecurityMiddleware:
         self._app = app
         self._authenticator = authenticator
         self._settings = settings
+        self._headers = security_headers(settings)
         self.responses: Counter[tuple[str, int]] = Counter()
         self._log_since_s = -LOG_PERIOD_S
         self._logged = 0
@@ -69,6 +68,9 @@ class SecurityMiddleware:
         if scope["type"] != "http":
             return
         headers = Headers(scope=scope)
+        root = scope["root"] = self._root(headers)
+        if scope["path"] == root or scope["path"].startswith(f"{root}/"):  # a proxy may remove it or not
+            scope["path"] = scope["path"][len(root) :] or "/"
         caller = self._authenticator.caller(_cookie(headers), _bearer(headers))
         scope["caller"] = caller
         sender = self._wrap_send(scope, send, caller)
@@ -86,6 +88,12 @@ class SecurityMiddleware:
             scope["refusal"] = refusal.reason
             response = refusal_response(scope, refusal.status, refusal.reason)
             await response(scope, receive, _DrainingSend(receive, sender) if refusal.status == 413 else sender)
+
+    def _root(self, headers: Headers) -> str:
+        """The path under which the browser sees the web view, or ''."""
+        name = self._settings.root_path_header
+        given = headers.get(name, "").rstrip("/") if name is not None else ""
+        return given if is_root_path(given) else self._settings.root_path
 
     def _log(self, scope: Scope, status: int) -> None:
         """Logs at most LOG_LINES refusals a minute, then the number of omitted ones: a client cannot fill the log."""
@@ -115,7 +123,7 @@ class SecurityMiddleware:
         if scope["method"] in SAFE_METHODS:
             return
         origin = headers.get("origin")
-        foreign = origin is not None and not _is_same_origin(origin, host)
+        foreign = origin is not None and not self._is_own_origin(origin, host)
         if foreign or headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise _RefusedError(403, "the request comes from another site; use the pages of the web view")
 
@@ -129,6 +137,15 @@ class SecurityMiddleware:
         if self._settings.allowed_hosts:
             return name in own or name in (allowed.lower() for allowed in self._settings.allowed_hosts)
         return self._authenticator.needs_token or name in own
+
+    def _is_own_origin(self, origin: str, host: str) -> bool:
+        """A proxy may have replaced the host name that the browser sent; ``allowed_hosts`` contains that name."""
+        try:
+            parts = urlsplit(origin)
+            name = (parts.hostname or "").lower()
+        except ValueError:  # malformed, for example 'http://['
+            return False
+        return parts.netloc.lower() == host.lower() or name in map(str.lower, self._settings.allowed_hosts)
 
     async def _read_body(self, receive: Receive) -> bytes:
         body = b""
@@ -166,20 +183,33 @@ class SecurityMiddleware:
                 if 400 <= status < 500:
                     self._log(scope, status)
                 headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
+                for name, value in self._headers.items():
                     headers[name] = value
                 headers.setdefault("Cache-Control", "no-store")
                 is_page = headers.get("content-type", "").startswith("text/html") or scope["path"] == "/api/v1/session"
                 if caller.is_new and is_page and "set-cookie" not in headers:
-                    headers.append("Set-Cookie", session_cookie_header(caller.session, self._settings))
+                    headers.append("Set-Cookie", session_cookie_header(caller.session, self._settings, scope["root"]))
             await send(message)
 
         return sender
 
 
-def session_cookie_header(session: str, settings: WebSettings) -> str:
+def security_headers(settings: WebSettings) -> dict[str, str]:
+    """The headers of every response."""
+    ancestors = settings.frame_ancestors
+    headers = {"Content-Security-Policy": CONTENT_POLICY + (" ".join(ancestors) or "'none'"), **SECURITY_HEADERS}
+    if not ancestors:
+        headers["X-Frame-Options"] = "DENY"  # for old browsers; it cannot name other origins
+    return headers
+
+
+def session_cookie_header(session: str, settings: WebSettings, root: str) -> str:
+    """Browsers send a strict cookie only to frames of the same site, and others only over https."""
+    in_foreign_frame = settings.is_secure and any(each != "'self'" for each in settings.frame_ancestors)
+    same_site = "SameSite=None; Partitioned" if in_foreign_frame else "SameSite=Strict"
     secure = "; Secure" if settings.is_secure else ""
-    return f"{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age={round(settings.session_h * 3600)}{secure}"
+    age_s = round(settings.session_h * 3600)
+    return f"{COOKIE}={session}; Path={root or '/'}; HttpOnly; {same_site}; Max-Age={age_s}{secure}"
 
 
 def parse_form(body: bytes) -> dict[str, str]:
@@ -201,17 +231,10 @@ def refusal_response(scope: Scope, status: int, reason: str) -> Response:
 
 def _sign_in(scope: Scope) -> Response:
     if scope["method"] in ("GET", "HEAD") and not scope["path"].startswith("/api/") and scope["path"] != "/metrics":
-        return RedirectResponse("/login", 303)
+        return RedirectResponse(f"{scope['root']}/login", 303)
     response = refusal_response(scope, 401, "sign in, or send 'Authorization: Bearer TOKEN'")
     response.headers["WWW-Authenticate"] = "Bearer"
     return response
-
-
-def _is_same_origin(origin: str, host: str) -> bool:
-    try:
-        return urlsplit(origin).netloc.lower() == host.lower()
-    except ValueError:  # malformed, for example 'http://['
-        return False
 
 
 def _is_public(path: str) -> bool:
@@ -219,8 +242,9 @@ def _is_public(path: str) -> bool:
 
 
 def _cookie(headers: Headers) -> str:
-    """The session cookie. ``SimpleCookie`` would drop all cookies if another program set a malformed one."""
-    pairs = (pair.partition("=") for pair in headers.get("cookie", "").split(";"))
+    """The session cookie. ``SimpleCookie`` would drop all cookies if another program set a malformed one. The first
+    of two is that of the longer path: another web view of the same host may have one for '/'."""
+    pairs = [pair.partition("=") for pair in reversed(headers.get("cookie", "").split(";"))]
     return {name.strip(): value.strip() for name, _, value in pairs}.get(COOKIE, "")[:200]
 
 

@@ -175,7 +175,7 @@ class MjpegResponse:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         content_type = b"multipart/x-mixed-replace; boundary=" + BOUNDARY
-        headers = [(b"content-type", content_type)]
+        headers = [(b"content-type", content_type), (b"x-accel-buffering", b"no")]  # nginx must not buffer it
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         if scope["method"] != "HEAD":
             await run_until_disconnect(self._streams.stream(self._index, send), receive)

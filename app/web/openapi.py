@@ -131,8 +131,8 @@ def _paths() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def document() -> dict[str, Any]:
-    """OpenAPI 3.1."""
+def document(root: str = "") -> dict[str, Any]:
+    """OpenAPI 3.1; ``root`` is the path under which a proxy serves the web view."""
     _, definitions = models_json_schema([(model, "serialization") for model in _MODELS], ref_template=_REFS)
     paths = _paths()
     paths["/openapi.json"]["get"]["responses"]["200"]["content"] = {_JSON: {"schema": {"type": "object"}}}
@@ -143,7 +143,7 @@ def document() -> dict[str, Any]:
             "version": __version__,
             "description": "Cameras, events, alerts and statistics of a running maskwatch.",
         },
-        "servers": [{"url": "/api/v1"}],
+        "servers": [{"url": f"{root}/api/v1"}],
         "security": [{"token": []}, {"session": []}],
         "paths": paths,
         "components": {

@@ -65,6 +65,7 @@ class Pages:
         caller = request.scope["caller"]
         common = {
             "page": name,
+            "root": request.scope["root"],
             "csrf": caller.csrf,
             "signed_in": caller.signed_in,
             "needs_token": self._site.authenticator.needs_token,
@@ -184,7 +185,7 @@ class Pages:
 
     async def _login(self, request: Request) -> Response:
         if request.scope["caller"].signed_in:
-            return RedirectResponse("/", 303)
+            return RedirectResponse(f"{request.scope['root']}/", 303)
         return self.page(request, "login", error_text="")
 
     async def _sign_in(self, request: Request) -> Response:
@@ -196,15 +197,14 @@ class Pages:
         if not authenticator.is_token(parse_form(await request.body()).get("token", "").strip()):
             authenticator.record_failure(address)
             return self.page(request, "login", 401, error_text="The token is wrong. Try again.")
-        response = RedirectResponse("/", 303)
-        response.headers.append(
-            "Set-Cookie", session_cookie_header(authenticator.open_session(), self._site.settings.web)
-        )
+        response = RedirectResponse(f"{request.scope['root']}/", 303)
+        cookie = session_cookie_header(authenticator.open_session(), self._site.settings.web, request.scope["root"])
+        response.headers.append("Set-Cookie", cookie)
         return response
 
     async def _sign_out(self, request: Request) -> Response:
         self._site.authenticator.close_session(request.scope["caller"].session)
-        return RedirectResponse("/login", 303)
+        return RedirectResponse(f"{request.scope['root']}/login", 303)
 
 
 def _with_store_errors(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:

@@ -99,7 +99,7 @@ class WebServer:
     def url(self) -> str:
         host = self._web.host if self._web.host not in ("0.0.0.0", "::") else socket.gethostname()
         name = f"[{host}]" if ":" in host else host
-        return f"{'https' if self._web.tls_cert else 'http'}://{name}:{self.port}/"
+        return f"{'https' if self._web.tls_cert else 'http'}://{name}:{self.port}{self._web.root_path}/"
 
     def start(self) -> None:
         """Raises OutputError if the address is not available or the certificate is invalid."""

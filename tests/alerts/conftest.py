@@ -1,3 +1,3 @@
 """Fixtures for all alert tests. One of them checks that no thread survives a test."""
 
-from fixtures_alerts import _no_thread_survives, broker_port, http_peer, store_path  # noqa: F401
+from fixtures_alerts import broker_port, http_peer, no_thread_survives, store_path  # noqa: F401

@@ -14,12 +14,11 @@ import pytest
 from fakes_alerts import HANG_S, LIMIT_S, HttpPeer, make_event, wait_until
 
 from app.alerts.delivery import AlertCenter
-from app.alerts.event_store import EventStore, lock_path
+from app.alerts.event_store import EventStore
+from app.alerts.file_lock import lock_path
 from app.alerts.hook import Alert, RetryLater
-from app.alerts.offline_cameras import deliveries_of
-from app.alerts.outbox import Delivery, Status
 from app.alerts.retention import purge
-from app.alerts.store_types import WriteBatch
+from app.alerts.store_types import Delivery, Status, StoreInUseError, WriteBatch, hour_of
 from app.core.errors import HookError
 from app.core.types import Event, EventKind
 from app.settings.alerts import AlertSettings
@@ -29,7 +28,7 @@ FAST = {"retry_first_s": 0.01, "retry_max_s": 0.02}
 
 @pytest.fixture(autouse=True)
 def _short_store_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.alerts.delivery.STORE_RETRY_S", 0.2)
+    monkeypatch.setattr("app.alerts.event_queue.RETRY_S", 0.2)
     monkeypatch.setattr("app.alerts.delivery.STORE_POLL_S", 0.2)
 
 
@@ -110,8 +109,7 @@ def test_alerts_are_stored_and_delivered_in_order(store_path: Path) -> None:
     assert center.failure is None
 
 
-def test_alert_is_on_disk_before_it_is_sent(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.alerts.delivery.UNSTORED_LIMIT_S", HANG_S)  # independent of the speed of the disk
+def test_alert_is_on_disk_before_it_is_sent(store_path: Path) -> None:
     seen: list[list[tuple[str, str]]] = []
     hook = RecordingHook(fault=lambda _: seen.append(statuses(store_path)))
     event = make_event()
@@ -328,18 +326,15 @@ def test_resolving_event_is_sent_after_reload_and_restart(store_path: Path) -> N
     alert, skipped = make_event(wall_s=evening_s), make_event(wall_s=evening_s)
     hours = channel(schedule=["mon-fri 08:00-18:00"], rate_limit={"count": 1, "per_s": 0.1, "excess": "skip"})
     hook = RecordingHook()
-    old, new = (AlertCenter(settings(store_path, hours), hooks={"a": hook}) for _ in range(2))
-    with running(old):
-        old.submit(alert)
-        old.submit(skipped)
-    new.follow(old)
+    center = AlertCenter(settings(store_path, hours), hooks={"a": hook})
+    center.submit(alert)
+    center.submit(skipped)
     end = resolving_event(alert, evening_s + 20)
-    with running(new):
-        new.submit(end)
-    assert hook.ids == [alert.id, end.id]
-    earlier = deliveries_of(settings(store_path), [alert, skipped])
-    assert [each.status for each in earlier] == [Status.DELIVERED, Status.SKIPPED]
-    again = AlertCenter(settings(store_path, hours), hooks={"a": hook}, earlier=earlier)
+    with running(center):
+        center.reload(settings(store_path, {**hours, "give_up_after_s": 3600.0}))
+        center.submit(end)
+        wait_until(lambda: hook.ids == [alert.id, end.id])
+    again = AlertCenter(settings(store_path, hours), hooks={"a": hook})
     second_end = resolving_event(alert, evening_s + 40)
     with running(again):
         again.submit(second_end)
@@ -404,33 +399,27 @@ def _down(alert: Alert) -> None:
 
 
 def test_people_are_counted_by_hour(store_path: Path) -> None:
-    center = AlertCenter(settings(store_path))
+    center, hour_s = AlertCenter(settings(store_path)), hour_of(time.time())
     with running(center):
         for _ in range(3):
-            center.record_presence("door", 7200.0 + 5, masked=1, bare=1)
+            center.record_presence("door", hour_s + 5.0, masked=1, bare=1)
     with EventStore(store_path) as store:
         (hour,) = store.presence()
-    assert (hour.hour_s, hour.masked, hour.bare) == (7200, 3, 3)
+    assert (hour.hour_s, hour.masked, hour.bare) == (hour_s, 3, 3)
 
 
 def test_alerts_are_sent_while_the_file_is_locked_and_written_later(
-    store_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    store_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    limit_s = 3.0  # long enough to distinguish one wait from ten on a slow machine
-    monkeypatch.setattr("app.alerts.delivery.SUBMIT_LIMIT_S", limit_s)
     EventStore(store_path).close()
     hook, events = RecordingHook(), [make_event() for _ in range(10)]
     other = sqlite3.connect(store_path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     center = AlertCenter(settings(store_path), hooks={"a": hook})
     with running(center):
-        waits_s = []
         for event in events:
-            began_s = time.monotonic()
             center.submit(event)
-            waits_s.append(time.monotonic() - began_s)
         wait_until(lambda: len(hook.alerts) == 10)
-        assert sum(waits_s) < len(events) / 2 * limit_s  # only the first submit waits
         wait_until(lambda: "locked" in center.health().store_fault)
         other.execute("ROLLBACK")
         other.close()
@@ -548,75 +537,102 @@ def test_alerts_are_sent_while_the_disk_is_full_and_written_later(store_path: Pa
     assert [event_id for event_id, _ in statuses(store_path)][1:] == [event.id for event in events]
 
 
-def test_unwritten_alerts_are_transferred_to_the_successor(tmp_path: Path) -> None:
+def test_unwritten_alerts_are_written_to_the_file_of_new_settings(tmp_path: Path) -> None:
     (tmp_path / "no folder").touch()
-    hook, events = RecordingHook(), [make_event() for _ in range(4)]
+    down, events = [True], [make_event() for _ in range(4)]
+
+    def fault(_: Alert) -> None:
+        if down[0]:
+            raise HookError("down")
+
+    hook = RecordingHook(fault)
     broken = settings(tmp_path / "no folder" / "events.db", channel("a", snapshot=True), snapshots="blur_all")
-    old = AlertCenter(broken, hooks={"a": RecordingHook(fail)})
-    moved = broken.model_copy(update={"store": tmp_path / "good.db"})
-    new = AlertCenter(moved, hooks={"a": hook})
-    old.start()
-    for event in events[:3]:
-        old.submit(event, b"JPEG")
-    old.record_presence("door", time.time(), masked=2)
-    wait_until(lambda: old.health().channels[0].state == "retrying")
-    new.submit(events[3], b"JPEG")
-    assert old.close(successor=new) == []
-    with running(new):
+    center = AlertCenter(broken, hooks={"a": hook})
+    with running(center):
+        for event in events[:3]:
+            center.submit(event, b"JPEG")
+        center.record_presence("door", time.time(), masked=2)
+        wait_until(lambda: center.health().channels[0].state == "retrying")
+        assert "check its folder" in center.health().store_fault
+        down[0] = False
+        center.reload(broken.model_copy(update={"store": tmp_path / "good.db"}))
+        center.submit(events[3], b"JPEG")
         wait_until(lambda: len(hook.alerts) == 4)
+        assert center.health().store_fault == ""
     assert hook.ids == [event.id for event in events]
     assert all(alert.snapshot_jpeg == b"JPEG" for alert in hook.alerts)
-    assert new.recent() == tuple(events)
+    assert center.recent() == tuple(events)
     assert statuses(tmp_path / "good.db") == [(event.id, "delivered") for event in events]
     with EventStore(tmp_path / "good.db") as store:
         assert [hour.masked for hour in store.presence()] == [2]
 
 
-def test_unstored_alerts_are_transferred_except_for_removed_channels(store_path: Path) -> None:
-    hook, event = RecordingHook(), make_event()
+def test_unstored_alerts_stay_in_memory_until_new_settings_store_them(
+    store_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    down, sent, event = [False], make_event(), make_event()
+
+    def fault(_: Alert) -> None:
+        if down[0]:
+            raise HookError("down")
+
+    hook = RecordingHook(fault)
     both = channel("a", snapshot=True), channel("gone")
-    old = AlertCenter(
-        settings(None, *both, snapshots="blur_all"), hooks={"a": RecordingHook(fail), "gone": RecordingHook(fail)}
-    )
-    middle = AlertCenter(settings(None, both[0], snapshots="blur_all"), hooks={"a": RecordingHook(fail)})
-    last = AlertCenter(settings(store_path, both[0], snapshots="blur_all"), hooks={"a": hook})
-    old.submit(event, b"JPEG")
-    assert old.close(successor=middle) == ["channel gone: 1 not delivered yet, lost because it is not stored"]
-    assert middle.close(successor=last) == []
-    with running(last):
-        wait_until(lambda: hook.ids == [event.id])
-    assert hook.alerts[0].snapshot_jpeg == b"JPEG"
-    assert statuses(store_path) == [(event.id, "delivered")]
+    center = AlertCenter(settings(None, *both, snapshots="blur_all"), hooks={"a": hook, "gone": RecordingHook(fault)})
+    with running(center):
+        center.submit(sent)
+        wait_until(lambda: [each.delivered for each in center.health().channels] == [1, 1])
+        down[0] = True
+        center.submit(event, b"JPEG")
+        wait_until(lambda: all(each.state == "retrying" for each in center.health().channels))
+        center.reload(settings(None, both[0], snapshots="blur_all"))
+        assert "channel gone is removed; 1 pending alert will not be sent without it" in caplog.text
+        center.reload(settings(store_path, both[0], snapshots="blur_all"))
+        down[0] = False
+        wait_until(lambda: hook.ids == [sent.id, event.id])
+    assert hook.alerts[1].snapshot_jpeg == b"JPEG"
+    assert statuses(store_path) == [(event.id, "delivered"), (event.id, "pending")]
+    with EventStore(store_path) as store:
+        assert store.events() == [event], "what was not to be stored is not written later"
 
 
-def test_stored_alerts_are_not_transferred_twice(store_path: Path) -> None:
+def test_reload_swaps_only_changed_hooks_and_starts_and_stops_channels(store_path: Path, http_peer: HttpPeer) -> None:
+    with HttpPeer(rest="hang").running() as hanging:
+        web = {"kind": "webhook", "name": "web", "url": hanging.url}
+        center, event, second = AlertCenter(settings(store_path, web)), make_event(), make_event()
+        with running(center):
+            center.submit(event)
+            wait_until(lambda: len(hanging.requests) == 1)
+            other = {"kind": "webhook", "name": "other", "url": http_peer.url}
+            center.reload(settings(store_path, {**web, "url": http_peer.url}, other))
+            wait_until(lambda: http_peer.keys() == [f"{event.id}:web"])  # aborted, and sent by the new hook
+            center.submit(second)
+            wait_until(lambda: len(http_peer.requests) == 3)
+            assert [each.name for each in center.health().channels] == ["web", "other"]
+            center.reload(settings(store_path, other))
+            center.submit(make_event())
+            wait_until(lambda: len(http_peer.requests) == 4)
+    assert http_peer.keys()[-1].endswith(":other")
+
+
+def test_second_watching_program_is_refused_in_one_line(store_path: Path) -> None:
     hook, event = RecordingHook(), make_event()
-    old = AlertCenter(settings(store_path), hooks={"a": RecordingHook(fail)})
-    new = AlertCenter(settings(store_path), hooks={"a": hook})
-    old.start()
-    old.submit(event)
-    wait_until(lambda: statuses(store_path) == [(event.id, "pending")])
-    assert old.close(LIMIT_S, new) == ["channel a: 1 not delivered yet, kept for the next start"]
-    with running(new):
-        wait_until(lambda: hook.ids == [event.id])
-    assert hook.ids == [event.id]
-
-
-def test_second_program_on_the_same_file_sends_only_its_own_alerts(store_path: Path) -> None:
-    hanging, first_event, second_event = HangingHook(), make_event(), make_event()
-    first = AlertCenter(settings(store_path), hooks={"a": hanging})
-    second_hook = RecordingHook()
-    second = AlertCenter(settings(store_path), hooks={"a": second_hook})
+    first = AlertCenter(settings(store_path), hooks={"a": hook})
+    second = AlertCenter(settings(store_path), hooks={"a": RecordingHook(fail)})
     with running(first):
-        first.submit(first_event)
-        wait_until(lambda: hanging.calls == 1)
-        with running(second):
-            second.submit(second_event)
-            wait_until(lambda: second_hook.ids == [second_event.id])
-        hanging.go.set()
-        wait_until(lambda: first.health().channels[0].delivered == 1)
-    assert second_hook.ids == [second_event.id]
-    assert set(statuses(store_path)) == {(first_event.id, "delivered"), (second_event.id, "delivered")}
+        with pytest.raises(
+            StoreInUseError, match=r"another maskwatch watches with .*events\.db; stop it, .*--store"
+        ) as caught:
+            second.start()
+        assert "\n" not in str(caught.value)
+        assert second.close() == []
+        first.submit(event)
+        wait_until(lambda: hook.ids == [event.id])
+        own = AlertCenter(settings(store_path.with_name("own.db")), hooks={"a": hook})
+        with running(own), pytest.raises(StoreInUseError):
+            own.reload(settings(store_path))
+    with running(AlertCenter(settings(store_path))):
+        assert statuses(store_path) == [(event.id, "delivered")]
 
 
 def test_retention_works_while_running(store_path: Path) -> None:
@@ -716,12 +732,36 @@ def test_hook_that_cannot_be_set_up_delays_only_its_own_channel(
     assert "t0ken" not in caplog.text
 
 
+def test_flapping_camera_is_stored_each_time_but_sent_only_when_it_stays_offline(store_path: Path) -> None:
+    clock, hook = ShiftedClock(), RecordingHook()
+    center = AlertCenter(settings(store_path), hooks={"a": hook}, clock=clock)
+    with running(center):
+        for _ in range(8):
+            offline = make_event(EventKind.CAMERA_OFFLINE)
+            center.submit(offline)
+            center.submit(resolving_event(offline, time.time()))
+        wait_until(lambda: len(hook.alerts) == 6)
+        last = make_event(EventKind.CAMERA_OFFLINE)
+        center.submit(last)
+        clock.ahead_s = 601.0
+        wait_until(lambda: len(hook.alerts) == 7)
+        back = resolving_event(last, time.time())
+        center.submit(back)
+        wait_until(lambda: len(hook.alerts) == 8)
+    assert [alert.event.kind for alert in hook.alerts] == [EventKind.CAMERA_OFFLINE, EventKind.CAMERA_RECOVERED] * 4
+    assert "outage 3 within an hour; further ones are sent only if they last 10 min" in hook.alerts[4].text
+    assert hook.ids[6:] == [last.id, back.id]
+    with EventStore(store_path) as store:
+        assert len(store.events()) == 18
+        assert {each.error for each in store.deliveries(Status.SKIPPED)} == {"the camera is unstable"}
+
+
 def test_crash_of_a_delivery_thread_is_reported(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: object) -> None:
         raise RuntimeError("a bug")
 
     center = AlertCenter(settings(store_path), hooks={"a": RecordingHook()})
-    monkeypatch.setattr("app.alerts.delivery.UnsentAlerts.merge_store_changes", crash)
+    monkeypatch.setattr("app.alerts.delivery.EventQueue.maintain", crash)
     with running(center):
         wait_until(lambda: center.failure is not None)
         assert "a bug" in center.health().crash

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.alerts.event_records import event_from_record, event_record
-from app.alerts.event_store import EventStore, lock_path, rename_damaged
-from app.alerts.outbox import Delivery, Status
+from app.alerts.event_store import EventStore, rename_damaged
+from app.alerts.file_lock import lock_path
 from app.alerts.retention import enforce_retention, purge, size_bytes
-from app.alerts.store_types import EventFilter, Presence, StoreError, WriteBatch, hour_of
+from app.alerts.store_types import Delivery, EventFilter, Presence, Status, StoreError, WriteBatch, hour_of
 from app.core.types import Box, Event, EventKind
 
 DAY_S = 86_400.0
@@ -190,7 +190,7 @@ def test_reading_does_not_create_a_missing_file(store_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    ["ALTER TABLE outbox DROP COLUMN owner", "ALTER TABLE events RENAME wall_s TO wall", "DROP TABLE presence"],
+    ["ALTER TABLE outbox DROP COLUMN attempts", "ALTER TABLE events RENAME wall_s TO wall", "DROP TABLE presence"],
 )
 def test_file_with_other_tables_raises_and_is_not_changed(store_path: Path, change: str) -> None:
     EventStore(store_path).close()

@@ -24,7 +24,7 @@ from test_hook_conformance import make_alert, make_hook, subscriber
 
 from app.alerts.event_records import event_record
 from app.alerts.hook import Alert, RetryLater, make_test_alert
-from app.alerts.hooks.mqtt_hook import discovery
+from app.alerts.hooks.mqtt_session import discovery
 from app.alerts.hooks.webhook_hook import signature
 from app.alerts.timeout_hook import TimeoutHook
 from app.core.errors import HookError, SettingsError
@@ -252,23 +252,32 @@ def test_mqtt_publishes_home_assistant_discovery(broker_port: int) -> None:
     hook = make_hook(kind="mqtt", host="127.0.0.1", port=broker_port, topic="site/mask")
     alert = Alert(make_event(camera="Front door"), "c", "key-1")
     offline = Alert(make_event(EventKind.CAMERA_OFFLINE, "Front door"), "c", "key-2")
-    with subscriber(broker_port, received, "site/mask/Front_door/alert"):
+    state: list[str] = []
+    with (
+        subscriber(broker_port, received, "site/mask/Front_door/alert"),
+        subscriber(broker_port, state, "site/mask/Front_door/camera"),
+    ):
         hook.send(alert)
         hook.send(offline)
         wait_until(lambda: len(received) == 1)
+        wait_until(lambda: set(state) == {"OFF"})
     message = json.loads(received[0])
     assert message["event_type"] == "no_mask"
     assert message["idempotency_key"] == "key-1"
     retained: list[str] = []
-    with subscriber(broker_port, retained, "homeassistant/#"):
+    with subscriber(broker_port, retained, "homeassistant/+/site_mask_Front_door/#"):
         wait_until(lambda: len(set(retained)) == 2)
     configs = {config["name"]: config for config in map(json.loads, retained)}
     assert configs["Mask alert"]["state_topic"] == "site/mask/Front_door/alert"
     assert "no_mask" in configs["Mask alert"]["event_types"]
     assert configs["Camera"]["device_class"] == "connectivity"
-    state: list[str] = []
-    with subscriber(broker_port, state, "site/mask/Front_door/camera"):
-        wait_until(lambda: set(state) == {"OFF"})
+    left: list[str] = []
+    with (
+        subscriber(broker_port, left, "site/mask/#"),
+        subscriber(broker_port, retained, "homeassistant/+/site_mask_Front_door/#"),
+    ):
+        wait_until(lambda: len(retained) >= 4)
+    assert left == [], "no state is retained"
 
 
 def test_test_alert_is_marked_and_not_retained_by_the_broker(broker_port: int) -> None:

@@ -141,6 +141,34 @@ def test_frames_of_a_file_come_at_their_time_and_not_faster_after_a_delay() -> N
     assert rest[-1].captured_s - start_s > 0.45
 
 
+@pytest.mark.parametrize("times_s", [[0.0, 0.05, 3600.0, 3600.05, 9000.0], [7200.0, 7200.05, 10_800.0, 10_800.05]])
+def test_a_long_gap_in_a_file_is_not_waited_for(times_s: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    slot: WaitingSlot[Frame] = WaitingSlot()
+    frames = [frame(i, time_s) for i, time_s in enumerate(times_s)]
+    capture = Capture(FakeSource(frames, is_live=False), settings(pace="realtime"), [slot])
+    start_s = time.monotonic()
+    capture.start()
+    played = drain(slot)
+    assert capture.join(LIMIT_S)
+    assert [f.time_s for f in played] == times_s
+    assert time.monotonic() - start_s < 10
+    (record,) = caplog.records
+    assert "no frames for 36" in record.message
+
+
+def test_rare_images_are_not_a_gap(caplog: pytest.LogCaptureFixture) -> None:
+    """A folder whose images are shown for 10 s each."""
+    slot: WaitingSlot[Frame] = WaitingSlot()
+    source = FakeSource([frame(i, i * 10.0) for i in range(3)], is_live=False)
+    source.fps = 0.1
+    capture = Capture(source, settings(pace="realtime"), [slot])
+    capture.start()
+    assert slot.get(LIMIT_S) is not None
+    assert slot.get(0.5) is None
+    stop_and_join(capture)
+    assert not caplog.records
+
+
 def test_a_lost_stream_is_opened_again_and_its_password_is_not_reported() -> None:
     slot: LatestSlot[Frame] = LatestSlot()
     log = StatusLog()
@@ -198,13 +226,13 @@ def test_pauses_grow_and_are_reset_after_a_good_connection(monkeypatch: pytest.M
     good: list[Any] = [frame(0), lambda: time.sleep(0.03), SourceError("lost")]
     source = FakeSource(bad, bad, bad, good, bad)
     capture = Capture(source, settings(reconnect_s=(0.01, 0.02, 0.03)), [LatestSlot()])
-    wait = capture._stop.wait
+    wait = capture.stopping.wait
 
     def recorded_wait(timeout: float | None = None) -> bool:
         waits_s.append(timeout or 0)
         return wait(timeout)
 
-    monkeypatch.setattr(capture._stop, "wait", recorded_wait)
+    monkeypatch.setattr(capture.stopping, "wait", recorded_wait)
     capture.start()
     wait_until(lambda: len(waits_s) >= 6, "six attempts")
     stop_and_join(capture)

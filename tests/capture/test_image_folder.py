@@ -1,17 +1,21 @@
 """Images as a source: all formats become upright BGR uint8, and an unreadable file is a one-line error."""
 
+import base64
 import logging
 import struct
 import threading
 import zlib
 from pathlib import Path
+from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
 
 from app.capture.image_folder import ImageSource, list_images, read_image
 from app.capture.opencv_backend import to_bgr
+from app.capture.source import make_source
 from app.core.errors import SourceError
 from app.settings.source import SourceSettings
 
@@ -51,6 +55,90 @@ def test_every_format_becomes_bgr_uint8(tmp_path: Path, name: str, image: np.nda
     assert read.dtype == np.uint8
     assert read.shape == (*image.shape[:2], 3)
     assert abs(int(read[0, 0, 0]) - 200) < 8
+
+
+def write_with_ffmpeg(path: Path, images: list[np.ndarray], codec: str, pixel_format: str, **options: str) -> Path:
+    with av.open(str(path), "w", options=options) as container:
+        stream: Any = container.add_stream(codec, rate=10)
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = pixel_format
+        for image in images:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+            container.mux(stream.encode(frame.reformat(format=pixel_format)))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixel_format"),
+    [
+        ("a.jfif", "mjpeg", "yuvj444p"),
+        ("a.JFIF", "mjpeg", "yuvj444p"),
+        ("a.gif", "gif", "rgb8"),
+        ("a.pam", "pam", "rgb24"),
+        ("a.qoi", "qoi", "rgb24"),
+        ("a.TGA", "targa", "bgr24"),
+    ],
+)
+def test_images_of_a_folder_are_those_that_are_read_alone(
+    tmp_path: Path, name: str, codec: str, pixel_format: str
+) -> None:
+    if codec == "mjpeg":
+        save(tmp_path / "a.jpg", COLOUR).rename(tmp_path / name)
+    else:
+        options = {"update": "1"} if codec != "gif" else {}
+        write_with_ffmpeg(tmp_path / name, [COLOUR], codec, pixel_format, **options)
+    for uri in (tmp_path, tmp_path / name):
+        (frame,) = make_source(SourceSettings(uri=str(uri))).frames(threading.Event())
+        assert frame.image.shape == COLOUR.shape
+        assert frame.image[5, 5].tolist() == pytest.approx([200, 100, 50], abs=35)  # GIF has few colours
+
+
+AVIF = base64.b64decode(
+    "AAAAIGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZk1BMUEAAAD1bWV0YQAAAAAAAAAhaGRscgAAAAAAAAAAcGljdAAAAAAAAAAAAAAAAAAAAAAOcG"
+    "l0bQAAAAAAAQAAAB5pbG9jAAAAAEQAAAEAAQAAAAEAAAEdAAAAMAAAAChpaW5mAAAAAAABAAAAGmluZmUCAAAAAAEAAGF2MDFDb2xvcgAAAAB0"
+    "aXBycAAAAFRpcGNvAAAAFGlzcGUAAAAAAAAAHgAAABQAAAAQcGl4aQAAAAADCAgIAAAADGF2MUOBIAAAAAAAE2NvbHJuY2x4AAEADQAGgAAAAA"
+    "lpcm90AwAAABhpcG1hAAAAAAAAAAEAAQUBAoMEhQAAADhtZGF0EgAKCDgROzaQENBpMiJF4JjBMJJJJMoAAAEAyD4r5fnwq+EO1YDchXkB4m5l"
+    "V3Lg"
+)
+"""30 x 20 pixels, bright on the left, with a rotation by a quarter to the right (box irot)."""
+
+
+def test_the_rotation_of_an_avif_image_is_applied(tmp_path: Path) -> None:
+    (tmp_path / "a.AVIF").write_bytes(AVIF)
+    if cv2.imdecode(np.frombuffer(AVIF, np.uint8), cv2.IMREAD_COLOR) is None:
+        pytest.skip("this OpenCV cannot read AVIF")
+    (path,) = list_images(tmp_path)
+    image = read_image(path)
+    assert image.shape == (30, 20, 3)
+    assert image[2, 10].tolist() == pytest.approx([200, 100, 50], abs=20)
+    assert image[-2, 10].max() < 20
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1"])
+def test_heic_is_refused_by_name(tmp_path: Path, brand: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    heic = struct.pack(">I4s4sI4s4s", 24, b"ftyp", brand, 0, b"mif1", b"heic") + bytes(100)
+    (tmp_path / "IMG_1.HEIC").write_bytes(heic)
+    (tmp_path / "IMG_2.jpg").write_bytes(heic)  # renamed, not converted
+    save(tmp_path / "IMG_3.png", COLOUR)
+    for name in ("IMG_1.HEIC", "IMG_2.jpg"):
+        with pytest.raises(SourceError, match=rf"{name} is in the format HEIC, which cannot be read; save it as JPEG"):
+            list(make_source(SourceSettings(uri=str(tmp_path / name))).frames(threading.Event()))
+    assert len(list(ImageSource(SourceSettings(uri=str(tmp_path))).frames(threading.Event()))) == 1
+    assert [record.getMessage().count("HEIC, which") for record in caplog.records] == [1, 1]
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.gif"])
+def test_the_other_pages_of_an_image_are_reported(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    pages = [COLOUR, COLOUR[:, ::-1].copy()]
+    if name.endswith(".gif"):
+        write_with_ffmpeg(tmp_path / name, pages, "gif", "rgb8")
+    else:
+        assert cv2.imwritemulti(str(tmp_path / name), pages)
+    assert read_image(tmp_path / name)[5, 5, 0] > 150
+    assert [record.getMessage().partition("contains")[2] for record in caplog.records] == [
+        " 2 images; only the first is read"
+    ]
 
 
 def test_a_path_may_contain_any_letters(tmp_path: Path) -> None:

@@ -138,3 +138,59 @@ def test_a_stop_during_a_fault_ends_at_once() -> None:
     steps: list[np.ndarray | Callable[[], Any]] = [striped_image(0), lambda: stop.set() or EMPTY]
     source = LiveSource(SourceSettings(uri="rtsp://camera/x"), lambda _: FakeReader(steps))
     assert len(list(source.frames(stop))) == 1
+
+
+class StampedReader(FakeReader):
+    """Returns an image for each stamp (ms); each read takes as long as given."""
+
+    def __init__(self, stamps_ms: list[float], codec: str = "h264") -> None:
+        super().__init__([striped_image(i) for i in range(len(stamps_ms))])
+        self._stamps_ms, self._codec = stamps_ms, codec
+
+    def get(self, propId: int) -> float:  # noqa: N803 - OpenCV's name
+        if propId == cv2.CAP_PROP_FOURCC:
+            return cv2.VideoWriter.fourcc(*self._codec)
+        return self._stamps_ms[self.reads - 1] if propId == cv2.CAP_PROP_POS_MSEC else 0.0
+
+
+def stamped(uri: str, stamps_ms: list[float], codec: str = "h264") -> list[Frame]:
+    reader, stop = StampedReader(stamps_ms, codec), threading.Event()
+    source = LiveSource(SourceSettings(uri=uri), lambda _: reader)
+    frames = []
+    for frame in source.frames(stop):
+        frames.append(frame)
+        if len(frames) == len(stamps_ms):
+            stop.set()
+    return frames
+
+
+def test_frames_that_arrive_at_once_have_the_times_of_their_stamps() -> None:
+    frames = stamped("rtsp://camera/x", [0, 40, 80, 120, 300])
+    assert [frame.time_s - frames[0].time_s for frame in frames] == pytest.approx([0, 0.04, 0.08, 0.12, 0.3])
+    assert frames[-1].captured_s - frames[0].captured_s < 0.2, "without a silence, frames are not held"
+
+
+def test_segments_of_hls_are_played_at_their_own_speed() -> None:
+    frames = stamped("http://camera/live/index.m3u8?token=1", [0, 40, 80, 120, 160, 200])
+    assert 0.1 < frames[-1].captured_s - frames[0].captured_s < 1
+
+
+def test_the_invented_stamps_of_motion_jpeg_are_not_used() -> None:
+    frames = stamped("http://camera/video.mjpg", [0, 4000, 8000], codec="MJPG")
+    assert frames[-1].time_s < 2
+
+
+def test_hls_may_be_silent_for_longer_than_other_streams() -> None:
+    segments = SourceSettings(uri="https://camera/a.M3U8", read_timeout_s=5)
+    assert segments.is_segmented
+    assert segments.silence_s == 20
+    assert SourceSettings(uri="https://camera/a.m3u8", read_timeout_s=60).silence_s == 60
+    assert SourceSettings(uri="rtsp://camera/a", read_timeout_s=5).silence_s == 5
+
+
+def test_wrong_stamps_are_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    stamps_ms = [i * 40.0 + 3.6e6 * (i % 2) for i in range(30)]
+    frames = stamped("rtsp://camera/x", stamps_ms)
+    assert frames[-1].time_s < 10
+    (record,) = caplog.records
+    assert record.message == "camera-x: its time stamps jump; the times of arrival are used instead"

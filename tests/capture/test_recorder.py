@@ -21,7 +21,7 @@ def play(path: Path) -> list[Frame]:
     return list(make_source(SourceSettings(uri=str(path))).frames(threading.Event()))
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "a.MP4", "a.avi", "a.mkv", "größe.mp4"])
+@pytest.mark.parametrize("name", ["a.mp4", "a.MP4", "a.avi", "a.mkv", "a.webm", "größe.mp4"])
 def test_a_written_video_can_be_played(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / name
     images = [striped_image(i) for i in range(20)]
@@ -43,14 +43,14 @@ def test_a_slow_encoder_does_not_delay_a_live_source(
 ) -> None:
     """Each late image needed more frames to fill the gap, so the next image was even later."""
     clock_s = 0.0
-    original = VideoWriter._append
+    original = VideoWriter.append
 
     def append_slowly(writer: VideoWriter, image: Image) -> None:
         nonlocal clock_s
         clock_s += 0.1
         original(writer, image)
 
-    monkeypatch.setattr(VideoWriter, "_append", append_slowly)
+    monkeypatch.setattr(VideoWriter, "append", append_slowly)
     monkeypatch.setattr("app.capture.recorder.monotonic", lambda: clock_s)
     delays_s = []
     with VideoWriter(tmp_path / "a.mp4", 25, (64, 48), is_live=is_live) as writer:
@@ -87,7 +87,7 @@ def test_a_recording_keeps_the_source_time_at_a_variable_rate(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("fps", [23.976, 66.6667, 99.123, 119.88, 238.123, 1000.0])
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".webm"])
 def test_videos_of_any_frame_rate_are_written(tmp_path: Path, fps: float, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     with VideoWriter(path, fps, (64, 48)) as writer:
@@ -184,10 +184,31 @@ def test_a_failed_encoder_leaves_no_file(tmp_path: Path) -> None:
     writer = VideoWriter(tmp_path / "a.mp4", 25, (64, 48))
     writer.write(striped_image(0))
     part = next(tmp_path.iterdir())
-    writer._writer.release()
+    part.unlink()  # what the encoder writes from now on is lost
     part.write_bytes(b"broken")
     with pytest.raises(OutputError, match="cannot complete video"):
         writer.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit of the file size")
+@pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.avi"])
+def test_a_write_error_is_a_one_line_error_and_leaves_no_file(tmp_path: Path, name: str) -> None:
+    import resource
+
+    noise = np.random.default_rng(1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with (  # noqa: PT012
+            pytest.raises(OutputError, match=rf"cannot (continue|complete).*{name}") as caught,
+            VideoWriter(tmp_path / name, 25, (320, 240)) as writer,
+        ):
+            for _ in range(60):
+                writer.write(noise.integers(0, 255, (240, 320, 3), np.uint8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 

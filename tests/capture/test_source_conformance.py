@@ -154,6 +154,26 @@ def test_a_source_that_cannot_be_opened_is_a_one_line_error(
     assert capfd.readouterr().err == "", "no other console output"
 
 
+def test_rotation_mirroring_and_shape_can_change_while_a_source_runs(
+    sources: tuple[FrameSource, FrameSource],
+) -> None:
+    source, _ = sources
+    if source.frame_count == 1:
+        pytest.skip("it has one frame")
+    stop = threading.Event()
+    with closing(source.frames(stop)) as frames:  # type: ignore[type-var]
+        height, width = next(frames).image.shape[:2]
+        given = SourceSettings(uri="0", rotate=90, aspect_ratio="1:1", **LIMITS)
+        source.apply(given)
+        longest = max(height, width)
+        assert next(frames).image.shape[:2] == (longest, longest)
+        source.apply(SourceSettings(uri="0", rotate=90, **LIMITS))
+        turned = next(frames).image
+        assert turned.shape[:2] == (width, height)
+        source.apply(SourceSettings(uri="0", **LIMITS))
+        assert next(frames).image.shape[:2] == (height, width)
+
+
 def test_a_source_starts_no_thread(sources: tuple[FrameSource, FrameSource]) -> None:
     first(sources[0], 1)
     assert video_threads() == []

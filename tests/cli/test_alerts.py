@@ -11,21 +11,21 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
 import pytest
 from fakes_alerts import HttpPeer, make_event
-from fixtures_alerts import _no_thread_survives  # noqa: F401
+from fixtures_alerts import no_thread_survives  # noqa: F401
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_store import EventStore
 from app.alerts.export import HourRow, atomic_text_file, by_hour, parse_time, plot_png, total
-from app.alerts.outbox import Delivery, Status
-from app.alerts.store_types import Presence, WriteBatch, hour_of
+from app.alerts.store_types import Delivery, Presence, Status, WriteBatch, hour_of
 from app.cli import alerts as alerts_module
 from app.core.errors import OutputError, SettingsError
+from app.core.text import local_time, offset_if_ambiguous
 from app.core.types import Event, EventKind
 from app.settings.alerts import AlertSettings
 
@@ -342,3 +342,55 @@ def test_purge_asks_before_it_deletes(
     with EventStore(store_path) as store:
         assert store.events() == []
         assert store.presence() == []
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="needs tzset")
+def test_equal_hours_of_the_longest_night_are_told_apart(
+    run: Run, store_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        first_s = int(datetime(2026, 10, 25, 0, 0, tzinfo=UTC).timestamp())  # 02:00 summer time
+        hours = [first_s - 3600, first_s, first_s + 3600, first_s + 7200]
+        events = [make_event(wall_s=hour_s + 1800.0) for hour_s in hours]
+        with EventStore(store_path) as store:
+            presence = tuple(Presence("door", hour_s, masked=1) for hour_s in hours)
+            store.write(WriteBatch(tuple((event, None) for event in events), presence=presence), float(first_s))
+        assert run("events", "stats", "--store", store_path, "--json") == 0
+        rows = [json.loads(line)["hour"] for line in capsys.readouterr().out.splitlines()]
+        assert rows == [
+            *("2026-10-25 01:00+02:00", "2026-10-25 02:00+02:00"),
+            *("2026-10-25 02:00+01:00", "2026-10-25 03:00+01:00"),
+        ]
+        assert run("events", "stats", "--store", store_path) == 0
+        assert "2026-10-25 02:00+01:00" in capsys.readouterr().out
+        assert run("events", "list", "--store", store_path) == 0
+        listed = capsys.readouterr().out
+        assert "2026-10-25 02:30:00+02:00" in listed
+        assert "2026-10-25 02:30:00+01:00" in listed
+        flags = ("--since", "2026-10-25T02:00+01:00", "--until", "2026-10-25T03:00+01:00")
+        assert run("events", "export", "--store", store_path, *flags) == 0
+        assert [row["id"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))] == [events[2].id]
+        spring_s = datetime(2026, 3, 29, 1, 0, tzinfo=UTC).timestamp()
+        assert [local_time(spring_s + k, "minutes") for k in (-60, 0)] == [
+            *("2026-03-29 01:59+01:00", "2026-03-29 03:00+02:00"),
+        ]
+        assert [offset_if_ambiguous(each + 1.0) for each in hours] == ["", " +02:00", " +01:00", ""]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_purge_by_age_is_refused_if_the_clock_may_be_wrong(run: Run, store_path: Path) -> None:
+    now_s = time.time()
+    with EventStore(store_path) as store:
+        store.write(WriteBatch(((make_event(wall_s=now_s), None),)), now_s - 40 * 86_400)
+    with pytest.raises(SettingsError, match=r"is 40 days old, so the clock may be wrong; .* --before a date"):
+        run("purge", "--store", store_path, "--before", "7d", "--yes")
+    with EventStore(store_path) as store:
+        assert len(store.events()) == 1
+    date = datetime.fromtimestamp(now_s - 7 * 86_400).date().isoformat()
+    assert run("purge", "--store", store_path, "--before", date, "--yes") == 0
+    with EventStore(store_path) as store:
+        assert store.events() == []

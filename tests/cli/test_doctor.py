@@ -1,6 +1,7 @@
 """The output of ``maskwatch doctor``; see also test_main.py."""
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,18 @@ def test_event_file_in_a_closed_folder_is_a_fault(tmp_path: Path, monkeypatch: p
         return stat(path, **more)
 
     monkeypatch.setattr(os, "stat", refusing)
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: refusing(dir / "file"))
     settings = load_settings(None, {"alerts": {"store": closed / "sub" / "events.db"}})
-    (finding,) = doctor._store(settings)
+    (finding,) = doctor.store_findings(settings)
     assert finding.state == "fault"
     assert str(closed) in finding.advice
+
+
+def test_a_camera_that_hangs_turned_gets_its_rotation_proposed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert main(["doctor", "--source", "demo", "--rotate", "90", "--flip", "horizontal"]) == 1
+    finding = source_lines(capsys)["demo"]
+    assert finding.startswith("fault 480x640")
+    assert finding.endswith("set rotate = 0 for this camera, or give --rotate 0")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 import pytest
 from fakes import plain_frame
 
@@ -22,7 +23,7 @@ from app.ui import display, message_box
 def user_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Puts every user folder into ``tmp_path``."""
     for name in ("user_log_path", "user_data_path", "user_config_path", "user_pictures_path"):
-        monkeypatch.setattr(frozen.platformdirs, name, lambda *_, name=name, **__: tmp_path / name)
+        monkeypatch.setattr(platformdirs, name, lambda *_, name=name, **__: tmp_path / name)
     return tmp_path
 
 

@@ -134,7 +134,7 @@ def test_executable_describes_its_build(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(resources, "root", lambda: tmp_path)
     monkeypatch.setattr(self_test, "foreign_modules", lambda root: [])
     test = self_test.SelfTest(load_settings(), tmp_path)
-    assert "1.2.3, one folder for linux, commit 0123456789ab" in test._describe_program()
+    assert "1.2.3, one folder for linux, commit 0123456789ab" in test.describe_program()
     monkeypatch.setattr(self_test, "foreign_modules", lambda root: ["numpy"])
     with pytest.raises(self_test.SelfTestError, match="numpy"):
-        test._describe_program()
+        test.describe_program()

@@ -11,7 +11,7 @@ import pytest
 from fakes_video import LIMIT_S, wait_until
 
 from app.cli.systemd_notify import SystemdNotifier
-from app.cli.watch import _SignalFlags
+from app.cli.watch import SignalFlags
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
 
@@ -123,7 +123,7 @@ def test_sighup_without_a_settings_file_stops_with_a_complete_video(tmp_path: Pa
 def test_ignored_sighup_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with _SignalFlags(reloads=False):
+        with SignalFlags(reloads=False):
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)

@@ -67,7 +67,7 @@ def test_fine_tuned_model_can_be_evaluated(tmp_path: Path, capsys: pytest.Captur
     assert metadata.trained_on == ("own",)
     shipped = read_classifier_metadata(model("classifier.keras"))
     assert (metadata.temperature, metadata.min_two_way) == (shipped.temperature, shipped.min_two_way)
-    assert "Kept: too few faces" in (run / "report.html").read_text()
+    assert "Unchanged: too few faces" in (run / "report.html").read_text()
     assert {"dev", "choice", "best_epoch"} <= json.loads((run / "metrics.json").read_text()).keys()
     json_path, html_path = tmp_path / "out" / "figures.json", tmp_path / "out" / "report.html"
     flags = ("--model", run / "classifier.tflite", "--json", json_path, "--html", html_path, "--time")
@@ -272,9 +272,9 @@ def test_split_with_one_class_is_reported(tmp_path: Path) -> None:
     own = tmp_path / "own"
     make_set(own / "train", {"mask": 25, "no_mask": 25})
     make_set(own / "validation", {"mask": 6}, seed=1)
-    with pytest.raises(DataError, match="the validation split holds only mask"):
+    with pytest.raises(DataError, match="the validation split has only mask"):
         user_splits(own, Console())
-    with pytest.raises(DataError, match=r"own \(validation\) holds only mask"):
+    with pytest.raises(DataError, match=r"own \(validation\) has only mask"):
         call("evaluate", own, "--split", "val")
 
 

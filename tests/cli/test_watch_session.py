@@ -12,12 +12,18 @@ from typing import Any
 
 import cv2
 import pytest
+from fakes_alerts import HttpPeer
 from fakes_monitor import LiveCamera, fake_parts
 from fakes_video import striped_image, wait_until, write_clip
 
-from app.alerts.delivery import AlertCenter
+from app.alerts import delivery
+from app.alerts.channel import make_hooks
 from app.alerts.event_store import EventStore
+from app.alerts.hook import AlertHook
+from app.alerts.hooks.webhook_hook import signature
+from app.alerts.store_types import StoreInUseError
 from app.cli import watch_session as session_module
+from app.cli.main import main
 from app.cli.watch_session import WatchSession
 from app.core.types import Event, EventKind
 from app.settings.alerts import AlertSettings
@@ -155,15 +161,15 @@ def test_new_alert_settings_lose_no_alert_and_block_no_camera(
         result = session.latest.get("door")
         return 0 if result is None else result.frame.index
 
-    def slow_center(*args: Any, **more: Any) -> AlertCenter:
+    def slow_hooks(*args: Any) -> dict[str, AlertHook]:
         start = frames()
         wait_until(lambda: frames() > start + 2, "frames still arrive")
-        return AlertCenter(*args, **more)
+        return make_hooks(*args)
 
     with watch(without_store(10)) as session:
         session.on_event(Event("event-1", EventKind.NO_MASK, "door", 1.0, time.time(), 1), None)
         wait_until(lambda: session.alerts.health().channels[0].state == "retrying", "the channel fails")
-        monkeypatch.setattr(session_module, "AlertCenter", slow_center)
+        monkeypatch.setattr(delivery, "make_hooks", slow_hooks)
         assert session.reload(without_store(20)) == []
         up.touch()
         wait_until(received.exists, "the alert is delivered")
@@ -205,23 +211,75 @@ def test_channel_for_an_unknown_camera_logs_a_warning(settings: Settings, caplog
     assert warnings == ["channel 'desk' cameras: no camera matches 'dor'; did you mean door?"]
 
 
-def test_reload_reads_a_changed_secret(settings: Settings, tmp_path: Path) -> None:
+def test_reload_reads_a_changed_secret(settings: Settings, tmp_path: Path, http_peer: HttpPeer) -> None:
     secret = tmp_path / "secret"
     secret.write_text("old")
-    desk = {"kind": "webhook", "name": "desk", "url": "http://127.0.0.1:9/x", "secret_file": secret}
+    desk = {"kind": "webhook", "name": "desk", "url": http_peer.url, "secret_file": secret}
     alerts = AlertSettings.model_validate({"persist": False, "channels": [desk]})
     settings = settings.model_copy(update={"alerts": alerts})
+
+    def send() -> str:
+        """The secret that signed the request of a new event."""
+        count = len(http_peer.requests)
+        event_id = f"event-{count}"
+        session.on_event(Event(event_id, EventKind.NO_MASK, "door", 1.0, time.time(), 1), None)
+        wait_until(lambda: len(http_peer.requests) > count, "the request")
+        request = http_peer.requests[-1]
+        stamp, signed = request.headers["x-maskwatch-timestamp"], request.headers["x-maskwatch-signature"]
+        return next(each for each in ("old", "new") if signature(each, stamp, request.body) == signed)
+
     with watch(settings) as session:
-        first = session.alerts
         session.keep_regions("door", (((0.1, 0.1), (0.9, 0.1), (0.5, 0.9)),))
-        assert session.alerts is first
+        assert send() == "old"
         secret.write_text("new")
+        session.keep_regions("door", (((0.1, 0.1), (0.9, 0.1), (0.5, 0.8)),))
+        assert send() == "old", "regions change no channel"
         assert session.reload(settings) == []
-        assert session.alerts is not first
-        second = session.alerts
+        assert send() == "new"
         plain = settings.model_copy(update={"alerts": AlertSettings(persist=False)})
         assert session.reload(plain) == []
-        third = session.alerts
-        assert third is not second
-        assert session.reload(plain) == []
-        assert session.alerts is third
+        assert session.alerts.health().channels == ()
+
+
+def test_second_watching_program_ends_in_one_line(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with watch(settings):
+        with pytest.raises(StoreInUseError, match=r"another maskwatch watches with .*; stop it, .* --store FILE"):
+            watch(settings).__enter__()
+        store = settings.alerts.store
+        assert main(["watch", "--headless", "--source", "demo", "--store", str(store)]) == 2
+        lines = [line for line in capsys.readouterr().err.splitlines() if "another maskwatch" in line]
+        assert len(lines) == 1
+        for beside in (["events", "list"], ["events", "stats"], ["events", "export"], ["alerts", "list"]):
+            assert main([*beside, "--store", str(store)]) == 0
+        assert main(["purge", "--yes", "--store", str(store)]) == 0
+
+
+def test_a_turned_camera_keeps_its_rotation_in_the_settings_file(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('[[camera]]\nuri = "rtsp://127.0.0.1:1/door"\nname = "door"\n')
+    source = LiveCamera("door")
+    with WatchSession(settings, None, None, file, fake_parts(boxes=(), source=source)) as session:
+        assert session.turn("door") == "rotate = 90 saved to settings.toml"
+        assert source.applied.rotate == 90  # type: ignore[attr-defined]
+        assert session.turn("door") == "rotate = 180 saved to settings.toml"
+        assert load_settings(file).camera[0].rotate == 180
+        file.write_text('[[camera]]\nuri = "0"\nname = "other"\n')
+        assert session.turn("door").endswith("set rotate = 270 for this camera")
+        file.write_text("nonsense")
+        assert "cannot save the rotation" in session.turn("door")
+        assert source.applied.rotate == 0  # type: ignore[attr-defined]
+
+
+def test_lost_events_are_told_in_one_sentence_and_by_the_exit_code(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    alerts = AlertSettings(store=tmp_path / "file" / "events.db")
+    with watch(settings.model_copy(update={"alerts": alerts})) as session:
+        session.on_event(Event("event-1", EventKind.NO_MASK, "door", 1.0, time.time(), 1), None)
+    assert session.exit_code == 1
+    lost = [line for line in caplog.messages if "missing" in line]
+    assert len(lost) == 1
+    assert lost[0].startswith("1 event could not be written and will be missing: cannot create")

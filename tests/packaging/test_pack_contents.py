@@ -1,5 +1,6 @@
 """Every component of a build is listed with its licence, and an excluded component stops the build."""
 
+import ctypes
 import hashlib
 import json
 import shutil
@@ -125,49 +126,74 @@ needs_compiler = pytest.mark.skipif(
 
 def compiled(path: Path, code: str, *flags: str) -> Path:
     source = path.with_suffix(".c")
-    source.write_text(code)
     path.parent.mkdir(exist_ok=True)
+    source.write_text(code)
     subprocess.run(["cc", "-shared", "-fPIC", "-o", str(path), str(source), *flags], check=True)
     source.unlink()
     return path
 
 
 @needs_compiler
-def test_openblas_of_opencv_is_replaced_by_a_stub(tmp_path: Path) -> None:
-    libraries = tmp_path / "opencv_python.libs"
-    libraries.mkdir()
-    blas = compiled(libraries / "libopenblas-1.so", "void dgesv_(void){} void unused_(void){}")
-    gfortran = compiled(libraries / "libgfortran-1.so", "void fortran(void){}")
-    caller = "void dgesv_(void); void solve(void){ dgesv_(); }"
-    opencv = compiled(tmp_path / "cv2.abi3.so", caller, f"-L{libraries}", "-l:libopenblas-1.so")
+def test_libraries_that_are_only_required_are_replaced_by_stubs(tmp_path: Path) -> None:
+    libraries, own = tmp_path / "opencv_python.libs", tmp_path / "av.libs"
+    versions = tmp_path / "versions.map"
+    versions.write_text("LIBAVCODEC_62 { global: *; };")
+    compiled(libraries / "libgfortran-1.so", "void fortran(void){}")
+    needs_gfortran = (f"-L{libraries}", "-Wl,--no-as-needed", "-l:libgfortran-1.so")
+    compiled(libraries / "libopenblas-1.so", "void dgesv_(void){} void unused_(void){}", *needs_gfortran)
+    compiled(libraries / "libavcodec-1.so", "void av_free(void){}", f"-Wl,--version-script={versions}")
+    compiled(own / "libx265-1.so", "int x265_api_get(void){ return 7; }")
+    compiled(
+        own / "libavcodec-2.so",
+        "int x265_api_get(void); int asked(void){ return x265_api_get(); }",
+        f"-L{own}",
+        "-l:libx265-1.so",
+    )
+    caller = "void dgesv_(void); void av_free(void); void solve(void){ dgesv_(); av_free(); }"
+    libs = (f"-L{libraries}", "-l:libopenblas-1.so", "-l:libavcodec-1.so", f"-Wl,-rpath-link,{libraries}")
+    opencv = compiled(tmp_path / "cv2" / "cv2.abi3.so", caller, *libs)
+    module = compiled(
+        tmp_path / "av" / "core.so",
+        "int asked(void); int get(void){ return asked(); }",
+        f"-L{own}",
+        "-l:libavcodec-2.so",
+        f"-Wl,-rpath-link,{own}",
+    )
     entries = [
         ("cv2/cv2.abi3.so", str(opencv), "EXTENSION"),
-        ("opencv_python.libs/libopenblas-1.so", str(blas), "BINARY"),
-        ("opencv_python.libs/libgfortran-1.so", str(gfortran), "BINARY"),
+        ("av/core.so", str(module), "EXTENSION"),
+        ("av/video/core.so", str(module), "EXTENSION"),
+        *(
+            (f"{path.parent.name}/{path.name}", str(path), "BINARY")
+            for path in (*sorted(libraries.iterdir()), *sorted(own.iterdir()))
+        ),
         ("libgfortran-1.so", "opencv_python.libs/libgfortran-1.so", "SYMLINK"),
+        ("libx265-1.so", "av.libs/libx265-1.so", "SYMLINK"),
     ]
     slimmed = slim.slim(entries, tmp_path / "work")
-    assert [name for name, _, _ in slimmed.entries] == ["cv2/cv2.abi3.so", "opencv_python.libs/libopenblas-1.so"]
-    stub = slimmed.entries[1][1]
-    assert slimmed.origins[stub] == str(blas)
-    assert slim._symbols([Path(stub)], "--defined-only") >= {"dgesv_"}
-    assert "unused_" not in slim._symbols([Path(stub)], "--defined-only")
-    call = f"import ctypes; ctypes.CDLL({stub!r}).dgesv_()"
-    process = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=False)
-    assert process.returncode != 0
-    assert "no LAPACK" in process.stderr
-    assert "dgesv_" in process.stderr
+    kept = {name: source for name, source, _ in slimmed.entries}
+    assert {name for name, _, _ in entries} - set(kept) == {"opencv_python.libs/libgfortran-1.so", "libgfortran-1.so"}
+    assert kept["av/core.so"] != kept["av/video/core.so"]
+    blas, ffmpeg = kept["opencv_python.libs/libopenblas-1.so"], kept["opencv_python.libs/libavcodec-1.so"]
+    assert slimmed.origins[blas] == str(libraries / "libopenblas-1.so")
+    assert slim.symbols([Path(blas)], "--defined-only") == {"dgesv_"}
+    assert "av_free@@LIBAVCODEC_62" in slim.symbols([Path(ffmpeg)], "--defined-only"), "the loader checks the version"
+    for library, function in ((blas, "dgesv_"), (ffmpeg, "av_free")):
+        call = f"import ctypes; ctypes.CDLL({library!r}).{function}()"
+        process = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=False)
+        assert process.returncode != 0
+        assert f"{Path(library).name} is only a stub in this build, but {function} was called" in process.stderr
+    assert ctypes.CDLL(kept["av.libs/libx265-1.so"]).x265_api_get() == 0
 
 
 @needs_compiler
-def test_openblas_used_by_another_library_stops_the_build(tmp_path: Path) -> None:
+def test_a_stubbed_library_that_another_one_uses_stops_the_build(tmp_path: Path) -> None:
     libraries = tmp_path / "opencv_python.libs"
-    libraries.mkdir()
     blas = compiled(libraries / "libopenblas-1.so", "void dgesv_(void){}")
-    compiled(libraries / "libother.so", "void dgesv_(void); void other(void){ dgesv_(); }")
-    opencv = compiled(tmp_path / "cv2.abi3.so", "void dgesv_(void); void solve(void){ dgesv_(); }")
+    code, libs = "void dgesv_(void); void solve(void){ dgesv_(); }", (f"-L{libraries}", "-l:libopenblas-1.so")
     entries = [
-        ("cv2/cv2.abi3.so", str(opencv), "EXTENSION"),
+        ("cv2/cv2.abi3.so", str(compiled(tmp_path / "cv2.abi3.so", code, *libs)), "EXTENSION"),
+        ("other.so", str(compiled(tmp_path / "other.so", code, *libs)), "EXTENSION"),
         ("opencv_python.libs/libopenblas-1.so", str(blas), "BINARY"),
     ]
     with pytest.raises(SystemExit, match="--full"):

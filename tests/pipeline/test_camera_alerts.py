@@ -13,8 +13,7 @@ from fakes_video import LIMIT_S, wait_until
 
 from app.alerts.event_store import EventStore
 from app.alerts.offline_cameras import cameras_left_offline
-from app.alerts.outbox import Delivery, Status
-from app.alerts.store_types import EventFilter, WriteBatch
+from app.alerts.store_types import Delivery, EventFilter, Status, WriteBatch
 from app.cli.watch_session import WatchSession
 from app.core.types import Box, Event, EventKind
 from app.settings.alerts import AlertSettings

@@ -42,11 +42,11 @@ class RunningBatcher:
         def body() -> None:
             self.answers[colour] = self.batcher.classify(np.full((count, 16, 16, 3), colour, np.uint8))
 
-        waiting = len(self.batcher._waiting)
+        waiting = len(self.batcher.waiting)
         self.threads.append(threading.Thread(target=body))
         self.threads[-1].start()
         if len(self.threads) > 2:  # the first one is taken immediately
-            wait_until(lambda: len(self.batcher._waiting) > waiting, "the request waits")
+            wait_until(lambda: len(self.batcher.waiting) > waiting, "the request waits")
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_closing_raises_an_error_in_waiting_requests(running: RunningBatcher) ->
 
     thread = threading.Thread(target=request)
     thread.start()
-    wait_until(lambda: bool(running.batcher._waiting), "it waits")
+    wait_until(lambda: bool(running.batcher.waiting), "it waits")
     running.batcher.close()
     assert rejected.wait(LIMIT_S)  # although the current call is not released
     thread.join(LIMIT_S)

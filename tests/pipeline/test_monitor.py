@@ -219,7 +219,7 @@ def test_waiting_requests_are_classified_in_one_batch() -> None:
     assert entered.wait(LIMIT_S)
     for other in threads[1:]:
         other.start()
-    wait_until(lambda: len(batcher._waiting) == 3, "the others wait")
+    wait_until(lambda: len(batcher.waiting) == 3, "the others wait")
     release.set()
     for thread in threads:
         thread.join(LIMIT_S)

@@ -36,6 +36,13 @@ def test_offline_after_the_grace_time_and_recovered_after_being_live_for_a_while
     assert changes[1][1].lasted_s == 30
 
 
+def test_an_outage_that_is_certain_is_reported_at_once() -> None:
+    outage, change = step(SETTINGS, Outage(), False, 5.0, is_certain=True)
+    assert change == OutageChange(EventKind.CAMERA_OFFLINE, 0.0)
+    assert step(SETTINGS, outage, False, 6.0, is_certain=True) == (outage, None), "once"
+    assert step(SETTINGS, Outage(), True, 5.0, is_certain=True) == (Outage(), None)
+
+
 def test_a_short_outage_is_not_reported() -> None:
     assert play([(True, 5), (False, 9), (True, 20)]) == []
 

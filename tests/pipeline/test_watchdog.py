@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from fakes_monitor import BOX, HangingClassifier, HangingDetector, Hangs, LiveCa
 from fakes_video import HANG_S, LIMIT_S, wait_until
 
 from app.capture.status import SourceState, SourceStatus
-from app.core.errors import MonitorError, SourceError
+from app.core.errors import LoginError, MonitorError, SourceError
 from app.core.types import Counts, Event, EventKind, FaceLabel, FrameResult, Image, Label, StageTimes, Track
 from app.pipeline.camera import Camera
 from app.pipeline.detector_worker import DetectorWorker
@@ -106,6 +106,18 @@ def is_finished(monitor: Monitor) -> bool:
 
 
 # -- cameras that go offline and recover ----------------------------------------------------------------------------
+
+
+def test_a_rejected_login_is_an_event_at_once(site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rejects(*_: object) -> NoReturn:
+        raise LoginError("cannot open door: it rejects the user name and password; check both", 600.0)
+
+    settings = site.settings("door", offline_after_s=300, retry_at_start=True)
+    monkeypatch.setattr(site.cameras["door"], "frames", rejects)
+    with site.monitor(settings):
+        wait_until(lambda: bool(site.events_of(EventKind.CAMERA_OFFLINE)), "offline is reported")
+    (offline,) = site.events_of(EventKind.CAMERA_OFFLINE)
+    assert "rejects the user name and password; check both; next attempt in 600 s" in offline.reason
 
 
 @pytest.mark.parametrize("fault", ["offline", "silent"])

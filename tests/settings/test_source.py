@@ -32,6 +32,15 @@ SECRET = st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), 
         ("demo", SourceKind.DEMO, "demo"),
         (" demo ", SourceKind.DEMO, "demo"),
         ("x" * 5000, SourceKind.FILE, "x" * 80),
+        ("photo.AVIF", SourceKind.IMAGES, "photo"),
+        ("photo.jfif", SourceKind.IMAGES, "photo"),
+        ("photo.heic", SourceKind.IMAGES, "photo"),
+        ("clip.gif", SourceKind.FILE, "clip"),
+        ("list.m3u8", SourceKind.FILE, "list"),
+        ("door.SDP", SourceKind.STREAM, "door"),
+        ("udp://@:5000", SourceKind.STREAM, "udp-5000"),
+        ("rtp://:5004", SourceKind.STREAM, "rtp-5004"),
+        ("udp://@239.0.0.1:1234", SourceKind.STREAM, "239.0.0.1"),
     ],
 )
 def test_kind_and_name(uri: object, kind: SourceKind, name: str) -> None:
@@ -58,6 +67,8 @@ def test_a_folder_of_digits_is_a_folder(tmp_path: Path, monkeypatch: pytest.Monk
         ("ftp://host/x", "unknown scheme ftp"),
         ("rtsp://", "has no host"),
         ("rtsp:///x", "has no host"),
+        ("rtsp://@:554/x", "has no host"),
+        ("udp://@", "has no host"),
         ("rtsp://host:port/x", "no valid host and port"),
         ("rtsp://host:99999/x", "no valid host and port"),
         ("rtsp://[::1/x", "no valid host and port"),
@@ -90,11 +101,29 @@ def test_file_names_may_contain_unicode_spaces_and_joiners(character: str) -> No
         {"name": "a\tb"},
         {"colour": "red"},
         {"uri": True},
+        {"rotate": 45},
+        {"rotate": "x"},
+        {"flip": "both"},
+        {"aspect_ratio": "16/9"},
+        {"aspect_ratio": "0:9"},
+        {"aspect_ratio": "16:0"},
+        {"aspect_ratio": "100:1"},
     ],
 )
 def test_invalid_values_are_rejected(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         SourceSettings.model_validate({"uri": "0", **values})
+
+
+@pytest.mark.parametrize(("text", "shape"), [("16:9", 16 / 9), ("4:3", 4 / 3), ("2.35:1", 2.35), ("9:16", 9 / 16)])
+def test_an_aspect_ratio_is_width_by_height(text: str, shape: float) -> None:
+    assert SourceSettings(uri="0", aspect_ratio=text).display_aspect == pytest.approx(shape)
+
+
+@pytest.mark.parametrize("rotate", [90, "90"])
+def test_a_rotation_may_be_text(rotate: object) -> None:
+    """Flags and environment variables are text."""
+    assert SourceSettings.model_validate({"uri": "0", "rotate": rotate}).rotate == 90
 
 
 def test_credentials_are_moved_out_of_the_uri_and_only_the_decoder_gets_them() -> None:

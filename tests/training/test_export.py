@@ -1,16 +1,19 @@
 """Exported files give the predictions of the trained network on every runtime."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from app.cli.main import main
 from app.core.errors import ModelError, OutputError
 from app.core.resources import model as bundled
 from app.core.types import Label
+from app.settings.vision import ClassifierSettings
 from app.training.export import export_classifier, write_model
 from app.training.networks import ShippedNetwork, build_paper, build_shipped, paper_network
-from app.vision.classifier import KerasClassifier, LiteRtClassifier
+from app.vision.classifier import KerasClassifier, LiteRtClassifier, load_classifier
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata, write_metadata
 
 # Keras causes a deprecation warning of numpy 2 when it saves TensorFlow's arrays; we cannot change that.
@@ -87,3 +90,97 @@ def test_the_bundled_classifier_is_small_and_has_three_labels() -> None:
     path = bundled("classifier.tflite")
     assert path.stat().st_size <= 1_000_000
     assert read_classifier_metadata(path).labels == (Label.MASK, Label.NO_MASK, Label.INCORRECT)
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one network as another program would save it: ``network.h5``, ``saved`` (SavedModel) and
+    ``expected.npy``, its probabilities for ``crops(32)`` scaled to [-1, 1], labels no_mask and mask."""
+    from app.vision.tensorflow_import import import_tensorflow
+
+    import_tensorflow()
+    import h5py
+    import keras
+
+    folder = tmp_path_factory.mktemp("foreign")
+    layers = [keras.layers.DepthwiseConv2D(3, strides=2), keras.layers.Flatten(), keras.layers.Dense(2)]
+    network = keras.Sequential([keras.Input((32, 32, 3)), *layers, keras.layers.Softmax()])
+    network.save(folder / "network.h5")
+    with h5py.File(folder / "network.h5", "r+") as file:  # as Keras 2 wrote it
+        config = file.attrs["model_config"]
+        file.attrs["model_config"] = config.replace('"depth_multiplier": 1', '"groups": 1, "depth_multiplier": 1')
+        assert "groups" in file.attrs["model_config"]
+    network.export(folder / "saved", verbose=False)
+    np.save(folder / "expected.npy", network(crops(32) / np.float32(127.5) - 1).numpy())
+    return folder
+
+
+@pytest.mark.parametrize("name", ["network.h5", "saved"])
+def test_a_model_of_another_program_is_converted(foreign: Path, name: str, tmp_path: Path) -> None:
+    output = tmp_path / "out.tflite"
+    command = ["models", "convert", str(foreign / name), "--output", str(output)]
+    assert main([*command, "--labels", "no_mask,mask", "--scaling", "-1", "1"]) == 0
+    classifier = load_classifier(ClassifierSettings(model=output))
+    assert classifier.metadata.labels == (Label.NO_MASK, Label.MASK)
+    np.testing.assert_allclose(classifier.classify(crops(32)), np.load(foreign / "expected.npy"), atol=1e-4)
+
+
+def test_a_keras_2_file_runs_with_its_json_file(foreign: Path, tmp_path: Path) -> None:
+    path = tmp_path / "network.h5"
+    path.write_bytes((foreign / "network.h5").read_bytes())
+    (tmp_path / "network.json").write_text('{"labels": ["no_mask", "mask"], "input_px": 32, "scaling": [-1, 1]}')
+    classifier = load_classifier(ClassifierSettings(model=path, backend="keras"))
+    np.testing.assert_allclose(classifier.classify(crops(32)), np.load(foreign / "expected.npy"), atol=1e-4)
+    with pytest.raises(ModelError, match=r"Keras 2 model\); convert it once: maskwatch models convert"):
+        load_classifier(ClassifierSettings(model=path))
+
+
+@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
+@pytest.mark.parametrize("is_quantized", [False, True])
+def test_outputs_of_one_value_and_of_logits(tmp_path: Path, is_quantized: bool) -> None:
+    """One value is the second label's; integer inputs and outputs are quantized as the file says; a file for one
+    image also labels several."""
+    from app.vision.tensorflow_import import import_tensorflow
+
+    import_tensorflow()
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 16, 16, 3), tf.float32)])
+    def network(images: object) -> object:
+        return tf.reshape(tf.reduce_sum(tf.reduce_mean(images, (1, 2)), axis=1), (1, 1))
+
+    module = tf.Module()
+    module.network = network
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()], module)
+    shown = np.stack([np.full((16, 16, 3), grey, np.uint8) for grey in (0, 100, 255)])
+    if is_quantized:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([image[None] / np.float32(127.5) - 1] for image in shown)
+        converter.inference_input_type, converter.inference_output_type = tf.int8, tf.uint8
+    (tmp_path / "model.tflite").write_bytes(converter.convert())
+    metadata = {"labels": ["mask", "no_mask"], "input_px": 16, "scaling": [-1, 1], "outputs": "logits"}
+    (tmp_path / "model.json").write_text(json.dumps(metadata))
+    logits = 3 * (np.array([0, 100, 255]) / 127.5 - 1)
+    expected = 1 / (1 + np.exp(-logits))
+    classifier = load_classifier(ClassifierSettings(model=tmp_path / "model.tflite"))
+    np.testing.assert_allclose(classifier.classify(shown)[:, 1], expected, atol=0.02)
+    np.testing.assert_allclose(classifier.classify(shown).sum(axis=1), 1, atol=1e-6)
+    metadata["outputs"] = "probabilities"
+    (tmp_path / "model.json").write_text(json.dumps(metadata))
+    classifier = load_classifier(ClassifierSettings(model=tmp_path / "model.tflite"))
+    np.testing.assert_allclose(classifier.classify(shown)[:, 1], logits, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--labels", "yes,no"], "--labels: Input should be 'mask'"),
+        (["--labels", "mask,no_mask", "--output", "x.h5"], "another name that ends in .tflite"),
+        ([], "write them into"),
+    ],
+)
+def test_a_conversion_that_cannot_work_is_refused(
+    foreign: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "convert", str(foreign / "network.h5"), *options]) == 2
+    assert message in capsys.readouterr().err

@@ -35,7 +35,7 @@ class Screen:
         self.folder = folder
         number = folder / "display"
         with number.open("w") as file:
-            self._server = subprocess.Popen(
+            self.server = subprocess.Popen(
                 ["Xvfb", "-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp"],
                 stdout=file,
                 stderr=subprocess.DEVNULL,
@@ -50,24 +50,24 @@ class Screen:
     def start(self, *flags: str) -> None:
         argv = [sys.executable, "-m", "app", "watch", "--snapshots", str(self.folder / "snapshots"), *flags]
         self.program = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
-        wait_until(lambda: self.program.poll() is not None or self._search())
+        wait_until(lambda: self.program.poll() is not None or self.search())
         assert self.program.poll() is None, self.program.stderr.read()
         wait_until(lambda: len(np.unique(self.shot())) > 100)  # the window shows a frame
 
-    def _search(self) -> str:
+    def search(self) -> str:
         return subprocess.run(["xdotool", "search", "--name", "^maskwatch$"], capture_output=True, text=True).stdout
 
     def key(self, name: str) -> None:
-        window = self._search().split()[0]
+        window = self.search().split()[0]
         subprocess.run(["xdotool", "windowfocus", "--sync", window, "key", name], check=True)
 
     def geometry(self) -> str:
         return subprocess.run(
-            ["xdotool", "getwindowgeometry", self._search().split()[0]], capture_output=True, text=True
+            ["xdotool", "getwindowgeometry", self.search().split()[0]], capture_output=True, text=True
         ).stdout
 
     def click(self, x: int, y: int) -> None:
-        window = self._search().split()[0]
+        window = self.search().split()[0]
         subprocess.run(["xdotool", "mousemove", "--sync", "--window", window, str(x), str(y), "click", "1"], check=True)
         time.sleep(0.3)  # faster clicks would be a double click
 
@@ -81,7 +81,7 @@ class Screen:
         return self.program.wait(within_s)
 
     def close(self) -> None:
-        for process in (self.program, self._manager, self._server):
+        for process in (self.program, self._manager, self.server):
             if process is None:
                 continue
             process.kill()

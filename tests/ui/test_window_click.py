@@ -49,7 +49,7 @@ def visible_colours(screen: Screen) -> set[int]:
 
 def click(screen: Screen, x: float, y: float) -> None:
     """Clicks at (x, y), from 0 to 1 of the window size."""
-    window = screen._search().split()[0]
+    window = screen.search().split()[0]
     shape = subprocess.run(
         ["xdotool", "getwindowgeometry", "--shell", window], capture_output=True, text=True, check=True
     )

@@ -11,13 +11,17 @@ import pytest
 from fakes import plain_frame
 
 from app.capture.capture import SourceState, SourceStatus
+from app.core.errors import DisplayError
+from app.core.types import Image
 from app.pipeline.monitor import CameraView
 from app.settings.monitor import Polygon
 from app.settings.view import ViewSettings
+from app.ui import image_window as image_window_module
 from app.ui import message_box
 from app.ui.canvas import Canvas
 from app.ui.hud import KEYS
-from app.ui.window import Window, is_window_open, window_size
+from app.ui.image_window import Click, Closed, Key, OpenCvWindow, WindowInput, is_window_open
+from app.ui.window import Window, window_size
 
 Usage = namedtuple("Usage", "total used free")
 TRIANGLE: Polygon = ((0.1, 0.1), (0.9, 0.1), (0.5, 0.8))
@@ -36,16 +40,57 @@ class FakeMonitor:
         names = [f"camera{i}" for i in range(self.count)]
         return [CameraView(name, SourceStatus(name, SourceState.LIVE, 0.0), True, frame) for name in names]
 
+    finished = False
+    paused = False
+
+    def take(self, timeout_s: float) -> list[Any]:
+        return []
+
     def pause(self, paused: bool) -> None:
-        pass
+        self.paused = paused
+
+
+class FakeImageWindow:
+    """Keeps what is shown; each call of ``inputs`` returns the next batch, or raises it if it is an error."""
+
+    cpu_s = 0.0
+    is_ready = True
+
+    def __init__(self, *batches: list[WindowInput] | DisplayError) -> None:
+        self._batches = list(batches)
+        self.shown: list[Image] = []
+        self.sizes_px: list[tuple[int, int] | None] = []
+        self.is_closed = False
+
+    def wait_until_open(self) -> None: ...
+
+    def show(self, image: Image, size_px: tuple[int, int] | None = None) -> None:
+        self.shown.append(image)
+        self.sizes_px.append(size_px)
+
+    def set_fullscreen(self, fullscreen: bool) -> None: ...
+
+    def inputs(self, timeout_s: float) -> list[WindowInput]:
+        batch = self._batches.pop(0)
+        if isinstance(batch, DisplayError):
+            raise batch
+        return batch
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
 class Regions:
     def __init__(self) -> None:
         self.saved: dict[str, tuple[Polygon, ...]] = {}
+        self.turned: list[str] = []
 
     def regions_of(self, camera: str) -> tuple[Polygon, ...]:
         return self.saved.get(camera, ())
+
+    def turn(self, camera: str) -> str:
+        self.turned.append(camera)
+        return f"{camera} turned"
 
     def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:
         self.saved[camera] = regions
@@ -57,21 +102,29 @@ def regions() -> Regions:
     return Regions()
 
 
-def make_window(folder: Path, regions: Any, cameras: int = 1) -> Window:
-    window = Window(FakeMonitor(cameras), ViewSettings(snapshots=folder), lambda: False, regions)  # type: ignore[arg-type]
-    window._redraw()
+def make_window(
+    folder: Path, regions: Any, cameras: int = 1, image_window: FakeImageWindow | None = None, monitor: Any = None
+) -> Window:
+    window = Window(
+        monitor or FakeMonitor(cameras),
+        ViewSettings(snapshots=folder),
+        lambda: False,
+        regions,
+        image_window or FakeImageWindow(),
+    )
+    window.redraw()
     return window
 
 
 def press(window: Window, *keys: str) -> None:
     for key in keys:
-        assert window._handle(ord(key))
+        assert window.handle(Key(ord(key)))
 
 
 def test_a_snapshot_of_a_paused_camera_is_the_shown_frame(tmp_path: Path, regions: Regions) -> None:
     window = make_window(tmp_path, regions)
     press(window, " ")
-    shown = window._redraw()
+    shown = window.redraw()
     press(window, "s")
     (path,) = tmp_path.iterdir()
     assert shown is not None
@@ -84,22 +137,22 @@ def test_a_failed_snapshot_is_reported_and_leaves_no_file(
     window = make_window(tmp_path, regions)
     monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     press(window, "s")
-    assert "No space left" in window._screen.message
+    assert "No space left" in window.screen.message
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_ends_only_the_recording(tmp_path: Path, regions: Regions, monkeypatch: pytest.MonkeyPatch) -> None:
     window = make_window(tmp_path, regions)
     press(window, "r")
-    assert window._screen.recording
-    image = window._redraw()
+    assert window.screen.recording
+    image = window.redraw()
     assert image is not None
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1, 1, 0))
     for second in range(1, 5):
-        window._record(image, window._drawn_s + second)
-    assert not window._screen.recording
-    assert "disk is full" in window._screen.message
-    assert window._redraw() is not None
+        window.record(image, window.drawn_s + second)
+    assert not window.screen.recording
+    assert "disk is full" in window.screen.message
+    assert window.redraw() is not None
 
 
 @pytest.mark.parametrize(
@@ -114,7 +167,7 @@ def test_each_new_frame_is_drawn(tmp_path: Path, regions: Regions) -> None:
     """Also if a frame has the same memory address as the previous one."""
     window = make_window(tmp_path, regions)
     for _ in range(50):
-        assert window._redraw() is not None
+        assert window.redraw() is not None
 
 
 def test_several_cameras_share_one_help_and_one_message(
@@ -125,32 +178,43 @@ def test_several_cameras_share_one_help_and_one_message(
     written: list[str] = []
     monkeypatch.setattr(Canvas, "text", lambda _board, text, *_: written.append(text))
     press(window, "h")
-    window._redraw()
+    window.redraw()
     assert sum(KEYS[0][1] == text for text in written) == 1
     assert sum("enlarge a camera first" in text for text in written) == 1
+
+
+def test_the_key_t_turns_the_camera_that_is_shown(tmp_path: Path, regions: Regions) -> None:
+    window = make_window(tmp_path, regions, cameras=3)
+    press(window, "t")
+    assert regions.turned == []
+    assert "enlarge a camera first" in window.screen.message
+    press(window, "2")
+    press(window, "t")
+    assert regions.turned == ["camera1"]
+    assert window.screen.message == "camera1 turned"
 
 
 def test_the_number_of_a_missing_camera_is_ignored(tmp_path: Path, regions: Regions) -> None:
     window = make_window(tmp_path, regions, cameras=2)
     press(window, "5")
-    window._on_mouse(cv2.EVENT_LBUTTONUP, 1, 1, 0, None)
-    assert window._enlarged == 0, "the first click enlarges"
+    window.handle(Click(0.01, 0.01, is_left=True))
+    assert window.enlarged == 0, "the first click enlarges"
     press(window, "7")
-    assert window._enlarged == 0
+    assert window.enlarged == 0
     press(window, "2")
-    assert window._enlarged == 1
+    assert window.enlarged == 1
     press(window, "0")
-    assert window._enlarged is None
+    assert window.enlarged is None
 
 
 def test_an_open_region_stays_with_its_camera(tmp_path: Path, regions: Regions) -> None:
     window = make_window(tmp_path, regions, cameras=2)
     press(window, "1", "e")
-    assert window._screen.draft is not None
-    draft = window._screen.draft
+    assert window.screen.draft is not None
+    draft = window.screen.draft
     for corner in TRIANGLE:
         draft = draft.click(*corner)
-    window._screen = replace(window._screen, draft=draft)
+    window.screen = replace(window.screen, draft=draft)
     press(window, "2", "0", "e")
     assert regions.saved == {"camera0": (TRIANGLE,)}
 
@@ -180,11 +244,59 @@ def test_a_minimised_window_is_not_closed(
     assert is_window_open() is is_open
 
 
-def test_a_message_box_that_is_not_yet_visible_is_not_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("last", [Key(ord("q")), Key(27), Closed()])
+def test_the_window_shows_frames_until_the_user_quits(tmp_path: Path, regions: Regions, last: WindowInput) -> None:
+    image_window = FakeImageWindow([], [Key(ord("h"))], [last, Key(ord("s"))])
+    make_window(tmp_path, regions, image_window=image_window).run(lambda _: None)
+    assert len(image_window.shown) == 3
+    assert image_window.sizes_px == [(240, 240), None, None], "the user may resize the window"
+    assert image_window.is_closed
+    assert list(tmp_path.iterdir()) == [], "what follows a quit is ignored"
+
+
+def test_a_window_that_is_not_ready_is_not_drawn(tmp_path: Path, regions: Regions) -> None:
+    image_window = FakeImageWindow([], [], [Closed()])
+    image_window.is_ready = False
+    make_window(tmp_path, regions, image_window=image_window).run(lambda _: None)
+    assert image_window.shown == []
+
+
+def test_a_lost_window_resumes_a_paused_analysis(tmp_path: Path, regions: Regions) -> None:
+    """Nobody could press the key any more."""
+    monitor = FakeMonitor(1)
+    image_window = FakeImageWindow([Key(ord(" "))], [], DisplayError("the window is lost"))
+    with pytest.raises(DisplayError):
+        make_window(tmp_path, regions, image_window=image_window, monitor=monitor).run(lambda _: None)
+    assert not monitor.paused
+    assert image_window.is_closed
+
+
+def test_a_window_that_is_not_yet_visible_is_not_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     visibility = [False, False, True, False]
-    monkeypatch.setattr(message_box, "is_window_open", lambda: visibility.pop(0))
-    for name in ("namedWindow", "imshow", "resizeWindow", "destroyAllWindows"):
+    for name in ("namedWindow", "setMouseCallback"):
         monkeypatch.setattr(cv2, name, lambda *_: None)
     monkeypatch.setattr(cv2, "waitKey", lambda _ms: -1)
-    assert message_box.show_message_box("heading", ["line"], "\n") == ""
-    assert visibility == []
+    monkeypatch.setattr(image_window_module, "is_window_open", lambda: visibility.pop(0))
+    window = OpenCvWindow()
+    assert [window.inputs(0.0) for _ in range(4)] == [[], [], [], [Closed()]]
+
+
+@pytest.mark.parametrize(
+    ("pressed", "answer"), [([Key(13)], "\n"), ([Key(ord("x")), Key(ord("D"))], "d"), ([Key(27)], ""), ([Closed()], "")]
+)
+def test_the_answer_to_a_message_box(monkeypatch: pytest.MonkeyPatch, pressed: list[WindowInput], answer: str) -> None:
+    image_window = FakeImageWindow([], pressed)
+    monkeypatch.setattr(message_box, "open_image_window", lambda: image_window)
+    assert message_box.show_message_box("heading", ["line"], "d\n") == answer
+    assert image_window.is_closed
+
+
+def test_an_opencv_without_windows_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The headless wheels raise this error."""
+
+    def not_built(*_: object) -> None:
+        raise cv2.error("The function is not implemented. Rebuild the library with Windows, GTK+ 2.x or Cocoa support")
+
+    monkeypatch.setattr(cv2, "namedWindow", not_built)
+    with pytest.raises(DisplayError, match="built without windows"):
+        OpenCvWindow()

@@ -14,8 +14,8 @@ import pytest
 from fakes_web import LIMIT_S, TOKEN, FakeMonitor, Running, make_event, serving, wait_until
 
 from app.alerts.event_store import EventStore
-from app.alerts.outbox import Status
 from app.alerts.retention import purge
+from app.alerts.store_types import Status
 from app.capture.capture import SourceState
 from app.core.types import EventKind
 
@@ -306,7 +306,7 @@ def test_a_reconnecting_page_gets_missed_events(running: Running) -> None:
 def test_a_page_that_becomes_visible_again_gets_missed_events(running: Running) -> None:
     """Its connection is new, and browsers send ``Last-Event-ID`` only when they reconnect."""
     running.add_event(make_event(1))
-    assert '<body data-page="live" data-last-event="1">' in running.get("/").text
+    assert '<body data-page="live" data-last-event="1"' in running.get("/").text
     running.add_event(make_event(2))
     reader = Reader(running, "?after=1")
     try:
@@ -375,7 +375,7 @@ def test_readiness_depends_on_the_cameras(running: Running) -> None:
 
 
 def test_healthz_reports_a_crash_of_the_delivery(running: Running) -> None:
-    running.center._crash = RuntimeError("boom")
+    running.center.failure = RuntimeError("boom")
     assert running.get("/healthz").status_code == 503
 
 

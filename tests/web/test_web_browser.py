@@ -19,8 +19,11 @@ from urllib.parse import quote
 import cv2
 import httpx
 import pytest
+from fakes_proxy import framing_page, reverse_proxy
+from fakes_video import striped_image
 from fakes_web import TOKEN, FakeMonitor, Running, make_event, serving
 
+from app.capture.recorder import VideoWriter
 from app.core.types import Event, EventKind
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install '.[test]'")
@@ -382,3 +385,54 @@ def test_sigterm_ends_the_program_with_open_pages(tmp_path: Path, browser: Any) 
         browser.get_log("browser")  # discards the expected errors of the lost connection
     assert "Traceback" not in "".join(program.log)
     assert "did not stop" not in "".join(program.log)
+
+
+def test_the_page_is_live_in_a_frame_below_a_prefix(tmp_path: Path, browser: Any) -> None:
+    """As a dashboard shows it: a page of another origin, and a proxy that removes the prefix."""
+    with (
+        serving(tmp_path, root_path="/masks", frame_ancestors=("http://127.0.0.1:*",)) as running,
+        reverse_proxy(running.port, "/masks", True) as proxy,
+        framing_page(f"http://{proxy}/masks/") as page,
+    ):
+        browser.get(f"http://{page}/")
+        browser.switch_to.frame(0)
+        wait_until(lambda: browser.find_element(By.CSS_SELECTOR, "[data-link-text]").text == "Connected")
+        image = "return document.querySelector('[data-picture]').naturalWidth"
+        wait_until(lambda: browser.execute_script(image) == 160)
+        browser.find_element(By.CSS_SELECTOR, "[data-mute] button").click()
+        wait_until(lambda: "muted" in browser.find_element(By.CSS_SELECTOR, "[data-said]").text.lower())
+        assert running.mutes.until_s("door") is not None
+        browser.get("about:blank")
+
+
+def test_the_page_is_not_shown_in_a_frame_that_is_not_named(tmp_path: Path, browser: Any) -> None:
+    with serving(tmp_path) as running, framing_page(f"{running.base}/") as page:
+        browser.get(f"http://{page}/")
+        browser.switch_to.frame(0)
+        assert browser.find_elements(By.CSS_SELECTOR, "[data-link-text]") == []
+        (error,) = browser.get_log("browser")
+        assert "frame-ancestors 'none'" in error["message"]
+
+
+def test_written_videos_play_in_the_browser(browser: Any, tmp_path: Path) -> None:
+    names = ("a.mp4", "a.webm", "odd size.mp4")
+    for name in names:
+        width_px, height_px = (321, 241) if "odd" in name else (320, 240)
+        with VideoWriter(tmp_path / name, 25, (width_px, height_px)) as writer:
+            for i in range(15):
+                writer.write(striped_image(i, width_px, height_px))
+    page = tmp_path / "videos.html"
+    page.write_text(
+        "<!doctype html><title>x</title>" + "".join(f"<video src='{name}' muted></video>" for name in names)
+    )
+    browser.get(page.as_uri())
+    browser.execute_script("document.querySelectorAll('video').forEach(video => video.play().catch(() => {}))")
+    state = (
+        "return [...document.querySelectorAll('video')].map(v => v.error ? v.error.message : v.ended ? 'ended' : '')"
+    )
+    wait_until(lambda: all(browser.execute_script(state)))
+    assert browser.execute_script(state) == ["ended"] * len(names)
+    sizes = "return [...document.querySelectorAll('video')].map(v => [v.videoWidth, v.videoHeight, v.duration])"
+    for width_px, height_px, duration_s in browser.execute_script(sizes):
+        assert (width_px, height_px) == (320, 240)
+        assert duration_s == pytest.approx(15 / 25, abs=0.05)

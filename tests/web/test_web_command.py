@@ -13,7 +13,7 @@ from app.alerts.delivery import AlertCenter
 from app.alerts.event_store import EventStore
 from app.alerts.hook import Alert
 from app.alerts.mutes import MAX_MUTE_S, Mutes
-from app.alerts.outbox import Status
+from app.alerts.store_types import Status
 from app.cli.main import build_parser, main
 from app.cli.watch import settings_of
 from app.core.types import EventKind
@@ -104,7 +104,7 @@ def test_mutes_expire_and_are_bounded() -> None:
     assert mutes.mute("door", 1e9) == 1060 + MAX_MUTE_S
     for number in range(5000):
         mutes.holds_back(make_event(number))
-    assert len(mutes._muted) <= 1000
+    assert len(mutes.muted_alerts) <= 1000
 
 
 @pytest.mark.parametrize("set_s", [-86_400.0, 86_400.0])
@@ -167,9 +167,9 @@ def test_the_documentation_lists_every_setting_with_its_default(tmp_path: Path) 
 
     text = (Path(__file__).parents[2] / "docs" / "web.md").read_text()
     file = tmp_path / "settings.toml"
-    file.write_text(text.partition("```toml\n")[2].partition("```")[0])
+    file.write_text(text.partition("## Settings")[2].partition("```toml\n")[2].partition("```")[0])
     shown = load_settings(file).web
-    assert shown.model_fields_set == set(WebSettings.model_fields) - {"token_env"}
+    assert shown.model_fields_set == set(WebSettings.model_fields) - {"token_env", "root_path_header"}
     defaults = shown.model_fields_set - {"enabled", "token_file", "allowed_hosts", "tls_cert", "tls_key"}
     assert {name: getattr(shown, name) for name in defaults} == {
         name: getattr(WebSettings(), name) for name in defaults

@@ -195,7 +195,7 @@ def test_sessions_expire_and_are_bounded() -> None:
     assert not access.caller(oldest, "").signed_in, "the oldest session was removed"
     for k in range(5000):
         access.record_failure(f"10.0.{k // 256}.{k % 256}")
-    assert len(access._failed) <= 1000
+    assert len(access.failed) <= 1000
     assert not access.is_token("")
     assert not access.is_token(TOKEN + "x")
     assert access.is_token(TOKEN)

@@ -2,10 +2,12 @@
 
 import json
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from app.alerts.hook import Alert
+from app.alerts.hooks.mqtt_session import ALERT_KINDS, QOS_AT_LEAST_ONCE, MqttSession, discovery
 from app.core.errors import HookError, SettingsError
 from app.core.secrets import read_secret
 from app.core.text import slug
@@ -16,41 +18,12 @@ if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessageInfo
 
 LOOP_S = 0.1
-QOS_AT_LEAST_ONCE = 1
-ALERT_KINDS = (EventKind.NO_MASK, EventKind.INCORRECT, EventKind.RESOLVED)
 CAMERA_STATES = {EventKind.CAMERA_OFFLINE: "OFF", EventKind.CAMERA_RECOVERED: "ON"}
-
-
-def discovery(topic: str, camera: str, prefix: str) -> dict[str, str]:
-    """Home Assistant's discovery messages for one camera, by topic: an event entity for alerts and a connectivity
-    sensor. https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery"""
-    site = slug(topic.strip("/").replace("/", "_"))  # join the levels, so that ``slug`` adds no hash for the slashes
-    base, unique = f"{topic}/{slug(camera)}", f"{site}_{slug(camera)}"
-    device = {"identifiers": [unique], "name": f"maskwatch {camera}", "manufacturer": "maskwatch"}
-    alert = {
-        "name": "Mask alert",
-        "unique_id": f"{unique}_alert",
-        "state_topic": f"{base}/alert",
-        "event_types": [kind.value for kind in ALERT_KINDS],
-        "icon": "mdi:face-mask",
-        "device": device,
-    }
-    online = {
-        "name": "Camera",
-        "unique_id": f"{unique}_camera",
-        "state_topic": f"{base}/camera",
-        "device_class": "connectivity",
-        "device": device,
-    }
-    return {
-        f"{prefix}/event/{unique}/alert/config": json.dumps(alert),
-        f"{prefix}/binary_sensor/{unique}/camera/config": json.dumps(online),
-    }
 
 
 class MqttHook:
     """Connects for each alert, because alerts are rare and an idle connection may be lost unnoticed. Success means that
-    the broker acknowledged every message."""
+    the broker acknowledged every message. While maskwatch watches, an ``MqttSession`` is connected beside it."""
 
     def __init__(self, channel: MqttChannel) -> None:
         """Raises HookError if paho-mqtt is not installed, SettingsError if a secret cannot be read."""
@@ -64,6 +37,7 @@ class MqttHook:
         what = f"channel {channel.name!r} password"
         self._password = read_secret(what, None, channel.password_env, channel.password_file)
         self._client: Client | None = None
+        self._session = MqttSession(channel, self._make_client)
         self._aborted = False
         self._refused = ""
 
@@ -86,7 +60,7 @@ class MqttHook:
                 (f"{base}/snapshot", alert.snapshot_jpeg, False)
             )  # not retained: the broker must not keep images
         if event.kind in CAMERA_STATES:
-            messages.append((f"{base}/camera", CAMERA_STATES[event.kind], True))
+            messages.append((f"{base}/camera", CAMERA_STATES[event.kind], False))
         if event.kind in ALERT_KINDS:
             messages.append((f"{base}/alert", json.dumps({"event_type": event.kind.value, **record}), False))
         messages.append((f"{channel.topic}/events", json.dumps(record, ensure_ascii=False), False))
@@ -148,6 +122,12 @@ class MqttHook:
     @property
     def _broker(self) -> str:
         return f"MQTT broker {self._channel.host}:{self._channel.port}"
+
+    def refresh(self, cameras: Mapping[str, bool]) -> None:
+        self._session.refresh(cameras)
+
+    def close(self) -> None:
+        self._session.close()
 
     def abort(self) -> None:
         self._aborted = True

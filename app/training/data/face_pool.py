@@ -156,7 +156,7 @@ def _faces(image: Image, detector: FaceDetector) -> list[Detection]:
 def without_bystanders(
     faces: Sequence[PooledFace], classifier: MaskClassifier, loose: frozenset[str], sure: float = 0.7
 ) -> list[PooledFace]:
-    """Leaves out images of ``loose`` sources that are not labelled ``no_mask`` but are surely bare to ``classifier``.
+    """Leaves out images of ``loose`` sources that are not labelled ``no_mask`` but are bare for ``classifier``.
     The detector may have found another person than the labelled one (in a seventh of RMFD's images)."""
     metadata = classifier.metadata
     doubtful = [

@@ -9,6 +9,7 @@
   const IMAGE_INTERVAL_MS = 1000, REDUCED_MOTION_INTERVAL_MS = 5000;
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const one = (selector, root = document) => root.querySelector(selector);
+  const base = document.body.dataset.root ?? "";  // the path under which a proxy serves the pages, or ""
   const csrf = one('meta[name="csrf"]').content;
   const who = (event) => event.camera + (event.people > 1 ? `, ${event.people} people` : event.track_id ? `, person ${event.track_id}` : "");
   const clock = (wall_s) => new Date(wall_s * 1000).toLocaleTimeString([], {hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false});
@@ -66,7 +67,7 @@
       if (!item) {
         item = one("#alert-item").content.firstElementChild.cloneNode(true);
         item.dataset.alert = alert.id;
-        one("form", item).action = `/api/v1/alerts/${encodeURIComponent(alert.id)}/acknowledge`;
+        one("form", item).action = `${base}/api/v1/alerts/${encodeURIComponent(alert.id)}/acknowledge`;
         put(item, "kind", KIND_NAMES[alert.kind]);
         put(item, "who", who(alert));
         putTime(item, "time", alert.wall_s);
@@ -116,7 +117,7 @@
     if (!card) return;
     const pageMidnight_s = Number(card.dataset.today), day_s = 86400;  // midnight in the server's time zone
     const midnight = pageMidnight_s + Math.max(0, Math.floor((Date.now() / 1000 - pageMidnight_s) / day_s)) * day_s;
-    const response = await fetch(`/api/v1/compliance?since=${midnight}`);
+    const response = await fetch(`${base}/api/v1/compliance?since=${midnight}`);
     if (!response.ok) return;
     const total = (await response.json()).total;
     put(card, "compliance", total.compliance === null ? "–" : `${Math.round(total.compliance * 100)} %`);
@@ -144,7 +145,7 @@
   const connect = () => {
     if (!one("[data-link]")) return;
     disconnect();
-    source = new EventSource(`/api/v1/stream${lastEvent && `?after=${lastEvent}`}`);
+    source = new EventSource(`${base}/api/v1/stream${lastEvent && `?after=${lastEvent}`}`);
     source.addEventListener("state", (message) => {
       lastMessage_ms = Date.now();
       showConnection(true);
@@ -166,13 +167,13 @@
   const MAX_STREAMS = 3;
   let paused = false, refreshTimer = 0;
   const refresh = () => {
-    for (const image of images) image.src = `/api/v1/cameras/${image.dataset.picture}/picture.jpg?at=${Date.now()}`;
+    for (const image of images) image.src = `${base}/api/v1/cameras/${image.dataset.picture}/picture.jpg?at=${Date.now()}`;
   };
   const updateImages = () => {
     clearInterval(refreshTimer);
     const streams = images.length <= MAX_STREAMS && !reducedMotion;
     const run = !document.hidden && !paused;
-    if (run && streams) for (const image of images) image.src = `/api/v1/cameras/${image.dataset.picture}/stream.mjpeg?at=${Date.now()}`;
+    if (run && streams) for (const image of images) image.src = `${base}/api/v1/cameras/${image.dataset.picture}/stream.mjpeg?at=${Date.now()}`;
     if (!run && images.length) document.hidden ? images.forEach((image) => image.removeAttribute("src")) : refresh();
     if (run && !streams && images.length) { refresh(); refreshTimer = setInterval(refresh, reducedMotion ? REDUCED_MOTION_INTERVAL_MS : IMAGE_INTERVAL_MS); }
   };

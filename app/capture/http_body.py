@@ -1,0 +1,80 @@
+"""What an HTTP server has answered: the media types that cameras send are often wrong, so the content decides."""
+
+import re
+import time
+from collections.abc import Iterator
+
+from app.capture.connection import address_of
+from app.capture.http_client import HttpAnswer
+from app.core.errors import SourceError
+from app.settings.source import SourceSettings
+
+MAX_IMAGE_BYTES = 32 * 2**20
+_SNIFF_BYTES = 64
+_PART_HEADER = re.compile(rb"(?i)content-(?:type|length)[ \t]*:")
+_IMAGE = re.compile(rb"\x89PNG|BM|RIFF....WEBP|GIF8|II\*\0|MM\0\*", re.DOTALL)
+_DASH = b"<MPD"
+
+
+def peek(answer: HttpAnswer) -> tuple[bytes, Iterator[bytes]]:
+    """(the start of the body, the whole body)."""
+    read: list[bytes] = []
+    while len(b"".join(read).lstrip(b"\r\n\0 \t")) < _SNIFF_BYTES:
+        chunk = next(answer.chunks, None)
+        if chunk is None:
+            break
+        read.append(chunk)
+
+    def body() -> Iterator[bytes]:
+        yield from read
+        yield from answer.chunks
+
+    return b"".join(read)[:4096], body()
+
+
+def kind_of(answer: HttpAnswer, head: bytes) -> str:
+    """jpeg, mjpeg, image, playlist, video, page, text, empty, or unknown."""
+    start = head.lstrip(b"\r\n\0 \t\xef\xbb\xbf")
+    if not start:
+        return "empty"
+    if start.startswith(b"\xff\xd8"):
+        return "jpeg"
+    if answer.content_type.startswith("multipart/") or start.startswith(b"--") or _PART_HEADER.search(start[:1024]):
+        return "mjpeg"
+    if not answer.has_status:
+        return "unknown"
+    if start.startswith((b"#EXTM3U", _DASH)) or (start.startswith(b"<?xml") and _DASH in start):
+        return "playlist"
+    if _IMAGE.match(start):
+        return "image"
+    if start.startswith((b"<", b"{", b"[")) or answer.content_type in ("text/html", "application/json"):
+        return "page"
+    if all(9 <= byte < 127 for byte in start[:_SNIFF_BYTES]):
+        return "text"
+    return "video"
+
+
+def not_a_video(settings: SourceSettings, answer: HttpAnswer, kind: str) -> SourceError:
+    where = address_of(answer.url)
+    reasons = {
+        "empty": f"{where} answers without content; check the path",
+        "unknown": f"{where} does not speak HTTP; check the port",
+        "page": f"{where} answers with a web page, not with video: give the address of the stream itself, and check "
+        "whether the camera asks for a login",
+        "text": f"{where} answers with text, not with video; check the path",
+    }
+    return SourceError(f"cannot open {settings.shown}: {reasons[kind]}")
+
+
+def whole_body(answer: HttpAnswer, chunks: Iterator[bytes], settings: SourceSettings) -> bytes:
+    """The whole body. Raises SourceError if it is too large or too slow."""
+    body = bytearray()
+    end_s = time.monotonic() + settings.read_timeout_s
+    for chunk in chunks:
+        body += chunk
+        if answer.length is not None and len(body) >= answer.length:
+            break
+        if len(body) > MAX_IMAGE_BYTES or time.monotonic() > end_s:
+            what = "an image that is too large" if len(body) > MAX_IMAGE_BYTES else "an image too slowly"
+            raise SourceError(f"lost {settings.shown}: it sends {what}; check the camera and read_timeout_s")
+    return bytes(body)

@@ -1,0 +1,255 @@
+"""Asks HTTP cameras: logins, redirects, proxies, certificates, and answers that break the protocol."""
+
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from app.capture.connection import address_of, explain, proxy_of, tls_context
+from app.capture.login import LOGINS, Login, rejected, unsupported
+from app.core.errors import RetryLaterError, SourceError
+from app.settings.source import SourceSettings
+
+_MAX_REDIRECTS = 8
+_MAX_HEAD_BYTES = 65536
+_CHUNK_BYTES = 65536
+_MAX_RETRY_AFTER_S = 3600.0
+_AGENT = "maskwatch"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """An answer whose body is read on demand. ``url`` is the address after all redirects, ``has_status`` is False if
+    the server sent no status line. ``close`` ends the connection, or keeps it for the next request."""
+
+    url: httpx.URL
+    status: int
+    headers: Mapping[str, str]
+    chunks: Iterator[bytes]
+    close: Callable[[], None]
+    has_status: bool = True
+
+    @property
+    def content_type(self) -> str:
+        """The media type in lower case, without parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def length(self) -> int | None:
+        """The length of the file; None if it is unknown, or invented as cameras do for endless answers."""
+        text = self.headers.get("content-length", "")
+        if self.status == 206:  # some servers send a part without being asked for it
+            text = self.headers.get("content-range", "").rpartition("/")[2]
+        length = int(text) if text.isascii() and text.isdigit() else None
+        return length if length is not None and 0 < length < 2**40 and length not in (2**31 - 1, 2**32 - 1) else None
+
+
+class HttpClient:
+    """Requests of one source. It is used by one thread; ``close`` ends all its connections."""
+
+    def __init__(self, settings: SourceSettings) -> None:
+        """Raises SourceError if the file of certificates cannot be read."""
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # at lower levels it logs whole addresses
+        self._settings = settings
+        self._origin = httpx.URL(settings.uri)
+        self._login = Login(settings)
+        self._tls = tls_context(settings)
+        proxy = proxy_of(settings.uri)
+        try:
+            self._client = httpx.Client(
+                verify=self._tls,
+                proxy=proxy,
+                trust_env=False,  # it would read other proxies than FFmpeg, and passwords from a .netrc file
+                timeout=httpx.Timeout(settings.open_timeout_s, read=settings.read_timeout_s),
+                headers={"User-Agent": _AGENT, "Accept": "*/*", "Accept-Encoding": "identity"},
+            )
+        except (ValueError, httpx.InvalidURL) as error:
+            raise SourceError(f"cannot use the proxy of this system for {settings.shown}; check http_proxy") from error
+
+    def close(self) -> None:
+        self._client.close()
+
+    def get(self, headers: Mapping[str, str] | None = None) -> HttpAnswer:
+        """The answer to a GET request, after redirects and the login. Raises SourceError for every status that is
+        neither 2xx nor 304."""
+        url = self._origin
+        for _ in range(_MAX_REDIRECTS + 1):
+            answer = self._ask(url, headers or {})
+            location = answer.headers.get("location", "")
+            if answer.status not in (301, 302, 303, 307, 308) or not location:
+                self._check_status(answer)
+                return answer
+            answer.close()
+            url = self._redirected(url, location)
+        raise SourceError(
+            f"cannot open {self._settings.shown}: more than {_MAX_REDIRECTS} redirects; check the address"
+        )
+
+    def _redirected(self, url: httpx.URL, location: str) -> httpx.URL:
+        try:
+            target = url.join(location).copy_with(userinfo=b"", fragment=None)
+        except (httpx.InvalidURL, ValueError):
+            raise SourceError(f"cannot open {self._settings.shown}: it redirects to an invalid address") from None
+        if target.scheme not in ("http", "https") or not target.host:
+            shown = self._settings.hide(str(target))
+            raise SourceError(f"cannot open {self._settings.shown}: it redirects to {shown}; give that address")
+        return target
+
+    def may_login(self, url: httpx.URL) -> bool:
+        """Whether the server of ``url`` may learn the password: only the one in the settings, never with less
+        protection."""
+        same_host = url.host == self._origin.host
+        same_place = url.scheme == self._origin.scheme and url.port == self._origin.port
+        return same_host and (same_place or (self._origin.scheme == "http" and url.scheme == "https"))
+
+    def _ask(self, url: httpx.URL, headers: Mapping[str, str]) -> HttpAnswer:
+        may_login = self.may_login(url)
+        answer = self._send(url, headers, may_login)
+        if answer.status != 401:
+            return answer
+        answer.close()
+        where, asked = address_of(url), _challenges_of(answer)
+        if not may_login:
+            raise SourceError(
+                f"cannot open {self._settings.shown}: it redirects to {where}, which requires a login; "
+                "give that address with its user name and password"
+            )
+        if self._settings.username is None:
+            raise rejected(self._settings, where)
+        with LOGINS.one_at_a_time(self._settings, where):
+            if not self._login.accept_challenge(asked):
+                raise unsupported(self._settings, where, asked)
+            answer = self._send(url, headers, may_login)
+            if answer.status == 401:
+                answer.close()
+                raise rejected(self._settings, where)
+        return answer
+
+    def _send(self, url: httpx.URL, headers: Mapping[str, str], may_login: bool) -> HttpAnswer:
+        login = self._login.header("GET", url.raw_path.decode("ascii")) if may_login else None
+        sent = {**headers, **({"Authorization": login} if login else {})}
+        try:
+            encoded = {name.encode(): value.encode() for name, value in sent.items()}  # user names may be non-ASCII
+            response = self._client.send(self._client.build_request("GET", url, headers=encoded), stream=True)
+        except httpx.RemoteProtocolError:  # no status line, or headers that are not allowed: browsers accept them
+            return self._send_raw(url, sent)
+        except (httpx.HTTPError, OSError) as error:
+            raise self._connection_error(url, error) from None
+        chunks = self._guarded(url, response.iter_bytes())
+        return HttpAnswer(response.url, response.status_code, response.headers, chunks, response.close)
+
+    def _guarded(self, url: httpx.URL, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """``chunks`` with errors as SourceError; a connection that is cut ends the body."""
+        try:
+            yield from chunks
+        except (httpx.RemoteProtocolError, httpx.DecodingError, ConnectionError):
+            return
+        except (httpx.TimeoutException, TimeoutError):
+            limit_s, shown = self._settings.read_timeout_s, self._settings.shown
+            raise SourceError(f"lost {shown}: no data for {limit_s:g} s; check camera and network") from None
+        except (httpx.HTTPError, OSError) as error:
+            raise self._connection_error(url, error) from None
+
+    def _send_raw(self, url: httpx.URL, headers: Mapping[str, str]) -> HttpAnswer:
+        """The same request without a strict parser of the answer. It ignores proxies."""
+        settings = self._settings
+        host = url.raw_host.decode("ascii")
+        lines = [f"GET {url.raw_path.decode('ascii')} HTTP/1.0", f"Host: {address_of(url)}", f"User-Agent: {_AGENT}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        with contextlib.ExitStack() as stack:
+            try:
+                port = url.port or (443 if url.scheme == "https" else 80)
+                connection = socket.create_connection((host.strip("[]"), port), timeout=settings.open_timeout_s)
+                stack.callback(connection.close)
+                if url.scheme == "https":
+                    connection = self._tls.wrap_socket(connection, server_hostname=host.strip("[]"))
+                    stack.callback(connection.close)
+                connection.settimeout(settings.read_timeout_s)
+                connection.sendall("\r\n".join([*lines, "", ""]).encode())
+                status, head, rest = _read_head(connection)
+            except OSError as error:
+                raise self._connection_error(url, error) from None
+            close = stack.pop_all().close
+        chunks = self._guarded(url, _body(connection, rest))
+        return HttpAnswer(url, status or 200, head, chunks, close, status is not None)
+
+    def _check_status(self, answer: HttpAnswer) -> None:
+        code = answer.status
+        if 200 <= code < 300 or code == 304:
+            return
+        answer.close()
+        settings, where = self._settings, address_of(answer.url)
+        reason = httpx.codes.get_reason_phrase(code)
+        start = f"cannot open {settings.shown}: {where}"
+        if code == 403 and settings.username is not None and self.may_login(answer.url):
+            raise rejected(settings, where, code)
+        if code in (403, 410):
+            raise SourceError(
+                f"{start} refuses access ({code}); the address may have expired, or need a user name and password"
+            )
+        if code == 404:
+            raise SourceError(f"{start} has no such path; check the part of the address after the host")
+        if code == 407:
+            raise SourceError(f"{start}: the proxy requires a user name and password; write them into http_proxy")
+        if code in (429, 503):
+            wait_s = _retry_after_s(answer.headers)
+            message = f"{start} is busy ({code} {reason}); close other viewers or raise snapshot_interval_s"
+            raise RetryLaterError(message, wait_s) if wait_s else SourceError(message)
+        raise SourceError(f"{start} answers {code} {reason}; check the path and the camera's settings")
+
+    def _connection_error(self, url: httpx.URL, error: Exception) -> SourceError:
+        start = f"cannot open {self._settings.shown}: "
+        return SourceError(start + explain(error, address_of(url), url.scheme, proxy_of(str(url)) is not None))
+
+
+def _challenges_of(answer: HttpAnswer) -> list[str]:
+    headers = answer.headers
+    if isinstance(headers, httpx.Headers):
+        return headers.get_list("www-authenticate")
+    return [headers["www-authenticate"]] if "www-authenticate" in headers else []
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float:
+    """The pause that the server asks for; 0 if it names none."""
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), _MAX_RETRY_AFTER_S)
+    try:
+        return min(max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0), _MAX_RETRY_AFTER_S)
+    except ValueError:
+        return 0.0
+
+
+def _read_head(connection: socket.socket) -> tuple[int | None, dict[str, str], bytes]:
+    """(status or None without a status line, headers, start of the body)."""
+    read = b""
+    while True:
+        start = read.lstrip(b"\r\n")[:5]
+        has_status = start == b"HTTP/" or start[:4] == b"ICY "
+        ends = [read.find(end) + len(end) for end in (b"\r\n\r\n", b"\n\n") if end in read]
+        if (len(start) == 5 and not has_status) or ends or len(read) > _MAX_HEAD_BYTES:
+            break
+        chunk = connection.recv(_CHUNK_BYTES)
+        if not chunk:
+            break
+        read += chunk
+    if not has_status or not ends:
+        return None, {}, read
+    head, rest = read[: min(ends)], read[min(ends) :]
+    first, *lines = head.decode("latin-1").strip().splitlines()
+    word = first.split()[1:2]
+    status = int(word[0]) if word and word[0].isdigit() else 200
+    pairs = (line.partition(":") for line in lines)
+    return status, {name.strip().lower(): value.strip() for name, colon, value in pairs if colon}, rest
+
+
+def _body(connection: socket.socket, rest: bytes) -> Iterator[bytes]:
+    if rest:
+        yield rest
+    while chunk := connection.recv(_CHUNK_BYTES):
+        yield chunk

@@ -1,0 +1,126 @@
+"""Opens http(s) addresses: motion JPEG, single images that are polled, and all that FFmpeg reads."""
+
+import contextlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import cv2
+import httpx
+
+from app.capture.connection import proxy_of
+from app.capture.http_body import kind_of, not_a_video, peek, whole_body
+from app.capture.http_client import HttpAnswer, HttpClient
+from app.capture.http_file import FileReader, HttpFile
+from app.capture.mjpeg import MjpegReader
+from app.capture.paced_reader import PacedReader
+from app.capture.snapshot import SnapshotReader, decode_image_file
+from app.core.errors import SourceError
+from app.settings.source import SourceSettings
+
+_OTHER_PARTS = re.compile(rb"(?i)^content-type:[ \t]*((?:video|audio)/[\w.+-]+)", re.MULTILINE)
+OpenVideo = Callable[[str | HttpFile, dict[str, str]], Any]
+"""Opens an address or a file with FFmpeg, with further options; returns a ``VideoReader``."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpStream:
+    """An open address: ``reader`` is a ``VideoReader``, ``is_live`` says whether it has no end."""
+
+    reader: Any
+    is_live: bool
+
+
+def open_http(settings: SourceSettings, open_video: OpenVideo) -> HttpStream:
+    """Open the address of ``settings``. Raises SourceError."""
+    with contextlib.ExitStack() as stack:
+        client = HttpClient(settings)
+        stack.callback(client.close)
+        answer = client.get()
+        stack.callback(answer.close)
+        head, chunks = peek(answer)
+        kind = kind_of(answer, head)
+        if kind == "empty":  # some cameras answer the first request after a pause like this
+            answer.close()
+            answer = client.get()
+            stack.callback(answer.close)
+            head, chunks = peek(answer)
+            kind = kind_of(answer, head)
+        if kind == "jpeg":
+            reader = MjpegReader(settings, client, answer, chunks)
+            image = reader.single_image()
+            if image is not None:
+                answer.close()
+                stack.pop_all()
+                return HttpStream(SnapshotReader(settings, client, answer, image), is_live=settings.live is not False)
+        elif kind == "mjpeg":
+            other = _OTHER_PARTS.search(head)
+            if other is not None:
+                raise SourceError(
+                    f"cannot open {settings.shown}: it sends parts of type {other.group(1).decode()}, not JPEG; "
+                    "use the camera's RTSP address"
+                )
+            reader = MjpegReader(settings, client, answer, chunks)
+        elif kind == "image":
+            picture = decode_image_file(whole_body(answer, chunks, settings))
+            if picture is None:
+                raise SourceError(f"cannot open {settings.shown}: it sends an image that cannot be decoded")
+            stack.pop_all()
+            return HttpStream(SnapshotReader(settings, client, answer, picture), is_live=settings.live is not False)
+        elif kind == "playlist":
+            return _open_playlist(settings, client, answer, b"#EXTM3U" in head, open_video)
+        elif kind == "video":
+            stream = _open_video(settings, HttpFile(settings, client, answer, head, chunks), open_video)
+            stack.pop_all()
+            return stream
+        else:
+            raise not_a_video(settings, answer, kind)
+        stack.pop_all()
+        return HttpStream(reader, is_live=True)
+
+
+def _open_video(settings: SourceSettings, file: HttpFile, open_video: OpenVideo) -> HttpStream:
+    """A video has a length, or its container knows it; a live stream has none, and is paced."""
+    reader = FileReader(open_video(file, {}), file)
+    file.open_end_s = None
+    is_live = settings.live
+    if is_live is None:
+        is_live = not file.seekable() and not reader.get(cv2.CAP_PROP_FRAME_COUNT) > 0
+    return HttpStream(PacedReader(reader) if is_live else reader, is_live)
+
+
+def _open_playlist(
+    settings: SourceSettings, client: HttpClient, answer: HttpAnswer, is_hls: bool, open_video: OpenVideo
+) -> HttpStream:
+    """FFmpeg asks for the parts by itself."""
+    options = {"user_agent": "maskwatch"}
+    if is_hls:  # FFmpeg recognises only usual names and media types
+        options |= {"format": "hls", "extension_picky": "0"}
+    proxy = proxy_of(str(answer.url))
+    if proxy is not None:
+        options["http_proxy"] = proxy
+    answer.close()
+    reader = open_video(_with_login(settings, client, answer.url), options)
+    is_live = settings.live if settings.live is not None else not reader.get(cv2.CAP_PROP_FRAME_COUNT) > 0
+    return HttpStream(reader, is_live)
+
+
+def _with_login(settings: SourceSettings, client: HttpClient, url: httpx.URL) -> str:
+    """``url`` for FFmpeg; never show or log it."""
+    address = str(url)
+    if settings.username is None or not client.may_login(url):
+        return address
+    password = settings.password.get_secret_value() if settings.password else ""
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{quote(settings.username, safe='')}:{quote(password, safe='')}@{rest}"
+
+
+def tls_options(settings: SourceSettings) -> dict[str, str]:
+    """FFmpeg's options for the certificates of https and rtsps."""
+    options = {"tls_verify": "1" if settings.verifies_tls else "0"}
+    if settings.tls_ca_file is not None:
+        options["ca_file"] = str(Path(settings.tls_ca_file).absolute())
+    return options

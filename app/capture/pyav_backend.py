@@ -1,0 +1,265 @@
+"""FFmpeg's video reader through PyAV: each image is new, deinterlaced, and upright as its container says.
+
+OpenCV's own FFmpeg reader is not used: since version 4.13 it reports success for frames that it cannot convert
+(interlaced ones, rare colour matrices) and returns the memory of an earlier video.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.error import FFmpegError
+from av.filter import Graph
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from app.core.types import Image
+
+_log = logging.getLogger(__name__)
+
+_PATIENCE_S = 0.2
+"""A read without a frame, such as before the first key frame, returns an empty image after this time."""
+_MAX_READ_ERRORS = 10
+"""Unreadable packets in a row after which a video has ended."""
+_MAX_FPS = 250.0
+_EMPTY = np.empty((0, 0, 3), np.uint8)
+
+# ITU-T H.273: matrix coefficients. sws_scale rejects the others, so frames get the nearest of these.
+_BT709, _FCC, _BT470BG, _SMPTE170M, _SMPTE240M, _YCGCO, _BT2020 = 1, 4, 5, 6, 7, 8, 9
+_SUPPORTED_MATRICES = frozenset({0, _BT709, 2, 3, _FCC, _BT470BG, _SMPTE170M, _SMPTE240M, _BT2020})
+_NEAREST_MATRIX = {10: _BT2020, 12: _BT709, 13: _BT709, 14: _BT2020}
+_MATRIX_NAMES = {8: "YCgCo", 10: "BT.2020 constant luminance", 11: "SMPTE 2085", 12: "chromaticity-derived",
+                 13: "chromaticity-derived constant luminance", 14: "ICtCp"}  # fmt: skip
+_UNSPECIFIED = 2
+_FULL_RANGE = 2
+_NO_TIMESTAMPS = 0x80
+"""libavformat's AVFMT_NOTIMESTAMPS."""
+_STILL_CODECS = frozenset({"mjpeg", "png", "bmp", "gif", "tiff", "webp", "jpeg2000", "jpegls", "ppm", "targa"})
+
+
+class NoVideoError(ValueError):
+    """The container opens but has no video."""
+
+
+class PyavReader:
+    """Reads the video of ``address`` with the methods of ``cv2.VideoCapture``; ``address`` may be a file object.
+    ``limits_s`` are the time limits of the opening and of each read. Raises FFmpegError or NoVideoError if it cannot be
+    opened."""
+
+    def __init__(
+        self,
+        address: Any,
+        options: Mapping[str, str] | None = None,
+        limits_s: tuple[float, float] | None = None,
+        threads: int = 0,
+    ) -> None:
+        av.logging.set_level(None)
+        given = dict(options or {})
+        container_format = given.pop("format", None)  # the name of the format, instead of FFmpeg's guess
+        self._container = av.open(address, format=container_format, options=given, timeout=limits_s)
+        try:
+            self._stream = video_stream(self._container.streams.video)
+        except NoVideoError:
+            self._container.close()
+            raise
+        self._stream.codec_context.thread_type = "AUTO"
+        self._stream.codec_context.thread_count = threads
+        self._container_sar = self._stream.sample_aspect_ratio
+        if self._container_sar == self._stream.codec_context.sample_aspect_ratio:
+            self._container_sar = None  # it comes from the codec and may change with it
+        self._frames = self._decode()
+        self._stamped = False
+        self._graph: Graph | None = None
+        self._graph_input: tuple[object, ...] = ()
+        self._warned: set[int] = set()
+        self._converter = VideoReformatter()
+        self._time_s = math.nan
+        self._pixel_aspect = Fraction(1)
+        self._matrix: bytes | None = None
+
+    def read(self) -> tuple[bool, NDArray[Any] | None]:
+        """The next image; (True, an empty image) if packets arrive but no frame yet; (False, None) at the end. Raises
+        ValueError if the frame cannot be converted."""
+        end_s = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                frame = next(self._frames)
+            except StopIteration:
+                return False, None
+            except FFmpegError as error:
+                _log.debug("read error: %s", type(error).__name__)  # its text may contain the password
+                return False, None
+            if frame is not None:
+                return True, self._upright(frame)
+            if time.monotonic() >= end_s:
+                return True, _EMPTY
+
+    def get(self, propId: int) -> float:  # noqa: N803 - OpenCV's name
+        """The frame rate, the number of frames, or the time or pixel shape of the last image; 0 if it is unknown."""
+        match propId:
+            case cv2.CAP_PROP_POS_MSEC:
+                return self._time_s * 1000
+            case cv2.CAP_PROP_FPS:
+                return self._fps()
+            case cv2.CAP_PROP_FRAME_COUNT:
+                return float(self._stream.frames or round(self._duration_s() * self.get(cv2.CAP_PROP_FPS)))
+            case cv2.CAP_PROP_SAR_NUM:
+                return float(self._pixel_aspect.numerator)
+            case cv2.CAP_PROP_SAR_DEN:
+                return float(self._pixel_aspect.denominator)
+        return 0.0
+
+    def release(self) -> None:
+        self._frames.close()  # type: ignore[attr-defined]
+        self._graph = None
+        self._container.close()
+
+    def _fps(self) -> float:
+        """The mean rate of the container; the rate that the codec declares if the container has no time stamps (raw
+        H.264) or gives its time base as the rate (DV)."""
+        container, codec = float(self._stream.average_rate or 0), float(self._stream.codec_context.framerate or 0)
+        has_stamps = not self._container.format.flags & _NO_TIMESTAMPS
+        return container if 0 < container <= _MAX_FPS and (has_stamps or not codec) else codec
+
+    def _duration_s(self) -> float:
+        if self._stream.duration is not None and self._stream.time_base is not None:
+            return float(self._stream.duration * self._stream.time_base)
+        return (self._container.duration or 0) / av.time_base
+
+    def _decode(self) -> Iterator[VideoFrame | None]:
+        """The frames in order; None for each packet that gives none. A damaged packet costs only its frame."""
+        errors = 0
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                break
+            except av.error.InvalidDataError:
+                errors += 1
+                if errors > _MAX_READ_ERRORS:
+                    raise
+                packets = self._container.demux(self._stream)
+                continue
+            errors = 0
+            self._stamped |= packet.pts is not None
+            try:
+                frames = self._stream.decode(packet)
+            except FFmpegError:
+                frames = []
+            for frame in frames:
+                yield from self._progressive(frame)
+            if not frames:
+                yield None
+        yield from self._flush()
+
+    def _progressive(self, frame: VideoFrame) -> Iterator[VideoFrame]:
+        """``frame``, or deinterlaced frames, which are one frame late."""
+        kind = (frame.width, frame.height, frame.format.name)
+        if self._graph is not None and self._graph_input != kind:
+            yield from self._flush()
+        if self._graph is None:
+            if not frame.interlaced_frame:
+                yield frame
+                return
+            self._graph, self._graph_input = self._deinterlacer(frame), kind
+        self._graph.vpush(frame)
+        yield from self._pull()
+
+    def _deinterlacer(self, frame: VideoFrame) -> Graph:
+        graph = Graph()
+        graph.link_nodes(
+            graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base),
+            graph.add("bwdif", "mode=send_frame:deint=interlaced"),
+            graph.add("buffersink"),
+        ).configure()
+        return graph
+
+    def _pull(self) -> Iterator[VideoFrame]:
+        while self._graph is not None:
+            try:
+                yield self._graph.vpull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
+
+    def _flush(self) -> Iterator[VideoFrame]:
+        if self._graph is not None:
+            self._graph.vpush(None)
+            yield from self._pull()
+            self._graph = None
+
+    def _upright(self, frame: VideoFrame) -> Image:
+        """The BGR image of ``frame``, turned by its display matrix; keeps its time and pixel shape for ``get``."""
+        stamp = frame.pts if self._stamped else frame.dts  # PyAV counts frames where a packet has no stamp
+        unit = frame.time_base
+        start = self._stream.start_time or 0
+        if stamp is None or unit is None or self._stream.time_base is None:
+            self._time_s = math.nan
+        else:
+            self._time_s = float(stamp * unit - start * self._stream.time_base)
+        sar = self._container_sar or self._stream.codec_context.sample_aspect_ratio
+        self._pixel_aspect = sar or Fraction(1)
+        image = self._to_bgr(frame)
+        matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+        if matrix is not None or frame.key_frame:  # H.264 and H.265 send it with key frames only
+            self._matrix = None if matrix is None else bytes(matrix)
+        if self._matrix is None:
+            return image
+        a, b, _, c, d = np.frombuffer(self._matrix, "<i4", 5)  # FFmpeg: (x, y) is shown at (ax + cy, bx + dy)
+        if abs(int(b)) + abs(int(c)) > abs(int(a)) + abs(int(d)):
+            self._pixel_aspect = 1 / self._pixel_aspect
+            image = cv2.transpose(image)  # type: ignore[assignment]
+            a, d = c, b
+        if a < 0 or d < 0:
+            image = cv2.flip(image, 1 if d >= 0 else 0 if a >= 0 else -1)  # type: ignore[assignment]
+        return image
+
+    def _to_bgr(self, frame: VideoFrame) -> Image:
+        """(H, W, 3) uint8 BGR in memory of its own."""
+        matrix = frame.colorspace
+        if matrix == _YCGCO:
+            return _from_ycgco(frame)
+        if matrix not in _SUPPORTED_MATRICES:
+            if matrix not in self._warned:
+                self._warned.add(matrix)
+                name = _MATRIX_NAMES.get(matrix, str(matrix))
+                _log.warning(
+                    "the video uses the colour matrix %s, which is only approximated; its colours differ", name
+                )
+            frame.colorspace = _NEAREST_MATRIX.get(matrix, _BT709)
+        frame.color_trc = frame.color_primaries = _UNSPECIFIED  # not converted; some values are rejected by PyAV 17
+        try:
+            return self._converter.reformat(frame, format="bgr24", threads=1).to_ndarray()  # type: ignore[return-value]
+        except FFmpegError as error:
+            raise ValueError(f"its pixel format {frame.format.name} cannot be converted ({error.strerror})") from error
+
+
+def video_stream(streams: "tuple[VideoStream, ...]") -> VideoStream:
+    """The first video that is not a cover image. Raises NoVideoError if there is none."""
+    videos = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
+    videos = [stream for stream in videos if stream.codec_context is not None]
+    if not videos:
+        what = "only a cover image" if streams else "no video"
+        raise NoVideoError(f"it contains {what}")
+    return min(videos, key=lambda stream: (stream.frames == 1, stream.codec_context.name in _STILL_CODECS))
+
+
+def _from_ycgco(frame: VideoFrame) -> Image:
+    """The BGR image of a YCgCo frame (ITU-T H.273, matrix coefficients 8)."""
+    full = frame.color_range == _FULL_RANGE
+    frame.colorspace = _BT709  # only resampled here, not converted
+    planes = frame.reformat(format="yuv444p").to_ndarray()  # (3, H, W): Y, Cg, Co
+    luma, chroma = (1.0, 1.0) if full else (255 / 219, 255 / 224)
+    black = 0 if full else 16
+    to_bgr = np.array([[1, -1, -1], [1, 1, 0], [1, -1, 1]], np.float64) * (luma, chroma, chroma)
+    offset = to_bgr @ (-black, -128, -128)
+    return cv2.transform(np.dstack(list(planes)), np.column_stack([to_bgr, offset]))  # type: ignore[return-value]

@@ -1,0 +1,131 @@
+"""The window in its own process: displays that refuse, end or hang do not end the watching."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from test_window import Screen, pytestmark, wait_until
+
+from app.core.errors import DisplayError
+from app.ui.image_window import Closed, Key
+from app.ui.window_process import WindowProcess, open_image_window
+
+__all__ = ["pytestmark"]
+IMAGE = np.full((90, 160, 3), (0, 200, 0), np.uint8)
+
+
+@pytest.fixture
+def screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
+    screen = Screen(tmp_path, monkeypatch)
+    yield screen
+    screen.close()
+
+
+@pytest.fixture
+def window(screen: Screen) -> Iterator[WindowProcess]:
+    window = open_image_window()
+    assert isinstance(window, WindowProcess)
+    yield window
+    window.close()
+
+
+def show(window: WindowProcess, image: np.ndarray) -> None:  # type: ignore[type-arg]
+    wait_until(lambda: window.is_ready or window.inputs(0.01))
+    window.show(image)
+
+
+def test_images_of_any_size_reach_the_screen_and_keys_come_back(screen: Screen, window: WindowProcess) -> None:
+    for size in (40, 400, 100):  # the shared memory grows, and is used again for a smaller image
+        image = np.full((size, 2 * size, 3), (0, 255 - size // 4, 0), np.uint8)
+        show(window, image)
+        wait_until(lambda image=image: (screen.shot() == image[0, 0]).all(axis=2).mean() > 0.005)
+    screen.key("k")
+    found: list[object] = []
+    wait_until(lambda: found.extend(window.inputs(0.05)) or found)
+    assert found == [Key(ord("k"))]
+    assert window.cpu_s > 0
+    screen.key("alt+F4")
+    wait_until(lambda: found.extend(window.inputs(0.05)) or Closed() in found)
+
+
+def test_a_display_that_ends_loses_the_window_but_not_the_video(screen: Screen) -> None:
+    video = screen.folder / "out.mp4"
+    screen.start("--source", "demo", "--loop", "--output", str(video))
+    screen.server.terminate()
+    assert screen.program is not None
+    assert screen.program.stderr is not None
+    line = screen.program.stderr.readline()
+    assert "the window is lost: The X11 connection broke" in line
+    assert "watching continues without a window" in line
+    time.sleep(0.5)  # some more frames
+    screen.program.send_signal(signal.SIGINT)
+    _, written = screen.program.communicate(timeout=60)
+    assert screen.program.returncode == 0, written
+    assert f"written: {video}" in written
+    reader = cv2.VideoCapture(str(video))
+    frames = reader.get(cv2.CAP_PROP_FRAME_COUNT)
+    reader.release()
+    assert f"{frames:.0f} frames analysed" in written
+
+
+def test_a_display_that_hangs_does_not_block(screen: Screen, window: WindowProcess) -> None:
+    show(window, IMAGE)
+    wait_until(lambda: window.is_ready or window.inputs(0.01))
+    screen.server.send_signal(signal.SIGSTOP)
+    try:
+        window.show(IMAGE)
+        assert window.inputs(0.05) == []
+        window.close()  # kills the process
+    finally:
+        screen.server.send_signal(signal.SIGCONT)
+
+
+def test_a_killed_process_is_a_lost_window(window: WindowProcess) -> None:
+    show(window, IMAGE)
+    os.kill(window.process.pid, signal.SIGKILL)
+    with pytest.raises(DisplayError, match="lost: its process ended with code -9"):
+        wait_until(lambda: window.inputs(0.05))
+
+
+@pytest.mark.parametrize("platform", ["offscreen", "wayland", "nonsense"])
+def test_the_platform_of_qt_does_not_matter(screen: Screen, monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
+    monkeypatch.setenv("QT_QPA_PLATFORM", platform)
+    window = open_image_window()
+    window.wait_until_open()
+    window.close()
+
+
+@pytest.mark.skipif(shutil.which("xauth") is None, reason="needs xauth: apt install xauth")
+def test_a_display_that_refuses_the_user_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As under sudo, cron or in a container with another user."""
+    authority, number = tmp_path / "authority", tmp_path / "number"
+    authority.touch()
+    subprocess.run(["xauth", "-f", str(authority), "add", ":0", ".", "00" * 16], check=True)
+    with number.open("w") as file:
+        server = subprocess.Popen(
+            ["Xvfb", "-displayfd", "1", "-auth", str(authority), "-nolisten", "tcp"],
+            stdout=file,
+            stderr=subprocess.DEVNULL,
+        )
+    try:
+        wait_until(lambda: number.read_text().endswith("\n"))
+        monkeypatch.setenv("DISPLAY", f":{number.read_text().strip()}")
+        command = [sys.executable, "-m", "app", "watch", "--source", "demo"]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    finally:
+        server.kill()
+        server.wait()
+    assert run.returncode == 2, run.stderr
+    assert run.stderr.count("\n") == 1
+    assert "Authorization required" in run.stderr
+    assert "XAUTHORITY" in run.stderr
