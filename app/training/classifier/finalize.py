@@ -50,8 +50,8 @@ def finalize_model(
     """Chooses offsets, temperature and the unsure rule on ``dev``, applies them, and writes ``stem.*``.
 
     ``metadata`` gives name, margin and origins. Its temperature and thresholds are replaced, unless ``dev`` is too
-    small. The monitor sees faces in frames, so the choice uses only them if there are enough. It uses no hard negatives:
-    they are mined at a low score, so they are far more frequent in ``dev`` than in the monitor.
+    small. The monitor sees faces in frames, so the choice uses only them if there are enough. Hard negatives are
+    not used: they are mined at a low score, so they are far more frequent in ``dev`` than in the monitor.
     """
     crops = central_crops(dev, labels, metadata.input_px, metadata.margin)
     in_frames = np.array([sample.box is not None for sample in crops.samples])
