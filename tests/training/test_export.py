@@ -55,6 +55,20 @@ def test_int8_is_smaller_and_close(tmp_path: Path) -> None:
     assert np.abs(exact - near).max() < 0.1
 
 
+def test_a_classifier_with_the_output_not_face_runs_in_every_format(tmp_path: Path) -> None:
+    metadata = METADATA.model_copy(update={"labels": (*METADATA.labels, Label.NOT_FACE)})
+    model = build_shipped(ShippedNetwork(classes=4))
+    export_classifier(model, metadata, tmp_path / "float")
+    agree(tmp_path / "float")
+    write_model(model, metadata, tmp_path / "int8.tflite", crops(64))
+    exact, near = (LiteRtClassifier(tmp_path / name).classify(crops(64)) for name in ("float.tflite", "int8.tflite"))
+    assert exact.shape == (5, 4)
+    assert np.abs(exact - near).max() < 0.1
+    write_model(model, METADATA, tmp_path / "three.tflite")
+    with pytest.raises(ModelError, match="4 values for 3 labels"):
+        LiteRtClassifier(tmp_path / "three.tflite")
+
+
 def test_metadata_is_not_written_twice(tmp_path: Path) -> None:
     keras_path, _ = export_classifier(build_shipped(ShippedNetwork()), METADATA, tmp_path / "classifier")
     with pytest.raises(ModelError, match="export the model again"):

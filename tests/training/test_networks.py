@@ -1,11 +1,22 @@
 """The study's seven networks and the shipped one: shapes, sizes, and the order of pooling and ReLU."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from app.core.errors import DataError
 from app.training.export import litert_bytes
-from app.training.networks import PAPER_NETWORKS, ShippedNetwork, build_paper, build_shipped, built, paper_network
+from app.training.networks import (
+    LARGE_NETWORK,
+    PAPER_NETWORKS,
+    ShippedNetwork,
+    build_paper,
+    build_shipped,
+    built,
+    paper_network,
+    shipped_network_of,
+)
 
 
 @pytest.mark.parametrize("network", PAPER_NETWORKS, ids=lambda network: network.name)
@@ -51,6 +62,19 @@ def test_the_shipped_network_is_smaller_than_a_megabyte() -> None:
     model = build_shipped(ShippedNetwork())
     assert model.output_shape == (None, 3)
     assert len(litert_bytes(model)) <= 1_000_000
+
+
+def test_the_large_network_has_the_size_of_its_description() -> None:
+    model = build_shipped(replace(LARGE_NETWORK, classes=4))
+    trainable = sum(int(np.prod(weights.shape)) for weights in model.trainable_weights)
+    assert 355_000 < trainable < 365_000
+    assert model.get_weights()[-1].shape == (4,)
+
+
+def test_the_parameters_of_a_network_are_read_from_it() -> None:
+    network = ShippedNetwork(input_px=48, widths=(4, 6, 8, 10), bottleneck=5, classes=4)
+    assert shipped_network_of(build_shipped(network)) == network
+    assert shipped_network_of(build_paper(paper_network("model_6"))) is None
 
 
 def test_the_global_policy_is_restored_after_building() -> None:

@@ -50,13 +50,15 @@ def finalize_model(
     """Chooses offsets, temperature and the unsure rule on ``dev``, applies them, and writes ``stem.*``.
 
     ``metadata`` gives name, margin and origins. Its temperature and thresholds are replaced, unless ``dev`` is too
-    small. The monitor sees faces in frames, so the choice uses only them if there are enough.
+    small. The monitor sees faces in frames, so the choice uses only them if there are enough. Hard negatives are
+    not used: they are mined at a low score, so they are far more frequent in ``dev`` than in the monitor.
     """
     crops = central_crops(dev, labels, metadata.input_px, metadata.margin)
     in_frames = np.array([sample.box is not None for sample in crops.samples])
-    is_evaluated = in_frames & (crops.sizes_px >= MIN_FACE_PX)
+    is_face = np.array([sample.label is not Label.NOT_FACE for sample in crops.samples])
+    is_evaluated = is_face & in_frames & (crops.sizes_px >= MIN_FACE_PX)
     if is_evaluated.sum() < 200:
-        is_evaluated = np.ones(len(crops.targets), bool)
+        is_evaluated = is_face
     chosen_on = crops.where(is_evaluated)
     errors = int((predict(model, chosen_on).argmax(axis=1) != chosen_on.targets).sum())
     if len(chosen_on.targets) >= MIN_FACES and errors >= MIN_ERRORS:
@@ -78,7 +80,7 @@ def finalize_model(
 
 
 def _calibrated_on(model: KerasModel, crops: Crops, large: Crops) -> Calibration:
-    """Calibrates on ``crops``, the unsure rule on the faces in ``large`` only. Adds the offsets to ``model``."""
+    """Calibrates on ``crops``, the unsure rule on ``large`` only. Adds the offsets to ``model``."""
     weights = balanced_weights(crops.targets, [sample.source for sample in crops.samples], crops.labels, 1.0)
     offsets = choose_offsets(predict(model, crops), crops.targets, weights)
     add_offsets(model, offsets)
@@ -92,9 +94,7 @@ def _unchanged(metadata: ClassifierMetadata) -> Calibration:
 
 
 def unsure_rule(model: KerasModel, crops: Crops, temperature: float) -> UnsureRule:
-    """The unsure rule, chosen on the faces and their mirror images, which have different errors."""
-    if Label.NOT_FACE in crops.labels:
-        crops = crops.where(crops.targets != crops.labels.index(Label.NOT_FACE))
+    """The unsure rule, chosen on the crops and their mirror images, which have different errors."""
     mirrored = replace(crops, images=crops.images[:, :, ::-1])
     probabilities = np.concatenate([calibrated(predict(model, shown), temperature) for shown in (crops, mirrored)])
     sharp = np.array([sharpness(crop) for crop in crops.images])
