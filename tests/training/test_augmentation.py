@@ -11,7 +11,7 @@ from app.core.errors import DataError
 from app.core.types import Box, Detection, Image, Label
 from app.training.classifier.augmentation import AugmentedBatches, ClassifierAugmentation, with_rendered_mask
 from app.training.classifier.synthetic_masks import face_axes, hold_in_front, wear_mask
-from app.training.data.face_pool import PooledFace, build_pool, central_crops
+from app.training.data.face_pool import NoDetector, PooledFace, build_pool, central_crops
 from app.training.types import Sample
 
 LABELS = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
@@ -139,6 +139,19 @@ def test_a_small_face_is_cut_out_of_its_image_and_a_tight_one_is_not(tmp_path: P
     assert found.box is not None
     assert found.box.center[0] == pytest.approx(found.patch.shape[1] / 2, abs=2)
     assert max(found.patch.shape) <= 128
+
+
+def test_in_the_box_of_a_head_the_detector_finds_the_face(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
+    head = Sample(path, Label.NO_MASK, "heads", Box(40, 50, 100, 100))
+    (as_given,) = build_pool([head], FixedDetector(0.5)).faces
+    (as_found,) = build_pool([head], FixedDetector(0.5), frozenset({"heads"})).faces
+    assert as_given.size_px == 100
+    assert as_found.size_px == pytest.approx(60, abs=1)  # half of the head with its margin
+    assert as_found.box is not None
+    assert as_found.box.center[0] == pytest.approx(as_found.patch.shape[1] / 2, abs=2)
+    assert build_pool([head], NoDetector(), frozenset({"heads"})).faces == []
 
 
 def test_samples_without_a_face_are_listed(tmp_path: Path) -> None:

@@ -74,10 +74,10 @@ def test_yolo_folders_are_read(tmp_path: Path) -> None:
 
 
 def test_faces_of_unknown_class_and_neutral_regions_are_read(tmp_path: Path) -> None:
-    names = ["face", "head", "ignore", "veil", "no_mask"]
+    names = ["face", "head", "ignore", "veil", "no_mask", "not_face"]
     tree = coco(
         categories=[{"id": i, "name": name} for i, name in enumerate(names)],
-        annotations=[{"image_id": 7, "category_id": i, "bbox": [i, 4, 10, 20]} for i in range(5)],
+        annotations=[{"image_id": 7, "category_id": i, "bbox": [i, 4, 10, 20]} for i in range(6)],
     )
     touch(tmp_path / "a.jpg")
     (tmp_path / "annotations.json").write_text(json.dumps(tree))
