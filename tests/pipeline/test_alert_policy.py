@@ -10,7 +10,7 @@ from fakes import plain_frame
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from app.core.types import Box, Event, EventKind, FaceLabel, Frame, Label, Track
+from app.core.types import FACE_LABELS, Box, Event, EventKind, FaceLabel, Frame, Label, Track
 from app.pipeline.alert_policy import PolicyState, in_regions, step
 from app.pipeline.event_factory import EventFactory
 from app.settings.monitor import PolicySettings
@@ -185,7 +185,7 @@ def replace_policy(**values: object) -> PolicySettings:
     return PolicySettings.model_validate({**SETTINGS.model_dump(), **values})
 
 
-scenes = st.dictionaries(st.integers(1, 4), st.sampled_from(list(Label)), max_size=4)
+scenes = st.dictionaries(st.integers(1, 4), st.sampled_from(FACE_LABELS), max_size=4)
 stories = st.lists(scenes, min_size=1, max_size=120)
 
 
