@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from app.capture.stream_time import recorded_times
 from app.core.types import Box, Detection, Frame
 from app.pipeline import alert_policy
+from app.pipeline.event_factory import EventFactory
 from app.pipeline.monitor import Monitor
 from app.settings.load import load_settings
 from app.settings.monitor import PolicySettings
@@ -22,6 +23,7 @@ from app.vision.tracker import Tracker
 BARE, MASK = (0.01, 0.98, 0.01), (0.98, 0.01, 0.01)
 IMAGE = np.zeros((480, 640, 3), np.uint8)
 SECONDS = 16.0
+EVENTS = EventFactory("run", "door")
 LONGEST_PAUSE_S = 3.2
 """After 4 s without a frame, another person may stand there."""
 
@@ -78,7 +80,7 @@ def watch(frames: list[list[Face]], times_s: list[float]) -> tuple[int, list[str
         tracks = tracker.tracks()
         people |= {track.id for track in tracks}
         frame = Frame(IMAGE, index, time_s, time_s, time_s, "door")
-        state, events = alert_policy.step(PolicySettings(cooldown_s=0), "run", state, frame, tracks, left)
+        state, events = alert_policy.step(PolicySettings(cooldown_s=0), EVENTS, state, frame, tracks, left)
         kinds += [event.kind.value for event in events]
     return len(people), kinds
 
