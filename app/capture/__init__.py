@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def _load_x11_of_opencv() -> None:
-    """Load the X11 libraries of OpenCV's window before PyAV brings its own: the loader keeps the first of each name, and
+    """Load the X11 libraries of OpenCV's window before PyAV brings its own: the loader keeps the first of a name, and
     with those of PyAV the window hangs."""
     found = importlib.util.find_spec("cv2") if sys.platform.startswith("linux") else None
     if found is None or found.origin is None:
