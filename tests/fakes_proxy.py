@@ -29,6 +29,7 @@ def reverse_proxy(port: int, prefix: str, strip: bool, headers: dict[str, str] |
 
     class Proxy(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        timeout = 0.5  # browsers open connections that they never use
 
         def _forward(self) -> None:
             self.close_connection = True
@@ -65,6 +66,8 @@ def framing_page(url: str) -> Iterator[str]:
     """A page of another origin that shows ``url`` in a frame; yields its host and port."""
 
     class Page(BaseHTTPRequestHandler):
+        timeout = 0.5
+
         def do_GET(self) -> None:
             page = f'<!doctype html><title>frame</title><iframe src="{url}" width="900" height="700"></iframe>'.encode()
             self.send_response(200)

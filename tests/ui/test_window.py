@@ -42,10 +42,20 @@ class Screen:
             )
         wait_until(lambda: number.read_text().endswith("\n"))
         monkeypatch.setenv("DISPLAY", f":{number.read_text().strip()}")
-        self._manager = subprocess.Popen(["openbox"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        # Before the window manager has started, keys of xdotool would be lost.
-        wait_until(lambda: subprocess.run(["xdotool", "get_num_desktops"], capture_output=True).returncode == 0)
+        self._manager: subprocess.Popen[bytes] | None = None
+        try:
+            wait_until(self._is_managed)
+        except AssertionError:
+            self.server.kill()
+            raise
         self.program: subprocess.Popen[str] | None = None
+
+    def _is_managed(self) -> bool:
+        """Whether the window manager has started; before, keys of xdotool would be lost. It is started again if it
+        ended at its start."""
+        if self._manager is None or self._manager.poll() is not None:
+            self._manager = subprocess.Popen(["openbox"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return subprocess.run(["xdotool", "get_num_desktops"], capture_output=True).returncode == 0
 
     def start(self, *flags: str) -> None:
         argv = [sys.executable, "-m", "app", "watch", "--snapshots", str(self.folder / "snapshots"), *flags]
