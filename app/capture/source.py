@@ -206,15 +206,20 @@ class HttpSource:
         """Raises SourceError if the source cannot be opened or is lost, or if a video ends too early."""
         if self._video is None and not stop.is_set():
             stream = open_http_stream(self._settings)
-            if self._begins_again(stream.reader):
+            with released_on_error(stream.reader):
+                self._has_ended = self._begins_again(stream.reader)
+            if self._has_ended:
                 stream.reader.release()
-                self._has_ended = True
                 return
             self._opened, self.fps = [stream.reader], _plausible_fps(stream.reader)
             if not stream.is_live:
                 self.frame_count = _plausible_count(stream.reader)
                 self._video = FileSource(self._settings, self._take)
-        yield from (self._video or self._live).frames(stop)
+        try:
+            yield from (self._video or self._live).frames(stop)
+        finally:
+            while self._opened:  # stopped before it was used
+                self._opened.pop().release()
 
 
 class FileSource:
@@ -313,6 +318,16 @@ class FileSource:
         elif _is_text(head):
             raise SourceError(f"{path} is text, not a video; give a video, an image, a folder or a stream")
         return self._open(self._settings)
+
+
+@contextmanager
+def released_on_error(reader: VideoReader) -> Iterator[None]:
+    """Releases ``reader`` if the block raises."""
+    try:
+        yield
+    except BaseException:
+        reader.release()
+        raise
 
 
 @contextmanager
