@@ -10,8 +10,9 @@ from contextlib import closing
 from dataclasses import replace
 
 from app.capture.process_exit import READER_PREFIX
+from app.capture.reader import FALLBACK_FPS
 from app.capture.slot import Slot, SlotClosed, WaitingSlot
-from app.capture.source import FALLBACK_FPS, FrameSource
+from app.capture.source import FrameSource
 from app.capture.status import SourceHealth, SourceState, SourceStatus
 from app.core.errors import RetryLaterError, SourceError
 from app.core.types import Frame

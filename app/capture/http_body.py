@@ -11,6 +11,8 @@ from app.settings.source import SourceSettings
 
 MAX_IMAGE_BYTES = 32 * 2**20
 _SNIFF_BYTES = 64
+_MAX_BLANK_BYTES = 65536
+"""A body with more line ends or zeros at its start is not searched further."""
 _PART_HEADER = re.compile(rb"(?i)content-(?:type|length)[ \t]*:")
 _IMAGE = re.compile(rb"\x89PNG|BM|RIFF....WEBP|GIF8|II\*\0|MM\0\*", re.DOTALL)
 _DASH = b"<MPD"
@@ -18,18 +20,18 @@ _DASH = b"<MPD"
 
 def peek(answer: HttpAnswer) -> tuple[bytes, Iterator[bytes]]:
     """(the start of the body, the whole body)."""
-    read: list[bytes] = []
-    while len(b"".join(read).lstrip(b"\r\n\0 \t")) < _SNIFF_BYTES:
+    read = b""
+    while len(read.lstrip(b"\r\n\0 \t")) < _SNIFF_BYTES and len(read) <= _MAX_BLANK_BYTES:
         chunk = next(answer.chunks, None)
         if chunk is None:
             break
-        read.append(chunk)
+        read += chunk
 
     def body() -> Iterator[bytes]:
-        yield from read
+        yield read
         yield from answer.chunks
 
-    return b"".join(read)[:4096], body()
+    return read[:4096], body()
 
 
 def kind_of(answer: HttpAnswer, head: bytes) -> str:
@@ -72,7 +74,7 @@ def whole_body(answer: HttpAnswer, chunks: Iterator[bytes], settings: SourceSett
     end_s = time.monotonic() + settings.read_timeout_s
     for chunk in chunks:
         body += chunk
-        if answer.length is not None and len(body) >= answer.length:
+        if not answer.is_framed and answer.length is not None and len(body) >= answer.length:
             break
         if len(body) > MAX_IMAGE_BYTES or time.monotonic() > end_s:
             what = "an image that is too large" if len(body) > MAX_IMAGE_BYTES else "an image too slowly"

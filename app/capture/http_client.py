@@ -25,7 +25,8 @@ _AGENT = "maskwatch"
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
     """An answer whose body is read on demand. ``url`` is the address after all redirects, ``has_status`` is False if
-    the server sent no status line. ``close`` ends the connection, or keeps it for the next request."""
+    the server sent no status line, ``is_framed`` whether ``chunks`` end at ``length``. ``close`` ends the connection,
+    or keeps it for the next request if all of the body was read."""
 
     url: httpx.URL
     status: int
@@ -33,6 +34,7 @@ class HttpAnswer:
     chunks: Iterator[bytes]
     close: Callable[[], None]
     has_status: bool = True
+    is_framed: bool = True
 
     @property
     def content_type(self) -> str:
@@ -45,7 +47,7 @@ class HttpAnswer:
         text = self.headers.get("content-length", "")
         if self.status == 206:  # some servers send a part without being asked for it
             text = self.headers.get("content-range", "").rpartition("/")[2]
-        length = int(text) if text.isascii() and text.isdigit() else None
+        length = int(text) if len(text) < 16 and text.isascii() and text.isdigit() else None
         return length if length is not None and 0 < length < 2**40 and length not in (2**31 - 1, 2**32 - 1) else None
 
 
@@ -53,10 +55,13 @@ class HttpClient:
     """Requests of one source. It is used by one thread; ``close`` ends all its connections."""
 
     def __init__(self, settings: SourceSettings) -> None:
-        """Raises SourceError if the file of certificates cannot be read."""
+        """Raises SourceError if the address is invalid or the file of certificates cannot be read."""
         logging.getLogger("httpx").setLevel(logging.WARNING)  # at lower levels it logs whole addresses
         self._settings = settings
-        self._origin = httpx.URL(settings.uri)
+        try:
+            self._origin = httpx.URL(settings.uri)
+        except httpx.InvalidURL:
+            raise SourceError(f"cannot open {settings.shown}: it is not a valid address; check the host") from None
         self._login = Login(settings)
         self._tls = tls_context(settings)
         proxy = proxy_of(settings.uri)
@@ -176,7 +181,7 @@ class HttpClient:
                 raise self._connection_error(url, error) from None
             close = stack.pop_all().close
         chunks = self._guarded(url, _body(connection, rest))
-        return HttpAnswer(url, status or 200, head, chunks, close, status is not None)
+        return HttpAnswer(url, status or 200, head, chunks, close, status is not None, is_framed=False)
 
     def _check_status(self, answer: HttpAnswer) -> None:
         code = answer.status
@@ -243,7 +248,7 @@ def _read_head(connection: socket.socket) -> tuple[int | None, dict[str, str], b
     head, rest = read[: min(ends)], read[min(ends) :]
     first, *lines = head.decode("latin-1").strip().splitlines()
     word = first.split()[1:2]
-    status = int(word[0]) if word and word[0].isdigit() else 200
+    status = int(word[0]) if word and len(word[0]) == 3 and word[0].isdecimal() else 200
     pairs = (line.partition(":") for line in lines)
     return status, {name.strip().lower(): value.strip() for name, colon, value in pairs if colon}, rest
 

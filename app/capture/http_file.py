@@ -78,7 +78,7 @@ class HttpFile:
         """Where the body ends, after all of it was received."""
         while True:
             self._at += len(self._buffer)
-            self._buffer = next(self._chunks, b"")
+            self._buffer = self._next_chunk()
             if not self._buffer:
                 return self._at
 

@@ -66,6 +66,7 @@ def open_http(settings: SourceSettings, open_video: OpenVideo) -> HttpStream:
             reader = MjpegReader(settings, client, answer, chunks)
         elif kind == "image":
             picture = decode_image_file(whole_body(answer, chunks, settings))
+            answer.close()
             if picture is None:
                 raise SourceError(f"cannot open {settings.shown}: it sends an image that cannot be decoded")
             stack.pop_all()

@@ -165,7 +165,7 @@ def stream_options(settings: SourceSettings) -> dict[str, str]:
     """
     options = {"rtsp_transport": settings.rtsp_transport, "fpsprobesize": "0", **tls_options(settings)}
     options["analyzeduration"] = str(round(_ANALYSIS_SHARE * settings.open_timeout_s * 1e6))
-    if Path(settings.uri).suffix.lower() == ".sdp":
+    if "://" not in settings.uri:  # a session description; the addresses of many RTSP cameras also end in .sdp
         options["protocol_whitelist"] = "file,crypto,data,udp,rtp,srtp"
     given = os.environ.get("OPENCV_FFMPEG_CAPTURE_OPTIONS", "")
     return options | dict(option.split(";", 1) for option in given.split("|") if ";" in option)

@@ -104,7 +104,11 @@ class VideoWriter:
         self._converter = VideoReformatter()
         try:
             self._container = av.open(str(self._part), "w")
-            self._stream = self._opened_stream()
+            try:
+                self._stream = self._opened_stream()
+            except BaseException:
+                self._container.close()
+                raise
         except (FFmpegError, OSError, ValueError) as error:
             self._part.unlink(missing_ok=True)
             raise OutputError(f"cannot write video {path}: {_reason(error)}; try a name that ends in .avi") from error
@@ -206,9 +210,11 @@ class VideoWriter:
     def _finish_encoding(self) -> bool:
         """Whether all frames were written."""
         try:
-            if self.frames:
-                self._container.mux(self._stream.encode(None))
-            self._container.close()
+            try:
+                if self.frames:
+                    self._container.mux(self._stream.encode(None))
+            finally:  # an open file cannot be deleted on Windows
+                self._container.close()
         except (FFmpegError, OSError):
             return False
         return self.frames > 0

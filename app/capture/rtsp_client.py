@@ -114,7 +114,7 @@ class RtspClient:
         head, _, body = read.partition(end)
         answer = _parsed(head, b"")
         text = answer.get("content-length")
-        length = int(text) if text.isascii() and text.isdigit() else 0
+        length = int(text) if len(text) < 16 and text.isascii() and text.isdigit() else 0
         while len(body) < min(length, _MAX_ANSWER_BYTES) and (chunk := self._receive_some(body)):
             body += chunk
         return _parsed(head, body[:length])

@@ -18,8 +18,8 @@ from app.alerts.event_records import EventLog
 from app.alerts.mutes import Mutes
 from app.alerts.offline_cameras import cameras_left_offline
 from app.alerts.store_types import StoreInUseError
+from app.capture.reader import FALLBACK_FPS
 from app.capture.recorder import VideoWriter, check_output, jpeg_bytes
-from app.capture.source import FALLBACK_FPS
 from app.core.errors import DisplayError, OutputError, SettingsError
 from app.core.files import inodes
 from app.core.standard_streams import fault_tolerant_stderr

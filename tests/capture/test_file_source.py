@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from fakes_video import FakeReader, striped_image, write_clip
 
-from app.capture.source import FileSource, make_source
+from app.capture.file_source import FileSource
+from app.capture.source import make_source
 from app.core.errors import SourceError
 from app.core.types import Frame
 from app.settings.source import SourceSettings

@@ -282,6 +282,45 @@ def test_a_server_that_breaks_the_protocol_is_read_like_a_browser_does() -> None
         assert len(read(source, 3)) == 3
 
 
+@pytest.mark.parametrize("status", [b"\xb2\xb2\xb2", b"9" * 5000])
+def test_a_number_that_is_none_is_no_crash(status: bytes) -> None:
+    def serve(connection: Any, server: FaultyServer) -> None:
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 " + status + b" OK\r\nContent-Length: " + status + b"\r\n\r\n" + jpeg())
+
+    with FaultyServer(serve) as server:
+        source = make_source(SourceSettings(uri=f"http://127.0.0.1:{server.port}/snap.jpg", **LIMITS))
+        assert len(read(source, 1)) == 1
+
+
+def test_an_endless_answer_without_content_is_given_up() -> None:
+    def serve(connection: Any, _server: FaultyServer) -> None:
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            connection.sendall(bytes(65536))
+
+    with FaultyServer(serve) as server, pytest.raises(SourceError, match="without content"):
+        read(make_source(SourceSettings(uri=f"http://127.0.0.1:{server.port}/", **LIMITS)), 1)
+
+
+def test_an_invalid_host_name_is_an_error_in_one_line() -> None:
+    with pytest.raises(SourceError, match="not a valid address; check the host"):
+        read(make_source(SourceSettings(uri="http://\u2603.example/", **LIMITS)), 1)
+
+
+def test_snapshots_use_one_connection() -> None:
+    connections = set()
+
+    def respond(request: Request) -> None:
+        connections.add(request.client_address)
+        request.send(jpeg(len(connections)))
+
+    with http_camera(respond) as camera:
+        watch(camera, 6)
+    assert len(connections) <= 2  # the first answer may also be an endless one, so it is cut off
+
+
 # -- videos ----------------------------------------------------------------------------------------------------------
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from fakes_video import FakeReader, striped_image
 
+from app.capture.live_source import LiveSource
 from app.capture.opencv_backend import open_camera
-from app.capture.source import LiveSource, make_source
+from app.capture.source import make_source
 from app.core.errors import SourceError
 from app.core.types import Frame
 from app.settings.source import SourceSettings

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from fakes_video import FakeReader, RtspServer, mjpeg_server, striped_image, video_threads, write_clip
 
-from app.capture.source import FrameSource, LiveSource, make_source
+from app.capture.live_source import LiveSource
+from app.capture.source import FrameSource, make_source
 from app.core.errors import SourceError
 from app.core.resources import asset
 from app.core.types import Frame

@@ -177,3 +177,14 @@ def test_any_challenge_is_read_without_an_error(parts: list[str]) -> None:
     header = " ".join(parts)
     can_answer = login.accept_challenge([header, header])
     assert (login.header("DESCRIBE", settings.uri) is not None) == can_answer
+
+
+def test_an_rtsp_address_that_ends_in_sdp_is_asked() -> None:
+    def serve(connection: socket.socket, _server: FaultyServer) -> None:
+        connection.recv(4096)
+
+    with FaultyServer(serve) as server:
+        source = make_source(SourceSettings(uri=f"rtsp://127.0.0.1:{server.port}/live.sdp", open_timeout_s=2.0))
+        with pytest.raises(SourceError):
+            next(iter(source.frames(threading.Event())))
+        assert server.connections == 2  # FFmpeg's, and the one that asks for the reason
