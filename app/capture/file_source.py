@@ -5,13 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.capture.opencv_backend import (
-    PLAYLIST_SUFFIXES,
-    Opener,
-    VideoReader,
-    check_file,
-    open_file,
-)
+from app.capture.opencv_backend import PLAYLIST_SUFFIXES, Opener, VideoReader, check_file, open_file
 from app.capture.reader import (
     ATTEMPTS,
     FALLBACK_FPS,

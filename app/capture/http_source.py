@@ -6,10 +6,7 @@ from collections.abc import Iterator
 
 from app.capture.file_source import FileSource
 from app.capture.live_source import LiveSource
-from app.capture.opencv_backend import (
-    VideoReader,
-    open_http_stream,
-)
+from app.capture.opencv_backend import VideoReader, open_http_stream
 from app.capture.paced_reader import PacedReader
 from app.capture.reader import plausible_count, plausible_fps, released_on_error
 from app.core.types import Frame

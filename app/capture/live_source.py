@@ -6,10 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from app.capture.opencv_backend import (
-    Opener,
-    VideoReader,
-)
+from app.capture.opencv_backend import Opener, VideoReader
 from app.capture.paced_reader import PacedReader
 from app.capture.pyav_backend import PyavReader
 from app.capture.reader import (

@@ -7,10 +7,7 @@ from contextlib import contextmanager
 import cv2
 
 from app.capture.geometry import corrected
-from app.capture.opencv_backend import (
-    VideoReader,
-    to_bgr,
-)
+from app.capture.opencv_backend import VideoReader, to_bgr
 from app.core.errors import SourceError
 from app.core.types import Image
 from app.settings.source import SourceSettings

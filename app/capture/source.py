@@ -8,10 +8,7 @@ from app.capture.file_source import FileSource
 from app.capture.http_source import HttpSource
 from app.capture.image_folder import ImageSource
 from app.capture.live_source import LiveSource
-from app.capture.opencv_backend import (
-    open_camera,
-    open_stream,
-)
+from app.capture.opencv_backend import open_camera, open_stream
 from app.core.resources import asset
 from app.core.types import Frame
 from app.settings.source import SourceKind, SourceSettings
