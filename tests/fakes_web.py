@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-from fakes_video import wait_until
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_store import EventStore
@@ -137,7 +136,7 @@ def serving(folder: Path, monitor: FakeMonitor | None = None, alerts: Any = None
         stuck = server.stop(LIMIT_S)
         center.close(LIMIT_S)
     assert stuck == []
-    wait_until(lambda: set(threading.enumerate()) <= before, "no thread survives")
+    wait_until(lambda: set(threading.enumerate()) <= before)  # no thread survives
 
 
 def wait_until(condition: Any, limit_s: float = LIMIT_S) -> Any:
