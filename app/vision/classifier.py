@@ -174,7 +174,6 @@ class KerasClassifier:
     """Runs the trained ``.keras`` file, the reference for every export, or a Keras 2 ``.h5`` file. Needs TensorFlow."""
 
     def __init__(self, path: Path) -> None:
-        check_tensorflow("--backend keras")
         self.metadata = read_classifier_metadata(path)
         import_tensorflow()
         import tensorflow as tf
@@ -196,6 +195,8 @@ class KerasClassifier:
 def load_classifier(settings: ClassifierSettings) -> MaskClassifier:
     """Returns the selected classifier after a first inference. Raises ModelError if its file cannot be used."""
     is_litert = settings.backend == "litert"
+    if not is_litert:
+        check_tensorflow("--backend keras")  # the executable contains no .keras file that could be missed
     path = settings.model or default_model(".tflite" if is_litert else ".keras")
     found = model_format(path)
     usable = (ModelFormat.LITERT,) if is_litert else (ModelFormat.KERAS, ModelFormat.HDF5)
