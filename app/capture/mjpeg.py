@@ -139,6 +139,10 @@ class JpegSplitter:
         return image
 
 
+_TURNS = {-90: cv2.ROTATE_90_CLOCKWISE, 90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, -180: cv2.ROTATE_180}
+"""By FFmpeg's rotation in degrees to the left. It does not tell a mirrored image from one that is upside down."""
+
+
 class JpegDecoder:
     """FFmpeg's decoder for JPEG: it accepts images without Huffman tables, and prints nothing."""
 
@@ -150,7 +154,9 @@ class JpegDecoder:
         """(H, W, 3) uint8 BGR; None if it cannot be decoded."""
         try:
             for frame in self._codec.decode(av.Packet(jpeg)):
-                return frame.to_ndarray(format="bgr24")
+                image = frame.to_ndarray(format="bgr24")
+                turn = _TURNS.get(frame.rotation)  # by its EXIF data
+                return image if turn is None else cv2.rotate(image, turn)
         except (av.error.FFmpegError, ValueError):
             pass
         return None

@@ -209,7 +209,10 @@ class PyavReader:
         sar = self._container_sar or self._stream.codec_context.sample_aspect_ratio
         self._pixel_aspect = sar or Fraction(1)
         image = self._to_bgr(frame)
-        matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+        try:
+            matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+        except ValueError:  # PyAV 18 does not know all types of FFmpeg 8, for example EXIF data in motion JPEG
+            matrix = None
         if matrix is not None or frame.key_frame:  # H.264 and H.265 send it with key frames only
             self._matrix = None if matrix is None else bytes(matrix)
         if self._matrix is None:

@@ -137,3 +137,18 @@ def test_any_bytes_are_split_without_an_error(pieces: list[bytes], step: int) ->
 @given(st.binary(max_size=400).filter(lambda junk: b"\xff" not in junk), st.lists(st.sampled_from(JPEGS), min_size=1))
 def test_images_are_found_after_any_text(junk: bytes, images: list[bytes]) -> None:
     assert split(b"".join(junk + image for image in images)) == images
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_jpeg_is_turned_by_its_exif_data(orientation: int) -> None:
+    image = np.zeros((40, 80, 3), np.uint8)
+    image[:20, :40] = 250  # the upper left corner is bright
+    plain = cv2.imencode(".jpg", image)[1].tobytes()
+    tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0" + bytes([orientation]) + b"\0\0\0\0\0\0\0"
+    exif = b"Exif\0\0" + tiff
+    jpeg = plain[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + plain[2:]
+    decoded = JpegDecoder().decode(jpeg)
+    assert decoded is not None
+    expected = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded.shape == expected.shape
+    assert np.abs(decoded.astype(int) - expected).mean() < 5
