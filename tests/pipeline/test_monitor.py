@@ -27,10 +27,7 @@ DARK, BRIGHT = 10, 245
 def no_thread_survives() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    deadline_s = time.monotonic() + LIMIT_S
-    while (left := set(threading.enumerate()) - before) and time.monotonic() < deadline_s:
-        next(iter(left)).join(0.1)
-    assert not left
+    wait_until(lambda: set(threading.enumerate()) <= before, "no thread survives")
 
 
 @pytest.fixture
