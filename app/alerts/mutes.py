@@ -48,18 +48,14 @@ class Mutes:
         return self.until_s(camera) is not None
 
     def hold_back(self, event: Event) -> str:
-        """For ``AlertCenter(hold_back=…)``: returns "muted" if the alerts of ``event`` must be skipped, else ''."""
-        return "muted" if self.holds_back(event) else ""
-
-    def holds_back(self, event: Event) -> bool:
-        """Whether ``event`` must not be sent. An event that resolves an alert is sent if the alert was sent, muted or
-        not."""
-        muted = self.until_s(event.camera) is not None
+        """For ``AlertCenter(hold_back=…)``: "muted" if the alerts of ``event`` must be skipped, else ''. An event that
+        resolves an alert is sent if the alert was sent, whether the camera is muted or not."""
+        muted = self.is_muted(event.camera)
         with self._lock:
             if event.resolves:
-                return event.resolves in self.muted_alerts
-            if muted:
+                muted = event.resolves in self.muted_alerts
+            elif muted:
                 self.muted_alerts[event.id] = None
                 while len(self.muted_alerts) > _MAX_REMEMBERED_ALERTS:
                     self.muted_alerts.popitem(last=False)
-            return muted
+            return "muted" if muted else ""

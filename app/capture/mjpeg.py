@@ -140,7 +140,7 @@ class JpegSplitter:
 
 
 _TURNS = {-90: cv2.ROTATE_90_CLOCKWISE, 90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, -180: cv2.ROTATE_180}
-"""By FFmpeg's rotation in degrees to the left. It does not tell a mirrored image from one that is upside down."""
+"""By FFmpeg's rotation in degrees to the left. A mirrored image has the same value as one that is upside down."""
 
 
 class JpegDecoder:

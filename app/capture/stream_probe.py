@@ -1,4 +1,4 @@
-"""The reason why a stream cannot be opened. FFmpeg hardly tells it, so the server is asked again, with the login."""
+"""The reason why a stream cannot be opened. FFmpeg hides most of it, so the server is asked again, with the login."""
 
 import socket
 from urllib.parse import urlsplit

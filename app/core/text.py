@@ -30,7 +30,7 @@ def listed(names: Sequence[object]) -> str:
 
 
 def local_time(wall_s: float, timespec: str = "seconds") -> str:
-    """``2026-10-25 02:30:00+01:00``: the offset tells the two equal hours of the night of 25 hours apart."""
+    """``2026-10-25 02:30:00+01:00``: the offset distinguishes the two equal hours of the night of 25 hours."""
     return datetime.fromtimestamp(wall_s).astimezone().isoformat(" ", timespec)
 
 

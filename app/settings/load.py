@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeGuard, get_args
 
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
@@ -47,13 +47,14 @@ def load_settings(
     tables = _merged(_merged(tomllib.loads(text), environment), flags)
     if each_camera:
         cameras = tables.get("camera", [{"uri": "0"}])
-        tables["camera"] = [camera | each_camera for camera in cameras] if _are_tables(cameras) else cameras
+        tables["camera"] = [{**camera, **each_camera} for camera in cameras] if _are_tables(cameras) else cameras
     if more_channels:
         names = [channel["name"] for channel in more_channels]
-        channels = tables.setdefault("alerts", {}).get("channels", [])
+        alerts = tables.get("alerts", {})
+        channels = alerts.get("channels", []) if isinstance(alerts, Mapping) else None
         if _are_tables(channels):
             kept = [channel for channel in channels if channel.get("name") not in names]
-            tables["alerts"] = tables["alerts"] | {"channels": [*kept, *more_channels]}
+            tables["alerts"] = {**alerts, "channels": [*kept, *more_channels]}
     try:
         return Settings(**tables)
     except ValidationError as error:
@@ -72,7 +73,7 @@ def _merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _are_tables(value: object) -> bool:
+def _are_tables(value: object) -> TypeGuard[Sequence[Mapping[str, Any]]]:
     return isinstance(value, list | tuple) and all(isinstance(each, Mapping) for each in value)
 
 

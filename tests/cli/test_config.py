@@ -130,6 +130,9 @@ def test_settings_of_every_camera_and_added_channels_are_merged_with_the_file(tm
     assert [camera.uri for camera in load_settings(None, {}, each_camera={"width_px": 640}).camera] == ["0"]
     with pytest.raises(SettingsError, match=r"^bad settings: --width: .*$"):
         load_settings(file, {}, each_camera={"width_px": -1})
+    file.write_text("alerts = 3\n")
+    with pytest.raises(SettingsError, match=r"alerts \(line 1\): must be a table"):
+        load_settings(file, {}, more_channels=[bell])
     file.write_text("camera = 3\n[alerts]\nchannels = 'none'\n")
     with pytest.raises(SettingsError, match=r"camera \(line 1\).*alerts\.channels \(line 3\)"):
         load_settings(file, {}, each_camera={"width_px": 640}, more_channels=[bell])

@@ -96,14 +96,14 @@ def test_mutes_expire_and_are_bounded() -> None:
     now_s = [1000.0]
     mutes = Mutes(lambda: now_s[0], lambda: now_s[0])
     assert mutes.mute("door", 60) == 1060
-    assert mutes.holds_back(make_event(1))
-    assert not mutes.holds_back(make_event(2, camera="yard"))
+    assert mutes.hold_back(make_event(1))
+    assert not mutes.hold_back(make_event(2, camera="yard"))
     now_s[0] = 1060
     assert mutes.until_s("door") is None
-    assert not mutes.holds_back(make_event(3))
+    assert not mutes.hold_back(make_event(3))
     assert mutes.mute("door", 1e9) == 1060 + MAX_MUTE_S
     for number in range(5000):
-        mutes.holds_back(make_event(number))
+        mutes.hold_back(make_event(number))
     assert len(mutes.muted_alerts) <= 1000
 
 
@@ -116,21 +116,21 @@ def test_setting_the_wall_clock_does_not_change_a_mute(set_s: float) -> None:
     assert mutes.until_s("door") == wall_s[0] + 300, "the displayed time follows the wall clock"
     now_s[0], wall_s[0] = now_s[0] + 300, wall_s[0] + 300
     assert mutes.until_s("door") is None
-    assert not mutes.holds_back(make_event(1))
+    assert not mutes.hold_back(make_event(1))
 
 
 def test_a_resolved_event_is_sent_if_its_alert_was_sent() -> None:
     mutes = Mutes()
     sent, offline = make_event(1), make_event(2, EventKind.CAMERA_OFFLINE)
-    assert not mutes.holds_back(sent)
+    assert not mutes.hold_back(sent)
     mutes.mute("door", 60)
     held = make_event(3)
-    assert mutes.holds_back(held)
-    assert mutes.holds_back(offline)
-    assert not mutes.holds_back(make_event(4, EventKind.RESOLVED, resolves=sent.id))
+    assert mutes.hold_back(held)
+    assert mutes.hold_back(offline)
+    assert not mutes.hold_back(make_event(4, EventKind.RESOLVED, resolves=sent.id))
     mutes.unmute("door")
-    assert mutes.holds_back(make_event(5, EventKind.RESOLVED, resolves=held.id))
-    assert mutes.holds_back(make_event(6, EventKind.CAMERA_RECOVERED, resolves=offline.id))
+    assert mutes.hold_back(make_event(5, EventKind.RESOLVED, resolves=held.id))
+    assert mutes.hold_back(make_event(6, EventKind.CAMERA_RECOVERED, resolves=offline.id))
 
 
 def test_events_of_a_muted_camera_are_stored_as_skipped_on_every_channel(tmp_path: Path) -> None:

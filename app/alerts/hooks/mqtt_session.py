@@ -1,4 +1,4 @@
-"""Tells an MQTT broker while maskwatch watches which cameras are online, and by a last will that it has ended."""
+"""Reports to an MQTT broker which cameras are online. A last will reports that maskwatch has ended."""
 
 import json
 import logging
