@@ -648,15 +648,18 @@ def test_retention_works_while_running(store_path: Path) -> None:
 
 @dataclass
 class ShiftedClock:
-    """The system clocks, ``ahead_s`` seconds fast."""
+    """The system clocks, ``ahead_s`` seconds fast from the next call of ``wall_s`` on: a change between the two calls
+    would be a clock that was set."""
 
     ahead_s: float = 0.0
+    _used_s: float = 0.0
 
     def wall_s(self) -> float:
-        return time.time() + self.ahead_s
+        self._used_s = self.ahead_s
+        return time.time() + self._used_s
 
     def monotonic_s(self) -> float:
-        return time.monotonic() + self.ahead_s
+        return time.monotonic() + self._used_s
 
 
 def test_expired_content_is_removed_from_the_disk_while_running(store_path: Path) -> None:
