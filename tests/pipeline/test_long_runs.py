@@ -45,7 +45,7 @@ def test_the_numbers_of_threads_and_handles_do_not_grow(tmp_path: Path) -> None:
     soak = json.loads(path.read_text())
     assert soak["kills"] >= 1
     assert soak["analysed"] > 0
-    assert soak["threads_first"] == soak["threads_last"]
-    assert soak["handles_first"] == soak["handles_last"]
+    assert soak["threads_last"] <= soak["threads_first"]
+    assert soak["handles_last"] <= soak["handles_first"]
     assert soak["left_threads"] == []
     assert soak["growth"] < 0.5  # a loose limit, because the run is short
