@@ -1,12 +1,15 @@
 """Asks HTTP cameras: logins, redirects, proxies, certificates, and answers that break the protocol."""
 
+import base64
 import contextlib
 import logging
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
 import httpx
 
@@ -63,6 +66,8 @@ class HttpClient:
         except httpx.InvalidURL:
             raise SourceError(f"cannot open {settings.shown}: it is not a valid address; check the host") from None
         self._login = Login(settings)
+        self.is_lenient = False
+        """Whether lengths and everything else that servers get wrong are ignored, at the cost of a connection each."""
         self._tls = tls_context(settings)
         proxy = proxy_of(settings.uri)
         try:
@@ -138,6 +143,8 @@ class HttpClient:
     def _send(self, url: httpx.URL, headers: Mapping[str, str], may_login: bool) -> HttpAnswer:
         login = self._login.header("GET", url.raw_path.decode("ascii")) if may_login else None
         sent = {**headers, **({"Authorization": login} if login else {})}
+        if self.is_lenient:
+            return self._send_raw(url, sent)
         try:
             encoded = {name.encode(): value.encode() for name, value in sent.items()}  # user names may be non-ASCII
             response = self._client.send(self._client.build_request("GET", url, headers=encoded), stream=True)
@@ -161,27 +168,43 @@ class HttpClient:
             raise self._connection_error(url, error) from None
 
     def _send_raw(self, url: httpx.URL, headers: Mapping[str, str]) -> HttpAnswer:
-        """The same request without a strict parser of the answer. It ignores proxies."""
-        settings = self._settings
-        host = url.raw_host.decode("ascii")
-        lines = [f"GET {url.raw_path.decode('ascii')} HTTP/1.0", f"Host: {address_of(url)}", f"User-Agent: {_AGENT}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        with contextlib.ExitStack() as stack:
-            try:
-                port = url.port or (443 if url.scheme == "https" else 80)
-                connection = socket.create_connection((host.strip("[]"), port), timeout=settings.open_timeout_s)
+        """The same request without a strict parser of the answer, whose body ends with the connection."""
+        try:
+            with contextlib.ExitStack() as stack:
+                connection, target, more = self._connected(url)
                 stack.callback(connection.close)
-                if url.scheme == "https":
-                    connection = self._tls.wrap_socket(connection, server_hostname=host.strip("[]"))
-                    stack.callback(connection.close)
-                connection.settimeout(settings.read_timeout_s)
+                lines = [f"GET {target} HTTP/1.0", f"Host: {address_of(url)}", "Connection: close"]
+                sent = {"User-Agent": _AGENT, **headers, **more}
+                lines += [f"{name}: {value}" for name, value in sent.items()]
                 connection.sendall("\r\n".join([*lines, "", ""]).encode())
                 status, head, rest = _read_head(connection)
-            except OSError as error:
-                raise self._connection_error(url, error) from None
-            close = stack.pop_all().close
-        chunks = self._guarded(url, _body(connection, rest))
+                close = stack.pop_all().close
+        except (OSError, HTTPException) as error:
+            raise self._connection_error(url, error) from None
+        body = _body(connection, rest)
+        chunks = self._guarded(url, _unchunked(body) if "chunked" in head.get("transfer-encoding", "") else body)
         return HttpAnswer(url, status or 200, head, chunks, close, status is not None, is_framed=False)
+
+    def _connected(self, url: httpx.URL) -> tuple[socket.socket, str, dict[str, str]]:
+        """A connection to the server, or to its proxy; the target of the request, and headers for the proxy."""
+        proxy = proxy_of(str(url))
+        way = httpx.URL(proxy) if proxy else url
+        port = url.port or (443 if url.scheme == "https" else 80)
+        to, timeout_s = (way.host, way.port or port), self._settings.open_timeout_s
+        login = base64.b64encode(f"{way.username}:{way.password}".encode()).decode("ascii")
+        more = {"Proxy-Authorization": f"Basic {login}"} if proxy and way.username else {}
+        target = url.raw_path.decode("ascii")
+        if url.scheme == "https":
+            connection: HTTPConnection = HTTPSConnection(*to, timeout=timeout_s, context=self._tls)
+            if proxy:
+                connection.set_tunnel(url.host, port, more)
+            more = {}
+        else:
+            connection = HTTPConnection(*to, timeout=timeout_s)
+            target = f"http://{address_of(url)}{target}" if proxy else target
+        connection.connect()
+        connection.sock.settimeout(self._settings.read_timeout_s)
+        return connection.sock, target, more
 
     def _check_status(self, answer: HttpAnswer) -> None:
         code = answer.status
@@ -258,3 +281,24 @@ def _body(connection: socket.socket, rest: bytes) -> Iterator[bytes]:
         yield rest
     while chunk := connection.recv(_CHUNK_BYTES):
         yield chunk
+
+
+def _unchunked(body: Iterator[bytes]) -> Iterator[bytes]:
+    """The content of a chunked body (RFC 9112, 7.1); it ends at a size that is no number."""
+    left, line = 0, b""
+    for data in body:
+        while data:
+            if left:
+                part, data = data[:left], data[left:]
+                left -= len(part)
+                yield part
+                continue
+            text, end, data = data.partition(b"\n")
+            line += text
+            size = line.partition(b";")[0].strip()
+            if not end or not size:  # incomplete, or the line end after a chunk
+                line = b"" if end else line
+                continue
+            if not re.fullmatch(rb"0*[1-9A-Fa-f][0-9A-Fa-f]{0,7}", size):
+                return
+            left, line = int(size, 16), b""

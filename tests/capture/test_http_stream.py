@@ -120,6 +120,48 @@ def test_a_single_image_is_polled(body: bytes, length: bool) -> None:
     assert frames[-1].time_s > 0.05
 
 
+def chunked(body: bytes, size: int = 700) -> bytes:
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in [*pieces, b""])
+
+
+BREAKS = b"HTTP/1.1 200 OK\r\nBad Header : x\r\n"
+"""The start of an answer that a strict parser refuses."""
+SNAPSHOT_FAULTS = {
+    "no length": lambda image: b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n\r\n" + image,
+    "no length, no type": lambda image: b"HTTP/1.1 200 OK\r\n\r\n" + image,
+    "too long": lambda image: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(image) + 9) + image,
+    "too short": lambda image: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(image) // 2) + image,
+    "two lengths": lambda image: b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Length: 5000\r\n\r\n" + image,
+    "broken": lambda image: BREAKS + b"Content-Type: image/jpeg\r\n\r\n" + image,
+    "broken and chunked": lambda image: BREAKS + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(image),
+    "line ends first": lambda image: b"HTTP/1.1 200 OK\r\n\r\n\r\n\r\n" + image,
+}
+
+
+@pytest.mark.parametrize("fault", SNAPSHOT_FAULTS)
+def test_an_image_ends_where_it_is_complete(fault: str) -> None:
+    """The camera keeps the connection, so its end never comes."""
+    asked: list[Request] = []
+
+    def respond(request: Request) -> None:
+        asked.append(request)
+        request.wfile.write(SNAPSHOT_FAULTS[fault](jpeg(len(asked))))
+        left.wait(LIMIT_S)
+        request.close_connection = True
+
+    left = threading.Event()
+    with http_camera(respond) as camera:
+        frames = watch(camera, 3)
+        left.set()
+    assert all((a.image != b.image).any() for a, b in itertools.pairwise(frames))
+
+
+def test_a_multipart_answer_with_one_image_is_polled() -> None:
+    with http_camera(lambda request: multipart(request, images=1)) as camera:
+        assert len(watch(camera, 3)) == 3
+
+
 def test_the_interval_of_snapshots_is_kept_and_covers_the_time_limits() -> None:
     with http_camera(lambda request: request.send(jpeg(len(request.server.requests)))) as camera:
         start_s = time.monotonic()
@@ -608,6 +650,21 @@ def test_a_proxy_is_used_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == ["http://camera.invalid/snap.jpg"] * 2
     with pytest.raises(SourceError, match=r"proxy of this system cannot reach camera\.invalid:80"):
         read(make_source(SourceSettings(uri="http://camera.invalid/snap.jpg", **LIMITS)), 1)
+
+
+def test_a_proxy_is_used_for_broken_answers_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def proxy(request: Request) -> None:
+        asked.append(f"{request.path} {request.headers['Proxy-Authorization']}")
+        request.wfile.write(BREAKS + b"\r\n" + jpeg(len(asked)))
+        request.close_connection = True
+
+    with http_camera(proxy) as server:
+        monkeypatch.setenv("http_proxy", server.url(credentials="u:p"))
+        monkeypatch.setenv("no_proxy", "")
+        assert len(read(make_source(SourceSettings(uri="http://camera.invalid/snap.jpg", **LIMITS)), 2)) == 2
+    assert asked == ["http://camera.invalid/snap.jpg Basic dTpw", "http://camera.invalid:80/snap.jpg Basic dTpw"] * 2
 
 
 # -- certificates ----------------------------------------------------------------------------------------------------
