@@ -784,7 +784,7 @@ class Session(RecordingHook):
 
     calls: list[tuple[str, str]] = field(default_factory=list)
 
-    def refresh(self, cameras: object) -> None:  # noqa: ARG002
+    def refresh(self, cameras: object) -> None:
         self.calls.append(("refresh", threading.current_thread().name))
 
     def close(self) -> None:

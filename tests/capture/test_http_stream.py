@@ -24,7 +24,7 @@ from fakes_net import free_port
 from fakes_video import LIMIT_S, FaultyServer, striped_image, wait_until, write_clip
 
 from app.capture.capture import Capture, SourceState
-from app.capture.slot import LatestSlot
+from app.capture.slot import Slot
 from app.capture.source import FrameSource, make_source
 from app.core.errors import LoginError, RetryLaterError, SourceError
 from app.core.types import Frame
@@ -196,7 +196,7 @@ def test_only_changed_snapshots_are_sent_by_servers_that_mark_them() -> None:
 def test_a_server_that_sends_the_same_image_for_ever_is_frozen() -> None:
     with http_camera(lambda request: request.send(jpeg(0))) as camera:
         settings = SourceSettings(uri=camera.url("/snap.jpg"), **LIMITS, frozen_after_s=0.3, reconnect_s=(60,))
-        capture = Capture(make_source(settings), settings, [LatestSlot()])
+        capture = Capture(make_source(settings), settings, [Slot()])
         capture.start()
         wait_until(lambda: capture.status.state is SourceState.LIVE, "it is live at first")
         wait_until(lambda: capture.status.state is SourceState.STALE, "it is frozen")
