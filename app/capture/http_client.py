@@ -9,17 +9,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
 import httpx
 
-from app.capture.connection import address_of, explain, proxy_of, tls_context
+from app.capture.connection import address_of, explain, proxy_of, read_head, tls_context
 from app.capture.login import LOGINS, Login, rejected, unsupported
 from app.core.errors import RetryLaterError, SourceError
 from app.settings.source import SourceSettings
 
 _MAX_REDIRECTS = 8
-_MAX_HEAD_BYTES = 65536
 _CHUNK_BYTES = 65536
 _MAX_RETRY_AFTER_S = 3600.0
 _AGENT = "maskwatch"
@@ -33,7 +33,7 @@ class HttpAnswer:
 
     url: httpx.URL
     status: int
-    headers: Mapping[str, str]
+    headers: httpx.Headers
     chunks: Iterator[bytes]
     close: Callable[[], None]
     has_status: bool = True
@@ -42,7 +42,7 @@ class HttpAnswer:
     @property
     def content_type(self) -> str:
         """The media type in lower case, without parameters."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return str(self.headers.get("content-type", "")).partition(";")[0].strip().lower()
 
     @property
     def length(self) -> int | None:
@@ -123,7 +123,7 @@ class HttpClient:
         if answer.status != 401:
             return answer
         answer.close()
-        where, asked = address_of(url), _challenges_of(answer)
+        where, asked = address_of(url), answer.headers.get_list("www-authenticate")
         if not may_login:
             raise SourceError(
                 f"cannot open {self._settings.shown}: it redirects to {where}, which requires a login; "
@@ -177,13 +177,15 @@ class HttpClient:
                 sent = {"User-Agent": _AGENT, **headers, **more}
                 lines += [f"{name}: {value}" for name, value in sent.items()]
                 connection.sendall("\r\n".join([*lines, "", ""]).encode())
-                status, head, rest = _read_head(connection)
+                line, head, rest = read_head(partial(connection.recv, _CHUNK_BYTES), (b"HTTP/", b"ICY "))
                 close = stack.pop_all().close
         except (OSError, HTTPException) as error:
             raise self._connection_error(url, error) from None
+        code = re.match(r"\S+\s+([1-5]\d\d)\b", line, re.ASCII)
         body = _body(connection, rest)
         chunks = self._guarded(url, _unchunked(body) if "chunked" in head.get("transfer-encoding", "") else body)
-        return HttpAnswer(url, status or 200, head, chunks, close, status is not None, is_framed=False)
+        status = int(code[1]) if code else 200
+        return HttpAnswer(url, status, head, chunks, close, has_status=line != "", is_framed=False)
 
     def _connected(self, url: httpx.URL) -> tuple[socket.socket, str, dict[str, str]]:
         """A connection to the server, or to its proxy; the target of the request, and headers for the proxy."""
@@ -235,13 +237,6 @@ class HttpClient:
         return SourceError(start + explain(error, address_of(url), url.scheme, proxy_of(str(url)) is not None))
 
 
-def _challenges_of(answer: HttpAnswer) -> list[str]:
-    headers = answer.headers
-    if isinstance(headers, httpx.Headers):
-        return headers.get_list("www-authenticate")
-    return [headers["www-authenticate"]] if "www-authenticate" in headers else []
-
-
 def _retry_after_s(headers: Mapping[str, str]) -> float:
     """The pause that the server asks for; 0 if it names none."""
     text = headers.get("retry-after", "").strip()
@@ -251,29 +246,6 @@ def _retry_after_s(headers: Mapping[str, str]) -> float:
         return min(max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0), _MAX_RETRY_AFTER_S)
     except ValueError:
         return 0.0
-
-
-def _read_head(connection: socket.socket) -> tuple[int | None, dict[str, str], bytes]:
-    """(status or None without a status line, headers, start of the body)."""
-    read = b""
-    while True:
-        start = read.lstrip(b"\r\n")[:5]
-        has_status = start == b"HTTP/" or start[:4] == b"ICY "
-        ends = [read.find(end) + len(end) for end in (b"\r\n\r\n", b"\n\n") if end in read]
-        if (len(start) == 5 and not has_status) or ends or len(read) > _MAX_HEAD_BYTES:
-            break
-        chunk = connection.recv(_CHUNK_BYTES)
-        if not chunk:
-            break
-        read += chunk
-    if not has_status or not ends:
-        return None, {}, read
-    head, rest = read[: min(ends)], read[min(ends) :]
-    first, *lines = head.decode("latin-1").strip().splitlines()
-    word = first.split()[1:2]
-    status = int(word[0]) if word and len(word[0]) == 3 and word[0].isdecimal() else 200
-    pairs = (line.partition(":") for line in lines)
-    return status, {name.strip().lower(): value.strip() for name, colon, value in pairs if colon}, rest
 
 
 def _body(connection: socket.socket, rest: bytes) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ import httpx
 from app.capture.connection import proxy_of
 from app.capture.http_body import kind_of, not_a_video, peek
 from app.capture.http_client import HttpAnswer, HttpClient
-from app.capture.http_file import FileReader, HttpFile
+from app.capture.http_file import HttpFile
 from app.capture.http_images import HttpImageReader
 from app.capture.paced_reader import PacedReader
 from app.core.errors import SourceError
@@ -67,7 +67,7 @@ def open_http(settings: SourceSettings, open_video: OpenVideo) -> HttpStream:
 
 def _open_video(settings: SourceSettings, file: HttpFile, open_video: OpenVideo) -> HttpStream:
     """A video has a length, or its container knows it; a live stream has none, and is paced."""
-    reader = FileReader(open_video(file, {}), file)
+    reader = open_video(file, {})
     file.open_end_s = None
     is_live = settings.live
     if is_live is None:

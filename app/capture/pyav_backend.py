@@ -63,6 +63,7 @@ class PyavReader:
         threads: int = 0,
     ) -> None:
         av.logging.set_level(None)
+        self._address = address
         given = dict(options or {})
         container_format = given.pop("format", None)  # the name of the format, instead of FFmpeg's guess
         self._container = av.open(address, format=container_format, options=given, timeout=limits_s)
@@ -122,6 +123,8 @@ class PyavReader:
         self._frames.close()  # type: ignore[attr-defined]
         self._graph = None
         self._container.close()
+        if not isinstance(self._address, str):
+            self._address.close()
 
     def _fps(self) -> float:
         """The mean rate of the container; the rate that the codec declares if the container has no time stamps (raw

@@ -20,16 +20,6 @@ ATTEMPTS = 10
 
 
 @contextmanager
-def released_on_error(reader: VideoReader) -> Iterator[None]:
-    """Releases ``reader`` if the block raises."""
-    try:
-        yield
-    except BaseException:
-        reader.release()
-        raise
-
-
-@contextmanager
 def released(reader: VideoReader) -> Iterator[VideoReader]:
     """Context manager that releases ``reader`` at the end, as ``contextlib.closing`` does."""
     try:

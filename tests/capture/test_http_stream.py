@@ -133,6 +133,7 @@ SNAPSHOT_FAULTS = {
     "too long": lambda image: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(image) + 9) + image,
     "too short": lambda image: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(image) // 2) + image,
     "two lengths": lambda image: b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Length: 5000\r\n\r\n" + image,
+    "line ends before the status": lambda image: b"\r\n\r\n" + BREAKS + b"\r\n" + image,
     "broken": lambda image: BREAKS + b"Content-Type: image/jpeg\r\n\r\n" + image,
     "broken and chunked": lambda image: BREAKS + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(image),
     "line ends first": lambda image: b"HTTP/1.1 200 OK\r\n\r\n\r\n\r\n" + image,
