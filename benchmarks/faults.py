@@ -29,7 +29,7 @@ from fakes_video import RtspServer, striped_image, transport_stream, wait_until,
 
 from app.capture.capture import Capture, SourceState  # noqa: E402
 from app.capture.process_exit import stuck_readers  # noqa: E402
-from app.capture.slot import LatestSlot  # noqa: E402
+from app.capture.slot import Slot  # noqa: E402
 from app.capture.source import make_source  # noqa: E402
 from app.core.types import Frame  # noqa: E402
 from app.settings.source import SourceSettings  # noqa: E402
@@ -67,7 +67,7 @@ def run(kills: int, seed: int, freeze_every: int, verbose: bool = True) -> list[
                 stale_after_s=1.0,
                 reconnect_s=WAITS_S,
             )
-            slot: LatestSlot[Frame] = LatestSlot()
+            slot: Slot[Frame] = Slot()
             capture = Capture(make_source(settings), settings, [slot])
             capture.start()
             try:
@@ -151,7 +151,7 @@ def join_between_key_frames(distance_s: float, limit_s: float = 90.0) -> KeyFram
     start = round(0.2 * bytes_per_s) // 188 * 188
     with http_camera(lambda request: paced(request, body[start:], bytes_per_s)) as camera:
         settings = SourceSettings(uri=camera.url("/cam.ts"), reconnect_s=WAITS_S)
-        capture = Capture(make_source(settings), settings, [LatestSlot[Frame]()])
+        capture = Capture(make_source(settings), settings, [Slot[Frame]()])
         start_s = time.monotonic()
         message_s = None
         capture.start()

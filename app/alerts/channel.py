@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from app.alerts.health import ChannelHealth
-from app.alerts.hook import Alert, AlertHook, RetryLater
+from app.alerts.hook import AlertHook, RetryLater
 from app.alerts.store_types import Delivery, Status
 from app.alerts.timeout_hook import LazyHook, TimeoutHook
 from app.core.errors import HookError
@@ -33,7 +33,7 @@ class Backoff:
 
 
 class DeliveryChannel:
-    """``now_s`` is monotonic time. ``AlertCenter`` holds its lock for every method but ``send``."""
+    """``now_s`` is monotonic time. ``AlertCenter`` holds its lock for every method."""
 
     def __init__(self, config: Channel, hook: AlertHook, settings: AlertSettings) -> None:
         self.configure(config, settings)
@@ -53,10 +53,10 @@ class DeliveryChannel:
         self._hours = config.hours
 
     def replace_hook(self, hook: AlertHook) -> None:
-        """Ends the old hook: an alert that it is sending is sent again by the new one."""
+        """Aborts the old hook: an alert that it is sending is sent again by the new one. The thread of the channel
+        closes it."""
         old, self.hook = self.hook, TimeoutHook(hook, self.config.timeout_s)
         old.abort()
-        old.close()
         self._next_s = float("-inf")
 
     @property
@@ -100,16 +100,6 @@ class DeliveryChannel:
     def expires_in_s(self, age_s: float) -> float:
         """Seconds until an alert of that age is too late to be sent at all."""
         return max(self.config.give_up_after_s - age_s, 0.0) if self.config.useless_when_late else math.inf
-
-    def send(self, delivery: Delivery, jpeg: bytes | None) -> HookError | None:
-        """Makes one attempt and returns its error. Called without the lock, because it may take long."""
-        try:
-            self.hook.send(Alert(delivery.event, delivery.channel, delivery.key, delivery.attempts + 1, jpeg))
-        except HookError as error:
-            return error
-        except Exception as error:  # the hook loop: a hook may raise anything, and the alert is retried
-            return HookError(f"{type(error).__name__}: {error}")
-        return None
 
     def delivered(self, delivery: Delivery, now_s: float, wall_s: float) -> Delivery:
         if self._failures:

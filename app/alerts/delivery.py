@@ -11,9 +11,10 @@ from functools import partial
 from app.alerts.channel import DeliveryChannel, make_hooks
 from app.alerts.event_queue import EventQueue
 from app.alerts.health import AlertHealth, Clock, SystemClock
-from app.alerts.hook import AlertHook
+from app.alerts.hook import Alert, AlertHook
 from app.alerts.outage_damper import OutageDamper
 from app.alerts.store_types import Delivery, Presence, Status, WriteBatch, hour_of
+from app.alerts.timeout_hook import TimeoutHook
 from app.core.errors import HookError
 from app.core.text import counted
 from app.core.types import Event, EventKind
@@ -157,8 +158,6 @@ class AlertCenter:
         for thread in self._threads:
             thread.join(max(end_s - time.monotonic(), 0.0))
         left = [f"thread {each.name} is stuck" for each in self._threads if each.is_alive()]
-        for channel in self._channels.values():
-            channel.hook.close()
         if not self._changed.acquire(timeout=timeout_s):
             return left + hanging_disk
         try:
@@ -227,7 +226,6 @@ class AlertCenter:
     def _remove(self, channel: DeliveryChannel) -> None:
         channel.is_removed = True
         channel.hook.abort()
-        channel.hook.close()
         if self._waiting[channel.name]:
             waiting = counted(self._waiting[channel.name], "pending alert")
             log.warning("channel %s is removed; %s will not be sent without it", channel.name, waiting)
@@ -249,26 +247,42 @@ class AlertCenter:
                     self.failure = self.failure or error
                     self._changed.notify_all()
 
-        self._threads.append(threading.Thread(target=run, name=name, daemon=True))
-        self._threads[-1].start()
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        self._threads = [each for each in self._threads if each.is_alive()] + [thread]
+        thread.start()
 
     def _run_channel(self, channel: DeliveryChannel) -> None:
-        """The loop of a channel's thread."""
-        while not (self._stopping or channel.is_removed):
-            channel.hook.refresh({name: up for name, up in self._cameras.items() if channel.is_for_camera(name)})
-            with self._changed:
-                delivery = self._await_due(channel)
-                if delivery is None:
-                    continue
-                hook, channel.sending, age_s = channel.hook, delivery.key, self._queue.age_s(delivery)
-                jpeg = self._queue.snapshot(delivery.event.id) if channel.config.snapshot else None
-            error = channel.send(delivery, jpeg)
-            with self._changed:
-                channel.sending = ""
-                aborted = self._stopping or channel.is_removed or hook is not channel.hook
-                if error is None or not aborted:  # an aborted attempt is no failure of the receiver
-                    self._record_attempt(channel, delivery, error, age_s)
-                self._changed.notify_all()
+        """The loop of a channel's thread. Only this thread uses and closes the session of a hook."""
+        hook = channel.hook
+        try:
+            while not (self._stopping or channel.is_removed):
+                if hook is not channel.hook:
+                    hook.close()
+                    hook = channel.hook
+                hook.refresh({name: up for name, up in self._cameras.items() if channel.is_for_camera(name)})
+                self._send_next(channel, hook)
+        finally:
+            hook.close()
+
+    def _send_next(self, channel: DeliveryChannel, hook: TimeoutHook) -> None:
+        """Sends the next alert, or waits for one."""
+        with self._changed:
+            delivery = self._await_due(channel) if hook is channel.hook else None
+            if delivery is None:
+                return
+            channel.sending, age_s = delivery.key, self._queue.age_s(delivery)
+            jpeg = self._queue.snapshot(delivery.event.id) if channel.config.snapshot else None
+        error: HookError | None = None
+        try:
+            hook.send(Alert(delivery.event, delivery.channel, delivery.key, delivery.attempts + 1, jpeg))
+        except HookError as caught:
+            error = caught
+        with self._changed:
+            channel.sending = ""
+            aborted = self._stopping or channel.is_removed or hook is not channel.hook
+            if error is None or not aborted:  # an aborted attempt is no failure of the receiver
+                self._record_attempt(channel, delivery, error, age_s)
+            self._changed.notify_all()
 
     def _await_due(self, channel: DeliveryChannel) -> Delivery | None:
         """The next alert to send; ``None`` after a wait."""
@@ -302,9 +316,9 @@ class AlertCenter:
 
     def _run_store(self) -> None:
         """The loop of the thread that looks after the event file."""
-        had_work = False
         while not self._stopping:
             with self._changed:
+                had_work = self._queue.has_unwritten
                 changed = self._queue.maintain()
                 due = self._damper.due(self._clock.monotonic_s())
                 for event in due:
@@ -313,4 +327,4 @@ class AlertCenter:
                 if had_work or changed or due:
                     self._count_waiting()
                     self._changed.notify_all()
-                had_work = self._changed.wait_for(lambda: self._stopping or self._queue.has_unwritten, STORE_POLL_S)
+                self._changed.wait_for(lambda: self._stopping or self._queue.has_unwritten, STORE_POLL_S)

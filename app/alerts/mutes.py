@@ -1,12 +1,13 @@
 """Mutes cameras for some time. Thread-safe."""
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from app.alerts.health import SystemClock
 from app.core.types import Event
 
+_CLOCK = SystemClock()
 MAX_MUTE_S = 24 * 3600.0
 _MAX_REMEMBERED_ALERTS = 1000
 """How many muted alerts are remembered, so that the events which resolve them are muted too."""
@@ -14,9 +15,11 @@ _MAX_REMEMBERED_ALERTS = 1000
 
 class Mutes:
     """The muted cameras. A restart ends all mutes. Durations use the monotonic clock, so the displayed Unix time moves
-    when the wall clock is set."""
+    when the wall clock is set. The time for which the machine sleeps counts."""
 
-    def __init__(self, now_s: Callable[[], float] = time.monotonic, wall_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, now_s: Callable[[], float] = _CLOCK.monotonic_s, wall_s: Callable[[], float] = _CLOCK.wall_s
+    ) -> None:
         self._lock = threading.Lock()
         self._now_s, self._wall_s = now_s, wall_s
         self._ends_s: dict[str, float] = {}

@@ -84,6 +84,7 @@ class TimeoutHook:
         self._hook = hook
         self._timeout_s = timeout_s
         self._attempt: _Attempt | None = None
+        self._is_aborted = False
 
     @property
     def stuck(self) -> threading.Thread | None:
@@ -92,9 +93,12 @@ class TimeoutHook:
         return attempt.thread if attempt is not None and attempt.thread.is_alive() else None
 
     def send(self, alert: Alert) -> None:
+        """Raises only HookError."""
         if self._await_late_attempt(alert.idempotency_key):
             return
         attempt = self._attempt = _Attempt(self._hook, alert)
+        if self._is_aborted:
+            attempt.wake.set()
         attempt.wake.wait(self._timeout_s)
         in_time = attempt.ended
         if not in_time:
@@ -138,6 +142,8 @@ class TimeoutHook:
             self._hook.close()
 
     def abort(self) -> None:
+        """Ends a running attempt and makes later ones fail."""
+        self._is_aborted = True
         self._hook.abort()
         attempt = self._attempt
         if attempt is not None:

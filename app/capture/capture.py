@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from app.capture.process_exit import READER_PREFIX
 from app.capture.reader import FALLBACK_FPS
-from app.capture.slot import Slot, SlotClosed, WaitingSlot
+from app.capture.slot import Slot, SlotClosed
 from app.capture.source import FrameSource
 from app.capture.status import SourceHealth, SourceState, SourceStatus
 from app.core.errors import RetryLaterError, SourceError
@@ -226,7 +226,7 @@ class _Reader:
     """
 
     def __init__(self, source: FrameSource) -> None:
-        self.frames: WaitingSlot[Frame] = WaitingSlot()
+        self.frames: Slot[Frame] = Slot(waits=True)
         self.error: BaseException | None = None
         self._source = source
         self.stopping = threading.Event()

@@ -1,14 +1,18 @@
 """Connections to network cameras: their errors in words, the proxy of the system, and certificates."""
 
 import contextlib
+import re
 import socket
 import ssl
+from collections.abc import Callable
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from app.core.errors import SourceError
 from app.settings.source import SourceSettings
+
+_MAX_HEAD_BYTES = 65536
 
 
 def explain(error: BaseException, where: str, scheme: str, by_proxy: bool = False) -> str:
@@ -68,3 +72,24 @@ def tls_context(settings: SourceSettings) -> ssl.SSLContext:
         with contextlib.suppress(ssl.SSLError):  # old cameras use short keys
             context.set_ciphers("DEFAULT@SECLEVEL=0")
     return context
+
+
+def read_head(
+    receive: Callable[[], bytes], protocols: tuple[bytes, ...], read: bytes = b""
+) -> tuple[str, httpx.Headers, bytes]:
+    """(status line, headers, start of the body) of an answer, however its lines end. The line is '' if the answer does
+    not begin with one of ``protocols``: then all of it is body."""
+    while True:
+        read = read.lstrip(b"\r\n")
+        is_known = any(read.startswith(each[: len(read)]) for each in protocols)
+        end = re.search(rb"\r?\n\r?\n", read)
+        if not is_known or end or len(read) > _MAX_HEAD_BYTES or not (chunk := receive()):
+            break
+        read += chunk
+    if not read or not is_known:
+        return "", httpx.Headers(), read
+    head, rest = (read[: end.start()], read[end.end() :]) if end else (read, b"")
+    first, *lines = head.decode("latin-1").split("\n")
+    pairs = (line.partition(":") for line in lines)
+    headers = [(name.strip().lower(), value.strip()) for name, colon, value in pairs if colon and name.strip()]
+    return first.strip(), httpx.Headers(headers, encoding="latin-1"), rest

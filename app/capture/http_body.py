@@ -1,7 +1,6 @@
 """What an HTTP server has answered: the media types that cameras send are often wrong, so the content decides."""
 
 import re
-import time
 from collections.abc import Iterator
 
 from app.capture.connection import address_of
@@ -9,7 +8,6 @@ from app.capture.http_client import HttpAnswer
 from app.core.errors import SourceError
 from app.settings.source import SourceSettings
 
-MAX_IMAGE_BYTES = 32 * 2**20
 _SNIFF_BYTES = 64
 _MAX_BLANK_BYTES = 65536
 """A body with more line ends or zeros at its start is not searched further."""
@@ -66,17 +64,3 @@ def not_a_video(settings: SourceSettings, answer: HttpAnswer, kind: str) -> Sour
         "text": f"{where} answers with text, not with video; check the path",
     }
     return SourceError(f"cannot open {settings.shown}: {reasons[kind]}")
-
-
-def whole_body(answer: HttpAnswer, chunks: Iterator[bytes], settings: SourceSettings) -> bytes:
-    """The whole body. Raises SourceError if it is too large or too slow."""
-    body = bytearray()
-    end_s = time.monotonic() + settings.read_timeout_s
-    for chunk in chunks:
-        body += chunk
-        if not answer.is_framed and answer.length is not None and len(body) >= answer.length:
-            break
-        if len(body) > MAX_IMAGE_BYTES or time.monotonic() > end_s:
-            what = "an image that is too large" if len(body) > MAX_IMAGE_BYTES else "an image too slowly"
-            raise SourceError(f"lost {settings.shown}: it sends {what}; check the camera and read_timeout_s")
-    return bytes(body)

@@ -1,22 +1,25 @@
 """Asks HTTP cameras: logins, redirects, proxies, certificates, and answers that break the protocol."""
 
+import base64
 import contextlib
 import logging
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import partial
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
 import httpx
 
-from app.capture.connection import address_of, explain, proxy_of, tls_context
+from app.capture.connection import address_of, explain, proxy_of, read_head, tls_context
 from app.capture.login import LOGINS, Login, rejected, unsupported
 from app.core.errors import RetryLaterError, SourceError
 from app.settings.source import SourceSettings
 
 _MAX_REDIRECTS = 8
-_MAX_HEAD_BYTES = 65536
 _CHUNK_BYTES = 65536
 _MAX_RETRY_AFTER_S = 3600.0
 _AGENT = "maskwatch"
@@ -30,7 +33,7 @@ class HttpAnswer:
 
     url: httpx.URL
     status: int
-    headers: Mapping[str, str]
+    headers: httpx.Headers
     chunks: Iterator[bytes]
     close: Callable[[], None]
     has_status: bool = True
@@ -39,7 +42,7 @@ class HttpAnswer:
     @property
     def content_type(self) -> str:
         """The media type in lower case, without parameters."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return str(self.headers.get("content-type", "")).partition(";")[0].strip().lower()
 
     @property
     def length(self) -> int | None:
@@ -63,6 +66,8 @@ class HttpClient:
         except httpx.InvalidURL:
             raise SourceError(f"cannot open {settings.shown}: it is not a valid address; check the host") from None
         self._login = Login(settings)
+        self.is_lenient = False
+        """Whether lengths and everything else that servers get wrong are ignored, at the cost of a connection each."""
         self._tls = tls_context(settings)
         proxy = proxy_of(settings.uri)
         try:
@@ -118,7 +123,7 @@ class HttpClient:
         if answer.status != 401:
             return answer
         answer.close()
-        where, asked = address_of(url), _challenges_of(answer)
+        where, asked = address_of(url), answer.headers.get_list("www-authenticate")
         if not may_login:
             raise SourceError(
                 f"cannot open {self._settings.shown}: it redirects to {where}, which requires a login; "
@@ -138,6 +143,8 @@ class HttpClient:
     def _send(self, url: httpx.URL, headers: Mapping[str, str], may_login: bool) -> HttpAnswer:
         login = self._login.header("GET", url.raw_path.decode("ascii")) if may_login else None
         sent = {**headers, **({"Authorization": login} if login else {})}
+        if self.is_lenient:
+            return self._send_raw(url, sent)
         try:
             encoded = {name.encode(): value.encode() for name, value in sent.items()}  # user names may be non-ASCII
             response = self._client.send(self._client.build_request("GET", url, headers=encoded), stream=True)
@@ -161,27 +168,45 @@ class HttpClient:
             raise self._connection_error(url, error) from None
 
     def _send_raw(self, url: httpx.URL, headers: Mapping[str, str]) -> HttpAnswer:
-        """The same request without a strict parser of the answer. It ignores proxies."""
-        settings = self._settings
-        host = url.raw_host.decode("ascii")
-        lines = [f"GET {url.raw_path.decode('ascii')} HTTP/1.0", f"Host: {address_of(url)}", f"User-Agent: {_AGENT}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        with contextlib.ExitStack() as stack:
-            try:
-                port = url.port or (443 if url.scheme == "https" else 80)
-                connection = socket.create_connection((host.strip("[]"), port), timeout=settings.open_timeout_s)
+        """The same request without a strict parser of the answer, whose body ends with the connection."""
+        try:
+            with contextlib.ExitStack() as stack:
+                connection, target, more = self._connected(url)
                 stack.callback(connection.close)
-                if url.scheme == "https":
-                    connection = self._tls.wrap_socket(connection, server_hostname=host.strip("[]"))
-                    stack.callback(connection.close)
-                connection.settimeout(settings.read_timeout_s)
+                lines = [f"GET {target} HTTP/1.0", f"Host: {address_of(url)}", "Connection: close"]
+                sent = {"User-Agent": _AGENT, **headers, **more}
+                lines += [f"{name}: {value}" for name, value in sent.items()]
                 connection.sendall("\r\n".join([*lines, "", ""]).encode())
-                status, head, rest = _read_head(connection)
-            except OSError as error:
-                raise self._connection_error(url, error) from None
-            close = stack.pop_all().close
-        chunks = self._guarded(url, _body(connection, rest))
-        return HttpAnswer(url, status or 200, head, chunks, close, status is not None, is_framed=False)
+                line, head, rest = read_head(partial(connection.recv, _CHUNK_BYTES), (b"HTTP/", b"ICY "))
+                close = stack.pop_all().close
+        except (OSError, HTTPException) as error:
+            raise self._connection_error(url, error) from None
+        code = re.match(r"\S+\s+([1-5]\d\d)\b", line, re.ASCII)
+        body = _body(connection, rest)
+        chunks = self._guarded(url, _unchunked(body) if "chunked" in head.get("transfer-encoding", "") else body)
+        status = int(code[1]) if code else 200
+        return HttpAnswer(url, status, head, chunks, close, has_status=line != "", is_framed=False)
+
+    def _connected(self, url: httpx.URL) -> tuple[socket.socket, str, dict[str, str]]:
+        """A connection to the server, or to its proxy; the target of the request, and headers for the proxy."""
+        proxy = proxy_of(str(url))
+        way = httpx.URL(proxy) if proxy else url
+        port = url.port or (443 if url.scheme == "https" else 80)
+        to, timeout_s = (way.host, way.port or port), self._settings.open_timeout_s
+        login = base64.b64encode(f"{way.username}:{way.password}".encode()).decode("ascii")
+        more = {"Proxy-Authorization": f"Basic {login}"} if proxy and way.username else {}
+        target = url.raw_path.decode("ascii")
+        if url.scheme == "https":
+            connection: HTTPConnection = HTTPSConnection(*to, timeout=timeout_s, context=self._tls)
+            if proxy:
+                connection.set_tunnel(url.host, port, more)
+            more = {}
+        else:
+            connection = HTTPConnection(*to, timeout=timeout_s)
+            target = f"http://{address_of(url)}{target}" if proxy else target
+        connection.connect()
+        connection.sock.settimeout(self._settings.read_timeout_s)
+        return connection.sock, target, more
 
     def _check_status(self, answer: HttpAnswer) -> None:
         code = answer.status
@@ -212,13 +237,6 @@ class HttpClient:
         return SourceError(start + explain(error, address_of(url), url.scheme, proxy_of(str(url)) is not None))
 
 
-def _challenges_of(answer: HttpAnswer) -> list[str]:
-    headers = answer.headers
-    if isinstance(headers, httpx.Headers):
-        return headers.get_list("www-authenticate")
-    return [headers["www-authenticate"]] if "www-authenticate" in headers else []
-
-
 def _retry_after_s(headers: Mapping[str, str]) -> float:
     """The pause that the server asks for; 0 if it names none."""
     text = headers.get("retry-after", "").strip()
@@ -230,31 +248,29 @@ def _retry_after_s(headers: Mapping[str, str]) -> float:
         return 0.0
 
 
-def _read_head(connection: socket.socket) -> tuple[int | None, dict[str, str], bytes]:
-    """(status or None without a status line, headers, start of the body)."""
-    read = b""
-    while True:
-        start = read.lstrip(b"\r\n")[:5]
-        has_status = start == b"HTTP/" or start[:4] == b"ICY "
-        ends = [read.find(end) + len(end) for end in (b"\r\n\r\n", b"\n\n") if end in read]
-        if (len(start) == 5 and not has_status) or ends or len(read) > _MAX_HEAD_BYTES:
-            break
-        chunk = connection.recv(_CHUNK_BYTES)
-        if not chunk:
-            break
-        read += chunk
-    if not has_status or not ends:
-        return None, {}, read
-    head, rest = read[: min(ends)], read[min(ends) :]
-    first, *lines = head.decode("latin-1").strip().splitlines()
-    word = first.split()[1:2]
-    status = int(word[0]) if word and len(word[0]) == 3 and word[0].isdecimal() else 200
-    pairs = (line.partition(":") for line in lines)
-    return status, {name.strip().lower(): value.strip() for name, colon, value in pairs if colon}, rest
-
-
 def _body(connection: socket.socket, rest: bytes) -> Iterator[bytes]:
     if rest:
         yield rest
     while chunk := connection.recv(_CHUNK_BYTES):
         yield chunk
+
+
+def _unchunked(body: Iterator[bytes]) -> Iterator[bytes]:
+    """The content of a chunked body (RFC 9112, 7.1); it ends at a size that is no number."""
+    left, line = 0, b""
+    for data in body:
+        while data:
+            if left:
+                part, data = data[:left], data[left:]
+                left -= len(part)
+                yield part
+                continue
+            text, end, data = data.partition(b"\n")
+            line += text
+            size = line.partition(b";")[0].strip()
+            if not end or not size:  # incomplete, or the line end after a chunk
+                line = b"" if end else line
+                continue
+            if not re.fullmatch(rb"0*[1-9A-Fa-f][0-9A-Fa-f]{0,7}", size):
+                return
+            left, line = int(size, 16), b""

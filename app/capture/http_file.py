@@ -3,9 +3,6 @@
 import os
 import time
 from collections.abc import Iterator
-from typing import Any
-
-from numpy.typing import NDArray
 
 from app.capture.http_client import HttpAnswer, HttpClient
 from app.core.errors import SourceError
@@ -122,21 +119,3 @@ def index_is_last(head: bytes) -> bool:
             return True
         at += size
     return False
-
-
-class FileReader:
-    """The ``reader`` of ``file``; releasing it also ends the connection."""
-
-    def __init__(self, reader: Any, file: HttpFile) -> None:
-        self._reader = reader
-        self._file = file
-
-    def read(self) -> tuple[bool, NDArray[Any] | None]:
-        return self._reader.read()  # type: ignore[no-any-return]
-
-    def get(self, propId: int) -> float:  # noqa: N803 - OpenCV's name
-        return float(self._reader.get(propId))
-
-    def release(self) -> None:
-        self._reader.release()
-        self._file.close()

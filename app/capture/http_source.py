@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 from app.capture.file_source import FileSource
 from app.capture.live_source import LiveSource
 from app.capture.opencv_backend import VideoReader, open_http_stream
 from app.capture.paced_reader import PacedReader
-from app.capture.reader import plausible_count, plausible_fps, released_on_error
+from app.capture.reader import plausible_count, plausible_fps
 from app.core.types import Frame
 from app.settings.source import SourceSettings
 
@@ -60,11 +61,12 @@ class HttpSource:
         """Raises SourceError if the source cannot be opened or is lost, or if a video ends too early."""
         if self._video is None and not stop.is_set():
             stream = open_http_stream(self._settings)
-            with released_on_error(stream.reader):
+            with ExitStack() as stack:
+                stack.callback(stream.reader.release)
                 self._has_ended = self._begins_again(stream.reader)
-            if self._has_ended:
-                stream.reader.release()
-                return
+                if self._has_ended or stop.is_set():
+                    return
+                stack.pop_all()
             self._opened, self.fps = [stream.reader], plausible_fps(stream.reader)
             if not stream.is_live:
                 self.frame_count = plausible_count(stream.reader)

@@ -12,12 +12,11 @@ import cv2
 import httpx
 
 from app.capture.connection import proxy_of
-from app.capture.http_body import kind_of, not_a_video, peek, whole_body
+from app.capture.http_body import kind_of, not_a_video, peek
 from app.capture.http_client import HttpAnswer, HttpClient
-from app.capture.http_file import FileReader, HttpFile
-from app.capture.mjpeg import MjpegReader
+from app.capture.http_file import HttpFile
+from app.capture.http_images import HttpImageReader
 from app.capture.paced_reader import PacedReader
-from app.capture.snapshot import SnapshotReader, decode_image_file
 from app.core.errors import SourceError
 from app.settings.source import SourceSettings
 
@@ -49,43 +48,26 @@ def open_http(settings: SourceSettings, open_video: OpenVideo) -> HttpStream:
             stack.callback(answer.close)
             head, chunks = peek(answer)
             kind = kind_of(answer, head)
-        if kind == "jpeg":
-            reader = MjpegReader(settings, client, answer, chunks)
-            image = reader.single_image()
-            if image is not None:
-                answer.close()
-                stack.pop_all()
-                return HttpStream(SnapshotReader(settings, client, answer, image), is_live=settings.live is not False)
-        elif kind == "mjpeg":
-            other = _OTHER_PARTS.search(head)
-            if other is not None:
-                raise SourceError(
-                    f"cannot open {settings.shown}: it sends parts of type {other.group(1).decode()}, not JPEG; "
-                    "use the camera's RTSP address"
-                )
-            reader = MjpegReader(settings, client, answer, chunks)
-        elif kind == "image":
-            picture = decode_image_file(whole_body(answer, chunks, settings))
-            answer.close()
-            if picture is None:
-                raise SourceError(f"cannot open {settings.shown}: it sends an image that cannot be decoded")
-            stack.pop_all()
-            return HttpStream(SnapshotReader(settings, client, answer, picture), is_live=settings.live is not False)
+        if kind == "mjpeg" and (other := _OTHER_PARTS.search(head)) is not None:
+            raise SourceError(
+                f"cannot open {settings.shown}: it sends parts of type {other.group(1).decode()}, not JPEG; "
+                "use the camera's RTSP address"
+            )
+        if kind in ("jpeg", "mjpeg", "image"):
+            stream = HttpStream(HttpImageReader(settings, client, answer, chunks, kind), is_live=True)
         elif kind == "playlist":
             return _open_playlist(settings, client, answer, b"#EXTM3U" in head, open_video)
         elif kind == "video":
             stream = _open_video(settings, HttpFile(settings, client, answer, head, chunks), open_video)
-            stack.pop_all()
-            return stream
         else:
             raise not_a_video(settings, answer, kind)
         stack.pop_all()
-        return HttpStream(reader, is_live=True)
+        return stream
 
 
 def _open_video(settings: SourceSettings, file: HttpFile, open_video: OpenVideo) -> HttpStream:
     """A video has a length, or its container knows it; a live stream has none, and is paced."""
-    reader = FileReader(open_video(file, {}), file)
+    reader = open_video(file, {})
     file.open_end_s = None
     is_live = settings.live
     if is_live is None:

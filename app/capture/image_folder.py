@@ -8,13 +8,15 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from av.error import FFmpegError
+from numpy.typing import NDArray
 
 from app.capture.geometry import corrected
-from app.capture.opencv_backend import silence_ffmpeg, to_bgr
+from app.capture.opencv_backend import check_file, silence_ffmpeg, to_bgr
 from app.capture.pyav_backend import PyavReader
 from app.core.errors import SourceError
 from app.core.files import is_folder
@@ -26,7 +28,7 @@ IMAGES_PER_S = 1.0
 
 _HEAD_BYTES = 4096
 _FFMPEG_SUFFIXES = frozenset({".apng", ".gif", ".jp2", ".pam", ".qoi", ".tga"})
-"""Read by FFmpeg where OpenCV cannot."""
+"""Read by FFmpeg where OpenCV cannot, as AVIF, which OpenCV reads in some versions only."""
 _PAGED_SUFFIXES = frozenset({".apng", ".gif", ".tif", ".tiff", ".webp"})
 _PNG = b"\x89PNG\r\n\x1a\n"
 _log = logging.getLogger(__name__)
@@ -50,12 +52,11 @@ def list_images(folder: Path) -> list[Path]:
 def read_image(path: Path) -> Image:
     """(H, W, 3) uint8 BGR of an image file, rotated according to its EXIF. Raises SourceError in one line."""
     silence_ffmpeg()
+    check_file(path, "image")  # to read a pipe may take for ever
     try:
         coded = np.fromfile(path, np.uint8)  # imread cannot open every path on Windows
     except OSError as error:
         raise SourceError(f"cannot read image {path}: {error.strerror}; check the path") from error
-    if coded.size == 0:
-        raise SourceError(f"image {path} is empty; copy it again")
     head = coded[:_HEAD_BYTES].tobytes()
     brands = head[8:64] if head[4:8] == b"ftyp" else b""
     is_avif = b"avif" in brands or b"avis" in brands
@@ -71,13 +72,15 @@ def read_image(path: Path) -> Image:
     except cv2.error as error:
         reason = str(error).splitlines()[0]
         raise SourceError(f"cannot decode image {path}: {reason}; save it as PNG or JPEG") from error
-    if image is None and path.suffix.lower() in _FFMPEG_SUFFIXES:
+    if image is not None and is_avif:
+        image = _turned_avif(image, head)
+    if image is None and (is_avif or path.suffix.lower() in _FFMPEG_SUFFIXES):
         image = _decode_with_ffmpeg(path)
     if image is None or image.size == 0:
         raise SourceError(f"{path} is not a readable image or is incomplete; save it as PNG or JPEG")
     if path.suffix.lower() in _PAGED_SUFFIXES and cv2.imcount(str(path)) > 1:
         _log.warning("%s contains %d images; only the first is read", path, cv2.imcount(str(path)))
-    return _turned_avif(to_bgr(image), head) if is_avif else to_bgr(image)
+    return to_bgr(image)
 
 
 def _decode_with_ffmpeg(path: Path) -> Image | None:
@@ -90,7 +93,7 @@ def _decode_with_ffmpeg(path: Path) -> Image | None:
         return None
 
 
-def _turned_avif(image: Image, head: bytes) -> Image:
+def _turned_avif(image: NDArray[Any], head: bytes) -> NDArray[Any]:
     """``image`` with the rotation (quarters to the left) and mirroring of the file, which OpenCV ignores (ISO 23008-12,
     boxes irot and imir)."""
     turn, mirror = head.find(b"irot"), head.find(b"imir")

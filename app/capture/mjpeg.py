@@ -5,25 +5,13 @@ Browsers show them anyway. Here all that is between two images is skipped, so th
 """
 
 import re
-import time
-from collections import deque
-from collections.abc import Iterator
 from typing import Any
 
 import av
 import cv2
-import numpy as np
 from numpy.typing import NDArray
 
-from app.capture.http_body import MAX_IMAGE_BYTES
-from app.capture.http_client import HttpAnswer, HttpClient
-from app.core.errors import SourceError
-from app.settings.source import SourceSettings
-
-MJPEG_CODEC = float(cv2.VideoWriter.fourcc(*"MJPG"))
-"""What ``get`` answers for the codec: such a stream has no time stamps."""
-_MAX_NO_IMAGE_BYTES = 4 * 2**20
-_EMPTY = np.empty((0, 0, 3), np.uint8)
+MAX_IMAGE_BYTES = 32 * 2**20
 _START = b"\xff\xd8\xff"
 _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
 # Inside a scan 0xFF is followed by 0x00 (an escape), a restart marker, or more fill bytes; else it begins a marker.
@@ -160,62 +148,3 @@ class JpegDecoder:
         except (av.error.FFmpegError, ValueError):
             pass
         return None
-
-
-class MjpegReader:
-    """Reads motion JPEG from an answer with the methods of ``cv2.VideoCapture``."""
-
-    def __init__(
-        self, settings: SourceSettings, client: HttpClient, answer: HttpAnswer, chunks: Iterator[bytes]
-    ) -> None:
-        self._settings = settings
-        self._client = client
-        self._answer = answer
-        self._chunks = chunks
-        self._splitter = JpegSplitter()
-        self._images: deque[bytes] = deque()
-        self._decoder = JpegDecoder()
-        self._received = 0
-
-    def single_image(self) -> NDArray[Any] | None:
-        """The image if the whole answer is one image; otherwise None, and it is a stream of images."""
-        end_s = time.monotonic() + self._settings.read_timeout_s
-        while not self._images:
-            if not self._receive() or time.monotonic() > end_s:
-                raise SourceError(f"cannot open {self._settings.shown}: its image is cut off; check the camera")
-        length = self._answer.length
-        while length is None or self._received < length:
-            if len(self._images) > 1 or self._splitter.has_begun:
-                return None
-            if not self._receive():
-                break
-        return self._decoder.decode(self._images[0]) if len(self._images) == 1 else None
-
-    def _receive(self) -> bool:
-        """Whether there was more to receive."""
-        chunk = next(self._chunks, None)
-        if chunk is None:
-            return False
-        self._received += len(chunk)
-        self._images.extend(self._splitter.feed(chunk))
-        return True
-
-    def read(self) -> tuple[bool, NDArray[Any] | None]:
-        """The next image; (True, an empty image) if it is damaged or late; (False, None) at the end."""
-        end_s = time.monotonic() + self._settings.read_timeout_s
-        while not self._images:
-            if not self._receive():
-                return False, None
-            if self._splitter.skipped_bytes > _MAX_NO_IMAGE_BYTES:
-                raise SourceError(f"lost {self._settings.shown}: it sends no JPEG images; check the path")
-            if time.monotonic() > end_s:
-                return True, _EMPTY
-        image = self._decoder.decode(self._images.popleft())
-        return True, _EMPTY if image is None else image
-
-    def get(self, propId: int) -> float:  # noqa: N803 - OpenCV's name
-        return MJPEG_CODEC if propId == cv2.CAP_PROP_FOURCC else 0.0
-
-    def release(self) -> None:
-        self._answer.close()
-        self._client.close()

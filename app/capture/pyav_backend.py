@@ -63,6 +63,7 @@ class PyavReader:
         threads: int = 0,
     ) -> None:
         av.logging.set_level(None)
+        self._address = address
         given = dict(options or {})
         container_format = given.pop("format", None)  # the name of the format, instead of FFmpeg's guess
         self._container = av.open(address, format=container_format, options=given, timeout=limits_s)
@@ -111,7 +112,7 @@ class PyavReader:
             case cv2.CAP_PROP_FPS:
                 return self._fps()
             case cv2.CAP_PROP_FRAME_COUNT:
-                return float(self._stream.frames or round(self._duration_s() * self.get(cv2.CAP_PROP_FPS)))
+                return float(self._frame_count())
             case cv2.CAP_PROP_SAR_NUM:
                 return float(self._pixel_aspect.numerator)
             case cv2.CAP_PROP_SAR_DEN:
@@ -122,6 +123,8 @@ class PyavReader:
         self._frames.close()  # type: ignore[attr-defined]
         self._graph = None
         self._container.close()
+        if not isinstance(self._address, str):
+            self._address.close()
 
     def _fps(self) -> float:
         """The mean rate of the container; the rate that the codec declares if the container has no time stamps (raw
@@ -129,6 +132,12 @@ class PyavReader:
         container, codec = float(self._stream.average_rate or 0), float(self._stream.codec_context.framerate or 0)
         has_stamps = not self._container.format.flags & _NO_TIMESTAMPS
         return container if 0 < container <= _MAX_FPS and (has_stamps or not codec) else codec
+
+    def _frame_count(self) -> int:
+        """As the container says, but not more than its duration: a video that was cut without encoding it again has
+        frames that must not be shown (edit lists of MP4)."""
+        of_duration = round(self._duration_s() * self._fps())
+        return min(self._stream.frames or of_duration, of_duration or self._stream.frames)
 
     def _duration_s(self) -> float:
         if self._stream.duration is not None and self._stream.time_base is not None:

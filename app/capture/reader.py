@@ -20,16 +20,6 @@ ATTEMPTS = 10
 
 
 @contextmanager
-def released_on_error(reader: VideoReader) -> Iterator[None]:
-    """Releases ``reader`` if the block raises."""
-    try:
-        yield
-    except BaseException:
-        reader.release()
-        raise
-
-
-@contextmanager
 def released(reader: VideoReader) -> Iterator[VideoReader]:
     """Context manager that releases ``reader`` at the end, as ``contextlib.closing`` does."""
     try:
@@ -60,7 +50,7 @@ def _pixel_aspect(reader: VideoReader) -> float:
 def image_stamp_s(reader: VideoReader) -> float | None:
     """The time stamp (s) of the last read image; None if it is not valid."""
     stamp_s = reader.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
-    return stamp_s if math.isfinite(stamp_s) and stamp_s >= 0 else None
+    return stamp_s if math.isfinite(stamp_s) else None
 
 
 def stamp_fault(reader: VideoReader, settings: SourceSettings) -> str:

@@ -6,16 +6,18 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from app.capture.connection import tls_context
+import httpx
+
+from app.capture.connection import read_head, tls_context
 from app.capture.login import Login
 from app.settings.source import SourceSettings
 
 _PORTS = {"rtsp": 554, "rtsps": 322}
-_MAX_ANSWER_BYTES = 65536
-_STATUS = re.compile(rb"^RTSP/\d\.\d (\d{3})([^\r\n]{0,60})")
+_MAX_BODY_BYTES = 65536
+_STATUS = re.compile(r"RTSP/\d\.\d (\d{3})(.{0,60})", re.ASCII)
 _UDP_PORTS = "50000-50001"
 """For a question only: nothing is received there."""
 
@@ -26,14 +28,8 @@ class RtspAnswer:
 
     status: int
     reason: str = ""
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: httpx.Headers = field(default_factory=httpx.Headers)
     body: str = ""
-
-    def all(self, name: str) -> list[str]:
-        return [value for key, value in self.headers if key == name]
-
-    def get(self, name: str) -> str:
-        return next(iter(self.all(name)), "")
 
 
 class RtspClient:
@@ -66,7 +62,7 @@ class RtspClient:
         """The answer to DESCRIBE; with the user name and password if the server asks for them and ``with_login``."""
         answer = self._ask("DESCRIBE", self._uri, "Accept: application/sdp")
         if answer.status == 401 and with_login:
-            self.can_login = self._login.accept_challenge(answer.all("www-authenticate"))
+            self.can_login = self._login.accept_challenge(answer.headers.get_list("www-authenticate"))
         if self.can_login:
             answer = self._ask("DESCRIBE", self._uri, "Accept: application/sdp")
         return answer
@@ -75,13 +71,13 @@ class RtspClient:
         """Whether the video of ``description`` can be sent by ``transport`` (tcp or udp). Ends the session again."""
         offers = {"udp": f"RTP/AVP;unicast;client_port={_UDP_PORTS}", "tcp": "RTP/AVP/TCP;unicast;interleaved=0-1"}
         answer = self._ask("SETUP", self._video_track(description), f"Transport: {offers[transport]}")
-        session = answer.get("session").partition(";")[0]
+        session = answer.headers.get("session", "").partition(";")[0]
         if session:
             self._ask("TEARDOWN", self._uri, f"Session: {session}")
         return answer
 
     def _video_track(self, description: RtspAnswer) -> str:
-        base = description.get("content-base") or description.get("content-location") or self._uri
+        base = description.headers.get("content-base") or description.headers.get("content-location") or self._uri
         video = description.body.partition("m=video")[2].partition("\nm=")[0]
         control = re.search(r"^a=control:(\S+)", video, re.MULTILINE)
         if control is None or control.group(1) == "*":
@@ -102,26 +98,19 @@ class RtspClient:
             return RtspAnswer(0)
 
     def _receive(self) -> RtspAnswer:
-        read = b""
-        while b"\r\n\r\n" not in read and b"\n\n" not in read:
-            if len(read) >= 5 and not read.startswith(b"RTSP/"):
-                return RtspAnswer(-1)
-            chunk = self._receive_some(read)
-            if not chunk:
-                return _parsed(read, b"")
-            read += chunk
-        end = b"\r\n\r\n" if b"\r\n\r\n" in read else b"\n\n"
-        head, _, body = read.partition(end)
-        answer = _parsed(head, b"")
-        text = answer.get("content-length")
+        line, headers, body = read_head(self._receive_some, (b"RTSP/",))
+        match = _STATUS.match(line)
+        if match is None:
+            return RtspAnswer(-1 if line or body else 0)
+        text = headers.get("content-length", "")
         length = int(text) if len(text) < 16 and text.isascii() and text.isdigit() else 0
-        while len(body) < min(length, _MAX_ANSWER_BYTES) and (chunk := self._receive_some(body)):
+        while len(body) < min(length, _MAX_BODY_BYTES) and (chunk := self._receive_some()):
             body += chunk
-        return _parsed(head, body[:length])
+        return RtspAnswer(int(match[1]), match[2].strip(), headers, body[:length].decode("utf-8", "replace"))
 
-    def _receive_some(self, read: bytes) -> bytes:
+    def _receive_some(self) -> bytes:
         left_s = self._end_s - time.monotonic()
-        if left_s <= 0 or len(read) > _MAX_ANSWER_BYTES:
+        if left_s <= 0:
             return b""
         self._connection.settimeout(left_s)
         try:
@@ -133,13 +122,3 @@ class RtspClient:
 def host_and_port(settings: SourceSettings) -> tuple[str, int]:
     parts = urlsplit(settings.uri)
     return parts.hostname or "", parts.port or _PORTS.get(parts.scheme.lower(), 554)
-
-
-def _parsed(head: bytes, body: bytes) -> RtspAnswer:
-    match = _STATUS.match(head)
-    if match is None:
-        return RtspAnswer(-1 if head else 0)
-    pairs = (line.partition(":") for line in head.decode("latin-1").splitlines()[1:])
-    headers = tuple((name.strip().lower(), value.strip()) for name, colon, value in pairs if colon)
-    reason = match.group(2).decode("latin-1").strip()
-    return RtspAnswer(int(match.group(1)), reason, headers, body.decode("utf-8", "replace"))

@@ -59,7 +59,7 @@ def _probe_rtsp(settings: SourceSettings, error: BaseException | None) -> str:
         with RtspClient.connected(settings, _LIMIT_S) as client:
             answer = client.describe(with_login=False)
             if answer.status == 401:
-                asked = answer.all("www-authenticate")
+                asked = answer.headers.get_list("www-authenticate")
                 if settings.username is None or (refused and _ffmpeg_can_answer(asked)):
                     raise rejected(settings, where)  # a second try with the same password may lock the account
                 answer = client.describe(with_login=True)
@@ -101,8 +101,8 @@ def _explain_status(answer: RtspAnswer, where: str, settings: SourceSettings) ->
         return f"{where} has not enough bandwidth ({code} {reason}); close other viewers or use the camera's sub-stream"
     if code == 503:
         return f"{where} is busy ({code} {reason}); close other viewers, or wait until the camera has started"
-    if 300 <= code < 400 and answer.get("location"):
-        return f"{where} redirects to {settings.hide(answer.get('location'))}; give that address"
+    if 300 <= code < 400 and answer.headers.get("location"):
+        return f"{where} redirects to {settings.hide(answer.headers['location'])}; give that address"
     return f"{where} answers {code} {reason}; check the path and the camera's settings"
 
 

@@ -51,7 +51,7 @@ def recorded_times(frames: Iterable[tuple[Image, float | None]], step_s: float |
     shift_s, repeats = 0.0, 0
     while ahead:
         image, stamp_s = ahead.popleft()
-        if stamp_s is not None and last_s is None and stamp_s > _JUMP_S:
+        if stamp_s is not None and last_s is None and abs(stamp_s) > _JUMP_S:
             shift_s = -stamp_s
         given_s = None if stamp_s is None else stamp_s + shift_s
         if given_s is not None and last_s is not None and not -_BACK_S < given_s - last_s < _JUMP_S:

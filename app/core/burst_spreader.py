@@ -48,8 +48,8 @@ class BurstSpreader:
         pause_s = given_s - self._given_s
         is_burst = pause_s < min(_BURST_STEP_S, self.step_s / 2) and self._held_back_s > self.step_s / 4
         if is_burst:
-            self._held_back_s -= self.step_s - pause_s
-            self._pause_s += max(pause_s, 0.0)
+            self._held_back_s -= self.step_s - max(pause_s, 0.0)
+            self._pause_s += pause_s  # negative if the given times are out of order
             self._frames += 1
         else:
             self._learn()
@@ -64,7 +64,7 @@ class BurstSpreader:
 
     def _learn(self) -> None:
         """Measures the usual step from the last pause and the frames that it held back, up to the next pause."""
-        if not math.isfinite(self._pause_s):
+        if not 0 < self._pause_s < math.inf:
             return
         self._usual.append((self._pause_s, self._frames))
         if len(self._usual) < _ENOUGH:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from app.capture.capture import Capture, SourceState, SourceStatus
-from app.capture.slot import LatestSlot, Slot, SourceSlot
+from app.capture.slot import Slot
 from app.capture.source import FrameSource
 from app.core.types import Counts, Event, EventKind, Frame, FrameResult, StageTimes, Track
 from app.pipeline.detector_worker import DetectorWorker
@@ -94,8 +94,8 @@ class Camera:
             self.stop()
             self._dropped_before += self.frames.dropped
             self._frames_before += self.capture.status.frames
-        self.frames: Slot[Frame] = SourceSlot(lambda: not self.is_live)
-        self.shown: LatestSlot[Frame] = LatestSlot()
+        self.frames: Slot[Frame] = Slot(lambda: not self.is_live)
+        self.shown: Slot[Frame] = Slot()
         self.capture: Capture = Capture(self.source, self.settings, [self.frames, self.shown])
         self._captures = [old for old in self._captures if not old.join(0.0)] + [self.capture]
 

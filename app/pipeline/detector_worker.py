@@ -62,6 +62,7 @@ class DetectorWorker:
                 raise
             log.debug("%s failed", self.name, exc_info=error)
             self.is_stopped, self.crash = True, error
+        if self.is_stopped:
             return None
         classify_s = classified_s - detected_s if len(pending.crops) else 0.0
         times = StageTimes(detected_s - started_s, classify_s, time.monotonic() - started_s)

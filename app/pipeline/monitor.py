@@ -255,6 +255,7 @@ class Monitor:
         except MaskwatchError as error:
             self._give_up(camera, GiveUpCamera(camera.name, f"{reason}; {camera.name} cannot be restarted: {error}"))
             return
+        camera.apply(camera.settings, *self._live_settings(camera.settings))  # new settings may have come meanwhile
         self._spawn_detector(camera)
         if self._threads.stopping.is_set():  # the stop may have closed only the old capture
             camera.stop()

@@ -22,7 +22,7 @@ class ThreadGroup:
         self.error: BaseException | None = None
         self.failed = ""
         self._on_stop = on_stop
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may interrupt a holder and stop the group
         self._threads: list[threading.Thread] = []
         self._given_up: set[threading.Thread] = set()
 

@@ -408,6 +408,16 @@ def test_people_are_counted_by_hour(store_path: Path) -> None:
     assert (hour.hour_s, hour.masked, hour.bare) == (hour_s, 3, 3)
 
 
+def test_the_end_does_not_wait_for_what_the_first_pass_has_written(tmp_path: Path) -> None:
+    for number in range(10):
+        center = AlertCenter(settings(tmp_path / f"{number}.db"))
+        center.start()
+        center.record_presence("door", time.time())
+        start_s = time.monotonic()
+        assert center.close(LIMIT_S) == []
+        assert time.monotonic() - start_s < 0.3 * LIMIT_S
+
+
 def test_alerts_are_sent_while_the_file_is_locked_and_written_later(
     store_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -769,3 +779,42 @@ def test_crash_of_a_delivery_thread_is_reported(store_path: Path, monkeypatch: p
         wait_until(lambda: center.failure is not None)
         assert "a bug" in center.health().crash
         assert not center.health().ok
+
+
+@dataclass
+class Session(RecordingHook):
+    """A hook with a session. ``calls`` are its calls with the thread of each."""
+
+    calls: list[tuple[str, str]] = field(default_factory=list)
+
+    def refresh(self, cameras: object) -> None:
+        self.calls.append(("refresh", threading.current_thread().name))
+
+    def close(self) -> None:
+        self.calls.append(("close", threading.current_thread().name))
+
+
+def test_only_the_thread_of_a_channel_uses_and_closes_its_session() -> None:
+    """A session that a reload closed while it connected stayed open, and its last will reported the end later."""
+    made: list[Session] = []
+
+    def session(_: object) -> Session:
+        made.append(Session())
+        return made[-1]
+
+    channel = {"kind": "webhook", "name": "c", "url": "http://127.0.0.1:9/"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.alerts.timeout_hook.build_hook", session)
+        center = AlertCenter(settings(None, channel))
+        center.start()
+        wait_until(lambda: bool(made[0].calls))
+        center.reload(settings(None, {**channel, "url": "http://127.0.0.1:10/"}))
+        wait_until(lambda: len(made) == 2 and bool(made[1].calls))
+        assert made[0].calls[-1][0] == "close"
+        center.reload(settings(None, {**channel, "name": "d"}))
+        wait_until(lambda: made[1].calls[-1][0] == "close")
+        center.reload(settings(None, channel))
+        wait_until(lambda: len(made) == 4 and bool(made[3].calls))
+        assert center.close() == []
+    assert all(hook.calls[-1][0] == "close" for hook in made)
+    assert [{thread for _, thread in hook.calls} for hook in made] == [{f"alert:{name}"} for name in "ccdc"]

@@ -12,7 +12,7 @@ from fakes_video import HANG_S, LIMIT_S, FakeSource, frame, striped_image, video
 
 from app.capture.capture import Capture, SourceState, SourceStatus
 from app.capture.process_exit import stuck_readers
-from app.capture.slot import LatestSlot, SlotClosed, WaitingSlot
+from app.capture.slot import Slot, SlotClosed
 from app.capture.status import image_fingerprint
 from app.core.errors import SourceError
 from app.core.types import Frame
@@ -38,7 +38,7 @@ def settings(**values: Any) -> SourceSettings:
     return SourceSettings.model_validate({"uri": "rtsp://me:s3cret@camera/x", **FAST, **values})
 
 
-def drain(slot: WaitingSlot[Frame]) -> list[Frame]:
+def drain(slot: Slot[Frame]) -> list[Frame]:
     frames: list[Frame] = []
     while True:
         try:
@@ -69,8 +69,8 @@ def stop_and_join(capture: Capture) -> None:
 
 
 def test_all_frames_of_a_file_go_to_all_sinks() -> None:
-    first: WaitingSlot[Frame] = WaitingSlot()
-    second: LatestSlot[Frame] = LatestSlot()
+    first: Slot[Frame] = Slot(waits=True)
+    second: Slot[Frame] = Slot()
     log = StatusLog()
     source = FakeSource([frame(i) for i in range(50)], is_live=False)
     capture = Capture(source, settings(), [first, second], log)
@@ -87,7 +87,7 @@ def test_all_frames_of_a_file_go_to_all_sinks() -> None:
 
 
 def test_a_damaged_file_yields_its_frames_and_then_the_error() -> None:
-    slot: WaitingSlot[Frame] = WaitingSlot()
+    slot: Slot[Frame] = Slot(waits=True)
     error = SourceError("a.mp4 is incomplete")
     capture = Capture(FakeSource([frame(0), frame(1), error], is_live=False), settings(), [slot])
     capture.start()
@@ -99,7 +99,7 @@ def test_a_damaged_file_yields_its_frames_and_then_the_error() -> None:
 
 
 def test_a_stop_ends_a_file_whose_frames_are_not_taken() -> None:
-    slot: WaitingSlot[Frame] = WaitingSlot()
+    slot: Slot[Frame] = Slot(waits=True)
     capture = Capture(FakeSource([frame(i) for i in range(50)], is_live=False), settings(), [slot])
     capture.start()
     wait_until(lambda: slot.peek() is not None, "the first frame arrives")
@@ -109,7 +109,7 @@ def test_a_stop_ends_a_file_whose_frames_are_not_taken() -> None:
 
 
 def test_the_capture_ends_when_all_sinks_are_closed() -> None:
-    slot: LatestSlot[Frame] = LatestSlot()
+    slot: Slot[Frame] = Slot()
     slot.close()
     capture = Capture(FakeSource(endless()), settings(), [slot])
     capture.start()
@@ -125,7 +125,7 @@ def endless(wait_s: float = 0.001) -> Iterator[Any]:
 
 
 def test_frames_of_a_file_come_at_their_time_and_not_faster_after_a_delay() -> None:
-    slot: WaitingSlot[Frame] = WaitingSlot()
+    slot: Slot[Frame] = Slot(waits=True)
     source = FakeSource([frame(i, i * 0.05) for i in range(10)], is_live=False)
     capture = Capture(source, settings(pace="realtime"), [slot])
     start_s = time.monotonic()
@@ -143,7 +143,7 @@ def test_frames_of_a_file_come_at_their_time_and_not_faster_after_a_delay() -> N
 
 @pytest.mark.parametrize("times_s", [[0.0, 0.05, 3600.0, 3600.05, 9000.0], [7200.0, 7200.05, 10_800.0, 10_800.05]])
 def test_a_long_gap_in_a_file_is_not_waited_for(times_s: list[float], caplog: pytest.LogCaptureFixture) -> None:
-    slot: WaitingSlot[Frame] = WaitingSlot()
+    slot: Slot[Frame] = Slot(waits=True)
     frames = [frame(i, time_s) for i, time_s in enumerate(times_s)]
     capture = Capture(FakeSource(frames, is_live=False), settings(pace="realtime"), [slot])
     start_s = time.monotonic()
@@ -158,7 +158,7 @@ def test_a_long_gap_in_a_file_is_not_waited_for(times_s: list[float], caplog: py
 
 def test_rare_images_are_not_a_gap(caplog: pytest.LogCaptureFixture) -> None:
     """A folder whose images are shown for 10 s each."""
-    slot: WaitingSlot[Frame] = WaitingSlot()
+    slot: Slot[Frame] = Slot(waits=True)
     source = FakeSource([frame(i, i * 10.0) for i in range(3)], is_live=False)
     source.fps = 0.1
     capture = Capture(source, settings(pace="realtime"), [slot])
@@ -170,7 +170,7 @@ def test_rare_images_are_not_a_gap(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_lost_stream_is_opened_again_and_its_password_is_not_reported() -> None:
-    slot: LatestSlot[Frame] = LatestSlot()
+    slot: Slot[Frame] = Slot()
     log = StatusLog()
     lost = SourceError("lost rtsp://me:s3cret@camera/x")
     source = FakeSource([frame(0), lost], [SourceError("cannot open with s3cret")], endless())
@@ -189,7 +189,7 @@ def test_a_lost_stream_is_opened_again_and_its_password_is_not_reported() -> Non
 
 
 def test_the_error_of_a_source_is_kept_until_it_opens() -> None:
-    slot: LatestSlot[Frame] = LatestSlot()
+    slot: Slot[Frame] = Slot()
     opened = threading.Event()
 
     def wait() -> None:
@@ -212,7 +212,7 @@ def wait_for_stop() -> None:
 
 
 def test_a_stop_ends_the_pause_before_the_next_attempt() -> None:
-    capture = Capture(FakeSource(), settings(reconnect_s=(3600,)), [LatestSlot()])
+    capture = Capture(FakeSource(), settings(reconnect_s=(3600,)), [Slot()])
     capture.start()
     wait_until(lambda: capture.status.state is SourceState.RECONNECTING, "it waits")
     capture.stop()
@@ -225,7 +225,7 @@ def test_pauses_grow_and_are_reset_after_a_good_connection(monkeypatch: pytest.M
     bad = [SourceError("no")]
     good: list[Any] = [frame(0), lambda: time.sleep(0.03), SourceError("lost")]
     source = FakeSource(bad, bad, bad, good, bad)
-    capture = Capture(source, settings(reconnect_s=(0.01, 0.02, 0.03)), [LatestSlot()])
+    capture = Capture(source, settings(reconnect_s=(0.01, 0.02, 0.03)), [Slot()])
     wait = capture.stopping.wait
 
     def recorded_wait(timeout: float | None = None) -> bool:
@@ -243,7 +243,7 @@ def test_a_source_becomes_stale_even_if_its_thread_is_stuck() -> None:
     hang = threading.Event()
     log = StatusLog()
     source = FakeSource([frame(0), lambda: hang.wait(HANG_S), frame(1), lambda: hang.wait(HANG_S)], [])
-    capture = Capture(source, settings(stale_after_s=0.5), [LatestSlot()], log)
+    capture = Capture(source, settings(stale_after_s=0.5), [Slot()], log)
     capture.start()
     wait_until(lambda: capture.status.state is SourceState.STALE, "it is stale")
     status = capture.status
@@ -257,7 +257,7 @@ def test_a_source_becomes_stale_even_if_its_thread_is_stuck() -> None:
 
 
 def test_a_frozen_source_is_stale_and_its_frames_are_not_forwarded() -> None:
-    slot: LatestSlot[Frame] = LatestSlot()
+    slot: Slot[Frame] = Slot()
     thaw = threading.Event()
 
     def steps() -> Iterator[Any]:
@@ -294,7 +294,7 @@ def test_a_frozen_stream_reconnects_and_is_live_only_with_a_new_image(
     source = FakeSource(
         *(endless_frozen() for _ in range(3)), [lambda: again.wait(LIMIT_S), *steps(*[1, 2, 3] * 100), wait_for_stop]
     )
-    capture = Capture(source, settings(frozen_after_s=0.2, reconnect_s=(0.05, 0.1)), [LatestSlot()], log)
+    capture = Capture(source, settings(frozen_after_s=0.2, reconnect_s=(0.05, 0.1)), [Slot()], log)
     with caplog.at_level("WARNING", "app.capture.capture"):
         capture.start()
         wait_until(lambda: capture.status.reconnects == 3, "it reconnects three times")
@@ -308,7 +308,7 @@ def test_a_frozen_stream_reconnects_and_is_live_only_with_a_new_image(
 
 def test_a_frozen_stream_reconnects_after_growing_pauses() -> None:
     source = FakeSource(endless_frozen(), endless_frozen())
-    capture = Capture(source, settings(frozen_after_s=0.05, reconnect_s=(0.05, 60.0)), [LatestSlot()])
+    capture = Capture(source, settings(frozen_after_s=0.05, reconnect_s=(0.05, 60.0)), [Slot()])
     capture.start()
     wait_until(
         lambda: capture.status.reconnects == 1 and capture.status.state is SourceState.STALE, "it has reconnected"
@@ -326,7 +326,7 @@ def endless_frozen() -> Iterator[Any]:
 
 
 def test_a_file_is_never_frozen() -> None:
-    slot: WaitingSlot[Frame] = WaitingSlot()
+    slot: Slot[Frame] = Slot(waits=True)
     still = striped_image(0)
     source = FakeSource([frame(i, image=still) for i in range(30)], is_live=False)
     capture = Capture(source, settings(frozen_after_s=0.01), [slot])  # applies to live sources only
@@ -342,7 +342,7 @@ def test_a_hanging_device_is_abandoned_with_at_most_two_threads(caplog: pytest.L
         release.wait(HANG_S)
 
     source = FakeSource([frame(0), hang], [hang], [hang], [hang])
-    capture = Capture(source, settings(open_timeout_s=0.1, read_timeout_s=0.1), [LatestSlot()])
+    capture = Capture(source, settings(open_timeout_s=0.1, read_timeout_s=0.1), [Slot()])
     capture.start()
     wait_until(lambda: "hangs in its driver" in capture.status.last_error, "it is abandoned")
     assert len(stuck_readers()) == 2
@@ -357,7 +357,7 @@ def test_a_hanging_device_is_abandoned_with_at_most_two_threads(caplog: pytest.L
 def test_a_stop_does_not_wait_for_a_hanging_call() -> None:
     release = threading.Event()
     source = FakeSource([frame(0), lambda: release.wait(HANG_S)])
-    capture = Capture(source, settings(), [LatestSlot()])
+    capture = Capture(source, settings(), [Slot()])
     capture.start()
     wait_until(lambda: capture.status.frames == 1, "it runs")
     capture.stop()
@@ -369,7 +369,7 @@ def test_a_stop_does_not_wait_for_a_hanging_call() -> None:
 @pytest.mark.parametrize("is_live", [True, False])
 def test_an_unexpected_error_in_a_source_is_kept(is_live: bool) -> None:
     fault = ZeroDivisionError("a bug")
-    slot: LatestSlot[Frame] = LatestSlot()
+    slot: Slot[Frame] = Slot()
     capture = Capture(FakeSource([frame(0), fault], is_live=is_live), settings(), [slot])
     capture.start()
     assert capture.join(LIMIT_S)
@@ -382,14 +382,14 @@ def test_an_unexpected_error_in_the_listener_is_kept() -> None:
     def listener(_: SourceStatus) -> None:
         raise ZeroDivisionError
 
-    capture = Capture(FakeSource(endless()), settings(), [LatestSlot()], listener)
+    capture = Capture(FakeSource(endless()), settings(), [Slot()], listener)
     capture.start()
     assert capture.join(LIMIT_S)
     assert isinstance(capture.error, ZeroDivisionError)
 
 
 def test_the_frame_rate_is_measured() -> None:
-    capture = Capture(FakeSource(endless(0.02)), settings(), [LatestSlot()])
+    capture = Capture(FakeSource(endless(0.02)), settings(), [Slot()])
     capture.start()
     wait_until(lambda: capture.status.fps > 0, "there is a rate")
     assert capture.status.fps < 60
@@ -401,7 +401,7 @@ def test_each_reason_is_logged_once_but_not_at_the_very_first_attempt(caplog: py
     down = [SourceError("it is down")]
     good: list[Any] = [frame(0), lambda: time.sleep(0.03), SourceError("lost it")]
     source = FakeSource(down, down, down, good, down, down, [SourceError("it burns")])
-    capture = Capture(source, settings(), [LatestSlot()])
+    capture = Capture(source, settings(), [Slot()])
     capture.start()
     wait_until(lambda: source.opened >= 9, "the script is over")
     stop_and_join(capture)

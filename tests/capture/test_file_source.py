@@ -46,6 +46,16 @@ def test_time_stamps_of_a_variable_frame_rate_are_kept(tmp_path: Path) -> None:
     assert [frame.time_s * 1000 for frame in play(path)] == pytest.approx(times_ms, abs=1.5)
 
 
+def test_a_video_that_was_cut_without_encoding_it_again_is_complete(tmp_path: Path) -> None:
+    """Its first 40 frames, before time 0, are in the file but must not be shown."""
+    images, times_ms = [striped_image(i) for i in range(80)], [40 * (i - 40) for i in range(80)]
+    options = {"avoid_negative_ts": "disabled"}
+    path = write_clip(tmp_path / "a.mp4", images, times_ms=times_ms, options=options)
+    source = make_source(SourceSettings(uri=str(path)))
+    assert len(list(source.frames(threading.Event()))) == 40
+    assert source.frame_count == 40
+
+
 def test_a_time_base_is_not_a_frame_rate(tmp_path: Path) -> None:
     times_ms = [50 * i + 17 * (i % 2) for i in range(60)]
     path = write_clip(tmp_path / "a.mkv", [striped_image(i) for i in range(60)], 1000, times_ms=times_ms)

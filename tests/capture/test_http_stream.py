@@ -24,7 +24,7 @@ from fakes_net import free_port
 from fakes_video import LIMIT_S, FaultyServer, striped_image, wait_until, write_clip
 
 from app.capture.capture import Capture, SourceState
-from app.capture.slot import LatestSlot
+from app.capture.slot import Slot
 from app.capture.source import FrameSource, make_source
 from app.core.errors import LoginError, RetryLaterError, SourceError
 from app.core.types import Frame
@@ -120,6 +120,49 @@ def test_a_single_image_is_polled(body: bytes, length: bool) -> None:
     assert frames[-1].time_s > 0.05
 
 
+def chunked(body: bytes, size: int = 700) -> bytes:
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in [*pieces, b""])
+
+
+BREAKS = b"HTTP/1.1 200 OK\r\nBad Header : x\r\n"
+"""The start of an answer that a strict parser refuses."""
+SNAPSHOT_FAULTS = {
+    "no length": lambda image: b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n\r\n" + image,
+    "no length, no type": lambda image: b"HTTP/1.1 200 OK\r\n\r\n" + image,
+    "too long": lambda image: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(image) + 9) + image,
+    "too short": lambda image: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(image) // 2) + image,
+    "two lengths": lambda image: b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Length: 5000\r\n\r\n" + image,
+    "line ends before the status": lambda image: b"\r\n\r\n" + BREAKS + b"\r\n" + image,
+    "broken": lambda image: BREAKS + b"Content-Type: image/jpeg\r\n\r\n" + image,
+    "broken and chunked": lambda image: BREAKS + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(image),
+    "line ends first": lambda image: b"HTTP/1.1 200 OK\r\n\r\n\r\n\r\n" + image,
+}
+
+
+@pytest.mark.parametrize("fault", SNAPSHOT_FAULTS)
+def test_an_image_ends_where_it_is_complete(fault: str) -> None:
+    """The camera keeps the connection, so its end never comes."""
+    asked: list[Request] = []
+
+    def respond(request: Request) -> None:
+        asked.append(request)
+        request.wfile.write(SNAPSHOT_FAULTS[fault](jpeg(len(asked))))
+        left.wait(LIMIT_S)
+        request.close_connection = True
+
+    left = threading.Event()
+    with http_camera(respond) as camera:
+        frames = watch(camera, 3)
+        left.set()
+    assert all((a.image != b.image).any() for a, b in itertools.pairwise(frames))
+
+
+def test_a_multipart_answer_with_one_image_is_polled() -> None:
+    with http_camera(lambda request: multipart(request, images=1)) as camera:
+        assert len(watch(camera, 3)) == 3
+
+
 def test_the_interval_of_snapshots_is_kept_and_covers_the_time_limits() -> None:
     with http_camera(lambda request: request.send(jpeg(len(request.server.requests)))) as camera:
         start_s = time.monotonic()
@@ -154,7 +197,7 @@ def test_only_changed_snapshots_are_sent_by_servers_that_mark_them() -> None:
 def test_a_server_that_sends_the_same_image_for_ever_is_frozen() -> None:
     with http_camera(lambda request: request.send(jpeg(0))) as camera:
         settings = SourceSettings(uri=camera.url("/snap.jpg"), **LIMITS, frozen_after_s=0.3, reconnect_s=(60,))
-        capture = Capture(make_source(settings), settings, [LatestSlot()])
+        capture = Capture(make_source(settings), settings, [Slot()])
         capture.start()
         wait_until(lambda: capture.status.state is SourceState.LIVE, "it is live at first")
         wait_until(lambda: capture.status.state is SourceState.STALE, "it is frozen")
@@ -608,6 +651,21 @@ def test_a_proxy_is_used_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == ["http://camera.invalid/snap.jpg"] * 2
     with pytest.raises(SourceError, match=r"proxy of this system cannot reach camera\.invalid:80"):
         read(make_source(SourceSettings(uri="http://camera.invalid/snap.jpg", **LIMITS)), 1)
+
+
+def test_a_proxy_is_used_for_broken_answers_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def proxy(request: Request) -> None:
+        asked.append(f"{request.path} {request.headers['Proxy-Authorization']}")
+        request.wfile.write(BREAKS + b"\r\n" + jpeg(len(asked)))
+        request.close_connection = True
+
+    with http_camera(proxy) as server:
+        monkeypatch.setenv("http_proxy", server.url(credentials="u:p"))
+        monkeypatch.setenv("no_proxy", "")
+        assert len(read(make_source(SourceSettings(uri="http://camera.invalid/snap.jpg", **LIMITS)), 2)) == 2
+    assert asked == ["http://camera.invalid/snap.jpg Basic dTpw", "http://camera.invalid:80/snap.jpg Basic dTpw"] * 2
 
 
 # -- certificates ----------------------------------------------------------------------------------------------------

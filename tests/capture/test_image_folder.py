@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import os
 import struct
 import threading
 import zlib
@@ -104,10 +105,13 @@ AVIF = base64.b64decode(
 """30 x 20 pixels, bright on the left, with a rotation by a quarter to the right (box irot)."""
 
 
-def test_the_rotation_of_an_avif_image_is_applied(tmp_path: Path) -> None:
+@pytest.mark.parametrize("opencv_reads_it", [True, False])
+def test_the_rotation_of_an_avif_image_is_applied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opencv_reads_it: bool
+) -> None:
     (tmp_path / "a.AVIF").write_bytes(AVIF)
-    if cv2.imdecode(np.frombuffer(AVIF, np.uint8), cv2.IMREAD_COLOR) is None:
-        pytest.skip("this OpenCV cannot read AVIF")
+    if not opencv_reads_it:
+        monkeypatch.setattr("app.capture.image_folder.cv2.imdecode", lambda *_: None)
     (path,) = list_images(tmp_path)
     image = read_image(path)
     assert image.shape == (30, 20, 3)
@@ -191,7 +195,7 @@ def test_a_damaged_png_is_a_one_line_error_without_other_output(
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "is empty"), (b"hello world", "not a readable image"), (None, "cannot read image")]
+    ("content", "reason"), [(b"", "is empty"), (b"hello world", "not a readable image"), (None, "no such image")]
 )
 def test_a_file_that_is_not_an_image_is_a_one_line_error(tmp_path: Path, content: bytes | None, reason: str) -> None:
     path = tmp_path / "a.png"
@@ -199,6 +203,13 @@ def test_a_file_that_is_not_an_image_is_a_one_line_error(tmp_path: Path, content
         path.write_bytes(content)
     with pytest.raises(SourceError, match=reason):
         list(ImageSource(SourceSettings(uri=str(path))).frames(threading.Event()))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(path := tmp_path / "a.png")
+    with pytest.raises(SourceError, match=r"a\.png is not a file"):
+        read_image(path)
 
 
 def test_a_folder_is_read_in_natural_order(tmp_path: Path) -> None:

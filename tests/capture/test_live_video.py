@@ -13,7 +13,7 @@ from fakes_video import LIMIT_S, FakeSource, frame, transport_stream, video_thre
 
 from app.capture.capture import Capture, SourceState
 from app.capture.paced_reader import PacedReader
-from app.capture.slot import LatestSlot, SourceSlot
+from app.capture.slot import Slot
 from app.capture.source import make_source
 from app.core.errors import LoginError, RetryLaterError
 from app.core.types import Frame
@@ -33,7 +33,7 @@ def test_packets_without_a_key_frame_are_no_silence(caplog: pytest.LogCaptureFix
     settings = SourceSettings(uri="http://127.0.0.1/x", read_timeout_s=0.4, open_timeout_s=1, reconnect_s=(30,))
     with http_camera(lambda request: paced(request, body[start:], rate)) as camera:
         settings = settings.model_copy(update={"uri": camera.url("/cam.ts")})
-        slot: LatestSlot[Frame] = LatestSlot()
+        slot: Slot[Frame] = Slot()
         capture = Capture(make_source(settings), settings, [slot])
         capture.start()
         try:
@@ -66,7 +66,7 @@ def test_a_stream_without_any_key_frame_is_lost_after_its_time_limit() -> None:
 def test_a_source_that_must_wait_is_not_asked_before(error: RetryLaterError) -> None:
     source = FakeSource([error], [frame(0)])
     settings = SourceSettings(uri="rtsp://camera/x", reconnect_s=(0.01,))
-    capture = Capture(source, settings, [LatestSlot()])
+    capture = Capture(source, settings, [Slot()])
     capture.start()
     wait_until(lambda: capture.status.state is SourceState.RECONNECTING, "the first attempt has failed")
     assert capture.status.wait_s == error.wait_s
@@ -81,7 +81,7 @@ def test_an_address_that_is_a_video_ends_and_loses_no_frame() -> None:
     with http_camera(lambda request: request.send(body)) as camera:
         settings = SourceSettings(uri=camera.url("/clip.ts"), stale_after_s=0.01, pace="fast")
         source = make_source(settings)
-        slot: SourceSlot[Frame] = SourceSlot(lambda: not source.is_live)
+        slot: Slot[Frame] = Slot(lambda: not source.is_live)
         states: list[SourceState] = []
         capture = Capture(source, settings, [slot], lambda status: states.append(status.state))
         capture.start()
@@ -147,7 +147,7 @@ def test_a_video_of_unknown_length_is_not_begun_again(monkeypatch: pytest.Monkey
     with http_camera(lambda request: request.send(body, Content_Length=None)) as camera:
         settings = SourceSettings(uri=camera.url("/clip.ts"), reconnect_s=(0.01,))
         source = make_source(settings)
-        capture = Capture(source, settings, [LatestSlot()])
+        capture = Capture(source, settings, [Slot()])
         capture.start()
         assert capture.join(LIMIT_S)
         assert len(camera.requests) >= 2

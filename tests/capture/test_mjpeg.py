@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.capture.http_body import MAX_IMAGE_BYTES
-from app.capture.mjpeg import JpegDecoder, JpegSplitter
+from app.capture.mjpeg import MAX_IMAGE_BYTES, JpegDecoder, JpegSplitter
 
 
 def jpeg(seed: int = 0, **parameters: int) -> bytes:

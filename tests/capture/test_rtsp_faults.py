@@ -30,7 +30,7 @@ from fakes_video import (
 )
 
 from app.capture.capture import Capture, SourceState
-from app.capture.slot import LatestSlot
+from app.capture.slot import Slot
 from app.capture.source import make_source
 from app.core.errors import SourceError
 from app.core.types import Frame
@@ -67,7 +67,7 @@ class RunningCapture:
 
     def __init__(self, uri: str, **values: Any) -> None:
         settings = SourceSettings.model_validate({"uri": uri, **FAST, **values})
-        self.slot: LatestSlot[Frame] = LatestSlot()
+        self.slot: Slot[Frame] = Slot()
         self.states: list[SourceState] = []
         self.capture = Capture(make_source(settings), settings, [self.slot], self._record)
 

@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from fakes_video import LIMIT_S, wait_until
 
-from app.capture.slot import LatestSlot, Slot, SlotClosed, WaitingSlot
+from app.capture.slot import Slot, SlotClosed
 
-MAKERS: list[Callable[[], Slot[int]]] = [LatestSlot, WaitingSlot]
+MAKERS: list[Callable[[], Slot[int]]] = [Slot, partial(Slot, waits=True)]
 
 
 def in_thread(target: Callable[[], None]) -> threading.Thread:
@@ -75,7 +76,7 @@ def test_the_last_item_can_be_taken_after_the_close(make: Callable[[], Slot[int]
 
 
 def test_the_newest_item_replaces_older_ones_which_are_counted() -> None:
-    slot: LatestSlot[int] = LatestSlot()
+    slot: Slot[int] = Slot()
     for item in range(5):
         assert slot.put(item, 0)
     assert slot.dropped == 4
@@ -83,7 +84,7 @@ def test_the_newest_item_replaces_older_ones_which_are_counted() -> None:
 
 
 def test_put_into_a_full_waiting_slot_fails_after_the_timeout() -> None:
-    slot: WaitingSlot[int] = WaitingSlot()
+    slot: Slot[int] = Slot(waits=True)
     assert slot.put(1, 0)
     assert not slot.put(2, 0.01)
     assert slot.get(0) == 1
@@ -92,7 +93,7 @@ def test_put_into_a_full_waiting_slot_fails_after_the_timeout() -> None:
 
 
 def test_close_wakes_a_waiting_put() -> None:
-    slot: WaitingSlot[int] = WaitingSlot()
+    slot: Slot[int] = Slot(waits=True)
     slot.put(1)
     ended = threading.Event()
 
@@ -108,7 +109,7 @@ def test_close_wakes_a_waiting_put() -> None:
 
 
 def test_a_waiting_slot_loses_no_item_between_threads() -> None:
-    slot: WaitingSlot[int] = WaitingSlot()
+    slot: Slot[int] = Slot(waits=True)
     taken: list[int] = []
 
     def take() -> None:
@@ -129,7 +130,7 @@ def test_a_waiting_slot_loses_no_item_between_threads() -> None:
 
 
 def test_a_latest_slot_keeps_the_order_of_items() -> None:
-    slot: LatestSlot[int] = LatestSlot()
+    slot: Slot[int] = Slot()
     taken: list[int] = []
 
     def take() -> None:

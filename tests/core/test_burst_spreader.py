@@ -67,3 +67,11 @@ def test_times_always_increase(given_s: list[float | None]) -> None:
     spreader = BurstSpreader()
     times_s = [spreader.spread(time_s) for time_s in given_s]
     assert all(after > before for before, after in itertools.pairwise(times_s))
+
+
+@pytest.mark.parametrize("order", [(1, 0), (0, 3, 1, 2), (0, 2, 1)])
+def test_times_out_of_order_do_not_run_faster(order: tuple[int, ...]) -> None:
+    """Cameras with B-frames whose stamps are in the order of decoding."""
+    count, spreader = len(order), BurstSpreader()
+    times_s = [spreader.spread(0.04 * (i // count * count + order[i % count])) for i in range(600)]
+    assert times_s[-1] == pytest.approx(599 * 0.04, abs=0.2)

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,15 @@ def test_setting_the_wall_clock_does_not_change_a_mute(set_s: float) -> None:
     now_s[0], wall_s[0] = now_s[0] + 300, wall_s[0] + 300
     assert mutes.until_s("door") is None
     assert not mutes.hold_back(make_event(1))
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="the clock with the sleep is only on Linux")
+def test_a_mute_ends_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    mutes, slept_s = Mutes(), time.clock_gettime(time.CLOCK_BOOTTIME) + 3600
+    mutes.mute("door", 900)
+    assert mutes.is_muted("door")
+    monkeypatch.setattr(time, "clock_gettime", lambda _: slept_s)
+    assert not mutes.is_muted("door")
 
 
 def test_a_resolved_event_is_sent_if_its_alert_was_sent() -> None:
