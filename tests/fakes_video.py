@@ -64,7 +64,6 @@ def write_clip(
     fps: int = 25,
     codec: str = "libx264",
     times_ms: Sequence[int] | None = None,
-    rotation_degrees: int = 0,
     options: dict[str, str] | None = None,
 ) -> Path:
     """Write a clip with FFmpeg; ``times_ms`` are the time stamps of the frames."""
@@ -81,8 +80,6 @@ def write_clip(
                     stream.options = {"preset": "ultrafast", "tune": "zerolatency", "g": "10"}
                 stream.codec_context.time_base = Fraction(1, 1000) if times_ms else Fraction(1, fps)
             video_frame = av.VideoFrame.from_ndarray(image, format="bgr24")
-            if rotation_degrees:
-                video_frame.rotation = rotation_degrees
             video_frame.pts = times_ms[i] if times_ms else i
             video_frame.time_base = stream.codec_context.time_base
             container.mux(stream.encode(video_frame))

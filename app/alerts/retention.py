@@ -22,13 +22,9 @@ def _compact(store: EventStore) -> None:
         store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def _damaged_files(path: Path) -> list[Path]:
-    return sorted(path.parent.glob(f"{path.name}.damaged-*"))
-
-
 def _delete_damaged(path: Path, before_s: float) -> int:
     count = 0
-    for file in _damaged_files(path):
+    for file in path.parent.glob(f"{path.name}.damaged-*"):
         with suppress(OSError):  # already deleted, or open in another program; retried next time
             if file.stat().st_mtime < before_s:
                 file.unlink()

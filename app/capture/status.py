@@ -56,7 +56,7 @@ class SourceHealth:
         self.frames = 0
         self.reconnects = 0
         self._name = name
-        self._live_settings = live
+        self._live = live
         self._lock = threading.Lock()
         self._state = SourceState.CONNECTING
         self._since_s = time.monotonic()
@@ -67,10 +67,6 @@ class SourceHealth:
         self._arrivals: deque[float] = deque(maxlen=_RATE_FRAMES)
         self._reported: SourceState | None = None
         self._wait_s = 0.0
-
-    @property
-    def _live(self) -> SourceSettings | None:
-        return self._live_settings()
 
     def wait(self, reason: str, wait_s: float) -> None:
         """Packets arrive, but for up to ``wait_s`` no frame."""
@@ -88,7 +84,7 @@ class SourceHealth:
             self._wait_s = wait_s
 
     def record_frame(self, image: Image, now_s: float) -> None:
-        live = self._live
+        live = self._live()
         fingerprint = image_fingerprint(image) if live and live.frozen_after_s else None
         with self._lock:
             if self._stale_s(now_s) is not None or self._state is not SourceState.LIVE:
@@ -137,14 +133,14 @@ class SourceHealth:
 
     def _stale_s(self, now_s: float) -> float | None:
         """The time at which the source became stale, or None; the caller holds the lock."""
-        live = self._live
+        live = self._live()
         if live is None or self._state is not SourceState.LIVE or self._last_frame_s is None:
             return None
         silent_s = self._last_frame_s + live.stale_after_s
         return silent_s if now_s > silent_s else self._frozen_since(now_s)
 
     def _frozen_since(self, now_s: float) -> float | None:
-        live = self._live
+        live = self._live()
         if live is None or not live.frozen_after_s or self._state is not SourceState.LIVE:
             return None
         frozen_s = self._changed_s + live.frozen_after_s

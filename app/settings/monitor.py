@@ -44,7 +44,7 @@ class PolicySettings(BaseModel):
     quiet_hours: tuple[str, ...] = Field((), description="local hours in which no face alerts, such as '22:00-06:00'")
     regions: tuple[Polygon, ...] = Field(
         (),
-        description="polygons that must contain the centre of a face that alerts: [x, y] corners as fractions from 0 "
+        description="polygons in the picture as shown that must contain the centre of a face: [x, y] corners from 0 "
         "to 1; empty: everywhere; draw them in the window with the key e",
     )
     digest_over: int = Field(

@@ -7,6 +7,7 @@ import pytest
 from fakes import plain_frame
 from fakes_monitor import BOX, LiveCamera
 
+from app.capture.slot import Slot
 from app.capture.status import SourceState, SourceStatus
 from app.core.types import Counts, Event, EventKind, FaceLabel, FrameResult, Label, StageTimes, Track
 from app.pipeline.camera import Camera
@@ -42,6 +43,26 @@ def test_a_restarted_camera_resolves_its_alerts_and_forgets_its_result() -> None
     assert camera.worker is not old
     assert camera.latest is None
     assert camera.resolved_by_restart() == []
+
+
+def test_a_worker_that_is_replaced_in_its_last_step_returns_no_result() -> None:
+    """Otherwise its alerts would be raised after the restart has resolved them."""
+
+    class Analyzer:
+        def detect_faces(self, _: object) -> SimpleNamespace:
+            return SimpleNamespace(crops=())
+
+        def complete(self, *_: object) -> SimpleNamespace:
+            worker.is_stopped = is_replaced
+            return SimpleNamespace(tracks=(), left=(), counts=Counts({}, {}), events=(), alerts=(), faces=())
+
+    analyzer: Any = Analyzer()
+    probabilities: Any = ()
+    for is_replaced in (False, True):
+        worker = DetectorWorker("detector door", analyzer, Slot())
+        result = worker.analyze(plain_frame(1), lambda _: probabilities, lambda: False, keep_crash=True)
+        assert (result is None) is is_replaced
+        assert worker.crash is None
 
 
 def test_the_analysis_rate_is_correct_for_frames_in_pairs(monkeypatch: pytest.MonkeyPatch) -> None:

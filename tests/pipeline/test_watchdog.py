@@ -16,7 +16,8 @@ from fakes_video import HANG_S, LIMIT_S, wait_until
 
 from app.capture.status import SourceState, SourceStatus
 from app.core.errors import LoginError, MonitorError, SourceError
-from app.core.types import Event, EventKind, FrameResult, Image
+from app.core.types import Box, Event, EventKind, FrameResult, Image
+from app.pipeline.frame_analyzer import FrameAnalyzer
 from app.pipeline.heartbeat import AwakeClock, Heartbeat
 from app.pipeline.monitor import EventListener, Monitor, ResultListener
 from app.pipeline.watchdog import (
@@ -333,6 +334,28 @@ def test_the_policy_changes_at_run_time(site: FakeSite) -> None:
         assert not site.events_of(EventKind.NO_MASK)
         monitor.apply(settings)
         wait_until(lambda: bool(site.events_of(EventKind.NO_MASK)), "the new policy alerts")
+
+
+def test_settings_that_change_during_a_restart_are_applied(site: FakeSite) -> None:
+    settings = site.settings("door")
+    never = load_settings(None, {"camera": settings.camera, "policy": {"dwell_s": 3600}, "monitor": settings.monitor})
+    made: list[FrameAnalyzer] = []
+
+    def make_analyzer(*parts: Any) -> FrameAnalyzer:
+        made.append(FrameAnalyzer(*parts))
+        if len(made) == 2:
+            monitor.apply(settings)  # the new worker does not exist yet
+        return made[-1]
+
+    def fails_once(call: int) -> list[Box]:
+        if call == 5 and len(made) == 1:
+            raise ZeroDivisionError("a fault for the test")
+        return [BOX]
+
+    parts = {"make_analyzer": make_analyzer, "load_detector": lambda _: BoxesDetector(fails_once)}
+    with site.monitor(never, **parts) as monitor:
+        wait_until(lambda: bool(site.events_of(EventKind.NO_MASK)), "the new policy alerts")
+    assert len(made) == 2
 
 
 # -- clocks ---------------------------------------------------------------------------------------------------------
