@@ -113,7 +113,7 @@ def _annotate(path: Path, target: Path, blur: bool, labeler: "ImageLabeler") -> 
     from app.capture.image_folder import read_image
     from app.capture.recorder import save_image
     from app.core.types import Label
-    from app.ui.canvas import canvas, draw_faces, hide_faces
+    from app.ui.faces import canvas, draw_faces, hide_faces
 
     image = read_image(path)
     detections = labeler.label_detections(image)

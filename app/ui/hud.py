@@ -10,7 +10,7 @@ from app.capture.capture import SourceState
 from app.core.types import Counts, Event, FrameResult, Image, Label
 from app.pipeline.monitor import CameraView
 from app.settings.monitor import Polygon
-from app.ui.canvas import Canvas, canvas, draw_faces, hide_faces
+from app.ui.faces import Canvas, canvas, draw_faces, hide_faces
 from app.ui.palette import ALERT, DIM, GOOD, INK, PAPER, STYLES, WARN, Colour
 from app.ui.region_editor import RegionDraft, draw_regions
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.core.types import Image
-from app.ui.canvas import Canvas
+from app.ui.faces import Canvas
 from app.ui.image_window import Closed, Key
 from app.ui.palette import GOOD, INK, PAPER
 from app.ui.window_process import open_image_window

@@ -13,7 +13,7 @@ from app.core.errors import OutputError, SettingsError
 from app.core.files import write_text
 from app.settings.load import load_settings
 from app.settings.monitor import Polygon
-from app.ui.canvas import Canvas
+from app.ui.faces import Canvas
 from app.ui.palette import PAPER, WARN
 
 

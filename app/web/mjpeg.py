@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from app.capture.capture import SourceState
 from app.pipeline.monitor import CameraView
 from app.settings.web import WebSettings
-from app.ui.canvas import canvas, draw_faces, hide_faces
+from app.ui.faces import canvas, draw_faces, hide_faces
 from app.ui.hud import Screen, render
 
 BOUNDARY = b"maskwatch-picture"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.core.errors import OutputError
 from app.settings.load import load_settings
-from app.ui.canvas import canvas
+from app.ui.faces import canvas
 from app.ui.palette import WARN
 from app.ui.region_editor import RegionDraft, draw_regions, save_regions, save_rotation
 

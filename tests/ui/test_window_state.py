@@ -18,7 +18,7 @@ from app.settings.monitor import Polygon
 from app.settings.view import ViewSettings
 from app.ui import image_window as image_window_module
 from app.ui import message_box
-from app.ui.canvas import Canvas
+from app.ui.faces import Canvas
 from app.ui.hud import KEYS
 from app.ui.image_window import Click, Closed, Key, OpenCvWindow, WindowInput, is_window_open
 from app.ui.window import Window, window_size

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.capture.capture import SourceState, SourceStatus
 from app.core.types import FACE_LABELS, Box, Counts, Event, EventKind, FaceLabel, FrameResult, Label, StageTimes, Track
 from app.pipeline.monitor import CameraView
-from app.ui.canvas import Canvas, ascii_only, blur_faces, canvas, draw_faces
+from app.ui.faces import Canvas, ascii_only, blur_faces, canvas, draw_faces
 from app.ui.hud import KEYS, Screen, alert_text, render, render_result
 from app.ui.palette import PAPER, STYLES
 from app.ui.window import grid
