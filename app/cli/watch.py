@@ -36,6 +36,12 @@ log = logging.getLogger(__name__)
 def register(commands: Any) -> None:
     parser = commands.add_parser("watch", help="watch a camera, a stream or a file", description=__doc__)
     add_source(parser, "default 0")
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """All options but the source."""
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the annotated video (.mp4, .avi)")
     parser.add_argument("--events", type=Path, metavar="FILE", help="write events (.jsonl, .csv)")
@@ -52,7 +58,6 @@ def register(commands: Any) -> None:
         help="also show the view in a browser (default 127.0.0.1:8080)",
     )
     add_flags(parser, "web view", WEB)
-    parser.set_defaults(run=run)
 
 
 def settings_of(args: argparse.Namespace) -> "Settings":
@@ -71,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
     image_window: ImageWindow | None = None
     with ExitStack() as stack:
         if not settings.view.headless:
+            from app.ui.keep_awake import keep_awake
             from app.ui.window_process import open_image_window
 
             image_window = open_image_window()  # opens while the rest is imported
@@ -82,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         service = SystemdNotifier()
         if image_window is not None:
             image_window.wait_until_open()
+            stack.enter_context(keep_awake(settings.view.keep_awake))
         session = stack.enter_context(WatchSession(settings, args.output, args.events, config_path(args)))
         stack.enter_context(flags)
         service.ready()

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from app.core.files import exists
+
 PLAYERS = (
     ("pw-play",),
     ("paplay",),
@@ -47,9 +49,7 @@ def silence_reason(sound_s: float, took_s: float, output: str) -> str:
     return ""
 
 
-def output_fault(
-    environ: Mapping[str, str] = os.environ, root: Path = Path("/"), platform: str = sys.platform
-) -> str:
+def output_fault(environ: Mapping[str, str] = os.environ, root: Path = Path("/"), platform: str = sys.platform) -> str:
     """Why no sound can be heard on this machine, and what to do; '' if nothing speaks against it."""
     if platform == "win32":
         return _windows_fault()
@@ -73,18 +73,20 @@ def _has_server(environ: Mapping[str, str], root: Path) -> bool:
     """Whether a PulseAudio or PipeWire server is named or has its socket in the usual place."""
     if environ.get("PULSE_SERVER") or environ.get("PIPEWIRE_REMOTE"):
         return True
-    runtime = Path(environ.get("XDG_RUNTIME_DIR") or root / "run/user" / str(os.getuid() if hasattr(os, "getuid") else 0))
+    runtime = Path(
+        environ.get("XDG_RUNTIME_DIR") or root / "run/user" / str(os.getuid() if hasattr(os, "getuid") else 0)
+    )
     sockets = runtime / "pulse/native", runtime / "pipewire-0", root / "run/pulse/native"
-    return any(map(os.path.exists, sockets))
+    return any(map(exists, sockets))
 
 
 def _has_card(environ: Mapping[str, str], root: Path) -> bool:
     """Whether ALSA has a card, or a configuration that may name another device, such as Bluetooth."""
     with suppress(OSError):
-        if any(name.startswith("pcm") and name.endswith("p") for name in os.listdir(root / "dev/snd")):
+        if any(path.name.startswith("pcm") and path.name.endswith("p") for path in (root / "dev/snd").iterdir()):
             return True
     home = Path(environ.get("HOME") or root)
-    return any(map(os.path.exists, (home / ".asoundrc", root / "etc/asound.conf")))
+    return any(map(exists, (home / ".asoundrc", root / "etc/asound.conf")))
 
 
 def _server_fault() -> str:

@@ -147,7 +147,9 @@ def mail(mode: str, folder: Path, broker_port: int) -> Iterator[HookSetup]:
 @contextmanager
 def loudspeaker(mode: str, folder: Path, broker_port: int) -> Iterator[HookSetup]:
     """The player is a script, because test machines have no loudspeaker."""
-    script = {"works": f'wc -c < "$1" >> {folder}/played; sleep 0.02', "fails": "exit 1", "hangs": f"sleep {HANG_S:g}"}[mode]
+    script = {"works": f'wc -c < "$1" >> {folder}/played; sleep 0.02', "fails": "exit 1", "hangs": f"sleep {HANG_S:g}"}[
+        mode
+    ]
     player = folder / f"player-{SECRET}"
     player.write_text(f"#!/bin/sh\n{script}\n")
     player.chmod(0o700)

@@ -374,7 +374,7 @@ def test_sound_is_sent_only_if_it_was_heard(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(HookError, match="played nothing: it reports: No more combinations"):
         hook.send(make_alert())
     players("exit 7", "echo cannot connect >&2")
-    with pytest.raises(HookError, match="ended with code 7; .*cannot connect"):
+    with pytest.raises(HookError, match=r"ended with code 7; .*cannot connect"):
         hook.send(make_alert())
     players("exit 7", "sleep 0.02")  # the second one has a server
     hook.send(make_alert())

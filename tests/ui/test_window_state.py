@@ -275,7 +275,7 @@ def test_a_window_that_is_not_yet_visible_is_not_closed(monkeypatch: pytest.Monk
     visibility = [False, False, True, False]
     for name in ("namedWindow", "setMouseCallback"):
         monkeypatch.setattr(cv2, name, lambda *_: None)
-    monkeypatch.setattr(cv2, "waitKey", lambda _ms: -1)
+    monkeypatch.setattr(cv2, "waitKeyEx", lambda _ms: -1)
     monkeypatch.setattr(image_window_module, "is_window_open", lambda: visibility.pop(0))
     window = OpenCvWindow()
     assert [window.inputs(0.0) for _ in range(4)] == [[], [], [], [Closed()]]

@@ -85,9 +85,7 @@ class SoundHook:
 
     def _play(self, player: tuple[str, ...], path: Path, alert: Alert) -> None:
         argv = (*player, str(path.absolute()))
-        channel = CommandChannel(
-            kind="command", name=self._channel.name, argv=argv, timeout_s=self._channel.timeout_s
-        )
+        channel = CommandChannel(kind="command", name=self._channel.name, argv=argv, timeout_s=self._channel.timeout_s)
         running = self._running = CommandHook(channel)
         began_s = time.monotonic()
         try:
