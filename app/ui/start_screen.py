@@ -30,6 +30,7 @@ from app.ui.image_window import (
     Closed,
     ImageWindow,
     Key,
+    Resized,
     WindowInput,
 )
 from app.ui.palette import DIM, INK, PAPER, WARN, Colour
@@ -44,6 +45,10 @@ _RAISED: Colour = (62, 62, 62)
 _WAIT_S, _RESCAN_S, _BLINK_S = 0.05, 2.0, 0.6
 _PASTE_KEYS = (22, INSERT)
 """Ctrl+V, which Qt keeps for itself, and Insert, also with Shift."""
+_NO_CAMERA = Box(_MARGIN, 128, 460, 308)
+"""Where it says that there is no camera."""
+_FIRST_SIZE_PX = 1152, 648
+"""Size of the window before the user changes it; with its title bar it fits on a screen of 1280 x 720."""
 _CAMERA, _ADDRESS, _PASTE, _WATCH, _FILE, _DEMO = "camera", "address", "paste", "watch", "file", "demo"
 
 
@@ -58,7 +63,7 @@ class Item:
 
 @dataclass
 class StartState:
-    """All that the screen shows, without the live pictures."""
+    """All that the screen shows, without the live pictures. Places are those of a screen of 1280 x 720."""
 
     cameras: Sequence[CameraDevice] = ()
     address: str = ""
@@ -67,12 +72,28 @@ class StartState:
     files: FileList | None = None
     choice: Choice | None = field(default=None)
     quits: bool = False
+    size_px: tuple[int, int] = _FIRST_SIZE_PX
+
+    @property
+    def scale(self) -> float:
+        """Pixels of the window for each one of 1280 x 720."""
+        return min(self.size_px[0] / _WIDTH, self.size_px[1] / _HEIGHT)
+
+    @property
+    def corner_px(self) -> tuple[float, float]:
+        """Where the screen begins in a window of another shape."""
+        return (self.size_px[0] - _WIDTH * self.scale) / 2, (self.size_px[1] - _HEIGHT * self.scale) / 2
+
+    def place_of(self, click: Click) -> tuple[float, float]:
+        left, top = self.corner_px
+        return (click.x * self.size_px[0] - left) / self.scale, (click.y * self.size_px[1] - top) / self.scale
 
     def items(self) -> list[Item]:
         """In the order of the Tab key."""
-        row_y = _HEIGHT - 176
+        boxes = camera_boxes(len(self.cameras))
+        row_y = (boxes[-1].y2 if boxes else _NO_CAMERA.y2) + 40
         side = 132
-        items = [Item(_CAMERA, box, i) for i, box in enumerate(camera_boxes(len(self.cameras)))]
+        items = [Item(_CAMERA, box, i) for i, box in enumerate(boxes)]
         x2 = _WIDTH - _MARGIN
         field_width = x2 - _MARGIN - 2 * (side + _GAP)
         items.append(Item(_ADDRESS, Box(_MARGIN, row_y, field_width, 52)))
@@ -113,6 +134,8 @@ class StartState:
         """Handles one input. Afterwards ``choice`` or ``quits`` may be set."""
         if isinstance(user_input, Closed):
             self.quits = True
+        elif isinstance(user_input, Resized):
+            self.size_px = user_input.width_px, user_input.height_px
         elif self.files is not None:
             self._handle_in_files(self.files, user_input)
         elif isinstance(user_input, Click):
@@ -121,7 +144,7 @@ class StartState:
             self._press(user_input.code, paste)
 
     def _click(self, click: Click, paste: Callable[[], str]) -> None:
-        x, y = click.x * _WIDTH, click.y * _HEIGHT
+        x, y = self.place_of(click)
         for place, item in enumerate(self.items()):
             if _contains(item.box, x, y):
                 self.focus = place
@@ -189,7 +212,7 @@ class StartState:
     def _handle_in_files(self, files: FileList, user_input: WindowInput) -> None:
         if isinstance(user_input, Click):
             boxes = file_boxes(files)
-            x, y = user_input.x * _WIDTH, user_input.y * _HEIGHT
+            x, y = self.place_of(user_input)
             hit = next((index for index, box in boxes if _contains(box, x, y)), None)
             if hit is None:
                 return
@@ -244,9 +267,55 @@ def file_boxes(files: FileList) -> list[tuple[int, Box]]:
     return [(i, Box(_MARGIN + 20, 140 + 38 * (i - first), _WIDTH - 2 * _MARGIN - 40, 36)) for i in shown]
 
 
+@dataclass(frozen=True, slots=True)
+class _Board:
+    """A canvas for places and sizes of a screen of 1280 x 720, drawn sharp in the size of the window."""
+
+    canvas: Canvas
+    scale: float
+    corner_px: tuple[float, float]
+
+    def _box(self, box: Box) -> Box:
+        return box.scaled(self.scale).moved(*self.corner_px)
+
+    def text(
+        self,
+        xy: tuple[float, float],
+        text: str,
+        size: float,
+        colour: Colour = PAPER,
+        anchor: str = "ls",
+        bold: bool = False,
+    ) -> None:
+        x, y = (place * self.scale + corner for place, corner in zip(xy, self.corner_px, strict=True))
+        self.canvas.text((x, y), text, size * self.scale, colour, anchor, bold)
+
+    def text_width(self, text: str, size: float) -> float:
+        return self.canvas.text_size(text, size * self.scale)[0] / self.scale
+
+    def shortened(self, text: str, width: float, size: float) -> str:
+        return self.canvas.shortened(text, width * self.scale, size * self.scale)
+
+    def wrapped(self, text: str, width: float, size: float) -> list[str]:
+        return self.canvas.wrapped(text, width * self.scale, size * self.scale)
+
+    def card(self, box: Box, radius: float, fill: Colour) -> None:
+        self.canvas.card(self._box(box), radius * self.scale, fill)
+
+    def outline(self, box: Box, radius: float, colour: Colour, thickness: float) -> None:
+        self.canvas.outline(self._box(box), radius * self.scale, colour, thickness * self.scale)
+
+    def icon(self, name: str, box: Box, colour: Colour) -> None:
+        self.canvas.icon(name, self._box(box), colour)
+
+    def paste(self, image: Image, box: Box, radius: float) -> None:
+        self.canvas.paste(image, self._box(box), radius * self.scale)
+
+
 def draw_start(state: StartState, images: Sequence[Image | None], errors: Sequence[str], caret: bool = True) -> Image:
-    """The screen as an image (720, 1280, 3) uint8 BGR. ``images`` and ``errors`` belong to the cameras."""
-    canvas = Canvas(np.full((_HEIGHT, _WIDTH, 3), INK, np.uint8))
+    """The screen as an image (H, W, 3) uint8 BGR. ``images`` and ``errors`` belong to the cameras."""
+    width, height = state.size_px
+    canvas = _Board(Canvas(np.full((height, width, 3), INK, np.uint8)), state.scale, state.corner_px)
     canvas.text((_MARGIN, 62), "maskwatch", 34, bold=True)
     subtitle = "Open a file" if state.files else "Choose what to watch"
     canvas.text((_MARGIN, 98), subtitle, 20, DIM)
@@ -260,14 +329,14 @@ def draw_start(state: StartState, images: Sequence[Image | None], errors: Sequen
         _draw_fault(canvas, state.fault)
     else:
         canvas.text((_MARGIN, _HEIGHT - 22), hint, 16, DIM)
-    return canvas.image
+    return canvas.canvas.image
 
 
 def _draw_choices(
-    canvas: Canvas, state: StartState, images: Sequence[Image | None], errors: Sequence[str], caret: bool
+    canvas: _Board, state: StartState, images: Sequence[Image | None], errors: Sequence[str], caret: bool
 ) -> None:
     if not state.cameras:
-        box = Box(_MARGIN, 128, 460, 308)
+        box = _NO_CAMERA
         canvas.card(box, 14, _FIELD)
         canvas.icon("camera_off", Box(box.x, box.y + 70, box.width, 72), DIM)
         canvas.text((box.center[0], box.y + 196), "No camera was found", 20, anchor="mm", bold=True)
@@ -284,7 +353,7 @@ def _draw_choices(
             canvas.outline(item.box, 14, PAPER, 3)
 
 
-def _draw_camera(canvas: Canvas, box: Box, name: str, image: Image | None, error: str) -> None:
+def _draw_camera(canvas: _Board, box: Box, name: str, image: Image | None, error: str) -> None:
     canvas.card(box, 14, _FIELD)
     picture = Box(box.x, box.y, box.width, box.height - 48)
     if image is not None:
@@ -305,26 +374,27 @@ def _cut(image: Image, aspect: float) -> Image:
     return image[y : y + high, x : x + wide]
 
 
-def _draw_address(canvas: Canvas, box: Box, address: str, caret: bool) -> None:
+def _draw_address(canvas: _Board, box: Box, address: str, caret: bool) -> None:
     canvas.card(box, 14, _FIELD)
     room = box.width - 40
     if not address:
         text = "Address of a camera or stream (rtsp://, http://), or the path of a file"
         canvas.text((box.x + 20, box.center[1]), canvas.shortened(text, room, 18), 18, DIM, anchor="lm")
     shown = address
-    while shown and canvas.text_size(shown, 18)[0] > room:  # the end is what the user types
+    while shown and canvas.text_width(shown, 18) > room:  # the end is what the user types
         shown = shown[1:]
-    width = canvas.text((box.x + 20, box.center[1]), shown, 18, anchor="lm").width if shown else 0
+    canvas.text((box.x + 20, box.center[1]), shown, 18, anchor="lm")
+    width = canvas.text_width(shown, 18)
     if caret:
         canvas.card(Box(box.x + 21 + width, box.y + 14, 2, box.height - 28), 0, PAPER)
 
 
-def _draw_button(canvas: Canvas, item: Item) -> None:
+def _draw_button(canvas: _Board, item: Item) -> None:
     words = {_PASTE: "Paste", _WATCH: "Watch", _FILE: "Open a file", _DEMO: "Demo"}
     icons = {_WATCH: "arrow", _FILE: "file", _DEMO: "play"}
     box, text = item.box, words[item.kind]
     canvas.card(box, 14, _RAISED)
-    width = canvas.text_size(text, 18)[0]
+    width = canvas.text_width(text, 18)
     icon = icons.get(item.kind)
     x = box.center[0] - (width + (30 if icon else 0)) / 2
     if icon:
@@ -332,10 +402,10 @@ def _draw_button(canvas: Canvas, item: Item) -> None:
     canvas.text((x + (30 if icon else 0), box.center[1]), text, 18, anchor="lm")
 
 
-def _draw_files(canvas: Canvas, files: FileList) -> None:
+def _draw_files(canvas: _Board, files: FileList) -> None:
     canvas.card(Box(_MARGIN, 122, _WIDTH - 2 * _MARGIN, _HEIGHT - 122 - 92), 14, _FIELD)
     title = str(files.folder)
-    while canvas.text_size(title, 17)[0] > 800:  # the end of a path tells more
+    while canvas.text_width(title, 17) > 800:  # the end of a path tells more
         title = title[1:]
     canvas.text((_WIDTH - _MARGIN, 98), title, 17, DIM, anchor="rs")
     for index, box in file_boxes(files):
@@ -352,7 +422,7 @@ def _draw_files(canvas: Canvas, files: FileList) -> None:
         canvas.text((_WIDTH - _MARGIN - 24, _HEIGHT - 112), "no videos or images here", 16, DIM, anchor="rs")
 
 
-def _draw_fault(canvas: Canvas, fault: str) -> None:
+def _draw_fault(canvas: _Board, fault: str) -> None:
     lines = canvas.wrapped(fault, _WIDTH - 2 * _MARGIN - 84, 17)[:3]
     high = 24 * len(lines) + 22
     box = Box(_MARGIN, _HEIGHT - 12 - high, _WIDTH - 2 * _MARGIN, high)
@@ -391,10 +461,19 @@ def choose_source(
             errors = [previews[each.key].error for each in state.cameras]
             caret = time.monotonic() % (2 * _BLINK_S) < _BLINK_S
             files = state.files and (state.files.folder, state.files.index)
-            content = (list(map(id, images)), errors, caret, state.focus, state.address, state.fault, files)
+            content = (
+                list(map(id, images)),
+                errors,
+                state.size_px,
+                caret,
+                state.focus,
+                state.address,
+                state.fault,
+                files,
+            )
             if content != drawn and window.is_ready:
                 drawn = content
-                window.show(draw_start(state, images, errors, caret), None if is_sized else (_WIDTH, _HEIGHT))
+                window.show(draw_start(state, images, errors, caret), None if is_sized else _FIRST_SIZE_PX)
                 is_sized = True
             for user_input in window.inputs(_WAIT_S):
                 state.handle(user_input)
