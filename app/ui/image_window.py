@@ -33,7 +33,15 @@ class Closed:
     """The user closed the window."""
 
 
-WindowInput = Key | Click | Closed
+@dataclass(frozen=True, slots=True)
+class Resized:
+    """The window has a new size for its image, in pixels of the screen."""
+
+    width_px: int
+    height_px: int
+
+
+WindowInput = Key | Click | Closed | Resized
 
 
 class ImageWindow(Protocol):
@@ -69,6 +77,14 @@ def is_window_open() -> bool:
         return False
 
 
+def image_area() -> tuple[int, int]:
+    """Width and height of the area for the image in px; (0, 0) if the toolkit does not report it."""
+    try:
+        return cv2.getWindowImageRect(TITLE)[2:]  # type: ignore[return-value]
+    except cv2.error:
+        return 0, 0
+
+
 class OpenCvWindow:
     """A window of this process. Qt on Linux aborts the process that opens it if the display refuses or ends."""
 
@@ -80,8 +96,10 @@ class OpenCvWindow:
         self._inputs: list[WindowInput] = []
         self._size_px = (1, 1)
         self._was_visible = False
+        self._area_px = (0, 0)
         try:
-            cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+            # The images have the size of the window. With a kept ratio, Qt would report the size of the old image.
+            cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
             cv2.setMouseCallback(TITLE, self._on_mouse)
         except cv2.error as error:
             raise DisplayError(
@@ -109,6 +127,10 @@ class OpenCvWindow:
         if self._was_visible and not is_visible:
             self._inputs.append(Closed())
         self._was_visible = is_visible  # it may appear with a delay
+        area_px = image_area() if is_visible else (0, 0)
+        if min(area_px) > 1 and area_px != self._area_px:
+            self._area_px = area_px
+            self._inputs.append(Resized(*area_px))
         found, self._inputs = self._inputs, []
         return found
 
