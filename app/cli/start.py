@@ -44,10 +44,10 @@ def run(args: argparse.Namespace) -> int:
         setattr(args, "view.snapshots", str(pictures_folder()))
     if args.last:
         setattr(args, "monitor.retry_at_start", True)
-    return watch.run(args) if "camera" in settings.model_fields_set else _choose_and_watch(args)
+    return watch.run(args) if "camera" in settings.model_fields_set else _choose_and_watch(args, settings.view.theme)
 
 
-def _choose_and_watch(args: argparse.Namespace) -> int:
+def _choose_and_watch(args: argparse.Namespace, theme: str) -> int:
     from app.capture.cameras import find_cameras
     from app.ui.start_choice import ChoiceKind, choice_file, load_choice
 
@@ -56,7 +56,7 @@ def _choose_and_watch(args: argparse.Namespace) -> int:
         choice = load_choice(path)
         uri = choice.uri(find_cameras()) if choice is not None and starts_last else ""
         if not uri:
-            choice = _ask(choice, fault, starts_last)
+            choice = _ask(choice, fault, starts_last, theme)
             if choice is None:
                 return 0
             _keep(choice, path)
@@ -81,13 +81,13 @@ def _choose_and_watch(args: argparse.Namespace) -> int:
         setattr(args, "camera.loop", None)
 
 
-def _ask(last: "Choice | None", fault: str, starts_last: bool) -> "Choice | None":
+def _ask(last: "Choice | None", fault: str, starts_last: bool, theme: str) -> "Choice | None":
     from app.ui.start_screen import choose_source
     from app.ui.window_process import open_image_window
 
     window = open_image_window()
     try:
-        return choose_source(window, last, fault, starts_last)
+        return choose_source(window, last, fault, starts_last, theme)
     finally:
         window.close()
 

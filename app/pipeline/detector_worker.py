@@ -74,4 +74,5 @@ class DetectorWorker:
             analyzed.alerts,
             times,
             analyzed.faces,
+            analyzed.waiting,
         )

@@ -32,8 +32,11 @@ class ViewSettings(BaseModel):
     keys: bool = Field(False, description="show the list of keys at the start")
     snapshots: Path = Field(Path(), description="folder for snapshots (key s) and recordings (key r)")
     max_width_px: int = Field(
-        1280, ge=160, le=7680, description="maximum width of the image in the window; its height is at most 9/16 of it"
+        1280, ge=160, le=7680, description="maximum width of a new window; its height is at most 9/16 of it"
     )
+    theme: Literal["dark", "light"] = Field("dark", description="colours of everything but the labels of faces")
+    large_text: bool = Field(False, description="larger text, for people who read it from a distance")
+    verbose: bool = Field(False, description="show probabilities, numbers of people and frame rates (key v)")
     kiosk: bool = Field(False, description="full screen for an entrance: one large sentence to the people in view")
     language: str = Field("", description=f"language of the kiosk: {', '.join(LANGUAGES)}; empty: that of the system")
     sentences: KioskSentences = KioskSentences()

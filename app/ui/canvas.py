@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.core.types import Box, Image
 from app.ui.icons import icon_mask
-from app.ui.palette import PAPER, Colour
+from app.ui.palette import INK, PAPER, Colour
 from app.ui.typeface import Mask, text_mask, text_width
 
 _ASCENT, _DESCENT, _CAPITAL = 0.97, 0.24, 0.73
@@ -105,23 +105,32 @@ class Canvas:
             radius_px = int(max(0, min(radius, (x2 - x) / 2, (y2 - y) / 2)))
             self._press(_card_stamp(x2 - x, y2 - y, radius_px, fill, opacity), x, y)
 
-    def outline(self, box: Box, radius: float, colour: Colour, thickness: float, arms: float = 0.0) -> None:
-        """Draws a rounded rectangle; with ``arms`` only its corners, each side reaching so far from the corner, px."""
+    def outline(
+        self, box: Box, radius: float, colour: Colour, thickness: float, arms: float = 0.0, halo: int = 0
+    ) -> None:
+        """Draws a rounded rectangle; with ``arms`` only its corners, each side reaching so far from the corner, px.
+
+        ``halo``: width of a dark edge on both sides of the line, px.
+        """
         x, y, x2, y2 = _pixels(box)
         width = max(1, round(thickness))
         radius_px = int(max(width, min(radius, (x2 - x) / 2, (y2 - y) / 2)))
         if x2 - x < 2 * width or y2 - y < 2 * width:
             return
-        for index, (left, top) in enumerate(_corners(x, y, x2, y2, radius_px)):
-            self._press(_arc_stamp(radius_px, width, index, colour), left, top)
-        across, down = (max(0, side - 2 * radius_px) for side in (x2 - x, y2 - y))
-        reach_x, reach_y = (min(max(0, round(arms) - radius_px), side) if arms else side for side in (across, down))
-        for start in (x + radius_px, x + radius_px + across - reach_x):
-            for top in (y, y2 - width):
-                self._fill(start, top, reach_x, width, colour)
-        for start in (y + radius_px, y + radius_px + down - reach_y):
-            for left in (x, x2 - width):
-                self._fill(left, start, width, reach_y, colour)
+        outer = _corners(x - halo, y - halo, x2 + halo, y2 + halo, radius_px + halo)
+        for index, (left, top) in enumerate(outer):
+            self._press(_arc_stamp(radius_px, width, halo, index, colour), left, top)
+        reaches = [max(0, side - 2 * radius_px) for side in (x2 - x, y2 - y)]
+        if arms:
+            reaches = [min(max(0, round(arms) - radius_px), reach // 2) for reach in reaches]
+        (right, down), near = reaches, radius_px
+        for edge, tint in ((halo, INK), (0, colour)) if halo else ((0, colour),):
+            for left in {x + near, x2 - near - right}:
+                for top in (y, y2 - width):
+                    self._fill(left, top - edge, right, width + 2 * edge, tint)
+            for top in {y + near, y2 - near - down}:
+                for left in (x, x2 - width):
+                    self._fill(left - edge, top, width + 2 * edge, down, tint)
 
     def ring(self, centre: tuple[float, float], radius: float, share: float, colour: Colour, thickness: float) -> None:
         """Draws a part of a circle, clockwise from the top; ``share`` is 1 for all of it."""
@@ -144,7 +153,7 @@ class Canvas:
         is_smaller = width < image.shape[1]
         scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR)
         if radius < 1:
-            part = self._part(x, y, width, height)
+            part = self.part(x, y, width, height)
             part[:] = scaled[max(0, -y) :, max(0, -x) :][: part.shape[0], : part.shape[1]]
         else:
             mask = _card_mask(width, height, int(min(radius, width / 2, height / 2)))
@@ -165,13 +174,13 @@ class Canvas:
         if width > 0 and height > 0:  # much faster than an assignment of numpy
             cv2.rectangle(self.image, (x, y, width, height), colour, -1)
 
-    def _part(self, x: int, y: int, width: int, height: int) -> Image:
-        """The part of the image inside that rectangle; not copied."""
+    def part(self, x: int, y: int, width: int, height: int) -> Image:
+        """The part of the image inside that rectangle, not copied."""
         return self.image[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)]
 
     def _press(self, stamp: _Stamp, x: int, y: int) -> None:
         height, width = stamp.keep.shape[:2]
-        part = self._part(x, y, width, height)
+        part = self.part(x, y, width, height)
         if part.size == 0:
             return
         keep, add = stamp
@@ -251,9 +260,15 @@ def _card_stamp(width: int, height: int, radius: int, fill: Colour, opacity: flo
 
 
 @lru_cache(maxsize=256)
-def _arc_stamp(radius: int, width: int, index: int, colour: Colour) -> _Stamp:
-    cover = np.clip(width / 2 - np.abs(_distance(radius) - (radius - width / 2)) + 0.5, 0, 1)
-    return _stamp(_turned((cover * 255).astype(np.uint8), index), colour)
+def _arc_stamp(radius: int, width: int, halo: int, index: int, colour: Colour) -> _Stamp:
+    """The corner ``index`` of an outline, with its halo around it."""
+    off = np.abs(_distance(radius + halo) - (radius - width / 2)) - width / 2
+    line = np.clip(0.5 - off, 0, 1)
+    edge = np.clip(0.5 + halo - off, 0, 1) if halo else line
+    keep, add = _turned((255 - 255 * edge).astype(np.uint8), index), _turned((255 * line).astype(np.uint8), index)
+    rest = 255 - keep - add
+    mixed = (add[:, :, None] * np.array(colour, np.uint16) + rest[:, :, None] * np.array(INK, np.uint16)) // 255
+    return _Stamp(np.repeat(keep[:, :, None], 3, axis=2), mixed.astype(np.uint8))
 
 
 def blur_faces(image: Image, boxes: Sequence[Box]) -> None:

@@ -1,62 +1,36 @@
-"""Drawing of text, boxes and blurred faces. Only ``blur_faces`` changes the image that it is given."""
+"""Draws the faces of a frame: boxes, labels that avoid each other, and the time that is left before an alert."""
 
-import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
 from app.core.types import Box, Image, Label, Track
-from app.ui.palette import ALERT, INK, PAPER, STYLES, Colour
+from app.ui.canvas import Canvas, blur_faces
+from app.ui.palette import STYLES, Colour
 
-_FONT = cv2.FONT_HERSHEY_DUPLEX
-_PIXELS_PER_SCALE = 22.0
-"""Height of a capital letter of the font at scale 1, px."""
+_SEVERITY = (Label.UNSURE, Label.MASK, Label.INCORRECT, Label.NO_MASK)
+_TEXT, _HEIGHT, _PAD = 0.92, 1.62, 0.45
+"""Size of a label's text, its height and its inner margin, in units."""
 
 
 @dataclass(frozen=True, slots=True)
-class Canvas:
-    """An image (H, W, 3) uint8 BGR to draw on; ``unit`` is the height of a text line in pixels."""
+class FaceOptions:
+    """``verbose``: labels show probability and track number. ``waiting``: for bare faces without an alert, the share of
+    the dwell time that has passed. ``opacity``: of faces that fade out. ``taken``: areas without labels, in canvas
+    pixels. ``places``: the place of each label, kept between frames. All by track number."""
 
-    image: Image
-    unit: float
-
-    @property
-    def stroke(self) -> int:
-        return max(1, round(self.unit / 9))
-
-    def width(self, text: str, size: float = 1.0) -> int:
-        return int(cv2.getTextSize(ascii_only(text), _FONT, self._scale(size), 1)[0][0])
-
-    def _scale(self, size: float) -> float:
-        return self.unit * 0.62 * size / _PIXELS_PER_SCALE
-
-    def text(self, text: str, x: float, y: float, colour: Colour = PAPER, size: float = 1.0) -> None:
-        """Draws ``text``; ``(x, y)`` is the left end of its baseline in pixels."""
-        weight = 1 if self.unit * size < 34 else 2
-        cv2.putText(
-            self.image, ascii_only(text), (round(x), round(y)), _FONT, self._scale(size), colour, weight, cv2.LINE_AA
-        )
-
-    def fill(self, x: float, y: float, x2: float, y2: float, colour: Colour, opacity: float = 1.0) -> None:
-        """Draws a filled rectangle, clipped to the image."""
-        height, width = self.image.shape[:2]
-        left, right = (int(min(max(v, 0), width)) for v in (x, x2))
-        top, bottom = (int(min(max(v, 0), height)) for v in (y, y2))
-        if left >= right or top >= bottom:
-            return
-        area = self.image[top:bottom, left:right]
-        if opacity >= 1:
-            area[:] = colour
-        else:
-            cv2.addWeighted(area, 1 - opacity, np.full_like(area, colour), opacity, 0, dst=area)
+    verbose: bool = False
+    waiting: Mapping[int, float] = field(default_factory=dict)
+    opacity: Mapping[int, float] = field(default_factory=dict)
+    taken: Sequence[Box] = ()
+    places: dict[int, int] = field(default_factory=dict)
 
 
-def ascii_only(text: str) -> str:
-    """``text`` in ASCII, the only letters of OpenCV fonts; others lose their accents or become '?'."""
-    plain = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
-    return plain.encode("ascii", "replace").decode().replace("\n", " ")
+def text_unit(width_px: float, height_px: float, large: bool = False) -> float:
+    """The size of normal text on an image of that size, px."""
+    return float(np.clip(min(height_px / 40, width_px / 44), 11, 60)) * (1.45 if large else 1.0)
 
 
 def canvas(image: Image, max_width_px: int) -> tuple[Canvas, float]:
@@ -68,58 +42,7 @@ def canvas(image: Image, max_width_px: int) -> tuple[Canvas, float]:
         copy = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     else:
         copy = image.copy()
-    return Canvas(copy, unit=float(np.clip(copy.shape[0] / 26, 12, 40))), factor  # type: ignore[arg-type]
-
-
-def draw_faces(board: Canvas, tracks: Sequence[Track], factor: float, top_px: float = 0.0) -> None:
-    """Draws boxes with label, confidence and track id; the most severe label is on top.
-
-    No label text is drawn above ``top_px``, the height of the top bar in pixels.
-    """
-    severity = (Label.UNSURE, Label.MASK, Label.INCORRECT, Label.NO_MASK)
-    height, width = board.image.shape[:2]
-    for track in sorted(tracks, key=lambda track: severity.index(track.label.label)):
-        box = track.box.scaled(factor)
-        if box.x < width and box.y < height and box.x2 > 0 and box.y2 > 0:  # else it is outside the frame
-            _draw_face(board, track, box, top_px)
-
-
-def _draw_face(board: Canvas, track: Track, box: Box, top_px: float) -> None:
-    style = STYLES[track.label.label]
-    stroke = max(1, round(board.stroke * style.weight))
-    corners = (round(box.x), round(box.y)), (round(box.x2), round(box.y2))
-    if style.is_closed:
-        cv2.rectangle(board.image, *corners, INK, stroke + 2, cv2.LINE_AA)
-        cv2.rectangle(board.image, *corners, style.colour, stroke, cv2.LINE_AA)
-    else:
-        for colour, width in ((INK, stroke + 2), (style.colour, stroke)):
-            _draw_corners(board.image, box, colour, width)
-    is_decided = track.label.label is not Label.UNSURE
-    size = 0.8 if box.width < 6 * board.unit else 1.0
-    text = f"{style.word} {track.label.confidence:.0%}" if is_decided else style.word
-    _draw_label(board, f"{text}  #{track.id}", (box.x, box.y), style.colour, size, top_px)
-
-
-def _draw_corners(image: Image, box: Box, colour: Colour, width: int) -> None:
-    """Draws only the four corners of a box."""
-    length = max(4, round(box.size / 4))
-    for x, dx in ((box.x, length), (box.x2, -length)):
-        for y, dy in ((box.y, length), (box.y2, -length)):
-            corner = round(x), round(y)
-            cv2.line(image, corner, (corner[0] + dx, corner[1]), colour, width, cv2.LINE_AA)
-            cv2.line(image, corner, (corner[0], corner[1] + dy), colour, width, cv2.LINE_AA)
-
-
-def _draw_label(
-    board: Canvas, text: str, corner: tuple[float, float], colour: Colour, size: float, top_px: float
-) -> None:
-    """Draws a label above the upper left ``corner`` of its box, or inside if there is no room; always in the image."""
-    pad, line = board.unit * 0.3 * size, board.unit * 1.25 * size
-    width_px = board.width(text, size) + 2 * pad
-    x = float(np.clip(corner[0], 0, max(0.0, board.image.shape[1] - width_px)))
-    y = corner[1] - line if corner[1] - line >= top_px else max(corner[1], top_px)
-    board.fill(x, y, x + width_px, y + line, colour)
-    board.text(text, x + pad, y + line - pad * 1.25, PAPER if colour == ALERT else INK, size)
+    return Canvas(copy, text_unit(copy.shape[1], copy.shape[0])), factor  # type: ignore[arg-type]
 
 
 def hide_faces(board: Canvas, boxes: Sequence[Box], factor: float) -> None:
@@ -127,14 +50,107 @@ def hide_faces(board: Canvas, boxes: Sequence[Box], factor: float) -> None:
     blur_faces(board.image, [box.scaled(factor) for box in boxes])
 
 
-def blur_faces(image: Image, boxes: Sequence[Box]) -> None:
-    """Blurs faces in ``image`` (H, W, 3) uint8 in place: each becomes a mosaic of 6 x 6 blurred cells."""
-    height, width = image.shape[:2]
-    for box in boxes:
-        enlarged = Box(box.x - box.width * 0.1, box.y - box.height * 0.15, box.width * 1.2, box.height * 1.25)
-        part = enlarged.clipped(width, height)
-        x, y, x2, y2 = int(part.x), int(part.y), int(np.ceil(part.x2)), int(np.ceil(part.y2))
-        if x2 - x < 2 or y2 - y < 2:
+def draw_faces(board: Canvas, tracks: Sequence[Track], factor: float, options: FaceOptions | None = None) -> None:
+    """Draws boxes and labels; the most severe label is on top and chooses its place first. ``factor``: from source to
+    canvas pixels."""
+    options = options or FaceOptions()
+    whole = Box(0, 0, board.width, board.height)
+    boxes = {track.id: track.box.scaled(factor) for track in tracks}
+    shown = [track for track in tracks if _overlap(boxes[track.id], whole) > 0]
+    shown.sort(key=lambda track: (_SEVERITY.index(track.label.label), track.box.area))
+    for track in shown:
+        box, opacity = boxes[track.id], options.opacity.get(track.id, 1.0)
+        grown = board.unit
+        area = board.part(*map(int, (box.x - grown, box.y - grown, box.width + 2 * grown, box.height + 2 * grown)))
+        before = area.copy() if opacity < 1 else None
+        _draw_box(board, track.label.label, box)
+        if before is not None:
+            cv2.addWeighted(area, opacity, before, 1 - opacity, 0, dst=area)
+    placed: list[Box] = list(options.taken)
+    for track in reversed(shown):
+        if track.id not in options.opacity:
+            others = [box for id_, box in boxes.items() if id_ != track.id]
+            placed += _draw_label(board, track, boxes[track.id], options, placed, others)
+
+
+def _draw_box(board: Canvas, label: Label, box: Box) -> None:
+    style = STYLES[label]
+    width = max(1, round(board.unit / 7 * style.weight))
+    arms = max(style.arms * box.size, 1.0) if style.arms else 0.0
+    halo = max(1, round(board.unit / 14))  # a dark edge keeps it visible on any image
+    board.outline(box, min(board.unit * 0.7, box.size / 3), style.colour, width, arms, halo)
+
+
+def _draw_label(
+    board: Canvas, track: Track, box: Box, options: FaceOptions, placed: Sequence[Box], others: Sequence[Box]
+) -> list[Box]:
+    """Draws the label where it covers no other label: with its word, or only its icon; not at all if there is no room.
+    Returns its area."""
+    style, unit = STYLES[track.label.label], board.unit
+    is_decided = track.label.label is not Label.UNSURE
+    details = f"{track.label.confidence:.0%}  #{track.id}" if is_decided else f"#{track.id}"
+    text = f"{style.word}  {details}" if options.verbose else style.word
+    size, height = unit * _TEXT, unit * _HEIGHT
+    text_px = board.text_size(text, size, bold=True)[0]
+    waiting = options.waiting.get(track.id)
+    start = height * (0.92 if waiting is None else 1.05)
+    wide = start + text_px + unit * _PAD
+    for width, limit in ((wide, 0.0), (wide, 1.0), (height, 1.0)):
+        found = _free_place(board, box, (width, height), placed, others, limit, options.places.get(track.id, 0))
+        if found is not None:
+            options.places[track.id], area = found
+            board.card(area, height * 0.36, style.colour)
+            _draw_icon(board, style.icon, Box(area.x, area.y, height, height), style.ink, waiting)
+            if width == wide:
+                board.text((area.x + start, area.y + height / 2), text, size, style.ink, "lm", bold=True)
+            return [area]
+    return []
+
+
+def _draw_icon(board: Canvas, name: str, box: Box, colour: Colour, waiting: float | None) -> None:
+    """Draws the icon in the square ``box``; while the dwell time runs, a ring around it that shrinks."""
+    (x, y), side = box.center, box.width * (0.6 if waiting is None else 0.34)
+    board.icon(name, Box(x - side / 2, y - side / 2, side, side), colour)
+    if waiting is not None:
+        board.ring((x, y), box.width * 0.33, 1 - waiting, colour, max(2.0, box.width * 0.09))
+
+
+def _free_place(
+    board: Canvas,
+    box: Box,
+    size: tuple[float, float],
+    placed: Sequence[Box],
+    others: Sequence[Box],
+    limit: float,
+    preferred: int,
+) -> tuple[int, Box] | None:
+    """The first place of a label that covers no other label, and of other faces at most ``limit`` of itself."""
+    places = list(enumerate(_places(box, *size)))
+    for number, place in [places[preferred], *places]:
+        x = float(np.clip(place.x, 0, max(0.0, board.width - place.width)))
+        area = Box(x, place.y, place.width, place.height)
+        if area.y < 0 or area.y2 > board.height or area.x2 > board.width + 1:
             continue
-        tiny = cv2.resize(image[y:y2, x:x2], (6, 6), interpolation=cv2.INTER_AREA)
-        image[y:y2, x:x2] = cv2.resize(tiny, (x2 - x, y2 - y), interpolation=cv2.INTER_LINEAR)
+        if any(_overlap(area, other) > 0 for other in placed):
+            continue
+        if sum(_overlap(area, other) for other in others) <= limit * area.area:
+            return number, area
+    return None
+
+
+def _places(box: Box, width: float, height: float) -> Iterator[Box]:
+    """Above, below, inside and beside the box."""
+    gap = height * 0.14
+    right = box.x2 - width
+    for x, y in (
+        *((box.x, box.y - height - gap), (right, box.y - height - gap)),
+        *((box.x, box.y2 + gap), (right, box.y2 + gap)),
+        *((box.x + gap * 2, box.y + gap * 2), (box.x + gap * 2, box.y2 - height - gap * 2)),
+        *((box.x2 + gap, box.y), (box.x - width - gap, box.y), (box.x2 + gap, box.y2 - height)),
+    ):
+        yield Box(x, y, width, height)
+
+
+def _overlap(a: Box, b: Box) -> float:
+    """The common area of two boxes."""
+    return max(0.0, min(a.x2, b.x2) - max(a.x, b.x)) * max(0.0, min(a.y2, b.y2) - max(a.y, b.y))

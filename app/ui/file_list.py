@@ -47,7 +47,8 @@ class FileList:
         whole = [Entry(f"all {images} images of this folder", folder, False)] if images > 1 else []
         came_from = self.folder
         self.folder, self.entries = folder, [*parent, *folders, *whole, *files]
-        self.index = next((i for i, entry in enumerate(self.entries) if entry.path == came_from and i), 0)
+        names = [] if came_from == folder else [entry.path for entry in self.entries]
+        self.index = names.index(came_from) if came_from in names else 0
 
     def move(self, steps: int) -> None:
         self.index = max(0, min(self.index + steps, len(self.entries) - 1))

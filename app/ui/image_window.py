@@ -1,6 +1,11 @@
 """Shows images in a window and reads its keys and clicks: all calls of OpenCV's GUI toolkit are here."""
 
+import ctypes
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Protocol
 
 import cv2
@@ -27,9 +32,11 @@ _KEYS = {
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A pressed key: a Latin-1 character, or one of the constants above."""
+    """A pressed key: a Latin-1 character, or one of the constants above. ``is_capital``: a letter with Shift, where
+    the toolkit reports the small one."""
 
     code: int
+    is_capital: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,22 @@ def is_window_open() -> bool:
         return cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= minimum
     except cv2.error:  # some toolkits raise an error for a closed window
         return False
+
+
+@cache
+def _keyboard_modifiers() -> Callable[[], int]:
+    """Qt's function that says which modifiers were down at the last event: OpenCV leaves them out and gives small
+    letters only. It is found in the library of Qt that OpenCV has loaded."""
+    with suppress(OSError, AttributeError):
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+        library = next((line.split(maxsplit=5)[5] for line in lines if "libQt5Gui" in line), "")
+        if library:
+            return ctypes.CDLL(library)["_ZN15QGuiApplication17keyboardModifiersEv"]
+    return lambda: 0
+
+
+def _is_shift_down() -> bool:
+    return bool(_keyboard_modifiers()() & 0x0200_0000)
 
 
 def image_area() -> tuple[int, int]:
@@ -151,7 +174,7 @@ class OpenCvWindow:
         raw = cv2.waitKeyEx(timeout_ms)
         code = _KEYS.get(raw, raw & 0xFFFF)  # GTK adds the modifiers above 16 bits
         if raw >= 0 and 0 < code <= INSERT:  # else a key without a meaning here, such as Shift
-            self._inputs.append(Key(_KEYS.get(code, code)))
+            self._inputs.append(Key(_KEYS.get(code, code), ord("a") <= code <= ord("z") and _is_shift_down()))
 
     def _on_mouse(self, event: int, x: int, y: int, flags: int, parameter: object) -> None:  # noqa: ARG002 - signature of OpenCV
         if event in (cv2.EVENT_LBUTTONUP, cv2.EVENT_RBUTTONUP):

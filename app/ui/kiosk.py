@@ -17,7 +17,7 @@ from app.ui.canvas import Canvas, blur_faces
 from app.ui.image_window import ESCAPE, Closed, ImageWindow, Key, Resized
 from app.ui.kiosk_sign import ShownSign, Sign, choose_sign, updated
 from app.ui.kiosk_sound import KioskSound
-from app.ui.palette import DIM, INK, PAPER, STYLES, Colour
+from app.ui.palette import CHROMES, PAPER, STYLES, Colour
 from app.ui.sentences import Sentences, sentences_of, system_language
 
 _WAIT_S, _IDLE_WAIT_S = 0.015, 0.05
@@ -41,9 +41,9 @@ class Look:
 
 LOOKS = {
     Sign.UNSURE: Look(_NEUTRAL, PAPER, "dots"),
-    Sign.THANK_YOU: Look(STYLES[Label.MASK].colour, INK, "check"),
-    Sign.WEAR_MASK: Look(STYLES[Label.NO_MASK].colour, PAPER, "mask"),
-    Sign.COVER_NOSE: Look(STYLES[Label.INCORRECT].colour, INK, "incorrect"),
+    Sign.THANK_YOU: Look(STYLES[Label.MASK].colour, STYLES[Label.MASK].ink, "check"),
+    Sign.WEAR_MASK: Look(STYLES[Label.NO_MASK].colour, STYLES[Label.NO_MASK].ink, "mask"),
+    Sign.COVER_NOSE: Look(STYLES[Label.INCORRECT].colour, STYLES[Label.INCORRECT].ink, "incorrect"),
 }
 
 
@@ -84,7 +84,9 @@ class KioskWindow:
                 for user_input in self._image_window.inputs(wait_s):
                     if isinstance(user_input, Resized):
                         self._size_px = user_input.width_px, user_input.height_px
-                    if isinstance(user_input, Closed) or user_input in (Key(ESCAPE), Key(ord("q"))):
+                    if isinstance(user_input, Closed):
+                        return
+                    if isinstance(user_input, Key) and user_input.code in (ESCAPE, ord("q")):
                         return
         finally:
             self._sound.close()
@@ -123,7 +125,8 @@ def draw_kiosk(
     """The whole screen, an image (H, W, 3) uint8 BGR of ``size_px`` (width, height)."""
     width, height = size_px
     if sign is Sign.IDLE or view.frame is None:
-        return _idle(sentences.idle, time.strftime("%H:%M"), "" if is_online(view) else _fault_text(view), size_px)
+        fault = "" if is_online(view) else _fault_text(view)
+        return _idle(sentences.idle, time.strftime("%H:%M"), fault, size_px, settings.theme)
     band = _band(sign, getattr(sentences, sign.value), size_px)
     image = np.empty((height, width, 3), np.uint8)
     image[: height - len(band)] = _filled(_mirror(view, settings), width, height - len(band))
@@ -189,21 +192,24 @@ def _draw_lines(
 
 
 @lru_cache(maxsize=2)
-def _idle(invitation: str, clock: str, fault: str, size_px: tuple[int, int]) -> Image:
+def _idle(invitation: str, clock: str, fault: str, size_px: tuple[int, int], theme: str) -> Image:
     """A large clock and the invitation; below, why the camera shows nothing."""
     width, height = size_px
-    canvas = Canvas(np.full((height, width, 3), INK, np.uint8))
+    chrome = CHROMES[theme]
+    canvas = Canvas(np.full((height, width, 3), chrome.card, np.uint8))
     side = min(size_px)
     x, y = width / 2, height / 2
-    canvas.text((x, y - side * 0.07), clock, side * 0.26, PAPER, anchor="mm", bold=True)
+    canvas.text((x, y - side * 0.07), clock, side * 0.26, chrome.text, anchor="mm", bold=True)
     lines, text_px = fitted(invitation, width * 0.86, side * 0.2, side * 0.06)
-    _draw_lines(canvas, lines, text_px, x, y + side * 0.16, DIM)
+    _draw_lines(canvas, lines, text_px, x, y + side * 0.16, chrome.dim)
     if fault:
         small_px = max(14.0, side * 0.022)
         text = canvas.shortened(fault, width * 0.8, small_px)
         left, base = x - canvas.text_size(text, small_px)[0] / 2, height - side * 0.06
-        canvas.icon("camera_off", Box(left - small_px * 2.2, base - small_px, small_px * 1.7, small_px * 1.7), DIM)
-        canvas.text((x, base), text, small_px, DIM, anchor="mm")
+        canvas.icon(
+            "camera_off", Box(left - small_px * 2.2, base - small_px, small_px * 1.7, small_px * 1.7), chrome.dim
+        )
+        canvas.text((x, base), text, small_px, chrome.dim, anchor="mm")
     return canvas.image
 
 

@@ -65,6 +65,7 @@ class KioskSound:
         self._kind = settings.kiosk_sound
         self._language = language
         self._process: subprocess.Popen[bytes] | None = None
+        self._program = ""
         self._has_failed = False
 
     def play(self, sign: Sign, sentence: str) -> None:
@@ -79,6 +80,7 @@ class KioskSound:
 
     def _start(self, command: Sequence[str], sentence: str) -> None:
         environ = {**own_environment(), "MASKWATCH_SENTENCE": sentence, "MASKWATCH_LANGUAGE": self._language}
+        self._program = command[0]
         try:
             self._process = subprocess.Popen(
                 command,
@@ -95,9 +97,9 @@ class KioskSound:
     def check(self) -> None:
         """Notices that the last sound has failed. Never waits."""
         if self._process is not None and (code := self._process.poll()) is not None:
-            program, self._process = self._process.args, None
+            self._process = None
             if code:
-                self._report(f"{program[0]} ended with code {code}")  # type: ignore[index]
+                self._report(f"{self._program} ended with code {code}")
 
     def _report(self, reason: str) -> None:
         if not self._has_failed:

@@ -97,11 +97,11 @@ def _named_languages(environ: Mapping[str, str], platform: str) -> list[str]:
 
 
 def _windows_language() -> str:
-    if sys.platform != "win32":
-        return ""
-    import ctypes
+    if sys.platform == "win32":
+        import ctypes
 
-    return locale.windows_locale.get(ctypes.windll.kernel32.GetUserDefaultUILanguage(), "")
+        return locale.windows_locale.get(ctypes.windll.kernel32.GetUserDefaultUILanguage(), "")
+    return ""
 
 
 def _mac_languages() -> list[str]:

@@ -33,15 +33,15 @@ from app.ui.image_window import (
     Resized,
     WindowInput,
 )
-from app.ui.palette import DIM, INK, PAPER, WARN, Colour
+from app.ui.palette import CHROMES, Chrome, Colour
 from app.ui.start_choice import Choice, ChoiceKind
 
 _WIDTH, _HEIGHT, _MARGIN, _GAP = 1280, 720, 56, 20
 _MAX_CAMERAS = 8
 _ROWS = 12
 """Entries of the file list that are shown at once."""
-_FIELD: Colour = (40, 40, 40)
-_RAISED: Colour = (62, 62, 62)
+_FIELD, _RAISED = 0.07, 0.16
+"""How much of the colour of the text is mixed into cards and buttons."""
 _WAIT_S, _RESCAN_S, _BLINK_S = 0.05, 2.0, 0.6
 _PASTE_KEYS = (22, INSERT)
 """Ctrl+V, which Qt keeps for itself, and Insert, also with Shift."""
@@ -73,6 +73,7 @@ class StartState:
     choice: Choice | None = field(default=None)
     quits: bool = False
     size_px: tuple[int, int] = _FIRST_SIZE_PX
+    theme: str = "dark"
 
     @property
     def scale(self) -> float:
@@ -141,7 +142,7 @@ class StartState:
         elif isinstance(user_input, Click):
             self._click(user_input, paste)
         else:
-            self._press(user_input.code, paste)
+            self._press(user_input, paste)
 
     def _click(self, click: Click, paste: Callable[[], str]) -> None:
         x, y = self.place_of(click)
@@ -154,8 +155,8 @@ class StartState:
                     self._activate(item, paste)
                 return
 
-    def _press(self, code: int, paste: Callable[[], str]) -> None:
-        items = self.items()
+    def _press(self, key: Key, paste: Callable[[], str]) -> None:
+        items, code = self.items(), key.code
         item = items[self.focus]
         if code == ESCAPE:
             self.quits = True
@@ -170,7 +171,7 @@ class StartState:
         elif code in (BACKSPACE, DELETE):
             self._write(self.address[:-1])
         elif chr(code).isprintable():
-            self._write(self.address + chr(code))
+            self._write(self.address + (chr(code).upper() if key.is_capital else chr(code)))
 
     def _write(self, address: str) -> None:
         """Typed text always goes to the address, wherever the focus was."""
@@ -274,6 +275,7 @@ class _Board:
     canvas: Canvas
     scale: float
     corner_px: tuple[float, float]
+    chrome: Chrome
 
     def _box(self, box: Box) -> Box:
         return box.scaled(self.scale).moved(*self.corner_px)
@@ -283,12 +285,12 @@ class _Board:
         xy: tuple[float, float],
         text: str,
         size: float,
-        colour: Colour = PAPER,
+        colour: Colour | None = None,
         anchor: str = "ls",
         bold: bool = False,
     ) -> None:
         x, y = (place * self.scale + corner for place, corner in zip(xy, self.corner_px, strict=True))
-        self.canvas.text((x, y), text, size * self.scale, colour, anchor, bold)
+        self.canvas.text((x, y), text, size * self.scale, colour or self.chrome.text, anchor, bold)
 
     def text_width(self, text: str, size: float) -> float:
         return self.canvas.text_size(text, size * self.scale)[0] / self.scale
@@ -299,14 +301,17 @@ class _Board:
     def wrapped(self, text: str, width: float, size: float) -> list[str]:
         return self.canvas.wrapped(text, width * self.scale, size * self.scale)
 
-    def card(self, box: Box, radius: float, fill: Colour) -> None:
-        self.canvas.card(self._box(box), radius * self.scale, fill)
+    def card(self, box: Box, radius: float, share: float) -> None:
+        """``share`` of the colour of the text is mixed into the background."""
+        pairs = zip(self.chrome.card, self.chrome.text, strict=True)
+        blue, green, red = (round(low + (high - low) * share) for low, high in pairs)
+        self.canvas.card(self._box(box), radius * self.scale, (blue, green, red))
 
-    def outline(self, box: Box, radius: float, colour: Colour, thickness: float) -> None:
-        self.canvas.outline(self._box(box), radius * self.scale, colour, thickness * self.scale)
+    def outline(self, box: Box, radius: float, thickness: float) -> None:
+        self.canvas.outline(self._box(box), radius * self.scale, self.chrome.text, thickness * self.scale)
 
-    def icon(self, name: str, box: Box, colour: Colour) -> None:
-        self.canvas.icon(name, self._box(box), colour)
+    def icon(self, name: str, box: Box, colour: Colour | None = None) -> None:
+        self.canvas.icon(name, self._box(box), colour or self.chrome.text)
 
     def paste(self, image: Image, box: Box, radius: float) -> None:
         self.canvas.paste(image, self._box(box), radius * self.scale)
@@ -315,10 +320,12 @@ class _Board:
 def draw_start(state: StartState, images: Sequence[Image | None], errors: Sequence[str], caret: bool = True) -> Image:
     """The screen as an image (H, W, 3) uint8 BGR. ``images`` and ``errors`` belong to the cameras."""
     width, height = state.size_px
-    canvas = _Board(Canvas(np.full((height, width, 3), INK, np.uint8)), state.scale, state.corner_px)
+    chrome = CHROMES[state.theme]
+    image = np.full((height, width, 3), chrome.card, np.uint8)
+    canvas = _Board(Canvas(image), state.scale, state.corner_px, chrome)
     canvas.text((_MARGIN, 62), "maskwatch", 34, bold=True)
     subtitle = "Open a file" if state.files else "Choose what to watch"
-    canvas.text((_MARGIN, 98), subtitle, 20, DIM)
+    canvas.text((_MARGIN, 98), subtitle, 20, canvas.chrome.dim)
     if state.files is not None:
         _draw_files(canvas, state.files)
         hint = "↑ ↓: move    Enter: open    Esc: back"
@@ -328,7 +335,7 @@ def draw_start(state: StartState, images: Sequence[Image | None], errors: Sequen
     if state.fault:
         _draw_fault(canvas, state.fault)
     else:
-        canvas.text((_MARGIN, _HEIGHT - 22), hint, 16, DIM)
+        canvas.text((_MARGIN, _HEIGHT - 22), hint, 16, canvas.chrome.dim)
     return canvas.canvas.image
 
 
@@ -338,10 +345,10 @@ def _draw_choices(
     if not state.cameras:
         box = _NO_CAMERA
         canvas.card(box, 14, _FIELD)
-        canvas.icon("camera_off", Box(box.x, box.y + 70, box.width, 72), DIM)
+        canvas.icon("camera_off", Box(box.x, box.y + 70, box.width, 72), canvas.chrome.dim)
         canvas.text((box.center[0], box.y + 196), "No camera was found", 20, anchor="mm", bold=True)
         advice = "Plug one in: it appears here." if sys.platform.startswith("linux") else "Plug one in and start again."
-        canvas.text((box.center[0], box.y + 228), advice, 17, DIM, anchor="mm")
+        canvas.text((box.center[0], box.y + 228), advice, 17, canvas.chrome.dim, anchor="mm")
     for place, item in enumerate(state.items()):
         if item.kind == _CAMERA:
             _draw_camera(canvas, item.box, state.cameras[item.index].name, images[item.index], errors[item.index])
@@ -350,7 +357,7 @@ def _draw_choices(
         else:
             _draw_button(canvas, item)
         if place == state.focus:
-            canvas.outline(item.box, 14, PAPER, 3)
+            canvas.outline(item.box, 14, 3)
 
 
 def _draw_camera(canvas: _Board, box: Box, name: str, image: Image | None, error: str) -> None:
@@ -359,10 +366,12 @@ def _draw_camera(canvas: _Board, box: Box, name: str, image: Image | None, error
     if image is not None:
         canvas.paste(_cut(image, picture.width / picture.height), picture, 14)
     else:
-        canvas.icon("camera_off" if error else "camera", Box(box.x, picture.center[1] - 52, box.width, 44), DIM)
+        canvas.icon(
+            "camera_off" if error else "camera", Box(box.x, picture.center[1] - 52, box.width, 44), canvas.chrome.dim
+        )
         lines = canvas.wrapped(error or "opening …", box.width - 32, 15)[:4]
         for row, line in enumerate(lines):
-            canvas.text((box.center[0], picture.center[1] + 16 + 20 * row), line, 15, DIM, anchor="mm")
+            canvas.text((box.center[0], picture.center[1] + 16 + 20 * row), line, 15, canvas.chrome.dim, anchor="mm")
     canvas.text((box.x + 16, box.y2 - 17), canvas.shortened(name, box.width - 32, 18), 18)
 
 
@@ -379,14 +388,14 @@ def _draw_address(canvas: _Board, box: Box, address: str, caret: bool) -> None:
     room = box.width - 40
     if not address:
         text = "Address of a camera or stream (rtsp://, http://), or the path of a file"
-        canvas.text((box.x + 20, box.center[1]), canvas.shortened(text, room, 18), 18, DIM, anchor="lm")
+        canvas.text((box.x + 20, box.center[1]), canvas.shortened(text, room, 18), 18, canvas.chrome.dim, anchor="lm")
     shown = address
     while shown and canvas.text_width(shown, 18) > room:  # the end is what the user types
         shown = shown[1:]
     canvas.text((box.x + 20, box.center[1]), shown, 18, anchor="lm")
     width = canvas.text_width(shown, 18)
     if caret:
-        canvas.card(Box(box.x + 21 + width, box.y + 14, 2, box.height - 28), 0, PAPER)
+        canvas.card(Box(box.x + 21 + width, box.y + 14, 2, box.height - 28), 0, 1.0)
 
 
 def _draw_button(canvas: _Board, item: Item) -> None:
@@ -398,7 +407,7 @@ def _draw_button(canvas: _Board, item: Item) -> None:
     icon = icons.get(item.kind)
     x = box.center[0] - (width + (30 if icon else 0)) / 2
     if icon:
-        canvas.icon(icon, Box(x, box.center[1] - 10, 20, 20), PAPER)
+        canvas.icon(icon, Box(x, box.center[1] - 10, 20, 20))
     canvas.text((x + (30 if icon else 0), box.center[1]), text, 18, anchor="lm")
 
 
@@ -407,19 +416,21 @@ def _draw_files(canvas: _Board, files: FileList) -> None:
     title = str(files.folder)
     while canvas.text_width(title, 17) > 800:  # the end of a path tells more
         title = title[1:]
-    canvas.text((_WIDTH - _MARGIN, 98), title, 17, DIM, anchor="rs")
+    canvas.text((_WIDTH - _MARGIN, 98), title, 17, canvas.chrome.dim, anchor="rs")
     for index, box in file_boxes(files):
         entry = files.entries[index]
         if index == files.index:
             canvas.card(box, 10, _RAISED)
         icon = "arrow" if entry.is_folder else "file"
-        canvas.icon(icon, Box(box.x + 12, box.y + 9, 18, 18), DIM)
+        canvas.icon(icon, Box(box.x + 12, box.y + 9, 18, 18), canvas.chrome.dim)
         canvas.text((box.x + 44, box.center[1]), canvas.shortened(entry.name, box.width - 60, 18), 18, anchor="lm")
     more = len(files.entries) - len(file_boxes(files))
     if more > 0:
-        canvas.text((_WIDTH - _MARGIN, _HEIGHT - 22), f"{more} more", 16, DIM, anchor="rs")
+        canvas.text((_WIDTH - _MARGIN, _HEIGHT - 22), f"{more} more", 16, canvas.chrome.dim, anchor="rs")
     elif not any(not entry.is_folder for entry in files.entries):
-        canvas.text((_WIDTH - _MARGIN - 24, _HEIGHT - 112), "no videos or images here", 16, DIM, anchor="rs")
+        canvas.text(
+            (_WIDTH - _MARGIN - 24, _HEIGHT - 112), "no videos or images here", 16, canvas.chrome.dim, anchor="rs"
+        )
 
 
 def _draw_fault(canvas: _Board, fault: str) -> None:
@@ -427,7 +438,7 @@ def _draw_fault(canvas: _Board, fault: str) -> None:
     high = 24 * len(lines) + 22
     box = Box(_MARGIN, _HEIGHT - 12 - high, _WIDTH - 2 * _MARGIN, high)
     canvas.card(box, 14, _RAISED)
-    canvas.icon("exclamation", Box(box.x + 14, box.center[1] - 13, 26, 26), WARN)
+    canvas.icon("exclamation", Box(box.x + 14, box.center[1] - 13, 26, 26))
     for row, line in enumerate(lines):
         canvas.text((box.x + 56, box.y + 23 + 24 * row), line, 17, anchor="lm")
 
@@ -437,6 +448,7 @@ def choose_source(
     last: Choice | None,
     fault: str = "",
     starts_last: bool = False,
+    theme: str = "dark",
     find: Callable[[], list[CameraDevice]] = find_cameras,
     preview: Callable[[CameraDevice], CameraPreview] = CameraPreview,
 ) -> Choice | None:
@@ -446,7 +458,7 @@ def choose_source(
 
     Raises DisplayError if the window is lost.
     """
-    state = StartState(find()[:_MAX_CAMERAS], fault=fault)
+    state = StartState(find()[:_MAX_CAMERAS], fault=fault, theme=theme)
     state.prefer(last)
     previews = {device.key: preview(device) for device in state.cameras}
     scanned_s, drawn, is_sized = time.monotonic(), None, False
