@@ -30,7 +30,8 @@ class FaceOptions:
 
 def text_unit(width_px: float, height_px: float, large: bool = False) -> float:
     """The size of normal text on an image of that size, px."""
-    return float(np.clip(min(height_px / 40, width_px / 44), 11, 60)) * (1.45 if large else 1.0)
+    unit = float(np.clip(min(height_px / 40, width_px / 44), 11, 60))
+    return max(11.0, min(unit * 1.45, width_px / 24)) if large else unit
 
 
 def canvas(image: Image, max_width_px: int) -> tuple[Canvas, float]:

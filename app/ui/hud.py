@@ -232,19 +232,15 @@ def _counts_card(board: Canvas, counts: Counts, is_live: bool, chrome: Chrome) -
         return Part("" if value is None else str(value), chrome.text if value else chrome.dim, 1.1, True, width=width)
 
     if len(table) == 1 or board.width < 44 * board.unit:
-        rows = [
-            (
-                Part(heading, chrome.dim, width=3.2),
-                *(
-                    part
-                    for icon, value in zip(icons, numbers, strict=True)
-                    if value is not None
-                    for part in (icon, number(value, 0.68 * digits + 0.3))
-                ),
-            )
-            for heading, numbers in table
-        ]
-        return Card(tuple(rows), chrome.card, chrome.opacity)
+        rows = []
+        for heading, numbers in table:
+            row = [Part(heading, chrome.dim, width=3.2)]
+            for icon, value in zip(icons, numbers, strict=True):
+                row += [icon, number(value, 0.68 * digits + 0.3)] if value is not None else []
+            rows.append(tuple(row))
+        card = Card(tuple(rows), chrome.card, chrome.opacity)
+        is_too_wide = card.size(board)[0] > board.width - 2 * _MARGIN * board.unit
+        return replace(card, rows=tuple(row[3:] for row in rows)) if is_too_wide else card
     heads = [
         (icon, replace(word, width=word.width_px(board) / board.unit + 0.6))
         for icon, word in zip(icons, words, strict=True)
