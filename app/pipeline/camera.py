@@ -249,6 +249,10 @@ class Camera:
             times=latest.times,
             analysed=latest,
             lags=lags,
-            position_s=(frame.index % count + 1) / fps if count and fps else 0.0,
+            position_s=0.0
+            if not count or not fps
+            else frame.time_s
+            if frame.index < count
+            else frame.index % count / fps,
             duration_s=count / fps if count and fps else 0.0,
         )

@@ -1,6 +1,6 @@
 """A drawing surface with real type and smooth, rounded shapes. What is drawn often is drawn once and kept."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -20,7 +20,7 @@ _MOSAIC = 7
 """Cells of a hidden face, in each direction."""
 
 
-class _Stamp(NamedTuple):
+class Stamp(NamedTuple):
     """A picture with transparency: pixel = pixel * ``keep`` / 255 + ``add``; both (H, W, 3) uint8."""
 
     keep: Image
@@ -68,14 +68,16 @@ class Canvas:
         x = xy[0] - width * "lmr".index(anchor[0]) / 2
         y = xy[1] + size_px * {"t": _ASCENT, "m": _CAPITAL / 2, "s": 0.0, "b": -_DESCENT}[anchor[1]]
         stamp, left, top = _text_stamp(text, size_px, bold, colour)
-        self._press(stamp, round(x) + left, round(y) + top)
+        self.press(stamp, round(x) + left, round(y) + top)
         return Box(x, y - size_px * _ASCENT, width, size_px * (_ASCENT + _DESCENT))
 
-    def text_size(self, text: str, size_px: float, bold: bool = False) -> tuple[float, float]:
+    @staticmethod
+    def text_size(text: str, size_px: float, bold: bool = False) -> tuple[float, float]:
         """Width and height in pixels."""
         return text_width(text, _rounded(size_px), bold), size_px * (_ASCENT + _DESCENT)
 
-    def shortened(self, text: str, width_px: float, size_px: float, bold: bool = False) -> str:
+    @staticmethod
+    def shortened(text: str, width_px: float, size_px: float, bold: bool = False) -> str:
         """``text``, cut off with an ellipsis if it is wider than ``width_px``; empty if nothing fits."""
         size_px = _rounded(size_px)
         if text_width(text, size_px, bold) <= width_px:
@@ -103,7 +105,7 @@ class Canvas:
         x, y, x2, y2 = _pixels(box)
         if x < x2 and y < y2:
             radius_px = int(max(0, min(radius, (x2 - x) / 2, (y2 - y) / 2)))
-            self._press(_card_stamp(x2 - x, y2 - y, radius_px, fill, opacity), x, y)
+            self.press(_card_stamp(x2 - x, y2 - y, radius_px, fill, opacity), x, y)
 
     def outline(
         self, box: Box, radius: float, colour: Colour, thickness: float, arms: float = 0.0, halo: int = 0
@@ -119,7 +121,7 @@ class Canvas:
             return
         outer = _corners(x - halo, y - halo, x2 + halo, y2 + halo, radius_px + halo)
         for index, (left, top) in enumerate(outer):
-            self._press(_arc_stamp(radius_px, width, halo, index, colour), left, top)
+            self.press(_arc_stamp(radius_px, width, halo, index, colour), left, top)
         reaches = [max(0, side - 2 * radius_px) for side in (x2 - x, y2 - y)]
         if arms:
             reaches = [min(max(0, round(arms) - radius_px), reach // 2) for reach in reaches]
@@ -136,13 +138,13 @@ class Canvas:
         """Draws a part of a circle, clockwise from the top; ``share`` is 1 for all of it."""
         size = max(4, round(2 * (radius + thickness)))
         stamp = _ring_stamp(size, _rounded(thickness), round(max(0.0, min(share, 1.0)) * 60), colour)
-        self._press(stamp, round(centre[0] - size / 2), round(centre[1] - size / 2))
+        self.press(stamp, round(centre[0] - size / 2), round(centre[1] - size / 2))
 
     def icon(self, name: str, box: Box, colour: Colour) -> None:
         """Draws an icon of ``app/ui/icons.py`` in the middle of ``box``."""
         size = max(1, round(box.size))
         x, y = box.center
-        self._press(_icon_stamp(name, size, colour), round(x - size / 2), round(y - size / 2))
+        self.press(_icon_stamp(name, size, colour), round(x - size / 2), round(y - size / 2))
 
     def paste(self, image: Image, box: Box, radius: float = 0.0) -> None:
         """Scales ``image`` (H, W, 3) uint8 BGR to ``box``, with rounded corners."""
@@ -150,14 +152,14 @@ class Canvas:
         width, height = x2 - x, y2 - y
         if width < 1 or height < 1 or image.size == 0:
             return
-        is_smaller = width < image.shape[1]
+        is_smaller = 3 * width < image.shape[1]  # slow, and not needed for small changes
         scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR)
         if radius < 1:
             part = self.part(x, y, width, height)
             part[:] = scaled[max(0, -y) :, max(0, -x) :][: part.shape[0], : part.shape[1]]
         else:
             mask = _card_mask(width, height, int(min(radius, width / 2, height / 2)))
-            self._press(_Stamp(255 - mask, cv2.multiply(scaled, mask, scale=1 / 255)), x, y)  # type: ignore[arg-type]
+            self.press(Stamp(255 - mask, cv2.multiply(scaled, mask, scale=1 / 255)), x, y)  # type: ignore[arg-type]
 
     def lines(
         self, points: Sequence[tuple[float, float]], colour: Colour, thickness: float, closed: bool = False
@@ -178,7 +180,8 @@ class Canvas:
         """The part of the image inside that rectangle, not copied."""
         return self.image[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)]
 
-    def _press(self, stamp: _Stamp, x: int, y: int) -> None:
+    def press(self, stamp: Stamp, x: int, y: int) -> None:
+        """Draws ``stamp`` with its upper left corner at (x, y)."""
         height, width = stamp.keep.shape[:2]
         part = self.part(x, y, width, height)
         if part.size == 0:
@@ -205,25 +208,33 @@ def _corners(x: int, y: int, x2: int, y2: int, radius: int) -> list[tuple[int, i
     return [(x, y), (x2 - radius, y), (x, y2 - radius), (x2 - radius, y2 - radius)]
 
 
-def _stamp(mask: Mask, colour: Colour) -> _Stamp:
+def composed(width: int, height: int, unit: float, draw: Callable[[Canvas], None]) -> Stamp:
+    """A picture with transparency of all that ``draw`` draws: what it leaves of black and of white."""
+    black, white = (np.full((max(1, height), max(1, width), 3), grey, np.uint8) for grey in (0, 255))
+    draw(Canvas(black, unit))
+    draw(Canvas(white, unit))
+    return Stamp(cv2.subtract(white, black), black)  # type: ignore[arg-type]
+
+
+def _stamp(mask: Mask, colour: Colour) -> Stamp:
     cover = mask[:, :, None].astype(np.uint16)
     add = (cover * np.array(colour, np.uint16) + 127) // 255
-    return _Stamp(np.repeat(255 - mask[:, :, None], 3, axis=2), add.astype(np.uint8))
+    return Stamp(np.repeat(255 - mask[:, :, None], 3, axis=2), add.astype(np.uint8))
 
 
 @lru_cache(maxsize=512)
-def _text_stamp(text: str, size_px: float, bold: bool, colour: Colour) -> tuple[_Stamp, int, int]:
+def _text_stamp(text: str, size_px: float, bold: bool, colour: Colour) -> tuple[Stamp, int, int]:
     drawn = text_mask(text, size_px, bold)
     return _stamp(drawn.mask, colour), drawn.left, drawn.top
 
 
 @lru_cache(maxsize=128)
-def _icon_stamp(name: str, size: int, colour: Colour) -> _Stamp:
+def _icon_stamp(name: str, size: int, colour: Colour) -> Stamp:
     return _stamp(icon_mask(name, size), colour)
 
 
 @lru_cache(maxsize=256)
-def _ring_stamp(size: int, thickness: float, sixtieths: int, colour: Colour) -> _Stamp:
+def _ring_stamp(size: int, thickness: float, sixtieths: int, colour: Colour) -> Stamp:
     fine = np.zeros((size * 4, size * 4), np.uint8)
     radius = round(size * 2 - thickness * 4)
     centre = size * 2, size * 2
@@ -255,12 +266,12 @@ def _card_mask(width: int, height: int, radius: int) -> Image:
 
 
 @lru_cache(maxsize=48)
-def _card_stamp(width: int, height: int, radius: int, fill: Colour, opacity: float) -> _Stamp:
+def _card_stamp(width: int, height: int, radius: int, fill: Colour, opacity: float) -> Stamp:
     return _stamp((_card_mask(width, height, radius)[:, :, 0] * opacity).astype(np.uint8), fill)
 
 
 @lru_cache(maxsize=256)
-def _arc_stamp(radius: int, width: int, halo: int, index: int, colour: Colour) -> _Stamp:
+def _arc_stamp(radius: int, width: int, halo: int, index: int, colour: Colour) -> Stamp:
     """The corner ``index`` of an outline, with its halo around it."""
     off = np.abs(_distance(radius + halo) - (radius - width / 2)) - width / 2
     line = np.clip(0.5 - off, 0, 1)
@@ -268,7 +279,7 @@ def _arc_stamp(radius: int, width: int, halo: int, index: int, colour: Colour) -
     keep, add = _turned((255 - 255 * edge).astype(np.uint8), index), _turned((255 * line).astype(np.uint8), index)
     rest = 255 - keep - add
     mixed = (add[:, :, None] * np.array(colour, np.uint16) + rest[:, :, None] * np.array(INK, np.uint16)) // 255
-    return _Stamp(np.repeat(keep[:, :, None], 3, axis=2), mixed.astype(np.uint8))
+    return Stamp(np.repeat(keep[:, :, None], 3, axis=2), mixed.astype(np.uint8))
 
 
 def blur_faces(image: Image, boxes: Sequence[Box]) -> None:

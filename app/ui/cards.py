@@ -1,21 +1,22 @@
 """Cards: rows of words and icons on a rounded background, with a picture if there is one."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
 
 from app.core.types import Box, Image
-from app.ui.canvas import Canvas
+from app.ui.canvas import Canvas, Stamp, composed
 from app.ui.palette import Colour
+from app.ui.typeface import text_width
 
 _PAD, _ROW, _GAP = 0.7, 1.6, 0.45
 """Inner margin, height of a row and distance between two parts of a row, in units."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A text, or the name of an icon, which may have a filled square ``behind`` it.
 
-    ``size`` is relative to normal text; ``width``: at least so wide, in units.
+    ``size`` is relative to normal text; ``width``: at least so wide, in units. A tuple, because it is a key of caches.
     """
 
     text: str
@@ -26,10 +27,9 @@ class Part:
     width: float = 0.0
     behind: Colour | None = None
 
-    def width_px(self, board: Canvas) -> float:
-        unit = board.unit * self.size
-        own = unit if self.is_icon else board.text_size(self.text, unit, self.bold)[0]
-        return max(own, self.width * board.unit)
+    def width_px(self, unit: float) -> float:
+        own = unit * self.size if self.is_icon else text_width(self.text, unit * self.size, self.bold)
+        return max(own, self.width * unit)
 
     def draw(self, board: Canvas, x: float, y: float) -> None:
         """Draws it from ``x`` on, around the line ``y``."""
@@ -43,7 +43,7 @@ class Part:
         board.icon(self.text, Box(x + (size - side) / 2, y - side / 2, side, side), self.colour)
 
 
-Row = Sequence[Part]
+Row = tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,54 +55,72 @@ class Card:
     opacity: float = 1.0
     picture: Image | None = None
 
-    def size(self, board: Canvas) -> tuple[float, float]:
-        unit = board.unit
-        height = self._rows_px(unit)
-        wide = max((_row_px(board, row) for row in self.rows), default=0.0)
-        beside = height + unit * _PAD if self.picture is not None else 0.0
-        return wide + beside + 2 * unit * _PAD, height + 2 * unit * _PAD * self._margin
+    def size(self, unit: float) -> tuple[float, float]:
+        """Width and height in pixels."""
+        return _size(self.rows, self.picture is not None, unit)
 
-    @property
-    def _margin(self) -> float:
-        return 0.45 if len(self.rows) == 1 else 0.8
-
-    def _rows_px(self, unit: float) -> float:
-        return sum(_ROW * unit * max(part.size for part in row) for row in self.rows)
-
-    def fitted(self, board: Canvas, width_px: float) -> "Card":
+    def fitted(self, unit: float, width_px: float) -> "Card":
         """This card at most ``width_px`` wide: its long texts are cut off."""
-        over = self.size(board)[0] - width_px
+        over = self.size(unit)[0] - width_px
         if over <= 0:
             return self
-        rows = []
-        widest = max(_row_px(board, row) for row in self.rows)
-        for row in self.rows:
-            excess = over - (widest - _row_px(board, row))
-            if excess > 0:
-                longest = max(row, key=lambda part: 0.0 if part.is_icon else part.width_px(board))
-                room = longest.width_px(board) - excess
-                text = board.shortened(longest.text, room, board.unit * longest.size, longest.bold)
-                row = [replace(part, text=text, width=0.0) if part is longest else part for part in row]
-            rows.append(tuple(part for part in row if part.text))
+        widest = max(_row_px(row, unit) for row in self.rows)
+        rows = [_cut(row, over - (widest - _row_px(row, unit)), unit) for row in self.rows]
         return replace(self, rows=tuple(row for row in rows if row))
 
     def draw(self, board: Canvas, x: float, y: float) -> None:
-        unit = board.unit
-        width, height = self.size(board)
-        board.card(Box(x, y, width, height), min(unit * 0.8, height / 2), self.fill, self.opacity)
-        left, top = x + unit * _PAD, y + unit * _PAD * self._margin
+        stamp = card_stamp(self.rows, self.fill, self.opacity, self.picture is not None, board.unit)
+        board.press(stamp, round(x), round(y))
         if self.picture is not None:
-            side = self._rows_px(unit)
-            board.paste(self.picture, Box(left, top, side, side), unit * 0.5)
-            left += side + unit * _PAD
-        for row in self.rows:
+            left, side = board.unit * _PAD, _rows_px(self.rows, board.unit)
+            board.paste(self.picture, Box(round(x) + left, round(y) + _edge(self.rows, board.unit), side, side), left)
+
+
+def _edge(rows: tuple[Row, ...], unit: float) -> float:
+    """The margin above and below the rows, px."""
+    return unit * _PAD * (0.45 if len(rows) == 1 else 0.8)
+
+
+def _row_px(row: Row, unit: float) -> float:
+    return sum(part.width_px(unit) for part in row) + unit * _GAP * (len(row) - 1)
+
+
+def _rows_px(rows: tuple[Row, ...], unit: float) -> float:
+    return sum(_ROW * unit * max(part.size for part in row) for row in rows)
+
+
+def _cut(row: Row, excess_px: float, unit: float) -> Row:
+    """``row`` with its longest text shortened by ``excess_px``."""
+    if excess_px <= 0:
+        return row
+    longest = max(row, key=lambda part: 0.0 if part.is_icon else part.width_px(unit))
+    room_px = longest.width_px(unit) - excess_px
+    text = Canvas.shortened(longest.text, room_px, unit * longest.size, longest.bold)
+    cut = [part._replace(text=text, width=0.0) if part is longest else part for part in row]
+    return tuple(part for part in cut if part.text)
+
+
+@lru_cache(maxsize=256)
+def _size(rows: tuple[Row, ...], has_picture: bool, unit: float) -> tuple[float, float]:
+    height = _rows_px(rows, unit)
+    wide = max((_row_px(row, unit) for row in rows), default=0.0)
+    return wide + has_picture * (height + unit * _PAD) + 2 * unit * _PAD, height + 2 * _edge(rows, unit)
+
+
+@lru_cache(maxsize=48)
+def card_stamp(rows: tuple[Row, ...], fill: Colour, opacity: float, has_picture: bool, unit: float) -> Stamp:
+    """The card, drawn once and kept: few cards change in each frame."""
+    width, height = _size(rows, has_picture, unit)
+
+    def draw(board: Canvas) -> None:
+        board.card(Box(0, 0, width, height), min(unit * 0.8, height / 2), fill, opacity)
+        top = _edge(rows, unit)
+        for row in rows:
             high = _ROW * unit * max(part.size for part in row)
-            at = left
+            left = unit * _PAD + has_picture * (_rows_px(rows, unit) + unit * _PAD)
             for part in row:
-                part.draw(board, at, top + high / 2)
-                at += part.width_px(board) + unit * _GAP
+                part.draw(board, left, top + high / 2)
+                left += part.width_px(unit) + unit * _GAP
             top += high
 
-
-def _row_px(board: Canvas, row: Row) -> float:
-    return sum(part.width_px(board) for part in row) + board.unit * _GAP * (len(row) - 1)
+    return composed(round(width), round(height), unit, draw)

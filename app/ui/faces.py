@@ -1,14 +1,15 @@
 """Draws the faces of a frame: boxes, labels that avoid each other, and the time that is left before an alert."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from app.core.types import Box, Image, Label, Track
-from app.ui.canvas import Canvas, blur_faces
-from app.ui.palette import STYLES, Colour
+from app.ui.canvas import Canvas, Stamp, blur_faces, composed
+from app.ui.palette import STYLES
 
 _SEVERITY = (Label.UNSURE, Label.MASK, Label.INCORRECT, Label.NO_MASK)
 _TEXT, _HEIGHT, _PAD = 0.92, 1.62, 0.45
@@ -30,7 +31,8 @@ class FaceOptions:
 
 def text_unit(width_px: float, height_px: float, large: bool = False) -> float:
     """The size of normal text on an image of that size, px."""
-    return float(np.clip(min(height_px / 40, width_px / 44), 11, 60)) * (1.45 if large else 1.0)
+    unit = float(np.clip(min(height_px / 40, width_px / 44), 11, 60))
+    return max(11.0, min(unit * 1.45, width_px / 24)) if large else unit
 
 
 def canvas(image: Image, max_width_px: int) -> tuple[Canvas, float]:
@@ -56,7 +58,7 @@ def draw_faces(board: Canvas, tracks: Sequence[Track], factor: float, options: F
     options = options or FaceOptions()
     whole = Box(0, 0, board.width, board.height)
     boxes = {track.id: track.box.scaled(factor) for track in tracks}
-    shown = [track for track in tracks if _overlap(boxes[track.id], whole) > 0]
+    shown = [track for track in tracks if _overlap(boxes[track.id], whole)]
     shown.sort(key=lambda track: (_SEVERITY.index(track.label.label), track.box.area))
     for track in shown:
         box, opacity = boxes[track.id], options.opacity.get(track.id, 1.0)
@@ -93,64 +95,67 @@ def _draw_label(
     size, height = unit * _TEXT, unit * _HEIGHT
     text_px = board.text_size(text, size, bold=True)[0]
     waiting = options.waiting.get(track.id)
+    steps = None if waiting is None else round((1 - waiting) * 40)
     start = height * (0.92 if waiting is None else 1.05)
     wide = start + text_px + unit * _PAD
-    for width, limit in ((wide, 0.0), (wide, 1.0), (height, 1.0)):
-        found = _free_place(board, box, (width, height), placed, others, limit, options.places.get(track.id, 0))
+    for width, avoided in ((wide, others), (wide, ()), (height, ())):
+        found = _free_place(board, box, (width, height), [*placed, *avoided], options.places.get(track.id, 0))
         if found is not None:
             options.places[track.id], area = found
-            board.card(area, height * 0.36, style.colour)
-            _draw_icon(board, style.icon, Box(area.x, area.y, height, height), style.ink, waiting)
-            if width == wide:
-                board.text((area.x + start, area.y + height / 2), text, size, style.ink, "lm", bold=True)
+            text_at = (text, start) if width == wide else ("", 0.0)
+            board.press(
+                label_stamp(track.label.label, *text_at, round(width), unit, steps), round(area.x), round(area.y)
+            )
             return [area]
     return []
 
 
-def _draw_icon(board: Canvas, name: str, box: Box, colour: Colour, waiting: float | None) -> None:
-    """Draws the icon in the square ``box``; while the dwell time runs, a ring around it that shrinks."""
-    (x, y), side = box.center, box.width * (0.6 if waiting is None else 0.34)
-    board.icon(name, Box(x - side / 2, y - side / 2, side, side), colour)
-    if waiting is not None:
-        board.ring((x, y), box.width * 0.33, 1 - waiting, colour, max(2.0, box.width * 0.09))
+@lru_cache(maxsize=256)
+def label_stamp(label: Label, text: str, start_px: float, width: int, unit: float, steps: int | None) -> Stamp:
+    """Icon and text on a rounded background. ``steps``: fortieths of the dwell time that are left, as a ring."""
+    style, height = STYLES[label], unit * _HEIGHT
+
+    def draw(board: Canvas) -> None:
+        board.card(Box(0, 0, width, height), height * 0.36, style.colour)
+        middle, side = height / 2, height * (0.6 if steps is None else 0.34)
+        board.icon(style.icon, Box(middle - side / 2, middle - side / 2, side, side), style.ink)
+        if steps is not None:
+            board.ring((middle, middle), height * 0.33, steps / 40, style.ink, max(2.0, height * 0.09))
+        board.text((start_px, middle), text, unit * _TEXT, style.ink, "lm", bold=True)
+
+    return composed(width, round(height), unit, draw)
 
 
 def _free_place(
     board: Canvas,
     box: Box,
     size: tuple[float, float],
-    placed: Sequence[Box],
-    others: Sequence[Box],
-    limit: float,
+    taken: Sequence[Box],
     preferred: int,
 ) -> tuple[int, Box] | None:
-    """The first place of a label that covers no other label, and of other faces at most ``limit`` of itself."""
-    places = list(enumerate(_places(box, *size)))
-    for number, place in [places[preferred], *places]:
-        x = float(np.clip(place.x, 0, max(0.0, board.width - place.width)))
-        area = Box(x, place.y, place.width, place.height)
-        if area.y < 0 or area.y2 > board.height or area.x2 > board.width + 1:
+    """The first place of a label that covers nothing of ``taken``; the number of the place and its area."""
+    width, height = size
+    places = list(enumerate(_places(box, width, height)))
+    for number, (x, y) in [places[preferred], *places]:
+        area = Box(min(max(x, 0.0), max(0.0, board.width - width)), y, width, height)
+        if y < 0 or area.y2 > board.height or area.x2 > board.width + 1:
             continue
-        if any(_overlap(area, other) > 0 for other in placed):
-            continue
-        if sum(_overlap(area, other) for other in others) <= limit * area.area:
+        if not any(_overlap(area, other) for other in taken):
             return number, area
     return None
 
 
-def _places(box: Box, width: float, height: float) -> Iterator[Box]:
+def _places(box: Box, width: float, height: float) -> tuple[tuple[float, float], ...]:
     """Above, below, inside and beside the box."""
     gap = height * 0.14
-    right = box.x2 - width
-    for x, y in (
-        *((box.x, box.y - height - gap), (right, box.y - height - gap)),
-        *((box.x, box.y2 + gap), (right, box.y2 + gap)),
-        *((box.x + gap * 2, box.y + gap * 2), (box.x + gap * 2, box.y2 - height - gap * 2)),
+    right, above, below, inside = box.x2 - width, box.y - height - gap, box.y2 + gap, box.x + 2 * gap
+    return (
+        *((box.x, above), (right, above), (box.x, below), (right, below)),
+        *((inside, box.y + 2 * gap), (inside, box.y2 - height - 2 * gap)),
         *((box.x2 + gap, box.y), (box.x - width - gap, box.y), (box.x2 + gap, box.y2 - height)),
-    ):
-        yield Box(x, y, width, height)
+    )
 
 
-def _overlap(a: Box, b: Box) -> float:
-    """The common area of two boxes."""
-    return max(0.0, min(a.x2, b.x2) - max(a.x, b.x)) * max(0.0, min(a.y2, b.y2) - max(a.y, b.y))
+def _overlap(a: Box, b: Box) -> bool:
+    """Whether two boxes have a common area."""
+    return a.x < b.x + b.width and b.x < a.x + a.width and a.y < b.y + b.height and b.y < a.y + a.height

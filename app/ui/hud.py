@@ -167,8 +167,8 @@ def render_result(result: FrameResult, blur: bool, verbose: bool = False) -> Ima
 def _in_corner(board: Canvas, card: Card, right: float, low_px: float) -> tuple[Card, Box]:
     """``card`` with its place at the lower left (``right`` 0) or lower right (1), above ``low_px``."""
     margin = board.unit * _MARGIN
-    card = card.fitted(board, board.width - 2 * margin)
-    width, height = card.size(board)
+    card = card.fitted(board.unit, board.width - 2 * margin)
+    width, height = card.size(board.unit)
     return card, Box(margin + right * (board.width - 2 * margin - width), low_px - margin - height, width, height)
 
 
@@ -189,11 +189,11 @@ def _title_card(board: Canvas, view: CameraView, screen: Screen) -> tuple[Card, 
     margin = board.unit * _MARGIN
     room = board.width - 2 * margin - (board.unit * 7 if screen.clock else 0.0)
     card = Card((tuple(row),), chrome.card, chrome.opacity)
-    while len(row) > 2 and card.size(board)[0] > room:  # the name is more important
+    while len(row) > 2 and card.size(board.unit)[0] > room:  # the name is more important
         row.pop()
         card = replace(card, rows=(tuple(row),))
-    card = card.fitted(board, room)
-    return card, Box(margin, margin, *card.size(board))
+    card = card.fitted(board.unit, room)
+    return card, Box(margin, margin, *card.size(board.unit))
 
 
 def age_text(age_s: float) -> str:
@@ -232,25 +232,21 @@ def _counts_card(board: Canvas, counts: Counts, is_live: bool, chrome: Chrome) -
         return Part("" if value is None else str(value), chrome.text if value else chrome.dim, 1.1, True, width=width)
 
     if len(table) == 1 or board.width < 44 * board.unit:
-        rows = [
-            (
-                Part(heading, chrome.dim, width=3.2),
-                *(
-                    part
-                    for icon, value in zip(icons, numbers, strict=True)
-                    if value is not None
-                    for part in (icon, number(value, 0.68 * digits + 0.3))
-                ),
-            )
-            for heading, numbers in table
-        ]
-        return Card(tuple(rows), chrome.card, chrome.opacity)
+        rows = []
+        for heading, numbers in table:
+            row = [Part(heading, chrome.dim, width=3.2)]
+            for icon, value in zip(icons, numbers, strict=True):
+                row += [icon, number(value, 0.68 * digits + 0.3)] if value is not None else []
+            rows.append(tuple(row))
+        card = Card(tuple(rows), chrome.card, chrome.opacity)
+        is_too_wide = card.size(board.unit)[0] > board.width - 2 * _MARGIN * board.unit
+        return replace(card, rows=tuple(row[3:] for row in rows)) if is_too_wide else card
     heads = [
-        (icon, replace(word, width=word.width_px(board) / board.unit + 0.6))
+        (icon, word._replace(width=word.width_px(board.unit) / board.unit + 0.6))
         for icon, word in zip(icons, words, strict=True)
     ]
     head = (Part("", chrome.dim, 0.85, width=3.2), *(part for pair in heads for part in pair))
-    widths = [icon.width_px(board) / board.unit + 0.45 + word.width for icon, word in heads]
+    widths = [icon.size + 0.45 + word.width for icon, word in heads]
     rows = [(Part(heading, chrome.dim, width=3.2), *map(number, numbers, widths)) for heading, numbers in table]
     return Card((head, *rows), chrome.card, chrome.opacity)
 
@@ -313,8 +309,8 @@ def _draw_reason(board: Canvas, view: CameraView, chrome: Chrome, cards: Sequenc
     rows += [(Part(line, chrome.text),) for line in lines]
     if view.frame is not None and len(lines) < room:
         rows.append((Part(f"Last image {age_text(view.age_s)} ago", chrome.dim),))
-    card = Card(tuple(rows), chrome.card, 0.86).fitted(board, width - unit)
-    wide, high = card.size(board)
+    card = Card(tuple(rows), chrome.card, 0.86).fitted(board.unit, width - unit)
+    wide, high = card.size(board.unit)
     card.draw(board, (width - wide) / 2, max(top, (top + bottom - high) / 2))
 
 
@@ -346,7 +342,7 @@ def draw_window(image: Image, screen: Screen, alerting: Sequence[Box] = ()) -> N
         corner.append((record, Part("REC", chrome.text, bold=True), Part(minutes(screen.recorded_s), chrome.dim)))
     for row in corner:
         card = Card((row,), chrome.card, chrome.opacity)
-        x -= card.size(board)[0]
+        x -= card.size(board.unit)[0]
         card.draw(board, x, margin)
         x -= margin
     if screen.message:
@@ -365,7 +361,7 @@ def _draw_table(board: Canvas, table: Sequence[tuple[str, str]], chrome: Chrome,
         first = max(small.text_size(left, small.unit, bold=True)[0] for left, _ in table) / small.unit + 0.8
         rows = [(Part(left, chrome.text, bold=True, width=first), Part(right, chrome.dim)) for left, right in table]
         card = Card(tuple(rows), chrome.card, 0.92)
-        width, height = card.size(small)
+        width, height = card.size(small.unit)
         room_x, room_y = board.width - width, board.height - height
         if room_x < 0 or room_y < 0:
             continue

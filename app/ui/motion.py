@@ -1,9 +1,10 @@
 """What a window remembers of a camera between two images: eased boxes, faces that fade out, pictures of alerts."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
 
 from app.core.types import Box, Event, FrameResult, Image, Label, Track
@@ -15,7 +16,8 @@ _FADE_S = 0.35
 """How long a face or an alert that has ended stays visible."""
 _JUMP = 0.6
 """A box that is further away, in its own size, is not eased: it would lag behind its face."""
-_PICTURE_MARGIN = 0.3
+_PICTURE_MARGIN, _PICTURE_PX = 0.3, 240
+"""The picture of a face shows so much more on each side, as a share of the face, and is at most so wide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Motion:
         for track in view.tracks:
             before = self._faces.get(track.id)
             box = track.box if before is None else _eased(before[0].box, track.box, share)
-            self._faces[track.id] = replace(track, box=box), now_s
+            self._faces[track.id] = track if box is track.box else replace(track, box=box), now_s
         self._faces = {id_: kept for id_, kept in self._faces.items() if now_s - kept[1] < _FADE_S}
         self.places = {id_: place for id_, place in self.places.items() if id_ in self._faces}
         fading = {id_: 1 - (now_s - seen_s) / _FADE_S for id_, (_, seen_s) in self._faces.items() if seen_s < now_s}
@@ -54,34 +56,38 @@ class Motion:
 
     def alerts(self, view: CameraView, now_s: float) -> list[ShownAlert]:
         """The open alerts, and those that fade out."""
-        for alert in open_alerts(view.alerts, view.analysed):
-            before = self._alerts.get(alert.event.id)
-            picture = before[0].picture if before is not None else None
-            self._alerts[alert.event.id] = replace(alert, picture=alert.picture if picture is None else picture), now_s
+        pictures = {id_: shown.picture for id_, (shown, _) in self._alerts.items()}
+        for alert in open_alerts(view.alerts, view.analysed, pictures):
+            self._alerts[alert.event.id] = alert, now_s
         self._alerts = {id_: kept for id_, kept in self._alerts.items() if now_s - kept[1] < _FADE_S}
         return [replace(alert, opacity=1 - (now_s - seen_s) / _FADE_S) for alert, seen_s in self._alerts.values()]
 
 
-def open_alerts(alerts: Sequence[Event], result: FrameResult | None) -> list[ShownAlert]:
-    """``alerts``, with pictures of the faces that are bare in ``result``."""
+def open_alerts(
+    alerts: Sequence[Event], result: FrameResult | None, pictures: Mapping[str, Image | None] | None = None
+) -> list[ShownAlert]:
+    """``alerts``, with pictures of the faces that are bare in ``result``, or the ``pictures`` taken before."""
     tracks = result.tracks if result is not None else ()
     bare = {track.id: track for track in tracks if track.label.label in (Label.NO_MASK, Label.INCORRECT)}
     shown = []
     for event in alerts:
         track = bare.get(event.track_id)
-        picture = None if track is None or result is None else _picture(result.frame.image, track.box)
+        picture = (pictures or {}).get(event.id)
+        if picture is None and track is not None and result is not None:
+            picture = _picture(result.frame.image, track.box)
         for_s = (result.frame.time_s if result is not None else event.time_s) - event.time_s + event.duration_s
         shown.append(ShownAlert(event, picture, max(0.0, for_s), track is None and event.people == 1))
     return shown
 
 
 def _picture(image: Image, box: Box) -> Image | None:
-    """The face in ``box`` with some margin, square; a copy."""
+    """The face in ``box`` with some margin, square and small; a copy."""
     height, width = image.shape[:2]
     side = int(min(max(box.width, box.height) * (1 + 2 * _PICTURE_MARGIN), width, height))
     x, y = box.center
     left, top = (int(np.clip(at - side / 2, 0, most - side)) for at, most in ((x, width), (y, height)))
-    return image[top : top + side, left : left + side].copy()
+    part, small = image[top : top + side, left : left + side], (min(side, _PICTURE_PX),) * 2
+    return cv2.resize(part, small, interpolation=cv2.INTER_AREA) if side > _PICTURE_PX else part.copy()  # type: ignore[return-value]
 
 
 def _eased(old: Box, new: Box, share: float) -> Box:

@@ -69,7 +69,7 @@ def text_width(text: str, size_px: float, bold: bool = False) -> float:
 
 def is_drawable(letter: str) -> bool:
     """Whether some typeface, bundled or of the system, has this character."""
-    return _font_of(letter, False) is not None
+    return font_of(letter, False) is not None
 
 
 def _clean(text: str) -> str:
@@ -81,7 +81,7 @@ def _runs(text: str, bold: bool) -> Iterator[tuple[hb.Font, str, bool]]:
     fonts: list[hb.Font] = []
     for letter in text:
         stays = fonts and (unicodedata.category(letter) in _JOINING or letter == " ")
-        font = fonts[-1] if stays and _has(fonts[-1], letter) else _font_of(letter, bold)
+        font = fonts[-1] if stays and _has(fonts[-1], letter) else font_of(letter, bold)
         fonts.append(font or _box())
     levels = _levels(text)
     places = [list(group) for _, group in groupby(range(len(text)), key=lambda i: (levels[i], fonts[i]))]
@@ -131,7 +131,7 @@ def _has(font: hb.Font, letter: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _font_of(letter: str, bold: bool) -> hb.Font | None:
+def font_of(letter: str, bold: bool) -> hb.Font | None:
     """The first typeface that has this character; None if there is none."""
     if _has(_latin(bold), letter):
         return _latin(bold)
@@ -139,7 +139,7 @@ def _font_of(letter: str, bold: bool) -> hb.Font | None:
         font = _open(asset(f"fonts/{name}"), 0, bold)
         if font is not None and _has(font, letter):
             return font
-    for path in _system_fonts():
+    for path in system_fonts():
         font = _open(path, 0, bold)
         if font is not None and _has(font, letter):
             return font
@@ -176,7 +176,7 @@ def _open(path: Path, index: int, bold: bool) -> hb.Font | None:
 
 
 @cache
-def _system_fonts() -> tuple[Path, ...]:
+def system_fonts() -> tuple[Path, ...]:
     """The font files of the system; upright sans-serif ones first."""
     folders = _SYSTEM_FOLDERS.get(sys.platform, _LINUX_FOLDERS)
     found = [

@@ -100,6 +100,10 @@ class Window:
         is_idle = time.monotonic() - self._changed_s > _IDLE_S
         return _IDLE_WAIT_S if is_idle or self.screen.paused else _WAIT_S
 
+    @property
+    def is_recording(self) -> bool:
+        return self._recording is not None
+
     def pause(self, paused: bool) -> None:
         """Pauses or resumes the analysis and the display."""
         self._paused_views = self._monitor.views() if paused else []

@@ -1,6 +1,8 @@
-"""Drawing: inputs are not changed, every element is drawn and stays inside the image."""
+"""The overlay: inputs are not changed, everything is inside the image, nothing covers what matters."""
 
-from dataclasses import replace
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -9,12 +11,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.capture.capture import SourceState, SourceStatus
-from app.core.types import FACE_LABELS, Box, Counts, Event, EventKind, FaceLabel, FrameResult, Label, StageTimes, Track
+from app.core.types import (
+    FACE_LABELS,
+    Box,
+    Counts,
+    Event,
+    EventKind,
+    FaceLabel,
+    FrameResult,
+    Image,
+    Label,
+    StageTimes,
+    Track,
+)
 from app.pipeline.monitor import CameraView
-from app.ui.faces import Canvas, ascii_only, blur_faces, canvas, draw_faces
-from app.ui.hud import KEYS, Screen, alert_text, render, render_result
-from app.ui.palette import PAPER, STYLES
-from app.ui.window import grid
+from app.pipeline.people_counter import PeopleCounter
+from app.ui import cards, faces
+from app.ui.canvas import Canvas, Stamp, composed
+from app.ui.faces import FaceOptions, canvas, draw_faces, text_unit
+from app.ui.hud import KEYS, Screen, count_rows, draw_window, minutes, render, render_result, video_box
+from app.ui.motion import Motion
+from app.ui.palette import CHROMES, STYLES
+
+VERDICTS = {style.colour for style in STYLES.values()}
+SIZES = [(640, 360), (1280, 720), (1920, 1080), (320, 180), (240, 426), (720, 1280)]
 
 
 def track(box: Box, label: Label = Label.MASK, id_: int = 1) -> Track:
@@ -25,13 +45,100 @@ def status(state: SourceState = SourceState.LIVE, error: str = "") -> SourceStat
     return SourceStatus("door", state, 0.0, last_error=error)
 
 
-def view(*tracks: Track, state: SourceState = SourceState.LIVE, alerts: tuple[Event, ...] = ()) -> CameraView:
-    frame = plain_frame(0, colour=90, size=480)
-    counts = Counts({Label.MASK: 1}, {Label.MASK: 2, Label.NO_MASK: 1})
-    return CameraView("door", status(state), True, frame, tracks, counts, alerts, 0.04, 12.0)
-
-
+COUNTS = Counts({Label.MASK: 1}, {Label.MASK: 2, Label.NO_MASK: 1})
 ALERT = Event("e", EventKind.NO_MASK, "door", 1.0, 1.7e9, 7, 0.97, 2.0, Box(1, 1, 9, 9))
+FACE = track(Box(100, 140, 90, 110), Label.NO_MASK, 7)
+
+
+def view(
+    *tracks: Track,
+    state: SourceState = SourceState.LIVE,
+    alerts: tuple[Event, ...] = (),
+    size: tuple[int, int] = (480, 480),
+    error: str = "",
+    waiting: dict[int, float] | None = None,
+    name: str = "door",
+    grey: int = 90,
+) -> CameraView:
+    frame = replace(plain_frame(30), image=np.full((size[1], size[0], 3), grey, np.uint8))
+    result = FrameResult(frame, tracks, (), COUNTS, (), alerts, StageTimes(), (), waiting or {})
+    return CameraView(name, status(state, error), True, frame, tracks, COUNTS, alerts, 0.04, 12.0, analysed=result)
+
+
+@dataclass
+class Drawn:
+    """What was drawn: texts with their extents, cards with their colours, and images."""
+
+    texts: list[tuple[str, Box]]
+    cards: list[tuple[Box, tuple[int, int, int]]]
+    images: list[Image]
+
+    def words(self) -> str:
+        return " ".join(text for text, _ in self.texts)
+
+    def add(self, other: "Drawn", x: int, y: int) -> None:
+        self.texts += [(text, box.moved(x, y)) for text, box in other.texts]
+        self.cards += [(box.moved(x, y), colour) for box, colour in other.cards]
+
+
+class KeptStamp(Stamp):
+    """A stamp that knows what was drawn on it."""
+
+    drawn: Drawn
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Drawn]:
+    """Records what is drawn, also on cards and labels that are drawn once and kept."""
+    records = [Drawn([], [], [])]
+    text, card, paste, press = Canvas.text, Canvas.card, Canvas.paste, Canvas.press
+
+    def keep_text(board: Canvas, xy: tuple[float, float], content: str, *more: object, **options: object) -> Box:
+        box = text(board, xy, content, *more, **options)  # type: ignore[arg-type]
+        if content:
+            records[-1].texts.append((content, box))
+        return box
+
+    def keep_card(board: Canvas, box: Box, radius: float, fill: tuple[int, int, int], opacity: float = 1.0) -> None:
+        records[-1].cards.append((box, fill))
+        card(board, box, radius, fill, opacity)
+
+    def keep_image(board: Canvas, image: Image, box: Box, radius: float = 0.0) -> None:
+        records[-1].images.append(image)
+        paste(board, image, box, radius)
+
+    def keep_stamp(board: Canvas, stamp: Stamp, x: int, y: int) -> None:
+        if isinstance(stamp, KeptStamp):
+            records[-1].add(stamp.drawn, x, y)
+        press(board, stamp, x, y)
+
+    def keep_composed(width: int, height: int, unit: float, draw: Callable[[Canvas], None]) -> Stamp:
+        records.append(Drawn([], [], []))
+        draw(Canvas(np.zeros((height, width, 3), np.uint8), unit))
+        known = records.pop()
+        records.append(Drawn([], [], []))
+        stamp = KeptStamp(*composed(width, height, unit, draw))
+        records.pop()
+        stamp.drawn = known
+        return stamp
+
+    def forget() -> None:
+        cards.card_stamp.cache_clear()
+        faces.label_stamp.cache_clear()
+
+    forget()
+    for name, replacement in (("text", keep_text), ("card", keep_card), ("paste", keep_image), ("press", keep_stamp)):
+        monkeypatch.setattr(Canvas, name, replacement)
+    for module in (cards, faces):
+        monkeypatch.setattr(module, "composed", keep_composed)
+    yield records[0]
+    forget()
+
+
+def overlap(a: Box, b: Box) -> float:
+    """The common area in px, without what rounding adds."""
+    width, height = min(a.x2, b.x2) - max(a.x, b.x), min(a.y2, b.y2) - max(a.y, b.y)
+    return max(0.0, width - 1) * max(0.0, height - 1)
 
 
 @pytest.mark.parametrize("label", FACE_LABELS)
@@ -41,12 +148,13 @@ def test_each_label_is_drawn_in_its_colour_on_a_copy(label: Label) -> None:
     board, factor = canvas(image, 400)
     draw_faces(board, [track(Box(100, 100, 120, 120), label)], factor)
     assert (image == before).all()
-    colours = {tuple(pixel) for pixel in board.image.reshape(-1, 3).tolist()}
-    assert STYLES[label].colour in colours
+    assert STYLES[label].colour in {tuple(pixel) for pixel in board.image.reshape(-1, 3).tolist()}
 
 
-def test_labels_differ_in_text_and_line_style_too() -> None:
-    assert len({(style.word, style.is_closed, style.weight) for style in STYLES.values()}) == len(STYLES)
+def test_labels_differ_in_word_icon_and_shape_too() -> None:
+    styles = STYLES.values()
+    for distinct in ({s.word for s in styles}, {s.icon for s in styles}, {(s.arms, s.weight) for s in styles}):
+        assert len(distinct) == len(STYLES)
 
 
 def test_a_wide_frame_and_its_boxes_are_scaled_down() -> None:
@@ -61,139 +169,326 @@ def test_a_wide_frame_and_its_boxes_are_scaled_down() -> None:
 boxes = st.builds(Box, st.floats(-500, 900), st.floats(-500, 900), st.floats(0.1, 1500), st.floats(0.1, 1500))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(boxes, max_size=4), st.integers(1, 300), st.integers(1, 300), st.booleans())
-def test_any_box_and_any_size_can_be_drawn(faces: list[Box], width: int, height: int, blur: bool) -> None:
+def test_any_box_and_any_size_can_be_drawn(places: list[Box], width: int, height: int, blur: bool) -> None:
     frame = replace(plain_frame(0), image=np.zeros((height, width, 3), np.uint8))
-    tracks = tuple(track(box, Label.NO_MASK, i) for i, box in enumerate(faces))
-    counts = Counts({}, {})
-    image = render_result(FrameResult(frame, tracks, (), counts, (), (ALERT,), StageTimes()), blur)
-    assert image.shape == frame.image.shape
+    tracks = tuple(track(box, Label.NO_MASK, i) for i, box in enumerate(places))
+    result = FrameResult(frame, tracks, (), Counts({}, {}), (), (ALERT,), StageTimes(), tuple(places), {0: 0.5})
+    assert render_result(result, blur).shape == frame.image.shape
+    shown = CameraView("door", status(SourceState.STALE, "late"), True, frame, tracks, COUNTS, (ALERT,))
+    assert render(shown, Screen(help=True, message="a message")).shape == frame.image.shape
 
 
-def test_blurred_faces_lose_their_details() -> None:
-    rng = np.random.default_rng(0)
-    image = rng.integers(0, 255, (200, 200, 3), np.uint8)
-    detail_before = float(np.abs(np.diff(image[60:140, 60:140].astype(int), axis=1)).mean())
-    blur_faces(image, [Box(50, 50, 100, 100)])
-    detail_after = float(np.abs(np.diff(image[60:140, 60:140].astype(int), axis=1)).mean())
-    assert detail_after < detail_before / 20
-
-
-def test_state_counts_alert_and_help_change_the_image() -> None:
-    plain = render(view(), Screen())
+def test_everything_that_can_change_changes_the_image() -> None:
+    plain = render(view(FACE), Screen())
     for other in (
-        render(view(alerts=(ALERT,)), Screen()),
-        render(view(), Screen(help=True)),
-        render(view(), Screen(paused=True)),
-        render(view(), Screen(recording=True)),
-        render(view(state=SourceState.STALE), Screen()),
-        render(view(track(Box(100, 100, 80, 80))), Screen()),
+        render(view(FACE, alerts=(ALERT,)), Screen()),
+        render(view(FACE, state=SourceState.STALE), Screen()),
+        render(view(FACE, waiting={7: 0.5}), Screen()),
+        render(view(replace(FACE, box=Box(200, 140, 90, 110))), Screen()),
+        *(
+            render(view(FACE), Screen(**options))  # type: ignore[arg-type]
+            for options in (
+                {"help": True},
+                {"paused": True},
+                {"recorded_s": 3},
+                {"clock": "12:00:00"},
+                {"verbose": True},
+                {"theme": "light"},
+                {"large": True},
+            )
+        ),
     ):
         assert (plain != other).any()
 
 
-@pytest.mark.parametrize(("height", "width"), [(480, 640), (1080, 1920), (120, 160), (300, 300)])
-@pytest.mark.parametrize("y", [-0.1, 0.0, 0.02, 0.05, 0.08, 0.2])
-def test_labels_are_not_covered_by_the_top_bar(
-    height: int, width: int, y: float, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("theme", CHROMES)
+def test_only_the_labels_have_colours(theme: str) -> None:
+    """State, recording, clock, messages and keys are neutral, so that a colour always means a label."""
+    for state in SourceState:
+        shown = replace(view(state=state, error="no answer"), counts=None, duration_s=9.0, position_s=3.0)
+        image = render(shown, Screen(recorded_s=5, clock="12:00:00", message="saved", help=True, theme=theme))
+        assert int(image.max(axis=2).astype(int).max() - 0) > 90
+        assert (image.max(axis=2) - image.min(axis=2)).max() == 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("size", [(640, 360), (1280, 720), (320, 180)])
+def test_labels_cover_neither_each_other_nor_the_cards(seed: int, size: tuple[int, int], drawn: Drawn) -> None:
+    rng = np.random.default_rng(seed)
+    width, height = size
+    tracks = [
+        track(Box(*rng.uniform(-0.05, 0.9, 2) * size, *rng.uniform(0.05, 0.3, 2) * height), FACE_LABELS[i % 4], i)
+        for i in range(14)
+    ]
+    render(view(*tracks, size=size, alerts=(replace(ALERT, track_id=0),)), Screen(size_px=size))
+    icons_px = 1.3 * text_unit(*size)  # the squares behind the icons of the counts are smaller than a label
+    labels = [box for box, colour in drawn.cards if colour in VERDICTS and box.height > icons_px]
+    neutral = [box for box, colour in drawn.cards if colour == CHROMES["dark"].card]
+    assert len(labels) >= 6
+    assert all(overlap(label, card) == 0 for label in labels for card in neutral)
+    for one, other in itertools.combinations(labels, 2):
+        assert overlap(one, other) == 0
+    for one in labels:
+        assert -1 <= one.x < one.x2 <= width + 1
+        assert -1 <= one.y < one.y2 <= height + 1
+
+
+def test_the_most_severe_label_keeps_its_word(drawn: Drawn) -> None:
+    """In a crowd without room for all words, a bare face is named."""
+    crowd = [track(Box(40 + 9 * i, 200, 60, 60), Label.MASK, i) for i in range(20)]
+    render(view(*crowd, track(Box(130, 200, 60, 60), Label.NO_MASK, 99)), Screen())
+    assert "No mask" in drawn.words().replace("No mask Worn", "")
+
+
+def test_a_label_keeps_its_place_between_frames(drawn: Drawn) -> None:
+    motion = Motion()
+    for x in (100, 101, 102):
+        render(view(track(Box(x, 40, 80, 80), Label.MASK)), Screen(), motion)
+    tops = [box.y for text, box in drawn.texts if text == "Mask"]
+    assert len(set(tops[::2])) == 1
+
+
+def test_percentages_and_numbers_only_with_details(drawn: Drawn) -> None:
+    render(view(FACE, alerts=(ALERT,)), Screen())
+    assert "%" not in drawn.words()
+    assert "#" not in drawn.words()
+    drawn.texts.clear()
+    render(view(FACE, alerts=(ALERT,)), Screen(size_px=(1280, 720), verbose=True))
+    assert "No mask  90%  #7" in drawn.words()
+    assert "analysed 12/s" in drawn.words()
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("large", [False, True])
+def test_all_texts_are_complete(size: tuple[int, int], large: bool, drawn: Drawn) -> None:
+    """A text that is cut off at the edge would show '2' instead of '12'."""
+    counts = Counts({label: 12 + i for i, label in enumerate(Label)}, dict.fromkeys(Label, 1312))
+    alerts = tuple(replace(ALERT, id=str(i), track_id=i, camera="Door of the northern hall") for i in range(9))
+    shown = replace(view(FACE, alerts=alerts, size=size, name="Door of the northern hall"), counts=counts)
+    render(shown, Screen(size_px=size, large=large, clock="12:00:00", help=True))
+    assert len(drawn.texts) >= 5
+    for text, box in drawn.texts:
+        assert -1 <= box.x < box.x2 <= size[0] + 1, text
+        assert -2 <= box.y < box.y2 <= size[1] + 2, text
+
+
+def test_the_counts_never_contradict_each_other() -> None:
+    """Who was bare for the dwell time stays counted as bare after putting a mask on: *now* 1 mask, *today* 1 person of
+    whom 1 was bare. No number of *today* may be lower than the same number of *now*."""
+    counter = PeopleCounter()
+    rows: list[tuple[str, list[int | None]]] = []
+    for i in range(60):
+        label = Label.NO_MASK if i < 40 else Label.MASK
+        tracks = [replace(track(Box(9, 9, 50, 50), label), seen_s=i / 10)]
+        rows = count_rows(counter.update(i / 10, tracks, [], 2.0, 0.7), is_live=True)
+    assert rows == [("Now", [1, 1, 0, 0]), ("Today", [1, None, 1, 0])]
+
+
+labels_in_time = st.lists(st.lists(st.sampled_from((*FACE_LABELS, None)), min_size=3, max_size=3), max_size=40)
+
+
+@settings(max_examples=30, deadline=None)
+@given(labels_in_time)
+def test_there_are_never_more_people_now_than_in_all(story: list[list[Label | None]]) -> None:
+    counter = PeopleCounter()
+    before: list[Track] = []
+    for i, labels in enumerate(story):
+        tracks = [
+            replace(track(Box(9, 9, 50, 50), label, id_), seen_s=i / 4)
+            for id_, label in enumerate(labels)
+            if label is not None
+        ]
+        left = [old for old in before if old.id not in {each.id for each in tracks}]
+        (_, now), (_, total) = count_rows(counter.update(i / 4, tracks, left, 1.0, 0.3), is_live=False)
+        assert now[0] == sum(number or 0 for number in now[1:])
+        assert (total[0] or 0) >= (now[0] or 0)
+        assert (total[0] or 0) >= sum(number or 0 for number in total[1:])
+        before = tracks
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_alert_never_hides_why_a_camera_is_offline(size: tuple[int, int], drawn: Drawn) -> None:
+    reason = "cannot connect to 10.0.0.7: connection refused"
+    alerts = tuple(replace(ALERT, id=str(i), track_id=i) for i in range(6))
+    offline = view(FACE, alerts=alerts, size=size, state=SourceState.RECONNECTING, error=reason)
+    render(offline, Screen(size_px=size))
+    (top,) = [i for i, (text, _) in enumerate(drawn.texts) if text.startswith("cannot")]
+    lines = list(itertools.takewhile(lambda line: line[0] in reason, drawn.texts[top:]))
+    assert " ".join(text for text, _ in lines) == reason
+    alert_texts = [box for text, box in drawn.texts if text == "No mask"]
+    assert alert_texts
+    areas = [box for box, _ in drawn.cards]
+    around = next(card for card in reversed(areas) if overlap(card, lines[0][1]) > 0)
+    for _, line in lines:
+        assert around.x <= line.x <= line.x2 <= around.x2 + 1
+        assert 0 <= line.y <= line.y2 <= size[1]
+    assert all(overlap(around, text) == 0 for text in alert_texts)
+
+
+def test_an_alert_shows_the_face_the_place_and_the_time(drawn: Drawn) -> None:
+    shown = view(FACE, alerts=(ALERT,), size=(1280, 720))
+    assert shown.frame is not None
+    shown.frame.image[140:250, 100:190] = (10, 200, 30)
+    image = render(shown, Screen())
+    corner = image[500:, 900:].reshape(-1, 3).astype(int)
+    assert (np.abs(corner - (10, 200, 30)).max(axis=1) < 12).sum() > 1000
+    words = drawn.words()
+    assert "door" in words
+    assert ":13:20" in words or ":43:20" in words, "the time of the event in any time zone"
+    assert any(colour == STYLES[Label.NO_MASK].colour and box.width > 200 for box, colour in drawn.cards)
+
+
+def test_the_picture_of_an_alert_is_blurred_like_the_faces(drawn: Drawn) -> None:
+    shown = view(FACE, alerts=(ALERT,), size=(1280, 720))
+    assert shown.frame is not None
+    shown.frame.image[100:280, 60:230] = np.random.default_rng(0).integers(0, 255, (180, 170, 3), np.uint8)
+    colours = []
+    for blur in (False, True):
+        render(shown, Screen(blur=blur))
+        middle = np.array_split(np.array_split(drawn.images[-1], 3)[1], 3, axis=1)[1]
+        colours.append(len(np.unique(middle.reshape(-1, 3), axis=0)))
+    assert colours[1] < 30 < colours[0]
+
+
+def test_an_alert_turns_to_resolving_and_leaves(drawn: Drawn) -> None:
+    motion, clock = Motion(), 100.0
+    masked = replace(FACE, label=FaceLabel(Label.MASK, 0.9))
+    first = motion.alerts(view(FACE, alerts=(ALERT,)), clock)
+    second = motion.alerts(view(masked, alerts=(ALERT,)), clock + 0.1)
+    assert [alert.is_resolving for alert in (*first, *second)] == [False, True]
+    assert second[0].picture is not None, "the picture of the face stays"
+    fading = motion.alerts(view(masked), clock + 0.2)
+    assert 0 < fading[0].opacity < 1
+    assert motion.alerts(view(masked), clock + 5) == []
+    render(view(masked, alerts=(ALERT,)), Screen())
+    assert "Resolving" in drawn.words()
+    assert not any(colour == STYLES[Label.NO_MASK].colour and box.width > 150 for box, colour in drawn.cards)
+
+
+def test_boxes_move_gradually_and_fade_out() -> None:
+    motion = Motion()
+    motion.faces(view(FACE), 0.0)
+    moved = replace(FACE, box=FACE.box.moved(20, 0))
+    (shown,), fading = motion.faces(view(moved), 0.04)
+    assert FACE.box.x < shown.box.x < moved.box.x
+    assert fading == {}
+    (shown,), _ = motion.faces(view(moved), 2.0)
+    assert shown.box.x == pytest.approx(moved.box.x, abs=0.1)
+    (shown,), _ = motion.faces(view(replace(FACE, box=Box(300, 140, 90, 110))), 2.04)
+    assert shown.box.x == 300, "a jump is not eased"
+    _, fading = motion.faces(view(), 2.14)
+    assert 0 < fading[7] < 1
+    assert motion.faces(view(), 3.0) == ([], {})
+
+
+def test_the_dwell_time_runs_down() -> None:
+    paper = []
+    for passed in (0.1, 0.5, 0.9):
+        image = render(replace(view(FACE, waiting={7: passed}), counts=None), Screen())
+        paper.append(int((image[100:140, 95:130].min(axis=2) > 200).sum()))
+    assert paper[0] > paper[1] > paper[2]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("place", [(0.1, 0.2), (0.35, 0.3), (0.6, 0.2), (0.3, 0.05)])
+def test_the_keys_never_cover_a_face_that_alerts(
+    size: tuple[int, int], place: tuple[float, float], drawn: Drawn
 ) -> None:
-    """A label lies between the bar and the lower edge, and above its box if there is room."""
-    frame = replace(plain_frame(0), image=np.zeros((height, width, 3), np.uint8))
-    box = Box(0.3 * width, y * height, 0.3 * height, 0.5 * height)
-    shown = CameraView("door", status(), True, frame, (track(box, Label.NO_MASK),))
-    filled: list[tuple[float, float, object]] = []
-    original = Canvas.fill
-
-    def fill(board: Canvas, x: float, top: float, x2: float, bottom: float, colour: object, *more: float) -> None:
-        filled.append((top, bottom, colour))
-        original(board, x, top, x2, bottom, colour, *more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Canvas, "fill", fill)
-    image = render(shown, Screen(max_width_px=1280))
-    (top, bottom), *more = [(top, bottom) for top, bottom, colour in filled if colour == STYLES[Label.NO_MASK].colour]
-    bar_px = next(bottom for top, bottom, _ in filled if top == 0)
-    assert not more, "without counts, only the label has this colour"
-    assert bar_px <= top < bottom <= image.shape[0]
-    upper_px = y * height * image.shape[1] / width
-    assert bottom == pytest.approx(upper_px) if upper_px - (bottom - top) >= bar_px else top >= upper_px
-
-
-def test_in_a_video_a_label_may_touch_the_upper_edge() -> None:
-    frame = replace(plain_frame(0), image=np.zeros((480, 640, 3), np.uint8))
-    result = FrameResult(frame, (), (), Counts({}, {}), (), (), StageTimes())
-    image = render_result(replace(result, tracks=(track(Box(200, 25, 150, 150), Label.NO_MASK),)), blur=False)
-    assert (image[:20] == STYLES[Label.NO_MASK].colour).all(axis=2).any()
+    side = 0.3 * min(size)
+    face = track(Box(place[0] * size[0], place[1] * size[1], side, side * 1.2), Label.NO_MASK, 7)
+    for shown in (view(face, alerts=(ALERT,), size=size), view(face, size=size, waiting={7: 0.4})):
+        drawn.texts.clear()
+        drawn.cards.clear()
+        render(shown, Screen(size_px=size, help=True))
+        assert KEYS[0][1] in drawn.words()
+        assert overlap(drawn.cards[-1][0], face.box) == 0
 
 
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (720, 1280), (120, 160), (300, 300), (720, 300)])
-def test_keys_and_messages_stay_on_their_background(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All texts lie inside the dark area behind them and do not overlap."""
-    texts: list[tuple[str, float, float, float]] = []
-    areas: list[tuple[float, float, float, float]] = []
-    original = Canvas.fill
-    monkeypatch.setattr(
-        Canvas,
-        "text",
-        lambda board, text, x, y, colour=PAPER, size=1.0: texts.append((text, x, y, x + board.width(text, size))),
-    )
-    monkeypatch.setattr(Canvas, "fill", lambda board, *args: (areas.append(args[:4]), original(board, *args))[1])
-    frame = replace(plain_frame(0), image=np.zeros((height, width, 3), np.uint8))
-    plain = CameraView("door", status(), True, frame)
-    render(plain, Screen(help=True))
-    left, top, right, bottom = areas[-1]
-    shown = texts[-2 * len(KEYS) :]
-    for (key, key_x, _, key_right), (_, x, y, end) in zip(shown[::2], shown[1::2], strict=True):
-        assert left <= key_x <= key_right < x <= end <= right, key
-        assert top < y < bottom
-    assert top >= -1
-    assert bottom <= height + 1
-    assert left >= -1
-    assert right <= width + 1
+def test_keys_and_messages_stay_on_their_background(height: int, width: int, drawn: Drawn) -> None:
+    image = np.zeros((height, width, 3), np.uint8)
+    draw_window(image, Screen(help=True))
+    area = drawn.cards[-1][0]
+    assert [text for text, _ in drawn.texts] == [word for row in KEYS for word in row]
+    for (_, key), (_, meaning) in zip(drawn.texts[::2], drawn.texts[1::2], strict=True):
+        assert area.x <= key.x <= key.x2 < meaning.x <= meaning.x2 <= area.x2
+        assert area.y <= key.y < key.y2 <= area.y2
 
-    texts.clear()
+    drawn.texts.clear()
     message = "click corners; Enter: close region; Backspace: undo; e: save; Esc: cancel"
-    render(plain, Screen(message=message))
-    lines = [line for line in texts if line[0] in message]
-    assert " ".join(line[0] for line in lines) == message
-    if width >= 300:
-        assert all(line[3] <= width for line in lines)
+    draw_window(image, Screen(message=message))
+    assert drawn.words() == message
+    assert all(box.x2 <= width for _, box in drawn.texts)
 
 
-@pytest.mark.parametrize(("height", "width"), [(480, 640), (120, 160), (1920, 1080), (640, 360), (720, 300)])
-def test_the_banner_and_the_counts_are_complete(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A text that is cut off at the edge would show '2/1312' instead of '12/1312'."""
-    texts: dict[str, tuple[float, float]] = {}
-    monkeypatch.setattr(
-        Canvas,
-        "text",
-        lambda board, text, x, y, colour=PAPER, size=1.0: texts.update({text: (x, x + board.width(text, size))}),
-    )
-    frame = replace(plain_frame(0), image=np.zeros((height, width, 3), np.uint8))
-    counts = Counts({label: 12 + i for i, label in enumerate(Label)}, dict.fromkeys(Label, 1312))
-    render(CameraView("door", status(), True, frame, (), counts, (ALERT, replace(ALERT, track_id=8))), Screen())
-    assert len(texts) >= 5
-    assert all(0 <= left < right <= width for left, right in texts.values()), texts
+@pytest.mark.parametrize("name", ["大门入口", "المدخل الرئيسي", "Вход", "मुख्य द्वार", "כניסה"])
+def test_names_in_any_script_are_drawn(name: str, drawn: Drawn) -> None:
+    render(view(FACE, alerts=(replace(ALERT, camera=name),), name=name), Screen(size_px=(1280, 720)))
+    assert [text for text, _ in drawn.texts].count(name) == 2, "in the title and in the alert"
+    assert "?" not in drawn.words()
 
 
-@pytest.mark.parametrize(("width", "has_rates"), [(640, True), (320, False), (180, False)])
-def test_a_long_camera_name_takes_precedence_over_the_rates(
-    width: int, has_rates: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("size", [(1280, 720), (700, 900), (1920, 500), (3840, 2160)])
+def test_nothing_is_stretched(size: tuple[int, int], drawn: Drawn) -> None:
+    """The frame keeps its ratio in a window of any shape, and a text has the size that its shape needs."""
+    shown = view(size=(400, 300), grey=0)
+    assert shown.frame is not None
+    shown.frame.image[100:200, 150:250] = 255
+    image = render(replace(shown, counts=None), Screen(size_px=size))
+    assert image.shape == (size[1], size[0], 3)
+    _, area = video_box(shown, Screen(size_px=size))
+    assert area.width / area.height == pytest.approx(4 / 3, rel=0.01)
+    part = image[int(area.y) : int(area.y2), int(area.x) : int(area.x2)]
+    column, row = part[:, part.shape[1] // 2].max(axis=1) > 128, part[part.shape[0] // 2].max(axis=1) > 128
+    assert column.sum() == pytest.approx(row.sum(), rel=0.05)
+    (text, box) = drawn.texts[0]
+    board = Canvas(np.zeros((9, 9, 3), np.uint8))
+    size_px = box.height / board.text_size(text, 1)[1]
+    assert box.width == pytest.approx(board.text_size(text, size_px, bold=True)[0], rel=0.03)
+
+
+@pytest.mark.parametrize(("state", "word"), [(SourceState.LIVE, "Live"), (SourceState.ENDED, "Ended")])
+def test_the_title_says_name_and_state(state: SourceState, word: str, drawn: Drawn) -> None:
+    render(view(state=state, size=(1280, 720)), Screen())
+    assert [text for text, _ in drawn.texts][:2] == ["door", word]
+
+
+def test_a_long_camera_name_takes_precedence(drawn: Drawn) -> None:
     """In a grid only the name identifies the camera."""
-    texts: list[str] = []
-    monkeypatch.setattr(Canvas, "text", lambda _board, text, *_: texts.append(text))
-    frame = replace(plain_frame(0), image=np.zeros((width * 9 // 16, width, 3), np.uint8))
-    render(CameraView("Door of the northern hall", status(), True, frame, (), None, (), 0.04, 12.0), Screen())
-    name = next(text for text in texts if text.startswith("Door of"))
-    assert name.startswith("Door of the northern hall  0 fps") is has_rates
+    render(view(name="Door of the northern hall", size=(320, 180)), Screen(verbose=True, clock="12:00:00"))
+    assert drawn.texts[0][0].startswith("Door of")
+    assert not any("analysed" in text for text, _ in drawn.texts)
 
 
-def test_a_camera_without_a_frame_shows_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[str] = []
-    monkeypatch.setattr(Canvas, "text", lambda _board, text, *_: written.append(text))
-    render(CameraView("yard", status(SourceState.RECONNECTING), True), Screen())
-    assert "yard" in written
+def test_a_camera_without_a_frame_shows_its_name_and_why(drawn: Drawn) -> None:
+    for state, reason in ((SourceState.CONNECTING, ""), (SourceState.FAILED, "no such device")):
+        render(CameraView("yard", status(state, reason), True), Screen())
+        assert "yard" in drawn.words()
+        assert reason in drawn.words()
+    assert "Waiting for the first image" in drawn.words()
+
+
+def test_a_file_shows_how_much_was_played(drawn: Drawn) -> None:
+    shares = []
+    for position_s in (10.0, 30.0):
+        shown = replace(view(size=(1280, 720)), is_live=False, position_s=position_s, duration_s=40.0)
+        image = render(shown, Screen())
+        shares.append((image[-2, :, 0] > 200).mean())
+    assert shares == pytest.approx([0.25, 0.75], abs=0.02)
+    assert "Playing 0:30 / 0:40" in drawn.words()
+
+
+def test_lengths_are_readable() -> None:
+    assert [minutes(s) for s in (0, 9.9, 61, 3599, 3600, 36061)] == [
+        "0:00",
+        "0:09",
+        "1:01",
+        "59:59",
+        "1:00:00",
+        "10:01:01",
+    ]
 
 
 def test_a_box_outside_the_frame_is_not_drawn() -> None:
@@ -204,37 +499,17 @@ def test_a_box_outside_the_frame_is_not_drawn() -> None:
         assert not board.image.any()
 
 
+def test_faces_that_fade_out_are_fainter() -> None:
+    strong, faint = canvas(np.zeros((300, 300, 3), np.uint8), 300)[0], canvas(np.zeros((300, 300, 3), np.uint8), 300)[0]
+    draw_faces(strong, [FACE], 1.0)
+    draw_faces(faint, [FACE], 1.0, FaceOptions(opacity={7: 0.4}))
+    assert faint.image.max() == pytest.approx(0.4 * 213, abs=4)
+    assert strong.image.max() > 213
+
+
 def test_a_stale_frame_is_darkened() -> None:
     live, stale = (render(view(state=s), Screen()) for s in (SourceState.LIVE, SourceState.RECONNECTING))
-    assert stale[200:400].mean() < 0.7 * live[200:400].mean()
-
-
-def test_the_state_is_shown_before_the_first_frame() -> None:
-    image = render(CameraView("door", status(SourceState.CONNECTING), True), Screen())
-    assert image.max() > 100
-
-
-@pytest.mark.parametrize(
-    ("alerts", "text"),
-    [
-        ((ALERT,), "ALERT: no mask, person #7, for 5 s"),
-        ((ALERT, replace(ALERT, track_id=8)), "ALERT: 2 people: #7, #8, for 5 s"),
-    ],
-)
-def test_the_banner_shows_person_and_duration(alerts: tuple[Event, ...], text: str) -> None:
-    assert alert_text(alerts, 4.0) == text
-
-
-def test_text_is_converted_to_ascii() -> None:
-    assert ascii_only("Entrée\nzwei") == "Entree zwei"
-
-
-def test_a_grid_contains_every_image_completely() -> None:
-    images = [np.full((90, 160, 3), 50 * (i + 1), np.uint8) for i in range(3)]
-    images[1] = np.full((120, 100, 3), 100, np.uint8)
-    sheet = grid(images, 2)
-    assert sheet.shape == (240, 320, 3)
-    assert [int((sheet == 50 * (i + 1)).all(axis=2).sum()) for i in range(3)] == [90 * 160, 120 * 100, 90 * 160]
+    assert stale[300:400].mean() < 0.7 * live[300:400].mean()
 
 
 def analysed(frame_index: int, *boxes: Box) -> FrameResult:
@@ -249,10 +524,16 @@ def test_with_blur_no_unanalysed_frame_is_shown() -> None:
 
 @pytest.mark.parametrize("state", [SourceState.LIVE, SourceState.STALE])
 def test_with_blur_unconfirmed_faces_are_blurred_in_stale_frames_too(state: SourceState) -> None:
-    result = analysed(0, Box(100, 200, 150, 150))
+    result = analysed(0, Box(100, 60, 150, 100))
     newer = plain_frame(1, colour=255, size=480)
     shown = render(CameraView("door", status(state), True, newer, (), analysed=result), Screen(blur=True))
-    detail = np.abs(np.diff(shown[230:320, 120:230].astype(int), axis=1)).mean()
-    around = np.abs(np.diff(shown[380:420, 20:90].astype(int), axis=1)).mean()
-    assert detail < around / 4
-    assert (shown[230:320, 300:] != 255).any(), "the analysed frame is shown, not the newer one"
+    detail = np.abs(np.diff(shown[70:150, 120:230].astype(int), axis=1)).mean()
+    around = np.abs(np.diff(shown[400:440, 20:90].astype(int), axis=1)).mean()
+    assert detail < around / 3
+    assert (shown[330:420, 300:] != 255).any(), "the analysed frame is shown, not the newer one"
+
+
+def test_the_labels_of_an_annotated_video_stay_inside(drawn: Drawn) -> None:
+    result = replace(analysed(0), tracks=(track(Box(200, 5, 150, 150), Label.NO_MASK),))
+    render_result(result, blur=False)
+    assert any(text == "No mask" and box.y >= 0 for text, box in drawn.texts)
