@@ -97,6 +97,10 @@ def is_window_open() -> bool:
         return False
 
 
+_QT_MODIFIERS = tuple(f"_ZN{space}15QGuiApplication17keyboardModifiersEv" for space in ("14QtOpenCVPython", ""))
+"""The symbols of QGuiApplication::keyboardModifiers() with and without the namespace of OpenCV's wheels."""
+
+
 @cache
 def _keyboard_modifiers() -> Callable[[], int]:
     """Qt's function that says which modifiers were down at the last event: OpenCV leaves them out and gives small
@@ -104,8 +108,9 @@ def _keyboard_modifiers() -> Callable[[], int]:
     with suppress(OSError, AttributeError):
         lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
         library = next((line.split(maxsplit=5)[5] for line in lines if "libQt5Gui" in line), "")
-        if library:
-            return ctypes.CDLL(library)["_ZN15QGuiApplication17keyboardModifiersEv"]
+        loaded = ctypes.CDLL(library) if library else None
+        found = (getattr(loaded, name) for name in _QT_MODIFIERS if hasattr(loaded, name))
+        return next(found, lambda: 0)
     return lambda: 0
 
 

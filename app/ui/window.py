@@ -169,7 +169,8 @@ class Window:
 
     def _has_ended_normally(self) -> bool:
         """Whether the cameras were files that were played to their ends."""
-        return all(view.status.state is SourceState.ENDED for view in self._monitor.views())
+        views = self._monitor.views()
+        return all(view.status.state is SourceState.ENDED and not view.is_live for view in views)
 
     def _summary(self) -> tuple[tuple[str, str], ...]:
         """What was seen in the videos, for the time after their end."""
