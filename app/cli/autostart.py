@@ -29,6 +29,8 @@ def register(commands: Any) -> None:
         description=f"{_enable.__doc__}",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        prefix_chars="+",  # so that every argument is kept, also one that looks like an option
+        add_help=False,
     )
     enable.add_argument(
         "arguments",
@@ -36,13 +38,16 @@ def register(commands: Any) -> None:
         metavar="...",
         help="a command with its options, or only options of 'start --last' (default: start --last)",
     )
-    enable.set_defaults(run=_enable, parsers=commands.choices)
+    enable.set_defaults(run=_enable, parsers=commands.choices, parser=enable)
     actions.add_parser("disable", help="remove the entry", description=_disable.__doc__).set_defaults(run=_disable)
     actions.add_parser("status", help="show the entry", description=_status.__doc__).set_defaults(run=_status)
 
 
 def _enable(args: argparse.Namespace) -> int:
     """Writes an entry that starts maskwatch when this user logs in. It replaces an earlier one."""
+    if args.arguments[:1] in (["-h"], ["--help"]):
+        args.parser.print_help()
+        return 0
     given = [each for i, each in enumerate(args.arguments) if i or each != "--"]
     arguments = [*DEFAULT, *given] if not given or given[0].startswith("-") else given
     _check(arguments, args.parsers)
