@@ -26,6 +26,8 @@ _REDRAW_S = 0.5
 _NEUTRAL: Colour = (58, 58, 58)
 _FALLBACK_PX = 1280, 720
 """Size of the first image, before the window has reported its size."""
+_REFERENCE_PX = 40.0
+"""Size at which texts are measured: drawing them in every size would take long."""
 _LINE = 1.22
 """Height of a line of text, in em."""
 
@@ -231,11 +233,14 @@ def fitted(text: str, width_px: float, height_px: float, largest_px: float = 100
     size_px = min(largest_px, height_px / _LINE)
     while True:
         size_px = round(size_px)
-        lines = measure.wrapped(text, width_px, size_px, bold=True) or [""]
+        reference_width = width_px * _REFERENCE_PX / size_px
+        lines = measure.wrapped(text, reference_width, _REFERENCE_PX, bold=True) or [""]
         if size_px <= 8 or (_is_whole(lines, text) and len(lines) * size_px * _LINE <= height_px):
             break
         size_px *= 0.94
-    narrower = (measure.wrapped(text, width_px * share, size_px, bold=True) for share in (0.5, 0.6, 0.7, 0.8, 0.9))
+    narrower = (
+        measure.wrapped(text, reference_width * share, _REFERENCE_PX, bold=True) for share in (0.5, 0.6, 0.7, 0.8, 0.9)
+    )
     balanced = (each for each in narrower if len(each) == len(lines) and _is_whole(each, text))
     return next(balanced, lines), size_px
 

@@ -20,7 +20,7 @@ from app.ui import image_window as image_window_module
 from app.ui import message_box
 from app.ui.canvas import Canvas
 from app.ui.hud import KEYS
-from app.ui.image_window import Click, Closed, Key, OpenCvWindow, Resized, WindowInput, is_window_open
+from app.ui.image_window import DOWN, LEFT, UP, Click, Closed, Key, OpenCvWindow, Resized, WindowInput, is_window_open
 from app.ui.window import Window, window_size
 
 Usage = namedtuple("Usage", "total used free")
@@ -354,6 +354,30 @@ def test_a_window_that_is_not_yet_visible_is_not_closed(monkeypatch: pytest.Monk
     monkeypatch.setattr(image_window_module, "is_window_open", lambda: visibility.pop(0))
     window = OpenCvWindow()
     assert [window.inputs(0.0) for _ in range(4)] == [[], [], [], [Closed()]]
+
+
+@pytest.mark.parametrize(
+    ("raw", "key"),
+    [
+        (ord("q"), Key(ord("q"))),
+        (0xFF51, Key(LEFT)),
+        (0x28_0000, Key(DOWN)),
+        (0xF700, Key(UP)),
+        (0x10_0000 | ord("q"), Key(ord("q"))),
+        (0xFFB7, Key(ord("7"))),
+        (0xFF8D, Key(13)),
+        (0xFFE1, None),
+        (0xFFBE, None),
+        (-1, None),
+    ],
+)
+def test_keys_of_each_toolkit(monkeypatch: pytest.MonkeyPatch, raw: int, key: Key | None) -> None:
+    """Shift and F1 are no letters, as the low bytes of their codes would be."""
+    for name in ("namedWindow", "setMouseCallback"):
+        monkeypatch.setattr(cv2, name, lambda *_: None)
+    monkeypatch.setattr(cv2, "waitKeyEx", lambda _ms: raw)
+    monkeypatch.setattr(image_window_module, "is_window_open", lambda: False)
+    assert OpenCvWindow().inputs(0.0) == ([] if key is None else [key])
 
 
 @pytest.mark.parametrize(
