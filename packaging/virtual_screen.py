@@ -55,7 +55,8 @@ def press(display: str, keys: Sequence[str], running: "subprocess.Popen[str]", d
             raise NoReactionError(f"no reaction to the keys {', '.join(keys)}: {running.stderr.read()}")
         if window_ids := windows(display):
             had_window = True
-            command = ["xdotool", "windowfocus", window_ids[-1], "key", *keys]
+            # OpenCV keeps only the last of several keys that come at the same time.
+            command = ["xdotool", "windowfocus", window_ids[-1], "key", "--delay", "150", *keys]
             subprocess.run(command, env=environment, capture_output=True, check=False)
         time.sleep(0.3)
     return had_window

@@ -23,6 +23,8 @@ from app.ui.sentences import Sentences, sentences_of, system_language
 _WAIT_S, _IDLE_WAIT_S = 0.015, 0.05
 _REDRAW_S = 0.5
 """Longest time between two redraws, for the clock and the state of the camera."""
+_FOLLOW_SHARE = 0.06
+"""How far the picture moves towards the nearest person with each redraw, on a screen that shows a part of it."""
 _NEUTRAL: Colour = (58, 58, 58)
 _FALLBACK_PX = 1280, 720
 """Size of the first image, before the window has reported its size."""
@@ -66,6 +68,7 @@ class KioskWindow:
         self._size_px = _FALLBACK_PX
         self._drawn: tuple[object, ...] = ()
         self._drawn_s = 0.0
+        self._centre = 0.5
 
     @property
     def sign(self) -> Sign:
@@ -106,7 +109,8 @@ class KioskWindow:
         if content == self._drawn and now_s - self._drawn_s < _REDRAW_S:
             return None
         self._drawn, self._drawn_s = content, now_s
-        return draw_kiosk(view, self.sign, self._sentences, self._size_px, self._settings)
+        self._centre += (nearest_centre(view) - self._centre) * _FOLLOW_SHARE
+        return draw_kiosk(view, self.sign, self._sentences, self._size_px, self._settings, self._centre)
 
     def _update_sign(self, view: CameraView, now_s: float) -> None:
         before = self.sign
@@ -121,17 +125,33 @@ def is_online(view: CameraView) -> bool:
     return view.status.state in (SourceState.LIVE, SourceState.ENDED) and view.frame is not None
 
 
+def nearest_centre(view: CameraView) -> float:
+    """Where the nearest person is, from the left side of the frame (0) to the right (1); 0.5 without a person."""
+    if not view.tracks or view.frame is None:
+        return 0.5
+    nearest = max(view.tracks, key=lambda track: track.box.size)
+    return nearest.box.center[0] / view.frame.image.shape[1]
+
+
 def draw_kiosk(
-    view: CameraView, sign: Sign, sentences: Sentences, size_px: tuple[int, int], settings: ViewSettings
+    view: CameraView,
+    sign: Sign,
+    sentences: Sentences,
+    size_px: tuple[int, int],
+    settings: ViewSettings,
+    centre: float = 0.5,
 ) -> Image:
-    """The whole screen, an image (H, W, 3) uint8 BGR of ``size_px`` (width, height)."""
+    """The whole screen, an image (H, W, 3) uint8 BGR of ``size_px`` (width, height). ``centre``: which part of the
+    frame is shown if it is wider, from 0 (its left side) to 1."""
     width, height = size_px
     if sign is Sign.IDLE or view.frame is None:
         fault = "" if is_online(view) else _fault_text(view)
         return _idle(sentences.idle, time.strftime("%H:%M"), fault, size_px, settings.theme)
     band = _band(sign, getattr(sentences, sign.value), size_px)
     image = np.empty((height, width, 3), np.uint8)
-    image[: height - len(band)] = _filled(_mirror(view, settings), width, height - len(band))
+    image[: height - len(band)] = _filled(
+        _mirror(view, settings), width, height - len(band), 1 - centre if settings.kiosk_mirror else centre
+    )
     image[height - len(band) :] = band
     return image
 
@@ -146,11 +166,12 @@ def _mirror(view: CameraView, settings: ViewSettings) -> Image:
     return image[:, ::-1] if settings.kiosk_mirror else image
 
 
-def _filled(image: Image, width: int, height: int) -> Image:
+def _filled(image: Image, width: int, height: int, centre: float) -> Image:
     """``image``, scaled to fill ``width`` x ``height``; more is cut off below than above, where the faces are."""
     factor = max(width / image.shape[1], height / image.shape[0])
     wide, high = min(image.shape[1], round(width / factor)), min(image.shape[0], round(height / factor))
-    x, y = (image.shape[1] - wide) // 2, (image.shape[0] - high) // 4
+    x = round(min(max(image.shape[1] * centre - wide / 2, 0), image.shape[1] - wide))
+    y = (image.shape[0] - high) // 4
     part = np.ascontiguousarray(image[y : y + high, x : x + wide])
     method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     return cv2.resize(part, (width, height), interpolation=method)  # type: ignore[return-value]

@@ -143,6 +143,19 @@ def test_signs_follow_the_people_in_view(monkeypatch: pytest.MonkeyPatch) -> Non
     assert after(Label.MASK, 3.0) is Sign.IDLE, "a picture that stands still thanks nobody"
 
 
+def test_upright_screen_shows_the_part_with_the_nearest_person() -> None:
+    image = np.zeros((360, 640, 3), np.uint8)
+    image[:, 500:] = 200
+    size_px = 360, 600
+    for mirror in (True, False):
+        settings = SETTINGS.model_copy(update={"kiosk_mirror": mirror})
+        view = view_of(image, replace(track(Label.MASK), box=Box(540, 100, 80, 80)))
+        near = draw_kiosk(view, Sign.THANK_YOU, ENGLISH, size_px, settings, kiosk.nearest_centre(view))
+        middle = draw_kiosk(view, Sign.THANK_YOU, ENGLISH, size_px, settings)
+        assert near[100].mean() > middle[100].mean() + 30
+    assert kiosk.nearest_centre(view_of(image)) == 0.5
+
+
 def test_kiosk_fills_the_screen_and_ends_with_esc() -> None:
     for end in (Key(27), Closed(), Key(ord("q"), True)):
         image_window = FakeImageWindow([Resized(400, 700), Key(ord("b"))], [end])
