@@ -88,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
         service = SystemdNotifier()
         if image_window is not None:
             image_window.wait_until_open()
-            stack.enter_context(keep_awake(settings.view.keep_awake))
+            level = logging.WARNING if settings.view.kiosk else logging.INFO  # nobody sits in front of a kiosk
+            stack.enter_context(keep_awake(settings.view.keep_awake, level))
         session = stack.enter_context(WatchSession(settings, args.output, args.events, config_path(args)))
         stack.enter_context(flags)
         service.ready()

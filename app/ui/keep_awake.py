@@ -9,14 +9,14 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def keep_awake(wanted: bool = True) -> Iterator[None]:
-    """While the block runs. A failure is one line in the log."""
+def keep_awake(wanted: bool, level: int = logging.WARNING) -> Iterator[None]:
+    """While the block runs. A failure is one line in the log, of this ``level``."""
     with ExitStack() as stack:
         if wanted:
             reason = _start(stack)
             if reason:
                 advice = "; on a plain X server: xset s off -dpms" if sys.platform.startswith("linux") else ""
-                log.warning("the screen may blank and the machine may sleep: %s%s", reason, advice)
+                log.log(level, "the screen may blank and the machine may sleep: %s%s", reason, advice)
         yield
 
 

@@ -15,7 +15,7 @@ def test_failure_is_one_line_and_the_block_runs(
 ) -> None:
     monkeypatch.setattr(wakepy.keep, "presenting", lambda **_: 1 / 0)
     ran = []
-    with caplog.at_level(logging.WARNING), keep_awake():
+    with caplog.at_level(logging.WARNING), keep_awake(True):
         ran.append(1)
     assert ran
     assert len(caplog.records) == 1
@@ -32,12 +32,12 @@ def test_setting_turns_it_off(monkeypatch: pytest.MonkeyPatch, caplog: pytest.Lo
 @pytest.mark.skipif(sys.platform != "linux", reason="D-Bus is Linux's")
 def test_system_is_asked_and_released(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("WAKEPY_FAKE_SUCCESS", "yes")
-    with caplog.at_level(logging.WARNING), keep_awake():
+    with caplog.at_level(logging.WARNING), keep_awake(True):
         pass
     assert not caplog.records
 
 
 def test_error_of_the_watching_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAKEPY_FAKE_SUCCESS", "yes")
-    with pytest.raises(RuntimeError, match="watching"), keep_awake():
+    with pytest.raises(RuntimeError, match="watching"), keep_awake(True):
         raise RuntimeError("watching")
