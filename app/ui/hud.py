@@ -207,48 +207,49 @@ def minutes(time_s: float) -> str:
     return f"{hours}:{whole % 60:02d}"
 
 
-def count_rows(counts: Counts, is_live: bool) -> list[tuple[str, list[int | None]]]:
+def count_rows(counts: Counts, is_live: bool) -> list[tuple[str, list[int]]]:
     """The rows of the counts: a heading, then how many people, with a mask, without one, and with one worn wrong.
 
-    Faces that are not decided are in no row. Who was bare for the dwell time stays counted as bare, so the second row
-    does not number people with masks: it would contradict the first when such a person puts a mask on.
+    Who is in view is in the first row, who was counted in the second; faces that are not decided are in none.
     """
-    now, total = ([numbers.get(label, 0) for label in _COUNTED] for numbers in (counts.now, counts.seen))
-    return [("Now", [sum(now), *now]), ("Today" if is_live else "In all", [sum(total), None, *total[1:]])]
+    now, counted = ([numbers.get(label, 0) for label in _COUNTED] for numbers in (counts.now, counts.seen))
+    return [("Now", [sum(now), *now]), ("Counted today" if is_live else "Counted", [sum(counted), *counted])]
 
 
 def _counts_card(board: Canvas, counts: Counts, is_live: bool, chrome: Chrome) -> Card:
     """Who is in view, and who was counted. Only icons and *now* where there is little room."""
-    table = count_rows(counts, is_live)
-    if board.height < _SMALL * board.unit:
+    table, unit = count_rows(counts, is_live), board.unit
+    if board.height < _SMALL * unit:
         table = table[:1]
     styles = [STYLES[label] for label in _COUNTED]
-    icons = [Part("person", chrome.dim, 1.0, is_icon=True)]
-    icons += [Part(style.icon, style.ink, 1.0, is_icon=True, behind=style.colour) for style in styles]
-    words = [Part(word, chrome.dim, 0.85) for word in ("People", *(style.word for style in styles))]
-    digits = max(len(str(number or 0)) for _, numbers in table for number in numbers)
-
-    def number(value: int | None, width: float) -> Part:
-        return Part("" if value is None else str(value), chrome.text if value else chrome.dim, 1.1, True, width=width)
-
-    if len(table) == 1 or board.width < 44 * board.unit:
-        rows = []
-        for heading, numbers in table:
-            row = [Part(heading, chrome.dim, width=3.2)]
-            for icon, value in zip(icons, numbers, strict=True):
-                row += [icon, number(value, 0.68 * digits + 0.3)] if value is not None else []
-            rows.append(tuple(row))
-        card = Card(tuple(rows), chrome.card, chrome.opacity)
-        is_too_wide = card.size(board.unit)[0] > board.width - 2 * _MARGIN * board.unit
-        return replace(card, rows=tuple(row[3:] for row in rows)) if is_too_wide else card
-    heads = [
-        (icon, word._replace(width=word.width_px(board.unit) / board.unit + 0.6))
-        for icon, word in zip(icons, words, strict=True)
+    icons = [Part("person", chrome.dim, is_icon=True)]
+    icons += [Part(style.icon, style.ink, is_icon=True, behind=style.colour) for style in styles]
+    headings = [Part(heading, chrome.dim) for heading, _ in table]
+    first = max(heading.width_px(unit) for heading in headings) / unit + 0.4
+    has_words = len(table) > 1 and board.width > 46 * unit
+    words = [
+        Part(word if has_words else "", chrome.dim, 0.85) for word in ("People", *(style.word for style in styles))
     ]
-    head = (Part("", chrome.dim, 0.85, width=3.2), *(part for pair in heads for part in pair))
-    widths = [icon.size + 0.45 + word.width for icon, word in heads]
-    rows = [(Part(heading, chrome.dim, width=3.2), *map(number, numbers, widths)) for heading, numbers in table]
-    return Card((head, *rows), chrome.card, chrome.opacity)
+    digits = max(len(str(number)) for _, numbers in table for number in numbers) * 0.68 * has_words
+    columns = [max(1.45 * has_words + word.width_px(unit) / unit + 0.6 * has_words, digits) for word in words]
+
+    def numbers_of(numbers: Sequence[int]) -> list[Part]:
+        return [Part(str(number), chrome.text if number else chrome.dim, 1.1, bold=True) for number in numbers]
+
+    rows: list[tuple[Part, ...]] = []
+    if has_words:
+        heads = [
+            (icon, word._replace(width=wide - 1.45)) for icon, word, wide in zip(icons, words, columns, strict=True)
+        ]
+        rows.append((Part("", chrome.dim, 0.85, width=first), *(part for pair in heads for part in pair)))
+    for heading, (_, numbers) in zip(headings, table, strict=True):
+        row = [heading._replace(width=first)]
+        for icon, number, wide in zip(icons, numbers_of(numbers), columns, strict=True):
+            row += [number._replace(width=wide)] if has_words else [icon, number]
+        rows.append(tuple(row))
+    card = Card(tuple(rows), chrome.card, chrome.opacity)
+    is_too_wide = card.size(unit)[0] > board.width - 2 * _MARGIN * unit
+    return replace(card, rows=tuple(row[3:] for row in rows)) if is_too_wide else card
 
 
 def _alert_cards(
