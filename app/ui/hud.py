@@ -116,6 +116,9 @@ def draw_camera(view: CameraView, screen: Screen, motion: Motion | None = None) 
     alerting = [place for _, place in shown_alerts]
     if is_current:
         taken = [place.moved(-left, -top) for _, place in cards]
+        if screen.clock:
+            wide_px = (6.5 if screen.recorded_s is None else 14) * unit
+            taken.append(Box(width - area.x - wide_px, -area.y, wide_px, 3 * unit))
         tracks, fading = motion.faces(view, now_s) if motion is not None else (view.tracks, {})
         waiting = view.analysed.waiting if view.analysed is not None else {}
         places = motion.places if motion is not None else {}
@@ -230,7 +233,7 @@ def _counts_card(board: Canvas, counts: Counts, is_live: bool, chrome: Chrome) -
     words = [
         Part(word if has_words else "", chrome.dim, 0.85) for word in ("People", *(style.word for style in styles))
     ]
-    digits = max(len(str(number)) for _, numbers in table for number in numbers) * 0.68 * has_words
+    digits = max(len(str(number)) for _, numbers in table for number in numbers) * 0.68 + 0.3
     columns = [max(1.45 * has_words + word.width_px(unit) / unit + 0.6 * has_words, digits) for word in words]
 
     def numbers_of(numbers: Sequence[int]) -> list[Part]:
@@ -245,7 +248,7 @@ def _counts_card(board: Canvas, counts: Counts, is_live: bool, chrome: Chrome) -
     for heading, (_, numbers) in zip(headings, table, strict=True):
         row = [heading._replace(width=first)]
         for icon, number, wide in zip(icons, numbers_of(numbers), columns, strict=True):
-            row += [number._replace(width=wide)] if has_words else [icon, number]
+            row += [number._replace(width=wide)] if has_words else [icon, number._replace(width=digits)]
         rows.append(tuple(row))
     card = Card(tuple(rows), chrome.card, chrome.opacity)
     is_too_wide = card.size(unit)[0] > board.width - 2 * _MARGIN * unit
@@ -329,12 +332,13 @@ def _draw_progress(board: Canvas, view: CameraView, chrome: Chrome) -> None:
     board.card(Box(0, board.height - high, round(board.width * share), high), 0, chrome.text)
 
 
-def draw_window(image: Image, screen: Screen, alerting: Sequence[Box] = ()) -> None:
+def draw_window(image: Image, screen: Screen, alerting: Sequence[Box] = (), rows: int = 1) -> None:
     """Draws what belongs to the whole window over ``image``: clock, recording, message, summary and keys.
 
-    The keys never cover the areas in ``alerting``.
+    The keys never cover the areas in ``alerting``. With several ``rows`` of cameras, the text is smaller.
     """
-    board = Canvas(image, text_unit(image.shape[1], image.shape[0], screen.large))
+    unit = text_unit(image.shape[1], image.shape[0], screen.large)
+    board = Canvas(image, max(unit / rows, min(unit, 12.0)) if rows > 1 else unit)
     chrome, unit = screen.chrome, board.unit
     margin, x = unit * _MARGIN, board.width - unit * _MARGIN
     corner: list[tuple[Part, ...]] = [(Part(screen.clock, chrome.text),)] if screen.clock else []
@@ -352,7 +356,8 @@ def draw_window(image: Image, screen: Screen, alerting: Sequence[Box] = ()) -> N
         card.draw(board, margin, unit * (2 * _MARGIN + 2.3))
     table = screen.summary or (KEYS if screen.help else ())
     if table:
-        _draw_table(board, table, chrome, alerting)
+        whole = Canvas(image, text_unit(image.shape[1], image.shape[0], screen.large))
+        _draw_table(whole, table, chrome, alerting)
 
 
 def _draw_table(board: Canvas, table: Sequence[tuple[str, str]], chrome: Chrome, alerting: Sequence[Box]) -> None:

@@ -234,6 +234,14 @@ def test_labels_cover_neither_each_other_nor_the_cards(seed: int, size: tuple[in
         assert -1 <= one.y < one.y2 <= height + 1
 
 
+def test_labels_do_not_lie_below_the_clock(drawn: Drawn) -> None:
+    face = track(Box(1090, 70, 90, 90), Label.NO_MASK)
+    render(view(face, size=(1280, 720)), Screen(clock="12:00:00", recorded_s=5))
+    label, *_ = [box for text, box in drawn.texts if text == "No mask"]
+    assert all(overlap(label, box) == 0 for text, box in drawn.texts if text in ("12:00:00", "REC"))
+    assert label.y > 60
+
+
 def test_the_most_severe_label_keeps_its_word(drawn: Drawn) -> None:
     """In a crowd without room for all words, a bare face is named."""
     crowd = [track(Box(40 + 9 * i, 200, 60, 60), Label.MASK, i) for i in range(20)]

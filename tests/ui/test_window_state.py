@@ -179,9 +179,9 @@ def test_several_cameras_share_one_help_and_one_message(
     drawn: list[Screen] = []
     original = window_module.draw_window
 
-    def draw_window(image: Image, screen: Screen, alerting: Sequence[Box] = ()) -> None:
+    def draw_window(image: Image, screen: Screen, alerting: Sequence[Box], rows: int) -> None:
         drawn.append(screen)
-        original(image, screen, alerting)
+        original(image, screen, alerting, rows)
 
     monkeypatch.setattr(window_module, "draw_window", draw_window)
     press(window, "h")
