@@ -1,6 +1,7 @@
 """Keys, recording and full disks of the window, without a display."""
 
 import shutil
+import time
 from collections import namedtuple
 from collections.abc import Sequence
 from dataclasses import replace
@@ -294,6 +295,18 @@ def test_a_snapshot_has_the_resolution_of_the_camera(tmp_path: Path, regions: Re
     press(window, "s")
     (path,) = tmp_path.iterdir()
     assert cv2.imread(str(path)).shape == (240, 240, 3)
+
+
+def test_the_length_of_a_recording_is_shown(tmp_path: Path, regions: Regions, monkeypatch: pytest.MonkeyPatch) -> None:
+    window = make_window(tmp_path, regions)
+    press(window, "r")
+    now_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now_s + 72)
+    window.redraw()
+    assert window.screen.recorded_s == 72
+    press(window, "r")
+    window.redraw()
+    assert window.screen.recorded_s is None
 
 
 def test_the_key_v_shows_details(tmp_path: Path, regions: Regions) -> None:
