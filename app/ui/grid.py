@@ -40,4 +40,4 @@ def best_grid(count: int, width_px: float, height_px: float, ratio: float) -> Gr
     def largest(columns: int) -> float:
         return min(width_px / columns / ratio, height_px / math.ceil(count / columns))
 
-    return Grid(count, max(range(1, count + 1), key=lambda columns: (round(largest(columns), 3), -columns)))
+    return Grid(count, max(range(1, count + 1), key=lambda columns: (round(largest(columns), 3), columns)))

@@ -116,6 +116,9 @@ def draw_camera(view: CameraView, screen: Screen, motion: Motion | None = None) 
     alerting = [place for _, place in shown_alerts]
     if is_current:
         taken = [place.moved(-left, -top) for _, place in cards]
+        if screen.clock:
+            wide_px = (6.5 if screen.recorded_s is None else 14) * unit
+            taken.append(Box(width - area.x - wide_px, -area.y, wide_px, 3 * unit))
         tracks, fading = motion.faces(view, now_s) if motion is not None else (view.tracks, {})
         waiting = view.analysed.waiting if view.analysed is not None else {}
         places = motion.places if motion is not None else {}
@@ -207,48 +210,49 @@ def minutes(time_s: float) -> str:
     return f"{hours}:{whole % 60:02d}"
 
 
-def count_rows(counts: Counts, is_live: bool) -> list[tuple[str, list[int | None]]]:
+def count_rows(counts: Counts, is_live: bool) -> list[tuple[str, list[int]]]:
     """The rows of the counts: a heading, then how many people, with a mask, without one, and with one worn wrong.
 
-    Faces that are not decided are in no row. Who was bare for the dwell time stays counted as bare, so the second row
-    does not number people with masks: it would contradict the first when such a person puts a mask on.
+    Who is in view is in the first row, who was counted in the second; faces that are not decided are in none.
     """
-    now, total = ([numbers.get(label, 0) for label in _COUNTED] for numbers in (counts.now, counts.seen))
-    return [("Now", [sum(now), *now]), ("Today" if is_live else "In all", [sum(total), None, *total[1:]])]
+    now, counted = ([numbers.get(label, 0) for label in _COUNTED] for numbers in (counts.now, counts.seen))
+    return [("Now", [sum(now), *now]), ("Counted today" if is_live else "Counted", [sum(counted), *counted])]
 
 
 def _counts_card(board: Canvas, counts: Counts, is_live: bool, chrome: Chrome) -> Card:
     """Who is in view, and who was counted. Only icons and *now* where there is little room."""
-    table = count_rows(counts, is_live)
-    if board.height < _SMALL * board.unit:
+    table, unit = count_rows(counts, is_live), board.unit
+    if board.height < _SMALL * unit:
         table = table[:1]
     styles = [STYLES[label] for label in _COUNTED]
-    icons = [Part("person", chrome.dim, 1.0, is_icon=True)]
-    icons += [Part(style.icon, style.ink, 1.0, is_icon=True, behind=style.colour) for style in styles]
-    words = [Part(word, chrome.dim, 0.85) for word in ("People", *(style.word for style in styles))]
-    digits = max(len(str(number or 0)) for _, numbers in table for number in numbers)
-
-    def number(value: int | None, width: float) -> Part:
-        return Part("" if value is None else str(value), chrome.text if value else chrome.dim, 1.1, True, width=width)
-
-    if len(table) == 1 or board.width < 44 * board.unit:
-        rows = []
-        for heading, numbers in table:
-            row = [Part(heading, chrome.dim, width=3.2)]
-            for icon, value in zip(icons, numbers, strict=True):
-                row += [icon, number(value, 0.68 * digits + 0.3)] if value is not None else []
-            rows.append(tuple(row))
-        card = Card(tuple(rows), chrome.card, chrome.opacity)
-        is_too_wide = card.size(board.unit)[0] > board.width - 2 * _MARGIN * board.unit
-        return replace(card, rows=tuple(row[3:] for row in rows)) if is_too_wide else card
-    heads = [
-        (icon, word._replace(width=word.width_px(board.unit) / board.unit + 0.6))
-        for icon, word in zip(icons, words, strict=True)
+    icons = [Part("person", chrome.dim, is_icon=True)]
+    icons += [Part(style.icon, style.ink, is_icon=True, behind=style.colour) for style in styles]
+    headings = [Part(heading, chrome.dim) for heading, _ in table]
+    first = max(heading.width_px(unit) for heading in headings) / unit + 0.4
+    has_words = len(table) > 1 and board.width > 46 * unit
+    words = [
+        Part(word if has_words else "", chrome.dim, 0.85) for word in ("People", *(style.word for style in styles))
     ]
-    head = (Part("", chrome.dim, 0.85, width=3.2), *(part for pair in heads for part in pair))
-    widths = [icon.size + 0.45 + word.width for icon, word in heads]
-    rows = [(Part(heading, chrome.dim, width=3.2), *map(number, numbers, widths)) for heading, numbers in table]
-    return Card((head, *rows), chrome.card, chrome.opacity)
+    digits = max(len(str(number)) for _, numbers in table for number in numbers) * 0.68 + 0.3
+    columns = [max(1.45 * has_words + word.width_px(unit) / unit + 0.6 * has_words, digits) for word in words]
+
+    def numbers_of(numbers: Sequence[int]) -> list[Part]:
+        return [Part(str(number), chrome.text if number else chrome.dim, 1.1, bold=True) for number in numbers]
+
+    rows: list[tuple[Part, ...]] = []
+    if has_words:
+        heads = [
+            (icon, word._replace(width=wide - 1.45)) for icon, word, wide in zip(icons, words, columns, strict=True)
+        ]
+        rows.append((Part("", chrome.dim, 0.85, width=first), *(part for pair in heads for part in pair)))
+    for heading, (_, numbers) in zip(headings, table, strict=True):
+        row = [heading._replace(width=first)]
+        for icon, number, wide in zip(icons, numbers_of(numbers), columns, strict=True):
+            row += [number._replace(width=wide)] if has_words else [icon, number._replace(width=digits)]
+        rows.append(tuple(row))
+    card = Card(tuple(rows), chrome.card, chrome.opacity)
+    is_too_wide = card.size(unit)[0] > board.width - 2 * _MARGIN * unit
+    return replace(card, rows=tuple(row[3:] for row in rows)) if is_too_wide else card
 
 
 def _alert_cards(
@@ -328,12 +332,13 @@ def _draw_progress(board: Canvas, view: CameraView, chrome: Chrome) -> None:
     board.card(Box(0, board.height - high, round(board.width * share), high), 0, chrome.text)
 
 
-def draw_window(image: Image, screen: Screen, alerting: Sequence[Box] = ()) -> None:
+def draw_window(image: Image, screen: Screen, alerting: Sequence[Box] = (), rows: int = 1) -> None:
     """Draws what belongs to the whole window over ``image``: clock, recording, message, summary and keys.
 
-    The keys never cover the areas in ``alerting``.
+    The keys never cover the areas in ``alerting``. With several ``rows`` of cameras, the text is smaller.
     """
-    board = Canvas(image, text_unit(image.shape[1], image.shape[0], screen.large))
+    unit = text_unit(image.shape[1], image.shape[0], screen.large)
+    board = Canvas(image, max(unit / rows, min(unit, 12.0)) if rows > 1 else unit)
     chrome, unit = screen.chrome, board.unit
     margin, x = unit * _MARGIN, board.width - unit * _MARGIN
     corner: list[tuple[Part, ...]] = [(Part(screen.clock, chrome.text),)] if screen.clock else []
@@ -351,7 +356,8 @@ def draw_window(image: Image, screen: Screen, alerting: Sequence[Box] = ()) -> N
         card.draw(board, margin, unit * (2 * _MARGIN + 2.3))
     table = screen.summary or (KEYS if screen.help else ())
     if table:
-        _draw_table(board, table, chrome, alerting)
+        whole = Canvas(image, text_unit(image.shape[1], image.shape[0], screen.large))
+        _draw_table(whole, table, chrome, alerting)
 
 
 def _draw_table(board: Canvas, table: Sequence[tuple[str, str]], chrome: Chrome, alerting: Sequence[Box]) -> None:

@@ -130,7 +130,7 @@ def nearest_centre(view: CameraView) -> float:
     if not view.tracks or view.frame is None:
         return 0.5
     nearest = max(view.tracks, key=lambda track: track.box.size)
-    return nearest.box.center[0] / view.frame.image.shape[1]
+    return float(nearest.box.center[0] / view.frame.image.shape[1])
 
 
 def draw_kiosk(

@@ -228,11 +228,13 @@ class Window:
             tile = grid.tile(index, *size_px, gap_px=max(2, size_px[1] // 240))
             own = replace(self._screen_of(view, screen), size_px=(int(tile.width), int(tile.height)))
             image, places = draw_camera(
-                view, replace(own, clock=screen.clock if tile.y == 0 else ""), self._motion(view)
+                view,
+                replace(own, clock=screen.clock if tile.y == 0 and tile.x2 >= size_px[0] else ""),
+                self._motion(view),
             )
             combined[int(tile.y) : int(tile.y2), int(tile.x) : int(tile.x2)] = image
             alerting += [place.moved(tile.x, tile.y) for place in places]
-        draw_window(combined, screen, alerting)
+        draw_window(combined, screen, alerting, grid.rows)
         return combined
 
     def _screen_of(self, view: CameraView, screen: Screen) -> Screen:

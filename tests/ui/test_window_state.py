@@ -1,7 +1,9 @@
 """Keys, recording and full disks of the window, without a display."""
 
 import shutil
+import time
 from collections import namedtuple
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,14 @@ from fakes import plain_frame
 
 from app.capture.capture import SourceState, SourceStatus
 from app.core.errors import DisplayError
-from app.core.types import Counts, Image, Label
+from app.core.types import Box, Counts, Image, Label
 from app.pipeline.monitor import CameraView
 from app.settings.monitor import Polygon
 from app.settings.view import ViewSettings
 from app.ui import image_window as image_window_module
 from app.ui import message_box
-from app.ui.canvas import Canvas
-from app.ui.hud import KEYS
+from app.ui import window as window_module
+from app.ui.hud import Screen
 from app.ui.image_window import DOWN, LEFT, UP, Click, Closed, Key, OpenCvWindow, Resized, WindowInput, is_window_open
 from app.ui.window import Window, window_size
 
@@ -175,12 +177,23 @@ def test_several_cameras_share_one_help_and_one_message(
 ) -> None:
     window = make_window(tmp_path, regions, cameras=4)
     press(window, "e")  # shows a message: only one camera can be edited
-    written: list[str] = []
-    monkeypatch.setattr(Canvas, "text", lambda _board, _xy, text, *_, **__: written.append(text))
+    drawn: list[Screen] = []
+    original = window_module.draw_window
+
+    def draw_window(image: Image, screen: Screen, alerting: Sequence[Box], rows: int) -> None:
+        drawn.append(screen)
+        original(image, screen, alerting, rows)
+
+    monkeypatch.setattr(window_module, "draw_window", draw_window)
     press(window, "h")
-    window.redraw()
-    assert sum(KEYS[0][1] == text for text in written) == 1
-    assert " ".join(written).count("enlarge a camera first") == 1
+    shown = window.redraw()
+    assert [(screen.help, screen.message.startswith("enlarge a camera first")) for screen in drawn] == [(True, True)]
+    press(window, "h")
+    plain = window.redraw()
+    assert shown is not None
+    assert plain is not None
+    middle = slice(shown.shape[0] // 3, -shown.shape[0] // 3), slice(shown.shape[1] // 3, -shown.shape[1] // 3)
+    assert (shown[middle] != plain[middle]).any()
 
 
 def test_the_key_t_turns_the_camera_that_is_shown(tmp_path: Path, regions: Regions) -> None:
@@ -282,6 +295,18 @@ def test_a_snapshot_has_the_resolution_of_the_camera(tmp_path: Path, regions: Re
     press(window, "s")
     (path,) = tmp_path.iterdir()
     assert cv2.imread(str(path)).shape == (240, 240, 3)
+
+
+def test_the_length_of_a_recording_is_shown(tmp_path: Path, regions: Regions, monkeypatch: pytest.MonkeyPatch) -> None:
+    window = make_window(tmp_path, regions)
+    press(window, "r")
+    now_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now_s + 72)
+    window.redraw()
+    assert window.screen.recorded_s == 72
+    press(window, "r")
+    window.redraw()
+    assert window.screen.recorded_s is None
 
 
 def test_the_key_v_shows_details(tmp_path: Path, regions: Regions) -> None:
