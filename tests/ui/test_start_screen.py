@@ -14,11 +14,12 @@ from app.capture.cameras import CameraDevice
 from app.capture.preview import CameraPreview
 from app.core.types import Frame, Image
 from app.settings.source import SourceSettings
-from app.ui import file_list, start_screen
+from app.ui import file_list, start_screen, start_state
 from app.ui.file_list import FileList
 from app.ui.image_window import BACKSPACE, DOWN, ENTER, ESCAPE, INSERT, LEFT, TAB, UP, Click, Closed, Key, Resized
 from app.ui.start_choice import Choice, ChoiceKind
-from app.ui.start_screen import StartState, choose_source, draw_start
+from app.ui.start_screen import choose_source, draw_start
+from app.ui.start_state import StartState, file_boxes
 
 DOOR, HALL = CameraDevice("0", "Door", "usb-door"), CameraDevice("2", "Hall 家", "usb-hall")
 
@@ -144,7 +145,7 @@ def videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path = tmp_path / "videos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    monkeypatch.setattr(start_screen.platformdirs, "user_videos_path", lambda: tmp_path / "videos")
+    monkeypatch.setattr(start_state.platformdirs, "user_videos_path", lambda: tmp_path / "videos")
     return tmp_path / "videos"
 
 
@@ -170,7 +171,7 @@ def test_file_is_chosen_by_mouse_and_an_unreadable_folder_is_explained(
     state = StartState()
     state.handle(click_on(state, "file"))
     assert state.files is not None
-    places = dict(start_screen.file_boxes(state.files))
+    places = dict(file_boxes(state.files))
     x, y = places[4].center
     state.handle(Click(x / 1280, y / 720, True))
     assert state.choice == Choice(ChoiceKind.FILE, str(videos / "b.MP4"), "b.MP4")
@@ -187,7 +188,7 @@ def test_long_list_shows_the_chosen_entry(tmp_path: Path) -> None:
     files = FileList(tmp_path)
     for _ in range(3):
         files.move(12)
-        assert files.index in dict(start_screen.file_boxes(files))
+        assert files.index in dict(file_boxes(files))
     files.move(99)
     assert files.index == 40
 
