@@ -30,7 +30,7 @@ from app.ui.window import Window
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-START_S, LENGTH_S, FPS = 1.6, 12.0, 8
+START_S, LENGTH_S, FPS = 1.6, 12.0, 7
 """The part of the clip in which somebody enters, alerts and puts a mask on."""
 SCREENS = {
     "360p": ("640x360", 1, "dark"),
@@ -43,7 +43,7 @@ SCREENS = {
 }
 """Size of the screen in px, number of cameras, theme."""
 _VERMILION = np.array((0, 94, 213))
-_ALERT_SHARE, _ALERT_LIMIT_S = 0.003, 120.0
+_ALERT_SHARE, _ALERT_LIMIT_S = 0.012, 60.0
 
 
 class NoRegions:
@@ -98,7 +98,7 @@ def animation() -> None:
     labels = [np.full_like(shown[0], style.colour) for style in STYLES.values()]
     with tempfile.TemporaryDirectory() as folder:
         palette = str(Path(folder, "palette.png"))
-        choose = [*ffmpeg, "-vf", "palettegen=max_colors=112:stats_mode=full", palette]
+        choose = [*ffmpeg, "-vf", "palettegen=max_colors=104:stats_mode=full", palette]
         subprocess.run(choose, input=b"".join(image.tobytes() for image in (*shown, *labels)), check=True)
         draw = "[0]hqdn3d=2:1:8:8[a];[a][1]paletteuse=dither=none:diff_mode=rectangle"
         command = [*ffmpeg, "-i", palette, "-lavfi", draw, str(target)]
@@ -118,9 +118,7 @@ def screenshot(name: str, size: str, cameras: int, theme: str) -> None:
                 time.sleep(0.4)
                 subprocess.run(["import", "-window", "root", str(path)], env=environment, check=True)
                 image = cv2.imread(str(path))  # type: ignore[assignment]
-                if (
-                    np.abs(image[::4, ::4].astype(int) - _VERMILION).max(axis=2) < 16
-                ).mean() > _ALERT_SHARE * 4 / cameras:
+                if (np.abs(image[::4, ::4].astype(int) - _VERMILION).max(axis=2) < 16).mean() > _ALERT_SHARE:
                     break
             program.terminate()
     target = DOCS / "screens" / f"{name}.webp"

@@ -280,7 +280,7 @@ class WatchSession:
         camera = self._settings.camera[0]
         source = self.monitor.sources[0]
         is_live = source.is_live
-        image = render_result(result, self._settings.view.blur)
+        image = render_result(result, self._settings.view.blur, self._settings.view.verbose)
         try:
             if self.video is None:
                 fps = source.fps or (_LIVE_VIDEO_FPS if is_live else FALLBACK_FPS)

@@ -20,7 +20,7 @@ _MOSAIC = 7
 """Cells of a hidden face, in each direction."""
 
 
-class Stamp(NamedTuple):
+class Sprite(NamedTuple):
     """A picture with transparency: pixel = pixel * ``keep`` / 255 + ``add``; both (H, W, 3) uint8."""
 
     keep: Image
@@ -67,8 +67,8 @@ class Canvas:
         width = text_width(text, size_px, bold)
         x = xy[0] - width * "lmr".index(anchor[0]) / 2
         y = xy[1] + size_px * {"t": _ASCENT, "m": _CAPITAL / 2, "s": 0.0, "b": -_DESCENT}[anchor[1]]
-        stamp, left, top = _text_stamp(text, size_px, bold, colour)
-        self.press(stamp, round(x) + left, round(y) + top)
+        sprite, left, top = _text_sprite(text, size_px, bold, colour)
+        self.blend(sprite, round(x) + left, round(y) + top)
         return Box(x, y - size_px * _ASCENT, width, size_px * (_ASCENT + _DESCENT))
 
     @staticmethod
@@ -105,7 +105,7 @@ class Canvas:
         x, y, x2, y2 = _pixels(box)
         if x < x2 and y < y2:
             radius_px = int(max(0, min(radius, (x2 - x) / 2, (y2 - y) / 2)))
-            self.press(_card_stamp(x2 - x, y2 - y, radius_px, fill, opacity), x, y)
+            self.blend(_card_sprite(x2 - x, y2 - y, radius_px, fill, opacity), x, y)
 
     def outline(
         self, box: Box, radius: float, colour: Colour, thickness: float, arms: float = 0.0, halo: int = 0
@@ -121,7 +121,7 @@ class Canvas:
             return
         outer = _corners(x - halo, y - halo, x2 + halo, y2 + halo, radius_px + halo)
         for index, (left, top) in enumerate(outer):
-            self.press(_arc_stamp(radius_px, width, halo, index, colour), left, top)
+            self.blend(_arc_sprite(radius_px, width, halo, index, colour), left, top)
         reaches = [max(0, side - 2 * radius_px) for side in (x2 - x, y2 - y)]
         if arms:
             reaches = [min(max(0, round(arms) - radius_px), reach // 2) for reach in reaches]
@@ -137,14 +137,14 @@ class Canvas:
     def ring(self, centre: tuple[float, float], radius: float, share: float, colour: Colour, thickness: float) -> None:
         """Draws a part of a circle, clockwise from the top; ``share`` is 1 for all of it."""
         size = max(4, round(2 * (radius + thickness)))
-        stamp = _ring_stamp(size, _rounded(thickness), round(max(0.0, min(share, 1.0)) * 60), colour)
-        self.press(stamp, round(centre[0] - size / 2), round(centre[1] - size / 2))
+        sprite = _ring_sprite(size, _rounded(thickness), round(max(0.0, min(share, 1.0)) * 60), colour)
+        self.blend(sprite, round(centre[0] - size / 2), round(centre[1] - size / 2))
 
     def icon(self, name: str, box: Box, colour: Colour) -> None:
         """Draws an icon of ``app/ui/icons.py`` in the middle of ``box``."""
         size = max(1, round(box.size))
         x, y = box.center
-        self.press(_icon_stamp(name, size, colour), round(x - size / 2), round(y - size / 2))
+        self.blend(_icon_sprite(name, size, colour), round(x - size / 2), round(y - size / 2))
 
     def paste(self, image: Image, box: Box, radius: float = 0.0) -> None:
         """Scales ``image`` (H, W, 3) uint8 BGR to ``box``, with rounded corners."""
@@ -159,7 +159,7 @@ class Canvas:
             part[:] = scaled[max(0, -y) :, max(0, -x) :][: part.shape[0], : part.shape[1]]
         else:
             mask = _card_mask(width, height, int(min(radius, width / 2, height / 2)))
-            self.press(Stamp(255 - mask, cv2.multiply(scaled, mask, scale=1 / 255)), x, y)  # type: ignore[arg-type]
+            self.blend(Sprite(255 - mask, cv2.multiply(scaled, mask, scale=1 / 255)), x, y)  # type: ignore[arg-type]
 
     def lines(
         self, points: Sequence[tuple[float, float]], colour: Colour, thickness: float, closed: bool = False
@@ -180,13 +180,13 @@ class Canvas:
         """The part of the image inside that rectangle, not copied."""
         return self.image[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)]
 
-    def press(self, stamp: Stamp, x: int, y: int) -> None:
-        """Draws ``stamp`` with its upper left corner at (x, y)."""
-        height, width = stamp.keep.shape[:2]
+    def blend(self, sprite: Sprite, x: int, y: int) -> None:
+        """Draws ``sprite`` with its upper left corner at (x, y)."""
+        height, width = sprite.keep.shape[:2]
         part = self.part(x, y, width, height)
         if part.size == 0:
             return
-        keep, add = stamp
+        keep, add = sprite
         if part.shape != keep.shape:
             inside = slice(max(0, -y), max(0, -y) + part.shape[0]), slice(max(0, -x), max(0, -x) + part.shape[1])
             keep, add = keep[inside], add[inside]
@@ -208,38 +208,38 @@ def _corners(x: int, y: int, x2: int, y2: int, radius: int) -> list[tuple[int, i
     return [(x, y), (x2 - radius, y), (x, y2 - radius), (x2 - radius, y2 - radius)]
 
 
-def composed(width: int, height: int, unit: float, draw: Callable[[Canvas], None]) -> Stamp:
+def composed(width: int, height: int, unit: float, draw: Callable[[Canvas], None]) -> Sprite:
     """A picture with transparency of all that ``draw`` draws: what it leaves of black and of white."""
     black, white = (np.full((max(1, height), max(1, width), 3), grey, np.uint8) for grey in (0, 255))
     draw(Canvas(black, unit))
     draw(Canvas(white, unit))
-    return Stamp(cv2.subtract(white, black), black)  # type: ignore[arg-type]
+    return Sprite(cv2.subtract(white, black), black)  # type: ignore[arg-type]
 
 
-def _stamp(mask: Mask, colour: Colour) -> Stamp:
+def _sprite(mask: Mask, colour: Colour) -> Sprite:
     cover = mask[:, :, None].astype(np.uint16)
     add = (cover * np.array(colour, np.uint16) + 127) // 255
-    return Stamp(np.repeat(255 - mask[:, :, None], 3, axis=2), add.astype(np.uint8))
+    return Sprite(np.repeat(255 - mask[:, :, None], 3, axis=2), add.astype(np.uint8))
 
 
 @lru_cache(maxsize=512)
-def _text_stamp(text: str, size_px: float, bold: bool, colour: Colour) -> tuple[Stamp, int, int]:
+def _text_sprite(text: str, size_px: float, bold: bool, colour: Colour) -> tuple[Sprite, int, int]:
     drawn = text_mask(text, size_px, bold)
-    return _stamp(drawn.mask, colour), drawn.left, drawn.top
+    return _sprite(drawn.mask, colour), drawn.left, drawn.top
 
 
 @lru_cache(maxsize=128)
-def _icon_stamp(name: str, size: int, colour: Colour) -> Stamp:
-    return _stamp(icon_mask(name, size), colour)
+def _icon_sprite(name: str, size: int, colour: Colour) -> Sprite:
+    return _sprite(icon_mask(name, size), colour)
 
 
 @lru_cache(maxsize=256)
-def _ring_stamp(size: int, thickness: float, sixtieths: int, colour: Colour) -> Stamp:
+def _ring_sprite(size: int, thickness: float, sixtieths: int, colour: Colour) -> Sprite:
     fine = np.zeros((size * 4, size * 4), np.uint8)
     radius = round(size * 2 - thickness * 4)
     centre = size * 2, size * 2
     cv2.ellipse(fine, centre, (radius, radius), -90, 0, sixtieths * 6, 255, max(1, round(thickness * 4)))
-    return _stamp(cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA), colour)  # type: ignore[arg-type]
+    return _sprite(cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA), colour)  # type: ignore[arg-type]
 
 
 def _distance(radius: int) -> NDArray[np.float64]:
@@ -266,12 +266,12 @@ def _card_mask(width: int, height: int, radius: int) -> Image:
 
 
 @lru_cache(maxsize=48)
-def _card_stamp(width: int, height: int, radius: int, fill: Colour, opacity: float) -> Stamp:
-    return _stamp((_card_mask(width, height, radius)[:, :, 0] * opacity).astype(np.uint8), fill)
+def _card_sprite(width: int, height: int, radius: int, fill: Colour, opacity: float) -> Sprite:
+    return _sprite((_card_mask(width, height, radius)[:, :, 0] * opacity).astype(np.uint8), fill)
 
 
 @lru_cache(maxsize=256)
-def _arc_stamp(radius: int, width: int, halo: int, index: int, colour: Colour) -> Stamp:
+def _arc_sprite(radius: int, width: int, halo: int, index: int, colour: Colour) -> Sprite:
     """The corner ``index`` of an outline, with its halo around it."""
     off = np.abs(_distance(radius + halo) - (radius - width / 2)) - width / 2
     line = np.clip(0.5 - off, 0, 1)
@@ -279,7 +279,7 @@ def _arc_stamp(radius: int, width: int, halo: int, index: int, colour: Colour) -
     keep, add = _turned((255 - 255 * edge).astype(np.uint8), index), _turned((255 * line).astype(np.uint8), index)
     rest = 255 - keep - add
     mixed = (add[:, :, None] * np.array(colour, np.uint16) + rest[:, :, None] * np.array(INK, np.uint16)) // 255
-    return Stamp(np.repeat(keep[:, :, None], 3, axis=2), mixed.astype(np.uint8))
+    return Sprite(np.repeat(keep[:, :, None], 3, axis=2), mixed.astype(np.uint8))
 
 
 def blur_faces(image: Image, boxes: Sequence[Box]) -> None:

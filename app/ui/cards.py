@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from app.core.types import Box, Image
-from app.ui.canvas import Canvas, Stamp, composed
+from app.ui.canvas import Canvas, Sprite, composed
 from app.ui.palette import Colour
 from app.ui.typeface import text_width
 
@@ -69,8 +69,8 @@ class Card:
         return replace(self, rows=tuple(row for row in rows if row))
 
     def draw(self, board: Canvas, x: float, y: float) -> None:
-        stamp = card_stamp(self.rows, self.fill, self.opacity, self.picture is not None, board.unit)
-        board.press(stamp, round(x), round(y))
+        sprite = card_sprite(self.rows, self.fill, self.opacity, self.picture is not None, board.unit)
+        board.blend(sprite, round(x), round(y))
         if self.picture is not None:
             left, side = board.unit * _PAD, _rows_px(self.rows, board.unit)
             board.paste(self.picture, Box(round(x) + left, round(y) + _edge(self.rows, board.unit), side, side), left)
@@ -108,7 +108,7 @@ def _size(rows: tuple[Row, ...], has_picture: bool, unit: float) -> tuple[float,
 
 
 @lru_cache(maxsize=48)
-def card_stamp(rows: tuple[Row, ...], fill: Colour, opacity: float, has_picture: bool, unit: float) -> Stamp:
+def card_sprite(rows: tuple[Row, ...], fill: Colour, opacity: float, has_picture: bool, unit: float) -> Sprite:
     """The card, drawn once and kept: few cards change in each frame."""
     width, height = _size(rows, has_picture, unit)
 

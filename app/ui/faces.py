@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from app.core.types import Box, Image, Label, Track
-from app.ui.canvas import Canvas, Stamp, blur_faces, composed
+from app.ui.canvas import Canvas, Sprite, blur_faces, composed
 from app.ui.palette import STYLES
 
 _SEVERITY = (Label.UNSURE, Label.MASK, Label.INCORRECT, Label.NO_MASK)
@@ -103,15 +103,15 @@ def _draw_label(
         if found is not None:
             options.places[track.id], area = found
             text_at = (text, start) if width == wide else ("", 0.0)
-            board.press(
-                label_stamp(track.label.label, *text_at, round(width), unit, steps), round(area.x), round(area.y)
+            board.blend(
+                label_sprite(track.label.label, *text_at, round(width), unit, steps), round(area.x), round(area.y)
             )
             return [area]
     return []
 
 
 @lru_cache(maxsize=256)
-def label_stamp(label: Label, text: str, start_px: float, width: int, unit: float, steps: int | None) -> Stamp:
+def label_sprite(label: Label, text: str, start_px: float, width: int, unit: float, steps: int | None) -> Sprite:
     """Icon and text on a rounded background. ``steps``: fortieths of the dwell time that are left, as a ring."""
     style, height = STYLES[label], unit * _HEIGHT
 

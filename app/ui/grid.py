@@ -35,9 +35,10 @@ class Grid:
 
 
 def best_grid(count: int, width_px: float, height_px: float, ratio: float) -> Grid:
-    """The grid that shows ``count`` images of that ``ratio`` (width / height) as large as possible."""
+    """The grid that shows ``count`` images of that ``ratio`` (width / height) largest, with few empty tiles."""
 
-    def largest(columns: int) -> float:
-        return min(width_px / columns / ratio, height_px / math.ceil(count / columns))
+    def rank(columns: int) -> tuple[float, int, int]:
+        rows = math.ceil(count / columns)
+        return round(min(width_px / columns / ratio, height_px / rows), 3), -columns * rows, columns
 
-    return Grid(count, max(range(1, count + 1), key=lambda columns: (round(largest(columns), 3), columns)))
+    return Grid(count, max(range(1, count + 1), key=rank))

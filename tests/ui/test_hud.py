@@ -26,7 +26,7 @@ from app.core.types import (
 )
 from app.pipeline.monitor import CameraView
 from app.ui import cards, faces
-from app.ui.canvas import Canvas, Stamp, composed
+from app.ui.canvas import Canvas, Sprite, composed
 from app.ui.faces import FaceOptions, canvas, draw_faces, text_unit
 from app.ui.hud import KEYS, Screen, count_rows, draw_window, minutes, render, render_result, video_box
 from app.ui.motion import Motion
@@ -80,8 +80,8 @@ class Drawn:
         self.cards += [(box.moved(x, y), colour) for box, colour in other.cards]
 
 
-class KeptStamp(Stamp):
-    """A stamp that knows what was drawn on it."""
+class KeptSprite(Sprite):
+    """A sprite that knows what was drawn on it."""
 
     drawn: Drawn
 
@@ -90,7 +90,7 @@ class KeptStamp(Stamp):
 def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Drawn]:
     """Records what is drawn, also on cards and labels that are drawn once and kept."""
     records = [Drawn([], [], [])]
-    text, card, paste, press = Canvas.text, Canvas.card, Canvas.paste, Canvas.press
+    text, card, paste, blend = Canvas.text, Canvas.card, Canvas.paste, Canvas.blend
 
     def keep_text(board: Canvas, xy: tuple[float, float], content: str, *more: object, **options: object) -> Box:
         box = text(board, xy, content, *more, **options)  # type: ignore[arg-type]
@@ -106,27 +106,27 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Drawn]:
         records[-1].images.append(image)
         paste(board, image, box, radius)
 
-    def keep_stamp(board: Canvas, stamp: Stamp, x: int, y: int) -> None:
-        if isinstance(stamp, KeptStamp):
-            records[-1].add(stamp.drawn, x, y)
-        press(board, stamp, x, y)
+    def keep_sprite(board: Canvas, sprite: Sprite, x: int, y: int) -> None:
+        if isinstance(sprite, KeptSprite):
+            records[-1].add(sprite.drawn, x, y)
+        blend(board, sprite, x, y)
 
-    def keep_composed(width: int, height: int, unit: float, draw: Callable[[Canvas], None]) -> Stamp:
+    def keep_composed(width: int, height: int, unit: float, draw: Callable[[Canvas], None]) -> Sprite:
         records.append(Drawn([], [], []))
         draw(Canvas(np.zeros((height, width, 3), np.uint8), unit))
         known = records.pop()
         records.append(Drawn([], [], []))
-        stamp = KeptStamp(*composed(width, height, unit, draw))
+        sprite = KeptSprite(*composed(width, height, unit, draw))
         records.pop()
-        stamp.drawn = known
-        return stamp
+        sprite.drawn = known
+        return sprite
 
     def forget() -> None:
-        cards.card_stamp.cache_clear()
-        faces.label_stamp.cache_clear()
+        cards.card_sprite.cache_clear()
+        faces.label_sprite.cache_clear()
 
     forget()
-    for name, replacement in (("text", keep_text), ("card", keep_card), ("paste", keep_image), ("press", keep_stamp)):
+    for name, replacement in (("text", keep_text), ("card", keep_card), ("paste", keep_image), ("blend", keep_sprite)):
         monkeypatch.setattr(Canvas, name, replacement)
     for module in (cards, faces):
         monkeypatch.setattr(module, "composed", keep_composed)

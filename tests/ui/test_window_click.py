@@ -29,7 +29,16 @@ def test_each_tile_of_the_grid_belongs_to_one_camera() -> None:
 
 @pytest.mark.parametrize(
     ("cameras", "ratio", "columns"),
-    [(2, 16 / 9, 2), (4, 16 / 9, 2), (6, 4 / 3, 3), (9, 16 / 9, 3), (16, 16 / 9, 4), (2, 9 / 16, 2), (3, 9 / 16, 3)],
+    [
+        (2, 16 / 9, 2),
+        (4, 16 / 9, 2),
+        (6, 4 / 3, 3),
+        (9, 16 / 9, 3),
+        (9, 4 / 3, 3),
+        (16, 16 / 9, 4),
+        (2, 9 / 16, 2),
+        (3, 9 / 16, 3),
+    ],
 )
 def test_the_grid_uses_the_screen(cameras: int, ratio: float, columns: int) -> None:
     """No other number of columns shows the cameras larger."""
