@@ -170,17 +170,17 @@ def double_clicked(stranger: Stranger, display: str) -> Iterator["subprocess.Pop
 
 
 def check_start(stranger: Stranger) -> str:
-    """A double click without a camera offers the demo; Enter accepts it, q quits."""
+    """A double click shows the start screen; the demo is its last item (Left goes there), q quits."""
     if missing := missing_screen():
         return f"start without arguments: not tested ({missing})"
     with virtual_screen.screen() as display, double_clicked(stranger, display) as running:
         pictures = stranger.home / "Pictures" / "maskwatch"
-        virtual_screen.press(display, ("Return", "s"), running, lambda: any(pictures.glob("*.png")))
+        virtual_screen.press(display, ("Left", "Return", "s"), running, lambda: any(pictures.glob("*.png")))
         virtual_screen.press(display, ("q",), running, lambda: running.poll() is not None)
         _, output = running.communicate(timeout=20)
     if running.returncode or "frames analysed" not in output:
         raise CheckError(f"started without arguments it ended with code {running.returncode}: {output}")
-    return "start without arguments: offered the demo, played it, saved a snapshot, ended by a key"
+    return "start without arguments: the demo was chosen, played, saved a snapshot, ended by a key"
 
 
 def check_error_window(stranger: Stranger) -> str:

@@ -86,6 +86,8 @@ def _component(root: Path, path: Path) -> Component | None:
         return _of_distribution(owner)
     if resolved.name.startswith("haarcascade_"):
         return _cascade(resolved.stem)
+    if resolved.parent.name == "fonts":
+        return _fonts(resolved.parent)
     if resolved.name.startswith("face_detector"):
         return _yunet()
     if resolved.is_relative_to(root.resolve()) and owner is None and ".venv" not in resolved.parts:
@@ -143,6 +145,13 @@ def _cascade(name: str) -> Component:
     licence = "Intel License Agreement For Open Source Computer Vision Library (BSD style)"
     home = "https://github.com/opencv/opencv"
     return Component("asset", name, "4", licence, home, texts=[("LICENSE", text)])
+
+
+@cache
+def _fonts(folder: Path) -> Component:
+    text = (folder / "OFL.txt").read_text(encoding="utf-8")
+    home = "https://github.com/rsms/inter, https://github.com/notofonts"
+    return Component("asset", "Inter and Noto Sans", "subsets", "OFL-1.1", home, texts=[("OFL.txt", text)])
 
 
 @cache

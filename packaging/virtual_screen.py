@@ -15,10 +15,10 @@ class NoReactionError(Exception):
 
 
 @contextmanager
-def screen() -> Iterator[str]:
-    """Starts a virtual X display with a window manager; yields its name."""
+def screen(size: str = "1280x800") -> Iterator[str]:
+    """Starts a virtual X display of that size, in px, with a window manager; yields its name."""
     read_end, write_end = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "1280x800x24", "-ac", "-nolisten", "tcp"]
+    command = ["Xvfb", "-displayfd", str(write_end), "-screen", "0", f"{size}x24", "-ac", "-nolisten", "tcp"]
     with subprocess.Popen(command, pass_fds=[write_end], stderr=subprocess.DEVNULL) as server:
         os.close(write_end)
         with os.fdopen(read_end) as pipe:
@@ -55,7 +55,8 @@ def press(display: str, keys: Sequence[str], running: "subprocess.Popen[str]", d
             raise NoReactionError(f"no reaction to the keys {', '.join(keys)}: {running.stderr.read()}")
         if window_ids := windows(display):
             had_window = True
-            command = ["xdotool", "windowfocus", window_ids[-1], "key", *keys]
+            # OpenCV keeps only the last of several keys that come at the same time.
+            command = ["xdotool", "windowfocus", window_ids[-1], "key", "--delay", "150", *keys]
             subprocess.run(command, env=environment, capture_output=True, check=False)
         time.sleep(0.3)
     return had_window

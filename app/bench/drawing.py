@@ -90,9 +90,9 @@ class _LiveDrawer(Window):
         self._until = until
         super().run(lambda _: None)
 
-    def _render_views(self, views: Sequence[CameraView]) -> Image:
+    def _render_views(self, views: Sequence[CameraView], screen: Screen | None = None) -> Image:
         with self._timers.timed("draw"):
-            image = super()._render_views(views)
+            image = super()._render_views(views, screen)
         now_s = time.monotonic()
         self.stats.drawn += 1
         frames = tuple(view.frame.index if view.frame else -1 for view in views)

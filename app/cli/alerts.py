@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from app.cli.channel_flags import add_channel_flags
 from app.cli.event_file import add_event_file_options, make_console, open_store, settings_of
 from app.cli.events import register_events
 from app.core.errors import HookError, SettingsError
@@ -43,6 +44,7 @@ def _register_alerts(commands: Any) -> None:
             "--channel", action="append", default=[], metavar="NAME", help="only this channel; repeatable"
         )
         parser.set_defaults(run=run)
+    add_channel_flags(test)
 
 
 def _test(args: argparse.Namespace) -> int:
@@ -58,7 +60,7 @@ def _test(args: argparse.Namespace) -> int:
     _check_names(args.channel, {each.name for each in settings.channels})
     if not channels:
         raise SettingsError(
-            "no channel is configured; add [[alerts.channels]] to the settings file, see docs/alerts.md"
+            "no channel is configured; add [[alerts.channels]] to the settings file (docs/alerts.md), or test --sound"
         )
     table = Table("channel", "kind", "result", box=None)
     failures = 0

@@ -113,7 +113,7 @@ def _annotate(path: Path, target: Path, blur: bool, labeler: "ImageLabeler") -> 
     from app.capture.image_folder import read_image
     from app.capture.recorder import save_image
     from app.core.types import Label
-    from app.ui.canvas import canvas, draw_faces, hide_faces
+    from app.ui.faces import FaceOptions, canvas, draw_faces, hide_faces
 
     image = read_image(path)
     detections = labeler.label_detections(image)
@@ -121,7 +121,7 @@ def _annotate(path: Path, target: Path, blur: bool, labeler: "ImageLabeler") -> 
     board, factor = canvas(image, image.shape[1])
     if blur:
         hide_faces(board, [face.box for face in detections], factor)  # a rejected detection may still be a face
-    draw_faces(board, [_as_track(i + 1, face) for i, face in enumerate(faces)], factor)
+    draw_faces(board, [_as_track(i + 1, face) for i, face in enumerate(faces)], factor, FaceOptions(verbose=True))
     _make_folder(target.parent)
     save_image(board.image, target)
     return [_face_row(path, i + 1, face) for i, face in enumerate(faces)]

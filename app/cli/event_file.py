@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.cli.channel_flags import channels_of
 from app.settings.flags import config_path
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def add_event_file_options(parser: argparse.ArgumentParser) -> None:
 def settings_of(args: argparse.Namespace) -> "AlertSettings":
     from app.settings.load import load_settings
 
-    settings = load_settings(config_path(args)).alerts
+    more = channels_of(args) if "sound" in args else []
+    settings = load_settings(config_path(args), more_channels=more).alerts
     return settings.model_copy(update={"store": Path(args.store)}) if args.store else settings
 
 

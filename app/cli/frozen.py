@@ -1,32 +1,24 @@
 """Entry point of the standalone executable.
 
-With arguments it is the ``maskwatch`` command. Without arguments, as after a double click, it watches the first camera,
-or offers the demo if there is none. There may be no console, so errors are also shown in a window.
+With arguments it is the ``maskwatch`` command. Without arguments, as after a double click, it is ``maskwatch start``.
+There may be no console, so errors are also shown in a window.
 """
 
-import logging
 import os
 import sys
 import time
 import traceback
 from collections import deque
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from app import __version__
-from app.core.errors import INTERRUPTED, DisplayError, MaskwatchError, SourceError
-from app.core.files import exists, is_file
-from app.core.user_folders import config_folder, data_folder, log_folder, pictures_folder
-
-if TYPE_CHECKING:
-    from app.settings.root import Settings
+from app.core.errors import INTERRUPTED, DisplayError, MaskwatchError
+from app.core.user_folders import log_folder
 
 _APP = "maskwatch"
 _FAILURE = 1
-_CAMERAS_TRIED = 4
-_PROBE_TIMEOUT_S = 3.0
 _LOG_BYTES = 1_000_000
 _KEPT_LINES = 6
 
@@ -79,7 +71,7 @@ def _run_guarded(arguments: Sequence[str]) -> int:
     from app.cli.main import main as command
 
     try:
-        return command(arguments) if arguments else start()
+        return command(arguments or ["start"])
     except SystemExit as stop:  # raised by argparse
         return stop.code if isinstance(stop.code, int) else _FAILURE
     except MaskwatchError as error:
@@ -146,83 +138,6 @@ def _open_log() -> tuple[Path, TextIO]:
         return path, stream
     except OSError:  # a full or read-only disk must not stop the program
         return NO_LOG, NO_LOG.open("w", encoding="utf-8")
-
-
-def start() -> int:
-    """Watches the configured source, the first camera or the demo. Raises MaskwatchError."""
-    from app.cli.main import main as command
-    from app.settings.load import load_settings
-    from app.ui.display import check_display
-
-    logging.captureWarnings(True)
-    try:
-        check_display()
-    except DisplayError as error:
-        raise DisplayError(f"{error}; or see '{_APP} --help'") from error
-    config = config_folder() / f"{_APP}.toml"
-    flags = ["--config", str(config)] if is_file(config) else []
-    settings = load_settings(config if flags else None)
-    if settings.view.snapshots == Path():  # after a double click the current folder is arbitrary
-        flags += ["--snapshots", str(pictures_folder())]
-    if is_default_camera(settings):
-        camera, reasons = find_camera()
-        if camera is None and not offer_demo(reasons):
-            return 0
-        flags += ["--source", camera] if camera is not None else ["--source", "demo", "--loop"]
-    if is_first_run():  # last, because a user who declined the demo has not seen the keys
-        flags.append("--keys")
-    return command(["watch", *flags])
-
-
-def is_default_camera(settings: "Settings") -> bool:
-    """Whether the settings name no source."""
-    return "camera" not in settings.model_fields_set
-
-
-def find_camera() -> tuple[str | None, list[str]]:
-    """The first camera that delivers a frame, and the errors of the cameras before it."""
-    import threading
-
-    from app.capture.source import make_source
-    from app.settings.source import SourceSettings
-
-    reasons: list[str] = []
-    for index in range(_CAMERAS_TRIED):
-        if sys.platform == "linux" and not Path(f"/dev/video{index}").exists():
-            continue
-        limits = {"open_timeout_s": _PROBE_TIMEOUT_S, "read_timeout_s": _PROBE_TIMEOUT_S}
-        source = make_source(SourceSettings(uri=str(index), **limits))
-        try:
-            with closing(source.frames(threading.Event())) as frames:  # type: ignore[type-var]
-                next(frames)
-            return str(index), reasons
-        except (SourceError, StopIteration) as error:
-            if sys.platform == "linux":  # on other systems each unused index fails like this
-                reasons.append(str(error))
-    return None, reasons
-
-
-def offer_demo(reasons: Sequence[str]) -> bool:
-    """Asks whether to watch the demo, because there is no camera."""
-    from app.ui.message_box import show_message_box
-
-    lines = ["No camera delivers frames:", *reasons] if reasons else ["No camera was found."]
-    lines += ["", "Enter: watch the demo instead      Esc: quit", ""]
-    lines += [f"Streams and files: {_APP} watch --source rtsp://..."]
-    return show_message_box("maskwatch", lines, "d\n") != ""
-
-
-def is_first_run() -> bool:
-    """True once per user; always true if the marker file cannot be written."""
-    marker = data_folder() / "keys-shown"
-    if exists(marker):
-        return False
-    try:
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.touch()
-    except OSError:
-        return True
-    return True
 
 
 def show_failure(lines: Sequence[str], log_path: Path | None) -> None:

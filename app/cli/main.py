@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from app import __version__
-from app.core.errors import INTERRUPTED, MaskwatchError
+from app.core.errors import INTERRUPTED, DisplayError, MaskwatchError
 from app.core.files import exists
 from app.core.own_command import SHOW_WINDOW
 from app.core.standard_streams import drop, fault_tolerant_stderr
@@ -71,13 +71,26 @@ def _is_shown(action: argparse.Action) -> bool:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from app.cli import alerts, annotate, bench, config, doctor, models, self_test, training_commands, watch
+    from app.cli import (
+        alerts,
+        annotate,
+        autostart,
+        bench,
+        config,
+        doctor,
+        models,
+        self_test,
+        start,
+        training_commands,
+        watch,
+    )
 
     parser = _Parser(prog="maskwatch", description="Detect face masks in cameras, streams and files.")
     parser.add_argument("--version", action="version", version=f"maskwatch {__version__}")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log more (-vv: everything)")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
-    for module in (watch, annotate, config, doctor, self_test, bench, alerts, training_commands, models):
+    first = (watch, start, annotate, config, doctor, self_test)
+    for module in (*first, bench, alerts, training_commands, models, autostart):
         module.register(commands)
     return parser
 
@@ -89,6 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from app.ui.window_process import show_window
 
         return show_window(arguments[1:])
+    if not arguments and has_display():
+        arguments = ["start"]
     try:
         args = build_parser().parse_args(with_implied_watch(arguments))
         levels = (logging.WARNING, logging.INFO, logging.DEBUG)
@@ -127,6 +142,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"maskwatch: cannot write the output: {error.strerror}; free some disk space", file=fault_tolerant_stderr()
         )
         return USAGE_ERROR
+
+
+def has_display() -> bool:
+    """Whether a window can be opened."""
+    from app.ui.display import check_display
+
+    try:
+        check_display()
+    except DisplayError:
+        return False
+    return True
 
 
 def with_implied_watch(argv: Sequence[str]) -> list[str]:

@@ -3,12 +3,12 @@
 import argparse
 import logging
 import os
-import shlex
 import signal
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.cli.channel_flags import add_channel_flags, channels_of
 from app.core.errors import SettingsError
 from app.settings.flags import (
     ALERTING,
@@ -36,13 +36,16 @@ log = logging.getLogger(__name__)
 def register(commands: Any) -> None:
     parser = commands.add_parser("watch", help="watch a camera, a stream or a file", description=__doc__)
     add_source(parser, "default 0")
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """All options but the source."""
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the annotated video (.mp4, .avi)")
     parser.add_argument("--events", type=Path, metavar="FILE", help="write events (.jsonl, .csv)")
-    parser.add_argument(
-        "--on-alert", metavar="COMMAND", help="also run this for each event, with the event as JSON on its input"
-    )
-    parser.add_argument("--webhook", metavar="URL", help="also POST each event to URL as JSON")
+    add_channel_flags(parser)
     add_flags(parser, "sources", (*SOURCE, *MONITORING))
     add_flags(parser, "faces", VISION)
     add_flags(parser, "alerts", ALERTING)
@@ -55,7 +58,6 @@ def register(commands: Any) -> None:
         help="also show the view in a browser (default 127.0.0.1:8080)",
     )
     add_flags(parser, "web view", WEB)
-    parser.set_defaults(run=run)
 
 
 def settings_of(args: argparse.Namespace) -> "Settings":
@@ -66,33 +68,7 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         from app.settings.web import parse_address
 
         flags["web"] = {**flags.get("web", {}), "enabled": True, **(parse_address(args.web) if args.web else {})}
-    return load_settings(config_path(args), flags, each_camera=source_values(args), more_channels=_channels(args))
-
-
-def split_command(text: str, is_windows: bool = os.name == "nt") -> list[str]:
-    """Splits a command line as a shell does; on Windows a backslash is a literal character.
-
-    Raises SettingsError if a quotation mark is not closed.
-    """
-    lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
-    lexer.whitespace_split, lexer.commenters = True, ""
-    if is_windows:
-        lexer.escape = ""
-    try:
-        return list(lexer)
-    except ValueError as error:
-        raise SettingsError(
-            f"cannot read --on-alert: {str(error).lower()}; put an argument with spaces or apostrophes in double quotes"
-        ) from None
-
-
-def _channels(args: argparse.Namespace) -> list[dict[str, Any]]:
-    channels: list[dict[str, Any]] = []
-    if args.on_alert is not None:
-        channels.append({"kind": "command", "name": "on-alert", "argv": split_command(args.on_alert)})
-    if args.webhook is not None:
-        channels.append({"kind": "webhook", "name": "webhook", "url": args.webhook})
-    return channels
+    return load_settings(config_path(args), flags, each_camera=source_values(args), more_channels=channels_of(args))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -100,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
     image_window: ImageWindow | None = None
     with ExitStack() as stack:
         if not settings.view.headless:
+            from app.ui.keep_awake import keep_awake
             from app.ui.window_process import open_image_window
 
             image_window = open_image_window()  # opens while the rest is imported
@@ -111,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
         service = SystemdNotifier()
         if image_window is not None:
             image_window.wait_until_open()
+            level = logging.WARNING if settings.view.kiosk else logging.INFO  # nobody sits in front of a kiosk
+            stack.enter_context(keep_awake(settings.view.keep_awake, level))
         session = stack.enter_context(WatchSession(settings, args.output, args.events, config_path(args)))
         stack.enter_context(flags)
         service.ready()

@@ -34,6 +34,7 @@ from app.settings.source import SourceKind
 from app.ui.canvas import blur_faces
 from app.ui.hud import render_result
 from app.ui.image_window import ImageWindow
+from app.ui.kiosk import KioskWindow
 from app.ui.palette import STYLES
 from app.ui.region_editor import save_regions, save_rotation
 from app.ui.window import Window
@@ -67,6 +68,8 @@ class WatchSession:
             raise OutputError(f"cannot write events to {events}: name it .jsonl or .csv")
         if output is not None and len(settings.camera) > 1:
             raise SettingsError("--output records one source; give one --source, or omit --output")
+        if settings.view.kiosk and len(settings.camera) > 1:
+            raise SettingsError("the kiosk shows one camera; give one --source, or omit --kiosk")
         self.exit_code = 0
         self._settings = settings
         self._output = output
@@ -172,8 +175,12 @@ class WatchSession:
 
     def run_window(self, stopped: Callable[[], bool], image_window: ImageWindow) -> None:
         """Continues without a window if it is lost."""
+        view = self._settings.view
         try:
-            Window(self.monitor, self._settings.view, stopped, self, image_window).run(self._take)
+            if view.kiosk:
+                KioskWindow(self.monitor, view, stopped, image_window).run(self._take)
+            else:
+                Window(self.monitor, view, stopped, self, image_window).run(self._take)
         except DisplayError as error:
             log.error("%s; watching continues without a window, Ctrl-C stops it", error)
             self._has_window = False
@@ -273,7 +280,7 @@ class WatchSession:
         camera = self._settings.camera[0]
         source = self.monitor.sources[0]
         is_live = source.is_live
-        image = render_result(result, self._settings.view.blur)
+        image = render_result(result, self._settings.view.blur, self._settings.view.verbose)
         try:
             if self.video is None:
                 fps = source.fps or (_LIVE_VIDEO_FPS if is_live else FALLBACK_FPS)

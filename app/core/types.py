@@ -201,7 +201,7 @@ class StageTimes:
 class FrameResult:
     """The result of one analysed frame: ``tracks`` are the confirmed tracks to show, ``left`` those that ended,
     ``events`` the events raised, ``alerts`` those still open. ``faces`` are the boxes to blur: all possible faces,
-    also of unconfirmed and lost tracks."""
+    also of unconfirmed and lost tracks. ``waiting``: for tracks that will alert, the share of the dwell time so far."""
 
     frame: Frame
     tracks: tuple[Track, ...]
@@ -211,3 +211,4 @@ class FrameResult:
     alerts: tuple[Event, ...]
     times: StageTimes
     faces: tuple[Box, ...] = ()
+    waiting: Mapping[int, float] = field(default_factory=dict)

@@ -79,6 +79,20 @@ def step(
     return next_state, (*(resolved if settings.resolved_events else ()), *alerts)
 
 
+def waiting(settings: PolicySettings, state: PolicyState, tracks: Sequence[Track], wall_s: float) -> dict[int, float]:
+    """The share of the dwell time (0 to 1) that has passed, by track, for those that are bare and may alert."""
+    if not may_alert_now(settings, wall_s):
+        return {}
+    shares = {}
+    for track in tracks:
+        own = state.tracks.get(track.id, TrackState())
+        if own.bare is None or own.alert is not None or track.box.size < settings.min_face_px:
+            continue
+        if state.frame_s is None or state.frame_s - own.bare.seen_s <= settings.grace_s:
+            shares[track.id] = min(1.0, own.bare.lasted_s / settings.dwell_s) if settings.dwell_s else 1.0
+    return shares
+
+
 def _observe(
     settings: PolicySettings, state: TrackState, track: Track, frame: Frame, previous_frame_s: float | None
 ) -> TrackState:

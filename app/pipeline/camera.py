@@ -29,6 +29,7 @@ class CameraView:
 
     ``dropped`` counts frames that a newer one replaced, ``alerts`` are unresolved, ``restarts`` counts restarts by the
     watchdog, ``analysed`` is the last result. If analysis ``lags``, there are no tracks and no current counts.
+    ``position_s`` and ``duration_s``: of a file whose length is known.
     """
 
     camera: str
@@ -45,6 +46,8 @@ class CameraView:
     restarts: int = 0
     analysed: FrameResult | None = None
     lags: bool = False
+    position_s: float = 0.0
+    duration_s: float = 0.0
 
     def private(self) -> "CameraView":
         """Returns the view at the last analysed frame: a newer frame may show faces that cannot be blurred yet.
@@ -235,6 +238,7 @@ class Camera:
             return view
         lags = self.lags and self.is_live
         tracks = () if lags else latest.tracks
+        count, fps = (None, None) if self.is_live else (self.source.frame_count, self.source.fps)
         return replace(
             view,
             tracks=tuple(replace(track, box=track.box_at(frame.time_s)) for track in tracks),
@@ -245,4 +249,10 @@ class Camera:
             times=latest.times,
             analysed=latest,
             lags=lags,
+            position_s=0.0
+            if not count or not fps
+            else frame.time_s
+            if frame.index < count
+            else frame.index % count / fps,
+            duration_s=count / fps if count and fps else 0.0,
         )

@@ -75,4 +75,5 @@ class DetectorWorker:
             analyzed.alerts,
             times,
             analyzed.faces,
+            analyzed.waiting,
         )

@@ -4,7 +4,7 @@
 ``complete`` adds the probabilities and returns tracks, counts and events.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.core.types import Box, Counts, Event, Frame, Image, Track
@@ -35,7 +35,7 @@ class PendingFrame:
 class AnalyzedFrame:
     """The result of a frame: visible tracks, tracks that left, people counts, new events, unresolved alerts.
 
-    ``faces``: boxes where any face may be, for blurring.
+    ``faces``: boxes where any face may be, for blurring. ``waiting``: see ``FrameResult``.
     """
 
     tracks: tuple[Track, ...]
@@ -44,6 +44,7 @@ class AnalyzedFrame:
     events: tuple[Event, ...]
     alerts: tuple[Event, ...]
     faces: tuple[Box, ...]
+    waiting: Mapping[int, float]
 
 
 class FrameAnalyzer:
@@ -120,7 +121,8 @@ class FrameAnalyzer:
         self._state, events = alert_policy.step(policy, self._events, self._state, frame, tracks, ended, muted)
         counts = self._people_counter.update(frame.time_s, tracks, ended, policy.dwell_s, policy.grace_s)
         faces = self._tracker.boxes() + self._tracker.last_found_boxes()
-        return AnalyzedFrame(tracks, left, counts, events, self._state.open_alerts, faces)
+        waiting = alert_policy.waiting(policy, self._state, tracks, frame.wall_s)
+        return AnalyzedFrame(tracks, left, counts, events, self._state.open_alerts, faces, waiting)
 
 
 def cut_faces(image: Image, boxes: Sequence[Box], metadata: ClassifierMetadata) -> Crops:

@@ -91,6 +91,8 @@ VIEW = (
     Flag("--headless", "view.headless", "no window", constant=True),
     Flag("--blur", "view.blur", "blur all faces that are shown, recorded or saved", constant=True),
     Flag("--fullscreen", "view.fullscreen", "start in full screen", constant=True),
+    Flag("--kiosk", "view.kiosk", "full screen for an entrance: one large sentence to people", constant=True),
+    Flag("--language", "view.language", "language of the kiosk, such as de", metavar="CODE"),
     Flag("--keys", "view.keys", "show the list of keys at the start", constant=True),
     Flag("--snapshots", "view.snapshots", "folder for snapshots and recordings", metavar="DIR"),
 )

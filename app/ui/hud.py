@@ -1,17 +1,21 @@
-"""The overlay of a frame: state of the source, counts, frame rates, alert banner, messages, keys."""
+"""What is drawn over the image of a camera (state, counts, alerts) and over the window (clock, keys, messages)."""
 
-import textwrap
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from app.capture.capture import SourceState
-from app.core.types import Counts, Event, FrameResult, Image, Label
+from app.core.types import Box, Counts, FrameResult, Image, Label
 from app.pipeline.monitor import CameraView
 from app.settings.monitor import Polygon
-from app.ui.canvas import Canvas, canvas, draw_faces, hide_faces
-from app.ui.palette import ALERT, DIM, GOOD, INK, PAPER, STYLES, WARN, Colour
+from app.ui.canvas import Canvas, blur_faces
+from app.ui.cards import Card, Part
+from app.ui.faces import FaceOptions, draw_faces, hide_faces, text_unit
+from app.ui.motion import Motion, ShownAlert, open_alerts
+from app.ui.palette import CHROMES, STYLES, Chrome
 from app.ui.region_editor import RegionDraft, draw_regions
 
 KEYS = (
@@ -20,237 +24,355 @@ KEYS = (
     ("s", "snapshot"),
     ("r", "record"),
     ("b", "blur faces"),
+    ("v", "details"),
     ("e", "edit regions"),
     ("t", "turn the camera"),
     ("f", "full screen"),
     ("1-9, click", "one camera; 0: all"),
     ("h", "help"),
 )
-
-_STATE_COLOURS: dict[SourceState, Colour] = {
-    SourceState.LIVE: GOOD,
-    SourceState.CONNECTING: WARN,
-    SourceState.STALE: WARN,
-    SourceState.RECONNECTING: WARN,
-    SourceState.ENDED: DIM,
-    SourceState.FAILED: ALERT,
-}
-
-
-_TOP_BAR, _BANNER = 1.6, 2.2
-"""Heights of the top bar and of the alert banner, in lines of text."""
-_MIN_NAME = 6.0
-"""Minimum width of the camera name beside the rates, in line heights; with less room the rates are omitted."""
+_STATE_ICONS = {SourceState.LIVE: "live", SourceState.CONNECTING: "dots", SourceState.ENDED: "stop"}
+_NOT_CURRENT = (SourceState.STALE, SourceState.RECONNECTING, SourceState.FAILED)
+_COUNTED = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
+_NO_FRAME_PX = 640, 480
+_MARGIN = 0.7
+"""Distance of the cards from the edges and from each other, in units."""
+_WIDE_BARS = 0.6
+"""A frame that fills less than this share of the image's width or height has wide bars beside it."""
+_SMALL = 24.0
+"""Images that are lower than this, in units, have only the most important parts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """Display options of the window; ``shown_fps`` is its redraw rate."""
+    """Display options of the window. ``size_px``: width and height of the image to draw; None: the size of the frame,
+    at most ``max_width_px`` wide. ``recorded_s``: length of the running recording."""
 
     max_width_px: int = 1280
+    size_px: tuple[int, int] | None = None
     shown_fps: float = 0.0
     blur: bool = False
     paused: bool = False
-    recording: bool = False
+    recorded_s: int | None = None
     help: bool = False
     message: str = ""
+    clock: str = ""
+    verbose: bool = False
+    large: bool = False
+    theme: str = "dark"
     regions: tuple[Polygon, ...] = ()
     draft: RegionDraft | None = None
+    summary: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def chrome(self) -> Chrome:
+        return CHROMES[self.theme]
 
 
-def render(view: CameraView, screen: Screen) -> Image:
-    """A new image (H, W, 3) uint8 BGR of one camera with its overlay."""
+def video_box(view: CameraView, screen: Screen) -> tuple[tuple[int, int], Box]:
+    """The size (width, height) of the drawn image, and where the frame lies in it. A frame is never stretched."""
+    height, width = view.frame.image.shape[:2] if view.frame is not None else _NO_FRAME_PX[::-1]
+    factor = min(1.0, screen.max_width_px / width)
+    size = screen.size_px or (max(1, round(width * factor)), max(1, round(height * factor)))
+    factor = min(size[0] / width, size[1] / height)
+    shown = max(1, round(width * factor)), max(1, round(height * factor))
+    return size, Box((size[0] - shown[0]) // 2, (size[1] - shown[1]) // 2, *shown)
+
+
+def render(view: CameraView, screen: Screen, motion: Motion | None = None) -> Image:
+    """A new image (H, W, 3) uint8 BGR of one camera with everything over it."""
+    image, alerting = draw_camera(view, screen, motion)
+    draw_window(image, screen, alerting)
+    return image
+
+
+def draw_camera(view: CameraView, screen: Screen, motion: Motion | None = None) -> tuple[Image, list[Box]]:
+    """A new image (H, W, 3) uint8 BGR of one camera: frame, faces, state, counts and alerts. Returns too where the
+    faces that alert, or will, and the alerts are."""
     if screen.blur:
         view = view.private()
-    if view.frame is None:
-        image: Image = np.full((480, 640, 3), 32, np.uint8)
-    else:
-        image = view.frame.image
-    board, factor = canvas(image, screen.max_width_px)
+    now_s, chrome = time.monotonic(), screen.chrome
+    (width, height), area = video_box(view, screen)
+    is_current = view.status.state not in _NOT_CURRENT
+    image = _scaled(view.frame.image if view.frame is not None else None, (width, height), area, chrome.backdrop)
+    unit = text_unit(width, height, screen.large)
+    video = Canvas(Canvas(image).part(*map(int, (area.x, area.y, area.width, area.height))), unit)
+    # Wide bars beside the frame have room for the cards; narrow ones look better without.
+    is_inside = min(area.width / width, area.height / height) > _WIDE_BARS
+    board = video if is_inside else Canvas(image, unit)
+    left, top = (0.0, 0.0) if is_inside else (area.x, area.y)
+    factor = area.width / view.frame.image.shape[1] if view.frame is not None else 1.0
     if screen.blur and view.analysed is not None:
-        hide_faces(board, view.analysed.faces, factor)
-    stale = view.status.state in (SourceState.STALE, SourceState.RECONNECTING, SourceState.FAILED)
-    if stale and view.frame is not None:
-        board.fill(0, 0, board.image.shape[1], board.image.shape[0], INK, 0.55)  # a stale frame must not look live
+        hide_faces(video, view.analysed.faces, factor)
+    if view.frame is not None and not is_current:
+        cv2.convertScaleAbs(video.image, dst=video.image, alpha=0.4)  # a stale frame must not look live
+    alerts = motion.alerts(view, now_s) if motion is not None else open_alerts(view.alerts, view.analysed)
+    cards = [_title_card(board, view, screen)]
+    low_px = board.height - _progress_px(board, view)
+    if view.counts and is_current:
+        cards.append(_in_corner(board, _counts_card(board, view.counts, view.is_live, chrome), 0.0, low_px))
+    shown_alerts = _alert_cards(board, alerts, screen, [area for _, area in cards[1:]], low_px)
+    cards += shown_alerts
+    alerting = [place for _, place in shown_alerts]
+    if is_current:
+        taken = [place.moved(-left, -top) for _, place in cards]
+        if screen.clock:
+            wide_px = (6.5 if screen.recorded_s is None else 14) * unit
+            taken.append(Box(width - area.x - wide_px, -area.y, wide_px, 3 * unit))
+        tracks, fading = motion.faces(view, now_s) if motion is not None else (view.tracks, {})
+        waiting = view.analysed.waiting if view.analysed is not None else {}
+        places = motion.places if motion is not None else {}
+        ids = {event.track_id for event in view.alerts} | waiting.keys()
+        alerting += [each.box.scaled(factor).moved(left, top) for each in tracks if each.id in ids]
+        draw_faces(video, tracks, factor, FaceOptions(screen.verbose, waiting, fading, taken, places))
+    draw_regions(video, screen.regions, screen.draft)
+    for card, place in cards:
+        card.draw(board, place.x, place.y)
+    if view.frame is None or not is_current:
+        _draw_reason(board, view, chrome, [place for _, place in cards])
+    _draw_progress(board, view, chrome)
+    return image, [place.moved(area.x - left, area.y - top) for place in alerting]
+
+
+def _scaled(frame: Image | None, size: tuple[int, int], area: Box, backdrop: int) -> Image:
+    """A new image of ``size`` (width, height) with ``frame`` scaled into ``area``."""
+    width, height = int(area.width), int(area.height)
+    if frame is None:
+        return np.full((size[1], size[0], 3), backdrop, np.uint8)
+    if frame.shape[:2] == (height, width):
+        scaled = frame
     else:
-        draw_faces(board, view.tracks, factor, board.unit * _TOP_BAR)
-    if screen.draft is not None:
-        draw_regions(board, screen.draft.closed, screen.draft.corners)
-    else:
-        draw_regions(board, screen.regions)
-    _draw_top_bar(board, view, screen)
-    if view.alerts:
-        _draw_banner(board, view.alerts, view.frame.time_s if view.frame else 0.0)
-    elif view.frame is None or stale:
-        _draw_centred(board, _state_text(view))
-    _draw_messages(board, screen)
-    return board.image
+        is_smaller = height < frame.shape[0]
+        scaled = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR)  # type: ignore[assignment]
+    if (width, height) == size:
+        return scaled.copy() if scaled is frame else scaled
+    image = np.full((size[1], size[0], 3), backdrop, np.uint8)
+    image[int(area.y) : int(area.y) + height, int(area.x) : int(area.x) + width] = scaled
+    return image
 
 
-def draw_messages(image: Image, screen: Screen) -> Image:
-    """A new image (H, W, 3) uint8 BGR: ``image`` with the message and the key help of ``screen``."""
-    board, _ = canvas(image, image.shape[1])
-    _draw_messages(board, screen)
-    return board.image
-
-
-def _draw_messages(board: Canvas, screen: Screen) -> None:
-    if screen.message:
-        _draw_message(board, screen.message)
-    if screen.help:
-        _draw_help(board)
-
-
-def render_result(result: FrameResult, blur: bool) -> Image:
-    """One frame of an annotated video in its own size: faces, counts and alerts, without rates and frame age."""
-    board, factor = canvas(result.frame.image, result.frame.image.shape[1])
+def render_result(result: FrameResult, blur: bool, verbose: bool = False) -> Image:
+    """One frame of an annotated video in its own size: faces, counts and alerts."""
+    frame = result.frame.image
+    board = Canvas(frame.copy(), text_unit(frame.shape[1], frame.shape[0]))
     if blur:
-        hide_faces(board, result.faces, factor)
-    draw_faces(board, result.tracks, factor)
-    _draw_counts(board, result.counts, _BANNER * board.unit if result.alerts else 0.0)
-    if result.alerts:
-        _draw_banner(board, result.alerts, result.frame.time_s)
+        hide_faces(board, result.faces, 1.0)
+    screen = Screen(blur=blur, verbose=verbose)
+    alerts = open_alerts(result.alerts, result)
+    cards = [_in_corner(board, _counts_card(board, result.counts, False, screen.chrome), 0.0, board.height)]
+    cards += _alert_cards(board, alerts, screen, [cards[0][1]], board.height)
+    draw_faces(board, result.tracks, 1.0, FaceOptions(verbose, result.waiting, taken=[place for _, place in cards]))
+    for card, place in cards:
+        card.draw(board, place.x, place.y)
     return board.image
 
 
-def _state_text(view: CameraView) -> str:
-    name = _state_name(view)
-    return f"{name}: {view.status.last_error}" if view.status.last_error else name
+def _in_corner(board: Canvas, card: Card, right: float, low_px: float) -> tuple[Card, Box]:
+    """``card`` with its place at the lower left (``right`` 0) or lower right (1), above ``low_px``."""
+    margin = board.unit * _MARGIN
+    card = card.fitted(board.unit, board.width - 2 * margin)
+    width, height = card.size(board.unit)
+    return card, Box(margin + right * (board.width - 2 * margin - width), low_px - margin - height, width, height)
 
 
-def _state_name(view: CameraView) -> str:
-    """The name of the state; a playing file is PLAYING, not LIVE."""
-    if view.status.state is SourceState.LIVE and not view.is_live:
-        return "PLAYING"
-    return view.status.state.name
+def _title_card(board: Canvas, view: CameraView, screen: Screen) -> tuple[Card, Box]:
+    """Name and state of the camera at the upper left; rates with ``verbose``."""
+    chrome, state = screen.chrome, view.status.state
+    is_file = state is SourceState.LIVE and not view.is_live
+    icon = "pause" if screen.paused else "play" if is_file else _STATE_ICONS.get(state, "camera_off")
+    word = "Paused" if screen.paused else "Playing" if is_file else state.value.capitalize()
+    row = [Part(icon, chrome.text, 0.9, is_icon=True), Part(view.camera, chrome.text, bold=True)]
+    if board.width > 26 * board.unit or state is not SourceState.LIVE:
+        row.append(Part(word, chrome.dim))
+    if view.duration_s and view.frame is not None:
+        row.append(Part(f"{minutes(view.position_s)} / {minutes(view.duration_s)}", chrome.dim))
+    if screen.verbose and view.frame is not None:
+        rates = f"{screen.shown_fps:.0f} fps, analysed {view.analysis_fps:.0f}/s"
+        row.append(Part(rates + (f", age {age_text(view.age_s)}" if view.is_live else ""), chrome.dim))
+    margin = board.unit * _MARGIN
+    room = board.width - 2 * margin - (board.unit * 7 if screen.clock else 0.0)
+    card = Card((tuple(row),), chrome.card, chrome.opacity)
+    while len(row) > 2 and card.size(board.unit)[0] > room:  # the name is more important
+        row.pop()
+        card = replace(card, rows=(tuple(row),))
+    card = card.fitted(board.unit, room)
+    return card, Box(margin, margin, *card.size(board.unit))
 
 
 def age_text(age_s: float) -> str:
     return f"{age_s * 1000:.0f} ms" if age_s < 1 else f"{age_s:.0f} s"
 
 
-def _draw_top_bar(board: Canvas, view: CameraView, screen: Screen) -> None:
-    unit = board.unit
-    board.fill(0, 0, board.image.shape[1], unit * _TOP_BAR, INK, 0.6)
-    x, base = unit * 0.5, unit * 1.12
-    state = "PAUSED" if screen.paused else _state_name(view)
-    colour = WARN if screen.paused else _STATE_COLOURS[view.status.state]
-    wide = board.width(state, 0.85) + unit * 0.6
-    board.fill(x, unit * 0.3, x + wide, unit * 1.35, colour)
-    board.text(state, x + unit * 0.3, base, PAPER if colour == ALERT else INK, 0.85)
-    x += wide + unit * 0.6
-    if screen.recording:
-        board.fill(x, unit * 0.3, x + unit * 2.1, unit * 1.35, ALERT)
-        board.text("REC", x + unit * 0.3, base, PAPER, 0.85)
-        x += unit * 2.7
-    if view.counts:
-        _draw_counts(board, view.counts, _BANNER * unit if view.alerts else 0.0)
-    rates = f"{screen.shown_fps:.0f} fps  analysed {view.analysis_fps:.0f}/s"
-    if view.is_live:  # the frame age of a file is meaningless
-        rates += f"  age {age_text(view.age_s)}"
-    room_px = board.image.shape[1] - unit * 0.5 - x
-    beside_px = room_px - board.width(f"  {rates}", 0.8)
-    if view.frame is not None and beside_px >= min(board.width(view.camera, 0.8), unit * _MIN_NAME):
-        title = f"{_shortened(board, view.camera, beside_px, 0.8)}  {rates}"
-    else:  # the camera name is more important
-        title = _shortened(board, view.camera, room_px, 0.8)
-    board.text(title, x, base, PAPER, 0.8)
+def minutes(time_s: float) -> str:
+    """A length as minutes and seconds, with hours if there are any."""
+    whole = int(time_s)
+    hours = f"{whole // 3600}:{whole // 60 % 60:02d}" if whole >= 3600 else str(whole // 60)
+    return f"{hours}:{whole % 60:02d}"
 
 
-def _shortened(board: Canvas, text: str, width_px: float, size: float) -> str:
-    """``text``, cut off with dots if it is wider than ``width_px``."""
-    wide_px = board.width(text, size)
-    if wide_px <= width_px:
-        return text
-    letters = int(len(text) * max(width_px, 0.0) / wide_px) + 1
-    while letters and board.width(f"{text[:letters]}...", size) > width_px:
-        letters -= 1
-    return f"{text[:letters]}..." if letters else ""
+def count_rows(counts: Counts, is_live: bool) -> list[tuple[str, list[int]]]:
+    """The rows of the counts: a heading, then how many people, with a mask, without one, and with one worn wrong.
+
+    Who is in view is in the first row, who was counted in the second; faces that are not decided are in none.
+    """
+    now, counted = ([numbers.get(label, 0) for label in _COUNTED] for numbers in (counts.now, counts.seen))
+    return [("Now", [sum(now), *now]), ("Counted today" if is_live else "Counted", [sum(counted), *counted])]
 
 
-def _draw_counts(board: Canvas, counts: Counts, lift: float) -> None:
-    """Draws current and total counts at the lower right, ``lift`` pixels above the lower edge."""
-    unit, (height, width) = board.unit, board.image.shape[:2]
-    labels, gap = (Label.MASK, Label.NO_MASK, Label.INCORRECT), unit * 1.2
-    total, texts = 0.0, []
-    for form in ("{word} {now} ({seen} seen)", "{word} {now}/{seen}", "{now}/{seen}"):  # the longest that fits
-        texts = [
-            form.format(word=STYLES[label].word, now=counts.now.get(label, 0), seen=counts.seen.get(label, 0))
-            for label in labels
+def _counts_card(board: Canvas, counts: Counts, is_live: bool, chrome: Chrome) -> Card:
+    """Who is in view, and who was counted. Only icons and *now* where there is little room."""
+    table, unit = count_rows(counts, is_live), board.unit
+    if board.height < _SMALL * unit:
+        table = table[:1]
+    styles = [STYLES[label] for label in _COUNTED]
+    icons = [Part("person", chrome.dim, is_icon=True)]
+    icons += [Part(style.icon, style.ink, is_icon=True, behind=style.colour) for style in styles]
+    headings = [Part(heading, chrome.dim) for heading, _ in table]
+    first = max(heading.width_px(unit) for heading in headings) / unit + 0.4
+    has_words = len(table) > 1 and board.width > 46 * unit
+    words = [
+        Part(word if has_words else "", chrome.dim, 0.85) for word in ("People", *(style.word for style in styles))
+    ]
+    digits = max(len(str(number)) for _, numbers in table for number in numbers) * 0.68 + 0.3
+    columns = [max(1.45 * has_words + word.width_px(unit) / unit + 0.6 * has_words, digits) for word in words]
+
+    def numbers_of(numbers: Sequence[int]) -> list[Part]:
+        return [Part(str(number), chrome.text if number else chrome.dim, 1.1, bold=True) for number in numbers]
+
+    rows: list[tuple[Part, ...]] = []
+    if has_words:
+        heads = [
+            (icon, word._replace(width=wide - 1.45)) for icon, word, wide in zip(icons, words, columns, strict=True)
         ]
-        total = sum(board.width(text, 0.8) + gap for text in texts)
-        if total <= width * 0.9:
-            break
-    size = min(1.0, width * 0.9 / total)  # no digit may be cut off
-    x, base, unit = width - total * size, height - lift - unit * 0.5, unit * size
-    board.fill(x - unit * 0.5, base - unit * 1.1, width, base + board.unit * 0.5, INK, 0.6)
-    for label, text in zip(labels, texts, strict=True):
-        side = unit * 0.45
-        board.fill(x, base - side - 1, x + side, base - 1, STYLES[label].colour)
-        board.text(text, x + unit * 0.6, base, PAPER, 0.8 * size)
-        x += (board.width(text, 0.8) + gap) * size
+        rows.append((Part("", chrome.dim, 0.85, width=first), *(part for pair in heads for part in pair)))
+    for heading, (_, numbers) in zip(headings, table, strict=True):
+        row = [heading._replace(width=first)]
+        for icon, number, wide in zip(icons, numbers_of(numbers), columns, strict=True):
+            row += [number._replace(width=wide)] if has_words else [icon, number._replace(width=digits)]
+        rows.append(tuple(row))
+    card = Card(tuple(rows), chrome.card, chrome.opacity)
+    is_too_wide = card.size(unit)[0] > board.width - 2 * _MARGIN * unit
+    return replace(card, rows=tuple(row[3:] for row in rows)) if is_too_wide else card
 
 
-def _draw_banner(board: Canvas, alerts: Sequence[Event], now_s: float) -> None:
-    unit, (height, width) = board.unit, board.image.shape[:2]
-    board.fill(0, height - unit * _BANNER, width, height, ALERT, 0.92)
-    text = alert_text(alerts, now_s)
-    size = 1.15 * min(1.0, (width - unit) / board.width(text, 1.15))
-    board.text(text, (width - board.width(text, size)) / 2, height - unit * 0.75, PAPER, size)
+def _alert_cards(
+    board: Canvas, alerts: Sequence[ShownAlert], screen: Screen, beside: Sequence[Box], low_px: float
+) -> list[tuple[Card, Box]]:
+    """The alerts from the lower right corner upwards, above the cards ``beside`` that they would cover."""
+    placed: list[tuple[Card, Box]] = []
+    top_px = low_px - (board.height * (0.4 if board.height < _SMALL * board.unit else 0.62))
+    for index, alert in enumerate(alerts):
+        card, place = _in_corner(board, _alert_card(alert, screen, board), 1.0, low_px)
+        for other in beside:
+            if place.x < other.x2 + board.unit * _MARGIN and place.y2 > other.y:
+                place = place.moved(0.0, other.y - board.unit * _MARGIN - place.y2)
+        if placed and place.y < top_px:
+            more = Part(f"{len(alerts) - index} more", screen.chrome.text)
+            card, place = _in_corner(board, Card(((more,),), screen.chrome.card, screen.chrome.opacity), 1.0, low_px)
+            return [*placed, (card, place)]
+        placed.append((card, place))
+        low_px = place.y
+    return placed
 
 
-def alert_text(alerts: Sequence[Event], now_s: float) -> str:
-    """One line of text for all open alerts; ``now_s`` is stream time."""
-    first = alerts[0]
-    label = STYLES[Label(first.kind.value)].word.lower()
-    for_s = max(0.0, now_s - first.time_s + first.duration_s)
-    if len(alerts) == 1 and first.people == 1:
-        return f"ALERT: {label}, person #{first.track_id}, for {for_s:.0f} s"
-    who = ", ".join(f"#{event.track_id}" + ("+" if event.people > 1 else "") for event in alerts[:5])
-    people = sum(event.people for event in alerts)
-    return f"ALERT: {people} people: {who}{' ...' if len(alerts) > 5 else ''}, for {for_s:.0f} s"
+def _alert_card(alert: ShownAlert, screen: Screen, board: Canvas) -> Card:
+    """The face, what is wrong with it, where and since when. It turns neutral while it resolves."""
+    event, chrome = alert.event, screen.chrome
+    style = STYLES[Label(event.kind.value)]
+    ink, dim = (chrome.text, chrome.dim) if alert.is_resolving else (style.ink, style.ink)
+    word = style.word if event.people == 1 else f"{event.people} people: {style.word.lower()}"
+    clock = time.strftime("%H:%M:%S", time.localtime(event.wall_s))
+    number = f"  #{event.track_id}" if screen.verbose else ""
+    icon = Part(style.icon, style.ink, 1.1, is_icon=True, behind=style.colour)
+    title = (icon, Part(word + number, ink, 1.15, bold=True))
+    place = (Part(event.camera, dim), Part(clock, dim))
+    state = (Part("Resolving" if alert.is_resolving else f"for {minutes(alert.for_s)}", dim, bold=alert.is_resolving),)
+    picture = alert.picture
+    if picture is not None and screen.blur:
+        picture = picture.copy()
+        side = float(picture.shape[0])
+        blur_faces(picture, [Box(side * 0.18, side * 0.14, side * 0.64, side * 0.72)])
+    rows = (title, place, state) if board.height >= _SMALL * board.unit else (title, place)
+    fill = chrome.card if alert.is_resolving else style.colour
+    return Card(rows, fill, (chrome.opacity if alert.is_resolving else 0.94) * round(alert.opacity, 1), picture)
 
 
-def _draw_centred(board: Canvas, text: str) -> None:
-    """Draws a message in the middle of the image, wrapped if necessary."""
-    unit, (height, width) = board.unit, board.image.shape[:2]
-    lines = _wrapped(board, text, width)
-    y = (height - 1.6 * unit * len(lines)) / 2
-    board.fill(0, y - unit * 0.4, width, y + unit * (1.6 * len(lines) + 0.4), INK, 0.6)
-    for row, line in enumerate(lines):
-        board.text(line, (width - board.width(line)) / 2, y + unit * (1.6 * row + 1.15), PAPER)
+def _draw_reason(board: Canvas, view: CameraView, chrome: Chrome, cards: Sequence[Box]) -> None:
+    """Says in the middle why there is no current image, between the ``cards``."""
+    is_waiting = view.status.state in (SourceState.CONNECTING, SourceState.LIVE)
+    unit, width = board.unit, board.width
+    top = cards[0].y2
+    bottom = min([card.y for card in cards[1:]], default=float(board.height))
+    icon = Part("dots" if is_waiting else "camera_off", chrome.text, 1.4, is_icon=True)
+    heading = "Waiting for the first image" if is_waiting else view.status.state.value.capitalize()
+    rows: list[tuple[Part, ...]] = [(icon, Part(heading, chrome.text, 1.2, bold=True))]
+    room = max(1, int((bottom - top - unit * 3.2) / (unit * 1.6)))
+    lines = board.wrapped(view.status.last_error, width - unit * 5, unit)
+    if len(lines) > room:
+        lines = [*lines[: room - 1], board.shortened(" ".join(lines[room - 1 :]), width - unit * 5, unit)]
+    rows += [(Part(line, chrome.text),) for line in lines]
+    if view.frame is not None and len(lines) < room:
+        rows.append((Part(f"Last image {age_text(view.age_s)} ago", chrome.dim),))
+    card = Card(tuple(rows), chrome.card, 0.86).fitted(board.unit, width - unit)
+    wide, high = card.size(board.unit)
+    card.draw(board, (width - wide) / 2, max(top, (top + bottom - high) / 2))
 
 
-def _wrapped(board: Canvas, text: str, width_px: float, size: float = 1.0) -> list[str]:
-    """``text`` in lines that fit into ``width_px`` with a margin."""
-    letters = max(12, int(len(text) * 0.85 * width_px / max(1, board.width(text, size))))
-    return textwrap.wrap(text, letters, break_on_hyphens=False)
+def _progress_px(board: Canvas, view: CameraView) -> float:
+    return board.unit * 0.35 if view.duration_s else 0.0
 
 
-def _draw_message(board: Canvas, text: str) -> None:
-    """Draws a message below the top bar, wrapped if necessary."""
-    unit, width = board.unit, board.image.shape[1]
-    fits = board.width(text, 0.85) + unit <= width
-    lines = [text] if fits else _wrapped(board, text, width, 0.85)
-    wide = max(board.width(line, 0.85) for line in lines) + unit
-    board.fill(0, unit * 1.8, wide, unit * (1.8 + 1.4 * len(lines)), INK, 0.75)
-    for row, line in enumerate(lines):
-        board.text(line, unit * 0.5, unit * (2.75 + 1.4 * row), PAPER, 0.85)
+def _draw_progress(board: Canvas, view: CameraView, chrome: Chrome) -> None:
+    """How much of a file was played, at the lower edge."""
+    if not view.duration_s:
+        return
+    high = _progress_px(board, view)
+    share = min(1.0, view.position_s / view.duration_s)
+    board.card(Box(0, board.height - high, board.width, high), 0, chrome.card, 0.7)
+    board.card(Box(0, board.height - high, round(board.width * share), high), 0, chrome.text)
 
 
-def _draw_help(board: Canvas) -> None:
-    """Draws the key help in the middle, scaled down for a small image."""
-    height, width = board.image.shape[:2]
-    high = 1.6 * len(KEYS) + 1  # in units of the board, times size
-    columns = tuple(zip(*KEYS, strict=True))
-    wide_px = sum(max(map(board.width, column)) for column in columns) + 3 * board.unit
-    size = min(1.0, height / (high * board.unit), width / wide_px)
-    keys_px, meanings_px = (max(board.width(text, size) for text in column) for column in columns)
-    unit = board.unit * size
-    wide_px = keys_px + meanings_px + 3 * unit
-    x, y = (width - wide_px) / 2, (height - high * unit) / 2
-    board.fill(x, y, x + wide_px, y + high * unit, INK, 0.85)
-    for row, (key, meaning) in enumerate(KEYS):
-        base = y + unit * (1.6 * row + 1.5)
-        board.text(key, x + unit, base, GOOD, size)
-        board.text(meaning, x + 2 * unit + keys_px, base, PAPER, size)
+def draw_window(image: Image, screen: Screen, alerting: Sequence[Box] = (), rows: int = 1) -> None:
+    """Draws what belongs to the whole window over ``image``: clock, recording, message, summary and keys.
+
+    The keys never cover the areas in ``alerting``. With several ``rows`` of cameras, the text is smaller.
+    """
+    unit = text_unit(image.shape[1], image.shape[0], screen.large)
+    board = Canvas(image, max(unit / rows, min(unit, 12.0)) if rows > 1 else unit)
+    chrome, unit = screen.chrome, board.unit
+    margin, x = unit * _MARGIN, board.width - unit * _MARGIN
+    corner: list[tuple[Part, ...]] = [(Part(screen.clock, chrome.text),)] if screen.clock else []
+    if screen.recorded_s is not None:
+        record = Part("record", chrome.text, 0.8, is_icon=True)
+        corner.append((record, Part("REC", chrome.text, bold=True), Part(minutes(screen.recorded_s), chrome.dim)))
+    for row in corner:
+        card = Card((row,), chrome.card, chrome.opacity)
+        x -= card.size(board.unit)[0]
+        card.draw(board, x, margin)
+        x -= margin
+    if screen.message:
+        lines = board.wrapped(screen.message, board.width - 4 * unit, unit)
+        card = Card(tuple((Part(line, chrome.text),) for line in lines), chrome.card, 0.9)
+        card.draw(board, margin, unit * (2 * _MARGIN + 2.3))
+    table = screen.summary or (KEYS if screen.help else ())
+    if table:
+        whole = Canvas(image, text_unit(image.shape[1], image.shape[0], screen.large))
+        _draw_table(whole, table, chrome, alerting)
+
+
+def _draw_table(board: Canvas, table: Sequence[tuple[str, str]], chrome: Chrome, alerting: Sequence[Box]) -> None:
+    """Draws two columns in the middle, or beside the faces in ``alerting``; smaller if necessary."""
+    for share in (1.0, 0.85, 0.7, 0.55, 0.4):
+        small = Canvas(board.image, board.unit * share)
+        first = max(small.text_size(left, small.unit, bold=True)[0] for left, _ in table) / small.unit + 0.8
+        rows = [(Part(left, chrome.text, bold=True, width=first), Part(right, chrome.dim)) for left, right in table]
+        card = Card(tuple(rows), chrome.card, 0.92)
+        width, height = card.size(small.unit)
+        room_x, room_y = board.width - width, board.height - height
+        if room_x < 0 or room_y < 0:
+            continue
+        for across, down in ((0.5, 0.5), (1, 0.5), (0, 0.5), (0.5, 1), (0.5, 0), (1, 1), (0, 1), (1, 0), (0, 0)):
+            place = Box(room_x * across, room_y * down, width, height)
+            if not any(place.iou(face) > 0 for face in alerting):
+                card.draw(small, place.x, place.y)
+                return

@@ -1,6 +1,11 @@
 """Shows images in a window and reads its keys and clicks: all calls of OpenCV's GUI toolkit are here."""
 
+import ctypes
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Protocol
 
 import cv2
@@ -12,11 +17,26 @@ from app.core.types import Image
 TITLE = "maskwatch"
 
 
+BACKSPACE, TAB, ENTER, ESCAPE, DELETE = 8, 9, 13, 27, 127
+LEFT, UP, RIGHT, DOWN, INSERT = range(0x100, 0x105)
+_KEYS = {
+    **{0xFF51 + i: key for i, key in enumerate((LEFT, UP, RIGHT, DOWN))},  # X11
+    **{0xFFB0 + i: ord("0") + i for i in range(10)},  # of the number block
+    **{0xFF63: INSERT, 0xFF8D: ENTER, 0xFF0D: ENTER, 0xFF08: BACKSPACE, 0xFF09: TAB, 0xFFFF: DELETE, 0xFFAE: ord(".")},
+    **{(0x25 + i) << 16: key for i, key in enumerate((LEFT, UP, RIGHT, DOWN))},  # Windows
+    **{0x2D0000: INSERT, 0x2E0000: DELETE},
+    **{0xF700 + i: key for i, key in enumerate((UP, DOWN, LEFT, RIGHT))},  # macOS
+}
+"""Codes of ``cv2.waitKeyEx`` for keys without a character, by toolkit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A pressed key, as the low byte of ``cv2.waitKey``."""
+    """A pressed key: a Latin-1 character, or one of the constants above. ``is_capital``: a letter with Shift, where
+    the toolkit reports the small one."""
 
     code: int
+    is_capital: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +53,15 @@ class Closed:
     """The user closed the window."""
 
 
-WindowInput = Key | Click | Closed
+@dataclass(frozen=True, slots=True)
+class Resized:
+    """The window has a new size for its image, in pixels of the screen."""
+
+    width_px: int
+    height_px: int
+
+
+WindowInput = Key | Click | Closed | Resized
 
 
 class ImageWindow(Protocol):
@@ -69,6 +97,35 @@ def is_window_open() -> bool:
         return False
 
 
+_QT_MODIFIERS = tuple(f"_ZN{space}15QGuiApplication17keyboardModifiersEv" for space in ("14QtOpenCVPython", ""))
+"""The symbols of QGuiApplication::keyboardModifiers() with and without the namespace of OpenCV's wheels."""
+
+
+@cache
+def _keyboard_modifiers() -> Callable[[], int]:
+    """Qt's function that says which modifiers were down at the last event: OpenCV leaves them out and gives small
+    letters only. It is found in the library of Qt that OpenCV has loaded."""
+    with suppress(OSError, AttributeError):
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+        library = next((line.split(maxsplit=5)[5] for line in lines if "libQt5Gui" in line), "")
+        loaded = ctypes.CDLL(library) if library else None
+        found = (getattr(loaded, name) for name in _QT_MODIFIERS if hasattr(loaded, name))
+        return next(found, lambda: 0)
+    return lambda: 0
+
+
+def _is_shift_down() -> bool:
+    return bool(_keyboard_modifiers()() & 0x0200_0000)
+
+
+def image_area() -> tuple[int, int]:
+    """Width and height of the area for the image in px; (0, 0) if the toolkit does not report it."""
+    try:
+        return cv2.getWindowImageRect(TITLE)[2:]  # type: ignore[return-value]
+    except cv2.error:
+        return 0, 0
+
+
 class OpenCvWindow:
     """A window of this process. Qt on Linux aborts the process that opens it if the display refuses or ends."""
 
@@ -80,8 +137,10 @@ class OpenCvWindow:
         self._inputs: list[WindowInput] = []
         self._size_px = (1, 1)
         self._was_visible = False
+        self._area_px = (0, 0)
         try:
-            cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+            # The images have the size of the window. With a kept ratio, Qt would report the size of the old image.
+            cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
             cv2.setMouseCallback(TITLE, self._on_mouse)
         except cv2.error as error:
             raise DisplayError(
@@ -109,13 +168,18 @@ class OpenCvWindow:
         if self._was_visible and not is_visible:
             self._inputs.append(Closed())
         self._was_visible = is_visible  # it may appear with a delay
+        area_px = image_area() if is_visible else (0, 0)
+        if min(area_px) > 1 and area_px != self._area_px:
+            self._area_px = area_px
+            self._inputs.append(Resized(*area_px))
         found, self._inputs = self._inputs, []
         return found
 
     def _run_toolkit(self, timeout_ms: int) -> None:
-        code = cv2.waitKey(timeout_ms)
-        if code >= 0:
-            self._inputs.append(Key(code & 0xFF))
+        raw = cv2.waitKeyEx(timeout_ms)
+        code = _KEYS.get(raw, raw & 0xFFFF)  # GTK adds the modifiers above 16 bits
+        if raw >= 0 and 0 < code <= INSERT:  # else a key without a meaning here, such as Shift
+            self._inputs.append(Key(_KEYS.get(code, code), ord("a") <= code <= ord("z") and _is_shift_down()))
 
     def _on_mouse(self, event: int, x: int, y: int, flags: int, parameter: object) -> None:  # noqa: ARG002 - signature of OpenCV
         if event in (cv2.EVENT_LBUTTONUP, cv2.EVENT_RBUTTONUP):

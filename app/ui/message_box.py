@@ -1,31 +1,31 @@
 """A message box in its own window, for users who started the program without a console."""
 
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 
 from app.core.types import Image
 from app.ui.canvas import Canvas
-from app.ui.image_window import Closed, Key
-from app.ui.palette import GOOD, INK, PAPER
+from app.ui.image_window import Closed, Key, Resized
+from app.ui.palette import INK
 from app.ui.window_process import open_image_window
 
-_WIDTH_PX, _UNIT_PX = 760, 26.0
-_LINE_LENGTH = 62
-"""Characters per line at the text size."""
+_WIDTH_PX, _UNIT_PX = 760, 19.0
 _WAIT_S = 0.05
 _CLOSED, _ENTER, _ESCAPE = "", 13, 27
 
 
-def draw_message_box(heading: str, lines: Sequence[str]) -> Image:
-    """A new image (H, W, 3) uint8 BGR as high as its text; an empty line is a gap."""
-    wrapped = [part for line in lines for part in textwrap.wrap(line, _LINE_LENGTH) or [""]]
-    height_px = round(_UNIT_PX * (4.2 + 1.5 * len(wrapped)))
-    board = Canvas(np.full((height_px, _WIDTH_PX, 3), INK, np.uint8), _UNIT_PX)
-    board.text(heading, _UNIT_PX, _UNIT_PX * 1.8, GOOD, 1.25)
+def draw_message_box(heading: str, lines: Sequence[str], size_px: tuple[int, int] | None = None) -> Image:
+    """A new image (H, W, 3) uint8 BGR of that size, or as high as its text; an empty line is a gap."""
+    width_px = _WIDTH_PX if size_px is None else size_px[0]
+    room_px = width_px - 3 * _UNIT_PX
+    blank = Canvas(np.zeros((1, 1, 3), np.uint8), _UNIT_PX)
+    wrapped = [part for line in lines for part in blank.wrapped(line, room_px, _UNIT_PX) or [""]]
+    height_px = round(_UNIT_PX * (5 + 1.6 * len(wrapped))) if size_px is None else size_px[1]
+    board = Canvas(np.full((height_px, width_px, 3), INK[0], np.uint8), _UNIT_PX)
+    board.text((1.5 * _UNIT_PX, 2.4 * _UNIT_PX), heading, _UNIT_PX * 1.4, bold=True)
     for row, line in enumerate(wrapped):
-        board.text(line, _UNIT_PX, _UNIT_PX * (3.8 + 1.5 * row), PAPER, 0.85)
+        board.text((1.5 * _UNIT_PX, _UNIT_PX * (4.6 + 1.6 * row)), line, _UNIT_PX)
     return board.image
 
 
@@ -42,6 +42,8 @@ def show_message_box(heading: str, lines: Sequence[str], keys: str) -> str:
             for each in window.inputs(_WAIT_S):
                 if isinstance(each, Closed) or each == Key(_ESCAPE):
                     return _CLOSED
+                if isinstance(each, Resized):
+                    window.show(draw_message_box(heading, lines, (each.width_px, each.height_px)))
                 if isinstance(each, Key):
                     key = "\n" if each.code in (10, _ENTER) else chr(each.code).lower()
                     if key in keys:

@@ -5,16 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from app.core.errors import OutputError, SettingsError
 from app.core.files import write_text
 from app.settings.load import load_settings
 from app.settings.monitor import Polygon
 from app.ui.canvas import Canvas
-from app.ui.palette import PAPER, WARN
+from app.ui.palette import INK, PAPER
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +36,21 @@ class RegionDraft:
         return RegionDraft(self.closed[:-1])
 
 
-def draw_regions(board: Canvas, closed: Sequence[Polygon], corners: Polygon = ()) -> None:
-    """Draws the closed regions and the open one with its corners."""
-    height, width = board.image.shape[:2]
+def draw_regions(board: Canvas, closed: Sequence[Polygon], draft: RegionDraft | None = None) -> None:
+    """Draws the ``closed`` regions on an image of a camera, or those of ``draft`` with the corners of the open one."""
 
-    def pixels(polygon: Polygon) -> NDArray[np.int32]:
-        return np.array([(round(x * width), round(y * height)) for x, y in polygon], np.int32)
+    def pixels(polygon: Polygon) -> list[tuple[float, float]]:
+        return [(x * board.width, y * board.height) for x, y in polygon]
 
-    for polygon in closed:
-        cv2.polylines(board.image, [pixels(polygon)], True, PAPER, board.stroke, cv2.LINE_AA)
+    for polygon in closed if draft is None else draft.closed:
+        for colour, width in ((INK, board.stroke + 2), (PAPER, board.stroke)):
+            board.lines(pixels(polygon), colour, width, closed=True)
+    corners = pixels(draft.corners) if draft is not None else []
     if corners:
-        points = pixels(corners)
-        cv2.polylines(board.image, [points], False, WARN, board.stroke, cv2.LINE_AA)
-        for x, y in points.tolist():
-            cv2.circle(board.image, (x, y), 2 * board.stroke, WARN, -1, cv2.LINE_AA)
+        board.lines(corners, PAPER, board.stroke)
+    for corner in corners:
+        board.dot(corner, 2.6 * board.stroke, INK)
+        board.dot(corner, 2 * board.stroke, PAPER)
 
 
 def save_regions(path: Path, camera: str, regions: Sequence[Polygon]) -> None:

@@ -10,14 +10,18 @@ from typing import Protocol
 
 import numpy as np
 
+from app.capture.capture import SourceState
 from app.capture.recorder import VideoWriter, save_image
 from app.core.errors import DisplayError, MaskwatchError, OutputError
-from app.core.types import FrameResult, Image
+from app.core.types import Box, EventKind, FrameResult, Image, Label
 from app.pipeline.monitor import CameraView, Monitor
 from app.settings.monitor import Polygon
 from app.settings.view import ViewSettings
-from app.ui.hud import Screen, draw_messages, render
-from app.ui.image_window import Click, Closed, ImageWindow, Key, WindowInput
+from app.ui.grid import Grid, best_grid
+from app.ui.hud import Screen, draw_camera, draw_window, render, video_box
+from app.ui.image_window import Click, Closed, ImageWindow, Key, Resized, WindowInput
+from app.ui.motion import Motion
+from app.ui.palette import STYLES
 from app.ui.region_editor import RegionDraft
 
 log = logging.getLogger(__name__)
@@ -31,6 +35,8 @@ _IDLE_S = 1.0
 _REDRAW_S = 0.25
 """Maximum interval between redraws, which update frame age and state without a new frame."""
 _MESSAGE_S = 4.0
+_SNAPSHOT_PX = 7680
+"""A snapshot of one camera has the size of the frame, up to this width."""
 _RECORD_FPS = 10.0, 25.0
 """Limits of the frame rate of a recording, which follows the redraw rate of the window."""
 _ESCAPE, _SPACE, _ENTER, _BACKSPACE = 27, 32, 13, 8
@@ -66,7 +72,15 @@ class Window:
         self._stopped = stopped
         self._image_window = image_window
         message = "h: hide the keys" if settings.keys else "h: help"
-        self.screen = Screen(settings.max_width_px, blur=settings.blur, help=settings.keys, message=message)
+        self.screen = Screen(
+            settings.max_width_px,
+            blur=settings.blur,
+            help=settings.keys,
+            message=message,
+            verbose=settings.verbose,
+            large=settings.large_text,
+            theme=settings.theme,
+        )
         self._message_until_s = time.monotonic() + _MESSAGE_S
         self._fullscreen = settings.fullscreen
         self.enlarged: int | None = None
@@ -75,12 +89,20 @@ class Window:
         self._drawn: tuple[object, ...] = ()
         self._last: Image | None = None
         self._paused_views: list[CameraView] = []
+        self._motions: dict[str, Motion] = {}
+        self._natural_px: tuple[int, int] | None = None
+        self._alerts = 0
+        self._recording_since_s = 0.0
 
     @property
     def turn_s(self) -> float:
         """How long to wait for a key: longer while the window is paused or idle."""
         is_idle = time.monotonic() - self._changed_s > _IDLE_S
         return _IDLE_WAIT_S if is_idle or self.screen.paused else _WAIT_S
+
+    @property
+    def is_recording(self) -> bool:
+        return self._recording is not None
 
     def pause(self, paused: bool) -> None:
         """Pauses or resumes the analysis and the display."""
@@ -93,21 +115,24 @@ class Window:
 
         Raises DisplayError if the window is lost. The analysis then continues, also if it was paused.
         """
-        shape: tuple[int, ...] = ()
         try:
             if self._fullscreen:
                 self._image_window.set_fullscreen(True)
-            while not self._monitor.finished and not self._stopped():
+            while not self._stopped():
                 for result in self._monitor.take(0.0):
+                    self._alerts += sum(
+                        event.kind in (EventKind.NO_MASK, EventKind.INCORRECT) for event in result.events
+                    )
                     on_result(result)
-                image = self.redraw() if self._image_window.is_ready else None
-                if image is not None:
-                    is_resized = image.shape != shape and not self._fullscreen  # the first, or the source has changed
-                    max_px = self._settings.max_width_px
-                    size_px = window_size(image.shape[1], image.shape[0], max_px) if is_resized else None
-                    shape = image.shape if is_resized else shape
-                    self._image_window.show(image, size_px)
-                if not all(map(self.handle, self._image_window.inputs(self.turn_s))):
+                if self._monitor.finished:
+                    if not self._has_ended_normally():
+                        return
+                    if not self.screen.summary:
+                        self.screen = replace(self.screen, summary=self._summary())
+                self._show_next()
+                inputs = self._image_window.inputs(self.turn_s)
+                is_dismissed = self.screen.summary and any(isinstance(each, Key) for each in inputs)
+                if not all(map(self.handle, inputs)) or is_dismissed:
                     return
         except DisplayError:
             self.pause(False)
@@ -116,12 +141,55 @@ class Window:
             self._stop_recording()
             self._image_window.close()
 
+    def _show_next(self) -> None:
+        """Shows the next image, if any. A new window, or one with another source, gets the size of the image."""
+        if not self._image_window.is_ready:
+            return
+        natural_px = self._natural_size(self._paused_views or self._monitor.views())
+        is_new = natural_px != self._natural_px and not self._fullscreen
+        if is_new:
+            self._natural_px = natural_px
+            size_px = window_size(*natural_px, self._settings.max_width_px)
+            self.screen = replace(self.screen, size_px=size_px)
+        image = self.redraw()
+        if image is not None:
+            self._image_window.show(image, self.screen.size_px if is_new else None)
+
+    def _natural_size(self, views: Sequence[CameraView]) -> tuple[int, int]:
+        """Width and height in px that show the cameras without scaling, as far as they fit."""
+        width_px = self._settings.max_width_px
+        single = self._single_view(views)
+        if single is not None:
+            return video_box(single, Screen(width_px))[0]
+        ratio = _ratio(views)
+        height_px = width_px * 9 / 16
+        grid = best_grid(len(views), width_px, height_px, ratio)
+        tile_px = min(width_px / grid.columns / ratio, height_px / grid.rows)
+        return round(tile_px * ratio * grid.columns), round(tile_px * grid.rows)
+
+    def _has_ended_normally(self) -> bool:
+        """Whether the cameras were files that were played to their ends."""
+        views = self._monitor.views()
+        return all(view.status.state is SourceState.ENDED and not view.is_live for view in views)
+
+    def _summary(self) -> tuple[tuple[str, str], ...]:
+        """What was seen in the videos, for the time after their end."""
+        seen = [view.counts.seen for view in self._monitor.views() if view.counts is not None]
+        people = sum(sum(counts.values()) for counts in seen)
+        labels = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
+        by_label = [(STYLES[label].word, sum(counts.get(label, 0) for counts in seen)) for label in labels]
+        rows = [("People", people), *by_label, ("Alerts", self._alerts)]
+        return *((word, str(number)) for word, number in rows), ("The video has ended", "press any key")
+
     def redraw(self) -> Image | None:
         """The next image, or None if the display has not changed."""
         now_s = time.monotonic()
         if self.screen.message and now_s > self._message_until_s:
             self.screen = replace(self.screen, message="")
         views = self._paused_views or self._monitor.views()
+        clock = time.strftime("%H:%M:%S") if any(view.is_live for view in views) else ""
+        recorded_s = None if self._recording is None else int(now_s - self._recording_since_s)
+        self.screen = replace(self.screen, clock=clock, recorded_s=recorded_s)
         frames = ((view.frame.index, view.frame.captured_s) if view.frame else None for view in views)
         content = (*frames, *(view.tracks for view in views), self.screen, self.enlarged)
         if content != self._drawn:
@@ -148,15 +216,36 @@ class Window:
             self._show_message(str(error))
             log.error("%s", error)
 
-    def _render_views(self, views: Sequence[CameraView]) -> Image:
+    def _render_views(self, views: Sequence[CameraView], screen: Screen | None = None) -> Image:
+        screen = screen or self.screen
         single = self._single_view(views)
         if single is not None:
-            return render(single, replace(self.screen, regions=self._regions.regions_of(single.camera)))
-        columns = columns_of(len(views))
-        small = replace(self.screen, max_width_px=self.screen.max_width_px // columns, help=False, message="")
-        tiles = (render(view, replace(small, regions=self._regions.regions_of(view.camera))) for view in views)
-        combined = grid(list(tiles), columns)
-        return draw_messages(combined, self.screen) if self.screen.help or self.screen.message else combined
+            return render(single, self._screen_of(single, screen), self._motion(single))
+        size_px = screen.size_px or self._natural_size(views)
+        grid, alerting = self._grid(views, size_px), list[Box]()
+        combined = np.full((size_px[1], size_px[0], 3), screen.chrome.backdrop, np.uint8)
+        for index, view in enumerate(views):
+            tile = grid.tile(index, *size_px, gap_px=max(2, size_px[1] // 240))
+            own = replace(self._screen_of(view, screen), size_px=(int(tile.width), int(tile.height)))
+            image, places = draw_camera(
+                view,
+                replace(own, clock=screen.clock if tile.y == 0 and tile.x2 >= size_px[0] else ""),
+                self._motion(view),
+            )
+            combined[int(tile.y) : int(tile.y2), int(tile.x) : int(tile.x2)] = image
+            alerting += [place.moved(tile.x, tile.y) for place in places]
+        draw_window(combined, screen, alerting, grid.rows)
+        return combined
+
+    def _screen_of(self, view: CameraView, screen: Screen) -> Screen:
+        return replace(screen, regions=self._regions.regions_of(view.camera))
+
+    def _motion(self, view: CameraView) -> Motion:
+        return self._motions.setdefault(view.camera, Motion())
+
+    def _grid(self, views: Sequence[CameraView], size_px: tuple[int, int] | None = None) -> Grid:
+        width_px, height_px = size_px or self.screen.size_px or self._natural_size(views)
+        return best_grid(len(views), width_px, height_px, _ratio(views))
 
     def _single_view(self, views: Sequence[CameraView]) -> CameraView | None:
         """The camera that fills the window, or None if several are shown."""
@@ -170,6 +259,8 @@ class Window:
             return self._handle_key(user_input.code)
         if isinstance(user_input, Click):
             self._handle_click(user_input)
+        if isinstance(user_input, Resized):
+            self.screen = replace(self.screen, size_px=(user_input.width_px, user_input.height_px))
         return not isinstance(user_input, Closed)
 
     def _handle_key(self, key: int) -> bool:
@@ -181,6 +272,8 @@ class Window:
             self.pause(not self.screen.paused)
         elif key == ord("b"):
             self.screen = replace(self.screen, blur=not self.screen.blur)
+        elif key == ord("v"):
+            self.screen = replace(self.screen, verbose=not self.screen.verbose)
         elif key == ord("h"):
             self.screen = replace(self.screen, help=not self.screen.help)
         elif key == ord("f"):
@@ -246,13 +339,14 @@ class Window:
 
         The right button closes a region.
         """
-        draft = self.screen.draft
-        if draft is not None:
-            self.screen = replace(self.screen, draft=draft.click(click.x, click.y) if click.is_left else draft.close())
-            return
-        cameras = len(self._monitor.views())
-        if click.is_left and cameras > 1:
-            self.enlarged = None if self.enlarged is not None else tile_at(click.x, click.y, cameras)
+        draft, views = self.screen.draft, self._monitor.views()
+        single = self._single_view(views)
+        if draft is not None and single is not None:
+            (width_px, height_px), area = video_box(single, self.screen)
+            x, y = (click.x * width_px - area.x) / area.width, (click.y * height_px - area.y) / area.height
+            self.screen = replace(self.screen, draft=draft.click(x, y) if click.is_left else draft.close())
+        elif click.is_left and len(views) > 1:
+            self.enlarged = None if self.enlarged is not None else self._grid(views).index_at(click.x, click.y)
 
     def _show_message(self, message: str, for_s: float = _MESSAGE_S) -> None:
         self.screen = replace(self.screen, message=message)
@@ -271,10 +365,10 @@ class Window:
     def _snapshot(self) -> None:
         if self._last is None:
             return
-        without_text = replace(self.screen, help=False, message="")
-        self.screen, previous = without_text, self.screen
-        image = self._render_views(self._paused_views or self._monitor.views())
-        self.screen = previous
+        views = self._paused_views or self._monitor.views()
+        plain = replace(self.screen, help=False, message="", max_width_px=_SNAPSHOT_PX)
+        single = self._single_view(views)
+        image = self._render_views(views, plain if single is None else replace(plain, size_px=None))
         try:
             path = self._path(".png")
             save_image(image, path)
@@ -293,16 +387,15 @@ class Window:
             min_fps, max_fps = _RECORD_FPS
             fps = min(max(self.screen.shown_fps or max_fps, min_fps), max_fps)
             self._recording = VideoWriter(path, fps, (self._last.shape[1], self._last.shape[0]), is_live=True)
+            self._recording_since_s = time.monotonic()
             self._show_message(f"recording {path.name}")
         except (OutputError, OSError) as error:
             self._show_message(str(error))
-        self.screen = replace(self.screen, recording=self._recording is not None)
 
     def _stop_recording(self) -> None:
         if self._recording is None:
             return
         recording, self._recording = self._recording, None
-        self.screen = replace(self.screen, recording=False)
         try:
             recording.close()
             self._show_message("recording saved")
@@ -320,28 +413,7 @@ def window_size(width_px: int, height_px: int, max_width_px: int) -> tuple[int, 
     return max(1, round(width_px * factor)), max(1, round(height_px * factor))
 
 
-def columns_of(cameras: int) -> int:
-    return math.ceil(math.sqrt(cameras))
-
-
-def tile_at(x: float, y: float, cameras: int) -> int | None:
-    """Index of the camera at (x, y), from 0 to 1 of the grid size; None outside all tiles."""
-    columns = columns_of(cameras)
-    rows = math.ceil(cameras / columns)
-    if not (0 <= x < 1 and 0 <= y < 1):
-        return None
-    index = int(y * rows) * columns + int(x * columns)
-    return index if index < cameras else None
-
-
-def grid(images: Sequence[Image], columns: int) -> Image:
-    """One image (H, W, 3) uint8 BGR with ``images`` centred in equal tiles."""
-    tile_w, tile_h = max(i.shape[1] for i in images), max(i.shape[0] for i in images)
-    rows = math.ceil(len(images) / columns)
-    combined = np.full((rows * tile_h, columns * tile_w, 3), 24, np.uint8)
-    for index, image in enumerate(images):
-        height, width = image.shape[:2]
-        y = index // columns * tile_h + (tile_h - height) // 2
-        x = index % columns * tile_w + (tile_w - width) // 2
-        combined[y : y + height, x : x + width] = image
-    return combined
+def _ratio(views: Sequence[CameraView]) -> float:
+    """Width / height that suits most of the frames."""
+    ratios = sorted(view.frame.image.shape[1] / view.frame.image.shape[0] for view in views if view.frame is not None)
+    return ratios[len(ratios) // 2] if ratios else 16 / 9

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from app.capture.capture import SourceState
 from app.pipeline.monitor import CameraView
 from app.settings.web import WebSettings
-from app.ui.canvas import canvas, draw_faces, hide_faces
+from app.ui.faces import FaceOptions, canvas, draw_faces, hide_faces
 from app.ui.hud import Screen, render
 
 BOUNDARY = b"maskwatch-picture"
@@ -55,7 +55,8 @@ def draw(view: CameraView, settings: WebSettings, blur: bool) -> bytes:
         board, factor = canvas(view.frame.image, settings.max_width_px)
         if blur and view.analysed is not None:
             hide_faces(board, view.analysed.faces, factor)
-        draw_faces(board, view.tracks, factor)
+        waiting = view.analysed.waiting if view.analysed is not None else {}
+        draw_faces(board, view.tracks, factor, FaceOptions(waiting=waiting))
         image = board.image
     else:
         image = render(replace(view, alerts=()), Screen(settings.max_width_px, blur=blur))

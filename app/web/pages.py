@@ -34,7 +34,7 @@ CONFIRMATIONS = {
     "muted": "The camera is muted: its events are stored, but no alerts are sent.",
     "unmuted": "The camera sends alerts again.",
     "acknowledged": "Acknowledged.",
-    "tested": "The test alert was sent; see the result of each channel below.",
+    "tested": "The test has ended; see the result of each channel below.",
 }
 
 

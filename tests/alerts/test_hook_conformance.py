@@ -4,6 +4,7 @@ import logging
 import socket
 import threading
 import time
+import wave
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from pydantic import TypeAdapter
 
 from app.alerts.hook import Alert, AlertHook, idempotency_key
 from app.alerts.hook_factory import build_hook
-from app.alerts.hooks import plugin_hook, sound_hook
+from app.alerts.hooks import plugin_hook
 from app.alerts.timeout_hook import TimeoutHook
+from app.core import sound
 from app.core.errors import HookError
 from app.settings.alerts import Channel
 
@@ -39,6 +41,15 @@ def make_alert(jpeg: bytes | None = None) -> Alert:
 
 def make_hook(**values: object) -> AlertHook:
     return build_hook(CHANNEL.validate_python({"name": "c", "timeout_s": TIMEOUT_S, **values}))
+
+
+def short_wav(folder: Path) -> Path:
+    """A sound of 20 ms, so that a player that is a script is as slow as a real one."""
+    path = folder / "short.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(2 * 160))
+    return path
 
 
 class Mailbox:
@@ -134,16 +145,19 @@ def mail(mode: str, folder: Path, broker_port: int) -> Iterator[HookSetup]:
 
 
 @contextmanager
-def sound(mode: str, folder: Path, broker_port: int) -> Iterator[HookSetup]:
+def loudspeaker(mode: str, folder: Path, broker_port: int) -> Iterator[HookSetup]:
     """The player is a script, because test machines have no loudspeaker."""
-    script = {"works": f'wc -c < "$1" >> {folder}/played', "fails": "exit 1", "hangs": f"sleep {HANG_S:g}"}[mode]
+    script = {"works": f'wc -c < "$1" >> {folder}/played; sleep 0.02', "fails": "exit 1", "hangs": f"sleep {HANG_S:g}"}[
+        mode
+    ]
     player = folder / f"player-{SECRET}"
     player.write_text(f"#!/bin/sh\n{script}\n")
     player.chmod(0o700)
     patch = pytest.MonkeyPatch()
-    patch.setattr(sound_hook, "PLAYERS", ((str(player),),))
+    patch.setattr(sound, "PLAYERS", ((str(player),),))
+    patch.setattr(sound, "output_fault", lambda: "")
     try:
-        yield HookSetup(make_hook(kind="sound"), lambda: len(_lines(folder / "played")))
+        yield HookSetup(make_hook(kind="sound", file=short_wav(folder)), lambda: len(_lines(folder / "played")))
     finally:
         patch.undo()
 
@@ -180,7 +194,7 @@ def plugin(mode: str, folder: Path, broker_port: int) -> Iterator[HookSetup]:
         patch.undo()
 
 
-OPENERS: list[Opener] = [webhook, command, mqtt, mail, sound, plugin]
+OPENERS: list[Opener] = [webhook, command, mqtt, mail, loudspeaker, plugin]
 each_hook = pytest.mark.parametrize("opener", OPENERS, ids=lambda opener: str(opener.__name__))
 
 
@@ -205,7 +219,7 @@ def test_failure_raises_hook_error_in_one_line_without_secrets(
             message = str(caught.value)
             assert message
             assert "\n" not in message
-            if opener is not sound:  # the name of its player contains the secret
+            if opener is not loudspeaker:  # the name of its player contains the secret
                 assert SECRET not in message
     assert timeout_hook.stuck is None
     assert SECRET not in caplog.text

@@ -20,13 +20,14 @@ from typing import Any
 import psutil
 import pytest
 from fakes_alerts import HANG_S, LIMIT_S, HttpPeer, make_event, wait_until
-from test_hook_conformance import make_alert, make_hook, subscriber
+from test_hook_conformance import make_alert, make_hook, short_wav, subscriber
 
 from app.alerts.event_records import event_record
 from app.alerts.hook import Alert, RetryLater, make_test_alert
 from app.alerts.hooks.mqtt_session import discovery
 from app.alerts.hooks.webhook_hook import signature
 from app.alerts.timeout_hook import TimeoutHook
+from app.core import sound
 from app.core.errors import HookError, SettingsError
 from app.core.text import slug
 from app.core.types import EventKind
@@ -344,13 +345,42 @@ def test_missing_package_raises_with_the_install_command(monkeypatch: pytest.Mon
 
 
 def test_sound_without_player_or_file_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.alerts.hooks.sound_hook.PLAYERS", (("no-such-player",),))
+    monkeypatch.setattr(sound, "PLAYERS", (("no-such-player",),))
     with pytest.raises(HookError, match="install one of no-such-player"):
         make_hook(kind="sound").send(make_alert())
     with pytest.raises(HookError, match="no sound file"):
         make_hook(kind="sound", file=tmp_path / "absent.wav").send(make_alert())
     with pytest.raises(HookError, match="no sound file"):
         make_hook(kind="sound", file=tmp_path / ("x" * 300)).send(make_alert())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows plays without a program")
+def test_sound_is_sent_only_if_it_was_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def players(*scripts: str) -> None:
+        commands = []
+        for number, script in enumerate(scripts):
+            player = tmp_path / f"player{number}"
+            player.write_text(f"#!/bin/sh\n{script}\n")
+            player.chmod(0o700)
+            commands.append((str(player),))
+        monkeypatch.setattr(sound, "PLAYERS", tuple(commands))
+
+    monkeypatch.setattr(sound, "output_fault", lambda: "")
+    players("exit 0")
+    with pytest.raises(HookError, match=r"played nothing: it ended after .* but the sound lasts 0.5 s"):
+        make_hook(kind="sound").send(make_alert())
+    hook = make_hook(kind="sound", file=short_wav(tmp_path))
+    players("echo 'No more combinations to try, audio open failed' >&2")
+    with pytest.raises(HookError, match="played nothing: it reports: No more combinations"):
+        hook.send(make_alert())
+    players("exit 7", "echo cannot connect >&2")
+    with pytest.raises(HookError, match=r"ended with code 7; .*cannot connect"):
+        hook.send(make_alert())
+    players("exit 7", "sleep 0.02")  # the second one has a server
+    hook.send(make_alert())
+    monkeypatch.setattr(sound, "output_fault", lambda: "no audio device: nowhere")
+    with pytest.raises(HookError, match="no audio device"):
+        hook.send(make_alert())
 
 
 def test_hanging_hook_leaves_only_one_thread() -> None:

@@ -24,6 +24,7 @@ from app.alerts.event_store import EventStore
 from app.alerts.export import HourRow, atomic_text_file, by_hour, parse_time, plot_png, total
 from app.alerts.store_types import Delivery, Presence, Status, WriteBatch, hour_of
 from app.cli import alerts as alerts_module
+from app.core import sound
 from app.core.errors import OutputError, SettingsError
 from app.core.text import local_time, offset_if_ambiguous
 from app.core.types import Event, EventKind
@@ -255,6 +256,19 @@ def test_alerts_test_shows_the_result_of_each_channel(
         with pytest.raises(SettingsError, match="no channel 'wab'; choose from: web"):
             run("alerts", "test", "--config", config, "--channel", "wab")
     assert json.loads(peer.requests[0].body)["reason"] == "a test of the channel"
+
+
+def test_channels_of_flags_are_tested_without_a_settings_file(
+    run: Run, http_peer: HttpPeer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sound, "PLAYERS", (("sh", "-c", "exit 0"),))
+    monkeypatch.setattr(sound, "output_fault", lambda: "")
+    assert run("alerts", "test", "--sound", "--webhook", http_peer.url, "--on-alert", "no-such-program") == 1
+    lines = capsys.readouterr().out.splitlines()
+    found = {name: rest.strip() for name, _, rest in (line.strip().partition(" ") for line in lines)}
+    assert found["webhook"].endswith("sent")
+    assert "cannot run 'no-such-program'" in found["on-alert"]
+    assert "failed: 'sh' played nothing" in found["sound"]
 
 
 def test_verbose_log_shows_no_token(tmp_path: Path, http_peer: HttpPeer) -> None:

@@ -138,7 +138,7 @@ def test_input_is_kept_on_a_case_insensitive_disk(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize("place", ["flag", "file", "environment"])
 def test_blur_can_be_set_by_flag_file_and_environment(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     blurred: list[int] = []
-    monkeypatch.setattr("app.ui.canvas.hide_faces", lambda board, boxes, factor: blurred.append(len(boxes)))
+    monkeypatch.setattr("app.ui.faces.hide_faces", lambda board, boxes, factor: blurred.append(len(boxes)))
     Path("set.toml").write_text("[view]\nblur = true\n" if place == "file" else "")
     if place == "environment":
         monkeypatch.setenv("MASKWATCH_VIEW__BLUR", "true")
@@ -154,7 +154,7 @@ def test_a_rejected_detection_is_not_reported_but_blurred(monkeypatch: pytest.Mo
     rejecting = BrightnessClassifier()
     rejecting.metadata = rejecting.metadata.model_copy(update={"labels": (Label.NOT_FACE, Label.MASK, Label.NO_MASK)})
     monkeypatch.setattr("app.pipeline.image_labeler.load_classifier", lambda _: rejecting)
-    monkeypatch.setattr("app.ui.canvas.hide_faces", lambda board, boxes, factor: blurred.append(len(boxes)))
+    monkeypatch.setattr("app.ui.faces.hide_faces", lambda board, boxes, factor: blurred.append(len(boxes)))
     write_images("a.png")
     assert main(["annotate", "a.png", "--blur", "--table", "faces.jsonl"]) == 0
     assert blurred == [1]

@@ -1,4 +1,4 @@
-"""The standalone executable: its start without arguments, and visible errors."""
+"""The standalone executable: visible errors, its log, its environment."""
 
 import io
 import os
@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 import pytest
-from fakes import plain_frame
 
 from app.cli import frozen, main
 from app.core import resources
-from app.core.errors import DisplayError, SourceError
+from app.core.errors import DisplayError
 from app.ui import display, message_box
 
 
@@ -51,63 +50,22 @@ def test_arguments_run_a_command(commands: list[list[str]]) -> None:
     assert commands == [["doctor", "-v"]]
 
 
-def test_camera_is_watched_and_keys_are_shown_once(
-    commands: list[list[str]], user_folders: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(frozen, "find_camera", lambda: ("2", ["camera 0 is busy"]))
-    snapshots = ["--snapshots", str(user_folders / "user_pictures_path" / "maskwatch")]
+def test_a_double_click_starts_the_screen(commands: list[list[str]]) -> None:
     assert frozen.main([]) == 0
-    assert frozen.main([]) == 0
-    assert commands == [
-        ["watch", *snapshots, "--source", "2", "--keys"],
-        ["watch", *snapshots, "--source", "2"],
-    ]
-
-
-def test_demo_is_offered_without_a_camera(
-    commands: list[list[str]], message_boxes: list[tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(frozen, "find_camera", lambda: (None, ["camera 0: no right to use it"]))
-    assert frozen.main([]) == 0
-    assert commands[0][-4:] == ["--source", "demo", "--loop", "--keys"]
-    assert "camera 0: no right to use it" in message_boxes[0][1]
-    monkeypatch.setattr(message_box, "show_message_box", lambda *_: "")
-    assert frozen.main([]) == 0
-    assert len(commands) == 1, "declined"
-
-
-def test_keys_are_shown_later_if_the_demo_is_declined(
-    commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(frozen, "find_camera", lambda: (None, []))
-    monkeypatch.setattr(message_box, "show_message_box", lambda *_: "")
-    assert frozen.main([]) == 0
-    assert not commands
-    monkeypatch.setattr(frozen, "find_camera", lambda: ("0", []))
-    assert frozen.main([]) == 0
-    assert "--keys" in commands[0]
-
-
-@pytest.mark.parametrize("uri", ["rtsp://door/live", "0"])
-def test_user_settings_choose_the_source(commands: list[list[str]], user_folders: Path, uri: str) -> None:
-    folder = user_folders / "user_config_path"
-    folder.mkdir()
-    (folder / "maskwatch.toml").write_text(f"[[camera]]\nuri = '{uri}'\n[view]\nsnapshots = 'kept'\n")
-    assert frozen.main([]) == 0
-    assert commands == [["watch", "--config", str(folder / "maskwatch.toml"), "--keys"]]
+    assert commands == [["start"]]
 
 
 def test_settings_error_is_shown_in_a_window(
-    commands: list[list[str]],
     message_boxes: list[tuple[str, list[str]]],
     user_folders: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(display, "check_display", lambda: None)
     folder = user_folders / "user_config_path"
     folder.mkdir()
     (folder / "maskwatch.toml").write_text("colour = 1\n")
     assert frozen.main([]) == 2
-    assert not commands
     assert message_boxes[0][0] == "maskwatch has stopped"
     assert "colour" in message_boxes[0][1][0]
     assert "colour" in capsys.readouterr().err
@@ -125,12 +83,10 @@ def test_missing_display_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: py
 def test_unexpected_error_is_shown(
     message_boxes: list[tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(display, "check_display", lambda: None)
-
-    def fail() -> int:
+    def fail(argv: list[str]) -> int:
         raise RuntimeError("unexpected")
 
-    monkeypatch.setattr(frozen, "start", fail)
+    monkeypatch.setattr(main, "main", fail)
     assert frozen.main([]) == 1
     assert "RuntimeError: unexpected" in message_boxes[0][1]
     assert "Traceback" in capsys.readouterr().err
@@ -238,23 +194,6 @@ def test_c_locale_is_replaced_by_utf8(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_CTYPE", "")  # so that monkeypatch restores it
     frozen.use_utf8()
     assert os.environ["LC_CTYPE"] == "C.UTF-8"
-
-
-def test_first_camera_that_delivers_a_frame_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Source:
-        def __init__(self, uri: str) -> None:
-            self._uri = uri
-
-        def frames(self, stop: object) -> Iterator[object]:
-            if self._uri != "2":
-                raise SourceError(f"cannot open camera {self._uri}")
-            yield plain_frame(0)
-
-    monkeypatch.setattr("app.capture.source.make_source", lambda settings: Source(settings.uri))
-    monkeypatch.setattr(Path, "exists", lambda path: True)
-    camera, reasons = frozen.find_camera()
-    assert camera == "2"
-    assert reasons == (["cannot open camera 0", "cannot open camera 1"] if sys.platform == "linux" else [])
 
 
 def test_message_box_height_depends_on_its_text() -> None:

@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
+from app.cli.channel_flags import split_command
 from app.cli.main import build_parser, main, with_implied_watch
-from app.cli.watch import settings_of, split_command
+from app.cli.watch import settings_of
 from app.core import resources
 from app.core.errors import SettingsError
 from app.settings.load import load_settings

@@ -74,6 +74,15 @@ def test_notices_contain_each_licence_text() -> None:
     assert names == ["haarcascade_frontalface_default", "PyInstaller boot loader"]
 
 
+def test_notices_contain_the_licence_of_the_typefaces() -> None:
+    fonts = sorted((ROOT / "assets" / "fonts").iterdir())
+    [found] = notices.components(ROOT, [entry(path) for path in fonts], {})
+    assert found.licence == "OFL-1.1"
+    assert "SIL OPEN FONT LICENSE" in found.texts[0][1]
+    assert all(path.name in found.texts[0][1] for path in fonts if path.suffix != ".txt")
+    assert sum(path.stat().st_size for path in fonts) < 2_000_000
+
+
 def test_tensorflow_stops_the_build() -> None:
     components = [notices.Component("python", "tensorflow-cpu", "2.19", "Apache-2.0")]
     with pytest.raises(SystemExit, match="tensorflow-cpu"):

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from app.core.types import FACE_LABELS, Box, Event, EventKind, FaceLabel, Frame, Label, Track
-from app.pipeline.alert_policy import PolicyState, in_regions, step
+from app.pipeline.alert_policy import PolicyState, in_regions, step, waiting
 from app.pipeline.event_factory import EventFactory
 from app.settings.monitor import PolicySettings
 
@@ -314,3 +314,30 @@ def test_a_crowd_raises_one_alert_that_is_resolved_with_its_last_face() -> None:
     assert events[1].resolves == events[0].id
     assert events[1].time_s > 4.0
     assert len([e for e in play(story, replace_policy(digest_over=0, cooldown_s=0)) if e.people == 1]) == 10
+
+
+def waiting_after(
+    seconds: float, label: Label = Label.NO_MASK, policy: PolicySettings = SETTINGS, size: float = 60.0
+) -> dict[int, float]:
+    state, frame, track = PolicyState(), plain_frame(0), person(plain_frame(0), label)
+    for i in range(round(seconds * FPS) + 1):
+        frame = plain_frame(i, FPS)
+        track = person(frame, label, size=size)
+        state, _ = step(policy, EVENTS, state, frame, [track])
+    return waiting(policy, state, [track], frame.wall_s)
+
+
+def test_the_window_shows_how_much_of_the_dwell_time_has_passed() -> None:
+    assert waiting_after(0.0) == {1: 0.0}
+    assert waiting_after(0.5) == {1: pytest.approx(0.5)}
+    assert waiting_after(1.5) == {}, "the alert is raised"
+    assert waiting_after(9.0, policy=SETTINGS.model_copy(update={"min_observations": 99})) == {1: 1.0}
+
+
+def test_nothing_is_waiting_that_cannot_alert() -> None:
+    region = {"regions": (((0.9, 0.9), (1.0, 0.9), (1.0, 1.0)),)}
+    assert waiting_after(0.5, Label.MASK) == {}
+    assert waiting_after(0.5, Label.INCORRECT) == {}
+    assert waiting_after(0.5, size=20) == {}
+    assert waiting_after(0.5, policy=SETTINGS.model_copy(update=region)) == {}
+    assert waiting_after(0.5, policy=SETTINGS.model_copy(update={"quiet_hours": ("00:00-24:00",)})) == {}

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from app.core.errors import OutputError
 from app.settings.load import load_settings
-from app.ui.canvas import canvas
-from app.ui.palette import WARN
+from app.ui.faces import canvas
+from app.ui.palette import INK
 from app.ui.region_editor import RegionDraft, draw_regions, save_regions, save_rotation
 
 TRIANGLE = ((0.1, 0.1), (0.9, 0.1), (0.5, 0.8))
@@ -39,9 +39,9 @@ def test_undo_removes_corners_and_then_regions() -> None:
 
 def test_regions_are_drawn() -> None:
     board, _ = canvas(np.zeros((200, 300, 3), np.uint8), 300)
-    draw_regions(board, [TRIANGLE], ((0.2, 0.9), (0.8, 0.9)))
+    draw_regions(board, [], RegionDraft((TRIANGLE,), ((0.2, 0.9), (0.8, 0.9))))
     colours = {tuple(pixel) for pixel in board.image.reshape(-1, 3).tolist()}
-    assert WARN in colours
+    assert INK in colours
     assert board.image[20, 40:260].min() > 120, "the upper edge of the triangle"
     assert not board.image[60, 145:155].any(), "the inside is not filled"
 

@@ -62,7 +62,11 @@ class Screen:
         self.program = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
         wait_until(lambda: self.program.poll() is not None or self.search())
         assert self.program.poll() is None, self.program.stderr.read()
-        wait_until(lambda: len(np.unique(self.shot())) > 100)  # the window shows a frame
+        wait_until(self._has_colours)  # the window shows a frame: everything else is grey
+
+    def _has_colours(self) -> bool:
+        shot = self.shot().astype(int)
+        return bool((shot.max(axis=2) - shot.min(axis=2) > 20).mean() > 0.03)
 
     def search(self) -> str:
         return subprocess.run(["xdotool", "search", "--name", "^maskwatch$"], capture_output=True, text=True).stdout

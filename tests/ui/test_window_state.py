@@ -1,7 +1,9 @@
 """Keys, recording and full disks of the window, without a display."""
 
 import shutil
+import time
 from collections import namedtuple
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,15 @@ from fakes import plain_frame
 
 from app.capture.capture import SourceState, SourceStatus
 from app.core.errors import DisplayError
-from app.core.types import Image
+from app.core.types import Box, Counts, Image, Label
 from app.pipeline.monitor import CameraView
 from app.settings.monitor import Polygon
 from app.settings.view import ViewSettings
 from app.ui import image_window as image_window_module
 from app.ui import message_box
-from app.ui.canvas import Canvas
-from app.ui.hud import KEYS
-from app.ui.image_window import Click, Closed, Key, OpenCvWindow, WindowInput, is_window_open
+from app.ui import window as window_module
+from app.ui.hud import Screen
+from app.ui.image_window import DOWN, LEFT, UP, Click, Closed, Key, OpenCvWindow, Resized, WindowInput, is_window_open
 from app.ui.window import Window, window_size
 
 Usage = namedtuple("Usage", "total used free")
@@ -144,13 +146,13 @@ def test_a_failed_snapshot_is_reported_and_leaves_no_file(
 def test_a_full_disk_ends_only_the_recording(tmp_path: Path, regions: Regions, monkeypatch: pytest.MonkeyPatch) -> None:
     window = make_window(tmp_path, regions)
     press(window, "r")
-    assert window.screen.recording
+    assert window.is_recording
     image = window.redraw()
     assert image is not None
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1, 1, 0))
     for second in range(1, 5):
         window.record(image, window.drawn_s + second)
-    assert not window.screen.recording
+    assert not window.is_recording
     assert "disk is full" in window.screen.message
     assert window.redraw() is not None
 
@@ -175,12 +177,23 @@ def test_several_cameras_share_one_help_and_one_message(
 ) -> None:
     window = make_window(tmp_path, regions, cameras=4)
     press(window, "e")  # shows a message: only one camera can be edited
-    written: list[str] = []
-    monkeypatch.setattr(Canvas, "text", lambda _board, text, *_: written.append(text))
+    drawn: list[Screen] = []
+    original = window_module.draw_window
+
+    def draw_window(image: Image, screen: Screen, alerting: Sequence[Box], rows: int) -> None:
+        drawn.append(screen)
+        original(image, screen, alerting, rows)
+
+    monkeypatch.setattr(window_module, "draw_window", draw_window)
     press(window, "h")
-    window.redraw()
-    assert sum(KEYS[0][1] == text for text in written) == 1
-    assert sum("enlarge a camera first" in text for text in written) == 1
+    shown = window.redraw()
+    assert [(screen.help, screen.message.startswith("enlarge a camera first")) for screen in drawn] == [(True, True)]
+    press(window, "h")
+    plain = window.redraw()
+    assert shown is not None
+    assert plain is not None
+    middle = slice(shown.shape[0] // 3, -shown.shape[0] // 3), slice(shown.shape[1] // 3, -shown.shape[1] // 3)
+    assert (shown[middle] != plain[middle]).any()
 
 
 def test_the_key_t_turns_the_camera_that_is_shown(tmp_path: Path, regions: Regions) -> None:
@@ -254,6 +267,93 @@ def test_the_window_shows_frames_until_the_user_quits(tmp_path: Path, regions: R
     assert list(tmp_path.iterdir()) == [], "what follows a quit is ignored"
 
 
+@pytest.mark.parametrize("cameras", [1, 2, 6, 16])
+@pytest.mark.parametrize("size_px", [(1920, 1080), (900, 700), (500, 900)])
+def test_images_have_the_size_of_the_window(
+    tmp_path: Path, regions: Regions, cameras: int, size_px: tuple[int, int]
+) -> None:
+    """So the toolkit never scales the text."""
+    image_window = FakeImageWindow([Resized(*size_px)], [], [Closed()])
+    make_window(tmp_path, regions, cameras=cameras, image_window=image_window).run(lambda _: None)
+    assert image_window.shown[-1].shape == (size_px[1], size_px[0], 3)
+    assert image_window.sizes_px[1:] == [None, None]
+
+
+def test_a_region_follows_the_frame_in_a_wide_window(tmp_path: Path, regions: Regions) -> None:
+    window = make_window(tmp_path, regions)  # a square frame
+    window.handle(Resized(800, 400))
+    press(window, "e")
+    window.handle(Click(0.25, 0.0, is_left=True))
+    window.handle(Click(0.75, 1.0, is_left=True))
+    assert window.screen.draft is not None
+    assert window.screen.draft.corners == ((0.0, 0.0), (1.0, 1.0))
+
+
+def test_a_snapshot_has_the_resolution_of_the_camera(tmp_path: Path, regions: Regions) -> None:
+    window = make_window(tmp_path, regions)
+    window.handle(Resized(100, 60))
+    press(window, "s")
+    (path,) = tmp_path.iterdir()
+    assert cv2.imread(str(path)).shape == (240, 240, 3)
+
+
+def test_the_length_of_a_recording_is_shown(tmp_path: Path, regions: Regions, monkeypatch: pytest.MonkeyPatch) -> None:
+    window = make_window(tmp_path, regions)
+    press(window, "r")
+    now_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now_s + 72)
+    window.redraw()
+    assert window.screen.recorded_s == 72
+    press(window, "r")
+    window.redraw()
+    assert window.screen.recorded_s is None
+
+
+def test_the_key_v_shows_details(tmp_path: Path, regions: Regions) -> None:
+    window = make_window(tmp_path, regions)
+    press(window, "v")
+    assert window.screen.verbose
+    press(window, "v")
+    assert not window.screen.verbose
+
+
+class FinishedMonitor(FakeMonitor):
+    """A video that has ended, or a camera that has failed."""
+
+    finished = True
+
+    def __init__(self, state: SourceState) -> None:
+        super().__init__(1)
+        self.state = state
+
+    def views(self) -> list[CameraView]:
+        counts = Counts({}, {Label.MASK: 5, Label.NO_MASK: 2})
+        return [
+            replace(view, status=SourceStatus("video", self.state, 0.0), is_live=False, counts=counts)
+            for view in super().views()
+        ]
+
+
+@pytest.mark.parametrize("last", [Key(ord("x")), Key(27), Closed()])
+def test_a_video_that_ended_shows_its_summary_until_a_key_is_pressed(
+    tmp_path: Path, regions: Regions, last: WindowInput
+) -> None:
+    image_window = FakeImageWindow([], [], [Resized(800, 600)], [Click(0.5, 0.5, is_left=True)], [last], [])
+    window = make_window(tmp_path, regions, image_window=image_window, monitor=FinishedMonitor(SourceState.ENDED))
+    window.run(lambda _: None)
+    assert image_window.inputs(0.0) == [], "only the last batch is left"
+    assert dict(window.screen.summary)["People"] == "7"
+    assert dict(window.screen.summary)["No mask"] == "2"
+    assert image_window.is_closed
+
+
+def test_a_camera_that_failed_closes_the_window(tmp_path: Path, regions: Regions) -> None:
+    image_window = FakeImageWindow()
+    monitor = FinishedMonitor(SourceState.FAILED)
+    make_window(tmp_path, regions, image_window=image_window, monitor=monitor).run(lambda _: None)
+    assert image_window.is_closed
+
+
 def test_a_window_that_is_not_ready_is_not_drawn(tmp_path: Path, regions: Regions) -> None:
     image_window = FakeImageWindow([], [], [Closed()])
     image_window.is_ready = False
@@ -275,10 +375,34 @@ def test_a_window_that_is_not_yet_visible_is_not_closed(monkeypatch: pytest.Monk
     visibility = [False, False, True, False]
     for name in ("namedWindow", "setMouseCallback"):
         monkeypatch.setattr(cv2, name, lambda *_: None)
-    monkeypatch.setattr(cv2, "waitKey", lambda _ms: -1)
+    monkeypatch.setattr(cv2, "waitKeyEx", lambda _ms: -1)
     monkeypatch.setattr(image_window_module, "is_window_open", lambda: visibility.pop(0))
     window = OpenCvWindow()
     assert [window.inputs(0.0) for _ in range(4)] == [[], [], [], [Closed()]]
+
+
+@pytest.mark.parametrize(
+    ("raw", "key"),
+    [
+        (ord("q"), Key(ord("q"))),
+        (0xFF51, Key(LEFT)),
+        (0x28_0000, Key(DOWN)),
+        (0xF700, Key(UP)),
+        (0x10_0000 | ord("q"), Key(ord("q"))),
+        (0xFFB7, Key(ord("7"))),
+        (0xFF8D, Key(13)),
+        (0xFFE1, None),
+        (0xFFBE, None),
+        (-1, None),
+    ],
+)
+def test_keys_of_each_toolkit(monkeypatch: pytest.MonkeyPatch, raw: int, key: Key | None) -> None:
+    """Shift and F1 are no letters, as the low bytes of their codes would be."""
+    for name in ("namedWindow", "setMouseCallback"):
+        monkeypatch.setattr(cv2, name, lambda *_: None)
+    monkeypatch.setattr(cv2, "waitKeyEx", lambda _ms: raw)
+    monkeypatch.setattr(image_window_module, "is_window_open", lambda: False)
+    assert OpenCvWindow().inputs(0.0) == ([] if key is None else [key])
 
 
 @pytest.mark.parametrize(

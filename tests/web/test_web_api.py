@@ -191,6 +191,9 @@ def test_a_test_alert_is_sent_to_every_channel_and_not_stored(channel: tuple[Run
         assert "a test of the channel" in received.read_text()
         assert client.get("/api/v1/events").json()["events"] == []
         assert "fails: " in client.get("/health").text
+        form = {"csrf": secret["X-CSRF-Token"], "back": "/health"}
+        page = client.post("/api/v1/alerts/test", data=form, follow_redirects=True).text
+        assert "was sent" not in page, "a browser without scripts is not told more than happened"
 
 
 def test_a_test_alert_without_channels_says_what_to_do(running: Running) -> None:

@@ -221,6 +221,7 @@ def test_the_health_page_sends_a_test_alert(program: Program, browser: Any) -> N
     browser.get(f"{program.base}/health")
     browser.find_element(By.CSS_SELECTOR, "[data-test] button").click()
     wait_until(lambda: "desk: sent" in browser.find_element(By.CSS_SELECTOR, "[data-results]").text)
+    assert browser.find_element(By.CSS_SELECTOR, "[data-said]").text == "Every channel has sent the test alert."
     assert "a test of the channel" in program.received.read_text()
 
 

@@ -54,6 +54,8 @@ class CommandHook:
         self._channel = channel
         self._process: subprocess.Popen[bytes] | None = None
         self._aborted = False
+        self.output = ""
+        """The end of what the program of the last alert wrote, in one line."""
 
     def send(self, alert: Alert) -> None:
         self._aborted = False
@@ -90,8 +92,10 @@ class CommandHook:
                 kill_group(process)
             process.wait()
             self._process = None
+        self.output = self._output_tail(output)
         if process.returncode != 0:
-            raise HookError(f"{argv[0]!r} ended with code {process.returncode}{self._output_tail(output)}")
+            text = f": {self.output}" if self.output else ""
+            raise HookError(f"{argv[0]!r} ended with code {process.returncode}{text}")
 
     def _wait(self, process: subprocess.Popen[bytes], output: IO[bytes]) -> None:
         end_s = time.monotonic() + self._channel.timeout_s
@@ -113,8 +117,7 @@ class CommandHook:
     def _output_tail(output: IO[bytes]) -> str:
         output.seek(0, os.SEEK_END)
         output.seek(max(output.tell() - ERROR_TAIL_BYTES, 0))
-        text = " ".join(output.read(ERROR_TAIL_BYTES).decode("utf-8", "replace").split())
-        return f": {text}" if text else ""
+        return " ".join(output.read(ERROR_TAIL_BYTES).decode("utf-8", "replace").split())
 
     def abort(self) -> None:
         self._aborted = True

@@ -215,7 +215,8 @@
       });
       const result = await response.json();
       if (!response.ok) { showMessage(result.error, true); return; }
-      showMessage(form.dataset.act);
+      if ("test" in form.dataset) showResults(result.results);
+      else showMessage(form.dataset.act);
       const alert = form.closest("[data-alert]"), row = form.closest("[data-camera]");
       if (alert) markAcknowledged(alert);
       if (row && "muted_until_s" in result) {
@@ -225,7 +226,6 @@
         if (muted) putTime(row, "muted", result.muted_until_s);
       }
       if ("once" in form.dataset) form.replaceChildren(document.createTextNode(clock(result.acknowledged_s)));
-      if ("test" in form.dataset) showResults(result.results);
     } catch {
       showMessage("maskwatch does not respond. Check that it is running.", true);
     } finally {
@@ -233,6 +233,8 @@
     }
   };
   const showResults = (results) => {
+    const failed = results.filter((result) => !result.ok).map((result) => result.channel);
+    showMessage(failed.length ? `The test alert failed: ${failed.join(", ")}. The reason is below.` : "Every channel has sent the test alert.", failed.length > 0);
     one("[data-results]").replaceChildren(...results.map((result) => {
       const item = document.createElement("li");
       item.className = result.ok ? "good" : "bad";
