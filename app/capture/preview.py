@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from app.capture.cameras import CameraDevice
 from app.capture.capture import Capture
-from app.capture.slot import LatestSlot
+from app.capture.slot import Slot
 from app.capture.source import FrameSource, make_source
 from app.core.types import Frame, Image
 from app.settings.source import SourceSettings
@@ -31,7 +31,7 @@ class CameraPreview:
             reconnect_s=_PAUSES_S,
             loop=True,
         )
-        self._slot: LatestSlot[Frame] = LatestSlot()
+        self._slot: Slot[Frame] = Slot()
         self._capture = Capture(make(settings), settings, [self._slot])
         self._capture.start()
 
