@@ -1,6 +1,6 @@
 """Removes unneeded parts of libraries from a Linux build. The sizes are those of docs/packaging.md.
 
-- Debug symbols of the interpreter, of LiteRT and of PyAV's modules: ``strip``. The libraries of other wheels contain
+- Debug symbols of the interpreter, of LiteRT, HarfBuzz and PyAV: ``strip``. The libraries of other wheels contain
   few symbols, and auditwheel patched them in a way that ``strip`` damages.
 - Libraries that the loader requires, but that maskwatch never calls. A stub library of the same name replaces each; its
   functions print an error and abort the program. Libraries that only these need are left out:
@@ -85,7 +85,7 @@ def _is_strippable(name: str, source: str) -> bool:
     from_interpreter = (
         Path(source).resolve().is_relative_to(Path(sys.base_prefix).resolve()) and sys.base_prefix != "/usr"
     )
-    return from_interpreter or name.startswith(("ai_edge_litert/", "av/"))
+    return from_interpreter or name.startswith(("ai_edge_litert/", "av/", "uharfbuzz/"))
 
 
 def _with_stubs(entries: Sequence[Entry], work: Path, origins: dict[str, str]) -> list[Entry]:
