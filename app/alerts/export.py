@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from app.alerts.event_records import RECORD_FIELDS, event_record
-from app.alerts.store_types import Presence, hour_of
+from app.alerts.store_types import CameraHour, hour_of
 from app.core.errors import OutputError, SettingsError
 from app.core.files import atomic_write
 from app.core.text import local_time
@@ -67,7 +67,7 @@ def atomic_text_file(path: Path) -> Iterator[TextIO]:
 class HourRow:
     """One hour of all selected cameras: the people counted and the alerts raised."""
 
-    seen: Presence
+    seen: CameraHour
     alerts: int
 
     @property
@@ -79,11 +79,11 @@ class HourRow:
         return local_time(self.hour_s, "minutes")
 
 
-def by_hour(presence: Iterable[Presence], events: Iterable[Event]) -> list[HourRow]:
+def by_hour(presence: Iterable[CameraHour], events: Iterable[Event]) -> list[HourRow]:
     """One row for each hour with people or alerts, oldest first."""
-    people: dict[int, Presence] = {}
+    people: dict[int, CameraHour] = {}
     for seen in presence:
-        before = people.get(seen.hour_s, Presence("", seen.hour_s))
+        before = people.get(seen.hour_s, CameraHour("", seen.hour_s))
         people[seen.hour_s] = before.plus(seen)
     alerts: dict[int, int] = {}
     for event in events:
@@ -91,12 +91,12 @@ def by_hour(presence: Iterable[Presence], events: Iterable[Event]) -> list[HourR
             hour_s = hour_of(event.wall_s)
             alerts[hour_s] = alerts.get(hour_s, 0) + 1
     hours = sorted({*people, *alerts})
-    return [HourRow(people.get(hour_s, Presence("", hour_s)), alerts.get(hour_s, 0)) for hour_s in hours]
+    return [HourRow(people.get(hour_s, CameraHour("", hour_s)), alerts.get(hour_s, 0)) for hour_s in hours]
 
 
 def total(rows: Sequence[HourRow]) -> HourRow:
     """The sum of ``rows``."""
-    seen = Presence("", rows[0].hour_s if rows else 0)
+    seen = CameraHour("", rows[0].hour_s if rows else 0)
     for row in rows:
         seen = seen.plus(row.seen)
     return HourRow(seen, sum(row.alerts for row in rows))
@@ -143,7 +143,7 @@ def plot_png(rows: Sequence[HourRow], path: Path) -> None:
         pyplot.close(figure)
 
 
-def _percent(seen: Presence) -> float:
+def _percent(seen: CameraHour) -> float:
     """The compliance rate in percent. NaN, which is not drawn, if nobody was seen."""
     share = seen.compliance
     return float("nan") if share is None else 100.0 * share

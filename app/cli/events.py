@@ -147,7 +147,7 @@ def _stats(args: argparse.Namespace) -> int:
 
     event_filter = _filter(args).whole_hours()
     with open_store(args) as store:
-        rows = by_hour(store.presence(event_filter), store.events(event_filter))
+        rows = by_hour(store.hours(event_filter), store.events(event_filter))
     if args.png:
         plot_png(rows, Path(args.png))
     if args.json:

@@ -62,6 +62,8 @@ def settings_of(args: argparse.Namespace) -> "Settings":
     from app.settings.load import load_settings
 
     flags = flag_values(args, ALL_FLAGS)
+    if "store" in flags.get("alerts", {}):
+        flags["alerts"]["store_files"] = True
     if args.web is not None:
         from app.settings.web import parse_address
 

@@ -84,7 +84,12 @@ ALERTING = (
     Flag("--dwell", "policy.dwell_s", "how long a face must be bare before it alerts", metavar="S"),
     Flag("--cooldown", "policy.cooldown_s", "minimum time between two alerts of a camera", metavar="S"),
     Flag("--alert-min-face", "policy.min_face_px", "smaller faces never alert", metavar="PX"),
-    Flag("--store", "alerts.store", "event file; each program that watches needs its own", metavar="FILE"),
+    Flag(
+        "--store",
+        "alerts.store",
+        "event file; each program that watches needs its own; files and the demo are stored and counted only with it",
+        metavar="FILE",
+    ),
 )
 
 VIEW = (

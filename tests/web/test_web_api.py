@@ -147,8 +147,8 @@ def test_a_damaged_event_store_is_reported_and_live_images_continue(tmp_path: Pa
 def test_compliance_by_hour(running: Running) -> None:
     hour_s = 1_700_002_800
     for k, (masked, bare) in enumerate(((3, 1), (6, 0))):
-        running.center.record_presence("door", hour_s + 3600 * k, masked, bare)
-    running.center.record_presence("yard", hour_s, 0, 4)
+        running.center.record_people("door", hour_s + 3600 * k, masked, bare)
+    running.center.record_people("yard", hour_s, 0, 4)
 
     def compliance(query: str) -> Any:
         with running.client() as client:
