@@ -21,7 +21,7 @@ from fixtures_alerts import no_thread_survives  # noqa: F401
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_store import EventStore
-from app.alerts.export import HourRow, atomic_text_file, by_hour, parse_time, plot_png, total
+from app.alerts.export import HourRow, atomic_text_file, by_hour, hour_fields, parse_time, plot_png, total
 from app.alerts.store_types import CameraHour, Delivery, Status, WriteBatch, hour_of
 from app.cli import alerts as alerts_module
 from app.core.errors import OutputError, SettingsError
@@ -213,6 +213,7 @@ def test_hours_are_summed_over_cameras() -> None:
     rows = by_hour(
         [CameraHour("a", 3600, masked=1), CameraHour("b", 3600, bare=1), CameraHour("a", 7200, incorrect=2)],
         [make_event(wall_s=3700.0), make_event(EventKind.RESOLVED, wall_s=3700.0), make_event(wall_s=11_000.0)],
+        until_s=20_000.0,
     )
     assert [(row.hour_s, row.seen.people, row.seen.compliance, row.alerts) for row in rows] == [
         (3600, 2, 0.5, 1),
@@ -220,6 +221,25 @@ def test_hours_are_summed_over_cameras() -> None:
         (10_800, 0, None, 1),
     ]
     assert (total(rows).seen.people, total(rows).alerts) == (4, 2)
+    assert {row.watched for row in rows} == {None}, "an older version recorded them"
+
+
+def test_every_rate_has_its_watched_time() -> None:
+    hours = [
+        CameraHour("a", 3600, masked=1, bare=1, watched_s=1800.0, offline_s=600.0, quiet_s=900.0),
+        CameraHour("a", 3600, watched_s=300.0),  # the part that is not stored yet
+        CameraHour("b", 3600, masked=2, watched_s=3590.0),
+        CameraHour("a", 4 * 3600, masked=1, watched_s=1200.0, paused_s=300.0, behind_s=300.0),
+    ]
+    rows = by_hour(hours, [], until_s=4.5 * 3600)
+    listed = [row for row in rows if not row.is_empty]
+    assert [(row.hour_s, row.watched_text, row.not_watched_text) for row in listed] == [
+        (3600, "1 h 35 min, 79%", "offline 10 min, not running 15 min, watched, but no alerts by schedule 15 min"),
+        (4 * 3600, "20 min, 33%", "paused 5 min, behind 5 min, not running 30 min"),
+    ]
+    assert [row.not_running_s for row in rows] == [900.0, 7200.0, 7200.0, 1800.0], "nobody watched in between"
+    assert total(rows).watched_text == "1 h 55 min, 27%"
+    assert hour_fields(listed[0])["watched_s"] == 5690.0
 
 
 def test_times_are_parsed() -> None:
