@@ -5,6 +5,7 @@ import logging
 import os
 import shlex
 import signal
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from app.settings.flags import (
     flag_values,
     source_values,
 )
+from app.settings.source import is_photo
 
 if TYPE_CHECKING:
     from app.cli.watch_session import WatchSession
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
     from app.ui.image_window import ImageWindow
 
 log = logging.getLogger(__name__)
+
+
+def annotate_command(photos: Sequence[str]) -> str:
+    """The command that labels the faces of ``photos``."""
+    return shlex.join(["maskwatch", "annotate", *photos])
 
 
 def register(commands: Any) -> None:
@@ -99,6 +106,8 @@ def _channels(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
+    if photos := [camera.uri for camera in settings.camera if is_photo(camera.uri)]:
+        raise SettingsError(f"{photos[0]} is an image, and 'watch' needs a video; type {annotate_command(photos)}")
     image_window: ImageWindow | None = None
     with ExitStack() as stack:
         if not settings.view.headless:

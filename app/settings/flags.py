@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.errors import SettingsError
+from app.settings.source import named_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ def flag_values(args: argparse.Namespace, flags: Iterable[Flag]) -> dict[str, An
     every source (see ``source_values``)."""
     nested: dict[str, Any] = {}
     if getattr(args, "source", None):
-        nested["camera"] = [{"uri": uri} for uri in args.source]
+        nested["camera"] = [named_source(text) for text in args.source]
     for flag in flags:
         value = getattr(args, flag.place, None)
         if value is None or flag.place.startswith("camera."):
@@ -171,7 +172,7 @@ def source_values(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def add_source(parser: argparse.ArgumentParser, default: str) -> None:
-    forms = "0, /dev/video0, rtsp://..., http://..., a file, a folder, demo; can be repeated"
+    forms = "0, /dev/video0, rtsp://..., http://..., a file, a folder, demo; NAME=S gives a name; can be repeated"
     parser.add_argument("--source", action="append", metavar="S", help=f"{forms} ({default})")
 
 

@@ -108,7 +108,9 @@ def _origin(place: Place, flags: Mapping[str, Any], text: str) -> str:
     if flag and isinstance(given, Mapping) and key in given:
         return flag
     if section in flags and not isinstance(given, Mapping):
-        return _place(place)
+        if section != "camera" or len(place) < 2:
+            return _place(place)
+        return "--source" if len(given) == 1 else f"--source number {int(place[1]) + 1}"
     variable = ENVIRONMENT_PREFIX + "__".join(map(str, place)).upper()
     if variable in os.environ:
         return f"{_place(place)} ({variable})"

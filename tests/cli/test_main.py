@@ -187,7 +187,9 @@ def test_single_path_is_watched_and_single_word_is_a_command(tmp_path: Path, mon
     (tmp_path / "doctor").mkdir()
     assert with_implied_watch(["door.mp4"]) == ["watch", "--source", "door.mp4"]
     assert with_implied_watch([str(video)]) == ["watch", "--source", str(video)]
-    assert with_implied_watch([str(video), "--loop"]) == [str(video), "--loop"]
+    assert with_implied_watch([str(video), "--loop"]) == ["watch", "--source", str(video), "--loop"]
+    assert with_implied_watch([str(video), "demo.mp4"]) == ["watch", "--source", str(video), "demo.mp4"]
+    assert with_implied_watch(["a=rtsp://b", "rtsp://c"]) == ["watch", "--source", "a=rtsp://b", "--source", "rtsp://c"]
     assert with_implied_watch([str(tmp_path / "none.mp4")]) == [str(tmp_path / "none.mp4")]
     assert with_implied_watch(["doctor"]) == ["doctor"]
     assert with_implied_watch(["rtsp://camera/live"]) == ["watch", "--source", "rtsp://camera/live"]
