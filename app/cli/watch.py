@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import SettingsError
+from app.core.files import exists
 from app.settings.flags import (
     ALERTING,
     ALL_FLAGS,
@@ -106,7 +107,7 @@ def _channels(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
-    if photos := [camera.uri for camera in settings.camera if is_photo(camera.uri)]:
+    if photos := [camera.uri for camera in settings.camera if is_photo(camera.uri) and exists(Path(camera.uri))]:
         raise SettingsError(f"{photos[0]} is an image, and 'watch' needs a video; type {annotate_command(photos)}")
     image_window: ImageWindow | None = None
     with ExitStack() as stack:

@@ -217,7 +217,7 @@ def test_a_password_from_the_environment_is_not_changed(uri: str, value: str) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DOOR_PASSWORD", value)
         settings = SourceSettings(uri=uri)
-    assert (settings.uri, settings.username, settings.name) == ("rtsp://10.0.0.7/live", "viewer", "10.0.0.7-live")
+    assert (settings.uri, settings.username, settings.name) == ("rtsp://10.0.0.7/live", "viewer", "10.0.0.7")
     assert settings.password is not None
     assert settings.password.get_secret_value() == value
     assert SourceSettings(uri=settings.connect_uri()).password == settings.password
