@@ -11,11 +11,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from app.capture.image_folder import read_image  # noqa: E402
-from app.core.types import Box  # noqa: E402
-from app.pipeline.image_labeler import for_photos  # noqa: E402
-from app.settings.root import Settings  # noqa: E402
-from app.vision.detector_loader import load_detector  # noqa: E402
+from app.capture.image_folder import read_image
+from app.core.types import Box
+from app.pipeline.image_labeler import for_photos
+from app.settings.root import Settings
+from app.vision.detector_loader import load_detector
 
 BANDS_PX = ((6, 10), (10, 16), (16, 24), (24, 30), (30, 48), (48, 1000))
 FOUND_IOU, FALSE_IOU = 0.4, 0.3

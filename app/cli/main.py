@@ -184,9 +184,11 @@ def _opencv_advice(error: Exception) -> str:
 
 
 def _import_advice(error: ImportError) -> str:
-    """The error text for a failed import. Minimal Linux servers lack two libraries that OpenCV needs."""
-    if "libGL" in str(error) or "libgthread" in str(error):
-        return f"cannot load OpenCV: {error}; on Debian and Ubuntu: apt install libgl1 libglib2.0-0"
+    """The error text for a failed import."""
+    from app.capture.opencv_packages import missing_library_advice
+
+    if advice := missing_library_advice(error):
+        return f"cannot load OpenCV: {error}; {advice}"
     if "cv2" in str(error):
         return _opencv_advice(error)
     if error.name and error.name.partition(".")[0] in ("tensorflow", "keras", "matplotlib", "sklearn"):
