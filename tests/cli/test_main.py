@@ -414,6 +414,39 @@ def test_hook_flag_is_added_to_the_channels_of_the_file(tmp_path: Path) -> None:
     assert channels[1].argv == ("ring", "loud")
 
 
+def test_a_photo_is_answered_with_the_command_that_labels_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("my photo.jpg", np.zeros((40, 40, 3), np.uint8))
+    for argv in (headless("my photo.jpg"), ("watch", "my photo.jpg"), ("my photo.jpg", "--headless")):
+        assert "maskwatch annotate 'my photo.jpg'" in fails(capsys, *argv)
+    assert "cannot read image none.jpg: No such file" in fails(capsys, *headless("none.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (headless("demo", "--dwell", "-1"), "--dwell: "),
+        (headless("demo", "--width", "-5"), "--width: "),
+        (headless("10.0.0.7"), "--source: is no file; for a network camera write rtsp://10.0.0.7;"),
+        (("doctor", "--source", "0", "--source", "10.0.0.7"), "--source number 2: is no file"),
+        (headless("door=ftp://x"), "--source: has the unknown scheme ftp"),
+    ],
+)
+def test_an_error_names_the_flag(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], expected: str) -> None:
+    assert expected in f"{fails(capsys, *argv)};"
+
+
+def test_a_source_without_a_command_is_watched_with_its_flags(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "clip").mkdir()
+    cv2.imwrite(str(tmp_path / "clip" / "1.png"), np.zeros((40, 40, 3), np.uint8))
+    assert main([str(tmp_path / "clip"), "--headless", "--fast", "--blur"]) == 0
+    assert "1 frame analysed" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
