@@ -79,6 +79,7 @@ class WatchSession:
         self._console = Console(stderr=True, file=fault_tolerant_stderr())  # a full disk must not stop the run
         self._raised: Counter[EventKind] = Counter()
         self.latest: dict[str, FrameResult] = {}
+        self._people: dict[str, CameraHour] = {}  # of this run, by camera
         self.frames = 0
         self._labelled = False
         self._events_failed = False
@@ -295,6 +296,8 @@ class WatchSession:
 
     def record(self, hours: Sequence[CameraHour]) -> None:
         """Called by the monitor with the people and the watched time of its cameras."""
+        for hour in hours:
+            self._people[hour.camera] = self._people.get(hour.camera, CameraHour(hour.camera, 0)).plus(hour)
         if counted_hours := [hour for hour in hours if self._is_counted(hour.camera)]:
             self.alerts.add_hours(counted_hours)
 
@@ -344,9 +347,9 @@ class WatchSession:
         table.add_column("source")
         for label in _COUNTED_LABELS:
             table.add_column(STYLES[label].word, justify="right")
-        for name, result in self.latest.items():
-            people = Counter(result.counts.seen) + Counter(result.counts.here)  # who is still in view counts too
-            table.add_row(name, *(str(people[label]) for label in _COUNTED_LABELS))
+        for name in self.latest:
+            people = self._people.get(name, CameraHour(name, 0))
+            table.add_row(name, *map(str, (people.masked, people.bare, people.incorrect)))
         self._console.print(table)
         counts = ", ".join(f"{count} {kind.value}" for kind, count in sorted(self._raised.items())) or "none"
         self._console.print(f"events: {counts}", highlight=False)

@@ -23,7 +23,7 @@ from app.alerts.channel import make_hooks
 from app.alerts.event_store import EventStore
 from app.alerts.hook import AlertHook
 from app.alerts.hooks.webhook_hook import signature
-from app.alerts.store_types import StoreInUseError
+from app.alerts.store_types import CameraHour, StoreInUseError, hour_of
 from app.capture.source import make_source
 from app.cli import watch_session as session_module
 from app.cli.main import main
@@ -395,3 +395,23 @@ def test_an_alert_that_is_resolved_is_raised_again(tmp_path: Path) -> None:
     assert [event.kind.value for event in events] == ["no_mask", "resolved", "no_mask", "resolved"]
     assert len({event.track_id for event in events}) == 1, "one person"
     assert [event.resolves for event in events[1::2]] == [event.id for event in events[::2]]
+
+
+def test_the_summary_counts_people_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also those who were counted before a restart of the camera, and those in view at the end."""
+    settings = bare_settings(tmp_path, DOOR)
+    with WatchSession(settings, None, None, parts=fake_parts(source=LiveCamera("door"))) as session:
+        session.run_headless(lambda: len(session.alerts.recent()) > 0)
+        session.record([CameraHour("door", hour_of(time.time()), masked=2)])
+    session.print_summary()
+    (row,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("│ door")]
+    assert [cell.strip() for cell in row.strip("│").split("│")] == ["door", "2", "1", "0"]
+
+
+def test_every_number_of_the_documentation_has_its_test() -> None:
+    root = Path(__file__).resolve().parents[2]
+    rows = [line for line in (root / "docs" / "numbers.md").read_text().splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 20
+    for row in rows:
+        path, _, name = row.split("`")[-2].partition("::")
+        assert f"def {name}(" in (root / path).read_text(), row
