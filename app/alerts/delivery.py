@@ -163,6 +163,11 @@ class AlertCenter:
         with self._changed:
             return tuple(event for event, is_counted in self._recent if counted in (None, is_counted))
 
+    def snapshot(self, event_id: str) -> bytes | None:
+        """The JPEG of an event, also of one that is not in the event file. May wait for the disk."""
+        with self._changed:
+            return self._queue.snapshot(event_id)
+
     def close(self, timeout_s: float = 1.0) -> list[str]:
         """Sends what is due, then stops within ``timeout_s`` even if a hook hangs. Returns what is unfinished, as text:
         pending alerts, which the next start sends, lost events, and threads that hang in a hook."""

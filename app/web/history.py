@@ -68,20 +68,24 @@ class History:
         return next((event for event in self.events(at, _MAX_RECENT) if event.id == event_id), None)
 
     def snapshot(self, event_id: str) -> bytes | None:
-        """The JPEG stored with an event, or None."""
+        """The JPEG of an event, or None."""
         store = self._open()
-        if store is None:
-            return None
-        with closing(store):
-            return store.snapshot(event_id)
+        if store is not None:
+            with closing(store):
+                if (jpeg := store.snapshot(event_id)) is not None:
+                    return jpeg
+        return self._center.snapshot(event_id)
 
     def ids_with_snapshot(self, events: Sequence[Event]) -> frozenset[str]:
         """Ids of the ``events`` that have a snapshot."""
         store = self._open()
+        unstored = {event.id for event in self._center.recent(counted=None if store is None else False)}
+        wanted = [event.id for event in events if event.id in unstored]
+        found = frozenset(event_id for event_id in wanted if self._center.snapshot(event_id) is not None)
         if store is None or not events:
-            return frozenset()
+            return found
         with closing(store):
-            return frozenset(str(row[0]) for row in _rows(store, "SELECT event_id FROM snapshots", events))
+            return found | {str(row[0]) for row in _rows(store, "SELECT event_id FROM snapshots", events)}
 
     def acknowledged(self, events: Sequence[Event]) -> dict[str, float]:
         """Unix times of acknowledgement by event id, for the acknowledged ones among ``events``."""

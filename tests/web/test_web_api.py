@@ -375,6 +375,16 @@ def test_the_metrics_of_people_are_those_of_today_and_of_live_cameras(tmp_path: 
     assert "Live cameras only" in page
 
 
+@pytest.mark.parametrize("persist", [False, True])
+def test_events_that_are_not_stored_keep_their_snapshot_in_this_run(tmp_path: Path, persist: bool) -> None:
+    alerts = {"persist": persist, "snapshots": "blur_all"}
+    with serving(tmp_path, None, alerts) as running, running.client() as client:
+        running.center.submit(make_event(), b"jpeg", counted=False)
+        (event,) = client.get("/api/v1/events").json()["events"]
+        assert event["has_picture"]
+        assert client.get(f"/api/v1/events/{event['id']}/picture.jpg").content == b"jpeg"
+
+
 def test_the_dashboard_uses_only_existing_metrics(tmp_path: Path) -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     expressions = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ()))
