@@ -26,7 +26,6 @@ from app.settings.flags import (
     flag_values,
     source_values,
 )
-from app.settings.source import is_photo
 
 if TYPE_CHECKING:
     from app.cli.watch_session import WatchSession
@@ -106,6 +105,8 @@ def _channels(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def run(args: argparse.Namespace) -> int:
+    from app.settings.source import is_photo
+
     settings = settings_of(args)
     if photos := [camera.uri for camera in settings.camera if is_photo(camera.uri) and exists(Path(camera.uri))]:
         raise SettingsError(f"{photos[0]} is an image, and 'watch' needs a video; type {annotate_command(photos)}")
