@@ -5,15 +5,16 @@ import random
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from app.alerts.channel import DeliveryChannel, make_hooks
+from app.alerts.day_counts import DayCounts, day_start_s
 from app.alerts.event_queue import EventQueue
 from app.alerts.health import AlertHealth, Clock, SystemClock
 from app.alerts.hook import Alert, AlertHook
 from app.alerts.outage_damper import OutageDamper
-from app.alerts.store_types import Delivery, Presence, Status, WriteBatch, hour_of
+from app.alerts.store_types import CameraHour, Delivery, EventFilter, Status, WriteBatch, hour_of
 from app.alerts.timeout_hook import TimeoutHook
 from app.core.errors import HookError
 from app.core.text import counted
@@ -54,7 +55,8 @@ class AlertCenter:
         self._changed = threading.Condition()
         self._queue = EventQueue(settings, self._clock)
         self._damper = OutageDamper()
-        self._recent: deque[Event] = deque(maxlen=RECENT_EVENTS)
+        self._today = DayCounts()
+        self._recent: deque[tuple[Event, bool]] = deque(maxlen=RECENT_EVENTS)
         made = make_hooks(settings.channels, self._hooks)
         self._channels = {
             config.name: DeliveryChannel(config, made[config.name], settings) for config in settings.channels
@@ -74,32 +76,54 @@ class AlertCenter:
                 return
             self._queue.open()
             self._is_started = True
+            self._load_today()
             self._count_waiting()
             self._start_thread(self._run_store, "alert-store")
             for channel in self._channels.values():
                 self._start_thread(partial(self._run_channel, channel), f"alert:{channel.name}")
 
-    def submit(self, event: Event, snapshot_jpeg: bytes | None = None) -> None:
-        """Writes ``event`` and its alerts to the disk, or to memory while the disk is broken; wakes the channels."""
+    def submit(self, event: Event, snapshot_jpeg: bytes | None = None, counted: bool = True) -> None:
+        """Writes ``event`` and its alerts to the disk, or to memory while the disk is broken; wakes the channels. An
+        event that is not ``counted`` (of a file or the demo) is sent too, but stays in memory."""
         held = self._hold_back(event) if self._hold_back is not None else ""
         with self._changed:
             if not held:
                 event, held = self._damper.check(event, self._clock.monotonic_s())
             jpeg = snapshot_jpeg if self._queue.settings.snapshots != "off" else None
-            self._recent.append(event)
+            self._recent.append((event, counted))
             if event.kind in (EventKind.CAMERA_OFFLINE, EventKind.CAMERA_RECOVERED):
                 self._cameras = {**self._cameras, event.camera: event.kind is EventKind.CAMERA_RECOVERED}
-            self._queue.write(WriteBatch(((event, jpeg),), tuple(self._deliveries(event, held))))
+            self._queue.write(WriteBatch(((event, jpeg),), tuple(self._deliveries(event, held))), counted)
             self._count_waiting()
             for channel in self._channels.values():
                 self._limit_outbox(channel)
             self._changed.notify_all()
 
-    def record_presence(self, camera: str, wall_s: float, masked: int = 0, bare: int = 0, incorrect: int = 0) -> None:
+    def record_people(self, camera: str, wall_s: float, masked: int = 0, bare: int = 0, incorrect: int = 0) -> None:
         """Adds people to the hour of ``wall_s``. Each person is counted once, when last seen."""
+        self.add_hours([CameraHour(camera, hour_of(wall_s), masked, bare, incorrect)])
+
+    def add_hours(self, hours: Sequence[CameraHour]) -> None:
+        """Adds people and watched time."""
         with self._changed:
-            self._queue.keep(WriteBatch(presence=(Presence(camera, hour_of(wall_s), masked, bare, incorrect),)))
+            self._today.add(hours, self._queue.wall_s())
+            self._queue.keep(WriteBatch(hours=tuple(hours)))
             self._changed.notify_all()
+
+    def hours(self, wanted: EventFilter) -> list[CameraHour]:
+        """People and watched time, stored or not yet stored; an hour of a camera may occur twice. May wait for the
+        disk."""
+        with self._changed:
+            return self._queue.hours(wanted)
+
+    def today(self, camera: str) -> CameraHour:
+        """The people and the watched time of ``camera`` since midnight, also of earlier runs. Does not wait."""
+        return self._today.of(camera, self._clock.wall_s())
+
+    def _load_today(self) -> None:
+        wall_s = self._queue.wall_s()
+        self._today = DayCounts()
+        self._today.add(self._queue.hours(EventFilter(since_s=day_start_s(wall_s))), wall_s)
 
     def reload(self, settings: AlertSettings) -> None:
         """Uses new settings from the next event on; alerts that are not sent yet stay. Channels that did not change
@@ -110,6 +134,7 @@ class AlertCenter:
         made = make_hooks(changed, self._hooks)  # without the lock: to load a plugin can be slow
         with self._changed:
             self._queue.move(settings)
+            self._load_today()
             channels: dict[str, DeliveryChannel] = {}
             for config in settings.channels:
                 channel = self._channels.get(config.name)
@@ -134,10 +159,15 @@ class AlertCenter:
         channels = tuple(channel.health(self._waiting[name]) for name, channel in self._channels.items())
         return AlertHealth(self._queue.fault, channels, self._queue.lost_events, crash)
 
-    def recent(self) -> tuple[Event, ...]:
-        """The latest events of this run, oldest first."""
+    def recent(self, counted: bool | None = None) -> tuple[Event, ...]:
+        """The latest events of this run, oldest first: all, those that are ``counted``, or those that are not."""
         with self._changed:
-            return tuple(self._recent)
+            return tuple(event for event, is_counted in self._recent if counted in (None, is_counted))
+
+    def snapshot(self, event_id: str) -> bytes | None:
+        """The JPEG of an event, also of one that is not in the event file. May wait for the disk."""
+        with self._changed:
+            return self._queue.snapshot(event_id)
 
     def close(self, timeout_s: float = 1.0) -> list[str]:
         """Sends what is due, then stops within ``timeout_s`` even if a hook hangs. Returns what is unfinished, as text:
@@ -173,9 +203,11 @@ class AlertCenter:
     def _unfinished(self, channel: DeliveryChannel, is_stored: bool) -> Iterator[str]:
         if channel.hook.stuck is not None:
             yield f"channel {channel.name}: its hook hangs"
-        if self._waiting[channel.name]:
-            kept = "kept for the next start" if is_stored else "lost because it is not stored"
-            yield f"channel {channel.name}: {self._waiting[channel.name]} not delivered yet, {kept}"
+        waiting = self._waiting[channel.name]
+        kept = waiting - self._queue.waiting_unstored()[channel.name] if is_stored else 0
+        for count, fate in ((kept, "kept for the next start"), (waiting - kept, "lost because it is not stored")):
+            if count:
+                yield f"channel {channel.name}: {count} not delivered yet, {fate}"
 
     def _is_idle(self) -> bool:
         now_s = self._clock.monotonic_s()

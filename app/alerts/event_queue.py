@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
 from typing import TypeVar
@@ -12,7 +12,7 @@ from app.alerts.file_lock import StoreLock
 from app.alerts.health import Clock
 from app.alerts.retention import BYTES_PER_MB, enforce_retention, limit_size
 from app.alerts.retention_clock import DAY_S, JUMP_S, RetentionClock, StoredTimes
-from app.alerts.store_types import Delivery, Status, StoreError, StoreInUseError, WriteBatch
+from app.alerts.store_types import CameraHour, Delivery, EventFilter, Status, StoreError, StoreInUseError, WriteBatch
 from app.core.text import counted
 from app.core.types import Event
 from app.settings.alerts import AlertSettings
@@ -36,6 +36,7 @@ class EventQueue:
         self.settings = settings
         self._clock = clock
         self._memory = EventStore(None)
+        self._unstored = EventStore(None)  # events that are sent, but never written to the file
         self._file: EventStore | None = None
         self._lock = StoreLock(settings.store)
         self._is_open = False
@@ -140,8 +141,13 @@ class EventQueue:
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
-    def write(self, batch: WriteBatch = WriteBatch()) -> None:  # noqa: B008
-        """Writes what is in memory and ``batch`` in one transaction, or keeps both in memory."""
+    def write(self, batch: WriteBatch = WriteBatch(), stored: bool = True) -> None:  # noqa: B008
+        """Writes what is in memory and ``batch`` in one transaction, or keeps both in memory. Unless ``stored``, the
+        events of ``batch`` and their later deliveries stay in memory until the end of the run."""
+        unstored, batch = batch.divided(lambda event_id: not stored or self._unstored.event(event_id) is not None)
+        if unstored != WriteBatch():
+            self._unstored.write(unstored, self.wall_s())
+            limit_size(self._unstored, MAX_MEMORY_BYTES)
         is_lost = self._file is not None and not self._file.is_current
         has_work = batch != WriteBatch() or not self._memory.is_empty or self.fault or is_lost
         if has_work and not self._write_file(batch) and batch != WriteBatch():
@@ -150,7 +156,7 @@ class EventQueue:
     def keep(self, batch: WriteBatch) -> None:
         """Keeps ``batch`` in memory until the next ``write``."""
         events = tuple((each.event, None) for each in batch.deliveries)  # a delivery is not written without its event
-        self._memory.write(WriteBatch(batch.events + events, batch.deliveries, batch.presence), self.wall_s())
+        self._memory.write(WriteBatch(batch.events + events, batch.deliveries, batch.hours), self.wall_s())
         lost = limit_size(self._memory, MAX_MEMORY_BYTES)
         if self.settings.persist:
             self.lost_events += lost.events
@@ -233,22 +239,38 @@ class EventQueue:
         found: list[Delivery] = self._read(oldest, [])
         if known and (self.fault or not self.settings.persist):
             found += islice(self._memory.pending(channel), count - len(found))
+        found += islice(self._unstored.pending(channel), count - len(found))
         return found
 
     def waiting(self) -> Counter[str]:
         """The number of pending alerts by channel."""
         keys: dict[tuple[str, str], Status] = self._read(EventStore.delivery_keys, {})
         keys |= self._memory.delivery_keys()
-        return Counter(channel for (_, channel), status in keys.items() if status is Status.PENDING)
+        return _pending_by_channel(keys) + self.waiting_unstored()
+
+    def waiting_unstored(self) -> Counter[str]:
+        """The same for the events that are never written to the file."""
+        return _pending_by_channel(self._unstored.delivery_keys())
+
+    def _find(self, query: Callable[[EventStore], T | None]) -> T | None:
+        """The first result of ``query`` on what is in memory and in the file."""
+        found = query(self._memory)
+        if found is None:
+            found = query(self._unstored)
+        return self._read(query, None) if found is None else found
 
     def status(self, event_id: str, channel: str) -> Status | None:
-        return self._memory.status(event_id, channel) or self._read(lambda store: store.status(event_id, channel), None)
+        return self._find(lambda store: store.status(event_id, channel))
 
     def event(self, event_id: str) -> Event | None:
-        return self._memory.event(event_id) or self._read(lambda store: store.event(event_id), None)
+        return self._find(lambda store: store.event(event_id))
 
     def snapshot(self, event_id: str) -> bytes | None:
-        return self._memory.snapshot(event_id) or self._read(lambda store: store.snapshot(event_id), None)
+        return self._find(lambda store: store.snapshot(event_id))
+
+    def hours(self, wanted: EventFilter) -> list[CameraHour]:
+        """What is in the file and what is not written yet, so an hour of a camera may occur twice."""
+        return [*self._read(lambda store: store.hours(wanted), []), *self._memory.hours(wanted)]
 
     # -- time ------------------------------------------------------------------------------------------------------
 
@@ -261,6 +283,7 @@ class EventQueue:
             log.warning("the clock was set %s by %.1f h; no event is deleted by age for a day", how, abs(jump_s) / 3600)
             self._opened_s += jump_s
             self._memory.shift_times(0, jump_s)
+            self._unstored.shift_times(0, jump_s)
             self._read(lambda store: store.shift_times(self._first_seq, jump_s), None)
         return wall_s
 
@@ -293,3 +316,7 @@ class EventQueue:
         """Whether ``write`` should be called now."""
         is_due = not self.fault or self._clock.monotonic_s() >= self._retry_at_s
         return is_due and self.settings.persist and self._is_open and (self.fault != "" or not self._memory.is_empty)
+
+
+def _pending_by_channel(keys: Mapping[tuple[str, str], Status]) -> Counter[str]:
+    return Counter(channel for (_, channel), status in keys.items() if status is Status.PENDING)

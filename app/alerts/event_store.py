@@ -8,6 +8,7 @@ import sqlite3
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import astuple
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -18,11 +19,16 @@ from app.alerts.file_lock import lock_path
 from app.alerts.retention_clock import DAY_S, StoredTimes
 from app.alerts.store_connection import connect
 from app.alerts.store_schema import SCHEMA, SCHEMA_VERSION, UPGRADES, check_version
-from app.alerts.store_types import Delivery, EventFilter, Presence, Status, StoreError, WriteBatch
+from app.alerts.store_types import COUNTED_FIELDS, CameraHour, Delivery, EventFilter, Status, StoreError, WriteBatch
 from app.core.types import Event
 
 log = logging.getLogger(__name__)
 
+HOUR_COLUMNS = ", ".join(("camera", "hour_s", *COUNTED_FIELDS))
+ADD_HOUR = (
+    f"INSERT INTO presence ({HOUR_COLUMNS}) VALUES (?,?{',?' * len(COUNTED_FIELDS)}) ON CONFLICT (camera, hour_s) "
+    f"DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in COUNTED_FIELDS)}"
+)
 DELIVERY_COLUMNS = "record, channel, created_s, updated_s, status, attempts, error"
 MAGIC = b"SQLite format 3\0"
 STATUSES = frozenset(status.value for status in Status)
@@ -86,10 +92,9 @@ class EventStore:
             return
         with self._transaction():
             version = self._query_int("PRAGMA user_version")  # another program may have been first
-            for statement in SCHEMA.split(";") if version == 0 else ():
+            scripts = [UPGRADES[old] for old in range(version, SCHEMA_VERSION)] if version else [SCHEMA]
+            for statement in ";".join(scripts).split(";"):
                 self._db.execute(statement)
-            for old in range(version, SCHEMA_VERSION) if version else ():
-                self._db.execute(UPGRADES[old])
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     @contextmanager
@@ -166,13 +171,8 @@ class EventStore:
                         *(each.error, each.event.id),
                     ),
                 )
-            for seen in batch.presence:
-                db.execute(
-                    "INSERT INTO presence VALUES (?,?,?,?,?) ON CONFLICT (camera, hour_s) DO UPDATE SET "
-                    "masked = masked + excluded.masked, bare = bare + excluded.bare, "
-                    "incorrect = incorrect + excluded.incorrect",
-                    (seen.camera, seen.hour_s, seen.masked, seen.bare, seen.incorrect),
-                )
+            for seen in batch.hours:
+                db.execute(ADD_HOUR, astuple(seen))
 
     def retry(self, channels: tuple[str, ...], wall_s: float) -> int:
         """Makes undelivered alerts pending again, with age 0. Returns their number."""
@@ -254,7 +254,7 @@ class EventStore:
         with self._store_errors():
             query = "SELECT record, jpeg FROM events LEFT JOIN snapshots ON id = event_id ORDER BY seq"
             events = [(next(_events([(record,)])), jpeg) for record, jpeg in self._db.execute(query)]
-        return WriteBatch(tuple(events), tuple(self.deliveries()), tuple(self.presence()))
+        return WriteBatch(tuple(events), tuple(self.deliveries()), tuple(self.hours()))
 
     def clear(self, but_pending: bool = False) -> None:
         """Deletes everything, or all but the events with pending alerts."""
@@ -280,12 +280,12 @@ class EventStore:
             rows = self._db.execute(query, [*values, -1 if newest is None else newest]).fetchall()
             return list(_events(reversed(rows)))
 
-    def presence(self, wanted: EventFilter = EventFilter()) -> list[Presence]:  # noqa: B008
-        """People counts by hour and camera, oldest first. An hour belongs to the range if it starts in it."""
+    def hours(self, wanted: EventFilter = EventFilter()) -> list[CameraHour]:  # noqa: B008
+        """People and watched time by hour and camera, oldest first. An hour belongs to the range if it starts in it."""
         where, values = wanted.where("hour_s", with_kinds=False)
-        query = f"SELECT camera, hour_s, masked, bare, incorrect FROM presence WHERE {where} ORDER BY hour_s, camera"
+        query = f"SELECT {HOUR_COLUMNS} FROM presence WHERE {where} ORDER BY hour_s, camera"
         with self._store_errors():
-            return [Presence(*row) for row in self._db.execute(query, values)]
+            return [CameraHour(*row) for row in self._db.execute(query, values)]
 
     def snapshot(self, event_id: str) -> bytes | None:
         with self._store_errors():

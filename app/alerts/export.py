@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from app.alerts.event_records import RECORD_FIELDS, event_record
-from app.alerts.store_types import Presence, hour_of
+from app.alerts.store_schema import SECONDS
+from app.alerts.store_types import HOUR_S, CameraHour, hour_of
 from app.core.errors import OutputError, SettingsError
 from app.core.files import atomic_write
-from app.core.text import local_time
+from app.core.text import duration_text, local_time
 from app.core.types import Event, EventKind
 
 SECONDS_BY_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -24,6 +26,8 @@ MAX_WIDTH_IN, MAX_TICKS = 40.0, 100
 """Limits of a plot over months: 4800 pixels wide, with 100 labelled hours."""
 MIN_BARS = 8
 """The plot has space for at least that many hours: one bar as wide as the plot is hard to read."""
+LEAST_GAP_S = 60.0
+"""Shorter gaps are not reported: the watched time of the last half minute is not stored yet."""
 ALERT_KINDS = (EventKind.NO_MASK, EventKind.INCORRECT)
 
 
@@ -65,10 +69,12 @@ def atomic_text_file(path: Path) -> Iterator[TextIO]:
 
 @dataclass(frozen=True, slots=True)
 class HourRow:
-    """One hour of all selected cameras: the people counted and the alerts raised."""
+    """One hour of all selected cameras: the people counted, the alerts raised and the watched time. ``not_running_s``:
+    the seconds for which maskwatch did not run with a camera that it had watched before."""
 
-    seen: Presence
+    seen: CameraHour
     alerts: int
+    not_running_s: float = 0.0
 
     @property
     def hour_s(self) -> int:
@@ -78,28 +84,71 @@ class HourRow:
     def label(self) -> str:
         return local_time(self.hour_s, "minutes")
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether maskwatch did not run, so that there is nothing to list."""
+        return not (self.seen.people or self.alerts or self.seen.running_s)
 
-def by_hour(presence: Iterable[Presence], events: Iterable[Event]) -> list[HourRow]:
-    """One row for each hour with people or alerts, oldest first."""
-    people: dict[int, Presence] = {}
-    for seen in presence:
-        before = people.get(seen.hour_s, Presence("", seen.hour_s))
+    @property
+    def watched(self) -> float | None:
+        """The watched share of the time of all cameras, 0 to 1; None if it is unknown: an older version recorded it."""
+        time_s = self.seen.running_s + self.not_running_s
+        return self.seen.watched_s / time_s if time_s else None
+
+    @property
+    def watched_text(self) -> str:
+        """``7 h 12 min, 97 %``."""
+        return "-" if self.watched is None else f"{duration_text(self.seen.watched_s)}, {self.watched:.0%}"
+
+    @property
+    def not_watched_text(self) -> str:
+        """Why the rest was not watched, and what part was watched without alerts."""
+        seen = self.seen
+        parts = (
+            ("offline", seen.offline_s),
+            ("paused", seen.paused_s),
+            ("behind", seen.behind_s),
+            ("not running", self.not_running_s),
+            ("watched, but no alerts by schedule", seen.quiet_s),
+        )
+        return ", ".join(f"{reason} {duration_text(seconds)}" for reason, seconds in parts if seconds >= 1)
+
+
+def by_hour(hours: Iterable[CameraHour], events: Iterable[Event], until_s: float) -> list[HourRow]:
+    """One row for each hour with people, alerts or watched time, and each later one until ``until_s``, oldest first."""
+    hours = list(hours)
+    people: dict[int, CameraHour] = {}
+    for seen in hours:
+        before = people.get(seen.hour_s, CameraHour("", seen.hour_s))
         people[seen.hour_s] = before.plus(seen)
-    alerts: dict[int, int] = {}
-    for event in events:
-        if event.kind in ALERT_KINDS:
-            hour_s = hour_of(event.wall_s)
-            alerts[hour_s] = alerts.get(hour_s, 0) + 1
-    hours = sorted({*people, *alerts})
-    return [HourRow(people.get(hour_s, Presence("", hour_s)), alerts.get(hour_s, 0)) for hour_s in hours]
+    alerts = Counter(hour_of(event.wall_s) for event in events if event.kind in ALERT_KINDS)
+    gaps = _not_running_s(hours, until_s)
+    starts = sorted({*people, *alerts, *gaps})
+    return [HourRow(people.get(start, CameraHour("", start)), alerts[start], gaps.get(start, 0.0)) for start in starts]
+
+
+def _not_running_s(hours: Iterable[CameraHour], until_s: float) -> dict[int, float]:
+    """The seconds by hour for which maskwatch did not run, from the first watched hour of each camera on."""
+    running_s: dict[str, dict[int, float]] = {}
+    for hour in hours:
+        if hour.running_s:
+            camera = running_s.setdefault(hour.camera, {})
+            camera[hour.hour_s] = camera.get(hour.hour_s, 0.0) + hour.running_s
+    gaps: dict[int, float] = {}
+    for camera in running_s.values():
+        for start in range(min(camera), math.ceil(until_s), HOUR_S):
+            missing_s = min(HOUR_S, until_s - start) - camera.get(start, 0.0)
+            if missing_s >= LEAST_GAP_S:
+                gaps[start] = gaps.get(start, 0.0) + missing_s
+    return gaps
 
 
 def total(rows: Sequence[HourRow]) -> HourRow:
     """The sum of ``rows``."""
-    seen = Presence("", rows[0].hour_s if rows else 0)
+    seen = CameraHour("", rows[0].hour_s if rows else 0)
     for row in rows:
         seen = seen.plus(row.seen)
-    return HourRow(seen, sum(row.alerts for row in rows))
+    return HourRow(seen, sum(row.alerts for row in rows), sum(row.not_running_s for row in rows))
 
 
 def plot_png(rows: Sequence[HourRow], path: Path) -> None:
@@ -132,9 +181,11 @@ def plot_png(rows: Sequence[HourRow], path: Path) -> None:
         rate = people.twinx()
         rates = [_percent(row.seen) for row in rows]
         rate.plot(positions, rates, color="black", marker="o" if step == 1 else "", label="compliance")
+        watched = [float("nan") if row.watched is None else 100.0 * row.watched for row in rows]
+        rate.plot(positions, watched, color="grey", linestyle=":", marker="_" if step == 1 else "", label="watched")
         rate.set_ylim(0, 105)
-        rate.set_ylabel("compliance, %")
-        figure.legend(loc="outside upper center", ncols=4, frameon=False)  # above the plot, where it covers no bar
+        rate.set_ylabel("compliance and watched time, %")
+        figure.legend(loc="outside upper center", ncols=5, frameon=False)  # above the plot, where it covers no bar
         try:
             figure.savefig(path, format="png", dpi=120)
         except OSError as error:
@@ -143,7 +194,7 @@ def plot_png(rows: Sequence[HourRow], path: Path) -> None:
         pyplot.close(figure)
 
 
-def _percent(seen: Presence) -> float:
+def _percent(seen: CameraHour) -> float:
     """The compliance rate in percent. NaN, which is not drawn, if nobody was seen."""
     share = seen.compliance
     return float("nan") if share is None else 100.0 * share
@@ -162,4 +213,7 @@ def hour_fields(row: HourRow) -> dict[str, Any]:
         "incorrect": seen.incorrect,
         "compliance": None if share is None else round(share, 4),
         "alerts": row.alerts,
+        "watched": None if row.watched is None else round(row.watched, 4),
+        **{name: round(getattr(seen, name), 1) for name in SECONDS},
+        "not_running_s": round(row.not_running_s, 1),
     }

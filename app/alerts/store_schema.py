@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.alerts.store_types import StoreError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCHEMA = """
 CREATE TABLE events (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, camera TEXT NOT NULL,
@@ -21,10 +21,17 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_status ON outbox (status);
 CREATE TABLE presence (
   camera TEXT NOT NULL, hour_s INTEGER NOT NULL, masked INTEGER NOT NULL, bare INTEGER NOT NULL,
-  incorrect INTEGER NOT NULL, PRIMARY KEY (camera, hour_s));
+  incorrect INTEGER NOT NULL, watched_s REAL NOT NULL DEFAULT 0, offline_s REAL NOT NULL DEFAULT 0,
+  paused_s REAL NOT NULL DEFAULT 0, behind_s REAL NOT NULL DEFAULT 0, quiet_s REAL NOT NULL DEFAULT 0,
+  PRIMARY KEY (camera, hour_s));
 """
-UPGRADES = {1: "ALTER TABLE outbox DROP COLUMN owner"}
-"""The statement that makes a file of this version one of the next version."""
+SECONDS = ("watched_s", "offline_s", "paused_s", "behind_s", "quiet_s")
+"""The columns of ``presence`` that version 3 added."""
+UPGRADES = {
+    1: "ALTER TABLE outbox DROP COLUMN owner",
+    2: ";".join(f"ALTER TABLE presence ADD COLUMN {name} REAL NOT NULL DEFAULT 0" for name in SECONDS),
+}
+"""The statements that make a file of this version one of the next version."""
 COLUMNS = {
     table: set(re.findall(r"(\w+) (?:TEXT|INTEGER|REAL|BLOB)", fields))
     for table, fields in re.findall(r"CREATE TABLE (\w+) \((.*?)\);\n", SCHEMA, re.DOTALL)
@@ -35,16 +42,17 @@ def check_version(db: sqlite3.Connection, path: Path, version: int) -> None:
     """Raises StoreError if a file of schema ``version`` (0: new) does not have these tables."""
     if version > SCHEMA_VERSION:
         raise StoreError(f"{path} was written by a newer maskwatch; update this one or choose another store")
-    if version and not _has_all_columns(db):
+    if version and not _has_all_columns(db, set(SECONDS) if version < 3 else set()):
         raise StoreError(
             f"{path} was written by another version of maskwatch, whose tables differ; move it away or choose another "
             "store, and read the old file with the version that wrote it"
         )
 
 
-def _has_all_columns(db: sqlite3.Connection) -> bool:
-    """Whether all columns exist: early versions changed the tables without a new version number."""
+def _has_all_columns(db: sqlite3.Connection, added: set[str]) -> bool:
+    """Whether all columns exist, apart from those that will be ``added``: early versions changed the tables without a
+    new version number."""
     return all(
-        columns <= {str(name) for (name,) in db.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+        columns - added <= {str(name) for (name,) in db.execute("SELECT name FROM pragma_table_info(?)", (table,))}
         for table, columns in COLUMNS.items()
     )

@@ -1,6 +1,7 @@
 """The records that the event file stores, and the error it raises."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
 from app.alerts.hook import idempotency_key
@@ -52,14 +53,21 @@ def hour_of(wall_s: float) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Presence:
-    """The people that one camera saw in the hour that starts at Unix time ``hour_s``. Each person is counted once."""
+class CameraHour:
+    """What one camera did in the hour that starts at Unix time ``hour_s``: the people that it saw, each counted once;
+    the seconds in which its images were analysed; and those in which they were not, by reason. ``quiet_s`` is the part
+    of ``watched_s`` in which the schedule allowed no alert."""
 
     camera: str
     hour_s: int
     masked: int = 0
     bare: int = 0
     incorrect: int = 0
+    watched_s: float = 0.0
+    offline_s: float = 0.0
+    paused_s: float = 0.0
+    behind_s: float = 0.0
+    quiet_s: float = 0.0
 
     @property
     def people(self) -> int:
@@ -70,9 +78,18 @@ class Presence:
         """The share of people who wore a mask correctly, 0 to 1; ``None`` if nobody was seen."""
         return self.masked / self.people if self.people else None
 
-    def plus(self, other: "Presence") -> "Presence":
-        masked, bare, incorrect = self.masked + other.masked, self.bare + other.bare, self.incorrect + other.incorrect
-        return Presence(self.camera, self.hour_s, masked, bare, incorrect)
+    @property
+    def running_s(self) -> float:
+        """The seconds for which maskwatch ran with this camera; 0 also if an older version recorded the hour."""
+        return self.watched_s + self.offline_s + self.paused_s + self.behind_s
+
+    def plus(self, other: "CameraHour") -> "CameraHour":
+        """The sums of both, with the camera and the hour of this one."""
+        return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in COUNTED_FIELDS})
+
+
+COUNTED_FIELDS = tuple(field.name for field in fields(CameraHour))[2:]
+"""The fields of a ``CameraHour`` that are added up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +127,23 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True)
 class WriteBatch:
-    """The content of one transaction: events with their snapshots (JPEG), deliveries, and people to add."""
+    """The content of one transaction: events with their snapshots (JPEG), deliveries, people and seconds to add."""
 
     events: tuple[tuple[Event, bytes | None], ...] = ()
     deliveries: tuple[Delivery, ...] = ()
-    presence: tuple[Presence, ...] = ()
+    hours: tuple[CameraHour, ...] = ()
 
     def plus(self, newer: "WriteBatch") -> "WriteBatch":
         """Both batches; where they differ, ``newer`` is written last and wins."""
-        return WriteBatch(
-            self.events + newer.events, self.deliveries + newer.deliveries, self.presence + newer.presence
-        )
+        return WriteBatch(self.events + newer.events, self.deliveries + newer.deliveries, self.hours + newer.hours)
+
+    def divided(self, belongs: Callable[[str], bool]) -> tuple["WriteBatch", "WriteBatch"]:
+        """The events and deliveries whose event id ``belongs``, and everything else."""
+        events = tuple(each for each in self.events if belongs(each[0].id))
+        deliveries = tuple(each for each in self.deliveries if belongs(each.event.id))
+        other_events = tuple(each for each in self.events if each not in events)
+        other_deliveries = tuple(each for each in self.deliveries if each not in deliveries)
+        return WriteBatch(events, deliveries), WriteBatch(other_events, other_deliveries, self.hours)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,19 @@ from importlib.metadata import PackageNotFoundError, distributions, requires
 OURS = "opencv-python"
 _PACKAGE = re.compile(r"opencv[-_](contrib[-_])?python", re.IGNORECASE)
 
+_MISSING_LIBRARY = re.compile(r"\b(lib[\w.+-]+\.so[\w.]*): cannot open shared object file")
+_DEBIAN_PACKAGES = {
+    "libGL.": "libgl1",
+    "libgthread": "libglib2.0-0",
+    "libglib": "libglib2.0-0",
+    "libEGL": "libegl1",
+    "libSM": "libsm6",
+    "libICE": "libice6",
+    "libXext": "libxext6",
+    "libXrender": "libxrender1",
+    "libX11": "libx11-6",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class OpenCvState:
@@ -39,6 +52,17 @@ def opencv_state() -> OpenCvState:
     elif ours is not None and not framework:
         fault = "cv2 opens no window"
     return OpenCvState(version, bool(framework), fault)
+
+
+def missing_library_advice(error: object) -> str:
+    """How to install the system library that OpenCV does not find, as minimal Linux servers lack some; '' if none is
+    missing."""
+    match = _MISSING_LIBRARY.search(str(error))
+    if match is None:
+        return ""
+    package = next((package for name, package in _DEBIAN_PACKAGES.items() if match[1].startswith(name)), "")
+    needed = " ".join(dict.fromkeys([*([package] if package else []), "libgl1", "libglib2.0-0"]))
+    return f"on Debian and Ubuntu: apt install {needed}; on Fedora: dnf install mesa-libGL glib2"
 
 
 def repair_advice() -> str:

@@ -58,10 +58,10 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track as progress
 
-    from app.pipeline.image_labeler import load_labeler
+    from app.pipeline.image_labeler import for_photos, load_labeler
     from app.settings.load import load_settings
 
-    settings = load_settings(config_path(args), flag_values(args, VISION))
+    settings = for_photos(load_settings(config_path(args), flag_values(args, VISION)))
     paths = _image_paths(args.pictures)
     skipped_folders = _subfolders(args.pictures, args.output)
     names = output_names(paths)

@@ -90,7 +90,14 @@ def _versions() -> Iterator[Finding]:
 
 def _opencv() -> Iterator[Finding]:
     """One working OpenCV: a second package of it overwrites the files of the first."""
-    from app.capture.opencv_packages import OURS, opencv_packages, opencv_state, packages_text, repair_advice
+    from app.capture.opencv_packages import (
+        OURS,
+        missing_library_advice,
+        opencv_packages,
+        opencv_state,
+        packages_text,
+        repair_advice,
+    )
 
     if getattr(sys, "frozen", False):  # an executable has no package metadata
         return
@@ -98,7 +105,7 @@ def _opencv() -> Iterator[Finding]:
     subject = OURS if len(packages) < 2 else "OpenCV"
     if state.fault:
         reason = state.fault if len(packages) < 2 else f"{packages_text()} overwrite each other: {state.fault}"
-        yield Finding(subject, "fault", reason, repair_advice())
+        yield Finding(subject, "fault", reason, missing_library_advice(state.fault) or repair_advice())
     elif len(packages) > 1:
         message = f"{packages_text()} share one folder; if one is removed, the other stops: {repair_advice()}"
         yield Finding(subject, "info", message)

@@ -1,6 +1,7 @@
 """``maskwatch events``: list, export and count stored events."""
 
 import argparse
+import math
 import sys
 import time
 from pathlib import Path
@@ -147,11 +148,14 @@ def _stats(args: argparse.Namespace) -> int:
 
     event_filter = _filter(args).whole_hours()
     with open_store(args) as store:
-        rows = by_hour(store.presence(event_filter), store.events(event_filter))
+        until_s = min(time.time(), event_filter.until_s or math.inf)
+        rows = by_hour(store.hours(event_filter), store.events(event_filter), until_s)
     if args.png:
         plot_png(rows, Path(args.png))
     if args.json:
         for row in rows:
+            if row.is_empty:
+                continue
             print(json.dumps(hour_fields(row)))
         return 0
     _print_hours(rows, total(rows))
@@ -168,13 +172,15 @@ def _print_hours(rows: "list[HourRow]", sums: "HourRow") -> None:
         return
     headings = ("people", "masked", "incorrect", "bare", "alerts", "compliance")
     columns = (Column(name, justify="right", no_wrap=True) for name in headings)
-    table = Table(Column("hour", no_wrap=True), *columns, "", box=None)
-    for label, row in [*((row.label, row) for row in rows), ("all", sums)]:
+    table = Table(Column("hour", no_wrap=True), *columns, "", "watched", "not watched", box=None)
+    for label, row in [*((row.label, row) for row in rows if not row.is_empty), ("all", sums)]:
         seen, compliance = row.seen, row.seen.compliance
         table.add_row(
             label,
             *(str(count) for count in (seen.people, seen.masked, seen.incorrect, seen.bare, row.alerts)),
             "-" if compliance is None else f"{compliance:.1%}",
             Bar(1.0, 0.0, compliance or 0.0, width=BAR_WIDTH),
+            row.watched_text,
+            row.not_watched_text,
         )
     console.print(table)

@@ -43,6 +43,11 @@ class _Parser(argparse.ArgumentParser):
         options = {name.lstrip("-"): name for each in self._actions for name in each.option_strings if _is_shown(each)}
         sources = list(takewhile(lambda argument: not argument.startswith("-"), unknown))
         if sources and "source" in options:
+            from app.cli.watch import annotate_command
+            from app.settings.source import is_photo
+
+            if all(map(is_photo, sources)):
+                return f"; did you mean {annotate_command(sources)}?"
             return f"; did you mean {' '.join(f'--source {shlex.quote(source)}' for source in sources)}?"
         near = nearest(unknown[0].partition("=")[0].lstrip("-"), options) if not sources else ""
         return f"; did you mean {options[near]}?" if near else ""
@@ -156,11 +161,17 @@ def has_display() -> bool:
 
 
 def with_implied_watch(argv: Sequence[str]) -> list[str]:
-    """Adds ``watch --source`` to a single URL or path, as when a file is dropped on the executable."""
-    if len(argv) != 1 or argv[0].startswith("-"):
-        return list(argv)
-    is_path = (os.sep in argv[0] or Path(argv[0]).suffix) and exists(Path(argv[0]))
-    return ["watch", "--source", argv[0]] if is_path or "://" in argv[0] else list(argv)
+    """Adds ``watch --source`` to leading URLs and paths, as when a file is dropped on the executable."""
+    sources = list(takewhile(_is_source, argv))
+    flags = [part for source in sources for part in ("--source", source)]
+    return [*(["watch"] if sources else []), *flags, *argv[len(sources) :]]
+
+
+def _is_source(argument: str) -> bool:
+    if argument.startswith("-"):
+        return False
+    is_path = (os.sep in argument or Path(argument).suffix) and exists(Path(argument))
+    return bool(is_path) or "://" in argument
 
 
 def entry() -> NoReturn:
@@ -199,9 +210,11 @@ def _opencv_advice(error: Exception) -> str:
 
 
 def _import_advice(error: ImportError) -> str:
-    """The error text for a failed import. Minimal Linux servers lack two libraries that OpenCV needs."""
-    if "libGL" in str(error) or "libgthread" in str(error):
-        return f"cannot load OpenCV: {error}; on Debian and Ubuntu: apt install libgl1 libglib2.0-0"
+    """The error text for a failed import."""
+    from app.capture.opencv_packages import missing_library_advice
+
+    if advice := missing_library_advice(error):
+        return f"cannot load OpenCV: {error}; {advice}"
     if "cv2" in str(error):
         return _opencv_advice(error)
     if error.name and error.name.partition(".")[0] in ("tensorflow", "keras", "matplotlib", "sklearn"):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import __version__
+from app.capture.opencv_packages import missing_library_advice
 from app.core import resources
 from app.core.errors import MaskwatchError
 from app.core.own_command import own_command
@@ -83,7 +84,7 @@ class SelfTest:
             try:
                 ok, message = True, step()
             except (MaskwatchError, ImportError, OSError, ValueError) as error:
-                ok, message = False, str(error)
+                ok, message = False, "; ".join(filter(None, (str(error), missing_library_advice(error))))
             yield Check(subject, ok, message, time.perf_counter() - started_s)
 
     def _load_detector(self) -> str:

@@ -3,13 +3,16 @@
 import argparse
 import logging
 import os
+import shlex
 import signal
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli.channel_flags import add_channel_flags, channels_of
 from app.core.errors import SettingsError
+from app.core.files import exists
 from app.settings.flags import (
     ALERTING,
     ALL_FLAGS,
@@ -31,6 +34,11 @@ if TYPE_CHECKING:
     from app.ui.image_window import ImageWindow
 
 log = logging.getLogger(__name__)
+
+
+def annotate_command(photos: Sequence[str]) -> str:
+    """The command that labels the faces of ``photos``."""
+    return shlex.join(["maskwatch", "annotate", *photos])
 
 
 def register(commands: Any) -> None:
@@ -64,6 +72,8 @@ def settings_of(args: argparse.Namespace) -> "Settings":
     from app.settings.load import load_settings
 
     flags = flag_values(args, ALL_FLAGS)
+    if "store" in flags.get("alerts", {}):
+        flags["alerts"]["store_files"] = True
     if args.web is not None:
         from app.settings.web import parse_address
 
@@ -72,7 +82,11 @@ def settings_of(args: argparse.Namespace) -> "Settings":
 
 
 def run(args: argparse.Namespace) -> int:
+    from app.settings.source import is_photo
+
     settings = settings_of(args)
+    if photos := [camera.uri for camera in settings.camera if is_photo(camera.uri) and exists(Path(camera.uri))]:
+        raise SettingsError(f"{photos[0]} is an image, and 'watch' needs a video; type {annotate_command(photos)}")
     image_window: ImageWindow | None = None
     with ExitStack() as stack:
         if not settings.view.headless:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from app.alerts.delivery import AlertCenter
 from app.alerts.event_records import EventLog
 from app.alerts.mutes import Mutes
 from app.alerts.offline_cameras import cameras_left_offline
-from app.alerts.store_types import StoreInUseError
+from app.alerts.store_types import CameraHour, StoreInUseError
 from app.capture.reader import FALLBACK_FPS
 from app.capture.recorder import VideoWriter, check_output, jpeg_bytes
 from app.core.errors import DisplayError, OutputError, SettingsError
@@ -71,7 +71,7 @@ class WatchSession:
         if settings.view.kiosk and len(settings.camera) > 1:
             raise SettingsError("the kiosk shows one camera; give one --source, or omit --kiosk")
         self.exit_code = 0
-        self._settings = settings
+        self._settings = _without_store(settings)
         self._output = output
         self._events_path = events
         self._config = config
@@ -82,6 +82,7 @@ class WatchSession:
         self._console = Console(stderr=True, file=fault_tolerant_stderr())  # a full disk must not stop the run
         self._raised: Counter[EventKind] = Counter()
         self.latest: dict[str, FrameResult] = {}
+        self._people: dict[str, CameraHour] = {}  # of this run, by camera
         self.frames = 0
         self._labelled = False
         self._events_failed = False
@@ -97,7 +98,7 @@ class WatchSession:
             live = [camera.name for camera in self._settings.camera if camera.is_live]
             offline = cameras_left_offline(self._settings.alerts, live)
             self.monitor = Monitor(
-                self._settings, [self._on_result], [self.on_event], offline, self._mutes.is_muted, self._parts
+                self._settings, [self._on_result], [self.on_event], offline, self._mutes.is_muted, self._parts, self
             )
             self.alerts = self._make_alerts({name: name not in {event.camera for event in offline} for name in live})
             self.web = self._make_web() if self._settings.web.enabled else None
@@ -153,8 +154,6 @@ class WatchSession:
             self.exit_code = 1
 
     def _close_outputs(self) -> None:
-        for camera, result in self.latest.items():  # count people who are still visible at the end
-            self._count_people(camera, result.frame.wall_s, result.counts.here)
         try:
             if self._event_log is not None:
                 self._event_log.close()
@@ -195,7 +194,7 @@ class WatchSession:
 
         Returns the settings that need a restart.
         """
-        return self._apply(settings, any(channel.reads_files for channel in settings.alerts.channels))
+        return self._apply(_without_store(settings), any(channel.reads_files for channel in settings.alerts.channels))
 
     def _apply(self, settings: Settings, files_changed: bool = False) -> list[str]:
         places = needs_restart(self._settings, settings)
@@ -295,13 +294,26 @@ class WatchSession:
     def _on_result(self, result: FrameResult) -> None:
         """Called by the dispatcher thread of the monitor."""
         self.latest[result.frame.camera] = result
-        self._count_people(result.frame.camera, result.frame.wall_s, result.counts.leaving)
         self._open_event_log()
 
-    def _count_people(self, camera: str, wall_s: float, people: Mapping[Label, int]) -> None:
-        if any(people.values()):
-            masked, bare, incorrect = (people.get(label, 0) for label in _COUNTED_LABELS)
-            self.alerts.record_presence(camera, wall_s, masked, bare, incorrect)
+    def _is_counted(self, camera: str) -> bool:
+        """Whether ``camera`` is stored and counted: live cameras are, files and the demo only if that is asked for."""
+        is_live = any(source.is_live for source in self.monitor.sources if source.name == camera)
+        return is_live or self._settings.alerts.store_files
+
+    def record(self, hours: Sequence[CameraHour]) -> None:
+        """Called by the monitor with the people and the watched time of its cameras."""
+        for hour in hours:
+            self._people[hour.camera] = self._people.get(hour.camera, CameraHour(hour.camera, 0)).plus(hour)
+        if counted_hours := [hour for hour in hours if self._is_counted(hour.camera)]:
+            self.alerts.add_hours(counted_hours)
+
+    def today(self, camera: str) -> Mapping[Label, int] | None:
+        """The people whom ``camera`` counted today; None if it is not counted."""
+        if not self._is_counted(camera):
+            return None
+        day = self.alerts.today(camera)
+        return {Label.MASK: day.masked, Label.NO_MASK: day.bare, Label.INCORRECT: day.incorrect}
 
     def _open_event_log(self) -> None:
         """Opened with the first result or event, so a source that cannot be opened leaves no file."""
@@ -319,7 +331,7 @@ class WatchSession:
             if not self._events_failed:
                 log.error("%s", error)
             self._events_failed, self.exit_code = True, 1
-        self.alerts.submit(event, self._snapshot(event, result))
+        self.alerts.submit(event, self._snapshot(event, result), self._is_counted(event.camera))
         if self.web is not None:
             self.web.publish(event)
         if not self._has_window:
@@ -342,8 +354,9 @@ class WatchSession:
         table.add_column("source")
         for label in _COUNTED_LABELS:
             table.add_column(STYLES[label].word, justify="right")
-        for name, result in self.latest.items():
-            table.add_row(name, *(str(result.counts.seen.get(label, 0)) for label in _COUNTED_LABELS))
+        for name in self.latest:
+            people = self._people.get(name, CameraHour(name, 0))
+            table.add_row(name, *map(str, (people.masked, people.bare, people.incorrect)))
         self._console.print(table)
         counts = ", ".join(f"{count} {kind.value}" for kind, count in sorted(self._raised.items())) or "none"
         self._console.print(f"events: {counts}", highlight=False)
@@ -357,6 +370,13 @@ class WatchSession:
         video = self.video.path if self.video is not None and self.video.frames else None
         events = self._events_path if self._event_log is not None else None
         return [path for path in (video, events) if path is not None]
+
+
+def _without_store(settings: Settings) -> Settings:
+    """``settings`` without an event file if no source is live: files and the demo are not stored unless asked for."""
+    if settings.alerts.store_files or any(camera.is_live for camera in settings.camera):
+        return settings
+    return settings.model_copy(update={"alerts": settings.alerts.model_copy(update={"persist": False})})
 
 
 def event_text(event: Event) -> str:

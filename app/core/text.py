@@ -34,6 +34,14 @@ def local_time(wall_s: float, timespec: str = "seconds") -> str:
     return datetime.fromtimestamp(wall_s).astimezone().isoformat(" ", timespec)
 
 
+def duration_text(seconds: float) -> str:
+    """``40 s``, ``58 min`` or ``7 h 12 min``."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return " ".join(part for part in (f"{hours} h" * (hours > 0), f"{minutes} min" * (minutes > 0)) if part)
+
+
 def offset_if_ambiguous(wall_s: float) -> str:
     """`` +01:00`` in the two equal hours of the night of 25 hours, '' at any other time."""
     local = datetime.fromtimestamp(wall_s)

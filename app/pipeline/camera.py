@@ -13,6 +13,7 @@ from app.pipeline.detector_worker import DetectorWorker
 from app.pipeline.event_factory import EventFactory
 from app.pipeline.outage import OutageChange
 from app.pipeline.watchdog import CameraHealth
+from app.pipeline.watched_time import Activity, NotWatched
 from app.settings.monitor import CameraSettings, PolicySettings
 from app.settings.vision import TrackingSettings
 
@@ -81,6 +82,7 @@ class Camera:
         self.has_ended = False
         self.failure: BaseException | None = None
         self.restarts = 0
+        self.results = 0
         self.events = events
         self._make_worker = make_worker
         self._offline_id = ""
@@ -227,6 +229,19 @@ class Camera:
         while len(times_s) > 2 and now_s - times_s[0] > _RATE_S:
             times_s.popleft()
         self.latest = result
+        self.results += 1
+
+    def activity(self, is_paused: bool, is_quiet: bool) -> Activity:
+        """For the watched time. ``is_quiet``: the schedule allows no alert now."""
+        why_not, status = None, self.status
+        is_overdue = self.lags or (self.latest is None and time.monotonic() - status.since_s > _RATE_S)
+        if is_paused:
+            why_not = NotWatched.PAUSED
+        elif status.state is not SourceState.LIVE:
+            why_not = NotWatched.OFFLINE
+        elif is_overdue:
+            why_not = NotWatched.BEHIND
+        return Activity(self.name, self.results, why_not, is_quiet)
 
     def view(self) -> CameraView:
         latest = self.latest

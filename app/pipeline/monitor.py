@@ -4,22 +4,26 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
+from typing import Protocol
 
+from app.alerts.store_types import CameraHour, hour_of
 from app.capture.slot import SlotClosed
 from app.capture.source import FrameSource, make_source
 from app.core.cpu import cores_allowed
 from app.core.errors import MaskwatchError, MonitorError
-from app.core.types import Event, FrameResult
+from app.core.types import Counts, Event, FrameResult, Label
+from app.pipeline.alert_policy import may_alert_now
 from app.pipeline.camera import Camera, CameraView
 from app.pipeline.classifier_batcher import BatcherClosed, ClassifierBatcher
 from app.pipeline.detector_worker import DetectorWorker
 from app.pipeline.dispatcher import Dispatcher
 from app.pipeline.event_factory import EventFactory
 from app.pipeline.frame_analyzer import FrameAnalyzer
+from app.pipeline.heartbeat import AwakeClock
 from app.pipeline.result_queue import ResultQueue
 from app.pipeline.thread_group import ThreadGroup
 from app.pipeline.watchdog import (
@@ -32,6 +36,7 @@ from app.pipeline.watchdog import (
     Watchdog,
     raise_if_none_left,
 )
+from app.pipeline.watched_time import WatchedTime
 from app.settings.monitor import CameraSettings, PolicySettings, overridden
 from app.settings.reload import live_part
 from app.settings.root import Settings
@@ -66,6 +71,16 @@ class MonitorParts:
     cores_allowed: Callable[[], int] = cores_allowed
 
 
+class HourRecorder(Protocol):
+    """Takes what the monitor counts. Files that are not to be counted are left out by the recorder."""
+
+    def record(self, hours: Sequence[CameraHour]) -> None:
+        """Adds people and watched time. Called by one thread at a time."""
+
+    def today(self, camera: str) -> Mapping[Label, int] | None:
+        """The people that ``camera`` counted today, by label; None if it is not counted by day. Must not wait."""
+
+
 class Monitor:
     """Watches all cameras of the settings: ``with Monitor(settings) as monitor: for result in monitor: ...``
 
@@ -82,9 +97,10 @@ class Monitor:
         offline: Sequence[Event] = (),
         is_muted: Callable[[str], bool] = lambda _: False,
         parts: MonitorParts | None = None,
+        recorder: HourRecorder | None = None,
     ) -> None:
         """``offline``: the camera_offline events of earlier runs whose cameras have not recovered yet. ``is_muted``:
-        whether nobody is notified of the events of a camera, by its name."""
+        whether nobody is notified of the events of a camera, by its name. ``recorder`` gets people and watched time."""
         self.run_id = f"{int(time.time()):x}{secrets.token_hex(3)}"
         self._settings = settings
         self._listeners = tuple(listeners)
@@ -92,6 +108,9 @@ class Monitor:
         self._offline = {event.camera: event for event in offline}
         self._is_muted = is_muted
         self._parts = parts or MonitorParts()
+        self._recorder = recorder
+        self._last_recorded: dict[str, FrameResult] = {}
+        self._watched_time, self._awake = WatchedTime(), AwakeClock()
         self._resumed = threading.Event()
         self._resumed.set()
         self._threads = ThreadGroup(self._wake_all)
@@ -189,6 +208,8 @@ class Monitor:
         return None
 
     def _call_listeners(self, result: FrameResult) -> None:
+        self._last_recorded[result.frame.camera] = result
+        self._record_people(result, result.counts.leaving)
         for listener in self._listeners:
             listener(result)
         for event in result.events:
@@ -197,6 +218,19 @@ class Monitor:
     def _call_event_listeners(self, event: Event, result: FrameResult | None = None) -> None:
         for listener in self._event_listeners:
             listener(event, result)
+
+    def _record_people(self, result: FrameResult, people: Mapping[Label, int]) -> None:
+        masked, bare, incorrect = (people.get(label, 0) for label in (Label.MASK, Label.NO_MASK, Label.INCORRECT))
+        if self._recorder is not None and (masked or bare or incorrect):
+            hour_s = hour_of(result.frame.wall_s)
+            self._recorder.record([CameraHour(result.frame.camera, hour_s, masked, bare, incorrect)])
+
+    def _record_rest(self) -> None:
+        """Records the people who are in view at the end, and the last seconds."""
+        for result in self._last_recorded.values():
+            self._record_people(result, result.counts.here)
+        if self._recorder is not None:
+            self._recorder.record(self._watched_time.take())
 
     def _end_file(self, camera: Camera) -> None:
         """Handles the end of a file. A failed file stops the monitor if no other camera is left."""
@@ -221,10 +255,25 @@ class Monitor:
         assert self._batcher is not None
         cameras = [camera.health() for camera in self._cameras]
         self._checked_s = time.monotonic()
+        self._measure_watched_time()
         settings = self._settings.monitor
         for action in self._watchdog.check(settings, cameras, self._batcher.heartbeat, self._dispatcher.heartbeat):
             self._carry_out(action)
         raise_if_none_left([camera.health() for camera in self._cameras], settings)
+
+    def _measure_watched_time(self) -> None:
+        wall_s, is_paused = time.time(), not self._resumed.is_set()
+        self._watched_time.step(
+            self._awake.check(),
+            wall_s,
+            [
+                camera.activity(is_paused, not may_alert_now(self._live_settings(camera.settings)[1], wall_s))
+                for camera in self._cameras
+                if camera.is_live or not camera.has_ended
+            ],
+        )
+        if self._recorder is not None and self._watched_time.is_due:
+            self._dispatcher.put(partial(self._recorder.record, self._watched_time.take()), wait=False)
 
     def _carry_out(self, action: Action) -> None:
         if isinstance(action, RestartClassifier):
@@ -297,7 +346,12 @@ class Monitor:
 
     def views(self) -> list[CameraView]:
         """The current view of each camera, in the order of the settings."""
-        return [camera.view() for camera in self._cameras]
+        return [self._with_day(camera.view()) for camera in self._cameras]
+
+    def _with_day(self, view: CameraView) -> CameraView:
+        """``view`` with the people of today, also of earlier runs, instead of those of this run."""
+        seen = None if self._recorder is None else self._recorder.today(view.camera)
+        return view if seen is None else replace(view, counts=Counts(view.counts.now if view.counts else {}, seen))
 
     @property
     def sources(self) -> list[FrameSource]:
@@ -350,6 +404,7 @@ class Monitor:
             stuck += [f"capture {camera.name}"] * camera.join(deadline_s)
         if stuck:
             log.warning("threads still running %.1f s after the stop: %s", _JOIN_S, ", ".join(stuck))
+        self._record_rest()
         if error is None:
             self._raise_fault()
 

@@ -204,6 +204,9 @@ class AlertSettings(BaseModel):
     persist: bool = Field(
         default=True, description="false: store events in memory only; unsent alerts are lost at exit"
     )
+    store_files: bool = Field(
+        default=False, description="also store and count files and the demo, not only live cameras; --store sets it"
+    )
     keep_days: float = Field(default=30.0, gt=0, description="days after which events are deleted")
     max_store_mb: float = Field(
         default=200.0, ge=0.25, description="maximum size of the store; the oldest events are deleted"

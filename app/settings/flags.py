@@ -84,7 +84,12 @@ ALERTING = (
     Flag("--dwell", "policy.dwell_s", "how long a face must be bare before it alerts", metavar="S"),
     Flag("--cooldown", "policy.cooldown_s", "minimum time between two alerts of a camera", metavar="S"),
     Flag("--alert-min-face", "policy.min_face_px", "smaller faces never alert", metavar="PX"),
-    Flag("--store", "alerts.store", "event file; each program that watches needs its own", metavar="FILE"),
+    Flag(
+        "--store",
+        "alerts.store",
+        "event file; each program that watches needs its own; files and the demo are stored and counted only with it",
+        metavar="FILE",
+    ),
 )
 
 VIEW = (
@@ -151,7 +156,9 @@ def flag_values(args: argparse.Namespace, flags: Iterable[Flag]) -> dict[str, An
     every source (see ``source_values``)."""
     nested: dict[str, Any] = {}
     if getattr(args, "source", None):
-        nested["camera"] = [{"uri": uri} for uri in args.source]
+        from app.settings.source import named_source  # imported late: pydantic loads slowly
+
+        nested["camera"] = [named_source(text) for text in args.source]
     for flag in flags:
         value = getattr(args, flag.place, None)
         if value is None or flag.place.startswith("camera."):
@@ -168,7 +175,7 @@ def source_values(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def add_source(parser: argparse.ArgumentParser, default: str) -> None:
-    forms = "0, /dev/video0, rtsp://..., http://..., a file, a folder, demo; can be repeated"
+    forms = "0, /dev/video0, rtsp://..., http://..., a file, a folder, demo; NAME=S gives a name; can be repeated"
     parser.add_argument("--source", action="append", metavar="S", help=f"{forms} ({default})")
 
 

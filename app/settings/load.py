@@ -59,7 +59,7 @@ def load_settings(
         return Settings(**tables)
     except ValidationError as error:
         from_flags = _merged(flags, {"camera": each_camera} if each_camera else {})
-        faults = _faults(error, lambda place: _origin(place, from_flags, text))
+        faults = _faults(error, lambda place: _origin(place, from_flags, text, len(flags.get("camera", ()))))
         where = f" (settings file {path})" if path and any("(line " in fault for fault in faults) else ""
         raise SettingsError(f"bad settings: {'; '.join(faults)}{where}") from error
 
@@ -99,14 +99,16 @@ def _faults(error: ValidationError, origin: Callable[[Place], str]) -> list[str]
     ]
 
 
-def _origin(place: Place, flags: Mapping[str, Any], text: str) -> str:
+def _origin(place: Place, flags: Mapping[str, Any], text: str, sources: int) -> str:
     """The flag that sets ``place``, or else the place and the environment variable or line in the ``text`` of the
-    file that sets it."""
+    file that sets it. ``sources``: how many sources the command line gives."""
     section, key = str(place[0]) if place else "", str(place[-1]) if place else ""
     flag = next((flag.name for flag in ALL_FLAGS if flag.place == f"{section}.{key}"), "")
     given = flags.get(section, {})
     if flag and isinstance(given, Mapping) and key in given:
         return flag
+    if section == "camera" and sources and len(place) > 1:
+        return "--source" if sources == 1 else f"--source number {int(place[1]) + 1}"
     if section in flags and not isinstance(given, Mapping):
         return _place(place)
     variable = ENVIRONMENT_PREFIX + "__".join(map(str, place)).upper()

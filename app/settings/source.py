@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from app.core.files import is_folder
+from app.core.files import exists, is_folder
 from app.core.secrets import HIDDEN, redact
 
 STREAM_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp"})
@@ -33,6 +33,19 @@ _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]*)://")
 _CAMERA = re.compile(r"[0-9]{1,2}|/dev/video[0-9]+")
 _RATIO = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,4})?:(?!0+(?:\.0+)?$)[0-9]{1,5}(?:\.[0-9]{1,4})?")
 _SEGMENTS_S = 20.0
+_NAMED = re.compile(r"([^=/\\?:@]*[^=/\\?:@\s][^=/\\?:@]*)=(.+)", re.DOTALL)
+"""NAME=SOURCE. A name contains no part of an address, so the '=' in the query of an address does not count."""
+_HALF_SCHEME = re.compile(r"(rtsps?|https?|rtmps?)(?::/{0,2}|/{1,2})", re.IGNORECASE)
+_HOST = re.compile(
+    r"(?P<login>[^/@\s]*@)?(?P<host>localhost|[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]|[\w-]+(?:\.[\w-]+)*)"
+    r"(?P<port>:[0-9]{1,5})?(?P<path>[/?].*)?"
+)
+_MEDIA_SUFFIXES = IMAGE_SUFFIXES | {
+    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".asf", ".flv", ".f4v", ".ts", ".mts", ".m2ts", ".mpg"),
+    *(".mpeg", ".vob", ".3gp", ".ogv", ".mxf", ".dav", ".mjpg", ".mjpeg", ".h264", ".h265", ".264", ".265", ".hevc"),
+    *(".y4m", ".rm", ".divx", ".m3u", ".m3u8", ".sdp"),
+}
+_LOCAL_NAMES = frozenset({"local", "lan", "home", "internal"})
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -42,6 +55,39 @@ class SourceKind(StrEnum):
     FILE = "file"
     IMAGES = "images"
     DEMO = "demo"
+
+
+def named_source(text: str) -> dict[str, str]:
+    """The settings of ``--source``: NAME=SOURCE, or SOURCE alone. A file whose path contains '=' is a source."""
+    match = _NAMED.fullmatch(text)
+    if match is None or exists(Path(text)):
+        return {"uri": text}
+    return {"name": match[1].strip(), "uri": match[2]}
+
+
+def is_photo(uri: str) -> bool:
+    """Whether ``uri`` is a single image. An animation is a video."""
+    suffix = Path(uri).suffix.lower()
+    return not _SCHEME.match(uri) and suffix in IMAGE_SUFFIXES - _ANIMATIONS and not is_folder(Path(uri))
+
+
+def _address_without_scheme(uri: str) -> str:
+    """The address to write for ``uri``, without secrets, if it is probably one without its scheme; else ''."""
+    half = _HALF_SCHEME.match(uri)
+    scheme, rest = (half[1].lower(), uri[half.end() :]) if half else ("rtsp", uri)
+    match = _HOST.fullmatch(rest)
+    if match is None:
+        return ""
+    host, login = match["host"], match["login"] or ""
+    last = host.rpartition(".")[2].lower()
+    is_address = (
+        (last.isdigit() and host.count(".") == 3) or host[0] == "[" or host == "localhost" or last in _LOCAL_NAMES
+    )
+    is_domain = host.count(".") >= 2 and last.isalpha() and f".{last}" not in _MEDIA_SUFFIXES
+    if not (half or ":" in login or match["port"] or is_address or is_domain):
+        return ""
+    shown = redact(f"{scheme}://{host}{match['port'] or ''}{match['path'] or ''}")
+    return shown.replace("://", "://USER:PASSWORD@", 1) if login else shown
 
 
 def expand_environment(text: str, read: Callable[[str], str] = str) -> str:
@@ -201,6 +247,9 @@ class SourceSettings(BaseModel):
         _check_characters(uri)
         match = _SCHEME.match(uri)
         if match is None:
+            address = _address_without_scheme(uri)
+            if address and not exists(Path(uri)):
+                raise ValueError(f"is no file; for a network camera write {address}")
             return _expand_home(uri)
         scheme = match.group(1).lower()
         if scheme == "file":
@@ -272,7 +321,7 @@ class SourceSettings(BaseModel):
             return SourceKind.CAMERA
         path = Path(self.uri)
         suffix = path.suffix.lower()
-        if is_folder(path) or (suffix in IMAGE_SUFFIXES and suffix not in _ANIMATIONS):
+        if is_folder(path) or is_photo(self.uri):
             return SourceKind.IMAGES
         if suffix == ".sdp":
             return SourceKind.STREAM
@@ -343,15 +392,14 @@ def _expand_home(path: str) -> str:
 
 
 def _name_from(settings: SourceSettings) -> str:
+    """A short name: never the path of an address, which may contain a login or a channel number."""
     uri, kind = settings.uri, settings.kind
     if kind is SourceKind.DEMO:
         return "demo"
     if kind is SourceKind.CAMERA:
-        return f"camera{uri}" if uri.isdigit() else uri.removeprefix("/dev/")
+        return f"Camera {int(uri.removeprefix('/dev/video')) + 1}"
     if kind is SourceKind.STREAM and _SCHEME.match(uri):
         parts = urlsplit(redact(uri))
-        last = parts.path.rstrip("/").rpartition("/")[2]
-        host = parts.hostname or f"{parts.scheme}-{parts.port}"
-        return f"{host}{'-' + last if last else ''}"[:80]
+        return (parts.hostname or f"{parts.scheme}-{parts.port}")[:80]
     path = Path(uri)
     return (path.stem or path.resolve().name or uri)[:80]

@@ -9,6 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 DEFAULT_WIDTH_PX = 640
 DEFAULT_MIN_FACE_PX = 30
 MAX_WIDTH_PX = 4096
+LEAST_FACE_PX = 8
+"""Smaller faces cannot be told from noise."""
 
 
 def _pixels(value: object) -> object:
@@ -54,7 +56,7 @@ class DetectorSettings(BaseModel):
     )
     min_face_px: Pixels | None = Field(
         None,
-        ge=8,
+        ge=LEAST_FACE_PX,
         description="smallest face that is searched, in source pixels; frames are shrunk as far as it allows, unless "
         f"working_width_px or tiles is given; {DEFAULT_MIN_FACE_PX} if not given",
     )

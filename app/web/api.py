@@ -251,7 +251,9 @@ async def _test_alert(request: Request) -> Response:
 async def _compliance(request: Request) -> Response:
     site, query = site_of(request), event_filter(request)
     rows = await site.run_in_worker(lambda: site.history.hours(query))
-    return json_response(Compliance(hours=[hour_record(row) for row in rows], total=hour_record(total(rows))))
+    return json_response(
+        Compliance(hours=[hour_record(row) for row in rows if not row.is_empty], total=hour_record(total(rows)))
+    )
 
 
 async def _event_stream(request: Request) -> ASGIApp:

@@ -87,7 +87,7 @@ def _bars(hours: Sequence[tuple[int, HourRow | None]], step: float, top: int) ->
         when = datetime.fromtimestamp(start).strftime("%a %d %b, %H:%M") + offset_if_ambiguous(start)
         parts.append(
             f"<g><title>{when}: {seen.people} people, {seen.masked} masked, {seen.incorrect} worn wrong, "
-            f"{seen.bare} without a mask</title>"
+            f"{seen.bare} without a mask; watched {row.watched_text}</title>"
         )
         for name, style in _PARTS:
             count = int(getattr(seen, name))

@@ -3,16 +3,17 @@
 Every call may wait for the disk, so the server runs it in a worker thread.
 """
 
+import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_store import EventStore
 from app.alerts.export import ALERT_KINDS, HourRow, by_hour
-from app.alerts.store_types import EventFilter, Presence
+from app.alerts.store_types import EventFilter
 from app.core.files import is_file
 from app.core.types import Event
 from app.settings.alerts import AlertSettings
@@ -44,13 +45,15 @@ class History:
         return EventStore(self._settings.store, create=False)
 
     def events(self, query: EventFilter, limit: int) -> list[Event]:
-        """At most ``limit`` matching events, newest first."""
+        """At most ``limit`` matching events, newest first: those stored, and those of files in this run."""
         store = self._open()
-        if store is None:
-            events = [event for event in self._center.recent() if _matches(event, query)]
-            return events[::-1][:limit]
-        with closing(store):
-            return store.events(query, limit)[::-1]
+        recent = self._center.recent(counted=None if store is None else False)
+        events = [event for event in recent if _matches(event, query)]
+        if store is not None:
+            with closing(store):
+                events += store.events(query, limit)
+        events.sort(key=lambda event: event.wall_s)
+        return events[::-1][:limit]
 
     def event(self, event_id: str) -> Event | None:
         recent = next((event for event in self._center.recent() if event.id == event_id), None)
@@ -65,20 +68,24 @@ class History:
         return next((event for event in self.events(at, _MAX_RECENT) if event.id == event_id), None)
 
     def snapshot(self, event_id: str) -> bytes | None:
-        """The JPEG stored with an event, or None."""
+        """The JPEG of an event, or None."""
         store = self._open()
-        if store is None:
-            return None
-        with closing(store):
-            return store.snapshot(event_id)
+        if store is not None:
+            with closing(store):
+                if (jpeg := store.snapshot(event_id)) is not None:
+                    return jpeg
+        return self._center.snapshot(event_id)
 
     def ids_with_snapshot(self, events: Sequence[Event]) -> frozenset[str]:
         """Ids of the ``events`` that have a snapshot."""
         store = self._open()
+        unstored = {event.id for event in self._center.recent(counted=None if store is None else False)}
+        wanted = [event.id for event in events if event.id in unstored]
+        found = frozenset(event_id for event_id in wanted if self._center.snapshot(event_id) is not None)
         if store is None or not events:
-            return frozenset()
+            return found
         with closing(store):
-            return frozenset(str(row[0]) for row in _rows(store, "SELECT event_id FROM snapshots", events))
+            return found | {str(row[0]) for row in _rows(store, "SELECT event_id FROM snapshots", events)}
 
     def acknowledged(self, events: Sequence[Event]) -> dict[str, float]:
         """Unix times of acknowledgement by event id, for the acknowledged ones among ``events``."""
@@ -115,15 +122,16 @@ class History:
         return wall_s
 
     def hours(self, query: EventFilter) -> list[HourRow]:
-        """People and alerts by whole hours, oldest first; empty hours are omitted."""
+        """People, alerts and watched time by whole hours, oldest first; empty hours are omitted. Files do not count."""
         query = query.whole_hours()
+        until_s = min(time.time(), query.until_s or math.inf)
         alerts = EventFilter(query.since_s, query.until_s, query.cameras, tuple(kind.value for kind in ALERT_KINDS))
         store = self._open()
-        presence: Iterable[Presence] = ()
         if store is None:
-            return by_hour(presence, self.events(alerts, _MAX_RECENT))
+            events = [event for event in self._center.recent(counted=True) if _matches(event, alerts)]
+            return by_hour(self._center.hours(query), events, until_s)
         with closing(store):
-            return by_hour(store.presence(query), store.events(alerts))
+            return by_hour(store.hours(query), store.events(alerts), until_s)
 
 
 def _rows(store: EventStore, select: str, events: Sequence[Event]) -> list[tuple[object, ...]]:

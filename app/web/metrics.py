@@ -47,8 +47,9 @@ class _SiteCollector(Collector):
         fps = gauge("camera_frames_per_second", "Frames received per second")
         analysed = gauge("analysis_frames_per_second", "Frames analysed per second")
         age = gauge("camera_frame_age_seconds", "Age of the newest frame")
-        faces = gauge("faces", "Faces in the current frame", "label")
-        people = gauge("people_seen", "People seen since the start, by mask label", "label")
+        faces = gauge("faces", "People in view now, by mask label", "label")
+        people = gauge("people_seen", "People counted today, each once, by mask label", "label")
+        time_s = gauge("time_seconds", "Seconds of today by what was done: watched, offline, paused or behind", "state")
         alerts = gauge("open_alerts", "Alerts that are not resolved")
         muted = gauge("camera_muted", "1 if the camera is muted")
         stage = gauge("stage_duration_seconds", "Time of one frame in each stage", "stage")
@@ -67,10 +68,12 @@ class _SiteCollector(Collector):
             analysed.add_metric(name, camera.analysis_fps)
             if camera.age_s is not None:
                 age.add_metric(name, camera.age_s)
-            for label in FACE_LABELS:
+            for label in FACE_LABELS if self._site.counts(camera.is_live) else ():
                 faces.add_metric([*name, label.value], getattr(camera.now, label.value))
                 if label is not Label.UNSURE:
                     people.add_metric([*name, label.value], getattr(camera.seen, label.value))
+            for kind in ("watched", "offline", "paused", "behind") if self._site.counts(camera.is_live) else ():
+                time_s.add_metric([*name, kind], getattr(self._site.center.today(camera.name), f"{kind}_s"))
             alerts.add_metric(name, len(view.alerts))
             muted.add_metric(name, float(camera.muted_until_s is not None))
             if view.times is not None:
@@ -79,12 +82,15 @@ class _SiteCollector(Collector):
             frames.add_metric(name, camera.frames)
             dropped.add_metric(name, camera.dropped)
             reconnects.add_metric(name, camera.reconnects)
-        yield from (up, state, fps, analysed, age, faces, people, alerts, muted, stage, frames, dropped, reconnects)
+        yield from (up, state, fps, analysed, age, faces, people, time_s, alerts, muted, stage)
+        yield from (frames, dropped, reconnects)
 
     def _alerts(self) -> Iterator[Metric]:
         events = CounterMetricFamily("maskwatch_events", "Events of this run", labels=("camera", "kind"))
-        for key, count in sorted(self._site.feed.counts().items()):
-            events.add_metric(key, count)
+        counted = {view.camera for view in self._site.monitor.views() if self._site.counts(view.is_live)}
+        for (camera, kind), count in sorted(self._site.feed.counts().items()):
+            if camera in counted:
+                events.add_metric([camera, kind], count)
         yield events
         health = self._site.center.health()
         stored = GaugeMetricFamily("maskwatch_store_up", "1 if events are written to disk")

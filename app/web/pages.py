@@ -79,7 +79,7 @@ class Pages:
         site, status = self._site, self._site.status()
         camera = request.query_params.get("camera", "")
         cameras = [each for each in status.cameras if camera in ("", str(each.id))] or status.cameras
-        midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+        midnight = status.day_s
         error_text = ""
         try:
             recent = await site.run_in_worker(
@@ -159,8 +159,8 @@ class Pages:
         return self.page(
             request,
             "trends",
-            chart=chart(rows, since_s, until_s),
-            hours=[hour_record(row) for row in reversed(rows)],
+            chart=chart([row for row in rows if not row.is_empty], since_s, until_s),
+            hours=[hour_record(row) for row in reversed(rows) if not row.is_empty],
             total=hour_record(total(rows)),
             span_h=span_h,
             spans=SPANS_H,
@@ -231,7 +231,7 @@ async def _readiness(request: Request) -> Response:
     """Readiness probe: 200 when at least one camera delivers analysed frames."""
     views = site_of(request).monitor.views()
     working = (SourceState.LIVE, SourceState.ENDED)
-    ready = any(view.counts is not None and view.status.state in working for view in views)
+    ready = any(view.times is not None and view.status.state in working for view in views)
     return JSONResponse({"status": "ready" if ready else "no camera delivers frames"}, 200 if ready else 503)
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from app.alerts.event_records import iso_time
 from app.alerts.export import HourRow
 from app.alerts.health import AlertHealth
+from app.alerts.store_schema import SECONDS
 from app.capture.capture import SourceState
 from app.core.secrets import redact
 from app.core.types import FACE_LABELS, Counts, Event, EventKind, Label
@@ -64,8 +65,8 @@ class CameraRecord(Record):
     frames: int
     dropped: int = Field(description="frames not analysed because a newer one arrived")
     reconnects: int
-    now: Faces = Field(description="faces in the current frame")
-    seen: Faces = Field(description="people seen since the start")
+    now: Faces = Field(description="people in view now")
+    seen: Faces = Field(description="people counted today, each once; for a file: in this run")
     muted_until_s: float | None = Field(description="Unix time at which the mute ends")
 
 
@@ -92,6 +93,7 @@ class Status(Record):
     version: str
     started_s: float
     now_s: float
+    day_s: int = Field(description="Unix time at which the present day of the server began")
     cameras: list[CameraRecord]
     alerts: list[EventRecord] = Field(description="open alerts, oldest first")
     delivery: DeliveryRecord
@@ -107,6 +109,15 @@ class HourRecord(Record):
     bare: int
     alerts: int
     compliance: float | None
+    watched: float | None = Field(description="the watched share of the time of all cameras; null if it is unknown")
+    watched_s: float = Field(description="seconds in which images were analysed, summed over the cameras")
+    offline_s: float = Field(description="seconds in which cameras delivered no image")
+    paused_s: float = Field(description="seconds in which the analysis was paused")
+    behind_s: float = Field(description="seconds in which images arrived, but were not analysed in time")
+    not_running_s: float = Field(description="seconds for which maskwatch did not run")
+    quiet_s: float = Field(description="the part of watched_s in which the schedule allowed no alert")
+    watched_text: str = Field(description="the watched time as text")
+    not_watched_text: str = Field(description="why the rest was not watched, as text")
 
 
 class Compliance(Record):
@@ -240,4 +251,9 @@ def hour_record(row: HourRow) -> HourRecord:
         bare=seen.bare,
         alerts=row.alerts,
         compliance=seen.compliance,
+        watched=row.watched,
+        not_running_s=row.not_running_s,
+        watched_text=row.watched_text,
+        not_watched_text=row.not_watched_text,
+        **{name: getattr(seen, name) for name in SECONDS},
     )

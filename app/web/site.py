@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from app import __version__
+from app.alerts.day_counts import day_start_s
 from app.alerts.delivery import AlertCenter
 from app.alerts.hook import make_test_alert
 from app.alerts.mutes import Mutes
@@ -67,10 +68,15 @@ class Site:
             version=__version__,
             started_s=self.started_s,
             now_s=time.time(),
+            day_s=day_start_s(time.time()),
             cameras=[camera_record(i, view, self.mutes.until_s(view.camera)) for i, view in enumerate(views, 1)],
             alerts=[event_record(each, False, self.history.recently_acknowledged(each.id)) for each in alerts],
             delivery=delivery_record(self.center.health()),
         )
+
+    def counts(self, is_live: bool) -> bool:
+        """Whether a camera is counted: live cameras are, files and the demo only if that is asked for."""
+        return is_live or self.settings.alerts.store_files
 
     def camera_labels(self) -> list[str]:
         """The camera names; duplicates get their position as a suffix."""

@@ -385,7 +385,7 @@ def test_without_an_event_file_alerts_are_sent_but_not_stored() -> None:
     center = AlertCenter(settings(None, channel(snapshot=True), snapshots="blur_all"), hooks={"a": hook})
     center.start()
     center.submit(make_event(), b"jpeg")
-    center.record_presence("door", time.time(), masked=1)
+    center.record_people("door", time.time(), masked=1)
     assert center.close(LIMIT_S) == []
     assert [alert.snapshot_jpeg for alert in hook.alerts] == [b"jpeg"]
     lost = AlertCenter(settings(None), hooks={"a": RecordingHook(_down)})
@@ -402,9 +402,9 @@ def test_people_are_counted_by_hour(store_path: Path) -> None:
     center, hour_s = AlertCenter(settings(store_path)), hour_of(time.time())
     with running(center):
         for _ in range(3):
-            center.record_presence("door", hour_s + 5.0, masked=1, bare=1)
+            center.record_people("door", hour_s + 5.0, masked=1, bare=1)
     with EventStore(store_path) as store:
-        (hour,) = store.presence()
+        (hour,) = store.hours()
     assert (hour.hour_s, hour.masked, hour.bare) == (hour_s, 3, 3)
 
 
@@ -561,7 +561,7 @@ def test_unwritten_alerts_are_written_to_the_file_of_new_settings(tmp_path: Path
     with running(center):
         for event in events[:3]:
             center.submit(event, b"JPEG")
-        center.record_presence("door", time.time(), masked=2)
+        center.record_people("door", time.time(), masked=2)
         wait_until(lambda: center.health().channels[0].state == "retrying")
         assert "check its folder" in center.health().store_fault
         down[0] = False
@@ -574,7 +574,7 @@ def test_unwritten_alerts_are_written_to_the_file_of_new_settings(tmp_path: Path
     assert center.recent() == tuple(events)
     assert statuses(tmp_path / "good.db") == [(event.id, "delivered") for event in events]
     with EventStore(tmp_path / "good.db") as store:
-        assert [hour.masked for hour in store.presence()] == [2]
+        assert [hour.masked for hour in store.hours()] == [2]
 
 
 def test_unstored_alerts_stay_in_memory_until_new_settings_store_them(
@@ -685,7 +685,7 @@ def test_expired_content_is_removed_from_the_disk_while_running(store_path: Path
 
     with running(center):
         center.submit(make_event(camera="SECRET-CAMERA"), secret)
-        center.record_presence("SECRET-PLACE", time.time(), masked=1)
+        center.record_people("SECRET-PLACE", time.time(), masked=1)
         wait_until(lambda: [status for _, status in statuses(store_path)] == ["delivered"])
         wait_until(lambda: all(word in on_disk() for word in (b"SECRET-SNAPSHOT", b"SECRET-CAMERA", b"SECRET-PLACE")))
         clock.ahead_s = 2 * 86_400.0

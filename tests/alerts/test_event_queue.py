@@ -21,7 +21,8 @@ from app.alerts.event_store import EventStore
 from app.alerts.file_lock import StoreLock
 from app.alerts.retention import purge
 from app.alerts.retention_clock import RetentionClock, StoredTimes
-from app.alerts.store_types import Delivery, Presence, Status, StoreError, StoreInUseError, WriteBatch, hour_of
+from app.alerts.store_schema import SCHEMA_VERSION, SECONDS
+from app.alerts.store_types import CameraHour, Delivery, Status, StoreError, StoreInUseError, WriteBatch, hour_of
 from app.core.types import Event
 from app.settings.alerts import AlertSettings
 
@@ -154,7 +155,7 @@ def test_memory_is_bounded_loses_no_pending_alert_and_the_loss_is_told_in_one_se
 def test_people_and_deliveries_are_written_once_after_a_failure(
     queue: EventQueue, store_path: Path, clock: FakeClock
 ) -> None:
-    seen = WriteBatch(presence=(Presence("door", hour_of(clock.wall), masked=5),))
+    seen = WriteBatch(hours=(CameraHour("door", hour_of(clock.wall), masked=5),))
     with closing(sqlite3.connect(store_path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         queue.write(seen)
@@ -164,7 +165,7 @@ def test_people_and_deliveries_are_written_once_after_a_failure(
     queue.write()
     queue.write()
     with EventStore(store_path) as store:
-        assert [each.masked for each in store.presence()] == [10]
+        assert [each.masked for each in store.hours()] == [10]
 
 
 def test_purge_by_another_program_is_respected(queue: EventQueue, store_path: Path) -> None:
@@ -217,14 +218,21 @@ def test_file_of_a_newer_version_is_left_alone_and_alerts_are_still_sent(store_p
     assert queue.close().endswith("update this one or choose another store")
 
 
-def test_file_of_the_version_with_owners_is_upgraded(store_path: Path) -> None:
-    event = make_event()
+@pytest.mark.parametrize("version", [1, 2])
+def test_file_of_an_earlier_version_is_upgraded(store_path: Path, version: int) -> None:
+    event, hour = make_event(), CameraHour("door", 3600, masked=4)
     with EventStore(store_path) as store:
         store.write(alert(event), 0.0)
-        store.execute("ALTER TABLE outbox ADD COLUMN owner TEXT NOT NULL DEFAULT 'program'; PRAGMA user_version = 1")
+        store.write(WriteBatch(hours=(hour,)), 0.0)
+        if version == 1:
+            store.execute("ALTER TABLE outbox ADD COLUMN owner TEXT NOT NULL DEFAULT 'program'")
+        for name in SECONDS:
+            store.execute(f"ALTER TABLE presence DROP COLUMN {name}")
+        store.execute(f"PRAGMA user_version = {version}")
     with EventStore(store_path) as store:
-        assert store.query_int("PRAGMA user_version") == 2
+        assert store.query_int("PRAGMA user_version") == SCHEMA_VERSION
         assert [each.event for each in store.deliveries()] == [event]
+        assert store.hours() == [hour]
 
 
 def test_alerts_of_a_removed_channel_are_given_up_after_the_retention_time(
@@ -269,14 +277,14 @@ def history(path: Path, now_s: float) -> list[Event]:
     with EventStore(path) as store:
         for event in events:
             store.write(alert(event, Status.DELIVERED), event.wall_s)
-        seen = tuple(Presence("door", hour_of(event.wall_s), masked=1) for event in events)
-        store.write(WriteBatch(presence=seen), now_s)
+        seen = tuple(CameraHour("door", hour_of(event.wall_s), masked=1) for event in events)
+        store.write(WriteBatch(hours=seen), now_s)
     return events
 
 
 def kept(path: Path) -> tuple[int, int]:
     with EventStore(path) as store:
-        return len(store.events()), len(store.presence())
+        return len(store.events()), len(store.hours())
 
 
 def run_for(queue: EventQueue, clock: FakeClock, seconds: float, step_s: float = 60.0) -> None:
@@ -343,8 +351,8 @@ def test_start_with_a_wrong_clock_deletes_nothing(
 
 def test_file_time_is_respected_if_only_people_were_counted(store_path: Path, clock: FakeClock) -> None:
     with EventStore(store_path) as store:
-        hours = (Presence("door", hour_of(clock.wall - day * DAY_S), masked=1) for day in range(3, 20))
-        store.write(WriteBatch(presence=tuple(hours)), clock.wall)
+        hours = (CameraHour("door", hour_of(clock.wall - day * DAY_S), masked=1) for day in range(3, 20))
+        store.write(WriteBatch(hours=tuple(hours)), clock.wall)
     os.utime(store_path, (clock.wall, clock.wall))
     clock.set_s(clock.wall + 40 * DAY_S)
     queue = EventQueue(AlertSettings(store=store_path), clock)

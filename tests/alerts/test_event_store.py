@@ -17,7 +17,7 @@ from app.alerts.event_records import event_from_record, event_record
 from app.alerts.event_store import EventStore, rename_damaged
 from app.alerts.file_lock import lock_path
 from app.alerts.retention import enforce_retention, purge, size_bytes
-from app.alerts.store_types import Delivery, EventFilter, Presence, Status, StoreError, WriteBatch, hour_of
+from app.alerts.store_types import CameraHour, Delivery, EventFilter, Status, StoreError, WriteBatch, hour_of
 from app.core.types import Box, Event, EventKind
 
 DAY_S = 86_400.0
@@ -98,15 +98,15 @@ def test_delivery_of_a_purged_event_is_not_written(store: EventStore) -> None:
 
 def test_people_counts_are_added_by_hour_and_camera(store: EventStore) -> None:
     hour_s = hour_of(NOW_S)
-    store.write(WriteBatch(presence=(Presence("door", hour_s, masked=3, bare=1), Presence("gate", hour_s, 1))), NOW_S)
-    store.write(WriteBatch(presence=(Presence("door", hour_s, masked=1, incorrect=2),)), NOW_S)
-    door, gate = store.presence()
-    assert door == Presence("door", hour_s, masked=4, bare=1, incorrect=2)
+    store.write(WriteBatch(hours=(CameraHour("door", hour_s, masked=3, bare=1), CameraHour("gate", hour_s, 1))), NOW_S)
+    store.write(WriteBatch(hours=(CameraHour("door", hour_s, masked=1, incorrect=2),)), NOW_S)
+    door, gate = store.hours()
+    assert door == CameraHour("door", hour_s, masked=4, bare=1, incorrect=2)
     assert door.compliance == pytest.approx(4 / 7)
     assert gate.compliance == 1.0
-    assert Presence("x", 0).compliance is None
-    assert store.presence(EventFilter(cameras=("gate",))) == [gate]
-    assert store.presence(EventFilter(until_s=hour_s)) == []
+    assert CameraHour("x", 0).compliance is None
+    assert store.hours(EventFilter(cameras=("gate",))) == [gate]
+    assert store.hours(EventFilter(until_s=hour_s)) == []
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
@@ -121,7 +121,7 @@ def test_retention_deletes_old_events_without_pending_alerts(store: EventStore) 
     store.write(batch_of(old), NOW_S - 31 * DAY_S)
     store.write(batch_of(waiting, status=Status.PENDING), NOW_S - 31 * DAY_S)
     store.write(batch_of(young), NOW_S - 29 * DAY_S)
-    store.write(WriteBatch(presence=(Presence("door", hour_of(NOW_S - 40 * DAY_S), 1),)), NOW_S)
+    store.write(WriteBatch(hours=(CameraHour("door", hour_of(NOW_S - 40 * DAY_S), 1),)), NOW_S)
     deleted = enforce_retention(store, NOW_S, 30 * DAY_S, 10**9)
     assert (deleted.events, deleted.hours) == (1, 1)
     assert {event.id for event in store.events()} == {waiting.id, young.id}

@@ -40,7 +40,7 @@ def test_frames_have_an_index_and_the_time_of_the_clock() -> None:
     assert [frame.index for frame in frames] == [0, 1, 2]
     assert 0 <= frames[0].time_s <= frames[1].time_s <= frames[2].time_s < 60
     assert before_s <= frames[0].captured_s <= time.monotonic()
-    assert frames[0].camera == "camera-x"
+    assert frames[0].camera == "camera"
 
 
 def test_time_and_index_continue_after_a_reconnect() -> None:
@@ -194,4 +194,4 @@ def test_wrong_stamps_are_reported_once(caplog: pytest.LogCaptureFixture) -> Non
     frames = stamped("rtsp://camera/x", stamps_ms)
     assert frames[-1].time_s < 10
     (record,) = caplog.records
-    assert record.message == "camera-x: its time stamps jump; the times of arrival are used instead"
+    assert record.message == "camera: its time stamps jump; the times of arrival are used instead"

@@ -48,7 +48,7 @@ def test_packets_without_a_key_frame_are_no_silence(caplog: pytest.LogCaptureFix
             capture.stop()
             assert capture.join(LIMIT_S)
     assert [record.message for record in caplog.records if "key frame" in record.message] == [
-        "127.0.0.1-x: waiting for a key frame; set a shorter key frame (I-frame) interval in the camera"
+        "127.0.0.1: waiting for a key frame; set a shorter key frame (I-frame) interval in the camera"
     ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from app.capture.opencv_packages import opencv_packages, opencv_state, repair_advice
+from app.capture.opencv_packages import missing_library_advice, opencv_packages, opencv_state, repair_advice
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,6 +71,35 @@ def test_what_is_left_of_a_removed_package_is_reported(tmp_path: Path) -> None:
     for text in (watch.stderr, doctor.stdout):
         assert "and opencv-python-headless 4.10.0.84" in text
         assert "pip uninstall -y opencv-python opencv-python-headless; pip install 'opencv-python" in text
+
+
+@pytest.mark.parametrize(
+    ("library", "package"),
+    [("libGL.so.1", "libgl1"), ("libgthread-2.0.so.0", "libglib2.0-0"), ("libSM.so.6", "libsm6")],
+)
+def test_a_missing_system_library_is_named_with_its_package(library: str, package: str) -> None:
+    advice = missing_library_advice(
+        ImportError(f"{library}: cannot open shared object file: No such file or directory")
+    )
+    assert f" {package} " in advice.replace(";", " ")
+    assert "apt install" in advice
+    assert missing_library_advice(ImportError("No module named 'cv2'")) == ""
+
+
+@pytest.mark.parametrize("command", [("doctor",), ("annotate", "photo.jpg")])
+def test_a_command_says_what_to_install_if_libgl_is_missing(command: tuple[str, ...], tmp_path: Path) -> None:
+    """Regression: doctor ended with the same error instead of listing it."""
+    (tmp_path / "cv2").mkdir()
+    error = "ImportError('libGL.so.1: cannot open shared object file: No such file or directory')"
+    (tmp_path / "cv2" / "__init__.py").write_text(f"raise {error}")
+    process = run(tmp_path, *command)
+    lines = [line for line in (process.stdout + process.stderr).splitlines() if "libGL" in line]
+    assert process.returncode in (1, 2)
+    assert "apt install libgl1 libglib2.0-0" in lines[0]
+    assert "Traceback" not in process.stderr
+    if command == ("doctor",):
+        assert len(lines) == 1
+        assert "1 fault" in process.stdout
 
 
 def test_a_second_package_that_works_is_no_fault(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from fixtures_alerts import no_thread_survives  # noqa: F401
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_store import EventStore
-from app.alerts.export import HourRow, atomic_text_file, by_hour, parse_time, plot_png, total
-from app.alerts.store_types import Delivery, Presence, Status, WriteBatch, hour_of
+from app.alerts.export import HourRow, atomic_text_file, by_hour, hour_fields, parse_time, plot_png, total
+from app.alerts.store_types import CameraHour, Delivery, Status, WriteBatch, hour_of
 from app.cli import alerts as alerts_module
 from app.core import sound
 from app.core.errors import OutputError, SettingsError
@@ -53,7 +53,7 @@ def filled(store_path: Path) -> list[Event]:
     events = [make_event(kind, f"cam-{i % 2}", now_s - 3600 * (3 - i)) for i, kind in enumerate(kinds)]
     with EventStore(store_path) as store:
         delivery = Delivery(events[0], "web", now_s, now_s, Status.UNDELIVERED, 9, "was down")
-        seen = Presence("cam-0", hour_of(now_s), masked=3, bare=1)
+        seen = CameraHour("cam-0", hour_of(now_s), masked=3, bare=1)
         store.write(WriteBatch(tuple((event, None) for event in events), (delivery,), (seen,)), now_s)
         store.write(WriteBatch(((make_event(wall_s=now_s - 9 * 86_400), b"JPEG"),)), now_s - 9 * 86_400)
     return events
@@ -172,7 +172,7 @@ def test_stats_count_people_and_alerts_of_the_same_whole_hours(
     with EventStore(store_path) as store:
         alerts = tuple((make_event(wall_s=hour_s + minute * 60), None) for minute in (-1, 1, 40, 61))
         store.write(
-            WriteBatch(alerts, (), tuple(Presence("door", hour_s + k * 3600, masked=1) for k in (-1, 0, 1))), hour_s
+            WriteBatch(alerts, (), tuple(CameraHour("door", hour_s + k * 3600, masked=1) for k in (-1, 0, 1))), hour_s
         )
     since, until = (datetime.fromtimestamp(hour_s + minute * 60).isoformat() for minute in (30, 50))
     assert run("events", "stats", "--store", store_path, "--json", "--since", since, "--until", until) == 0
@@ -194,7 +194,7 @@ def test_stats_write_a_plot(run: Run, store_path: Path, tmp_path: Path) -> None:
 
 def test_plot_of_months_is_a_readable_image(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the plot needs matplotlib")
-    rows = [HourRow(Presence("", 3600 * hour, masked=hour % 7, bare=hour % 3), 0) for hour in range(1500)]
+    rows = [HourRow(CameraHour("", 3600 * hour, masked=hour % 7, bare=hour % 3), 0) for hour in range(1500)]
     plot_png(rows, tmp_path / "plot.png")
     image = cv2.imread(str(tmp_path / "plot.png"))
     assert image is not None
@@ -212,8 +212,9 @@ def test_stats_without_matplotlib_name_the_package(
 
 def test_hours_are_summed_over_cameras() -> None:
     rows = by_hour(
-        [Presence("a", 3600, masked=1), Presence("b", 3600, bare=1), Presence("a", 7200, incorrect=2)],
+        [CameraHour("a", 3600, masked=1), CameraHour("b", 3600, bare=1), CameraHour("a", 7200, incorrect=2)],
         [make_event(wall_s=3700.0), make_event(EventKind.RESOLVED, wall_s=3700.0), make_event(wall_s=11_000.0)],
+        until_s=20_000.0,
     )
     assert [(row.hour_s, row.seen.people, row.seen.compliance, row.alerts) for row in rows] == [
         (3600, 2, 0.5, 1),
@@ -221,6 +222,25 @@ def test_hours_are_summed_over_cameras() -> None:
         (10_800, 0, None, 1),
     ]
     assert (total(rows).seen.people, total(rows).alerts) == (4, 2)
+    assert {row.watched for row in rows} == {None}, "an older version recorded them"
+
+
+def test_every_rate_has_its_watched_time() -> None:
+    hours = [
+        CameraHour("a", 3600, masked=1, bare=1, watched_s=1800.0, offline_s=600.0, quiet_s=900.0),
+        CameraHour("a", 3600, watched_s=300.0),  # the part that is not stored yet
+        CameraHour("b", 3600, masked=2, watched_s=3590.0),
+        CameraHour("a", 4 * 3600, masked=1, watched_s=1200.0, paused_s=300.0, behind_s=300.0),
+    ]
+    rows = by_hour(hours, [], until_s=4.5 * 3600)
+    listed = [row for row in rows if not row.is_empty]
+    assert [(row.hour_s, row.watched_text, row.not_watched_text) for row in listed] == [
+        (3600, "1 h 35 min, 79%", "offline 10 min, not running 15 min, watched, but no alerts by schedule 15 min"),
+        (4 * 3600, "20 min, 33%", "paused 5 min, behind 5 min, not running 30 min"),
+    ]
+    assert [row.not_running_s for row in rows] == [900.0, 7200.0, 7200.0, 1800.0], "nobody watched in between"
+    assert total(rows).watched_text == "1 h 55 min, 27%"
+    assert hour_fields(listed[0])["watched_s"] == 5690.0
 
 
 def test_times_are_parsed() -> None:
@@ -355,7 +375,7 @@ def test_purge_asks_before_it_deletes(
     assert run("purge", "--store", store_path, "--yes") == 0
     with EventStore(store_path) as store:
         assert store.events() == []
-        assert store.presence() == []
+        assert store.hours() == []
 
 
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="needs tzset")
@@ -369,8 +389,8 @@ def test_equal_hours_of_the_longest_night_are_told_apart(
         hours = [first_s - 3600, first_s, first_s + 3600, first_s + 7200]
         events = [make_event(wall_s=hour_s + 1800.0) for hour_s in hours]
         with EventStore(store_path) as store:
-            presence = tuple(Presence("door", hour_s, masked=1) for hour_s in hours)
-            store.write(WriteBatch(tuple((event, None) for event in events), presence=presence), float(first_s))
+            presence = tuple(CameraHour("door", hour_s, masked=1) for hour_s in hours)
+            store.write(WriteBatch(tuple((event, None) for event in events), hours=presence), float(first_s))
         assert run("events", "stats", "--store", store_path, "--json") == 0
         rows = [json.loads(line)["hour"] for line in capsys.readouterr().out.splitlines()]
         assert rows == [

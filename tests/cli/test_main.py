@@ -188,7 +188,9 @@ def test_single_path_is_watched_and_single_word_is_a_command(tmp_path: Path, mon
     (tmp_path / "doctor").mkdir()
     assert with_implied_watch(["door.mp4"]) == ["watch", "--source", "door.mp4"]
     assert with_implied_watch([str(video)]) == ["watch", "--source", str(video)]
-    assert with_implied_watch([str(video), "--loop"]) == [str(video), "--loop"]
+    assert with_implied_watch([str(video), "--loop"]) == ["watch", "--source", str(video), "--loop"]
+    assert with_implied_watch([str(video), "demo.mp4"]) == ["watch", "--source", str(video), "demo.mp4"]
+    assert with_implied_watch(["a=rtsp://b", "rtsp://c"]) == ["watch", "--source", "a=rtsp://b", "--source", "rtsp://c"]
     assert with_implied_watch([str(tmp_path / "none.mp4")]) == [str(tmp_path / "none.mp4")]
     assert with_implied_watch(["doctor"]) == ["doctor"]
     assert with_implied_watch(["rtsp://camera/live"]) == ["watch", "--source", "rtsp://camera/live"]
@@ -411,6 +413,39 @@ def test_hook_flag_is_added_to_the_channels_of_the_file(tmp_path: Path) -> None:
     assert [channel.name for channel in channels] == ["desk", "on-alert"]
     assert channels[0] == from_file[0]
     assert channels[1].argv == ("ring", "loud")
+
+
+def test_a_photo_is_answered_with_the_command_that_labels_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("my photo.jpg", np.zeros((40, 40, 3), np.uint8))
+    for argv in (headless("my photo.jpg"), ("watch", "my photo.jpg"), ("my photo.jpg", "--headless")):
+        assert "maskwatch annotate 'my photo.jpg'" in fails(capsys, *argv)
+    assert "cannot read image none.jpg: No such file" in fails(capsys, *headless("none.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (headless("demo", "--dwell", "-1"), "--dwell: "),
+        (headless("demo", "--width", "-5"), "--width: "),
+        (headless("10.0.0.7"), "--source: is no file; for a network camera write rtsp://10.0.0.7;"),
+        (("doctor", "--source", "0", "--source", "10.0.0.7"), "--source number 2: is no file"),
+        (headless("door=ftp://x"), "--source: has the unknown scheme ftp"),
+    ],
+)
+def test_an_error_names_the_flag(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], expected: str) -> None:
+    assert expected in f"{fails(capsys, *argv)};"
+
+
+def test_a_source_without_a_command_is_watched_with_its_flags(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "clip").mkdir()
+    cv2.imwrite(str(tmp_path / "clip" / "1.png"), np.zeros((40, 40, 3), np.uint8))
+    assert main([str(tmp_path / "clip"), "--headless", "--fast", "--blur"]) == 0
+    assert "1 frame analysed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import shutil
 import sys
 import threading
@@ -11,21 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from fakes_alerts import HttpPeer
 from fakes_monitor import LiveCamera, fake_parts
-from fakes_video import striped_image, wait_until, write_clip
+from fakes_video import LIMIT_S, striped_image, wait_until, write_clip
 
 from app.alerts import delivery
 from app.alerts.channel import make_hooks
 from app.alerts.event_store import EventStore
 from app.alerts.hook import AlertHook
 from app.alerts.hooks.webhook_hook import signature
-from app.alerts.store_types import StoreInUseError
+from app.alerts.store_types import CameraHour, StoreInUseError, hour_of
+from app.capture.source import make_source
 from app.cli import watch_session as session_module
 from app.cli.main import main
 from app.cli.watch_session import WatchSession
-from app.core.types import Event, EventKind
+from app.core.types import Event, EventKind, Label
+from app.pipeline.monitor import MonitorParts
 from app.settings.alerts import AlertSettings
 from app.settings.load import load_settings
 from app.settings.monitor import CameraSettings
@@ -283,3 +287,132 @@ def test_lost_events_are_told_in_one_sentence_and_by_the_exit_code(
     lost = [line for line in caplog.messages if "missing" in line]
     assert len(lost) == 1
     assert lost[0].startswith("1 event could not be written and will be missing: cannot create")
+
+
+# -- what is stored and counted ------------------------------------------------------------------------------------
+
+
+def bare_settings(tmp_path: Path, *cameras: dict[str, Any], **alerts: Any) -> Settings:
+    """Every bare face alerts at once."""
+    return load_settings(
+        None,
+        {
+            "camera": [{"pace": "fast", "fps": 10, **camera} for camera in cameras],
+            "policy": {"dwell_s": 0.2, "min_observations": 1, "min_confidence": 0.6, "cooldown_s": 0}
+            | {"resolve_after_s": 0.1},
+            "tracking": {"recheck_s": 0.05, "recheck_moving_s": 0.05, "smooth_s": 0.02},
+            "alerts": {"store": tmp_path / "events.db", **alerts},
+            "view": {"headless": True},
+        },
+    )
+
+
+def paint_clip(folder: Path) -> Path:
+    """A folder of images with one bare face."""
+    folder.mkdir()
+    for i in range(12):
+        cv2.imwrite(str(folder / f"{i:02}.png"), np.full((120, 160, 3), (10, 10, 10 + i % 2), np.uint8))
+    return folder
+
+
+DOOR = {"uri": "rtsp://127.0.0.1:1/door", "name": "door"}
+
+
+def door_and_files(door: LiveCamera) -> MonitorParts:
+    return fake_parts(make_source=lambda settings: door if settings.name == "door" else make_source(settings))
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_file_is_stored_and_counted_only_if_that_is_asked_for(tmp_path: Path, asked: bool) -> None:
+    clip = {"uri": str(paint_clip(tmp_path / "clip"))}
+    settings = bare_settings(tmp_path, clip, store_files=asked)
+    with WatchSession(settings, None, None, parts=fake_parts()) as session:
+        session.run_headless(lambda: False)
+        assert [event.kind for event in session.alerts.recent()] == [EventKind.NO_MASK], "it is sent"
+        assert session.monitor.views()[0].counts is not None
+    assert settings.alerts.store.exists() is asked
+    if asked:
+        with EventStore(settings.alerts.store) as store:
+            assert [event.camera for event in store.events()] == ["clip"]
+            assert [hour.bare for hour in store.hours()] == [1]
+
+
+def test_beside_a_live_camera_a_file_is_sent_but_not_stored(tmp_path: Path, http_peer: HttpPeer) -> None:
+    clip = {"uri": str(paint_clip(tmp_path / "clip"))}
+    channel = {"kind": "webhook", "name": "desk", "url": http_peer.url}
+    settings = bare_settings(tmp_path, DOOR, clip, channels=[channel])
+    with WatchSession(settings, None, None, parts=door_and_files(LiveCamera("door"))) as session:
+        end_s = time.monotonic() + 1.0  # some checks of the watchdog, which measures the watched time
+        session.run_headless(lambda: len(http_peer.requests) >= 2 and time.monotonic() > end_s)
+    cameras = {json.loads(request.body)["camera"] for request in http_peer.requests}
+    assert cameras == {"door", "clip"}
+    with EventStore(settings.alerts.store) as store:
+        assert {event.camera for event in store.events()} == {"door"}
+        assert {each.event.camera for each in store.deliveries()} == {"door"}
+        (hour,) = {hour.camera: hour for hour in store.hours()}.values()
+    assert (hour.camera, hour.bare) == ("door", 1)
+    assert 0 < hour.watched_s < LIMIT_S
+
+
+def test_now_today_and_the_stored_counts_agree(tmp_path: Path) -> None:
+    """Regression: a person who had put the mask on was shown as one mask, none seen, and two seen without a mask."""
+    settings = bare_settings(tmp_path, DOOR)
+    door = LiveCamera("door")
+
+    def numbers() -> tuple[dict[Label, int], dict[Label, int]]:
+        counts = session.monitor.views()[0].counts
+        assert counts is not None
+        return {label: n for label, n in counts.now.items() if n}, {label: n for label, n in counts.seen.items() if n}
+
+    for earlier in (0, 1):
+        door.colour = 10
+        with WatchSession(settings, None, None, parts=fake_parts(source=door)) as session:
+            session.run_headless(lambda: len(session.alerts.recent()) > 0)
+            door.colour = 245  # the mask is on
+            session.run_headless(lambda: numbers()[0] == {Label.MASK: 1})
+            assert numbers()[1] == ({Label.NO_MASK: earlier} if earlier else {}), "in view, so not counted yet"
+        counted = session.today("door")
+        assert counted == {Label.MASK: 0, Label.NO_MASK: earlier + 1, Label.INCORRECT: 0}, "bare for the dwell time"
+        with EventStore(settings.alerts.store) as store:
+            assert sum(hour.bare for hour in store.hours()) == earlier + 1
+            assert sum(hour.people for hour in store.hours()) == earlier + 1
+
+
+def test_an_alert_that_is_resolved_is_raised_again(tmp_path: Path) -> None:
+    settings = bare_settings(tmp_path, DOOR)
+    door = LiveCamera("door")
+
+    def kinds() -> list[str]:
+        return [event.kind.value for event in session.alerts.recent()]
+
+    def stopped() -> bool:
+        door.colour = 245 if kinds().count("no_mask") > kinds().count("resolved") else 10
+        return len(kinds()) >= 4
+
+    with WatchSession(settings, None, None, parts=fake_parts(source=door)) as session:
+        session.run_headless(stopped)
+    with EventStore(settings.alerts.store) as store:
+        events = store.events()[:4]
+    assert [event.kind.value for event in events] == ["no_mask", "resolved", "no_mask", "resolved"]
+    assert len({event.track_id for event in events}) == 1, "one person"
+    assert [event.resolves for event in events[1::2]] == [event.id for event in events[::2]]
+
+
+def test_the_summary_counts_people_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also those who were counted before a restart of the camera, and those in view at the end."""
+    settings = bare_settings(tmp_path, DOOR)
+    with WatchSession(settings, None, None, parts=fake_parts(source=LiveCamera("door"))) as session:
+        session.run_headless(lambda: len(session.alerts.recent()) > 0)
+        session.record([CameraHour("door", hour_of(time.time()), masked=2)])
+    session.print_summary()
+    (row,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("│ door")]
+    assert [cell.strip() for cell in row.strip("│").split("│")] == ["door", "2", "1", "0"]
+
+
+def test_every_number_of_the_documentation_has_its_test() -> None:
+    root = Path(__file__).resolve().parents[2]
+    rows = [line for line in (root / "docs" / "numbers.md").read_text().splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 20
+    for row in rows:
+        path, _, name = row.split("`")[-2].partition("::")
+        assert f"def {name}(" in (root / path).read_text(), row

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ from fakes import METADATA, BoxesDetector
 
 import app
 from app import label_faces, load_settings
+from app.capture.image_folder import read_image
 from app.core import resources
 from app.core.errors import ModelError
 from app.core.types import Box, Image, Label
@@ -88,3 +90,17 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     code = "import sys, app; print([m for m in ('cv2', 'numpy', 'pydantic') if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_faces_of_any_size_are_found_unless_the_settings_limit_it(demo_frame: Image) -> None:
+    """Regression: a crowd picture gave no face, because only video needs a floor."""
+    small = cv2.resize(demo_frame, None, fx=0.2, fy=0.2, interpolation=cv2.INTER_AREA)
+    faces = label_faces(small)
+    assert len(faces) == 2
+    assert max(face.box.size for face in faces) < 30
+    assert label_faces(small, load_settings(None, {"detector": {"min_face_px": 30}})) == []
+
+
+def test_a_crowd_picture_has_many_faces(shared_data: Path) -> None:
+    faces = label_faces(read_image(shared_data / "scenes" / "wider" / "val_00004.webp"))
+    assert sum(face.box.size < 30 for face in faces) >= 5

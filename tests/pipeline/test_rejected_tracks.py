@@ -44,7 +44,7 @@ def scene() -> Scene:
 def test_a_rejected_detection_is_only_blurred() -> None:
     results = scene().run(60, POSTER)
     assert all(result.tracks == () and result.events == () for result in results)
-    assert not any(results[-1].counts.seen.values())
+    assert not any((results[-1].counts.seen | results[-1].counts.here).values())
     assert not any(results[-1].counts.now.values())
     assert results[-1].faces != ()
 
@@ -58,7 +58,7 @@ def test_a_later_rejection_resolves_the_alert_and_uncounts_the_person() -> None:
     assert [event.kind for result in rejected for event in result.events] == [EventKind.RESOLVED]
     last = rejected[-1]
     assert (last.tracks, last.alerts, last.left) == ((), (), ())
-    assert not any(last.counts.seen.values())
+    assert not any((last.counts.seen | last.counts.here).values())
 
 
 def test_a_rejection_can_be_reversed() -> None:
@@ -66,5 +66,5 @@ def test_a_rejection_can_be_reversed() -> None:
     door.run(5, POSTER)
     last = door.run(60, BARE)[-1]
     assert [track.label.label for track in last.tracks] == [Label.NO_MASK]
-    assert last.counts.seen == {Label.NO_MASK: 1}
+    assert (last.counts.seen, last.counts.here) == ({}, {Label.NO_MASK: 1})
     assert len(last.alerts) == 1

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.core.secrets import redact
-from app.settings.source import SourceKind, SourceSettings
+from app.settings.load import load_settings
+from app.settings.source import SourceKind, SourceSettings, named_source
 
 SECRET = st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), min_size=6, max_size=12).filter(
     lambda text: text not in "rtsp://camera.example:554/live***"
@@ -19,13 +20,13 @@ SECRET = st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), 
 @pytest.mark.parametrize(
     ("uri", "kind", "name"),
     [
-        ("0", SourceKind.CAMERA, "camera0"),
-        (1, SourceKind.CAMERA, "camera1"),
-        ("/dev/video2", SourceKind.CAMERA, "video2"),
+        ("0", SourceKind.CAMERA, "Camera 1"),
+        (1, SourceKind.CAMERA, "Camera 2"),
+        ("/dev/video2", SourceKind.CAMERA, "Camera 3"),
         ("20240131", SourceKind.FILE, "20240131"),
-        ("rtsp://10.0.0.7:8554/live/door?x=1", SourceKind.STREAM, "10.0.0.7-door"),
+        ("rtsp://10.0.0.7:8554/live/door?x=1", SourceKind.STREAM, "10.0.0.7"),
         ("RTSPS://door.example/", SourceKind.STREAM, "door.example"),
-        ("https://door.example/cam.mjpg?user=me&password=s3cret", SourceKind.STREAM, "door.example-cam.mjpg"),
+        ("https://door.example/cam.mjpg?user=me&password=s3cret", SourceKind.STREAM, "door.example"),
         ("clips/a b.mp4", SourceKind.FILE, "a b"),
         ("file:///tmp/a%20b.mp4", SourceKind.FILE, "a b"),
         ("photo.JPG", SourceKind.IMAGES, "photo"),
@@ -47,6 +48,66 @@ def test_kind_and_name(uri: object, kind: SourceKind, name: str) -> None:
     settings = SourceSettings.model_validate({"uri": uri})
     assert (settings.kind, settings.name) == (kind, name)
     assert settings.is_live == (kind in (SourceKind.CAMERA, SourceKind.STREAM))
+
+
+@pytest.mark.parametrize(
+    ("uri", "address"),
+    [
+        ("10.0.0.7", "rtsp://10.0.0.7"),
+        ("10.0.0.7:554/live?channel=1", "rtsp://10.0.0.7:554/live?channel=1"),
+        ("admin:s3cret@10.0.0.7/live?password=s3cret", "rtsp://USER:PASSWORD@10.0.0.7/live?password=***"),
+        ("[::1]:8554/x", "rtsp://[::1]:8554/x"),
+        ("door.local", "rtsp://door.local"),
+        ("cam.example.com/stream", "rtsp://cam.example.com/stream"),
+        ("recorder:8080/video", "rtsp://recorder:8080/video"),
+        ("rtsp:/10.0.0.7/x", "rtsp://10.0.0.7/x"),
+        ("http//10.0.0.7/x", "http://10.0.0.7/x"),
+        ("rtsp:admin:s3cret@10.0.0.7/x", "rtsp://USER:PASSWORD@10.0.0.7/x"),
+    ],
+)
+def test_an_address_without_a_scheme_is_answered_with_the_address_to_write(uri: str, address: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        SourceSettings(uri=uri)
+    assert f"is no file; for a network camera write {address}\n" in f"{caught.value.errors()[0]['msg']}\n"
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_file_with_the_name_of_an_address_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "10.0.0.7").touch()
+    assert SourceSettings(uri="10.0.0.7").kind is SourceKind.FILE
+    for path in ("door.mp4", "a.b.mp4", "clips/door.mp4", "party@home.mp4", r"C:\clips\door.mp4", "12.5 fps.mkv"):
+        assert SourceSettings(uri=path).kind is SourceKind.FILE, "a missing file is reported when it is opened"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "uri"),
+    [
+        ("door=rtsp://cam/live?a=1", "door", "rtsp://cam/live?a=1"),
+        ("Front door = 0", "Front door", "0"),
+        ("Вход=/dev/video1", "Вход", "/dev/video1"),
+        ("try=demo", "try", "demo"),
+        ("rtsp://cam/live?channel=1", "", "rtsp://cam/live?channel=1"),
+        ("udp://@:5000?fifo_size=1", "", "udp://@:5000?fifo_size=1"),
+        ("user:p=w@10.0.0.7/live", "", "user:p=w@10.0.0.7/live"),
+        ("./a=b.mp4", "", "./a=b.mp4"),
+        (r"C:\a=b.mp4", "", r"C:\a=b.mp4"),
+        ("here=b.mp4", "", "here=b.mp4"),
+        ("=0", "", "=0"),
+        ("door=", "", "door="),
+    ],
+)
+def test_a_source_can_be_named(text: str, name: str, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here=b.mp4").touch()
+    found = named_source(text)
+    assert (found.get("name", ""), found["uri"].strip()) == (name, uri)
+
+
+def test_default_names_are_unique() -> None:
+    uris = ["0", "/dev/video0", "rtsp://u:s3cret@10.0.0.7/ch1", "rtsp://10.0.0.7/ch2", "a/door.mp4", "b/door.mp4"]
+    names = [camera.name for camera in load_settings(flags={"camera": [{"uri": uri} for uri in uris]}).camera]
+    assert names == ["Camera 1", "Camera 1-2", "10.0.0.7", "10.0.0.7-2", "door", "door-2"]
 
 
 def test_a_folder_of_digits_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +217,7 @@ def test_a_password_from_the_environment_is_not_changed(uri: str, value: str) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DOOR_PASSWORD", value)
         settings = SourceSettings(uri=uri)
-    assert (settings.uri, settings.username, settings.name) == ("rtsp://10.0.0.7/live", "viewer", "10.0.0.7-live")
+    assert (settings.uri, settings.username, settings.name) == ("rtsp://10.0.0.7/live", "viewer", "10.0.0.7")
     assert settings.password is not None
     assert settings.password.get_secret_value() == value
     assert SourceSettings(uri=settings.connect_uri()).password == settings.password

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from fakes_web import LIMIT_S, TOKEN, FakeMonitor, Running, make_event, serving,
 
 from app.alerts.event_store import EventStore
 from app.alerts.retention import purge
-from app.alerts.store_types import Status
+from app.alerts.store_types import CameraHour, Status, hour_of
 from app.capture.capture import SourceState
 from app.core.types import EventKind
 
@@ -147,8 +148,8 @@ def test_a_damaged_event_store_is_reported_and_live_images_continue(tmp_path: Pa
 def test_compliance_by_hour(running: Running) -> None:
     hour_s = 1_700_002_800
     for k, (masked, bare) in enumerate(((3, 1), (6, 0))):
-        running.center.record_presence("door", hour_s + 3600 * k, masked, bare)
-    running.center.record_presence("yard", hour_s, 0, 4)
+        running.center.record_people("door", hour_s + 3600 * k, masked, bare)
+    running.center.record_people("yard", hour_s, 0, 4)
 
     def compliance(query: str) -> Any:
         with running.client() as client:
@@ -354,6 +355,39 @@ def test_metrics_follow_the_prometheus_conventions(tmp_path: Path) -> None:
         assert family.documentation
 
 
+def test_the_metrics_of_people_are_those_of_today_and_of_live_cameras(tmp_path: Path) -> None:
+    monitor = FakeMonitor("door", "clip")
+    monitor.change(1, is_live=False)
+    with serving(tmp_path, monitor) as running, running.client() as client:
+        for camera in ("door", "clip"):
+            running.center.submit(make_event(camera=camera), counted=camera == "door")
+            running.server.publish(make_event(camera=camera))
+        running.center.add_hours([CameraHour("door", hour_of(time.time()), 4, 1, watched_s=60.0, paused_s=20.0)])
+        text = client.get("/metrics").text
+        assert len(client.get("/api/v1/events").json()["events"]) == 2, "they are shown"
+        wait_until(lambda: client.get("/api/v1/compliance").json()["total"]["watched_s"] == 60.0)
+        assert client.get("/api/v1/compliance").json()["total"]["alerts"] == 1
+        page = client.get("/").text
+    assert 'maskwatch_people_seen{camera="door",label="mask"} 4.0' in text
+    assert 'maskwatch_time_seconds{camera="door",state="paused"} 20.0' in text
+    assert 'maskwatch_events_total{camera="door",kind="no_mask"} 1.0' in text
+    people = re.findall(r"^maskwatch_(?:faces|people_seen|time_seconds|events_total)\{.*clip.*", text, re.MULTILINE)
+    assert people == []
+    assert 'maskwatch_camera_up{camera="clip"} 1.0' in text
+    assert "paused 20 s" in page
+    assert "Live cameras only" in page
+
+
+@pytest.mark.parametrize("persist", [False, True])
+def test_events_that_are_not_stored_keep_their_snapshot_in_this_run(tmp_path: Path, persist: bool) -> None:
+    alerts = {"persist": persist, "snapshots": "blur_all"}
+    with serving(tmp_path, None, alerts) as running, running.client() as client:
+        running.center.submit(make_event(), b"jpeg", counted=False)
+        (event,) = client.get("/api/v1/events").json()["events"]
+        assert event["has_picture"]
+        assert client.get(f"/api/v1/events/{event['id']}/picture.jpg").content == b"jpeg"
+
+
 def test_the_dashboard_uses_only_existing_metrics(tmp_path: Path) -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     expressions = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ()))
@@ -373,7 +407,7 @@ def test_readiness_depends_on_the_cameras(running: Running) -> None:
         return running.get("/readyz").status_code
 
     assert ready() == 200
-    running.monitor.change(counts=None)
+    running.monitor.change(times=None)
     assert ready() == 503
 
 

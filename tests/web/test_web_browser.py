@@ -67,7 +67,7 @@ class Program:
         write = "import sys,pathlib; pathlib.Path(sys.argv[1]).open('a').write(sys.stdin.read())"
         settings = folder / "settings.toml"
         settings.write_text(
-            f"[alerts]\nstore = {json.dumps(str(folder / 'events.db'))}\nsnapshots = 'blur_all'\n"
+            f"[alerts]\nstore = {json.dumps(str(folder / 'events.db'))}\nsnapshots = 'blur_all'\nstore_files = true\n"
             "[[alerts.channels]]\nkind = 'command'\nname = 'desk'\n"
             f"argv = {json.dumps([sys.executable, '-c', write, str(self.received)])}\n"
         )

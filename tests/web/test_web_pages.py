@@ -13,7 +13,7 @@ import pytest
 from fakes_web import FakeMonitor, Running, make_event, serving, wait_until
 
 from app.alerts.export import HourRow
-from app.alerts.store_types import Presence
+from app.alerts.store_types import CameraHour
 from app.core.types import EventKind
 from app.web.chart import axis_maximum, chart, rows_by_hour
 from app.web.pages import MAX_STREAMS, PAGE_EVENTS
@@ -23,7 +23,7 @@ HOUR_S = 1_700_002_800
 
 def rows(*people: tuple[int, int, int, int]) -> list[HourRow]:
     """(hour after the first, masked, worn wrong, bare)."""
-    return [HourRow(Presence("", HOUR_S + 3600 * k, masked, bare, wrong), 0) for k, masked, wrong, bare in people]
+    return [HourRow(CameraHour("", HOUR_S + 3600 * k, masked, bare, wrong), 0) for k, masked, wrong, bare in people]
 
 
 def test_the_chart_has_a_bar_for_each_label_and_hour() -> None:
@@ -65,9 +65,9 @@ def test_an_empty_chart_has_a_message(running: Running) -> None:
 
 def test_trends_filter_by_camera_and_time(running: Running) -> None:
     now_s = time.time()
-    running.center.record_presence("door", now_s, 3, 1)
-    running.center.record_presence("yard", now_s, 5)
-    running.center.record_presence("door", now_s - 50 * 3600, 7)
+    running.center.record_people("door", now_s, 3, 1)
+    running.center.record_people("yard", now_s, 5)
+    running.center.record_people("door", now_s - 50 * 3600, 7)
     with running.client() as client:
         wait_until(lambda: _people(client.get("/trends").text) == "9")
         assert _people(client.get("/trends?camera=door").text) == "4"

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -45,14 +45,23 @@ def user_splits(place: Path, console: Console) -> tuple[Splits, list[tuple[Path,
     ):
         if pairs:
             console.print(f"{description}: {len(pairs)}, for example {pairs[0][0].path}", soft_wrap=True, markup=False)
-    for label in labels_of([*train, *dev]):
-        count = sum(sample.label == label for sample in train)
-        if count < MIN_FACES:
-            held = sum(sample.label == label for sample in dev)
-            copies_of = sum(sample.label == label for sample in copied)
-            others = f"besides {held} for development and {copies_of} near-duplicates; at least {MIN_FACES} are needed"
-            raise DataError(f"{place} has {count} training faces of {label.value}, {others}")
+    _check_counts(place, train, dev, copied)
     return Splits(tuple(train), tuple(dev)), [(one.path, other.path) for one, other in copies + dev_copies]
+
+
+def _check_counts(place: Path, train: Sequence[Sample], dev: Sequence[Sample], copied: Collection[Sample]) -> None:
+    """Raises DataError if a label has too few training faces."""
+    counts, held, copies = (Counter(sample.label for sample in part) for part in (train, dev, copied))
+    short = []
+    for label in labels_of([*train, *dev]):
+        if counts[label] < MIN_FACES:
+            text = f"{counts[label] + held[label] + copies[label]} of {label.value}"
+            short.append(text + (f" ({copies[label]} of them near-duplicates)" if copies[label] else ""))
+    if short:
+        raise DataError(
+            f"{place} has too few faces to learn from: {', '.join(short)}; give each label at least {MIN_FACES} to "
+            f"train and {MIN_DEV_FACES} to check the result, of different people; until then, use the bundled model"
+        )
 
 
 def across(first: Sequence[Sample], second: Sequence[Sample]) -> list[tuple[Sample, Sample]]:

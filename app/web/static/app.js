@@ -115,14 +115,12 @@
   const showToday = async () => {
     const card = one("[data-today]");
     if (!card) return;
-    const pageMidnight_s = Number(card.dataset.today), day_s = 86400;  // midnight in the server's time zone
-    const midnight = pageMidnight_s + Math.max(0, Math.floor((Date.now() / 1000 - pageMidnight_s) / day_s)) * day_s;
-    const response = await fetch(`${base}/api/v1/compliance?since=${midnight}`);
+    const response = await fetch(`${base}/api/v1/compliance?since=${card.dataset.today}`);
     if (!response.ok) return;
     const total = (await response.json()).total;
     put(card, "compliance", total.compliance === null ? "–" : `${Math.round(total.compliance * 100)} %`);
     one("meter", card).value = total.compliance ?? 0;
-    for (const name of ["people", "bare", "incorrect", "alerts"]) put(card, name, total[name]);
+    for (const name of ["people", "bare", "incorrect", "alerts", "watched_text", "not_watched_text"]) put(card, name, total[name]);
   };
 
   // -- connection -----------------------------------------------------------------------------------------------------
@@ -150,6 +148,8 @@
       lastMessage_ms = Date.now();
       showConnection(true);
       const state = JSON.parse(message.data);
+      const today = one("[data-today]");
+      if (today) today.dataset.today = state.day_s;  // midnight in the server's time zone
       state.cameras.forEach(showCamera);
       showAlerts(state.alerts);
       showChannels(state.delivery);

@@ -1,0 +1,34 @@
+"""What each camera counted today. Any thread may read it while another one adds: neither waits."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from app.alerts.store_types import CameraHour, hour_of
+
+
+def day_start_s(now_s: float) -> int:
+    """The Unix time at which the local day of ``now_s`` began, as a whole hour, because people are counted by hour."""
+    return hour_of(datetime.fromtimestamp(now_s).replace(hour=0, minute=0, second=0, microsecond=0).timestamp())
+
+
+class DayCounts:
+    """The sums of the current day by camera; they begin again at midnight, local time."""
+
+    def __init__(self) -> None:
+        self._since_s = 0
+        self._sums: dict[str, CameraHour] = {}
+
+    def add(self, hours: Iterable[CameraHour], now_s: float) -> None:
+        """Adds ``hours``; those of other days do not count. ``now_s``: Unix time."""
+        since_s = day_start_s(now_s)
+        if since_s != self._since_s:
+            self._since_s, self._sums = since_s, {}
+        for hour in hours:
+            if hour.hour_s >= since_s:
+                old = self._sums.get(hour.camera, CameraHour(hour.camera, since_s))
+                self._sums[hour.camera] = old.plus(hour)
+
+    def of(self, camera: str, now_s: float) -> CameraHour:
+        since_s = day_start_s(now_s)
+        nothing = CameraHour(camera, since_s)
+        return self._sums.get(camera, nothing) if since_s == self._since_s else nothing
