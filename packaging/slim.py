@@ -7,6 +7,7 @@
   - OpenBLAS of OpenCV (42 MB with its Fortran runtime): linear algebra on large matrices. YuNet, the cascade, resizing
     and drawing have their own code, and NumPy has its own OpenBLAS.
   - FFmpeg of OpenCV (41 MB with codecs and OpenSSL): PyAV reads and writes all videos with its own FFmpeg.
+  - libaom of OpenCV (8 MB): OpenCV then reads no AVIF image, and PyAV does.
   - x265, SVT-AV1 and ALSA of PyAV (29 MB): encoders of formats that maskwatch does not write, and sound cards.
 """
 
@@ -28,13 +29,14 @@ _STUBBED = {
     "opencv_python.libs/libavformat*": "cv2/cv2.*",
     "opencv_python.libs/libavutil*": "cv2/cv2.*",
     "opencv_python.libs/libswscale*": "cv2/cv2.*",
+    "opencv_python.libs/libaom*": "opencv_python.libs/libavif*",
     "av.libs/libasound*": "av.libs/libavdevice*",
     "av.libs/libx265*": "av.libs/libavcodec*",
     "av.libs/libSvtAv1Enc*": "av.libs/libavcodec*",
 }
 """The libraries, and for each the file that requires it."""
-_ASKED_AT_START = "libx265*"
-"""FFmpeg asks this library what it can do, and uses nothing of it if it returns NULL."""
+_ANSWER_NULL = ("libx265*", "libaom*")
+"""FFmpeg and libavif ask these libraries what they can do, and use nothing of them if they return NULL."""
 _STUB_SOURCE = """
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,8 +160,8 @@ def _stub(library: Path, user: str, others: dict[str, str], work: Path) -> Path:
         name, _, version = symbol.partition("@")
         versions.setdefault(version, []).append(name)
     lines = [f"MISSING({name})\n" for names in versions.values() for name in names]
-    asked = fnmatch.fnmatch(library.name, _ASKED_AT_START)
-    source = _NULL_SOURCE if asked else _STUB_SOURCE.replace("LIBRARY", library.name)
+    answers = any(fnmatch.fnmatch(library.name, pattern) for pattern in _ANSWER_NULL)
+    source = _NULL_SOURCE if answers else _STUB_SOURCE.replace("LIBRARY", library.name)
     code.write_text(source + "".join(lines), encoding="utf-8")
     groups = [f"{version} {{ global: {'; '.join(names)}; }};\n" for version, names in versions.items()]
     script.write_text("".join(groups), encoding="utf-8")
