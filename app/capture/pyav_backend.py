@@ -114,6 +114,20 @@ class PyavReader:
             if time.monotonic() >= end_s:
                 return True, _EMPTY
 
+    @property
+    def container(self) -> Any:
+        """The open container, to read its metadata."""
+        return self._container
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        return self._stream.codec_context.width, self._stream.codec_context.height
+
+    @property
+    def has_stamps(self) -> bool:
+        """Whether the container stores time stamps, so that reading may start anywhere."""
+        return not self._container.format.flags & _NO_TIMESTAMPS
+
     def select(self, every_s: float, key_frames: bool, from_s: float) -> None:
         """From now on ``read`` returns only the first frame of each period of ``every_s`` (0: all frames), only key
         frames if ``key_frames``, from stream time ``from_s`` on. It must be called before the first ``read``.
@@ -126,7 +140,7 @@ class PyavReader:
             self._stream.codec_context.skip_frame = "NONKEY"
         elif every_s * self._fps() >= _NEGLIGIBLE_FRAMES:
             self._stream.codec_context.skip_frame = "NONREF"
-        if from_s > 0 and not self._container.format.flags & _NO_TIMESTAMPS:
+        if from_s > 0 and self.has_stamps:
             self._seek(from_s)
 
     def _seek(self, time_s: float) -> None:
@@ -164,7 +178,7 @@ class PyavReader:
             case cv2.CAP_PROP_FPS:
                 return self._fps()
             case cv2.CAP_PROP_FRAME_COUNT:
-                return float(self._stream.frames or round(self._duration_s() * self.get(cv2.CAP_PROP_FPS)))
+                return float(self._stream.frames or round(self.duration_s * self.get(cv2.CAP_PROP_FPS)))
             case cv2.CAP_PROP_SAR_NUM:
                 return float(self._pixel_aspect.numerator)
             case cv2.CAP_PROP_SAR_DEN:
@@ -180,10 +194,11 @@ class PyavReader:
         """The mean rate of the container; the rate that the codec declares if the container has no time stamps (raw
         H.264) or gives its time base as the rate (DV)."""
         container, codec = float(self._stream.average_rate or 0), float(self._stream.codec_context.framerate or 0)
-        has_stamps = not self._container.format.flags & _NO_TIMESTAMPS
-        return container if 0 < container <= _MAX_FPS and (has_stamps or not codec) else codec
+        return container if 0 < container <= _MAX_FPS and (self.has_stamps or not codec) else codec
 
-    def _duration_s(self) -> float:
+    @property
+    def duration_s(self) -> float:
+        """As the container says; 0 if it does not."""
         if self._stream.duration is not None and self._stream.time_base is not None:
             return float(self._stream.duration * self._stream.time_base)
         return (self._container.duration or 0) / av.time_base
