@@ -89,7 +89,9 @@ class FileSource:
                 yield from recorded_times(self._stamped_images(reader, step_s, stop), step_s)
                 return
             if not isinstance(reader, PyavReader):
-                raise SourceError(f"{settings.shown} cannot be read in part; omit --every, --key-frames, --from and --to")
+                raise SourceError(
+                    f"{settings.shown} cannot be read in part; omit --every, --key-frames, --from and --to"
+                )
             reader.select(settings.every_s, settings.key_frames, settings.from_s)
             time_s = settings.from_s - step_s
             for image, stamp_s in self._stamped_images(reader, step_s, stop):

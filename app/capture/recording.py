@@ -55,7 +55,7 @@ class NamePattern:
             else:
                 parts.append(_CODES[code] if code in seen else f"(?P<{code}>{_CODES[code]})")
                 seen.add(code)
-        if not ("s" in seen or {"m", "d"} <= seen and seen & {"Y", "y"}):
+        if not ("s" in seen or ({"m", "d"} <= seen and seen & {"Y", "y"})):
             raise SettingsError(f"bad name pattern {pattern!r}: it gives no date; write %Y, %m and %d, or %s")
         self._regex = re.compile(r"(?:^|/)" + "".join(parts) + r"\Z")
 
@@ -70,7 +70,8 @@ class NamePattern:
             return RecordedName(camera, float(found["s"]))
         year = int(found["Y"]) if found.get("Y") else 2000 + int(found["y"])
         try:
-            moment = datetime(year, int(found["m"]), int(found["d"]), *(int(found.get(c) or 0) for c in "HMS"))
+            hour, minute, second = (int(found.get(code) or 0) for code in "HMS")
+            moment = datetime(year, int(found["m"]), int(found["d"]), hour, minute, second)
             moment += timedelta(microseconds=int((found.get("f") or "0").ljust(6, "0")))
             return RecordedName(camera, moment.replace(tzinfo=self._zone).timestamp())
         except (ValueError, OverflowError, OSError):
@@ -134,7 +135,9 @@ def video_start(settings: SourceSettings, path: Path, container: Any = None) -> 
     if named is not None:
         return VideoStart(named.start_s, "name")
     if settings.name_pattern:
-        raise SettingsError(f"{path} does not match the name pattern {settings.name_pattern!r}; check it or give --start")
+        raise SettingsError(
+            f"{path} does not match the name pattern {settings.name_pattern!r}; check it or give --start"
+        )
     if container is not None:
         return _start_from(container, path)
     try:

@@ -12,7 +12,7 @@ from app.capture.opencv_backend import check_file
 from app.capture.pyav_backend import NoVideoError, PyavReader
 from app.capture.reader import FALLBACK_FPS, decode_image, image_stamp_s, plausible_count, plausible_fps, released
 from app.capture.recording import VideoStart, content_id, video_start
-from app.core.errors import SettingsError, SourceError
+from app.core.errors import SourceError
 from app.core.files import is_file
 from app.core.types import Image
 from app.settings.source import SourceSettings
@@ -74,9 +74,7 @@ def read_facts(settings: SourceSettings) -> VideoFacts:
         fps, count = plausible_fps(reader) or FALLBACK_FPS, plausible_count(reader)
         width_px, height_px = reader.size_px
         duration_s = reader.duration_s or (count or 0) / fps
-        return VideoFacts(
-            content_id(head, size), size, duration_s, fps, width_px, height_px, start, reader.has_stamps
-        )
+        return VideoFacts(content_id(head, size), size, duration_s, fps, width_px, height_px, start, reader.has_stamps)
 
 
 def is_remote(uri: str) -> bool:

@@ -71,13 +71,13 @@ def _is_shown(action: argparse.Action) -> bool:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from app.cli import alerts, annotate, bench, config, doctor, models, self_test, training_commands, watch
+    from app.cli import alerts, annotate, bench, config, doctor, models, scan, self_test, training_commands, watch
 
     parser = _Parser(prog="maskwatch", description="Detect face masks in cameras, streams and files.")
     parser.add_argument("--version", action="version", version=f"maskwatch {__version__}")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log more (-vv: everything)")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
-    for module in (watch, annotate, config, doctor, self_test, bench, alerts, training_commands, models):
+    for module in (watch, annotate, config, doctor, self_test, bench, alerts, scan, training_commands, models):
         module.register(commands)
     return parser
 

@@ -266,9 +266,7 @@ class ShardAnalysis:
     def _own_faults(self) -> Iterator[Fault]:
         """The faults within the shard's range, without their parts outside of it."""
         for fault in self._reader.faults:
-            own = replace(
-                fault, from_s=max(fault.from_s, self._shard.start_s), to_s=min(fault.to_s, self._shard.end_s)
-            )
+            own = replace(fault, from_s=max(fault.from_s, self._shard.start_s), to_s=min(fault.to_s, self._shard.end_s))
             if own.from_s < own.to_s or (fault.from_s == fault.to_s and own.from_s == own.to_s):
                 yield own
 

@@ -1,0 +1,232 @@
+"""The report of a scan: one HTML page without scripts from elsewhere, and a CSV file of the hours."""
+
+import base64
+import csv
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from typing import Any, TextIO
+
+from app.alerts.export import ALERT_KINDS
+from app.alerts.store_types import HOUR_S, Presence, hour_of
+from app.core.schedule import time_zone
+from app.core.text import counted, reason_text
+from app.core.types import Event
+from app.scan.run_folder import FailedShard, RunFolder, UnreadableFile
+
+CSV_FIELDS = (
+    "camera",
+    "hour",
+    "hour_s",
+    "watched_min",
+    "people",
+    "masked",
+    "incorrect",
+    "bare",
+    "compliance",
+    "alerts",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraHour:
+    """One hour of one camera; ``alerts`` were raised in it."""
+
+    seen: Presence
+    watched_s: float
+    alerts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time of an archive that was not analysed. ``path``: its first video."""
+
+    path: str
+    from_s: float
+    to_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """``planned_s`` and ``watched_s``: length of all videos, and what was analysed of it."""
+
+    hours: tuple[CameraHour, ...]
+    events: tuple[Event, ...]
+    thumbnails: dict[str, bytes]
+    gaps: tuple[Gap, ...]
+    failed: tuple[FailedShard, ...]
+    unreadable: tuple[UnreadableFile, ...]
+    planned_s: float
+    watched_s: float
+    shards: int
+    done: int
+    timezone: str
+
+
+def make_report(folder: RunFolder) -> Report:
+    """Adds up the results that exist. Raises OutputError."""
+    plan, done = folder.plan(), folder.done()
+    hours: dict[tuple[str, int], CameraHour] = {}
+    events: list[Event] = []
+    thumbnails: dict[str, bytes] = {}
+    gaps: list[Gap] = []
+    watched_ms = 0
+    alerts: defaultdict[tuple[str, int], int] = defaultdict(int)
+    for each in plan.shards:
+        line = done.get(each.shard.id)
+        result = None if line is None else folder.result(line)
+        if result is None:
+            continue
+        watched_ms += result.watched_ms
+        events += result.events
+        thumbnails |= result.thumbnails
+        gaps += [Gap(each.shard.parts[0].uri, fault.from_s, fault.to_s, fault.reason) for fault in result.faults]
+        for hour in result.hours:
+            key = hour.seen.camera, hour.seen.hour_s
+            before = hours.get(key, CameraHour(Presence(*key), 0.0, 0))
+            hours[key] = CameraHour(before.seen.plus(hour.seen), before.watched_s + hour.watched_ms / 1000, 0)
+    for event in events:
+        if event.kind in ALERT_KINDS:
+            alerts[event.camera, hour_of(event.wall_s)] += 1
+    for key in alerts:
+        hours.setdefault(key, CameraHour(Presence(*key), 0.0, 0))
+    rows = [CameraHour(hours[key].seen, hours[key].watched_s, alerts[key]) for key in sorted(hours)]
+    events.sort(key=lambda event: (event.wall_s, event.camera, event.id))
+    return Report(
+        hours=tuple(rows),
+        events=tuple(events),
+        thumbnails=thumbnails,
+        gaps=tuple(gaps),
+        failed=tuple(folder.failed().values()),
+        unreadable=plan.unreadable,
+        planned_s=plan.hours * HOUR_S,
+        watched_s=watched_ms / 1000,
+        shards=len(plan.shards),
+        done=sum(each.shard.id in done for each in plan.shards),
+        timezone=plan.settings.camera.get("timezone", ""),
+    )
+
+
+def hour_record(report: Report, row: CameraHour) -> dict[str, Any]:
+    """``row`` as values by the names of ``CSV_FIELDS``."""
+    seen, share = row.seen, row.seen.compliance
+    return {
+        "camera": seen.camera,
+        "hour": _time(report, seen.hour_s, "minutes"),
+        "hour_s": seen.hour_s,
+        "watched_min": round(row.watched_s / 60, 1),
+        "people": seen.people,
+        "masked": seen.masked,
+        "incorrect": seen.incorrect,
+        "bare": seen.bare,
+        "compliance": None if share is None else round(share, 4),
+        "alerts": row.alerts,
+    }
+
+
+def write_csv(report: Report, file: TextIO) -> None:
+    writer = csv.DictWriter(file, CSV_FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(hour_record(report, row) for row in report.hours)
+
+
+def _time(report: Report, wall_s: float, timespec: str = "seconds") -> str:
+    zone = time_zone(report.timezone)
+    return datetime.fromtimestamp(wall_s, zone).astimezone(zone).isoformat(" ", timespec)
+
+
+def html_page(report: Report, style: str = "", script: str = "") -> str:
+    """The report as one page. ``style`` and ``script``: tags that replace the built-in ones, for servers that allow
+    only files of their own."""
+    seen = Presence("", 0)
+    for row in report.hours:
+        seen = seen.plus(row.seen)
+    people = "1 person" if seen.people == 1 else f"{seen.people} people"
+    share = "nobody was seen" if seen.compliance is None else f"{seen.compliance:.1%} wore a mask correctly"
+    open_shards = report.shards - report.done - len(report.failed)
+    parts = [
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Archive scan</title>",
+        '<meta name=viewport content="width=device-width">',
+        style or f"<style>{_STYLE}</style>",
+        "<h1>Archive scan</h1>",
+        f"<p><strong>{people}; {share}.</strong> "
+        f"Watched {report.watched_s / HOUR_S:.2f} of {report.planned_s / HOUR_S:.2f} hours of video.</p>",
+    ]
+    if open_shards or report.failed:
+        parts.append(
+            f"<p class=warning>Not complete: {open_shards} of {counted(report.shards, 'shard')} not analysed yet, "
+            f"{len(report.failed)} failed.</p>"
+        )
+    parts.append("<p><label>Search <input type=search id=search placeholder='camera, date, reason'></label></p>")
+    parts.append("<h2>By camera and hour</h2>")
+    heads = ("camera", "hour", "watched, min", "people", "masked", "incorrect", "bare", "compliance", "alerts")
+    rows = []
+    for row in report.hours:
+        record = hour_record(report, row)
+        rate = "" if record["compliance"] is None else f"{record['compliance']:.1%}"
+        values = (record[name] for name in CSV_FIELDS if name not in ("hour_s", "compliance", "alerts"))
+        rows.append([*map(str, values), rate, str(row.alerts)])
+    parts.append(_table(heads, rows))
+    parts.append("<h2>Events</h2>")
+    parts.append(_table(("time", "camera", "event", "duration", "people", "reason", ""), _event_rows(report), raw=6))
+    parts.append("<h2>Not analysed</h2>")
+    parts.append(_table(("video", "from, s", "to, s", "reason"), _gap_rows(report)))
+    parts.append(script or f"<script>{_SCRIPT}</script>")
+    return "\n".join(parts) + "\n"
+
+
+def _event_rows(report: Report) -> Iterable[Sequence[str]]:
+    for event in report.events:
+        jpeg = report.thumbnails.get(event.id)
+        image = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">' if jpeg else ""
+        yield (
+            _time(report, event.wall_s),
+            event.camera,
+            event.kind.value,
+            f"{event.duration_s:.1f} s",
+            str(event.people),
+            reason_text(event.reason),
+            image,
+        )
+
+
+def _gap_rows(report: Report) -> Iterable[Sequence[str]]:
+    for file in report.unreadable:
+        yield file.path, "", "", file.reason
+    for failed in report.failed:
+        yield failed.path, "", "", f"failed {failed.attempt} times: {failed.reason}"
+    for gap in report.gaps:
+        yield gap.path, f"{gap.from_s:.1f}", f"{gap.to_s:.1f}", gap.reason
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], raw: int = -1) -> str:
+    """``raw``: the column that is HTML already."""
+    body = [
+        "<tr>" + "".join(f"<td>{cell if i == raw else escape(cell)}</td>" for i, cell in enumerate(row)) + "</tr>"
+        for row in rows
+    ]
+    if not body:
+        return "<p>None.</p>"
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }
+table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #8884; font-variant-numeric: tabular-nums; }
+.warning { border-left: 4px solid #d55e00; padding-left: .6rem; }
+img { max-height: 6rem; }
+@media (prefers-color-scheme: dark) { body { background: #16181c; color: #e8e8e8; } }
+"""
+_SCRIPT = """
+document.getElementById("search").addEventListener("input", (event) => {
+  const wanted = event.target.value.toLowerCase();
+  for (const row of document.querySelectorAll("tbody tr")) {
+    row.hidden = !row.textContent.toLowerCase().includes(wanted);
+  }
+});
+"""
