@@ -1,6 +1,7 @@
 """Generated videos with painted faces, and models that find and label them: fast, and exact about each frame."""
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,14 @@ import numpy as np
 from fakes import BrightnessClassifier
 
 from app.core.types import Box, Detection, Image
-from app.scan.analysis import Models
+from app.scan.analysis import Models, ShardAnalysis
+from app.scan.planner import ScanOptions, make_plan
+from app.scan.run_folder import RunFolder
+from app.scan.runner import run_plan
+from app.scan.tables import encode_result
+from app.scan.worker import Outcome, Task
+from app.settings.monitor import CameraSettings
+from app.settings.root import Settings
 
 WIDTH_PX, HEIGHT_PX, FACE_PX, FPS = 256, 160, 48, 5
 BARE, MASKED = (200, 20, 0), (255, 255, 140)
@@ -58,6 +66,40 @@ class ColourDetector:
         is_face = (image[..., 0].astype(int) - image[..., 2] > 60).astype(np.uint8)
         _, _, found, _ = cv2.connectedComponentsWithStats(is_face)
         return [Detection(Box(*map(float, box[:4])), 0.9) for box in found[1:] if box[4] > 400]
+
+
+class InProcessEngine:
+    """Analyses with fake models; ``fault`` returns why a task fails, or ''."""
+
+    def __init__(self, fault: Callable[[Task], str] = lambda _: "") -> None:
+        self.fault = fault
+        self.closed = False
+        self.attempts: list[tuple[str, int]] = []
+
+    def run(self, tasks: deque[Task]) -> Iterator[Outcome]:
+        while tasks:
+            task = tasks.popleft()
+            self.attempts.append((task.shard.id, task.attempt))
+            error = self.fault(task)
+            if error:
+                yield Outcome(task, error=error)
+                continue
+            settings, camera = task.settings.load(task.shard.camera)
+            result = ShardAnalysis(task.shard, settings, camera, fake_models()).run()
+            content = encode_result(task.shard.id, task.shard.camera, result)
+            yield Outcome(task, content, node="here:1", seconds=1.0, cpu_s=0.9, frames=result.frames)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def scanned(archive: Path) -> Path:
+    """The folder of a scan of one video with a bare and a masked person."""
+    write_video(archive / "door/2026-11-20/10-59-50.mp4", [Visit(0, 5, BARE), Visit(2, 6, MASKED, x=150)], 11.0)
+    folder = RunFolder(archive.parent / "run")
+    folder.create(make_plan([str(archive)], Settings(), ScanOptions(CameraSettings(uri="scan", every_s=0.2))))
+    run_plan(folder, InProcessEngine())
+    return folder.path
 
 
 def fake_models() -> Models:

@@ -138,28 +138,30 @@ def _time(report: Report, wall_s: float, timespec: str = "seconds") -> str:
     return datetime.fromtimestamp(wall_s, zone).astimezone(zone).isoformat(" ", timespec)
 
 
-def html_page(report: Report, style: str = "", script: str = "") -> str:
-    """The report as one page. ``style`` and ``script``: tags that replace the built-in ones, for servers that allow
-    only files of their own."""
+def summary(report: Report) -> str:
+    """People, compliance and coverage in two or three sentences."""
     seen = Presence("", 0)
     for row in report.hours:
         seen = seen.plus(row.seen)
     people = "1 person" if seen.people == 1 else f"{seen.people} people"
     share = "nobody was seen" if seen.compliance is None else f"{seen.compliance:.1%} wore a mask correctly"
-    open_shards = report.shards - report.done - len(report.failed)
+    watched = f"Watched {report.watched_s / HOUR_S:.2f} of {report.planned_s / HOUR_S:.2f} hours of video."
+    left = report.shards - report.done - len(report.failed)
+    if not left and not report.failed:
+        return f"{people}; {share}. {watched}"
+    shards = counted(report.shards, "shard")
+    return f"{people}; {share}. {watched} Not complete: of {shards}, {left} are left and {len(report.failed)} failed."
+
+
+def html_page(report: Report) -> str:
+    """The report as one page, which needs no other file."""
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>Archive scan</title>",
         '<meta name=viewport content="width=device-width">',
-        style or f"<style>{_STYLE}</style>",
+        f"<style>{_STYLE}</style>",
         "<h1>Archive scan</h1>",
-        f"<p><strong>{people}; {share}.</strong> "
-        f"Watched {report.watched_s / HOUR_S:.2f} of {report.planned_s / HOUR_S:.2f} hours of video.</p>",
+        f"<p><strong>{escape(summary(report))}</strong></p>",
     ]
-    if open_shards or report.failed:
-        parts.append(
-            f"<p class=warning>Not complete: {open_shards} of {counted(report.shards, 'shard')} not analysed yet, "
-            f"{len(report.failed)} failed.</p>"
-        )
     parts.append("<p><label>Search <input type=search id=search placeholder='camera, date, reason'></label></p>")
     parts.append("<h2>By camera and hour</h2>")
     heads = ("camera", "hour", "watched, min", "people", "masked", "incorrect", "bare", "compliance", "alerts")
@@ -171,35 +173,30 @@ def html_page(report: Report, style: str = "", script: str = "") -> str:
         rows.append([*map(str, values), rate, str(row.alerts)])
     parts.append(_table(heads, rows))
     parts.append("<h2>Events</h2>")
-    parts.append(_table(("time", "camera", "event", "duration", "people", "reason", ""), _event_rows(report), raw=6))
+    events = ((*event_row(report, event), _image(report, event)) for event in report.events)
+    parts.append(_table(("time", "camera", "event", "duration", "people", "reason", ""), events, raw=6))
     parts.append("<h2>Not analysed</h2>")
-    parts.append(_table(("video", "from, s", "to, s", "reason"), _gap_rows(report)))
-    parts.append(script or f"<script>{_SCRIPT}</script>")
+    parts.append(_table(("video", "from, s", "to, s", "reason"), not_analysed(report)))
+    parts.append(f"<script>{_SCRIPT}</script>")
     return "\n".join(parts) + "\n"
 
 
-def _event_rows(report: Report) -> Iterable[Sequence[str]]:
-    for event in report.events:
-        jpeg = report.thumbnails.get(event.id)
-        image = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">' if jpeg else ""
-        yield (
-            _time(report, event.wall_s),
-            event.camera,
-            event.kind.value,
-            f"{event.duration_s:.1f} s",
-            str(event.people),
-            reason_text(event.reason),
-            image,
-        )
+def event_row(report: Report, event: Event) -> tuple[str, ...]:
+    """Time, camera, kind, duration, people and reason."""
+    when, duration = _time(report, event.wall_s), f"{event.duration_s:.1f} s"
+    return when, event.camera, event.kind.value, duration, str(event.people), reason_text(event.reason)
 
 
-def _gap_rows(report: Report) -> Iterable[Sequence[str]]:
-    for file in report.unreadable:
-        yield file.path, "", "", file.reason
-    for failed in report.failed:
-        yield failed.path, "", "", f"failed {failed.attempt} times: {failed.reason}"
-    for gap in report.gaps:
-        yield gap.path, f"{gap.from_s:.1f}", f"{gap.to_s:.1f}", gap.reason
+def _image(report: Report, event: Event) -> str:
+    jpeg = report.thumbnails.get(event.id)
+    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">' if jpeg else ""
+
+
+def not_analysed(report: Report) -> list[tuple[str, ...]]:
+    """Video, from, to and reason of everything that was left out."""
+    rows = [(file.path, "", "", file.reason) for file in report.unreadable]
+    rows += [(each.path, "", "", f"failed {each.attempt} times: {each.reason}") for each in report.failed]
+    return rows + [(gap.path, f"{gap.from_s:.1f}", f"{gap.to_s:.1f}", gap.reason) for gap in report.gaps]
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], raw: int = -1) -> str:
@@ -218,7 +215,6 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #8884; font-variant-numeric: tabular-nums; }
-.warning { border-left: 4px solid #d55e00; padding-left: .6rem; }
 img { max-height: 6rem; }
 @media (prefers-color-scheme: dark) { body { background: #16181c; color: #e8e8e8; } }
 """

@@ -4,51 +4,22 @@ import csv
 import errno
 import io
 import json
-from collections import deque
-from collections.abc import Callable, Iterator
 from math import inf
 from pathlib import Path
 
 import pytest
-from fakes_scan import BARE, MASKED, Visit, fake_models, write_video
+from fakes_scan import BARE, MASKED, InProcessEngine, Visit, write_video
 
 from app.core.errors import OutputError
-from app.scan.analysis import ShardAnalysis
 from app.scan.planner import ScanOptions, make_plan
 from app.scan.report import html_page, make_report, write_csv
 from app.scan.run_folder import DoneShard, RunFolder
 from app.scan.runner import MAX_ATTEMPTS, run_plan, verify
 from app.scan.tables import encode_result
-from app.scan.worker import Outcome, Task
 from app.settings.monitor import CameraSettings
 from app.settings.root import Settings
 
 VISITS = (Visit(1, 6, BARE), Visit(9, 12, MASKED, x=100), Visit(16, 19, MASKED), Visit(22, 26.5, BARE))
-
-
-class InProcessEngine:
-    """Analyses with fake models; ``fault`` returns why a task fails, or ''."""
-
-    def __init__(self, fault: Callable[[Task], str] = lambda _: "") -> None:
-        self.fault = fault
-        self.closed = False
-        self.attempts: list[tuple[str, int]] = []
-
-    def run(self, tasks: deque[Task]) -> Iterator[Outcome]:
-        while tasks:
-            task = tasks.popleft()
-            self.attempts.append((task.shard.id, task.attempt))
-            error = self.fault(task)
-            if error:
-                yield Outcome(task, error=error)
-                continue
-            settings, camera = task.settings.load(task.shard.camera)
-            result = ShardAnalysis(task.shard, settings, camera, fake_models()).run()
-            content = encode_result(task.shard.id, task.shard.camera, result)
-            yield Outcome(task, content, node="here:1", seconds=1.0, cpu_s=0.9, frames=result.frames)
-
-    def close(self) -> None:
-        self.closed = True
 
 
 @pytest.fixture
