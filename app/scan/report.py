@@ -194,7 +194,7 @@ def _image(report: Report, event: Event) -> str:
 
 def not_analysed(report: Report) -> list[tuple[str, ...]]:
     """Video, from, to and reason of everything that was left out."""
-    rows = [(file.path, "", "", file.reason) for file in report.unreadable]
+    rows: list[tuple[str, ...]] = [(file.path, "", "", file.reason) for file in report.unreadable]
     rows += [(each.path, "", "", f"failed {each.attempt} times: {each.reason}") for each in report.failed]
     return rows + [(gap.path, f"{gap.from_s:.1f}", f"{gap.to_s:.1f}", gap.reason) for gap in report.gaps]
 
