@@ -78,8 +78,8 @@ def end_left_processes(marker: str) -> list[str]:
     return left
 
 
-def with_kills(run: Path, engine: str, kills: int, rng: random.Random) -> dict[str, Any]:
-    """Kills until ``kills`` have happened and all shards are done; no kill after that."""
+def with_kills(run: Path, engine: str, kills: int, longest_s: float, rng: random.Random) -> dict[str, Any]:
+    """Kills, at most ``longest_s`` apart, until ``kills`` have happened and all shards are done; no kill after that."""
     drivers = workers = runs = 0
     while True:
         runs += 1
@@ -95,7 +95,7 @@ def with_kills(run: Path, engine: str, kills: int, rng: random.Random) -> dict[s
                 process.wait(600)
                 break
             try:
-                process.wait(rng.uniform(1.0, 6.0))
+                process.wait(rng.uniform(0.2, 1.0) * longest_s)
                 break
             except subprocess.TimeoutExpired:
                 pass
@@ -189,10 +189,12 @@ def main() -> None:
         reference, killed = folder / "reference", folder / "killed"
         for run in (reference, killed):
             assert scan("plan", folder / "archive", "--out", run).returncode == 0
+        started_s = time.monotonic()
         assert scan("run", reference, "--workers", "2").returncode == 0
+        longest_s = 0.6 * (time.monotonic() - started_s)
         expected = results(reference)
         record: dict[str, Any] = {"engine": args.engine, "shards": len(expected)}
-        record |= with_kills(killed, args.engine, args.kills, random.Random(args.seed))
+        record |= with_kills(killed, args.engine, args.kills, longest_s, random.Random(args.seed))
         record["same_bytes"] = results(killed) == expected
         record["left_processes"] = end_left_processes(str(killed))
         record["partial_files"] = [path.name for path in killed.rglob("*.part.*")]
