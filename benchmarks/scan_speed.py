@@ -15,7 +15,6 @@ import json
 import random
 import statistics
 import time
-from dataclasses import asdict
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -108,8 +107,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     record: dict[str, Any] = {
-        "machine": asdict(describe()),
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "machine": describe().model_dump(mode="json"),
         "detector_pass_ms": detector_ms(),
     }
     if args.videos:
