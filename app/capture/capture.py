@@ -288,4 +288,4 @@ class _Pace:
             now_s = time.monotonic()
         if now_s - due_s > _LATE_S:
             self._start_s = now_s - frame.time_s
-        return replace(frame, captured_s=now_s, wall_s=time.time())
+        return replace(frame, captured_s=now_s)

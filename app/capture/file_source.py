@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.capture.opencv_backend import PLAYLIST_SUFFIXES, Opener, VideoReader, check_file, open_file
+from app.capture.pyav_backend import PyavReader
 from app.capture.reader import (
     ATTEMPTS,
     FALLBACK_FPS,
@@ -15,6 +16,7 @@ from app.capture.reader import (
     plausible_fps,
     released,
 )
+from app.capture.recording import video_start
 from app.capture.stream_time import recorded_times
 from app.core.errors import SourceError
 from app.core.types import Frame, Image
@@ -28,9 +30,10 @@ class FileSource:
 
     is_live = False
 
-    def __init__(self, settings: SourceSettings, opener: Opener = open_file) -> None:
+    def __init__(self, settings: SourceSettings, opener: Opener = open_file, is_demo: bool = False) -> None:
         self.name = settings.name
         self._settings = settings
+        self._is_demo = is_demo
         self._open = opener
         self._fps_and_count: tuple[float | None, int | None] | None = None
 
@@ -54,15 +57,25 @@ class FileSource:
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         """Raises SourceError if the file is not a video, contains no frame, or ends too early."""
         index, offset_s = 0, 0.0
+        start_s = self._start_s()
         while not stop.is_set():
             last_s = -1.0
             for image, time_s in self._play(stop):
                 last_s = offset_s + time_s
-                yield Frame(image, index, last_s, time.monotonic(), time.time(), self.name)
+                wall_s = time.time() if start_s is None else start_s + last_s
+                yield Frame(image, index, last_s, time.monotonic(), wall_s, self.name)
                 index += 1
             if not self._settings.loop:
                 return
             offset_s = last_s + 1.0 / (self.fps or FALLBACK_FPS)
+
+    def _start_s(self) -> float | None:
+        """When the video was begun; None if it is shown as if it were live: the demo and videos of servers."""
+        settings = self._settings
+        if settings.starts_at is None and (self._is_demo or settings.kind is not SourceKind.FILE):
+            return None
+        self._check()
+        return video_start(settings, Path(settings.uri)).wall_s
 
     def apply(self, settings: SourceSettings) -> None:
         self._settings = settings.with_uri(self._settings.uri)
@@ -71,7 +84,20 @@ class FileSource:
         with released(self._opened()) as reader:
             self._fps_and_count = fps, _ = plausible_fps(reader), plausible_count(reader)
             step_s = 1.0 / (fps or FALLBACK_FPS)
-            yield from recorded_times(self._stamped_images(reader, step_s, stop), step_s)
+            settings = self._settings
+            if not settings.is_sampled:
+                yield from recorded_times(self._stamped_images(reader, step_s, stop), step_s)
+                return
+            if not isinstance(reader, PyavReader):
+                raise SourceError(
+                    f"{settings.shown} cannot be read in part; omit --every, --key-frames, --from and --to"
+                )
+            reader.select(settings.every_s, settings.key_frames, settings.from_s)
+            time_s = settings.from_s - step_s
+            for image, stamp_s in self._stamped_images(reader, step_s, stop):
+                if stamp_s is None or stamp_s > time_s:
+                    time_s = time_s + step_s if stamp_s is None else stamp_s
+                    yield image, time_s
 
     def _stamped_images(
         self, reader: VideoReader, step_s: float, stop: threading.Event
@@ -84,6 +110,8 @@ class FileSource:
                 failed += not ok
                 continue
             stamp_s = image_stamp_s(reader)
+            if self._settings.to_s is not None and (end_s if stamp_s is None else stamp_s) >= self._settings.to_s:
+                return
             end_s = max(end_s + step_s, stamp_s or 0.0)
             failed, played = 0, played + 1
             yield image, stamp_s
@@ -96,15 +124,20 @@ class FileSource:
                 f"{self._settings.shown} contains no frame that can be decoded; check whether it is a video"
             )
         # Some containers only estimate the count, so only a large difference in count and time is an error.
-        if count and played < 0.9 * count - 1 and end_s < 0.9 * count * step_s - 1.0:
+        is_short = self._settings.is_sampled or played < 0.9 * (count or 0) - 1
+        if count and is_short and end_s < 0.9 * count * step_s - 1.0:
             raise SourceError(
                 f"{self._settings.shown} is damaged or incomplete: only {played} of {count} frames could be read; "
                 + ("the connection was lost" if self._settings.kind is SourceKind.STREAM else "copy it again")
             )
 
     def _opened(self) -> VideoReader:
-        if self._settings.kind is SourceKind.STREAM:
-            return self._open(self._settings)
+        if self._settings.kind is not SourceKind.STREAM:
+            self._check()
+        return self._open(self._settings)
+
+    def _check(self) -> None:
+        """Raises SourceError if the file cannot be a video."""
         path = Path(self._settings.uri)
         check_file(path, "video")
         try:
@@ -118,7 +151,6 @@ class FileSource:
         # FFmpeg would play any text file as a video of a terminal.
         elif _is_text(head):
             raise SourceError(f"{path} is text, not a video; give a video, an image, a folder or a stream")
-        return self._open(self._settings)
 
 
 def _is_text(head: bytes) -> bool:

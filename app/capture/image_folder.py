@@ -155,9 +155,9 @@ class ImageSource:
         index = 0
         while not stop.is_set():
             first_of_round = index
-            for image in self._images(stop):
+            for image, wall_s in self._images(stop):
                 time_s = index / (self.fps or IMAGES_PER_S)
-                yield Frame(image, index, time_s, time.monotonic(), time.time(), self.name)
+                yield Frame(image, index, time_s, time.monotonic(), wall_s, self.name)
                 index += 1
             if not self._settings.loop or index == first_of_round:
                 return
@@ -165,7 +165,8 @@ class ImageSource:
     def apply(self, settings: SourceSettings) -> None:
         self._settings = settings
 
-    def _images(self, stop: threading.Event) -> Iterator[Image]:
+    def _images(self, stop: threading.Event) -> Iterator[tuple[Image, float]]:
+        """The images with the dates of their files (Unix time)."""
         paths = self._paths()
         first_error: SourceError | None = None
         shown = 0
@@ -173,7 +174,9 @@ class ImageSource:
             if stop.is_set():
                 return
             try:
-                image = read_image(path)
+                image, changed_s = read_image(path), path.stat().st_mtime
+            except OSError as error:
+                raise SourceError(f"cannot read image {path}: {error.strerror or error}; check the path") from error
             except SourceError as error:
                 if len(paths) == 1:
                     raise
@@ -181,6 +184,6 @@ class ImageSource:
                 _log.warning("%s", error)
                 continue
             shown += 1
-            yield corrected(image, self._settings)
+            yield corrected(image, self._settings), changed_s
         if shown == 0 and first_error is not None:
             raise SourceError(f"none of the {len(paths)} images in {self._path} can be read: {first_error}")

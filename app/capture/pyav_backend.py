@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 import av
@@ -31,6 +32,12 @@ _PATIENCE_S = 0.2
 _MAX_READ_ERRORS = 10
 """Unreadable packets in a row after which a video has ended."""
 _MAX_FPS = 250.0
+_NEGLIGIBLE_FRAMES = 4
+"""If at least so many frames lie between two selected ones, frames that no other frame refers to are not decoded."""
+_SEEK_LEADS_S = (10.0, 60.0, math.inf)
+"""How long before the wanted time decoding starts: videos with intra refresh need some seconds until an image is
+complete, and MPEG-TS has no index, so a seek may end too late."""
+_ROUNDING = 1e-6
 _EMPTY = np.empty((0, 0, 3), np.uint8)
 
 # ITU-T H.273: matrix coefficients. sws_scale rejects the others, so frames get the nearest of these.
@@ -74,10 +81,12 @@ class PyavReader:
             raise
         self._stream.codec_context.thread_type = "AUTO"
         self._stream.codec_context.thread_count = threads
+        self._every_s, self._from_s, self._key_frames = 0.0, 0.0, False
+        self._cell = -1
         self._container_sar = self._stream.sample_aspect_ratio
         if self._container_sar == self._stream.codec_context.sample_aspect_ratio:
             self._container_sar = None  # it comes from the codec and may change with it
-        self._frames = self._decode()
+        self._frames: Iterator[VideoFrame | None] = self._decode()
         self._stamped = False
         self._graph: Graph | None = None
         self._graph_input: tuple[object, ...] = ()
@@ -100,9 +109,67 @@ class PyavReader:
                 _log.debug("read error: %s", type(error).__name__)  # its text may contain the password
                 return False, None
             if frame is not None:
-                return True, self._upright(frame)
+                self._observe(frame)
+                if self._is_selected():
+                    return True, self._upright(frame)
             if time.monotonic() >= end_s:
                 return True, _EMPTY
+
+    @property
+    def container(self) -> Any:
+        """The open container, to read its metadata."""
+        return self._container
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        return self._stream.codec_context.width, self._stream.codec_context.height
+
+    @property
+    def has_stamps(self) -> bool:
+        """Whether the container stores time stamps, so that reading may start anywhere."""
+        return not self._container.format.flags & _NO_TIMESTAMPS
+
+    def select(self, every_s: float, key_frames: bool, from_s: float) -> None:
+        """From now on ``read`` returns only the first frame of each period of ``every_s`` (0: all frames), only key
+        frames if ``key_frames``, from stream time ``from_s`` on. It must be called before the first ``read``.
+
+        The other frames are not converted and, if nothing refers to them, not decoded. A frame is selected by its own
+        time stamp only, so the same frames are selected from every ``from_s``.
+        """
+        self._every_s, self._from_s, self._key_frames = every_s, from_s, key_frames
+        if key_frames:
+            self._stream.codec_context.skip_frame = "NONKEY"
+        elif every_s * self._fps() >= _NEGLIGIBLE_FRAMES:
+            self._stream.codec_context.skip_frame = "NONREF"
+        if from_s > 0 and self.has_stamps:
+            self._seek(from_s)
+
+    def _seek(self, time_s: float) -> None:
+        """Continues with a key frame before ``time_s``; with the first one if the container has no index."""
+        assert self._stream.time_base is not None
+        start, ticks_per_s = self._stream.start_time or 0, 1 / self._stream.time_base
+        for lead_s in _SEEK_LEADS_S:
+            self._graph = None
+            target = start + int(max(time_s - lead_s, 0.0) * ticks_per_s)
+            self._container.seek(target, stream=self._stream, backward=True)
+            self._frames = self._decode()
+            first = next((frame for frame in self._frames if frame is not None), None)
+            if first is None:
+                continue
+            self._observe(first)
+            if self._time_s <= time_s or math.isinf(lead_s):
+                self._frames = chain([first], self._frames)
+                return
+
+    def _is_selected(self) -> bool:
+        """Whether ``read`` returns the last observed frame. Frames without a time stamp are all returned."""
+        if math.isnan(self._time_s) or not (self._every_s or self._from_s):
+            return True
+        cell = math.floor(self._time_s / self._every_s + _ROUNDING) if self._every_s else self._cell + 1
+        if self._time_s < self._from_s - _ROUNDING or cell <= self._cell:
+            return False
+        self._cell = cell
+        return True
 
     def get(self, propId: int) -> float:  # noqa: N803 - OpenCV's name
         """The frame rate, the number of frames, or the time or pixel shape of the last image; 0 if it is unknown."""
@@ -120,7 +187,7 @@ class PyavReader:
         return 0.0
 
     def release(self) -> None:
-        self._frames.close()  # type: ignore[attr-defined]
+        self._frames = iter(())
         self._graph = None
         self._container.close()
         if not isinstance(self._address, str):
@@ -130,16 +197,17 @@ class PyavReader:
         """The mean rate of the container; the rate that the codec declares if the container has no time stamps (raw
         H.264) or gives its time base as the rate (DV)."""
         container, codec = float(self._stream.average_rate or 0), float(self._stream.codec_context.framerate or 0)
-        has_stamps = not self._container.format.flags & _NO_TIMESTAMPS
-        return container if 0 < container <= _MAX_FPS and (has_stamps or not codec) else codec
+        return container if 0 < container <= _MAX_FPS and (self.has_stamps or not codec) else codec
 
     def _frame_count(self) -> int:
         """As the container says, but not more than its duration: a video that was cut without encoding it again has
         frames that must not be shown (edit lists of MP4)."""
-        of_duration = round(self._duration_s() * self._fps())
+        of_duration = round(self.duration_s * self._fps())
         return min(self._stream.frames or of_duration, of_duration or self._stream.frames)
 
-    def _duration_s(self) -> float:
+    @property
+    def duration_s(self) -> float:
+        """As the container says; 0 if it does not."""
         if self._stream.duration is not None and self._stream.time_base is not None:
             return float(self._stream.duration * self._stream.time_base)
         return (self._container.duration or 0) / av.time_base
@@ -160,6 +228,9 @@ class PyavReader:
                 packets = self._container.demux(self._stream)
                 continue
             errors = 0
+            if self._key_frames and packet.size and not packet.is_keyframe:
+                yield None
+                continue
             self._stamped |= packet.pts is not None
             try:
                 frames = self._stream.decode(packet)
@@ -206,8 +277,8 @@ class PyavReader:
             yield from self._pull()
             self._graph = None
 
-    def _upright(self, frame: VideoFrame) -> Image:
-        """The BGR image of ``frame``, turned by its display matrix; keeps its time and pixel shape for ``get``."""
+    def _observe(self, frame: VideoFrame) -> None:
+        """Keeps the time and the display matrix of ``frame``; H.264 and H.265 send the matrix with key frames only."""
         stamp = frame.pts if self._stamped else frame.dts  # PyAV counts frames where a packet has no stamp
         unit = frame.time_base
         start = self._stream.start_time or 0
@@ -215,15 +286,18 @@ class PyavReader:
             self._time_s = math.nan
         else:
             self._time_s = float(stamp * unit - start * self._stream.time_base)
-        sar = self._container_sar or self._stream.codec_context.sample_aspect_ratio
-        self._pixel_aspect = sar or Fraction(1)
-        image = self._to_bgr(frame)
         try:
             matrix: Any = frame.side_data.get("DISPLAYMATRIX")
         except ValueError:  # PyAV 18 does not know all types of FFmpeg 8, for example EXIF data in motion JPEG
             matrix = None
-        if matrix is not None or frame.key_frame:  # H.264 and H.265 send it with key frames only
+        if matrix is not None or frame.key_frame:
             self._matrix = None if matrix is None else bytes(matrix)
+
+    def _upright(self, frame: VideoFrame) -> Image:
+        """The BGR image of the observed ``frame``, turned by its display matrix; keeps its pixel shape for ``get``."""
+        sar = self._container_sar or self._stream.codec_context.sample_aspect_ratio
+        self._pixel_aspect = sar or Fraction(1)
+        image = self._to_bgr(frame)
         if self._matrix is None:
             return image
         a, b, _, c, d = np.frombuffer(self._matrix, "<i4", 5)  # FFmpeg: (x, y) is shown at (ax + cy, bx + dy)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import cv2
 
@@ -18,9 +19,11 @@ _MAX_FPS = 250.0
 ATTEMPTS = 10
 """Failed reads in a row after which a source has ended; a damaged packet causes only one."""
 
+Reader = TypeVar("Reader", bound=VideoReader)
+
 
 @contextmanager
-def released(reader: VideoReader) -> Iterator[VideoReader]:
+def released(reader: Reader) -> Iterator[Reader]:
     """Context manager that releases ``reader`` at the end, as ``contextlib.closing`` does."""
     try:
         yield reader

@@ -50,6 +50,6 @@ def make_source(settings: SourceSettings) -> FrameSource:
         case SourceKind.IMAGES:
             return ImageSource(settings)
         case SourceKind.DEMO:
-            return FileSource(settings.with_uri(str(asset("demo.mp4"))))
+            return FileSource(settings.with_uri(str(asset("demo.mp4"))), is_demo=True)
         case SourceKind.FILE:
             return FileSource(settings)

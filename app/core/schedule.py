@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WHOLE_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -59,9 +60,18 @@ def parse_hours(text: str) -> Hours:
     return Hours(_days(text[: match.start()].strip().lower()), start_min, end_min)
 
 
-def is_open(hours: Iterable[Hours], wall_s: float) -> bool:
+def time_zone(name: str) -> tzinfo | None:
+    """The time zone ``name``; None, this machine's, if it is empty. Raises ValueError if it is not known."""
+    try:
+        return ZoneInfo(name) if name else None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        hint = "write it like Europe/Berlin or UTC (Windows also needs: pip install tzdata)"
+        raise ValueError(f"unknown time zone {name!r}; {hint}") from None
+
+
+def is_open(hours: Iterable[Hours], wall_s: float, timezone: str = "") -> bool:
     """Whether the local time of ``wall_s`` (Unix seconds) is in any of ``hours``; empty ``hours`` means always."""
-    local = datetime.fromtimestamp(wall_s)
+    local = datetime.fromtimestamp(wall_s, time_zone(timezone))
     minute = local.hour * 60 + local.minute
     hours = tuple(hours)
     return not hours or any(each.covers(local.weekday(), minute) for each in hours)

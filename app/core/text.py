@@ -10,10 +10,27 @@ MAX_LISTED = 5
 REASONS = {"mask": "mask on", "left": "left the view"}
 """Texts for the event reasons that are codes; other reasons are already text."""
 
+_DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h|d)?")
+_CLOCK = re.compile(r"\d+(:[0-5]?\d){1,2}(\.\d+)?")
+_SECONDS_BY_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
 
 def counted(count: int, noun: str) -> str:
     """``counted(1, "image")`` is '1 image', ``counted(2, "image")`` is '2 images'."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of ``0.2s``, ``10m``, ``1.5h``, ``2d``, ``90`` (seconds), ``1:30`` or ``1:00:00``. Raises ValueError."""
+    given = text.strip().lower()
+    if match := _DURATION.fullmatch(given):
+        return float(match[1]) * _SECONDS_BY_UNIT[match[2] or "s"]
+    if _CLOCK.fullmatch(given):
+        seconds = 0.0
+        for part in given.split(":"):
+            seconds = 60 * seconds + float(part)
+        return seconds
+    raise ValueError(f"{text!r} is not a duration; write it like 0.2s, 10m, 6h or 1:30")
 
 
 def reason_text(reason: str) -> str:

@@ -175,7 +175,7 @@ def may_alert_now(settings: PolicySettings, wall_s: float) -> bool:
     """Whether local time ``wall_s`` (Unix seconds) lies in the schedule and outside the quiet hours."""
     quiet = [parse_hours(line) for line in settings.quiet_hours]
     scheduled = [parse_hours(line) for line in settings.schedule]
-    return is_open(scheduled, wall_s) and not (quiet and is_open(quiet, wall_s))
+    return is_open(scheduled, wall_s, settings.timezone) and not (quiet and is_open(quiet, wall_s, settings.timezone))
 
 
 def in_regions(regions: Collection[Sequence[tuple[float, float]]], x: float, y: float) -> bool:

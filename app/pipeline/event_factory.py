@@ -8,8 +8,8 @@ from app.core.types import Event, EventKind, Frame, Track
 
 @dataclass(frozen=True, slots=True)
 class EventFactory:
-    """Creates the events of one camera. ``origin`` makes ids unique: events of equal content but another origin (for
-    example another run) have other ids."""
+    """Creates the events of one camera. ``origin`` makes ids unique: the id of the run for a live camera, that of the
+    video for a video, whose events therefore have the same ids in every run."""
 
     origin: str
     camera: str

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Protocol
 
 from app.alerts.store_types import CameraHour, hour_of
+from app.capture.recording import recording_id
 from app.capture.slot import SlotClosed
 from app.capture.source import FrameSource, make_source
 from app.core.cpu import cores_allowed
@@ -127,7 +128,8 @@ class Monitor:
         self._batcher = ClassifierBatcher(classifier)
         for settings in self._settings.camera:
             source = self._parts.make_source(settings)
-            camera = Camera(settings, source, EventFactory(self.run_id, source.name), self._new_worker)
+            origin = recording_id(settings) or self.run_id
+            camera = Camera(settings, source, EventFactory(origin, source.name), self._new_worker)
             if camera.name in self._offline:
                 event = self._offline[camera.name]
                 camera.restore_offline(event)
@@ -166,7 +168,7 @@ class Monitor:
 
     def _live_settings(self, own: CameraSettings) -> tuple[TrackingSettings, PolicySettings]:
         """The settings of a camera that can change at run time."""
-        return overridden(self._settings.tracking, own.tracking), overridden(self._settings.policy, own.policy)
+        return overridden(self._settings.tracking, own.tracking), own.policy_over(self._settings.policy)
 
     def _spawn_detector(self, camera: Camera) -> None:
         worker = camera.worker

@@ -34,6 +34,13 @@ SOURCE = (
     Flag("--rtsp-transport", "camera.rtsp_transport", "transport protocol of RTSP streams", ("tcp", "udp")),
     Flag("--open-timeout", "camera.open_timeout_s", "time limit to open a source", metavar="S"),
     Flag("--read-timeout", "camera.read_timeout_s", "time limit to read a frame", metavar="S"),
+    Flag("--every", "camera.every_s", "analyse one frame of a video in this time, such as 0.2s", metavar="TIME"),
+    Flag("--key-frames", "camera.key_frames", "analyse only the key frames of a video", constant=True),
+    Flag("--from", "camera.from_s", "start at this time within a video, such as 1:30", metavar="TIME"),
+    Flag("--to", "camera.to_s", "stop at this time within a video", metavar="TIME"),
+    Flag("--start", "camera.starts_at", "when a video was begun, such as 2026-11-23T14:30", metavar="TIME"),
+    Flag("--pattern", "camera.name_pattern", "how a video's name says that: %%Y-%%m-%%d/%%H/%%M.%%S.mp4", metavar="P"),
+    Flag("--timezone", "camera.timezone", "time zone of these times, such as Europe/Berlin", metavar="ZONE"),
     Flag("--loop", "camera.loop", "repeat a file, folder or the demo", constant=True),
     Flag("--fast", "camera.pace", "play files as fast as possible, not in real time", constant="fast"),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.core.schedule import parse_hours
-from app.settings.source import SourceSettings
+from app.settings.source import SourceSettings, TimeZone
 from app.settings.vision import DetectorSettings, TrackingSettings
 
 M = TypeVar("M", bound=BaseModel)
@@ -42,6 +42,9 @@ class PolicySettings(BaseModel):
         (), description="local hours in which faces alert, such as 'mon-fri 08:00-18:00'; empty: always"
     )
     quiet_hours: tuple[str, ...] = Field((), description="local hours in which no face alerts, such as '22:00-06:00'")
+    timezone: TimeZone = Field(
+        "", description="time zone of schedule and quiet_hours, such as 'Europe/Berlin'; if empty, that of the camera"
+    )
     regions: tuple[Polygon, ...] = Field(
         (),
         description="polygons in the picture as shown that must contain the centre of a face: [x, y] corners from 0 "
@@ -101,6 +104,11 @@ class CameraSettings(SourceSettings):
     detector: DetectorSettings = Field(default_factory=DetectorSettings, description="overrides of [detector]")
     policy: PolicySettings = Field(default_factory=PolicySettings, description="overrides of [policy]")
     tracking: TrackingSettings = Field(default_factory=TrackingSettings, description="overrides of [tracking]")
+
+    def policy_over(self, general: PolicySettings) -> PolicySettings:
+        """The policy of this camera: ``general`` with its own settings and time zone."""
+        policy = overridden(general, self.policy)
+        return policy if policy.timezone else policy.model_copy(update={"timezone": self.timezone})
 
 
 def overridden(general: M, own: M) -> M:

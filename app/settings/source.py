@@ -5,15 +5,27 @@ import re
 import sys
 import unicodedata
 from collections.abc import Callable
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 from app.core.files import exists, is_folder
+from app.core.schedule import time_zone
 from app.core.secrets import HIDDEN, redact
+from app.core.text import parse_duration
 
 STREAM_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp"})
 IMAGE_SUFFIXES = frozenset(
@@ -145,6 +157,20 @@ def _number(value: object) -> object:
     return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
 
 
+def _seconds(value: object) -> object:
+    """Converts ``0.2s`` or ``1:30``. Raises ValueError for other text."""
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def _check_timezone(name: str) -> str:
+    time_zone(name)
+    return name
+
+
+Duration = Annotated[float, BeforeValidator(_seconds)]
+TimeZone = Annotated[str, AfterValidator(_check_timezone)]
+
+
 class SourceSettings(BaseModel):
     """One source. ``${NAME}`` in ``uri``, ``username`` and ``password`` is replaced by the environment variable.
     Credentials in ``uri`` are moved to ``username`` and ``password``, so that ``uri`` can be shown."""
@@ -215,6 +241,27 @@ class SourceSettings(BaseModel):
         default=None,
         description="shape of the picture before the rotation, such as '16:9', if a recorder squeezes it and does not "
         "say so; default: as the stream says",
+    )
+    every_s: Duration = Field(
+        default=0.0, ge=0, le=3600, description="analyse one frame of a video in each period of this length; 0: all"
+    )
+    key_frames: bool = Field(default=False, description="analyse only the key frames of a video, which costs least")
+    from_s: Duration = Field(default=0.0, ge=0, description="start at this time within a video, such as '1:30'")
+    to_s: Duration | None = Field(default=None, gt=0, description="stop at this time within a video")
+    starts_at: datetime | None = Field(
+        default=None,
+        description="when a video was begun, such as 2026-11-23T14:30; if not given, from its name by name_pattern, "
+        "its metadata or the date of the file",
+    )
+    name_pattern: str = Field(
+        default="",
+        description="how the name of a video says when it was begun, such as '%Y-%m-%d/%H/%M.%S.mp4'; the patterns of "
+        "common recorders are known",
+    )
+    timezone: TimeZone = Field(
+        default="",
+        description="time zone of starts_at, of a video's name, and of the policy, such as 'Europe/Berlin'; if "
+        "empty, that of this machine",
     )
     loop: bool = Field(default=False, description="repeat a file, folder or the demo")
     pace: Literal["realtime", "fast"] = Field(default="realtime", description="speed of files")
@@ -302,6 +349,17 @@ class SourceSettings(BaseModel):
             for name in ("read_timeout_s", "stale_after_s", *(["frozen_after_s"] if self.frozen_after_s else [])):
                 object.__setattr__(self, name, max(getattr(self, name), least_s))
         return self
+
+    @model_validator(mode="after")
+    def _check_part(self) -> Self:
+        if self.to_s is not None and self.to_s <= self.from_s:
+            raise ValueError(f"to_s {self.to_s:g} is not after from_s {self.from_s:g}; swap them")
+        return self
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether only some frames of a video are read."""
+        return self.every_s > 0 or self.key_frames or self.from_s > 0 or self.to_s is not None
 
     @property
     def is_http(self) -> bool:

@@ -42,6 +42,9 @@ class WebSettings(BaseModel):
     frame_ancestors: tuple[str, ...] = Field(
         (), description="origins whose pages may show the web view in a frame; 'self' is its own origin; empty: none"
     )
+    scan: Path | None = Field(
+        None, description="folder of an archive scan, whose report becomes a page of the web view"
+    )
     session_h: float = Field(12.0, gt=0, le=24 * 365, description="hours after which a user must sign in again")
     max_width_px: int = Field(960, ge=160, le=3840, description="maximum width of the images sent")
     max_fps: float = Field(10.0, gt=0, le=60, description="maximum images per second of one camera")

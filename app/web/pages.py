@@ -22,6 +22,7 @@ from app.web.api import Handler, site_of
 from app.web.assets import Assets
 from app.web.chart import chart
 from app.web.middleware import parse_form, session_cookie_header
+from app.web.scan_page import ScanPage
 from app.web.schemas import hour_record
 from app.web.site import Site
 
@@ -51,6 +52,7 @@ class Pages:
             ("/events", self._events, "GET"),
             ("/trends", self._trends, "GET"),
             ("/health", self._health, "GET"),
+            ("/scan", ScanPage(self._site, self.page).page, "GET"),
             ("/login", self._login, "GET"),
             ("/login", self._sign_in, "POST"),
             ("/logout", self._sign_out, "POST"),
@@ -72,6 +74,7 @@ class Pages:
             "confirmation": CONFIRMATIONS.get(request.query_params.get("said", ""), ""),
             "version": __version__,
             "last_event": self._site.feed.last_number,
+            "has_scan": self._site.settings.web.scan is not None,
         }
         return HTMLResponse(self._assets.render(f"{name}.html", {**common, **values}), status)
 

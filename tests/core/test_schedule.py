@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.core.errors import SettingsError
-from app.core.schedule import DAYS, is_open, parse_hours
+from app.core.schedule import DAYS, is_open, parse_hours, time_zone
 from app.core.secrets import read_secret, redact_url, scrub, url_secrets
 from app.settings.alerts import AlertSettings
 
@@ -143,3 +143,15 @@ def test_two_channels_with_one_name_are_rejected() -> None:
 def test_snapshots_are_off_by_default(tmp_path: Path) -> None:
     assert AlertSettings(store=tmp_path / "x").snapshots == "off"
     assert not settings(kind="webhook", url="http://x").channels[0].snapshot
+
+
+def test_hours_are_judged_in_the_given_time_zone() -> None:
+    noon_in_london = datetime.fromisoformat("2026-11-23T12:00:00+00:00").timestamp()
+    hours = [parse_hours("mon 20:00-22:00")]
+    assert is_open(hours, noon_in_london, "Asia/Tokyo")
+    assert not is_open(hours, noon_in_london, "Europe/London")
+
+
+def test_an_unknown_time_zone_is_an_error() -> None:
+    with pytest.raises(ValueError, match="unknown time zone 'Mars'"):
+        time_zone("Mars")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.core.text import counted, listed, reason_text
+from app.core.text import counted, listed, parse_duration, reason_text
 
 
 def test_one_item_is_singular() -> None:
@@ -24,3 +24,17 @@ def test_reasons_have_readable_texts() -> None:
         "restarted",
         "",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0.2s", 0.2), ("200ms", 0.2), ("10m", 600), ("6 h", 21_600), ("2d", 172_800), ("90", 90), ("1:30", 90)],
+)
+def test_a_duration_has_a_unit_or_is_a_clock_time(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1s", "1:70", "10 x", "1:2:3:4", "nan"])
+def test_other_text_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration(text)

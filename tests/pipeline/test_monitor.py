@@ -89,6 +89,20 @@ def test_a_file_has_the_same_events_at_any_speed(tmp_path: Path, parts: MonitorP
     assert events_of(settings_for(folder, pace="realtime"), parts) == fast
 
 
+def test_a_recording_has_the_same_events_with_the_same_ids_in_every_run(tmp_path: Path, parts: MonitorParts) -> None:
+    folder = paint(tmp_path / "door", [DARK] * 20 + [BRIGHT] * 20)
+    runs = []
+    for _ in range(2):
+        with Monitor(settings_for(folder), parts=parts) as monitor:
+            runs.append([event for result in monitor for event in result.events])
+    assert len(runs[0]) == 2
+    assert runs[0] == runs[1]
+    (folder / "000.png").write_bytes((folder / "001.png").read_bytes())
+    with Monitor(settings_for(folder), parts=parts) as monitor:
+        others = [event for result in monitor for event in result.events]
+    assert not {event.id for event in others} & {event.id for event in runs[0]}
+
+
 def test_the_classification_time_of_a_frame_without_faces_is_0(tmp_path: Path, parts: MonitorParts) -> None:
     """'bench' omits such frames: their microseconds made its median 0.0 ms."""
     settings = settings_for(paint(tmp_path / "a", [DARK] * 6))

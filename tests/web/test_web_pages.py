@@ -233,3 +233,24 @@ def test_an_internal_error_is_reported_without_details(running: Running, monkeyp
             assert response.status_code == 500
             assert "secret" not in response.text
         assert client.get("/healthz").status_code == 200
+
+
+def test_an_archive_scan_is_a_page_with_a_search(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow (maskwatch[scan]) is not installed")
+    from fakes_scan import scanned
+
+    with serving(tmp_path, scan=scanned(tmp_path / "archive")) as running:
+        page = running.get("/scan").text
+        assert "2 people; 50.0% wore a mask correctly" in page
+        assert page.count("<td>no_mask</td>") == 1
+        assert 'href="/scan"' in page
+        assert "<td>no_mask</td>" not in running.get("/scan?q=door+resolved").text
+        assert "Nothing found" in running.get("/scan?q=another").text
+
+
+def test_a_scan_that_cannot_be_read_is_an_error_page(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow (maskwatch[scan]) is not installed")
+    with serving(tmp_path, scan=tmp_path / "absent") as running:
+        response = running.get("/scan")
+        assert response.status_code == 503
+        assert "is no planned scan" in response.text

@@ -1,0 +1,206 @@
+"""Reads the selected frames of a recording: one video, or the consecutive videos that a recorder made of one stream."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from av.error import FFmpegError
+
+from app.capture.opencv_backend import check_file
+from app.capture.pyav_backend import NoVideoError, PyavReader
+from app.capture.reader import FALLBACK_FPS, decode_image, image_stamp_s, plausible_count, plausible_fps, released
+from app.capture.recording import VideoStart, content_id, video_start
+from app.core.errors import SourceError
+from app.core.files import is_file
+from app.core.types import Image
+from app.settings.source import SourceSettings
+
+_HEAD_BYTES = 65_536
+_STEP_BACK_S = 0.5
+"""Time stamps that go back by more begin again: another recording was appended."""
+_SHORT, _SHORT_S = 0.9, 1.0
+_FAILED_READS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """What the beginning of a video says. ``is_seekable``: it has time stamps, so that reading may start anywhere."""
+
+    id: str
+    size: int
+    duration_s: float
+    fps: float
+    width_px: int
+    height_px: int
+    start: VideoStart
+    is_seekable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One video of a recording: stream time of its first frame, its size in bytes when the scan was planned, and its
+    length as its container says."""
+
+    uri: str
+    offset_s: float
+    size: int
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedFrame:
+    """``time_s``: stream time of the recording. ``is_first``: the first selected frame of its second of its video."""
+
+    image: Image
+    time_s: float
+    is_first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A part of a recording, in stream time, that could not be read, and why."""
+
+    from_s: float
+    to_s: float
+    reason: str
+
+
+def read_facts(settings: SourceSettings) -> VideoFacts:
+    """Reads the beginning of a video. Raises SourceError if it is none, and SettingsError if its start is not clear."""
+    with _opened(settings.uri) as (address, size, head), released(_reader(address, settings)) as reader:
+        start = video_start(settings, Path(settings.uri), reader.container)
+        fps, count = plausible_fps(reader) or FALLBACK_FPS, plausible_count(reader)
+        width_px, height_px = reader.size_px
+        duration_s = reader.duration_s or (count or 0) / fps
+        return VideoFacts(content_id(head, size), size, duration_s, fps, width_px, height_px, start, reader.has_stamps)
+
+
+def is_remote(uri: str) -> bool:
+    return "://" in uri
+
+
+@contextlib.contextmanager
+def _opened(uri: str) -> Iterator[tuple[Any, int, bytes]]:
+    """(what PyAV opens, size, first bytes) of a path, or of a URL such as s3:// through fsspec. Raises SourceError."""
+    if not is_remote(uri):
+        path = Path(uri)
+        check_file(path, "video")
+        try:
+            with path.open("rb") as file:
+                head = file.read(_HEAD_BYTES)
+            yield str(path.absolute()), path.stat().st_size, head
+        except OSError as error:
+            raise SourceError(f"cannot read video {path}: {error.strerror or error}; check its permissions") from error
+        return
+    try:
+        import fsspec
+    except ImportError as error:
+        raise SourceError(f"cannot read {uri}: videos of servers need fsspec: pip install fsspec") from error
+    try:
+        with fsspec.open(uri, "rb") as file:
+            head = file.read(_HEAD_BYTES)
+            file.seek(0)
+            yield file, int(file.size), head
+    except (OSError, ValueError, ImportError) as error:  # ImportError: the package for this scheme is missing
+        raise SourceError(f"cannot read {uri}: {str(error).splitlines()[0]}; check the address") from error
+
+
+def _reader(address: Any, settings: SourceSettings) -> PyavReader:
+    try:
+        return PyavReader(address, threads=1)
+    except (FFmpegError, NoVideoError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", "") or str(error).splitlines()[0]
+        raise SourceError(f"{settings.shown} is not a readable video ({reason}); try to play it") from error
+
+
+@dataclass(slots=True)
+class RecordingReader:
+    """``settings``: of the camera, with ``every_s`` or ``key_frames``. ``faults`` grows while the frames are read."""
+
+    parts: Sequence[Part]
+    settings: SourceSettings
+    faults: list[Fault] = field(default_factory=list)
+
+    def frames(self, from_s: float) -> Iterator[SelectedFrame]:
+        """The selected frames with a stream time of at least ``from_s``. Parts that cannot be read become faults.
+
+        Which frames are selected does not depend on ``from_s``, but the first second may differ.
+        """
+        first = max((i for i, part in enumerate(self.parts) if part.offset_s <= from_s), default=0)
+        for part in self.parts[first:]:
+            within_s = float(max(int(from_s - part.offset_s), 0))
+            try:
+                yield from self._part(part, within_s)
+            except SourceError as error:
+                self.faults.append(Fault(part.offset_s, part.offset_s + part.duration_s, str(error)))
+
+    def _part(self, part: Part, from_s: float) -> Iterator[SelectedFrame]:
+        settings = self.settings.with_uri(part.uri)
+        with _opened(part.uri) as (address, size, _), released(_reader(address, settings)) as reader:
+            self._check_size(part, size)
+            try:
+                reader.select(settings.every_s, settings.key_frames, from_s)
+            except FFmpegError as error:
+                raise SourceError(f"cannot seek in {settings.shown} ({error.strerror}); remux it") from error
+            step_s = max(1.0 / (plausible_fps(reader) or FALLBACK_FPS), settings.every_s)
+            time_s, second, failed = -1.0, -1, 0
+            while failed < _FAILED_READS:
+                image, ok = decode_image(reader, settings)
+                if image is None:
+                    failed += not ok
+                    continue
+                stamp_s, failed = image_stamp_s(reader), 0
+                if stamp_s is None:
+                    stamp_s = max(time_s, -step_s) + step_s
+                if stamp_s < time_s - _STEP_BACK_S:
+                    reason = f"time stamps of {settings.shown} begin again after {time_s:.1f} s; remux it"
+                    self.faults.append(Fault(part.offset_s + time_s, part.offset_s + part.duration_s, reason))
+                    return
+                if stamp_s <= time_s:
+                    continue
+                is_first, time_s, second = int(stamp_s + 1e-6) != second, stamp_s, int(stamp_s + 1e-6)
+                yield SelectedFrame(image, part.offset_s + time_s, is_first)
+            if time_s < 0 and from_s <= 0:
+                raise SourceError(f"{settings.shown} contains no frame that can be decoded")
+            self._check_end(part, from_s, time_s)
+        with _opened(part.uri) as (_, size, _):
+            self._check_size(part, size)
+
+    def _check_size(self, part: Part, size: int) -> None:
+        if size != part.size:
+            raise SourceError(
+                f"{self.settings.with_uri(part.uri).shown} has changed since the plan ({part.size} bytes, now {size}); "
+                "run 'scan plan' again when it is complete"
+            )
+
+    def _check_end(self, part: Part, from_s: float, time_s: float) -> None:
+        """``time_s``: of the last frame; -1 if there is none from ``from_s`` on."""
+        end_s = max(time_s, from_s)
+        if end_s < _SHORT * part.duration_s - _SHORT_S:
+            what = f"no frame after {from_s:.0f} s" if time_s < 0 else f"it ends after {time_s:.1f} s"
+            shown = self.settings.with_uri(part.uri).shown
+            reason = f"{shown} is damaged or incomplete: {what}, but it should last {part.duration_s:.1f} s"
+            self.faults.append(Fault(part.offset_s + end_s, part.offset_s + part.duration_s, reason))
+
+
+def video_files(root: Path, suffixes: frozenset[str]) -> list[Path]:
+    """The videos below ``root``, sorted; hidden ones are left out. Raises SourceError if it cannot be read."""
+    if is_file(root):
+        return [root]
+    errors: list[OSError] = []
+    found: list[Path] = []
+    for folder, folders, names in _walk(root, errors.append):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [folder / name for name in names if Path(name).suffix.lower() in suffixes and name[0] != "."]
+    if errors:
+        raise SourceError(f"cannot read folder {errors[0].filename}: {errors[0].strerror}; check its permissions")
+    return sorted(found)
+
+
+def _walk(root: Path, on_error: Callable[[OSError], None]) -> Iterator[tuple[Path, list[str], list[str]]]:
+    import os
+
+    for folder, folders, names in os.walk(root, onerror=on_error):
+        yield Path(folder), folders, names
