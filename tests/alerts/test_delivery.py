@@ -412,7 +412,7 @@ def test_the_end_does_not_wait_for_what_the_first_pass_has_written(tmp_path: Pat
     for number in range(10):
         center = AlertCenter(settings(tmp_path / f"{number}.db"))
         center.start()
-        center.record_presence("door", time.time())
+        center.record_people("door", time.time())
         start_s = time.monotonic()
         assert center.close(LIMIT_S) == []
         assert time.monotonic() - start_s < 0.3 * LIMIT_S

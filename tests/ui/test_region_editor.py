@@ -79,7 +79,7 @@ def test_an_unnamed_camera_is_identified_by_its_address(tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
     path.write_text('[[camera]]\nuri = "front.mp4"\n\n[[camera]]\nuri = "0"\n\n[[camera]]\nuri = "front.mp4"\n')
     save_regions(path, "front-2", [TRIANGLE])
-    save_regions(path, "camera0", [TRIANGLE, TRIANGLE])
+    save_regions(path, "Camera 1", [TRIANGLE, TRIANGLE])
     settings = load_settings(path)
     assert [len(camera.policy.regions) for camera in settings.camera] == [0, 2, 1]
     assert settings.policy.regions == ()
