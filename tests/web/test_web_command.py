@@ -179,7 +179,7 @@ def test_the_documentation_lists_every_setting_with_its_default(tmp_path: Path) 
     file = tmp_path / "settings.toml"
     file.write_text(text.partition("## Settings")[2].partition("```toml\n")[2].partition("```")[0])
     shown = load_settings(file).web
-    assert shown.model_fields_set == set(WebSettings.model_fields) - {"token_env", "root_path_header"}
+    assert shown.model_fields_set == set(WebSettings.model_fields) - {"token_env", "root_path_header", "scan"}
     defaults = shown.model_fields_set - {"enabled", "token_file", "allowed_hosts", "tls_cert", "tls_key"}
     assert {name: getattr(shown, name) for name in defaults} == {
         name: getattr(WebSettings(), name) for name in defaults
