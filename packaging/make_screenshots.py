@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 import virtual_screen
 
+from app.bench.drawing import NoRegionStore
 from app.core.types import Image
 from app.pipeline.monitor import Monitor
 from app.settings.load import load_settings
-from app.settings.monitor import Polygon
 from app.ui.image_window import Key, WindowInput
 from app.ui.palette import STYLES
 from app.ui.window import Window
@@ -44,17 +44,6 @@ SCREENS = {
 """Size of the screen in px, number of cameras, theme."""
 _VERMILION = np.array((0, 94, 213))
 _ALERT_SHARE, _ALERT_LIMIT_S = 0.012, 60.0
-
-
-class NoRegions:
-    def regions_of(self, camera: str) -> tuple[Polygon, ...]:  # noqa: ARG002 - the store's protocol
-        return ()
-
-    def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:  # noqa: ARG002 - the store's protocol
-        return ""
-
-    def turn(self, camera: str) -> str:  # noqa: ARG002 - the store's protocol
-        return ""
 
 
 class KeptImages:
@@ -86,7 +75,7 @@ def animation() -> None:
     settings = load_settings(None, {"camera": [{"uri": "demo", "name": "Entrance"}]})
     with Monitor(settings) as monitor:
         kept = KeptImages(monitor)
-        window = Window(monitor, settings.view, lambda: False, NoRegions(), kept)
+        window = Window(monitor, settings.view, lambda: False, NoRegionStore(), kept)
         window.screen = replace(window.screen, message="")
         window.run(lambda _: None)
     times = np.array([time_s for time_s, _ in kept.images])

@@ -47,7 +47,9 @@ def make_drawer(monitor: Monitor, settings: ViewSettings, timers: StageTimers, w
     return _FileDrawer(monitor, settings, timers, window)
 
 
-class _NoRegionStore:
+class NoRegionStore:
+    """For a window in which nobody edits regions."""
+
     def regions_of(self, camera: str) -> tuple[Polygon, ...]:  # noqa: ARG002 - the store's protocol
         return ()
 
@@ -81,7 +83,7 @@ class _LiveDrawer(Window):
         self.stats = DrawingStats()
         self._until: Callable[[], bool] = lambda: False
         self.image_window = open_image_window() if window else _NoImageWindow()
-        super().__init__(monitor, settings, lambda: self._until(), _NoRegionStore(), self.image_window)
+        super().__init__(monitor, settings, lambda: self._until(), NoRegionStore(), self.image_window)
         self._timers = timers
         self._frames: tuple[int, ...] = ()
         self._results: dict[str, int] = {}

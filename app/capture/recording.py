@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path, PurePath
@@ -181,12 +182,10 @@ def file_id(path: Path) -> str:
 def recording_id(settings: SourceSettings) -> str:
     """The id of a video or of a folder of images; '' for other sources, and if it cannot be read."""
     path = Path(settings.uri)
-    try:
+    with suppress(OSError, ValueError, SourceError):  # opening the source reports it
         if settings.kind is SourceKind.FILE:
             return file_id(path)
         if settings.kind is SourceKind.IMAGES:
             images = list_images(path) if is_folder(path) else [path]
             return hashlib.sha256("".join(map(file_id, images)).encode()).hexdigest()[:16] if images else ""
-    except (OSError, ValueError, SourceError):
-        pass  # opening the source reports it
     return ""

@@ -10,7 +10,7 @@ DEFAULT_WIDTH_PX = 640
 DEFAULT_MIN_FACE_PX = 30
 MAX_WIDTH_PX = 4096
 LEAST_FACE_PX = 8
-"""Smaller faces cannot be told from noise."""
+"""Smaller faces look like noise."""
 
 
 def _pixels(value: object) -> object:

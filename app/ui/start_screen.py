@@ -179,7 +179,7 @@ def _draw_button(canvas: _Board, item: Item) -> None:
 def _draw_files(canvas: _Board, files: FileList) -> None:
     canvas.card(Box(MARGIN, 122, WIDTH - 2 * MARGIN, HEIGHT - 122 - 92), 14, _FIELD)
     title = str(files.folder)
-    while canvas.text_width(title, 17) > 800:  # the end of a path tells more
+    while canvas.text_width(title, 17) > 800:  # the end of a path is more specific
         title = title[1:]
     canvas.text((WIDTH - MARGIN, 98), title, 17, canvas.chrome.dim, anchor="rs")
     for index, box in file_boxes(files):
