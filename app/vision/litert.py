@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import ModelError
-from app.vision.tensorflow_import import silence_stderr
+from app.vision.tensorflow_import import silence_native_logs
 
 MAX_PLANS = 12
 """A camera needs two plans of the detector and those of the ROIs; a folder of images may have hundreds of sizes."""
@@ -63,7 +63,7 @@ class LiteRtModel:
         interpreter = self._new()
         index = interpreter.get_input_details()[0]["index"]
         interpreter.resize_tensor_input(index, shape)
-        with nullcontext() if self._plans else silence_stderr():  # LiteRT logs its delegate once
+        with nullcontext() if self._plans else silence_native_logs():  # LiteRT logs its delegate once
             interpreter.allocate_tensors()
         outputs = sorted(  # LiteRT's own order is undefined
             interpreter.get_output_details(),
