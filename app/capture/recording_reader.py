@@ -51,11 +51,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class SelectedFrame:
-    """``time_s``: stream time of the recording. ``is_first``: the first selected frame of its second of its video."""
+    """``time_s``: stream time of the recording. ``second``: of its video, if it is the first selected frame in it."""
 
     image: Image
     time_s: float
-    is_first: bool
+    second: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +160,8 @@ class RecordingReader:
                     return
                 if stamp_s <= time_s:
                     continue
-                is_first, time_s, second = int(stamp_s + 1e-6) != second, stamp_s, int(stamp_s + 1e-6)
-                yield SelectedFrame(image, part.offset_s + time_s, is_first)
+                previous, time_s, second = second, stamp_s, int(stamp_s + 1e-6)
+                yield SelectedFrame(image, part.offset_s + time_s, None if second == previous else second)
             if time_s < 0 and from_s <= 0:
                 raise SourceError(f"{settings.shown} contains no frame that can be decoded")
             self._check_end(part, from_s, time_s)
