@@ -5,9 +5,9 @@
 
 It scans twelve generated videos (parts of the demo) once as the reference. Then it scans them again while it kills, at
 random moments, the driver or one of its processes; each killed driver is continued with ``scan resume``. At the end
-every shard must be there once, with the bytes of the reference, and no process, partial or temporary file may be left; Ray
-keeps its logs. Then it scans with a full disk (a file system of 64 kB, if this user may mount one), a damaged, an empty, a growing and a moved
-file.
+every shard must be there once, with the bytes of the reference, and no process, partial or temporary file may be left;
+only Ray keeps its logs. Then it scans with a full disk (a file system of 64 kB, if this user may mount one), a damaged,
+an empty, a growing and a moved file.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def lines(run: Path) -> list[str]:
 def left_files(folder: Path) -> list[str]:
     """What is left in the temporary folder, apart from the logs that Ray keeps, and in shared memory."""
     temporary = [path.name for path in (folder / "t").iterdir() if path.name != "ray"]
-    return sorted(temporary + [path.name for path in Path("/dev/shm").iterdir()])
+    return sorted(temporary + [path.name for path in Path("/dev/shm").glob("*plasma*")])
 
 
 def end_left_processes(marker: str) -> list[str]:

@@ -117,9 +117,13 @@ def read_name(patterns: Sequence[NamePattern], path: PurePath | str) -> Recorded
     return next((name for pattern in patterns if (name := pattern.read(path)) is not None), None)
 
 
+UNKNOWN = "nothing, so 1970; give --start or --pattern"
+
+
 @dataclass(frozen=True, slots=True)
 class VideoStart:
-    """When a video was begun (Unix time), and where that is from: setting, name, metadata or file date."""
+    """When a video was begun (Unix time), and where that is from: setting, name, metadata or file date;
+    ``UNKNOWN`` for a video of a server that says none of these."""
 
     wall_s: float
     origin: str
@@ -145,7 +149,7 @@ def video_start(settings: SourceSettings, path: Path, container: Any = None) -> 
         with av.open(str(path.absolute())) as opened:
             return _start_from(opened, path)
     except (FFmpegError, OSError, ValueError):
-        return VideoStart(_modified_s(path), "file date")
+        return _start_from_date(path)
 
 
 def _start_from(container: Any, path: Path) -> VideoStart:
@@ -157,15 +161,15 @@ def _start_from(container: Any, path: Path) -> VideoStart:
                 continue
             if moment.tzinfo is not None and moment > _EARLIEST:
                 return VideoStart(moment.timestamp(), "metadata")
-    return VideoStart(_modified_s(path) - (container.duration or 0) / av.time_base, "file date")
+    return _start_from_date(path, (container.duration or 0) / av.time_base)
 
 
-def _modified_s(path: Path) -> float:
+def _start_from_date(path: Path, duration_s: float = 0.0) -> VideoStart:
     """A recorder writes a file for the last time when the video ends."""
     try:
-        return path.stat().st_mtime
+        return VideoStart(path.stat().st_mtime - duration_s, "file date")
     except OSError:
-        return 0.0
+        return VideoStart(0.0, UNKNOWN)
 
 
 def content_id(head: bytes, size: int) -> str:

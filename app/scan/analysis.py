@@ -15,6 +15,7 @@ from app.alerts.store_types import CameraHour, hour_of
 from app.capture.recorder import jpeg_bytes
 from app.capture.recording_reader import Fault, Part, RecordingReader, SelectedFrame
 from app.core.errors import SourceError
+from app.core.secrets import redact
 from app.core.types import Box, Event, Frame, Image, Label
 from app.pipeline.event_factory import EventFactory
 from app.pipeline.frame_analyzer import AnalyzedFrame, FrameAnalyzer
@@ -31,8 +32,6 @@ _PASS_S = 1.0
 _FIRST_S = 1.0 + BLOCK_S
 """After the begin of reading, in the first second other frames may be selected, and then a block may be incomplete."""
 _SETTLE_S = _FIRST_S + 2 * _PASS_S
-_MAX_STEP_S, _MAX_STEPS = 5.0, 3.0
-"""A longer time without a frame is a gap."""
 _FULL_LOOK_S = 1.0
 """Time between full passes while faces are tracked."""
 _LEAST_STEP_S = 0.1
@@ -53,6 +52,11 @@ class Shard:
     start_s: float
     end_s: float
     parts: tuple[Part, ...]
+
+    @property
+    def path(self) -> str:
+        """Its first video, without secrets."""
+        return redact(self.parts[0].uri)
 
     @property
     def length_s(self) -> float:
@@ -129,7 +133,6 @@ class ShardAnalysis:
         self._on_frame = on_frame
         self._factory = EventFactory(shard.origin, shard.camera)
         self._reader = RecordingReader(shard.parts, camera)
-        self._longest_step_s = max(_MAX_STEP_S, _MAX_STEPS * camera.every_s)
         self._with_thumbnails = thumbnails
         self._analyzer: FrameAnalyzer | None = None
         self._last: AnalyzedFrame | None = None
@@ -153,7 +156,7 @@ class ShardAnalysis:
                     wall_s = shard.wall_s + selected.time_s
                     frame = Frame(selected.image, self._frames, selected.time_s, 0.0, wall_s, shard.camera)
                     self._analyse(self._analyzer, frame)
-                    self._count_time(previous_s, frame)
+                    self._count_time(previous_s, frame, selected.is_after_gap)
                 previous_s = selected.time_s
         else:
             self._end_video(frame)
@@ -224,12 +227,12 @@ class ShardAnalysis:
         if masked or bare or incorrect:
             self._add(wall_s, CameraHour("", 0, masked, bare, incorrect), 0)
 
-    def _count_time(self, previous_s: float | None, frame: Frame) -> None:
+    def _count_time(self, previous_s: float | None, frame: Frame, is_after_gap: bool) -> None:
         """Counts the time since the previous frame, which may belong to the lead-in, as watched, or as a gap."""
         if previous_s is None:
             return
-        if frame.time_s - previous_s > self._longest_step_s:
-            self._reader.faults.append(Fault(previous_s, frame.time_s, "the recording has a gap"))
+        if is_after_gap:
+            self._reader.faults.append(Fault(previous_s, frame.time_s, "there are no frames that can be decoded"))
             return
         step_ms = round(1000 * frame.time_s) - round(1000 * previous_s)
         self._add(frame.wall_s, CameraHour("", 0), step_ms)

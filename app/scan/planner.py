@@ -12,6 +12,7 @@ from app.capture.recording_reader import Part, VideoFacts, is_remote, read_facts
 from app.core.errors import SourceError
 from app.core.files import exists
 from app.core.schedule import time_zone
+from app.core.secrets import redact
 from app.scan.analysis import Shard, lead_in_s
 from app.scan.run_folder import Plan, PlannedShard, ScanSettings, UnreadableFile
 from app.scan.worker import models_hash
@@ -74,7 +75,7 @@ def make_plan(
         try:
             videos.append(_read(uri, below, options.camera))
         except SourceError as error:
-            unreadable.append(UnreadableFile(uri, str(error)))
+            unreadable.append(UnreadableFile(redact(uri), str(error)))
     if not videos and not unreadable:
         raise SourceError(f"no video in {', '.join(archive)}; videos end in {', '.join(sorted(VIDEO_SUFFIXES))}")
     shards: list[PlannedShard] = []
@@ -82,7 +83,8 @@ def make_plan(
         shards += _shards(recording, scan, options)
     unique = {each.shard.id: each for each in shards}  # the same video twice counts once
     unreadable += [
-        UnreadableFile(each.uri, "has the same content as another video of the archive") for each in _copies(videos)
+        UnreadableFile(redact(each.uri), "has the same content as another video of the archive")
+        for each in _copies(videos)
     ]
     hours = sum(each.shard.length_s for each in unique.values()) / HOUR_S
     return Plan(scan, tuple(unique.values()), hours, len(videos), tuple(unreadable))
