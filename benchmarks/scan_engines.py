@@ -3,9 +3,9 @@
     python benchmarks/scan_engines.py [--json docs/results/scan_engines.json]
 
 The archive has twelve generated videos and, if they exist in ../shared/data/clips beside the checkout, six real ones.
-It is scanned by one and by two local processes and by Ray with two cores, and once more in shards of 20 s, whose events,
-people and watched time must be those of the whole videos. From the measured times of the shards follows how long a scan
-of 10,000 hours takes on 64 cores, with stragglers and failures (``scan_speed.py --simulate``).
+It is scanned by one and by two local processes and by Ray with two cores, and once more in shards of 20 s, whose
+events, people and watched time must be those of the whole videos. From the measured times of the shards follows how
+long a scan of 10,000 hours takes on 64 cores, with stragglers and failures (``scan_speed.py --simulate``).
 """
 
 import argparse

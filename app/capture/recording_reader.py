@@ -118,7 +118,7 @@ def _opened(uri: str) -> Iterator[tuple[Any, int, bytes]]:
 
 
 def _check_ranges(file: Any, uri: str) -> None:
-    """Raises SourceError if the server of ``uri`` sends only whole files: a video is not read from its start to its end."""
+    """Raises SourceError if the server of ``uri`` sends only whole files: a video is read from several places."""
     try:
         file.seek(max(file.size - 1, 0))
         file.read(1)
