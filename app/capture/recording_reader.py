@@ -1,7 +1,7 @@
 """Reads the selected frames of a recording: one video, or the consecutive videos that a recorder made of one stream."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -14,7 +14,6 @@ from app.capture.pyav_backend import NoVideoError, PyavReader
 from app.capture.reader import FALLBACK_FPS, decode_image, image_stamp_s, plausible_count, plausible_fps, released
 from app.capture.recording import VideoStart, content_id, video_start
 from app.core.errors import SourceError
-from app.core.files import is_file
 from app.core.secrets import redact
 from app.core.types import Image
 from app.settings.source import SourceSettings
@@ -210,24 +209,3 @@ class RecordingReader:
             shown = self.settings.with_uri(part.uri).shown
             reason = f"{shown} is damaged or incomplete: {what}, but it should last {part.duration_s:.1f} s"
             self.faults.append(Fault(part.offset_s + end_s, part.offset_s + part.duration_s, reason))
-
-
-def video_files(root: Path, suffixes: frozenset[str]) -> list[Path]:
-    """The videos below ``root``, sorted; hidden ones are left out. Raises SourceError if it cannot be read."""
-    if is_file(root):
-        return [root]
-    errors: list[OSError] = []
-    found: list[Path] = []
-    for folder, folders, names in _walk(root, errors.append):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [folder / name for name in names if Path(name).suffix.lower() in suffixes and name[0] != "."]
-    if errors:
-        raise SourceError(f"cannot read folder {errors[0].filename}: {errors[0].strerror}; check its permissions")
-    return sorted(found)
-
-
-def _walk(root: Path, on_error: Callable[[OSError], None]) -> Iterator[tuple[Path, list[str], list[str]]]:
-    import os
-
-    for folder, folders, names in os.walk(root, onerror=on_error):
-        yield Path(folder), folders, names

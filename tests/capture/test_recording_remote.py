@@ -82,7 +82,7 @@ def assert_read_as(uri: str, video: Path) -> None:
 @pytest.mark.parametrize("served", [WithRanges], indirect=True)
 def test_a_video_of_a_server_is_read_like_a_file(served: str, video: Path) -> None:
     assert_read_as(f"{served}/{video.name}", video)
-    with pytest.raises(SourceError, match="no such video: http.*/absent.mp4; check the address"):
+    with pytest.raises(SourceError, match=r"no such video: http.*/absent\.mp4; check the address"):
         read_facts(CAMERA.with_uri(f"{served}/absent.mp4"))
 
 
