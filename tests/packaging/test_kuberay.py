@@ -6,7 +6,8 @@ from typing import Any
 import yaml
 
 CLUSTER: dict[str, Any] = yaml.safe_load(Path("packaging/kuberay.yaml").read_text("utf-8"))
-SPEC = {"authOptions", "autoscalerOptions", "enableInTreeAutoscaling", "headGroupSpec", "rayVersion", "workerGroupSpecs"}
+HEAD_AND_WORKERS = {"headGroupSpec", "workerGroupSpecs"}
+SPEC = {"authOptions", "autoscalerOptions", "enableInTreeAutoscaling", "rayVersion"} | HEAD_AND_WORKERS
 HEAD = {"rayStartParams", "template"}
 WORKERS = {"groupName", "maxReplicas", "minReplicas", "rayStartParams", "replicas", "template"}
 CONTAINER = {"env", "image", "name", "resources", "securityContext", "volumeMounts"}
