@@ -21,13 +21,21 @@ class VideoFolderSource:
     """All videos below a folder, in the order of their start. One that cannot be read is logged and left out."""
 
     is_live = False
-    fps: float | None = None
     frame_count: int | None = None
 
     def __init__(self, settings: SourceSettings) -> None:
         self.name = settings.name
         self._settings = settings
         self._playing: FileSource | None = None
+
+    @property
+    def fps(self) -> float | None:
+        """Of the video that is read, else of the first."""
+        playing = self._playing or next(map(self._video, video_files(Path(self._settings.uri))), None)
+        return None if playing is None else playing.fps
+
+    def _video(self, path: Path) -> FileSource:
+        return FileSource(self._settings.model_copy(update={"uri": str(path), "loop": False}))
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         """The stream time goes on from video to video as their starts say. Raises SourceError if no video can be
@@ -39,7 +47,7 @@ class VideoFolderSource:
             first_s = last_s + 1.0 / FALLBACK_FPS if index else 0.0
             for start_s, path in starts:
                 offset_s = max(first_s + start_s - starts[0][0], last_s + 1.0 / FALLBACK_FPS)
-                self._playing = FileSource(self._settings.model_copy(update={"uri": str(path), "loop": False}))
+                self._playing = self._video(path)
                 try:
                     for frame in self._playing.frames(stop):
                         last_s = offset_s + frame.time_s
