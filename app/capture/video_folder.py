@@ -21,18 +21,28 @@ class VideoFolderSource:
     """All videos below a folder, in the order of their start. One that cannot be read is logged and left out."""
 
     is_live = False
-    frame_count: int | None = None
 
     def __init__(self, settings: SourceSettings) -> None:
         self.name = settings.name
         self._settings = settings
         self._playing: FileSource | None = None
+        self._fps_and_count: tuple[float | None, int] | None = None
 
     @property
     def fps(self) -> float | None:
-        """Of the video that is read, else of the first."""
-        playing = self._playing or next(map(self._video, video_files(Path(self._settings.uri))), None)
-        return None if playing is None else playing.fps
+        """The highest of its videos."""
+        return self._probe()[0]
+
+    @property
+    def frame_count(self) -> int | None:
+        return self._probe()[1] or None
+
+    def _probe(self) -> tuple[float | None, int]:
+        if self._fps_and_count is None:
+            videos = [self._video(path) for path in video_files(Path(self._settings.uri))]
+            fps = max((video.fps or 0.0 for video in videos), default=0.0)
+            self._fps_and_count = fps or None, sum(video.frame_count or 0 for video in videos)
+        return self._fps_and_count
 
     def _video(self, path: Path) -> FileSource:
         return FileSource(self._settings.model_copy(update={"uri": str(path), "loop": False}))
