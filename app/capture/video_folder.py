@@ -39,7 +39,10 @@ class VideoFolderSource:
 
     def _probe(self) -> tuple[float | None, int]:
         if self._fps_and_count is None:
-            videos = [self._video(path) for path in video_files(Path(self._settings.uri))]
+            try:
+                videos = [self._video(path) for path in video_files(Path(self._settings.uri))]
+            except SourceError:
+                return None, 0  # ``frames`` reports the error
             fps = max((video.fps or 0.0 for video in videos), default=0.0)
             self._fps_and_count = fps or None, sum(video.frame_count or 0 for video in videos)
         return self._fps_and_count
