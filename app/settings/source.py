@@ -178,7 +178,7 @@ class SourceSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     uri: str = Field(
-        description="0, /dev/video0, rtsp://…, http(s)://…, a video, an image, a folder of images, or demo"
+        description="0, /dev/video0, rtsp://…, http(s)://…, a video, an image, a folder of images or of videos, or demo"
     )
     name: str = Field(
         default="", max_length=80, description="name of the camera on screen and in events; if empty, made from the uri"

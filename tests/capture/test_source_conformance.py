@@ -46,6 +46,15 @@ def image_folder(folder: Path) -> tuple[FrameSource, FrameSource]:
     return make_source(SourceSettings(uri=str(folder / "images"))), make_source(empty)
 
 
+def video_folder(folder: Path) -> tuple[FrameSource, FrameSource]:
+    (folder / "videos").mkdir()
+    (folder / "unreadable").mkdir()
+    (folder / "unreadable" / "a.mp4").touch()
+    for name in ("a.mp4", "b.mp4"):
+        write_clip(folder / "videos" / name, [striped_image(i, 320, 240) for i in range(8)])
+    return tuple(make_source(SourceSettings(uri=str(folder / name))) for name in ("videos", "unreadable"))  # type: ignore[return-value]
+
+
 def demo(folder: Path) -> tuple[FrameSource, FrameSource]:
     missing = SourceSettings(uri=str(folder / "missing.mp4"))
     return make_source(SourceSettings(uri="demo")), make_source(missing)
@@ -59,7 +68,7 @@ def camera(_folder: Path) -> tuple[FrameSource, FrameSource]:
     return good, make_source(SourceSettings(uri="76"))
 
 
-@pytest.fixture(params=[clip, one_image, image_folder, demo, camera, "rtsp", "http"])
+@pytest.fixture(params=[clip, one_image, image_folder, video_folder, demo, camera, "rtsp", "http"])
 def sources(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[FrameSource, FrameSource]]:
     if request.param == "rtsp":
         clip(tmp_path)
