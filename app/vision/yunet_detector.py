@@ -4,7 +4,7 @@ LiteRT is imported only when a detector is created, so that this module loads fa
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -22,6 +22,7 @@ from app.vision.preprocess import resize
 from app.vision.roi import MAX_AREA_SHARE, roi_squares
 
 Floats = NDArray[np.float32]
+OpenModel = Callable[[Path, int], LiteRtModel]
 
 CHANNELS = 15
 """Columns of a candidate: score, x, y, width, height, five landmarks (x, y)."""
@@ -114,7 +115,7 @@ def _is_part_of_better(candidates: Floats) -> NDArray[np.bool_]:
 
 
 class YuNetDetector:
-    """YuNet on colour frames of any size. An instance must be used by one thread only: it holds LiteRT's buffers.
+    """YuNet on colour frames of any size. ``open_model`` may return a network that other detectors use too.
 
     Frames wider than ``working_width_px`` are shrunk to it; faces below ``min_face_px`` (source pixels) are omitted.
     ``score`` replaces the threshold in the model's metadata.
@@ -129,12 +130,13 @@ class YuNetDetector:
         working_width_px: int = 640,
         min_face_px: int = 10,
         threads: int = 2,
+        open_model: OpenModel = LiteRtModel,
     ) -> None:
         self.metadata = read_detector_metadata(model)
         self._score = self.metadata.score if score is None else score
         self._working_width_px = working_width_px
         self._min_face_px = min_face_px
-        self.network = LiteRtModel(model, threads)
+        self.network = open_model(model, threads)
         if self.network.channels != sorted(MAPS * len(self.metadata.strides)):
             raise ModelError(f"{model} is not a face detector of this version; train and export it again")
 
@@ -179,14 +181,25 @@ class YuNetDetector:
         return detections
 
     def run_pass(self, image: Image) -> Floats:
-        """One detection pass: the candidates (N, 15) float32 of all strides, before NMS."""
-        maps = self._run(image)
-        return np.concatenate(
-            [
-                decode_level(maps[4 * i : 4 * i + 4], stride, self._score)
-                for i, stride in enumerate(self.metadata.strides)
-            ]
-        )
+        """One detection pass: the candidates (N, 15) float32 of all strides, before NMS.
+
+        Size gives the stride of an output and channels give the map; class and objectness may be swapped, which does
+        not change the score.
+        """
+        step = max(self.metadata.strides)
+        height, width = image.shape[:2]
+        with self.network.plan(1, *(math.ceil(side / step) * step for side in (height, width)), 3) as plan:
+            padded = plan.input()[0]
+            padded[:height, :width] = image
+            padded[height:], padded[:height, width:] = PAD, PAD
+            del padded
+            plan.invoke()
+            return np.concatenate(
+                [
+                    decode_level([output()[0] for output in plan.outputs[4 * i : 4 * i + 4]], stride, self._score)
+                    for i, stride in enumerate(self.metadata.strides)
+                ]
+            )
 
     def _run_coarse_pass(self, image: Image) -> Floats:
         """One detection pass over the shrunk image for large faces; candidates in pixels of ``image``."""
@@ -196,27 +209,11 @@ class YuNetDetector:
         large: Floats = candidates[candidates[:, 3:5].min(axis=1, initial=np.inf) >= _COARSE_MIN_PX]
         return large
 
-    def _run(self, image: Image) -> list[Floats]:
-        """Runs inference on ``image`` and returns the maps of all strides, finest first, each in the order of ``MAPS``.
-
-        Size gives the stride of an output and channels give the map; class and objectness may be swapped, which does
-        not change the score. The maps are views, as in ``litert.Plan``.
-        """
-        step = max(self.metadata.strides)
-        height, width = image.shape[:2]
-        plan = self.network.plan(1, *(math.ceil(side / step) * step for side in (height, width)), 3)
-        padded = plan.input()[0]
-        padded[:height, :width] = image
-        padded[height:], padded[:height, width:] = PAD, PAD
-        del padded
-        plan.invoke()
-        return [output()[0] for output in plan.outputs]
-
 
 BUNDLED = {"int8": "face_detector.tflite", "float32": "face_detector_float32.tflite"}
 
 
-def load_yunet(settings: DetectorSettings) -> YuNetDetector:
+def load_yunet(settings: DetectorSettings, open_model: OpenModel = LiteRtModel) -> YuNetDetector:
     """Returns YuNet with the model file of the settings, or a bundled one. Raises ModelError if it cannot be used."""
     return YuNetDetector(
         settings.model or resources.model(BUNDLED[settings.precision]),
@@ -224,4 +221,5 @@ def load_yunet(settings: DetectorSettings) -> YuNetDetector:
         working_width_px=settings.width_px,
         min_face_px=settings.least_px,
         threads=settings.threads,
+        open_model=open_model,
     )

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 
 from app.core import resources
+from app.core.cpu import cores_allowed
 from app.core.errors import ModelError
 from app.core.types import Box, Image
 from app.settings.vision import DetectorSettings
-from app.vision.litert import MAX_PLANS
+from app.vision.detector_loader import shared_detector_loader
+from app.vision.litert import MAX_PLANS, LiteRtModel
 from app.vision.preprocess import cut, resize, square
 from app.vision.yunet_detector import (
     BUNDLED,
@@ -205,6 +208,25 @@ def test_the_number_of_plans_is_limited() -> None:
     for side in range(32, 32 * 16, 32):
         detector.detect(np.zeros((side, side, 3), np.uint8))
     assert len(detector.network.shapes) <= MAX_PLANS
+
+
+def test_detectors_of_several_threads_share_their_plans(portrait: Image) -> None:
+    load = shared_detector_loader()
+    expected = YuNetDetector(MODEL).detect(portrait)
+    detectors = [load(DetectorSettings(threads=1, working_width_px=640)) for _ in range(6)]
+    with ThreadPoolExecutor(len(detectors)) as pool:
+        found = list(pool.map(lambda detector: detector.detect(portrait), [*detectors, *detectors]))
+    assert expected
+    assert all(each == expected for each in found)
+    network = detectors[0].network  # type: ignore[attr-defined]
+    assert all(each.network is network for each in detectors)  # type: ignore[attr-defined]
+    assert len(network.shapes) <= 2 * cores_allowed()  # two passes over a frame
+
+
+def test_an_inference_that_hangs_holds_up_no_other_one(portrait: Image) -> None:
+    network = LiteRtModel(MODEL, 1, longest_wait_s=0.01)
+    with network.plan(1, 64, 64, 3):
+        assert YuNetDetector(MODEL, open_model=lambda *_: network).detect(portrait)
 
 
 def test_settings_select_the_file_and_the_score(tmp_path: Path) -> None:
