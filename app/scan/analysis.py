@@ -124,10 +124,10 @@ class _TrackedPasses(_FullPasses):
         self._roi_detector = detector
         self._shrunk = DownscalingDetector(detector, 1 / _SHRINK)
 
-    def detect_tracked(self, image: Image, tracked: Sequence[Box]) -> list[Detection]:
-        if min(box.size for box in tracked) >= _LARGE_PX:
+    def detect_tracked(self, image: Image, tracked: Sequence[Box], moved: Sequence[Box] = ()) -> list[Detection]:
+        if not moved and min(box.size for box in tracked) >= _LARGE_PX:
             return self._shrunk.detect(image)
-        return self._roi_detector.detect_tracked(image, tracked)
+        return self._roi_detector.detect_tracked(image, tracked, moved)
 
 
 class ShardAnalysis:

@@ -48,6 +48,10 @@ _COARSE_MIN_PX = 120.0
 """Smaller faces are taken from the full-size pass only: the shrunk image would add false positives."""
 
 
+_TRACKED_PX = 64.0
+"""A tracked face is searched in a shrunk image if it has this size there: of faces of 47 px, 98 % are still found."""
+
+
 def decode_level(maps: Sequence[Floats], stride: int, score: float) -> Floats:
     """Decodes the maps of one stride, each (h, w, channels) float32 in the order of ``MAPS``.
 
@@ -114,6 +118,17 @@ def _is_part_of_better(candidates: Floats) -> NDArray[np.bool_]:
     return is_part
 
 
+def _tracked_factor(size_px: float) -> int:
+    """By which factor the image is shrunk to find a tracked face of this size again."""
+    return next((factor for factor in (4, 2) if size_px >= factor * _TRACKED_PX), 1)
+
+
+def _shrunk(image: Image, factor: int) -> Image:
+    if factor == 1:
+        return image
+    return resize(image, max(1, image.shape[1] // factor), max(1, image.shape[0] // factor))
+
+
 class YuNetDetector:
     """YuNet on colour frames of any size. ``open_model`` may return a network that other detectors use too.
 
@@ -148,19 +163,38 @@ class YuNetDetector:
             candidates.append(self._run_coarse_pass(working))
         return self._detections(np.concatenate(candidates), working, image)
 
-    def detect_tracked(self, image: Image, tracked: Sequence[Box]) -> list[Detection]:
-        """See ``RoiDetector``: searches only the ROIs around the tracked faces."""
+    def detect_tracked(self, image: Image, tracked: Sequence[Box], moved: Sequence[Box] = ()) -> list[Detection]:
+        """See ``RoiDetector``: searches only the ROIs around the tracked faces and the moved parts.
+
+        Large tracked faces are searched in a smaller image, which also shows them with more of their surroundings.
+        """
         working = self._shrink(image)
-        height, width = working.shape[:2]
-        scaled = [box.scaled(width / image.shape[1]) for box in tracked]
-        squares = roi_squares(scaled, width, height)
-        if sum(roi_width * roi_height for _, _, roi_width, roi_height in squares) > MAX_AREA_SHARE * width * height:
-            return self.detect(image)
-        candidates = []
-        for x, y, roi_width, roi_height in squares:
-            candidates.append(self.run_pass(working[y : y + roi_height, x : x + roi_width]))
-            _move(candidates[-1], x, y)
+        factor = working.shape[1] / image.shape[1]
+        groups: dict[int, list[Box]] = {1: []}
+        for box in tracked:
+            groups.setdefault(_tracked_factor(box.size * factor), []).append(box.scaled(factor))
+        candidates = [
+            self._run_rois(working, shrunk, boxes, [box.scaled(factor) for box in moved] if shrunk == 1 else [])
+            for shrunk, boxes in groups.items()
+        ]
+        if moved and max(working.shape[:2]) >= COARSE_FROM_PX:  # a face that is larger than the part that moved
+            candidates.append(self._run_coarse_pass(working))
         return self._detections(np.concatenate(candidates), working, image)
+
+    def _run_rois(self, working: Image, factor: int, tracked: Sequence[Box], moved: Sequence[Box]) -> Floats:
+        """The candidates of the ROIs in ``working``, shrunk by ``factor``; candidates and boxes in its pixels."""
+        image = _shrunk(working, factor)
+        height, width = image.shape[:2]
+        squares = roi_squares(*([box.scaled(1 / factor) for box in boxes] for boxes in (tracked, moved)), width, height)
+        if sum(roi_width * roi_height for _, _, roi_width, roi_height in squares) > MAX_AREA_SHARE * width * height:
+            squares = [(0, 0, width, height)]
+        found = [np.empty((0, CHANNELS), np.float32)]
+        for x, y, roi_width, roi_height in squares:
+            found.append(self.run_pass(image[y : y + roi_height, x : x + roi_width]))
+            _move(found[-1], x, y)
+        candidates: Floats = np.concatenate(found)
+        _scale(candidates, working.shape[1] / width, working.shape[0] / height)
+        return candidates
 
     def _shrink(self, image: Image) -> Image:
         height, width = image.shape[:2]
@@ -203,7 +237,7 @@ class YuNetDetector:
 
     def _run_coarse_pass(self, image: Image) -> Floats:
         """One detection pass over the shrunk image for large faces; candidates in pixels of ``image``."""
-        small = resize(image, max(1, image.shape[1] // COARSE_FACTOR), max(1, image.shape[0] // COARSE_FACTOR))
+        small = _shrunk(image, COARSE_FACTOR)
         candidates = self.run_pass(small)
         _scale(candidates, image.shape[1] / small.shape[1], image.shape[0] / small.shape[0])
         large: Floats = candidates[candidates[:, 3:5].min(axis=1, initial=np.inf) >= _COARSE_MIN_PX]

@@ -265,6 +265,27 @@ def test_a_tracked_face_is_detected_again_with_fewer_pixels(portrait: Image, sid
     assert max(searched_px) == 640 * 360  # the squares would have more pixels
 
 
+@pytest.mark.parametrize(("side", "most_px"), [(40, 2 * 192 * 192), (300, 640 * 480 / 4)])
+def test_a_new_face_is_detected_where_something_moved(portrait: Image, side: int, most_px: float) -> None:
+    """Also one that is much larger than the part that moved."""
+    detector = YuNetDetector(MODEL)
+    head = max(detector.detect(portrait), key=lambda found: found.score).box
+    face = cut(portrait, square(head, 1.0))
+    face = resize(face, 2 * side, 2 * side)[:480]
+    image = np.full((480, 640, 3), 90, np.uint8)
+    image[: face.shape[0], : face.shape[1]] = face[:, :640]
+    expected = max(detector.detect(image), key=lambda found: found.score).box
+    part = Box(*expected.center, 20, 20)
+    searched_px: list[int] = []
+    run_pass = detector.run_pass
+    detector.run_pass = lambda part: (searched_px.append(part.shape[0] * part.shape[1]), run_pass(part))[1]  # type: ignore[assignment, func-returns-value]
+    assert max(found.box.iou(expected) for found in detector.detect_tracked(image, [], [part])) > 0.5
+    assert sum(searched_px) < 640 * 480 / 3
+    searched_px.clear()
+    assert max(found.box.iou(expected) for found in detector.detect_tracked(image, [expected])) > 0.5
+    assert sum(searched_px) <= most_px
+
+
 def test_an_image_does_not_affect_the_next_one(portrait: Image) -> None:
     """The padding is written again for each image."""
     detector = YuNetDetector(MODEL, min_face_px=1)
