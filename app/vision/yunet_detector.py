@@ -182,10 +182,11 @@ class YuNetDetector:
         return self._detections(np.concatenate(candidates), working, image)
 
     def _run_rois(self, working: Image, factor: int, tracked: Sequence[Box], moved: Sequence[Box]) -> Floats:
-        """The candidates of the ROIs in ``working``, shrunk by ``factor``; candidates and boxes in its pixels."""
+        """The candidates of the ROIs in ``working``, shrunk by ``factor`` (1 with ``moved``), in its pixels like the
+        boxes."""
         image = _shrunk(working, factor)
         height, width = image.shape[:2]
-        squares = roi_squares(*([box.scaled(1 / factor) for box in boxes] for boxes in (tracked, moved)), width, height)
+        squares = roi_squares([box.scaled(1 / factor) for box in tracked], moved, width, height)
         if sum(roi_width * roi_height for _, _, roi_width, roi_height in squares) > MAX_AREA_SHARE * width * height:
             squares = [(0, 0, width, height)]
         found = [np.empty((0, CHANNELS), np.float32)]
