@@ -123,12 +123,6 @@ def _tracked_factor(size_px: float) -> int:
     return next((factor for factor in (4, 2) if size_px >= factor * _TRACKED_PX), 1)
 
 
-def _shrunk(image: Image, factor: int) -> Image:
-    if factor == 1:
-        return image
-    return resize(image, max(1, image.shape[1] // factor), max(1, image.shape[0] // factor))
-
-
 class YuNetDetector:
     """YuNet on colour frames of any size. ``open_model`` may return a network that other detectors use too.
 
@@ -160,7 +154,7 @@ class YuNetDetector:
         working = self._shrink(image)
         candidates = [self.run_pass(working)]
         if max(working.shape[:2]) >= COARSE_FROM_PX:
-            candidates.append(self._run_coarse_pass(working))
+            candidates.append(self._run_shrunk_pass(working, COARSE_FACTOR))
         return self._detections(np.concatenate(candidates), working, image)
 
     def detect_tracked(self, image: Image, tracked: Sequence[Box], moved: Sequence[Box] = ()) -> list[Detection]:
@@ -170,32 +164,30 @@ class YuNetDetector:
         """
         working = self._shrink(image)
         factor = working.shape[1] / image.shape[1]
-        groups: dict[int, list[Box]] = {1: []}
+        small: list[Box] = []
+        shrink_factors: set[int] = {COARSE_FACTOR} if moved and max(working.shape[:2]) >= COARSE_FROM_PX else set()
         for box in tracked:
-            groups.setdefault(_tracked_factor(box.size * factor), []).append(box.scaled(factor))
-        candidates = [
-            self._run_rois(working, shrunk, boxes, [box.scaled(factor) for box in moved] if shrunk == 1 else [])
-            for shrunk, boxes in groups.items()
-        ]
-        if moved and max(working.shape[:2]) >= COARSE_FROM_PX:  # a face that is larger than the part that moved
-            candidates.append(self._run_coarse_pass(working))
+            shrink_factor = _tracked_factor(box.size * factor)
+            if shrink_factor == 1:
+                small.append(box.scaled(factor))
+            else:
+                shrink_factors.add(shrink_factor)
+        candidates = self._run_rois(working, small, [box.scaled(factor) for box in moved])
+        for shrink_factor in sorted(shrink_factors):
+            candidates.append(self._run_shrunk_pass(working, shrink_factor))
         return self._detections(np.concatenate(candidates), working, image)
 
-    def _run_rois(self, working: Image, factor: int, tracked: Sequence[Box], moved: Sequence[Box]) -> Floats:
-        """The candidates of the ROIs in ``working``, shrunk by ``factor`` (1 with ``moved``), in its pixels like the
-        boxes."""
-        image = _shrunk(working, factor)
-        height, width = image.shape[:2]
-        squares = roi_squares([box.scaled(1 / factor) for box in tracked], moved, width, height)
+    def _run_rois(self, working: Image, tracked: Sequence[Box], moved: Sequence[Box]) -> list[Floats]:
+        """The candidates of the ROIs around the boxes, all in pixels of ``working``."""
+        height, width = working.shape[:2]
+        squares = roi_squares(tracked, moved, width, height)
         if sum(roi_width * roi_height for _, _, roi_width, roi_height in squares) > MAX_AREA_SHARE * width * height:
-            squares = [(0, 0, width, height)]
-        found = [np.empty((0, CHANNELS), np.float32)]
+            return [self.run_pass(working)]
+        found = []
         for x, y, roi_width, roi_height in squares:
-            found.append(self.run_pass(image[y : y + roi_height, x : x + roi_width]))
+            found.append(self.run_pass(working[y : y + roi_height, x : x + roi_width]))
             _move(found[-1], x, y)
-        candidates: Floats = np.concatenate(found)
-        _scale(candidates, working.shape[1] / width, working.shape[0] / height)
-        return candidates
+        return found
 
     def _shrink(self, image: Image) -> Image:
         height, width = image.shape[:2]
@@ -236,12 +228,14 @@ class YuNetDetector:
                 ]
             )
 
-    def _run_coarse_pass(self, image: Image) -> Floats:
-        """One detection pass over the shrunk image for large faces; candidates in pixels of ``image``."""
-        small = _shrunk(image, COARSE_FACTOR)
+    def _run_shrunk_pass(self, image: Image, factor: int) -> Floats:
+        """One detection pass over the image shrunk by ``factor``, for faces that no pass at full size shows better;
+        candidates in pixels of ``image``."""
+        small = resize(image, max(1, image.shape[1] // factor), max(1, image.shape[0] // factor))
         candidates = self.run_pass(small)
         _scale(candidates, image.shape[1] / small.shape[1], image.shape[0] / small.shape[0])
-        large: Floats = candidates[candidates[:, 3:5].min(axis=1, initial=np.inf) >= _COARSE_MIN_PX]
+        least_px = _COARSE_MIN_PX * factor / COARSE_FACTOR
+        large: Floats = candidates[candidates[:, 3:5].min(axis=1, initial=np.inf) >= least_px]
         return large
 
 
