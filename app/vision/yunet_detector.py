@@ -48,7 +48,7 @@ _COARSE_MIN_PX = 120.0
 """Smaller faces are taken from the full-size pass only: the shrunk image would add false positives."""
 
 
-_TRACKED_PX = 64.0
+_TRACKED_PX = 48.0
 """A tracked face is searched in a shrunk image if it has this size there: of faces of 47 px, 98 % are still found."""
 
 
