@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Protocol
 
 from app.capture.file_source import FileSource
-from app.capture.http_source import HttpSource
 from app.capture.image_folder import ImageSource, list_images
 from app.capture.live_source import LiveSource
 from app.capture.opencv_backend import open_camera, open_stream
@@ -49,6 +48,8 @@ def make_source(settings: SourceSettings) -> FrameSource:
         case SourceKind.CAMERA:
             return LiveSource(settings, open_camera)
         case SourceKind.STREAM if settings.is_http and settings.backend != "gstreamer":
+            from app.capture.http_source import HttpSource  # imported late, because HTTP takes long to import
+
             return HttpSource(settings)
         case SourceKind.STREAM:
             return LiveSource(settings, open_stream)

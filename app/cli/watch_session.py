@@ -1,17 +1,15 @@
 """One run of ``watch``: the monitor and its outputs (events, alerts, video, console messages)."""
 
 import logging
+import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_records import EventLog
@@ -31,15 +29,13 @@ from app.settings.monitor import PolicySettings, Polygon, overridden
 from app.settings.reload import live_part, needs_restart
 from app.settings.root import Settings, unmatched_camera_patterns
 from app.settings.source import SourceKind
-from app.ui.canvas import blur_faces
-from app.ui.hud import render_result
-from app.ui.image_window import ImageWindow
-from app.ui.kiosk import KioskWindow
-from app.ui.palette import STYLES
-from app.ui.region_editor import save_regions, save_rotation
-from app.ui.window import Window
 
-if TYPE_CHECKING:
+if (
+    TYPE_CHECKING
+):  # rich and the user interface are imported where they are needed: without a window, the start is faster
+    from rich.console import Console
+
+    from app.ui.image_window import ImageWindow
     from app.web.server import WebServer
 
 log = logging.getLogger(__name__)
@@ -79,7 +75,7 @@ class WatchSession:
         self._stack = ExitStack()
         self._event_log: EventLog | None = None
         self.video: VideoWriter | None = None
-        self._console = Console(stderr=True, file=fault_tolerant_stderr())  # a full disk must not stop the run
+        self._print_above: Callable[[str], None] | None = None
         self._raised: Counter[EventKind] = Counter()
         self.latest: dict[str, FrameResult] = {}
         self._people: dict[str, CameraHour] = {}  # of this run, by camera
@@ -109,7 +105,7 @@ class WatchSession:
             if self.web is not None:
                 stack.callback(self._close_web)
                 self.web.start()
-                self._console.print(f"web view: {self.web.url}", highlight=False)
+                self._print(f"web view: {self.web.url}")
             self._stack = stack.pop_all()
         return self
 
@@ -162,18 +158,21 @@ class WatchSession:
                 self.video.close()
 
     def run_headless(self, stopped: Callable[[], bool]) -> None:
-        with self._progress() as progress:
-            task = progress.add_task(self._settings.camera[0].name, total=self._total())
+        total = self._total()
+        with self._progress(total) as advance:
             while not self.monitor.finished and not stopped():
                 for result in self.monitor.take(_POLL_S):
-                    if self.frames == 0 and progress.disable:  # without a progress bar, print that it runs
+                    if self.frames == 0 and total is None:  # without a progress bar, print that it runs
                         names = ", ".join(camera.name for camera in self._settings.camera)
-                        self._console.print(f"watching {names}; press Ctrl-C to stop", highlight=False)
+                        self._print(f"watching {names}; press Ctrl-C to stop")
                     self._take(result)
-                    progress.advance(task)
+                    advance()
 
-    def run_window(self, stopped: Callable[[], bool], image_window: ImageWindow) -> None:
+    def run_window(self, stopped: Callable[[], bool], image_window: "ImageWindow") -> None:
         """Continues without a window if it is lost."""
+        from app.ui.kiosk import KioskWindow
+        from app.ui.window import Window
+
         view = self._settings.view
         try:
             if view.kiosk:
@@ -230,6 +229,8 @@ class WatchSession:
             each.model_copy(update={"rotate": rotate}) if each is old else each for each in self._settings.camera
         ]
         self._apply(self._settings.model_copy(update={"camera": tuple(cameras)}))
+        from app.ui.region_editor import save_rotation
+
         try:
             if self._config is not None and save_rotation(self._config, camera, rotate):
                 return f"rotate = {rotate} saved to {self._config.name}"
@@ -249,6 +250,8 @@ class WatchSession:
         self._apply(self._settings.model_copy(update={"camera": cameras}))
         if self._config is None:
             return "regions last until maskwatch stops; start with --config FILE to save them"
+        from app.ui.region_editor import save_regions
+
         try:
             save_regions(self._config, camera, regions)
         except OutputError as error:
@@ -256,9 +259,35 @@ class WatchSession:
             return str(error)
         return f"regions saved to {self._config.name}"
 
-    def _progress(self) -> Progress:
+    @contextmanager
+    def _progress(self, total: int | None) -> Iterator[Callable[[], None]]:
+        """Shows a progress bar of ``total`` frames in a terminal. Yields the function to call after each frame."""
+        if total is None or sys.stderr is None or not sys.stderr.isatty():
+            yield lambda: None
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        return Progress(*columns, console=self._console, transient=True, disable=self._total() is None)
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            task = progress.add_task(self._settings.camera[0].name, total=total)
+            self._print_above = partial(progress.print, markup=False, highlight=False, soft_wrap=True)
+            try:
+                yield lambda: progress.advance(task)
+            finally:
+                self._print_above = None
+
+    @cached_property
+    def _console(self) -> "Console":
+        from rich.console import Console
+
+        return Console(stderr=True, file=fault_tolerant_stderr())
+
+    def _print(self, text: str) -> None:
+        """Prints one line to standard error, above a progress bar."""
+        if self._print_above is not None:
+            self._print_above(text)
+        elif (stderr := fault_tolerant_stderr()) is not None:  # a full disk must not stop the run
+            print(text, file=stderr)
 
     def _total(self) -> int | None:
         """The number of frames of a single source; None if unknown."""
@@ -276,6 +305,8 @@ class WatchSession:
 
     def _write_video(self, result: FrameResult, path: Path) -> None:
         """Raises OutputError if the video of a file cannot be written; a live source continues without a video."""
+        from app.ui.hud import render_result
+
         camera = self._settings.camera[0]
         source = self.monitor.sources[0]
         is_live = source.is_live
@@ -335,13 +366,15 @@ class WatchSession:
         if self.web is not None:
             self.web.publish(event)
         if not self._has_window:
-            self._console.print(event_text(event), highlight=False)
+            self._print(event_text(event))
 
     def _snapshot(self, event: Event, result: FrameResult | None) -> bytes | None:
         """The JPEG to store with ``event``, blurred as the settings say; None if no snapshot is allowed or possible."""
         mode = self._settings.alerts.snapshots
         if mode == "off" or event.box is None or result is None:
             return None
+        from app.ui.canvas import blur_faces
+
         image = result.frame.image.copy()
         blur_all = mode == "blur_all" or self._settings.view.blur
         face = event.box
@@ -350,6 +383,10 @@ class WatchSession:
 
     def print_summary(self) -> None:
         """Prints people, events and written files to standard error; standard output is reserved for data."""
+        from rich.table import Table
+
+        from app.ui.palette import STYLES
+
         table = Table(title=f"{counted(self.frames, 'frame')} analysed", title_justify="left")
         table.add_column("source")
         for label in _COUNTED_LABELS:
@@ -359,11 +396,9 @@ class WatchSession:
             table.add_row(name, *map(str, (people.masked, people.bare, people.incorrect)))
         self._console.print(table)
         counts = ", ".join(f"{count} {kind.value}" for kind, count in sorted(self._raised.items())) or "none"
-        self._console.print(f"events: {counts}", highlight=False)
+        self._print(f"events: {counts}")
         if written := self._written():
-            self._console.print(
-                f"written: {', '.join(map(str, written))}", markup=False, highlight=False, soft_wrap=True
-            )
+            self._print(f"written: {', '.join(map(str, written))}")
 
     def _written(self) -> list[Path]:
         """The written files; a video without frames is never created."""

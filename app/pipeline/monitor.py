@@ -5,7 +5,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
 from typing import Protocol
@@ -44,7 +44,7 @@ from app.settings.root import Settings
 from app.settings.vision import ClassifierSettings, DetectorSettings, TrackingSettings
 from app.vision.classifier import Crops, MaskClassifier, Probabilities, load_classifier
 from app.vision.detector import FaceDetector
-from app.vision.detector_loader import load_detector
+from app.vision.detector_loader import shared_detector_loader
 
 __all__ = ["CameraView", "EventListener", "Monitor", "MonitorParts", "ResultListener"]
 
@@ -66,7 +66,7 @@ class MonitorParts:
     """Creates the parts of a monitor. Tests and benchmarks replace some of them."""
 
     make_source: Callable[[CameraSettings], FrameSource] = make_source
-    load_detector: Callable[[DetectorSettings], FaceDetector] = load_detector
+    load_detector: Callable[[DetectorSettings], FaceDetector] = field(default_factory=shared_detector_loader)
     load_classifier: Callable[[ClassifierSettings], MaskClassifier] = load_classifier
     make_analyzer: Callable[..., FrameAnalyzer] = FrameAnalyzer
     cores_allowed: Callable[[], int] = cores_allowed

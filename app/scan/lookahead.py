@@ -92,8 +92,9 @@ class LookaheadDetector:
         """See ``FaceDetector``. Between two full passes, only faces that are in one of them are searched."""
         return self.detect_tracked(image, [])
 
-    def detect_tracked(self, image: Image, tracked: Sequence[Box]) -> list[Detection]:
-        """See ``RoiDetector``: each face is searched at the resolution that it needs."""
+    def detect_tracked(self, image: Image, tracked: Sequence[Box], moved: Sequence[Box] = ()) -> list[Detection]:
+        """See ``RoiDetector``: each face is searched at the resolution that it needs. ``moved`` is not searched: the
+        pass ahead shows whether somebody comes."""
         if image is self._image:
             self._last = self._found
         elif self._expected is None and not tracked:

@@ -119,15 +119,16 @@ class LiteRtClassifier:
     def _run(self, batch: int, crops: Crops) -> NDArray[np.float32]:
         """The outputs of ``batch`` crops; integer inputs and outputs are quantized as the file says."""
         network = self._network
-        plan = network.plan(batch, *crops.shape[1:])
-        values, tensor = _scaled(crops, self.metadata), plan.input()
-        if np.issubdtype(tensor.dtype, np.integer):
-            limits, (scale, zero) = np.iinfo(tensor.dtype), network.input_quantization
-            values = np.clip(np.round(values / (scale or 1.0)) + zero, limits.min, limits.max)
-        tensor[:] = values
-        del tensor
-        plan.invoke()
-        outputs: NDArray[Any] = plan.outputs[0]().copy()
+        values = _scaled(crops, self.metadata)
+        with network.plan(batch, *crops.shape[1:]) as plan:
+            tensor = plan.input()
+            if np.issubdtype(tensor.dtype, np.integer):
+                limits, (scale, zero) = np.iinfo(tensor.dtype), network.input_quantization
+                values = np.clip(np.round(values / (scale or 1.0)) + zero, limits.min, limits.max)
+            tensor[:] = values
+            del tensor
+            plan.invoke()
+            outputs: NDArray[Any] = plan.outputs[0]().copy()
         if np.issubdtype(outputs.dtype, np.integer):
             scale, zero = network.output_quantization
             outputs = (outputs.astype(np.float32) - zero) * (scale or 1.0)

@@ -383,6 +383,15 @@ def test_help_imports_no_large_package() -> None:
         assert f"'{package}'" not in done.stdout
 
 
+def test_watching_without_a_window_imports_only_what_it_needs() -> None:
+    code = "import sys; import app.cli.watch_session; print([m for m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    for package in ("rich", "httpx", "uharfbuzz", "app.ui", "app.web", "tensorflow"):
+        assert f"'{package}'" not in done.stdout
+
+
 def test_doctor_finds_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     output = capsys.readouterr().out
