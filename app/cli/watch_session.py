@@ -26,6 +26,8 @@ from app.core.standard_streams import fault_tolerant_stderr
 from app.core.text import counted, reason_text
 from app.core.types import Event, EventKind, FrameResult, Label
 from app.pipeline.monitor import Monitor, MonitorParts
+from app.review.clips import ClipRecorder
+from app.review.picture_folder import PictureFolder
 from app.settings.alerts import AlertSettings
 from app.settings.monitor import PolicySettings, Polygon, overridden
 from app.settings.reload import live_part, needs_restart
@@ -104,6 +106,10 @@ class WatchSession:
             self.web = self._make_web() if self._settings.web.enabled else None
             self.alerts.start()
             stack.callback(self._close_alerts)
+            self.clips = self._make_clips()
+            if self.clips is not None:
+                stack.callback(self._close_clips)
+                self.clips.start()
             stack.callback(self._close_outputs)
             stack.enter_context(self.monitor)
             if self.web is not None:
@@ -141,6 +147,18 @@ class WatchSession:
             advice = "pip install 'maskwatch[web]' (from a checkout: pip install '.[web]')"
             raise SettingsError(f"the web view needs {error.name}: {advice}") from error
         return WebServer(self._settings, self.monitor, self.alerts, self._mutes)
+
+    def _make_clips(self) -> ClipRecorder | None:
+        settings, alerts = self._settings.clips, self._settings.alerts
+        if not (settings.enabled and alerts.persist):  # a clip belongs to a stored event
+            return None
+        folder = PictureFolder(settings.folder_of(alerts.store))
+        return ClipRecorder(settings, folder, self._settings.view.blur, lambda: self.alerts.retention_now_s)
+
+    def _close_clips(self) -> None:
+        assert self.clips is not None
+        for lost in self.clips.close():
+            log.warning("%s", lost)
 
     def _close_web(self) -> None:
         assert self.web is not None
@@ -295,6 +313,8 @@ class WatchSession:
         """Called by the dispatcher thread of the monitor."""
         self.latest[result.frame.camera] = result
         self._open_event_log()
+        if self.clips is not None and self._is_counted(result.frame.camera):
+            self.clips.on_result(result)
 
     def _is_counted(self, camera: str) -> bool:
         """Whether ``camera`` is stored and counted: live cameras are, files and the demo only if that is asked for."""
@@ -332,6 +352,8 @@ class WatchSession:
                 log.error("%s", error)
             self._events_failed, self.exit_code = True, 1
         self.alerts.submit(event, self._snapshot(event, result), self._is_counted(event.camera))
+        if self.clips is not None and self._is_counted(event.camera):
+            self.clips.on_event(event)
         if self.web is not None:
             self.web.publish(event)
         if not self._has_window:

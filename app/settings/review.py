@@ -1,0 +1,34 @@
+"""Settings of what is kept for review: clips of events, and collected faces."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ClipSettings(BaseModel):
+    """``[clips]``: a short video of each event. Nothing leaves the memory unless ``enabled``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = Field(False, description="store a short video of each stored event")
+    before_s: float = Field(5.0, ge=0, le=15, description="length of the video before the event")
+    after_s: float = Field(5.0, ge=0, le=15, description="length of the video after the event")
+    faces: Literal["blur_others", "blur_all", "show"] = Field(
+        "blur_others", description="blur all faces but that of the event, all faces, or none; view.blur blurs all"
+    )
+    annotated: bool = Field(False, description="draw boxes and labels into the video; else the review page shows them")
+    max_fps: float = Field(10.0, ge=1, le=25, description="maximum images per second")
+    max_width_px: int = Field(1280, ge=160, le=1920, description="wider images are shrunk to this width")
+    ring_mb: float = Field(
+        20.0, ge=1, le=20, description="maximum memory for the images of one camera; the JPEG quality follows it"
+    )
+    folder: Path | None = Field(
+        None, description="folder of the videos; if not given, a folder beside the event file: events.db.clips"
+    )
+    keep_days: float = Field(7.0, gt=0, description="days after which videos are deleted")
+    max_mb: float = Field(1000.0, ge=1, description="maximum size of the folder; the oldest videos are deleted")
+
+    def folder_of(self, store: Path) -> Path:
+        """Where the videos of the events in ``store`` are."""
+        return self.folder if self.folder is not None else store.with_name(f"{store.name}.clips")
