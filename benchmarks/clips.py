@@ -66,9 +66,7 @@ def watch(arm: str, source: str, seconds: float) -> Measured:
             frames = session.frames - frames
             late_ms = 1000 * (time.monotonic() - next(iter(session.latest.values())).frame.captured_s)
         clips = session.clips
-        ring_mb, written, dropped = (
-            (clips.largest_bytes / 1e6, clips.written, clips.dropped) if clips else (0.0, 0, 0)
-        )
+        ring_mb, written, dropped = (clips.largest_bytes / 1e6, clips.written, clips.dropped) if clips else (0.0, 0, 0)
         events = len(session.alerts.recent())
     return Measured(frames / passed_s, 1000 * cpu_s / frames, late_ms, ring_mb, events, written, dropped)
 
@@ -93,9 +91,7 @@ def run_round(source: str, seconds: float) -> dict[str, Measured]:
         assert program.stdin is not None
         program.stdin.write("\n")
         program.stdin.flush()
-    return {
-        arm: Measured(**json.loads(program.communicate()[0].splitlines()[-1])) for arm, program in programs.items()
-    }
+    return {arm: Measured(**json.loads(program.communicate()[0].splitlines()[-1])) for arm, program in programs.items()}
 
 
 def main() -> int:

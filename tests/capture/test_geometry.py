@@ -74,7 +74,7 @@ def test_the_blackout_stays_on_its_place_when_the_image_is_turned() -> None:
             )
             turned = corrected(image, settings, 1.5)
             assert turned[..., 2].max() == 0
-                assert turned[..., 1].max() == 255
+            assert turned[..., 1].max() == 255
 
 
 @pytest.mark.parametrize("polygon", [((0, 0), (1, 1)), ((0, 0), (1, 0), (1.2, 1))])
