@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from app.capture.recorder import jpeg_bytes
 from app.core.types import (
     Box,
     Counts,
@@ -18,6 +19,9 @@ from app.core.types import (
     StageTimes,
     Track,
 )
+from app.review.clips import KeptImage, write_clip
+from app.review.picture_folder import PictureFolder
+from app.settings.review import ClipSettings
 
 FACE = Box(40, 30, 32, 40)
 OTHER = Box(100, 30, 32, 40)
@@ -57,3 +61,12 @@ def result(time_s: float, tracks: tuple[Track, ...] = (), image: Image | None = 
 def event(number: int = 1, time_s: float = 6.0, kind: EventKind = EventKind.NO_MASK, **more: Any) -> Event:
     fields: dict[str, Any] = {"track_id": 1, "box": FACE, "confidence": 0.9, "wall_s": time.time()}
     return Event(f"{number:016x}", kind, "door", time_s, **fields | more)
+
+
+def write_review_clip(folder: PictureFolder, of: Event, seconds: float = 1.5) -> None:
+    """A clip of ``of`` with one face on its left side."""
+    images = [
+        KeptImage(i / 10, jpeg_bytes(result(i / 10).frame.image, 80), (160, 120), (track(3, Box(8, 30, 40, 40)),), ())
+        for i in range(round(seconds * 10))
+    ]
+    write_clip(of, 0.5, images, folder, ClipSettings(), False)

@@ -12,16 +12,15 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from fakes_review import result, track
+from fakes_review import write_review_clip
 from fakes_web import TOKEN, FakeMonitor, Running, make_event, serving
 
 from app.alerts.event_store import EventStore
 from app.alerts.marks import read_marks
 from app.alerts.store_types import CameraHour, WriteBatch, hour_of
-from app.core.types import Box, Event, EventKind
-from app.review.clips import POSTER, RECORD, VIDEO, KeptImage, write_clip
+from app.core.types import EventKind
+from app.review.clips import POSTER, RECORD, VIDEO
 from app.review.picture_folder import day_of
-from app.settings.review import ClipSettings
 
 NOON_S = datetime.now().replace(hour=12, minute=0, second=0, microsecond=0).timestamp()
 TODAY = day_of(NOON_S)
@@ -35,18 +34,8 @@ def reviewed(tmp_path: Path) -> Iterator[Running]:
             camera, kind = ("yard", EventKind.INCORRECT) if number == 4 else ("door", EventKind.NO_MASK)
             event = make_event(number, kind, camera, wall_s=NOON_S + 60 * number)
             running.add_event(event, b"\xff\xd8snapshot" if number == 2 else None)
-        add_clip(running, make_event(1))
+        write_review_clip(running.server.site.clips, make_event(1))
         yield running
-
-
-def add_clip(running: Running, event: Event) -> None:
-    from app.capture.recorder import jpeg_bytes
-
-    images = [
-        KeptImage(i / 10, jpeg_bytes(result(i / 10).frame.image, 80), (160, 120), (track(3, Box(8, 30, 40, 40)),), ())
-        for i in range(15)
-    ]
-    write_clip(event, 0.5, images, running.server.site.clips, ClipSettings(), False)
 
 
 def items(page: str) -> list[str]:
