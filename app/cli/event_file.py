@@ -38,6 +38,13 @@ def clips_of(args: argparse.Namespace) -> Path:
     return load_settings(config_path(args)).clips.folder_of(settings_of(args).store)
 
 
+def collected_of(args: argparse.Namespace) -> Path:
+    """The folder of the faces that were collected beside the event file."""
+    from app.settings.load import load_settings
+
+    return load_settings(config_path(args)).collect.folder_of(settings_of(args).store)
+
+
 def open_store(args: argparse.Namespace) -> "EventStore":
     from app.alerts.event_store import EventStore
 

@@ -27,6 +27,7 @@ from app.core.text import counted, reason_text
 from app.core.types import Event, EventKind, FrameResult, Label
 from app.pipeline.monitor import Monitor, MonitorParts
 from app.review.clips import ClipRecorder
+from app.review.collector import Collector
 from app.review.picture_folder import PictureFolder
 from app.settings.alerts import AlertSettings
 from app.settings.monitor import PolicySettings, Polygon, overridden
@@ -110,6 +111,10 @@ class WatchSession:
             if self.clips is not None:
                 stack.callback(self._close_clips)
                 self.clips.start()
+            self.collector = self._make_collector()
+            if self.collector is not None:
+                stack.callback(self.collector.close)
+                self.collector.start()
             stack.callback(self._close_outputs)
             stack.enter_context(self.monitor)
             if self.web is not None:
@@ -154,6 +159,13 @@ class WatchSession:
             return None
         folder = PictureFolder(settings.folder_of(alerts.store))
         return ClipRecorder(settings, folder, self._settings.view.blur, lambda: self.alerts.retention_now_s)
+
+    def _make_collector(self) -> Collector | None:
+        settings, alerts = self._settings.collect, self._settings.alerts
+        if not (settings.enabled and alerts.persist):
+            return None
+        folder = PictureFolder(settings.folder_of(alerts.store))
+        return Collector(settings, folder, now_s=lambda: self.alerts.retention_now_s)
 
     def _close_clips(self) -> None:
         assert self.clips is not None
@@ -315,6 +327,8 @@ class WatchSession:
         self._open_event_log()
         if self.clips is not None and self._is_counted(result.frame.camera):
             self.clips.on_result(result)
+        if self.collector is not None and self._is_counted(result.frame.camera):
+            self.collector.on_result(result)
 
     def _is_counted(self, camera: str) -> bool:
         """Whether ``camera`` is stored and counted: live cameras are, files and the demo only if that is asked for."""
@@ -354,6 +368,8 @@ class WatchSession:
         self.alerts.submit(event, self._snapshot(event, result), self._is_counted(event.camera))
         if self.clips is not None and self._is_counted(event.camera):
             self.clips.on_event(event)
+        if self.collector is not None and self._is_counted(event.camera):
+            self.collector.on_event(event, result)
         if self.web is not None:
             self.web.publish(event)
         if not self._has_window:

@@ -32,3 +32,23 @@ class ClipSettings(BaseModel):
     def folder_of(self, store: Path) -> Path:
         """Where the videos of the events in ``store`` are."""
         return self.folder if self.folder is not None else store.with_name(f"{store.name}.clips")
+
+
+class CollectSettings(BaseModel):
+    """``[collect]``: faces that are kept to improve the model. Nothing is kept unless ``enabled``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = Field(False, description="keep pictures of faces that the model is unsure or wrong about")
+    per_day: int = Field(50, ge=1, le=1000, description="maximum faces per day; half of them are for events")
+    random_per_day: float = Field(5.0, ge=0, le=100, description="faces per day that are chosen at random")
+    scenes: bool = Field(True, description="keep the whole picture too, with all other faces blurred; else only crops")
+    folder: Path | None = Field(
+        None, description="folder of the faces; if not given, a folder beside the event file: events.db.collected"
+    )
+    keep_days: float = Field(30.0, gt=0, description="days after which faces are deleted")
+    max_mb: float = Field(500.0, ge=1, description="maximum size of the folder; the oldest faces are deleted")
+
+    def folder_of(self, store: Path) -> Path:
+        """Where the faces that are collected beside ``store`` are."""
+        return self.folder if self.folder is not None else store.with_name(f"{store.name}.collected")

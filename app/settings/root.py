@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from app.settings.alerts import AlertSettings, MqttChannel, matches_camera
 from app.settings.error_messages import nearest
 from app.settings.monitor import CameraSettings, MonitorSettings, PolicySettings
-from app.settings.review import ClipSettings
+from app.settings.review import ClipSettings, CollectSettings
 from app.settings.view import ViewSettings
 from app.settings.vision import ClassifierSettings, DetectorSettings, TrackingSettings
 from app.settings.web import WebSettings
@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     monitor: MonitorSettings = MonitorSettings()
     alerts: AlertSettings = Field(default_factory=AlertSettings)  # its store depends on the home folder at this moment
     clips: ClipSettings = ClipSettings()
+    collect: CollectSettings = CollectSettings()
     view: ViewSettings = ViewSettings()
     web: WebSettings = WebSettings()
 
@@ -70,6 +71,10 @@ class Settings(BaseSettings):
     def _stores_events(self) -> Self:
         if self.clips.enabled and not self.alerts.persist:
             raise ValueError("clips belong to stored events, and alerts.persist is false; set one of them")
+        if self.collect.enabled and not self.alerts.persist:
+            raise ValueError("collect stores pictures, and alerts.persist is false; set one of them")
+        if self.collect.enabled and self.view.blur:
+            raise ValueError("collect needs faces that are not blurred, and view.blur is true; set one of them")
         return self
 
     @model_validator(mode="after")

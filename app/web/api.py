@@ -280,7 +280,7 @@ async def _judge(request: Request) -> Response:
     if await site.run_in_worker(lambda: site.find_event(event_id)) is None:
         raise HTTPException(404, "no such event; see /api/v1/events")
     verdict, label = judgement.verdict.value, judgement.label if judgement.verdict is Verdict.WRONG_LABEL else ""
-    marks = await site.run_in_worker(lambda: site.history.judge(event_id, verdict, label, actor))
+    marks = await site.run_in_worker(lambda: site.judge(event_id, verdict, label, actor))
     return json_response(Judged(id=event_id, verdict=verdict, label=label, verdict_s=marks.verdict_s or 0.0))
 
 

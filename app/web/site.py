@@ -1,6 +1,7 @@
 """State that the pages and the API share, and its conversion to API records."""
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from app.core.errors import HookError
 from app.core.secrets import redact
 from app.core.types import Event
 from app.review.clips import VIDEO
+from app.review.collected import CollectedFaces
 from app.review.picture_folder import PictureFolder
 from app.settings.alerts import AlertSettings, Channel
 from app.settings.root import Settings
@@ -26,6 +28,8 @@ from app.web.history import History
 from app.web.mjpeg import LiveStreams, ViewSource
 from app.web.schemas import EventRecord, Status, TestResult, camera_record, delivery_record, event_record
 from app.web.sse import EventFeed, to_json_line
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 WORKERS = 3
@@ -48,6 +52,7 @@ class Site:
         self.authenticator = Authenticator(token, web.session_h * 3600)
         self.history = History(settings.alerts, center)
         self.clips = PictureFolder(settings.clips.folder_of(settings.alerts.store))
+        self._collected = CollectedFaces(PictureFolder(settings.collect.folder_of(settings.alerts.store)))
         self.streams = LiveStreams(monitor, web, settings.view.blur, self.workers)
         self.feed = EventFeed(lambda: self.status().model_dump_json(), self._event_json, web.max_viewers)
         self.last_test: list[TestResult] = []
@@ -102,6 +107,15 @@ class Site:
             event_record(each, each.id in with_snapshot, self.clips.has(each.id, VIDEO), marks.get(each.id, Marks()))
             for each in events
         ]
+
+    def judge(self, event_id: str, verdict: str, label: str, actor: str) -> Marks:
+        """Stores a verdict on an event, also with its face if that was collected."""
+        marks = self.history.judge(event_id, verdict, label, actor)
+        try:
+            self._collected.judge(event_id, verdict, label)
+        except OSError as error:
+            log.warning("cannot store the verdict with the collected face: %s", error.strerror or error)
+        return marks
 
     def find_event(self, event_id: str) -> Event | None:
         """An open alert or a stored event, or None; may read from disk."""
