@@ -39,8 +39,8 @@ class ExportResult:
 
 
 def export(faces: CollectedFaces, output: Path, data_format: str, with_model_labels: bool = False) -> ExportResult:
-    """Writes a data set to the new folder ``output``. Faces without a verdict are left out, unless ``with_model_labels``
-    gives them the label of the model; Label Studio gets all. Raises OutputError."""
+    """Writes a data set to the new folder ``output``. Faces without a verdict are left out, unless they
+    get the label of the model (``with_model_labels``); Label Studio gets all. Raises OutputError."""
     is_crop = data_format == "class-folders"
     examples, undecided = [], 0
     for face in faces.faces():
@@ -83,7 +83,7 @@ def _copy_images(examples: Sequence[_Example], folder: Path) -> None:
 def _write_coco(examples: Sequence[_Example], output: Path) -> None:
     _copy_images(examples, output / "images")
     names = [*LABELS, BLURRED]
-    boxes = []
+    boxes: list[dict[str, object]] = []
     for number, each in enumerate(examples, 1):
         assert each.label is not None
         for category, box, is_crowd in [
@@ -139,8 +139,8 @@ def _write_voc(examples: Sequence[_Example], output: Path) -> None:
         _add(entry, "name", each.label)
         box = ElementTree.SubElement(entry, "bndbox")
         sides = (("xmin", each.box.x), ("ymin", each.box.y), ("xmax", each.box.x2), ("ymax", each.box.y2))
-        for name, value in sides:
-            _add(box, name, round(value))
+        for name, side in sides:
+            _add(box, name, round(side))
         text = ElementTree.tostring(root, encoding="unicode")
         write_text((output / "Annotations" / each.file).with_suffix(".xml"), text + "\n")
 

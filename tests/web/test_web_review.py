@@ -7,6 +7,7 @@ import re
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -18,9 +19,10 @@ from fakes_web import TOKEN, FakeMonitor, Running, make_event, serving
 from app.alerts.event_store import EventStore
 from app.alerts.marks import read_marks
 from app.alerts.store_types import CameraHour, WriteBatch, hour_of
-from app.core.types import EventKind
+from app.core.types import Box, EventKind
 from app.review.clips import POSTER, RECORD, VIDEO
-from app.review.picture_folder import day_of
+from app.review.collected import CollectedFace, CollectedFaces
+from app.review.picture_folder import PictureFolder, day_of
 
 NOON_S = datetime.now().replace(hour=12, minute=0, second=0, microsecond=0).timestamp()
 TODAY = day_of(NOON_S)
@@ -80,6 +82,19 @@ def test_a_verdict_is_stored_with_who_gave_it(reviewed: Running) -> None:
         marks = read_marks(store, ["run-door-1", "run-door-2"])
     assert marks.keys() == {"run-door-1"}
     assert abs((marks["run-door-1"].verdict_s or 0) - time.time()) < 600
+
+
+def test_a_verdict_reaches_the_face_that_was_collected(reviewed: Running) -> None:
+    faces = CollectedFaces(PictureFolder(reviewed.settings.alerts.store.with_name("events.db.collected")))
+    box = Box(1, 2, 3, 4)
+    face = CollectedFace("run-door-1", "event", "door", NOON_S, "no_mask", 0.9, box, (9, 9), box, (9, 9))
+    faces.folder.create()
+    faces.write(face)
+    with reviewed.browser() as (client, secret):
+        for number, verdict in ((1, "no_face"), (2, "right")):
+            path = f"/api/v1/events/run-door-{number}/verdict"
+            assert client.post(path, headers=secret, json={"verdict": verdict}).status_code == 200
+    assert list(faces.faces()) == [replace(face, reason="verdict", verdict="no_face")]
 
 
 def test_a_program_is_told_apart_from_a_browser(tmp_path: Path) -> None:
