@@ -25,9 +25,11 @@ from app.core.files import inodes
 from app.core.standard_streams import fault_tolerant_stderr
 from app.core.text import counted, reason_text
 from app.core.types import Event, EventKind, FrameResult, Label
+from app.pipeline.event_factory import EventFactory
 from app.pipeline.monitor import Monitor, MonitorParts
 from app.review.clips import ClipRecorder
 from app.review.collector import Collector
+from app.review.drift import DriftWatch
 from app.review.picture_folder import PictureFolder
 from app.settings.alerts import AlertSettings
 from app.settings.monitor import PolicySettings, Polygon, overridden
@@ -115,6 +117,10 @@ class WatchSession:
             if self.collector is not None:
                 stack.callback(self.collector.close)
                 self.collector.start()
+            self._drift = self._make_drift()
+            if self._drift is not None:
+                stack.callback(self._drift.save)
+                self._drift.load()
             stack.callback(self._close_outputs)
             stack.enter_context(self.monitor)
             if self.web is not None:
@@ -166,6 +172,20 @@ class WatchSession:
             return None
         folder = PictureFolder(settings.folder_of(alerts.store))
         return Collector(settings, folder, now_s=lambda: self.alerts.retention_now_s)
+
+    def _make_drift(self) -> DriftWatch | None:
+        alerts = self._settings.alerts
+        if not (self._settings.drift.enabled and alerts.persist):
+            return None
+        return DriftWatch(
+            self._settings.drift, alerts.store.with_name(f"{alerts.store.name}.usual.json"), self.change_event
+        )
+
+    def change_event(self, reason: str, result: FrameResult) -> Event:
+        """The event that a camera does not see what it usually sees."""
+        frame = result.frame
+        factory = EventFactory(self.monitor.run_id, frame.camera)
+        return factory.of_camera(EventKind.CAMERA_CHANGED, frame.time_s, frame.wall_s, 0.0, reason)
 
     def _close_clips(self) -> None:
         assert self.clips is not None
@@ -329,6 +349,9 @@ class WatchSession:
             self.clips.on_result(result)
         if self.collector is not None and self._is_counted(result.frame.camera):
             self.collector.on_result(result)
+        if self._drift is not None and self._is_counted(result.frame.camera):
+            for event in self._drift.on_result(result):
+                self.on_event(event, result)
 
     def _is_counted(self, camera: str) -> bool:
         """Whether ``camera`` is stored and counted: live cameras are, files and the demo only if that is asked for."""
@@ -378,12 +401,11 @@ class WatchSession:
     def _snapshot(self, event: Event, result: FrameResult | None) -> bytes | None:
         """The JPEG to store with ``event``, blurred as the settings say; None if no snapshot is allowed or possible."""
         mode = self._settings.alerts.snapshots
-        if mode == "off" or event.box is None or result is None:
+        if mode == "off" or result is None:
             return None
         image = result.frame.image.copy()
-        blur_all = mode == "blur_all" or self._settings.view.blur
-        face = event.box
-        blur_faces(image, [box for box in result.faces if blur_all or box.iou(face) < _SAME_FACE_IOU])
+        face = None if mode == "blur_all" or self._settings.view.blur else event.box
+        blur_faces(image, [box for box in result.faces if face is None or box.iou(face) < _SAME_FACE_IOU])
         return jpeg_bytes(image, 85)
 
     def print_summary(self) -> None:

@@ -155,6 +155,7 @@ class EventKind(StrEnum):
     RESOLVED = "resolved"
     CAMERA_OFFLINE = "camera_offline"
     CAMERA_RECOVERED = "camera_recovered"
+    CAMERA_CHANGED = "camera_changed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,3 +52,15 @@ class CollectSettings(BaseModel):
     def folder_of(self, store: Path) -> Path:
         """Where the faces that are collected beside ``store`` are."""
         return self.folder if self.folder is not None else store.with_name(f"{store.name}.collected")
+
+
+class DriftSettings(BaseModel):
+    """``[drift]``: compares what a live camera sees with its first week. Only numbers are kept, no pictures."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = Field(
+        False, description="report a camera that is darker, blurred, covered or moved, or sees faces in another way"
+    )
+    learn_days: float = Field(7.0, ge=1, le=60, description="days from which the usual state of a camera is learned")
+    every_s: float = Field(10.0, ge=1, le=600, description="time between two measured images")

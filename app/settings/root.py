@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from app.settings.alerts import AlertSettings, MqttChannel, matches_camera
 from app.settings.error_messages import nearest
 from app.settings.monitor import CameraSettings, MonitorSettings, PolicySettings
-from app.settings.review import ClipSettings, CollectSettings
+from app.settings.review import ClipSettings, CollectSettings, DriftSettings
 from app.settings.view import ViewSettings
 from app.settings.vision import ClassifierSettings, DetectorSettings, TrackingSettings
 from app.settings.web import WebSettings
@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     alerts: AlertSettings = Field(default_factory=AlertSettings)  # its store depends on the home folder at this moment
     clips: ClipSettings = ClipSettings()
     collect: CollectSettings = CollectSettings()
+    drift: DriftSettings = DriftSettings()
     view: ViewSettings = ViewSettings()
     web: WebSettings = WebSettings()
 

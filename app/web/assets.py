@@ -25,6 +25,7 @@ KIND_NAMES = {
     EventKind.RESOLVED: "Resolved",
     EventKind.CAMERA_OFFLINE: "Camera offline",
     EventKind.CAMERA_RECOVERED: "Camera back",
+    EventKind.CAMERA_CHANGED: "Camera changed",
 }
 LABEL_NAMES = {Label.MASK: "Mask", Label.NO_MASK: "No mask", Label.INCORRECT: "Worn wrong", Label.UNSURE: "Unsure"}
 STATE_NAMES = {

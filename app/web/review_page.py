@@ -93,7 +93,7 @@ class ReviewPage:
             verdicts=VERDICTS,
             states=STATES,
             right_labels=RIGHT_LABELS,
-            alert_kinds=(*ALERT_KINDS, EventKind.CAMERA_OFFLINE),
+            alert_kinds=(*ALERT_KINDS, EventKind.CAMERA_OFFLINE, EventKind.CAMERA_CHANGED),
         )
 
     def _record(self, event_id: str) -> EventRecord | None:
