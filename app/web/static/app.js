@@ -293,7 +293,8 @@
   const reviewList = one("[data-review]");
   if (reviewList) {
     one("[data-keys]").hidden = false;
-    one('.review-item a[aria-current]', reviewList)?.focus({preventScroll: true});
+    const first = location.hash === "#r-label" ? one("#r-label") : one(".review-item a[aria-current]", reviewList);
+    first?.focus({preventScroll: true});
     reviewList.addEventListener("keydown", async (event) => {  // only while the list has the focus
       if (event.ctrlKey || event.metaKey || event.altKey) return;
       const item = event.target.closest("[data-item]"), tick = item && one("input[name=id]", item);
@@ -329,8 +330,6 @@
       event.preventDefault();
     });
   }
-  if (location.hash === "#r-label") one("#r-label")?.focus();
-
   for (const time of all("time[datetime]")) {
     const at = new Date(time.dateTime);
     if (!time.closest("td, th") && at.getTime() > 0) time.textContent = clock(at.getTime() / 1000);
