@@ -31,6 +31,7 @@ from app.review.clips import ClipRecorder
 from app.review.collector import Collector
 from app.review.drift import DriftWatch
 from app.review.picture_folder import PictureFolder
+from app.review.retention import PictureRetention, RetentionRule
 from app.settings.alerts import AlertSettings
 from app.settings.monitor import PolicySettings, Polygon, overridden
 from app.settings.reload import live_part, needs_restart
@@ -109,6 +110,10 @@ class WatchSession:
             self.web = self._make_web() if self._settings.web.enabled else None
             self.alerts.start()
             stack.callback(self._close_alerts)
+            retention = self._make_retention() if self._settings.alerts.persist else None
+            if retention is not None:
+                stack.callback(retention.close)
+                retention.start()
             self.clips = self._make_clips()
             if self.clips is not None:
                 stack.callback(self._close_clips)
@@ -160,18 +165,33 @@ class WatchSession:
         return WebServer(self._settings, self.monitor, self.alerts, self._mutes)
 
     def _make_clips(self) -> ClipRecorder | None:
-        settings, alerts = self._settings.clips, self._settings.alerts
-        if not (settings.enabled and alerts.persist):  # a clip belongs to a stored event
+        settings = self._settings.clips
+        if not (settings.enabled and self._settings.alerts.persist):  # a clip belongs to a stored event
             return None
-        folder = PictureFolder(settings.folder_of(alerts.store))
-        return ClipRecorder(settings, folder, self._settings.view.blur, lambda: self.alerts.retention_now_s)
+        return ClipRecorder(settings, self._clip_folder, self._settings.view.blur)
 
     def _make_collector(self) -> Collector | None:
-        settings, alerts = self._settings.collect, self._settings.alerts
-        if not (settings.enabled and alerts.persist):
+        settings = self._settings.collect
+        return Collector(settings, self._face_folder) if settings.enabled and self._settings.alerts.persist else None
+
+    @property
+    def _clip_folder(self) -> PictureFolder:
+        return PictureFolder(self._settings.clips.folder_of(self._settings.alerts.store))
+
+    @property
+    def _face_folder(self) -> PictureFolder:
+        return PictureFolder(self._settings.collect.folder_of(self._settings.alerts.store))
+
+    def _make_retention(self) -> PictureRetention | None:
+        """Also for what an earlier run stored with other settings."""
+        clips, collect = self._settings.clips, self._settings.collect
+        rules = (
+            RetentionRule(self._clip_folder, clips.keep_days, clips.max_mb, "clip"),
+            RetentionRule(self._face_folder, collect.keep_days, collect.max_mb, "collected face"),
+        )
+        if not (clips.enabled or collect.enabled or any(rule.folder.path.is_dir() for rule in rules)):
             return None
-        folder = PictureFolder(settings.folder_of(alerts.store))
-        return Collector(settings, folder, now_s=lambda: self.alerts.retention_now_s)
+        return PictureRetention(rules, lambda: self.alerts.retention_now_s)
 
     def _make_drift(self) -> DriftWatch | None:
         alerts = self._settings.alerts

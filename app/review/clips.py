@@ -35,7 +35,6 @@ _BLUR_SLACK_S = 0.5
 _LATE_S = 3.0
 """How much longer than ``after_s`` the end of a clip is waited for: the camera may have stopped."""
 _WAIT_S = 0.5
-DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +75,10 @@ class ClipRecorder:
     """``on_result`` and ``on_event`` return at once; they may be called from any thread. Two threads do the work: one
     encodes images, one writes videos."""
 
-    def __init__(
-        self, settings: ClipSettings, folder: PictureFolder, blur_all: bool, now_s: Callable[[], float] = time.time
-    ) -> None:
-        """``now_s``: the Unix time by which old clips are deleted."""
+    def __init__(self, settings: ClipSettings, folder: PictureFolder, blur_all: bool) -> None:
         self._settings = settings
         self._folder = folder
         self._blur_all = blur_all or settings.faces == "blur_all"
-        self._now_s = now_s
         self._changed = threading.Condition()
         self._cameras: dict[str, _Camera] = {}
         self._clips: deque[_Clip] = deque()
@@ -251,8 +246,6 @@ class ClipRecorder:
                 clip = self._clips.popleft()
             try:
                 write_clip(clip.event, clip.centre_s, clip.images, self._folder, self._settings, self._blur_all)
-                keep_s, max_bytes = self._settings.keep_days * DAY_S, self._settings.max_mb * 1e6
-                self._folder.enforce(self._now_s(), keep_s, max_bytes)
             except (OutputError, OSError) as error:
                 self._folder.delete_item(clip.event.id)
                 reason = str(error) if isinstance(error, OutputError) else f"{self._folder.path}: {error.strerror}"

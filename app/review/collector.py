@@ -6,7 +6,6 @@ import random
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +13,10 @@ from numpy.typing import NDArray
 
 from app.capture.recorder import jpeg_bytes, jpeg_image
 from app.core.types import Box, Event, FrameResult, Image, Label, Track
-from app.review.clips import DAY_S, lower_priority
+from app.review.clips import lower_priority
 from app.review.collected import CROP, SCENE, CollectedFace, CollectedFaces
 from app.review.picture_folder import PictureFolder, day_of
+from app.review.retention import DAY_S
 from app.settings.review import CollectSettings
 from app.ui.canvas import blur_faces
 from app.vision.preprocess import cut, resize, square
@@ -64,18 +64,10 @@ class _Chosen:
 class Collector:
     """``on_result`` and ``on_event`` return at once; the thread of the dispatcher calls them."""
 
-    def __init__(
-        self,
-        settings: CollectSettings,
-        folder: PictureFolder,
-        rng: random.Random | None = None,
-        now_s: Callable[[], float] = time.time,
-    ) -> None:
-        """``now_s``: the Unix time by which old faces are deleted."""
+    def __init__(self, settings: CollectSettings, folder: PictureFolder, rng: random.Random | None = None) -> None:
         self._settings = settings
         self._faces = CollectedFaces(folder)
         self._rng = rng or random.Random()
-        self._now_s = now_s
         self._changed = threading.Condition()
         self._queue: deque[_Chosen] = deque()
         self._stopping = self._is_writing = self._failed = False
@@ -150,8 +142,6 @@ class Collector:
                     if not self._store(chosen):
                         with self._changed:
                             self._count[chosen.reason] -= 1
-                    keep_s, max_bytes = self._settings.keep_days * DAY_S, self._settings.max_mb * 1e6
-                    self._faces.folder.enforce(self._now_s(), keep_s, max_bytes)
                 except OSError as error:
                     self._faces.folder.delete_item(chosen.item_id)
                     if not self._failed:

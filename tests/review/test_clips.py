@@ -277,6 +277,26 @@ def test_no_picture_leaves_the_memory_unless_clips_are_enabled(tmp_path: Path, e
     assert folder.usage() == (0, 0)
 
 
+def test_clips_of_an_earlier_run_age_although_clips_are_off(tmp_path: Path) -> None:
+    folder = PictureFolder(tmp_path / "events.db.clips")
+    folder.create()
+    old, new = (folder.file(event(number).id, clips.VIDEO) for number in (1, 2))
+    for path, days in ((old, 8), (new, 6)):
+        path.write_bytes(b"video")
+        os.utime(path, (time.time(), time.time() - days * 86400))
+    settings = load_settings(
+        None,
+        {
+            "camera": [{"uri": "rtsp://127.0.0.1:1/door", "name": "door"}],
+            "alerts": {"store": tmp_path / "events.db"},
+            "view": {"headless": True},
+        },
+    )
+    with WatchSession(settings, None, None, parts=fake_parts(boxes=(), source=LiveCamera("door"))):
+        wait_until(lambda: not old.exists(), "the old clip is deleted")
+    assert new.exists()
+
+
 def test_clips_need_stored_events() -> None:
     with pytest.raises(SettingsError, match=r"clips belong to stored events, and alerts\.persist is false"):
         load_settings(None, {"clips": {"enabled": True}, "alerts": {"persist": False}})
