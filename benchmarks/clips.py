@@ -25,7 +25,11 @@ import make_clip  # noqa: E402
 
 from app.bench.machine import describe, versions  # noqa: E402
 from app.cli.watch_session import WatchSession  # noqa: E402
+from app.core.types import Counts, Frame, FrameResult, StageTimes  # noqa: E402
+from app.review.clips import ClipRecorder  # noqa: E402
+from app.review.picture_folder import PictureFolder  # noqa: E402
 from app.settings.load import load_settings  # noqa: E402
+from app.settings.review import ClipSettings  # noqa: E402
 
 ARMS = ("no clips", "clips")
 WARM_S = 4.0
@@ -71,6 +75,23 @@ def watch(arm: str, source: str, seconds: float) -> Measured:
     return Measured(frames / passed_s, 1000 * cpu_s / frames, late_ms, ring_mb, events, written, dropped)
 
 
+def memory_mb(source: Path) -> float:
+    """The most memory that the images of one camera need, if every image of ``source`` is encoded in time."""
+    before_s = ClipSettings().before_s + ClipSettings().after_s
+    with tempfile.TemporaryDirectory() as folder:
+        settings = ClipSettings(enabled=True, max_width_px=1920, before_s=before_s, after_s=0)
+        recorder = ClipRecorder(settings, PictureFolder(Path(folder)), blur_all=False)
+        recorder.start()
+        for index, image in enumerate(make_clip.frames_of(source)):
+            time_s = index / make_clip.FPS
+            frame = Frame(image, index, time_s, time.monotonic(), time.time(), "camera")
+            recorder.on_result(FrameResult(frame, (), (), Counts({}, {}), (), (), StageTimes()))
+            while not recorder.is_idle:
+                time.sleep(0.001)
+        recorder.close(60)
+    return recorder.largest_bytes / 1e6
+
+
 def run_round(source: str, seconds: float) -> dict[str, Measured]:
     argv = [sys.executable, __file__, "--source", source, "--seconds", str(seconds)]
     programs = {
@@ -111,6 +132,8 @@ def main() -> int:
         source = Path(folder, "busy.mp4")
         width, height = map(int, args.size.split("x"))
         make_clip.make(source, "busy", (width, height))
+        full_mb = memory_mb(source)
+        print(f"ten seconds of images in memory: at most {full_mb:.1f} MB at {args.size}")
         rounds = [run_round(str(source), args.seconds) for _ in range(args.rounds)]
     for arm in ARMS:
         runs = [each[arm] for each in rounds]
@@ -124,7 +147,13 @@ def main() -> int:
     ratios = [each[ARMS[1]].fps / each[ARMS[0]].fps for each in rounds]
     print(f"frame rate: ratio with / without {statistics.median(ratios):.3f} ({', '.join(f'{r:.3f}' for r in ratios)})")
     if args.json:
-        record = {"machine": machine, "versions": versions(), "seconds": args.seconds, "size": args.size}
+        record = {
+            "machine": machine,
+            "versions": versions(),
+            "seconds": args.seconds,
+            "size": args.size,
+            "memory_mb": full_mb,
+        }
         record |= {"median_ratio": statistics.median(ratios), "ratios": ratios}
         record |= {"rounds": [{arm: asdict(each) for arm, each in turn.items()} for turn in rounds]}
         args.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
