@@ -80,7 +80,7 @@ def memory_mb(source: Path) -> float:
     before_s = ClipSettings().before_s + ClipSettings().after_s
     with tempfile.TemporaryDirectory() as folder:
         settings = ClipSettings(enabled=True, max_width_px=1920, before_s=before_s, after_s=0)
-        recorder = ClipRecorder(settings, PictureFolder(Path(folder)), blur_all=False)
+        recorder = ClipRecorder(settings, PictureFolder(Path(folder)), blur_all=False, max_load=1)
         recorder.start()
         for index, image in enumerate(make_clip.frames_of(source)):
             time_s = index / make_clip.FPS

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from app.capture.recorder import VideoWriter, jpeg_bytes, jpeg_image
+from app.core.cpu import cores_allowed
 from app.core.errors import OutputError
 from app.core.files import write_json
 from app.core.text import counted
@@ -35,6 +36,7 @@ _BLUR_SLACK_S = 0.5
 _LATE_S = 3.0
 """How much longer than ``after_s`` the end of a clip is waited for: the camera may have stopped."""
 _WAIT_S = 0.5
+_LOAD_PER_CORE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,15 @@ class ClipRecorder:
     """``on_result`` and ``on_event`` return at once; they may be called from any thread. Two threads do the work: one
     encodes images, one writes videos."""
 
-    def __init__(self, settings: ClipSettings, folder: PictureFolder, blur_all: bool) -> None:
+    def __init__(
+        self, settings: ClipSettings, folder: PictureFolder, blur_all: bool, max_load: float | None = None
+    ) -> None:
+        """``max_load``: the share of the time of one core, 0 to 1, in which images are encoded; by default, a twentieth
+        of all cores. On a busy machine encoding takes longer, so a clip has fewer images."""
         self._settings = settings
         self._folder = folder
         self._blur_all = blur_all or settings.faces == "blur_all"
+        self._max_load = min(_LOAD_PER_CORE * cores_allowed(), 0.5) if max_load is None else max_load
         self._changed = threading.Condition()
         self._cameras: dict[str, _Camera] = {}
         self._clips: deque[_Clip] = deque()
@@ -166,16 +173,19 @@ class ClipRecorder:
                 for camera, _ in work:
                     camera.waiting = None
                 self._is_encoding = True
+            start_s = time.monotonic()
             for camera, result in work:
                 image = None if result is None else self._encoded(result, camera.quality)
                 with self._changed:
                     if image is not None:
                         self._keep(camera, image)
                     self._finish_due(camera, is_last)
+            pause_s = (time.monotonic() - start_s) * (1 / self._max_load - 1)
             with self._changed:
                 self._is_encoding = False
-            if is_last:
-                break
+                if is_last:
+                    break
+                self._changed.wait_for(lambda: self._stopping, pause_s)
         with self._changed:
             self._complete = True
             self._changed.notify_all()

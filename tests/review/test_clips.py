@@ -7,6 +7,7 @@ import threading
 import time
 from collections import namedtuple
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def recorded(
 ) -> PictureFolder:
     """The clips of ``events`` that lie between ``results``. Each result is encoded before the next one comes."""
     pictures = PictureFolder(folder)
-    recorder = ClipRecorder(ClipSettings(enabled=True, **settings), pictures, blur_all)
+    recorder = ClipRecorder(ClipSettings(enabled=True, **settings), pictures, blur_all, max_load=1)
     recorder.start()
     left = list(events)
     for each in results:
@@ -139,7 +140,7 @@ def test_a_camera_that_fails_keeps_its_last_seconds(tmp_path: Path) -> None:
 def test_memory_of_a_camera_stays_below_the_limit(tmp_path: Path) -> None:
     """Images of pure noise, the worst case for JPEG."""
     image = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
-    recorder = ClipRecorder(ClipSettings(enabled=True, ring_mb=1), PictureFolder(tmp_path / "clips"), False)
+    recorder = ClipRecorder(ClipSettings(enabled=True, ring_mb=1), PictureFolder(tmp_path / "clips"), False, max_load=1)
     recorder.start()
     for t in times(100):
         recorder.on_result(result(t, (), image))
@@ -202,7 +203,7 @@ def test_a_full_disk_drops_clips_and_says_so_once_until_it_works_again(
 ) -> None:
     usage = shutil.disk_usage
     folder = PictureFolder(tmp_path / "clips")
-    recorder = ClipRecorder(ClipSettings(enabled=True, before_s=0.2, after_s=0), folder, False)
+    recorder = ClipRecorder(ClipSettings(enabled=True, before_s=0.2, after_s=0), folder, False, max_load=1)
     recorder.start()
     for number, free in enumerate((0, 0, 1 << 40, 0)):
         space = Usage(1, 1, free)
@@ -300,3 +301,24 @@ def test_clips_of_an_earlier_run_age_although_clips_are_off(tmp_path: Path) -> N
 def test_clips_need_stored_events() -> None:
     with pytest.raises(SettingsError, match=r"clips belong to stored events, and alerts\.persist is false"):
         load_settings(None, {"clips": {"enabled": True}, "alerts": {"persist": False}})
+
+
+def test_a_slow_encoder_takes_fewer_images_and_not_more_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encoding that lasts 20 ms may take a tenth of the time, so about every 200 ms there is an image."""
+    encoded: list[float] = []
+
+    def slow(*_: Any) -> bytes:
+        encoded.append(time.monotonic())
+        threading.Event().wait(0.02)
+        return b"jpeg"
+
+    monkeypatch.setattr(clips, "jpeg_bytes", slow)
+    recorder = ClipRecorder(ClipSettings(enabled=True, max_fps=25), PictureFolder(tmp_path), False, max_load=0.1)
+    recorder.start()
+    number = 0
+    while len(encoded) < 4:
+        number += 1
+        recorder.on_result(result(number / 25))
+        threading.Event().wait(0.002)
+    assert recorder.close(60) == []
+    assert min(after - before for before, after in pairwise(encoded[:4])) >= 0.18
