@@ -169,6 +169,11 @@ class AlertCenter:
         with self._changed:
             return self._queue.snapshot(event_id)
 
+    @property
+    def retention_now_s(self) -> float:
+        """Unix time of a clock that is right, for deletion by age."""
+        return self._queue.retention_now_s
+
     def close(self, timeout_s: float = 1.0) -> list[str]:
         """Sends what is due, then stops within ``timeout_s`` even if a hook hangs. Returns what is unfinished, as text:
         pending alerts, which the next start sends, lost events, and threads that hang in a hook."""

@@ -23,7 +23,13 @@ from app.core.files import inodes
 from app.core.standard_streams import fault_tolerant_stderr
 from app.core.text import counted, reason_text
 from app.core.types import Event, EventKind, FrameResult, Label
+from app.pipeline.event_factory import EventFactory
 from app.pipeline.monitor import Monitor, MonitorParts
+from app.review.clips import ClipRecorder
+from app.review.collector import Collector
+from app.review.drift import DriftWatch
+from app.review.picture_folder import PictureFolder
+from app.review.retention import PictureRetention, RetentionRule
 from app.settings.alerts import AlertSettings
 from app.settings.monitor import PolicySettings, Polygon, overridden
 from app.settings.reload import live_part, needs_restart
@@ -100,6 +106,22 @@ class WatchSession:
             self.web = self._make_web() if self._settings.web.enabled else None
             self.alerts.start()
             stack.callback(self._close_alerts)
+            retention = self._make_retention() if self._settings.alerts.persist else None
+            if retention is not None:
+                stack.callback(retention.close)
+                retention.start()
+            self.clips = self._make_clips()
+            if self.clips is not None:
+                stack.callback(self._close_clips)
+                self.clips.start()
+            self.collector = self._make_collector()
+            if self.collector is not None:
+                stack.callback(self.collector.close)
+                self.collector.start()
+            self._drift = self._make_drift()
+            if self._drift is not None:
+                stack.callback(self._drift.save)
+                self._drift.load()
             stack.callback(self._close_outputs)
             stack.enter_context(self.monitor)
             if self.web is not None:
@@ -137,6 +159,54 @@ class WatchSession:
             advice = "pip install 'maskwatch[web]' (from a checkout: pip install '.[web]')"
             raise SettingsError(f"the web view needs {error.name}: {advice}") from error
         return WebServer(self._settings, self.monitor, self.alerts, self._mutes)
+
+    def _make_clips(self) -> ClipRecorder | None:
+        settings = self._settings.clips
+        if not (settings.enabled and self._settings.alerts.persist):  # a clip belongs to a stored event
+            return None
+        return ClipRecorder(settings, self._clip_folder, self._settings.view.blur)
+
+    def _make_collector(self) -> Collector | None:
+        settings = self._settings.collect
+        return Collector(settings, self._face_folder) if settings.enabled and self._settings.alerts.persist else None
+
+    @property
+    def _clip_folder(self) -> PictureFolder:
+        return PictureFolder(self._settings.clips.folder_of(self._settings.alerts.store))
+
+    @property
+    def _face_folder(self) -> PictureFolder:
+        return PictureFolder(self._settings.collect.folder_of(self._settings.alerts.store))
+
+    def _make_retention(self) -> PictureRetention | None:
+        """Also for what an earlier run stored with other settings."""
+        clips, collect = self._settings.clips, self._settings.collect
+        rules = (
+            RetentionRule(self._clip_folder, clips.keep_days, clips.max_mb, "clip"),
+            RetentionRule(self._face_folder, collect.keep_days, collect.max_mb, "collected face"),
+        )
+        if not (clips.enabled or collect.enabled or any(rule.folder.path.is_dir() for rule in rules)):
+            return None
+        return PictureRetention(rules, lambda: self.alerts.retention_now_s)
+
+    def _make_drift(self) -> DriftWatch | None:
+        alerts = self._settings.alerts
+        if not (self._settings.drift.enabled and alerts.persist):
+            return None
+        return DriftWatch(
+            self._settings.drift, alerts.store.with_name(f"{alerts.store.name}.usual.json"), self.change_event
+        )
+
+    def change_event(self, reason: str, result: FrameResult) -> Event:
+        """The event that a camera does not see what it usually sees."""
+        frame = result.frame
+        factory = EventFactory(self.monitor.run_id, frame.camera)
+        return factory.of_camera(EventKind.CAMERA_CHANGED, frame.time_s, frame.wall_s, 0.0, reason)
+
+    def _close_clips(self) -> None:
+        assert self.clips is not None
+        for lost in self.clips.close():
+            log.warning("%s", lost)
 
     def _close_web(self) -> None:
         assert self.web is not None
@@ -326,6 +396,13 @@ class WatchSession:
         """Called by the dispatcher thread of the monitor."""
         self.latest[result.frame.camera] = result
         self._open_event_log()
+        if self.clips is not None and self._is_counted(result.frame.camera):
+            self.clips.on_result(result)
+        if self.collector is not None and self._is_counted(result.frame.camera):
+            self.collector.on_result(result)
+        if self._drift is not None and self._is_counted(result.frame.camera):
+            for event in self._drift.on_result(result):
+                self.on_event(event, result)
 
     def _is_counted(self, camera: str) -> bool:
         """Whether ``camera`` is stored and counted: live cameras are, files and the demo only if that is asked for."""
@@ -363,6 +440,10 @@ class WatchSession:
                 log.error("%s", error)
             self._events_failed, self.exit_code = True, 1
         self.alerts.submit(event, self._snapshot(event, result), self._is_counted(event.camera))
+        if self.clips is not None and self._is_counted(event.camera):
+            self.clips.on_event(event)
+        if self.collector is not None and self._is_counted(event.camera):
+            self.collector.on_event(event, result)
         if self.web is not None:
             self.web.publish(event)
         if not self._has_window:
@@ -371,14 +452,13 @@ class WatchSession:
     def _snapshot(self, event: Event, result: FrameResult | None) -> bytes | None:
         """The JPEG to store with ``event``, blurred as the settings say; None if no snapshot is allowed or possible."""
         mode = self._settings.alerts.snapshots
-        if mode == "off" or event.box is None or result is None:
+        if mode == "off" or result is None:
             return None
         from app.ui.canvas import blur_faces
 
         image = result.frame.image.copy()
-        blur_all = mode == "blur_all" or self._settings.view.blur
-        face = event.box
-        blur_faces(image, [box for box in result.faces if blur_all or box.iou(face) < _SAME_FACE_IOU])
+        face = None if mode == "blur_all" or self._settings.view.blur else event.box
+        blur_faces(image, [box for box in result.faces if face is None or box.iou(face) < _SAME_FACE_IOU])
         return jpeg_bytes(image, 85)
 
     def print_summary(self) -> None:

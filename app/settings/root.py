@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from app.settings.alerts import AlertSettings, MqttChannel, matches_camera
 from app.settings.error_messages import nearest
 from app.settings.monitor import CameraSettings, MonitorSettings, PolicySettings
+from app.settings.review import ClipSettings, CollectSettings, DriftSettings
 from app.settings.view import ViewSettings
 from app.settings.vision import ClassifierSettings, DetectorSettings, TrackingSettings
 from app.settings.web import WebSettings
@@ -34,6 +35,9 @@ class Settings(BaseSettings):
     policy: PolicySettings = PolicySettings()
     monitor: MonitorSettings = MonitorSettings()
     alerts: AlertSettings = Field(default_factory=AlertSettings)  # its store depends on the home folder at this moment
+    clips: ClipSettings = ClipSettings()
+    collect: CollectSettings = CollectSettings()
+    drift: DriftSettings = DriftSettings()
     view: ViewSettings = ViewSettings()
     web: WebSettings = WebSettings()
 
@@ -63,6 +67,16 @@ class Settings(BaseSettings):
             named.append(camera if "name" in camera.model_fields_set else _renamed(camera, taken))
             taken.add(named[-1].name)
         return tuple(named)
+
+    @model_validator(mode="after")
+    def _stores_events(self) -> Self:
+        if self.clips.enabled and not self.alerts.persist:
+            raise ValueError("clips belong to stored events, and alerts.persist is false; set one of them")
+        if self.collect.enabled and not self.alerts.persist:
+            raise ValueError("collect stores pictures, and alerts.persist is false; set one of them")
+        if self.collect.enabled and self.view.blur:
+            raise ValueError("collect needs faces that are not blurred, and view.blur is true; set one of them")
+        return self
 
     @model_validator(mode="after")
     def _check_topics(self) -> Self:

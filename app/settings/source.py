@@ -167,8 +167,17 @@ def _check_timezone(name: str) -> str:
     return name
 
 
+def _check_polygon(polygon: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    if len(polygon) < 3:
+        raise ValueError("a region needs at least three corners")
+    if any(not 0 <= value <= 1 for corner in polygon for value in corner):
+        raise ValueError("corners are fractions of width and height, from 0 to 1")
+    return polygon
+
+
 Duration = Annotated[float, BeforeValidator(_seconds)]
 TimeZone = Annotated[str, AfterValidator(_check_timezone)]
+Polygon = Annotated[tuple[tuple[float, float], ...], AfterValidator(_check_polygon)]
 
 
 class SourceSettings(BaseModel):
@@ -241,6 +250,11 @@ class SourceSettings(BaseModel):
         default=None,
         description="shape of the picture before the rotation, such as '16:9', if a recorder squeezes it and does not "
         "say so; default: as the stream says",
+    )
+    blackout: tuple[Polygon, ...] = Field(
+        default=(),
+        description="polygons that are painted black before anything else sees the picture: [x, y] corners from 0 to 1 "
+        "in the picture as the camera sends it, before rotate and flip",
     )
     every_s: Duration = Field(
         default=0.0, ge=0, le=3600, description="analyse one frame of a video in each period of this length; 0: all"
@@ -389,8 +403,8 @@ class SourceSettings(BaseModel):
         return self.model_copy(update={"uri": uri})
 
     @property
-    def geometry(self) -> tuple[int, str, str | None]:
-        return self.rotate, self.flip, self.aspect_ratio
+    def geometry(self) -> tuple[int, str, str | None, tuple[Polygon, ...]]:
+        return self.rotate, self.flip, self.aspect_ratio, self.blackout
 
     @property
     def display_aspect(self) -> float:

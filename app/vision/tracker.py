@@ -380,4 +380,5 @@ class Tracker:
             confirmed=face.is_person,
             latest=dict(zip(self._metadata.labels, face.last, strict=False)),
             latest_s=face.evidence_s,
+            detected=min(max(face.sure / face.observations, 0.0), 1.0),
         )

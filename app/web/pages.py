@@ -22,6 +22,7 @@ from app.web.api import Handler, site_of
 from app.web.assets import Assets
 from app.web.chart import chart
 from app.web.middleware import parse_form, session_cookie_header
+from app.web.review_page import ReviewPage
 from app.web.scan_page import ScanPage
 from app.web.schemas import hour_record
 from app.web.site import Site
@@ -35,6 +36,7 @@ CONFIRMATIONS = {
     "muted": "The camera is muted: its events are stored, but no alerts are sent.",
     "unmuted": "The camera sends alerts again.",
     "acknowledged": "Acknowledged.",
+    "judged": "The verdict is stored.",
     "tested": "The test has ended; see the result of each channel below.",
 }
 
@@ -50,6 +52,7 @@ class Pages:
         table: list[tuple[str, Handler, str]] = [
             ("/", self._live, "GET"),
             ("/events", self._events, "GET"),
+            ("/review", ReviewPage(self._site, self.page).page, "GET"),
             ("/trends", self._trends, "GET"),
             ("/health", self._health, "GET"),
             ("/scan", ScanPage(self._site, self.page).page, "GET"),
@@ -145,7 +148,7 @@ class Pages:
             kinds=kinds,
             since=query.get("since", "") if since_s is not None else "",
             until=query.get("until", "") if until_s is not None else "",
-            alert_kinds=(*ALERT_KINDS, EventKind.CAMERA_OFFLINE),
+            alert_kinds=(*ALERT_KINDS, EventKind.CAMERA_OFFLINE, EventKind.CAMERA_CHANGED),
         )
 
     async def _trends(self, request: Request) -> Response:

@@ -215,3 +215,15 @@ def test_haar_detects_faces_in_the_demo_clip() -> None:
     assert min(bare) >= 1
     assert sum(faces >= 2 for faces in both) >= 0.8 * len(both)
     assert [faces for time_s, faces in counts if time_s < 1] == [0, 0]
+
+
+def test_every_source_paints_the_blackout_into_its_frames(sources: tuple[FrameSource, FrameSource]) -> None:
+    source, _ = sources
+    half = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
+    source.apply(SourceSettings(uri="0", blackout=(half,), **LIMITS))
+    frames = first(source, 3)
+    assert frames
+    for frame in frames:
+        middle = frame.image.shape[1] // 2
+        assert frame.image[:, :middle].max() == 0
+        assert frame.image[:, middle + 2 :].max() > 0
