@@ -26,6 +26,9 @@ TWO_WAY = (Label.MASK, Label.NO_MASK)
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Batches are padded to one of these sizes, because each new input shape needs a new LiteRT plan."""
 
+_LEAST = 1e-4
+"""Probabilities nearer to 0 or 1 are not trusted as evidence."""
+
 
 class MaskClassifier(Protocol):
     """A classifier must be used by one thread only."""
@@ -228,6 +231,25 @@ def is_sure(probabilities: Sequence[float], index: int, metadata: ClassifierMeta
         return True
     both = sum(probabilities[i] for i, label in enumerate(metadata.labels) if label in TWO_WAY)
     return bool(probabilities[index] >= (metadata.min_two_way - slack) * both)
+
+
+def weigh_not_face(
+    probabilities: Probabilities, scores: Sequence[float], metadata: ClassifierMetadata
+) -> Probabilities:
+    """``probabilities`` (N, C) with not_face corrected by the detector's ``scores`` (N), because both together are
+    right more often than each alone. The other classes keep their ratios. Nothing changes without ``candidate_score``.
+    """
+    if Label.NOT_FACE not in metadata.labels or metadata.candidate_score is None or not len(probabilities):
+        return probabilities
+    column = metadata.labels.index(Label.NOT_FACE)
+    rows = np.clip(probabilities, _LEAST, 1 - _LEAST)
+    score = np.clip(np.asarray(scores), _LEAST, 1 - _LEAST)
+    by_score, by_class, constant = metadata.face_weights
+    log_odds = by_score * np.log(score / (1 - score)) - by_class * np.log(rows[:, column] / (1 - rows[:, column]))
+    is_face = 1 / (1 + np.exp(-log_odds - constant))
+    rows *= (is_face / (rows.sum(axis=1) - rows[:, column]))[:, None]
+    rows[:, column] = 1 - is_face
+    return rows
 
 
 def decide(probabilities: Sequence[float], metadata: ClassifierMetadata, face_px: float, sharp: float) -> FaceLabel:
