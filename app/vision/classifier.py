@@ -26,6 +26,9 @@ TWO_WAY = (Label.MASK, Label.NO_MASK)
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Batches are padded to one of these sizes, because each new input shape needs a new LiteRT plan."""
 
+REJECTED = 0.5
+"""A detection is not a face if not_face is more probable than this."""
+
 _LEAST = 1e-4
 """Probabilities nearer to 0 or 1 are not trusted as evidence."""
 
@@ -254,14 +257,15 @@ def weigh_not_face(
 
 def decide(probabilities: Sequence[float], metadata: ClassifierMetadata, face_px: float, sharp: float) -> FaceLabel:
     """The most probable label of a face in a single image, or UNSURE if it is too small, too blurred or undecided.
-    NOT_FACE needs no minimum confidence.
+    NOT_FACE if that is more probable than all other labels together.
 
     ``face_px``: the shorter side of its box in source pixels. ``sharp``: the crop's ``preprocess.sharpness``.
     """
-    best = max(range(len(probabilities)), key=probabilities.__getitem__)
-    confidence = float(probabilities[best])
-    is_decided = metadata.labels[best] is Label.NOT_FACE or is_sure(probabilities, best, metadata)
-    unsure = face_px < metadata.min_face_px or sharp < metadata.min_sharpness or not is_decided
-    return FaceLabel(
-        Label.UNSURE if unsure else metadata.labels[best], confidence, tuple(float(p) for p in probabilities)
-    )
+    labels = metadata.labels
+    best = max(range(len(labels)), key=lambda i: (labels[i] is not Label.NOT_FACE, probabilities[i]))
+    label = labels[best]
+    if Label.NOT_FACE in labels and probabilities[labels.index(Label.NOT_FACE)] > REJECTED:
+        label, best = Label.NOT_FACE, labels.index(Label.NOT_FACE)
+    elif face_px < metadata.min_face_px or sharp < metadata.min_sharpness or not is_sure(probabilities, best, metadata):
+        label = Label.UNSURE
+    return FaceLabel(label, float(probabilities[best]), tuple(float(p) for p in probabilities))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from app.core.burst_spreader import BurstSpreader
 from app.core.types import Box, Detection, FaceLabel, Label, Track
 from app.settings.vision import TrackingSettings
-from app.vision.classifier import is_sure
+from app.vision.classifier import REJECTED, is_sure
 from app.vision.model_metadata import ClassifierMetadata
 
 _POSITION_GAIN, _VELOCITY_GAIN, _SIZE_GAIN = 0.7, 0.3, 0.5
@@ -44,8 +44,8 @@ _SCORE_RANGE, _MISSED = 0.15, 1 / 3
 face takes this share away, so an object that is detected only now and then does not become a person."""
 _FIRST_MAX_STEP_S = 0.2
 """Longest time that one observation may represent, so that a single crop does not decide after a gap."""
-_REJECT_INFERENCES, _REJECT_MEAN = 3, 0.5
-"""A track is rejected as not a face if it has at least so many usable inferences with a higher mean of not_face."""
+_REJECT_INFERENCES = 3
+"""A track is rejected as not a face if the mean not_face of at least so many usable inferences is over ``REJECTED``."""
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ class _Face:
     @property
     def is_rejected(self) -> bool:
         """Whether the classifier found over the life of the track that it is not a face."""
-        return self.usable >= _REJECT_INFERENCES and self.not_face > _REJECT_MEAN * self.usable
+        return self.usable >= _REJECT_INFERENCES and self.not_face > REJECTED * self.usable
 
     @property
     def is_person(self) -> bool:
@@ -278,7 +278,7 @@ class Tracker:
             and face.label is not Label.UNSURE
             and face.streak >= settings.settled_after
             and face.smoothed.max() >= settings.settled_confidence
-        ) or (face.is_rejected and self._not_face(face.last) > _REJECT_MEAN)
+        ) or (face.is_rejected and self._not_face(face.last) > REJECTED)
         waited_s = self._time_s - face.classified_s + 1e-6
         if not settled or face.classified_box is None:
             return not self._carried or waited_s >= settings.recheck_moving_s  # the same image gives the same answer
