@@ -158,13 +158,14 @@ def evaluate_all(
 
 
 def labeller(path: Path, refuse: bool) -> Classify:
-    """Labels faces in single images with the most probable label. With ``refuse``, the thresholds of the model's
+    """Labels faces in single images with the most probable label other than not_face. With ``refuse``, the thresholds of the model's
     metadata apply, as for a new track of the monitor. Raises ModelError if the file is damaged."""
     from app.vision.classifier import LiteRtClassifier, decide
     from app.vision.preprocess import face_crops, sharpness
 
     classifier = LiteRtClassifier(path, threads=1)
     metadata = classifier.metadata
+    faces = [i for i, label in enumerate(metadata.labels) if label is not Label.NOT_FACE]
 
     def classify(image: Image, boxes: Sequence[Box]) -> list[FaceLabel]:
         crops = face_crops(image, boxes, metadata.input_px, metadata.margin)
@@ -173,7 +174,8 @@ def labeller(path: Path, refuse: bool) -> Classify:
             if refuse:
                 labels.append(decide(row, metadata, box.size, sharpness(crop)))
             else:
-                labels.append(FaceLabel(metadata.labels[row.index(max(row))], max(row), tuple(row)))
+                best = max(faces, key=row.__getitem__)
+                labels.append(FaceLabel(metadata.labels[best], row[best], tuple(row)))
         return labels
 
     return classify
