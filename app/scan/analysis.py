@@ -23,7 +23,7 @@ from app.settings.root import Settings
 from app.settings.vision import TrackingSettings
 from app.vision.classifier import MaskClassifier, load_classifier
 from app.vision.detector import FaceDetector, RoiDetector
-from app.vision.detector_loader import load_detector
+from app.vision.detector_loader import for_video, load_detector
 from app.vision.tiling import DownscalingDetector
 
 _PASS_S = 1.0
@@ -90,7 +90,7 @@ class Models:
 def load_models(settings: Settings, camera: CameraSettings) -> Models:
     """The models of ``camera``, on one core. Raises ModelError."""
     detector = overridden(settings.detector, camera.detector).model_copy(update={"threads": 1})
-    return Models(load_detector(detector), load_classifier(settings.classifier.model_copy(update={"threads": 1})))
+    return Models(load_detector(for_video(detector)), load_classifier(settings.classifier.model_copy(update={"threads": 1})))
 
 
 def lead_in_s(tracking: TrackingSettings) -> float:

@@ -178,8 +178,9 @@ class Tracker:
             if f not in matched and not face.confirmed:
                 face.sure = max(face.sure - _MISSED, 0.0)
         for d, box in enumerate(found):
-            if d not in matched.values() and not any(_is_duplicate(other, box) for other in tracked):
-                face = _Face(self._next_id, box, time_s, time_s, now_s, box, self._sureness(detections[d]))
+            sure = self._sureness(detections[d])  # a weak detection only continues a track
+            if sure > 0 and d not in matched.values() and not any(_is_duplicate(other, box) for other in tracked):
+                face = _Face(self._next_id, box, time_s, time_s, now_s, box, sure)
                 self._faces.append(face)
                 self._next_id += 1
                 tracked.append(box)
