@@ -41,7 +41,7 @@ from app.training.metrics import Rate, wilson  # noqa: E402
 from app.training.networks import LARGE_MARGIN, LARGE_NETWORK, ShippedNetwork, build_shipped  # noqa: E402
 from app.training.trainer import limit_threads  # noqa: E402
 from app.training.types import KerasModel, Sample  # noqa: E402
-from app.vision.classifier import LiteRtClassifier, MaskClassifier, decide  # noqa: E402
+from app.vision.classifier import LiteRtClassifier, MaskClassifier, decide, weigh_not_face  # noqa: E402
 from app.vision.model_metadata import ClassifierMetadata  # noqa: E402
 from app.vision.preprocess import sharpness  # noqa: E402
 
@@ -76,7 +76,7 @@ def figures(classifier: MaskClassifier, faces: Sequence[PooledFace]) -> Figures:
     metadata = classifier.metadata
     faces = [face for face in faces if face.label in metadata.labels]
     crops = central_crops(faces, metadata.labels, metadata.input_px, metadata.margin)
-    rows = classifier.classify(crops.images)
+    rows = weigh_not_face(classifier.classify(crops.images), None, metadata)
     right = rows.argmax(axis=1) == crops.targets
     decisions = [
         decide(row.tolist(), metadata, size, sharpness(crop)).label

@@ -29,6 +29,9 @@ _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 REJECTED = 0.5
 """A detection is not a face if not_face is more probable than this."""
 
+SURE_SCORE = 0.75
+"""Score with which the detector reports a sure face."""
+
 _LEAST = 1e-4
 """Probabilities nearer to 0 or 1 are not trusted as evidence."""
 
@@ -237,16 +240,17 @@ def is_sure(probabilities: Sequence[float], index: int, metadata: ClassifierMeta
 
 
 def weigh_not_face(
-    probabilities: Probabilities, scores: Sequence[float], metadata: ClassifierMetadata
+    probabilities: Probabilities, scores: Sequence[float] | None, metadata: ClassifierMetadata
 ) -> Probabilities:
     """``probabilities`` (N, C) with not_face corrected by the detector's ``scores`` (N), because both together are
     right more often than each alone. The other classes keep their ratios. Nothing changes without ``candidate_score``.
+    Without ``scores`` (annotated boxes) the score of a sure face is assumed.
     """
     if Label.NOT_FACE not in metadata.labels or metadata.candidate_score is None or not len(probabilities):
         return probabilities
     column = metadata.labels.index(Label.NOT_FACE)
     rows = np.clip(probabilities, _LEAST, 1 - _LEAST)
-    score = np.clip(np.asarray(scores), _LEAST, 1 - _LEAST)
+    score = np.clip(np.full(len(rows), SURE_SCORE) if scores is None else np.asarray(scores), _LEAST, 1 - _LEAST)
     by_score, by_class, constant = metadata.face_weights
     log_odds = by_score * np.log(score / (1 - score)) - by_class * np.log(rows[:, column] / (1 - rows[:, column]))
     is_face = 1 / (1 + np.exp(-log_odds - constant))

@@ -18,7 +18,7 @@ SLACK = 0.8
 
 
 _VIDEO_SCORE = 0.45
-"""In video, detections from this score on continue a track; a new one needs more, see ``DetectorSettings.sure_score``."""
+"""In video, detections from this score on continue a track; a new one needs more (``DetectorSettings.sure_score``)."""
 
 
 def for_video(settings: DetectorSettings) -> DetectorSettings:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from app.core.burst_spreader import BurstSpreader
 from app.core.types import Box, Detection, FaceLabel, Label, Track
 from app.settings.vision import TrackingSettings
-from app.vision.classifier import REJECTED, is_sure
+from app.vision.classifier import REJECTED, is_sure, weigh_not_face
 from app.vision.model_metadata import ClassifierMetadata
 
 _POSITION_GAIN, _VELOCITY_GAIN, _SIZE_GAIN = 0.7, 0.3, 0.5
@@ -52,8 +52,8 @@ _REJECT_INFERENCES = 3
 class _Face:
     """The state of one track. ``found`` is the last detected box, ``box`` the filtered one. ``first_s`` and ``stamp_s``
     are the stream times of the first and the last detection; all other times are spread. ``sure``: how many detections
-    of a sure face its detections are worth. ``usable``: inferences on usable crops; ``not_face``: the sum of their
-    not_face."""
+    of a sure face its detections are worth. ``score``: that of the last detection. ``usable``: inferences on usable
+    crops; ``not_face``: the sum of their not_face."""
 
     id: int
     box: Box
@@ -62,6 +62,7 @@ class _Face:
     seen_s: float
     found: Box
     sure: float
+    score: float
     velocity: tuple[float, float] = (0.0, 0.0)
     observations: int = 1
     confirmed: bool = False
@@ -180,7 +181,7 @@ class Tracker:
         for d, box in enumerate(found):
             sure = self._sureness(detections[d])  # a weak detection only continues a track
             if sure > 0 and d not in matched.values() and not any(_is_duplicate(other, box) for other in tracked):
-                face = _Face(self._next_id, box, time_s, time_s, now_s, box, sure)
+                face = _Face(self._next_id, box, time_s, time_s, now_s, box, sure, detections[d].score)
                 self._faces.append(face)
                 self._next_id += 1
                 tracked.append(box)
@@ -249,6 +250,7 @@ class Tracker:
         face.seen_s, face.stamp_s, face.found = self._time_s, self._stamp_s, found
         face.observations += 1
         face.sure += self._sureness(detection)
+        face.score = detection.score
         self._confirm(face)
 
     def _confirm(self, face: _Face) -> None:
@@ -299,7 +301,10 @@ class Tracker:
             return
         previous_s, face.classified_s, face.classified_box = face.classified_s, self._time_s, face.box
         face.classified += 1
-        fresh = np.asarray(probabilities, np.float64)
+        row = np.asarray(probabilities, np.float32)
+        if self._sure_score > 0:  # the scores are those of YuNet
+            row = weigh_not_face(row[None], [face.score], self._metadata)[0]
+        fresh = row.astype(np.float64)
         if not usable or not np.isfinite(fresh).all():  # NaN would stay in the mean forever
             return
         if face.smoothed is None:

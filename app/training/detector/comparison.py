@@ -158,8 +158,8 @@ def evaluate_all(
 
 
 def labeller(path: Path, refuse: bool) -> Classify:
-    """Labels faces in single images with the most probable label other than not_face. With ``refuse``, the thresholds of the model's
-    metadata apply, as for a new track of the monitor. Raises ModelError if the file is damaged."""
+    """Labels faces in single images with the most probable label other than not_face. With ``refuse``, the thresholds
+    of the model's metadata apply, as for a new track of the monitor. Raises ModelError if the file is damaged."""
     from app.vision.classifier import LiteRtClassifier, decide
     from app.vision.preprocess import face_crops, sharpness
 
