@@ -44,7 +44,7 @@ from app.settings.root import Settings
 from app.settings.vision import ClassifierSettings, DetectorSettings, TrackingSettings
 from app.vision.classifier import Crops, MaskClassifier, Probabilities, load_classifier
 from app.vision.detector import FaceDetector
-from app.vision.detector_loader import shared_detector_loader
+from app.vision.detector_loader import for_video, shared_detector_loader
 
 __all__ = ["CameraView", "EventListener", "Monitor", "MonitorParts", "ResultListener"]
 
@@ -157,7 +157,7 @@ class Monitor:
         share = max(1, self._parts.cores_allowed() // len(general.camera))
         detector = detector.model_copy(update={"threads": min(detector.threads, share)})
         analyzer = self._parts.make_analyzer(
-            self._parts.load_detector(detector),
+            self._parts.load_detector(for_video(detector)),
             self._batcher.classifier.metadata,
             *self._live_settings(own),
             camera.events,

@@ -95,7 +95,8 @@ class Models:
 def load_models(settings: Settings, camera: CameraSettings) -> Models:
     """The models of ``camera``, on one core. Raises ModelError."""
     detector = overridden(settings.detector, camera.detector).model_copy(update={"threads": 1})
-    return Models(load_detector(detector), load_classifier(settings.classifier.model_copy(update={"threads": 1})))
+    classifier = settings.classifier.model_copy(update={"threads": 1})
+    return Models(load_detector(detector), load_classifier(classifier))
 
 
 def lead_in_s(tracking: TrackingSettings) -> float:

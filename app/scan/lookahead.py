@@ -92,7 +92,7 @@ class LookaheadDetector:
         """See ``FaceDetector``. Between two full passes, only faces that are in one of them are searched."""
         return self.detect_tracked(image, [])
 
-    def detect_tracked(self, image: Image, tracked: Sequence[Box], moved: Sequence[Box] = ()) -> list[Detection]:
+    def detect_tracked(self, image: Image, tracked: Sequence[Box], moved: Sequence[Box] = ()) -> list[Detection]:  # noqa: ARG002 - the protocol's signature
         """See ``RoiDetector``: each face is searched at the resolution that it needs. ``moved`` is not searched: the
         pass ahead shows whether somebody comes."""
         if image is self._image:

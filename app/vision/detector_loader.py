@@ -20,6 +20,17 @@ SLACK = 0.8
 """Bounding boxes of a face vary by 20 %: a detector for faces of ``min_face_px`` must accept boxes that are smaller."""
 
 
+_VIDEO_SCORE = 0.45
+"""In video, detections from this score on continue a track; a new one needs more (``DetectorSettings.sure_score``)."""
+
+
+def for_video(settings: DetectorSettings) -> DetectorSettings:
+    """``settings`` with which a tracker sees weak detections too, unless they give a score or a model."""
+    if settings.kind != "cnn" or settings.score is not None or settings.model is not None:
+        return settings
+    return settings.model_copy(update={"score": _VIDEO_SCORE})
+
+
 def load_detector(settings: DetectorSettings, open_model: Callable[..., Any] | None = None) -> FaceDetector:
     """Raises ModelError if the model file of the detector cannot be used. ``open_model``: see ``YuNetDetector``."""
     if settings.kind == "haar":
