@@ -213,14 +213,15 @@ def minutes(time_s: float) -> str:
 def count_rows(counts: Counts, is_live: bool) -> list[tuple[str, list[int]]]:
     """The rows of the counts: a heading, then how many people, with a mask, without one, and with one worn wrong.
 
-    Who is in view is in the first row, who was counted in the second; faces that are not decided are in none.
+    The first row is who is in view, by the label that they show; the second everybody so far, by their worst label.
+    Faces that are not decided are in none.
     """
     now, counted = ([numbers.get(label, 0) for label in _COUNTED] for numbers in (counts.now, counts.seen))
-    return [("Now", [sum(now), *now]), ("Counted today" if is_live else "Counted", [sum(counted), *counted])]
+    return [("Now", [sum(now), *now]), ("Today, at worst" if is_live else "In all, at worst", [sum(counted), *counted])]
 
 
 def _counts_card(board: Canvas, counts: Counts, is_live: bool, chrome: Chrome) -> Card:
-    """Who is in view, and who was counted. Only icons and *now* where there is little room."""
+    """Who is in view, and who was so far. Only icons and *now* where there is little room."""
     table, unit = count_rows(counts, is_live), board.unit
     if board.height < _SMALL * unit:
         table = table[:1]

@@ -281,7 +281,7 @@ def test_all_texts_are_complete(size: tuple[int, int], large: bool, drawn: Drawn
         assert -2 <= box.y < box.y2 <= size[1] + 2, text
 
 
-@pytest.mark.parametrize(("is_live", "heading"), [(True, "Counted today"), (False, "Counted")])
+@pytest.mark.parametrize(("is_live", "heading"), [(True, "Today, at worst"), (False, "In all, at worst")])
 def test_the_counts_are_those_of_the_camera(is_live: bool, heading: str) -> None:
     """Each person of *now* and of *counted* has one label, so the people are the sum; an unsure face is in neither."""
     now = {Label.MASK: 3, Label.NO_MASK: 2, Label.INCORRECT: 1, Label.UNSURE: 4}
