@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from app.core.types import Box, Counts, FrameResult, Image, Label
 from app.pipeline.monitor import CameraView
 from app.settings.monitor import Polygon
 from app.ui.canvas import Canvas, blur_faces
-from app.ui.cards import Card, Part
+from app.ui.cards import Card, Part, Picture
 from app.ui.faces import FaceOptions, draw_faces, hide_faces, text_unit
 from app.ui.motion import Motion, ShownAlert, open_alerts
 from app.ui.palette import CHROMES, STYLES, Chrome
@@ -110,7 +111,9 @@ def draw_camera(view: CameraView, screen: Screen, motion: Motion | None = None) 
     cards = [_title_card(board, view, screen)]
     low_px = board.height - _progress_px(board, view)
     if view.counts and is_current:
-        cards.append(_in_corner(board, _counts_card(board, view.counts, view.is_live, chrome), 0.0, low_px))
+        table = count_rows(view.counts, view.is_live)
+        card = _counts_card(table, (board.width, board.height), unit, chrome)
+        cards.append(_in_corner(board, card, 0.0, low_px))
     shown_alerts = _alert_cards(board, alerts, screen, [area for _, area in cards[1:]], low_px)
     cards += shown_alerts
     alerting = [place for _, place in shown_alerts]
@@ -159,7 +162,9 @@ def render_result(result: FrameResult, blur: bool, verbose: bool = False) -> Ima
         hide_faces(board, result.faces, 1.0)
     screen = Screen(blur=blur, verbose=verbose)
     alerts = open_alerts(result.alerts, result)
-    cards = [_in_corner(board, _counts_card(board, result.counts, False, screen.chrome), 0.0, board.height)]
+    size = board.width, board.height
+    counts = _counts_card(count_rows(result.counts, False), size, board.unit, screen.chrome)
+    cards = [_in_corner(board, counts, 0.0, board.height)]
     cards += _alert_cards(board, alerts, screen, [cards[0][1]], board.height)
     draw_faces(board, result.tracks, 1.0, FaceOptions(verbose, result.waiting, taken=[place for _, place in cards]))
     for card, place in cards:
@@ -210,27 +215,29 @@ def minutes(time_s: float) -> str:
     return f"{hours}:{whole % 60:02d}"
 
 
-def count_rows(counts: Counts, is_live: bool) -> list[tuple[str, list[int]]]:
+def count_rows(counts: Counts, is_live: bool) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """The rows of the counts: a heading, then how many people, with a mask, without one, and with one worn wrong.
 
     The first row is who is in view, by the label that they show; the second everybody so far, by their worst label.
     Faces that are not decided are in none.
     """
     now, counted = ([numbers.get(label, 0) for label in _COUNTED] for numbers in (counts.now, counts.seen))
-    return [("Now", [sum(now), *now]), ("Today, at worst" if is_live else "In all, at worst", [sum(counted), *counted])]
+    heading = "Today, at worst" if is_live else "In all, at worst"
+    return ("Now", (sum(now), *now)), (heading, (sum(counted), *counted))
 
 
-def _counts_card(board: Canvas, counts: Counts, is_live: bool, chrome: Chrome) -> Card:
-    """Who is in view, and who was so far. Only icons and *now* where there is little room."""
-    table, unit = count_rows(counts, is_live), board.unit
-    if board.height < _SMALL * unit:
+@lru_cache(maxsize=64)
+def _counts_card(table: tuple[tuple[str, tuple[int, ...]], ...], size: tuple[int, int], unit: float, chrome: Chrome) -> Card:
+    """Who is in view, and who was so far. Only icons and *now* where there is little room in ``size``, px."""
+    width_px, height_px = size
+    if height_px < _SMALL * unit:
         table = table[:1]
     styles = [STYLES[label] for label in _COUNTED]
     icons = [Part("person", chrome.dim, is_icon=True)]
     icons += [Part(style.icon, style.ink, is_icon=True, behind=style.colour) for style in styles]
     headings = [Part(heading, chrome.dim) for heading, _ in table]
     first = max(heading.width_px(unit) for heading in headings) / unit + 0.4
-    has_words = len(table) > 1 and board.width > 46 * unit
+    has_words = len(table) > 1 and width_px > 46 * unit
     words = [
         Part(word if has_words else "", chrome.dim, 0.85) for word in ("People", *(style.word for style in styles))
     ]
@@ -252,7 +259,7 @@ def _counts_card(board: Canvas, counts: Counts, is_live: bool, chrome: Chrome) -
             row += [number._replace(width=wide)] if has_words else [icon, number._replace(width=digits)]
         rows.append(tuple(row))
     card = Card(tuple(rows), chrome.card, chrome.opacity)
-    is_too_wide = card.size(unit)[0] > board.width - 2 * _MARGIN * unit
+    is_too_wide = card.size(unit)[0] > width_px - 2 * _MARGIN * unit
     return replace(card, rows=tuple(row[3:] for row in rows)) if is_too_wide else card
 
 
@@ -288,14 +295,17 @@ def _alert_card(alert: ShownAlert, screen: Screen, board: Canvas) -> Card:
     title = (icon, Part(word + number, ink, 1.15, bold=True))
     place = (Part(event.camera, dim), Part(clock, dim))
     state = (Part("Resolving" if alert.is_resolving else f"for {minutes(alert.for_s)}", dim, bold=alert.is_resolving),)
-    picture = alert.picture
-    if picture is not None and screen.blur:
-        picture = picture.copy()
-        side = float(picture.shape[0])
-        blur_faces(picture, [Box(side * 0.18, side * 0.14, side * 0.64, side * 0.72)])
+    picture = _blurred(alert.picture) if alert.picture is not None and screen.blur else alert.picture
     rows = (title, place, state) if board.height >= _SMALL * board.unit else (title, place)
     fill = chrome.card if alert.is_resolving else style.colour
     return Card(rows, fill, (chrome.opacity if alert.is_resolving else 0.94) * round(alert.opacity, 1), picture)
+
+
+@lru_cache(maxsize=32)
+def _blurred(picture: Picture) -> Picture:
+    image, side = picture.image.copy(), float(picture.image.shape[0])
+    blur_faces(image, [Box(side * 0.18, side * 0.14, side * 0.64, side * 0.72)])
+    return Picture(image)
 
 
 def _draw_reason(board: Canvas, view: CameraView, chrome: Chrome, cards: Sequence[Box]) -> None:
