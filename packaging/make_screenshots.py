@@ -64,6 +64,8 @@ class KeptImages:
 
     def set_fullscreen(self, fullscreen: bool) -> None: ...
 
+    def hide_pointer(self) -> None: ...
+
     def inputs(self, timeout_s: float) -> list[WindowInput]:
         time.sleep(timeout_s)
         return [Key(ord("q"))] if self._monitor.finished else []

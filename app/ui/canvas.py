@@ -155,7 +155,7 @@ class Canvas:
         is_smaller = 3 * width < image.shape[1]  # slow, and not needed for small changes
         scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR)
         if radius < 1:
-            self._put(scaled, x, y, width, height)
+            self._put(scaled, x, y, width, height)  # type: ignore[arg-type]
         else:
             mask = _card_mask(width, height, int(min(radius, width / 2, height / 2)))
             self.blend(Sprite(255 - mask, cv2.multiply(scaled, mask, scale=1 / 255)), x, y)  # type: ignore[arg-type]

@@ -28,7 +28,8 @@ from app.pipeline.monitor import CameraView
 from app.ui import cards, faces
 from app.ui.canvas import Canvas, Sprite, composed
 from app.ui.faces import FaceOptions, canvas, draw_faces, text_unit
-from app.ui.hud import KEYS, Screen, count_rows, draw_window, minutes, render, render_result, video_box
+from app.ui.hud import KEYS, Screen, draw_window, render, render_result, video_box
+from app.ui.hud_cards import count_rows, minutes
 from app.ui.motion import Motion
 from app.ui.palette import CHROMES, STYLES
 
