@@ -264,11 +264,17 @@ def draw_window(image: Image, screen: Screen, alerting: Sequence[Box] = (), rows
 
 
 def _draw_table(board: Canvas, table: Sequence[tuple[str, str]], chrome: Chrome, alerting: Sequence[Box]) -> None:
-    """Draws two columns in the middle, or beside the faces in ``alerting``; smaller if necessary."""
+    """Draws two columns in the middle, or beside the faces in ``alerting``; smaller if necessary. A row with an empty
+    second column is a heading."""
     for share in (1.0, 0.85, 0.7, 0.55, 0.4):
         small = Canvas(board.image, board.unit * share)
-        first = max(small.text_size(left, small.unit, bold=True)[0] for left, _ in table) / small.unit + 0.8
-        rows = [(Part(left, chrome.text, bold=True, width=first), Part(right, chrome.dim)) for left, right in table]
+        first = (
+            max(small.text_size(left, small.unit, bold=True)[0] for left, right in table if right) / small.unit + 0.8
+        )
+        rows = [
+            (Part(left, chrome.text, bold=True, width=first * bool(right)), Part(right, chrome.text))
+            for left, right in table
+        ]
         card = Card(tuple(rows), chrome.card, 0.92)
         width, height = card.size(small.unit)
         room_x, room_y = board.width - width, board.height - height

@@ -170,7 +170,8 @@ class Window:
         labels = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
         by_label = [(STYLES[label].word, sum(counts.get(label, 0) for counts in seen)) for label in labels]
         rows = [("People", people), *by_label, ("Alerts", self._alerts)]
-        return *((word, str(number)) for word, number in rows), ("The video has ended", "press any key")
+        ended = "The video has ended" if len(seen) < 2 else "The videos have ended"
+        return (ended, ""), *((word, str(number)) for word, number in rows), ("any key", "close")
 
     def redraw(self) -> Image | None:
         """The next image, or None if the display has not changed."""

@@ -273,7 +273,7 @@ def test_the_window_shows_frames_until_the_user_quits(tmp_path: Path, regions: R
     image_window = FakeImageWindow([], [Key(ord("h"))], [last, Key(ord("s"))])
     make_window(tmp_path, regions, image_window=image_window).run(lambda _: None)
     assert len(image_window.shown) == 3
-    assert image_window.sizes_px == [(240, 240), None, None], "the user may resize the window"
+    assert image_window.sizes_px == [(480, 480), None, None], "the user may resize the window"
     assert image_window.is_closed
     assert list(tmp_path.iterdir()) == [], "what follows a quit is ignored"
 
