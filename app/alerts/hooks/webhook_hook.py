@@ -112,7 +112,7 @@ class WebhookHook:
             body += part
             if len(body) > RESPONSE_LIMIT_BYTES:
                 break
-        text = scrub(_plain_text(body), self._hidden)[:MAX_ANSWER_CHARS]
+        text = scrub(_plain_text(bytes(body)), self._hidden)[:MAX_ANSWER_CHARS]
         if response.is_redirect:
             text = f"{text or 'a redirect'}; redirects are not followed, so use the new address"
         message = f"{self._peer} answered {response.status_code}{f': {text}' if text else ''}"
