@@ -82,8 +82,8 @@ def render(view: CameraView, screen: Screen, motion: Motion | None = None) -> Im
 
 
 def draw_camera(view: CameraView, screen: Screen, motion: Motion | None = None) -> tuple[Image, list[Box]]:
-    """A new image (H, W, 3) uint8 BGR of one camera: frame, faces, state, counts and alerts. Returns too where the
-    faces that alert, or will, and the alerts are."""
+    """A new image (H, W, 3) uint8 BGR of one camera: frame, faces, state, counts and alerts. Returns too what nothing
+    may cover: the faces that alert, or will, the alerts, and why there is no image."""
     if screen.blur:
         view = view.private()
     now_s, chrome = time.monotonic(), screen.chrome
@@ -129,7 +129,7 @@ def draw_camera(view: CameraView, screen: Screen, motion: Motion | None = None) 
     for card, place in cards:
         card.draw(board, place.x, place.y)
     if view.frame is None or not is_current:
-        _draw_reason(board, view, chrome, [place for _, place in cards])
+        alerting.append(_draw_reason(board, view, chrome, [place for _, place in cards]))
     _draw_progress(board, view, chrome)
     return image, [place.moved(area.x - left, area.y - top) for place in alerting]
 
@@ -200,8 +200,8 @@ def _alert_cards(
     return placed
 
 
-def _draw_reason(board: Canvas, view: CameraView, chrome: Chrome, cards: Sequence[Box]) -> None:
-    """Says in the middle why there is no current image, between the ``cards``."""
+def _draw_reason(board: Canvas, view: CameraView, chrome: Chrome, cards: Sequence[Box]) -> Box:
+    """Says in the middle why there is no current image, between the ``cards``. Returns where."""
     is_waiting = view.status.state in (SourceState.CONNECTING, SourceState.LIVE)
     unit, width = board.unit, board.width
     top = cards[0].y2
@@ -218,7 +218,9 @@ def _draw_reason(board: Canvas, view: CameraView, chrome: Chrome, cards: Sequenc
         rows.append((Part(f"Last image {age_text(view.age_s)} ago", chrome.dim),))
     card = Card(tuple(rows), chrome.card, 0.86).fitted(board.unit, width - unit)
     wide, high = card.size(board.unit)
-    card.draw(board, (width - wide) / 2, max(top, (top + bottom - high) / 2))
+    place = Box((width - wide) / 2, max(top, (top + bottom - high) / 2), wide, high)
+    card.draw(board, place.x, place.y)
+    return place
 
 
 def _progress_px(board: Canvas, view: CameraView) -> float:

@@ -323,6 +323,17 @@ def test_an_alert_never_hides_why_a_camera_is_offline(size: tuple[int, int], dra
     assert all(overlap(around, text) == 0 for text in alert_texts)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_the_keys_never_hide_why_a_camera_is_offline(size: tuple[int, int], drawn: Drawn) -> None:
+    offline = view(size=size, state=SourceState.RECONNECTING, error="cannot connect to 10.0.0.7: connection refused")
+    render(offline, Screen(size_px=size, help=True))
+    keys = [box for text, box in drawn.texts if text in dict(KEYS).values()]
+    reason = [box for text, box in drawn.texts if "10.0.0.7" in text or "connection refused" in text]
+    assert reason
+    assert len(keys) == len(KEYS) or not keys and size[1] < 200
+    assert all(overlap(key, line) == 0 for key in keys for line in reason)
+
+
 def test_an_alert_shows_the_face_the_place_and_the_time(drawn: Drawn) -> None:
     shown = view(FACE, alerts=(ALERT,), size=(1280, 720))
     assert shown.frame is not None

@@ -148,7 +148,7 @@ def test_the_window_handles_its_keys(screen: Screen) -> None:
 
     small = (screen.shot().reshape(-1, 3).any(axis=1)).sum()
     screen.key("f")
-    wait_until(lambda: (screen.shot().reshape(-1, 3).any(axis=1)).sum() > 1.5 * small)  # full screen
+    wait_until(lambda: (screen.shot().reshape(-1, 3).any(axis=1)).sum() > 1.3 * small)  # full screen
 
     screen.key("q")
     assert screen.wait_for_exit() == 0
