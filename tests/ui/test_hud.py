@@ -330,7 +330,7 @@ def test_the_keys_never_hide_why_a_camera_is_offline(size: tuple[int, int], draw
     keys = [box for text, box in drawn.texts if text in dict(KEYS).values()]
     reason = [box for text, box in drawn.texts if "10.0.0.7" in text or "connection refused" in text]
     assert reason
-    assert len(keys) == len(KEYS) or not keys and size[1] < 200
+    assert len(keys) == len(KEYS) or (not keys and size[1] < 200)
     assert all(overlap(key, line) == 0 for key in keys for line in reason)
 
 
