@@ -59,7 +59,10 @@ class _Parser(argparse.ArgumentParser):
         try:
             super()._check_value(action, value)
         except argparse.ArgumentError as error:
-            near = nearest(str(value), map(str, action.choices or ()))
+            text = str(value)
+            if "://" in text or os.sep in text or Path(text).suffix[1:].isalnum():
+                raise argparse.ArgumentError(action, f"no such file or command: {text}; check the path") from error
+            near = nearest(text, map(str, action.choices or ()))
             error.message += f"; did you mean {near}?" if near else ""
             raise
 

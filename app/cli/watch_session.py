@@ -409,15 +409,15 @@ class WatchSession:
         is_live = any(source.is_live for source in self.monitor.sources if source.name == camera)
         return is_live or self._settings.alerts.store_files
 
-    def record(self, hours: Sequence[CameraHour]) -> None:
-        """Called by the monitor with the people and the watched time of its cameras."""
+    def record(self, hours: Sequence[CameraHour], in_view: Sequence[CameraHour] = ()) -> None:
+        """Called by the monitor with the people and the watched time of its cameras, and with who is in view."""
         for hour in hours:
             self._people[hour.camera] = self._people.get(hour.camera, CameraHour(hour.camera, 0)).plus(hour)
-        if counted_hours := [hour for hour in hours if self._is_counted(hour.camera)]:
-            self.alerts.add_hours(counted_hours)
+        lists = ([each for each in some if self._is_counted(each.camera)] for some in (hours, in_view))
+        self.alerts.add_hours(*lists)
 
     def today(self, camera: str) -> Mapping[Label, int] | None:
-        """The people whom ``camera`` counted today; None if it is not counted."""
+        """The people whom ``camera`` counted today, also those in view; None if it is not counted."""
         if not self._is_counted(camera):
             return None
         day = self.alerts.today(camera)

@@ -183,8 +183,8 @@ class Event:
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Counts by label. ``now``: the people in view, by the label that they show. ``seen``: the people counted so far,
-    each once, when they left the view (today's in a ``CameraView`` of a live camera). ``leaving``: those counted with
-    this frame. ``here``: those in view, by the label that they would count as."""
+    each once, also those in view (today's in a ``CameraView`` of a live camera). ``leaving``: those who left with this
+    frame. ``here``: those in view, by the label that they would count as."""
 
     now: Mapping[Label, int]
     seen: Mapping[Label, int]

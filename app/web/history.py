@@ -125,16 +125,18 @@ class History:
         return marks
 
     def hours(self, query: EventFilter) -> list[HourRow]:
-        """People, alerts and watched time by whole hours, oldest first; empty hours are omitted. Files do not count."""
+        """People, alerts and watched time by whole hours, oldest first; empty hours are omitted. Files do not count.
+        Who is in view counts already."""
         query = query.whole_hours()
         until_s = min(time.time(), query.until_s or math.inf)
         alerts = EventFilter(query.since_s, query.until_s, query.cameras, tuple(kind.value for kind in ALERT_KINDS))
         store = self._open()
         if store is None:
             events = [event for event in self._center.recent(counted=True) if _matches(event, alerts)]
-            return by_hour(self._center.hours(query), events, until_s)
-        with closing(store):
-            return by_hour(store.hours(query), store.events(alerts), until_s)
+        else:
+            with closing(store):
+                events = store.events(alerts)
+        return by_hour(self._center.hours(query), events, until_s)
 
 
 def _rows(store: EventStore, select: str, events: Sequence[Event]) -> list[tuple[object, ...]]:

@@ -73,7 +73,9 @@ class CameraRecord(Record):
     dropped: int = Field(description="frames not analysed because a newer one arrived")
     reconnects: int
     now: Faces = Field(description="people in view now")
-    seen: Faces = Field(description="people counted today, each once; for a file: in this run")
+    seen: Faces = Field(
+        description="people of today, each once, also those in view, by their worst label; for a file: in this run"
+    )
     muted_until_s: float | None = Field(description="Unix time at which the mute ends")
 
 
