@@ -118,10 +118,11 @@ def carry_over(
     dev: Sequence[PooledFace],
     examples: list[np.ndarray],  # type: ignore[type-arg]
     stem: Path,
+    offsets: tuple[float, ...] | None,
 ) -> FinalizedModel:
     """Calibrates on ``dev`` and writes the three files; ``examples`` are the crops for int8."""
     exact = stem.with_name(f"{stem.name}_float32")
-    final = finalize_model(model, metadata.labels, dev, exact, metadata)
+    final = finalize_model(model, metadata.labels, dev, exact, metadata, offsets)
     final.files[0].replace(stem.with_suffix(".keras"))
     write_model(model, final.metadata, stem.with_suffix(".tflite"), examples)
     return final
@@ -164,7 +165,9 @@ def main() -> int:
     )
     parser.add_argument("--run", type=Path, help="folder that keeps the detections")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--offsets", help="of the logits of mask, no_mask, incorrect, with commas, instead of a choice")
     args = parser.parse_args()
+    offsets = tuple(map(float, args.offsets.split(","))) if args.offsets else None
     console = Console(width=140)
     labels = (*LABELS, Label.NOT_FACE)
     stem, small, middle, large = map(int, args.widths.split(","))
@@ -197,7 +200,7 @@ def main() -> int:
         metadata = ClassifierMetadata.model_validate(
             {**metadata.model_dump(), "candidate_score": candidate, "face_weights": weights}
         )
-    final = carry_over(model, metadata, dev, calibration_crops(splits.train, metadata, console), args.stem)
+    final = carry_over(model, metadata, dev, calibration_crops(splits.train, metadata, console), args.stem, offsets)
     classifiers = classifiers_of(args.stem)
     found = {name: figures(classifier, dev) for name, classifier in classifiers.items()}
     times = times_ms(classifiers)

@@ -45,9 +45,14 @@ class FinalizedModel:
 
 
 def finalize_model(
-    model: KerasModel, labels: tuple[Label, ...], dev: Sequence[PooledFace], stem: Path, metadata: ClassifierMetadata
+    model: KerasModel,
+    labels: tuple[Label, ...],
+    dev: Sequence[PooledFace],
+    stem: Path,
+    metadata: ClassifierMetadata,
+    offsets: tuple[float, ...] | None = None,
 ) -> FinalizedModel:
-    """Chooses offsets, temperature and the unsure rule on ``dev``, applies them, and writes ``stem.*``.
+    """Chooses offsets (unless given), temperature and the unsure rule on ``dev``, applies them, and writes ``stem.*``.
 
     ``metadata`` gives name, margin and origins. Its temperature and thresholds are replaced, unless ``dev`` is too
     small. The monitor sees faces in frames, so the choice uses only them if there are enough. Hard negatives are
@@ -62,7 +67,8 @@ def finalize_model(
     chosen_on = crops.where(is_evaluated)
     errors = int((predict_faces(model, chosen_on).argmax(axis=1) != chosen_on.targets).sum())
     if len(chosen_on.targets) >= MIN_FACES and errors >= MIN_ERRORS:
-        choice = _calibrated_on(model, chosen_on, crops.where(is_evaluated & (crops.sizes_px >= UNSURE_FROM_PX)))
+        large = crops.where(is_evaluated & (crops.sizes_px >= UNSURE_FROM_PX))
+        choice = _calibrated_on(model, chosen_on, large, offsets)
     else:
         choice = _unchanged(metadata)
     probabilities = calibrated(predict(model, crops), choice.temperature)
@@ -79,10 +85,10 @@ def finalize_model(
     return FinalizedModel(files, own, choice, score(probabilities, crops.targets, labels), frames)
 
 
-def _calibrated_on(model: KerasModel, crops: Crops, large: Crops) -> Calibration:
+def _calibrated_on(model: KerasModel, crops: Crops, large: Crops, offsets: tuple[float, ...] | None) -> Calibration:
     """Calibrates on ``crops``, the unsure rule on ``large`` only. Adds the offsets to ``model``."""
     weights = balanced_weights(crops.targets, [sample.source for sample in crops.samples], crops.labels, 1.0)
-    offsets = choose_offsets(predict_faces(model, crops), crops.targets, weights)
+    offsets = offsets or choose_offsets(predict_faces(model, crops), crops.targets, weights)
     add_offsets(model, offsets)
     temperature = choose_temperature(predict_faces(model, crops), crops.targets, weights)
     return Calibration(offsets, temperature, unsure_rule(model, large if len(large.targets) else crops, temperature))
