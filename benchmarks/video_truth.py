@@ -162,7 +162,7 @@ def watch(video: Video) -> Score:
         for result in monitor:
             shown.append(Shown(result.frame.index, result.frame.time_s, result.tracks))
             events += result.events
-            counted = sum((*result.counts.seen.values(), *result.counts.here.values()))
+            counted = sum(result.counts.seen.values())
     return compare(video, shown, counted, events)
 
 
