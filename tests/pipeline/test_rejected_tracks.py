@@ -66,5 +66,5 @@ def test_a_rejection_can_be_reversed() -> None:
     door.run(5, POSTER)
     last = door.run(60, BARE)[-1]
     assert [track.label.label for track in last.tracks] == [Label.NO_MASK]
-    assert (last.counts.seen, last.counts.here) == ({}, {Label.NO_MASK: 1})
+    assert (last.counts.seen, last.counts.here) == ({Label.NO_MASK: 1}, {Label.NO_MASK: 1})
     assert len(last.alerts) == 1
