@@ -173,7 +173,7 @@ def test_a_file_that_cannot_be_read_is_learned_anew(tmp_path: Path, caplog: pyte
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a named pipe")
 def test_a_disk_that_hangs_does_not_hold_up_the_results(tmp_path: Path) -> None:
-    """Regression: the file was written by the thread of the dispatcher, so no alert was sent until the disk answered."""
+    """Regression: the file was written by the thread of the dispatcher, so no alert was sent meanwhile."""
     file = tmp_path / "usual.json"
     os.mkfifo(file)  # opening it waits for a reader
     watch = DriftWatch(DriftSettings(enabled=True), file, made)
