@@ -16,8 +16,8 @@ from app.core.errors import ModelError
 from app.vision.tensorflow_import import silence_native_logs
 
 MAX_PLANS = 12
-"""Cameras of one size need two plans of the detector and three of the ROIs, for each inference that runs at the same
-time; a folder of images may have hundreds of sizes."""
+"""For each inference that may run at the same time: cameras of one size need two plans of the detector and three of the
+ROIs; a folder of images may have hundreds of sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class LiteRtModel:
             plan = self._idle_plan(shape) or self._new_plan(shape)
             yield plan
             with self._changed:
-                self._idle = [*self._idle, (shape, plan)][-MAX_PLANS:]
+                self._idle = [*self._idle, (shape, plan)][-MAX_PLANS * self._at_once :]
         finally:
             with self._changed:
                 del self._started[turn]
