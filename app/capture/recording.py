@@ -17,12 +17,10 @@ from app.capture.image_folder import list_images
 from app.core.errors import SettingsError, SourceError
 from app.core.files import is_file, is_folder
 from app.core.schedule import time_zone
-from app.settings.source import SourceKind, SourceSettings
+from app.settings.source import VIDEO_SUFFIXES, SourceKind, SourceSettings
 
-VIDEO_SUFFIXES = frozenset(
-    {*(".3gp", ".asf", ".avi", ".dav", ".flv", ".h264", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
-     *(".mts", ".ogv", ".ts", ".webm", ".wmv")}
-)  # fmt: skip
+RECORDING_SUFFIXES = VIDEO_SUFFIXES - {".m3u", ".m3u8", ".sdp", ".gif"}
+"""In a folder of videos, playlists and pictures that move are no recordings."""
 _HEAD_BYTES = 65_536
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 """Cameras without a clock write 1904 or 1970 into their videos."""
@@ -184,7 +182,7 @@ def video_files(root: Path) -> list[Path]:
     found: list[Path] = []
     for folder, folders, names in os.walk(root, onerror=errors.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        videos = (name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES and name[0] != ".")
+        videos = (name for name in names if Path(name).suffix.lower() in RECORDING_SUFFIXES and name[0] != ".")
         found += [Path(folder) / name for name in videos]
     if errors:
         raise SourceError(f"cannot read folder {errors[0].filename}: {errors[0].strerror}; check its permissions")

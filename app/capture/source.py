@@ -39,7 +39,7 @@ class FrameSource(Protocol):
     def frames(self, stop: threading.Event) -> Iterator[Frame]: ...
 
     def apply(self, settings: SourceSettings) -> None:
-        """Uses ``rotate``, ``flip`` and ``aspect_ratio`` of ``settings`` from the next frame on."""
+        """Uses ``rotate``, ``flip``, ``aspect_ratio`` and ``blackout`` of ``settings`` from the next frame on."""
 
 
 def make_source(settings: SourceSettings) -> FrameSource:

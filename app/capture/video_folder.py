@@ -64,7 +64,9 @@ class VideoFolderSource:
                 try:
                     for frame in self._playing.frames(stop):
                         last_s = offset_s + frame.time_s
-                        yield replace(frame, index=index, time_s=last_s)
+                        # starts_at is the start of the first video only
+                        wall_s = frame.wall_s if self._settings.starts_at is None else starts[0][0] + last_s
+                        yield replace(frame, index=index, time_s=last_s, wall_s=wall_s)
                         index += 1
                 except SourceError as error:
                     _log.warning("left out: %s", error)

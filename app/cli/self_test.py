@@ -107,7 +107,8 @@ class SelfTest:
 
         if self._detector is None or self._classifier is None:
             raise SelfTestError("not run: an earlier test failed")
-        faces = ImageLabeler(self._detector, self._classifier).label(read_image(resources.asset(IMAGE)))
+        labeler = ImageLabeler(self._detector, self._classifier, self._settings.detector.kind == "cnn")
+        faces = labeler.label(read_image(resources.asset(IMAGE)))
         self.first_label_wall_s, self.first_label_cpu_s = time.time(), time.process_time()
         labels = []
         for expected in EXPECTED_FACES:

@@ -120,7 +120,7 @@ class WatchSession:
                 self.collector.start()
             self._drift = self._make_drift()
             if self._drift is not None:
-                stack.callback(self._drift.save)
+                stack.callback(self._drift.close)
                 self._drift.load()
             stack.callback(self._close_outputs)
             stack.enter_context(self.monitor)

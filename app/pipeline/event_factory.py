@@ -39,8 +39,9 @@ class EventFactory:
     def of_camera(
         self, kind: EventKind, time_s: float, wall_s: float, duration_s: float, reason: str = "", resolves: str = ""
     ) -> Event:
-        """An event of the camera itself. Its stream time may stand still, so the id depends on the wall clock."""
-        id_ = self._id(kind, wall_s, resolves)
+        """An event of the camera itself. Its stream time may stand still, so the id depends on the wall clock; two
+        changes of what it sees may begin with one frame."""
+        id_ = self._id(kind, wall_s, resolves, reason)
         return Event(id_, kind, self.camera, time_s, wall_s, duration_s=duration_s, reason=reason, resolves=resolves)
 
     def _of_face(

@@ -24,10 +24,12 @@ class LabeledFace:
 
 @dataclass(frozen=True, slots=True)
 class ImageLabeler:
-    """A detector and a classifier for single images. One labeler serves one thread."""
+    """A detector and a classifier for single images. One labeler serves one thread. ``has_yunet_scores``: the
+    classifier can weigh the detector's scores; those of Haar mean something else."""
 
     detector: FaceDetector
     classifier: MaskClassifier
+    has_yunet_scores: bool = True
 
     def label(self, image: Image) -> list[LabeledFace]:
         """The faces of ``image`` ((H, W, 3) uint8 BGR), largest first; ``[]`` if there are none. Detections that the
@@ -39,8 +41,9 @@ class ImageLabeler:
         metadata = self.classifier.metadata
         detections = sorted(self.detector.detect(image), key=lambda detection: -detection.box.area)
         crops = cut_faces(image, [detection.box for detection in detections], metadata)
-        scores = [detection.score for detection in detections]
-        probabilities = weigh_not_face(self.classifier.classify(crops), scores, metadata)
+        probabilities = self.classifier.classify(crops)
+        if self.has_yunet_scores:
+            probabilities = weigh_not_face(probabilities, [detection.score for detection in detections], metadata)
         return [
             LabeledFace(
                 detection.box,
@@ -70,7 +73,7 @@ def load_labeler(settings: Settings) -> ImageLabeler:
     classifier, detector = load_classifier(settings.classifier), settings.detector
     if (detector.kind, detector.score, detector.model) == ("cnn", None, None):
         detector = detector.model_copy(update={"score": classifier.metadata.candidate_score})
-    return ImageLabeler(load_detector(detector), classifier)
+    return ImageLabeler(load_detector(detector), classifier, detector.kind == "cnn")
 
 
 _labeler = lru_cache(maxsize=1)(load_labeler)

@@ -306,12 +306,12 @@ def write_clip(
 
 
 def _hidden(images: Sequence[KeptImage], number: int, track_id: int) -> list[Box]:
-    """The boxes to blur in image ``number``: all faces detected at about its time, but not those of the track
-    ``track_id`` (0: of none)."""
+    """The boxes to blur in image ``number``: all faces detected at about its time or in the images beside it, but not
+    those of the track ``track_id`` (0: of none)."""
     now_s = images[number].time_s
     hidden: list[Box] = []
-    for each in images:
-        if abs(each.time_s - now_s) <= _BLUR_SLACK_S:
+    for i, each in enumerate(images):
+        if abs(each.time_s - now_s) <= _BLUR_SLACK_S or abs(i - number) == 1:
             own = [track.box for track in each.tracks if track.id == track_id]
             hidden += [box for box in each.faces if not any(box.iou(shown) >= _SAME_FACE_IOU for shown in own)]
     shown = [track.box for track in images[number].tracks if track.id == track_id]

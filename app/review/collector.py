@@ -1,5 +1,6 @@
 """Chooses faces that a better model could learn from, and stores them in a thread of its own."""
 
+import hashlib
 import logging
 import math
 import random
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.capture.recorder import jpeg_bytes, jpeg_image
-from app.core.types import Box, Event, FrameResult, Image, Label, Track
+from app.core.types import Box, Event, Frame, FrameResult, Image, Label, Track
 from app.review.clips import lower_priority
 from app.review.collected import CROP, SCENE, CollectedFace, CollectedFaces
 from app.review.picture_folder import PictureFolder, day_of
@@ -88,12 +89,12 @@ class Collector:
             reason = reason_of(track, frame.time_s)
             if reason and key not in self._taken:
                 self._taken.append(key)
-                self._choose(_Chosen(f"{frame.wall_s:.2f}-{reason}-{track.id}", reason, track, result))
+                self._choose(_Chosen(_item_id(reason, track, frame), reason, track, result))
         big = [track for track in result.tracks if track.box.size >= MIN_FACE_PX]
         if big and frame.wall_s >= self._random_at_s:
             self._random_at_s = self._next_random_s(frame.wall_s)
             track = self._rng.choice(big)
-            self._choose(_Chosen(f"{frame.wall_s:.2f}-random-{track.id}", "random", track, result))
+            self._choose(_Chosen(_item_id("random", track, frame), "random", track, result))
 
     def on_event(self, event: Event, result: FrameResult | None) -> None:
         """The face of an alert is kept, so that a verdict on it can become an example."""
@@ -214,6 +215,11 @@ class Collector:
             folder.file(face.id, SCENE).write_bytes(jpeg_bytes(image, _QUALITY))
         self._faces.write(face)
         return True
+
+
+def _item_id(reason: str, track: Track, frame: Frame) -> str:
+    camera = hashlib.sha256(frame.camera.encode()).hexdigest()[:8]  # a name may be too long for a file
+    return f"{frame.wall_s:.2f}-{camera}-{reason}-{track.id}"
 
 
 def _thumbnail(image: Image, box: Box) -> NDArray[np.float32]:

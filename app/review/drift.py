@@ -4,6 +4,7 @@ state machine; ``DriftWatch`` feeds it and keeps it in a file of numbers, withou
 import json
 import logging
 import math
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -222,6 +223,7 @@ class DriftWatch:
         self._cameras: dict[str, CameraDrift] = {}
         self._measured_s: dict[str, float] = {}
         self._saved_s: float | None = None
+        self._saving: threading.Thread | None = None
         self._failed = False
 
     def load(self) -> None:
@@ -252,12 +254,27 @@ class DriftWatch:
     def _save_sometimes(self, wall_s: float) -> None:
         if self._saved_s is None or not 0 <= wall_s - self._saved_s < SAVE_EVERY_S:
             if self._saved_s is not None:
-                self.save()
+                self._save()
             self._saved_s = wall_s
 
-    def save(self) -> None:
+    def _save(self) -> None:
+        """In a thread of its own: a disk that hangs must not hold up the dispatcher."""
+        if self._saving is None or not self._saving.is_alive():
+            records = {name: camera.record() for name, camera in self._cameras.items()}
+            self._saving = threading.Thread(target=self._write, args=(records,), name="drift-file", daemon=True)
+            self._saving.start()
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Saves what was learned; waits at most ``timeout_s`` for the disk, twice if it is being written."""
+        if self._saving is not None:
+            self._saving.join(timeout_s)
+        self._save()
+        if self._saving is not None:
+            self._saving.join(timeout_s)
+
+    def _write(self, records: dict[str, Any]) -> None:
         try:
-            write_json(self._file, {name: camera.record() for name, camera in self._cameras.items()})
+            write_json(self._file, records)
         except OSError as error:
             if not self._failed:
                 log.warning("cannot write %s: %s; check its disk", self._file, error.strerror or error)

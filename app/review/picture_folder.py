@@ -5,6 +5,7 @@ import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,9 +19,9 @@ MAX_NAME_BYTES = 200
 
 @dataclass(slots=True)
 class _Item:
-    """The files of one item: when the newest was written, and their size."""
+    """The files of one item: when the first was written, since a verdict writes a record again, and their size."""
 
-    changed_s: float = 0.0
+    written_s: float = inf
     size_bytes: int = 0
     paths: list[Path] = field(default_factory=list)
 
@@ -51,7 +52,7 @@ class PictureFolder:
 
     def delete(self, before_s: float | None = None) -> int:
         """Deletes the items that were written before Unix time ``before_s``, or all. Returns their number."""
-        return sum(_delete(each) for each in self._items() if before_s is None or each.changed_s < before_s)
+        return sum(_delete(each) for each in self._items() if before_s is None or each.written_s < before_s)
 
     def delete_item(self, item_id: str) -> None:
         for suffix in SUFFIXES:
@@ -68,11 +69,11 @@ class PictureFolder:
     def enforce(self, now_s: float, keep_s: float, max_bytes: float) -> int:
         """Deletes items older than ``keep_s``, then the oldest until at most ``max_bytes`` are left. ``now_s``: Unix
         time. Returns the number of deleted items."""
-        items = sorted(self._items(), key=lambda item: item.changed_s)
+        items = sorted(self._items(), key=lambda item: item.written_s)
         total = sum(item.size_bytes for item in items)
         deleted = 0
         for item in items:
-            if total > max_bytes or item.changed_s < now_s - keep_s:
+            if total > max_bytes or item.written_s < now_s - keep_s:
                 total -= item.size_bytes
                 deleted += _delete(item)
         return deleted
@@ -95,7 +96,7 @@ class PictureFolder:
             with suppress(OSError):
                 status = entry.stat(follow_symlinks=False)
                 item = items.setdefault(match["item"], _Item())
-                item.changed_s = max(item.changed_s, status.st_mtime)
+                item.written_s = min(item.written_s, status.st_mtime)
                 item.size_bytes += status.st_size
                 item.paths.append(Path(entry.path))
         return list(items.values())

@@ -7,7 +7,7 @@ from math import ceil, inf
 from pathlib import Path
 
 from app.alerts.store_types import HOUR_S
-from app.capture.recording import VIDEO_SUFFIXES, name_patterns, read_name, video_files
+from app.capture.recording import RECORDING_SUFFIXES, name_patterns, read_name, video_files
 from app.capture.recording_reader import Part, VideoFacts, is_remote, read_facts
 from app.core.errors import SourceError
 from app.core.files import exists
@@ -73,7 +73,7 @@ def make_plan(
         except SourceError as error:
             unreadable.append(UnreadableFile(redact(uri), str(error)))
     if not videos and not unreadable:
-        raise SourceError(f"no video in {', '.join(archive)}; videos end in {', '.join(sorted(VIDEO_SUFFIXES))}")
+        raise SourceError(f"no video in {', '.join(archive)}; videos end in {', '.join(sorted(RECORDING_SUFFIXES))}")
     shards: list[PlannedShard] = []
     for recording in _joined(videos):
         shards += _shards(recording, scan, options)

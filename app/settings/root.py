@@ -74,6 +74,8 @@ class Settings(BaseSettings):
             raise ValueError("clips belong to stored events, and alerts.persist is false; set one of them")
         if self.collect.enabled and not self.alerts.persist:
             raise ValueError("collect stores pictures, and alerts.persist is false; set one of them")
+        if self.drift.enabled and not self.alerts.persist:
+            raise ValueError("drift keeps what it learned beside stored events, and alerts.persist is false; set one")
         if self.collect.enabled and self.view.blur:
             raise ValueError("collect needs faces that are not blurred, and view.blur is true; set one of them")
         return self

@@ -1,6 +1,7 @@
 """Runs a LiteRT model. LiteRT needs a plan (an interpreter) for each input shape; the most recent plans are kept."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from app.core.errors import ModelError
 from app.vision.tensorflow_import import silence_native_logs
 
 MAX_PLANS = 12
-"""Cameras of one size need two plans of the detector and three of the ROIs, for each inference that runs at the same
-time; a folder of images may have hundreds of sizes."""
+"""For each inference that may run at the same time: cameras of one size need two plans of the detector and three of the
+ROIs; a folder of images may have hundreds of sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +32,21 @@ class Plan:
 
 class LiteRtModel:
     """The model of a ``.tflite`` file, run with XNNPACK on the CPU. Threads may share it: at most ``at_once`` of them
-    run it at the same time; the others wait, but at most ``longest_wait_s``, as an inference may hang.
+    run it at the same time; the others wait. An inference that lasts ``longest_s`` hangs and no longer counts.
 
     ``channels``: the last dimension of each output, sorted. ``input_shape``: -1 is any size. Quantizations are (scale,
     zero point), of the first output. Raises ModelError if the file is damaged.
     """
 
-    def __init__(self, path: Path, threads: int, at_once: int = 1, longest_wait_s: float = 5.0) -> None:
+    def __init__(self, path: Path, threads: int, at_once: int = 1, longest_s: float = 5.0) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         content = path.read_bytes()  # LiteRT on Windows cannot open every Unicode path, and each plan would hold a file
         self._new: Callable[[], Any] = lambda: Interpreter(model_content=content, num_threads=threads)
-        self._turns = threading.BoundedSemaphore(at_once)
-        self._longest_wait_s = longest_wait_s
-        self._lock = threading.Lock()
+        self._at_once, self._longest_s = at_once, longest_s
+        self._changed = threading.Condition()
+        self._started: dict[object, float] = {}
+        """When each inference that runs was started."""
         self._idle: list[tuple[tuple[int, ...], Plan]] = []
         self._has_logged = False
         try:
@@ -65,18 +67,29 @@ class LiteRtModel:
     @contextmanager
     def plan(self, *shape: int) -> Iterator[Plan]:
         """A plan for this input shape, for example (1, height, width, 3), which no other thread has meanwhile."""
-        has_turn = self._turns.acquire(timeout=self._longest_wait_s)
+        turn = object()
+        with self._changed:
+            while (wait_s := self._wait_s()) > 0:
+                self._changed.wait(wait_s)
+            self._started[turn] = time.monotonic()
         try:
             plan = self._idle_plan(shape) or self._new_plan(shape)
             yield plan
-            with self._lock:
-                self._idle = [*self._idle, (shape, plan)][-MAX_PLANS:]
+            with self._changed:
+                self._idle = [*self._idle, (shape, plan)][-MAX_PLANS * self._at_once :]
         finally:
-            if has_turn:
-                self._turns.release()
+            with self._changed:
+                del self._started[turn]
+                self._changed.notify()
+
+    def _wait_s(self) -> float:
+        """How long to wait at most before the next inference; 0: not at all."""
+        left_s = [self._longest_s - (time.monotonic() - start_s) for start_s in self._started.values()]
+        running = [each for each in left_s if each > 0]
+        return min(running) if len(running) >= self._at_once else 0.0
 
     def _idle_plan(self, shape: tuple[int, ...]) -> Plan | None:
-        with self._lock:
+        with self._changed:
             for entry in reversed(self._idle):
                 if entry[0] == shape:
                     self._idle.remove(entry)

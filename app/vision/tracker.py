@@ -150,6 +150,8 @@ class Tracker:
         min_two_way = max(metadata.min_two_way - _SMOOTHED_SLACK, 0.0)
         self._smoothed_metadata = metadata.model_copy(update={"min_two_way": min_two_way})
         self._faces: list[_Face] = []
+        self._weak: dict[Box, float] = {}
+        """When each weak detection that belongs to no track was found last."""
         self._next_id = 1
         self._spreader = BurstSpreader()
         self._time_s = self._stamp_s = -math.inf
@@ -178,9 +180,14 @@ class Tracker:
         for f, face in enumerate(faces):
             if f not in matched and not face.confirmed:
                 face.sure = max(face.sure - _MISSED, 0.0)
+        self._weak = {box: at_s for box, at_s in self._weak.items() if now_s - at_s <= self._settings.shown_for_s}
         for d, box in enumerate(found):
-            sure = self._sureness(detections[d])  # a weak detection only continues a track
-            if sure > 0 and d not in matched.values() and not any(_is_duplicate(other, box) for other in tracked):
+            if d in matched.values() or any(_is_duplicate(other, box) for other in tracked):
+                continue
+            sure = self._sureness(detections[d])
+            if sure <= 0:  # a weak detection only continues a track
+                self._weak[box] = now_s
+            else:
                 face = _Face(self._next_id, box, time_s, time_s, now_s, box, sure, detections[d].score)
                 self._faces.append(face)
                 self._next_id += 1
@@ -201,6 +208,7 @@ class Tracker:
                 face.observations += 1
                 if face.box.iou(face.found) < _AT_REST_IOU:  # the filter had not converged
                     face.box = face.found
+        self._weak = {box: self._time_s if at_s == previous_s else at_s for box, at_s in self._weak.items()}
         return self._forget()
 
     def _advance(self, stamp_s: float, time_s: float, carried: bool) -> None:
@@ -217,6 +225,7 @@ class Tracker:
     def end_all(self) -> list[Track]:
         """Ends all tracks, because the scene has changed. Returns those that were people."""
         left, self._faces = self._faces, []
+        self._weak = {}
         return [self._snapshot(face) for face in left if face.is_person]
 
     @property
@@ -354,11 +363,13 @@ class Tracker:
         return tuple(face.predicted(self._time_s) for face in self._faces)
 
     def last_found_boxes(self) -> tuple[Box, ...]:
-        """Last detected boxes of the faces that the last update did not find: they may have stopped there."""
-        return tuple(face.found for face in self._faces if face.seen_s < self._time_s)
+        """Last detected boxes of the faces that the last update did not find: they may have stopped there. Also of
+        recent weak detections without a track, which may be faces."""
+        return (*(face.found for face in self._faces if face.seen_s < self._time_s), *self._weak)
 
     def stretch(self, horizontal: float, vertical: float) -> None:
         """Scales all tracks to a new image size; the factors are new size divided by old size."""
+        self._weak = {box.stretched(horizontal, vertical): at_s for box, at_s in self._weak.items()}
         for face in self._faces:
             face.box = face.box.stretched(horizontal, vertical)
             face.found = face.found.stretched(horizontal, vertical)

@@ -1,5 +1,6 @@
 """The page on which people look at the events of a day, and say what was right and what was wrong."""
 
+import re
 import time
 from collections.abc import Callable
 from urllib.parse import urlencode
@@ -50,7 +51,7 @@ class ReviewPage:
         kind = query.get("kind", "") if query.get("kind", "") in list(EventKind) else ""
         state = query.get("state", "") if query.get("state", "") in STATES else ""
         verdict = query.get("verdict", "") if query.get("verdict", "") in (*VERDICTS, NO_VERDICT) else ""
-        start = max(int(query.get("from", "0")), 0) if query.get("from", "0").isdecimal() else 0
+        start = int(query["from"]) if re.fullmatch(r"\d{1,6}", query.get("from", "")) else 0
         given = {"day": day, "camera": camera, "kind": kind, "state": state, "verdict": verdict}
         given = {name: value for name, value in given.items() if value}
         wanted = EventFilter(*span, (camera,) if camera else (), (kind,) if kind else ())

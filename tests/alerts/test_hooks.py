@@ -104,6 +104,16 @@ def test_the_answer_of_a_webhook_is_readable() -> None:
             hook.send(make_alert())
 
 
+def test_a_broken_page_of_a_webhook_holds_nothing_up() -> None:
+    """Regression: 60 kB of unclosed tags were searched for 7 s, and all other threads waited."""
+    with HttpPeer(500).running() as peer:
+        peer.text = b"Gone" + b"<title>" * 9000
+        started_s = time.process_time()
+        with pytest.raises(HookError, match=r"answered 500: Gone$"):
+            make_hook(kind="webhook", url=peer.url).send(make_alert())
+        assert time.process_time() - started_s < 2.0
+
+
 def test_the_reason_of_a_mail_server_is_shown() -> None:
     """Regression: a server that took the mail and then refused it was "Sending email failed" without a reason."""
     pytest.importorskip("apprise")

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from app.capture.recording import recording_id, video_start
+from app.capture.recording import recording_id, video_files, video_start
 from app.capture.source import make_source
 from app.core.errors import SettingsError
 from app.core.types import Frame
@@ -127,3 +127,11 @@ def test_the_id_of_a_recording_follows_from_its_content(video: Path, tmp_path: P
     ids = [recording_id(SourceSettings(uri=str(path))) for path in (video, copy, longer)]
     assert ids[0] == ids[1] != ids[2]
     assert [recording_id(SourceSettings(uri=uri)) for uri in ("0", "demo", "rtsp://host/a", "absent.mp4")] == [""] * 4
+
+
+def test_a_folder_of_videos_holds_every_kind_of_video_that_can_be_watched(tmp_path: Path) -> None:
+    """Regression: two lists of suffixes differed, so the recordings of some cameras were not found."""
+    names = ["a.mp4", "b.VOB", "c.mxf", "d.265"]
+    for name in [*names, "list.m3u8", "camera.sdp", "moving.gif", "photo.jpg", ".hidden.mp4"]:
+        (tmp_path / name).touch()
+    assert [path.name for path in video_files(tmp_path)] == names

@@ -36,9 +36,11 @@ def test_videos_are_read_in_the_order_of_their_start(folder: Path) -> None:
 
 
 def test_videos_whose_times_overlap_follow_each_other(folder: Path) -> None:
-    times = [frame.time_s for frame in frames(folder, every_s=1.0, starts_at="2026-11-20T10:00:00")]
+    read = frames(folder, every_s=1.0, starts_at="2026-11-20T10:00:00")
+    times = [frame.time_s for frame in read]
     assert len(times) == 7
     assert times == sorted(set(times))
+    assert [frame.wall_s - 1_795_168_800 for frame in read] == pytest.approx(times)
 
 
 def test_a_damaged_video_is_logged_and_left_out(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -49,3 +49,9 @@ def test_a_resolved_event_refers_to_its_alert() -> None:
     restarted = FACTORY.resolved_without_frame(alert, 5.3, 200.0, "restarted")
     assert (restarted.resolves, restarted.box) == (alert.id, None)
     assert restarted.duration_s == pytest.approx(5.0)
+
+
+def test_two_changes_of_a_camera_in_one_frame_are_two_events() -> None:
+    """Regression: they had one id, so the second was neither stored nor sent."""
+    changes = [FACTORY.of_camera(EventKind.CAMERA_CHANGED, 1.0, 100.0, 0.0, reason) for reason in ("dark", "unsure")]
+    assert changes[0].id != changes[1].id

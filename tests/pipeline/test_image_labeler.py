@@ -14,8 +14,8 @@ from app import label_faces, load_settings
 from app.capture.image_folder import read_image
 from app.core import resources
 from app.core.errors import ModelError
-from app.core.types import Box, Image, Label
-from app.pipeline.image_labeler import ImageLabeler
+from app.core.types import Box, Detection, Image, Label
+from app.pipeline.image_labeler import ImageLabeler, load_labeler
 from app.vision.classifier import Crops, Probabilities, weigh_not_face
 
 
@@ -67,6 +67,32 @@ def test_a_detection_that_the_classifier_rejects_is_no_face() -> None:
     assert [each.label.label for each in labeler.label_detections(image)] == [Label.NOT_FACE, Label.UNSURE]
     small = ImageLabeler(BoxesDetector(lambda _: [Box(0, 0, 9, 9), Box(60, 0, 8, 8)]), RejectsDark())
     assert [each.label.label for each in small.label_detections(image)] == [Label.NOT_FACE, Label.UNSURE]
+
+
+@pytest.mark.parametrize(("score", "rejected"), [(0.5, True), (0.99, False)])
+def test_scores_of_haar_do_not_count_against_the_classifier(score: float, rejected: bool) -> None:
+    """Regression: photos weighed them with the weights of YuNet, so faces were lost and others never rejected."""
+
+    class Scored:
+        def detect(self, image: Image) -> list[Detection]:
+            return [Detection(Box(0, 0, image.shape[1], image.shape[0]), score)]
+
+    labels = (Label.MASK, Label.NO_MASK, Label.NOT_FACE)
+    own = METADATA.model_copy(update={"labels": labels, "candidate_score": 0.4, "face_weights": (1.9, 0.45, -1.4)})
+
+    class Certain:
+        metadata = own
+
+        def classify(self, crops: Crops) -> Probabilities:
+            return np.tile(np.array([(0.0, 0.95, 0.05) if rejected else (0.0, 0.2, 0.8)], np.float32), (len(crops), 1))
+
+    image = np.full((80, 80, 3), 90, np.uint8)
+    (yunet,) = ImageLabeler(Scored(), Certain()).label_detections(image)
+    (haar,) = ImageLabeler(Scored(), Certain(), has_yunet_scores=False).label_detections(image)
+    assert (yunet.label.label is Label.NOT_FACE) is rejected
+    assert (haar.label.label is Label.NOT_FACE) is not rejected
+    own_haar = load_labeler(load_settings(None, {"detector": {"kind": "haar"}}))
+    assert not own_haar.has_yunet_scores
 
 
 def test_settings_choose_the_detector(demo_frame: Image) -> None:

@@ -1,6 +1,7 @@
 """Collected faces: which are chosen, how many, what is hidden, and data sets that our own reader understands."""
 
 import json
+import os
 import random
 import threading
 import time
@@ -188,6 +189,29 @@ def add(faces: CollectedFaces, number: int, label: str, verdict: str = "", right
         CollectedFace(f"{number}.5-x", "event", "door", float(number), label, 0.8, box, (160, 120), crop_box, (58, 68),
                       (OTHER,), verdict, right)
     )  # fmt: skip
+
+
+def test_a_verdict_does_not_make_a_face_younger(faces: CollectedFaces) -> None:
+    """Regression: a verdict wrote the record again, so the pictures were kept for longer than ``keep_days``."""
+    with Collecting(faces) as collecting:
+        collecting.see(result(5.0, (DECIDED,)), 1, with_event=True)
+    week_ago_s = time.time() - 7 * 86_400
+    for path in faces.folder.path.iterdir():
+        os.utime(path, (week_ago_s, week_ago_s))
+    faces.judge(event(1).id, "no_face", "")
+    assert faces.folder.delete(before_s=time.time() - 86_400) == 1
+    assert list(faces.folder.path.iterdir()) == []
+
+
+def test_faces_of_two_cameras_at_the_same_time_are_both_kept(faces: CollectedFaces) -> None:
+    """Regression: their ids did not name the camera, so one replaced the other."""
+    with Collecting(faces) as collecting:
+        first = result(5.0, (unsure(1),), painted(1, FACE))
+        second = result(5.0, (unsure(1),), painted(2, FACE))
+        collecting.see(first)
+        frame = replace(second.frame, camera="yard", wall_s=first.frame.wall_s)
+        collecting.see(replace(second, frame=frame))
+    assert [face.camera for face in faces.faces()] == ["door", "yard"]
 
 
 @pytest.fixture

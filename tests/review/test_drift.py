@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import os
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +20,7 @@ from fakes_video import wait_until
 from numpy.typing import NDArray
 
 from app.cli.watch_session import WatchSession
+from app.core.errors import SettingsError
 from app.core.types import Box, Event, EventKind, FrameResult, Image, Label
 from app.review.drift import CameraDrift, DriftWatch, measure
 from app.settings.load import load_settings
@@ -164,9 +166,29 @@ def test_a_file_that_cannot_be_read_is_learned_anew(tmp_path: Path, caplog: pyte
         watch = DriftWatch(DriftSettings(enabled=True), file, made)
         watch.load()
         assert watch.on_result(result(1.0)) == []
-        watch.save()
+        watch.close(60)
         assert json.loads(file.read_text())["door"]["first_s"] > 0
     assert len([each for each in caplog.records if each.levelno == logging.WARNING]) == 4
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a named pipe")
+def test_a_disk_that_hangs_does_not_hold_up_the_results(tmp_path: Path) -> None:
+    """Regression: the file was written by the thread of the dispatcher, so no alert was sent meanwhile."""
+    file = tmp_path / "usual.json"
+    os.mkfifo(file)  # opening it waits for a reader
+    watch = DriftWatch(DriftSettings(enabled=True), file, made)
+    for hour in range(3):
+        found = result(3600.0 * hour)
+        watch.on_result(replace(found, frame=replace(found.frame, wall_s=MONDAY_S + 3600 * hour)))
+    assert "door" in json.loads(file.read_text())
+    watch.close(0.01)
+    assert "door" in json.loads(file.read_text())
+
+
+def test_drift_is_refused_without_an_event_file() -> None:
+    """It was silently left out."""
+    with pytest.raises(SettingsError, match=r"drift .*alerts\.persist is false"):
+        load_settings(None, {"drift": {"enabled": True}, "alerts": {"persist": False}})
 
 
 def made(reason: str, found: FrameResult) -> Event:

@@ -14,8 +14,10 @@ from app.settings.vision import ClassifierSettings, DetectorSettings
 from app.vision.classifier import LiteRtClassifier, load_classifier
 from app.vision.detector_loader import load_detector
 from app.vision.model_format import ModelFormat, model_format
+from app.vision.model_metadata import read_classifier_metadata
 
-LABELS = ["mask", "no_mask", "incorrect"]
+BUNDLED = read_classifier_metadata(resources.model("classifier.tflite"))
+LABELS, SIDE_PX = [label.value for label in BUNDLED.labels], BUNDLED.input_px
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +33,12 @@ def write(folder: Path, plain: bytes, sidecar: str = "", **metadata: Any) -> Pat
     path = folder / "model.tflite"
     path.write_bytes(plain)
     if sidecar:
-        (folder / sidecar).write_text(json.dumps({"labels": LABELS, "input_px": 64, **metadata}))
+        (folder / sidecar).write_text(json.dumps({"labels": LABELS, "input_px": SIDE_PX, **metadata}))
     return path
 
 
 def crops(count: int = 3) -> Any:
-    return np.random.default_rng(1).integers(0, 255, (count, 64, 64, 3), np.uint8)
+    return np.random.default_rng(1).integers(0, 255, (count, SIDE_PX, SIDE_PX, 3), np.uint8)
 
 
 @pytest.mark.parametrize("sidecar", ["model.tflite.json", "model.json"])
@@ -73,8 +75,11 @@ def test_a_plain_file_names_what_is_missing(tmp_path: Path, plain: bytes) -> Non
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"input_px": 96}, "takes images of 64x64 pixels, but its input_px is 96; write input_px: 64"),
-        ({"labels": ["mask", "no_mask"]}, "returns 3 values for 2 labels"),
+        (
+            {"input_px": 96},
+            f"takes images of {SIDE_PX}x{SIDE_PX} pixels, but its input_px is 96; write input_px: {SIDE_PX}",
+        ),
+        ({"labels": ["mask", "no_mask"]}, f"returns {len(LABELS)} values for 2 labels"),
         ({"labels": ["with_mask", "bare", "x"]}, "labels.0: Input should be 'mask'"),
         ({"labels": ["mask", "mask", "no_mask"]}, "at most once"),
         ({"labels": ["mask", "no_mask", "unsure"]}, "at most once"),

@@ -132,6 +132,20 @@ def test_a_single_false_positive_is_never_shown() -> None:
         assert set(seen(tracker)) <= {1}
 
 
+def test_a_weak_detection_that_starts_no_track_is_hidden_too() -> None:
+    """It may be a face, and blurred pictures must show none."""
+    tracker = Tracker(TrackingSettings(), METADATA, sure_score=0.75)
+    weak = Box(50, 50, 40, 40)
+    tracker.update([Detection(weak, 0.5), face(200)], 0.1)
+    assert len(tracker.boxes()) == 1
+    assert tracker.last_found_boxes() == (weak,)
+    tracker.carry(0.9)  # nothing moved
+    tracker.update([face(200)], 1.0)
+    assert tracker.last_found_boxes() == (weak,)
+    tracker.update([face(200)], 0.95 + TrackingSettings().shown_for_s)
+    assert tracker.last_found_boxes() == ()
+
+
 def test_a_weak_detection_continues_a_track_but_starts_none() -> None:
     """A face behind a mask or turned away keeps its track; what was never surely a face gets none."""
     weak = [Detection(Box(50, 50, 40, 40), 0.5)]

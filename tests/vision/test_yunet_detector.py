@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -224,9 +226,25 @@ def test_detectors_of_several_threads_share_their_plans(portrait: Image) -> None
 
 
 def test_an_inference_that_hangs_holds_up_no_other_one(portrait: Image) -> None:
-    network = LiteRtModel(MODEL, 1, longest_wait_s=0.01)
+    """Only the first one after it waits, until it is clear that it hangs."""
+    network = LiteRtModel(MODEL, 1, longest_s=0.3)
     with network.plan(1, 64, 64, 3):
         assert YuNetDetector(MODEL, open_model=lambda *_: network).detect(portrait)
+        start_s = time.monotonic()
+        for _ in range(4):
+            with network.plan(1, 32, 32, 3):
+                pass
+        assert time.monotonic() - start_s < 0.9  # four waits would last 1.2 s
+
+
+def test_inferences_at_the_same_time_keep_their_plans() -> None:
+    """Regression: 12 plans were kept for all, so with many cores each inference made a new one."""
+    network = LiteRtModel(MODEL, 1, at_once=4)
+    for side in (32, 64, 96, 128, 160):
+        with ExitStack() as stack:
+            for _ in range(4):
+                stack.enter_context(network.plan(1, side, side, 3))
+    assert len(network.shapes) == 20 > MAX_PLANS
 
 
 def test_settings_select_the_file_and_the_score(tmp_path: Path) -> None:

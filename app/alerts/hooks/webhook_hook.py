@@ -145,5 +145,5 @@ class WebhookHook:
 
 def _plain_text(body: bytes) -> str:
     """The first words of an answer, also of a page in HTML."""
-    text = re.sub(r"(?is)<(style|script|title)\b.*?</\1>|<[^>]*>?", " ", body.decode("utf-8", "replace"))
+    text = re.sub(r"(?is)<(style|script|title)\b.*?(?:</\1>|\Z)|<[^>]*>?", " ", body.decode("utf-8", "replace"))
     return " ".join(text.split())
