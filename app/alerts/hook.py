@@ -19,6 +19,8 @@ TITLES = {
     EventKind.RESOLVED: "Resolved",
     EventKind.CAMERA_OFFLINE: "Camera offline",
     EventKind.CAMERA_RECOVERED: "Camera back",
+    EventKind.NODE_OFFLINE: "Node offline",
+    EventKind.NODE_ONLINE: "Node back",
 }
 
 

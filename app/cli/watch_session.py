@@ -1,6 +1,7 @@
 """One run of ``watch``: the monitor and its outputs (events, alerts, video, console messages)."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from app import __version__
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_records import EventLog
 from app.alerts.mutes import Mutes
@@ -22,11 +24,12 @@ from app.capture.reader import FALLBACK_FPS
 from app.capture.recorder import VideoWriter, check_output, jpeg_bytes
 from app.core.errors import DisplayError, OutputError, SettingsError
 from app.core.files import inodes
+from app.core.secrets import redact
 from app.core.standard_streams import fault_tolerant_stderr
 from app.core.text import counted, reason_text
 from app.core.types import Event, EventKind, FrameResult, Label
 from app.pipeline.monitor import Monitor, MonitorParts
-from app.settings.alerts import AlertSettings
+from app.settings.alerts import AlertSettings, NatsChannel
 from app.settings.monitor import PolicySettings, Polygon, overridden
 from app.settings.reload import live_part, needs_restart
 from app.settings.root import Settings, unmatched_camera_patterns
@@ -40,6 +43,7 @@ from app.ui.region_editor import save_regions, save_rotation
 from app.ui.window import Window
 
 if TYPE_CHECKING:
+    from app.fleet.messages import NodeHealth
     from app.web.server import WebServer
 
 log = logging.getLogger(__name__)
@@ -104,6 +108,8 @@ class WatchSession:
             self.web = self._make_web() if self._settings.web.enabled else None
             self.alerts.start()
             stack.callback(self._close_alerts)
+            if self._settings.fleet.hub:
+                self._start_fleet(stack)
             stack.callback(self._close_outputs)
             stack.enter_context(self.monitor)
             if self.web is not None:
@@ -141,6 +147,35 @@ class WatchSession:
             advice = "pip install 'maskwatch[web]' (from a checkout: pip install '.[web]')"
             raise SettingsError(f"the web view needs {error.name}: {advice}") from error
         return WebServer(self._settings, self.monitor, self.alerts, self._mutes)
+
+    def _start_fleet(self, stack: ExitStack) -> None:
+        from app.fleet.agent import FleetAgent
+
+        fleet, stores = self._settings.fleet, self._settings.alerts.persist
+        counts_as = fleet.node if stores else f"{fleet.node} {time.time():.0f}"
+        agent = FleetAgent(fleet, self._node_health, self.alerts.hours, counts_as)
+        agent.start()
+        stack.callback(lambda: [log.warning("%s", stuck) for stuck in agent.close()])
+
+    def _node_health(self) -> "NodeHealth":
+        """Called by the thread of the fleet."""
+        from app.fleet.messages import NodeHealth
+
+        alerts = self.alerts.health()
+        faults = [f"channel {each.name}: {each.error}" for each in alerts.channels if each.state == "retrying"]
+        faults += [fault for fault in (alerts.store_fault, alerts.crash) if fault]
+        return NodeHealth(
+            version=__version__,
+            heartbeat_s=self._settings.fleet.heartbeat_s,
+            waiting=sum(each.waiting for each in alerts.channels if each.name == self._hub_channel),
+            cameras={view.camera: view.status.state.value for view in self.monitor.views()},
+            faults=tuple(redact(fault)[:200] for fault in faults),
+        )
+
+    @property
+    def _hub_channel(self) -> str:
+        """The channel that sends to the hub."""
+        return next((each.name for each in self._settings.alerts.channels if isinstance(each, NatsChannel)), "")
 
     def _close_web(self) -> None:
         assert self.web is not None

@@ -153,6 +153,8 @@ class EventKind(StrEnum):
     RESOLVED = "resolved"
     CAMERA_OFFLINE = "camera_offline"
     CAMERA_RECOVERED = "camera_recovered"
+    NODE_OFFLINE = "node_offline"  # of a fleet: raised by the hub
+    NODE_ONLINE = "node_online"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ KIND_NAMES = {
     EventKind.RESOLVED: "Resolved",
     EventKind.CAMERA_OFFLINE: "Camera offline",
     EventKind.CAMERA_RECOVERED: "Camera back",
+    EventKind.NODE_OFFLINE: "Node offline",
+    EventKind.NODE_ONLINE: "Node back",
 }
 STATE_NAMES = {
     SourceState.CONNECTING: "Connecting",

