@@ -59,6 +59,8 @@ class Hub:
         """Runs until ``stopped``, which is called often. Connects again after any fault of the server or the disk.
 
         Raises MonitorError if the server does not start."""
+        from nats.errors import Error
+
         fault = ""
         while not stopped():
             try:
@@ -66,7 +68,7 @@ class Hub:
                     log.warning("the hub receives at %s", self._folder.local_url)
                     fault = ""
                     await self._serve(client, stopped)
-            except (HookError, StoreError, ConnectionError, TimeoutError) as error:
+            except (HookError, StoreError, ConnectionError, TimeoutError, Error) as error:
                 if str(error) != fault:
                     log.warning("the hub will try again: %s", error)
                 fault = str(error)
@@ -172,11 +174,11 @@ class Hub:
             self._store.save_nodes(seen)
 
     def _check_settings(self) -> None:
-        """Sites that were revoked while the hub runs."""
+        """A server reads revoked keys only when it starts."""
         mtime = self._mtime()
         if mtime != self._settings_mtime:
             self._settings_mtime = mtime
-            self._server.reload()
+            self._server.stop()
 
     def _mtime(self) -> float:
         try:

@@ -1,9 +1,10 @@
 """The event file of a hub: an ordinary event file, whose cameras are called SITE/CAMERA, with two more tables."""
 
+import base64
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -28,6 +29,7 @@ SAVE_NODES_S = 5.0
 """How often the hub writes what it heard from the nodes."""
 _MAX_AHEAD_S = 86_400
 """Hours that begin later than this are refused: they would keep old hours from being deleted."""
+_EVENT = TypeAdapter(Event)
 _RECORD: TypeAdapter[dict[str, object]] = TypeAdapter(dict[str, object])
 
 
@@ -71,18 +73,18 @@ class CameraRow:
 def read_event(site: str, camera: str, content: bytes) -> SiteEvent | None:
     """The event of a message; None for a test alert. Its id is the idempotency key with the site, so that no site can
     replace the event of another one. Raises ValueError, KeyError or TypeError if it is not an event."""
-    import base64
-
     record = _RECORD.validate_json(content)
     if record.get("is_test"):
         return None
     event, key = event_from_record(record), str(record["idempotency_key"])
+    event = _EVENT.validate_python({each.name: getattr(event, each.name) for each in fields(event)})
+    json.dumps(astuple(event), allow_nan=False)  # raises ValueError for times that are no numbers
+    if not key.startswith(event.id):
+        raise ValueError("the key is not that of the event")
     channel = key[len(event.id) :]
     resolves = f"{site}/{event.resolves}{channel}" if event.resolves else ""
     jpeg = base64.b64decode(str(record["snapshot_jpeg"]), validate=True) if "snapshot_jpeg" in record else None
-    event = replace(event, id=f"{site}/{key}", camera=f"{site}/{camera}", resolves=resolves)
-    json.dumps(astuple(event), allow_nan=False)  # a record with other types than ours
-    return SiteEvent(event, jpeg)
+    return SiteEvent(replace(event, id=f"{site}/{key}", camera=f"{site}/{camera}", resolves=resolves), jpeg)
 
 
 class HubStore:

@@ -75,9 +75,7 @@ class HubServer:
         if await self._answers() is None:
             self._was_running = self._process is None
             return
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()  # it runs but does not answer
-            self._process.wait()
+        self._end_process(0.0)
         argv = [find_server(), "--config", str(self._folder.server_file)]
         self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         end_s = asyncio.get_running_loop().time() + START_LIMIT_S
@@ -105,34 +103,22 @@ class HubServer:
                 lines = self._folder.log_file.read_text("utf-8", "replace").splitlines()
         return lines[-1].strip() if lines else ""
 
-    def reload(self) -> None:
-        """Makes the server read its settings again, after ``fleet init`` has changed them. Where it cannot, it is
-        ended, and ``connection`` starts it again."""
-        pid = self._pid()
-        if pid is not None:
-            with suppress(OSError):
-                os.kill(pid, getattr(signal, "SIGHUP", signal.SIGTERM))
-
     def stop(self) -> None:
-        if self._process is None and not self._was_running:
-            return
-        pid = self._pid()
-        with suppress(OSError):
-            if self._process is not None:
-                self._process.terminate()
-            elif pid is not None:
-                os.kill(pid, signal.SIGTERM)
-        if self._process is not None:
-            try:
-                self._process.wait(STOP_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            if self._process.stdout is not None:
-                self._process.stdout.close()
+        """Ends the server, also one that an earlier run of the hub started; ``connection`` starts it again."""
+        if self._was_running and self._process is None:
+            with suppress(OSError, ValueError):  # it has ended meanwhile
+                os.kill(int(self._folder.pid_file.read_text()), signal.SIGTERM)
+        self._end_process(STOP_LIMIT_S)
 
-    def _pid(self) -> int | None:
+    def _end_process(self, limit_s: float) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
         try:
-            return int(self._folder.pid_file.read_text())
-        except (OSError, ValueError):
-            return None
+            process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
