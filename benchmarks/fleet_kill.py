@@ -186,7 +186,9 @@ class Parts:
     def at_hub(self) -> Counter[int]:
         """How often the hub has each event."""
         with suppress(sqlite3.Error), closing(sqlite3.connect(self.hub_folder.store, timeout=10)) as db:
-            return Counter(int(number) for (number,) in db.execute("SELECT json_extract(record, '$.time_s') FROM events"))
+            return Counter(
+                int(number) for (number,) in db.execute("SELECT json_extract(record, '$.time_s') FROM events")
+            )
         return Counter()
 
 
@@ -230,9 +232,7 @@ def run(events: int, kills: int, seed: int, folder: Path) -> Outcome:
         parts.stop()
     lost = len(parts.submitted - set(found))
     double = sum(found.values()) - len(found)
-    return Outcome(
-        len(parts.submitted), dict(killed), cuts, again, found.total(), lost, double, round(last_s, 1)
-    )
+    return Outcome(len(parts.submitted), dict(killed), cuts, again, found.total(), lost, double, round(last_s, 1))
 
 
 def send_again(parts: Parts, count: int) -> None:

@@ -1,6 +1,5 @@
 """Connects to a NATS server with a credentials file, and names the subjects of a fleet."""
 
-import asyncio
 import base64
 import binascii
 import json
@@ -91,9 +90,7 @@ def import_nats() -> None:
 
 
 @asynccontextmanager
-async def connected(
-    url: str, credentials: Credentials | None, site: str, timeout_s: float
-) -> "AsyncIterator[Client]":
+async def connected(url: str, credentials: Credentials | None, site: str, timeout_s: float) -> "AsyncIterator[Client]":
     """A connection to ``url``, closed at the end. It is not opened again when it is lost.
 
     Raises HookError, which names the server and the cause.

@@ -43,6 +43,7 @@ from app.ui.region_editor import save_regions, save_rotation
 from app.ui.window import Window
 
 if TYPE_CHECKING:
+    from app.fleet.agent import FleetAgent
     from app.fleet.messages import NodeHealth
     from app.web.server import WebServer
 
@@ -155,7 +156,11 @@ class WatchSession:
         counts_as = fleet.node if stores else f"{fleet.node} {time.time():.0f}"
         agent = FleetAgent(fleet, self._node_health, self.alerts.hours, counts_as)
         agent.start()
-        stack.callback(lambda: [log.warning("%s", stuck) for stuck in agent.close()])
+        stack.callback(self._close_fleet, agent)
+
+    def _close_fleet(self, agent: "FleetAgent") -> None:
+        for stuck in agent.close():
+            log.warning("%s", stuck)
 
     def _node_health(self) -> "NodeHealth":
         """Called by the thread of the fleet."""

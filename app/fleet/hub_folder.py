@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from app.core.errors import OutputError, SettingsError
 from app.core.files import write_text
 from app.fleet.keys import (
@@ -48,7 +50,7 @@ resolver_preload: {{
 }}
 jetstream {{
   store_dir: "{folder}"
-  sync_interval: always  # a stored event survives a power failure
+  sync_interval: 1s  # of what the hub has not stored yet, a power failure may take the last second
 }}
 tls {{
   cert_file: "{certificate}"
@@ -67,6 +69,19 @@ class ServerOptions:
     certificate: Path | None = None
     key: Path | None = None
     authority: Path | None = None
+
+
+class _State(BaseModel):
+    """The content of fleet.json. ``sites``: their public keys. ``revoked``: public keys with the Unix time until which
+    their tokens were issued. Without ``authority`` the sites trust the system's certificates."""
+
+    listen: str = ""
+    names: list[str] = []
+    sites: dict[str, str] = {}
+    revoked: dict[str, int] = {}
+    certificate: str = ""
+    key: str = ""
+    authority: str = ""
 
 
 class HubFolder:
@@ -96,7 +111,7 @@ class HubFolder:
         is_new = not self._state_file.is_file()
         try:
             if is_new:
-                self.path.mkdir(parents=True, exist_ok=True)
+                self.path.mkdir(0o700, parents=True, exist_ok=True)
                 if any(self.path.iterdir()):
                     raise OutputError(f"{self.path} is not empty; choose a new folder for the hub")
                 self._create()
@@ -112,10 +127,10 @@ class HubFolder:
         """Makes the credentials of ``site`` invalid."""
         self.check()
         state = self._state()
-        if site not in state["sites"]:
-            known = ", ".join(sorted(state["sites"])) or "none"
+        if site not in state.sites:
+            known = ", ".join(sorted(state.sites)) or "none"
             raise SettingsError(f"no site {site!r} in {self.path}; the sites are: {known}")
-        state["revoked"][state["sites"].pop(site)] = int(time.time()) + 1
+        state.revoked[state.sites.pop(site)] = int(time.time()) + 1
         try:
             self.credentials_of(site).unlink(missing_ok=True)
             self._save_state(state)
@@ -125,14 +140,14 @@ class HubFolder:
 
     def sites(self) -> list[str]:
         self.check()
-        return sorted(self._state()["sites"])
+        return sorted(self._state().sites)
 
     @property
     def local_url(self) -> str:
         """The server's address for the hub itself, by a name that is in its certificate."""
         state = self._state()
-        port = state["listen"].rpartition(":")[2]
-        return f"tls://{state['names'][0]}:{port}"
+        port = state.listen.rpartition(":")[2]
+        return f"tls://{state.names[0]}:{port}"
 
     def _cannot_write(self, error: OSError) -> OutputError:
         return OutputError(f"cannot write {error.filename or self.path}: {error.strerror or error}; check the folder")
@@ -143,7 +158,7 @@ class HubFolder:
         keys = {name: new_key(kind) for name, kind in (("operator", "operator"), ("account", "account"))}
         keys["system"] = new_key("account")
         self._write_secret(self._keys_file, json.dumps({name: key.seed for name, key in keys.items()}))
-        self._save_state({"listen": "", "names": [], "sites": {}, "revoked": {}, "certificate": "", "key": ""})
+        self._save_state(_State())
         write_text(self.settings_file, SETTINGS)
 
     def _set_server(self, options: ServerOptions) -> None:
@@ -157,10 +172,11 @@ class HubFolder:
             made = server_certificate(self._authority(), names)
             write_text(certificate, made.certificate_pem)
             self._write_secret(key, made.key_pem)
-        files = {"certificate": certificate, "key": key, "authority": authority}
-        state.update({name: str(path.absolute()) if path else "" for name, path in files.items()})
+        assert key is not None
+        state.certificate, state.key = str(certificate.absolute()), str(key.absolute())
+        state.authority = str(authority.absolute()) if authority is not None else ""
         # The hub connects by the first name, which must be in the certificate
-        state.update(listen=options.listen, names=list(options.names))
+        state.listen, state.names = options.listen, list(options.names)
         self._save_state(state)
         self._write_credentials(self.hub_credentials, new_key("user"), "hub", [">"], [">"])
 
@@ -177,14 +193,14 @@ class HubFolder:
         path, user, state = self.credentials_of(site), new_key("user"), self._state()
         publish = [f"mw.{kind}.{site}.*" for kind in ("event", "count", "health")]
         self._write_credentials(path, user, site, publish, [f"_INBOX.{site}.>"])
-        state["sites"][site] = user.public
+        state.sites[site] = user.public
         self._save_state(state)
         return path
 
     def _write_credentials(
         self, path: Path, user: KeyPair, name: str, publish: Sequence[str], subscribe: Sequence[str]
     ) -> None:
-        authority = self._state()["authority"]
+        authority = self._state().authority
         token = user_token(self._key("account"), user, name, publish, subscribe)
         self._write_secret(path, credentials_text(token, user, Path(authority).read_text() if authority else ""))
 
@@ -192,15 +208,15 @@ class HubFolder:
         state = self._state()
         operator, system, account = (self._key(name) for name in ("operator", "system", "account"))
         text = SERVER.format(
-            listen=state["listen"],
+            listen=state.listen,
             folder=self.path.absolute().as_posix(),
             operator=operator_token(operator),
             system=system.public,
             system_token=account_token(operator, system, "system"),
             account=account.public,
-            account_token=account_token(operator, account, "fleet", state["revoked"]),
-            certificate=Path(state["certificate"]).as_posix(),
-            key=Path(state["key"]).as_posix(),
+            account_token=account_token(operator, account, "fleet", state.revoked),
+            certificate=Path(state.certificate).as_posix(),
+            key=Path(state.key).as_posix(),
         )
         self._write_secret(self.server_file, text)
 
@@ -210,14 +226,14 @@ class HubFolder:
         except (OSError, ValueError, KeyError) as error:
             raise SettingsError(f"cannot read the keys in {self._keys_file}; restore the folder from a copy") from error
 
-    def _state(self) -> dict[str, object]:
+    def _state(self) -> _State:
         try:
-            return dict(json.loads(self._state_file.read_text()))
+            return _State.model_validate_json(self._state_file.read_text())
         except (OSError, ValueError) as error:
             raise SettingsError(f"cannot read {self._state_file}; restore the folder from a copy") from error
 
-    def _save_state(self, state: dict[str, object]) -> None:
-        write_text(self._state_file, json.dumps(state, indent=1) + "\n")
+    def _save_state(self, state: _State) -> None:
+        write_text(self._state_file, state.model_dump_json(indent=1) + "\n")
 
     @staticmethod
     def _write_secret(path: Path, text: str) -> None:

@@ -113,7 +113,8 @@ class HubStore:
                     added = dict(zip(COUNTED_FIELDS, map(float.__sub__, map(float, new), map(float, old)), strict=True))
                     if any(added.values()):
                         db.execute(
-                            f"INSERT OR REPLACE INTO node_hours VALUES (?,?,?{',?' * len(COUNTED_FIELDS)})", (*key, *new)
+                            f"INSERT OR REPLACE INTO node_hours VALUES (?,?,?{',?' * len(COUNTED_FIELDS)})",
+                            (*key, *new),
                         )
                         hours.append(replace(CameraHour(camera, total.hour_s), **added))  # type: ignore[arg-type]
             pairs = tuple((each.event, each.snapshot_jpeg) for each in events)

@@ -177,9 +177,7 @@ def _usage(signs_certificates: bool) -> x509.KeyUsage:
         digital_signature=True,
         key_cert_sign=signs_certificates,
         crl_sign=signs_certificates,
-        **dict.fromkeys(
-            ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False
-        ),
+        **dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False),
         encipher_only=False,
         decipher_only=False,
     )

@@ -48,8 +48,6 @@ class NodeWatch:
                 yield node.offline
 
 
-def _event(
-    kind: EventKind, name: str, wall_s: float, duration_s: float, reason: str = "", resolves: str = ""
-) -> Event:
+def _event(kind: EventKind, name: str, wall_s: float, duration_s: float, reason: str = "", resolves: str = "") -> Event:
     digest = hashlib.sha256(f"{kind.value}\n{name}\n{wall_s * 1000:.0f}".encode()).hexdigest()[:16]
     return Event(digest, kind, name, 0.0, wall_s, duration_s=duration_s, reason=reason, resolves=resolves)

@@ -77,7 +77,9 @@ class HubServer:
             return
         self._end_process(0.0)
         argv = [find_server(), "--config", str(self._folder.server_file)]
-        self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self._process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         end_s = asyncio.get_running_loop().time() + START_LIMIT_S
         while (error := await self._answers()) is not None:
             if self._process.poll() is not None or asyncio.get_running_loop().time() >= end_s:

@@ -187,14 +187,16 @@ class SoundChannel(ChannelBase):
 
 
 class NatsChannel(ChannelBase):
-    """A stream of a NATS server (JetStream), such as the hub of a fleet. Waits until the server has stored the event."""
+    """A stream of a NATS server (JetStream), such as the hub of a fleet. Sent means that the server has stored it."""
 
     kind: Literal["nats"]
     url: str = Field(pattern=r"^(tls|nats)://[^@/]+$", description="address of the server, such as tls://hub:7422")
     site: SiteName = Field(description="name of this site; part of the subject mw.event.SITE.CAMERA")
     creds_file: Path | None = Field(default=None, description="credentials file of the site")
     give_up_after_s: float = Field(
-        default=30 * 86_400.0, gt=0, description="age after which an alert is not retried: the link may be down for days"
+        default=30 * 86_400.0,
+        gt=0,
+        description="age after which an alert is not retried: the link may be down for days",
     )
 
 

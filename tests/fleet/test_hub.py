@@ -167,7 +167,7 @@ def test_a_server_that_is_killed_is_started_again(fleet: Fleet) -> None:
 
 def test_a_server_that_cannot_start_says_why(fleet: Fleet) -> None:
     fleet.folder.server_file.write_text("listen: nonsense nonsense\n")
-    with pytest.raises(MonitorError, match="nats-server did not start: .*(line|listen)"):
+    with pytest.raises(MonitorError, match=r"nats-server did not start: .*(line|listen)"):
         asyncio.run(_connect(HubServer(fleet.folder)))
 
 
