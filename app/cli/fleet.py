@@ -1,18 +1,22 @@
 """``maskwatch fleet``: one hub that stores and shows what many sites report."""
 
 import argparse
+import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import HookError, OutputError, SettingsError
 from app.core.files import write_text
 from app.core.text import counted, duration_text
-from app.settings.flags import config_path
+from app.settings.flags import WEB, add_flags, config_path, flag_values
 
 if TYPE_CHECKING:
+    from app.alerts.delivery import AlertCenter
     from app.fleet.hub_folder import HubFolder
     from app.fleet.hub_store import HubStore, SeenNode
+    from app.pipeline.camera import CameraView
     from app.settings.root import Settings
 
 CHECK_LIMIT_S = 5.0
@@ -25,6 +29,14 @@ def register(commands: Any) -> None:
     _register_init(actions)
     hub = actions.add_parser("hub", help="run the hub", description="start the server and store what the sites send")
     _add_hub(hub)
+    hub.add_argument(
+        "--web",
+        metavar="HOST:PORT",
+        nargs="?",
+        const="",
+        help="show all sites in a web view (default address 127.0.0.1:8080); '[web] enabled = true' does the same",
+    )
+    add_flags(hub, "web view", WEB)
     hub.set_defaults(run=_hub)
     join = actions.add_parser("join", help="make this machine a node: write [fleet] into its settings file")
     join.add_argument("--creds", required=True, type=Path, metavar="FILE", help="credentials file of the site")
@@ -127,11 +139,16 @@ def _check_files(*paths: Path | None) -> None:
             raise SettingsError(f"there is no file {path}; check the path")
 
 
-def hub_settings(folder: "HubFolder") -> "Settings":
-    """The settings of a hub: its own file, with the event file of the folder."""
+def _settings(args: argparse.Namespace, folder: "HubFolder") -> "Settings":
+    """The settings of a hub: its own file and flags, with the event file of the folder."""
     from app.settings.load import load_settings
 
-    settings = load_settings(folder.settings_file if folder.settings_file.exists() else None)
+    flags = flag_values(args, WEB)
+    if args.web is not None:
+        from app.settings.web import parse_address
+
+        flags["web"] = {**flags.get("web", {}), "enabled": True, **(parse_address(args.web) if args.web else {})}
+    settings = load_settings(folder.settings_file if folder.settings_file.exists() else None, flags)
     alerts = settings.alerts.model_copy(update={"store": folder.store, "persist": True})
     return settings.model_copy(update={"alerts": alerts})
 
@@ -147,19 +164,39 @@ def _hub(args: argparse.Namespace) -> int:
     server = HubServer(folder)
     from app.fleet.hub import Hub
 
-    center = AlertCenter(hub_settings(folder).alerts)
-    center.start()
-    try:
+    settings = _settings(args, folder)
+    with ExitStack() as stack:
+        center = AlertCenter(settings.alerts)
+        center.start()
+        stack.callback(center.close)
         hub = Hub(folder, server, center)
+        stack.callback(server.stop)
+        stack.callback(hub.close)
+        if settings.web.enabled:
+            _start_web(stack, settings, center)
         with SignalFlags(reloads=False) as flags:
-            try:
-                asyncio.run(hub.run(lambda: flags.stop))
-            finally:
-                hub.close()
-                server.stop()
-    finally:
-        center.close()
+            asyncio.run(hub.run(lambda: flags.stop))
     return 0
+
+
+class _NoCameras:
+    """A hub watches no camera itself."""
+
+    def views(self) -> "list[CameraView]":
+        return []
+
+
+def _start_web(stack: ExitStack, settings: "Settings", center: "AlertCenter") -> None:
+    from app.alerts.mutes import Mutes
+
+    try:
+        from app.web.server import WebServer
+    except ImportError as error:
+        raise SettingsError(f"the web view needs {error.name}: pip install 'maskwatch[web]'") from error
+    web = WebServer(settings, _NoCameras(), center, Mutes(), settings.alerts.store)
+    web.start()
+    stack.callback(web.stop)
+    print(f"web view: {web.url}", file=sys.stderr, flush=True)
 
 
 def _join(args: argparse.Namespace) -> int:
@@ -211,7 +248,10 @@ def _join(args: argparse.Namespace) -> int:
 def _open_store(args: argparse.Namespace) -> "HubStore":
     from app.fleet.hub_store import HubStore
 
-    return HubStore(_folder(args).store, create=False)
+    folder = _folder(args)
+    if not folder.store.exists():
+        raise SettingsError(f"the hub in {folder.path} has not run yet; start it: maskwatch fleet hub {folder.path}")
+    return HubStore(folder.store, create=False)
 
 
 def _known_nodes(args: argparse.Namespace, store: "HubStore") -> "list[SeenNode]":

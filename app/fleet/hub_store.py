@@ -88,10 +88,12 @@ def read_event(site: str, camera: str, content: bytes) -> SiteEvent | None:
 
 
 class HubStore:
-    """Raises StoreError like ``EventStore``."""
+    """Raises StoreError like ``EventStore``. A hub must have run before it is opened without ``create``."""
 
     def __init__(self, path: Path, create: bool = True) -> None:
         self.events = EventStore(path, create, busy_s=10.0)
+        if not create:
+            return
         with self.events.transaction() as db:
             for statement in _TABLES.split(";"):
                 db.execute(statement)

@@ -91,7 +91,9 @@ def test_a_folder_that_is_no_hub_is_named(action: str, tmp_path: Path, capsys: p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_join_keeps_the_comments_of_the_settings(fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_join_keeps_the_comments_of_the_settings(
+    fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fleet.start()
     path = tmp_path / "maskwatch.toml"
     path.write_text('# my settings\n[[camera]]\nuri = "demo"  # the door\n')
