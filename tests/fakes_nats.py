@@ -20,7 +20,7 @@ def server_program() -> str:
     pytest.importorskip("nats", reason="needs maskwatch[fleet]")
     path = shutil.which("nats-server", path=sysconfig.get_path("scripts")) or shutil.which("nats-server")
     if path is None:
-        pytest.skip("needs nats-server")
+        pytest.skip("needs nats-server", allow_module_level=True)
     return path
 
 

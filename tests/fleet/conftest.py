@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from fakes_nats import server_program
 from fixtures_alerts import no_thread_survives  # noqa: F401
 
-server_program()  # skips the whole folder without maskwatch[fleet]
-from fakes_fleet import Fleet  # noqa: E402
+if TYPE_CHECKING:
+    from fakes_fleet import Fleet
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
+def fleet(tmp_path: Path) -> "Iterator[Fleet]":
     """A hub with the sites ``hall`` and ``yard``; it does not run yet."""
+    from fakes_fleet import Fleet  # needs maskwatch[fleet]
+
     fleet = Fleet(tmp_path)
     yield fleet
     fleet.stop()

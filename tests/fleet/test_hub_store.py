@@ -6,13 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes_alerts import make_event
-from fakes_fleet import alert_of
+from fakes_nats import server_program
 
-from app.alerts.store_types import CameraHour, EventFilter, hour_of
-from app.core.types import Event, EventKind
-from app.fleet.hub_store import HubStore, SiteEvent, camera_rows, read_event, site_rows
-from app.fleet.messages import HourTotals, NodeHealth
+server_program()  # skips this file without maskwatch[fleet]
+from fakes_alerts import make_event  # noqa: E402
+from fakes_fleet import alert_of  # noqa: E402
+
+from app.alerts.store_types import CameraHour, EventFilter, hour_of  # noqa: E402
+from app.core.types import Event, EventKind  # noqa: E402
+from app.fleet.hub_store import HubStore, SiteEvent, camera_rows, read_event, site_rows  # noqa: E402
+from app.fleet.messages import HourTotals, NodeHealth  # noqa: E402
 
 
 def message(event: Event) -> bytes:

@@ -3,15 +3,18 @@
 import time
 from pathlib import Path
 
-from fakes_alerts import make_event, wait_until
-from fakes_fleet import HEARTBEAT_S, Fleet
-from fakes_monitor import LiveCamera, fake_parts
+from fakes_nats import server_program
 
-from app.cli.watch_session import WatchSession
-from app.core.types import EventKind
-from app.fleet.hub_store import HubStore
-from app.settings.load import load_settings
-from app.settings.root import Settings
+server_program()  # skips this file without maskwatch[fleet]
+from fakes_alerts import make_event, wait_until  # noqa: E402
+from fakes_fleet import HEARTBEAT_S, Fleet  # noqa: E402
+from fakes_monitor import LiveCamera, fake_parts  # noqa: E402
+
+from app.cli.watch_session import WatchSession  # noqa: E402
+from app.core.types import EventKind  # noqa: E402
+from app.fleet.hub_store import HubStore  # noqa: E402
+from app.settings.load import load_settings  # noqa: E402
+from app.settings.root import Settings  # noqa: E402
 
 
 def settings_of(fleet: Fleet, folder: Path) -> Settings:
