@@ -1,5 +1,6 @@
 """Connects to a NATS server with a credentials file, and names the subjects of a fleet."""
 
+import asyncio
 import base64
 import binascii
 import json
@@ -7,7 +8,7 @@ import logging
 import re
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 MESSAGE_ID = "Nats-Msg-Id"
 BEGIN_JWT, BEGIN_SEED = "-----BEGIN NATS USER JWT-----", "-----BEGIN USER NKEY SEED-----"
+CLOSE_LIMIT_S = 1.0
 _BLOCK = re.compile(r"-----BEGIN ([A-Z ]+)-----\s*(.*?)\s*-+END \1-+", re.DOTALL)
 
 # asyncio warns at every end of a TLS connection that nats-py opened
@@ -90,8 +92,11 @@ def import_nats() -> None:
 
 
 @asynccontextmanager
-async def connected(url: str, credentials: Credentials | None, site: str, timeout_s: float) -> "AsyncIterator[Client]":
-    """A connection to ``url``, closed at the end. It is not opened again when it is lost.
+async def connected(
+    url: str, credentials: Credentials | None, site: str, timeout_s: float, tls_name: str = ""
+) -> "AsyncIterator[Client]":
+    """A connection to ``url``, closed at the end. It is not opened again when it is lost. ``tls_name``: the name in the
+    server's certificate, if it is not that of ``url``.
 
     Raises HookError, which names the server and the cause.
     """
@@ -108,6 +113,8 @@ async def connected(url: str, credentials: Credentials | None, site: str, timeou
         options = {"user_jwt_cb": lambda: credentials.jwt.encode(), "signature_cb": credentials.sign}
     if url.startswith("tls://"):
         options["tls"] = ssl.create_default_context(cadata=(credentials.ca_pem if credentials else "") or None)
+    if tls_name:
+        options["tls_hostname"] = tls_name
     client = Client()
     try:
         try:
@@ -126,7 +133,8 @@ async def connected(url: str, credentials: Credentials | None, site: str, timeou
             raise HookError(f"NATS server {url}: {reason_of(causes[0] if causes else error)}") from None
         yield client
     finally:
-        await client.close()
+        with suppress(TimeoutError):  # after a failed TLS handshake asyncio waits for ever
+            await asyncio.wait_for(client.close(), CLOSE_LIMIT_S)
 
 
 def reason_of(error: Exception) -> str:

@@ -116,6 +116,8 @@ def _init(args: argparse.Namespace) -> int:
     options = None
     if args.listen or args.name or args.tls_cert or args.tls_key:
         _check_files(args.tls_cert, args.tls_key, args.tls_ca)
+        if args.tls_cert and not args.name:
+            raise SettingsError("--tls-cert needs --name: the host name in the certificate")
         default = ServerOptions()
         listen, names = args.listen or default.listen, tuple(args.name) or default.names
         if not listen.rpartition(":")[0] or not listen.rpartition(":")[2].isdecimal():

@@ -25,6 +25,7 @@ from app.fleet.keys import (
 )
 from app.fleet.messages import DEFAULT_PORT
 
+_LOCAL = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
 SETTINGS = """\
 # Settings of the hub: [web] for its page, [alerts] for the channels that report node_offline and node_online.
 # All settings: 'maskwatch config default'. The event file is always events.db in this folder.
@@ -61,7 +62,7 @@ tls {{
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """``names``: the host names and addresses in the certificate that is made. ``certificate``, ``key`` and
+    """``names``: the host names and addresses in the certificate. ``certificate``, ``key`` and
     ``authority``: files of a given one; without ``authority`` the sites trust the system's certificates."""
 
     listen: str = f"0.0.0.0:{DEFAULT_PORT}"
@@ -144,10 +145,14 @@ class HubFolder:
 
     @property
     def local_url(self) -> str:
-        """The server's address for the hub itself, by a name that is in its certificate."""
-        state = self._state()
-        port = state.listen.rpartition(":")[2]
-        return f"tls://{state.names[0]}:{port}"
+        """The server's address for the hub itself."""
+        host, _, port = self._state().listen.rpartition(":")
+        return f"tls://{_LOCAL.get(host, host)}:{port}"
+
+    @property
+    def tls_name(self) -> str:
+        """A name in the server's certificate."""
+        return self._state().names[0]
 
     def _cannot_write(self, error: OSError) -> OutputError:
         return OutputError(f"cannot write {error.filename or self.path}: {error.strerror or error}; check the folder")
@@ -175,7 +180,6 @@ class HubFolder:
         assert key is not None
         state.certificate, state.key = str(certificate.absolute()), str(key.absolute())
         state.authority = str(authority.absolute()) if authority is not None else ""
-        # The hub connects by the first name, which must be in the certificate
         state.listen, state.names = options.listen, list(options.names)
         self._save_state(state)
         self._write_credentials(self.hub_credentials, new_key("user"), "hub", [">"], [">"])

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sysconfig
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from app.alerts.nats_client import connected, import_nats, read_credentials
@@ -58,18 +58,22 @@ class HubServer:
     async def connection(self) -> "AsyncIterator[Client]":
         """A connection of the hub; starts the server if it does not run. Raises HookError or MonitorError."""
         await self._ensure_running()
-        async with connected(self._folder.local_url, self._credentials, "hub", CONNECT_LIMIT_S) as client:
+        async with self._connected() as client:
             yield client
 
     async def waiting(self) -> int:
         """The messages that the hub has not stored yet. Does not start the server; raises HookError."""
         from nats.errors import Error
 
-        async with connected(self._folder.local_url, self._credentials, "hub", CONNECT_LIMIT_S) as client:
+        async with self._connected() as client:
             try:
                 return int((await client.jetstream().stream_info(STREAM)).state.messages)
             except Error as error:
                 raise HookError(f"there is no stream yet: {error}") from error
+
+    def _connected(self) -> "AbstractAsyncContextManager[Client]":
+        folder = self._folder
+        return connected(folder.local_url, self._credentials, "hub", CONNECT_LIMIT_S, folder.tls_name)
 
     async def _ensure_running(self) -> None:
         if await self._answers() is None:
@@ -89,7 +93,7 @@ class HubServer:
     async def _answers(self) -> HookError | None:
         """None if the server accepts the hub, or why it does not."""
         try:
-            async with connected(self._folder.local_url, self._credentials, "hub", CONNECT_LIMIT_S):
+            async with self._connected():
                 return None
         except HookError as error:
             return error

@@ -67,6 +67,8 @@ def test_init_makes_one_file_of_credentials_a_site_and_adds_sites_later(
         (["--site", "x.>"], "cannot be the name of a site"),
         (["--listen", "7422"], "write HOST:PORT"),
         (["--tls-cert", "missing.pem", "--tls-key", "missing.key"], "there is no file missing.pem"),
+        (["--tls-cert", __file__, "--tls-key", __file__], "needs --name"),
+        (["--tls-cert", __file__, "--name", "hub.example"], "give both --tls-cert and --tls-key"),
         (["--revoke", "hall"], "no site 'hall'"),
     ],
 )

@@ -21,7 +21,9 @@ from app.alerts.nats_client import connected, read_credentials  # noqa: E402
 from app.alerts.store_types import CameraHour, hour_of  # noqa: E402
 from app.core.errors import HookError, MonitorError  # noqa: E402
 from app.core.types import EventKind  # noqa: E402
+from app.fleet.hub_folder import ServerOptions  # noqa: E402
 from app.fleet.hub_store import HubStore  # noqa: E402
+from app.fleet.keys import new_authority, server_certificate  # noqa: E402
 from app.fleet.server import HubServer  # noqa: E402
 from app.settings.alerts import AlertSettings  # noqa: E402
 
@@ -166,6 +168,20 @@ def test_a_server_that_is_killed_is_started_again(fleet: Fleet) -> None:
 
     wait_until(is_sent)
     wait_until(lambda: len(fleet.stored()) == 2)
+
+
+def test_a_given_certificate_is_used(fleet: Fleet, tmp_path: Path) -> None:
+    """The hub itself does not need to resolve the name."""
+    authority = new_authority()
+    certificate = server_certificate(authority, ["hub.example"])
+    paths = [tmp_path / name for name in ("cert.pem", "key.pem", "ca.pem")]
+    texts = (certificate.certificate_pem, certificate.key_pem, authority.certificate_pem)
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text)
+    fleet.folder.init(["gate"], ServerOptions(f"127.0.0.1:{fleet.port}", ("hub.example",), *paths))
+    fleet.start()
+    with pytest.raises(HookError, match="use the host name that is in the hub's certificate"):
+        fleet.hook("gate").send(alert_of(make_event()))  # by the address, which is not in the certificate
 
 
 def test_a_server_that_cannot_start_says_why(fleet: Fleet) -> None:
