@@ -112,6 +112,7 @@ async def connected(
     if credentials is not None:
         options = {"user_jwt_cb": lambda: credentials.jwt.encode(), "signature_cb": credentials.sign}
     if url.startswith("tls://"):
+        options["tls_handshake_first"] = True  # otherwise nats-py goes on without TLS if the peer asks for that
         options["tls"] = ssl.create_default_context(cadata=(credentials.ca_pem if credentials else "") or None)
     if tls_name:
         options["tls_hostname"] = tls_name

@@ -56,6 +56,7 @@ jetstream {{
 tls {{
   cert_file: "{certificate}"
   key_file: "{key}"
+  handshake_first: true
 }}
 """
 

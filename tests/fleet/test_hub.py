@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes_nats import server_program
+from fakes_nats import nats_server, server_program
 
 server_program()  # skips this file without maskwatch[fleet]
 from fakes_alerts import LIMIT_S, make_event, wait_until  # noqa: E402
 from fakes_fleet import Fleet, alert_of  # noqa: E402
 
 from app.alerts.delivery import AlertCenter  # noqa: E402
+from app.alerts.hooks.nats_hook import NatsHook  # noqa: E402
 from app.alerts.nats_client import connected, read_credentials  # noqa: E402
 from app.alerts.store_types import CameraHour, hour_of  # noqa: E402
 from app.core.errors import HookError, MonitorError  # noqa: E402
@@ -25,7 +26,7 @@ from app.fleet.hub_folder import ServerOptions  # noqa: E402
 from app.fleet.hub_store import HubStore  # noqa: E402
 from app.fleet.keys import new_authority, server_certificate  # noqa: E402
 from app.fleet.server import HubServer  # noqa: E402
-from app.settings.alerts import AlertSettings  # noqa: E402
+from app.settings.alerts import AlertSettings, NatsChannel  # noqa: E402
 
 
 def test_events_of_sites_are_stored_once_under_their_names(fleet: Fleet) -> None:
@@ -168,6 +169,16 @@ def test_a_server_that_is_killed_is_started_again(fleet: Fleet) -> None:
 
     wait_until(is_sent)
     wait_until(lambda: len(fleet.stored()) == 2)
+
+
+def test_a_server_without_tls_gets_no_credentials(fleet: Fleet, tmp_path: Path) -> None:
+    """Somebody on the way must not be able to turn the encryption off."""
+    credentials = fleet.folder.credentials_of("hall")
+    with nats_server(tmp_path) as port:
+        values = {"url": f"tls://127.0.0.1:{port}", "site": "hall", "creds_file": credentials}
+        hook = NatsHook(NatsChannel(kind="nats", name="fleet", **values))
+        with pytest.raises(HookError, match="SSL"):
+            hook.send(alert_of(make_event()))
 
 
 def test_a_given_certificate_is_used(fleet: Fleet, tmp_path: Path) -> None:
