@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TOTALS_EVERY_S = 60.0
+TOTALS_EVERY_S = 300.0
 RESEND_S = 7 * 86_400
 """Totals of this time are sent again after a start: the hub may not have got them."""
 LIMIT_S = 5.0
