@@ -1,8 +1,10 @@
 """``maskwatch fleet``: one hub that stores and shows what many sites report."""
 
 import argparse
+import logging
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from app.fleet.hub_store import HubStore, SeenNode
     from app.pipeline.camera import CameraView
     from app.settings.root import Settings
+
+log = logging.getLogger(__name__)
 
 CHECK_LIMIT_S = 5.0
 
@@ -89,21 +93,26 @@ def _add_hub(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _folder(args: argparse.Namespace) -> "HubFolder":
-    from app.fleet.hub_folder import HubFolder
+def _new_folder(path: Path) -> "HubFolder":
+    try:
+        from app.fleet.hub_folder import HubFolder
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        raise SettingsError(f"a fleet needs the package {package}: pip install 'maskwatch[fleet]'") from error
+    return HubFolder(path)
 
-    folder = HubFolder(args.hub)
+
+def _folder(args: argparse.Namespace) -> "HubFolder":
+    folder = _new_folder(args.hub)
     folder.check()
     return folder
 
 
 def _init(args: argparse.Namespace) -> int:
-    try:
-        from app.fleet.hub_folder import HubFolder, ServerOptions
-    except ImportError as error:
-        raise SettingsError(f"a fleet needs the package {error.name}: pip install 'maskwatch[fleet]'") from error
+    folder = _new_folder(args.hub)
     from pydantic import TypeAdapter, ValidationError
 
+    from app.fleet.hub_folder import ServerOptions
     from app.settings.alerts import SiteName
 
     for site in args.site:
@@ -123,7 +132,6 @@ def _init(args: argparse.Namespace) -> int:
         if not listen.rpartition(":")[0] or not listen.rpartition(":")[2].isdecimal():
             raise SettingsError(f"--listen {listen} is no address; write HOST:PORT, such as 0.0.0.0:7422")
         options = ServerOptions(listen, names, args.tls_cert, args.tls_key, args.tls_ca)
-    folder = HubFolder(args.hub)
     made = folder.init(args.site, options)
     for site in args.revoke:
         folder.revoke(site)
@@ -158,19 +166,17 @@ def _settings(args: argparse.Namespace, folder: "HubFolder") -> "Settings":
 def _hub(args: argparse.Namespace) -> int:
     import asyncio
 
+    folder = _folder(args)
     from app.alerts.delivery import AlertCenter
     from app.cli.watch import SignalFlags
+    from app.fleet.hub import Hub
     from app.fleet.server import HubServer
 
-    folder = _folder(args)
-    server = HubServer(folder)
-    from app.fleet.hub import Hub
-
-    settings = _settings(args, folder)
+    server, settings = HubServer(folder), _settings(args, folder)
     with ExitStack() as stack:
         center = AlertCenter(settings.alerts)
         center.start()
-        stack.callback(center.close)
+        stack.callback(_close, center.close)
         hub = Hub(folder, server, center)
         stack.callback(server.stop)
         stack.callback(hub.close)
@@ -179,6 +185,11 @@ def _hub(args: argparse.Namespace) -> int:
         with SignalFlags(reloads=False) as flags:
             asyncio.run(hub.run(lambda: flags.stop))
     return 0
+
+
+def _close(close: Callable[[], list[str]]) -> None:
+    for unfinished in close():
+        log.warning("%s", unfinished)
 
 
 class _NoCameras:
@@ -197,7 +208,7 @@ def _start_web(stack: ExitStack, settings: "Settings", center: "AlertCenter") ->
         raise SettingsError(f"the web view needs {error.name}: pip install 'maskwatch[web]'") from error
     web = WebServer(settings, _NoCameras(), center, Mutes(), settings.alerts.store)
     web.start()
-    stack.callback(web.stop)
+    stack.callback(_close, web.stop)
     print(f"web view: {web.url}", file=sys.stderr, flush=True)
 
 
@@ -331,10 +342,10 @@ def _events(args: argparse.Namespace) -> int:
 def _lag(args: argparse.Namespace) -> int:
     import asyncio
 
+    folder = _folder(args)
     from app.alerts.export import parse_time
     from app.fleet.server import HubServer
 
-    folder = _folder(args)
     store = _open_store(args)
     since_s = parse_time(args.since, time.time())
     delays, nodes = store.delays_s(since_s, args.site), _known_nodes(args, store)

@@ -116,6 +116,15 @@ def test_join_keeps_the_comments_of_the_settings(
     assert not [line for line in secrets_in(fleet.folder.path) if line in text + printed]
 
 
+def test_config_check_names_credentials_that_are_missing(
+    fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, missing = tmp_path / "maskwatch.toml", tmp_path / "hall.creds"
+    path.write_text(f'[fleet]\nhub = "{fleet.url}"\nsite = "hall"\ncreds_file = "{missing}"\n')
+    assert main(["config", "check", str(path)]) == 2
+    assert f"fleet.creds_file: no such file {missing}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("hub", ["nats://127.0.0.1:7422", "hub.example", "tls://user:word@hub.example"])
 def test_join_wants_an_address_with_tls_and_leaves_the_settings(
     hub: str, fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
