@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -34,7 +33,7 @@ BATCH = 1000
 ACK_WAIT_S = 30.0
 RETRY_S = 2.0
 CHECK_S = 0.5
-SUBJECT_LIMIT_LOGGED = 20
+MAX_REFUSED_LOGGED = 20
 
 
 class Hub:
@@ -48,12 +47,10 @@ class Hub:
         self._watch = NodeWatch()
         self._seen: dict[str, tuple[float, NodeHealth]] = {}  # not written yet
         self._saved_s = time.monotonic()
-        self._refused: Counter[str] = Counter()
+        self._refused: set[str] = set()
         self._settings_mtime = self._mtime()
         for node in self._store.nodes():
             self._watch.restore(node.name, node.health, self._store.last_node_event(node.name), time.monotonic())
-        self.stored = 0
-        """Events and totals that were committed in this run."""
 
     async def run(self, stopped: Callable[[], bool]) -> None:
         """Runs until ``stopped``, which is called often. Connects again after any fault of the server or the disk.
@@ -143,11 +140,10 @@ class Hub:
             except (ValueError, KeyError, TypeError) as error:
                 self._refuse(message.subject, error)
         self._store.write(events, totals, time.time())
-        self.stored += len(events) + len(totals)
 
     def _refuse(self, subject: str, error: Exception) -> None:
-        self._refused[subject] += 1
-        if self._refused[subject] == 1 and len(self._refused) <= SUBJECT_LIMIT_LOGGED:
+        if subject not in self._refused and len(self._refused) < MAX_REFUSED_LOGGED:
+            self._refused.add(subject)
             what = f"{error.error_count()} errors" if isinstance(error, ValidationError) else type(error).__name__
             log.warning("a message on %s cannot be read and is dropped (%s)", subject, what)
 

@@ -1,7 +1,5 @@
 """What a node reports to the hub besides events: its health, and the totals of its cameras by hour."""
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.alerts.store_types import CameraHour
@@ -34,6 +32,5 @@ class HourTotals(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["hours"] = "hours"
     node: str = Field(max_length=100)
     hours: tuple[CameraHour, ...]
