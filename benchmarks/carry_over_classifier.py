@@ -41,7 +41,7 @@ from app.training.metrics import Rate, wilson  # noqa: E402
 from app.training.networks import LARGE_MARGIN, LARGE_NETWORK, ShippedNetwork, build_shipped  # noqa: E402
 from app.training.trainer import limit_threads  # noqa: E402
 from app.training.types import KerasModel, Sample  # noqa: E402
-from app.vision.classifier import LiteRtClassifier, MaskClassifier, decide  # noqa: E402
+from app.vision.classifier import LiteRtClassifier, MaskClassifier, decide, weigh_not_face  # noqa: E402
 from app.vision.model_metadata import ClassifierMetadata  # noqa: E402
 from app.vision.preprocess import sharpness  # noqa: E402
 
@@ -76,7 +76,7 @@ def figures(classifier: MaskClassifier, faces: Sequence[PooledFace]) -> Figures:
     metadata = classifier.metadata
     faces = [face for face in faces if face.label in metadata.labels]
     crops = central_crops(faces, metadata.labels, metadata.input_px, metadata.margin)
-    rows = classifier.classify(crops.images)
+    rows = weigh_not_face(classifier.classify(crops.images), None, metadata)
     right = rows.argmax(axis=1) == crops.targets
     decisions = [
         decide(row.tolist(), metadata, size, sharpness(crop)).label
@@ -118,10 +118,11 @@ def carry_over(
     dev: Sequence[PooledFace],
     examples: list[np.ndarray],  # type: ignore[type-arg]
     stem: Path,
+    offsets: tuple[float, ...] | None,
 ) -> FinalizedModel:
     """Calibrates on ``dev`` and writes the three files; ``examples`` are the crops for int8."""
     exact = stem.with_name(f"{stem.name}_float32")
-    final = finalize_model(model, metadata.labels, dev, exact, metadata)
+    final = finalize_model(model, metadata.labels, dev, exact, metadata, offsets)
     final.files[0].replace(stem.with_suffix(".keras"))
     write_model(model, final.metadata, stem.with_suffix(".tflite"), examples)
     return final
@@ -159,9 +160,14 @@ def main() -> int:
     parser.add_argument("--margin", type=float, default=LARGE_MARGIN)
     parser.add_argument("--widths", default=",".join(map(str, LARGE_NETWORK.widths)))
     parser.add_argument("--bottleneck", type=int, default=LARGE_NETWORK.bottleneck)
+    parser.add_argument(
+        "--face-weights", help="of benchmarks/face_evidence.py: candidate score, then the three weights, with commas"
+    )
     parser.add_argument("--run", type=Path, help="folder that keeps the detections")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--offsets", help="of the logits of mask, no_mask, incorrect, with commas, instead of a choice")
     args = parser.parse_args()
+    offsets = tuple(map(float, args.offsets.split(","))) if args.offsets else None
     console = Console(width=140)
     labels = (*LABELS, Label.NOT_FACE)
     stem, small, middle, large = map(int, args.widths.split(","))
@@ -189,7 +195,12 @@ def main() -> int:
         margin=args.margin,
         trained_on=tuple(sorted({sample.source for sample in splits.train})),
     )
-    final = carry_over(model, metadata, dev, calibration_crops(splits.train, metadata, console), args.stem)
+    if args.face_weights:
+        candidate, *weights = map(float, args.face_weights.split(","))
+        metadata = ClassifierMetadata.model_validate(
+            {**metadata.model_dump(), "candidate_score": candidate, "face_weights": weights}
+        )
+    final = carry_over(model, metadata, dev, calibration_crops(splits.train, metadata, console), args.stem, offsets)
     classifiers = classifiers_of(args.stem)
     found = {name: figures(classifier, dev) for name, classifier in classifiers.items()}
     times = times_ms(classifiers)

@@ -42,7 +42,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     scenes = listed_scenes(args.data, args.pictures)
-    entries = compared_detectors(ComparisonSettings(args.model, args.width_px))
+    entries = compared_detectors(ComparisonSettings(args.model, args.width_px, classifier=args.classifier))
     float32 = args.model.with_name(f"{args.model.stem}_float32.tflite")
     if float32.is_file():
         (same,) = compared_detectors(ComparisonSettings(float32, args.width_px, haar=()))

@@ -54,15 +54,17 @@ def measure() -> dict[str, dict[str, float]]:
     except ImportError:
         motions = []
     status = SourceStatus("door", SourceState.LIVE, 0.0)
+    random = np.random.default_rng(0)
     found: dict[str, dict[str, float]] = {}
     for size_name, (width, height) in SIZES.items():
-        image = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+        image = random.integers(0, 255, (height, width, 3), np.uint8)
         for scene, (faces, alerts) in SCENES.items():
             taken = []
             for step in range(WARM_UP + FRAMES):
-                side, shift = height / 8, step * width / 2000
+                shift = step * width / 2000
+                sides = height / 8 + random.uniform(-0.02, 0.02, (faces, 2)) * height / 8  # as detectors vary
                 boxes = [
-                    Box(width * (0.03 + 0.16 * (i % 6)) + shift, height * (0.2 + 0.3 * (i // 6)), side, side)
+                    Box(width * (0.03 + 0.16 * (i % 6)) + shift, height * (0.2 + 0.3 * (i // 6)), *sides[i].tolist())
                     for i in range(faces)
                 ]
                 tracks = tuple(

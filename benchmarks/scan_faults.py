@@ -1,12 +1,13 @@
 """Shows that a scan survives kills and faults: run it where nothing else of maskwatch scans.
 
     python benchmarks/scan_faults.py [--kills 20] [--engine local] [--json docs/results/scan_faults.json]
+    python benchmarks/scan_faults.py --kills 8 --engine ray --json docs/results/scan_faults_ray.json
 
 It scans twelve generated videos (parts of the demo) once as the reference. Then it scans them again while it kills, at
 random moments, the driver or one of its processes; each killed driver is continued with ``scan resume``. At the end
-every shard must be there once, with the bytes of the reference, and no process or partial file may be left. Then it
-scans with a full disk (a file system of 64 kB, if this user may mount one), a damaged, an empty, a growing and a moved
-file.
+every shard must be there once, with the bytes of the reference, and no process, partial or temporary file may be left;
+only Ray keeps its logs. Then it scans with a full disk (a file system of 64 kB, if this user may mount one), a damaged,
+an empty, a growing and a moved file.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,17 @@ def results(run: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((run / "shards").iterdir())}
 
 
+def lines(run: Path) -> list[str]:
+    """The shards in the order of ``done.jsonl``."""
+    return [json.loads(line)["shard_id"] for line in (run / "done.jsonl").read_text().splitlines()]
+
+
+def left_files(folder: Path) -> list[str]:
+    """What is left in the temporary folder, apart from the logs that Ray keeps, and in shared memory."""
+    temporary = [path.name for path in (folder / "t").iterdir() if path.name != "ray"]
+    return sorted(temporary + [path.name for path in Path("/dev/shm").glob("*plasma*")])
+
+
 def end_left_processes(marker: str) -> list[str]:
     """Processes that still run with ``marker`` in their environment, after ten seconds."""
     end_s = time.monotonic() + 10
@@ -78,9 +91,18 @@ def end_left_processes(marker: str) -> list[str]:
     return left
 
 
+def kind_of(process: psutil.Process) -> str:
+    """What a child of the driver is: a worker of the local engine, or one of Ray's processes."""
+    try:
+        return "worker" if "spawn_main" in " ".join(process.cmdline()) else process.name()[:24]
+    except psutil.Error:
+        return "ended"
+
+
 def with_kills(run: Path, engine: str, kills: int, longest_s: float, rng: random.Random) -> dict[str, Any]:
     """Kills, at most ``longest_s`` apart, until ``kills`` have happened and all shards are done; no kill after that."""
-    drivers = workers = runs = 0
+    names: Counter[str] = Counter()
+    runs = removed = 0
     while True:
         runs += 1
         process = subprocess.Popen(
@@ -91,7 +113,7 @@ def with_kills(run: Path, engine: str, kills: int, longest_s: float, rng: random
         )
         driver = psutil.Process(process.pid)
         while process.poll() is None:
-            if drivers + workers >= kills:
+            if names.total() >= kills:
                 process.wait(600)
                 break
             try:
@@ -106,20 +128,22 @@ def with_kills(run: Path, engine: str, kills: int, longest_s: float, rng: random
             except psutil.Error:
                 continue
             if children and rng.random() < 0.6:
-                workers += 1
-                victim = rng.choice(children).pid
+                chosen = rng.choice(children)
+                victim, name = chosen.pid, kind_of(chosen)
             else:
-                drivers += 1
-                victim = process.pid
+                victim, name = process.pid, ""
             try:
                 os.kill(victim, signal.SIGKILL)
             except ProcessLookupError:
                 continue
+            names[name] += 1
         if process.returncode == 0:
-            if drivers + workers >= kills:
-                return {"runs": runs, "drivers_killed": drivers, "processes_killed": workers}
+            if names.total() >= kills:
+                killed = {"drivers_killed": names.pop("", 0), "processes_killed": dict(names)}
+                return {"runs": runs, **killed, "lines_more_than_shards": len(lines(run)) - VIDEOS - removed}
             for path in sorted((run / "shards").iterdir())[:6]:  # all done before the last kill: continue with six less
                 path.unlink()
+                removed += 1
         elif process.returncode == 1:  # a shard was killed three times
             scan("retry-failed", run, "--engine", engine, "--workers", "2")
 
@@ -186,6 +210,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         make_archive(folder / "archive")
+        (folder / "t").mkdir()
+        os.environ["TMPDIR"] = str(folder / "t")
+        before = left_files(folder)
         reference, killed = folder / "reference", folder / "killed"
         for run in (reference, killed):
             assert scan("plan", folder / "archive", "--out", run).returncode == 0
@@ -197,9 +224,10 @@ def main() -> None:
         record |= with_kills(killed, args.engine, args.kills, longest_s, random.Random(args.seed))
         record["same_bytes"] = results(killed) == expected
         record["left_processes"] = end_left_processes(str(killed))
+        record["left_files"] = [name for name in left_files(folder) if name not in before]
         record["partial_files"] = [path.name for path in killed.rglob("*.part.*")]
         assert record["same_bytes"], sorted(results(killed))
-        assert not record["left_processes"] + record["partial_files"], record
+        assert not record["left_processes"] + record["partial_files"] + record["left_files"], record
         if args.engine == "local":
             record["faults"] = with_faults(folder)
             record["full_disk"] = with_full_disk(folder, expected)

@@ -64,6 +64,8 @@ class KeptImages:
 
     def set_fullscreen(self, fullscreen: bool) -> None: ...
 
+    def hide_pointer(self) -> None: ...
+
     def inputs(self, timeout_s: float) -> list[WindowInput]:
         time.sleep(timeout_s)
         return [Key(ord("q"))] if self._monitor.finished else []
@@ -72,7 +74,8 @@ class KeptImages:
 
 
 def animation() -> None:
-    settings = load_settings(None, {"camera": [{"uri": "demo", "name": "Entrance"}]})
+    # The width at which the clip is not enlarged: the file would be twice as large.
+    settings = load_settings(None, {"camera": [{"uri": "demo", "name": "Entrance"}], "view": {"max_width_px": 854}})
     with Monitor(settings) as monitor:
         kept = KeptImages(monitor)
         window = Window(monitor, settings.view, lambda: False, NoRegionStore(), kept)

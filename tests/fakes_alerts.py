@@ -67,6 +67,7 @@ class HttpPeer(ThreadingHTTPServer):
         self.requests: list[Request] = []
         self.closing = threading.Event()
         self.rest = rest
+        self.text = b"text"
         self._plan = list(plan)
         self._lock = threading.Lock()
 
@@ -116,9 +117,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(503 if answer == "busy" else int(answer))
             if answer == "busy":
                 self.send_header("Retry-After", "1")
-            self.send_header("Content-Length", "4")
+            self.send_header("Content-Length", str(len(self.server.text)))
             self.end_headers()
-            self.wfile.write(b"text")
+            self.wfile.write(self.server.text)
 
     def log_message(self, format: str, *args: object) -> None:
         """Disables the log."""

@@ -86,7 +86,7 @@ class Fleet:
             heartbeat_s=HEARTBEAT_S,
         )
         health = NodeHealth(version="1", heartbeat_s=HEARTBEAT_S, waiting=2, cameras={"door 1": "live"})
-        return FleetAgent(settings, lambda: health, center.hours, node)
+        return FleetAgent(settings, lambda: health, center.final_hours, node)
 
     def stored(self) -> Sequence[Event]:
         store = HubStore(self.folder.store)

@@ -56,6 +56,7 @@ class AlertCenter:
         self._queue = EventQueue(settings, self._clock)
         self._damper = OutageDamper()
         self._today = DayCounts()
+        self._in_view: dict[str, CameraHour] = {}
         self._recent: deque[tuple[Event, bool]] = deque(maxlen=RECENT_EVENTS)
         made = make_hooks(settings.channels, self._hooks)
         self._channels = {
@@ -100,25 +101,38 @@ class AlertCenter:
             self._changed.notify_all()
 
     def record_people(self, camera: str, wall_s: float, masked: int = 0, bare: int = 0, incorrect: int = 0) -> None:
-        """Adds people to the hour of ``wall_s``. Each person is counted once, when last seen."""
+        """Adds people to the hour of ``wall_s``. Each person is added once, when last seen."""
         self.add_hours([CameraHour(camera, hour_of(wall_s), masked, bare, incorrect)])
 
-    def add_hours(self, hours: Sequence[CameraHour]) -> None:
-        """Adds people and watched time."""
+    def add_hours(self, hours: Sequence[CameraHour], in_view: Sequence[CameraHour] = ()) -> None:
+        """Adds people and watched time. ``in_view``: who is in view of a camera now; they are counted too, but stored
+        only when they have left."""
         with self._changed:
-            self._today.add(hours, self._queue.wall_s())
-            self._queue.keep(WriteBatch(hours=tuple(hours)))
-            self._changed.notify_all()
+            self._in_view |= {each.camera: each for each in in_view}
+            if hours:
+                self._today.add(hours, self._queue.wall_s())
+                self._queue.keep(WriteBatch(hours=tuple(hours)))
+                self._changed.notify_all()
 
     def hours(self, wanted: EventFilter) -> list[CameraHour]:
-        """People and watched time, stored or not yet stored; an hour of a camera may occur twice. May wait for the
-        disk."""
+        """People and watched time, stored or not yet stored, also who is in view; an hour of a camera may occur more
+        than once. May wait for the disk."""
+        with self._changed:
+            in_view = [each for each in self._in_view.values() if each.people and wanted.takes_hour(each)]
+            return self._queue.hours(wanted) + in_view
+
+    def final_hours(self, wanted: EventFilter) -> list[CameraHour]:
+        """As ``hours``, without who is in view: their label and their hour may still change, so these sums never become
+        less."""
         with self._changed:
             return self._queue.hours(wanted)
 
     def today(self, camera: str) -> CameraHour:
-        """The people and the watched time of ``camera`` since midnight, also of earlier runs. Does not wait."""
-        return self._today.of(camera, self._clock.wall_s())
+        """The people, also those in view, and the watched time of ``camera`` since midnight, also of earlier runs.
+        Does not wait."""
+        wall_s = self._clock.wall_s()
+        today, in_view = self._today.of(camera, wall_s), self._in_view.get(camera)
+        return today if in_view is None or in_view.hour_s < day_start_s(wall_s) else today.plus(in_view)
 
     def _load_today(self) -> None:
         wall_s = self._queue.wall_s()
@@ -168,6 +182,11 @@ class AlertCenter:
         """The JPEG of an event, also of one that is not in the event file. May wait for the disk."""
         with self._changed:
             return self._queue.snapshot(event_id)
+
+    @property
+    def retention_now_s(self) -> float:
+        """Unix time of a clock that is right, for deletion by age."""
+        return self._queue.retention_now_s
 
     def close(self, timeout_s: float = 1.0) -> list[str]:
         """Sends what is due, then stops within ``timeout_s`` even if a hook hangs. Returns what is unfinished, as text:

@@ -287,6 +287,11 @@ class EventQueue:
             self._read(lambda store: store.shift_times(self._first_seq, jump_s), None)
         return wall_s
 
+    @property
+    def retention_now_s(self) -> float:
+        """Unix time of a clock that is right: it waits while the clock cannot be trusted."""
+        return self._retention_clock.now_s
+
     def age_s(self, delivery: Delivery) -> float:
         """The age of an alert; that of an earlier run does not depend on a clock that may be wrong."""
         wall_s = self.wall_s()

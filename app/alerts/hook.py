@@ -19,6 +19,7 @@ TITLES = {
     EventKind.RESOLVED: "Resolved",
     EventKind.CAMERA_OFFLINE: "Camera offline",
     EventKind.CAMERA_RECOVERED: "Camera back",
+    EventKind.CAMERA_CHANGED: "Camera changed",
     EventKind.NODE_OFFLINE: "Node offline",
     EventKind.NODE_ONLINE: "Node back",
 }

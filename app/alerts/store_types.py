@@ -1,5 +1,6 @@
 """The records that the event file stores, and the error it raises."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
@@ -109,6 +110,11 @@ class EventFilter:
             since_s=None if since_s is None else since_s // HOUR_S * HOUR_S,
             until_s=None if until_s is None else -(-until_s // HOUR_S) * HOUR_S,
         )
+
+    def takes_hour(self, hour: CameraHour) -> bool:
+        """Whether ``hour`` is in the range and of one of the cameras."""
+        since_s, until_s = self.since_s or -math.inf, math.inf if self.until_s is None else self.until_s
+        return since_s <= hour.hour_s < until_s and (not self.cameras or hour.camera in self.cameras)
 
     def where(self, time_column: str, with_kinds: bool = True) -> tuple[str, list[object]]:
         """An SQL condition and its values."""

@@ -69,6 +69,8 @@ class _NoImageWindow:
 
     def set_fullscreen(self, fullscreen: bool) -> None: ...
 
+    def hide_pointer(self) -> None: ...
+
     def inputs(self, timeout_s: float) -> list[WindowInput]:
         time.sleep(timeout_s)
         return []

@@ -4,7 +4,6 @@ import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -99,11 +98,3 @@ def _with_login(settings: SourceSettings, client: HttpClient, url: httpx.URL) ->
     password = settings.password.get_secret_value() if settings.password else ""
     scheme, _, rest = address.partition("://")
     return f"{scheme}://{quote(settings.username, safe='')}:{quote(password, safe='')}@{rest}"
-
-
-def tls_options(settings: SourceSettings) -> dict[str, str]:
-    """FFmpeg's options for the certificates of https and rtsps."""
-    options = {"tls_verify": "1" if settings.verifies_tls else "0"}
-    if settings.tls_ca_file is not None:
-        options["ca_file"] = str(Path(settings.tls_ca_file).absolute())
-    return options

@@ -21,7 +21,7 @@ from app.capture.pyav_backend import PyavReader
 from app.core.errors import SourceError
 from app.core.files import is_folder
 from app.core.types import Frame, Image
-from app.settings.source import IMAGE_SUFFIXES, SourceSettings
+from app.settings.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES, SourceSettings
 
 IMAGES_PER_S = 1.0
 """Frame rate of a folder if the settings give no rate."""
@@ -147,7 +147,9 @@ class ImageSource:
             return [self._path]
         paths = list_images(self._path)
         if not paths:
-            raise SourceError(f"folder {self._path} contains no image; use {', '.join(sorted(IMAGE_SUFFIXES))}")
+            videos = sorted(each for each in self._path.iterdir() if each.suffix.lower() in VIDEO_SUFFIXES)
+            advice = f"give a video, such as {videos[0]}" if videos else f"use {', '.join(sorted(IMAGE_SUFFIXES))}"
+            raise SourceError(f"folder {self._path} contains no image; {advice}")
         return paths
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import cv2
@@ -14,14 +14,15 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
-from app.capture.http_file import HttpFile
-from app.capture.http_stream import HttpStream, open_http, tls_options
 from app.capture.login import LOGINS
 from app.capture.pyav_backend import NoVideoError, PyavReader
-from app.capture.stream_probe import probe_stream
 from app.core.errors import SourceError
 from app.core.types import Image
 from app.settings.source import SourceKind, SourceSettings
+
+if TYPE_CHECKING:
+    from app.capture.http_file import HttpFile
+    from app.capture.http_stream import HttpStream
 
 _BACKENDS = {
     "any": cv2.CAP_ANY,
@@ -145,12 +146,14 @@ def open_stream(settings: SourceSettings) -> VideoReader:
         return _open_with_limits(address, settings, {})
 
 
-def open_http_stream(settings: SourceSettings) -> HttpStream:
+def open_http_stream(settings: SourceSettings) -> "HttpStream":
     """Open an http(s) address: a live stream, images that are polled, or a video. Raises SourceError."""
+    from app.capture.http_stream import open_http  # imported late, because HTTP takes long to import
+
     return open_http(settings, lambda address, options: _open_with_limits(address, settings, options))
 
 
-def _open_with_limits(address: str | HttpFile, settings: SourceSettings, options: dict[str, str]) -> VideoReader:
+def _open_with_limits(address: "str | HttpFile", settings: SourceSettings, options: dict[str, str]) -> VideoReader:
     options = {**options, **stream_options(settings)}
     limits_s = settings.open_timeout_s, settings.silence_s
     what = f"stream {settings.shown}"
@@ -171,6 +174,14 @@ def stream_options(settings: SourceSettings) -> dict[str, str]:
     return options | dict(option.split(";", 1) for option in given.split("|") if ";" in option)
 
 
+def tls_options(settings: SourceSettings) -> dict[str, str]:
+    """FFmpeg's options for the certificates of https and rtsps."""
+    options = {"tls_verify": "1" if settings.verifies_tls else "0"}
+    if settings.tls_ca_file is not None:
+        options["ca_file"] = str(Path(settings.tls_ca_file).absolute())
+    return options
+
+
 def open_file(settings: SourceSettings) -> VideoReader:
     """Open an existing video file. Raises SourceError."""
     path = str(Path(settings.uri).absolute())  # FFmpeg mistakes the 12: of 12:30.mp4 for a protocol
@@ -185,7 +196,7 @@ def open_file(settings: SourceSettings) -> VideoReader:
 
 
 def _open_with_ffmpeg(
-    address: str | HttpFile,
+    address: "str | HttpFile",
     what: str,
     settings: SourceSettings,
     options: dict[str, str],
@@ -217,5 +228,7 @@ def _next_step(settings: SourceSettings, backend: str, error: BaseException | No
     if settings.kind is SourceKind.CAMERA:
         return f"it is in use, or not a camera for {backend}; close other programs or try 'maskwatch doctor'"
     if settings.kind is SourceKind.STREAM:
+        from app.capture.stream_probe import probe_stream  # imported late, because HTTP takes long to import
+
         return probe_stream(settings, error)
     return "not a readable video; try to play it in another program"

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from av.error import FFmpegError
 from av.filter import Graph
+from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
@@ -50,6 +51,9 @@ _UNSPECIFIED = 2
 _FULL_RANGE = 2
 _NO_TIMESTAMPS = 0x80
 """libavformat's AVFMT_NOTIMESTAMPS."""
+_side_data: Any = SideDataContainer
+"""Instead of ``frame.side_data``, which refers to its frame and back: each frame would stay in memory until the garbage
+collector runs (90 MB at 720p)."""
 _STILL_CODECS = frozenset({"mjpeg", "png", "bmp", "gif", "tiff", "webp", "jpeg2000", "jpegls", "ppm", "targa"})
 
 
@@ -287,7 +291,7 @@ class PyavReader:
         else:
             self._time_s = float(stamp * unit - start * self._stream.time_base)
         try:
-            matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+            matrix = _side_data(frame).get("DISPLAYMATRIX")
         except ValueError:  # PyAV 18 does not know all types of FFmpeg 8, for example EXIF data in motion JPEG
             matrix = None
         if matrix is not None or frame.key_frame:

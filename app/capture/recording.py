@@ -15,10 +15,14 @@ from av.error import FFmpegError
 
 from app.capture.image_folder import list_images
 from app.core.errors import SettingsError, SourceError
-from app.core.files import is_folder
+from app.core.files import is_file, is_folder
 from app.core.schedule import time_zone
 from app.settings.source import SourceKind, SourceSettings
 
+VIDEO_SUFFIXES = frozenset(
+    {*(".3gp", ".asf", ".avi", ".dav", ".flv", ".h264", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
+     *(".mts", ".ogv", ".ts", ".webm", ".wmv")}
+)  # fmt: skip
 _HEAD_BYTES = 65_536
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 """Cameras without a clock write 1904 or 1970 into their videos."""
@@ -117,9 +121,13 @@ def read_name(patterns: Sequence[NamePattern], path: PurePath | str) -> Recorded
     return next((name for pattern in patterns if (name := pattern.read(path)) is not None), None)
 
 
+UNKNOWN = "nothing, so 1970; give --start or --pattern"
+
+
 @dataclass(frozen=True, slots=True)
 class VideoStart:
-    """When a video was begun (Unix time), and where that is from: setting, name, metadata or file date."""
+    """When a video was begun (Unix time), and where that is from: setting, name, metadata or file date;
+    ``UNKNOWN`` for a video of a server that says none of these."""
 
     wall_s: float
     origin: str
@@ -145,7 +153,7 @@ def video_start(settings: SourceSettings, path: Path, container: Any = None) -> 
         with av.open(str(path.absolute())) as opened:
             return _start_from(opened, path)
     except (FFmpegError, OSError, ValueError):
-        return VideoStart(_modified_s(path), "file date")
+        return _start_from_date(path)
 
 
 def _start_from(container: Any, path: Path) -> VideoStart:
@@ -157,15 +165,30 @@ def _start_from(container: Any, path: Path) -> VideoStart:
                 continue
             if moment.tzinfo is not None and moment > _EARLIEST:
                 return VideoStart(moment.timestamp(), "metadata")
-    return VideoStart(_modified_s(path) - (container.duration or 0) / av.time_base, "file date")
+    return _start_from_date(path, (container.duration or 0) / av.time_base)
 
 
-def _modified_s(path: Path) -> float:
+def _start_from_date(path: Path, duration_s: float = 0.0) -> VideoStart:
     """A recorder writes a file for the last time when the video ends."""
     try:
-        return path.stat().st_mtime
+        return VideoStart(path.stat().st_mtime - duration_s, "file date")
     except OSError:
-        return 0.0
+        return VideoStart(0.0, UNKNOWN)
+
+
+def video_files(root: Path) -> list[Path]:
+    """The videos below ``root``, sorted; hidden ones are left out. Raises SourceError if it cannot be read."""
+    if is_file(root):
+        return [root]
+    errors: list[OSError] = []
+    found: list[Path] = []
+    for folder, folders, names in os.walk(root, onerror=errors.append):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        videos = (name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES and name[0] != ".")
+        found += [Path(folder) / name for name in videos]
+    if errors:
+        raise SourceError(f"cannot read folder {errors[0].filename}: {errors[0].strerror}; check its permissions")
+    return sorted(found)
 
 
 def content_id(head: bytes, size: int) -> str:
@@ -180,12 +203,12 @@ def file_id(path: Path) -> str:
 
 
 def recording_id(settings: SourceSettings) -> str:
-    """The id of a video or of a folder of images; '' for other sources, and if it cannot be read."""
+    """The id of a video or of a folder of images or videos; '' for other sources, and if it cannot be read."""
     path = Path(settings.uri)
     with suppress(OSError, ValueError, SourceError):  # opening the source reports it
         if settings.kind is SourceKind.FILE:
             return file_id(path)
         if settings.kind is SourceKind.IMAGES:
-            images = list_images(path) if is_folder(path) else [path]
-            return hashlib.sha256("".join(map(file_id, images)).encode()).hexdigest()[:16] if images else ""
+            files = (list_images(path) or video_files(path)) if is_folder(path) else [path]
+            return hashlib.sha256("".join(map(file_id, files)).encode()).hexdigest()[:16] if files else ""
     return ""

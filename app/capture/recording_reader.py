@@ -1,8 +1,9 @@
 """Reads the selected frames of a recording: one video, or the consecutive videos that a recorder made of one stream."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from app.capture.pyav_backend import NoVideoError, PyavReader
 from app.capture.reader import FALLBACK_FPS, decode_image, image_stamp_s, plausible_count, plausible_fps, released
 from app.capture.recording import VideoStart, content_id, video_start
 from app.core.errors import SourceError
-from app.core.files import is_file
+from app.core.secrets import redact
 from app.core.types import Image
 from app.settings.source import SourceSettings
 
@@ -22,6 +23,9 @@ _STEP_BACK_S = 0.5
 """Time stamps that go back by more begin again: another recording was appended."""
 _SHORT, _SHORT_S = 0.9, 1.0
 _FAILED_READS = 10
+_GAP_S, _GAP_FRAMES, _GAP_PERIODS, _KEY_FRAME_GAP_S = 1.0, 10, 3, 30.0
+"""Frames are missing if there is none for longer than each of these: a second, so many frames at the mean rate of the
+video, and so many sampling periods; for key frames, their usual distance is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +55,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class SelectedFrame:
-    """``time_s``: stream time of the recording. ``is_first``: the first selected frame of its second of its video."""
+    """``time_s``: stream time of the recording. ``second``: of its video, if it is the first selected frame in it.
+    ``is_after_gap``: frames are missing before it."""
 
     image: Image
     time_s: float
-    is_first: bool
+    second: int | None
+    is_after_gap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +103,27 @@ def _opened(uri: str) -> Iterator[tuple[Any, int, bytes]]:
     try:
         import fsspec
     except ImportError as error:
-        raise SourceError(f"cannot read {uri}: videos of servers need fsspec: pip install fsspec") from error
+        raise SourceError(f"cannot read {redact(uri)}: videos of servers need fsspec: pip install fsspec") from error
     try:
         with fsspec.open(uri, "rb") as file:
             head = file.read(_HEAD_BYTES)
-            file.seek(0)
+            _check_ranges(file, uri)
             yield file, int(file.size), head
+    except FileNotFoundError as error:
+        raise SourceError(f"no such video: {redact(uri)}; check the address") from error
     except (OSError, ValueError, ImportError) as error:  # ImportError: the package for this scheme is missing
-        raise SourceError(f"cannot read {uri}: {str(error).splitlines()[0]}; check the address") from error
+        reason = redact(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        raise SourceError(f"cannot read {redact(uri)}: {reason}; check the address") from error
+
+
+def _check_ranges(file: Any, uri: str) -> None:
+    """Raises SourceError if the server of ``uri`` sends only whole files: a video is read from several places."""
+    try:
+        file.seek(max(file.size - 1, 0))
+        file.read(1)
+        file.seek(0)
+    except (ValueError, TypeError) as error:  # TypeError: the server does not say the size
+        raise SourceError(f"the server of {redact(uri)} sends no parts of files (Range); copy the video") from error
 
 
 def _reader(address: Any, settings: SourceSettings) -> PyavReader:
@@ -122,12 +141,14 @@ class RecordingReader:
     parts: Sequence[Part]
     settings: SourceSettings
     faults: list[Fault] = field(default_factory=list)
+    _last_s: float = field(default=inf, init=False)
 
     def frames(self, from_s: float) -> Iterator[SelectedFrame]:
         """The selected frames with a stream time of at least ``from_s``. Parts that cannot be read become faults.
 
         Which frames are selected does not depend on ``from_s``, but the first second may differ.
         """
+        self._last_s = inf
         first = max((i for i, part in enumerate(self.parts) if part.offset_s <= from_s), default=0)
         for part in self.parts[first:]:
             within_s = float(max(int(from_s - part.offset_s), 0))
@@ -144,7 +165,10 @@ class RecordingReader:
                 reader.select(settings.every_s, settings.key_frames, from_s)
             except FFmpegError as error:
                 raise SourceError(f"cannot seek in {settings.shown} ({error.strerror}); remux it") from error
-            step_s = max(1.0 / (plausible_fps(reader) or FALLBACK_FPS), settings.every_s)
+            mean_step_s = 1.0 / (plausible_fps(reader) or FALLBACK_FPS)
+            step_s = max(mean_step_s, settings.every_s)
+            gap_s = max(_GAP_S, _GAP_FRAMES * mean_step_s, _GAP_PERIODS * settings.every_s)
+            gap_s = _KEY_FRAME_GAP_S if settings.key_frames else gap_s
             time_s, second, failed = -1.0, -1, 0
             while failed < _FAILED_READS:
                 image, ok = decode_image(reader, settings)
@@ -160,8 +184,10 @@ class RecordingReader:
                     return
                 if stamp_s <= time_s:
                     continue
-                is_first, time_s, second = int(stamp_s + 1e-6) != second, stamp_s, int(stamp_s + 1e-6)
-                yield SelectedFrame(image, part.offset_s + time_s, is_first)
+                previous, time_s, second = second, stamp_s, int(stamp_s + 1e-6)
+                before_s, self._last_s = self._last_s, part.offset_s + time_s
+                is_after_gap = self._last_s - before_s > gap_s
+                yield SelectedFrame(image, self._last_s, None if second == previous else second, is_after_gap)
             if time_s < 0 and from_s <= 0:
                 raise SourceError(f"{settings.shown} contains no frame that can be decoded")
             self._check_end(part, from_s, time_s)
@@ -183,24 +209,3 @@ class RecordingReader:
             shown = self.settings.with_uri(part.uri).shown
             reason = f"{shown} is damaged or incomplete: {what}, but it should last {part.duration_s:.1f} s"
             self.faults.append(Fault(part.offset_s + end_s, part.offset_s + part.duration_s, reason))
-
-
-def video_files(root: Path, suffixes: frozenset[str]) -> list[Path]:
-    """The videos below ``root``, sorted; hidden ones are left out. Raises SourceError if it cannot be read."""
-    if is_file(root):
-        return [root]
-    errors: list[OSError] = []
-    found: list[Path] = []
-    for folder, folders, names in _walk(root, errors.append):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [folder / name for name in names if Path(name).suffix.lower() in suffixes and name[0] != "."]
-    if errors:
-        raise SourceError(f"cannot read folder {errors[0].filename}: {errors[0].strerror}; check its permissions")
-    return sorted(found)
-
-
-def _walk(root: Path, on_error: Callable[[OSError], None]) -> Iterator[tuple[Path, list[str], list[str]]]:
-    import os
-
-    for folder, folders, names in os.walk(root, onerror=on_error):
-        yield Path(folder), folders, names

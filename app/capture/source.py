@@ -2,13 +2,17 @@
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 from app.capture.file_source import FileSource
-from app.capture.http_source import HttpSource
-from app.capture.image_folder import ImageSource
+from app.capture.image_folder import ImageSource, list_images
 from app.capture.live_source import LiveSource
 from app.capture.opencv_backend import open_camera, open_stream
+from app.capture.recording import video_files
+from app.capture.video_folder import VideoFolderSource
+from app.core.errors import SourceError
+from app.core.files import is_folder
 from app.core.resources import asset
 from app.core.types import Frame
 from app.settings.source import SourceKind, SourceSettings
@@ -44,12 +48,23 @@ def make_source(settings: SourceSettings) -> FrameSource:
         case SourceKind.CAMERA:
             return LiveSource(settings, open_camera)
         case SourceKind.STREAM if settings.is_http and settings.backend != "gstreamer":
+            from app.capture.http_source import HttpSource  # imported late, because HTTP takes long to import
+
             return HttpSource(settings)
         case SourceKind.STREAM:
             return LiveSource(settings, open_stream)
         case SourceKind.IMAGES:
-            return ImageSource(settings)
+            return VideoFolderSource(settings) if _has_only_videos(settings.uri) else ImageSource(settings)
         case SourceKind.DEMO:
             return FileSource(settings.with_uri(str(asset("demo.mp4"))), is_demo=True)
         case SourceKind.FILE:
             return FileSource(settings)
+
+
+def _has_only_videos(uri: str) -> bool:
+    """Whether ``uri`` is a folder without images in it, but with videos in it or below it."""
+    path = Path(uri)
+    try:
+        return is_folder(path) and not list_images(path) and bool(video_files(path))
+    except SourceError:
+        return False  # the source reports it when it is opened

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.cli.channel_flags import add_channel_flags
-from app.cli.event_file import add_event_file_options, make_console, open_store, settings_of
+from app.cli.event_file import add_event_file_options, clips_of, collected_of, make_console, open_store, settings_of
 from app.cli.events import register_events
 from app.core.errors import HookError, SettingsError
 from app.core.text import counted, local_time
@@ -19,12 +19,14 @@ RETRY_WAIT_S = 30.0
 def register(commands: Any) -> None:
     register_events(commands)
     _register_alerts(commands)
-    purge = commands.add_parser("purge", help="delete stored events, snapshots and counts", description=_purge.__doc__)
+    purge = commands.add_parser("purge", help="delete stored events, pictures and counts", description=_purge.__doc__)
     add_event_file_options(purge)
     purge.add_argument(
         "--before", metavar="TIME", help="delete only what is older (7d, 2026-11-23); default: everything"
     )
-    purge.add_argument("--pictures", action="store_true", help="delete only snapshots, not events")
+    purge.add_argument(
+        "--pictures", action="store_true", help="delete only snapshots, clips and collected faces, not events"
+    )
     purge.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     purge.set_defaults(run=_purge)
 
@@ -138,10 +140,12 @@ def _retry(args: argparse.Namespace) -> int:
 
 
 def _purge(args: argparse.Namespace) -> int:
-    """Deletes and overwrites stored events, snapshots, counts, queued alerts and damaged files that were set aside."""
+    """Deletes and overwrites stored events, snapshots, counts, queued alerts and damaged files that were set aside.
+    Deletes clips and collected faces."""
     from app.alerts.export import parse_time
     from app.alerts.retention import purge
     from app.alerts.retention_clock import DAY_S
+    from app.review.picture_folder import PictureFolder
 
     now_s = time.time()
     before_s = parse_time(args.before, now_s) if args.before else None
@@ -158,11 +162,15 @@ def _purge(args: argparse.Namespace) -> int:
             print("no data deleted")
             return 1
         deleted = purge(store, before_s, pictures_only=args.pictures)
+        clips = PictureFolder(clips_of(args)).delete(before_s)
+        faces = PictureFolder(collected_of(args)).delete(before_s)
     counts = (
         (deleted.events, "event"),
         (deleted.pictures, "snapshot"),
         (deleted.hours, "hourly count"),
         (deleted.files, "old file"),
+        (clips, "clip"),
+        (faces, "collected face"),
     )
     print(f"deleted {', '.join(counted(count, noun) for count, noun in counts)}")
     return 0
@@ -171,6 +179,6 @@ def _purge(args: argparse.Namespace) -> int:
 def _confirmed(path: Path, args: argparse.Namespace) -> bool:
     if sys.stdin is None or not sys.stdin.isatty():  # None if closed
         raise SettingsError("purge asks for confirmation, but there is no terminal; add --yes")
-    what = "snapshots" if args.pictures else "events, snapshots and counts"
+    what = "pictures" if args.pictures else "events, pictures and counts"
     when = f" from before {args.before}" if args.before else ""
     return input(f"Delete all {what}{when} in {path}? [y/N] ").strip().lower() in ("y", "yes")

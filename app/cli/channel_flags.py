@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.errors import SettingsError
+from app.core.files import is_file
 
 _CHIME = ""
 
@@ -30,6 +31,8 @@ def channels_of(args: argparse.Namespace) -> list[dict[str, Any]]:
         channels.append({"kind": "webhook", "name": "webhook", "url": args.webhook})
     if args.sound is not None:
         file = {} if args.sound == _CHIME else {"file": Path(args.sound)}
+        if file and not is_file(file["file"]):
+            raise SettingsError(f"--sound: no such file: {args.sound}; give a WAV file, or --sound alone for a chime")
         channels.append({"kind": "sound", "name": "sound", **file})
     return channels
 

@@ -24,15 +24,15 @@ def run(args: argparse.Namespace) -> int:
         if path is not None and not is_file(path):
             raise ModelError(f"no model file {path}; check its name")
     scenes = read_scenes(args.data)[: args.limit]
+    classifier = args.classifier or resources.model("classifier.tflite")
     comparison = ComparisonSettings(
         ours=args.model or resources.model("face_detector.tflite"),
         width_px=args.width_px,
         threads=args.threads,
         haar=(PAPER, *args.haar_options),
+        classifier=classifier if classifier.is_file() else None,
     )
-    rows = evaluate_all(
-        scenes, compared_detectors(comparison), args.classifier or resources.model("classifier.tflite"), args.threads
-    )
+    rows = evaluate_all(scenes, compared_detectors(comparison), classifier, args.threads)
     for table in to_tables(rows):
         Console().print(table)
     if args.json is not None:

@@ -31,6 +31,20 @@ def settings_of(args: argparse.Namespace) -> "AlertSettings":
     return settings.model_copy(update={"store": Path(args.store)}) if args.store else settings
 
 
+def clips_of(args: argparse.Namespace) -> Path:
+    """The folder of the clips that belong to the event file."""
+    from app.settings.load import load_settings
+
+    return load_settings(config_path(args)).clips.folder_of(settings_of(args).store)
+
+
+def collected_of(args: argparse.Namespace) -> Path:
+    """The folder of the faces that were collected beside the event file."""
+    from app.settings.load import load_settings
+
+    return load_settings(config_path(args)).collect.folder_of(settings_of(args).store)
+
+
 def open_store(args: argparse.Namespace) -> "EventStore":
     from app.alerts.event_store import EventStore
 

@@ -59,7 +59,10 @@ class _Parser(argparse.ArgumentParser):
         try:
             super()._check_value(action, value)
         except argparse.ArgumentError as error:
-            near = nearest(str(value), map(str, action.choices or ()))
+            text = str(value)
+            if "://" in text or os.sep in text or Path(text).suffix[1:].isalnum():
+                raise argparse.ArgumentError(action, f"no such file or command: {text}; check the path") from error
+            near = nearest(text, map(str, action.choices or ()))
             error.message += f"; did you mean {near}?" if near else ""
             raise
 
@@ -82,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
         autostart,
         bench,
         config,
+        dataset,
         doctor,
         fleet,
         models,
@@ -97,7 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log more (-vv: everything)")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     first = (watch, start, annotate, config, doctor, self_test)
-    for module in (*first, bench, alerts, scan, fleet, training_commands, models, autostart):
+    for module in (*first, bench, alerts, dataset, scan, fleet, training_commands, models, autostart):
         module.register(commands)
     return parser
 

@@ -17,7 +17,7 @@ from app.core.files import write_json
 from app.core.types import Label
 from app.training import EQUAL_PX
 from app.training.classifier.calibration import Calibration
-from app.training.classifier.evaluation import Predictions, ReportedSet, report, usual_slices
+from app.training.classifier.evaluation import ReportedSet, predict_crops, report, usual_slices
 from app.training.classifier.shortcut_probe import probe_of
 from app.training.classifier.training import FirstNetwork, load_first_network
 from app.training.data.face_pool import (
@@ -293,8 +293,7 @@ def _evaluate_development(classifier: LiteRtClassifier, dev: list[PooledFace]) -
     small = central_crops(dev, metadata.labels, EQUAL_PX, metadata.margin)
     equal = np.array([resize(crop, metadata.input_px, metadata.input_px) for crop in small.images])
     predictions, equalised = (
-        Predictions(replace(crops, images=images), classifier.classify(images), metadata)
-        for images in (crops.images, equal)
+        predict_crops(classifier, replace(crops, images=images)) for images in (crops.images, equal)
     )
     return ReportedSet(
         report(name, predictions, usual_slices(predictions)),

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_START_PX = 960, 540
+"""Size of the window until the first image."""
+
 
 def annotate_command(photos: Sequence[str]) -> str:
     """The command that labels the faces of ``photos``."""
@@ -91,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         if not settings.view.headless:
             from app.ui.keep_awake import keep_awake
+            from app.ui.message_box import draw_message_box
             from app.ui.window_process import open_image_window
 
             image_window = open_image_window()  # opens while the rest is imported
@@ -102,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
         service = SystemdNotifier()
         if image_window is not None:
             image_window.wait_until_open()
+            image_window.set_fullscreen(settings.view.kiosk or settings.view.fullscreen)
+            image_window.show(draw_message_box("maskwatch", ["Starting …"], _START_PX), _START_PX)
             level = logging.WARNING if settings.view.kiosk else logging.INFO  # nobody sits in front of a kiosk
             stack.enter_context(keep_awake(settings.view.keep_awake, level))
         session = stack.enter_context(WatchSession(settings, args.output, args.events, config_path(args)))

@@ -1,18 +1,16 @@
 """One run of ``watch``: the monitor and its outputs (events, alerts, video, console messages)."""
 
 import logging
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from app import __version__
 from app.alerts.delivery import AlertCenter
@@ -28,23 +26,27 @@ from app.core.secrets import redact
 from app.core.standard_streams import fault_tolerant_stderr
 from app.core.text import counted, reason_text
 from app.core.types import Event, EventKind, FrameResult, Label
+from app.pipeline.event_factory import EventFactory
 from app.pipeline.monitor import Monitor, MonitorParts
+from app.review.clips import ClipRecorder
+from app.review.collector import Collector
+from app.review.drift import DriftWatch
+from app.review.picture_folder import PictureFolder
+from app.review.retention import PictureRetention, RetentionRule
 from app.settings.alerts import AlertSettings, NatsChannel
 from app.settings.monitor import PolicySettings, Polygon, overridden
 from app.settings.reload import live_part, needs_restart
 from app.settings.root import Settings, unmatched_camera_patterns
 from app.settings.source import SourceKind
-from app.ui.canvas import blur_faces
-from app.ui.hud import render_result
-from app.ui.image_window import ImageWindow
-from app.ui.kiosk import KioskWindow
-from app.ui.palette import STYLES
-from app.ui.region_editor import save_regions, save_rotation
-from app.ui.window import Window
 
-if TYPE_CHECKING:
+if (
+    TYPE_CHECKING
+):  # rich and the user interface are imported where they are needed: without a window, the start is faster
+    from rich.console import Console
+
     from app.fleet.agent import FleetAgent
     from app.fleet.messages import NodeHealth
+    from app.ui.image_window import ImageWindow
     from app.web.server import WebServer
 
 log = logging.getLogger(__name__)
@@ -84,7 +86,7 @@ class WatchSession:
         self._stack = ExitStack()
         self._event_log: EventLog | None = None
         self.video: VideoWriter | None = None
-        self._console = Console(stderr=True, file=fault_tolerant_stderr())  # a full disk must not stop the run
+        self._print_above: Callable[[str], None] | None = None
         self._raised: Counter[EventKind] = Counter()
         self.latest: dict[str, FrameResult] = {}
         self._people: dict[str, CameraHour] = {}  # of this run, by camera
@@ -111,12 +113,28 @@ class WatchSession:
             stack.callback(self._close_alerts)
             if self._settings.fleet.hub:
                 self._start_fleet(stack)
+            retention = self._make_retention() if self._settings.alerts.persist else None
+            if retention is not None:
+                stack.callback(retention.close)
+                retention.start()
+            self.clips = self._make_clips()
+            if self.clips is not None:
+                stack.callback(self._close_clips)
+                self.clips.start()
+            self.collector = self._make_collector()
+            if self.collector is not None:
+                stack.callback(self.collector.close)
+                self.collector.start()
+            self._drift = self._make_drift()
+            if self._drift is not None:
+                stack.callback(self._drift.save)
+                self._drift.load()
             stack.callback(self._close_outputs)
             stack.enter_context(self.monitor)
             if self.web is not None:
                 stack.callback(self._close_web)
                 self.web.start()
-                self._console.print(f"web view: {self.web.url}", highlight=False)
+                self._print(f"web view: {self.web.url}")
             self._stack = stack.pop_all()
         return self
 
@@ -154,7 +172,7 @@ class WatchSession:
 
         fleet, stores = self._settings.fleet, self._settings.alerts.persist
         counts_as = fleet.node if stores else f"{fleet.node} {time.time():.0f}"
-        agent = FleetAgent(fleet, self._node_health, self.alerts.hours, counts_as)
+        agent = FleetAgent(fleet, self._node_health, self.alerts.final_hours, counts_as)
         agent.start()
         stack.callback(self._close_fleet, agent)
 
@@ -182,6 +200,54 @@ class WatchSession:
         """The channel that sends to the hub."""
         return next((each.name for each in self._settings.alerts.channels if isinstance(each, NatsChannel)), "")
 
+    def _make_clips(self) -> ClipRecorder | None:
+        settings = self._settings.clips
+        if not (settings.enabled and self._settings.alerts.persist):  # a clip belongs to a stored event
+            return None
+        return ClipRecorder(settings, self._clip_folder, self._settings.view.blur)
+
+    def _make_collector(self) -> Collector | None:
+        settings = self._settings.collect
+        return Collector(settings, self._face_folder) if settings.enabled and self._settings.alerts.persist else None
+
+    @property
+    def _clip_folder(self) -> PictureFolder:
+        return PictureFolder(self._settings.clips.folder_of(self._settings.alerts.store))
+
+    @property
+    def _face_folder(self) -> PictureFolder:
+        return PictureFolder(self._settings.collect.folder_of(self._settings.alerts.store))
+
+    def _make_retention(self) -> PictureRetention | None:
+        """Also for what an earlier run stored with other settings."""
+        clips, collect = self._settings.clips, self._settings.collect
+        rules = (
+            RetentionRule(self._clip_folder, clips.keep_days, clips.max_mb, "clip"),
+            RetentionRule(self._face_folder, collect.keep_days, collect.max_mb, "collected face"),
+        )
+        if not (clips.enabled or collect.enabled or any(rule.folder.path.is_dir() for rule in rules)):
+            return None
+        return PictureRetention(rules, lambda: self.alerts.retention_now_s)
+
+    def _make_drift(self) -> DriftWatch | None:
+        alerts = self._settings.alerts
+        if not (self._settings.drift.enabled and alerts.persist):
+            return None
+        return DriftWatch(
+            self._settings.drift, alerts.store.with_name(f"{alerts.store.name}.usual.json"), self.change_event
+        )
+
+    def change_event(self, reason: str, result: FrameResult) -> Event:
+        """The event that a camera does not see what it usually sees."""
+        frame = result.frame
+        factory = EventFactory(self.monitor.run_id, frame.camera)
+        return factory.of_camera(EventKind.CAMERA_CHANGED, frame.time_s, frame.wall_s, 0.0, reason)
+
+    def _close_clips(self) -> None:
+        assert self.clips is not None
+        for lost in self.clips.close():
+            log.warning("%s", lost)
+
     def _close_web(self) -> None:
         assert self.web is not None
         for stuck in self.web.stop():
@@ -202,18 +268,21 @@ class WatchSession:
                 self.video.close()
 
     def run_headless(self, stopped: Callable[[], bool]) -> None:
-        with self._progress() as progress:
-            task = progress.add_task(self._settings.camera[0].name, total=self._total())
+        total = self._total()
+        with self._progress(total) as advance:
             while not self.monitor.finished and not stopped():
                 for result in self.monitor.take(_POLL_S):
-                    if self.frames == 0 and progress.disable:  # without a progress bar, print that it runs
+                    if self.frames == 0 and total is None:  # without a progress bar, print that it runs
                         names = ", ".join(camera.name for camera in self._settings.camera)
-                        self._console.print(f"watching {names}; press Ctrl-C to stop", highlight=False)
+                        self._print(f"watching {names}; press Ctrl-C to stop")
                     self._take(result)
-                    progress.advance(task)
+                    advance()
 
-    def run_window(self, stopped: Callable[[], bool], image_window: ImageWindow) -> None:
+    def run_window(self, stopped: Callable[[], bool], image_window: "ImageWindow") -> None:
         """Continues without a window if it is lost."""
+        from app.ui.kiosk import KioskWindow
+        from app.ui.window import Window
+
         view = self._settings.view
         try:
             if view.kiosk:
@@ -270,6 +339,8 @@ class WatchSession:
             each.model_copy(update={"rotate": rotate}) if each is old else each for each in self._settings.camera
         ]
         self._apply(self._settings.model_copy(update={"camera": tuple(cameras)}))
+        from app.ui.region_editor import save_rotation
+
         try:
             if self._config is not None and save_rotation(self._config, camera, rotate):
                 return f"rotate = {rotate} saved to {self._config.name}"
@@ -289,6 +360,8 @@ class WatchSession:
         self._apply(self._settings.model_copy(update={"camera": cameras}))
         if self._config is None:
             return "regions last until maskwatch stops; start with --config FILE to save them"
+        from app.ui.region_editor import save_regions
+
         try:
             save_regions(self._config, camera, regions)
         except OutputError as error:
@@ -296,9 +369,35 @@ class WatchSession:
             return str(error)
         return f"regions saved to {self._config.name}"
 
-    def _progress(self) -> Progress:
+    @contextmanager
+    def _progress(self, total: int | None) -> Iterator[Callable[[], None]]:
+        """Shows a progress bar of ``total`` frames in a terminal. Yields the function to call after each frame."""
+        if total is None or sys.stderr is None or not sys.stderr.isatty():
+            yield lambda: None
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        return Progress(*columns, console=self._console, transient=True, disable=self._total() is None)
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            task = progress.add_task(self._settings.camera[0].name, total=total)
+            self._print_above = partial(progress.print, markup=False, highlight=False, soft_wrap=True)
+            try:
+                yield lambda: progress.advance(task)
+            finally:
+                self._print_above = None
+
+    @cached_property
+    def _console(self) -> "Console":
+        from rich.console import Console
+
+        return Console(stderr=True, file=fault_tolerant_stderr())
+
+    def _print(self, text: str) -> None:
+        """Prints one line to standard error, above a progress bar."""
+        if self._print_above is not None:
+            self._print_above(text)
+        elif (stderr := fault_tolerant_stderr()) is not None:  # a full disk must not stop the run
+            print(text, file=stderr)
 
     def _total(self) -> int | None:
         """The number of frames of a single source; None if unknown."""
@@ -316,6 +415,8 @@ class WatchSession:
 
     def _write_video(self, result: FrameResult, path: Path) -> None:
         """Raises OutputError if the video of a file cannot be written; a live source continues without a video."""
+        from app.ui.hud import render_result
+
         camera = self._settings.camera[0]
         source = self.monitor.sources[0]
         is_live = source.is_live
@@ -335,21 +436,28 @@ class WatchSession:
         """Called by the dispatcher thread of the monitor."""
         self.latest[result.frame.camera] = result
         self._open_event_log()
+        if self.clips is not None and self._is_counted(result.frame.camera):
+            self.clips.on_result(result)
+        if self.collector is not None and self._is_counted(result.frame.camera):
+            self.collector.on_result(result)
+        if self._drift is not None and self._is_counted(result.frame.camera):
+            for event in self._drift.on_result(result):
+                self.on_event(event, result)
 
     def _is_counted(self, camera: str) -> bool:
         """Whether ``camera`` is stored and counted: live cameras are, files and the demo only if that is asked for."""
         is_live = any(source.is_live for source in self.monitor.sources if source.name == camera)
         return is_live or self._settings.alerts.store_files
 
-    def record(self, hours: Sequence[CameraHour]) -> None:
-        """Called by the monitor with the people and the watched time of its cameras."""
+    def record(self, hours: Sequence[CameraHour], in_view: Sequence[CameraHour] = ()) -> None:
+        """Called by the monitor with the people and the watched time of its cameras, and with who is in view."""
         for hour in hours:
             self._people[hour.camera] = self._people.get(hour.camera, CameraHour(hour.camera, 0)).plus(hour)
-        if counted_hours := [hour for hour in hours if self._is_counted(hour.camera)]:
-            self.alerts.add_hours(counted_hours)
+        lists = ([each for each in some if self._is_counted(each.camera)] for some in (hours, in_view))
+        self.alerts.add_hours(*lists)
 
     def today(self, camera: str) -> Mapping[Label, int] | None:
-        """The people whom ``camera`` counted today; None if it is not counted."""
+        """The people whom ``camera`` counted today, also those in view; None if it is not counted."""
         if not self._is_counted(camera):
             return None
         day = self.alerts.today(camera)
@@ -372,24 +480,33 @@ class WatchSession:
                 log.error("%s", error)
             self._events_failed, self.exit_code = True, 1
         self.alerts.submit(event, self._snapshot(event, result), self._is_counted(event.camera))
+        if self.clips is not None and self._is_counted(event.camera):
+            self.clips.on_event(event)
+        if self.collector is not None and self._is_counted(event.camera):
+            self.collector.on_event(event, result)
         if self.web is not None:
             self.web.publish(event)
         if not self._has_window:
-            self._console.print(event_text(event), highlight=False)
+            self._print(event_text(event))
 
     def _snapshot(self, event: Event, result: FrameResult | None) -> bytes | None:
         """The JPEG to store with ``event``, blurred as the settings say; None if no snapshot is allowed or possible."""
         mode = self._settings.alerts.snapshots
-        if mode == "off" or event.box is None or result is None:
+        if mode == "off" or result is None:
             return None
+        from app.ui.canvas import blur_faces
+
         image = result.frame.image.copy()
-        blur_all = mode == "blur_all" or self._settings.view.blur
-        face = event.box
-        blur_faces(image, [box for box in result.faces if blur_all or box.iou(face) < _SAME_FACE_IOU])
+        face = None if mode == "blur_all" or self._settings.view.blur else event.box
+        blur_faces(image, [box for box in result.faces if face is None or box.iou(face) < _SAME_FACE_IOU])
         return jpeg_bytes(image, 85)
 
     def print_summary(self) -> None:
         """Prints people, events and written files to standard error; standard output is reserved for data."""
+        from rich.table import Table
+
+        from app.ui.palette import STYLES
+
         table = Table(title=f"{counted(self.frames, 'frame')} analysed", title_justify="left")
         table.add_column("source")
         for label in _COUNTED_LABELS:
@@ -399,11 +516,9 @@ class WatchSession:
             table.add_row(name, *map(str, (people.masked, people.bare, people.incorrect)))
         self._console.print(table)
         counts = ", ".join(f"{count} {kind.value}" for kind, count in sorted(self._raised.items())) or "none"
-        self._console.print(f"events: {counts}", highlight=False)
+        self._print(f"events: {counts}")
         if written := self._written():
-            self._console.print(
-                f"written: {', '.join(map(str, written))}", markup=False, highlight=False, soft_wrap=True
-            )
+            self._print(f"written: {', '.join(map(str, written))}")
 
     def _written(self) -> list[Path]:
         """The written files; a video without frames is never created."""

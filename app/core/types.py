@@ -127,7 +127,8 @@ class Track:
     """The state of a tracked face at one moment. ``velocity`` is (x, y) in px/s; ``first_s`` and ``seen_s`` are the
     stream times of the first and the last detection. ``observations`` counts detections, ``classified`` inferences.
     ``confirmed``: it is a person, detected often enough and not rejected by the classifier as not a face.
-    ``latest``: probabilities by label of the last usable inference, at ``latest_s``."""
+    ``latest``: probabilities by label of the last usable inference, at ``latest_s``. ``detected``: how sure the
+    detector was on average, 0 to 1."""
 
     id: int
     box: Box
@@ -140,6 +141,7 @@ class Track:
     confirmed: bool
     latest: Mapping[Label, float] = field(default_factory=dict)
     latest_s: float = -math.inf
+    detected: float = 1.0
 
     def box_at(self, time_s: float, limit_s: float = 0.5) -> Box:
         """The predicted box at ``time_s``; the velocity is applied for at most ``limit_s``."""
@@ -153,6 +155,7 @@ class EventKind(StrEnum):
     RESOLVED = "resolved"
     CAMERA_OFFLINE = "camera_offline"
     CAMERA_RECOVERED = "camera_recovered"
+    CAMERA_CHANGED = "camera_changed"
     NODE_OFFLINE = "node_offline"  # of a fleet: raised by the hub
     NODE_ONLINE = "node_online"
 
@@ -182,8 +185,8 @@ class Event:
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Counts by label. ``now``: the people in view, by the label that they show. ``seen``: the people counted so far,
-    each once, when they left the view (today's in a ``CameraView`` of a live camera). ``leaving``: those counted with
-    this frame. ``here``: those in view, by the label that they would count as."""
+    each once, also those in view (today's in a ``CameraView`` of a live camera). ``leaving``: those who left with this
+    frame. ``here``: those in view, by the label that they would count as."""
 
     now: Mapping[Label, int]
     seen: Mapping[Label, int]

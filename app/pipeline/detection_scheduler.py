@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from app.core.types import Box, Image
 from app.settings.vision import DetectorSettings
-from app.vision.preprocess import thumbnail
+from app.vision.preprocess import parts, thumbnail
 
 _CHANGE, _NOISE_FACTOR, _LARGEST_CHANGE = 6.0, 6.0, 12.0
 """Grey levels by which a cell may differ in a still scene: more if all cells differ (sensor noise, flicker), but less
@@ -24,13 +24,16 @@ levels, apart from a change of the light. 99 % of pairs of unrelated photographs
 camera correlate above 0.8."""
 _LEAST_CONTRAST = 4.0
 """Frames whose cells have a lower standard deviation in grey levels, for example black ones, are not compared."""
-_EMPTY_PASS_S = 0.2
-"""Longest time between full passes if there is movement but no tracked face: a new face is detected that late."""
+_MOVED_PASS_S = 0.2
+"""Time between searches of the parts of the image that moved: a new face is detected that late."""
+_LARGEST_MOVED_SHARE = 0.5
+"""If the moved parts cover more than this share of the image, a full pass costs as much and finds more."""
 
 
 class DetectionPass(Enum):
-    """``SKIP``: no pass, faces stay in place. ``TRACKED``: only around tracked faces. ``FULL``: the whole image.
-    ``NEW_SCENE``: the whole image after a cut or a jump of the camera; no face is where it was."""
+    """``SKIP``: no pass, faces stay in place. ``TRACKED``: only around tracked faces and where something moved.
+    ``FULL``: the whole image. ``NEW_SCENE``: the whole image after a cut or a jump of the camera; no face is where it
+    was."""
 
     SKIP = auto()
     TRACKED = auto()
@@ -39,12 +42,17 @@ class DetectionPass(Enum):
 
 
 class DetectionScheduler:
-    """Serves one camera; ``choose`` must be called for each frame, in order."""
+    """Serves one camera; ``choose`` must be called for each frame, in order. ``moved``: where something moved, in
+    pixels of the image, if the pass must search there."""
 
     def __init__(self, settings: DetectorSettings) -> None:
+        self.moved: tuple[Box, ...] = ()
         self._settings = settings
-        self._full_s = -math.inf
-        self._references: list[NDArray[np.int16]] = []
+        self._full_s = self._searched_s = -math.inf
+        self._searched: NDArray[np.int16] | None = None
+        """The cells when the moved parts were searched last."""
+        self._tracked: NDArray[np.int16] | None = None
+        """The cells at the last pass: it may have found the faces in other places."""
         self._shape: tuple[int, ...] = ()
         self._scene: NDArray[np.int16] | None = None
 
@@ -58,10 +66,10 @@ class DetectionScheduler:
         """
         settings = self._settings
         cells = thumbnail(image)
-        current = cells if settings.still_look_s > 0 else None
         since_s = time_s - self._full_s
+        self.moved = ()
         if self._is_new_scene(cells):
-            self._full(image, current, time_s)
+            self._full(image, cells, time_s)
             return DetectionPass.NEW_SCENE
         if (
             since_s < 0
@@ -69,25 +77,28 @@ class DetectionScheduler:
             or image.shape != self._shape
             or (settings.full_look_s <= 0 and settings.still_look_s <= 0)
         ):
-            return self._full(image, current, time_s)
-        if (
-            current is not None
-            and not has_missed_face
-            and since_s < settings.still_look_s - 1e-6
-            and self._is_still(current)
-        ):
+            return self._full(image, cells, time_s)
+        if not has_missed_face and since_s < settings.still_look_s - 1e-6 and self._is_still(cells):
             return DetectionPass.SKIP
         if since_s >= settings.full_look_s - 1e-6:
-            return self._full(image, current, time_s)
-        if not faces:
-            return DetectionPass.SKIP if since_s < _EMPTY_PASS_S - 1e-6 else self._full(image, current, time_s)
-        if current is not None:
-            self._references = [self._references[0], current]
+            return self._full(image, cells, time_s)
+        if time_s - self._searched_s >= _MOVED_PASS_S - 1e-6 and self._searched is not None:
+            height, width = image.shape[:2]
+            self.moved = parts(_moved(self._searched, cells), width, height)
+            if sum(part.area for part in self.moved) > _LARGEST_MOVED_SHARE * width * height:
+                return self._full(image, cells, time_s)
+            if self.moved:
+                self._searched, self._searched_s = cells, time_s
+        if not faces and not self.moved:
+            return DetectionPass.SKIP
+        self._tracked = cells
         return DetectionPass.TRACKED
 
-    def _full(self, image: Image, current: NDArray[np.int16] | None, time_s: float) -> DetectionPass:
-        self._full_s, self._shape = time_s, image.shape
-        self._references = [] if current is None else [current]
+    def _full(self, image: Image, cells: NDArray[np.int16], time_s: float) -> DetectionPass:
+        self.moved = ()
+        self._full_s = self._searched_s = time_s
+        self._searched = self._tracked = cells
+        self._shape = image.shape
         return DetectionPass.FULL
 
     def _is_new_scene(self, cells: NDArray[np.int16]) -> bool:
@@ -101,15 +112,15 @@ class DetectionScheduler:
         changed = np.abs(change - np.median(change)) > _CUT_CHANGE
         return bool(changed.mean() > _CUT_SHARE and np.corrcoef(previous.flat, cells.flat)[0, 1] < _CUT_CORRELATION)
 
-    def _is_still(self, current: NDArray[np.int16]) -> bool:
-        """Whether nothing moved since the last full pass, and since a later tracked pass.
-
-        Both matter: the tracked pass may have found the faces in other places.
-        """
-        return not any(_has_moved(reference, current) for reference in self._references)
+    def _is_still(self, cells: NDArray[np.int16]) -> bool:
+        """Whether nothing moved since the moved parts were searched, and since the last pass."""
+        references = (self._searched, self._tracked)
+        return not any(each is not None and _moved(each, cells).any() for each in references)
 
 
-def _has_moved(reference: NDArray[np.int16], current: NDArray[np.int16]) -> bool:
+def _moved(reference: NDArray[np.int16], current: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """(48, 64) bool: the cells that changed by more than noise and flicker."""
     difference = np.abs(current - reference)
     limit = min(max(_CHANGE, _NOISE_FACTOR * float(np.median(difference))), _LARGEST_CHANGE)
-    return bool(difference.max() > limit)
+    moved: NDArray[np.bool_] = difference > limit
+    return moved

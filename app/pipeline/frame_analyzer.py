@@ -107,7 +107,8 @@ class FrameAnalyzer:
         if detection_pass is DetectionPass.SKIP:
             return tracker.carry(frame.time_s)
         if detection_pass is DetectionPass.TRACKED and self._roi_detector is not None:
-            return tracker.update(self._roi_detector.detect_tracked(frame.image, tracked), frame.time_s)
+            found = self._roi_detector.detect_tracked(frame.image, tracked, self._scheduler.moved)
+            return tracker.update(found, frame.time_s)
         return left + tracker.update(self._detector.detect(frame.image), frame.time_s)
 
     def complete(self, pending: PendingFrame, probabilities: Probabilities, muted: bool = False) -> AnalyzedFrame:

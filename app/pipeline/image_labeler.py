@@ -7,7 +7,7 @@ from app.core.types import Box, FaceLabel, Image, Label
 from app.pipeline.frame_analyzer import cut_faces
 from app.settings.root import Settings
 from app.settings.vision import LEAST_FACE_PX
-from app.vision.classifier import MaskClassifier, decide, load_classifier
+from app.vision.classifier import MaskClassifier, decide, load_classifier, weigh_not_face
 from app.vision.detector import FaceDetector
 from app.vision.detector_loader import load_detector
 from app.vision.preprocess import sharpness
@@ -39,13 +39,15 @@ class ImageLabeler:
         metadata = self.classifier.metadata
         detections = sorted(self.detector.detect(image), key=lambda detection: -detection.box.area)
         crops = cut_faces(image, [detection.box for detection in detections], metadata)
+        scores = [detection.score for detection in detections]
+        probabilities = weigh_not_face(self.classifier.classify(crops), scores, metadata)
         return [
             LabeledFace(
                 detection.box,
                 decide(row.tolist(), metadata, detection.box.size, sharpness(crop)),
                 detection.landmarks,
             )
-            for detection, crop, row in zip(detections, crops, self.classifier.classify(crops), strict=True)
+            for detection, crop, row in zip(detections, crops, probabilities, strict=True)
         ]
 
 
@@ -62,8 +64,13 @@ def for_photos(settings: Settings) -> Settings:
 
 
 def load_labeler(settings: Settings) -> ImageLabeler:
-    """The labeler that the settings describe. Raises ModelError if a model file cannot be used."""
-    return ImageLabeler(load_detector(settings.detector), load_classifier(settings.classifier))
+    """The labeler that the settings describe. Unless they give a score or another detector, it also considers
+    detections of a lower score, if the classifier is made for them. Raises ModelError if a model file cannot be
+    used."""
+    classifier, detector = load_classifier(settings.classifier), settings.detector
+    if (detector.kind, detector.score, detector.model) == ("cnn", None, None):
+        detector = detector.model_copy(update={"score": classifier.metadata.candidate_score})
+    return ImageLabeler(load_detector(detector), classifier)
 
 
 _labeler = lru_cache(maxsize=1)(load_labeler)

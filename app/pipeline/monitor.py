@@ -5,7 +5,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
 from typing import Protocol
@@ -44,7 +44,7 @@ from app.settings.root import Settings
 from app.settings.vision import ClassifierSettings, DetectorSettings, TrackingSettings
 from app.vision.classifier import Crops, MaskClassifier, Probabilities, load_classifier
 from app.vision.detector import FaceDetector
-from app.vision.detector_loader import load_detector
+from app.vision.detector_loader import for_video, shared_detector_loader
 
 __all__ = ["CameraView", "EventListener", "Monitor", "MonitorParts", "ResultListener"]
 
@@ -66,7 +66,7 @@ class MonitorParts:
     """Creates the parts of a monitor. Tests and benchmarks replace some of them."""
 
     make_source: Callable[[CameraSettings], FrameSource] = make_source
-    load_detector: Callable[[DetectorSettings], FaceDetector] = load_detector
+    load_detector: Callable[[DetectorSettings], FaceDetector] = field(default_factory=shared_detector_loader)
     load_classifier: Callable[[ClassifierSettings], MaskClassifier] = load_classifier
     make_analyzer: Callable[..., FrameAnalyzer] = FrameAnalyzer
     cores_allowed: Callable[[], int] = cores_allowed
@@ -75,11 +75,13 @@ class MonitorParts:
 class HourRecorder(Protocol):
     """Takes what the monitor counts. Files that are not to be counted are left out by the recorder."""
 
-    def record(self, hours: Sequence[CameraHour]) -> None:
-        """Adds people and watched time. Called by one thread at a time."""
+    def record(self, hours: Sequence[CameraHour], in_view: Sequence[CameraHour] = ()) -> None:
+        """Adds people and watched time. ``in_view``: who is in view of a camera now, which replaces what was said about
+        this camera before. Called by one thread at a time."""
 
     def today(self, camera: str) -> Mapping[Label, int] | None:
-        """The people that ``camera`` counted today, by label; None if it is not counted by day. Must not wait."""
+        """The people that ``camera`` counted today, by label, also those in view; None if it is not counted by day.
+        Must not wait."""
 
 
 class Monitor:
@@ -157,7 +159,7 @@ class Monitor:
         share = max(1, self._parts.cores_allowed() // len(general.camera))
         detector = detector.model_copy(update={"threads": min(detector.threads, share)})
         analyzer = self._parts.make_analyzer(
-            self._parts.load_detector(detector),
+            self._parts.load_detector(for_video(detector)),
             self._batcher.classifier.metadata,
             *self._live_settings(own),
             camera.events,
@@ -210,8 +212,11 @@ class Monitor:
         return None
 
     def _call_listeners(self, result: FrameResult) -> None:
+        left, here = (_people_of(result, people) for people in (result.counts.leaving, result.counts.here))
+        last = self._last_recorded.get(result.frame.camera)
         self._last_recorded[result.frame.camera] = result
-        self._record_people(result, result.counts.leaving)
+        if self._recorder is not None and (left.people or last is None or here != _people_of(last, last.counts.here)):
+            self._recorder.record([left] if left.people else [], [here])
         for listener in self._listeners:
             listener(result)
         for event in result.events:
@@ -221,18 +226,14 @@ class Monitor:
         for listener in self._event_listeners:
             listener(event, result)
 
-    def _record_people(self, result: FrameResult, people: Mapping[Label, int]) -> None:
-        masked, bare, incorrect = (people.get(label, 0) for label in (Label.MASK, Label.NO_MASK, Label.INCORRECT))
-        if self._recorder is not None and (masked or bare or incorrect):
-            hour_s = hour_of(result.frame.wall_s)
-            self._recorder.record([CameraHour(result.frame.camera, hour_s, masked, bare, incorrect)])
-
     def _record_rest(self) -> None:
         """Records the people who are in view at the end, and the last seconds."""
-        for result in self._last_recorded.values():
-            self._record_people(result, result.counts.here)
         if self._recorder is not None:
-            self._recorder.record(self._watched_time.take())
+            rest = [_people_of(result, result.counts.here) for result in self._last_recorded.values()]
+            self._recorder.record(
+                [*(each for each in rest if each.people), *self._watched_time.take()],
+                [CameraHour(each.camera, each.hour_s) for each in rest],
+            )
 
     def _end_file(self, camera: Camera) -> None:
         """Handles the end of a file. A failed file stops the monitor if no other camera is left."""
@@ -417,3 +418,9 @@ class Monitor:
         if isinstance(fault, MaskwatchError):
             raise fault
         raise MonitorError(f"thread '{self._threads.failed}' crashed: {fault!r}; please report it") from fault
+
+
+def _people_of(result: FrameResult, people: Mapping[Label, int]) -> CameraHour:
+    """``people``, as a part of the hour of ``result``."""
+    masked, bare, incorrect = (people.get(label, 0) for label in (Label.MASK, Label.NO_MASK, Label.INCORRECT))
+    return CameraHour(result.frame.camera, hour_of(result.frame.wall_s), masked, bare, incorrect)

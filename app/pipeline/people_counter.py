@@ -1,6 +1,7 @@
 """The rule by which people are counted. Window, web view, statistics and metrics all use these counts.
 
-Each person is counted once, when they leave the view of a camera, by the label that ``_Person.counts_as`` says."""
+Each person is counted once, from their first sure label on, by the label that ``_Person.counts_as`` says. It may still
+change while they are in view; when they leave it is final and stored."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ class _Person:
 
 
 class PeopleCounter:
-    """Counts one person per track when it ends, by the last label other than unsure.
+    """Counts one person per track, by the last label other than unsure.
 
     A person who was bare or wore the mask wrong for the dwell time keeps that label in the counts. Tracks that were
     always unsure do not count.
@@ -55,7 +56,7 @@ class PeopleCounter:
         self._gone += leaving
         here = Counter(person.counts_as for person in self._present.values())
         now = Counter(track.label.label for track in tracks)
-        return Counts(_read_only(now), _read_only(self._gone), _read_only(leaving), _read_only(here))
+        return Counts(_read_only(now), _read_only(self._gone + here), _read_only(leaving), _read_only(here))
 
 
 def _observed(person: _Person, track: Track, previous_frame_s: float | None, dwell_s: float, grace_s: float) -> _Person:

@@ -15,27 +15,27 @@ from app.alerts.store_types import CameraHour, hour_of
 from app.capture.recorder import jpeg_bytes
 from app.capture.recording_reader import Fault, Part, RecordingReader, SelectedFrame
 from app.core.errors import SourceError
-from app.core.types import Box, Detection, Event, Frame, Image, Label
+from app.core.secrets import redact
+from app.core.types import Box, Event, Frame, Image, Label
 from app.pipeline.event_factory import EventFactory
 from app.pipeline.frame_analyzer import AnalyzedFrame, FrameAnalyzer
+from app.scan.lookahead import BLOCK_S, LookaheadDetector, Second
 from app.settings.monitor import CameraSettings, PolicySettings, overridden
 from app.settings.root import Settings
 from app.settings.vision import TrackingSettings
 from app.vision.classifier import MaskClassifier, load_classifier
-from app.vision.detector import FaceDetector, RoiDetector
+from app.vision.detector import FaceDetector
 from app.vision.detector_loader import load_detector
-from app.vision.tiling import DownscalingDetector
 
 _PASS_S = 1.0
 """Time between the full passes that decide about the end of an episode."""
-_SETTLE_S = 3.0
-"""Extra lead-in: two full passes, and the first second, in which other frames may be selected."""
-_MAX_STEP_S, _MAX_STEPS = 5.0, 3.0
-"""A longer time without a frame is a gap."""
-_FULL_LOOK_S = 0.5
-"""Time between full passes while faces are tracked: a new face is found that late."""
-_SHRINK, _LARGE_PX = 2, 72.0
-"""Faces of this size in the frame are still found reliably when it is shrunk by this factor."""
+_FIRST_S = 1.0 + BLOCK_S
+"""After the begin of reading, in the first second other frames may be selected, and then a block may be incomplete."""
+_SETTLE_S = _FIRST_S + 2 * _PASS_S
+_FULL_LOOK_S = 1.0
+"""Time between full passes while faces are tracked."""
+_LEAST_STEP_S = 0.1
+"""With more frames in a second than this step gives, no frames are kept to search ahead."""
 _THUMBNAIL_PX = 240
 _MOSAIC_CELLS = 6
 
@@ -52,6 +52,11 @@ class Shard:
     start_s: float
     end_s: float
     parts: tuple[Part, ...]
+
+    @property
+    def path(self) -> str:
+        """Its first video, without secrets."""
+        return redact(self.parts[0].uri)
 
     @property
     def length_s(self) -> float:
@@ -90,7 +95,8 @@ class Models:
 def load_models(settings: Settings, camera: CameraSettings) -> Models:
     """The models of ``camera``, on one core. Raises ModelError."""
     detector = overridden(settings.detector, camera.detector).model_copy(update={"threads": 1})
-    return Models(load_detector(detector), load_classifier(settings.classifier.model_copy(update={"threads": 1})))
+    classifier = settings.classifier.model_copy(update={"threads": 1})
+    return Models(load_detector(detector), load_classifier(classifier))
 
 
 def lead_in_s(tracking: TrackingSettings) -> float:
@@ -100,34 +106,6 @@ def lead_in_s(tracking: TrackingSettings) -> float:
 
 def _quiet_s(tracking: TrackingSettings) -> float:
     return tracking.lost_after_s + _PASS_S  # a face is visible for up to _PASS_S after the pass that found it
-
-
-class _FullPasses:
-    """The detector of an analyzer; it remembers the last full pass, so that no frame is searched twice."""
-
-    def __init__(self, detector: FaceDetector) -> None:
-        self._detector = detector
-        self._image: Image | None = None
-        self._found: list[Detection] = []
-
-    def detect(self, image: Image) -> list[Detection]:
-        if image is not self._image:
-            self._image, self._found = image, self._detector.detect(image)
-        return self._found
-
-
-class _TrackedPasses(_FullPasses):
-    """Searches around tracked faces; if all are large, in the shrunk image, which costs a quarter."""
-
-    def __init__(self, detector: RoiDetector) -> None:
-        super().__init__(detector)
-        self._roi_detector = detector
-        self._shrunk = DownscalingDetector(detector, 1 / _SHRINK)
-
-    def detect_tracked(self, image: Image, tracked: Sequence[Box]) -> list[Detection]:
-        if min(box.size for box in tracked) >= _LARGE_PX:
-            return self._shrunk.detect(image)
-        return self._roi_detector.detect_tracked(image, tracked)
 
 
 class ShardAnalysis:
@@ -147,16 +125,15 @@ class ShardAnalysis:
         # Nobody is notified, so every event counts: no cooldown.
         self._policy: PolicySettings = camera.policy_over(settings.policy).model_copy(update={"cooldown_s": 0.0})
         detector_settings = overridden(settings.detector, camera.detector)
-        full_look_s = max(detector_settings.full_look_s, _FULL_LOOK_S if camera.every_s else 0.0)
+        looks_ahead = camera.every_s >= _LEAST_STEP_S or camera.key_frames
+        full_look_s = max(detector_settings.full_look_s, _FULL_LOOK_S if looks_ahead else 0.0)
         self._detector_settings = detector_settings.model_copy(update={"full_look_s": full_look_s})
         self._max_batch = settings.classifier.max_batch
         self._classifier = models.classifier
-        detector = models.detector
-        self._detector = _TrackedPasses(detector) if isinstance(detector, RoiDetector) else _FullPasses(detector)
+        self._detector = LookaheadDetector(models.detector, detector_settings, looks_ahead)
         self._on_frame = on_frame
         self._factory = EventFactory(shard.origin, shard.camera)
         self._reader = RecordingReader(shard.parts, camera)
-        self._longest_step_s = max(_MAX_STEP_S, _MAX_STEPS * camera.every_s)
         self._with_thumbnails = thumbnails
         self._analyzer: FrameAnalyzer | None = None
         self._last: AnalyzedFrame | None = None
@@ -169,21 +146,19 @@ class ShardAnalysis:
         """Raises SourceError if no frame of the shard's range can be read."""
         shard, previous_s = self._shard, None
         frame: Frame | None = None
-        for selected, is_episode_start in self._selected():
-            self._on_frame(selected.time_s)
+        for second, is_episode_start in self._seconds():
             if is_episode_start:
                 self._end_episode(frame)
-                if selected.time_s >= shard.end_s:
-                    break
                 self._analyzer = self._new_analyzer()
-            if self._analyzer is not None:
-                wall_s = shard.wall_s + selected.time_s
-                frame = Frame(selected.image, self._frames, selected.time_s, 0.0, wall_s, shard.camera)
-                self._analyse(self._analyzer, frame)
-                self._count_time(previous_s, frame)
-            elif selected.time_s >= shard.end_s:
+            if second.frames[0].time_s >= shard.end_s and (is_episode_start or self._analyzer is None):
                 break
-            previous_s = selected.time_s
+            for selected in second.frames:
+                if self._analyzer is not None:
+                    wall_s = shard.wall_s + selected.time_s
+                    frame = Frame(selected.image, self._frames, selected.time_s, 0.0, wall_s, shard.camera)
+                    self._analyse(self._analyzer, frame)
+                    self._count_time(previous_s, frame, selected.is_after_gap)
+                previous_s = selected.time_s
         else:
             self._end_video(frame)
         faults = tuple(self._own_faults())
@@ -192,21 +167,27 @@ class ShardAnalysis:
         hours = tuple(self._hours[hour_s] for hour_s in sorted(self._hours))
         return ShardResult(tuple(self._events), hours, faults, self._frames, self._watched_ms, self._thumbnails)
 
-    def _selected(self) -> Iterator[tuple[SelectedFrame, bool]]:
-        """The frames, and whether an episode of this shard, or one after it, begins with the frame."""
+    def _seconds(self) -> Iterator[tuple[Second, bool]]:
+        """The seconds, and whether an episode of this shard, or one after it, begins with the second."""
         shard, quiet_s = self._shard, _quiet_s(self._tracking)
         from_s = max(float(int(shard.start_s - lead_in_s(self._tracking))), 0.0)
-        face_s = from_s + 1.0 if from_s > 0 else -inf
+        face_s = from_s + _FIRST_S if from_s > 0 else -inf
         is_first = True
-        for frame in self._reader.frames(from_s):
+        for second in self._detector.seconds(self._read(from_s)):
             begins = is_first and shard.start_s <= 0
             is_first = False
-            if frame.is_first:
-                if self._detector.detect(frame.image):
-                    face_s = frame.time_s
-                elif frame.time_s - face_s > quiet_s:
-                    begins = frame.time_s >= shard.start_s
-            yield frame, begins
+            if second.found is not None:
+                time_s = second.frames[0].time_s
+                if second.found:
+                    face_s = time_s
+                elif time_s - face_s > quiet_s:
+                    begins = time_s >= shard.start_s
+            yield second, begins
+
+    def _read(self, from_s: float) -> Iterator[SelectedFrame]:
+        for selected in self._reader.frames(from_s):
+            self._on_frame(selected.time_s)
+            yield selected
 
     def _new_analyzer(self) -> FrameAnalyzer:
         return FrameAnalyzer(
@@ -247,12 +228,12 @@ class ShardAnalysis:
         if masked or bare or incorrect:
             self._add(wall_s, CameraHour("", 0, masked, bare, incorrect), 0)
 
-    def _count_time(self, previous_s: float | None, frame: Frame) -> None:
+    def _count_time(self, previous_s: float | None, frame: Frame, is_after_gap: bool) -> None:
         """Counts the time since the previous frame, which may belong to the lead-in, as watched, or as a gap."""
         if previous_s is None:
             return
-        if frame.time_s - previous_s > self._longest_step_s:
-            self._reader.faults.append(Fault(previous_s, frame.time_s, "the recording has a gap"))
+        if is_after_gap:
+            self._reader.faults.append(Fault(previous_s, frame.time_s, "there are no frames that can be decoded"))
             return
         step_ms = round(1000 * frame.time_s) - round(1000 * previous_s)
         self._add(frame.wall_s, CameraHour("", 0), step_ms)

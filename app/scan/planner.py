@@ -7,21 +7,18 @@ from math import ceil, inf
 from pathlib import Path
 
 from app.alerts.store_types import HOUR_S
-from app.capture.recording import name_patterns, read_name
-from app.capture.recording_reader import Part, VideoFacts, is_remote, read_facts, video_files
+from app.capture.recording import VIDEO_SUFFIXES, name_patterns, read_name, video_files
+from app.capture.recording_reader import Part, VideoFacts, is_remote, read_facts
 from app.core.errors import SourceError
 from app.core.files import exists
 from app.core.schedule import time_zone
+from app.core.secrets import redact
 from app.scan.analysis import Shard, lead_in_s
 from app.scan.run_folder import Plan, PlannedShard, ScanSettings, UnreadableFile
 from app.scan.worker import models_hash
 from app.settings.monitor import CameraSettings, overridden
 from app.settings.root import Settings
 
-VIDEO_SUFFIXES = frozenset(
-    {*(".3gp", ".asf", ".avi", ".dav", ".flv", ".h264", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
-     *(".mts", ".ogv", ".ts", ".webm", ".wmv")}
-)  # fmt: skip
 _JOIN_S, _OVERLAP_S = 2.0, 1.0
 """A video continues the one before if it begins within these times of its end."""
 _LONGEST_SEGMENT_S = 600.0
@@ -74,7 +71,7 @@ def make_plan(
         try:
             videos.append(_read(uri, below, options.camera))
         except SourceError as error:
-            unreadable.append(UnreadableFile(uri, str(error)))
+            unreadable.append(UnreadableFile(redact(uri), str(error)))
     if not videos and not unreadable:
         raise SourceError(f"no video in {', '.join(archive)}; videos end in {', '.join(sorted(VIDEO_SUFFIXES))}")
     shards: list[PlannedShard] = []
@@ -82,7 +79,8 @@ def make_plan(
         shards += _shards(recording, scan, options)
     unique = {each.shard.id: each for each in shards}  # the same video twice counts once
     unreadable += [
-        UnreadableFile(each.uri, "has the same content as another video of the archive") for each in _copies(videos)
+        UnreadableFile(redact(each.uri), "has the same content as another video of the archive")
+        for each in _copies(videos)
     ]
     hours = sum(each.shard.length_s for each in unique.values()) / HOUR_S
     return Plan(scan, tuple(unique.values()), hours, len(videos), tuple(unreadable))
@@ -106,7 +104,7 @@ def _uris(archive: Sequence[str]) -> Iterator[tuple[str, Path | None]]:
         root = Path(given).absolute()
         if not exists(root):
             raise SourceError(f"no such file or folder: {given}; check the path")
-        for path in video_files(root, VIDEO_SUFFIXES):
+        for path in video_files(root):
             yield str(path), root if path != root else None
 
 

@@ -56,7 +56,8 @@ class RayEngine:
         self._perform = ray.remote(num_cpus=1, max_retries=0)(perform)
 
     def run(self, tasks: deque[Task]) -> Iterator[Outcome]:
-        """See ``Engine``. A task whose machine or process dies has an error as its outcome."""
+        """See ``Engine``. A task whose machine or process dies has an error as its outcome. Raises SettingsError if Ray
+        itself ends: no task is to blame."""
         ray = self._ray
         running: dict[Any, tuple[Task, float]] = {}
         while tasks or running:
@@ -76,9 +77,13 @@ class RayEngine:
                     yield Outcome(task, error=f"not ready after {now_s - started_s:.0f} s; check its machine")
 
     def _outcome(self, task: Task, reference: Any) -> Outcome:
+        errors = self._ray.exceptions
         try:
             outcome: Outcome = self._ray.get(reference)
-        except self._ray.exceptions.RayError as error:
+        except (errors.LocalRayletDiedError, errors.RaySystemError, errors.RpcError) as error:
+            reason = str(error).splitlines()[0]
+            raise SettingsError(f"Ray has ended: {reason}; continue with 'maskwatch scan resume'") from error
+        except errors.RayError as error:
             return Outcome(task, error=f"its task died: {str(error).splitlines()[0]}")
         return outcome
 

@@ -83,7 +83,7 @@ def make_report(folder: RunFolder) -> Report:
         watched_ms += result.watched_ms
         events += result.events
         thumbnails |= result.thumbnails
-        gaps += [Gap(each.shard.parts[0].uri, fault.from_s, fault.to_s, fault.reason) for fault in result.faults]
+        gaps += [Gap(each.shard.path, fault.from_s, fault.to_s, fault.reason) for fault in result.faults]
         for hour in result.hours:
             key = hour.seen.camera, hour.seen.hour_s
             before = hours.get(key, ScannedHour(CameraHour(*key), 0.0, 0))

@@ -138,7 +138,7 @@ class RunFolder:
                 {
                     "shard_id": shard.id,
                     "recording": shard.origin,
-                    "path": shard.parts[0].uri,
+                    "path": shard.path,
                     "size": sum(part.size for part in shard.parts),
                     "camera": shard.camera,
                     "start_wall_s": shard.wall_s,

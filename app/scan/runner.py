@@ -70,7 +70,7 @@ def run_plan(
                 elif outcome.task.attempt < MAX_ATTEMPTS:
                     tasks.append(Task(outcome.task.shard, plan.settings, outcome.task.attempt + 1))
                 else:
-                    path = outcome.task.shard.parts[0].uri
+                    path = outcome.task.shard.path
                     failed.append(FailedShard(shard_id, path, outcome.task.attempt, outcome.error))
                     folder.fail(failed[-1])
                 if budget_s is not None and time.monotonic() - started_s >= budget_s:
@@ -110,10 +110,10 @@ def verify(folder: RunFolder, engine: Engine, share: float = _VERIFIED_SHARE) ->
             shard, before = outcome.task.shard, folder.content(done[outcome.task.shard.id])
             if outcome.error or before is None:
                 reason = outcome.error or "its result is missing"
-                differences.append(Difference(shard.id, shard.parts[0].uri, False, reason))
+                differences.append(Difference(shard.id, shard.path, False, reason))
             elif before != outcome.content:
                 same, reason = _compare(before, outcome.content)
-                differences.append(Difference(shard.id, shard.parts[0].uri, same, reason))
+                differences.append(Difference(shard.id, shard.path, same, reason))
     finally:
         engine.close()
     return len(chosen), differences

@@ -34,7 +34,8 @@ def load_settings(
     more_channels: Sequence[Mapping[str, Any]] = (),
 ) -> Settings:
     """The settings of one run. ``flags``: settings from the command line, by table. ``each_camera``: settings of every
-    camera. ``more_channels``: alert channels that are added; one of the same name is replaced.
+    camera. ``more_channels``: alert channels of flags, with their names, that are added; one of the same name is
+    replaced.
 
     Raises SettingsError with the place and reason of every error in one line.
     """
@@ -59,7 +60,15 @@ def load_settings(
         return Settings(**tables)
     except ValidationError as error:
         from_flags = _merged(flags, {"camera": each_camera} if each_camera else {})
-        faults = _faults(error, lambda place: _origin(place, from_flags, text, len(flags.get("camera", ()))))
+
+        def origin(place: Place) -> str:
+            if place[:2] == ("alerts", "channels") and len(place) > 2:
+                added = int(place[2]) - (len(tables["alerts"]["channels"]) - len(more_channels))
+                if added >= 0:
+                    return f"--{more_channels[added]['name']}"
+            return _origin(place, from_flags, text, len(flags.get("camera", ())))
+
+        faults = _faults(error, origin)
         where = f" (settings file {path})" if path and any("(line " in fault for fault in faults) else ""
         raise SettingsError(f"bad settings: {'; '.join(faults)}{where}") from error
 

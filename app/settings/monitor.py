@@ -5,11 +5,11 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.core.schedule import parse_hours
+from app.settings.source import Polygon as Polygon
 from app.settings.source import SourceSettings, TimeZone
 from app.settings.vision import DetectorSettings, TrackingSettings
 
 M = TypeVar("M", bound=BaseModel)
-Polygon = tuple[tuple[float, float], ...]
 
 
 class PolicySettings(BaseModel):
@@ -60,16 +60,6 @@ class PolicySettings(BaseModel):
         for line in lines:
             parse_hours(line)
         return lines
-
-    @field_validator("regions")
-    @classmethod
-    def _are_polygons(cls, regions: tuple[Polygon, ...]) -> tuple[Polygon, ...]:
-        for polygon in regions:
-            if len(polygon) < 3:
-                raise ValueError("a region needs at least three corners")
-            if any(not 0 <= value <= 1 for corner in polygon for value in corner):
-                raise ValueError("corners are fractions of width and height, from 0 to 1")
-        return regions
 
 
 class MonitorSettings(BaseModel):

@@ -10,6 +10,7 @@ from app.settings.alerts import AlertSettings, MqttChannel, NatsChannel, matches
 from app.settings.error_messages import nearest
 from app.settings.fleet import FleetSettings
 from app.settings.monitor import CameraSettings, MonitorSettings, PolicySettings
+from app.settings.review import ClipSettings, CollectSettings, DriftSettings
 from app.settings.view import ViewSettings
 from app.settings.vision import ClassifierSettings, DetectorSettings, TrackingSettings
 from app.settings.web import WebSettings
@@ -35,6 +36,9 @@ class Settings(BaseSettings):
     policy: PolicySettings = PolicySettings()
     monitor: MonitorSettings = MonitorSettings()
     alerts: AlertSettings = Field(default_factory=AlertSettings)  # its store depends on the home folder at this moment
+    clips: ClipSettings = ClipSettings()
+    collect: CollectSettings = CollectSettings()
+    drift: DriftSettings = DriftSettings()
     view: ViewSettings = ViewSettings()
     web: WebSettings = WebSettings()
     fleet: FleetSettings = Field(default_factory=FleetSettings)
@@ -76,6 +80,16 @@ class Settings(BaseSettings):
             raise ValueError("a channel is called 'fleet', the name of the channel to the hub; rename it")
         added = NatsChannel(kind="nats", name="fleet", url=fleet.hub, site=fleet.site, creds_file=fleet.creds_file)
         object.__setattr__(self, "alerts", self.alerts.model_copy(update={"channels": (*channels, added)}))
+        return self
+
+    @model_validator(mode="after")
+    def _stores_events(self) -> Self:
+        if self.clips.enabled and not self.alerts.persist:
+            raise ValueError("clips belong to stored events, and alerts.persist is false; set one of them")
+        if self.collect.enabled and not self.alerts.persist:
+            raise ValueError("collect stores pictures, and alerts.persist is false; set one of them")
+        if self.collect.enabled and self.view.blur:
+            raise ValueError("collect needs faces that are not blurred, and view.blur is true; set one of them")
         return self
 
     @model_validator(mode="after")

@@ -52,11 +52,42 @@ _HOST = re.compile(
     r"(?P<login>[^/@\s]*@)?(?P<host>localhost|[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]|[\w-]+(?:\.[\w-]+)*)"
     r"(?P<port>:[0-9]{1,5})?(?P<path>[/?].*)?"
 )
-_MEDIA_SUFFIXES = IMAGE_SUFFIXES | {
-    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".asf", ".flv", ".f4v", ".ts", ".mts", ".m2ts", ".mpg"),
-    *(".mpeg", ".vob", ".3gp", ".ogv", ".mxf", ".dav", ".mjpg", ".mjpeg", ".h264", ".h265", ".264", ".265", ".hevc"),
-    *(".y4m", ".rm", ".divx", ".m3u", ".m3u8", ".sdp"),
-}
+VIDEO_SUFFIXES = frozenset(
+    {
+        *(
+            ".mp4",
+            ".m4v",
+            ".mov",
+            ".avi",
+            ".mkv",
+            ".webm",
+            ".wmv",
+            ".asf",
+            ".flv",
+            ".f4v",
+            ".ts",
+            ".mts",
+            ".m2ts",
+            ".mpg",
+        ),
+        *(
+            ".mpeg",
+            ".vob",
+            ".3gp",
+            ".ogv",
+            ".mxf",
+            ".dav",
+            ".mjpg",
+            ".mjpeg",
+            ".h264",
+            ".h265",
+            ".264",
+            ".265",
+            ".hevc",
+        ),
+        *(".y4m", ".rm", ".divx", ".m3u", ".m3u8", ".sdp", ".gif"),
+    }
+)
 _LOCAL_NAMES = frozenset({"local", "lan", "home", "internal"})
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -95,7 +126,7 @@ def _address_without_scheme(uri: str) -> str:
     is_address = (
         (last.isdigit() and host.count(".") == 3) or host[0] == "[" or host == "localhost" or last in _LOCAL_NAMES
     )
-    is_domain = host.count(".") >= 2 and last.isalpha() and f".{last}" not in _MEDIA_SUFFIXES
+    is_domain = host.count(".") >= 2 and last.isalpha() and f".{last}" not in IMAGE_SUFFIXES | VIDEO_SUFFIXES
     if not (half or ":" in login or match["port"] or is_address or is_domain):
         return ""
     shown = redact(f"{scheme}://{host}{match['port'] or ''}{match['path'] or ''}")
@@ -167,8 +198,17 @@ def _check_timezone(name: str) -> str:
     return name
 
 
+def _check_polygon(polygon: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    if len(polygon) < 3:
+        raise ValueError("a region needs at least three corners")
+    if any(not 0 <= value <= 1 for corner in polygon for value in corner):
+        raise ValueError("corners are fractions of width and height, from 0 to 1")
+    return polygon
+
+
 Duration = Annotated[float, BeforeValidator(_seconds)]
 TimeZone = Annotated[str, AfterValidator(_check_timezone)]
+Polygon = Annotated[tuple[tuple[float, float], ...], AfterValidator(_check_polygon)]
 
 
 class SourceSettings(BaseModel):
@@ -178,7 +218,7 @@ class SourceSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     uri: str = Field(
-        description="0, /dev/video0, rtsp://…, http(s)://…, a video, an image, a folder of images, or demo"
+        description="0, /dev/video0, rtsp://…, http(s)://…, a video, an image, a folder of images or of videos, or demo"
     )
     name: str = Field(
         default="", max_length=80, description="name of the camera on screen and in events; if empty, made from the uri"
@@ -242,6 +282,11 @@ class SourceSettings(BaseModel):
         description="shape of the picture before the rotation, such as '16:9', if a recorder squeezes it and does not "
         "say so; default: as the stream says",
     )
+    blackout: tuple[Polygon, ...] = Field(
+        default=(),
+        description="polygons that are painted black before anything else sees the picture: [x, y] corners from 0 to 1 "
+        "in the picture as the camera sends it, before rotate and flip",
+    )
     every_s: Duration = Field(
         default=0.0, ge=0, le=3600, description="analyse one frame of a video in each period of this length; 0: all"
     )
@@ -265,6 +310,13 @@ class SourceSettings(BaseModel):
     )
     loop: bool = Field(default=False, description="repeat a file, folder or the demo")
     pace: Literal["realtime", "fast"] = Field(default="realtime", description="speed of files")
+
+    @field_validator("starts_at", mode="before")
+    @classmethod
+    def _is_date(cls, value: object) -> object:
+        if isinstance(value, str) and not re.match(r"\d{4}-\d{2}-\d{2}", value.strip()):  # a number is no date
+            raise ValueError("is no date with a time; write it like 2026-11-23T14:30")
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -294,6 +346,8 @@ class SourceSettings(BaseModel):
         _check_characters(uri)
         match = _SCHEME.match(uri)
         if match is None:
+            if re.fullmatch(r"-\d+", uri):
+                raise ValueError(f"is {uri}, but cameras are counted from 0")
             address = _address_without_scheme(uri)
             if address and not exists(Path(uri)):
                 raise ValueError(f"is no file; for a network camera write {address}")
@@ -389,8 +443,8 @@ class SourceSettings(BaseModel):
         return self.model_copy(update={"uri": uri})
 
     @property
-    def geometry(self) -> tuple[int, str, str | None]:
-        return self.rotate, self.flip, self.aspect_ratio
+    def geometry(self) -> tuple[int, str, str | None, tuple[Polygon, ...]]:
+        return self.rotate, self.flip, self.aspect_ratio, self.blackout
 
     @property
     def display_aspect(self) -> float:

@@ -58,7 +58,7 @@ class ViewSettings(BaseModel):
     @classmethod
     def _known_language(cls, language: str) -> str:
         short = language.strip().lower().replace("_", "-").partition("-")[0]
-        if short and short not in LANGUAGES:
+        if language.strip() and short not in LANGUAGES:
             raise ValueError(
                 f"{language!r} has no sentences; choose from {', '.join(LANGUAGES)}, or write [view.sentences]"
             )

@@ -82,11 +82,11 @@ class DetectorSettings(BaseModel):
     equalize: bool = Field(False, description="haar: equalise the histogram before detection")
     profile: bool = Field(False, description="haar: also search faces in profile")
     full_look_s: float = Field(
-        0.25,
+        1.0,
         ge=0,
         le=10,
         description="time between detection passes over the whole frame; between them, only the surroundings of "
-        "tracked faces are searched; 0: every pass covers the whole frame",
+        "tracked faces and, every 0.2 s, the parts that moved are searched; 0: every pass covers the whole frame",
     )
     still_look_s: float = Field(
         1.0,

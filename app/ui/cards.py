@@ -46,6 +46,13 @@ class Part(NamedTuple):
 Row = tuple[Part, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """An image (H, W, 3) uint8 BGR that equals only itself, so that it can be a key of caches."""
+
+    image: Image
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
     """``rows`` on a background; ``picture`` is on the left, as high as the rows."""
@@ -53,7 +60,7 @@ class Card:
     rows: tuple[Row, ...]
     fill: Colour
     opacity: float = 1.0
-    picture: Image | None = None
+    picture: Picture | None = None
 
     def size(self, unit: float) -> tuple[float, float]:
         """Width and height in pixels."""
@@ -69,11 +76,7 @@ class Card:
         return replace(self, rows=tuple(row for row in rows if row))
 
     def draw(self, board: Canvas, x: float, y: float) -> None:
-        sprite = card_sprite(self.rows, self.fill, self.opacity, self.picture is not None, board.unit)
-        board.blend(sprite, round(x), round(y))
-        if self.picture is not None:
-            left, side = board.unit * _PAD, _rows_px(self.rows, board.unit)
-            board.paste(self.picture, Box(round(x) + left, round(y) + _edge(self.rows, board.unit), side, side), left)
+        board.blend(card_sprite(self, board.unit), round(x), round(y))
 
 
 def _edge(rows: tuple[Row, ...], unit: float) -> float:
@@ -108,16 +111,18 @@ def _size(rows: tuple[Row, ...], has_picture: bool, unit: float) -> tuple[float,
 
 
 @lru_cache(maxsize=48)
-def card_sprite(rows: tuple[Row, ...], fill: Colour, opacity: float, has_picture: bool, unit: float) -> Sprite:
+def card_sprite(card: Card, unit: float) -> Sprite:
     """The card, drawn once and kept: few cards change in each frame."""
-    width, height = _size(rows, has_picture, unit)
+    width, height = card.size(unit)
 
     def draw(board: Canvas) -> None:
-        board.card(Box(0, 0, width, height), min(unit * 0.8, height / 2), fill, opacity)
-        top = _edge(rows, unit)
-        for row in rows:
-            high = _ROW * unit * max(part.size for part in row)
-            left = unit * _PAD + has_picture * (_rows_px(rows, unit) + unit * _PAD)
+        board.card(Box(0, 0, width, height), min(unit * 0.8, height / 2), card.fill, card.opacity)
+        top, side, start = _edge(card.rows, unit), _rows_px(card.rows, unit), unit * _PAD
+        if card.picture is not None:
+            board.paste(card.picture.image, Box(start, top, side, side), start)
+            start += side + unit * _PAD
+        for row in card.rows:
+            high, left = _ROW * unit * max(part.size for part in row), start
             for part in row:
                 part.draw(board, left, top + high / 2)
                 left += part.width_px(unit) + unit * _GAP

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import cv2
-import numpy as np
 
 from app.core.types import Box, Image, Label, Track
 from app.ui.canvas import Canvas, Sprite, blur_faces, composed
@@ -14,6 +13,10 @@ from app.ui.palette import STYLES
 _SEVERITY = (Label.UNSURE, Label.MASK, Label.INCORRECT, Label.NO_MASK)
 _TEXT, _HEIGHT, _PAD = 0.92, 1.62, 0.45
 """Size of a label's text, its height and its inner margin, in units."""
+_Area = tuple[float, float, float, float]
+"""Left, top, right and bottom of a rectangle: faster than a ``Box``, because very many are compared."""
+_LARGE_PX, _STEP_PX = 160, 4
+"""Boxes with a longer side are not kept; the sides of others are multiples of the step, so that few are drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class FaceOptions:
 
 def text_unit(width_px: float, height_px: float, large: bool = False) -> float:
     """The size of normal text on an image of that size, px."""
-    unit = float(np.clip(min(height_px / 40, width_px / 44), 11, 60))
+    unit = max(11.0, min(height_px / 40, width_px / 44, 60.0))
     return max(11.0, min(unit * 1.45, width_px / 24)) if large else unit
 
 
@@ -56,9 +59,10 @@ def draw_faces(board: Canvas, tracks: Sequence[Track], factor: float, options: F
     """Draws boxes and labels; the most severe label is on top and chooses its place first. ``factor``: from source to
     canvas pixels."""
     options = options or FaceOptions()
-    whole = Box(0, 0, board.width, board.height)
     boxes = {track.id: track.box.scaled(factor) for track in tracks}
-    shown = [track for track in tracks if _overlap(boxes[track.id], whole)]
+    whole = 0.0, 0.0, float(board.width), float(board.height)
+    areas = {id_: _area(box) for id_, box in boxes.items()}
+    shown = [track for track in tracks if not _is_free(areas[track.id], [whole])]
     shown.sort(key=lambda track: (_SEVERITY.index(track.label.label), track.box.area))
     for track in shown:
         box, opacity = boxes[track.id], options.opacity.get(track.id, 1.0)
@@ -68,24 +72,45 @@ def draw_faces(board: Canvas, tracks: Sequence[Track], factor: float, options: F
         _draw_box(board, track.label.label, box)
         if before is not None:
             cv2.addWeighted(area, opacity, before, 1 - opacity, 0, dst=area)
-    placed: list[Box] = list(options.taken)
+    placed = list(map(_area, options.taken))
     for track in reversed(shown):
         if track.id not in options.opacity:
-            others = [box for id_, box in boxes.items() if id_ != track.id]
+            others = [area for id_, area in areas.items() if id_ != track.id]
             placed += _draw_label(board, track, boxes[track.id], options, placed, others)
 
 
 def _draw_box(board: Canvas, label: Label, box: Box) -> None:
+    """A small box is kept as a sprite; a large one costs less when it is drawn in parts."""
+    width, height = (max(_STEP_PX, _STEP_PX * round(side / _STEP_PX)) for side in (box.width, box.height))
+    if max(width, height) > _LARGE_PX:
+        _outline(board, label, box)
+    else:
+        sprite, (x, y) = _box_sprite(label, width, height, board.unit), box.center
+        board.blend(sprite, round(x - sprite.keep.shape[1] / 2), round(y - sprite.keep.shape[0] / 2))
+
+
+def _outline(board: Canvas, label: Label, box: Box) -> None:
     style = STYLES[label]
     width = max(1, round(board.unit / 7 * style.weight))
     arms = max(style.arms * box.size, 1.0) if style.arms else 0.0
-    halo = max(1, round(board.unit / 14))  # a dark edge keeps it visible on any image
-    board.outline(box, min(board.unit * 0.7, box.size / 3), style.colour, width, arms, halo)
+    board.outline(box, min(board.unit * 0.7, box.size / 3), style.colour, width, arms, _halo_px(board.unit))
+
+
+def _halo_px(unit: float) -> int:
+    """Width of the dark edge that keeps a box visible on any image."""
+    return max(1, round(unit / 14))
+
+
+@lru_cache(maxsize=256)
+def _box_sprite(label: Label, width: int, height: int, unit: float) -> Sprite:
+    halo = _halo_px(unit)
+    box = Box(halo, halo, width, height)
+    return composed(width + 2 * halo, height + 2 * halo, unit, lambda board: _outline(board, label, box))
 
 
 def _draw_label(
-    board: Canvas, track: Track, box: Box, options: FaceOptions, placed: Sequence[Box], others: Sequence[Box]
-) -> list[Box]:
+    board: Canvas, track: Track, box: Box, options: FaceOptions, placed: Sequence[_Area], others: Sequence[_Area]
+) -> list[_Area]:
     """Draws the label where it covers no other label: with its word, or only its icon; not at all if there is no room.
     Returns its area."""
     style, unit = STYLES[track.label.label], board.unit
@@ -103,9 +128,8 @@ def _draw_label(
         if found is not None:
             options.places[track.id], area = found
             text_at = (text, start) if width == wide else ("", 0.0)
-            board.blend(
-                label_sprite(track.label.label, *text_at, round(width), unit, steps), round(area.x), round(area.y)
-            )
+            sprite = label_sprite(track.label.label, *text_at, round(width), unit, steps)
+            board.blend(sprite, round(area[0]), round(area[1]))
             return [area]
     return []
 
@@ -127,20 +151,18 @@ def label_sprite(label: Label, text: str, start_px: float, width: int, unit: flo
 
 
 def _free_place(
-    board: Canvas,
-    box: Box,
-    size: tuple[float, float],
-    taken: Sequence[Box],
-    preferred: int,
-) -> tuple[int, Box] | None:
+    board: Canvas, box: Box, size: tuple[float, float], taken: Sequence[_Area], preferred: int
+) -> tuple[int, _Area] | None:
     """The first place of a label that covers nothing of ``taken``; the number of the place and its area."""
     width, height = size
-    places = list(enumerate(_places(box, width, height)))
-    for number, (x, y) in [places[preferred], *places]:
-        area = Box(min(max(x, 0.0), max(0.0, board.width - width)), y, width, height)
-        if y < 0 or area.y2 > board.height or area.x2 > board.width + 1:
+    places = _places(box, width, height)
+    for number in (preferred, *range(len(places))):
+        x, y = places[number]
+        x = min(max(x, 0.0), max(0.0, board.width - width))
+        if y < 0 or y + height > board.height or x + width > board.width + 1:
             continue
-        if not any(_overlap(area, other) for other in taken):
+        area = x, y, x + width, y + height
+        if _is_free(area, taken):
             return number, area
     return None
 
@@ -156,6 +178,11 @@ def _places(box: Box, width: float, height: float) -> tuple[tuple[float, float],
     )
 
 
-def _overlap(a: Box, b: Box) -> bool:
-    """Whether two boxes have a common area."""
-    return a.x < b.x + b.width and b.x < a.x + a.width and a.y < b.y + b.height and b.y < a.y + a.height
+def _area(box: Box) -> _Area:
+    return box.x, box.y, box.x + box.width, box.y + box.height
+
+
+def _is_free(area: _Area, taken: Sequence[_Area]) -> bool:
+    """Whether ``area`` has nothing in common with any of ``taken``."""
+    left, top, right, bottom = area
+    return not any(left < x2 and x < right and top < y2 and y < bottom for x, y, x2, y2 in taken)

@@ -3,14 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.settings.source import IMAGE_SUFFIXES
-
-VIDEO_SUFFIXES = frozenset(
-    {
-        *(".3gp", ".asf", ".avi", ".flv", ".gif", ".h264", ".h265", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov"),
-        *(".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".sdp", ".ts", ".vob", ".webm", ".wmv"),
-    }
-)
+from app.settings.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,11 @@ from dataclasses import dataclass
 
 from app.core.types import Box
 
+_SCREEN_RATIO = 16 / 9
+"""Width / height of most screens: OpenCV does not report their size."""
+_MAX_ENLARGED = 2.0
+"""How much a new window enlarges a small image."""
+
 
 @dataclass(frozen=True, slots=True)
 class Grid:
@@ -42,3 +47,18 @@ def best_grid(count: int, width_px: float, height_px: float, ratio: float) -> Gr
         return round(min(width_px / columns / ratio, height_px / rows), 3), -columns * rows, columns
 
     return Grid(count, max(range(1, count + 1), key=rank))
+
+
+def grid_size(count: int, width_px: int, ratio: float) -> tuple[int, int]:
+    """Width and height in px of the grid, on a screen of that width, without bars beside images of that ``ratio``."""
+    height_px = width_px / _SCREEN_RATIO
+    grid = best_grid(count, width_px, height_px, ratio)
+    tile_px = min(width_px / grid.columns / ratio, height_px / grid.rows)
+    return round(tile_px * ratio * grid.columns), round(tile_px * grid.rows)
+
+
+def window_size(width_px: int, height_px: int, max_width_px: int) -> tuple[int, int]:
+    """Width and height in px of a new window for an image of that size, on a screen of ``max_width_px``, with the
+    aspect ratio kept."""
+    factor = min(_MAX_ENLARGED, max_width_px / width_px, max_width_px / _SCREEN_RATIO / height_px)
+    return max(1, round(width_px * factor)), max(1, round(height_px * factor))

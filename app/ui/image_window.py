@@ -1,11 +1,6 @@
 """Shows images in a window and reads its keys and clicks: all calls of OpenCV's GUI toolkit are here."""
 
-import ctypes
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Protocol
 
 import cv2
@@ -13,6 +8,7 @@ import cv2
 from app.capture.opencv_packages import packages_text, repair_advice
 from app.core.errors import DisplayError
 from app.core.types import Image
+from app.ui import toolkit
 
 TITLE = "maskwatch"
 
@@ -82,6 +78,9 @@ class ImageWindow(Protocol):
 
     def set_fullscreen(self, fullscreen: bool) -> None: ...
 
+    def hide_pointer(self) -> None:
+        """Hides the mouse pointer over the window, where the toolkit can."""
+
     def inputs(self, timeout_s: float) -> list[WindowInput]:
         """What the user did since the last call; waits at most ``timeout_s`` for it."""
 
@@ -95,27 +94,6 @@ def is_window_open() -> bool:
         return cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= minimum
     except cv2.error:  # some toolkits raise an error for a closed window
         return False
-
-
-_QT_MODIFIERS = tuple(f"_ZN{space}15QGuiApplication17keyboardModifiersEv" for space in ("14QtOpenCVPython", ""))
-"""The symbols of QGuiApplication::keyboardModifiers() with and without the namespace of OpenCV's wheels."""
-
-
-@cache
-def _keyboard_modifiers() -> Callable[[], int]:
-    """Qt's function that says which modifiers were down at the last event: OpenCV leaves them out and gives small
-    letters only. It is found in the library of Qt that OpenCV has loaded."""
-    with suppress(OSError, AttributeError):
-        lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
-        library = next((line.split(maxsplit=5)[5] for line in lines if "libQt5Gui" in line), "")
-        loaded = ctypes.CDLL(library) if library else None
-        found = (getattr(loaded, name) for name in _QT_MODIFIERS if hasattr(loaded, name))
-        return next(found, lambda: 0)
-    return lambda: 0
-
-
-def _is_shift_down() -> bool:
-    return bool(_keyboard_modifiers()() & 0x0200_0000)
 
 
 def image_area() -> tuple[int, int]:
@@ -162,6 +140,9 @@ class OpenCvWindow:
         mode = cv2.WINDOW_FULLSCREEN if fullscreen else cv2.WINDOW_NORMAL
         cv2.setWindowProperty(TITLE, cv2.WND_PROP_FULLSCREEN, mode)
 
+    def hide_pointer(self) -> None:
+        toolkit.hide_pointer()
+
     def inputs(self, timeout_s: float) -> list[WindowInput]:
         self._run_toolkit(max(1, round(timeout_s * 1000)))
         is_visible = is_window_open()
@@ -179,7 +160,7 @@ class OpenCvWindow:
         raw = cv2.waitKeyEx(timeout_ms)
         code = _KEYS.get(raw, raw & 0xFFFF)  # GTK adds the modifiers above 16 bits
         if raw >= 0 and 0 < code <= INSERT:  # else a key without a meaning here, such as Shift
-            self._inputs.append(Key(_KEYS.get(code, code), ord("a") <= code <= ord("z") and _is_shift_down()))
+            self._inputs.append(Key(_KEYS.get(code, code), ord("a") <= code <= ord("z") and toolkit.is_shift_down()))
 
     def _on_mouse(self, event: int, x: int, y: int, flags: int, parameter: object) -> None:  # noqa: ARG002 - signature of OpenCV
         if event in (cv2.EVENT_LBUTTONUP, cv2.EVENT_RBUTTONUP):

@@ -25,6 +25,8 @@ _REDRAW_S = 0.5
 """Longest time between two redraws, for the clock and the state of the camera."""
 _FOLLOW_SHARE = 0.06
 """How far the picture moves towards the nearest person with each redraw, on a screen that shows a part of it."""
+_CENTRE = 0.5, 0.42
+"""The middle of the part that is shown while nobody is there, in shares of the frame: faces are in the upper half."""
 _NEUTRAL: Colour = (58, 58, 58)
 _FALLBACK_PX = 1280, 720
 """Size of the first image, before the window has reported its size."""
@@ -68,7 +70,7 @@ class KioskWindow:
         self._size_px = _FALLBACK_PX
         self._drawn: tuple[object, ...] = ()
         self._drawn_s = 0.0
-        self._centre = 0.5
+        self._centre = _CENTRE
 
     @property
     def sign(self) -> Sign:
@@ -79,6 +81,7 @@ class KioskWindow:
         """Runs the window; ``on_result`` is called with every result. Raises DisplayError if the window is lost."""
         try:
             self._image_window.set_fullscreen(True)
+            self._image_window.hide_pointer()
             while not self._monitor.finished and not self._stopped():
                 for result in self._monitor.take(0.0):
                     on_result(result)
@@ -109,7 +112,8 @@ class KioskWindow:
         if content == self._drawn and now_s - self._drawn_s < _REDRAW_S:
             return None
         self._drawn, self._drawn_s = content, now_s
-        self._centre += (nearest_centre(view) - self._centre) * _FOLLOW_SHARE
+        (x, y), (to_x, to_y) = self._centre, nearest_centre(view)
+        self._centre = x + (to_x - x) * _FOLLOW_SHARE, y + (to_y - y) * _FOLLOW_SHARE
         return draw_kiosk(view, self.sign, self._sentences, self._size_px, self._settings, self._centre)
 
     def _update_sign(self, view: CameraView, now_s: float) -> None:
@@ -125,12 +129,12 @@ def is_online(view: CameraView) -> bool:
     return view.status.state in (SourceState.LIVE, SourceState.ENDED) and view.frame is not None
 
 
-def nearest_centre(view: CameraView) -> float:
-    """Where the nearest person is, from the left side of the frame (0) to the right (1); 0.5 without a person."""
+def nearest_centre(view: CameraView) -> tuple[float, float]:
+    """Where the nearest face is, from the upper left corner of the frame (0, 0) to the lower right one (1, 1)."""
     if not view.tracks or view.frame is None:
-        return 0.5
-    nearest = max(view.tracks, key=lambda track: track.box.size)
-    return float(nearest.box.center[0] / view.frame.image.shape[1])
+        return _CENTRE
+    (x, y), shape = max(view.tracks, key=lambda track: track.box.size).box.center, view.frame.image.shape
+    return x / shape[1], y / shape[0]
 
 
 def draw_kiosk(
@@ -139,19 +143,19 @@ def draw_kiosk(
     sentences: Sentences,
     size_px: tuple[int, int],
     settings: ViewSettings,
-    centre: float = 0.5,
+    centre: tuple[float, float] = _CENTRE,
 ) -> Image:
     """The whole screen, an image (H, W, 3) uint8 BGR of ``size_px`` (width, height). ``centre``: which part of the
-    frame is shown if it is wider, from 0 (its left side) to 1."""
+    frame is shown if it has another shape, from its upper left corner (0, 0) to the lower right one (1, 1)."""
     width, height = size_px
     if sign is Sign.IDLE or view.frame is None:
-        fault = "" if is_online(view) else _fault_text(view)
+        fault = _fault_text(view)
         return _idle(sentences.idle, time.strftime("%H:%M"), fault, size_px, settings.theme)
     band = _band(sign, getattr(sentences, sign.value), size_px)
     image = np.empty((height, width, 3), np.uint8)
-    image[: height - len(band)] = _filled(
-        _mirror(view, settings), width, height - len(band), 1 - centre if settings.kiosk_mirror else centre
-    )
+    if settings.kiosk_mirror:
+        centre = 1 - centre[0], centre[1]
+    image[: height - len(band)] = _filled(_mirror(view, settings), width, height - len(band), centre)
     image[height - len(band) :] = band
     return image
 
@@ -166,12 +170,12 @@ def _mirror(view: CameraView, settings: ViewSettings) -> Image:
     return image[:, ::-1] if settings.kiosk_mirror else image
 
 
-def _filled(image: Image, width: int, height: int, centre: float) -> Image:
-    """``image``, scaled to fill ``width`` x ``height``; more is cut off below than above, where the faces are."""
+def _filled(image: Image, width: int, height: int, centre: tuple[float, float]) -> Image:
+    """``image``, scaled to fill ``width`` x ``height`` with what is around ``centre``."""
     factor = max(width / image.shape[1], height / image.shape[0])
     wide, high = min(image.shape[1], round(width / factor)), min(image.shape[0], round(height / factor))
-    x = round(min(max(image.shape[1] * centre - wide / 2, 0), image.shape[1] - wide))
-    y = (image.shape[0] - high) // 4
+    x = round(min(max(image.shape[1] * centre[0] - wide / 2, 0), image.shape[1] - wide))
+    y = round(min(max(image.shape[0] * centre[1] - high / 2, 0), image.shape[0] - high))
     part = np.ascontiguousarray(image[y : y + high, x : x + wide])
     method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     return cv2.resize(part, (width, height), interpolation=method)  # type: ignore[return-value]
@@ -237,8 +241,10 @@ def _idle(invitation: str, clock: str, fault: str, size_px: tuple[int, int], the
 
 
 def _fault_text(view: CameraView) -> str:
-    state = view.status.state.name.lower()
-    return f"{view.camera}: {view.status.last_error or state}"
+    """Why the camera shows nothing; empty while it shows something or only starts."""
+    state, reason = view.status.state, view.status.last_error
+    starts = state in (SourceState.LIVE, SourceState.CONNECTING) and not reason
+    return "" if is_online(view) or starts else f"{view.camera}: {reason or state.value}"
 
 
 def is_rtl(text: str) -> bool:

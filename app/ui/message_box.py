@@ -6,13 +6,13 @@ import numpy as np
 
 from app.core.types import Image
 from app.ui.canvas import Canvas
-from app.ui.image_window import Closed, Key, Resized
+from app.ui.image_window import ENTER, ESCAPE, Closed, Key, Resized
 from app.ui.palette import INK
 from app.ui.window_process import open_image_window
 
 _WIDTH_PX, _UNIT_PX = 760, 19.0
 _WAIT_S = 0.05
-_CLOSED, _ENTER, _ESCAPE = "", 13, 27
+_CLOSED = ""
 
 
 def draw_message_box(heading: str, lines: Sequence[str], size_px: tuple[int, int] | None = None) -> Image:
@@ -40,12 +40,12 @@ def show_message_box(heading: str, lines: Sequence[str], keys: str) -> str:
         window.show(image, (image.shape[1], image.shape[0]))
         while True:
             for each in window.inputs(_WAIT_S):
-                if isinstance(each, Closed) or each == Key(_ESCAPE):
+                if isinstance(each, Closed) or each == Key(ESCAPE):
                     return _CLOSED
                 if isinstance(each, Resized):
                     window.show(draw_message_box(heading, lines, (each.width_px, each.height_px)))
                 if isinstance(each, Key):
-                    key = "\n" if each.code in (10, _ENTER) else chr(each.code).lower()
+                    key = "\n" if each.code in (10, ENTER) else chr(each.code).lower()
                     if key in keys:
                         return key
     finally:

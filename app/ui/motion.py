@@ -9,6 +9,7 @@ import numpy as np
 
 from app.core.types import Box, Event, FrameResult, Image, Label, Track
 from app.pipeline.monitor import CameraView
+from app.ui.cards import Picture
 
 _EASE_S = 0.06
 """Time constant of the movement of a box towards its place."""
@@ -26,7 +27,7 @@ class ShownAlert:
     how long it was bare."""
 
     event: Event
-    picture: Image | None
+    picture: Picture | None
     for_s: float
     is_resolving: bool = False
     opacity: float = 1.0
@@ -60,11 +61,14 @@ class Motion:
         for alert in open_alerts(view.alerts, view.analysed, pictures):
             self._alerts[alert.event.id] = alert, now_s
         self._alerts = {id_: kept for id_, kept in self._alerts.items() if now_s - kept[1] < _FADE_S}
-        return [replace(alert, opacity=1 - (now_s - seen_s) / _FADE_S) for alert, seen_s in self._alerts.values()]
+        return [
+            alert if seen_s == now_s else replace(alert, opacity=1 - (now_s - seen_s) / _FADE_S)
+            for alert, seen_s in self._alerts.values()
+        ]
 
 
 def open_alerts(
-    alerts: Sequence[Event], result: FrameResult | None, pictures: Mapping[str, Image | None] | None = None
+    alerts: Sequence[Event], result: FrameResult | None, pictures: Mapping[str, Picture | None] | None = None
 ) -> list[ShownAlert]:
     """``alerts``, with pictures of the faces that are bare in ``result``, or the ``pictures`` taken before."""
     tracks = result.tracks if result is not None else ()
@@ -80,14 +84,14 @@ def open_alerts(
     return shown
 
 
-def _picture(image: Image, box: Box) -> Image | None:
+def _picture(image: Image, box: Box) -> Picture:
     """The face in ``box`` with some margin, square and small; a copy."""
     height, width = image.shape[:2]
     side = int(min(max(box.width, box.height) * (1 + 2 * _PICTURE_MARGIN), width, height))
     x, y = box.center
     left, top = (int(np.clip(at - side / 2, 0, most - side)) for at, most in ((x, width), (y, height)))
     part, small = image[top : top + side, left : left + side], (min(side, _PICTURE_PX),) * 2
-    return cv2.resize(part, small, interpolation=cv2.INTER_AREA) if side > _PICTURE_PX else part.copy()  # type: ignore[return-value]
+    return Picture(cv2.resize(part, small, interpolation=cv2.INTER_AREA) if side > _PICTURE_PX else part.copy())  # type: ignore[arg-type]
 
 
 def _eased(old: Box, new: Box, share: float) -> Box:

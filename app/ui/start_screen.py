@@ -28,8 +28,8 @@ from app.ui.start_state import (
     file_boxes,
 )
 
-_FIELD, _RAISED = 0.07, 0.16
-"""How much of the colour of the text is mixed into cards and buttons."""
+_FIELD, _RAISED, _SELECTED = 0.07, 0.16, 0.35
+"""How much of the colour of the text is mixed into cards, buttons and selected text."""
 _WAIT_S, _RESCAN_S, _BLINK_S = 0.05, 2.0, 0.6
 
 
@@ -118,7 +118,8 @@ def _draw_choices(
         if item.kind == ItemKind.CAMERA:
             _draw_camera(canvas, item.box, state.cameras[item.index].name, images[item.index], errors[item.index])
         elif item.kind == ItemKind.ADDRESS:
-            _draw_address(canvas, item.box, state.address, caret and place == state.focus)
+            has_focus = place == state.focus
+            _draw_address(canvas, item.box, state.address, caret and has_focus, state.is_selected and has_focus)
         else:
             _draw_button(canvas, item)
         if place == state.focus:
@@ -148,7 +149,7 @@ def _cut(image: Image, aspect: float) -> Image:
     return image[y : y + high, x : x + wide]
 
 
-def _draw_address(canvas: _Board, box: Box, address: str, caret: bool) -> None:
+def _draw_address(canvas: _Board, box: Box, address: str, caret: bool, is_selected: bool) -> None:
     canvas.card(box, 14, _FIELD)
     room = box.width - 40
     if not address:
@@ -157,8 +158,10 @@ def _draw_address(canvas: _Board, box: Box, address: str, caret: bool) -> None:
     shown = address
     while shown and canvas.text_width(shown, 18) > room:  # the end is what the user types
         shown = shown[1:]
-    canvas.text((box.x + 20, box.center[1]), shown, 18, anchor="lm")
     width = canvas.text_width(shown, 18)
+    if is_selected:
+        canvas.card(Box(box.x + 18, box.y + 12, width + 4, box.height - 24), 3, _SELECTED)
+    canvas.text((box.x + 20, box.center[1]), shown, 18, anchor="lm")
     if caret:
         canvas.card(Box(box.x + 21 + width, box.y + 14, 2, box.height - 28), 0, 1.0)
 
@@ -243,6 +246,7 @@ def choose_source(
                 caret,
                 state.focus,
                 state.address,
+                state.is_selected,
                 state.fault,
                 files,
             )

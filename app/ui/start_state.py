@@ -62,10 +62,12 @@ class Item:
 
 @dataclass
 class StartState:
-    """All that the screen shows, without the live pictures. Places are those of a screen of 1280 x 720."""
+    """All that the screen shows, without the live pictures. Places are those of a screen of 1280 x 720.
+    ``is_selected``: the address is that of the last time; what the user types replaces it, Backspace corrects it."""
 
     cameras: Sequence[CameraDevice] = ()
     address: str = ""
+    is_selected: bool = False
     fault: str = ""
     focus: int = 0
     files: FileList | None = None
@@ -129,6 +131,7 @@ class StartState:
             self.focus = kinds.index(ItemKind.DEMO)
         else:
             self.address, self.focus = choice.value, kinds.index(ItemKind.ADDRESS)
+            self.is_selected = not self.fault  # a wrong address is corrected
 
     def handle(self, user_input: WindowInput, paste: Callable[[], str] = clipboard_text) -> None:
         """Handles one input. Afterwards ``choice`` or ``quits`` may be set."""
@@ -148,6 +151,7 @@ class StartState:
         for place, item in enumerate(self.items()):
             if _contains(item.box, x, y):
                 self.focus = place
+                self.is_selected &= item.kind != ItemKind.ADDRESS
                 if item.kind == ItemKind.ADDRESS and not click.is_left:
                     self._paste(paste)
                 elif item.kind != ItemKind.ADDRESS:
@@ -170,11 +174,16 @@ class StartState:
         elif code in (BACKSPACE, DELETE):
             self._write(self.address[:-1])
         elif chr(code).isprintable():
-            self._write(self.address + (chr(code).upper() if key.is_capital else chr(code)))
+            self._write(self._kept + (chr(code).upper() if key.is_capital else chr(code)))
+
+    @property
+    def _kept(self) -> str:
+        """The part of the address that stays when the user types."""
+        return "" if self.is_selected else self.address
 
     def _write(self, address: str) -> None:
         """Typed text always goes to the address, wherever the focus was."""
-        self.address, self.fault = address, ""
+        self.address, self.fault, self.is_selected = address, "", False
         self.focus = next(place for place, item in enumerate(self.items()) if item.kind == ItemKind.ADDRESS)
 
     def _paste(self, paste: Callable[[], str]) -> None:
@@ -183,7 +192,7 @@ class StartState:
         except OSError as error:
             self.fault = str(error)
             return
-        self._write(self.address + "".join(letter for letter in lines[0] if letter.isprintable()))
+        self._write(self._kept + "".join(letter for letter in lines[0] if letter.isprintable()))
 
     def _activate(self, item: Item, paste: Callable[[], str]) -> None:
         self.fault = ""

@@ -1,30 +1,26 @@
 """The window: draws the cameras when they change and handles keys and mouse. Runs in the main thread."""
 
-import logging
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from app.capture.capture import SourceState
-from app.capture.recorder import VideoWriter, save_image
-from app.core.errors import DisplayError, MaskwatchError, OutputError
+from app.core.errors import DisplayError
 from app.core.types import Box, EventKind, FrameResult, Image, Label
 from app.pipeline.monitor import CameraView, Monitor
 from app.settings.monitor import Polygon
 from app.settings.view import ViewSettings
-from app.ui.grid import Grid, best_grid
+from app.ui.grid import Grid, best_grid, grid_size, window_size
 from app.ui.hud import Screen, draw_camera, draw_window, render, video_box
-from app.ui.image_window import Click, Closed, ImageWindow, Key, Resized, WindowInput
+from app.ui.image_window import BACKSPACE, ENTER, ESCAPE, Click, Closed, ImageWindow, Key, Resized, WindowInput
 from app.ui.motion import Motion
 from app.ui.palette import STYLES
 from app.ui.region_editor import RegionDraft
-
-log = logging.getLogger(__name__)
+from app.ui.window_saver import WindowSaver
 
 _WAIT_S = 0.008
 """Time between two checks for new frames, if the user does nothing."""
@@ -37,9 +33,9 @@ _REDRAW_S = 0.25
 _MESSAGE_S = 4.0
 _SNAPSHOT_PX = 7680
 """A snapshot of one camera has the size of the frame, up to this width."""
-_RECORD_FPS = 10.0, 25.0
-"""Limits of the frame rate of a recording, which follows the redraw rate of the window."""
-_ESCAPE, _SPACE, _ENTER, _BACKSPACE = 27, 32, 13, 8
+_SPACE = 32
+_OPTIONS = {ord("b"): "blur", ord("v"): "verbose", ord("h"): "help"}
+"""What a key turns on and off."""
 _EDITING = "click corners; Enter: close region; Backspace: undo; e: save; Esc: cancel"
 
 
@@ -84,7 +80,7 @@ class Window:
         self._message_until_s = time.monotonic() + _MESSAGE_S
         self._fullscreen = settings.fullscreen
         self.enlarged: int | None = None
-        self._recording: VideoWriter | None = None
+        self._saver = WindowSaver(settings.snapshots)
         self.drawn_s = self._changed_s = 0.0
         self._drawn: tuple[object, ...] = ()
         self._last: Image | None = None
@@ -92,7 +88,6 @@ class Window:
         self._motions: dict[str, Motion] = {}
         self._natural_px: tuple[int, int] | None = None
         self._alerts = 0
-        self._recording_since_s = 0.0
 
     @property
     def turn_s(self) -> float:
@@ -102,7 +97,7 @@ class Window:
 
     @property
     def is_recording(self) -> bool:
-        return self._recording is not None
+        return self._saver.is_recording
 
     def pause(self, paused: bool) -> None:
         """Pauses or resumes the analysis and the display."""
@@ -138,7 +133,7 @@ class Window:
             self.pause(False)
             raise
         finally:
-            self._stop_recording()
+            self._saver.stop()
             self._image_window.close()
 
     def _show_next(self) -> None:
@@ -161,11 +156,7 @@ class Window:
         single = self._single_view(views)
         if single is not None:
             return video_box(single, Screen(width_px))[0]
-        ratio = _ratio(views)
-        height_px = width_px * 9 / 16
-        grid = best_grid(len(views), width_px, height_px, ratio)
-        tile_px = min(width_px / grid.columns / ratio, height_px / grid.rows)
-        return round(tile_px * ratio * grid.columns), round(tile_px * grid.rows)
+        return grid_size(len(views), width_px, _ratio(views))
 
     def _has_ended_normally(self) -> bool:
         """Whether the cameras were files that were played to their ends."""
@@ -179,7 +170,8 @@ class Window:
         labels = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
         by_label = [(STYLES[label].word, sum(counts.get(label, 0) for counts in seen)) for label in labels]
         rows = [("People", people), *by_label, ("Alerts", self._alerts)]
-        return *((word, str(number)) for word, number in rows), ("The video has ended", "press any key")
+        ended = "The video has ended" if len(seen) < 2 else "The videos have ended"
+        return (ended, ""), *((word, str(number)) for word, number in rows), ("any key", "close")
 
     def redraw(self) -> Image | None:
         """The next image, or None if the display has not changed."""
@@ -188,8 +180,7 @@ class Window:
             self.screen = replace(self.screen, message="")
         views = self._paused_views or self._monitor.views()
         clock = time.strftime("%H:%M:%S") if any(view.is_live for view in views) else ""
-        recorded_s = None if self._recording is None else int(now_s - self._recording_since_s)
-        self.screen = replace(self.screen, clock=clock, recorded_s=recorded_s)
+        self.screen = replace(self.screen, clock=clock, recorded_s=self._saver.recorded_s(now_s))
         frames = ((view.frame.index, view.frame.captured_s) if view.frame else None for view in views)
         content = (*frames, *(view.tracks for view in views), self.screen, self.enlarged)
         if content != self._drawn:
@@ -207,14 +198,8 @@ class Window:
 
     def record(self, image: Image, now_s: float) -> None:
         """Writes one frame of the recording; a full disk ends the recording, not the window."""
-        if self._recording is None:
-            return
-        try:
-            self._recording.write(image, now_s)
-        except OutputError as error:
-            self._stop_recording()
-            self._show_message(str(error))
-            log.error("%s", error)
+        if fault := self._saver.write(image, now_s):
+            self._show_message(fault)
 
     def _render_views(self, views: Sequence[CameraView], screen: Screen | None = None) -> Image:
         screen = screen or self.screen
@@ -266,23 +251,20 @@ class Window:
     def _handle_key(self, key: int) -> bool:
         if self.screen.draft is not None and self._edit(key):
             return True
-        if key in (ord("q"), _ESCAPE):
+        if key in (ord("q"), ESCAPE):
             return False
         if key == _SPACE:
             self.pause(not self.screen.paused)
-        elif key == ord("b"):
-            self.screen = replace(self.screen, blur=not self.screen.blur)
-        elif key == ord("v"):
-            self.screen = replace(self.screen, verbose=not self.screen.verbose)
-        elif key == ord("h"):
-            self.screen = replace(self.screen, help=not self.screen.help)
+        elif option := _OPTIONS.get(key):
+            changed: dict[str, Any] = {option: not getattr(self.screen, option)}
+            self.screen = replace(self.screen, **changed)
         elif key == ord("f"):
             self._fullscreen = not self._fullscreen
             self._image_window.set_fullscreen(self._fullscreen)
         elif key == ord("s"):
             self._snapshot()
-        elif key == ord("r"):
-            self._toggle_recording()
+        elif key == ord("r") and self._last is not None:
+            self._show_message(self._saver.toggle(self._last, self.screen.shown_fps))
         elif key == ord("e"):
             self._start_edit()
         elif key == ord("t"):
@@ -318,11 +300,11 @@ class Window:
         """Handles a key of the region editor; False if the key has its normal meaning."""
         draft = self.screen.draft
         assert draft is not None
-        if key == _ENTER:
+        if key == ENTER:
             self.screen = replace(self.screen, draft=draft.close())
-        elif key == _BACKSPACE:
+        elif key == BACKSPACE:
             self.screen = replace(self.screen, draft=draft.undo())
-        elif key == _ESCAPE:
+        elif key == ESCAPE:
             self.screen = replace(self.screen, draft=None)
             self._show_message("regions not changed")
         elif key == ord("e"):
@@ -352,16 +334,6 @@ class Window:
         self.screen = replace(self.screen, message=message)
         self._message_until_s = time.monotonic() + for_s
 
-    def _path(self, suffix: str) -> Path:
-        self._settings.snapshots.mkdir(parents=True, exist_ok=True)
-        stem = time.strftime("maskwatch-%Y%m%d-%H%M%S")
-        path = self._settings.snapshots / f"{stem}{suffix}"
-        serial = 1
-        while path.exists():
-            serial += 1
-            path = path.with_name(f"{stem}-{serial}{suffix}")
-        return path
-
     def _snapshot(self) -> None:
         if self._last is None:
             return
@@ -369,48 +341,7 @@ class Window:
         plain = replace(self.screen, help=False, message="", max_width_px=_SNAPSHOT_PX)
         single = self._single_view(views)
         image = self._render_views(views, plain if single is None else replace(plain, size_px=None))
-        try:
-            path = self._path(".png")
-            save_image(image, path)
-            self._show_message(f"saved {path.name}")
-        except (OutputError, OSError) as error:
-            self._show_message(f"cannot save snapshot: {error}")
-
-    def _toggle_recording(self) -> None:
-        if self._recording is not None:
-            self._stop_recording()
-            return
-        if self._last is None:
-            return
-        try:
-            path = self._path(".mp4")
-            min_fps, max_fps = _RECORD_FPS
-            fps = min(max(self.screen.shown_fps or max_fps, min_fps), max_fps)
-            self._recording = VideoWriter(path, fps, (self._last.shape[1], self._last.shape[0]), is_live=True)
-            self._recording_since_s = time.monotonic()
-            self._show_message(f"recording {path.name}")
-        except (OutputError, OSError) as error:
-            self._show_message(str(error))
-
-    def _stop_recording(self) -> None:
-        if self._recording is None:
-            return
-        recording, self._recording = self._recording, None
-        try:
-            recording.close()
-            self._show_message("recording saved")
-        except MaskwatchError as error:
-            self._show_message(str(error))
-            log.error("%s", error)
-
-
-def window_size(width_px: int, height_px: int, max_width_px: int) -> tuple[int, int]:
-    """Window size (width, height) in pixels that fits a 16:9 screen of ``max_width_px``, with the aspect ratio kept.
-
-    OpenCV does not report the screen size.
-    """
-    factor = min(1.0, max_width_px * 9 / 16 / height_px)
-    return max(1, round(width_px * factor)), max(1, round(height_px * factor))
+        self._show_message(self._saver.snapshot(image))
 
 
 def _ratio(views: Sequence[CameraView]) -> float:

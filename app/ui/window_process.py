@@ -100,6 +100,10 @@ class WindowProcess:
         self.wait_until_open()
         self._send(("fullscreen", fullscreen))
 
+    def hide_pointer(self) -> None:
+        self.wait_until_open()
+        self._send(("hide pointer",))
+
     def inputs(self, timeout_s: float) -> list[WindowInput]:
         self.wait_until_open()
         found: list[WindowInput] = []
@@ -181,6 +185,8 @@ def _serve(window: OpenCvWindow, pipe: Connection, memory_fd: int) -> None:
                     pipe.send(time.process_time())
                 case ("fullscreen", fullscreen):
                     window.set_fullscreen(fullscreen)
+                case ("hide pointer",):
+                    window.hide_pointer()
         for each in window.inputs(0.001):
             pipe.send(each)
             if isinstance(each, Closed):

@@ -26,6 +26,15 @@ TWO_WAY = (Label.MASK, Label.NO_MASK)
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Batches are padded to one of these sizes, because each new input shape needs a new LiteRT plan."""
 
+REJECTED = 0.5
+"""A detection is not a face if not_face is more probable than this."""
+
+SURE_SCORE = 0.75
+"""Score with which the detector reports a sure face."""
+
+_LEAST = 1e-4
+"""Probabilities nearer to 0 or 1 are not trusted as evidence."""
+
 
 class MaskClassifier(Protocol):
     """A classifier must be used by one thread only."""
@@ -119,15 +128,16 @@ class LiteRtClassifier:
     def _run(self, batch: int, crops: Crops) -> NDArray[np.float32]:
         """The outputs of ``batch`` crops; integer inputs and outputs are quantized as the file says."""
         network = self._network
-        plan = network.plan(batch, *crops.shape[1:])
-        values, tensor = _scaled(crops, self.metadata), plan.input()
-        if np.issubdtype(tensor.dtype, np.integer):
-            limits, (scale, zero) = np.iinfo(tensor.dtype), network.input_quantization
-            values = np.clip(np.round(values / (scale or 1.0)) + zero, limits.min, limits.max)
-        tensor[:] = values
-        del tensor
-        plan.invoke()
-        outputs: NDArray[Any] = plan.outputs[0]().copy()
+        values = _scaled(crops, self.metadata)
+        with network.plan(batch, *crops.shape[1:]) as plan:
+            tensor = plan.input()
+            if np.issubdtype(tensor.dtype, np.integer):
+                limits, (scale, zero) = np.iinfo(tensor.dtype), network.input_quantization
+                values = np.clip(np.round(values / (scale or 1.0)) + zero, limits.min, limits.max)
+            tensor[:] = values
+            del tensor
+            plan.invoke()
+            outputs: NDArray[Any] = plan.outputs[0]().copy()
         if np.issubdtype(outputs.dtype, np.integer):
             scale, zero = network.output_quantization
             outputs = (outputs.astype(np.float32) - zero) * (scale or 1.0)
@@ -230,16 +240,37 @@ def is_sure(probabilities: Sequence[float], index: int, metadata: ClassifierMeta
     return bool(probabilities[index] >= (metadata.min_two_way - slack) * both)
 
 
+def weigh_not_face(
+    probabilities: Probabilities, scores: Sequence[float] | None, metadata: ClassifierMetadata
+) -> Probabilities:
+    """``probabilities`` (N, C) with not_face corrected by the detector's ``scores`` (N), because both together are
+    right more often than each alone. The other classes keep their ratios. Nothing changes without ``candidate_score``.
+    Without ``scores`` (annotated boxes) the score of a sure face is assumed.
+    """
+    if Label.NOT_FACE not in metadata.labels or metadata.candidate_score is None or not len(probabilities):
+        return probabilities
+    column = metadata.labels.index(Label.NOT_FACE)
+    rows = np.clip(probabilities, _LEAST, 1 - _LEAST)
+    score = np.clip(np.full(len(rows), SURE_SCORE) if scores is None else np.asarray(scores), _LEAST, 1 - _LEAST)
+    by_score, by_class, constant = metadata.face_weights
+    log_odds = by_score * np.log(score / (1 - score)) - by_class * np.log(rows[:, column] / (1 - rows[:, column]))
+    is_face = 1 / (1 + np.exp(-log_odds - constant))
+    rows *= (is_face / (rows.sum(axis=1) - rows[:, column]))[:, None]
+    rows[:, column] = 1 - is_face
+    return rows
+
+
 def decide(probabilities: Sequence[float], metadata: ClassifierMetadata, face_px: float, sharp: float) -> FaceLabel:
     """The most probable label of a face in a single image, or UNSURE if it is too small, too blurred or undecided.
-    NOT_FACE needs no minimum confidence.
+    NOT_FACE if that is more probable than all other labels together.
 
     ``face_px``: the shorter side of its box in source pixels. ``sharp``: the crop's ``preprocess.sharpness``.
     """
-    best = max(range(len(probabilities)), key=probabilities.__getitem__)
-    confidence = float(probabilities[best])
-    is_decided = metadata.labels[best] is Label.NOT_FACE or is_sure(probabilities, best, metadata)
-    unsure = face_px < metadata.min_face_px or sharp < metadata.min_sharpness or not is_decided
-    return FaceLabel(
-        Label.UNSURE if unsure else metadata.labels[best], confidence, tuple(float(p) for p in probabilities)
-    )
+    labels = metadata.labels
+    best = max(range(len(labels)), key=lambda i: (labels[i] is not Label.NOT_FACE, probabilities[i]))
+    label = labels[best]
+    if Label.NOT_FACE in labels and probabilities[labels.index(Label.NOT_FACE)] > REJECTED:
+        label, best = Label.NOT_FACE, labels.index(Label.NOT_FACE)
+    elif face_px < metadata.min_face_px or sharp < metadata.min_sharpness or not is_sure(probabilities, best, metadata):
+        label = Label.UNSURE
+    return FaceLabel(label, float(probabilities[best]), tuple(float(p) for p in probabilities))

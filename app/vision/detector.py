@@ -15,8 +15,9 @@ class FaceDetector(Protocol):
 
 @runtime_checkable
 class RoiDetector(FaceDetector, Protocol):
-    """A detector that is faster if it searches only for faces that are already tracked."""
+    """A detector that is faster if it searches only for tracked faces and where something moved."""
 
-    def detect_tracked(self, image: Image, tracked: Sequence[Box]) -> list[Detection]:
-        """Like ``detect``, for the boxes in ``tracked`` (at least one, source pixels). May omit faces that are clearly
-        smaller than all of them, or farther from every box than the size of that box."""
+    def detect_tracked(self, image: Image, tracked: Sequence[Box], moved: Sequence[Box] = ()) -> list[Detection]:
+        """Like ``detect``, for the faces ``tracked`` and the parts ``moved`` (at least one of both, source pixels). May
+        omit faces outside ``moved`` that are clearly smaller than all tracked ones, or farther from every tracked box
+        than the size of that box."""

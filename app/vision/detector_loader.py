@@ -1,10 +1,13 @@
 """Builds the detector that is selected in the settings, with its working width, tiles and region."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from app.settings.vision import MAX_WIDTH_PX, DetectorSettings
 from app.vision.detector import FaceDetector
 from app.vision.haar_detector import HaarDetector
+from app.vision.litert import SharedModels
 from app.vision.tiling import DownscalingDetector, RegionDetector, TilingDetector
 
 RELIABLE_PX = {"haar": 40, "cnn": 24}
@@ -17,13 +20,29 @@ SLACK = 0.8
 """Bounding boxes of a face vary by 20 %: a detector for faces of ``min_face_px`` must accept boxes that are smaller."""
 
 
-def load_detector(settings: DetectorSettings) -> FaceDetector:
-    """Raises ModelError if the model file of the detector cannot be used."""
+_VIDEO_SCORE = 0.45
+"""In video, detections from this score on continue a track; a new one needs more (``DetectorSettings.sure_score``)."""
+
+
+def for_video(settings: DetectorSettings) -> DetectorSettings:
+    """``settings`` with which a tracker sees weak detections too, unless they give a score or a model."""
+    if settings.kind != "cnn" or settings.score is not None or settings.model is not None:
+        return settings
+    return settings.model_copy(update={"score": _VIDEO_SCORE})
+
+
+def load_detector(settings: DetectorSettings, open_model: Callable[..., Any] | None = None) -> FaceDetector:
+    """Raises ModelError if the model file of the detector cannot be used. ``open_model``: see ``YuNetDetector``."""
     if settings.kind == "haar":
         return wrap_detector(settings, HaarDetector)
     from app.vision.yunet_detector import load_yunet  # imported late, so that this module loads fast
 
-    return wrap_detector(settings, load_yunet)
+    return wrap_detector(settings, load_yunet if open_model is None else partial(load_yunet, open_model=open_model))
+
+
+def shared_detector_loader() -> Callable[[DetectorSettings], FaceDetector]:
+    """A ``load_detector`` whose detectors share their networks, so that each further camera needs little memory."""
+    return partial(load_detector, open_model=SharedModels())
 
 
 def wrap_detector(settings: DetectorSettings, load: Callable[[DetectorSettings], FaceDetector]) -> FaceDetector:

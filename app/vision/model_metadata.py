@@ -44,6 +44,14 @@ class ClassifierMetadata(BaseModel):
         description="mask or no_mask is unsure if its share of the two, p / (p_mask + p_no_mask), is lower",
     )
     min_face_px: int = Field(default=20, ge=1, description="smaller faces are unsure")
+    candidate_score: float | None = Field(
+        default=None, gt=0, lt=1, description="in single images, detections from this score on are classified"
+    )
+    face_weights: tuple[float, float, float] = Field(
+        default=(0.0, 1.0, 0.0),
+        description="weights of the log-odds of the detector's score and of not_face, and a constant: their sum is the "
+        "log-odds of a face",
+    )
     min_sharpness: float = Field(default=0.0, ge=0, description="crops whose Laplacian has a lower variance are unsure")
     trained_on: tuple[str, ...] = ()
     scaling: tuple[float, float] = Field(default=(0.0, 255.0), description="what the network expects for 0 and 255")

@@ -75,6 +75,17 @@ def thumbnail(image: Image) -> NDArray[np.int16]:
     return cv2.resize(sampled, _CELLS, interpolation=cv2.INTER_AREA).astype(np.int16)
 
 
+def parts(cells: NDArray[np.bool_], width_px: int, height_px: int) -> tuple[Box, ...]:
+    """Boxes around the groups of true ``cells`` of a thumbnail (48, 64), with the cells around them, in pixels of an
+    image of this size."""
+    grown = cv2.dilate(cells.astype(np.uint8), np.ones((3, 3), np.uint8))
+    count, _, stats, _ = cv2.connectedComponentsWithStats(grown)
+    x, y = width_px / _CELLS[0], height_px / _CELLS[1]
+    return tuple(
+        Box(left * x, top * y, columns * x, rows * y) for left, top, columns, rows, _ in stats[1:count].tolist()
+    )
+
+
 def limit_opencv_threads(threads: int) -> None:
     """Sets the number of threads that each OpenCV function uses, for the whole process."""
     cv2.setNumThreads(threads)

@@ -1,4 +1,5 @@
-"""Regions of interest (ROIs) around tracked faces: small squares that are searched instead of the whole image."""
+"""Regions of interest (ROIs) around tracked faces and movement: small squares that are searched instead of the whole
+image."""
 
 import math
 from collections.abc import Sequence
@@ -28,12 +29,15 @@ def min_tracked_px(tracked: Sequence[Box]) -> float:
     return MIN_SIZE_RATIO * min(box.size for box in tracked)
 
 
-def roi_squares(tracked: Sequence[Box], width: int, height: int) -> list[tuple[int, int, int, int]]:
-    """Returns x, y, width, height of the squares that show all ``tracked`` faces with their surroundings.
+def roi_squares(
+    tracked: Sequence[Box], moved: Sequence[Box], width: int, height: int
+) -> list[tuple[int, int, int, int]]:
+    """Returns x, y, width, height of the squares that show all ``tracked`` faces with their surroundings, and all
+    ``moved`` parts.
 
     In pixels, clipped to an image of ``width`` x ``height``; the whole image if a face is too large for a square.
     """
-    wanted = [_with_surroundings(box) for box in tracked]
+    wanted = [*map(_with_surroundings, tracked), *moved]
     groups: list[Box] = []
     while wanted:
         group = wanted.pop()

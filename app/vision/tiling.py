@@ -23,10 +23,13 @@ MAX_COLUMNS = 12
 """Limit for ``tiles = "auto"``: each tile needs a detection pass."""
 
 
-def run_pass(detector: FaceDetector, image: Image, tracked: Sequence[Box]) -> list[Detection]:
-    """One detection pass; only for the ``tracked`` faces if there are any and ``detector`` supports it."""
-    if tracked and isinstance(detector, RoiDetector):
-        return detector.detect_tracked(image, tracked)
+def run_pass(
+    detector: FaceDetector, image: Image, tracked: Sequence[Box], moved: Sequence[Box] = ()
+) -> list[Detection]:
+    """One detection pass; only for the ``tracked`` faces and ``moved`` parts if there are any and ``detector`` supports
+    it."""
+    if (tracked or moved) and isinstance(detector, RoiDetector):
+        return detector.detect_tracked(image, tracked, moved)
     return detector.detect(image)
 
 
@@ -41,13 +44,13 @@ class DownscalingDetector:
         """``image``: (H, W, 3) uint8 BGR."""
         return self.detect_tracked(image, ())
 
-    def detect_tracked(self, image: Image, tracked: Sequence[Box]) -> list[Detection]:
-        """See ``RoiDetector``; searches for all faces if ``tracked`` is empty."""
+    def detect_tracked(self, image: Image, tracked: Sequence[Box], moved: Sequence[Box] = ()) -> list[Detection]:
+        """See ``RoiDetector``; searches for all faces if ``tracked`` and ``moved`` are empty."""
         height, width = image.shape[:2]
         small = resize(image, max(1, round(width * self._factor)), max(1, round(height * self._factor)))
         scale_x, scale_y = width / small.shape[1], height / small.shape[0]
-        scaled = [box.scaled(1 / scale_x) for box in tracked]
-        return [found.mapped(scale_x, scale_y) for found in run_pass(self._detector, small, scaled)]
+        scaled = [[box.scaled(1 / scale_x) for box in boxes] for boxes in (tracked, moved)]
+        return [found.mapped(scale_x, scale_y) for found in run_pass(self._detector, small, *scaled)]
 
 
 class RegionDetector:
@@ -61,15 +64,19 @@ class RegionDetector:
         """``image``: (H, W, 3) uint8 BGR. Returns boxes in pixels of the whole image."""
         return self.detect_tracked(image, ())
 
-    def detect_tracked(self, image: Image, tracked: Sequence[Box]) -> list[Detection]:
-        """See ``RoiDetector``; searches for all faces if ``tracked`` is empty."""
+    def detect_tracked(self, image: Image, tracked: Sequence[Box], moved: Sequence[Box] = ()) -> list[Detection]:
+        """See ``RoiDetector``; searches for all faces if ``tracked`` and ``moved`` are empty."""
         height, width = image.shape[:2]
         x, y, w, h = self._region
         left, top = min(math.floor(x * width), width - 1), min(math.floor(y * height), height - 1)
         right, bottom = min(math.ceil((x + w) * width), width), min(math.ceil((y + h) * height), height)
         part = image[top : max(bottom, top + 1), left : max(right, left + 1)]
-        moved = [box.moved(-left, -top) for box in tracked]
-        return [found.mapped(1, 1, left, top) for found in run_pass(self._detector, part, moved)]
+        shifted = [box.moved(-left, -top) for box in tracked]
+        inside = [box.moved(-left, -top).clipped(part.shape[1], part.shape[0]) for box in moved]
+        inside = [box for box in inside if box.area > 0]
+        if moved and not inside and not tracked:
+            return []
+        return [found.mapped(1, 1, left, top) for found in run_pass(self._detector, part, shifted, inside)]
 
 
 class TilingDetector:
@@ -113,9 +120,9 @@ class TilingDetector:
         small = [found for found in whole if found.box.size < min_whole_px]
         return merge_passes([large, *passes, small])
 
-    def detect_tracked(self, image: Image, tracked: Sequence[Box]) -> list[Detection]:
-        """See ``RoiDetector``: large faces need no tiles."""
-        if min_tracked_px(tracked) >= self._min_whole_px(image):
+    def detect_tracked(self, image: Image, tracked: Sequence[Box], moved: Sequence[Box] = ()) -> list[Detection]:
+        """See ``RoiDetector``: large tracked faces need no tiles."""
+        if not moved and min_tracked_px(tracked) >= self._min_whole_px(image):
             return run_pass(self._detector, image, tracked)
         return self.detect(image)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from app.core.burst_spreader import BurstSpreader
 from app.core.types import Box, Detection, FaceLabel, Label, Track
 from app.settings.vision import TrackingSettings
-from app.vision.classifier import is_sure
+from app.vision.classifier import REJECTED, is_sure, weigh_not_face
 from app.vision.model_metadata import ClassifierMetadata
 
 _POSITION_GAIN, _VELOCITY_GAIN, _SIZE_GAIN = 0.7, 0.3, 0.5
@@ -44,16 +44,16 @@ _SCORE_RANGE, _MISSED = 0.15, 1 / 3
 face takes this share away, so an object that is detected only now and then does not become a person."""
 _FIRST_MAX_STEP_S = 0.2
 """Longest time that one observation may represent, so that a single crop does not decide after a gap."""
-_REJECT_INFERENCES, _REJECT_MEAN = 3, 0.5
-"""A track is rejected as not a face if it has at least so many usable inferences with a higher mean of not_face."""
+_REJECT_INFERENCES = 3
+"""A track is rejected as not a face if the mean not_face of at least so many usable inferences is over ``REJECTED``."""
 
 
 @dataclass(slots=True)
 class _Face:
     """The state of one track. ``found`` is the last detected box, ``box`` the filtered one. ``first_s`` and ``stamp_s``
     are the stream times of the first and the last detection; all other times are spread. ``sure``: how many detections
-    of a sure face its detections are worth. ``usable``: inferences on usable crops; ``not_face``: the sum of their
-    not_face."""
+    of a sure face its detections are worth. ``score``: that of the last detection. ``usable``: inferences on usable
+    crops; ``not_face``: the sum of their not_face."""
 
     id: int
     box: Box
@@ -62,6 +62,7 @@ class _Face:
     seen_s: float
     found: Box
     sure: float
+    score: float
     velocity: tuple[float, float] = (0.0, 0.0)
     observations: int = 1
     confirmed: bool = False
@@ -79,7 +80,7 @@ class _Face:
     @property
     def is_rejected(self) -> bool:
         """Whether the classifier found over the life of the track that it is not a face."""
-        return self.usable >= _REJECT_INFERENCES and self.not_face > _REJECT_MEAN * self.usable
+        return self.usable >= _REJECT_INFERENCES and self.not_face > REJECTED * self.usable
 
     @property
     def is_person(self) -> bool:
@@ -178,8 +179,9 @@ class Tracker:
             if f not in matched and not face.confirmed:
                 face.sure = max(face.sure - _MISSED, 0.0)
         for d, box in enumerate(found):
-            if d not in matched.values() and not any(_is_duplicate(other, box) for other in tracked):
-                face = _Face(self._next_id, box, time_s, time_s, now_s, box, self._sureness(detections[d]))
+            sure = self._sureness(detections[d])  # a weak detection only continues a track
+            if sure > 0 and d not in matched.values() and not any(_is_duplicate(other, box) for other in tracked):
+                face = _Face(self._next_id, box, time_s, time_s, now_s, box, sure, detections[d].score)
                 self._faces.append(face)
                 self._next_id += 1
                 tracked.append(box)
@@ -248,6 +250,7 @@ class Tracker:
         face.seen_s, face.stamp_s, face.found = self._time_s, self._stamp_s, found
         face.observations += 1
         face.sure += self._sureness(detection)
+        face.score = detection.score
         self._confirm(face)
 
     def _confirm(self, face: _Face) -> None:
@@ -278,7 +281,7 @@ class Tracker:
             and face.label is not Label.UNSURE
             and face.streak >= settings.settled_after
             and face.smoothed.max() >= settings.settled_confidence
-        ) or (face.is_rejected and self._not_face(face.last) > _REJECT_MEAN)
+        ) or (face.is_rejected and self._not_face(face.last) > REJECTED)
         waited_s = self._time_s - face.classified_s + 1e-6
         if not settled or face.classified_box is None:
             return not self._carried or waited_s >= settings.recheck_moving_s  # the same image gives the same answer
@@ -298,7 +301,10 @@ class Tracker:
             return
         previous_s, face.classified_s, face.classified_box = face.classified_s, self._time_s, face.box
         face.classified += 1
-        fresh = np.asarray(probabilities, np.float64)
+        row = np.asarray(probabilities, np.float32)
+        if self._sure_score > 0:  # the scores are those of YuNet
+            row = weigh_not_face(row[None], [face.score], self._metadata)[0]
+        fresh = row.astype(np.float64)
         if not usable or not np.isfinite(fresh).all():  # NaN would stay in the mean forever
             return
         if face.smoothed is None:
@@ -380,4 +386,5 @@ class Tracker:
             confirmed=face.is_person,
             latest=dict(zip(self._metadata.labels, face.last, strict=False)),
             latest_s=face.evidence_s,
+            detected=min(max(face.sure / face.observations, 0.0), 1.0),
         )

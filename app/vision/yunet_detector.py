@@ -4,7 +4,7 @@ LiteRT is imported only when a detector is created, so that this module loads fa
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -22,6 +22,7 @@ from app.vision.preprocess import resize
 from app.vision.roi import MAX_AREA_SHARE, roi_squares
 
 Floats = NDArray[np.float32]
+OpenModel = Callable[[Path, int], LiteRtModel]
 
 CHANNELS = 15
 """Columns of a candidate: score, x, y, width, height, five landmarks (x, y)."""
@@ -45,6 +46,10 @@ COARSE_FROM_PX = 320
 
 _COARSE_MIN_PX = 120.0
 """Smaller faces are taken from the full-size pass only: the shrunk image would add false positives."""
+
+
+_TRACKED_PX = 48.0
+"""A tracked face is searched in a shrunk image if it has this size there: of faces of 47 px, 98 % are still found."""
 
 
 def decode_level(maps: Sequence[Floats], stride: int, score: float) -> Floats:
@@ -113,8 +118,13 @@ def _is_part_of_better(candidates: Floats) -> NDArray[np.bool_]:
     return is_part
 
 
+def _tracked_factor(size_px: float) -> int:
+    """By which factor the image is shrunk to find a tracked face of this size again."""
+    return next((factor for factor in (4, 2) if size_px >= factor * _TRACKED_PX), 1)
+
+
 class YuNetDetector:
-    """YuNet on colour frames of any size. An instance must be used by one thread only: it holds LiteRT's buffers.
+    """YuNet on colour frames of any size. ``open_model`` may return a network that other detectors use too.
 
     Frames wider than ``working_width_px`` are shrunk to it; faces below ``min_face_px`` (source pixels) are omitted.
     ``score`` replaces the threshold in the model's metadata.
@@ -129,12 +139,13 @@ class YuNetDetector:
         working_width_px: int = 640,
         min_face_px: int = 10,
         threads: int = 2,
+        open_model: OpenModel = LiteRtModel,
     ) -> None:
         self.metadata = read_detector_metadata(model)
         self._score = self.metadata.score if score is None else score
         self._working_width_px = working_width_px
         self._min_face_px = min_face_px
-        self.network = LiteRtModel(model, threads)
+        self.network = open_model(model, threads)
         if self.network.channels != sorted(MAPS * len(self.metadata.strides)):
             raise ModelError(f"{model} is not a face detector of this version; train and export it again")
 
@@ -143,22 +154,40 @@ class YuNetDetector:
         working = self._shrink(image)
         candidates = [self.run_pass(working)]
         if max(working.shape[:2]) >= COARSE_FROM_PX:
-            candidates.append(self._run_coarse_pass(working))
+            candidates.append(self._run_shrunk_pass(working, COARSE_FACTOR))
         return self._detections(np.concatenate(candidates), working, image)
 
-    def detect_tracked(self, image: Image, tracked: Sequence[Box]) -> list[Detection]:
-        """See ``RoiDetector``: searches only the ROIs around the tracked faces."""
+    def detect_tracked(self, image: Image, tracked: Sequence[Box], moved: Sequence[Box] = ()) -> list[Detection]:
+        """See ``RoiDetector``: searches only the ROIs around the tracked faces and the moved parts.
+
+        Large tracked faces are searched in a smaller image, which also shows them with more of their surroundings.
+        """
         working = self._shrink(image)
-        height, width = working.shape[:2]
-        scaled = [box.scaled(width / image.shape[1]) for box in tracked]
-        squares = roi_squares(scaled, width, height)
-        if sum(roi_width * roi_height for _, _, roi_width, roi_height in squares) > MAX_AREA_SHARE * width * height:
-            return self.detect(image)
-        candidates = []
-        for x, y, roi_width, roi_height in squares:
-            candidates.append(self.run_pass(working[y : y + roi_height, x : x + roi_width]))
-            _move(candidates[-1], x, y)
+        factor = working.shape[1] / image.shape[1]
+        small: list[Box] = []
+        shrink_factors: set[int] = {COARSE_FACTOR} if moved and max(working.shape[:2]) >= COARSE_FROM_PX else set()
+        for box in tracked:
+            shrink_factor = _tracked_factor(box.size * factor)
+            if shrink_factor == 1:
+                small.append(box.scaled(factor))
+            else:
+                shrink_factors.add(shrink_factor)
+        candidates = self._run_rois(working, small, [box.scaled(factor) for box in moved])
+        for shrink_factor in sorted(shrink_factors):
+            candidates.append(self._run_shrunk_pass(working, shrink_factor))
         return self._detections(np.concatenate(candidates), working, image)
+
+    def _run_rois(self, working: Image, tracked: Sequence[Box], moved: Sequence[Box]) -> list[Floats]:
+        """The candidates of the ROIs around the boxes, all in pixels of ``working``."""
+        height, width = working.shape[:2]
+        squares = roi_squares(tracked, moved, width, height)
+        if sum(roi_width * roi_height for _, _, roi_width, roi_height in squares) > MAX_AREA_SHARE * width * height:
+            return [self.run_pass(working)]
+        found = []
+        for x, y, roi_width, roi_height in squares:
+            found.append(self.run_pass(working[y : y + roi_height, x : x + roi_width]))
+            _move(found[-1], x, y)
+        return found
 
     def _shrink(self, image: Image) -> Image:
         height, width = image.shape[:2]
@@ -179,44 +208,41 @@ class YuNetDetector:
         return detections
 
     def run_pass(self, image: Image) -> Floats:
-        """One detection pass: the candidates (N, 15) float32 of all strides, before NMS."""
-        maps = self._run(image)
-        return np.concatenate(
-            [
-                decode_level(maps[4 * i : 4 * i + 4], stride, self._score)
-                for i, stride in enumerate(self.metadata.strides)
-            ]
-        )
-
-    def _run_coarse_pass(self, image: Image) -> Floats:
-        """One detection pass over the shrunk image for large faces; candidates in pixels of ``image``."""
-        small = resize(image, max(1, image.shape[1] // COARSE_FACTOR), max(1, image.shape[0] // COARSE_FACTOR))
-        candidates = self.run_pass(small)
-        _scale(candidates, image.shape[1] / small.shape[1], image.shape[0] / small.shape[0])
-        large: Floats = candidates[candidates[:, 3:5].min(axis=1, initial=np.inf) >= _COARSE_MIN_PX]
-        return large
-
-    def _run(self, image: Image) -> list[Floats]:
-        """Runs inference on ``image`` and returns the maps of all strides, finest first, each in the order of ``MAPS``.
+        """One detection pass: the candidates (N, 15) float32 of all strides, before NMS.
 
         Size gives the stride of an output and channels give the map; class and objectness may be swapped, which does
-        not change the score. The maps are views, as in ``litert.Plan``.
+        not change the score.
         """
         step = max(self.metadata.strides)
         height, width = image.shape[:2]
-        plan = self.network.plan(1, *(math.ceil(side / step) * step for side in (height, width)), 3)
-        padded = plan.input()[0]
-        padded[:height, :width] = image
-        padded[height:], padded[:height, width:] = PAD, PAD
-        del padded
-        plan.invoke()
-        return [output()[0] for output in plan.outputs]
+        with self.network.plan(1, *(math.ceil(side / step) * step for side in (height, width)), 3) as plan:
+            padded = plan.input()[0]
+            padded[:height, :width] = image
+            padded[height:], padded[:height, width:] = PAD, PAD
+            del padded
+            plan.invoke()
+            return np.concatenate(
+                [
+                    decode_level([output()[0] for output in plan.outputs[4 * i : 4 * i + 4]], stride, self._score)
+                    for i, stride in enumerate(self.metadata.strides)
+                ]
+            )
+
+    def _run_shrunk_pass(self, image: Image, factor: int) -> Floats:
+        """One detection pass over the image shrunk by ``factor``, for faces that no pass at full size shows better;
+        candidates in pixels of ``image``."""
+        small = resize(image, max(1, image.shape[1] // factor), max(1, image.shape[0] // factor))
+        candidates = self.run_pass(small)
+        _scale(candidates, image.shape[1] / small.shape[1], image.shape[0] / small.shape[0])
+        least_px = _COARSE_MIN_PX * factor / COARSE_FACTOR
+        large: Floats = candidates[candidates[:, 3:5].min(axis=1, initial=np.inf) >= least_px]
+        return large
 
 
 BUNDLED = {"int8": "face_detector.tflite", "float32": "face_detector_float32.tflite"}
 
 
-def load_yunet(settings: DetectorSettings) -> YuNetDetector:
+def load_yunet(settings: DetectorSettings, open_model: OpenModel = LiteRtModel) -> YuNetDetector:
     """Returns YuNet with the model file of the settings, or a bundled one. Raises ModelError if it cannot be used."""
     return YuNetDetector(
         settings.model or resources.model(BUNDLED[settings.precision]),
@@ -224,4 +250,5 @@ def load_yunet(settings: DetectorSettings) -> YuNetDetector:
         working_width_px=settings.width_px,
         min_face_px=settings.least_px,
         threads=settings.threads,
+        open_model=open_model,
     )

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
+from urllib.parse import parse_qs, parse_qsl, urlencode
 
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
@@ -14,17 +15,23 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from app.alerts.export import total, write_csv
+from app.alerts.marks import Verdict
 from app.alerts.store_types import EventFilter, StoreError
 from app.core.types import EventKind
 from app.pipeline.monitor import CameraView
 from app.web import openapi
 from app.web.middleware import CSRF_FIELD, FORM, parse_form
 from app.web.mjpeg import MjpegResponse
+from app.web.review_files import clip_boxes, clip_poster, clip_video, day_archive
 from app.web.schemas import (
     Acknowledged,
+    AllAcknowledged,
     CameraList,
     Compliance,
+    EventIds,
     EventList,
+    Judged,
+    Judgement,
     Mute,
     Muted,
     Record,
@@ -40,7 +47,7 @@ PREFIX = "/api/v1"
 MAX_EVENTS = 500
 MAX_CSV_EVENTS = 100_000
 MAX_TIME_S = 1e10
-PAGES = ("/", "/events", "/trends", "/health")
+PAGES = ("/", "/events", "/review", "/trends", "/health")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -48,6 +55,12 @@ Handler = Callable[[Request], Awaitable[Response]]
 def site_of(request: Request) -> Site:
     site: Site = request.app.state.site
     return site
+
+
+def actor_of(request: Request) -> str:
+    """Who sends the request, as far as it is known: there is one token for everyone."""
+    kind = "program" if request.scope["caller"].by_token else "browser"
+    return f"{kind} at {request.client.host if request.client else 'an unknown address'}"
 
 
 def json_response(record: Record) -> Response:
@@ -64,8 +77,10 @@ def _form_action(outcome: str) -> Callable[[Handler], Handler]:
             if not await _is_form(request):
                 return response
             back = parse_form(await request.body()).get("back", "/")
-            page = back if back in PAGES else "/"
-            return RedirectResponse(f"{request.scope['root']}{page}?said={outcome}", 303)
+            page, _, query = back.partition("?")
+            kept = [(name, value) for name, value in parse_qsl(query) if name != "said"] if page in PAGES else []
+            page = page if page in PAGES else "/"
+            return RedirectResponse(f"{request.scope['root']}{page}?{urlencode([*kept, ('said', outcome)])}", 303)
 
         return run
 
@@ -232,8 +247,41 @@ async def _acknowledge(request: Request) -> Response:
     site, event_id = site_of(request), request.path_params["event"]
     if await site.run_in_worker(lambda: site.find_event(event_id)) is None:
         raise HTTPException(404, "no such alert; see /api/v1/alerts")
-    wall_s = await site.run_in_worker(lambda: site.history.acknowledge(event_id))
+    actor = actor_of(request)
+    wall_s = await site.run_in_worker(lambda: site.history.acknowledge(event_id, actor))
     return json_response(Acknowledged(id=event_id, acknowledged_s=wall_s))
+
+
+@_form_action("acknowledged")
+async def _acknowledge_all(request: Request) -> Response:
+    site, actor = site_of(request), actor_of(request)
+    fields = await _read_fields(request)
+    if await _is_form(request):  # one field for each event
+        fields = {"ids": parse_qs((await request.body()).decode("utf-8", "replace")).get("id", [])}
+        if not fields["ids"]:
+            raise HTTPException(400, "no event is selected; select some in the list")
+    ids = _validate(EventIds, fields)
+    assert isinstance(ids, EventIds)
+
+    def acknowledge() -> int:
+        known = [event_id for event_id in ids.ids if site.find_event(event_id) is not None]
+        for event_id in known:
+            site.history.acknowledge(event_id, actor)
+        return len(known)
+
+    return json_response(AllAcknowledged(acknowledged=await site.run_in_worker(acknowledge)))
+
+
+@_form_action("judged")
+async def _judge(request: Request) -> Response:
+    site, event_id, actor = site_of(request), request.path_params["event"], actor_of(request)
+    judgement = _validate(Judgement, await _read_fields(request))
+    assert isinstance(judgement, Judgement)
+    if await site.run_in_worker(lambda: site.find_event(event_id)) is None:
+        raise HTTPException(404, "no such event; see /api/v1/events")
+    verdict, label = judgement.verdict.value, judgement.label if judgement.verdict is Verdict.WRONG_LABEL else ""
+    marks = await site.run_in_worker(lambda: site.judge(event_id, verdict, label, actor))
+    return json_response(Judged(id=event_id, verdict=verdict, label=label, verdict_s=marks.verdict_s or 0.0))
 
 
 @_form_action("tested")
@@ -282,9 +330,15 @@ def routes() -> list[Route]:
         ("/events.csv", _events_csv, get),
         # An event id contains the camera name, so it may contain '/'. It ends in a number, as none of these paths does.
         ("/events/{event:path}/picture.jpg", _event_snapshot, get),
+        ("/events/{event:path}/clip.mp4", clip_video, get),
+        ("/events/{event:path}/clip.json", clip_boxes, get),
+        ("/events/{event:path}/clip.jpg", clip_poster, get),
+        ("/events/{event:path}/verdict", _judge, post),
         ("/events/{event:path}", _event, get),
+        ("/day.zip", day_archive, get),
         ("/alerts", _alerts, get),
         ("/alerts/test", _test_alert, post),
+        ("/alerts/acknowledge", _acknowledge_all, post),
         ("/alerts/{event:path}/acknowledge", _acknowledge, post),
         ("/compliance", _compliance, get),
         ("/stream", _event_stream, get),

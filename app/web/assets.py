@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from app.capture.capture import SourceState
 from app.core.text import offset_if_ambiguous, reason_text
-from app.core.types import EventKind
+from app.core.types import EventKind, Label
 
 MEDIA_TYPES = {
     ".css": "text/css",
@@ -25,9 +25,18 @@ KIND_NAMES = {
     EventKind.RESOLVED: "Resolved",
     EventKind.CAMERA_OFFLINE: "Camera offline",
     EventKind.CAMERA_RECOVERED: "Camera back",
+    EventKind.CAMERA_CHANGED: "Camera changed",
     EventKind.NODE_OFFLINE: "Node offline",
     EventKind.NODE_ONLINE: "Node back",
 }
+KINDS_TO_ACKNOWLEDGE = (
+    EventKind.NO_MASK,
+    EventKind.INCORRECT,
+    EventKind.CAMERA_OFFLINE,
+    EventKind.CAMERA_CHANGED,
+    EventKind.NODE_OFFLINE,
+)
+LABEL_NAMES = {Label.MASK: "Mask", Label.NO_MASK: "No mask", Label.INCORRECT: "Worn wrong", Label.UNSURE: "Unsure"}
 STATE_NAMES = {
     SourceState.CONNECTING: "Connecting",
     SourceState.LIVE: "Live",
@@ -56,7 +65,7 @@ class Assets:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals.update(kind_names=KIND_NAMES, state_names=STATE_NAMES)
+        self._environment.globals.update(kind_names=KIND_NAMES, state_names=STATE_NAMES, label_names=LABEL_NAMES)
         self._environment.filters.update(
             clock=_clock, date_time=_date_time, iso_time=_iso_time, path_segment=_path_segment, reason_text=reason_text
         )

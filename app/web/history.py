@@ -1,4 +1,4 @@
-"""Stored events, their snapshots and acknowledgements, and people by hour.
+"""Stored events, their snapshots and marks, and people by hour.
 
 Every call may wait for the disk, so the server runs it in a worker thread.
 """
@@ -7,19 +7,18 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_store import EventStore
 from app.alerts.export import ALERT_KINDS, HourRow, by_hour
+from app.alerts.marks import Marks, read_marks, write_marks
 from app.alerts.store_types import EventFilter
 from app.core.files import is_file
 from app.core.types import Event
 from app.settings.alerts import AlertSettings
 
-_TABLE = """CREATE TABLE IF NOT EXISTS acknowledged (
-  event_id TEXT PRIMARY KEY REFERENCES events (id) ON DELETE CASCADE, wall_s REAL NOT NULL)"""
 _MAX_RECENT = 1000
 _IDS_PER_QUERY = 500  # SQLite allows 999 variables
 
@@ -34,7 +33,7 @@ class History:
         self._settings = settings
         self._center = center
         self._lock = threading.Lock()
-        self._acknowledged: OrderedDict[str, float] = OrderedDict()  # of this run, also without a store
+        self._marks: OrderedDict[str, Marks] = OrderedDict()  # of this run, also without a store
 
     def reload(self, settings: AlertSettings, center: AlertCenter) -> None:
         self._settings, self._center = settings, center
@@ -87,51 +86,57 @@ class History:
         with closing(store):
             return found | {str(row[0]) for row in _rows(store, "SELECT event_id FROM snapshots", events)}
 
-    def acknowledged(self, events: Sequence[Event]) -> dict[str, float]:
-        """Unix times of acknowledgement by event id, for the acknowledged ones among ``events``."""
+    def marks(self, events: Sequence[Event]) -> dict[str, Marks]:
+        """Acknowledgements and verdicts by event id; events without any are left out."""
         with self._lock:
-            times = {event.id: self._acknowledged[event.id] for event in events if event.id in self._acknowledged}
+            marks = {event.id: self._marks[event.id] for event in events if event.id in self._marks}
         store = self._open()
         if store is None or not events:
-            return times
+            return marks
         with closing(store):
-            with store.transaction() as db:
-                db.execute(_TABLE)
-            for event_id, wall_s in _rows(store, "SELECT event_id, wall_s FROM acknowledged", events):
-                times.setdefault(str(event_id), float(str(wall_s)))
-        return times
+            return {**read_marks(store, [event.id for event in events]), **marks}
 
     def recently_acknowledged(self, event_id: str) -> float | None:
         """Unix time of an acknowledgement in this run, or None; does not wait for the disk."""
         with self._lock:
-            return self._acknowledged.get(event_id)
+            return self._marks.get(event_id, Marks()).acknowledged_s
 
-    def acknowledge(self, event_id: str) -> float:
+    def acknowledge(self, event_id: str, actor: str = "") -> float:
         """Acknowledges an event and returns the Unix time; a second call returns the first time."""
-        with self._lock:
-            wall_s = self._acknowledged.setdefault(event_id, time.time())
-            while len(self._acknowledged) > _MAX_RECENT:
-                self._acknowledged.popitem(last=False)
+        marks = self._mark(event_id, lambda old: old.acknowledged(time.time(), actor))
+        assert marks.acknowledged_s is not None
+        return marks.acknowledged_s
+
+    def judge(self, event_id: str, verdict: str, label: str, actor: str) -> Marks:
+        """Stores a verdict on an event; a later one replaces it."""
+        return self._mark(event_id, lambda old: old.judged(verdict, label, time.time(), actor))
+
+    def _mark(self, event_id: str, change: Callable[[Marks], Marks]) -> Marks:
         store = self._open()
-        if store is not None:
-            with closing(store), store.transaction() as db:
-                db.execute(_TABLE)
-                db.execute(
-                    "INSERT OR IGNORE INTO acknowledged SELECT id, ? FROM events WHERE id = ?", (wall_s, event_id)
-                )
-        return wall_s
+        with closing(store) if store is not None else nullcontext():
+            stored = {} if store is None else read_marks(store, [event_id])
+            with self._lock:
+                old = self._marks.pop(event_id, None) or stored.get(event_id, Marks())
+                self._marks[event_id] = marks = change(old)
+                while len(self._marks) > _MAX_RECENT:
+                    self._marks.popitem(last=False)
+            if store is not None:
+                write_marks(store, event_id, marks)
+        return marks
 
     def hours(self, query: EventFilter) -> list[HourRow]:
-        """People, alerts and watched time by whole hours, oldest first; empty hours are omitted. Files do not count."""
+        """People, alerts and watched time by whole hours, oldest first; empty hours are omitted. Files do not count.
+        Who is in view counts already."""
         query = query.whole_hours()
         until_s = min(time.time(), query.until_s or math.inf)
         alerts = EventFilter(query.since_s, query.until_s, query.cameras, tuple(kind.value for kind in ALERT_KINDS))
         store = self._open()
         if store is None:
             events = [event for event in self._center.recent(counted=True) if _matches(event, alerts)]
-            return by_hour(self._center.hours(query), events, until_s)
-        with closing(store):
-            return by_hour(store.hours(query), store.events(alerts), until_s)
+        else:
+            with closing(store):
+                events = store.events(alerts)
+        return by_hour(self._center.hours(query), events, until_s)
 
 
 def _rows(store: EventStore, select: str, events: Sequence[Event]) -> list[tuple[object, ...]]:

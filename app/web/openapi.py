@@ -12,12 +12,16 @@ _JSON, _JPEG = "application/json", "image/jpeg"
 _REFS = "#/components/schemas/{model}"
 _MODELS = (
     schemas.Acknowledged,
+    schemas.AllAcknowledged,
     schemas.CameraList,
     schemas.CameraRecord,
     schemas.Compliance,
+    schemas.EventIds,
     schemas.EventList,
     schemas.EventRecord,
     schemas.Fault,
+    schemas.Judged,
+    schemas.Judgement,
     schemas.Mute,
     schemas.Muted,
     schemas.SessionRecord,
@@ -54,6 +58,10 @@ def _parameter(name: str, location: str, schema: dict[str, Any], description: st
     return {"name": name, "in": location, "required": location == "path", "schema": schema, "description": description}
 
 
+def _body(model: type) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {_JSON: {"schema": _ref(model)}}}}
+
+
 _CAMERA = _parameter("camera", "path", {"type": "integer", "minimum": 1, "maximum": 10_000}, "camera number, from 1")
 _EVENT = _parameter("event", "path", {"type": "string", "minLength": 1, "maxLength": 200}, "event id; write '/' as %2F")
 _TIME = {"type": "number", "minimum": 0, "maximum": 1e10}
@@ -82,7 +90,8 @@ def _paths() -> dict[str, Any]:
     get, store = _operation, (400, 503)
     camera: dict[str, Any] = {"parameters": [_CAMERA]}
     event: dict[str, Any] = {"parameters": [_EVENT]}
-    body: dict[str, Any] = {"requestBody": {"required": True, "content": {_JSON: {"schema": _ref(schemas.Mute)}}}}
+    body, judgement, ids = (_body(model) for model in (schemas.Mute, schemas.Judgement, schemas.EventIds))
+    day = _parameter("day", "query", {"type": "string", "format": "date"}, "local day") | {"required": True}
     return {
         "/session": {"get": get("session", "The CSRF secret for POST requests", schemas.SessionRecord)},
         "/status": {"get": get("status", "Current state of cameras, alerts and delivery", schemas.Status)},
@@ -112,6 +121,21 @@ def _paths() -> dict[str, Any]:
         "/events/{event}/picture.jpg": {
             "get": get("eventPicture", "Snapshot of the event", None, _JPEG, (404, 503), **event)
         },
+        "/events/{event}/clip.mp4": {"get": get("clip", "Video of the event", None, "video/mp4", (404,), **event)},
+        "/events/{event}/clip.json": {"get": get("clipBoxes", "Faces in the video", dict, errors=(404,), **event)},
+        "/events/{event}/clip.jpg": {"get": get("clipPoster", "Image of the video", None, _JPEG, (404,), **event)},
+        "/events/{event}/verdict": {
+            "post": get("judge", "Store a verdict", schemas.Judged, _JSON, (400, 403, 404, 503), **event, **judgement)
+        },
+        "/day.zip": {
+            "get": get(
+                "day", "Events, clips and snapshots of a day", None, "application/zip", store,
+                parameters=[day, _FILTER[2]],
+            )
+        },
+        "/alerts/acknowledge": {
+            "post": get("acknowledgeAll", "Acknowledge several", schemas.AllAcknowledged, _JSON, (400, 403, 503), **ids)
+        },
         "/alerts": {"get": get("alerts", "Open alerts", schemas.EventList)},
         "/alerts/test": {
             "post": get("testAlert", "Send a test alert to every channel", schemas.TestResults, errors=(403, 409))
@@ -135,7 +159,8 @@ def document(root: str = "") -> dict[str, Any]:
     """OpenAPI 3.1; ``root`` is the path under which a proxy serves the web view."""
     _, definitions = models_json_schema([(model, "serialization") for model in _MODELS], ref_template=_REFS)
     paths = _paths()
-    paths["/openapi.json"]["get"]["responses"]["200"]["content"] = {_JSON: {"schema": {"type": "object"}}}
+    for path in ("/openapi.json", "/events/{event}/clip.json"):
+        paths[path]["get"]["responses"]["200"]["content"] = {_JSON: {"schema": {"type": "object"}}}
     return {
         "openapi": "3.1.0",
         "info": {

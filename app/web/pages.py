@@ -14,15 +14,16 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from app import __version__
-from app.alerts.export import ALERT_KINDS, total
+from app.alerts.export import total
 from app.alerts.store_types import EventFilter, StoreError
 from app.capture.capture import SourceState
 from app.core.types import EventKind
 from app.web.api import Handler, site_of
-from app.web.assets import Assets
+from app.web.assets import KINDS_TO_ACKNOWLEDGE, Assets
 from app.web.chart import chart
 from app.web.fleet_page import FleetPage
 from app.web.middleware import parse_form, session_cookie_header
+from app.web.review_page import ReviewPage
 from app.web.scan_page import ScanPage
 from app.web.schemas import hour_record
 from app.web.site import Site
@@ -36,6 +37,7 @@ CONFIRMATIONS = {
     "muted": "The camera is muted: its events are stored, but no alerts are sent.",
     "unmuted": "The camera sends alerts again.",
     "acknowledged": "Acknowledged.",
+    "judged": "The verdict is stored.",
     "tested": "The test has ended; see the result of each channel below.",
 }
 
@@ -52,6 +54,7 @@ class Pages:
             ("/", self._live, "GET"),
             ("/fleet", FleetPage(self._site, self.page).page, "GET"),
             ("/events", self._events, "GET"),
+            ("/review", ReviewPage(self._site, self.page).page, "GET"),
             ("/trends", self._trends, "GET"),
             ("/health", self._health, "GET"),
             ("/scan", ScanPage(self._site, self.page).page, "GET"),
@@ -150,7 +153,7 @@ class Pages:
             kinds=kinds,
             since=query.get("since", "") if since_s is not None else "",
             until=query.get("until", "") if until_s is not None else "",
-            alert_kinds=(*ALERT_KINDS, EventKind.CAMERA_OFFLINE, EventKind.NODE_OFFLINE),
+            alert_kinds=KINDS_TO_ACKNOWLEDGE,
         )
 
     async def _trends(self, request: Request) -> Response:

@@ -1,12 +1,14 @@
 """Models of the API responses, and of the OpenAPI document."""
 
 from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.alerts.event_records import iso_time
 from app.alerts.export import HourRow
 from app.alerts.health import AlertHealth
+from app.alerts.marks import Marks, Verdict
 from app.alerts.store_schema import SECONDS
 from app.capture.capture import SourceState
 from app.core.secrets import redact
@@ -47,7 +49,12 @@ class EventRecord(Record):
     reason: str
     resolves: str
     has_picture: bool
+    has_clip: bool
     acknowledged_s: float | None = Field(description="Unix time of the acknowledgement")
+    acknowledged_by: str = Field(description="who acknowledged it, as far as it is known")
+    verdict: str = Field(description="right, no_face, wrong_label, unsure, or empty")
+    verdict_label: str = Field(description="the right label if the verdict is wrong_label")
+    verdict_by: str = Field(description="who gave the verdict, as far as it is known")
 
 
 class CameraRecord(Record):
@@ -66,7 +73,9 @@ class CameraRecord(Record):
     dropped: int = Field(description="frames not analysed because a newer one arrived")
     reconnects: int
     now: Faces = Field(description="people in view now")
-    seen: Faces = Field(description="people counted today, each once; for a file: in this run")
+    seen: Faces = Field(
+        description="people of today, each once, also those in view, by their worst label; for a file: in this run"
+    )
     muted_until_s: float | None = Field(description="Unix time at which the mute ends")
 
 
@@ -170,6 +179,34 @@ class TestResults(Record):
     results: list[TestResult]
 
 
+class Judgement(BaseModel):
+    """A verdict on an event. ``label`` is the right label if the verdict is ``wrong_label``; it may be unknown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    verdict: Verdict
+    label: Literal["", "mask", "no_mask", "incorrect"] = ""
+
+
+class Judged(Record):
+    id: str
+    verdict: str
+    label: str
+    verdict_s: float
+
+
+class EventIds(BaseModel):
+    """The events of a bulk action."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ids: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(min_length=1, max_length=100)
+
+
+class AllAcknowledged(Record):
+    acknowledged: int = Field(description="the number of events that exist and are acknowledged now")
+
+
 class SessionRecord(Record):
     """``csrf`` is the X-CSRF-Token header for every POST that sends the session cookie."""
 
@@ -207,7 +244,7 @@ def camera_record(number: int, view: CameraView, muted_until_s: float | None) ->
     )
 
 
-def event_record(event: Event, has_picture: bool, acknowledged_s: float | None) -> EventRecord:
+def event_record(event: Event, has_picture: bool, has_clip: bool, marks: Marks) -> EventRecord:
     return EventRecord(
         id=event.id,
         kind=event.kind,
@@ -222,7 +259,12 @@ def event_record(event: Event, has_picture: bool, acknowledged_s: float | None) 
         reason=redact(event.reason),
         resolves=event.resolves,
         has_picture=has_picture,
-        acknowledged_s=acknowledged_s,
+        has_clip=has_clip,
+        acknowledged_s=marks.acknowledged_s,
+        acknowledged_by=marks.acknowledged_by,
+        verdict=marks.verdict,
+        verdict_label=marks.label,
+        verdict_by=marks.verdict_by,
     )
 
 

@@ -1,6 +1,7 @@
 """State that the pages and the API share, and its conversion to API records."""
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,11 +13,15 @@ from app import __version__
 from app.alerts.day_counts import day_start_s
 from app.alerts.delivery import AlertCenter
 from app.alerts.hook import make_test_alert
+from app.alerts.marks import Marks
 from app.alerts.mutes import Mutes
 from app.alerts.timeout_hook import LazyHook, TimeoutHook
 from app.core.errors import HookError
 from app.core.secrets import redact
 from app.core.types import Event
+from app.review.clips import VIDEO
+from app.review.collected import CollectedFaces
+from app.review.picture_folder import PictureFolder
 from app.settings.alerts import AlertSettings, Channel
 from app.settings.root import Settings
 from app.web.auth import Authenticator
@@ -24,6 +29,8 @@ from app.web.history import History
 from app.web.mjpeg import LiveStreams, ViewSource
 from app.web.schemas import EventRecord, Status, TestResult, camera_record, delivery_record, event_record
 from app.web.sse import EventFeed, to_json_line
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 WORKERS = 3
@@ -53,6 +60,8 @@ class Site:
         self.workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="web-worker")
         self.authenticator = Authenticator(token, web.session_h * 3600)
         self.history = History(settings.alerts, center)
+        self.clips = PictureFolder(settings.clips.folder_of(settings.alerts.store))
+        self._collected = CollectedFaces(PictureFolder(settings.collect.folder_of(settings.alerts.store)))
         self.streams = LiveStreams(monitor, web, settings.view.blur, self.workers)
         self.feed = EventFeed(lambda: self.status().model_dump_json(), self._event_json, web.max_viewers)
         self.last_test: list[TestResult] = []
@@ -79,7 +88,9 @@ class Site:
             now_s=time.time(),
             day_s=day_start_s(time.time()),
             cameras=[camera_record(i, view, self.mutes.until_s(view.camera)) for i, view in enumerate(views, 1)],
-            alerts=[event_record(each, False, self.history.recently_acknowledged(each.id)) for each in alerts],
+            alerts=[
+                event_record(each, False, False, Marks(self.history.recently_acknowledged(each.id))) for each in alerts
+            ],
             delivery=delivery_record(self.center.health()),
         )
 
@@ -107,14 +118,26 @@ class Site:
 
     def _event_json(self, event: Event) -> str:
         may_have_snapshot = self.settings.alerts.snapshots != "off" and event.box is not None
-        record = event_record(event, may_have_snapshot, None)
+        record = event_record(event, may_have_snapshot, False, Marks())
         return to_json_line(record.model_dump(mode="json"))
 
     def event_records(self, events: Sequence[Event]) -> list[EventRecord]:
-        """API records of ``events`` with snapshots and acknowledgements; reads from disk."""
+        """API records of ``events`` with snapshots, clips and marks; reads from disk."""
         with_snapshot = self.history.ids_with_snapshot(events)
-        acknowledged = self.history.acknowledged(events)
-        return [event_record(each, each.id in with_snapshot, acknowledged.get(each.id)) for each in events]
+        marks = self.history.marks(events)
+        return [
+            event_record(each, each.id in with_snapshot, self.clips.has(each.id, VIDEO), marks.get(each.id, Marks()))
+            for each in events
+        ]
+
+    def judge(self, event_id: str, verdict: str, label: str, actor: str) -> Marks:
+        """Stores a verdict on an event, also with its face if that was collected."""
+        marks = self.history.judge(event_id, verdict, label, actor)
+        try:
+            self._collected.judge(event_id, verdict, label)
+        except OSError as error:
+            log.warning("cannot store the verdict with the collected face: %s", error.strerror or error)
+        return marks
 
     def find_event(self, event_id: str) -> Event | None:
         """An open alert or a stored event, or None; may read from disk."""

@@ -19,6 +19,7 @@ from app.alerts import event_queue
 from app.alerts.event_queue import EventQueue
 from app.alerts.event_store import EventStore
 from app.alerts.file_lock import StoreLock
+from app.alerts.marks import Marks, read_marks, write_marks
 from app.alerts.retention import purge
 from app.alerts.retention_clock import RetentionClock, StoredTimes
 from app.alerts.store_schema import SCHEMA_VERSION, SECONDS
@@ -218,7 +219,7 @@ def test_file_of_a_newer_version_is_left_alone_and_alerts_are_still_sent(store_p
     assert queue.close().endswith("update this one or choose another store")
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_file_of_an_earlier_version_is_upgraded(store_path: Path, version: int) -> None:
     event, hour = make_event(), CameraHour("door", 3600, masked=4)
     with EventStore(store_path) as store:
@@ -226,13 +227,24 @@ def test_file_of_an_earlier_version_is_upgraded(store_path: Path, version: int) 
         store.write(WriteBatch(hours=(hour,)), 0.0)
         if version == 1:
             store.execute("ALTER TABLE outbox ADD COLUMN owner TEXT NOT NULL DEFAULT 'program'")
-        for name in SECONDS:
+        for name in SECONDS if version < 3 else ():
             store.execute(f"ALTER TABLE presence DROP COLUMN {name}")
+        store.execute("DROP TABLE verdicts")
+        store.execute("DROP TABLE acknowledged")
+        if version == 3:  # the web view created it when the first alert was acknowledged
+            store.execute(
+                "CREATE TABLE acknowledged (event_id TEXT PRIMARY KEY REFERENCES events (id), wall_s REAL NOT NULL)"
+            )
+            store.execute(f"INSERT INTO acknowledged VALUES ('{event.id}', 7.0)")
         store.execute(f"PRAGMA user_version = {version}")
     with EventStore(store_path) as store:
         assert store.query_int("PRAGMA user_version") == SCHEMA_VERSION
         assert [each.event for each in store.deliveries()] == [event]
         assert store.hours() == [hour]
+        marks = Marks(7.0) if version == 3 else Marks()
+        assert read_marks(store, [event.id]).get(event.id, Marks()) == marks
+        write_marks(store, event.id, marks.judged("no_face", "", 8.0, "browser"))
+        assert read_marks(store, [event.id])[event.id].verdict_by == "browser"
 
 
 def test_alerts_of_a_removed_channel_are_given_up_after_the_retention_time(

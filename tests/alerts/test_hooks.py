@@ -92,6 +92,49 @@ def test_webhook_respects_retry_after_and_reports_the_response() -> None:
                 hook.send(make_alert())
 
 
+def test_the_answer_of_a_webhook_is_readable() -> None:
+    page = b"<html><head><title>x</title><style>p {}</style></head><body><h1>Out of <b>order</b></h1>\n<p>later</p>"
+    with HttpPeer(500, 302).running() as peer:
+        peer.text = page
+        hook = make_hook(kind="webhook", url=peer.url)
+        with pytest.raises(HookError, match=r"answered 500: Out of order later$"):
+            hook.send(make_alert())
+        peer.text = b""
+        with pytest.raises(HookError, match=r"answered 302: a redirect; redirects are not followed, so use the new"):
+            hook.send(make_alert())
+
+
+def test_the_reason_of_a_mail_server_is_shown() -> None:
+    """Regression: a server that took the mail and then refused it was "Sending email failed" without a reason."""
+    pytest.importorskip("apprise")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=refuse_mail, args=(listener,))
+        thread.start()
+        url = f"mailto://127.0.0.1:{listener.getsockname()[1]}/?from=a@example.org&to=b@example.org&mode=insecure"
+        with pytest.raises(HookError, match=r"The server answered 554: 5\.7\.1 rejected as spam"):
+            make_hook(kind="apprise", url=url).send(make_alert())
+        thread.join(LIMIT_S)
+
+
+def refuse_mail(listener: socket.socket) -> None:
+    """An SMTP server that refuses one mail after it was sent."""
+    connection, _ = listener.accept()
+    with connection, connection.makefile("rwb") as lines:
+        answer, in_mail = b"220 ready", False
+        while answer:
+            lines.write(answer + b"\r\n")
+            lines.flush()
+            line = lines.readline()
+            while in_mail and line not in (b"", b".\r\n"):
+                line = lines.readline()
+            answer = (
+                b"554 5.7.1 rejected as spam" if in_mail else b"354 go on" if line.upper() == b"DATA\r\n" else b"250 ok"
+            )
+            in_mail = answer.startswith(b"354")
+            if line in (b"", b"quit\r\n", b"QUIT\r\n"):
+                answer = b""
+
+
 @pytest.mark.parametrize("where", ["path", "query", "user"])
 def test_webhook_error_contains_no_secret_of_the_url(where: str) -> None:
     secret = "v3ry-s3cret"

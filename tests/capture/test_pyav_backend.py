@@ -1,8 +1,10 @@
 """Videos as recorders and phones write them: each frame shows its own content, deinterlaced, upright and in shape."""
 
+import gc
 import struct
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -62,6 +64,17 @@ def write(
 def play(path: Path, **settings: object) -> list[Frame]:
     source = make_source(SourceSettings.model_validate({"uri": str(path), **settings}))
     return list(source.frames(threading.Event()))
+
+
+@contextmanager
+def disabled_collector() -> Iterator[None]:
+    """Without the garbage collector, objects that refer to each other stay."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def error(image: Image, expected: Image) -> float:
@@ -227,6 +240,14 @@ def test_the_pixel_shape_may_change_in_a_stream(tmp_path: Path) -> None:
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     widths_px = [frame.image.shape[1] for frame in play(path)]
     assert (widths_px[0], widths_px[-1]) == (64, 128)
+
+
+def test_no_decoded_frame_stays_in_memory(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", [grey_image(i % 8) for i in range(30)])
+    with disabled_collector():
+        assert len(play(path)) == 30
+        alive = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+    assert alive == 0
 
 
 def test_a_raw_stream_plays_at_its_own_rate(tmp_path: Path) -> None:

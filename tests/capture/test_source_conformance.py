@@ -46,6 +46,15 @@ def image_folder(folder: Path) -> tuple[FrameSource, FrameSource]:
     return make_source(SourceSettings(uri=str(folder / "images"))), make_source(empty)
 
 
+def video_folder(folder: Path) -> tuple[FrameSource, FrameSource]:
+    (folder / "videos").mkdir()
+    (folder / "unreadable").mkdir()
+    (folder / "unreadable" / "a.mp4").touch()
+    for name in ("a.mp4", "b.mp4"):
+        write_clip(folder / "videos" / name, [striped_image(i, 320, 240) for i in range(8)])
+    return tuple(make_source(SourceSettings(uri=str(folder / name))) for name in ("videos", "unreadable"))  # type: ignore[return-value]
+
+
 def demo(folder: Path) -> tuple[FrameSource, FrameSource]:
     missing = SourceSettings(uri=str(folder / "missing.mp4"))
     return make_source(SourceSettings(uri="demo")), make_source(missing)
@@ -59,7 +68,7 @@ def camera(_folder: Path) -> tuple[FrameSource, FrameSource]:
     return good, make_source(SourceSettings(uri="76"))
 
 
-@pytest.fixture(params=[clip, one_image, image_folder, demo, camera, "rtsp", "http"])
+@pytest.fixture(params=[clip, one_image, image_folder, video_folder, demo, camera, "rtsp", "http"])
 def sources(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[FrameSource, FrameSource]]:
     if request.param == "rtsp":
         clip(tmp_path)
@@ -206,3 +215,15 @@ def test_haar_detects_faces_in_the_demo_clip() -> None:
     assert min(bare) >= 1
     assert sum(faces >= 2 for faces in both) >= 0.8 * len(both)
     assert [faces for time_s, faces in counts if time_s < 1] == [0, 0]
+
+
+def test_every_source_paints_the_blackout_into_its_frames(sources: tuple[FrameSource, FrameSource]) -> None:
+    source, _ = sources
+    half = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
+    source.apply(SourceSettings(uri="0", blackout=(half,), **LIMITS))
+    frames = first(source, 3)
+    assert frames
+    for frame in frames:
+        middle = frame.image.shape[1] // 2
+        assert frame.image[:, :middle].max() == 0
+        assert frame.image[:, middle + 2 :].max() > 0

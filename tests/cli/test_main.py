@@ -383,6 +383,15 @@ def test_help_imports_no_large_package() -> None:
         assert f"'{package}'" not in done.stdout
 
 
+def test_watching_without_a_window_imports_only_what_it_needs() -> None:
+    code = "import sys; import app.cli.watch_session; print([m for m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    for package in ("rich", "httpx", "uharfbuzz", "app.ui", "app.web", "tensorflow"):
+        assert f"'{package}'" not in done.stdout
+
+
 def test_doctor_finds_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     output = capsys.readouterr().out
@@ -454,8 +463,14 @@ def test_a_source_without_a_command_is_watched_with_its_flags(
         (("watch", "--config", ""), "--config is empty"),
         (("events", "list", "--config", ""), "--config is empty"),
         (("annotate", "a.jpg", "--config", ""), "--config is empty"),
-        (headless("demo", "--on-alert", ""), "argv: is empty"),
+        (headless("demo", "--on-alert", ""), "--on-alert: is empty"),
         (headless("demo", "--webhook", ""), "url must start with http"),
+        (headless("demo", "--webhook", "abc"), "--webhook: url must start with http"),
+        (headless("demo", "--sound", "no.wav"), "--sound: no such file: no.wav"),
+        (headless("demo", "--language", "-1"), "--language: "),
+        (headless("demo", "--start", "2026"), "--start: is no date"),
+        (headless("-1"), "cameras are counted from 0"),
+        (["no.jpg"], "no such file or command: no.jpg"),
     ],
 )
 def test_empty_argument_is_reported(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], expected: str) -> None:

@@ -3,12 +3,15 @@
 import json
 import os
 import signal
+import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator
 from multiprocessing import active_children
 from pathlib import Path
 
+import psutil
 import pytest
 from fakes_video import write_clip
 
@@ -72,6 +75,24 @@ def test_a_shard_whose_process_is_killed_is_tried_again(planned: Path, monkeypat
     summary = run_plan(folder, engine)
     assert (summary.done, summary.failed, len(killed)) == (2, (), 1)
     assert active_children() == []
+    assert [path.suffix for path in (planned / "shards").iterdir()] == [".parquet"] * 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills a process by signal")
+def test_a_killed_driver_leaves_no_process_and_is_continued(planned: Path) -> None:
+    command = [sys.executable, "-m", "app", "scan", "run", str(planned), "--workers", "2"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as driver:
+        workers: list[psutil.Process] = []
+        end_s = time.monotonic() + 60
+        while len(workers) < 2 and time.monotonic() < end_s:
+            children = psutil.Process(driver.pid).children(recursive=True)
+            workers = [each for each in children if "spawn_main" in " ".join(each.cmdline())]
+        driver.kill()
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert (len(workers), alive) == (2, [])
+    folder = RunFolder(planned)
+    assert run_plan(folder, LocalEngine(1)).failed == ()
+    assert len(folder.done()) == 2
     assert [path.suffix for path in (planned / "shards").iterdir()] == [".parquet"] * 2
 
 

@@ -10,6 +10,7 @@ from fakes_alerts import make_event, wait_until  # noqa: E402
 from fakes_fleet import HEARTBEAT_S, Fleet  # noqa: E402
 from fakes_monitor import LiveCamera, fake_parts  # noqa: E402
 
+from app.alerts.store_types import CameraHour, hour_of  # noqa: E402
 from app.cli.watch_session import WatchSession  # noqa: E402
 from app.core.types import EventKind  # noqa: E402
 from app.fleet.hub_store import HubStore  # noqa: E402
@@ -38,10 +39,13 @@ def test_a_watching_program_reports_events_cameras_and_its_end(fleet: Fleet, tmp
     with WatchSession(settings_of(fleet, tmp_path), None, None, parts=parts) as session:
         session.on_event(event, None)
         session.alerts.record_people("door", time.time(), masked=2)
+        in_view = CameraHour("gate", hour_of(time.time()), bare=1)  # may still be counted otherwise
+        session.alerts.add_hours([], [in_view])
         wait_until(lambda: [each.camera for each in fleet.stored()] == ["hall/door"])
     wait_until(lambda: [(hour.camera, hour.masked) for hour in store.events.hours()] == [("hall/door", 2)])
     wait_until(lambda: fleet.stored()[-1].kind is EventKind.NODE_OFFLINE)
     fleet.stop()
+    assert [hour.camera for hour in store.events.hours()] == ["hall/door"]
     (node,) = store.nodes()
     store.close()
     assert (node.name, list(node.health.cameras)) == ("hall/box", ["door"])

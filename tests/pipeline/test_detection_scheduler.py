@@ -1,6 +1,7 @@
 """The choice of detection passes: often if something moves, rarely in a still scene, the same at any speed."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -87,11 +88,32 @@ def test_all_tracks_end_at_a_cut() -> None:
     assert ids == {1, 2}
 
 
-def test_movement_in_an_empty_scene_starts_a_full_pass_within_200_ms() -> None:
+def test_where_something_moves_in_an_empty_scene_is_searched_within_200_ms() -> None:
     images = [scene()] * 40 + [scene(x) for x in range(0, 600, 10)]
-    chosen = passes(images)
-    assert DetectionPass.FULL in chosen[40:47]
-    assert chosen[44:].count(DetectionPass.FULL) >= len(chosen[44:]) / 7
+    scheduler = DetectionScheduler(DetectorSettings())
+    searched = [(scheduler.choose(image, i / FPS, (), True), scheduler.moved, i) for i, image in enumerate(images)]
+    moving = [each for each in searched if each[0] is not DetectionPass.SKIP and each[2] >= 40]
+    assert moving[0][2] <= 46
+    assert max(after[2] - before[2] for before, after in pairwise(moving)) <= 0.2 * FPS + 1
+    for chosen, moved, i in moving:
+        square = Box(10.0 * (i - 40), 200, 40, 40)
+        assert chosen is DetectionPass.FULL or any(square.iou(part) > 0 and part.area < 200 * 100 for part in moved)
+    assert sum(chosen is DetectionPass.FULL for chosen, _, _ in moving) == 2  # one a second
+
+
+def test_an_object_that_stopped_is_searched_once_more() -> None:
+    images = [scene()] + [scene(x) for x in (10, 40, 70, 100, 130, 160, 190)] + [scene(190)] * 20
+    scheduler = DetectionScheduler(DetectorSettings())
+    chosen = [(scheduler.choose(image, i / FPS, (), True), scheduler.moved) for i, image in enumerate(images)]
+    after = [moved for each, moved in chosen[8:] if each is DetectionPass.TRACKED]
+    assert len(after) == 1
+    assert any(part.iou(Box(190, 200, 40, 40)) > 0 for part in after[0])
+
+
+def test_movement_everywhere_needs_a_full_pass() -> None:
+    chosen = passes([landscape(1), *[np.roll(landscape(1), 15 * i, axis=1) for i in range(1, 12)]])
+    assert chosen.count(DetectionPass.FULL) >= 2
+    assert DetectionPass.TRACKED not in chosen
 
 
 def test_a_faint_change_in_a_dark_scene_is_movement() -> None:
@@ -99,12 +121,12 @@ def test_a_faint_change_in_a_dark_scene_is_movement() -> None:
     assert chosen[31] is DetectionPass.SKIP
     faint = np.full((480, 640, 3), 20, np.uint8)
     faint[100:140, 100:140] = 33
-    assert passes([np.full((480, 640, 3), 20, np.uint8)] * 37 + [faint])[37] is DetectionPass.FULL
+    assert passes([np.full((480, 640, 3), 20, np.uint8)] * 37 + [faint])[37] is DetectionPass.TRACKED
 
 
-def test_with_moving_faces_there_are_four_full_passes_a_second() -> None:
+def test_with_moving_faces_there_is_one_full_pass_a_second() -> None:
     chosen = passes([scene(x % 600) for x in range(0, 900, 10)], LARGE)
-    assert chosen.count(DetectionPass.FULL) == pytest.approx(3 * 4, abs=1)
+    assert chosen.count(DetectionPass.FULL) == pytest.approx(3, abs=1)
     assert chosen.count(DetectionPass.TRACKED) == len(chosen) - chosen.count(DetectionPass.FULL)
 
 
@@ -217,7 +239,7 @@ class CountingDetector:
         self.full += 1
         return [Detection(LARGE[0], 0.9)]
 
-    def detect_tracked(self, image: Image, tracked: Sequence[Box]) -> list[Detection]:
+    def detect_tracked(self, image: Image, tracked: Sequence[Box], moved: Sequence[Box] = ()) -> list[Detection]:
         assert [box.size for box in tracked] == [120]
         self.tracked += 1
         return [Detection(LARGE[0], 0.9)]

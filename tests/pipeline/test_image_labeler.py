@@ -16,7 +16,7 @@ from app.core import resources
 from app.core.errors import ModelError
 from app.core.types import Box, Image, Label
 from app.pipeline.image_labeler import ImageLabeler
-from app.vision.classifier import Crops, Probabilities
+from app.vision.classifier import Crops, Probabilities, weigh_not_face
 
 
 @pytest.fixture(scope="module")
@@ -53,20 +53,20 @@ class RejectsDark:
     metadata = METADATA.model_copy(update={"labels": (*METADATA.labels, Label.NOT_FACE)})
 
     def classify(self, crops: Crops) -> Probabilities:
-        rows = [(0.1, 0.5, 0.0, 0.4) if crop.mean() > 100 else (0.1, 0.4, 0.0, 0.5) for crop in crops]
+        rows = [(0.1, 0.4, 0.05, 0.45) if crop.mean() > 100 else (0.1, 0.35, 0.0, 0.55) for crop in crops]
         return np.array(rows, np.float32)
 
 
 def test_a_detection_that_the_classifier_rejects_is_no_face() -> None:
-    """It is rejected when not_face is the most probable class, even below the minimum confidence."""
+    """It is rejected when not_face is more probable than all other classes together, even below the minimum size."""
     labeler = ImageLabeler(BoxesDetector(lambda _: [Box(0, 0, 50, 50), Box(50, 0, 49, 50)]), RejectsDark())
     image = np.full((50, 100, 3), 200, np.uint8)
     image[:, :50] = 20
     (face,) = labeler.label(image)
     assert (face.box.x, face.label.label) == (50, Label.UNSURE)
     assert [each.label.label for each in labeler.label_detections(image)] == [Label.NOT_FACE, Label.UNSURE]
-    too_small = ImageLabeler(BoxesDetector(lambda _: [Box(0, 0, 8, 8)]), RejectsDark())
-    assert [each.label.label for each in too_small.label(image)] == [Label.UNSURE]
+    small = ImageLabeler(BoxesDetector(lambda _: [Box(0, 0, 9, 9), Box(60, 0, 8, 8)]), RejectsDark())
+    assert [each.label.label for each in small.label_detections(image)] == [Label.NOT_FACE, Label.UNSURE]
 
 
 def test_settings_choose_the_detector(demo_frame: Image) -> None:
@@ -104,3 +104,20 @@ def test_faces_of_any_size_are_found_unless_the_settings_limit_it(demo_frame: Im
 def test_a_crowd_picture_has_many_faces(shared_data: Path) -> None:
     faces = label_faces(read_image(shared_data / "scenes" / "wider" / "val_00004.webp"))
     assert sum(face.box.size < 30 for face in faces) >= 5
+
+
+def test_a_weak_detection_needs_the_classifier_and_a_strong_one_does_not() -> None:
+    labels = (Label.MASK, Label.NO_MASK, Label.NOT_FACE)
+    metadata = METADATA.model_copy(update={"labels": labels, "candidate_score": 0.4, "face_weights": (2.0, 1.0, -0.5)})
+    rows = np.array([(0.1, 0.8, 0.1), (0.1, 0.3, 0.6), (0.1, 0.3, 0.6), (0.0, 0.0, 1.0), (1.0, 0.0, 0.0)], np.float32)
+    weighed = weigh_not_face(rows, [0.45, 0.45, 0.95, 0.5, 1.0], metadata)
+    assert weighed.sum(axis=1) == pytest.approx(1.0)
+    assert [labels[i] for i in weighed.argmax(axis=1)] == [
+        Label.NO_MASK,
+        Label.NOT_FACE,
+        Label.NO_MASK,
+        Label.NOT_FACE,
+        Label.MASK,
+    ]
+    assert weighed[2, 1] / weighed[2, 0] == pytest.approx(3.0)
+    assert weigh_not_face(rows, [0.1] * 5, metadata.model_copy(update={"candidate_score": None})) is rows

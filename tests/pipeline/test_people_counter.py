@@ -65,4 +65,16 @@ def test_present_and_past_people_are_counted_separately_and_once() -> None:
     counts = counter.update(0.1, [track(M, 0.1, 2)], [track(B, 0.0, 1)], DWELL_S, GRACE_S)
     assert (counts.now, counts.leaving, counts.here) == ({M: 1}, {B: 1}, {M: 1})
     counts = counter.update(0.2, [track(M, 0.2, 2)], [], DWELL_S, GRACE_S)
-    assert (counts.seen, counts.leaving, counts.here) == ({B: 1}, {}, {M: 1})
+    assert (counts.seen, counts.leaving, counts.here) == ({B: 1, M: 1}, {}, {M: 1})
+
+
+def test_a_person_in_view_is_counted_at_once_and_only_once() -> None:
+    """Regression: one person in view was shown as now 1, counted 0."""
+    counter, labels = PeopleCounter(), [U] + [B] * 30 + [M] * 30 + [U]
+    for step, label in enumerate(labels):
+        seen = track(label, step / 10)
+        counts = counter.update(step / 10, [seen], [], DWELL_S, GRACE_S)
+        assert sum(counts.seen.values()) == (step > 0)
+    assert counts.seen == {B: 1}, "bare for the dwell time"
+    left = counter.update(7.0, [], [seen], DWELL_S, GRACE_S)
+    assert (left.seen, left.leaving, left.here) == ({B: 1}, {B: 1}, {})

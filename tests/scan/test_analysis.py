@@ -3,6 +3,7 @@
 from math import inf
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -112,6 +113,23 @@ def test_times_that_cannot_be_read_are_named(video: Path, tmp_path: Path) -> Non
     assert [(fault.from_s, fault.to_s) for fault in result.faults] == [(48.0, 58.0), (58.0, 68.0)]
     assert "b.mp4 is not a readable video" in result.faults[0].reason
     assert "no such video" in result.faults[1].reason
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_a_damaged_middle_is_a_gap_and_not_watched(suffix: str, tmp_path: Path) -> None:
+    path = write_video(tmp_path / f"a.{suffix}", [Visit(1, 4, BARE), Visit(16, 20, BARE)], 24.0)
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.pos]
+    first, last = (next(each.pos for each in packets if each.pts * each.time_base >= at_s) for at_s in (8, 12))
+    content[first:last] = bytes(last - first)
+    path.write_bytes(content)
+    result = analyse((part(path),), 0.0, inf)
+    (gap,) = result.faults
+    assert 7.0 <= gap.from_s <= 8.0
+    assert 11.0 <= gap.to_s <= (16.0 if suffix == "mkv" else 12.5)  # Matroska continues with the next cluster
+    assert result.watched_ms == pytest.approx(1000 * (23.8 - gap.to_s + gap.from_s), abs=1)
+    assert sum(hour.seen.people for hour in result.hours) == 2
 
 
 def test_a_video_that_grew_since_the_plan_fails(video: Path) -> None:

@@ -28,7 +28,8 @@ from app.pipeline.monitor import CameraView
 from app.ui import cards, faces
 from app.ui.canvas import Canvas, Sprite, composed
 from app.ui.faces import FaceOptions, canvas, draw_faces, text_unit
-from app.ui.hud import KEYS, Screen, count_rows, draw_window, minutes, render, render_result, video_box
+from app.ui.hud import KEYS, Screen, draw_window, render, render_result, video_box
+from app.ui.hud_cards import count_rows, minutes
 from app.ui.motion import Motion
 from app.ui.palette import CHROMES, STYLES
 
@@ -78,6 +79,7 @@ class Drawn:
     def add(self, other: "Drawn", x: int, y: int) -> None:
         self.texts += [(text, box.moved(x, y)) for text, box in other.texts]
         self.cards += [(box.moved(x, y), colour) for box, colour in other.cards]
+        self.images += other.images
 
 
 class KeptSprite(Sprite):
@@ -281,12 +283,12 @@ def test_all_texts_are_complete(size: tuple[int, int], large: bool, drawn: Drawn
         assert -2 <= box.y < box.y2 <= size[1] + 2, text
 
 
-@pytest.mark.parametrize(("is_live", "heading"), [(True, "Counted today"), (False, "Counted")])
+@pytest.mark.parametrize(("is_live", "heading"), [(True, "Today, at worst"), (False, "In all, at worst")])
 def test_the_counts_are_those_of_the_camera(is_live: bool, heading: str) -> None:
-    """Each person of *now* and of *counted* has one label, so the people are the sum; an unsure face is in neither."""
+    """Each person of both rows has one label, so the people are the sum; an unsure face is in neither."""
     now = {Label.MASK: 3, Label.NO_MASK: 2, Label.INCORRECT: 1, Label.UNSURE: 4}
     seen = {Label.MASK: 40, Label.INCORRECT: 5}
-    assert count_rows(Counts(now, seen), is_live) == [("Now", [6, 3, 2, 1]), (heading, [45, 40, 0, 5])]
+    assert count_rows(Counts(now, seen), is_live) == (("Now", (6, 3, 2, 1)), (heading, (45, 40, 0, 5)))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -321,6 +323,17 @@ def test_an_alert_never_hides_why_a_camera_is_offline(size: tuple[int, int], dra
     assert all(overlap(around, text) == 0 for text in alert_texts)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_the_keys_never_hide_why_a_camera_is_offline(size: tuple[int, int], drawn: Drawn) -> None:
+    offline = view(size=size, state=SourceState.RECONNECTING, error="cannot connect to 10.0.0.7: connection refused")
+    render(offline, Screen(size_px=size, help=True))
+    keys = [box for text, box in drawn.texts if text in dict(KEYS).values()]
+    reason = [box for text, box in drawn.texts if "10.0.0.7" in text or "connection refused" in text]
+    assert reason
+    assert len(keys) == len(KEYS) or (not keys and size[1] < 200)
+    assert all(overlap(key, line) == 0 for key in keys for line in reason)
+
+
 def test_an_alert_shows_the_face_the_place_and_the_time(drawn: Drawn) -> None:
     shown = view(FACE, alerts=(ALERT,), size=(1280, 720))
     assert shown.frame is not None
@@ -344,6 +357,16 @@ def test_the_picture_of_an_alert_is_blurred_like_the_faces(drawn: Drawn) -> None
         middle = np.array_split(np.array_split(drawn.images[-1], 3)[1], 3, axis=1)[1]
         colours.append(len(np.unique(middle.reshape(-1, 3), axis=0)))
     assert colours[1] < 30 < colours[0]
+
+
+@pytest.mark.parametrize("side", [21.0, 90.6, 158.3, 170.2, 400.9])
+def test_a_box_is_where_the_face_is(side: float) -> None:
+    face = replace(FACE, box=Box(101.3, 102.7, side, side * 0.9))
+    board = Canvas(np.full((600, 600, 3), 90, np.uint8), 14.0)
+    draw_faces(board, [face], 1.0, FaceOptions(taken=[Box(0, 0, 600, 600)]))  # no room for the label
+    rows, columns = (np.flatnonzero((board.image != 90).any(axis=(axis, 2))) for axis in (1, 0))
+    edges = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    assert np.abs(edges - (face.box.x, face.box.y, face.box.x2, face.box.y2)).max() <= 3, "with the dark edge"
 
 
 def test_an_alert_turns_to_resolving_and_leaves(drawn: Drawn) -> None:

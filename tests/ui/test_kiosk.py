@@ -153,7 +153,24 @@ def test_upright_screen_shows_the_part_with_the_nearest_person() -> None:
         near = draw_kiosk(view, Sign.THANK_YOU, ENGLISH, size_px, settings, kiosk.nearest_centre(view))
         middle = draw_kiosk(view, Sign.THANK_YOU, ENGLISH, size_px, settings)
         assert near[100].mean() > middle[100].mean() + 30
-    assert kiosk.nearest_centre(view_of(image)) == 0.5
+    assert kiosk.nearest_centre(view_of(image)) == (0.5, 0.42), "nobody is there"
+
+
+def test_a_face_low_in_the_picture_is_not_cut_off() -> None:
+    """Regression: on a wide screen the lower part was cut off, with the mask of a person who stood near."""
+    image = np.zeros((360, 640, 3), np.uint8)
+    image[250:330] = 200
+    view = view_of(image, replace(track(Label.MASK), box=Box(300, 250, 80, 80)))
+    shown = draw_kiosk(view, Sign.THANK_YOU, ENGLISH, (1280, 720), SETTINGS, kiosk.nearest_centre(view))
+    assert (shown[:504, 640] == 200).all(axis=1).sum() > 150, "the face is whole: 160 px high"
+
+
+@pytest.mark.parametrize("state", [SourceState.LIVE, SourceState.CONNECTING])
+def test_a_camera_that_starts_has_no_fault(state: SourceState) -> None:
+    """Regression: the kiosk said "door: live" beside the icon of a camera that is off."""
+    quiet = draw_kiosk(view_of(halves()), Sign.IDLE, ENGLISH, (640, 360), SETTINGS)
+    starting = replace(view_of(halves(), state=state), frame=None)
+    assert (draw_kiosk(starting, Sign.IDLE, ENGLISH, (640, 360), SETTINGS) == quiet).all()
 
 
 def test_kiosk_fills_the_screen_and_ends_with_esc() -> None:

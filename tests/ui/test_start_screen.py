@@ -113,6 +113,13 @@ def test_last_address_is_there_to_be_corrected_and_a_missing_camera_is_named() -
     state.prefer(Choice(ChoiceKind.ADDRESS, "rtsp://dor"))
     press(state, BACKSPACE, ENTER)
     assert state.choice == Choice(ChoiceKind.ADDRESS, "rtsp://do")
+    state.prefer(Choice(ChoiceKind.ADDRESS, "rtsp://dor"))
+    press(state, *map(ord, "10.0"))
+    assert state.address == "10.0", "what is typed replaces the last address"
+    state = StartState([DOOR], fault="no answer")
+    state.prefer(Choice(ChoiceKind.ADDRESS, "rtsp://dor"))
+    press(state, ord("7"))
+    assert state.address == "rtsp://dor7", "a wrong address is corrected"
     state.prefer(Choice(ChoiceKind.CAMERA, "usb-gone", "C920"))
     assert "C920 is not connected" in state.fault
 

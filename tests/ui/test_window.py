@@ -148,7 +148,7 @@ def test_the_window_handles_its_keys(screen: Screen) -> None:
 
     small = (screen.shot().reshape(-1, 3).any(axis=1)).sum()
     screen.key("f")
-    wait_until(lambda: (screen.shot().reshape(-1, 3).any(axis=1)).sum() > 1.5 * small)  # full screen
+    wait_until(lambda: (screen.shot().reshape(-1, 3).any(axis=1)).sum() > 1.3 * small)  # full screen
 
     screen.key("q")
     assert screen.wait_for_exit() == 0
@@ -171,7 +171,7 @@ def test_regions_are_drawn_with_the_mouse_and_saved(screen: Screen) -> None:
     settings = screen.folder / "settings.toml"
     settings.write_text('[[camera]]\nuri = "demo"\nloop = true\n')
     screen.start("--config", str(settings))
-    wait_until(lambda: "640x480" in screen.geometry())
+    wait_until(lambda: "960x720" in screen.geometry())
     screen.key("space")  # while paused, only the drawn regions change the image, so each step is visible
 
     def run_step(step: Callable[[], None]) -> None:
@@ -183,7 +183,7 @@ def test_regions_are_drawn_with_the_mouse_and_saved(screen: Screen) -> None:
 
     time.sleep(5)  # until the first message has disappeared
     run_step(lambda: screen.key("e"))
-    for x, y in ((64, 48), (576, 48), (320, 432)):
+    for x, y in ((96, 72), (864, 72), (480, 648)):
         run_step(lambda x=x, y=y: screen.click(x, y))
     run_step(lambda: screen.key("Return"))
     screen.key("e")

@@ -1,5 +1,7 @@
 """The window in its own process: displays that refuse, end or hang do not end the watching."""
 
+import ctypes
+import ctypes.util
 import os
 import shutil
 import signal
@@ -54,6 +56,41 @@ def test_images_of_any_size_reach_the_screen_and_keys_come_back(screen: Screen, 
     assert window.cpu_s > 0
     screen.key("alt+F4")
     wait_until(lambda: found.extend(window.inputs(0.05)) or Closed() in found)
+
+
+def pointer_pixels() -> int:
+    """How many pixels of the mouse pointer are visible."""
+    x11, fixes = (ctypes.CDLL(name) for name in ("libX11.so.6", "libXfixes.so.3"))
+    x11.XOpenDisplay.restype, fixes.XFixesGetCursorImage.restype = ctypes.c_void_p, ctypes.POINTER(PointerImage)
+    display = ctypes.c_void_p(x11.XOpenDisplay(None))
+    event, error = ctypes.c_int(), ctypes.c_int()
+    assert fixes.XFixesQueryExtension(display, ctypes.byref(event), ctypes.byref(error))
+    image = fixes.XFixesGetCursorImage(display).contents
+    visible = sum(image.pixels[i] >> 24 & 255 > 0 for i in range(image.width * image.height))
+    x11.XCloseDisplay(display)
+    return visible
+
+
+class PointerImage(ctypes.Structure):
+    """XFixesCursorImage."""
+
+    _fields_ = (
+        *((name, ctypes.c_short) for name in ("x", "y")),
+        *((name, ctypes.c_ushort) for name in ("width", "height", "x_hot", "y_hot")),
+        ("serial", ctypes.c_ulong),
+        ("pixels", ctypes.POINTER(ctypes.c_ulong)),
+    )
+
+
+def test_the_mouse_pointer_can_be_hidden(screen: Screen, window: WindowProcess) -> None:
+    if ctypes.util.find_library("Xfixes") is None:
+        pytest.skip("needs libXfixes: apt install libxfixes3")
+    show(window, np.full((600, 1000, 3), (0, 200, 0), np.uint8))
+    window.set_fullscreen(True)
+    wait_until(lambda: window.inputs(0.01) is not None and (screen.shot() == (0, 200, 0)).all(axis=2).mean() > 0.9)
+    assert pointer_pixels() > 20
+    window.hide_pointer()
+    wait_until(lambda: pointer_pixels() == 0)
 
 
 def test_a_display_that_ends_loses_the_window_but_not_the_video(screen: Screen) -> None:

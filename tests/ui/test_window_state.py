@@ -21,9 +21,10 @@ from app.settings.view import ViewSettings
 from app.ui import image_window as image_window_module
 from app.ui import message_box
 from app.ui import window as window_module
+from app.ui.grid import window_size
 from app.ui.hud import Screen
 from app.ui.image_window import DOWN, LEFT, UP, Click, Closed, Key, OpenCvWindow, Resized, WindowInput, is_window_open
-from app.ui.window import Window, window_size
+from app.ui.window import Window
 
 Usage = namedtuple("Usage", "total used free")
 TRIANGLE: Polygon = ((0.1, 0.1), (0.9, 0.1), (0.5, 0.8))
@@ -71,6 +72,9 @@ class FakeImageWindow:
         self.sizes_px.append(size_px)
 
     def set_fullscreen(self, fullscreen: bool) -> None: ...
+
+    def hide_pointer(self) -> None:
+        self.has_pointer = False
 
     def inputs(self, timeout_s: float) -> list[WindowInput]:
         batch = self._batches.pop(0)
@@ -159,7 +163,14 @@ def test_a_full_disk_ends_only_the_recording(tmp_path: Path, regions: Regions, m
 
 @pytest.mark.parametrize(
     ("image_size", "expected"),
-    [((640, 480), (640, 480)), ((1280, 720), (1280, 720)), ((1280, 960), (960, 720)), ((1080, 1920), (405, 720))],
+    [
+        ((320, 240), (640, 480)),  # small images are enlarged
+        ((640, 480), (960, 720)),
+        ((1280, 720), (1280, 720)),
+        ((1280, 960), (960, 720)),
+        ((1080, 1920), (405, 720)),
+        ((4000, 500), (1280, 160)),
+    ],
 )
 def test_the_window_fits_on_the_screen(image_size: tuple[int, int], expected: tuple[int, int]) -> None:
     assert window_size(*image_size, 1280) == expected
@@ -262,7 +273,7 @@ def test_the_window_shows_frames_until_the_user_quits(tmp_path: Path, regions: R
     image_window = FakeImageWindow([], [Key(ord("h"))], [last, Key(ord("s"))])
     make_window(tmp_path, regions, image_window=image_window).run(lambda _: None)
     assert len(image_window.shown) == 3
-    assert image_window.sizes_px == [(240, 240), None, None], "the user may resize the window"
+    assert image_window.sizes_px == [(480, 480), None, None], "the user may resize the window"
     assert image_window.is_closed
     assert list(tmp_path.iterdir()) == [], "what follows a quit is ignored"
 

@@ -189,13 +189,15 @@ def test_tiles_are_inside_the_region() -> None:
 
 @dataclass
 class TrackedSquares(Squares):
-    """A detector for tracked faces; ``tracked`` lists the boxes that it got."""
+    """A detector for tracked faces; ``tracked`` and ``moved`` list the boxes that it got."""
 
     tracked: list[Box] = field(default_factory=list)
+    moved: list[Box] = field(default_factory=list)
 
-    def detect_tracked(self, image: Image, tracked: Sequence[Box]) -> list[Detection]:
+    def detect_tracked(self, image: Image, tracked: Sequence[Box], moved: Sequence[Box] = ()) -> list[Detection]:
         self.tracked += tracked
-        return [found for found in self.detect(image) if found.box.size >= min_tracked_px(tracked)]
+        self.moved += moved
+        return [found for found in self.detect(image) if moved or found.box.size >= min_tracked_px(tracked)]
 
 
 def test_wrappers_pass_on_tracked_faces() -> None:
@@ -213,6 +215,19 @@ def test_wrappers_pass_on_tracked_faces() -> None:
     assert len(inner.shown) == 1 + 4
     plain = RegionDetector(Squares(), (0.0, 0.0, 1.0, 1.0))
     assert len(plain.detect_tracked(image, [box])) == 2  # its detector always searches for all faces
+
+
+def test_wrappers_pass_on_what_moved() -> None:
+    box, outside = Box(300, 300, 200, 200), Box(0, 0, 100, 100)
+    image = scene(1920, 960, box)
+    inner = TrackedSquares()
+    detector = RegionDetector(DownscalingDetector(inner, 0.5), (0.125, 0.25, 0.875, 0.75))
+    assert agrees(detector.detect_tracked(image, [], [box, outside]), [box])
+    assert inner.moved == [Box((300 - 240) / 2, (300 - 240) / 2, 100, 100)]
+    assert detector.detect_tracked(image, [], [outside]) == []
+    assert len(inner.moved) == 1  # nothing moved in the region
+    tiles = tiling(inner, (3, 1))  # type: ignore[arg-type]
+    assert agrees(tiles.detect_tracked(image, [], [box]), [box])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 
 from app.core import resources
+from app.core.cpu import cores_allowed
 from app.core.errors import ModelError
 from app.core.types import Box, Image
 from app.settings.vision import DetectorSettings
-from app.vision.litert import MAX_PLANS
+from app.vision.detector_loader import shared_detector_loader
+from app.vision.litert import MAX_PLANS, LiteRtModel
 from app.vision.preprocess import cut, resize, square
 from app.vision.yunet_detector import (
     BUNDLED,
@@ -207,6 +210,25 @@ def test_the_number_of_plans_is_limited() -> None:
     assert len(detector.network.shapes) <= MAX_PLANS
 
 
+def test_detectors_of_several_threads_share_their_plans(portrait: Image) -> None:
+    load = shared_detector_loader()
+    expected = YuNetDetector(MODEL).detect(portrait)
+    detectors = [load(DetectorSettings(threads=1, working_width_px=640)) for _ in range(6)]
+    with ThreadPoolExecutor(len(detectors)) as pool:
+        found = list(pool.map(lambda detector: detector.detect(portrait), [*detectors, *detectors]))
+    assert expected
+    assert all(each == expected for each in found)
+    network = detectors[0].network  # type: ignore[attr-defined]
+    assert all(each.network is network for each in detectors)  # type: ignore[attr-defined]
+    assert len(network.shapes) <= 2 * cores_allowed()  # two passes over a frame
+
+
+def test_an_inference_that_hangs_holds_up_no_other_one(portrait: Image) -> None:
+    network = LiteRtModel(MODEL, 1, longest_wait_s=0.01)
+    with network.plan(1, 64, 64, 3):
+        assert YuNetDetector(MODEL, open_model=lambda *_: network).detect(portrait)
+
+
 def test_settings_select_the_file_and_the_score(tmp_path: Path) -> None:
     own = tmp_path / "own.tflite"
     shutil.copy(MODEL, own)
@@ -241,6 +263,27 @@ def test_a_tracked_face_is_detected_again_with_fewer_pixels(portrait: Image, sid
     searched_px.clear()
     detector.detect_tracked(image, [Box(x, 200, 40, 40) for x in (20, 420, 820, 1220)])
     assert max(searched_px) == 640 * 360  # the squares would have more pixels
+
+
+@pytest.mark.parametrize(("side", "most_px"), [(40, 2 * 192 * 192), (300, 640 * 480 / 4)])
+def test_a_new_face_is_detected_where_something_moved(portrait: Image, side: int, most_px: float) -> None:
+    """Also one that is much larger than the part that moved."""
+    detector = YuNetDetector(MODEL)
+    head = max(detector.detect(portrait), key=lambda found: found.score).box
+    face = cut(portrait, square(head, 1.0))
+    face = resize(face, 2 * side, 2 * side)[:480]
+    image = np.full((480, 640, 3), 90, np.uint8)
+    image[: face.shape[0], : face.shape[1]] = face[:, :640]
+    expected = max(detector.detect(image), key=lambda found: found.score).box
+    part = Box(*expected.center, 20, 20)
+    searched_px: list[int] = []
+    run_pass = detector.run_pass
+    detector.run_pass = lambda part: (searched_px.append(part.shape[0] * part.shape[1]), run_pass(part))[1]  # type: ignore[assignment, func-returns-value]
+    assert max(found.box.iou(expected) for found in detector.detect_tracked(image, [], [part])) > 0.5
+    assert sum(searched_px) < 640 * 480 / 3
+    searched_px.clear()
+    assert max(found.box.iou(expected) for found in detector.detect_tracked(image, [expected])) > 0.5
+    assert sum(searched_px) <= most_px
 
 
 def test_an_image_does_not_affect_the_next_one(portrait: Image) -> None:

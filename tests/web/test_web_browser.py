@@ -20,6 +20,7 @@ import cv2
 import httpx
 import pytest
 from fakes_proxy import framing_page, reverse_proxy
+from fakes_review import write_review_clip
 from fakes_video import striped_image
 from fakes_web import TOKEN, FakeMonitor, Running, make_event, serving
 
@@ -32,7 +33,7 @@ By = pytest.importorskip("selenium.webdriver.common.by").By
 ROOT = Path(__file__).parents[2]
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 AXE = Path(os.environ.get("AXE_CORE", ROOT / "node_modules/axe-core/axe.min.js"))
-PAGES = ("/", "/events", "/trends", "/health")
+PAGES = ("/", "/events", "/review", "/trends", "/health")
 PHONE, DESKTOP = (390, 844), (1360, 900)
 
 pytestmark = [
@@ -437,3 +438,52 @@ def test_written_videos_play_in_the_browser(browser: Any, tmp_path: Path) -> Non
     for width_px, height_px, duration_s in browser.execute_script(sizes):
         assert (width_px, height_px) == (320, 240)
         assert duration_s == pytest.approx(15 / 25, abs=0.05)
+
+
+def test_a_clip_plays_with_boxes_on_and_off(running: Running, browser: Any) -> None:
+    event = running.add_event(make_event(1))
+    write_review_clip(running.server.site.clips, event)
+    browser.get(f"{running.base}/review?event={event.id}")
+    drawn = (
+        "const c = document.querySelector('.video canvas'); if (c.hidden) return 'hidden';"
+        "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let left = 0, right = 0;"
+        "for (let i = 3; i < d.length; i += 4) if (d[i]) ((i >> 2) % c.width < c.width / 2) ? left++ : right++;"
+        "return c.width && left > 50 && right < left / 20;"
+    )
+    wait_until(lambda: browser.execute_script(drawn) is True)
+    browser.find_element(By.CSS_SELECTOR, "[data-box-toggle]").click()
+    wait_until(lambda: browser.execute_script(drawn) == "hidden")
+    browser.execute_script("document.querySelector('video').play().catch(() => {})")
+    wait_until(lambda: browser.execute_script("return document.querySelector('video').ended"))
+    assert browser.execute_script("return document.querySelector('video').duration") == pytest.approx(1.5, abs=0.11)
+    browser.execute_script("document.querySelector('video').currentTime = 0.2")  # needs a range of the file
+    wait_until(lambda: 0.1 < browser.execute_script("return document.querySelector('video').currentTime") < 0.5)
+    browser.get("about:blank")
+
+
+def test_events_are_reviewed_by_keyboard(running: Running, browser: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    events = [running.add_event(make_event(number)) for number in range(1, 4)]  # the newest is the first in the list
+
+    def record(event: Event) -> Any:
+        return fetch(f"{running.base}/api/v1/events/{event.id}").json()
+
+    browser.get(f"{running.base}/review")
+    wait_until(lambda: browser.switch_to.active_element.get_attribute("aria-current") == "true")
+    browser.switch_to.active_element.send_keys("2")
+    wait_until(lambda: record(events[2])["verdict"] == "no_face")
+    wait_until(lambda: "No face" in browser.find_element(By.CSS_SELECTOR, "[data-marks]").text)
+    browser.switch_to.active_element.send_keys("j", "x")
+    browser.switch_to.active_element.send_keys("j", "x", "a")
+    wait_until(lambda: browser.current_url.endswith("said=acknowledged"))
+    assert [bool(record(event)["acknowledged_s"]) for event in events] == [True, True, False]
+    wait_until(lambda: browser.switch_to.active_element.get_attribute("aria-current") == "true")
+    browser.switch_to.active_element.send_keys("j")
+    browser.switch_to.active_element.send_keys("3")
+    wait_until(lambda: browser.switch_to.active_element.get_attribute("id") == "r-label")
+    browser.switch_to.active_element.send_keys("Worn wrong", Keys.TAB)
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    wait_until(lambda: browser.current_url.endswith("said=judged"))
+    assert (record(events[1])["verdict"], record(events[1])["verdict_label"]) == ("wrong_label", "incorrect")
+    browser.get("about:blank")

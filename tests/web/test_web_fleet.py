@@ -10,6 +10,7 @@ import pytest
 from fakes_web import TOKEN, FakeMonitor, Running, make_event, serving
 
 from app.alerts.store_types import CameraHour, hour_of
+from app.core.types import EventKind
 from app.fleet.hub_store import HubStore, SiteEvent
 from app.fleet.messages import HourTotals, NodeHealth
 from app.web.fleet_page import MAX_ROWS
@@ -67,6 +68,26 @@ def test_a_camera_of_the_fleet_leads_to_its_events_and_trends(hub: Running) -> N
     assert "<dt>People</dt><dd>4<" in hub.get("/trends?camera=shop-7/door%203").text
     assert "<dt>People</dt><dd>2000<" in hub.get("/trends").text
     assert hub.get("/readyz").status_code == 200
+
+
+def test_the_events_of_the_fleet_can_be_reviewed(hub: Running) -> None:
+    day = time.strftime("%Y-%m-%d", time.localtime(make_event().wall_s))
+    page = hub.get(f"/review?day={day}").text
+    assert 'aria-label="Select No mask of shop-7/door 3' in page
+    assert "Choose a camera to see its day." in page
+    assert '<option value="shop-31/door 4">' in page
+    assert "<svg" in hub.get(f"/review?day={day}&camera=shop-7/door%203").text
+
+
+def test_a_silent_node_can_be_acknowledged(tmp_path: Path) -> None:
+    event = replace(make_event(), kind=EventKind.NODE_OFFLINE, camera="shop-7/box", wall_s=time.time())
+    store = HubStore(tmp_path / "events.db")
+    store.write([SiteEvent(event, None)], [], event.wall_s)
+    store.close()
+    with serving(tmp_path, FakeMonitor().without_cameras(), is_hub=True) as running:
+        day = time.strftime("%Y-%m-%d", time.localtime(event.wall_s))
+        assert 'aria-label="Select Node offline of shop-7/box' in running.get(f"/review?day={day}").text
+        assert f"/api/v1/alerts/{event.id}/acknowledge" in running.get("/events").text
 
 
 def test_the_page_needs_the_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """A hook for all services that Apprise supports: mail, chat, push."""
 
 import logging
+import re
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -17,17 +18,25 @@ from app.settings.alerts import AppriseChannel
 MAX_ERROR_CHARS = 300
 
 
+_SMTP_REPLY = re.compile(r"\((\d{3}), b['\"](.*?)['\"]\)")
+"""The answer of a mail server in an exception of smtplib, which Apprise only logs for debugging."""
+
+
 class _LogCollector(logging.Handler):
-    """Collects the messages that the current thread logs."""
+    """Collects the warnings that the current thread logs, and why a mail server refused."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.DEBUG)
         self.messages: list[str] = []
         self._thread = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread:
+        if record.thread != self._thread:
+            return
+        if record.levelno >= logging.WARNING:
             self.messages.append(record.getMessage())
+        elif reply := _SMTP_REPLY.search(record.getMessage()):  # all else may contain secrets
+            self.messages.append(f"The server answered {reply[1]}: {reply[2]}.")
 
 
 @contextmanager
@@ -35,7 +44,7 @@ def _collect_log() -> Iterator[_LogCollector]:
     """Collects what Apprise logs and keeps it out of our log, because it may contain the URL."""
     logger = logging.getLogger("apprise")
     logger.propagate = False
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(logging.DEBUG)
     collector = _LogCollector()
     logger.addHandler(collector)
     try:

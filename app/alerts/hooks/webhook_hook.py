@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import logging
+import re
 import socket
 import time
 from contextlib import suppress
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 RESPONSE_LIMIT_BYTES = 64_000
 LONGEST_PAUSE_S = 3600.0
+MAX_ANSWER_CHARS = 200
 _PRINTABLE = "".join(map(chr, range(32, 127)))
 
 
@@ -110,7 +112,9 @@ class WebhookHook:
             body += part
             if len(body) > RESPONSE_LIMIT_BYTES:
                 break
-        text = scrub(body[:200].decode("utf-8", "replace"), self._hidden)
+        text = scrub(_plain_text(bytes(body)), self._hidden)[:MAX_ANSWER_CHARS]
+        if response.is_redirect:
+            text = f"{text or 'a redirect'}; redirects are not followed, so use the new address"
         message = f"{self._peer} answered {response.status_code}{f': {text}' if text else ''}"
         if response.status_code in (429, 503):
             with suppress(ValueError):
@@ -137,3 +141,9 @@ class WebhookHook:
     def abort(self) -> None:
         self._aborted = True
         self._shut_down_socket()
+
+
+def _plain_text(body: bytes) -> str:
+    """The first words of an answer, also of a page in HTML."""
+    text = re.sub(r"(?is)<(style|script|title)\b.*?</\1>|<[^>]*>?", " ", body.decode("utf-8", "replace"))
+    return " ".join(text.split())

@@ -118,10 +118,11 @@ def two_way_shares(probabilities: Probabilities, labels: Sequence[Label]) -> NDA
 
 
 def add_offsets(model: KerasModel, offsets: Sequence[float]) -> None:
-    """Adds ``offsets`` to the bias of the last dense layer, so that inference needs no extra step."""
+    """Adds ``offsets`` of the first labels to the bias of the last dense layer: inference needs no extra step."""
     dense = next(layer for layer in reversed(model.layers) if type(layer).__name__ == "Dense")
     kernel, bias = dense.get_weights()
-    dense.set_weights([kernel, bias + np.array(offsets, np.float32)])
+    bias[: len(offsets)] += np.array(offsets, np.float32)
+    dense.set_weights([kernel, bias])
 
 
 def balanced_weights(

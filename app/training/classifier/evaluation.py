@@ -17,7 +17,7 @@ from app.training.classifier.shortcut_probe import Probe
 from app.training.data.crops import UNREADABLE, Crops, load_crops
 from app.training.metrics import Probabilities, Scores, Unsure, score, unsure_effect
 from app.training.types import Sample
-from app.vision.classifier import MaskClassifier, decide
+from app.vision.classifier import MaskClassifier, decide, weigh_not_face
 from app.vision.model_metadata import ClassifierMetadata
 from app.vision.preprocess import sharpness
 
@@ -91,7 +91,13 @@ def predict_samples(
         raise DataError(
             f"no face of at least {min_face_px:g} px has a label that {metadata.name} knows; lower --min-face-px"
         )
-    return Predictions(crops, classifier.classify(crops.images), metadata, left_out)
+    return predict_crops(classifier, crops, left_out)
+
+
+def predict_crops(classifier: MaskClassifier, crops: Crops, left_out: Mapping[str, int] | None = None) -> Predictions:
+    """Predictions for faces that are annotated, so no detector has a score for them."""
+    probabilities = weigh_not_face(classifier.classify(crops.images), None, classifier.metadata)
+    return Predictions(crops, probabilities, classifier.metadata, left_out or {})
 
 
 def left_out_faces(samples: Sequence[Sample], metadata: ClassifierMetadata) -> dict[str, int]:

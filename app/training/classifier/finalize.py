@@ -45,9 +45,14 @@ class FinalizedModel:
 
 
 def finalize_model(
-    model: KerasModel, labels: tuple[Label, ...], dev: Sequence[PooledFace], stem: Path, metadata: ClassifierMetadata
+    model: KerasModel,
+    labels: tuple[Label, ...],
+    dev: Sequence[PooledFace],
+    stem: Path,
+    metadata: ClassifierMetadata,
+    offsets: tuple[float, ...] | None = None,
 ) -> FinalizedModel:
-    """Chooses offsets, temperature and the unsure rule on ``dev``, applies them, and writes ``stem.*``.
+    """Chooses offsets (unless given), temperature and the unsure rule on ``dev``, applies them, and writes ``stem.*``.
 
     ``metadata`` gives name, margin and origins. Its temperature and thresholds are replaced, unless ``dev`` is too
     small. The monitor sees faces in frames, so the choice uses only them if there are enough. Hard negatives are
@@ -60,9 +65,10 @@ def finalize_model(
     if is_evaluated.sum() < 200:
         is_evaluated = is_face
     chosen_on = crops.where(is_evaluated)
-    errors = int((predict(model, chosen_on).argmax(axis=1) != chosen_on.targets).sum())
+    errors = int((predict_faces(model, chosen_on).argmax(axis=1) != chosen_on.targets).sum())
     if len(chosen_on.targets) >= MIN_FACES and errors >= MIN_ERRORS:
-        choice = _calibrated_on(model, chosen_on, crops.where(is_evaluated & (crops.sizes_px >= UNSURE_FROM_PX)))
+        large = crops.where(is_evaluated & (crops.sizes_px >= UNSURE_FROM_PX))
+        choice = _calibrated_on(model, chosen_on, large, offsets)
     else:
         choice = _unchanged(metadata)
     probabilities = calibrated(predict(model, crops), choice.temperature)
@@ -79,12 +85,12 @@ def finalize_model(
     return FinalizedModel(files, own, choice, score(probabilities, crops.targets, labels), frames)
 
 
-def _calibrated_on(model: KerasModel, crops: Crops, large: Crops) -> Calibration:
+def _calibrated_on(model: KerasModel, crops: Crops, large: Crops, offsets: tuple[float, ...] | None) -> Calibration:
     """Calibrates on ``crops``, the unsure rule on ``large`` only. Adds the offsets to ``model``."""
     weights = balanced_weights(crops.targets, [sample.source for sample in crops.samples], crops.labels, 1.0)
-    offsets = choose_offsets(predict(model, crops), crops.targets, weights)
+    offsets = offsets or choose_offsets(predict_faces(model, crops), crops.targets, weights)
     add_offsets(model, offsets)
-    temperature = choose_temperature(predict(model, crops), crops.targets, weights)
+    temperature = choose_temperature(predict_faces(model, crops), crops.targets, weights)
     return Calibration(offsets, temperature, unsure_rule(model, large if len(large.targets) else crops, temperature))
 
 
@@ -96,7 +102,8 @@ def _unchanged(metadata: ClassifierMetadata) -> Calibration:
 def unsure_rule(model: KerasModel, crops: Crops, temperature: float) -> UnsureRule:
     """The unsure rule, chosen on the crops and their mirror images, which have different errors."""
     mirrored = replace(crops, images=crops.images[:, :, ::-1])
-    probabilities = np.concatenate([calibrated(predict(model, shown), temperature) for shown in (crops, mirrored)])
+    both = [predict_faces(model, shown) for shown in (crops, mirrored)]
+    probabilities = calibrated(np.concatenate(both), temperature)
     sharp = np.array([sharpness(crop) for crop in crops.images])
     return choose_unsure(probabilities, np.tile(crops.targets, 2), np.tile(sharp, 2), crops.labels)
 
@@ -104,3 +111,9 @@ def unsure_rule(model: KerasModel, crops: Crops, temperature: float) -> UnsureRu
 def predict(model: KerasModel, crops: Crops) -> Probabilities:
     """(N, C) float32 uncalibrated probabilities."""
     return np.asarray(model.predict(crops.images, batch_size=256, verbose=0), np.float32)
+
+
+def predict_faces(model: KerasModel, crops: Crops) -> Probabilities:
+    """As ``predict``, of the labels of faces only: whether it is a face is decided together with the detector."""
+    faces = predict(model, crops)[:, [i for i, label in enumerate(crops.labels) if label is not Label.NOT_FACE]]
+    return np.asarray(faces / faces.sum(axis=1, keepdims=True), np.float32)

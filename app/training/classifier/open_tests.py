@@ -12,6 +12,7 @@ from app.training.classifier.augmentation import with_rendered_mask
 from app.training.classifier.evaluation import (
     Predictions,
     SetReport,
+    predict_crops,
     predict_samples,
     report,
     size_slices,
@@ -111,7 +112,7 @@ def predict_rendered(
 ) -> Predictions:
     """Predictions for bare faces with rendered masks. A fixed seed gives the same masks for every model."""
     crops = rendered_crops(bare, detector, label, classifier.metadata)
-    return Predictions(crops, classifier.classify(crops.images), classifier.metadata)
+    return predict_crops(classifier, crops)
 
 
 def rendered_crops(bare: list[Sample], detector: FaceDetector, label: Label, metadata: ClassifierMetadata) -> Crops:

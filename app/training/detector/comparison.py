@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.core.types import Box, FaceLabel, Image
+from app.core.types import Box, Detection, FaceLabel, Image, Label
 from app.training.data.images import ImageCache
 from app.training.detector.evaluation import (
     ANY,
@@ -84,16 +84,19 @@ def haar_options(text: str) -> HaarOptions:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonSettings:
-    """Which detectors to compare, at what working width, and with how many threads."""
+    """Which detectors to compare, at what working width, and with how many threads. With a ``classifier`` that knows
+    not_face, our detector is also compared together with it, as ``annotate`` uses both."""
 
     ours: Path
     width_px: int
     threads: int = 1
     haar: tuple[HaarOptions, ...] = (PAPER,)
+    classifier: Path | None = None
 
 
 def compared_detectors(comparison: ComparisonSettings) -> list[ComparedDetector]:
-    """Haar as in the paper and with options, then our detector. Raises ModelError for a damaged file."""
+    """Haar as in the paper and with options, then our detector, alone and with the classifier. Raises ModelError for a
+    damaged file."""
     from app.settings.vision import DetectorSettings
     from app.vision.haar_detector import HaarDetector
     from app.vision.yunet_detector import YuNetDetector
@@ -107,7 +110,29 @@ def compared_detectors(comparison: ComparisonSettings) -> list[ComparedDetector]
     ours = YuNetDetector(
         comparison.ours, score=SCAN_SCORE, working_width_px=width_px, min_face_px=1, threads=comparison.threads
     )
-    return [*entries, ComparedDetector("cnn", ours.detect, ours.metadata.score)]
+    entries.append(ComparedDetector("cnn", ours.detect, ours.metadata.score))
+    return entries + (with_not_face(entries[-1], comparison.classifier) if comparison.classifier else [])
+
+
+def with_not_face(entry: ComparedDetector, path: Path) -> list[ComparedDetector]:
+    """``entry`` with scores that weigh in the not_face of a classifier; nothing if it has no such output. Raises
+    ModelError if the file is damaged."""
+    from app.vision.classifier import REJECTED, LiteRtClassifier, weigh_not_face
+    from app.vision.preprocess import face_crops
+
+    classifier = LiteRtClassifier(path, threads=1)
+    metadata, least = classifier.metadata, classifier.metadata.candidate_score
+    if Label.NOT_FACE not in metadata.labels or least is None:
+        return []
+    column = metadata.labels.index(Label.NOT_FACE)
+
+    def detect(image: Image) -> list[Detection]:
+        candidates = [one for one in entry.detect(image) if one.score >= least]
+        crops = face_crops(image, [one.box for one in candidates], metadata.input_px, metadata.margin)
+        rows = weigh_not_face(classifier.classify(crops), [one.score for one in candidates], metadata)
+        return [replace(one, score=1 - float(row[column])) for one, row in zip(candidates, rows, strict=True)]
+
+    return [ComparedDetector(f"{entry.name} + not_face", detect, 1 - REJECTED)]
 
 
 def evaluate_all(
@@ -133,13 +158,14 @@ def evaluate_all(
 
 
 def labeller(path: Path, refuse: bool) -> Classify:
-    """Labels faces in single images with the most probable label. With ``refuse``, the thresholds of the model's
-    metadata apply, as for a new track of the monitor. Raises ModelError if the file is damaged."""
+    """Labels faces in single images with the most probable label other than not_face. With ``refuse``, the thresholds
+    of the model's metadata apply, as for a new track of the monitor. Raises ModelError if the file is damaged."""
     from app.vision.classifier import LiteRtClassifier, decide
     from app.vision.preprocess import face_crops, sharpness
 
     classifier = LiteRtClassifier(path, threads=1)
     metadata = classifier.metadata
+    faces = [i for i, label in enumerate(metadata.labels) if label is not Label.NOT_FACE]
 
     def classify(image: Image, boxes: Sequence[Box]) -> list[FaceLabel]:
         crops = face_crops(image, boxes, metadata.input_px, metadata.margin)
@@ -148,7 +174,8 @@ def labeller(path: Path, refuse: bool) -> Classify:
             if refuse:
                 labels.append(decide(row, metadata, box.size, sharpness(crop)))
             else:
-                labels.append(FaceLabel(metadata.labels[row.index(max(row))], max(row), tuple(row)))
+                best = max(faces, key=row.__getitem__)
+                labels.append(FaceLabel(metadata.labels[best], row[best], tuple(row)))
         return labels
 
     return classify

@@ -2,7 +2,7 @@
 // Keeps the page up to date: state and events arrive as server-sent events; forms are sent without leaving the page.
 // Values from the server are inserted as text, never as HTML.
 (() => {
-  const KIND_NAMES = {no_mask: "No mask", incorrect: "Worn wrong", resolved: "Resolved", camera_offline: "Camera offline", camera_recovered: "Camera back", node_offline: "Node offline", node_online: "Node back"};
+  const KIND_NAMES = {no_mask: "No mask", incorrect: "Worn wrong", resolved: "Resolved", camera_offline: "Camera offline", camera_recovered: "Camera back", camera_changed: "Camera changed", node_offline: "Node offline", node_online: "Node back"};
   const REASON_TEXTS = {mask: "mask on", left: "left the view"};
   const STATE_NAMES = {connecting: "Connecting", live: "Live", stale: "Stale", reconnecting: "Reconnecting", ended: "Ended", failed: "Failed"};
   const MAX_RECENT = 12;
@@ -251,6 +251,85 @@
   const print = one("[data-print]");
   if (print) { print.hidden = false; print.addEventListener("click", () => window.print()); }
 
+  // -- review ---------------------------------------------------------------------------------------------------------
+  const BOX_COLOURS = {mask: "#56b4e9", no_mask: "#d55e00", incorrect: "#e8c500", unsure: "#a9b2ba"};
+  const LABEL_NAMES = {mask: "Mask", no_mask: "No mask", incorrect: "Worn wrong", unsure: "Unsure"};
+  const showBoxes = async (video) => {
+    const board = video.nextElementSibling, toggle = one("[data-box-toggle]"), box = one("input", toggle);
+    const response = await fetch(video.dataset.boxes);
+    if (!response.ok) return;
+    const clip = await response.json();
+    if (clip.annotated) return;  // the boxes are part of the video
+    toggle.hidden = false;
+    let shown = "";
+    const draw = () => {
+      let frame = clip.frames[0];
+      for (const each of clip.frames) if (each.t <= video.currentTime + .05) frame = each;
+      const width = video.clientWidth, height = video.clientHeight, key = `${frame.t} ${width} ${height} ${box.checked}`;
+      if (key !== shown && width && video.videoWidth) {
+        shown = key;
+        board.hidden = !box.checked;
+        board.width = width; board.height = height;
+        const factor = Math.min(width / video.videoWidth, height / video.videoHeight);
+        const wide = video.videoWidth * factor, high = video.videoHeight * factor;
+        const pen = board.getContext("2d");
+        pen.translate((width - wide) / 2, (height - high) / 2);
+        pen.lineWidth = 3; pen.font = "600 14px sans-serif";
+        for (const [x, y, w, h, label] of frame.faces) {
+          pen.strokeStyle = pen.fillStyle = BOX_COLOURS[label] ?? "#fff";
+          pen.strokeRect(x * wide, y * high, w * wide, h * high);
+          pen.fillText(LABEL_NAMES[label] ?? label, x * wide, Math.max(12, y * high - 5));
+        }
+      }
+      requestAnimationFrame(draw);
+    };
+    requestAnimationFrame(draw);
+    box.addEventListener("change", () => { shown = ""; });
+  };
+  const clipVideo = one("[data-boxes]");
+  if (clipVideo) showBoxes(clipVideo).catch(() => {});
+
+  const VERDICT_KEYS = {1: ["right", "Right"], 2: ["no_face", "No face"], 4: ["unsure", "Unsure"]};
+  const reviewList = one("[data-review]");
+  if (reviewList) {
+    one("[data-keys]").hidden = false;
+    const first = location.hash === "#r-label" ? one("#r-label") : one(".review-item a[aria-current]", reviewList);
+    first?.focus({preventScroll: true});
+    reviewList.addEventListener("keydown", async (event) => {  // only while the list has the focus
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      const item = event.target.closest("[data-item]"), tick = item && one("input[name=id]", item);
+      const ticks = all("input[name=id]", reviewList);
+      const next = {j: item?.nextElementSibling, ArrowDown: item?.nextElementSibling, k: item?.previousElementSibling, ArrowUp: item?.previousElementSibling};
+      if (event.key in next) {
+        if (next[event.key]) one("a", next[event.key]).focus();
+      } else if (event.key === "x" && tick) {
+        tick.checked = !tick.checked;
+      } else if (event.key === "*") {
+        const on = ticks.some((each) => !each.checked);
+        for (const each of ticks) each.checked = on;
+      } else if (event.key === "a") {
+        if (tick && !ticks.some((each) => each.checked)) tick.checked = true;
+        if (ticks.some((each) => each.checked)) one("#bulk").requestSubmit();
+      } else if (event.key === "3" && item) {
+        location.href = one("a", item).href.replace("#player", "#r-label");
+      } else if (event.key in VERDICT_KEYS && item) {
+        const [verdict, text] = VERDICT_KEYS[event.key];
+        try {
+          const response = await fetch(`${base}/api/v1/events/${encodeURIComponent(item.dataset.item)}/verdict`, {
+            method: "POST",
+            headers: {"Content-Type": "application/json", "X-CSRF-Token": csrf},
+            body: JSON.stringify({verdict}),
+          });
+          const result = await response.json();
+          if (response.ok) one("[data-marks]", item).textContent = text;
+          showMessage(response.ok ? `${text}: stored.` : result.error, !response.ok);
+        } catch {
+          showMessage("maskwatch does not respond. Check that it is running.", true);
+        }
+      } else return;
+      event.preventDefault();
+    });
+  }
   for (const time of all("time[datetime]")) {
     const at = new Date(time.dateTime);
     if (!time.closest("td, th") && at.getTime() > 0) time.textContent = clock(at.getTime() / 1000);

@@ -1,0 +1,122 @@
+"""The page on which people look at the events of a day, and say what was right and what was wrong."""
+
+import time
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.alerts.export import ALERT_KINDS
+from app.alerts.marks import RIGHT_LABELS, Verdict
+from app.alerts.store_types import EventFilter
+from app.core.types import Event, EventKind
+from app.review.picture_folder import day_of
+from app.web.assets import KINDS_TO_ACKNOWLEDGE
+from app.web.review_files import day_range
+from app.web.schemas import EventRecord
+from app.web.site import Site
+from app.web.timeline import timeline
+
+PAGE_EVENTS = 40
+"""A form holds at most 50 fields: the selected events, the secret and the page to return to."""
+MAX_DAY_EVENTS = 5000
+VERDICTS = {
+    Verdict.RIGHT: "Right",
+    Verdict.NO_FACE: "No face",
+    Verdict.WRONG_LABEL: "Wrong label",
+    Verdict.UNSURE: "Unsure",
+}
+STATES = {"open": "Not acknowledged", "acknowledged": "Acknowledged"}
+NO_VERDICT = "none"
+
+
+class ReviewPage:
+    """``render`` is ``Pages.page``."""
+
+    def __init__(self, site: Site, render: Callable[..., Response]) -> None:
+        self._site = site
+        self._render = render
+
+    async def page(self, request: Request) -> Response:
+        query, site = request.query_params, self._site
+        day = query.get("day", "")
+        try:
+            span = day_range(day)
+        except (ValueError, OverflowError, OSError):
+            day = day_of(time.time())
+            span = day_range(day)
+        names = await site.run_in_worker(site.camera_names)
+        watched = [view.camera for view in site.monitor.views()]  # a hub has none: its day needs a chosen camera
+        camera = query.get("camera", "") if "\x00" not in query.get("camera", "") else ""
+        kind = query.get("kind", "") if query.get("kind", "") in list(EventKind) else ""
+        state = query.get("state", "") if query.get("state", "") in STATES else ""
+        verdict = query.get("verdict", "") if query.get("verdict", "") in (*VERDICTS, NO_VERDICT) else ""
+        start = max(int(query.get("from", "0")), 0) if query.get("from", "0").isdecimal() else 0
+        given = {"day": day, "camera": camera, "kind": kind, "state": state, "verdict": verdict}
+        given = {name: value for name, value in given.items() if value}
+        wanted = EventFilter(*span, (camera,) if camera else (), (kind,) if kind else ())
+
+        def link(event_id: str) -> str:
+            page = {**given, "from": start} if start else given
+            return f"{request.scope['root']}/review?{urlencode({**page, 'event': event_id})}#player"
+
+        def read() -> tuple[list[EventRecord], list[object]]:
+            events = site.history.events(wanted, MAX_DAY_EVENTS)
+            marked = site.history.marks(events)
+            shown = [event for event in events if _matches(marked.get(event.id), state, verdict)]
+            records = site.event_records(shown[start : start + PAGE_EVENTS + 1])
+            return records, self._timelines([camera] if camera else watched, span, events, lambda each: link(each.id))
+
+        records, timelines = await site.run_in_worker(read)
+        more = len(records) > PAGE_EVENTS
+        records = records[:PAGE_EVENTS]
+        chosen = next((each for each in records if each.id == query.get("event")), records[0] if records else None)
+        if chosen is not None and query.get("event") not in ("", None, chosen.id):
+            found = await site.run_in_worker(lambda: self._record(query["event"]))
+            chosen = found or chosen
+        here = urlencode({**given, **({"from": start} if start else {}), **({"event": chosen.id} if chosen else {})})
+        days = (span[0] - 3600, span[1] + 3600)
+        return self._render(
+            request,
+            "review",
+            **{name: given.get(name, "") for name in ("day", "camera", "kind", "state", "verdict")},
+            names=list(dict.fromkeys([*names, *([camera] if camera else [])])),
+            events=records,
+            chosen=chosen,
+            links={each.id: link(each.id) for each in records},
+            timelines=timelines,
+            back=f"/review?{here}",
+            archive=urlencode({"day": day, **({"camera": camera} if camera else {})}),
+            earlier=urlencode({**given, "day": day_of(days[0])}),
+            later=urlencode({**given, "day": day_of(days[1])}),
+            newer=urlencode({**given, "from": max(start - PAGE_EVENTS, 0)}) if start else "",
+            older=urlencode({**given, "from": start + PAGE_EVENTS}) if more else "",
+            verdicts=VERDICTS,
+            states=STATES,
+            right_labels=RIGHT_LABELS,
+            alert_kinds=KINDS_TO_ACKNOWLEDGE,
+        )
+
+    def _record(self, event_id: str) -> EventRecord | None:
+        event = self._site.history.event(event_id)
+        return None if event is None else self._site.event_records([event])[0]
+
+    def _timelines(
+        self, cameras: list[str], span: tuple[float, float], events: list[Event], link: Callable[[Event], str]
+    ) -> list[object]:
+        """(camera, SVG) of each camera."""
+        rows = []
+        for name in dict.fromkeys(cameras):
+            hours = self._site.history.hours(EventFilter(*span, (name,)))
+            alerts = [event for event in reversed(events) if event.camera == name and event.kind in ALERT_KINDS]
+            rows.append((name, timeline(name, hours, alerts, span, link)))
+        return list(rows)
+
+
+def _matches(marks: object, state: str, verdict: str) -> bool:
+    is_acknowledged = getattr(marks, "acknowledged_s", None) is not None
+    given = getattr(marks, "verdict", "")
+    return (not state or is_acknowledged == (state == "acknowledged")) and (
+        not verdict or given == ("" if verdict == NO_VERDICT else verdict)
+    )

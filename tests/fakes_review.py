@@ -1,0 +1,72 @@
+"""Results and events for the tests of clips, review and collected faces."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from app.capture.recorder import jpeg_bytes
+from app.core.types import (
+    Box,
+    Counts,
+    Event,
+    EventKind,
+    FaceLabel,
+    Frame,
+    FrameResult,
+    Image,
+    Label,
+    StageTimes,
+    Track,
+)
+from app.review.clips import KeptImage, write_clip
+from app.review.picture_folder import PictureFolder
+from app.settings.review import ClipSettings
+
+FACE = Box(40, 30, 32, 40)
+OTHER = Box(100, 30, 32, 40)
+
+
+def noise(box: Box, image: Image, number: int = 0) -> None:
+    """Paints a pattern that a blur destroys into ``box``."""
+    x, y, w, h = (int(value) for value in (box.x, box.y, box.width, box.height))
+    cells = np.random.default_rng(number).integers(0, 2, (h // 4, w // 4, 1), np.uint8) * 255
+    image[y : y + h, x : x + w] = np.kron(cells, np.ones((4, 4, 1), np.uint8))
+
+
+def detail(image: Image, box: Box) -> float:
+    """How much of the pattern of ``noise`` is left."""
+    x, y, w, h = (int(value) for value in (box.x, box.y, box.width, box.height))
+    inner = image[y + 6 : y + h - 6, x + 6 : x + w - 6].astype(float)
+    return float(np.abs(np.diff(inner, axis=1)).mean())
+
+
+def track(number: int = 1, box: Box = FACE, label: Label = Label.NO_MASK, **more: Any) -> Track:
+    fields: dict[str, Any] = {"observations": 20, "classified": 9, "latest": {label: 0.9}}
+    return Track(number, box, FaceLabel(label, 0.9), (0.0, 0.0), 0.0, 0.0, confirmed=True, **fields | more)
+
+
+def result(time_s: float, tracks: tuple[Track, ...] = (), image: Image | None = None, **more: Any) -> FrameResult:
+    """The result of a frame of 160x120 at ``time_s``, with a pattern in the face of each track."""
+    if image is None:
+        image = np.full((120, 160, 3), 90, np.uint8)
+        image[:8, : int(time_s * 10) % 160] = 200
+        for each in tracks:
+            noise(each.box, image, each.id)
+    frame = Frame(image, round(time_s * 10), time_s, time.monotonic(), time.time(), "door")
+    fields: dict[str, Any] = {"faces": tuple(each.box for each in tracks), "events": (), "alerts": (), "left": ()}
+    return FrameResult(frame, tracks, counts=Counts({}, {}), times=StageTimes(), **fields | more)
+
+
+def event(number: int = 1, time_s: float = 6.0, kind: EventKind = EventKind.NO_MASK, **more: Any) -> Event:
+    fields: dict[str, Any] = {"track_id": 1, "box": FACE, "confidence": 0.9, "wall_s": time.time()}
+    return Event(f"{number:016x}", kind, "door", time_s, **fields | more)
+
+
+def write_review_clip(folder: PictureFolder, of: Event, seconds: float = 1.5) -> None:
+    """A clip of ``of`` with one face on its left side."""
+    images = [
+        KeptImage(i / 10, jpeg_bytes(result(i / 10).frame.image, 80), (160, 120), (track(3, Box(8, 30, 40, 40)),), ())
+        for i in range(round(seconds * 10))
+    ]
+    write_clip(of, 0.5, images, folder, ClipSettings(), False)
