@@ -40,6 +40,10 @@ class FakeMonitor:
         self._views = [self._initial_view(name) for name in names or ("door",)]
         self.view_calls = 0
 
+    def without_cameras(self) -> "FakeMonitor":
+        self._views = []
+        return self
+
     def _initial_view(self, name: str) -> CameraView:
         status = SourceStatus(name, SourceState.LIVE, 0.0, fps=25.0, frames=100, reconnects=2)
         label = FaceLabel(Label.NO_MASK, 0.9)
@@ -118,8 +122,10 @@ class Running:
 
 
 @contextmanager
-def serving(folder: Path, monitor: FakeMonitor | None = None, alerts: Any = None, **web: Any) -> Iterator[Running]:
-    """A running web view; asserts that none of its threads survives."""
+def serving(
+    folder: Path, monitor: FakeMonitor | None = None, alerts: Any = None, is_hub: bool = False, **web: Any
+) -> Iterator[Running]:
+    """A running web view, of a hub if ``is_hub``; asserts that none of its threads survives."""
     before = set(threading.enumerate())
     web_settings = {"enabled": True, "port": 0, **web}
     alert_settings = {"store": folder / "events.db", **(alerts or {})}
@@ -127,7 +133,7 @@ def serving(folder: Path, monitor: FakeMonitor | None = None, alerts: Any = None
     monitor = monitor or FakeMonitor()
     mutes = Mutes()
     center = AlertCenter(settings.alerts, hold_back=mutes.hold_back)
-    server = WebServer(settings, monitor, center, mutes)
+    server = WebServer(settings, monitor, center, mutes, settings.alerts.store if is_hub else None)
     center.start()
     try:
         server.start()

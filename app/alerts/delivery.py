@@ -121,6 +121,12 @@ class AlertCenter:
             in_view = [each for each in self._in_view.values() if each.people and wanted.takes_hour(each)]
             return self._queue.hours(wanted) + in_view
 
+    def final_hours(self, wanted: EventFilter) -> list[CameraHour]:
+        """As ``hours``, without who is in view: their label and their hour may still change, so these sums never become
+        less."""
+        with self._changed:
+            return self._queue.hours(wanted)
+
     def today(self, camera: str) -> CameraHour:
         """The people, also those in view, and the watched time of ``camera`` since midnight, also of earlier runs.
         Does not wait."""

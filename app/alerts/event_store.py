@@ -152,27 +152,7 @@ class EventStore:
         """Writes all of ``batch`` in one transaction. Existing rows are updated; a delivery whose event was purged is
         skipped. Raises StoreError."""
         with self.transaction() as db:
-            for event, jpeg in batch.events:
-                record = json.dumps(event_record(event), ensure_ascii=False)
-                db.execute(
-                    "INSERT OR IGNORE INTO events (id, kind, camera, wall_s, stored_s, record) VALUES (?,?,?,?,?,?)",
-                    (event.id, event.kind.value, event.camera, event.wall_s, wall_s, record),
-                )
-                if jpeg is not None:
-                    db.execute("INSERT OR IGNORE INTO snapshots VALUES (?,?)", (event.id, jpeg))
-            for each in batch.deliveries:
-                db.execute(
-                    "INSERT INTO outbox SELECT id,?,?,?,?,?,? FROM events WHERE id = ? "
-                    "ON CONFLICT (event_id, channel) DO UPDATE SET updated_s = excluded.updated_s, created_s = "
-                    "CASE status WHEN 'skipped' THEN excluded.created_s ELSE created_s END, "
-                    "status = excluded.status, attempts = excluded.attempts, error = excluded.error",
-                    (
-                        *(each.channel, each.created_s, each.updated_s, each.status.value, each.attempts),
-                        *(each.error, each.event.id),
-                    ),
-                )
-            for seen in batch.hours:
-                db.execute(ADD_HOUR, astuple(seen))
+            add_rows(db, batch, wall_s)
 
     def retry(self, channels: tuple[str, ...], wall_s: float) -> int:
         """Makes undelivered alerts pending again, with age 0. Returns their number."""
@@ -317,6 +297,31 @@ class EventStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def add_rows(db: sqlite3.Connection, batch: WriteBatch, wall_s: float) -> None:
+    """``EventStore.write`` inside a transaction of the caller."""
+    for event, jpeg in batch.events:
+        record = json.dumps(event_record(event), ensure_ascii=False)
+        db.execute(
+            "INSERT OR IGNORE INTO events (id, kind, camera, wall_s, stored_s, record) VALUES (?,?,?,?,?,?)",
+            (event.id, event.kind.value, event.camera, event.wall_s, wall_s, record),
+        )
+        if jpeg is not None:
+            db.execute("INSERT OR IGNORE INTO snapshots VALUES (?,?)", (event.id, jpeg))
+    for each in batch.deliveries:
+        db.execute(
+            "INSERT INTO outbox SELECT id,?,?,?,?,?,? FROM events WHERE id = ? "
+            "ON CONFLICT (event_id, channel) DO UPDATE SET updated_s = excluded.updated_s, created_s = "
+            "CASE status WHEN 'skipped' THEN excluded.created_s ELSE created_s END, "
+            "status = excluded.status, attempts = excluded.attempts, error = excluded.error",
+            (
+                *(each.channel, each.created_s, each.updated_s, each.status.value, each.attempts),
+                *(each.error, each.event.id),
+            ),
+        )
+    for seen in batch.hours:
+        db.execute(ADD_HOUR, astuple(seen))
 
 
 def check_is_event_file(path: Path) -> None:

@@ -20,6 +20,8 @@ TITLES = {
     EventKind.CAMERA_OFFLINE: "Camera offline",
     EventKind.CAMERA_RECOVERED: "Camera back",
     EventKind.CAMERA_CHANGED: "Camera changed",
+    EventKind.NODE_OFFLINE: "Node offline",
+    EventKind.NODE_ONLINE: "Node back",
 }
 
 

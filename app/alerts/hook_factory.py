@@ -7,6 +7,7 @@ from app.settings.alerts import (
     Channel,
     CommandChannel,
     MqttChannel,
+    NatsChannel,
     PluginChannel,
     SoundChannel,
     WebhookChannel,
@@ -39,6 +40,10 @@ def build_hook(channel: Channel) -> AlertHook:
             from app.alerts.hooks.sound_hook import SoundHook
 
             return SoundHook(channel)
+        case NatsChannel():
+            from app.alerts.hooks.nats_hook import NatsHook
+
+            return NatsHook(channel)
         case PluginChannel():
             from app.alerts.hooks.plugin_hook import load_plugin
 

@@ -56,6 +56,8 @@ def _check_files(settings: "Settings") -> None:
         "classifier.model": settings.classifier.model,
         **{f"camera '{camera.name}' detector.model": camera.detector.model for camera in settings.camera},
     }
+    if settings.fleet.hub:
+        files["fleet.creds_file"] = settings.fleet.creds_file
     if settings.web.enabled:
         files |= {"web.tls_cert": settings.web.tls_cert, "web.tls_key": settings.web.tls_key}
         read_token(settings.web)

@@ -27,7 +27,7 @@ def register_events(commands: Any) -> None:
         dest="action", metavar="ACTION", required=True
     )
     for name, run, summary in (
-        ("list", _list_events, "show the newest events as a table"),
+        ("list", list_events, "show the newest events as a table"),
         ("export", _export_events, "write events as CSV or JSON Lines"),
         ("stats", _stats, "show the compliance rate by hour"),
     ):
@@ -67,7 +67,7 @@ def _filter(args: argparse.Namespace) -> "EventFilter":
     return EventFilter(since_s, until_s, tuple(args.camera), tuple(args.kind))
 
 
-def _list_events(args: argparse.Namespace) -> int:
+def list_events(args: argparse.Namespace) -> int:
     from rich.table import Column, Table
 
     with open_store(args) as store:

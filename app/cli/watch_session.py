@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from app import __version__
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_records import EventLog
 from app.alerts.mutes import Mutes
@@ -20,6 +22,7 @@ from app.capture.reader import FALLBACK_FPS
 from app.capture.recorder import VideoWriter, check_output, jpeg_bytes
 from app.core.errors import DisplayError, OutputError, SettingsError
 from app.core.files import inodes
+from app.core.secrets import redact
 from app.core.standard_streams import fault_tolerant_stderr
 from app.core.text import counted, reason_text
 from app.core.types import Event, EventKind, FrameResult, Label
@@ -30,7 +33,7 @@ from app.review.collector import Collector
 from app.review.drift import DriftWatch
 from app.review.picture_folder import PictureFolder
 from app.review.retention import PictureRetention, RetentionRule
-from app.settings.alerts import AlertSettings
+from app.settings.alerts import AlertSettings, NatsChannel
 from app.settings.monitor import PolicySettings, Polygon, overridden
 from app.settings.reload import live_part, needs_restart
 from app.settings.root import Settings, unmatched_camera_patterns
@@ -41,6 +44,8 @@ if (
 ):  # rich and the user interface are imported where they are needed: without a window, the start is faster
     from rich.console import Console
 
+    from app.fleet.agent import FleetAgent
+    from app.fleet.messages import NodeHealth
     from app.ui.image_window import ImageWindow
     from app.web.server import WebServer
 
@@ -106,6 +111,8 @@ class WatchSession:
             self.web = self._make_web() if self._settings.web.enabled else None
             self.alerts.start()
             stack.callback(self._close_alerts)
+            if self._settings.fleet.hub:
+                self._start_fleet(stack)
             retention = self._make_retention() if self._settings.alerts.persist else None
             if retention is not None:
                 stack.callback(retention.close)
@@ -159,6 +166,39 @@ class WatchSession:
             advice = "pip install 'maskwatch[web]' (from a checkout: pip install '.[web]')"
             raise SettingsError(f"the web view needs {error.name}: {advice}") from error
         return WebServer(self._settings, self.monitor, self.alerts, self._mutes)
+
+    def _start_fleet(self, stack: ExitStack) -> None:
+        from app.fleet.agent import FleetAgent
+
+        fleet, stores = self._settings.fleet, self._settings.alerts.persist
+        counts_as = fleet.node if stores else f"{fleet.node} {time.time():.0f}"
+        agent = FleetAgent(fleet, self._node_health, self.alerts.final_hours, counts_as)
+        agent.start()
+        stack.callback(self._close_fleet, agent)
+
+    def _close_fleet(self, agent: "FleetAgent") -> None:
+        for stuck in agent.close():
+            log.warning("%s", stuck)
+
+    def _node_health(self) -> "NodeHealth":
+        """Called by the thread of the fleet."""
+        from app.fleet.messages import NodeHealth
+
+        alerts = self.alerts.health()
+        faults = [f"channel {each.name}: {each.error}" for each in alerts.channels if each.state == "retrying"]
+        faults += [fault for fault in (alerts.store_fault, alerts.crash) if fault]
+        return NodeHealth(
+            version=__version__,
+            heartbeat_s=self._settings.fleet.heartbeat_s,
+            waiting=sum(each.waiting for each in alerts.channels if each.name == self._hub_channel),
+            cameras={view.camera: view.status.state.value for view in self.monitor.views()},
+            faults=tuple(redact(fault)[:200] for fault in faults),
+        )
+
+    @property
+    def _hub_channel(self) -> str:
+        """The channel that sends to the hub."""
+        return next((each.name for each in self._settings.alerts.channels if isinstance(each, NatsChannel)), "")
 
     def _make_clips(self) -> ClipRecorder | None:
         settings = self._settings.clips

@@ -156,6 +156,8 @@ class EventKind(StrEnum):
     CAMERA_OFFLINE = "camera_offline"
     CAMERA_RECOVERED = "camera_recovered"
     CAMERA_CHANGED = "camera_changed"
+    NODE_OFFLINE = "node_offline"  # of a fleet: raised by the hub
+    NODE_ONLINE = "node_online"
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,10 @@ PLACEHOLDERS = frozenset(
 )
 
 
+SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,60}$")]
+"""A part of a NATS subject."""
+
+
 def matches_camera(pattern: str, camera: str) -> bool:
     """Whether ``pattern`` equals the name ``camera`` (which may contain ``*`` or ``[``) or matches it."""
     return camera == pattern or fnmatchcase(camera, pattern)
@@ -176,9 +180,24 @@ class SoundChannel(ChannelBase):
     kind: Literal["sound"]
     file: Path | None = Field(default=None, description="a WAV file; the built-in chime if not given")
     events: tuple[EventKind, ...] = Field(
-        default=(EventKind.NO_MASK, EventKind.INCORRECT, EventKind.CAMERA_OFFLINE), description="events that are played"
+        default=(EventKind.NO_MASK, EventKind.INCORRECT, EventKind.CAMERA_OFFLINE, EventKind.NODE_OFFLINE),
+        description="events that are played",
     )
     give_up_after_s: float = Field(default=15.0, gt=0, description="age after which an alert is not played")
+
+
+class NatsChannel(ChannelBase):
+    """A stream of a NATS server (JetStream), such as the hub of a fleet. Sent means that the server has stored it."""
+
+    kind: Literal["nats"]
+    url: str = Field(pattern=r"^(tls|nats)://[^@/]+$", description="address of the server, such as tls://hub:7422")
+    site: SiteName = Field(description="name of this site; part of the subject mw.event.SITE.CAMERA")
+    creds_file: Path | None = Field(default=None, description="credentials file of the site")
+    give_up_after_s: float = Field(
+        default=30 * 86_400.0,
+        gt=0,
+        description="age after which an alert is not retried: the link may be down for days",
+    )
 
 
 class PluginChannel(ChannelBase):
@@ -190,7 +209,7 @@ class PluginChannel(ChannelBase):
 
 
 Channel = Annotated[
-    CommandChannel | WebhookChannel | MqttChannel | AppriseChannel | SoundChannel | PluginChannel,
+    CommandChannel | WebhookChannel | MqttChannel | AppriseChannel | SoundChannel | NatsChannel | PluginChannel,
     Field(discriminator="kind"),
 ]
 
@@ -245,4 +264,7 @@ class AlertSettings(BaseModel):
         names = [channel.name for channel in self.channels if channel.snapshot]
         if names and self.snapshots == "off":
             raise ValueError(f"channel {names[0]!r} sends snapshots; set snapshots to blur_others or blur_all")
+        leaving = [each.name for each in self.channels if isinstance(each, NatsChannel) and each.snapshot]
+        if leaving and self.snapshots != "blur_all":
+            raise ValueError(f"channel {leaving[0]!r} sends snapshots to other sites; set snapshots to blur_all")
         return self

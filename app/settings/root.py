@@ -6,8 +6,9 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from app.settings.alerts import AlertSettings, MqttChannel, matches_camera
+from app.settings.alerts import AlertSettings, MqttChannel, NatsChannel, matches_camera
 from app.settings.error_messages import nearest
+from app.settings.fleet import FleetSettings
 from app.settings.monitor import CameraSettings, MonitorSettings, PolicySettings
 from app.settings.review import ClipSettings, CollectSettings, DriftSettings
 from app.settings.view import ViewSettings
@@ -40,6 +41,7 @@ class Settings(BaseSettings):
     drift: DriftSettings = DriftSettings()
     view: ViewSettings = ViewSettings()
     web: WebSettings = WebSettings()
+    fleet: FleetSettings = Field(default_factory=FleetSettings)
 
     @classmethod
     def settings_customise_sources(
@@ -67,6 +69,18 @@ class Settings(BaseSettings):
             named.append(camera if "name" in camera.model_fields_set else _renamed(camera, taken))
             taken.add(named[-1].name)
         return tuple(named)
+
+    @model_validator(mode="after")
+    def _add_fleet_channel(self) -> Self:
+        """A node of a fleet sends its events to the hub."""
+        fleet, channels = self.fleet, self.alerts.channels
+        if not fleet.hub or any(isinstance(each, NatsChannel) for each in channels):
+            return self
+        if any(each.name == "fleet" for each in channels):
+            raise ValueError("a channel is called 'fleet', the name of the channel to the hub; rename it")
+        added = NatsChannel(kind="nats", name="fleet", url=fleet.hub, site=fleet.site, creds_file=fleet.creds_file)
+        object.__setattr__(self, "alerts", self.alerts.model_copy(update={"channels": (*channels, added)}))
+        return self
 
     @model_validator(mode="after")
     def _stores_events(self) -> Self:

@@ -26,7 +26,16 @@ KIND_NAMES = {
     EventKind.CAMERA_OFFLINE: "Camera offline",
     EventKind.CAMERA_RECOVERED: "Camera back",
     EventKind.CAMERA_CHANGED: "Camera changed",
+    EventKind.NODE_OFFLINE: "Node offline",
+    EventKind.NODE_ONLINE: "Node back",
 }
+KINDS_TO_ACKNOWLEDGE = (
+    EventKind.NO_MASK,
+    EventKind.INCORRECT,
+    EventKind.CAMERA_OFFLINE,
+    EventKind.CAMERA_CHANGED,
+    EventKind.NODE_OFFLINE,
+)
 LABEL_NAMES = {Label.MASK: "Mask", Label.NO_MASK: "No mask", Label.INCORRECT: "Worn wrong", Label.UNSURE: "Unsure"}
 STATE_NAMES = {
     SourceState.CONNECTING: "Connecting",

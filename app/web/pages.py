@@ -14,13 +14,14 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from app import __version__
-from app.alerts.export import ALERT_KINDS, total
+from app.alerts.export import total
 from app.alerts.store_types import EventFilter, StoreError
 from app.capture.capture import SourceState
 from app.core.types import EventKind
 from app.web.api import Handler, site_of
-from app.web.assets import Assets
+from app.web.assets import KINDS_TO_ACKNOWLEDGE, Assets
 from app.web.chart import chart
+from app.web.fleet_page import FleetPage
 from app.web.middleware import parse_form, session_cookie_header
 from app.web.review_page import ReviewPage
 from app.web.scan_page import ScanPage
@@ -51,6 +52,7 @@ class Pages:
     def routes(self) -> list[Route]:
         table: list[tuple[str, Handler, str]] = [
             ("/", self._live, "GET"),
+            ("/fleet", FleetPage(self._site, self.page).page, "GET"),
             ("/events", self._events, "GET"),
             ("/review", ReviewPage(self._site, self.page).page, "GET"),
             ("/trends", self._trends, "GET"),
@@ -77,12 +79,15 @@ class Pages:
             "confirmation": CONFIRMATIONS.get(request.query_params.get("said", ""), ""),
             "version": __version__,
             "last_event": self._site.feed.last_number,
+            "is_hub": self._site.fleet_store is not None,
             "has_scan": self._site.settings.web.scan is not None,
         }
         return HTMLResponse(self._assets.render(f"{name}.html", {**common, **values}), status)
 
     async def _live(self, request: Request) -> Response:
         site, status = self._site, self._site.status()
+        if site.fleet_store is not None:
+            return RedirectResponse(f"{request.scope['root']}/fleet", 303)
         camera = request.query_params.get("camera", "")
         cameras = [each for each in status.cameras if camera in ("", str(each.id))] or status.cameras
         midnight = status.day_s
@@ -136,7 +141,7 @@ class Pages:
             older = urlencode([*query_items, ("before", repr(next_s))])
         times = [(name, value) for name, value in (("since", since_s), ("until", until_s)) if value is not None]
         csv_query = urlencode([*(("camera", name) for name in cameras), *(("kind", kind) for kind in kinds), *times])
-        names = [view.camera for view in site.monitor.views()]
+        names = await site.run_in_worker(site.camera_names)
         return self.page(
             request,
             "events",
@@ -148,13 +153,13 @@ class Pages:
             kinds=kinds,
             since=query.get("since", "") if since_s is not None else "",
             until=query.get("until", "") if until_s is not None else "",
-            alert_kinds=(*ALERT_KINDS, EventKind.CAMERA_OFFLINE, EventKind.CAMERA_CHANGED),
+            alert_kinds=KINDS_TO_ACKNOWLEDGE,
         )
 
     async def _trends(self, request: Request) -> Response:
         site, span_h = self._site, int(_number(request.query_params.get("hours", "")) or 24)
         span_h = span_h if span_h in SPANS_H else 24
-        names = [view.camera for view in site.monitor.views()]
+        names = await site.run_in_worker(site.camera_names)
         camera = request.query_params.get("camera", "")
         camera = camera if camera in names else ""
         until_s = time.time()
@@ -234,10 +239,13 @@ async def _liveness(request: Request) -> Response:
 
 
 async def _readiness(request: Request) -> Response:
-    """Readiness probe: 200 when at least one camera delivers analysed frames."""
-    views = site_of(request).monitor.views()
+    """Readiness probe: 200 when at least one camera delivers analysed frames; a hub needs none."""
+    site = site_of(request)
+    views = site.monitor.views()
     working = (SourceState.LIVE, SourceState.ENDED)
-    ready = any(view.times is not None and view.status.state in working for view in views)
+    ready = site.fleet_store is not None or any(
+        view.times is not None and view.status.state in working for view in views
+    )
     return JSONResponse({"status": "ready" if ready else "no camera delivers frames"}, 200 if ready else 503)
 
 

@@ -13,6 +13,7 @@ from app.alerts.marks import RIGHT_LABELS, Verdict
 from app.alerts.store_types import EventFilter
 from app.core.types import Event, EventKind
 from app.review.picture_folder import day_of
+from app.web.assets import KINDS_TO_ACKNOWLEDGE
 from app.web.review_files import day_range
 from app.web.schemas import EventRecord
 from app.web.site import Site
@@ -46,7 +47,8 @@ class ReviewPage:
         except (ValueError, OverflowError, OSError):
             day = day_of(time.time())
             span = day_range(day)
-        names = [view.camera for view in site.monitor.views()]
+        names = await site.run_in_worker(site.camera_names)
+        watched = [view.camera for view in site.monitor.views()]  # a hub has none: its day needs a chosen camera
         camera = query.get("camera", "") if "\x00" not in query.get("camera", "") else ""
         kind = query.get("kind", "") if query.get("kind", "") in list(EventKind) else ""
         state = query.get("state", "") if query.get("state", "") in STATES else ""
@@ -65,7 +67,7 @@ class ReviewPage:
             marked = site.history.marks(events)
             shown = [event for event in events if _matches(marked.get(event.id), state, verdict)]
             records = site.event_records(shown[start : start + PAGE_EVENTS + 1])
-            return records, self._timelines([camera] if camera else names, span, events, lambda each: link(each.id))
+            return records, self._timelines([camera] if camera else watched, span, events, lambda each: link(each.id))
 
         records, timelines = await site.run_in_worker(read)
         more = len(records) > PAGE_EVENTS
@@ -94,7 +96,7 @@ class ReviewPage:
             verdicts=VERDICTS,
             states=STATES,
             right_labels=RIGHT_LABELS,
-            alert_kinds=(*ALERT_KINDS, EventKind.CAMERA_OFFLINE, EventKind.CAMERA_CHANGED),
+            alert_kinds=KINDS_TO_ACKNOWLEDGE,
         )
 
     def _record(self, event_id: str) -> EventRecord | None:

@@ -7,6 +7,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import cast
 
 import uvicorn
@@ -73,10 +74,17 @@ def make_app(site: Site) -> SecurityMiddleware:
 class WebServer:
     """``start`` listens and returns; ``stop`` ends the thread within a time limit."""
 
-    def __init__(self, settings: Settings, monitor: ViewSource, center: AlertCenter, mutes: Mutes) -> None:
-        """Raises SettingsError if the token is missing or too weak."""
+    def __init__(
+        self,
+        settings: Settings,
+        monitor: ViewSource,
+        center: AlertCenter,
+        mutes: Mutes,
+        fleet_store: Path | None = None,
+    ) -> None:
+        """``fleet_store``: the event file of a hub. Raises SettingsError if the token is missing or too weak."""
         self._web = settings.web
-        self.site = Site(settings, monitor, center, mutes, read_token(settings.web))
+        self.site = Site(settings, monitor, center, mutes, read_token(settings.web), fleet_store)
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 from app import __version__
@@ -40,13 +41,21 @@ class Site:
     """One running web view."""
 
     def __init__(
-        self, settings: Settings, monitor: ViewSource, center: AlertCenter, mutes: Mutes, token: str | None
+        self,
+        settings: Settings,
+        monitor: ViewSource,
+        center: AlertCenter,
+        mutes: Mutes,
+        token: str | None,
+        fleet_store: Path | None = None,
     ) -> None:
+        """``fleet_store``: the event file of a hub; None if this is none."""
         web = settings.web
         self.settings = settings
         self.monitor = monitor
         self.center = center
         self.mutes = mutes
+        self.fleet_store = fleet_store
         self.started_s = time.time()
         self.workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="web-worker")
         self.authenticator = Authenticator(token, web.session_h * 3600)
@@ -93,6 +102,19 @@ class Site:
         """The camera names; duplicates get their position as a suffix."""
         names = [view.camera for view in self.monitor.views()]
         return [name if names.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(names, 1)]
+
+    def camera_names(self) -> list[str]:
+        """The cameras that can be chosen: of a hub, all that it knows. May read from disk."""
+        names = [view.camera for view in self.monitor.views()]
+        if self.fleet_store is not None:
+            from app.fleet.hub_store import HubStore, camera_rows
+
+            store = HubStore(self.fleet_store, create=False)
+            try:
+                names += [f"{row.site}/{row.camera}" for row in camera_rows(store, time.time())]
+            finally:
+                store.close()
+        return names
 
     def _event_json(self, event: Event) -> str:
         may_have_snapshot = self.settings.alerts.snapshots != "off" and event.box is not None

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from fakes_alerts import HANG_S, LIMIT_S, HttpPeer, make_event, silent_tcp, wait_until
+from fakes_nats import nats_server, server_program, stored_messages
 from fakes_net import free_port
 from pydantic import TypeAdapter
 
@@ -167,6 +168,23 @@ def _lines(path: Path) -> list[str]:
 
 
 @contextmanager
+def nats_stream(mode: str, folder: Path, broker_port: int) -> Iterator[HookSetup]:
+    server_program()
+    from app.fleet.keys import credentials_text, new_key
+
+    credentials = folder / "site.creds"
+    credentials.write_text(credentials_text(SECRET, new_key("user"), ""))
+    with ExitStack() as stack:
+        port = free_port()
+        if mode == "works":
+            port = stack.enter_context(nats_server(folder))
+        elif mode == "hangs":
+            port = stack.enter_context(silent_tcp())
+        hook = make_hook(kind="nats", url=f"nats://127.0.0.1:{port}", site="hall", creds_file=credentials)
+        yield HookSetup(hook, lambda: stored_messages(port))
+
+
+@contextmanager
 def plugin(mode: str, folder: Path, broker_port: int) -> Iterator[HookSetup]:
     received: list[Alert] = []
     go = threading.Event()
@@ -194,7 +212,7 @@ def plugin(mode: str, folder: Path, broker_port: int) -> Iterator[HookSetup]:
         patch.undo()
 
 
-OPENERS: list[Opener] = [webhook, command, mqtt, mail, loudspeaker, plugin]
+OPENERS: list[Opener] = [webhook, command, mqtt, mail, loudspeaker, nats_stream, plugin]
 each_hook = pytest.mark.parametrize("opener", OPENERS, ids=lambda opener: str(opener.__name__))
 
 

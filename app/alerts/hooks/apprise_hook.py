@@ -80,7 +80,7 @@ class AppriseHook:
     def send(self, alert: Alert) -> None:
         import apprise
 
-        is_resolved = alert.event.kind in (EventKind.RESOLVED, EventKind.CAMERA_RECOVERED)
+        is_resolved = alert.event.kind in (EventKind.RESOLVED, EventKind.CAMERA_RECOVERED, EventKind.NODE_ONLINE)
         kind = apprise.NotifyType.SUCCESS if is_resolved else apprise.NotifyType.WARNING
         if alert.is_test:
             kind = apprise.NotifyType.INFO

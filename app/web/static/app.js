@@ -2,7 +2,7 @@
 // Keeps the page up to date: state and events arrive as server-sent events; forms are sent without leaving the page.
 // Values from the server are inserted as text, never as HTML.
 (() => {
-  const KIND_NAMES = {no_mask: "No mask", incorrect: "Worn wrong", resolved: "Resolved", camera_offline: "Camera offline", camera_recovered: "Camera back", camera_changed: "Camera changed"};
+  const KIND_NAMES = {no_mask: "No mask", incorrect: "Worn wrong", resolved: "Resolved", camera_offline: "Camera offline", camera_recovered: "Camera back", camera_changed: "Camera changed", node_offline: "Node offline", node_online: "Node back"};
   const REASON_TEXTS = {mask: "mask on", left: "left the view"};
   const STATE_NAMES = {connecting: "Connecting", live: "Live", stale: "Stale", reconnecting: "Reconnecting", ended: "Ended", failed: "Failed"};
   const MAX_RECENT = 12;

@@ -1,0 +1,38 @@
+"""Settings of a node of a fleet."""
+
+import platform
+import re
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from app.settings.alerts import SiteName
+
+
+def default_node() -> str:
+    """The name of this machine, with other characters than letters, digits, '-' and '_' replaced."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", platform.node().partition(".")[0])[:60].strip("-") or "node"
+
+
+class FleetSettings(BaseModel):
+    """``[fleet]``: the hub that this machine reports to. 'maskwatch fleet join' writes it. It adds a channel 'fleet' of
+    kind 'nats', unless there is a channel of this kind."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hub: str = Field(
+        default="",
+        pattern=r"^(tls://[^@/]+)?$",
+        description="address of the hub, such as tls://hub.example:7422; empty: no fleet",
+    )
+    site: SiteName = Field(default="site", description="name of the site, as in its credentials")
+    node: SiteName = Field(default_factory=default_node, description="name of this machine at the site")
+    creds_file: Path | None = Field(default=None, description="credentials file of the site")
+    heartbeat_s: float = Field(default=5.0, ge=0.1, le=3600, description="how often the health is reported")
+
+    @model_validator(mode="after")
+    def _has_credentials(self) -> Self:
+        if self.hub and self.creds_file is None:
+            raise ValueError("hub needs creds_file; use 'maskwatch fleet join'")
+        return self

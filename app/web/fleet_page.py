@@ -1,0 +1,64 @@
+"""The page of a hub: sites, nodes and cameras, with a search on the server."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.core.text import duration_text
+from app.web.site import Site
+
+MAX_ROWS = 200
+"""The page shows at most this many rows of each table; the search finds the others."""
+
+
+class FleetPage:
+    """``render`` renders a template of the web view."""
+
+    def __init__(self, site: Site, render: Callable[..., Response]) -> None:
+        self._site = site
+        self._render = render
+
+    async def page(self, request: Request) -> Response:
+        """``/fleet``; 404 if this is no hub."""
+        store = self._site.fleet_store
+        if store is None:
+            message = "This maskwatch is no hub of a fleet ('maskwatch fleet hub')."
+            return self._render(request, "error", 404, title="No fleet", message=message)
+        query = request.query_params.get("q", "").strip()
+        values = await self._site.run_in_worker(lambda: _values(store, query))
+        return self._render(request, "fleet", query=query, most=MAX_ROWS, **values)
+
+
+def _values(path: Path, query: str) -> dict[str, object]:
+    from app.fleet.hub_store import HubStore, camera_rows, site_rows
+
+    words, now_s = query.casefold().split(), time.time()
+    store = HubStore(path, create=False)
+    try:
+        nodes, cameras = store.nodes(), camera_rows(store, now_s)
+    finally:
+        store.close()
+
+    def matches(*cells: str) -> bool:
+        text = "\n".join(cells).casefold()
+        return all(word in text for word in words)
+
+    node_rows = []
+    for node in nodes:
+        state = "online" if node.is_online(now_s) else "offline"
+        if matches(node.site, node.node, state, *node.health.faults):
+            age = duration_text(max(now_s - node.seen_s, 0.0))
+            node_rows.append({"node": node, "state": state, "age": age})
+    node_rows.sort(key=lambda row: (row["state"] == "online", row["node"].name))  # type: ignore[attr-defined]
+    shown = [row for row in cameras if matches(row.site, row.camera, row.state)]
+    return {
+        "sites": site_rows(shown),
+        "nodes": node_rows,
+        "cameras": shown,
+        "online": sum(node.is_online(now_s) for node in nodes),
+        "known": len(nodes),
+        "duration_text": duration_text,
+    }
