@@ -19,8 +19,6 @@ from app.core.text import counted
 from app.core.types import Box, Event, FrameResult, Track
 from app.review.picture_folder import PictureFolder
 from app.settings.review import ClipSettings
-from app.ui.canvas import Canvas, blur_faces
-from app.ui.faces import draw_faces, text_unit
 from app.vision.preprocess import resize
 
 log = logging.getLogger(__name__)
@@ -276,6 +274,9 @@ def write_clip(
     blur_all: bool,
 ) -> None:
     """Writes the video of ``event``, its poster and the boxes of its faces. Raises OutputError or OSError."""
+    from app.ui.canvas import Canvas, blur_faces  # imported late: most runs have no clips
+    from app.ui.faces import draw_faces, text_unit
+
     folder.create()
     start_s = images[0].time_s
     poster = min(images, key=lambda image: abs(image.time_s - centre_s))

@@ -19,7 +19,6 @@ from app.review.collected import CROP, SCENE, CollectedFace, CollectedFaces
 from app.review.picture_folder import PictureFolder, day_of
 from app.review.retention import DAY_S
 from app.settings.review import CollectSettings
-from app.ui.canvas import blur_faces
 from app.vision.preprocess import cut, resize, square
 
 log = logging.getLogger(__name__)
@@ -180,6 +179,8 @@ class Collector:
 
     def _store(self, chosen: _Chosen) -> bool:
         """Returns whether the face is stored: not if it is a near-duplicate. Raises OSError."""
+        from app.ui.canvas import blur_faces  # imported late: most runs collect nothing
+
         result, track = chosen.result, chosen.track
         image = result.frame.image.copy()
         height, width = image.shape[:2]

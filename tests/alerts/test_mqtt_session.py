@@ -173,7 +173,7 @@ def test_many_cameras_are_announced_at_once(broker_port: int) -> None:
     hook, names = session_hook(port=broker_port, topic="many"), [f"cam-{number}" for number in range(40)]
     with listener(broker_port, "many/+/camera", "homeassistant/binary_sensor/+/camera/config") as (heard, _):
         hook.refresh(dict.fromkeys(names, True))
-        wait_until(lambda: all(heard.payloads(f"many/{name}/camera")[-1:] == ["ON"] for name in names))
+        wait_until(lambda: all(heard.payloads(f"many/{name}/camera")[-1:] == ["ON"] for name in names), 60)
         configs = {topic for topic, _, _ in heard.messages if "/many_cam-" in topic}
         assert len(configs) == 40
         hook.close()

@@ -64,7 +64,8 @@ def test_fine_tuned_model_can_be_evaluated(tmp_path: Path, capsys: pytest.Captur
     metadata = read_classifier_metadata(run / "classifier.tflite")
     assert "Loss and accuracy by epoch" in (run / "report.html").read_text()
     assert all((run / f"{name}.svg").is_file() for name in ("curves", "confusion", "reliability"))
-    assert metadata.labels == (Label.MASK, Label.NO_MASK, Label.INCORRECT)
+    assert metadata.labels == (Label.MASK, Label.NO_MASK, Label.INCORRECT, Label.NOT_FACE)
+    assert metadata.candidate_score is not None
     assert metadata.trained_on == ("own",)
     shipped = read_classifier_metadata(model("classifier.keras"))
     assert (metadata.temperature, metadata.min_two_way) == (shipped.temperature, shipped.min_two_way)

@@ -86,10 +86,12 @@ def test_the_bundled_files_agree_on_both_runtimes(name: str) -> None:
     agree(bundled(name))
 
 
-def test_the_bundled_classifier_is_small_and_has_three_labels() -> None:
+def test_the_bundled_classifier_is_small_and_knows_what_is_no_face() -> None:
     path = bundled("classifier.tflite")
     assert path.stat().st_size <= 1_000_000
-    assert read_classifier_metadata(path).labels == (Label.MASK, Label.NO_MASK, Label.INCORRECT)
+    metadata = read_classifier_metadata(path)
+    assert metadata.labels == (Label.MASK, Label.NO_MASK, Label.INCORRECT, Label.NOT_FACE)
+    assert metadata.candidate_score is not None
 
 
 @pytest.fixture(scope="module")

@@ -22,21 +22,22 @@ _SMTP_REPLY = re.compile(r"\((\d{3}), b['\"](.*?)['\"]\)")
 """The answer of a mail server in an exception of smtplib, which Apprise only logs for debugging."""
 
 
-class _LogCollector(logging.Handler):
-    """Collects the warnings that the current thread logs, and why a mail server refused."""
+class _LogCollector(logging.Filter):
+    """Collects the warnings that the current thread logs, and why a mail server refused. Nothing of it is logged."""
 
     def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
+        super().__init__()
         self.messages: list[str] = []
         self._thread = threading.get_ident()
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def filter(self, record: logging.LogRecord) -> bool:
         if record.thread != self._thread:
-            return
+            return True
         if record.levelno >= logging.WARNING:
             self.messages.append(record.getMessage())
         elif reply := _SMTP_REPLY.search(record.getMessage()):  # all else may contain secrets
             self.messages.append(f"The server answered {reply[1]}: {reply[2]}.")
+        return False
 
 
 @contextmanager
@@ -46,11 +47,11 @@ def _collect_log() -> Iterator[_LogCollector]:
     logger.propagate = False
     logger.setLevel(logging.DEBUG)
     collector = _LogCollector()
-    logger.addHandler(collector)
+    logger.addFilter(collector)
     try:
         yield collector
     finally:
-        logger.removeHandler(collector)
+        logger.removeFilter(collector)
 
 
 class AppriseHook:
