@@ -25,12 +25,9 @@ from app.core.files import inodes
 from app.core.secrets import redact
 from app.core.standard_streams import fault_tolerant_stderr
 from app.core.text import counted, reason_text
-from app.core.types import Event, EventKind, FrameResult, Label
+from app.core.types import SAME_FACE_IOU, Event, EventKind, FrameResult, Label
 from app.pipeline.event_factory import EventFactory
 from app.pipeline.monitor import Monitor, MonitorParts
-from app.review.clips import ClipRecorder
-from app.review.collector import Collector
-from app.review.drift import DriftWatch
 from app.review.picture_folder import PictureFolder
 from app.review.retention import PictureRetention, RetentionRule
 from app.settings.alerts import AlertSettings, NatsChannel
@@ -39,13 +36,14 @@ from app.settings.reload import live_part, needs_restart
 from app.settings.root import Settings, unmatched_camera_patterns
 from app.settings.source import SourceKind
 
-if (
-    TYPE_CHECKING
-):  # rich and the user interface are imported where they are needed: without a window, the start is faster
+if TYPE_CHECKING:  # what not every run needs is imported late, so that the start is fast
     from rich.console import Console
 
     from app.fleet.agent import FleetAgent
     from app.fleet.messages import NodeHealth
+    from app.review.clips import ClipRecorder
+    from app.review.collector import Collector
+    from app.review.drift import DriftWatch
     from app.ui.image_window import ImageWindow
     from app.web.server import WebServer
 
@@ -54,7 +52,6 @@ log = logging.getLogger(__name__)
 _POLL_S = 0.2
 """How long a headless run may take to notice a stop request."""
 _LIVE_VIDEO_FPS = 15.0
-_SAME_FACE_IOU = 0.5
 EVENT_SUFFIXES = (".jsonl", ".csv")
 _COUNTED_LABELS = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
 
@@ -200,15 +197,21 @@ class WatchSession:
         """The channel that sends to the hub."""
         return next((each.name for each in self._settings.alerts.channels if isinstance(each, NatsChannel)), "")
 
-    def _make_clips(self) -> ClipRecorder | None:
+    def _make_clips(self) -> "ClipRecorder | None":
         settings = self._settings.clips
         if not (settings.enabled and self._settings.alerts.persist):  # a clip belongs to a stored event
             return None
+        from app.review.clips import ClipRecorder
+
         return ClipRecorder(settings, self._clip_folder, self._settings.view.blur)
 
-    def _make_collector(self) -> Collector | None:
+    def _make_collector(self) -> "Collector | None":
         settings = self._settings.collect
-        return Collector(settings, self._face_folder) if settings.enabled and self._settings.alerts.persist else None
+        if not (settings.enabled and self._settings.alerts.persist):
+            return None
+        from app.review.collector import Collector
+
+        return Collector(settings, self._face_folder)
 
     @property
     def _clip_folder(self) -> PictureFolder:
@@ -229,13 +232,14 @@ class WatchSession:
             return None
         return PictureRetention(rules, lambda: self.alerts.retention_now_s)
 
-    def _make_drift(self) -> DriftWatch | None:
+    def _make_drift(self) -> "DriftWatch | None":
         alerts = self._settings.alerts
         if not (self._settings.drift.enabled and alerts.persist):
             return None
-        return DriftWatch(
-            self._settings.drift, alerts.store.with_name(f"{alerts.store.name}.usual.json"), self.change_event
-        )
+        from app.review.drift import DriftWatch
+
+        usual = alerts.store.with_name(f"{alerts.store.name}.usual.json")
+        return DriftWatch(self._settings.drift, usual, self.change_event)
 
     def change_event(self, reason: str, result: FrameResult) -> Event:
         """The event that a camera does not see what it usually sees."""
@@ -498,7 +502,7 @@ class WatchSession:
 
         image = result.frame.image.copy()
         face = None if mode == "blur_all" or self._settings.view.blur else event.box
-        blur_faces(image, [box for box in result.faces if face is None or box.iou(face) < _SAME_FACE_IOU])
+        blur_faces(image, [box for box in result.faces if face is None or box.iou(face) < SAME_FACE_IOU])
         return jpeg_bytes(image, 85)
 
     def print_summary(self) -> None:

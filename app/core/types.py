@@ -28,6 +28,10 @@ class Label(StrEnum):
 FACE_LABELS = (Label.MASK, Label.NO_MASK, Label.INCORRECT, Label.UNSURE)
 
 
+SAME_FACE_IOU = 0.5
+"""From this IoU on, two boxes show the same face."""
+
+
 @dataclass(frozen=True, slots=True)
 class Box:
     """An axis-aligned bounding box in source pixels; (x, y) is the top-left corner."""

@@ -16,7 +16,7 @@ from app.core.cpu import cores_allowed
 from app.core.errors import OutputError
 from app.core.files import write_json
 from app.core.text import counted
-from app.core.types import Box, Event, FrameResult, Track
+from app.core.types import SAME_FACE_IOU, Box, Event, FrameResult, Track
 from app.review.picture_folder import PictureFolder
 from app.settings.review import ClipSettings
 from app.vision.preprocess import resize
@@ -28,7 +28,6 @@ MAX_QUEUE_BYTES = 40_000_000
 """Memory for the images of clips that wait for the disk; above it, clips are dropped."""
 _MAX_QUEUE = 50
 _QUALITY, _MIN_QUALITY = 80, 30
-_SAME_FACE_IOU = 0.5
 _BLUR_SLACK_S = 0.5
 """A face is hidden this long before its first and after its last detection too."""
 _LATE_S = 3.0
@@ -314,9 +313,9 @@ def _hidden(images: Sequence[KeptImage], number: int, track_id: int) -> list[Box
     for i, each in enumerate(images):
         if abs(each.time_s - now_s) <= _BLUR_SLACK_S or abs(i - number) == 1:
             own = [track.box for track in each.tracks if track.id == track_id]
-            hidden += [box for box in each.faces if not any(box.iou(shown) >= _SAME_FACE_IOU for shown in own)]
+            hidden += [box for box in each.faces if not any(box.iou(shown) >= SAME_FACE_IOU for shown in own)]
     shown = [track.box for track in images[number].tracks if track.id == track_id]
-    return [box for box in hidden if not any(box.iou(each) >= _SAME_FACE_IOU for each in shown)]
+    return [box for box in hidden if not any(box.iou(each) >= SAME_FACE_IOU for each in shown)]
 
 
 def _scaled(track: Track, factor: float) -> Track:

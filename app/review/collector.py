@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.capture.recorder import jpeg_bytes, jpeg_image
-from app.core.types import Box, Event, Frame, FrameResult, Image, Label, Track
+from app.core.types import SAME_FACE_IOU, Box, Event, Frame, FrameResult, Image, Label, Track
 from app.review.clips import lower_priority
 from app.review.collected import CROP, SCENE, CollectedFace, CollectedFaces
 from app.review.picture_folder import PictureFolder, day_of
@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 
 MIN_FACE_PX, MIN_INFERENCES, MIN_TRACK_S = 32, 3, 1.0
 SURE_LABEL, SURE_DETECTOR, UNSURE_DETECTOR = 0.9, 0.9, 0.5
-_SAME_FACE_IOU = 0.5
 _CROP_MARGIN = 0.5
 _THUMBNAIL_PX, _SAME_CORRELATION, _COMPARED = 32, 0.95, 300
 """A face whose thumbnail correlates with one of the last ``_COMPARED`` by this much is a near-duplicate: see
@@ -191,7 +190,7 @@ class Collector:
         if any(float(thumbnail @ other) >= _SAME_CORRELATION for other in self._thumbnails):
             return False
         self._thumbnails.append(thumbnail)
-        others = tuple(each.clipped(width, height) for each in result.faces if each.iou(track.box) < _SAME_FACE_IOU)
+        others = tuple(each.clipped(width, height) for each in result.faces if each.iou(track.box) < SAME_FACE_IOU)
         blur_faces(image, others)
         area = square(box, _CROP_MARGIN)
         x, y = max(round(area.x), 0), max(round(area.y), 0)

@@ -26,7 +26,7 @@ _CHANGE = 6
 _SLACK = 1.2
 """Bounding boxes of a face vary by 20 %."""
 _WALKED = 2.0
-"""Sizes of the face by which it may move in one second and is not taken for another person."""
+"""A face that moved farther in one second, in multiples of its size, is another person."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ MAX_WIDTH_PX = 4096
 LEAST_FACE_PX = 8
 """Smaller faces look like noise."""
 
+SURE_SCORE = 0.75
+"""Score with which the detector reports a sure face."""
+
 
 def _pixels(value: object) -> object:
     """``40px`` is 40, because people write the unit. Raises ValueError for other text."""
@@ -72,7 +75,7 @@ class DetectorSettings(BaseModel):
         None, ge=0, le=1, description="cnn: minimum score of a face; the model's value if not given"
     )
     sure_score: float = Field(
-        0.75,
+        SURE_SCORE,
         ge=0,
         le=1,
         description="cnn: score of a sure face; a person needs tracking.confirm_after of them, or more of lower score",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from app.core import resources
 from app.core.errors import ModelError, SettingsError
 from app.core.types import FaceLabel, Label
-from app.settings.vision import ClassifierSettings
+from app.settings.vision import SURE_SCORE, ClassifierSettings
 from app.vision.litert import LiteRtModel
 from app.vision.model_format import ModelFormat, convert_advice, model_format
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata
@@ -28,9 +28,6 @@ _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 REJECTED = 0.5
 """A detection is not a face if not_face is more probable than this."""
-
-SURE_SCORE = 0.75
-"""Score with which the detector reports a sure face."""
 
 _LEAST = 1e-4
 """Probabilities nearer to 0 or 1 are not trusted as evidence."""

@@ -1,4 +1,4 @@
-"""The page on which people look at the events of a day, and say what was right and what was wrong."""
+"""The review page: the events of a day, with their clips, and the verdicts of people on them."""
 
 import re
 import time

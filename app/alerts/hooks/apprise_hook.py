@@ -23,7 +23,7 @@ _SMTP_REPLY = re.compile(r"\((\d{3}), b['\"](.*?)['\"]\)")
 
 
 class _LogCollector(logging.Filter):
-    """Collects the warnings that the current thread logs, and why a mail server refused. Nothing of it is logged."""
+    """Collects the warnings that the current thread logs, and why a mail server refused. No log gets these records."""
 
     def __init__(self) -> None:
         super().__init__()
