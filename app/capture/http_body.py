@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from app.capture.connection import address_of
 from app.capture.http_client import HttpAnswer
+from app.capture.mjpeg import IMAGE_START
 from app.core.errors import SourceError
 from app.settings.source import SourceSettings
 
@@ -12,7 +13,8 @@ _SNIFF_BYTES = 64
 _MAX_BLANK_BYTES = 65536
 """A body with more line ends or zeros at its start is not searched further."""
 _PART_HEADER = re.compile(rb"(?i)content-(?:type|length)[ \t]*:")
-_IMAGE = re.compile(rb"\x89PNG|BM|RIFF....WEBP|GIF8|II\*\0|MM\0\*", re.DOTALL)
+_IMAGE_FILE = re.compile(rb"BM|GIF8|II\*\0|MM\0\*")
+"""Images whose end cannot be recognised."""
 _DASH = b"<MPD"
 
 
@@ -33,20 +35,20 @@ def peek(answer: HttpAnswer) -> tuple[bytes, Iterator[bytes]]:
 
 
 def kind_of(answer: HttpAnswer, head: bytes) -> str:
-    """jpeg, mjpeg, image, playlist, video, page, text, empty, or unknown."""
+    """image (JPEG, PNG, WebP), image file (another format), mjpeg, playlist, video, page, text, empty, or unknown."""
     start = head.lstrip(b"\r\n\0 \t\xef\xbb\xbf")
     if not start:
         return "empty"
-    if start.startswith(b"\xff\xd8"):
-        return "jpeg"
+    if IMAGE_START.match(start):
+        return "image"
     if answer.content_type.startswith("multipart/") or start.startswith(b"--") or _PART_HEADER.search(start[:1024]):
         return "mjpeg"
     if not answer.has_status:
         return "unknown"
     if start.startswith((b"#EXTM3U", _DASH)) or (start.startswith(b"<?xml") and _DASH in start):
         return "playlist"
-    if _IMAGE.match(start):
-        return "image"
+    if _IMAGE_FILE.match(start):
+        return "image file"
     if start.startswith((b"<", b"{", b"[")) or answer.content_type in ("text/html", "application/json"):
         return "page"
     if all(9 <= byte < 127 for byte in start[:_SNIFF_BYTES]):

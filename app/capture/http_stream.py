@@ -43,16 +43,17 @@ def open_http(settings: SourceSettings, open_video: OpenVideo) -> HttpStream:
         kind = kind_of(answer, head)
         if kind == "empty":  # some cameras answer the first request after a pause like this
             answer.close()
+            client.is_lenient = True  # others send a length of 0 before each image
             answer = client.get()
             stack.callback(answer.close)
             head, chunks = peek(answer)
             kind = kind_of(answer, head)
         if kind == "mjpeg" and (other := _OTHER_PARTS.search(head)) is not None:
             raise SourceError(
-                f"cannot open {settings.shown}: it sends parts of type {other.group(1).decode()}, not JPEG; "
+                f"cannot open {settings.shown}: it sends parts of type {other.group(1).decode()}, no images; "
                 "use the camera's RTSP address"
             )
-        if kind in ("jpeg", "mjpeg", "image"):
+        if kind in ("image", "image file", "mjpeg"):
             stream = HttpStream(HttpImageReader(settings, client, answer, chunks, kind), is_live=True)
         elif kind == "playlist":
             return _open_playlist(settings, client, answer, b"#EXTM3U" in head, open_video)

@@ -60,8 +60,6 @@ class Site:
         self.workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="web-worker")
         self.authenticator = Authenticator(token, web.session_h * 3600)
         self.history = History(settings.alerts, center)
-        self.clips = PictureFolder(settings.clips.folder_of(settings.alerts.store))
-        self._collected = CollectedFaces(PictureFolder(settings.collect.folder_of(settings.alerts.store)))
         self.streams = LiveStreams(monitor, web, settings.view.blur, self.workers)
         self.feed = EventFeed(lambda: self.status().model_dump_json(), self._event_json, web.max_viewers)
         self.last_test: list[TestResult] = []
@@ -73,6 +71,10 @@ class Site:
         self.settings = self.settings.model_copy(update={"alerts": alerts})
         self.center = center
         self.history.reload(alerts, center)
+
+    @property
+    def clips(self) -> PictureFolder:
+        return PictureFolder(self.settings.clips.folder_of(self.settings.alerts.store))
 
     async def run_in_worker(self, task: Callable[[], T]) -> T:
         """Runs a blocking ``task`` in a worker thread."""
@@ -134,7 +136,8 @@ class Site:
         """Stores a verdict on an event, also with its face if that was collected."""
         marks = self.history.judge(event_id, verdict, label, actor)
         try:
-            self._collected.judge(event_id, verdict, label)
+            folder = PictureFolder(self.settings.collect.folder_of(self.settings.alerts.store))
+            CollectedFaces(folder).judge(event_id, verdict, label)
         except OSError as error:
             log.warning("cannot store the verdict with the collected face: %s", error.strerror or error)
         return marks
