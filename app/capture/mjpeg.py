@@ -175,7 +175,9 @@ class ImageDecoder:
             if name not in self._codecs:
                 self._codecs[name] = av.VideoCodecContext.create(name, "r")
                 self._codecs[name].thread_count = 1  # more threads would return an earlier image
-            for frame in self._codecs[name].decode(av.Packet(coded)):
+            packet = av.Packet(coded)
+            packet.is_keyframe = True  # otherwise FFmpeg adds the image before to a PNG
+            for frame in self._codecs[name].decode(packet):
                 image = frame.to_ndarray(format="bgr24")
                 turn = _TURNS.get(frame.rotation)  # by its EXIF data
                 return image if turn is None else cv2.rotate(image, turn)
