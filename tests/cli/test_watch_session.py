@@ -29,7 +29,7 @@ from app.capture.source import make_source
 from app.cli import watch_session as session_module
 from app.cli.main import main
 from app.cli.watch_session import WatchSession
-from app.core.types import Event, EventKind, Label
+from app.core.types import Box, Event, EventKind, Label
 from app.pipeline.monitor import MonitorParts
 from app.settings.alerts import AlertSettings
 from app.settings.load import load_settings
@@ -214,6 +214,23 @@ def test_channel_for_an_unknown_camera_logs_a_warning(settings: Settings, caplog
         pass
     warnings = [record.getMessage() for record in caplog.records if "no camera matches" in record.getMessage()]
     assert warnings == ["channel 'desk' cameras: no camera matches 'dor'; did you mean door?"]
+
+
+def test_clips_and_faces_follow_the_event_file(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stored_in(name: str) -> Settings:
+        alerts = settings.alerts.model_copy(update={"store": tmp_path / name})
+        on = {table: getattr(settings, table).model_copy(update={"enabled": True}) for table in ("clips", "collect")}
+        return settings.model_copy(update={"alerts": alerts, **on})
+
+    face = Box(40, 40, 40, 40)
+    with WatchSession(stored_in("old.db"), None, None, parts=fake_parts((face,), source=LiveCamera("door"))) as session:
+        assert session.reload(stored_in("new.db")) == []
+        session.run_headless(lambda: (tmp_path / "new.db.clips").exists() and (tmp_path / "new.db.collected").exists())
+    assert any((tmp_path / "new.db.clips").iterdir())
+    assert not (tmp_path / "old.db.clips").exists()
+    assert "those in " + str(tmp_path / "old.db") + " are kept until you delete them" in caplog.text
 
 
 def test_reload_reads_a_changed_secret(settings: Settings, tmp_path: Path, http_peer: HttpPeer) -> None:
