@@ -70,7 +70,7 @@ def _probe_rtsp(settings: SourceSettings, error: BaseException | None) -> str:
             if refused:
                 return (
                     f"{where} accepts the user name and password, but FFmpeg cannot log in over RTSP to a camera "
-                    f"that offers {offered(asked)}; set the camera to digest (MD5) or basic only, or use its HTTP address"
+                    f"that offers {offered(asked)}; set it to digest (MD5) or basic only, or use its HTTP address"
                 )
             if "m=video" not in answer.body:
                 return f"{where} offers no video, only audio or other data; check the path"
