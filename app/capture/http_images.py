@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app.capture.http_body import kind_of, not_a_video, peek
 from app.capture.http_client import HttpAnswer, HttpClient
 from app.capture.mjpeg import MAX_IMAGE_BYTES, ImageDecoder, ImageSplitter
-from app.core.errors import SourceError
+from app.core.errors import RetryLaterError, SourceError
 from app.settings.source import SourceSettings
 
 _WAIT_S = 0.2
@@ -37,7 +37,8 @@ class HttpImageReader:
         self._decoder = ImageDecoder()
         self._image: NDArray[Any] = _EMPTY
         self._has_image = False
-        self._due_s = time.monotonic() + settings.snapshot_interval_s
+        self._answered_s = time.monotonic()
+        self._due_s = self._answered_s + settings.snapshot_interval_s
         self._validators = _validators(answer)
         self._has_validators = False
         """Whether a new image had new validators. Some cameras send a date that never changes."""
@@ -71,11 +72,18 @@ class HttpImageReader:
                 return True, self._image
 
     def _ask_again(self) -> bool:
-        """Whether the server has answered with a new image. Raises SourceError."""
+        """Whether the server has answered with a new image. Raises SourceError, for a failed request only if the last
+        answer is older than ``read_timeout_s``."""
         self._answer.close()
         self._due_s = max(self._due_s, time.monotonic() - self._settings.snapshot_interval_s)
         self._due_s += self._settings.snapshot_interval_s
-        answer = self._client.get(self._validators if self._has_validators else None)
+        try:
+            answer = self._client.get(self._validators if self._has_validators else None)
+        except SourceError as error:  # small cameras fail now and then
+            if isinstance(error, RetryLaterError) or time.monotonic() > self._answered_s + self._settings.read_timeout_s:
+                raise
+            return False
+        self._answered_s = time.monotonic()
         if answer.status in (204, 304):  # 304 is right, but 204 is also sent for an unchanged image
             answer.close()
             return False

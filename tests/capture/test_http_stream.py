@@ -223,6 +223,20 @@ def test_a_slow_snapshot_is_waited_for_and_a_stuck_one_is_lost() -> None:
         camera.stop.set()  # type: ignore[attr-defined]
 
 
+def test_a_snapshot_that_fails_once_is_no_loss() -> None:
+    def respond(request: Request) -> None:
+        number = len(request.server.requests)
+        if number % 3 == 2:
+            request.send(b"fault", 500)
+        elif number % 3 == 0:
+            request.close_connection = True  # without an answer
+        else:
+            request.send(jpeg(number))
+
+    with http_camera(respond) as camera:
+        assert len({frame.image.tobytes() for frame in watch(camera, 9)}) >= 3
+
+
 def test_a_date_that_never_changes_does_not_stop_the_images() -> None:
     def respond(request: Request) -> None:
         same = "Thu, 01 Jan 1970 00:00:00 GMT"
