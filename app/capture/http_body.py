@@ -15,7 +15,6 @@ _MAX_BLANK_BYTES = 65536
 _PART_HEADER = re.compile(rb"(?i)content-(?:type|length)[ \t]*:")
 _IMAGE_FILE = re.compile(rb"BM|GIF8|II\*\0|MM\0\*")
 """Images whose end cannot be recognised."""
-_DASH = b"<MPD"
 
 
 def peek(answer: HttpAnswer) -> tuple[bytes, Iterator[bytes]]:
@@ -35,7 +34,7 @@ def peek(answer: HttpAnswer) -> tuple[bytes, Iterator[bytes]]:
 
 
 def kind_of(answer: HttpAnswer, head: bytes) -> str:
-    """image (JPEG, PNG, WebP), image file (another format), mjpeg, playlist, video, page, text, empty, or unknown."""
+    """image (JPEG, PNG, WebP), image file (another format), mjpeg, playlist (HLS), dash, video, page, text, empty, or unknown."""
     start = head.lstrip(b"\r\n\0 \t\xef\xbb\xbf")
     if not start:
         return "empty"
@@ -45,8 +44,10 @@ def kind_of(answer: HttpAnswer, head: bytes) -> str:
         return "mjpeg"
     if not answer.has_status:
         return "unknown"
-    if start.startswith((b"#EXTM3U", _DASH)) or (start.startswith(b"<?xml") and _DASH in start):
+    if start.startswith(b"#EXTM3U"):
         return "playlist"
+    if start.startswith(b"<") and b"<MPD" in start:
+        return "dash"
     if _IMAGE_FILE.match(start):
         return "image file"
     if start.startswith((b"<", b"{", b"[")) or answer.content_type in ("text/html", "application/json"):
@@ -61,6 +62,7 @@ def not_a_video(settings: SourceSettings, answer: HttpAnswer, kind: str) -> Sour
     reasons = {
         "empty": f"{where} answers without content; check the path",
         "unknown": f"{where} does not speak HTTP; check the port",
+        "dash": f"{where} answers with a DASH playlist, which cannot be read; use the camera's RTSP or HLS address",
         "page": f"{where} answers with a web page, not with video: give the address of the stream itself, and check "
         "whether the camera asks for a login",
         "text": f"{where} answers with text, not with video; check the path",

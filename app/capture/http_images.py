@@ -80,7 +80,10 @@ class HttpImageReader:
         try:
             answer = self._client.get(self._validators if self._has_validators else None)
         except SourceError as error:  # small cameras fail now and then
-            if isinstance(error, RetryLaterError) or time.monotonic() > self._answered_s + self._settings.read_timeout_s:
+            if (
+                isinstance(error, RetryLaterError)
+                or time.monotonic() > self._answered_s + self._settings.read_timeout_s
+            ):
                 raise
             return False
         self._answered_s = time.monotonic()

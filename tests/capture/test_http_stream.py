@@ -256,6 +256,10 @@ def test_a_date_that_never_changes_does_not_stop_the_images() -> None:
         (lambda request: request.send(b"<!DOCTYPE html><title>Log in</title>", Content_Type="text/html"), "web page"),
         (lambda request: request.send(b'{"error": "login"}', Content_Type="application/json"), "web page"),
         (lambda request: request.send(b"ok\r\n"), "answers with text"),
+        (
+            lambda request: request.send(b'<?xml version="1.0"?>\n<MPD></MPD>'),
+            "DASH playlist, which cannot be read; use",
+        ),
         (lambda request: request.send(b""), "without content"),
         (lambda request: request.send(b"--b--\r\nContent-Type: video/x-h264\r\n\r\n\0\0\1" * 9), "type video/x-h264"),
         (lambda request: request.send(b"\x89PNG\r\n\x1a\n" + bytes(99)), "no image in JPEG, PNG or WebP"),
