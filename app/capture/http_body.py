@@ -34,7 +34,8 @@ def peek(answer: HttpAnswer) -> tuple[bytes, Iterator[bytes]]:
 
 
 def kind_of(answer: HttpAnswer, head: bytes) -> str:
-    """image (JPEG, PNG, WebP), image file (another format), mjpeg, playlist (HLS), dash, video, page, text, empty, or unknown."""
+    """image (JPEG, PNG, WebP), image file (another format), mjpeg, playlist (HLS), dash, video, page, text, empty, or
+    unknown."""
     start = head.lstrip(b"\r\n\0 \t\xef\xbb\xbf")
     if not start:
         return "empty"
