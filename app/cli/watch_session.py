@@ -364,6 +364,12 @@ class WatchSession:
             return str(error)
         return f"rotated by {rotate} degrees until maskwatch stops; to keep it, set rotate = {rotate} for this camera"
 
+    def turn_as_requested(self) -> None:
+        """Rotates the cameras for which the web view was asked to. The main thread calls it now and then."""
+        while self.web is not None and self.web.site.turns:
+            camera = self.web.site.turns.popleft()
+            self._print(f"{camera}: {self.turn(camera)}")
+
     def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:
         """Uses ``regions`` from now on and writes them to the settings file. Returns a message for the user."""
         cameras = tuple(

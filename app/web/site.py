@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +34,7 @@ from app.web.sse import EventFeed, to_json_line
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+_MAX_TURNS = 100
 WORKERS = 3
 """Threads that draw, read the disk and test channels, so that the event loop never blocks."""
 
@@ -62,6 +64,8 @@ class Site:
         self.history = History(settings.alerts, center)
         self.streams = LiveStreams(monitor, web, settings.view.blur, self.workers)
         self.feed = EventFeed(lambda: self.status().model_dump_json(), self._event_json, web.max_viewers)
+        self.turns: deque[str] = deque(maxlen=_MAX_TURNS)
+        """Cameras to rotate by a quarter; the main thread carries it out."""
         self.last_test: list[TestResult] = []
         self._testing = threading.Lock()
         self._test_hooks: list[TimeoutHook] = []

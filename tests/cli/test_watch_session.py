@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 from fakes_alerts import HttpPeer
@@ -292,6 +293,24 @@ def test_a_turned_camera_keeps_its_rotation_in_the_settings_file(settings: Setti
         file.write_text("nonsense")
         assert "cannot save the rotation" in session.turn("door")
         assert source.applied.rotate == 0  # type: ignore[attr-defined]
+
+
+def test_a_camera_is_turned_from_the_web_view(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('[[camera]]\nuri = "rtsp://127.0.0.1:1/door"\nname = "door"\n')
+    web = settings.model_copy(update={"web": settings.web.model_copy(update={"enabled": True, "port": 0})})
+    source = LiveCamera("door")
+    with WatchSession(web, None, None, file, fake_parts(boxes=(), source=source)) as session:
+        assert session.web is not None
+        with httpx.Client(base_url=session.web.url) as client:
+            csrf = client.get("/api/v1/session").json()["csrf"]
+            assert client.post("/api/v1/cameras/1/turn", headers={"X-CSRF-Token": csrf}).status_code == 200
+        session.turn_as_requested()
+        assert source.applied.rotate == 90  # type: ignore[attr-defined]
+    assert load_settings(file).camera[0].rotate == 90
+    assert "door: rotate = 90 saved to settings.toml" in capsys.readouterr().err
 
 
 def test_lost_events_are_told_in_one_sentence_and_by_the_exit_code(
