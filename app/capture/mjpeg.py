@@ -164,7 +164,7 @@ class ImageDecoder:
 
     def __init__(self) -> None:
         av.logging.set_level(None)
-        self._codecs: dict[str, av.VideoCodecContext] = {}
+        self._codecs: dict[str, Any] = {}
 
     def decode(self, coded: bytes) -> NDArray[Any] | None:
         """(H, W, 3) uint8 BGR; None if it cannot be decoded."""
