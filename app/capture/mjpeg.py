@@ -178,7 +178,7 @@ class ImageDecoder:
             packet = av.Packet(coded)
             packet.is_keyframe = True  # otherwise FFmpeg adds the image before to a PNG
             for frame in self._codecs[name].decode(packet):
-                image = frame.to_ndarray(format="bgr24")
+                image: NDArray[Any] = frame.to_ndarray(format="bgr24")
                 turn = _TURNS.get(frame.rotation)  # by its EXIF data
                 return image if turn is None else cv2.rotate(image, turn)
         except (av.error.FFmpegError, ValueError, cv2.error):
