@@ -1,5 +1,6 @@
 """Deletes old events and limits the file size. Deleted content is also removed from the file, not only hidden."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,14 +33,29 @@ def _delete_damaged(path: Path, before_s: float) -> int:
     return count
 
 
-def _delete_before(store: EventStore, before_s: float, also_pending: bool) -> PurgeResult:
-    condition = "stored_s < ?" + ("" if also_pending else f" AND {NOT_PENDING}")
+def _delete_before(store: EventStore, before_s: float) -> PurgeResult:
+    """Deletes everything that was stored before ``before_s``."""
+    return _delete(store, before_s, "stored_s < :before", "hour_s < :before - 3600", {"before": before_s})
+
+
+def _delete_old(store: EventStore, now_s: float, keep_s: float) -> PurgeResult:
+    """Deletes what is older than ``keep_s`` and has no pending alert. What was written after something newer is not
+    old: the clock was wrong when it was written."""
+    limits = {"before": now_s - keep_s, "now": now_s}
+    old = "{0} < :before AND {1} < ifnull((SELECT min({1}) FROM {2} WHERE {0} BETWEEN :before AND :now), 9e18)"
+    events = f"{old.format('stored_s', 'seq', 'events')} AND {NOT_PENDING}"
+    return _delete(store, limits["before"], events, old.format("hour_s + 3600", "rowid", "presence"), limits)
+
+
+def _delete(
+    store: EventStore, before_s: float, of_events: str, of_hours: str, limits: Mapping[str, float]
+) -> PurgeResult:
     with store.transaction() as db:
         snapshots = db.execute(
-            f"SELECT count(*) FROM snapshots JOIN events ON id = event_id WHERE {condition}", (before_s,)
+            f"SELECT count(*) FROM snapshots JOIN events ON id = event_id WHERE {of_events}", limits
         ).fetchone()[0]
-        events = db.execute(f"DELETE FROM events WHERE {condition}", (before_s,)).rowcount
-        hours = db.execute("DELETE FROM presence WHERE hour_s < ?", (before_s - 3600,)).rowcount
+        events = db.execute(f"DELETE FROM events WHERE {of_events}", limits).rowcount
+        hours = db.execute(f"DELETE FROM presence WHERE {of_hours}", limits).rowcount
     return PurgeResult(events, snapshots, hours, _delete_damaged(store.path, before_s))
 
 
@@ -74,7 +90,7 @@ def limit_size(store: EventStore, max_bytes: int) -> PurgeResult:
 
 def enforce_retention(store: EventStore, now_s: float, keep_s: float, max_bytes: int) -> PurgeResult:
     """Deletes by age and size, but no event with a pending alert. ``now_s``: Unix time, of a clock that is right."""
-    old, excess = _delete_before(store, now_s - keep_s, also_pending=False), limit_size(store, max_bytes)
+    old, excess = _delete_old(store, now_s, keep_s), limit_size(store, max_bytes)
     events, snapshots = old.events + excess.events, old.pictures + excess.pictures
     if events or snapshots or old.hours:
         _compact(store)
@@ -91,7 +107,7 @@ def purge(store: EventStore, before_s: float | None, pictures_only: bool = False
             ).rowcount
         done = PurgeResult(pictures=snapshots, files=_delete_damaged(store.path, limit_s))
     else:
-        done = _delete_before(store, limit_s, also_pending=True)
+        done = _delete_before(store, limit_s)
     store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     store.execute("VACUUM")
     store.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from app.capture.connection import address_of
 from app.capture.http_client import HttpAnswer
+from app.capture.mjpeg import IMAGE_START
 from app.core.errors import SourceError
 from app.settings.source import SourceSettings
 
@@ -12,8 +13,8 @@ _SNIFF_BYTES = 64
 _MAX_BLANK_BYTES = 65536
 """A body with more line ends or zeros at its start is not searched further."""
 _PART_HEADER = re.compile(rb"(?i)content-(?:type|length)[ \t]*:")
-_IMAGE = re.compile(rb"\x89PNG|BM|RIFF....WEBP|GIF8|II\*\0|MM\0\*", re.DOTALL)
-_DASH = b"<MPD"
+_IMAGE_FILE = re.compile(rb"BM|GIF8|II\*\0|MM\0\*")
+"""Images whose end cannot be recognised."""
 
 
 def peek(answer: HttpAnswer) -> tuple[bytes, Iterator[bytes]]:
@@ -33,20 +34,23 @@ def peek(answer: HttpAnswer) -> tuple[bytes, Iterator[bytes]]:
 
 
 def kind_of(answer: HttpAnswer, head: bytes) -> str:
-    """jpeg, mjpeg, image, playlist, video, page, text, empty, or unknown."""
+    """image (JPEG, PNG, WebP), image file (another format), mjpeg, playlist (HLS), dash, video, page, text, empty, or
+    unknown."""
     start = head.lstrip(b"\r\n\0 \t\xef\xbb\xbf")
     if not start:
         return "empty"
-    if start.startswith(b"\xff\xd8"):
-        return "jpeg"
+    if IMAGE_START.match(start):
+        return "image"
     if answer.content_type.startswith("multipart/") or start.startswith(b"--") or _PART_HEADER.search(start[:1024]):
         return "mjpeg"
     if not answer.has_status:
         return "unknown"
-    if start.startswith((b"#EXTM3U", _DASH)) or (start.startswith(b"<?xml") and _DASH in start):
+    if start.startswith(b"#EXTM3U"):
         return "playlist"
-    if _IMAGE.match(start):
-        return "image"
+    if start.startswith(b"<") and b"<MPD" in start:
+        return "dash"
+    if _IMAGE_FILE.match(start):
+        return "image file"
     if start.startswith((b"<", b"{", b"[")) or answer.content_type in ("text/html", "application/json"):
         return "page"
     if all(9 <= byte < 127 for byte in start[:_SNIFF_BYTES]):
@@ -59,6 +63,7 @@ def not_a_video(settings: SourceSettings, answer: HttpAnswer, kind: str) -> Sour
     reasons = {
         "empty": f"{where} answers without content; check the path",
         "unknown": f"{where} does not speak HTTP; check the port",
+        "dash": f"{where} answers with a DASH playlist, which cannot be read; use the camera's RTSP or HLS address",
         "page": f"{where} answers with a web page, not with video: give the address of the stream itself, and check "
         "whether the camera asks for a login",
         "text": f"{where} answers with text, not with video; check the path",

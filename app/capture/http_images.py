@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from app.capture.http_body import kind_of, not_a_video, peek
 from app.capture.http_client import HttpAnswer, HttpClient
-from app.capture.mjpeg import MAX_IMAGE_BYTES, JpegDecoder, JpegSplitter
-from app.core.errors import SourceError
+from app.capture.mjpeg import MAX_IMAGE_BYTES, ImageDecoder, ImageSplitter
+from app.core.errors import RetryLaterError, SourceError
 from app.settings.source import SourceSettings
 
 _WAIT_S = 0.2
 """A read before the next image is due returns an empty image after this time."""
 _MAX_NO_IMAGE_BYTES = 4 * 2**20
+_NO_IMAGES = "it sends no image in JPEG, PNG or WebP that can be decoded"
 _EMPTY = np.empty((0, 0, 3), np.uint8)
 _CODEC = float(cv2.VideoWriter.fourcc(*"MJPG"))
 """Such a stream has no time stamps."""
@@ -30,13 +31,14 @@ class HttpImageReader:
     def __init__(
         self, settings: SourceSettings, client: HttpClient, answer: HttpAnswer, chunks: Iterator[bytes], kind: str
     ) -> None:
-        """``kind`` of the answer: jpeg, mjpeg, or image (a file of another format)."""
+        """``kind`` of the answer: image, image file, or mjpeg; see ``kind_of``."""
         self._settings = settings
         self._client = client
-        self._decoder = JpegDecoder()
+        self._decoder = ImageDecoder()
         self._image: NDArray[Any] = _EMPTY
         self._has_image = False
-        self._due_s = time.monotonic() + settings.snapshot_interval_s
+        self._answered_s = time.monotonic()
+        self._due_s = self._answered_s + settings.snapshot_interval_s
         self._validators = _validators(answer)
         self._has_validators = False
         """Whether a new image had new validators. Some cameras send a date that never changes."""
@@ -44,7 +46,7 @@ class HttpImageReader:
 
     def _begin(self, answer: HttpAnswer, chunks: Iterator[bytes], kind: str) -> None:
         self._answer, self._chunks, self._kind = answer, chunks, kind
-        self._splitter = JpegSplitter()
+        self._splitter = ImageSplitter()
         self._images: deque[bytes] = deque()
         self._body = bytearray()
         self._received = self._count = 0
@@ -58,7 +60,9 @@ class HttpImageReader:
             if coded is not None:
                 return True, self._decoded(coded)
             self._has_ended = True
-            if self._count > 1 or not (self._has_image or self._splitter.has_begun):
+            if not self._has_image and not self._splitter.has_begun:
+                raise SourceError(f"cannot open {self._settings.shown}: {_NO_IMAGES}; check the path")
+            if self._count > 1:
                 return False, None
             wait_s = self._due_s - time.monotonic()
             time.sleep(min(max(wait_s, 0.0), _WAIT_S))
@@ -68,11 +72,21 @@ class HttpImageReader:
                 return True, self._image
 
     def _ask_again(self) -> bool:
-        """Whether the server has answered with a new image. Raises SourceError."""
+        """Whether the server has answered with a new image. Raises SourceError, for a failed request only if the last
+        answer is older than ``read_timeout_s``."""
         self._answer.close()
         self._due_s = max(self._due_s, time.monotonic() - self._settings.snapshot_interval_s)
         self._due_s += self._settings.snapshot_interval_s
-        answer = self._client.get(self._validators if self._has_validators else None)
+        try:
+            answer = self._client.get(self._validators if self._has_validators else None)
+        except SourceError as error:  # small cameras fail now and then
+            if (
+                isinstance(error, RetryLaterError)
+                or time.monotonic() > self._answered_s + self._settings.read_timeout_s
+            ):
+                raise
+            return False
+        self._answered_s = time.monotonic()
         if answer.status in (204, 304):  # 304 is right, but 204 is also sent for an unchanged image
             answer.close()
             return False
@@ -92,14 +106,14 @@ class HttpImageReader:
             if chunk is None:
                 return self._rest()
             self._received += len(chunk)
-            if self._kind == "image":
+            if self._kind == "image file":
                 self._body += chunk
             else:
                 self._images += self._splitter.feed(chunk)
             is_late = time.monotonic() > end_s
             no_image_bytes = self._splitter.skipped_bytes + max(0, len(self._body) - MAX_IMAGE_BYTES)
             if no_image_bytes > _MAX_NO_IMAGE_BYTES or (is_late and not self._has_image):
-                raise SourceError(f"lost {self._settings.shown}: it sends no JPEG images; check the path")
+                raise SourceError(f"lost {self._settings.shown}: {_NO_IMAGES}; check the path")
             if is_late and not self._images:
                 return b""
         self._count += 1
@@ -109,7 +123,7 @@ class HttpImageReader:
     def _is_complete(self) -> bool:
         """Whether the answer is one image and ends here, whatever its length says. An answer that ends where its length
         says is read to its end, which keeps the connection."""
-        if self._count != 1 or self._splitter.has_begun or self._kind != "jpeg":
+        if self._count != 1 or self._splitter.has_begun or self._kind != "image":
             return False
         answer = self._answer
         has_ended = answer.is_framed and answer.length is not None and self._received >= answer.length
@@ -119,7 +133,7 @@ class HttpImageReader:
         """What the end of the answer completes; b'' if an image is cut off, None if there is nothing."""
         if self._body:
             self._count, body, self._body = 1, bytes(self._body), bytearray()
-            return body
+            return body.lstrip(b"\r\n\0 \t")
         if self._count or not self._splitter.has_begun:
             return None
         if self._answer.is_framed and self._answer.length is not None:
@@ -132,9 +146,7 @@ class HttpImageReader:
     def _decoded(self, coded: bytes) -> NDArray[Any]:
         if not coded:
             return _EMPTY
-        image = _decode_still(coded) if self._kind == "image" else self._decoder.decode(coded)
-        if image is None and self._kind == "image" and not self._has_image:
-            raise SourceError(f"cannot open {self._settings.shown}: it sends an image that cannot be decoded")
+        image = self._decoder.decode(coded)
         if image is None:
             return _EMPTY
         self._has_image = True
@@ -158,11 +170,3 @@ def _validators(answer: HttpAnswer) -> dict[str, str]:
     """The headers of a request for a changed image only."""
     names = {"etag": "If-None-Match", "last-modified": "If-Modified-Since"}
     return {sent: answer.headers[name] for name, sent in names.items() if answer.headers.get(name)}
-
-
-def _decode_still(body: bytes) -> NDArray[Any] | None:
-    """The BGR image of a file that is no JPEG; None if it cannot be decoded."""
-    try:
-        return cv2.imdecode(np.frombuffer(body.lstrip(b"\r\n\0 \t"), np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        return None

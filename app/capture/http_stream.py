@@ -43,19 +43,20 @@ def open_http(settings: SourceSettings, open_video: OpenVideo) -> HttpStream:
         kind = kind_of(answer, head)
         if kind == "empty":  # some cameras answer the first request after a pause like this
             answer.close()
+            client.is_lenient = True  # others send a length of 0 before each image
             answer = client.get()
             stack.callback(answer.close)
             head, chunks = peek(answer)
             kind = kind_of(answer, head)
         if kind == "mjpeg" and (other := _OTHER_PARTS.search(head)) is not None:
             raise SourceError(
-                f"cannot open {settings.shown}: it sends parts of type {other.group(1).decode()}, not JPEG; "
+                f"cannot open {settings.shown}: it sends parts of type {other.group(1).decode()}, no images; "
                 "use the camera's RTSP address"
             )
-        if kind in ("jpeg", "mjpeg", "image"):
+        if kind in ("image", "image file", "mjpeg"):
             stream = HttpStream(HttpImageReader(settings, client, answer, chunks, kind), is_live=True)
         elif kind == "playlist":
-            return _open_playlist(settings, client, answer, b"#EXTM3U" in head, open_video)
+            return _open_playlist(settings, client, answer, open_video)
         elif kind == "video":
             stream = _open_video(settings, HttpFile(settings, client, answer, head, chunks), open_video)
         else:
@@ -75,12 +76,11 @@ def _open_video(settings: SourceSettings, file: HttpFile, open_video: OpenVideo)
 
 
 def _open_playlist(
-    settings: SourceSettings, client: HttpClient, answer: HttpAnswer, is_hls: bool, open_video: OpenVideo
+    settings: SourceSettings, client: HttpClient, answer: HttpAnswer, open_video: OpenVideo
 ) -> HttpStream:
     """FFmpeg asks for the parts by itself."""
-    options = {"user_agent": "maskwatch"}
-    if is_hls:  # FFmpeg recognises only usual names and media types
-        options |= {"format": "hls", "extension_picky": "0"}
+    # FFmpeg recognises only usual names and media types
+    options = {"user_agent": "maskwatch", "format": "hls", "extension_picky": "0"}
     proxy = proxy_of(str(answer.url))
     if proxy is not None:
         options["http_proxy"] = proxy

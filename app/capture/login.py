@@ -169,12 +169,16 @@ def rejected(settings: SourceSettings, address: str, code: int = 401) -> RetryLa
 
 def unsupported(settings: SourceSettings, address: str, headers: Iterable[str]) -> SourceError:
     """The error for a server that asks for a scheme that is not supported."""
-    schemes = ", ".join(sorted({_name(scheme, values) for scheme, values in challenges(headers)})) or "none"
     return LoginError(
-        f"cannot open {settings.shown}: {address} offers no supported login ({schemes}); "
+        f"cannot open {settings.shown}: {address} offers no supported login ({offered(headers)}); "
         "set the camera to digest (MD5) or basic",
         settings.login_retry_s,
     )
+
+
+def offered(headers: Iterable[str]) -> str:
+    """The schemes in words, such as 'digest SHA-256'."""
+    return ", ".join(sorted({_name(scheme, values) for scheme, values in challenges(headers)})) or "none"
 
 
 def _name(scheme: str, values: dict[str, str]) -> str:

@@ -51,6 +51,8 @@ _UNSPECIFIED = 2
 _FULL_RANGE = 2
 _NO_TIMESTAMPS = 0x80
 """libavformat's AVFMT_NOTIMESTAMPS."""
+_DURATION_FROM_ZERO = frozenset({"matroska,webm", "nut"})
+"""Formats whose duration counts from 0, also if the first stamp is later."""
 _side_data: Any = SideDataContainer
 """Instead of ``frame.side_data``, which refers to its frame and back: each frame would stay in memory until the garbage
 collector runs (90 MB at 720p)."""
@@ -214,7 +216,7 @@ class PyavReader:
         """As the container says; 0 if it does not."""
         if self._stream.duration is not None and self._stream.time_base is not None:
             return float(self._stream.duration * self._stream.time_base)
-        return (self._container.duration or 0) / av.time_base
+        return container_duration_s(self._container)
 
     def _decode(self) -> Iterator[VideoFrame | None]:
         """The frames in order; None for each packet that gives none. A damaged packet costs only its frame."""
@@ -331,6 +333,14 @@ class PyavReader:
             return self._converter.reformat(frame, format="bgr24", threads=1).to_ndarray()  # type: ignore[return-value]
         except FFmpegError as error:
             raise ValueError(f"its pixel format {frame.format.name} cannot be converted ({error.strerror})") from error
+
+
+def container_duration_s(container: Any) -> float:
+    """0 if it is unknown."""
+    duration = container.duration or 0
+    if container.format.name in _DURATION_FROM_ZERO:
+        duration -= container.start_time or 0
+    return float(max(duration, 0) / av.time_base)
 
 
 def video_stream(streams: "tuple[VideoStream, ...]") -> VideoStream:

@@ -14,6 +14,7 @@ import av
 from av.error import FFmpegError
 
 from app.capture.image_folder import list_images
+from app.capture.pyav_backend import container_duration_s
 from app.core.errors import SettingsError, SourceError
 from app.core.files import is_file, is_folder
 from app.core.schedule import time_zone
@@ -163,7 +164,7 @@ def _start_from(container: Any, path: Path) -> VideoStart:
                 continue
             if moment.tzinfo is not None and moment > _EARLIEST:
                 return VideoStart(moment.timestamp(), "metadata")
-    return _start_from_date(path, (container.duration or 0) / av.time_base)
+    return _start_from_date(path, container_duration_s(container))
 
 
 def _start_from_date(path: Path, duration_s: float = 0.0) -> VideoStart:

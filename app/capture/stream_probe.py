@@ -7,7 +7,7 @@ import httpx
 from av.error import HTTPUnauthorizedError
 
 from app.capture.connection import explain
-from app.capture.login import challenges, rejected, unsupported
+from app.capture.login import challenges, offered, rejected, unsupported
 from app.capture.rtsp_client import RtspAnswer, RtspClient, host_and_port
 from app.core.secrets import redact
 from app.settings.source import SourceSettings
@@ -58,9 +58,9 @@ def _probe_rtsp(settings: SourceSettings, error: BaseException | None) -> str:
     try:
         with RtspClient.connected(settings, _LIMIT_S) as client:
             answer = client.describe(with_login=False)
+            asked = answer.headers.get_list("www-authenticate")
             if answer.status == 401:
-                asked = answer.headers.get_list("www-authenticate")
-                if settings.username is None or (refused and _ffmpeg_can_answer(asked)):
+                if settings.username is None or (refused and _ffmpeg_has_answered(asked)):
                     raise rejected(settings, where)  # a second try with the same password may lock the account
                 answer = client.describe(with_login=True)
                 if answer.status == 401 and not client.can_login:
@@ -69,8 +69,8 @@ def _probe_rtsp(settings: SourceSettings, error: BaseException | None) -> str:
                 return _explain_status(answer, where, settings)
             if refused:
                 return (
-                    f"{where} accepts the user name and password, but FFmpeg does not support its login; "
-                    "set the camera to digest (MD5) or basic, or update the package av"
+                    f"{where} accepts the user name and password, but FFmpeg cannot log in over RTSP to a camera "
+                    f"that offers {offered(asked)}; set it to digest (MD5) or basic only, or use its HTTP address"
                 )
             if "m=video" not in answer.body:
                 return f"{where} offers no video, only audio or other data; check the path"
@@ -79,12 +79,13 @@ def _probe_rtsp(settings: SourceSettings, error: BaseException | None) -> str:
         return _explained(fault, where, "rtsp")
 
 
-def _ffmpeg_can_answer(asked: list[str]) -> bool:
-    """Whether every version of FFmpeg can answer: SHA-256 came with version 8.1."""
-    return any(
-        scheme == "basic" or (scheme == "digest" and values.get("algorithm", "MD5").upper() in ("MD5", "MD5-SESS"))
-        for scheme, values in challenges(asked)
-    )
+def _ffmpeg_has_answered(asked: list[str]) -> bool:
+    """Whether FFmpeg has sent the password: it answers only the last digest challenge, and only MD5 (FFmpeg 8.1)."""
+    found = list(challenges(asked))
+    algorithms = [values.get("algorithm", "MD5").upper() for scheme, values in found if scheme == "digest"]
+    if algorithms:
+        return algorithms[-1] in ("MD5", "MD5-SESS")
+    return any(scheme == "basic" for scheme, _ in found)
 
 
 def _explain_status(answer: RtspAnswer, where: str, settings: SourceSettings) -> str:

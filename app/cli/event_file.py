@@ -8,10 +8,14 @@ from app.cli.channel_flags import channels_of
 from app.settings.flags import config_path
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from app.alerts.event_store import EventStore
     from app.settings.alerts import AlertSettings
+    from app.settings.review import ClipSettings, CollectSettings
+    from app.settings.root import Settings
 
 
 FILE_WIDTH = 1000
@@ -33,16 +37,23 @@ def settings_of(args: argparse.Namespace) -> "AlertSettings":
 
 def clips_of(args: argparse.Namespace) -> Path:
     """The folder of the clips that belong to the event file."""
-    from app.settings.load import load_settings
-
-    return load_settings(config_path(args)).clips.folder_of(settings_of(args).store)
+    return _review_folder(args, lambda settings: settings.clips)
 
 
 def collected_of(args: argparse.Namespace) -> Path:
     """The folder of the faces that were collected beside the event file."""
+    return _review_folder(args, lambda settings: settings.collect)
+
+
+def _review_folder(args: argparse.Namespace, table_of: "Callable[[Settings], ClipSettings | CollectSettings]") -> Path:
+    """The folder that the settings give belongs to the event file that they give, never to another one."""
     from app.settings.load import load_settings
 
-    return load_settings(config_path(args)).collect.folder_of(settings_of(args).store)
+    settings, store = load_settings(config_path(args)), settings_of(args).store
+    table = table_of(settings)
+    if store.resolve() != settings.alerts.store.resolve():
+        table = table.model_copy(update={"folder": None})
+    return table.folder_of(store)
 
 
 def open_store(args: argparse.Namespace) -> "EventStore":

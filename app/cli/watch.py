@@ -119,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
                 service.alive()
             if flags.take_reload():
                 _reload(session, args)
+            session.turn_as_requested()
             return flags.stop
 
         if image_window is None:

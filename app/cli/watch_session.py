@@ -213,11 +213,12 @@ class WatchSession:
 
         return Collector(settings, self._face_folder)
 
-    @property
+    @cached_property
     def _clip_folder(self) -> PictureFolder:
+        """One object for all its users, so that a new event file moves it for all of them."""
         return PictureFolder(self._settings.clips.folder_of(self._settings.alerts.store))
 
-    @property
+    @cached_property
     def _face_folder(self) -> PictureFolder:
         return PictureFolder(self._settings.collect.folder_of(self._settings.alerts.store))
 
@@ -327,6 +328,16 @@ class WatchSession:
             log.error("the alert settings are not changed: %s", error)
             self._settings = self._settings.model_copy(update={"alerts": before})
             return
+        store = self._settings.alerts.store
+        if store != before.store:
+            self._clip_folder.path = self._settings.clips.folder_of(store)
+            self._face_folder.path = self._settings.collect.folder_of(store)
+            log.warning(
+                "events are stored in %s from now on; those in %s are kept until you delete them with "
+                "'maskwatch purge --store'",
+                store,
+                before.store,
+            )
         if self.web is not None:
             self.web.reload(self._settings.alerts, self.alerts)
 
@@ -352,6 +363,12 @@ class WatchSession:
             log.error("%s", error)
             return str(error)
         return f"rotated by {rotate} degrees until maskwatch stops; to keep it, set rotate = {rotate} for this camera"
+
+    def turn_as_requested(self) -> None:
+        """Rotates the cameras for which the web view was asked to. The main thread calls it now and then."""
+        while self.web is not None and self.web.site.turns:
+            camera = self.web.site.turns.popleft()
+            self._print(f"{camera}: {self.turn(camera)}")
 
     def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:
         """Uses ``regions`` from now on and writes them to the settings file. Returns a message for the user."""

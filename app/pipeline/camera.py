@@ -1,5 +1,6 @@
 """One camera: its source, its capture, its worker and its current view."""
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable
@@ -84,6 +85,7 @@ class Camera:
         self.restarts = 0
         self.results = 0
         self.events = events
+        self.track_ids = itertools.count(1)  # also over restarts, so that no two people have one number
         self._make_worker = make_worker
         self._offline_id = ""
         self._analysed_s: deque[float] = deque(maxlen=_RATE_FRAMES)

@@ -4,7 +4,7 @@
 ``complete`` adds the probabilities and returns tracks, counts and events.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.core.types import Box, Counts, Event, Frame, Image, Track
@@ -59,13 +59,15 @@ class FrameAnalyzer:
         events: EventFactory,
         max_batch: int,
         detector_settings: DetectorSettings,
+        track_ids: Iterator[int] | None = None,
     ) -> None:
+        """``track_ids``: of new tracks; from 1 if not given."""
         self._detector = detector
         self._roi_detector = detector if isinstance(detector, RoiDetector) else None
         self._scheduler = DetectionScheduler(detector_settings)
         self._metadata = metadata
         sure_score = detector_settings.sure_score if detector_settings.kind == "cnn" else 0.0
-        self._tracker = Tracker(tracking, metadata, sure_score)
+        self._tracker = Tracker(tracking, metadata, sure_score, track_ids)
         self._alerting = alerting
         self._state = alert_policy.PolicyState()
         self._events = events

@@ -165,6 +165,7 @@ class Monitor:
             camera.events,
             general.classifier.max_batch,
             detector,
+            camera.track_ids,
         )
         return DetectorWorker(f"detector {camera.name}", analyzer, camera.frames)
 
@@ -226,13 +227,13 @@ class Monitor:
         for listener in self._event_listeners:
             listener(event, result)
 
-    def _record_rest(self) -> None:
-        """Records the people who are in view at the end, and the last seconds."""
-        if self._recorder is not None:
-            rest = [_people_of(result, result.counts.here) for result in self._last_recorded.values()]
+    def _record_rest(self, *cameras: str) -> None:
+        """Records the people who were in view of ``cameras`` at last: they are not in view any more."""
+        results = [self._last_recorded.pop(name) for name in cameras if name in self._last_recorded]
+        rest = [_people_of(result, result.counts.here) for result in results]
+        if self._recorder is not None and rest:
             self._recorder.record(
-                [*(each for each in rest if each.people), *self._watched_time.take()],
-                [CameraHour(each.camera, each.hour_s) for each in rest],
+                [each for each in rest if each.people], [CameraHour(each.camera, each.hour_s) for each in rest]
             )
 
     def _end_file(self, camera: Camera) -> None:
@@ -290,6 +291,7 @@ class Monitor:
         _, policy = self._live_settings(camera.settings)
         for event in camera.resolved_by_restart() if policy.resolved_events else ():
             self._report(event)
+        self._dispatcher.put(partial(self._record_rest, camera.name), wait=False)
         if isinstance(action, RestartCamera):
             self._restart(camera, action)
         else:
@@ -407,7 +409,9 @@ class Monitor:
             stuck += [f"capture {camera.name}"] * camera.join(deadline_s)
         if stuck:
             log.warning("threads still running %.1f s after the stop: %s", _JOIN_S, ", ".join(stuck))
-        self._record_rest()
+        self._record_rest(*self._last_recorded)
+        if self._recorder is not None:
+            self._recorder.record(self._watched_time.take())
         if error is None:
             self._raise_fault()
 

@@ -277,8 +277,9 @@ def write_clip(
     from app.ui.faces import draw_faces, text_unit
 
     folder.create()
-    start_s = images[0].time_s
     poster = min(images, key=lambda image: abs(image.time_s - centre_s))
+    images = [image for image in images if image.size == poster.size]  # others are from before or after a rotation
+    start_s = images[0].time_s
     steps_s = sorted(b.time_s - a.time_s for a, b in pairwise(images))
     fps = min(1.0 / steps_s[len(steps_s) // 2], settings.max_fps) if steps_s else 1.0
     with VideoWriter(folder.file(event.id, VIDEO), fps, images[0].size) as video:

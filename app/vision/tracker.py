@@ -7,8 +7,9 @@ the same stream time; their motion, evidence and loss are computed with times th
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,9 +142,15 @@ def _is_duplicate(tracked: Box, found: Box) -> bool:
 
 class Tracker:
     """Tracks the faces of one camera. ``metadata``: the classifier's labels and thresholds. ``sure_score``: detector
-    score of a sure face, see ``DetectorSettings``."""
+    score of a sure face, see ``DetectorSettings``. ``ids``: of new tracks; from 1 if not given."""
 
-    def __init__(self, settings: TrackingSettings, metadata: ClassifierMetadata, sure_score: float = 0.0) -> None:
+    def __init__(
+        self,
+        settings: TrackingSettings,
+        metadata: ClassifierMetadata,
+        sure_score: float = 0.0,
+        ids: Iterator[int] | None = None,
+    ) -> None:
         self._settings = settings
         self._metadata = metadata
         self._sure_score = sure_score
@@ -152,7 +159,7 @@ class Tracker:
         self._faces: list[_Face] = []
         self._weak: dict[Box, float] = {}
         """When each weak detection that belongs to no track was found last."""
-        self._next_id = 1
+        self._ids = ids or count(1)
         self._spreader = BurstSpreader()
         self._time_s = self._stamp_s = -math.inf
         self._times_s: deque[float] = deque(maxlen=_USUAL_STEPS + 1)
@@ -188,9 +195,8 @@ class Tracker:
             if sure <= 0:  # a weak detection only continues a track
                 self._weak[box] = now_s
             else:
-                face = _Face(self._next_id, box, time_s, time_s, now_s, box, sure, detections[d].score)
+                face = _Face(next(self._ids), box, time_s, time_s, now_s, box, sure, detections[d].score)
                 self._faces.append(face)
-                self._next_id += 1
                 tracked.append(box)
                 self._confirm(face)
         return left + self._forget()

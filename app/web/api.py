@@ -37,6 +37,7 @@ from app.web.schemas import (
     Record,
     SessionRecord,
     TestResults,
+    Turned,
     camera_record,
     hour_record,
 )
@@ -203,6 +204,13 @@ async def _unmute(request: Request) -> Response:
     return json_response(Muted(muted_until_s=None))
 
 
+@_form_action("turned")
+async def _turn(request: Request) -> Response:
+    _, view = _camera_view(request)
+    site_of(request).turns.append(view.camera)
+    return json_response(Turned(camera=view.camera))
+
+
 async def _events(request: Request) -> Response:
     site, query = site_of(request), event_filter(request)
     limit = int(number_param(request, "limit", 1, MAX_EVENTS) or 50)
@@ -326,6 +334,7 @@ def routes() -> list[Route]:
         ("/cameras/{camera:int}/stream.mjpeg", _camera_stream, get),
         ("/cameras/{camera:int}/mute", _mute, post),
         ("/cameras/{camera:int}/unmute", _unmute, post),
+        ("/cameras/{camera:int}/turn", _turn, post),
         ("/events", _events, get),
         ("/events.csv", _events_csv, get),
         # An event id contains the camera name, so it may contain '/'. It ends in a number, as none of these paths does.

@@ -111,6 +111,9 @@ def _paths() -> dict[str, Any]:
         "/cameras/{camera}/unmute": {
             "post": get("unmute", "Unmute the camera", schemas.Muted, errors=(403, 404), **camera)
         },
+        "/cameras/{camera}/turn": {
+            "post": get("turn", "Rotate the camera by a quarter clockwise", schemas.Turned, errors=(403, 404), **camera)
+        },
         "/events": {
             "get": get("events", "Stored events", schemas.EventList, errors=store, parameters=[*_FILTER, _LIMIT])
         },

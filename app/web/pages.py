@@ -36,6 +36,7 @@ SPANS_H = {24: "24 hours", 72: "3 days", 168: "7 days"}
 CONFIRMATIONS = {
     "muted": "The camera is muted: its events are stored, but no alerts are sent.",
     "unmuted": "The camera sends alerts again.",
+    "turned": "The camera is rotated by 90 degrees clockwise. A settings file with a table of the camera keeps it.",
     "acknowledged": "Acknowledged.",
     "judged": "The verdict is stored.",
     "tested": "The test has ended; see the result of each channel below.",

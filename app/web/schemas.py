@@ -160,6 +160,10 @@ class Muted(Record):
     muted_until_s: float | None
 
 
+class Turned(Record):
+    camera: str
+
+
 class Acknowledged(Record):
     id: str
     acknowledged_s: float

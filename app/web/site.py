@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +34,7 @@ from app.web.sse import EventFeed, to_json_line
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+_MAX_TURNS = 100
 WORKERS = 3
 """Threads that draw, read the disk and test channels, so that the event loop never blocks."""
 
@@ -60,10 +62,10 @@ class Site:
         self.workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="web-worker")
         self.authenticator = Authenticator(token, web.session_h * 3600)
         self.history = History(settings.alerts, center)
-        self.clips = PictureFolder(settings.clips.folder_of(settings.alerts.store))
-        self._collected = CollectedFaces(PictureFolder(settings.collect.folder_of(settings.alerts.store)))
         self.streams = LiveStreams(monitor, web, settings.view.blur, self.workers)
         self.feed = EventFeed(lambda: self.status().model_dump_json(), self._event_json, web.max_viewers)
+        self.turns: deque[str] = deque(maxlen=_MAX_TURNS)
+        """Cameras to rotate by a quarter; the main thread carries it out."""
         self.last_test: list[TestResult] = []
         self._testing = threading.Lock()
         self._test_hooks: list[TimeoutHook] = []
@@ -73,6 +75,10 @@ class Site:
         self.settings = self.settings.model_copy(update={"alerts": alerts})
         self.center = center
         self.history.reload(alerts, center)
+
+    @property
+    def clips(self) -> PictureFolder:
+        return PictureFolder(self.settings.clips.folder_of(self.settings.alerts.store))
 
     async def run_in_worker(self, task: Callable[[], T]) -> T:
         """Runs a blocking ``task`` in a worker thread."""
@@ -134,7 +140,8 @@ class Site:
         """Stores a verdict on an event, also with its face if that was collected."""
         marks = self.history.judge(event_id, verdict, label, actor)
         try:
-            self._collected.judge(event_id, verdict, label)
+            folder = PictureFolder(self.settings.collect.folder_of(self.settings.alerts.store))
+            CollectedFaces(folder).judge(event_id, verdict, label)
         except OSError as error:
             log.warning("cannot store the verdict with the collected face: %s", error.strerror or error)
         return marks

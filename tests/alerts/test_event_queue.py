@@ -361,6 +361,29 @@ def test_start_with_a_wrong_clock_deletes_nothing(
     last.close()
 
 
+@pytest.mark.parametrize("days", [-20_000.0, -20.0, 400.0])
+def test_a_whole_run_with_a_wrong_clock_is_kept(store_path: Path, clock: FakeClock, days: float) -> None:
+    """A computer without a battery for its clock, until it finds a time server."""
+    history(store_path, clock.wall)
+    clock.set_s(clock.wall + days * DAY_S)
+    queue = EventQueue(AlertSettings(store=store_path), clock)
+    queue.open()
+    queue.write(alert(make_event(wall_s=clock.wall), Status.DELIVERED))
+    queue.keep(WriteBatch(hours=(CameraHour("door", hour_of(clock.wall) + 1, masked=1),)))
+    run_for(queue, clock, 1800, 300.0)
+    queue.close()
+    clock.set_s(clock.wall - days * DAY_S)
+    again = EventQueue(AlertSettings(store=store_path), clock)
+    again.open()
+    run_for(again, clock, 9 * DAY_S, 3600.0)
+    assert kept(store_path) == (22, 22)
+    run_for(again, clock, 3 * DAY_S, 3600.0)
+    assert 1 < kept(store_path)[0] < 22, "old events are deleted all the same"
+    run_for(again, clock, 30 * DAY_S, 3600.0)
+    assert kept(store_path)[0] <= (days > 0)
+    again.close()
+
+
 def test_file_time_is_respected_if_only_people_were_counted(store_path: Path, clock: FakeClock) -> None:
     with EventStore(store_path) as store:
         hours = (CameraHour("door", hour_of(clock.wall - day * DAY_S), masked=1) for day in range(3, 20))

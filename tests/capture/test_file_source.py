@@ -4,6 +4,7 @@ import struct
 import threading
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from fakes_video import FakeReader, striped_image, write_clip
@@ -44,6 +45,26 @@ def test_time_stamps_of_a_variable_frame_rate_are_kept(tmp_path: Path) -> None:
     times_ms = [0, 40, 80, 580, 600, 1600, 1640]
     path = write_clip(tmp_path / "a.mkv", [striped_image(i) for i in range(7)], times_ms=times_ms)
     assert [frame.time_s * 1000 for frame in play(path)] == pytest.approx(times_ms, abs=1.5)
+
+
+@pytest.mark.parametrize("ending", ["mkv", "nut", "ts", "flv"])
+def test_a_video_whose_stamps_begin_late_is_complete(tmp_path: Path, ending: str) -> None:
+    """Recorders keep the stamps of the camera when they copy a stream."""
+    clip = write_clip(tmp_path / "a.mp4", [striped_image(i) for i in range(30)])
+    late = tmp_path / f"late.{ending}"
+    with av.open(str(clip)) as source, av.open(str(late), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                assert packet.time_base is not None
+                offset = round(1000 / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts + offset, packet.dts + offset, stream  # type: ignore[operator]
+                target.mux(packet)
+    source = make_source(SourceSettings(uri=str(late)))
+    frames = list(source.frames(threading.Event()))
+    assert len(frames) == 30
+    assert source.frame_count in (None, 29, 30, 31)
+    assert frames[-1].time_s == pytest.approx(29 / 25, abs=0.05)
 
 
 def test_a_video_that_was_cut_without_encoding_it_again_is_complete(tmp_path: Path) -> None:

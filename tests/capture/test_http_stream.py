@@ -132,6 +132,7 @@ SNAPSHOT_FAULTS = {
     "no length, no type": lambda image: b"HTTP/1.1 200 OK\r\n\r\n" + image,
     "too long": lambda image: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(image) + 9) + image,
     "too short": lambda image: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(image) // 2) + image,
+    "a length of 0": lambda image: b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" + image,
     "two lengths": lambda image: b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Length: 5000\r\n\r\n" + image,
     "line ends before the status": lambda image: b"\r\n\r\n" + BREAKS + b"\r\n" + image,
     "broken": lambda image: BREAKS + b"Content-Type: image/jpeg\r\n\r\n" + image,
@@ -222,6 +223,20 @@ def test_a_slow_snapshot_is_waited_for_and_a_stuck_one_is_lost() -> None:
         camera.stop.set()  # type: ignore[attr-defined]
 
 
+def test_a_snapshot_that_fails_once_is_no_loss() -> None:
+    def respond(request: Request) -> None:
+        number = len(request.server.requests)
+        if number % 3 == 2:
+            request.send(b"fault", 500)
+        elif number % 3 == 0:
+            request.close_connection = True  # without an answer
+        else:
+            request.send(jpeg(number))
+
+    with http_camera(respond) as camera:
+        assert len({frame.image.tobytes() for frame in watch(camera, 9)}) >= 3
+
+
 def test_a_date_that_never_changes_does_not_stop_the_images() -> None:
     def respond(request: Request) -> None:
         same = "Thu, 01 Jan 1970 00:00:00 GMT"
@@ -241,9 +256,13 @@ def test_a_date_that_never_changes_does_not_stop_the_images() -> None:
         (lambda request: request.send(b"<!DOCTYPE html><title>Log in</title>", Content_Type="text/html"), "web page"),
         (lambda request: request.send(b'{"error": "login"}', Content_Type="application/json"), "web page"),
         (lambda request: request.send(b"ok\r\n"), "answers with text"),
+        (
+            lambda request: request.send(b'<?xml version="1.0"?>\n<MPD></MPD>'),
+            "DASH playlist, which cannot be read; use",
+        ),
         (lambda request: request.send(b""), "without content"),
         (lambda request: request.send(b"--b--\r\nContent-Type: video/x-h264\r\n\r\n\0\0\1" * 9), "type video/x-h264"),
-        (lambda request: request.send(b"\x89PNG\r\n\x1a\n" + bytes(99)), "cannot be decoded"),
+        (lambda request: request.send(b"\x89PNG\r\n\x1a\n" + bytes(99)), "no image in JPEG, PNG or WebP"),
         (lambda request: request.send(jpeg()[:300]), "cut off"),
         (lambda request: request.send(bytes(range(256)) * 99), "cannot read this video"),
         (lambda request: request.send(status=404), "no such path"),

@@ -1,4 +1,4 @@
-"""JPEG images are found in whatever a camera sends between them."""
+"""Images are found in whatever a camera sends between them."""
 
 import io
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.capture.mjpeg import MAX_IMAGE_BYTES, JpegDecoder, JpegSplitter
+from app.capture.mjpeg import MAX_IMAGE_BYTES, ImageDecoder, ImageSplitter
 
 
 def jpeg(seed: int = 0, **parameters: int) -> bytes:
@@ -17,9 +17,26 @@ def jpeg(seed: int = 0, **parameters: int) -> bytes:
     return cv2.imencode(".jpg", noise, flags)[1].tobytes()
 
 
+def picture(suffix: str, seed: int) -> bytes:
+    noise = np.random.default_rng(seed).integers(0, 255, (8, 12, 3), np.uint8)
+    return cv2.imencode(suffix, noise)[1].tobytes()
+
+
 JPEGS = [jpeg(seed) for seed in range(6)]
 BASE = JPEGS[0]
-PIECES = [*JPEGS, BASE[:700], b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"]
+PNGS, WEBPS = ([picture(suffix, seed) for seed in range(3)] for suffix in (".png", ".webp"))
+PIECES = [
+    *JPEGS,
+    *PNGS,
+    *WEBPS,
+    BASE[:700],
+    PNGS[0][:200],
+    b"\xff\xd8\xff",
+    b"\xff\xda",
+    b"\xff\xd9",
+    b"\x89PNG\r\n\x1a\n",
+    b"RIFF",
+]
 
 
 def without_tables(image: bytes) -> bytes:
@@ -39,7 +56,7 @@ def with_thumbnail(image: bytes, thumbnail: bytes) -> bytes:
 
 
 def split(stream: bytes, step: int = 1460) -> list[bytes]:
-    splitter, source = JpegSplitter(), io.BytesIO(stream)
+    splitter, source = ImageSplitter(), io.BytesIO(stream)
     return [image for chunk in iter(lambda: source.read(step), b"") for image in splitter.feed(chunk)]
 
 
@@ -64,6 +81,27 @@ def test_all_images_of_a_stream_are_found(stream: bytes, step: int) -> None:
     assert split(stream, step) == JPEGS
 
 
+@pytest.mark.parametrize("images", [PNGS, WEBPS, [*PNGS, *WEBPS, *PNGS]], ids=["PNG", "WebP", "mixed"])
+@pytest.mark.parametrize("step", [1, 700, 10**6])
+def test_png_and_webp_are_found_and_decoded_too(
+    images: list[bytes], step: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    found = split(parts("--frame\r\nContent-Length: 0\r\n\r\n", images=images), step)
+    assert found == images
+    decoder = ImageDecoder()
+    for image in found:
+        decoded, expected = decoder.decode(image), cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+        assert decoded is not None
+        assert np.abs(decoded.astype(int) - expected).mean() < 5
+    assert capfd.readouterr().err == ""
+
+
+def test_a_png_or_webp_that_is_cut_off_costs_at_most_the_next_image() -> None:
+    for whole, cut in ((PNGS, PNGS[1][:150]), (WEBPS, WEBPS[1][:60])):
+        stream = b"\r\n--frame\r\n\r\n".join([whole[0], cut, whole[1], *JPEGS, whole[2]])
+        assert set(split(stream)) >= {whole[0], *JPEGS[1:], whole[2]}
+
+
 @pytest.mark.parametrize(
     "image",
     [
@@ -78,7 +116,7 @@ def test_all_images_of_a_stream_are_found(stream: bytes, step: int) -> None:
 )
 def test_every_kind_of_jpeg_is_found_whole_and_decoded(image: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     assert split(b"--x\r\n\r\n" + image + b"\r\n--x\r\n\r\n" + image) == [image, image]
-    decoded = JpegDecoder().decode(image)
+    decoded = ImageDecoder().decode(image)
     assert decoded is not None
     assert decoded.shape == (40, 56, 3)
     assert decoded.dtype == np.uint8
@@ -88,7 +126,7 @@ def test_every_kind_of_jpeg_is_found_whole_and_decoded(image: bytes, capfd: pyte
 def test_images_are_decoded_with_their_colours() -> None:
     image = np.zeros((32, 32, 3), np.uint8)
     image[:] = (200, 60, 20)
-    decoded = JpegDecoder().decode(cv2.imencode(".jpg", image)[1].tobytes())
+    decoded = ImageDecoder().decode(cv2.imencode(".jpg", image)[1].tobytes())
     assert decoded is not None
     assert np.abs(decoded.astype(int) - image).max() <= 4
 
@@ -106,7 +144,7 @@ def test_a_camera_that_omits_all_end_markers_is_understood() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    splitter = JpegSplitter()
+    splitter = ImageSplitter()
     zeros = bytes(2**20)
     splitter.feed(b"\xff\xd8\xff\xda\0\2")  # a scan that never ends
     for _ in range(MAX_IMAGE_BYTES // len(zeros) + 2):
@@ -124,9 +162,11 @@ def test_any_bytes_are_split_without_an_error(pieces: list[bytes], step: int) ->
     images = split(stream, step)
     assert images == split(stream, 10**6)
     for image in images:
-        assert image[:3] == b"\xff\xd8\xff"
-        assert image[-2:] == b"\xff\xd9"
-    decoder = JpegDecoder()
+        kind = image[:1]
+        assert kind in (b"\xff", b"\x89", b"R")
+        assert kind != b"\xff" or image[-2:] == b"\xff\xd9"
+        assert kind != b"\x89" or image[-8:-4] == b"IEND"
+    decoder = ImageDecoder()
     for image in images:
         decoded = decoder.decode(image)
         assert decoded is None or decoded.ndim == 3
@@ -146,7 +186,7 @@ def test_a_jpeg_is_turned_by_its_exif_data(orientation: int) -> None:
     tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0" + bytes([orientation]) + b"\0\0\0\0\0\0\0"
     exif = b"Exif\0\0" + tiff
     jpeg = plain[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + plain[2:]
-    decoded = JpegDecoder().decode(jpeg)
+    decoded = ImageDecoder().decode(jpeg)
     assert decoded is not None
     expected = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert decoded.shape == expected.shape

@@ -136,7 +136,11 @@ def test_a_camera_without_video_and_a_redirect_are_named() -> None:
     assert re.search(r"redirects to rtsp://\*\*\*@127.0.0.1:1/other; give that|refuses", str(failure(moved)))
 
 
-@pytest.mark.parametrize("challenges", [MD5, SHA256, ('Basic realm="cam"',)], ids=["MD5", "SHA-256", "basic"])
+@pytest.mark.parametrize(
+    "challenges",
+    [MD5, SHA256, ('Basic realm="cam"',), MD5 + SHA256, SHA256 + MD5, ('Basic realm="cam"', *SHA256)],
+    ids=["MD5", "SHA-256", "basic", "MD5 before SHA-256", "SHA-256 before MD5", "basic before SHA-256"],
+)
 def test_a_wrong_password_is_sent_once_in_ten_minutes(challenges: tuple[str, ...]) -> None:
     camera = RtspCamera(challenges=challenges)
     with FaultyServer(camera.serve) as server:
@@ -148,9 +152,12 @@ def test_a_wrong_password_is_sent_once_in_ten_minutes(challenges: tuple[str, ...
         assert camera.logins == 1
 
 
-def test_a_login_that_ffmpeg_cannot_do_is_not_called_wrong() -> None:
-    error = failure(RtspCamera({"PLAY": 404}, challenges=SHA256), **RIGHT)
-    assert "accepts the user name and password, but FFmpeg does not support its login" in str(error)
+@pytest.mark.parametrize("challenges", [SHA256, MD5 + SHA256, (*SHA256, 'Basic realm="cam"')])
+def test_a_login_that_ffmpeg_cannot_do_is_not_called_wrong(challenges: tuple[str, ...]) -> None:
+    error = failure(RtspCamera({"PLAY": 404}, challenges=challenges), **RIGHT)
+    assert re.search(
+        "accepts the user name and password, but FFmpeg cannot log in .* offers .*digest SHA-256", str(error)
+    )
     assert not isinstance(error, LoginError)
 
 

@@ -378,6 +378,22 @@ def test_purge_asks_before_it_deletes(
         assert store.hours() == []
 
 
+def test_purge_leaves_the_pictures_of_other_event_files(run: Run, store_path: Path, filled: list[Event]) -> None:
+    """The folders in the settings belong to the event file in the settings."""
+    own, config = store_path.with_name("own.db"), store_path.with_name("settings.toml")
+    EventStore(own).close()
+    folders = {name: store_path.with_name(name) for name in ("clips", "collect", f"{store_path.name}.clips")}
+    for folder in folders.values():
+        folder.mkdir()
+        (folder / "1.clip.mp4").touch()
+    tables = [f"[{name}]\nfolder = '{folders[name]}'" for name in ("clips", "collect")]
+    config.write_text("\n".join([f"[alerts]\nstore = '{own}'", *tables]))
+    assert run("purge", "--config", config, "--store", store_path, "--yes") == 0
+    assert {name for name, folder in folders.items() if any(folder.iterdir())} == {"clips", "collect"}
+    assert run("purge", "--config", config, "--store", own, "--yes") == 0
+    assert not any(any(folder.iterdir()) for folder in folders.values())
+
+
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="needs tzset")
 def test_equal_hours_of_the_longest_night_are_told_apart(
     run: Run, store_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 from fakes_alerts import HttpPeer
@@ -29,7 +30,7 @@ from app.capture.source import make_source
 from app.cli import watch_session as session_module
 from app.cli.main import main
 from app.cli.watch_session import WatchSession
-from app.core.types import Event, EventKind, Label
+from app.core.types import Box, Event, EventKind, Label
 from app.pipeline.monitor import MonitorParts
 from app.settings.alerts import AlertSettings
 from app.settings.load import load_settings
@@ -216,6 +217,23 @@ def test_channel_for_an_unknown_camera_logs_a_warning(settings: Settings, caplog
     assert warnings == ["channel 'desk' cameras: no camera matches 'dor'; did you mean door?"]
 
 
+def test_clips_and_faces_follow_the_event_file(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stored_in(name: str) -> Settings:
+        alerts = settings.alerts.model_copy(update={"store": tmp_path / name})
+        on = {table: getattr(settings, table).model_copy(update={"enabled": True}) for table in ("clips", "collect")}
+        return settings.model_copy(update={"alerts": alerts, **on})
+
+    face = Box(40, 40, 40, 40)
+    with WatchSession(stored_in("old.db"), None, None, parts=fake_parts((face,), source=LiveCamera("door"))) as session:
+        assert session.reload(stored_in("new.db")) == []
+        session.run_headless(lambda: (tmp_path / "new.db.clips").exists() and (tmp_path / "new.db.collected").exists())
+    assert any((tmp_path / "new.db.clips").iterdir())
+    assert not (tmp_path / "old.db.clips").exists()
+    assert "those in " + str(tmp_path / "old.db") + " are kept until you delete them" in caplog.text
+
+
 def test_reload_reads_a_changed_secret(settings: Settings, tmp_path: Path, http_peer: HttpPeer) -> None:
     secret = tmp_path / "secret"
     secret.write_text("old")
@@ -275,6 +293,24 @@ def test_a_turned_camera_keeps_its_rotation_in_the_settings_file(settings: Setti
         file.write_text("nonsense")
         assert "cannot save the rotation" in session.turn("door")
         assert source.applied.rotate == 0  # type: ignore[attr-defined]
+
+
+def test_a_camera_is_turned_from_the_web_view(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('[[camera]]\nuri = "rtsp://127.0.0.1:1/door"\nname = "door"\n')
+    web = settings.model_copy(update={"web": settings.web.model_copy(update={"enabled": True, "port": 0})})
+    source = LiveCamera("door")
+    with WatchSession(web, None, None, file, fake_parts(boxes=(), source=source)) as session:
+        assert session.web is not None
+        with httpx.Client(base_url=session.web.url) as client:
+            csrf = client.get("/api/v1/session").json()["csrf"]
+            assert client.post("/api/v1/cameras/1/turn", headers={"X-CSRF-Token": csrf}).status_code == 200
+        session.turn_as_requested()
+        assert source.applied.rotate == 90  # type: ignore[attr-defined]
+    assert load_settings(file).camera[0].rotate == 90
+    assert "door: rotate = 90 saved to settings.toml" in capsys.readouterr().err
 
 
 def test_lost_events_are_told_in_one_sentence_and_by_the_exit_code(

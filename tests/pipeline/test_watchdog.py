@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,12 +14,13 @@ from fakes import BoxesDetector
 from fakes_monitor import BOX, HangingClassifier, HangingDetector, Hangs, LiveCamera, fake_parts
 from fakes_video import HANG_S, LIMIT_S, wait_until
 
+from app.alerts.store_types import CameraHour
 from app.capture.status import SourceState, SourceStatus
 from app.core.errors import LoginError, MonitorError, SourceError
 from app.core.types import Box, Event, EventKind, FrameResult, Image
 from app.pipeline.frame_analyzer import FrameAnalyzer
 from app.pipeline.heartbeat import AwakeClock, Heartbeat
-from app.pipeline.monitor import EventListener, Monitor, ResultListener
+from app.pipeline.monitor import EventListener, HourRecorder, Monitor, ResultListener
 from app.pipeline.watchdog import (
     Action,
     CameraHealth,
@@ -72,11 +73,13 @@ class FakeSite:
         settings: Settings,
         listener: ResultListener | None = None,
         event_listener: EventListener | None = None,
+        recorder: HourRecorder | None = None,
         **parts: Any,
     ) -> Monitor:
         listener = listener or self.results.append
         event_listener = event_listener or (lambda event, _: self.events.append(event))
-        return Monitor(settings, [listener], [event_listener], parts=fake_parts(make_source=self._source, **parts))
+        all_parts = fake_parts(make_source=self._source, **parts)
+        return Monitor(settings, [listener], [event_listener], parts=all_parts, recorder=recorder)
 
     def events_of(self, kind: EventKind) -> list[Event]:
         return [event for event in self.events if event.kind is kind]
@@ -87,6 +90,18 @@ class FakeSite:
     def wait_for_results(self, name: str) -> None:
         before = self.result_count(name)
         wait_until(lambda: self.result_count(name) > before + 3, f"{name} is analysed")
+
+
+class Recorder:
+    """Counts the people who have left."""
+
+    people = 0
+
+    def record(self, hours: Sequence[CameraHour], in_view: Sequence[CameraHour] = ()) -> None:
+        self.people += sum(hour.people for hour in hours)
+
+    def today(self, camera: str) -> None:
+        return None
 
 
 @pytest.fixture
@@ -267,9 +282,13 @@ def test_a_camera_is_restarted_when_its_detector_fails(site: FakeSite, caplog: p
         made.append(Breaks(lambda _: [BOX]))
         return made[-1]
 
-    with site.monitor(site.settings("door"), load_detector=load) as monitor:
+    recorder = Recorder()
+    with site.monitor(site.settings("door"), recorder=recorder, load_detector=load) as monitor:
         wait_until(lambda: monitor.views()[0].restarts == 1, "the camera is restarted")
         site.wait_for_results("door")
+        assert recorder.people == 1, "who was in view has left; the new tracker does not know them"
+        wait_until(lambda: {track.id for result in site.results for track in result.tracks} == {1, 2}, "a new number")
+    assert recorder.people == 2
     assert "a fault for the test" in caplog.text
 
 

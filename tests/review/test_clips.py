@@ -149,6 +149,16 @@ def test_a_camera_that_fails_keeps_its_last_seconds(tmp_path: Path) -> None:
     assert len(frames_of(folder.file(offline.id, clips.VIDEO))) == pytest.approx(51, abs=2)
 
 
+def test_a_clip_ends_where_the_camera_is_turned(tmp_path: Path) -> None:
+    turned = np.full((160, 120, 3), 90, np.uint8)
+    results = [result(t, (track(),)) if t < 2 else result(t, (track(),), turned) for t in times(40)]
+    folder = recorded(tmp_path, results, [event(1, 1.5), event(2, 3.5)])
+    first, last = (frames_of(folder.file(event(number).id, clips.VIDEO)) for number in (1, 2))
+    assert {image.shape for image in first} == {(120, 160, 3)}
+    assert {image.shape for image in last} == {(160, 120, 3)}
+    assert len(first) == pytest.approx(20, abs=2) == len(last)
+
+
 def test_memory_of_a_camera_stays_below_the_limit(tmp_path: Path) -> None:
     """Images of pure noise, the worst case for JPEG."""
     image = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)

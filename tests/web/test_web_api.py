@@ -228,6 +228,18 @@ def test_events_of_a_muted_camera_are_stored_but_not_sent(channel: tuple[Running
             assert {each.error for each in store.deliveries(Status.SKIPPED)} == {"muted"}
 
 
+def test_a_camera_is_turned_by_a_request_that_the_main_thread_carries_out(running: Running) -> None:
+    with running.browser() as (client, secret):
+        assert client.post("/api/v1/cameras/1/turn").status_code == 403
+        assert client.post("/api/v1/cameras/9/turn", headers=secret).status_code == 404
+        assert client.post("/api/v1/cameras/1/turn", headers=secret).json() == {"camera": "door"}
+        page = client.get("/").text
+        form = {"csrf": secret["X-CSRF-Token"], "back": "/"}
+        assert 'action="/api/v1/cameras/1/turn"' in page
+        assert client.post("/api/v1/cameras/1/turn", data=form).headers["location"] == "/?said=turned"
+    assert list(running.server.site.turns) == ["door", "door"]
+
+
 def test_forms_work_without_javascript(running: Running) -> None:
     with running.client() as client:
         csrf = client.get("/").text.partition('name="csrf" value="')[2].partition('"')[0]
