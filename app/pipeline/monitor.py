@@ -341,7 +341,9 @@ class Monitor:
     # -- called by users of the monitor ------------------------------------------------------------------------------
 
     def pause(self, paused: bool) -> None:
-        """Pauses or resumes the analysis. While paused, files wait and live frames are dropped."""
+        """Pauses or resumes the analysis. While paused, files wait and live sources decode only some frames."""
+        for camera in self._cameras:
+            camera.pause(paused)
         if paused:
             self._resumed.clear()
         else:

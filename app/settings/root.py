@@ -14,6 +14,7 @@ from app.settings.view import ViewSettings
 from app.settings.vision import ClassifierSettings, DetectorSettings, TrackingSettings
 from app.settings.web import WebSettings
 
+
 class Settings(BaseModel):
     """All settings. ``camera`` is the list of sources: ``[[camera]]`` tables in the TOML file."""
 
