@@ -34,7 +34,6 @@ def watch(address: str, state: str, seconds: float, skips: bool) -> dict[str, fl
     from app.settings.load import load_settings
 
     if not skips:
-        live_source._PAUSED_S = live_source._STILL_S = 0.0
         live_source.LiveSource._may_skip = lambda *_: False  # type: ignore[method-assign]
     timers = StageTimers()
     settings = load_settings(None, {"camera": [{"uri": address, "name": "camera"}]})
@@ -84,9 +83,9 @@ def main() -> int:
             for state, scene in _STATES.items():
                 both = {}
                 for skips in (False, True):
-                    with replayed(Path(folder) / f"{codec} {scene}.mkv") as ((address,), _):
+                    with replayed(Path(folder) / f"{codec} {scene}.mkv") as replay:
                         argv = [sys.executable, __file__, "--seconds", str(args.seconds)]
-                        child = [*argv, "--child", address, state, str(skips)]
+                        child = [*argv, "--child", replay.addresses[0], state, str(skips)]
                         done = subprocess.run(child, capture_output=True, text=True, check=True)
                     both["skipping" if skips else "every image"] = json.loads(done.stdout.splitlines()[-1])
                 results[f"{codec}, {state}"] = both

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -44,23 +45,25 @@ def encode(images: Iterator[Any], path: Path, codec: str, fps: int = FPS) -> Non
         container.mux(stream.encode())
 
 
-class Usage:
-    """The processor time of the server, in s, once it has ended."""
+@dataclass(slots=True)
+class Replay:
+    """The addresses of the cameras; the processor time of their server in s, once it has ended."""
 
-    cpu_s = 0.0
+    addresses: list[str]
+    cpu_s: float = 0.0
 
 
 @contextmanager
-def replayed(video: Path, cameras: int = 1) -> Iterator[tuple[list[str], Usage]]:
-    """Starts the server; yields the addresses of its cameras."""
+def replayed(video: Path, cameras: int = 1) -> Iterator[Replay]:
+    """Serves ``video`` as so many cameras from another process."""
     argv = [sys.executable, __file__, str(video), "--cameras", str(cameras)]
     server = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
-    usage = Usage()
+    replay = Replay([f"tcp://127.0.0.1:{port}" for port in server.stdout.readline().split()])
     try:
-        yield [f"tcp://127.0.0.1:{port}" for port in server.stdout.readline().split()], usage
+        yield replay
     finally:
-        usage.cpu_s = float(server.communicate(timeout=30)[0].split()[-1])
+        replay.cpu_s = float(server.communicate(timeout=30)[0].split()[-1])
 
 
 def _send(video: Path, connection: socket.socket, start: float) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from av.codec.hwaccel import HWAccel
 from av.error import FFmpegError
 from av.filter import Graph
 from av.packet import Packet
@@ -76,12 +77,13 @@ class PyavReader:
         options: Mapping[str, str] | None = None,
         limits_s: tuple[float, float] | None = None,
         threads: int = 0,
+        hardware: HWAccel | None = None,
     ) -> None:
         av.logging.set_level(None)
         self._address = address
         given = dict(options or {})
         container_format = given.pop("format", None)  # the name of the format, instead of FFmpeg's guess
-        self._container = av.open(address, format=container_format, options=given, timeout=limits_s)
+        self._container = av.open(address, format=container_format, options=given, timeout=limits_s, hwaccel=hardware)
         try:
             self._stream = video_stream(self._container.streams.video)
         except NoVideoError:

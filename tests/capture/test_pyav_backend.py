@@ -2,6 +2,7 @@
 
 import gc
 import struct
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -416,3 +417,23 @@ def test_an_image_after_skipped_ones_is_its_own(
     assert skipping.read() == (False, None)
     every.release()
     skipping.release()
+
+
+def test_a_hardware_decoder_that_is_missing_is_replaced_by_the_cpu(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    missing = "videotoolbox" if sys.platform == "win32" else "d3d11va"
+    path = write(tmp_path / "a.mp4", [grey_image(i) for i in range(3)])
+    for _ in range(2):
+        assert len(play(path, decoder=missing)) == 3
+    (message,) = [record.message for record in caplog.records]
+    assert message.startswith(f"the hardware decoder {missing} cannot be used: this FFmpeg has only ")
+    assert message.endswith("; the CPU decodes")
+
+
+@pytest.mark.parametrize("name", ["cuda", "auto"])
+def test_a_hardware_decoder_gives_the_frames_of_the_cpu(tmp_path: Path, name: str) -> None:
+    """On a machine without such a device, or with a codec that it does not know, the CPU decodes."""
+    path = write(tmp_path / "a.mp4", [grey_image(i) for i in range(COUNT)])
+    for with_hardware, expected in zip(play(path, decoder=name), play(path), strict=True):
+        assert error(with_hardware.image, expected.image) < 2

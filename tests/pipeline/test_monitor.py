@@ -261,6 +261,7 @@ def test_cameras_share_the_cores(
     with Monitor(settings_for(*folders), parts=parts) as monitor:
         list(monitor)
     assert given == [threads] * cameras
+    assert cv2.getNumThreads() == threads
 
 
 @pytest.mark.parametrize("boxes", [(), (BOX,)])
