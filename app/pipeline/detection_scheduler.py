@@ -121,6 +121,8 @@ class DetectionScheduler:
         if previous is None:
             return False
         change = cells - previous
+        if np.abs(change).max() <= _CUT_CHANGE / 2:  # as usual: then no cell differs enough from the median
+            return False
         changed = np.abs(change - np.median(change)) > _CUT_CHANGE
         return bool(changed.mean() > _CUT_SHARE and np.corrcoef(previous.flat, cells.flat)[0, 1] < _CUT_CORRELATION)
 
@@ -133,6 +135,8 @@ class DetectionScheduler:
 def _moved(reference: NDArray[np.int16], current: NDArray[np.int16]) -> NDArray[np.bool_]:
     """(48, 64) bool: the cells that changed by more than noise and flicker."""
     difference = np.abs(current - reference)
+    if difference.max() <= _CHANGE:  # as usual in a still scene
+        return np.zeros(difference.shape, np.bool_)
     limit = min(max(_CHANGE, _NOISE_FACTOR * float(np.median(difference))), _LARGEST_CHANGE)
     moved: NDArray[np.bool_] = difference > limit
     return moved
