@@ -4,7 +4,8 @@
                                 [--plot docs/results/growth.svg] [--page docs/speed.md]
 
 Width and faces: videos play at full speed; the cost is the processor time per frame. Cameras: videos play as cameras
-of 10 frames per second; the cost is the analysed rate, the delay and the core load. The points of an axis alternate.
+of 10 frames per second in another process, which replays packets that were encoded beforehand; the cost is the analysed
+rate, the delay and the core load. The points of an axis alternate.
 ``--page`` writes the tables between ``<!-- growth -->`` and ``<!-- /growth -->`` of a Markdown page.
 """
 
@@ -13,6 +14,7 @@ import json
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -23,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from bar_table import write_between  # noqa: E402
-from make_clip import make  # noqa: E402
+from make_clip import SCENES, make  # noqa: E402
+from replay import encode, replayed  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import track  # noqa: E402
 
@@ -35,13 +38,14 @@ from app.core.errors import MaskwatchError  # noqa: E402
 
 WIDTHS_PX = (320, 640, 960, 1280, 1920)
 FACES = (0, 1, 2, 4, 9, 16)
-CAMERAS = (1, 2, 4, 8)
+CAMERAS = (1, 2, 4, 8, 16)
 CAMERA_FPS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One value on an axis, as medians over the rounds. ``delay_p95_ms`` is the time from capture to result."""
+    """One value on an axis, as medians over the rounds. ``delay_p95_ms`` is the time from capture to result;
+    ``sources_cores`` the load of the process that replays the cameras."""
 
     x: int
     frames_per_s: float
@@ -51,9 +55,10 @@ class Point:
     delay_p95_ms: float
     dropped_share: float
     peak_rss_mb: float
+    sources_cores: float
 
 
-def point(x: int, runs: Sequence[Figures]) -> Point:
+def point(x: int, runs: Sequence[Figures], sources_cores: Sequence[float]) -> Point:
     def median(value: Any) -> float:
         return statistics.median(value(run) for run in runs)
 
@@ -66,35 +71,45 @@ def point(x: int, runs: Sequence[Figures]) -> Point:
         delay_p95_ms=median(lambda run: run.latency["capture_to_result"].p95_ms if run.frames else float("nan")),
         dropped_share=median(lambda run: run.dropped / max(1, run.dropped + run.frames)),
         peak_rss_mb=median(lambda run: run.peak_rss_mb or float("nan")),
+        sources_cores=statistics.median(sources_cores),
     )
 
 
-def source_flags(folder: Path, axis: str, values: Sequence[int]) -> dict[int, list[str]]:
-    """Creates the videos of ``axis``; returns the flags of ``maskwatch bench`` for each value."""
-    flags: dict[int, list[str]] = {}
-    for value in values:
-        path = folder / f"{axis}{value if axis != 'cameras' else ''}.mp4"
+def videos(folder: Path, axis: str, values: Sequence[int]) -> dict[int, Path]:
+    """Creates the videos of ``axis``."""
+    paths = {value: folder / f"{axis}{value if axis != 'cameras' else ''}.mp4" for value in values}
+    for value, path in paths.items():
         if axis == "width":
             make(path, "busy", (value, value * 3 // 4 // 2 * 2))
         elif axis == "faces":
             make(path, faces=value)
         elif not path.exists():
-            make(path, "busy")
-        flags[value] = ["--source", str(path)]
-        if axis == "cameras":
-            flags[value] = [*flags[value] * value, "--as-live", str(CAMERA_FPS)]
-    return flags
+            encode(SCENES["busy"](640, 480), path, "h264", CAMERA_FPS)
+    return paths
 
 
 def measure(axis: str, values: Sequence[int], args: argparse.Namespace, folder: Path) -> list[Point]:
     common = ["--seconds", str(args.seconds), "--warm-up", "2", "--threads", str(args.threads)]
-    flags, limits = source_flags(folder, axis, values), thread_limits(args.threads)
+    paths, limits = videos(folder, axis, values), thread_limits(args.threads)
     runs: dict[int, list[Figures]] = {value: [] for value in values}
+    sources_cores: dict[int, list[float]] = {value: [] for value in values}
+
+    def run(value: int, addresses: Sequence[str]) -> None:
+        flags = [part for address in addresses for part in ("--source", address)]
+        runs[value].append(run_for_figures(own_child([*flags, *common], "run", limits), args.seconds))
+
     turns = [value for _ in range(args.rounds) for value in values]
     console = Console(stderr=True)
     for value in track(turns, axis, console=console, transient=True, disable=not console.is_terminal):
-        runs[value].append(run_for_figures(own_child([*flags[value], *common], "run", limits), args.seconds))
-    return [point(value, each) for value, each in runs.items()]
+        if axis != "cameras":
+            run(value, [str(paths[value])])
+            sources_cores[value].append(0.0)
+            continue
+        start_s = time.monotonic()
+        with replayed(paths[value], value) as replay:
+            run(value, replay.addresses)
+        sources_cores[value].append(replay.cpu_s / (time.monotonic() - start_s))
+    return [point(value, each, sources_cores[value]) for value, each in runs.items()]
 
 
 _TITLES = {
@@ -114,14 +129,15 @@ def markdown(results: dict[str, Any]) -> str:
         lines += [
             "",
             f"| {title} | frames/s analysed | processor ms per frame | cores busy | faces per frame "
-            "| capture to result p95, ms | frames dropped | memory, MB |",
-            "|---|---|---|---|---|---|---|---|",
+            "| capture to result p95, ms | frames dropped | memory, MB | sources, cores |",
+            "|---|---|---|---|---|---|---|---|---|",
         ]
         for each in results[axis]:
             lines.append(
                 f"| {each['x']} | {each['frames_per_s']:.1f} | {each['cpu_ms_per_frame']:.1f} "
                 f"| {each['cores_used']:.2f} | {each['faces_per_frame']:.1f} | {each['delay_p95_ms']:.0f} "
-                f"| {each['dropped_share']:.0%} | {each['peak_rss_mb']:.0f} |"
+                f"| {each['dropped_share']:.0%} | {each['peak_rss_mb']:.0f} "
+                f"| {each['sources_cores']:.2f} |"
             )
     return "\n".join(lines)
 

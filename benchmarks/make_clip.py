@@ -123,10 +123,13 @@ def write(path: Path, images: Iterator[np.ndarray], width: int, height: int) -> 
     return count
 
 
+SCENES = {"busy": busy, "still": still, "empty": empty}
+
+
 def make(path: Path, scene: str = "busy", size: tuple[int, int] = (640, 480), faces: int | None = None) -> int:
     if faces is not None:
         return write(path, crowd(faces, *size), *size)
-    return write(path, {"busy": busy, "still": still, "empty": empty}[scene](*size), *size)
+    return write(path, SCENES[scene](*size), *size)
 
 
 def size_of(text: str) -> tuple[int, int]:
@@ -139,7 +142,7 @@ def size_of(text: str) -> tuple[int, int]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", type=Path, help="the video to write (.mp4)")
-    parser.add_argument("--scene", choices=("busy", "still", "empty"), default="busy")
+    parser.add_argument("--scene", choices=SCENES, default="busy")
     parser.add_argument("--size", type=size_of, default=(640, 480), metavar="WxH")
     parser.add_argument(
         "--faces", type=int, choices=range(65), metavar="N", help="a grid of N people instead of a scene"

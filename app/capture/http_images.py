@@ -71,6 +71,14 @@ class HttpImageReader:
             if not self._ask_again():
                 return True, self._image
 
+    def grab(self) -> bool:
+        """Skips an image of motion JPEG without decoding it."""
+        if self._kind == "mjpeg" and not self._has_ended:
+            if self._next_in_answer() is not None:
+                return True
+            self._has_ended = True
+        return self.read()[0]
+
     def _ask_again(self) -> bool:
         """Whether the server has answered with a new image. Raises SourceError, for a failed request only if the last
         answer is older than ``read_timeout_s``."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 from app.capture.file_source import FileSource
-from app.capture.live_source import LiveSource
+from app.capture.live_source import LiveSource, Throttle
 from app.capture.opencv_backend import VideoReader, open_http_stream
 from app.capture.paced_reader import PacedReader
 from app.capture.reader import plausible_count, plausible_fps
@@ -36,6 +36,10 @@ class HttpSource:
     @property
     def waiting(self) -> str:
         return self._live.waiting
+
+    @property
+    def throttle(self) -> Throttle:
+        return self._live.throttle
 
     def _begins_again(self, reader: VideoReader) -> bool:
         """Whether the last connection was a video of unknown length, and this one shows the same first image."""

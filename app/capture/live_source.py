@@ -5,6 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from app.capture.opencv_backend import Opener, VideoReader
 from app.capture.paced_reader import PacedReader
@@ -26,6 +27,25 @@ from app.settings.source import SourceKind, SourceSettings
 _log = logging.getLogger(__name__)
 
 
+_PAUSED_S, _STILL_S = 1.0, 0.1
+"""Images are skipped for so long after one: of 10 to 30 images a second, one is read in 0.2 s of a still scene."""
+
+
+@dataclass(slots=True)
+class Throttle:
+    """When a live source may skip images: while the analysis is paused, and while nothing moves and nobody is in view.
+    Each field is written by one thread. ``skipped`` images have arrived, but were not converted."""
+
+    is_paused: bool = False
+    is_still: bool = False
+    skipped: int = 0
+
+    @property
+    def skip_s(self) -> float:
+        """For how long images are skipped after one that was not."""
+        return _PAUSED_S if self.is_paused else _STILL_S if self.is_still else 0.0
+
+
 class LiveSource:
     """A camera or a stream. Stream time starts with the first connection and continues over later ones."""
 
@@ -40,6 +60,9 @@ class LiveSource:
         self._start_s: float | None = None
         self._time_s = -math.inf
         self._index = 0
+        self._image_s = -math.inf
+        """Stream time of the last image that was not skipped."""
+        self.throttle = Throttle()
         self.waiting = ""
         """What the source waits for while packets arrive, but no frame; '' otherwise."""
 
@@ -56,8 +79,9 @@ class LiveSource:
             hold = Hold(self._settings.is_segmented)
             fault = times.fault
             while not stop.is_set():
-                image = self._next_image(reader, stop, first)
-                if image is None:
+                skips = not first and self._may_skip(reader) and reader.grab()
+                image = None if skips else self._next_image(reader, stop, first)
+                if image is None and not skips:
                     return  # stopped
                 first, self.waiting = False, ""
                 arrival_s = time.monotonic() - self._start_s
@@ -69,8 +93,17 @@ class LiveSource:
                     _log.log(level, "%s: its time stamps %s; the times of arrival are used instead", self.name, fault)
                 if not fault:
                     stop.wait(hold.wait_s(self._time_s, arrival_s))
+                if image is None:
+                    self.throttle.skipped += 1
+                    continue
                 self._index += 1
+                self._image_s = self._time_s
                 yield Frame(image, self._index - 1, self._time_s, time.monotonic(), time.time(), self.name)
+
+    def _may_skip(self, reader: VideoReader) -> bool:
+        """Whether the next image is not needed. While paused, an image that needs many skipped ones never is."""
+        is_soon = self._time_s < self._image_s + self.throttle.skip_s
+        return is_soon or (self.throttle.is_paused and getattr(reader, "backlog", 0) > 1)
 
     def apply(self, settings: SourceSettings) -> None:
         self._settings = settings.with_uri(self._settings.uri)

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from urllib.request import parse_http_list
 
 from app.core.errors import LoginError, RetryLaterError, SourceError
 from app.settings.source import SourceSettings
@@ -79,6 +78,8 @@ class Login:
 
 def challenges(headers: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """(scheme in lower case, its parameters) of each challenge; one header may contain several."""
+    from urllib.request import parse_http_list  # imported late: it imports ssl
+
     current: tuple[str, list[str]] | None = None
     for header in headers:
         for item in parse_http_list(header):

@@ -14,6 +14,7 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
+from app.capture.hardware_decoder import hardware_decoder
 from app.capture.login import LOGINS
 from app.capture.pyav_backend import NoVideoError, PyavReader
 from app.core.errors import SourceError
@@ -42,6 +43,8 @@ class VideoReader(Protocol):
     """The methods of ``cv2.VideoCapture`` that are used; tests replace it."""
 
     def read(self) -> tuple[bool, NDArray[Any] | None]: ...
+
+    def grab(self) -> bool: ...
 
     def get(self, propId: int) -> float: ...  # noqa: N803 - OpenCV's name
 
@@ -204,7 +207,7 @@ def _open_with_ffmpeg(
     threads: int = 0,
 ) -> VideoReader:
     try:
-        return PyavReader(address, options, limits_s, threads)
+        return PyavReader(address, options, limits_s, threads, hardware_decoder(settings.decoder))
     except NoVideoError as error:
         raise SourceError(f"cannot open {what}: {error}; give a file or address with video") from None
     except (FFmpegError, OSError, ValueError) as error:  # the text may contain the address with its password

@@ -46,6 +46,18 @@ class PacedReader:
             self._wait()
         return ok, image
 
+    def grab(self) -> bool:
+        """Skips an image; see ``PyavReader.grab``."""
+        if self._next is not None:
+            return self.read()[0]
+        ok: bool = self._reader.grab()
+        self._wait()
+        return ok
+
+    @property
+    def backlog(self) -> int:
+        return getattr(self._reader, "backlog", 0)
+
     def _wait(self) -> None:
         stamp_s, now_s = self.get(cv2.CAP_PROP_POS_MSEC) / 1000, time.monotonic()
         if math.isnan(stamp_s):  # no time stamp

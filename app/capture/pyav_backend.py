@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from fractions import Fraction
 from itertools import chain
 from typing import Any
@@ -15,8 +16,10 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from av.codec.hwaccel import HWAccel
 from av.error import FFmpegError
 from av.filter import Graph
+from av.packet import Packet
 from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
@@ -39,6 +42,8 @@ _SEEK_LEADS_S = (10.0, 60.0, math.inf)
 """How long before the wanted time decoding starts: videos with intra refresh need some seconds until an image is
 complete, and MPEG-TS has no index, so a seek may end too late."""
 _ROUNDING = 1e-6
+_MOST_KEPT_BYTES = 4 * 2**20
+"""Skipped packets that are kept until an image needs them: about 8 s of a usual stream."""
 _EMPTY = np.empty((0, 0, 3), np.uint8)
 
 # ITU-T H.273: matrix coefficients. sws_scale rejects the others, so frames get the nearest of these.
@@ -74,12 +79,13 @@ class PyavReader:
         options: Mapping[str, str] | None = None,
         limits_s: tuple[float, float] | None = None,
         threads: int = 0,
+        hardware: HWAccel | None = None,
     ) -> None:
         av.logging.set_level(None)
         self._address = address
         given = dict(options or {})
         container_format = given.pop("format", None)  # the name of the format, instead of FFmpeg's guess
-        self._container = av.open(address, format=container_format, options=given, timeout=limits_s)
+        self._container = av.open(address, format=container_format, options=given, timeout=limits_s, hwaccel=hardware)
         try:
             self._stream = video_stream(self._container.streams.video)
         except NoVideoError:
@@ -88,6 +94,8 @@ class PyavReader:
         self._stream.codec_context.thread_type = "AUTO"
         self._stream.codec_context.thread_count = threads
         self._every_s, self._from_s, self._key_frames = 0.0, 0.0, False
+        self._skips = False
+        self._kept: list[Packet[VideoStream]] = []
         self._cell = -1
         self._container_sar = self._stream.sample_aspect_ratio
         if self._container_sar == self._stream.codec_context.sample_aspect_ratio:
@@ -120,6 +128,23 @@ class PyavReader:
                     return True, self._upright(frame)
             if time.monotonic() >= end_s:
                 return True, _EMPTY
+
+    def grab(self) -> bool:
+        """Skips a packet; False at the end. The next ``read`` decodes the skipped packets from the last key frame on,
+        because its image may refer to them, and converts only that image."""
+        self._skips = True
+        try:
+            next(self._frames)
+        except (StopIteration, FFmpegError):
+            return False
+        finally:
+            self._skips = False
+        return True
+
+    @property
+    def backlog(self) -> int:
+        """How many skipped packets the next ``read`` decodes."""
+        return len(self._kept)
 
     @property
     def container(self) -> Any:
@@ -238,10 +263,19 @@ class PyavReader:
                 yield None
                 continue
             self._stamped |= packet.pts is not None
-            try:
-                frames = self._stream.decode(packet)
-            except FFmpegError:
-                frames = []
+            if packet.is_keyframe:
+                self._kept.clear()
+            self._kept.append(packet)
+            if self._skips:
+                self._time_s = self._stream_time_s(packet.dts, packet.time_base)
+                if sum(each.size for each in self._kept) < _MOST_KEPT_BYTES:
+                    yield None
+                    continue
+            kept, self._kept = self._kept, []
+            frames: list[VideoFrame] = []
+            for each in kept:
+                with suppress(FFmpegError):
+                    frames = self._stream.decode(each)
             for frame in frames:
                 yield from self._progressive(frame)
             if not frames:
@@ -285,19 +319,20 @@ class PyavReader:
 
     def _observe(self, frame: VideoFrame) -> None:
         """Keeps the time and the display matrix of ``frame``; H.264 and H.265 send the matrix with key frames only."""
-        stamp = frame.pts if self._stamped else frame.dts  # PyAV counts frames where a packet has no stamp
-        unit = frame.time_base
-        start = self._stream.start_time or 0
-        if stamp is None or unit is None or self._stream.time_base is None:
-            self._time_s = math.nan
-        else:
-            self._time_s = float(stamp * unit - start * self._stream.time_base)
+        # PyAV counts frames where a packet has no stamp
+        self._time_s = self._stream_time_s(frame.pts if self._stamped else frame.dts, frame.time_base)
         try:
             matrix = _side_data(frame).get("DISPLAYMATRIX")
         except ValueError:  # PyAV 18 does not know all types of FFmpeg 8, for example EXIF data in motion JPEG
             matrix = None
         if matrix is not None or frame.key_frame:
             self._matrix = None if matrix is None else bytes(matrix)
+
+    def _stream_time_s(self, stamp: int | None, unit: Fraction | None) -> float:
+        """Seconds since the start of the stream; NaN without a stamp."""
+        if stamp is None or unit is None or self._stream.time_base is None:
+            return math.nan
+        return float(stamp * unit - (self._stream.start_time or 0) * self._stream.time_base)
 
     def _upright(self, frame: VideoFrame) -> Image:
         """The BGR image of the observed ``frame``, turned by its display matrix; keeps its pixel shape for ``get``."""

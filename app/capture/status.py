@@ -62,7 +62,7 @@ class SourceHealth:
         self._since_s = time.monotonic()
         self._last_error = ""
         self._last_frame_s: float | None = None
-        self._changed_s = 0.0
+        self._image_s = self._changed_s = 0.0
         self._hash: int | None = None
         self._arrivals: deque[float] = deque(maxlen=_RATE_FRAMES)
         self._reported: SourceState | None = None
@@ -77,7 +77,7 @@ class SourceHealth:
     def enter(self, state: SourceState, error: str = "", wait_s: float = 0.0) -> None:
         now_s = time.monotonic()
         with self._lock:
-            if self._frozen_since(now_s) is None:  # a frozen source is live again only with a new image
+            if self._frozen_since() is None:  # a frozen source is live again only with a new image
                 self._hash = None
             self._state, self._since_s = state, now_s
             self._last_error = error or self._last_error
@@ -93,12 +93,20 @@ class SourceHealth:
             self.frames += 1
             self._last_frame_s = now_s
             self._arrivals.append(now_s)
+            self._image_s = now_s
             if fingerprint is None or fingerprint != self._hash:
                 self._hash, self._changed_s = fingerprint, now_s
 
-    def frozen(self, now_s: float) -> bool:
+    def record_skipped(self, count: int, now_s: float) -> None:
+        """``count`` images have arrived that were not decoded."""
         with self._lock:
-            return self._frozen_since(now_s) is not None
+            self.frames += count
+            self._last_frame_s = now_s
+            self._arrivals.extend([now_s] * count)
+
+    def frozen(self) -> bool:
+        with self._lock:
+            return self._frozen_since() is not None
 
     def changed(self, now_s: float) -> bool:
         """Whether the state differs from the one at the last call."""
@@ -137,11 +145,11 @@ class SourceHealth:
         if live is None or self._state is not SourceState.LIVE or self._last_frame_s is None:
             return None
         silent_s = self._last_frame_s + live.stale_after_s
-        return silent_s if now_s > silent_s else self._frozen_since(now_s)
+        return silent_s if now_s > silent_s else self._frozen_since()
 
-    def _frozen_since(self, now_s: float) -> float | None:
+    def _frozen_since(self) -> float | None:
         live = self._live()
         if live is None or not live.frozen_after_s or self._state is not SourceState.LIVE:
             return None
         frozen_s = self._changed_s + live.frozen_after_s
-        return frozen_s if now_s > frozen_s else None
+        return frozen_s if self._image_s > frozen_s else None

@@ -31,8 +31,8 @@ def _path(args: argparse.Namespace) -> Path | None:
 
 def run_check(args: argparse.Namespace) -> int:
     from app.core.errors import SettingsError
-    from app.settings.load import load_settings
-    from app.settings.root import ENVIRONMENT_PREFIX, unmatched_camera_patterns
+    from app.settings.load import ENVIRONMENT_PREFIX, load_settings
+    from app.settings.root import unmatched_camera_patterns
 
     settings = load_settings(_path(args))
     _check_files(settings)

@@ -224,7 +224,13 @@ class Camera:
         step_s = self._step_s
         return 1.0 / step_s if step_s and not self.lags else 0.0
 
+    def pause(self, paused: bool) -> None:
+        if self.capture.throttle is not None:
+            self.capture.throttle.is_paused = paused
+
     def keep(self, result: FrameResult) -> None:
+        if self.capture.throttle is not None:
+            self.capture.throttle.is_still = self.worker.analyzer.is_idle
         now_s, times_s = time.monotonic(), self._analysed_s
         if not times_s or now_s > times_s[-1]:
             times_s.append(now_s)

@@ -26,6 +26,8 @@ _LEAST_CONTRAST = 4.0
 """Frames whose cells have a lower standard deviation in grey levels, for example black ones, are not compared."""
 _MOVED_PASS_S = 0.2
 """Time between searches of the parts of the image that moved: a new face is detected that late."""
+_RESTING_S = 2.0
+"""A scene without movement for this time is at rest."""
 _LARGEST_MOVED_SHARE = 0.5
 """If the moved parts cover more than this share of the image, a full pass costs as much and finds more."""
 
@@ -55,6 +57,12 @@ class DetectionScheduler:
         """The cells at the last pass: it may have found the faces in other places."""
         self._shape: tuple[int, ...] = ()
         self._scene: NDArray[np.int16] | None = None
+        self._time_s, self._moved_s = -math.inf, 0.0
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether nothing has moved for some time, so that most frames are not needed."""
+        return self._settings.still_look_s > 0 and self._time_s - self._moved_s >= _RESTING_S
 
     def choose(
         self, image: Image, time_s: float, faces: Sequence[Box], is_steady: bool, has_missed_face: bool = False
@@ -68,6 +76,7 @@ class DetectionScheduler:
         cells = thumbnail(image)
         since_s = time_s - self._full_s
         self.moved = ()
+        self._time_s, rested_from_s, self._moved_s = time_s, self._moved_s, time_s
         if self._is_new_scene(cells):
             self._full(image, cells, time_s)
             return DetectionPass.NEW_SCENE
@@ -78,7 +87,10 @@ class DetectionScheduler:
             or (settings.full_look_s <= 0 and settings.still_look_s <= 0)
         ):
             return self._full(image, cells, time_s)
-        if not has_missed_face and since_s < settings.still_look_s - 1e-6 and self._is_still(cells):
+        is_still = not has_missed_face and self._is_still(cells)
+        if is_still:
+            self._moved_s = rested_from_s
+        if is_still and since_s < settings.still_look_s - 1e-6:
             return DetectionPass.SKIP
         if since_s >= settings.full_look_s - 1e-6:
             return self._full(image, cells, time_s)
@@ -109,6 +121,8 @@ class DetectionScheduler:
         if previous is None:
             return False
         change = cells - previous
+        if np.abs(change).max() <= _CUT_CHANGE / 2:  # as usual: then no cell differs enough from the median
+            return False
         changed = np.abs(change - np.median(change)) > _CUT_CHANGE
         return bool(changed.mean() > _CUT_SHARE and np.corrcoef(previous.flat, cells.flat)[0, 1] < _CUT_CORRELATION)
 
@@ -121,6 +135,8 @@ class DetectionScheduler:
 def _moved(reference: NDArray[np.int16], current: NDArray[np.int16]) -> NDArray[np.bool_]:
     """(48, 64) bool: the cells that changed by more than noise and flicker."""
     difference = np.abs(current - reference)
+    if difference.max() <= _CHANGE:  # as usual in a still scene
+        return np.zeros(difference.shape, np.bool_)
     limit = min(max(_CHANGE, _NOISE_FACTOR * float(np.median(difference))), _LARGEST_CHANGE)
     moved: NDArray[np.bool_] = difference > limit
     return moved

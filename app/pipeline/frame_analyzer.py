@@ -76,6 +76,11 @@ class FrameAnalyzer:
         self._settings = self._new_settings = (tracking, alerting)
         self._size_px: tuple[int, int] | None = None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing moves and nobody is in view."""
+        return self._scheduler.is_resting and not self._tracker.boxes()
+
     def apply(self, tracking: TrackingSettings, alerting: PolicySettings) -> None:
         """Applies new settings from the next frame on. Thread-safe."""
         self._new_settings = (tracking, alerting)

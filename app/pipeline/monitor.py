@@ -45,6 +45,7 @@ from app.settings.vision import ClassifierSettings, DetectorSettings, TrackingSe
 from app.vision.classifier import Crops, MaskClassifier, Probabilities, load_classifier
 from app.vision.detector import FaceDetector
 from app.vision.detector_loader import for_video, shared_detector_loader
+from app.vision.preprocess import limit_opencv_threads
 
 __all__ = ["CameraView", "EventListener", "Monitor", "MonitorParts", "ResultListener"]
 
@@ -158,6 +159,7 @@ class Monitor:
         detector = overridden(general.detector, own.detector)
         share = max(1, self._parts.cores_allowed() // len(general.camera))
         detector = detector.model_copy(update={"threads": min(detector.threads, share)})
+        limit_opencv_threads(detector.threads)  # of each call: more only wake each other up
         analyzer = self._parts.make_analyzer(
             self._parts.load_detector(for_video(detector)),
             self._batcher.classifier.metadata,
@@ -343,7 +345,9 @@ class Monitor:
     # -- called by users of the monitor ------------------------------------------------------------------------------
 
     def pause(self, paused: bool) -> None:
-        """Pauses or resumes the analysis. While paused, files wait and live frames are dropped."""
+        """Pauses or resumes the analysis. While paused, files wait and live sources decode only some frames."""
+        for camera in self._cameras:
+            camera.pause(paused)
         if paused:
             self._resumed.clear()
         else:

@@ -6,20 +6,20 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard, get_args
+from typing import TYPE_CHECKING, Any, TypeGuard, cast, get_args
 
 from pydantic import ValidationError
-from pydantic_settings import EnvSettingsSource
 
 from app.core.errors import SettingsError
 from app.settings.alerts import AlertSettings
 from app.settings.error_messages import did_you_mean, line_of, models_in, nearest
 from app.settings.flags import ALL_FLAGS
-from app.settings.root import ENVIRONMENT_PREFIX, Settings
+from app.settings.root import Settings
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+ENVIRONMENT_PREFIX, _NESTED = "MASKWATCH_", "__"
 Place = tuple[int | str, ...]
 BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 """Editors on Windows and PowerShell's ``>`` write them at the start of a file; TOML does not allow them."""
@@ -42,7 +42,7 @@ def load_settings(
     text = "" if path is None else _read(path)
     flags, each_camera = flags or {}, each_camera or {}
     try:
-        environment = EnvSettingsSource(Settings)()
+        environment = _environment()
     except ValueError as error:
         raise SettingsError(f"bad settings in the environment: {_no_json(error)}") from error
     tables = _merged(_merged(tomllib.loads(text), environment), flags)
@@ -71,6 +71,18 @@ def load_settings(
         faults = _faults(error, origin)
         where = f" (settings file {path})" if path and any("(line " in fault for fault in faults) else ""
         raise SettingsError(f"bad settings: {'; '.join(faults)}{where}") from error
+
+
+def _environment() -> dict[str, Any]:
+    """The settings in the environment. Raises ValueError if a list or table is not JSON."""
+    if not any(name.upper().startswith(ENVIRONMENT_PREFIX) for name in os.environ):
+        return {}
+    from pydantic_settings import BaseSettings, EnvSettingsSource  # imported late: it needs asyncio and 5 MB
+
+    source = EnvSettingsSource(
+        cast(type[BaseSettings], Settings), env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter=_NESTED
+    )
+    return source()
 
 
 def _merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,7 +132,7 @@ def _origin(place: Place, flags: Mapping[str, Any], text: str, sources: int) -> 
         return "--source" if sources == 1 else f"--source number {int(place[1]) + 1}"
     if section in flags and not isinstance(given, Mapping):
         return _place(place)
-    variable = ENVIRONMENT_PREFIX + "__".join(map(str, place)).upper()
+    variable = ENVIRONMENT_PREFIX + _NESTED.join(map(str, place)).upper()
     if variable in os.environ:
         return f"{_place(place)} ({variable})"
     line = line_of(text, place)

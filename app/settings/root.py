@@ -3,8 +3,7 @@
 from collections import Counter
 from typing import Self
 
-from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from app.settings.alerts import AlertSettings, MqttChannel, NatsChannel, matches_camera
 from app.settings.error_messages import nearest
@@ -15,15 +14,11 @@ from app.settings.view import ViewSettings
 from app.settings.vision import ClassifierSettings, DetectorSettings, TrackingSettings
 from app.settings.web import WebSettings
 
-ENVIRONMENT_PREFIX = "MASKWATCH_"
 
-
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All settings. ``camera`` is the list of sources: ``[[camera]]`` tables in the TOML file."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__"
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     camera: tuple[CameraSettings, ...] = Field(
         default_factory=lambda: (CameraSettings(uri="0"),),
@@ -42,18 +37,6 @@ class Settings(BaseSettings):
     view: ViewSettings = ViewSettings()
     web: WebSettings = WebSettings()
     fleet: FleetSettings = Field(default_factory=FleetSettings)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only arguments: ``load_settings`` merges file, environment and flags itself."""
-        return (init_settings,)
 
     @field_validator("camera")
     @classmethod

@@ -233,6 +233,11 @@ class SourceSettings(BaseModel):
     decoder_threads: int = Field(
         default=1, ge=1, le=64, description="decoder threads of a stream; each one above 1 adds a delay of one frame"
     )
+    decoder: Literal["cpu", "auto", "cuda", "d3d11va", "qsv", "vaapi", "videotoolbox"] = Field(
+        default="cpu",
+        description="what decodes streams and videos; auto: the first graphics processor that works. Without one, the "
+        "CPU decodes",
+    )
     open_timeout_s: float = Field(default=5.0, gt=0, le=120)
     read_timeout_s: float = Field(default=5.0, gt=0, le=120)
     stale_after_s: float = Field(

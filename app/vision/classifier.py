@@ -12,7 +12,7 @@ from app.core import resources
 from app.core.errors import ModelError, SettingsError
 from app.core.types import FaceLabel, Label
 from app.settings.vision import SURE_SCORE, ClassifierSettings
-from app.vision.litert import LiteRtModel
+from app.vision.litert import LiteRtModel, Plan
 from app.vision.model_format import ModelFormat, convert_advice, model_format
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata
 from app.vision.tensorflow_import import import_tensorflow
@@ -22,9 +22,6 @@ Probabilities = NDArray[np.float32]
 
 TWO_WAY = (Label.MASK, Label.NO_MASK)
 """Confusing these two labels raises a false alert or misses a real one."""
-
-_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-"""Batches are padded to one of these sizes, because each new input shape needs a new LiteRT plan."""
 
 REJECTED = 0.5
 """A detection is not a face if not_face is more probable than this."""
@@ -98,47 +95,34 @@ class LiteRtClassifier:
     def __init__(self, path: Path, threads: int = 2) -> None:
         self.metadata = read_classifier_metadata(path)
         self._network = LiteRtModel(path, threads)
-        self._max_batch = _BATCHES[-1]
         _check_shapes(path, self._network.input_shape, self._network.channels[0], self.metadata)
 
     def classify(self, crops: Crops) -> Probabilities:
+        """One crop after the other: as fast as batches on CPUs, and a plan for each batch size needs 2 to 7 MB."""
         _checked(crops, self.metadata)
-        total, step = len(crops), self._max_batch
-        if total == 0:
+        if len(crops) == 0:
             return np.empty((0, len(self.metadata.labels)), np.float32)
-        if total > step:
-            return np.concatenate([self.classify(crops[i : i + step]) for i in range(0, total, step)])
-        batch = next(size for size in _BATCHES if size >= total)
-        padded = np.zeros((batch, *crops.shape[1:]), np.uint8)
-        padded[:total] = crops
         try:
-            outputs = self._run(batch, padded)
+            with self._network.plan(1, *crops.shape[1:]) as plan:
+                outputs = np.stack([self._run(plan, crop) for crop in crops])
         except (RuntimeError, ValueError) as error:
-            outputs = np.empty((0, 1), np.float32)
-            if batch == 1:
-                raise ModelError(f"{self.metadata.name} cannot be run: {error}; export it again") from error
-        if len(outputs) != batch:  # a model of another program that is made for one image
-            self._max_batch = 1
-            return self.classify(crops)
-        return _probabilities(outputs[:total], self.metadata)
+            raise ModelError(f"{self.metadata.name} cannot be run: {error}; export it again") from error
+        return _probabilities(outputs, self.metadata)
 
-    def _run(self, batch: int, crops: Crops) -> NDArray[np.float32]:
-        """The outputs of ``batch`` crops; integer inputs and outputs are quantized as the file says."""
-        network = self._network
-        values = _scaled(crops, self.metadata)
-        with network.plan(batch, *crops.shape[1:]) as plan:
-            tensor = plan.input()
-            if np.issubdtype(tensor.dtype, np.integer):
-                limits, (scale, zero) = np.iinfo(tensor.dtype), network.input_quantization
-                values = np.clip(np.round(values / (scale or 1.0)) + zero, limits.min, limits.max)
-            tensor[:] = values
-            del tensor
-            plan.invoke()
-            outputs: NDArray[Any] = plan.outputs[0]().copy()
+    def _run(self, plan: Plan, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The outputs (C,) for one crop; integer inputs and outputs are quantized as the file says."""
+        values, tensor = _scaled(crop, self.metadata), plan.input()
+        if np.issubdtype(tensor.dtype, np.integer):
+            limits, (scale, zero) = np.iinfo(tensor.dtype), self._network.input_quantization
+            values = np.clip(np.round(values / (scale or 1.0)) + zero, limits.min, limits.max)
+        tensor[:] = values
+        del tensor
+        plan.invoke()
+        outputs: NDArray[Any] = plan.outputs[0]().reshape(-1)
         if np.issubdtype(outputs.dtype, np.integer):
-            scale, zero = network.output_quantization
+            scale, zero = self._network.output_quantization
             outputs = (outputs.astype(np.float32) - zero) * (scale or 1.0)
-        return outputs.reshape(len(outputs), -1).astype(np.float32)
+        return outputs.astype(np.float32)
 
 
 def litert_input_px(path: Path) -> int | None:

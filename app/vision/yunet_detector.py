@@ -37,7 +37,7 @@ _MAX_CANDIDATES = 1000
 """Candidates that enter non-maximum suppression, best first: limits its time on unusual images."""
 
 COARSE_FACTOR = 4
-"""Images whose longer side has ``COARSE_FROM_PX`` get a second pass, shrunk by this factor, for 1/15 of the time.
+"""Images whose longer side has ``COARSE_FROM_PX`` get a second pass, shrunk by this power of 2, for 1/15 of the time.
 
 Recall with one and with both passes: 0.92 and 0.94 for faces of 300 px, 0.84 and 0.94 for 480 px (development scenes).
 """
@@ -62,12 +62,16 @@ def decode_level(maps: Sequence[Floats], stride: int, score: float) -> Floats:
     square = min(score, 1.0 - 1e-6) ** 2
     # The least logit of either factor, as the other is at most 1
     min_logit = math.log(square / (1.0 - square)) if score > 0 else -math.inf
-    rows, columns = np.nonzero((classes[..., 0] >= min_logit) & (objects[..., 0] >= min_logit))
-    class_logits, object_logits = classes[rows, columns, 0], objects[rows, columns, 0]
+    class_map, object_map = classes.reshape(-1), objects.reshape(-1)
+    found = np.flatnonzero(class_map >= min_logit)  # few cells, so most numpy calls on whole maps are saved
+    found = found[object_map[found] >= min_logit]
+    if found.size == 0:
+        return np.empty((0, CHANNELS), np.float32)
     with np.errstate(over="ignore"):  # exp overflows to infinity for large negative logits: sigmoid 0
-        scores = 1.0 / np.sqrt((1.0 + np.exp(-class_logits)) * (1.0 + np.exp(-object_logits)))
+        scores = 1.0 / np.sqrt((1.0 + np.exp(-class_map[found])) * (1.0 + np.exp(-object_map[found])))
     sure = scores >= score
-    rows, columns, scores = rows[sure], columns[sure], scores[sure]
+    scores = scores[sure]
+    rows, columns = np.divmod(found[sure], classes.shape[1])
     candidates = np.empty((len(rows), CHANNELS), np.float32)
     candidates[:, 0] = scores
     cells = np.stack([columns, rows], axis=1).astype(np.float32)
@@ -231,7 +235,9 @@ class YuNetDetector:
     def _run_shrunk_pass(self, image: Image, factor: int) -> Floats:
         """One detection pass over the image shrunk by ``factor``, for faces that no pass at full size shows better;
         candidates in pixels of ``image``."""
-        small = resize(image, max(1, image.shape[1] // factor), max(1, image.shape[0] // factor))
+        small = image
+        for _ in range(factor.bit_length() - 1):  # by halves: twice as fast as OpenCV's average of 4 x 4 px
+            small = resize(small, max(1, small.shape[1] // 2), max(1, small.shape[0] // 2))
         candidates = self.run_pass(small)
         _scale(candidates, image.shape[1] / small.shape[1], image.shape[0] / small.shape[0])
         least_px = _COARSE_MIN_PX * factor / COARSE_FACTOR

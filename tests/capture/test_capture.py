@@ -11,6 +11,7 @@ import pytest
 from fakes_video import HANG_S, LIMIT_S, FakeSource, frame, striped_image, video_threads, wait_until
 
 from app.capture.capture import Capture, SourceState, SourceStatus
+from app.capture.live_source import Throttle
 from app.capture.process_exit import stuck_readers
 from app.capture.slot import Slot, SlotClosed
 from app.capture.status import image_fingerprint
@@ -428,3 +429,30 @@ def test_small_changes_change_the_fingerprint(change: Callable[[np.ndarray], Non
 def test_any_size_has_a_fingerprint(size: tuple[int, int]) -> None:
     image = np.zeros((*size, 3), np.uint8)
     assert image_fingerprint(image) == image_fingerprint(image.copy())
+
+
+def test_skipped_images_are_neither_silence_nor_a_standstill() -> None:
+    class SkippingSource(FakeSource):
+        throttle = Throttle()
+
+    def skipped() -> None:
+        SkippingSource.throttle.skipped += 1
+        time.sleep(0.03)
+
+    end = threading.Event()
+
+    def steps() -> Iterator[Any]:
+        yield frame(0)
+        while not end.is_set():
+            yield skipped
+
+    capture = Capture(SkippingSource(steps()), settings(stale_after_s=0.5, frozen_after_s=0.3), [Slot()])
+    capture.start()
+    wait_until(lambda: capture.status.frames > 1, "skipped images count")
+    start_s = time.monotonic()
+    while time.monotonic() - start_s < 0.7:
+        assert capture.status.state is SourceState.LIVE
+        time.sleep(0.02)
+    assert capture.status.fps > 5
+    end.set()
+    stop_and_join(capture)

@@ -24,6 +24,7 @@ from fakes_net import free_port
 from fakes_video import LIMIT_S, FaultyServer, striped_image, wait_until, write_clip
 
 from app.capture.capture import Capture, SourceState
+from app.capture.opencv_backend import open_http_stream
 from app.capture.slot import Slot
 from app.capture.source import FrameSource, make_source
 from app.core.errors import LoginError, RetryLaterError, SourceError
@@ -739,3 +740,18 @@ def test_a_missing_file_of_certificates_is_named(tmp_path: Path) -> None:
         source = make_source(SourceSettings(uri="https://127.0.0.1:1/x", tls_ca_file=path))
         with pytest.raises(SourceError, match=f"cannot read tls_ca_file .*{reason}"):
             next(source.frames(threading.Event()))
+
+
+def test_a_skipped_image_of_motion_jpeg_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    with http_camera(multipart) as camera:
+        reader = open_http_stream(SourceSettings(uri=camera.url("/"), **LIMITS)).reader
+        first = reader.read()[1]
+        with monkeypatch.context() as patched:
+            patched.setattr("app.capture.mjpeg.JpegDecoder.decode", None)
+            assert reader.grab()
+            assert reader.grab()
+        fourth = reader.read()[1]
+        assert np.abs(fourth.astype(int) - striped_image(3)).mean() < np.abs(fourth.astype(int) - first).mean()
+        assert reader.grab()
+        assert not reader.grab(), "the answer has ended"
+        reader.release()

@@ -195,3 +195,55 @@ def test_wrong_stamps_are_reported_once(caplog: pytest.LogCaptureFixture) -> Non
     assert frames[-1].time_s < 10
     (record,) = caplog.records
     assert record.message == "camera: its time stamps jump; the times of arrival are used instead"
+
+
+class SkippingReader(StampedReader):
+    """Frames at 25 per second of which every tenth is a key frame; ``decoded`` lists those that were read."""
+
+    def __init__(self) -> None:
+        super().__init__([40.0 * i for i in range(200)])
+        self.decoded: list[int] = []
+        self.backlog = 0
+
+    def read(self) -> tuple[bool, Any]:
+        self.backlog = 0
+        self.decoded.append(self.reads)
+        return super().read()
+
+    def grab(self) -> bool:
+        self.backlog = 1 if self.reads % 10 == 0 else self.backlog + 1
+        return super().read()[0]
+
+
+def test_few_images_are_decoded_while_nothing_moves_or_the_analysis_is_paused() -> None:
+    reader = SkippingReader()
+    source = LiveSource(SourceSettings(uri="rtsp://camera/x"), lambda _: reader)
+    frames = source.frames(threading.Event())
+    for _ in range(3):
+        next(frames)
+    assert reader.decoded == [0, 1, 2]
+    source.throttle.is_still = True
+    images = [next(frames) for _ in range(3)]
+    assert reader.decoded[3:] == [6, 10, 14], "five or more images a second"
+    assert images[2].time_s - images[0].time_s == pytest.approx(0.32), "the stream time counts skipped images"
+    assert images[2].index - images[0].index == 2
+    assert source.throttle.skipped == 9
+    source.throttle.is_paused = True
+    next(frames)
+    assert reader.decoded[-1] == 41, "only after a key frame, at most one a second"
+    source.throttle.is_paused = source.throttle.is_still = False
+    next(frames)
+    assert reader.decoded[-1] == 42
+    frames.close()
+
+
+def test_a_loss_is_noticed_while_images_are_skipped() -> None:
+    reader = SkippingReader()
+    source = LiveSource(SourceSettings(uri="rtsp://camera/x"), lambda _: reader)
+    frames = source.frames(threading.Event())
+    next(frames)
+    source.throttle.is_paused = True
+    reader.read = lambda: (False, None)  # type: ignore[method-assign]
+    reader.grab = lambda: False  # type: ignore[method-assign]
+    with pytest.raises(SourceError, match="ended or was interrupted"):
+        next(frames)

@@ -2,6 +2,7 @@
 
 import gc
 import struct
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import pytest
 from fakes_net import free_port
 from fakes_video import LIMIT_S, striped_image, write_clip
 
+from app.capture.pyav_backend import PyavReader
 from app.capture.source import make_source
 from app.core.errors import SourceError
 from app.core.types import Frame, Image
@@ -386,3 +388,52 @@ def test_a_recorder_and_its_interlaced_copy_show_the_same(shared_data: Path) -> 
     frames, plain = play(folder / "interlaced.mp4"), play(folder / "plain.mp4")
     assert len(frames) == len(plain)
     assert max(error(a.image, b.image) for a, b in zip(frames[5::20], plain[5::20], strict=True)) < 6
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4", "mjpeg"])
+@pytest.mark.parametrize("most_bytes", [4 * 2**20, 0])
+def test_an_image_after_skipped_ones_is_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str, most_bytes: int
+) -> None:
+    """With a limit of 0 bytes each skipped packet is decoded at once, as if the memory for them were full."""
+    monkeypatch.setattr("app.capture.pyav_backend._MOST_KEPT_BYTES", most_bytes)
+    pixels, options = ("yuvj420p", {}) if codec == "mjpeg" else ("yuv420p", {"bf": "0", "g": "5"})
+    if codec == "libx264":
+        options |= {"tune": "zerolatency", "x264-params": "scenecut=0"}
+    path = write(tmp_path / "cam.mkv", [grey_image(i) for i in range(COUNT)], codec, pixels, options)
+    every, skipping = PyavReader(str(path), threads=1), PyavReader(str(path), threads=1)
+    images = [every.read()[1] for _ in range(COUNT)]
+    assert (skipping.read()[1] == images[0]).all()
+    assert [skipping.grab() for _ in range(3)] == [True] * 3
+    assert skipping.backlog == (0 if not most_bytes else 1 if codec == "mjpeg" else 3)
+    assert skipping.get(cv2.CAP_PROP_POS_MSEC) == pytest.approx(120)
+    assert (skipping.read()[1] == images[4]).all()
+    assert skipping.backlog == 0
+    assert skipping.grab()
+    assert skipping.backlog == bool(most_bytes), "a key frame needs none of the packets before it"
+    assert (skipping.read()[1] == images[6]).all()
+    while skipping.grab():
+        pass
+    assert skipping.read() == (False, None)
+    every.release()
+    skipping.release()
+
+
+def test_a_hardware_decoder_that_is_missing_is_replaced_by_the_cpu(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    missing = "videotoolbox" if sys.platform == "win32" else "d3d11va"
+    path = write(tmp_path / "a.mp4", [grey_image(i) for i in range(3)])
+    for _ in range(2):
+        assert len(play(path, decoder=missing)) == 3
+    (message,) = [record.message for record in caplog.records]
+    assert message.startswith(f"the hardware decoder {missing} cannot be used: this FFmpeg has only ")
+    assert message.endswith("; the CPU decodes")
+
+
+@pytest.mark.parametrize("name", ["cuda", "auto"])
+def test_a_hardware_decoder_gives_the_frames_of_the_cpu(tmp_path: Path, name: str) -> None:
+    """On a machine without such a device, or with a codec that it does not know, the CPU decodes."""
+    path = write(tmp_path / "a.mp4", [grey_image(i) for i in range(COUNT)])
+    for with_hardware, expected in zip(play(path, decoder=name), play(path), strict=True):
+        assert error(with_hardware.image, expected.image) < 2

@@ -284,3 +284,18 @@ def test_a_moving_scene_with_a_large_face_needs_few_full_passes() -> None:
     assert kinds == ["no_mask"]
     assert detector.full <= 22
     assert detector.tracked >= 90
+
+
+def test_a_scene_rests_after_two_seconds_without_movement() -> None:
+    scheduler = DetectionScheduler(DetectorSettings())
+    still, moved = scene(seed=1, sigma=3.0), scene(x=300)
+    resting = []
+    for i in range(200):
+        scheduler.choose(moved if i >= 100 else still, i / FPS, (), True)
+        resting.append(scheduler.is_resting)
+    begins = [i for i in range(1, 200) if resting[i] != resting[i - 1]]
+    assert begins[0] == pytest.approx(2 * FPS, abs=1)
+    assert begins[1] == 100, "at once"
+    assert begins[2] == pytest.approx(100 + 2 * FPS, abs=3)
+    scheduler.choose(landscape(3), 200 / FPS, (), True)
+    assert not scheduler.is_resting

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from itertools import chain, count
 from pathlib import Path
 
 import cv2
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 from fakes import BoxesDetector, BrightnessClassifier
 from fakes_monitor import BOX, fake_parts
-from fakes_video import HANG_S, LIMIT_S, wait_until
+from fakes_video import HANG_S, LIMIT_S, FakeSource, frame, wait_until
 
+from app.capture.live_source import Throttle
 from app.core.errors import MonitorError, SourceError
-from app.core.types import Event, EventKind, Image
+from app.core.types import Box, Event, EventKind, Image
 from app.pipeline.classifier_batcher import ClassifierBatcher
 from app.pipeline.monitor import Monitor, MonitorParts
 from app.settings.load import load_settings
+from app.settings.monitor import CameraSettings
 from app.settings.root import Settings
 from app.settings.vision import DetectorSettings
 
@@ -258,3 +261,26 @@ def test_cameras_share_the_cores(
     with Monitor(settings_for(*folders), parts=parts) as monitor:
         list(monitor)
     assert given == [threads] * cameras
+    assert cv2.getNumThreads() == threads
+
+
+@pytest.mark.parametrize("boxes", [(), (BOX,)])
+def test_images_are_skipped_while_paused_and_while_nothing_happens(
+    boxes: tuple[Box, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not while somebody is in view."""
+    monkeypatch.setattr("app.pipeline.detection_scheduler._RESTING_S", 0.2)
+
+    class Door(FakeSource):
+        throttle = Throttle()
+
+    image = np.full((120, 160, 3), 90, np.uint8)
+    steps = chain.from_iterable((frame(i, image=image), lambda: time.sleep(0.01)) for i in count())
+    settings = Settings(camera=(CameraSettings(uri="0", name="fake"),))
+    with Monitor(settings, parts=fake_parts(boxes, Door(steps))) as monitor:
+        monitor.pause(True)
+        assert Door.throttle.is_paused
+        monitor.pause(False)
+        assert not Door.throttle.is_paused
+        wait_until(lambda: any(result.frame.time_s > 1 for result in monitor.take(0.1)), "some time has passed")
+        assert Door.throttle.is_still == (not boxes)
