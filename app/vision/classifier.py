@@ -12,8 +12,10 @@ from app.core import resources
 from app.core.errors import ModelError, SettingsError
 from app.core.types import FaceLabel, Label
 from app.settings.vision import SURE_SCORE, ClassifierSettings
+from app.vision.backend_choice import resolved_classifier
+from app.vision.backends import check_format, open_network, runs_onnx
 from app.vision.litert import LiteRtModel
-from app.vision.model_format import ModelFormat, convert_advice, model_format
+from app.vision.model_format import ModelFormat, model_format
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata
 from app.vision.tensorflow_import import import_tensorflow
 
@@ -93,11 +95,11 @@ def _check_shapes(path: Path, inputs: Sequence[Any], values: int, metadata: Clas
 
 
 class LiteRtClassifier:
-    """Runs the LiteRT file with XNNPACK on the CPU."""
+    """Runs the LiteRT file with XNNPACK on the CPU, or a file of another back end."""
 
-    def __init__(self, path: Path, threads: int = 2) -> None:
+    def __init__(self, path: Path, threads: int = 2, backend: str = "litert") -> None:
         self.metadata = read_classifier_metadata(path)
-        self._network = LiteRtModel(path, threads)
+        self._network = open_network(path, threads, backend)
         self._max_batch = _BATCHES[-1]
         _check_shapes(path, self._network.input_shape, self._network.channels[0], self.metadata)
 
@@ -201,21 +203,23 @@ class KerasClassifier:
 
 def load_classifier(settings: ClassifierSettings) -> MaskClassifier:
     """Returns the selected classifier after a first inference. Raises ModelError if its file cannot be used."""
-    is_litert = settings.backend == "litert"
-    if not is_litert:
+    settings = resolved_classifier(settings)
+    is_keras = settings.backend == "keras"
+    if is_keras:
         check_tensorflow("--backend keras")  # the executable contains no .keras file that could be missed
-    path = settings.model or default_model(".tflite" if is_litert else ".keras")
-    found = model_format(path)
-    usable = (ModelFormat.LITERT,) if is_litert else (ModelFormat.KERAS, ModelFormat.HDF5)
-    if found not in usable:
-        raise ModelError(f"--backend {settings.backend} cannot run {path} ({found}); {_advice(path, found, is_litert)}")
-    classifier: MaskClassifier = LiteRtClassifier(path, settings.threads) if is_litert else KerasClassifier(path)
+    path = classifier_file(settings)
+    check_format(path, settings.backend)
+    classifier: MaskClassifier = (
+        KerasClassifier(path) if is_keras else LiteRtClassifier(path, settings.threads, settings.backend)
+    )
     classifier.classify(np.zeros((1, classifier.metadata.input_px, classifier.metadata.input_px, 3), np.uint8))
     return classifier
 
 
-def _advice(path: Path, found: ModelFormat, is_litert: bool) -> str:
-    return "use --backend litert" if found is ModelFormat.LITERT and not is_litert else convert_advice(path, found)
+def classifier_file(settings: ClassifierSettings) -> Path:
+    """The model file of settings whose back end is not ``auto``."""
+    suffix = ".keras" if settings.backend == "keras" else ".onnx" if runs_onnx(settings.backend) else ".tflite"
+    return settings.model or default_model(suffix)
 
 
 def default_model(suffix: str) -> Path:
