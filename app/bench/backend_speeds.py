@@ -42,7 +42,9 @@ def _inference(candidate: Speed) -> Callable[[], object]:
     return partial(detector.run_pass, np.zeros(_SHAPE, np.uint8))
 
 
-def measure_speeds(faults: list[str]) -> list[Speed]:
+def measure_speeds(
+    faults: list[str], rounds: int = ROUNDS, clock: Callable[[], float] = time.perf_counter
+) -> list[Speed]:
     """The least time of each, in alternating rounds. Adds to ``faults`` why a back end cannot be used."""
     runs: dict[Speed, Callable[[], object]] = {}
     for candidate in candidates():
@@ -52,9 +54,9 @@ def measure_speeds(faults: list[str]) -> list[Speed]:
         except ModelError as error:
             faults.append(str(error))
     least_ms = dict.fromkeys(runs, float("inf"))
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for candidate, run in runs.items():
-            started_s = time.perf_counter()
+            started_s = clock()
             run()
-            least_ms[candidate] = min(least_ms[candidate], (time.perf_counter() - started_s) * 1000)
+            least_ms[candidate] = min(least_ms[candidate], (clock() - started_s) * 1000)
     return [replace(candidate, ms=round(ms, 3)) for candidate, ms in least_ms.items()]

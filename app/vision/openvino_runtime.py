@@ -23,8 +23,13 @@ class OpenVinoModel:
         self.channels, self.input_shape = described.channels, described.input_shape
         self.input_quantization = described.input_quantization
         self.output_quantization = described.output_quantization
-        options = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-        try:  # without the hint, some processors calculate with bfloat16
+        options = {
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,  # other threads use the cores too
+            "INFERENCE_PRECISION_HINT": "f32",  # some processors would calculate with bfloat16
+        }
+        try:
             core = openvino.Core()
             self._network = core.compile_model(core.read_model(path), "CPU", options)
         except RuntimeError as error:
