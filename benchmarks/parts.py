@@ -53,7 +53,7 @@ def parts(images: list[Any], threads: int) -> Iterator[tuple[str, Part]]:
     from app.vision.classifier import LiteRtClassifier
     from app.vision.detector_loader import load_detector
 
-    detector = load_detector(DetectorSettings(threads=min(threads, DetectorSettings().threads)))
+    detector = load_detector(DetectorSettings(threads=min(threads, DetectorSettings().max_threads)))
     turn = iter(range(10**12))
     yield "detector", lambda: detector.detect(images[next(turn) % len(images)])
     for name in ("classifier", "paper/model_6"):

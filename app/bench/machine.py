@@ -2,7 +2,6 @@
 
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from app import __version__
 from app.bench.result_types import Machine
-from app.core.cpu import cores_allowed
+from app.core.cpu import cores_allowed, cpu_name
 from app.core.errors import SettingsError
 from app.core.text import counted
 
@@ -22,7 +21,7 @@ _STATUS = Path("/proc/self/status")
 def describe() -> Machine:
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return Machine(
-        cpu=_cpu(),
+        cpu=cpu_name(),
         cores=os.cpu_count() or 1,
         cores_allowed=cores_allowed(),
         memory_gb=_memory_gb(),
@@ -40,21 +39,6 @@ def versions(packages: tuple[str, ...] = _PACKAGES) -> dict[str, str]:
         except PackageNotFoundError:  # an executable contains code, but no package metadata
             continue
     return found
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith(("model name", "Model")):
-                return line.partition(":")[2].strip()
-    if sys.platform == "darwin":
-        sysctl = subprocess.run(
-            ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
-        )
-        if sysctl.returncode == 0:
-            return sysctl.stdout.strip()
-    return platform.processor() or platform.machine()
 
 
 def _memory_gb() -> float | None:

@@ -100,9 +100,9 @@ def settings_of(args: argparse.Namespace) -> "Settings":
     )
     changes: dict[str, Any] = {"camera": looped, "web": settings.web.model_copy(update={"enabled": False})}
     if args.threads:
-        for name in ("detector", "classifier"):
-            part = getattr(settings, name)
-            changes[name] = part.model_copy(update={"threads": min(part.threads, args.threads)})
+        threads = {"detector": settings.detector.max_threads, "classifier": settings.classifier.threads}
+        for name, most in threads.items():
+            changes[name] = getattr(settings, name).model_copy(update={"threads": min(most, args.threads)})
     return settings.model_copy(update=changes)
 
 

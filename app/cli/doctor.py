@@ -43,6 +43,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
     add_flags(parser, "sources", SOURCE)
     add_flags(parser, "faces", VISION)
+    parser.add_argument("--measure", action="store_true", help="measure the speed of the back ends again")
     parser.set_defaults(run=run)
 
 
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     checks: list[Callable[[], Iterator[Finding]]] = [_versions, _opencv, _files, lambda: store_findings(settings)]
     if opencv_state().version:  # else all of these would fail for the same reason
         checks[2:2] = [_display, lambda: _sources(settings, named) if named else _cameras(), _decoder]
-        checks.append(lambda: _self_check(settings))
+        checks += [lambda: _self_check(settings), lambda: speed_findings(args.measure)]
     table = Table(show_header=False, box=None)
     for _ in range(3):
         table.add_column(overflow="fold")  # paths must not be cut off
@@ -287,3 +288,29 @@ def _self_check(settings: Any) -> Iterator[Finding]:
         yield Finding(
             "self-check", "fault", f"{message}: no face found in the demo", "check --detector and --detector-model"
         )
+
+
+def speed_findings(again: bool = False) -> Iterator[Finding]:
+    """Measures the bundled networks on all back ends, once or ``again``, and shows what ``auto`` uses."""
+    from app.bench.backend_speeds import candidates, measure_speeds
+    from app.vision.backend_choice import fastest, read_speeds, speeds_file, write_speeds
+
+    speeds = read_speeds()
+    if again or {each.backend for each in candidates()} - {each.backend for each in speeds}:
+        faults: list[str] = []
+        speeds = measure_speeds(faults)
+        for fault in faults:
+            yield Finding("back end", "info", fault)
+        try:
+            write_speeds(speeds)
+        except OSError as error:
+            yield Finding("back end", "info", f"cannot keep the times in {speeds_file()}: {error.strerror}")
+    for network in ("detector", "classifier"):
+        times = ", ".join(
+            f"{each.backend} {each.precision} {each.ms:.1f} ms ({counted(each.threads, 'thread')})"
+            for each in speeds
+            if each.network == network
+        )
+        if best := fastest(speeds, network):
+            chosen = f"{best.backend} {best.precision}, {counted(best.threads, 'thread')}"
+            yield Finding(f"{network} speed", "ok", f"{times}; auto uses {chosen}")

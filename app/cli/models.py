@@ -10,6 +10,7 @@ from app.core.errors import MaskwatchError, ModelError, OutputError, SettingsErr
 from app.vision.model_format import ModelFormat, convert_advice, model_format
 from app.vision.model_metadata import (
     ClassifierMetadata,
+    DetectorMetadata,
     read_classifier_metadata,
     read_detector_metadata,
     write_metadata,
@@ -25,7 +26,8 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "convert",
         help="make a classifier of another program usable",
         description="Writes a .tflite file with metadata from a .tflite, .keras or Keras 2 .h5 file or a SavedModel "
-        "folder. Without --labels they are read from a JSON file beside it. All but .tflite need TensorFlow.",
+        "folder. Without --labels they are read from a JSON file beside it. All but .tflite need TensorFlow. With "
+        "--output FILE.onnx, it writes a .keras file of maskwatch, classifier or detector, for ONNX Runtime.",
     )
     converting.add_argument("model", type=Path, metavar="FILE", help="the model file or folder")
     converting.add_argument(
@@ -51,7 +53,9 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _run_list(_: argparse.Namespace) -> int:
-    paths = sorted(path for path in resources.root().glob("models/**/*") if path.suffix in (".tflite", ".keras"))
+    paths = sorted(
+        path for path in resources.root().glob("models/**/*") if path.suffix in (".tflite", ".keras", ".onnx")
+    )
     for path in paths:
         print(f"{path}  {_describe(path)}")
     return 0
@@ -75,9 +79,11 @@ def _run_convert(args: argparse.Namespace) -> int:
 
     path: Path = args.model
     output: Path = args.output or path.with_name(f"{path.stem}-maskwatch.tflite")
-    if output.suffix != ".tflite" or output.absolute() == path.absolute():
-        raise OutputError(f"cannot write {output}: give --output another name that ends in .tflite")
+    if output.suffix not in (".tflite", ".onnx") or output.absolute() == path.absolute():
+        raise OutputError(f"cannot write {output}: give --output another name that ends in .tflite or .onnx")
     found = model_format(path)
+    if output.suffix == ".onnx":
+        return _write_onnx(path, found, output)
     if found in (ModelFormat.ONNX, ModelFormat.PYTORCH, ModelFormat.UNKNOWN):
         raise ModelError(f"cannot convert {path} ({found}); {convert_advice(path, found)}")
     metadata = None if args.labels else read_classifier_metadata(path)
@@ -91,6 +97,30 @@ def _run_convert(args: argparse.Namespace) -> int:
         except OSError as error:
             raise OutputError(f"cannot write {output}: {error.strerror}; choose another --output") from error
     print(f"written: {output}  {_describe(output)}; use it with --model {output}")
+    return 0
+
+
+def _write_onnx(path: Path, found: ModelFormat, output: Path) -> int:
+    """Writes a ``.keras`` file of maskwatch as ONNX."""
+    if found is not ModelFormat.KERAS:
+        raise ModelError(f"cannot write {path} ({found}) as ONNX; give the .keras file that maskwatch trained")
+    from app.training.detector.network import load_detector_network
+    from app.training.export import write_model
+    from app.vision.classifier import check_tensorflow, load_keras
+    from app.vision.tensorflow_import import import_tensorflow
+
+    check_tensorflow("writing an ONNX file")
+    import_tensorflow()
+    metadata: ClassifierMetadata | DetectorMetadata
+    try:
+        metadata, load = read_classifier_metadata(path), load_keras
+    except ModelError:
+        metadata, load = read_detector_metadata(path), load_detector_network
+    try:
+        write_model(load(path), metadata, output)
+    except OSError as error:
+        raise OutputError(f"cannot write {output}: {error.strerror}; choose another --output") from error
+    print(f"written: {output}  {_describe(output)}; use it with the back end onnx")
     return 0
 
 

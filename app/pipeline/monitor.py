@@ -42,6 +42,7 @@ from app.settings.monitor import CameraSettings, PolicySettings, overridden
 from app.settings.reload import live_part
 from app.settings.root import Settings
 from app.settings.vision import ClassifierSettings, DetectorSettings, TrackingSettings
+from app.vision.backend_choice import resolved_detector
 from app.vision.classifier import Crops, MaskClassifier, Probabilities, load_classifier
 from app.vision.detector import FaceDetector
 from app.vision.detector_loader import for_video, shared_detector_loader
@@ -158,8 +159,8 @@ class Monitor:
         assert self._batcher is not None
         detector = overridden(general.detector, own.detector)
         share = max(1, self._parts.cores_allowed() // len(general.camera))
-        detector = detector.model_copy(update={"threads": min(detector.threads, share)})
-        limit_opencv_threads(detector.threads)  # of each call: more only wake each other up
+        detector = resolved_detector(detector, share)
+        limit_opencv_threads(detector.max_threads)  # of each call: more only wake each other up
         analyzer = self._parts.make_analyzer(
             self._parts.load_detector(for_video(detector)),
             self._batcher.classifier.metadata,

@@ -22,7 +22,8 @@ from app.pipeline.frame_analyzer import AnalyzedFrame, FrameAnalyzer
 from app.scan.lookahead import BLOCK_S, LookaheadDetector, Second
 from app.settings.monitor import CameraSettings, PolicySettings, overridden
 from app.settings.root import Settings
-from app.settings.vision import TrackingSettings
+from app.settings.vision import ClassifierSettings, DetectorSettings, TrackingSettings
+from app.vision.backend_choice import resolved_classifier, resolved_detector
 from app.vision.classifier import MaskClassifier, load_classifier
 from app.vision.detector import FaceDetector
 from app.vision.detector_loader import load_detector
@@ -92,10 +93,17 @@ class Models:
     classifier: MaskClassifier
 
 
-def load_models(settings: Settings, camera: CameraSettings) -> Models:
-    """The models of ``camera``, on one core. Raises ModelError."""
-    detector = overridden(settings.detector, camera.detector).model_copy(update={"threads": 1})
+def model_settings(settings: Settings, camera: CameraSettings) -> tuple[DetectorSettings, ClassifierSettings]:
+    """The detector and the classifier of ``camera``, on one core, the same on every machine of a scan: what ``auto``
+    means does not depend on measurements."""
+    detector = overridden(settings.detector, camera.detector)
     classifier = settings.classifier.model_copy(update={"threads": 1})
+    return resolved_detector(detector, cores=1, speeds=()), resolved_classifier(classifier, speeds=())
+
+
+def load_models(settings: Settings, camera: CameraSettings) -> Models:
+    """Raises ModelError."""
+    detector, classifier = model_settings(settings, camera)
     return Models(load_detector(detector), load_classifier(classifier))
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from app.core import resources
 from app.core.errors import MaskwatchError, ModelError
-from app.scan.analysis import Models, Shard, ShardAnalysis, load_models
+from app.scan.analysis import Models, Shard, ShardAnalysis, load_models, model_settings
 from app.scan.run_folder import ScanSettings
 from app.scan.tables import encode_result
-from app.settings.monitor import CameraSettings, overridden
+from app.settings.monitor import CameraSettings
 from app.settings.root import Settings
-from app.vision.classifier import default_model
-from app.vision.yunet_detector import BUNDLED
+from app.vision.classifier import classifier_file
+from app.vision.yunet_detector import detector_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,10 @@ def _models(scan_json: str, camera: str) -> Models:
 
 def models_hash(settings: Settings, camera: CameraSettings) -> str:
     """16 hex digits of SHA-256 over the model files of ``camera``. Raises ModelError if one cannot be read."""
-    detector = overridden(settings.detector, camera.detector)
+    detector, classifier = model_settings(settings, camera)
     cascade = resources.asset("haarcascade_frontalface_default.xml")
-    found = detector.model or (cascade if detector.kind == "haar" else resources.model(BUNDLED[detector.precision]))
-    suffix = ".tflite" if settings.classifier.backend == "litert" else ".keras"
-    files = (found, settings.classifier.model or default_model(suffix))
+    found = (detector.model or cascade) if detector.kind == "haar" else detector_file(detector)
+    files = (found, classifier_file(classifier))
     try:
         return hashlib.sha256(b"".join(hashlib.sha256(Path(file).read_bytes()).digest() for file in files)).hexdigest()[
             :16

@@ -22,6 +22,7 @@ class Flag:
 
 
 BACKENDS = ("auto", "any", "v4l2", "dshow", "avfoundation", "ffmpeg", "gstreamer")
+NETWORK_BACKENDS = ("auto", "litert", "openvino", "onnx", "onnx-cuda", "onnx-directml", "onnx-coreml")
 
 SOURCE = (
     Flag("--camera-backend", "camera.backend", "how a camera is opened", BACKENDS),
@@ -55,6 +56,7 @@ VISION = (
     Flag("--detector", "detector.kind", "face detector: YuNet (cnn) or Haar cascade", ("haar", "cnn")),
     Flag("--detector-model", "detector.model", "detector file", metavar="FILE"),
     Flag("--detector-score", "detector.score", "cnn: minimum score of a face", metavar="X"),
+    Flag("--detector-backend", "detector.backend", "cnn: library that runs the network", NETWORK_BACKENDS),
     Flag("--scale-factor", "detector.scale_factor", "haar: step between window sizes", metavar="X"),
     Flag(
         "--min-neighbors",
@@ -83,8 +85,8 @@ VISION = (
     ),
     Flag("--equalize", "detector.equalize", "haar: equalise the histogram before detection", constant=True),
     Flag("--profile", "detector.profile", "haar: also search faces in profile", constant=True),
-    Flag("--backend", "classifier.backend", "library that runs the classifier: LiteRT or Keras", ("litert", "keras")),
-    Flag("--model", "classifier.model", "classifier file (.tflite, or .keras with --backend keras)", metavar="FILE"),
+    Flag("--backend", "classifier.backend", "library that runs the classifier", (*NETWORK_BACKENDS, "keras")),
+    Flag("--model", "classifier.model", "classifier file in the format of the back end (.tflite)", metavar="FILE"),
 )
 
 ALERTING = (

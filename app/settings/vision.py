@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 DEFAULT_WIDTH_PX = 640
 DEFAULT_MIN_FACE_PX = 30
+DEFAULT_THREADS = 2
 MAX_WIDTH_PX = 4096
 LEAST_FACE_PX = 8
 """Smaller faces look like noise."""
@@ -34,6 +35,7 @@ def _numbers(value: object) -> object:
     return parts
 
 
+DetectorBackend = Literal["auto", "litert", "openvino", "onnx", "onnx-cuda", "onnx-directml", "onnx-coreml"]
 Pixels = Annotated[int, BeforeValidator(_pixels)]
 Region = Annotated[tuple[float, float, float, float], BeforeValidator(_numbers)]
 
@@ -46,9 +48,14 @@ class DetectorSettings(BaseModel):
 
     kind: Literal["haar", "cnn"] = "cnn"
     model: Path | None = Field(None, description="detector file; the bundled one if not given")
-    precision: Literal["int8", "float32"] = Field(
-        "int8",
-        description="cnn: number format of the bundled network; float32 is faster on CPUs without int8 dot products",
+    backend: DetectorBackend = Field(
+        "litert",
+        description="cnn: library that runs the network; auto: the fastest that 'maskwatch doctor' has measured here",
+    )
+    precision: Literal["auto", "int8", "float32"] = Field(
+        "auto",
+        description="cnn: number format of the bundled network; auto: the faster one that 'maskwatch doctor' has "
+        "measured here, before that int8",
     )
     working_width_px: Pixels | None = Field(
         None,
@@ -97,7 +104,13 @@ class DetectorSettings(BaseModel):
         le=10,
         description="time after which a frame without motion is searched again; 0: every frame is searched",
     )
-    threads: int = Field(2, ge=1, le=64, description="maximum cores per inference; fewer if several cameras share them")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="maximum cores per inference, fewer if several cameras share them; if not given, what 'maskwatch "
+        f"doctor' has measured here, before that {DEFAULT_THREADS}",
+    )
 
     @field_validator("tiles")
     @classmethod
@@ -118,6 +131,11 @@ class DetectorSettings(BaseModel):
         return region
 
     @property
+    def max_threads(self) -> int:
+        """The maximum cores per inference, or its default."""
+        return DEFAULT_THREADS if self.threads is None else self.threads
+
+    @property
     def width_px(self) -> int:
         """The working width, or its default."""
         return DEFAULT_WIDTH_PX if self.working_width_px is None else self.working_width_px
@@ -133,7 +151,10 @@ class ClassifierSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backend: Literal["litert", "keras"] = "litert"
+    backend: DetectorBackend | Literal["keras"] = Field(
+        "litert",
+        description="library that runs the network; auto: the fastest that 'maskwatch doctor' has measured here",
+    )
     model: Path | None = Field(None, description="model file; the bundled one if not given")
     max_batch: int = Field(32, ge=1, le=256, description="maximum crops per inference")
     threads: int = Field(2, ge=1, le=64, description="maximum cores per inference")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from app.core.errors import ModelError, OutputError
 from app.core.files import atomic_write
 from app.core.types import Image
+from app.training.onnx_file import onnx_bytes
 from app.training.types import KerasModel
 from app.vision.classifier import check_tensorflow, load_keras
 from app.vision.model_format import ModelFormat, model_format
@@ -76,8 +77,11 @@ def write_model(
     path: Path,
     examples: Sequence[NDArray[np.uint8]] = (),
 ) -> None:
-    """Writes one file: Keras, or LiteRT with float32, or int8 calibrated on ``examples``. Raises OSError."""
+    """Writes one file: Keras, ONNX, or LiteRT with float32, or int8 calibrated on ``examples``. Raises OSError."""
     with atomic_write(path) as partial:
+        if path.suffix == ".onnx":
+            partial.write_bytes(onnx_bytes(model, metadata))
+            return
         if path.suffix == ".keras":
             model.save(partial, include_optimizer=False)
         else:

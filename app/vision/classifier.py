@@ -12,8 +12,10 @@ from app.core import resources
 from app.core.errors import ModelError, SettingsError
 from app.core.types import FaceLabel, Label
 from app.settings.vision import SURE_SCORE, ClassifierSettings
-from app.vision.litert import LiteRtModel, Plan
-from app.vision.model_format import ModelFormat, convert_advice, model_format
+from app.vision.backend_choice import resolved_classifier
+from app.vision.backends import check_format, open_network, runs_onnx
+from app.vision.litert import LiteRtModel
+from app.vision.model_format import ModelFormat, model_format
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata
 from app.vision.tensorflow_import import import_tensorflow
 
@@ -22,6 +24,8 @@ Probabilities = NDArray[np.float32]
 
 TWO_WAY = (Label.MASK, Label.NO_MASK)
 """Confusing these two labels raises a false alert or misses a real one."""
+
+_BATCH = 8
 
 REJECTED = 0.5
 """A detection is not a face if not_face is more probable than this."""
@@ -90,39 +94,47 @@ def _check_shapes(path: Path, inputs: Sequence[Any], values: int, metadata: Clas
 
 
 class LiteRtClassifier:
-    """Runs the LiteRT file with XNNPACK on the CPU."""
+    """Runs the LiteRT file with XNNPACK on the CPU, or a file of another back end."""
 
-    def __init__(self, path: Path, threads: int = 2) -> None:
+    def __init__(self, path: Path, threads: int = 2, backend: str = "litert") -> None:
         self.metadata = read_classifier_metadata(path)
-        self._network = LiteRtModel(path, threads)
+        self._network = open_network(path, threads, backend)
         _check_shapes(path, self._network.input_shape, self._network.channels[0], self.metadata)
 
     def classify(self, crops: Crops) -> Probabilities:
-        """One crop after the other: as fast as batches on CPUs, and a plan for each batch size needs 2 to 7 MB."""
+        """In batches of ``_BATCH``, the rest one by one: that is as fast on CPUs, and each further size of a batch would
+        need a plan of 2 to 7 MB."""
         _checked(crops, self.metadata)
-        if len(crops) == 0:
-            return np.empty((0, len(self.metadata.labels)), np.float32)
+        outputs = np.empty((len(crops), self._network.channels[0]), np.float32)
+        is_fixed = self._network.input_shape[0] == 1  # some models of other programs
+        done = 0
         try:
-            with self._network.plan(1, *crops.shape[1:]) as plan:
-                outputs = np.stack([self._run(plan, crop) for crop in crops])
+            while done < len(crops):
+                size = 1 if is_fixed or len(crops) - done < _BATCH else _BATCH
+                outputs[done : done + size] = self._run(crops[done : done + size])
+                done += size
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"{self.metadata.name} cannot be run: {error}; export it again") from error
+        if not len(crops):
+            return np.empty((0, len(self.metadata.labels)), np.float32)
         return _probabilities(outputs, self.metadata)
 
-    def _run(self, plan: Plan, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The outputs (C,) for one crop; integer inputs and outputs are quantized as the file says."""
-        values, tensor = _scaled(crop, self.metadata), plan.input()
-        if np.issubdtype(tensor.dtype, np.integer):
-            limits, (scale, zero) = np.iinfo(tensor.dtype), self._network.input_quantization
-            values = np.clip(np.round(values / (scale or 1.0)) + zero, limits.min, limits.max)
-        tensor[:] = values
-        del tensor
-        plan.invoke()
-        outputs: NDArray[Any] = plan.outputs[0]().reshape(-1)
+    def _run(self, crops: Crops) -> NDArray[np.float32]:
+        """The outputs of a batch; integer inputs and outputs are quantized as the file says."""
+        values = _scaled(crops, self.metadata)
+        with self._network.plan(*crops.shape) as plan:
+            tensor = plan.input()
+            if np.issubdtype(tensor.dtype, np.integer):
+                limits, (scale, zero) = np.iinfo(tensor.dtype), self._network.input_quantization
+                values = np.clip(np.round(values / (scale or 1.0)) + zero, limits.min, limits.max)
+            tensor[:] = values
+            del tensor
+            plan.invoke()
+            outputs: NDArray[Any] = plan.outputs[0]().copy()
         if np.issubdtype(outputs.dtype, np.integer):
             scale, zero = self._network.output_quantization
             outputs = (outputs.astype(np.float32) - zero) * (scale or 1.0)
-        return outputs.astype(np.float32)
+        return outputs.reshape(len(outputs), -1).astype(np.float32)
 
 
 def litert_input_px(path: Path) -> int | None:
@@ -185,21 +197,23 @@ class KerasClassifier:
 
 def load_classifier(settings: ClassifierSettings) -> MaskClassifier:
     """Returns the selected classifier after a first inference. Raises ModelError if its file cannot be used."""
-    is_litert = settings.backend == "litert"
-    if not is_litert:
+    settings = resolved_classifier(settings)
+    is_keras = settings.backend == "keras"
+    if is_keras:
         check_tensorflow("--backend keras")  # the executable contains no .keras file that could be missed
-    path = settings.model or default_model(".tflite" if is_litert else ".keras")
-    found = model_format(path)
-    usable = (ModelFormat.LITERT,) if is_litert else (ModelFormat.KERAS, ModelFormat.HDF5)
-    if found not in usable:
-        raise ModelError(f"--backend {settings.backend} cannot run {path} ({found}); {_advice(path, found, is_litert)}")
-    classifier: MaskClassifier = LiteRtClassifier(path, settings.threads) if is_litert else KerasClassifier(path)
+    path = classifier_file(settings)
+    check_format(path, settings.backend)
+    classifier: MaskClassifier = (
+        KerasClassifier(path) if is_keras else LiteRtClassifier(path, settings.threads, settings.backend)
+    )
     classifier.classify(np.zeros((1, classifier.metadata.input_px, classifier.metadata.input_px, 3), np.uint8))
     return classifier
 
 
-def _advice(path: Path, found: ModelFormat, is_litert: bool) -> str:
-    return "use --backend litert" if found is ModelFormat.LITERT and not is_litert else convert_advice(path, found)
+def classifier_file(settings: ClassifierSettings) -> Path:
+    """The model file of settings whose back end is not ``auto``."""
+    suffix = ".keras" if settings.backend == "keras" else ".onnx" if runs_onnx(settings.backend) else ".tflite"
+    return settings.model or default_model(suffix)
 
 
 def default_model(suffix: str) -> Path:

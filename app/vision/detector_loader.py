@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from app.settings.vision import MAX_WIDTH_PX, DetectorSettings
+from app.vision.backends import OpenNetwork, SharedNetworks, open_network
 from app.vision.detector import FaceDetector
 from app.vision.haar_detector import HaarDetector
-from app.vision.litert import SharedModels
 from app.vision.tiling import DownscalingDetector, RegionDetector, TilingDetector
 
 RELIABLE_PX = {"haar": 40, "cnn": 24}
@@ -31,18 +30,18 @@ def for_video(settings: DetectorSettings) -> DetectorSettings:
     return settings.model_copy(update={"score": _VIDEO_SCORE})
 
 
-def load_detector(settings: DetectorSettings, open_model: Callable[..., Any] | None = None) -> FaceDetector:
-    """Raises ModelError if the model file of the detector cannot be used. ``open_model``: see ``YuNetDetector``."""
+def load_detector(settings: DetectorSettings, open_model: OpenNetwork = open_network) -> FaceDetector:
+    """Raises ModelError if the model file of the detector cannot be used. ``open_model`` may share its networks."""
     if settings.kind == "haar":
         return wrap_detector(settings, HaarDetector)
     from app.vision.yunet_detector import load_yunet  # imported late, so that this module loads fast
 
-    return wrap_detector(settings, load_yunet if open_model is None else partial(load_yunet, open_model=open_model))
+    return wrap_detector(settings, partial(load_yunet, open_model=open_model))
 
 
 def shared_detector_loader() -> Callable[[DetectorSettings], FaceDetector]:
     """A ``load_detector`` whose detectors share their networks, so that each further camera needs little memory."""
-    return partial(load_detector, open_model=SharedModels())
+    return partial(load_detector, open_model=SharedNetworks())
 
 
 def wrap_detector(settings: DetectorSettings, load: Callable[[DetectorSettings], FaceDetector]) -> FaceDetector:

@@ -2,32 +2,18 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from app.core.cpu import cores_allowed
 from app.core.errors import ModelError
+from app.vision.network import Plan, output_order
 from app.vision.tensorflow_import import silence_native_logs
 
 MAX_PLANS = 12
 """For each inference that may run at the same time: cameras of one size need two plans of the detector and three of the
 ROIs; a folder of images may have hundreds of sizes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """An interpreter for one input shape. ``input`` and ``outputs`` return views of its tensors; none may exist when
-    the plan is invoked, or LiteRT raises an error. Outputs are sorted by size, largest first, then by channels."""
-
-    invoke: Callable[[], None]
-    input: Callable[[], NDArray[Any]]
-    outputs: Sequence[Callable[[], NDArray[np.float32]]]
 
 
 class LiteRtModel:
@@ -103,23 +89,7 @@ class LiteRtModel:
         with nullcontext() if self._has_logged else silence_native_logs():  # LiteRT logs its delegate once
             interpreter.allocate_tensors()
         self._has_logged = True
-        outputs = sorted(  # LiteRT's own order is undefined
-            interpreter.get_output_details(),
-            key=lambda output: (-int(np.prod(output["shape"][1:-1])), output["shape"][-1]),
-        )
-        tensors = [interpreter.tensor(output["index"]) for output in outputs]
+        outputs = interpreter.get_output_details()
+        order = output_order(output["shape"] for output in outputs)
+        tensors = [interpreter.tensor(outputs[place]["index"]) for place in order]
         return Plan(interpreter.invoke, interpreter.tensor(index), tensors)
-
-
-class SharedModels:
-    """Opens each model once for all who need it: each further camera then needs no plans of its own."""
-
-    def __init__(self) -> None:
-        self._models: dict[tuple[Path, int], LiteRtModel] = {}
-
-    def __call__(self, path: Path, threads: int) -> LiteRtModel:
-        """Raises ModelError if the file is damaged."""
-        key = path, threads
-        if key not in self._models:
-            self._models[key] = LiteRtModel(path, threads, max(1, cores_allowed() // threads))
-        return self._models[key]

@@ -45,7 +45,7 @@ def model_format(path: Path) -> ModelFormat:
 
 
 def convert_advice(path: Path, found: ModelFormat) -> str:
-    """What to do with a model that this backend cannot run."""
+    """What to do with a model that no back end runs."""
     if found in (ModelFormat.KERAS, ModelFormat.HDF5, ModelFormat.SAVED_MODEL):
         return f"convert it once: maskwatch models convert {path} --labels mask,no_mask"
     if found in (ModelFormat.ONNX, ModelFormat.PYTORCH):

@@ -1,8 +1,8 @@
 """Metadata inside a model file: labels, input size, thresholds.
 
 A ``.keras`` file is a ZIP archive, and a ``.tflite`` file may have one appended (TensorFlow Lite's own convention
-for associated files). Both contain ``maskwatch.json``, so no separate file can be lost or confused. Models of other
-programs have a JSON file beside them instead.
+for associated files). Both contain ``maskwatch.json``, and an ``.onnx`` file has a property of this name, so no
+separate file can be lost or confused. Models of other programs have a JSON file beside them instead.
 """
 
 import json
@@ -99,15 +99,24 @@ def sidecar_files(path: Path) -> tuple[Path, ...]:
     return (path.with_name(f"{path.name}.json"), path.with_suffix(".json"))
 
 
+def _embedded(path: Path) -> dict[str, Any] | None:
+    """The metadata in the file itself. Raises ModelError if they are damaged."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return dict(json.loads(archive.read(MEMBER))) if MEMBER in archive.namelist() else None
+        if path.suffix.lower() == ".onnx":  # the last property of the file: its name, its length, its text
+            _, found, text = path.read_bytes().rpartition(MEMBER.encode())
+            return dict(json.loads(text[text.index(b'{"') :])) if found else None
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        raise ModelError(f"{path} is damaged: {error}; reinstall or export it again") from error
+    return None
+
+
 def _read(path: Path) -> dict[str, Any]:
     """The metadata in the file, or else in its sidecar file with defaults for what other programs do not know."""
-    if zipfile.is_zipfile(path):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                if MEMBER in archive.namelist():
-                    return dict(json.loads(archive.read(MEMBER)))
-        except (zipfile.BadZipFile, ValueError, OSError) as error:
-            raise ModelError(f"{path} is damaged: {error}; reinstall or export it again") from error
+    if embedded := _embedded(path):
+        return embedded
     for sidecar in filter(is_file, sidecar_files(path)):
         try:
             return {"name": path.stem, "margin": 0.0, **json.loads(sidecar.read_text(encoding="utf-8"))}
@@ -136,7 +145,7 @@ def read_classifier_metadata(path: Path) -> ClassifierMetadata:
 def read_detector_metadata(path: Path) -> DetectorMetadata:
     """Raises ModelError if the file is missing, damaged, or not a maskwatch face detector."""
     found = model_format(path)
-    if not zipfile.is_zipfile(path):
+    if not _embedded(path):
         raise ModelError(
             f"{path} ({found}) is not a detector of maskwatch; train one with 'maskwatch train-detector', or use the "
             "bundled one"

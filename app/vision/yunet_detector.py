@@ -15,14 +15,17 @@ from app.core import resources
 from app.core.errors import ModelError
 from app.core.types import Box, Detection, Image
 from app.settings.vision import DetectorSettings
+from app.vision.backend_choice import resolved_detector
+from app.vision.backends import OpenNetwork, open_network, runs_onnx
 from app.vision.litert import LiteRtModel
 from app.vision.model_metadata import read_detector_metadata
+from app.vision.network import Network
 from app.vision.nms import PART_INSIDE
 from app.vision.preprocess import resize
 from app.vision.roi import MAX_AREA_SHARE, roi_squares
 
 Floats = NDArray[np.float32]
-OpenModel = Callable[[Path, int], LiteRtModel]
+OpenModel = Callable[[Path, int], Network]
 
 CHANNELS = 15
 """Columns of a candidate: score, x, y, width, height, five landmarks (x, y)."""
@@ -248,13 +251,23 @@ class YuNetDetector:
 BUNDLED = {"int8": "face_detector.tflite", "float32": "face_detector_float32.tflite"}
 
 
-def load_yunet(settings: DetectorSettings, open_model: OpenModel = LiteRtModel) -> YuNetDetector:
+def detector_file(settings: DetectorSettings) -> Path:
+    """The model file of settings without ``auto``. Raises ModelError if none is bundled for them."""
+    if settings.model is not None:
+        return settings.model
+    if settings.backend != "litert" and settings.precision == "int8":
+        raise ModelError(f"only LiteRT runs int8: for {settings.backend}, set detector.precision to auto or float32")
+    return resources.model("face_detector.onnx" if runs_onnx(settings.backend) else BUNDLED[settings.precision])
+
+
+def load_yunet(settings: DetectorSettings, open_model: OpenNetwork = open_network) -> YuNetDetector:
     """Returns YuNet with the model file of the settings, or a bundled one. Raises ModelError if it cannot be used."""
+    settings = resolved_detector(settings)
     return YuNetDetector(
-        settings.model or resources.model(BUNDLED[settings.precision]),
+        detector_file(settings),
         score=settings.score,
         working_width_px=settings.width_px,
         min_face_px=settings.least_px,
-        threads=settings.threads,
-        open_model=open_model,
+        threads=settings.max_threads,
+        open_model=lambda path, threads: open_model(path, threads, settings.backend),
     )

@@ -10,6 +10,7 @@ import pytest
 from app.cli import doctor
 from app.cli.main import main
 from app.settings.load import load_settings
+from app.vision.backend_choice import Speed
 
 
 def test_long_path_is_not_cut_off(
@@ -93,3 +94,45 @@ def test_a_camera_that_hangs_turned_gets_its_rotation_proposed(
     finding = source_lines(capsys)["demo"]
     assert finding.startswith("fault 480x640")
     assert finding.endswith("set rotate = 0 for this camera, or give --rotate 0")
+
+
+def test_back_ends_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[None] = []
+
+    def measure(faults: list[str]) -> list[Speed]:
+        counted.append(None)
+        faults.append("onnx-cuda cannot be used")
+        return [
+            Speed("detector", "litert", "int8", 1, 20.0),
+            Speed("detector", "litert", "float32", 1, 10.0),
+            Speed("classifier", "litert", "float32", 1, 0.5),
+        ]
+
+    monkeypatch.setattr("app.vision.backends.find_spec", lambda name: None)  # only LiteRT
+    monkeypatch.setattr("app.bench.backend_speeds.measure_speeds", measure)
+    first, detector, classifier = doctor.speed_findings()
+    assert (first.state, first.message) == ("info", "onnx-cuda cannot be used")
+    assert detector.message == (
+        "litert int8 20.0 ms (1 thread), litert float32 10.0 ms (1 thread); auto uses litert float32, 1 thread"
+    )
+    assert classifier.message.endswith("auto uses litert float32, 1 thread")
+    assert [each.message for each in doctor.speed_findings()] == [detector.message, classifier.message]
+    assert len(counted) == 1
+    list(doctor.speed_findings(again=True))
+    assert len(counted) == 2
+
+
+def test_the_networks_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    from app.bench import backend_speeds
+
+    monkeypatch.setattr("app.vision.backends.find_spec", lambda name: None)
+    monkeypatch.setattr(backend_speeds, "cores_allowed", lambda: 1)
+    faults: list[str] = []
+    found = backend_speeds.measure_speeds(faults, rounds=1)
+    assert [(each.network, each.precision) for each in found] == [
+        ("detector", "int8"),
+        ("detector", "float32"),
+        ("classifier", "float32"),
+    ]
+    assert all(0 < each.ms < 10_000 for each in found)
+    assert faults == []

@@ -92,7 +92,7 @@ def _draw(record: Record, run: Path, images: Path) -> None:
 
 
 def _detector() -> FaceDetector:
-    return load_detector(DetectorSettings())
+    return load_detector(DetectorSettings(precision="int8"))
 
 
 def network_file(run: Path, cell: Cell) -> Path:

@@ -1,0 +1,62 @@
+"""Measures the bundled networks on every back end that this machine has."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from app.core.cpu import cores_allowed
+from app.core.errors import ModelError
+from app.settings.vision import ClassifierSettings, DetectorSettings
+from app.vision.backend_choice import THREADS, Speed
+from app.vision.backends import available_backends
+from app.vision.classifier import load_classifier
+from app.vision.yunet_detector import load_yunet
+
+ROUNDS = 6
+_SHAPE = (480, 640, 3)
+
+
+def candidates() -> list[Speed]:
+    """What can be measured here."""
+    return [
+        Speed(network, backend, precision, threads, 0.0)
+        for backend in available_backends()
+        for network in ("detector", "classifier")
+        for precision in (("int8", "float32") if (network, backend) == ("detector", "litert") else ("float32",))
+        for threads in THREADS
+        if threads <= cores_allowed()
+    ]
+
+
+def _inference(candidate: Speed) -> Callable[[], object]:
+    """A function that runs the network once: on a frame of 640 x 480, or on one face. Raises ModelError."""
+    chosen = {"backend": candidate.backend, "threads": candidate.threads}
+    if candidate.network == "classifier":
+        classifier = load_classifier(ClassifierSettings.model_validate(chosen))
+        side_px = classifier.metadata.input_px
+        return partial(classifier.classify, np.zeros((1, side_px, side_px, 3), np.uint8))
+    detector = load_yunet(DetectorSettings.model_validate({**chosen, "precision": candidate.precision}))
+    return partial(detector.run_pass, np.zeros(_SHAPE, np.uint8))
+
+
+def measure_speeds(
+    faults: list[str], rounds: int = ROUNDS, clock: Callable[[], float] = time.perf_counter
+) -> list[Speed]:
+    """The least time of each, in alternating rounds. Adds to ``faults`` why a back end cannot be used."""
+    runs: dict[Speed, Callable[[], object]] = {}
+    for candidate in candidates():
+        try:
+            runs[candidate] = _inference(candidate)
+            runs[candidate]()
+        except ModelError as error:
+            faults.append(str(error))
+    least_ms = dict.fromkeys(runs, float("inf"))
+    for _ in range(rounds):
+        for candidate, run in runs.items():
+            started_s = clock()
+            run()
+            least_ms[candidate] = min(least_ms[candidate], (clock() - started_s) * 1000)
+    return [replace(candidate, ms=round(ms, 3)) for candidate, ms in least_ms.items()]
