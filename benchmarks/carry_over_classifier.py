@@ -190,7 +190,7 @@ def main() -> int:
         dev = development_pool(options, splits, console).faces  # type: ignore[arg-type]
     metadata = ClassifierMetadata(
         name="maskwatch",
-        version="2",
+        version="3",
         labels=labels,
         input_px=args.input_px,
         margin=args.margin,
