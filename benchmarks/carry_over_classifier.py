@@ -161,7 +161,8 @@ def main() -> int:
     parser.add_argument("--widths", default=",".join(map(str, LARGE_NETWORK.widths)))
     parser.add_argument("--bottleneck", type=int, default=LARGE_NETWORK.bottleneck)
     parser.add_argument(
-        "--face-weights", help="of benchmarks/face_evidence.py: candidate score, then the three weights, with commas"
+        "--face-weights",
+        help="of benchmarks/face_evidence.py: candidate_score, the three weights and max_not_face, with commas",
     )
     parser.add_argument("--run", type=Path, help="folder that keeps the detections")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
@@ -189,16 +190,16 @@ def main() -> int:
         dev = development_pool(options, splits, console).faces  # type: ignore[arg-type]
     metadata = ClassifierMetadata(
         name="maskwatch",
-        version="2",
+        version="3",
         labels=labels,
         input_px=args.input_px,
         margin=args.margin,
         trained_on=tuple(sorted({sample.source for sample in splits.train})),
     )
     if args.face_weights:
-        candidate, *weights = map(float, args.face_weights.split(","))
+        candidate, *weights, limit = map(float, args.face_weights.split(","))
         metadata = ClassifierMetadata.model_validate(
-            {**metadata.model_dump(), "candidate_score": candidate, "face_weights": weights}
+            {**metadata.model_dump(), "candidate_score": candidate, "face_weights": weights, "max_not_face": limit}
         )
     final = carry_over(model, metadata, dev, calibration_crops(splits.train, metadata, console), args.stem, offsets)
     classifiers = classifiers_of(args.stem)

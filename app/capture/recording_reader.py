@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from av.error import FFmpegError
@@ -12,8 +12,8 @@ from av.error import FFmpegError
 from app.capture.opencv_backend import check_file
 from app.capture.pyav_backend import NoVideoError, PyavReader
 from app.capture.reader import FALLBACK_FPS, decode_image, image_stamp_s, plausible_count, plausible_fps, released
-from app.capture.recording import VideoStart, content_id, video_start
-from app.core.errors import SourceError
+from app.capture.recording import RECORDING_SUFFIXES, VideoStart, content_id, video_start
+from app.core.errors import MaskwatchError, SourceError
 from app.core.secrets import redact
 from app.core.types import Image
 from app.settings.source import SourceSettings
@@ -87,6 +87,21 @@ def is_remote(uri: str) -> bool:
     return "://" in uri
 
 
+def remote_videos(uri: str) -> list[str]:
+    """The videos below a folder of a store such as s3:// or sftp://, sorted; ``uri`` itself if it is a file or has no
+    folders (http). Raises SourceError."""
+    if uri.startswith(("http://", "https://")):
+        return [uri]
+    with _clear_errors(uri):
+        import fsspec
+
+        files, path = fsspec.core.url_to_fs(uri)
+        if not files.isdir(path):
+            return [uri]
+        found = [each for each in files.find(path) if PurePosixPath(each).suffix.lower() in RECORDING_SUFFIXES]
+        return sorted(files.unstrip_protocol(each) for each in found)
+
+
 @contextlib.contextmanager
 def _opened(uri: str) -> Iterator[tuple[Any, int, bytes]]:
     """(what PyAV opens, size, first bytes) of a path, or of a URL such as s3:// through fsspec. Raises SourceError."""
@@ -100,20 +115,33 @@ def _opened(uri: str) -> Iterator[tuple[Any, int, bytes]]:
         except OSError as error:
             raise SourceError(f"cannot read video {path}: {error.strerror or error}; check its permissions") from error
         return
-    try:
+    with _clear_errors(uri):
         import fsspec
-    except ImportError as error:
-        raise SourceError(f"cannot read {redact(uri)}: videos of servers need fsspec: pip install fsspec") from error
+
+        file = fsspec.open(uri, "rb").open()
+    with _clear_errors(uri, OSError), file:
+        head = file.read(_HEAD_BYTES)
+        _check_ranges(file, uri)
+        yield file, int(file.size), head
+
+
+@contextlib.contextmanager
+def _clear_errors(uri: str, kind: type[Exception] = Exception) -> Iterator[None]:
+    """Raises SourceError for errors of ``kind``; the packages for stores raise errors of their own."""
     try:
-        with fsspec.open(uri, "rb") as file:
-            head = file.read(_HEAD_BYTES)
-            _check_ranges(file, uri)
-            yield file, int(file.size), head
+        yield
+    except MaskwatchError:
+        raise
     except FileNotFoundError as error:
         raise SourceError(f"no such video: {redact(uri)}; check the address") from error
-    except (OSError, ValueError, ImportError) as error:  # ImportError: the package for this scheme is missing
+    except ModuleNotFoundError as error:
+        package = "fsspec" if error.name == "fsspec" else str(error.name)
+        raise SourceError(
+            f"cannot read {redact(uri)}: videos of servers need {package}: pip install {package}"
+        ) from error
+    except kind as error:
         reason = redact(str(error).splitlines()[0] if str(error) else type(error).__name__)
-        raise SourceError(f"cannot read {redact(uri)}: {reason}; check the address") from error
+        raise SourceError(f"cannot read {redact(uri)}: {reason}; check the address and the login") from error
 
 
 def _check_ranges(file: Any, uri: str) -> None:

@@ -259,7 +259,8 @@ def _write_results(
     )
     if not is_fresh(args):
         initial = read_classifier_metadata(args.begin_with or resources.model("classifier.keras"))
-        inherited = ("temperature", "min_confidence", "min_two_way", "min_sharpness", "candidate_score", "face_weights")
+        thresholds = ("temperature", "min_confidence", "min_two_way", "min_sharpness")
+        inherited = (*thresholds, "candidate_score", "face_weights", "max_not_face")
         metadata = metadata.model_copy(update={name: getattr(initial, name) for name in inherited})
     final = finalize_model(fitted.model, plan.labels, dev, args.folder / "classifier", metadata)
     outcome = {"best_epoch": fitted.best_epoch, "stopped": fitted.stopped, "choice": final.choice}

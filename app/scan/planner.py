@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.alerts.store_types import HOUR_S
 from app.capture.recording import RECORDING_SUFFIXES, name_patterns, read_name, video_files
-from app.capture.recording_reader import Part, VideoFacts, is_remote, read_facts
+from app.capture.recording_reader import Part, VideoFacts, is_remote, read_facts, remote_videos
 from app.core.errors import SourceError
 from app.core.files import exists
 from app.core.schedule import time_zone
@@ -72,8 +72,14 @@ def make_plan(
             videos.append(_read(uri, below, options.camera))
         except SourceError as error:
             unreadable.append(UnreadableFile(redact(uri), str(error)))
-    if not videos and not unreadable:
-        raise SourceError(f"no video in {', '.join(archive)}; videos end in {', '.join(sorted(RECORDING_SUFFIXES))}")
+    if not videos and unreadable:
+        raise SourceError(
+            f"no video of {', '.join(map(redact, archive))} can be read; the first: {unreadable[0].reason}"
+        )
+    if not videos:
+        raise SourceError(
+            f"no video in {', '.join(map(redact, archive))}; videos end in {', '.join(sorted(RECORDING_SUFFIXES))}"
+        )
     shards: list[PlannedShard] = []
     for recording in _joined(videos):
         shards += _shards(recording, scan, options)
@@ -99,7 +105,8 @@ def _uris(archive: Sequence[str]) -> Iterator[tuple[str, Path | None]]:
     """All videos, each with the folder of the archive that it was found in."""
     for given in archive:
         if is_remote(given):
-            yield given, None
+            for uri in remote_videos(given):
+                yield uri, Path(given) if uri != given else None
             continue
         root = Path(given).absolute()
         if not exists(root):

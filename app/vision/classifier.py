@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from app.core import resources
 from app.core.errors import ModelError, SettingsError
 from app.core.types import FaceLabel, Label
-from app.settings.vision import SURE_SCORE, ClassifierSettings
+from app.settings.vision import ClassifierSettings
 from app.vision.backend_choice import resolved_classifier
 from app.vision.backends import check_format, open_network, runs_onnx
 from app.vision.litert import LiteRtModel
@@ -27,8 +27,8 @@ TWO_WAY = (Label.MASK, Label.NO_MASK)
 
 _BATCH = 8
 
-REJECTED = 0.5
-"""A detection is not a face if not_face is more probable than this."""
+_ANNOTATED_SCORE = 0.9
+"""Median score of the detected faces of the development scenes, assumed for annotated ones."""
 
 _LEAST = 1e-4
 """Probabilities nearer to 0 or 1 are not trusted as evidence."""
@@ -240,13 +240,13 @@ def weigh_not_face(
 ) -> Probabilities:
     """``probabilities`` (N, C) with not_face corrected by the detector's ``scores`` (N), because both together are
     right more often than each alone. The other classes keep their ratios. Nothing changes without ``candidate_score``.
-    Without ``scores`` (annotated boxes) the score of a sure face is assumed.
+    Without ``scores`` (annotated boxes) a usual one is assumed.
     """
     if Label.NOT_FACE not in metadata.labels or metadata.candidate_score is None or not len(probabilities):
         return probabilities
     column = metadata.labels.index(Label.NOT_FACE)
     rows = np.clip(probabilities, _LEAST, 1 - _LEAST)
-    score = np.clip(np.full(len(rows), SURE_SCORE) if scores is None else np.asarray(scores), _LEAST, 1 - _LEAST)
+    score = np.clip(np.full(len(rows), _ANNOTATED_SCORE) if scores is None else np.asarray(scores), _LEAST, 1 - _LEAST)
     by_score, by_class, constant = metadata.face_weights
     log_odds = by_score * np.log(score / (1 - score)) - by_class * np.log(rows[:, column] / (1 - rows[:, column]))
     is_face = 1 / (1 + np.exp(-log_odds - constant))
@@ -257,14 +257,14 @@ def weigh_not_face(
 
 def decide(probabilities: Sequence[float], metadata: ClassifierMetadata, face_px: float, sharp: float) -> FaceLabel:
     """The most probable label of a face in a single image, or UNSURE if it is too small, too blurred or undecided.
-    NOT_FACE if that is more probable than all other labels together.
+    NOT_FACE if that is more probable than the model allows (``max_not_face``).
 
     ``face_px``: the shorter side of its box in source pixels. ``sharp``: the crop's ``preprocess.sharpness``.
     """
     labels = metadata.labels
     best = max(range(len(labels)), key=lambda i: (labels[i] is not Label.NOT_FACE, probabilities[i]))
     label = labels[best]
-    if Label.NOT_FACE in labels and probabilities[labels.index(Label.NOT_FACE)] > REJECTED:
+    if Label.NOT_FACE in labels and probabilities[labels.index(Label.NOT_FACE)] > metadata.max_not_face:
         label, best = Label.NOT_FACE, labels.index(Label.NOT_FACE)
     elif face_px < metadata.min_face_px or sharp < metadata.min_sharpness or not is_sure(probabilities, best, metadata):
         label = Label.UNSURE

@@ -52,6 +52,9 @@ class ClassifierMetadata(BaseModel):
         description="weights of the log-odds of the detector's score and of not_face, and a constant: their sum is the "
         "log-odds of a face",
     )
+    max_not_face: float = Field(
+        default=0.5, gt=0, lt=1, description="detections with a higher probability of not_face are no faces"
+    )
     min_sharpness: float = Field(default=0.0, ge=0, description="crops whose Laplacian has a lower variance are unsure")
     trained_on: tuple[str, ...] = ()
     scaling: tuple[float, float] = Field(default=(0.0, 255.0), description="what the network expects for 0 and 255")

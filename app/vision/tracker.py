@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from app.core.burst_spreader import BurstSpreader
 from app.core.types import Box, Detection, FaceLabel, Label, Track
 from app.settings.vision import TrackingSettings
-from app.vision.classifier import REJECTED, is_sure, weigh_not_face
+from app.vision.classifier import is_sure, weigh_not_face
 from app.vision.model_metadata import ClassifierMetadata
 
 _POSITION_GAIN, _VELOCITY_GAIN, _SIZE_GAIN = 0.7, 0.3, 0.5
@@ -46,7 +46,7 @@ face takes this share away, so an object that is detected only now and then does
 _FIRST_MAX_STEP_S = 0.2
 """Longest time that one observation may represent, so that a single crop does not decide after a gap."""
 _REJECT_INFERENCES = 3
-"""A track is rejected as not a face if the mean not_face of at least so many usable inferences is over ``REJECTED``."""
+"""A track is no face if the mean not_face of at least so many usable inferences is over ``max_not_face``."""
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class _Face:
     """The state of one track. ``found`` is the last detected box, ``box`` the filtered one. ``first_s`` and ``stamp_s``
     are the stream times of the first and the last detection; all other times are spread. ``sure``: how many detections
     of a sure face its detections are worth. ``score``: that of the last detection. ``usable``: inferences on usable
-    crops; ``not_face``: the sum of their not_face."""
+    crops; ``not_face``: by how much their not_face exceeds ``max_not_face``, in sum."""
 
     id: int
     box: Box
@@ -81,7 +81,7 @@ class _Face:
     @property
     def is_rejected(self) -> bool:
         """Whether the classifier found over the life of the track that it is not a face."""
-        return self.usable >= _REJECT_INFERENCES and self.not_face > REJECTED * self.usable
+        return self.usable >= _REJECT_INFERENCES and self.not_face > 0
 
     @property
     def is_person(self) -> bool:
@@ -296,7 +296,7 @@ class Tracker:
             and face.label is not Label.UNSURE
             and face.streak >= settings.settled_after
             and face.smoothed.max() >= settings.settled_confidence
-        ) or (face.is_rejected and self._not_face(face.last) > REJECTED)
+        ) or (face.is_rejected and self._not_face(face.last) > self._metadata.max_not_face)
         waited_s = self._time_s - face.classified_s + 1e-6
         if not settled or face.classified_box is None:
             return not self._carried or waited_s >= settings.recheck_moving_s  # the same image gives the same answer
@@ -333,7 +333,7 @@ class Tracker:
             face.smoothed = face.smoothed + weight * (fresh - face.smoothed)
         face.last = tuple(float(p) for p in fresh)
         face.usable += 1
-        face.not_face += self._not_face(face.last)
+        face.not_face += self._not_face(face.last) - self._metadata.max_not_face
         face.evidence_s = self._time_s
         winner = self._metadata.labels[int(fresh.argmax())]
         face.streak = face.streak + 1 if winner is face.label else 0

@@ -21,7 +21,7 @@ from app.core.types import EventKind
 from app.pipeline.monitor import CameraView
 from app.web import openapi
 from app.web.middleware import CSRF_FIELD, FORM, parse_form
-from app.web.mjpeg import MjpegResponse
+from app.web.mjpeg import TILE_PX, LiveResponse, LiveStreams, MjpegResponse
 from app.web.review_files import clip_boxes, clip_poster, clip_video, day_archive
 from app.web.schemas import (
     Acknowledged,
@@ -183,10 +183,24 @@ async def _camera_image(request: Request) -> Response:
 
 async def _camera_stream(request: Request) -> ASGIApp:
     number, _ = _camera_view(request)
+    return MjpegResponse(_streams(request), [number - 1])
+
+
+async def _live(request: Request) -> ASGIApp:
+    """All cameras, or those of the query, over one connection."""
+    count = len(site_of(request).monitor.views())
+    given = request.query_params.getlist("camera")
+    numbers = [int(each) if each.isdecimal() and len(each) < 6 else 0 for each in given] or range(1, count + 1)
+    if missing := [each for each in numbers if not 1 <= each <= count]:
+        raise HTTPException(404, f"no camera {missing[0]}; there are {count}")
+    return LiveResponse(_streams(request), [each - 1 for each in dict.fromkeys(numbers)], TILE_PX)
+
+
+def _streams(request: Request) -> LiveStreams:
     streams = site_of(request).streams
     if streams.is_full:
         raise HTTPException(503, "too many viewers; try again later", {"Retry-After": "10"})
-    return MjpegResponse(streams, number - 1)
+    return streams
 
 
 @_form_action("muted")
@@ -332,6 +346,7 @@ def routes() -> list[Route]:
         ("/cameras/{camera:int}", _camera, get),
         ("/cameras/{camera:int}/picture.jpg", _camera_image, get),
         ("/cameras/{camera:int}/stream.mjpeg", _camera_stream, get),
+        ("/live", _live, get),
         ("/cameras/{camera:int}/mute", _mute, post),
         ("/cameras/{camera:int}/unmute", _unmute, post),
         ("/cameras/{camera:int}/turn", _turn, post),

@@ -31,8 +31,8 @@ PUBLIC_PREFIX = "/static/"
 FORM = "application/x-www-form-urlencoded"
 
 CONTENT_POLICY = (
-    "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; "
-    "form-action 'self'; manifest-src 'self'; base-uri 'none'; frame-ancestors "
+    "default-src 'none'; img-src 'self' blob:; media-src 'self'; style-src 'self'; script-src 'self'; "
+    "connect-src 'self'; form-action 'self'; manifest-src 'self'; base-uri 'none'; frame-ancestors "
 )
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",

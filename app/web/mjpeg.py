@@ -1,8 +1,10 @@
 """Live streams: each frame is drawn and encoded once for all viewers of a camera, and not at all without viewers."""
 
 import asyncio
-from collections.abc import Coroutine
+import struct
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from concurrent.futures import Executor
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -18,6 +20,8 @@ from app.ui.hud import Screen, render
 BOUNDARY = b"maskwatch-picture"
 RESEND_S = 5.0
 """Interval in which an unchanged frame is sent again, to detect dead connections."""
+TILE_PX = 480
+"""Width of a camera that is shown with others."""
 STALE_STATES = (SourceState.STALE, SourceState.RECONNECTING, SourceState.FAILED)
 
 
@@ -37,30 +41,30 @@ class EncodedFrame:
 
 
 class _Camera:
-    """The latest encoded frame of a camera, and its viewers."""
+    """The latest encoded frame of a camera in one width, and its viewers."""
 
     def __init__(self) -> None:
         self.frame = EncodedFrame(b"", 0)
         self.lock = asyncio.Lock()
-        self.changed = asyncio.Event()
         self.viewers = 0
         self.encoder: asyncio.Task[None] | None = None
 
 
-def draw(view: CameraView, settings: WebSettings, blur: bool) -> bytes:
-    """The JPEG of ``view``: with face boxes if it is current, darkened with a message if it is stale or missing."""
+def draw(view: CameraView, width_px: int, quality: int, blur: bool) -> bytes:
+    """The JPEG of ``view``, at most ``width_px`` wide: with face boxes if it is current, darkened with a
+    message if it is stale or missing."""
     if blur:
         view = view.private()
     if view.frame is not None and view.status.state not in STALE_STATES:
-        board, factor = canvas(view.frame.image, settings.max_width_px)
+        board, factor = canvas(view.frame.image, width_px)
         if blur and view.analysed is not None:
             hide_faces(board, view.analysed.faces, factor)
         waiting = view.analysed.waiting if view.analysed is not None else {}
         draw_faces(board, view.tracks, factor, FaceOptions(waiting=waiting))
         image = board.image
     else:
-        image = render(replace(view, alerts=()), Screen(settings.max_width_px, blur=blur))
-    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality])[1].tobytes()
+        image = render(replace(view, alerts=()), Screen(width_px, blur=blur))
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
 def _is_unchanged(old: CameraView | None, new: CameraView) -> bool:
@@ -83,104 +87,135 @@ class LiveStreams:
         self._settings = settings
         self._blur = blur
         self._workers = workers
-        self._cameras: dict[int, _Camera] = {}
+        self._cameras: dict[tuple[int, int], _Camera] = {}
+        self._changed = asyncio.Event()
+        self._open = 0
         self._stopping = False
 
     @property
-    def viewers(self) -> int:
-        return sum(camera.viewers for camera in self._cameras.values())
-
-    @property
     def is_full(self) -> bool:
-        return self.viewers >= self._settings.max_viewers
+        return self._open >= self._settings.max_viewers
 
     def stats(self) -> dict[int, tuple[int, int]]:
         """(current viewers, encoded frames) by camera index, for cameras whose frames were requested."""
-        return {index: (camera.viewers, camera.frame.number) for index, camera in self._cameras.items()}
+        totals: dict[int, tuple[int, int]] = {}
+        for (index, _), camera in self._cameras.items():
+            viewers, frames = totals.get(index, (0, 0))
+            totals[index] = viewers + camera.viewers, frames + camera.frame.number
+        return totals
 
     def stop(self) -> None:
         self._stopping = True
-        for camera in self._cameras.values():
-            camera.changed.set()
+        self._changed.set()
 
-    async def latest(self, index: int) -> EncodedFrame:
-        """The current frame of a camera, encoded. Raises IndexError if the camera does not exist."""
-        camera = self._cameras.get(index)
+    async def latest(self, index: int, width_px: int = 0) -> EncodedFrame:
+        """The current frame of a camera, encoded. ``width_px``: 0 for that of the settings. Raises IndexError if the
+        camera does not exist."""
+        width_px = min(width_px or self._settings.max_width_px, self._settings.max_width_px)
         view = self._monitor.views()[index]
-        if camera is None:
-            camera = self._cameras[index] = _Camera()
+        camera = self._cameras.setdefault((index, width_px), _Camera())
         async with camera.lock:
             view = self._monitor.views()[index]
             if not _is_unchanged(camera.frame.view, view):
-                loop = asyncio.get_running_loop()
-                jpeg = await loop.run_in_executor(self._workers, draw, view, self._settings, self._blur)
+                quality, loop = self._settings.jpeg_quality, asyncio.get_running_loop()
+                jpeg = await loop.run_in_executor(self._workers, draw, view, width_px, quality, self._blur)
                 camera.frame = EncodedFrame(jpeg, camera.frame.number + 1, view)
-                self._notify(camera)
+                self._changed.set()
+                if not self._stopping:
+                    self._changed = asyncio.Event()
             return camera.frame
 
-    @staticmethod
-    def _notify(camera: _Camera) -> None:
-        camera.changed.set()
-        camera.changed = asyncio.Event()
-
-    async def _encode(self, index: int, camera: _Camera) -> None:
+    async def _encode(self, index: int, width_px: int, camera: _Camera) -> None:
         """Encodes frames at no more than ``max_fps`` while the camera has viewers."""
         loop = asyncio.get_running_loop()
         interval_s = 1.0 / self._settings.max_fps
         next_s = loop.time()
         while camera.viewers and not self._stopping:
-            await self.latest(index)
+            await self.latest(index, width_px)
             next_s = max(next_s + interval_s, loop.time())
             await asyncio.sleep(next_s - loop.time())
 
-    async def _next(self, index: int, after: int) -> EncodedFrame | None:
-        """The latest frame once its number differs from ``after``, or after RESEND_S; None when the server stops."""
-        camera = self._cameras[index]
-        if camera.frame.number == after and not self._stopping:
-            changed = camera.changed
-            try:
-                async with asyncio.timeout(RESEND_S):
-                    await changed.wait()
-            except TimeoutError:
-                pass
-            if camera.encoder is not None and camera.encoder.done():
-                camera.encoder.result()  # raises an error of the encoder
-        return None if self._stopping else camera.frame
-
-    async def stream(self, index: int, send: Send) -> None:
-        """Sends frames until cancelled or the server stops. A slow viewer skips frames and delays nobody."""
-        await self.latest(index)
-        camera = self._cameras[index]
-        camera.viewers += 1
+    @asynccontextmanager
+    async def _watched(self, indices: Sequence[int], width_px: int) -> AsyncIterator[list[_Camera]]:
+        """The cameras, whose frames are encoded meanwhile."""
+        self._open += 1
+        cameras: list[_Camera] = []
         try:
-            if camera.encoder is None or camera.encoder.done():
-                camera.encoder = asyncio.create_task(self._encode(index, camera), name=f"encoder {index}")
-            # The boundary follows each frame at once: browsers show a frame only when they have seen its end.
-            await send({"type": "http.response.body", "body": b"--" + BOUNDARY + b"\r\n", "more_body": True})
-            number = 0
-            while (frame := await self._next(index, number)) is not None:
-                number = frame.number
-                head = b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(frame.jpeg)
-                body = head + frame.jpeg + b"\r\n--" + BOUNDARY + b"\r\n"
-                await send({"type": "http.response.body", "body": body, "more_body": True})
+            for index in indices:
+                await self.latest(index, width_px)
+                camera = self._cameras[index, width_px]
+                camera.viewers += 1
+                cameras.append(camera)
+                if camera.encoder is None or camera.encoder.done():
+                    encode = self._encode(index, width_px, camera)
+                    camera.encoder = asyncio.create_task(encode, name=f"encoder {index}")
+            yield cameras
         finally:
-            camera.viewers -= 1
+            self._open -= 1
+            for camera in cameras:
+                camera.viewers -= 1
+
+    async def frames(self, indices: Sequence[int], width_px: int = 0) -> AsyncGenerator[tuple[int, EncodedFrame]]:
+        """(camera index, new frame) until the server stops; unchanged ones again after RESEND_S. What a slow viewer
+        misses is skipped, and it delays nobody. Raises IndexError if a camera does not exist."""
+        width_px = min(width_px or self._settings.max_width_px, self._settings.max_width_px)
+        async with self._watched(indices, width_px) as cameras:
+            sent = [0] * len(cameras)
+            while not self._stopping:
+                changed, is_new = self._changed, False
+                for place, camera in enumerate(cameras):
+                    if camera.frame.number != sent[place]:
+                        is_new, sent[place] = True, camera.frame.number
+                        yield indices[place], camera.frame
+                    elif camera.encoder is not None and camera.encoder.done():
+                        camera.encoder.result()  # raises an error of the encoder
+                if not is_new:
+                    try:
+                        async with asyncio.timeout(RESEND_S):
+                            await changed.wait()
+                    except TimeoutError:
+                        sent = [0] * len(cameras)
 
 
-class MjpegResponse:
-    """An ASGI response: MJPEG as ``multipart/x-mixed-replace``."""
+class LiveResponse:
+    """An ASGI response that sends the frames of cameras until the viewer disconnects."""
 
-    def __init__(self, streams: LiveStreams, index: int) -> None:
+    content_type = b"application/octet-stream"
+    opening = b""
+
+    def __init__(self, streams: LiveStreams, indices: Sequence[int], width_px: int = 0) -> None:
         self._streams = streams
-        self._index = index
+        self._indices = indices
+        self._width_px = width_px
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        content_type = b"multipart/x-mixed-replace; boundary=" + BOUNDARY
-        headers = [(b"content-type", content_type), (b"x-accel-buffering", b"no")]  # nginx must not buffer it
+        headers = [(b"content-type", self.content_type), (b"x-accel-buffering", b"no")]  # nginx must not buffer it
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         if scope["method"] != "HEAD":
-            await run_until_disconnect(self._streams.stream(self._index, send), receive)
+            await run_until_disconnect(self._send(send), receive)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.body", "body": self.opening, "more_body": True})
+        async with aclosing(self._streams.frames(self._indices, self._width_px)) as frames:
+            async for index, frame in frames:
+                await send({"type": "http.response.body", "body": self.part(index, frame), "more_body": True})
+
+    def part(self, index: int, frame: EncodedFrame) -> bytes:
+        """One JPEG after the number of its camera and its length, both as 32 bits, big-endian."""
+        return struct.pack(">II", index + 1, len(frame.jpeg)) + frame.jpeg
+
+
+class MjpegResponse(LiveResponse):
+    """The frames of one camera as ``multipart/x-mixed-replace``."""
+
+    content_type = b"multipart/x-mixed-replace; boundary=" + BOUNDARY
+    opening = b"--" + BOUNDARY + b"\r\n"
+
+    def part(self, index: int, frame: EncodedFrame) -> bytes:  # noqa: ARG002 - there is one camera
+        head = b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(frame.jpeg)
+        # The boundary follows each frame at once: browsers show a frame only when they have seen its end.
+        return head + frame.jpeg + b"\r\n--" + BOUNDARY + b"\r\n"
 
 
 async def run_until_disconnect(coroutine: Coroutine[Any, Any, None], receive: Receive) -> None:

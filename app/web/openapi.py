@@ -7,6 +7,7 @@ from pydantic.json_schema import models_json_schema
 from app import __version__
 from app.core.types import EventKind
 from app.web import schemas
+from app.web.mjpeg import TILE_PX
 
 _JSON, _JPEG = "application/json", "image/jpeg"
 _REFS = "#/components/schemas/{model}"
@@ -63,6 +64,7 @@ def _body(model: type) -> dict[str, Any]:
 
 
 _CAMERA = _parameter("camera", "path", {"type": "integer", "minimum": 1, "maximum": 10_000}, "camera number, from 1")
+_NUMBERS = {"type": "array", "items": _CAMERA["schema"]}
 _EVENT = _parameter("event", "path", {"type": "string", "minLength": 1, "maxLength": 200}, "event id; write '/' as %2F")
 _TIME = {"type": "number", "minimum": 0, "maximum": 1e10}
 _FILTER = [
@@ -103,6 +105,17 @@ def _paths() -> dict[str, Any]:
         "/cameras/{camera}/stream.mjpeg": {
             "get": get(
                 "cameraStream", "Live stream (MJPEG)", None, "multipart/x-mixed-replace", (404, 503), **camera
+            )
+        },
+        "/live": {
+            "get": get(
+                "live",
+                f"All cameras in one stream, at most {TILE_PX} px wide: camera number and length of the JPEG as 32-bit "
+                "big-endian integers, then the JPEG",
+                None,
+                "application/octet-stream",
+                (404, 503),
+                parameters=[_parameter("camera", "query", _NUMBERS, "all if not given")],
             )
         },
         "/cameras/{camera}/mute": {

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fakes_scan import Visit, write_video
 
-from app.capture.recording_reader import Part, RecordingReader, read_facts
+from app.capture.recording_reader import Part, RecordingReader, read_facts, remote_videos
 from app.core.errors import SourceError
 from app.settings.monitor import CameraSettings
 
@@ -95,6 +95,14 @@ def test_a_server_that_sends_only_whole_files_is_refused(served: str, video: Pat
 def test_any_scheme_of_fsspec_is_read(video: Path) -> None:
     fsspec.filesystem("memory").pipe(f"/{video.name}", video.read_bytes())
     assert_read_as(f"memory://{video.name}", video)
+
+
+def test_a_folder_of_a_store_is_listed() -> None:
+    for name in ("shop/door/b.mp4", "shop/door/a.MKV", "shop/notes.txt"):
+        fsspec.filesystem("memory").pipe(f"/{name}", b"content")
+    assert remote_videos("memory://shop") == ["memory:///shop/door/a.MKV", "memory:///shop/door/b.mp4"]
+    assert remote_videos("memory://shop/door/b.mp4") == ["memory://shop/door/b.mp4"]
+    assert remote_videos("http://server.example/shop") == ["http://server.example/shop"]
 
 
 @pytest.mark.parametrize("uri", ["memory://u:secret@host/absent.mp4", "nosuch://u:secret@host/a.mp4"])

@@ -16,7 +16,7 @@ from app.core import resources
 from app.core.errors import ModelError
 from app.core.types import Box, Detection, Image, Label
 from app.pipeline.image_labeler import ImageLabeler, load_labeler
-from app.vision.classifier import Crops, Probabilities, weigh_not_face
+from app.vision.classifier import Crops, Probabilities, decide, weigh_not_face
 
 
 @pytest.fixture(scope="module")
@@ -146,4 +146,7 @@ def test_a_weak_detection_needs_the_classifier_and_a_strong_one_does_not() -> No
         Label.MASK,
     ]
     assert weighed[2, 1] / weighed[2, 0] == pytest.approx(3.0)
+    strict = metadata.model_copy(update={"max_not_face": 0.05})
+    assert decide([0.1, 0.8, 0.1], metadata, 90, 1e3).label is Label.NO_MASK
+    assert decide([0.1, 0.8, 0.1], strict, 90, 1e3).label is Label.NOT_FACE
     assert weigh_not_face(rows, [0.1] * 5, metadata.model_copy(update={"candidate_score": None})) is rows

@@ -67,6 +67,18 @@ def test_hard_negatives_are_learned_as_not_face_or_as_no_label(labels: tuple[Lab
     assert without.max(axis=1).min() == 1.0
 
 
+def test_some_crops_are_dark_and_some_have_a_bright_background() -> None:
+    """Faces at night and before windows are drawn of every class."""
+    faces = [replace(one, patch=np.full((120, 120, 3), 120, np.uint8)) for one in some_faces()]
+    settings = ClassifierAugmentation(input_px=32, batch=256, steps=1, synthetic_shares=(0.0, 0.0, 0.0), held_share=0.0)
+    ((crops, targets),) = AugmentedBatches(faces, LABELS, settings).epoch(0)
+    middle, corner = crops[:, 12:20, 12:20].mean((1, 2, 3)), crops[:, :3, :3].mean((1, 2, 3))
+    for label in range(len(LABELS)):
+        of_label = targets[:, label] == 1
+        assert (middle[of_label] < 35).any()
+        assert (corner - middle > 80)[of_label].any()
+
+
 def test_the_pooled_faces_are_not_changed() -> None:
     faces = some_faces()
     before = [one.patch.copy() for one in faces]

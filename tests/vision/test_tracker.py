@@ -197,6 +197,14 @@ def test_a_track_that_the_classifier_rejects_is_never_a_person() -> None:
     assert tracker.rejected() == ()
 
 
+@pytest.mark.parametrize(("limit", "people"), [(0.7, set()), (0.85, {1})])
+def test_the_model_says_from_which_not_face_on_a_track_is_rejected(limit: float, people: set[int]) -> None:
+    tracker = Tracker(TrackingSettings(), FOUR.model_copy(update={"max_not_face": limit}))
+    for i in range(10):
+        feed(tracker, i / 10, [face(50)], HAND)
+    assert set(seen(tracker)) == people
+
+
 def test_a_rejection_needs_several_inferences_and_can_be_reversed() -> None:
     tracker = Tracker(TrackingSettings(confirm_after=1), FOUR)
     feed(tracker, 0.0, [face(50)], HAND)

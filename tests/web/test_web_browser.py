@@ -354,6 +354,25 @@ def test_the_longest_camera_name_does_not_overflow(tmp_path: Path, browser: Any,
         browser.get("about:blank")  # closes the event stream
 
 
+def test_nine_cameras_are_live_over_one_connection(tmp_path: Path, browser: Any) -> None:
+    """Regression: four cameras were a slide show of single images."""
+    monitor = FakeMonitor(*(f"camera {number}" for number in range(1, 10)))
+    resize(browser, *DESKTOP)
+    with serving(tmp_path, monitor) as running:
+        browser.get(running.base)
+        images = browser.find_elements(By.CSS_SELECTOR, "[data-picture]")
+        wait_until(lambda: all(image.get_attribute("src").startswith("blob:") for image in images))
+        before = [image.get_attribute("src") for image in images]
+        for index in range(9):
+            monitor.step(1, index)
+        wait_until(lambda: all(image.get_attribute("src") != old for image, old in zip(images, before, strict=True)))
+        wait_until(lambda: all(image.get_property("naturalWidth") == 160 for image in images))
+        browser.find_element(By.CSS_SELECTOR, "[data-pause]").click()
+        wait_until(lambda: all("picture.jpg" in image.get_attribute("src") for image in images))
+        wait_until(lambda: sum(viewers for viewers, _ in running.server.site.streams.stats().values()) == 0)
+        browser.get("about:blank")  # closes the event stream
+
+
 def test_reduced_motion_is_respected(program: Program, browser: Any) -> None:
     resize(browser, *DESKTOP, reduced_motion="reduce")
     browser.get(program.base)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from app.web import openapi
 
 schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis: pip install '.[test]'")
-STREAMS = ("/cameras/{camera}/stream.mjpeg", "/stream")
+STREAMS = ("/cameras/{camera}/stream.mjpeg", "/live", "/stream")
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 

@@ -1,6 +1,7 @@
 """Live streams: one encoding for all viewers, none without viewers; slow viewers; stale frames."""
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -16,10 +17,11 @@ from fakes_web import LIMIT_S, FakeMonitor, Running, serving, wait_until
 
 from app.capture.capture import SourceState
 from app.core.types import Image
-from app.settings.web import WebSettings
 from app.web import mjpeg
 
 STREAM = "/api/v1/cameras/1/stream.mjpeg"
+SIZE = (960, 75)
+"""Width and JPEG quality."""
 
 
 def decoded(jpeg: bytes) -> Image:
@@ -74,9 +76,9 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     indices: list[int] = []
     draw = mjpeg.draw
 
-    def counting_draw(view: object, settings: object, blur: bool) -> bytes:
+    def counting_draw(view: object, width_px: int, quality: int, blur: bool) -> bytes:
         indices.append(view.frame.index)  # type: ignore[attr-defined]
-        return draw(view, settings, blur)  # type: ignore[arg-type]
+        return draw(view, width_px, quality, blur)  # type: ignore[arg-type]
 
     monkeypatch.setattr(mjpeg, "draw", counting_draw)
     return indices
@@ -167,6 +169,39 @@ def test_the_number_of_viewers_is_bounded(tmp_path: Path) -> None:
         assert response.headers["retry-after"]
 
 
+def read_live(running: Running, query: str, count: int) -> list[tuple[int, Image]]:
+    """The first images of the stream of many cameras."""
+    shown: list[tuple[int, Image]] = []
+    with httpx.stream("GET", f"{running.base}/api/v1/live{query}", timeout=LIMIT_S) as response:
+        assert response.status_code == 200, response.read()
+        left = b""
+        for part in response.iter_raw():
+            left += part
+            while len(left) >= 8 and len(left) >= 8 + struct.unpack(">I", left[4:8])[0]:
+                number, length = struct.unpack(">II", left[:8])
+                shown.append((number, decoded(left[8 : 8 + length])))
+                left = left[8 + length :]
+                running.monitor.step(len(shown), 1, (1080, 1920))  # only the second camera goes on
+                if len(shown) == count:
+                    return shown
+    raise AssertionError("the stream ended")
+
+
+def test_many_cameras_are_sent_over_one_connection(tmp_path: Path, encoded: list[int]) -> None:
+    monitor = FakeMonitor("door", "hall", "yard")
+    with serving(tmp_path, monitor, max_fps=50, max_viewers=1) as running:
+        shown = read_live(running, "", 6)
+        assert [number for number, _ in shown[:3]] == [1, 2, 3]
+        assert {number for number, _ in shown[3:]} == {2}, "unchanged images are not sent again"
+        assert shown[-1][1].shape == (270, 480, 3)
+        wait_until(lambda: "} 1.0" not in _viewer_metric(running))
+        assert {number for number, _ in read_live(running, "?camera=2", 2)} == {2}
+        for query, error in (("?camera=4", "no camera 4"), ("?camera=x", "no camera 0"), ("?camera=1&camera=0", "0")):
+            response = running.get(f"/api/v1/live{query}")
+            assert response.status_code == 404
+            assert error in response.json()["error"]
+
+
 def test_the_image_width_is_bounded(tmp_path: Path) -> None:
     with serving(tmp_path, max_width_px=320) as running:
         running.monitor.step(1, size=(1080, 1920))
@@ -178,8 +213,8 @@ def test_the_image_width_is_bounded(tmp_path: Path) -> None:
 
 def test_bounding_boxes_are_drawn(running: Running) -> None:
     view = running.monitor.views()[0]
-    plain = mjpeg.draw(view.__class__(view.camera, view.status, True, view.frame), WebSettings(), False)
-    assert (decoded(mjpeg.draw(view, WebSettings(), False)) != decoded(plain)).any()
+    plain = mjpeg.draw(view.__class__(view.camera, view.status, True, view.frame), *SIZE, False)
+    assert (decoded(mjpeg.draw(view, *SIZE, False)) != decoded(plain)).any()
 
 
 def test_a_stale_image_is_dark_and_marked(running: Running) -> None:
@@ -231,16 +266,15 @@ def test_faces_are_blurred_in_stale_and_unanalysed_frames_too() -> None:
         part = decoded(jpeg)[int(box.y) + 8 : int(box.y2) - 8, int(box.x) + 8 : int(box.x2) - 8]
         return float(cv2.Laplacian(cv2.cvtColor(part, cv2.COLOR_BGR2GRAY), cv2.CV_64F).var())  # type: ignore[arg-type]
 
-    settings = WebSettings()
-    sharp = detail(mjpeg.draw(view, settings, False))
-    assert detail(mjpeg.draw(view, settings, True)) < sharp / 5
+    sharp = detail(mjpeg.draw(view, *SIZE, False))
+    assert detail(mjpeg.draw(view, *SIZE, True)) < sharp / 5
     monitor.state(SourceState.STALE)
     stale = monitor.views()[0]
-    old = detail(mjpeg.draw(stale, settings, False))
-    assert detail(mjpeg.draw(stale, settings, True)) < old / 5
+    old = detail(mjpeg.draw(stale, *SIZE, False))
+    assert detail(mjpeg.draw(stale, *SIZE, True)) < old / 5
     monitor.state(SourceState.LIVE)
     monitor.change(counts=None, tracks=())
-    assert detail(mjpeg.draw(monitor.views()[0], settings, True)) < sharp / 5
+    assert detail(mjpeg.draw(monitor.views()[0], *SIZE, True)) < sharp / 5
 
 
 def test_an_image_is_served_before_the_first_frame(running: Running) -> None:

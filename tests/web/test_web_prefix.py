@@ -70,7 +70,7 @@ def test_forms_and_live_data_work_below_the_prefix(proxied: httpx.Client) -> Non
     muted = proxied.post(f"{PREFIX}/api/v1/cameras/1/mute", data=form)
     assert (muted.status_code, muted.headers["location"]) == (303, f"{PREFIX}/health?said=muted")
     assert "is muted" in proxied.get(muted.headers["location"]).text
-    for path, expected in (("stream", b"event: state"), ("cameras/1/stream.mjpeg", b"\xff\xd8")):
+    for path, expected in (("stream", b"event: state"), ("cameras/1/stream.mjpeg", b"\xff\xd8"), ("live", b"\xff\xd8")):
         with proxied.stream("GET", f"{PREFIX}/api/v1/{path}") as answer:
             assert answer.headers["x-accel-buffering"] == "no"
             received = b""

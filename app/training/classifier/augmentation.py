@@ -7,6 +7,7 @@ reveal it. Boxes are jittered as much as detectors differ. Classes and sources a
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -159,6 +160,8 @@ def augmented_crop(patch: Image, face: PooledFace, settings: ClassifierAugmentat
     if rng.random() < 0.15:
         crop = _covered(crop, rng)
     crop = _coloured(crop, rng)
+    if rng.random() < 0.15:
+        crop = _in_bad_light(crop, rng)
     crop = _degraded(crop, rng)
     return _resized(crop, settings.input_px, rng)
 
@@ -235,6 +238,33 @@ def _coloured(crop: Image, rng: np.random.Generator) -> Image:
     table = (levels**gamma - 0.5) * gain + 0.5 + rng.normal(0, 0.06)
     lut = np.clip(table * 255, 0, 255).astype(np.uint8)
     return cv2.LUT(crop, lut.reshape(1, 256, 3))  # type: ignore[return-value]
+
+
+def _in_bad_light(crop: Image, rng: np.random.Generator) -> Image:
+    """Dark, as an infrared camera shows it, before a bright background, or through haze; with a sensor's noise."""
+    kind, size = rng.integers(4), crop.shape[0]
+    values: NDArray[np.floating[Any]] = crop.astype(np.float32)
+    if kind == 0:
+        values = 255 * (values / 255) ** rng.uniform(1.0, 1.9) * rng.uniform(0.15, 0.5)
+    elif kind == 1:
+        grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[..., None]
+        lit = rng.uniform(0.3, 0.7) + rng.uniform(0.0, 0.4) * _spot(size, rng.uniform(0.4, 0.9), rng)
+        values = np.repeat(rng.uniform(0, 60) + lit * grey, 3, axis=2)
+    elif kind == 2:
+        face = np.clip(3 * _spot(size, rng.uniform(0.3, 0.4), rng), 0, 1)
+        outside = values * rng.uniform(0.5, 1.1) + rng.uniform(40, 140)
+        values = values * face * rng.uniform(0.15, 0.5) + outside * (1 - face)
+    else:
+        values = values * rng.uniform(0.25, 0.6) + rng.uniform(50, 130)
+    noise = rng.standard_normal(crop.shape, np.float32) * np.float32(rng.uniform(0, 8))
+    return np.clip(values + noise, 0, 255).astype(np.uint8)
+
+
+def _spot(size: int, radius: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """(S, S, 1): 1 near the middle, falling to 0; ``radius`` in shares of the side."""
+    across, down = (np.linspace(-0.5, 0.5, size, dtype=np.float32) + rng.normal(0, 0.04) for _ in range(2))
+    spot = np.exp(-((across / radius) ** 2 + (down[:, None] / (1.25 * radius)) ** 2))
+    return spot[..., None].astype(np.float32)
 
 
 def _degraded(crop: Image, rng: np.random.Generator) -> Image:

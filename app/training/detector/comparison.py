@@ -117,7 +117,7 @@ def compared_detectors(comparison: ComparisonSettings) -> list[ComparedDetector]
 def with_not_face(entry: ComparedDetector, path: Path) -> list[ComparedDetector]:
     """``entry`` with scores that weigh in the not_face of a classifier; nothing if it has no such output. Raises
     ModelError if the file is damaged."""
-    from app.vision.classifier import REJECTED, LiteRtClassifier, weigh_not_face
+    from app.vision.classifier import LiteRtClassifier, weigh_not_face
     from app.vision.preprocess import face_crops
 
     classifier = LiteRtClassifier(path, threads=1)
@@ -132,7 +132,7 @@ def with_not_face(entry: ComparedDetector, path: Path) -> list[ComparedDetector]
         rows = weigh_not_face(classifier.classify(crops), [one.score for one in candidates], metadata)
         return [replace(one, score=1 - float(row[column])) for one, row in zip(candidates, rows, strict=True)]
 
-    return [ComparedDetector(f"{entry.name} + not_face", detect, 1 - REJECTED)]
+    return [ComparedDetector(f"{entry.name} + not_face", detect, 1 - metadata.max_not_face)]
 
 
 def evaluate_all(

@@ -6,7 +6,7 @@
   const REASON_TEXTS = {mask: "mask on", left: "left the view"};
   const STATE_NAMES = {connecting: "Connecting", live: "Live", stale: "Stale", reconnecting: "Reconnecting", ended: "Ended", failed: "Failed"};
   const MAX_RECENT = 12;
-  const IMAGE_INTERVAL_MS = 1000, REDUCED_MOTION_INTERVAL_MS = 5000;
+  const REDUCED_MOTION_INTERVAL_MS = 5000;
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const one = (selector, root = document) => root.querySelector(selector);
   const base = document.body.dataset.root ?? "";  // the path under which a proxy serves the pages, or ""
@@ -164,22 +164,60 @@
   // -- live images ----------------------------------------------------------------------------------------------------
   const images = all("[data-picture]");
   const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  const MAX_STREAMS = 3;
-  let paused = false, refreshTimer = 0;
+  let paused = false, refreshTimer = 0, live = null;
   const refresh = () => {
     for (const image of images) image.src = `${base}/api/v1/cameras/${image.dataset.picture}/picture.jpg?at=${Date.now()}`;
   };
+  const waiting = new Map();  // images that are being decoded: the newest JPEG that came meanwhile
+  const showJpeg = (image, jpeg) => {
+    if (waiting.has(image)) { waiting.set(image, jpeg); return; }
+    const url = URL.createObjectURL(new Blob([jpeg], {type: "image/jpeg"}));
+    waiting.set(image, null);
+    image.onload = image.onerror = () => {
+      URL.revokeObjectURL(url);
+      const next = waiting.get(image);
+      waiting.delete(image);
+      if (next && live) showJpeg(image, next);
+    };
+    image.src = url;
+  };
+  const readLive = async (control) => {  // all cameras over one connection: number, length, JPEG
+    const query = images.map((image) => `camera=${image.dataset.picture}`).join("&");
+    const response = await fetch(`${base}/api/v1/live?${query}`, {signal: control.signal});
+    if (!response.ok) throw new Error(response.statusText);
+    const reader = response.body.getReader();
+    let bytes = new Uint8Array();
+    for (;;) {
+      const {done, value} = await reader.read();
+      if (done) throw new Error("the stream ended");
+      const joined = new Uint8Array(bytes.length + value.length);
+      joined.set(bytes);
+      joined.set(value, bytes.length);
+      bytes = joined;
+      while (bytes.length >= 8) {
+        const head = new DataView(bytes.buffer, bytes.byteOffset), end = 8 + head.getUint32(4);
+        if (bytes.length < end) break;
+        const image = images.find((each) => each.dataset.picture === String(head.getUint32(0)));
+        if (image) showJpeg(image, bytes.slice(8, end));
+        bytes = bytes.subarray(end);
+      }
+    }
+  };
   const updateImages = () => {
     clearInterval(refreshTimer);
-    const streams = images.length <= MAX_STREAMS && !reducedMotion;
+    live?.abort();
+    live = null;
     const run = !document.hidden && !paused;
-    if (run && streams) for (const image of images) image.src = `${base}/api/v1/cameras/${image.dataset.picture}/stream.mjpeg?at=${Date.now()}`;
-    if (!run && images.length) document.hidden ? images.forEach((image) => image.removeAttribute("src")) : refresh();
-    if (run && !streams && images.length) { refresh(); refreshTimer = setInterval(refresh, reducedMotion ? REDUCED_MOTION_INTERVAL_MS : IMAGE_INTERVAL_MS); }
+    if (!images.length) return;
+    if (!run) { document.hidden ? images.forEach((image) => image.removeAttribute("src")) : refresh(); return; }
+    if (reducedMotion) { refresh(); refreshTimer = setInterval(refresh, REDUCED_MOTION_INTERVAL_MS); return; }
+    if (images.length === 1) { images[0].src = `${base}/api/v1/cameras/${images[0].dataset.picture}/stream.mjpeg?at=${Date.now()}`; return; }
+    const control = live = new AbortController();
+    readLive(control).catch(() => setTimeout(() => { if (live === control) updateImages(); }, 3000));
   };
   for (const image of images) {
     image.addEventListener("load", () => { if (image.naturalWidth) { image.width = image.naturalWidth; image.height = image.naturalHeight; } });
-    image.addEventListener("error", () => { if (image.hasAttribute("src")) setTimeout(() => paused || document.hidden || updateImages(), 3000); });
+    image.addEventListener("error", () => { if (image.hasAttribute("src") && !live) setTimeout(() => paused || document.hidden || updateImages(), 3000); });
   }
   const pause = one("[data-pause]");
   if (pause) {
@@ -335,9 +373,8 @@
     if (!time.closest("td, th") && at.getTime() > 0) time.textContent = clock(at.getTime() / 1000);
   }
   if (one("[data-link]")) {
-    if (reducedMotion || document.hidden) updateImages();
     if (!document.hidden) connect();
-    if (images.length > MAX_STREAMS) updateImages();
+    if (reducedMotion || document.hidden || images.length > 1) updateImages();
     setInterval(() => { if (!document.hidden && lastMessage_ms && Date.now() - lastMessage_ms > 6000) showConnection(false); }, 2000);
     setInterval(() => { if (!document.hidden) showToday().catch(() => {}); }, 60000);
   }
