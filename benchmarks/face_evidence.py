@@ -4,7 +4,8 @@
 
 Runs the bundled detector from a low score on over the development scenes of ``models/held_back.json``, classifies
 the detections, and fits ``face_weights`` of the classifier's metadata by logistic regression. ``max_not_face`` is then
-the largest value with no more false boxes than the detector alone has at the score of OpenCV's YuNet (0.6). Prints recall and false boxes per image of the detector alone and of both together.
+the largest value with no more false boxes than the detector alone has at the score of OpenCV's YuNet (0.6). Prints
+recall and false boxes per image of the detector alone and of both together.
 ``carry_over_classifier.py`` writes the values.
 """
 
