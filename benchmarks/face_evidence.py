@@ -4,8 +4,8 @@
 
 Runs the bundled detector from a low score on over the development scenes of ``models/held_back.json``, classifies
 the detections, and fits ``face_weights`` of the classifier's metadata by logistic regression. ``max_not_face`` is then
-the largest value with no more false boxes, on scenes in which every face is boxed, than the detector alone has at the
-score of OpenCV's YuNet (0.6). Prints recall and false boxes per image of the detector alone and of both together.
+the largest value with no more false boxes than the detector alone has at the score of OpenCV's YuNet (0.6). Prints
+recall and false boxes per image of the detector alone and of both together.
 ``carry_over_classifier.py`` writes the values.
 """
 
@@ -69,11 +69,9 @@ def fit(
 def choose_limit(
     scenes: Sequence[Scene], found: Sequence[Sequence[Detection]], fused: Sequence[Sequence[Detection]]
 ) -> float:
-    chosen = [i for i, scene in enumerate(scenes) if scene.source in COMPLETE]
-    part = [scenes[i] for i in chosen]
-    allowed = score_detections(part, [found[i] for i in chosen], REFERENCE_SCORE).false_boxes
+    allowed = score_detections(scenes, found, REFERENCE_SCORE).false_boxes
     limits = [round(0.3 + 0.02 * step, 2) for step in range(26)]
-    counts = {limit: score_detections(part, [fused[i] for i in chosen], 1 - limit).false_boxes for limit in limits}
+    counts = {limit: score_detections(scenes, fused, 1 - limit).false_boxes for limit in limits}
     return max((limit for limit, count in counts.items() if count <= allowed), default=limits[0])
 
 
