@@ -267,7 +267,9 @@ class PyavReader:
                 self._kept.clear()
             self._kept.append(packet)
             if self._skips:
-                self._time_s = self._stream_time_s(packet.dts, packet.time_base)
+                # With B-frames, FFmpeg may not find out when a packet of RTSP or Matroska is decoded
+                stamp = packet.pts if packet.dts is None else packet.dts
+                self._time_s = self._stream_time_s(stamp, packet.time_base)
                 if sum(each.size for each in self._kept) < _MOST_KEPT_BYTES:
                     yield None
                     continue
