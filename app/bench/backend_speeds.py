@@ -49,10 +49,13 @@ def measure_speeds(
     runs: dict[Speed, Callable[[], object]] = {}
     for candidate in candidates():
         try:
-            runs[candidate] = _inference(candidate)
-            runs[candidate]()
-        except ModelError as error:
-            faults.append(str(error))
+            run = _inference(candidate)
+            run()
+        except (ModelError, RuntimeError) as error:  # a device may fail at its first inference
+            if str(error) not in faults:
+                faults.append(str(error))
+        else:
+            runs[candidate] = run
     least_ms = dict.fromkeys(runs, float("inf"))
     for _ in range(rounds):
         for candidate, run in runs.items():

@@ -17,8 +17,10 @@ class OpenVinoModel:
     """The ``Network`` of a ``.tflite`` file on the CPU. Raises ModelError if OpenVINO cannot run it."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        import openvino
-
+        try:
+            import openvino
+        except ImportError as error:  # for example without a library of the system
+            raise ModelError(f"openvino cannot be loaded: {error}; reinstall it, or use another back end") from error
         described = LiteRtModel(path, threads)  # OpenVINO does not tell the quantization
         self.channels, self.input_shape = described.channels, described.input_shape
         self.input_quantization = described.input_quantization

@@ -3,13 +3,16 @@
 import os
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from app.cli import doctor
 from app.cli.main import main
+from app.core.types import Image
 from app.settings.load import load_settings
+from app.settings.vision import DetectorSettings
 from app.vision.backend_choice import Speed
 
 
@@ -120,6 +123,24 @@ def test_back_ends_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(counted) == 1
     list(doctor.speed_findings(again=True))
     assert len(counted) == 2
+
+
+def test_a_back_end_that_fails_is_reported_and_the_others_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    from app.bench import backend_speeds
+
+    def load(settings: DetectorSettings) -> Any:
+        def run_pass(image: Image) -> None:
+            if settings.backend == "onnx-cuda":
+                raise RuntimeError("the device was removed")
+
+        return SimpleNamespace(run_pass=run_pass)
+
+    found = [Speed("detector", "litert", "int8", 1, 0.0), Speed("detector", "onnx-cuda", "float32", 1, 0.0)]
+    monkeypatch.setattr(backend_speeds, "candidates", lambda: found)
+    monkeypatch.setattr(backend_speeds, "load_yunet", load)
+    faults: list[str] = []
+    assert [each.backend for each in backend_speeds.measure_speeds(faults, rounds=1)] == ["litert"]
+    assert faults == ["the device was removed"]
 
 
 def test_the_networks_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Conformance of the back ends: each gives the answers of LiteRT with float32, within the rounding of float32."""
 
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -91,6 +92,15 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ModelError, match=rf"pip install 'maskwatch\[{package}\]'"):
             detector(backend)
     assert backends.available_backends() == ["litert"]
+
+
+def test_a_package_that_cannot_be_loaded_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "find_spec", lambda name: object())
+    for backend, package in (("openvino", "openvino"), ("onnx-cuda", "onnxruntime")):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(ModelError, match=f"{package} cannot be loaded: .*; reinstall it"):
+            detector(backend)
+    assert backends.available_backends() == ["litert", "openvino", "onnx"], "the doctor then tries it and says why"
 
 
 def test_a_file_or_precision_that_a_backend_cannot_run_is_refused(
