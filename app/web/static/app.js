@@ -207,9 +207,15 @@
     clearInterval(refreshTimer);
     live?.abort();
     live = null;
-    const run = !document.hidden && !paused;
     if (!images.length) return;
-    if (!run) { document.hidden ? images.forEach((image) => image.removeAttribute("src")) : refresh(); return; }
+    if (document.hidden) {
+      for (const image of images) {
+        image.removeAttribute("src");
+        image.onload?.();  // an image that was being decoded never loads
+      }
+      return;
+    }
+    if (paused) { refresh(); return; }
     if (reducedMotion) { refresh(); refreshTimer = setInterval(refresh, REDUCED_MOTION_INTERVAL_MS); return; }
     if (images.length === 1) { images[0].src = `${base}/api/v1/cameras/${images[0].dataset.picture}/stream.mjpeg?at=${Date.now()}`; return; }
     const control = live = new AbortController();
