@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 
 
 _PAUSED_S, _STILL_S = 1.0, 0.15
-"""Images that come earlier after one are skipped: of 10 to 30 images a second, one is read in 0.2 s of a still scene, and
-all of a camera that sends only a few."""
+"""Images that come earlier after one are skipped: of 10 to 30 images a second, one is read in 0.2 s of a still scene,
+and all of a camera that sends only a few."""
 
 
 @dataclass(slots=True)

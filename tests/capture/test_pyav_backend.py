@@ -423,7 +423,8 @@ def test_an_image_after_skipped_ones_is_its_own(
 def test_a_skipped_image_with_b_frames_has_a_time(tmp_path: Path) -> None:
     """FFmpeg does not know at once when such a packet is decoded."""
     options = {"bf": "3", "x264-params": "scenecut=0:b-adapt=0"}
-    reader = PyavReader(str(write(tmp_path / "cam.mkv", [grey_image(i) for i in range(COUNT)], "libx264", options=options)))
+    path = write(tmp_path / "cam.mkv", [grey_image(i) for i in range(COUNT)], options=options)
+    reader = PyavReader(str(path))
     for _ in range(4):
         assert reader.grab()
         assert reader.get(cv2.CAP_PROP_POS_MSEC) >= 0

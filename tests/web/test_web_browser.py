@@ -367,14 +367,17 @@ def test_nine_cameras_are_live_over_one_connection(tmp_path: Path, browser: Any)
             monitor.step(1, index)
         wait_until(lambda: all(image.get_attribute("src") != old for image, old in zip(images, before, strict=True)))
         wait_until(lambda: all(image.get_property("naturalWidth") == 160 for image in images))
-        browser.execute_script("""
+        browser.execute_script(
+            """
             window.setHidden = (hidden) => {
                 Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
                 document.dispatchEvent(new Event("visibilitychange"));
             };
             new MutationObserver((_, observer) => { observer.disconnect(); setHidden(true); })
                 .observe(arguments[0], {attributeFilter: ["src"]});
-        """, images[0])
+        """,
+            images[0],
+        )
         monitor.step(1, 0)
         wait_until(lambda: not any(image.get_attribute("src") for image in images))
         browser.execute_script("setHidden(false)")
