@@ -5,17 +5,18 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from app.alerts.delivery import AlertCenter
-from app.alerts.nats_client import name_in
+from app.alerts.nats_client import NODE, name_in
 from app.alerts.store_types import StoreError
 from app.core.errors import HookError
 from app.fleet.hub_folder import HubFolder
 from app.fleet.hub_store import SAVE_NODES_S, HubStore, SiteEvent, read_event
-from app.fleet.messages import STREAM, HourTotals, NodeHealth
+from app.fleet.messages import DESIRED, LEASES, MODELS, STREAM, HourTotals, NodeHealth
 from app.fleet.node_watch import NodeWatch
 from app.fleet.server import HubServer
 
@@ -113,6 +114,9 @@ class Hub:
         )
         try:
             await jetstream.add_stream(config)
+            for bucket in (DESIRED, LEASES):
+                await jetstream.create_key_value(bucket=bucket, direct=True)
+            await jetstream.create_object_store(MODELS, max_bytes=MAX_STREAM_BYTES)
             with suppress(Error):  # there is none yet
                 await jetstream.delete_consumer(STREAM, "hub")
             await jetstream.subscribe(
@@ -136,7 +140,7 @@ class Hub:
                 if kind == "count":
                     totals.append((f"{site}/{camera}", HourTotals.model_validate_json(message.data)))
                 elif (event := read_event(site, camera, message.data)) is not None:
-                    events.append(event)
+                    events.append(replace(event, node=(message.headers or {}).get(NODE, "")))
             except (ValueError, KeyError, TypeError) as error:
                 self._refuse(message.subject, error)
         self._store.write(events, totals, time.time())

@@ -18,7 +18,7 @@ from app.ui.hud import Screen, render
 BOUNDARY = b"maskwatch-picture"
 RESEND_S = 5.0
 """Interval in which an unchanged frame is sent again, to detect dead connections."""
-STALE_STATES = (SourceState.STALE, SourceState.RECONNECTING, SourceState.FAILED)
+STALE_STATES = (SourceState.STALE, SourceState.RECONNECTING, SourceState.FAILED, SourceState.STANDBY)
 
 
 class ViewSource(Protocol):
