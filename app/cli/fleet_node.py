@@ -65,19 +65,14 @@ class FleetNode:
         elif revisions.is_on_trial and now_s >= self._trial_ends_s:
             revisions.end_trial()
         while (taken := revisions.take()) is not None:
-            part, revision, fault = taken
+            part, revision = taken
             try:
-                if fault:
-                    pass
-                elif part == "settings":
+                if part == "settings":
                     self._pushed = read_pushed(revision.content)
                     apply()
                 else:
                     use_model(revisions.path_of(revision))
                     self._trial_ends_s = now_s + TRIAL_S
-            except MaskwatchError as error:
-                fault = str(error)
-            if fault:
-                revisions.refuse(part, revision, fault)
-            else:
                 revisions.accept(part, revision)
+            except MaskwatchError as error:
+                revisions.refuse(part, revision, str(error))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 from app import __version__
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_records import EventLog
+from app.alerts.hook import PART_KINDS
 from app.alerts.mutes import Mutes
 from app.alerts.offline_cameras import cameras_left_offline
 from app.alerts.part_watch import CLASSIFIER, PartWatch, faults_of_alerts, latest_of_parts
@@ -549,7 +550,8 @@ class WatchSession:
             if not self._events_failed:
                 log.error("%s", error)
             self._events_failed, self.exit_code = True, 1
-        self.alerts.submit(event, self._snapshot(event, result), self._is_counted(event.camera))
+        is_counted = event.kind in PART_KINDS or self._is_counted(event.camera)
+        self.alerts.submit(event, self._snapshot(event, result), is_counted)
         if self.clips is not None and self._is_counted(event.camera):
             self.clips.on_event(event)
         if self.collector is not None and self._is_counted(event.camera):

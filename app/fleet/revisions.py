@@ -41,7 +41,7 @@ class _Kept(BaseModel):
 
 
 class NodeRevisions:
-    """The fleet's thread calls ``offer`` and ``applied``; all else is called by the main thread."""
+    """``offer``, ``refuse`` and ``applied`` are called by the fleet's thread too, all else by the main thread."""
 
     def __init__(self, settings: FleetSettings, folder: Path, try_model: TryModel | None = None) -> None:
         """``try_model`` returns why a model does not work on this machine, or ''; default: ``self_test``."""
@@ -49,7 +49,7 @@ class NodeRevisions:
         self._folder = folder
         self._file = folder / "revisions.json"
         self._try_model = try_model or self_test
-        self._offers: deque[tuple[str, Revision, str]] = deque()
+        self._offers: deque[tuple[str, Revision]] = deque()
         self._refused = dict.fromkeys(PARTS, Applied())
         try:
             self._kept = _Kept.model_validate_json(self._file.read_text("utf-8"))
@@ -88,14 +88,17 @@ class NodeRevisions:
     # -- from the hub ------------------------------------------------------------------------------------------------
 
     async def offer(self, stream: "JetStreamContext", desired: Desired) -> None:
-        """Checks what is new in ``desired`` and keeps it for ``take``. Raises the errors of the connection."""
+        """Checks what is new in ``desired``, and keeps it for ``take`` or refuses it. Raises the errors of the connection."""
         for part in PARTS:
             revision: Revision = getattr(desired, part)
             if revision.is_for(self._settings.node) and revision.number != self._offered[part]:
                 check = self._check_settings if part == "settings" else self._check_model
                 fault = await check(stream, revision)
                 self._offered[part] = revision.number
-                self._offers.append((part, revision, fault))
+                if fault:
+                    self.refuse(part, revision, fault)
+                else:
+                    self._offers.append((part, revision))
 
     async def _check_settings(self, stream: "JetStreamContext", revision: Revision) -> str:  # noqa: ARG002 - as a model
         if not self._settings.accept_settings:
@@ -131,8 +134,8 @@ class NodeRevisions:
 
     # -- the main thread -------------------------------------------------------------------------------------------
 
-    def take(self) -> tuple[str, Revision, str] | None:
-        """The next part (``settings`` or ``model``) to use, its revision, and why it must be refused ('': use it)."""
+    def take(self) -> tuple[str, Revision] | None:
+        """The next part (``settings`` or ``model``) to use, and its revision; then ``accept`` or ``refuse`` it."""
         return self._offers.popleft() if self._offers else None
 
     def path_of(self, revision: Revision) -> Path | None:
@@ -178,7 +181,8 @@ class NodeRevisions:
 
 async def self_test(path: Path) -> str:
     """Runs the self-test with a classifier, as a process of its own: a damaged model may end it. Returns its fault."""
-    argv = (*own_command(), "self-test", "--json", "--backend", "litert", "--model", str(path))
+    only = (argument for subject in ("detector", "classifier", "picture") for argument in ("--only", subject))
+    argv = (*own_command(), "self-test", "--json", *only, "--backend", "litert", "--model", str(path))
     process = await asyncio.create_subprocess_exec(
         *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )
