@@ -36,7 +36,9 @@ def test_a_short_fault_is_not_reported() -> None:
 
 
 def test_a_fault_that_lasts_is_reported_at_once() -> None:
-    assert [event.camera for event in PartWatch().check({"classifier": "x"}, 0.0, 0.0, ["classifier"])] == ["classifier"]
+    assert [event.camera for event in PartWatch().check({"classifier": "x"}, 0.0, 0.0, ["classifier"])] == [
+        "classifier"
+    ]
 
 
 def test_a_fault_of_an_earlier_run_is_ended_and_not_reported_again(tmp_path: Path) -> None:

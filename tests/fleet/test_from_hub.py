@@ -27,7 +27,7 @@ from app.vision.classifier import MaskClassifier  # noqa: E402
 
 MODEL = Path(__file__).parents[2] / "models" / "classifier.tflite"
 REGION = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))
-PUSHED = "[[camera]]\nname = \"door\"\npolicy.regions = [[[0, 0], [1, 0], [1, 1]]]\n"
+PUSHED = '[[camera]]\nname = "door"\npolicy.regions = [[[0, 0], [1, 0], [1, 1]]]\n'
 
 
 @pytest.fixture(autouse=True)

@@ -62,10 +62,14 @@ def test_no_setting_that_a_hub_may_send_can_hold_a_path_or_a_command() -> None:
     for model in (PushedSettings, PushedCamera, PolicySettings, TrackingSettings, MonitorSettings):
         for name, field in model.model_fields.items():
             assert Path.__name__ not in str(field.annotation), name
-            assert not any(word in name for word in ("file", "path", "argv", "command", "plugin", "model", "url", "uri"))
+            assert not any(
+                word in name for word in ("file", "path", "argv", "command", "plugin", "model", "url", "uri")
+            )
 
 
-@pytest.mark.parametrize(("text", "reason"), [("policy.dwell_s = -1", "policy.dwell_s: "), ("nonsense", "not valid TOML")])
+@pytest.mark.parametrize(
+    ("text", "reason"), [("policy.dwell_s = -1", "policy.dwell_s: "), ("nonsense", "not valid TOML")]
+)
 def test_the_place_and_reason_of_an_error_are_named(text: str, reason: str) -> None:
     with pytest.raises(SettingsError, match=reason):
         read_pushed(text)

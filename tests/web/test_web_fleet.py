@@ -100,8 +100,16 @@ def test_the_page_needs_the_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "/login" in response.headers["location"]
 
 
+def test_all_cameras_are_sent_to_the_script_of_the_page(hub: Running) -> None:
+    rows = hub.get("/fleet/cameras").json()
+    assert len(rows) == SITES * CAMERAS
+    first = {"site": "shop-0", "name": "door 0", "state": "live", "people": 4, "masked": 3, "incorrect": 0, "bare": 1}
+    assert rows[0] == {**first, "watched_s": 60.0}
+
+
 def test_another_maskwatch_has_no_such_page(running: Running) -> None:
     response = running.get("/fleet")
     assert response.status_code == 404
+    assert running.get("/fleet/cameras").status_code == 404
     assert "no hub of a fleet" in response.text
     assert ">Fleet<" not in running.get("/").text
