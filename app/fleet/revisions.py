@@ -88,7 +88,7 @@ class NodeRevisions:
     # -- from the hub ------------------------------------------------------------------------------------------------
 
     async def offer(self, stream: "JetStreamContext", desired: Desired) -> None:
-        """Checks what is new in ``desired``, and keeps it for ``take`` or refuses it. Raises the errors of the connection."""
+        """Checks what is new, and keeps it for ``take`` or refuses it. Raises the errors of the connection."""
         for part in PARTS:
             revision: Revision = getattr(desired, part)
             if revision.is_for(self._settings.node) and revision.number != self._offered[part]:

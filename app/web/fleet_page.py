@@ -31,7 +31,7 @@ class FleetPage:
         values = await self._site.run_in_worker(lambda: _values(store, query))
         return self._render(request, "fleet", query=query, most=MAX_ROWS, **values)
 
-    async def cameras(self, request: Request) -> Response:
+    async def cameras(self, request: Request) -> Response:  # noqa: ARG002 - a handler
         """``/fleet/cameras``: all cameras as JSON, for the script of the page; 404 if this is no hub."""
         store = self._site.fleet_store
         if store is None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from fakes_alerts import make_event
 
-from app.alerts.health import AlertHealth, ChannelHealth
 from app.alerts.event_store import EventStore
+from app.alerts.health import AlertHealth, ChannelHealth
 from app.alerts.part_watch import FAILED_AFTER_S, PartWatch, faults_of_alerts, latest_of_parts
 from app.alerts.store_types import WriteBatch
 from app.core.types import EventKind

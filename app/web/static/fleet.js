@@ -76,7 +76,9 @@
     try {
       const answer = await fetch(`${root}/fleet/cameras`);
       if (answer.ok) {
-        cameras = (await answer.json()).map((row) => ({...row, text: `${row.site}\n${row.name}\n${row.state}`.toLowerCase()}));
+        const order = new Intl.Collator(undefined, {numeric: true}).compare;
+        const rows = (await answer.json()).sort((one, other) => order(one.site, other.site) || order(one.name, other.name));
+        cameras = rows.map((row) => ({...row, text: `${row.site}\n${row.name}\n${row.state}`.toLowerCase()}));
         arrange();
       }
     } catch { /* the hub does not answer now: the next call tries again */ }
