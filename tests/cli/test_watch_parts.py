@@ -17,6 +17,7 @@ from app.settings.root import Settings
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.alerts.part_watch.FAILED_AFTER_S", 0.1)
+    monkeypatch.setattr("app.alerts.event_queue.RETRY_S", 0.2)
 
 
 def settings_of(folder: Path, **channels: HttpPeer) -> Settings:
