@@ -42,9 +42,12 @@ class FleetNode:
         return self.leases is None or self.leases.owns(camera)
 
     def over(self, local: Settings) -> Settings:
-        """The settings of this machine with what the hub sent."""
+        """The settings of this machine with what the hub sent. A node that shares its cameras does not end because the
+        one that it takes over cannot be reached yet."""
+        settings = with_pushed(local, self._pushed)
+        monitor = settings.monitor.model_copy(update={"retry_at_start": True}) if self.leases else settings.monitor
         classifier = with_model(local.classifier, self.revisions.model)
-        return with_pushed(local, self._pushed).model_copy(update={"classifier": classifier})
+        return settings.model_copy(update={"monitor": monitor, "classifier": classifier})
 
     def faults(self) -> dict[str, str]:
         applied = self.revisions.applied()["model"]

@@ -75,7 +75,7 @@ def _with_stream(folder: "HubFolder", do: "Callable[[JetStreamContext], Awaitabl
     try:
         return asyncio.run(run())
     except HookError as error:
-        raise SettingsError(str(error)) from error
+        raise SettingsError(f"{error}; start the hub first: maskwatch fleet hub {folder.path}") from error
 
 
 def _change(folder: "HubFolder", changes: "Mapping[str, Callable[[Desired], Desired]]") -> "dict[str, Desired]":

@@ -41,7 +41,7 @@ async def _read(stream: "JetStreamContext", site: str) -> tuple[Desired, int]:
     except KeyNotFoundError:
         return Desired(), 0
     except (Error, TimeoutError, ValueError) as error:
-        raise HookError(f"cannot read what {site} is to use: {error}; start 'maskwatch fleet hub' once") from error
+        raise HookError(f"cannot read what {site} is to use: {error}") from error
 
 
 async def store_model(stream: "JetStreamContext", content: bytes) -> Revision:

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 WRONG_SEQUENCE = (10071, 10164)
+STOP_S = 0.5
+"""The monitor needs up to this time to stop watching a camera."""
 RELEASE_S = 1
 """A released lease is free after this time, the shortest that the server knows."""
 
@@ -85,7 +87,8 @@ class Leases:
             log.debug("the lease of %s is not renewed: %s", camera, error)
             return
         if wants:
-            self._sequences[camera], self._until_s[camera] = written.seq, began_s + self._settings.lease_s
+            self._sequences[camera] = written.seq
+            self._until_s[camera] = began_s + self._settings.lease_s - STOP_S
 
     async def _read(self, stream: "JetStreamContext", subject: str, camera: str) -> None:
         from nats.errors import Error

@@ -217,6 +217,18 @@ def test_a_node_of_a_site_without_hub_never_watches_a_shared_camera(fleet: Fleet
         assert view.status.state is SourceState.STANDBY
 
 
+def test_a_node_waits_for_a_shared_camera_that_cannot_be_reached(fleet: Fleet, tmp_path: Path) -> None:
+    """Otherwise the program would end when it takes the camera over."""
+    fleet.start()
+    camera = LiveCamera("door")
+    camera.offline.set()
+    parts = fake_parts(boxes=(), source=camera)
+    with WatchSession(node_settings(fleet, tmp_path, failover=True), None, None, parts=parts) as session:
+        wait_until(lambda: session.monitor.views()[0].status.state is SourceState.RECONNECTING)
+        camera.offline.clear()
+        wait_until(lambda: session.monitor.views()[0].status.state is SourceState.LIVE)
+
+
 def test_a_model_that_cannot_be_loaded_at_the_start_is_reported_once(fleet: Fleet, tmp_path: Path) -> None:
     def load(settings: ClassifierSettings) -> MaskClassifier:
         raise ModelError("no such model")
