@@ -59,6 +59,7 @@ class FleetAgent:
         self._counts_as = counts_as
         self._leases = leases
         self._revisions = revisions
+        self._desired: Desired | None = None  # as last read
         self._sent: dict[tuple[str, int], CameraHour] = {}
         self._since_s = time.time() - RESEND_S
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -94,13 +95,14 @@ class FleetAgent:
                     if fault:
                         log.warning("the hub %s can be reached again", settings.hub)
                     fault = ""
-                    tasks = [asyncio.create_task(self._report_with(client, self._stop))]
-                    tasks.append(asyncio.create_task(self._follow(client)))
+                    work = self._report_with(client, self._stop), self._follow(client)
+                    tasks = [asyncio.create_task(each) for each in work]
                     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                     for task in tasks:
                         task.cancel()
-                        with suppress(asyncio.CancelledError):
-                            await task
+                    for ended in await asyncio.gather(*tasks, return_exceptions=True):
+                        if isinstance(ended, Exception):
+                            raise ended
                     if self._leases is not None:
                         with suppress(TimeoutError):
                             await asyncio.wait_for(self._leases.release_all(client.jetstream()), CLOSE_S / 2)
@@ -114,7 +116,7 @@ class FleetAgent:
         """Renews the leases, and checks what the hub wants in a task beside that, because a self-test takes seconds."""
         from nats.errors import Error
 
-        stream, desired, every_s = client.jetstream(timeout=LIMIT_S), Desired(), self._settings.heartbeat_s
+        stream, every_s = client.jetstream(timeout=LIMIT_S), self._settings.heartbeat_s
         if self._leases is not None:
             every_s = min(every_s, self._settings.lease_s / 3)
         checking: asyncio.Task[None] | None = None
@@ -122,13 +124,14 @@ class FleetAgent:
             while client.is_connected:
                 began_s = time.monotonic()
                 try:
-                    desired = await self._desired(stream)
+                    self._desired = await self._read_desired(stream)
                 except (Error, TimeoutError, ValueError) as error:
                     log.debug("cannot read what the hub wants: %s", error)
-                if self._leases is not None:
+                desired = self._desired
+                if self._leases is not None and desired is not None:
                     failed = [name for name, state in self._health().cameras.items() if state == "failed"]
                     await self._leases.step(stream, desired, failed)
-                if self._revisions is not None and (checking is None or checking.done()):
+                if self._revisions is not None and desired is not None and (checking is None or checking.done()):
                     checking = asyncio.create_task(self._check(self._revisions, stream, desired))
                 await asyncio.sleep(max(every_s - (time.monotonic() - began_s), 0.05))
             raise ConnectionError(self._lost(client))
@@ -136,7 +139,7 @@ class FleetAgent:
             if checking is not None:
                 checking.cancel()
 
-    async def _desired(self, stream: "JetStreamContext") -> Desired:
+    async def _read_desired(self, stream: "JetStreamContext") -> Desired:
         from nats.js.errors import NotFoundError
 
         try:
