@@ -102,8 +102,8 @@ class LiteRtClassifier:
         _check_shapes(path, self._network.input_shape, self._network.channels[0], self.metadata)
 
     def classify(self, crops: Crops) -> Probabilities:
-        """In batches of ``_BATCH``, the rest one by one: that is as fast on CPUs, and each further size of a batch would
-        need a plan of 2 to 7 MB."""
+        """In batches of ``_BATCH``, the rest one by one: that is as fast on CPUs, and each further size of a batch
+        would need a plan of 2 to 7 MB."""
         _checked(crops, self.metadata)
         outputs = np.empty((len(crops), self._network.channels[0]), np.float32)
         is_fixed = self._network.input_shape[0] == 1  # some models of other programs
