@@ -59,7 +59,7 @@ def _checked(crops: Crops, metadata: ClassifierMetadata) -> Crops:
     return crops
 
 
-def _scaled(crops: Crops, metadata: ClassifierMetadata) -> NDArray[np.float32]:
+def scaled(crops: Crops, metadata: ClassifierMetadata) -> NDArray[np.float32]:
     """The crops as the network expects them."""
     black, white = metadata.scaling
     ordered = (crops[..., ::-1] if metadata.channels == "bgr" else crops).astype(np.float32)
@@ -125,7 +125,7 @@ class LiteRtClassifier:
     def _run(self, batch: int, crops: Crops) -> NDArray[np.float32]:
         """The outputs of ``batch`` crops; integer inputs and outputs are quantized as the file says."""
         network = self._network
-        values = _scaled(crops, self.metadata)
+        values = scaled(crops, self.metadata)
         with network.plan(batch, *crops.shape[1:]) as plan:
             tensor = plan.input()
             if np.issubdtype(tensor.dtype, np.integer):
@@ -196,7 +196,7 @@ class KerasClassifier:
         _checked(crops, self.metadata)
         if len(crops) == 0:
             return np.empty((0, len(self.metadata.labels)), np.float32)
-        return _probabilities(self._run(_scaled(crops, self.metadata)).numpy(), self.metadata)
+        return _probabilities(self._run(scaled(crops, self.metadata)).numpy(), self.metadata)
 
 
 def load_classifier(settings: ClassifierSettings) -> MaskClassifier:
