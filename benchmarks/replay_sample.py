@@ -66,7 +66,7 @@ def main() -> None:
     guard = read_pool(args.pools / "dev.npz", GUARD, rng) + negatives[NEGATIVES // 2 :]
     sample = make_replay(model, train, guard, CROPS, args.seed)
     sample.write(args.output)
-    right = probabilities_of(sample.features, sample.weights).argmax(axis=1) == sample.targets
+    right = probabilities_of(sample.features, model.weights).argmax(axis=1) == sample.targets
     for place, label in enumerate(sample.labels):
         own = sample.targets == place
         shares = ", ".join(

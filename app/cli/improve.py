@@ -100,7 +100,7 @@ def _own_replay(model: "HeadModel", folder: Path, seed: int) -> "ReplaySample":
     crops = load_crops(samples, labels, model.metadata.input_px, model.metadata.margin)
     is_guard = np.random.default_rng(seed).random(len(crops.targets)) < 1 / 3
     features = model.features(crops.images)
-    return ReplaySample(features, crops.targets, is_guard, labels, model.weights, model.fingerprint)
+    return ReplaySample(features, crops.targets, is_guard, labels, model.fingerprint)
 
 
 def _labelled(collected: "CollectedFaces", labels: Sequence[Label]) -> "list[OwnFace]":

@@ -127,10 +127,10 @@ def improve(
         )
     own, targets = _views(old, faces[:first], seed)
     guard = replay.features[replay.is_guard], replay.targets[replay.is_guard]
-    known = replay.features[~replay.is_guard]
+    known = replay.features[~replay.is_guard], replay.targets[~replay.is_guard]
     for strength in STRENGTHS:
-        weights = _fit(replay.weights, known, (own, targets), strength)
-        forgotten = _forgotten(guard, replay.weights, weights, old.metadata)
+        weights = fit(old.weights, known, (own, targets), strength)
+        forgotten = _forgotten(guard, old.weights, weights, old.metadata)
         if not _forgets(forgotten):
             break
     return Improvement(weights, first, _compare(old, held, weights), forgotten, strength)
@@ -145,17 +145,20 @@ def _views(model: HeadModel, faces: Sequence[OwnFace], seed: int) -> tuple[Float
     return model.features(np.stack(crops)), np.repeat(np.array(targets, np.int64), VIEWS)
 
 
-def _fit(begin: Floats, known: Floats, own: tuple[Floats, NDArray[np.int64]], strength: float) -> Floats:
-    """The weights that give nearly the outputs of ``begin`` on ``known`` (distillation, Hinton et al. 2015), and with
-    ``strength`` times that weight the labels of ``own``: Adam (Kingma and Ba 2015) on all examples at once."""
-    features = np.concatenate([known, own[0]])
-    wanted = np.concatenate([probabilities_of(known, begin), np.eye(begin.shape[1], dtype=np.float32)[own[1]]])
-    share = np.repeat([1 / len(known), strength / len(own[1])], [len(known), len(own[1])]).astype(np.float32)
+def fit(
+    begin: Floats, known: tuple[Floats, NDArray[np.int64]], own: tuple[Floats, NDArray[np.int64]], strength: float
+) -> Floats:
+    """The weights that give nearly the outputs of ``begin`` on ``known``, each label alike (distillation, Hinton et al.
+    2015), and with ``strength`` times that weight the labels of ``own``: Adam (Kingma and Ba 2015) on all examples."""
+    features = np.concatenate([known[0], own[0]])
+    wanted = np.concatenate([probabilities_of(known[0], begin), np.eye(begin.shape[1], dtype=np.float32)[own[1]]])
+    balanced = 1 / np.bincount(known[1])[known[1]]
+    share = np.concatenate([balanced / balanced.sum(), np.full(len(own[1]), strength / len(own[1]))]).astype(np.float32)
     weights = begin.astype(np.float32).copy()
-    mean, square = np.zeros_like(weights), np.zeros_like(weights)
+    mean = square = np.zeros_like(weights)
     for step in range(1, STEPS + 1):
         error = (probabilities_of(features, weights) - wanted) * share[:, None]
-        slope = np.vstack([features.T @ error, error.sum(axis=0)])
+        slope = np.vstack([features.T @ error, error.sum(axis=0)]).astype(np.float32)
         mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope**2
         rate = RATE * min(1.0, 2 * (1 - step / (STEPS + 1)))
         weights -= rate * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)

@@ -21,13 +21,12 @@ BUNDLED = "replay.npz"
 @dataclass(frozen=True, slots=True)
 class ReplaySample:
     """``features`` (N, F) and ``targets`` (N,), indices into ``labels``. Those with ``is_guard`` (N,) are never
-    learned: they show whether something is forgotten. ``weights``: those of the model that was trained on the faces."""
+    learned: they show whether something is forgotten."""
 
     features: Floats
     targets: NDArray[np.int64]
     is_guard: NDArray[np.bool_]
     labels: tuple[Label, ...]
-    weights: Floats
     fingerprint: str
 
     def write(self, path: Path) -> None:
@@ -38,7 +37,6 @@ class ReplaySample:
             targets=self.targets.astype(np.uint8),
             is_guard=self.is_guard,
             labels=np.array(self.labels),
-            weights=self.weights,
             fingerprint=np.array(self.fingerprint),
         )
 
@@ -61,7 +59,6 @@ def make_replay(
         np.concatenate([np.concatenate(targets)[:count], held.targets]),
         np.arange(count + len(guard)) >= count,
         metadata.labels,
-        model.weights,
         model.fingerprint,
     )
 
@@ -76,7 +73,6 @@ def read_replay(model: HeadModel, path: Path | None = None) -> ReplaySample:
                 kept["targets"].astype(np.int64),
                 kept["is_guard"],
                 tuple(Label(name) for name in kept["labels"].tolist()),
-                kept["weights"],
                 str(kept["fingerprint"]),
             )
     except (OSError, ValueError, KeyError) as error:
