@@ -134,7 +134,8 @@ def visits(data: Path, faces: dict[str, list[list[Image]]], days: int, rng: rand
         half = int(day >= days / 2)
         for camera in range(len(CAMERAS)):
             planted = 2 if not half and camera == 0 else 1 if half and camera else 0
-            for kind in ("mask" if (day + camera) % 2 else "bare", *("yellow mask",) * planted):
+            usual = (("mask" if day % 5 in (0, 3) else "bare"),) if day % 3 == camera else ()
+            for kind in (*usual, *("yellow mask",) * planted):
                 yield Visit(day, camera, kind, rng.choice(faces[kind][half]), seed=rng.randrange(10**6))
             for i, name in enumerate(VIDEOS[camera]):
                 if day == (days // 2) * half + i:
@@ -239,7 +240,7 @@ def main() -> int:
             f"[alerts]\nstore = {json.dumps(str(store))}\n[classifier]\nmodel = {json.dumps(str(weak))}\n"
         )
         faces = CollectedFaces(PictureFolder(store.with_name("events.db.collected")))
-        collector = Collector(CollectSettings(enabled=True), faces.folder, random.Random(args.seed))
+        collector = Collector(CollectSettings(enabled=True, random_per_day=100), faces.folder, random.Random(args.seed))
         collector.start()
         watch, kinds = Watch(weak, collector), {}
         first: Counter[str] = Counter()
