@@ -45,10 +45,13 @@ def measure_speeds(
     runs: dict[Speed, Callable[[], object]] = {}
     for candidate in _candidates(backends):
         try:
-            runs[candidate] = _inference(candidate)
-            runs[candidate]()
-        except ModelError as error:
-            faults.append(str(error))
+            run = _inference(candidate)
+            run()
+        except (ModelError, RuntimeError) as error:
+            if str(error) not in faults:
+                faults.append(str(error))
+        else:
+            runs[candidate] = run
     least_ms = dict.fromkeys(runs, float("inf"))
     for _ in range(rounds):
         for candidate, run in runs.items():
