@@ -4,6 +4,7 @@ import argparse
 import shutil
 import tempfile
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from app.cli.event_file import add_event_file_options
@@ -178,6 +179,8 @@ def _write_onnx(path: Path, found: ModelFormat, output: Path) -> int:
     from app.vision.tensorflow_import import import_tensorflow
 
     check_tensorflow("writing an ONNX file")
+    if find_spec("onnx") is None:
+        raise SettingsError("writing an ONNX file needs onnx: pip install 'maskwatch[train]'")
     import_tensorflow()
     metadata: ClassifierMetadata | DetectorMetadata
     try:
