@@ -31,6 +31,7 @@ from replay import encode, replayed  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
+from app.capture.live_source import throttle_of  # noqa: E402
 from app.cli.main import build_parser  # noqa: E402
 from app.cli.watch import settings_of  # noqa: E402
 from app.core.types import FrameResult  # noqa: E402
@@ -42,13 +43,14 @@ _WARM_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class CameraFigures:
-    """One camera: frames per second received, analysed and dropped; the age of a frame when its result was ready; the
+    """One camera: frames per second received, analysed, dropped, and skipped because nothing happened; the age of a frame when its result was ready; the
     duration of detection and classification."""
 
     camera: str
     came_fps: float
     analysed_fps: float
     dropped_fps: float
+    skipped_fps: float
     age_p50_ms: float
     age_p95_ms: float
     age_max_ms: float
@@ -107,15 +109,18 @@ def run(cameras: int, fps: float, seconds: float, flags: list[str], video: Path 
         settings = settings_of(build_parser().parse_args(argv))
         with Monitor(settings, [recorder]) as monitor:
             _wait_for_all(monitor, cameras)
+            skipped = [-each.skipped for each in map(throttle_of, monitor.sources) if each]
             before, start_s, busy_s = monitor.views(), time.monotonic(), time.process_time()
             recorder.enabled = True
             while time.monotonic() - start_s < seconds:
                 monitor.take(0.2)
             recorder.enabled = False
             after, lasted_s, busy_s = monitor.views(), time.monotonic() - start_s, time.process_time() - busy_s
+            for number, each in enumerate(map(throttle_of, monitor.sources)):
+                skipped[number] += each.skipped
             sent_s = time.monotonic() - began_s if video else 0.0
     figures = []
-    for first, last in zip(before, after, strict=True):
+    for number, (first, last) in enumerate(zip(before, after, strict=True)):
         name = first.camera
         ages_ms = np.array(recorder.ages_s[name] or [np.inf]) * 1000
         figures.append(
@@ -124,6 +129,7 @@ def run(cameras: int, fps: float, seconds: float, flags: list[str], video: Path 
                 came_fps=(last.status.frames - first.status.frames) / lasted_s,
                 analysed_fps=len(recorder.ages_s[name]) / lasted_s,
                 dropped_fps=(last.dropped - first.dropped) / lasted_s,
+                skipped_fps=skipped[number] / lasted_s,
                 age_p50_ms=float(np.percentile(ages_ms, 50)),
                 age_p95_ms=float(np.percentile(ages_ms, 95)),
                 age_max_ms=float(ages_ms.max()),
@@ -174,10 +180,20 @@ def _load() -> float:
 def table_of(figures: Figures) -> Table:
     table = Table(title=f"{len(figures.cameras)} cameras, {figures.seconds:.0f} s, detector {figures.detector}")
     table.add_column("camera")
-    for name in ("came/s", "analysed/s", "dropped/s", "age p50", "age p95", "age max", "detect p50", "classify p95"):
+    for name in (
+        "came/s",
+        "analysed/s",
+        "dropped/s",
+        "skipped/s",
+        "age p50",
+        "age p95",
+        "age max",
+        "detect p50",
+        "classify p95",
+    ):
         table.add_column(name, justify="right")
     for each in figures.cameras:
-        rates = (each.came_fps, each.analysed_fps, each.dropped_fps)
+        rates = (each.came_fps, each.analysed_fps, each.dropped_fps, each.skipped_fps)
         times_ms = (each.age_p50_ms, each.age_p95_ms, each.age_max_ms, each.detect_p50_ms, each.classify_p95_ms)
         table.add_row(each.camera, *(f"{rate:.1f}" for rate in rates), *(f"{ms:.0f} ms" for ms in times_ms))
     return table
