@@ -43,8 +43,8 @@ _WARM_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class CameraFigures:
-    """One camera: frames per second received, analysed, dropped, and skipped because nothing happened; the age of a frame when its result was ready; the
-    duration of detection and classification."""
+    """One camera: frames per second received, analysed, dropped, and skipped because nothing happened;
+    the age of a frame when its result was ready; the duration of detection and classification."""
 
     camera: str
     came_fps: float
@@ -137,7 +137,7 @@ def run(cameras: int, fps: float, seconds: float, flags: list[str], video: Path 
                 classify_p95_ms=float(np.percentile(recorder.classify_s[name] or [np.inf], 95)) * 1000,
             )
         )
-    rates = [each.analysed_fps for each in figures]
+    rates = [each.analysed_fps + each.skipped_fps for each in figures]
     every_age_ms = np.concatenate([np.array(ages) * 1000 for ages in recorder.ages_s.values()] or [np.array([np.inf])])
     return Figures(
         cameras=tuple(figures),
@@ -146,7 +146,7 @@ def run(cameras: int, fps: float, seconds: float, flags: list[str], video: Path 
         detector=settings.detector.kind,
         fairness=max(rates) / min(rates) if min(rates) else float("inf"),
         age_p95_ms=float(np.percentile(every_age_ms, 95)),
-        analysed_fps=sum(rates),
+        analysed_fps=sum(each.analysed_fps for each in figures),
         dropped_fps=sum(each.dropped_fps for each in figures),
         faces_per_frame=recorder.faces / max(1, len(every_age_ms)),
         processor_share=busy_s / lasted_s / _cores(),
