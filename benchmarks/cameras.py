@@ -71,8 +71,8 @@ class Figures:
     faces_per_frame: float
     processor_share: float
     ms_per_frame: float
-    sources_ms_per_frame: float
-    """Processor time of the server of the cameras, per frame that it sent; NaN if it is not measured."""
+    sources_ms_per_frame: float | None
+    """Processor time of the server of the cameras, per frame that it sent; None without ``--replay``."""
 
 
 class ResultRecorder:
@@ -151,7 +151,7 @@ def run(cameras: int, fps: float, seconds: float, flags: list[str], video: Path 
         faces_per_frame=recorder.faces / max(1, len(every_age_ms)),
         processor_share=busy_s / lasted_s / _cores(),
         ms_per_frame=busy_s * 1000 / max(1, len(every_age_ms)),
-        sources_ms_per_frame=replay.cpu_s * 1000 / (cameras * fps * sent_s) if replay else float("nan"),
+        sources_ms_per_frame=replay.cpu_s * 1000 / (cameras * fps * sent_s) if replay else None,
     )
 
 
@@ -218,10 +218,11 @@ def main() -> int:
     console.print(
         f"rates max/min {figures.fairness:.2f} (limit {FAIR}), age p95 {figures.age_p95_ms:.0f} ms, "
         f"{figures.analysed_fps:.1f} frames/s analysed and {figures.dropped_fps:.1f} dropped in total,\n"
-        f"{figures.ms_per_frame:.1f} ms of processor time for each ({figures.faces_per_frame:.1f} faces), its source "
-        f"{figures.sources_ms_per_frame:.1f} ms, {figures.processor_share:.0%} of {figures.cores} cores; "
-        f"load of the machine before: {load:.1f}"
+        f"{figures.ms_per_frame:.1f} ms of processor time for each ({figures.faces_per_frame:.1f} faces), "
+        f"{figures.processor_share:.0%} of {figures.cores} cores; load of the machine before: {load:.1f}"
     )
+    if figures.sources_ms_per_frame is not None:
+        console.print(f"the sources took {figures.sources_ms_per_frame:.1f} ms for each frame, in another process")
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         machine = {"processor": platform.processor() or platform.machine(), "load_before": load}
