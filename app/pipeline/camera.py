@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from app.capture.capture import Capture, SourceState, SourceStatus
+from app.capture.live_source import throttle_of
 from app.capture.slot import Slot
 from app.capture.source import FrameSource
 from app.core.types import Counts, Event, EventKind, Frame, FrameResult, StageTimes, Track
@@ -243,12 +244,12 @@ class Camera:
         return 1.0 / step_s if step_s and not self.lags else 0.0
 
     def pause(self, paused: bool) -> None:
-        if self.capture.throttle is not None:
-            self.capture.throttle.is_paused = paused
+        if (throttle := throttle_of(self.source)) is not None:
+            throttle.is_paused = paused
 
     def keep(self, result: FrameResult) -> None:
-        if self.capture.throttle is not None:
-            self.capture.throttle.is_still = self.worker.analyzer.is_idle
+        if (throttle := throttle_of(self.source)) is not None:
+            throttle.is_still = self.worker.analyzer.is_idle
         now_s, times_s = time.monotonic(), self._analysed_s
         if not times_s or now_s > times_s[-1]:
             times_s.append(now_s)
