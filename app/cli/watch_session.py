@@ -22,6 +22,7 @@ from app.alerts.part_watch import CLASSIFIER, PartWatch, faults_of_alerts, lates
 from app.alerts.store_types import CameraHour, StoreInUseError
 from app.capture.reader import FALLBACK_FPS
 from app.capture.recorder import VideoWriter, check_output, jpeg_bytes
+from app.cli.evidence import Evidence
 from app.core.errors import DisplayError, ModelError, OutputError, SettingsError
 from app.core.files import inodes
 from app.core.secrets import redact
@@ -30,8 +31,6 @@ from app.core.text import counted, reason_text
 from app.core.types import SAME_FACE_IOU, Event, EventKind, FrameResult, Label
 from app.pipeline.event_factory import EventFactory
 from app.pipeline.monitor import Monitor, MonitorParts
-from app.review.picture_folder import PictureFolder
-from app.review.retention import PictureRetention, RetentionRule
 from app.settings.alerts import AlertSettings, NatsChannel
 from app.settings.monitor import PolicySettings, Polygon, overridden
 from app.settings.reload import live_part, needs_restart
@@ -44,9 +43,6 @@ if TYPE_CHECKING:  # what not every run needs is imported late, so that the star
     from app.cli.fleet_node import FleetNode
     from app.fleet.agent import FleetAgent
     from app.fleet.messages import NodeHealth
-    from app.review.clips import ClipRecorder
-    from app.review.collector import Collector
-    from app.review.drift import DriftWatch
     from app.ui.image_window import ImageWindow
     from app.web.server import WebServer
 
@@ -128,22 +124,8 @@ class WatchSession:
             stack.callback(self._close_alerts)
             if self._settings.fleet.hub:
                 self._start_fleet(stack)
-            retention = self._make_retention() if self._settings.alerts.persist else None
-            if retention is not None:
-                stack.callback(retention.close)
-                retention.start()
-            self.clips = self._make_clips()
-            if self.clips is not None:
-                stack.callback(self._close_clips)
-                self.clips.start()
-            self.collector = self._make_collector()
-            if self.collector is not None:
-                stack.callback(self.collector.close)
-                self.collector.start()
-            self._drift = self._make_drift()
-            if self._drift is not None:
-                stack.callback(self._drift.close)
-                self._drift.load()
+            self.evidence = Evidence(self._settings, lambda: self.alerts.retention_now_s, self.change_event)
+            self.evidence.open(stack)
             stack.callback(self._close_outputs)
             self._enter_monitor(stack)
             if self.web is not None:
@@ -264,61 +246,11 @@ class WatchSession:
         """The channel that sends to the hub."""
         return next((each.name for each in self._settings.alerts.channels if isinstance(each, NatsChannel)), "")
 
-    def _make_clips(self) -> "ClipRecorder | None":
-        settings = self._settings.clips
-        if not (settings.enabled and self._settings.alerts.persist):  # a clip belongs to a stored event
-            return None
-        from app.review.clips import ClipRecorder
-
-        return ClipRecorder(settings, self._clip_folder, self._settings.view.blur)
-
-    def _make_collector(self) -> "Collector | None":
-        settings = self._settings.collect
-        if not (settings.enabled and self._settings.alerts.persist):
-            return None
-        from app.review.collector import Collector
-
-        return Collector(settings, self._face_folder)
-
-    @cached_property
-    def _clip_folder(self) -> PictureFolder:
-        """One object for all its users, so that a new event file moves it for all of them."""
-        return PictureFolder(self._settings.clips.folder_of(self._settings.alerts.store))
-
-    @cached_property
-    def _face_folder(self) -> PictureFolder:
-        return PictureFolder(self._settings.collect.folder_of(self._settings.alerts.store))
-
-    def _make_retention(self) -> PictureRetention | None:
-        """Also for what an earlier run stored with other settings."""
-        clips, collect = self._settings.clips, self._settings.collect
-        rules = (
-            RetentionRule(self._clip_folder, clips.keep_days, clips.max_mb, "clip"),
-            RetentionRule(self._face_folder, collect.keep_days, collect.max_mb, "collected face"),
-        )
-        if not (clips.enabled or collect.enabled or any(rule.folder.path.is_dir() for rule in rules)):
-            return None
-        return PictureRetention(rules, lambda: self.alerts.retention_now_s)
-
-    def _make_drift(self) -> "DriftWatch | None":
-        alerts = self._settings.alerts
-        if not (self._settings.drift.enabled and alerts.persist):
-            return None
-        from app.review.drift import DriftWatch
-
-        usual = alerts.store.with_name(f"{alerts.store.name}.usual.json")
-        return DriftWatch(self._settings.drift, usual, self.change_event)
-
     def change_event(self, reason: str, result: FrameResult) -> Event:
         """The event that a camera does not see what it usually sees."""
         frame = result.frame
         factory = EventFactory(self.monitor.run_id, frame.camera)
         return factory.of_camera(EventKind.CAMERA_CHANGED, frame.time_s, frame.wall_s, 0.0, reason)
-
-    def _close_clips(self) -> None:
-        assert self.clips is not None
-        for lost in self.clips.close():
-            log.warning("%s", lost)
 
     def _close_web(self) -> None:
         assert self.web is not None
@@ -399,8 +331,7 @@ class WatchSession:
             return
         store = self._settings.alerts.store
         if store != before.store:
-            self._clip_folder.path = self._settings.clips.folder_of(store)
-            self._face_folder.path = self._settings.collect.folder_of(store)
+            self.evidence.move(self._settings)
             log.warning(
                 "events are stored in %s from now on; those in %s are kept until you delete them with "
                 "'maskwatch purge --store'",
@@ -524,12 +455,8 @@ class WatchSession:
         """Called by the dispatcher thread of the monitor."""
         self.latest[result.frame.camera] = result
         self._open_event_log()
-        if self.clips is not None and self._is_counted(result.frame.camera):
-            self.clips.on_result(result)
-        if self.collector is not None and self._is_counted(result.frame.camera):
-            self.collector.on_result(result)
-        if self._drift is not None and self._is_counted(result.frame.camera):
-            for event in self._drift.on_result(result):
+        if self._is_counted(result.frame.camera):
+            for event in self.evidence.on_result(result):
                 self.on_event(event, result)
 
     def _is_counted(self, camera: str) -> bool:
@@ -569,10 +496,8 @@ class WatchSession:
             self._events_failed, self.exit_code = True, 1
         is_counted = event.kind in PART_KINDS or self._is_counted(event.camera)
         self.alerts.submit(event, self._snapshot(event, result), is_counted)
-        if self.clips is not None and self._is_counted(event.camera):
-            self.clips.on_event(event)
-        if self.collector is not None and self._is_counted(event.camera):
-            self.collector.on_event(event, result)
+        if self._is_counted(event.camera):
+            self.evidence.on_event(event, result)
         if self.web is not None:
             self.web.publish(event)
         if not self._has_window:
