@@ -15,6 +15,7 @@ from pathlib import Path
 from app.bench import machine
 from app.bench.backend_speeds import measure_speeds
 from app.core.files import write_json
+from app.vision.backends import available_backends
 
 
 def main() -> None:
@@ -23,7 +24,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     args = parser.parse_args()
     described, faults = machine.describe(), list[str]()
-    speeds = [each for each in measure_speeds(faults, args.rounds, time.process_time) if each.threads == 1]
+    speeds = [
+        each
+        for each in measure_speeds(available_backends(), faults, args.rounds, time.process_time)
+        if each.threads == 1
+    ]
     litert_ms = {each.network: each.ms for each in speeds if (each.backend, each.precision) == ("litert", "float32")}
     for each in speeds:
         ratio = each.ms / litert_ms[each.network]

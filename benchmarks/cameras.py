@@ -31,6 +31,7 @@ from replay import encode, replayed  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
+from app.capture.live_source import throttle_of  # noqa: E402
 from app.cli.main import build_parser  # noqa: E402
 from app.cli.watch import settings_of  # noqa: E402
 from app.core.types import FrameResult  # noqa: E402
@@ -42,13 +43,14 @@ _WARM_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class CameraFigures:
-    """One camera: frames per second received, analysed and dropped; the age of a frame when its result was ready; the
-    duration of detection and classification."""
+    """One camera: frames per second received, analysed, dropped, and skipped because nothing happened;
+    the age of a frame when its result was ready; the duration of detection and classification."""
 
     camera: str
     came_fps: float
     analysed_fps: float
     dropped_fps: float
+    skipped_fps: float
     age_p50_ms: float
     age_p95_ms: float
     age_max_ms: float
@@ -69,8 +71,8 @@ class Figures:
     faces_per_frame: float
     processor_share: float
     ms_per_frame: float
-    sources_ms_per_frame: float
-    """Processor time of the server of the cameras, per frame that it sent; NaN if it is not measured."""
+    sources_ms_per_frame: float | None
+    """Processor time of the server of the cameras, per frame that it sent; None without ``--replay``."""
 
 
 class ResultRecorder:
@@ -107,15 +109,18 @@ def run(cameras: int, fps: float, seconds: float, flags: list[str], video: Path 
         settings = settings_of(build_parser().parse_args(argv))
         with Monitor(settings, [recorder]) as monitor:
             _wait_for_all(monitor, cameras)
+            skipped = [-each.skipped for each in map(throttle_of, monitor.sources) if each]
             before, start_s, busy_s = monitor.views(), time.monotonic(), time.process_time()
             recorder.enabled = True
             while time.monotonic() - start_s < seconds:
                 monitor.take(0.2)
             recorder.enabled = False
             after, lasted_s, busy_s = monitor.views(), time.monotonic() - start_s, time.process_time() - busy_s
+            for number, each in enumerate(map(throttle_of, monitor.sources)):
+                skipped[number] += each.skipped
             sent_s = time.monotonic() - began_s if video else 0.0
     figures = []
-    for first, last in zip(before, after, strict=True):
+    for number, (first, last) in enumerate(zip(before, after, strict=True)):
         name = first.camera
         ages_ms = np.array(recorder.ages_s[name] or [np.inf]) * 1000
         figures.append(
@@ -124,6 +129,7 @@ def run(cameras: int, fps: float, seconds: float, flags: list[str], video: Path 
                 came_fps=(last.status.frames - first.status.frames) / lasted_s,
                 analysed_fps=len(recorder.ages_s[name]) / lasted_s,
                 dropped_fps=(last.dropped - first.dropped) / lasted_s,
+                skipped_fps=skipped[number] / lasted_s,
                 age_p50_ms=float(np.percentile(ages_ms, 50)),
                 age_p95_ms=float(np.percentile(ages_ms, 95)),
                 age_max_ms=float(ages_ms.max()),
@@ -131,7 +137,7 @@ def run(cameras: int, fps: float, seconds: float, flags: list[str], video: Path 
                 classify_p95_ms=float(np.percentile(recorder.classify_s[name] or [np.inf], 95)) * 1000,
             )
         )
-    rates = [each.analysed_fps for each in figures]
+    rates = [each.analysed_fps + each.skipped_fps for each in figures]
     every_age_ms = np.concatenate([np.array(ages) * 1000 for ages in recorder.ages_s.values()] or [np.array([np.inf])])
     return Figures(
         cameras=tuple(figures),
@@ -140,12 +146,12 @@ def run(cameras: int, fps: float, seconds: float, flags: list[str], video: Path 
         detector=settings.detector.kind,
         fairness=max(rates) / min(rates) if min(rates) else float("inf"),
         age_p95_ms=float(np.percentile(every_age_ms, 95)),
-        analysed_fps=sum(rates),
+        analysed_fps=sum(each.analysed_fps for each in figures),
         dropped_fps=sum(each.dropped_fps for each in figures),
         faces_per_frame=recorder.faces / max(1, len(every_age_ms)),
         processor_share=busy_s / lasted_s / _cores(),
         ms_per_frame=busy_s * 1000 / max(1, len(every_age_ms)),
-        sources_ms_per_frame=replay.cpu_s * 1000 / (cameras * fps * sent_s) if replay else float("nan"),
+        sources_ms_per_frame=replay.cpu_s * 1000 / (cameras * fps * sent_s) if replay else None,
     )
 
 
@@ -174,10 +180,20 @@ def _load() -> float:
 def table_of(figures: Figures) -> Table:
     table = Table(title=f"{len(figures.cameras)} cameras, {figures.seconds:.0f} s, detector {figures.detector}")
     table.add_column("camera")
-    for name in ("came/s", "analysed/s", "dropped/s", "age p50", "age p95", "age max", "detect p50", "classify p95"):
+    for name in (
+        "came/s",
+        "analysed/s",
+        "dropped/s",
+        "skipped/s",
+        "age p50",
+        "age p95",
+        "age max",
+        "detect p50",
+        "classify p95",
+    ):
         table.add_column(name, justify="right")
     for each in figures.cameras:
-        rates = (each.came_fps, each.analysed_fps, each.dropped_fps)
+        rates = (each.came_fps, each.analysed_fps, each.dropped_fps, each.skipped_fps)
         times_ms = (each.age_p50_ms, each.age_p95_ms, each.age_max_ms, each.detect_p50_ms, each.classify_p95_ms)
         table.add_row(each.camera, *(f"{rate:.1f}" for rate in rates), *(f"{ms:.0f} ms" for ms in times_ms))
     return table
@@ -202,10 +218,11 @@ def main() -> int:
     console.print(
         f"rates max/min {figures.fairness:.2f} (limit {FAIR}), age p95 {figures.age_p95_ms:.0f} ms, "
         f"{figures.analysed_fps:.1f} frames/s analysed and {figures.dropped_fps:.1f} dropped in total,\n"
-        f"{figures.ms_per_frame:.1f} ms of processor time for each ({figures.faces_per_frame:.1f} faces), its source "
-        f"{figures.sources_ms_per_frame:.1f} ms, {figures.processor_share:.0%} of {figures.cores} cores; "
-        f"load of the machine before: {load:.1f}"
+        f"{figures.ms_per_frame:.1f} ms of processor time for each ({figures.faces_per_frame:.1f} faces), "
+        f"{figures.processor_share:.0%} of {figures.cores} cores; load of the machine before: {load:.1f}"
     )
+    if figures.sources_ms_per_frame is not None:
+        console.print(f"the sources took {figures.sources_ms_per_frame:.1f} ms for each frame, in another process")
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         machine = {"processor": platform.processor() or platform.machine(), "load_before": load}

@@ -6,7 +6,7 @@ Each video is analysed twice: with a full detection pass over every frame, and w
 chooses, without the images that a camera skips while nothing happens. The delay of a person is the stream time from
 the first frame with a confirmed track in the first analysis to the first frame with a track in the same place in the
 second one. Besides real videos there are generated ones: a man
-who walks through a room with a cart, his face 24, 40 or 80 px high, and a room where he appears at once.
+who walks through a room with a cart, his face 24, 40 or 80 px high, and a still room where he appears at once.
 """
 
 import argparse
@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
-from make_clip import CLIPS, empty, fitted, frames_of  # noqa: E402
+from make_clip import CLIPS, empty, fitted, frames_of, still  # noqa: E402
 
 from app.capture.live_source import Throttle  # noqa: E402
 from app.core.types import Box, Frame, Image  # noqa: E402
@@ -65,7 +65,7 @@ def walking(face_px: int, step_px: int, appears: bool = False) -> Iterator[Image
     man = [fitted(image, 360, 480) for image in islice(frames_of(CLIPS / _PERSON), 50)]
     man = [cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for image in man]
     rows, columns = man[0].shape[:2]
-    for index, room in enumerate(islice(empty(640, 480), 25 * _SECONDS)):
+    for index, room in enumerate(islice((still if appears else empty)(640, 480), 25 * _SECONDS)):
         x = index * step_px % (640 + 2 * columns) - columns if not appears else 300
         left, right = max(x, 0), min(x + columns, 640)
         if left < right and (not appears or index % 125 >= 88):

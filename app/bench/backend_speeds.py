@@ -1,9 +1,10 @@
-"""Measures the bundled networks on every back end that this machine has."""
+"""Measures the bundled networks on back ends."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import numpy as np
 
@@ -11,24 +12,19 @@ from app.core.cpu import cores_allowed
 from app.core.errors import ModelError
 from app.settings.vision import ClassifierSettings, DetectorSettings
 from app.vision.backend_choice import THREADS, Speed
-from app.vision.backends import available_backends
 from app.vision.classifier import load_classifier
 from app.vision.yunet_detector import load_yunet
 
-ROUNDS = 6
 _SHAPE = (480, 640, 3)
 
 
-def candidates() -> list[Speed]:
-    """What can be measured here."""
-    return [
-        Speed(network, backend, precision, threads, 0.0)
-        for backend in available_backends()
-        for network in ("detector", "classifier")
-        for precision in (("int8", "float32") if (network, backend) == ("detector", "litert") else ("float32",))
-        for threads in THREADS
-        if threads <= cores_allowed()
-    ]
+def _candidates(backends: Sequence[str]) -> Iterator[Speed]:
+    for backend in backends:
+        for network in ("detector", "classifier"):
+            precisions = ("int8", "float32") if (network, backend) == ("detector", "litert") else ("float32",)
+            for precision, threads in product(precisions, THREADS):
+                if threads <= cores_allowed():
+                    yield Speed(network, backend, precision, threads, 0.0)
 
 
 def _inference(candidate: Speed) -> Callable[[], object]:
@@ -43,15 +39,15 @@ def _inference(candidate: Speed) -> Callable[[], object]:
 
 
 def measure_speeds(
-    faults: list[str], rounds: int = ROUNDS, clock: Callable[[], float] = time.perf_counter
+    backends: Sequence[str], faults: list[str], rounds: int = 5, clock: Callable[[], float] = time.perf_counter
 ) -> list[Speed]:
     """The least time of each, in alternating rounds. Adds to ``faults`` why a back end cannot be used."""
     runs: dict[Speed, Callable[[], object]] = {}
-    for candidate in candidates():
+    for candidate in _candidates(backends):
         try:
             run = _inference(candidate)
             run()
-        except (ModelError, RuntimeError) as error:  # a device may fail at its first inference
+        except (ModelError, RuntimeError) as error:
             if str(error) not in faults:
                 faults.append(str(error))
         else:

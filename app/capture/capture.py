@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 
-from app.capture.live_source import Throttle
+from app.capture.live_source import throttle_of
 from app.capture.process_exit import READER_PREFIX
 from app.capture.reader import FALLBACK_FPS
 from app.capture.slot import Slot, SlotClosed
@@ -65,11 +65,6 @@ class Capture:
     @property
     def name(self) -> str:
         return self._source.name
-
-    @property
-    def throttle(self) -> Throttle | None:
-        """Which images the source may skip; None if it may skip none."""
-        return getattr(self._source, "throttle", None)  # only cameras and streams have it
 
     @property
     def status(self) -> SourceStatus:
@@ -171,16 +166,17 @@ class Capture:
         frozen_end_s: float | None = None
         waits_s = self._settings.reconnect_s
         pace = _Pace(self._source)
-        skipped = 0 if self.throttle is None else self.throttle.skipped
+        throttle = throttle_of(self._source)
+        skipped = 0 if throttle is None else throttle.skipped
         while not self.stopping.is_set():
             try:
                 frame = reader.frames.get(_TICK_S)
             except SlotClosed:
                 return
             now_s = time.monotonic()
-            if self.throttle is not None and self.throttle.skipped > skipped:
-                self._health.record_skipped(self.throttle.skipped - skipped, now_s)
-                skipped, last_frame_s = self.throttle.skipped, now_s
+            if throttle is not None and throttle.skipped > skipped:
+                self._health.record_skipped(throttle.skipped - skipped, now_s)
+                skipped, last_frame_s = throttle.skipped, now_s
             if frame is None:
                 waiting = getattr(self._source, "waiting", "")  # only network streams have it
                 if waiting and silence_limit_s < self._settings.key_frame_timeout_s:

@@ -47,6 +47,11 @@ class Throttle:
         return _PAUSED_S if self.is_paused else _STILL_S if self.is_still else 0.0
 
 
+def throttle_of(source: object) -> Throttle | None:
+    """None if ``source`` skips nothing, as files."""
+    return getattr(source, "throttle", None)
+
+
 class LiveSource:
     """A camera or a stream. Stream time starts with the first connection and continues over later ones."""
 

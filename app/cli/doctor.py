@@ -43,7 +43,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
     add_flags(parser, "sources", SOURCE)
     add_flags(parser, "faces", VISION)
-    parser.add_argument("--measure", action="store_true", help="measure the speed of the back ends again")
+    parser.add_argument("--measure", action="store_true", help="measure the speed of the networks again")
     parser.set_defaults(run=run)
 
 
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     checks: list[Callable[[], Iterator[Finding]]] = [_versions, _opencv, _files, lambda: store_findings(settings)]
     if opencv_state().version:  # else all of these would fail for the same reason
         checks[2:2] = [_display, lambda: _sources(settings, named) if named else _cameras(), _decoder]
-        checks += [lambda: _self_check(settings), lambda: speed_findings(args.measure)]
+        checks += [lambda: _self_check(settings), lambda: speed_findings(settings, args.measure)]
     table = Table(show_header=False, box=None)
     for _ in range(3):
         table.add_column(overflow="fold")  # paths must not be cut off
@@ -290,15 +290,18 @@ def _self_check(settings: Any) -> Iterator[Finding]:
         )
 
 
-def speed_findings(again: bool = False) -> Iterator[Finding]:
-    """Measures the bundled networks on all back ends, once or ``again``, and shows what ``auto`` uses."""
-    from app.bench.backend_speeds import candidates, measure_speeds
+def speed_findings(settings: Any, again: bool = False) -> Iterator[Finding]:
+    """Measures the bundled networks with LiteRT, or on all back ends if a setting is ``auto``: once, or ``again``."""
+    from app.bench.backend_speeds import measure_speeds
     from app.vision.backend_choice import fastest, read_speeds, speeds_file, write_speeds
+    from app.vision.backends import available_backends
 
+    is_auto = "auto" in (settings.detector.backend, settings.classifier.backend)
+    backends = available_backends() if is_auto else ["litert"]
     speeds = read_speeds()
-    if again or {each.backend for each in candidates()} - {each.backend for each in speeds}:
+    if again or set(backends) - {each.backend for each in speeds}:
         faults: list[str] = []
-        speeds = measure_speeds(faults)
+        speeds = measure_speeds(backends, faults)
         for fault in faults:
             yield Finding("back end", "info", fault)
         try:
@@ -306,11 +309,9 @@ def speed_findings(again: bool = False) -> Iterator[Finding]:
         except OSError as error:
             yield Finding("back end", "info", f"cannot keep the times in {speeds_file()}: {error.strerror}")
     for network in ("detector", "classifier"):
-        times = ", ".join(
-            f"{each.backend} {each.precision} {each.ms:.1f} ms ({counted(each.threads, 'thread')})"
-            for each in speeds
-            if each.network == network
-        )
-        if best := fastest(speeds, network):
+        kinds = dict.fromkeys((each.backend, each.precision) for each in speeds if each.network == network)
+        found = [each for each in (fastest(speeds, network, *kind) for kind in kinds) if each]
+        times = ", ".join(f"{each.backend} {each.precision} {each.ms:.1f} ms" for each in found)
+        if best := fastest(found, network):
             chosen = f"{best.backend} {best.precision}, {counted(best.threads, 'thread')}"
             yield Finding(f"{network} speed", "ok", f"{times}; auto uses {chosen}")

@@ -151,7 +151,7 @@ class ClassifierSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backend: DetectorBackend | Literal["keras"] = Field(
+    backend: Literal[DetectorBackend, "keras"] = Field(
         "litert",
         description="library that runs the network; auto: the fastest that 'maskwatch doctor' has measured here",
     )

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import cv2
-import imutils
 import numpy as np
 
 from app.core import resources
@@ -31,7 +30,9 @@ class HaarDetector:
         height, width = image.shape[:2]
         grey: Image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)  # type: ignore[assignment]
         if width > settings.width_px and height * settings.width_px >= width:  # not if less than one row would remain
-            # imutils rounds the height down, so each axis has its own scale factor.
+            import imutils  # imported late: it imports ssl
+
+            # It rounds the height down, so each axis has its own scale factor.
             grey = imutils.resize(grey, width=settings.width_px, inter=cv2.INTER_AREA)
         if settings.equalize:
             grey = cv2.equalizeHist(grey)  # type: ignore[assignment]

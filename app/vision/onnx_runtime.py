@@ -42,6 +42,7 @@ class OnnxModel:
             )
         import onnxruntime
 
+        onnxruntime.disable_telemetry_events()  # of its builds for Windows
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = threads, 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not use the CPU

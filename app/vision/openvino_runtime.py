@@ -1,5 +1,6 @@
 """Runs a LiteRT model with OpenVINO (``pip install 'maskwatch[openvino]'``)."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,14 +14,22 @@ from app.vision.litert import LiteRtModel
 from app.vision.network import Plan, plan_of
 
 
+def import_openvino() -> Any:
+    """OpenVINO without its telemetry, which would report each import over the network. Without that package it uses a
+    stub. Raises ModelError if it cannot be loaded."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino
+    except ImportError as error:  # for example without a library of the system
+        raise ModelError(f"openvino cannot be loaded: {error}; reinstall it, or use another back end") from error
+    return openvino
+
+
 class OpenVinoModel:
     """The ``Network`` of a ``.tflite`` file on the CPU. Raises ModelError if OpenVINO cannot run it."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        try:
-            import openvino
-        except ImportError as error:  # for example without a library of the system
-            raise ModelError(f"openvino cannot be loaded: {error}; reinstall it, or use another back end") from error
+        openvino = import_openvino()
         described = LiteRtModel(path, threads)  # OpenVINO does not tell the quantization
         self.channels, self.input_shape = described.channels, described.input_shape
         self.input_quantization = described.input_quantization

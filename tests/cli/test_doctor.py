@@ -3,16 +3,13 @@
 import os
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from app.cli import doctor
 from app.cli.main import main
-from app.core.types import Image
 from app.settings.load import load_settings
-from app.settings.vision import DetectorSettings
 from app.vision.backend_choice import Speed
 
 
@@ -99,61 +96,41 @@ def test_a_camera_that_hangs_turned_gets_its_rotation_proposed(
     assert finding.endswith("set rotate = 0 for this camera, or give --rotate 0")
 
 
-def test_back_ends_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    counted: list[None] = []
+def test_networks_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[list[str]] = []
 
-    def measure(faults: list[str]) -> list[Speed]:
-        counted.append(None)
-        faults.append("onnx-cuda cannot be used")
-        return [
-            Speed("detector", "litert", "int8", 1, 20.0),
-            Speed("detector", "litert", "float32", 1, 10.0),
-            Speed("classifier", "litert", "float32", 1, 0.5),
-        ]
+    def measure(backends: list[str], faults: list[str]) -> list[Speed]:
+        measured.append(backends)
+        faults += ["onnx-cuda cannot be used"] if len(backends) > 1 else []
+        times = (("detector", "int8", 20.0), ("detector", "float32", 10.0), ("classifier", "float32", 0.5))
+        return [Speed(network, each, precision, 1, ms) for each in backends for network, precision, ms in times]
 
-    monkeypatch.setattr("app.vision.backends.find_spec", lambda name: None)  # only LiteRT
+    monkeypatch.setattr("app.vision.backends.available_backends", lambda: ["litert", "onnx"])
     monkeypatch.setattr("app.bench.backend_speeds.measure_speeds", measure)
-    first, detector, classifier = doctor.speed_findings()
-    assert (first.state, first.message) == ("info", "onnx-cuda cannot be used")
-    assert detector.message == (
-        "litert int8 20.0 ms (1 thread), litert float32 10.0 ms (1 thread); auto uses litert float32, 1 thread"
-    )
+    settings = load_settings(None, {})
+    detector, classifier = doctor.speed_findings(settings)
+    assert detector.message == "litert int8 20.0 ms, litert float32 10.0 ms; auto uses litert float32, 1 thread"
     assert classifier.message.endswith("auto uses litert float32, 1 thread")
-    assert [each.message for each in doctor.speed_findings()] == [detector.message, classifier.message]
-    assert len(counted) == 1
-    list(doctor.speed_findings(again=True))
-    assert len(counted) == 2
+    assert list(doctor.speed_findings(settings)) == [detector, classifier]
+    auto = load_settings(None, {"detector": {"backend": "auto"}})
+    (fault, *_) = doctor.speed_findings(auto)  # another back end is not measured yet
+    assert (fault.state, fault.message) == ("info", "onnx-cuda cannot be used")
+    assert len(list(doctor.speed_findings(auto))) == 2
+    list(doctor.speed_findings(settings, again=True))
+    assert measured == [["litert"], ["litert", "onnx"], ["litert"]]
 
 
-def test_a_back_end_that_fails_is_reported_and_the_others_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    from app.bench import backend_speeds
-
-    def load(settings: DetectorSettings) -> Any:
-        def run_pass(image: Image) -> None:
-            if settings.backend == "onnx-cuda":
-                raise RuntimeError("the device was removed")
-
-        return SimpleNamespace(run_pass=run_pass)
-
-    found = [Speed("detector", "litert", "int8", 1, 0.0), Speed("detector", "onnx-cuda", "float32", 1, 0.0)]
-    monkeypatch.setattr(backend_speeds, "candidates", lambda: found)
-    monkeypatch.setattr(backend_speeds, "load_yunet", load)
-    faults: list[str] = []
-    assert [each.backend for each in backend_speeds.measure_speeds(faults, rounds=1)] == ["litert"]
-    assert faults == ["the device was removed"]
-
-
-def test_the_networks_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_measurement_names_what_it_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     from app.bench import backend_speeds
 
     monkeypatch.setattr("app.vision.backends.find_spec", lambda name: None)
     monkeypatch.setattr(backend_speeds, "cores_allowed", lambda: 1)
     faults: list[str] = []
-    found = backend_speeds.measure_speeds(faults, rounds=1)
+    found = backend_speeds.measure_speeds(["litert", "onnx"], faults, rounds=1)
     assert [(each.network, each.precision) for each in found] == [
         ("detector", "int8"),
         ("detector", "float32"),
         ("classifier", "float32"),
     ]
     assert all(0 < each.ms < 10_000 for each in found)
-    assert faults == []
+    assert all("pip install 'maskwatch[onnx]'" in fault for fault in faults)

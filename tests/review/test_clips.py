@@ -208,7 +208,10 @@ def test_200_events_while_the_disk_stalls_are_stored_in_time(
             before_s, newest = time.monotonic(), session.latest["door"]
             session.on_event(Event(each.id, each.kind, "door", newest.frame.time_s, each.wall_s, 1), newest)
             slowest_s = max(slowest_s, time.monotonic() - before_s)
-        wait_until(lambda: disk.calls == 1 and session.clips is not None and session.clips.dropped > 0, "it stalls")
+        wait_until(
+            lambda: disk.calls == 1 and session.evidence.clips is not None and session.evidence.clips.dropped > 0,
+            "it stalls",
+        )
         frames = session.monitor.views()[0].status.frames
         wait_until(lambda: session.monitor.views()[0].status.frames > frames + 10, "the analysis continues")
         disk.release.set()

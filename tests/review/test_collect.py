@@ -309,8 +309,9 @@ def test_no_face_leaves_the_memory_unless_collect_is_enabled(tmp_path: Path, ena
     )
     with WatchSession(settings, None, None, parts=fake_parts(source=LiveCamera("door"))) as session:
         wait_until(lambda: len(session.alerts.recent()) > 0, "an alert")
-        if session.collector is not None:
-            wait_until(lambda: session.collector is not None and session.collector.is_idle, "the face is stored")
+        collector = session.evidence.collector
+        if collector is not None:
+            wait_until(lambda: collector.is_idle, "the face is stored")
     pictures = [path.name for path in tmp_path.rglob("*") if path.is_file() and not path.name.startswith("events.db")]
     assert len(pictures) == (3 if enabled else 0)
     assert all(name.endswith((CROP, RECORD, SCENE)) for name in pictures)

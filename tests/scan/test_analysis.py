@@ -13,9 +13,11 @@ from app.alerts.store_types import CameraHour
 from app.capture.recording_reader import Part, read_facts
 from app.core.errors import SourceError
 from app.core.types import Box
-from app.scan.analysis import Shard, ShardAnalysis, ShardResult, thumbnail
+from app.scan.analysis import Shard, ShardAnalysis, ShardResult, model_settings, thumbnail
 from app.settings.monitor import CameraSettings
 from app.settings.root import Settings
+from app.settings.vision import DetectorSettings
+from app.vision.backend_choice import Speed, resolved_detector, write_speeds
 
 WALL_S = 1_795_168_800.0 - 20  # the hour changes after 20 s
 LENGTH_S = 48.0
@@ -157,3 +159,11 @@ def test_thumbnails_show_no_face(video: Path) -> None:
     sharp[40:60:2, 40:60] = 255  # stripes that no longer exist in a mosaic
     shown = cv2.imdecode(np.frombuffer(thumbnail(sharp, Box(40, 40, 20, 20), ()), np.uint8), cv2.IMREAD_COLOR)
     assert np.abs(np.diff(shown[shown.shape[0] // 2 - 5 :, shown.shape[1] // 2].astype(int), axis=0)).max() < 100
+
+
+def test_what_auto_means_is_the_same_on_every_machine() -> None:
+    write_speeds([Speed("detector", "litert", "int8", 1, 9.0), Speed("detector", "litert", "float32", 1, 1.0)])
+    assert resolved_detector(DetectorSettings()).precision == "float32"
+    detector, classifier = model_settings(Settings(), CameraSettings(uri="scan", name="hall"))
+    assert (detector.backend, detector.precision, detector.threads) == ("litert", "int8", 1)
+    assert (classifier.backend, classifier.threads) == ("litert", 1)

@@ -13,6 +13,7 @@ from app.core.types import Label
 from app.settings.vision import ClassifierSettings
 from app.training.export import export_classifier, write_model
 from app.training.networks import ShippedNetwork, build_paper, build_shipped, paper_network
+from app.vision.backends import is_installed
 from app.vision.classifier import KerasClassifier, LiteRtClassifier, load_classifier
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata, write_metadata
 
@@ -164,9 +165,10 @@ def test_outputs_of_one_value_and_of_logits(tmp_path: Path, is_quantized: bool) 
     (tmp_path / "model.json").write_text(json.dumps(metadata))
     logits = 3 * (np.array([0, 100, 255]) / 127.5 - 1)
     expected = 1 / (1 + np.exp(-logits))
-    classifier = load_classifier(ClassifierSettings(model=tmp_path / "model.tflite"))
-    np.testing.assert_allclose(classifier.classify(shown)[:, 1], expected, atol=0.02)
-    np.testing.assert_allclose(classifier.classify(shown).sum(axis=1), 1, atol=1e-6)
+    for backend in ("litert", "openvino") if is_installed("openvino") else ("litert",):
+        classifier = load_classifier(ClassifierSettings(model=tmp_path / "model.tflite", backend=backend))
+        np.testing.assert_allclose(classifier.classify(shown)[:, 1], expected, atol=0.02)
+        np.testing.assert_allclose(classifier.classify(shown).sum(axis=1), 1, atol=1e-6)
     metadata["outputs"] = "probabilities"
     (tmp_path / "model.json").write_text(json.dumps(metadata))
     classifier = load_classifier(ClassifierSettings(model=tmp_path / "model.tflite"))

@@ -1,6 +1,8 @@
 """Conformance of the back ends: each gives the answers of LiteRT with float32, within the rounding of float32."""
 
+import os
 import shutil
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -153,3 +155,16 @@ def test_only_a_keras_file_is_written_as_onnx(tmp_path: Path, capsys: pytest.Cap
     shutil.copy(resources.model("classifier.tflite"), path)
     assert main(["models", "convert", str(path), "--output", str(tmp_path / "x.onnx")]) == 2
     assert "give the .keras file" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not is_installed("openvino"), reason="maskwatch[openvino] is not installed")
+def test_openvino_sends_no_telemetry(tmp_path: Path) -> None:
+    """Its telemetry writes a client id into the home folder when it is imported."""
+    code = (
+        "import sys, app.vision.openvino_runtime as runtime; runtime.import_openvino().Core(); "
+        "print([name for name, module in sys.modules.items() if name.startswith('openvino_telemetry') and module])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert list(tmp_path.iterdir()) == []

@@ -2,9 +2,9 @@
 // Keeps the page up to date: state and events arrive as server-sent events; forms are sent without leaving the page.
 // Values from the server are inserted as text, never as HTML.
 (() => {
-  const KIND_NAMES = {no_mask: "No mask", incorrect: "Worn wrong", resolved: "Resolved", camera_offline: "Camera offline", camera_recovered: "Camera back", camera_changed: "Camera changed", node_offline: "Node offline", node_online: "Node back"};
-  const REASON_TEXTS = {mask: "mask on", left: "left the view"};
-  const STATE_NAMES = {connecting: "Connecting", live: "Live", stale: "Stale", reconnecting: "Reconnecting", ended: "Ended", failed: "Failed"};
+  const KIND_NAMES = {no_mask: "No mask", incorrect: "Worn wrong", resolved: "Resolved", camera_offline: "Camera offline", camera_recovered: "Camera back", camera_changed: "Camera changed", node_offline: "Node offline", node_online: "Node back", part_failed: "Part failed", part_recovered: "Part back"};
+  const REASON_TEXTS = {mask: "mask on", left: "left the view", moved: "another node watches the camera"};
+  const STATE_NAMES = {connecting: "Connecting", live: "Live", stale: "Stale", reconnecting: "Reconnecting", ended: "Ended", failed: "Failed", standby: "Standby"};
   const MAX_RECENT = 12;
   const REDUCED_MOTION_INTERVAL_MS = 5000;
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -207,15 +207,10 @@
     clearInterval(refreshTimer);
     live?.abort();
     live = null;
+    waiting.clear();
+    const run = !document.hidden && !paused;
     if (!images.length) return;
-    if (document.hidden) {
-      for (const image of images) {
-        image.removeAttribute("src");
-        image.onload?.();  // an image that was being decoded never loads
-      }
-      return;
-    }
-    if (paused) { refresh(); return; }
+    if (!run) { document.hidden ? images.forEach((image) => image.removeAttribute("src")) : refresh(); return; }
     if (reducedMotion) { refresh(); refreshTimer = setInterval(refresh, REDUCED_MOTION_INTERVAL_MS); return; }
     if (images.length === 1) { images[0].src = `${base}/api/v1/cameras/${images[0].dataset.picture}/stream.mjpeg?at=${Date.now()}`; return; }
     const control = live = new AbortController();
@@ -371,6 +366,53 @@
           showMessage("maskwatch does not respond. Check that it is running.", true);
         }
       } else return;
+      event.preventDefault();
+    });
+  }
+  const labelling = one("[data-labelling]");
+  if (labelling) {
+    one("[data-keys]", labelling).hidden = false;
+    const scene = one("svg", labelling), rect = one("[data-box]", scene), field = one("[name=box]", labelling);
+    const offset = field.dataset.moves.split(" ").map(Number), limit = scene.viewBox.baseVal;
+    const names = ["x", "y", "width", "height"], place = () => names.map((name) => Number(rect.getAttribute(name)));
+    const corners = [0, 1, 2, 3].map(() => scene.appendChild(document.createElementNS(scene.namespaceURI, "circle")));
+    const setBox = ([x, y, width, height], changed = true) => {
+      width = Math.min(Math.max(width, 4), limit.width); height = Math.min(Math.max(height, 4), limit.height);
+      const box = [Math.min(Math.max(x, 0), limit.width - width), Math.min(Math.max(y, 0), limit.height - height), width, height];
+      names.forEach((name, i) => rect.setAttribute(name, box[i]));
+      corners.forEach((corner, i) => {
+        corner.setAttribute("cx", box[0] + (i % 2) * box[2]); corner.setAttribute("cy", box[1] + (i >> 1) * box[3]);
+        corner.setAttribute("r", limit.width / 60);
+      });
+      if (changed) field.value = [box[0] + offset[0], box[1] + offset[1], box[2], box[3]].map((value) => value.toFixed(1)).join(" ");
+    };
+    setBox(place(), false);
+    const at = (event) => new DOMPoint(event.clientX, event.clientY).matrixTransform(scene.getScreenCTM().inverse());
+    let drag = null;
+    scene.addEventListener("pointerdown", (event) => {
+      const corner = corners.indexOf(event.target);
+      if (corner < 0 && event.target !== rect) return;
+      drag = {corner, from: at(event), box: place()};
+      scene.setPointerCapture(event.pointerId);
+      event.preventDefault();
+    });
+    scene.addEventListener("pointermove", (event) => {
+      if (!drag) return;
+      const now = at(event), dx = now.x - drag.from.x, dy = now.y - drag.from.y, [x, y, width, height] = drag.box;
+      if (drag.corner < 0) { setBox([x + dx, y + dy, width, height]); return; }
+      const right = drag.corner % 2, lower = drag.corner >> 1;
+      setBox([right ? x : x + dx, lower ? y : y + dy, right ? width + dx : width - dx, lower ? height + dy : height - dy]);
+    });
+    for (const name of ["pointerup", "pointercancel"]) scene.addEventListener(name, () => { drag = null; });
+    const STEPS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
+    document.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      const step = STEPS[event.key], button = step ? null : one(`[data-key="${CSS.escape(event.key)}"]`);
+      if (step) {
+        const [x, y, width, height] = place();
+        setBox(event.shiftKey ? [x, y, width + step[0], height + step[1]] : [x + step[0], y + step[1], width, height]);
+      } else if (button) button.click();
+      else return;
       event.preventDefault();
     });
   }
