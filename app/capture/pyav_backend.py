@@ -43,8 +43,8 @@ _SEEK_LEADS_S = (10.0, 60.0, math.inf)
 complete, and MPEG-TS has no index, so a seek may end too late."""
 _ROUNDING = 1e-6
 _MOST_KEPT, _MOST_KEPT_BYTES = 250, 4 * 2**20
-"""Skipped packets that are kept until an image needs them: about 8 s of a usual stream. To decode more at once (8 ms each
-at 4K) would take longer than a read may last: cameras with "smart" codecs send up to 30 s without a key frame."""
+"""Skipped packets that are kept until an image needs them: about 8 s of a usual stream. To decode more at once (8 ms
+each at 4K) would last longer than a read may: cameras with "smart" codecs send up to 30 s without a key frame."""
 _EMPTY = np.empty((0, 0, 3), np.uint8)
 
 # ITU-T H.273: matrix coefficients. sws_scale rejects the others, so frames get the nearest of these.
