@@ -72,12 +72,8 @@ class HttpImageReader:
                 return True, self._image
 
     def grab(self) -> bool:
-        """Skips an image of motion JPEG without decoding it."""
-        if self._kind == "mjpeg" and not self._has_ended:
-            if self._next_in_answer() is not None:
-                return True
-            self._has_ended = True
-        return self.read()[0]
+        """Skips an image of motion JPEG without decoding it; False if there is none."""
+        return self._kind == "mjpeg" and not self._has_ended and bool(self._next_in_answer())
 
     def _ask_again(self) -> bool:
         """Whether the server has answered with a new image. Raises SourceError, for a failed request only if the last

@@ -27,8 +27,9 @@ from app.settings.source import SourceKind, SourceSettings
 _log = logging.getLogger(__name__)
 
 
-_PAUSED_S, _STILL_S = 1.0, 0.1
-"""Images are skipped for so long after one: of 10 to 30 images a second, one is read in 0.2 s of a still scene."""
+_PAUSED_S, _STILL_S = 1.0, 0.15
+"""Images that come earlier after one are skipped: of 10 to 30 images a second, one is read in 0.2 s of a still scene,
+and all of a camera that sends only a few."""
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class Throttle:
 
     @property
     def skip_s(self) -> float:
-        """For how long images are skipped after one that was not."""
+        """Images that come earlier after one that was not skipped are not needed."""
         return _PAUSED_S if self.is_paused else _STILL_S if self.is_still else 0.0
 
 
@@ -67,6 +68,7 @@ class LiveSource:
         self._index = 0
         self._image_s = -math.inf
         """Stream time of the last image that was not skipped."""
+        self._step_s = 0.0
         self.throttle = Throttle()
         self.waiting = ""
         """What the source waits for while packets arrive, but no frame; '' otherwise."""
@@ -89,8 +91,9 @@ class LiveSource:
                 if image is None and not skips:
                     return  # stopped
                 first, self.waiting = False, ""
-                arrival_s = time.monotonic() - self._start_s
+                arrival_s, last_s = time.monotonic() - self._start_s, self._time_s
                 self._time_s = times.next(image_stamp_s(reader), arrival_s)
+                self._step_s = self._time_s - last_s
                 if times.fault != fault:
                     fault = times.fault
                     # The drivers of many webcams give no stamps, which is no fault.
@@ -107,7 +110,7 @@ class LiveSource:
 
     def _may_skip(self, reader: VideoReader) -> bool:
         """Whether the next image is not needed. While paused, an image that needs many skipped ones never is."""
-        is_soon = self._time_s < self._image_s + self.throttle.skip_s
+        is_soon = self._time_s + self._step_s < self._image_s + self.throttle.skip_s
         return is_soon or (self.throttle.is_paused and getattr(reader, "backlog", 0) > 1)
 
     def apply(self, settings: SourceSettings) -> None:

@@ -42,8 +42,9 @@ _SEEK_LEADS_S = (10.0, 60.0, math.inf)
 """How long before the wanted time decoding starts: videos with intra refresh need some seconds until an image is
 complete, and MPEG-TS has no index, so a seek may end too late."""
 _ROUNDING = 1e-6
-_MOST_KEPT_BYTES = 4 * 2**20
-"""Skipped packets that are kept until an image needs them: about 8 s of a usual stream."""
+_MOST_KEPT, _MOST_KEPT_BYTES = 250, 4 * 2**20
+"""Skipped packets that are kept until an image needs them: about 8 s of a usual stream. To decode more at once (8 ms
+each at 4K) would last longer than a read may: cameras with "smart" codecs send up to 30 s without a key frame."""
 _EMPTY = np.empty((0, 0, 3), np.uint8)
 
 # ITU-T H.273: matrix coefficients. sws_scale rejects the others, so frames get the nearest of these.
@@ -267,8 +268,10 @@ class PyavReader:
                 self._kept.clear()
             self._kept.append(packet)
             if self._skips:
-                self._time_s = self._stream_time_s(packet.dts, packet.time_base)
-                if sum(each.size for each in self._kept) < _MOST_KEPT_BYTES:
+                # With B-frames, FFmpeg may not find out when a packet of RTSP or Matroska is decoded
+                stamp = packet.pts if packet.dts is None else packet.dts
+                self._time_s = self._stream_time_s(stamp, packet.time_base)
+                if len(self._kept) < _MOST_KEPT and sum(each.size for each in self._kept) < _MOST_KEPT_BYTES:
                     yield None
                     continue
             kept, self._kept = self._kept, []

@@ -99,7 +99,8 @@ def remote_videos(uri: str) -> list[str]:
         if not files.isdir(path):
             return [uri]
         found = [each for each in files.find(path) if PurePosixPath(each).suffix.lower() in RECORDING_SUFFIXES]
-        return sorted(files.unstrip_protocol(each) for each in found)
+        # Its unstrip_protocol would lose the server and the login of sftp:// and the like
+        return sorted(uri.rstrip("/") + each.removeprefix(path.rstrip("/")) for each in found)
 
 
 @contextlib.contextmanager

@@ -296,7 +296,8 @@ def speed_findings(settings: Any, again: bool = False) -> Iterator[Finding]:
     from app.vision.backend_choice import fastest, read_speeds, speeds_file, write_speeds
     from app.vision.backends import available_backends
 
-    is_auto = "auto" in (settings.detector.backend, settings.classifier.backend)
+    own = (each.detector.backend for each in settings.camera)
+    is_auto = "auto" in (settings.detector.backend, settings.classifier.backend, *own)
     backends = available_backends() if is_auto else ["litert"]
     speeds = read_speeds()
     if again or set(backends) - {each.backend for each in speeds}:

@@ -16,7 +16,7 @@ from app.core.cpu import cores_allowed, cpu_name
 from app.core.files import write_json
 from app.core.user_folders import data_folder
 from app.settings.vision import ClassifierSettings, DetectorSettings
-from app.vision.backends import is_installed
+from app.vision.backends import available_backends
 
 THREADS = (1, 2, 4)
 """The numbers of threads that are measured."""
@@ -77,7 +77,7 @@ def write_speeds(speeds: Sequence[Speed]) -> None:
 def fastest(
     speeds: Sequence[Speed], network: str, backend: str = "auto", precision: str = "auto", threads: int = THREADS[-1]
 ) -> Speed | None:
-    """The fastest of ``speeds`` that these settings allow and whose package is installed."""
+    """The fastest of ``speeds`` that these settings allow and whose package and provider are still installed."""
     allowed = [
         each
         for each in speeds
@@ -85,8 +85,10 @@ def fastest(
         and backend in ("auto", each.backend)
         and precision in ("auto", each.precision)
         and each.threads <= threads
-        and is_installed(each.backend)
     ]
+    if any(each.backend != "litert" for each in allowed):
+        usable = available_backends()
+        allowed = [each for each in allowed if each.backend in usable]
     return min(allowed, key=lambda each: each.cost_ms, default=None)
 
 

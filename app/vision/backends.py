@@ -33,7 +33,10 @@ def available_backends() -> list[str]:
     if is_installed("onnx"):
         from app.vision.onnx_runtime import available_providers
 
-        found += available_providers()
+        try:
+            found += available_providers()
+        except ModelError:
+            found.append("onnx")  # who opens it learns why
     return found
 
 

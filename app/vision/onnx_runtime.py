@@ -21,8 +21,11 @@ PROVIDERS = {
 
 
 def available_providers() -> list[str]:
-    """The names of ``PROVIDERS`` that the installed ONNX Runtime contains."""
-    import onnxruntime
+    """The names of ``PROVIDERS`` that the installed ONNX Runtime contains. Raises ModelError if it cannot be loaded."""
+    try:
+        import onnxruntime
+    except ImportError as error:  # for example without a library of the system
+        raise ModelError(f"onnxruntime cannot be loaded: {error}; reinstall it, or use another back end") from error
 
     found = onnxruntime.get_available_providers()
     return [name for name, provider in PROVIDERS.items() if provider in found]
@@ -32,13 +35,13 @@ class OnnxModel:
     """The ``Network`` of a channels-last float32 ``.onnx`` file. Raises ModelError if ``backend`` cannot run it."""
 
     def __init__(self, path: Path, threads: int, backend: str = "onnx") -> None:
-        import onnxruntime
-
         provider = PROVIDERS[backend]
         if backend not in available_providers():
             raise ModelError(
                 f"the installed ONNX Runtime has no {provider}; see docs/speed.md for the package to install"
             )
+        import onnxruntime
+
         onnxruntime.disable_telemetry_events()  # of its builds for Windows
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = threads, 3
@@ -48,7 +51,7 @@ class OnnxModel:
         except Exception as error:  # its errors have no common class
             raise ModelError(f"{backend} cannot run {path}: {str(error).splitlines()[0]}") from error
         if self._session.get_providers()[0] != provider:
-            raise ModelError(f"{provider} cannot be used on this machine; use another backend, or check its drivers")
+            raise ModelError(f"{provider} cannot be used on this machine; check its drivers, or use another back end")
         (image,) = self._session.get_inputs()
         self._name: str = image.name
         self.channels = sorted(int(output.shape[-1]) for output in self._session.get_outputs())

@@ -16,10 +16,12 @@ from app.vision.network import Plan, plan_of
 
 def import_openvino() -> Any:
     """OpenVINO without its telemetry, which would report each import over the network. Without that package it uses a
-    stub."""
+    stub. Raises ModelError if it cannot be loaded."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
+    try:
+        import openvino
+    except ImportError as error:  # for example without a library of the system
+        raise ModelError(f"openvino cannot be loaded: {error}; reinstall it, or use another back end") from error
     return openvino
 
 

@@ -747,7 +747,7 @@ def test_a_skipped_image_of_motion_jpeg_is_not_decoded(monkeypatch: pytest.Monke
         reader = open_http_stream(SourceSettings(uri=camera.url("/"), **LIMITS)).reader
         first = reader.read()[1]
         with monkeypatch.context() as patched:
-            patched.setattr("app.capture.mjpeg.JpegDecoder.decode", None)
+            patched.setattr("app.capture.mjpeg.ImageDecoder.decode", None)
             assert reader.grab()
             assert reader.grab()
         fourth = reader.read()[1]

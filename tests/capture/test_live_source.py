@@ -198,10 +198,10 @@ def test_wrong_stamps_are_reported_once(caplog: pytest.LogCaptureFixture) -> Non
 
 
 class SkippingReader(StampedReader):
-    """Frames at 25 per second of which every tenth is a key frame; ``decoded`` lists those that were read."""
+    """Frames, 25 per second, of which every tenth is a key frame; ``decoded`` lists those that were read."""
 
-    def __init__(self) -> None:
-        super().__init__([40.0 * i for i in range(200)])
+    def __init__(self, step_ms: float = 40.0) -> None:
+        super().__init__([step_ms * i for i in range(200)])
         self.decoded: list[int] = []
         self.backlog = 0
 
@@ -247,3 +247,15 @@ def test_a_loss_is_noticed_while_images_are_skipped() -> None:
     reader.grab = lambda: False  # type: ignore[method-assign]
     with pytest.raises(SourceError, match="ended or was interrupted"):
         next(frames)
+
+
+def test_no_image_of_a_slow_camera_is_skipped_while_nothing_moves() -> None:
+    """Otherwise a newcomer is seen an image later, which is a second at one image per second."""
+    reader = SkippingReader(250.0)
+    source = LiveSource(SourceSettings(uri="rtsp://camera/x"), lambda _: reader)
+    frames = source.frames(threading.Event())
+    source.throttle.is_still = True
+    for _ in range(5):
+        next(frames)
+    assert reader.decoded == [0, 1, 2, 3, 4]
+    frames.close()

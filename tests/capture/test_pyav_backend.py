@@ -391,12 +391,13 @@ def test_a_recorder_and_its_interlaced_copy_show_the_same(shared_data: Path) -> 
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4", "mjpeg"])
-@pytest.mark.parametrize("most_bytes", [4 * 2**20, 0])
+@pytest.mark.parametrize("limit", ["", "_MOST_KEPT", "_MOST_KEPT_BYTES"])
 def test_an_image_after_skipped_ones_is_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str, most_bytes: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str, limit: str
 ) -> None:
-    """With a limit of 0 bytes each skipped packet is decoded at once, as if the memory for them were full."""
-    monkeypatch.setattr("app.capture.pyav_backend._MOST_KEPT_BYTES", most_bytes)
+    """With a ``limit`` of 0 each skipped packet is decoded at once, as if too many were kept."""
+    if limit:
+        monkeypatch.setattr(f"app.capture.pyav_backend.{limit}", 0)
     pixels, options = ("yuvj420p", {}) if codec == "mjpeg" else ("yuv420p", {"bf": "0", "g": "5"})
     if codec == "libx264":
         options |= {"tune": "zerolatency", "x264-params": "scenecut=0"}
@@ -405,18 +406,29 @@ def test_an_image_after_skipped_ones_is_its_own(
     images = [every.read()[1] for _ in range(COUNT)]
     assert (skipping.read()[1] == images[0]).all()
     assert [skipping.grab() for _ in range(3)] == [True] * 3
-    assert skipping.backlog == (0 if not most_bytes else 1 if codec == "mjpeg" else 3)
+    assert skipping.backlog == (0 if limit else 1 if codec == "mjpeg" else 3)
     assert skipping.get(cv2.CAP_PROP_POS_MSEC) == pytest.approx(120)
     assert (skipping.read()[1] == images[4]).all()
     assert skipping.backlog == 0
     assert skipping.grab()
-    assert skipping.backlog == bool(most_bytes), "a key frame needs none of the packets before it"
+    assert skipping.backlog == (not limit), "a key frame needs none of the packets before it"
     assert (skipping.read()[1] == images[6]).all()
     while skipping.grab():
         pass
     assert skipping.read() == (False, None)
     every.release()
     skipping.release()
+
+
+def test_a_skipped_image_with_b_frames_has_a_time(tmp_path: Path) -> None:
+    """FFmpeg does not know at once when such a packet is decoded."""
+    options = {"bf": "3", "x264-params": "scenecut=0:b-adapt=0"}
+    path = write(tmp_path / "cam.mkv", [grey_image(i) for i in range(COUNT)], options=options)
+    reader = PyavReader(str(path))
+    for _ in range(4):
+        assert reader.grab()
+        assert reader.get(cv2.CAP_PROP_POS_MSEC) >= 0
+    reader.release()
 
 
 def test_a_hardware_decoder_that_is_missing_is_replaced_by_the_cpu(

@@ -100,9 +100,24 @@ def test_any_scheme_of_fsspec_is_read(video: Path) -> None:
 def test_a_folder_of_a_store_is_listed() -> None:
     for name in ("shop/door/b.mp4", "shop/door/a.MKV", "shop/notes.txt"):
         fsspec.filesystem("memory").pipe(f"/{name}", b"content")
-    assert remote_videos("memory://shop") == ["memory:///shop/door/a.MKV", "memory:///shop/door/b.mp4"]
+    assert remote_videos("memory://shop") == ["memory://shop/door/a.MKV", "memory://shop/door/b.mp4"]
     assert remote_videos("memory://shop/door/b.mp4") == ["memory://shop/door/b.mp4"]
     assert remote_videos("http://server.example/shop") == ["http://server.example/shop"]
+
+
+def test_videos_of_a_folder_keep_the_server_and_the_login() -> None:
+    class WithServer(type(fsspec.filesystem("memory"))):  # type: ignore[misc]
+        """Paths as those of sftp:// and ftp://."""
+
+        protocol = "server"
+
+        @classmethod
+        def _strip_protocol(cls, path: str) -> str:
+            return "/" + fsspec.utils.infer_storage_options(path)["path"].strip("/")
+
+    fsspec.register_implementation("server", WithServer, clobber=True)
+    fsspec.filesystem("memory").pipe("/archive/door/a.mp4", b"content")
+    assert remote_videos("server://u:secret@host/archive/") == ["server://u:secret@host/archive/door/a.mp4"]
 
 
 @pytest.mark.parametrize("uri", ["memory://u:secret@host/absent.mp4", "nosuch://u:secret@host/a.mp4"])

@@ -112,7 +112,7 @@ def test_networks_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert detector.message == "litert int8 20.0 ms, litert float32 10.0 ms; auto uses litert float32, 1 thread"
     assert classifier.message.endswith("auto uses litert float32, 1 thread")
     assert list(doctor.speed_findings(settings)) == [detector, classifier]
-    auto = load_settings(None, {"detector": {"backend": "auto"}})
+    auto = load_settings(None, {"camera": [{"uri": "0", "detector": {"backend": "auto"}}]})
     (fault, *_) = doctor.speed_findings(auto)  # another back end is not measured yet
     assert (fault.state, fault.message) == ("info", "onnx-cuda cannot be used")
     assert len(list(doctor.speed_findings(auto))) == 2

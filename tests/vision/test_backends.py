@@ -96,6 +96,15 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert backends.available_backends() == ["litert"]
 
 
+def test_a_package_that_cannot_be_loaded_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "find_spec", lambda name: object())
+    for backend, package in (("openvino", "openvino"), ("onnx-cuda", "onnxruntime")):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(ModelError, match=f"{package} cannot be loaded: .*; reinstall it"):
+            detector(backend)
+    assert backends.available_backends() == ["litert", "openvino", "onnx"], "the doctor then tries it and says why"
+
+
 def test_a_file_or_precision_that_a_backend_cannot_run_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

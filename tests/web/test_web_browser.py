@@ -370,6 +370,21 @@ def test_nine_cameras_are_live_over_one_connection(tmp_path: Path, browser: Any)
             monitor.step(1, index)
         wait_until(lambda: all(image.get_attribute("src") != old for image, old in zip(images, before, strict=True)))
         wait_until(lambda: all(image.get_property("naturalWidth") == 160 for image in images))
+        browser.execute_script(
+            """
+            window.setHidden = (hidden) => {
+                Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+                document.dispatchEvent(new Event("visibilitychange"));
+            };
+            new MutationObserver((_, observer) => { observer.disconnect(); setHidden(true); })
+                .observe(arguments[0], {attributeFilter: ["src"]});
+        """,
+            images[0],
+        )
+        monitor.step(1, 0)
+        wait_until(lambda: not any(image.get_attribute("src") for image in images))
+        browser.execute_script("setHidden(false)")
+        wait_until(lambda: all((image.get_attribute("src") or "").startswith("blob:") for image in images), 20)
         browser.find_element(By.CSS_SELECTOR, "[data-pause]").click()
         wait_until(lambda: all("picture.jpg" in image.get_attribute("src") for image in images))
         wait_until(lambda: sum(viewers for viewers, _ in running.server.site.streams.stats().values()) == 0)
