@@ -21,6 +21,8 @@ from app.fleet.messages import NodeHealth
 from app.fleet.server import HubServer
 from app.settings.alerts import AlertSettings, NatsChannel
 from app.settings.fleet import FleetSettings
+from app.settings.load import load_settings
+from app.settings.root import Settings
 
 HEARTBEAT_S = 0.2
 
@@ -94,6 +96,20 @@ class Fleet:
             return store.events.events()
         finally:
             store.close()
+
+
+def node_settings(fleet: Fleet, folder: Path, node: str = "box", **more: object) -> Settings:
+    """Those of a node of the site ``hall`` with the camera ``door``. ``more``: of [fleet]."""
+    values = {"hub": fleet.url, "site": "hall", "node": node, "heartbeat_s": HEARTBEAT_S, **more}
+    return load_settings(
+        None,
+        {
+            "camera": [{"uri": "rtsp://127.0.0.1:1/door", "name": "door"}],
+            "alerts": {"store": folder / f"{node}.db", "retry_first_s": 0.1, "retry_max_s": 0.2},
+            "view": {"headless": True},
+            "fleet": {**values, "creds_file": fleet.folder.credentials_of("hall")},
+        },
+    )
 
 
 def alert_of(event: Event) -> Alert:

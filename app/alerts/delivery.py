@@ -373,7 +373,7 @@ class AlertCenter:
                 changed = self._queue.maintain()
                 due = self._damper.due(self._clock.monotonic_s())
                 for event in due:
-                    log.warning("camera %s is still offline; it is reported now", event.camera)
+                    log.warning("%s still does not work; it is reported now", event.camera)
                     self._queue.write(WriteBatch(deliveries=tuple(self._deliveries(event, ""))))
                 if had_work or changed or due:
                     self._count_waiting()

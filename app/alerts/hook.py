@@ -22,7 +22,13 @@ TITLES = {
     EventKind.CAMERA_CHANGED: "Camera changed",
     EventKind.NODE_OFFLINE: "Node offline",
     EventKind.NODE_ONLINE: "Node back",
+    EventKind.PART_FAILED: "Part failed",
+    EventKind.PART_RECOVERED: "Part works again",
 }
+
+ENDS = (EventKind.RESOLVED, EventKind.CAMERA_RECOVERED, EventKind.NODE_ONLINE, EventKind.PART_RECOVERED)
+PART_KINDS = (EventKind.PART_FAILED, EventKind.PART_RECOVERED)
+OF_NO_CAMERA = (EventKind.NODE_OFFLINE, EventKind.NODE_ONLINE, *PART_KINDS)
 
 
 def idempotency_key(event: Event, channel: str) -> str:
@@ -62,7 +68,8 @@ class Alert:
         event = self.event
         if self.is_test:
             return f"Test alert through channel {self.channel}: no real event"
-        parts = [f"{self.title} at {event.camera}"]
+        is_part = event.kind in PART_KINDS
+        parts = [f"{self.title}: {event.camera}" if is_part else f"{self.title} at {event.camera}"]
         if event.people > 1:
             parts.append(f"({event.people} people, for {event.duration_s:.0f} s)")
         elif event.track_id:

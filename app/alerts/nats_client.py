@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
 
 MESSAGE_ID = "Nats-Msg-Id"
+NODE = "Maskwatch-Node"
 BEGIN_JWT, BEGIN_SEED = "-----BEGIN NATS USER JWT-----", "-----BEGIN USER NKEY SEED-----"
 CLOSE_LIMIT_S = 1.0
 _BLOCK = re.compile(r"-----BEGIN ([A-Z ]+)-----\s*(.*?)\s*-+END \1-+", re.DOTALL)
@@ -30,8 +31,13 @@ logging.getLogger("asyncio").addFilter(lambda record: "returning true from eof_r
 
 
 def subject_of(kind: str, site: str, name: str) -> str:
-    """``mw.event.SITE.CAMERA``: ``name`` is percent-encoded, so that it is one token, and ``name_in`` returns it."""
-    return f"mw.{kind}.{site}.{quote_from_bytes(name.encode('utf-8', 'surrogatepass'), safe='').replace('.', '%2E')}"
+    """``mw.event.SITE.CAMERA``; ``name_in`` returns its parts."""
+    return f"mw.{kind}.{site}.{token_of(name)}"
+
+
+def token_of(name: str) -> str:
+    """``name`` percent-encoded, so that it is one token of a subject."""
+    return quote_from_bytes(name.encode("utf-8", "surrogatepass"), safe="").replace(".", "%2E")
 
 
 def name_in(subject: str) -> tuple[str, str, str]:

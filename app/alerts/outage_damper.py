@@ -1,4 +1,4 @@
-"""Damps the alerts of a camera that fails again and again. A pure state machine."""
+"""Damps the alerts of a camera or a part that fails again and again. A pure state machine."""
 
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -10,6 +10,7 @@ WINDOW_S = 3600.0
 OUTAGES_SENT = 3
 HOLD_S = 600.0
 HELD_REASON = "the camera is unstable"
+PART_HELD_REASON = "the part is unstable"
 
 
 @dataclass(slots=True)
@@ -29,9 +30,9 @@ class OutageDamper:
 
     def check(self, event: Event, now_s: float) -> tuple[Event, str]:
         """``event``, with a new reason if it is the last one sent, and why it is held back ('' to send it)."""
-        if event.kind is EventKind.CAMERA_RECOVERED:
+        if event.kind in (EventKind.CAMERA_RECOVERED, EventKind.PART_RECOVERED):
             self._cameras.setdefault(event.camera, _Camera()).held = None
-        if event.kind is not EventKind.CAMERA_OFFLINE:
+        if event.kind not in (EventKind.CAMERA_OFFLINE, EventKind.PART_FAILED):
             return event, ""
         camera = self._cameras.setdefault(event.camera, _Camera())
         if camera.outages_s and now_s - camera.outages_s[-1] >= WINDOW_S:
@@ -43,7 +44,7 @@ class OutageDamper:
         if count > OUTAGES_SENT:
             camera.outages_s.popleft()
             camera.held, camera.held_since_s = event, now_s
-            return event, HELD_REASON
+            return event, HELD_REASON if event.kind is EventKind.CAMERA_OFFLINE else PART_HELD_REASON
         if count < OUTAGES_SENT:
             return event, ""
         note = f"outage {count} within an hour; further ones are sent only if they last {HOLD_S / 60:.0f} min"

@@ -22,6 +22,7 @@ class SourceState(StrEnum):
     RECONNECTING = "reconnecting"
     ENDED = "ended"
     FAILED = "failed"
+    STANDBY = "standby"  # another node of a fleet watches the camera
 
 
 @dataclass(frozen=True, slots=True)

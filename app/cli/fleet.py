@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.cli import fleet_push
+from app.cli.fleet_folder import hub_folder, new_folder, open_store
 from app.core.errors import HookError, OutputError, SettingsError
 from app.core.files import write_text
 from app.core.text import counted, duration_text
@@ -62,6 +64,7 @@ def register(commands: Any) -> None:
         if name == "events":
             parser.add_argument("--newest", type=int, default=50, metavar="N", help="show at most N (default 50)")
         parser.set_defaults(run=run)
+    fleet_push.register(actions)
 
 
 def _register_init(actions: Any) -> None:
@@ -93,23 +96,8 @@ def _add_hub(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _new_folder(path: Path) -> "HubFolder":
-    try:
-        from app.fleet.hub_folder import HubFolder
-    except ImportError as error:
-        package = (error.name or "").partition(".")[0]
-        raise SettingsError(f"a fleet needs the package {package}: pip install 'maskwatch[fleet]'") from error
-    return HubFolder(path)
-
-
-def _folder(args: argparse.Namespace) -> "HubFolder":
-    folder = _new_folder(args.hub)
-    folder.check()
-    return folder
-
-
 def _init(args: argparse.Namespace) -> int:
-    folder = _new_folder(args.hub)
+    folder = new_folder(args.hub)
     from pydantic import TypeAdapter, ValidationError
 
     from app.fleet.hub_folder import ServerOptions
@@ -166,7 +154,7 @@ def _settings(args: argparse.Namespace, folder: "HubFolder") -> "Settings":
 def _hub(args: argparse.Namespace) -> int:
     import asyncio
 
-    folder = _folder(args)
+    folder = hub_folder(args)
     from app.alerts.delivery import AlertCenter
     from app.cli.watch import SignalFlags
     from app.fleet.hub import Hub
@@ -258,15 +246,6 @@ def _join(args: argparse.Namespace) -> int:
     return 0
 
 
-def _open_store(args: argparse.Namespace) -> "HubStore":
-    from app.fleet.hub_store import HubStore
-
-    folder = _folder(args)
-    if not folder.store.exists():
-        raise SettingsError(f"the hub in {folder.path} has not run yet; start it: maskwatch fleet hub {folder.path}")
-    return HubStore(folder.store, create=False)
-
-
 def _known_nodes(args: argparse.Namespace, store: "HubStore") -> "list[SeenNode]":
     return [each for each in store.nodes() if not args.site or each.site in args.site]
 
@@ -276,8 +255,9 @@ def _nodes(args: argparse.Namespace) -> int:
 
     from app.cli.event_file import make_console
 
-    table = Table("site", "node", "state", "last message", "cameras live", "waiting", "version", "faults", box=None)
-    store, now_s = _open_store(args), time.time()
+    columns = ("site", "node", "state", "last message", "cameras live", "waiting", "version", "faults", "from the hub")
+    table = Table(*columns, box=None)
+    store, now_s = open_store(hub_folder(args)), time.time()
     nodes = _known_nodes(args, store)
     store.close()
     for each in nodes:
@@ -291,6 +271,7 @@ def _nodes(args: argparse.Namespace) -> int:
             str(each.health.waiting),
             each.health.version,
             "; ".join(each.health.faults),
+            "; ".join(each.health.from_hub),
         )
     console = make_console()
     console.print(table)
@@ -304,7 +285,7 @@ def _cameras(args: argparse.Namespace) -> int:
     from app.cli.event_file import make_console
     from app.fleet.hub_store import camera_rows, site_rows
 
-    store, now_s = _open_store(args), time.time()
+    store, now_s = open_store(hub_folder(args)), time.time()
     rows = camera_rows(store, now_s, args.site)
     store.close()
     right = [Column(name, justify="right") for name in ("people", "masked", "incorrect", "bare", "compliance")]
@@ -328,8 +309,8 @@ def _cameras(args: argparse.Namespace) -> int:
 def _events(args: argparse.Namespace) -> int:
     from app.cli.events import list_events
 
-    folder = _folder(args)
-    store = _open_store(args)
+    folder = hub_folder(args)
+    store = open_store(folder)
     names = store.camera_names()
     store.close()
     args.store, args.config, args.until, args.kind = str(folder.store), None, None, []
@@ -342,11 +323,11 @@ def _events(args: argparse.Namespace) -> int:
 def _lag(args: argparse.Namespace) -> int:
     import asyncio
 
-    folder = _folder(args)
+    folder = hub_folder(args)
     from app.alerts.export import parse_time
     from app.fleet.server import HubServer
 
-    store = _open_store(args)
+    store = open_store(folder)
     since_s = parse_time(args.since, time.time())
     delays, nodes = store.delays_s(since_s, args.site), _known_nodes(args, store)
     store.close()

@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +69,7 @@ class SelfTest:
         self.first_label_cpu_s: float | None = None
         """CPU time until then: the figure least affected by other programs."""
 
-    def checks(self) -> Iterator[Check]:
+    def checks(self, only: Sequence[str] = ()) -> Iterator[Check]:
         steps: tuple[tuple[str, Callable[[], str]], ...] = (
             ("detector", self._load_detector),
             ("classifier", self._load_classifier),
@@ -80,6 +80,8 @@ class SelfTest:
             ("program", self.describe_program),
         )
         for subject, step in steps:
+            if only and subject not in only:
+                continue
             started_s = time.perf_counter()
             try:
                 ok, message = True, step()
@@ -198,6 +200,7 @@ def register(commands: Any) -> None:
     parser = commands.add_parser("self-test", help="test every part of this installation", description=__doc__)
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    parser.add_argument("--only", action="append", default=[], metavar="TEST", help="run only this test; repeatable")
     parser.add_argument(_RECEIVE, type=Path, metavar="FILE", help=argparse.SUPPRESS)  # the receiver of the test alert
     add_flags(parser, "faces", VISION)
     parser.set_defaults(run=run)
@@ -213,7 +216,7 @@ def run(args: argparse.Namespace) -> int:
     checks: list[Check] = []
     with tempfile.TemporaryDirectory(prefix="maskwatch-", ignore_cleanup_errors=True) as folder:
         test = SelfTest(settings, Path(folder))
-        for check in test.checks():
+        for check in test.checks(args.only):
             checks.append(check)
             if not args.json:
                 state = "ok" if check.ok else "FAULT"

@@ -117,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
         def stopped() -> bool:
             if session.is_healthy:
                 service.alive()
+            session.step()
             if flags.take_reload():
                 _reload(session, args)
             session.turn_as_requested()

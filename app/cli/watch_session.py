@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Self
 from app import __version__
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_records import EventLog
+from app.alerts.hook import PART_KINDS
 from app.alerts.mutes import Mutes
 from app.alerts.offline_cameras import cameras_left_offline
+from app.alerts.part_watch import CLASSIFIER, PartWatch, faults_of_alerts, latest_of_parts
 from app.alerts.store_types import CameraHour, StoreInUseError
 from app.capture.reader import FALLBACK_FPS
 from app.capture.recorder import VideoWriter, check_output, jpeg_bytes
-from app.core.errors import DisplayError, OutputError, SettingsError
+from app.core.errors import DisplayError, ModelError, OutputError, SettingsError
 from app.core.files import inodes
 from app.core.secrets import redact
 from app.core.standard_streams import fault_tolerant_stderr
@@ -39,6 +41,7 @@ from app.settings.source import SourceKind
 if TYPE_CHECKING:  # what not every run needs is imported late, so that the start is fast
     from rich.console import Console
 
+    from app.cli.fleet_node import FleetNode
     from app.fleet.agent import FleetAgent
     from app.fleet.messages import NodeHealth
     from app.review.clips import ClipRecorder
@@ -52,6 +55,7 @@ log = logging.getLogger(__name__)
 _POLL_S = 0.2
 """How long a headless run may take to notice a stop request."""
 _LIVE_VIDEO_FPS = 15.0
+_STEP_S = 0.5
 EVENT_SUFFIXES = (".jsonl", ".csv")
 _COUNTED_LABELS = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
 
@@ -75,7 +79,11 @@ class WatchSession:
         if settings.view.kiosk and len(settings.camera) > 1:
             raise SettingsError("the kiosk shows one camera; give one --source, or omit --kiosk")
         self.exit_code = 0
-        self._settings = _without_store(settings)
+        self._local = _without_store(settings)
+        """The settings of this machine: what a hub sent is added to them in ``_settings``."""
+        self._node = self._make_node()
+        self._next_step_s = 0.0
+        self._settings = self._with_hub(self._local)
         self._output = output
         self._events_path = events
         self._config = config
@@ -101,9 +109,19 @@ class WatchSession:
                 self._check_output(self._events_path, "events")
             live = [camera.name for camera in self._settings.camera if camera.is_live]
             offline = cameras_left_offline(self._settings.alerts, live)
+            may_watch = self._node.may_watch if self._node is not None else lambda _: True
             self.monitor = Monitor(
-                self._settings, [self._on_result], [self.on_event], offline, self._mutes.is_muted, self._parts, self
+                self._settings,
+                [self._on_result],
+                [self.on_event],
+                offline,
+                self._mutes.is_muted,
+                self._parts,
+                self,
+                may_watch,
             )
+            prefix = f"{self._settings.fleet.node} " if self._settings.fleet.hub else ""
+            self._part_watch = PartWatch(prefix, latest_of_parts(self._settings.alerts))
             self.alerts = self._make_alerts({name: name not in {event.camera for event in offline} for name in live})
             self.web = self._make_web() if self._settings.web.enabled else None
             self.alerts.start()
@@ -127,7 +145,7 @@ class WatchSession:
                 stack.callback(self._drift.close)
                 self._drift.load()
             stack.callback(self._close_outputs)
-            stack.enter_context(self.monitor)
+            self._enter_monitor(stack)
             if self.web is not None:
                 stack.callback(self._close_web)
                 self.web.start()
@@ -135,10 +153,21 @@ class WatchSession:
             self._stack = stack.pop_all()
         return self
 
+    def _enter_monitor(self, stack: ExitStack) -> None:
+        """A model that cannot be loaded ends the program, but is reported before."""
+        try:
+            stack.enter_context(self.monitor)
+        except ModelError as error:
+            for event in self._part_watch.check({CLASSIFIER: str(error)}, 0.0, time.time(), [CLASSIFIER]):
+                self.on_event(event, None)
+            raise
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, trace)
+        if error is None and self._node is not None and self._node.revisions.is_on_trial:
+            self._node.revisions.end_trial()
 
     def _check_output(self, path: Path, what: str) -> None:
         """Raises OutputError if ``path`` cannot be written, or is one of the sources."""
@@ -164,14 +193,51 @@ class WatchSession:
             raise SettingsError(f"the web view needs {error.name}: {advice}") from error
         return WebServer(self._settings, self.monitor, self.alerts, self._mutes)
 
+    def _make_node(self) -> "FleetNode | None":
+        if not self._local.fleet.hub:
+            return None
+        from app.cli.fleet_node import FleetNode
+
+        return FleetNode(self._local)
+
     def _start_fleet(self, stack: ExitStack) -> None:
         from app.fleet.agent import FleetAgent
 
         fleet, stores = self._settings.fleet, self._settings.alerts.persist
         counts_as = fleet.node if stores else f"{fleet.node} {time.time():.0f}"
-        agent = FleetAgent(fleet, self._node_health, self.alerts.final_hours, counts_as)
+        assert self._node is not None
+        parts = self._node.leases, self._node.revisions
+        agent = FleetAgent(fleet, self._node_health, self.alerts.final_hours, counts_as, *parts)
         agent.start()
         stack.callback(self._close_fleet, agent)
+
+    def step(self) -> None:
+        """Uses what the hub sent, and reports parts that fail or work again. The main loop calls it often."""
+        now_s = time.monotonic()
+        if now_s < self._next_step_s:
+            return
+        self._next_step_s = now_s + _STEP_S
+        if self._node is not None:
+            self._node.follow(self._apply_hub, self._use_model, self.monitor.restarted)
+        lasting = self.monitor.restarted | (self._node.faults() if self._node is not None else {})
+        faults = faults_of_alerts(self.alerts.health()) | lasting
+        faults = {part: redact(fault)[:200] for part, fault in faults.items()}
+        for event in self._part_watch.check(faults, now_s, time.time(), lasting):
+            self.monitor.report(event)
+
+    def _with_hub(self, local: Settings) -> Settings:
+        """``local`` with the settings and the classifier that the hub sent."""
+        return local if self._node is None else self._node.over(local)
+
+    def _apply_hub(self) -> None:
+        self._apply(self._local)
+
+    def _use_model(self, model: Path | None) -> None:
+        from app.cli.fleet_node import with_model
+
+        classifier = with_model(self._local.classifier, model)
+        self.monitor.use_classifier(classifier)
+        self._settings = self._settings.model_copy(update={"classifier": classifier})
 
     def _close_fleet(self, agent: "FleetAgent") -> None:
         for stuck in agent.close():
@@ -182,14 +248,15 @@ class WatchSession:
         from app.fleet.messages import NodeHealth
 
         alerts = self.alerts.health()
-        faults = [f"channel {each.name}: {each.error}" for each in alerts.channels if each.state == "retrying"]
-        faults += [fault for fault in (alerts.store_fault, alerts.crash) if fault]
+        faults = [f"{part}: {fault}" for part, fault in faults_of_alerts(alerts).items()]
         return NodeHealth(
             version=__version__,
             heartbeat_s=self._settings.fleet.heartbeat_s,
             waiting=sum(each.waiting for each in alerts.channels if each.name == self._hub_channel),
             cameras={view.camera: view.status.state.value for view in self.monitor.views()},
             faults=tuple(redact(fault)[:200] for fault in faults),
+            applied=self._node.revisions.applied() if self._node is not None else {},
+            failover=self._settings.fleet.failover,
         )
 
     @property
@@ -310,7 +377,9 @@ class WatchSession:
         """
         return self._apply(_without_store(settings), any(channel.reads_files for channel in settings.alerts.channels))
 
-    def _apply(self, settings: Settings, files_changed: bool = False) -> list[str]:
+    def _apply(self, local: Settings, files_changed: bool = False) -> list[str]:
+        settings = self._with_hub(local)
+        self._local = live_part(self._local, local)
         places = needs_restart(self._settings, settings)
         alerts_changed = files_changed or settings.alerts != self._settings.alerts
         before = self._settings.alerts
@@ -348,12 +417,10 @@ class WatchSession:
 
     def turn(self, camera: str) -> str:
         """Rotates ``camera`` by another quarter clockwise. Returns a message for the user."""
-        old = next(each for each in self._settings.camera if each.name == camera)
+        old = next(each for each in self._local.camera if each.name == camera)
         rotate = (old.rotate + 90) % 360
-        cameras = [
-            each.model_copy(update={"rotate": rotate}) if each is old else each for each in self._settings.camera
-        ]
-        self._apply(self._settings.model_copy(update={"camera": tuple(cameras)}))
+        cameras = [each.model_copy(update={"rotate": rotate}) if each is old else each for each in self._local.camera]
+        self._apply(self._local.model_copy(update={"camera": tuple(cameras)}))
         from app.ui.region_editor import save_rotation
 
         try:
@@ -376,9 +443,9 @@ class WatchSession:
             each.model_copy(update={"policy": each.policy.model_copy(update={"regions": regions})})
             if each.name == camera
             else each
-            for each in self._settings.camera
+            for each in self._local.camera
         )
-        self._apply(self._settings.model_copy(update={"camera": cameras}))
+        self._apply(self._local.model_copy(update={"camera": cameras}))
         if self._config is None:
             return "regions last until maskwatch stops; start with --config FILE to save them"
         from app.ui.region_editor import save_regions
@@ -500,7 +567,8 @@ class WatchSession:
             if not self._events_failed:
                 log.error("%s", error)
             self._events_failed, self.exit_code = True, 1
-        self.alerts.submit(event, self._snapshot(event, result), self._is_counted(event.camera))
+        is_counted = event.kind in PART_KINDS or self._is_counted(event.camera)
+        self.alerts.submit(event, self._snapshot(event, result), is_counted)
         if self.clips is not None and self._is_counted(event.camera):
             self.clips.on_event(event)
         if self.collector is not None and self._is_counted(event.camera):

@@ -7,7 +7,8 @@ from datetime import datetime
 
 MAX_LISTED = 5
 """At most this many names of a list are printed, so that the text fits one line."""
-REASONS = {"mask": "mask on", "left": "left the view"}
+MOVED = "moved"
+REASONS = {"mask": "mask on", "left": "left the view", MOVED: "another node watches the camera"}
 """Texts for the event reasons that are codes; other reasons are already text."""
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h|d)?")

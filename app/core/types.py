@@ -162,6 +162,8 @@ class EventKind(StrEnum):
     CAMERA_CHANGED = "camera_changed"
     NODE_OFFLINE = "node_offline"  # of a fleet: raised by the hub
     NODE_ONLINE = "node_online"
+    PART_FAILED = "part_failed"  # ``camera`` is the part: the event store, a channel, a thread, the classifier
+    PART_RECOVERED = "part_recovered"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""Reports a node's health and the totals of its cameras to the hub, in a thread of its own."""
+"""Reports a node's health and the totals of its cameras to the hub, and reads what the hub wants, in a thread of its
+own."""
 
 import asyncio
 import logging
@@ -12,11 +13,14 @@ from typing import TYPE_CHECKING
 from app.alerts.nats_client import connected, import_nats, read_credentials, subject_of
 from app.alerts.store_types import CameraHour, EventFilter, StoreError, hour_of
 from app.core.errors import HookError, SettingsError
-from app.fleet.messages import HourTotals, NodeHealth
+from app.fleet.leases import Leases
+from app.fleet.messages import DESIRED, Desired, HourTotals, NodeHealth
+from app.fleet.revisions import NodeRevisions
 from app.settings.fleet import FleetSettings
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
+    from nats.js import JetStreamContext
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +40,12 @@ class FleetAgent:
         health: Callable[[], NodeHealth],
         hours: Callable[[EventFilter], list[CameraHour]],
         counts_as: str,
+        leases: Leases | None = None,
+        revisions: NodeRevisions | None = None,
     ) -> None:
         """``counts_as``: the origin of the totals, which never become less: the node, or the run if it stores nothing.
+        ``leases``: of the cameras that are shared.
+
         Raises SettingsError if a package is missing or the credentials cannot be read."""
         try:
             import_nats()
@@ -49,6 +57,9 @@ class FleetAgent:
         self._health = health
         self._hours = hours
         self._counts_as = counts_as
+        self._leases = leases
+        self._revisions = revisions
+        self._desired: Desired | None = None  # as last read
         self._sent: dict[tuple[str, int], CameraHour] = {}
         self._since_s = time.time() - RESEND_S
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -84,12 +95,66 @@ class FleetAgent:
                     if fault:
                         log.warning("the hub %s can be reached again", settings.hub)
                     fault = ""
-                    await self._report_with(client, self._stop)
+                    work = self._report_with(client, self._stop), self._follow(client)
+                    tasks = [asyncio.create_task(each) for each in work]
+                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                    for task in tasks:
+                        task.cancel()
+                    for ended in await asyncio.gather(*tasks, return_exceptions=True):
+                        if isinstance(ended, Exception):
+                            raise ended
+                    if self._leases is not None:
+                        with suppress(TimeoutError):
+                            await asyncio.wait_for(self._leases.release_all(client.jetstream()), CLOSE_S / 2)
             except (HookError, ConnectionError) as error:
                 if not fault:
                     log.warning("no link to the hub; events are kept and sent later: %s", error)
                 fault = str(error)
                 await _wait(self._stop, settings.heartbeat_s * random.uniform(0.5, 1.5))
+
+    async def _follow(self, client: "Client") -> None:
+        """Renews the leases, and checks what the hub wants in a task beside that, because a self-test takes seconds."""
+        from nats.errors import Error
+
+        stream, every_s = client.jetstream(timeout=LIMIT_S), self._settings.heartbeat_s
+        if self._leases is not None:
+            every_s = min(every_s, self._settings.lease_s / 3)
+        checking: asyncio.Task[None] | None = None
+        try:
+            while client.is_connected:
+                began_s = time.monotonic()
+                try:
+                    self._desired = await self._read_desired(stream)
+                except (Error, TimeoutError, ValueError) as error:
+                    log.debug("cannot read what the hub wants: %s", error)
+                desired = self._desired
+                if self._leases is not None and desired is not None:
+                    failed = [name for name, state in self._health().cameras.items() if state == "failed"]
+                    await self._leases.step(stream, desired, failed)
+                if self._revisions is not None and desired is not None and (checking is None or checking.done()):
+                    checking = asyncio.create_task(self._check(self._revisions, stream, desired))
+                await asyncio.sleep(max(every_s - (time.monotonic() - began_s), 0.05))
+            raise ConnectionError(self._lost(client))
+        finally:
+            if checking is not None:
+                checking.cancel()
+
+    async def _read_desired(self, stream: "JetStreamContext") -> Desired:
+        from nats.js.errors import NotFoundError
+
+        try:
+            found = await stream.get_msg(f"KV_{DESIRED}", subject=f"$KV.{DESIRED}.{self._settings.site}", direct=True)
+        except NotFoundError:
+            return Desired()
+        return Desired.model_validate_json(found.data or b"{}")
+
+    async def _check(self, revisions: NodeRevisions, stream: "JetStreamContext", desired: Desired) -> None:
+        from nats.errors import Error
+
+        try:
+            await revisions.offer(stream, desired)
+        except (Error, TimeoutError) as error:
+            log.info("what the hub sent is read again later: %s", error)
 
     async def _report_with(self, client: "Client", stop: asyncio.Event) -> None:
         """Raises ConnectionError when the connection is lost."""
@@ -111,7 +176,10 @@ class FleetAgent:
             if stop.is_set():
                 return
             await _wait(stop, self._settings.heartbeat_s)
-        raise ConnectionError(f"{self._settings.hub}: {client.last_error or 'the connection was lost'}")
+        raise ConnectionError(self._lost(client))
+
+    def _lost(self, client: "Client") -> str:
+        return f"{self._settings.hub}: {client.last_error or 'the connection was lost'}"
 
     async def _send_totals(self, client: "Client", limit_s: float) -> None:
         """Sends the hours that have changed, one message a camera. Hours that are over are remembered no longer than

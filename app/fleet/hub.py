@@ -5,19 +5,22 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from app.alerts.delivery import AlertCenter
-from app.alerts.nats_client import name_in
+from app.alerts.nats_client import NODE, name_in
+from app.alerts.part_watch import PartWatch, faults_of_alerts, latest_of_parts
 from app.alerts.store_types import StoreError
 from app.core.errors import HookError
 from app.fleet.hub_folder import HubFolder
 from app.fleet.hub_store import SAVE_NODES_S, HubStore, SiteEvent, read_event
-from app.fleet.messages import STREAM, HourTotals, NodeHealth
+from app.fleet.messages import DESIRED, LEASES, MODELS, STREAM, HourTotals, NodeHealth
 from app.fleet.node_watch import NodeWatch
 from app.fleet.server import HubServer
+from app.settings.alerts import AlertSettings
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -37,7 +40,7 @@ MAX_REFUSED_LOGGED = 20
 
 
 class Hub:
-    """``center`` sends the events of nodes; the sites send their own."""
+    """``center`` sends the events of nodes and of the hub's own parts; the sites send their own."""
 
     def __init__(self, folder: HubFolder, server: HubServer, center: AlertCenter) -> None:
         self._folder = folder
@@ -45,6 +48,7 @@ class Hub:
         self._center = center
         self._store = HubStore(folder.store)
         self._watch = NodeWatch()
+        self._parts = PartWatch("hub ", latest_of_parts(AlertSettings(store=folder.store)))
         self._seen: dict[str, tuple[float, NodeHealth]] = {}  # not written yet
         self._saved_s = time.monotonic()
         self._refused: set[str] = set()
@@ -113,6 +117,9 @@ class Hub:
         )
         try:
             await jetstream.add_stream(config)
+            for bucket in (DESIRED, LEASES):
+                await jetstream.create_key_value(bucket=bucket, direct=True)
+            await jetstream.create_object_store(MODELS, max_bytes=MAX_STREAM_BYTES)
             with suppress(Error):  # there is none yet
                 await jetstream.delete_consumer(STREAM, "hub")
             await jetstream.subscribe(
@@ -136,7 +143,7 @@ class Hub:
                 if kind == "count":
                     totals.append((f"{site}/{camera}", HourTotals.model_validate_json(message.data)))
                 elif (event := read_event(site, camera, message.data)) is not None:
-                    events.append(event)
+                    events.append(replace(event, node=(message.headers or {}).get(NODE, "")))
             except (ValueError, KeyError, TypeError) as error:
                 self._refuse(message.subject, error)
         self._store.write(events, totals, time.time())
@@ -164,6 +171,8 @@ class Hub:
         now_s = time.monotonic()
         for event in self._watch.silent(now_s, time.time()):
             log.warning("node %s is offline: %s", event.camera, event.reason)
+            self._center.submit(event)
+        for event in self._parts.check(faults_of_alerts(self._center.health()), now_s, time.time()):
             self._center.submit(event)
         if self._seen and now_s - self._saved_s >= SAVE_NODES_S:
             seen, self._seen, self._saved_s = self._seen, {}, now_s

@@ -23,7 +23,7 @@ from app.fleet.keys import (
     server_certificate,
     user_token,
 )
-from app.fleet.messages import DEFAULT_PORT
+from app.fleet.messages import DEFAULT_PORT, DESIRED, LEASES, MODELS
 
 _LOCAL = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
 SETTINGS = """\
@@ -197,6 +197,9 @@ class HubFolder:
     def _add_site(self, site: str) -> Path:
         path, user, state = self.credentials_of(site), new_key("user"), self._state()
         publish = [f"mw.{kind}.{site}.*" for kind in ("event", "count", "health")]
+        publish.append(f"$KV.{LEASES}.{site}.*")
+        read = (f"KV_{DESIRED}.$KV.{DESIRED}.{site}", f"KV_{LEASES}.$KV.{LEASES}.{site}.*", f"OBJ_{MODELS}")
+        publish += [f"$JS.API.DIRECT.GET.{subject}" for subject in read]
         self._write_credentials(path, user, site, publish, [f"_INBOX.{site}.>"])
         state.sites[site] = user.public
         self._save_state(state)

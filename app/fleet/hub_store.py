@@ -2,6 +2,8 @@
 
 import base64
 import json
+import math
+import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
@@ -13,7 +15,8 @@ from app.alerts.day_counts import day_start_s
 from app.alerts.event_records import event_from_record
 from app.alerts.event_store import EventStore, add_rows
 from app.alerts.store_types import COUNTED_FIELDS, CameraHour, EventFilter, WriteBatch
-from app.core.types import Event
+from app.core.text import MOVED
+from app.core.types import Event, EventKind
 from app.fleet.messages import HourTotals, NodeHealth
 from app.fleet.node_watch import NODE_KINDS
 
@@ -21,9 +24,21 @@ _TABLES = f"""
 CREATE TABLE IF NOT EXISTS nodes (name TEXT PRIMARY KEY, seen_s REAL NOT NULL, health TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS node_hours (
   camera TEXT NOT NULL, hour_s INTEGER NOT NULL, node TEXT NOT NULL,
-  {", ".join(f"{name} REAL NOT NULL" for name in COUNTED_FIELDS)}, PRIMARY KEY (camera, hour_s, node))
+  {", ".join(f"{name} REAL NOT NULL" for name in COUNTED_FIELDS)}, PRIMARY KEY (camera, hour_s, node));
+CREATE TABLE IF NOT EXISTS shared_alerts (
+  id TEXT PRIMARY KEY, node TEXT NOT NULL, alert TEXT NOT NULL, wall_s REAL NOT NULL, end_id TEXT NOT NULL,
+  end_s REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS shared_alerts_wall ON shared_alerts (wall_s)
 """
+_FACE_KINDS = (EventKind.NO_MASK.value, EventKind.INCORRECT.value)
+_NEAR = (
+    "SELECT record FROM shared_alerts JOIN events USING (id) WHERE shared_alerts.wall_s BETWEEN ? AND ? AND camera = ? "
+    "AND node != ? AND end_s >= ?"
+)
+SAME_ALERT_S = 30.0
+"""Twice the time for which two nodes can watch a camera, so long can both report one person."""
 _COLUMNS = ", ".join(COUNTED_FIELDS)
+STANDBY, OFFLINE = "standby", "node offline"
 _KEEP_TOTALS_S = 60 * 86_400
 SAVE_NODES_S = 5.0
 """How often the hub writes what it heard from the nodes."""
@@ -35,8 +50,11 @@ _RECORD: TypeAdapter[dict[str, object]] = TypeAdapter(dict[str, object])
 
 @dataclass(frozen=True, slots=True)
 class SiteEvent:
+    """``node``: the sender, if it shares its cameras with other nodes."""
+
     event: Event
     snapshot_jpeg: bytes | None
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +116,7 @@ class HubStore:
             for statement in _TABLES.split(";"):
                 db.execute(statement)
             db.execute("DELETE FROM node_hours WHERE hour_s < ?", (time.time() - _KEEP_TOTALS_S,))
+            db.execute("DELETE FROM shared_alerts WHERE wall_s < ?", (time.time() - _KEEP_TOTALS_S,))
 
     def write(self, events: Iterable[SiteEvent], totals: Iterable[tuple[str, HourTotals]], wall_s: float) -> None:
         """Writes all in one transaction. What is already there changes nothing. ``totals``: by camera."""
@@ -119,8 +138,12 @@ class HubStore:
                             (*key, *new),
                         )
                         hours.append(replace(CameraHour(camera, total.hour_s), **added))  # type: ignore[arg-type]
-            pairs = tuple((each.event, each.snapshot_jpeg) for each in events)
+            listed = list(events)
+            pairs = tuple((each.event, each.snapshot_jpeg) for each in listed if not each.node)
             add_rows(db, WriteBatch(pairs, hours=tuple(hours)), wall_s)
+            for each in listed:
+                if each.node and (event := _merged(db, each.event, each.node)) is not None:
+                    add_rows(db, WriteBatch(((event, each.snapshot_jpeg),)), wall_s)
 
     def save_nodes(self, seen: Mapping[str, tuple[float, NodeHealth]]) -> None:
         with self.events.transaction() as db:
@@ -153,12 +176,47 @@ class HubStore:
         self.events.close()
 
 
+def _merged(db: sqlite3.Connection, event: Event, node: str) -> Event | None:
+    """``event`` as it is stored, or None: of two alerts of one camera that overlap in time and place, sent by two
+    nodes, the first that arrives stands. It ends once; a handover to a node that sees it too is no end."""
+    if event.kind is EventKind.RESOLVED:
+        row = db.execute("SELECT alert FROM shared_alerts WHERE id = ?", (event.resolves,)).fetchone()
+        alert = event.resolves if row is None else row[0]
+        is_double = db.execute("SELECT 1 FROM shared_alerts WHERE alert = ? AND id != alert", (alert,)).fetchone()
+        ended = db.execute("SELECT 1 FROM shared_alerts WHERE id = ? AND end_id NOT IN ('', ?)", (alert, event.id))
+        if (event.reason == MOVED and is_double) or ended.fetchone():
+            return None
+        end = event.id, math.inf if event.reason == MOVED else event.wall_s, alert
+        db.execute("UPDATE shared_alerts SET end_id = ?, end_s = ? WHERE id = ?", end)
+        return replace(event, resolves=alert)
+    if event.kind.value not in _FACE_KINDS or event.box is None:
+        return event
+    known = db.execute("SELECT alert FROM shared_alerts WHERE id = ?", (event.id,)).fetchone()
+    if known is not None:  # it is delivered again
+        return event if known[0] == event.id else None
+    alert, began_s = event.id, event.wall_s - event.duration_s
+    near = event.wall_s - SAME_ALERT_S, event.wall_s + SAME_ALERT_S, event.camera, node, began_s
+    for (record,) in db.execute(_NEAR, near).fetchall():
+        other = event_from_record(json.loads(record))
+        if other.box is not None and other.box.iou(event.box) > 0:
+            alert = other.id
+    db.execute("INSERT INTO shared_alerts VALUES (?,?,?,?,'',?)", (event.id, node, alert, event.wall_s, math.inf))
+    if alert == event.id:
+        return event
+    moved = "SELECT end_id FROM shared_alerts WHERE id = ? AND end_s = ?"
+    db.execute(f"DELETE FROM events WHERE id IN ({moved})", (alert, math.inf))
+    db.execute("UPDATE shared_alerts SET end_id = '' WHERE id = ? AND end_s = ?", (alert, math.inf))
+    return None
+
+
 def camera_rows(store: HubStore, now_s: float, sites: Sequence[str] = ()) -> list[CameraRow]:
     """All cameras of ``sites``, or of all sites, by name. ``now_s``: Unix time."""
     states: dict[str, str] = {}
-    for node in store.nodes():
+    for node in sorted(store.nodes(), key=lambda node: node.is_online(now_s)):  # of two nodes, the one that watches
         for camera, state in node.health.cameras.items():
-            states[f"{node.site}/{camera}"] = state if node.is_online(now_s) else "node offline"
+            name = f"{node.site}/{camera}"
+            if state != STANDBY or states.get(name, OFFLINE) == OFFLINE:
+                states[name] = state if node.is_online(now_s) else OFFLINE
     sums: dict[str, CameraHour] = {name: CameraHour(name, 0) for name in states}
     for hour in store.events.hours(EventFilter(since_s=day_start_s(now_s))):
         sums[hour.camera] = sums.get(hour.camera, CameraHour(hour.camera, 0)).plus(hour)

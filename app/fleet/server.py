@@ -61,6 +61,10 @@ class HubServer:
         async with self._connected() as client:
             yield client
 
+    def running_connection(self) -> "AbstractAsyncContextManager[Client]":
+        """As ``connection``, but does not start the server. Raises HookError."""
+        return self._connected()
+
     async def waiting(self) -> int:
         """The messages that the hub has not stored yet. Does not start the server; raises HookError."""
         from nats.errors import Error

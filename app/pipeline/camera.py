@@ -82,6 +82,7 @@ class Camera:
         self.latest: FrameResult | None = None
         self.has_ended = False
         self.failure: BaseException | None = None
+        self.is_suspended = False
         self.restarts = 0
         self.results = 0
         self.events = events
@@ -110,7 +111,22 @@ class Camera:
         """Replaces the worker, and the capture if ``with_capture``. The result of the old worker is forgotten. Raises
         MaskwatchError if no worker can be made."""
         self.restarts += 1
-        self._retire_worker()
+        self.begin(with_capture)
+
+    def suspend(self) -> None:
+        """Stops the capture and the worker until ``resume``."""
+        self.is_suspended = True
+        self.retire_worker()
+        self.stop()
+
+    def resume(self) -> None:
+        """Raises MaskwatchError if no worker can be made."""
+        self.is_suspended = False
+        self.begin(with_capture=True)
+
+    def begin(self, with_capture: bool = False) -> None:
+        """Replaces the worker like ``restart``, on request and not because of a fault."""
+        self.retire_worker()
         if with_capture:
             self._open()
         self.worker = self._make_worker(self)
@@ -120,11 +136,11 @@ class Camera:
     def give_up(self, error: BaseException) -> None:
         """Stops the camera for good."""
         self.failure = error
-        self._retire_worker()
+        self.retire_worker()
         self.stop()
         self.has_ended = True
 
-    def _retire_worker(self) -> None:
+    def retire_worker(self) -> None:
         self.worker.is_stopped = True
         self.latest = None
 
@@ -156,6 +172,8 @@ class Camera:
     @property
     def status(self) -> SourceStatus:
         status = self.capture.status
+        if self.is_suspended:
+            return replace(status, state=SourceState.STANDBY, last_error="")
         if self.failure is None:
             return status
         return replace(status, state=SourceState.FAILED, last_error=self.settings.hide(str(self.failure)))
@@ -200,11 +218,11 @@ class Camera:
         self._offline_id = event.id if is_offline else ""
         return event
 
-    def resolved_by_restart(self) -> list[Event]:
+    def resolved_by_restart(self, reason: str = "restarted") -> list[Event]:
         """Events that resolve the open alerts: the tracker of a new worker does not know them."""
         alerts = () if self.latest is None else self.latest.alerts
         time_s, wall_s = self._stream_s, time.time()
-        return [self.events.resolved_without_frame(alert, time_s, wall_s, "restarted") for alert in alerts]
+        return [self.events.resolved_without_frame(alert, time_s, wall_s, reason) for alert in alerts]
 
     @property
     def _step_s(self) -> float:
@@ -255,6 +273,7 @@ class Camera:
         latest = self.latest
         # A live view shows every frame with predicted boxes; a file shows only analysed frames.
         frame = self.shown.peek() if self.is_live else latest.frame if latest else None
+        frame = None if self.is_suspended else frame
         dropped = self._dropped_before + self.frames.dropped
         view = CameraView(self.name, self.status, self.is_live, frame, dropped=dropped, restarts=self.restarts)
         if frame is None or latest is None:

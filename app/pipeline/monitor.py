@@ -16,6 +16,7 @@ from app.capture.slot import SlotClosed
 from app.capture.source import FrameSource, make_source
 from app.core.cpu import cores_allowed
 from app.core.errors import MaskwatchError, MonitorError
+from app.core.text import MOVED
 from app.core.types import Counts, Event, FrameResult, Label
 from app.pipeline.alert_policy import may_alert_now
 from app.pipeline.camera import Camera, CameraView
@@ -57,6 +58,9 @@ _WAIT_S = 0.5
 _JOIN_S = 1.7
 """Time limit for all threads to end after a stop; the whole shutdown takes less than 2 s."""
 _WATCHDOG_DEAD_AFTER_S = 10.0
+
+RESTART_SHOWN_S = 60.0
+"""A restarted thread that has worked for so long is reported as working again."""
 
 ResultListener = Callable[[FrameResult], None]
 EventListener = Callable[[Event, FrameResult | None], None]
@@ -103,9 +107,11 @@ class Monitor:
         is_muted: Callable[[str], bool] = lambda _: False,
         parts: MonitorParts | None = None,
         recorder: HourRecorder | None = None,
+        may_watch: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """``offline``: the camera_offline events of earlier runs whose cameras have not recovered yet. ``is_muted``:
-        whether nobody is notified of the events of a camera, by its name. ``recorder`` gets people and watched time."""
+        whether nobody is notified of the events of a camera, by its name. ``recorder`` gets people and watched time.
+        ``may_watch``: whether a camera, by its name, is to be watched now; otherwise it is suspended."""
         self.run_id = f"{int(time.time()):x}{secrets.token_hex(3)}"
         self._settings = settings
         self._listeners = tuple(listeners)
@@ -114,6 +120,7 @@ class Monitor:
         self._is_muted = is_muted
         self._parts = parts or MonitorParts()
         self._recorder = recorder
+        self._may_watch = may_watch
         self._last_recorded: dict[str, FrameResult] = {}
         self._watched_time, self._awake = WatchedTime(), AwakeClock()
         self._resumed = threading.Event()
@@ -125,11 +132,12 @@ class Monitor:
         self._dispatcher = Dispatcher()
         self._results = ResultQueue(len(settings.camera))
         self._watchdog = Watchdog()
+        self._restarted: dict[str, tuple[float, str]] = {}
+        self._next_classifier: MaskClassifier | None = None
         self._checked_s = time.monotonic()
 
     def __enter__(self) -> "Monitor":
-        classifier = self._load_classifier()
-        self._batcher = ClassifierBatcher(classifier)
+        self._batcher = ClassifierBatcher(self._load_classifier(self._settings.classifier))
         for settings in self._settings.camera:
             source = self._parts.make_source(settings)
             origin = recording_id(settings) or self.run_id
@@ -141,14 +149,16 @@ class Monitor:
             self._cameras.append(camera)
         self._batcher_thread = self._threads.spawn("classifier", self._batcher.warm_up_and_run)
         for camera in self._cameras:
+            if not self._may_watch(camera.name):
+                camera.suspend()
+                continue
             camera.capture.start()
             self._spawn_detector(camera)
         self._threads.spawn("dispatcher", self._dispatcher.run)
         self._threads.spawn("watchdog", self._run_watchdog)
         return self
 
-    def _load_classifier(self) -> MaskClassifier:
-        settings = self._settings.classifier
+    def _load_classifier(self, settings: ClassifierSettings) -> MaskClassifier:
         threads = min(settings.threads, self._parts.cores_allowed())
         return self._parts.load_classifier(settings.model_copy(update={"threads": threads}))
 
@@ -192,7 +202,7 @@ class Monitor:
             except SlotClosed:
                 break
             if frame is not None:
-                result = worker.analyze(frame, self._classify, is_muted, keep_crash=camera.is_live)
+                result = worker.analyze(frame, partial(self._classify, worker), is_muted, keep_crash=camera.is_live)
                 worker.heartbeat.rest()
                 if result is not None:
                     camera.keep(result)
@@ -203,11 +213,13 @@ class Monitor:
             if not camera.is_live:
                 self._end_file(camera)
 
-    def _classify(self, crops: Crops) -> Probabilities | None:
-        """Returns None if the monitor stops. Tries again if the classifier is replaced meanwhile."""
+    def _classify(self, worker: DetectorWorker, crops: Crops) -> Probabilities | None:
+        """Returns None if the monitor or the worker stops. Tries again if the classifier is replaced meanwhile."""
         while not self._threads.stopping.is_set():
             batcher = self._batcher
             assert batcher is not None
+            if worker.is_stopped:  # asked after the batcher is read: another model may need other crops
+                return None
             try:
                 return batcher.classify(crops)
             except BatcherClosed:
@@ -260,13 +272,36 @@ class Monitor:
         Raises the camera's error if none can be watched any more.
         """
         assert self._batcher is not None
-        cameras = [camera.health() for camera in self._cameras]
+        self._suspend_or_resume()
+        if self._next_classifier is not None:
+            self._change_classifier()
+        cameras = [camera.health() for camera in self._cameras if not camera.is_suspended]
         self._checked_s = time.monotonic()
         self._measure_watched_time()
         settings = self._settings.monitor
         for action in self._watchdog.check(settings, cameras, self._batcher.heartbeat, self._dispatcher.heartbeat):
             self._carry_out(action)
-        raise_if_none_left([camera.health() for camera in self._cameras], settings)
+        raise_if_none_left([camera.health() for camera in self._cameras if not camera.is_suspended], settings)
+
+    def _suspend_or_resume(self) -> None:
+        for camera in self._cameras:
+            if camera.failure is not None or self._may_watch(camera.name) is not camera.is_suspended:
+                continue
+            if camera.is_suspended:
+                self._begin(camera, camera.resume)
+                continue
+            self._end_view(camera, MOVED)
+            if (change := self._watchdog.end_outage(camera.name)) is not None:
+                self.report(camera.outage_event(change, MOVED))
+            camera.suspend()
+
+    def _end_view(self, camera: Camera, reason: str) -> None:
+        """Resolves the open alerts of ``camera``, if the policy wants that, and counts who is in view: its next worker
+        knows neither."""
+        _, policy = self._live_settings(camera.settings)
+        for event in camera.resolved_by_restart(reason) if policy.resolved_events else ():
+            self.report(event)
+        self._dispatcher.put(partial(self._record_rest, camera.name), wait=False)
 
     def _measure_watched_time(self) -> None:
         wall_s, is_paused = time.time(), not self._resumed.is_set()
@@ -276,7 +311,7 @@ class Monitor:
             [
                 camera.activity(is_paused, not may_alert_now(self._live_settings(camera.settings)[1], wall_s))
                 for camera in self._cameras
-                if camera.is_live or not camera.has_ended
+                if (camera.is_live or not camera.has_ended) and not camera.is_suspended
             ],
         )
         if self._recorder is not None and self._watched_time.is_due:
@@ -285,32 +320,35 @@ class Monitor:
     def _carry_out(self, action: Action) -> None:
         if isinstance(action, RestartClassifier):
             log.error("%s; restarted", action.reason)
-            self._restart_classifier()
+            self._restarted["thread classifier"] = time.monotonic(), action.reason
+            self._restart_classifier(self._load_classifier(self._settings.classifier))
             return
         camera = next(each for each in self._cameras if each.name == action.camera)
         if isinstance(action, ReportOutage):
-            self._report(camera.outage_event(action.change, action.reason))
+            self.report(camera.outage_event(action.change, action.reason))
             return
-        _, policy = self._live_settings(camera.settings)
-        for event in camera.resolved_by_restart() if policy.resolved_events else ():
-            self._report(event)
-        self._dispatcher.put(partial(self._record_rest, camera.name), wait=False)
+        self._end_view(camera, "restarted")
         if isinstance(action, RestartCamera):
             self._restart(camera, action)
         else:
             self._give_up(camera, action)
 
-    def _report(self, event: Event) -> None:
+    def report(self, event: Event) -> None:
+        """Passes an event without a frame to the listeners."""
         self._dispatcher.put(partial(self._call_event_listeners, event), wait=False)
 
     def _restart(self, camera: Camera, action: RestartCamera) -> None:
         reason = camera.settings.hide(action.reason)
+        self._restarted[f"threads of {camera.name}"] = time.monotonic(), reason
         log.error("%s: %s; restarted (%d of %d within an hour)", camera.name, reason, action.count, action.limit)
         self._release_thread(camera, hangs=not action.with_capture)
+        self._begin(camera, partial(camera.restart, action.with_capture), f"{reason}; ")
+
+    def _begin(self, camera: Camera, begin: Callable[[], None], reason: str = "") -> None:
         try:
-            camera.restart(action.with_capture)
+            begin()
         except MaskwatchError as error:
-            self._give_up(camera, GiveUpCamera(camera.name, f"{reason}; {camera.name} cannot be restarted: {error}"))
+            self._give_up(camera, GiveUpCamera(camera.name, f"{reason}{camera.name} cannot be restarted: {error}"))
             return
         camera.apply(camera.settings, *self._live_settings(camera.settings))  # new settings may have come meanwhile
         self._spawn_detector(camera)
@@ -332,12 +370,24 @@ class Monitor:
         if hangs and worker.thread is not None and worker.crash is None:
             self._threads.give_up(worker.thread)
 
-    def _restart_classifier(self) -> None:
+    def _change_classifier(self) -> None:
+        """The workers are replaced too: the new model may need other crops and have other labels."""
+        classifier, self._next_classifier = self._next_classifier, None
+        assert classifier is not None
+        cameras = [camera for camera in self._cameras if not (camera.is_suspended or camera.has_ended)]
+        for camera in cameras:
+            self._end_view(camera, "restarted")
+            camera.retire_worker()
+        self._restart_classifier(classifier)
+        for camera in cameras:
+            self._begin(camera, camera.begin)
+
+    def _restart_classifier(self, classifier: MaskClassifier) -> None:
         old, thread = self._batcher, self._batcher_thread
         assert old is not None
         assert thread is not None
         self._threads.give_up(thread)
-        self._batcher = ClassifierBatcher(self._load_classifier())
+        self._batcher = ClassifierBatcher(classifier)
         self._batcher_thread = self._threads.spawn("classifier", self._batcher.warm_up_and_run)
         old.close()
         if self._threads.stopping.is_set():  # the stop may have closed only the old batcher
@@ -390,6 +440,17 @@ class Monitor:
         self._settings = live_part(self._settings, settings)
         for camera, own in zip(self._cameras, self._settings.camera, strict=True):
             camera.apply(own, *self._live_settings(own))
+
+    def use_classifier(self, settings: ClassifierSettings) -> None:
+        """Uses another model within a second. Raises MaskwatchError and changes nothing if it cannot be loaded."""
+        self._next_classifier = self._load_classifier(settings)
+        self._settings = self._settings.model_copy(update={"classifier": settings})
+
+    @property
+    def restarted(self) -> dict[str, str]:
+        """The threads that were restarted within the last ``RESTART_SHOWN_S``, and why."""
+        since_s = time.monotonic() - RESTART_SHOWN_S
+        return {name: reason for name, (at_s, reason) in self._restarted.copy().items() if at_s > since_s}
 
     def stop(self) -> None:
         """Asks all threads to stop. Thread-safe; may be called from a signal handler."""

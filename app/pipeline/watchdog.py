@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from app.capture.status import SourceState, SourceStatus
 from app.core.errors import MonitorError
+from app.core.types import EventKind
 from app.pipeline.heartbeat import AwakeClock, Heartbeat, StallTimer
 from app.pipeline.outage import Outage, OutageChange, is_up, step
 from app.settings.monitor import MonitorSettings
@@ -105,6 +106,13 @@ class Watchdog:
     def restore_outage(self, camera: str, down_s: float) -> None:
         """``camera`` is offline since ``down_s`` seconds, and that was reported."""
         self._record(camera).outage = Outage(down_since_s=-down_s, reported=True)
+
+    def end_outage(self, camera: str) -> OutageChange | None:
+        """Forgets ``camera``, which is suspended. Returns the end of an outage that was reported."""
+        outage = self._cameras.pop(camera, _CameraRecord()).outage
+        if not outage.reported or outage.down_since_s is None:
+            return None
+        return OutageChange(EventKind.CAMERA_RECOVERED, self._clock.check() - outage.down_since_s)
 
     def check(
         self, settings: MonitorSettings, cameras: Sequence[CameraHealth], classifier: Heartbeat, dispatcher: Heartbeat

@@ -180,7 +180,13 @@ class SoundChannel(ChannelBase):
     kind: Literal["sound"]
     file: Path | None = Field(default=None, description="a WAV file; the built-in chime if not given")
     events: tuple[EventKind, ...] = Field(
-        default=(EventKind.NO_MASK, EventKind.INCORRECT, EventKind.CAMERA_OFFLINE, EventKind.NODE_OFFLINE),
+        default=(
+            EventKind.NO_MASK,
+            EventKind.INCORRECT,
+            EventKind.CAMERA_OFFLINE,
+            EventKind.NODE_OFFLINE,
+            EventKind.PART_FAILED,
+        ),
         description="events that are played",
     )
     give_up_after_s: float = Field(default=15.0, gt=0, description="age after which an alert is not played")
@@ -193,6 +199,9 @@ class NatsChannel(ChannelBase):
     url: str = Field(pattern=r"^(tls|nats)://[^@/]+$", description="address of the server, such as tls://hub:7422")
     site: SiteName = Field(description="name of this site; part of the subject mw.event.SITE.CAMERA")
     creds_file: Path | None = Field(default=None, description="credentials file of the site")
+    node: SiteName | None = Field(
+        default=None, description="name of this machine; the hub merges equal alerts of nodes that share a camera"
+    )
     give_up_after_s: float = Field(
         default=30 * 86_400.0,
         gt=0,

@@ -30,6 +30,18 @@ class FleetSettings(BaseModel):
     node: SiteName = Field(default_factory=default_node, description="name of this machine at the site")
     creds_file: Path | None = Field(default=None, description="credentials file of the site")
     heartbeat_s: float = Field(default=5.0, ge=0.1, le=3600, description="how often the health is reported")
+    accept_settings: bool = Field(
+        default=False, description="use the policy, tracking and monitor settings that the hub sends"
+    )
+    accept_models: bool = Field(
+        default=False, description="use the classifier that the hub sends, after a self-test on this machine"
+    )
+    failover: bool = Field(
+        default=False,
+        description="share the live cameras with other nodes of the site: each camera is watched by the node that has "
+        "its lease; a node that cannot reach the hub for lease_s stops watching them",
+    )
+    lease_s: int = Field(default=15, ge=2, le=600, description="how long the lease of a camera lasts unless renewed")
 
     @model_validator(mode="after")
     def _has_credentials(self) -> Self:

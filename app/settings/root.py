@@ -61,7 +61,14 @@ class Settings(BaseModel):
             return self
         if any(each.name == "fleet" for each in channels):
             raise ValueError("a channel is called 'fleet', the name of the channel to the hub; rename it")
-        added = NatsChannel(kind="nats", name="fleet", url=fleet.hub, site=fleet.site, creds_file=fleet.creds_file)
+        added = NatsChannel(
+            kind="nats",
+            name="fleet",
+            url=fleet.hub,
+            site=fleet.site,
+            creds_file=fleet.creds_file,
+            node=fleet.node if fleet.failover else None,
+        )
         object.__setattr__(self, "alerts", self.alerts.model_copy(update={"channels": (*channels, added)}))
         return self
 

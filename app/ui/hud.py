@@ -32,7 +32,7 @@ KEYS = (
     ("1-9, click", "one camera; 0: all"),
     ("h", "help"),
 )
-_NOT_CURRENT = (SourceState.STALE, SourceState.RECONNECTING, SourceState.FAILED)
+_NOT_CURRENT = (SourceState.STALE, SourceState.RECONNECTING, SourceState.FAILED, SourceState.STANDBY)
 _NO_FRAME_PX = 640, 480
 _WIDE_BARS = 0.6
 """A frame that fills less than this share of the image's width or height has wide bars beside it."""

@@ -17,7 +17,12 @@ MARGIN = 0.7
 """Distance of the cards from the edges and from each other, in units."""
 SMALL = 24.0
 """Images that are lower than this, in units, have only the most important parts."""
-_STATE_ICONS = {SourceState.LIVE: "live", SourceState.CONNECTING: "dots", SourceState.ENDED: "stop"}
+_STATE_ICONS = {
+    SourceState.LIVE: "live",
+    SourceState.CONNECTING: "dots",
+    SourceState.ENDED: "stop",
+    SourceState.STANDBY: "pause",
+}
 _COUNTED = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
 
 

@@ -28,6 +28,8 @@ KIND_NAMES = {
     EventKind.CAMERA_CHANGED: "Camera changed",
     EventKind.NODE_OFFLINE: "Node offline",
     EventKind.NODE_ONLINE: "Node back",
+    EventKind.PART_FAILED: "Part failed",
+    EventKind.PART_RECOVERED: "Part back",
 }
 KINDS_TO_ACKNOWLEDGE = (
     EventKind.NO_MASK,
@@ -35,6 +37,7 @@ KINDS_TO_ACKNOWLEDGE = (
     EventKind.CAMERA_OFFLINE,
     EventKind.CAMERA_CHANGED,
     EventKind.NODE_OFFLINE,
+    EventKind.PART_FAILED,
 )
 LABEL_NAMES = {Label.MASK: "Mask", Label.NO_MASK: "No mask", Label.INCORRECT: "Worn wrong", Label.UNSURE: "Unsure"}
 STATE_NAMES = {
@@ -44,6 +47,7 @@ STATE_NAMES = {
     SourceState.RECONNECTING: "Reconnecting",
     SourceState.ENDED: "Ended",
     SourceState.FAILED: "Failed",
+    SourceState.STANDBY: "Standby",
 }
 
 

@@ -1,11 +1,11 @@
-"""The page of a hub: sites, nodes and cameras, with a search on the server."""
+"""The page of a hub: sites, nodes and cameras, with a search on the server; a script shows all cameras."""
 
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from app.core.text import duration_text
 from app.web.site import Site
@@ -30,6 +30,33 @@ class FleetPage:
         query = request.query_params.get("q", "").strip()
         values = await self._site.run_in_worker(lambda: _values(store, query))
         return self._render(request, "fleet", query=query, most=MAX_ROWS, **values)
+
+    async def cameras(self, request: Request) -> Response:  # noqa: ARG002 - a handler
+        """``/fleet/cameras``: all cameras as JSON, for the script of the page; 404 if this is no hub."""
+        store = self._site.fleet_store
+        if store is None:
+            return JSONResponse([], 404)
+        return JSONResponse(await self._site.run_in_worker(lambda: _records(store)))
+
+
+def _records(path: Path) -> list[dict[str, object]]:
+    from app.fleet.hub_store import HubStore, camera_rows
+
+    store = HubStore(path, create=False)
+    try:
+        rows = camera_rows(store, time.time())
+    finally:
+        store.close()
+    counted = ("people", "masked", "incorrect", "bare", "watched_s")
+    return [
+        {
+            "site": row.site,
+            "name": row.camera,
+            "state": row.state,
+            **{name: getattr(row.today, name) for name in counted},
+        }
+        for row in rows
+    ]
 
 
 def _values(path: Path, query: str) -> dict[str, object]:

@@ -1,6 +1,9 @@
 """Prometheus metrics, collected when they are requested and not on the path of the frames."""
 
+import time
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -37,6 +40,8 @@ class _SiteCollector(Collector):
         yield from self._cameras()
         yield from self._alerts()
         yield from self._web()
+        if self._site.fleet_store is not None:
+            yield from _fleet(self._site.fleet_store)
 
     def _cameras(self) -> Iterator[Metric]:
         def gauge(name: str, description: str, *more: str) -> GaugeMetricFamily:
@@ -121,3 +126,46 @@ class _SiteCollector(Collector):
         build = GaugeMetricFamily("maskwatch_build_info", "The running version", labels=("version",))
         build.add_metric([__version__], 1.0)
         yield from (viewers, encoded, requests, build)
+
+
+def _fleet(path: Path) -> Iterator[Metric]:
+    """What a hub knows of its nodes, and the sums of each site. Reads from disk."""
+    from app.fleet.hub_store import HubStore, camera_rows, site_rows
+
+    def gauge(name: str, description: str, *more: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(f"maskwatch_fleet_{name}", description, labels=("site", *more))
+
+    up = gauge("node_up", "1 if the node reports", "node")
+    age = gauge("node_silent_seconds", "Time since the last message of the node", "node")
+    waiting = gauge("events_waiting", "Events that the node has not sent yet", "node")
+    faults = gauge("node_faults", "Parts of the node that do not work", "node")
+    used = gauge("revision", "Revision of the hub that the node uses; 0: its own", "node", "part")
+    refused = gauge("revision_refused", "Latest revision that the node refused", "node", "part")
+    cameras = gauge("cameras", "Cameras by state", "state")
+    people = gauge("people_seen", "People counted today, each once, by mask label", "label")
+    watched = gauge("watched_seconds", "Seconds watched today, summed over the cameras")
+    store, now_s = HubStore(path, create=False), time.time()
+    try:
+        nodes, rows = store.nodes(), camera_rows(store, now_s)
+    finally:
+        store.close()
+    for node in nodes:
+        names, health = [node.site, node.node], node.health
+        up.add_metric(names, float(node.is_online(now_s)))
+        age.add_metric(names, max(now_s - node.seen_s, 0.0))
+        waiting.add_metric(names, health.waiting)
+        faults.add_metric(names, len(health.faults))
+        for part, applied in health.applied.items():
+            used.add_metric([*names, part], applied.number)
+            refused.add_metric([*names, part], applied.refused)
+    for (site, state), count in sorted(Counter((row.site, row.state) for row in rows).items()):
+        cameras.add_metric([site, state], count)
+    for row in site_rows(rows):
+        for label, count in (
+            ("mask", row.today.masked),
+            ("no_mask", row.today.bare),
+            ("incorrect", row.today.incorrect),
+        ):
+            people.add_metric([row.site, label], count)
+        watched.add_metric([row.site], row.today.watched_s)
+    yield from (up, age, waiting, faults, used, refused, cameras, people, watched)

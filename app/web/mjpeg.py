@@ -22,7 +22,7 @@ RESEND_S = 5.0
 """Interval in which an unchanged frame is sent again, to detect dead connections."""
 TILE_PX = 480
 """Width of a camera that is shown with others."""
-STALE_STATES = (SourceState.STALE, SourceState.RECONNECTING, SourceState.FAILED)
+STALE_STATES = (SourceState.STALE, SourceState.RECONNECTING, SourceState.FAILED, SourceState.STANDBY)
 
 
 class ViewSource(Protocol):

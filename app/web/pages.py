@@ -51,9 +51,11 @@ class Pages:
         self._assets = assets
 
     def routes(self) -> list[Route]:
+        fleet = FleetPage(self._site, self.page)
         table: list[tuple[str, Handler, str]] = [
             ("/", self._live, "GET"),
-            ("/fleet", FleetPage(self._site, self.page).page, "GET"),
+            ("/fleet", fleet.page, "GET"),
+            ("/fleet/cameras", fleet.cameras, "GET"),
             ("/events", self._events, "GET"),
             ("/review", ReviewPage(self._site, self.page).page, "GET"),
             ("/trends", self._trends, "GET"),

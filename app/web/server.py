@@ -57,7 +57,8 @@ def make_app(site: Site) -> SecurityMiddleware:
         return response
 
     async def metrics(request: Request) -> Response:  # noqa: ARG001 - signature of a handler
-        return Response(metrics_page.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        text = await site.run_in_worker(metrics_page.text)
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     handler = cast(Callable[[Request, Exception], Awaitable[Response]], handle_error)
     inner = Starlette(

@@ -28,6 +28,8 @@ from app.fleet.keys import new_authority, server_certificate  # noqa: E402
 from app.fleet.server import HubServer  # noqa: E402
 from app.settings.alerts import AlertSettings, NatsChannel  # noqa: E402
 
+NotFoundError = pytest.importorskip("nats.js.errors").NotFoundError
+
 
 def test_events_of_sites_are_stored_once_under_their_names(fleet: Fleet) -> None:
     fleet.start()
@@ -60,6 +62,29 @@ def test_a_site_cannot_read_what_others_send(fleet: Fleet) -> None:
                     await asyncio.sleep(0.01)
 
     asyncio.run(asyncio.wait_for(listen(), LIMIT_S))
+
+
+def test_a_site_can_use_only_its_own_leases_and_read_only_what_is_wanted_of_it(fleet: Fleet) -> None:
+    fleet.start()
+
+    async def ask() -> None:
+        credentials = read_credentials(fleet.folder.credentials_of("yard"))
+        async with connected(fleet.url, credentials, "yard", 10) as client:
+            stream = client.jetstream(timeout=1)
+            written = await stream.publish("$KV.mw_lease.yard.door", b"box", msg_ttl=2)
+            read = await stream.get_msg("KV_mw_lease", subject="$KV.mw_lease.yard.door", direct=True)
+            assert (read.data, read.seq) == (b"box", written.seq)
+            for site, is_allowed in (("yard", True), ("hall", False)):
+                with pytest.raises(NotFoundError if is_allowed else TimeoutError):
+                    await stream.get_msg("KV_mw_desired", subject=f"$KV.mw_desired.{site}", direct=True)
+            for subject in ("$KV.mw_lease.hall.door", "$KV.mw_desired.yard", "$O.mw_models.C.x"):
+                with pytest.raises(TimeoutError):
+                    await stream.publish(subject, b"{}")
+            for read_all in ({"seq": 1}, {"subject": "$KV.mw_lease.hall.door", "seq": 1, "next": True}):
+                with pytest.raises(TimeoutError):
+                    await stream.get_msg("KV_mw_lease", direct=True, **read_all)
+
+    asyncio.run(asyncio.wait_for(ask(), LIMIT_S))
 
 
 def test_a_revoked_site_is_refused_while_the_hub_runs(fleet: Fleet) -> None:

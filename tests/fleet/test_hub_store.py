@@ -13,7 +13,8 @@ from fakes_alerts import make_event  # noqa: E402
 from fakes_fleet import alert_of  # noqa: E402
 
 from app.alerts.store_types import CameraHour, EventFilter, hour_of  # noqa: E402
-from app.core.types import Event, EventKind  # noqa: E402
+from app.core.text import MOVED  # noqa: E402
+from app.core.types import Box, Event, EventKind  # noqa: E402
 from app.fleet.hub_store import HubStore, SiteEvent, camera_rows, read_event, site_rows  # noqa: E402
 from app.fleet.messages import HourTotals, NodeHealth  # noqa: E402
 
@@ -106,6 +107,67 @@ def test_nodes_and_their_cameras_are_listed_with_watched_time(store: HubStore) -
         ("yard", 0, 0.0),
     ]
     assert camera_rows(store, now_s, ["hall"]) == rows[:2]
+
+
+def write(store: HubStore, *sent: tuple[str, Event]) -> list[Event]:
+    """Stores events of nodes of ``hall``, each twice, in the order in which they arrive. Returns all stored."""
+    for node, event in sent:
+        for _ in range(2):
+            store.write([replace(read("hall", event), node=node)], [], time.time())
+    return sorted(store.events.events(), key=lambda event: event.id)
+
+
+def end_of(alert: Event, after_s: float, reason: str = "mask") -> Event:
+    end = replace(make_event(EventKind.RESOLVED, wall_s=alert.wall_s + after_s), box=alert.box, reason=reason)
+    return replace(end, resolves=alert.id)
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["in order", "the old owner is late"])
+def test_two_alerts_of_nodes_that_share_a_camera_are_one_if_they_overlap(store: HubStore, is_late: bool) -> None:
+    first = make_event(wall_s=1000.0)
+    second = replace(make_event(EventKind.INCORRECT, wall_s=1018.0), box=Box(12.0, 25.0, 30.0, 40.0))
+    moved, end = end_of(first, 10.0, MOVED), end_of(second, 30.0)
+    old, new = [("a", first), ("a", moved)], [("b", second), ("b", end)]
+    alert, resolved = write(store, *(new + old if is_late else old + new))
+    stands = second if is_late else first
+    assert alert.id == f"hall/{stands.id}:fleet"
+    assert (resolved.resolves, resolved.reason) == (alert.id, "mask")
+
+
+@pytest.mark.parametrize(
+    ("node", "change"),
+    [
+        ("a", {}),
+        ("", {}),
+        ("b", {"box": Box(200.0, 20.0, 30.0, 40.0)}),
+        ("b", {"wall_s": 1040.0}),
+        ("b", {"camera": "gate"}),
+    ],
+    ids=["same node", "no node", "another place", "another time", "another camera"],
+)
+def test_other_alerts_stay_two(store: HubStore, node: str, change: dict[str, object]) -> None:
+    first, second = make_event(wall_s=1000.0), replace(make_event(wall_s=1010.0), **change)
+    assert len(write(store, ("a", first), (node, second))) == 2
+
+
+def test_a_person_who_came_after_the_first_had_left_is_another_alert(store: HubStore) -> None:
+    first, second = make_event(wall_s=1000.0), make_event(wall_s=1010.0)
+    assert len(write(store, ("a", first), ("a", end_of(first, 2.0, "left")), ("b", second))) == 3
+
+
+def test_a_camera_that_two_nodes_share_has_the_state_of_the_one_that_watches(store: HubStore) -> None:
+    now_s = time.time()
+
+    def health(state: str) -> NodeHealth:
+        return NodeHealth(version="1", heartbeat_s=5, waiting=0, cameras={"door": state}, failover=True)
+
+    for states in ({"a": "live", "b": "standby"}, {"a": "standby", "b": "live"}):
+        store.save_nodes({f"hall/{node}": (now_s, health(state)) for node, state in states.items()})
+        assert [row.state for row in camera_rows(store, now_s)] == ["live"]
+    store.save_nodes({"hall/b": (now_s - 3600, health("live"))})
+    assert [row.state for row in camera_rows(store, now_s)] == ["standby"]
+    store.save_nodes({"hall/a": (now_s - 3600, health("live"))})
+    assert [row.state for row in camera_rows(store, now_s)] == ["node offline"]
 
 
 def test_delays_are_those_of_sites(store: HubStore) -> None:

@@ -7,28 +7,13 @@ from fakes_nats import server_program
 
 server_program()  # skips this file without maskwatch[fleet]
 from fakes_alerts import make_event, wait_until  # noqa: E402
-from fakes_fleet import HEARTBEAT_S, Fleet  # noqa: E402
+from fakes_fleet import Fleet, node_settings  # noqa: E402
 from fakes_monitor import LiveCamera, fake_parts  # noqa: E402
 
 from app.alerts.store_types import CameraHour, hour_of  # noqa: E402
 from app.cli.watch_session import WatchSession  # noqa: E402
 from app.core.types import EventKind  # noqa: E402
 from app.fleet.hub_store import HubStore  # noqa: E402
-from app.settings.load import load_settings  # noqa: E402
-from app.settings.root import Settings  # noqa: E402
-
-
-def settings_of(fleet: Fleet, folder: Path) -> Settings:
-    values = {"hub": fleet.url, "site": "hall", "node": "box", "heartbeat_s": HEARTBEAT_S}
-    return load_settings(
-        None,
-        {
-            "camera": [{"uri": "rtsp://127.0.0.1:1/door", "name": "door"}],
-            "alerts": {"store": folder / "site.db", "retry_first_s": 0.1, "retry_max_s": 0.2},
-            "view": {"headless": True},
-            "fleet": {**values, "creds_file": fleet.folder.credentials_of("hall")},
-        },
-    )
 
 
 def test_a_watching_program_reports_events_cameras_and_its_end(fleet: Fleet, tmp_path: Path) -> None:
@@ -36,7 +21,7 @@ def test_a_watching_program_reports_events_cameras_and_its_end(fleet: Fleet, tmp
     event = make_event()
     parts = fake_parts(boxes=(), source=LiveCamera("door"))
     store = HubStore(fleet.folder.store)
-    with WatchSession(settings_of(fleet, tmp_path), None, None, parts=parts) as session:
+    with WatchSession(node_settings(fleet, tmp_path), None, None, parts=parts) as session:
         session.on_event(event, None)
         session.alerts.record_people("door", time.time(), masked=2)
         in_view = CameraHour("gate", hour_of(time.time()), bare=1)  # may still be counted otherwise
@@ -54,12 +39,12 @@ def test_a_watching_program_reports_events_cameras_and_its_end(fleet: Fleet, tmp
 def test_a_watching_program_does_not_need_the_hub(fleet: Fleet, tmp_path: Path) -> None:
     """The hub is down all the time: the box watches, and its event waits for the next start."""
     parts = fake_parts(boxes=(), source=LiveCamera("door"))
-    with WatchSession(settings_of(fleet, tmp_path), None, None, parts=parts) as session:
+    with WatchSession(node_settings(fleet, tmp_path), None, None, parts=parts) as session:
         session.on_event(make_event(), None)
         session.run_headless(lambda: session.frames > 5)
         wait_until(lambda: session.alerts.health().channels[0].state == "retrying")
     assert session.exit_code == 0
     fleet.start()
     parts = fake_parts(boxes=(), source=LiveCamera("door"))
-    with WatchSession(settings_of(fleet, tmp_path), None, None, parts=parts):
+    with WatchSession(node_settings(fleet, tmp_path), None, None, parts=parts):
         wait_until(lambda: [each.camera for each in fleet.stored()] == ["hall/door"])

@@ -24,8 +24,11 @@ from fakes_review import write_review_clip
 from fakes_video import striped_image
 from fakes_web import TOKEN, FakeMonitor, Running, make_event, serving
 
+from app.alerts.store_types import CameraHour, hour_of
 from app.capture.recorder import VideoWriter
 from app.core.types import Event, EventKind
+from app.fleet.hub_store import HubStore
+from app.fleet.messages import HourTotals, NodeHealth
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install '.[test]'")
 By = pytest.importorskip("selenium.webdriver.common.by").By
@@ -506,3 +509,42 @@ def test_events_are_reviewed_by_keyboard(running: Running, browser: Any) -> None
     wait_until(lambda: browser.current_url.endswith("said=judged"))
     assert (record(events[1])["verdict"], record(events[1])["verdict_label"]) == ("wrong_label", "incorrect")
     browser.get("about:blank")
+
+
+def test_the_page_of_a_hub_shows_500_cameras_in_groups_with_a_search(tmp_path: Path, browser: Any) -> None:
+    store, now_s = HubStore(tmp_path / "events.db"), time.time()
+    names = [f"door {number}" for number in range(10)]
+    health = NodeHealth(version="1", heartbeat_s=5, waiting=0, cameras=dict.fromkeys(names, "live"))
+    store.save_nodes({f"shop-{n}/box": (now_s if n != 7 else now_s - 3600, health) for n in range(50)})
+    total = CameraHour("", hour_of(now_s), masked=3, bare=1, watched_s=60.0)
+    hours = [(f"shop-{n}/{name}", HourTotals(node="box", hours=(total,))) for n in range(50) for name in names]
+    store.write([], hours, now_s)
+    store.close()
+
+    def shown() -> list[str]:
+        script = "return [...document.querySelectorAll('[data-rows] [role=row]')].map(row => row.innerText)"
+        return [" ".join(text.split()) for text in browser.execute_script(script)]
+
+    def found() -> str:
+        return str(browser.find_element(By.CSS_SELECTOR, "[data-found]").text)
+
+    with serving(tmp_path, FakeMonitor().without_cameras(), is_hub=True) as running:
+        browser.get(f"{running.base}/fleet")
+        wait_until(lambda: found() == "500 of 500 cameras, 50 sites")
+        assert shown()[:2] == ["shop-0 10 of 10 live 40 30 0 10 75 % 10 min", "door 0 live 4 3 0 1 75 % 1 min"]
+        assert len(shown()) < 60  # only what is in view
+        browser.execute_script("document.querySelector('[data-scroll]').scrollTop = 1e9")
+        wait_until(lambda: shown()[-1].startswith("door 9 live"))
+        search = browser.find_element(By.CSS_SELECTOR, "#q")
+        search.send_keys("SHOP-7 offline")
+        wait_until(lambda: found() == "10 of 500 cameras, 1 site")
+        assert shown()[1].startswith("door 0 node offline")
+        browser.find_element(By.CSS_SELECTOR, "[data-site=shop-7]").click()
+        wait_until(lambda: len(shown()) == 1)
+        browser.execute_script("arguments[0].value = ''; arguments[0].dispatchEvent(new Event('input'))", search)
+        browser.find_element(By.CSS_SELECTOR, "[data-close-all]").click()
+        wait_until(lambda: all("live" in row and row.startswith("shop-") for row in shown()))
+        for size in (PHONE, DESKTOP):
+            resize(browser, *size)
+            width = "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+            assert browser.execute_script(width)

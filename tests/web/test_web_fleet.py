@@ -12,10 +12,11 @@ from fakes_web import TOKEN, FakeMonitor, Running, make_event, serving
 from app.alerts.store_types import CameraHour, hour_of
 from app.core.types import EventKind
 from app.fleet.hub_store import HubStore, SiteEvent
-from app.fleet.messages import HourTotals, NodeHealth
+from app.fleet.messages import Applied, HourTotals, NodeHealth
 from app.web.fleet_page import MAX_ROWS
 
 SITES, CAMERAS = 50, 10
+FOLDER = Path(__file__).parents[2] / "packaging" / "fleet"
 
 
 @pytest.fixture
@@ -23,7 +24,9 @@ def hub(tmp_path: Path) -> Iterator[Running]:
     """The page of a hub with 50 sites of 10 cameras; the node of site 7 is silent."""
     store, now_s = HubStore(tmp_path / "events.db"), time.time()
     names = [f"door {number}" for number in range(CAMERAS)]
-    health = NodeHealth(version="1.2", heartbeat_s=5, waiting=0, cameras=dict.fromkeys(names, "live"))
+    applied = {"settings": Applied(number=3)}
+    states = dict.fromkeys(names, "live")
+    health = NodeHealth(version="1.2", heartbeat_s=5, waiting=0, cameras=states, applied=applied)
     silent_s = now_s - 3600
     store.save_nodes({f"shop-{n}/box": (silent_s if n == 7 else now_s, health) for n in range(SITES)})
     total = CameraHour("", hour_of(now_s), masked=3, bare=1, watched_s=60.0)
@@ -100,8 +103,29 @@ def test_the_page_needs_the_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "/login" in response.headers["location"]
 
 
+def test_all_cameras_are_sent_to_the_script_of_the_page(hub: Running) -> None:
+    rows = hub.get("/fleet/cameras").json()
+    assert len(rows) == SITES * CAMERAS
+    first = {"site": "shop-0", "name": "door 0", "state": "live", "people": 4, "masked": 3, "incorrect": 0, "bare": 1}
+    assert rows[0] == {**first, "watched_s": 60.0}
+
+
+def test_the_dashboard_and_the_rules_use_metrics_that_the_hub_exports(hub: Running) -> None:
+    metrics = hub.get("/metrics").text
+    exported = set(re.findall(r"^([a-z_]+)[{ ]", metrics, re.MULTILINE)) | {"maskwatch_alert_channel_up"}
+    files = [FOLDER / name for name in ("grafana-dashboard.json", "prometheus-rules.yaml")]
+    names = set(re.findall(r"(?:maskwatch|process)_[a-z_]+", " ".join(path.read_text("utf-8") for path in files)))
+    assert len(names) > 10
+    assert names <= exported
+    assert 'maskwatch_fleet_node_up{node="box",site="shop-7"} 0.0' in metrics
+    assert 'maskwatch_fleet_cameras{site="shop-8",state="live"} 10.0' in metrics
+    assert 'maskwatch_fleet_people_seen{label="mask",site="shop-8"} 30.0' in metrics
+    assert 'maskwatch_fleet_watched_seconds{site="shop-8"} 600.0' in metrics
+
+
 def test_another_maskwatch_has_no_such_page(running: Running) -> None:
     response = running.get("/fleet")
     assert response.status_code == 404
+    assert running.get("/fleet/cameras").status_code == 404
     assert "no hub of a fleet" in response.text
     assert ">Fleet<" not in running.get("/").text

@@ -9,10 +9,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.alerts.hook import Alert
+from app.alerts.hook import ENDS, Alert
 from app.core.errors import HookError, SettingsError
 from app.core.secrets import read_secret, redact_url, scrub, url_secrets
-from app.core.types import EventKind
 from app.settings.alerts import AppriseChannel
 
 MAX_ERROR_CHARS = 300
@@ -81,7 +80,7 @@ class AppriseHook:
     def send(self, alert: Alert) -> None:
         import apprise
 
-        is_resolved = alert.event.kind in (EventKind.RESOLVED, EventKind.CAMERA_RECOVERED, EventKind.NODE_ONLINE)
+        is_resolved = alert.event.kind in ENDS
         kind = apprise.NotifyType.SUCCESS if is_resolved else apprise.NotifyType.WARNING
         if alert.is_test:
             kind = apprise.NotifyType.INFO

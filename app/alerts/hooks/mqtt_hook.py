@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from app.alerts.hook import Alert
+from app.alerts.hook import OF_NO_CAMERA, Alert
 from app.alerts.hooks.mqtt_session import ALERT_KINDS, QOS_AT_LEAST_ONCE, MqttSession, discovery
 from app.core.errors import HookError, SettingsError
 from app.core.secrets import read_secret
@@ -49,7 +49,7 @@ class MqttHook:
         if alert.is_test:
             return [(f"{channel.topic}/events", alert.to_json(), False)]
         messages: list[tuple[str, str | bytes, bool]] = []
-        if channel.discovery:
+        if channel.discovery and event.kind not in OF_NO_CAMERA:
             messages += [
                 (t, p, True) for t, p in discovery(channel.topic, event.camera, channel.discovery_prefix).items()
             ]

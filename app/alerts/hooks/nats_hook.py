@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from app.alerts.hook import Alert
-from app.alerts.nats_client import MESSAGE_ID, connected, import_nats, read_credentials, reason_of, subject_of
+from app.alerts.nats_client import MESSAGE_ID, NODE, connected, import_nats, read_credentials, reason_of, subject_of
 from app.core.errors import HookError
 from app.settings.alerts import NatsChannel
 
@@ -64,12 +64,13 @@ class NatsHook:
 
         channel = self._channel
         client = await self._connected()
+        headers = {MESSAGE_ID: quote(f"{channel.site}/{alert.idempotency_key}", safe=_PRINTABLE)}
         try:
             await client.jetstream().publish(
                 subject_of("event", channel.site, alert.event.camera),
                 alert.to_json().encode("utf-8", "backslashreplace"),
                 timeout=channel.timeout_s,
-                headers={MESSAGE_ID: quote(f"{channel.site}/{alert.idempotency_key}", safe=_PRINTABLE)},
+                headers=headers | ({NODE: channel.node} if channel.node else {}),
             )
         except (Error, OSError, TimeoutError) as error:
             cause = client.last_error or error  # the server reports a forbidden subject beside the answer

@@ -1,0 +1,249 @@
+"""What the hub wants of nodes that watch: settings, a classifier, and which node watches a camera."""
+
+import shutil
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from fakes_nats import server_program
+
+server_program()  # skips this file without maskwatch[fleet]
+from fakes import BrightnessClassifier  # noqa: E402
+from fakes_alerts import make_event, wait_until  # noqa: E402
+from fakes_fleet import Fleet, node_settings  # noqa: E402
+from fakes_monitor import LiveCamera, fake_parts  # noqa: E402
+
+from app.capture.capture import SourceState  # noqa: E402
+from app.cli.main import main  # noqa: E402
+from app.cli.watch_session import WatchSession  # noqa: E402
+from app.core.errors import ModelError  # noqa: E402
+from app.core.types import EventKind  # noqa: E402
+from app.fleet.hub_store import HubStore  # noqa: E402
+from app.fleet.messages import Applied, NodeHealth  # noqa: E402
+from app.settings.root import Settings  # noqa: E402
+from app.settings.vision import ClassifierSettings  # noqa: E402
+from app.vision.classifier import MaskClassifier  # noqa: E402
+
+MODEL = Path(__file__).parents[2] / "models" / "classifier.tflite"
+REGION = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))
+PUSHED = '[[camera]]\nname = "door"\npolicy.regions = [[[0, 0], [1, 0], [1, 1]]]\n'
+
+
+@pytest.fixture(autouse=True)
+def _quick_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.fleet.hub.SAVE_NODES_S", 0.1)
+
+
+def session_of(settings: Settings) -> WatchSession:
+    return WatchSession(settings, None, None, parts=fake_parts(boxes=(), source=LiveCamera("door")))
+
+
+def health_of(fleet: Fleet, node: str) -> NodeHealth | None:
+    store = HubStore(fleet.folder.store)
+    try:
+        return next((each.health for each in store.nodes() if each.name == f"hall/{node}"), None)
+    finally:
+        store.close()
+
+
+def applied(fleet: Fleet, part: str, node: str = "box") -> Applied:
+    health = health_of(fleet, node)
+    return Applied() if health is None else health.applied.get(part, Applied())
+
+
+def push(fleet: Fleet, *arguments: object) -> int:
+    return main(["fleet", "push", *map(str, arguments), "--hub-dir", str(fleet.folder.path)])
+
+
+def steps_until(condition: object, *sessions: WatchSession) -> None:
+    """As the main loop of 'watch'."""
+
+    def step() -> bool:
+        for session in sessions:
+            session.step()
+        return bool(condition())  # type: ignore[operator]
+
+    wait_until(step)
+
+
+def test_settings_are_used_kept_and_reported_and_refused_by_a_node_that_accepts_none(
+    fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet.start()
+    file = tmp_path / "policy.toml"
+    file.write_text(PUSHED)
+    accepting, other = node_settings(fleet, tmp_path, accept_settings=True), node_settings(fleet, tmp_path, "other")
+    with session_of(accepting) as session, session_of(other) as refusing:
+        assert push(fleet, "ha*", file) == 0
+        steps_until(lambda: session.regions_of("door") == (REGION,), session, refusing)
+        steps_until(lambda: applied(fleet, "settings").number == 1, session, refusing)
+        steps_until(lambda: applied(fleet, "settings", "other").refused == 1, session, refusing)
+        assert refusing.regions_of("door") == ()
+    capsys.readouterr()
+    assert main(["fleet", "nodes", str(fleet.folder.path)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "settings 1" in printed
+    fleet.stop()
+    with session_of(accepting) as session:  # without a link
+        assert session.regions_of("door") == (REGION,)
+    with session_of(node_settings(fleet, tmp_path)) as session:  # it does not accept them any more
+        assert session.regions_of("door") == ()
+
+
+def test_a_canary_that_refuses_keeps_the_revision_from_the_others(
+    fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet.start()
+    file = tmp_path / "policy.toml"
+    file.write_text(PUSHED)
+    first, second = node_settings(fleet, tmp_path, "a"), node_settings(fleet, tmp_path, "b", accept_settings=True)
+    with session_of(first), session_of(second) as session:
+        wait_until(lambda: health_of(fleet, "a") is not None and health_of(fleet, "b") is not None)
+        assert push(fleet, "hall", file, "--canary", 1, "--watch", "1m") == 1
+        assert "hall/a refused it: this node does not accept settings" in capsys.readouterr().out
+        steps_until(lambda: applied(fleet, "settings", "b").number == 2, session)
+        assert session.regions_of("door") == ()
+
+
+def test_a_canary_that_works_is_followed_by_the_others(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.start()
+    file = tmp_path / "policy.toml"
+    file.write_text(PUSHED)
+    settings = [node_settings(fleet, tmp_path, name, accept_settings=True) for name in "ab"]
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(session_of(each)) for each in settings]
+        wait_until(lambda: health_of(fleet, "a") is not None and health_of(fleet, "b") is not None)
+        assert push(fleet, "hall", file, "--canary", 1, "--watch", "0s") == 1  # no step: it is not used in time
+        done: list[int] = []
+        thread = threading.Thread(target=lambda: done.append(push(fleet, "hall", file, "--canary", 1, "--watch", "2s")))
+        thread.start()
+        steps_until(lambda: applied(fleet, "settings", "a").number == 3, *sessions)
+        assert sessions[1].regions_of("door") == ()
+        steps_until(lambda: done and sessions[1].regions_of("door") == (REGION,), *sessions)
+        thread.join()
+        assert done == [0]
+
+
+def test_a_pushed_model_is_tried_used_and_refused_if_it_is_damaged(fleet: Fleet, tmp_path: Path) -> None:
+    """With the real self-test, as a process of its own."""
+    fleet.start()
+    loaded: list[Path | None] = []
+
+    def load(settings: ClassifierSettings) -> MaskClassifier:
+        loaded.append(settings.model)
+        return BrightnessClassifier()
+
+    settings = node_settings(fleet, tmp_path, accept_models=True)
+    parts = fake_parts(boxes=(), source=LiveCamera("door"), load_classifier=load)
+    with WatchSession(settings, None, None, parts=parts) as session:
+        assert push(fleet, "--model", MODEL, "--sites", "hall") == 0
+        steps_until(lambda: applied(fleet, "model").number == 1, session)
+        assert loaded[-1] is not None
+        assert loaded[-1].read_bytes() == MODEL.read_bytes()
+        damaged = tmp_path / "damaged.tflite"
+        content = bytearray(MODEL.read_bytes())
+        content[200:60_000] = bytes(len(content[200:60_000]))
+        damaged.write_bytes(content)
+        assert push(fleet, "--model", damaged, "--sites", "hall") == 0
+        steps_until(lambda: applied(fleet, "model").refused == 2, session)
+        assert "self-test" in applied(fleet, "model").reason
+        assert applied(fleet, "model").number == 1
+        steps_until(lambda: [e.camera for e in session.alerts.recent()] == ["box classifier"], session)
+    assert len(loaded) == 2
+    assert fleet.stored()[-1].kind in (EventKind.PART_FAILED, EventKind.NODE_OFFLINE)
+
+
+def test_what_is_no_classifier_is_not_sent(fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fleet.start()
+    shutil.copy(MODEL.with_name("face_detector.tflite"), tmp_path / "detector.tflite")
+    assert push(fleet, "--model", tmp_path / "detector.tflite", "--sites", "hall") == 2
+    (tmp_path / "bad.toml").write_text('alerts.channels = [{kind = "command", name = "x", argv = ["reboot"]}]')
+    assert push(fleet, "hall", tmp_path / "bad.toml") == 2
+    assert "no setting that a hub may send" in capsys.readouterr().err
+    assert push(fleet, "moon", tmp_path / "bad.toml") == 2
+    assert "the sites are hall, yard" in capsys.readouterr().err
+
+
+def test_a_camera_is_watched_by_one_node_and_moves(
+    fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet.start()
+    shares = {"failover": True, "lease_s": 2}
+    a, b = (node_settings(fleet, tmp_path, name, **shares) for name in "ab")
+
+    def state(session: WatchSession) -> SourceState:
+        (view,) = session.monitor.views()
+        return view.status.state
+
+    def hub(*arguments: str) -> int:
+        return main(["fleet", *arguments, "--hub-dir", str(fleet.folder.path)])
+
+    with session_of(b) as second:
+        with session_of(a) as first:
+            wait_until(lambda: sorted((state(first), state(second))) == [SourceState.LIVE, SourceState.STANDBY])
+            owner = "a" if state(first) is SourceState.LIVE else "b"
+            wait_until(lambda: {"a", "b"} == {n for n in "ab" if (h := health_of(fleet, n)) and h.cameras})
+            assert hub("assign", "hall/do*", "a") == 0
+            wait_until(lambda: state(first) is SourceState.LIVE)
+            assert state(second) is SourceState.STANDBY
+            wait_until(lambda: (health := health_of(fleet, "a")) is not None and health.cameras["door"] == "live")
+            assert hub("drain", "hall/a") == 0
+            wait_until(lambda: state(second) is SourceState.LIVE)
+            assert state(first) is SourceState.STANDBY
+            assert hub("drain", "hall/a", "--undo") == 0
+            assert hub("assign", "hall/door", "a") == 0
+            assert hub("assign", "hall/moon", "a") == 2
+            assert hub("drain", "hall/c") == 2
+            assert owner in "ab"
+        wait_until(lambda: state(second) is SourceState.LIVE)  # the first has ended
+    assert first.exit_code == second.exit_code == 0
+
+
+def test_a_node_that_shares_nothing_cannot_be_drained(
+    fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet.start()
+    with session_of(node_settings(fleet, tmp_path)):
+        wait_until(lambda: health_of(fleet, "box") is not None)
+    assert main(["fleet", "drain", "hall/box", "--hub-dir", str(fleet.folder.path)]) == 2
+    assert "set failover = true" in capsys.readouterr().err
+
+
+def test_a_node_of_a_site_without_hub_never_watches_a_shared_camera(fleet: Fleet, tmp_path: Path) -> None:
+    with session_of(node_settings(fleet, tmp_path, failover=True)) as session:
+        session.on_event(make_event(), None)
+        (view,) = session.monitor.views()
+        assert view.status.state is SourceState.STANDBY
+
+
+def test_a_node_waits_for_a_shared_camera_that_cannot_be_reached(fleet: Fleet, tmp_path: Path) -> None:
+    """Otherwise the program would end when it takes the camera over."""
+    fleet.start()
+    camera = LiveCamera("door")
+    camera.offline.set()
+    parts = fake_parts(boxes=(), source=camera)
+    with WatchSession(node_settings(fleet, tmp_path, failover=True), None, None, parts=parts) as session:
+        wait_until(lambda: session.monitor.views()[0].status.state is SourceState.RECONNECTING)
+        camera.offline.clear()
+        wait_until(lambda: session.monitor.views()[0].status.state is SourceState.LIVE)
+
+
+def test_a_model_that_cannot_be_loaded_at_the_start_is_reported_once(fleet: Fleet, tmp_path: Path) -> None:
+    def load(settings: ClassifierSettings) -> MaskClassifier:
+        raise ModelError("no such model")
+
+    settings = node_settings(fleet, tmp_path)
+    broken = fake_parts(boxes=(), source=LiveCamera("door"), load_classifier=load)
+    for _ in range(2):
+        with pytest.raises(ModelError, match="no such model"), WatchSession(settings, None, None, parts=broken):
+            pass
+    with session_of(settings) as session:
+        session.step()
+        wait_until(lambda: len(session.alerts.recent()) == 1)
+        (end,) = session.alerts.recent()
+        fleet.start()
+        wait_until(lambda: len(fleet.stored()) >= 2)
+    kinds = [event.kind for event in fleet.stored() if event.camera == "hall/box classifier"]
+    assert kinds == [EventKind.PART_FAILED, EventKind.PART_RECOVERED]
+    assert end.kind is EventKind.PART_RECOVERED
