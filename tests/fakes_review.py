@@ -20,6 +20,7 @@ from app.core.types import (
     Track,
 )
 from app.review.clips import KeptImage, write_clip
+from app.review.collected import CROP, SCENE, CollectedFace, CollectedFaces
 from app.review.picture_folder import PictureFolder
 from app.settings.review import ClipSettings
 
@@ -61,6 +62,18 @@ def result(time_s: float, tracks: tuple[Track, ...] = (), image: Image | None = 
 def event(number: int = 1, time_s: float = 6.0, kind: EventKind = EventKind.NO_MASK, **more: Any) -> Event:
     fields: dict[str, Any] = {"track_id": 1, "box": FACE, "confidence": 0.9, "wall_s": time.time()}
     return Event(f"{number:016x}", kind, "door", time_s, **fields | more)
+
+
+def add_face(faces: CollectedFaces, name: str, image: Image, **more: Any) -> CollectedFace:
+    """Stores a collected face whose scene is ``image``, as large as the crop, with the face in ``FACE``."""
+    size = image.shape[1], image.shape[0]
+    fields: dict[str, Any] = {"reason": "unsure", "camera": "door", "wall_s": 1e9, "label": "unsure", "confidence": 0.5}
+    face = CollectedFace(name, **{**fields, "box": FACE, "size": size, "crop_box": FACE, "crop_size": size} | more)
+    faces.folder.create()
+    for suffix in (CROP, SCENE):
+        faces.folder.file(name, suffix).write_bytes(jpeg_bytes(image, 95))
+    faces.write(face)
+    return face
 
 
 def write_review_clip(folder: PictureFolder, of: Event, seconds: float = 1.5) -> None:

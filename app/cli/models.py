@@ -1,12 +1,18 @@
-"""``maskwatch models``: list the bundled model files, convert classifiers of other programs."""
+"""``maskwatch models``: list model files, choose a version, convert classifiers of other programs."""
 
 import argparse
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+from app.cli.event_file import add_event_file_options
+from app.cli.improve import versions_of
 from app.core import resources
 from app.core.errors import MaskwatchError, ModelError, OutputError, SettingsError
+from app.core.files import write_text
+from app.core.text import local_time
+from app.settings.flags import config_path
 from app.vision.model_format import ModelFormat, convert_advice, model_format
 from app.vision.model_metadata import (
     ClassifierMetadata,
@@ -20,8 +26,13 @@ from app.vision.model_metadata import (
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = subparsers.add_parser("models", help="list and convert model files")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="show the bundled model files with their metadata")
-    listing.set_defaults(run=_run_list)
+    listing = actions.add_parser("list", help="show the bundled model files, and the versions that improve has made")
+    using = actions.add_parser("use", help="put a version that improve has made into the settings file")
+    using.add_argument("version", metavar="VERSION", help="its fingerprint or the start of it, or 'bundled'")
+    back = actions.add_parser("rollback", help="put back the classifier that was in use before")
+    for command, run in ((listing, _run_list), (using, _run_use), (back, _run_rollback)):
+        add_event_file_options(command)
+        command.set_defaults(run=run)
     converting = actions.add_parser(
         "convert",
         help="make a classifier of another program usable",
@@ -52,12 +63,69 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     converting.set_defaults(run=_run_convert)
 
 
-def _run_list(_: argparse.Namespace) -> int:
+def _run_list(args: argparse.Namespace) -> int:
     paths = sorted(
         path for path in resources.root().glob("models/**/*") if path.suffix in (".tflite", ".keras", ".onnx")
     )
     for path in paths:
         print(f"{path}  {_describe(path)}")
+    versions, used = versions_of(args), _used(args)
+    for version in versions.all():
+        is_used = used == str(versions.file(version).absolute())
+        print(
+            f"{version.fingerprint}  {local_time(version.created_s)}{'  IN USE' if is_used else ''}  {version.result}"
+        )
+    return 0
+
+
+def _used(args: argparse.Namespace) -> str:
+    """The classifier in the settings; '' if it is the bundled one."""
+    from app.settings.load import load_settings
+
+    model = load_settings(config_path(args)).classifier.model
+    return "" if model is None else str(model.absolute())
+
+
+def _run_use(args: argparse.Namespace) -> int:
+    versions = versions_of(args)
+    if args.version == "bundled":
+        return _put(args, "")
+    version, used = versions.find(args.version), _used(args)
+    path = str(versions.file(version).absolute())
+    read_classifier_metadata(Path(path))  # reports a damaged file
+    if used != path:
+        versions.record(replace(version, replaces=used))
+    return _put(args, path)
+
+
+def _run_rollback(args: argparse.Namespace) -> int:
+    versions, used = versions_of(args), _used(args)
+    version = versions.at(Path(used)) if used else None
+    if version is None:
+        raise SettingsError("the classifier in the settings is no version of 'improve'; see 'maskwatch models list'")
+    return _put(args, version.replaces or "")
+
+
+def _put(args: argparse.Namespace, model: str) -> int:
+    """Writes the classifier into the settings file; '' is the bundled one."""
+    import tomlkit
+
+    path = config_path(args)
+    if path is None:
+        raise SettingsError(f"give --config FILE, the settings file to change, or watch with --model {model or 'FILE'}")
+    try:
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        document = tomlkit.parse(old)
+        table = document.setdefault("classifier", tomlkit.table())
+        if model:
+            table["model"] = model
+        else:
+            table.pop("model", None)
+        write_text(path, tomlkit.dumps(document))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise OutputError(f"cannot write {path}: {reason}; check the file and its permissions") from error
+    print(f"{path}: classifier.model is now {model or 'the bundled one'}; restart maskwatch")
     return 0
 
 

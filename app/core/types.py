@@ -132,7 +132,7 @@ class Track:
     stream times of the first and the last detection. ``observations`` counts detections, ``classified`` inferences.
     ``confirmed``: it is a person, detected often enough and not rejected by the classifier as not a face.
     ``latest``: probabilities by label of the last usable inference, at ``latest_s``. ``detected``: how sure the
-    detector was on average, 0 to 1."""
+    detector was on average, 0 to 1; ``score``: its score of the last detection."""
 
     id: int
     box: Box
@@ -146,6 +146,7 @@ class Track:
     latest: Mapping[Label, float] = field(default_factory=dict)
     latest_s: float = -math.inf
     detected: float = 1.0
+    score: float = 1.0
 
     def box_at(self, time_s: float, limit_s: float = 0.5) -> Box:
         """The predicted box at ``time_s``; the velocity is applied for at most ``limit_s``."""

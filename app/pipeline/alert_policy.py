@@ -209,6 +209,7 @@ def _is_ready(settings: PolicySettings, state: TrackState, track: Track, frame: 
         and state.bare.lasted_s >= settings.dwell_s
         and track.observations >= settings.min_observations
         and track.box.size >= settings.min_face_px
+        and track.label.confidence >= settings.min_label_confidence
         and state.evidence >= _log_odds(settings.min_confidence, 1 - 1e-6)
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 from app.core.files import write_json
 from app.core.types import Box, Label
 from app.review.picture_folder import PictureFolder
+from app.settings.vision import SURE_SCORE
 
 CROP, RECORD, SCENE = ".face.jpg", ".face.json", ".scene.jpg"
 REASONS = ("event", "verdict", "unsure", "disagreement", "random")
@@ -19,8 +20,8 @@ REASONS = ("event", "verdict", "unsure", "disagreement", "random")
 @dataclass(frozen=True, slots=True)
 class CollectedFace:
     """One collected face. ``box``, in pixels, belongs to the scene of ``size`` (width, height), ``crop_box`` to the
-    crop. ``label`` and ``confidence`` are the model's. ``others``: the blurred faces of the scene. ``verdict`` and
-    ``right_label``: what a person said about its event."""
+    crop. ``label`` and ``confidence`` are the classifier's, ``score`` is the detector's. ``others``: the blurred faces
+    of the scene. ``verdict`` and ``right_label``: what a person said about its event."""
 
     id: str
     reason: str
@@ -35,6 +36,7 @@ class CollectedFace:
     others: tuple[Box, ...] = ()
     verdict: str = ""
     right_label: str = ""
+    score: float = SURE_SCORE
 
     @property
     def known_label(self) -> Label | None:
@@ -47,6 +49,10 @@ class CollectedFace:
             case "wrong_label" if self.right_label:
                 return Label(self.right_label)
         return None
+
+    def verdict_for(self, label: str) -> str:
+        """The verdict of a person who says that the face shows ``label``; '' takes a verdict back."""
+        return {"": "", Label.NOT_FACE.value: "no_face", self.label: "right"}.get(label, "wrong_label")
 
 
 class CollectedFaces:
@@ -64,12 +70,26 @@ class CollectedFaces:
         """Raises OSError."""
         write_json(self.folder.file(face.id, RECORD), asdict(face))
 
-    def judge(self, event_id: str, verdict: str, label: str) -> None:
-        """Adds a verdict to the face of an event, if it was collected. Raises OSError."""
-        face = _read(self.folder.file(event_id, RECORD))
+    def find(self, face_id: str) -> CollectedFace | None:
+        return _read(self.folder.file(face_id, RECORD))
+
+    def judge(self, face_id: str, verdict: str, label: str) -> None:
+        """Adds a verdict to a face, or to that of an event, if it was collected. Raises OSError."""
+        face = self.find(face_id)
         if face is not None:
-            reason = "verdict" if verdict in ("no_face", "wrong_label") else "event"
+            is_event = face.reason in ("event", "verdict")
+            reason = ("verdict" if verdict in ("no_face", "wrong_label") else "event") if is_event else face.reason
             self.write(replace(face, reason=reason, verdict=verdict, right_label=label))
+
+    def set_box(self, face: CollectedFace, box: Box) -> None:
+        """Corrects the place of a face in its scene, and so in its crop. Raises OSError."""
+        crop_box = replace(box, x=face.crop_box.x + box.x - face.box.x, y=face.crop_box.y + box.y - face.box.y)
+        self.write(replace(face, box=box, crop_box=crop_box))
+
+    def to_label(self) -> list[CollectedFace]:
+        """The faces without a verdict, the most useful first: disagreements, then the lowest confidence."""
+        open_faces = (face for face in self.faces() if not face.verdict)
+        return sorted(open_faces, key=lambda face: (face.reason != "disagreement", face.confidence))
 
     def counts(self) -> Counter[tuple[str, str]]:
         """Faces by reason and by the label that a person gave ('' if none)."""

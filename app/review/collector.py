@@ -207,6 +207,7 @@ class Collector:
             crop_box=box.moved(-x, -y),
             crop_size=(crop.shape[1], crop.shape[0]),
             others=tuple(each for each in others if each.size >= 1),
+            score=track.score,
         )
         folder = self._faces.folder
         folder.create()

@@ -33,6 +33,13 @@ class PolicySettings(BaseModel):
         description="evidence that the face is bare: 0.99 means odds of 99 to 1, collected over inferences that are at "
         "least 0.5 s apart",
     )
+    min_label_confidence: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="a face whose label has a lower confidence does not alert; 'maskwatch improve' chooses it from "
+        "verdicts",
+    )
     cooldown_s: float = Field(5.0, ge=0, le=86400, description="minimum time between two alerts of one camera")
     resolve_after_s: float = Field(
         1.0, ge=0, le=3600, description="how long a mask must be seen before the alert is resolved"

@@ -54,7 +54,12 @@ def draw_regions(board: Canvas, closed: Sequence[Polygon], draft: RegionDraft | 
 
 
 def save_regions(path: Path, camera: str, regions: Sequence[Polygon]) -> None:
-    """Saves ``regions`` in the settings file: for the camera with this name, or else in ``[policy]``.
+    """Saves ``regions`` in the settings file, as ``save_policy`` does."""
+    save_policy(path, camera, "regions", [[list(corner) for corner in polygon] for polygon in regions])
+
+
+def save_policy(path: Path, camera: str, name: str, value: Any) -> None:
+    """Saves a setting of the policy in the settings file: for the camera with this name, or else in ``[policy]``.
 
     The rest of the file, with its comments, is unchanged. Raises OutputError if the file is invalid or cannot be
     written; it is then unchanged.
@@ -65,9 +70,9 @@ def save_regions(path: Path, camera: str, regions: Sequence[Polygon]) -> None:
         target = document if table is None else table
         is_inline = isinstance(target, tomlkit.items.InlineTable)
         policy = target.setdefault("policy", tomlkit.inline_table() if is_inline else tomlkit.table())
-        policy["regions"] = [[list(corner) for corner in polygon] for polygon in regions]
+        policy[name] = value
 
-    _save(path, camera, "regions", change)
+    _save(path, camera, name, change)
 
 
 def save_rotation(path: Path, camera: str, rotate: int) -> bool:

@@ -60,7 +60,7 @@ def _checked(crops: Crops, metadata: ClassifierMetadata) -> Crops:
     return crops
 
 
-def _scaled(crops: Crops, metadata: ClassifierMetadata) -> NDArray[np.float32]:
+def scaled(crops: Crops, metadata: ClassifierMetadata) -> NDArray[np.float32]:
     """The crops as the network expects them."""
     black, white = metadata.scaling
     ordered = (crops[..., ::-1] if metadata.channels == "bgr" else crops).astype(np.float32)
@@ -102,8 +102,8 @@ class LiteRtClassifier:
         _check_shapes(path, self._network.input_shape, self._network.channels[0], self.metadata)
 
     def classify(self, crops: Crops) -> Probabilities:
-        """In batches of ``_BATCH``, the rest one by one: that is as fast on CPUs, and each further size of a batch would
-        need a plan of 2 to 7 MB."""
+        """In batches of ``_BATCH``, the rest one by one: that is as fast on CPUs, and each further size of a batch
+        would need a plan of 2 to 7 MB."""
         _checked(crops, self.metadata)
         outputs = np.empty((len(crops), self._network.channels[0]), np.float32)
         is_fixed = self._network.input_shape[0] == 1  # some models of other programs
@@ -121,7 +121,7 @@ class LiteRtClassifier:
 
     def _run(self, crops: Crops) -> NDArray[np.float32]:
         """The outputs of a batch; integer inputs and outputs are quantized as the file says."""
-        values = _scaled(crops, self.metadata)
+        values = scaled(crops, self.metadata)
         with self._network.plan(*crops.shape) as plan:
             tensor = plan.input()
             if np.issubdtype(tensor.dtype, np.integer):
@@ -192,7 +192,7 @@ class KerasClassifier:
         _checked(crops, self.metadata)
         if len(crops) == 0:
             return np.empty((0, len(self.metadata.labels)), np.float32)
-        return _probabilities(self._run(_scaled(crops, self.metadata)).numpy(), self.metadata)
+        return _probabilities(self._run(scaled(crops, self.metadata)).numpy(), self.metadata)
 
 
 def load_classifier(settings: ClassifierSettings) -> MaskClassifier:

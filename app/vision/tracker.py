@@ -404,4 +404,5 @@ class Tracker:
             latest=dict(zip(self._metadata.labels, face.last, strict=False)),
             latest_s=face.evidence_s,
             detected=min(max(face.sure / face.observations, 0.0), 1.0),
+            score=face.score,
         )

@@ -17,8 +17,9 @@ from starlette.types import ASGIApp
 from app.alerts.export import total, write_csv
 from app.alerts.marks import Verdict
 from app.alerts.store_types import EventFilter, StoreError
-from app.core.types import EventKind
+from app.core.types import Box, EventKind
 from app.pipeline.monitor import CameraView
+from app.review.collected import CROP, SCENE
 from app.web import openapi
 from app.web.middleware import CSRF_FIELD, FORM, parse_form
 from app.web.mjpeg import TILE_PX, LiveResponse, LiveStreams, MjpegResponse
@@ -30,8 +31,10 @@ from app.web.schemas import (
     Compliance,
     EventIds,
     EventList,
+    FaceLabelling,
     Judged,
     Judgement,
+    Labelled,
     Mute,
     Muted,
     Record,
@@ -48,7 +51,7 @@ PREFIX = "/api/v1"
 MAX_EVENTS = 500
 MAX_CSV_EVENTS = 100_000
 MAX_TIME_S = 1e10
-PAGES = ("/", "/events", "/review", "/trends", "/health")
+PAGES = ("/", "/events", "/review", "/label", "/trends", "/health")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -306,6 +309,31 @@ async def _judge(request: Request) -> Response:
     return json_response(Judged(id=event_id, verdict=verdict, label=label, verdict_s=marks.verdict_s or 0.0))
 
 
+@_form_action("labelled")
+async def _label_face(request: Request) -> Response:
+    site, face_id, actor = site_of(request), request.path_params["face"], actor_of(request)
+    given = _validate(FaceLabelling, await _read_fields(request))
+    assert isinstance(given, FaceLabelling)
+    box = None if given.box is None else Box(*given.box)
+    try:
+        face = await site.run_in_worker(lambda: site.label_face(face_id, given.label, box, actor))
+    except OSError as error:
+        raise HTTPException(503, f"cannot store the label: {error.strerror}; check the disk") from error
+    if face is None:
+        raise HTTPException(404, "no such collected face; it may have been deleted")
+    return json_response(Labelled(id=face_id, label=given.label))
+
+
+async def _face_picture(request: Request) -> Response:
+    """The scene of a collected face, or its crop if that is all there is."""
+    folder, face_id = site_of(request).collected.folder, request.path_params["face"]
+    read = site_of(request).run_in_worker
+    jpeg = await read(lambda: folder.read(face_id, SCENE) or folder.read(face_id, CROP))
+    if jpeg is None:
+        raise HTTPException(404, "no such collected face; it may have been deleted")
+    return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=300"})
+
+
 @_form_action("tested")
 async def _test_alert(request: Request) -> Response:
     site = site_of(request)
@@ -359,6 +387,8 @@ def routes() -> list[Route]:
         ("/events/{event:path}/clip.jpg", clip_poster, get),
         ("/events/{event:path}/verdict", _judge, post),
         ("/events/{event:path}", _event, get),
+        ("/faces/{face:path}/picture.jpg", _face_picture, get),
+        ("/faces/{face:path}/label", _label_face, post),
         ("/day.zip", day_archive, get),
         ("/alerts", _alerts, get),
         ("/alerts/test", _test_alert, post),

@@ -20,9 +20,11 @@ _MODELS = (
     schemas.EventIds,
     schemas.EventList,
     schemas.EventRecord,
+    schemas.FaceLabelling,
     schemas.Fault,
     schemas.Judged,
     schemas.Judgement,
+    schemas.Labelled,
     schemas.Mute,
     schemas.Muted,
     schemas.SessionRecord,
@@ -66,6 +68,7 @@ def _body(model: type) -> dict[str, Any]:
 _CAMERA = _parameter("camera", "path", {"type": "integer", "minimum": 1, "maximum": 10_000}, "camera number, from 1")
 _NUMBERS = {"type": "array", "items": _CAMERA["schema"]}
 _EVENT = _parameter("event", "path", {"type": "string", "minLength": 1, "maxLength": 200}, "event id; write '/' as %2F")
+_FACE = _parameter("face", "path", {"type": "string", "minLength": 1, "maxLength": 200}, "id of a collected face")
 _TIME = {"type": "number", "minimum": 0, "maximum": 1e10}
 _FILTER = [
     _parameter("since", "query", _TIME, "Unix time, inclusive"),
@@ -92,7 +95,9 @@ def _paths() -> dict[str, Any]:
     get, store = _operation, (400, 503)
     camera: dict[str, Any] = {"parameters": [_CAMERA]}
     event: dict[str, Any] = {"parameters": [_EVENT]}
-    body, judgement, ids = (_body(model) for model in (schemas.Mute, schemas.Judgement, schemas.EventIds))
+    face: dict[str, Any] = {"parameters": [_FACE]}
+    bodies = (schemas.Mute, schemas.Judgement, schemas.EventIds, schemas.FaceLabelling)
+    body, judgement, ids, labelling = (_body(model) for model in bodies)
     day = _parameter("day", "query", {"type": "string", "format": "date"}, "local day") | {"required": True}
     return {
         "/session": {"get": get("session", "The CSRF secret for POST requests", schemas.SessionRecord)},
@@ -142,6 +147,10 @@ def _paths() -> dict[str, Any]:
         "/events/{event}/clip.jpg": {"get": get("clipPoster", "Image of the video", None, _JPEG, (404,), **event)},
         "/events/{event}/verdict": {
             "post": get("judge", "Store a verdict", schemas.Judged, _JSON, (400, 403, 404, 503), **event, **judgement)
+        },
+        "/faces/{face}/picture.jpg": {"get": get("facePicture", "Scene of the face", None, _JPEG, (404,), **face)},
+        "/faces/{face}/label": {
+            "post": get("labelFace", "Label a face", schemas.Labelled, _JSON, (400, 403, 404, 503), **face, **labelling)
         },
         "/day.zip": {
             "get": get(

@@ -17,7 +17,9 @@ from app import __version__
 from app.alerts.export import total
 from app.alerts.store_types import EventFilter, StoreError
 from app.capture.capture import SourceState
-from app.core.types import EventKind
+from app.core.files import is_folder
+from app.core.types import EventKind, Label
+from app.review.collected import SCENE, CollectedFace
 from app.web.api import Handler, site_of
 from app.web.assets import KINDS_TO_ACKNOWLEDGE, Assets
 from app.web.chart import chart
@@ -39,8 +41,12 @@ CONFIRMATIONS = {
     "turned": "The camera is rotated by 90 degrees clockwise. A settings file with a table of the camera keeps it.",
     "acknowledged": "Acknowledged.",
     "judged": "The verdict is stored.",
+    "labelled": "The label is stored.",
     "tested": "The test has ended; see the result of each channel below.",
 }
+LABEL_CHOICES = (("1", Label.MASK, "Mask"), ("2", Label.NO_MASK, "No mask"), ("3", Label.INCORRECT, "Worn wrong"),
+                 ("0", Label.NOT_FACE, "No face"))  # fmt: skip
+"""The keys of the label page with what they say."""
 
 
 class Pages:
@@ -58,6 +64,7 @@ class Pages:
             ("/fleet/cameras", fleet.cameras, "GET"),
             ("/events", self._events, "GET"),
             ("/review", ReviewPage(self._site, self.page).page, "GET"),
+            ("/label", self._label, "GET"),
             ("/trends", self._trends, "GET"),
             ("/health", self._health, "GET"),
             ("/scan", ScanPage(self._site, self.page).page, "GET"),
@@ -84,6 +91,7 @@ class Pages:
             "last_event": self._site.feed.last_number,
             "is_hub": self._site.fleet_store is not None,
             "has_scan": self._site.settings.web.scan is not None,
+            "has_faces": self._site.settings.collect.enabled or is_folder(self._site.collected.folder.path),
         }
         return HTMLResponse(self._assets.render(f"{name}.html", {**common, **values}), status)
 
@@ -158,6 +166,26 @@ class Pages:
             until=query.get("until", "") if until_s is not None else "",
             alert_kinds=KINDS_TO_ACKNOWLEDGE,
         )
+
+    async def _label(self, request: Request) -> Response:
+        """One collected face without a verdict, the most useful first, or the one whose label is taken back."""
+        query, collected = request.query_params, self._site.collected
+        skipped = int(_number(query.get("skip", "")) or 0)
+
+        def read() -> tuple[CollectedFace | None, int, bool]:
+            found = collected.to_label()
+            chosen = collected.find(query["face"]) if query.get("face") else None
+            face = chosen or (found[skipped % len(found)] if found else None)
+            return face, len(found), face is not None and collected.folder.has(face.id, SCENE)
+
+        face, count, has_scene = await self._site.run_in_worker(read)
+        box, size = (None, (1, 1)) if face is None else (face.box, face.size)
+        if face is not None and not has_scene:
+            box, size = face.crop_box, face.crop_size
+        return self.page(
+            request, "label", face=face, count=count, box=box, size=size, has_scene=has_scene, skipped=skipped,
+            last=query.get("last", ""), choices=LABEL_CHOICES,
+        )  # fmt: skip
 
     async def _trends(self, request: Request) -> Response:
         site, span_h = self._site, int(_number(request.query_params.get("hours", "")) or 24)

@@ -199,6 +199,30 @@ class Judged(Record):
     verdict_s: float
 
 
+Pixel = Annotated[float, Field(ge=-20_000, le=20_000)]
+Extent = Annotated[float, Field(ge=1, le=20_000)]
+
+
+class FaceLabelling(BaseModel):
+    """What a collected face shows; '' takes it back. The corrected box is in pixels of the picture."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: Literal["", "mask", "no_mask", "incorrect", "not_face"]
+    box: tuple[Pixel, Pixel, Extent, Extent] | None = None
+
+    @field_validator("box", mode="before")
+    @classmethod
+    def _numbers(cls, value: object) -> object:
+        """A form sends text."""
+        return value.split() or None if isinstance(value, str) else value
+
+
+class Labelled(Record):
+    id: str
+    label: str
+
+
 class EventIds(BaseModel):
     """The events of a bulk action."""
 

@@ -14,14 +14,14 @@ from app import __version__
 from app.alerts.day_counts import day_start_s
 from app.alerts.delivery import AlertCenter
 from app.alerts.hook import make_test_alert
-from app.alerts.marks import Marks
+from app.alerts.marks import Marks, Verdict
 from app.alerts.mutes import Mutes
 from app.alerts.timeout_hook import LazyHook, TimeoutHook
 from app.core.errors import HookError
 from app.core.secrets import redact
-from app.core.types import Event
+from app.core.types import Box, Event
 from app.review.clips import VIDEO
-from app.review.collected import CollectedFaces
+from app.review.collected import CollectedFace, CollectedFaces
 from app.review.picture_folder import PictureFolder
 from app.settings.alerts import AlertSettings, Channel
 from app.settings.root import Settings
@@ -79,6 +79,10 @@ class Site:
     @property
     def clips(self) -> PictureFolder:
         return PictureFolder(self.settings.clips.folder_of(self.settings.alerts.store))
+
+    @property
+    def collected(self) -> CollectedFaces:
+        return CollectedFaces(PictureFolder(self.settings.collect.folder_of(self.settings.alerts.store)))
 
     async def run_in_worker(self, task: Callable[[], T]) -> T:
         """Runs a blocking ``task`` in a worker thread."""
@@ -140,11 +144,25 @@ class Site:
         """Stores a verdict on an event, also with its face if that was collected."""
         marks = self.history.judge(event_id, verdict, label, actor)
         try:
-            folder = PictureFolder(self.settings.collect.folder_of(self.settings.alerts.store))
-            CollectedFaces(folder).judge(event_id, verdict, label)
+            self.collected.judge(event_id, verdict, label)
         except OSError as error:
             log.warning("cannot store the verdict with the collected face: %s", error.strerror or error)
         return marks
+
+    def label_face(self, face_id: str, label: str, box: Box | None, actor: str) -> CollectedFace | None:
+        """Stores what a person says about a collected face, and with its event if it has one. Returns the face as it
+        was, None if there is none. Raises OSError."""
+        face = self.collected.find(face_id)
+        if face is None:
+            return None
+        if box is not None and box != face.box:
+            self.collected.set_box(face, box)
+        verdict = face.verdict_for(label)
+        right_label = label if verdict == Verdict.WRONG_LABEL else ""
+        self.collected.judge(face_id, verdict, right_label)
+        if face.reason in ("event", "verdict") and self.find_event(face_id) is not None:
+            self.history.judge(face_id, verdict, right_label, actor)
+        return face
 
     def find_event(self, event_id: str) -> Event | None:
         """An open alert or a stored event, or None; may read from disk."""

@@ -114,6 +114,11 @@ def test_small_and_low_confidence_faces_never_alert() -> None:
             assert events == ()
 
 
+@pytest.mark.parametrize(("threshold", "alerts"), [(0.94, 1), (0.96, 0)])
+def test_a_label_below_the_confidence_of_the_camera_does_not_alert(threshold: float, alerts: int) -> None:
+    assert len(play([{1: Label.NO_MASK}] * 40, replace_policy(min_label_confidence=threshold))) == alerts
+
+
 def first_alert_s(confidences: list[float], policy: PolicySettings = SETTINGS) -> float | None:
     """When a face alerts whose label is no_mask with these confidences, one per frame."""
     state = PolicyState()

@@ -20,13 +20,13 @@ import cv2
 import httpx
 import pytest
 from fakes_proxy import framing_page, reverse_proxy
-from fakes_review import write_review_clip
+from fakes_review import FACE, add_face, write_review_clip
 from fakes_video import striped_image
 from fakes_web import TOKEN, FakeMonitor, Running, make_event, serving
 
 from app.alerts.store_types import CameraHour, hour_of
 from app.capture.recorder import VideoWriter
-from app.core.types import Event, EventKind
+from app.core.types import Event, EventKind, Label
 from app.fleet.hub_store import HubStore
 from app.fleet.messages import HourTotals, NodeHealth
 
@@ -548,3 +548,39 @@ def test_the_page_of_a_hub_shows_500_cameras_in_groups_with_a_search(tmp_path: P
             resize(browser, *size)
             width = "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
             assert browser.execute_script(width)
+
+
+@pytest.mark.parametrize("shape", [DESKTOP, PHONE])
+def test_faces_are_labelled_by_keyboard_and_pointer(running: Running, browser: Any, shape: tuple[int, int]) -> None:
+    faces = running.server.site.collected
+    for number in range(3):
+        add_face(faces, f"{number}.5-a", striped_image(160, 120), confidence=0.5 + number / 10)
+
+    def known(number: int) -> Any:
+        face = faces.find(f"{number}.5-a")
+        assert face is not None
+        return face.known_label
+
+    resize(browser, *shape)
+    browser.get(f"{running.base}/label")
+    rect = browser.find_element(By.CSS_SELECTOR, "[data-box]")
+    corner = browser.find_elements(By.CSS_SELECTOR, ".labelling circle")[3]
+    webdriver.ActionChains(browser).drag_and_drop_by_offset(corner, 30, 20).perform()
+    width = float(rect.get_attribute("width"))
+    assert width > FACE.width + 2
+    webdriver.ActionChains(browser).send_keys("\ue014", "\ue014", "0").perform()  # two arrows to the right, no face
+    wait_until(lambda: known(0) is Label.NOT_FACE)
+    found = faces.find("0.5-a")
+    assert found is not None
+    assert (found.box.x, found.box.width) == (FACE.x + 2, pytest.approx(width, abs=0.1))
+    wait_until(lambda: "1.5-a" in browser.find_element(By.CSS_SELECTOR, "[data-labelling]").get_attribute("action"))
+    browser.find_element(By.CSS_SELECTOR, "[value=mask]").click()
+    wait_until(lambda: known(1) is Label.MASK)
+    wait_until(lambda: "2.5-a" in browser.find_element(By.CSS_SELECTOR, "[data-labelling]").get_attribute("action"))
+    webdriver.ActionChains(browser).send_keys("u").perform()
+    wait_until(lambda: known(1) is None)
+    wait_until(lambda: "1.5-a" in browser.find_element(By.CSS_SELECTOR, "[data-labelling]").get_attribute("action"))
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    if AXE.is_file():
+        assert accessibility_errors(browser) == []
+    browser.get("about:blank")

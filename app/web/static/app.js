@@ -368,6 +368,53 @@
       event.preventDefault();
     });
   }
+  const labelling = one("[data-labelling]");
+  if (labelling) {
+    one("[data-keys]", labelling).hidden = false;
+    const scene = one("svg", labelling), rect = one("[data-box]", scene), field = one("[name=box]", labelling);
+    const offset = field.dataset.moves.split(" ").map(Number), limit = scene.viewBox.baseVal;
+    const names = ["x", "y", "width", "height"], place = () => names.map((name) => Number(rect.getAttribute(name)));
+    const corners = [0, 1, 2, 3].map(() => scene.appendChild(document.createElementNS(scene.namespaceURI, "circle")));
+    const setBox = ([x, y, width, height], changed = true) => {
+      width = Math.min(Math.max(width, 4), limit.width); height = Math.min(Math.max(height, 4), limit.height);
+      const box = [Math.min(Math.max(x, 0), limit.width - width), Math.min(Math.max(y, 0), limit.height - height), width, height];
+      names.forEach((name, i) => rect.setAttribute(name, box[i]));
+      corners.forEach((corner, i) => {
+        corner.setAttribute("cx", box[0] + (i % 2) * box[2]); corner.setAttribute("cy", box[1] + (i >> 1) * box[3]);
+        corner.setAttribute("r", limit.width / 60);
+      });
+      if (changed) field.value = [box[0] + offset[0], box[1] + offset[1], box[2], box[3]].map((value) => value.toFixed(1)).join(" ");
+    };
+    setBox(place(), false);
+    const at = (event) => new DOMPoint(event.clientX, event.clientY).matrixTransform(scene.getScreenCTM().inverse());
+    let drag = null;
+    scene.addEventListener("pointerdown", (event) => {
+      const corner = corners.indexOf(event.target);
+      if (corner < 0 && event.target !== rect) return;
+      drag = {corner, from: at(event), box: place()};
+      scene.setPointerCapture(event.pointerId);
+      event.preventDefault();
+    });
+    scene.addEventListener("pointermove", (event) => {
+      if (!drag) return;
+      const now = at(event), dx = now.x - drag.from.x, dy = now.y - drag.from.y, [x, y, width, height] = drag.box;
+      if (drag.corner < 0) { setBox([x + dx, y + dy, width, height]); return; }
+      const right = drag.corner % 2, lower = drag.corner >> 1;
+      setBox([right ? x : x + dx, lower ? y : y + dy, right ? width + dx : width - dx, lower ? height + dy : height - dy]);
+    });
+    for (const name of ["pointerup", "pointercancel"]) scene.addEventListener(name, () => { drag = null; });
+    const STEPS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
+    document.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      const step = STEPS[event.key], button = step ? null : one(`[data-key="${CSS.escape(event.key)}"]`);
+      if (step) {
+        const [x, y, width, height] = place();
+        setBox(event.shiftKey ? [x, y, width + step[0], height + step[1]] : [x + step[0], y + step[1], width, height]);
+      } else if (button) button.click();
+      else return;
+      event.preventDefault();
+    });
+  }
   for (const time of all("time[datetime]")) {
     const at = new Date(time.dateTime);
     if (!time.closest("td, th") && at.getTime() > 0) time.textContent = clock(at.getTime() / 1000);

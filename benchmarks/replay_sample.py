@@ -1,0 +1,81 @@
+"""Makes the replay sample of a classifier, which ``maskwatch improve`` needs: features of training faces, no images.
+
+    python benchmarks/replay_sample.py POOLS [--model models/classifier.tflite] [--output models/replay.npz]
+
+Run it again whenever the bundled classifier changes. ``POOLS`` holds the face patches on which the classifier was
+trained: train.npz, dev.npz (held back) and nothing.npz (detections without a face). Each has ``pixels``, the patches
+(RGB) end to end; ``numbers`` (N, 21): height, width, the crop of the data set and the box of the face (x, y, width,
+height), five landmarks, size in the source; and ``words`` (N, 3): label, source, path. Prints the size of the file and
+what the classifier gets right on the faces that are held back.
+"""
+
+import argparse
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from app.core.types import Box, Label  # noqa: E402
+from app.training.classifier.head import HeadModel, probabilities_of  # noqa: E402
+from app.training.classifier.replay import BUNDLED, make_replay  # noqa: E402
+from app.training.data.face_pool import PooledFace  # noqa: E402
+from app.training.types import Sample  # noqa: E402
+
+FACES, GUARD, NEGATIVES, CROPS = 9000, 2000, 800, 6000
+
+
+def read_pool(path: Path, limit: int, rng: random.Random, label: Label | None = None) -> list[PooledFace]:
+    """At most ``limit`` random faces; ``label`` is that of all."""
+    with np.load(path) as pool:
+        pixels, numbers, words = pool["pixels"], pool["numbers"], pool["words"]
+    sizes = (numbers[:, 0] * numbers[:, 1] * 3).astype(np.int64)
+    starts = np.cumsum(sizes) - sizes
+    faces = []
+    for i in sorted(rng.sample(range(len(words)), min(limit, len(words)))):
+        height, width = (int(value) for value in numbers[i, :2])
+        whole, box = (_box(numbers[i, at : at + 4]) for at in (2, 6))
+        name, source, file = words[i].tolist()
+        known = label or (Label(name) if name in ("mask", "no_mask", "incorrect") else None)
+        if known is None or (whole is None and box is None):
+            continue
+        landmarks = None if np.isnan(numbers[i, 10:20]).any() else numbers[i, 10:20].reshape(5, 2)
+        patch = pixels[starts[i] : starts[i] + sizes[i]].reshape(height, width, 3)
+        sample = Sample(Path(file), known, source, None if whole is not None else box)
+        faces.append(PooledFace(patch.copy(), known, source, sample, whole, box, landmarks, float(numbers[i, 20])))
+    return faces
+
+
+def _box(row: np.ndarray) -> Box | None:
+    return None if np.isnan(row).any() else Box(*(float(value) for value in row))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pools", type=Path)
+    parser.add_argument("--model", type=Path, default=ROOT / "models" / "classifier.tflite")
+    parser.add_argument("--output", type=Path, default=ROOT / "models" / BUNDLED)
+    parser.add_argument("--seed", type=int, default=42)
+    args = parser.parse_args()
+    model, rng = HeadModel(args.model), random.Random(args.seed)
+    negatives = read_pool(args.pools / "nothing.npz", NEGATIVES, rng, Label.NOT_FACE)
+    train = read_pool(args.pools / "train.npz", FACES, rng) + negatives[: NEGATIVES // 2]
+    guard = read_pool(args.pools / "dev.npz", GUARD, rng) + negatives[NEGATIVES // 2 :]
+    sample = make_replay(model, train, guard, CROPS, args.seed)
+    sample.write(args.output)
+    right = probabilities_of(sample.features, model.weights).argmax(axis=1) == sample.targets
+    for place, label in enumerate(sample.labels):
+        own = sample.targets == place
+        shares = ", ".join(
+            f"{name} {100 * np.mean(right[own & part]):.1f} % of {int((own & part).sum())}"
+            for name, part in (("learned", ~sample.is_guard), ("held back", sample.is_guard))
+        )
+        print(f"{label}: right {shares}")
+    print(f"{args.output}: {args.output.stat().st_size / 1e6:.2f} MB, classifier {sample.fingerprint}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The commands ``improve`` and ``models list|use|rollback``."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from fakes_improve import BOX, picture, right_label, write_weak
+from fakes_review import add_face, event
+
+from app.alerts.event_store import EventStore
+from app.alerts.marks import Marks, write_marks
+from app.alerts.store_types import WriteBatch
+from app.cli.main import main
+from app.core import resources
+from app.review.collected import CollectedFaces
+from app.review.picture_folder import PictureFolder
+from app.settings.load import load_settings
+from app.training.classifier import improvement
+from app.training.classifier.head import HeadModel
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(improvement, "VIEWS", 3)
+    monkeypatch.setattr(improvement, "STEPS", 100)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "settings.toml"
+    path.write_text(
+        f'# mine\n[alerts]\nstore = "{(tmp_path / "events.db").as_posix()}"\n[policy]\ndwell_s = 3.0  # slow\n'
+    )
+    return path
+
+
+@pytest.fixture
+def collect(tmp_path: Path) -> Callable[[int], None]:
+    """Stores pictures of a face, four a day, with the verdict that they show what the bundled model sees."""
+    label = right_label(HeadModel(resources.model("classifier.tflite")))
+
+    def add(count: int) -> None:
+        faces = CollectedFaces(PictureFolder(tmp_path / "events.db.collected"))
+        for number in range(count):
+            more = {"box": BOX, "crop_box": BOX, "label": "unsure", "verdict": "wrong_label", "right_label": label}
+            add_face(faces, f"{number:04}.5-a", picture(number), wall_s=1e9 + number * 21_600, **more)
+
+    return add
+
+
+def run(*argv: str) -> int:
+    return main(list(argv))
+
+
+def test_a_better_model_is_made_used_and_taken_back(
+    config: Path, collect: Callable[[int], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    collect(24)
+    bundled = HeadModel(resources.model("classifier.tflite"))
+    weak = tmp_path / "weak.tflite"
+    write_weak(bundled, weak)
+    options = ["--config", str(config)]
+    config.write_text(config.read_text() + f'[classifier]\nmodel = "{weak.as_posix()}"\n')
+    assert run("improve", *options) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert ": better. Use it: maskwatch models use " in first
+    version = first.split("models use ")[1].split()[0]
+    model = tmp_path / "events.db.models" / f"{version}.tflite"
+    assert HeadModel(model).fingerprint == bundled.fingerprint
+    before = config.read_text()
+    assert load_settings(config).classifier.model == weak, "nothing is used unless it is asked for"
+    assert run("models", "use", version[:4], *options) == 0
+    assert load_settings(config).classifier.model == model
+    assert config.read_text() == before.replace(str(weak), str(model)), "the rest, with its comments, is unchanged"
+    capsys.readouterr()
+    assert run("models", "list", *options) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(version)]
+    assert "IN USE" in line
+    assert run("improve", *options) == 0
+    assert "better. Use it" not in capsys.readouterr().out, "it is no better than itself"
+    assert run("models", "rollback", *options) == 0
+    assert load_settings(config).classifier.model == weak
+    assert run("models", "rollback", *options) != 0
+    assert "no version of 'improve'" in capsys.readouterr().err
+
+
+def test_too_few_labels_and_unknown_versions_are_reported(
+    config: Path, collect: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    collect(5)
+    assert run("improve", "--config", str(config)) != 0
+    assert "5 collected faces have a label; give verdicts on the review page" in capsys.readouterr().err
+    assert run("models", "use", "abc", "--config", str(config)) != 0
+    assert "no version 'abc'; there are: none" in capsys.readouterr().err
+    assert run("models", "use", "bundled") != 0
+    assert "give --config FILE" in capsys.readouterr().err
+
+
+def test_another_classifier_needs_its_own_replay_faces(
+    config: Path, collect: Callable[[int], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model that shares no features with the bundled one is refused, unless labelled faces are given."""
+    collect(24)
+    other = resources.model("paper/model_6.tflite")
+    config.write_text(config.read_text() + f'[classifier]\nmodel = "{other.as_posix()}"\n')
+    assert run("improve", "--config", str(config)) != 0
+    assert "was made with another classifier" in capsys.readouterr().err
+    for label, light in (("mask", 200), ("no_mask", 60)):
+        (tmp_path / "own" / label).mkdir(parents=True)
+        for number in range(12):
+            cv2.imwrite(str(tmp_path / "own" / label / f"{number}.png"), np.full((64, 64, 3), light + number, np.uint8))
+    assert run("improve", "--config", str(config), "--replay", str(tmp_path / "own")) == 0
+    assert "On the replay sample" in capsys.readouterr().out
+
+
+def test_thresholds_are_chosen_from_verdicts_and_saved(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with EventStore(tmp_path / "events.db") as store:
+        for number in range(12):
+            alert = replace(event(number, wall_s=1e9 + number), confidence=0.8 + number / 100)
+            store.write(WriteBatch(((alert, None),)), 1e9)
+            verdict = "no_face" if number < 6 else "right"
+            write_marks(store, alert.id, Marks().judged(verdict, "", 1e9, "me"))
+    options = ["--config", str(config), "--false-alerts-per-day"]
+    assert run("improve", *options, "2") == 0
+    shown = capsys.readouterr().out
+    assert "door: 6 false alerts per day (12 of 12 alerts have a verdict)" in shown
+    assert "policy.min_label_confidence = 0.831 leaves 2 and loses 0 of 6 right alerts" in shown
+    assert load_settings(config).policy.min_label_confidence == 0
+    assert run("improve", *options, "2", "--save") == 0
+    assert load_settings(config).policy.min_label_confidence == 0.831
+    for wrong in ("0", "nan"):
+        assert run("improve", *options, wrong) != 0
+    assert "give a number above 0" in capsys.readouterr().err
