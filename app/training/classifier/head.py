@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from app.core.errors import ModelError
 from app.vision.classifier import scaled
+from app.vision.model_format import ModelFormat, model_format
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata, write_metadata
 
 Floats = NDArray[np.float32]
@@ -28,6 +29,8 @@ class HeadModel:
     def __init__(self, path: Path) -> None:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+        if model_format(path) is not ModelFormat.LITERT:
+            raise ModelError(f"{path} cannot be improved: it is no .tflite file; choose one with classifier.model")
         self.path = path
         self.metadata: ClassifierMetadata = read_classifier_metadata(path)
         self._network = _network_bytes(path)
