@@ -55,8 +55,8 @@ from app.vision.classifier import LiteRtClassifier  # noqa: E402
 from app.vision.detector_loader import load_detector  # noqa: E402
 from app.vision.model_versions import ModelVersions  # noqa: E402
 
-WIDTH, HEIGHT, FPS, SECONDS = 480, 270, 4, 3.5
-DAY_S = 86_400.0
+WIDTH, HEIGHT, FPS, SECONDS = 480, 270, 4, 3.25
+DAY_S, START_S = 86_400.0, time.time()
 CAMERAS = ("entrance", "hall", "yard")
 TRUTH = {"bare": Label.NO_MASK, "mask": Label.MASK, "yellow mask": Label.MASK}
 SHADES = ((40, 200, 235), (70, 215, 245), (45, 190, 225))
@@ -134,7 +134,8 @@ def visits(data: Path, faces: dict[str, list[list[Image]]], days: int, rng: rand
         half = int(day >= days / 2)
         for camera in range(len(CAMERAS)):
             planted = 2 if not half and camera == 0 else 1 if half and camera else 0
-            for kind in ("mask" if (day + camera) % 2 else "bare", *("yellow mask",) * planted):
+            usual = (("mask" if day % 5 in (0, 3) else "bare"),) if day % 3 == camera else ()
+            for kind in (*usual, *("yellow mask",) * planted):
                 yield Visit(day, camera, kind, rng.choice(faces[kind][half]), seed=rng.randrange(10**6))
             for i, name in enumerate(VIDEOS[camera]):
                 if day == (days // 2) * half + i:
@@ -182,14 +183,18 @@ class Watch:
         settings = DetectorSettings(threads=1)
         self._detector, self._settings, self._collector = load_detector(settings), settings, collector
 
-    def run(self, visit: Visit, half: int, name: str) -> list[Event]:
+    def run(self, visit: Visit, half: int, number: int) -> list[Event]:
         """The alerts of one visit."""
         metadata = self._classifier.metadata
-        tracking, policy, events = TrackingSettings(), PolicySettings(), EventFactory(name, CAMERAS[visit.camera])
+        tracking, policy, events = (
+            TrackingSettings(),
+            PolicySettings(),
+            EventFactory(f"visit {number}", CAMERAS[visit.camera]),
+        )
         analyzer = FrameAnalyzer(self._detector, metadata, tracking, policy, events, 32, self._settings)
         alerts: list[Event] = []
         for i, image in enumerate(images(visit, half)):
-            wall_s = visit.day * DAY_S + 12 * 3600 + visit.seed % 3600 + i / FPS
+            wall_s = START_S + visit.day * DAY_S + number % 8 * 3600 + i / FPS
             frame = Frame(image, i, i / FPS, 0.0, wall_s, CAMERAS[visit.camera])
             pending = analyzer.detect_faces(frame)
             done = analyzer.complete(pending, self._classifier.classify(pending.crops))
@@ -239,14 +244,14 @@ def main() -> int:
             f"[alerts]\nstore = {json.dumps(str(store))}\n[classifier]\nmodel = {json.dumps(str(weak))}\n"
         )
         faces = CollectedFaces(PictureFolder(store.with_name("events.db.collected")))
-        collector = Collector(CollectSettings(enabled=True), faces.folder, random.Random(args.seed))
+        collector = Collector(CollectSettings(enabled=True, random_per_day=100), faces.folder, random.Random(args.seed))
         collector.start()
         watch, kinds = Watch(weak, collector), {}
         first: Counter[str] = Counter()
         for number, visit in enumerate(month):
             if visit.day < args.days / 2:
                 before = {face.id for face in faces.faces()}
-                first[visit.kind] += bool(watch.run(visit, 0, f"visit {number}"))
+                first[visit.kind] += bool(watch.run(visit, 0, number))
                 kinds |= {face.id: visit.kind for face in faces.faces() if face.id not in before}
         collector.close()
         verdicts = give_verdicts(faces, kinds)
@@ -260,7 +265,7 @@ def main() -> int:
         alerts: list[dict[int, int]] = []
         for model in (weak, *models):
             watch = Watch(model)
-            alerts.append({number: len(watch.run(visit, 1, f"visit {number}")) for number, visit in later})
+            alerts.append({number: len(watch.run(visit, 1, number)) for number, visit in later})
     kinds_later = sorted({visit.kind for _, visit in later})
     rows = {
         kind: {"visits": sum(v.kind == kind for _, v in later)}

@@ -1,6 +1,7 @@
 """``maskwatch improve``: a better classifier, or better thresholds, from the verdicts on your own cameras."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from app.training.classifier.replay import ReplaySample
     from app.vision.model_versions import ModelVersions
 
+SEED = 42
+
 
 def register(commands: Any) -> None:
     parser = commands.add_parser(
@@ -34,7 +37,6 @@ def register(commands: Any) -> None:
         metavar="FOLDER",
         help="labelled faces that it must not forget (default: a bundled sample)",
     )
-    parser.add_argument("--seed", type=int, default=42, help="random seed (default 42)")
     parser.add_argument(
         "--false-alerts-per-day",
         type=float,
@@ -55,8 +57,8 @@ def versions_of(args: argparse.Namespace) -> "ModelVersions":
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains the last layer of the classifier in use on collected faces with a label, in seconds. The latest third of
-    them is held back; only a model that is better on these, and forgets nothing, becomes a version. No picture leaves
+    """Trains the last layer of the classifier in use on collected faces with a label, in seconds. The latest 30 % of
+    them are held back; only a model that is better on these, and forgets nothing, becomes a version. No picture leaves
     this machine."""
     if args.false_alerts_per_day is not None:
         return _choose_thresholds(args)
@@ -69,11 +71,11 @@ def run(args: argparse.Namespace) -> int:
     from app.vision.classifier import default_model
 
     model = HeadModel(load_settings(config_path(args)).classifier.model or default_model(".tflite"))
-    replay = _own_replay(model, args.replay, args.seed) if args.replay else read_replay(model)
+    replay = _own_replay(model, args.replay) if args.replay else read_replay(model)
     faces = _labelled(CollectedFaces(PictureFolder(collected_of(args))), model.metadata.labels)
     console = make_console()
     with console.status(f"learning from {counted(len(faces), 'face')}"):
-        done = improve(model, replay, faces, [day_of(each.wall_s) for each in faces], args.seed)
+        done = improve(model, replay, faces, [day_of(each.wall_s) for each in faces], SEED)
     result = _result_text(done)
     if not done.is_better:
         console.print(f"{result}\n{_details(done)}")
@@ -85,13 +87,15 @@ def run(args: argparse.Namespace) -> int:
         )
     except OSError as error:
         raise OutputError(f"cannot write {versions.folder}: {error.strerror or error}; free some disk space") from error
-    options = "".join(f" --{name} {value}" for name in ("config", "store") if (value := getattr(args, name)))
+    options = "".join(
+        f" --{name} {shlex.quote(value)}" for name in ("config", "store") if (value := getattr(args, name))
+    )
     command = f"maskwatch models use {version.fingerprint}{options or ' --config FILE'}"
     console.print(f"{result} Use it: {command}\n{_details(done)}")
     return 0
 
 
-def _own_replay(model: "HeadModel", folder: Path, seed: int) -> "ReplaySample":
+def _own_replay(model: "HeadModel", folder: Path) -> "ReplaySample":
     """The features of the user's own labelled faces; a third of them is not learned."""
     import numpy as np
 
@@ -108,7 +112,7 @@ def _own_replay(model: "HeadModel", folder: Path, seed: int) -> "ReplaySample":
             f"{folder} has fewer than {MIN_REPLAY} readable faces labelled {', '.join(few)}; add some, because a label "
             "without faces can be forgotten unnoticed"
         )
-    is_guard = np.random.default_rng(seed).random(len(crops.targets)) < 1 / 3
+    is_guard = np.random.default_rng(SEED).random(len(crops.targets)) < 1 / 3
     features = model.features(crops.images)
     return ReplaySample(features, crops.targets, is_guard, labels, model.fingerprint)
 

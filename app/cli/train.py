@@ -14,10 +14,12 @@ from app.cli.training_progress import TrainingProgress
 from app.core import resources
 from app.core.errors import DataError
 from app.core.files import write_json
+from app.core.text import counted
 from app.core.types import Label
 from app.training import EQUAL_PX
 from app.training.classifier.calibration import Calibration
-from app.training.classifier.evaluation import ReportedSet, predict_crops, report, usual_slices
+from app.training.classifier.evaluation import Predictions, ReportedSet, predict_crops, report, usual_slices
+from app.training.classifier.improvement import compare
 from app.training.classifier.shortcut_probe import probe_of
 from app.training.classifier.training import FirstNetwork, load_first_network
 from app.training.data.face_pool import (
@@ -38,7 +40,7 @@ from app.training.reports.html_report import Page, Training, write_charts, write
 from app.training.reports.tables import plain
 from app.training.trainer import Fitted, begin_run, file_identity, limit_threads
 from app.training.types import Sample
-from app.vision.classifier import LiteRtClassifier
+from app.vision.classifier import KerasClassifier, LiteRtClassifier, default_model
 from app.vision.detector import FaceDetector
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata
 from app.vision.preprocess import limit_opencv_threads, resize
@@ -265,6 +267,8 @@ def _write_results(
     final = finalize_model(fitted.model, plan.labels, dev, args.folder / "classifier", metadata)
     outcome = {"best_epoch": fitted.best_epoch, "stopped": fitted.stopped, "choice": final.choice}
     write_json(args.folder / "metrics.json", plain({**outcome, "dev": final.dev, "dev_frames": final.dev_frames}))
+    development = _evaluate_development(LiteRtClassifier(final.files[1], args.threads), dev)
+    verdict, command = _verdict(args, dev, development.predictions, final.files[1])
     training = Training(
         fitted,
         final.choice,
@@ -273,13 +277,33 @@ def _write_results(
         json.loads((args.folder / "settings.json").read_text("utf-8")),
         faces.duplicates,
         (*faces.train.left_out, *faces.dev.left_out),
+        verdict,
+        command,
     )
-    development = _evaluate_development(LiteRtClassifier(final.files[1], args.threads), dev)
     page = args.folder / "report.html"
     write_report(page, Page(final.metadata, [development], training=training))
     write_charts(args.folder, training, development)
     files = f"{final.files[0]}, {final.files[1]}, {page}"
+    console.print(f"{verdict} Next: {command}", soft_wrap=True, markup=False, highlight=False)
     print_choice(console, final.choice, f"best epoch {fitted.best_epoch + 1} ({fitted.stopped}); wrote {files}")
+
+
+def _verdict(args: argparse.Namespace, dev: list[PooledFace], new: Predictions, path: Path) -> tuple[str, str]:
+    """One sentence that compares the new model with the one it began with, or the bundled one, and what to do next."""
+    first = args.begin_with
+    old = LiteRtClassifier(default_model(".tflite"), args.threads) if first is None else KerasClassifier(first)
+    name = "the bundled model" if first is None else f"the model {first}"
+    metadata = old.metadata
+    labels = list(dict.fromkeys((*metadata.labels, *(face.label for face in dev))))
+    crops = central_crops(dev, tuple(labels), metadata.input_px, metadata.margin)
+    old_right = predict_crops(old, crops).probabilities.argmax(axis=1) == crops.targets
+    new_right = new.probabilities.argmax(axis=1) == new.crops.targets
+    found = compare(old_right, new_right)
+    figures = f"{found.share_text(name, 'the new one')}, which helped to choose the new one"
+    if found.interval[0] > 0:
+        return f"Better: {figures}.", f"maskwatch watch --model {path}"
+    state = "Not better" if found.gained <= found.lost else "Not proven to be better"
+    return f"{state}: {figures}; add faces that it has wrong.", f"maskwatch evaluate OTHER_FACES --model {path}"
 
 
 def print_choice(console: Console, choice: Calibration, message: str) -> None:
@@ -308,5 +332,8 @@ def pool_of(samples: Sequence[Sample], detector: FaceDetector, console: Console)
     """The faces of ``samples``; prints those that cannot be used."""
     with console.status(f"reading {len(samples)} faces"):
         pool = build_pool(samples, detector, LOOSE_SETS)
+    cut_out = sum(face.sample.box is None and face.whole is None for face in pool.faces)
+    if cut_out:
+        console.print(f"{counted(cut_out, 'image')} show more than a face: the clearest face was detected and cut out")
     show_left_out(console, pool.left_out)
     return pool

@@ -1,6 +1,7 @@
 """The commands ``train``, ``evaluate`` and ``paper``."""
 
 import argparse
+import html
 import io
 import json
 import shutil
@@ -15,14 +16,15 @@ from rich.console import Console
 
 from app.cli import training_commands
 from app.cli.evaluate import chosen_split
-from app.cli.train import is_fresh, labels_to_learn, plan_of, print_choice
+from app.cli.train import is_fresh, labels_to_learn, plan_of, pool_of, print_choice
 from app.cli.training_progress import TrainingProgress
 from app.core.errors import DataError, ModelError, SettingsError
 from app.core.resources import model
-from app.core.types import Label
+from app.core.types import Box, Detection, Image, Label
 from app.training.classifier import shortcut_probe
 from app.training.classifier.calibration import Calibration, UnsureRule
 from app.training.classifier.training import FirstNetwork
+from app.training.data.samples import find_samples
 from app.training.data.splits import Splits, photograph
 from app.training.data.user_splits import held_back, user_splits
 from app.training.networks import ShippedNetwork
@@ -70,6 +72,10 @@ def test_fine_tuned_model_can_be_evaluated(tmp_path: Path, capsys: pytest.Captur
     shipped = read_classifier_metadata(model("classifier.keras"))
     assert (metadata.temperature, metadata.min_two_way) == (shipped.temperature, shipped.min_two_way)
     assert "Unchanged: too few faces" in (run / "report.html").read_text()
+    verdict = next(line for line in capsys.readouterr().out.splitlines() if "the bundled model is right on" in line)
+    assert verdict.startswith(("Better: ", "Not better: ", "Not proven to be better: "))
+    assert " Next: maskwatch " in verdict
+    assert verdict.split(" Next: ")[0] in html.unescape((run / "report.html").read_text())
     assert {"dev", "choice", "best_epoch"} <= json.loads((run / "metrics.json").read_text()).keys()
     json_path, html_path = tmp_path / "out" / "figures.json", tmp_path / "out" / "report.html"
     flags = ("--model", run / "classifier.tflite", "--json", json_path, "--html", html_path, "--time")
@@ -80,6 +86,19 @@ def test_fine_tuned_model_can_be_evaluated(tmp_path: Path, capsys: pytest.Captur
     assert figures["probes"][str(own)].keys() == {"size", "sharpness", "colour", "all three"}
     assert html_path.read_text().startswith("<!doctype html>")
     assert "mask" in capsys.readouterr().out
+
+
+def test_faces_are_cut_out_of_whole_photographs_with_a_notice(tmp_path: Path) -> None:
+    class SmallFace:
+        def detect(self, image: Image) -> list[Detection]:
+            return [Detection(Box(60, 60, 60, 60), 0.9, ((75, 80), (105, 80), (90, 92), (78, 105), (102, 105)))]
+
+    own = make_set(tmp_path / "own", {"mask": 3, "no_mask": 2})
+    samples = [sample for split in find_samples(own).splits.values() for sample in split]
+    shown = io.StringIO()
+    pool = pool_of(samples, SmallFace(), Console(file=shown, width=200))
+    assert all(face.whole is None for face in pool.faces)
+    assert "5 images show more than a face: the clearest face was detected and cut out" in shown.getvalue()
 
 
 def test_equal_resolution_and_probe_can_be_disabled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

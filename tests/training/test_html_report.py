@@ -65,6 +65,8 @@ def trained(shown: ReportedSet) -> Training:
         {"training": shown.predictions.crops.samples, "development": shown.predictions.crops.samples[:10]},
         {"recipe": {"seed": 4321}, "labels": ["mask"]},
         [(Path("/twin.jpg"), Path("/other.jpg"))],
+        verdict="Better: of <these> faces.",
+        next_command="maskwatch watch --model mine/classifier.tflite",
     )
 
 
@@ -90,6 +92,12 @@ def test_the_page_of_a_training_shows_its_settings_and_data(tmp_path: Path) -> N
     for part in ("Kept: epoch 2", "/my/images", "development: all", "4321", "incorrect -0.3", "/twin.jpg", "0.8"):
         assert part in page
     assert "<details><summary>Settings: recipe</summary>" in page
+    opening, *folded = page.partition("</style>")[2].split("<details>")
+    assert "<strong>Better: of &lt;these&gt; faces.</strong>" in opening, "the verdict is first"
+    assert "<code>maskwatch watch --model mine/classifier.tflite</code>" in opening
+    assert "Recall by label" in opening
+    assert not any(part in opening for part in ("<h2>Training</h2>", "<h2>dev</h2>")), "details are folded"
+    assert any("<h2>Training</h2>" in part for part in folded)
 
 
 def test_results_without_images_are_shown_too(tmp_path: Path) -> None:

@@ -61,8 +61,8 @@ def test_features_and_weights_give_the_outputs_of_the_model(model: HeadModel, tm
 def test_a_model_that_is_no_classifier_is_refused() -> None:
     with pytest.raises(ModelError):
         HeadModel(resources.model(BUNDLED["float32"]))
-    with pytest.raises(ModelError, match=r"no \.tflite file"):
-        HeadModel(resources.model("classifier.onnx"))
+    with pytest.raises(ModelError, match=r"it is no \.tflite file"):
+        HeadModel(resources.model("classifier.keras"))
 
 
 def test_the_bundled_replay_sample_belongs_to_the_bundled_classifier(model: HeadModel, tmp_path: Path) -> None:

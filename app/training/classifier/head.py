@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from app.core.errors import ModelError
 from app.vision.classifier import scaled
-from app.vision.model_format import ModelFormat, model_format
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata, write_metadata
 
 Floats = NDArray[np.float32]
@@ -29,16 +28,19 @@ class HeadModel:
     def __init__(self, path: Path) -> None:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-        if model_format(path) is not ModelFormat.LITERT:
-            raise ModelError(f"{path} cannot be improved: it is no .tflite file; choose one with classifier.model")
         self.path = path
         self.metadata: ClassifierMetadata = read_classifier_metadata(path)
-        self._network = _network_bytes(path)
-        self._interpreter = Interpreter(
-            model_content=self._network,
-            experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
+        try:
+            self._network = _network_bytes(path)
+            self._interpreter = Interpreter(
+                model_content=self._network,
+                experimental_preserve_all_tensors=True,
+                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            )
+        except (ValueError, RuntimeError, OSError) as error:  # OSError: a SavedModel folder
+            raise ModelError(
+                f"{path} cannot be improved: it is no .tflite file; give one as classifier.model"
+            ) from error
         self._features, self.weights = self._find_layer()
         self.fingerprint = self.fingerprint_with(np.zeros_like(self.weights))
 

@@ -38,7 +38,8 @@ LISTED = 200
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How the model was trained. ``faces``: samples by split; ``settings``: the settings of the run folder."""
+    """How the model was trained. ``faces``: samples by split; ``settings``: the settings of the run folder.
+    ``verdict``: one sentence on the result; ``next_command``: what to do then."""
 
     fitted: Fitted
     choice: Calibration
@@ -48,6 +49,8 @@ class Training:
     near_duplicates: Sequence[tuple[Path, Path]] = ()
     """Pairs of an image and its near-duplicate in another split."""
     left_out: Sequence[LeftOut] = ()
+    verdict: str = ""
+    next_command: str = ""
 
 
 @dataclass(frozen=True, slots=True)
