@@ -34,6 +34,7 @@ from app.pipeline.watchdog import (
 from app.settings.load import load_settings
 from app.settings.monitor import CameraSettings, MonitorSettings
 from app.settings.root import Settings
+from app.settings.vision import ClassifierSettings
 
 
 @pytest.fixture(autouse=True)
@@ -238,6 +239,16 @@ def test_alerts_of_a_restarted_camera_are_resolved(site: FakeSite) -> None:
     resolved = site.events_of(EventKind.RESOLVED)[0]
     assert resolved.resolves == alert.id
     assert resolved.reason == "restarted"
+
+
+def test_another_classifier_resolves_alerts_and_counts_who_is_in_view(site: FakeSite) -> None:
+    recorder, boxes = Recorder(), BoxesDetector(lambda _: [BOX])
+    with site.monitor(site.settings("door"), recorder=recorder, load_detector=lambda _: boxes) as monitor:
+        wait_until(lambda: bool(site.events_of(EventKind.NO_MASK)), "an alert")
+        monitor.use_classifier(ClassifierSettings())
+        wait_until(lambda: bool(site.events_of(EventKind.RESOLVED)), "it is resolved")
+        wait_until(lambda: recorder.people == 1, "the person is counted")
+        site.wait_for_results("door")
 
 
 def test_too_many_restarts_are_an_error(site: FakeSite) -> None:
