@@ -151,7 +151,7 @@ class Site:
 
     def label_face(self, face_id: str, label: str, box: Box | None, actor: str) -> CollectedFace | None:
         """Stores what a person says about a collected face, and with its event if it has one. Returns the face as it
-        was, None if there is none. Raises OSError."""
+        was, None if there is none. Raises OSError, or ValueError if ``box`` cannot be used."""
         face = self.collected.find(face_id)
         if face is None:
             return None

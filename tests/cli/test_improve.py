@@ -73,6 +73,8 @@ def test_a_better_model_is_made_used_and_taken_back(
     before = config.read_text()
     assert load_settings(config).classifier.model == weak, "nothing is used unless it is asked for"
     assert run("models", "use", version[:4], *options) == 0
+    store = ["--store", str(tmp_path / "events.db")]
+    assert run("models", "use", version, *store) != 0, "no settings file is given"
     assert load_settings(config).classifier.model == model
     assert config.read_text() == before.replace(str(weak), str(model)), "the rest, with its comments, is unchanged"
     capsys.readouterr()
