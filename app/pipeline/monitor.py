@@ -59,6 +59,7 @@ _JOIN_S = 1.7
 """Time limit for all threads to end after a stop; the whole shutdown takes less than 2 s."""
 _WATCHDOG_DEAD_AFTER_S = 10.0
 
+CLASSIFIER_THREAD = "thread classifier"
 RESTART_SHOWN_S = 60.0
 """A restarted thread that has worked for so long is reported as working again."""
 
@@ -320,7 +321,7 @@ class Monitor:
     def _carry_out(self, action: Action) -> None:
         if isinstance(action, RestartClassifier):
             log.error("%s; restarted", action.reason)
-            self._restarted["thread classifier"] = time.monotonic(), action.reason
+            self._restarted[CLASSIFIER_THREAD] = time.monotonic(), action.reason
             self._restart_classifier(self._load_classifier(self._settings.classifier))
             return
         camera = next(each for each in self._cameras if each.name == action.camera)
@@ -444,6 +445,7 @@ class Monitor:
     def use_classifier(self, settings: ClassifierSettings) -> None:
         """Uses another model within a second. Raises MaskwatchError and changes nothing if it cannot be loaded."""
         self._next_classifier = self._load_classifier(settings)
+        self._restarted.pop(CLASSIFIER_THREAD, None)  # that was the fault of the one before
         self._settings = self._settings.model_copy(update={"classifier": settings})
 
     @property

@@ -20,7 +20,7 @@ from app.core.errors import LoginError, MonitorError, SourceError
 from app.core.types import Box, Event, EventKind, FrameResult, Image
 from app.pipeline.frame_analyzer import FrameAnalyzer
 from app.pipeline.heartbeat import AwakeClock, Heartbeat
-from app.pipeline.monitor import EventListener, HourRecorder, Monitor, ResultListener
+from app.pipeline.monitor import CLASSIFIER_THREAD, EventListener, HourRecorder, Monitor, ResultListener
 from app.pipeline.watchdog import (
     Action,
     CameraHealth,
@@ -310,8 +310,11 @@ def test_a_stuck_classifier_is_replaced(site: FakeSite, caplog: pytest.LogCaptur
         made.append(HangingClassifier(hangs=not made))
         return made[-1]
 
-    with site.monitor(site.settings("door"), load_classifier=load):
+    with site.monitor(site.settings("door"), load_classifier=load) as monitor:
         wait_until(lambda: len(made) == 2, "the classifier is replaced")
+        assert CLASSIFIER_THREAD in monitor.restarted
+        monitor.use_classifier(ClassifierSettings())
+        assert not monitor.restarted, "the next one did not hang"
         wait_until(lambda: bool(site.events_of(EventKind.NO_MASK)), "the new one classifies faces")
         made[0].release.set()
     assert "thread 'classifier' is stuck: classifying faces for" in caplog.text
