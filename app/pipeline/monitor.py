@@ -282,7 +282,7 @@ class Monitor:
         settings = self._settings.monitor
         for action in self._watchdog.check(settings, cameras, self._batcher.heartbeat, self._dispatcher.heartbeat):
             self._carry_out(action)
-        raise_if_none_left([camera.health() for camera in self._cameras if not camera.is_suspended], settings)
+        raise_if_none_left([camera.health() for camera in self._cameras], settings)
 
     def _suspend_or_resume(self) -> None:
         for camera in self._cameras:

@@ -52,7 +52,7 @@ class FakeSite:
         self.events: list[Event] = []
         self.results: list[FrameResult] = []
 
-    def _source(self, settings: CameraSettings) -> LiveCamera:
+    def source(self, settings: CameraSettings) -> LiveCamera:
         return self.cameras.setdefault(settings.name, LiveCamera(settings.name))
 
     def settings(self, *names: str, **monitor: object) -> Settings:
@@ -79,7 +79,7 @@ class FakeSite:
     ) -> Monitor:
         listener = listener or self.results.append
         event_listener = event_listener or (lambda event, _: self.events.append(event))
-        all_parts = fake_parts(make_source=self._source, **parts)
+        all_parts = fake_parts(make_source=self.source, **parts)
         return Monitor(settings, [listener], [event_listener], parts=all_parts, recorder=recorder)
 
     def events_of(self, kind: EventKind) -> list[Event]:
@@ -301,6 +301,19 @@ def test_a_camera_is_restarted_when_its_detector_fails(site: FakeSite, caplog: p
         wait_until(lambda: {track.id for result in site.results for track in result.tracks} == {1, 2}, "a new number")
     assert recorder.people == 2
     assert "a fault for the test" in caplog.text
+
+
+def test_a_camera_that_fails_does_not_end_a_node_with_others_on_standby(site: FakeSite) -> None:
+    class Broken(BoxesDetector):
+        def detect(self, image: Image) -> Any:
+            raise RuntimeError("a fault for the test")
+
+    settings = site.settings("door", "hall", max_restarts=0)
+    parts = fake_parts(make_source=site.source, load_detector=lambda _: Broken(lambda _: []))
+    with Monitor(settings, parts=parts, may_watch=lambda camera: camera == "door") as monitor:
+        wait_until(lambda: monitor.views()[0].status.state is SourceState.FAILED, "it is given up")
+        monitor.check_threads()
+        assert monitor.views()[1].status.state is SourceState.STANDBY
 
 
 def test_a_stuck_classifier_is_replaced(site: FakeSite, caplog: pytest.LogCaptureFixture) -> None:
