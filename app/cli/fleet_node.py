@@ -9,6 +9,7 @@ from app.alerts.part_watch import CLASSIFIER
 from app.core.errors import MaskwatchError, SettingsError
 from app.fleet.leases import Leases
 from app.fleet.revisions import NodeRevisions
+from app.pipeline.monitor import CLASSIFIER_THREAD
 from app.settings.pushed import PushedSettings, read_pushed, with_pushed
 from app.settings.root import Settings
 from app.settings.vision import ClassifierSettings
@@ -62,7 +63,7 @@ class FleetNode:
         """Uses what the hub sent since the last call. ``apply`` uses ``over``; ``use_model`` raises MaskwatchError if a
         model cannot be loaded, None is that of this machine. ``restarted``: the threads that were restarted lately."""
         revisions, now_s = self.revisions, time.monotonic()
-        if revisions.is_on_trial and "thread classifier" in restarted:
+        if revisions.is_on_trial and CLASSIFIER_THREAD in restarted:
             revisions.roll_back("the classifier hung while it was tried")
             use_model(revisions.model)
         elif revisions.is_on_trial and now_s >= self._trial_ends_s:

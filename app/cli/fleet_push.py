@@ -89,9 +89,13 @@ def _change(folder: "HubFolder", changes: "Mapping[str, Callable[[Desired], Desi
 
 
 def _push(args: argparse.Namespace) -> int:
+    if args.sites and args.site and args.settings is None:  # --sites PATTERN FILE
+        args.site, args.settings = None, Path(args.site)
     folder, pattern = hub_folder(args), args.sites or args.site
     if not pattern or (args.sites and args.site):
         raise SettingsError("say which sites: SITE, or --sites PATTERN")
+    if args.model and args.settings:
+        raise SettingsError(f"send either {args.settings} or --model {args.model}; the other with a second command")
     sites = [site for site in folder.sites() if fnmatchcase(site, pattern)]
     if not sites:
         raise SettingsError(f"no site matches {pattern}; the sites are {', '.join(folder.sites()) or 'none'}")

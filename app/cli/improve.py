@@ -12,8 +12,12 @@ from app.core.text import counted
 from app.core.types import Label
 from app.settings.flags import config_path
 
+MIN_REPLAY = 20
+"""Faces of each label that ``--replay`` needs."""
+
 if TYPE_CHECKING:
     from app.review.collected import CollectedFaces
+    from app.settings.root import Settings
     from app.training.classifier.head import HeadModel
     from app.training.classifier.improvement import Improvement, OwnFace
     from app.training.classifier.replay import ReplaySample
@@ -102,6 +106,12 @@ def _own_replay(model: "HeadModel", folder: Path) -> "ReplaySample":
     samples = [sample for split in find_samples(folder).splits.values() for sample in split]
     labels = model.metadata.labels
     crops = load_crops(samples, labels, model.metadata.input_px, model.metadata.margin)
+    few = [label for i, label in enumerate(labels) if np.count_nonzero(crops.targets == i) < MIN_REPLAY]
+    if few:
+        raise DataError(
+            f"{folder} has fewer than {MIN_REPLAY} readable faces labelled {', '.join(few)}; add some, because a label "
+            "without faces can be forgotten unnoticed"
+        )
     is_guard = np.random.default_rng(SEED).random(len(crops.targets)) < 1 / 3
     features = model.features(crops.images)
     return ReplaySample(features, crops.targets, is_guard, labels, model.fingerprint)
@@ -159,6 +169,7 @@ def _details(done: "Improvement") -> str:
 def _choose_thresholds(args: argparse.Namespace) -> int:
     from app.alerts.marks import read_marks
     from app.review.alert_rate import MIN_VERDICTS, alert_rates
+    from app.settings.load import load_settings
 
     path, wanted = config_path(args), args.false_alerts_per_day
     if not wanted > 0:
@@ -170,12 +181,16 @@ def _choose_thresholds(args: argparse.Namespace) -> int:
         rates = alert_rates(events, read_marks(store, [event.id for event in events]), store.hours())
     if not rates:
         raise DataError(f"no camera has {MIN_VERDICTS} alerts with a verdict; give more on the review page")
+    settings = load_settings(path)
     for rate in rates:
-        threshold = rate.threshold_for(wanted)
+        threshold, used = rate.threshold_for(wanted), _threshold_of(settings, rate.camera)
         judged = f"{rate.judged} of {counted(rate.alerts, 'alert')} have a verdict"
         seen = f"{rate.camera}: {rate.false_per_day():.2g} false alerts per day ({judged})"
         if threshold is None:
             print(f"{seen}: no threshold reaches {wanted:g}; try 'maskwatch improve' without this option")
+            continue
+        if threshold <= used:  # what the present one holds back is not known
+            print(f"{seen}: policy.min_label_confidence = {used:g}, as it is, is enough")
             continue
         lost = len(rate.right) - rate.kept(threshold)
         print(
@@ -185,6 +200,16 @@ def _choose_thresholds(args: argparse.Namespace) -> int:
         if args.save and path is not None:
             from app.ui.region_editor import save_policy
 
+            is_own = rate.camera in {each.name for each in settings.camera}
+            if not is_own and ("camera" in settings.model_fields_set or len(rates) > 1):
+                print(f"not saved: {path} has no camera '{rate.camera}'; add it as [[camera]]")
+                continue
             save_policy(path, rate.camera, "min_label_confidence", threshold)
             print(f"saved in {path}")
     return 0
+
+
+def _threshold_of(settings: "Settings", camera: str) -> float:
+    """The policy.min_label_confidence of ``camera``."""
+    own = next((each for each in settings.camera if each.name == camera), None)
+    return (own.policy_over(settings.policy) if own else settings.policy).min_label_confidence

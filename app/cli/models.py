@@ -94,9 +94,10 @@ def _run_use(args: argparse.Namespace) -> int:
     version, used = versions.find(args.version), _used(args)
     path = str(versions.file(version).absolute())
     read_classifier_metadata(Path(path))  # reports a damaged file
+    done = _put(args, path)
     if used != path:
         versions.record(replace(version, replaces=used))
-    return _put(args, path)
+    return done
 
 
 def _run_rollback(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ error in one line.
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -36,8 +37,9 @@ def inodes(paths: Iterable[Path]) -> set[tuple[int, int]]:
 
 
 def temporary_path(path: Path) -> Path:
-    """Where ``path`` is written before it is complete: a hidden file beside it with the same suffix."""
-    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    """Where ``path`` is written before it is complete: a hidden file beside it with the same suffix. It is another one
+    at each call: two threads may write the same file."""
+    return path.with_name(f".{path.stem}.{os.getpid()}{secrets.randbelow(10**9):09}.part{path.suffix}")
 
 
 @contextmanager

@@ -64,6 +64,7 @@ class FleetAgent:
         self._since_s = time.time() - RESEND_S
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="fleet", daemon=True)
 
     def start(self) -> None:
@@ -71,6 +72,7 @@ class FleetAgent:
 
     def close(self) -> list[str]:
         """Sends the last totals if the link is up. Returns a message if the thread does not end in time."""
+        self._is_closing = True
         loop, stop = self._loop, self._stop
         if loop is not None and stop is not None:
             with suppress(RuntimeError):  # the loop has ended
@@ -88,6 +90,8 @@ class FleetAgent:
     async def _report(self) -> None:
         """Connects again, after a pause that differs from node to node, until ``close``."""
         self._stop, self._loop = asyncio.Event(), asyncio.get_running_loop()
+        if self._is_closing:  # ``close`` was called before there was anything to set
+            return
         fault, settings = "", self._settings
         while not self._stop.is_set():
             try:

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 SUBJECTS = ("mw.event.*.*", "mw.count.*.*")
 MAX_STREAM_BYTES = 1 << 30
 """When so much is not stored by the hub, the server refuses more, and the outboxes of the sites keep it."""
+MAX_LEASES_BYTES = 1 << 26
 DUPLICATE_WINDOW_S = 3600.0
 BATCH = 1000
 ACK_WAIT_S = 30.0
@@ -115,10 +116,21 @@ class Hub:
             max_bytes=MAX_STREAM_BYTES,
             duplicate_window=DUPLICATE_WINDOW_S,
         )
+        leases = (
+            StreamConfig(  # a usual bucket would allow rollups, with which a site can delete the keys of all others
+                name=f"KV_{LEASES}",
+                subjects=[f"$KV.{LEASES}.>"],
+                max_msgs_per_subject=1,
+                max_bytes=MAX_LEASES_BYTES,
+                discard=DiscardPolicy.NEW,
+                allow_direct=True,
+                allow_msg_ttl=True,
+            )
+        )
         try:
             await jetstream.add_stream(config)
-            for bucket in (DESIRED, LEASES):
-                await jetstream.create_key_value(bucket=bucket, direct=True)
+            await jetstream.add_stream(leases)
+            await jetstream.create_key_value(bucket=DESIRED, direct=True)
             await jetstream.create_object_store(MODELS, max_bytes=MAX_STREAM_BYTES)
             with suppress(Error):  # there is none yet
                 await jetstream.delete_consumer(STREAM, "hub")

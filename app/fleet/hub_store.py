@@ -180,11 +180,12 @@ def _merged(db: sqlite3.Connection, event: Event, node: str) -> Event | None:
     """``event`` as it is stored, or None: of two alerts of one camera that overlap in time and place, sent by two
     nodes, the first that arrives stands. It ends once; a handover to a node that sees it too is no end."""
     if event.kind is EventKind.RESOLVED:
-        row = db.execute("SELECT alert FROM shared_alerts WHERE id = ?", (event.resolves,)).fetchone()
-        alert = event.resolves if row is None else row[0]
-        is_double = db.execute("SELECT 1 FROM shared_alerts WHERE alert = ? AND id != alert", (alert,)).fetchone()
+        row = db.execute("SELECT alert, wall_s FROM shared_alerts WHERE id = ?", (event.resolves,)).fetchone()
+        alert, began_s = (event.resolves, math.inf) if row is None else row
+        later = "SELECT 1 FROM shared_alerts WHERE alert = ? AND wall_s > ?"
+        is_seen_by_other = db.execute(later, (alert, began_s)).fetchone()
         ended = db.execute("SELECT 1 FROM shared_alerts WHERE id = ? AND end_id NOT IN ('', ?)", (alert, event.id))
-        if (event.reason == MOVED and is_double) or ended.fetchone():
+        if (event.reason == MOVED and is_seen_by_other) or ended.fetchone():
             return None
         end = event.id, math.inf if event.reason == MOVED else event.wall_s, alert
         db.execute("UPDATE shared_alerts SET end_id = ?, end_s = ? WHERE id = ?", end)

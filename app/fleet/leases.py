@@ -7,10 +7,10 @@ time from before it writes, so it stops watching before the server can give the 
 import asyncio
 import logging
 import secrets
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from app.alerts.health import SystemClock
 from app.alerts.nats_client import token_of
 from app.fleet.messages import LEASES, Desired
 from app.settings.fleet import FleetSettings
@@ -26,6 +26,8 @@ STOP_S = 0.5
 """The monitor needs up to this time to stop watching a camera."""
 RELEASE_S = 1
 """A released lease is free after this time, the shortest that the server knows."""
+_now_s = SystemClock().monotonic_s
+"""Leases also end while the machine sleeps."""
 
 
 class Leases:
@@ -40,7 +42,7 @@ class Leases:
         self._owner = f"{settings.node} {secrets.token_hex(4)}".encode()  # a second node of this name is another owner
 
     def owns(self, camera: str) -> bool:
-        return time.monotonic() < self._until_s.get(camera, float("inf"))
+        return _now_s() < self._until_s.get(camera, float("inf"))
 
     async def step(self, stream: "JetStreamContext", desired: Desired, failed: Sequence[str] = ()) -> None:
         """Renews, takes and releases leases; call it three times within ``lease_s``. ``failed``: cameras that this node
@@ -54,7 +56,7 @@ class Leases:
 
     def _wants(self, camera: str, desired: Desired) -> bool:
         """A camera that is assigned to another node is left to it for ``lease_s``; later that node seems to be gone."""
-        node, now_s, assigned = self._settings.node, time.monotonic(), desired.assigned.get(camera, "")
+        node, now_s, assigned = self._settings.node, _now_s(), desired.assigned.get(camera, "")
         if self._assigned.setdefault(camera, (assigned, now_s))[0] != assigned:
             self._assigned[camera] = assigned, now_s
         is_left = assigned not in ("", node) and now_s - self._assigned[camera][1] <= self._settings.lease_s
@@ -70,7 +72,7 @@ class Leases:
             self._sequences.pop(camera, None)
             if not sequence:
                 return
-        subject, began_s = f"$KV.{LEASES}.{self._settings.site}.{token_of(camera)}", time.monotonic()
+        subject, began_s = f"$KV.{LEASES}.{self._settings.site}.{token_of(camera)}", _now_s()
         try:
             written = await stream.publish(
                 subject,

@@ -57,6 +57,8 @@ class NodeRevisions:
             self._kept = _Kept()
         if self._kept.on_trial:
             self.roll_back("the program ended while it tried the model")
+        if self._kept.model.content and not self._path(self._kept.model.content).is_file():
+            self._kept.model = Revision()  # somebody deleted the file: it is read again
         self._refused["model"] = self._kept.bad
         self._offered = {part: max(self._number(part), self._refused[part].refused) for part in PARTS}
 
@@ -145,7 +147,8 @@ class NodeRevisions:
     def accept(self, part: str, revision: Revision) -> None:
         changes: dict[str, object] = {part: revision}
         if part == "model":
-            changes |= {"before": self._kept.model, "on_trial": bool(revision.content), "bad": Applied()}
+            before = self._kept.before if self._kept.on_trial else self._kept.model  # only one that has worked
+            changes |= {"before": before, "on_trial": bool(revision.content), "bad": Applied()}
         self._refused[part] = Applied()
         self._keep(changes)
         log.warning("%s revision %d of the hub is used now", part, revision.number)

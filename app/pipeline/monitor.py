@@ -59,6 +59,7 @@ _JOIN_S = 1.7
 """Time limit for all threads to end after a stop; the whole shutdown takes less than 2 s."""
 _WATCHDOG_DEAD_AFTER_S = 10.0
 
+CLASSIFIER_THREAD = "thread classifier"
 RESTART_SHOWN_S = 60.0
 """A restarted thread that has worked for so long is reported as working again."""
 
@@ -281,7 +282,7 @@ class Monitor:
         settings = self._settings.monitor
         for action in self._watchdog.check(settings, cameras, self._batcher.heartbeat, self._dispatcher.heartbeat):
             self._carry_out(action)
-        raise_if_none_left([camera.health() for camera in self._cameras if not camera.is_suspended], settings)
+        raise_if_none_left([camera.health() for camera in self._cameras], settings)
 
     def _suspend_or_resume(self) -> None:
         for camera in self._cameras:
@@ -290,17 +291,18 @@ class Monitor:
             if camera.is_suspended:
                 self._begin(camera, camera.resume)
                 continue
-            for event in self._resolved(camera, MOVED):
-                self.report(event)
+            self._end_view(camera, MOVED)
             if (change := self._watchdog.end_outage(camera.name)) is not None:
                 self.report(camera.outage_event(change, MOVED))
             camera.suspend()
-            self._dispatcher.put(partial(self._record_rest, camera.name), wait=False)
 
-    def _resolved(self, camera: Camera, reason: str) -> list[Event]:
-        """The events that resolve the open alerts of ``camera``, if the policy wants any."""
+    def _end_view(self, camera: Camera, reason: str) -> None:
+        """Resolves the open alerts of ``camera``, if the policy wants that, and counts who is in view: its next worker
+        knows neither."""
         _, policy = self._live_settings(camera.settings)
-        return camera.resolved_by_restart(reason) if policy.resolved_events else []
+        for event in camera.resolved_by_restart(reason) if policy.resolved_events else ():
+            self.report(event)
+        self._dispatcher.put(partial(self._record_rest, camera.name), wait=False)
 
     def _measure_watched_time(self) -> None:
         wall_s, is_paused = time.time(), not self._resumed.is_set()
@@ -319,16 +321,14 @@ class Monitor:
     def _carry_out(self, action: Action) -> None:
         if isinstance(action, RestartClassifier):
             log.error("%s; restarted", action.reason)
-            self._restarted["thread classifier"] = time.monotonic(), action.reason
+            self._restarted[CLASSIFIER_THREAD] = time.monotonic(), action.reason
             self._restart_classifier(self._load_classifier(self._settings.classifier))
             return
         camera = next(each for each in self._cameras if each.name == action.camera)
         if isinstance(action, ReportOutage):
             self.report(camera.outage_event(action.change, action.reason))
             return
-        for event in self._resolved(camera, "restarted"):
-            self.report(event)
-        self._dispatcher.put(partial(self._record_rest, camera.name), wait=False)
+        self._end_view(camera, "restarted")
         if isinstance(action, RestartCamera):
             self._restart(camera, action)
         else:
@@ -377,8 +377,7 @@ class Monitor:
         assert classifier is not None
         cameras = [camera for camera in self._cameras if not (camera.is_suspended or camera.has_ended)]
         for camera in cameras:
-            for event in self._resolved(camera, "restarted"):
-                self.report(event)
+            self._end_view(camera, "restarted")
             camera.retire_worker()
         self._restart_classifier(classifier)
         for camera in cameras:
@@ -446,6 +445,7 @@ class Monitor:
     def use_classifier(self, settings: ClassifierSettings) -> None:
         """Uses another model within a second. Raises MaskwatchError and changes nothing if it cannot be loaded."""
         self._next_classifier = self._load_classifier(settings)
+        self._restarted.pop(CLASSIFIER_THREAD, None)  # that was the fault of the one before
         self._settings = self._settings.model_copy(update={"classifier": settings})
 
     @property

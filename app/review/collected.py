@@ -82,9 +82,13 @@ class CollectedFaces:
             self.write(replace(face, reason=reason, verdict=verdict, right_label=label))
 
     def set_box(self, face: CollectedFace, box: Box) -> None:
-        """Corrects the place of a face in its scene, and so in its crop. Raises OSError."""
-        crop_box = replace(box, x=face.crop_box.x + box.x - face.box.x, y=face.crop_box.y + box.y - face.box.y)
-        self.write(replace(face, box=box, crop_box=crop_box))
+        """Corrects the place of a face in its scene, and so in its crop: the part of ``box`` that the crop shows, since
+        a model learns from the crop. Raises OSError, or ValueError if there is none."""
+        dx, dy = face.crop_box.x - face.box.x, face.crop_box.y - face.box.y
+        crop_box = box.moved(dx, dy).clipped(*face.crop_size)
+        if crop_box.size < 1:
+            raise ValueError("the box is too far from the face that was collected; move it back, or skip this face")
+        self.write(replace(face, box=crop_box.moved(-dx, -dy), crop_box=crop_box))
 
     def to_label(self) -> list[CollectedFace]:
         """The faces without a verdict, the most useful first: disagreements, then the lowest confidence."""

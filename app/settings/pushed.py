@@ -38,7 +38,7 @@ def read_pushed(text: str) -> PushedSettings:
     """The settings in a TOML text. Raises SettingsError with the place and reason of every error in one line."""
     try:
         return PushedSettings.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"not valid TOML: {error}") from error
     except ValidationError as error:
         reasons = []

@@ -319,6 +319,8 @@ async def _label_face(request: Request) -> Response:
         face = await site.run_in_worker(lambda: site.label_face(face_id, given.label, box, actor))
     except OSError as error:
         raise HTTPException(503, f"cannot store the label: {error.strerror}; check the disk") from error
+    except ValueError as error:
+        raise HTTPException(400, str(error)) from error
     if face is None:
         raise HTTPException(404, "no such collected face; it may have been deleted")
     return json_response(Labelled(id=face_id, label=given.label))

@@ -84,6 +84,10 @@ class Site:
     def clips(self) -> PictureFolder:
         return PictureFolder(self.settings.clips.folder_of(self.settings.alerts.store))
 
+    @property
+    def collected(self) -> CollectedFaces:
+        return CollectedFaces(PictureFolder(self.settings.collect.folder_of(self.settings.alerts.store)))
+
     async def run_in_worker(self, task: Callable[[], T]) -> T:
         """Runs a blocking ``task`` in a worker thread."""
         return await asyncio.get_running_loop().run_in_executor(self.workers, task)
@@ -151,7 +155,7 @@ class Site:
 
     def label_face(self, face_id: str, label: str, box: Box | None, actor: str) -> CollectedFace | None:
         """Stores what a person says about a collected face, and with its event if it has one. Returns the face as it
-        was, None if there is none. Raises OSError."""
+        was, None if there is none. Raises OSError, or ValueError if ``box`` cannot be used."""
         face = self.collected.find(face_id)
         if face is None:
             return None

@@ -73,6 +73,8 @@ def test_a_better_model_is_made_used_and_taken_back(
     before = config.read_text()
     assert load_settings(config).classifier.model == weak, "nothing is used unless it is asked for"
     assert run("models", "use", version[:4], *options) == 0
+    store = ["--store", str(tmp_path / "events.db")]
+    assert run("models", "use", version, *store) != 0, "no settings file is given"
     assert load_settings(config).classifier.model == model
     assert config.read_text() == before.replace(str(weak), str(model)), "the rest, with its comments, is unchanged"
     capsys.readouterr()
@@ -108,11 +110,15 @@ def test_another_classifier_needs_its_own_replay_faces(
     config.write_text(config.read_text() + f'[classifier]\nmodel = "{other.as_posix()}"\n')
     assert run("improve", "--config", str(config)) != 0
     assert "was made with another classifier" in capsys.readouterr().err
-    for label, light in (("mask", 200), ("no_mask", 60)):
-        (tmp_path / "own" / label).mkdir(parents=True)
-        for number in range(12):
+    replay = ["--replay", str(tmp_path / "own")]
+    for label, light, count in (("mask", 150, 24), ("no_mask", 60, 19), ("no_mask", 90, 24)):
+        (tmp_path / "own" / label).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
             cv2.imwrite(str(tmp_path / "own" / label / f"{number}.png"), np.full((64, 64, 3), light + number, np.uint8))
-    assert run("improve", "--config", str(config), "--replay", str(tmp_path / "own")) == 0
+        if count == 19:
+            assert run("improve", "--config", str(config), *replay) != 0
+            assert "fewer than 20 readable faces labelled no_mask" in capsys.readouterr().err
+    assert run("improve", "--config", str(config), *replay) == 0
     assert "On the replay sample" in capsys.readouterr().out
 
 
@@ -133,6 +139,13 @@ def test_thresholds_are_chosen_from_verdicts_and_saved(
     assert load_settings(config).policy.min_label_confidence == 0
     assert run("improve", *options, "2", "--save") == 0
     assert load_settings(config).policy.min_label_confidence == 0.831
+    assert run("improve", *options, "3", "--save") == 0
+    assert "= 0.831, as it is, is enough" in capsys.readouterr().out
+    assert load_settings(config).policy.min_label_confidence == 0.831
+    config.write_text(config.read_text() + '[[camera]]\nuri = "demo"\nname = "yard"\n')
+    assert run("improve", *options, "1", "--save") == 0
+    assert "has no camera 'door'" in capsys.readouterr().out
+    assert load_settings(config).policy.min_label_confidence == 0.831, "it is not that of other cameras"
     for wrong in ("0", "nan"):
         assert run("improve", *options, wrong) != 0
     assert "give a number above 0" in capsys.readouterr().err

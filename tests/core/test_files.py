@@ -20,6 +20,15 @@ def test_a_file_appears_only_when_it_is_complete(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
 
 
+def test_two_who_write_one_file_at_once_do_not_mix(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with atomic_write(path) as first, atomic_write(path) as second:
+        first.write_text("the first, which is longer")
+        second.write_text("the second")
+    assert path.read_text() == "the first, which is longer"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_after_an_error_the_old_file_is_unchanged(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "a.txt"

@@ -161,6 +161,10 @@ def test_what_is_no_classifier_is_not_sent(fleet: Fleet, tmp_path: Path, capsys:
     (tmp_path / "bad.toml").write_text('alerts.channels = [{kind = "command", name = "x", argv = ["reboot"]}]')
     assert push(fleet, "hall", tmp_path / "bad.toml") == 2
     assert "no setting that a hub may send" in capsys.readouterr().err
+    assert push(fleet, "--sites", "hall", tmp_path / "bad.toml") == 2
+    assert "no setting that a hub may send" in capsys.readouterr().err
+    assert push(fleet, "hall", tmp_path / "bad.toml", "--model", MODEL) == 2
+    assert "send either" in capsys.readouterr().err
     assert push(fleet, "moon", tmp_path / "bad.toml") == 2
     assert "the sites are hall, yard" in capsys.readouterr().err
 

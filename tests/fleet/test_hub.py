@@ -28,7 +28,8 @@ from app.fleet.keys import new_authority, server_certificate  # noqa: E402
 from app.fleet.server import HubServer  # noqa: E402
 from app.settings.alerts import AlertSettings, NatsChannel  # noqa: E402
 
-NotFoundError = pytest.importorskip("nats.js.errors").NotFoundError
+errors = pytest.importorskip("nats.js.errors")
+NotFoundError, ServerError = errors.NotFoundError, errors.ServerError
 
 
 def test_events_of_sites_are_stored_once_under_their_names(fleet: Fleet) -> None:
@@ -80,6 +81,9 @@ def test_a_site_can_use_only_its_own_leases_and_read_only_what_is_wanted_of_it(f
             for subject in ("$KV.mw_lease.hall.door", "$KV.mw_desired.yard", "$O.mw_models.C.x"):
                 with pytest.raises(TimeoutError):
                     await stream.publish(subject, b"{}")
+            for rollup in ("all", "sub"):  # would delete the leases of all sites
+                with pytest.raises(ServerError, match="rollup"):
+                    await stream.publish("$KV.mw_lease.yard.window", b"", headers={"Nats-Rollup": rollup})
             for read_all in ({"seq": 1}, {"subject": "$KV.mw_lease.hall.door", "seq": 1, "next": True}):
                 with pytest.raises(TimeoutError):
                     await stream.get_msg("KV_mw_lease", direct=True, **read_all)

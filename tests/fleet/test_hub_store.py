@@ -134,6 +134,13 @@ def test_two_alerts_of_nodes_that_share_a_camera_are_one_if_they_overlap(store: 
     assert (resolved.resolves, resolved.reason) == (alert.id, "mask")
 
 
+def test_an_alert_ends_if_the_second_node_gives_the_camera_away_too(store: HubStore) -> None:
+    first, second = make_event(wall_s=1000.0), make_event(wall_s=1010.0)
+    moves = ("a", end_of(first, 5.0, MOVED)), ("b", end_of(second, 5.0, MOVED))
+    alert, resolved = write(store, ("a", first), ("b", second), *moves)
+    assert (resolved.resolves, resolved.reason) == (alert.id, MOVED)
+
+
 @pytest.mark.parametrize(
     ("node", "change"),
     [

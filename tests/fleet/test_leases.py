@@ -11,6 +11,7 @@ from fakes_nats import nats_server, server_program, with_jetstream
 server_program()  # skips this file without maskwatch[fleet]
 from fakes_alerts import LIMIT_S  # noqa: E402
 
+from app.alerts.health import SystemClock  # noqa: E402
 from app.fleet.leases import Leases  # noqa: E402
 from app.fleet.messages import LEASES, Desired  # noqa: E402
 from app.settings.fleet import FleetSettings  # noqa: E402
@@ -131,3 +132,15 @@ def test_cameras_that_are_not_shared_are_always_watched() -> None:
     leases = Leases(FleetSettings(), ["door"])
     assert leases.owns("file")
     assert not leases.owns("door")
+
+
+@pytest.mark.skipif(not hasattr(time, "clock_gettime"), reason="the clock of Windows counts the sleep")
+def test_a_lease_ends_while_the_machine_sleeps(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(nodes: Nodes) -> None:
+        await nodes.run("a", lambda: nodes.owners() == "a")
+        clock_s = SystemClock().monotonic_s() + TTL_S  # time.monotonic() stands still meanwhile
+        monkeypatch.setattr(time, "clock_gettime", lambda _: clock_s)
+        assert nodes.owners() == ""
+        monkeypatch.undo()
+
+    play(port, "sleeps", story)

@@ -77,6 +77,27 @@ def test_a_model_that_ends_the_program_is_rolled_back_and_not_tried_again(tmp_pa
     assert sorted(path.read_bytes() for path in tmp_path.glob("*.tflite")) == [b"better", b"good"]
 
 
+def test_a_model_that_replaces_one_on_trial_is_rolled_back_to_the_one_that_worked(tmp_path: Path) -> None:
+    node = node_of(tmp_path)
+    use(node, model(1, b"good"), b"good")
+    node.end_trial()
+    use(node, model(2, b"untested"), b"untested")
+    use(node, model(3, b"bad"), b"bad")
+    assert node_of(tmp_path).applied()["model"].number == 1
+
+
+def test_a_model_whose_file_was_deleted_is_read_again(tmp_path: Path) -> None:
+    node = node_of(tmp_path)
+    use(node, model(1, b"first"), b"first")
+    node.end_trial()
+    (path,) = tmp_path.glob("*.tflite")
+    path.unlink()
+    again = node_of(tmp_path)
+    assert again.applied()["model"].number == 0
+    assert use(again, model(1, b"first"), b"first")
+    assert again.model == path
+
+
 @pytest.mark.parametrize(
     ("content", "fault", "settings", "reason"),
     [

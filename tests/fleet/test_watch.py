@@ -1,15 +1,21 @@
 """A watching program whose settings file was written by ``fleet join``."""
 
+import asyncio
+import threading
 import time
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
+import pytest
 from fakes_nats import server_program
 
 server_program()  # skips this file without maskwatch[fleet]
-from fakes_alerts import make_event, wait_until  # noqa: E402
+from fakes_alerts import LIMIT_S, make_event, wait_until  # noqa: E402
 from fakes_fleet import Fleet, node_settings  # noqa: E402
 from fakes_monitor import LiveCamera, fake_parts  # noqa: E402
 
+from app.alerts.delivery import AlertCenter  # noqa: E402
 from app.alerts.store_types import CameraHour, hour_of  # noqa: E402
 from app.cli.watch_session import WatchSession  # noqa: E402
 from app.core.types import EventKind  # noqa: E402
@@ -48,3 +54,23 @@ def test_a_watching_program_does_not_need_the_hub(fleet: Fleet, tmp_path: Path) 
     parts = fake_parts(boxes=(), source=LiveCamera("door"))
     with WatchSession(node_settings(fleet, tmp_path), None, None, parts=parts):
         wait_until(lambda: [each.camera for each in fleet.stored()] == ["hall/door"])
+
+
+def test_a_node_that_ends_at_once_leaves_no_thread(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``close`` may come before the thread has begun to work."""
+    settings = node_settings(fleet, tmp_path)
+    agent = fleet.agent("hall", AlertCenter(settings.alerts))
+    may_begin, run = threading.Event(), asyncio.run
+
+    def run_late(work: Coroutine[Any, Any, None]) -> None:
+        assert may_begin.wait(LIMIT_S)
+        run(work)
+
+    monkeypatch.setattr(asyncio, "run", run_late)
+    timer = threading.Timer(0.2, may_begin.set)
+    agent.start()
+    timer.start()
+    assert agent.close() == []
+    timer.join()

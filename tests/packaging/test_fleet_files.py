@@ -27,6 +27,13 @@ def test_the_compose_file_has_what_its_services_use() -> None:
         for volume in service.get("volumes", ()):
             source = volume.partition(":")[0]
             assert (FOLDER / source).is_file() if source.startswith(".") else source in COMPOSE["volumes"]
+    needed = re.search(
+        r"minimal Linux server.*`apt install (.+)`", (FOLDER.parents[1] / "README.md").read_text("utf-8")
+    )
+    assert needed is not None
+    assert f" {needed[1]} " in COMPOSE["services"]["hub"]["build"]["dockerfile_inline"], (
+        "OpenCV does not load otherwise"
+    )
     prometheus = yaml.safe_load((FOLDER / "prometheus.yaml").read_text("utf-8"))
     (job,) = prometheus["scrape_configs"]
     assert job["static_configs"][0]["targets"] == ["hub:8080"]

@@ -20,7 +20,7 @@ from app.core.errors import LoginError, MonitorError, SourceError
 from app.core.types import Box, Event, EventKind, FrameResult, Image
 from app.pipeline.frame_analyzer import FrameAnalyzer
 from app.pipeline.heartbeat import AwakeClock, Heartbeat
-from app.pipeline.monitor import EventListener, HourRecorder, Monitor, ResultListener
+from app.pipeline.monitor import CLASSIFIER_THREAD, EventListener, HourRecorder, Monitor, ResultListener
 from app.pipeline.watchdog import (
     Action,
     CameraHealth,
@@ -34,6 +34,7 @@ from app.pipeline.watchdog import (
 from app.settings.load import load_settings
 from app.settings.monitor import CameraSettings, MonitorSettings
 from app.settings.root import Settings
+from app.settings.vision import ClassifierSettings
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +52,7 @@ class FakeSite:
         self.events: list[Event] = []
         self.results: list[FrameResult] = []
 
-    def _source(self, settings: CameraSettings) -> LiveCamera:
+    def source(self, settings: CameraSettings) -> LiveCamera:
         return self.cameras.setdefault(settings.name, LiveCamera(settings.name))
 
     def settings(self, *names: str, **monitor: object) -> Settings:
@@ -78,7 +79,7 @@ class FakeSite:
     ) -> Monitor:
         listener = listener or self.results.append
         event_listener = event_listener or (lambda event, _: self.events.append(event))
-        all_parts = fake_parts(make_source=self._source, **parts)
+        all_parts = fake_parts(make_source=self.source, **parts)
         return Monitor(settings, [listener], [event_listener], parts=all_parts, recorder=recorder)
 
     def events_of(self, kind: EventKind) -> list[Event]:
@@ -240,6 +241,16 @@ def test_alerts_of_a_restarted_camera_are_resolved(site: FakeSite) -> None:
     assert resolved.reason == "restarted"
 
 
+def test_another_classifier_resolves_alerts_and_counts_who_is_in_view(site: FakeSite) -> None:
+    recorder, boxes = Recorder(), BoxesDetector(lambda _: [BOX])
+    with site.monitor(site.settings("door"), recorder=recorder, load_detector=lambda _: boxes) as monitor:
+        wait_until(lambda: bool(site.events_of(EventKind.NO_MASK)), "an alert")
+        monitor.use_classifier(ClassifierSettings())
+        wait_until(lambda: bool(site.events_of(EventKind.RESOLVED)), "it is resolved")
+        wait_until(lambda: recorder.people == 1, "the person is counted")
+        site.wait_for_results("door")
+
+
 def test_too_many_restarts_are_an_error(site: FakeSite) -> None:
     hangs = Hangs(times=99)
     settings = site.settings("door", max_restarts=1)
@@ -292,6 +303,19 @@ def test_a_camera_is_restarted_when_its_detector_fails(site: FakeSite, caplog: p
     assert "a fault for the test" in caplog.text
 
 
+def test_a_camera_that_fails_does_not_end_a_node_with_others_on_standby(site: FakeSite) -> None:
+    class Broken(BoxesDetector):
+        def detect(self, image: Image) -> Any:
+            raise RuntimeError("a fault for the test")
+
+    settings = site.settings("door", "hall", max_restarts=0)
+    parts = fake_parts(make_source=site.source, load_detector=lambda _: Broken(lambda _: []))
+    with Monitor(settings, parts=parts, may_watch=lambda camera: camera == "door") as monitor:
+        wait_until(lambda: monitor.views()[0].status.state is SourceState.FAILED, "it is given up")
+        monitor.check_threads()
+        assert monitor.views()[1].status.state is SourceState.STANDBY
+
+
 def test_a_stuck_classifier_is_replaced(site: FakeSite, caplog: pytest.LogCaptureFixture) -> None:
     made: list[HangingClassifier] = []
 
@@ -299,8 +323,11 @@ def test_a_stuck_classifier_is_replaced(site: FakeSite, caplog: pytest.LogCaptur
         made.append(HangingClassifier(hangs=not made))
         return made[-1]
 
-    with site.monitor(site.settings("door"), load_classifier=load):
+    with site.monitor(site.settings("door"), load_classifier=load) as monitor:
         wait_until(lambda: len(made) == 2, "the classifier is replaced")
+        assert CLASSIFIER_THREAD in monitor.restarted
+        monitor.use_classifier(ClassifierSettings())
+        assert not monitor.restarted, "the next one did not hang"
         wait_until(lambda: bool(site.events_of(EventKind.NO_MASK)), "the new one classifies faces")
         made[0].release.set()
     assert "thread 'classifier' is stuck: classifying faces for" in caplog.text

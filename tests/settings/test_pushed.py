@@ -73,3 +73,8 @@ def test_no_setting_that_a_hub_may_send_can_hold_a_path_or_a_command() -> None:
 def test_the_place_and_reason_of_an_error_are_named(text: str, reason: str) -> None:
     with pytest.raises(SettingsError, match=reason):
         read_pushed(text)
+
+
+def test_a_text_that_is_too_deep_is_refused() -> None:
+    with pytest.raises(SettingsError, match="not valid TOML"):
+        read_pushed("x = " + "[" * 20_000)

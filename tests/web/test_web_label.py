@@ -68,6 +68,16 @@ def test_a_corrected_box_moves_in_scene_and_crop(running: Running, faces: Collec
     assert face.known_label is Label.MASK
 
 
+def test_a_box_stays_in_the_crop_from_which_a_model_learns(running: Running, faces: CollectedFaces) -> None:
+    with running.browser() as (client, secret):
+        for box, code in ([2000, 2000, 40, 40], 400), ([100, 100, 200, 200], 200):
+            body = {"label": "mask", "box": box}
+            assert client.post("/api/v1/faces/2.5-b/label", headers=secret, json=body).status_code == code
+    face = faces.find("2.5-b")
+    assert face is not None
+    assert face.crop_box == Box(100, 100, 60, 20)
+
+
 def test_a_label_is_the_verdict_on_the_event_of_the_face(running: Running, faces: CollectedFaces) -> None:
     event = running.add_event(make_event(1))
     add_face(faces, event.id, IMAGE, label="no_mask", reason="event")

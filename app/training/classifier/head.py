@@ -30,14 +30,14 @@ class HeadModel:
 
         self.path = path
         self.metadata: ClassifierMetadata = read_classifier_metadata(path)
-        self._network = _network_bytes(path)
         try:
+            self._network = _network_bytes(path)
             self._interpreter = Interpreter(
                 model_content=self._network,
                 experimental_preserve_all_tensors=True,
                 experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
             )
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, OSError) as error:  # OSError: a SavedModel folder
             raise ModelError(
                 f"{path} cannot be improved: it is no .tflite file; give one as classifier.model"
             ) from error
