@@ -77,10 +77,6 @@ class Site:
         self.history.reload(alerts, center)
 
     @property
-    def collected(self) -> CollectedFaces:
-        return CollectedFaces(PictureFolder(self.settings.collect.folder_of(self.settings.alerts.store)))
-
-    @property
     def clips(self) -> PictureFolder:
         return PictureFolder(self.settings.clips.folder_of(self.settings.alerts.store))
 
