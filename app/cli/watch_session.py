@@ -141,7 +141,7 @@ class WatchSession:
             stack.enter_context(self.monitor)
         except ModelError as error:
             for event in self._part_watch.check({CLASSIFIER: str(error)}, 0.0, time.time(), [CLASSIFIER]):
-                self.on_event(event, None)
+                self.alerts.submit(event, None)  # the error itself is shown
             raise
 
     def __exit__(

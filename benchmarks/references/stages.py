@@ -45,7 +45,7 @@ def main() -> None:
     args = loop.flags(__doc__)
     if args.check:
         return
-    threads = {} if args.threads is None else {"threads": min(args.threads, DetectorSettings().threads)}
+    threads = {} if args.threads is None else {"threads": min(args.threads, DetectorSettings().max_threads)}
     detector_settings = DetectorSettings(**threads)
     timers = StageTimers(time.process_time)
     clock = _Clock(timers)
