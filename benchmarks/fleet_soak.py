@@ -101,7 +101,7 @@ def node_process(folder: str, credentials: str, url: str, node: str, ttl_s: int,
             next_s += 1.0
             for name in owned:
                 number += 1
-                box = Box(float(number * 100), 0.0, 50.0, 50.0)  # somebody else each time
+                box = Box(os.getpid() * 1e7 + number * 100, 0.0, 50.0, 50.0)  # somebody else each time
                 event_id = f"{node}-{os.getpid()}-{number}"
                 center.submit(Event(event_id, EventKind.NO_MASK, name, 1.0, time.time(), number, 0.9, 2.0, box))
                 write(event=event_id)

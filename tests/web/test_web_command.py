@@ -185,5 +185,10 @@ def test_the_documentation_lists_every_setting_with_its_default(tmp_path: Path) 
         name: getattr(WebSettings(), name) for name in defaults
     }
     for route in api.routes():
-        path = route.path.removeprefix("/api/v1").replace("{camera:int}", "N").replace("{event:path}", "ID").replace("{face:path}", "ID")
+        path = (
+            route.path.removeprefix("/api/v1")
+            .replace("{camera:int}", "N")
+            .replace("{event:path}", "ID")
+            .replace("{face:path}", "ID")
+        )
         assert f"{path}`" in text or f"{path}," in text or f"{path} " in text or path == "/openapi.json", path
