@@ -69,7 +69,7 @@ def watch(arm: str, source: str, seconds: float) -> Measured:
             passed_s, cpu_s = time.monotonic() - start_s, time.process_time() - cpu_s
             frames = session.frames - frames
             late_ms = 1000 * (time.monotonic() - next(iter(session.latest.values())).frame.captured_s)
-        clips = session.clips
+        clips = session.evidence.clips
         ring_mb, written, dropped = (clips.largest_bytes / 1e6, clips.written, clips.dropped) if clips else (0.0, 0, 0)
         events = len(session.alerts.recent())
     return Measured(frames / passed_s, 1000 * cpu_s / frames, late_ms, ring_mb, events, written, dropped)
