@@ -79,7 +79,8 @@ class Fleet:
         values = {"kind": "nats", "name": "fleet", "url": self.url, "site": site, "creds_file": credentials}
         return NatsHook(NatsChannel.model_validate({**values, "timeout_s": timeout_s}))
 
-    def agent(self, site: str, center: AlertCenter, node: str = "box") -> FleetAgent:
+    def agent(self, site: str, center: AlertCenter, node: str = "box", crashes: int = 0) -> FleetAgent:
+        """``crashes``: how often its reports fail at first."""
         settings = FleetSettings(
             hub=self.url,
             site=site,
@@ -88,7 +89,15 @@ class Fleet:
             heartbeat_s=HEARTBEAT_S,
         )
         health = NodeHealth(version="1", heartbeat_s=HEARTBEAT_S, waiting=2, cameras={"door 1": "live"})
-        return FleetAgent(settings, lambda: health, center.final_hours, node)
+        left = [health] * crashes
+
+        def report() -> NodeHealth:
+            if left:
+                left.pop()
+                raise RuntimeError("the report failed")
+            return health
+
+        return FleetAgent(settings, report, center.final_hours, node)
 
     def stored(self) -> Sequence[Event]:
         store = HubStore(self.folder.store)

@@ -82,10 +82,7 @@ class FleetAgent:
 
     def _run(self) -> None:
         """Body of the thread. The monitor and the alerts do not need it."""
-        try:
-            asyncio.run(self._report())
-        except Exception:  # last resort of the thread
-            log.exception("the reports to the hub crashed; watching continues without them")
+        asyncio.run(self._report())
 
     async def _report(self) -> None:
         """Connects again, after a pause that differs from node to node, until ``close``."""
@@ -114,6 +111,9 @@ class FleetAgent:
                 if not fault:
                     log.warning("no link to the hub; events are kept and sent later: %s", error)
                 fault = str(error)
+                await _wait(self._stop, settings.heartbeat_s * random.uniform(0.5, 1.5))
+            except Exception:  # last resort of the thread
+                log.exception("the link to the hub crashed; it is opened again")
                 await _wait(self._stop, settings.heartbeat_s * random.uniform(0.5, 1.5))
 
     async def _follow(self, client: "Client") -> None:

@@ -127,6 +127,21 @@ def test_a_message_that_is_no_event_does_not_stop_the_others(fleet: Fleet, caplo
     assert "secret text" not in caplog.text
 
 
+def test_an_agent_that_crashes_opens_its_link_again(
+    fleet: Fleet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.start()
+    agent = fleet.agent("hall", AlertCenter(AlertSettings(store=tmp_path / "site.db")), crashes=1)
+    agent.start()
+    store = HubStore(fleet.folder.store)
+    try:
+        wait_until(lambda: [node.name for node in store.nodes()] == ["hall/box"])
+        assert agent.close() == []
+    finally:
+        store.close()
+    assert "the link to the hub crashed; it is opened again" in caplog.text
+
+
 def test_totals_and_health_of_a_node_reach_the_hub(fleet: Fleet, tmp_path: Path) -> None:
     fleet.start()
     site = AlertCenter(AlertSettings(store=tmp_path / "site.db"))
