@@ -34,7 +34,7 @@ def watch(address: str, state: str, seconds: float, skips: bool) -> dict[str, fl
     from app.settings.load import load_settings
 
     if not skips:
-        live_source.LiveSource._may_skip = lambda *_: False  # type: ignore[method-assign]
+        live_source.LiveSource.may_skip = lambda *_: False  # type: ignore[method-assign]
     timers = StageTimers()
     settings = load_settings(None, {"camera": [{"uri": address, "name": "camera"}]})
     with Monitor(settings, parts=instrumented_parts(timers)) as monitor:

@@ -3,6 +3,7 @@ event store, the channels, the threads and the model; cameras and nodes have eve
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from app.alerts.event_store import EventStore
@@ -65,12 +66,10 @@ def faults_of_alerts(health: AlertHealth) -> dict[str, str]:
 def latest_of_parts(settings: AlertSettings) -> list[Event]:
     """The latest event of each part in the event file. Empty if events are not stored or cannot be read."""
     latest: dict[str, Event] = {}
-    try:
+    with suppress(StoreError, OSError):  # the store itself will be reported
         if settings.persist and settings.store.exists():
             with EventStore(settings.store, create=False) as store:
                 latest = {event.camera: event for event in store.events(EventFilter(kinds=KINDS))}
-    except (StoreError, OSError):
-        pass  # the store itself will be reported
     return list(latest.values())
 
 

@@ -86,7 +86,7 @@ class LiveSource:
             hold = Hold(self._settings.is_segmented)
             fault = times.fault
             while not stop.is_set():
-                skips = not first and self._may_skip(reader) and reader.grab()
+                skips = not first and self.may_skip(reader) and reader.grab()
                 image = None if skips else self._next_image(reader, stop, first)
                 if image is None and not skips:
                     return  # stopped
@@ -108,7 +108,7 @@ class LiveSource:
                 self._image_s = self._time_s
                 yield Frame(image, self._index - 1, self._time_s, time.monotonic(), time.time(), self.name)
 
-    def _may_skip(self, reader: VideoReader) -> bool:
+    def may_skip(self, reader: VideoReader) -> bool:
         """Whether the next image is not needed. While paused, an image that needs many skipped ones never is."""
         is_soon = self._time_s + self._step_s < self._image_s + self.throttle.skip_s
         return is_soon or (self.throttle.is_paused and getattr(reader, "backlog", 0) > 1)

@@ -105,6 +105,8 @@ class LiteRtClassifier:
         """In batches of ``_BATCH``, the rest one by one: that is as fast on CPUs, and each further size of a batch
         would need a plan of 2 to 7 MB."""
         _checked(crops, self.metadata)
+        if len(crops) == 0:
+            return np.empty((0, len(self.metadata.labels)), np.float32)
         outputs = np.empty((len(crops), self._network.channels[0]), np.float32)
         is_fixed = self._network.input_shape[0] == 1  # some models of other programs
         done = 0
@@ -115,8 +117,6 @@ class LiteRtClassifier:
                 done += size
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"{self.metadata.name} cannot be run: {error}; export it again") from error
-        if not len(crops):
-            return np.empty((0, len(self.metadata.labels)), np.float32)
         return _probabilities(outputs, self.metadata)
 
     def _run(self, crops: Crops) -> NDArray[np.float32]:

@@ -33,7 +33,7 @@ from app.web.site import Site
 PAGE_EVENTS, MAX_EVENTS_AT_ONCE = 50, 1000
 RECENT_EVENTS = 12
 MAX_STREAMS = 3
-"""A browser opens six connections to one server; with more cameras the page requests single images."""
+"""A browser opens six connections to one server; with more cameras a page without JavaScript shows single images."""
 SPANS_H = {24: "24 hours", 72: "3 days", 168: "7 days"}
 CONFIRMATIONS = {
     "muted": "The camera is muted: its events are stored, but no alerts are sent.",
