@@ -10,8 +10,8 @@ from app.bench.child_process import BenchError
 from app.bench.result_types import Figures, Spread, StartupTime
 
 Runs = dict[str, list[Figures]]
-_NEAR_ZERO_CORES = 0.05
-"""The limit for "near zero" processor load: 5 % of one core."""
+_NEAR_ZERO_CORES = 0.02
+"""The limit for "near zero" processor load: 2 % of one core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ def _number(value: float) -> str:
 def bars_of(measured: dict[str, Any]) -> list[Bar]:
     runs: Runs = measured["runs"]
     return [
-        *_comparison(runs, "naive", 10.0),
-        *_comparison(runs, "naive-ssd", 10.0),
-        *_comparison(runs, "facemaskdetector", 8.0),
+        *_comparison(runs, "naive", 20.0),
+        *_comparison(runs, "naive-ssd", 14.0),
+        *_comparison(runs, "facemaskdetector", 18.0),
         *_overhead(runs),
         *_classifier(measured["parts"]),
         *_delays(runs),
@@ -89,7 +89,7 @@ def _overhead(runs: Runs) -> list[Bar]:
         return (ours.cpu_s_per_frame or 0.0) / (networks_s / alone.frames)
 
     values = _each(runs, ("maskwatch", "stages"), ratio)
-    alone = Bar("processor time per frame, pipeline / detector and classifier alone", 1.25, False, values)
+    alone = Bar("processor time per frame, pipeline / detector and classifier alone", 1.20, False, values)
     return [alone, _overhead_within(runs["one thread"])]
 
 
@@ -102,7 +102,7 @@ def _overhead_within(runs: Sequence[Figures]) -> Bar:
     shares = ", ".join(f"{name} {stage.share:.0%}" for name, stage in _middle(runs).stages.items())
     values = tuple(1.0 / max(share(run), 1e-9) for run in runs)
     name = "the same within one run, one thread per network"
-    return Bar(name, 1.25, False, values, note=f"decoding and drawing included: {shares}")
+    return Bar(name, 1.20, False, values, note=f"decoding and drawing included: {shares}")
 
 
 def _classifier(parts: dict[str, Any]) -> list[Bar]:
@@ -167,10 +167,10 @@ def _idle(runs: Runs) -> list[Bar]:
 
     rates = {name: _middle(runs[name]).frames_per_s for name in ("busy", "still", "empty")}
     bars = []
-    for name, scene in (("still", "still empty scene"), ("empty", "moving scene without faces")):
+    for name, scene, limit in (("still", "still empty scene", 0.12), ("empty", "moving scene without faces", 0.25)):
         note = f"frames/s analysed: {rates[name]:.1f} of {rates['busy']:.1f}"
         values = _each(runs, (name, "busy"), by_busy)
-        bars.append(Bar(f"processor load, {scene} / busy scene", 0.20, False, values, note=note))
+        bars.append(Bar(f"processor load, {scene} / busy scene", limit, False, values, note=note))
     for name, title in (("no camera", "processor load, no camera"), ("paused", "processor load, paused")):
         bars.append(Bar(title, _NEAR_ZERO_CORES, False, _each(runs, (name,), lambda run: run.cores_used), "cores"))
     return bars
@@ -182,9 +182,9 @@ def _start_and_memory(starts: Sequence[StartupTime], runs: Runs) -> list[Bar]:
     cpu_s = statistics.median(start.first_label_cpu_s for start in starts)
     cold = f"cold {starts[0].first_label_s:.2f} s; {cpu_s:.2f} s of processor time"
     note = f"{cold}; TensorFlow {'IMPORTED' if heavy else 'not imported'}"
-    first = Bar("start to first labelled face, warm", 1.5, False, tuple(s.first_label_s for s in warm), "s", note)
+    first = Bar("start to first labelled face, warm", 1.0, False, tuple(s.first_label_s for s in warm), "s", note)
     peaks = tuple(run.peak_rss_mb for run in runs["720p"] if run.peak_rss_mb is not None)
-    memory = [Bar("resident memory, one 720p camera", 300.0, False, peaks, "MB")] if peaks else []
+    memory = [Bar("resident memory, one 720p camera", 180.0, False, peaks, "MB")] if peaks else []
     return [first, *memory]
 
 

@@ -28,8 +28,6 @@ _MOVED_PASS_S = 0.2
 """Time between searches of the parts of the image that moved: a new face is detected that late."""
 _RESTING_S = 2.0
 """A scene without movement for this time is at rest."""
-_LARGEST_MOVED_SHARE = 0.5
-"""If the moved parts cover more than this share of the image, a full pass costs as much and finds more."""
 
 
 class DetectionPass(Enum):
@@ -97,8 +95,6 @@ class DetectionScheduler:
         if time_s - self._searched_s >= _MOVED_PASS_S - 1e-6 and self._searched is not None:
             height, width = image.shape[:2]
             self.moved = parts(_moved(self._searched, cells), width, height)
-            if sum(part.area for part in self.moved) > _LARGEST_MOVED_SHARE * width * height:
-                return self._full(image, cells, time_s)
             if self.moved:
                 self._searched, self._searched_s = cells, time_s
         if not faces and not self.moved:

@@ -50,6 +50,11 @@ def roi_squares(
     return [_square(group, width, height) for group in groups]
 
 
+def area_share(squares: Sequence[tuple[int, int, int, int]], width: int, height: int) -> float:
+    """The area of the ``squares`` in shares of an image of ``width`` x ``height``; what two of them show counts twice."""
+    return sum(roi_width * roi_height for _, _, roi_width, roi_height in squares) / (width * height)
+
+
 def _square(group: Box, width: int, height: int) -> tuple[int, int, int, int]:
     side, (x, y) = math.ceil(_side(group)), group.center
     if side > _SIDES_PX[-1]:

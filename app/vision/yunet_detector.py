@@ -22,7 +22,7 @@ from app.vision.model_metadata import read_detector_metadata
 from app.vision.network import Network
 from app.vision.nms import PART_INSIDE
 from app.vision.preprocess import resize
-from app.vision.roi import MAX_AREA_SHARE, roi_squares
+from app.vision.roi import MAX_AREA_SHARE, area_share, roi_squares
 
 Floats = NDArray[np.float32]
 OpenModel = Callable[[Path, int], Network]
@@ -53,6 +53,12 @@ _COARSE_MIN_PX = 120.0
 
 _TRACKED_PX = 48.0
 """A tracked face is searched in a shrunk image if it has this size there: of faces of 47 px, 98 % are still found."""
+
+_HALVED_PX = 24.0
+"""If the ROIs are too large, a tracked face is searched in the halved image if it has this size there."""
+
+_HALVED_MIN_PX = 24.0
+"""Faces below this size are not taken from a pass over the halved image."""
 
 
 def decode_level(maps: Sequence[Floats], stride: int, score: float) -> Floats:
@@ -161,40 +167,44 @@ class YuNetDetector:
         working = self._shrink(image)
         candidates = [self.run_pass(working)]
         if max(working.shape[:2]) >= COARSE_FROM_PX:
-            candidates.append(self._run_shrunk_pass(working, COARSE_FACTOR))
+            candidates.append(self._run_shrunk_pass(working, COARSE_FACTOR, _COARSE_MIN_PX))
         return self._detections(np.concatenate(candidates), working, image)
 
     def detect_tracked(self, image: Image, tracked: Sequence[Box], moved: Sequence[Box] = ()) -> list[Detection]:
         """See ``RoiDetector``: searches only the ROIs around the tracked faces and the moved parts.
 
         Large tracked faces are searched in a smaller image, which also shows them with more of their surroundings.
+        If the ROIs would cover most of the image, a pass over the halved image replaces those of all but small faces:
+        newcomers that small wait for the next full pass.
         """
         working = self._shrink(image)
-        factor = working.shape[1] / image.shape[1]
-        small: list[Box] = []
-        shrink_factors: set[int] = {COARSE_FACTOR} if moved and max(working.shape[:2]) >= COARSE_FROM_PX else set()
-        for box in tracked:
-            shrink_factor = _tracked_factor(box.size * factor)
-            if shrink_factor == 1:
-                small.append(box.scaled(factor))
-            else:
-                shrink_factors.add(shrink_factor)
-        candidates = self._run_rois(working, small, [box.scaled(factor) for box in moved])
-        for shrink_factor in sorted(shrink_factors):
-            candidates.append(self._run_shrunk_pass(working, shrink_factor))
-        return self._detections(np.concatenate(candidates), working, image)
-
-    def _run_rois(self, working: Image, tracked: Sequence[Box], moved: Sequence[Box]) -> list[Floats]:
-        """The candidates of the ROIs around the boxes, all in pixels of ``working``."""
         height, width = working.shape[:2]
-        squares = roi_squares(tracked, moved, width, height)
-        if sum(roi_width * roi_height for _, _, roi_width, roi_height in squares) > MAX_AREA_SHARE * width * height:
-            return [self.run_pass(working)]
-        found = []
-        for x, y, roi_width, roi_height in squares:
-            found.append(self.run_pass(working[y : y + roi_height, x : x + roi_width]))
-            _move(found[-1], x, y)
-        return found
+        scale = width / image.shape[1]
+        least_px: dict[int, float] = {}
+        """For each shrunk pass: the smallest size of the faces that it must find."""
+        small: list[Box] = []
+        for box in tracked:
+            factor = _tracked_factor(box.size * scale)
+            if factor == 1:
+                small.append(box.scaled(scale))
+            else:
+                least_px[factor] = _COARSE_MIN_PX * factor / COARSE_FACTOR
+        if moved and max(height, width) >= COARSE_FROM_PX:
+            least_px[COARSE_FACTOR] = _COARSE_MIN_PX
+        rois = roi_squares(small, [box.scaled(scale) for box in moved], width, height)
+        if area_share(rois, width, height) > MAX_AREA_SHARE:
+            rois = roi_squares([box for box in small if box.size < 2 * _HALVED_PX], [], width, height)
+            if area_share(rois, width, height) <= MAX_AREA_SHARE - 0.25:
+                least_px[2] = _HALVED_MIN_PX
+            else:
+                rois = [(0, 0, width, height)]
+        candidates = []
+        for x, y, roi_width, roi_height in rois:
+            candidates.append(self.run_pass(working[y : y + roi_height, x : x + roi_width]))
+            _move(candidates[-1], x, y)
+        for factor, size_px in sorted(least_px.items()):
+            candidates.append(self._run_shrunk_pass(working, factor, size_px))
+        return self._detections(np.concatenate(candidates), working, image)
 
     def _shrink(self, image: Image) -> Image:
         height, width = image.shape[:2]
@@ -235,15 +245,14 @@ class YuNetDetector:
                 ]
             )
 
-    def _run_shrunk_pass(self, image: Image, factor: int) -> Floats:
-        """One detection pass over the image shrunk by ``factor``, for faces that no pass at full size shows better;
-        candidates in pixels of ``image``."""
+    def _run_shrunk_pass(self, image: Image, factor: int, least_px: float) -> Floats:
+        """One detection pass over the image shrunk by ``factor``, for faces from ``least_px``; candidates in pixels of
+        ``image``."""
         small = image
         for _ in range(factor.bit_length() - 1):  # by halves: twice as fast as OpenCV's average of 4 x 4 px
             small = resize(small, max(1, small.shape[1] // 2), max(1, small.shape[0] // 2))
         candidates = self.run_pass(small)
         _scale(candidates, image.shape[1] / small.shape[1], image.shape[0] / small.shape[0])
-        least_px = _COARSE_MIN_PX * factor / COARSE_FACTOR
         large: Floats = candidates[candidates[:, 3:5].min(axis=1, initial=np.inf) >= least_px]
         return large
 

@@ -150,6 +150,9 @@ class WebServer:
         self._loop = asyncio.get_running_loop()
         self.site.feed.bind(self._loop)
         await self._server.serve(sockets=[self._socket])
+        for connection in list(self._server.server_state.connections):  # uvicorn leaves those of stalled clients open
+            connection.transport.abort()
+        await asyncio.sleep(0)  # aborted connections are closed in the next iteration of the loop
 
     def _end_streams(self) -> None:
         self.site.feed.stop()

@@ -5,7 +5,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -158,6 +158,20 @@ def test_a_stalled_viewer_is_disconnected_and_delays_nobody(tmp_path: Path) -> N
         assert "} 1.0" in _viewer_metric(running)
         monitor.step(number + 1, size=big)
         active.next()
+
+
+def test_a_stalled_viewer_does_not_outlive_the_server(tmp_path: Path) -> None:
+    monitor = FakeMonitor()
+    with ExitStack() as held:
+        with serving(tmp_path, monitor, max_fps=50, max_width_px=1920, stall_s=600) as running:
+            (stalled,) = held.enter_context(viewers(running, 1))
+            for number in range(10):  # 30 MB: more than the socket buffers
+                monitor.step(number, size=(1080, 1920))
+                time.sleep(0.1)
+        stalled.socket.settimeout(5)
+        with suppress(ConnectionError):
+            while stalled.socket.recv(1 << 20):
+                pass
 
 
 def test_the_number_of_viewers_is_bounded(tmp_path: Path) -> None:
