@@ -79,7 +79,9 @@ def add_face(faces: CollectedFaces, name: str, image: Image, **more: Any) -> Col
 def write_review_clip(folder: PictureFolder, of: Event, seconds: float = 1.5) -> None:
     """A clip of ``of`` with one face on its left side."""
     images = [
-        KeptImage(i / 10, jpeg_bytes(result(i / 10).frame.image, 80), (160, 120), (track(3, Box(8, 30, 40, 40)),), ())
+        KeptImage(
+            i / 10, i / 10, jpeg_bytes(result(i / 10).frame.image, 80), (160, 120), (track(3, Box(8, 30, 40, 40)),), ()
+        )
         for i in range(round(seconds * 10))
     ]
     write_clip(of, 0.5, images, folder, ClipSettings(), False)

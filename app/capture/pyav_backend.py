@@ -88,18 +88,18 @@ class PyavReader:
         container_format = given.pop("format", None)  # the name of the format, instead of FFmpeg's guess
         self._container = av.open(address, format=container_format, options=given, timeout=limits_s, hwaccel=hardware)
         try:
-            self._stream = video_stream(self._container.streams.video)
+            self.stream = video_stream(self._container.streams.video)
         except NoVideoError:
             self._container.close()
             raise
-        self._stream.codec_context.thread_type = "AUTO"
-        self._stream.codec_context.thread_count = threads
+        self.stream.codec_context.thread_type = "AUTO"
+        self.stream.codec_context.thread_count = threads
         self._every_s, self._from_s, self._key_frames = 0.0, 0.0, False
         self._skips = False
         self._kept: list[Packet[VideoStream]] = []
         self._cell = -1
-        self._container_sar = self._stream.sample_aspect_ratio
-        if self._container_sar == self._stream.codec_context.sample_aspect_ratio:
+        self._container_sar = self.stream.sample_aspect_ratio
+        if self._container_sar == self.stream.codec_context.sample_aspect_ratio:
             self._container_sar = None  # it comes from the codec and may change with it
         self._frames: Iterator[VideoFrame | None] = self._decode()
         self._stamped = False
@@ -142,6 +142,11 @@ class PyavReader:
             self._skips = False
         return True
 
+    def packets(self) -> "Iterator[Packet[VideoStream]]":
+        """The packets, instead of the images of ``read``; ends with the stream."""
+        with suppress(FFmpegError):
+            yield from self._container.demux(self.stream)
+
     @property
     def backlog(self) -> int:
         """How many skipped packets the next ``read`` decodes."""
@@ -154,7 +159,7 @@ class PyavReader:
 
     @property
     def size_px(self) -> tuple[int, int]:
-        return self._stream.codec_context.width, self._stream.codec_context.height
+        return self.stream.codec_context.width, self.stream.codec_context.height
 
     @property
     def has_stamps(self) -> bool:
@@ -170,20 +175,20 @@ class PyavReader:
         """
         self._every_s, self._from_s, self._key_frames = every_s, from_s, key_frames
         if key_frames:
-            self._stream.codec_context.skip_frame = "NONKEY"
+            self.stream.codec_context.skip_frame = "NONKEY"
         elif every_s * self._fps() >= _NEGLIGIBLE_FRAMES:
-            self._stream.codec_context.skip_frame = "NONREF"
+            self.stream.codec_context.skip_frame = "NONREF"
         if from_s > 0 and self.has_stamps:
             self._seek(from_s)
 
     def _seek(self, time_s: float) -> None:
         """Continues with a key frame before ``time_s``; with the first one if the container has no index."""
-        assert self._stream.time_base is not None
-        start, ticks_per_s = self._stream.start_time or 0, 1 / self._stream.time_base
+        assert self.stream.time_base is not None
+        start, ticks_per_s = self.stream.start_time or 0, 1 / self.stream.time_base
         for lead_s in _SEEK_LEADS_S:
             self._graph = None
             target = start + int(max(time_s - lead_s, 0.0) * ticks_per_s)
-            self._container.seek(target, stream=self._stream, backward=True)
+            self._container.seek(target, stream=self.stream, backward=True)
             self._frames = self._decode()
             first = next((frame for frame in self._frames if frame is not None), None)
             if first is None:
@@ -228,26 +233,26 @@ class PyavReader:
     def _fps(self) -> float:
         """The mean rate of the container; the rate that the codec declares if the container has no time stamps (raw
         H.264) or gives its time base as the rate (DV)."""
-        container, codec = float(self._stream.average_rate or 0), float(self._stream.codec_context.framerate or 0)
+        container, codec = float(self.stream.average_rate or 0), float(self.stream.codec_context.framerate or 0)
         return container if 0 < container <= _MAX_FPS and (self.has_stamps or not codec) else codec
 
     def _frame_count(self) -> int:
         """As the container says, but not more than its duration: a video that was cut without encoding it again has
         frames that must not be shown (edit lists of MP4)."""
         of_duration = round(self.duration_s * self._fps())
-        return min(self._stream.frames or of_duration, of_duration or self._stream.frames)
+        return min(self.stream.frames or of_duration, of_duration or self.stream.frames)
 
     @property
     def duration_s(self) -> float:
         """As the container says; 0 if it does not."""
-        if self._stream.duration is not None and self._stream.time_base is not None:
-            return float(self._stream.duration * self._stream.time_base)
+        if self.stream.duration is not None and self.stream.time_base is not None:
+            return float(self.stream.duration * self.stream.time_base)
         return container_duration_s(self._container)
 
     def _decode(self) -> Iterator[VideoFrame | None]:
         """The frames in order; None for each packet that gives none. A damaged packet costs only its frame."""
         errors = 0
-        packets = self._container.demux(self._stream)
+        packets = self._container.demux(self.stream)
         while True:
             try:
                 packet = next(packets)
@@ -257,7 +262,7 @@ class PyavReader:
                 errors += 1
                 if errors > _MAX_READ_ERRORS:
                     raise
-                packets = self._container.demux(self._stream)
+                packets = self._container.demux(self.stream)
                 continue
             errors = 0
             if self._key_frames and packet.size and not packet.is_keyframe:
@@ -278,7 +283,7 @@ class PyavReader:
             frames: list[VideoFrame] = []
             for each in kept:
                 with suppress(FFmpegError):
-                    frames = self._stream.decode(each)
+                    frames = self.stream.decode(each)
             for frame in frames:
                 yield from self._progressive(frame)
             if not frames:
@@ -333,13 +338,13 @@ class PyavReader:
 
     def _stream_time_s(self, stamp: int | None, unit: Fraction | None) -> float:
         """Seconds since the start of the stream; NaN without a stamp."""
-        if stamp is None or unit is None or self._stream.time_base is None:
+        if stamp is None or unit is None or self.stream.time_base is None:
             return math.nan
-        return float(stamp * unit - (self._stream.start_time or 0) * self._stream.time_base)
+        return float(stamp * unit - (self.stream.start_time or 0) * self.stream.time_base)
 
     def _upright(self, frame: VideoFrame) -> Image:
         """The BGR image of the observed ``frame``, turned by its display matrix; keeps its pixel shape for ``get``."""
-        sar = self._container_sar or self._stream.codec_context.sample_aspect_ratio
+        sar = self._container_sar or self.stream.codec_context.sample_aspect_ratio
         self._pixel_aspect = sar or Fraction(1)
         image = self._to_bgr(frame)
         if self._matrix is None:

@@ -1,11 +1,14 @@
-"""What ``watch`` keeps of its images, each if the settings ask for it: clips, collected faces, the usual view."""
+"""What ``watch`` keeps of its images, each if the settings ask for it: snapshots, clips, collected faces, the usual
+view."""
 
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from app.core.types import Event, FrameResult
+from app.capture.main_stream import MainStreams
+from app.capture.recorder import jpeg_bytes
+from app.core.types import SAME_FACE_IOU, Event, FrameResult
 from app.review.picture_folder import PictureFolder
 from app.review.retention import PictureRetention, RetentionRule
 from app.settings.root import Settings
@@ -16,6 +19,9 @@ if TYPE_CHECKING:  # imported late, so that the start is fast
     from app.review.drift import DriftWatch
 
 log = logging.getLogger(__name__)
+
+_KEEP_MORE_S = 10.0
+"""For how much longer than a clip the packets of a main stream are kept: clips may have to wait for the disk."""
 
 
 class Evidence:
@@ -38,10 +44,13 @@ class Evidence:
         self.clips: ClipRecorder | None = None
         self.collector: Collector | None = None
         self._drift: DriftWatch | None = None
+        self._main_streams = MainStreams(settings.clips.before_s + settings.clips.after_s + _KEEP_MORE_S)
 
     def open(self, stack: ExitStack) -> None:
         """Starts what the settings ask for; ``stack`` closes it. Raises OutputError."""
         settings = self._settings
+        stack.callback(self._main_streams.close)
+        self.apply(settings)
         if not settings.alerts.persist:
             return
         clips, collect = settings.clips, settings.collect
@@ -56,7 +65,7 @@ class Evidence:
         if clips.enabled:
             from app.review.clips import ClipRecorder
 
-            self.clips = ClipRecorder(clips, self._clip_folder, settings.view.blur)
+            self.clips = ClipRecorder(clips, self._clip_folder, settings.view.blur, main_stream=self._main_streams.get)
             stack.callback(self._close_clips, self.clips)
             self.clips.start()
         if collect.enabled:
@@ -77,6 +86,29 @@ class Evidence:
     def _close_clips(clips: "ClipRecorder") -> None:
         for lost in clips.close():
             log.warning("%s", lost)
+
+    def apply(self, settings: Settings) -> None:
+        """Uses the cameras and the snapshots of ``settings``."""
+        self._settings = settings
+        keeps = settings.alerts.snapshots != "off" or settings.clips.enabled
+        self._main_streams.apply(settings.camera if keeps else ())
+
+    def snapshot(self, event: Event, result: FrameResult | None) -> bytes | None:
+        """The JPEG to store with ``event``, blurred as the settings say; None if no snapshot is allowed or possible."""
+        mode = self._settings.alerts.snapshots
+        if mode == "off" or result is None:
+            return None
+        from app.ui.canvas import blur_faces
+
+        frame = result.frame
+        stream = self._main_streams.get(frame.camera)
+        image = stream.image(frame.captured_s) if stream is not None else None
+        image = frame.image.copy() if image is None else image
+        horizontal, vertical = image.shape[1] / frame.image.shape[1], image.shape[0] / frame.image.shape[0]
+        face = None if mode == "blur_all" or self._settings.view.blur else event.box
+        hidden = [box for box in result.faces if face is None or box.iou(face) < SAME_FACE_IOU]
+        blur_faces(image, [box.stretched(horizontal, vertical) for box in hidden])
+        return jpeg_bytes(image, 85)
 
     def move(self, settings: Settings) -> None:
         """Stores what follows beside the event file of ``settings``."""

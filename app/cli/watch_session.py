@@ -21,14 +21,14 @@ from app.alerts.offline_cameras import cameras_left_offline
 from app.alerts.part_watch import CLASSIFIER, PartWatch, faults_of_alerts, latest_of_parts
 from app.alerts.store_types import CameraHour, StoreInUseError
 from app.capture.reader import FALLBACK_FPS
-from app.capture.recorder import VideoWriter, check_output, jpeg_bytes
+from app.capture.recorder import VideoWriter, check_output
 from app.cli.evidence import Evidence
 from app.core.errors import DisplayError, ModelError, OutputError, SettingsError
 from app.core.files import inodes
 from app.core.secrets import redact
 from app.core.standard_streams import fault_tolerant_stderr
 from app.core.text import counted, reason_text
-from app.core.types import SAME_FACE_IOU, Event, EventKind, FrameResult, Label
+from app.core.types import Event, EventKind, FrameResult, Label
 from app.pipeline.event_factory import EventFactory
 from app.pipeline.monitor import Monitor, MonitorParts
 from app.settings.alerts import AlertSettings, NatsChannel
@@ -317,6 +317,7 @@ class WatchSession:
         before = self._settings.alerts
         self._settings = live_part(self._settings, settings)
         self.monitor.apply(settings)
+        self.evidence.apply(self._settings)
         if alerts_changed:
             self._reload_alerts(before)
         return places
@@ -495,25 +496,13 @@ class WatchSession:
                 log.error("%s", error)
             self._events_failed, self.exit_code = True, 1
         is_counted = event.kind in PART_KINDS or self._is_counted(event.camera)
-        self.alerts.submit(event, self._snapshot(event, result), is_counted)
+        self.alerts.submit(event, self.evidence.snapshot(event, result), is_counted)
         if self._is_counted(event.camera):
             self.evidence.on_event(event, result)
         if self.web is not None:
             self.web.publish(event)
         if not self._has_window:
             self._print(event_text(event))
-
-    def _snapshot(self, event: Event, result: FrameResult | None) -> bytes | None:
-        """The JPEG to store with ``event``, blurred as the settings say; None if no snapshot is allowed or possible."""
-        mode = self._settings.alerts.snapshots
-        if mode == "off" or result is None:
-            return None
-        from app.ui.canvas import blur_faces
-
-        image = result.frame.image.copy()
-        face = None if mode == "blur_all" or self._settings.view.blur else event.box
-        blur_faces(image, [box for box in result.faces if face is None or box.iou(face) < SAME_FACE_IOU])
-        return jpeg_bytes(image, 85)
 
     def print_summary(self) -> None:
         """Prints people, events and written files to standard error; standard output is reserved for data."""

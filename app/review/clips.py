@@ -2,21 +2,23 @@
 the event by a thread of its own. Neither the analysis nor an event ever waits for it."""
 
 import logging
+import math
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 
+from app.capture.main_stream import MainStream
 from app.capture.recorder import VideoWriter, jpeg_bytes, jpeg_image
 from app.core.cpu import cores_allowed
-from app.core.errors import OutputError
+from app.core.errors import OutputError, SourceError
 from app.core.files import write_json
 from app.core.text import counted
-from app.core.types import SAME_FACE_IOU, Box, Event, FrameResult, Track
+from app.core.types import SAME_FACE_IOU, Box, Event, FrameResult, Image, Track
 from app.review.picture_folder import PictureFolder
 from app.settings.review import ClipSettings
 from app.vision.preprocess import resize
@@ -38,9 +40,11 @@ _LOAD_PER_CORE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class KeptImage:
-    """One image in memory. Boxes are in its own pixels; ``faces`` are all boxes that may have to be hidden."""
+    """One image in memory. Boxes are in its own pixels; ``faces`` are all boxes that may have to be hidden.
+    ``captured_s`` is ``time.monotonic()``."""
 
     time_s: float
+    captured_s: float
     jpeg: bytes
     size: tuple[int, int]
     tracks: tuple[Track, ...]
@@ -75,12 +79,20 @@ class ClipRecorder:
     encodes images, one writes videos."""
 
     def __init__(
-        self, settings: ClipSettings, folder: PictureFolder, blur_all: bool, max_load: float | None = None
+        self,
+        settings: ClipSettings,
+        folder: PictureFolder,
+        blur_all: bool,
+        max_load: float | None = None,
+        main_stream: Callable[[str], MainStream | None] = lambda _: None,
     ) -> None:
-        """``max_load``: the share of the time of one core, 0 to 1, in which images are encoded; by default, a twentieth
+        """``main_stream`` of a camera, if it has one: its clips are made of it.
+
+        ``max_load``: the share of the time of one core, 0 to 1, in which images are encoded; by default, a twentieth
         of all cores. On a busy machine encoding takes longer, so a clip has fewer images."""
         self._settings = settings
         self._folder = folder
+        self._main_stream = main_stream
         self._blur_all = blur_all or settings.faces == "blur_all"
         self._max_load = min(_LOAD_PER_CORE * cores_allowed(), 0.5) if max_load is None else max_load
         self._changed = threading.Condition()
@@ -188,15 +200,11 @@ class ClipRecorder:
             self._changed.notify_all()
 
     def _encoded(self, result: FrameResult, quality: int) -> KeptImage:
-        image = result.frame.image
-        height, width = image.shape[:2]
-        factor = min(1.0, self._settings.max_width_px / width)
-        if factor < 1:
-            image = resize(image, round(width * factor), max(2, round(height * factor)))
+        image, factor = _shrunk(result.frame.image, self._settings)
         tracks = tuple(_scaled(track, factor) for track in result.tracks)
         faces = tuple(box.scaled(factor) for box in result.faces)
         size = image.shape[1], image.shape[0]
-        return KeptImage(result.frame.time_s, jpeg_bytes(image, quality), size, tracks, faces)
+        return KeptImage(result.frame.time_s, result.frame.captured_s, jpeg_bytes(image, quality), size, tracks, faces)
 
     def _keep(self, camera: _Camera, image: KeptImage) -> None:
         settings, images = self._settings, camera.images
@@ -252,7 +260,10 @@ class ClipRecorder:
                     return
                 clip = self._clips.popleft()
             try:
-                write_clip(clip.event, clip.centre_s, clip.images, self._folder, self._settings, self._blur_all)
+                main_stream = self._main_stream(clip.event.camera)
+                write_clip(
+                    clip.event, clip.centre_s, clip.images, self._folder, self._settings, self._blur_all, main_stream
+                )
             except (OutputError, OSError) as error:
                 self._folder.delete_item(clip.event.id)
                 reason = str(error) if isinstance(error, OutputError) else f"{self._folder.path}: {error.strerror}"
@@ -271,39 +282,83 @@ def write_clip(
     folder: PictureFolder,
     settings: ClipSettings,
     blur_all: bool,
+    main_stream: MainStream | None = None,
 ) -> None:
     """Writes the video of ``event``, its poster and the boxes of its faces. Raises OutputError or OSError."""
     from app.ui.canvas import Canvas, blur_faces  # imported late: most runs have no clips
     from app.ui.faces import draw_faces, text_unit
 
     folder.create()
-    poster = min(images, key=lambda image: abs(image.time_s - centre_s))
-    images = [image for image in images if image.size == poster.size]  # others are from before or after a rotation
+    middle = min(images, key=lambda image: abs(image.time_s - centre_s))
+    images = [image for image in images if image.size == middle.size]  # others are from before or after a rotation
     start_s = images[0].time_s
     steps_s = sorted(b.time_s - a.time_s for a, b in pairwise(images))
     fps = min(1.0 / steps_s[len(steps_s) // 2], settings.max_fps) if steps_s else 1.0
-    with VideoWriter(folder.file(event.id, VIDEO), fps, images[0].size) as video:
-        for i, each in enumerate(images):
-            image = jpeg_image(each.jpeg)
+    pictures = _of_main_stream(main_stream, images, settings) if main_stream is not None else iter(())
+    first = next(pictures, None)
+    if first is None:
+        pictures = ((each.time_s, i, jpeg_image(each.jpeg)) for i, each in enumerate(images))
+    else:
+        pictures, fps = chain([first], pictures), settings.max_fps
+        start_s = first[0]
+    frames: list[dict[str, object]] = []
+    poster: Image | None = None
+    poster_off_s = math.inf
+    with ExitStack() as stack:
+        video: VideoWriter | None = None
+        for time_s, i, image in pictures:
+            height, width = image.shape[:2]
+            horizontal, vertical = width / images[i].size[0], height / images[i].size[1]
+            if video is None:
+                video = stack.enter_context(VideoWriter(folder.file(event.id, VIDEO), fps, (width, height)))
             if blur_all or settings.faces != "show":
-                blur_faces(image, _hidden(images, i, 0 if blur_all else event.track_id))
+                hidden = _hidden(images, i, 0 if blur_all else event.track_id)
+                blur_faces(image, [box.stretched(horizontal, vertical) for box in hidden])
             if settings.annotated:
-                draw_faces(Canvas(image, text_unit(*each.size)), each.tracks, 1.0)
-            if each is poster:
-                folder.file(event.id, POSTER).write_bytes(jpeg_bytes(image, _QUALITY))
-            video.write(image, each.time_s - start_s)
+                tracks = [replace(t, box=t.box.stretched(horizontal, vertical)) for t in images[i].tracks]
+                draw_faces(Canvas(image, text_unit(width, height)), tracks, 1.0)
+            if abs(time_s - centre_s) < poster_off_s:
+                poster, poster_off_s = image, abs(time_s - centre_s)
+            video.write(image, time_s - start_s)
+            frames.append(
+                {"t": round(time_s - start_s, 3), "faces": [_face(t, images[i].size) for t in images[i].tracks]}
+            )
+        assert poster is not None  # there is at least one image
+        folder.file(event.id, POSTER).write_bytes(jpeg_bytes(poster, _QUALITY))
         record = {
             "event": event.id,
             "camera": event.camera,
             "kind": event.kind.value,
             "at_s": round(centre_s - start_s, 3),
             "annotated": settings.annotated,
-            "frames": [
-                {"t": round(each.time_s - start_s, 3), "faces": [_face(track, each.size) for track in each.tracks]}
-                for each in images
-            ],
+            "frames": frames,
         }
         write_json(folder.file(event.id, RECORD), record)
+
+
+def _of_main_stream(
+    stream: MainStream, images: Sequence[KeptImage], settings: ClipSettings
+) -> Iterator[tuple[float, int, Image]]:
+    """The images of the main stream in the time of ``images``: stream time, the number of the nearest of ``images``,
+    image. None if the main stream has nothing of that time."""
+    size: tuple[int, ...] = ()
+    try:
+        for captured_s, image in stream.images(images[0].captured_s, images[-1].captured_s, 1 / settings.max_fps):
+            if size in ((), image.shape):  # others are from before or after a rotation
+                size = image.shape
+                i = min(range(len(images)), key=lambda k: abs(images[k].captured_s - captured_s))
+                yield captured_s - images[i].captured_s + images[i].time_s, i, _shrunk(image, settings)[0]
+    except SourceError as error:
+        log.warning("the clip is made of the sub-stream: %s", error)
+
+
+def _shrunk(image: Image, settings: ClipSettings) -> tuple[Image, float]:
+    """``image`` with the largest width of a clip, and by which factor it was shrunk."""
+    height, width = image.shape[:2]
+    factor = min(1.0, settings.max_width_px / width)
+    if factor < 1:
+        image = resize(image, round(width * factor), max(2, round(height * factor)))
+    return image, factor
 
 
 def _hidden(images: Sequence[KeptImage], number: int, track_id: int) -> list[Box]:

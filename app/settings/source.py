@@ -40,6 +40,9 @@ _ANIMATIONS = frozenset({".apng", ".gif"})
 _LISTENING_SCHEMES = frozenset({"udp", "rtp"})
 """Their address may have no host: ``udp://:5000`` receives on port 5000 of this machine."""
 
+_PACKET_SCHEMES = ("rtsp://", "rtsps://", "rtmp://", "rtmps://")
+"""Of a main stream, whose packets are kept."""
+
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]*)://")
 # At most two digits, because a folder of images may be called 20240131.
 _CAMERA = re.compile(r"[0-9]{1,2}|/dev/video[0-9]+")
@@ -220,6 +223,11 @@ class SourceSettings(BaseModel):
     uri: str = Field(
         description="0, /dev/video0, rtsp://…, http(s)://…, a video, an image, a folder of images or of videos, or demo"
     )
+    main_uri: str | None = Field(
+        default=None,
+        description="the main stream of a camera whose sub-stream is uri, such as rtsp://…/main: snapshots and clips "
+        "are taken from it, only uri is analysed; with the user name and password of uri",
+    )
     name: str = Field(
         default="", max_length=80, description="name of the camera on screen and in events; if empty, made from the uri"
     )
@@ -334,9 +342,10 @@ class SourceSettings(BaseModel):
         for key in ("username", "password"):
             if isinstance(values.get(key), str):
                 values[key] = expand_environment(values[key])
-        if isinstance(values.get("uri"), str):
-            uri, username, password = _take_apart(values["uri"])
-            values["uri"] = uri
+        for key in ("uri", "main_uri"):
+            if not isinstance(values.get(key), str):
+                continue
+            values[key], username, password = _take_apart(values[key])
             if username and values.get("username") is None:
                 values["username"] = username
             if password and values.get("password") is None:
@@ -373,6 +382,13 @@ class SourceSettings(BaseModel):
         if not host and not (scheme in _LISTENING_SCHEMES and parts.port):
             raise ValueError(f"has no host; write {scheme}://host:port/path")
         return uri
+
+    @field_validator("main_uri")
+    @classmethod
+    def _check_main_uri(cls, uri: str | None) -> str | None:
+        if uri is not None and not uri.lower().startswith(_PACKET_SCHEMES):
+            raise ValueError(f"must begin with {' or '.join(_PACKET_SCHEMES)}")
+        return uri if uri is None else cls._check_uri(uri)
 
     @field_validator("aspect_ratio")
     @classmethod

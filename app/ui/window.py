@@ -28,7 +28,7 @@ _IDLE_WAIT_S = 0.05
 """The same while the image does not change."""
 _IDLE_S = 1.0
 """The window counts as idle when the image has not changed for this long."""
-_REDRAW_S = 0.25
+_REDRAW_S = 0.5
 """Maximum interval between redraws, which update frame age and state without a new frame."""
 _MESSAGE_S = 4.0
 _SNAPSHOT_PX = 7680
@@ -179,14 +179,14 @@ class Window:
         if self.screen.message and now_s > self._message_until_s:
             self.screen = replace(self.screen, message="")
         views = self._paused_views or self._monitor.views()
-        clock = time.strftime("%H:%M:%S") if any(view.is_live for view in views) else ""
-        self.screen = replace(self.screen, clock=clock, recorded_s=self._saver.recorded_s(now_s))
         frames = ((view.frame.index, view.frame.captured_s) if view.frame else None for view in views)
         content = (*frames, *(view.tracks for view in views), self.screen, self.enlarged)
         if content != self._drawn:
             self._changed_s = now_s
         elif now_s - self.drawn_s < _REDRAW_S:
             return None
+        clock = time.strftime("%H:%M:%S") if any(view.is_live for view in views) else ""
+        self.screen = replace(self.screen, clock=clock, recorded_s=self._saver.recorded_s(now_s))
         if self.drawn_s and not self.screen.paused:
             rate = 1.0 / max(now_s - self.drawn_s, 1e-3)
             fps = self.screen.shown_fps

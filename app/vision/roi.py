@@ -51,7 +51,7 @@ def roi_squares(
 
 
 def area_share(squares: Sequence[tuple[int, int, int, int]], width: int, height: int) -> float:
-    """The area of the ``squares`` in shares of an image of ``width`` x ``height``; what two of them show counts twice."""
+    """The area of the ``squares`` in shares of an image of ``width`` x ``height``."""
     return sum(roi_width * roi_height for _, _, roi_width, roi_height in squares) / (width * height)
 
 

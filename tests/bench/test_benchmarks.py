@@ -93,7 +93,7 @@ def test_bars_are_ratios_within_a_round_and_report_misses() -> None:
     naive = bars["frames per second, pipeline / `naive`"]
     assert naive.values == (100 / 8, 120 / 8, 80 / 8)
     assert naive.value == 12.5
-    assert naive.met
+    assert not naive.met
     assert "20.0 × less" in naive.note
     overhead = bars["processor time per frame, pipeline / detector and classifier alone"]
     assert overhead.value == pytest.approx(0.01 / 0.009)
@@ -101,7 +101,9 @@ def test_bars_are_ratios_within_a_round_and_report_misses() -> None:
     paper = bars["one face, the paper's `model_6` / our classifier, both LiteRT"]
     assert paper.value == 2.0
     assert not paper.met
-    assert bars["processor load, still empty scene / busy scene"].value == pytest.approx(0.06)
+    still = bars["processor load, still empty scene / busy scene"]
+    assert still.value == pytest.approx(0.06)
+    assert still.met
     assert bars["capture to result, p95 / median time of detector and classifier"].value == 0.5
     assert not any("facemaskdetector" in name or "predict" in name for name in bars), "no bar without a measurement"
 

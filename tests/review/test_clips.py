@@ -7,6 +7,7 @@ import threading
 import time
 from collections import namedtuple
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from fakes_review import FACE, OTHER, detail, event, result, track
 from fakes_video import wait_until
 
 from app.alerts.event_store import EventStore
+from app.cli import evidence
 from app.cli.main import main
 from app.cli.watch_session import WatchSession
 from app.core.errors import SettingsError
@@ -347,3 +349,79 @@ def test_a_slow_encoder_takes_fewer_images_and_not_more_time(tmp_path: Path, mon
         threading.Event().wait(0.002)
     assert recorder.close(60) == []
     assert min(after - before for before, after in pairwise(encoded[:4])) >= 0.18
+
+
+class LargeStream:
+    """A main stream that shows the results in four times their size, or nothing."""
+
+    def __init__(self, results: Sequence[FrameResult]) -> None:
+        self.results = results
+
+    def images(self, first_s: float, last_s: float, step_s: float) -> Iterator[tuple[float, Image]]:
+        for each in self.results:
+            if first_s <= each.frame.captured_s <= last_s and step_s > 0:
+                yield each.frame.captured_s + 0.01, np.kron(each.frame.image, np.ones((4, 4, 1), np.uint8))
+
+    def image(self, at_s: float) -> Image | None:
+        return next((image for _, image in self.images(at_s, at_s, 1.0)), None)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_clip_is_made_of_the_main_stream_if_it_has_the_time(tmp_path: Path, is_there: bool) -> None:
+    results = [result(i / 10, (track(1), track(2, OTHER))) for i in range(20)]
+    results = [replace(each, frame=replace(each.frame, captured_s=100 + each.frame.time_s)) for each in results]
+    large = LargeStream(results if is_there else [])
+    pictures = PictureFolder(tmp_path)
+    settings = ClipSettings(enabled=True, before_s=0.6, after_s=0.6)
+    recorder = ClipRecorder(settings, pictures, False, 1, lambda camera: large if camera == "door" else None)  # type: ignore[arg-type,return-value]
+    recorder.start()
+    for each in results:
+        recorder.on_result(each)
+        if each.frame.time_s == 1.0:
+            recorder.on_event(event(1, 1.0))
+        wait_until(lambda: recorder.is_idle, "the image is encoded")
+    assert recorder.close(60) == []
+    factor = 4 if is_there else 1
+    poster = cv2.imread(str(pictures.file(event(1).id, clips.POSTER)))
+    assert poster is not None
+    assert poster.shape == (120 * factor, 160 * factor, 3)
+    own, other = (detail(cv2.resize(poster, (160, 120), interpolation=cv2.INTER_AREA), box) for box in (FACE, OTHER))  # type: ignore[arg-type]
+    assert own > 2 * other, "only the other face is hidden"
+    record = json.loads(pictures.file(event(1).id, clips.RECORD).read_text())
+    assert 11 <= len(record["frames"]) <= 13
+    assert record["frames"][0]["faces"][0][:4] == [0.25, 0.25, 0.2, 0.3333]
+    assert record["at_s"] == pytest.approx(0.6, abs=0.02)
+
+
+def test_a_snapshot_is_taken_from_the_main_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = result(1.0, (track(1), track(2, OTHER)))
+
+    class Streams:
+        def __init__(self, keep_s: float) -> None:
+            assert keep_s > 10
+
+        def apply(self, cameras: Sequence[Any]) -> None:
+            self.names = [camera.name for camera in cameras]
+
+        def get(self, camera: str) -> LargeStream | None:
+            return LargeStream([seen]) if camera in self.names else None
+
+    monkeypatch.setattr(evidence, "MainStreams", Streams)
+    tables: dict[str, Any] = {"camera": [{"uri": "rtsp://127.0.0.1/sub", "main_uri": "rtsp://127.0.0.1/main"}]}
+    tables["camera"][0]["name"] = "door"
+    widths = {}
+    for mode in ("off", "blur_others", "blur_all"):
+        settings = load_settings(None, {**tables, "alerts": {"snapshots": mode, "store": tmp_path / "events.db"}})
+        kept = evidence.Evidence(settings, time.time, lambda *_: event(1))
+        kept.apply(settings)
+        jpeg = kept.snapshot(event(1, 1.0), seen)
+        widths[mode] = 0
+        if jpeg is not None:
+            image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+            assert image is not None
+            widths[mode] = image.shape[1]
+            own, other = (
+                detail(cv2.resize(image, (160, 120), interpolation=cv2.INTER_AREA), box) for box in (FACE, OTHER)
+            )  # type: ignore[arg-type]
+            assert (own > 2 * other) is (mode == "blur_others")
+    assert widths == {"off": 0, "blur_others": 640, "blur_all": 640}
