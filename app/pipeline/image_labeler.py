@@ -1,16 +1,22 @@
 """Labels the faces of single images: no tracking, each label comes from this image alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+
+import numpy as np
 
 from app.core.types import Box, FaceLabel, Image, Label
 from app.pipeline.frame_analyzer import cut_faces
 from app.settings.root import Settings
 from app.settings.vision import LEAST_FACE_PX
-from app.vision.classifier import MaskClassifier, decide, load_classifier, weigh_not_face
+from app.vision.classifier import MaskClassifier, Probabilities, decide, load_classifier, weigh_not_face
 from app.vision.detector import FaceDetector
 from app.vision.detector_loader import load_detector
-from app.vision.preprocess import sharpness
+from app.vision.preprocess import face_crops, sharpness
+
+_MORE_MARGINS = (-0.1, 0.0, 0.1)
+"""Views of a face with less and more of its surroundings, each also mirrored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +46,9 @@ class ImageLabeler:
         """All detections, largest first; those that the classifier rejects have the label NOT_FACE."""
         metadata = self.classifier.metadata
         detections = sorted(self.detector.detect(image), key=lambda detection: -detection.box.area)
-        crops = cut_faces(image, [detection.box for detection in detections], metadata)
-        probabilities = self.classifier.classify(crops)
+        boxes = [detection.box for detection in detections]
+        crops = cut_faces(image, boxes, metadata)
+        probabilities = self._classify_views(image, boxes)
         if self.has_yunet_scores:
             probabilities = weigh_not_face(probabilities, [detection.score for detection in detections], metadata)
         return [
@@ -52,6 +59,16 @@ class ImageLabeler:
             )
             for detection, crop, row in zip(detections, crops, probabilities, strict=True)
         ]
+
+    def _classify_views(self, image: Image, boxes: Sequence[Box]) -> Probabilities:
+        """The mean of what the classifier says of each face in six views: a video shows a face many times, an image
+        only once. Six times the time of one view, 4 ms a face."""
+        metadata = self.classifier.metadata
+        margins = [max(metadata.margin + more, 0.0) for more in _MORE_MARGINS]
+        views = [face_crops(image, boxes, metadata.input_px, margin) for margin in margins]
+        views += [view[:, :, ::-1] for view in views]
+        rows: Probabilities = np.mean([self.classifier.classify(view) for view in views], axis=0)
+        return rows
 
 
 def for_photos(settings: Settings) -> Settings:

@@ -57,6 +57,28 @@ class RejectsDark:
         return np.array(rows, np.float32)
 
 
+class BySide:
+    """Sees a mask where the left side of a crop is brighter, a bare face where the right one is."""
+
+    metadata = METADATA
+
+    def classify(self, crops: Crops) -> Probabilities:
+        middle = crops.shape[2] // 2
+        rows = [
+            (0.98, 0.01, 0.01) if c[:, :middle].mean() > c[:, middle:].mean() else (0.01, 0.98, 0.01) for c in crops
+        ]
+        return np.array(rows, np.float32)
+
+
+def test_a_face_is_seen_from_both_sides() -> None:
+    """What the classifier says of a mirrored face counts as much, so a label that depends on the side is none."""
+    image = np.zeros((60, 60, 3), np.uint8)
+    image[:, :30] = 200
+    (face,) = ImageLabeler(BoxesDetector(lambda _: [Box(10, 10, 40, 40)]), BySide()).label(image)
+    assert face.label.label is Label.UNSURE
+    assert face.label.confidence == pytest.approx(0.495, abs=0.001)
+
+
 def test_a_detection_that_the_classifier_rejects_is_no_face() -> None:
     """It is rejected when not_face is more probable than all other classes together, even below the minimum size."""
     labeler = ImageLabeler(BoxesDetector(lambda _: [Box(0, 0, 50, 50), Box(50, 0, 49, 50)]), RejectsDark())
