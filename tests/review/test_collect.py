@@ -121,6 +121,15 @@ def test_a_face_is_kept_as_crop_and_scene_without_bystanders(faces: CollectedFac
     assert detail(image, OTHER) > sharp, "the frame itself is not changed"
 
 
+def test_a_person_whom_the_classifier_rejects_is_kept_if_the_detector_is_sure(faces: CollectedFaces) -> None:
+    """Nobody sees such a face, so without this no label could correct it."""
+    rejected = replace(DECIDED, latest={Label.NOT_FACE: 0.7})
+    with Collecting(faces) as collecting:
+        collecting.see(result(5.0, (), painted(1, FACE), rejected=(rejected,)))
+        collecting.see(result(5.0, (), painted(2, OTHER), rejected=(replace(rejected, id=2, detected=0.6),)))
+    assert [face.reason for face in faces.faces()] == ["disagreement"]
+
+
 def test_crops_alone_can_be_kept(faces: CollectedFaces) -> None:
     with Collecting(faces, scenes=False) as collecting:
         collecting.see(result(5.0, (unsure(),), painted(1, FACE)))
