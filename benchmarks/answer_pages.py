@@ -80,10 +80,11 @@ def _label(browser: Any, base: str, truths: Mapping[str, Label]) -> int:
 
 @contextmanager
 def _web_view(config: Path) -> Iterator[str]:
-    """The address of a running ``maskwatch watch --web``, whose camera does not answer."""
-    argv = [sys.executable, "-m", "app", "watch", "--headless", "--config", str(config), "--web", "127.0.0.1:0"]
+    """The address of a running ``maskwatch watch --web`` on the demo."""
+    argv = [sys.executable, "-m", "app", "watch", "--headless", "--source", "demo", "--loop"]
+    argv += ["--config", str(config), "--web", "127.0.0.1:0"]
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen([*argv, "--source", "rtsp://127.0.0.1:1/"], stderr=log, cwd=ROOT)
+        process = subprocess.Popen(argv, stderr=log, cwd=ROOT)
 
         def address() -> str:
             log.seek(0)
