@@ -42,9 +42,11 @@ class Evidence:
     def open(self, stack: ExitStack) -> None:
         """Starts what the settings ask for; ``stack`` closes it. Raises OutputError."""
         settings = self._settings
-        if not settings.alerts.persist:
-            return
         clips, collect = settings.clips, settings.collect
+        if not settings.alerts.persist:
+            if clips.enabled or collect.enabled or settings.drift.enabled:
+                log.warning("no clip or face is kept: files and the demo are stored only with --store FILE")
+            return
         rules = (  # also for what an earlier run stored with other settings
             RetentionRule(self._clip_folder, clips.keep_days, clips.max_mb, "clip"),
             RetentionRule(self._face_folder, collect.keep_days, collect.max_mb, "collected face"),

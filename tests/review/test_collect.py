@@ -328,6 +328,16 @@ def test_no_face_leaves_the_memory_unless_collect_is_enabled(tmp_path: Path, ena
     assert not any(path.suffix == ".jpg" for path in tmp_path.rglob("*"))
 
 
+def test_it_is_reported_that_faces_of_the_demo_are_not_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tables = {"camera": [{"uri": "demo"}], "alerts": {"store": tmp_path / "events.db"}, "view": {"headless": True}}
+    for collect in (False, True):
+        caplog.clear()
+        settings = load_settings(None, tables | {"collect": {"enabled": collect}})
+        with WatchSession(settings, None, None, parts=fake_parts(boxes=())) as session:
+            assert session.evidence.collector is None
+        assert ("no clip or face is kept" in caplog.text) is collect
+
+
 @pytest.mark.parametrize("tables", [{"view": {"blur": True}}, {"alerts": {"persist": False}}])
 def test_collect_is_refused_where_pictures_must_not_be_kept(tables: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=r"collect .*; set one of them"):
