@@ -235,7 +235,8 @@ class Site:
         self.faces = CollectedFaces(PictureFolder(store.with_name("events.db.collected")))
         folder.mkdir(exist_ok=True)
         self.config.write_text(
-            f"[alerts]\nstore = {json.dumps(str(store))}\nstore_files = true\n[classifier]\nmodel = {json.dumps(str(model))}\n"
+            f"[alerts]\nstore_files = true\nstore = {json.dumps(str(store))}\n"
+            f"[classifier]\nmodel = {json.dumps(str(model))}\n"
         )
 
     def improve(self) -> tuple[list[Path], str]:

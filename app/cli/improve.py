@@ -160,8 +160,8 @@ def _result_text(done: "Improvement") -> str:
 def _details(done: "Improvement") -> str:
     found, worst = done.comparison, max(done.forgotten.values())
     objects = (
-        f" {done.still_faces} of {counted(done.objects, 'detection')} that you called no face still count as faces: paint "
-        "such places black (blackout of the camera), or leave them out of policy.regions."
+        f" {done.still_faces} of {counted(done.objects, 'detection')} that you called no face still count as faces: "
+        "paint such places black (blackout of the camera), or leave them out of policy.regions."
     )
     return (
         f"Learned {counted(done.learned, 'face')}, compared on the {found.faces} latest: {found.gained} are right only "
