@@ -67,9 +67,9 @@ def label_on_pages(running: Running, store: Path, faces: CollectedFaces) -> None
         for number, face in enumerate(faces.faces()):
             right = truth(face.box, times_s.get(face.id, 0.0))
             is_verdict = face.id in times_s and number % 2
-            wrong = {"verdict": "wrong_label", "label": right} if right != face.label else {"verdict": "right"}
+            verdict = {"verdict": "right"} if right == face.label else {"verdict": "wrong_label", "label": right}
             path = f"events/{face.id}/verdict" if is_verdict else f"faces/{face.id}/label"
-            answer = client.post(f"/api/v1/{path}", headers=secret, json=wrong if is_verdict else {"label": right})
+            answer = client.post(f"/api/v1/{path}", headers=secret, json=verdict if is_verdict else {"label": right})
             assert answer.status_code == 200
         assert "Every collected face has a label" in client.get("/label").text
 
