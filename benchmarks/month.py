@@ -1,19 +1,20 @@
 """A simulated month: three cameras with a planted weakness, verdicts on half of the days, improve, the other half.
 
-    python benchmarks/month.py ../shared/data --json docs/results/month.json
+    python benchmarks/month.py ../shared/data --browser --json docs/results/month.json
 
 The weakness is planted in the last layer of the bundled classifier: it takes yellow masks for bare faces. Each day
 people pass three cameras: bare faces (UTKFace), masks (faces12k), yellow masks and the six real videos; no model was
-trained on any of them. In the first half of the month only the entrance sees yellow masks, and a script gives verdicts
-on the events and labels the other collected faces, as a person would on the pages. Then ``improve`` runs. The second
-half shows yellow masks of another shade, on other people, at the other cameras and in other light; every visit is
-analysed with both classifiers.
+trained on any of them. In the first half of the month only the entrance sees yellow masks. All its events get a verdict
+and the other collected faces a label: by a script, and with ``--browser`` also on the pages in Chromium, from an equal
+folder; both must give the same labels and the same model. Then ``improve`` runs. The second half shows yellow masks of
+another shade, on other people, at the other cameras and in other light; every visit is analysed with both classifiers.
 """
 
 import argparse
 import itertools
 import json
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -31,6 +32,8 @@ sys.path.insert(0, str(ROOT))
 
 import make_clip  # noqa: E402
 
+from app.alerts.event_store import EventStore  # noqa: E402
+from app.alerts.store_types import WriteBatch  # noqa: E402
 from app.cli.main import main as maskwatch  # noqa: E402
 from app.core import resources  # noqa: E402
 from app.core.files import write_json  # noqa: E402
@@ -56,7 +59,7 @@ from app.vision.detector_loader import load_detector  # noqa: E402
 from app.vision.model_versions import ModelVersions  # noqa: E402
 
 WIDTH, HEIGHT, FPS, SECONDS = 480, 270, 4, 3.25
-DAY_S, START_S = 86_400.0, time.time()
+DAY_S, MIDDLE_S = 86_400.0, time.time()
 CAMERAS = ("entrance", "hall", "yard")
 TRUTH = {"bare": Label.NO_MASK, "mask": Label.MASK, "yellow mask": Label.MASK}
 SHADES = ((40, 200, 235), (70, 215, 245), (45, 190, 225))
@@ -71,7 +74,8 @@ VIDEOS = (
 
 @dataclass(frozen=True)
 class Visit:
-    """Who stands before a camera. ``video``: a real video instead of a rendered visit."""
+    """Who stands before a camera. ``day``: negative in the first half, which ends now. ``video``: a real video instead
+    of a rendered visit."""
 
     day: int
     camera: int
@@ -130,15 +134,15 @@ def plant(faces: list[Image], path: Path) -> None:
 
 def visits(data: Path, faces: dict[str, list[list[Image]]], days: int, rng: random.Random) -> Iterator[Visit]:
     """All visits of the month, by day. Nobody comes in both halves."""
-    for day in range(days):
-        half = int(day >= days / 2)
+    for day in range(-(days // 2), days - days // 2):
+        half = int(day >= 0)
         for camera in range(len(CAMERAS)):
             planted = 2 if not half and camera == 0 else 1 if half and camera else 0
             usual = (("mask" if day % 5 in (0, 3) else "bare"),) if day % 3 == camera else ()
             for kind in (*usual, *("yellow mask",) * planted):
                 yield Visit(day, camera, kind, rng.choice(faces[kind][half]), seed=rng.randrange(10**6))
             for i, name in enumerate(VIDEOS[camera]):
-                if day == (days // 2) * half + i:
+                if day == (half - 1) * (days // 2) + i:
                     yield Visit(day, camera, name, video=data / "clips" / name)
 
 
@@ -194,7 +198,7 @@ class Watch:
         analyzer = FrameAnalyzer(self._detector, metadata, tracking, policy, events, 32, self._settings)
         alerts: list[Event] = []
         for i, image in enumerate(images(visit, half)):
-            wall_s = START_S + visit.day * DAY_S + number % 8 * 3600 + i / FPS
+            wall_s = MIDDLE_S + visit.day * DAY_S + number % 8 * 3600 + i / FPS
             frame = Frame(image, i, i / FPS, 0.0, wall_s, CAMERAS[visit.camera])
             pending = analyzer.detect_faces(frame)
             done = analyzer.complete(pending, self._classifier.classify(pending.crops))
@@ -202,8 +206,9 @@ class Watch:
             alerts += new
             if self._collector is not None:
                 result = FrameResult(
-                    frame, done.tracks, done.left, done.counts, done.events, done.alerts, StageTimes(), done.faces
-                )
+                    frame, done.tracks, done.left, done.counts, done.events, done.alerts, StageTimes(), done.faces,
+                    done.waiting, done.rejected,
+                )  # fmt: skip
                 self._collector.on_result(result)
                 for event in new:
                     self._collector.on_event(event, result)
@@ -212,17 +217,34 @@ class Watch:
         return alerts
 
 
-def give_verdicts(faces: CollectedFaces, kinds: dict[str, str]) -> Counter[str]:
-    """What a person would say about the collected faces of rendered visits. ``kinds``: by the id of the face."""
-    given: Counter[str] = Counter()
+def judge(faces: CollectedFaces, truths: dict[str, Label]) -> None:
+    """What a person would say about the collected faces of rendered visits. ``truths``: by the id of the face."""
     for face in list(faces.faces()):
-        truth = TRUTH.get(kinds.get(face.id, ""))
-        if truth is None:
-            continue
-        verdict = "no_face" if truth is Label.NOT_FACE else "right" if face.label == truth else "wrong_label"
-        faces.judge(face.id, verdict, truth if verdict == "wrong_label" else "")
-        given[f"{kinds[face.id]}: {verdict}"] += 1
-    return given
+        if face.id in truths:
+            truth = truths[face.id]
+            verdict = face.verdict_for(truth)
+            faces.judge(face.id, verdict, truth if verdict == "wrong_label" else "")
+
+
+class Site:
+    """A folder with settings, events and collected faces."""
+
+    def __init__(self, folder: Path, model: Path) -> None:
+        store = folder / "events.db"
+        self.folder, self.store, self.config = folder, store, folder / "settings.toml"
+        self.faces = CollectedFaces(PictureFolder(store.with_name("events.db.collected")))
+        folder.mkdir(exist_ok=True)
+        self.config.write_text(
+            f"[alerts]\nstore_files = true\nstore = {json.dumps(str(store))}\n"
+            f"[classifier]\nmodel = {json.dumps(str(model))}\n"
+        )
+
+    def improve(self) -> tuple[list[Path], str]:
+        """The file of the better model, if there is one, and what the comparison said."""
+        maskwatch(["improve", "--config", str(self.config)])
+        versions = ModelVersions(self.store.with_name("events.db.models"))
+        made = list(versions.all())
+        return [versions.file(each) for each in made], made[0].result if made else "no better model"
 
 
 def main() -> int:
@@ -230,6 +252,7 @@ def main() -> int:
     parser.add_argument("data", type=Path)
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--browser", action="store_true")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     cv2.setNumThreads(1)
@@ -239,40 +262,52 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         weak = Path(folder, "weak.tflite")
         plant(people["yellow mask"][2], weak)
-        store, config = Path(folder, "events.db"), Path(folder, "settings.toml")
-        config.write_text(
-            f"[alerts]\nstore = {json.dumps(str(store))}\n[classifier]\nmodel = {json.dumps(str(weak))}\n"
-        )
-        faces = CollectedFaces(PictureFolder(store.with_name("events.db.collected")))
+        site = Site(Path(folder, "site"), weak)
+        faces = site.faces
         collector = Collector(CollectSettings(enabled=True, random_per_day=100), faces.folder, random.Random(args.seed))
         collector.start()
-        watch, kinds = Watch(weak, collector), {}
+        watch, kinds, events = Watch(weak, collector), dict[str, str](), list[Event]()
         first: Counter[str] = Counter()
         for number, visit in enumerate(month):
-            if visit.day < args.days / 2:
+            if visit.day < 0:
                 before = {face.id for face in faces.faces()}
-                first[visit.kind] += bool(watch.run(visit, 0, number))
-                kinds |= {face.id: visit.kind for face in faces.faces() if face.id not in before}
+                alerts = watch.run(visit, 0, number)
+                first[visit.kind] += bool(alerts)
+                events += alerts
+                new = {*(face.id for face in faces.faces()), *(event.id for event in alerts)} - before
+                kinds |= dict.fromkeys(new, visit.kind)
         collector.close()
-        verdicts = give_verdicts(faces, kinds)
+        with EventStore(site.store) as store:
+            store.write(WriteBatch(tuple((event, None) for event in events)), MIDDLE_S)
+        truths = {each: TRUTH[kind] for each, kind in kinds.items() if kind in TRUTH}
+        in_chromium: dict[str, object] = {}
+        if args.browser:
+            from answer_pages import answer
+
+            copied = Site(Path(shutil.copytree(site.folder, Path(folder, "copy"))), weak)
+            in_chromium |= answer(copied.config, events, truths)
+        judge(faces, truths)
+        verdicts = Counter(f"{kinds[face.id]}: {face.verdict}" for face in faces.faces() if face.id in truths)
         began_s = time.monotonic()
-        maskwatch(["improve", "--config", str(config)])
+        models, result = site.improve()
         improve_s = time.monotonic() - began_s
-        versions = ModelVersions(store.with_name("events.db.models"))
-        made = list(versions.all())
-        models = [versions.file(each) for each in made]
-        later = [(number, visit) for number, visit in enumerate(month) if visit.day >= args.days / 2]
-        alerts: list[dict[int, int]] = []
+        if args.browser:
+            in_chromium["same labels as by script"] = list(copied.faces.faces()) == list(faces.faces())
+            in_chromium["same model as by script"] = [each.name for each in copied.improve()[0]] == [
+                m.name for m in models
+            ]
+        later = [(number, visit) for number, visit in enumerate(month) if visit.day >= 0]
+        counts: list[dict[int, int]] = []
         for model in (weak, *models):
             watch = Watch(model)
-            alerts.append({number: len(watch.run(visit, 1, number)) for number, visit in later})
+            counts.append({number: len(watch.run(visit, 1, number)) for number, visit in later})
     kinds_later = sorted({visit.kind for _, visit in later})
     rows = {
         kind: {"visits": sum(v.kind == kind for _, v in later)}
         | {
             name: sum(bool(found[n]) for n, v in later if v.kind == kind)
             for name, found in zip(
-                ("alerted with the model in use", "alerted with the improved model"), alerts, strict=False
+                ("alerted with the model in use", "alerted with the improved model"), counts, strict=False
             )
         }
         for kind in kinds_later
@@ -280,7 +315,7 @@ def main() -> int:
     lost = [
         f"{v.kind}, day {v.day}, {CAMERAS[v.camera]}"
         for n, v in later
-        if len(alerts) > 1 and alerts[0][n] > alerts[1][n] and (v.kind == "bare" or v.video is not None)
+        if len(counts) > 1 and counts[0][n] > counts[1][n] and (v.kind == "bare" or v.video is not None)
     ]
     record = {
         "days": args.days,
@@ -288,7 +323,8 @@ def main() -> int:
         "alerted in the first half": dict(first),
         "verdicts": dict(verdicts),
         "improve_s": round(improve_s, 1),
-        "improve": made[0].result if made else "no better model",
+        "improve": result,
+        **({"in Chromium": in_chromium} if in_chromium else {}),
         "second half": rows,
         "lost true alerts": lost,
     }

@@ -57,7 +57,8 @@ def _status(args: argparse.Namespace) -> int:
     console = make_console()
     console.print(table)
     size_mb = collected.folder.usage()[1] / 1e6
-    since = f" since {local_time(faces[0].wall_s)}" if faces else "; set collect.enabled = true to collect some"
+    advice = "; collect.enabled = true keeps those of live cameras, and with --store also those of files and the demo"
+    since = f" since {local_time(faces[0].wall_s)}" if faces else advice
     console.print(f"{counted(len(faces), 'face')}, {size_mb:.1f} MB in {collected.folder.path}{since}")
     return 0
 

@@ -51,9 +51,11 @@ class Evidence:
         settings = self._settings
         stack.callback(self._main_streams.close)
         self.apply(settings)
-        if not settings.alerts.persist:
-            return
         clips, collect = settings.clips, settings.collect
+        if not settings.alerts.persist:
+            if clips.enabled or collect.enabled or settings.drift.enabled:
+                log.warning("no clip or face is kept: files and the demo are stored only with --store FILE")
+            return
         rules = (  # also for what an earlier run stored with other settings
             RetentionRule(self._clip_folder, clips.keep_days, clips.max_mb, "clip"),
             RetentionRule(self._face_folder, collect.keep_days, collect.max_mb, "collected face"),

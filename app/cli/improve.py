@@ -159,10 +159,14 @@ def _result_text(done: "Improvement") -> str:
 
 def _details(done: "Improvement") -> str:
     found, worst = done.comparison, max(done.forgotten.values())
+    objects = (
+        f" {done.still_faces} of {counted(done.objects, 'detection')} that you called no face still count as faces: "
+        "paint such places black (blackout of the camera), or leave them out of policy.regions."
+    )
     return (
         f"Learned {counted(done.learned, 'face')}, compared on the {found.faces} latest: {found.gained} are right only "
         f"with the new model, {found.lost} only with the one in use. On the replay sample, the right answers of one "
-        f"label fall by at most {100 * max(worst, 0):.1f} points."
+        f"label fall by at most {100 * max(worst, 0):.1f} points.{objects if done.still_faces else ''}"
     )
 
 

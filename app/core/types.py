@@ -214,7 +214,8 @@ class StageTimes:
 class FrameResult:
     """The result of one analysed frame: ``tracks`` are the confirmed tracks to show, ``left`` those that ended,
     ``events`` the events raised, ``alerts`` those still open. ``faces`` are the boxes to blur: all possible faces,
-    also of unconfirmed and lost tracks. ``waiting``: for tracks that will alert, the share of the dwell time so far."""
+    also of unconfirmed and lost tracks. ``waiting``: for tracks that will alert, the share of the dwell time so far.
+    ``rejected``: confirmed tracks that the classifier rejects as not a face."""
 
     frame: Frame
     tracks: tuple[Track, ...]
@@ -225,3 +226,4 @@ class FrameResult:
     times: StageTimes
     faces: tuple[Box, ...] = ()
     waiting: Mapping[int, float] = field(default_factory=dict)
+    rejected: tuple[Track, ...] = ()

@@ -35,7 +35,7 @@ class PendingFrame:
 class AnalyzedFrame:
     """The result of a frame: visible tracks, tracks that left, people counts, new events, unresolved alerts.
 
-    ``faces``: boxes where any face may be, for blurring. ``waiting``: see ``FrameResult``.
+    ``faces``: boxes where any face may be, for blurring. ``waiting``, ``rejected``: see ``FrameResult``.
     """
 
     tracks: tuple[Track, ...]
@@ -45,6 +45,7 @@ class AnalyzedFrame:
     alerts: tuple[Event, ...]
     faces: tuple[Box, ...]
     waiting: Mapping[int, float]
+    rejected: tuple[Track, ...]
 
 
 class FrameAnalyzer:
@@ -125,12 +126,13 @@ class FrameAnalyzer:
             self._tracker.classified(track.id, row.tolist(), usable)
         policy, frame, left = self._alerting, pending.frame, pending.left
         tracks = self._tracker.tracks()
-        ended = (*left, *self._tracker.rejected())
+        rejected = self._tracker.rejected()
+        ended = (*left, *rejected)
         self._state, events = alert_policy.step(policy, self._events, self._state, frame, tracks, ended, muted)
         counts = self._people_counter.update(frame.time_s, tracks, ended, policy.dwell_s, policy.grace_s)
         faces = self._tracker.boxes() + self._tracker.last_found_boxes()
         waiting = alert_policy.waiting(policy, self._state, tracks, frame.wall_s)
-        return AnalyzedFrame(tracks, left, counts, events, self._state.open_alerts, faces, waiting)
+        return AnalyzedFrame(tracks, left, counts, events, self._state.open_alerts, faces, waiting, rejected)
 
 
 def cut_faces(image: Image, boxes: Sequence[Box], metadata: ClassifierMetadata) -> Crops:

@@ -71,7 +71,7 @@ class Collector:
         self._queue: deque[_Chosen] = deque()
         self._stopping = self._is_writing = self._failed = False
         self._taken: deque[tuple[str, int]] = deque(maxlen=_MAX_TRACKS)
-        self._random_at_s = self._next_random_s(time.time())
+        self._random_at_s: float | None = None
         self._today = ""
         self._count: Counter[str] = Counter()
         self._thumbnails: deque[NDArray[np.float32]] = deque(maxlen=_COMPARED)
@@ -82,7 +82,9 @@ class Collector:
 
     def on_result(self, result: FrameResult) -> None:
         frame = result.frame
-        for track in result.tracks:
+        if self._random_at_s is None:
+            self._random_at_s = self._next_random_s(frame.wall_s)
+        for track in (*result.tracks, *result.rejected):
             key = (frame.camera, track.id)
             reason = reason_of(track, frame.time_s)
             if reason and key not in self._taken:

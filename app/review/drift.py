@@ -34,7 +34,7 @@ SAME_PLACE, SOFT, BLANK, LOST_CELL, LOST_PART, LEAST_DETAIL = 0.5, 0.55, 0.3, 0.
 """Limits on the detail of a picture against the usual one. Measured on a drawn room with noise of the sensor: likeness
 0.98 by day and night, 0.92 shifted by a pixel, at most 0.2 moved, turned or zoomed; detail left 0.5 slightly blurred,
 0.25 blurred; lost cells at least 0.24 with a part covered or smeared, else at most 0.04."""
-MIN_FACES, UNSURE_RISE, SIZE_RATIO, FACES_Z = 50, 0.2, 1.6, 4.0
+MIN_FACES, UNSURE_RISE, CONFIDENCE_FALL, SIZE_RATIO, FACES_Z = 50, 0.2, 0.1, 1.6, 4.0
 AGAIN_S, SAVE_EVERY_S, DAY_S = 86_400.0, 3600.0, 86_400.0
 
 ADVICE = {
@@ -43,6 +43,7 @@ ADVICE = {
     "covered": "a part of the picture has lost its detail: clean the lens, and remove what is in front of it",
     "moved": "the camera was moved or turned: turn it back, or draw its regions again and learn anew",
     "unsure": "many more faces are unsure than in its first week: check light, focus and place of the camera",
+    "less confident": "labels are less confident than in its first week: check light, focus and place of the camera",
     "smaller faces": "faces are much smaller than in its first week: check the place and the zoom of the camera",
     "larger faces": "faces are much larger than in its first week: check the place and the zoom of the camera",
 }
@@ -90,11 +91,13 @@ class _Hour:
 
 @dataclass(slots=True)
 class _Faces:
-    """The people of the first week: their number, the unsure ones, and the sum of the logarithms of their sizes."""
+    """The people of the first week: their number, the unsure ones, and the sums of the confidences of their labels and
+    of the logarithms of their sizes."""
 
     count: int = 0
     unsure: int = 0
     log_size: float = 0.0
+    confidence: float = 0.0
 
 
 class CameraDrift:
@@ -106,7 +109,7 @@ class CameraDrift:
         self.hours = [_Hour() for _ in range(24)]
         self.faces = _Faces()
         self._recent: deque[Condition] = deque()
-        self._recent_faces: deque[tuple[bool, float]] = deque(maxlen=2 * MIN_FACES)
+        self._recent_faces: deque[tuple[bool, float, float]] = deque(maxlen=2 * MIN_FACES)
         self.reported_s: dict[str, float] = {}
         self._active: set[str] = set()
         self._usual: list[Cells] = []
@@ -160,19 +163,28 @@ class CameraDrift:
             self.faces.count += 1
             self.faces.unsure += is_unsure
             self.faces.log_size += log_size
+            self.faces.confidence += track.label.confidence
             return []
-        self._recent_faces.append((is_unsure, log_size))
-        return self._begun({"unsure", "smaller faces", "larger faces"}, self._face_change(), wall_s)
+        self._recent_faces.append((is_unsure, log_size, track.label.confidence))
+        return self._begun({"unsure", "less confident", "smaller faces", "larger faces"}, self._face_change(), wall_s)
 
     def _face_change(self) -> str:
         before, now = self.faces, self._recent_faces
         if before.count < MIN_FACES or len(now) < MIN_FACES:
             return ""
-        share, usual = sum(unsure for unsure, _ in now) / len(now), before.unsure / before.count
-        spread = math.sqrt(max(usual * (1 - usual), 0.01) * (1 / len(now) + 1 / before.count))
-        if share - usual >= UNSURE_RISE and share - usual >= FACES_Z * spread:
+        unsure, log_size, confidence = (sum(values) / len(now) for values in zip(*now, strict=True))
+
+        def exceeds(change: float, usual: float, limit: float) -> bool:
+            spread = math.sqrt(max(usual * (1 - usual), 0.01) * (1 / len(now) + 1 / before.count))
+            return change >= max(limit, FACES_Z * spread)
+
+        usual = before.unsure / before.count
+        if exceeds(unsure - usual, usual, UNSURE_RISE):
             return "unsure"
-        ratio = math.exp(sum(size for _, size in now) / len(now) - before.log_size / before.count)
+        usual = before.confidence / before.count
+        if exceeds(usual - confidence, usual, CONFIDENCE_FALL):
+            return "less confident"
+        ratio = math.exp(log_size - before.log_size / before.count)
         return "smaller faces" if ratio < 1 / SIZE_RATIO else "larger faces" if ratio > SIZE_RATIO else ""
 
     def _begun(self, kinds: set[str], change: str, wall_s: float) -> list[str]:

@@ -122,6 +122,20 @@ def test_another_classifier_needs_its_own_replay_faces(
     assert "On the replay sample" in capsys.readouterr().out
 
 
+def test_objects_that_it_cannot_reject_are_counted_with_advice(
+    config: Path, collect: Callable[[int], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The detector is as sure of them as of a face: a statue, a poster."""
+    collect(28)
+    faces = CollectedFaces(PictureFolder(tmp_path / "events.db.collected"))
+    for face in list(faces.faces()):
+        faces.write(replace(face, verdict="no_face", score=0.95))
+    assert run("improve", "--config", str(config)) == 0
+    shown = capsys.readouterr().out
+    assert "better. Use it" not in shown
+    assert "8 of 8 detections that you called no face still count as faces: paint such places black" in shown
+
+
 def test_thresholds_are_chosen_from_verdicts_and_saved(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

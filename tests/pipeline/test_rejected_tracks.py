@@ -47,6 +47,7 @@ def test_a_rejected_detection_is_only_blurred() -> None:
     assert not any((results[-1].counts.seen | results[-1].counts.here).values())
     assert not any(results[-1].counts.now.values())
     assert results[-1].faces != ()
+    assert [track.box for track in results[-1].rejected] == [FACE]
 
 
 def test_a_later_rejection_resolves_the_alert_and_uncounts_the_person() -> None:

@@ -121,6 +121,15 @@ def test_a_face_is_kept_as_crop_and_scene_without_bystanders(faces: CollectedFac
     assert detail(image, OTHER) > sharp, "the frame itself is not changed"
 
 
+def test_a_person_whom_the_classifier_rejects_is_kept_if_the_detector_is_sure(faces: CollectedFaces) -> None:
+    """Nobody sees such a face, so without this no label could correct it."""
+    rejected = replace(DECIDED, latest={Label.NOT_FACE: 0.7})
+    with Collecting(faces) as collecting:
+        collecting.see(result(5.0, (), painted(1, FACE), rejected=(rejected,)))
+        collecting.see(result(5.0, (), painted(2, OTHER), rejected=(replace(rejected, id=2, detected=0.6),)))
+    assert [face.reason for face in faces.faces()] == ["disagreement"]
+
+
 def test_crops_alone_can_be_kept(faces: CollectedFaces) -> None:
     with Collecting(faces, scenes=False) as collecting:
         collecting.see(result(5.0, (unsure(),), painted(1, FACE)))
@@ -317,6 +326,16 @@ def test_no_face_leaves_the_memory_unless_collect_is_enabled(tmp_path: Path, ena
     assert all(name.endswith((CROP, RECORD, SCENE)) for name in pictures)
     assert main(["purge", "--yes", "--store", str(tmp_path / "events.db")]) == 0
     assert not any(path.suffix == ".jpg" for path in tmp_path.rglob("*"))
+
+
+def test_it_is_reported_that_faces_of_the_demo_are_not_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tables = {"camera": [{"uri": "demo"}], "alerts": {"store": tmp_path / "events.db"}, "view": {"headless": True}}
+    for collect in (False, True):
+        caplog.clear()
+        settings = load_settings(None, tables | {"collect": {"enabled": collect}})
+        with WatchSession(settings, None, None, parts=fake_parts(boxes=())) as session:
+            assert session.evidence.collector is None
+        assert ("no clip or face is kept" in caplog.text) is collect
 
 
 @pytest.mark.parametrize("tables", [{"view": {"blur": True}}, {"alerts": {"persist": False}}])

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from app.cli.watch_session import WatchSession
 from app.core.errors import SettingsError
-from app.core.types import Box, Event, EventKind, FrameResult, Image, Label
+from app.core.types import Box, Event, EventKind, FaceLabel, FrameResult, Image, Label
 from app.review.drift import CameraDrift, DriftWatch, measure
 from app.settings.load import load_settings
 from app.settings.review import DriftSettings
@@ -146,16 +146,24 @@ def test_a_change_that_comes_back_is_reported_after_a_day(camera: CameraDrift) -
 
 
 @pytest.mark.parametrize(
-    ("size_px", "unsure_every", "reported"),
-    [(50, 20, []), (55, 10, []), (50, 2, ["unsure"]), (25, 20, ["smaller faces"]), (100, 20, ["larger faces"])],
+    ("size_px", "unsure_every", "confidence", "reported"),
+    [
+        (50, 20, 0.9, []),
+        (55, 10, 0.85, []),
+        (50, 2, 0.9, ["unsure"]),
+        (50, 20, 0.65, ["less confident"]),
+        (25, 20, 0.9, ["smaller faces"]),
+        (100, 20, 0.9, ["larger faces"]),
+    ],
 )
 def test_a_change_of_the_faces_is_reported_once(
-    camera: CameraDrift, size_px: int, unsure_every: int, reported: list[str]
+    camera: CameraDrift, size_px: int, unsure_every: int, confidence: float, reported: list[str]
 ) -> None:
     found = []
     for number in range(200):
         label = Label.UNSURE if number % unsure_every == 0 else Label.NO_MASK
-        found += camera.add_face(track(number, Box(0, 0, size_px, size_px), label), MONDAY_S + 8 * DAY_S + number)
+        face = replace(track(number, Box(0, 0, size_px, size_px)), label=FaceLabel(label, confidence))
+        found += camera.add_face(face, MONDAY_S + 8 * DAY_S + number)
     assert found == reported
 
 

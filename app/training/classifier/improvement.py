@@ -83,13 +83,16 @@ def _interval(gained: float, lost: float, faces: float) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Improvement:
-    """``forgotten``: by label, how far the right answers on the replay sample fall (a share; negative: they rise)."""
+    """``forgotten``: by label, how far the right answers on the replay sample fall (a share; negative: they rise).
+    ``objects``: how many of the faces held back are no face; ``still_faces``: how many of these the new model does not
+    reject."""
 
     weights: Floats
     learned: int
     comparison: Comparison
     forgotten: Mapping[Label, float]
-    strength: float
+    objects: int
+    still_faces: int
 
     @property
     def forgets(self) -> bool:
@@ -134,7 +137,10 @@ def improve(
         forgotten = _forgotten(guard, old.weights, weights, old.metadata)
         if not _forgets(forgotten):
             break
-    return Improvement(weights, first, _compare(old, held, weights), forgotten, strength)
+    was, now = _right_answers(old, held, weights)
+    is_object = np.array([each.face.label is Label.NOT_FACE for each in held])
+    objects = int(is_object.sum()), int((is_object & ~now).sum())
+    return Improvement(weights, first, compare(was, now), forgotten, *objects)
 
 
 def _views(model: HeadModel, faces: Sequence[OwnFace], seed: int) -> tuple[Floats, NDArray[np.int64]]:
@@ -199,9 +205,12 @@ def compare(old_right: NDArray[np.bool_], new_right: NDArray[np.bool_]) -> Compa
     return Comparison(len(old_right), *(int(each.sum()) for each in (old_right, new_right, gained, lost)))
 
 
-def _compare(old: HeadModel, held: Sequence[OwnFace], weights: Floats) -> Comparison:
+def _right_answers(
+    old: HeadModel, held: Sequence[OwnFace], weights: Floats
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(N,) which faces ``old`` has right, and which it has right with ``weights``."""
     metadata = old.metadata
     crops = central_crops([each.face for each in held], metadata.labels, metadata.input_px, metadata.margin)
     features, scores = old.features(crops.images), [each.score for each in held]
     was, now = (chosen(features, each, scores, metadata) == crops.targets for each in (old.weights, weights))
-    return compare(was, now)
+    return was, now
