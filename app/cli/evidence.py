@@ -78,11 +78,6 @@ class Evidence:
         for lost in clips.close():
             log.warning("%s", lost)
 
-    def move(self, settings: Settings) -> None:
-        """Stores what follows beside the event file of ``settings``."""
-        self._clip_folder.path = settings.clips.folder_of(settings.alerts.store)
-        self._face_folder.path = settings.collect.folder_of(settings.alerts.store)
-
     def on_result(self, result: FrameResult) -> list[Event]:
         """Keeps what it needs of a result; returns the events of a camera that does not see what it usually sees."""
         if self.clips is not None:
