@@ -1,8 +1,8 @@
 """Finds network cameras that speak ONVIF, and asks one for the addresses of its streams.
 
-WS-Discovery 1.1 (a probe over UDP multicast) and ONVIF Core and Media 1.0 (SOAP over HTTP), as far as needed. What devices
-answer is not trusted: its size, time and form are limited, document types are refused, and a login is only sent to the
-address that the user chose.
+WS-Discovery 1.1 (a probe over UDP multicast) and ONVIF Core and Media 1.0 (SOAP over HTTP), as far as needed. What
+devices answer is not trusted: its size, time and form are limited, document types are refused, and a login is only sent
+to the address that the user chose.
 """
 
 import base64

@@ -69,7 +69,7 @@ class WatchSession:
         parts: MonitorParts | None = None,
         file: "SettingsFile | None" = None,
     ) -> None:
-        """``config``: the settings file that regions drawn in the window are written to. ``file``: that of the web view."""
+        """``config``: the settings file that regions drawn in the window are written to; ``file``: for the web view."""
         if events is not None and events.suffix.lower() not in EVENT_SUFFIXES:
             raise OutputError(f"cannot write events to {events}: name it .jsonl or .csv")
         if output is not None and len(settings.camera) > 1:

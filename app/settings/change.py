@@ -152,7 +152,7 @@ def changed_text(text: str, changes: Sequence[Change]) -> str:
 
     for change in changes:
         wanted = tomllib.loads(text)
-        parts = _parts(change.path, wanted)
+        parts = _parts(change.path, wanted, change.value)
         _check(change, parts, wanted)
         keys = _keys(parts, wanted)
         is_new = isinstance(keys[-1], int) and change.value is not None
@@ -215,12 +215,14 @@ def _names(place: tuple[str, ...], tables: Mapping[str, Any]) -> list[str]:
         raise SettingsError("a camera of the settings file is invalid; see 'maskwatch config check'") from error
 
 
-def _parts(path: str, tables: Mapping[str, Any]) -> tuple[str, ...]:
-    """The parts of ``path``. A name may contain dots: the longest one that exists counts."""
+def _parts(path: str, tables: Mapping[str, Any], value: Any = None) -> tuple[str, ...]:
+    """The parts of ``path``. A name may contain dots: the longest one that exists counts, or all for a new camera."""
     for place in (CAMERAS, CHANNELS):
         prefix = f"{'.'.join(place)}."
         if path.startswith(prefix):
             rest = path.removeprefix(prefix)
+            if place == CAMERAS and isinstance(value, Mapping):
+                return (*place, rest)
             known = [name for name in _names(place, tables) if rest == name or rest.startswith(f"{name}.")]
             name = max(known, key=len, default=rest)
             return (*place, name, *filter(None, rest[len(name) + 1 :].split(".")))
@@ -361,13 +363,19 @@ def _address_edits(
     camera: Mapping[str, Any], keys: tuple[str | int, ...], uri: Any, paths: Sequence[str]
 ) -> list[tuple[tuple[str | int, ...], Any]]:
     """A login belongs to its host: another host does not get it."""
-    before, login, host = _split_login(str(camera.get("uri")))
-    start, new_login, new_host = _split_login(str(uri))
+    old_uri = str(camera.get("uri"))
+    start, new_login, rest = _split_login(str(uri))
     has_login = bool(new_login) or any(path.endswith(".username") for path in paths)
-    if not has_login and (start, host.partition("/")[0].lower()) == (before, new_host.partition("/")[0].lower()):
-        return [(keys, f"{start}{login}{new_host}")]
+    if not has_login and is_same_host(old_uri, str(uri)):
+        return [(keys, f"{start}{_split_login(old_uri)[1]}{rest}")]
     old = [name for name in ("username", "password") if name in camera]
     return [(keys, uri), *(((*keys[:-1], name), None) for name in old)]
+
+
+def is_same_host(one: str, other: str) -> bool:
+    """Whether two addresses have the same scheme, host and port."""
+    (start, _, rest), (other_start, _, other_rest) = map(_split_login, (one, other))
+    return (start, rest.partition("/")[0].lower()) == (other_start, other_rest.partition("/")[0].lower())
 
 
 def _split_login(uri: str) -> tuple[str, str, str]:
@@ -400,7 +408,7 @@ def _check_effect(text: str, settings: Settings, changes: Sequence[Change]) -> N
     alone = Settings.model_validate(tables)
     same_cameras = [each.name for each in alone.camera] == [each.name for each in settings.camera]
     for change in changes:
-        parts = _parts(change.path, tables)
+        parts = _parts(change.path, tables, change.value)
         if _value(alone, parts) != _value(settings, parts) or (parts[:1] == CAMERAS and not same_cameras):
             raise SettingsError(
                 f"{change.path}: a flag or an environment variable sets it; start maskwatch without that"

@@ -5,10 +5,11 @@ import secrets
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import cv2
+import numpy as np
 from pydantic import ValidationError
 
 from app.capture.onvif import OnvifDevice, OnvifProfile, find_devices, read_profiles
@@ -35,6 +36,7 @@ class Tried:
     settings: SourceSettings = field(repr=False)
     camera: str = ""
     """The camera that gets the address; '' for a new one."""
+    has_new_login: bool = True
     name: str = ""
     jpeg: bytes = field(default=b"", repr=False)
     size_px: tuple[int, int] = (0, 0)
@@ -101,7 +103,7 @@ class Setup:
         image, reason = await self.run(lambda: try_source(tried.settings, _TRY_S))
         size_px = (0, 0) if image is None else (image.shape[1], image.shape[0])
         jpeg = b"" if image is None else await self.run(lambda: _jpeg(image, blur))
-        return self.keep(Tried(tried.settings, tried.camera, tried.name, jpeg, size_px, reason))
+        return self.keep(replace(tried, jpeg=jpeg, size_px=size_px, reason=reason))
 
     def keep(self, tried: Tried) -> str:
         """A key that finds ``tried`` again, as long as not too many others follow."""
@@ -141,5 +143,5 @@ def _jpeg(image: Image, blur: bool) -> bytes:
     """A small picture; one in which nobody can be recognised if ``blur``, as nothing has searched its faces."""
     for width_px in (_BLURRED_PX, _WIDTH_PX) if blur else (min(_WIDTH_PX, image.shape[1]),):
         size_px = width_px, max(1, round(width_px * image.shape[0] / image.shape[1]))
-        image = cv2.resize(image, size_px, interpolation=cv2.INTER_AREA)
+        image = np.asarray(cv2.resize(image, size_px, interpolation=cv2.INTER_AREA), np.uint8)
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
