@@ -15,7 +15,9 @@ ENVELOPE = '<?xml version="1.0"?><s:Envelope xmlns:s="http://www.w3.org/2003/05/
 class OnvifCamera:
     """``profiles``: number of streams. ``answers`` replaces the body of an answer, by the name of the request."""
 
-    def __init__(self, profiles: int = 1, password: str = "", answers: dict[str, bytes] | None = None, xaddr: str = "") -> None:
+    def __init__(
+        self, profiles: int = 1, password: str = "", answers: dict[str, bytes] | None = None, xaddr: str = ""
+    ) -> None:
         self.profiles = profiles
         self.password = password
         self.answers = answers or {}
@@ -93,7 +95,10 @@ class OnvifCamera:
 
     def GetSystemDateAndTime(self, _: str) -> str:  # noqa: N802 - the names of ONVIF
         """A clock that is wrong by decades."""
-        date, time = "<Year>2001</Year><Month>2</Month><Day>3</Day>", "<Hour>4</Hour><Minute>5</Minute><Second>6</Second>"
+        date, time = (
+            "<Year>2001</Year><Month>2</Month><Day>3</Day>",
+            "<Hour>4</Hour><Minute>5</Minute><Second>6</Second>",
+        )
         return f"<R><UTCDateTime><Time>{time}</Time><Date>{date}</Date></UTCDateTime></R>"
 
     def GetDeviceInformation(self, _: str) -> str:  # noqa: N802

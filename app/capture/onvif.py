@@ -124,6 +124,8 @@ def read_profiles(address: str, username: str, password: str) -> list[OnvifProfi
 class _Device:
     def __init__(self, address: str, username: str, password: str) -> None:
         self._address, self._host = address, _host(address)
+        if not self._host:
+            raise SourceError(f"{address[:100]!r} is no address of a camera; check it")
         self._login = username, password
         self._ahead = timedelta()
 

@@ -45,6 +45,7 @@ _APPRISE_URL = re.compile(
 """Other services of Apprise, and other parameters, start programs or open files of this machine."""
 _ADDRESS = ("url", "host", "port", "tls")
 _ADVICE = "check the permissions of the file and its folder, or edit it by hand"
+_MARK = "#@maskwatch:"
 _HEADER = re.compile(r"\s*\[\[?([A-Za-z0-9_.\"' -]+)\]\]?\s*(#.*)?$")
 
 
@@ -160,12 +161,13 @@ def changed_text(text: str, changes: Sequence[Change]) -> str:
         if parts[:1] == CAMERAS and parts[2:] == ("uri",):
             edits = _address_edits(_at(wanted, keys[:-1]), keys, change.value, [each.path for each in changes])
         try:
-            document = tomlkit.parse(text)
+            marked, blocks = _without_comments(text)
+            document = tomlkit.parse(marked)
             for place, value in edits:
                 _set(wanted, place, value)
                 _set(document, place, value)
             new = _without_table(text, keys) if change.value is None and isinstance(keys[-1], int) else ""
-            text = new if new and tomllib.loads(new) == wanted else tomlkit.dumps(document)
+            text = new if new and tomllib.loads(new) == wanted else _with_comments(tomlkit.dumps(document), blocks)
             if tomllib.loads(text) != wanted:
                 raise ValueError("its tables are written in an unusual way")
         except (TOMLKitError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -269,7 +271,7 @@ def _check(change: Change, parts: tuple[str, ...], tables: Mapping[str, Any]) ->
     if place is None:
         _check_setting(change, Settings, parts)
         return
-    if parts == place:
+    if parts == place or not parts[len(place)].strip():
         raise SettingsError(f"{change.path}: add the name, such as {change.path}.door")
     names, name, rest = _names(place, tables), parts[len(place)], parts[len(place) + 1 :]
     is_new = name not in names
@@ -284,6 +286,8 @@ def _check(change: Change, parts: tuple[str, ...], tables: Mapping[str, Any]) ->
         has_secret = any(_LOCAL_NAME.fullmatch(key) for key in old)
         if rest and (rest[0] in ("kind", "name") or (has_secret and rest[0] in _ADDRESS)):
             raise SettingsError(f"{change.path}: {_ONLY_IN_FILE}")
+    elif is_new and "uri" not in change.value:
+        raise SettingsError(f"{change.path}: a camera needs its uri; add it")
     elif change.value is None and not rest and len(names) == 1:
         raise SettingsError("the last camera cannot be removed; add another one first")
     if is_new:
@@ -386,6 +390,39 @@ def _split_login(uri: str) -> tuple[str, str, str]:
     return f"{scheme.lower()}{mark}", rest[:at], rest[at:]
 
 
+def _without_comments(text: str) -> tuple[str, list[str]]:
+    """``text`` without the comments before its tables, whose headers get the number of theirs: tomlkit puts a new table
+    between these comments and their table."""
+    kept: list[str] = []
+    blocks: list[str] = []
+    for line in text.splitlines(keepends=True):
+        if _HEADER.match(line):
+            start = len(kept)
+            while start and (not kept[start - 1].strip() or kept[start - 1].lstrip().startswith("#")):
+                start -= 1
+            end = len(line.rstrip("\r\n"))
+            line = f"{line[:end]} {_MARK}{len(blocks)}{line[end:]}"
+            blocks.append("".join(kept[start:]))
+            del kept[start:]
+        kept.append(line)
+    return "".join(kept), blocks
+
+
+def _with_comments(text: str, blocks: list[str]) -> str:
+    """The inverse of ``_without_comments``. A new table gets an empty line before it."""
+    lines: list[str] = []
+    for line in text.splitlines(keepends=True):
+        found = re.search(f" {_MARK}([0-9]+)", line)
+        if found:
+            lines.append(blocks[int(found[1])])
+            blocks[int(found[1])] = ""  # tomlkit may copy a header
+            line = line[: found.start()] + line[found.end() :]
+        elif _HEADER.match(line) and lines and lines[-1].strip():
+            lines.append("\n")
+        lines.append(line)
+    return "".join(lines)
+
+
 def _without_table(text: str, keys: tuple[str | int, ...]) -> str:
     """``text`` without one table of a list: tomlkit would remove the comments before the next table too. '' if the
     tables are not written one below the other."""
@@ -399,6 +436,8 @@ def _without_table(text: str, keys: tuple[str | int, ...]) -> str:
     end = next((i for i, name in heads if i > start and not name.startswith(f"{place}.")), len(lines))
     while not lines[end - 1].strip() or lines[end - 1].lstrip().startswith("#"):
         end -= 1
+    while start and end < len(lines) and not (lines[start - 1].strip() or lines[end].strip()):
+        start -= 1
     return "".join(lines[:start] + lines[end:])
 
 

@@ -126,7 +126,7 @@ def test_a_change_is_written_and_used_at_once(page: Page) -> None:
     assert saved["needs_restart"] == ["detector.min_face_px"]
     assert "dwell_s = 7.5   # two seconds" in page.text
     assert "# The yard" in page.text
-    assert page.session.monitor._live_settings(load_settings(page.path).camera[0])[1].dwell_s == 7.5
+    assert page.session.monitor.sources[1].applied.rotate == 180  # type: ignore[attr-defined]
     assert "start" in page.get("/setup")
     undone = page.api("/settings/undo", {})
     assert undone["needs_restart"] == []
