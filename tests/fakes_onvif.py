@@ -69,7 +69,8 @@ class OnvifCamera:
                 continue
             assert b"NetworkVideoTransmitter" in probe
             scopes = "onvif://www.onvif.org/type/video_encoder onvif://www.onvif.org/name/Fake%20camera"
-            match = f"<d:ProbeMatches xmlns:d='x'><d:ProbeMatch><d:Scopes>{scopes}</d:Scopes><d:XAddrs>{self.xaddr}</d:XAddrs></d:ProbeMatch></d:ProbeMatches>"
+            match = f"<d:Scopes>{scopes}</d:Scopes><d:XAddrs>{self.xaddr}</d:XAddrs>"
+            match = f"<d:ProbeMatches xmlns:d='x'><d:ProbeMatch>{match}</d:ProbeMatch></d:ProbeMatches>"
             self._udp.sendto(self.answers.get("Probe", ENVELOPE.format(match).encode()), sender)
 
     def answer(self, body: str) -> tuple[int, bytes]:
@@ -79,8 +80,10 @@ class OnvifCamera:
         if found[1] in self.answers:
             return 200, self.answers[found[1]]
         if found[1] != "GetSystemDateAndTime" and not self._is_login(body):
-            fault = "<s:Fault><s:Code><s:Value>s:Sender</s:Value></s:Code><s:Reason><s:Text>Sender not Authorized</s:Text></s:Reason></s:Fault>"
-            return 400, ENVELOPE.format(fault).encode()
+            reason = "<s:Reason><s:Text>Sender not Authorized</s:Text></s:Reason>"
+            return 400, ENVELOPE.format(
+                f"<s:Fault><s:Code><s:Value>s:Sender</s:Value></s:Code>{reason}</s:Fault>"
+            ).encode()
         return 200, ENVELOPE.format(getattr(self, found[1])(body)).encode()
 
     def _is_login(self, body: str) -> bool:

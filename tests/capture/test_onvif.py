@@ -81,7 +81,8 @@ def test_a_stream_that_is_no_address_is_refused(uri: str) -> None:
 
 
 def test_numbers_that_are_none_are_zero() -> None:
-    profile = '<Profiles token="a&quot;b"><VideoEncoderConfiguration><Width>nan</Width><Height>-3</Height></VideoEncoderConfiguration></Profiles>'
+    size = "<Width>nan</Width><Height>-3</Height>"
+    profile = f'<Profiles token="a&quot;b"><VideoEncoderConfiguration>{size}</VideoEncoderConfiguration></Profiles>'
     answers = {"GetProfiles": _soap(f"<R>{profile}</R>"), "GetStreamUri": _soap("<R><Uri>rtsp://h/1</Uri></R>")}
     with OnvifCamera(answers=answers) as camera:
         found = read_profiles(camera.address, "", "")

@@ -1,4 +1,4 @@
-"""Setting up in the web view: the settings of the run change with the file, cameras start and end, channels are added."""
+"""Setting up in the web view: settings change with the file, cameras start and end, channels are added."""
 
 import re
 import threading
@@ -306,8 +306,8 @@ CHANNEL_FORMS: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"form": "webhook", "url": "http://127.0.0.1:9/x"}, {"kind": "webhook", "url": "http://127.0.0.1:9/x"}),
     ({"form": "ntfy", "topic": "a b"}, {"kind": "apprise", "url": "ntfys://ntfy.sh/a%20b"}),
     (
-        {"form": "mail", "server": "m.example:587", "username": "u@x", "password": "p/w", "from": "a@x", "to": "b@x,c@x",
-         "encrypt": "on"},
+        {"form": "mail", "server": "m.example:587", "username": "u@x", "password": "p/w", "from": "a@x",
+         "to": "b@x,c@x", "encrypt": "on"},
         {"kind": "apprise", "url": "mailtos://u%40x:p%2Fw@m.example:587/?from=a@x&to=b@x,c@x"},
     ),
     ({"form": "mqtt", "server": "127.0.0.1", "port": "1884"}, {"kind": "mqtt", "host": "127.0.0.1", "port": 1884}),
