@@ -177,6 +177,8 @@ class Monitor:
         self._follows = True
         wanted, old = self._settings.camera, {camera.name: camera for camera in self._cameras}
         kept = {own.name: old[own.name] for own in wanted if own.name in old and _is_same(old[own.name], own)}
+        for _ in range(len(wanted) - len(kept)):  # first, or the run could end in between
+            self._results.add_producer()
         for camera in self._cameras:
             if camera.name not in kept:
                 self._remove(camera)
@@ -186,15 +188,14 @@ class Monitor:
                 cameras.append(kept.get(own.name) or self._new_camera(own))
             except MaskwatchError as error:
                 log.error("%s cannot be started: %s", own.name, own.hide(str(error)))
+                self._results.producer_done()
         self._cameras = cameras
         for camera in cameras:
-            if camera.name not in kept:
-                self._results.add_producer()
-                if self._may_watch(camera.name):
-                    camera.capture.start()
-                    self._spawn_detector(camera)
-                else:
-                    camera.suspend()
+            if camera.name not in kept and self._may_watch(camera.name):
+                camera.capture.start()
+                self._spawn_detector(camera)
+            elif camera.name not in kept:
+                camera.suspend()
         if self._threads.stopping.is_set():  # the stop may have closed only the old ones
             self._wake_all()
 
