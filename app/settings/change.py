@@ -11,20 +11,20 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, reduce
 from itertools import pairwise
+from operator import getitem
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 
 from app.core.errors import SettingsError
 from app.core.files import atomic_write, exists, is_file
 from app.core.secrets import HIDDEN
 from app.settings.alerts import AlertSettings
-from app.settings.error_messages import did_you_mean, models_in
+from app.settings.error_messages import models_in, nearest
 from app.settings.load import read_settings_file
-from app.settings.monitor import CameraSettings
 from app.settings.root import Settings
 
 TABLES = ("camera", "detector", "tracking", "policy", "monitor", "alerts", "clips", "collect", "drift", "view")
@@ -36,21 +36,22 @@ MAX_VERSIONS = 20
 _LOCAL_NAME = re.compile(r"backend|\w+_(env|file)")
 """``backend``: GStreamer runs what it is given."""
 _CAMERA_URI = re.compile(r"[0-9]{1,2}|(rtsps?|https?)://\S+", re.IGNORECASE)
+_PARAMETER = r"(to|from|name|user|pass|smtp|mode|cc|bcc|reply|priority|tags|format)=[^&;?#\s]*"
 _APPRISE_URL = re.compile(
-    r"(ntfys?|mailtos?|gotifys?|tgram|pover|slack|discord)://[^?#;\s]+"
-    r"(\?(to|from|name|user|pass|smtp|mode|cc|bcc|reply|priority|tags|format)=[^&;?#\s]*"
-    r"(&(to|from|name|user|pass|smtp|mode|cc|bcc|reply|priority|tags|format)=[^&;?#\s]*)*)?",
-    re.IGNORECASE,
+    rf"(ntfys?|mailtos?|gotifys?|tgram|pover|slack|discord)://[^?#;\s]+(\?{_PARAMETER}(&{_PARAMETER})*)?", re.IGNORECASE
 )
 """Other services of Apprise, and other parameters, start programs or open files of this machine."""
 _ADDRESS = ("url", "host", "port", "tls")
+_PARTS_OF_URI = re.compile(r"([a-z]+://|)([^/?#]*@|)([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+"""Scheme, login, host with port, and the rest."""
+_ONLY_IN_FILE = "cannot be changed in the web view, because it names a program, a file or an access; edit the file"
 _ADVICE = "check the permissions of the file and its folder, or edit it by hand"
 _MARK = "#@maskwatch:"
-_HEADER = re.compile(r"\s*\[\[?([A-Za-z0-9_.\"' -]+)\]\]?\s*(#.*)?$")
+_HEADER = re.compile(r"\s*\[\[?[A-Za-z0-9_.\"' -]+\]\]?\s*(#.*)?$")
 
 
-class ChangedError(SettingsError):
-    """The settings file has changed since it was read."""
+class ConflictError(SettingsError):
+    """The settings file is not in the state that a change needs: it has changed, or cannot be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,8 @@ class SettingsFile:
         return "" if can_write else f"the settings file {self.path} is read-only; {_ADVICE}"
 
     def change(self, revision: str, changes: Sequence[Change]) -> Settings:
-        """Writes ``changes``, all or none. Returns the settings of the run. Raises ChangedError if the file is not that
-        of ``revision`` any more, SettingsError if a change is invalid or not allowed."""
+        """Writes ``changes``, all or none. Returns the settings of the run. Raises ConflictError if the file is not
+        that of ``revision`` any more or read-only, SettingsError if a change is invalid or not allowed."""
         text = self._checked(revision)
         new = changed_text(text, changes)
         settings = self.load(new)
@@ -95,10 +96,10 @@ class SettingsFile:
         return settings
 
     def undo(self, revision: str) -> Settings:
-        """Takes the last change back. Raises ChangedError, or SettingsError if there is none."""
+        """Takes the last change back. Raises ConflictError, also if there is none."""
         text, versions = self._checked(revision), self._versions()
         if not versions or versions[-1]["revision"] != revision_of(text):
-            raise SettingsError("there is no change of the web view to undo, or the file was edited after it")
+            raise ConflictError("there is no change of the web view to undo, or the file was edited after it")
         settings = self.load(versions[-1]["before"])
         self._write(versions[-1]["before"], versions[:-1])
         return settings
@@ -110,10 +111,10 @@ class SettingsFile:
 
     def _checked(self, revision: str) -> str:
         if self.fault:
-            raise SettingsError(self.fault)
+            raise ConflictError(self.fault)
         text = self.read()
         if revision != revision_of(text):
-            raise ChangedError("the settings file has changed in the meantime; load the page again")
+            raise ConflictError("the settings file has changed in the meantime; load the page again")
         return text
 
     def _versions(self) -> list[dict[str, str]]:
@@ -153,7 +154,7 @@ def changed_text(text: str, changes: Sequence[Change]) -> str:
 
     for change in changes:
         wanted = tomllib.loads(text)
-        parts = _parts(change.path, wanted, change.value)
+        parts = _parts(change, wanted)
         _check(change, parts, wanted)
         keys = _keys(parts, wanted)
         is_new = isinstance(keys[-1], int) and change.value is not None
@@ -166,8 +167,7 @@ def changed_text(text: str, changes: Sequence[Change]) -> str:
             for place, value in edits:
                 _set(wanted, place, value)
                 _set(document, place, value)
-            new = _without_table(text, keys) if change.value is None and isinstance(keys[-1], int) else ""
-            text = new if new and tomllib.loads(new) == wanted else _with_comments(tomlkit.dumps(document), blocks)
+            text = _with_comments(tomlkit.dumps(document), blocks)
             if tomllib.loads(text) != wanted:
                 raise ValueError("its tables are written in an unusual way")
         except (TOMLKitError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -175,36 +175,33 @@ def changed_text(text: str, changes: Sequence[Change]) -> str:
     return text
 
 
-def editable() -> list[str]:
+@cache
+def editable() -> frozenset[str]:
     """The paths of all settings that can be changed; '*' stands for the name of a camera or channel."""
-    return sorted({*_paths(Settings, "", ())})
+    return frozenset(_paths(Settings, ""))
 
 
-def _paths(model: type[BaseModel], before: str, place: tuple[str, ...]) -> Iterator[str]:
+def _paths(model: type[BaseModel], before: str, all_of_them: bool = False) -> Iterator[str]:
     for name, field in model.model_fields.items():
-        here = (*place, name)
-        if (not place and name not in TABLES) or _is_local(name, field):
+        place = f"{before}{name}"
+        is_local = _LOCAL_NAME.fullmatch(name) or _has_path(field.annotation) or not (before or name in TABLES)
+        if is_local and not all_of_them:
             continue
-        models = [each for each in models_in(field.annotation) if not getattr(each, "only_in_file", False)]
-        star = "*." if here in (CAMERAS, CHANNELS) else ""
-        if models and (star or not _is_list(field)):
+        models = [each for each in models_in(field.annotation) if all_of_them or _can_change(each)]
+        star = "*." if tuple(place.split(".")) in (CAMERAS, CHANNELS) else ""
+        if models and (star or get_origin(field.annotation) is not tuple):
             for each in models:
-                yield from _paths(each, f"{before}{name}.{star}", here)
-        else:
-            yield f"{before}{name}"
-
-
-def _is_local(name: str, field: FieldInfo) -> bool:
-    """Whether the setting names something of this machine that is opened, read or run."""
-    return bool(_LOCAL_NAME.fullmatch(name)) or _has_path(field.annotation)
+                yield from _paths(each, f"{place}.{star}", all_of_them)
+        elif all({*_paths(each, "-")} == {*_paths(each, "-", True)} for each in models):  # other lists: as a whole
+            yield place
 
 
 def _has_path(annotation: Any) -> bool:
     return annotation is Path or any(map(_has_path, get_args(annotation)))
 
 
-def _is_list(field: FieldInfo) -> bool:
-    return get_origin(field.annotation) is tuple
+def _can_change(model: type[BaseModel]) -> bool:
+    return not getattr(model, "only_in_file", False)
 
 
 def _names(place: tuple[str, ...], tables: Mapping[str, Any]) -> list[str]:
@@ -217,18 +214,18 @@ def _names(place: tuple[str, ...], tables: Mapping[str, Any]) -> list[str]:
         raise SettingsError("a camera of the settings file is invalid; see 'maskwatch config check'") from error
 
 
-def _parts(path: str, tables: Mapping[str, Any], value: Any = None) -> tuple[str, ...]:
-    """The parts of ``path``. A name may contain dots: the longest one that exists counts, or all for a new camera."""
+def _parts(change: Change, tables: Mapping[str, Any]) -> tuple[str, ...]:
+    """The parts of a path. A name may contain dots: the longest one that exists counts, or all for a new camera."""
     for place in (CAMERAS, CHANNELS):
         prefix = f"{'.'.join(place)}."
-        if path.startswith(prefix):
-            rest = path.removeprefix(prefix)
-            if place == CAMERAS and isinstance(value, Mapping):
-                return (*place, rest)
+        if change.path.startswith(prefix):
+            rest = change.path.removeprefix(prefix)
             known = [name for name in _names(place, tables) if rest == name or rest.startswith(f"{name}.")]
             name = max(known, key=len, default=rest)
+            if place == CAMERAS and isinstance(change.value, Mapping):
+                name = rest
             return (*place, name, *filter(None, rest[len(name) + 1 :].split(".")))
-    return tuple(path.split("."))
+    return tuple(change.path.split("."))
 
 
 def _keys(parts: tuple[str, ...], tables: Mapping[str, Any]) -> tuple[str | int, ...]:
@@ -241,9 +238,7 @@ def _keys(parts: tuple[str, ...], tables: Mapping[str, Any]) -> tuple[str | int,
 
 
 def _at(tables: Any, keys: Sequence[str | int]) -> Any:
-    for key in keys:
-        tables = tables[key]
-    return tables
+    return reduce(getitem, keys, tables)
 
 
 def _set(tables: Any, keys: Sequence[str | int], value: Any) -> None:
@@ -267,132 +262,93 @@ def _set(tables: Any, keys: Sequence[str | int], value: Any) -> None:
 
 def _check(change: Change, parts: tuple[str, ...], tables: Mapping[str, Any]) -> None:
     """Raises SettingsError if ``change`` is not allowed."""
-    place = next((each for each in (CAMERAS, CHANNELS) if parts[: len(each)] == each), None)
+    path, value = change.path, change.value
+    place = next((each for each in (CAMERAS, CHANNELS) if parts[: len(each)] == each and len(parts) > len(each)), None)
     if place is None:
-        _check_setting(change, Settings, parts)
+        _check_value(path, path, value)
         return
-    if parts == place or not parts[len(place)].strip():
-        raise SettingsError(f"{change.path}: add the name, such as {change.path}.door")
-    names, name, rest = _names(place, tables), parts[len(place)], parts[len(place) + 1 :]
+    names, (name, *rest) = _names(place, tables), parts[len(place) :]
     is_new = name not in names
-    if is_new and (rest or not isinstance(change.value, Mapping)):
-        raise SettingsError(f"{change.path}: the settings file has no {name!r}; it has {', '.join(names) or 'none'}")
-    if not (is_new or rest or change.value is None):
-        raise SettingsError(f"{change.path}: this name is in use; choose another name")
-    old = {} if is_new else _at(tables, _keys(parts[: len(place) + 1], tables))
-    model: type[BaseModel] = CameraSettings
+    if is_new and (rest or not name.strip() or not isinstance(value, Mapping)):
+        raise SettingsError(f"{path}: the settings file has no {name!r}; it has {', '.join(names) or 'none'}")
+    if not (is_new or rest or value is None):
+        raise SettingsError(f"{path}: this name is in use; choose another name")
+    given = value if is_new else {".".join(rest): value} if rest else {}
     if place == CHANNELS:
-        model = _channel_model(change, str((change.value if is_new else old).get("kind")))
-        has_secret = any(_LOCAL_NAME.fullmatch(key) for key in old)
-        if rest and (rest[0] in ("kind", "name") or (has_secret and rest[0] in _ADDRESS)):
-            raise SettingsError(f"{change.path}: {_ONLY_IN_FILE}")
-    elif is_new and "uri" not in change.value:
-        raise SettingsError(f"{change.path}: a camera needs its uri; add it")
-    elif change.value is None and not rest and len(names) == 1:
+        _check_channel(path, {} if is_new else _at(tables, _keys((*place, name), tables)), given)
+    elif "uri" not in given and is_new:
+        raise SettingsError(f"{path}: a camera needs its uri; add it")
+    elif not given and len(names) == 1:
         raise SettingsError("the last camera cannot be removed; add another one first")
-    if is_new:
-        _check_table(change.path, model, change.value)
-    elif rest:
-        _check_setting(change, model, rest)
-
-
-_ONLY_IN_FILE = "cannot be changed in the web view, because it names a program, a file or an access; edit the file"
-
-
-def _channel_model(change: Change, kind: str) -> type[BaseModel]:
-    for model in models_in(AlertSettings.model_fields["channels"].annotation):
-        if kind in get_args(model.model_fields["kind"].annotation) and not getattr(model, "only_in_file", False):
-            return model
-    raise SettingsError(f"{change.path}: a channel of kind {kind!r} {_ONLY_IN_FILE}")
-
-
-def _check_setting(change: Change, model: type[BaseModel], parts: Sequence[str]) -> None:
-    for part in parts[:-1]:
-        field = _field(change.path, model, part)
-        inner = next(models_in(field.annotation), None)
-        if inner is None or _is_list(field):
-            raise SettingsError(f"{change.path}: {part} is no table; give all of it")
-        model = inner
-    field = _field(change.path, model, parts[-1])
-    if any(models_in(field.annotation)) and not _is_list(field):
-        raise SettingsError(f"{change.path}: is a table; give single settings of it, such as policy.dwell_s")
-    _check_table(change.path.rpartition(".")[0], model, {parts[-1]: change.value})
-
-
-def _field(path: str, model: type[BaseModel], name: str) -> FieldInfo:
-    field = model.model_fields.get(name)
-    if field is None:
-        raise SettingsError(f"{path}: unknown setting{did_you_mean(model, (name,))}")
-    if _is_local(name, field) or (model is Settings and name not in TABLES):
-        raise SettingsError(f"{path}: {_ONLY_IN_FILE}")
-    return field
-
-
-def _check_table(path: str, model: type[BaseModel], table: Mapping[str, Any]) -> None:
-    for name, value in table.items():
-        place = f"{path}.{name}".lstrip(".")
-        models = list(models_in(_field(place, model, name).annotation))
-        for each in value if isinstance(value, list) else [value]:
-            if models and isinstance(each, Mapping):
-                _check_table(place, models[0], each)
-            else:
-                _check_text(place, each)
-        if place.startswith("camera.") and name == "uri" and not _CAMERA_URI.fullmatch(str(value)):
-            raise SettingsError(
-                f"{place}: give an address with rtsp://, rtsps://, http:// or https://, or the number of a camera of "
-                "this machine; a file stays in the settings file"
-            )
-        is_apprise = name == "url" and "apprise" in get_args(
-            getattr(model.model_fields.get("kind"), "annotation", None)
+    elif "uri" in given and not _CAMERA_URI.fullmatch(str(given["uri"])):
+        raise SettingsError(
+            f"{path}: give an address with rtsp://, rtsps://, http:// or https://, or the number of a camera of this "
+            "machine; a file stays in the settings file"
         )
-        if is_apprise and not _APPRISE_URL.fullmatch(str(value)):
-            raise SettingsError(
-                f"{place}: give an address with ntfy, mailto, gotify, tgram, pover, slack or discord, without other "
-                "parameters than those of the sender and the receivers; others stay in the settings file"
-            )
+    for setting, each in given.items():
+        _check_value(f"{path}.{setting}" if is_new else path, ".".join((*place, "*", setting)), each, is_new)
 
 
-def _check_text(place: str, value: Any) -> None:
-    """Raises SettingsError if a text would be replaced by an environment variable, or stands for a hidden value."""
-    if isinstance(value, list | Mapping):
-        for each in value.values() if isinstance(value, Mapping) else value:
-            _check_text(place, each)
-    elif isinstance(value, str) and "${" in value:
-        raise SettingsError(f"{place}: environment variables {_ONLY_IN_FILE}")
-    elif isinstance(value, str) and HIDDEN in value:
-        raise SettingsError(f"{place}: contains {HIDDEN}, which stands for a hidden value; write the value itself")
+def _check_channel(path: str, old: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """``given``: what is set of the channel ``old``, or of a new one."""
+    kind = old.get("kind", given.get("kind"))
+    models = filter(_can_change, models_in(AlertSettings.model_fields["channels"].annotation))
+    is_known = any(kind in get_args(model.model_fields["kind"].annotation) for model in models)
+    fixed = {"kind", "name", *(_ADDRESS if any(map(_LOCAL_NAME.fullmatch, old)) else ())} if old else set()
+    if not is_known or fixed & given.keys():
+        raise SettingsError(f"{path}: {_ONLY_IN_FILE}")
+    if kind == "apprise" and "url" in given and not _APPRISE_URL.fullmatch(str(given["url"])):
+        raise SettingsError(
+            f"{path}: give an address with ntfy, mailto, gotify, tgram, pover, slack or discord, without other "
+            "parameters than those of the sender and the receivers; others stay in the settings file"
+        )
+
+
+def _check_value(path: str, place: str, value: Any, is_new: bool = False) -> None:
+    """``place``: ``path`` with '*' for a name. Only what is new may have tables in it."""
+    known = {*_paths(Settings, "", True)}
+    if inner := sorted(each for each in known if each.startswith(f"{place}.")):
+        if not (is_new and isinstance(value, Mapping)):
+            raise SettingsError(f"{path}: give single settings of this table, such as {inner[0]}")
+        for name, each in value.items():
+            _check_value(f"{path}.{name}", f"{place}.{name}", each, is_new)
+    elif place not in known:
+        near = nearest(place, editable()).rpartition(".")[2]
+        raise SettingsError(f"{path}: unknown setting{f'; did you mean {near}?' if near else ''}")
+    elif place not in editable():
+        raise SettingsError(f"{path}: {_ONLY_IN_FILE}")
+    elif (text := json.dumps(value)) and "${" in text:
+        raise SettingsError(f"{path}: environment variables stay in the settings file")
+    elif HIDDEN in text:
+        raise SettingsError(f"{path}: {HIDDEN} stands for a hidden value; write the value itself")
 
 
 def _address_edits(
-    camera: Mapping[str, Any], keys: tuple[str | int, ...], uri: Any, paths: Sequence[str]
+    camera: Mapping[str, Any], keys: tuple[str | int, ...], uri: str, paths: Sequence[str]
 ) -> list[tuple[tuple[str | int, ...], Any]]:
     """A login belongs to its host: another host does not get it."""
     old_uri = str(camera.get("uri"))
-    start, new_login, rest = _split_login(str(uri))
-    has_login = bool(new_login) or any(path.endswith(".username") for path in paths)
-    if not has_login and is_same_host(old_uri, str(uri)):
-        return [(keys, f"{start}{_split_login(old_uri)[1]}{rest}")]
-    old = [name for name in ("username", "password") if name in camera]
-    return [(keys, uri), *(((*keys[:-1], name), None) for name in old)]
+    start, login, host, rest = _split(uri)
+    if not (login or any(path.endswith(".username") for path in paths)) and is_same_host(old_uri, uri):
+        return [(keys, f"{start}{_split(old_uri)[1]}{host}{rest}")]
+    return [(keys, uri), *(((*keys[:-1], name), None) for name in ("username", "password") if name in camera)]
 
 
 def is_same_host(one: str, other: str) -> bool:
     """Whether two addresses have the same scheme, host and port."""
-    (start, _, rest), (other_start, _, other_rest) = map(_split_login, (one, other))
-    return (start, rest.partition("/")[0].lower()) == (other_start, other_rest.partition("/")[0].lower())
+    (start, _, host, _), (other_start, _, other_host, _) = map(_split, (one, other))
+    return (start.lower(), host.lower()) == (other_start.lower(), other_host.lower())
 
 
-def _split_login(uri: str) -> tuple[str, str, str]:
-    """The scheme, the login with its '@', and the rest."""
-    scheme, mark, rest = uri.partition("://") if "://" in uri else ("", "", uri)
-    end = min((place for place in map(rest.find, "/?#") if place >= 0), default=len(rest))
-    at = rest.rfind("@", 0, end) + 1
-    return f"{scheme.lower()}{mark}", rest[:at], rest[at:]
+def _split(uri: str) -> tuple[str, ...]:
+    match = _PARTS_OF_URI.fullmatch(str(uri))
+    assert match is not None
+    return match.groups()
 
 
 def _without_comments(text: str) -> tuple[str, list[str]]:
-    """``text`` without the comments before its tables, whose headers get the number of theirs: tomlkit puts a new table
-    between these comments and their table."""
+    """``text`` without the comments before its tables, and these comments, whose numbers the headers get: tomlkit puts
+    what it adds between them and their table, and removes them with the table before."""
     kept: list[str] = []
     blocks: list[str] = []
     for line in text.splitlines(keepends=True):
@@ -409,36 +365,20 @@ def _without_comments(text: str) -> tuple[str, list[str]]:
 
 
 def _with_comments(text: str, blocks: list[str]) -> str:
-    """The inverse of ``_without_comments``. A new table gets an empty line before it."""
+    """The inverse of ``_without_comments``. The comments of removed tables stay; a new table gets an empty line before
+    it."""
     lines: list[str] = []
+    done = 0
     for line in text.splitlines(keepends=True):
-        found = re.search(f" {_MARK}([0-9]+)", line)
-        if found:
-            lines.append(blocks[int(found[1])])
-            blocks[int(found[1])] = ""  # tomlkit may copy a header
+        if found := re.search(f" {_MARK}([0-9]+)", line):
+            number = int(found[1])
+            lines += [block for block in blocks[done:number] if block.strip()] + blocks[max(done, number) : number + 1]
+            done = max(done, number + 1)  # tomlkit may copy a header
             line = line[: found.start()] + line[found.end() :]
         elif _HEADER.match(line) and lines and lines[-1].strip():
             lines.append("\n")
         lines.append(line)
-    return "".join(lines)
-
-
-def _without_table(text: str, keys: tuple[str | int, ...]) -> str:
-    """``text`` without one table of a list: tomlkit would remove the comments before the next table too. '' if the
-    tables are not written one below the other."""
-    place = ".".join(map(str, keys[:-1]))
-    lines = text.splitlines(keepends=True)
-    heads = [(i, match[1].replace(" ", "")) for i, line in enumerate(lines) if (match := _HEADER.match(line))]
-    own = [i for i, name in heads if name == place and lines[i].lstrip().startswith("[[")]
-    if not isinstance(keys[-1], int) or keys[-1] >= len(own):
-        return ""
-    start = own[keys[-1]]
-    end = next((i for i, name in heads if i > start and not name.startswith(f"{place}.")), len(lines))
-    while not lines[end - 1].strip() or lines[end - 1].lstrip().startswith("#"):
-        end -= 1
-    while start and end < len(lines) and not (lines[start - 1].strip() or lines[end].strip()):
-        start -= 1
-    return "".join(lines[:start] + lines[end:])
+    return "".join(lines + [block for block in blocks[done:] if block.strip()])
 
 
 def _check_effect(text: str, settings: Settings, changes: Sequence[Change]) -> None:
@@ -447,11 +387,9 @@ def _check_effect(text: str, settings: Settings, changes: Sequence[Change]) -> N
     alone = Settings.model_validate(tables)
     same_cameras = [each.name for each in alone.camera] == [each.name for each in settings.camera]
     for change in changes:
-        parts = _parts(change.path, tables, change.value)
+        parts = _parts(change, tables)
         if _value(alone, parts) != _value(settings, parts) or (parts[:1] == CAMERAS and not same_cameras):
-            raise SettingsError(
-                f"{change.path}: a flag or an environment variable sets it; start maskwatch without that"
-            )
+            raise SettingsError(f"{change.path}: a flag or an environment variable sets it; start without that")
 
 
 def _value(model: Any, parts: Sequence[str]) -> Any:

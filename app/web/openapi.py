@@ -16,9 +16,6 @@ _MODELS = (
     schemas.AllAcknowledged,
     schemas.CameraList,
     schemas.CameraRecord,
-    schemas.Devices,
-    schemas.OnvifLogin,
-    schemas.Profiles,
     schemas.SavedSettings,
     schemas.SettingsChanges,
     schemas.SettingsRecord,
@@ -206,8 +203,6 @@ def _setup_paths() -> dict[str, Any]:
         "/setup/tried/{key}/picture.jpg": {
             "get": _operation("triedPicture", "Picture of an address", None, _JPEG, (404,), parameters=[key])
         },
-        "/setup/discover": post("discover", "Find ONVIF cameras", schemas.Devices),
-        "/setup/profiles": post("profiles", "The streams of an ONVIF camera", schemas.Profiles, schemas.OnvifLogin),
     }
 
 

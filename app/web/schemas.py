@@ -366,21 +366,3 @@ class TriedAddress(Record):
     reason: str = Field(description="why there is no picture")
     width_px: int
     height_px: int
-
-
-class Devices(Record):
-    """ONVIF cameras of the local network."""
-
-    devices: list[dict[str, str]]
-
-
-class OnvifLogin(Record):
-    address: str = Field(min_length=1, max_length=500, description="of the device service")
-    username: str = Field("", max_length=200)
-    password: str = Field("", max_length=200)
-
-
-class Profiles(Record):
-    """Streams of an ONVIF camera."""
-
-    profiles: list[dict[str, Any]]

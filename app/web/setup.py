@@ -16,7 +16,7 @@ from app.capture.onvif import OnvifDevice, OnvifProfile, find_devices, read_prof
 from app.capture.preview import try_source
 from app.core.errors import SettingsError
 from app.core.types import Image
-from app.settings.change import Change, SettingsFile, changed_text, revision_of
+from app.settings.change import Change, ConflictError, SettingsFile, changed_text, revision_of
 from app.settings.root import Settings
 from app.settings.source import SourceSettings
 
@@ -68,26 +68,36 @@ class Setup:
         """Runs what asks a camera or the disk, one after the other, beside what draws the live pictures."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, task)
 
-    def writable(self) -> SettingsFile:
-        """Raises SettingsError if there is no file."""
+    async def read(self, used: Settings) -> tuple[str, Settings, str]:
+        """The text of the file, the settings of a run with it, and why it cannot be changed. ``used``: the settings if
+        it cannot be read."""
+        try:
+            file = self._writable()
+            text = await self.run(file.read)
+            return text, await self.run(lambda: file.load(text)), file.fault
+        except SettingsError as error:
+            return "", used, str(error)
+
+    def _writable(self) -> SettingsFile:
+        """Raises ConflictError if there is no file."""
         if self.file is None:
-            raise SettingsError(
+            raise ConflictError(
                 "maskwatch was started without a settings file, so nothing can be saved; start it with --config FILE"
             )
         return self.file
 
     async def save(self, changes: Sequence[Change], revision: str) -> Saved:
-        """Writes ``changes`` and uses them. Raises SettingsError, ChangedError."""
-        file = self.writable()
+        """Writes ``changes`` and uses them. Raises SettingsError."""
+        file = self._writable()
         return await self._use(lambda: file.change(revision, changes), [change.path for change in changes])
 
     async def undo(self, revision: str = "") -> Saved:
-        """Takes the last change back. Raises SettingsError, ChangedError."""
-        file = self.writable()
+        """Takes the last change back. Raises SettingsError."""
+        file = self._writable()
         return await self._use(lambda: file.undo(revision or revision_of(file.read())), [])
 
     async def _use(self, write: Callable[[], Settings], paths: list[str]) -> Saved:
-        file = self.writable()
+        file = self._writable()
         async with self._lock:
             settings, done = await self.run(write), Future[list[str]]()
             self.reloads.append((settings, done))
@@ -98,12 +108,13 @@ class Setup:
             revision = await self.run(lambda: revision_of(file.read()))
         return Saved(revision, [path for path in paths if path not in self.restart], self.restart)
 
-    async def try_address(self, tried: Tried, blur: bool) -> str:
-        """Opens the address. Returns where the outcome is kept."""
+    async def try_address(self, tried: Tried, blur: bool) -> tuple[str, Tried]:
+        """Opens the address. Returns the outcome and the key that finds it again."""
         image, reason = await self.run(lambda: try_source(tried.settings, _TRY_S))
         size_px = (0, 0) if image is None else (image.shape[1], image.shape[0])
         jpeg = b"" if image is None else await self.run(lambda: _jpeg(image, blur))
-        return self.keep(replace(tried, jpeg=jpeg, size_px=size_px, reason=reason))
+        tried = replace(tried, jpeg=jpeg, size_px=size_px, reason=reason)
+        return self.keep(tried), tried
 
     def keep(self, tried: Tried) -> str:
         """A key that finds ``tried`` again, as long as not too many others follow."""

@@ -100,13 +100,7 @@ class SetupPages:
         return self._page(request, "setup", status, **values)
 
     async def _read(self) -> tuple[str, Settings, str]:
-        """The text of the file, the settings of a run with it, and why it cannot be changed."""
-        try:
-            file = self._setup.writable()
-            text = await self._setup.run(file.read)
-            return text, await self._setup.run(lambda: file.load(text)), file.fault
-        except SettingsError as error:
-            return "", self._site.settings, str(error)
+        return await self._setup.read(self._site.settings)
 
     async def _save(self, request: Request, fields: Fields, changes: list[Change], page: str = "/setup") -> Response:
         if changes:
@@ -130,8 +124,7 @@ class SetupPages:
     async def _try(self, request: Request, fields: Fields) -> Response:
         """Opens an address that was typed, or a stream of a list, and shows the picture or the reason."""
         tried = self._setup.tried(fields.get("key", "")) or await self._typed(fields)
-        key = await self._setup.try_address(tried, self._site.settings.view.blur)
-        tried = self._setup.tried(key) or tried
+        key, tried = await self._setup.try_address(tried, self._site.settings.view.blur)
         return await self._show(request, "tried", tried=tried, key=key, shown=tried.settings.shown)
 
     async def _typed(self, fields: Fields) -> Tried:

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from app.core.errors import SettingsError
 from app.settings.alerts import AppriseChannel, CommandChannel, NatsChannel, PluginChannel, WebhookChannel
-from app.settings.change import MAX_VERSIONS, Change, ChangedError, SettingsFile, changed_text, editable, revision_of
+from app.settings.change import MAX_VERSIONS, Change, ConflictError, SettingsFile, changed_text, editable, revision_of
 from app.settings.error_messages import models_in
 from app.settings.load import load_settings
 from app.settings.root import Settings
@@ -280,7 +280,7 @@ def test_an_edit_by_hand_is_neither_overwritten_nor_undone(tmp_path: Path) -> No
     file.change(old, [Change("policy.dwell_s", 3)])
     edited = file.path.read_text() + "# by hand\n"
     file.path.write_text(edited)
-    with pytest.raises(ChangedError):
+    with pytest.raises(ConflictError):
         file.change(old, [Change("policy.dwell_s", 4)])
     with pytest.raises(SettingsError, match="edited after it"):
         file.undo(revision_of(file.read()))

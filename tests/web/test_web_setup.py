@@ -215,7 +215,7 @@ def test_without_a_settings_file_the_page_says_how_to_get_one(tmp_path: Path) ->
         page.session.web.site.setup.file = None  # type: ignore[union-attr]
         assert "--config FILE" in page.get("/setup")
         assert page.settings["file"] is None
-        assert "--config FILE" in page.save(("policy.dwell_s", 5), status=400)["error"]
+        assert "--config FILE" in page.save(("policy.dwell_s", 5), status=409)["error"]
 
 
 def test_the_first_change_makes_the_file(tmp_path: Path) -> None:
@@ -296,10 +296,6 @@ def test_network_cameras_are_found_and_their_streams_offered(page: Page) -> None
         text = page.post("/setup/cameras/profiles", {**login, "password": "s3cret"})
         assert "s3cret" not in text
         assert text.index("1920 × 1080") < text.index("1280 × 720") < text.index("Recommended") + 200
-        assert [each["uri"] for each in page.api("/setup/profiles", {**login, "password": "s3cret"})["profiles"]] == [
-            f"rtsp://127.0.0.1:{port}/stream{port - 553}" for port in (554, 555, 556)
-        ]
-        assert page.api("/setup/discover", {})["devices"] == [{"address": device.address, "name": "Fake camera"}]
 
 
 CHANNEL_FORMS: list[tuple[dict[str, str], dict[str, Any]]] = [
