@@ -27,7 +27,7 @@ from app.capture.connection import explain
 from app.core.errors import SourceError
 
 PROBE_ADDRESS = ("239.255.255.250", 3702)
-_TIMEOUT_S = 5.0
+_TIMEOUT_S, _ALL_S = 4.0, 15.0
 _ADVICE = "type the address of its stream"
 _MAX_BYTES, _MAX_DEVICES, _MAX_PROFILES = 1 << 18, 100, 12
 _DEVICE, _MEDIA = "http://www.onvif.org/ver10/device/wsdl", "http://www.onvif.org/ver10/media/wsdl"
@@ -128,6 +128,7 @@ class _Device:
             raise SourceError(f"{address[:100]!r} is no address of a camera; check it")
         self._login = username, password
         self._ahead = timedelta()
+        self._end_s = time.monotonic() + _ALL_S
 
     def profiles(self) -> list[OnvifProfile]:
         self._read_clock()
@@ -182,6 +183,8 @@ class _Device:
                 self._ahead = datetime(year, month, day, hour, minute, second, tzinfo=UTC) - datetime.now(UTC)
 
     def _ask(self, address: str, body: str, has_login: bool = True) -> Element:
+        if time.monotonic() > self._end_s:
+            raise SourceError(f"{self._host} answers too slowly; {_ADVICE}")
         header = self._security() if has_login and self._login[0] else ""
         content = _ENVELOPE.format(header=header, body=body).encode()
         try:

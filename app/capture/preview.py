@@ -59,7 +59,7 @@ class CameraPreview:
         self._capture.join(_JOIN_S)
 
 
-def try_source(settings: SourceSettings, limit_s: float) -> tuple[Image | None, str]:
+def try_source(settings: SourceSettings, limit_s: float, stopped: Callable[[], bool]) -> tuple[Image | None, str]:
     """The first image of a camera, or None and the reason why there is none within ``limit_s``, without its login."""
     slot: Slot[Frame] = Slot()
     try:
@@ -69,7 +69,7 @@ def try_source(settings: SourceSettings, limit_s: float) -> tuple[Image | None, 
     capture.start()
     end_s = time.monotonic() + limit_s
     try:
-        while time.monotonic() < end_s:
+        while time.monotonic() < end_s and not stopped():
             try:
                 frame = slot.get(0.1)
             except SlotClosed:

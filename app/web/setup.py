@@ -23,7 +23,7 @@ from app.settings.source import SourceSettings
 T = TypeVar("T")
 _APPLY_S = 20.0
 """How long the main thread may take to use new settings; it reads them several times a second."""
-_TRY_S = 15.0
+TRY_S = 15.0
 _MAX_TRIED = 20
 _WIDTH_PX, _BLURRED_PX = 640, 24
 
@@ -62,11 +62,12 @@ class Setup:
         self.find_devices: Callable[[], list[OnvifDevice]] = find_devices
         self._tried: OrderedDict[str, Tried] = OrderedDict()
         self._lock = asyncio.Lock()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="web-setup")
+        self._workers = ThreadPoolExecutor(2, thread_name_prefix="web-setup")
+        self._is_closed = False
 
     async def run(self, task: Callable[[], T]) -> T:
-        """Runs what asks a camera or the disk, one after the other, beside what draws the live pictures."""
-        return await asyncio.get_running_loop().run_in_executor(self._worker, task)
+        """Runs what waits for a camera or the disk, beside the workers that draw the live pictures."""
+        return await asyncio.get_running_loop().run_in_executor(self._workers, task)
 
     async def read(self, used: Settings) -> tuple[str, Settings, str]:
         """The text of the file, the settings of a run with it, and why it cannot be changed. ``used``: the settings if
@@ -110,7 +111,7 @@ class Setup:
 
     async def try_address(self, tried: Tried, blur: bool) -> tuple[str, Tried]:
         """Opens the address. Returns the outcome and the key that finds it again."""
-        image, reason = await self.run(lambda: try_source(tried.settings, _TRY_S))
+        image, reason = await self.run(lambda: try_source(tried.settings, TRY_S, lambda: self._is_closed))
         size_px = (0, 0) if image is None else (image.shape[1], image.shape[0])
         jpeg = b"" if image is None else await self.run(lambda: _jpeg(image, blur))
         tried = replace(tried, jpeg=jpeg, size_px=size_px, reason=reason)
@@ -135,7 +136,8 @@ class Setup:
         return [(self.keep(Tried(source_of(each.uri, username, password), name=each.name)), each) for each in found]
 
     def close(self, wait: bool) -> None:
-        self._worker.shutdown(wait=wait, cancel_futures=True)
+        self._is_closed = True
+        self._workers.shutdown(wait=wait, cancel_futures=True)
 
 
 def source_of(uri: str, username: str, password: str) -> SourceSettings:

@@ -2,8 +2,9 @@
 
 import re
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import httpx
 import pytest
 from fakes_monitor import LiveCamera, fake_parts
 from fakes_onvif import OnvifCamera
-from fakes_video import mjpeg_server, striped_image, wait_until
+from fakes_video import FaultyServer, mjpeg_server, striped_image, wait_until
 
 from app.capture.onvif import find_devices
 from app.capture.source import make_source
@@ -21,6 +22,7 @@ from app.cli.watch_session import WatchSession
 from app.settings.change import SettingsFile
 from app.settings.load import load_settings
 from app.settings.monitor import CameraSettings
+from app.web import setup
 
 FILE = """\
 # Our settings
@@ -277,6 +279,27 @@ def test_a_failing_address_shows_the_reason_and_is_not_saved(page: Page) -> None
     answer = page.api("/setup/try", {"uri": "http://127.0.0.1:9/video"})
     assert (answer["ok"], "refuses" in answer["reason"]) == (False, True)
     assert page.text == FILE
+
+
+def test_an_address_that_never_answers_delays_neither_the_pages_nor_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "TRY_S", 300.0)
+    with FaultyServer() as server:
+        with running(tmp_path / "a.toml") as page, suppress(httpx.TransportError):
+            trying = threading.Thread(target=_try_in_vain, args=(page, f"http://127.0.0.1:{server.port}/"))
+            trying.start()
+            wait_until(lambda: server.connections > 0, "the address is opened")
+            assert "Add a camera" in page.get("/setup")
+            start_s = time.monotonic()
+        trying.join()
+        assert time.monotonic() - start_s < 60
+
+
+def _try_in_vain(page: Page, uri: str) -> None:
+    with suppress(httpx.TransportError), httpx.Client(base_url=page.client.base_url, timeout=60) as client:
+        csrf = client.get("/api/v1/session").json()["csrf"]
+        client.post("/api/v1/setup/try", json={"uri": uri}, headers={"X-CSRF-Token": csrf})
 
 
 def test_a_blurred_view_shows_a_coarse_picture(tmp_path: Path, camera: str) -> None:
