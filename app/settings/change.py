@@ -153,6 +153,8 @@ def changed_text(text: str, changes: Sequence[Change]) -> str:
     from tomlkit.exceptions import TOMLKitError
 
     for change in changes:
+        if change.path.splitlines() != [change.path]:
+            raise SettingsError("a path is one line, such as policy.dwell_s")
         wanted = tomllib.loads(text)
         parts = _parts(change, wanted)
         _check(change, parts, wanted)

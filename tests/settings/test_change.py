@@ -330,7 +330,7 @@ def test_a_link_stays_a_link_and_line_ends_stay(tmp_path: Path) -> None:
 
 
 names = st.sampled_from(
-    ["camera", "door", "10.0.0.8", "alerts", "channels", "hook", "policy", "uri", "dwell_s", "x", "", "0"]
+    ["camera", "door", "10.0.0.8", "alerts", "channels", "hook", "policy", "uri", "dwell_s", "x\n", "", "0"]
 )
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 300) | st.floats(allow_nan=False) | st.text(max_size=8)
