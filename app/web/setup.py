@@ -37,7 +37,6 @@ class Tried:
     camera: str = ""
     """The camera that gets the address; '' for a new one."""
     has_new_login: bool = True
-    name: str = ""
     jpeg: bytes = field(default=b"", repr=False)
     size_px: tuple[int, int] = (0, 0)
     reason: str = ""
@@ -133,7 +132,7 @@ class Setup:
         if not address.lower().startswith(("http://", "https://")):
             raise SettingsError("give the address of a device service, such as http://10.0.0.7/onvif/device_service")
         found = await self.run(lambda: read_profiles(address, username, password))
-        return [(self.keep(Tried(source_of(each.uri, username, password), name=each.name)), each) for each in found]
+        return [(self.keep(Tried(source_of(each.uri, username, password))), each) for each in found]
 
     def close(self, wait: bool) -> None:
         self._is_closed = True

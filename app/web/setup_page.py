@@ -39,6 +39,9 @@ class SetupPages:
         self._page = page
 
     def routes(self) -> list[tuple[str, Callable[[Request], Awaitable[Response]], str]]:
+        if self._site.fleet_store is not None:  # a hub watches nothing
+            return []
+
         def form(section: str, act: Callable[[Request, Fields], Awaitable[Response]]) -> Any:
             """Shows an error on the page of ``section``."""
 

@@ -36,7 +36,7 @@ By = pytest.importorskip("selenium.webdriver.common.by").By
 ROOT = Path(__file__).parents[2]
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 AXE = Path(os.environ.get("AXE_CORE", ROOT / "node_modules/axe-core/axe.min.js"))
-PAGES = ("/", "/events", "/review", "/trends", "/health", "/setup", "/setup/channels")
+PAGES = ("/", "/events", "/review", "/trends", "/health", "/setup")
 PHONE, DESKTOP = (390, 844), (1360, 900)
 
 pytestmark = [

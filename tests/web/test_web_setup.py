@@ -178,20 +178,20 @@ def test_a_change_for_another_state_of_the_file_is_refused(page: Page) -> None:
     assert page.text.endswith("offline_after_s = 30\n")
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "words"),
-    [
-        ("policy.dwell_s", -1, "dwell_s"),
-        ("policy.dwel_s", 1, "did you mean dwell_s"),
-        ("alerts.channels.x", {"kind": "command", "argv": ["true"]}, "edit the file"),
-        ("web.host", "0.0.0.0", "edit the file"),
-        ("camera.door.uri", "/etc/passwd", "stays in the settings file"),
-    ],
-)
-def test_an_invalid_change_changes_nothing_and_says_why(page: Page, path: str, value: Any, words: str) -> None:
-    error = page.save(("policy.cooldown_s", 9), (path, value), status=400)["error"]
-    assert words in error
-    assert "\n" not in error
+INVALID: list[tuple[str, Any, str]] = [
+    ("policy.dwell_s", -1, "dwell_s"),
+    ("policy.dwel_s", 1, "did you mean dwell_s"),
+    ("alerts.channels.x", {"kind": "command", "argv": ["true"]}, "edit the file"),
+    ("web.host", "0.0.0.0", "edit the file"),
+    ("camera.door.uri", "/etc/passwd", "stays in the settings file"),
+]
+
+
+def test_an_invalid_change_changes_nothing_and_says_why(page: Page) -> None:
+    for path, value, words in INVALID:
+        error = page.save(("policy.cooldown_s", 9), (path, value), status=400)["error"]
+        assert words in error
+        assert "\n" not in error
     assert page.text == FILE
 
 
@@ -334,16 +334,16 @@ CHANNEL_FORMS: list[tuple[dict[str, str], dict[str, Any]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("fields", "wanted"), CHANNEL_FORMS, ids=lambda each: each.get("form", ""))
-def test_a_channel_is_added_and_removed_by_forms(page: Page, fields: dict[str, str], wanted: dict[str, Any]) -> None:
-    text = page.post("/setup/channels/add", {"name": "desk", **fields})
-    channel = load_settings(page.path).alerts.channels[0].model_dump()
-    assert {name: channel[name] for name in wanted} == wanted
-    assert fields.get("password", "none") not in text
-    assert [each.name for each in page.session.alerts.health().channels] == ["desk"]
-    page.post("/setup/channels/remove", {"remove": "desk"})
-    assert load_settings(page.path).alerts.channels == ()
-    assert page.session.alerts.health().channels == ()
+def test_a_channel_is_added_and_removed_by_forms(page: Page) -> None:
+    for fields, wanted in CHANNEL_FORMS:
+        text = page.post("/setup/channels/add", {"name": "desk", **fields})
+        channel = load_settings(page.path).alerts.channels[0].model_dump()
+        assert {name: channel[name] for name in wanted} == wanted
+        assert fields.get("password", "none") not in text
+        assert [each.name for each in page.session.alerts.health().channels] == ["desk"]
+        page.post("/setup/channels/remove", {"remove": "desk"})
+        assert load_settings(page.path).alerts.channels == ()
+        assert page.session.alerts.health().channels == ()
 
 
 def test_the_test_button_tells_what_failed(page: Page) -> None:
