@@ -390,7 +390,9 @@ def _check_effect(text: str, settings: Settings, changes: Sequence[Change]) -> N
     same_cameras = [each.name for each in alone.camera] == [each.name for each in settings.camera]
     for change in changes:
         parts = _parts(change, tables)
-        if _value(alone, parts) != _value(settings, parts) or (parts[:1] == CAMERAS and not same_cameras):
+        is_camera = parts[:1] == CAMERAS  # flags such as --fps set a part of each camera
+        is_same = (is_camera and len(parts) == 2) or _value(alone, parts) == _value(settings, parts)
+        if not is_same or (is_camera and not same_cameras):
             raise SettingsError(f"{change.path}: a flag or an environment variable sets it; start without that")
 
 

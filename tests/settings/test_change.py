@@ -289,6 +289,16 @@ def test_an_edit_by_hand_is_neither_overwritten_nor_undone(tmp_path: Path) -> No
     assert file.path.read_text() == edited
 
 
+def test_a_flag_for_all_cameras_does_not_prevent_a_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(FILE)
+    file = SettingsFile(path, lambda text: load_settings(path, each_camera={"fps": 5}, text=text))
+    change = Change("camera.gate", {"uri": "rtsp://10.0.0.9/live"})
+    assert file.change(revision_of(FILE), [change]).camera[2].fps == 5
+    with pytest.raises(SettingsError, match="a flag"):
+        file.change(revision_of(file.read()), [Change("camera.gate.fps", 9)])
+
+
 def test_an_error_of_the_settings_changes_nothing_and_names_the_place(tmp_path: Path) -> None:
     file = settings_file(tmp_path / "a.toml")
     changes = [Change("policy.cooldown_s", 1), Change("camera.door.rotate", 45)]
