@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from app.alerts.channel import DeliveryChannel, make_hooks
@@ -138,6 +138,11 @@ class AlertCenter:
         wall_s = self._queue.wall_s()
         self._today = DayCounts()
         self._today.add(self._queue.hours(EventFilter(since_s=day_start_s(wall_s))), wall_s)
+
+    def watch(self, cameras: Iterable[str]) -> None:
+        """The live cameras from now on; a new one counts as online until it is known to be offline."""
+        with self._changed:
+            self._cameras = {name: self._cameras.get(name, True) for name in cameras}
 
     def reload(self, settings: AlertSettings) -> None:
         """Uses new settings from the next event on; alerts that are not sent yet stay. Channels that did not change

@@ -1,11 +1,13 @@
 """Live pictures of the cameras that a user can choose from. A camera that hangs delays nothing and nobody."""
 
+import time
 from collections.abc import Callable
 
 from app.capture.cameras import CameraDevice
-from app.capture.capture import Capture
-from app.capture.slot import Slot
+from app.capture.capture import Capture, SourceState
+from app.capture.slot import Slot, SlotClosed
 from app.capture.source import FrameSource, make_source
+from app.core.errors import MaskwatchError
 from app.core.types import Frame, Image
 from app.settings.source import SourceSettings
 
@@ -55,3 +57,28 @@ class CameraPreview:
     def join(self) -> None:
         """Waits until the camera is released, or gives it up after a time limit."""
         self._capture.join(_JOIN_S)
+
+
+def try_source(settings: SourceSettings, limit_s: float, stopped: Callable[[], bool]) -> tuple[Image | None, str]:
+    """The first image of a camera, or None and the reason why there is none within ``limit_s``, without its login."""
+    slot: Slot[Frame] = Slot()
+    try:
+        capture = Capture(make_source(settings), settings, [slot])
+    except MaskwatchError as error:
+        return None, settings.hide(str(error))
+    capture.start()
+    end_s = time.monotonic() + limit_s
+    try:
+        while time.monotonic() < end_s and not stopped():
+            try:
+                frame = slot.get(0.1)
+            except SlotClosed:
+                break
+            if frame is not None:
+                return frame.image, ""
+            if capture.status.state in (SourceState.RECONNECTING, SourceState.FAILED):
+                break
+        return None, capture.status.last_error or f"no image arrives within {limit_s:.0f} s; check the address"
+    finally:
+        capture.stop()
+        capture.join(_JOIN_S)

@@ -112,11 +112,6 @@ class Evidence:
         blur_faces(image, [box.stretched(horizontal, vertical) for box in hidden])
         return jpeg_bytes(image, 85)
 
-    def move(self, settings: Settings) -> None:
-        """Stores what follows beside the event file of ``settings``."""
-        self._clip_folder.path = settings.clips.folder_of(settings.alerts.store)
-        self._face_folder.path = settings.collect.folder_of(settings.alerts.store)
-
     def on_result(self, result: FrameResult) -> list[Event]:
         """Keeps what it needs of a result; returns the events of a camera that does not see what it usually sees."""
         if self.clips is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from app.cli import watch
 from app.core.errors import DisplayError, MaskwatchError
 from app.core.files import exists, is_file
-from app.core.user_folders import config_folder, data_folder, pictures_folder
+from app.core.user_folders import data_folder, pictures_folder
 
 if TYPE_CHECKING:
     from app.ui.start_choice import Choice
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         check_display()
     except DisplayError as error:
         raise DisplayError(f"{error}; or see '{_APP} --help'") from error
-    config = config_folder() / f"{_APP}.toml"
+    config = watch.default_config()
     if args.config is None and is_file(config):
         args.config = str(config)
     settings = watch.settings_of(args)

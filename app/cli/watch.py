@@ -7,12 +7,14 @@ import shlex
 import signal
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli.channel_flags import add_channel_flags, channels_of
 from app.core.errors import SettingsError
-from app.core.files import exists
+from app.core.files import exists, is_file
+from app.core.user_folders import config_folder
 from app.settings.flags import (
     ALERTING,
     ALL_FLAGS,
@@ -30,6 +32,7 @@ from app.settings.flags import (
 
 if TYPE_CHECKING:
     from app.cli.watch_session import WatchSession
+    from app.settings.change import SettingsFile
     from app.settings.root import Settings
     from app.ui.image_window import ImageWindow
 
@@ -71,7 +74,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_flags(parser, "web view", WEB)
 
 
-def settings_of(args: argparse.Namespace) -> "Settings":
+def settings_of(args: argparse.Namespace, text: str | None = None) -> "Settings":
+    """``text``: what the settings file is to contain, instead of what it contains."""
     from app.settings.load import load_settings
 
     flags = flag_values(args, ALL_FLAGS)
@@ -81,13 +85,34 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         from app.settings.web import parse_address
 
         flags["web"] = {**flags.get("web", {}), "enabled": True, **(parse_address(args.web) if args.web else {})}
-    return load_settings(config_path(args), flags, each_camera=source_values(args), more_channels=channels_of(args))
+    return load_settings(
+        config_path(args), flags, each_camera=source_values(args), more_channels=channels_of(args), text=text
+    )
+
+
+def default_config() -> Path:
+    """The settings file that 'start' uses, and 'watch --web', whose pages write it."""
+    return config_folder() / "maskwatch.toml"
+
+
+def _settings_file(args: argparse.Namespace) -> "SettingsFile | None":
+    """The file that the web view changes."""
+    from app.settings.change import SettingsFile
+
+    path = config_path(args) or (default_config() if args.web is not None else None)
+    return None if path is None else SettingsFile(path, partial(settings_of, args))
 
 
 def run(args: argparse.Namespace) -> int:
     from app.settings.source import is_photo
 
+    if args.config is None and args.web is not None and is_file(default_config()):
+        args.config = str(default_config())
+        log.warning("the settings are those of %s", args.config)
     settings = settings_of(args)
+    if settings.web.enabled and "camera" not in settings.model_fields_set:  # the first camera is added in the page
+        setattr(args, "monitor.retry_at_start", True)
+        settings = settings_of(args)
     if photos := [camera.uri for camera in settings.camera if is_photo(camera.uri) and exists(Path(camera.uri))]:
         raise SettingsError(f"{photos[0]} is an image, and 'watch' needs a video; type {annotate_command(photos)}")
     image_window: ImageWindow | None = None
@@ -110,7 +135,9 @@ def run(args: argparse.Namespace) -> int:
             image_window.show(draw_message_box("maskwatch", ["Starting …"], _START_PX), _START_PX)
             level = logging.WARNING if settings.view.kiosk else logging.INFO  # nobody sits in front of a kiosk
             stack.enter_context(keep_awake(settings.view.keep_awake, level))
-        session = stack.enter_context(WatchSession(settings, args.output, args.events, config_path(args)))
+        session = stack.enter_context(
+            WatchSession(settings, args.output, args.events, config_path(args), file=_settings_file(args))
+        )
         stack.enter_context(flags)
         service.ready()
 
@@ -120,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
             session.step()
             if flags.take_reload():
                 _reload(session, args)
-            session.turn_as_requested()
+            session.follow_web()
             return flags.stop
 
         if image_window is None:

@@ -33,7 +33,7 @@ from app.pipeline.event_factory import EventFactory
 from app.pipeline.monitor import Monitor, MonitorParts
 from app.settings.alerts import AlertSettings, NatsChannel
 from app.settings.monitor import PolicySettings, Polygon, overridden
-from app.settings.reload import live_part, needs_restart
+from app.settings.reload import live_part, needs_restart, with_cameras_of
 from app.settings.root import Settings, unmatched_camera_patterns
 from app.settings.source import SourceKind
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # what not every run needs is imported late, so that the star
     from app.cli.fleet_node import FleetNode
     from app.fleet.agent import FleetAgent
     from app.fleet.messages import NodeHealth
+    from app.settings.change import SettingsFile
     from app.ui.image_window import ImageWindow
     from app.web.server import WebServer
 
@@ -66,8 +67,9 @@ class WatchSession:
         events: Path | None,
         config: Path | None = None,
         parts: MonitorParts | None = None,
+        file: "SettingsFile | None" = None,
     ) -> None:
-        """``config`` is the settings file that regions drawn in the window are written to."""
+        """``config``: the settings file that regions drawn in the window are written to; ``file``: for the web view."""
         if events is not None and events.suffix.lower() not in EVENT_SUFFIXES:
             raise OutputError(f"cannot write events to {events}: name it .jsonl or .csv")
         if output is not None and len(settings.camera) > 1:
@@ -83,8 +85,9 @@ class WatchSession:
         self._output = output
         self._events_path = events
         self._config = config
+        self._file = file
         self._parts = parts or MonitorParts()
-        self._stack = ExitStack()
+        self._stack, self._evidence_stack = ExitStack(), ExitStack()
         self._event_log: EventLog | None = None
         self.video: VideoWriter | None = None
         self._print_above: Callable[[str], None] | None = None
@@ -124,8 +127,8 @@ class WatchSession:
             stack.callback(self._close_alerts)
             if self._settings.fleet.hub:
                 self._start_fleet(stack)
-            self.evidence = Evidence(self._settings, lambda: self.alerts.retention_now_s, self.change_event)
-            self.evidence.open(stack)
+            stack.callback(lambda: self._evidence_stack.close())
+            self._open_evidence()
             stack.callback(self._close_outputs)
             self._enter_monitor(stack)
             if self.web is not None:
@@ -134,6 +137,13 @@ class WatchSession:
                 self._print(f"web view: {self.web.url}")
             self._stack = stack.pop_all()
         return self
+
+    def _open_evidence(self) -> None:
+        """Starts what the settings ask for; ends what they asked for before. Raises OutputError."""
+        self._evidence_stack.close()
+        self._evidence_stack = ExitStack()
+        self.evidence = Evidence(self._settings, lambda: self.alerts.retention_now_s, self.change_event)
+        self.evidence.open(self._evidence_stack)
 
     def _enter_monitor(self, stack: ExitStack) -> None:
         """A model that cannot be loaded ends the program, but is reported before."""
@@ -173,7 +183,9 @@ class WatchSession:
         except ImportError as error:
             advice = "pip install 'maskwatch[web]' (from a checkout: pip install '.[web]')"
             raise SettingsError(f"the web view needs {error.name}: {advice}") from error
-        return WebServer(self._settings, self.monitor, self.alerts, self._mutes)
+        web = WebServer(self._settings, self.monitor, self.alerts, self._mutes)
+        web.site.setup.file = self._file
+        return web
 
     def _make_node(self) -> "FleetNode | None":
         if not self._local.fleet.hub:
@@ -310,16 +322,27 @@ class WatchSession:
         return self._apply(_without_store(settings), any(channel.reads_files for channel in settings.alerts.channels))
 
     def _apply(self, local: Settings, files_changed: bool = False) -> list[str]:
-        settings = self._with_hub(local)
+        before, settings, places = self._settings, self._with_hub(local), []
+        if self._output is not None or before.view.kiosk or before.fleet.failover:
+            names = [[camera.name for camera in each.camera] for each in (before, settings)]
+            places += ["camera (the list of cameras)"] if names[0] != names[1] else []
+            settings, local = with_cameras_of(before, settings), with_cameras_of(self._local, local)
         self._local = live_part(self._local, local)
-        places = needs_restart(self._settings, settings)
-        alerts_changed = files_changed or settings.alerts != self._settings.alerts
-        before = self._settings.alerts
-        self._settings = live_part(self._settings, settings)
+        places += needs_restart(before, settings)
+        self._settings = live_part(before, settings)
         self.monitor.apply(settings)
-        self.evidence.apply(self._settings)
-        if alerts_changed:
-            self._reload_alerts(before)
+        self.alerts.watch([camera.name for camera in settings.camera if camera.is_live])
+        if files_changed or settings.alerts != before.alerts:
+            self._reload_alerts(before.alerts)
+        if _kept(before) != _kept(self._settings):
+            try:
+                self._open_evidence()
+            except OutputError as error:
+                log.error("%s", error)
+        else:
+            self.evidence.apply(self._settings)
+        if self.web is not None:
+            self.web.reload(self._settings, self.alerts)
         return places
 
     def _reload_alerts(self, before: AlertSettings) -> None:
@@ -332,15 +355,12 @@ class WatchSession:
             return
         store = self._settings.alerts.store
         if store != before.store:
-            self.evidence.move(self._settings)
             log.warning(
                 "events are stored in %s from now on; those in %s are kept until you delete them with "
                 "'maskwatch purge --store'",
                 store,
                 before.store,
             )
-        if self.web is not None:
-            self.web.reload(self._settings.alerts, self.alerts)
 
     def regions_of(self, camera: str) -> tuple[Polygon, ...]:
         """The alert regions of ``camera``, as polygons; empty if the whole frame alerts."""
@@ -363,11 +383,16 @@ class WatchSession:
             return str(error)
         return f"rotated by {rotate} degrees until maskwatch stops; to keep it, set rotate = {rotate} for this camera"
 
-    def turn_as_requested(self) -> None:
-        """Rotates the cameras for which the web view was asked to. The main thread calls it now and then."""
+    def follow_web(self) -> None:
+        """Does what the web view was asked for: to rotate a camera, to use new settings. The main thread calls it now
+        and then."""
         while self.web is not None and self.web.site.turns:
             camera = self.web.site.turns.popleft()
             self._print(f"{camera}: {self.turn(camera)}")
+        while self.web is not None and self.web.site.setup.reloads:
+            settings, done = self.web.site.setup.reloads.popleft()
+            if done.set_running_or_notify_cancel():
+                done.set_result(self.reload(settings))
 
     def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:
         """Uses ``regions`` from now on and writes them to the settings file. Returns a message for the user."""
@@ -535,6 +560,12 @@ def _without_store(settings: Settings) -> Settings:
     if settings.alerts.store_files or any(camera.is_live for camera in settings.camera):
         return settings
     return settings.model_copy(update={"alerts": settings.alerts.model_copy(update={"persist": False})})
+
+
+def _kept(settings: Settings) -> tuple[object, ...]:
+    """What ``Evidence`` depends on."""
+    alerts = settings.alerts
+    return settings.clips, settings.collect, settings.drift, settings.view.blur, alerts.store, alerts.persist
 
 
 def event_text(event: Event) -> str:

@@ -7,8 +7,13 @@ from datetime import datetime
 
 MAX_LISTED = 5
 """At most this many names of a list are printed, so that the text fits one line."""
-MOVED = "moved"
-REASONS = {"mask": "mask on", "left": "left the view", MOVED: "another node watches the camera"}
+MOVED, REMOVED = "moved", "removed"
+REASONS = {
+    "mask": "mask on",
+    "left": "left the view",
+    MOVED: "another node watches the camera",
+    REMOVED: "the camera was changed or removed",
+}
 """Texts for the event reasons that are codes; other reasons are already text."""
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h|d)?")

@@ -16,7 +16,7 @@ from app.capture.slot import SlotClosed
 from app.capture.source import FrameSource, make_source
 from app.core.cpu import cores_allowed
 from app.core.errors import MaskwatchError, MonitorError
-from app.core.text import MOVED
+from app.core.text import MOVED, REMOVED
 from app.core.types import Counts, Event, FrameResult, Label
 from app.pipeline.alert_policy import may_alert_now
 from app.pipeline.camera import Camera, CameraView
@@ -40,7 +40,7 @@ from app.pipeline.watchdog import (
 )
 from app.pipeline.watched_time import WatchedTime
 from app.settings.monitor import CameraSettings, PolicySettings, overridden
-from app.settings.reload import live_part
+from app.settings.reload import live_camera, live_part
 from app.settings.root import Settings
 from app.settings.vision import ClassifierSettings, DetectorSettings, TrackingSettings
 from app.vision.backend_choice import resolved_detector
@@ -127,7 +127,9 @@ class Monitor:
         self._resumed = threading.Event()
         self._resumed.set()
         self._threads = ThreadGroup(self._wake_all)
-        self._cameras: list[Camera] = []
+        self._cameras: list[Camera] = []  # replaced, never changed: other threads read it
+        self._removed: list[Camera] = []
+        self._follows = True
         self._batcher: ClassifierBatcher | None = None
         self._batcher_thread: threading.Thread | None = None
         self._dispatcher = Dispatcher()
@@ -140,9 +142,7 @@ class Monitor:
     def __enter__(self) -> "Monitor":
         self._batcher = ClassifierBatcher(self._load_classifier(self._settings.classifier))
         for settings in self._settings.camera:
-            source = self._parts.make_source(settings)
-            origin = recording_id(settings) or self.run_id
-            camera = Camera(settings, source, EventFactory(origin, source.name), self._new_worker)
+            camera = self._new_camera(settings)
             if camera.name in self._offline:
                 event = self._offline[camera.name]
                 camera.restore_offline(event)
@@ -164,6 +164,50 @@ class Monitor:
         return self._parts.load_classifier(settings.model_copy(update={"threads": threads}))
 
     # -- cameras and their threads -----------------------------------------------------------------------------------
+
+    def _new_camera(self, settings: CameraSettings) -> Camera:
+        source = self._parts.make_source(settings)
+        return Camera(
+            settings, source, EventFactory(recording_id(settings) or self.run_id, source.name), self._new_worker
+        )
+
+    def _follow_settings(self) -> None:
+        """Starts new cameras and stops those that the settings do not name any more. One whose source has changed is
+        stopped and started again."""
+        self._follows = True
+        wanted, old = self._settings.camera, {camera.name: camera for camera in self._cameras}
+        kept = {own.name: old[own.name] for own in wanted if own.name in old and _is_same(old[own.name], own)}
+        for _ in range(len(wanted) - len(kept)):  # first, or the run could end in between
+            self._results.add_producer()
+        for camera in self._cameras:
+            if camera.name not in kept:
+                self._remove(camera)
+        cameras = []
+        for own in wanted:
+            try:
+                cameras.append(kept.get(own.name) or self._new_camera(own))
+            except MaskwatchError as error:
+                log.error("%s cannot be started: %s", own.name, own.hide(str(error)))
+                self._results.producer_done()
+        self._cameras = cameras
+        for camera in cameras:
+            if camera.name not in kept and self._may_watch(camera.name):
+                camera.capture.start()
+                self._spawn_detector(camera)
+            elif camera.name not in kept:
+                camera.suspend()
+        if self._threads.stopping.is_set():  # the stop may have closed only the old ones
+            self._wake_all()
+
+    def _remove(self, camera: Camera) -> None:
+        self._end_view(camera, REMOVED)
+        if (change := self._watchdog.end_outage(camera.name)) is not None:
+            self.report(camera.outage_event(change, REMOVED))
+        camera.retire_worker()
+        camera.stop()
+        self._removed = [each for each in self._removed if each.join(0.0)] + [camera]
+        if not camera.has_ended:
+            self._dispatcher.put(self._results.producer_done, wait=False)
 
     def _new_worker(self, camera: Camera) -> DetectorWorker:
         general, own = self._settings, camera.settings
@@ -273,6 +317,8 @@ class Monitor:
         Raises the camera's error if none can be watched any more.
         """
         assert self._batcher is not None
+        if not self._follows:
+            self._follow_settings()
         self._suspend_or_resume()
         if self._next_classifier is not None:
             self._change_classifier()
@@ -437,10 +483,17 @@ class Monitor:
         return iter(self._results)
 
     def apply(self, settings: Settings) -> None:
-        """Applies the settings that can change at run time (``reload.LIVE``), from the next frame on."""
-        self._settings = live_part(self._settings, settings)
-        for camera, own in zip(self._cameras, self._settings.camera, strict=True):
-            camera.apply(own, *self._live_settings(own))
+        """Applies the settings that can change at run time (``reload.LIVE``), from the next frame on. Cameras are
+        started and stopped within a second, in the thread of the watchdog; one that cannot be opened then is tried
+        again, as the start is over."""
+        retrying = settings.monitor.model_copy(update={"retry_at_start": True})
+        self._settings = live_part(self._settings, settings.model_copy(update={"monitor": retrying}))
+        by_name = {camera.name: camera for camera in self._cameras}
+        for own in self._settings.camera:
+            if (camera := by_name.get(own.name)) is not None and _is_same(camera, own):
+                camera.apply(own, *self._live_settings(own))
+        if [camera.settings for camera in self._cameras] != list(self._settings.camera):
+            self._follows = False
 
     def use_classifier(self, settings: ClassifierSettings) -> None:
         """Uses another model within a second. Raises MaskwatchError and changes nothing if it cannot be loaded."""
@@ -473,7 +526,7 @@ class Monitor:
         self._threads.stop()
         deadline_s = time.monotonic() + _JOIN_S
         stuck = self._threads.join(_JOIN_S)
-        for camera in self._cameras:
+        for camera in (*self._cameras, *self._removed):
             stuck += [f"capture {camera.name}"] * camera.join(deadline_s)
         if stuck:
             log.warning("threads still running %.1f s after the stop: %s", _JOIN_S, ", ".join(stuck))
@@ -490,6 +543,11 @@ class Monitor:
         if isinstance(fault, MaskwatchError):
             raise fault
         raise MonitorError(f"thread '{self._threads.failed}' crashed: {fault!r}; please report it") from fault
+
+
+def _is_same(camera: Camera, settings: CameraSettings) -> bool:
+    """Whether ``settings`` can be applied to ``camera`` without starting it again."""
+    return live_camera(camera.settings, settings) == settings
 
 
 def _people_of(result: FrameResult, people: Mapping[Label, int]) -> CameraHour:

@@ -31,6 +31,10 @@ class ResultQueue:
             self._results.append(result)
             self._changed.notify_all()
 
+    def add_producer(self) -> None:
+        with self._changed:
+            self._producers += 1
+
     def producer_done(self) -> None:
         with self._changed:
             self._producers -= 1

@@ -73,6 +73,8 @@ class ChannelBase(BaseModel):
     snapshot: bool = Field(default=False, description="send the snapshot, if alerts.snapshots allows it")
     useless_when_late: ClassVar[bool] = False
     """Whether an alert is given up after ``give_up_after_s`` even if it was never tried."""
+    only_in_file: ClassVar[bool] = False
+    """Whether the web view must not change the channel: it runs a program, or its address belongs to a key."""
 
     @field_validator("schedule")
     @classmethod
@@ -100,6 +102,7 @@ def _exactly_one(channel: BaseModel, field: str) -> None:
 class CommandChannel(ChannelBase):
     """A program that is started without a shell; placeholders such as ``{camera}`` in its arguments are replaced."""
 
+    only_in_file: ClassVar[bool] = True
     kind: Literal["command"]
     argv: tuple[str, ...] = Field(min_length=1, description="the program and its arguments")
 
@@ -195,6 +198,7 @@ class SoundChannel(ChannelBase):
 class NatsChannel(ChannelBase):
     """A stream of a NATS server (JetStream), such as the hub of a fleet. Sent means that the server has stored it."""
 
+    only_in_file: ClassVar[bool] = True
     kind: Literal["nats"]
     url: str = Field(pattern=r"^(tls|nats)://[^@/]+$", description="address of the server, such as tls://hub:7422")
     site: SiteName = Field(description="name of this site; part of the subject mw.event.SITE.CAMERA")
@@ -212,6 +216,7 @@ class NatsChannel(ChannelBase):
 class PluginChannel(ChannelBase):
     """A Python hook of an installed package, with an entry point in the group ``maskwatch.alert_hooks``."""
 
+    only_in_file: ClassVar[bool] = True
     kind: Literal["plugin"]
     plugin: str = Field(min_length=1, description="name of the hook's entry point")
     options: dict[str, str | int | float | bool] = Field(default_factory=dict, description="options of the hook")

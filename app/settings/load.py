@@ -32,14 +32,16 @@ def load_settings(
     *,
     each_camera: Mapping[str, Any] | None = None,
     more_channels: Sequence[Mapping[str, Any]] = (),
+    text: str | None = None,
 ) -> Settings:
     """The settings of one run. ``flags``: settings from the command line, by table. ``each_camera``: settings of every
     camera. ``more_channels``: alert channels of flags, with their names, that are added; one of the same name is
-    replaced.
+    replaced. ``text``: what the file at ``path`` is to contain, instead of what it contains.
 
     Raises SettingsError with the place and reason of every error in one line.
     """
-    text = "" if path is None else _read(path)
+    if text is None:
+        text = "" if path is None else read_settings_file(path)
     flags, each_camera = flags or {}, each_camera or {}
     try:
         environment = _environment()
@@ -170,7 +172,7 @@ def _kinds() -> list[str]:
     return [kind for channel in channels for kind in get_args(channel.model_fields["kind"].annotation)]
 
 
-def _read(path: Path) -> str:
+def read_settings_file(path: Path) -> str:
     """The text of a settings file. Raises SettingsError if it cannot be read or is not TOML."""
     try:
         written = path.read_bytes()

@@ -2,39 +2,43 @@
 
 from pydantic import BaseModel
 
+from app.settings.monitor import CameraSettings
 from app.settings.root import Settings
 
-LIVE = ("policy", "tracking", "monitor", "alerts")
+LIVE = ("camera", "policy", "tracking", "monitor", "alerts", "clips", "collect", "drift")
 """Tables that are applied at once."""
 
 LIVE_OF_CAMERA = ("policy", "tracking", "rotate", "flip", "aspect_ratio", "blackout")
+"""Settings of a camera that are applied without starting it again."""
 
 
 def live_part(old: Settings, new: Settings) -> Settings:
-    """``old`` with the ``LIVE`` tables of ``new``; cameras are matched by name."""
+    """``old`` with what is applied at once of ``new``. A window keeps its ``view``."""
+    view = old.view.model_copy(update={"blur": new.view.blur}) if old.view.headless else old.view
+    return old.model_copy(update={"view": view, **{name: getattr(new, name) for name in LIVE}})
+
+
+def live_camera(old: CameraSettings, new: CameraSettings) -> CameraSettings:
+    """``old`` with what is applied at once of ``new``; the camera must be started again if they still differ."""
+    return old.model_copy(update={name: getattr(new, name) for name in LIVE_OF_CAMERA})
+
+
+def with_cameras_of(old: Settings, new: Settings) -> Settings:
+    """``new`` for a run that keeps its cameras: those of ``old`` with what is applied at once."""
     by_name = {camera.name: camera for camera in new.camera}
-    cameras = []
-    for camera in old.camera:
-        given = by_name.get(camera.name, camera)
-        cameras.append(camera.model_copy(update={name: getattr(given, name) for name in LIVE_OF_CAMERA}))
-    return old.model_copy(update={"camera": tuple(cameras), **{name: getattr(new, name) for name in LIVE}})
+    cameras = tuple(live_camera(camera, by_name.get(camera.name, camera)) for camera in old.camera)
+    return new.model_copy(update={"camera": cameras})
 
 
 def needs_restart(old: Settings, new: Settings) -> list[str]:
     """The places (without values) that differ and are not applied while the monitor runs."""
     kept = live_part(old, new)
-    places = [
+    return [
         f"{section}.{name}"
         for section in type(new).model_fields
-        if section != "camera"
+        if section not in LIVE
         for name in _differing(getattr(kept, section), getattr(new, section))
     ]
-    names, new_names = [camera.name for camera in kept.camera], [camera.name for camera in new.camera]
-    if names != new_names:
-        return [*places, "camera (the list of cameras)"]
-    for camera, given in zip(kept.camera, new.camera, strict=True):
-        places += [f"camera '{camera.name}' {name}" for name in _differing(camera, given)]
-    return places
 
 
 def _differing(one: BaseModel, other: BaseModel) -> list[str]:

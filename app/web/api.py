@@ -44,6 +44,7 @@ from app.web.schemas import (
     camera_record,
     hour_record,
 )
+from app.web.setup_api import SetupApi
 from app.web.site import Site
 from app.web.sse import EventStreamResponse
 
@@ -51,7 +52,7 @@ PREFIX = "/api/v1"
 MAX_EVENTS = 500
 MAX_CSV_EVENTS = 100_000
 MAX_TIME_S = 1e10
-PAGES = ("/", "/events", "/review", "/label", "/trends", "/health")
+PAGES = ("/", "/events", "/review", "/label", "/trends", "/health", "/setup/channels")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -121,6 +122,12 @@ def _validate(model: type[BaseModel], values: Mapping[str, object]) -> BaseModel
         problem = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in problem["loc"]) or "body"
         raise HTTPException(400, f"{field}: {problem['msg']}") from error
+
+
+async def _read_record(request: Request, model: type[Record]) -> Record:
+    record = _validate(model, await _read_fields(request))
+    assert isinstance(record, Record)
+    return record
 
 
 def _camera_view(request: Request) -> tuple[int, CameraView]:
@@ -399,6 +406,7 @@ def routes() -> list[Route]:
         ("/compliance", _compliance, get),
         ("/stream", _event_stream, get),
         ("/openapi.json", _openapi, get),
+        *SetupApi(site_of, _read_record).routes(),
     ]
     return [Route(PREFIX + path, _with_store_errors(handler), methods=methods) for path, handler, methods in table]
 

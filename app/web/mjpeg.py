@@ -4,7 +4,7 @@ import asyncio
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from concurrent.futures import Executor
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -38,6 +38,7 @@ class EncodedFrame:
     jpeg: bytes
     number: int
     view: CameraView | None = None
+    blur: bool = False
 
 
 class _Camera:
@@ -85,7 +86,7 @@ class LiveStreams:
     def __init__(self, monitor: ViewSource, settings: WebSettings, blur: bool, workers: Executor) -> None:
         self._monitor = monitor
         self._settings = settings
-        self._blur = blur
+        self.blur = blur
         self._workers = workers
         self._cameras: dict[tuple[int, int], _Camera] = {}
         self._changed = asyncio.Event()
@@ -116,10 +117,11 @@ class LiveStreams:
         camera = self._cameras.setdefault((index, width_px), _Camera())
         async with camera.lock:
             view = self._monitor.views()[index]
-            if not _is_unchanged(camera.frame.view, view):
+            blur = self.blur
+            if camera.frame.blur is not blur or not _is_unchanged(camera.frame.view, view):
                 quality, loop = self._settings.jpeg_quality, asyncio.get_running_loop()
-                jpeg = await loop.run_in_executor(self._workers, draw, view, width_px, quality, self._blur)
-                camera.frame = EncodedFrame(jpeg, camera.frame.number + 1, view)
+                jpeg = await loop.run_in_executor(self._workers, draw, view, width_px, quality, blur)
+                camera.frame = EncodedFrame(jpeg, camera.frame.number + 1, view, blur)
                 self._changed.set()
                 if not self._stopping:
                     self._changed = asyncio.Event()
@@ -197,9 +199,10 @@ class LiveResponse:
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.body", "body": self.opening, "more_body": True})
-        async with aclosing(self._streams.frames(self._indices, self._width_px)) as frames:
-            async for index, frame in frames:
-                await send({"type": "http.response.body", "body": self.part(index, frame), "more_body": True})
+        with suppress(IndexError):  # a camera was removed
+            async with aclosing(self._streams.frames(self._indices, self._width_px)) as frames:
+                async for index, frame in frames:
+                    await send({"type": "http.response.body", "body": self.part(index, frame), "more_body": True})
 
     def part(self, index: int, frame: EncodedFrame) -> bytes:
         """One JPEG after the number of its camera and its length, both as 32 bits, big-endian."""

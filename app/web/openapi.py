@@ -16,6 +16,11 @@ _MODELS = (
     schemas.AllAcknowledged,
     schemas.CameraList,
     schemas.CameraRecord,
+    schemas.SavedSettings,
+    schemas.SettingsChanges,
+    schemas.SettingsRecord,
+    schemas.TriedAddress,
+    schemas.TryAddress,
     schemas.Compliance,
     schemas.EventIds,
     schemas.EventList,
@@ -177,7 +182,28 @@ def _paths() -> dict[str, Any]:
             )
         },
         "/openapi.json": {"get": get("document", "This document", dict)},
+        **_setup_paths(),
     }  # fmt: skip
+
+
+def _setup_paths() -> dict[str, Any]:
+    refused, key = (400, 403), _parameter("key", "path", {"type": "string", "minLength": 1, "maxLength": 100})
+
+    def post(name: str, summary: str, answer: type, body: type | None = None) -> dict[str, Any]:
+        given = {} if body is None else _body(body)
+        return {"post": _operation(name, summary, answer, _JSON, (*refused, 409), **given)}
+
+    return {
+        "/settings": {
+            "get": _operation("settings", "The settings without secrets", schemas.SettingsRecord, errors=(400,)),
+            **post("changeSettings", "Change the settings file", schemas.SavedSettings, schemas.SettingsChanges),
+        },
+        "/settings/undo": post("undoSettings", "Take the last change back", schemas.SavedSettings),
+        "/setup/try": post("tryCamera", "Open an address", schemas.TriedAddress, schemas.TryAddress),
+        "/setup/tried/{key}/picture.jpg": {
+            "get": _operation("triedPicture", "Picture of an address", None, _JPEG, (404,), parameters=[key])
+        },
+    }
 
 
 def document(root: str = "") -> dict[str, Any]:

@@ -28,6 +28,7 @@ from app.web.middleware import parse_form, session_cookie_header
 from app.web.review_page import ReviewPage
 from app.web.scan_page import ScanPage
 from app.web.schemas import hour_record
+from app.web.setup_page import SetupPages
 from app.web.site import Site
 
 PAGE_EVENTS, MAX_EVENTS_AT_ONCE = 50, 1000
@@ -42,6 +43,8 @@ CONFIRMATIONS = {
     "acknowledged": "Acknowledged.",
     "judged": "The verdict is stored.",
     "labelled": "The label is stored.",
+    "saved": "The settings are saved.",
+    "undone": "The last change is taken back.",
     "tested": "The test has ended; see the result of each channel below.",
 }
 LABEL_CHOICES = (("1", Label.MASK, "Mask"), ("2", Label.NO_MASK, "No mask"), ("3", Label.INCORRECT, "Worn wrong"),
@@ -67,6 +70,7 @@ class Pages:
             ("/label", self._label, "GET"),
             ("/trends", self._trends, "GET"),
             ("/health", self._health, "GET"),
+            *SetupPages(self._site, self.page).routes(),
             ("/scan", ScanPage(self._site, self.page).page, "GET"),
             ("/login", self._login, "GET"),
             ("/login", self._sign_in, "POST"),

@@ -1,7 +1,7 @@
 """Models of the API responses, and of the OpenAPI document."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -327,3 +327,42 @@ def hour_record(row: HourRow) -> HourRecord:
         not_watched_text=row.not_watched_text,
         **{name: getattr(seen, name) for name in SECONDS},
     )
+
+
+class SettingsRecord(Record):
+    """The settings of the run, without secrets. ``file`` is null if there is no settings file to change."""
+
+    revision: str = Field(description="of the settings file; a change names the one that it was made for")
+    file: str | None
+    settings: dict[str, Any]
+    editable: list[str] = Field(description="the paths that can be changed; '*' is the name of a camera or channel")
+
+
+class SettingChange(Record):
+    path: str = Field(min_length=1, max_length=300, description="such as policy.dwell_s or camera.door.rotate")
+    value: Any = Field(description="null removes the setting; a table for camera.NAME adds a camera")
+
+
+class SettingsChanges(Record):
+    revision: str = Field(max_length=64)
+    changes: list[SettingChange] = Field(min_length=1, max_length=100)
+
+
+class SavedSettings(Record):
+    revision: str
+    applied: list[str]
+    needs_restart: list[str] = Field(description="settings of the file that are used after a restart only")
+
+
+class TryAddress(Record):
+    uri: str = Field(min_length=1, max_length=500, description="rtsp://, rtsps://, http://, https://, or a number")
+    username: str = Field("", max_length=200)
+    password: str = Field("", max_length=200)
+
+
+class TriedAddress(Record):
+    key: str = Field(description="of the picture: /setup/tried/KEY/picture.jpg")
+    ok: bool
+    reason: str = Field(description="why there is no picture")
+    width_px: int
+    height_px: int

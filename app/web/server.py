@@ -21,7 +21,6 @@ from app.alerts.delivery import AlertCenter
 from app.alerts.mutes import Mutes
 from app.core.errors import OutputError
 from app.core.types import Event
-from app.settings.alerts import AlertSettings
 from app.settings.root import Settings
 from app.settings.web import WebSettings, read_token
 from app.web import api
@@ -95,9 +94,9 @@ class WebServer:
         """Sends ``event`` to every open page. Thread-safe, does not block."""
         self.site.feed.publish(event)
 
-    def reload(self, alerts: AlertSettings, center: AlertCenter) -> None:
-        """Replaces the alert settings and the alert center. Thread-safe."""
-        self.site.reload(alerts, center)
+    def reload(self, settings: Settings, center: AlertCenter) -> None:
+        """Replaces the settings and the alert center. Thread-safe."""
+        self.site.reload(settings, center)
 
     @property
     def port(self) -> int:

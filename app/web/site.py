@@ -23,12 +23,13 @@ from app.core.types import Box, Event
 from app.review.clips import VIDEO
 from app.review.collected import CollectedFace, CollectedFaces
 from app.review.picture_folder import PictureFolder
-from app.settings.alerts import AlertSettings, Channel
+from app.settings.alerts import Channel
 from app.settings.root import Settings
 from app.web.auth import Authenticator
 from app.web.history import History
 from app.web.mjpeg import LiveStreams, ViewSource
 from app.web.schemas import EventRecord, Status, TestResult, camera_record, delivery_record, event_record
+from app.web.setup import Setup
 from app.web.sse import EventFeed, to_json_line
 
 log = logging.getLogger(__name__)
@@ -66,15 +67,17 @@ class Site:
         self.feed = EventFeed(lambda: self.status().model_dump_json(), self._event_json, web.max_viewers)
         self.turns: deque[str] = deque(maxlen=_MAX_TURNS)
         """Cameras to rotate by a quarter; the main thread carries it out."""
+        self.setup = Setup()
         self.last_test: list[TestResult] = []
         self._testing = threading.Lock()
         self._test_hooks: list[TimeoutHook] = []
 
-    def reload(self, alerts: AlertSettings, center: AlertCenter) -> None:
-        """Replaces the alert settings and the alert center."""
-        self.settings = self.settings.model_copy(update={"alerts": alerts})
+    def reload(self, settings: Settings, center: AlertCenter) -> None:
+        """Replaces the settings and the alert center."""
+        self.settings = settings
         self.center = center
-        self.history.reload(alerts, center)
+        self.history.reload(settings.alerts, center)
+        self.streams.blur = settings.view.blur
 
     @property
     def clips(self) -> PictureFolder:
@@ -189,6 +192,7 @@ class Site:
         """Stops the workers and aborts a running channel test."""
         for hook in self._test_hooks:
             hook.abort()
+        self.setup.close(wait)
         self.workers.shutdown(wait=wait, cancel_futures=True)
 
 

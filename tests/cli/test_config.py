@@ -16,7 +16,7 @@ from app.core.secrets import redact
 from app.settings.error_messages import line_of, models_in
 from app.settings.load import load_settings
 from app.settings.monitor import overridden
-from app.settings.reload import live_part, needs_restart
+from app.settings.reload import live_part, needs_restart, with_cameras_of
 from app.settings.root import Settings
 from app.settings.toml import commented_toml, redacted_tables
 
@@ -290,13 +290,14 @@ def test_settings_that_need_a_restart_are_listed(tmp_path: Path) -> None:
         "detector": {"scale_factor": 1.5},
     }
     new = load_settings(None, wanted)
-    assert needs_restart(old, new) == ["detector.scale_factor", "camera 'b' pace"]
+    assert needs_restart(old, new) == ["detector.scale_factor"]
     kept = live_part(old, new)
     assert overridden(kept.policy, kept.camera[0].policy).dwell_s == 1
     assert kept.policy.cooldown_s == 9
     assert kept.monitor.offline_after_s == 1
     assert kept.detector == old.detector
-    assert "list of cameras" in needs_restart(old, load_settings(None, {"camera": [{"uri": "a.mp4"}]}))[0]
+    assert kept.camera[1].pace == "fast"
+    assert with_cameras_of(old, new).camera[1].pace == "realtime"
 
 
 # -- property-based tests -----------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import pytest
 
 from app.cli.channel_flags import split_command
 from app.cli.main import build_parser, main, with_implied_watch
-from app.cli.watch import settings_of
+from app.cli.watch import default_config, settings_of
 from app.core import resources
 from app.core.errors import SettingsError
 from app.settings.load import load_settings
@@ -283,6 +283,21 @@ def test_full_disk_under_the_log_keeps_the_exit_code() -> None:
             stdout=subprocess.PIPE, stderr=full, check=False,
         )  # fmt: skip
     assert done.returncode == 2
+
+
+def test_the_web_view_uses_the_settings_that_its_pages_write(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    default_config().parent.mkdir(parents=True, exist_ok=True)
+    default_config().write_text("[policy]\ndwell_s = 'x'\n")
+    missing = ["watch", "--headless", "--source", str(tmp_path / "missing.mp4")]
+    assert main([*missing, "--web", "127.0.0.1:0"]) == 2
+    assert (
+        f"dwell_s (line 2): Input should be a valid number, unable to parse string as a number (settings file "
+        f"{default_config()})" in capsys.readouterr().err.replace("\n", " ")
+    )
+    assert main(missing) == 2
+    assert "missing.mp4" in capsys.readouterr().err
 
 
 def test_source_flags_apply_to_cameras_of_the_file(tmp_path: Path) -> None:

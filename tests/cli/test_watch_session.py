@@ -307,7 +307,7 @@ def test_a_camera_is_turned_from_the_web_view(
         with httpx.Client(base_url=session.web.url) as client:
             csrf = client.get("/api/v1/session").json()["csrf"]
             assert client.post("/api/v1/cameras/1/turn", headers={"X-CSRF-Token": csrf}).status_code == 200
-        session.turn_as_requested()
+        session.follow_web()
         assert source.applied.rotate == 90  # type: ignore[attr-defined]
     assert load_settings(file).camera[0].rotate == 90
     assert "door: rotate = 90 saved to settings.toml" in capsys.readouterr().err

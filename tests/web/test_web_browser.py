@@ -21,7 +21,7 @@ import httpx
 import pytest
 from fakes_proxy import framing_page, reverse_proxy
 from fakes_review import FACE, add_face, write_review_clip
-from fakes_video import striped_image
+from fakes_video import RtspServer, striped_image
 from fakes_web import TOKEN, FakeMonitor, Running, make_event, serving
 
 from app.alerts.store_types import CameraHour, hour_of
@@ -36,7 +36,7 @@ By = pytest.importorskip("selenium.webdriver.common.by").By
 ROOT = Path(__file__).parents[2]
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 AXE = Path(os.environ.get("AXE_CORE", ROOT / "node_modules/axe-core/axe.min.js"))
-PAGES = ("/", "/events", "/review", "/trends", "/health")
+PAGES = ("/", "/events", "/review", "/trends", "/health", "/setup")
 PHONE, DESKTOP = (390, 844), (1360, 900)
 
 pytestmark = [
@@ -66,7 +66,8 @@ def fetch(url: str) -> httpx.Response:
 class Program:
     """A running ``maskwatch watch --web`` and its log."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, text: str = "") -> None:
+        """``text``: the settings file; the demo is watched unless it is given."""
         self.received = folder / "received"
         write = "import sys,pathlib; pathlib.Path(sys.argv[1]).open('a').write(sys.stdin.read())"
         settings = folder / "settings.toml"
@@ -75,14 +76,17 @@ class Program:
             "[[alerts.channels]]\nkind = 'command'\nname = 'desk'\n"
             f"argv = {json.dumps([sys.executable, '-c', write, str(self.received)])}\n"
         )
-        argv = [sys.executable, "-m", "app", "watch", "--headless", "--source", "demo", "--loop"]
-        argv += ["--config", str(settings), "--web", "127.0.0.1:0"]
+        argv = [sys.executable, "-m", "app", "watch", "--headless", "--config", str(settings), "--web", "127.0.0.1:0"]
+        if text:
+            settings.write_text(text)
+        else:
+            argv += ["--source", "demo", "--loop"]
         self.process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT)
         self.log: list[str] = []
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
         self.base = wait_until(self._base)
-        wait_until(lambda: self._is_ready())
+        wait_until(lambda: self._answers("healthz" if text else "readyz"))
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -94,10 +98,10 @@ class Program:
         found = re.search(r"http://127\.0\.0\.1:\d+", "".join(self.log))
         return found.group() if found else ""
 
-    def _is_ready(self) -> bool:
+    def _answers(self, path: str) -> bool:
         assert self.process.poll() is None, self.log
         with suppress(httpx.TransportError):  # the address is printed before the server answers
-            return fetch(f"{self.base}/readyz").status_code == 200
+            return fetch(f"{self.base}/{path}").status_code == 200
         return False
 
     def stop(self) -> None:
@@ -334,7 +338,7 @@ def test_no_page_scrolls_horizontally(program: Program, browser: Any, shape: tup
         browser.get(program.base + page)
         assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth"), page
         shot = base64.b64decode(browser.get_screenshot_as_base64())
-        (tmp_path / f"{page.strip('/') or 'live'}.png").write_bytes(shot)  # for inspection by hand
+        (tmp_path / f"{page.strip('/').replace('/', '-') or 'live'}.png").write_bytes(shot)  # for inspection by hand
         assert len(shot) > 10_000
 
 
@@ -599,3 +603,34 @@ def test_faces_are_labelled_by_keyboard_and_pointer(running: Running, browser: A
     if AXE.is_file():
         assert accessibility_errors(browser) == []
     browser.get("about:blank")
+
+
+def test_a_camera_that_is_added_in_the_page_alerts_within_a_minute(tmp_path: Path, browser: Any) -> None:
+    """From a first start without any camera; the password is not shown again, and the file keeps its comments."""
+    shutil.copy(ROOT / "assets/demo.mp4", tmp_path)
+    text = f"# Our settings\n[alerts]\nstore = {json.dumps(str(tmp_path / 'events.db'))}  # here\n"
+    with RtspServer(tmp_path) as server:
+        program = Program(tmp_path, text)
+        try:
+            browser.get(f"{program.base}/setup")
+            start_s = time.monotonic()
+            browser.find_element(By.ID, "uri").send_keys(server.url("demo.mp4", credentials="viewer:p4ssword"))
+            browser.find_element(By.ID, "uri").submit()
+            wait_until(lambda: browser.find_elements(By.CSS_SELECTOR, "img.tried"))
+            assert browser.execute_script("return document.querySelector('img.tried').naturalWidth") == 640
+            assert "p4ssword" not in browser.page_source
+            browser.find_element(By.ID, "name").clear()
+            browser.find_element(By.ID, "name").send_keys("Entrance")
+            browser.find_element(By.ID, "name").submit()
+            wait_until(lambda: "The settings are saved." in browser.page_source)
+            browser.get(program.base)
+            wait_until(lambda: browser.find_elements(By.CSS_SELECTOR, ".banner .alert"), 60)
+            assert time.monotonic() - start_s < 60
+            assert "Entrance" in browser.find_element(By.CSS_SELECTOR, ".banner").text
+            wait_until(lambda: live_image(browser))
+            browser.get("about:blank")
+        finally:
+            program.stop()
+    written = (tmp_path / "settings.toml").read_text()
+    assert written.startswith(text)
+    assert 'name = "Entrance"' in written

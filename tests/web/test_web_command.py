@@ -190,5 +190,6 @@ def test_the_documentation_lists_every_setting_with_its_default(tmp_path: Path) 
             .replace("{camera:int}", "N")
             .replace("{event:path}", "ID")
             .replace("{face:path}", "ID")
+            .replace("{key}", "KEY")
         )
         assert f"{path}`" in text or f"{path}," in text or f"{path} " in text or path == "/openapi.json", path

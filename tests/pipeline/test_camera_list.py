@@ -1,0 +1,127 @@
+"""Cameras that are added, changed and removed while the monitor runs."""
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from fakes_monitor import LiveCamera, fake_parts
+from fakes_video import FakeSource, frame, wait_until
+
+from app.alerts.store_types import CameraHour
+from app.core.errors import SourceError
+from app.core.types import Event, EventKind, Label
+from app.pipeline.monitor import Monitor
+from app.settings.load import load_settings
+from app.settings.monitor import CameraSettings
+from app.settings.root import Settings
+
+BARE = 10
+
+
+@pytest.fixture(autouse=True)
+def no_thread_survives() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    wait_until(lambda: set(threading.enumerate()) <= before, "no thread survives")
+
+
+def settings_of(*names: str, **more: Any) -> Settings:
+    cameras = [{"name": name, "uri": f"rtsp://{name}/", "reconnect_s": [0.05], **more} for name in names]
+    policy = {"dwell_s": 0.2, "min_observations": 2}
+    monitor = {"offline_after_s": 0.1, "recovered_after_s": 0.1}
+    return load_settings(None, {"camera": cameras, "policy": policy, "monitor": monitor})
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.people = 0
+        self.in_view: dict[str, int] = {}
+
+    def record(self, hours: Sequence[CameraHour], in_view: Sequence[CameraHour] = ()) -> None:
+        self.people += sum(hour.people for hour in hours)
+        self.in_view.update({hour.camera: hour.people for hour in in_view})
+
+    def today(self, camera: str) -> dict[Label, int] | None:
+        return None
+
+
+def test_a_removed_camera_leaves_no_open_alert_no_outage_and_nobody_in_view() -> None:
+    cameras = {name: LiveCamera(name, BARE) for name in ("door", "yard", "gate")}
+    cameras["yard"].offline.set()
+    events: list[Event] = []
+    recorder = Recorder()
+    parts = fake_parts(make_source=lambda settings: cameras[settings.name])
+    with Monitor(
+        settings_of("door", "yard", "gate"),
+        event_listeners=[lambda event, _: events.append(event)],
+        parts=parts,
+        recorder=recorder,
+    ) as monitor:
+        kinds = lambda camera: [event.kind for event in events if event.camera == camera]  # noqa: E731
+        wait_until(lambda: kinds("door") == [EventKind.NO_MASK], "the door alerts")
+        wait_until(lambda: kinds("yard") == [EventKind.CAMERA_OFFLINE], "the yard is offline")
+        monitor.apply(settings_of("gate"))
+        wait_until(lambda: [view.camera for view in monitor.views()] == ["gate"], "two cameras end")
+        wait_until(lambda: kinds("door")[1:] == [EventKind.RESOLVED], "the alert is resolved")
+        wait_until(lambda: kinds("yard")[1:] == [EventKind.CAMERA_RECOVERED], "the outage ends")
+        wait_until(lambda: recorder.in_view["door"] == 0 and recorder.people == 1, "who was in view is counted")
+        resolved = next(event for event in events if event.kind is EventKind.RESOLVED)
+        assert resolved.resolves == next(event.id for event in events if event.camera == "door")
+        assert not monitor.finished
+        monitor.apply(settings_of("door", "gate"))
+        wait_until(lambda: len(kinds("door")) == 3, "the door alerts again")
+
+
+def test_the_run_ends_when_the_files_that_are_left_have_ended() -> None:
+    sources: dict[str, FakeSource | LiveCamera] = {
+        "file": FakeSource([frame(i, camera="file") for i in range(3)], is_live=False),
+        "live": LiveCamera("live"),
+        "late": FakeSource([frame(i, camera="late") for i in range(3)], is_live=False),
+    }
+    for name in ("file", "late"):
+        sources[name].name = name
+    results = []
+    parts = fake_parts(make_source=lambda settings: sources[settings.name])
+    with Monitor(settings_of("file", "live", pace="fast"), [results.append], parts=parts) as monitor:
+        wait_until(lambda: {"file", "live"} <= {result.frame.camera for result in results}, "both are analysed")
+        monitor.apply(settings_of("file", "late", pace="fast"))
+        wait_until(lambda: monitor.take(0.05) is not None and monitor.finished, "the run ends without the live camera")
+        assert sum(result.frame.camera == "late" for result in results) == 3
+
+
+def test_a_camera_that_cannot_be_started_is_reported_and_tried_at_the_next_change(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broken = True
+
+    def make(settings: CameraSettings) -> LiveCamera:
+        if settings.name == "gate" and broken:
+            raise SourceError("cannot open gate: no such driver")
+        return LiveCamera(settings.name)
+
+    with caplog.at_level(logging.ERROR), Monitor(settings_of("door"), parts=fake_parts(make_source=make)) as monitor:
+        monitor.apply(settings_of("door", "gate"))
+        wait_until(lambda: "gate cannot be started: cannot open gate: no such driver" in caplog.text, "it is reported")
+        assert [view.camera for view in monitor.views()] == ["door"]
+        broken = False
+        monitor.apply(settings_of("door", "gate"))
+        wait_until(lambda: [view.camera for view in monitor.views()] == ["door", "gate"], "it is started")
+
+
+def test_live_settings_do_not_start_a_camera_again() -> None:
+    made: list[str] = []
+
+    def make(settings: CameraSettings) -> LiveCamera:
+        made.append(settings.name)
+        return LiveCamera(settings.name)
+
+    with Monitor(settings_of("door"), parts=fake_parts(make_source=make)) as monitor:
+        source = monitor.sources[0]
+        monitor.apply(settings_of("door", rotate=90, policy={"dwell_s": 9}))
+        monitor.check_threads()
+        assert source.applied.rotate == 90  # type: ignore[attr-defined]
+        assert made == ["door"]
+        monitor.apply(settings_of("door", rotate=90, detector={"min_face_px": 50}))
+        wait_until(lambda: made == ["door", "door"], "another detector needs another camera")

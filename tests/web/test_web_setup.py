@@ -1,0 +1,376 @@
+"""Setting up in the web view: settings change with the file, cameras start and end, channels are added."""
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fakes_monitor import LiveCamera, fake_parts
+from fakes_onvif import OnvifCamera
+from fakes_video import FaultyServer, mjpeg_server, striped_image, wait_until
+
+from app.capture.onvif import find_devices
+from app.capture.source import make_source
+from app.cli.watch_session import WatchSession
+from app.settings.change import SettingsFile
+from app.settings.load import load_settings
+from app.settings.monitor import CameraSettings
+from app.web import setup
+
+FILE = """\
+# Our settings
+[policy]
+dwell_s = 2.0   # two seconds
+
+# The door
+[[camera]]
+name = "door"
+uri = "rtsp://viewer:s3cret@10.0.0.7/live"   # by the entrance
+
+# The yard
+[[camera]]
+name = "yard"
+uri = "rtsp://10.0.0.8/live"
+"""
+
+
+@dataclass
+class Page:
+    """A running program with fake cameras, and a browser's session with its web view."""
+
+    client: httpx.Client
+    session: WatchSession
+    path: Path
+    csrf: str
+
+    def get(self, path: str) -> str:
+        response = self.client.get(path)
+        assert response.status_code == 200, response.text
+        return response.text
+
+    def post(self, path: str, fields: dict[str, Any], status: int = 200) -> str:
+        """The page after a form was sent, as a browser shows it; ``status`` is that of the last page."""
+        given = {"csrf": self.csrf, "revision": self.revision, **fields}
+        response = self.client.post(path, data=given, follow_redirects=True)
+        assert response.status_code == status, response.text
+        return response.text
+
+    def api(self, path: str, body: Any, status: int = 200) -> Any:
+        response = self.client.post(f"/api/v1{path}", json=body, headers={"X-CSRF-Token": self.csrf})
+        assert response.status_code == status, response.text
+        return response.json()
+
+    def save(self, *changes: tuple[str, Any], status: int = 200) -> Any:
+        listed = [{"path": path, "value": value} for path, value in changes]
+        return self.api("/settings", {"revision": self.revision, "changes": listed}, status)
+
+    @property
+    def revision(self) -> str:
+        return str(self.settings["revision"])
+
+    @property
+    def settings(self) -> Any:
+        return self.client.get("/api/v1/settings").json()
+
+    def names(self) -> list[str]:
+        return [view.camera for view in self.session.monitor.views()]
+
+    @property
+    def text(self) -> str:
+        return self.path.read_text()
+
+
+@contextmanager
+def running(path: Path, text: str | None = FILE, flags: dict[str, Any] | None = None, **parts: Any) -> Iterator[Page]:
+    if text is not None:
+        path.write_text(text)
+    given = {"view": {"headless": True}, "web": {"enabled": True, "port": 0}}
+    given |= {"alerts": {"store": path.with_name("events.db")}, **(flags or {})}
+    file = SettingsFile(path, lambda text: load_settings(path, given, text=text))
+    before = set(threading.enumerate())
+    made = parts or {"make_source": lambda settings: LiveCamera(settings.name)}
+    with ExitStack() as stack:
+        session = stack.enter_context(
+            WatchSession(file.load(file.read()), None, None, path, fake_parts(boxes=(), **made), file)
+        )
+        ends = threading.Event()
+
+        def stopped() -> bool:
+            session.follow_web()
+            return ends.is_set()
+
+        thread = threading.Thread(target=partial(session.run_headless, stopped))
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(ends.set)
+        assert session.web is not None
+        client = stack.enter_context(httpx.Client(base_url=session.web.url, timeout=60))
+        yield Page(client, session, path, client.get("/api/v1/session").json()["csrf"])
+    wait_until(lambda: set(threading.enumerate()) <= before, "all threads end")
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    with running(tmp_path / "maskwatch.toml") as page:
+        yield page
+
+
+def test_a_change_is_written_and_used_at_once(page: Page) -> None:
+    saved = page.save(("policy.dwell_s", 7.5), ("camera.yard.rotate", 180), ("detector.min_face_px", 50))
+    assert saved["applied"] == ["policy.dwell_s", "camera.yard.rotate"]
+    assert saved["needs_restart"] == ["detector.min_face_px"]
+    assert "dwell_s = 7.5   # two seconds" in page.text
+    assert "# The yard" in page.text
+    assert page.session.monitor.sources[1].applied.rotate == 180  # type: ignore[attr-defined]
+    assert "start" in page.get("/setup")
+    undone = page.api("/settings/undo", {})
+    assert undone["needs_restart"] == []
+    assert page.text == FILE
+
+
+def test_a_camera_is_added_changed_and_removed_without_a_restart(page: Page) -> None:
+    door, yard = page.session.monitor.sources
+    page.save(("camera.gate", {"uri": "rtsp://10.0.0.9/live"}))
+    wait_until(lambda: page.names() == ["door", "yard", "gate"], "the new camera starts")
+    wait_until(lambda: page.session.monitor.views()[2].frame is not None, "the new camera delivers images")
+    assert page.session.monitor.sources[:2] == [door, yard], "the others go on"
+    page.save(("camera.yard.uri", "rtsp://10.0.0.18/live"))
+    wait_until(lambda: page.session.monitor.sources[1] is not yard, "the changed camera is started again")
+    page.save(("camera.door", None))
+    wait_until(lambda: page.names() == ["yard", "gate"], "the removed camera ends")
+    assert page.client.get("/api/v1/cameras/3").status_code == 404
+    page.save(("camera.gate", None))
+    assert "the last camera" in page.save(("camera.yard", None), status=400)["error"]
+    assert "# The door" in page.text
+    assert "# The yard" in page.text
+
+
+def test_a_new_address_that_fails_does_not_end_the_program(tmp_path: Path) -> None:
+    cameras: list[LiveCamera] = []
+
+    def make(settings: CameraSettings) -> LiveCamera:
+        cameras.append(LiveCamera(settings.name))
+        if "broken" in settings.uri:
+            cameras[-1].offline.set()
+        return cameras[-1]
+
+    text = '[[camera]]\nname = "door"\nuri = "rtsp://10.0.0.7/live"\nreconnect_s = [0.05]\n'
+    with running(tmp_path / "a.toml", text, make_source=make) as page:
+        page.save(("camera.door.uri", "rtsp://broken/"))
+        wait_until(lambda: "no route" in page.session.monitor.views()[0].status.last_error, "the camera fails")
+        cameras[-1].offline.clear()
+        wait_until(lambda: page.session.monitor.views()[0].frame is not None, "the camera is tried again")
+
+
+def test_a_change_for_another_state_of_the_file_is_refused(page: Page) -> None:
+    old = page.revision
+    page.path.write_text(FILE + "\n[monitor]\noffline_after_s = 30\n")
+    change = {"revision": old, "changes": [{"path": "policy.dwell_s", "value": 1}]}
+    assert "changed in the meantime" in page.api("/settings", change, 409)["error"]
+    assert "load the page again" in page.post("/setup/privacy/save", {"revision": old, "alerts.keep_days": "3"}, 409)
+    assert page.text.endswith("offline_after_s = 30\n")
+
+
+INVALID: list[tuple[str, Any, str]] = [
+    ("policy.dwell_s", -1, "dwell_s"),
+    ("policy.dwel_s", 1, "did you mean dwell_s"),
+    ("alerts.channels.x", {"kind": "command", "argv": ["true"]}, "edit the file"),
+    ("web.host", "0.0.0.0", "edit the file"),
+    ("camera.door.uri", "/etc/passwd", "stays in the settings file"),
+]
+
+
+def test_an_invalid_change_changes_nothing_and_says_why(page: Page) -> None:
+    for path, value, words in INVALID:
+        error = page.save(("policy.cooldown_s", 9), (path, value), status=400)["error"]
+        assert words in error
+        assert "\n" not in error
+    assert page.text == FILE
+
+
+def test_secrets_are_neither_shown_nor_lost(page: Page) -> None:
+    pages = [page.get(path) for path in ("/setup", "/setup/camera?name=door", "/api/v1/settings")]
+    assert not any("s3cret" in text for text in pages)
+    page.save(("camera.door.uri", "rtsp://10.0.0.7/other"))
+    assert "rtsp://viewer:s3cret@10.0.0.7/other" in page.text, "the same host keeps its login"
+    page.save(("camera.door.uri", "rtsp://10.0.0.66/other"))
+    assert "s3cret" not in page.text, "another host does not get the login"
+
+
+def test_flags_that_set_the_same_are_named(tmp_path: Path) -> None:
+    flags = {"camera": [{"uri": "rtsp://10.0.0.7/a", "name": "flag"}], "policy": {"dwell_s": 1}}
+    with running(tmp_path / "a.toml", "", flags) as page:
+        for change in (("policy.dwell_s", 5), ("camera.gate", {"uri": "rtsp://10.0.0.9/live"})):
+            assert "a flag or an environment variable" in page.save(change, status=400)["error"]
+    assert (tmp_path / "a.toml").read_text() == ""
+
+
+def test_without_a_settings_file_the_page_says_how_to_get_one(tmp_path: Path) -> None:
+    with running(tmp_path / "a.toml") as page:
+        page.session.web.site.setup.file = None  # type: ignore[union-attr]
+        assert "--config FILE" in page.get("/setup")
+        assert page.settings["file"] is None
+        assert "--config FILE" in page.save(("policy.dwell_s", 5), status=409)["error"]
+
+
+def test_the_first_change_makes_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "config" / "maskwatch.toml"
+    with running(path, None) as page:
+        wait_until(lambda: page.session.monitor.views()[0].frame is not None, "the first camera works")
+        page.save(("policy.dwell_s", 5))
+    assert path.read_text() == "[policy]\ndwell_s = 5\n"
+    assert path.stat().st_mode & 0o77 == 0
+
+
+@pytest.fixture
+def camera() -> Iterator[str]:
+    """The address of a camera with a picture."""
+    with mjpeg_server([striped_image(i) for i in range(20)]) as server:
+        yield f"http://127.0.0.1:{server.port}/video.mjpg"
+
+
+def key_in(text: str) -> str:
+    found = re.search(r'name="key" value="([^"]+)"', text)
+    assert found is not None, text
+    return found[1]
+
+
+def test_an_address_is_tried_and_added_by_forms(tmp_path: Path, camera: str) -> None:
+    with running(tmp_path / "a.toml", make_source=make_live_or_real) as page:
+        address = camera.replace("//", "//root:p%40ss@")
+        text = page.post("/setup/cameras/try", {"uri": address})
+        assert "p%40ss" not in text
+        assert "p@ss" not in text
+        assert "The camera works: 64 × 48 pixels" in text
+        picture = page.client.get(f"/api/v1/setup/tried/{key_in(text)}/picture.jpg")
+        assert picture.content[:2] == b"\xff\xd8"
+        assert "The settings are saved." in page.post("/setup/cameras/add", {"key": key_in(text), "name": "Gate 1.2"})
+        assert load_settings(page.path).camera[2].password.get_secret_value() == "p@ss"  # type: ignore[union-attr]
+        wait_until(lambda: page.names()[2:] == ["Gate 1.2"], "the camera starts")
+        wait_until(lambda: page.session.monitor.views()[2].frame is not None, "the camera delivers images")
+        assert "Gate 1.2" in page.get("/")
+        options = {"camera": "Gate 1.2", "name": "Gate", "rotate": "90", "flip": "none", "detector.min_face_px": "48"}
+        page.post("/setup/cameras/save", options)
+        added = load_settings(page.path).camera[2]
+        assert (added.name, added.rotate, added.detector.min_face_px, added.uri) == ("Gate", 90, 48, camera)
+        page.post("/setup/cameras/remove", {"remove": "Gate"})
+        assert [each.name for each in load_settings(page.path).camera] == ["door", "yard"]
+        assert "taken back" in page.post("/setup/undo", {})
+        assert len(load_settings(page.path).camera) == 3
+
+
+def make_live_or_real(settings: CameraSettings) -> Any:
+    return make_source(settings) if "127.0.0.1" in settings.uri else LiveCamera(settings.name)
+
+
+def test_a_failing_address_shows_the_reason_and_is_not_saved(page: Page) -> None:
+    text = page.post("/setup/cameras/try", {"uri": "http://root:p4ss@127.0.0.1:9/video"})
+    assert "No picture:" in text
+    assert "refuses connections" in text
+    assert "p4ss" not in text
+    assert "stays in the settings file" in page.post("/setup/cameras/try", {"uri": "/etc/passwd"}, 400)
+    answer = page.api("/setup/try", {"uri": "http://127.0.0.1:9/video"})
+    assert (answer["ok"], "refuses" in answer["reason"]) == (False, True)
+    assert page.text == FILE
+
+
+def test_an_address_that_never_answers_delays_neither_the_pages_nor_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "TRY_S", 300.0)
+    with FaultyServer() as server:
+        with running(tmp_path / "a.toml") as page, suppress(httpx.TransportError):
+            trying = threading.Thread(target=_try_in_vain, args=(page, f"http://127.0.0.1:{server.port}/"))
+            trying.start()
+            wait_until(lambda: server.connections > 0, "the address is opened")
+            assert "Add a camera" in page.get("/setup")
+            start_s = time.monotonic()
+        trying.join()
+        assert time.monotonic() - start_s < 60
+
+
+def _try_in_vain(page: Page, uri: str) -> None:
+    with suppress(httpx.TransportError), httpx.Client(base_url=page.client.base_url, timeout=60) as client:
+        csrf = client.get("/api/v1/session").json()["csrf"]
+        client.post("/api/v1/setup/try", json={"uri": uri}, headers={"X-CSRF-Token": csrf})
+
+
+def test_a_blurred_view_shows_a_coarse_picture(tmp_path: Path, camera: str) -> None:
+    with running(tmp_path / "a.toml", FILE + "\n[view]\nblur = true\n") as page:
+        text = page.post("/setup/cameras/try", {"uri": camera})
+        assert "The picture is coarse" in text
+
+
+def test_network_cameras_are_found_and_their_streams_offered(page: Page) -> None:
+    with OnvifCamera(profiles=3, password="s3cret") as device:
+        page.session.web.site.setup.find_devices = partial(find_devices, 0.2, device.discovery)  # type: ignore[union-attr]
+        text = page.post("/setup/cameras/search", {})
+        assert "Fake camera" in text
+        assert device.address in text
+        login = {"address": device.address, "username": "admin"}
+        assert "rejects the login" in page.post("/setup/cameras/profiles", {**login, "password": "wrong"}, 400)
+        text = page.post("/setup/cameras/profiles", {**login, "password": "s3cret"})
+        assert "s3cret" not in text
+        assert text.index("1920 × 1080") < text.index("1280 × 720") < text.index("Recommended") + 200
+
+
+CHANNEL_FORMS: list[tuple[dict[str, str], dict[str, Any]]] = [
+    ({"form": "webhook", "url": "http://127.0.0.1:9/x"}, {"kind": "webhook", "url": "http://127.0.0.1:9/x"}),
+    ({"form": "ntfy", "topic": "a b"}, {"kind": "apprise", "url": "ntfys://ntfy.sh/a%20b"}),
+    (
+        {"form": "mail", "server": "m.example:587", "username": "u@x", "password": "p/w", "from": "a@x",
+         "to": "b@x,c@x", "encrypt": "on"},
+        {"kind": "apprise", "url": "mailtos://u%40x:p%2Fw@m.example:587/?from=a@x&to=b@x,c@x"},
+    ),
+    ({"form": "mqtt", "server": "127.0.0.1", "port": "1884"}, {"kind": "mqtt", "host": "127.0.0.1", "port": 1884}),
+    ({"form": "sound", "cameras": "door, yard"}, {"kind": "sound", "cameras": ("door", "yard")}),
+]  # fmt: skip
+
+
+def test_a_channel_is_added_and_removed_by_forms(page: Page) -> None:
+    for fields, wanted in CHANNEL_FORMS:
+        text = page.post("/setup/channels/add", {"name": "desk", **fields})
+        channel = load_settings(page.path).alerts.channels[0].model_dump()
+        assert {name: channel[name] for name in wanted} == wanted
+        assert fields.get("password", "none") not in text
+        assert [each.name for each in page.session.alerts.health().channels] == ["desk"]
+        page.post("/setup/channels/remove", {"remove": "desk"})
+        assert load_settings(page.path).alerts.channels == ()
+        assert page.session.alerts.health().channels == ()
+
+
+def test_the_test_button_tells_what_failed(page: Page) -> None:
+    page.post("/setup/channels/add", {"name": "desk", "form": "webhook", "url": "http://127.0.0.1:9/x"})
+    text = page.post("/api/v1/alerts/test", {"back": "/setup/channels"})
+    assert re.search(r'<li class="bad">desk: .*refuse', text), text
+
+
+def test_privacy_is_changed_at_once(page: Page) -> None:
+    text = page.get("/setup/privacy")
+    assert 'id="view.blur"' in text
+    fields = {"view.blur": "on", "alerts.snapshots": "blur_all", "clips.enabled": "on", "clips.faces": "blur_all"}
+    fields |= {"alerts.keep_days": "5", "clips.keep_days": "2", "collect.keep_days": "30"}
+    page.post("/setup/privacy/save", fields)
+    settings = load_settings(page.path)
+    assert (settings.view.blur, settings.alerts.snapshots, settings.alerts.keep_days) == (True, "blur_all", 5)
+    assert page.session.web.site.streams.blur  # type: ignore[union-attr]
+    assert page.session.evidence.clips is not None
+    assert "is no number" in page.post("/setup/privacy/save", {**fields, "alerts.keep_days": "many"}, 400)
+    page.post("/setup/privacy/save", {name: text for name, text in fields.items() if text != "on"})
+    assert page.session.evidence.clips is None
+    assert not page.session.web.site.streams.blur  # type: ignore[union-attr]
+
+
+def test_every_page_has_labels_for_its_fields(page: Page) -> None:
+    for path in ("/setup", "/setup/camera?name=door", "/setup/channels", "/setup/privacy"):
+        text = page.get(path)
+        shown = re.findall(r'<(?:input|select)(?![^>]*type="hidden")[^>]*\bid="([^"]+)"', text)
+        assert len(shown) == len(set(shown)) > 0 or "channels" in path
+        assert all(f'for="{each}"' in text for each in shown)
