@@ -43,7 +43,7 @@ class BurstSpreader:
     def spread(self, given_s: float | None) -> float:
         """The time of the next frame, whose given time is ``given_s``; None if it has none."""
         if given_s is None:
-            self._time_s = 0.0 if math.isinf(self._time_s) else self._time_s + self.step_s
+            self._time_s = 0.0 if math.isinf(self._time_s) else self._time_s + max(self.step_s, _LEAST_STEP_S)
             return self._time_s
         pause_s = given_s - self._given_s
         is_burst = pause_s < min(_BURST_STEP_S, self.step_s / 2) and self._held_back_s > self.step_s / 4
