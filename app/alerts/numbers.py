@@ -23,11 +23,11 @@ def rate_of(seen: CameraHour) -> Rate | None:
 
 
 def rate_text(seen: CameraHour) -> str:
-    """``93 % (90 to 95 %)`` with the 95 % interval, or why there is no rate."""
+    """``93% (90 to 95%)`` with the 95 % interval, or why there is no rate."""
     rate = rate_of(seen)
     if rate is None:
         return f"too few people ({seen.people})" if seen.people else "nobody seen"
-    return f"{rate.share:.0%} ({100 * rate.low:.0f} to {rate.high:.0%})".replace("%", " %")
+    return f"{rate.share:.0%} ({100 * rate.low:.0f} to {rate.high:.0%})"
 
 
 def change_text(now: CameraHour, before: CameraHour) -> str:
@@ -80,7 +80,8 @@ def read_numbers(store: EventStore, since_s: float, until_s: float, now_s: float
 
 def by_day(rows: Sequence[HourRow], period: Period) -> list[tuple[Period, HourRow]]:
     """The days of ``period`` with their sums."""
-    return [(day, total([row for row in rows if day.since_s <= row.hour_s < day.until_s])) for day in period.days]
+    spans = [(day, day.since_s, day.until_s) for day in period.days]
+    return [(day, total([row for row in rows if since_s <= row.hour_s < until_s])) for day, since_s, until_s in spans]
 
 
 def by_hour_of_day(rows: Sequence[HourRow], zone: tzinfo | None = None) -> list[tuple[int, HourRow]]:

@@ -31,7 +31,7 @@ MAX_LATE = 31
 
 
 def numbers_line(row: HourRow) -> str:
-    """``93 % (90 to 95 %), 60 people, 4 without a mask, 2 worn wrong, 3 alerts, watched 58 min, 97 %``."""
+    """``93% (90 to 95%), 60 people, 4 without a mask, 2 worn wrong, 3 alerts, watched 58 min, 97%``."""
     seen = row.seen
     people = f"{seen.people} {'person' if seen.people == 1 else 'people'}"
     counts = f"{people}, {seen.bare} without a mask, {seen.incorrect} worn wrong, {counted(row.alerts, 'alert')}"

@@ -33,13 +33,14 @@ def rows_by_hour(rows: Sequence[HourRow], since_s: float, until_s: float) -> lis
     return [(start, by_start.get(start)) for start in range(hour_of(since_s), math.ceil(until_s), HOUR_S)]
 
 
+def hour_name(start_s: float) -> str:
+    return datetime.fromtimestamp(start_s).strftime("%a %d %b, %H:%M") + offset_if_ambiguous(start_s)
+
+
 def chart(rows: Sequence[HourRow], since_s: float, until_s: float) -> Markup:
     """The SVG element with a bar for each hour; ``since_s`` and ``until_s`` are Unix times."""
     hours = rows_by_hour(rows, since_s, until_s)
-    bars = [
-        (datetime.fromtimestamp(start).strftime("%a %d %b, %H:%M") + offset_if_ambiguous(start), row)
-        for start, row in hours
-    ]
+    bars = [(hour_name(start), row) for start, row in hours]
     return _svg("hour", bars, "".join(_labels(hours, _step(len(hours)))))
 
 

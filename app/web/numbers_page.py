@@ -14,9 +14,8 @@ from app.alerts.export import HourRow, total
 from app.alerts.numbers import by_day, by_group, by_hour_of_day, change_text, little_watched, worst_hours
 from app.alerts.store_types import HOUR_S, EventFilter
 from app.core.period import Period, Span
-from app.core.text import local_time
 from app.core.types import Event, EventKind
-from app.web.chart import bar_chart, chart
+from app.web.chart import bar_chart, chart, hour_name
 from app.web.heat_map import HeatMap, heat_map
 from app.web.site import Site
 
@@ -128,7 +127,7 @@ class NumbersPage:
             "total": now,
             "comparisons": earlier,
             "charts": _charts(choice, rows),
-            "worst": worst_hours(rows),
+            "worst": [(hour_name(row.hour_s), row) for row in worst_hours(rows)],
             "poor": little_watched(cameras),
             "by_camera": cameras,
             "by_group": by_group(cameras, group_of),
@@ -163,7 +162,7 @@ def _charts(choice: Choice, rows: Sequence[HourRow]) -> list[tuple[str, Markup, 
     shown = [row for row in rows if not row.is_empty]
     charts = []
     if choice.period is None or choice.period.span is Span.DAY:
-        table = [(local_time(row.hour_s, "minutes"), row) for row in shown]
+        table = [(hour_name(row.hour_s), row) for row in shown]
         charts.append(("hour", chart(shown, choice.since_s, choice.until_s), table))
     else:
         style = "%a %d" if choice.period.span is Span.WEEK else "%d"
@@ -173,6 +172,6 @@ def _charts(choice: Choice, rows: Sequence[HourRow]) -> list[tuple[str, Markup, 
     if choice.until_s - choice.since_s > LONG_S:
         hours = [(f"{hour:02}:00", row) for hour, row in by_hour_of_day(rows)]
         bars = [(name[:2], row) for name, row in hours]
-        table = [(name, row) for name, row in hours if not row.is_empty]
+        table = [(name, row) for name, row in hours if row.seen.people or row.alerts]
         charts.append(("hour of the day", bar_chart("hour of the day", bars), table))
     return charts

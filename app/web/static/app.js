@@ -286,7 +286,7 @@
     event.preventDefault();
     submitForm(event.target);
   });
-  for (const part of all(".scroll")) part.scrollLeft = part.scrollWidth;  // show the newest hours
+  for (const part of all("[data-newest]")) part.scrollLeft = part.scrollWidth;  // show the newest hours
   const print = one("[data-print]");
   if (print) { print.hidden = false; print.addEventListener("click", () => window.print()); }
 
