@@ -1,4 +1,4 @@
-"""A client of the API: cameras, events of the last day, new events. python example_client.py http://HOST:8080 [TOKEN]"""
+"""Client of the API: cameras, events of the last day, new events. python example_client.py http://HOST:8080 [TOKEN]"""
 
 import itertools
 import json

@@ -26,7 +26,8 @@ def rate_text(seen: CameraHour) -> str:
     """``93% (90 to 95%)`` with the 95 % interval, or why there is no rate."""
     rate = rate_of(seen)
     if rate is None:
-        return f"too few people ({seen.people})" if seen.people else "nobody seen"
+        nobody = "nobody seen" if seen.watched_s else "not watched"
+        return f"too few people ({seen.people})" if seen.people else nobody
     return f"{rate.share:.0%} ({100 * rate.low:.0f} to {rate.high:.0%})"
 
 

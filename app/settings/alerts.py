@@ -296,6 +296,9 @@ class AlertSettings(BaseModel):
                 raise ValueError(f"report: no channel {name!r} that can send a text; choose from: {able}")
         if self.report.every != "off" and not self.report.channels:
             raise ValueError("report: channels is empty; name the channels that send it")
+        days = {"off": 0, "day": 2, "week": 8, "month": 32}[self.report.every]
+        if self.keep_days < days:
+            raise ValueError(f"report: its numbers are deleted before it is sent; set keep_days to {days} or more")
         if self.report.every != "off" and not self.persist:
             raise ValueError("a report needs stored events, and persist is false; set one of them")
         return self

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from app.alerts.export import HourRow, total
 from app.alerts.numbers import by_day, by_group, by_hour_of_day, change_text, little_watched, worst_hours
+from app.alerts.retention_clock import DAY_S
 from app.alerts.store_types import HOUR_S, EventFilter
 from app.core.period import Period, Span
 from app.core.types import Event, EventKind
@@ -29,6 +30,7 @@ SPANS = {
 }
 MAX_HEAT_MAPS = 6
 SNAPSHOTS_TRIED = 100
+MAX_ROWS = 200
 LONG_S = 26 * HOUR_S
 """A longer time has a chart of the hours of the day too."""
 
@@ -101,7 +103,7 @@ class NumbersPage:
     def _values(
         self, choice: Choice, allowed: frozenset[str] | None, camera: str, group: str, root: str
     ) -> dict[str, object]:
-        site = self._site
+        site, kept_days = self._site, self._site.settings.alerts.keep_days
         known = [name for name in site.camera_names() if allowed is None or name in allowed]
         group_of = self._group_of()
         groups = sorted({group_of(name) for name in known} - {""})
@@ -129,7 +131,9 @@ class NumbersPage:
             "charts": _charts(choice, rows),
             "worst": [(hour_name(row.hour_s), row) for row in worst_hours(rows)],
             "poor": little_watched(cameras),
-            "by_camera": cameras,
+            "by_camera": cameras[:MAX_ROWS],
+            "more_cameras": max(len(cameras) - MAX_ROWS, 0),
+            "kept_days": 0 if first_s >= time.time() - kept_days * DAY_S else kept_days,
             "by_group": by_group(cameras, group_of),
             "heat_maps": self._heat_maps(
                 [(name, numbers.alerts(*span, [name])) for name in names], root

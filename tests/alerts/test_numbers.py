@@ -98,7 +98,8 @@ def test_a_running_period_ends_now(store: EventStore) -> None:
 
 
 def test_no_rate_is_given_for_too_few_people() -> None:
-    assert rate_text(CameraHour("", 0)) == "nobody seen"
+    assert rate_text(CameraHour("", 0)) == "not watched"
+    assert rate_text(CameraHour("", 0, watched_s=60)) == "nobody seen"
     assert rate_text(CameraHour("", 0, MIN_PEOPLE - 1)) == f"too few people ({MIN_PEOPLE - 1})"
     assert rate_text(CameraHour("", 0, 18, 1, 1)) == "90% (70 to 97%)"
     assert change_text(CameraHour("", 0, 500, 0), CameraHour("", 0, 0, 19)) == "too few people to compare"

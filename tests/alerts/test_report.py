@@ -3,6 +3,7 @@
 import email
 import email.policy
 import time
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -101,7 +102,7 @@ def due(settings: AlertSettings, now: str) -> list[str]:
 )
 @pytest.mark.parametrize("start", ["2026-03-20", "2026-10-16"])
 def test_each_period_is_due_once_also_when_the_clock_changes(every: str, at: str, start: str, tmp_path: Path) -> None:
-    settings = settings_for(tmp_path / "none.db", every, at)
+    settings = settings_for(tmp_path / "none.db", every, at, keep_days=62)
     now_s, last_s = unix_s(f"{start}T12:00"), None
     found: list[tuple[Period, datetime]] = []
     for _ in range(20 * 24 * 6):
@@ -243,6 +244,13 @@ def test_a_mail_has_a_table_and_plain_text(text_only: bool) -> None:
         assert '<tr><th align="left">All</th><td>95% (89 to 98%), 100 people</td></tr>' in parts["text/html"]
 
 
+def test_the_settings_of_the_documentation_are_valid() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "numbers.md").read_text("utf-8")
+    shown = tomllib.loads(text.partition("```toml\n")[2].partition("```")[0])["alerts"]
+    report = AlertSettings.model_validate({"channels": CHANNELS, **shown}).report
+    assert report.model_fields_set == set(type(report).model_fields), "it shows every setting"
+
+
 @pytest.mark.parametrize(
     ("report", "message"),
     [
@@ -259,5 +267,7 @@ def test_settings_that_cannot_work_are_refused(report: dict[str, Any], message: 
     channels = [*CHANNELS, {"kind": "sound", "name": "bell"}]
     with pytest.raises(ValidationError, match=message):
         settings_for(tmp_path / "events.db", channels=channels, report=report)
+    with pytest.raises(ValidationError, match="deleted before it is sent; set keep_days to 32 or more"):
+        settings_for(tmp_path / "events.db", "month")
     with pytest.raises(ValidationError, match="a report needs stored events"):
         settings_for(tmp_path / "events.db", persist=False)
