@@ -375,7 +375,9 @@ class AlertCenter:
             if self._clock.monotonic_s() >= next_report_s:
                 next_report_s = self._clock.monotonic_s() + REPORT_CHECK_S
                 for event in due_reports(self._queue.settings, self._clock.wall_s()):
-                    self.submit(event)
+                    with self._changed:
+                        if self._queue.event(event.id) is None:  # else it could not be written to the file yet
+                            self.submit(event)
             with self._changed:
                 had_work = self._queue.has_unwritten
                 changed = self._queue.maintain()

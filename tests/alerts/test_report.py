@@ -4,7 +4,7 @@ import email
 import email.policy
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from email.message import EmailMessage
@@ -26,7 +26,7 @@ from app.alerts.hooks.apprise_hook import AppriseHook
 from app.alerts.numbers import read_numbers
 from app.alerts.report import due_periods, due_reports, report_event, report_html, report_text
 from app.alerts.retention import limit_size, purge
-from app.alerts.store_types import CameraHour, EventFilter, WriteBatch
+from app.alerts.store_types import CameraHour, EventFilter, StoreError, WriteBatch
 from app.core.errors import HookError
 from app.core.period import Period, Span
 from app.core.types import Event, EventKind
@@ -152,6 +152,28 @@ def test_a_report_that_could_not_be_sent_is_retried_by_the_delivery(tmp_path: Pa
     hook = Recorder()
     run(settings_for(path), "2026-11-26T07:10:00", hook, lambda: bool(hook.alerts))
     assert {*attempts, *(alert.idempotency_key for alert in hook.alerts)} == {attempts[0]}
+    assert len(hook.alerts) == 1
+
+
+def test_a_report_is_sent_once_while_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, checks, write = tmp_path / "events.db", [], EventStore.write
+    add_day(path, "2026-11-25")
+
+    def fail(self: EventStore, batch: WriteBatch, wall_s: float) -> None:
+        if self.path == path:
+            raise StoreError("the disk is full")
+        write(self, batch, wall_s)
+
+    def count(*args: Any) -> Iterator[Event]:
+        checks.append(args)
+        return due_reports(*args)
+
+    monkeypatch.setattr(EventStore, "write", fail)
+    monkeypatch.setattr("app.alerts.delivery.due_reports", count)
+    for name in ("REPORT_CHECK_S", "STORE_POLL_S"):
+        monkeypatch.setattr(f"app.alerts.delivery.{name}", 0.02)
+    hook = Recorder()
+    run(settings_for(path), "2026-11-26T07:00:00", hook, lambda: len(checks) >= 5 and bool(hook.alerts))
     assert len(hook.alerts) == 1
 
 
