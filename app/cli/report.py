@@ -18,11 +18,7 @@ def register(commands: Any) -> None:
         "--span", choices=("day", "week", "month"), help="default: [alerts.report] every in the settings, or day"
     )
     report.add_argument("--date", metavar="DATE", help="a day of the period, such as 2026-11-23; default: the last one")
-    report.add_argument("--html", action="store_true", help="print HTML, as in a mail")
     report.add_argument("--send", action="store_true", help="send it now through the channels of [alerts.report]")
-    report.add_argument(
-        "--channel", action="append", default=[], metavar="NAME", help="send it through this channel; repeatable"
-    )
     report.set_defaults(run=_report)
 
 
@@ -30,7 +26,7 @@ def _report(args: argparse.Namespace) -> int:
     """Prints people, rates and watched time of the last complete period, with the period before, or sends them. A
     report that is sent by hand does not replace the next one of [alerts.report]."""
     from app.alerts.numbers import read_numbers
-    from app.alerts.report import report_event, report_html, report_text
+    from app.alerts.report import report_event, report_text
     from app.core.period import Period, Span
     from app.core.schedule import time_zone
 
@@ -46,27 +42,23 @@ def _report(args: argparse.Namespace) -> int:
     with open_store(args) as store:
         numbers = read_numbers(store, period.moved(-1).since_s, period.until_s, now_s)
     event = report_event(period, report_text(period, numbers, now_s))
-    if not (args.send or args.channel):
-        print(report_html(event.reason) if args.html else event.reason.replace("\t", ": "))
+    if not args.send:
+        print(event.reason.replace("\t", ": "))
         return 0
     from app.alerts.hook import Alert
     from app.alerts.timeout_hook import LazyHook, TimeoutHook
 
-    names = args.channel or settings.report.channels
-    channels = {channel.name: channel for channel in settings.channels}
-    if not names or not channels.keys() >= set(names):
-        raise SettingsError(
-            f"no channel {', '.join(sorted(set(names) - channels.keys())) or 'is named'}; choose from: "
-            f"{', '.join(channels) or 'none'}, with --channel or channels in [alerts.report]"
-        )
+    channels = [channel for channel in settings.channels if channel.name in settings.report.channels]
+    if not channels:
+        raise SettingsError("no channel sends reports; name some in channels of [alerts.report] (docs/numbers.md)")
     failures = 0
-    for name in names:
+    for channel in channels:
         try:
-            hook = TimeoutHook(LazyHook(channels[name]), channels[name].timeout_s)
-            hook.send(Alert(event, name, f"{event.id}:{name}:{now_s:.0f}"))
+            hook = TimeoutHook(LazyHook(channel), channel.timeout_s)
+            hook.send(Alert(event, channel.name, f"{event.id}:{channel.name}:{now_s:.0f}"))
             result = "sent"
         except HookError as error:
             failures += 1
             result = f"failed: {error}"
-        make_console().print(f"{name}: {result}")
+        make_console().print(f"{channel.name}: {result}")
     return 1 if failures else 0

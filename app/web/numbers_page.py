@@ -166,7 +166,10 @@ def _charts(choice: Choice, rows: Sequence[HourRow]) -> list[tuple[str, Markup, 
     shown = [row for row in rows if not row.is_empty]
     charts = []
     if choice.period is None or choice.period.span is Span.DAY:
-        table = [(hour_name(row.hour_s), row) for row in shown]
+        names = [hour_name(row.hour_s) for row in shown]
+        table = [
+            (name.partition(", ")[2] if choice.period else name, row) for name, row in zip(names, shown, strict=True)
+        ]
         charts.append(("hour", chart(shown, choice.since_s, choice.until_s), table))
     else:
         style = "%a %d" if choice.period.span is Span.WEEK else "%d"
