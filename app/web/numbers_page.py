@@ -89,11 +89,9 @@ class NumbersPage:
         given = [(name, values[name]) for name in ("camera", "group") if values[name]]
 
         def link(count: int) -> str:
-            return (
-                ""
-                if period is None
-                else urlencode([*given, ("span", period.span), ("date", period.moved(count).first.isoformat())])
-            )
+            if period is None:
+                return ""
+            return urlencode([*given, ("span", period.span), ("date", period.moved(count).first.isoformat())])
 
         return self._render(
             request, "trends", choice=choice, span=span, spans=SPANS, earlier=link(-1), later=link(1),
@@ -143,7 +141,7 @@ class NumbersPage:
     def _group_of(self) -> Callable[[str], str]:
         """The group of a camera in the settings; of a hub's camera its site."""
         if self._site.fleet_store is not None:
-            return lambda name: name.rpartition("/")[0]
+            return lambda name: name.partition("/")[0]
         groups = {camera.name: camera.group for camera in self._site.settings.camera}
         return lambda name: groups.get(name, "")
 
