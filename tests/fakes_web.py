@@ -123,13 +123,20 @@ class Running:
 
 @contextmanager
 def serving(
-    folder: Path, monitor: FakeMonitor | None = None, alerts: Any = None, is_hub: bool = False, **web: Any
+    folder: Path,
+    monitor: FakeMonitor | None = None,
+    alerts: Any = None,
+    is_hub: bool = False,
+    cameras: Any = None,
+    **web: Any,
 ) -> Iterator[Running]:
     """A running web view, of a hub if ``is_hub``; asserts that none of its threads survives."""
     before = set(threading.enumerate())
     web_settings = {"enabled": True, "port": 0, **web}
     alert_settings = {"store": folder / "events.db", **(alerts or {})}
-    settings = load_settings(None, {"web": web_settings, "alerts": alert_settings})
+    settings = load_settings(
+        None, {"web": web_settings, "alerts": alert_settings, **({"camera": cameras} if cameras else {})}
+    )
     monitor = monitor or FakeMonitor()
     mutes = Mutes()
     center = AlertCenter(settings.alerts, hold_back=mutes.hold_back)

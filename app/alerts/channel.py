@@ -13,7 +13,7 @@ from app.alerts.store_types import Delivery, Status
 from app.alerts.timeout_hook import LazyHook, TimeoutHook
 from app.core.errors import HookError
 from app.core.schedule import is_open
-from app.core.types import Event
+from app.core.types import Event, EventKind
 from app.settings.alerts import AlertSettings, Channel, matches_camera
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ class DeliveryChannel:
 
     def configure(self, config: Channel, settings: AlertSettings) -> None:
         self.config = config
+        self._sends_reports = config.name in settings.report.channels
         self._backoff = Backoff(settings.retry_first_s, settings.retry_max_s)
         self._hours = config.hours
 
@@ -68,14 +69,16 @@ class DeliveryChannel:
         return ChannelHealth(self.name, state, waiting, self._delivered, self._undelivered, self._error)
 
     def matches(self, event: Event) -> bool:
-        """Whether ``event`` passes the filters by kind and camera."""
+        """Whether ``event`` passes the filters by kind and camera; a report has its own list of channels."""
+        if event.kind is EventKind.REPORT:
+            return self._sends_reports
         return event.kind in self.config.events and self.is_for_camera(event.camera)
 
     def is_for_camera(self, camera: str) -> bool:
         return not self.config.cameras or any(matches_camera(pattern, camera) for pattern in self.config.cameras)
 
     def is_in_schedule(self, event: Event) -> bool:
-        return is_open(self._hours, event.wall_s)
+        return event.kind is EventKind.REPORT or is_open(self._hours, event.wall_s)
 
     def exceeds_rate_limit(self, now_s: float, waiting: int) -> bool:
         """Whether a new alert exceeds a rate limit with ``excess = "skip"``."""

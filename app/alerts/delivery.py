@@ -14,6 +14,7 @@ from app.alerts.event_queue import EventQueue
 from app.alerts.health import AlertHealth, Clock, SystemClock
 from app.alerts.hook import Alert, AlertHook
 from app.alerts.outage_damper import OutageDamper
+from app.alerts.report import due_reports
 from app.alerts.store_types import CameraHour, Delivery, EventFilter, Status, WriteBatch, hour_of
 from app.alerts.timeout_hook import TimeoutHook
 from app.core.errors import HookError
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 STORE_POLL_S = 2.0
 """How often to look for changes by other programs (retry, purge), for retention and for a lost event file."""
+REPORT_CHECK_S = 60.0
 REFRESH_S = 10.0
 LATE_BATCH = 1000
 RECENT_EVENTS = 200
@@ -252,7 +254,8 @@ class AlertCenter:
             if not held and (was_sent is False or (was_sent is None and not channel.is_in_schedule(event))):
                 continue
             reason = held
-            if not reason and not was_sent and channel.exceeds_rate_limit(now_s, self._waiting[name]):
+            may_skip = event.kind is not EventKind.REPORT and not was_sent
+            if not reason and may_skip and channel.exceeds_rate_limit(now_s, self._waiting[name]):
                 reason = "over the rate limit"
             yield Delivery(event, name, wall_s, wall_s, Status.SKIPPED if reason else Status.PENDING, error=reason)
 
@@ -372,7 +375,14 @@ class AlertCenter:
 
     def _run_store(self) -> None:
         """The loop of the thread that looks after the event file."""
+        next_report_s = float("-inf")
         while not self._stopping:
+            if self._clock.monotonic_s() >= next_report_s:
+                next_report_s = self._clock.monotonic_s() + REPORT_CHECK_S
+                for event in due_reports(self._queue.settings, self._clock.wall_s()):
+                    with self._changed:
+                        if self._queue.event(event.id) is None:  # else it could not be written to the file yet
+                            self.submit(event)
             with self._changed:
                 had_work = self._queue.has_unwritten
                 changed = self._queue.maintain()

@@ -12,11 +12,13 @@ from app.core.errors import OutputError
 from app.core.types import Box, Event, EventKind
 
 BOX_FIELDS = ("box_x", "box_y", "box_width", "box_height")
+FRAME_FIELDS = ("frame_width_px", "frame_height_px")
 RECORD_FIELDS = (
     "id",
     "at",
-    *(field.name for field in fields(Event) if field.name not in ("id", "box")),
+    *(field.name for field in fields(Event) if field.name not in ("id", "box", *FRAME_FIELDS)),
     *BOX_FIELDS,
+    *FRAME_FIELDS,
 )
 
 

@@ -24,11 +24,12 @@ TITLES = {
     EventKind.NODE_ONLINE: "Node back",
     EventKind.PART_FAILED: "Part failed",
     EventKind.PART_RECOVERED: "Part works again",
+    EventKind.REPORT: "Report",
 }
 
 ENDS = (EventKind.RESOLVED, EventKind.CAMERA_RECOVERED, EventKind.NODE_ONLINE, EventKind.PART_RECOVERED)
 PART_KINDS = (EventKind.PART_FAILED, EventKind.PART_RECOVERED)
-OF_NO_CAMERA = (EventKind.NODE_OFFLINE, EventKind.NODE_ONLINE, *PART_KINDS)
+OF_NO_CAMERA = (EventKind.NODE_OFFLINE, EventKind.NODE_ONLINE, *PART_KINDS, EventKind.REPORT)
 
 
 def idempotency_key(event: Event, channel: str) -> str:
@@ -60,12 +61,16 @@ class Alert:
     def title(self) -> str:
         if self.is_test:
             return "Test alert"
+        if self.event.kind is EventKind.REPORT:
+            return reason_text(self.event.reason)
         return TITLES.get(self.event.kind, self.event.kind.value)
 
     @property
     def text(self) -> str:
-        """The alert in one line."""
+        """The alert in one line; a report in several."""
         event = self.event
+        if event.kind is EventKind.REPORT:
+            return event.reason.replace("\t", ": ")
         if self.is_test:
             return f"Test alert through channel {self.channel}: no real event"
         is_part = event.kind in PART_KINDS

@@ -8,6 +8,8 @@ from app.alerts.event_store import EventStore
 from app.alerts.store_types import PurgeResult, StoreError
 
 NOT_PENDING = "id NOT IN (SELECT event_id FROM outbox WHERE status = 'pending')"
+REMOVABLE = f"{NOT_PENDING} AND kind != 'report'"
+"""A stored report is not sent again, so it is only deleted by age, together with the hours of its period."""
 BYTES_PER_MB = 1_000_000
 
 
@@ -60,11 +62,11 @@ def _delete(
 
 
 def _delete_oldest(store: EventStore) -> int:
-    """Deletes a twentieth of the events without pending alerts, at least 20."""
+    """Deletes a twentieth of the events that are no report and have no pending alerts, at least 20."""
     with store.transaction() as db:
-        removable = db.execute(f"SELECT count(*) FROM events WHERE {NOT_PENDING}").fetchone()[0]
+        removable = db.execute(f"SELECT count(*) FROM events WHERE {REMOVABLE}").fetchone()[0]
         return db.execute(
-            f"DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE {NOT_PENDING} ORDER BY seq LIMIT ?)",
+            f"DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE {REMOVABLE} ORDER BY seq LIMIT ?)",
             (max(removable // 20, 20),),
         ).rowcount
 

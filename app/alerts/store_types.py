@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from operator import add, attrgetter
 
 from app.alerts.hook import idempotency_key
 from app.core.errors import OutputError
@@ -86,11 +87,12 @@ class CameraHour:
 
     def plus(self, other: "CameraHour") -> "CameraHour":
         """The sums of both, with the camera and the hour of this one."""
-        return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in COUNTED_FIELDS})
+        return CameraHour(self.camera, self.hour_s, *map(add, _counts_of(self), _counts_of(other)))
 
 
 COUNTED_FIELDS = tuple(field.name for field in fields(CameraHour))[2:]
 """The fields of a ``CameraHour`` that are added up."""
+_counts_of = attrgetter(*COUNTED_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,8 +40,8 @@ def parse_duration(text: str) -> float:
 
 
 def reason_text(reason: str) -> str:
-    """The text that is shown for an event's ``reason``."""
-    return REASONS.get(reason, reason)
+    """The text that is shown for an event's ``reason``; of a report its first line."""
+    return REASONS.get(reason, reason.partition("\n")[0])
 
 
 def listed(names: Sequence[object]) -> str:

@@ -165,6 +165,7 @@ class EventKind(StrEnum):
     NODE_ONLINE = "node_online"
     PART_FAILED = "part_failed"  # ``camera`` is the part: the event store, a channel, a thread, the classifier
     PART_RECOVERED = "part_recovered"
+    REPORT = "report"  # the numbers of a day, week or month
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,8 @@ class Event:
     Unix time, ``duration_s`` the seconds that the state lasted. Without a face, ``track_id`` is 0 and ``box`` None.
 
     ``reason`` says why an alert was resolved or what failed at a camera; ``resolves`` is the id of the alert that a
-    ``resolved`` event ends; ``people`` is the number of faces in an alert for a group."""
+    ``resolved`` event ends; ``people`` is the number of faces in an alert for a group. The frame's size is 0 without a
+    box, and in events that an older version stored."""
 
     id: str
     kind: EventKind
@@ -187,6 +189,8 @@ class Event:
     reason: str = ""
     resolves: str = ""
     people: int = 1
+    frame_width_px: int = 0
+    frame_height_px: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,9 +167,9 @@ class HubStore:
 
     def delays_s(self, since_s: float, sites: Sequence[str] = ()) -> list[float]:
         """The seconds from each event to its commit here, sorted, since ``since_s``; of ``sites``, or of all."""
-        query = "SELECT camera, stored_s - wall_s FROM events WHERE wall_s >= ? AND kind NOT IN (?,?) ORDER BY 2"
+        query = "SELECT camera, stored_s - wall_s FROM events WHERE wall_s >= ? AND kind NOT IN (?,?,?) ORDER BY 2"
         with self.events.transaction() as db:
-            rows = db.execute(query, (since_s, *NODE_KINDS)).fetchall()
+            rows = db.execute(query, (since_s, *NODE_KINDS, EventKind.REPORT.value)).fetchall()
         return [delay_s for camera, delay_s in rows if not sites or camera.partition("/")[0] in sites]
 
     def close(self) -> None:

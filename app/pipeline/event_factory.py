@@ -68,6 +68,8 @@ class EventFactory:
             reason=reason,
             resolves=resolves,
             people=people,
+            frame_width_px=frame.image.shape[1],
+            frame_height_px=frame.image.shape[0],
         )
 
     def _id(self, kind: EventKind, time_s: float, *content: str) -> str:

@@ -20,7 +20,7 @@ except ImportError as error:
 
 Row = dict[str, Any]
 _TEXT, _REAL, _COUNT = pyarrow.string(), pyarrow.float64(), pyarrow.int64()
-_EVENT_TYPES = {"people": _COUNT, "track_id": _COUNT} | dict.fromkeys(
+_EVENT_TYPES = dict.fromkeys(("people", "track_id", "frame_width_px", "frame_height_px"), _COUNT) | dict.fromkeys(
     ("time_s", "wall_s", "confidence", "duration_s", "box_x", "box_y", "box_width", "box_height"), _REAL
 )
 MANIFEST = pyarrow.schema(

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from app.core.schedule import Hours, parse_hours
 from app.core.types import EventKind
 from app.core.user_folders import data_folder
+from app.settings.source import TimeZone
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 PLACEHOLDERS = frozenset(
@@ -62,7 +63,9 @@ class ChannelBase(BaseModel):
     name: str = Field(
         pattern=r"^[A-Za-z0-9_.-]{1,60}$", description="name of the channel: letters, digits, '_', '.' and '-'"
     )
-    events: tuple[EventKind, ...] = Field(default=tuple(EventKind), description="events that are sent")
+    events: tuple[EventKind, ...] = Field(
+        default=tuple(kind for kind in EventKind if kind is not EventKind.REPORT), description="events that are sent"
+    )
     cameras: tuple[str, ...] = Field(default=(), description="camera names or patterns such as 'door-*'; empty: all")
     schedule: tuple[str, ...] = Field(
         default=(), description="local hours in which the channel sends, such as 'mon-fri 08:00-18:00'; empty: always"
@@ -228,6 +231,21 @@ Channel = Annotated[
 ]
 
 
+class ReportSettings(BaseModel):
+    """``[alerts.report]``: the numbers of each day, week or month as a message."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    every: Literal["off", "day", "week", "month"] = Field(default="off", description="how often a report is sent")
+    at: str = Field(
+        default="07:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="time of the day after the period, HH:MM"
+    )
+    timezone: TimeZone = Field(default="", description="time zone of the report; if empty, that of this machine")
+    channels: tuple[str, ...] = Field(
+        default=(), description="names of the channels that send it, whatever they filter"
+    )
+
+
 class AlertSettings(BaseModel):
     """``[alerts]``: where events are stored and how long alerts are retried."""
 
@@ -256,6 +274,7 @@ class AlertSettings(BaseModel):
         description="images that are stored with events: none, with all other faces blurred, or with all faces blurred",
     )
     channels: tuple[Channel, ...] = ()
+    report: ReportSettings = ReportSettings()
 
     @field_validator("store")
     @classmethod
@@ -272,6 +291,22 @@ class AlertSettings(BaseModel):
         if twice:
             raise ValueError(f"two channels are called {twice[0]!r}; names must differ")
         return channels
+
+    @model_validator(mode="after")
+    def _report_can_be_sent(self) -> Self:
+        kinds = {channel.name: channel.kind for channel in self.channels}
+        for name in self.report.channels:
+            if kinds.get(name, "sound") in ("sound", "nats"):
+                able = ", ".join(each for each, kind in kinds.items() if kind not in ("sound", "nats")) or "none yet"
+                raise ValueError(f"report: no channel {name!r} that can send a text; choose from: {able}")
+        if self.report.every != "off" and not self.report.channels:
+            raise ValueError("report: channels is empty; name the channels that send it")
+        days = {"off": 0, "day": 2, "week": 8, "month": 32}[self.report.every]
+        if self.keep_days < days:
+            raise ValueError(f"report: its numbers are deleted before it is sent; set keep_days to {days} or more")
+        if self.report.every != "off" and not self.persist:
+            raise ValueError("a report needs stored events, and persist is false; set one of them")
+        return self
 
     @model_validator(mode="after")
     def _snapshots_allowed(self) -> Self:

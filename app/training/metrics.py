@@ -7,23 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.core.rate import Rate as Rate
+from app.core.rate import wilson as wilson
 from app.core.types import Label
 
 Probabilities = NDArray[np.float32]
 Targets = NDArray[np.int64]
-
-Z_95 = 1.959964
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A share (``right`` of ``total``) with its Wilson 95 % interval."""
-
-    right: int
-    total: int
-    share: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +48,6 @@ class Scores:
     risk_coverage: float
     confusion: tuple[tuple[int, ...], ...]
     rejected: Rate | None = None
-
-
-def wilson(right: int, total: int) -> Rate:
-    """Wilson's score interval (1927) at 95 %. For an empty set it is 0 to 1."""
-    if total == 0:
-        return Rate(0, 0, math.nan, 0.0, 1.0)
-    share, z2 = right / total, Z_95**2
-    middle = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = Z_95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
-    return Rate(right, total, share, max(middle - half, 0.0), min(middle + half, 1.0))
 
 
 def confusion_matrix(targets: Targets, chosen: Targets, classes: int) -> NDArray[np.int64]:

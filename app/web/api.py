@@ -264,7 +264,10 @@ async def _event(request: Request) -> Response:
 
 async def _event_snapshot(request: Request) -> Response:
     site, event_id = site_of(request), request.path_params["event"]
-    jpeg = await site.run_in_worker(lambda: site.history.snapshot(event_id))
+    is_blurred = "blurred" in request.query_params
+    jpeg = await site.run_in_worker(
+        lambda: site.blurred_snapshot(event_id) if is_blurred else site.history.snapshot(event_id)
+    )
     if jpeg is None:
         raise HTTPException(404, "no snapshot is stored for this event; see alerts.snapshots in the settings")
     return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=300"})

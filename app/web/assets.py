@@ -9,6 +9,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.alerts.numbers import rate_text
 from app.capture.capture import SourceState
 from app.core.text import offset_if_ambiguous, reason_text
 from app.core.types import EventKind, Label
@@ -30,6 +31,7 @@ KIND_NAMES = {
     EventKind.NODE_ONLINE: "Node back",
     EventKind.PART_FAILED: "Part failed",
     EventKind.PART_RECOVERED: "Part back",
+    EventKind.REPORT: "Report",
 }
 KINDS_TO_ACKNOWLEDGE = (
     EventKind.NO_MASK,
@@ -71,7 +73,12 @@ class Assets:
         )
         self._environment.globals.update(kind_names=KIND_NAMES, state_names=STATE_NAMES, label_names=LABEL_NAMES)
         self._environment.filters.update(
-            clock=_clock, date_time=_date_time, iso_time=_iso_time, path_segment=_path_segment, reason_text=reason_text
+            rate=rate_text,
+            clock=_clock,
+            date_time=_date_time,
+            iso_time=_iso_time,
+            path_segment=_path_segment,
+            reason_text=reason_text,
         )
 
     def render(self, name: str, values: dict[str, Any]) -> str:

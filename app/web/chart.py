@@ -1,4 +1,4 @@
-"""The chart of people by hour as SVG: bars by label and the share of correctly worn masks.
+"""Charts of people by hour, day or hour of the day as SVG: bars by label and the share of correctly worn masks.
 
 Colours come from the style sheet; hatching and a dashed line distinguish the parts in black and white too.
 """
@@ -9,7 +9,8 @@ from datetime import datetime
 
 from markupsafe import Markup, escape
 
-from app.alerts.export import HourRow
+from app.alerts.export import HourRow, total
+from app.alerts.numbers import rate_of, rate_text
 from app.alerts.store_types import HOUR_S, hour_of
 from app.core.text import counted, offset_if_ambiguous
 
@@ -32,36 +33,61 @@ def rows_by_hour(rows: Sequence[HourRow], since_s: float, until_s: float) -> lis
     return [(start, by_start.get(start)) for start in range(hour_of(since_s), math.ceil(until_s), HOUR_S)]
 
 
+def hour_name(start_s: float) -> str:
+    return datetime.fromtimestamp(start_s).strftime("%a %d %b, %H:%M") + offset_if_ambiguous(start_s)
+
+
 def chart(rows: Sequence[HourRow], since_s: float, until_s: float) -> Markup:
-    """The SVG element for a page; ``since_s`` and ``until_s`` are Unix times."""
+    """The SVG element with a bar for each hour; ``since_s`` and ``until_s`` are Unix times."""
     hours = rows_by_hour(rows, since_s, until_s)
-    width = max(_MIN_WIDTH, _LEFT + _RIGHT + _BAR_STEP * len(hours))
-    step = (width - _LEFT - _RIGHT) / max(1, len(hours))
+    bars = [(hour_name(start), row) for start, row in hours]
+    return _svg("hour", bars, "".join(_labels(hours, _step(len(hours)))))
+
+
+def bar_chart(unit: str, bars: Sequence[tuple[str, HourRow]]) -> Markup:
+    """The SVG element with a bar for each ``unit``, such as "day", with its short name below."""
+    step = _step(len(bars))
+    labels = (
+        f'<text class="tick" x="{_LEFT + (k + 0.5) * step:.1f}" y="{_HEIGHT - 26}" text-anchor="middle">'
+        f"{escape(name)}</text>"
+        for k, (name, _) in enumerate(bars)
+    )
+    return _svg(unit, bars, "".join(labels))
+
+
+def _step(count: int) -> float:
+    return max(_MIN_WIDTH - _LEFT - _RIGHT, _BAR_STEP * count) / max(1, count)
+
+
+def _svg(unit: str, bars: Sequence[tuple[str, HourRow | None]], labels: str) -> Markup:
+    rows = [row for _, row in bars if row is not None]
+    step = _step(len(bars))
+    width = round(_LEFT + _RIGHT + step * len(bars))
     top = axis_maximum(max((row.seen.people for row in rows), default=0))
+    name = unit.replace(" ", "-")
     parts = [
         f'<svg class="chart" viewBox="0 0 {width} {_HEIGHT}" role="img" '
-        'aria-labelledby="chart-title chart-description">',
-        '<title id="chart-title">People by hour and share of masks worn correctly</title>',
-        f'<desc id="chart-description">{escape(_description(rows))}</desc>',
-        '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" '
+        f'aria-labelledby="{name}-title {name}-description">',
+        f'<title id="{name}-title">People by {unit} and share of masks worn correctly</title>',
+        f'<desc id="{name}-description">{escape(_description(rows, unit))}</desc>',
+        f'<defs><pattern id="{name}-hatch" width="6" height="6" patternUnits="userSpaceOnUse" '
         'patternTransform="rotate(45)"><rect width="6" height="6" class="part-bare"/>'
         '<line x1="0" y1="0" x2="0" y2="6" class="hatch-line"/></pattern></defs>',
         *_grid(width, top),
-        *_bars(hours, step, top),
-        *_labels(hours, step),
-        *_rate(hours, step),
+        *_bars(bars, step, top, f"url(#{name}-hatch)"),
+        labels,
+        *_rate([row for _, row in bars], step),
         "</svg>",
     ]
     return Markup("".join(parts))
 
 
-def _description(rows: Sequence[HourRow]) -> str:
-    people = sum(row.seen.people for row in rows)
-    masked = sum(row.seen.masked for row in rows)
-    if not people:
+def _description(rows: Sequence[HourRow], unit: str) -> str:
+    seen = total(rows).seen
+    if not seen.people:
         return "No people were seen in this period."
-    seen = f"{people} {'person' if people == 1 else 'people'} in {counted(len(rows), 'hour')}"
-    return f"{seen}; {masked / people:.0%} wore a mask correctly. The table lists every hour."
+    people = f"{seen.people} {'person' if seen.people == 1 else 'people'} in {counted(len(rows), unit)}"
+    return f"{people}; masks worn correctly: {rate_text(seen)}. The table lists every {unit}."
 
 
 def _y(share: float) -> float:
@@ -78,22 +104,21 @@ def _grid(width: float, top: int) -> list[str]:
     return parts
 
 
-def _bars(hours: Sequence[tuple[int, HourRow | None]], step: float, top: int) -> list[str]:
+def _bars(bars: Sequence[tuple[str, HourRow | None]], step: float, top: int, hatch: str) -> list[str]:
     parts = []
-    for k, (start, row) in enumerate(hours):
+    for k, (name, row) in enumerate(bars):
         if row is None:
             continue
         x, below, seen = _LEFT + k * step, 0, row.seen
-        when = datetime.fromtimestamp(start).strftime("%a %d %b, %H:%M") + offset_if_ambiguous(start)
         parts.append(
-            f"<g><title>{when}: {seen.people} people, {seen.masked} masked, {seen.incorrect} worn wrong, "
-            f"{seen.bare} without a mask; watched {row.watched_text}</title>"
+            f"<g><title>{escape(name)}: {seen.people} people, {seen.masked} masked, {seen.incorrect} worn wrong, "
+            f"{seen.bare} without a mask; masks worn correctly: {rate_text(seen)}; watched {row.watched_text}</title>"
         )
-        for name, style in _PARTS:
-            count = int(getattr(seen, name))
+        for part, style in _PARTS:
+            count = int(getattr(seen, part))
             if count:
                 y, y0 = _y((below + count) / top), _y(below / top)
-                fill = ' fill="url(#hatch)"' if name == "bare" else f' class="{style}"'
+                fill = f' fill="{hatch}"' if part == "bare" else f' class="{style}"'
                 geometry = f'x="{x + step * 0.12:.1f}" width="{step * 0.76:.1f}" y="{y:.1f}" height="{y0 - y:.1f}"'
                 parts.append(f"<rect{fill} {geometry}/>")
                 below += count
@@ -117,16 +142,19 @@ def _labels(hours: Sequence[tuple[int, HourRow | None]], step: float) -> list[st
     return parts
 
 
-def _rate(hours: Sequence[tuple[int, HourRow | None]], step: float) -> list[str]:
-    """A line through the hours with people; it is interrupted at hours without people."""
+def _rate(rows: Sequence[HourRow | None], step: float) -> list[str]:
+    """A line through the bars with enough people, with 95 % intervals; it is interrupted at the others."""
     runs: list[list[tuple[float, float]]] = [[]]
-    for k, (_, row) in enumerate(hours):
-        share = row.seen.compliance if row is not None else None
-        if share is None:
+    parts = []
+    for k, row in enumerate(rows):
+        rate = rate_of(row.seen) if row is not None else None
+        if rate is None:
             runs.append([])
         else:
-            runs[-1].append((_LEFT + (k + 0.5) * step, _y(share)))
-    parts = []
+            x = _LEFT + (k + 0.5) * step
+            runs[-1].append((x, _y(rate.share)))
+            interval = f'y1="{_y(rate.high):.1f}" y2="{_y(rate.low):.1f}"'
+            parts.append(f'<line class="rate-interval" x1="{x:.1f}" x2="{x:.1f}" {interval}/>')
     for run in filter(None, runs):
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in run)
         parts.append(f'<polyline class="rate" points="{points}"/>')

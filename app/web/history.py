@@ -14,7 +14,8 @@ from app.alerts.delivery import AlertCenter
 from app.alerts.event_store import EventStore
 from app.alerts.export import ALERT_KINDS, HourRow, by_hour
 from app.alerts.marks import Marks, read_marks, write_marks
-from app.alerts.store_types import EventFilter
+from app.alerts.numbers import Numbers
+from app.alerts.store_types import CameraHour, EventFilter
 from app.core.files import is_file
 from app.core.types import Event
 from app.settings.alerts import AlertSettings
@@ -127,6 +128,13 @@ class History:
     def hours(self, query: EventFilter) -> list[HourRow]:
         """People, alerts and watched time by whole hours, oldest first; empty hours are omitted. Files do not count.
         Who is in view counts already."""
+        return by_hour(*self._counted(query))
+
+    def numbers(self, query: EventFilter) -> Numbers:
+        """The same by camera."""
+        return Numbers(*self._counted(query))
+
+    def _counted(self, query: EventFilter) -> tuple[list[CameraHour], list[Event], float]:
         query = query.whole_hours()
         until_s = min(time.time(), query.until_s or math.inf)
         alerts = EventFilter(query.since_s, query.until_s, query.cameras, tuple(kind.value for kind in ALERT_KINDS))
@@ -136,7 +144,7 @@ class History:
         else:
             with closing(store):
                 events = store.events(alerts)
-        return by_hour(self._center.hours(query), events, until_s)
+        return self._center.hours(query), events, until_s
 
 
 def _rows(store: EventStore, select: str, events: Sequence[Event]) -> list[tuple[object, ...]]:

@@ -90,6 +90,9 @@ _FILTER = [
         {"type": "array", "items": {"type": "string", "enum": [kind.value for kind in EventKind]}, "maxItems": 100},
     ),
 ]
+_BLURRED = _parameter(
+    "blurred", "query", {"type": "string", "maxLength": 10}, "if given, the event's face is blurred too"
+)
 _LIMIT = _parameter("limit", "query", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50})
 _AFTER = _parameter(
     "after", "query", {"type": "integer", "minimum": 0}, "id of the last received event: later events are sent first"
@@ -145,7 +148,9 @@ def _paths() -> dict[str, Any]:
         },
         "/events/{event}": {"get": get("event", "One event", schemas.EventRecord, errors=(404, 503), **event)},
         "/events/{event}/picture.jpg": {
-            "get": get("eventPicture", "Snapshot of the event", None, _JPEG, (404, 503), **event)
+            "get": get(
+                "eventPicture", "Snapshot of the event", None, _JPEG, (404, 503), parameters=[_EVENT, _BLURRED]
+            )
         },
         "/events/{event}/clip.mp4": {"get": get("clip", "Video of the event", None, "video/mp4", (404,), **event)},
         "/events/{event}/clip.json": {"get": get("clipBoxes", "Faces in the video", dict, errors=(404,), **event)},

@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
@@ -22,9 +21,9 @@ from app.core.types import EventKind, Label
 from app.review.collected import SCENE, CollectedFace
 from app.web.api import Handler, site_of
 from app.web.assets import KINDS_TO_ACKNOWLEDGE, Assets
-from app.web.chart import chart
 from app.web.fleet_page import FleetPage
 from app.web.middleware import parse_form, session_cookie_header
+from app.web.numbers_page import NumbersPage
 from app.web.review_page import ReviewPage
 from app.web.scan_page import ScanPage
 from app.web.schemas import hour_record
@@ -35,7 +34,6 @@ PAGE_EVENTS, MAX_EVENTS_AT_ONCE = 50, 1000
 RECENT_EVENTS = 12
 MAX_STREAMS = 3
 """A browser opens six connections to one server; with more cameras a page without JavaScript shows single images."""
-SPANS_H = {24: "24 hours", 72: "3 days", 168: "7 days"}
 CONFIRMATIONS = {
     "muted": "The camera is muted: its events are stored, but no alerts are sent.",
     "unmuted": "The camera sends alerts again.",
@@ -68,7 +66,7 @@ class Pages:
             ("/events", self._events, "GET"),
             ("/review", ReviewPage(self._site, self.page).page, "GET"),
             ("/label", self._label, "GET"),
-            ("/trends", self._trends, "GET"),
+            ("/trends", NumbersPage(self._site, self.page).page, "GET"),
             ("/health", self._health, "GET"),
             *SetupPages(self._site, self.page).routes(),
             ("/scan", ScanPage(self._site, self.page).page, "GET"),
@@ -190,31 +188,6 @@ class Pages:
             request, "label", face=face, count=count, box=box, size=size, has_scene=has_scene, skipped=skipped,
             last=query.get("last", ""), choices=LABEL_CHOICES,
         )  # fmt: skip
-
-    async def _trends(self, request: Request) -> Response:
-        site, span_h = self._site, int(_number(request.query_params.get("hours", "")) or 24)
-        span_h = span_h if span_h in SPANS_H else 24
-        names = await site.run_in_worker(site.camera_names)
-        camera = request.query_params.get("camera", "")
-        camera = camera if camera in names else ""
-        until_s = time.time()
-        since_s = until_s - (span_h - 1) * 3600
-        since_s -= since_s % 3600
-        event_filter = EventFilter(since_s, None, (camera,) if camera else ())
-        rows = await site.run_in_worker(lambda: site.history.hours(event_filter))
-        return self.page(
-            request,
-            "trends",
-            chart=chart([row for row in rows if not row.is_empty], since_s, until_s),
-            hours=[hour_record(row) for row in reversed(rows) if not row.is_empty],
-            total=hour_record(total(rows)),
-            span_h=span_h,
-            spans=SPANS_H,
-            names=names,
-            camera=camera,
-            since_s=since_s,
-            until_s=until_s,
-        )
 
     async def _health(self, request: Request) -> Response:
         settings = self._site.settings.alerts

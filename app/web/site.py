@@ -17,6 +17,7 @@ from app.alerts.hook import make_test_alert
 from app.alerts.marks import Marks, Verdict
 from app.alerts.mutes import Mutes
 from app.alerts.timeout_hook import LazyHook, TimeoutHook
+from app.capture.recorder import jpeg_bytes, jpeg_image
 from app.core.errors import HookError
 from app.core.secrets import redact
 from app.core.types import Box, Event
@@ -25,6 +26,7 @@ from app.review.collected import CollectedFace, CollectedFaces
 from app.review.picture_folder import PictureFolder
 from app.settings.alerts import Channel
 from app.settings.root import Settings
+from app.ui.canvas import blur_faces
 from app.web.auth import Authenticator
 from app.web.history import History
 from app.web.mjpeg import LiveStreams, ViewSource
@@ -174,6 +176,15 @@ class Site:
                 if event.id == event_id:
                     return event
         return self.history.event(event_id)
+
+    def blurred_snapshot(self, event_id: str) -> bytes | None:
+        """The snapshot of an event without any face; None if there is none."""
+        event, jpeg = self.history.event(event_id), self.history.snapshot(event_id)
+        image = jpeg_image(jpeg) if jpeg else None
+        if image is None or event is None:
+            return None
+        blur_faces(image, [event.box] if event.box is not None else [])
+        return jpeg_bytes(image, 80)
 
     def test_channels(self) -> list[TestResult] | None:
         """Sends a test alert to every channel and waits for the results; None if another test is running."""

@@ -12,7 +12,7 @@ server_program()  # skips this file without maskwatch[fleet]
 from fakes_alerts import make_event  # noqa: E402
 from fakes_fleet import alert_of  # noqa: E402
 
-from app.alerts.store_types import CameraHour, EventFilter, hour_of  # noqa: E402
+from app.alerts.store_types import CameraHour, EventFilter, WriteBatch, hour_of  # noqa: E402
 from app.core.text import MOVED  # noqa: E402
 from app.core.types import Box, Event, EventKind  # noqa: E402
 from app.fleet.hub_store import HubStore, SiteEvent, camera_rows, read_event, site_rows  # noqa: E402
@@ -186,3 +186,6 @@ def test_delays_are_those_of_sites(store: HubStore) -> None:
     assert [round(delay_s) for delay_s in store.delays_s(now_s - 60, ["hall"])] == [1, 3]
     assert store.camera_names() == ["hall/door", "yard/door"]
     assert len(store.events.events(EventFilter(cameras=("yard/door",)))) == 1
+    report = Event("r", EventKind.REPORT, "all cameras", 0.0, now_s - 40)
+    store.events.write(WriteBatch(((report, None),)), now_s)
+    assert [round(delay_s) for delay_s in store.delays_s(now_s - 60)] == [1, 3, 9], "a report is of an earlier time"

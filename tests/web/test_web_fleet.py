@@ -69,6 +69,7 @@ def test_a_camera_of_the_fleet_leads_to_its_events_and_trends(hub: Running) -> N
     )
     assert "shop-7/door 3" in hub.get(link).text
     assert "<dt>People</dt><dd>4<" in hub.get("/trends?camera=shop-7/door%203").text
+    assert "<dt>People</dt><dd>40<" in hub.get("/trends?group=shop-7").text
     assert "<dt>People</dt><dd>2000<" in hub.get("/trends").text
     assert hub.get("/readyz").status_code == 200
 

@@ -27,17 +27,19 @@ def rows(*people: tuple[int, int, int, int]) -> list[HourRow]:
 
 
 def test_the_chart_has_a_bar_for_each_label_and_hour() -> None:
-    svg = chart(rows((0, 6, 1, 3), (2, 0, 0, 5)), HOUR_S, HOUR_S + 4 * 3600)
+    svg = chart(rows((0, 24, 4, 12), (2, 0, 0, 20), (3, 19, 0, 0)), HOUR_S, HOUR_S + 4 * 3600)
     root = ET.fromstring(str(svg).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" '))
     space = "{http://www.w3.org/2000/svg}"
     bars = root.findall(f"{space}g/{space}rect")
-    assert len(bars) == 4
+    assert len(bars) == 5
     heights = [float(bar.attrib["height"]) for bar in bars]
     assert heights[0] == pytest.approx(6 * heights[1], rel=0.02)
     assert heights[3] == pytest.approx(5 * heights[1], rel=0.03)
     lines = root.findall(f"{space}polyline")
-    assert len(lines) == 2, "interrupted at hours without people"
-    assert "15 people in 2 hours; 40% wore" in "".join(root.itertext())
+    assert [len(line.attrib["points"].split()) for line in lines] == [1, 1], "not through hours with too few people"
+    text = "".join(root.itertext())
+    assert "79 people in 3 hours; masks worn correctly: 54% (43 to 65%)" in text
+    assert "masks worn correctly: too few people (19)" in text
     assert "style=" not in svg
 
 

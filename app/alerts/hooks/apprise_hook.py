@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from app.alerts.hook import ENDS, Alert
+from app.alerts.report import report_html
 from app.core.errors import HookError, SettingsError
 from app.core.secrets import read_secret, redact_url, scrub, url_secrets
+from app.core.types import EventKind
 from app.settings.alerts import AppriseChannel
 
 MAX_ERROR_CHARS = 300
@@ -82,7 +84,8 @@ class AppriseHook:
 
         is_resolved = alert.event.kind in ENDS
         kind = apprise.NotifyType.SUCCESS if is_resolved else apprise.NotifyType.WARNING
-        if alert.is_test:
+        is_report = alert.event.kind is EventKind.REPORT
+        if alert.is_test or is_report:
             kind = apprise.NotifyType.INFO
         with ExitStack() as stack:
             attach: Any = None
@@ -93,10 +96,19 @@ class AppriseHook:
                 attach = apprise.AppriseAttachment(str(snapshot))
             collector = stack.enter_context(_collect_log())
             body = f"{alert.text}\n\nkey: {alert.idempotency_key}"
-            sent = self._service.notify(title=alert.title, body=body, notify_type=kind, attach=attach)
+            more: dict[str, str] = {}
+            if is_report and self._sends_html_mail():
+                body, more = report_html(alert.event.reason), {"body_format": "html"}
+            sent = self._service.notify(title=alert.title, body=body, notify_type=kind, attach=attach, **more)
         if not sent:
             reason = scrub(" ".join(collector.messages), self._hidden)[-MAX_ERROR_CHARS:]
             raise HookError(f"{self._redacted_url} did not accept the alert{f': {reason}' if reason else ''}")
+
+    def _sends_html_mail(self) -> bool:
+        """Whether the service is mail; Apprise adds a part of plain text."""
+        formats = self._service.notify_format  # one or, in later versions of Apprise, several
+        is_mail: bool = self._service.protocol == "mailto"
+        return is_mail and "html" in ((formats,) if isinstance(formats, str) else formats)
 
     def abort(self) -> None:
         """Apprise cannot be interrupted; its own time limits end the send later."""

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import DataError
+from app.core.rate import Z_95
 from app.core.text import counted
 from app.core.types import Label
 from app.training.classifier.augmentation import ClassifierAugmentation, augmented_crop
 from app.training.classifier.head import Floats, HeadModel, probabilities_of
 from app.training.classifier.replay import ReplaySample
 from app.training.data.face_pool import PooledFace, central_crops
-from app.training.metrics import Z_95
 from app.vision.classifier import calibrated, weigh_not_face
 from app.vision.model_metadata import ClassifierMetadata
 

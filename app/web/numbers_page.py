@@ -1,0 +1,182 @@
+"""The page Trends: people, rates and watched time of a day, week or month, and where bare faces were seen."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from urllib.parse import quote, urlencode
+
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.alerts.export import HourRow, total
+from app.alerts.numbers import by_day, by_group, by_hour_of_day, change_text, little_watched, worst_hours
+from app.alerts.retention_clock import DAY_S
+from app.alerts.store_types import HOUR_S, EventFilter
+from app.core.period import Period, Span
+from app.core.types import Event, EventKind
+from app.web.chart import bar_chart, chart, hour_name
+from app.web.heat_map import HeatMap, heat_map
+from app.web.site import Site
+
+SPANS = {
+    "24": "Last 24 hours",
+    "72": "Last 3 days",
+    "168": "Last 7 days",
+    Span.DAY: "Day",
+    Span.WEEK: "Week",
+    Span.MONTH: "Month",
+}
+MAX_HEAT_MAPS = 6
+SNAPSHOTS_TRIED = 100
+MAX_ROWS = 200
+LONG_S = 26 * HOUR_S
+"""A longer time has a chart of the hours of the day too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The time that the page shows (Unix times), and (name, start, end) of the times that it is compared with.
+    ``period``: None for the last hours until now."""
+
+    title: str
+    since_s: float
+    until_s: float
+    earlier: tuple[tuple[str, float, float], ...]
+    period: Period | None = None
+
+
+def choose(span: str, day: str, now_s: float) -> Choice:
+    """An unknown ``span`` is the last 24 hours, and a ``day`` that is no date is today."""
+    if span not in list(Span):
+        hours = int(span) if span in SPANS else 24
+        since_s = (now_s - (hours - 1) * HOUR_S) // HOUR_S * HOUR_S
+        back_s = hours * HOUR_S
+        title = SPANS[str(hours)]
+        return Choice(title, since_s, now_s, ((f"The {hours} hours before", since_s - back_s, now_s - back_s),))
+    try:
+        chosen_day = date.fromisoformat(day)
+    except ValueError:
+        chosen_day = datetime.fromtimestamp(now_s).date()
+    period = Period.of(Span(span), chosen_day)
+    moves = [("Day before", -1), ("Same day of the week before", -7)] if span == Span.DAY else []
+    earlier = []
+    for name, count in moves or [(f"{SPANS[span]} before", -1)]:
+        before = period.moved(count)
+        earlier.append((name, float(before.since_s), float(before.end_of_same_part(period, now_s))))
+    title = period.title[0].upper() + period.title[1:]
+    return Choice(title, period.since_s, period.until_s, tuple(earlier), period)
+
+
+class NumbersPage:
+    """``render`` is ``Pages.page``."""
+
+    def __init__(self, site: Site, render: Callable[..., Response]) -> None:
+        self._site = site
+        self._render = render
+
+    async def page(self, request: Request) -> Response:
+        query, now_s = request.query_params, time.time()
+        span = query.get("span", query.get("hours", ""))
+        span = span if span in SPANS else "24"
+        choice = choose(span, query.get("date", ""), now_s)
+        allowed = getattr(request.scope.get("user"), "cameras", None)  # None: all
+        root = request.scope["root"]
+        camera, group = query.get("camera", ""), query.get("group", "")
+        values = await self._site.run_in_worker(lambda: self._values(choice, allowed, camera, group, root))
+        period = choice.period
+        given = [(name, values[name]) for name in ("camera", "group") if values[name]]
+
+        def link(count: int) -> str:
+            if period is None:
+                return ""
+            return urlencode([*given, ("span", period.span), ("date", period.moved(count).first.isoformat())])
+
+        return self._render(
+            request, "trends", choice=choice, span=span, spans=SPANS, earlier=link(-1), later=link(1),
+            day="" if period is None else period.first.isoformat(), **values,
+        )  # fmt: skip
+
+    def _values(
+        self, choice: Choice, allowed: frozenset[str] | None, camera: str, group: str, root: str
+    ) -> dict[str, object]:
+        site, kept_days = self._site, self._site.settings.alerts.keep_days
+        known = [name for name in site.camera_names() if allowed is None or name in allowed]
+        group_of = self._group_of()
+        groups = sorted({group_of(name) for name in known} - {""})
+        camera, group = camera if camera in known else "", group if group in groups else ""
+        span = choice.since_s, choice.until_s
+        first_s = min(since_s for _, since_s, _ in choice.earlier)
+        wanted = (camera,) if camera else tuple(sorted(allowed)) if allowed is not None else ()
+        numbers = site.history.numbers(EventFilter(first_s, choice.until_s, wanted))
+        names = [name for name in numbers.cameras(first_s, choice.until_s) if not group or group_of(name) == group]
+        names = [name for name in names if allowed is None or name in allowed]
+        rows = numbers.rows(*span, names)
+        now = total(rows)
+        cameras = [(name, total(numbers.rows(*span, [name]))) for name in names]
+        earlier = []
+        for name, since_s, until_s in choice.earlier:
+            before = total(numbers.rows(since_s, until_s, names))
+            earlier.append((name, since_s, until_s, before, change_text(now.seen, before.seen)))
+        return {
+            "camera": camera,
+            "group": group,
+            "names": known,
+            "groups": groups,
+            "total": now,
+            "comparisons": earlier,
+            "charts": _charts(choice, rows),
+            "worst": [(hour_name(row.hour_s), row) for row in worst_hours(rows)],
+            "poor": little_watched(cameras),
+            "by_camera": cameras[:MAX_ROWS],
+            "more_cameras": max(len(cameras) - MAX_ROWS, 0),
+            "kept_days": 0 if first_s >= time.time() - kept_days * DAY_S else kept_days,
+            "by_group": by_group(cameras, group_of),
+            "heat_maps": self._heat_maps(
+                [(name, numbers.alerts(*span, [name])) for name in names], root
+            ),
+        }  # fmt: skip
+
+    def _group_of(self) -> Callable[[str], str]:
+        """The group of a camera in the settings; of a hub's camera its site."""
+        if self._site.fleet_store is not None:
+            return lambda name: name.partition("/")[0]
+        groups = {camera.name: camera.group for camera in self._site.settings.camera}
+        return lambda name: groups.get(name, "")
+
+    def _heat_maps(self, cameras: Sequence[tuple[str, list[Event]]], root: str) -> list[HeatMap]:
+        """Those of the cameras with the most alerts, over the newest snapshot if snapshots are allowed."""
+        bare = [(name, [each for each in alerts if each.kind is EventKind.NO_MASK]) for name, alerts in cameras]
+        maps = []
+        for name, alerts in sorted(bare, key=lambda each: -len(each[1]))[:MAX_HEAT_MAPS]:
+            newest, picture = alerts[: -SNAPSHOTS_TRIED - 1 : -1], ""
+            if self._site.settings.alerts.snapshots != "off":
+                ids = self._site.history.ids_with_snapshot(newest)
+                found = next((event.id for event in newest if event.id in ids), "")
+                picture = f"{root}/api/v1/events/{quote(found, safe='')}/picture.jpg?blurred" if found else ""
+            maps.append(heat_map(name, alerts, picture))
+        return [each for each in maps if each is not None]
+
+
+def _charts(choice: Choice, rows: Sequence[HourRow]) -> list[tuple[str, Markup, list[tuple[str, HourRow]]]]:
+    """(unit, chart, table) of the hours or days, and of the hours of the day if there are several days."""
+    shown = [row for row in rows if not row.is_empty]
+    charts = []
+    if choice.period is None or choice.period.span is Span.DAY:
+        names = [hour_name(row.hour_s) for row in shown]
+        table = [
+            (name.partition(", ")[2] if choice.period else name, row) for name, row in zip(names, shown, strict=True)
+        ]
+        charts.append(("hour", chart(shown, choice.since_s, choice.until_s), table))
+    else:
+        style = "%a %d" if choice.period.span is Span.WEEK else "%d"
+        days = by_day(rows, choice.period)
+        bars = [(day.first.strftime(style), row) for day, row in days]
+        charts.append(("day", bar_chart("day", bars), [(day.title, row) for day, row in days if not row.is_empty]))
+    if choice.until_s - choice.since_s > LONG_S:
+        hours = [(f"{hour:02}:00", row) for hour, row in by_hour_of_day(rows)]
+        bars = [(name[:2], row) for name, row in hours]
+        table = [(name, row) for name, row in hours if row.seen.people or row.alerts]
+        charts.append(("hour of the day", bar_chart("hour of the day", bars), table))
+    return charts
