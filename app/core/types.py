@@ -165,6 +165,8 @@ class EventKind(StrEnum):
     NODE_ONLINE = "node_online"
     PART_FAILED = "part_failed"  # ``camera`` is the part: the event store, a channel, a thread, the classifier
     PART_RECOVERED = "part_recovered"
+    OCCUPANCY_REACHED = "occupancy_reached"  # ``people`` are inside, as many as the limit or more
+    OCCUPANCY_BELOW = "occupancy_below"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,8 @@ class Event:
     Unix time, ``duration_s`` the seconds that the state lasted. Without a face, ``track_id`` is 0 and ``box`` None.
 
     ``reason`` says why an alert was resolved or what failed at a camera; ``resolves`` is the id of the alert that a
-    ``resolved`` event ends; ``people`` is the number of faces in an alert for a group."""
+    ``resolved`` event ends; ``people`` is the number of faces in an alert for a group, or of the people inside;
+    ``zone`` is the name of the zone in which a face alerted."""
 
     id: str
     kind: EventKind
@@ -187,6 +190,15 @@ class Event:
     reason: str = ""
     resolves: str = ""
     people: int = 1
+    zone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """A face passed over the counting line with this name; ``entered``: towards the inside."""
+
+    line: str
+    entered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +226,8 @@ class StageTimes:
 class FrameResult:
     """The result of one analysed frame: ``tracks`` are the confirmed tracks to show, ``left`` those that ended,
     ``events`` the events raised, ``alerts`` those still open. ``faces`` are the boxes to blur: all possible faces,
-    also of unconfirmed and lost tracks. ``waiting``: for tracks that will alert, the share of the dwell time so far."""
+    also of unconfirmed and lost tracks. ``waiting``: for tracks that will alert, the share of the dwell time so far.
+    ``crossings``: who passed a counting line."""
 
     frame: Frame
     tracks: tuple[Track, ...]
@@ -225,3 +238,4 @@ class FrameResult:
     times: StageTimes
     faces: tuple[Box, ...] = ()
     waiting: Mapping[int, float] = field(default_factory=dict)
+    crossings: tuple[Crossing, ...] = ()

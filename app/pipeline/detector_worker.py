@@ -76,4 +76,5 @@ class DetectorWorker:
             times,
             analyzed.faces,
             analyzed.waiting,
+            analyzed.crossings,
         )

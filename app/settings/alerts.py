@@ -27,6 +27,7 @@ PLACEHOLDERS = frozenset(
         "key",
         "attempt",
         "snapshot",
+        "zone",
     )
 )
 
@@ -186,6 +187,7 @@ class SoundChannel(ChannelBase):
             EventKind.CAMERA_OFFLINE,
             EventKind.NODE_OFFLINE,
             EventKind.PART_FAILED,
+            EventKind.OCCUPANCY_REACHED,
         ),
         description="events that are played",
     )

@@ -23,7 +23,12 @@ ENVIRONMENT_PREFIX, _NESTED = "MASKWATCH_", "__"
 Place = tuple[int | str, ...]
 BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 """Editors on Windows and PowerShell's ``>`` write them at the start of a file; TOML does not allow them."""
-LISTS_OF_TABLES: tuple[Place, ...] = (("camera",), ("alerts", "channels"))
+LISTS_OF_TABLES: tuple[Place, ...] = (
+    ("camera",),
+    ("alerts", "channels"),
+    ("camera", "zone"),
+    ("camera", "line"),
+)
 
 
 def load_settings(
@@ -146,8 +151,9 @@ def _reason(place: Place, fault: "ErrorDetails") -> str:
             return f"unknown setting{did_you_mean(Settings, place)}"
         case "missing":
             return "is missing; add it"
-        case "tuple_type" if place in LISTS_OF_TABLES:
-            return f"must be a list of tables; start each table with [[{_place(place)}]]"
+        case "tuple_type" if tuple(part for part in place if isinstance(part, str)) in LISTS_OF_TABLES:
+            name = ".".join(part for part in place if isinstance(part, str))
+            return f"must be a list of tables; start each table with [[{name}]]"
         case "tuple_type":
             return "must be a list; write it in brackets, such as [1, 2] or ['one', 'two']"
         case "too_short":

@@ -73,6 +73,18 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _zones_have_channels(self) -> Self:
+        names = [channel.name for channel in self.alerts.channels]
+        for camera in self.camera:
+            for zone in camera.zone:
+                if missing := [name for name in zone.channels if name not in names]:
+                    near = nearest(missing[0], names)
+                    hint = f"did you mean {near}?" if near else f"there are {', '.join(names) or 'none'}"
+                    where = f"camera {camera.name!r} zone {zone.name!r}"
+                    raise ValueError(f"{where}: no alert channel is called {missing[0]!r}; {hint}")
+        return self
+
+    @model_validator(mode="after")
     def _stores_events(self) -> Self:
         if self.clips.enabled and not self.alerts.persist:
             raise ValueError("clips belong to stored events, and alerts.persist is false; set one of them")

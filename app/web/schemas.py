@@ -48,6 +48,7 @@ class EventRecord(Record):
     people: int
     reason: str
     resolves: str
+    zone: str
     has_picture: bool
     has_clip: bool
     acknowledged_s: float | None = Field(description="Unix time of the acknowledgement")
@@ -286,6 +287,7 @@ def event_record(event: Event, has_picture: bool, has_clip: bool, marks: Marks) 
         people=event.people,
         reason=redact(event.reason),
         resolves=event.resolves,
+        zone=event.zone,
         has_picture=has_picture,
         has_clip=has_clip,
         acknowledged_s=marks.acknowledged_s,

@@ -2,7 +2,7 @@
 // Keeps the page up to date: state and events arrive as server-sent events; forms are sent without leaving the page.
 // Values from the server are inserted as text, never as HTML.
 (() => {
-  const KIND_NAMES = {no_mask: "No mask", incorrect: "Worn wrong", resolved: "Resolved", camera_offline: "Camera offline", camera_recovered: "Camera back", camera_changed: "Camera changed", node_offline: "Node offline", node_online: "Node back", part_failed: "Part failed", part_recovered: "Part back"};
+  const KIND_NAMES = {no_mask: "No mask", incorrect: "Worn wrong", resolved: "Resolved", camera_offline: "Camera offline", camera_recovered: "Camera back", camera_changed: "Camera changed", node_offline: "Node offline", node_online: "Node back", part_failed: "Part failed", part_recovered: "Part back", occupancy_reached: "Limit reached", occupancy_below: "Below limit"};
   const REASON_TEXTS = {mask: "mask on", left: "left the view", moved: "another node watches the camera"};
   const STATE_NAMES = {connecting: "Connecting", live: "Live", stale: "Stale", reconnecting: "Reconnecting", ended: "Ended", failed: "Failed", standby: "Standby"};
   const MAX_RECENT = 12;
