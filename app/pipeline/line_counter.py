@@ -9,6 +9,7 @@ and went between the ends of the line.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from app.core.types import Crossing, Track
 from app.settings.monitor import LineSettings
@@ -18,6 +19,8 @@ _SURE = 0.5
 _SAME_PLACE, _SAME_SIZE, _SAME_S, _AHEAD_S = 0.75, 1.8, 5.0, 1.0
 """A new track continues one that was not detected for at most ``_SAME_S`` if it begins within ``_SAME_PLACE`` sides of
 the way that the face would have gone in at most ``_AHEAD_S``, and is as large."""
+_NEAR = 4.0
+"""Two faces that are nearer to each other than this, in sides of the face, may be exchanged by the tracker."""
 
 
 @dataclass(slots=True)
@@ -41,6 +44,7 @@ class LineCounter:
 
     def __init__(self) -> None:
         self._faces: dict[int, _Face] = {}
+        self._apart: dict[tuple[int, int], tuple[Track, Track]] = {}  # when two near faces were last seen side by side
         self._frame_px = (0, 0)
 
     def update(
@@ -49,8 +53,9 @@ class LineCounter:
         """Who passed a line in the frame at ``time_s``, of the size ``frame_px`` (width, height). ``tracks``: the faces
         detected in it, also those not yet confirmed: they count once they are."""
         if frame_px != self._frame_px:  # the resolution has changed
-            self._frame_px, self._faces = frame_px, {}
+            self._frame_px, self._faces, self._apart = frame_px, {}, {}
         self._faces = {id_: face for id_, face in self._faces.items() if time_s - face.seen_s <= _SAME_S}
+        self._undo_exchanges(time_s, tracks)
         seen = {track.id for track in tracks}
         crossings: list[Crossing] = []
         for track in tracks:
@@ -61,6 +66,24 @@ class LineCounter:
                 crossings += face.waiting
                 face.waiting = []
         return tuple(crossings)
+
+    def _undo_exchanges(self, time_s: float, tracks: Sequence[Track]) -> None:
+        """Exchanges the faces of two tracks if, since they were last seen side by side, each has come to where the other
+        was going: one has hidden the other, and the tracker took the one for the other."""
+        apart = {pair: seen for pair, seen in self._apart.items() if time_s - seen[0].seen_s <= _AHEAD_S}
+        for one, other in combinations(sorted(tracks, key=lambda track: track.id), 2):
+            here, there, side = one.box.center, other.box.center, max(one.box.size, other.box.size)
+            if not side < math.dist(here, there) < _NEAR * side:
+                continue
+            pair = one.id, other.id
+            if pair in apart and pair[0] in self._faces and pair[1] in self._faces:
+                goals = [track.box_at(time_s, _AHEAD_S).center for track in apart[pair]]
+                kept = math.dist(goals[0], here) + math.dist(goals[1], there)
+                exchanged = math.dist(goals[0], there) + math.dist(goals[1], here)
+                if kept > side and exchanged < kept / 2:
+                    self._faces[one.id], self._faces[other.id] = self._faces[other.id], self._faces[one.id]
+            apart[pair] = one, other
+        self._apart = apart
 
     def _continued(self, track: Track, time_s: float, seen: set[int]) -> _Face | None:
         """The face that was not detected in this frame and that the new ``track`` continues: the nearest one."""

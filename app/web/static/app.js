@@ -34,6 +34,11 @@
       root.classList.toggle("is-stale", camera.is_stale);
       put(root, "state", camera.state === "live" && !camera.is_live ? "Playing" : STATE_NAMES[camera.state]);
       for (const [name, count] of Object.entries(camera.now)) put(root, `now-${name}`, count);
+      const inside = one("[data-inside]", root);
+      if (inside && camera.occupancy) {
+        for (const name of ["entered", "exited", "inside", "limit"]) put(inside, name, camera.occupancy[name]);
+        inside.classList.toggle("is-full", camera.occupancy.is_full);
+      }
       const digits = document.body.dataset.page === "health" ? 1 : 0;
       put(root, "fps", camera.fps.toFixed(digits));
       put(root, "analysed", camera.analysis_fps.toFixed(digits));
