@@ -68,8 +68,8 @@ class LineCounter:
         return tuple(crossings)
 
     def _undo_exchanges(self, time_s: float, tracks: Sequence[Track]) -> None:
-        """Exchanges the faces of two tracks if, since they were last seen side by side, each has come to where the other
-        was going: one has hidden the other, and the tracker took the one for the other."""
+        """Exchanges the faces of two tracks if each has come to where the other was going since they were last seen
+        side by side: one has hidden the other, and the tracker has mistaken them."""
         apart = {pair: seen for pair, seen in self._apart.items() if time_s - seen[0].seen_s <= _AHEAD_S}
         for one, other in combinations(sorted(tracks, key=lambda track: track.id), 2):
             here, there, side = one.box.center, other.box.center, max(one.box.size, other.box.size)

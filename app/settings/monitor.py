@@ -169,9 +169,16 @@ class CameraSettings(SourceSettings):
     detector: DetectorSettings = Field(default_factory=DetectorSettings, description="overrides of [detector]")
     policy: PolicySettings = Field(default_factory=PolicySettings, description="overrides of [policy]")
     tracking: TrackingSettings = Field(default_factory=TrackingSettings, description="overrides of [tracking]")
-    zone: tuple[ZoneSettings, ...] = Field((), description="zones that alert, each with rules of its own")
-    line: tuple[LineSettings, ...] = Field((), description="lines over which people are counted in and out")
-    occupancy: OccupancySettings = Field(default_factory=OccupancySettings, description="the people inside")
+    zone: tuple[ZoneSettings, ...] = Field(
+        (),
+        description="zones that alert, with rules of their own: name, polygon, alert_on, dwell_s, schedule, channels",
+    )
+    line: tuple[LineSettings, ...] = Field(
+        (), description="lines over which people are counted in and out: name, points"
+    )
+    occupancy: OccupancySettings = Field(
+        default_factory=OccupancySettings, description="the people inside: limit, reset_at"
+    )
 
     @field_validator("zone", "line")
     @classmethod

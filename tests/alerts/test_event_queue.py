@@ -23,7 +23,16 @@ from app.alerts.marks import Marks, read_marks, write_marks
 from app.alerts.retention import purge
 from app.alerts.retention_clock import RetentionClock, StoredTimes
 from app.alerts.store_schema import SCHEMA_VERSION, SECONDS
-from app.alerts.store_types import CameraHour, Delivery, Occupancy, Status, StoreError, StoreInUseError, WriteBatch, hour_of
+from app.alerts.store_types import (
+    CameraHour,
+    Delivery,
+    Occupancy,
+    Status,
+    StoreError,
+    StoreInUseError,
+    WriteBatch,
+    hour_of,
+)
 from app.core.types import Event
 from app.settings.alerts import AlertSettings
 

@@ -1,5 +1,6 @@
 """The counting line: places of faces in, crossings out."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -24,7 +25,7 @@ def straight(*stops: tuple[float, float, float]) -> Way:
     """The way over (time, x, y), on straight lines; nowhere before the first and after the last."""
 
     def place(time_s: float) -> Place | None:
-        for (t0, x0, y0), (t1, x1, y1) in zip(stops, stops[1:], strict=False):
+        for (t0, x0, y0), (t1, x1, y1) in itertools.pairwise(stops):
             if t0 <= time_s <= t1:
                 share = (time_s - t0) / (t1 - t0)
                 return x0 + share * (x1 - x0), y0 + share * (y1 - y0)
@@ -55,7 +56,9 @@ def counted(
         for person, way in ways.items():
             here, before = way(time_s), way(time_s - 1 / fps)
             if here is not None and not hidden(person, time_s):
-                velocity = (0.0, 0.0) if before is None else tuple((a - b) * fps for a, b in zip(here, before, strict=True))
+                velocity = (
+                    (0.0, 0.0) if before is None else tuple((a - b) * fps for a, b in zip(here, before, strict=True))
+                )
                 tracks.append(track(ids(person, time_s), here, time_s, velocity, time_s >= confirmed_s))
         for crossing in counter.update(time_s, FRAME_PX, lines, tracks):
             total[not crossing.entered] += 1
@@ -161,6 +164,6 @@ def test_in_and_out_alternate_and_end_where_the_face_is(places: list[float]) -> 
     counter, entered = LineCounter(), []
     for i, x in enumerate(places):
         entered += [c.entered for c in counter.update(i / 5, FRAME_PX, [DOOR], [track(1, (x, 150), i / 5)])]
-    assert all(a != b for a, b in zip(entered, entered[1:], strict=False))
+    assert all(a != b for a, b in itertools.pairwise(entered))
     sure = [x > 200 for x in places if abs(x - 200) > FACE / 2]
-    assert len(entered) == sum(a != b for a, b in zip(sure, sure[1:], strict=False))
+    assert len(entered) == sum(a != b for a, b in itertools.pairwise(sure))

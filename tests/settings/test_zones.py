@@ -95,5 +95,3 @@ def test_zones_lines_and_the_limit_change_while_maskwatch_runs(tmp_path: Path, t
     old, new = loaded(tmp_path, ""), loaded(tmp_path, text)
     assert needs_restart(old, new) == []
     assert live_part(old, new) == new
-
-

@@ -12,6 +12,7 @@
   let shapes = [], chosen = null, revision = "", before = {}, turn = {rotate: 0, flip: "none"};
 
   const say = (message, isBad = false) => { said.hidden = false; said.textContent = message; said.classList.toggle("is-bad", isBad); };
+  const copied = (points) => points.map((point) => [...point]);
   const round = (value) => Math.round(Math.min(Math.max(value, 0), 1) * 1e4) / 1e4;
 
   // Hidden parts are kept in the picture as the camera sends it, before it is rotated and mirrored.
@@ -121,13 +122,13 @@
   const read = () => {  // the settings as they are drawn, by path
     const of = (kind) => shapes.filter((shape) => shape.kind === kind);
     const zones = of("zone").map(({points, item}) => {
-      const zone = {name: field(item, "name").value.trim(), polygon: points}, words = (key, by) => field(item, key).value.split(by).map((each) => each.trim()).filter(Boolean);
+      const zone = {name: field(item, "name").value.trim(), polygon: copied(points)}, words = (key, by) => field(item, key).value.split(by).map((each) => each.trim()).filter(Boolean);
       if (field(item, "dwell_s").value) zone.dwell_s = Number(field(item, "dwell_s").value);
       if (field(item, "alert_on").value) zone.alert_on = words("alert_on", " ").filter((each) => each !== "none");
       for (const [key, by] of [["schedule", "\n"], ["channels", " "]]) if (words(key, by).length) zone[key] = words(key, by);
       return zone;
     });
-    const lines = of("line").map(({points, item}) => ({name: field(item, "name").value.trim(), points}));
+    const lines = of("line").map(({points, item}) => ({name: field(item, "name").value.trim(), points: copied(points)}));
     const [region] = of("region").map(({points: [[ax, ay], [bx, by]]}) => [Math.min(ax, bx), Math.min(ay, by), Math.abs(ax - bx), Math.abs(ay - by)].map(round));
     const inside = {};
     if (lines.length && field(form, "limit").value) inside.limit = Number(field(form, "limit").value);
@@ -169,7 +170,7 @@
   for (const button of form.querySelectorAll("[data-new]")) button.addEventListener("click", () => {
     const kind = button.dataset.new;
     if (kind === "region" && shapes.some((shape) => shape.kind === kind)) return;
-    const shape = add(kind, DEFAULTS[kind].map((point) => [...point]));
+    const shape = add(kind, copied(DEFAULTS[kind]));
     choose(shape);
     (field(shape.item, "name") ?? shape.handles[0]).focus();
   });
