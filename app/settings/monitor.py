@@ -4,10 +4,18 @@ import re
 from collections import Counter
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from app.core.schedule import parse_hours
-from app.settings.source import Line, SourceSettings, TimeZone, check_name
+from app.settings.source import Line, SourceSettings, TimeZone, check_characters
 from app.settings.source import Polygon as Polygon
 from app.settings.vision import DetectorSettings, TrackingSettings
 
@@ -71,7 +79,9 @@ class PolicySettings(BaseModel):
         return lines
 
 
-Name = Annotated[str, Field(min_length=1, max_length=40), AfterValidator(check_name)]
+Name = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40), AfterValidator(check_characters)
+]
 
 
 class ZoneSettings(BaseModel):

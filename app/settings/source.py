@@ -390,7 +390,7 @@ class SourceSettings(BaseModel):
     def _check_uri(cls, uri: str) -> str:
         if not uri:
             raise ValueError("is empty; give 0 for the first camera, a stream, a file, a folder, or demo")
-        _check_characters(uri)
+        check_characters(uri)
         match = _SCHEME.match(uri)
         if match is None:
             if re.fullmatch(r"-\d+", uri):
@@ -433,7 +433,7 @@ class SourceSettings(BaseModel):
     @field_validator("name")
     @classmethod
     def _check_name(cls, name: str) -> str:
-        return redact(check_name(name))
+        return redact(check_characters(name).strip())
 
     @model_validator(mode="after")
     def _default_name(self) -> Self:
@@ -532,20 +532,15 @@ class SourceSettings(BaseModel):
         return f"{match.group()}{quote(self.username, safe='')}{secret}@{self.uri[match.end() :]}"
 
 
-def check_name(name: str) -> str:
-    """``name`` without spaces around it. Raises ValueError as ``_check_characters`` does."""
-    _check_characters(name)
-    return name.strip()
-
-
-def _check_characters(text: str) -> None:
-    """Raises ValueError if ``text`` contains control characters or is not UTF-8. Unicode spaces and joiners are
-    allowed: macOS writes U+202F into the names of screen recordings."""
+def check_characters(text: str) -> str:
+    """Returns ``text``. Raises ValueError if it contains control characters or is not UTF-8. Unicode spaces and joiners
+    are allowed: macOS writes U+202F into the names of screen recordings."""
     kinds = {unicodedata.category(character) for character in text}
     if kinds & {"Cc", "Zl", "Zp"}:
         raise ValueError("contains a control character; rename it")
     if "Cs" in kinds:
         raise ValueError("is not UTF-8; rename it")
+    return text
 
 
 def _expand_home(path: str) -> str:

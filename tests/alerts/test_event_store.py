@@ -112,7 +112,7 @@ def test_people_counts_are_added_by_hour_and_camera(store: EventStore) -> None:
 def test_only_the_newest_counts_of_the_lines_are_kept(store: EventStore) -> None:
     alert = make_event(EventKind.OCCUPANCY_REACHED)
     old, new = Occupancy("door", NOW_S, {"main": (1, 0)}, 1), Occupancy("door", NOW_S, {"main": (2, 0)}, 2, alert)
-    gate = Occupancy("gate", NOW_S - 31 * DAY_S)
+    gate = Occupancy("gate", NOW_S - 32 * DAY_S)
     store.write(WriteBatch(occupancy=(old, gate)).plus(WriteBatch(occupancy=(new,))), NOW_S)
     assert store.occupancy() == [gate, new]
     assert store.contents().occupancy == (gate, new)

@@ -42,7 +42,7 @@ def test_zones_lines_and_a_limit_are_read(tmp_path: Path) -> None:
         (ZONE.replace("[0.4, 0.4], ", "").replace("[0.4, 0.1], ", ""), "at least three corners"),
         (ZONE.replace("0.4", "1.4"), "from 0 to 1"),
         (ZONE.replace("[0.4, 0.1], [0.4, 0.4]", "[0.4, 0.4], [0.4, 0.1]"), "crosses or touches itself"),
-        (ZONE.replace('"ward"', '""'), "name"),
+        (ZONE.replace('"ward"', '" "'), "at least 1 character"),
         (ZONE + 'schedule = ["later"]\n', "opening time"),
         (ZONE + 'channels = ["phne"]\n[[alerts.channels]]\nkind = "sound"\nname = "phone"\n', "did you mean phone"),
         (ZONE + 'colour = "red"\n', "unknown setting"),

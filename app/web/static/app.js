@@ -11,7 +11,7 @@
   const one = (selector, root = document) => root.querySelector(selector);
   const base = document.body.dataset.root ?? "";  // the path under which a proxy serves the pages, or ""
   const csrf = one('meta[name="csrf"]').content;
-  const who = (event) => event.camera + (event.people > 1 ? `, ${event.people} people` : event.track_id ? `, person ${event.track_id}` : "");
+  const who = (event) => event.camera + (event.zone && `, ${event.zone}`) + (event.people > 1 ? `, ${event.people} people` : event.track_id ? `, person ${event.track_id}` : "");
   const clock = (wall_s) => new Date(wall_s * 1000).toLocaleTimeString([], {hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false});
 
   const put = (root, name, text) => {
