@@ -116,6 +116,22 @@ def test_a_new_number_near_the_line_loses_nobody(fps: float, switch_s: float) ->
         assert total == (1, 0)
 
 
+@pytest.mark.parametrize("fps", RATES)
+@pytest.mark.parametrize("hidden", [1, 2])
+def test_two_who_pass_each_other_may_exchange_their_numbers(fps: float, hidden: int) -> None:
+    """One hides the other in front of the line, and the tracker mistakes them afterwards."""
+    other = straight((0, 340, 150), (4, 60, 150))
+    total = counted(
+        {1: RIGHTWARD, 2: other},
+        fps,
+        hidden=lambda id_, s: id_ == hidden and 1.7 < s < 2.3,
+        ids=lambda id_, s: id_ if s < 2 else 3 - id_,
+    )
+    assert total == (1, 1)
+    waiting = straight((0, 250, 160), (4, 250, 160))  # stands behind the line while the other one passes
+    assert counted({1: RIGHTWARD, 2: waiting}, fps, hidden=lambda id_, s: id_ == 2 and 2.3 < s < 3) == (1, 0)
+
+
 def test_a_face_that_turns_away_on_the_line_and_back_is_the_same() -> None:
     waits = straight((0, 60, 150), (2, 198, 150), (6, 202, 150), (8, 340, 150))
     total = counted({1: waits}, hidden=lambda _, s: 3 < s < 6, ids=lambda _, s: 1 if s < 4 else 2)

@@ -95,3 +95,15 @@ def test_zones_lines_and_the_limit_change_while_maskwatch_runs(tmp_path: Path, t
     old, new = loaded(tmp_path, ""), loaded(tmp_path, text)
     assert needs_restart(old, new) == []
     assert live_part(old, new) == new
+
+
+def test_the_example_of_the_documentation_is_valid(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "zones.md").read_text(encoding="utf-8")
+    path = tmp_path / "settings.toml"
+    path.write_text(text.partition("```toml\n")[2].partition("```")[0])
+    (camera,) = load_settings(path).camera
+    assert camera.zone[0].model_fields_set == set(type(camera.zone[0]).model_fields), "every setting"
+    assert camera.line[0].model_fields_set == set(type(camera.line[0]).model_fields)
+    assert camera.occupancy.model_fields_set == set(type(camera.occupancy).model_fields)
+    assert camera.blackout
+    assert camera.detector.region

@@ -159,7 +159,7 @@
     const changes = Object.keys(now).filter((key) => JSON.stringify(now[key]) !== JSON.stringify(before[key])).map((key) => ({path: `camera.${name}.${key}`, value: now[key]}));
     const response = await fetch(`${base}/api/v1/settings`, {method: "POST", headers: {"Content-Type": "application/json", "X-CSRF-Token": csrf}, body: JSON.stringify({revision, changes})});
     const answer = await response.json();
-    if (!response.ok) { say(response.status === 409 ? text.textChanged : answer.error, true); return; }
+    if (!response.ok) { say(answer.error, true); return; }
     revision = answer.revision;
     before = now;
     say(answer.needs_restart.length ? text.textRestart : text.textSaved);
