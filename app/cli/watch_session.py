@@ -97,7 +97,7 @@ class WatchSession:
         self._events_failed = False
         self._has_window = not settings.view.headless
         self._mutes = Mutes()
-        self._occupancy: dict[str, Occupancy] = {}  # of earlier runs, by camera
+        self._occupancy: dict[str, Occupancy] = {}  # by camera, also of earlier runs
 
     def __enter__(self) -> Self:
         with self._stack as stack:  # closes what was opened if a later step fails
@@ -489,6 +489,7 @@ class WatchSession:
         return self._occupancy.get(camera)
 
     def keep_occupancy(self, state: Occupancy) -> None:
+        self._occupancy[state.camera] = state
         if self._is_counted(state.camera):
             self.alerts.keep_occupancy(state)
 

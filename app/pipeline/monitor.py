@@ -91,7 +91,7 @@ class HourRecorder(Protocol):
         Must not wait."""
 
     def occupancy(self, camera: str) -> Occupancy | None:
-        """What earlier runs counted at the lines of ``camera``."""
+        """What was counted at the lines of ``camera`` before, also by earlier runs."""
 
     def keep_occupancy(self, state: Occupancy) -> None:
         """Stores what was counted. Called by one thread at a time."""
