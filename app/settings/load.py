@@ -14,7 +14,7 @@ from app.core.errors import SettingsError
 from app.settings.alerts import AlertSettings
 from app.settings.error_messages import did_you_mean, line_of, models_in, nearest
 from app.settings.flags import ALL_FLAGS
-from app.settings.root import Settings
+from app.settings.root import Settings, zone_faults
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -62,7 +62,7 @@ def load_settings(
             kept = [channel for channel in channels if channel.get("name") not in names]
             tables["alerts"] = {**alerts, "channels": [*kept, *more_channels]}
     try:
-        return Settings(**tables)
+        settings = Settings(**tables)
     except ValidationError as error:
         from_flags = _merged(flags, {"camera": each_camera} if each_camera else {})
 
@@ -76,6 +76,9 @@ def load_settings(
         faults = _faults(error, origin)
         where = f" (settings file {path})" if path and any("(line " in fault for fault in faults) else ""
         raise SettingsError(f"bad settings: {'; '.join(faults)}{where}") from error
+    if faults := zone_faults(settings):
+        raise SettingsError(f"bad settings: {'; '.join(faults)}")
+    return settings
 
 
 def _environment() -> dict[str, Any]:

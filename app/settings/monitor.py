@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -11,7 +11,6 @@ from pydantic import (
     Field,
     StringConstraints,
     field_validator,
-    model_validator,
 )
 
 from app.core.schedule import parse_hours
@@ -197,12 +196,6 @@ class CameraSettings(SourceSettings):
         if twice:
             raise ValueError(f"two are called {twice[0]!r}; names must differ")
         return given
-
-    @model_validator(mode="after")
-    def _can_count(self) -> Self:
-        if self.occupancy.limit is not None and not self.line:
-            raise ValueError("occupancy.limit needs a [[camera.line]] over which people are counted; add one")
-        return self
 
     def policy_over(self, general: PolicySettings) -> CameraPolicy:
         """The policy of this camera: ``general`` with its own settings and time zone, its zones and its lines."""

@@ -73,18 +73,6 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _zones_have_channels(self) -> Self:
-        names = [channel.name for channel in self.alerts.channels]
-        for camera in self.camera:
-            for zone in camera.zone:
-                if missing := [name for name in zone.channels if name not in names]:
-                    near = nearest(missing[0], names)
-                    hint = f"did you mean {near}?" if near else f"there are {', '.join(names) or 'none'}"
-                    where = f"camera {camera.name!r} zone {zone.name!r}"
-                    raise ValueError(f"{where}: no alert channel is called {missing[0]!r}; {hint}")
-        return self
-
-    @model_validator(mode="after")
     def _stores_events(self) -> Self:
         if self.clips.enabled and not self.alerts.persist:
             raise ValueError("clips belong to stored events, and alerts.persist is false; set one of them")
@@ -121,6 +109,23 @@ def unmatched_camera_patterns(settings: Settings) -> list[str]:
                 near = nearest(pattern, names)
                 hint = f"; did you mean {near}?" if near else f"; the cameras are {', '.join(names)}"
                 faults.append(f"channel {channel.name!r} cameras: no camera matches {pattern!r}{hint}")
+    return faults
+
+
+def zone_faults(settings: Settings) -> list[str]:
+    """A message for each zone whose channel does not exist, and for each limit of a camera that counts nobody."""
+    names = [channel.name for channel in settings.alerts.channels]
+    faults = []
+    for camera in settings.camera:
+        for zone in camera.zone:
+            for missing in set(zone.channels) - set(names):
+                near = nearest(missing, names)
+                hint = f"did you mean {near}?" if near else f"there are {', '.join(names) or 'none'}"
+                faults.append(f"camera {camera.name!r} zone {zone.name!r}: no alert channel {missing!r}; {hint}")
+        if camera.occupancy.limit is not None and not camera.line:
+            faults.append(
+                f"camera {camera.name!r} occupancy.limit: needs a [[camera.line]] that counts people; add one"
+            )
     return faults
 
 

@@ -130,11 +130,12 @@
     });
     const lines = of("line").map(({points, item}) => ({name: field(item, "name").value.trim(), points: copied(points)}));
     const [region] = of("region").map(({points: [[ax, ay], [bx, by]]}) => [Math.min(ax, bx), Math.min(ay, by), Math.abs(ax - bx), Math.abs(ay - by)].map(round));
-    const inside = {};
-    if (lines.length && field(form, "limit").value) inside.limit = Number(field(form, "limit").value);
-    if (lines.length && field(form, "reset_at").value !== "00:00") inside.reset_at = field(form, "reset_at").value;
-    const some = (value) => value && Object.keys(value).length ? value : null;
-    return {zone: some(zones), line: some(lines), blackout: some(of("blackout").map(({points}) => points.map(sent))), "detector.region": region ?? null, occupancy: some(inside)};
+    const limit = Number(field(form, "limit").value), reset = field(form, "reset_at").value;
+    const some = (list) => list.length ? list : null;
+    return {
+      zone: some(zones), line: some(lines), blackout: some(of("blackout").map(({points}) => points.map(sent))), "detector.region": region ?? null,
+      "occupancy.limit": lines.length && limit ? limit : null, "occupancy.reset_at": lines.length && reset !== "00:00" ? reset : null,
+    };
   };
   const load = async () => {
     const response = await fetch(`${base}/api/v1/settings`), answer = await response.json();
@@ -157,6 +158,7 @@
   const save = async () => {
     const now = read();
     const changes = Object.keys(now).filter((key) => JSON.stringify(now[key]) !== JSON.stringify(before[key])).map((key) => ({path: `camera.${name}.${key}`, value: now[key]}));
+    if (!changes.length) { say(text.textSaved); return; }
     const response = await fetch(`${base}/api/v1/settings`, {method: "POST", headers: {"Content-Type": "application/json", "X-CSRF-Token": csrf}, body: JSON.stringify({revision, changes})});
     const answer = await response.json();
     if (!response.ok) { say(answer.error, true); return; }
