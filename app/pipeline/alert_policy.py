@@ -109,13 +109,10 @@ def waiting(settings: PolicySettings, state: PolicyState, tracks: Sequence[Track
 def _observe(
     settings: PolicySettings, state: TrackState, track: Track, frame: Frame, previous_frame_s: float | None
 ) -> TrackState:
-    """Returns ``state`` updated by ``track``. A bare face that is nowhere where faces alert changes nothing, like an
-    unsure one."""
+    """``state`` updated by ``track``. A bare face where it does not alert changes nothing, like an unsure one."""
     zone, rules = _zone_of(settings, track, frame)
     label = track.label.label
-    if label.value in rules.alert_on:
-        if zone is None:
-            return state
+    if zone is not None and label.value in rules.alert_on:
         old = state.bare.get(zone)
         dwelt = dwell.observe(None if old is None else old.dwell, frame.time_s, previous_frame_s, rules.grace_s)
         bare = Bare(dwelt) if old is None or dwelt.since_s == frame.time_s else replace(old, dwell=dwelt)
@@ -123,7 +120,7 @@ def _observe(
             share = sum(track.latest.get(Label(name), 0.0) for name in rules.alert_on)
             bare = replace(bare, evidence=bare.evidence + _log_odds(share), evidence_s=track.latest_s)
         return replace(state, bare=MappingProxyType({**state.bare, zone: bare}), good_since_s=None)
-    if label is Label.UNSURE:
+    if label is Label.UNSURE or any(label.value in each.alert_on for _, each in _places(settings)):
         return state
     good_since_s = frame.time_s if state.good_since_s is None else state.good_since_s
     return replace(state, bare=MappingProxyType({}), good_since_s=good_since_s)

@@ -349,6 +349,13 @@ def test_a_zone_chooses_the_labels_that_alert() -> None:
     assert walk(story, *both) == [], "evidence and time of one zone do not count in the other"
 
 
+def test_a_zone_without_alerts_does_not_end_them() -> None:
+    story = [(0.25, Label.NO_MASK)] * 15 + [(0.75, Label.NO_MASK)] * 20
+    zones = zone("ward"), zone("lounge", RIGHT, alert_on=[])
+    assert kinds(walk(story, *zones)) == [EventKind.NO_MASK]
+    assert kinds(walk([*story, *[(0.75, Label.MASK)] * 10], *zones)) == [EventKind.NO_MASK, EventKind.RESOLVED]
+
+
 def test_a_zone_has_hours_of_its_own() -> None:
     bare = [(0.25, Label.NO_MASK)] * 30
     closed = zone("ward", schedule=["sat 08:00-18:00"])
