@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from app.alerts.channel import DeliveryChannel, make_hooks
@@ -15,12 +15,12 @@ from app.alerts.health import AlertHealth, Clock, SystemClock
 from app.alerts.hook import Alert, AlertHook
 from app.alerts.outage_damper import OutageDamper
 from app.alerts.report import due_reports
-from app.alerts.store_types import CameraHour, Delivery, EventFilter, Status, WriteBatch, hour_of
+from app.alerts.store_types import CameraHour, Delivery, EventFilter, Occupancy, Status, WriteBatch, hour_of
 from app.alerts.timeout_hook import TimeoutHook
 from app.core.errors import HookError
 from app.core.text import counted
 from app.core.types import Event, EventKind
-from app.settings.alerts import AlertSettings
+from app.settings.alerts import AlertSettings, NatsChannel
 
 log = logging.getLogger(__name__)
 
@@ -85,9 +85,16 @@ class AlertCenter:
             for channel in self._channels.values():
                 self._start_thread(partial(self._run_channel, channel), f"alert:{channel.name}")
 
-    def submit(self, event: Event, snapshot_jpeg: bytes | None = None, counted: bool = True) -> None:
+    def submit(
+        self,
+        event: Event,
+        snapshot_jpeg: bytes | None = None,
+        counted: bool = True,
+        channels: Collection[str] = (),
+    ) -> None:
         """Writes ``event`` and its alerts to the disk, or to memory while the disk is broken; wakes the channels. An
-        event that is not ``counted`` (of a file or the demo) is sent too, but stays in memory."""
+        event that is not ``counted`` (of a file or the demo) is sent too, but stays in memory. ``channels``: those that
+        may send it, and the hub; empty: all."""
         held = self._hold_back(event) if self._hold_back is not None else ""
         with self._changed:
             if not held:
@@ -96,7 +103,7 @@ class AlertCenter:
             self._recent.append((event, counted))
             if event.kind in (EventKind.CAMERA_OFFLINE, EventKind.CAMERA_RECOVERED):
                 self._cameras = {**self._cameras, event.camera: event.kind is EventKind.CAMERA_RECOVERED}
-            self._queue.write(WriteBatch(((event, jpeg),), tuple(self._deliveries(event, held))), counted)
+            self._queue.write(WriteBatch(((event, jpeg),), tuple(self._deliveries(event, held, channels))), counted)
             self._count_waiting()
             for channel in self._channels.values():
                 self._limit_outbox(channel)
@@ -115,6 +122,12 @@ class AlertCenter:
                 self._today.add(hours, self._queue.wall_s())
                 self._queue.keep(WriteBatch(hours=tuple(hours)))
                 self._changed.notify_all()
+
+    def keep_occupancy(self, state: Occupancy) -> None:
+        """Stores the newest counts of a camera's lines."""
+        with self._changed:
+            self._queue.keep(WriteBatch(occupancy=(state,)))
+            self._changed.notify_all()
 
     def hours(self, wanted: EventFilter) -> list[CameraHour]:
         """People and watched time, stored or not yet stored, also who is in view; an hour of a camera may occur more
@@ -244,11 +257,12 @@ class AlertCenter:
 
     # -- the outbox; called with the lock held ----------------------------------------------------------------------
 
-    def _deliveries(self, event: Event, held: str) -> Iterator[Delivery]:
+    def _deliveries(self, event: Event, held: str, channels: Collection[str] = ()) -> Iterator[Delivery]:
         """The alerts of ``event``. A channel also sends the end of each alert that it sent, and of no other alert."""
         wall_s, now_s = self._queue.wall_s(), self._clock.monotonic_s()
         for name, channel in self._channels.items():
-            if not channel.matches(event):
+            is_named = not channels or name in channels or isinstance(channel.config, NatsChannel)
+            if not is_named or not channel.matches(event):
                 continue
             was_sent = self._was_sent(event.resolves, channel) if event.resolves else None
             if not held and (was_sent is False or (was_sent is None and not channel.is_in_schedule(event))):

@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TypeVar
@@ -156,7 +157,7 @@ class EventQueue:
     def keep(self, batch: WriteBatch) -> None:
         """Keeps ``batch`` in memory until the next ``write``."""
         events = tuple((each.event, None) for each in batch.deliveries)  # a delivery is not written without its event
-        self._memory.write(WriteBatch(batch.events + events, batch.deliveries, batch.hours), self.wall_s())
+        self._memory.write(replace(batch, events=batch.events + events), self.wall_s())
         lost = limit_size(self._memory, MAX_MEMORY_BYTES)
         if self.settings.persist:
             self.lost_events += lost.events

@@ -19,7 +19,16 @@ from app.alerts.file_lock import lock_path
 from app.alerts.retention_clock import DAY_S, StoredTimes
 from app.alerts.store_connection import connect
 from app.alerts.store_schema import SCHEMA, SCHEMA_VERSION, UPGRADES, check_version
-from app.alerts.store_types import COUNTED_FIELDS, CameraHour, Delivery, EventFilter, Status, StoreError, WriteBatch
+from app.alerts.store_types import (
+    COUNTED_FIELDS,
+    CameraHour,
+    Delivery,
+    EventFilter,
+    Occupancy,
+    Status,
+    StoreError,
+    WriteBatch,
+)
 from app.core.types import Event
 
 log = logging.getLogger(__name__)
@@ -227,14 +236,15 @@ class EventStore:
 
     @property
     def is_empty(self) -> bool:
-        return not self.query_int("SELECT EXISTS (SELECT 1 FROM events) OR EXISTS (SELECT 1 FROM presence)")
+        found = (f"EXISTS (SELECT 1 FROM {table})" for table in ("events", "presence", "occupancy"))
+        return not self.query_int(f"SELECT {' OR '.join(found)}")
 
     def contents(self) -> WriteBatch:
         """Everything, to be written to another store."""
         with self._store_errors():
             query = "SELECT record, jpeg FROM events LEFT JOIN snapshots ON id = event_id ORDER BY seq"
             events = [(next(_events([(record,)])), jpeg) for record, jpeg in self._db.execute(query)]
-        return WriteBatch(tuple(events), tuple(self.deliveries()), tuple(self.hours()))
+        return WriteBatch(tuple(events), tuple(self.deliveries()), tuple(self.hours()), tuple(self.occupancy()))
 
     def clear(self, but_pending: bool = False) -> None:
         """Deletes everything, or all but the events with pending alerts."""
@@ -242,6 +252,7 @@ class EventStore:
         with self.transaction() as db:
             db.execute(f"DELETE FROM events WHERE id NOT IN ({kept})")
             db.execute("DELETE FROM presence")
+            db.execute("DELETE FROM occupancy")
 
     def give_up_removed_channels(self, channels: list[str], before_s: float) -> None:
         """Makes pending alerts from before ``before_s`` undelivered, unless their channel is one of ``channels``."""
@@ -266,6 +277,18 @@ class EventStore:
         query = f"SELECT {HOUR_COLUMNS} FROM presence WHERE {where} ORDER BY hour_s, camera"
         with self._store_errors():
             return [CameraHour(*row) for row in self._db.execute(query, values)]
+
+    def occupancy(self) -> list[Occupancy]:
+        """The counts of the lines of each camera."""
+        with self._store_errors():
+            rows = self._db.execute("SELECT camera, since_s, lines, inside, alert FROM occupancy").fetchall()
+        return [
+            Occupancy(
+                camera, since_s, {name: (entered, exited) for name, (entered, exited) in json.loads(lines).items()},
+                inside, next(_events([(alert,)] if alert else []), None),
+            )
+            for camera, since_s, lines, inside, alert in rows
+        ]  # fmt: skip
 
     def snapshot(self, event_id: str) -> bytes | None:
         with self._store_errors():
@@ -322,6 +345,11 @@ def add_rows(db: sqlite3.Connection, batch: WriteBatch, wall_s: float) -> None:
         )
     for seen in batch.hours:
         db.execute(ADD_HOUR, astuple(seen))
+    for state in batch.occupancy:
+        alert = "" if state.alert is None else json.dumps(event_record(state.alert), ensure_ascii=False)
+        lines = json.dumps(dict(state.lines), ensure_ascii=False)
+        row = (state.camera, state.since_s, lines, state.inside, alert)
+        db.execute("INSERT OR REPLACE INTO occupancy VALUES (?,?,?,?,?)", row)
 
 
 def check_is_event_file(path: Path) -> None:

@@ -25,9 +25,18 @@ TITLES = {
     EventKind.PART_FAILED: "Part failed",
     EventKind.PART_RECOVERED: "Part works again",
     EventKind.REPORT: "Report",
+    EventKind.OCCUPANCY_REACHED: "Occupancy limit reached",
+    EventKind.OCCUPANCY_BELOW: "Below the occupancy limit again",
 }
 
-ENDS = (EventKind.RESOLVED, EventKind.CAMERA_RECOVERED, EventKind.NODE_ONLINE, EventKind.PART_RECOVERED)
+ENDS = (
+    EventKind.RESOLVED,
+    EventKind.CAMERA_RECOVERED,
+    EventKind.NODE_ONLINE,
+    EventKind.PART_RECOVERED,
+    EventKind.OCCUPANCY_BELOW,
+)
+OCCUPANCY_KINDS = (EventKind.OCCUPANCY_REACHED, EventKind.OCCUPANCY_BELOW)
 PART_KINDS = (EventKind.PART_FAILED, EventKind.PART_RECOVERED)
 OF_NO_CAMERA = (EventKind.NODE_OFFLINE, EventKind.NODE_ONLINE, *PART_KINDS, EventKind.REPORT)
 
@@ -74,8 +83,11 @@ class Alert:
         if self.is_test:
             return f"Test alert through channel {self.channel}: no real event"
         is_part = event.kind in PART_KINDS
-        parts = [f"{self.title}: {event.camera}" if is_part else f"{self.title} at {event.camera}"]
-        if event.people > 1:
+        place = f"{event.camera}, {event.zone}" if event.zone else event.camera
+        parts = [f"{self.title}: {event.camera}" if is_part else f"{self.title} at {place}"]
+        if event.kind in OCCUPANCY_KINDS:
+            pass  # the reason says how many
+        elif event.people > 1:
             parts.append(f"({event.people} people, for {event.duration_s:.0f} s)")
         elif event.track_id:
             parts.append(f"(person {event.track_id}, {event.confidence:.0%} sure, for {event.duration_s:.0f} s)")

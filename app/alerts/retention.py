@@ -58,6 +58,7 @@ def _delete(
         ).fetchone()[0]
         events = db.execute(f"DELETE FROM events WHERE {of_events}", limits).rowcount
         hours = db.execute(f"DELETE FROM presence WHERE {of_hours}", limits).rowcount
+        db.execute("DELETE FROM occupancy WHERE since_s < :before - 86400", limits)
     return PurgeResult(events, snapshots, hours, _delete_damaged(store.path, before_s))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app.alerts.store_types import StoreError
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 SCHEMA = """
 CREATE TABLE events (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, camera TEXT NOT NULL,
@@ -31,6 +31,8 @@ CREATE TABLE acknowledged (
 CREATE TABLE verdicts (
   event_id TEXT PRIMARY KEY REFERENCES events (id) ON DELETE CASCADE, verdict TEXT NOT NULL, label TEXT NOT NULL,
   wall_s REAL NOT NULL, actor TEXT NOT NULL);
+CREATE TABLE occupancy (
+  camera TEXT PRIMARY KEY, since_s REAL NOT NULL, lines TEXT NOT NULL, inside INTEGER NOT NULL, alert TEXT NOT NULL);
 """
 SECONDS = ("watched_s", "offline_s", "paused_s", "behind_s", "quiet_s")
 """The columns of ``presence`` that version 3 added."""
@@ -41,6 +43,8 @@ UPGRADES = {
     "wall_s REAL NOT NULL);ALTER TABLE acknowledged ADD COLUMN actor TEXT NOT NULL DEFAULT '';"
     "CREATE TABLE verdicts (event_id TEXT PRIMARY KEY REFERENCES events (id) ON DELETE CASCADE, verdict TEXT NOT NULL, "
     "label TEXT NOT NULL, wall_s REAL NOT NULL, actor TEXT NOT NULL)",
+    4: "CREATE TABLE occupancy (camera TEXT PRIMARY KEY, since_s REAL NOT NULL, lines TEXT NOT NULL, "
+    "inside INTEGER NOT NULL, alert TEXT NOT NULL)",
 }
 """The statements that make a file of this version one of the next version."""
 COLUMNS = {
@@ -53,7 +57,8 @@ def check_version(db: sqlite3.Connection, path: Path, version: int) -> None:
     """Raises StoreError if a file of schema ``version`` (0: new) does not have these tables."""
     if version > SCHEMA_VERSION:
         raise StoreError(f"{path} was written by a newer maskwatch; update this one or choose another store")
-    tables = COLUMNS.keys() - ({"acknowledged", "verdicts"} if version < 4 else set())
+    added = {"acknowledged": 4, "verdicts": 4, "occupancy": 5}
+    tables = {table for table in COLUMNS if version >= added.get(table, 0)}
     if version and not _has_all_columns(db, tables, set(SECONDS) if version < 3 else set()):
         raise StoreError(
             f"{path} was written by another version of maskwatch, whose tables differ; move it away or choose another "

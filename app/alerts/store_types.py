@@ -1,8 +1,8 @@
 """The records that the event file stores, and the error it raises."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from operator import add, attrgetter
 
@@ -90,9 +90,30 @@ class CameraHour:
         return CameraHour(self.camera, self.hour_s, *map(add, _counts_of(self), _counts_of(other)))
 
 
-COUNTED_FIELDS = tuple(field.name for field in fields(CameraHour))[2:]
+COUNTED_FIELDS = tuple(each.name for each in fields(CameraHour))[2:]
 """The fields of a ``CameraHour`` that are added up."""
 _counts_of = attrgetter(*COUNTED_FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """Who passed the counting lines of a camera since Unix time ``since_s``: how many came in and went out, by line.
+    ``inside`` is never below 0: who went out and was not seen coming in was inside. ``alert``: the event that the limit
+    is reached, while it is."""
+
+    camera: str
+    since_s: float = 0.0
+    lines: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    inside: int = 0
+    alert: Event | None = None
+
+    @property
+    def entered(self) -> int:
+        return sum(entered for entered, _ in self.lines.values())
+
+    @property
+    def exited(self) -> int:
+        return sum(exited for _, exited in self.lines.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +156,22 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True)
 class WriteBatch:
-    """The content of one transaction: events with their snapshots (JPEG), deliveries, people and seconds to add."""
+    """The content of one transaction: events with their snapshots (JPEG), deliveries, people and seconds to add, and
+    the newest counts of the lines."""
 
     events: tuple[tuple[Event, bytes | None], ...] = ()
     deliveries: tuple[Delivery, ...] = ()
     hours: tuple[CameraHour, ...] = ()
+    occupancy: tuple[Occupancy, ...] = ()
 
     def plus(self, newer: "WriteBatch") -> "WriteBatch":
         """Both batches; where they differ, ``newer`` is written last and wins."""
-        return WriteBatch(self.events + newer.events, self.deliveries + newer.deliveries, self.hours + newer.hours)
+        return WriteBatch(
+            self.events + newer.events,
+            self.deliveries + newer.deliveries,
+            self.hours + newer.hours,
+            self.occupancy + newer.occupancy,
+        )
 
     def divided(self, belongs: Callable[[str], bool]) -> tuple["WriteBatch", "WriteBatch"]:
         """The events and deliveries whose event id ``belongs``, and everything else."""
@@ -151,7 +179,7 @@ class WriteBatch:
         deliveries = tuple(each for each in self.deliveries if belongs(each.event.id))
         other_events = tuple(each for each in self.events if each not in events)
         other_deliveries = tuple(each for each in self.deliveries if each not in deliveries)
-        return WriteBatch(events, deliveries), WriteBatch(other_events, other_deliveries, self.hours)
+        return WriteBatch(events, deliveries), replace(self, events=other_events, deliveries=other_deliveries)
 
 
 @dataclass(frozen=True, slots=True)

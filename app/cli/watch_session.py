@@ -13,13 +13,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from app import __version__
+from app.alerts.day_counts import stored_occupancy
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_records import EventLog
 from app.alerts.hook import PART_KINDS
 from app.alerts.mutes import Mutes
 from app.alerts.offline_cameras import cameras_left_offline
 from app.alerts.part_watch import CLASSIFIER, PartWatch, faults_of_alerts, latest_of_parts
-from app.alerts.store_types import CameraHour, StoreInUseError
+from app.alerts.store_types import CameraHour, Occupancy, StoreInUseError
 from app.capture.reader import FALLBACK_FPS
 from app.capture.recorder import VideoWriter, check_output
 from app.cli.evidence import Evidence
@@ -99,6 +100,7 @@ class WatchSession:
         self._events_failed = False
         self._has_window = not settings.view.headless
         self._mutes = Mutes()
+        self._occupancy: dict[str, Occupancy] = {}  # by camera, also of earlier runs
 
     def __enter__(self) -> Self:
         with self._stack as stack:  # closes what was opened if a later step fails
@@ -108,6 +110,11 @@ class WatchSession:
                 self._check_output(self._events_path, "events")
             live = [camera.name for camera in self._settings.camera if camera.is_live]
             offline = cameras_left_offline(self._settings.alerts, live)
+            stored = stored_occupancy(self._settings.alerts)
+            counted_as = [
+                each.name for each in self._settings.camera if each.is_live or self._settings.alerts.store_files
+            ]
+            self._occupancy = {name: stored[name] for name in counted_as if name in stored}
             may_watch = self._node.may_watch if self._node is not None else lambda _: True
             self.monitor = Monitor(
                 self._settings,
@@ -504,6 +511,14 @@ class WatchSession:
         day = self.alerts.today(camera)
         return {Label.MASK: day.masked, Label.NO_MASK: day.bare, Label.INCORRECT: day.incorrect}
 
+    def occupancy(self, camera: str) -> Occupancy | None:
+        return self._occupancy.get(camera)
+
+    def keep_occupancy(self, state: Occupancy) -> None:
+        self._occupancy[state.camera] = state
+        if self._is_counted(state.camera):
+            self.alerts.keep_occupancy(state)
+
     def _open_event_log(self) -> None:
         """Opened with the first result or event, so a source that cannot be opened leaves no file."""
         if self._event_log is None and self._events_path is not None and not self._events_failed:
@@ -521,13 +536,20 @@ class WatchSession:
                 log.error("%s", error)
             self._events_failed, self.exit_code = True, 1
         is_counted = event.kind in PART_KINDS or self._is_counted(event.camera)
-        self.alerts.submit(event, self.evidence.snapshot(event, result), is_counted)
+        self.alerts.submit(event, self.evidence.snapshot(event, result), is_counted, self._channels_of(event))
         if self._is_counted(event.camera):
             self.evidence.on_event(event, result)
         if self.web is not None:
             self.web.publish(event)
         if not self._has_window:
             self._print(event_text(event))
+
+    def _channels_of(self, event: Event) -> tuple[str, ...]:
+        """The channels of the event's zone; empty: all."""
+        zones = {
+            zone.name: zone for camera in self._settings.camera if camera.name == event.camera for zone in camera.zone
+        }
+        return zones[event.zone].channels if event.zone in zones else ()
 
     def print_summary(self) -> None:
         """Prints people, events and written files to standard error; standard output is reserved for data."""

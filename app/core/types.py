@@ -166,6 +166,8 @@ class EventKind(StrEnum):
     PART_FAILED = "part_failed"  # ``camera`` is the part: the event store, a channel, a thread, the classifier
     PART_RECOVERED = "part_recovered"
     REPORT = "report"  # the numbers of a day, week or month
+    OCCUPANCY_REACHED = "occupancy_reached"  # ``people`` are inside, as many as the limit or more
+    OCCUPANCY_BELOW = "occupancy_below"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +176,9 @@ class Event:
     Unix time, ``duration_s`` the seconds that the state lasted. Without a face, ``track_id`` is 0 and ``box`` None.
 
     ``reason`` says why an alert was resolved or what failed at a camera; ``resolves`` is the id of the alert that a
-    ``resolved`` event ends; ``people`` is the number of faces in an alert for a group. The frame's size is 0 without a
-    box, and in events that an older version stored."""
+    ``resolved`` event ends; ``people`` is the number of faces in an alert for a group, or of the people inside;
+    ``zone`` is the name of the zone in which a face alerted. The frame's size is 0 without a box, and in events that an
+    older version stored."""
 
     id: str
     kind: EventKind
@@ -191,6 +194,15 @@ class Event:
     people: int = 1
     frame_width_px: int = 0
     frame_height_px: int = 0
+    zone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """A face passed over the counting line with this name; ``entered``: towards the inside."""
+
+    line: str
+    entered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +231,8 @@ class FrameResult:
     """The result of one analysed frame: ``tracks`` are the confirmed tracks to show, ``left`` those that ended,
     ``events`` the events raised, ``alerts`` those still open. ``faces`` are the boxes to blur: all possible faces,
     also of unconfirmed and lost tracks. ``waiting``: for tracks that will alert, the share of the dwell time so far.
-    ``rejected``: confirmed tracks that the classifier rejects as not a face."""
+    ``rejected``: confirmed tracks that the classifier rejects as not a face. ``crossings``: who passed a counting
+    line."""
 
     frame: Frame
     tracks: tuple[Track, ...]
@@ -231,3 +244,4 @@ class FrameResult:
     faces: tuple[Box, ...] = ()
     waiting: Mapping[int, float] = field(default_factory=dict)
     rejected: tuple[Track, ...] = ()
+    crossings: tuple[Crossing, ...] = ()

@@ -2,6 +2,7 @@
 
 Watched -> (bare for the dwell time with enough evidence, large enough, in a region, in the schedule, no cooldown) ->
 alerted -> (mask on, or left) -> resolved. A track has at most one open alert; bare again after it, it alerts again.
+In a zone the rules of the zone apply, and the face must be bare there; the first zone that contains the face counts.
 ``unsure`` is no evidence and never alerts. An alert starts a cooldown, unless the camera is muted: then nobody is
 notified. One alert may report a whole group.
 
@@ -19,7 +20,7 @@ from app.core.types import Event, EventKind, Frame, Label, Track
 from app.pipeline import dwell
 from app.pipeline.dwell import Dwell
 from app.pipeline.event_factory import EventFactory
-from app.settings.monitor import PolicySettings
+from app.settings.monitor import CameraPolicy, PolicySettings
 
 _APART_S = 0.5
 """Inferences that are closer in time show the same pose and count once."""
@@ -28,13 +29,20 @@ _MOST_CERTAIN = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class TrackState:
-    """The state of one track. ``evidence``: log-odds for bare since ``bare`` began; ``evidence_s``: time of its last
-    inference. ``good_since_s``: stream time since when it is neither bare nor unsure. ``alert``: its open alert."""
+class Bare:
+    """A period in which a face is bare. ``evidence``: log-odds for it; ``evidence_s``: time of its last inference."""
 
-    bare: Dwell | None = None
+    dwell: Dwell
     evidence: float = 0.0
     evidence_s: float = -math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class TrackState:
+    """The state of one track. ``bare``: its periods by zone; '' is outside of all zones. ``good_since_s``: stream time
+    since when it is neither bare nor unsure. ``alert``: its open alert."""
+
+    bare: Mapping[str, Bare] = field(default_factory=lambda: MappingProxyType({}))
     good_since_s: float | None = None
     alert: Event | None = None
 
@@ -68,11 +76,14 @@ def step(
     ``tracks``: those in the frame. ``left``: those that the tracker has just dropped, or rejects as not a face.
     """
     seen = [track for track in tracks if track.seen_s == frame.time_s]  # the others are only predicted
-    states = dict(state.tracks)
+    states, ready = dict(state.tracks), dict[str, list[Track]]()
     for track in seen:
         states[track.id] = _observe(settings, states.get(track.id, TrackState()), track, frame, state.frame_s)
     resolved = _resolve(settings, events, states, frame, seen, left)
-    ready = [track for track in seen if _is_ready(settings, states[track.id], track, frame)]
+    for track in seen:
+        zone, rules = _zone_of(settings, track, frame)
+        if zone is not None and _is_ready(rules, states[track.id], zone, track, frame):
+            ready.setdefault(zone, []).append(track)
     alerts = _raise(settings, events, states, frame, ready, state.last_alert_s)
     last_alert_s = frame.time_s if alerts and not muted else state.last_alert_s
     next_state = PolicyState(MappingProxyType(states), last_alert_s, frame.time_s)
@@ -81,36 +92,38 @@ def step(
 
 def waiting(settings: PolicySettings, state: PolicyState, tracks: Sequence[Track], wall_s: float) -> dict[int, float]:
     """The share of the dwell time (0 to 1) that has passed, by track, for those that are bare and may alert."""
-    if not may_alert_now(settings, wall_s):
-        return {}
-    shares = {}
+    places = [(zone, rules) for zone, rules in _places(settings) if _is_open(rules, wall_s)]
+    shares: dict[int, float] = {}
     for track in tracks:
         own = state.tracks.get(track.id, TrackState())
-        if own.bare is None or own.alert is not None or track.box.size < settings.min_face_px:
+        if own.alert is not None or track.box.size < settings.min_face_px:
             continue
-        if state.frame_s is None or state.frame_s - own.bare.seen_s <= settings.grace_s:
-            shares[track.id] = min(1.0, own.bare.lasted_s / settings.dwell_s) if settings.dwell_s else 1.0
+        for zone, rules in places:
+            dwelt = own.bare[zone].dwell if zone in own.bare else None
+            if dwelt and (state.frame_s is None or state.frame_s - dwelt.seen_s <= rules.grace_s):
+                share = min(1.0, dwelt.lasted_s / rules.dwell_s) if rules.dwell_s else 1.0
+                shares[track.id] = max(share, shares.get(track.id, 0.0))
     return shares
 
 
 def _observe(
     settings: PolicySettings, state: TrackState, track: Track, frame: Frame, previous_frame_s: float | None
 ) -> TrackState:
-    """Returns ``state`` updated by ``track``. A bare face outside the regions changes nothing, like an unsure one."""
+    """``state`` updated by ``track``. A bare face where it does not alert changes nothing, like an unsure one."""
+    zone, rules = _zone_of(settings, track, frame)
     label = track.label.label
-    if label.value in settings.alert_on:
-        if not _is_inside(settings, track, frame):
-            return state
-        bare = dwell.observe(state.bare, frame.time_s, previous_frame_s, settings.grace_s)
-        if bare.since_s == frame.time_s:
-            state = replace(state, evidence=0.0, evidence_s=-math.inf)
-        if track.latest_s - state.evidence_s >= _APART_S:
-            share = sum(track.latest.get(Label(name), 0.0) for name in settings.alert_on)
-            state = replace(state, evidence=state.evidence + _log_odds(share), evidence_s=track.latest_s)
-        return replace(state, bare=bare, good_since_s=None)
-    if label is Label.UNSURE:
+    if zone is not None and label.value in rules.alert_on:
+        old = state.bare.get(zone)
+        dwelt = dwell.observe(None if old is None else old.dwell, frame.time_s, previous_frame_s, rules.grace_s)
+        bare = Bare(dwelt) if old is None or dwelt.since_s == frame.time_s else replace(old, dwell=dwelt)
+        if track.latest_s - bare.evidence_s >= _APART_S:
+            share = sum(track.latest.get(Label(name), 0.0) for name in rules.alert_on)
+            bare = replace(bare, evidence=bare.evidence + _log_odds(share), evidence_s=track.latest_s)
+        return replace(state, bare=MappingProxyType({**state.bare, zone: bare}), good_since_s=None)
+    if label is Label.UNSURE or any(label.value in each.alert_on for _, each in _places(settings)):
         return state
-    return replace(state, bare=None, good_since_s=frame.time_s if state.good_since_s is None else state.good_since_s)
+    good_since_s = frame.time_s if state.good_since_s is None else state.good_since_s
+    return replace(state, bare=MappingProxyType({}), good_since_s=good_since_s)
 
 
 def _resolve(
@@ -146,21 +159,22 @@ def _raise(
     events: EventFactory,
     states: dict[int, TrackState],
     frame: Frame,
-    ready: Sequence[Track],
+    ready: Mapping[str, Sequence[Track]],
     last_alert_s: float | None,
 ) -> list[Event]:
-    """Raises the alerts of ``ready`` that cooldown and schedule allow."""
-    if not ready or not may_alert_now(settings, frame.wall_s):
-        return []
+    """Raises the alerts of those who are ``ready``, by zone, that cooldown and schedule allow."""
     alerts: list[Event] = []
-    for people in _groups(settings, ready):
-        if last_alert_s is not None and frame.time_s - last_alert_s < settings.cooldown_s:
-            break
-        first, last_alert_s = people[0], frame.time_s
-        bare_s = max(state.bare.lasted_s for track in people if (state := states[track.id]).bare)
-        alert = events.alert(EventKind(first.label.label.value), first, frame, bare_s, len(people))
-        states.update({track.id: replace(states[track.id], alert=alert) for track in people})
-        alerts.append(alert)
+    for zone, rules in _places(settings):
+        if zone not in ready or not _is_open(rules, frame.wall_s):
+            continue
+        for people in _groups(settings, ready[zone]):
+            if last_alert_s is not None and frame.time_s - last_alert_s < settings.cooldown_s:
+                return alerts
+            first, last_alert_s = people[0], frame.time_s
+            bare_s = max(states[track.id].bare[zone].dwell.lasted_s for track in people)
+            alert = events.alert(EventKind(first.label.label.value), first, frame, bare_s, len(people), zone)
+            states.update({track.id: replace(states[track.id], alert=alert) for track in people})
+            alerts.append(alert)
     return alerts
 
 
@@ -172,7 +186,12 @@ def _groups(settings: PolicySettings, ready: Sequence[Track]) -> list[list[Track
 
 
 def may_alert_now(settings: PolicySettings, wall_s: float) -> bool:
-    """Whether local time ``wall_s`` (Unix seconds) lies in the schedule and outside the quiet hours."""
+    """Whether a face may alert anywhere at local time ``wall_s`` (Unix seconds)."""
+    return any(_is_open(rules, wall_s) for _, rules in _places(settings))
+
+
+def _is_open(settings: PolicySettings, wall_s: float) -> bool:
+    """Whether local time ``wall_s`` lies in the schedule and outside the quiet hours."""
     quiet = [parse_hours(line) for line in settings.quiet_hours]
     scheduled = [parse_hours(line) for line in settings.schedule]
     return is_open(scheduled, wall_s, settings.timezone) and not (quiet and is_open(quiet, wall_s, settings.timezone))
@@ -191,26 +210,36 @@ def _in_polygon(polygon: Sequence[tuple[float, float]], x: float, y: float) -> b
     return inside
 
 
-def _is_inside(settings: PolicySettings, track: Track, frame: Frame) -> bool:
-    if not settings.regions:
-        return True
+def _places(settings: PolicySettings) -> list[tuple[str, PolicySettings]]:
+    """Where faces alert, by name, with the rules there: the zones, and with the name '' the regions of the camera, or
+    without zones and regions the whole picture."""
+    zones = settings.zones if isinstance(settings, CameraPolicy) else ()
+    return [*zones, *([("", settings)] if settings.regions or not zones else [])]
+
+
+def _zone_of(settings: PolicySettings, track: Track, frame: Frame) -> tuple[str | None, PolicySettings]:
+    """The first place with the centre of the face, and its rules; None, and those of the camera, if there is none."""
     height_px, width_px = frame.image.shape[:2]
     x, y = track.box.center
-    return in_regions(settings.regions, x / width_px, y / height_px)
+    for zone, rules in _places(settings):
+        if in_regions(rules.regions, x / width_px, y / height_px):
+            return zone, rules
+    return None, settings
 
 
-def _is_ready(settings: PolicySettings, state: TrackState, track: Track, frame: Frame) -> bool:
-    """Whether the face meets all conditions for an alert, except cooldown and schedule."""
+def _is_ready(settings: PolicySettings, state: TrackState, zone: str, track: Track, frame: Frame) -> bool:
+    """Whether the face, now in ``zone``, meets all conditions for an alert, except cooldown and schedule."""
+    bare = state.bare.get(zone)
     return (
         state.alert is None
         and track.label.label.value in settings.alert_on
-        and state.bare is not None
-        and state.bare.seen_s == frame.time_s
-        and state.bare.lasted_s >= settings.dwell_s
+        and bare is not None
+        and bare.dwell.seen_s == frame.time_s
+        and bare.dwell.lasted_s >= settings.dwell_s
         and track.observations >= settings.min_observations
         and track.box.size >= settings.min_face_px
         and track.label.confidence >= settings.min_label_confidence
-        and state.evidence >= _log_odds(settings.min_confidence, 1 - 1e-6)
+        and bare.evidence >= _log_odds(settings.min_confidence, 1 - 1e-6)
     )
 
 

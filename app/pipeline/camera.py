@@ -6,11 +6,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from app.alerts.store_types import Occupancy
 from app.capture.capture import Capture, SourceState, SourceStatus
 from app.capture.live_source import throttle_of
 from app.capture.slot import Slot
 from app.capture.source import FrameSource
 from app.core.types import Counts, Event, EventKind, Frame, FrameResult, StageTimes, Track
+from app.pipeline import occupancy
 from app.pipeline.detector_worker import DetectorWorker
 from app.pipeline.event_factory import EventFactory
 from app.pipeline.outage import OutageChange
@@ -32,7 +34,8 @@ class CameraView:
 
     ``dropped`` counts frames that a newer one replaced, ``alerts`` are unresolved, ``restarts`` counts restarts by the
     watchdog, ``analysed`` is the last result. If analysis ``lags``, there are no tracks and no current counts.
-    ``position_s`` and ``duration_s``: of a file whose length is known.
+    ``position_s`` and ``duration_s``: of a file whose length is known. ``settings``: its zones, lines and limit.
+    ``occupancy``: the counts of its lines, None if it has none.
     """
 
     camera: str
@@ -51,6 +54,14 @@ class CameraView:
     lags: bool = False
     position_s: float = 0.0
     duration_s: float = 0.0
+    settings: CameraSettings | None = None
+    occupancy: Occupancy | None = None
+
+    @property
+    def open_alerts(self) -> tuple[Event, ...]:
+        """``alerts``, and that the occupancy limit is reached."""
+        limit = None if self.occupancy is None else self.occupancy.alert
+        return self.alerts if limit is None else (*self.alerts, limit)
 
     def private(self) -> "CameraView":
         """Returns the view at the last analysed frame: a newer frame may show faces that cannot be blurred yet.
@@ -86,6 +97,7 @@ class Camera:
         self.is_suspended = False
         self.restarts = 0
         self.results = 0
+        self.occupancy = Occupancy(source.name)
         self.events = events
         self.track_ids = itertools.count(1)  # also over restarts, so that no two people have one number
         self._make_worker = make_worker
@@ -247,7 +259,8 @@ class Camera:
         if (throttle := throttle_of(self.source)) is not None:
             throttle.is_paused = paused
 
-    def keep(self, result: FrameResult) -> None:
+    def keep(self, result: FrameResult) -> tuple[Event, ...]:
+        """Returns an event if the occupancy limit is reached with ``result``, or no longer."""
         if (throttle := throttle_of(self.source)) is not None:
             throttle.is_still = self.worker.analyzer.is_idle
         now_s, times_s = time.monotonic(), self._analysed_s
@@ -257,6 +270,17 @@ class Camera:
             times_s.popleft()
         self.latest = result
         self.results += 1
+        if not self.settings.line and self.occupancy.alert is None:
+            return ()
+        self.occupancy, events = occupancy.step(
+            self.settings.occupancy,
+            self.settings.timezone,
+            self.events,
+            self.occupancy,
+            result.frame,
+            result.crossings,
+        )
+        return events
 
     def activity(self, is_paused: bool, is_quiet: bool) -> Activity:
         """For the watched time. ``is_quiet``: the schedule allows no alert now."""
@@ -276,7 +300,16 @@ class Camera:
         frame = self.shown.peek() if self.is_live else latest.frame if latest else None
         frame = None if self.is_suspended else frame
         dropped = self._dropped_before + self.frames.dropped
-        view = CameraView(self.name, self.status, self.is_live, frame, dropped=dropped, restarts=self.restarts)
+        view = CameraView(
+            self.name,
+            self.status,
+            self.is_live,
+            frame,
+            dropped=dropped,
+            restarts=self.restarts,
+            settings=self.settings,
+            occupancy=self.occupancy if self.settings.line else None,
+        )
         if frame is None or latest is None:
             return view
         lags = self.lags and self.is_live

@@ -77,4 +77,5 @@ class DetectorWorker:
             analyzed.faces,
             analyzed.waiting,
             analyzed.rejected,
+            analyzed.crossings,
         )

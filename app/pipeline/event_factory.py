@@ -1,7 +1,7 @@
 """Creates the events of a camera, with ids that depend only on their content."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.core.types import Event, EventKind, Frame, Track
 
@@ -14,13 +14,17 @@ class EventFactory:
     origin: str
     camera: str
 
-    def alert(self, kind: EventKind, track: Track, frame: Frame, duration_s: float, people: int) -> Event:
-        return self._of_face(kind, track, frame, duration_s, people=people)
+    def alert(
+        self, kind: EventKind, track: Track, frame: Frame, duration_s: float, people: int, zone: str = ""
+    ) -> Event:
+        return self._of_face(kind, track, frame, duration_s, people=people, zone=zone)
 
     def resolved(self, alert: Event, track: Track, frame: Frame, reason: str) -> Event:
         """The event that ends ``alert``, because of what ``track`` does in ``frame``."""
         duration_s = frame.time_s - alert.time_s
-        return self._of_face(EventKind.RESOLVED, track, frame, duration_s, reason=reason, resolves=alert.id)
+        return self._of_face(
+            EventKind.RESOLVED, track, frame, duration_s, reason=reason, resolves=alert.id, zone=alert.zone
+        )
 
     def resolved_without_frame(self, alert: Event, time_s: float, wall_s: float, reason: str) -> Event:
         """The event that ends ``alert`` when its camera starts again."""
@@ -34,15 +38,24 @@ class EventFactory:
             duration_s=max(0.0, time_s - alert.time_s),
             reason=reason,
             resolves=alert.id,
+            zone=alert.zone,
         )
 
     def of_camera(
-        self, kind: EventKind, time_s: float, wall_s: float, duration_s: float, reason: str = "", resolves: str = ""
+        self,
+        kind: EventKind,
+        time_s: float,
+        wall_s: float,
+        duration_s: float,
+        reason: str = "",
+        resolves: str = "",
+        people: int = 1,
     ) -> Event:
         """An event of the camera itself. Its stream time may stand still, so the id depends on the wall clock; two
         changes of what it sees may begin with one frame."""
         id_ = self._id(kind, wall_s, resolves, reason)
-        return Event(id_, kind, self.camera, time_s, wall_s, duration_s=duration_s, reason=reason, resolves=resolves)
+        event = Event(id_, kind, self.camera, time_s, wall_s, duration_s=duration_s, reason=reason, resolves=resolves)
+        return replace(event, people=people)
 
     def _of_face(
         self,
@@ -53,6 +66,7 @@ class EventFactory:
         people: int = 1,
         reason: str = "",
         resolves: str = "",
+        zone: str = "",
     ) -> Event:
         x, y = track.box.center
         return Event(
@@ -70,6 +84,7 @@ class EventFactory:
             people=people,
             frame_width_px=frame.image.shape[1],
             frame_height_px=frame.image.shape[0],
+            zone=zone,
         )
 
     def _id(self, kind: EventKind, time_s: float, *content: str) -> str:

@@ -7,12 +7,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.core.types import Box, Counts, Event, Frame, Image, Track
+from app.core.types import Box, Counts, Crossing, Event, Frame, Image, Track
 from app.pipeline import alert_policy
 from app.pipeline.detection_scheduler import DetectionPass, DetectionScheduler
 from app.pipeline.event_factory import EventFactory
+from app.pipeline.line_counter import LineCounter
 from app.pipeline.people_counter import PeopleCounter
-from app.settings.monitor import PolicySettings
+from app.settings.monitor import CameraPolicy, PolicySettings
 from app.settings.vision import DetectorSettings, TrackingSettings
 from app.vision import preprocess
 from app.vision.classifier import Crops, Probabilities
@@ -35,7 +36,7 @@ class PendingFrame:
 class AnalyzedFrame:
     """The result of a frame: visible tracks, tracks that left, people counts, new events, unresolved alerts.
 
-    ``faces``: boxes where any face may be, for blurring. ``waiting``, ``rejected``: see ``FrameResult``.
+    ``faces``: boxes where any face may be, for blurring. ``waiting``, ``rejected``, ``crossings``: see ``FrameResult``.
     """
 
     tracks: tuple[Track, ...]
@@ -46,6 +47,7 @@ class AnalyzedFrame:
     faces: tuple[Box, ...]
     waiting: Mapping[int, float]
     rejected: tuple[Track, ...]
+    crossings: tuple[Crossing, ...]
 
 
 class FrameAnalyzer:
@@ -74,6 +76,7 @@ class FrameAnalyzer:
         self._events = events
         self._max_batch = max_batch
         self._people_counter = PeopleCounter()
+        self._line_counter = LineCounter()
         self._settings = self._new_settings = (tracking, alerting)
         self._size_px: tuple[int, int] | None = None
 
@@ -132,7 +135,10 @@ class FrameAnalyzer:
         counts = self._people_counter.update(frame.time_s, tracks, ended, policy.dwell_s, policy.grace_s)
         faces = self._tracker.boxes() + self._tracker.last_found_boxes()
         waiting = alert_policy.waiting(policy, self._state, tracks, frame.wall_s)
-        return AnalyzedFrame(tracks, left, counts, events, self._state.open_alerts, faces, waiting, rejected)
+        lines = policy.lines if isinstance(policy, CameraPolicy) else ()
+        size_px = frame.image.shape[1], frame.image.shape[0]
+        crossings = self._line_counter.update(frame.time_s, size_px, lines, self._tracker.detected() if lines else ())
+        return AnalyzedFrame(tracks, left, counts, events, self._state.open_alerts, faces, waiting, rejected, crossings)
 
 
 def cut_faces(image: Image, boxes: Sequence[Box], metadata: ClassifierMetadata) -> Crops:

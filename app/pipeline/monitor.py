@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Protocol
 
-from app.alerts.store_types import CameraHour, hour_of
+from app.alerts.store_types import CameraHour, Occupancy, hour_of
 from app.capture.recording import recording_id
 from app.capture.slot import SlotClosed
 from app.capture.source import FrameSource, make_source
@@ -90,6 +90,12 @@ class HourRecorder(Protocol):
         """The people that ``camera`` counted today, by label, also those in view; None if it is not counted by day.
         Must not wait."""
 
+    def occupancy(self, camera: str) -> Occupancy | None:
+        """What was counted at the lines of ``camera`` before, also by earlier runs."""
+
+    def keep_occupancy(self, state: Occupancy) -> None:
+        """Stores what was counted. Called by one thread at a time."""
+
 
 class Monitor:
     """Watches all cameras of the settings: ``with Monitor(settings) as monitor: for result in monitor: ...``
@@ -167,9 +173,11 @@ class Monitor:
 
     def _new_camera(self, settings: CameraSettings) -> Camera:
         source = self._parts.make_source(settings)
-        return Camera(
-            settings, source, EventFactory(recording_id(settings) or self.run_id, source.name), self._new_worker
-        )
+        events = EventFactory(recording_id(settings) or self.run_id, source.name)
+        camera = Camera(settings, source, events, self._new_worker)
+        if settings.line and self._recorder is not None:
+            camera.occupancy = self._recorder.occupancy(camera.name) or camera.occupancy
+        return camera
 
     def _follow_settings(self) -> None:
         """Starts new cameras and stops those that the settings do not name any more. One whose source has changed is
@@ -250,8 +258,11 @@ class Monitor:
                 result = worker.analyze(frame, partial(self._classify, worker), is_muted, keep_crash=camera.is_live)
                 worker.heartbeat.rest()
                 if result is not None:
-                    camera.keep(result)
+                    before = camera.occupancy
+                    events = camera.keep(result)
                     self._dispatcher.put(partial(self._call_listeners, result))
+                    if camera.occupancy is not before:
+                        self._dispatcher.put(partial(self._record_occupancy, camera.occupancy, events, result))
                     self._results.put(result, wait=not camera.is_live)
         if not worker.is_stopped and not self._threads.stopping.is_set():  # only if the source itself has ended
             worker.ended = True
@@ -286,6 +297,12 @@ class Monitor:
     def _call_event_listeners(self, event: Event, result: FrameResult | None = None) -> None:
         for listener in self._event_listeners:
             listener(event, result)
+
+    def _record_occupancy(self, state: Occupancy, events: Sequence[Event], result: FrameResult) -> None:
+        if self._recorder is not None:
+            self._recorder.keep_occupancy(state)
+        for event in events:
+            self._call_event_listeners(event, result)
 
     def _record_rest(self, *cameras: str) -> None:
         """Records the people who were in view of ``cameras`` at last: they are not in view any more."""

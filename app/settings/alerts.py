@@ -28,6 +28,7 @@ PLACEHOLDERS = frozenset(
         "key",
         "attempt",
         "snapshot",
+        "zone",
     )
 )
 
@@ -192,6 +193,7 @@ class SoundChannel(ChannelBase):
             EventKind.CAMERA_OFFLINE,
             EventKind.NODE_OFFLINE,
             EventKind.PART_FAILED,
+            EventKind.OCCUPANCY_REACHED,
         ),
         description="events that are played",
     )

@@ -14,7 +14,7 @@ from app.core.errors import SettingsError
 from app.settings.alerts import AlertSettings
 from app.settings.error_messages import did_you_mean, line_of, models_in, nearest
 from app.settings.flags import ALL_FLAGS
-from app.settings.root import Settings
+from app.settings.root import Settings, zone_faults
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -23,7 +23,12 @@ ENVIRONMENT_PREFIX, _NESTED = "MASKWATCH_", "__"
 Place = tuple[int | str, ...]
 BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 """Editors on Windows and PowerShell's ``>`` write them at the start of a file; TOML does not allow them."""
-LISTS_OF_TABLES: tuple[Place, ...] = (("camera",), ("alerts", "channels"))
+LISTS_OF_TABLES: tuple[Place, ...] = (
+    ("camera",),
+    ("alerts", "channels"),
+    ("camera", "zone"),
+    ("camera", "line"),
+)
 
 
 def load_settings(
@@ -59,7 +64,7 @@ def load_settings(
             kept = [channel for channel in channels if channel.get("name") not in names]
             tables["alerts"] = {**alerts, "channels": [*kept, *more_channels]}
     try:
-        return Settings(**tables)
+        settings = Settings(**tables)
     except ValidationError as error:
         from_flags = _merged(flags, {"camera": each_camera} if each_camera else {})
 
@@ -73,6 +78,9 @@ def load_settings(
         faults = _faults(error, origin)
         where = f" (settings file {path})" if path and any("(line " in fault for fault in faults) else ""
         raise SettingsError(f"bad settings: {'; '.join(faults)}{where}") from error
+    if faults := zone_faults(settings):
+        raise SettingsError(f"bad settings: {'; '.join(faults)}")
+    return settings
 
 
 def _environment() -> dict[str, Any]:
@@ -148,8 +156,9 @@ def _reason(place: Place, fault: "ErrorDetails") -> str:
             return f"unknown setting{did_you_mean(Settings, place)}"
         case "missing":
             return "is missing; add it"
-        case "tuple_type" if place in LISTS_OF_TABLES:
-            return f"must be a list of tables; start each table with [[{_place(place)}]]"
+        case "tuple_type" if tuple(part for part in place if isinstance(part, str)) in LISTS_OF_TABLES:
+            name = ".".join(part for part in place if isinstance(part, str))
+            return f"must be a list of tables; start each table with [[{name}]]"
         case "tuple_type":
             return "must be a list; write it in brackets, such as [1, 2] or ['one', 'two']"
         case "too_short":

@@ -1,12 +1,21 @@
 """Settings of the alert policy, the watchdog and single cameras."""
 
-from typing import Literal, TypeVar
+import re
+from collections import Counter
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+)
 
 from app.core.schedule import parse_hours
+from app.settings.source import Line, SourceSettings, TimeZone, check_characters
 from app.settings.source import Polygon as Polygon
-from app.settings.source import SourceSettings, TimeZone
 from app.settings.vision import DetectorSettings, TrackingSettings
 
 M = TypeVar("M", bound=BaseModel)
@@ -69,6 +78,74 @@ class PolicySettings(BaseModel):
         return lines
 
 
+Name = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40), AfterValidator(check_characters)
+]
+
+
+class ZoneSettings(BaseModel):
+    """``[[camera.zone]]``: a part of the picture in which faces alert, with rules of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name = Field(description="name of the zone on screen and in events")
+    polygon: Polygon = Field(
+        description="[x, y] corners from 0 to 1 in the picture as shown; the centre of a face counts"
+    )
+    alert_on: tuple[Literal["no_mask", "incorrect"], ...] | None = Field(
+        None, description="labels that raise an alert in the zone; default: those of the camera; []: none"
+    )
+    dwell_s: float | None = Field(
+        None, ge=0, le=3600, description="how long a face must be bare in the zone; default: that of the camera"
+    )
+    schedule: tuple[str, ...] | None = Field(
+        None, description="local hours in which the zone alerts; default: those of the camera"
+    )
+    channels: tuple[str, ...] = Field((), description="channels that send the zone's alerts; empty: all")
+
+    @field_validator("schedule")
+    @classmethod
+    def _readable(cls, lines: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for line in lines or ():
+            parse_hours(line)
+        return lines
+
+
+class LineSettings(BaseModel):
+    """``[[camera.line]]``: a line over which people are counted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name = Field(description="name of the line on screen")
+    points: Line = Field(
+        description="two [x, y] points from 0 to 1 in the picture as shown. Seen from the first to the second, who "
+        "passes from the left to the right comes in; swap the points for the other direction"
+    )
+
+
+class OccupancySettings(BaseModel):
+    """``[camera.occupancy]``: the people inside, who came in over the camera's lines and did not go out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limit: int | None = Field(None, ge=1, le=100_000, description="people inside from which on an event is sent")
+    reset_at: str = Field("00:00", description="time of day at which the counts begin again, such as '04:00'")
+
+    @field_validator("reset_at")
+    @classmethod
+    def _is_time(cls, text: str) -> str:
+        if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text):
+            raise ValueError(f"{text!r} is not a time of day; write it like '04:00'")
+        return text
+
+
+class CameraPolicy(PolicySettings):
+    """The rules of one camera. Each zone, by its name, is a policy whose only region is the zone."""
+
+    zones: tuple[tuple[str, PolicySettings], ...] = ()
+    lines: tuple[LineSettings, ...] = ()
+
+
 class MonitorSettings(BaseModel):
     """``[monitor]``: how failed cameras and stuck threads are handled."""
 
@@ -96,7 +173,7 @@ class MonitorSettings(BaseModel):
 
 class CameraSettings(SourceSettings):
     """``[[camera]]``: one source. Its tables ``detector``, ``policy`` and ``tracking`` override single settings of
-    ``[detector]``, ``[policy]`` and ``[tracking]``."""
+    ``[detector]``, ``[policy]`` and ``[tracking]``; its tables ``zone``, ``line`` and ``occupancy`` are its own."""
 
     group: str = Field(
         "", max_length=80, description="name of a group of cameras, such as Hall, that the web view can show alone"
@@ -104,11 +181,35 @@ class CameraSettings(SourceSettings):
     detector: DetectorSettings = Field(default_factory=DetectorSettings, description="overrides of [detector]")
     policy: PolicySettings = Field(default_factory=PolicySettings, description="overrides of [policy]")
     tracking: TrackingSettings = Field(default_factory=TrackingSettings, description="overrides of [tracking]")
+    zone: tuple[ZoneSettings, ...] = Field(
+        (),
+        description="zones that alert, with rules of their own: name, polygon, alert_on, dwell_s, schedule, channels",
+    )
+    line: tuple[LineSettings, ...] = Field(
+        (), description="lines over which people are counted in and out: name, points"
+    )
+    occupancy: OccupancySettings = Field(
+        default_factory=OccupancySettings, description="the people inside: limit, reset_at"
+    )
 
-    def policy_over(self, general: PolicySettings) -> PolicySettings:
-        """The policy of this camera: ``general`` with its own settings and time zone."""
+    @field_validator("zone", "line")
+    @classmethod
+    def _have_names(cls, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        twice = [name for name, count in Counter(each.name for each in given).items() if count > 1]
+        if twice:
+            raise ValueError(f"two are called {twice[0]!r}; names must differ")
+        return given
+
+    def policy_over(self, general: PolicySettings) -> CameraPolicy:
+        """The policy of this camera: ``general`` with its own settings and time zone, its zones and its lines."""
         policy = overridden(general, self.policy)
-        return policy if policy.timezone else policy.model_copy(update={"timezone": self.timezone})
+        if not policy.timezone:
+            policy = policy.model_copy(update={"timezone": self.timezone})
+        zones = []
+        for zone in self.zone:
+            rules = zone.model_dump(include={"alert_on", "dwell_s", "schedule"}, exclude_none=True)
+            zones.append((zone.name, policy.model_copy(update={**rules, "regions": (zone.polygon,)})))
+        return CameraPolicy.model_construct(**dict(policy), zones=tuple(zones), lines=self.line)
 
 
 def overridden(general: M, own: M) -> M:

@@ -112,6 +112,23 @@ def unmatched_camera_patterns(settings: Settings) -> list[str]:
     return faults
 
 
+def zone_faults(settings: Settings) -> list[str]:
+    """A message for each zone whose channel does not exist, and for each limit of a camera that counts nobody."""
+    names = [channel.name for channel in settings.alerts.channels]
+    faults = []
+    for camera in settings.camera:
+        for zone in camera.zone:
+            for missing in set(zone.channels) - set(names):
+                near = nearest(missing, names)
+                hint = f"did you mean {near}?" if near else f"there are {', '.join(names) or 'none'}"
+                faults.append(f"camera {camera.name!r} zone {zone.name!r}: no alert channel {missing!r}; {hint}")
+        if camera.occupancy.limit is not None and not camera.line:
+            faults.append(
+                f"camera {camera.name!r} occupancy.limit: needs a [[camera.line]] that counts people; add one"
+            )
+    return faults
+
+
 def _renamed(camera: CameraSettings, taken: set[str]) -> CameraSettings:
     """``camera`` with a name that is not in ``taken``: its own name, with a number if needed."""
     name, serial = camera.name, 1

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -93,6 +93,10 @@ VIDEO_SUFFIXES = frozenset(
 )
 _LOCAL_NAMES = frozenset({"local", "lan", "home", "internal"})
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+Point = tuple[float, float]
+"""Fractions of the width and the height of a picture."""
 
 
 class SourceKind(StrEnum):
@@ -201,17 +205,55 @@ def _check_timezone(name: str) -> str:
     return name
 
 
-def _check_polygon(polygon: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+def _check_polygon(polygon: tuple[Point, ...]) -> tuple[Point, ...]:
     if len(polygon) < 3:
         raise ValueError("a region needs at least three corners")
-    if any(not 0 <= value <= 1 for corner in polygon for value in corner):
-        raise ValueError("corners are fractions of width and height, from 0 to 1")
+    _check_points(polygon)
+    if crosses_itself(polygon):
+        raise ValueError("the outline crosses or touches itself; move or remove a corner")
     return polygon
+
+
+def _check_points(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    if any(not 0 <= value <= 1 for point in points for value in point):
+        raise ValueError("corners are fractions of width and height, from 0 to 1")
+    return points
+
+
+def _check_line(line: tuple[Point, Point]) -> tuple[Point, Point]:
+    if line[0] == line[1]:
+        raise ValueError("both points are the same; move one")
+    return line
+
+
+def crosses_itself(polygon: Sequence[Point]) -> bool:
+    """Whether two sides have a point in common that is not the corner between them."""
+    sides = list(zip(polygon, (*polygon[1:], polygon[0]), strict=True))
+    for i, (a, b) in enumerate(sides):
+        after = sides[(i + 1) % len(sides)][1]
+        turns_back = (b[0] - a[0]) * (after[0] - b[0]) + (b[1] - a[1]) * (after[1] - b[1]) < 0
+        if a == b or (turns_back and _turn(a, b, after) == 0):
+            return True
+        if any(_meet(a, b, c, d) for c, d in sides[i + 2 : len(sides) - (i == 0)]):
+            return True
+    return False
+
+
+def _turn(a: Point, b: Point, c: Point) -> float:
+    """0 if the way from ``a`` over ``b`` to ``c`` is straight; else its sign says to which hand it turns."""
+    return (b[0] - a[0]) * (c[1] - b[1]) - (b[1] - a[1]) * (c[0] - b[0])
+
+
+def _meet(a: Point, b: Point, c: Point, d: Point) -> bool:
+    """Whether the lines from ``a`` to ``b`` and from ``c`` to ``d`` have a point in common."""
+    is_near = all(max(min(a[i], b[i]), min(c[i], d[i])) <= min(max(a[i], b[i]), max(c[i], d[i])) for i in (0, 1))
+    return is_near and _turn(a, b, c) * _turn(a, b, d) <= 0 and _turn(c, d, a) * _turn(c, d, b) <= 0
 
 
 Duration = Annotated[float, BeforeValidator(_seconds)]
 TimeZone = Annotated[str, AfterValidator(_check_timezone)]
-Polygon = Annotated[tuple[tuple[float, float], ...], AfterValidator(_check_polygon)]
+Polygon = Annotated[tuple[Point, ...], AfterValidator(_check_polygon)]
+Line = Annotated[tuple[Point, Point], AfterValidator(_check_points), AfterValidator(_check_line)]
 
 
 class SourceSettings(BaseModel):
@@ -357,7 +399,7 @@ class SourceSettings(BaseModel):
     def _check_uri(cls, uri: str) -> str:
         if not uri:
             raise ValueError("is empty; give 0 for the first camera, a stream, a file, a folder, or demo")
-        _check_characters(uri)
+        check_characters(uri)
         match = _SCHEME.match(uri)
         if match is None:
             if re.fullmatch(r"-\d+", uri):
@@ -407,8 +449,7 @@ class SourceSettings(BaseModel):
     @field_validator("name")
     @classmethod
     def _check_name(cls, name: str) -> str:
-        _check_characters(name)
-        return redact(name.strip())
+        return redact(check_characters(name).strip())
 
     @model_validator(mode="after")
     def _default_name(self) -> Self:
@@ -507,14 +548,15 @@ class SourceSettings(BaseModel):
         return f"{match.group()}{quote(self.username, safe='')}{secret}@{self.uri[match.end() :]}"
 
 
-def _check_characters(text: str) -> None:
-    """Raises ValueError if ``text`` contains control characters or is not UTF-8. Unicode spaces and joiners are
-    allowed: macOS writes U+202F into the names of screen recordings."""
+def check_characters(text: str) -> str:
+    """Returns ``text``. Raises ValueError if it contains control characters or is not UTF-8. Unicode spaces and joiners
+    are allowed: macOS writes U+202F into the names of screen recordings."""
     kinds = {unicodedata.category(character) for character in text}
     if kinds & {"Cc", "Zl", "Zp"}:
         raise ValueError("contains a control character; rename it")
     if "Cs" in kinds:
         raise ValueError("is not UTF-8; rename it")
+    return text
 
 
 def _expand_home(path: str) -> str:

@@ -18,6 +18,7 @@ from app.ui.hud_cards import MARGIN, SMALL, age_text, alert_card, count_rows, co
 from app.ui.motion import Motion, ShownAlert, open_alerts
 from app.ui.palette import CHROMES, Chrome
 from app.ui.region_editor import RegionDraft, draw_regions
+from app.ui.zones import draw_zones
 
 KEYS = (
     ("q, Esc", "quit"),
@@ -125,6 +126,7 @@ def draw_camera(view: CameraView, screen: Screen, motion: Motion | None = None) 
         ids = {event.track_id for event in view.alerts} | waiting.keys()
         alerting += [each.box.scaled(factor).moved(left, top) for each in tracks if each.id in ids]
         draw_faces(video, tracks, factor, FaceOptions(screen.verbose, waiting, fading, taken, places))
+    draw_zones(video, view)
     draw_regions(video, screen.regions, screen.draft)
     for card, place in cards:
         card.draw(board, place.x, place.y)

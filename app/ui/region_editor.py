@@ -9,6 +9,7 @@ from app.core.errors import OutputError, SettingsError
 from app.core.files import write_text
 from app.settings.load import load_settings
 from app.settings.monitor import Polygon
+from app.settings.source import crosses_itself
 from app.ui.canvas import Canvas
 from app.ui.palette import INK, PAPER
 
@@ -23,6 +24,11 @@ class RegionDraft:
     def click(self, x: float, y: float) -> "RegionDraft":
         corner = (round(min(max(x, 0.0), 1.0), 4), round(min(max(y, 0.0), 1.0), 4))
         return replace(self, corners=(*self.corners, corner))
+
+    @property
+    def can_close(self) -> bool:
+        """Whether the outline of the open region does not cross itself."""
+        return len(self.corners) < 3 or not crosses_itself(self.corners)
 
     def close(self) -> "RegionDraft":
         """Closes the open region; one with fewer than three corners is discarded."""

@@ -36,6 +36,7 @@ _SNAPSHOT_PX = 7680
 _SPACE = 32
 _OPTIONS = {ord("b"): "blur", ord("v"): "verbose", ord("h"): "help"}
 """What a key turns on and off."""
+_CROSSES = "the outline crosses itself; Backspace: remove the last corner; Esc: cancel"
 _EDITING = "click corners; Enter: close region; Backspace: undo; e: save; Esc: cancel"
 
 
@@ -300,7 +301,9 @@ class Window:
         """Handles a key of the region editor; False if the key has its normal meaning."""
         draft = self.screen.draft
         assert draft is not None
-        if key == ENTER:
+        if key in (ENTER, ord("e")) and not draft.can_close:
+            self._show_message(_CROSSES, math.inf)
+        elif key == ENTER:
             self.screen = replace(self.screen, draft=draft.close())
         elif key == BACKSPACE:
             self.screen = replace(self.screen, draft=draft.undo())
@@ -326,6 +329,9 @@ class Window:
         if draft is not None and single is not None:
             (width_px, height_px), area = video_box(single, self.screen)
             x, y = (click.x * width_px - area.x) / area.width, (click.y * height_px - area.y) / area.height
+            if not click.is_left and not draft.can_close:
+                self._show_message(_CROSSES, math.inf)
+                return
             self.screen = replace(self.screen, draft=draft.click(x, y) if click.is_left else draft.close())
         elif click.is_left and len(views) > 1:
             self.enlarged = None if self.enlarged is not None else self._grid(views).index_at(click.x, click.y)

@@ -359,6 +359,10 @@ class Tracker:
         limit = self._time_s - self._settings.shown_for_s
         return tuple(self._snapshot(f) for f in self._faces if f.is_person and f.seen_s >= limit)
 
+    def detected(self) -> tuple[Track, ...]:
+        """All faces of the last update that it found, also those that are not confirmed."""
+        return tuple(self._snapshot(face) for face in self._faces if face.seen_s == self._time_s)
+
     def rejected(self) -> tuple[Track, ...]:
         """Tracks that were detected often enough for a person, but that the classifier rejects as not a face. Later
         inferences can reverse this."""

@@ -32,6 +32,8 @@ KIND_NAMES = {
     EventKind.PART_FAILED: "Part failed",
     EventKind.PART_RECOVERED: "Part back",
     EventKind.REPORT: "Report",
+    EventKind.OCCUPANCY_REACHED: "Limit reached",
+    EventKind.OCCUPANCY_BELOW: "Below limit",
 }
 KINDS_TO_ACKNOWLEDGE = (
     EventKind.NO_MASK,
@@ -40,6 +42,7 @@ KINDS_TO_ACKNOWLEDGE = (
     EventKind.CAMERA_CHANGED,
     EventKind.NODE_OFFLINE,
     EventKind.PART_FAILED,
+    EventKind.OCCUPANCY_REACHED,
 )
 LABEL_NAMES = {Label.MASK: "Mask", Label.NO_MASK: "No mask", Label.INCORRECT: "Worn wrong", Label.UNSURE: "Unsure"}
 STATE_NAMES = {

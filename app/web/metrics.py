@@ -57,6 +57,9 @@ class _SiteCollector(Collector):
         time_s = gauge("time_seconds", "Seconds of today by what was done: watched, offline, paused or behind", "state")
         alerts = gauge("open_alerts", "Alerts that are not resolved")
         muted = gauge("camera_muted", "1 if the camera is muted")
+        passed = gauge("line_passed", "People who passed the counting line since the last reset", "line", "direction")
+        inside = gauge("people_inside", "People inside: who came in over the counting lines and did not go out")
+        limit = gauge("people_inside_limit", "Occupancy limit")
         stage = gauge("stage_duration_seconds", "Time of one frame in each stage", "stage")
         frames = CounterMetricFamily("maskwatch_camera_frames", "Frames received", labels=("camera",))
         dropped = CounterMetricFamily(
@@ -79,7 +82,14 @@ class _SiteCollector(Collector):
                     people.add_metric([*name, label.value], getattr(camera.seen, label.value))
             for kind in ("watched", "offline", "paused", "behind") if self._site.counts(camera.is_live) else ():
                 time_s.add_metric([*name, kind], getattr(self._site.center.today(camera.name), f"{kind}_s"))
-            alerts.add_metric(name, len(view.alerts))
+            alerts.add_metric(name, len(view.open_alerts))
+            if camera.occupancy is not None:
+                inside.add_metric(name, camera.occupancy.inside)
+                if camera.occupancy.limit is not None:
+                    limit.add_metric(name, camera.occupancy.limit)
+                for line in camera.occupancy.lines:
+                    passed.add_metric([*name, line.name, "in"], line.entered)
+                    passed.add_metric([*name, line.name, "out"], line.exited)
             muted.add_metric(name, float(camera.muted_until_s is not None))
             if view.times is not None:
                 for step in ("detect", "classify", "total"):
@@ -87,7 +97,7 @@ class _SiteCollector(Collector):
             frames.add_metric(name, camera.frames)
             dropped.add_metric(name, camera.dropped)
             reconnects.add_metric(name, camera.reconnects)
-        yield from (up, state, fps, analysed, age, faces, people, time_s, alerts, muted, stage)
+        yield from (up, state, fps, analysed, age, faces, people, time_s, alerts, muted, passed, inside, limit, stage)
         yield from (frames, dropped, reconnects)
 
     def _alerts(self) -> Iterator[Metric]:

@@ -16,6 +16,7 @@ from app.pipeline.monitor import CameraView
 from app.settings.web import WebSettings
 from app.ui.faces import FaceOptions, canvas, draw_faces, hide_faces
 from app.ui.hud import Screen, render
+from app.ui.zones import draw_zones
 
 BOUNDARY = b"maskwatch-picture"
 RESEND_S = 5.0
@@ -61,6 +62,7 @@ def draw(view: CameraView, width_px: int, quality: int, blur: bool) -> bytes:
         if blur and view.analysed is not None:
             hide_faces(board, view.analysed.faces, factor)
         waiting = view.analysed.waiting if view.analysed is not None else {}
+        draw_zones(board, view)
         draw_faces(board, view.tracks, factor, FaceOptions(waiting=waiting))
         image = board.image
     else:

@@ -29,6 +29,7 @@ from app.web.scan_page import ScanPage
 from app.web.schemas import hour_record
 from app.web.setup_page import SetupPages
 from app.web.site import Site
+from app.web.zones_page import ZonesPage
 
 PAGE_EVENTS, MAX_EVENTS_AT_ONCE = 50, 1000
 RECENT_EVENTS = 12
@@ -58,7 +59,7 @@ class Pages:
         self._assets = assets
 
     def routes(self) -> list[Route]:
-        fleet = FleetPage(self._site, self.page)
+        fleet, zones = FleetPage(self._site, self.page), ZonesPage(self._site, self.page)
         table: list[tuple[str, Handler, str]] = [
             ("/", self._live, "GET"),
             ("/fleet", fleet.page, "GET"),
@@ -70,6 +71,8 @@ class Pages:
             ("/health", self._health, "GET"),
             *SetupPages(self._site, self.page).routes(),
             ("/scan", ScanPage(self._site, self.page).page, "GET"),
+            ("/setup/zones", zones.page, "GET"),
+            ("/setup/zones.jpg", zones.picture, "GET"),
             ("/login", self._login, "GET"),
             ("/login", self._sign_in, "POST"),
             ("/logout", self._sign_out, "POST"),

@@ -48,6 +48,7 @@ class EventRecord(Record):
     people: int
     reason: str
     resolves: str
+    zone: str
     has_picture: bool
     has_clip: bool
     acknowledged_s: float | None = Field(description="Unix time of the acknowledgement")
@@ -55,6 +56,26 @@ class EventRecord(Record):
     verdict: str = Field(description="right, no_face, wrong_label, unsure, or empty")
     verdict_label: str = Field(description="the right label if the verdict is wrong_label")
     verdict_by: str = Field(description="who gave the verdict, as far as it is known")
+
+
+class LineRecord(Record):
+    """Who passed a counting line."""
+
+    name: str
+    entered: int
+    exited: int
+
+
+class OccupancyRecord(Record):
+    """Who passed the counting lines of a camera since the counts began at ``since_s`` (Unix time)."""
+
+    since_s: float
+    entered: int
+    exited: int
+    inside: int = Field(description="people inside; never below 0")
+    limit: int | None
+    is_full: bool = Field(description="the limit is reached")
+    lines: list[LineRecord]
 
 
 class CameraRecord(Record):
@@ -77,6 +98,7 @@ class CameraRecord(Record):
         description="people of today, each once, also those in view, by their worst label; for a file: in this run"
     )
     muted_until_s: float | None = Field(description="Unix time at which the mute ends")
+    occupancy: OccupancyRecord | None = Field(description="null if the camera has no counting line")
 
 
 class ChannelRecord(Record):
@@ -269,6 +291,23 @@ def camera_record(number: int, view: CameraView, muted_until_s: float | None) ->
         now=Faces() if is_stale else _faces(counts.now if counts else None),
         seen=_faces(counts.seen if counts else None),
         muted_until_s=muted_until_s,
+        occupancy=_occupancy(view),
+    )
+
+
+def _occupancy(view: CameraView) -> OccupancyRecord | None:
+    state = view.occupancy
+    if state is None or view.settings is None:
+        return None
+    counts = {line.name: state.lines.get(line.name, (0, 0)) for line in view.settings.line}
+    return OccupancyRecord(
+        since_s=state.since_s,
+        entered=state.entered,
+        exited=state.exited,
+        inside=state.inside,
+        limit=view.settings.occupancy.limit,
+        is_full=state.alert is not None,
+        lines=[LineRecord(name=name, entered=into, exited=out) for name, (into, out) in counts.items()],
     )
 
 
@@ -286,6 +325,7 @@ def event_record(event: Event, has_picture: bool, has_clip: bool, marks: Marks) 
         people=event.people,
         reason=redact(event.reason),
         resolves=event.resolves,
+        zone=event.zone,
         has_picture=has_picture,
         has_clip=has_clip,
         acknowledged_s=marks.acknowledged_s,

@@ -96,7 +96,7 @@ class Site:
     def status(self) -> Status:
         """The current state; does not block."""
         views = self.monitor.views()
-        alerts = sorted((event for view in views for event in view.alerts), key=lambda event: event.wall_s)
+        alerts = sorted((event for view in views for event in view.open_alerts), key=lambda event: event.wall_s)
         return Status(
             version=__version__,
             started_s=self.started_s,
@@ -172,7 +172,7 @@ class Site:
     def find_event(self, event_id: str) -> Event | None:
         """An open alert or a stored event, or None; may read from disk."""
         for view in self.monitor.views():
-            for event in view.alerts:
+            for event in view.open_alerts:
                 if event.id == event_id:
                     return event
         return self.history.event(event_id)

@@ -289,6 +289,19 @@ def test_each_channel_gets_only_events_that_pass_its_filters(store_path: Path) -
         assert len(store.events()) == 3
 
 
+def test_only_named_channels_and_the_hub_get_an_event(store_path: Path) -> None:
+    hooks = {name: RecordingHook() for name in ("nurse", "office", "hub")}
+    hub = {"kind": "nats", "name": "hub", "url": "nats://hub", "site": "s"}
+    center = AlertCenter(settings(store_path, channel("nurse"), channel("office"), hub), hooks=hooks)
+    alert, other = make_event(), make_event()
+    with running(center):
+        center.submit(alert, channels=("nurse",))
+        center.submit(resolving_event(alert, time.time()), channels=("nurse",))
+        center.submit(other)
+    assert [len(hook.ids) for hook in hooks.values()] == [3, 1, 3]
+    assert hooks["office"].ids == [other.id]
+
+
 def resolving_event(alert: Event, wall_s: float) -> Event:
     kind = EventKind.CAMERA_RECOVERED if alert.kind is EventKind.CAMERA_OFFLINE else EventKind.RESOLVED
     return replace(make_event(kind, alert.camera, wall_s), resolves=alert.id)

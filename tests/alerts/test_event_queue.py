@@ -23,7 +23,16 @@ from app.alerts.marks import Marks, read_marks, write_marks
 from app.alerts.retention import purge
 from app.alerts.retention_clock import RetentionClock, StoredTimes
 from app.alerts.store_schema import SCHEMA_VERSION, SECONDS
-from app.alerts.store_types import CameraHour, Delivery, Status, StoreError, StoreInUseError, WriteBatch, hour_of
+from app.alerts.store_types import (
+    CameraHour,
+    Delivery,
+    Occupancy,
+    Status,
+    StoreError,
+    StoreInUseError,
+    WriteBatch,
+    hour_of,
+)
 from app.core.types import Event
 from app.settings.alerts import AlertSettings
 
@@ -219,7 +228,7 @@ def test_file_of_a_newer_version_is_left_alone_and_alerts_are_still_sent(store_p
     assert queue.close().endswith("update this one or choose another store")
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_file_of_an_earlier_version_is_upgraded(store_path: Path, version: int) -> None:
     event, hour = make_event(), CameraHour("door", 3600, masked=4)
     with EventStore(store_path) as store:
@@ -229,8 +238,9 @@ def test_file_of_an_earlier_version_is_upgraded(store_path: Path, version: int) 
             store.execute("ALTER TABLE outbox ADD COLUMN owner TEXT NOT NULL DEFAULT 'program'")
         for name in SECONDS if version < 3 else ():
             store.execute(f"ALTER TABLE presence DROP COLUMN {name}")
-        store.execute("DROP TABLE verdicts")
-        store.execute("DROP TABLE acknowledged")
+        store.execute("DROP TABLE occupancy")
+        for table in ("verdicts", "acknowledged") if version < 4 else ():
+            store.execute(f"DROP TABLE {table}")
         if version == 3:  # the web view created it when the first alert was acknowledged
             store.execute(
                 "CREATE TABLE acknowledged (event_id TEXT PRIMARY KEY REFERENCES events (id), wall_s REAL NOT NULL)"
@@ -243,6 +253,8 @@ def test_file_of_an_earlier_version_is_upgraded(store_path: Path, version: int) 
         assert store.hours() == [hour]
         marks = Marks(7.0) if version == 3 else Marks()
         assert read_marks(store, [event.id]).get(event.id, Marks()) == marks
+        store.write(WriteBatch(occupancy=(Occupancy("door", 1.0, {"main": (3, 1)}, 2, event),)), 0.0)
+        assert store.occupancy() == [Occupancy("door", 1.0, {"main": (3, 1)}, 2, event)]
         write_marks(store, event.id, marks.judged("no_face", "", 8.0, "browser"))
         assert read_marks(store, [event.id])[event.id].verdict_by == "browser"
 

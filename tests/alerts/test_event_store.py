@@ -17,7 +17,7 @@ from app.alerts.event_records import event_from_record, event_record
 from app.alerts.event_store import EventStore, rename_damaged
 from app.alerts.file_lock import lock_path
 from app.alerts.retention import enforce_retention, purge, size_bytes
-from app.alerts.store_types import CameraHour, Delivery, EventFilter, Status, StoreError, WriteBatch, hour_of
+from app.alerts.store_types import CameraHour, Delivery, EventFilter, Occupancy, Status, StoreError, WriteBatch, hour_of
 from app.core.types import Box, Event, EventKind
 
 DAY_S = 86_400.0
@@ -107,6 +107,19 @@ def test_people_counts_are_added_by_hour_and_camera(store: EventStore) -> None:
     assert CameraHour("x", 0).compliance is None
     assert store.hours(EventFilter(cameras=("gate",))) == [gate]
     assert store.hours(EventFilter(until_s=hour_s)) == []
+
+
+def test_only_the_newest_counts_of_the_lines_are_kept(store: EventStore) -> None:
+    alert = make_event(EventKind.OCCUPANCY_REACHED)
+    old, new = Occupancy("door", NOW_S, {"main": (1, 0)}, 1), Occupancy("door", NOW_S, {"main": (2, 0)}, 2, alert)
+    gate = Occupancy("gate", NOW_S - 32 * DAY_S)
+    store.write(WriteBatch(occupancy=(old, gate)).plus(WriteBatch(occupancy=(new,))), NOW_S)
+    assert store.occupancy() == [gate, new]
+    assert store.contents().occupancy == (gate, new)
+    enforce_retention(store, NOW_S, 30 * DAY_S, 10**9)
+    assert store.occupancy() == [new], "nobody watches the gate any more"
+    store.clear()
+    assert store.is_empty
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")

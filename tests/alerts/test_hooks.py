@@ -366,6 +366,12 @@ def test_alert_for_a_crowd_contains_the_number_of_people(tmp_path: Path) -> None
     assert output.read_text() == "7"
 
 
+def test_alerts_name_their_zone_and_how_many_are_inside() -> None:
+    assert Alert(replace(make_event(), zone="ward"), "c", "key").text.startswith("No mask at door, ward (person")
+    full = replace(make_event(EventKind.OCCUPANCY_REACHED), people=9, reason="9 inside, the limit is 9")
+    assert Alert(full, "c", "key").text == "Occupancy limit reached at door - 9 inside, the limit is 9"
+
+
 def test_mqtt_names_are_unique_and_safe_in_topics() -> None:
     names = ("入口", "出口", "Вход", "Выход", "Tür 1", "Tör 1", "rtsp://a/b #+", "###", "++", "a  b", "a+b")
     slugs = [slug(name) for name in names]

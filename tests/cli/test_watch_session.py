@@ -15,6 +15,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
+from fakes import BoxesDetector
 from fakes_alerts import HttpPeer
 from fakes_monitor import LiveCamera, fake_parts
 from fakes_video import LIMIT_S, striped_image, wait_until, write_clip
@@ -36,6 +37,7 @@ from app.settings.alerts import AlertSettings
 from app.settings.load import load_settings
 from app.settings.monitor import CameraSettings
 from app.settings.root import Settings
+from app.settings.vision import DetectorSettings
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -342,6 +344,57 @@ def bare_settings(tmp_path: Path, *cameras: dict[str, Any], **alerts: Any) -> Se
             "view": {"headless": True},
         },
     )
+
+
+def test_people_inside_are_kept_over_a_restart_and_the_limit_is_reported(tmp_path: Path) -> None:
+    line = {"name": "main", "points": [[0.5, 1], [0.5, 0]]}
+    settings = bare_settings(tmp_path, DOOR | {"line": [line], "occupancy": {"limit": 2}})
+    settings = settings.model_copy(update={"detector": DetectorSettings(full_look_s=0, still_look_s=0)})
+
+    def run(step_px: int, kind: EventKind) -> Event:
+        """Faces pass one after the other; returns the first event of ``kind``."""
+
+        def boxes(call: int) -> list[Box]:
+            x = call * step_px % 200
+            return [Box(x, 50, 24, 24)] if x < 136 else []
+
+        parts = fake_parts(source=LiveCamera("door"), load_detector=lambda _: BoxesDetector(boxes))
+        with WatchSession(settings, None, None, parts=parts) as session:
+            session.run_headless(lambda: kind in [event.kind for event in session.alerts.recent()])
+            state = session.monitor.views()[0].occupancy
+            assert state is not None
+            reached = [event.kind for event in session.monitor.views()[0].open_alerts]
+            assert (EventKind.OCCUPANCY_REACHED in reached) is (state.inside >= 2)
+        return next(event for event in session.alerts.recent() if event.kind is kind)
+
+    reached = run(6, EventKind.OCCUPANCY_REACHED)
+    assert reached.people == 2
+    with EventStore(settings.alerts.store) as store:
+        (kept,) = store.occupancy()
+    assert (kept.entered, kept.exited, kept.inside) == (kept.inside, 0, kept.inside)
+    assert kept.inside >= 2
+    below = run(-6, EventKind.OCCUPANCY_BELOW)
+    assert (below.resolves, below.people) == (reached.id, 1)
+    with EventStore(settings.alerts.store) as store:
+        assert store.occupancy()[0].exited >= kept.inside - 1
+
+
+def test_a_zone_alerts_only_through_its_channels(tmp_path: Path) -> None:
+    zone = {"name": "ward", "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]], "channels": ["nurse"]}
+    channels = [{"kind": "command", "name": name, "argv": ["true"]} for name in ("nurse", "office")]
+    settings = bare_settings(tmp_path, DOOR | {"zone": [zone]}, channels=channels)
+    door = LiveCamera("door")
+
+    def stopped() -> bool:
+        kinds = [event.kind for event in session.alerts.recent()]
+        door.colour = 245 if EventKind.NO_MASK in kinds else 10
+        return EventKind.RESOLVED in kinds
+
+    with WatchSession(settings, None, None, parts=fake_parts(source=door)) as session:
+        session.run_headless(stopped)
+    with EventStore(settings.alerts.store) as store:
+        assert {event.zone for event in store.events(EventFilter(kinds=("no_mask", "resolved")))} == {"ward"}
+        assert {each.channel for each in store.deliveries()} == {"nurse"}, "also the end of the alert"
 
 
 def paint_clip(folder: Path) -> Path:

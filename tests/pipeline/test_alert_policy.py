@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.core.types import FACE_LABELS, Box, Event, EventKind, FaceLabel, Frame, Label, Track
 from app.pipeline.alert_policy import PolicyState, in_regions, step, waiting
 from app.pipeline.event_factory import EventFactory
-from app.settings.monitor import PolicySettings
+from app.settings.monitor import CameraSettings, PolicySettings, ZoneSettings
 
 SETTINGS = PolicySettings(dwell_s=1.0, min_observations=3, cooldown_s=5.0, resolve_after_s=0.5, grace_s=0.35)
 EVENTS = EventFactory("run", "test")
@@ -249,7 +249,8 @@ def test_only_a_raised_alert_starts_a_cooldown(lasting: list[tuple[dict[int, Lab
         raised_s += [event.time_s for event in events if event.kind is not EventKind.RESOLVED]
         for id_, label in frame_labels.items():
             track = state.tracks[id_]
-            is_ready = track.bare and track.bare.lasted_s >= 0.2 and track.evidence >= math.log(99)
+            bare = track.bare.get("")
+            is_ready = bare and bare.dwell.lasted_s >= 0.2 and bare.evidence >= math.log(99)
             if label is Label.NO_MASK and is_ready and not track.alert:
                 assert raised_s
                 assert frame.time_s - raised_s[-1] < cooldown_s
@@ -293,6 +294,98 @@ def test_only_faces_in_a_region_alert() -> None:
     assert kinds(play(frames, replace_policy(regions=(left,)))) == [EventKind.NO_MASK]
     assert play(frames, replace_policy(regions=(right,))) == []
     assert kinds(play(frames, replace_policy(regions=(right, left)))) == [EventKind.NO_MASK]
+
+
+LEFT, RIGHT = ((0, 0), (0.5, 0), (0.5, 1), (0, 1)), ((0.5, 0), (1, 0), (1, 1), (0.5, 1))
+
+
+def zone(name: str, polygon: object = LEFT, **rules: object) -> ZoneSettings:
+    return ZoneSettings.model_validate({"name": name, "polygon": polygon, **rules})
+
+
+def walk(
+    places: list[tuple[float, Label]], *zones: ZoneSettings, wall_s: float = MONDAY_NOON_S, **policy: object
+) -> list[Event]:
+    """The events of one face whose centre is at these shares of the width, frame by frame."""
+    camera = CameraSettings(uri="0", zone=zones)
+    rules = camera.policy_over(replace_policy(cooldown_s=0, **policy))
+    state, events = PolicyState(), []
+    for i, (x, label) in enumerate(places):
+        frame = replace(plain_frame(i), wall_s=wall_s + i / FPS)
+        track = replace(person(frame, label), box=Box(120 * x - 30, 30, 60, 60))
+        state, new = step(rules, EVENTS, state, frame, [track])
+        events += new
+    return events
+
+
+def test_faces_alert_only_in_zones_each_with_its_own_dwell_time() -> None:
+    bare = [(0.25, Label.NO_MASK)] * 40
+    (alert,) = walk(bare, zone("ward", dwell_s=3))
+    assert (alert.time_s, alert.zone) == (3.0, "ward")
+    assert walk(bare, zone("ward", RIGHT)) == []
+    (alert,) = walk(bare, zone("ward", RIGHT, dwell_s=0.1), regions=(LEFT,))
+    assert (alert.time_s, alert.zone) == (1.0, ""), "regions alert beside the zones, with the rules of the camera"
+    (alert,) = walk(bare, zone("desk", dwell_s=2), zone("hall", dwell_s=0))
+    assert (alert.time_s, alert.zone) == (2.0, "desk"), "the first zone that contains the face counts"
+
+
+def test_the_end_of_an_alert_belongs_to_its_zone() -> None:
+    """Also if the face has moved on into another one."""
+    story = [(0.25, Label.NO_MASK)] * 15 + [(0.75, Label.NO_MASK)] * 5 + [(0.75, Label.MASK)] * 10
+    events = walk(story, zone("ward"), zone("hall", RIGHT, dwell_s=60))
+    assert [(event.kind, event.zone) for event in events] == [
+        (EventKind.NO_MASK, "ward"),
+        (EventKind.RESOLVED, "ward"),
+    ]
+
+
+def test_a_zone_chooses_the_labels_that_alert() -> None:
+    wrong = [(0.25, Label.INCORRECT)] * 40
+    assert walk(wrong, zone("ward")) == []
+    assert kinds(walk(wrong, zone("ward", alert_on=["no_mask", "incorrect"]))) == [EventKind.INCORRECT]
+    assert walk([(0.25, Label.NO_MASK)] * 40, zone("ward", alert_on=[])) == []
+    story = [(0.25, Label.INCORRECT)] * 20 + [(0.75, Label.NO_MASK)] * 8
+    both = zone("ward", dwell_s=60, alert_on=["no_mask", "incorrect"]), zone("hall", RIGHT)
+    assert walk(story, *both) == [], "evidence and time of one zone do not count in the other"
+
+
+def test_a_zone_without_alerts_does_not_end_them() -> None:
+    story = [(0.25, Label.NO_MASK)] * 15 + [(0.75, Label.NO_MASK)] * 20
+    zones = zone("ward"), zone("lounge", RIGHT, alert_on=[])
+    assert kinds(walk(story, *zones)) == [EventKind.NO_MASK]
+    assert kinds(walk([*story, *[(0.75, Label.MASK)] * 10], *zones)) == [EventKind.NO_MASK, EventKind.RESOLVED]
+
+
+def test_a_zone_has_hours_of_its_own() -> None:
+    bare = [(0.25, Label.NO_MASK)] * 30
+    closed = zone("ward", schedule=["sat 08:00-18:00"])
+    assert walk(bare, closed) == []
+    assert kinds(walk(bare, closed, zone("hall"))) == [], "the first zone counts, also while it is closed"
+    always = zone("ward", schedule=[])
+    assert kinds(walk(bare, always, schedule=("sat 08:00-18:00",))) == [EventKind.NO_MASK]
+    assert walk(bare, always, quiet_hours=("11:00-13:00",)) == []
+
+
+def test_a_face_that_flickers_over_the_edge_of_two_zones_alerts() -> None:
+    bare = [(x, Label.NO_MASK) for _ in range(30) for x in (0.49, 0.51)]
+    assert len(walk(bare, zone("ward"), zone("hall", RIGHT))) == 1
+
+
+def test_a_crowd_alerts_once_in_each_zone() -> None:
+    policy = CameraSettings(uri="0", zone=(zone("ward"), zone("hall", RIGHT))).policy_over(
+        replace_policy(digest_over=1, cooldown_s=0)
+    )
+    state, events = PolicyState(), []
+    for i in range(15):
+        frame = plain_frame(i)
+        tracks = [
+            replace(person(frame, Label.NO_MASK, id_), box=Box(120 * x - 30, 30, 60, 60))
+            for id_, x in enumerate((0.2, 0.3, 0.7, 0.8), 1)
+        ]
+        state, new = step(policy, EVENTS, state, frame, tracks)
+        events += new
+    assert [(event.zone, event.people) for event in events] == [("ward", 2), ("hall", 2)]
+    assert set(waiting(policy, PolicyState(), tracks, MONDAY_NOON_S)) == set()
 
 
 @pytest.mark.parametrize("regions", [[[[0, 0], [1, 1]]], [[[0, 0], [1, 0], [1.5, 1]]]])

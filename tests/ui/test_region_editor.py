@@ -30,6 +30,13 @@ def test_clicks_become_a_region() -> None:
     assert clicked((-3, 0.5), (7, 7)).corners == ((0.0, 0.5), (1.0, 1.0))
 
 
+def test_a_region_that_crosses_itself_cannot_be_closed() -> None:
+    bow = clicked((0.1, 0.1), (0.9, 0.9), (0.9, 0.1), (0.1, 0.9))
+    assert not bow.can_close
+    assert bow.undo().can_close
+    assert clicked((0.1, 0.1), (0.1, 0.1)).can_close, "it is discarded"
+
+
 def test_undo_removes_corners_and_then_regions() -> None:
     draft = RegionDraft((TRIANGLE,)).click(0.5, 0.5)
     assert draft.undo() == RegionDraft((TRIANGLE,))

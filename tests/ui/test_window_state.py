@@ -23,7 +23,19 @@ from app.ui import message_box
 from app.ui import window as window_module
 from app.ui.grid import window_size
 from app.ui.hud import Screen
-from app.ui.image_window import DOWN, LEFT, UP, Click, Closed, Key, OpenCvWindow, Resized, WindowInput, is_window_open
+from app.ui.image_window import (
+    BACKSPACE,
+    DOWN,
+    LEFT,
+    UP,
+    Click,
+    Closed,
+    Key,
+    OpenCvWindow,
+    Resized,
+    WindowInput,
+    is_window_open,
+)
 from app.ui.window import Window
 
 Usage = namedtuple("Usage", "total used free")
@@ -241,6 +253,22 @@ def test_an_open_region_stays_with_its_camera(tmp_path: Path, regions: Regions) 
     window.screen = replace(window.screen, draft=draft)
     press(window, "2", "0", "e")
     assert regions.saved == {"camera0": (TRIANGLE,)}
+
+
+def test_a_region_that_crosses_itself_is_not_saved(tmp_path: Path, regions: Regions) -> None:
+    """The settings file would be rejected at the next start."""
+    window = make_window(tmp_path, regions)
+    press(window, "e")
+    for x, y in ((0.1, 0.1), (0.9, 0.9), (0.9, 0.1), (0.1, 0.9)):
+        window.handle(Click(x, y, is_left=True))
+    press(window, "e")
+    window.handle(Click(0.5, 0.5, is_left=False))
+    assert window.screen.draft is not None
+    assert "crosses itself" in window.screen.message
+    window.handle(Key(BACKSPACE))
+    press(window, "e")
+    ((saved,),) = regions.saved.values()
+    assert len(saved) == 3
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,69 @@ def resize(browser: Any, width: int, height: int, **media: str) -> None:
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
+DOOR: dict[str, Any] = {
+    "name": "door", "rotate": 90, "flip": "horizontal",
+    "zone": [{"name": "ward", "polygon": [[0.1, 0.1], [0.4, 0.1], [0.4, 0.5], [0.1, 0.5]], "dwell_s": 5}],
+    "blackout": [[[0, 0], [0.2, 0], [0.2, 0.3], [0, 0.3]]],
+}  # fmt: skip
+FAKE_SETTINGS = """
+window.posts = [];
+const real = window.fetch;
+window.fetch = (url, options = {}) => {
+  if (!String(url).endsWith("/api/v1/settings")) return real(url, options);
+  if (options.method === "POST") window.posts.push(JSON.parse(options.body));
+  const answer = {revision: "r1", settings: {camera: [DOOR]}, needs_restart: []};
+  return Promise.resolve(new Response(JSON.stringify(answer)));
+};
+"""
+
+
+def test_zones_and_lines_are_drawn_with_the_keyboard_and_the_mouse(tmp_path: Path, browser: Any) -> None:
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    def saved() -> dict[str, Any]:
+        browser.find_element(By.CSS_SELECTOR, "[data-zones] button.main").click()
+        wait_until(lambda: "Saved" in browser.find_element(By.CSS_SELECTOR, "[data-said]").text)
+        post = browser.execute_script("return window.posts.pop()") or {"changes": []}
+        return {change["path"]: change["value"] for change in post["changes"]}
+
+    def corner(name: str) -> Any:
+        return browser.find_element(By.CSS_SELECTOR, f"[aria-label='{name}']")
+
+    fake = FAKE_SETTINGS.replace("DOOR", json.dumps(DOOR))
+    browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": fake})
+    monitor = FakeMonitor("door")
+    with serving(tmp_path, monitor) as running:
+        browser.get(f"{running.base}/setup/zones?camera=door")
+        wait_until(lambda: len(browser.find_elements(By.CSS_SELECTOR, ".zones-corner")) == 8)
+        assert saved() == {}, "what was not changed is not sent"
+        corner("ward Corner 1").send_keys(Keys.ARROW_RIGHT, Keys.SHIFT + Keys.ARROW_DOWN)
+        corner("ward Corner 3").send_keys(Keys.DELETE)
+        zone = {"name": "ward", "polygon": [[0.11, 0.15], [0.4, 0.1], [0.1, 0.5]], "dwell_s": 5}
+        assert saved() == {"camera.door.zone": [zone]}
+        corner("ward Corner 1").send_keys(Keys.INSERT)
+        assert len(saved()["camera.door.zone"][0]["polygon"]) == 4
+        browser.find_element(By.CSS_SELECTOR, "[data-new=line]").click()
+        browser.switch_to.active_element.send_keys("main")
+        browser.find_element(By.CSS_SELECTOR, "[data-swap]").click()
+        browser.find_element(By.CSS_SELECTOR, "[name=limit]").send_keys("7")
+        line = {"name": "main", "points": [[0.5, 0.15], [0.5, 0.85]]}
+        assert saved() == {"camera.door.line": [line], "camera.door.occupancy.limit": 7}
+        hidden = corner("Hidden part Corner 1")
+        ActionChains(browser).move_to_element(hidden).click_and_hold().move_by_offset(60, 40).release().perform()
+        ((first, *others),) = saved()["camera.door.blackout"]
+        assert others == DOOR["blackout"][0][1:], "in the picture as the camera sends it, turned and mirrored back"
+        assert first[0] > 0.02
+        assert first[1] > 0.02
+        for width, scheme in ((360, "light"), (1440, "dark")):
+            resize(browser, width, 900, color_scheme=scheme)
+            browser.refresh()
+            wait_until(lambda: len(browser.find_elements(By.CSS_SELECTOR, ".zones-corner")) == 8)
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+            assert not AXE.is_file() or accessibility_errors(browser) == []
+
+
 def live_image(browser: Any) -> str:
     """The first live image, as a data URL."""
     return str(

@@ -2,7 +2,7 @@
 // Keeps the page up to date: state and events arrive as server-sent events; forms are sent without leaving the page.
 // Values from the server are inserted as text, never as HTML.
 (() => {
-  const KIND_NAMES = {no_mask: "No mask", incorrect: "Worn wrong", resolved: "Resolved", camera_offline: "Camera offline", camera_recovered: "Camera back", camera_changed: "Camera changed", node_offline: "Node offline", node_online: "Node back", part_failed: "Part failed", part_recovered: "Part back", report: "Report"};
+  const KIND_NAMES = {no_mask: "No mask", incorrect: "Worn wrong", resolved: "Resolved", camera_offline: "Camera offline", camera_recovered: "Camera back", camera_changed: "Camera changed", node_offline: "Node offline", node_online: "Node back", part_failed: "Part failed", part_recovered: "Part back", report: "Report", occupancy_reached: "Limit reached", occupancy_below: "Below limit"};
   const REASON_TEXTS = {mask: "mask on", left: "left the view", moved: "another node watches the camera"};
   const STATE_NAMES = {connecting: "Connecting", live: "Live", stale: "Stale", reconnecting: "Reconnecting", ended: "Ended", failed: "Failed", standby: "Standby"};
   const MAX_RECENT = 12;
@@ -11,7 +11,7 @@
   const one = (selector, root = document) => root.querySelector(selector);
   const base = document.body.dataset.root ?? "";  // the path under which a proxy serves the pages, or ""
   const csrf = one('meta[name="csrf"]').content;
-  const who = (event) => event.camera + (event.people > 1 ? `, ${event.people} people` : event.track_id ? `, person ${event.track_id}` : "");
+  const who = (event) => event.camera + (event.zone && `, ${event.zone}`) + (event.people > 1 ? `, ${event.people} people` : event.track_id ? `, person ${event.track_id}` : "");
   const clock = (wall_s) => new Date(wall_s * 1000).toLocaleTimeString([], {hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false});
 
   const put = (root, name, text) => {
@@ -34,6 +34,11 @@
       root.classList.toggle("is-stale", camera.is_stale);
       put(root, "state", camera.state === "live" && !camera.is_live ? "Playing" : STATE_NAMES[camera.state]);
       for (const [name, count] of Object.entries(camera.now)) put(root, `now-${name}`, count);
+      const inside = one("[data-inside]", root);
+      if (inside && camera.occupancy) {
+        for (const name of ["entered", "exited", "inside", "limit"]) put(inside, name, camera.occupancy[name]);
+        inside.classList.toggle("is-full", camera.occupancy.is_full);
+      }
       const digits = document.body.dataset.page === "health" ? 1 : 0;
       put(root, "fps", camera.fps.toFixed(digits));
       put(root, "analysed", camera.analysis_fps.toFixed(digits));
