@@ -16,8 +16,10 @@ from app.alerts.delivery import AlertCenter
 from app.alerts.hook import make_test_alert
 from app.alerts.marks import Marks, Verdict
 from app.alerts.mutes import Mutes
+from app.alerts.store_types import StoreError
 from app.alerts.timeout_hook import LazyHook, TimeoutHook
 from app.core.errors import HookError
+from app.core.files import is_file
 from app.core.secrets import redact
 from app.core.types import Box, Event
 from app.review.clips import VIDEO
@@ -25,9 +27,12 @@ from app.review.collected import CollectedFace, CollectedFaces
 from app.review.picture_folder import PictureFolder
 from app.settings.alerts import AlertSettings, Channel
 from app.settings.root import Settings
+from app.settings.web import people_file
 from app.web.auth import Authenticator
 from app.web.history import History
 from app.web.mjpeg import LiveStreams, ViewSource
+from app.web.passwords import Passwords
+from app.web.people import LOCAL, People, User
 from app.web.schemas import EventRecord, Status, TestResult, camera_record, delivery_record, event_record
 from app.web.sse import EventFeed, to_json_line
 
@@ -50,8 +55,10 @@ class Site:
         mutes: Mutes,
         token: str | None,
         fleet_store: Path | None = None,
+        passwords: Passwords | None = None,
     ) -> None:
-        """``fleet_store``: the event file of a hub; None if this is none."""
+        """``fleet_store``: the event file of a hub; None if this is none. Raises StoreError if the file of the users
+        cannot be read."""
         web = settings.web
         self.settings = settings
         self.monitor = monitor
@@ -60,10 +67,12 @@ class Site:
         self.fleet_store = fleet_store
         self.started_s = time.time()
         self.workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="web-worker")
-        self.authenticator = Authenticator(token, web.session_h * 3600)
+        self.people = open_people(settings, passwords)
+        is_open = web.is_loopback and not web.needs_users
+        self.authenticator = Authenticator(token, web.session_h * 3600, people=self.people, is_open=is_open)
         self.history = History(settings.alerts, center)
         self.streams = LiveStreams(monitor, web, settings.view.blur, self.workers)
-        self.feed = EventFeed(lambda: self.status().model_dump_json(), self._event_json, web.max_viewers)
+        self.feed = EventFeed(lambda user: self.status(user).model_dump_json(), self._event_json, web.max_viewers)
         self.turns: deque[str] = deque(maxlen=_MAX_TURNS)
         """Cameras to rotate by a quarter; the main thread carries it out."""
         self.last_test: list[TestResult] = []
@@ -88,20 +97,24 @@ class Site:
         """Runs a blocking ``task`` in a worker thread."""
         return await asyncio.get_running_loop().run_in_executor(self.workers, task)
 
-    def status(self) -> Status:
-        """The current state; does not block."""
+    def status(self, user: User = LOCAL) -> Status:
+        """The current state as far as ``user`` may see it; does not block."""
         views = self.monitor.views()
-        alerts = sorted((event for view in views for event in view.alerts), key=lambda event: event.wall_s)
+        seen = [(i, view) for i, view in enumerate(views, 1) if user.sees(view.camera)]
+        alerts = sorted((event for _, view in seen for event in view.alerts), key=lambda event: event.wall_s)
+        delivery = delivery_record(self.center.health())
+        if user.cameras is not None:  # the numbers of the channels are those of all cameras
+            delivery = delivery.model_copy(update={"channels": []})
         return Status(
             version=__version__,
             started_s=self.started_s,
             now_s=time.time(),
             day_s=day_start_s(time.time()),
-            cameras=[camera_record(i, view, self.mutes.until_s(view.camera)) for i, view in enumerate(views, 1)],
+            cameras=[camera_record(i, view, self.mutes.until_s(view.camera)) for i, view in seen],
             alerts=[
                 event_record(each, False, False, Marks(self.history.recently_acknowledged(each.id))) for each in alerts
             ],
-            delivery=delivery_record(self.center.health()),
+            delivery=delivery,
         )
 
     def counts(self, is_live: bool) -> bool:
@@ -113,8 +126,8 @@ class Site:
         names = [view.camera for view in self.monitor.views()]
         return [name if names.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(names, 1)]
 
-    def camera_names(self) -> list[str]:
-        """The cameras that can be chosen: of a hub, all that it knows. May read from disk."""
+    def camera_names(self, user: User = LOCAL) -> list[str]:
+        """The cameras that ``user`` can choose: of a hub, of all that it knows. May read from disk."""
         names = [view.camera for view in self.monitor.views()]
         if self.fleet_store is not None:
             from app.fleet.hub_store import HubStore, camera_rows
@@ -124,7 +137,7 @@ class Site:
                 names += [f"{row.site}/{row.camera}" for row in camera_rows(store, time.time())]
             finally:
                 store.close()
-        return names
+        return [name for name in names if user.sees(name)]
 
     def _event_json(self, event: Event) -> str:
         may_have_snapshot = self.settings.alerts.snapshots != "off" and event.box is not None
@@ -190,6 +203,23 @@ class Site:
         for hook in self._test_hooks:
             hook.abort()
         self.workers.shutdown(wait=wait, cancel_futures=True)
+        if wait:  # a worker may still read it
+            self.people.close()
+
+
+def open_people(settings: Settings, passwords: Passwords | None = None) -> People:
+    """The users and the audit log. Without an event file, and on a disk that cannot be written, a new file would be
+    lost or cannot be made: then they are kept in memory. Raises StoreError."""
+    path = people_file(settings.alerts.store)
+    if not is_file(path) and not settings.alerts.persist:
+        return People(None, passwords, settings.web.audit_days)
+    try:
+        return People(path, passwords, settings.web.audit_days)
+    except StoreError as error:
+        if is_file(path):
+            raise
+        log.warning("%s; users and the audit log are kept only while maskwatch runs", error)
+        return People(None, passwords, settings.web.audit_days)
 
 
 def _test(channel: Channel, hook: TimeoutHook) -> TestResult:

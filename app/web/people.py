@@ -1,0 +1,443 @@
+"""Users, their sessions and the audit log, in one SQLite file beside the event file."""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import secrets
+import sqlite3
+import time
+import unicodedata
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+
+from app.alerts.retention_clock import DAY_S
+from app.alerts.store_connection import connect
+from app.alerts.store_types import EventFilter, StoreError
+from app.core.errors import SettingsError
+from app.web.passwords import Passwords, password_fault, step_of_code
+
+log = logging.getLogger(__name__)
+
+SESSIONS_PER_USER = 100
+SEEN_S = 60.0
+"""How exactly the last use of a session is stored."""
+SAME_VIEW_S = 300.0
+"""Who looks at the same thing again within this time is recorded once."""
+MAX_VIEWS = 1000
+_ROWS_AT_ONCE = 1000
+DELETED = "deleted old entries"
+NO_CAMERA = "\x00"
+"""Matches no camera; an empty filter would match all."""
+_NAME = re.compile(r"[\w.@+-]{1,64}")
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS users (name TEXT PRIMARY KEY, role TEXT NOT NULL, cameras TEXT, password TEXT NOT NULL,
+    disabled INTEGER NOT NULL DEFAULT 0, secret TEXT NOT NULL DEFAULT '', used_step INTEGER NOT NULL DEFAULT 0,
+    recovery TEXT NOT NULL DEFAULT '[]', subject TEXT NOT NULL DEFAULT '', signed_in_s REAL NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS sessions (id INTEGER PRIMARY KEY AUTOINCREMENT, digest TEXT UNIQUE NOT NULL,
+    name TEXT NOT NULL, is_program INTEGER NOT NULL, label TEXT NOT NULL, address TEXT NOT NULL,
+    created_s REAL NOT NULL, seen_s REAL NOT NULL, end_s REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS audit (number INTEGER PRIMARY KEY AUTOINCREMENT, at_s REAL NOT NULL, who TEXT NOT NULL,
+    address TEXT NOT NULL, what TEXT NOT NULL, target TEXT NOT NULL, previous TEXT NOT NULL, digest TEXT NOT NULL);
+"""
+_SESSION = "id, name, is_program, label, address, created_s, seen_s, end_s"
+
+
+class Role(StrEnum):
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def includes(self, other: "Role") -> bool:
+        order = list(Role)
+        return order.index(self) >= order.index(other)
+
+    @classmethod
+    def of_groups(cls, groups: Iterable[str], roles: Mapping[str, str]) -> "Role | None":
+        """The highest role that ``roles`` gives to one of the groups; None if there is none."""
+        given = {roles[each.strip()] for each in groups if each.strip() in roles}
+        return next((role for role in reversed(cls) if role.value in given), None)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who sends a request. ``cameras``: the names that the user may see; None for all."""
+
+    name: str
+    role: Role
+    cameras: frozenset[str] | None = None
+
+    def sees(self, camera: str) -> bool:
+        return self.cameras is None or camera in self.cameras
+
+    def narrow(self, query: EventFilter) -> EventFilter:
+        """``query`` without the cameras that the user may not see."""
+        if self.cameras is None:
+            return query
+        wanted = self.cameras & set(query.cameras) if query.cameras else self.cameras
+        return replace(query, cameras=tuple(sorted(wanted)) or (NO_CAMERA,))
+
+
+LOCAL = User("(local)", Role.ADMIN)
+"""Everybody, as long as nobody has to sign in."""
+TOKEN = User("(token)", Role.ADMIN)
+NOBODY = User("", Role.VIEWER, frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A stored user. ``password`` and ``recovery`` are hashes, ``secret`` is that of the codes ('' for none).
+    ``subject``: who the OIDC provider says it is. Times are Unix times, 0 for never."""
+
+    name: str
+    role: Role
+    cameras: frozenset[str] | None
+    password: str = field(repr=False)
+    disabled: bool = False
+    secret: str = field(default="", repr=False)
+    used_step: int = 0
+    recovery: tuple[str, ...] = field(default=(), repr=False)
+    subject: str = ""
+    signed_in_s: float = 0.0
+
+    @property
+    def user(self) -> User:
+        return User(self.name, self.role, self.cameras)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A browser that is signed in, or the token of a program (``is_program``)."""
+
+    id: int
+    name: str
+    is_program: bool
+    label: str
+    address: str
+    created_s: float
+    seen_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    number: int
+    at_s: float
+    who: str
+    address: str
+    what: str
+    target: str
+    previous: str
+    digest: str
+
+    @property
+    def is_unchanged(self) -> bool:
+        content = [self.number, self.at_s, self.who, self.address, self.what, self.target, self.previous]
+        return self.digest == digest_of(json.dumps(content))
+
+
+class PeopleError(SettingsError):
+    """A change of the users that is not possible."""
+
+
+def digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def user_name(text: str) -> str:
+    """The name as it is stored. Raises PeopleError."""
+    name = unicodedata.normalize("NFKC", text).strip().casefold()
+    if not _NAME.fullmatch(name):
+        raise PeopleError("a user name has 1 to 64 letters, digits or the signs . _ @ + -; choose another one")
+    return name
+
+
+class People:
+    """The open file. Raises StoreError if it cannot be read or written. Without ``path`` it is in memory."""
+
+    def __init__(self, path: Path | None, passwords: Passwords | None = None, keep_days: float = 365.0) -> None:
+        self._path = path
+        self.passwords = passwords or Passwords()
+        self._keep_s = keep_days * DAY_S
+        self._purged_s = 0.0
+        self._views: OrderedDict[tuple[str, ...], float] = OrderedDict()
+        with self._errors():
+            if path is None:
+                self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with suppress(FileExistsError):  # readable by this user only, before anything is in it
+                    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+                self._db = connect(path, 2.0, write=True)[0]
+            self._close = weakref.finalize(self, self._db.close)
+            self._db.execute("PRAGMA synchronous = NORMAL")  # the event loop does not wait for the disk
+            self._db.execute("PRAGMA secure_delete = ON")
+            self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        self._close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise StoreError(f"file of the users {self._path}: {reason}; check the disk and the permissions") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def _rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
+        with self._errors():
+            return self._db.execute(query, values).fetchall()
+
+    # -- users -----------------------------------------------------------------------------------------------------
+
+    @property
+    def has_users(self) -> bool:
+        return bool(self._rows("SELECT 1 FROM users LIMIT 1"))
+
+    def accounts(self) -> list[Account]:
+        return [_account(row) for row in self._rows("SELECT * FROM users ORDER BY name")]
+
+    def account(self, name: str) -> Account | None:
+        rows = self._rows("SELECT * FROM users WHERE name = ?", name)
+        return _account(rows[0]) if rows else None
+
+    def _known(self, name: str) -> Account:
+        account = self.account(name)
+        if account is None:
+            raise PeopleError(f"no user {name!r}; see 'maskwatch users list'")
+        return account
+
+    def add(self, text: str, role: Role, cameras: frozenset[str] | None, password_hash: str, subject: str = "") -> str:
+        """Adds a user and returns the name; the first one must be an admin, or nobody could add the next. An empty hash
+        is that of somebody who signs in elsewhere. Raises PeopleError."""
+        name = user_name(text)
+        if role is Role.ADMIN:
+            cameras = None
+        elif not self.has_users:
+            raise PeopleError("the first user must be an admin; choose that role")
+        stored = None if cameras is None else json.dumps(sorted(cameras))
+        with self._transaction() as db:
+            if db.execute("SELECT 1 FROM users WHERE name = ?", (name,)).fetchone():
+                raise PeopleError(f"there is a user {name!r} already; choose another name")
+            columns = "name, role, cameras, password, subject"
+            db.execute(f"INSERT INTO users ({columns}) VALUES (?,?,?,?,?)", (name, role, stored, password_hash, subject))
+        return name
+
+    def hash_password(self, name: str, password: str) -> str:
+        """Slow on purpose. Raises PeopleError if ``password`` is too weak."""
+        if fault := password_fault(name, password):
+            raise PeopleError(f"{fault}; choose another one")
+        return self.passwords.hash(password)
+
+    def change(self, name: str, role: Role, cameras: frozenset[str] | None, disabled: bool) -> None:
+        """Also ends the sessions of the user. Raises PeopleError."""
+        old = self._known(name)
+        cameras = None if role is Role.ADMIN else cameras
+        if (role, cameras, disabled) == (old.role, old.cameras, old.disabled):
+            return
+        with self._transaction() as db:
+            stored = None if cameras is None else json.dumps(sorted(cameras))
+            db.execute("UPDATE users SET role=?, cameras=?, disabled=? WHERE name=?", (role, stored, disabled, name))
+            db.execute("DELETE FROM sessions WHERE name = ?", (name,))
+            self._check_admins(db, old)
+
+    def remove(self, name: str, may_be_last: bool = False) -> None:
+        """Raises PeopleError. ``may_be_last``: afterwards nobody may be left."""
+        old = self._known(name)
+        with self._transaction() as db:
+            db.execute("DELETE FROM users WHERE name = ?", (name,))
+            db.execute("DELETE FROM sessions WHERE name = ?", (name,))
+            if not may_be_last or db.execute("SELECT 1 FROM users").fetchone():
+                self._check_admins(db, old)
+
+    @staticmethod
+    def _check_admins(db: sqlite3.Connection, changed: Account) -> None:
+        if changed.role is Role.ADMIN and not db.execute("SELECT 1 FROM users WHERE role = ? AND NOT disabled", (Role.ADMIN,)).fetchone():
+            raise PeopleError("this is the last admin; make another user admin first")
+
+    def set_password(self, name: str, password_hash: str, kept: int = 0, keeps_code: bool = True) -> None:
+        """Ends all sessions of the user except ``kept``. Raises PeopleError."""
+        self._known(name)
+        with self._transaction() as db:
+            db.execute("UPDATE users SET password = ? WHERE name = ?", (password_hash, name))
+            if not keeps_code:
+                db.execute("UPDATE users SET secret = '', recovery = '[]' WHERE name = ?", (name,))
+            db.execute("DELETE FROM sessions WHERE name = ? AND id != ?", (name, kept))
+
+    def rehash(self, name: str, password_hash: str) -> None:
+        with self._transaction() as db:
+            db.execute("UPDATE users SET password = ? WHERE name = ?", (password_hash, name))
+
+    def set_secret(self, name: str, secret: str, used_step: int, recovery: list[str]) -> None:
+        """Turns on the codes of an authenticator app; an empty secret turns them off."""
+        digests = json.dumps([digest_of(code) for code in recovery])
+        values = (secret, used_step, digests, name)
+        with self._transaction() as db:
+            db.execute("UPDATE users SET secret = ?, used_step = ?, recovery = ? WHERE name = ?", values)
+
+    def use_code(self, name: str, code: str, now_s: float) -> bool:
+        """Whether ``code`` is right, or not needed. A code or a recovery code is right once."""
+        with self._transaction() as db:
+            account, code = self._known(name), "".join(code.split())
+            if not account.secret:
+                return True
+            step = step_of_code(account.secret, code, now_s, account.used_step)
+            if step is not None:
+                db.execute("UPDATE users SET used_step = ? WHERE name = ?", (step, name))
+                return True
+            digest = digest_of(code.casefold())
+            if digest not in account.recovery:
+                return False
+            left = json.dumps([each for each in account.recovery if each != digest])
+            db.execute("UPDATE users SET recovery = ? WHERE name = ?", (left, name))
+            return True
+
+    def external(self, text: str, role: Role | None, subject: str = "") -> Account | None:
+        """The user whom a proxy or a provider names; added, or given ``role``, if its groups say one. None if the user
+        may not sign in. Raises PeopleError."""
+        name = user_name(text)
+        rows = self._rows("SELECT name FROM users WHERE subject = ?", subject) if subject else []
+        account = self.account(str(rows[0][0])) if rows else self.account(name)
+        if account is not None and account.subject != subject:
+            raise PeopleError(f"the user {name!r} is somebody else here; an admin can remove that user")
+        if account is None and role is not None:
+            with self._transaction() as db:
+                columns = "name, role, password, subject"
+                db.execute(f"INSERT INTO users ({columns}) VALUES (?,?,'',?)", (name, role, subject))
+        elif account is not None and role not in (None, account.role) and not account.disabled:
+            with self._transaction() as db:
+                db.execute("UPDATE users SET role = ? WHERE name = ?", (role, account.name))
+                db.execute("DELETE FROM sessions WHERE name = ?", (account.name,))
+        account = self.account(account.name if account else name)
+        return None if account is None or account.disabled else account
+
+    # -- sessions --------------------------------------------------------------------------------------------------
+
+    def open_session(
+        self, name: str, now_s: float, end_s: float, address: str = "", label: str = "", is_program: bool = False
+    ) -> str:
+        """The secret of a new session, of which only the hash is stored."""
+        secret = secrets.token_urlsafe(32)
+        values = (digest_of(secret), name, is_program, label[:200], address, now_s, now_s, end_s)
+        columns = "digest, name, is_program, label, address, created_s, seen_s, end_s"
+        oldest = "SELECT id FROM sessions WHERE name = ? AND is_program = ? ORDER BY id DESC LIMIT -1 OFFSET ?"
+        with self._transaction() as db:
+            db.execute("DELETE FROM sessions WHERE end_s <= ?", (now_s,))
+            db.execute(f"INSERT INTO sessions ({columns}) VALUES (?,?,?,?,?,?,?,?)", values)
+            db.execute(f"DELETE FROM sessions WHERE id IN ({oldest})", (name, is_program, SESSIONS_PER_USER))
+            db.execute("UPDATE users SET signed_in_s = ? WHERE name = ? AND NOT ?", (now_s, name, is_program))
+        return secret
+
+    def session(self, secret: str, now_s: float, is_program: bool = False) -> Session | None:
+        """The open session with this secret."""
+        query = f"SELECT {_SESSION} FROM sessions WHERE digest = ? AND is_program = ? AND end_s > ?"
+        rows = self._rows(query, digest_of(secret), is_program, now_s)
+        if not rows:
+            return None
+        found = Session(*rows[0])  # type: ignore[arg-type]
+        if now_s - found.seen_s >= SEEN_S:
+            with self._transaction() as db:
+                db.execute("UPDATE sessions SET seen_s = ? WHERE id = ?", (now_s, found.id))
+        return found
+
+    def sessions(self, name: str, now_s: float) -> list[Session]:
+        """The open ones, newest first."""
+        query = f"SELECT {_SESSION} FROM sessions WHERE name = ? AND end_s > ? ORDER BY id DESC"
+        return [Session(*row) for row in self._rows(query, name, now_s)]  # type: ignore[arg-type]
+
+    def end_session(self, name: str, session_id: int) -> None:
+        with self._transaction() as db:
+            db.execute("DELETE FROM sessions WHERE name = ? AND id = ?", (name, session_id))
+
+    def end_sessions(self, name: str, kept: int = 0) -> None:
+        """Ends all sessions of the user except ``kept``, also those of programs."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM sessions WHERE name = ? AND id != ?", (name, kept))
+
+    # -- audit log -------------------------------------------------------------------------------------------------
+
+    def view(self, who: str, address: str, what: str, target: str = "") -> None:
+        """Records what somebody looked at, once within SAME_VIEW_S."""
+        key, now_s = (who, address, what, target), time.monotonic()
+        if now_s - self._views.get(key, -SAME_VIEW_S) >= SAME_VIEW_S:
+            self.record(*key)
+            self._views[key] = now_s
+            self._views.move_to_end(key)
+            while len(self._views) > MAX_VIEWS:
+                self._views.popitem(last=False)
+
+    def record(self, who: str, address: str, what: str, target: str = "") -> None:
+        """Appends an entry. Each contains the hash of the one before, so that a changed or removed one shows."""
+        now_s = time.time()
+        with self._transaction() as db:
+            if now_s - self._purged_s > DAY_S / 24:
+                self._purged_s = now_s
+                old = db.execute("SELECT max(number) FROM audit WHERE at_s < ?", (now_s - self._keep_s,)).fetchone()[0]
+                if old is not None:
+                    _append(db, now_s, ("(maskwatch)", "", DELETED, str(old)))
+                    db.execute("DELETE FROM audit WHERE number <= ?", (old,))
+            _append(db, now_s, (who, address, what, target[:300]))
+
+    def audit(self, who: str = "", what: str = "", since_s: float = 0.0, until_s: float = 1e12) -> Iterator[AuditEntry]:
+        """Newest first. ``who`` and ``what`` empty: all."""
+        wanted = "number < ? AND ? IN ('', who) AND ? IN ('', what) AND at_s >= ? AND at_s < ?"
+        query, before = f"SELECT * FROM audit WHERE {wanted} ORDER BY number DESC LIMIT {_ROWS_AT_ONCE}", 1 << 62
+        while rows := self._rows(query, before, who, what, since_s, until_s):
+            entries = [AuditEntry(*row) for row in rows]  # type: ignore[arg-type]
+            yield from entries
+            before = entries[-1].number
+
+    def audit_choices(self, column: str) -> list[str]:
+        """The values of ``who`` or ``what`` that occur."""
+        assert column in ("who", "what")
+        return [str(row[0]) for row in self._rows(f"SELECT DISTINCT {column} FROM audit ORDER BY 1")]
+
+    def audit_fault(self) -> str:
+        """Which entry was changed or removed; '' if none was."""
+        newest = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'audit'")
+        expected, later = int(str(newest[0][0])) if newest else 0, ""
+        deleted = {entry.target for entry in self.audit(what=DELETED)}
+        for entry in self.audit():
+            if entry.number != expected:
+                return f"entry {expected} was removed"
+            if not entry.is_unchanged or later not in ("", entry.digest):
+                return f"entry {entry.number} was changed"
+            expected, later = entry.number - 1, entry.previous
+        return "" if expected == 0 or str(expected) in deleted else f"entry {expected} was removed"
+
+
+def _append(db: sqlite3.Connection, now_s: float, content: tuple[str, str, str, str]) -> None:
+    last = db.execute("SELECT digest FROM audit ORDER BY number DESC LIMIT 1").fetchone()
+    number = int((db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'audit'").fetchone() or (0,))[0]) + 1
+    previous = last[0] if last else ""
+    digest = digest_of(json.dumps([number, now_s, *content, previous]))
+    db.execute("INSERT INTO audit VALUES (?,?,?,?,?,?,?,?)", (number, now_s, *content, previous, digest))
+
+
+def _account(row: tuple[object, ...]) -> Account:
+    name, role, cameras, password, disabled, secret, used_step, recovery, subject, signed_in_s = row
+    listed = None if cameras is None else frozenset(json.loads(str(cameras)))
+    codes = tuple(json.loads(str(recovery)))
+    return Account(
+        str(name), Role(str(role)), listed, str(password), bool(disabled), str(secret), int(str(used_step)), codes,
+        str(subject), float(str(signed_in_s)),
+    )  # fmt: skip
