@@ -45,7 +45,9 @@ class WebSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     enabled: bool = Field(False, description="serve the web view too")
-    host: str = Field(DEFAULT_HOST, min_length=1, description="address to listen on; all except 127.0.0.1 need a token or users")
+    host: str = Field(
+        DEFAULT_HOST, min_length=1, description="address to listen on; other than 127.0.0.1 needs a token or users"
+    )
     port: int = Field(DEFAULT_PORT, ge=0, le=65_535, description="port to listen on; 0 chooses a free port")
     token_env: str | None = Field(None, min_length=1, description="environment variable that contains the token")
     token_file: Path | None = Field(None, description="file that contains the token")

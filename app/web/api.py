@@ -70,7 +70,8 @@ def user_of(request: Request) -> User:
 def actor_of(request: Request) -> str:
     """Who sends the request, as far as it is known: nobody has to be a user."""
     user, kind = user_of(request), "program" if request.scope["caller"].by_token else "browser"
-    return f"{kind if user in (LOCAL, TOKEN) else user.name} at {request.client.host if request.client else 'an unknown address'}"
+    who = kind if user in (LOCAL, TOKEN) else user.name
+    return f"{who} at {request.client.host if request.client else 'an unknown address'}"
 
 
 def json_response(record: Record) -> Response:

@@ -8,7 +8,7 @@ import ipaddress
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from app.web.people import LOCAL, TOKEN, Account, People, PeopleError, User, user_name
@@ -52,17 +52,16 @@ class Authenticator:
         now_s: Callable[[], float] = time.time,
         people: People | None = None,
         is_open: bool = True,
-        first_delay_s: float = 0.5,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """``is_open``: nobody has to sign in while there is neither a token nor a user. ``first_delay_s``: that of the
-        first slow sign-in; it doubles with each failure."""
+        """``is_open``: nobody has to sign in while there is neither a token nor a user."""
         self._token = None if token is None else _digest(token)
         self._token_name = "" if self._token is None else f"(token {self._token.hex()[:12]})"
         self._session_s = session_s
         self._now_s = now_s
         self.people = people or People(None)
         self._is_open = is_open
-        self._first_delay_s = first_delay_s
+        self._sleep = sleep
         self._key = secrets.token_bytes(32)
         self._hashing = asyncio.Semaphore(1)  # argon2 needs a processor and 64 MiB
         self.failed: OrderedDict[str, list[float]] = OrderedDict()
@@ -158,7 +157,7 @@ class Authenticator:
         delay_s = self.delay_s(name)
         for each in (address, _name_key(name)):
             self.record_failure(each)  # at once: attempts at the same time count too
-        await asyncio.sleep(delay_s)
+        await self._sleep(delay_s)
         passwords = self.people.passwords
         async with self._hashing:
             account = self.people.account(name)
@@ -179,7 +178,7 @@ class Authenticator:
         """How long an attempt to sign in with this name has to wait."""
         since_s = self._now_s() - NAME_PERIOD_S
         failures = sum(at_s > since_s for at_s in self.failed.get(_name_key(name), ()))
-        return min(self._first_delay_s * 2.0 ** (failures - FREE_FAILURES), MAX_DELAY_S) * (failures >= FREE_FAILURES)
+        return 0.0 if failures < FREE_FAILURES else min(0.5 * 2.0 ** (failures - FREE_FAILURES), MAX_DELAY_S)
 
     def may_attempt(self, address: str) -> bool:
         since_s = self._now_s() - FAILURE_PERIOD_S

@@ -180,7 +180,9 @@ class Pages:
         def read() -> tuple[CollectedFace | None, int, bool]:
             found = [face for face in collected.to_label() if user.sees(face.camera)]
             chosen = collected.find(query["face"]) if query.get("face") else None
-            face = chosen if chosen is not None and user.sees(chosen.camera) else (found[skipped % len(found)] if found else None)
+            if chosen is not None and not user.sees(chosen.camera):
+                chosen = None
+            face = chosen or (found[skipped % len(found)] if found else None)
             return face, len(found), face is not None and collected.folder.has(face.id, SCENE)
 
         face, count, has_scene = await self._site.run_in_worker(read)

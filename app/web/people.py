@@ -226,7 +226,7 @@ class People:
             raise PeopleError(f"no user {name!r}; see 'maskwatch users list'")
         return account
 
-    def add(self, text: str, role: Role, cameras: frozenset[str] | None, password_hash: str, subject: str = "") -> str:
+    def add(self, text: str, role: Role, cameras: frozenset[str] | None, password_hash: str) -> str:
         """Adds a user and returns the name; the first one must be an admin, or nobody could add the next. An empty hash
         is that of somebody who signs in elsewhere. Raises PeopleError."""
         name = user_name(text)
@@ -238,8 +238,8 @@ class People:
         with self._transaction() as db:
             if db.execute("SELECT 1 FROM users WHERE name = ?", (name,)).fetchone():
                 raise PeopleError(f"there is a user {name!r} already; choose another name")
-            columns = "name, role, cameras, password, subject"
-            db.execute(f"INSERT INTO users ({columns}) VALUES (?,?,?,?,?)", (name, role, stored, password_hash, subject))
+            columns, values = "name, role, cameras, password", (name, role, stored, password_hash)
+            db.execute(f"INSERT INTO users ({columns}) VALUES (?,?,?,?)", values)
         return name
 
     def hash_password(self, name: str, password: str) -> str:
@@ -271,7 +271,8 @@ class People:
 
     @staticmethod
     def _check_admins(db: sqlite3.Connection, changed: Account) -> None:
-        if changed.role is Role.ADMIN and not db.execute("SELECT 1 FROM users WHERE role = ? AND NOT disabled", (Role.ADMIN,)).fetchone():
+        admins = db.execute("SELECT count(*) FROM users WHERE role = ? AND NOT disabled", (Role.ADMIN,)).fetchone()[0]
+        if changed.role is Role.ADMIN and not admins:
             raise PeopleError("this is the last admin; make another user admin first")
 
     def set_password(self, name: str, password_hash: str, kept: int = 0, keeps_code: bool = True) -> None:

@@ -17,7 +17,7 @@ from app.alerts.store_types import StoreError
 from app.web.api import user_of
 from app.web.middleware import parse_form, session_cookie_header
 from app.web.passwords import STEP_S, new_recovery_codes, new_secret, step_of_code
-from app.web.people import Account, AuditEntry, PeopleError, Role, TOKEN, User
+from app.web.people import TOKEN, Account, AuditEntry, PeopleError, Role, User
 from app.web.site import Site
 
 WRONG = "The name, the password or the code is wrong. Try again."
@@ -129,7 +129,7 @@ class PeoplePages:
         if not self._authenticator.may_attempt(address):
             return False
         is_right = self._authenticator.is_first_code(code)
-        if not is_right:
+        if not is_right and self._authenticator.first_code is not None:
             self._authenticator.record_failure(address)
         return is_right
 

@@ -50,7 +50,7 @@ class ReviewPage:
             span = day_range(day)
         user = request.scope["user"]
         names = await site.run_in_worker(lambda: site.camera_names(user))
-        watched = [view.camera for view in site.monitor.views() if user.sees(view.camera)]  # a hub has none: its day needs a chosen camera
+        watched = [view.camera for view in site.monitor.views()]  # a hub has none: its day needs a chosen camera
         camera = query.get("camera", "") if "\x00" not in query.get("camera", "") else ""
         kind = query.get("kind", "") if query.get("kind", "") in list(EventKind) else ""
         state = query.get("state", "") if query.get("state", "") in STATES else ""
@@ -69,7 +69,8 @@ class ReviewPage:
             marked = site.history.marks(events)
             shown = [event for event in events if _matches(marked.get(event.id), state, verdict)]
             records = site.event_records(shown[start : start + PAGE_EVENTS + 1])
-            return records, self._timelines(([camera] if user.sees(camera) else []) if camera else watched, span, events, lambda each: link(each.id))
+            shown_cameras = [name for name in ([camera] if camera else watched) if user.sees(name)]
+            return records, self._timelines(shown_cameras, span, events, lambda each: link(each.id))
 
         records, timelines = await site.run_in_worker(read)
         more = len(records) > PAGE_EVENTS
