@@ -319,7 +319,10 @@ class People:
         rows = self._rows("SELECT name FROM users WHERE subject = ?", subject) if subject else []
         account = self.account(str(rows[0][0])) if rows else self.account(name)
         if account is not None and account.subject != subject:
-            raise PeopleError(f"the user {name!r} is somebody else here; an admin can remove that user")
+            if account.password or account.subject:
+                raise PeopleError(f"the user {name!r} is somebody else here; an admin can remove that user")
+            with self._transaction() as db:  # an admin added the user for this sign-in
+                db.execute("UPDATE users SET subject = ? WHERE name = ?", (subject, name))
         if account is None and role is not None:
             with self._transaction() as db:
                 columns = "name, role, password, subject"

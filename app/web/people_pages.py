@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from urllib.parse import urlencode
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -16,6 +17,7 @@ from starlette.routing import Route
 from app.alerts.store_types import StoreError
 from app.web.api import user_of
 from app.web.middleware import parse_form, session_cookie_header
+from app.web.oidc import FLOW_S, OidcError, OidcProvider
 from app.web.passwords import STEP_S, new_recovery_codes, new_secret, step_of_code
 from app.web.people import TOKEN, Account, AuditEntry, PeopleError, Role, User
 from app.web.site import Site
@@ -23,6 +25,7 @@ from app.web.site import Site
 WRONG = "The name, the password or the code is wrong. Try again."
 TOO_MANY = "Too many failed attempts. Wait a minute, then try again."
 PAGE_ENTRIES = 100
+OIDC_COOKIE = "maskwatch_oidc"
 PROGRAM_DAYS = 3650
 AUDIT_FIELDS = ("number", "at_s", "who", "address", "what", "target", "digest")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -36,12 +39,16 @@ class PeoplePages:
         self._people = site.people
         self._authenticator = site.authenticator
         self._render = render
+        oidc = site.settings.web.oidc
+        self._provider = OidcProvider(oidc) if oidc.issuer else None
 
     def routes(self) -> list[Route]:
         table: list[tuple[str, Handler, str]] = [
             ("/login", self._login, "GET"),
             ("/login", self._sign_in, "POST"),
             ("/logout", self._sign_out, "POST"),
+            ("/login/oidc", self._begin_oidc, "GET"),
+            ("/login/oidc/back", self._finish_oidc, "GET"),
             ("/first-user", self._first_user, "GET"),
             ("/first-user", self._add_first_user, "POST"),
             ("/account", self._account, "GET"),
@@ -77,8 +84,7 @@ class PeoplePages:
     # -- sign-in ---------------------------------------------------------------------------------------------------
 
     def _login_page(self, request: Request, status: int = 200, error_text: str = "") -> Response:
-        has_provider = bool(self._site.settings.web.oidc.issuer)
-        values = {"takes_token": self._authenticator.takes_token, "has_provider": has_provider}
+        values = {"takes_token": self._authenticator.takes_token, "has_provider": self._provider is not None}
         response = self._render(request, "login", status, error_text=error_text, **values)
         if status == 429:
             response.headers["Retry-After"] = "60"
@@ -119,6 +125,42 @@ class PeoplePages:
         self._authenticator.close_session(request.scope["caller"])
         self._record(request, "signed out")
         return self._back(request, "/login")
+
+    async def _begin_oidc(self, request: Request) -> Response:
+        if self._provider is None:
+            raise HTTPException(404, "not found")
+        web, root = self._site.settings.web, request.scope["root"]
+        scheme = "https" if web.is_secure else "http"
+        try:
+            url, state = await self._provider.begin(f"{scheme}://{request.headers['host']}{root}/login/oidc/back")
+        except OidcError as error:
+            return self._login_page(request, 502, str(error))
+        response = RedirectResponse(url, 303)
+        # The browser returns from another site, so it would not send a strict cookie.
+        age_s, path = round(FLOW_S), f"{root}/login/oidc"
+        response.set_cookie(OIDC_COOKIE, state, age_s, path=path, secure=web.is_secure, httponly=True, samesite="lax")
+        return response
+
+    async def _finish_oidc(self, request: Request) -> Response:
+        """The page after the sign-in leads to the first page: only then the browser sends the strict cookie."""
+        query, address = request.query_params, _address(request)
+        if self._provider is None:
+            raise HTTPException(404, "not found")
+        if not self._authenticator.may_attempt(address):
+            return self._login_page(request, 429, TOO_MANY)
+        cookie = request.cookies.get(OIDC_COOKIE, "")
+        try:
+            given = (query.get(name, "") for name in ("code", "iss"))
+            identity = await self._provider.finish(query.get("state", ""), cookie, *given)
+            role = Role.of_groups(identity.groups, self._site.settings.web.roles)
+            account = self._people.external(identity.name, role, identity.subject)
+            if account is None:
+                raise PeopleError("you have no access here; an admin can add you, or give your group a role")
+        except (OidcError, PeopleError) as error:
+            self._authenticator.record_failure(address)
+            self._people.record("", address, "failed to sign in", "OpenID Connect")
+            return self._login_page(request, 401, str(error))
+        return self.signed_in(request, account.user, self._render(request, "signed_in"))
 
     async def _first_user(self, request: Request) -> Response:
         code = request.query_params.get("code", "")
