@@ -205,6 +205,7 @@ async def _live(request: Request) -> ASGIApp:
     numbers = [int(each) if each.isdecimal() and len(each) < 6 else 0 for each in given] or seen
     if missing := [each for each in numbers if each not in seen]:
         raise HTTPException(404, f"no camera {missing[0]}; there are {len(seen)}")
+    request.scope["target"] = ", ".join(views[each - 1].camera for each in dict.fromkeys(numbers))
     return LiveResponse(_streams(request), [each - 1 for each in dict.fromkeys(numbers)], TILE_PX)
 
 

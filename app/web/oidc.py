@@ -135,7 +135,7 @@ class OidcProvider:
             raise OidcError(f"the answer of the provider is not valid: {error}") from error
         if isinstance(claims["aud"], list) and len(claims["aud"]) > 1 and "azp" not in claims:
             raise OidcError("the answer of the provider is also for others")
-        return claims
+        return dict(claims)
 
     def _identity(self, claims: dict[str, Any]) -> Identity:
         name, groups = claims.get(self._settings.name_claim), claims.get(self._settings.groups_claim, [])
