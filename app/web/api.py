@@ -373,6 +373,7 @@ async def _event_stream(request: Request) -> ASGIApp:
     feed = site_of(request).feed
     if feed.is_full:
         raise HTTPException(503, "too many open event streams; try again later", {"Retry-After": "10"})
+    request.scope["target"] = "live"
     return EventStreamResponse(feed, request.query_params.get("after", ""))
 
 

@@ -65,7 +65,7 @@ class Authenticator:
         self._key = secrets.token_bytes(32)
         self._hashing = asyncio.Semaphore(1)  # argon2 needs a processor and 64 MiB
         self.failed: OrderedDict[str, list[float]] = OrderedDict()
-        self._first_code = None if is_open or token is not None or self.people.has_users else secrets.token_urlsafe(32)
+        self._first_code = None if is_open or token is not None else secrets.token_urlsafe(32)
 
     @property
     def needs_login(self) -> bool:
@@ -78,8 +78,8 @@ class Authenticator:
 
     @property
     def first_code(self) -> str | None:
-        """The secret with which the first user can be added; None if there is another way, or a user."""
-        return None if self.people.has_users else self._first_code
+        """The secret with which the first admin can be added; None if there is another way, or an admin."""
+        return None if self.people.has_admin else self._first_code
 
     def is_first_code(self, given: str) -> bool:
         return self.first_code is not None and hmac.compare_digest(_digest(given), _digest(self.first_code))

@@ -39,7 +39,7 @@ _NAME = re.compile(r"[\w.@+-]{1,64}")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS users (name TEXT PRIMARY KEY, role TEXT NOT NULL, cameras TEXT, password TEXT NOT NULL,
     disabled INTEGER NOT NULL DEFAULT 0, secret TEXT NOT NULL DEFAULT '', used_step INTEGER NOT NULL DEFAULT 0,
-    recovery TEXT NOT NULL DEFAULT '[]', subject TEXT NOT NULL DEFAULT '', signed_in_s REAL NOT NULL DEFAULT 0);
+    recovery TEXT NOT NULL DEFAULT '[]', subject TEXT NOT NULL DEFAULT '', by_groups INTEGER NOT NULL DEFAULT 0, signed_in_s REAL NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS sessions (id INTEGER PRIMARY KEY AUTOINCREMENT, digest TEXT UNIQUE NOT NULL,
     name TEXT NOT NULL, is_program INTEGER NOT NULL, label TEXT NOT NULL, address TEXT NOT NULL,
     created_s REAL NOT NULL, seen_s REAL NOT NULL, end_s REAL NOT NULL);
@@ -93,7 +93,7 @@ NOBODY = User("", Role.VIEWER, frozenset())
 @dataclass(frozen=True, slots=True)
 class Account:
     """A stored user. ``password`` and ``recovery`` are hashes, ``secret`` is that of the codes ('' for none).
-    ``subject``: who the OIDC provider says it is. Times are Unix times, 0 for never."""
+    ``subject``: who the OIDC provider says it is. ``by_groups``: the groups of a proxy or a provider gave the role. Times are Unix times, 0 for never."""
 
     name: str
     role: Role
@@ -104,6 +104,7 @@ class Account:
     used_step: int = 0
     recovery: tuple[str, ...] = field(default=(), repr=False)
     subject: str = ""
+    by_groups: bool = False
     signed_in_s: float = 0.0
 
     @property
@@ -162,7 +163,7 @@ class People:
     """The open file. Raises StoreError if it cannot be read or written. Without ``path`` it is in memory."""
 
     def __init__(self, path: Path | None, passwords: Passwords | None = None, keep_days: float = 365.0) -> None:
-        self._path = path
+        self.path = path
         self.passwords = passwords or Passwords()
         self._keep_s = keep_days * DAY_S
         self._purged_s = 0.0
@@ -189,7 +190,7 @@ class People:
             yield
         except (sqlite3.Error, OSError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise StoreError(f"file of the users {self._path}: {reason}; check the disk and the permissions") from error
+            raise StoreError(f"file of the users {self.path}: {reason}; check the disk and the permissions") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -212,6 +213,10 @@ class People:
     @property
     def has_users(self) -> bool:
         return bool(self._rows("SELECT 1 FROM users LIMIT 1"))
+
+    @property
+    def has_admin(self) -> bool:
+        return bool(self._rows("SELECT 1 FROM users WHERE role = ? AND NOT disabled LIMIT 1", Role.ADMIN))
 
     def accounts(self) -> list[Account]:
         return [_account(row) for row in self._rows("SELECT * FROM users ORDER BY name")]
@@ -258,7 +263,7 @@ class People:
             stored = None if cameras is None else json.dumps(sorted(cameras))
             db.execute("UPDATE users SET role=?, cameras=?, disabled=? WHERE name=?", (role, stored, disabled, name))
             db.execute("DELETE FROM sessions WHERE name = ?", (name,))
-            self._check_admins(db, old)
+            self._check_admins(old)
 
     def remove(self, name: str, may_be_last: bool = False) -> None:
         """Raises PeopleError. ``may_be_last``: afterwards nobody may be left."""
@@ -267,12 +272,10 @@ class People:
             db.execute("DELETE FROM users WHERE name = ?", (name,))
             db.execute("DELETE FROM sessions WHERE name = ?", (name,))
             if not may_be_last or db.execute("SELECT 1 FROM users").fetchone():
-                self._check_admins(db, old)
+                self._check_admins(old)
 
-    @staticmethod
-    def _check_admins(db: sqlite3.Connection, changed: Account) -> None:
-        admins = db.execute("SELECT count(*) FROM users WHERE role = ? AND NOT disabled", (Role.ADMIN,)).fetchone()[0]
-        if changed.role is Role.ADMIN and not admins:
+    def _check_admins(self, changed: Account) -> None:
+        if changed.role is Role.ADMIN and not self.has_admin:
             raise PeopleError("this is the last admin; make another user admin first")
 
     def set_password(self, name: str, password_hash: str, kept: int = 0, keeps_code: bool = True) -> None:
@@ -314,7 +317,7 @@ class People:
 
     def external(self, text: str, role: Role | None, subject: str = "") -> Account | None:
         """The user whom a proxy or a provider names; added, or given ``role``, if its groups say one. None if the user
-        may not sign in. Raises PeopleError."""
+        may not sign in, or not any more. Raises PeopleError."""
         name = user_name(text)
         rows = self._rows("SELECT name FROM users WHERE subject = ?", subject) if subject else []
         account = self.account(str(rows[0][0])) if rows else self.account(name)
@@ -325,14 +328,16 @@ class People:
                 db.execute("UPDATE users SET subject = ? WHERE name = ?", (subject, name))
         if account is None and role is not None:
             with self._transaction() as db:
-                columns = "name, role, password, subject"
-                db.execute(f"INSERT INTO users ({columns}) VALUES (?,?,'',?)", (name, role, subject))
+                columns = "name, role, password, by_groups, subject"
+                db.execute(f"INSERT INTO users ({columns}) VALUES (?,?,'',1,?)", (name, role, subject))
         elif account is not None and role not in (None, account.role) and not account.disabled:
             with self._transaction() as db:
                 db.execute("UPDATE users SET role = ? WHERE name = ?", (role, account.name))
                 db.execute("DELETE FROM sessions WHERE name = ?", (account.name,))
         account = self.account(account.name if account else name)
-        return None if account is None or account.disabled else account
+        if account is None or account.disabled or (account.by_groups and role is None):
+            return None
+        return account
 
     # -- sessions --------------------------------------------------------------------------------------------------
 
@@ -359,7 +364,7 @@ class People:
             return None
         found = Session(*rows[0])  # type: ignore[arg-type]
         if now_s - found.seen_s >= SEEN_S:
-            with self._transaction() as db:
+            with suppress(StoreError), self._transaction() as db:  # on a full disk people must still see
                 db.execute("UPDATE sessions SET seen_s = ? WHERE id = ?", (now_s, found.id))
         return found
 
@@ -438,10 +443,10 @@ def _append(db: sqlite3.Connection, now_s: float, content: tuple[str, str, str, 
 
 
 def _account(row: tuple[object, ...]) -> Account:
-    name, role, cameras, password, disabled, secret, used_step, recovery, subject, signed_in_s = row
+    name, role, cameras, password, disabled, secret, used_step, recovery, subject, by_groups, signed_in_s = row
     listed = None if cameras is None else frozenset(json.loads(str(cameras)))
     codes = tuple(json.loads(str(recovery)))
     return Account(
         str(name), Role(str(role)), listed, str(password), bool(disabled), str(secret), int(str(used_step)), codes,
-        str(subject), float(str(signed_in_s)),
+        str(subject), bool(by_groups), float(str(signed_in_s)),
     )  # fmt: skip

@@ -117,6 +117,7 @@ class PeoplePages:
         browser = request.headers.get("user-agent", "")
         session = self._authenticator.open_session(user, _address(request), browser)
         root = request.scope["root"]
+        self._authenticator.close_session(request.scope["caller"])  # that of the browser before
         response.headers.append("Set-Cookie", session_cookie_header(session, self._site.settings.web, root))
         self._record(request, "signed in", who=user.name)
         return response

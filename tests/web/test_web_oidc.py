@@ -63,10 +63,13 @@ def test_sign_in_through_the_provider(served: Running, provider: Provider) -> No
     account = served.server.site.people.account("eva")
     assert account is not None
     assert (account.password, account.subject) == ("", f"{provider.issuer} 17")
-    provider.claims |= {"preferred_username": "eva.new", "groups": []}
+    provider.claims |= {"preferred_username": "eva.new", "groups": ["guards", "others"]}
     with served.client() as client:
         assert sign_in(served, provider, client).status_code == 200
     assert [each.name for each in served.server.site.people.accounts()] == ["boss", "eva"], "the subject counts"
+    provider.claims["groups"] = []
+    with served.client() as client:
+        assert "no access here" in sign_in(served, provider, client).text, "the user left the group"
     whats = [(entry.who, entry.what) for entry in served.server.site.people.audit(what="signed in")]
     assert whats == [("eva", "signed in")] * 2
 

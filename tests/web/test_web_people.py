@@ -559,6 +559,8 @@ def test_a_listed_proxy_names_the_user(tmp_path: Path) -> None:
             assert page.get("/account").text.count("operator") >= 1, "the highest role of the groups"
         with browser(running, **{"Remote-User": "gerd", "Remote-Groups": "staff"}) as page:
             assert page.send("/api/v1/cameras/1/mute", "/", minutes="15").status_code == 403, "the groups changed"
+        with browser(running, **{"Remote-User": "gerd", "Remote-Groups": ""}) as page:
+            assert page.get("/").status_code == 403, "the user left the groups"
         for refused in ({"Remote-User": "stranger"}, {"Remote-User": "two words", "Remote-Groups": "staff"}):
             with browser(running, **refused) as page:
                 assert page.get("/api/v1/status").status_code == 403
@@ -770,3 +772,24 @@ def test_a_running_web_view_follows_the_command_line(tmp_path: Path, command: An
         with browser(running, "boss") as boss:
             assert command("reset", "boss", typed=f"{NEW_PASSWORD}\n")[0] == 0
             wait_until(lambda: boss.get("/").status_code == 303)
+
+
+def test_a_full_disk_lets_people_see(served: Running, caplog: pytest.LogCaptureFixture) -> None:
+    with browser(served, "anna") as anna:
+        with sqlite3.connect(served.server.site.people.path) as db:
+            db.execute("CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(FAIL, 'disk is full'); END")
+        db.close()
+        assert anna.get("/events").status_code == 200
+    assert "an entry of the audit log is missing" in caplog.text
+    assert "disk is full" in caplog.text
+
+
+def test_the_link_of_the_first_user_works_until_there_is_an_admin(tmp_path: Path) -> None:
+    with serving(tmp_path, users=True, **PROXY) as running:
+        with browser(running, **{"Remote-User": "gerd", "Remote-Groups": "staff"}) as page:
+            assert page.get("/").status_code == 200
+        path = "/first-user?code=" + running.server.welcome.partition("code=")[2]
+        with browser(running) as owner:
+            fields = {"code": path.partition("=")[2], "name": "boss", "password": PASSWORD}
+            assert owner.send("/first-user", path, **fields).status_code == 303
+            assert owner.get("/users").status_code == 200
