@@ -67,7 +67,7 @@ def _password(people: "People", name: str) -> str:
 
 
 def _done(people: "People", what: str, target: str, text: str) -> int:
-    people.record("(command line)", "", what, target)
+    people.audit.record("(command line)", "", what, target)
     print(text)
     return 0
 

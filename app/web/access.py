@@ -17,7 +17,6 @@ log = logging.getLogger(__name__)
 VIEWER, OPERATOR, ADMIN = Role.VIEWER, Role.OPERATOR, Role.ADMIN
 PUBLIC_PATHS = ("/login", "/login/oidc", "/login/oidc/back", "/first-user", "/healthz", "/readyz", "/favicon.ico")
 PUBLIC_PREFIX = "/static/"
-ADMIN_PREFIXES = ("/api/v1/settings", "/api/v1/setup", "/setup", "/users", "/audit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,7 @@ _EVENT = "/events/{event:path}"
 RULES: dict[tuple[str, str], Rule] = {
     # Pages
     ("GET", "/"): _view("viewed live images"),
+    ("GET", "/wall"): _view("viewed live images"),
     ("GET", "/events"): _view("viewed events"),
     ("GET", "/review"): _view("viewed events"),
     ("GET", "/label"): _view("viewed collected faces"),
@@ -65,6 +65,30 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/users/{name}/remove"): Rule(ADMIN),
     ("GET", "/audit"): Rule(ADMIN, "viewed the audit log", is_view=True),
     ("GET", "/audit.csv"): Rule(ADMIN, "exported the audit log"),
+    # Settings: the addresses of cameras contain passwords, and a trial opens a connection
+    **{("GET", path): Rule(ADMIN) for path in ("/setup", "/setup/camera", "/setup/channels", "/setup/privacy")},
+    **{("GET", path): Rule(ADMIN) for path in ("/setup/zones", f"{_API}/settings")},
+    ("GET", "/setup/zones.jpg"): Rule(ADMIN, "viewed live images", is_view=True),
+    ("GET", f"{_API}/setup/tried/{{key}}/picture.jpg"): Rule(ADMIN),
+    **{
+        ("POST", path): Rule(ADMIN, "tried a camera")
+        for path in (f"{_API}/setup/try", *(f"/setup/cameras/{each}" for each in ("try", "search", "profiles")))
+    },
+    **{
+        ("POST", path): Rule(ADMIN, "changed settings")
+        for path in (
+            f"{_API}/settings",
+            f"{_API}/settings/undo",
+            "/setup/undo",
+            "/setup/privacy/save",
+            *(f"/setup/cameras/{each}" for each in ("add", "save", "remove")),
+            *(f"/setup/channels/{each}" for each in ("add", "remove")),
+        )
+    },
+    # Alerts on the own device
+    ("GET", f"{_API}/push"): Rule(VIEWER),
+    ("POST", f"{_API}/push/subscribe"): Rule(VIEWER, "subscribed to alerts"),
+    ("POST", f"{_API}/push/unsubscribe"): Rule(VIEWER, "unsubscribed from alerts"),
     # API
     ("GET", f"{_API}/session"): Rule(VIEWER),
     ("GET", f"{_API}/openapi.json"): Rule(VIEWER),
@@ -107,7 +131,7 @@ def rule_of(method: str, path: str) -> Rule:
     if is_public(path):
         return PUBLIC
     method = "GET" if method == "HEAD" else method
-    return RULES.get((method, path)) or Rule(ADMIN, "" if method == "GET" else f"{method} {path}", needs_all=True)
+    return RULES.get((method, path)) or Rule(ADMIN, needs_all=True)
 
 
 def guarded(routes: Iterable[Route], site: Site) -> list[Route]:
@@ -156,7 +180,7 @@ class _Guard:
 
         async def sender(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] < 400:
-                record = self._site.people.view if rule.is_view else self._site.people.record
+                record = self._site.people.audit.view if rule.is_view else self._site.people.audit.record
                 try:
                     record(user.name, scope["client"][0], rule.what, scope.get("target", self._target(scope)))
                 except StoreError as error:  # on a full disk people must still see

@@ -1,51 +1,26 @@
 """Users, their sessions and the audit log, in one SQLite file beside the event file."""
 
-import hashlib
 import json
-import logging
-import os
 import re
 import secrets
-import sqlite3
-import time
 import unicodedata
-import weakref
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from app.alerts.retention_clock import DAY_S
-from app.alerts.store_connection import connect
 from app.alerts.store_types import EventFilter, StoreError
 from app.core.errors import SettingsError
+from app.web.audit import AuditLog, UsersFile, digest_of
 from app.web.passwords import Passwords, password_fault, step_of_code
-
-log = logging.getLogger(__name__)
 
 SESSIONS_PER_USER = 100
 SEEN_S = 60.0
 """How exactly the last use of a session is stored."""
-SAME_VIEW_S = 300.0
-"""Who looks at the same thing again within this time is recorded once."""
-MAX_VIEWS = 1000
-_ROWS_AT_ONCE = 1000
-DELETED = "deleted old entries"
 NO_CAMERA = "\x00"
 """Matches no camera; an empty filter would match all."""
 _NAME = re.compile(r"[\w.@+-]{1,64}")
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS users (name TEXT PRIMARY KEY, role TEXT NOT NULL, cameras TEXT, password TEXT NOT NULL,
-    disabled INTEGER NOT NULL DEFAULT 0, secret TEXT NOT NULL DEFAULT '', used_step INTEGER NOT NULL DEFAULT 0,
-    recovery TEXT NOT NULL DEFAULT '[]', subject TEXT NOT NULL DEFAULT '', by_groups INTEGER NOT NULL DEFAULT 0, signed_in_s REAL NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS sessions (id INTEGER PRIMARY KEY AUTOINCREMENT, digest TEXT UNIQUE NOT NULL,
-    name TEXT NOT NULL, is_program INTEGER NOT NULL, label TEXT NOT NULL, address TEXT NOT NULL,
-    created_s REAL NOT NULL, seen_s REAL NOT NULL, end_s REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS audit (number INTEGER PRIMARY KEY AUTOINCREMENT, at_s REAL NOT NULL, who TEXT NOT NULL,
-    address TEXT NOT NULL, what TEXT NOT NULL, target TEXT NOT NULL, previous TEXT NOT NULL, digest TEXT NOT NULL);
-"""
 _SESSION = "id, name, is_program, label, address, created_s, seen_s, end_s"
 
 
@@ -93,7 +68,7 @@ NOBODY = User("", Role.VIEWER, frozenset())
 @dataclass(frozen=True, slots=True)
 class Account:
     """A stored user. ``password`` and ``recovery`` are hashes, ``secret`` is that of the codes ('' for none).
-    ``subject``: who the OIDC provider says it is. ``by_groups``: the groups of a proxy or a provider gave the role. Times are Unix times, 0 for never."""
+    ``subject``: who the OIDC provider says it is. ``by_groups``: groups gave the role. Times are Unix, 0 for never."""
 
     name: str
     role: Role
@@ -126,29 +101,8 @@ class Session:
     end_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    number: int
-    at_s: float
-    who: str
-    address: str
-    what: str
-    target: str
-    previous: str
-    digest: str
-
-    @property
-    def is_unchanged(self) -> bool:
-        content = [self.number, self.at_s, self.who, self.address, self.what, self.target, self.previous]
-        return self.digest == digest_of(json.dumps(content))
-
-
 class PeopleError(SettingsError):
     """A change of the users that is not possible."""
-
-
-def digest_of(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def user_name(text: str) -> str:
@@ -163,66 +117,29 @@ class People:
     """The open file. Raises StoreError if it cannot be read or written. Without ``path`` it is in memory."""
 
     def __init__(self, path: Path | None, passwords: Passwords | None = None, keep_days: float = 365.0) -> None:
+        self._file = UsersFile(path)
         self.path = path
+        self.audit = AuditLog(self._file, keep_days)
         self.passwords = passwords or Passwords()
-        self._keep_s = keep_days * DAY_S
-        self._purged_s = 0.0
-        self._views: OrderedDict[tuple[str, ...], float] = OrderedDict()
-        with self._errors():
-            if path is None:
-                self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-            else:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with suppress(FileExistsError):  # readable by this user only, before anything is in it
-                    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-                self._db = connect(path, 2.0, write=True)[0]
-            self._close = weakref.finalize(self, self._db.close)
-            self._db.execute("PRAGMA synchronous = NORMAL")  # the event loop does not wait for the disk
-            self._db.execute("PRAGMA secure_delete = ON")
-            self._db.executescript(_SCHEMA)
 
     def close(self) -> None:
-        self._close()
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise StoreError(f"file of the users {self.path}: {reason}; check the disk and the permissions") from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-
-    def _rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
-        with self._errors():
-            return self._db.execute(query, values).fetchall()
+        self._file.close()
 
     # -- users -----------------------------------------------------------------------------------------------------
 
     @property
     def has_users(self) -> bool:
-        return bool(self._rows("SELECT 1 FROM users LIMIT 1"))
+        return bool(self._file.rows("SELECT 1 FROM users LIMIT 1"))
 
     @property
     def has_admin(self) -> bool:
-        return bool(self._rows("SELECT 1 FROM users WHERE role = ? AND NOT disabled LIMIT 1", Role.ADMIN))
+        return bool(self._file.rows("SELECT 1 FROM users WHERE role = ? AND NOT disabled LIMIT 1", Role.ADMIN))
 
     def accounts(self) -> list[Account]:
-        return [_account(row) for row in self._rows("SELECT * FROM users ORDER BY name")]
+        return [_account(row) for row in self._file.rows("SELECT * FROM users ORDER BY name")]
 
     def account(self, name: str) -> Account | None:
-        rows = self._rows("SELECT * FROM users WHERE name = ?", name)
+        rows = self._file.rows("SELECT * FROM users WHERE name = ?", name)
         return _account(rows[0]) if rows else None
 
     def _known(self, name: str) -> Account:
@@ -240,7 +157,7 @@ class People:
         elif not self.has_users:
             raise PeopleError("the first user must be an admin; choose that role")
         stored = None if cameras is None else json.dumps(sorted(cameras))
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             if db.execute("SELECT 1 FROM users WHERE name = ?", (name,)).fetchone():
                 raise PeopleError(f"there is a user {name!r} already; choose another name")
             columns, values = "name, role, cameras, password", (name, role, stored, password_hash)
@@ -259,7 +176,7 @@ class People:
         cameras = None if role is Role.ADMIN else cameras
         if (role, cameras, disabled) == (old.role, old.cameras, old.disabled):
             return
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             stored = None if cameras is None else json.dumps(sorted(cameras))
             db.execute("UPDATE users SET role=?, cameras=?, disabled=? WHERE name=?", (role, stored, disabled, name))
             db.execute("DELETE FROM sessions WHERE name = ?", (name,))
@@ -268,7 +185,7 @@ class People:
     def remove(self, name: str, may_be_last: bool = False) -> None:
         """Raises PeopleError. ``may_be_last``: afterwards nobody may be left."""
         old = self._known(name)
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             db.execute("DELETE FROM users WHERE name = ?", (name,))
             db.execute("DELETE FROM sessions WHERE name = ?", (name,))
             if not may_be_last or db.execute("SELECT 1 FROM users").fetchone():
@@ -281,26 +198,26 @@ class People:
     def set_password(self, name: str, password_hash: str, kept: int = 0, keeps_code: bool = True) -> None:
         """Ends all sessions of the user except ``kept``. Raises PeopleError."""
         self._known(name)
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             db.execute("UPDATE users SET password = ? WHERE name = ?", (password_hash, name))
             if not keeps_code:
                 db.execute("UPDATE users SET secret = '', recovery = '[]' WHERE name = ?", (name,))
             db.execute("DELETE FROM sessions WHERE name = ? AND id != ?", (name, kept))
 
     def rehash(self, name: str, password_hash: str) -> None:
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             db.execute("UPDATE users SET password = ? WHERE name = ?", (password_hash, name))
 
     def set_secret(self, name: str, secret: str, used_step: int, recovery: list[str]) -> None:
         """Turns on the codes of an authenticator app; an empty secret turns them off."""
         digests = json.dumps([digest_of(code) for code in recovery])
         values = (secret, used_step, digests, name)
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             db.execute("UPDATE users SET secret = ?, used_step = ?, recovery = ? WHERE name = ?", values)
 
     def use_code(self, name: str, code: str, now_s: float) -> bool:
         """Whether ``code`` is right, or not needed. A code or a recovery code is right once."""
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             account, code = self._known(name), "".join(code.split())
             if not account.secret:
                 return True
@@ -319,19 +236,19 @@ class People:
         """The user whom a proxy or a provider names; added, or given ``role``, if its groups say one. None if the user
         may not sign in, or not any more. Raises PeopleError."""
         name = user_name(text)
-        rows = self._rows("SELECT name FROM users WHERE subject = ?", subject) if subject else []
+        rows = self._file.rows("SELECT name FROM users WHERE subject = ?", subject) if subject else []
         account = self.account(str(rows[0][0])) if rows else self.account(name)
         if account is not None and account.subject != subject:
             if account.password or account.subject:
                 raise PeopleError(f"the user {name!r} is somebody else here; an admin can remove that user")
-            with self._transaction() as db:  # an admin added the user for this sign-in
+            with self._file.transaction() as db:  # an admin added the user for this sign-in
                 db.execute("UPDATE users SET subject = ? WHERE name = ?", (subject, name))
         if account is None and role is not None:
-            with self._transaction() as db:
+            with self._file.transaction() as db:
                 columns = "name, role, password, by_groups, subject"
                 db.execute(f"INSERT INTO users ({columns}) VALUES (?,?,'',1,?)", (name, role, subject))
         elif account is not None and role not in (None, account.role) and not account.disabled:
-            with self._transaction() as db:
+            with self._file.transaction() as db:
                 db.execute("UPDATE users SET role = ? WHERE name = ?", (role, account.name))
                 db.execute("DELETE FROM sessions WHERE name = ?", (account.name,))
         account = self.account(account.name if account else name)
@@ -349,7 +266,7 @@ class People:
         values = (digest_of(secret), name, is_program, label[:200], address, now_s, now_s, end_s)
         columns = "digest, name, is_program, label, address, created_s, seen_s, end_s"
         oldest = "SELECT id FROM sessions WHERE name = ? AND is_program = ? ORDER BY id DESC LIMIT -1 OFFSET ?"
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             db.execute("DELETE FROM sessions WHERE end_s <= ?", (now_s,))
             db.execute(f"INSERT INTO sessions ({columns}) VALUES (?,?,?,?,?,?,?,?)", values)
             db.execute(f"DELETE FROM sessions WHERE id IN ({oldest})", (name, is_program, SESSIONS_PER_USER))
@@ -359,87 +276,28 @@ class People:
     def session(self, secret: str, now_s: float, is_program: bool = False) -> Session | None:
         """The open session with this secret."""
         query = f"SELECT {_SESSION} FROM sessions WHERE digest = ? AND is_program = ? AND end_s > ?"
-        rows = self._rows(query, digest_of(secret), is_program, now_s)
+        rows = self._file.rows(query, digest_of(secret), is_program, now_s)
         if not rows:
             return None
         found = Session(*rows[0])  # type: ignore[arg-type]
         if now_s - found.seen_s >= SEEN_S:
-            with suppress(StoreError), self._transaction() as db:  # on a full disk people must still see
+            with suppress(StoreError), self._file.transaction() as db:  # on a full disk people must still see
                 db.execute("UPDATE sessions SET seen_s = ? WHERE id = ?", (now_s, found.id))
         return found
 
     def sessions(self, name: str, now_s: float) -> list[Session]:
         """The open ones, newest first."""
         query = f"SELECT {_SESSION} FROM sessions WHERE name = ? AND end_s > ? ORDER BY id DESC"
-        return [Session(*row) for row in self._rows(query, name, now_s)]  # type: ignore[arg-type]
+        return [Session(*row) for row in self._file.rows(query, name, now_s)]  # type: ignore[arg-type]
 
     def end_session(self, name: str, session_id: int) -> None:
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             db.execute("DELETE FROM sessions WHERE name = ? AND id = ?", (name, session_id))
 
     def end_sessions(self, name: str, kept: int = 0) -> None:
         """Ends all sessions of the user except ``kept``, also those of programs."""
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             db.execute("DELETE FROM sessions WHERE name = ? AND id != ?", (name, kept))
-
-    # -- audit log -------------------------------------------------------------------------------------------------
-
-    def view(self, who: str, address: str, what: str, target: str = "") -> None:
-        """Records what somebody looked at, once within SAME_VIEW_S."""
-        key, now_s = (who, address, what, target), time.monotonic()
-        if now_s - self._views.get(key, -SAME_VIEW_S) >= SAME_VIEW_S:
-            self.record(*key)
-            self._views[key] = now_s
-            self._views.move_to_end(key)
-            while len(self._views) > MAX_VIEWS:
-                self._views.popitem(last=False)
-
-    def record(self, who: str, address: str, what: str, target: str = "") -> None:
-        """Appends an entry. Each contains the hash of the one before, so that a changed or removed one shows."""
-        now_s = time.time()
-        with self._transaction() as db:
-            if now_s - self._purged_s > DAY_S / 24:
-                self._purged_s = now_s
-                old = db.execute("SELECT max(number) FROM audit WHERE at_s < ?", (now_s - self._keep_s,)).fetchone()[0]
-                if old is not None:
-                    _append(db, now_s, ("(maskwatch)", "", DELETED, str(old)))
-                    db.execute("DELETE FROM audit WHERE number <= ?", (old,))
-            _append(db, now_s, (who, address, what, target[:300]))
-
-    def audit(self, who: str = "", what: str = "", since_s: float = 0.0, until_s: float = 1e12) -> Iterator[AuditEntry]:
-        """Newest first. ``who`` and ``what`` empty: all."""
-        wanted = "number < ? AND ? IN ('', who) AND ? IN ('', what) AND at_s >= ? AND at_s < ?"
-        query, before = f"SELECT * FROM audit WHERE {wanted} ORDER BY number DESC LIMIT {_ROWS_AT_ONCE}", 1 << 62
-        while rows := self._rows(query, before, who, what, since_s, until_s):
-            entries = [AuditEntry(*row) for row in rows]  # type: ignore[arg-type]
-            yield from entries
-            before = entries[-1].number
-
-    def audit_choices(self, column: str) -> list[str]:
-        """The values of ``who`` or ``what`` that occur."""
-        assert column in ("who", "what")
-        return [str(row[0]) for row in self._rows(f"SELECT DISTINCT {column} FROM audit ORDER BY 1")]
-
-    def audit_fault(self) -> str:
-        """Which entry was changed or removed; '' if none was."""
-        newest = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'audit'")
-        expected, later = int(str(newest[0][0])) if newest else 0, ""
-        deleted = {entry.target for entry in self.audit(what=DELETED)}
-        for entry in self.audit():
-            if entry.number != expected:
-                return f"entry {expected} was removed"
-            if not entry.is_unchanged or later not in ("", entry.digest):
-                return f"entry {entry.number} was changed"
-            expected, later = entry.number - 1, entry.previous
-        return "" if expected == 0 or str(expected) in deleted else f"entry {expected} was removed"
-
-
-def _append(db: sqlite3.Connection, now_s: float, content: tuple[str, str, str, str]) -> None:
-    last = db.execute("SELECT digest FROM audit ORDER BY number DESC LIMIT 1").fetchone()
-    number = int((db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'audit'").fetchone() or (0,))[0]) + 1
-    previous = last[0] if last else ""
-    digest = digest_of(json.dumps([number, now_s, *content, previous]))
-    db.execute("INSERT INTO audit VALUES (?,?,?,?,?,?,?,?)", (number, now_s, *content, previous, digest))
 
 
 def _account(row: tuple[object, ...]) -> Account:

@@ -16,10 +16,11 @@ from starlette.routing import Route
 
 from app.alerts.store_types import StoreError
 from app.web.api import user_of
+from app.web.audit import AuditEntry
 from app.web.middleware import parse_form, session_cookie_header
 from app.web.oidc import FLOW_S, OidcError, OidcProvider
 from app.web.passwords import STEP_S, new_recovery_codes, new_secret, step_of_code
-from app.web.people import TOKEN, Account, AuditEntry, PeopleError, Role, User
+from app.web.people import TOKEN, Account, PeopleError, Role, User
 from app.web.site import Site
 
 WRONG = "The name, the password or the code is wrong. Try again."
@@ -76,7 +77,7 @@ class PeoplePages:
         return run
 
     def _record(self, request: Request, what: str, target: str = "", who: str = "") -> None:
-        self._people.record(who or user_of(request).name, _address(request), what, target)
+        self._people.audit.record(who or user_of(request).name, _address(request), what, target)
 
     def _back(self, request: Request, path: str, said: str = "") -> Response:
         return RedirectResponse(f"{request.scope['root']}{path}{f'?said={said}' if said else ''}", 303)
@@ -100,14 +101,14 @@ class PeoplePages:
         if self._authenticator.takes_token:
             if not self._authenticator.is_token(form.get("token", "").strip()):
                 self._authenticator.record_failure(address)
-                self._people.record("", address, "failed to sign in")
+                self._people.audit.record("", address, "failed to sign in")
                 return self._login_page(request, 401, "The token is wrong. Try again.")
             return self.signed_in(request, TOKEN)
         name = form.get("name", "")
         account = await self._authenticator.sign_in(name, form.get("password", ""), form.get("code", ""), address)
         if account is None:
             known = self._people.account(name.strip().casefold())  # another text may be a password in the wrong field
-            self._people.record("", address, "failed to sign in", known.name if known else "unknown name")
+            self._people.audit.record("", address, "failed to sign in", known.name if known else "unknown name")
             return self._login_page(request, 401, WRONG)
         return self.signed_in(request, account.user)
 
@@ -159,7 +160,7 @@ class PeoplePages:
                 raise PeopleError("you have no access here; an admin can add you, or give your group a role")
         except (OidcError, PeopleError) as error:
             self._authenticator.record_failure(address)
-            self._people.record("", address, "failed to sign in", "OpenID Connect")
+            self._people.audit.record("", address, "failed to sign in", "OpenID Connect")
             return self._login_page(request, 401, str(error))
         return self.signed_in(request, account.user, self._render(request, "signed_in"))
 
@@ -344,9 +345,9 @@ class PeoplePages:
             return {
                 "entries": entries[:PAGE_ENTRIES],
                 "older": urlencode({name: value for name, value in older.items() if value}),
-                "fault": people.audit_fault(),
-                "whos": people.audit_choices("who"),
-                "whats": people.audit_choices("what"),
+                "fault": people.audit.fault(),
+                "whos": people.audit.choices("who"),
+                "whats": people.audit.choices("what"),
             }
 
         values = await self._site.run_in_worker(read)
@@ -377,7 +378,7 @@ class PeoplePages:
 def _entries(site: Site, given: dict[str, str]) -> Iterator[AuditEntry]:
     before = int(given["before"]) if given.get("before", "").isdecimal() and len(given["before"]) < 16 else 1 << 62
     since_s, until_s = _day(given["since"], 0, 0.0), _day(given["until"], 1, 1e12)
-    entries = site.people.audit(given["who"], given["what"], since_s, until_s)
+    entries = site.people.audit.entries(given["who"], given["what"], since_s, until_s)
     return filter(lambda entry: entry.number < before, entries)
 
 

@@ -70,7 +70,7 @@ def test_sign_in_through_the_provider(served: Running, provider: Provider) -> No
     provider.claims["groups"] = []
     with served.client() as client:
         assert "no access here" in sign_in(served, provider, client).text, "the user left the group"
-    whats = [(entry.who, entry.what) for entry in served.server.site.people.audit(what="signed in")]
+    whats = [(entry.who, entry.what) for entry in served.server.site.people.audit.entries(what="signed in")]
     assert whats == [("eva", "signed in")] * 2
 
 

@@ -21,9 +21,10 @@ from app.core.errors import SettingsError
 from app.settings.load import load_settings
 from app.settings.web import people_file
 from app.web import auth, middleware
+from app.web.audit import DELETED
 from app.web.auth import MAX_DELAY_S, MAX_FAILURES, Authenticator
 from app.web.passwords import STEP_S, Passwords, code_at, new_secret, step_of_code
-from app.web.people import DELETED, People, PeopleError, Role, User
+from app.web.people import People, PeopleError, Role, User
 
 PASSWORD = "correct horse battery"
 NEW_PASSWORD = "quite another password"
@@ -80,7 +81,7 @@ def browser(running: Running, name: str = "", **more: Any) -> Iterator[Browser]:
 
 def entries(running: Running, what: str = "") -> list[tuple[str, str, str]]:
     """(who, what, target) of the audit log, oldest first."""
-    found = list(running.server.site.people.audit(what=what))[::-1]
+    found = list(running.server.site.people.audit.entries(what=what))[::-1]
     return [(entry.who, entry.what, entry.target) for entry in found]
 
 
@@ -551,7 +552,7 @@ def test_a_listed_proxy_names_the_user(tmp_path: Path) -> None:
             assert page.send("/api/v1/cameras/1/mute", "/", minutes="15").status_code == 303
             assert page.client.post("/api/v1/cameras/1/mute", data={"minutes": "15"}).status_code == 403, "needs CSRF"
             assert page.get("/users").status_code == 403
-        marked = [entry for entry in running.server.site.people.audit() if entry.what == "muted a camera"]
+        marked = [entry for entry in running.server.site.people.audit.entries() if entry.what == "muted a camera"]
         assert [(entry.who, entry.address) for entry in marked] == [("anna", "10.0.0.1")], (
             "the last hop that is no proxy"
         )
@@ -633,7 +634,7 @@ def test_what_people_do_is_recorded(tmp_path: Path) -> None:
 def test_the_page_shows_filters_and_exports_the_log(served: Running) -> None:
     people = served.server.site.people
     for number in range(230):
-        people.record("anna" if number % 2 else "=vera", "10.0.0.1", "viewed a clip", f"<b>event {number}</b>")
+        people.audit.record("anna" if number % 2 else "=vera", "10.0.0.1", "viewed a clip", f"<b>event {number}</b>")
     with browser(served, "boss") as boss:
         first = boss.get("/audit").text
         assert "&lt;b&gt;event 229&lt;/b&gt;" in first
@@ -674,14 +675,14 @@ def test_a_change_of_the_log_shows(tmp_path: Path, change: str, fault: str) -> N
     path = tmp_path / "people"
     people = People(path, CHEAP)
     for number in range(6):
-        people.record("boss", "10.0.0.1", "viewed a clip", f"event {number}")
-    assert people.audit_fault() == ""
+        people.audit.record("boss", "10.0.0.1", "viewed a clip", f"event {number}")
+    assert people.audit.fault() == ""
     with sqlite3.connect(path) as db:
         db.execute(change)
     db.close()
-    assert people.audit_fault() == fault
-    people.record("boss", "10.0.0.1", "signed in")
-    assert people.audit_fault(), "later entries do not hide it"
+    assert people.audit.fault() == fault
+    people.audit.record("boss", "10.0.0.1", "signed in")
+    assert people.audit.fault(), "later entries do not hide it"
 
 
 def test_old_entries_are_deleted_and_the_rest_stays_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -689,13 +690,13 @@ def test_old_entries_are_deleted_and_the_rest_stays_whole(tmp_path: Path, monkey
     for days_ago in (40, 31, 1, 0):
         monkeypatch.setattr(time, "time", lambda days_ago=days_ago: now_s - days_ago * 86_400)
         people = People(path, CHEAP, keep_days=30)
-        people.record("boss", "10.0.0.1", "viewed a clip", f"{days_ago} days ago")
+        people.audit.record("boss", "10.0.0.1", "viewed a clip", f"{days_ago} days ago")
         people.close()
     people = People(path, CHEAP, keep_days=30)
-    found = [(entry.what, entry.target) for entry in people.audit()]
+    found = [(entry.what, entry.target) for entry in people.audit.entries()]
     kept, older = ("viewed a clip", "1 days ago"), (DELETED, "1")
     assert found == [("viewed a clip", "0 days ago"), (DELETED, "2"), kept, older]
-    assert people.audit_fault() == ""
+    assert people.audit.fault() == ""
 
 
 def test_the_web_view_works_on_a_disk_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -759,7 +760,7 @@ def test_users_on_the_command_line(command: Any, tmp_path: Path) -> None:
     for name in ("anna", "eva"):
         assert command("remove", name)[0] == 0
     assert "no user any more" in command("remove", "boss")[1]
-    assert {entry.who for entry in people.audit()} == {"(command line)"}
+    assert {entry.who for entry in people.audit.entries()} == {"(command line)"}
     people.close()
 
 
