@@ -1,22 +1,17 @@
-"""The pages of the users: sign-in, the own account, all users, and the audit log. Forms only, without JavaScript."""
+"""The pages of the users: sign-in, the own account and all users. Forms only, without JavaScript."""
 
 import asyncio
-import csv
-import io
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import datetime, timedelta
-from itertools import islice
-from urllib.parse import urlencode
+from collections.abc import Awaitable, Callable
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from app.alerts.store_types import StoreError
 from app.web.api import user_of
-from app.web.audit import AuditEntry
+from app.web.audit_page import AuditPage
 from app.web.middleware import parse_form, session_cookie_header
 from app.web.oidc import FLOW_S, OidcError, OidcProvider
 from app.web.passwords import STEP_S, new_recovery_codes, new_secret, step_of_code
@@ -25,10 +20,8 @@ from app.web.site import Site
 
 WRONG = "The name, the password or the code is wrong. Try again."
 TOO_MANY = "Too many failed attempts. Wait a minute, then try again."
-PAGE_ENTRIES = 100
 OIDC_COOKIE = "maskwatch_oidc"
 PROGRAM_DAYS = 3650
-AUDIT_FIELDS = ("number", "at_s", "who", "address", "what", "target", "digest")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -44,6 +37,7 @@ class PeoplePages:
         self._provider = OidcProvider(oidc) if oidc.issuer else None
 
     def routes(self) -> list[Route]:
+        audit = AuditPage(self._site, self._render)
         table: list[tuple[str, Handler, str]] = [
             ("/login", self._login, "GET"),
             ("/login", self._sign_in, "POST"),
@@ -62,15 +56,21 @@ class PeoplePages:
             ("/users/{name}/change", self._change, "POST"),
             ("/users/{name}/password", self._password, "POST"),
             ("/users/{name}/remove", self._remove, "POST"),
-            ("/audit", self._audit, "GET"),
-            ("/audit.csv", self._audit_csv, "GET"),
+            ("/audit", audit.page, "GET"),
+            ("/audit.csv", audit.csv, "GET"),
         ]
         return [Route(path, self._with_errors(handler), methods=[method]) for path, handler, method in table]
 
     def _with_errors(self, handler: Handler) -> Handler:
+        """Shows a StoreError on an error page, and why a change is not possible above the forms."""
+
         async def run(request: Request) -> Response:
             try:
                 return await handler(request)
+            except PeopleError as error:
+                if request.scope["path"].startswith("/users"):
+                    return await self._users_page(request, 400, str(error))
+                return self._account_page(request, 400, error_text=str(error))
             except StoreError as error:
                 return self._render(request, "error", 503, title="Cannot use the users", message=str(error))
 
@@ -234,11 +234,8 @@ class PeoplePages:
         return account, form
 
     async def _own_password(self, request: Request) -> Response:
-        try:
-            account, form = await self._confirmed(request)
-            hashed = await self._hash(account.name, form.get("password", ""))
-        except PeopleError as error:
-            return self._account_page(request, 400, error_text=str(error))
+        account, form = await self._confirmed(request)
+        hashed = await self._hash(account.name, form.get("password", ""))
         self._people.set_password(account.name, hashed, kept=request.scope["caller"].session_id)
         self._record(request, "changed the own password")
         return self._back(request, "/account", "password-changed")
@@ -256,25 +253,19 @@ class PeoplePages:
 
     async def _code(self, request: Request) -> Response:
         """Turns the code of an authenticator app on, with a first code as proof, or off."""
-        try:
-            account, form = await self._confirmed(request)
-            if not form.get("secret"):
-                self._people.set_secret(account.name, "", 0, [])
-                self._record(request, "turned the sign-in code off")
-                return self._back(request, "/account", "code-off")
-            step = _first_step(form["secret"], form.get("code", ""))
-        except PeopleError as error:
-            return self._account_page(request, 400, error_text=str(error))
+        account, form = await self._confirmed(request)
+        if not form.get("secret"):
+            self._people.set_secret(account.name, "", 0, [])
+            self._record(request, "turned the sign-in code off")
+            return self._back(request, "/account", "code-off")
+        step = _first_step(form["secret"], form.get("code", ""))
         codes = new_recovery_codes()
         self._people.set_secret(account.name, form["secret"], step, codes)
         self._record(request, "turned the sign-in code on")
         return self._account_page(request, codes=codes)
 
     async def _add_token(self, request: Request) -> Response:
-        try:
-            account, form = await self._confirmed(request)
-        except PeopleError as error:
-            return self._account_page(request, 400, error_text=str(error))
+        account, form = await self._confirmed(request)
         label, now_s = form.get("label", "").strip() or "program", time.time()
         end_s = now_s + PROGRAM_DAYS * 86_400
         token = self._people.open_session(account.name, now_s, end_s, _address(request), label, is_program=True)
@@ -294,22 +285,16 @@ class PeoplePages:
 
     async def _add(self, request: Request) -> Response:
         form = parse_form(await request.body())
-        try:
-            role, cameras = _rights(form)
-            hashed = await self._hash(form.get("name", ""), form.get("password", ""))
-            name = self._people.add(form.get("name", ""), role, cameras, hashed)
-        except PeopleError as error:
-            return await self._users_page(request, 400, str(error))
+        role, cameras = _rights(form)
+        hashed = await self._hash(form.get("name", ""), form.get("password", ""))
+        name = self._people.add(form.get("name", ""), role, cameras, hashed)
         self._record(request, "added a user", f"{name}: {_rights_text(role, cameras)}")
         return self._back(request, "/users", "user-added")
 
     async def _change(self, request: Request) -> Response:
         form, name = parse_form(await request.body()), request.path_params["name"]
-        try:
-            role, cameras = _rights(form)
-            self._people.change(name, role, cameras, disabled := bool(form.get("disabled")))
-        except PeopleError as error:
-            return await self._users_page(request, 400, str(error))
+        role, cameras = _rights(form)
+        self._people.change(name, role, cameras, disabled := bool(form.get("disabled")))
         text = f"{name}: {_rights_text(role, cameras)}{', disabled' if disabled else ''}"
         self._record(request, "changed a user", text)
         return self._back(request, "/users", "user-changed")
@@ -317,77 +302,15 @@ class PeoplePages:
     async def _password(self, request: Request) -> Response:
         """A new password; the code of the app is turned off: the user may have lost both."""
         form, name = parse_form(await request.body()), request.path_params["name"]
-        try:
-            self._people.set_password(name, await self._hash(name, form.get("password", "")), keeps_code=False)
-        except PeopleError as error:
-            return await self._users_page(request, 400, str(error))
+        self._people.set_password(name, await self._hash(name, form.get("password", "")), keeps_code=False)
         self._record(request, "reset a password", name)
         return self._back(request, "/users", "user-changed")
 
     async def _remove(self, request: Request) -> Response:
         name = request.path_params["name"]
-        try:
-            self._people.remove(name)
-        except PeopleError as error:
-            return await self._users_page(request, 400, str(error))
+        self._people.remove(name)
         self._record(request, "removed a user", name)
         return self._back(request, "/users", "user-removed")
-
-    # -- audit log -------------------------------------------------------------------------------------------------
-
-    async def _audit(self, request: Request) -> Response:
-        query, people = request.query_params, self._people
-        given = {name: query.get(name, "") for name in ("who", "what", "since", "until", "before")}
-
-        def read() -> dict[str, object]:
-            entries = list(islice(_entries(self._site, given), PAGE_ENTRIES + 1))
-            older = {**given, "before": entries[PAGE_ENTRIES - 1].number} if len(entries) > PAGE_ENTRIES else {}
-            return {
-                "entries": entries[:PAGE_ENTRIES],
-                "older": urlencode({name: value for name, value in older.items() if value}),
-                "fault": people.audit.fault(),
-                "whos": people.audit.choices("who"),
-                "whats": people.audit.choices("what"),
-            }
-
-        values = await self._site.run_in_worker(read)
-        export = urlencode({name: value for name, value in given.items() if value and name != "before"})
-        days = self._site.settings.web.audit_days
-        return self._render(request, "audit", given=given, export=export, days=days, **values)
-
-    async def _audit_csv(self, request: Request) -> Response:
-        given = {name: request.query_params.get(name, "") for name in ("who", "what", "since", "until")}
-        entries = _entries(self._site, given)
-
-        def part() -> str:
-            file = io.StringIO()
-            csv.writer(file, lineterminator="\n").writerows(
-                [getattr(entry, name) for name in AUDIT_FIELDS] for entry in islice(entries, 500)
-            )
-            return file.getvalue()
-
-        async def sent() -> AsyncIterator[str]:
-            yield ",".join(AUDIT_FIELDS) + "\n"
-            while text := await self._site.run_in_worker(part):
-                yield text
-
-        headers = {"Content-Disposition": 'attachment; filename="maskwatch-audit.csv"'}
-        return StreamingResponse(sent(), headers=headers, media_type="text/csv")
-
-
-def _entries(site: Site, given: dict[str, str]) -> Iterator[AuditEntry]:
-    before = int(given["before"]) if given.get("before", "").isdecimal() and len(given["before"]) < 16 else 1 << 62
-    since_s, until_s = _day(given["since"], 0, 0.0), _day(given["until"], 1, 1e12)
-    entries = site.people.audit.entries(given["who"], given["what"], since_s, until_s)
-    return filter(lambda entry: entry.number < before, entries)
-
-
-def _day(text: str, more_days: int, default_s: float) -> float:
-    """Unix time of the start of a local day, or of the day after it."""
-    try:
-        return (datetime.fromisoformat(text) + timedelta(days=more_days)).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return default_s
 
 
 def _rights(form: dict[str, str]) -> tuple[Role, frozenset[str] | None]:

@@ -651,6 +651,7 @@ def test_the_page_shows_filters_and_exports_the_log(served: Running) -> None:
         rows = list(csv.DictReader(io.StringIO(boss.get("/audit.csv?what=viewed+a+clip").text)))
         assert len(rows) == 230
         assert (rows[0]["target"], rows[0]["who"]) == ("<b>event 229</b>", "anna")
+        assert rows[1]["who"] == "'=vera", "no formula for a table program"
         assert "Somebody changed" not in boss.get("/audit").text
     assert ("boss", "exported the audit log", "what=viewed+a+clip") in entries(served)
 
