@@ -110,11 +110,11 @@ class AuditLog:
         """Records what somebody looked at, once within SAME_VIEW_S."""
         key, now_s = (who, address, what, target), time.monotonic()
         if now_s - self._views.get(key, -SAME_VIEW_S) >= SAME_VIEW_S:
-            self.record(*key)
-            self._views[key] = now_s
+            self._views[key] = now_s  # before it is recorded: a full disk must not fill the log
             self._views.move_to_end(key)
             while len(self._views) > MAX_VIEWS:
                 self._views.popitem(last=False)
+            self.record(*key)
 
     def record(self, who: str, address: str, what: str, target: str = "") -> None:
         """Appends an entry. Each contains the hash of the one before, so that a changed or removed one shows."""

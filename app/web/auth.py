@@ -176,13 +176,15 @@ class Authenticator:
 
     def delay_s(self, name: str) -> float:
         """How long an attempt to sign in with this name has to wait."""
-        since_s = self._now_s() - NAME_PERIOD_S
-        failures = sum(at_s > since_s for at_s in self.failed.get(_name_key(name), ()))
+        failures = self._failures(_name_key(name), NAME_PERIOD_S)
         return 0.0 if failures < FREE_FAILURES else min(0.5 * 2.0 ** (failures - FREE_FAILURES), MAX_DELAY_S)
 
     def may_attempt(self, address: str) -> bool:
-        since_s = self._now_s() - FAILURE_PERIOD_S
-        return sum(at_s > since_s for at_s in self.failed.get(network_of(address), ())) < MAX_FAILURES
+        return self._failures(network_of(address), FAILURE_PERIOD_S) < MAX_FAILURES
+
+    def _failures(self, key: str, period_s: float) -> int:
+        now_s = self._now_s()  # a clock that is set back must lock nobody out
+        return sum(now_s - period_s < at_s <= now_s for at_s in self.failed.get(key, ()))
 
     def record_failure(self, address: str) -> None:
         key = network_of(address)

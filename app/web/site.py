@@ -208,10 +208,10 @@ class Site:
 
 
 def open_people(settings: Settings, passwords: Passwords | None = None) -> People:
-    """The users and the audit log. Without an event file, and on a disk that cannot be written, a new file would be
-    lost or cannot be made: then they are kept in memory. Raises StoreError."""
+    """The users and the audit log. They are kept in memory if nothing is stored and nobody has to sign in, or if the disk
+    cannot be written. Raises StoreError."""
     path = people_file(settings.alerts.store)
-    if not is_file(path) and not settings.alerts.persist:
+    if not (is_file(path) or settings.alerts.persist or settings.web.needs_users):
         return People(None, passwords, settings.web.audit_days)
     try:
         return People(path, passwords, settings.web.audit_days)
