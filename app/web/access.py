@@ -158,7 +158,10 @@ class _Guard:
         if user.cameras is not None:
             if rule.needs_all:
                 raise HTTPException(403, "this needs access to all cameras; ask an admin")
-            await self._check_cameras(user, scope["path_params"])
+            try:
+                await self._check_cameras(user, scope["path_params"])
+            except StoreError as error:
+                raise HTTPException(503, str(error)) from error
         await self._app(scope, receive, self._recorded(scope, send, rule, user) if rule.what else send)
 
     async def _check_cameras(self, user: User, given: dict[str, object]) -> None:

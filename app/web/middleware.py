@@ -76,9 +76,12 @@ class SecurityMiddleware:
             scope["path"] = scope["path"][len(root) :] or "/"
         sender = self._wrap_send(scope, send)
         try:
-            caller = self._caller(scope, headers)
+            try:
+                self._check_headers(scope, headers)
+                caller = self._caller(scope, headers)
+            except StoreError as error:
+                raise _RefusedError(503, str(error)) from error
             scope["caller"], scope["user"] = caller, caller.user
-            self._check_headers(scope, headers)
             if not caller.signed_in and not is_public(scope["path"]):
                 await _sign_in(scope)(scope, receive, sender)
                 return
@@ -95,7 +98,7 @@ class SecurityMiddleware:
             await response(scope, receive, _DrainingSend(receive, sender) if refusal.status == 413 else sender)
 
     def _caller(self, scope: Scope, headers: Headers) -> Caller:
-        """Who sends the request. A listed proxy may say so, and from where. Raises _RefusedError."""
+        """Who sends the request. A listed proxy may say so, and from where. Raises _RefusedError and StoreError."""
         address = (scope.get("client") or ("?",))[0]
         proxy_user = None
         if self._settings.is_proxy(address):
@@ -103,13 +106,7 @@ class SecurityMiddleware:
             hops = [each.strip() for each in ",".join(headers.getlist("x-forwarded-for")).split(",")]
             address = next((each for each in reversed(hops) if not self._settings.is_proxy(each)), "") or address
         scope["client"] = (address[:64], 0)
-        return self._authenticated(headers, proxy_user)
-
-    def _authenticated(self, headers: Headers, proxy_user: User | None) -> Caller:
-        try:
-            return self._authenticator.caller(_cookie(headers), _bearer(headers), proxy_user)
-        except StoreError as error:
-            raise _RefusedError(503, str(error)) from error
+        return self._authenticator.caller(_cookie(headers), _bearer(headers), proxy_user)
 
     def _proxy_user(self, headers: Headers) -> User | None:
         """The user in the headers of a listed proxy. Raises _RefusedError if the user may not sign in."""
@@ -124,8 +121,6 @@ class SecurityMiddleware:
             account = self._authenticator.people.external(names[0], Role.of_groups(groups.split(","), settings.roles))
         except PeopleError as error:
             raise _RefusedError(403, str(error)) from error
-        except StoreError as error:
-            raise _RefusedError(503, str(error)) from error
         if account is None:
             raise _RefusedError(403, "you have no access here; an admin can add you, or give your group a role")
         return account.user
@@ -138,10 +133,11 @@ class SecurityMiddleware:
             message = asyncio.ensure_future(receive())
             try:
                 while not (await asyncio.wait((message,), timeout=RECHECK_S))[0]:
-                    with suppress(_RefusedError):  # the file is busy: look again
+                    with suppress(StoreError):  # the file is busy: look again
                         account = self._authenticator.people.account(caller.user.name) if caller.by_proxy else None
                         by_proxy = account.user if account is not None and not account.disabled else None
-                        if self._authenticated(headers, by_proxy).user != caller.user:
+                        now = self._authenticator.caller(_cookie(headers), _bearer(headers), by_proxy)
+                        if now.user != caller.user:
                             return {"type": "http.disconnect"}
                 return message.result()
             finally:
@@ -188,7 +184,8 @@ class SecurityMiddleware:
             raise _RefusedError(403, "the request comes from another site; use the pages of the web view")
 
     def _is_allowed_host(self, host: str) -> bool:
-        """With a token every host name is safe: the session cookie belongs to one name, and another site has none."""
+        """If people sign in, every host name is safe: the session cookie belongs to one name, and another site has
+        none. But a proxy signs them in for every name."""
         try:
             name = (urlsplit(f"//{host}").hostname or "").lower()
         except ValueError:
@@ -196,7 +193,7 @@ class SecurityMiddleware:
         own = ("localhost", "127.0.0.1", "::1", self._settings.host.strip("[]").lower())
         if self._settings.allowed_hosts:
             return name in own or name in (allowed.lower() for allowed in self._settings.allowed_hosts)
-        return self._authenticator.needs_login or name in own
+        return (self._authenticator.needs_login and not self._settings.proxy_user_header) or name in own
 
     def _is_own_origin(self, origin: str, host: str) -> bool:
         """A proxy may have replaced the host name that the browser sent; ``allowed_hosts`` contains that name."""

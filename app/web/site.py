@@ -208,8 +208,8 @@ class Site:
 
 
 def open_people(settings: Settings, passwords: Passwords | None = None) -> People:
-    """The users and the audit log. They are kept in memory if nothing is stored and nobody has to sign in, or if the disk
-    cannot be written. Raises StoreError."""
+    """The users and the audit log. They are kept in memory if nothing is stored and nobody has to sign in, or if
+    the disk cannot be written. Raises StoreError."""
     path = people_file(settings.alerts.store)
     if not (is_file(path) or settings.alerts.persist or settings.web.needs_users):
         return People(None, passwords, settings.web.audit_days)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -289,10 +290,9 @@ def test_sign_in_by_keyboard_on_a_phone(locked: Running, browser: Any, scheme: s
 
 
 @needs_axe
-@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (768, "dark"), (1440, "light")])
-def test_the_pages_of_the_users(tmp_path: Path, browser: Any, width: int, scheme: str) -> None:
+def test_the_pages_of_the_users(tmp_path: Path, browser: Any) -> None:
     """The first user adds another one, without a script."""
-    resize(browser, width, 900, color_scheme=scheme)
+    resize(browser, *PHONE)
     with serving(tmp_path, users=True, host="127.0.0.1") as running:
         link = running.server.welcome.rpartition(" ")[2]
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
@@ -304,9 +304,11 @@ def test_the_pages_of_the_users(tmp_path: Path, browser: Any, width: int, scheme
         browser.find_element(By.ID, "password").send_keys("another password", "\n")
         wait_until(lambda: len(running.server.site.people.accounts()) == 2)
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
-        for page in ("/users", "/account", "/audit", "/login"):
+        shapes = [(360, "light"), (360, "dark"), (768, "dark"), (1440, "light")]
+        for page, (width, scheme) in product(("/users", "/account", "/audit", "/login"), shapes):
             if page == "/login":
                 browser.delete_all_cookies()
+            resize(browser, width, 900, color_scheme=scheme)
             browser.get(running.base + page)
             browser.execute_script("for (const each of document.querySelectorAll('details')) each.open = true")
             assert accessibility_errors(browser) == [], page

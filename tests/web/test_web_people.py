@@ -345,7 +345,7 @@ def test_guesses_for_one_name_get_slow_but_lock_nobody_out() -> None:
         waited.clear()
         await asyncio.gather(*(access.sign_in("vera", "wrong", "", f"10.2.0.{number}") for number in range(20)))
         assert sorted(waited)[-5:] == [MAX_DELAY_S] * 5
-        for number in range(MAX_FAILURES):
+        for _ in range(MAX_FAILURES):
             access.record_failure("10.3.0.1")
         assert not access.may_attempt("10.3.0.1")
         now_s[0] -= 10_000
@@ -571,6 +571,9 @@ def test_a_listed_proxy_names_the_user(tmp_path: Path) -> None:
         for refused in ({"Remote-User": "stranger"}, {"Remote-User": "two words", "Remote-Groups": "staff"}):
             with browser(running, **refused) as page:
                 assert page.get("/api/v1/status").status_code == 403
+        rebound = {**anna, "Host": f"evil.example:{running.port}"}
+        with running.client(headers=rebound) as client:
+            assert client.get("/api/v1/status").status_code == 400, "DNS rebinding"
         twice = [("Remote-User", "boss"), ("Remote-User", "anna")]
         assert httpx.get(f"{running.base}/api/v1/status", headers=twice).status_code == 400
         running.server.site.people.change("anna", Role.OPERATOR, None, disabled=True)
