@@ -114,18 +114,17 @@ def _reset(args: argparse.Namespace) -> int:
     from app.web.people import user_name
 
     people, name = _people(args), user_name(args.name)
+    people.known(name)
     people.set_password(name, _password(people, name), keeps_code=False)
     return _done(people, "reset a password", name, f"{name} has a new password")
 
 
 def _role(args: argparse.Namespace) -> int:
     """Changes role and cameras, disables or enables a user, and ends the sessions."""
-    from app.web.people import PeopleError, Role, user_name
+    from app.web.people import Role, user_name
 
     people, name = _people(args), user_name(args.name)
-    account = people.account(name)
-    if account is None:
-        raise PeopleError(f"no user {name!r}; see 'maskwatch users list'")
+    account = people.known(name)
     disabled = args.disable or (account.disabled and not args.enable)
     cameras = None if args.all_cameras else account.cameras if args.camera is None else frozenset(args.camera)
     people.change(name, Role(args.role), cameras, disabled)

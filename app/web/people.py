@@ -142,7 +142,8 @@ class People:
         rows = self._file.rows("SELECT * FROM users WHERE name = ?", name)
         return _account(rows[0]) if rows else None
 
-    def _known(self, name: str) -> Account:
+    def known(self, name: str) -> Account:
+        """Raises PeopleError if there is no such user."""
         account = self.account(name)
         if account is None:
             raise PeopleError(f"no user {name!r}; see 'maskwatch users list'")
@@ -172,7 +173,7 @@ class People:
 
     def change(self, name: str, role: Role, cameras: frozenset[str] | None, disabled: bool) -> None:
         """Also ends the sessions of the user. Raises PeopleError."""
-        old = self._known(name)
+        old = self.known(name)
         cameras = None if role is Role.ADMIN else cameras
         if (role, cameras, disabled) == (old.role, old.cameras, old.disabled):
             return
@@ -184,7 +185,7 @@ class People:
 
     def remove(self, name: str, may_be_last: bool = False) -> None:
         """Raises PeopleError. ``may_be_last``: afterwards nobody may be left."""
-        old = self._known(name)
+        old = self.known(name)
         with self._file.transaction() as db:
             db.execute("DELETE FROM users WHERE name = ?", (name,))
             db.execute("DELETE FROM sessions WHERE name = ?", (name,))
@@ -197,7 +198,7 @@ class People:
 
     def set_password(self, name: str, password_hash: str, kept: int = 0, keeps_code: bool = True) -> None:
         """Ends all sessions of the user except ``kept``. Raises PeopleError."""
-        self._known(name)
+        self.known(name)
         with self._file.transaction() as db:
             db.execute("UPDATE users SET password = ? WHERE name = ?", (password_hash, name))
             if not keeps_code:
@@ -218,7 +219,7 @@ class People:
     def use_code(self, name: str, code: str, now_s: float) -> bool:
         """Whether ``code`` is right, or not needed. A code or a recovery code is right once."""
         with self._file.transaction() as db:
-            account, code = self._known(name), "".join(code.split())
+            account, code = self.known(name), "".join(code.split())
             if not account.secret:
                 return True
             step = step_of_code(account.secret, code, now_s, account.used_step)
