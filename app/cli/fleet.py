@@ -197,7 +197,7 @@ def _start_web(stack: ExitStack, settings: "Settings", center: "AlertCenter") ->
     web = WebServer(settings, _NoCameras(), center, Mutes(), settings.alerts.store)
     web.start()
     stack.callback(_close, web.stop)
-    print(f"web view: {web.url}", file=sys.stderr, flush=True)
+    print(web.welcome, file=sys.stderr, flush=True)
 
 
 def _join(args: argparse.Namespace) -> int:

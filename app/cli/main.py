@@ -95,6 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
         self_test,
         start,
         training_commands,
+        users,
         watch,
     )
 
@@ -103,7 +104,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log more (-vv: everything)")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     first = (watch, start, annotate, config, doctor, self_test)
-    for module in (*first, bench, alerts, report, dataset, improve, scan, fleet, training_commands, models, autostart):
+    for module in (
+        *first,
+        bench,
+        alerts,
+        report,
+        users,
+        dataset,
+        improve,
+        scan,
+        fleet,
+        training_commands,
+        models,
+        autostart,
+    ):
         module.register(commands)
     return parser
 

@@ -141,7 +141,7 @@ class WatchSession:
             if self.web is not None:
                 stack.callback(self._close_web)
                 self.web.start()
-                self._print(f"web view: {self.web.url}")
+                self._print(self.web.welcome)
             self._stack = stack.pop_all()
         return self
 

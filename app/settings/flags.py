@@ -119,6 +119,7 @@ WEB = (
         metavar="NAME",
     ),
     Flag("--web-token-file", "web.token_file", "file that contains the token of the web view", metavar="FILE"),
+    Flag("--web-users", "web.users", "people must sign in to the web view with name and password", constant=True),
 )
 
 

@@ -67,7 +67,7 @@ def _shown_value(name: str, value: Any) -> Any:
     if isinstance(value, BaseModel):
         return redacted_tables(value)
     if isinstance(value, Mapping):  # headers and plugin options: any of them may be secret
-        named_only = name.endswith("_env")
+        named_only = name.endswith("_env") or name == "roles"
         return {key: str(each) if named_only else HIDDEN for key, each in value.items()}
     return _plain(value, name)
 

@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -13,12 +13,30 @@ from app.core.secrets import read_secret
 _ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
 _ANCESTOR = re.compile(r"'self'|https?://(\*\.)?[A-Za-z0-9.-]+(:\d{1,5}|:\*)?|https?://\[[0-9A-Fa-f:]+\](:\d{1,5})?")
 _OWN_PATHS = re.compile(
-    r"/(events|review|trends|health|setup|healthz|readyz|login|logout|static|metrics|api|api/v1(/.*)?)"
+    r"/(events|review|trends|health|setup|healthz|readyz|login|logout|account|users|audit|static|metrics|api|api/v1(/.*)?)"
 )
 """With one of these as root path, a request would have two meanings."""
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8080
 MIN_TOKEN_CHARS = 16
 """16 letters and digits have 95 bits, too many to guess."""
+
+
+_HEADER = r"^[A-Za-z0-9-]*$"
+
+
+class OidcSettings(BaseModel):
+    """``[web.oidc]``. The secret of the client comes from an environment variable or a file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    issuer: str = Field("", pattern=r"^(https?://[^\s?#]+)?$", description="URL of the provider; empty: no OIDC")
+    client_id: str = Field("", description="id under which the provider knows maskwatch")
+    client_secret_env: str | None = Field(
+        None, min_length=1, description="environment variable that contains the secret of the client"
+    )
+    client_secret_file: Path | None = Field(None, description="file that contains the secret of the client")
+    name_claim: str = Field("preferred_username", min_length=1, description="claim with the user name")
+    groups_claim: str = Field("groups", min_length=1, description="claim with the groups of the user")
 
 
 class WebSettings(BaseModel):
@@ -27,10 +45,15 @@ class WebSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     enabled: bool = Field(False, description="serve the web view too")
-    host: str = Field(DEFAULT_HOST, min_length=1, description="address to listen on; all except 127.0.0.1 need a token")
+    host: str = Field(
+        DEFAULT_HOST, min_length=1, description="address to listen on; other than 127.0.0.1 needs a token or users"
+    )
     port: int = Field(DEFAULT_PORT, ge=0, le=65_535, description="port to listen on; 0 chooses a free port")
     token_env: str | None = Field(None, min_length=1, description="environment variable that contains the token")
     token_file: Path | None = Field(None, description="file that contains the token")
+    users: bool = Field(
+        False, description="people must sign in with name and password; the first user is added with a printed link"
+    )
     allowed_hosts: tuple[str, ...] = Field((), description="host names of this server, in addition to its address")
     tls_cert: Path | None = Field(None, description="certificate (PEM); turns on https")
     tls_key: Path | None = Field(None, description="private key of the certificate (PEM)")
@@ -48,6 +71,20 @@ class WebSettings(BaseModel):
         None, description="folder of an archive scan, whose report becomes a page of the web view"
     )
     session_h: float = Field(12.0, gt=0, le=24 * 365, description="hours after which a user must sign in again")
+    audit_days: float = Field(365.0, gt=0, le=36_500, description="days for which the audit log is kept")
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="addresses or networks of proxies that may say who the user is and where a request comes from"
+    )
+    proxy_user_header: str = Field(
+        "", pattern=_HEADER, description="header in which such a proxy sends the user name, such as Remote-User"
+    )
+    proxy_groups_header: str = Field(
+        "", pattern=_HEADER, description="header in which it sends the groups of the user, separated by commas"
+    )
+    roles: dict[str, Literal["viewer", "operator", "admin"]] = Field(
+        {}, description="roles by group of the proxy or of OIDC, such as {staff = 'viewer'}"
+    )
+    oidc: OidcSettings = Field(OidcSettings(), description="sign-in through an OpenID Connect provider")
     max_width_px: int = Field(960, ge=160, le=3840, description="maximum width of the images sent")
     max_fps: float = Field(10.0, gt=0, le=60, description="maximum images per second of one camera")
     jpeg_quality: int = Field(75, ge=10, le=95, description="JPEG quality of the images sent")
@@ -76,8 +113,22 @@ class WebSettings(BaseModel):
                 raise ValueError(f"{each!r} is not an origin; write 'self' or https://home.example:8123")
         return quoted
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for each in proxies:
+            try:
+                ipaddress.ip_network(each)
+            except ValueError:
+                raise ValueError(f"{each!r} is not an address or a network; write it such as 10.0.0.0/8") from None
+        return proxies
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if (self.proxy_user_header or self.proxy_groups_header) and not self.trusted_proxies:
+            raise ValueError("proxy_user_header needs trusted_proxies: everybody else could send that header too")
+        if self.oidc.issuer and not self.oidc.client_id:
+            raise ValueError("oidc.issuer needs oidc.client_id")
         if self.token_env is not None and self.token_file is not None:
             raise ValueError("give one of token_env and token_file, not both")
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -95,6 +146,21 @@ class WebSettings(BaseModel):
             return False
 
     @property
+    def needs_users(self) -> bool:
+        """Whether people must sign in even while there is no user."""
+        return self.users or bool(self.proxy_user_header) or bool(self.oidc.issuer)
+
+    def is_proxy(self, address: str) -> bool:
+        """Whether ``address`` is that of a listed proxy."""
+        try:
+            found = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
+            found = found.ipv4_mapped
+        return any(found in ipaddress.ip_network(each) for each in self.trusted_proxies)
+
+    @property
     def is_secure(self) -> bool:
         return self.tls_cert is not None or self.behind_tls
 
@@ -105,23 +171,28 @@ def is_root_path(path: str) -> bool:
 
 
 def read_token(settings: WebSettings) -> str | None:
-    """The required token; None if no token is set and only this machine can connect.
+    """The token; None if none is set and only this machine can connect, or users must sign in.
 
     Raises SettingsError if the token is missing, unreadable, too short or has invalid characters.
     """
     token = read_secret("web token", None, settings.token_env, settings.token_file)
     if token is None:
-        if settings.is_loopback:
+        if settings.is_loopback or settings.needs_users:
             return None
         raise SettingsError(
-            f"the web view on {settings.host} is open to the network and has no token; "
-            "give --web-token-file FILE or --web-token-env NAME, or use 127.0.0.1"
+            f"the web view on {settings.host} is open to the network and has no token; give --web-token-file FILE "
+            "or --web-token-env NAME, let people sign in with --web-users, or use 127.0.0.1"
         )
     if len(token) < MIN_TOKEN_CHARS:
         raise SettingsError(f"the web token is too short; use at least {MIN_TOKEN_CHARS} characters")
     if not (token.isascii() and token.isprintable()) or " " in token:  # it is sent in a header
         raise SettingsError("the web token may contain only ASCII letters, digits and punctuation, without spaces")
     return token
+
+
+def people_file(store: Path) -> Path:
+    """The file of the users and the audit log that belongs to the event file ``store``."""
+    return store.with_name(f"{store.name}.users")
 
 
 def parse_address(text: str) -> dict[str, str | int]:

@@ -23,6 +23,7 @@ from app.review.collected import CROP, SCENE
 from app.web import openapi
 from app.web.middleware import CSRF_FIELD, FORM, parse_form
 from app.web.mjpeg import TILE_PX, LiveResponse, LiveStreams, MjpegResponse
+from app.web.people import LOCAL, TOKEN, User
 from app.web.review_files import clip_boxes, clip_poster, clip_video, day_archive
 from app.web.schemas import (
     Acknowledged,
@@ -62,10 +63,16 @@ def site_of(request: Request) -> Site:
     return site
 
 
+def user_of(request: Request) -> User:
+    user: User = request.scope["user"]
+    return user
+
+
 def actor_of(request: Request) -> str:
-    """Who sends the request, as far as it is known: there is one token for everyone."""
-    kind = "program" if request.scope["caller"].by_token else "browser"
-    return f"{kind} at {request.client.host if request.client else 'an unknown address'}"
+    """Who sends the request, as far as it is known: nobody has to be a user."""
+    user, kind = user_of(request), "program" if request.scope["caller"].by_token else "browser"
+    who = kind if user in (LOCAL, TOKEN) else user.name
+    return f"{who} at {request.client.host if request.client else 'an unknown address'}"
 
 
 def json_response(record: Record) -> Response:
@@ -153,7 +160,8 @@ def number_param(request: Request, name: str, low: float, high: float) -> float 
 
 
 def event_filter(request: Request) -> EventFilter:
-    """The filter of a query: since, until (Unix times), camera and kind (both repeatable). Raises HTTPException 400."""
+    """The filter of a query: since, until (Unix times), camera and kind (both repeatable), without the cameras that the
+    user may not see. Raises HTTPException 400."""
     since_s, until_s = (number_param(request, name, 0, MAX_TIME_S) for name in ("since", "until"))
     kinds = request.query_params.getlist("kind")
     if not set(kinds) <= {kind.value for kind in EventKind}:
@@ -161,7 +169,7 @@ def event_filter(request: Request) -> EventFilter:
     cameras = request.query_params.getlist("camera")
     if len(cameras) > 100 or len(kinds) > 100 or any("\x00" in name or len(name) > 200 for name in cameras):
         raise HTTPException(400, "camera: give at most 100 names of at most 200 characters")
-    return EventFilter(since_s, until_s, tuple(cameras), tuple(kinds))
+    return user_of(request).narrow(EventFilter(since_s, until_s, tuple(cameras), tuple(kinds)))
 
 
 async def _session(request: Request) -> Response:
@@ -169,11 +177,11 @@ async def _session(request: Request) -> Response:
 
 
 async def _status(request: Request) -> Response:
-    return json_response(site_of(request).status())
+    return json_response(site_of(request).status(user_of(request)))
 
 
 async def _cameras(request: Request) -> Response:
-    return json_response(CameraList(cameras=site_of(request).status().cameras))
+    return json_response(CameraList(cameras=site_of(request).status(user_of(request)).cameras))
 
 
 async def _camera(request: Request) -> Response:
@@ -197,12 +205,14 @@ async def _camera_stream(request: Request) -> ASGIApp:
 
 
 async def _live(request: Request) -> ASGIApp:
-    """All cameras, or those of the query, over one connection."""
-    count = len(site_of(request).monitor.views())
+    """All cameras that the user may see, or those of the query, over one connection."""
+    user, views = user_of(request), site_of(request).monitor.views()
+    seen = [number for number, view in enumerate(views, 1) if user.sees(view.camera)]
     given = request.query_params.getlist("camera")
-    numbers = [int(each) if each.isdecimal() and len(each) < 6 else 0 for each in given] or range(1, count + 1)
-    if missing := [each for each in numbers if not 1 <= each <= count]:
-        raise HTTPException(404, f"no camera {missing[0]}; there are {count}")
+    numbers = [int(each) if each.isdecimal() and len(each) < 6 else 0 for each in given] or seen
+    if missing := [each for each in numbers if each not in seen]:
+        raise HTTPException(404, f"no camera {missing[0]}; there are {len(seen)}")
+    request.scope["target"] = ", ".join(views[each - 1].camera for each in dict.fromkeys(numbers))
     return LiveResponse(_streams(request), [each - 1 for each in dict.fromkeys(numbers)], TILE_PX)
 
 
@@ -274,7 +284,7 @@ async def _event_snapshot(request: Request) -> Response:
 
 
 async def _alerts(request: Request) -> Response:
-    return json_response(EventList(events=site_of(request).status().alerts[::-1]))
+    return json_response(EventList(events=site_of(request).status(user_of(request)).alerts[::-1]))
 
 
 @_form_action("acknowledged")
@@ -295,16 +305,19 @@ async def _acknowledge_all(request: Request) -> Response:
         fields = {"ids": parse_qs((await request.body()).decode("utf-8", "replace")).get("id", [])}
         if not fields["ids"]:
             raise HTTPException(400, "no event is selected; select some in the list")
-    ids = _validate(EventIds, fields)
+    ids, user = _validate(EventIds, fields), user_of(request)
     assert isinstance(ids, EventIds)
 
-    def acknowledge() -> int:
-        known = [event_id for event_id in ids.ids if site.find_event(event_id) is not None]
+    def acknowledge() -> list[str]:
+        found = [site.find_event(event_id) for event_id in ids.ids]
+        known = [event.id for event in found if event is not None and user.sees(event.camera)]
         for event_id in known:
             site.history.acknowledge(event_id, actor)
-        return len(known)
+        return known
 
-    return json_response(AllAcknowledged(acknowledged=await site.run_in_worker(acknowledge)))
+    known = await site.run_in_worker(acknowledge)
+    request.scope["target"] = " ".join(known)
+    return json_response(AllAcknowledged(acknowledged=len(known)))
 
 
 @_form_action("judged")
@@ -370,6 +383,7 @@ async def _event_stream(request: Request) -> ASGIApp:
     feed = site_of(request).feed
     if feed.is_full:
         raise HTTPException(503, "too many open event streams; try again later", {"Retry-After": "10"})
+    request.scope["target"] = "live"
     return EventStreamResponse(feed, request.query_params.get("after", ""))
 
 

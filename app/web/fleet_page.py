@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.core.text import duration_text
+from app.web.people import User
 from app.web.site import Site
 
 MAX_ROWS = 200
@@ -28,23 +29,23 @@ class FleetPage:
             message = "This maskwatch is no hub of a fleet ('maskwatch fleet hub')."
             return self._render(request, "error", 404, title="No fleet", message=message)
         query = request.query_params.get("q", "").strip()
-        values = await self._site.run_in_worker(lambda: _values(store, query))
+        values = await self._site.run_in_worker(lambda: _values(store, query, request.scope["user"]))
         return self._render(request, "fleet", query=query, most=MAX_ROWS, **values)
 
-    async def cameras(self, request: Request) -> Response:  # noqa: ARG002 - a handler
+    async def cameras(self, request: Request) -> Response:
         """``/fleet/cameras``: all cameras as JSON, for the script of the page; 404 if this is no hub."""
         store = self._site.fleet_store
         if store is None:
             return JSONResponse([], 404)
-        return JSONResponse(await self._site.run_in_worker(lambda: _records(store)))
+        return JSONResponse(await self._site.run_in_worker(lambda: _records(store, request.scope["user"])))
 
 
-def _records(path: Path) -> list[dict[str, object]]:
+def _records(path: Path, user: User) -> list[dict[str, object]]:
     from app.fleet.hub_store import HubStore, camera_rows
 
     store = HubStore(path, create=False)
     try:
-        rows = camera_rows(store, time.time())
+        rows = [row for row in camera_rows(store, time.time()) if user.sees(f"{row.site}/{row.camera}")]
     finally:
         store.close()
     counted = ("people", "masked", "incorrect", "bare", "watched_s")
@@ -59,13 +60,14 @@ def _records(path: Path) -> list[dict[str, object]]:
     ]
 
 
-def _values(path: Path, query: str) -> dict[str, object]:
+def _values(path: Path, query: str, user: User) -> dict[str, object]:
     from app.fleet.hub_store import HubStore, camera_rows, site_rows
 
     words, now_s = query.casefold().split(), time.time()
     store = HubStore(path, create=False)
     try:
-        nodes, cameras = store.nodes(), camera_rows(store, now_s)
+        cameras = [row for row in camera_rows(store, now_s) if user.sees(f"{row.site}/{row.camera}")]
+        nodes = store.nodes() if user.cameras is None else []  # a node has cameras of which others may know nothing
     finally:
         store.close()
 

@@ -15,8 +15,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.alerts.store_types import StoreError
 from app.settings.web import WebSettings, is_root_path
+from app.web.access import is_public
 from app.web.auth import Authenticator, Caller
+from app.web.people import PeopleError, Role, User
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +29,8 @@ BODY_LIMIT_S = 10.0
 DRAIN_S, DRAIN_BYTES = 1.0, 1 << 20
 LOG_LINES, LOG_PERIOD_S = 50, 60.0
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-PUBLIC_PATHS = ("/login", "/healthz", "/readyz", "/favicon.ico")
-PUBLIC_PREFIX = "/static/"
+RECHECK_S = 1.0
+"""A long response ends this long after its session, or after the rights of its user changed."""
 FORM = "application/x-www-form-urlencoded"
 
 CONTENT_POLICY = (
@@ -71,23 +74,76 @@ class SecurityMiddleware:
         root = scope["root"] = self._root(headers)
         if scope["path"] == root or scope["path"].startswith(f"{root}/"):  # a proxy may remove it or not
             scope["path"] = scope["path"][len(root) :] or "/"
-        caller = self._authenticator.caller(_cookie(headers), _bearer(headers))
-        scope["caller"] = caller
-        sender = self._wrap_send(scope, send, caller)
+        sender = self._wrap_send(scope, send)
         try:
-            self._check_headers(scope, headers)
-            if not caller.signed_in and not _is_public(scope["path"]):
+            try:
+                self._check_headers(scope, headers)
+                caller = self._caller(scope, headers)
+            except StoreError as error:
+                raise _RefusedError(503, str(error)) from error
+            scope["caller"], scope["user"] = caller, caller.user
+            if not caller.signed_in and not is_public(scope["path"]):
                 await _sign_in(scope)(scope, receive, sender)
                 return
             if scope["method"] not in SAFE_METHODS:
                 body = await self._read_body(receive)
                 self._check_csrf(headers, caller, body)
                 receive = _ReplayedBody(body, receive)
+            elif caller.signed_in:
+                receive = self._while_signed_in(receive, caller, headers)
             await self._app(scope, receive, sender)
         except _RefusedError as refusal:
             scope["refusal"] = refusal.reason
             response = refusal_response(scope, refusal.status, refusal.reason)
             await response(scope, receive, _DrainingSend(receive, sender) if refusal.status == 413 else sender)
+
+    def _caller(self, scope: Scope, headers: Headers) -> Caller:
+        """Who sends the request. A listed proxy may say so, and from where. Raises _RefusedError and StoreError."""
+        address = (scope.get("client") or ("?",))[0]
+        proxy_user = None
+        if self._settings.is_proxy(address):
+            proxy_user = self._proxy_user(headers)
+            hops = [each.strip() for each in ",".join(headers.getlist("x-forwarded-for")).split(",")]
+            address = next((each for each in reversed(hops) if not self._settings.is_proxy(each)), "") or address
+        scope["client"] = (address[:64], 0)
+        return self._authenticator.caller(_cookie(headers), _bearer(headers), proxy_user)
+
+    def _proxy_user(self, headers: Headers) -> User | None:
+        """The user in the headers of a listed proxy. Raises _RefusedError if the user may not sign in."""
+        settings = self._settings
+        names = headers.getlist(settings.proxy_user_header) if settings.proxy_user_header else []
+        if not names:
+            return None
+        if len(names) > 1:
+            raise _RefusedError(400, f"{settings.proxy_user_header} came twice; the proxy must replace that of clients")
+        groups = ",".join(headers.getlist(settings.proxy_groups_header)) if settings.proxy_groups_header else ""
+        try:
+            account = self._authenticator.people.external(names[0], Role.of_groups(groups.split(","), settings.roles))
+        except PeopleError as error:
+            raise _RefusedError(403, str(error)) from error
+        if account is None:
+            raise _RefusedError(403, "you have no access here; an admin can add you, or give your group a role")
+        return account.user
+
+    def _while_signed_in(self, receive: Receive, caller: Caller, headers: Headers) -> Receive:
+        """Tells a long response that the client is gone as soon as the session ends or the rights change."""
+
+        async def receive_or_end() -> Message:
+            assert caller.user is not None
+            message = asyncio.ensure_future(receive())
+            try:
+                while not (await asyncio.wait((message,), timeout=RECHECK_S))[0]:
+                    with suppress(StoreError):  # the file is busy: look again
+                        account = self._authenticator.people.account(caller.user.name) if caller.by_proxy else None
+                        by_proxy = account.user if account is not None and not account.disabled else None
+                        now = self._authenticator.caller(_cookie(headers), _bearer(headers), by_proxy)
+                        if now.user != caller.user:
+                            return {"type": "http.disconnect"}
+                return message.result()
+            finally:
+                message.cancel()
+
+        return receive_or_end
 
     def _root(self, headers: Headers) -> str:
         """The path under which the browser sees the web view, or ''."""
@@ -128,7 +184,8 @@ class SecurityMiddleware:
             raise _RefusedError(403, "the request comes from another site; use the pages of the web view")
 
     def _is_allowed_host(self, host: str) -> bool:
-        """With a token every host name is safe: the session cookie belongs to one name, and another site has none."""
+        """If people sign in, every host name is safe: the session cookie belongs to one name, and another site has
+        none. But a proxy signs them in for every name."""
         try:
             name = (urlsplit(f"//{host}").hostname or "").lower()
         except ValueError:
@@ -136,7 +193,7 @@ class SecurityMiddleware:
         own = ("localhost", "127.0.0.1", "::1", self._settings.host.strip("[]").lower())
         if self._settings.allowed_hosts:
             return name in own or name in (allowed.lower() for allowed in self._settings.allowed_hosts)
-        return self._authenticator.needs_token or name in own
+        return (self._authenticator.needs_login and not self._settings.proxy_user_header) or name in own
 
     def _is_own_origin(self, origin: str, host: str) -> bool:
         """A proxy may have replaced the host name that the browser sent; ``allowed_hosts`` contains that name."""
@@ -175,7 +232,7 @@ class SecurityMiddleware:
         if caller.is_new or not self._authenticator.csrf_matches(caller, given):
             raise _RefusedError(403, "the CSRF secret is missing or expired; load the page again")
 
-    def _wrap_send(self, scope: Scope, send: Send, caller: Caller) -> Send:
+    def _wrap_send(self, scope: Scope, send: Send) -> Send:
         async def sender(message: Message) -> None:
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -187,7 +244,8 @@ class SecurityMiddleware:
                     headers[name] = value
                 headers.setdefault("Cache-Control", "no-store")
                 is_page = headers.get("content-type", "").startswith("text/html") or scope["path"] == "/api/v1/session"
-                if caller.is_new and is_page and "set-cookie" not in headers:
+                caller: Caller | None = scope.get("caller")
+                if caller is not None and caller.is_new and is_page and "set-cookie" not in headers:
                     headers.append("Set-Cookie", session_cookie_header(caller.session, self._settings, scope["root"]))
             await send(message)
 
@@ -235,10 +293,6 @@ def _sign_in(scope: Scope) -> Response:
     response = refusal_response(scope, 401, "sign in, or send 'Authorization: Bearer TOKEN'")
     response.headers["WWW-Authenticate"] = "Bearer"
     return response
-
-
-def _is_public(path: str) -> bool:
-    return path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIX)
 
 
 def _cookie(headers: Headers) -> str:

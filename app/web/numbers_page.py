@@ -16,8 +16,10 @@ from app.alerts.retention_clock import DAY_S
 from app.alerts.store_types import HOUR_S, EventFilter
 from app.core.period import Period, Span
 from app.core.types import Event, EventKind
+from app.web.api import user_of
 from app.web.chart import bar_chart, chart, hour_name
 from app.web.heat_map import HeatMap, heat_map
+from app.web.people import User
 from app.web.site import Site
 
 SPANS = {
@@ -81,10 +83,9 @@ class NumbersPage:
         span = query.get("span", query.get("hours", ""))
         span = span if span in SPANS else "24"
         choice = choose(span, query.get("date", ""), now_s)
-        allowed = getattr(request.scope.get("user"), "cameras", None)  # None: all
-        root = request.scope["root"]
+        user, root = user_of(request), request.scope["root"]
         camera, group = query.get("camera", ""), query.get("group", "")
-        values = await self._site.run_in_worker(lambda: self._values(choice, allowed, camera, group, root))
+        values = await self._site.run_in_worker(lambda: self._values(choice, user, camera, group, root))
         period = choice.period
         given = [(name, values[name]) for name in ("camera", "group") if values[name]]
 
@@ -98,20 +99,17 @@ class NumbersPage:
             day="" if period is None else period.first.isoformat(), **values,
         )  # fmt: skip
 
-    def _values(
-        self, choice: Choice, allowed: frozenset[str] | None, camera: str, group: str, root: str
-    ) -> dict[str, object]:
+    def _values(self, choice: Choice, user: User, camera: str, group: str, root: str) -> dict[str, object]:
         site, kept_days = self._site, self._site.settings.alerts.keep_days
-        known = [name for name in site.camera_names() if allowed is None or name in allowed]
+        known = site.camera_names(user)
         group_of = self._group_of()
         groups = sorted({group_of(name) for name in known} - {""})
         camera, group = camera if camera in known else "", group if group in groups else ""
         span = choice.since_s, choice.until_s
         first_s = min(since_s for _, since_s, _ in choice.earlier)
-        wanted = (camera,) if camera else tuple(sorted(allowed)) if allowed is not None else ()
-        numbers = site.history.numbers(EventFilter(first_s, choice.until_s, wanted))
+        wanted = EventFilter(first_s, choice.until_s, (camera,) if camera else ())
+        numbers = site.history.numbers(user.narrow(wanted))
         names = [name for name in numbers.cameras(first_s, choice.until_s) if not group or group_of(name) == group]
-        names = [name for name in names if allowed is None or name in allowed]
         rows = numbers.rows(*span, names)
         now = total(rows)
         cameras = [(name, total(numbers.rows(*span, [name]))) for name in names]

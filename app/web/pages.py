@@ -19,11 +19,11 @@ from app.capture.capture import SourceState
 from app.core.files import is_folder
 from app.core.types import EventKind, Label
 from app.review.collected import SCENE, CollectedFace
-from app.web.api import Handler, site_of
+from app.web.api import Handler, site_of, user_of
 from app.web.assets import KINDS_TO_ACKNOWLEDGE, Assets
 from app.web.fleet_page import FleetPage
-from app.web.middleware import parse_form, session_cookie_header
 from app.web.numbers_page import NumbersPage
+from app.web.people import NOBODY
 from app.web.review_page import ReviewPage
 from app.web.scan_page import ScanPage
 from app.web.schemas import hour_record
@@ -44,6 +44,12 @@ CONFIRMATIONS = {
     "labelled": "The label is stored.",
     "saved": "The settings are saved.",
     "undone": "The last change is taken back.",
+    "user-added": "The user is added.",
+    "user-changed": "The user is changed, and must sign in again.",
+    "user-removed": "The user is removed.",
+    "password-changed": "The password is changed. All other sessions are ended.",
+    "sessions-ended": "Ended.",
+    "code-off": "The code is turned off.",
     "tested": "The test has ended; see the result of each channel below.",
 }
 LABEL_CHOICES = (("1", Label.MASK, "Mask"), ("2", Label.NO_MASK, "No mask"), ("3", Label.INCORRECT, "Worn wrong"),
@@ -73,9 +79,6 @@ class Pages:
             ("/scan", ScanPage(self._site, self.page).page, "GET"),
             ("/setup/zones", zones.page, "GET"),
             ("/setup/zones.jpg", zones.picture, "GET"),
-            ("/login", self._login, "GET"),
-            ("/login", self._sign_in, "POST"),
-            ("/logout", self._sign_out, "POST"),
             ("/static/{name}", self._assets.static, "GET"),
             ("/healthz", _liveness, "GET"),
             ("/readyz", _readiness, "GET"),
@@ -84,24 +87,25 @@ class Pages:
 
     def page(self, request: Request, name: str, status: int = 200, **values: object) -> Response:
         """Renders a template with the values that every page needs."""
-        caller = request.scope["caller"]
+        caller, user = request.scope["caller"], request.scope["user"]
         common = {
             "page": name,
             "root": request.scope["root"],
             "csrf": caller.csrf,
             "signed_in": caller.signed_in,
-            "needs_token": self._site.authenticator.needs_token,
+            "user": user or NOBODY,
+            "can_sign_out": self._site.authenticator.needs_login and not caller.by_proxy,
             "confirmation": CONFIRMATIONS.get(request.query_params.get("said", ""), ""),
             "version": __version__,
-            "last_event": self._site.feed.last_number,
+            "last_event": self._site.feed.last_id(user or NOBODY),
             "is_hub": self._site.fleet_store is not None,
-            "has_scan": self._site.settings.web.scan is not None,
+            "has_scan": self._site.settings.web.scan is not None and (user or NOBODY).cameras is None,
             "has_faces": self._site.settings.collect.enabled or is_folder(self._site.collected.folder.path),
         }
         return HTMLResponse(self._assets.render(f"{name}.html", {**common, **values}), status)
 
     async def _live(self, request: Request) -> Response:
-        site, status = self._site, self._site.status()
+        site, user, status = self._site, user_of(request), self._site.status(user_of(request))
         if site.fleet_store is not None:
             return RedirectResponse(f"{request.scope['root']}/fleet", 303)
         camera = request.query_params.get("camera", "")
@@ -110,10 +114,10 @@ class Pages:
         error_text = ""
         try:
             recent = await site.run_in_worker(
-                lambda: site.event_records(site.history.events(EventFilter(), RECENT_EVENTS))
+                lambda: site.event_records(site.history.events(user.narrow(EventFilter()), RECENT_EVENTS))
             )
             today = hour_record(
-                total(await site.run_in_worker(lambda: site.history.hours(EventFilter(since_s=midnight))))
+                total(await site.run_in_worker(lambda: site.history.hours(user.narrow(EventFilter(since_s=midnight)))))
             )
         except StoreError as error:  # the live streams continue
             recent, today, error_text = [], hour_record(total([])), str(error)
@@ -139,7 +143,8 @@ class Pages:
         since_s, until_s = _local_time(query.get("since", "")), _local_time(query.get("until", ""))
         before_s = _number(query.get("before", ""))
         limits_s = [end for end in (until_s, before_s) if end is not None]
-        event_filter = EventFilter(since_s, min(limits_s, default=None), cameras, kinds)
+        user = user_of(request)
+        event_filter = user.narrow(EventFilter(since_s, min(limits_s, default=None), cameras, kinds))
         records = await site.run_in_worker(
             lambda: site.event_records(site.history.events(event_filter, PAGE_EVENTS + 1))
         )
@@ -157,7 +162,7 @@ class Pages:
             older = urlencode([*query_items, ("before", repr(next_s))])
         times = [(name, value) for name, value in (("since", since_s), ("until", until_s)) if value is not None]
         csv_query = urlencode([*(("camera", name) for name in cameras), *(("kind", kind) for kind in kinds), *times])
-        names = await site.run_in_worker(site.camera_names)
+        names = await site.run_in_worker(lambda: site.camera_names(user))
         return self.page(
             request,
             "events",
@@ -174,12 +179,14 @@ class Pages:
 
     async def _label(self, request: Request) -> Response:
         """One collected face without a verdict, the most useful first, or the one whose label is taken back."""
-        query, collected = request.query_params, self._site.collected
+        query, collected, user = request.query_params, self._site.collected, user_of(request)
         skipped = int(_number(query.get("skip", "")) or 0)
 
         def read() -> tuple[CollectedFace | None, int, bool]:
-            found = collected.to_label()
+            found = [face for face in collected.to_label() if user.sees(face.camera)]
             chosen = collected.find(query["face"]) if query.get("face") else None
+            if chosen is not None and not user.sees(chosen.camera):
+                chosen = None
             face = chosen or (found[skipped % len(found)] if found else None)
             return face, len(found), face is not None and collected.folder.has(face.id, SCENE)
 
@@ -197,36 +204,14 @@ class Pages:
         return self.page(
             request,
             "health",
-            state=self._site.status(),
+            state=self._site.status(user_of(request)),
+            sees_channels=user_of(request).cameras is None,
             results=self._site.last_test,
             channels={each.name: each.kind for each in settings.channels},
             is_persistent=settings.persist,
             keep_days=settings.keep_days,
             snapshots=settings.snapshots,
         )
-
-    async def _login(self, request: Request) -> Response:
-        if request.scope["caller"].signed_in:
-            return RedirectResponse(f"{request.scope['root']}/", 303)
-        return self.page(request, "login", error_text="")
-
-    async def _sign_in(self, request: Request) -> Response:
-        authenticator, address = self._site.authenticator, request.client.host if request.client else "?"
-        if not authenticator.may_attempt(address):
-            return self.page(
-                request, "login", 429, error_text="Too many failed attempts. Wait a minute, then try again."
-            )
-        if not authenticator.is_token(parse_form(await request.body()).get("token", "").strip()):
-            authenticator.record_failure(address)
-            return self.page(request, "login", 401, error_text="The token is wrong. Try again.")
-        response = RedirectResponse(f"{request.scope['root']}/", 303)
-        cookie = session_cookie_header(authenticator.open_session(), self._site.settings.web, request.scope["root"])
-        response.headers.append("Set-Cookie", cookie)
-        return response
-
-    async def _sign_out(self, request: Request) -> Response:
-        self._site.authenticator.close_session(request.scope["caller"].session)
-        return RedirectResponse(f"{request.scope['root']}/login", 303)
 
 
 def _with_store_errors(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:

@@ -86,7 +86,7 @@ async def day_archive(request: Request) -> Response:
     except (ValueError, OverflowError, OSError):
         raise HTTPException(400, "day: give a date such as 2026-11-23") from None
     cameras = tuple(name for name in query.getlist("camera")[:100] if name and "\x00" not in name)
-    wanted = EventFilter(since_s, until_s, cameras)
+    wanted = request.scope["user"].narrow(EventFilter(since_s, until_s, cameras))
     events = (await site.run_in_worker(lambda: site.history.events(wanted, MAX_DAY_EVENTS)))[::-1]
     parts = _archive(site, events)
 

@@ -14,6 +14,7 @@ from app.alerts.store_types import EventFilter
 from app.core.types import Event, EventKind
 from app.review.picture_folder import day_of
 from app.web.assets import KINDS_TO_ACKNOWLEDGE
+from app.web.people import User
 from app.web.review_files import day_range
 from app.web.schemas import EventRecord
 from app.web.site import Site
@@ -47,7 +48,8 @@ class ReviewPage:
         except (ValueError, OverflowError, OSError):
             day = day_of(time.time())
             span = day_range(day)
-        names = await site.run_in_worker(site.camera_names)
+        user = request.scope["user"]
+        names = await site.run_in_worker(lambda: site.camera_names(user))
         watched = [view.camera for view in site.monitor.views()]  # a hub has none: its day needs a chosen camera
         camera = query.get("camera", "") if "\x00" not in query.get("camera", "") else ""
         kind = query.get("kind", "") if query.get("kind", "") in list(EventKind) else ""
@@ -56,7 +58,7 @@ class ReviewPage:
         start = int(query["from"]) if re.fullmatch(r"\d{1,6}", query.get("from", "")) else 0
         given = {"day": day, "camera": camera, "kind": kind, "state": state, "verdict": verdict}
         given = {name: value for name, value in given.items() if value}
-        wanted = EventFilter(*span, (camera,) if camera else (), (kind,) if kind else ())
+        wanted = user.narrow(EventFilter(*span, (camera,) if camera else (), (kind,) if kind else ()))
 
         def link(event_id: str) -> str:
             page = {**given, "from": start} if start else given
@@ -67,14 +69,15 @@ class ReviewPage:
             marked = site.history.marks(events)
             shown = [event for event in events if _matches(marked.get(event.id), state, verdict)]
             records = site.event_records(shown[start : start + PAGE_EVENTS + 1])
-            return records, self._timelines([camera] if camera else watched, span, events, lambda each: link(each.id))
+            shown_cameras = [name for name in ([camera] if camera else watched) if user.sees(name)]
+            return records, self._timelines(shown_cameras, span, events, lambda each: link(each.id))
 
         records, timelines = await site.run_in_worker(read)
         more = len(records) > PAGE_EVENTS
         records = records[:PAGE_EVENTS]
         chosen = next((each for each in records if each.id == query.get("event")), records[0] if records else None)
         if chosen is not None and query.get("event") not in ("", None, chosen.id):
-            found = await site.run_in_worker(lambda: self._record(query["event"]))
+            found = await site.run_in_worker(lambda: self._record(query["event"], user))
             chosen = found or chosen
         here = urlencode({**given, **({"from": start} if start else {}), **({"event": chosen.id} if chosen else {})})
         days = (span[0] - 3600, span[1] + 3600)
@@ -99,9 +102,9 @@ class ReviewPage:
             alert_kinds=KINDS_TO_ACKNOWLEDGE,
         )
 
-    def _record(self, event_id: str) -> EventRecord | None:
+    def _record(self, event_id: str, user: User) -> EventRecord | None:
         event = self._site.history.event(event_id)
-        return None if event is None else self._site.event_records([event])[0]
+        return None if event is None or not user.sees(event.camera) else self._site.event_records([event])[0]
 
     def _timelines(
         self, cameras: list[str], span: tuple[float, float], events: list[Event], link: Callable[[Event], str]

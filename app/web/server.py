@@ -24,12 +24,15 @@ from app.core.types import Event
 from app.settings.root import Settings
 from app.settings.web import WebSettings, read_token
 from app.web import api
+from app.web.access import guarded
 from app.web.assets import Assets
 from app.web.http_protocol import make_protocol
 from app.web.metrics import MetricsPage
 from app.web.middleware import SecurityMiddleware
 from app.web.mjpeg import ViewSource
 from app.web.pages import Pages, error_page
+from app.web.passwords import Passwords
+from app.web.people_pages import PeoplePages
 from app.web.site import Site
 
 log = logging.getLogger(__name__)
@@ -39,10 +42,20 @@ _CLOSE_S = 1
 """Time for open responses to end when the server stops."""
 
 
+def make_routes(site: Site, pages: Pages, metrics: Callable[[], bytes] = bytes) -> list[Route]:
+    """All routes, guarded by the roles and cameras of the users. ``metrics`` renders the Prometheus metrics."""
+
+    async def show_metrics(request: Request) -> Response:  # noqa: ARG001 - signature of a handler
+        return Response(await site.run_in_worker(metrics), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    people = PeoplePages(site, pages.page)
+    routes = [*pages.routes(), *people.routes(), *api.routes(), Route("/metrics", show_metrics, methods=["GET"])]
+    return guarded(routes, site)
+
+
 def make_app(site: Site) -> SecurityMiddleware:
     """The ASGI application, wrapped in the security middleware."""
-    assets = Assets()
-    pages = Pages(site, assets)
+    pages = Pages(site, Assets())
 
     async def handle_error(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
@@ -55,13 +68,9 @@ def make_app(site: Site) -> SecurityMiddleware:
         response.headers.update(getattr(error, "headers", None) or ({"Connection": "close"} if status == 500 else {}))
         return response
 
-    async def metrics(request: Request) -> Response:  # noqa: ARG001 - signature of a handler
-        text = await site.run_in_worker(metrics_page.text)
-        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
-
     handler = cast(Callable[[Request, Exception], Awaitable[Response]], handle_error)
     inner = Starlette(
-        routes=[*pages.routes(), *api.routes(), Route("/metrics", metrics, methods=["GET"])],
+        routes=make_routes(site, pages, lambda: metrics_page.text()),
         exception_handlers={HTTPException: handler, Exception: handler},
     )
     inner.router.redirect_slashes = False
@@ -81,10 +90,12 @@ class WebServer:
         center: AlertCenter,
         mutes: Mutes,
         fleet_store: Path | None = None,
+        passwords: Passwords | None = None,
     ) -> None:
-        """``fleet_store``: the event file of a hub. Raises SettingsError if the token is missing or too weak."""
+        """``fleet_store``: the event file of a hub. Raises SettingsError if the token is missing or too weak, and
+        StoreError if the users cannot be read."""
         self._web = settings.web
-        self.site = Site(settings, monitor, center, mutes, read_token(settings.web), fleet_store)
+        self.site = Site(settings, monitor, center, mutes, read_token(settings.web), fleet_store, passwords)
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -108,6 +119,12 @@ class WebServer:
         host = self._web.host if self._web.host not in ("0.0.0.0", "::") else socket.gethostname()
         name = f"[{host}]" if ":" in host else host
         return f"{'https' if self._web.tls_cert else 'http'}://{name}:{self.port}{self._web.root_path}/"
+
+    @property
+    def welcome(self) -> str:
+        """What to print at the start: the address, and how the first user is added if that is necessary."""
+        code = self.site.authenticator.first_code
+        return f"web view: {self.url}" + (f"\nadd the first user: {self.url}first-user?code={code}" if code else "")
 
     def start(self) -> None:
         """Raises OutputError if the address is not available or the certificate is invalid."""

@@ -42,6 +42,7 @@ class SetupApi:
             given = await self._read(request, SettingsChanges)
             assert isinstance(given, SettingsChanges)
             changes = [Change(each.path, each.value) for each in given.changes]
+            request.scope["target"] = ", ".join(each.path for each in changes)  # for the audit log
             return SavedSettings(**asdict(await setup.save(changes, given.revision)))
         text, settings, _ = await setup.read(site.settings)
         name = None if setup.file is None else setup.file.path.name

@@ -106,6 +106,7 @@ class SetupPages:
         return await self._setup.read(self._site.settings)
 
     async def _save(self, request: Request, fields: Fields, changes: list[Change], page: str = "/setup") -> Response:
+        request.scope["target"] = ", ".join(change.path for change in changes)  # for the audit log
         if changes:
             await self._setup.save(changes, fields.get("revision", ""))
         return RedirectResponse(f"{request.scope['root']}{page}?said=saved", 303)

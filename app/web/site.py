@@ -16,9 +16,11 @@ from app.alerts.delivery import AlertCenter
 from app.alerts.hook import make_test_alert
 from app.alerts.marks import Marks, Verdict
 from app.alerts.mutes import Mutes
+from app.alerts.store_types import StoreError
 from app.alerts.timeout_hook import LazyHook, TimeoutHook
 from app.capture.recorder import jpeg_bytes, jpeg_image
 from app.core.errors import HookError
+from app.core.files import is_file
 from app.core.secrets import redact
 from app.core.types import Box, Event
 from app.review.clips import VIDEO
@@ -26,10 +28,13 @@ from app.review.collected import CollectedFace, CollectedFaces
 from app.review.picture_folder import PictureFolder
 from app.settings.alerts import Channel
 from app.settings.root import Settings
+from app.settings.web import people_file
 from app.ui.canvas import blur_faces
 from app.web.auth import Authenticator
 from app.web.history import History
 from app.web.mjpeg import LiveStreams, ViewSource
+from app.web.passwords import Passwords
+from app.web.people import LOCAL, People, User
 from app.web.schemas import EventRecord, Status, TestResult, camera_record, delivery_record, event_record
 from app.web.setup import Setup
 from app.web.sse import EventFeed, to_json_line
@@ -53,8 +58,10 @@ class Site:
         mutes: Mutes,
         token: str | None,
         fleet_store: Path | None = None,
+        passwords: Passwords | None = None,
     ) -> None:
-        """``fleet_store``: the event file of a hub; None if this is none."""
+        """``fleet_store``: the event file of a hub; None if this is none. Raises StoreError if the file of the users
+        cannot be read."""
         web = settings.web
         self.settings = settings
         self.monitor = monitor
@@ -63,10 +70,12 @@ class Site:
         self.fleet_store = fleet_store
         self.started_s = time.time()
         self.workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="web-worker")
-        self.authenticator = Authenticator(token, web.session_h * 3600)
+        self.people = open_people(settings, passwords)
+        is_open = web.is_loopback and not web.needs_users
+        self.authenticator = Authenticator(token, web.session_h * 3600, people=self.people, is_open=is_open)
         self.history = History(settings.alerts, center)
         self.streams = LiveStreams(monitor, web, settings.view.blur, self.workers)
-        self.feed = EventFeed(lambda: self.status().model_dump_json(), self._event_json, web.max_viewers)
+        self.feed = EventFeed(lambda user: self.status(user).model_dump_json(), self._event_json, web.max_viewers)
         self.turns: deque[str] = deque(maxlen=_MAX_TURNS)
         """Cameras to rotate by a quarter; the main thread carries it out."""
         self.setup = Setup()
@@ -93,20 +102,24 @@ class Site:
         """Runs a blocking ``task`` in a worker thread."""
         return await asyncio.get_running_loop().run_in_executor(self.workers, task)
 
-    def status(self) -> Status:
-        """The current state; does not block."""
+    def status(self, user: User = LOCAL) -> Status:
+        """The current state as far as ``user`` may see it; does not block."""
         views = self.monitor.views()
-        alerts = sorted((event for view in views for event in view.open_alerts), key=lambda event: event.wall_s)
+        seen = [(i, view) for i, view in enumerate(views, 1) if user.sees(view.camera)]
+        alerts = sorted((event for _, view in seen for event in view.open_alerts), key=lambda event: event.wall_s)
+        delivery = delivery_record(self.center.health())
+        if user.cameras is not None:  # the numbers of the channels are those of all cameras
+            delivery = delivery.model_copy(update={"channels": []})
         return Status(
             version=__version__,
             started_s=self.started_s,
             now_s=time.time(),
             day_s=day_start_s(time.time()),
-            cameras=[camera_record(i, view, self.mutes.until_s(view.camera)) for i, view in enumerate(views, 1)],
+            cameras=[camera_record(i, view, self.mutes.until_s(view.camera)) for i, view in seen],
             alerts=[
                 event_record(each, False, False, Marks(self.history.recently_acknowledged(each.id))) for each in alerts
             ],
-            delivery=delivery_record(self.center.health()),
+            delivery=delivery,
         )
 
     def counts(self, is_live: bool) -> bool:
@@ -118,8 +131,8 @@ class Site:
         names = [view.camera for view in self.monitor.views()]
         return [name if names.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(names, 1)]
 
-    def camera_names(self) -> list[str]:
-        """The cameras that can be chosen: of a hub, all that it knows. May read from disk."""
+    def camera_names(self, user: User = LOCAL) -> list[str]:
+        """The cameras that ``user`` can choose: of a hub, of all that it knows. May read from disk."""
         names = [view.camera for view in self.monitor.views()]
         if self.fleet_store is not None:
             from app.fleet.hub_store import HubStore, camera_rows
@@ -129,7 +142,7 @@ class Site:
                 names += [f"{row.site}/{row.camera}" for row in camera_rows(store, time.time())]
             finally:
                 store.close()
-        return names
+        return [name for name in names if user.sees(name)]
 
     def _event_json(self, event: Event) -> str:
         may_have_snapshot = self.settings.alerts.snapshots != "off" and event.box is not None
@@ -205,6 +218,23 @@ class Site:
             hook.abort()
         self.setup.close(wait)
         self.workers.shutdown(wait=wait, cancel_futures=True)
+        if wait:  # a worker may still read it
+            self.people.close()
+
+
+def open_people(settings: Settings, passwords: Passwords | None = None) -> People:
+    """The users and the audit log. They are kept in memory if nothing is stored and nobody has to sign in, or if
+    the disk cannot be written. Raises StoreError."""
+    path = people_file(settings.alerts.store)
+    if not (is_file(path) or settings.alerts.persist or settings.web.needs_users):
+        return People(None, passwords, settings.web.audit_days)
+    try:
+        return People(path, passwords, settings.web.audit_days)
+    except StoreError as error:
+        if is_file(path):
+            raise
+        log.warning("%s; users and the audit log are kept only while maskwatch runs", error)
+        return People(None, passwords, settings.web.audit_days)
 
 
 def _test(channel: Channel, hook: TimeoutHook) -> TestResult:

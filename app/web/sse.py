@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.core.types import Event
 from app.web.mjpeg import run_until_disconnect
+from app.web.people import LOCAL, User
 
 STATE_INTERVAL_S = 1.0
 MAX_STORED_EVENTS = 200
@@ -21,14 +23,19 @@ MAX_STORED_EVENTS = 200
 @dataclass(frozen=True, slots=True)
 class _Entry:
     number: int
+    at_ms: int
     event: Event
+
+    def id_for(self, user: User) -> int:
+        """The id that ``user`` receives; a count of all events would say how many are hidden."""
+        return self.number if user.cameras is None else self.at_ms
 
 
 class EventFeed:
     """``publish`` and ``counts`` are thread-safe; all other methods run in the event loop of the server."""
 
-    def __init__(self, state: Callable[[], str], event_json: Callable[[Event], str], max_readers: int) -> None:
-        """``state`` returns the current state as one line of JSON, ``event_json`` one event."""
+    def __init__(self, state: Callable[[User], str], event_json: Callable[[Event], str], max_readers: int) -> None:
+        """``state`` returns the current state for a user as one line of JSON, ``event_json`` one event."""
         self._state = state
         self._event_json = event_json
         self._max_readers = max_readers
@@ -38,7 +45,7 @@ class EventFeed:
         self._number = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
-        self._state_cache = (0.0, "")
+        self._states: dict[frozenset[str] | None, tuple[float, str]] = {}
         self._stopping = False
         self.readers = 0
 
@@ -46,7 +53,8 @@ class EventFeed:
         """Sends ``event`` to every open page. Does not block."""
         with self._lock:
             self._number += 1
-            self._entries.append(_Entry(self._number, event))
+            at_ms = max(int(time.time() * 1000), self._entries[-1].at_ms + 1 if self._entries else 0)
+            self._entries.append(_Entry(self._number, at_ms, event))
             self._counts[(event.camera, event.kind.value)] += 1
             loop = self._loop
         if loop is not None and not loop.is_closed():
@@ -58,11 +66,11 @@ class EventFeed:
         with self._lock:
             return dict(self._counts)
 
-    @property
-    def last_number(self) -> int:
-        """Number of the last event; 0 before the first."""
+    def last_id(self, user: User = LOCAL) -> int:
+        """Id of the last event that ``user`` may see; 0 before the first."""
         with self._lock:
-            return self._number
+            seen = (entry.id_for(user) for entry in reversed(self._entries) if user.sees(entry.event.camera))
+            return next(seen, 0)
 
     @property
     def is_full(self) -> bool:
@@ -80,31 +88,32 @@ class EventFeed:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _after(self, number: int) -> list[_Entry]:
+    def _after(self, last: int, user: User) -> list[_Entry]:
         with self._lock:
-            return [entry for entry in self._entries if entry.number > number]
+            return [each for each in self._entries if each.id_for(user) > last and user.sees(each.event.camera)]
 
-    def _state_json(self, now_s: float) -> str:
-        """The state, computed at most once a second for all readers."""
-        if now_s - self._state_cache[0] >= STATE_INTERVAL_S * 0.9 or not self._state_cache[1]:
-            self._state_cache = (now_s, self._state())
-        return self._state_cache[1]
+    def _state_json(self, now_s: float, user: User) -> str:
+        """The state, computed at most once a second for all readers who see the same cameras."""
+        self._states = {key: each for key, each in self._states.items() if now_s - each[0] < STATE_INTERVAL_S * 0.9}
+        if user.cameras not in self._states:
+            self._states[user.cameras] = (now_s, self._state(user))
+        return self._states[user.cameras][1]
 
-    async def send_to(self, send: Send, last: int | None) -> None:
-        """Sends events until cancelled or stopped; ``last`` is the number of the last event that the page received."""
+    async def send_to(self, send: Send, last: int | None, user: User = LOCAL) -> None:
+        """Sends events until cancelled or stopped; ``last`` is the id of the last event that the page received."""
         loop = asyncio.get_running_loop()
-        with self._lock:
-            number = self._number if last is None or last > self._number else last
+        newest = self.last_id(user)
+        number = newest if last is None or last > newest else last
         text = "retry: 3000\n\n"
         state_s = float("-inf")
         while not self._stopping:
             changed = self._changed
-            for entry in self._after(number):
-                number = entry.number
+            for entry in self._after(number, user):
+                number = entry.id_for(user)
                 text += f"id: {number}\nevent: happening\ndata: {self._event_json(entry.event)}\n\n"
             if text or loop.time() - state_s >= STATE_INTERVAL_S:
                 state_s = loop.time()
-                text += f"event: state\ndata: {self._state_json(state_s)}\n\n"
+                text += f"event: state\ndata: {self._state_json(state_s, user)}\n\n"
             if text:
                 await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
                 text = ""
@@ -133,7 +142,7 @@ class EventStreamResponse:
             last = int(given) if given.isdigit() and len(given) < 16 else None
             self._feed.readers += 1
             try:
-                await run_until_disconnect(self._feed.send_to(send, last), receive)
+                await run_until_disconnect(self._feed.send_to(send, last, scope["user"]), receive)
             finally:
                 self._feed.readers -= 1
         await send({"type": "http.response.body", "body": b"", "more_body": False})

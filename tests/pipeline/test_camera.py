@@ -55,7 +55,7 @@ def test_a_worker_that_is_replaced_in_its_last_step_returns_no_result() -> None:
         def complete(self, *_: object) -> SimpleNamespace:
             worker.is_stopped = is_replaced
             return SimpleNamespace(
-                tracks=(), left=(), counts=Counts({}, {}), events=(), alerts=(), faces=(), waiting=(), crossings=()
+                tracks=(), left=(), counts=Counts({}, {}), events=(), alerts=(), faces=(), waiting=(), rejected=(), crossings=()
             )
 
     analyzer: Any = Analyzer()

@@ -110,10 +110,15 @@ def test_an_object_that_stopped_is_searched_once_more() -> None:
     assert any(part.iou(Box(190, 200, 40, 40)) > 0 for part in after[0])
 
 
-def test_movement_everywhere_needs_a_full_pass() -> None:
-    chosen = passes([landscape(1), *[np.roll(landscape(1), 15 * i, axis=1) for i in range(1, 12)]])
-    assert chosen.count(DetectionPass.FULL) >= 2
-    assert DetectionPass.TRACKED not in chosen
+def test_movement_everywhere_is_searched_as_any_movement() -> None:
+    """The detector searches the halved image then; a full pass follows once a second."""
+    images = [np.roll(landscape(1), 15 * i, axis=1) for i in range(72)]
+    scheduler = DetectionScheduler(DetectorSettings())
+    chosen = [(scheduler.choose(image, i / FPS, (), True), scheduler.moved) for i, image in enumerate(images)]
+    assert [each for each, _ in chosen].count(DetectionPass.FULL) == 3
+    searched = [moved for each, moved in chosen if each is DetectionPass.TRACKED]
+    assert len(searched) >= 6
+    assert all(sum(part.area for part in moved) > 0.5 * 640 * 480 for moved in searched)
 
 
 def test_a_faint_change_in_a_dark_scene_is_movement() -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -353,6 +354,50 @@ def test_sign_in_by_keyboard_on_a_phone(locked: Running, browser: Any, scheme: s
     ]
     assert abs(tops[0] - tops[2]) < 20 < tops[1] - tops[0], "name and sign-out button in one line, navigation below"
     assert accessibility_errors(browser) == []
+
+
+@needs_axe
+def test_the_pages_of_the_users(tmp_path: Path, browser: Any) -> None:
+    """The first user adds another one, without a script."""
+    resize(browser, *PHONE)
+    with serving(tmp_path, users=True, host="127.0.0.1") as running:
+        link = running.server.welcome.rpartition(" ")[2]
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+        browser.get(link)
+        browser.find_element(By.ID, "name").send_keys("boss")
+        browser.find_element(By.ID, "password").send_keys("a long password", "\n")
+        browser.get(f"{running.base}/users")
+        browser.find_element(By.ID, "name").send_keys("anna")
+        browser.find_element(By.ID, "password").send_keys("another password", "\n")
+        wait_until(lambda: len(running.server.site.people.accounts()) == 2)
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+        shapes = [(360, "light"), (360, "dark"), (768, "dark"), (1440, "light")]
+        for page, (width, scheme) in product(("/users", "/account", "/audit", "/login"), shapes):
+            if page == "/login":
+                browser.delete_all_cookies()
+            resize(browser, width, 900, color_scheme=scheme)
+            browser.get(running.base + page)
+            browser.execute_script("for (const each of document.querySelectorAll('details')) each.open = true")
+            assert accessibility_errors(browser) == [], page
+            assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth"), page
+        browser.get("about:blank")
+
+
+def test_sign_in_through_a_provider_of_another_site(tmp_path: Path, browser: Any) -> None:
+    """The browser sends the strict session cookie although it comes from another site."""
+    pytest.importorskip("joserfc", reason="needs joserfc: pip install '.[oidc]'")
+    from fakes_oidc import CLIENT, SECRET, running_provider
+
+    (tmp_path / "secret").write_text(SECRET)
+    with running_provider() as provider:
+        oidc = {"issuer": provider.issuer, "client_id": CLIENT, "client_secret_file": tmp_path / "secret"}
+        with serving(tmp_path, oidc=oidc, roles={"guards": "operator"}) as running:
+            browser.get(running.base)
+            browser.find_element(By.LINK_TEXT, "Sign in with your organisation").click()
+            wait_until(lambda: browser.current_url == f"{running.base}/")
+            browser.get(f"{running.base}/account")
+            assert "eva" in browser.page_source
+            browser.get("about:blank")
 
 
 def test_an_event_without_a_snapshot_is_aligned_on_a_phone(running: Running, browser: Any) -> None:

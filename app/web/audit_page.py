@@ -1,0 +1,84 @@
+"""The audit log as a page with a filter, and as CSV."""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime, timedelta
+from itertools import islice
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from app.web.audit import AuditEntry
+from app.web.site import Site
+
+PAGE_ENTRIES = 100
+AUDIT_FIELDS = ("number", "at_s", "who", "address", "what", "target", "digest")
+
+
+class AuditPage:
+    """``render`` is ``Pages.page``."""
+
+    def __init__(self, site: Site, render: Callable[..., Response]) -> None:
+        self._site = site
+        self._render = render
+
+    async def page(self, request: Request) -> Response:
+        query, audit = request.query_params, self._site.people.audit
+        given = {name: query.get(name, "") for name in ("who", "what", "since", "until", "before")}
+
+        def read() -> dict[str, object]:
+            entries = list(islice(_entries(self._site, given), PAGE_ENTRIES + 1))
+            older = {**given, "before": entries[PAGE_ENTRIES - 1].number} if len(entries) > PAGE_ENTRIES else {}
+            return {
+                "entries": entries[:PAGE_ENTRIES],
+                "older": urlencode({name: value for name, value in older.items() if value}),
+                "fault": audit.fault(),
+                "whos": audit.choices("who"),
+                "whats": audit.choices("what"),
+            }
+
+        values = await self._site.run_in_worker(read)
+        export = urlencode({name: value for name, value in given.items() if value and name != "before"})
+        days = self._site.settings.web.audit_days
+        return self._render(request, "audit", given=given, export=export, days=days, **values)
+
+    async def csv(self, request: Request) -> Response:
+        given = {name: request.query_params.get(name, "") for name in ("who", "what", "since", "until")}
+        entries = _entries(self._site, given)
+
+        def part() -> str:
+            file = io.StringIO()
+            csv.writer(file, lineterminator="\n").writerows(
+                [_cell(getattr(entry, name)) for name in AUDIT_FIELDS] for entry in islice(entries, 500)
+            )
+            return file.getvalue()
+
+        async def sent() -> AsyncIterator[str]:
+            yield ",".join(AUDIT_FIELDS) + "\n"
+            while text := await self._site.run_in_worker(part):
+                yield text
+
+        headers = {"Content-Disposition": 'attachment; filename="maskwatch-audit.csv"'}
+        return StreamingResponse(sent(), headers=headers, media_type="text/csv")
+
+
+def _entries(site: Site, given: dict[str, str]) -> Iterator[AuditEntry]:
+    before = int(given["before"]) if given.get("before", "").isdecimal() and len(given["before"]) < 16 else 1 << 62
+    since_s, until_s = _day(given["since"], 0, 0.0), _day(given["until"], 1, 1e12)
+    entries = site.people.audit.entries(given["who"], given["what"], since_s, until_s)
+    return filter(lambda entry: entry.number < before, entries)
+
+
+def _cell(value: object) -> object:
+    """Some of the text comes from people, and a table program would run a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+
+
+def _day(text: str, more_days: int, default_s: float) -> float:
+    """Unix time of the start of a local day, or of the day after it."""
+    try:
+        return (datetime.fromisoformat(text) + timedelta(days=more_days)).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return default_s
