@@ -17,6 +17,7 @@ from app.alerts.mutes import Mutes
 from app.alerts.store_types import StoreError
 from app.capture.capture import SourceState, SourceStatus
 from app.core.types import Box, Counts, Event, EventKind, FaceLabel, Frame, Label, StageTimes, Track
+from app.pipeline.camera import DOWN_STATES
 from app.pipeline.monitor import CameraView
 from app.settings.load import load_settings
 from app.settings.root import Settings
@@ -62,6 +63,9 @@ class FakeMonitor:
             self.view_calls += 1
             return list(self._views)
 
+    def view(self, index: int) -> CameraView:
+        return self.views()[index]
+
     def change(self, index: int = 0, **changes: Any) -> None:
         with self._lock:
             self._views[index] = replace(self._views[index], **changes)
@@ -73,7 +77,8 @@ class FakeMonitor:
         self.change(index, frame=Frame(self.image(number, size), number, number / 10, now_s, time.time(), name))
 
     def state(self, state: SourceState, error: str = "", index: int = 0) -> None:
-        self.change(index, status=replace(self._views[index].status, state=state, last_error=error))
+        status = replace(self._views[index].status, state=state, last_error=error)
+        self.change(index, status=status, down_since_s=time.time() - 90 if state in DOWN_STATES else None)
 
 
 @dataclass(frozen=True, slots=True)

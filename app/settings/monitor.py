@@ -98,6 +98,9 @@ class CameraSettings(SourceSettings):
     """``[[camera]]``: one source. Its tables ``detector``, ``policy`` and ``tracking`` override single settings of
     ``[detector]``, ``[policy]`` and ``[tracking]``."""
 
+    group: str = Field(
+        "", max_length=80, description="name of a group of cameras, such as Hall, that the web view can show alone"
+    )
     detector: DetectorSettings = Field(default_factory=DetectorSettings, description="overrides of [detector]")
     policy: PolicySettings = Field(default_factory=PolicySettings, description="overrides of [policy]")
     tracking: TrackingSettings = Field(default_factory=TrackingSettings, description="overrides of [tracking]")

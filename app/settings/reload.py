@@ -7,7 +7,7 @@ from app.settings.root import Settings
 LIVE = ("policy", "tracking", "monitor", "alerts")
 """Tables that are applied at once."""
 
-LIVE_OF_CAMERA = ("policy", "tracking", "rotate", "flip", "aspect_ratio", "blackout")
+LIVE_OF_CAMERA = ("group", "policy", "tracking", "rotate", "flip", "aspect_ratio", "blackout")
 
 
 def live_part(old: Settings, new: Settings) -> Settings:

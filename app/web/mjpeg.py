@@ -21,7 +21,9 @@ BOUNDARY = b"maskwatch-picture"
 RESEND_S = 5.0
 """Interval in which an unchanged frame is sent again, to detect dead connections."""
 TILE_PX = 480
-"""Width of a camera that is shown with others."""
+"""Width of a camera that is shown with others, if the viewer does not ask for another."""
+WIDTHS_PX = (320, 480, 640, 960, 1280, 1920)
+"""Widths that are encoded: few, so that viewers share them."""
 STALE_STATES = (SourceState.STALE, SourceState.RECONNECTING, SourceState.FAILED, SourceState.STANDBY)
 
 
@@ -29,6 +31,8 @@ class ViewSource(Protocol):
     """The part of ``Monitor`` that the web view needs."""
 
     def views(self) -> list[CameraView]: ...
+
+    def view(self, index: int) -> CameraView: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +116,10 @@ class LiveStreams:
         """The current frame of a camera, encoded. ``width_px``: 0 for that of the settings. Raises IndexError if the
         camera does not exist."""
         width_px = min(width_px or self._settings.max_width_px, self._settings.max_width_px)
-        view = self._monitor.views()[index]
+        self._monitor.view(index)
         camera = self._cameras.setdefault((index, width_px), _Camera())
         async with camera.lock:
-            view = self._monitor.views()[index]
+            view = self._monitor.view(index)
             if not _is_unchanged(camera.frame.view, view):
                 quality, loop = self._settings.jpeg_quality, asyncio.get_running_loop()
                 jpeg = await loop.run_in_executor(self._workers, draw, view, width_px, quality, self._blur)

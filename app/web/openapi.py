@@ -7,7 +7,7 @@ from pydantic.json_schema import models_json_schema
 from app import __version__
 from app.core.types import EventKind
 from app.web import schemas
-from app.web.mjpeg import TILE_PX
+from app.web.mjpeg import TILE_PX, WIDTHS_PX
 
 _JSON, _JPEG = "application/json", "image/jpeg"
 _REFS = "#/components/schemas/{model}"
@@ -115,12 +115,19 @@ def _paths() -> dict[str, Any]:
         "/live": {
             "get": get(
                 "live",
-                f"All cameras in one stream, at most {TILE_PX} px wide: camera number and length of the JPEG as 32-bit "
-                "big-endian integers, then the JPEG",
+                "All cameras in one stream: camera number and length of the JPEG as 32-bit big-endian integers, then the "
+                "JPEG",
                 None,
                 "application/octet-stream",
-                (404, 503),
-                parameters=[_parameter("camera", "query", _NUMBERS, "all if not given")],
+                (400, 404, 503),
+                parameters=[
+                    _parameter("camera", "query", _NUMBERS, "all if not given"),
+                    _parameter(
+                        "width", "query", {"type": "number", "minimum": 1, "maximum": 10_000, "default": TILE_PX},
+                        f"width at which a camera is shown, px; the images have the next of {WIDTHS_PX}, and at most "
+                        "web.max_width_px",
+                    ),
+                ],
             )
         },
         "/cameras/{camera}/mute": {
