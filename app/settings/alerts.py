@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from app.core.schedule import Hours, parse_hours
 from app.core.types import EventKind
@@ -209,6 +209,29 @@ class NatsChannel(ChannelBase):
     )
 
 
+class PushChannel(ChannelBase):
+    """Web push to the browsers and phones that turned alerts on in the web view."""
+
+    kind: Literal["push"]
+    contact: str = Field(
+        pattern=r"^(mailto:[^@\s]+@[^@\s]+|https://\S+)$",
+        description="your address for the push services, such as mailto:you@example.org",
+    )
+    urgent: tuple[EventKind, ...] = Field(
+        default=(EventKind.CAMERA_OFFLINE, EventKind.NODE_OFFLINE, EventKind.PART_FAILED),
+        description="events that also reach a device in its quiet hours, if it asks for that",
+    )
+    allow_private: bool = Field(
+        default=False, description="also send to http addresses and to those of the own network; only for tests"
+    )
+    _store: Path = PrivateAttr(default=Path("push.db"))
+
+    @property
+    def store(self) -> Path:
+        """The SQLite file of the devices, beside the event file."""
+        return self._store
+
+
 class PluginChannel(ChannelBase):
     """A Python hook of an installed package, with an entry point in the group ``maskwatch.alert_hooks``."""
 
@@ -218,7 +241,14 @@ class PluginChannel(ChannelBase):
 
 
 Channel = Annotated[
-    CommandChannel | WebhookChannel | MqttChannel | AppriseChannel | SoundChannel | NatsChannel | PluginChannel,
+    CommandChannel
+    | WebhookChannel
+    | MqttChannel
+    | AppriseChannel
+    | SoundChannel
+    | NatsChannel
+    | PushChannel
+    | PluginChannel,
     Field(discriminator="kind"),
 ]
 
@@ -267,6 +297,13 @@ class AlertSettings(BaseModel):
         if twice:
             raise ValueError(f"two channels are called {twice[0]!r}; names must differ")
         return channels
+
+    @model_validator(mode="after")
+    def _place_devices(self) -> Self:
+        for channel in self.channels:
+            if isinstance(channel, PushChannel):
+                channel._store = self.store.with_name(f"{self.store.stem}.push.db")
+        return self
 
     @model_validator(mode="after")
     def _snapshots_allowed(self) -> Self:
