@@ -20,7 +20,7 @@ from app.alerts.store_types import EventFilter, StoreError
 from app.core.types import Box, EventKind
 from app.pipeline.monitor import CameraView
 from app.review.collected import CROP, SCENE
-from app.web import openapi
+from app.web import openapi, push
 from app.web.middleware import CSRF_FIELD, FORM, parse_form
 from app.web.mjpeg import TILE_PX, WIDTHS_PX, LiveResponse, LiveStreams, MjpegResponse
 from app.web.review_files import clip_boxes, clip_poster, clip_video, day_archive
@@ -51,7 +51,7 @@ PREFIX = "/api/v1"
 MAX_EVENTS = 500
 MAX_CSV_EVENTS = 100_000
 MAX_TIME_S = 1e10
-PAGES = ("/", "/events", "/review", "/label", "/trends", "/health")
+PAGES = ("/", "/wall", "/events", "/review", "/label", "/trends", "/health")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -350,6 +350,26 @@ async def _test_alert(request: Request) -> Response:
     return json_response(TestResults(results=results))
 
 
+async def _push_key(request: Request) -> Response:
+    site = site_of(request)
+    channel = push.channel_of(site)
+    return json_response(push.PushKey(key=await site.run_in_worker(lambda: push.public_key(channel))))
+
+
+async def _subscribe(request: Request) -> Response:
+    site, given = site_of(request), _validate(push.Subscription, await _read_fields(request))
+    assert isinstance(given, push.Subscription)
+    channel = push.channel_of(site)
+    return json_response(await site.run_in_worker(lambda: push.subscribe(channel, given, request)))
+
+
+async def _unsubscribe(request: Request) -> Response:
+    site, given = site_of(request), _validate(push.Endpoint, await _read_fields(request))
+    assert isinstance(given, push.Endpoint)
+    store = push.PushStore(push.channel_of(site).store)
+    return json_response(push.Unsubscribed(removed=await site.run_in_worker(lambda: store.remove(given.endpoint))))
+
+
 async def _compliance(request: Request) -> Response:
     site, query = site_of(request), event_filter(request)
     rows = await site.run_in_worker(lambda: site.history.hours(query))
@@ -398,6 +418,9 @@ def routes() -> list[Route]:
         ("/alerts/test", _test_alert, post),
         ("/alerts/acknowledge", _acknowledge_all, post),
         ("/alerts/{event:path}/acknowledge", _acknowledge, post),
+        ("/push", _push_key, get),
+        ("/push/subscribe", _subscribe, post),
+        ("/push/unsubscribe", _unsubscribe, post),
         ("/compliance", _compliance, get),
         ("/stream", _event_stream, get),
         ("/openapi.json", _openapi, get),

@@ -16,6 +16,7 @@ from app.core.types import EventKind, Label
 MEDIA_TYPES = {
     ".css": "text/css",
     ".js": "text/javascript",
+    ".png": "image/png",
     ".svg": "image/svg+xml",
     ".webmanifest": "application/manifest+json",
 }
@@ -86,7 +87,10 @@ class Assets:
         media_type = next(
             (kind for suffix, kind in MEDIA_TYPES.items() if name.endswith(suffix)), "application/octet-stream"
         )
-        return Response(content, media_type=media_type, headers={"Cache-Control": "max-age=300"})
+        headers = {"Cache-Control": "max-age=300"}
+        if name == "service-worker.js":
+            headers["Service-Worker-Allowed"] = "../"  # all pages, also below a path of a proxy
+        return Response(content, media_type=media_type, headers=headers)
 
 
 def _clock(wall_s: float) -> str:

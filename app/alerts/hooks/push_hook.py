@@ -139,12 +139,8 @@ class PushHook:
         if self._key != alert.idempotency_key:
             self._key, self._done = alert.idempotency_key, set()
         left = [each for each in devices if each.endpoint not in self._done]
-        addresses: dict[str, str] = {}
-        for each in left:
-            with suppress(ValueError):  # it stays without an address
-                addresses[each.endpoint] = push_address(each.endpoint, self._channel.allow_private)
-        try:
-            answers = asyncio.run(self._send_all(alert, left, addresses)) if left else []
+        try:  # name servers are asked here, since a thread of asyncio could not be abandoned
+            answers = asyncio.run(self._send_all(alert, left, list(map(self._address, left)))) if left else []
         except asyncio.CancelledError:
             raise HookError("stopped") from None
         finally:
@@ -160,7 +156,15 @@ class PushHook:
         is_quiet = bool(device.quiet) and is_open(map(parse_hours, device.quiet), event.wall_s, device.timezone)
         return not is_quiet or (device.urgent and event.kind in self._channel.urgent)
 
-    async def _send_all(self, alert: Alert, devices: Sequence[Device], addresses: dict[str, str]) -> list[int | str]:
+    def _address(self, device: Device) -> str | ValueError:
+        try:
+            return push_address(device.endpoint, self._channel.allow_private)
+        except ValueError as error:
+            return error
+
+    async def _send_all(
+        self, alert: Alert, devices: Sequence[Device], addresses: Sequence[str | ValueError]
+    ) -> list[int | str]:
         import httpx
 
         task = asyncio.current_task()
@@ -168,30 +172,29 @@ class PushHook:
         self._running = asyncio.get_running_loop(), task
         # A push service that hangs must not use up the time of the others.
         limits = httpx.Limits(max_connections=CONNECTIONS)
-        async with httpx.AsyncClient(timeout=self._channel.timeout_s * 0.7, limits=limits) as client:
-            key = signing_key(self._store.private_key())
-            text = self._message(alert)
-            each = (
-                self._send_one(client, device, addresses.get(device.endpoint), key, text, alert) for device in devices
-            )
-            return await asyncio.gather(*each)
-
-    async def _send_one(
-        self, client: "httpx.AsyncClient", device: Device, address: str | None, key: Any, text: bytes, alert: Alert
-    ) -> int | str:
-        """The status of the answer, or why there is none."""
-        import httpx
-
-        if address is None:
-            return "its address cannot be used"
-        url = httpx.URL(device.endpoint)
+        key, text = signing_key(self._store.private_key()), self._message(alert)
         headers = {
-            "Host": url.netloc.decode(),
-            "Authorization": authorization(device.endpoint, key, self._channel.contact),
             "Content-Encoding": "aes128gcm",
             "TTL": str(int(min(self._channel.give_up_after_s, MAX_TTL_S))),
             "Urgency": "normal" if alert.event.kind in ENDS else "high",
         }
+        async with httpx.AsyncClient(
+            headers=headers, timeout=self._channel.timeout_s * 0.7, limits=limits, trust_env=False
+        ) as client:
+            pairs = zip(devices, addresses, strict=True)
+            return await asyncio.gather(*(self._send_one(client, *pair, key, text) for pair in pairs))
+
+    async def _send_one(
+        self, client: "httpx.AsyncClient", device: Device, address: str | ValueError, key: Any, text: bytes
+    ) -> int | str:
+        """The status of the answer, or why there is none."""
+        import httpx
+
+        if isinstance(address, ValueError):
+            return str(address)
+        url = httpx.URL(device.endpoint)
+        signed = authorization(device.endpoint, key, self._channel.contact)
+        headers = {"Host": url.netloc.decode(), "Authorization": signed}
         try:
             body = encrypt(text, from_base64url(device.p256dh), from_base64url(device.auth))
             # To the address that was checked: the name could have another one by now.
