@@ -120,8 +120,8 @@ def _paths() -> dict[str, Any]:
         "/live": {
             "get": get(
                 "live",
-                "All cameras in one stream: camera number and length of the JPEG as 32-bit big-endian integers, then the "
-                "JPEG",
+                "All cameras in one stream: camera number and length of the JPEG as 32-bit big-endian integers, then "
+                "the JPEG",
                 None,
                 "application/octet-stream",
                 (400, 404, 503),

@@ -30,7 +30,7 @@ from app.web.review_page import ReviewPage
 from app.web.scan_page import ScanPage
 from app.web.schemas import hour_record
 from app.web.site import Site
-from app.web.wall import STREAMS, WallPage, chosen_group
+from app.web.wall import MAX_STREAMS, WallPage, chosen_group
 
 PAGE_EVENTS, MAX_EVENTS_AT_ONCE = 50, 1000
 RECENT_EVENTS = 12
@@ -130,7 +130,7 @@ class Pages:
             today=today,
             today_since=midnight,
             error_text=error_text,
-            has_streams=len(cameras) <= STREAMS,
+            has_streams=len(cameras) <= MAX_STREAMS,
         )
 
     async def _offline(self, request: Request) -> Response:  # noqa: ARG002 - a handler

@@ -11,7 +11,7 @@ from app.web.site import Site
 
 PER_PAGE = (1, 4, 9, 16)
 EVERY_S = (0, 5, 10, 20, 60)
-STREAMS = 3
+MAX_STREAMS = 3
 """A browser opens six connections to one server; with more cameras a page without JavaScript shows single images."""
 
 
@@ -54,6 +54,6 @@ class WallPage:
         return self._render(
             request, "wall", all_cameras=all_cameras, cameras=cameras, group=group, groups=groups, per=per,
             every_s=every_s, number=page, pages=pages, alone=alone, link=link, per_page=PER_PAGE,
-            every=sorted({*EVERY_S, every_s}), streams=STREAMS,
+            every=sorted({*EVERY_S, every_s}), streams=MAX_STREAMS,
             shown={alone} if alone else {camera.id for camera in cameras[first : first + per]},
         )  # fmt: skip

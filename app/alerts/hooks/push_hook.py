@@ -135,7 +135,9 @@ class PushHook:
     def send(self, alert: Alert) -> None:
         devices = [each for each in self._store.devices() if self._is_for(each, alert)]
         if alert.is_test and not devices:
-            raise HookError("no device is subscribed; open the live page on a phone or computer and turn alerts on there")
+            raise HookError(
+                "no device is subscribed; open the live page on a phone or computer and turn alerts on there"
+            )
         if self._key != alert.idempotency_key:
             self._key, self._done = alert.idempotency_key, set()
         left = [each for each in devices if each.endpoint not in self._done]
