@@ -63,9 +63,6 @@ class FakeMonitor:
             self.view_calls += 1
             return list(self._views)
 
-    def view(self, index: int) -> CameraView:
-        return self.views()[index]
-
     def change(self, index: int = 0, **changes: Any) -> None:
         with self._lock:
             self._views[index] = replace(self._views[index], **changes)

@@ -186,9 +186,6 @@ class _NoCameras:
     def views(self) -> "list[CameraView]":
         return []
 
-    def view(self, index: int) -> "CameraView":
-        raise IndexError(index)
-
 
 def _start_web(stack: ExitStack, settings: "Settings", center: "AlertCenter") -> None:
     from app.alerts.mutes import Mutes

@@ -409,10 +409,6 @@ class Monitor:
         """The current view of each camera, in the order of the settings."""
         return [self._with_day(camera.view()) for camera in self._cameras]
 
-    def view(self, index: int) -> CameraView:
-        """The current view of one camera. Raises IndexError."""
-        return self._with_day(self._cameras[index].view())
-
     def _with_day(self, view: CameraView) -> CameraView:
         """``view`` with the people of today, also of earlier runs, instead of those of this run."""
         seen = None if self._recorder is None else self._recorder.today(view.camera)

@@ -49,7 +49,7 @@ class WebSettings(BaseModel):
     )
     session_h: float = Field(12.0, gt=0, le=24 * 365, description="hours after which a user must sign in again")
     max_width_px: int = Field(960, ge=160, le=3840, description="maximum width of the images sent")
-    max_fps: float = Field(12.0, gt=0, le=60, description="maximum images per second of one camera")
+    max_fps: float = Field(11.0, gt=0, le=60, description="maximum images per second of one camera")
     jpeg_quality: int = Field(75, ge=10, le=95, description="JPEG quality of the images sent")
     max_viewers: int = Field(32, ge=1, le=1000, description="maximum live views at a time, of all cameras together")
     max_connections: int = Field(128, ge=4, le=10_000, description="maximum open connections; more are refused")
