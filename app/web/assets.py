@@ -1,5 +1,6 @@
 """Templates, styles and scripts, read once from the package: no request opens a file."""
 
+import time
 from datetime import datetime
 from importlib import resources
 from typing import Any
@@ -20,6 +21,7 @@ MEDIA_TYPES = {
     ".svg": "image/svg+xml",
     ".webmanifest": "application/manifest+json",
 }
+RECENT_S = 20 * 3600
 KIND_NAMES = {
     EventKind.NO_MASK: "No mask",
     EventKind.INCORRECT: "Worn wrong",
@@ -94,7 +96,9 @@ class Assets:
 
 
 def _clock(wall_s: float) -> str:
-    return datetime.fromtimestamp(wall_s).strftime("%H:%M:%S")
+    """The time, with the day if it is not the last one."""
+    is_recent = abs(time.time() - wall_s) < RECENT_S
+    return datetime.fromtimestamp(wall_s).strftime("%H:%M:%S" if is_recent else "%d %b, %H:%M")
 
 
 def _date_time(wall_s: float) -> str:

@@ -12,7 +12,11 @@
   const base = document.body.dataset.root ?? "";  // the path under which a proxy serves the pages, or ""
   const csrf = one('meta[name="csrf"]').content;
   const who = (event) => event.camera + (event.people > 1 ? `, ${event.people} people` : event.track_id ? `, person ${event.track_id}` : "");
-  const clock = (wall_s) => new Date(wall_s * 1000).toLocaleTimeString([], {hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false});
+  const RECENT_MS = 20 * 3600 * 1000;
+  const clock = (wall_s) => {  // the time, with the day if it is not the last one
+    const at = new Date(wall_s * 1000), isRecent = Math.abs(Date.now() - at) < RECENT_MS;
+    return at.toLocaleString([], {hour: "2-digit", minute: "2-digit", hour12: false, ...isRecent ? {second: "2-digit"} : {day: "2-digit", month: "short"}});
+  };
 
   const put = (root, name, text) => {
     const field = one(`[data-field="${name}"]`, root);
