@@ -174,7 +174,7 @@ class PushHook:
         self._running = asyncio.get_running_loop(), task
         # A push service that hangs must not use up the time of the others.
         limits = httpx.Limits(max_connections=CONNECTIONS)
-        key, text = signing_key(self._store.private_key()), self._message(alert)
+        key, text = signing_key(self._store.private_key()), self.message(alert)
         headers = {
             "Content-Encoding": "aes128gcm",
             "TTL": str(int(min(self._channel.give_up_after_s, MAX_TTL_S))),
@@ -207,7 +207,8 @@ class PushHook:
             return type(error).__name__
         return answer.status_code
 
-    def _message(self, alert: Alert) -> bytes:
+    def message(self, alert: Alert) -> bytes:
+        """What the service worker of the web view gets, as JSON."""
         event = alert.event
         message = {
             "title": alert.title,

@@ -1,7 +1,7 @@
 "use strict";
 // Shows alerts as notifications, and a page of its own when maskwatch cannot be reached. It keeps that page and its
 // style sheet, and nothing else: no pictures, no events.
-const CACHE = "maskwatch-1", PAGE = "offline.html", STYLE = "style.css", PICTURE_LIMIT_MS = 4000;
+const CACHE = "maskwatch-1", PAGE = "offline.html", STYLE = "style.css";
 const pages = self.registration.scope;
 
 self.addEventListener("install", (event) => {
@@ -15,19 +15,6 @@ self.addEventListener("fetch", (event) => {
   if (file) event.respondWith(fetch(event.request).catch(() => caches.match(new URL(file, self.location).href)));
 });
 
-// The picture comes from the web view itself, with the session of this browser: a message has no room for it.
-const pictureOf = async (alert) => {
-  if (!alert.picture) return undefined;
-  const address = `${pages}api/v1/events/${encodeURIComponent(alert.event)}/picture.jpg`;
-  const response = await fetch(address, {signal: AbortSignal.timeout(PICTURE_LIMIT_MS)});
-  if (!response.ok || response.redirected) return undefined;
-  const blob = await response.blob();
-  return new Promise((done) => {
-    const reader = new FileReader();
-    reader.onload = () => done(reader.result);
-    reader.readAsDataURL(blob);
-  });
-};
 const show = async (alert) => {
   const at = new Date(alert.at), time = at.toLocaleTimeString([], {hour: "2-digit", minute: "2-digit", second: "2-digit"});
   await self.registration.showNotification(alert.title, {
@@ -35,7 +22,8 @@ const show = async (alert) => {
     tag: alert.tag,
     timestamp: at.getTime(),
     icon: new URL("icon-192.png", self.location).href,
-    image: await pictureOf(alert).catch(() => undefined),
+    // A message has no room for the picture: the browser loads it from the web view, if it is signed in there.
+    image: alert.picture ? `${pages}api/v1/events/${encodeURIComponent(alert.event)}/picture.jpg` : undefined,
     data: alert.event ? `${pages}review?event=${encodeURIComponent(alert.event)}` : pages,
   });
 };
