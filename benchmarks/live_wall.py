@@ -1,4 +1,4 @@
-"""Measures live video of many cameras in one page: images a second of each, their delay, and what it costs the analysis.
+"""Measures live video of many cameras in one page: images a second, their delay, and what they cost the analysis.
 
     python benchmarks/live_wall.py [--cameras 4 9] [--seconds 8] [--rounds 3] [--browser]
                                    [--json docs/results/live_wall.json]
@@ -164,7 +164,8 @@ def in_browser(program: Program, cameras: int, seconds: float) -> dict[str, Any]
     finally:
         driver.quit()
     shown = [count / took_s for count in counts.values()]
-    return {"analysed": analysed, "cores": cores, "shown_fps_least": min(shown), "shown_fps_mean": statistics.mean(shown)}
+    rates = {"shown_fps_least": min(shown), "shown_fps_mean": statistics.mean(shown)}
+    return {"analysed": analysed, "cores": cores, **rates}
 
 
 def measure(cameras: int, args: argparse.Namespace, folder: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from app.alerts.export import total, write_csv
 from app.alerts.marks import Verdict
+from app.alerts.push_store import PushStore
 from app.alerts.store_types import EventFilter, StoreError
 from app.core.types import Box, EventKind
 from app.pipeline.monitor import CameraView
@@ -366,7 +367,7 @@ async def _subscribe(request: Request) -> Response:
 async def _unsubscribe(request: Request) -> Response:
     site, given = site_of(request), _validate(push.Endpoint, await _read_fields(request))
     assert isinstance(given, push.Endpoint)
-    store = push.PushStore(push.channel_of(site).store)
+    store = PushStore(push.channel_of(site).store)
     return json_response(push.Unsubscribed(removed=await site.run_in_worker(lambda: store.remove(given.endpoint))))
 
 

@@ -80,8 +80,8 @@ def _is_unchanged(old: CameraView | None, new: CameraView) -> bool:
 
 
 class LiveStreams:
-    """The streams of all cameras. Runs in the event loop of the server; drawing runs in ``workers``: all new frames of a
-    moment in one job, since many small ones would cost more than the drawing itself."""
+    """The streams of all cameras. Runs in the event loop of the server; drawing runs in ``workers``: all new frames
+    of a moment in one job, since many small ones would cost more than the drawing itself."""
 
     def __init__(self, monitor: ViewSource, settings: WebSettings, blur: bool, workers: Executor) -> None:
         self._monitor = monitor
