@@ -55,5 +55,6 @@ class WallPage:
             request, "wall", all_cameras=all_cameras, cameras=cameras, group=group, groups=groups, per=per,
             every_s=every_s, number=page, pages=pages, alone=alone, link=link, per_page=PER_PAGE,
             every=sorted({*EVERY_S, every_s}), streams=MAX_STREAMS,
+            places=next(each for each in PER_PAGE if each >= min(per, len(cameras))),
             shown={alone} if alone else {camera.id for camera in cameras[first : first + per]},
         )  # fmt: skip
