@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +40,7 @@ class FakeMonitor:
         self._lock = threading.Lock()
         self._views = [self._initial_view(name) for name in names or ("door",)]
         self.view_calls = 0
+        self.shown: set[int] = set()
 
     def without_cameras(self) -> "FakeMonitor":
         self._views = []
@@ -62,6 +63,9 @@ class FakeMonitor:
         with self._lock:
             self.view_calls += 1
             return list(self._views)
+
+    def show(self, indices: Iterable[int]) -> None:
+        self.shown = set(indices)
 
     def change(self, index: int = 0, **changes: Any) -> None:
         with self._lock:

@@ -2,7 +2,7 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -31,6 +31,8 @@ class ViewSource(Protocol):
     """The part of ``Monitor`` that the web view needs."""
 
     def views(self) -> list[CameraView]: ...
+
+    def show(self, indices: Iterable[int]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ class LiveStreams:
         interval_s = 1.0 / self._settings.max_fps
         next_s = loop.time()
         while not self._stopping and (keys := [key for key, camera in self._cameras.items() if camera.viewers]):
+            self._monitor.show({index for index, _ in keys})
             await self._update(keys)
             next_s = max(next_s, loop.time() - interval_s) + interval_s  # a late image does not lower the rate
             await asyncio.sleep(next_s - loop.time())

@@ -85,7 +85,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_each_frame_is_encoded_once_for_all_viewers(tmp_path: Path, encoded: list[int]) -> None:
-    with serving(tmp_path, max_fps=50) as running, viewers(running, 5) as five:
+    with serving(tmp_path, FakeMonitor("door", "hall"), max_fps=50) as running, viewers(running, 5) as five:
         for viewer in five:
             viewer.next()
         for number in range(1, 6):
@@ -93,6 +93,7 @@ def test_each_frame_is_encoded_once_for_all_viewers(tmp_path: Path, encoded: lis
             shown = [viewer.next() for viewer in five]
             assert len(set(shown)) == 1
         assert encoded == [0, 1, 2, 3, 4, 5]
+        assert running.monitor.shown == {0}, "only this camera must not skip images"
 
 
 def test_without_viewers_no_frame_is_encoded(tmp_path: Path, encoded: list[int]) -> None:

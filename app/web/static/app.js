@@ -24,9 +24,10 @@
   };
   const putTime = (root, name, wall_s) => {
     const field = one(`[data-field="${name}"]`, root);
-    if (!field) return;
+    const at = new Date(wall_s * 1000).toISOString();
+    if (!field || field.firstElementChild?.dateTime === at) return;  // a change would be read aloud again
     const time = document.createElement("time");
-    time.dateTime = new Date(wall_s * 1000).toISOString();
+    time.dateTime = at;
     time.textContent = clock(wall_s);
     field.replaceChildren(time);
   };
@@ -68,14 +69,15 @@
     if (!banner) return;
     const offline = cameras.filter((camera) => camera.offline_since_s !== null);
     const known = new Map(all("[data-offline]", banner).map((item) => [item.dataset.offline, item]));
-    one("ul", banner).replaceChildren(...offline.map((camera) => {
+    const list = one("ul", banner), items = offline.map((camera) => {
       const item = known.get(String(camera.id)) ?? one("#offline-item").content.firstElementChild.cloneNode(true);
       item.dataset.offline = camera.id;
       put(item, "name", camera.name);
       put(item, "reason", camera.note);
       putTime(item, "since", camera.offline_since_s);
       return item;
-    }));
+    });
+    if (items.length !== list.children.length || items.some((item, i) => item !== list.children[i])) list.replaceChildren(...items);
     put(banner, "offline-count", offline.length);
     banner.hidden = !offline.length;
   };
