@@ -6,7 +6,9 @@
 Another process replays a video as cameras of 640x480 and 15 frames/s (make_clip.py, replay.py). In each round the
 program watches alone, then with one viewer of all cameras, which reads the stream and draws nothing; with --browser
 then also with the wall in a headless Chromium, which takes its share of the same cores. The delay is the time from the
-capture of a frame until its last byte is at the viewer. Ratios are medians of the rounds.
+capture of a frame until its last byte is at the viewer. Ratios are medians of the rounds. ``web_ms_per_image`` is the
+processor time of the web view, which hardly depends on the load of the machine: it takes images/s x that time from the
+analysis if that needs all cores.
 """
 
 import argparse
@@ -50,6 +52,12 @@ class TimedResponse:
         return struct.pack(">II", index + 1, len(frame.jpeg) + len(stamp)) + frame.jpeg + stamp
 
 
+def web_cpu_s() -> float:
+    """Processor time of the threads of the web view so far."""
+    own = [each for each in threading.enumerate() if each.name.startswith("web") and each.ident is not None]
+    return sum(time.clock_gettime(time.pthread_getcpuclockid(each.ident or 0)) for each in own)
+
+
 def serve(addresses: list[str]) -> None:
     """Watches ``addresses`` with a web view. Prints its port, then counts for each line on standard input."""
     LiveResponse.part = TimedResponse.part  # type: ignore[method-assign]
@@ -73,7 +81,7 @@ def serve(addresses: list[str]) -> None:
                 time.sleep(0.1)
             print(server.port, flush=True)
             for _ in sys.stdin:
-                print(json.dumps([time.monotonic(), analysed[0], time.process_time()]), flush=True)
+                print(json.dumps([time.monotonic(), analysed[0], time.process_time(), web_cpu_s()]), flush=True)
             server.stop()
             monitor.stop()
             drain.join()
@@ -83,9 +91,10 @@ def serve(addresses: list[str]) -> None:
 class Viewer:
     """Reads all cameras in its own thread, without decoding an image."""
 
-    def __init__(self, port: int, width_px: int) -> None:
+    def __init__(self, port: int, width_px: int | None) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
-        self._socket.sendall(f"GET /api/v1/live?width={width_px} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        query = "" if width_px is None else f"?width={width_px}"
+        self._socket.sendall(f"GET /api/v1/live{query} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode())
         self.counts: dict[int, int] = {}
         self.delays_s: list[float] = []
         self.sizes: list[int] = []
@@ -129,12 +138,13 @@ class Program:
         counts: list[float] = json.loads(self._line())
         return counts
 
-    def rates(self, seconds: float) -> tuple[float, float]:
-        """Frames analysed a second and cores busy, over the next ``seconds``."""
-        start_s, analysed, busy_s = self._counts()
+    def rates(self, seconds: float) -> tuple[float, float, float]:
+        """Frames analysed a second, cores busy, and cores that the web view takes, over the next ``seconds``."""
+        start_s, *before = self._counts()
         time.sleep(seconds)
-        end_s, analysed_after, busy_after_s = self._counts()
-        return (analysed_after - analysed) / (end_s - start_s), (busy_after_s - busy_s) / (end_s - start_s)
+        end_s, *after = self._counts()
+        analysed, busy, web = ((new - old) / (end_s - start_s) for old, new in zip(before, after, strict=True))
+        return analysed, busy, web
 
     def end(self) -> None:
         self._process.communicate()
@@ -158,7 +168,7 @@ def in_browser(program: Program, cameras: int, seconds: float) -> dict[str, Any]
             " image.addEventListener('load', () => { shown[image.dataset.picture] += 1; }); }"
         )
         start_s = time.monotonic()
-        analysed, cores = program.rates(seconds)
+        analysed, cores, _ = program.rates(seconds)
         counts = driver.execute_script("return shown")
         took_s = time.monotonic() - start_s
     finally:
@@ -179,12 +189,12 @@ def measure(cameras: int, args: argparse.Namespace, folder: Path) -> dict[str, A
         stack.callback(program.end)
         time.sleep(5)
         for _ in range(args.rounds):
-            analysed, cores = program.rates(args.seconds)
+            analysed, cores, _ = program.rates(args.seconds)
             viewer = Viewer(program.port, args.width)
             time.sleep(1)
             before, first = dict(viewer.counts), len(viewer.delays_s)
             start_s = time.monotonic()
-            with_viewer, cores_with_viewer = program.rates(args.seconds)
+            with_viewer, cores_with_viewer, web_cores = program.rates(args.seconds)
             took_s = time.monotonic() - start_s
             shown = [(viewer.counts.get(n, 0) - before.get(n, 0)) / took_s for n in range(1, cameras + 1)]
             delays_ms = sorted(1000 * each for each in viewer.delays_s[first:])
@@ -194,6 +204,7 @@ def measure(cameras: int, args: argparse.Namespace, folder: Path) -> dict[str, A
                 "ratio": with_viewer / analysed,
                 "cores_alone": cores,
                 "cores_watched": cores_with_viewer,
+                "web_ms_per_image": 1000 * web_cores / sum(shown),
                 "fps_least": min(shown),
                 "fps_mean": statistics.mean(shown),
                 "delay_p50_ms": delays_ms[len(delays_ms) // 2],
@@ -219,7 +230,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scene", choices=sorted(SCENES), default="busy")
-    parser.add_argument("--width", type=int, default=480, help="width at which the viewer shows a camera, px")
+    parser.add_argument("--width", type=int, help="width at which the viewer shows a camera, px (default: the usual)")
     parser.add_argument("--browser", action="store_true")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--serve", nargs="+", metavar="ADDRESS", help=argparse.SUPPRESS)

@@ -23,7 +23,7 @@ from app.pipeline.monitor import CameraView
 from app.review.collected import CROP, SCENE
 from app.web import openapi, push
 from app.web.middleware import CSRF_FIELD, FORM, parse_form
-from app.web.mjpeg import TILE_PX, WIDTHS_PX, LiveResponse, LiveStreams, MjpegResponse
+from app.web.mjpeg import TILES_PX, WIDTHS_PX, LiveResponse, LiveStreams, MjpegResponse
 from app.web.review_files import clip_boxes, clip_poster, clip_video, day_archive
 from app.web.schemas import (
     Acknowledged,
@@ -197,7 +197,8 @@ async def _live(request: Request) -> ASGIApp:
     numbers = [int(each) if each.isdecimal() and len(each) < 6 else 0 for each in given] or range(1, count + 1)
     if missing := [each for each in numbers if not 1 <= each <= count]:
         raise HTTPException(404, f"no camera {missing[0]}; there are {count}")
-    wanted_px = number_param(request, "width", 1, 10_000) or TILE_PX
+    usual_px = next(px for most, px in TILES_PX.items() if len(numbers) <= most)
+    wanted_px = number_param(request, "width", 1, 10_000) or usual_px
     width_px = next((each for each in WIDTHS_PX if each >= wanted_px), WIDTHS_PX[-1])
     return LiveResponse(_streams(request), [each - 1 for each in dict.fromkeys(numbers)], width_px)
 

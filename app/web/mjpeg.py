@@ -1,6 +1,7 @@
 """Live streams: each frame is drawn and encoded once for all viewers of a camera, and not at all without viewers."""
 
 import asyncio
+import math
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Sequence
 from concurrent.futures import Executor
@@ -20,8 +21,8 @@ from app.ui.hud import Screen, render
 BOUNDARY = b"maskwatch-picture"
 RESEND_S = 5.0
 """Interval in which an unchanged frame is sent again, to detect dead connections."""
-TILE_PX = 480
-"""Width of a camera that is shown with others, if the viewer does not ask for another."""
+TILES_PX = {4: 480, math.inf: 320}
+"""Width of each of so many cameras, if the viewer does not ask for another: it must not slow the analysis."""
 WIDTHS_PX = (320, 480, 640, 960, 1280, 1920)
 """Widths that are encoded: few, so that viewers share them."""
 STALE_STATES = (SourceState.STALE, SourceState.RECONNECTING, SourceState.FAILED, SourceState.STANDBY)

@@ -7,7 +7,7 @@ from pydantic.json_schema import models_json_schema
 from app import __version__
 from app.core.types import EventKind
 from app.web import push, schemas
-from app.web.mjpeg import TILE_PX, WIDTHS_PX
+from app.web.mjpeg import WIDTHS_PX
 
 _JSON, _JPEG = "application/json", "image/jpeg"
 _REFS = "#/components/schemas/{model}"
@@ -128,7 +128,7 @@ def _paths() -> dict[str, Any]:
                 parameters=[
                     _parameter("camera", "query", _NUMBERS, "all if not given"),
                     _parameter(
-                        "width", "query", {"type": "number", "minimum": 1, "maximum": 10_000, "default": TILE_PX},
+                        "width", "query", {"type": "number", "minimum": 1, "maximum": 10_000},
                         f"width at which a camera is shown, px; the images have the next of {WIDTHS_PX}, and at most "
                         "web.max_width_px",
                     ),
