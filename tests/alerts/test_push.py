@@ -187,6 +187,13 @@ def test_a_refused_message_is_not_sent_again(tmp_path: Path, service: HttpPeer) 
         assert len(endpoints(tmp_path)) == 2
 
 
+def test_an_alert_that_all_devices_refuse_does_not_hold_back_the_next_one(tmp_path: Path) -> None:
+    with HttpPeer(rest=403).running() as refusing:
+        subscribe(tmp_path, refusing.url)
+        hook, event = build_hook(channel_in(tmp_path)), make_event()
+        assert ["403" in send(hook, attempt, event) for attempt in (1, 2, 3)] == [True, True, False]
+
+
 def test_a_hanging_push_service_does_not_delay_the_others(tmp_path: Path, service: HttpPeer) -> None:
     with HttpPeer(rest="hang").running() as hanging:
         subscribe(tmp_path, hanging.url)

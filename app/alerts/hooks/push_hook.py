@@ -116,7 +116,7 @@ def _is_public(address: str) -> bool:
 
 class PushHook:
     """A device that unsubscribed is removed. An alert is retried until a device gets it, at most ``MAX_ATTEMPTS`` times
-    for the others; those that have it do not get it again."""
+    for the others and for devices that refuse it; those that have it do not get it again."""
 
     def __init__(self, channel: PushChannel) -> None:
         """Raises HookError if cryptography is not installed."""
@@ -237,9 +237,10 @@ class PushHook:
         if not faults:
             return
         message = f"{len(faults)} of {len(faults) + len(self._done)} devices did not get the alert ({faults[0]})"
-        if alert.is_test or not self._done or (may_help and alert.attempt < MAX_ATTEMPTS):
+        # Without an answer from anybody the network may be down: such an alert is retried like that of any channel.
+        if alert.is_test or sum((may_help, not self._done, alert.attempt < MAX_ATTEMPTS)) >= 2:
             raise HookError(message)
-        log.warning("channel %s: %s; it is not sent to them again", self._channel.name, message)
+        log.error("channel %s: %s; it is not sent to them again", self._channel.name, message)
 
     def abort(self) -> None:
         if self._running is not None:
