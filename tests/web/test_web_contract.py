@@ -30,7 +30,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
-schema = schemathesis.openapi.from_dict(openapi.document()).exclude(path=list(STREAMS))
+NOT_IN_A_SCHEMA = ("/push/subscribe",)  # its keys must be points of a curve; test_web_push.py
+schema = schemathesis.openapi.from_dict(openapi.document()).exclude(path=[*STREAMS, *NOT_IN_A_SCHEMA])
 
 
 @schema.parametrize()
