@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from app.alerts.mutes import Mutes
 from app.alerts.store_types import StoreError
 from app.capture.capture import SourceState, SourceStatus
 from app.core.types import Box, Counts, Event, EventKind, FaceLabel, Frame, Label, StageTimes, Track
+from app.pipeline.camera import DOWN_STATES
 from app.pipeline.monitor import CameraView
 from app.settings.load import load_settings
 from app.settings.root import Settings
@@ -43,6 +44,7 @@ class FakeMonitor:
         self._lock = threading.Lock()
         self._views = [self._initial_view(name) for name in names or ("door",)]
         self.view_calls = 0
+        self.shown: set[int] = set()
 
     def without_cameras(self) -> "FakeMonitor":
         self._views = []
@@ -66,6 +68,9 @@ class FakeMonitor:
             self.view_calls += 1
             return list(self._views)
 
+    def show(self, indices: Iterable[int]) -> None:
+        self.shown = set(indices)
+
     def change(self, index: int = 0, **changes: Any) -> None:
         with self._lock:
             self._views[index] = replace(self._views[index], **changes)
@@ -77,7 +82,8 @@ class FakeMonitor:
         self.change(index, frame=Frame(self.image(number, size), number, number / 10, now_s, time.time(), name))
 
     def state(self, state: SourceState, error: str = "", index: int = 0) -> None:
-        self.change(index, status=replace(self._views[index].status, state=state, last_error=error))
+        status = replace(self._views[index].status, state=state, last_error=error)
+        self.change(index, status=status, down_since_s=time.time() - 90 if state in DOWN_STATES else None)
 
 
 @dataclass(frozen=True, slots=True)

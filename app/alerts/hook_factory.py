@@ -9,6 +9,7 @@ from app.settings.alerts import (
     MqttChannel,
     NatsChannel,
     PluginChannel,
+    PushChannel,
     SoundChannel,
     WebhookChannel,
 )
@@ -44,6 +45,10 @@ def build_hook(channel: Channel) -> AlertHook:
             from app.alerts.hooks.nats_hook import NatsHook
 
             return NatsHook(channel)
+        case PushChannel():
+            from app.alerts.hooks.push_hook import PushHook
+
+            return PushHook(channel)
         case PluginChannel():
             from app.alerts.hooks.plugin_hook import load_plugin
 

@@ -4,7 +4,7 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,6 +185,9 @@ class _NoCameras:
 
     def views(self) -> "list[CameraView]":
         return []
+
+    def show(self, indices: Iterable[int]) -> None:
+        pass
 
 
 def _start_web(stack: ExitStack, settings: "Settings", center: "AlertCenter") -> None:

@@ -15,7 +15,7 @@ from app.core.types import Counts, Event, EventKind, Frame, FrameResult, StageTi
 from app.pipeline import occupancy
 from app.pipeline.detector_worker import DetectorWorker
 from app.pipeline.event_factory import EventFactory
-from app.pipeline.outage import OutageChange
+from app.pipeline.outage import OutageChange, is_up
 from app.pipeline.watchdog import CameraHealth
 from app.pipeline.watched_time import Activity, NotWatched
 from app.settings.monitor import CameraSettings, PolicySettings
@@ -26,6 +26,7 @@ _RATE_FRAMES, _RATE_S = 30, 3.0
 the next result is later than ``_RATE_S``."""
 _CAPTURE_SLACK_S = 10.0
 """Extra time beyond a capture's own timeouts (a slow DNS server) before it counts as stuck."""
+DOWN_STATES = (SourceState.STALE, SourceState.RECONNECTING, SourceState.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class CameraView:
     ``dropped`` counts frames that a newer one replaced, ``alerts`` are unresolved, ``restarts`` counts restarts by the
     watchdog, ``analysed`` is the last result. If analysis ``lags``, there are no tracks and no current counts.
     ``position_s`` and ``duration_s``: of a file whose length is known. ``settings``: its zones, lines and limit.
-    ``occupancy``: the counts of its lines, None if it has none.
+    ``occupancy``: the counts of its lines, None if it has none. ``down_since_s``: Unix time since when a live camera
+    delivers no new frames; None while it does.
     """
 
     camera: str
@@ -56,6 +58,8 @@ class CameraView:
     duration_s: float = 0.0
     settings: CameraSettings | None = None
     occupancy: Occupancy | None = None
+    group: str = ""
+    down_since_s: float | None = None
 
     @property
     def open_alerts(self) -> tuple[Event, ...]:
@@ -102,6 +106,7 @@ class Camera:
         self.track_ids = itertools.count(1)  # also over restarts, so that no two people have one number
         self._make_worker = make_worker
         self._offline_id = ""
+        self._up_wall_s = time.time()  # when it last delivered new frames
         self._analysed_s: deque[float] = deque(maxlen=_RATE_FRAMES)
         self._dropped_before = 0
         self._frames_before = 0
@@ -135,6 +140,7 @@ class Camera:
     def resume(self) -> None:
         """Raises MaskwatchError if no worker can be made."""
         self.is_suspended = False
+        self._up_wall_s = time.time()
         self.begin(with_capture=True)
 
     def begin(self, with_capture: bool = False) -> None:
@@ -192,8 +198,10 @@ class Camera:
         return replace(status, state=SourceState.FAILED, last_error=self.settings.hide(str(self.failure)))
 
     def health(self) -> CameraHealth:
-        """For the watchdog."""
+        """For the watchdog, which asks several times a second."""
         worker, settings = self.worker, self.settings
+        if is_up(self.status.state):
+            self._up_wall_s = time.time()
         limit_s = settings.open_timeout_s + settings.silence_s + _CAPTURE_SLACK_S
         limit_s += max(*settings.reconnect_s, self.capture.status.wait_s)
         return CameraHealth(
@@ -222,6 +230,7 @@ class Camera:
     def restore_offline(self, event: Event) -> None:
         """Continues the outage that ``event`` of an earlier run reported, so that its recovery is reported."""
         self._offline_id = event.id
+        self._up_wall_s = event.wall_s - event.duration_s
 
     def outage_event(self, change: OutageChange, reason: str) -> Event:
         """The event that reports ``change``."""
@@ -300,15 +309,19 @@ class Camera:
         frame = self.shown.peek() if self.is_live else latest.frame if latest else None
         frame = None if self.is_suspended else frame
         dropped = self._dropped_before + self.frames.dropped
+        status = self.status
+        is_down = self.is_live and status.state in DOWN_STATES
         view = CameraView(
             self.name,
-            self.status,
+            status,
             self.is_live,
             frame,
             dropped=dropped,
             restarts=self.restarts,
             settings=self.settings,
             occupancy=self.occupancy if self.settings.line else None,
+            group=self.settings.group,
+            down_since_s=self._up_wall_s if is_down else None,
         )
         if frame is None or latest is None:
             return view

@@ -4,13 +4,14 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
 from typing import Protocol
 
 from app.alerts.store_types import CameraHour, Occupancy, hour_of
+from app.capture.live_source import throttle_of
 from app.capture.recording import recording_id
 from app.capture.slot import SlotClosed
 from app.capture.source import FrameSource, make_source
@@ -471,6 +472,12 @@ class Monitor:
     def views(self) -> list[CameraView]:
         """The current view of each camera, in the order of the settings."""
         return [self._with_day(camera.view()) for camera in self._cameras]
+
+    def show(self, indices: Iterable[int]) -> None:
+        """Somebody looks at the live video of these cameras: for a second they skip fewer images."""
+        for throttle in (throttle_of(self._cameras[index].source) for index in indices):
+            if throttle is not None:
+                throttle.shown_until_s = time.monotonic() + 1.0
 
     def _with_day(self, view: CameraView) -> CameraView:
         """``view`` with the people of today, also of earlier runs, instead of those of this run."""

@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from app.core.schedule import Hours, parse_hours
 from app.core.types import EventKind
@@ -218,6 +218,29 @@ class NatsChannel(ChannelBase):
     )
 
 
+class PushChannel(ChannelBase):
+    """Web push to the browsers and phones that turned alerts on in the web view."""
+
+    kind: Literal["push"]
+    contact: str = Field(
+        pattern=r"^(mailto:[^@\s]+@[^@\s]+|https://\S+)$",
+        description="your address for the push services, such as mailto:you@example.org",
+    )
+    urgent: tuple[EventKind, ...] = Field(
+        default=(EventKind.CAMERA_OFFLINE, EventKind.NODE_OFFLINE, EventKind.PART_FAILED),
+        description="events that also reach a device in its quiet hours, if it asks for that",
+    )
+    allow_private: bool = Field(
+        default=False, description="also send to http addresses and to those of the own network; only for tests"
+    )
+    _store: Path = PrivateAttr(default=Path("push.db"))
+
+    @property
+    def store(self) -> Path:
+        """The SQLite file of the devices, beside the event file."""
+        return self._store
+
+
 class PluginChannel(ChannelBase):
     """A Python hook of an installed package, with an entry point in the group ``maskwatch.alert_hooks``."""
 
@@ -228,7 +251,14 @@ class PluginChannel(ChannelBase):
 
 
 Channel = Annotated[
-    CommandChannel | WebhookChannel | MqttChannel | AppriseChannel | SoundChannel | NatsChannel | PluginChannel,
+    CommandChannel
+    | WebhookChannel
+    | MqttChannel
+    | AppriseChannel
+    | SoundChannel
+    | NatsChannel
+    | PushChannel
+    | PluginChannel,
     Field(discriminator="kind"),
 ]
 
@@ -246,6 +276,11 @@ class ReportSettings(BaseModel):
     channels: tuple[str, ...] = Field(
         default=(), description="names of the channels that send it, whatever they filter"
     )
+
+
+def push_file(store: Path) -> Path:
+    """The file of the devices that get alerts, which belongs to the event file ``store``."""
+    return store.with_name(f"{store.stem}.push.db")
 
 
 class AlertSettings(BaseModel):
@@ -308,6 +343,13 @@ class AlertSettings(BaseModel):
             raise ValueError(f"report: its numbers are deleted before it is sent; set keep_days to {days} or more")
         if self.report.every != "off" and not self.persist:
             raise ValueError("a report needs stored events, and persist is false; set one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _place_devices(self) -> Self:
+        for channel in self.channels:
+            if isinstance(channel, PushChannel):
+                channel._store = push_file(self.store)
         return self
 
     @model_validator(mode="after")

@@ -8,7 +8,9 @@ from app.settings.root import Settings
 LIVE = ("camera", "policy", "tracking", "monitor", "alerts", "clips", "collect", "drift")
 """Tables that are applied at once."""
 
-LIVE_OF_CAMERA = ("policy", "tracking", "rotate", "flip", "aspect_ratio", "blackout", "zone", "line", "occupancy")
+LIVE_OF_CAMERA = (
+    *("group", "policy", "tracking", "rotate", "flip", "aspect_ratio", "blackout", "zone", "line", "occupancy"),
+)
 """Settings of a camera that are applied without starting it again."""
 
 

@@ -13,7 +13,7 @@ from app.core.secrets import read_secret
 _ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
 _ANCESTOR = re.compile(r"'self'|https?://(\*\.)?[A-Za-z0-9.-]+(:\d{1,5}|:\*)?|https?://\[[0-9A-Fa-f:]+\](:\d{1,5})?")
 _OWN_PATHS = re.compile(
-    r"/(events|review|trends|health|setup|healthz|readyz|login|logout|account|users|audit|static|metrics|api|api/v1(/.*)?)"
+    r"/(wall|events|review|trends|health|setup|healthz|readyz|login|logout|account|users|audit|static|metrics|api|api/v1(/.*)?)"
 )
 """With one of these as root path, a request would have two meanings."""
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8080
@@ -86,7 +86,7 @@ class WebSettings(BaseModel):
     )
     oidc: OidcSettings = Field(OidcSettings(), description="sign-in through an OpenID Connect provider")
     max_width_px: int = Field(960, ge=160, le=3840, description="maximum width of the images sent")
-    max_fps: float = Field(10.0, gt=0, le=60, description="maximum images per second of one camera")
+    max_fps: float = Field(11.0, gt=0, le=60, description="maximum images per second of one camera")
     jpeg_quality: int = Field(75, ge=10, le=95, description="JPEG quality of the images sent")
     max_viewers: int = Field(32, ge=1, le=1000, description="maximum live views at a time, of all cameras together")
     max_connections: int = Field(128, ge=4, le=10_000, description="maximum open connections; more are refused")

@@ -44,7 +44,8 @@ def canvas(image: Image, max_width_px: int) -> tuple[Canvas, float]:
     factor = min(1.0, max_width_px / width)
     if factor < 1.0:
         size = (round(width * factor), max(1, round(height * factor)))
-        copy = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        # Down to half the size, linear interpolation looks the same and takes a quarter of the time.
+        copy = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor <= 0.5 else cv2.INTER_LINEAR)
     else:
         copy = image.copy()
     return Canvas(copy, text_unit(copy.shape[1], copy.shape[0])), factor  # type: ignore[arg-type]

@@ -16,13 +16,14 @@ from starlette.types import ASGIApp
 
 from app.alerts.export import total, write_csv
 from app.alerts.marks import Verdict
+from app.alerts.push_store import PushStore
 from app.alerts.store_types import EventFilter, StoreError
 from app.core.types import Box, EventKind
 from app.pipeline.monitor import CameraView
 from app.review.collected import CROP, SCENE
-from app.web import openapi
+from app.web import openapi, push
 from app.web.middleware import CSRF_FIELD, FORM, parse_form
-from app.web.mjpeg import TILE_PX, LiveResponse, LiveStreams, MjpegResponse
+from app.web.mjpeg import TILES_PX, WIDTHS_PX, LiveResponse, LiveStreams, MjpegResponse
 from app.web.people import LOCAL, TOKEN, User
 from app.web.review_files import clip_boxes, clip_poster, clip_video, day_archive
 from app.web.schemas import (
@@ -53,7 +54,7 @@ PREFIX = "/api/v1"
 MAX_EVENTS = 500
 MAX_CSV_EVENTS = 100_000
 MAX_TIME_S = 1e10
-PAGES = ("/", "/events", "/review", "/label", "/trends", "/health", "/setup/channels")
+PAGES = ("/", "/wall", "/events", "/review", "/label", "/trends", "/health", "/setup/channels")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -213,7 +214,10 @@ async def _live(request: Request) -> ASGIApp:
     if missing := [each for each in numbers if each not in seen]:
         raise HTTPException(404, f"no camera {missing[0]}; there are {len(seen)}")
     request.scope["target"] = ", ".join(views[each - 1].camera for each in dict.fromkeys(numbers))
-    return LiveResponse(_streams(request), [each - 1 for each in dict.fromkeys(numbers)], TILE_PX)
+    usual_px = next(px for most, px in TILES_PX.items() if len(numbers) <= most)
+    wanted_px = number_param(request, "width", 1, 10_000) or usual_px
+    width_px = next((each for each in WIDTHS_PX if each >= wanted_px), WIDTHS_PX[-1])
+    return LiveResponse(_streams(request), [each - 1 for each in dict.fromkeys(numbers)], width_px)
 
 
 def _streams(request: Request) -> LiveStreams:
@@ -371,6 +375,26 @@ async def _test_alert(request: Request) -> Response:
     return json_response(TestResults(results=results))
 
 
+async def _push_key(request: Request) -> Response:
+    site = site_of(request)
+    channel = push.channel_of(site)
+    return json_response(push.PushKey(key=await site.run_in_worker(lambda: push.public_key(channel))))
+
+
+async def _subscribe(request: Request) -> Response:
+    site, given = site_of(request), _validate(push.Subscription, await _read_fields(request))
+    assert isinstance(given, push.Subscription)
+    channel = push.channel_of(site)
+    return json_response(await site.run_in_worker(lambda: push.subscribe(channel, given, request)))
+
+
+async def _unsubscribe(request: Request) -> Response:
+    site, given = site_of(request), _validate(push.Endpoint, await _read_fields(request))
+    assert isinstance(given, push.Endpoint)
+    store = PushStore(push.channel_of(site).store)
+    return json_response(push.Unsubscribed(removed=await site.run_in_worker(lambda: store.remove(given.endpoint))))
+
+
 async def _compliance(request: Request) -> Response:
     site, query = site_of(request), event_filter(request)
     rows = await site.run_in_worker(lambda: site.history.hours(query))
@@ -420,6 +444,9 @@ def routes() -> list[Route]:
         ("/alerts/test", _test_alert, post),
         ("/alerts/acknowledge", _acknowledge_all, post),
         ("/alerts/{event:path}/acknowledge", _acknowledge, post),
+        ("/push", _push_key, get),
+        ("/push/subscribe", _subscribe, post),
+        ("/push/unsubscribe", _unsubscribe, post),
         ("/compliance", _compliance, get),
         ("/stream", _event_stream, get),
         ("/openapi.json", _openapi, get),

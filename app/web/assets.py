@@ -1,5 +1,6 @@
 """Templates, styles and scripts, read once from the package: no request opens a file."""
 
+import time
 from datetime import datetime
 from importlib import resources
 from typing import Any
@@ -17,9 +18,11 @@ from app.core.types import EventKind, Label
 MEDIA_TYPES = {
     ".css": "text/css",
     ".js": "text/javascript",
+    ".png": "image/png",
     ".svg": "image/svg+xml",
     ".webmanifest": "application/manifest+json",
 }
+RECENT_S = 20 * 3600
 KIND_NAMES = {
     EventKind.NO_MASK: "No mask",
     EventKind.INCORRECT: "Worn wrong",
@@ -96,11 +99,16 @@ class Assets:
         media_type = next(
             (kind for suffix, kind in MEDIA_TYPES.items() if name.endswith(suffix)), "application/octet-stream"
         )
-        return Response(content, media_type=media_type, headers={"Cache-Control": "max-age=300"})
+        headers = {"Cache-Control": "max-age=300"}
+        if name == "service-worker.js":
+            headers["Service-Worker-Allowed"] = "../"  # all pages, also below a path of a proxy
+        return Response(content, media_type=media_type, headers=headers)
 
 
 def _clock(wall_s: float) -> str:
-    return datetime.fromtimestamp(wall_s).strftime("%H:%M:%S")
+    """The time, with the day if it is not the last one."""
+    is_recent = abs(time.time() - wall_s) < RECENT_S
+    return datetime.fromtimestamp(wall_s).strftime("%H:%M:%S" if is_recent else "%d %b, %H:%M")
 
 
 def _date_time(wall_s: float) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import socket
 import ssl
 from contextlib import suppress
 
@@ -11,6 +12,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 REQUEST_LIMIT_S = 15.0
 """Time limit for a whole request, from its first byte or from connecting."""
 WARN_EVERY_S = 60.0
+UNSENT_BYTES = 1 << 16
 HANDSHAKE_LIMIT_S = 5.0
 """Time limit for the TLS handshake, and for the TLS shutdown."""
 
@@ -73,6 +75,9 @@ class GuardedProtocol(H11Protocol):
 
     def _accept(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
+        # What waits in the buffers of the system cannot be skipped, and is old when a slow viewer gets it.
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         self.flow = _StallLimit(transport, self.stall_s, self.loop)
         self._start_timer()
 

@@ -1,8 +1,9 @@
 """Live streams: each frame is drawn and encoded once for all viewers of a camera, and not at all without viewers."""
 
 import asyncio
+import math
 import struct
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -21,8 +22,10 @@ from app.ui.zones import draw_zones
 BOUNDARY = b"maskwatch-picture"
 RESEND_S = 5.0
 """Interval in which an unchanged frame is sent again, to detect dead connections."""
-TILE_PX = 480
-"""Width of a camera that is shown with others."""
+TILES_PX = {4: 480, math.inf: 320}
+"""Width of each of so many cameras, if the viewer does not ask for another: it must not slow the analysis."""
+WIDTHS_PX = (320, 480, 640, 960, 1280, 1920)
+"""Widths that are encoded: few, so that viewers share them."""
 STALE_STATES = (SourceState.STALE, SourceState.RECONNECTING, SourceState.FAILED, SourceState.STANDBY)
 
 
@@ -30,6 +33,8 @@ class ViewSource(Protocol):
     """The part of ``Monitor`` that the web view needs."""
 
     def views(self) -> list[CameraView]: ...
+
+    def show(self, indices: Iterable[int]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +48,11 @@ class EncodedFrame:
 
 
 class _Camera:
-    """The latest encoded frame of a camera in one width, and its viewers."""
+    """The latest encoded frame of a camera in one width, and how many watch it."""
 
     def __init__(self) -> None:
         self.frame = EncodedFrame(b"", 0)
-        self.lock = asyncio.Lock()
         self.viewers = 0
-        self.encoder: asyncio.Task[None] | None = None
 
 
 def draw(view: CameraView, width_px: int, quality: int, blur: bool) -> bytes:
@@ -83,7 +86,8 @@ def _is_unchanged(old: CameraView | None, new: CameraView) -> bool:
 
 
 class LiveStreams:
-    """The streams of all cameras. Runs in the event loop of the server; drawing runs in ``workers``."""
+    """The streams of all cameras. Runs in the event loop of the server; drawing runs in ``workers``: all new frames
+    of a moment in one job, since many small ones would cost more than the drawing itself."""
 
     def __init__(self, monitor: ViewSource, settings: WebSettings, blur: bool, workers: Executor) -> None:
         self._monitor = monitor
@@ -91,6 +95,8 @@ class LiveStreams:
         self.blur = blur
         self._workers = workers
         self._cameras: dict[tuple[int, int], _Camera] = {}
+        self._encoder: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
         self._open = 0
         self._stopping = False
@@ -114,71 +120,82 @@ class LiveStreams:
     async def latest(self, index: int, width_px: int = 0) -> EncodedFrame:
         """The current frame of a camera, encoded. ``width_px``: 0 for that of the settings. Raises IndexError if the
         camera does not exist."""
-        width_px = min(width_px or self._settings.max_width_px, self._settings.max_width_px)
-        view = self._monitor.views()[index]
-        camera = self._cameras.setdefault((index, width_px), _Camera())
-        async with camera.lock:
-            view = self._monitor.views()[index]
-            blur = self.blur
-            if camera.frame.blur is not blur or not _is_unchanged(camera.frame.view, view):
+        (camera,) = await self._update([self._key(index, width_px)])
+        return camera.frame
+
+    def _key(self, index: int, width_px: int) -> tuple[int, int]:
+        return index, min(width_px or self._settings.max_width_px, self._settings.max_width_px)
+
+    async def _update(self, keys: Sequence[tuple[int, int]]) -> list[_Camera]:
+        """The cameras and widths of ``keys``, with their current frames. Raises IndexError."""
+        async with self._lock:
+            views, blur = self._monitor.views(), self.blur
+            wanted = [(self._cameras.setdefault(key, _Camera()), views[key[0]], key[1]) for key in keys]
+            new = [
+                each
+                for each in wanted
+                if each[0].frame.blur is not blur or not _is_unchanged(each[0].frame.view, each[1])
+            ]
+            if new:
                 quality, loop = self._settings.jpeg_quality, asyncio.get_running_loop()
-                jpeg = await loop.run_in_executor(self._workers, draw, view, width_px, quality, blur)
-                camera.frame = EncodedFrame(jpeg, camera.frame.number + 1, view, blur)
+                jpegs = await loop.run_in_executor(
+                    self._workers, lambda: [draw(view, width_px, quality, blur) for _, view, width_px in new]
+                )
+                for (camera, view, _), jpeg in zip(new, jpegs, strict=True):
+                    camera.frame = EncodedFrame(jpeg, camera.frame.number + 1, view, blur)
                 self._changed.set()
                 if not self._stopping:
                     self._changed = asyncio.Event()
-            return camera.frame
+        return [camera for camera, _, _ in wanted]
 
-    async def _encode(self, index: int, width_px: int, camera: _Camera) -> None:
-        """Encodes frames at no more than ``max_fps`` while the camera has viewers."""
+    async def _encode(self) -> None:
+        """Encodes what is watched, at most ``max_fps`` times a second, until nobody watches."""
         loop = asyncio.get_running_loop()
         interval_s = 1.0 / self._settings.max_fps
         next_s = loop.time()
-        while camera.viewers and not self._stopping:
-            await self.latest(index, width_px)
-            next_s = max(next_s + interval_s, loop.time())
+        while not self._stopping and (keys := [key for key, camera in self._cameras.items() if camera.viewers]):
+            self._monitor.show({index for index, _ in keys})
+            await self._update(keys)
+            next_s = max(next_s, loop.time() - interval_s) + interval_s  # a late image does not lower the rate
             await asyncio.sleep(next_s - loop.time())
 
     @asynccontextmanager
-    async def _watched(self, indices: Sequence[int], width_px: int) -> AsyncIterator[list[_Camera]]:
+    async def _watched(self, keys: Sequence[tuple[int, int]]) -> AsyncIterator[list[_Camera]]:
         """The cameras, whose frames are encoded meanwhile."""
         self._open += 1
         cameras: list[_Camera] = []
         try:
-            for index in indices:
-                await self.latest(index, width_px)
-                camera = self._cameras[index, width_px]
+            for camera in await self._update(keys):
                 camera.viewers += 1
                 cameras.append(camera)
-                if camera.encoder is None or camera.encoder.done():
-                    encode = self._encode(index, width_px, camera)
-                    camera.encoder = asyncio.create_task(encode, name=f"encoder {index}")
+            if self._encoder is None or self._encoder.done():
+                self._encoder = asyncio.create_task(self._encode(), name="encoder")
             yield cameras
         finally:
             self._open -= 1
             for camera in cameras:
                 camera.viewers -= 1
 
-    async def frames(self, indices: Sequence[int], width_px: int = 0) -> AsyncGenerator[tuple[int, EncodedFrame]]:
-        """(camera index, new frame) until the server stops; unchanged ones again after RESEND_S. What a slow viewer
-        misses is skipped, and it delays nobody. Raises IndexError if a camera does not exist."""
-        width_px = min(width_px or self._settings.max_width_px, self._settings.max_width_px)
-        async with self._watched(indices, width_px) as cameras:
+    async def frames(self, indices: Sequence[int], width_px: int = 0) -> AsyncGenerator[list[tuple[int, EncodedFrame]]]:
+        """The new frames with their camera indices until the server stops; unchanged ones again after RESEND_S. What a
+        slow viewer misses is skipped, and it delays nobody. Raises IndexError if a camera does not exist."""
+        async with self._watched([self._key(index, width_px) for index in indices]) as cameras:
             sent = [0] * len(cameras)
             while not self._stopping:
-                changed, is_new = self._changed, False
-                for place, camera in enumerate(cameras):
-                    if camera.frame.number != sent[place]:
-                        is_new, sent[place] = True, camera.frame.number
-                        yield indices[place], camera.frame
-                    elif camera.encoder is not None and camera.encoder.done():
-                        camera.encoder.result()  # raises an error of the encoder
-                if not is_new:
-                    try:
-                        async with asyncio.timeout(RESEND_S):
-                            await changed.wait()
-                    except TimeoutError:
-                        sent = [0] * len(cameras)
+                changed, numbers = self._changed, [camera.frame.number for camera in cameras]
+                if numbers != sent:
+                    pairs = zip(indices, cameras, sent, strict=True)
+                    new = [(index, camera.frame) for index, camera, old in pairs if camera.frame.number != old]
+                    sent = numbers
+                    yield new
+                    continue
+                if self._encoder is not None and self._encoder.done():
+                    self._encoder.result()  # raises an error of the encoder
+                try:
+                    async with asyncio.timeout(RESEND_S):
+                        await changed.wait()
+                except TimeoutError:
+                    sent = [0] * len(cameras)
 
 
 class LiveResponse:
@@ -203,8 +220,9 @@ class LiveResponse:
         await send({"type": "http.response.body", "body": self.opening, "more_body": True})
         with suppress(IndexError):  # a camera was removed
             async with aclosing(self._streams.frames(self._indices, self._width_px)) as frames:
-                async for index, frame in frames:
-                    await send({"type": "http.response.body", "body": self.part(index, frame), "more_body": True})
+                async for new in frames:
+                    body = b"".join(self.part(index, frame) for index, frame in new)
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
 
     def part(self, index: int, frame: EncodedFrame) -> bytes:
         """One JPEG after the number of its camera and its length, both as 32 bits, big-endian."""

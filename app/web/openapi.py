@@ -6,12 +6,17 @@ from pydantic.json_schema import models_json_schema
 
 from app import __version__
 from app.core.types import EventKind
-from app.web import schemas
-from app.web.mjpeg import TILE_PX
+from app.web import push, schemas
+from app.web.mjpeg import WIDTHS_PX
 
 _JSON, _JPEG = "application/json", "image/jpeg"
 _REFS = "#/components/schemas/{model}"
 _MODELS = (
+    push.Endpoint,
+    push.PushDevice,
+    push.PushKey,
+    push.Subscription,
+    push.Unsubscribed,
     schemas.Acknowledged,
     schemas.AllAcknowledged,
     schemas.CameraList,
@@ -123,12 +128,19 @@ def _paths() -> dict[str, Any]:
         "/live": {
             "get": get(
                 "live",
-                f"All cameras in one stream, at most {TILE_PX} px wide: camera number and length of the JPEG as 32-bit "
-                "big-endian integers, then the JPEG",
+                "All cameras in one stream: camera number and length of the JPEG as 32-bit big-endian integers, then "
+                "the JPEG",
                 None,
                 "application/octet-stream",
-                (404, 503),
-                parameters=[_parameter("camera", "query", _NUMBERS, "all if not given")],
+                (400, 404, 503),
+                parameters=[
+                    _parameter("camera", "query", _NUMBERS, "all if not given"),
+                    _parameter(
+                        "width", "query", {"type": "number", "minimum": 1, "maximum": 10_000},
+                        f"width at which a camera is shown, px; the images have the next of {WIDTHS_PX}, and at most "
+                        "web.max_width_px",
+                    ),
+                ],
             )
         },
         "/cameras/{camera}/mute": {
@@ -177,6 +189,19 @@ def _paths() -> dict[str, Any]:
         },
         "/alerts/{event}/acknowledge": {
             "post": get("acknowledge", "Acknowledge the alert", schemas.Acknowledged, errors=(403, 404, 503), **event)
+        },
+        "/push": {"get": get("pushKey", "The key to subscribe to alerts with", push.PushKey, errors=(409, 503))},
+        "/push/subscribe": {
+            "post": get(
+                "subscribe", "Send alerts to this browser", push.PushDevice, _JSON, (400, 403, 409, 503),
+                **_body(push.Subscription),
+            )
+        },
+        "/push/unsubscribe": {
+            "post": get(
+                "unsubscribe", "Send no more alerts to this browser", push.Unsubscribed, _JSON, (400, 403, 409, 503),
+                **_body(push.Endpoint),
+            )
         },
         "/compliance": {
             "get": get("compliance", "People and alerts by hour", schemas.Compliance, errors=store, parameters=_FILTER)

@@ -24,17 +24,17 @@ from app.web.assets import KINDS_TO_ACKNOWLEDGE, Assets
 from app.web.fleet_page import FleetPage
 from app.web.numbers_page import NumbersPage
 from app.web.people import NOBODY
+from app.web.push import push_channel
 from app.web.review_page import ReviewPage
 from app.web.scan_page import ScanPage
 from app.web.schemas import hour_record
 from app.web.setup_page import SetupPages
 from app.web.site import Site
+from app.web.wall import MAX_STREAMS, WallPage, chosen_group
 from app.web.zones_page import ZonesPage
 
 PAGE_EVENTS, MAX_EVENTS_AT_ONCE = 50, 1000
 RECENT_EVENTS = 12
-MAX_STREAMS = 3
-"""A browser opens six connections to one server; with more cameras a page without JavaScript shows single images."""
 CONFIRMATIONS = {
     "muted": "The camera is muted: its events are stored, but no alerts are sent.",
     "unmuted": "The camera sends alerts again.",
@@ -70,6 +70,7 @@ class Pages:
             ("/", self._live, "GET"),
             ("/fleet", fleet.page, "GET"),
             ("/fleet/cameras", fleet.cameras, "GET"),
+            ("/wall", WallPage(self._site, self.page).page, "GET"),
             ("/events", self._events, "GET"),
             ("/review", ReviewPage(self._site, self.page).page, "GET"),
             ("/label", self._label, "GET"),
@@ -79,6 +80,7 @@ class Pages:
             ("/scan", ScanPage(self._site, self.page).page, "GET"),
             ("/setup/zones", zones.page, "GET"),
             ("/setup/zones.jpg", zones.picture, "GET"),
+            ("/static/offline.html", self._offline, "GET"),
             ("/static/{name}", self._assets.static, "GET"),
             ("/healthz", _liveness, "GET"),
             ("/readyz", _readiness, "GET"),
@@ -109,7 +111,8 @@ class Pages:
         if site.fleet_store is not None:
             return RedirectResponse(f"{request.scope['root']}/fleet", 303)
         camera = request.query_params.get("camera", "")
-        cameras = [each for each in status.cameras if camera in ("", str(each.id))] or status.cameras
+        group, groups, of_group = chosen_group(request, status.cameras)
+        cameras = [each for each in status.cameras if camera == str(each.id)] or of_group
         midnight = status.day_s
         error_text = ""
         try:
@@ -128,13 +131,20 @@ class Pages:
             state=status,
             cameras=cameras,
             is_single=len(cameras) == 1,
-            chosen=camera if len(cameras) < len(status.cameras) else "",
+            chosen=camera if len(cameras) < len(of_group) else "",
+            group=group,
+            groups=groups,
+            has_push=push_channel(site) is not None,
             recent=recent,
             today=today,
             today_since=midnight,
             error_text=error_text,
             has_streams=len(cameras) <= MAX_STREAMS,
         )
+
+    async def _offline(self, request: Request) -> Response:  # noqa: ARG002 - a handler
+        """What the service worker shows when maskwatch cannot be reached; the same for everyone."""
+        return HTMLResponse(self._assets.render("offline.html", {}), headers={"Cache-Control": "max-age=300"})
 
     async def _events(self, request: Request) -> Response:
         query, site = request.query_params, self._site

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
+from app.alerts.push_store import PushStore
 from app.alerts.store_types import EventFilter, StoreError
 from app.core.errors import SettingsError
+from app.settings.alerts import push_file
 from app.web.audit import AuditLog, UsersFile, digest_of
 from app.web.passwords import Passwords, password_fault, step_of_code
 
@@ -182,6 +184,12 @@ class People:
             db.execute("UPDATE users SET role=?, cameras=?, disabled=? WHERE name=?", (role, stored, disabled, name))
             db.execute("DELETE FROM sessions WHERE name = ?", (name,))
             self._check_admins(old)
+        self._remove_devices(name)
+
+    def _remove_devices(self, name: str) -> None:
+        """Ends the alerts on the devices of a user who may not see the same cameras any more."""
+        if self.path is not None and (devices := push_file(self.path.with_suffix(""))).is_file():
+            PushStore(devices).remove_user(name)
 
     def remove(self, name: str, may_be_last: bool = False) -> None:
         """Raises PeopleError. ``may_be_last``: afterwards nobody may be left."""
@@ -191,6 +199,7 @@ class People:
             db.execute("DELETE FROM sessions WHERE name = ?", (name,))
             if not may_be_last or db.execute("SELECT 1 FROM users").fetchone():
                 self._check_admins(old)
+        self._remove_devices(name)
 
     def _check_admins(self, changed: Account) -> None:
         if changed.role is Role.ADMIN and not self.has_admin:

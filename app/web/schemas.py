@@ -86,6 +86,10 @@ class CameraRecord(Record):
     state: SourceState
     is_live: bool = Field(description="true for a camera or stream, false for a file")
     is_stale: bool = Field(description="the frame is old and does not show the present")
+    group: str = Field(description="group of the camera in the settings, or empty")
+    offline_since_s: float | None = Field(
+        description="Unix time since when a live camera delivers no new images; null while it does"
+    )
     note: str = Field(description="the last error of the source")
     fps: float
     analysis_fps: float
@@ -281,6 +285,8 @@ def camera_record(number: int, view: CameraView, muted_until_s: float | None) ->
         state=status.state,
         is_live=view.is_live,
         is_stale=is_stale,
+        group=view.group,
+        offline_since_s=view.down_since_s,
         note=redact(status.last_error),
         fps=round(status.fps, 2),
         analysis_fps=0.0 if is_stale else round(view.analysis_fps, 2),

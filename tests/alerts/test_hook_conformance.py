@@ -22,10 +22,11 @@ from pydantic import TypeAdapter
 from app.alerts.hook import Alert, AlertHook, idempotency_key
 from app.alerts.hook_factory import build_hook
 from app.alerts.hooks import plugin_hook
+from app.alerts.push_store import Device, PushStore
 from app.alerts.timeout_hook import TimeoutHook
 from app.core import sound
 from app.core.errors import HookError
-from app.settings.alerts import Channel
+from app.settings.alerts import AlertSettings, Channel, PushChannel
 
 # Apprise imports imghdr, which Python 3.13 removed, and has a replacement.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -185,6 +186,22 @@ def nats_stream(mode: str, folder: Path, broker_port: int) -> Iterator[HookSetup
 
 
 @contextmanager
+def browsers(mode: str, folder: Path, broker_port: int) -> Iterator[HookSetup]:
+    pytest.importorskip("cryptography")
+    from fakes_push import Browser
+
+    plan: dict[str, int | str] = {"works": 201, "fails": 500, "hangs": "hang"}
+    with HttpPeer(rest=plan[mode]).running() as peer:
+        values = {"kind": "push", "name": "c", "contact": "mailto:a@b.example", "allow_private": True}
+        values |= {"timeout_s": TIMEOUT_S}
+        settings = AlertSettings.model_validate({"store": folder / "events.db", "channels": [values]})
+        (channel,) = settings.channels
+        assert isinstance(channel, PushChannel)
+        PushStore(channel.store).save(Device(f"{peer.url}/{SECRET}", **Browser().keys))
+        yield HookSetup(build_hook(channel), lambda: len(peer.requests))
+
+
+@contextmanager
 def plugin(mode: str, folder: Path, broker_port: int) -> Iterator[HookSetup]:
     received: list[Alert] = []
     go = threading.Event()
@@ -212,7 +229,7 @@ def plugin(mode: str, folder: Path, broker_port: int) -> Iterator[HookSetup]:
         patch.undo()
 
 
-OPENERS: list[Opener] = [webhook, command, mqtt, mail, loudspeaker, nats_stream, plugin]
+OPENERS: list[Opener] = [webhook, command, mqtt, mail, loudspeaker, nats_stream, browsers, plugin]
 each_hook = pytest.mark.parametrize("opener", OPENERS, ids=lambda opener: str(opener.__name__))
 
 

@@ -1,5 +1,6 @@
 """Live sources with a scripted reader: short faults are ignored, and a loss is always an error."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -234,6 +235,17 @@ def test_few_images_are_decoded_while_nothing_moves_or_the_analysis_is_paused() 
     source.throttle.is_paused = source.throttle.is_still = False
     next(frames)
     assert reader.decoded[-1] == 42
+    frames.close()
+
+
+@pytest.mark.parametrize("fps", [10, 12.5, 15, 20, 25, 30, 60])
+def test_somebody_who_looks_gets_ten_images_a_second_of_a_still_scene(fps: float) -> None:
+    source = LiveSource(SourceSettings(uri="rtsp://camera/x"), lambda _: SkippingReader(1000 / fps))
+    frames = source.frames(threading.Event())
+    source.throttle.is_still = True
+    source.throttle.shown_until_s = math.inf
+    times_s = [next(frames).time_s for _ in range(21)]
+    assert 10 - 1e-6 <= 20 / (times_s[-1] - times_s[0]) <= 20 + 1e-6
     frames.close()
 
 

@@ -10,6 +10,7 @@ from fakes_monitor import BOX, LiveCamera
 from app.capture.slot import Slot
 from app.capture.status import SourceState, SourceStatus
 from app.core.types import Counts, Event, EventKind, FaceLabel, FrameResult, Label, StageTimes, Track
+from app.pipeline import camera as camera_module
 from app.pipeline.camera import Camera
 from app.pipeline.detector_worker import DetectorWorker
 from app.pipeline.event_factory import EventFactory
@@ -25,6 +26,31 @@ def make_camera() -> Camera:
 
     settings = CameraSettings(uri="rtsp://127.0.0.1:1/door", name="door")
     return Camera(settings, LiveCamera("door"), EventFactory("run", "door"), make_worker)
+
+
+def test_a_camera_without_new_frames_says_since_when(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start of an outage is kept over its attempts to reconnect, and over a restart of the program."""
+    now_s, state = [1000.0], [SourceState.LIVE]
+    monkeypatch.setattr(camera_module.time, "time", lambda: now_s[0])
+    camera = make_camera()
+    monkeypatch.setattr(Camera, "status", property(lambda _: SourceStatus("door", state[0], 0.0)))
+
+    def down_since_s(at_s: float, new_state: SourceState) -> float | None:
+        now_s[0], state[0] = at_s, new_state
+        camera.health()
+        return camera.view().down_since_s
+
+    assert down_since_s(1010, SourceState.LIVE) is None
+    assert down_since_s(1020, SourceState.STALE) == 1010
+    assert down_since_s(1030, SourceState.RECONNECTING) == 1010
+    assert down_since_s(1040, SourceState.CONNECTING) is None
+    assert down_since_s(1050, SourceState.FAILED) == 1010
+    assert down_since_s(1060, SourceState.LIVE) is None
+    assert down_since_s(1070, SourceState.RECONNECTING) == 1060
+    camera.restore_offline(Event("x", EventKind.CAMERA_OFFLINE, "door", 0.0, 500.0, duration_s=10.0))
+    assert camera.view().down_since_s == 490
+    camera.source.is_live = False
+    assert camera.view().down_since_s is None, "a file is never offline"
 
 
 def result_of(index: int, *alerts: Event) -> FrameResult:
@@ -55,7 +81,15 @@ def test_a_worker_that_is_replaced_in_its_last_step_returns_no_result() -> None:
         def complete(self, *_: object) -> SimpleNamespace:
             worker.is_stopped = is_replaced
             return SimpleNamespace(
-                tracks=(), left=(), counts=Counts({}, {}), events=(), alerts=(), faces=(), waiting=(), rejected=(), crossings=()
+                tracks=(),
+                left=(),
+                counts=Counts({}, {}),
+                events=(),
+                alerts=(),
+                faces=(),
+                waiting=(),
+                rejected=(),
+                crossings=(),
             )
 
     analyzer: Any = Analyzer()

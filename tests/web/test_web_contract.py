@@ -19,7 +19,10 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("contract")
     (folder / "token").write_text(TOKEN)
-    channels = [{"kind": "command", "name": "c", "argv": ["true"]}]
+    channels = [
+        {"kind": "command", "name": "c", "argv": ["true"]},
+        {"kind": "push", "name": "p", "contact": "mailto:a@b.example"},
+    ]
     alerts = {"channels": channels, "snapshots": "blur_all"}
     with ExitStack() as stack:
         running = stack.enter_context(serving(folder, FakeMonitor("door", "yard"), alerts, token_file=folder / "token"))
@@ -27,7 +30,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
-schema = schemathesis.openapi.from_dict(openapi.document()).exclude(path=list(STREAMS))
+NOT_IN_A_SCHEMA = ("/push/subscribe",)  # its keys must be points of a curve; test_web_push.py
+schema = schemathesis.openapi.from_dict(openapi.document()).exclude(path=[*STREAMS, *NOT_IN_A_SCHEMA])
 
 
 @schema.parametrize()

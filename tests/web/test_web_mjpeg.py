@@ -85,7 +85,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_each_frame_is_encoded_once_for_all_viewers(tmp_path: Path, encoded: list[int]) -> None:
-    with serving(tmp_path, max_fps=50) as running, viewers(running, 5) as five:
+    with serving(tmp_path, FakeMonitor("door", "hall"), max_fps=50) as running, viewers(running, 5) as five:
         for viewer in five:
             viewer.next()
         for number in range(1, 6):
@@ -93,6 +93,7 @@ def test_each_frame_is_encoded_once_for_all_viewers(tmp_path: Path, encoded: lis
             shown = [viewer.next() for viewer in five]
             assert len(set(shown)) == 1
         assert encoded == [0, 1, 2, 3, 4, 5]
+        assert running.monitor.shown == {0}, "only this camera must not skip images"
 
 
 def test_without_viewers_no_frame_is_encoded(tmp_path: Path, encoded: list[int]) -> None:
@@ -214,6 +215,39 @@ def test_many_cameras_are_sent_over_one_connection(tmp_path: Path, encoded: list
             response = running.get(f"/api/v1/live{query}")
             assert response.status_code == 404
             assert error in response.json()["error"]
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="needs a limit of unsent bytes")
+def test_a_slow_viewer_gets_new_images_not_queued_ones(tmp_path: Path) -> None:
+    """Images of 100 kB come twenty times faster than the viewer reads them. What waits for it is bounded."""
+    size, shown = (480, 640), FakeMonitor()
+    with serving(tmp_path, shown, max_fps=60) as running, ExitStack() as held:
+        viewer = held.enter_context(closing(socket.socket()))
+        viewer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        viewer.settimeout(LIMIT_S)
+        viewer.connect(("127.0.0.1", running.port))
+        viewer.sendall(b"GET /api/v1/live?width=640 HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
+        file = held.enter_context(closing(viewer.makefile("rb", buffering=0)))
+
+        def encoded_images() -> int:
+            return sum(count for _, count in running.server.site.streams.stats().values())
+
+        number = 0
+        while encoded_images() < 40:  # nothing is read meanwhile
+            number += 1
+            shown.step(number, size=size)
+            time.sleep(0.01)
+        before = encoded_images()
+        while file.readline().strip():
+            pass
+        images, left = 0, b""
+        viewer.settimeout(1.0)
+        with suppress(TimeoutError):
+            while part := viewer.recv(1 << 16):
+                left += part
+        while len(left) >= 8:
+            images, left = images + 1, left[8 + struct.unpack(">I", left[4:8])[0] :]
+        assert 1 <= images <= before / 4, f"{images} of {before} images were queued"
 
 
 def test_the_image_width_is_bounded(tmp_path: Path) -> None:

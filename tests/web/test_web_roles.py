@@ -28,7 +28,7 @@ ROLES = (None, Role.VIEWER, Role.OPERATOR, Role.ADMIN)
 STREAMS = ("/stream", "/live", ".mjpeg")
 FIRST, SECOND = "north-door", "south-yard"
 ENDS_SESSIONS = ("/logout", "/account/sessions/end")
-VALUES = {"camera:int": "1", "event:path": "x", "face:path": "x", "name": "style.css"}
+VALUES = {"camera:int": "1", "event:path": "x", "face:path": "x", "name": "style.css", "key": "x"}
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,9 @@ class EventSource {
 }
 Object.assign(globalThis, {
   EventSource,
-  document: {hidden: false, body: {dataset: {}}, title: "", querySelector: (name) => parts[name] ?? null,
-    querySelectorAll: () => [], addEventListener: (name, run) => { handlers[name] = run; }},
+  document: {hidden: false, body: {dataset: {}, classList: {toggle() {}}}, title: "",
+    querySelector: (name) => parts[name] ?? null, querySelectorAll: () => [],
+    addEventListener: (name, run) => { handlers[name] = run; }},
   matchMedia: () => ({matches: false}),
   fetch: async (address) => { requests.push(address); return {ok: false}; },
   setTimeout: (run) => timers.push(run),

@@ -12,7 +12,11 @@
   const base = document.body.dataset.root ?? "";  // the path under which a proxy serves the pages, or ""
   const csrf = one('meta[name="csrf"]').content;
   const who = (event) => event.camera + (event.zone && `, ${event.zone}`) + (event.people > 1 ? `, ${event.people} people` : event.track_id ? `, person ${event.track_id}` : "");
-  const clock = (wall_s) => new Date(wall_s * 1000).toLocaleTimeString([], {hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false});
+  const RECENT_MS = 20 * 3600 * 1000;
+  const clock = (wall_s) => {  // the time, with the day if it is not the last one
+    const at = new Date(wall_s * 1000), isRecent = Math.abs(Date.now() - at) < RECENT_MS;
+    return at.toLocaleString([], {hour: "2-digit", minute: "2-digit", hour12: false, ...isRecent ? {second: "2-digit"} : {day: "2-digit", month: "short"}});
+  };
 
   const put = (root, name, text) => {
     const field = one(`[data-field="${name}"]`, root);
@@ -20,9 +24,10 @@
   };
   const putTime = (root, name, wall_s) => {
     const field = one(`[data-field="${name}"]`, root);
-    if (!field) return;
+    const at = new Date(wall_s * 1000).toISOString();
+    if (!field || field.firstElementChild?.dateTime === at) return;  // a change would be read aloud again
     const time = document.createElement("time");
-    time.dateTime = new Date(wall_s * 1000).toISOString();
+    time.dateTime = at;
     time.textContent = clock(wall_s);
     field.replaceChildren(time);
   };
@@ -54,11 +59,32 @@
         old.className = camera.age_s === null ? "hide" : "old";  // without a frame the image shows the message
         put(root, "old", camera.is_stale && camera.age_s !== null ? `This image is ${Math.round(camera.age_s)} s old. ${camera.note}` : camera.note);
       }
+      const badge = one("[data-badge]", root);
+      if (badge) badge.hidden = camera.offline_since_s === null;
+      if (camera.offline_since_s !== null) putTime(root, "since", camera.offline_since_s);
       const muted = camera.muted_until_s !== null;
       for (const form of all("[data-mute]", root)) form.hidden = muted;
       for (const form of all("[data-unmute]", root)) form.hidden = !muted;
       if (muted) putTime(root, "muted", camera.muted_until_s);
     }
+  };
+
+  const showOffline = (cameras) => {
+    const banner = one("[data-offline-list]");
+    if (!banner) return;
+    const offline = cameras.filter((camera) => camera.offline_since_s !== null);
+    const known = new Map(all("[data-offline]", banner).map((item) => [item.dataset.offline, item]));
+    const list = one("ul", banner), items = offline.map((camera) => {
+      const item = known.get(String(camera.id)) ?? one("#offline-item").content.firstElementChild.cloneNode(true);
+      item.dataset.offline = camera.id;
+      put(item, "name", camera.name);
+      put(item, "reason", camera.note);
+      putTime(item, "since", camera.offline_since_s);
+      return item;
+    });
+    if (items.length !== list.children.length || items.some((item, i) => item !== list.children[i])) list.replaceChildren(...items);
+    put(banner, "offline-count", offline.length);
+    banner.hidden = !offline.length;
   };
 
   const showAlerts = (alerts) => {
@@ -139,7 +165,14 @@
     link.classList.toggle("is-off", !connected);
     const label = one("[data-link-text]", link), text = connected ? "Connected" : "No connection";
     if (label.textContent !== text) label.textContent = text;
-    if (!connected) for (const root of all(".camera")) root.classList.add("is-stale");
+    showLost("state", !connected);
+  };
+  const lost = new Set();  // what does not arrive: "state", "pictures"
+  const showLost = (what, isLost) => {
+    isLost ? lost.add(what) : lost.delete(what);
+    document.body.classList.toggle("is-lost", lost.size > 0);
+    const note = one("[data-lost]");
+    if (note) note.hidden = !lost.size;
   };
   const disconnect = () => {
     clearTimeout(retry);
@@ -156,6 +189,7 @@
       const today = one("[data-today]");
       if (today) today.dataset.today = state.day_s;  // midnight in the server's time zone
       state.cameras.forEach(showCamera);
+      showOffline(state.cameras);
       showAlerts(state.alerts);
       showChannels(state.delivery);
     });
@@ -168,10 +202,12 @@
 
   // -- live images ----------------------------------------------------------------------------------------------------
   const images = all("[data-picture]");
+  const shownImages = () => images.filter((image) => !image.closest("[hidden]"));
   const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  let paused = false, refreshTimer = 0, live = null;
+  const MAX_SILENCE_MS = 8000;  // the server repeats unchanged images every five seconds
+  let paused = false, refreshTimer = 0, live = null, lastBytes_ms = 0;
   const refresh = () => {
-    for (const image of images) image.src = `${base}/api/v1/cameras/${image.dataset.picture}/picture.jpg?at=${Date.now()}`;
+    for (const image of shownImages()) image.src = `${base}/api/v1/cameras/${image.dataset.picture}/picture.jpg?at=${Date.now()}`;
   };
   const waiting = new Map();  // images that are being decoded: the newest JPEG that came meanwhile
   const showJpeg = (image, jpeg) => {
@@ -187,14 +223,18 @@
     image.src = url;
   };
   const readLive = async (control) => {  // all cameras over one connection: number, length, JPEG
-    const query = images.map((image) => `camera=${image.dataset.picture}`).join("&");
-    const response = await fetch(`${base}/api/v1/live?${query}`, {signal: control.signal});
+    const shown = new Map(shownImages().map((image) => [Number(image.dataset.picture), image]));
+    const query = [...shown.keys()].map((number) => `camera=${number}&`).join("");
+    const width_px = Math.max(1, ...[...shown.values()].map((image) => image.clientWidth));
+    const response = await fetch(`${base}/api/v1/live?${query}width=${width_px}`, {signal: control.signal});
     if (!response.ok) throw new Error(response.statusText);
     const reader = response.body.getReader();
     let bytes = new Uint8Array();
     for (;;) {
       const {done, value} = await reader.read();
       if (done) throw new Error("the stream ended");
+      lastBytes_ms = Date.now();
+      showLost("pictures", false);
       const joined = new Uint8Array(bytes.length + value.length);
       joined.set(bytes);
       joined.set(value, bytes.length);
@@ -202,8 +242,7 @@
       while (bytes.length >= 8) {
         const head = new DataView(bytes.buffer, bytes.byteOffset), end = 8 + head.getUint32(4);
         if (bytes.length < end) break;
-        const image = images.find((each) => each.dataset.picture === String(head.getUint32(0)));
-        if (image) showJpeg(image, bytes.slice(8, end));
+        showJpeg(shown.get(head.getUint32(0)), bytes.slice(8, end));
         bytes = bytes.subarray(end);
       }
     }
@@ -213,17 +252,23 @@
     live?.abort();
     live = null;
     waiting.clear();
-    const run = !document.hidden && !paused;
+    document.body.classList.toggle("is-paused", paused);
     if (!images.length) return;
-    if (!run) { document.hidden ? images.forEach((image) => image.removeAttribute("src")) : refresh(); return; }
+    for (const image of images) if (document.hidden || image.closest("[hidden]")) image.removeAttribute("src");
+    if (document.hidden) return;
+    if (paused) { refresh(); return; }
     if (reducedMotion) { refresh(); refreshTimer = setInterval(refresh, REDUCED_MOTION_INTERVAL_MS); return; }
-    if (images.length === 1) { images[0].src = `${base}/api/v1/cameras/${images[0].dataset.picture}/stream.mjpeg?at=${Date.now()}`; return; }
     const control = live = new AbortController();
-    readLive(control).catch(() => setTimeout(() => { if (live === control) updateImages(); }, 3000));
+    lastBytes_ms = Date.now();
+    readLive(control).catch(() => {
+      if (live !== control) return;
+      showLost("pictures", true);
+      setTimeout(() => { if (live === control) updateImages(); }, 3000);
+    });
   };
+  document.addEventListener("shown", updateImages);  // other images are shown now
   for (const image of images) {
     image.addEventListener("load", () => { if (image.naturalWidth) { image.width = image.naturalWidth; image.height = image.naturalHeight; } });
-    image.addEventListener("error", () => { if (image.hasAttribute("src") && !live) setTimeout(() => paused || document.hidden || updateImages(), 3000); });
   }
   const pause = one("[data-pause]");
   if (pause) {
@@ -421,14 +466,19 @@
       event.preventDefault();
     });
   }
+  globalThis.navigator?.serviceWorker?.register(`${base}/static/service-worker.js`, {scope: `${base}/`}).catch(() => {});
   for (const time of all("time[datetime]")) {
     const at = new Date(time.dateTime);
     if (!time.closest("td, th") && at.getTime() > 0) time.textContent = clock(at.getTime() / 1000);
   }
   if (one("[data-link]")) {
     if (!document.hidden) connect();
-    if (reducedMotion || document.hidden || images.length > 1) updateImages();
-    setInterval(() => { if (!document.hidden && lastMessage_ms && Date.now() - lastMessage_ms > 6000) showConnection(false); }, 2000);
+    updateImages();
+    setInterval(() => {
+      if (document.hidden) return;
+      if (lastMessage_ms && Date.now() - lastMessage_ms > 6000) showConnection(false);
+      if (live && Date.now() - lastBytes_ms > MAX_SILENCE_MS) { updateImages(); showLost("pictures", true); }
+    }, 2000);
     setInterval(() => { if (!document.hidden) showToday().catch(() => {}); }, 60000);
   }
 })();
