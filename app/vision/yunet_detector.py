@@ -54,7 +54,7 @@ _COARSE_MIN_PX = 120.0
 _TRACKED_PX = 48.0
 """A tracked face is searched in a shrunk image if it has this size there: of faces of 47 px, 98 % are still found."""
 
-_HALVED_PX = 24.0
+_HALVED_PX = 32.0
 """If the ROIs are too large, a tracked face is searched in the halved image if it has this size there."""
 
 _HALVED_MIN_PX = 24.0
