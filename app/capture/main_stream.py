@@ -72,8 +72,12 @@ class MainStream:
         if found is None:
             return
         video, start_s = found
-        with released(PyavReader(video, threads=1)) as reader:
+        try:
+            reader = PyavReader(video, threads=1)
             reader.select(step_s, False, max(first_s - start_s, 0.0))
+        except (FFmpegError, OSError, ValueError) as error:
+            raise SourceError(f"cannot decode {self._settings.shown}: {type(error).__name__}") from error
+        with released(reader):
             while True:
                 image, ok = decode_image(reader, self._settings)
                 stamp_s = image_stamp_s(reader)
@@ -206,7 +210,8 @@ class MainStreams:
 def _copy(kept: _Kept, stream: Any) -> "Packet[Any]":
     """A packet for ``stream``; writing changes its time stamps."""
     copy: Packet[Any] = Packet(bytes(kept.packet))
-    copy.pts, copy.dts, copy.time_base = kept.packet.pts, kept.packet.dts, kept.packet.time_base
+    copy.pts = kept.packet.dts if kept.packet.pts is None else kept.packet.pts
+    copy.dts, copy.time_base = kept.packet.dts, kept.packet.time_base
     copy.is_keyframe = kept.packet.is_keyframe
     copy.stream = stream
     return copy
