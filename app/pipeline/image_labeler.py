@@ -9,7 +9,7 @@ import numpy as np
 from app.core.types import Box, FaceLabel, Image, Label
 from app.pipeline.frame_analyzer import cut_faces
 from app.settings.root import Settings
-from app.settings.vision import LEAST_FACE_PX
+from app.settings.vision import LEAST_FACE_PX, ClassifierSettings, DetectorSettings
 from app.vision.classifier import MaskClassifier, Probabilities, decide, load_classifier, weigh_not_face
 from app.vision.detector import FaceDetector
 from app.vision.detector_loader import load_detector
@@ -93,7 +93,9 @@ def load_labeler(settings: Settings) -> ImageLabeler:
     return ImageLabeler(load_detector(detector), classifier, detector.kind == "cnn")
 
 
-_labeler = lru_cache(maxsize=1)(load_labeler)
+@lru_cache(maxsize=1)
+def _labeler(detector: DetectorSettings, classifier: ClassifierSettings) -> ImageLabeler:
+    return load_labeler(Settings().model_copy(update={"detector": detector, "classifier": classifier}))
 
 
 def label_faces(image: Image, settings: Settings | None = None) -> list[LabeledFace]:
@@ -103,4 +105,5 @@ def label_faces(image: Image, settings: Settings | None = None) -> list[LabeledF
     ``settings`` as of ``load_settings``; its defaults if not given. The models are loaded at the first call and kept.
     Call it from one thread. Raises ModelError if a model file cannot be used.
     """
-    return _labeler(for_photos(settings or Settings())).label(image)
+    settings = for_photos(settings or Settings())
+    return _labeler(settings.detector, settings.classifier).label(image)

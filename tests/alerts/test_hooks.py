@@ -489,7 +489,7 @@ def test_signature_check_in_the_documentation_works() -> None:
 def test_settings_in_the_documentation_are_valid() -> None:
     text = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
     policy, channels = (tomllib.loads(part.split("```")[0]) for part in text.split("```toml\n")[1:3])
-    assert len(AlertSettings.model_validate(channels["alerts"]).channels) == 5
+    assert len(AlertSettings.model_validate(channels["alerts"]).channels) == 6
     shown = PolicySettings.model_validate(policy["policy"])
     assert shown.model_fields_set == set(PolicySettings.model_fields), "the documentation must show every setting"
     assert shown == PolicySettings()

@@ -47,6 +47,12 @@ def test_an_image_without_a_face_gives_an_empty_list() -> None:
     assert label_faces(np.full((240, 320, 3), 90, np.uint8)) == []
 
 
+def test_settings_of_other_parts_do_not_matter(demo_frame: Image) -> None:
+    """Also those with tables of any keys."""
+    hook = {"kind": "webhook", "name": "desk", "url": "https://desk.example/hook", "headers": {"X-Site": "7"}}
+    assert len(label_faces(demo_frame, load_settings(None, {"alerts": {"channels": [hook]}}))) == 2
+
+
 class RejectsDark:
     """Rejects crops of dark images."""
 
