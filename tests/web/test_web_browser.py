@@ -792,13 +792,13 @@ def test_a_page_shows_no_camera_under_the_name_of_a_removed_one(tmp_path: Path, 
         for page, shown in (("/", "article h2"), ("/wall", ".tile-name")):
             browser.get(f"{running.base}{page}")
             names = f"return [...document.querySelectorAll('{shown}')].map(each => each.textContent)"
-            wait_until(lambda: "Connected" in browser.find_element(By.CSS_SELECTOR, "[data-link]").text)
+            wait_until(lambda: browser.find_elements(By.CSS_SELECTOR, "[data-link].is-on"), 10)
             assert browser.execute_script(names) == ["door", "yard"]
             view = monitor.views()[0]
             monitor.remove(0)
-            wait_until(lambda names=names: browser.execute_script(names) == ["yard"])
+            wait_until(lambda names=names: browser.execute_script(names) == ["yard"], 10)
             monitor.add(view)
-            wait_until(lambda names=names: browser.execute_script(names) == ["door", "yard"])
+            wait_until(lambda names=names: browser.execute_script(names) == ["door", "yard"], 10)
         browser.get("about:blank")
 
 
