@@ -300,7 +300,8 @@ def _check_channel(path: str, old: Mapping[str, Any], given: Mapping[str, Any]) 
     kind = old.get("kind", given.get("kind"))
     models = filter(_can_change, models_in(AlertSettings.model_fields["channels"].annotation))
     is_known = any(kind in get_args(model.model_fields["kind"].annotation) for model in models)
-    fixed = {"kind", "name", *(_ADDRESS if any(map(_LOCAL_NAME.fullmatch, old)) else ())} if old else set()
+    has_secret = bool(old.get("headers")) or any(map(_LOCAL_NAME.fullmatch, old))  # it would go to the new address
+    fixed = {"kind", "name", *(_ADDRESS if has_secret else ())} if old else set()
     if not is_known or fixed & given.keys():
         raise SettingsError(f"{path}: {_ONLY_IN_FILE}")
     if kind == "apprise" and "url" in given and not _APPRISE_URL.fullmatch(str(given["url"])):

@@ -239,6 +239,15 @@ def test_a_channel_with_a_secret_keeps_its_address(field: str) -> None:
         change(f"alerts.channels.hook.{field}", "https://evil.example/")
 
 
+def test_the_headers_of_a_channel_are_not_sent_to_another_address() -> None:
+    text = FILE.replace('secret_env = "HOOK_SECRET"', 'headers = { Authorization = "Bearer geheim" }')
+    with pytest.raises(SettingsError, match="edit the file"):
+        change("alerts.channels.hook.url", "https://other.example/", text)
+    without = change("alerts.channels.hook.headers", None, text)
+    assert "geheim" not in without
+    assert "other.example" in change("alerts.channels.hook.url", "https://other.example/", without)
+
+
 @pytest.mark.parametrize(
     "uri",
     ["/etc/passwd", "file:///etc/passwd", "/dev/video0", "demo", "~/a.mp4", "a.mp4", "videos", "udp://:5000", "100",
