@@ -75,6 +75,15 @@ class FakeMonitor:
         with self._lock:
             self._views[index] = replace(self._views[index], **changes)
 
+    def remove(self, index: int) -> None:
+        with self._lock:
+            del self._views[index]
+
+    def add(self, view: CameraView) -> None:
+        """As the first camera."""
+        with self._lock:
+            self._views.insert(0, view)
+
     def step(self, number: int, index: int = 0, size: tuple[int, int] = (120, 160)) -> None:
         """Publishes a new frame."""
         name = self._views[index].camera

@@ -376,7 +376,9 @@ class WatchSession:
 
     def turn(self, camera: str) -> str:
         """Rotates ``camera`` by another quarter clockwise. Returns a message for the user."""
-        old = next(each for each in self._local.camera if each.name == camera)
+        old = next((each for each in self._local.camera if each.name == camera), None)
+        if old is None:  # it was removed or got another name, and is stopped only within a second
+            return "this camera is not watched any more"
         rotate = (old.rotate + 90) % 360
         cameras = [each.model_copy(update={"rotate": rotate}) if each is old else each for each in self._local.camera]
         self._apply(self._local.model_copy(update={"camera": tuple(cameras)}))

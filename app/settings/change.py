@@ -33,8 +33,8 @@ CAMERAS, CHANNELS = ("camera",), ("alerts", "channels")
 """The lists of tables with a name, which stands in a path instead of the position."""
 MAX_VERSIONS = 20
 
-_LOCAL_NAME = re.compile(r"backend|\w+_(env|file)")
-"""``backend``: GStreamer runs what it is given."""
+_LOCAL_NAME = re.compile(r"backend|allow_private|\w+_(env|file)")
+"""``backend``: GStreamer runs what it is given. ``allow_private``: any user could reach the own network."""
 _CAMERA_URI = re.compile(r"[0-9]{1,2}|(rtsps?|https?)://\S+", re.IGNORECASE)
 _PARAMETER = r"(to|from|name|user|pass|smtp|mode|cc|bcc|reply|priority|tags|format)=[^&;?#\s]*"
 _APPRISE_URL = re.compile(
@@ -287,6 +287,10 @@ def _check(change: Change, parts: tuple[str, ...], tables: Mapping[str, Any]) ->
             f"{path}: give an address with rtsp://, rtsps://, http:// or https://, or the number of a camera of this "
             "machine; a file stays in the settings file"
         )
+    elif given.get("main_uri") is not None:  # it gets the login of uri
+        uri = given.get("uri") or _at(tables, _keys((*place, name), tables)).get("uri")
+        if not is_same_host(str(uri), str(given["main_uri"])):
+            raise SettingsError(f"{path}: give an address with the scheme, host and port of uri, which has the login")
     for setting, each in given.items():
         _check_value(f"{path}.{setting}" if is_new else path, ".".join((*place, "*", setting)), each, is_new)
 
@@ -296,7 +300,8 @@ def _check_channel(path: str, old: Mapping[str, Any], given: Mapping[str, Any]) 
     kind = old.get("kind", given.get("kind"))
     models = filter(_can_change, models_in(AlertSettings.model_fields["channels"].annotation))
     is_known = any(kind in get_args(model.model_fields["kind"].annotation) for model in models)
-    fixed = {"kind", "name", *(_ADDRESS if any(map(_LOCAL_NAME.fullmatch, old)) else ())} if old else set()
+    has_secret = bool(old.get("headers")) or any(map(_LOCAL_NAME.fullmatch, old))  # it would go to the new address
+    fixed = {"kind", "name", *(_ADDRESS if has_secret else ())} if old else set()
     if not is_known or fixed & given.keys():
         raise SettingsError(f"{path}: {_ONLY_IN_FILE}")
     if kind == "apprise" and "url" in given and not _APPRISE_URL.fullmatch(str(given["url"])):
@@ -328,12 +333,13 @@ def _check_value(path: str, place: str, value: Any, is_new: bool = False) -> Non
 def _address_edits(
     camera: Mapping[str, Any], keys: tuple[str | int, ...], uri: str, paths: Sequence[str]
 ) -> list[tuple[tuple[str | int, ...], Any]]:
-    """A login belongs to its host: another host does not get it."""
+    """A login belongs to its host: another host does not get it. The main stream is that of the camera."""
     old_uri = str(camera.get("uri"))
     start, login, host, rest = _split(uri)
     if not (login or any(path.endswith(".username") for path in paths)) and is_same_host(old_uri, uri):
         return [(keys, f"{start}{_split(old_uri)[1]}{host}{rest}")]
-    return [(keys, uri), *(((*keys[:-1], name), None) for name in ("username", "password") if name in camera)]
+    old = ("username", "password") if is_same_host(old_uri, uri) else ("username", "password", "main_uri")
+    return [(keys, uri), *(((*keys[:-1], name), None) for name in old if name in camera)]
 
 
 def is_same_host(one: str, other: str) -> bool:
@@ -397,10 +403,10 @@ def _check_effect(text: str, settings: Settings, changes: Sequence[Change]) -> N
 
 
 def _value(model: Any, parts: Sequence[str]) -> Any:
-    """The setting at ``parts``; None if there is no such camera or channel."""
+    """The setting at ``parts``, a table as a dict; None if there is no such camera or channel."""
     for part in parts:
         if isinstance(model, tuple):
             model = next((each for each in model if each.name == part), None)
         else:
             model = getattr(model, part, None)
-    return model
+    return model.model_dump() if isinstance(model, BaseModel) else model

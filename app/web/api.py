@@ -23,7 +23,7 @@ from app.pipeline.monitor import CameraView
 from app.review.collected import CROP, SCENE
 from app.web import openapi, push
 from app.web.middleware import CSRF_FIELD, FORM, parse_form
-from app.web.mjpeg import TILES_PX, WIDTHS_PX, LiveResponse, LiveStreams, MjpegResponse
+from app.web.mjpeg import TILES_PX, WIDTHS_PX, EncodedFrame, LiveResponse, LiveStreams, MjpegResponse
 from app.web.people import LOCAL, TOKEN, User
 from app.web.review_files import clip_boxes, clip_poster, clip_video, day_archive
 from app.web.schemas import (
@@ -191,8 +191,13 @@ async def _camera(request: Request) -> Response:
 
 
 async def _camera_image(request: Request) -> Response:
-    number, _ = _camera_view(request)
-    encoded = await site_of(request).streams.latest(number - 1)
+    number, view = _camera_view(request)
+    try:
+        encoded = await site_of(request).streams.latest(number - 1)
+    except IndexError:
+        encoded = EncodedFrame(b"", 0)
+    if encoded.view is None or encoded.view.camera != view.camera:  # cameras were removed meanwhile
+        raise HTTPException(404, f"no camera {number}; see /api/v1/cameras")
     name = f"maskwatch-camera{number}.jpg"
     disposition = "attachment" if "download" in request.query_params else "inline"
     return Response(
@@ -201,8 +206,8 @@ async def _camera_image(request: Request) -> Response:
 
 
 async def _camera_stream(request: Request) -> ASGIApp:
-    number, _ = _camera_view(request)
-    return MjpegResponse(_streams(request), [number - 1])
+    number, view = _camera_view(request)
+    return MjpegResponse(_streams(request), {number - 1: view.camera})
 
 
 async def _live(request: Request) -> ASGIApp:
@@ -217,7 +222,7 @@ async def _live(request: Request) -> ASGIApp:
     usual_px = next(px for most, px in TILES_PX.items() if len(numbers) <= most)
     wanted_px = number_param(request, "width", 1, 10_000) or usual_px
     width_px = next((each for each in WIDTHS_PX if each >= wanted_px), WIDTHS_PX[-1])
-    return LiveResponse(_streams(request), [each - 1 for each in dict.fromkeys(numbers)], width_px)
+    return LiveResponse(_streams(request), {each - 1: views[each - 1].camera for each in numbers}, width_px)
 
 
 def _streams(request: Request) -> LiveStreams:

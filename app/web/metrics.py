@@ -128,6 +128,8 @@ class _SiteCollector(Collector):
         )
         names = self._site.camera_labels()
         for index, (watching, count) in sorted(self._site.streams.stats().items()):
+            if index >= len(names):  # a camera was removed
+                continue
             viewers.add_metric([names[index]], watching)
             encoded.add_metric([names[index]], count)
         requests = CounterMetricFamily("maskwatch_web_requests", "Requests answered", labels=("method", "status"))

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import struct
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -154,8 +154,12 @@ class LiveStreams:
         interval_s = 1.0 / self._settings.max_fps
         next_s = loop.time()
         while not self._stopping and (keys := [key for key, camera in self._cameras.items() if camera.viewers]):
-            self._monitor.show({index for index, _ in keys})
-            await self._update(keys)
+            try:
+                self._monitor.show({index for index, _ in keys})
+                await self._update(keys)
+            except IndexError:  # a camera was removed: no viewer waits for images that do not come
+                self._changed.set()
+                raise
             next_s = max(next_s, loop.time() - interval_s) + interval_s  # a late image does not lower the rate
             await asyncio.sleep(next_s - loop.time())
 
@@ -199,14 +203,18 @@ class LiveStreams:
 
 
 class LiveResponse:
-    """An ASGI response that sends the frames of cameras until the viewer disconnects."""
+    """An ASGI response that sends the frames of cameras until the viewer disconnects.
+
+    ``cameras``: their names by index. It ends when another camera gets the index of one of them, since others are added
+    or removed: a viewer may not be allowed to see it.
+    """
 
     content_type = b"application/octet-stream"
     opening = b""
 
-    def __init__(self, streams: LiveStreams, indices: Sequence[int], width_px: int = 0) -> None:
+    def __init__(self, streams: LiveStreams, cameras: Mapping[int, str], width_px: int = 0) -> None:
         self._streams = streams
-        self._indices = indices
+        self._cameras = cameras
         self._width_px = width_px
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -219,8 +227,10 @@ class LiveResponse:
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.body", "body": self.opening, "more_body": True})
         with suppress(IndexError):  # a camera was removed
-            async with aclosing(self._streams.frames(self._indices, self._width_px)) as frames:
+            async with aclosing(self._streams.frames(list(self._cameras), self._width_px)) as frames:
                 async for new in frames:
+                    if any(frame.view is None or frame.view.camera != self._cameras[index] for index, frame in new):
+                        return
                     body = b"".join(self.part(index, frame) for index, frame in new)
                     await send({"type": "http.response.body", "body": body, "more_body": True})
 

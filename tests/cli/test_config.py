@@ -195,6 +195,7 @@ SECRETS = """
     uri = "rtsp://anna:geheim1@host:554/live?token=geheim2&channel=1"
     [[camera]]
     uri = "http://host/user=admin_password=geheim3_x"
+    main_uri = "rtsp://host/user=admin_password=geheim3_main"
     name = "second"
     username = "bert"
     password = "geheim4"

@@ -292,6 +292,7 @@ def test_a_turned_camera_keeps_its_rotation_in_the_settings_file(settings: Setti
         assert load_settings(file).camera[0].rotate == 180
         file.write_text('[[camera]]\nuri = "0"\nname = "other"\n')
         assert session.turn("door").endswith("set rotate = 270 for this camera")
+        assert session.turn("removed") == "this camera is not watched any more"
         file.write_text("nonsense")
         assert "cannot save the rotation" in session.turn("door")
         assert source.applied.rotate == 0  # type: ignore[attr-defined]

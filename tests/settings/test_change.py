@@ -138,6 +138,21 @@ def test_a_login_never_goes_to_another_host() -> None:
     assert camera == {"uri": "rtsp://10.0.0.9/", "username": "new"}
 
 
+def test_a_main_stream_is_on_the_host_that_gets_the_login() -> None:
+    text = change("camera.10.0.0.8.main_uri", "rtsp://10.0.0.8/main")
+    assert tomllib.loads(text)["camera"][1]["main_uri"] == "rtsp://10.0.0.8/main"
+    for uri in ("rtsp://10.0.0.9/main", "rtsp://10.0.0.8:99/", "rtsp://10.0.0.8@10.0.0.9/", "rtmp://10.0.0.8/", "/x"):
+        with pytest.raises(SettingsError, match="give an address with the scheme, host and port of uri"):
+            change("camera.10.0.0.8.main_uri", uri)
+        with pytest.raises(SettingsError, match="give an address with the scheme, host and port of uri"):
+            change("camera.new", {"uri": "rtsp://10.0.0.8/live", "main_uri": uri})
+    moved = tomllib.loads(change("camera.10.0.0.8.uri", "rtsp://10.0.0.9/live", text))["camera"][1]
+    assert "main_uri" not in moved, "clips would show the old camera, which would get the new login"
+    kept = tomllib.loads(change("camera.10.0.0.8.uri", "rtsp://new:pw@10.0.0.8/other", text))["camera"][1]
+    assert kept == {"uri": "rtsp://new:pw@10.0.0.8/other", "main_uri": "rtsp://10.0.0.8/main"}
+    assert "main_uri" not in change("camera.10.0.0.8.main_uri", None, text)
+
+
 def paths(model: type[BaseModel], before: str = "") -> Iterator[tuple[str, Any]]:
     """Every setting with its type; '*' stands for a name."""
     for name, field in model.model_fields.items():
@@ -156,7 +171,7 @@ REFUSED = sorted(
     | {
         path
         for path, _ in paths(Settings)
-        if path.endswith(("_env", "_file", ".backend", ".argv", ".plugin", ".options"))
+        if path.endswith(("_env", "_file", ".backend", ".allow_private", ".argv", ".plugin", ".options"))
     }
     | {path for path, _ in paths(Settings) if path.split(".")[0] in ("web", "fleet", "classifier")}
 )
@@ -222,6 +237,15 @@ def test_channels_of_programs_are_neither_added_nor_changed_nor_removed(kind: An
 def test_a_channel_with_a_secret_keeps_its_address(field: str) -> None:
     with pytest.raises(SettingsError, match="edit the file"):
         change(f"alerts.channels.hook.{field}", "https://evil.example/")
+
+
+def test_the_headers_of_a_channel_are_not_sent_to_another_address() -> None:
+    text = FILE.replace('secret_env = "HOOK_SECRET"', 'headers = { Authorization = "Bearer geheim" }')
+    with pytest.raises(SettingsError, match="edit the file"):
+        change("alerts.channels.hook.url", "https://other.example/", text)
+    without = change("alerts.channels.hook.headers", None, text)
+    assert "geheim" not in without
+    assert "other.example" in change("alerts.channels.hook.url", "https://other.example/", without)
 
 
 @pytest.mark.parametrize(
@@ -297,6 +321,15 @@ def test_a_flag_for_all_cameras_does_not_prevent_a_new_one(tmp_path: Path) -> No
     assert file.change(revision_of(FILE), [change]).camera[2].fps == 5
     with pytest.raises(SettingsError, match="a flag"):
         file.change(revision_of(file.read()), [Change("camera.gate.fps", 9)])
+
+
+def test_a_push_channel_is_added_to_a_run_with_an_event_file_of_its_own(tmp_path: Path) -> None:
+    """The file of its devices belongs to the event file, which a flag sets."""
+    path = tmp_path / "a.toml"
+    path.write_text(FILE)
+    file = SettingsFile(path, lambda text: load_settings(path, {"alerts": {"store": tmp_path / "e.db"}}, text=text))
+    change = Change("alerts.channels.phones", {"kind": "push", "contact": "mailto:anna@example.org"})
+    assert file.change(revision_of(FILE), [change]).alerts.channels[-1].name == "phones"
 
 
 def test_an_error_of_the_settings_changes_nothing_and_names_the_place(tmp_path: Path) -> None:

@@ -786,6 +786,22 @@ def test_the_wall_turns_its_pages_and_shows_one_camera_alone(tmp_path: Path, bro
         browser.get("about:blank")
 
 
+def test_a_page_shows_no_camera_under_the_name_of_a_removed_one(tmp_path: Path, browser: Any) -> None:
+    monitor = FakeMonitor("door", "yard")
+    with serving(tmp_path, monitor) as running:
+        for page, shown in (("/", "article h2"), ("/wall", ".tile-name")):
+            browser.get(f"{running.base}{page}")
+            names = f"return [...document.querySelectorAll('{shown}')].map(each => each.textContent)"
+            wait_until(lambda: browser.find_elements(By.CSS_SELECTOR, "[data-link].is-on"), 10)
+            assert browser.execute_script(names) == ["door", "yard"]
+            view = monitor.views()[0]
+            monitor.remove(0)
+            wait_until(lambda names=names: browser.execute_script(names) == ["yard"], 10)
+            monitor.add(view)
+            wait_until(lambda names=names: browser.execute_script(names) == ["door", "yard"], 10)
+        browser.get("about:blank")
+
+
 def test_without_a_connection_no_picture_looks_live(tmp_path: Path, browser: Any) -> None:
     """An image that does not change any more is marked, and there is a page instead of the browser's own error."""
     with serving(tmp_path, FakeMonitor("door", "yard")) as running:

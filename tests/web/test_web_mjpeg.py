@@ -1,5 +1,6 @@
 """Live streams: one encoding for all viewers, none without viewers; slow viewers; stale frames."""
 
+import re
 import socket
 import struct
 import threading
@@ -54,6 +55,10 @@ class Viewer:
         assert self._file.readline() == b"\r\n"
         assert self._file.readline() == b"--maskwatch-picture\r\n"
         return jpeg
+
+    def rest(self) -> bytes:
+        """All until the stream ends."""
+        return self._file.read()
 
     def close(self) -> None:
         self._file.close()
@@ -347,3 +352,22 @@ def test_stopping_the_server_ends_the_streams(tmp_path: Path) -> None:
             viewer.next()
             assert feed.status_code == 200
             assert running.server.stop(LIMIT_S) == []
+
+
+def test_no_stream_shows_another_camera_when_one_is_removed(tmp_path: Path) -> None:
+    """The others get its number, and a viewer may not be allowed to see them."""
+    monitor = FakeMonitor("door", "yard", "gate")
+    with serving(tmp_path, monitor, max_fps=50.0) as running, viewers(running, 1) as (viewer,):
+        door = viewer.next()
+        with closing(socket.create_connection(("127.0.0.1", running.port), LIMIT_S)) as other:
+            other.sendall(b"GET /api/v1/live?camera=3 HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
+            assert other.recv(1)
+            monitor.remove(0)
+            monitor.step(1, index=0)
+            assert set(re.findall(rb"\r\n\r\n(.*?)\r\n--", viewer.rest(), re.DOTALL)) <= {door}
+            began_s = time.monotonic()
+            while other.recv(65_536):
+                pass
+            assert time.monotonic() - began_s < mjpeg.RESEND_S / 2, "nobody waits for a camera that is gone"
+        assert running.get("/metrics").status_code == 200
+        assert running.get("/api/v1/cameras/3/picture.jpg").status_code == 404

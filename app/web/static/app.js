@@ -155,7 +155,7 @@
   };
 
   // -- connection -----------------------------------------------------------------------------------------------------
-  let source = null, retry = 0, lastMessage_ms = 0;
+  let source = null, retry = 0, lastMessage_ms = 0, cameras = null;
   let lastEvent = document.body.dataset.lastEvent ?? "";  // id of the last received event: a background tab is not connected
   const showConnection = (connected) => {
     const link = one("[data-link]");
@@ -185,7 +185,10 @@
     source.addEventListener("state", (message) => {
       lastMessage_ms = Date.now();
       showConnection(true);
-      const state = JSON.parse(message.data);
+      const state = JSON.parse(message.data), names = state.cameras.map((camera) => camera.name).join("\n");
+      // Other cameras have these numbers now: the page would show them under wrong names.
+      if (cameras !== null && names !== cameras && ["live", "wall", "health"].includes(document.body.dataset.page)) location.reload();
+      cameras = names;
       const today = one("[data-today]");
       if (today) today.dataset.today = state.day_s;  // midnight in the server's time zone
       state.cameras.forEach(showCamera);
