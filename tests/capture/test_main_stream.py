@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fakes_video import RtspServer, free_port, striped_image, wait_until, write_clip
 
+from app.capture import main_stream
 from app.capture.main_stream import MainStream, MainStreams
 from app.core.types import Image
 from app.settings.source import SourceSettings
@@ -59,9 +60,28 @@ def test_the_images_of_a_time_come_in_order_from_between_key_frames(stream: Main
     sparse = [number(image) for _, image in stream.images(first_s, first_s + 0.6, 0.2)]
     assert 3 <= len(sparse) <= 4  # one in each period of 0.2 s
     assert set(sparse) <= set(numbers)
-    one = stream.image(first_s)
+    one = stream.image(found[3][0] + 0.01)
     assert one is not None
-    assert np.array_equal(one, found[0][1])
+    assert one[0] == pytest.approx(found[3][0], abs=0.02)
+    assert np.array_equal(one[1], found[3][1])
+
+
+def test_a_time_that_the_stream_has_only_in_part_gives_no_image(stream: MainStream) -> None:
+    start_s = time.monotonic()
+    wait_until(lambda: reaches(stream, start_s + 1.0), "a second is kept")
+    now_s = time.monotonic()
+    assert not list(stream.images(now_s - 9.0, now_s - 0.2)), "it has connected in the middle of this time"
+    assert not list(stream.images(now_s - 0.5, now_s + 3.0)), "it has stopped in the middle of this time"
+
+
+def test_an_alert_does_not_wait_for_an_image_that_takes_too_long(
+    stream: MainStream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start_s = time.monotonic()
+    wait_until(lambda: stream.image(start_s + 0.5) is not None, "half a second is kept")
+    monkeypatch.setattr(main_stream, "_SOON_S", 0.0)
+    assert stream.image(start_s + 0.5) is None
+    assert "the main stream of door is not decoded in 0 s" in caplog.text
 
 
 def test_only_what_may_be_asked_for_is_kept(stream: MainStream) -> None:
