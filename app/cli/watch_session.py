@@ -110,11 +110,11 @@ class WatchSession:
                 self._check_output(self._events_path, "events")
             live = [camera.name for camera in self._settings.camera if camera.is_live]
             offline = cameras_left_offline(self._settings.alerts, live)
-            stored = stored_occupancy(self._settings.alerts)
-            counted_as = [
-                each.name for each in self._settings.camera if each.is_live or self._settings.alerts.store_files
+            uncounted = [
+                each.name for each in self._settings.camera if not (each.is_live or self._settings.alerts.store_files)
             ]
-            self._occupancy = {name: stored[name] for name in counted_as if name in stored}
+            stored = stored_occupancy(self._settings.alerts)  # also of cameras that are added later
+            self._occupancy = {name: state for name, state in stored.items() if name not in uncounted}
             may_watch = self._node.may_watch if self._node is not None else lambda _: True
             self.monitor = Monitor(
                 self._settings,

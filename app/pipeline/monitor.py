@@ -176,7 +176,7 @@ class Monitor:
         source = self._parts.make_source(settings)
         events = EventFactory(recording_id(settings) or self.run_id, source.name)
         camera = Camera(settings, source, events, self._new_worker)
-        if settings.line and self._recorder is not None:
+        if self._recorder is not None:  # also without lines: a limit that was reached has to end
             camera.occupancy = self._recorder.occupancy(camera.name) or camera.occupancy
         return camera
 
@@ -188,13 +188,20 @@ class Monitor:
         kept = {own.name: old[own.name] for own in wanted if own.name in old and _is_same(old[own.name], own)}
         for _ in range(len(wanted) - len(kept)):  # first, or the run could end in between
             self._results.add_producer()
+        names = {own.name for own in wanted}
         for camera in self._cameras:
             if camera.name not in kept:
-                self._remove(camera)
+                self._remove(camera, is_replaced=camera.name in names)
         cameras = []
         for own in wanted:
             try:
-                cameras.append(kept.get(own.name) or self._new_camera(own))
+                if (camera := kept.get(own.name)) is not None:
+                    camera.apply(own, *self._live_settings(own))  # it was not there yet when they came
+                else:
+                    camera = self._new_camera(own)
+                    if own.name in old:  # the recorder may not have the last count yet
+                        camera.occupancy = old[own.name].occupancy
+                cameras.append(camera)
             except MaskwatchError as error:
                 log.error("%s cannot be started: %s", own.name, own.hide(str(error)))
                 self._results.producer_done()
@@ -208,8 +215,11 @@ class Monitor:
         if self._threads.stopping.is_set():  # the stop may have closed only the old ones
             self._wake_all()
 
-    def _remove(self, camera: Camera) -> None:
+    def _remove(self, camera: Camera, is_replaced: bool) -> None:
+        """``is_replaced``: another camera of this name follows, whose counts continue."""
         self._end_view(camera, REMOVED)
+        if not is_replaced and (event := camera.end_limit(REMOVED)) is not None:
+            self._dispatcher.put(partial(self._record_occupancy, camera.occupancy, [event]), wait=False)
         if (change := self._watchdog.end_outage(camera.name)) is not None:
             self.report(camera.outage_event(change, REMOVED))
         camera.retire_worker()
@@ -299,7 +309,9 @@ class Monitor:
         for listener in self._event_listeners:
             listener(event, result)
 
-    def _record_occupancy(self, state: Occupancy, events: Sequence[Event], result: FrameResult) -> None:
+    def _record_occupancy(
+        self, state: Occupancy, events: Sequence[Event], result: FrameResult | None = None
+    ) -> None:
         if self._recorder is not None:
             self._recorder.keep_occupancy(state)
         for event in events:
@@ -516,8 +528,7 @@ class Monitor:
         for own in self._settings.camera:
             if (camera := by_name.get(own.name)) is not None and _is_same(camera, own):
                 camera.apply(own, *self._live_settings(own))
-        if [camera.settings for camera in self._cameras] != list(self._settings.camera):
-            self._follows = False
+        self._follows = False  # always: the thread of the watchdog may just be following other settings
 
     def use_classifier(self, settings: ClassifierSettings) -> None:
         """Uses another model within a second. Raises MaskwatchError and changes nothing if it cannot be loaded."""

@@ -351,6 +351,15 @@ def test_a_slow_encoder_takes_fewer_images_and_not_more_time(tmp_path: Path, mon
     assert min(after - before for before, after in pairwise(encoded[:4])) >= 0.18
 
 
+def test_a_source_that_begins_again_does_not_cost_the_clip_of_its_last_event(tmp_path: Path) -> None:
+    """A camera whose address was changed, or a file that repeats: the images after the event are of another time."""
+    before = [result(50 + i / 10, (track(),)) for i in range(20)]
+    folder = recorded(tmp_path, [*before, *(result(i / 10) for i in range(20))], [event(1, 51.5)])
+    record = json.loads(folder.file(event(1).id, clips.RECORD).read_text())
+    assert record["at_s"] == pytest.approx(1.5, abs=0.2)
+    assert all(frame["faces"] for frame in record["frames"])
+
+
 class LargeStream:
     """A main stream that shows the results in four times their size, or nothing."""
 
