@@ -100,6 +100,7 @@ class WatchSession:
         self._events_failed = False
         self._has_window = not settings.view.headless
         self._mutes = Mutes()
+        self._is_live: dict[str, bool] = {}  # by camera, also those that are removed: their last events come later
         self._occupancy: dict[str, Occupancy] = {}  # by camera, also of earlier runs
 
     def __enter__(self) -> Self:
@@ -494,8 +495,8 @@ class WatchSession:
 
     def _is_counted(self, camera: str) -> bool:
         """Whether ``camera`` is stored and counted: live cameras are, files and the demo only if that is asked for."""
-        is_live = any(source.is_live for source in self.monitor.sources if source.name == camera)
-        return is_live or self._settings.alerts.store_files
+        self._is_live.update({source.name: source.is_live for source in self.monitor.sources})
+        return self._is_live.get(camera, False) or self._settings.alerts.store_files
 
     def record(self, hours: Sequence[CameraHour], in_view: Sequence[CameraHour] = ()) -> None:
         """Called by the monitor with the people and the watched time of its cameras, and with who is in view."""
