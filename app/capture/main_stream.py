@@ -203,7 +203,7 @@ class MainStreams:
         """Begins and ends streams so that there is one for each of ``cameras`` that has one."""
         wanted = {camera.name: camera for camera in cameras if camera.main_uri is not None}
         for name, (settings, stream) in list(self._of.items()):
-            if wanted.get(name) != settings:
+            if name not in wanted or _source_of(wanted[name]) != _source_of(settings):
                 stream.close()
                 del self._of[name]
         for name in wanted.keys() - self._of.keys():
@@ -217,6 +217,11 @@ class MainStreams:
 
     def close(self) -> None:
         self.apply(())
+
+
+def _source_of(camera: SourceSettings) -> list[object]:
+    """What a stream depends on: not the zones and the policy of a camera."""
+    return [getattr(camera, name) for name in SourceSettings.model_fields]
 
 
 def _copy(kept: _Kept, stream: Any) -> "Packet[Any]":

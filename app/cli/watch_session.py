@@ -100,6 +100,7 @@ class WatchSession:
         self._events_failed = False
         self._has_window = not settings.view.headless
         self._mutes = Mutes()
+        self._zone_channels: dict[tuple[str, str], tuple[str, ...]] = {}  # by camera and zone, of zones that alerted
         self._is_live: dict[str, bool] = {}  # by camera, also those that are removed: their last events come later
         self._occupancy: dict[str, Occupancy] = {}  # by camera, also of earlier runs
 
@@ -546,11 +547,14 @@ class WatchSession:
             self._print(event_text(event))
 
     def _channels_of(self, event: Event) -> tuple[str, ...]:
-        """The channels of the event's zone; empty: all."""
+        """The channels of the event's zone; empty: all. Those of a removed zone still send the end of its alerts."""
         zones = {
             zone.name: zone for camera in self._settings.camera if camera.name == event.camera for zone in camera.zone
         }
-        return zones[event.zone].channels if event.zone in zones else ()
+        place = event.camera, event.zone
+        if event.zone in zones:
+            self._zone_channels[place] = zones[event.zone].channels
+        return self._zone_channels.get(place, ())
 
     def print_summary(self) -> None:
         """Prints people, events and written files to standard error; standard output is reserved for data."""

@@ -309,9 +309,7 @@ class Monitor:
         for listener in self._event_listeners:
             listener(event, result)
 
-    def _record_occupancy(
-        self, state: Occupancy, events: Sequence[Event], result: FrameResult | None = None
-    ) -> None:
+    def _record_occupancy(self, state: Occupancy, events: Sequence[Event], result: FrameResult | None = None) -> None:
         if self._recorder is not None:
             self._recorder.keep_occupancy(state)
         for event in events:

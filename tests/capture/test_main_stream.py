@@ -13,6 +13,7 @@ from fakes_video import RtspServer, free_port, striped_image, wait_until, write_
 from app.capture import main_stream
 from app.capture.main_stream import MainStream, MainStreams
 from app.core.types import Image
+from app.settings.monitor import CameraSettings
 from app.settings.source import SourceSettings
 
 
@@ -23,10 +24,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def camera(port: int, **values: object) -> SourceSettings:
+def given(port: int, **values: object) -> dict[str, object]:
     main_uri = f"rtsp://admin:s3cret@127.0.0.1:{port}/main.mp4/play_count_1"
-    given = {"uri": "rtsp://127.0.0.1/sub", "main_uri": main_uri, "name": "door", "reconnect_s": (0.1,), **values}
-    return SourceSettings.model_validate(given)
+    return {"uri": "rtsp://127.0.0.1/sub", "main_uri": main_uri, "name": "door", "reconnect_s": (0.1,), **values}
+
+
+def camera(port: int, **values: object) -> SourceSettings:
+    return SourceSettings.model_validate(given(port, **values))
 
 
 @pytest.fixture
@@ -109,6 +113,11 @@ def test_a_lost_main_stream_is_reported_once_and_comes_back(folder: Path, caplog
         assert "s3cret" not in caplog.text
         streams.apply([camera(port)])  # the same settings: not opened again
         assert streams.get("door") is stream
+        zone = {"name": "ward", "polygon": [[0, 0], [1, 0], [1, 1]]}
+        streams.apply([CameraSettings.model_validate({**given(port), "zone": [zone]})])
+        assert streams.get("door") is stream, "a zone changes no image"
+        streams.apply([camera(port, blackout=[[[0, 0], [0.5, 0], [0.5, 0.5]]])])
+        assert streams.get("door") is not stream, "nothing from before may be shown"
     finally:
         streams.close()
     assert streams.get("door") is None

@@ -380,7 +380,9 @@ def test_people_inside_are_kept_over_a_restart_and_the_limit_is_reported(tmp_pat
         assert store.occupancy()[0].exited >= kept.inside - 1
 
 
-def test_a_zone_alerts_only_through_its_channels(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_a_zone_alerts_only_through_its_channels(tmp_path: Path, is_removed: bool) -> None:
+    """Also the end of its alert, and also if the zone is removed before."""
     zone = {"name": "ward", "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]], "channels": ["nurse"]}
     channels = [{"kind": "command", "name": name, "argv": ["true"]} for name in ("nurse", "office")]
     settings = bare_settings(tmp_path, DOOR | {"zone": [zone]}, channels=channels)
@@ -388,7 +390,10 @@ def test_a_zone_alerts_only_through_its_channels(tmp_path: Path) -> None:
 
     def stopped() -> bool:
         kinds = [event.kind for event in session.alerts.recent()]
-        door.colour = 245 if EventKind.NO_MASK in kinds else 10
+        if EventKind.NO_MASK in kinds and door.colour == 10:
+            if is_removed:
+                session.reload(bare_settings(tmp_path, DOOR, channels=channels))
+            door.colour = 245
         return EventKind.RESOLVED in kinds
 
     with WatchSession(settings, None, None, parts=fake_parts(source=door)) as session:

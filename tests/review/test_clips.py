@@ -20,6 +20,7 @@ from fakes_review import FACE, OTHER, detail, event, result, track
 from fakes_video import wait_until
 
 from app.alerts.event_store import EventStore
+from app.capture.main_stream import MainStreams
 from app.cli import evidence
 from app.cli.main import main
 from app.cli.watch_session import WatchSession
@@ -447,8 +448,8 @@ def test_a_snapshot_of_the_main_stream_hides_faces_that_moved(tmp_path: Path, mo
         def image(self, at_s: float) -> tuple[float, Image] | None:
             return next(self.images(at_s - 0.3, at_s, 1.0), None)
 
-    monkeypatch.setattr(evidence.MainStreams, "apply", lambda *_: None)
-    monkeypatch.setattr(evidence.MainStreams, "get", lambda *_: Old([before]))
+    monkeypatch.setattr(MainStreams, "apply", lambda *_: None)
+    monkeypatch.setattr(MainStreams, "get", lambda *_: Old([before]))
     settings = load_settings(None, {"alerts": {"snapshots": "blur_others", "store": tmp_path / "events.db"}})
     kept = evidence.Evidence(settings, time.time, lambda *_: event(1))
     for each in (before, now):
