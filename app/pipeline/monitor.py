@@ -172,11 +172,14 @@ class Monitor:
 
     # -- cameras and their threads -----------------------------------------------------------------------------------
 
-    def _new_camera(self, settings: CameraSettings) -> Camera:
+    def _new_camera(self, settings: CameraSettings, replaced: Camera | None = None) -> Camera:
+        """``replaced``: the one of the same name, whose counts continue."""
         source = self._parts.make_source(settings)
         events = EventFactory(recording_id(settings) or self.run_id, source.name)
         camera = Camera(settings, source, events, self._new_worker)
-        if self._recorder is not None:  # also without lines: a limit that was reached has to end
+        if replaced is not None:  # the recorder may not have its last count yet
+            camera.occupancy = replaced.occupancy
+        elif self._recorder is not None:  # also without lines: a limit that was reached has to end
             camera.occupancy = self._recorder.occupancy(camera.name) or camera.occupancy
         return camera
 
@@ -194,14 +197,10 @@ class Monitor:
                 self._remove(camera, is_replaced=camera.name in names)
         cameras = []
         for own in wanted:
+            if own.name in kept:
+                kept[own.name].apply(own, *self._live_settings(own))  # it may not have been there when they came
             try:
-                if (camera := kept.get(own.name)) is not None:
-                    camera.apply(own, *self._live_settings(own))  # it was not there yet when they came
-                else:
-                    camera = self._new_camera(own)
-                    if own.name in old:  # the recorder may not have the last count yet
-                        camera.occupancy = old[own.name].occupancy
-                cameras.append(camera)
+                cameras.append(kept.get(own.name) or self._new_camera(own, old.get(own.name)))
             except MaskwatchError as error:
                 log.error("%s cannot be started: %s", own.name, own.hide(str(error)))
                 self._results.producer_done()
@@ -218,8 +217,8 @@ class Monitor:
     def _remove(self, camera: Camera, is_replaced: bool) -> None:
         """``is_replaced``: another camera of this name follows, whose counts continue."""
         self._end_view(camera, REMOVED)
-        if not is_replaced and (event := camera.end_limit(REMOVED)) is not None:
-            self._dispatcher.put(partial(self._record_occupancy, camera.occupancy, [event]), wait=False)
+        if not is_replaced:
+            self._end_limit(camera, REMOVED)
         if (change := self._watchdog.end_outage(camera.name)) is not None:
             self.report(camera.outage_event(change, REMOVED))
         camera.retire_worker()
@@ -366,6 +365,7 @@ class Monitor:
                 self._begin(camera, camera.resume)
                 continue
             self._end_view(camera, MOVED)
+            self._end_limit(camera, MOVED)
             if (change := self._watchdog.end_outage(camera.name)) is not None:
                 self.report(camera.outage_event(change, MOVED))
             camera.suspend()
@@ -377,6 +377,10 @@ class Monitor:
         for event in camera.resolved_by_restart(reason) if policy.resolved_events else ():
             self.report(event)
         self._dispatcher.put(partial(self._record_rest, camera.name), wait=False)
+
+    def _end_limit(self, camera: Camera, reason: str) -> None:
+        if (event := camera.end_limit(reason)) is not None:
+            self._dispatcher.put(partial(self._record_occupancy, camera.occupancy, [event]), wait=False)
 
     def _measure_watched_time(self) -> None:
         wall_s, is_paused = time.time(), not self._resumed.is_set()

@@ -12,6 +12,7 @@ from fakes_video import FakeSource, frame, wait_until
 
 from app.alerts.store_types import CameraHour, Occupancy
 from app.core.errors import SourceError
+from app.core.text import MOVED
 from app.core.types import Event, EventKind, Label
 from app.pipeline.monitor import Monitor
 from app.settings.load import load_settings
@@ -174,3 +175,25 @@ def test_a_removed_camera_ends_its_limit_and_one_that_is_replaced_continues_its_
         assert (ends()[0].resolves, ends()[0].people, round(ends()[0].duration_s / 10)) == (limit.id, 3, 6)
         wait_until(lambda: recorder.counts["door"].alert is None, "it is stored as ended")
         assert recorder.counts["door"].inside == 3
+
+
+def test_a_camera_that_another_node_watches_ends_its_limit() -> None:
+    line = {"name": "main", "points": [[0.5, 0.0], [0.5, 1.0]]}
+    limit = Event("0123456789abcdef", EventKind.OCCUPANCY_REACHED, "door", 1.0, time.time(), people=3)
+    events: list[Event] = []
+    recorder = Recorder()
+    recorder.counts["door"] = Occupancy("door", time.time(), {"main": (3, 0)}, 3, limit)
+    is_moved = threading.Event()
+    with Monitor(
+        settings_of("door", line=[line], occupancy={"limit": 2}),
+        event_listeners=[lambda event, _: events.append(event)],
+        parts=fake_parts(boxes=(), make_source=lambda settings: LiveCamera(settings.name)),
+        recorder=recorder,
+        may_watch=lambda _: not is_moved.is_set(),
+    ):
+        is_moved.set()
+        wait_until(lambda: len(events) == 1, "the limit ends")
+        assert (events[0].kind, events[0].reason, events[0].resolves) == (EventKind.OCCUPANCY_BELOW, MOVED, limit.id)
+        is_moved.clear()
+        wait_until(lambda: len(events) == 2, "it is reached again")
+        assert events[1].kind is EventKind.OCCUPANCY_REACHED
