@@ -3,13 +3,13 @@ snapshots and clips. So its large images cost next to nothing while nothing happ
 
 import io
 import logging
+import math
 import statistics
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import av
@@ -27,8 +27,12 @@ _log = logging.getLogger(__name__)
 
 _MAX_BYTES = 64 * 2**20
 """Memory for the packets of one camera: a minute at 8 Mbit/s."""
-_NEAR_S = 1.0
+_NEAR_S = 0.5
 """An image further than this from the wanted time shows something else."""
+_GAP_S = 1.0
+"""A stream that lacks more than this at the start or at the end of a time does not have it."""
+_SOON_S = 2.0
+"""An alert does not wait longer for its image: a 4K stream may have hundreds of images between two key frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,39 +66,45 @@ class MainStream:
         """Returns at once: a read of a silent camera lasts until its time limit."""
         self._stop.set()
 
-    def images(self, first_s: float, last_s: float, step_s: float = 0.0) -> Iterator[tuple[float, Image]]:
+    def images(
+        self, first_s: float, last_s: float, step_s: float = 0.0, limit_s: float = math.inf
+    ) -> Iterator[tuple[float, Image]]:
         """The images from ``first_s`` to ``last_s``, at most one in ``step_s``, each with its time; all times are
         ``time.monotonic()``. None of them if the stream does not have them.
 
-        Raises SourceError if they cannot be decoded.
+        Raises SourceError if they cannot be decoded, or not within ``limit_s``.
         """
         found = self._recording(first_s, last_s)
         if found is None:
             return
         video, start_s = found
+        end_s = time.monotonic() + limit_s
         try:
-            reader = PyavReader(video, threads=1)
-            reader.select(step_s, False, max(first_s - start_s, 0.0))
+            with released(PyavReader(video, threads=1)) as reader:
+                reader.select(step_s, False, max(first_s - start_s, 0.0))
+                while True:
+                    image, ok = decode_image(reader, self._settings)
+                    stamp_s = image_stamp_s(reader)
+                    if not ok or (stamp_s is not None and start_s + stamp_s > last_s):
+                        return
+                    if time.monotonic() > end_s:
+                        raise SourceError(f"the main stream of {self._settings.name} is not decoded in {limit_s:.0f} s")
+                    if image is not None and stamp_s is not None:
+                        yield start_s + stamp_s, image
         except (FFmpegError, OSError, ValueError) as error:
-            raise SourceError(f"cannot decode {self._settings.shown}: {type(error).__name__}") from error
-        with released(reader):
-            while True:
-                image, ok = decode_image(reader, self._settings)
-                stamp_s = image_stamp_s(reader)
-                if not ok or (stamp_s is not None and start_s + stamp_s > last_s):
-                    return
-                if image is not None and stamp_s is not None:
-                    yield start_s + stamp_s, image
+            raise SourceError(f"cannot decode the main stream of {self._settings.name}: {error}") from error
 
-    def image(self, at_s: float) -> Image | None:
-        """The first image from ``at_s`` (``time.monotonic()``) on, or the last one before it; None if there is none
-        near it."""
+    def image(self, at_s: float) -> tuple[float, Image] | None:
+        """The image nearest to ``at_s`` and its time, both ``time.monotonic()``; None if there is none near it."""
+        nearest: tuple[float, Image] | None = None
         try:
-            near = list(islice(self.images(at_s, at_s + _NEAR_S), 1)) or list(self.images(at_s - _NEAR_S, at_s))
+            for each in self.images(at_s - _NEAR_S, at_s + _NEAR_S, limit_s=_SOON_S):
+                if nearest is not None and abs(each[0] - at_s) >= abs(nearest[0] - at_s):
+                    break
+                nearest = each
         except SourceError as error:
             _log.warning("%s", error)
-            return None
-        return near[-1][1] if near else None
+        return nearest
 
     # -- the thread -------------------------------------------------------------------------------------------------
 
@@ -163,10 +173,12 @@ class MainStream:
             if self._reader is None or not self._packets:
                 return None
             offset_s = statistics.median(each.arrival_s - each.stamp_s for each in self._packets)
-            packets = [each for each in self._packets if each.stamp_s + offset_s <= last_s + _NEAR_S]
+            packets = [each for each in self._packets if each.stamp_s + offset_s <= last_s + _GAP_S]
             begins = [i for i, each in enumerate(packets) if each.packet.is_keyframe]
             packets = packets[max((i for i in begins if packets[i].stamp_s + offset_s <= first_s), default=0) :]
-            if not packets or packets[-1].stamp_s + offset_s < first_s - _NEAR_S:
+            if not packets or packets[-1].stamp_s + offset_s < last_s - _GAP_S:
+                return None
+            if packets[0].stamp_s + offset_s > first_s + _GAP_S:
                 return None
             video = io.BytesIO()
             try:
@@ -191,7 +203,7 @@ class MainStreams:
         """Begins and ends streams so that there is one for each of ``cameras`` that has one."""
         wanted = {camera.name: camera for camera in cameras if camera.main_uri is not None}
         for name, (settings, stream) in list(self._of.items()):
-            if wanted.get(name) != settings:
+            if name not in wanted or _source_of(wanted[name]) != _source_of(settings):
                 stream.close()
                 del self._of[name]
         for name in wanted.keys() - self._of.keys():
@@ -205,6 +217,11 @@ class MainStreams:
 
     def close(self) -> None:
         self.apply(())
+
+
+def _source_of(camera: SourceSettings) -> list[object]:
+    """What a stream depends on: not the zones and the policy of a camera."""
+    return [getattr(camera, name) for name in SourceSettings.model_fields]
 
 
 def _copy(kept: _Kept, stream: Any) -> "Packet[Any]":

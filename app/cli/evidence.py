@@ -2,13 +2,15 @@
 view."""
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.capture.main_stream import MainStreams
 from app.capture.recorder import jpeg_bytes
-from app.core.types import SAME_FACE_IOU, Event, FrameResult
+from app.core.types import SAME_FACE_IOU, Box, Event, FrameResult, Track
 from app.review.picture_folder import PictureFolder
 from app.review.retention import PictureRetention, RetentionRule
 from app.settings.root import Settings
@@ -22,6 +24,31 @@ log = logging.getLogger(__name__)
 
 _KEEP_MORE_S = 10.0
 """For how much longer than a clip the packets of a main stream are kept: clips may have to wait for the disk."""
+_SEEN, _SEEN_S = 60, 0.5
+"""An image of the main stream may show another moment than the result, so all faces of so many results within so many
+seconds of it are hidden."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The faces of a result. ``captured_s`` is ``time.monotonic()``."""
+
+    captured_s: float
+    tracks: tuple[Track, ...]
+    faces: tuple[Box, ...]
+
+    @classmethod
+    def of(cls, result: FrameResult) -> "_Seen":
+        return cls(result.frame.captured_s, result.tracks, result.faces)
+
+    def is_near(self, at_s: float) -> bool:
+        return abs(self.captured_s - at_s) <= _SEEN_S
+
+    def hidden(self, event: Event | None) -> list[Box]:
+        """The faces to hide in a snapshot of ``event``: not its own face. None: all."""
+        own = [] if event is None else [track.box for track in self.tracks if track.id == event.track_id]
+        own += [] if event is None or event.box is None else [event.box]
+        return [box for box in self.faces if all(box.iou(each) < SAME_FACE_IOU for each in own)]
 
 
 class Evidence:
@@ -45,6 +72,7 @@ class Evidence:
         self.collector: Collector | None = None
         self._drift: DriftWatch | None = None
         self._main_streams = MainStreams(settings.clips.before_s + settings.clips.after_s + _KEEP_MORE_S)
+        self._seen: dict[str, deque[_Seen]] = {}  # the newest results of each camera with a main stream
 
     def open(self, stack: ExitStack) -> None:
         """Starts what the settings ask for; ``stack`` closes it. Raises OutputError."""
@@ -104,16 +132,20 @@ class Evidence:
 
         frame = result.frame
         stream = self._main_streams.get(frame.camera)
-        image = stream.image(frame.captured_s) if stream is not None else None
-        image = frame.image.copy() if image is None else image
+        found = stream.image(frame.captured_s) if stream is not None else None
+        image_s, image = (frame.captured_s, frame.image.copy()) if found is None else found
         horizontal, vertical = image.shape[1] / frame.image.shape[1], image.shape[0] / frame.image.shape[0]
-        face = None if mode == "blur_all" or self._settings.view.blur else event.box
-        hidden = [box for box in result.faces if face is None or box.iou(face) < SAME_FACE_IOU]
+        seen = [] if found is None else [one for one in self._seen.get(frame.camera, ()) if one.is_near(image_s)]
+        hides_all = mode == "blur_all" or self._settings.view.blur
+        hidden = [box for one in (*seen, _Seen.of(result)) for box in one.hidden(None if hides_all else event)]
         blur_faces(image, [box.stretched(horizontal, vertical) for box in hidden])
         return jpeg_bytes(image, 85)
 
     def on_result(self, result: FrameResult) -> list[Event]:
         """Keeps what it needs of a result; returns the events of a camera that does not see what it usually sees."""
+        camera = result.frame.camera
+        if self._main_streams.get(camera) is not None:
+            self._seen.setdefault(camera, deque(maxlen=_SEEN)).append(_Seen.of(result))
         if self.clips is not None:
             self.clips.on_result(result)
         if self.collector is not None:

@@ -100,6 +100,8 @@ class WatchSession:
         self._events_failed = False
         self._has_window = not settings.view.headless
         self._mutes = Mutes()
+        self._zone_channels: dict[tuple[str, str], tuple[str, ...]] = {}  # by camera and zone, of zones that alerted
+        self._is_live: dict[str, bool] = {}  # by camera, also those that are removed: their last events come later
         self._occupancy: dict[str, Occupancy] = {}  # by camera, also of earlier runs
 
     def __enter__(self) -> Self:
@@ -110,11 +112,11 @@ class WatchSession:
                 self._check_output(self._events_path, "events")
             live = [camera.name for camera in self._settings.camera if camera.is_live]
             offline = cameras_left_offline(self._settings.alerts, live)
-            stored = stored_occupancy(self._settings.alerts)
-            counted_as = [
-                each.name for each in self._settings.camera if each.is_live or self._settings.alerts.store_files
+            uncounted = [
+                each.name for each in self._settings.camera if not (each.is_live or self._settings.alerts.store_files)
             ]
-            self._occupancy = {name: stored[name] for name in counted_as if name in stored}
+            stored = stored_occupancy(self._settings.alerts)  # also of cameras that are added later
+            self._occupancy = {name: state for name, state in stored.items() if name not in uncounted}
             may_watch = self._node.may_watch if self._node is not None else lambda _: True
             self.monitor = Monitor(
                 self._settings,
@@ -496,8 +498,8 @@ class WatchSession:
 
     def _is_counted(self, camera: str) -> bool:
         """Whether ``camera`` is stored and counted: live cameras are, files and the demo only if that is asked for."""
-        is_live = any(source.is_live for source in self.monitor.sources if source.name == camera)
-        return is_live or self._settings.alerts.store_files
+        self._is_live.update({source.name: source.is_live for source in self.monitor.sources})
+        return self._is_live.get(camera, False) or self._settings.alerts.store_files
 
     def record(self, hours: Sequence[CameraHour], in_view: Sequence[CameraHour] = ()) -> None:
         """Called by the monitor with the people and the watched time of its cameras, and with who is in view."""
@@ -547,11 +549,14 @@ class WatchSession:
             self._print(event_text(event))
 
     def _channels_of(self, event: Event) -> tuple[str, ...]:
-        """The channels of the event's zone; empty: all."""
+        """The channels of the event's zone; empty: all. Those of a removed zone still send the end of its alerts."""
         zones = {
             zone.name: zone for camera in self._settings.camera if camera.name == event.camera for zone in camera.zone
         }
-        return zones[event.zone].channels if event.zone in zones else ()
+        place = event.camera, event.zone
+        if event.zone in zones:
+            self._zone_channels[place] = zones[event.zone].channels
+        return self._zone_channels.get(place, ())
 
     def print_summary(self) -> None:
         """Prints people, events and written files to standard error; standard output is reserved for data."""

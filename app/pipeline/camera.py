@@ -246,6 +246,15 @@ class Camera:
         time_s, wall_s = self._stream_s, time.time()
         return [self.events.resolved_without_frame(alert, time_s, wall_s, reason) for alert in alerts]
 
+    def end_limit(self, reason: str) -> Event | None:
+        """The event that ends the alert of its occupancy limit, if that is reached."""
+        state, wall_s = self.occupancy, time.time()
+        if state.alert is None:
+            return None
+        self.occupancy = replace(state, alert=None)
+        kind, lasted_s = EventKind.OCCUPANCY_BELOW, max(wall_s - state.alert.wall_s, 0.0)
+        return self.events.of_camera(kind, self._stream_s, wall_s, lasted_s, reason, state.alert.id, state.inside)
+
     @property
     def _step_s(self) -> float:
         """Mean time between the last analysed frames, so that frames in pairs do not count as faster; 0 if fewer than

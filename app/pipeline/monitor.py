@@ -172,11 +172,14 @@ class Monitor:
 
     # -- cameras and their threads -----------------------------------------------------------------------------------
 
-    def _new_camera(self, settings: CameraSettings) -> Camera:
+    def _new_camera(self, settings: CameraSettings, replaced: Camera | None = None) -> Camera:
+        """``replaced``: the one of the same name, whose counts continue."""
         source = self._parts.make_source(settings)
         events = EventFactory(recording_id(settings) or self.run_id, source.name)
         camera = Camera(settings, source, events, self._new_worker)
-        if settings.line and self._recorder is not None:
+        if replaced is not None:  # the recorder may not have its last count yet
+            camera.occupancy = replaced.occupancy
+        elif self._recorder is not None:  # also without lines: a limit that was reached has to end
             camera.occupancy = self._recorder.occupancy(camera.name) or camera.occupancy
         return camera
 
@@ -188,13 +191,16 @@ class Monitor:
         kept = {own.name: old[own.name] for own in wanted if own.name in old and _is_same(old[own.name], own)}
         for _ in range(len(wanted) - len(kept)):  # first, or the run could end in between
             self._results.add_producer()
+        names = {own.name for own in wanted}
         for camera in self._cameras:
             if camera.name not in kept:
-                self._remove(camera)
+                self._remove(camera, is_replaced=camera.name in names)
         cameras = []
         for own in wanted:
+            if own.name in kept:
+                kept[own.name].apply(own, *self._live_settings(own))  # it may not have been there when they came
             try:
-                cameras.append(kept.get(own.name) or self._new_camera(own))
+                cameras.append(kept.get(own.name) or self._new_camera(own, old.get(own.name)))
             except MaskwatchError as error:
                 log.error("%s cannot be started: %s", own.name, own.hide(str(error)))
                 self._results.producer_done()
@@ -208,8 +214,11 @@ class Monitor:
         if self._threads.stopping.is_set():  # the stop may have closed only the old ones
             self._wake_all()
 
-    def _remove(self, camera: Camera) -> None:
+    def _remove(self, camera: Camera, is_replaced: bool) -> None:
+        """``is_replaced``: another camera of this name follows, whose counts continue."""
         self._end_view(camera, REMOVED)
+        if not is_replaced:
+            self._end_limit(camera, REMOVED)
         if (change := self._watchdog.end_outage(camera.name)) is not None:
             self.report(camera.outage_event(change, REMOVED))
         camera.retire_worker()
@@ -299,7 +308,7 @@ class Monitor:
         for listener in self._event_listeners:
             listener(event, result)
 
-    def _record_occupancy(self, state: Occupancy, events: Sequence[Event], result: FrameResult) -> None:
+    def _record_occupancy(self, state: Occupancy, events: Sequence[Event], result: FrameResult | None = None) -> None:
         if self._recorder is not None:
             self._recorder.keep_occupancy(state)
         for event in events:
@@ -356,6 +365,7 @@ class Monitor:
                 self._begin(camera, camera.resume)
                 continue
             self._end_view(camera, MOVED)
+            self._end_limit(camera, MOVED)
             if (change := self._watchdog.end_outage(camera.name)) is not None:
                 self.report(camera.outage_event(change, MOVED))
             camera.suspend()
@@ -367,6 +377,10 @@ class Monitor:
         for event in camera.resolved_by_restart(reason) if policy.resolved_events else ():
             self.report(event)
         self._dispatcher.put(partial(self._record_rest, camera.name), wait=False)
+
+    def _end_limit(self, camera: Camera, reason: str) -> None:
+        if (event := camera.end_limit(reason)) is not None:
+            self._dispatcher.put(partial(self._record_occupancy, camera.occupancy, [event]), wait=False)
 
     def _measure_watched_time(self) -> None:
         wall_s, is_paused = time.time(), not self._resumed.is_set()
@@ -516,8 +530,7 @@ class Monitor:
         for own in self._settings.camera:
             if (camera := by_name.get(own.name)) is not None and _is_same(camera, own):
                 camera.apply(own, *self._live_settings(own))
-        if [camera.settings for camera in self._cameras] != list(self._settings.camera):
-            self._follows = False
+        self._follows = False  # always: the thread of the watchdog may just be following other settings
 
     def use_classifier(self, settings: ClassifierSettings) -> None:
         """Uses another model within a second. Raises MaskwatchError and changes nothing if it cannot be loaded."""

@@ -10,6 +10,8 @@ from app.core.types import Crossing, Event, EventKind, Frame
 from app.pipeline.event_factory import EventFactory
 from app.settings.monitor import OccupancySettings
 
+_DAY_S = 86_400.0
+
 
 def step(
     settings: OccupancySettings,
@@ -22,7 +24,7 @@ def step(
     """The state after ``frame``, and an event if the limit is reached, or no longer. The same object if nothing has
     changed."""
     since_s = last_reset_s(settings.reset_at, frame.wall_s, timezone)
-    if state.since_s < since_s:
+    if not since_s <= state.since_s <= frame.wall_s + _DAY_S:  # later: the clock was wrong then
         state = replace(state, since_s=since_s, lines={}, inside=0)
     for crossing in crossings:
         entered, exited = state.lines.get(crossing.line, (0, 0))

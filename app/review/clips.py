@@ -209,6 +209,7 @@ class ClipRecorder:
     def _keep(self, camera: _Camera, image: KeptImage) -> None:
         settings, images = self._settings, camera.images
         if images and image.time_s <= images[-1].time_s:  # a source that began again
+            self._finish_due(camera, True)  # these images are of none of its events
             images.clear()
         images.append(image)
         first_s = min([image.time_s, *(centre_s for _, centre_s, _ in camera.events)]) - settings.before_s

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from fakes_video import RtspServer, free_port, striped_image, wait_until, write_clip
 
+from app.capture import main_stream
 from app.capture.main_stream import MainStream, MainStreams
 from app.core.types import Image
+from app.settings.monitor import CameraSettings
 from app.settings.source import SourceSettings
 
 
@@ -22,10 +24,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def camera(port: int, **values: object) -> SourceSettings:
+def given(port: int, **values: object) -> dict[str, object]:
     main_uri = f"rtsp://admin:s3cret@127.0.0.1:{port}/main.mp4/play_count_1"
-    given = {"uri": "rtsp://127.0.0.1/sub", "main_uri": main_uri, "name": "door", "reconnect_s": (0.1,), **values}
-    return SourceSettings.model_validate(given)
+    return {"uri": "rtsp://127.0.0.1/sub", "main_uri": main_uri, "name": "door", "reconnect_s": (0.1,), **values}
+
+
+def camera(port: int, **values: object) -> SourceSettings:
+    return SourceSettings.model_validate(given(port, **values))
 
 
 @pytest.fixture
@@ -59,9 +64,28 @@ def test_the_images_of_a_time_come_in_order_from_between_key_frames(stream: Main
     sparse = [number(image) for _, image in stream.images(first_s, first_s + 0.6, 0.2)]
     assert 3 <= len(sparse) <= 4  # one in each period of 0.2 s
     assert set(sparse) <= set(numbers)
-    one = stream.image(first_s)
+    one = stream.image(found[3][0] + 0.01)
     assert one is not None
-    assert np.array_equal(one, found[0][1])
+    assert one[0] == pytest.approx(found[3][0], abs=0.02)
+    assert np.array_equal(one[1], found[3][1])
+
+
+def test_a_time_that_the_stream_has_only_in_part_gives_no_image(stream: MainStream) -> None:
+    start_s = time.monotonic()
+    wait_until(lambda: reaches(stream, start_s + 1.0), "a second is kept")
+    now_s = time.monotonic()
+    assert not list(stream.images(now_s - 9.0, now_s - 0.2)), "it has connected in the middle of this time"
+    assert not list(stream.images(now_s - 0.5, now_s + 3.0)), "it has stopped in the middle of this time"
+
+
+def test_an_alert_does_not_wait_for_an_image_that_takes_too_long(
+    stream: MainStream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start_s = time.monotonic()
+    wait_until(lambda: stream.image(start_s + 0.5) is not None, "half a second is kept")
+    monkeypatch.setattr(main_stream, "_SOON_S", 0.0)
+    assert stream.image(start_s + 0.5) is None
+    assert "the main stream of door is not decoded in 0 s" in caplog.text
 
 
 def test_only_what_may_be_asked_for_is_kept(stream: MainStream) -> None:
@@ -89,6 +113,11 @@ def test_a_lost_main_stream_is_reported_once_and_comes_back(folder: Path, caplog
         assert "s3cret" not in caplog.text
         streams.apply([camera(port)])  # the same settings: not opened again
         assert streams.get("door") is stream
+        zone = {"name": "ward", "polygon": [[0, 0], [1, 0], [1, 1]]}
+        streams.apply([CameraSettings.model_validate({**given(port), "zone": [zone]})])
+        assert streams.get("door") is stream, "a zone changes no image"
+        streams.apply([camera(port, blackout=[[[0, 0], [0.5, 0], [0.5, 0.5]]])])
+        assert streams.get("door") is not stream, "nothing from before may be shown"
     finally:
         streams.close()
     assert streams.get("door") is None

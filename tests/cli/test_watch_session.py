@@ -31,6 +31,7 @@ from app.capture.source import make_source
 from app.cli import watch_session as session_module
 from app.cli.main import main
 from app.cli.watch_session import WatchSession
+from app.core.text import REMOVED
 from app.core.types import Box, Event, EventKind, Label
 from app.pipeline.monitor import MonitorParts
 from app.settings.alerts import AlertSettings
@@ -380,7 +381,9 @@ def test_people_inside_are_kept_over_a_restart_and_the_limit_is_reported(tmp_pat
         assert store.occupancy()[0].exited >= kept.inside - 1
 
 
-def test_a_zone_alerts_only_through_its_channels(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_a_zone_alerts_only_through_its_channels(tmp_path: Path, is_removed: bool) -> None:
+    """Also the end of its alert, and also if the zone is removed before."""
     zone = {"name": "ward", "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]], "channels": ["nurse"]}
     channels = [{"kind": "command", "name": name, "argv": ["true"]} for name in ("nurse", "office")]
     settings = bare_settings(tmp_path, DOOR | {"zone": [zone]}, channels=channels)
@@ -388,7 +391,10 @@ def test_a_zone_alerts_only_through_its_channels(tmp_path: Path) -> None:
 
     def stopped() -> bool:
         kinds = [event.kind for event in session.alerts.recent()]
-        door.colour = 245 if EventKind.NO_MASK in kinds else 10
+        if EventKind.NO_MASK in kinds and door.colour == 10:
+            if is_removed:
+                session.reload(bare_settings(tmp_path, DOOR, channels=channels))
+            door.colour = 245
         return EventKind.RESOLVED in kinds
 
     with WatchSession(settings, None, None, parts=fake_parts(source=door)) as session:
@@ -509,3 +515,19 @@ def test_every_number_of_the_documentation_has_its_test() -> None:
     for row in rows:
         path, _, name = row.split("`")[-2].partition("::")
         assert f"def {name}(" in (root / path).read_text(), row
+
+
+def test_the_last_events_and_people_of_a_removed_camera_are_stored(tmp_path: Path) -> None:
+    gate = {"name": "gate", "uri": "rtsp://gate/"}
+    settings, later = (bare_settings(tmp_path, *cameras) for cameras in ((DOOR, gate), (gate,)))
+    parts = fake_parts(make_source=lambda own: LiveCamera(own.name))
+    with WatchSession(settings, None, None, parts=parts) as session:
+        session.run_headless(lambda: {event.camera for event in session.alerts.recent()} >= {"door", "gate"})
+        session.reload(later)
+        session.run_headless(lambda: len(session.monitor.views()) == 1)
+        session.record([CameraHour("door", hour_of(time.time()), masked=5)])  # the monitor may still have something
+    with EventStore(settings.alerts.store) as store:
+        ended = [event for event in store.events() if event.resolves and event.camera == "door"]
+        assert [event.reason for event in ended] == [REMOVED]
+        seen = [hour for hour in store.hours() if hour.camera == "door"]
+        assert (sum(hour.masked for hour in seen), sum(hour.bare for hour in seen)) == (5, 1)

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 from fakes_monitor import LiveCamera, fake_parts
 from fakes_video import FakeSource, frame, wait_until
 
-from app.alerts.store_types import CameraHour
+from app.alerts.store_types import CameraHour, Occupancy
 from app.core.errors import SourceError
+from app.core.text import MOVED
 from app.core.types import Event, EventKind, Label
 from app.pipeline.monitor import Monitor
 from app.settings.load import load_settings
@@ -38,6 +40,7 @@ class Recorder:
     def __init__(self) -> None:
         self.people = 0
         self.in_view: dict[str, int] = {}
+        self.counts: dict[str, Occupancy] = {}
 
     def record(self, hours: Sequence[CameraHour], in_view: Sequence[CameraHour] = ()) -> None:
         self.people += sum(hour.people for hour in hours)
@@ -45,6 +48,12 @@ class Recorder:
 
     def today(self, camera: str) -> dict[Label, int] | None:
         return None
+
+    def occupancy(self, camera: str) -> Occupancy | None:
+        return self.counts.get(camera)
+
+    def keep_occupancy(self, state: Occupancy) -> None:
+        self.counts[state.camera] = state
 
 
 def test_a_removed_camera_leaves_no_open_alert_no_outage_and_nobody_in_view() -> None:
@@ -125,3 +134,66 @@ def test_live_settings_do_not_start_a_camera_again() -> None:
         assert made == ["door"]
         monitor.apply(settings_of("door", rotate=90, detector={"min_face_px": 50}))
         wait_until(lambda: made == ["door", "door"], "another detector needs another camera")
+
+
+def test_settings_that_come_while_a_camera_starts_are_used() -> None:
+    later: list[Settings] = []
+
+    def make(settings: CameraSettings) -> LiveCamera:
+        while later:
+            monitor.apply(later.pop())
+        return LiveCamera(settings.name)
+
+    with Monitor(settings_of("door"), parts=fake_parts(make_source=make)) as monitor:
+        later.append(settings_of("door", "gate", rotate=90))
+        monitor.apply(settings_of("door", "gate"))
+        turned = lambda: [view.settings.rotate for view in monitor.views() if view.settings]  # noqa: E731
+        wait_until(lambda: turned() == [90, 90], "both are turned")
+        later.append(settings_of("door"))
+        monitor.apply(settings_of("door", "yard"))
+        wait_until(lambda: not later and turned() == [0], "the camera that was taken back is not there")
+
+
+def test_a_removed_camera_ends_its_limit_and_one_that_is_replaced_continues_its_counts() -> None:
+    line = {"name": "main", "points": [[0.5, 0.0], [0.5, 1.0]]}
+    crowded = {"line": [line], "occupancy": {"limit": 2}}
+    limit = Event("0123456789abcdef", EventKind.OCCUPANCY_REACHED, "door", 1.0, time.time() - 60, people=3)
+    events: list[Event] = []
+    recorder = Recorder()
+    recorder.counts["door"] = Occupancy("door", time.time(), {"main": (3, 0)}, 3, limit)
+    parts = fake_parts(make_source=lambda settings: LiveCamera(settings.name))
+    listeners = [lambda event, _: events.append(event)]
+    with Monitor(settings_of("door", **crowded), event_listeners=listeners, parts=parts, recorder=recorder) as monitor:
+        recorder.counts.clear()  # as if it had not stored the last count yet
+        first = monitor.sources[0]
+        monitor.apply(settings_of("door", **crowded, detector={"min_face_px": 50}))
+        wait_until(lambda: monitor.sources[0] is not first, "the camera is replaced")
+        assert monitor.views()[0].open_alerts[-1:] == (limit,)
+        monitor.apply(settings_of("gate"))
+        ends = lambda: [event for event in events if event.kind is EventKind.OCCUPANCY_BELOW]  # noqa: E731
+        wait_until(lambda: len(ends()) == 1, "the limit ends")
+        assert (ends()[0].resolves, ends()[0].people, round(ends()[0].duration_s / 10)) == (limit.id, 3, 6)
+        wait_until(lambda: recorder.counts["door"].alert is None, "it is stored as ended")
+        assert recorder.counts["door"].inside == 3
+
+
+def test_a_camera_that_another_node_watches_ends_its_limit() -> None:
+    line = {"name": "main", "points": [[0.5, 0.0], [0.5, 1.0]]}
+    limit = Event("0123456789abcdef", EventKind.OCCUPANCY_REACHED, "door", 1.0, time.time(), people=3)
+    events: list[Event] = []
+    recorder = Recorder()
+    recorder.counts["door"] = Occupancy("door", time.time(), {"main": (3, 0)}, 3, limit)
+    is_moved = threading.Event()
+    with Monitor(
+        settings_of("door", line=[line], occupancy={"limit": 2}),
+        event_listeners=[lambda event, _: events.append(event)],
+        parts=fake_parts(boxes=(), make_source=lambda settings: LiveCamera(settings.name)),
+        recorder=recorder,
+        may_watch=lambda _: not is_moved.is_set(),
+    ):
+        is_moved.set()
+        wait_until(lambda: len(events) == 1, "the limit ends")
+        assert (events[0].kind, events[0].reason, events[0].resolves) == (EventKind.OCCUPANCY_BELOW, MOVED, limit.id)
+        is_moved.clear()
+        wait_until(lambda: len(events) == 2, "it is reached again")
+        assert events[1].kind is EventKind.OCCUPANCY_REACHED

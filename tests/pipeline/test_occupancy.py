@@ -53,6 +53,13 @@ def test_a_limit_that_is_still_reached_after_a_restart_is_not_reported_again() -
     assert later.inside == 1
 
 
+@pytest.mark.parametrize(("ahead_s", "inside"), [(-120, 2), (7200, 2), (10 * 365 * 86_400, 1)])
+def test_a_clock_that_was_far_ahead_does_not_stop_the_reset(ahead_s: float, inside: int) -> None:
+    state, _ = play([IN], wall_s=NOON_S + ahead_s)
+    assert play([IN], state=state)[0].inside == inside
+    assert play([IN], state=play([IN], state=state)[0], wall_s=NOON_S + 2 * 86_400)[0].inside == 1
+
+
 def test_another_limit_takes_effect_without_a_crossing() -> None:
     state, _ = play([IN, IN, IN])
     frame = plain_frame(9)

@@ -14,7 +14,7 @@ from fakes import BoxesDetector
 from fakes_monitor import BOX, HangingClassifier, HangingDetector, Hangs, LiveCamera, fake_parts
 from fakes_video import HANG_S, LIMIT_S, wait_until
 
-from app.alerts.store_types import CameraHour
+from app.alerts.store_types import CameraHour, Occupancy
 from app.capture.status import SourceState, SourceStatus
 from app.core.errors import LoginError, MonitorError, SourceError
 from app.core.types import Box, Event, EventKind, FrameResult, Image
@@ -103,6 +103,12 @@ class Recorder:
 
     def today(self, camera: str) -> None:
         return None
+
+    def occupancy(self, camera: str) -> None:
+        return None
+
+    def keep_occupancy(self, state: Occupancy) -> None:
+        raise AssertionError("there are no lines")
 
 
 @pytest.fixture

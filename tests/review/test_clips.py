@@ -20,11 +20,12 @@ from fakes_review import FACE, OTHER, detail, event, result, track
 from fakes_video import wait_until
 
 from app.alerts.event_store import EventStore
+from app.capture.main_stream import MainStreams
 from app.cli import evidence
 from app.cli.main import main
 from app.cli.watch_session import WatchSession
 from app.core.errors import SettingsError
-from app.core.types import Event, EventKind, FrameResult, Image
+from app.core.types import Box, Event, EventKind, FrameResult, Image
 from app.review import clips
 from app.review.clips import ClipRecorder
 from app.review.picture_folder import PictureFolder
@@ -351,6 +352,15 @@ def test_a_slow_encoder_takes_fewer_images_and_not_more_time(tmp_path: Path, mon
     assert min(after - before for before, after in pairwise(encoded[:4])) >= 0.18
 
 
+def test_a_source_that_begins_again_does_not_cost_the_clip_of_its_last_event(tmp_path: Path) -> None:
+    """A camera whose address was changed, or a file that repeats: the images after the event are of another time."""
+    before = [result(50 + i / 10, (track(),)) for i in range(20)]
+    folder = recorded(tmp_path, [*before, *(result(i / 10) for i in range(20))], [event(1, 51.5)])
+    record = json.loads(folder.file(event(1).id, clips.RECORD).read_text())
+    assert record["at_s"] == pytest.approx(1.5, abs=0.2)
+    assert all(frame["faces"] for frame in record["frames"])
+
+
 class LargeStream:
     """A main stream that shows the results in four times their size, or nothing."""
 
@@ -362,8 +372,8 @@ class LargeStream:
             if first_s <= each.frame.captured_s <= last_s and step_s > 0:
                 yield each.frame.captured_s + 0.01, np.kron(each.frame.image, np.ones((4, 4, 1), np.uint8))
 
-    def image(self, at_s: float) -> Image | None:
-        return next((image for _, image in self.images(at_s, at_s, 1.0)), None)
+    def image(self, at_s: float) -> tuple[float, Image] | None:
+        return next(self.images(at_s, at_s, 1.0), None)
 
 
 @pytest.mark.parametrize("is_there", [True, False])
@@ -425,3 +435,28 @@ def test_a_snapshot_is_taken_from_the_main_stream(tmp_path: Path, monkeypatch: p
             )  # type: ignore[arg-type]
             assert (own > 2 * other) is (mode == "blur_others")
     assert widths == {"off": 0, "blur_others": 640, "blur_all": 640}
+
+
+def test_a_snapshot_of_the_main_stream_hides_faces_that_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image is 0.3 s older than the result: the face of the alert and another one were in other places."""
+    was_own, was_other = Box(8, 70, 32, 40), Box(100, 70, 32, 40)
+    before = result(1.0, (track(1, was_own), track(2, was_other)))
+    now = result(1.3, (track(1), track(2, OTHER)))
+    now = replace(now, frame=replace(now.frame, captured_s=before.frame.captured_s + 0.3))
+
+    class Old(LargeStream):
+        def image(self, at_s: float) -> tuple[float, Image] | None:
+            return next(self.images(at_s - 0.3, at_s, 1.0), None)
+
+    monkeypatch.setattr(MainStreams, "apply", lambda *_: None)
+    monkeypatch.setattr(MainStreams, "get", lambda *_: Old([before]))
+    settings = load_settings(None, {"alerts": {"snapshots": "blur_others", "store": tmp_path / "events.db"}})
+    kept = evidence.Evidence(settings, time.time, lambda *_: event(1))
+    for each in (before, now):
+        kept.on_result(each)
+    jpeg = kept.snapshot(event(1, 1.3), now)
+    assert jpeg is not None
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    small = cv2.resize(image, (160, 120), interpolation=cv2.INTER_AREA)
+    assert detail(small, was_own) > 2 * detail(small, was_other)  # type: ignore[arg-type]
