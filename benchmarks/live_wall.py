@@ -30,14 +30,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from make_clip import SCENES  # noqa: E402
 from replay import encode, replayed  # noqa: E402
+from served_monitor import serve_counts  # noqa: E402
 
-from app.alerts.delivery import AlertCenter  # noqa: E402
-from app.alerts.mutes import Mutes  # noqa: E402
 from app.bench.machine import describe, versions  # noqa: E402
-from app.pipeline.monitor import Monitor  # noqa: E402
-from app.settings.load import load_settings  # noqa: E402
 from app.web.mjpeg import EncodedFrame, LiveResponse  # noqa: E402
-from app.web.server import WebServer  # noqa: E402
 
 CAMERA_FPS = 15
 
@@ -61,31 +57,11 @@ def web_cpu_s() -> float:
 def serve(addresses: list[str]) -> None:
     """Watches ``addresses`` with a web view. Prints its port, then counts for each line on standard input."""
     LiveResponse.part = TimedResponse.part  # type: ignore[method-assign]
-    with tempfile.TemporaryDirectory() as folder:
-        camera = [{"uri": address, "name": f"camera {number}"} for number, address in enumerate(addresses, 1)]
-        given = {"camera": camera, "web": {"enabled": True, "port": 0}, "alerts": {"store": Path(folder) / "events.db"}}
-        settings, analysed = load_settings(None, given), [0]
-
-        def count(_: object) -> None:
-            analysed[0] += 1
-
-        monitor, mutes = Monitor(settings, [count]), Mutes()
-        center = AlertCenter(settings.alerts, hold_back=mutes.hold_back)
-        server = WebServer(settings, monitor, center, mutes)
-        with monitor:
-            center.start()
-            server.start()
-            drain = threading.Thread(target=lambda: [None for _ in monitor])
-            drain.start()
-            while any(view.counts is None for view in monitor.views()):
-                time.sleep(0.1)
-            print(server.port, flush=True)
-            for _ in sys.stdin:
-                print(json.dumps([time.monotonic(), analysed[0], time.process_time(), web_cpu_s()]), flush=True)
-            server.stop()
-            monitor.stop()
-            drain.join()
-        center.close()
+    camera = [{"uri": address, "name": f"camera {number}"} for number, address in enumerate(addresses, 1)]
+    serve_counts(
+        {"camera": camera, "web": {"enabled": True, "port": 0}},
+        lambda _, analysed: (time.monotonic(), analysed, time.process_time(), web_cpu_s()),
+    )
 
 
 class Viewer:

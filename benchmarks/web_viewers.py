@@ -14,7 +14,6 @@ import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from dataclasses import asdict, dataclass
@@ -22,12 +21,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from app.alerts.delivery import AlertCenter
-from app.alerts.mutes import Mutes
+from served_monitor import serve_counts
+
 from app.bench.machine import describe, versions
-from app.pipeline.monitor import Monitor
-from app.settings.load import load_settings
-from app.web.server import WebServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,34 +78,11 @@ class Viewers:
 def serve(source: str) -> None:
     """Watches ``source`` in a loop with a web view. Prints its port, then one line of counts for each line on standard
     input; ends when standard input is closed."""
-    with tempfile.TemporaryDirectory() as folder:
-        alerts = {"store": Path(folder) / "events.db"}
-        web = {"enabled": True, "port": 0, "max_viewers": 1000, "stall_s": 600, "max_connections": 2000}
-        camera = [{"uri": source, "loop": True}]
-        settings = load_settings(None, {"camera": camera, "web": web, "alerts": alerts})
-        analysed = [0]
-
-        def count(_: object) -> None:
-            analysed[0] += 1
-
-        monitor, mutes = Monitor(settings, [count]), Mutes()
-        center = AlertCenter(settings.alerts, hold_back=mutes.hold_back)
-        server = WebServer(settings, monitor, center, mutes)
-        with monitor:
-            center.start()
-            server.start()
-            drain = threading.Thread(target=lambda: [None for _ in monitor])
-            drain.start()
-            while monitor.views()[0].counts is None:
-                time.sleep(0.1)
-            print(server.port, flush=True)
-            for _ in sys.stdin:
-                counts = (time.monotonic(), monitor.views()[0].status.frames, analysed[0])
-                print(json.dumps(counts), flush=True)
-            server.stop()
-            monitor.stop()
-            drain.join()
-        center.close()
+    web = {"enabled": True, "port": 0, "max_viewers": 1000, "stall_s": 600, "max_connections": 2000}
+    serve_counts(
+        {"camera": [{"uri": source, "loop": True}], "web": web},
+        lambda monitor, analysed: (time.monotonic(), monitor.views()[0].status.frames, analysed),
+    )
 
 
 class Program:

@@ -85,11 +85,10 @@ class Alert:
         is_part = event.kind in PART_KINDS
         place = f"{event.camera}, {event.zone}" if event.zone else event.camera
         parts = [f"{self.title}: {event.camera}" if is_part else f"{self.title} at {place}"]
-        if event.kind in OCCUPANCY_KINDS:
-            pass  # the reason says how many
-        elif event.people > 1:
+        is_of_faces = event.kind not in OCCUPANCY_KINDS  # their reason says how many
+        if is_of_faces and event.people > 1:
             parts.append(f"({event.people} people, for {event.duration_s:.0f} s)")
-        elif event.track_id:
+        elif is_of_faces and event.track_id:
             parts.append(f"(person {event.track_id}, {event.confidence:.0%} sure, for {event.duration_s:.0f} s)")
         if event.reason:
             parts.append(f"- {reason_text(event.reason)}")

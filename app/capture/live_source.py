@@ -31,14 +31,14 @@ _PAUSED_S, _STILL_S = 1.0, 0.15
 """Images that come earlier after one are skipped: of 10 to 30 images a second, one is read in 0.2 s of a still scene,
 and all of a camera that sends only a few."""
 _SHOWN_S = 0.05
-"""The same while somebody looks: at least 10 images a second of a camera that sends so many."""
+"""The same while live video is viewed: at least 10 images a second of a camera that sends so many."""
 
 
 @dataclass(slots=True)
 class Throttle:
     """When a live source may skip images: while the analysis is paused, and while nothing moves and nobody is in view.
-    Each field is written by one thread. Until ``shown_until_s`` (``time.monotonic()``) somebody looks at its live
-    video. ``skipped`` images have arrived, but were not converted."""
+    Each field is written by one thread. Until ``shown_until_s`` (``time.monotonic()``) its live video is viewed.
+    ``skipped`` images have arrived, but were not converted."""
 
     is_paused: bool = False
     is_still: bool = False

@@ -488,7 +488,7 @@ class Monitor:
         return [self._with_day(camera.view()) for camera in self._cameras]
 
     def show(self, indices: Iterable[int]) -> None:
-        """Somebody looks at the live video of these cameras: for a second they skip fewer images."""
+        """The live video of these cameras is viewed: for a second they skip fewer images."""
         for throttle in (throttle_of(self._cameras[index].source) for index in indices):
             if throttle is not None:
                 throttle.shown_until_s = time.monotonic() + 1.0

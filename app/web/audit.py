@@ -17,7 +17,7 @@ from app.alerts.store_connection import connect
 from app.alerts.store_types import StoreError
 
 SAME_VIEW_S = 300.0
-"""Who looks at the same thing again within this time is recorded once."""
+"""A repeated view of the same thing by the same user within this time is recorded once."""
 MAX_VIEWS = 1000
 _ROWS_AT_ONCE = 1000
 DELETED = "deleted old entries"
