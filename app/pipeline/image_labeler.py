@@ -12,8 +12,9 @@ from app.settings.root import Settings
 from app.settings.vision import LEAST_FACE_PX, ClassifierSettings, DetectorSettings
 from app.vision.classifier import MaskClassifier, Probabilities, decide, load_classifier, weigh_not_face
 from app.vision.detector import FaceDetector
-from app.vision.detector_loader import load_detector
+from app.vision.detector_loader import SLACK, load_detector
 from app.vision.preprocess import face_crops, sharpness
+from app.vision.two_views import MISSING, TwoViewDetector
 
 _MORE_MARGINS = (-0.1, 0.0, 0.1)
 """Views of a face with less and more of its surroundings, each also mirrored."""
@@ -85,12 +86,16 @@ def for_photos(settings: Settings) -> Settings:
 
 def load_labeler(settings: Settings) -> ImageLabeler:
     """The labeler that the settings describe. Unless they give a score or another detector, it also considers
-    detections of a lower score, if the classifier is made for them. Raises ModelError if a model file cannot be
-    used."""
+    detections of a lower score, if the classifier is made for them; if they give only ``min_face_px``, it searches two
+    views of the image. Raises ModelError if a model file cannot be used."""
     classifier, detector = load_classifier(settings.classifier), settings.detector
-    if (detector.kind, detector.score, detector.model) == ("cnn", None, None):
-        detector = detector.model_copy(update={"score": classifier.metadata.candidate_score})
-    return ImageLabeler(load_detector(detector), classifier, detector.kind == "cnn")
+    score = classifier.metadata.candidate_score
+    if (detector.kind, detector.score, detector.model) != ("cnn", None, None) or score is None:
+        return ImageLabeler(load_detector(detector), classifier, detector.kind == "cnn")
+    if detector.min_face_px is None or (detector.working_width_px, detector.tiles, detector.region) != (None,) * 3:
+        return ImageLabeler(load_detector(detector.model_copy(update={"score": score})), classifier)
+    each_view = load_detector(detector.model_copy(update={"score": score - MISSING}))
+    return ImageLabeler(TwoViewDetector(each_view, score, round(SLACK * detector.least_px)), classifier)
 
 
 @lru_cache(maxsize=1)
