@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.core.text import duration_text
+from app.core.translation import gettext
 from app.web.people import User
 from app.web.site import Site
 
@@ -26,8 +27,8 @@ class FleetPage:
         """``/fleet``; 404 if this is no hub."""
         store = self._site.fleet_store
         if store is None:
-            message = "This maskwatch is no hub of a fleet ('maskwatch fleet hub')."
-            return self._render(request, "error", 404, title="No fleet", message=message)
+            message = gettext("This maskwatch is no hub of a fleet ('maskwatch fleet hub').")
+            return self._render(request, "error", 404, title=gettext("No fleet"), message=message)
         query = request.query_params.get("q", "").strip()
         values = await self._site.run_in_worker(lambda: _values(store, query, request.scope["user"]))
         return self._render(request, "fleet", query=query, most=MAX_ROWS, **values)
@@ -89,5 +90,4 @@ def _values(path: Path, query: str, user: User) -> dict[str, object]:
         "cameras": shown,
         "online": sum(node.is_online(now_s) for node in nodes),
         "known": len(nodes),
-        "duration_text": duration_text,
     }
