@@ -11,6 +11,7 @@ from app.core.text import duration_text
 from app.core.translation import gettext
 from app.web.people import User
 from app.web.site import Site
+from app.web.words import page_words
 
 MAX_ROWS = 200
 """The page shows at most this many rows of each table; the search finds the others."""
@@ -64,7 +65,7 @@ def _records(path: Path, user: User) -> list[dict[str, object]]:
 def _values(path: Path, query: str, user: User) -> dict[str, object]:
     from app.fleet.hub_store import HubStore, camera_rows, site_rows
 
-    words, now_s = query.casefold().split(), time.time()
+    words, now_s, names = query.casefold().split(), time.time(), page_words()["fleet_states"]
     store = HubStore(path, create=False)
     try:
         cameras = [row for row in camera_rows(store, now_s) if user.sees(f"{row.site}/{row.camera}")]
@@ -79,11 +80,11 @@ def _values(path: Path, query: str, user: User) -> dict[str, object]:
     node_rows = []
     for node in nodes:
         state = "online" if node.is_online(now_s) else "offline"
-        if matches(node.site, node.node, state, *node.health.faults):
+        if matches(node.site, node.node, state, names[state], *node.health.faults):
             age = duration_text(max(now_s - node.seen_s, 0.0))
             node_rows.append({"node": node, "state": state, "age": age})
     node_rows.sort(key=lambda row: (row["state"] == "online", row["node"].name))  # type: ignore[attr-defined]
-    shown = [row for row in cameras if matches(row.site, row.camera, row.state)]
+    shown = [row for row in cameras if matches(row.site, row.camera, row.state, names.get(row.state, ""))]
     return {
         "sites": site_rows(shown),
         "nodes": node_rows,
