@@ -56,8 +56,8 @@ def choose(span: str, day: str, now_s: float) -> Choice:
         hours = int(span) if span in SPANS else 24
         since_s = (now_s - (hours - 1) * HOUR_S) // HOUR_S * HOUR_S
         back_s = hours * HOUR_S
-        title, before = gettext(SPANS[str(hours)]), gettext("The %(hours)s hours before", hours=hours)
-        return Choice(title, since_s, now_s, ((before, since_s - back_s, now_s - back_s),))
+        title, name = gettext(SPANS[str(hours)]), gettext("The %(hours)s hours before", hours=hours)
+        return Choice(title, since_s, now_s, ((name, since_s - back_s, now_s - back_s),))
     try:
         chosen_day = date.fromisoformat(day)
     except ValueError:

@@ -100,6 +100,8 @@ class Pages:
     def page(self, request: Request, name: str, status: int = 200, **values: object) -> Response:
         """Renders a template with the values that every page needs."""
         caller, user = request.scope["caller"], request.scope["user"]
+        # In another language; not an error, or the answer to a form or a provider.
+        again = status < 400 and request.method == "GET" and not request.scope["path"].startswith("/login/")
         common = {
             "page": name,
             "root": request.scope["root"],
@@ -109,8 +111,8 @@ class Pages:
             "can_sign_out": self._site.authenticator.needs_login and not caller.by_proxy,
             "confirmation": _confirmation(request.query_params.get("said", "")),
             "version": __version__,
-            "here": request.scope["path"] if _can_be_shown_again(request) else "/",
-            "kept": _kept(request) if _can_be_shown_again(request) else [],
+            "here": request.scope["path"] if again else "/",
+            "kept": _kept(request) if again else [],
             "last_event": self._site.feed.last_id(user or NOBODY),
             "is_hub": self._site.fleet_store is not None,
             "has_scan": self._site.settings.web.scan is not None and (user or NOBODY).cameras is None,
@@ -239,11 +241,6 @@ class Pages:
 
 def _confirmation(outcome: str) -> str:
     return gettext(CONFIRMATIONS[outcome]) if outcome in CONFIRMATIONS else ""
-
-
-def _can_be_shown_again(request: Request) -> bool:
-    """Whether the page can be loaded again in another language: the answer to a form or a provider cannot."""
-    return request.method == "GET" and not request.scope["path"].startswith("/login/")
 
 
 def _kept(request: Request) -> list[tuple[str, str]]:

@@ -1,5 +1,8 @@
 """Names of kinds, states and labels in the language of the request, and the texts of the scripts."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from app.alerts.marks import Verdict
 from app.capture.capture import SourceState
 from app.core.text import REASONS
@@ -55,7 +58,7 @@ VERDICT_NAMES = {
 
 def page_words() -> dict[str, dict[str, str]]:
     """The names that templates use."""
-    names = {
+    names: dict[str, Mapping[Any, str]] = {
         "kind_names": KIND_NAMES,
         "label_names": LABEL_NAMES,
         "state_names": STATE_NAMES,

@@ -62,7 +62,9 @@ def filled(tmp_path: Path) -> Iterator[Running]:
     monitor = FakeMonitor("door", "yard")
     monitor.state(SourceState.RECONNECTING, "TIMEOUT", 1)
     monitor.change(0, group="ground")
-    with serving(tmp_path, monitor, {"channels": [channel], "store_files": True}) as running:
+    cameras = [{"name": "door", "uri": "0"}, {"name": "yard", "uri": "1"}]
+    alerts = {"channels": [channel], "store_files": True}
+    with serving(tmp_path, monitor, alerts, cameras=cameras) as running:
         now_s = time.time()
         for number, kind in enumerate(EventKind):
             reason = {"resolved": "left", "report": "ANY"}.get(kind, "")
@@ -116,7 +118,7 @@ def words_outside(text: str, given: str = "") -> list[str]:
 
 
 def test_every_text_of_every_page_is_translated(filled: Running, pseudo: str) -> None:
-    given = "maskwatch door yard ground desk command ANY TIMEOUT dev TCP UDP"
+    given = "maskwatch door yard ground desk command ANY TIMEOUT local dev TCP UDP"
     with filled.client(headers={"Accept-Language": pseudo}) as client:
         for path in PAGES:
             page = Text(client.get(path).text)
