@@ -257,7 +257,7 @@ def _with_store_errors(handler: Callable[[Request], Awaitable[Response]]) -> Cal
             return await handler(request)
         except StoreError as error:
             pages: Pages = request.app.state.pages
-            return pages.page(request, "error", 503, title=gettext("Cannot read the event store"), message=str(error))
+            return pages.page(request, "error", 503, title=gettext("Cannot read the event store"), detail=str(error))
 
     return run
 
@@ -302,4 +302,4 @@ def error_page(request: Request, status: int, message: str) -> Response:
         return Response(json.dumps({"error": message}), status, media_type="application/json")
     title = gettext("Page not found") if status == 404 else gettext("Request failed")
     pages: Pages = request.app.state.pages
-    return pages.page(request, "error", status, title=title, message=message)
+    return pages.page(request, "error", status, title=title, detail=message)

@@ -73,7 +73,7 @@ class PeoplePages:
                     return await self._users_page(request, 400, str(error))
                 return self._account_page(request, 400, error_text=str(error))
             except StoreError as error:
-                return self._render(request, "error", 503, title=gettext("Cannot use the users"), message=str(error))
+                return self._render(request, "error", 503, title=gettext("Cannot use the users"), detail=str(error))
 
         return run
 

@@ -37,9 +37,7 @@ class ScanPage:
         try:
             values = await self._site.run_in_worker(lambda: self._values(folder, query))
         except MaskwatchError as error:
-            return self._render(
-                request, "error", 503, title=gettext("Cannot read the archive scan"), message=str(error)
-            )
+            return self._render(request, "error", 503, title=gettext("Cannot read the archive scan"), detail=str(error))
         return self._render(request, "scan", query=query, most=MAX_ROWS, **values)
 
     def _values(self, folder: Path, query: str) -> dict[str, object]:
