@@ -106,7 +106,7 @@ class SecurityMiddleware:
         if scope["path"].startswith("/api/"):
             use(headers.get(language.HEADER, ""))
             return
-        query = parse_qs(scope["query_string"].decode("latin-1")[:2000], max_num_fields=50)
+        query = parse_qs(scope["query_string"].decode("latin-1")[:2000])
         given = query.get(language.FIELD, [""])[-1]
         cookie = _cookie(headers, language.COOKIE)
         use(language.choose(given, cookie, self._settings.language, headers.get("accept-language", "")))

@@ -228,7 +228,7 @@ def test_a_choice_in_the_page_is_kept_by_a_cookie_and_keeps_the_filter(running: 
         assert "HttpOnly" in cookie
         assert "Ereignisse" in client.get("/events").text
         assert "set-cookie" not in client.get("/events?language=zz").headers
-        assert '<html lang="en"' in client.get("/?language=en").text
+        assert '<html lang="en"' in client.get(f"/?{'a=1&' * 100}language=en").text
         assert '<html lang="en"' in client.get("/").text
 
 
