@@ -46,7 +46,7 @@ def test_a_device_subscribes_gets_a_test_alert_and_unsubscribes(pushing: Running
         assert answer.json() == {"quiet": ["22:00-06:00"], "urgent": True}
         results = client.post("/api/v1/alerts/test", headers=headers).json()["results"]
         assert results == [{"channel": "phones", "ok": True, "error": ""}]
-        assert browser.read(service.requests[0])["title"] == "Test alert"
+        assert browser.read(service.requests[0])["title"] == "Probealarm"
         assert signed_claims(service.requests[0])[0] == key
         again = client.post("/api/v1/push/subscribe", json={**body, "quiet": None, "urgent": None}, headers=headers)
         assert again.json() == {"quiet": ["22:00-06:00"], "urgent": True}, "what is not given stays"
