@@ -95,7 +95,7 @@ def check_page(stranger: Stranger) -> str:
             opener = urllib.request.build_opener(
                 urllib.request.ProxyHandler({})
             )  # a proxy cannot connect to this loopback
-            for path, expected in (("", b"<html"), ("static/style.css", b"{")):
+            for path, expected in (("", b"<html"), ("?language=de", b"Ereignisse"), ("static/style.css", b"{")):
                 with opener.open(url + path, timeout=20) as response:
                     if expected not in response.read():
                         raise CheckError(f"the web view returns unexpected content at /{path}")
@@ -106,7 +106,7 @@ def check_page(stranger: Stranger) -> str:
             running.kill()
     if code and sys.platform != "win32":
         raise CheckError(f"the web view ended with code {code}")
-    return "web view: page and styles"
+    return "web view: pages in two languages and styles"
 
 
 def check_advice(stranger: Stranger) -> str:

@@ -18,6 +18,7 @@ from app.alerts.store_types import HOUR_S, CameraHour, hour_of
 from app.core.errors import OutputError, SettingsError
 from app.core.files import atomic_write
 from app.core.text import duration_text, local_time
+from app.core.translation import gettext, marked
 from app.core.types import Event, EventKind
 
 SECONDS_BY_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -98,20 +99,23 @@ class HourRow:
     @property
     def watched_text(self) -> str:
         """``7 h 12 min, 97 %``."""
-        return "-" if self.watched is None else f"{duration_text(self.seen.watched_s)}, {self.watched:.0%}"
+        if self.watched is None:
+            return "-"
+        time, share = duration_text(self.seen.watched_s), f"{100 * self.watched:.0f}"
+        return gettext("%(time)s, %(share)s%%", time=time, share=share)
 
     @property
     def not_watched_text(self) -> str:
         """Why the rest was not watched, and what part was watched without alerts."""
         seen = self.seen
         parts = (
-            ("offline", seen.offline_s),
-            ("paused", seen.paused_s),
-            ("behind", seen.behind_s),
-            ("not running", self.not_running_s),
-            ("watched, but no alerts by schedule", seen.quiet_s),
+            (marked("offline %(time)s"), seen.offline_s),
+            (marked("paused %(time)s"), seen.paused_s),
+            (marked("behind %(time)s"), seen.behind_s),
+            (marked("not running %(time)s"), self.not_running_s),
+            (marked("watched, but no alerts by schedule %(time)s"), seen.quiet_s),
         )
-        return ", ".join(f"{reason} {duration_text(seconds)}" for reason, seconds in parts if seconds >= 1)
+        return ", ".join(gettext(text, time=duration_text(seconds)) for text, seconds in parts if seconds >= 1)
 
 
 def by_hour(hours: Iterable[CameraHour], events: Iterable[Event], until_s: float) -> list[HourRow]:

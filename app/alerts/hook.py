@@ -10,23 +10,24 @@ from typing import Any, Protocol, runtime_checkable
 
 from app.alerts.event_records import event_record
 from app.core.errors import HookError
-from app.core.text import reason_text
+from app.core.text import reason_text, translated_reason
+from app.core.translation import gettext, marked
 from app.core.types import Event, EventKind
 
 TITLES = {
-    EventKind.NO_MASK: "No mask",
-    EventKind.INCORRECT: "Mask worn incorrectly",
-    EventKind.RESOLVED: "Resolved",
-    EventKind.CAMERA_OFFLINE: "Camera offline",
-    EventKind.CAMERA_RECOVERED: "Camera back",
-    EventKind.CAMERA_CHANGED: "Camera changed",
-    EventKind.NODE_OFFLINE: "Node offline",
-    EventKind.NODE_ONLINE: "Node back",
-    EventKind.PART_FAILED: "Part failed",
-    EventKind.PART_RECOVERED: "Part works again",
-    EventKind.REPORT: "Report",
-    EventKind.OCCUPANCY_REACHED: "Occupancy limit reached",
-    EventKind.OCCUPANCY_BELOW: "Below the occupancy limit again",
+    EventKind.NO_MASK: marked("No mask"),
+    EventKind.INCORRECT: marked("Mask worn incorrectly"),
+    EventKind.RESOLVED: marked("Resolved"),
+    EventKind.CAMERA_OFFLINE: marked("Camera offline"),
+    EventKind.CAMERA_RECOVERED: marked("Camera back"),
+    EventKind.CAMERA_CHANGED: marked("Camera changed"),
+    EventKind.NODE_OFFLINE: marked("Node offline"),
+    EventKind.NODE_ONLINE: marked("Node back"),
+    EventKind.PART_FAILED: marked("Part failed"),
+    EventKind.PART_RECOVERED: marked("Part works again"),
+    EventKind.REPORT: marked("Report"),
+    EventKind.OCCUPANCY_REACHED: marked("Occupancy limit reached"),
+    EventKind.OCCUPANCY_BELOW: marked("Below the occupancy limit again"),
 }
 
 ENDS = (
@@ -69,10 +70,10 @@ class Alert:
     @property
     def title(self) -> str:
         if self.is_test:
-            return "Test alert"
+            return gettext("Test alert")
         if self.event.kind is EventKind.REPORT:
             return reason_text(self.event.reason)
-        return TITLES.get(self.event.kind, self.event.kind.value)
+        return gettext(TITLES[self.event.kind])
 
     @property
     def text(self) -> str:
@@ -81,17 +82,26 @@ class Alert:
         if event.kind is EventKind.REPORT:
             return event.reason.replace("\t", ": ")
         if self.is_test:
-            return f"Test alert through channel {self.channel}: no real event"
+            return gettext("Test alert through channel %(channel)s: no real event", channel=self.channel)
         is_part = event.kind in PART_KINDS
         place = f"{event.camera}, {event.zone}" if event.zone else event.camera
-        parts = [f"{self.title}: {event.camera}" if is_part else f"{self.title} at {place}"]
+        at_place = gettext("%(title)s at %(place)s", title=self.title, place=place)
+        parts = [f"{self.title}: {event.camera}" if is_part else at_place]
+        seconds = f"{event.duration_s:.0f}"
         is_of_faces = event.kind not in OCCUPANCY_KINDS  # their reason says how many
         if is_of_faces and event.people > 1:
-            parts.append(f"({event.people} people, for {event.duration_s:.0f} s)")
+            parts.append(gettext("(%(count)s people, for %(seconds)s s)", count=event.people, seconds=seconds))
         elif is_of_faces and event.track_id:
-            parts.append(f"(person {event.track_id}, {event.confidence:.0%} sure, for {event.duration_s:.0f} s)")
+            sure = f"{100 * event.confidence:.0f}"
+            text = gettext(
+                "(person %(number)s, %(share)s%% sure, for %(seconds)s s)",
+                number=event.track_id,
+                share=sure,
+                seconds=seconds,
+            )
+            parts.append(text)
         if event.reason:
-            parts.append(f"- {reason_text(event.reason)}")
+            parts.append(f"- {translated_reason(event.reason)}")
         return " ".join(parts)
 
     def record(self) -> dict[str, Any]:

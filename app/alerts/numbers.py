@@ -9,6 +9,7 @@ from app.alerts.export import ALERT_KINDS, HourRow, by_hour, total
 from app.alerts.store_types import CameraHour, EventFilter
 from app.core.period import Period
 from app.core.rate import Rate, difference, wilson
+from app.core.translation import gettext
 from app.core.types import Event
 
 MIN_PEOPLE = 20
@@ -26,20 +27,22 @@ def rate_text(seen: CameraHour) -> str:
     """``93% (90 to 95%)`` with the 95 % interval, or why there is no rate."""
     rate = rate_of(seen)
     if rate is None:
-        nobody = "nobody seen" if seen.watched_s else "not watched"
-        return f"too few people ({seen.people})" if seen.people else nobody
-    return f"{rate.share:.0%} ({100 * rate.low:.0f} to {rate.high:.0%})"
+        nobody = gettext("nobody seen") if seen.watched_s else gettext("not watched")
+        return gettext("too few people (%(count)s)", count=seen.people) if seen.people else nobody
+    share, low, high = (f"{100 * value:.0f}" for value in (rate.share, rate.low, rate.high))
+    return gettext("%(share)s%% (%(low)s to %(high)s%%)", share=share, low=low, high=high)
 
 
 def change_text(now: CameraHour, before: CameraHour) -> str:
     """How the rate changed in percentage points, if that is more than chance at 95 %."""
     new, old = rate_of(now), rate_of(before)
     if new is None or old is None:
-        return "too few people to compare"
+        return gettext("too few people to compare")
     low, high = difference(new, old)
     if low <= 0 <= high:
-        return "no clear change"
-    return f"{100 * (new.share - old.share):+.0f} points ({100 * low:+.0f} to {100 * high:+.0f})"
+        return gettext("no clear change")
+    change, low_text, high_text = (f"{100 * value:+.0f}" for value in (new.share - old.share, low, high))
+    return gettext("%(change)s points (%(low)s to %(high)s)", change=change, low=low_text, high=high_text)
 
 
 class Numbers:

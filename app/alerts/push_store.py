@@ -32,6 +32,7 @@ class Device:
     quiet: tuple[str, ...] = ()
     urgent: bool = False
     timezone: str = ""
+    language: str = "en"
 
 
 class PushStore:

@@ -21,11 +21,16 @@ from app.alerts.numbers import (
 from app.alerts.store_types import EventFilter, StoreError
 from app.core.period import Period, Span
 from app.core.schedule import time_zone
-from app.core.text import counted
+from app.core.translation import date_text, gettext, marked, ngettext, pgettext, using
 from app.core.types import Event, EventKind
 from app.settings.alerts import AlertSettings
 
 MAX_CAMERAS = 30
+_BEFORE = {
+    Span.DAY: marked("The day before"),
+    Span.WEEK: marked("The week before"),
+    Span.MONTH: marked("The month before"),
+}
 MAX_LATE = 31
 """Reports of at most this many periods are sent after a time in which the program did not run."""
 
@@ -33,9 +38,15 @@ MAX_LATE = 31
 def numbers_line(row: HourRow) -> str:
     """``93% (90 to 95%), 60 people, 4 without a mask, 2 worn wrong, 3 alerts, watched 58 min, 97%``."""
     seen = row.seen
-    people = f"{seen.people} {'person' if seen.people == 1 else 'people'}"
-    counts = f"{people}, {seen.bare} without a mask, {seen.incorrect} worn wrong, {counted(row.alerts, 'alert')}"
-    return f"{rate_text(seen)}, {counts}, watched {row.watched_text}"
+    return gettext(
+        "%(rate)s, %(people)s, %(bare)s without a mask, %(wrong)s worn wrong, %(alerts)s, watched %(watched)s",
+        rate=rate_text(seen),
+        people=ngettext("%(num)s person", "%(num)s people", seen.people),
+        bare=seen.bare,
+        wrong=seen.incorrect,
+        alerts=ngettext("%(num)s alert", "%(num)s alerts", row.alerts),
+        watched=row.watched_text,
+    )
 
 
 def report_text(period: Period, numbers: Numbers, now_s: float) -> str:
@@ -49,31 +60,35 @@ def report_text(period: Period, numbers: Numbers, now_s: float) -> str:
     )
     cameras = [(name, total(numbers.rows(period.since_s, period.until_s, [name]))) for name in names]
     now, then = total(rows), total(rows_before)
-    lines = [f"Masks, {period.title}", "Total"]
-    lines += [f"Masks worn correctly\t{rate_text(now.seen)}", f"Change\t{change_text(now.seen, then.seen)}"]
-    lines += [f"All\t{numbers_line(now)}", f"The {period.span} before\t{numbers_line(then)}"]
+    lines = [gettext("Masks, %(period)s", period=period.title), gettext("Total")]
+    lines.append(f"{gettext('Masks worn correctly')}\t{rate_text(now.seen)}")
+    lines.append(f"{pgettext('of the rate', 'Change')}\t{change_text(now.seen, then.seen)}")
+    lines += [f"{gettext('All')}\t{numbers_line(now)}", f"{gettext(_BEFORE[period.span])}\t{numbers_line(then)}"]
     if now.not_watched_text:
-        lines.append(f"Not watched\t{now.not_watched_text}")
-    lines.append("Hours with the lowest rate")
-    for row in worst_hours(rows):
-        lines.append(f"{datetime.fromtimestamp(row.hour_s, period.zone):%a %d %b, %H:%M}\t{numbers_line(row)}")
-    if lines[-1] == "Hours with the lowest rate":
-        lines[-1] += ": no hour with enough people for a rate"
+        lines.append(f"{gettext('Not watched')}\t{now.not_watched_text}")
+    worst = worst_hours(rows)
+    none = gettext("Hours with the lowest rate: no hour with enough people for a rate")
+    lines.append(gettext("Hours with the lowest rate") if worst else none)
+    for row in worst:
+        at = date_text(datetime.fromtimestamp(row.hour_s, period.zone), "%a %d %b, %H:%M", "%Y-%m-%d %H:%M")
+        lines.append(f"{at}\t{numbers_line(row)}")
     if poor := little_watched(cameras):
-        lines.append("Cameras with little watched time")
-        lines += [f"{name}\twatched {row.watched_text}: {row.not_watched_text}" for name, row in poor[:MAX_CAMERAS]]
-    lines.append("Cameras")
+        lines.append(gettext("Cameras with little watched time"))
+        for name, row in poor[:MAX_CAMERAS]:
+            watched, reasons = row.watched_text, row.not_watched_text
+            lines.append(f"{name}\t{gettext('watched %(watched)s: %(reasons)s', watched=watched, reasons=reasons)}")
+    lines.append(gettext("Cameras"))
     lines += [f"{name}\t{numbers_line(row)}" for name, row in cameras[:MAX_CAMERAS]]
     if len(cameras) > MAX_CAMERAS:
-        lines.append(f"{len(cameras) - MAX_CAMERAS} more cameras are on the page Trends")
-    lines.append("Hours of the day")
+        lines.append(gettext("More cameras on the page Trends: %(count)s", count=len(cameras) - MAX_CAMERAS))
+    lines.append(gettext("Hours of the day"))
     for hour, row in by_hour_of_day(rows, period.zone):
         if row.seen.people:
             lines.append(f"{hour:02}:00\t{numbers_line(row)}")
     if period.span is not Span.DAY:
-        lines.append("Days")
+        lines.append(gettext("Days"))
         lines += [f"{day.title}\t{numbers_line(row)}" for day, row in by_day(rows, period)]
-    lines.append("Rates have their 95 % interval. Each person is counted once, when they leave the view.")
+    lines.append(gettext("Rates have their 95 %% interval. Each person is counted once, when they leave the view."))
     return "\n".join(lines)
 
 
@@ -124,4 +139,6 @@ def due_reports(settings: AlertSettings, now_s: float) -> Iterator[Event]:
         for period in due_periods(settings, now_s, reported[-1].wall_s if reported else None):
             if store.hours(EventFilter(period.since_s, period.until_s)):
                 numbers = read_numbers(store, period.moved(-1).since_s, period.until_s, now_s)
-                yield report_event(period, report_text(period, numbers, now_s))
+                with using(settings.report.language):
+                    text = report_text(period, numbers, now_s)
+                yield report_event(period, text)

@@ -29,6 +29,7 @@ def _report(args: argparse.Namespace) -> int:
     from app.alerts.report import report_event, report_text
     from app.core.period import Period, Span
     from app.core.schedule import time_zone
+    from app.core.translation import using
 
     settings, now_s = settings_of(args), time.time()
     every = settings.report.every
@@ -41,7 +42,8 @@ def _report(args: argparse.Namespace) -> int:
     period = Period.of(span, day, zone) if args.date else Period.of(span, day, zone).moved(-1)
     with open_store(args) as store:
         numbers = read_numbers(store, period.moved(-1).since_s, period.until_s, now_s)
-    event = report_event(period, report_text(period, numbers, now_s))
+    with using(settings.report.language):
+        event = report_event(period, report_text(period, numbers, now_s))
     if not args.send:
         print(event.reason.replace("\t", ": "))
         return 0

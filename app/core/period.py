@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 
+from app.core.translation import date_text, gettext
+
 _HOUR_S = 3600
 FIRST_DAY, LAST_DAY = date(1971, 1, 1), date(2199, 12, 31)
 """The days that a period may contain."""
@@ -69,9 +71,14 @@ class Period:
     def title(self) -> str:
         """``Thu 26 November 2026``, ``week 48, 23 November to 29 November 2026`` or ``November 2026``."""
         if self.span is Span.DAY:
-            return f"{self.first:%a} {self.first.day} {self.first:%B %Y}"
+            return date_text(self.first, f"%a {self.first.day} %B %Y", "%Y-%m-%d")
         if self.span is Span.MONTH:
-            return f"{self.first:%B %Y}"
+            return date_text(self.first, "%B %Y", "%Y-%m")
         last = self.first + timedelta(days=6)
         first = f"{self.first.day} {self.first:%B}{f' {self.first:%Y}' if self.first.year < last.year else ''}"
-        return f"week {self.first.isocalendar().week}, {first} to {last.day} {last:%B %Y}"
+        return gettext(
+            "week %(number)s, %(first)s to %(last)s",
+            number=self.first.isocalendar().week,
+            first=date_text(self.first, first, "%Y-%m-%d"),
+            last=date_text(last, f"{last.day} %B %Y", "%Y-%m-%d"),
+        )

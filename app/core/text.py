@@ -5,14 +5,16 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
+from app.core.translation import gettext, marked
+
 MAX_LISTED = 5
 """At most this many names of a list are printed, so that the text fits one line."""
 MOVED, REMOVED = "moved", "removed"
 REASONS = {
-    "mask": "mask on",
-    "left": "left the view",
-    MOVED: "another node watches the camera",
-    REMOVED: "the camera was changed or removed",
+    "mask": marked("mask on"),
+    "left": marked("left the view"),
+    MOVED: marked("another node watches the camera"),
+    REMOVED: marked("the camera was changed or removed"),
 }
 """Texts for the event reasons that are codes; other reasons are already text."""
 
@@ -44,6 +46,11 @@ def reason_text(reason: str) -> str:
     return REASONS.get(reason, reason.partition("\n")[0])
 
 
+def translated_reason(reason: str) -> str:
+    """``reason_text`` in the language of the context, as far as the reason is a code."""
+    return gettext(REASONS[reason]) if reason in REASONS else reason_text(reason)
+
+
 def listed(names: Sequence[object]) -> str:
     """The first names, and how many more there are."""
     more = len(names) - MAX_LISTED
@@ -60,9 +67,11 @@ def local_time(wall_s: float, timespec: str = "seconds") -> str:
 def duration_text(seconds: float) -> str:
     """``40 s``, ``58 min`` or ``7 h 12 min``."""
     if seconds < 59.5:
-        return f"{seconds:.0f} s"
+        return gettext("%(number)s s", number=round(seconds))
     hours, minutes = divmod(round(seconds / 60), 60)
-    return " ".join(part for part in (f"{hours} h" * (hours > 0), f"{minutes} min" * (minutes > 0)) if part)
+    if hours and minutes:
+        return gettext("%(hours)s h %(minutes)s min", hours=hours, minutes=minutes)
+    return gettext("%(number)s h", number=hours) if hours else gettext("%(number)s min", number=minutes)
 
 
 def offset_if_ambiguous(wall_s: float) -> str:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 from app.core.schedule import Hours, parse_hours
 from app.core.types import EventKind
 from app.core.user_folders import data_folder
-from app.settings.source import TimeZone
+from app.settings.source import Language, TimeZone
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 PLACEHOLDERS = frozenset(
@@ -273,6 +273,7 @@ class ReportSettings(BaseModel):
         default="07:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="time of the day after the period, HH:MM"
     )
     timezone: TimeZone = Field(default="", description="time zone of the report; if empty, that of this machine")
+    language: Language = Field(default="en", description="language of the report, such as de")
     channels: tuple[str, ...] = Field(
         default=(), description="names of the channels that send it, whatever they filter"
     )

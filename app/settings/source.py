@@ -26,6 +26,7 @@ from app.core.files import exists, is_folder
 from app.core.schedule import time_zone
 from app.core.secrets import HIDDEN, redact
 from app.core.text import parse_duration
+from app.core.translation import languages
 
 STREAM_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp"})
 IMAGE_SUFFIXES = frozenset(
@@ -250,7 +251,14 @@ def _meet(a: Point, b: Point, c: Point, d: Point) -> bool:
     return is_near and _turn(a, b, c) * _turn(a, b, d) <= 0 and _turn(c, d, a) * _turn(c, d, b) <= 0
 
 
+def _check_language(code: str) -> str:
+    if code not in languages():
+        raise ValueError(f"there is no translation to {code!r}; choose {', '.join(languages())}")
+    return code
+
+
 Duration = Annotated[float, BeforeValidator(_seconds)]
+Language = Annotated[str, AfterValidator(_check_language)]
 TimeZone = Annotated[str, AfterValidator(_check_timezone)]
 Polygon = Annotated[tuple[Point, ...], AfterValidator(_check_polygon)]
 Line = Annotated[tuple[Point, Point], AfterValidator(_check_points), AfterValidator(_check_line)]

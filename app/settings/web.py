@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from app.core.errors import SettingsError
 from app.core.secrets import read_secret
+from app.settings.source import Language
 
 _ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
 _ANCESTOR = re.compile(r"'self'|https?://(\*\.)?[A-Za-z0-9.-]+(:\d{1,5}|:\*)?|https?://\[[0-9A-Fa-f:]+\](:\d{1,5})?")
@@ -66,6 +67,9 @@ class WebSettings(BaseModel):
     )
     frame_ancestors: tuple[str, ...] = Field(
         (), description="origins whose pages may show the web view in a frame; 'self' is its own origin; empty: none"
+    )
+    language: Language | Literal["auto"] = Field(
+        "auto", description="language of the pages, such as de; auto: what the browser asks for"
     )
     scan: Path | None = Field(
         None, description="folder of an archive scan, whose report becomes a page of the web view"

@@ -11,9 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.alerts.numbers import rate_text
-from app.capture.capture import SourceState
-from app.core.text import offset_if_ambiguous, reason_text
-from app.core.types import EventKind, Label
+from app.core.text import duration_text, offset_if_ambiguous, translated_reason
+from app.core.translation import catalogue, date_text, decimal, direction, gettext, language, languages, name_of
+from app.core.types import EventKind
+from app.web.words import page_words, script_words
 
 MEDIA_TYPES = {
     ".css": "text/css",
@@ -23,21 +24,6 @@ MEDIA_TYPES = {
     ".webmanifest": "application/manifest+json",
 }
 RECENT_S = 20 * 3600
-KIND_NAMES = {
-    EventKind.NO_MASK: "No mask",
-    EventKind.INCORRECT: "Worn wrong",
-    EventKind.RESOLVED: "Resolved",
-    EventKind.CAMERA_OFFLINE: "Camera offline",
-    EventKind.CAMERA_RECOVERED: "Camera back",
-    EventKind.CAMERA_CHANGED: "Camera changed",
-    EventKind.NODE_OFFLINE: "Node offline",
-    EventKind.NODE_ONLINE: "Node back",
-    EventKind.PART_FAILED: "Part failed",
-    EventKind.PART_RECOVERED: "Part back",
-    EventKind.REPORT: "Report",
-    EventKind.OCCUPANCY_REACHED: "Limit reached",
-    EventKind.OCCUPANCY_BELOW: "Below limit",
-}
 KINDS_TO_ACKNOWLEDGE = (
     EventKind.NO_MASK,
     EventKind.INCORRECT,
@@ -47,16 +33,6 @@ KINDS_TO_ACKNOWLEDGE = (
     EventKind.PART_FAILED,
     EventKind.OCCUPANCY_REACHED,
 )
-LABEL_NAMES = {Label.MASK: "Mask", Label.NO_MASK: "No mask", Label.INCORRECT: "Worn wrong", Label.UNSURE: "Unsure"}
-STATE_NAMES = {
-    SourceState.CONNECTING: "Connecting",
-    SourceState.LIVE: "Live",
-    SourceState.STALE: "Stale",
-    SourceState.RECONNECTING: "Reconnecting",
-    SourceState.ENDED: "Ended",
-    SourceState.FAILED: "Failed",
-    SourceState.STANDBY: "Standby",
-}
 
 
 def _read(folder: str) -> dict[str, bytes]:
@@ -76,19 +52,37 @@ class Assets:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            extensions=["jinja2.ext.i18n"],
         )
-        self._environment.globals.update(kind_names=KIND_NAMES, state_names=STATE_NAMES, label_names=LABEL_NAMES)
+        self._environment.install_gettext_callables(  # type: ignore[attr-defined]  # an extension adds it
+            lambda text: catalogue().gettext(text),
+            lambda one, many, count: catalogue().ngettext(one, many, count),
+            newstyle=True,
+            pgettext=lambda context, text: catalogue().pgettext(context, text),
+        )
         self._environment.filters.update(
             rate=rate_text,
+            decimal=decimal,
+            percent=_percent,
+            seconds=_seconds,
+            duration=duration_text,
             clock=_clock,
             date_time=_date_time,
             iso_time=_iso_time,
             path_segment=_path_segment,
-            reason_text=reason_text,
+            reason_text=translated_reason,
         )
 
     def render(self, name: str, values: dict[str, Any]) -> str:
-        return self._environment.get_template(name).render(values)
+        """The template in the language of the context."""
+        texts = {
+            "lang": language(),
+            "dir": direction(),
+            "languages": [(code, name_of(code)) for code in languages()],
+            "words": script_words(),
+            **page_words(),
+        }
+        return self._environment.get_template(name).render({**texts, **values})
 
     async def static(self, request: Request) -> Response:
         """``/static/NAME``; 404 for an unknown name."""
@@ -105,14 +99,23 @@ class Assets:
         return Response(content, media_type=media_type, headers=headers)
 
 
+def _percent(share: float | None) -> str:
+    return "–" if share is None else gettext("%(number)s %%", number=decimal(share * 100, 0))
+
+
+def _seconds(value: float, digits: int = 1) -> str:
+    return gettext("%(number)s s", number=decimal(value, digits))
+
+
 def _clock(wall_s: float) -> str:
     """The time, with the day if it is not the last one."""
-    is_recent = abs(time.time() - wall_s) < RECENT_S
-    return datetime.fromtimestamp(wall_s).strftime("%H:%M:%S" if is_recent else "%d %b, %H:%M")
+    is_recent, at = abs(time.time() - wall_s) < RECENT_S, datetime.fromtimestamp(wall_s)
+    return at.strftime("%H:%M:%S") if is_recent else date_text(at, "%d %b, %H:%M", "%m-%d %H:%M")
 
 
 def _date_time(wall_s: float) -> str:
-    return datetime.fromtimestamp(wall_s).strftime("%d %b %Y, %H:%M:%S") + offset_if_ambiguous(wall_s)
+    at = datetime.fromtimestamp(wall_s)
+    return date_text(at, "%d %b %Y, %H:%M:%S", "%Y-%m-%d %H:%M:%S") + offset_if_ambiguous(wall_s)
 
 
 def _iso_time(wall_s: float) -> str:

@@ -5,6 +5,7 @@ Colours come from the style sheet; hatching and a dashed line distinguish the pa
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from markupsafe import Markup, escape
@@ -12,7 +13,8 @@ from markupsafe import Markup, escape
 from app.alerts.export import HourRow, total
 from app.alerts.numbers import rate_of, rate_text
 from app.alerts.store_types import HOUR_S, hour_of
-from app.core.text import counted, offset_if_ambiguous
+from app.core.text import offset_if_ambiguous
+from app.core.translation import date_text, gettext, ngettext
 
 _HEIGHT, _TOP, _BOTTOM, _LEFT, _RIGHT = 320, 16, 46, 40, 46
 _MIN_WIDTH, _BAR_STEP = 1000, 15
@@ -33,19 +35,65 @@ def rows_by_hour(rows: Sequence[HourRow], since_s: float, until_s: float) -> lis
     return [(start, by_start.get(start)) for start in range(hour_of(since_s), math.ceil(until_s), HOUR_S)]
 
 
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What each bar of a chart is, in the language of the context. ``name`` is part of the ids."""
+
+    name: str
+    unit: str
+    heading: str
+    scrolls: str
+    title: str
+    listed: str
+
+    @classmethod
+    def hour(cls) -> "Unit":
+        return cls(
+            "hour",
+            gettext("Hour"),
+            gettext("By hour"),
+            gettext("Chart by hour, scrolls horizontally"),
+            gettext("People by hour and share of masks worn correctly"),
+            gettext("The table lists every hour."),
+        )
+
+    @classmethod
+    def day(cls) -> "Unit":
+        return cls(
+            "day",
+            gettext("Day"),
+            gettext("By day"),
+            gettext("Chart by day, scrolls horizontally"),
+            gettext("People by day and share of masks worn correctly"),
+            gettext("The table lists every day."),
+        )
+
+    @classmethod
+    def hour_of_the_day(cls) -> "Unit":
+        return cls(
+            "hour-of-the-day",
+            gettext("Hour of the day"),
+            gettext("By hour of the day"),
+            gettext("Chart by hour of the day, scrolls horizontally"),
+            gettext("People by hour of the day and share of masks worn correctly"),
+            gettext("The table lists every hour of the day."),
+        )
+
+
 def hour_name(start_s: float) -> str:
-    return datetime.fromtimestamp(start_s).strftime("%a %d %b, %H:%M") + offset_if_ambiguous(start_s)
+    at = datetime.fromtimestamp(start_s)
+    return date_text(at, "%a %d %b, %H:%M", "%Y-%m-%d, %H:%M") + offset_if_ambiguous(start_s)
 
 
 def chart(rows: Sequence[HourRow], since_s: float, until_s: float) -> Markup:
     """The SVG element with a bar for each hour; ``since_s`` and ``until_s`` are Unix times."""
     hours = rows_by_hour(rows, since_s, until_s)
     bars = [(hour_name(start), row) for start, row in hours]
-    return _svg("hour", bars, "".join(_labels(hours, _step(len(hours)))))
+    return _svg(Unit.hour(), bars, "".join(_labels(hours, _step(len(hours)))))
 
 
-def bar_chart(unit: str, bars: Sequence[tuple[str, HourRow]]) -> Markup:
-    """The SVG element with a bar for each ``unit``, such as "day", with its short name below."""
+def bar_chart(unit: Unit, bars: Sequence[tuple[str, HourRow]]) -> Markup:
+    """The SVG element with a bar for each ``unit``, with its short name below."""
     step = _step(len(bars))
     labels = (
         f'<text class="tick" x="{_LEFT + (k + 0.5) * step:.1f}" y="{_HEIGHT - 26}" text-anchor="middle">'
@@ -59,16 +107,16 @@ def _step(count: int) -> float:
     return max(_MIN_WIDTH - _LEFT - _RIGHT, _BAR_STEP * count) / max(1, count)
 
 
-def _svg(unit: str, bars: Sequence[tuple[str, HourRow | None]], labels: str) -> Markup:
+def _svg(unit: Unit, bars: Sequence[tuple[str, HourRow | None]], labels: str) -> Markup:
     rows = [row for _, row in bars if row is not None]
     step = _step(len(bars))
     width = round(_LEFT + _RIGHT + step * len(bars))
     top = axis_maximum(max((row.seen.people for row in rows), default=0))
-    name = unit.replace(" ", "-")
+    name = unit.name
     parts = [
         f'<svg class="chart" viewBox="0 0 {width} {_HEIGHT}" role="img" '
         f'aria-labelledby="{name}-title {name}-description">',
-        f'<title id="{name}-title">People by {unit} and share of masks worn correctly</title>',
+        f'<title id="{name}-title">{escape(unit.title)}</title>',
         f'<desc id="{name}-description">{escape(_description(rows, unit))}</desc>',
         f'<defs><pattern id="{name}-hatch" width="6" height="6" patternUnits="userSpaceOnUse" '
         'patternTransform="rotate(45)"><rect width="6" height="6" class="part-bare"/>'
@@ -82,12 +130,13 @@ def _svg(unit: str, bars: Sequence[tuple[str, HourRow | None]], labels: str) -> 
     return Markup("".join(parts))
 
 
-def _description(rows: Sequence[HourRow], unit: str) -> str:
+def _description(rows: Sequence[HourRow], unit: Unit) -> str:
     seen = total(rows).seen
     if not seen.people:
-        return "No people were seen in this period."
-    people = f"{seen.people} {'person' if seen.people == 1 else 'people'} in {counted(len(rows), unit)}"
-    return f"{people}; masks worn correctly: {rate_text(seen)}. The table lists every {unit}."
+        return gettext("No people were seen in this period.")
+    people = ngettext("%(num)s person", "%(num)s people", seen.people)
+    text = gettext("%(people)s; masks worn correctly: %(rate)s.", people=people, rate=rate_text(seen))
+    return f"{text} {unit.listed}"
 
 
 def _y(share: float) -> float:
@@ -100,7 +149,8 @@ def _grid(width: float, top: int) -> list[str]:
         y = _y(k / 4)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{top * k // 4}</text>')
-        parts.append(f'<text class="tick" x="{width - _RIGHT + 6}" y="{y + 4:.1f}">{25 * k} %</text>')
+        percent = escape(gettext("%(number)s %%", number=25 * k))
+        parts.append(f'<text class="tick" x="{width - _RIGHT + 6}" y="{y + 4:.1f}">{percent}</text>')
     return parts
 
 
@@ -110,10 +160,18 @@ def _bars(bars: Sequence[tuple[str, HourRow | None]], step: float, top: int, hat
         if row is None:
             continue
         x, below, seen = _LEFT + k * step, 0, row.seen
-        parts.append(
-            f"<g><title>{escape(name)}: {seen.people} people, {seen.masked} masked, {seen.incorrect} worn wrong, "
-            f"{seen.bare} without a mask; masks worn correctly: {rate_text(seen)}; watched {row.watched_text}</title>"
+        title = gettext(
+            "%(name)s: people: %(people)s, masked: %(masked)s, worn wrong: %(wrong)s, without a mask: %(bare)s; "
+            "masks worn correctly: %(rate)s; watched %(watched)s",
+            name=name,
+            people=seen.people,
+            masked=seen.masked,
+            wrong=seen.incorrect,
+            bare=seen.bare,
+            rate=rate_text(seen),
+            watched=row.watched_text,
         )
+        parts.append(f"<g><title>{escape(title)}</title>")
         for part, style in _PARTS:
             count = int(getattr(seen, part))
             if count:
@@ -135,7 +193,9 @@ def _labels(hours: Sequence[tuple[int, HourRow | None]], step: float) -> list[st
         if local.hour % min(every, 24) == 0:
             parts.append(f'<text class="tick" x="{x:.1f}" y="{_HEIGHT - 26}" text-anchor="middle">{local:%H}</text>')
         if local.hour == 0 or k == 0:
-            parts.append(f'<text class="tick day" x="{x:.1f}" y="{_HEIGHT - 8}">{local:%a %d %b}</text>')
+            parts.append(
+                f'<text class="tick day" x="{x:.1f}" y="{_HEIGHT - 8}">{date_text(local, "%a %d %b", "%m-%d")}</text>'
+            )
     if len(hours) > 1 and datetime.fromtimestamp(hours[0][0]).hour >= 24 - math.ceil(64 / step):
         # The first label would overlap the label of the next day.
         del parts[next(i for i, part in enumerate(parts) if "tick day" in part)]

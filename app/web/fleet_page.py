@@ -8,8 +8,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.core.text import duration_text
+from app.core.translation import gettext
 from app.web.people import User
 from app.web.site import Site
+from app.web.words import page_words
 
 MAX_ROWS = 200
 """The page shows at most this many rows of each table; the search finds the others."""
@@ -26,8 +28,8 @@ class FleetPage:
         """``/fleet``; 404 if this is no hub."""
         store = self._site.fleet_store
         if store is None:
-            message = "This maskwatch is no hub of a fleet ('maskwatch fleet hub')."
-            return self._render(request, "error", 404, title="No fleet", message=message)
+            message = gettext("This maskwatch is no hub of a fleet ('maskwatch fleet hub').")
+            return self._render(request, "error", 404, title=gettext("No fleet"), message=message)
         query = request.query_params.get("q", "").strip()
         values = await self._site.run_in_worker(lambda: _values(store, query, request.scope["user"]))
         return self._render(request, "fleet", query=query, most=MAX_ROWS, **values)
@@ -63,7 +65,7 @@ def _records(path: Path, user: User) -> list[dict[str, object]]:
 def _values(path: Path, query: str, user: User) -> dict[str, object]:
     from app.fleet.hub_store import HubStore, camera_rows, site_rows
 
-    words, now_s = query.casefold().split(), time.time()
+    words, now_s, names = query.casefold().split(), time.time(), page_words()["fleet_states"]
     store = HubStore(path, create=False)
     try:
         cameras = [row for row in camera_rows(store, now_s) if user.sees(f"{row.site}/{row.camera}")]
@@ -78,16 +80,15 @@ def _values(path: Path, query: str, user: User) -> dict[str, object]:
     node_rows = []
     for node in nodes:
         state = "online" if node.is_online(now_s) else "offline"
-        if matches(node.site, node.node, state, *node.health.faults):
+        if matches(node.site, node.node, state, names[state], *node.health.faults):
             age = duration_text(max(now_s - node.seen_s, 0.0))
             node_rows.append({"node": node, "state": state, "age": age})
     node_rows.sort(key=lambda row: (row["state"] == "online", row["node"].name))  # type: ignore[attr-defined]
-    shown = [row for row in cameras if matches(row.site, row.camera, row.state)]
+    shown = [row for row in cameras if matches(row.site, row.camera, row.state, names.get(row.state, ""))]
     return {
         "sites": site_rows(shown),
         "nodes": node_rows,
         "cameras": shown,
         "online": sum(node.is_online(now_s) for node in nodes),
         "known": len(nodes),
-        "duration_text": duration_text,
     }

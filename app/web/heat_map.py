@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from app.core.translation import gettext
 from app.core.types import Event
 
 _COLUMNS, _CELL, _STEPS = 16, 20, 5
@@ -51,7 +52,7 @@ def _counts(points: Sequence[tuple[float, float]], columns: int, rows: int) -> C
 
 def _svg(camera: str, cells: Counter[tuple[int, int]], rows: int, picture: str) -> Markup:
     width, height, most = _COLUMNS * _CELL, rows * _CELL, max(cells.values())
-    name = f"Where {camera} saw faces without a mask; the table beside has the counts"
+    name = gettext("Where %(camera)s saw faces without a mask; the table beside has the counts", camera=camera)
     parts = [f'<svg class="heat" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(name)}">']
     parts.append(f'<rect class="heat-frame" width="{width}" height="{height}"/>')
     if picture:

@@ -16,10 +16,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.alerts.store_types import StoreError
+from app.core.translation import gettext, languages, use
 from app.settings.web import WebSettings, is_root_path
+from app.web import language
 from app.web.access import is_public
 from app.web.auth import Authenticator, Caller
-from app.web.people import PeopleError, Role, User
+from app.web.people import NO_ACCESS, PeopleError, Role, User
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,7 @@ BODY_LIMIT_S = 10.0
 DRAIN_S, DRAIN_BYTES = 1.0, 1 << 20
 LOG_LINES, LOG_PERIOD_S = 50, 60.0
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+LANGUAGE_AGE_S = 365 * 86_400
 RECHECK_S = 1.0
 """A long response ends this long after its session, or after the rights of its user changed."""
 FORM = "application/x-www-form-urlencoded"
@@ -74,6 +77,7 @@ class SecurityMiddleware:
         root = scope["root"] = self._root(headers)
         if scope["path"] == root or scope["path"].startswith(f"{root}/"):  # a proxy may remove it or not
             scope["path"] = scope["path"][len(root) :] or "/"
+        self._choose_language(scope, headers)
         sender = self._wrap_send(scope, send)
         try:
             try:
@@ -96,6 +100,18 @@ class SecurityMiddleware:
             scope["refusal"] = refusal.reason
             response = refusal_response(scope, refusal.status, refusal.reason)
             await response(scope, receive, _DrainingSend(receive, sender) if refusal.status == 413 else sender)
+
+    def _choose_language(self, scope: Scope, headers: Headers) -> None:
+        """Sets the language of the texts of this request. A program gets English, unless it asks otherwise."""
+        if scope["path"].startswith("/api/"):
+            use(headers.get(language.HEADER, ""))
+            return
+        query = parse_qs(scope["query_string"].decode("latin-1")[:2000])
+        given = query.get(language.FIELD, [""])[-1]
+        cookie = _cookie(headers, language.COOKIE)
+        use(language.choose(given, cookie, self._settings.language, headers.get("accept-language", "")))
+        if given in languages():
+            scope["language_cookie"] = given
 
     def _caller(self, scope: Scope, headers: Headers) -> Caller:
         """Who sends the request. A listed proxy may say so, and from where. Raises _RefusedError and StoreError."""
@@ -122,7 +138,7 @@ class SecurityMiddleware:
         except PeopleError as error:
             raise _RefusedError(403, str(error)) from error
         if account is None:
-            raise _RefusedError(403, "you have no access here; an admin can add you, or give your group a role")
+            raise _RefusedError(403, gettext(NO_ACCESS))
         return account.user
 
     def _while_signed_in(self, receive: Receive, caller: Caller, headers: Headers) -> Receive:
@@ -247,6 +263,11 @@ class SecurityMiddleware:
                 caller: Caller | None = scope.get("caller")
                 if caller is not None and caller.is_new and is_page and "set-cookie" not in headers:
                     headers.append("Set-Cookie", session_cookie_header(caller.session, self._settings, scope["root"]))
+                if "language_cookie" in scope:
+                    value, root = scope["language_cookie"], scope["root"]
+                    headers.append(
+                        "Set-Cookie", _cookie_header(language.COOKIE, value, self._settings, root, LANGUAGE_AGE_S)
+                    )
             await send(message)
 
         return sender
@@ -262,12 +283,15 @@ def security_headers(settings: WebSettings) -> dict[str, str]:
 
 
 def session_cookie_header(session: str, settings: WebSettings, root: str) -> str:
+    return _cookie_header(COOKIE, session, settings, root, round(settings.session_h * 3600))
+
+
+def _cookie_header(name: str, value: str, settings: WebSettings, root: str, age_s: int) -> str:
     """Browsers send a strict cookie only to frames of the same site, and others only over https."""
     in_foreign_frame = settings.is_secure and any(each != "'self'" for each in settings.frame_ancestors)
     same_site = "SameSite=None; Partitioned" if in_foreign_frame else "SameSite=Strict"
     secure = "; Secure" if settings.is_secure else ""
-    age_s = round(settings.session_h * 3600)
-    return f"{COOKIE}={session}; Path={root or '/'}; HttpOnly; {same_site}; Max-Age={age_s}{secure}"
+    return f"{name}={value}; Path={root or '/'}; HttpOnly; {same_site}; Max-Age={age_s}{secure}"
 
 
 def parse_form(body: bytes) -> dict[str, str]:
@@ -295,11 +319,11 @@ def _sign_in(scope: Scope) -> Response:
     return response
 
 
-def _cookie(headers: Headers) -> str:
-    """The session cookie. ``SimpleCookie`` would drop all cookies if another program set a malformed one. The first
-    of two is that of the longer path: another web view of the same host may have one for '/'."""
+def _cookie(headers: Headers, cookie: str = COOKIE) -> str:
+    """A cookie, or ''. ``SimpleCookie`` would drop all cookies if another program set a malformed one. The first of two
+    is that of the longer path: another web view of the same host may have one for '/'."""
     pairs = [pair.partition("=") for pair in reversed(headers.get("cookie", "").split(";"))]
-    return {name.strip(): value.strip() for name, _, value in pairs}.get(COOKIE, "")[:200]
+    return {name.strip(): value.strip() for name, _, value in pairs}.get(cookie, "")[:200]
 
 
 def _bearer(headers: Headers) -> str:

@@ -15,20 +15,21 @@ from app.alerts.numbers import by_day, by_group, by_hour_of_day, change_text, li
 from app.alerts.retention_clock import DAY_S
 from app.alerts.store_types import HOUR_S, EventFilter
 from app.core.period import Period, Span
+from app.core.translation import date_text, gettext, marked
 from app.core.types import Event, EventKind
 from app.web.api import user_of
-from app.web.chart import bar_chart, chart, hour_name
+from app.web.chart import Unit, bar_chart, chart, hour_name
 from app.web.heat_map import HeatMap, heat_map
 from app.web.people import User
 from app.web.site import Site
 
 SPANS = {
-    "24": "Last 24 hours",
-    "72": "Last 3 days",
-    "168": "Last 7 days",
-    Span.DAY: "Day",
-    Span.WEEK: "Week",
-    Span.MONTH: "Month",
+    "24": marked("Last 24 hours"),
+    "72": marked("Last 3 days"),
+    "168": marked("Last 7 days"),
+    Span.DAY: marked("Day"),
+    Span.WEEK: marked("Week"),
+    Span.MONTH: marked("Month"),
 }
 MAX_HEAT_MAPS = 6
 SNAPSHOTS_TRIED = 100
@@ -55,16 +56,20 @@ def choose(span: str, day: str, now_s: float) -> Choice:
         hours = int(span) if span in SPANS else 24
         since_s = (now_s - (hours - 1) * HOUR_S) // HOUR_S * HOUR_S
         back_s = hours * HOUR_S
-        title = SPANS[str(hours)]
-        return Choice(title, since_s, now_s, ((f"The {hours} hours before", since_s - back_s, now_s - back_s),))
+        title, name = gettext(SPANS[str(hours)]), gettext("The %(hours)s hours before", hours=hours)
+        return Choice(title, since_s, now_s, ((name, since_s - back_s, now_s - back_s),))
     try:
         chosen_day = date.fromisoformat(day)
     except ValueError:
         chosen_day = datetime.fromtimestamp(now_s).date()
     period = Period.of(Span(span), chosen_day)
-    moves = [("Day before", -1), ("Same day of the week before", -7)] if span == Span.DAY else []
+    moves = {
+        Span.DAY: [(gettext("Day before"), -1), (gettext("Same day of the week before"), -7)],
+        Span.WEEK: [(gettext("Week before"), -1)],
+        Span.MONTH: [(gettext("Month before"), -1)],
+    }
     earlier = []
-    for name, count in moves or [(f"{SPANS[span]} before", -1)]:
+    for name, count in moves[Span(span)]:
         before = period.moved(count)
         earlier.append((name, float(before.since_s), float(before.end_of_same_part(period, now_s))))
     title = period.title[0].upper() + period.title[1:]
@@ -94,8 +99,9 @@ class NumbersPage:
                 return ""
             return urlencode([*given, ("span", period.span), ("date", period.moved(count).first.isoformat())])
 
+        spans = {name: gettext(text) for name, text in SPANS.items()}
         return self._render(
-            request, "trends", choice=choice, span=span, spans=SPANS, earlier=link(-1), later=link(1),
+            request, "trends", choice=choice, span=span, spans=spans, earlier=link(-1), later=link(1),
             day="" if period is None else period.first.isoformat(), **values,
         )  # fmt: skip
 
@@ -157,7 +163,7 @@ class NumbersPage:
         return [each for each in maps if each is not None]
 
 
-def _charts(choice: Choice, rows: Sequence[HourRow]) -> list[tuple[str, Markup, list[tuple[str, HourRow]]]]:
+def _charts(choice: Choice, rows: Sequence[HourRow]) -> list[tuple[Unit, Markup, list[tuple[str, HourRow]]]]:
     """(unit, chart, table) of the hours or days, and of the hours of the day if there are several days."""
     shown = [row for row in rows if not row.is_empty]
     charts = []
@@ -166,15 +172,17 @@ def _charts(choice: Choice, rows: Sequence[HourRow]) -> list[tuple[str, Markup, 
         table = [
             (name.partition(", ")[2] if choice.period else name, row) for name, row in zip(names, shown, strict=True)
         ]
-        charts.append(("hour", chart(shown, choice.since_s, choice.until_s), table))
+        charts.append((Unit.hour(), chart(shown, choice.since_s, choice.until_s), table))
     else:
-        style = "%a %d" if choice.period.span is Span.WEEK else "%d"
+        style = ("%a %d", "%m-%d") if choice.period.span is Span.WEEK else ("%d", "%d")
         days = by_day(rows, choice.period)
-        bars = [(day.first.strftime(style), row) for day, row in days]
-        charts.append(("day", bar_chart("day", bars), [(day.title, row) for day, row in days if not row.is_empty]))
+        bars = [(date_text(day.first, *style), row) for day, row in days]
+        charts.append(
+            (Unit.day(), bar_chart(Unit.day(), bars), [(day.title, row) for day, row in days if not row.is_empty])
+        )
     if choice.until_s - choice.since_s > LONG_S:
         hours = [(f"{hour:02}:00", row) for hour, row in by_hour_of_day(rows)]
         bars = [(name[:2], row) for name, row in hours]
         table = [(name, row) for name, row in hours if row.seen.people or row.alerts]
-        charts.append(("hour of the day", bar_chart("hour of the day", bars), table))
+        charts.append((Unit.hour_of_the_day(), bar_chart(Unit.hour_of_the_day(), bars), table))
     return charts

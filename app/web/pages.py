@@ -14,14 +14,17 @@ from starlette.routing import Route
 
 from app import __version__
 from app.alerts.export import total
+from app.alerts.marks import Verdict
 from app.alerts.store_types import EventFilter, StoreError
 from app.capture.capture import SourceState
 from app.core.files import is_folder
+from app.core.translation import gettext, marked
 from app.core.types import EventKind, Label
 from app.review.collected import SCENE, CollectedFace
 from app.web.api import Handler, site_of, user_of
 from app.web.assets import KINDS_TO_ACKNOWLEDGE, Assets
 from app.web.fleet_page import FleetPage
+from app.web.language import FIELD
 from app.web.numbers_page import NumbersPage
 from app.web.people import NOBODY
 from app.web.push import push_channel
@@ -31,29 +34,36 @@ from app.web.schemas import hour_record
 from app.web.setup_page import SetupPages
 from app.web.site import Site
 from app.web.wall import MAX_STREAMS, WallPage, chosen_group
+from app.web.words import LABEL_NAMES, VERDICT_NAMES
 from app.web.zones_page import ZonesPage
 
 PAGE_EVENTS, MAX_EVENTS_AT_ONCE = 50, 1000
 RECENT_EVENTS = 12
 CONFIRMATIONS = {
-    "muted": "The camera is muted: its events are stored, but no alerts are sent.",
-    "unmuted": "The camera sends alerts again.",
-    "turned": "The camera is rotated by 90 degrees clockwise. A settings file with a table of the camera keeps it.",
-    "acknowledged": "Acknowledged.",
-    "judged": "The verdict is stored.",
-    "labelled": "The label is stored.",
-    "saved": "The settings are saved.",
-    "undone": "The last change is taken back.",
-    "user-added": "The user is added.",
-    "user-changed": "The user is changed, and must sign in again.",
-    "user-removed": "The user is removed.",
-    "password-changed": "The password is changed. All other sessions are ended.",
-    "sessions-ended": "Ended.",
-    "code-off": "The code is turned off.",
-    "tested": "The test has ended; see the result of each channel below.",
+    "muted": marked("The camera is muted: its events are stored, but no alerts are sent."),
+    "unmuted": marked("The camera sends alerts again."),
+    "turned": marked(
+        "The camera is rotated by 90 degrees clockwise. A settings file with a table of the camera keeps it."
+    ),
+    "acknowledged": marked("Acknowledged."),
+    "judged": marked("The verdict is stored."),
+    "labelled": marked("The label is stored."),
+    "saved": marked("The settings are saved."),
+    "undone": marked("The last change is taken back."),
+    "user-added": marked("The user is added."),
+    "user-changed": marked("The user is changed, and must sign in again."),
+    "user-removed": marked("The user is removed."),
+    "password-changed": marked("The password is changed. All other sessions are ended."),
+    "sessions-ended": marked("Ended."),
+    "code-off": marked("The code is turned off."),
+    "tested": marked("The test has ended; see the result of each channel below."),
 }
-LABEL_CHOICES = (("1", Label.MASK, "Mask"), ("2", Label.NO_MASK, "No mask"), ("3", Label.INCORRECT, "Worn wrong"),
-                 ("0", Label.NOT_FACE, "No face"))  # fmt: skip
+LABEL_CHOICES = (
+    ("1", Label.MASK, LABEL_NAMES[Label.MASK]),
+    ("2", Label.NO_MASK, LABEL_NAMES[Label.NO_MASK]),
+    ("3", Label.INCORRECT, LABEL_NAMES[Label.INCORRECT]),
+    ("0", Label.NOT_FACE, VERDICT_NAMES[Verdict.NO_FACE]),
+)
 """The keys of the label page with what they say."""
 
 
@@ -90,6 +100,8 @@ class Pages:
     def page(self, request: Request, name: str, status: int = 200, **values: object) -> Response:
         """Renders a template with the values that every page needs."""
         caller, user = request.scope["caller"], request.scope["user"]
+        # In another language; not an error, or the answer to a form or a provider.
+        again = status < 400 and request.method == "GET" and not request.scope["path"].startswith("/login/")
         common = {
             "page": name,
             "root": request.scope["root"],
@@ -97,8 +109,10 @@ class Pages:
             "signed_in": caller.signed_in,
             "user": user or NOBODY,
             "can_sign_out": self._site.authenticator.needs_login and not caller.by_proxy,
-            "confirmation": CONFIRMATIONS.get(request.query_params.get("said", ""), ""),
+            "confirmation": _confirmation(request.query_params.get("said", "")),
             "version": __version__,
+            "here": request.scope["path"] if again else "/",
+            "kept": _kept(request) if again else [],
             "last_event": self._site.feed.last_id(user or NOBODY),
             "is_hub": self._site.fleet_store is not None,
             "has_scan": self._site.settings.web.scan is not None and (user or NOBODY).cameras is None,
@@ -143,8 +157,9 @@ class Pages:
         )
 
     async def _offline(self, request: Request) -> Response:  # noqa: ARG002 - a handler
-        """What the service worker shows when maskwatch cannot be reached; the same for everyone."""
-        return HTMLResponse(self._assets.render("offline.html", {}), headers={"Cache-Control": "max-age=300"})
+        """What the service worker shows when maskwatch cannot be reached; the same for all who read its language."""
+        headers = {"Cache-Control": "max-age=300", "Vary": "Accept-Language, Cookie"}
+        return HTMLResponse(self._assets.render("offline.html", {}), headers=headers)
 
     async def _events(self, request: Request) -> Response:
         query, site = request.query_params, self._site
@@ -206,7 +221,7 @@ class Pages:
             box, size = face.crop_box, face.crop_size
         return self.page(
             request, "label", face=face, count=count, box=box, size=size, has_scene=has_scene, skipped=skipped,
-            last=query.get("last", ""), choices=LABEL_CHOICES,
+            last=query.get("last", ""), choices=[(key, label, gettext(text)) for key, label, text in LABEL_CHOICES],
         )  # fmt: skip
 
     async def _health(self, request: Request) -> Response:
@@ -224,6 +239,15 @@ class Pages:
         )
 
 
+def _confirmation(outcome: str) -> str:
+    return gettext(CONFIRMATIONS[outcome]) if outcome in CONFIRMATIONS else ""
+
+
+def _kept(request: Request) -> list[tuple[str, str]]:
+    """The query of the page without its language."""
+    return [(name, value) for name, value in request.query_params.multi_items()[:50] if name not in (FIELD, "said")]
+
+
 def _with_store_errors(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
     """Shows a StoreError on an error page with status 503."""
 
@@ -233,7 +257,7 @@ def _with_store_errors(handler: Callable[[Request], Awaitable[Response]]) -> Cal
             return await handler(request)
         except StoreError as error:
             pages: Pages = request.app.state.pages
-            return pages.page(request, "error", 503, title="Cannot read the event store", message=str(error))
+            return pages.page(request, "error", 503, title=gettext("Cannot read the event store"), detail=str(error))
 
     return run
 
@@ -276,7 +300,6 @@ def error_page(request: Request, status: int, message: str) -> Response:
     """The response to a failed request: JSON for the API, an HTML page otherwise."""
     if request.url.path.startswith("/api/"):
         return Response(json.dumps({"error": message}), status, media_type="application/json")
+    title = gettext("Page not found") if status == 404 else gettext("Request failed")
     pages: Pages = request.app.state.pages
-    return pages.page(
-        request, "error", status, title="Page not found" if status == 404 else "Request failed", message=message
-    )
+    return pages.page(request, "error", status, title=title, detail=message)

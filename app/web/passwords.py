@@ -9,6 +9,8 @@ import unicodedata
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
+from app.core.translation import gettext
+
 MIN_CHARS, MAX_CHARS = 10, 200
 STEP_S = 30
 RECOVERY_CODES = 8
@@ -42,8 +44,16 @@ class Passwords:
 def password_fault(name: str, password: str) -> str:
     """Why ``password`` cannot be used, or ''."""
     if not MIN_CHARS <= len(password) <= MAX_CHARS:
-        return f"the password must have {MIN_CHARS} to {MAX_CHARS} characters"
-    return "the password must not be the name" if password.casefold() == name.casefold() else ""
+        return gettext(
+            "the password must have %(least)s to %(most)s characters; choose another one",
+            least=MIN_CHARS,
+            most=MAX_CHARS,
+        )
+    return (
+        gettext("the password must not be the name; choose another one")
+        if password.casefold() == name.casefold()
+        else ""
+    )
 
 
 def _normalized(password: str) -> str:

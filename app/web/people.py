@@ -13,6 +13,7 @@ from pathlib import Path
 from app.alerts.push_store import PushStore
 from app.alerts.store_types import EventFilter, StoreError
 from app.core.errors import SettingsError
+from app.core.translation import gettext, marked
 from app.settings.alerts import push_file
 from app.web.audit import AuditLog, UsersFile, digest_of
 from app.web.passwords import Passwords, password_fault, step_of_code
@@ -103,6 +104,9 @@ class Session:
     end_s: float
 
 
+NO_ACCESS = marked("you have no access here; an admin can add you, or give your group a role")
+
+
 class PeopleError(SettingsError):
     """A change of the users that is not possible."""
 
@@ -111,7 +115,7 @@ def user_name(text: str) -> str:
     """The name as it is stored. Raises PeopleError."""
     name = unicodedata.normalize("NFKC", text).strip().casefold()
     if not _NAME.fullmatch(name):
-        raise PeopleError("a user name has 1 to 64 letters, digits or the signs . _ @ + -; choose another one")
+        raise PeopleError(gettext("a user name has 1 to 64 letters, digits or the signs . _ @ + -; choose another one"))
     return name
 
 
@@ -148,7 +152,7 @@ class People:
         """Raises PeopleError if there is no such user."""
         account = self.account(name)
         if account is None:
-            raise PeopleError(f"no user {name!r}; see 'maskwatch users list'")
+            raise PeopleError(gettext("no user %(name)s; see 'maskwatch users list'", name=repr(name)))
         return account
 
     def add(self, text: str, role: Role, cameras: frozenset[str] | None, password_hash: str) -> str:
@@ -158,11 +162,11 @@ class People:
         if role is Role.ADMIN:
             cameras = None
         elif not self.has_users:
-            raise PeopleError("the first user must be an admin; choose that role")
+            raise PeopleError(gettext("the first user must be an admin; choose that role"))
         stored = None if cameras is None else json.dumps(sorted(cameras))
         with self._file.transaction() as db:
             if db.execute("SELECT 1 FROM users WHERE name = ?", (name,)).fetchone():
-                raise PeopleError(f"there is a user {name!r} already; choose another name")
+                raise PeopleError(gettext("there is a user %(name)s already; choose another name", name=repr(name)))
             columns, values = "name, role, cameras, password", (name, role, stored, password_hash)
             db.execute(f"INSERT INTO users ({columns}) VALUES (?,?,?,?)", values)
         return name
@@ -170,7 +174,7 @@ class People:
     def hash_password(self, name: str, password: str) -> str:
         """Slow on purpose. Raises PeopleError if ``password`` is too weak."""
         if fault := password_fault(name, password):
-            raise PeopleError(f"{fault}; choose another one")
+            raise PeopleError(fault)
         return self.passwords.hash(password)
 
     def change(self, name: str, role: Role, cameras: frozenset[str] | None, disabled: bool) -> None:
@@ -203,7 +207,7 @@ class People:
 
     def _check_admins(self, changed: Account) -> None:
         if changed.role is Role.ADMIN and not self.has_admin:
-            raise PeopleError("this is the last admin; make another user admin first")
+            raise PeopleError(gettext("this is the last admin; make another user admin first"))
 
     def set_password(self, name: str, password_hash: str, kept: int = 0, keeps_code: bool = True) -> None:
         """Ends all sessions of the user except ``kept``. Raises PeopleError."""
@@ -250,7 +254,9 @@ class People:
         account = self.account(str(rows[0][0])) if rows else self.account(name)
         if account is not None and account.subject != subject:
             if account.password or account.subject:
-                raise PeopleError(f"the user {name!r} is somebody else here; an admin can remove that user")
+                raise PeopleError(
+                    gettext("the user %(name)s is somebody else here; an admin can remove that user", name=repr(name))
+                )
             with self._file.transaction() as db:  # an admin added the user for this sign-in
                 db.execute("UPDATE users SET subject = ? WHERE name = ?", (subject, name))
         if account is None and role is not None:

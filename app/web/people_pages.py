@@ -10,16 +10,17 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from app.alerts.store_types import StoreError
+from app.core.translation import gettext, marked
 from app.web.api import user_of
 from app.web.audit_page import AuditPage
 from app.web.middleware import parse_form, session_cookie_header
 from app.web.oidc import FLOW_S, OidcError, OidcProvider
 from app.web.passwords import STEP_S, new_recovery_codes, new_secret, step_of_code
-from app.web.people import TOKEN, Account, PeopleError, Role, User
+from app.web.people import NO_ACCESS, TOKEN, Account, PeopleError, Role, User
 from app.web.site import Site
 
-WRONG = "The name, the password or the code is wrong. Try again."
-TOO_MANY = "Too many failed attempts. Wait a minute, then try again."
+WRONG = marked("The name, the password or the code is wrong. Try again.")
+TOO_MANY = marked("Too many failed attempts. Wait a minute, then try again.")
 OIDC_COOKIE = "maskwatch_oidc"
 PROGRAM_DAYS = 3650
 Handler = Callable[[Request], Awaitable[Response]]
@@ -72,7 +73,7 @@ class PeoplePages:
                     return await self._users_page(request, 400, str(error))
                 return self._account_page(request, 400, error_text=str(error))
             except StoreError as error:
-                return self._render(request, "error", 503, title="Cannot use the users", message=str(error))
+                return self._render(request, "error", 503, title=gettext("Cannot use the users"), detail=str(error))
 
         return run
 
@@ -97,19 +98,19 @@ class PeoplePages:
     async def _sign_in(self, request: Request) -> Response:
         form, address = parse_form(await request.body()), _address(request)
         if not self._authenticator.may_attempt(address):
-            return self._login_page(request, 429, TOO_MANY)
+            return self._login_page(request, 429, gettext(TOO_MANY))
         if self._authenticator.takes_token:
             if not self._authenticator.is_token(form.get("token", "").strip()):
                 self._authenticator.record_failure(address)
                 self._people.audit.record("", address, "failed to sign in")
-                return self._login_page(request, 401, "The token is wrong. Try again.")
+                return self._login_page(request, 401, gettext("The token is wrong. Try again."))
             return self.signed_in(request, TOKEN)
         name = form.get("name", "")
         account = await self._authenticator.sign_in(name, form.get("password", ""), form.get("code", ""), address)
         if account is None:
             known = self._people.account(name.strip().casefold())  # another text may be a password in the wrong field
             self._people.audit.record("", address, "failed to sign in", known.name if known else "unknown name")
-            return self._login_page(request, 401, WRONG)
+            return self._login_page(request, 401, gettext(WRONG))
         return self.signed_in(request, account.user)
 
     def signed_in(self, request: Request, user: User, response: Response | None = None) -> Response:
@@ -149,7 +150,7 @@ class PeoplePages:
         if self._provider is None:
             raise HTTPException(404, "not found")
         if not self._authenticator.may_attempt(address):
-            return self._login_page(request, 429, TOO_MANY)
+            return self._login_page(request, 429, gettext(TOO_MANY))
         cookie = request.cookies.get(OIDC_COOKIE, "")
         try:
             given = (query.get(name, "") for name in ("code", "iss"))
@@ -157,7 +158,7 @@ class PeoplePages:
             role = Role.of_groups(identity.groups, self._site.settings.web.roles)
             account = self._people.external(identity.name, role, identity.subject)
             if account is None:
-                raise PeopleError("you have no access here; an admin can add you, or give your group a role")
+                raise PeopleError(gettext(NO_ACCESS))
         except (OidcError, PeopleError) as error:
             self._authenticator.record_failure(address)
             self._people.audit.record("", address, "failed to sign in", "OpenID Connect")
@@ -181,8 +182,10 @@ class PeoplePages:
         return self._render(request, "first_user", status, code=code, error_text=error_text)
 
     def _no_link(self, request: Request) -> Response:
-        message = "This link was used, or is wrong. maskwatch prints a new one at its start while there is no user."
-        return self._render(request, "error", 403, title="No such link", message=message)
+        message = gettext(
+            "This link was used, or is wrong. maskwatch prints a new one at its start while there is no user."
+        )
+        return self._render(request, "error", 403, title=gettext("No such link"), message=message)
 
     async def _add_first_user(self, request: Request) -> Response:
         form = parse_form(await request.body())
@@ -225,12 +228,12 @@ class PeoplePages:
         form, name = parse_form(await request.body()), user_of(request).name
         account = self._people.account(name)
         if account is None:
-            raise PeopleError("only a user with a name has a password; an admin can add one")
+            raise PeopleError(gettext("only a user with a name has a password; an admin can add one"))
         if not self._authenticator.may_attempt(_address(request)):
-            raise PeopleError(TOO_MANY)
+            raise PeopleError(gettext(TOO_MANY))
         if not await self._authenticator.is_password_of(account, form.get("current", ""), _address(request)):
             self._record(request, "gave a wrong password")
-            raise PeopleError("the present password is wrong; nothing is changed")
+            raise PeopleError(gettext("the present password is wrong; nothing is changed"))
         return account, form
 
     async def _own_password(self, request: Request) -> Response:
@@ -316,7 +319,7 @@ class PeoplePages:
 def _rights(form: dict[str, str]) -> tuple[Role, frozenset[str] | None]:
     """The role and the cameras of a form: one name in each line. Raises PeopleError."""
     if form.get("role") not in list(Role):
-        raise PeopleError(f"there is no such role; choose {', '.join(Role)}")
+        raise PeopleError(gettext("there is no such role; choose %(roles)s", roles=", ".join(Role)))
     lines = frozenset(line.strip() for line in form.get("cameras", "").splitlines() if line.strip())
     return Role(form["role"]), None if form.get("all") else lines
 
@@ -334,8 +337,13 @@ def _first_step(secret: str, code: str) -> int:
     except ValueError:
         step = None
     if step is None:
-        seconds = f"a code is valid for {STEP_S} s"
-        raise PeopleError(f"the code is wrong; {seconds}, so check the clock of the phone, and scan or type it again")
+        raise PeopleError(
+            gettext(
+                "the code is wrong; a code is valid for %(seconds)s s, so check the clock of the phone, and scan or "
+                "type it again",
+                seconds=STEP_S,
+            )
+        )
     return step
 
 

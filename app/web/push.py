@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from app.alerts.push_store import Device, PushStore, from_base64url, to_base64url
 from app.core.schedule import parse_hours, time_zone
+from app.core.translation import ENGLISH
 from app.settings.alerts import PushChannel
 from app.web.schemas import Record
 from app.web.site import Site
@@ -42,6 +43,7 @@ class Subscription(Endpoint):
     quiet: tuple[Hours, ...] | None = Field(None, max_length=10, description="quiet hours, such as '22:00-06:00'")
     urgent: bool | None = Field(None, description="whether urgent alerts are sent in quiet hours too")
     timezone: str | None = Field(None, max_length=60, description="time zone of the quiet hours; empty: the server's")
+    language: str | None = Field(None, max_length=35, description="language of the messages, such as de")
 
     @field_validator("quiet")
     @classmethod
@@ -117,6 +119,7 @@ def subscribe(channel: PushChannel, given: Subscription, request: Request) -> Pu
         given.quiet if given.quiet is not None else before.quiet if before else (),
         given.urgent if given.urgent is not None else before.urgent if before else False,
         given.timezone if given.timezone is not None else before.timezone if before else "",
+        given.language if given.language is not None else before.language if before else ENGLISH,
     )
     if not store.save(device):
         raise HTTPException(409, "too many devices get alerts; turn them off on another device first")

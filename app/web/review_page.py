@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.alerts.export import ALERT_KINDS
-from app.alerts.marks import RIGHT_LABELS, Verdict
+from app.alerts.marks import RIGHT_LABELS
 from app.alerts.store_types import EventFilter
+from app.core.translation import gettext, marked
 from app.core.types import Event, EventKind
 from app.review.picture_folder import day_of
 from app.web.assets import KINDS_TO_ACKNOWLEDGE
@@ -19,17 +20,12 @@ from app.web.review_files import day_range
 from app.web.schemas import EventRecord
 from app.web.site import Site
 from app.web.timeline import timeline
+from app.web.words import VERDICT_NAMES
 
 PAGE_EVENTS = 40
 """A form holds at most 50 fields: the selected events, the secret and the page to return to."""
 MAX_DAY_EVENTS = 5000
-VERDICTS = {
-    Verdict.RIGHT: "Right",
-    Verdict.NO_FACE: "No face",
-    Verdict.WRONG_LABEL: "Wrong label",
-    Verdict.UNSURE: "Unsure",
-}
-STATES = {"open": "Not acknowledged", "acknowledged": "Acknowledged"}
+STATES = {"open": marked("Not acknowledged"), "acknowledged": marked("Acknowledged")}
 NO_VERDICT = "none"
 
 
@@ -54,7 +50,7 @@ class ReviewPage:
         camera = query.get("camera", "") if "\x00" not in query.get("camera", "") else ""
         kind = query.get("kind", "") if query.get("kind", "") in list(EventKind) else ""
         state = query.get("state", "") if query.get("state", "") in STATES else ""
-        verdict = query.get("verdict", "") if query.get("verdict", "") in (*VERDICTS, NO_VERDICT) else ""
+        verdict = query.get("verdict", "") if query.get("verdict", "") in (*VERDICT_NAMES, NO_VERDICT) else ""
         start = int(query["from"]) if re.fullmatch(r"\d{1,6}", query.get("from", "")) else 0
         given = {"day": day, "camera": camera, "kind": kind, "state": state, "verdict": verdict}
         given = {name: value for name, value in given.items() if value}
@@ -96,8 +92,7 @@ class ReviewPage:
             later=urlencode({**given, "day": day_of(days[1])}),
             newer=urlencode({**given, "from": max(start - PAGE_EVENTS, 0)}) if start else "",
             older=urlencode({**given, "from": start + PAGE_EVENTS}) if more else "",
-            verdicts=VERDICTS,
-            states=STATES,
+            states={name: gettext(text) for name, text in STATES.items()},
             right_labels=RIGHT_LABELS,
             alert_kinds=KINDS_TO_ACKNOWLEDGE,
         )

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.core.errors import MaskwatchError
+from app.core.translation import gettext
 from app.web.site import Site
 
 if TYPE_CHECKING:
@@ -30,13 +31,13 @@ class ScanPage:
         """``/scan``; 404 if the settings name no scan, 503 if it cannot be read."""
         folder = self._site.settings.web.scan
         if folder is None:
-            message = "Set web.scan to the folder of a scan ('maskwatch scan plan')."
-            return self._render(request, "error", 404, title="No archive scan", message=message)
+            message = gettext("Set web.scan to the folder of a scan ('maskwatch scan plan').")
+            return self._render(request, "error", 404, title=gettext("No archive scan"), message=message)
         query = request.query_params.get("q", "").strip()
         try:
             values = await self._site.run_in_worker(lambda: self._values(folder, query))
         except MaskwatchError as error:
-            return self._render(request, "error", 503, title="Cannot read the archive scan", message=str(error))
+            return self._render(request, "error", 503, title=gettext("Cannot read the archive scan"), detail=str(error))
         return self._render(request, "scan", query=query, most=MAX_ROWS, **values)
 
     def _values(self, folder: Path, query: str) -> dict[str, object]:

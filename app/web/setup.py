@@ -5,6 +5,7 @@ import secrets
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -66,7 +67,7 @@ class Setup:
 
     async def run(self, task: Callable[[], T]) -> T:
         """Runs what waits for a camera or the disk, beside the workers that draw the live pictures."""
-        return await asyncio.get_running_loop().run_in_executor(self._workers, task)
+        return await asyncio.get_running_loop().run_in_executor(self._workers, copy_context().run, task)
 
     async def read(self, used: Settings) -> tuple[str, Settings, str]:
         """The text of the file, the settings of a run with it, and why it cannot be changed. ``used``: the settings if

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import TypeVar
 
@@ -100,7 +101,8 @@ class Site:
 
     async def run_in_worker(self, task: Callable[[], T]) -> T:
         """Runs a blocking ``task`` in a worker thread."""
-        return await asyncio.get_running_loop().run_in_executor(self.workers, task)
+        # The context holds the language of the request
+        return await asyncio.get_running_loop().run_in_executor(self.workers, copy_context().run, task)
 
     def status(self, user: User = LOCAL) -> Status:
         """The current state as far as ``user`` may see it; does not block."""

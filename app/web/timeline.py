@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from app.alerts.export import HourRow
 from app.alerts.store_types import HOUR_S
-from app.core.text import counted
+from app.core.translation import gettext, ngettext
 from app.core.types import Event
 
 _WIDTH, _HEIGHT, _BARS, _WATCHED = 960, 56, 34, 8
@@ -29,7 +29,7 @@ def timeline(
     most = max([4, *(row.seen.people for row in rows)])
     parts = [
         f'<svg class="timeline" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="group" '
-        f'aria-label="{escape(camera)}: {_summary(rows, alerts)}">',
+        f'aria-label="{escape(camera)}: {escape(_summary(rows, alerts))}">',
         f'<rect class="gap" x="0" y="{_BARS}" width="{_WIDTH}" height="{_WATCHED}"/>',
     ]
     for row in rows:
@@ -55,19 +55,24 @@ def timeline(
         )
     for event in alerts:
         when = f"{datetime.fromtimestamp(event.wall_s):%H:%M:%S}"
+        label = gettext("Alert at %(time)s", time=when)
         parts.append(
-            f'<a href="{escape(link(event))}" aria-label="Alert at {when}"><rect class="alert-mark kind-{event.kind}" '
+            f'<a href="{escape(link(event))}" aria-label="{escape(label)}"><rect class="alert-mark kind-{event.kind}" '
             f'x="{(event.wall_s - since_s) * step - 1.5:.1f}" y="0" width="3" height="{_BARS}"/></a>'
         )
     return Markup("".join([*parts, "</svg>"]))
 
 
 def _hour_text(row: HourRow) -> str:
-    gaps = f"; not watched: {row.not_watched_text}" if row.not_watched_text else ""
-    people = f"{row.seen.people} {'person' if row.seen.people == 1 else 'people'}"
-    return f"{row.label}: {people}, {counted(row.alerts, 'alert')}; watched {row.watched_text}{gaps}"
+    gaps = gettext("; not watched: %(reasons)s", reasons=row.not_watched_text) if row.not_watched_text else ""
+    watched = gettext("watched %(watched)s", watched=row.watched_text)
+    return f"{row.label}: {_counts(row.seen.people, row.alerts)}; {watched}{gaps}"
 
 
 def _summary(rows: Sequence[HourRow], alerts: Sequence[Event]) -> str:
-    people = sum(row.seen.people for row in rows)
-    return f"{people} {'person' if people == 1 else 'people'}, {counted(len(alerts), 'alert')}"
+    return _counts(sum(row.seen.people for row in rows), len(alerts))
+
+
+def _counts(people: int, alerts: int) -> str:
+    texts = ngettext("%(num)s person", "%(num)s people", people), ngettext("%(num)s alert", "%(num)s alerts", alerts)
+    return ", ".join(texts)

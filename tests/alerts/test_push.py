@@ -101,6 +101,15 @@ def test_an_alert_reaches_the_browser_and_is_signed(tmp_path: Path, service: Htt
     assert service.requests[1].headers["urgency"] == "normal"
 
 
+def test_each_device_gets_its_language(tmp_path: Path, service: HttpPeer) -> None:
+    browser = Browser()
+    for language in ("de", "en", "tlh"):
+        subscribe(tmp_path, f"{service.url}/{language}", browser, language=language)
+    build_hook(channel_in(tmp_path)).send(alert_of())
+    titles = [browser.read(request)["title"] for request in service.requests]
+    assert sorted(titles) == ["Keine Maske", "No mask", "No mask"], "an unknown language is English"
+
+
 def test_the_longest_alert_fits_into_a_message(tmp_path: Path, service: HttpPeer) -> None:
     from dataclasses import replace
 

@@ -1,6 +1,7 @@
 """End-to-end: ``maskwatch watch --web`` on the demo video, in a headless Chromium."""
 
 import base64
+import gettext
 import json
 import os
 import re
@@ -28,6 +29,7 @@ from fakes_web import TOKEN, FakeMonitor, Running, make_event, serving
 from app.alerts.store_types import CameraHour, hour_of
 from app.capture.capture import SourceState
 from app.capture.recorder import VideoWriter
+from app.core.translation import languages
 from app.core.types import Event, EventKind, Label
 from app.fleet.hub_store import HubStore
 from app.fleet.messages import HourTotals, NodeHealth
@@ -134,6 +136,31 @@ def browser(tmp_path: Path) -> Iterator[Any]:
     errors = [entry["message"] for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
     driver.quit()
     assert errors == [], "the browser console has no errors"
+
+
+class FromRightToLeft(gettext.NullTranslations):
+    def pgettext(self, context: str, message: str) -> str:
+        return {"ltr": "rtl"}.get(message, message)
+
+
+def test_no_language_makes_a_page_wider_than_the_screen(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(languages(), "he", FromRightToLeft())
+    monitor = FakeMonitor("door", "yard")
+    monitor.state(SourceState.RECONNECTING, "no route", 1)
+    with serving(tmp_path, monitor) as running:
+        running.add_event(make_event(1))
+        for width, language, paths in (360, "de", PAGES), (360, "he", PAGES), (1440, "he", ("/", "/review", "/trends")):
+            resize(browser, width, 900)
+            for path in paths:
+                browser.get(f"{running.base}{path}?language={language}")
+                assert browser.execute_script("return document.documentElement.lang") == language
+                wide = browser.execute_script("return document.documentElement.scrollWidth - innerWidth")
+                assert wide <= 0, (path, language, width)
+        logo = browser.find_element(By.CSS_SELECTOR, ".brand img")
+        assert logo.rect["x"] > 720, "the pages are mirrored"
+        assert browser.execute_script("return getComputedStyle(document.querySelector('.chart')).direction") == "ltr"
 
 
 def resize(browser: Any, width: int, height: int, **media: str) -> None:

@@ -38,7 +38,7 @@ def test_the_chart_has_a_bar_for_each_label_and_hour() -> None:
     lines = root.findall(f"{space}polyline")
     assert [len(line.attrib["points"].split()) for line in lines] == [1, 1], "not through hours with too few people"
     text = "".join(root.itertext())
-    assert "79 people in 3 hours; masks worn correctly: 54% (43 to 65%)" in text
+    assert "79 people; masks worn correctly: 54% (43 to 65%)" in text
     assert "masks worn correctly: too few people (19)" in text
     assert "style=" not in svg
 
@@ -244,9 +244,9 @@ def test_an_archive_scan_is_a_page_with_a_search(tmp_path: Path) -> None:
     with serving(tmp_path, scan=scanned(tmp_path / "archive")) as running:
         page = running.get("/scan").text
         assert "2 people; 50.0% wore a mask correctly" in page
-        assert page.count("<td>no_mask</td>") == 1
+        assert page.count(">no_mask</td>") == 1
         assert 'href="/scan"' in page
-        assert "<td>no_mask</td>" not in running.get("/scan?q=door+resolved").text
+        assert ">no_mask</td>" not in running.get("/scan?q=door+resolved").text
         assert "Nothing found" in running.get("/scan?q=another").text
 
 

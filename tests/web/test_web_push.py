@@ -41,15 +41,17 @@ def test_a_device_subscribes_gets_a_test_alert_and_unsubscribes(pushing: Running
     with HttpPeer(rest=201).running() as service, pushing.browser() as (client, headers):
         key = client.get("/api/v1/push").json()["key"]
         body = {"endpoint": service.url, "keys": browser.keys, "quiet": ["22:00-06:00"], "urgent": True}
-        answer = client.post("/api/v1/push/subscribe", json={**body, "timezone": "Europe/Berlin"}, headers=headers)
+        more = {"timezone": "Europe/Berlin", "language": "de"}
+        answer = client.post("/api/v1/push/subscribe", json={**body, **more}, headers=headers)
         assert answer.json() == {"quiet": ["22:00-06:00"], "urgent": True}
         results = client.post("/api/v1/alerts/test", headers=headers).json()["results"]
         assert results == [{"channel": "phones", "ok": True, "error": ""}]
-        assert browser.read(service.requests[0])["title"] == "Test alert"
+        assert browser.read(service.requests[0])["title"] == "Probealarm"
         assert signed_claims(service.requests[0])[0] == key
         again = client.post("/api/v1/push/subscribe", json={**body, "quiet": None, "urgent": None}, headers=headers)
         assert again.json() == {"quiet": ["22:00-06:00"], "urgent": True}, "what is not given stays"
-        assert PushStore(channel_of(pushing).store).devices()[0].timezone == "Europe/Berlin"
+        device = PushStore(channel_of(pushing).store).devices()[0]
+        assert (device.timezone, device.language) == ("Europe/Berlin", "de")
         for removed in (True, False):
             answer = client.post("/api/v1/push/unsubscribe", json={"endpoint": service.url}, headers=headers)
             assert answer.json() == {"removed": removed}

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from app.web.words import script_words
+
 SCRIPT = Path(__file__).parents[2] / "app" / "web" / "static" / "app.js"
 PAGE = """
 const fs = require("fs");
 const handlers = {}, timers = [], connections = new Set(), requests = [], intervals = [];
 const field = () => ({textContent: "", value: 0, hidden: false, classList: {toggle() {}, add() {}}, dataset: {},
   querySelector: field, querySelectorAll: () => []});
-const parts = {'meta[name="csrf"]': {content: "x"}};
+const parts = {'meta[name="csrf"]': {content: "x"}, "#words": {textContent: process.argv[2]}};
 let opened = 0, last = null;
 class EventSource {
   static CLOSED = 2;
@@ -28,7 +30,7 @@ class EventSource {
 }
 Object.assign(globalThis, {
   EventSource,
-  document: {hidden: false, body: {dataset: {}, classList: {toggle() {}}}, title: "",
+  document: {hidden: false, documentElement: {lang: "en"}, body: {dataset: {}, classList: {toggle() {}}}, title: "",
     querySelector: (name) => parts[name] ?? null, querySelectorAll: () => [],
     addEventListener: (name, run) => { handlers[name] = run; }},
   matchMedia: () => ({matches: false}),
@@ -50,7 +52,11 @@ def run(script: str) -> Any:
     if node is None:
         pytest.skip("needs Node.js")
     process = subprocess.run(
-        [node, "-e", PAGE + script, str(SCRIPT)], capture_output=True, text=True, encoding="utf-8", timeout=60
+        [node, "-e", PAGE + script, str(SCRIPT), json.dumps(script_words())],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
     )
     assert process.returncode == 0, process.stderr
     return json.loads(process.stdout)

@@ -349,7 +349,7 @@ def test_a_channel_is_added_and_removed_by_forms(page: Page) -> None:
 def test_the_test_button_tells_what_failed(page: Page) -> None:
     page.post("/setup/channels/add", {"name": "desk", "form": "webhook", "url": "http://127.0.0.1:9/x"})
     text = page.post("/api/v1/alerts/test", {"back": "/setup/channels"})
-    assert re.search(r'<li class="bad">desk: .*refuse', text), text
+    assert re.search(r'<li class="bad">Failed: desk: .*refuse', text), text
 
 
 def test_privacy_is_changed_at_once(page: Page) -> None:

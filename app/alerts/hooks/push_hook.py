@@ -21,6 +21,7 @@ from app.alerts.push_store import Device, PushStore, from_base64url, to_base64ur
 from app.core.errors import HookError
 from app.core.schedule import is_open, parse_hours
 from app.core.secrets import redact_url
+from app.core.translation import using
 from app.settings.alerts import PushChannel
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class PushHook:
         self._running = asyncio.get_running_loop(), task
         # A push service that hangs must not use up the time of the others.
         limits = httpx.Limits(max_connections=CONNECTIONS)
-        key, text = signing_key(self._store.private_key()), self.message(alert)
+        key = signing_key(self._store.private_key())
         headers = {
             "Content-Encoding": "aes128gcm",
             "TTL": str(int(min(self._channel.give_up_after_s, MAX_TTL_S))),
@@ -184,10 +185,10 @@ class PushHook:
             headers=headers, timeout=self._channel.timeout_s * 0.7, limits=limits, trust_env=False
         ) as client:
             pairs = zip(devices, addresses, strict=True)
-            return await asyncio.gather(*(self._send_one(client, *pair, key, text) for pair in pairs))
+            return await asyncio.gather(*(self._send_one(client, *pair, key, alert) for pair in pairs))
 
     async def _send_one(
-        self, client: "httpx.AsyncClient", device: Device, address: str | ValueError, key: Any, text: bytes
+        self, client: "httpx.AsyncClient", device: Device, address: str | ValueError, key: Any, alert: Alert
     ) -> int | str:
         """The status of the answer, or why there is none."""
         import httpx
@@ -198,6 +199,8 @@ class PushHook:
         signed = authorization(device.endpoint, key, self._channel.contact)
         headers = {"Host": url.netloc.decode(), "Authorization": signed}
         try:
+            with using(device.language):
+                text = self.message(alert)
             body = encrypt(text, from_base64url(device.p256dh), from_base64url(device.auth))
             # To the address that was checked: the name could have another one by now.
             answer = await client.post(
@@ -208,7 +211,7 @@ class PushHook:
         return answer.status_code
 
     def message(self, alert: Alert) -> bytes:
-        """What the service worker of the web view gets, as JSON."""
+        """What the service worker of the web view gets, as JSON, in the language of the context."""
         event = alert.event
         message = {
             "title": alert.title,

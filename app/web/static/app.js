@@ -2,20 +2,21 @@
 // Keeps the page up to date: state and events arrive as server-sent events; forms are sent without leaving the page.
 // Values from the server are inserted as text, never as HTML.
 (() => {
-  const KIND_NAMES = {no_mask: "No mask", incorrect: "Worn wrong", resolved: "Resolved", camera_offline: "Camera offline", camera_recovered: "Camera back", camera_changed: "Camera changed", node_offline: "Node offline", node_online: "Node back", part_failed: "Part failed", part_recovered: "Part back", report: "Report", occupancy_reached: "Limit reached", occupancy_below: "Below limit"};
-  const REASON_TEXTS = {mask: "mask on", left: "left the view", moved: "another node watches the camera"};
-  const STATE_NAMES = {connecting: "Connecting", live: "Live", stale: "Stale", reconnecting: "Reconnecting", ended: "Ended", failed: "Failed", standby: "Standby"};
   const MAX_RECENT = 12;
   const REDUCED_MOTION_INTERVAL_MS = 5000;
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const one = (selector, root = document) => root.querySelector(selector);
   const base = document.body.dataset.root ?? "";  // the path under which a proxy serves the pages, or ""
   const csrf = one('meta[name="csrf"]').content;
-  const who = (event) => event.camera + (event.zone && `, ${event.zone}`) + (event.people > 1 ? `, ${event.people} people` : event.track_id ? `, person ${event.track_id}` : "");
+  const words = JSON.parse(one("#words").textContent), lang = document.documentElement.lang;
+  const say = (text, ...values) => text.replace(/\{(\d)\}/g, (place, i) => values[i]);
+  const decimal = (value, digits) => value.toLocaleString(lang, {minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false});
+  const seconds = (value, digits = 1) => say(words.seconds, decimal(value, digits));
+  const who = (event) => event.camera + (event.zone && `, ${event.zone}`) + (event.people > 1 ? `, ${say(words.people, event.people)}` : event.track_id ? `, ${say(words.person, event.track_id)}` : "");
   const RECENT_MS = 20 * 3600 * 1000;
   const clock = (wall_s) => {  // the time, with the day if it is not the last one
     const at = new Date(wall_s * 1000), isRecent = Math.abs(Date.now() - at) < RECENT_MS;
-    return at.toLocaleString([], {hour: "2-digit", minute: "2-digit", hour12: false, ...isRecent ? {second: "2-digit"} : {day: "2-digit", month: "short"}});
+    return at.toLocaleString(lang, {hour: "2-digit", minute: "2-digit", hour12: false, ...isRecent ? {second: "2-digit"} : {day: "2-digit", month: "short"}});
   };
 
   const put = (root, name, text) => {
@@ -37,7 +38,7 @@
     for (const root of all(`[data-camera="${camera.id}"]`)) {
       root.dataset.state = camera.state;
       root.classList.toggle("is-stale", camera.is_stale);
-      put(root, "state", camera.state === "live" && !camera.is_live ? "Playing" : STATE_NAMES[camera.state]);
+      put(root, "state", words.states[camera.state === "live" && !camera.is_live ? "playing" : camera.state]);
       for (const [name, count] of Object.entries(camera.now)) put(root, `now-${name}`, count);
       const inside = one("[data-inside]", root);
       if (inside && camera.occupancy) {
@@ -45,10 +46,10 @@
         inside.classList.toggle("is-full", camera.occupancy.is_full);
       }
       const digits = document.body.dataset.page === "health" ? 1 : 0;
-      put(root, "fps", camera.fps.toFixed(digits));
-      put(root, "analysed", camera.analysis_fps.toFixed(digits));
-      put(root, "age", camera.age_s === null ? "–" : `${camera.age_s.toFixed(1)} s`);
-      put(root, "age-text", camera.is_live && camera.age_s !== null ? `, ${camera.age_s.toFixed(1)} s old` : "");
+      put(root, "fps", decimal(camera.fps, digits));
+      put(root, "analysed", decimal(camera.analysis_fps, digits));
+      put(root, "age", camera.age_s === null ? "–" : seconds(camera.age_s));
+      put(root, "age-text", camera.is_live && camera.age_s !== null ? say(words.age, seconds(camera.age_s)) : "");
       put(root, "frames", camera.frames);
       put(root, "dropped", camera.dropped);
       put(root, "reconnects", camera.reconnects);
@@ -57,7 +58,7 @@
       if (old) {
         old.hidden = !camera.is_stale;
         old.className = camera.age_s === null ? "hide" : "old";  // without a frame the image shows the message
-        put(root, "old", camera.is_stale && camera.age_s !== null ? `This image is ${Math.round(camera.age_s)} s old. ${camera.note}` : camera.note);
+        put(root, "old", camera.is_stale && camera.age_s !== null ? `${say(words.old, seconds(camera.age_s, 0))} ${camera.note}` : camera.note);
       }
       const badge = one("[data-badge]", root);
       if (badge) badge.hidden = camera.offline_since_s === null;
@@ -99,7 +100,7 @@
         item = one("#alert-item").content.firstElementChild.cloneNode(true);
         item.dataset.alert = alert.id;
         one("form", item).action = `${base}/api/v1/alerts/${encodeURIComponent(alert.id)}/acknowledge`;
-        put(item, "kind", KIND_NAMES[alert.kind]);
+        put(item, "kind", words.kinds[alert.kind]);
         put(item, "who", who(alert));
         putTime(item, "time", alert.wall_s);
         list.append(item);
@@ -114,7 +115,7 @@
   const markAcknowledged = (item) => {
     item.classList.add("is-known");
     const button = one("button", item);
-    if (!button.disabled) { button.disabled = true; button.textContent = "Acknowledged"; }
+    if (!button.disabled) { button.disabled = true; button.textContent = words.acknowledged; }
   };
 
   const showEvent = (event) => {
@@ -125,8 +126,8 @@
     const item = one("#event-item").content.firstElementChild.cloneNode(true);
     item.dataset.event = event.id;
     item.className = `event kind-${event.kind} is-new`;
-    put(item, "kind", KIND_NAMES[event.kind]);
-    put(item, "who", who(event) + (event.reason ? `: ${REASON_TEXTS[event.reason] || event.reason}` : ""));
+    put(item, "kind", words.kinds[event.kind]);
+    put(item, "who", who(event) + (event.reason ? `: ${words.reasons[event.reason] ?? event.reason}` : ""));
     putTime(item, "time", event.wall_s);
     list.prepend(item);
     while (list.children.length > MAX_RECENT) list.lastElementChild.remove();
@@ -137,7 +138,8 @@
     for (const channel of delivery.channels) {
       const row = all("[data-channel]").find((each) => each.dataset.channel === channel.name);
       if (!row) continue;
-      for (const name of ["state", "waiting", "delivered", "undelivered"]) put(row, name, channel[name]);
+      put(row, "state", words.channels[channel.state]);
+      for (const name of ["waiting", "delivered", "undelivered"]) put(row, name, channel[name]);
       put(row, "error", channel.error || "–");
       one(".chip", row).className = `chip chip-${channel.state}`;
     }
@@ -146,10 +148,10 @@
   const showToday = async () => {
     const card = one("[data-today]");
     if (!card) return;
-    const response = await fetch(`${base}/api/v1/compliance?since=${card.dataset.today}`);
+    const response = await fetch(`${base}/api/v1/compliance?since=${card.dataset.today}`, {headers: {"X-Language": lang}});
     if (!response.ok) return;
     const total = (await response.json()).total;
-    put(card, "compliance", total.compliance === null ? "–" : `${Math.round(total.compliance * 100)} %`);
+    put(card, "compliance", total.compliance === null ? "–" : say(words.percent, Math.round(total.compliance * 100)));
     one("meter", card).value = total.compliance ?? 0;
     for (const name of ["people", "bare", "incorrect", "alerts", "watched_text", "not_watched_text"]) put(card, name, total[name]);
   };
@@ -163,7 +165,7 @@
     link.hidden = false;
     link.classList.toggle("is-on", connected);
     link.classList.toggle("is-off", !connected);
-    const label = one("[data-link-text]", link), text = connected ? "Connected" : "No connection";
+    const label = one("[data-link-text]", link), text = connected ? words.connected : words.lost;
     if (label.textContent !== text) label.textContent = text;
     showLost("state", !connected);
   };
@@ -278,7 +280,7 @@
     pause.hidden = false;
     pause.addEventListener("click", () => {
       paused = !paused;
-      pause.textContent = paused ? "Play video" : "Pause video";
+      pause.textContent = paused ? words.play : words.pause;
       updateImages();
     });
   }
@@ -306,7 +308,7 @@
         body: JSON.stringify(values),
       });
       const result = await response.json();
-      if (!response.ok) { showMessage(result.error, true); return; }
+      if (!response.ok) { showMessage(say(words.refused, result.error), true); return; }
       if ("test" in form.dataset) showResults(result.results);
       else showMessage(form.dataset.act);
       const alert = form.closest("[data-alert]"), row = form.closest("[data-camera]");
@@ -319,18 +321,18 @@
       }
       if ("once" in form.dataset) form.replaceChildren(document.createTextNode(clock(result.acknowledged_s)));
     } catch {
-      showMessage("maskwatch does not respond. Check that it is running.", true);
+      showMessage(words.silent, true);
     } finally {
       if (!form.closest(".is-known")) button.disabled = false;
     }
   };
   const showResults = (results) => {
     const failed = results.filter((result) => !result.ok).map((result) => result.channel);
-    showMessage(failed.length ? `The test alert failed: ${failed.join(", ")}. The reason is below.` : "Every channel has sent the test alert.", failed.length > 0);
+    showMessage(failed.length ? say(words.failed, failed.join(", ")) : words.tested, failed.length > 0);
     one("[data-results]").replaceChildren(...results.map((result) => {
       const item = document.createElement("li");
       item.className = result.ok ? "good" : "bad";
-      item.textContent = `${result.channel}: ${result.ok ? "sent" : result.error}`;
+      item.textContent = result.ok ? say(words.sent, result.channel) : say(words.unsent, result.channel, result.error);
       return item;
     }));
   };
@@ -345,7 +347,6 @@
 
   // -- review ---------------------------------------------------------------------------------------------------------
   const BOX_COLOURS = {mask: "#56b4e9", no_mask: "#d55e00", incorrect: "#e8c500", unsure: "#a9b2ba"};
-  const LABEL_NAMES = {mask: "Mask", no_mask: "No mask", incorrect: "Worn wrong", unsure: "Unsure"};
   const showBoxes = async (video) => {
     const board = video.nextElementSibling, toggle = one("[data-box-toggle]"), box = one("input", toggle);
     const response = await fetch(video.dataset.boxes);
@@ -370,7 +371,7 @@
         for (const [x, y, w, h, label] of frame.faces) {
           pen.strokeStyle = pen.fillStyle = BOX_COLOURS[label] ?? "#fff";
           pen.strokeRect(x * wide, y * high, w * wide, h * high);
-          pen.fillText(LABEL_NAMES[label] ?? label, x * wide, Math.max(12, y * high - 5));
+          pen.fillText(words.labels[label] ?? label, x * wide, Math.max(12, y * high - 5));
         }
       }
       requestAnimationFrame(draw);
@@ -381,7 +382,7 @@
   const clipVideo = one("[data-boxes]");
   if (clipVideo) showBoxes(clipVideo).catch(() => {});
 
-  const VERDICT_KEYS = {1: ["right", "Right"], 2: ["no_face", "No face"], 4: ["unsure", "Unsure"]};
+  const VERDICT_KEYS = {1: "right", 2: "no_face", 4: "unsure"};
   const reviewList = one("[data-review]");
   if (reviewList) {
     one("[data-keys]").hidden = false;
@@ -405,7 +406,7 @@
       } else if (event.key === "3" && item) {
         location.href = one("a", item).href.replace("#player", "#r-label");
       } else if (event.key in VERDICT_KEYS && item) {
-        const [verdict, text] = VERDICT_KEYS[event.key];
+        const verdict = VERDICT_KEYS[event.key], text = words.verdicts[verdict];
         try {
           const response = await fetch(`${base}/api/v1/events/${encodeURIComponent(item.dataset.item)}/verdict`, {
             method: "POST",
@@ -414,9 +415,9 @@
           });
           const result = await response.json();
           if (response.ok) one("[data-marks]", item).textContent = text;
-          showMessage(response.ok ? `${text}: stored.` : result.error, !response.ok);
+          showMessage(response.ok ? say(words.stored, text) : say(words.refused, result.error), !response.ok);
         } catch {
-          showMessage("maskwatch does not respond. Check that it is running.", true);
+          showMessage(words.silent, true);
         }
       } else return;
       event.preventDefault();

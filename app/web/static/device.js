@@ -20,12 +20,12 @@
       method: "POST", headers: {"Content-Type": "application/json", "X-CSRF-Token": csrf}, body: JSON.stringify(body),
     });
     const answer = await response.json();
-    if (!response.ok) throw new Error(answer.error);
+    if (!response.ok) throw new Error(card.dataset.refused.replace("{0}", () => answer.error));
     return answer;
   };
   const subscribed = async () => (await navigator.serviceWorker.ready).pushManager.getSubscription();
   const register = async (subscription, wanted) => {
-    const {endpoint, keys} = subscription.toJSON(), device = await call("/subscribe", {endpoint, keys, ...wanted});
+    const {endpoint, keys} = subscription.toJSON(), device = await call("/subscribe", {endpoint, keys, language: document.documentElement.lang, ...wanted});
     [form.elements.from.value, form.elements.to.value] = (device.quiet[0] ?? "-").split("-");
     form.elements.urgent.checked = device.urgent;
     show("on");

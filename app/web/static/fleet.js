@@ -5,32 +5,33 @@
   const ROW_PX = 40, BEYOND = 8, EVERY_MS = 10000;
   const box = document.querySelector("[data-fleet]"), search = document.querySelector("#q");
   const scroller = box.querySelector("[data-scroll]"), rows = box.querySelector("[data-rows]");
+  const words = JSON.parse(document.querySelector("#words").textContent), say = (text, ...values) => text.replace(/\{(\d)\}/g, (place, i) => values[i]);
   const root = document.body.dataset.root, closed = new Set();
   let cameras = [], lines = [];
 
   const rate = (row) => {
     const all = row.masked + row.incorrect + row.bare;
-    return all ? `${Math.round(100 * row.masked / all)} %` : "–";
+    return all ? say(words.percent, Math.round(100 * row.masked / all)) : "–";
   };
   const time = (seconds) => {
     const minutes = Math.round(seconds / 60);
-    return seconds < 60 ? `${Math.round(seconds)} s` : minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+    return seconds < 60 ? say(words.seconds, Math.round(seconds)) : minutes < 60 ? say(words.minutes, minutes) : say(words.hours, Math.floor(minutes / 60), minutes % 60);
   };
   const sum = (of, name) => of.reduce((total, row) => total + row[name], 0);
 
   const arrange = () => {  // the lines to show: a head for each site, followed by its cameras unless it is closed
-    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const found = cameras.filter((row) => words.every((word) => row.text.includes(word)));
+    const wanted = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const found = cameras.filter((row) => wanted.every((word) => row.text.includes(word)));
     const sites = new Map();
     for (const row of found) sites.set(row.site, [...(sites.get(row.site) ?? []), row]);
     lines = [];
     for (const [site, of] of sites) {
       const sums = {site, people: sum(of, "people"), masked: sum(of, "masked"), incorrect: sum(of, "incorrect"), bare: sum(of, "bare"), watched_s: sum(of, "watched_s")};
       const live = of.filter((row) => row.state === "live").length;
-      lines.push({...sums, head: true, name: site, state: `${live} of ${of.length} live`});
+      lines.push({...sums, head: true, name: site, state: say(words.live, live, of.length)});
       if (!closed.has(site)) lines.push(...of);
     }
-    box.querySelector("[data-found]").textContent = `${found.length} of ${cameras.length} cameras, ${sites.size} ${sites.size === 1 ? "site" : "sites"}`;
+    box.querySelector("[data-found]").textContent = say(words.found, found.length, cameras.length, sites.size);
     rows.style.height = `${lines.length * ROW_PX}px`;
     rows.setAttribute("aria-rowcount", lines.length);
     draw();
@@ -60,7 +61,7 @@
     target.textContent = row.name;
     name.append(target);
     const counts = [row.people, row.masked, row.incorrect, row.bare, rate(row), time(row.watched_s)];
-    made.append(name, cell(row.state, "cell", "fleet-state"), ...counts.map((text) => cell(text, "cell", "num")));
+    made.append(name, cell(words.states[row.state] ?? row.state, "cell", "fleet-state"), ...counts.map((text) => cell(text, "cell", "num")));
     return made;
   };
 
@@ -78,7 +79,7 @@
       if (answer.ok) {
         const order = new Intl.Collator(undefined, {numeric: true}).compare;
         const rows = (await answer.json()).sort((one, other) => order(one.site, other.site) || order(one.name, other.name));
-        cameras = rows.map((row) => ({...row, text: `${row.site}\n${row.name}\n${row.state}`.toLowerCase()}));
+        cameras = rows.map((row) => ({...row, text: `${row.site}\n${row.name}\n${row.state}\n${words.states[row.state]}`.toLowerCase()}));
         arrange();
       }
     } catch { /* the hub does not answer now: the next call tries again */ }

@@ -62,7 +62,7 @@
     while (shape.handles.length > shape.points.length) shape.handles.pop().remove();
     while (shape.handles.length < shape.points.length) shape.handles.push(handle(shape));
     shape.handles.forEach((each, i) => {
-      const label = [field(shape.item, "name")?.value ?? shape.item.querySelector("legend").textContent, text.textCorner, i + 1].join(" ");
+      const label = text.textCorner.replace("{0}", () => field(shape.item, "name")?.value ?? shape.item.querySelector("legend").textContent).replace("{1}", i + 1);
       each.style.left = `${shape.points[i][0] * 100}%`;
       each.style.top = `${shape.points[i][1] * 100}%`;
       if (each.getAttribute("aria-label") !== label) each.setAttribute("aria-label", label);
@@ -139,7 +139,7 @@
   };
   const load = async () => {
     const response = await fetch(`${base}/api/v1/settings`), answer = await response.json();
-    if (!response.ok) { say(answer.error, true); return; }
+    if (!response.ok) { say(text.textRefused.replace("{0}", () => answer.error), true); return; }
     revision = answer.revision;
     const camera = answer.settings.camera.find((each) => each.name === name) ?? {};
     turn = {rotate: camera.rotate ?? 0, flip: camera.flip ?? "none"};
@@ -161,7 +161,7 @@
     if (!changes.length) { say(text.textSaved); return; }
     const response = await fetch(`${base}/api/v1/settings`, {method: "POST", headers: {"Content-Type": "application/json", "X-CSRF-Token": csrf}, body: JSON.stringify({revision, changes})});
     const answer = await response.json();
-    if (!response.ok) { say(answer.error, true); return; }
+    if (!response.ok) { say(text.textRefused.replace("{0}", () => answer.error), true); return; }
     revision = answer.revision;
     before = now;
     say(answer.needs_restart.length ? text.textRestart : text.textSaved);
