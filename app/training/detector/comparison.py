@@ -85,7 +85,7 @@ def haar_options(text: str) -> HaarOptions:
 @dataclass(frozen=True, slots=True)
 class ComparisonSettings:
     """Which detectors to compare, at what working width, and with how many threads. With a ``classifier`` that knows
-    not_face, our detector is also compared together with it, as ``annotate`` uses both."""
+    not_face, our detector is also compared together with it, in one view of the image and in two as in ``annotate``."""
 
     ours: Path
     width_px: int
@@ -111,7 +111,28 @@ def compared_detectors(comparison: ComparisonSettings) -> list[ComparedDetector]
         comparison.ours, score=SCAN_SCORE, working_width_px=width_px, min_face_px=1, threads=comparison.threads
     )
     entries.append(ComparedDetector("cnn", ours.detect, ours.metadata.score))
-    return entries + (with_not_face(entries[-1], comparison.classifier) if comparison.classifier else [])
+    if comparison.classifier is None:
+        return entries
+    return entries + [
+        weighed
+        for entry in (entries[-1], _two_views(comparison))
+        for weighed in with_not_face(entry, comparison.classifier)
+    ]
+
+
+def _two_views(comparison: ComparisonSettings) -> ComparedDetector:
+    """Our detector on both views of an image, with the candidates that the classifier wants."""
+    from app.vision.model_metadata import read_classifier_metadata
+    from app.vision.two_views import ENLARGED, MISSING, TwoViewDetector
+    from app.vision.yunet_detector import YuNetDetector
+
+    assert comparison.classifier is not None
+    least = read_classifier_metadata(comparison.classifier).candidate_score or 0.5
+    width_px = math.ceil(ENLARGED * comparison.width_px)
+    each_view = YuNetDetector(
+        comparison.ours, score=least - MISSING, working_width_px=width_px, min_face_px=1, threads=comparison.threads
+    )
+    return ComparedDetector("cnn, two views", TwoViewDetector(each_view, least, 1).detect, least)
 
 
 def with_not_face(entry: ComparedDetector, path: Path) -> list[ComparedDetector]:
