@@ -33,10 +33,11 @@ from app.core.types import Event, EventKind, FrameResult, Label
 from app.pipeline.event_factory import EventFactory
 from app.pipeline.monitor import Monitor, MonitorParts
 from app.settings.alerts import AlertSettings, NatsChannel
-from app.settings.monitor import PolicySettings, Polygon, overridden
+from app.settings.monitor import PolicySettings, overridden
+from app.settings.polygons import Polygon
 from app.settings.reload import live_part, needs_restart, with_cameras_of
 from app.settings.root import Settings, unmatched_camera_patterns
-from app.settings.source import SourceKind
+from app.settings.source_uri import SourceKind
 
 if TYPE_CHECKING:  # what not every run needs is imported late, so that the start is fast
     from rich.console import Console

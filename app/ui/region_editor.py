@@ -8,8 +8,7 @@ from typing import Any
 from app.core.errors import OutputError, SettingsError
 from app.core.files import write_text
 from app.settings.load import load_settings
-from app.settings.monitor import Polygon
-from app.settings.source import crosses_itself
+from app.settings.polygons import Polygon, crosses_itself
 from app.ui.canvas import Canvas
 from app.ui.palette import INK, PAPER
 
