@@ -28,8 +28,8 @@ from app.alerts.hook import AlertHook
 from app.alerts.hooks.webhook_hook import signature
 from app.alerts.store_types import CameraHour, EventFilter, StoreInUseError, hour_of
 from app.capture.source import make_source
-from app.cli import watch_session as session_module
 from app.cli.main import main
+from app.cli.watch_console import event_text
 from app.cli.watch_session import WatchSession
 from app.core.text import REMOVED
 from app.core.types import Box, Event, EventKind, Label
@@ -68,7 +68,7 @@ def test_full_disk_ends_the_video_of_a_live_camera_but_not_the_run(
     failed_at: list[int] = []
 
     def stopped() -> bool:
-        if session.video is not None and not failed_at:
+        if session.frames > 2 and not failed_at:
             monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1, 1, 0))
         if session.exit_code and not failed_at:
             failed_at.append(session.frames)
@@ -110,7 +110,7 @@ def test_watching_continues_if_standard_error_fails(
 
 def test_event_text_is_readable() -> None:
     end = Event("event-2", EventKind.RESOLVED, "door", 2.0, 0.0, 1, reason="mask", resolves="event-1")
-    assert "door at 2.0 s: resolved (mask on), person #1" in session_module.event_text(end)
+    assert "door at 2.0 s: resolved (mask on), person #1" in event_text(end)
 
 
 def test_headless_live_run_prints_that_it_watches(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
@@ -470,7 +470,7 @@ def test_now_today_and_the_stored_counts_agree(tmp_path: Path) -> None:
             assert numbers()[1] == {Label.NO_MASK: earlier + 1}, "in view, and counted at once, by the worst label"
             now_s = time.time()
             assert sum(hour.bare for hour in session.alerts.hours(EventFilter(day_start_s(now_s)))) == earlier + 1
-        counted = session.today("door")
+        counted = session.counts.today("door")
         assert counted == {Label.MASK: 0, Label.NO_MASK: earlier + 1, Label.INCORRECT: 0}, "bare for the dwell time"
         with EventStore(settings.alerts.store) as store:
             assert sum(hour.bare for hour in store.hours()) == earlier + 1
@@ -502,7 +502,7 @@ def test_the_summary_counts_people_once(tmp_path: Path, capsys: pytest.CaptureFi
     settings = bare_settings(tmp_path, DOOR)
     with WatchSession(settings, None, None, parts=fake_parts(source=LiveCamera("door"))) as session:
         session.run_headless(lambda: len(session.alerts.recent()) > 0)
-        session.record([CameraHour("door", hour_of(time.time()), masked=2)])
+        session.counts.record([CameraHour("door", hour_of(time.time()), masked=2)])
     session.print_summary()
     (row,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("│ door")]
     assert [cell.strip() for cell in row.strip("│").split("│")] == ["door", "2", "1", "0"]
@@ -525,7 +525,9 @@ def test_the_last_events_and_people_of_a_removed_camera_are_stored(tmp_path: Pat
         session.run_headless(lambda: {event.camera for event in session.alerts.recent()} >= {"door", "gate"})
         session.reload(later)
         session.run_headless(lambda: len(session.monitor.views()) == 1)
-        session.record([CameraHour("door", hour_of(time.time()), masked=5)])  # the monitor may still have something
+        session.counts.record(
+            [CameraHour("door", hour_of(time.time()), masked=5)]
+        )  # the monitor may still have something
     with EventStore(settings.alerts.store) as store:
         ended = [event for event in store.events() if event.resolves and event.camera == "door"]
         assert [event.reason for event in ended] == [REMOVED]
