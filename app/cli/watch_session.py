@@ -23,7 +23,8 @@ from app.core.errors import DisplayError, ModelError, OutputError, SettingsError
 from app.core.secrets import redact
 from app.core.types import Event, EventKind, FrameResult
 from app.pipeline.event_factory import EventFactory
-from app.pipeline.monitor import Monitor, MonitorParts
+from app.pipeline.monitor import Monitor
+from app.pipeline.monitor_parts import MonitorParts
 from app.settings.alerts import AlertSettings
 from app.settings.monitor import PolicySettings, overridden
 from app.settings.polygons import Polygon

@@ -9,7 +9,7 @@ import numpy as np
 
 from app.capture.capture import SourceState
 from app.core.types import Box, FrameResult, Image
-from app.pipeline.monitor import CameraView
+from app.pipeline.camera import CameraView
 from app.settings.polygons import Polygon
 from app.ui.canvas import Canvas
 from app.ui.cards import Card, Part

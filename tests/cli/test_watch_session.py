@@ -33,7 +33,7 @@ from app.cli.watch_console import event_text
 from app.cli.watch_session import WatchSession
 from app.core.text import REMOVED
 from app.core.types import Box, Event, EventKind, Label
-from app.pipeline.monitor import MonitorParts
+from app.pipeline.monitor_parts import MonitorParts
 from app.settings.alerts import AlertSettings
 from app.settings.load import load_settings
 from app.settings.monitor import CameraSettings

@@ -17,7 +17,8 @@ from app.capture.live_source import Throttle
 from app.core.errors import MonitorError, SourceError
 from app.core.types import Box, Event, EventKind, Image
 from app.pipeline.classifier_batcher import ClassifierBatcher
-from app.pipeline.monitor import Monitor, MonitorParts
+from app.pipeline.monitor import Monitor
+from app.pipeline.monitor_parts import MonitorParts
 from app.settings.load import load_settings
 from app.settings.monitor import CameraSettings
 from app.settings.root import Settings

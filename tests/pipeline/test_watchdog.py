@@ -20,7 +20,8 @@ from app.core.errors import LoginError, MonitorError, SourceError
 from app.core.types import Box, Event, EventKind, FrameResult, Image
 from app.pipeline.frame_analyzer import FrameAnalyzer
 from app.pipeline.heartbeat import AwakeClock, Heartbeat
-from app.pipeline.monitor import CLASSIFIER_THREAD, EventListener, HourRecorder, Monitor, ResultListener
+from app.pipeline.listeners import EventListener, HourRecorder, ResultListener
+from app.pipeline.monitor import CLASSIFIER_THREAD, Monitor
 from app.pipeline.watchdog import (
     Action,
     CameraHealth,

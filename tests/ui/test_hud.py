@@ -24,7 +24,7 @@ from app.core.types import (
     StageTimes,
     Track,
 )
-from app.pipeline.monitor import CameraView
+from app.pipeline.camera import CameraView
 from app.ui import cards, faces
 from app.ui.canvas import Canvas, Sprite, composed
 from app.ui.faces import FaceOptions, canvas, draw_faces, text_unit
