@@ -45,7 +45,7 @@ class Listeners:
         self._on_result = tuple(on_result)
         self._on_event = tuple(on_event)
         self._recorder = recorder
-        self._last_recorded: dict[str, FrameResult] = {}
+        self._in_view: dict[str, CameraHour] = {}
 
     def put(self, result: FrameResult) -> None:
         """Waits for room."""
@@ -69,7 +69,7 @@ class Listeners:
 
     def finish(self, hours: Sequence[CameraHour]) -> None:
         """Records the rest, after the dispatcher has ended."""
-        self._record_rest(list(self._last_recorded))
+        self._record_rest(list(self._in_view))
         if self._recorder is not None:
             self._recorder.record(hours)
 
@@ -77,9 +77,9 @@ class Listeners:
 
     def _pass_on(self, result: FrameResult) -> None:
         left, here = (_people_of(result, people) for people in (result.counts.leaving, result.counts.here))
-        last = self._last_recorded.get(result.frame.camera)
-        self._last_recorded[result.frame.camera] = result
-        if self._recorder is not None and (left.people or last is None or here != _people_of(last, last.counts.here)):
+        last = self._in_view.get(here.camera)
+        self._in_view[here.camera] = here
+        if self._recorder is not None and (left.people or here != last):
             self._recorder.record([left] if left.people else [], [here])
         for listener in self._on_result:
             listener(result)
@@ -98,8 +98,7 @@ class Listeners:
 
     def _record_rest(self, cameras: Iterable[str]) -> None:
         """Records the people who were in view of ``cameras`` at last: they are not in view any more."""
-        results = [self._last_recorded.pop(name) for name in cameras if name in self._last_recorded]
-        rest = [_people_of(result, result.counts.here) for result in results]
+        rest = [self._in_view.pop(name) for name in cameras if name in self._in_view]
         if self._recorder is not None and rest:
             self._recorder.record(
                 [each for each in rest if each.people], [CameraHour(each.camera, each.hour_s) for each in rest]
