@@ -379,7 +379,8 @@ class PyavReader:
         row_bytes, plane = 3 * bgr.width, bgr.planes[0]
         if bgr is frame or plane.line_size != row_bytes:  # the memory is the decoder's, or its rows have gaps
             return bgr.to_ndarray()  # type: ignore[return-value]
-        return np.frombuffer(plane, np.uint8, row_bytes * bgr.height).reshape(bgr.height, bgr.width, 3)
+        pixels = np.frombuffer(plane, np.uint8, row_bytes * bgr.height)  # type: ignore[call-overload]
+        return pixels.reshape(bgr.height, bgr.width, 3)  # type: ignore[no-any-return]
 
 
 def container_duration_s(container: Any) -> float:

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from app.alerts.day_counts import stored_occupancy
 from app.alerts.delivery import AlertCenter
+from app.alerts.earlier_runs import stored_occupancy
 from app.alerts.store_types import CameraHour, Occupancy
 from app.capture.source import FrameSource
 from app.core.types import Label

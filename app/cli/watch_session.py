@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from app.alerts.delivery import AlertCenter
+from app.alerts.earlier_runs import cameras_left_offline, latest_of_parts
 from app.alerts.hook import PART_KINDS
 from app.alerts.mutes import Mutes
-from app.alerts.offline_cameras import cameras_left_offline
-from app.alerts.part_watch import CLASSIFIER, PartWatch, faults_of_alerts, latest_of_parts
+from app.alerts.part_watch import CLASSIFIER, PartWatch, faults_of_alerts
 from app.alerts.store_types import StoreInUseError
 from app.cli.count_recorder import CountRecorder
 from app.cli.evidence import Evidence
