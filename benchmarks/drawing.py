@@ -40,7 +40,7 @@ def measure() -> dict[str, dict[str, float]]:
         StageTimes,
         Track,
     )
-    from app.pipeline.monitor import CameraView
+    from app.pipeline.camera import CameraView
     from app.ui.hud import Screen, render
 
     cv2.setNumThreads(1)

@@ -1,5 +1,6 @@
 """Real peers on loopback: an HTTP server with planned failures, an MQTT broker, a silent TCP server."""
 
+import contextlib
 import itertools
 import socket
 import subprocess
@@ -8,12 +9,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from fakes_net import free_port
 
+from app.alerts.delivery import AlertCenter
+from app.alerts.event_store import EventStore
+from app.alerts.hook import Alert
 from app.core.types import Box, Event, EventKind
+from app.settings.alerts import AlertSettings
 
 LIMIT_S = 60.0
 """How long a test waits for something that should happen at once. Long, because the machine may be busy."""
@@ -146,3 +152,70 @@ def silent_tcp() -> Iterator[int]:
     """Yields the port of a server that accepts connections and never sends data."""
     with socket.create_server(("127.0.0.1", 0), backlog=20) as listener:
         yield int(listener.getsockname()[1])
+
+
+FAST = {"retry_first_s": 0.01, "retry_max_s": 0.02}
+
+
+@dataclass
+class RecordingHook:
+    """Records each alert; ``fault`` may raise before that."""
+
+    fault: Callable[[Alert], None] = lambda _: None
+    alerts: list[Alert] = field(default_factory=list)
+
+    def send(self, alert: Alert) -> None:
+        self.fault(alert)
+        self.alerts.append(alert)
+
+    def abort(self) -> None:
+        """Not needed: ``send`` is fast."""
+
+    @property
+    def ids(self) -> list[str]:
+        return [alert.event.id for alert in self.alerts]
+
+
+def channel(name: str = "a", **values: object) -> dict[str, object]:
+    return {"kind": "plugin", "plugin": "replaced-by-the-test", "name": name, **values}
+
+
+def settings(path: Path | None, *channels: dict[str, object], **values: object) -> AlertSettings:
+    place = {"persist": False} if path is None else {"store": path}
+    return AlertSettings.model_validate({**FAST, **place, "channels": channels or (channel(),), **values})
+
+
+@contextlib.contextmanager
+def running(center: AlertCenter) -> Iterator[AlertCenter]:
+    """Starts ``center`` and closes it with a long limit, so that all due alerts are sent on a slow machine too."""
+    center.start()
+    try:
+        yield center
+    finally:
+        center.close(LIMIT_S)
+
+
+def statuses(path: Path) -> list[tuple[str, str]]:
+    with EventStore(path) as store:
+        return [(each.event.id, each.status.value) for each in store.deliveries()]
+
+
+def resolving_event(alert: Event, wall_s: float) -> Event:
+    kind = EventKind.CAMERA_RECOVERED if alert.kind is EventKind.CAMERA_OFFLINE else EventKind.RESOLVED
+    return replace(make_event(kind, alert.camera, wall_s), resolves=alert.id)
+
+
+@dataclass
+class ShiftedClock:
+    """The system clocks, ``ahead_s`` seconds fast from the next call of ``wall_s`` on: a change between the two calls
+    would be a clock that was set."""
+
+    ahead_s: float = 0.0
+    _used_s: float = 0.0
+
+    def wall_s(self) -> float:
+        self._used_s = self.ahead_s
+        return time.time() + self._used_s
+
+    def monotonic_s(self) -> float:
+        return time.monotonic() + self._used_s

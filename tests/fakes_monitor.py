@@ -12,7 +12,7 @@ from fakes_video import HANG_S
 from app.capture.source import FrameSource
 from app.core.errors import SourceError
 from app.core.types import Box, Detection, Frame, Image
-from app.pipeline.monitor import MonitorParts
+from app.pipeline.monitor_parts import MonitorParts
 from app.vision.classifier import Crops, Probabilities
 
 BOX = Box(20, 20, 60, 60)

@@ -18,8 +18,7 @@ from app.alerts.mutes import Mutes
 from app.alerts.store_types import StoreError
 from app.capture.capture import SourceState, SourceStatus
 from app.core.types import Box, Counts, Event, EventKind, FaceLabel, Frame, Label, StageTimes, Track
-from app.pipeline.camera import DOWN_STATES
-from app.pipeline.monitor import CameraView
+from app.pipeline.camera import DOWN_STATES, CameraView
 from app.settings.load import load_settings
 from app.settings.root import Settings
 from app.web.passwords import Passwords

@@ -1,18 +1,10 @@
 """Fixtures for the alert tests: servers and paths."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes_alerts import HttpPeer, mqtt_broker, wait_until
-
-
-@pytest.fixture(autouse=True)
-def no_thread_survives() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    wait_until(lambda: not {thread.name for thread in threading.enumerate() if thread not in before})
+from fakes_alerts import HttpPeer, mqtt_broker
 
 
 @pytest.fixture
@@ -30,3 +22,9 @@ def http_peer() -> Iterator[HttpPeer]:
 def broker_port() -> Iterator[int]:
     with mqtt_broker() as port:
         yield port
+
+
+@pytest.fixture
+def short_store_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.alerts.event_queue.RETRY_S", 0.2)
+    monkeypatch.setattr("app.alerts.delivery.STORE_POLL_S", 0.2)

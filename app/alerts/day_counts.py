@@ -1,30 +1,14 @@
 """What each camera counted today. Any thread may read it while another one adds: neither waits."""
 
-import logging
 from collections.abc import Iterable
 from datetime import datetime
 
-from app.alerts.event_store import EventStore
-from app.alerts.store_types import CameraHour, Occupancy, StoreError, hour_of
-from app.settings.alerts import AlertSettings
-
-log = logging.getLogger(__name__)
+from app.alerts.store_types import CameraHour, hour_of
 
 
 def day_start_s(now_s: float) -> int:
     """The Unix time at which the local day of ``now_s`` began, as a whole hour, because people are counted by hour."""
     return hour_of(datetime.fromtimestamp(now_s).replace(hour=0, minute=0, second=0, microsecond=0).timestamp())
-
-
-def stored_occupancy(settings: AlertSettings) -> dict[str, Occupancy]:
-    """What earlier runs counted at the lines of each camera. Empty if nothing is stored or the file cannot be read."""
-    try:
-        if settings.persist and settings.store.exists():
-            with EventStore(settings.store, create=False) as store:
-                return {each.camera: each for each in store.occupancy()}
-    except (StoreError, OSError) as error:
-        log.warning("cannot read how many people are inside: %s; they are counted from 0", error)
-    return {}
 
 
 class DayCounts:

@@ -204,6 +204,10 @@ class AlertCenter:
             return self._queue.snapshot(event_id)
 
     @property
+    def settings(self) -> AlertSettings:
+        return self._queue.settings
+
+    @property
     def retention_now_s(self) -> float:
         """Unix time of a clock that is right, for deletion by age."""
         return self._queue.retention_now_s

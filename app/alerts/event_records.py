@@ -53,6 +53,12 @@ def event_from_record(record: dict[str, Any]) -> Event:
     return Event(**values)
 
 
+def check_event_log(path: Path) -> None:
+    """Raises OutputError if the name of ``path`` says no known format."""
+    if path.suffix.lower() not in (".csv", ".jsonl"):
+        raise OutputError(f"cannot write events to {path}: name it .jsonl or .csv")
+
+
 class EventLog:
     """Writes each event as one line of JSON (``.jsonl``) or CSV (``.csv``), flushed at once.
 
@@ -60,10 +66,9 @@ class EventLog:
     """
 
     def __init__(self, path: Path) -> None:
+        check_event_log(path)
         self._path = path
         self._is_csv = path.suffix.lower() == ".csv"
-        if path.suffix.lower() not in (".csv", ".jsonl"):
-            raise OutputError(f"cannot write events to {path}: name it .jsonl or .csv")
         try:
             self._file: TextIO = path.open("w", encoding="utf-8", newline="")
         except OSError as error:

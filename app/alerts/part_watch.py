@@ -3,19 +3,14 @@ event store, the channels, the threads and the model; cameras and nodes have eve
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
-from app.alerts.event_store import EventStore
 from app.alerts.health import AlertHealth
-from app.alerts.store_types import EventFilter, StoreError
 from app.core.types import Event, EventKind
-from app.settings.alerts import AlertSettings
 
 FAILED_AFTER_S = 10.0
 """A shorter fault is not reported: most end with the next attempt."""
 CLASSIFIER = "classifier"
-KINDS = (EventKind.PART_FAILED.value, EventKind.PART_RECOVERED.value)
 
 
 @dataclass(slots=True)
@@ -61,16 +56,6 @@ def faults_of_alerts(health: AlertHealth) -> dict[str, str]:
     faults = {f"channel {each.name}": each.error for each in health.channels if each.state == "retrying"}
     faults |= {"event store": health.store_fault} if health.store_fault else {}
     return faults | ({"delivery": health.crash} if health.crash else {})
-
-
-def latest_of_parts(settings: AlertSettings) -> list[Event]:
-    """The latest event of each part in the event file. Empty if events are not stored or cannot be read."""
-    latest: dict[str, Event] = {}
-    with suppress(StoreError, OSError):  # the store itself will be reported
-        if settings.persist and settings.store.exists():
-            with EventStore(settings.store, create=False) as store:
-                latest = {event.camera: event for event in store.events(EventFilter(kinds=KINDS))}
-    return list(latest.values())
 
 
 def _event(kind: EventKind, part: str, wall_s: float, lasted_s: float, reason: str = "", resolves: str = "") -> Event:

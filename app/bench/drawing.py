@@ -7,8 +7,9 @@ from typing import Protocol
 
 from app.bench.instrumentation import StageTimers
 from app.core.types import FrameResult, Image
-from app.pipeline.monitor import CameraView, Monitor
-from app.settings.monitor import Polygon
+from app.pipeline.camera import CameraView
+from app.pipeline.monitor import Monitor
+from app.settings.polygons import Polygon
 from app.settings.view import ViewSettings
 from app.ui.hud import Screen, render
 from app.ui.image_window import ImageWindow, WindowInput

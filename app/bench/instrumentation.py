@@ -10,7 +10,7 @@ from typing import Any
 from app.capture.source import FrameSource
 from app.core.types import Frame
 from app.pipeline.frame_analyzer import FrameAnalyzer
-from app.pipeline.monitor import MonitorParts
+from app.pipeline.monitor_parts import MonitorParts
 from app.settings.monitor import CameraSettings
 from app.settings.source import SourceSettings
 from app.settings.vision import ClassifierSettings, DetectorSettings

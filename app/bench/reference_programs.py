@@ -9,7 +9,7 @@ from app.bench.child_process import BenchError, Child
 from app.bench.result_types import Comparison, Figures, Ratio
 from app.core.resources import asset
 from app.settings.root import Settings
-from app.settings.source import SourceKind
+from app.settings.source_uri import SourceKind
 
 _FOLDER = Path(__file__).parents[2] / "benchmarks" / "references"
 

@@ -20,7 +20,8 @@ from app.capture.recording import video_start
 from app.capture.stream_time import recorded_times
 from app.core.errors import SourceError
 from app.core.types import Frame, Image
-from app.settings.source import SourceKind, SourceSettings
+from app.settings.source import SourceSettings
+from app.settings.source_uri import SourceKind
 
 _TEXT_PROBE_BYTES = 1024
 

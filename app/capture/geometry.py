@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from app.core.types import Image
-from app.settings.source import Polygon, SourceSettings
+from app.settings.polygons import Polygon
+from app.settings.source import SourceSettings
 
 _MIN_ASPECT, _MAX_ASPECT = 0.2, 5.0
 """Pixel shapes outside of these bounds are errors of the encoder."""

@@ -21,7 +21,8 @@ from app.capture.pyav_backend import PyavReader
 from app.core.errors import SourceError
 from app.core.files import is_folder
 from app.core.types import Frame, Image
-from app.settings.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES, SourceSettings
+from app.settings.source import SourceSettings
+from app.settings.source_uri import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 IMAGES_PER_S = 1.0
 """Frame rate of a folder if the settings give no rate."""

@@ -22,7 +22,8 @@ from app.capture.reader import (
 from app.capture.stream_time import Hold, LiveTimes
 from app.core.errors import SourceError
 from app.core.types import Frame, Image
-from app.settings.source import SourceKind, SourceSettings
+from app.settings.source import SourceSettings
+from app.settings.source_uri import SourceKind
 
 _log = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from app.capture.login import LOGINS
 from app.capture.pyav_backend import NoVideoError, PyavReader
 from app.core.errors import SourceError
 from app.core.types import Image
-from app.settings.source import SourceKind, SourceSettings
+from app.settings.source import SourceSettings
+from app.settings.source_uri import SourceKind
 
 if TYPE_CHECKING:
     from app.capture.http_file import HttpFile

@@ -373,9 +373,14 @@ class PyavReader:
             frame.colorspace = _NEAREST_MATRIX.get(matrix, _BT709)
         frame.color_trc = frame.color_primaries = _UNSPECIFIED  # not converted; some values are rejected by PyAV 17
         try:
-            return self._converter.reformat(frame, format="bgr24", threads=1).to_ndarray()  # type: ignore[return-value]
+            bgr = self._converter.reformat(frame, format="bgr24", threads=1)
         except FFmpegError as error:
             raise ValueError(f"its pixel format {frame.format.name} cannot be converted ({error.strerror})") from error
+        row_bytes, plane = 3 * bgr.width, bgr.planes[0]
+        if bgr is frame or plane.line_size != row_bytes:  # the memory is the decoder's, or its rows have gaps
+            return bgr.to_ndarray()  # type: ignore[return-value]
+        pixels = np.frombuffer(plane, np.uint8, row_bytes * bgr.height)  # type: ignore[call-overload]
+        return pixels.reshape(bgr.height, bgr.width, 3)  # type: ignore[no-any-return]
 
 
 def container_duration_s(container: Any) -> float:

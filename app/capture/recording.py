@@ -18,7 +18,8 @@ from app.capture.pyav_backend import container_duration_s
 from app.core.errors import SettingsError, SourceError
 from app.core.files import is_file, is_folder
 from app.core.schedule import time_zone
-from app.settings.source import VIDEO_SUFFIXES, SourceKind, SourceSettings
+from app.settings.source import SourceSettings
+from app.settings.source_uri import VIDEO_SUFFIXES, SourceKind
 
 RECORDING_SUFFIXES = VIDEO_SUFFIXES - {".m3u", ".m3u8", ".sdp", ".gif"}
 """In a folder of videos, playlists and pictures that move are no recordings."""

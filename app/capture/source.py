@@ -15,7 +15,8 @@ from app.core.errors import SourceError
 from app.core.files import is_folder
 from app.core.resources import asset
 from app.core.types import Frame
-from app.settings.source import SourceKind, SourceSettings
+from app.settings.source import SourceSettings
+from app.settings.source_uri import SourceKind
 
 
 class FrameSource(Protocol):

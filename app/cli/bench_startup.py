@@ -21,7 +21,7 @@ class _StartupSession(WatchSession):
     first_frame_s = 0.0
     sample: StartupSample | None = None
 
-    def _take(self, result: FrameResult) -> None:
+    def take(self, result: FrameResult) -> None:
         self.first_frame_s = self.first_frame_s or time.time()
         if self.sample is None and any(track.label.label is not Label.UNSURE for track in result.tracks):
             self.sample = StartupSample(

@@ -79,12 +79,12 @@ def _check_environment(settings: "Settings", prefix: str) -> None:
 
 
 def run_show(args: argparse.Namespace) -> int:
-    import tomli_w
+    import tomlkit
 
     from app.settings.load import load_settings
     from app.settings.toml import redacted_tables
 
-    sys.stdout.write(tomli_w.dumps(redacted_tables(load_settings(_path(args)))))
+    sys.stdout.write(tomlkit.dumps(redacted_tables(load_settings(_path(args)))))
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli import fleet_push
 from app.cli.fleet_folder import hub_folder, new_folder, open_store
-from app.core.errors import HookError, OutputError, SettingsError
+from app.core.errors import HookError, SettingsError
 from app.core.files import write_text
 from app.core.text import counted, duration_text
 from app.settings.flags import WEB, add_flags, config_path, flag_values
@@ -206,29 +206,19 @@ def _start_web(stack: ExitStack, settings: "Settings", center: "AlertCenter") ->
 def _join(args: argparse.Namespace) -> int:
     import asyncio
 
-    import tomlkit
-
     from app.alerts.nats_client import connected, read_credentials
+    from app.settings.file_edit import edited
     from app.settings.fleet import FleetSettings
     from app.settings.load import load_settings
 
     path = config_path(args)
     assert path is not None
     credentials = read_credentials(args.creds)
-    try:
-        old = path.read_text(encoding="utf-8") if path.exists() else ""
-        document = tomlkit.parse(old)
-        table = document.setdefault("fleet", tomlkit.table())
+    with edited(path, "write [fleet] to") as document:
+        old = document.as_string()
         values = {"hub": args.hub, "site": credentials.site, "creds_file": str(args.creds.absolute())}
-        if args.node:
-            values["node"] = args.node
-        for name, value in values.items():
-            table[name] = value
-        FleetSettings(**table.unwrap())
-        write_text(path, tomlkit.dumps(document))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise OutputError(f"cannot write [fleet] to {path}: {reason}; check the file and its permissions") from error
+        document.setdefault("fleet", {}).update(values | ({"node": args.node} if args.node else {}))
+        FleetSettings(**document.unwrap()["fleet"])
     try:
         fleet = load_settings(path).fleet
     except SettingsError:

@@ -1,15 +1,22 @@
-"""This machine as a node of a fleet: the settings and the classifier that the hub sent, and its leases."""
+"""This machine as a node of a fleet: the settings and the classifier that the hub sent, its leases and its reports."""
 
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-from app.alerts.part_watch import CLASSIFIER
+from app import __version__
+from app.alerts.delivery import AlertCenter
+from app.alerts.part_watch import CLASSIFIER, faults_of_alerts
 from app.core.errors import MaskwatchError, SettingsError
+from app.core.secrets import redact
+from app.fleet.agent import FleetAgent
 from app.fleet.leases import Leases
+from app.fleet.messages import NodeHealth
 from app.fleet.revisions import NodeRevisions
-from app.pipeline.monitor import CLASSIFIER_THREAD
+from app.pipeline.monitor import CLASSIFIER_THREAD, Monitor
+from app.settings.alerts import NatsChannel
 from app.settings.pushed import PushedSettings, read_pushed, with_pushed
 from app.settings.root import Settings
 from app.settings.vision import ClassifierSettings
@@ -28,7 +35,8 @@ class FleetNode:
     """``may_watch`` may be called from any thread, all else from the main thread."""
 
     def __init__(self, local: Settings) -> None:
-        fleet, store = local.fleet, local.alerts.store
+        self._settings = fleet = local.fleet
+        store = local.alerts.store
         shared = [camera.name for camera in local.camera if camera.is_live]
         self.leases = Leases(fleet, shared) if fleet.failover else None
         self.revisions = NodeRevisions(fleet, store.with_name(f"{store.name}.fleet"))
@@ -38,6 +46,29 @@ class FleetNode:
             self._pushed = read_pushed(self.revisions.settings_text)
         except SettingsError as error:  # another version wrote them
             log.error("the settings that the hub sent are not used: %s", error)
+
+    def start(self, alerts: AlertCenter, monitor: Monitor) -> FleetAgent:
+        """Reports to the hub from now on. Raises SettingsError."""
+        counts_as = self._settings.node if alerts.settings.persist else f"{self._settings.node} {time.time():.0f}"
+        health = partial(self._health, alerts, monitor)
+        agent = FleetAgent(self._settings, health, alerts.final_hours, counts_as, self.leases, self.revisions)
+        agent.start()
+        return agent
+
+    def _health(self, alerts: AlertCenter, monitor: Monitor) -> NodeHealth:
+        """Called by the thread of the agent."""
+        health = alerts.health()
+        to_hub = [each.name for each in alerts.settings.channels if isinstance(each, NatsChannel)]
+        faults = [f"{part}: {fault}" for part, fault in faults_of_alerts(health).items()]
+        return NodeHealth(
+            version=__version__,
+            heartbeat_s=self._settings.heartbeat_s,
+            waiting=sum(each.waiting for each in health.channels if each.name in to_hub),
+            cameras={view.camera: view.status.state.value for view in monitor.views()},
+            faults=tuple(redact(fault)[:200] for fault in faults),
+            applied=self.revisions.applied(),
+            failover=self._settings.failover,
+        )
 
     def may_watch(self, camera: str) -> bool:
         return self.leases is None or self.leases.owns(camera)

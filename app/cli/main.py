@@ -18,6 +18,7 @@ from app.core.files import exists
 from app.core.own_command import SHOW_WINDOW
 from app.core.standard_streams import drop, fault_tolerant_stderr
 from app.settings.flags import Help
+from app.settings.source_uri import is_photo
 
 USAGE_ERROR = 2
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -44,7 +45,6 @@ class _Parser(argparse.ArgumentParser):
         sources = list(takewhile(lambda argument: not argument.startswith("-"), unknown))
         if sources and "source" in options:
             from app.cli.watch import annotate_command
-            from app.settings.source import is_photo
 
             if all(map(is_photo, sources)):
                 return f"; did you mean {annotate_command(sources)}?"

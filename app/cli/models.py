@@ -11,8 +11,8 @@ from app.cli.event_file import add_event_file_options
 from app.cli.improve import versions_of
 from app.core import resources
 from app.core.errors import MaskwatchError, ModelError, OutputError, SettingsError
-from app.core.files import write_text
 from app.core.text import local_time
+from app.settings.file_edit import edited
 from app.settings.flags import config_path
 from app.vision.model_format import ModelFormat, convert_advice, model_format
 from app.vision.model_metadata import (
@@ -110,23 +110,15 @@ def _run_rollback(args: argparse.Namespace) -> int:
 
 def _put(args: argparse.Namespace, model: str) -> int:
     """Writes the classifier into the settings file; '' is the bundled one."""
-    import tomlkit
-
     path = config_path(args)
     if path is None:
         raise SettingsError(f"give --config FILE, the settings file to change, or watch with --model {model or 'FILE'}")
-    try:
-        old = path.read_text(encoding="utf-8") if path.exists() else ""
-        document = tomlkit.parse(old)
-        table = document.setdefault("classifier", tomlkit.table())
+    with edited(path) as document:
+        table = document.setdefault("classifier", {})
         if model:
             table["model"] = model
         else:
             table.pop("model", None)
-        write_text(path, tomlkit.dumps(document))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise OutputError(f"cannot write {path}: {reason}; check the file and its permissions") from error
     print(f"{path}: classifier.model is now {model or 'the bundled one'}; restart maskwatch")
     return 0
 

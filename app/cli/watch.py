@@ -29,6 +29,7 @@ from app.settings.flags import (
     flag_values,
     source_values,
 )
+from app.settings.source_uri import is_photo
 
 if TYPE_CHECKING:
     from app.cli.watch_session import WatchSession
@@ -104,8 +105,6 @@ def _settings_file(args: argparse.Namespace) -> "SettingsFile | None":
 
 
 def run(args: argparse.Namespace) -> int:
-    from app.settings.source import is_photo
-
     if args.config is None and args.web is not None and is_file(default_config()):
         args.config = str(default_config())
         log.warning("the settings are those of %s", args.config)

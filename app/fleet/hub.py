@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from app.alerts.delivery import AlertCenter
+from app.alerts.earlier_runs import latest_of_parts
 from app.alerts.nats_client import NODE, name_in
-from app.alerts.part_watch import PartWatch, faults_of_alerts, latest_of_parts
+from app.alerts.part_watch import PartWatch, faults_of_alerts
 from app.alerts.store_types import StoreError
 from app.core.errors import HookError
 from app.fleet.hub_folder import HubFolder

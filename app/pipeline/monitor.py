@@ -4,29 +4,27 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Protocol
 
-from app.alerts.store_types import CameraHour, Occupancy, hour_of
 from app.capture.live_source import throttle_of
 from app.capture.recording import recording_id
 from app.capture.slot import SlotClosed
-from app.capture.source import FrameSource, make_source
-from app.core.cpu import cores_allowed
+from app.capture.source import FrameSource
 from app.core.errors import MaskwatchError, MonitorError
 from app.core.text import MOVED, REMOVED
-from app.core.types import Counts, Event, FrameResult, Label
+from app.core.types import Counts, Event, FrameResult
 from app.pipeline.alert_policy import may_alert_now
 from app.pipeline.camera import Camera, CameraView
-from app.pipeline.classifier_batcher import BatcherClosed, ClassifierBatcher
+from app.pipeline.classifier_thread import ClassifierThread
 from app.pipeline.detector_worker import DetectorWorker
 from app.pipeline.dispatcher import Dispatcher
 from app.pipeline.event_factory import EventFactory
-from app.pipeline.frame_analyzer import FrameAnalyzer
 from app.pipeline.heartbeat import AwakeClock
+from app.pipeline.listeners import EventListener, HourRecorder, Listeners, ResultListener
+from app.pipeline.monitor_parts import MonitorParts, live_settings
 from app.pipeline.result_queue import ResultQueue
 from app.pipeline.thread_group import ThreadGroup
 from app.pipeline.watchdog import (
@@ -40,17 +38,11 @@ from app.pipeline.watchdog import (
     raise_if_none_left,
 )
 from app.pipeline.watched_time import WatchedTime
-from app.settings.monitor import CameraSettings, PolicySettings, overridden
+from app.settings.monitor import CameraSettings
 from app.settings.reload import live_camera, live_part
 from app.settings.root import Settings
-from app.settings.vision import ClassifierSettings, DetectorSettings, TrackingSettings
-from app.vision.backend_choice import resolved_detector
-from app.vision.classifier import Crops, MaskClassifier, Probabilities, load_classifier
-from app.vision.detector import FaceDetector
-from app.vision.detector_loader import for_video, shared_detector_loader
-from app.vision.preprocess import limit_opencv_threads
-
-__all__ = ["CameraView", "EventListener", "Monitor", "MonitorParts", "ResultListener"]
+from app.settings.vision import ClassifierSettings
+from app.vision.classifier import MaskClassifier
 
 log = logging.getLogger(__name__)
 
@@ -63,39 +55,6 @@ _WATCHDOG_DEAD_AFTER_S = 10.0
 CLASSIFIER_THREAD = "thread classifier"
 RESTART_SHOWN_S = 60.0
 """A restarted thread that has worked for so long is reported as working again."""
-
-ResultListener = Callable[[FrameResult], None]
-EventListener = Callable[[Event, FrameResult | None], None]
-"""Called with every event and its result; None if the event has no frame, for example a camera that is offline."""
-
-
-@dataclass(frozen=True, slots=True)
-class MonitorParts:
-    """Creates the parts of a monitor. Tests and benchmarks replace some of them."""
-
-    make_source: Callable[[CameraSettings], FrameSource] = make_source
-    load_detector: Callable[[DetectorSettings], FaceDetector] = field(default_factory=shared_detector_loader)
-    load_classifier: Callable[[ClassifierSettings], MaskClassifier] = load_classifier
-    make_analyzer: Callable[..., FrameAnalyzer] = FrameAnalyzer
-    cores_allowed: Callable[[], int] = cores_allowed
-
-
-class HourRecorder(Protocol):
-    """Takes what the monitor counts. Files that are not to be counted are left out by the recorder."""
-
-    def record(self, hours: Sequence[CameraHour], in_view: Sequence[CameraHour] = ()) -> None:
-        """Adds people and watched time. ``in_view``: who is in view of a camera now, which replaces what was said about
-        this camera before. Called by one thread at a time."""
-
-    def today(self, camera: str) -> Mapping[Label, int] | None:
-        """The people that ``camera`` counted today, by label, also those in view; None if it is not counted by day.
-        Must not wait."""
-
-    def occupancy(self, camera: str) -> Occupancy | None:
-        """What was counted at the lines of ``camera`` before, also by earlier runs."""
-
-    def keep_occupancy(self, state: Occupancy) -> None:
-        """Stores what was counted. Called by one thread at a time."""
 
 
 class Monitor:
@@ -122,14 +81,11 @@ class Monitor:
         ``may_watch``: whether a camera, by its name, is to be watched now; otherwise it is suspended."""
         self.run_id = f"{int(time.time()):x}{secrets.token_hex(3)}"
         self._settings = settings
-        self._listeners = tuple(listeners)
-        self._event_listeners = tuple(event_listeners)
         self._offline = {event.camera: event for event in offline}
         self._is_muted = is_muted
         self._parts = parts or MonitorParts()
         self._recorder = recorder
         self._may_watch = may_watch
-        self._last_recorded: dict[str, FrameResult] = {}
         self._watched_time, self._awake = WatchedTime(), AwakeClock()
         self._resumed = threading.Event()
         self._resumed.set()
@@ -137,9 +93,9 @@ class Monitor:
         self._cameras: list[Camera] = []  # replaced, never changed: other threads read it
         self._removed: list[Camera] = []
         self._follows = True
-        self._batcher: ClassifierBatcher | None = None
-        self._batcher_thread: threading.Thread | None = None
+        self._classifier = ClassifierThread(self._threads)
         self._dispatcher = Dispatcher()
+        self._listeners = Listeners(self._dispatcher, listeners, event_listeners, recorder)
         self._results = ResultQueue(len(settings.camera))
         self._watchdog = Watchdog()
         self._restarted: dict[str, tuple[float, str]] = {}
@@ -147,7 +103,7 @@ class Monitor:
         self._checked_s = time.monotonic()
 
     def __enter__(self) -> "Monitor":
-        self._batcher = ClassifierBatcher(self._load_classifier(self._settings.classifier))
+        self._classifier.prepare(self._parts.open_classifier(self._settings.classifier))
         for settings in self._settings.camera:
             camera = self._new_camera(settings)
             if camera.name in self._offline:
@@ -155,20 +111,12 @@ class Monitor:
                 camera.restore_offline(event)
                 self._watchdog.restore_outage(camera.name, event.duration_s + max(0.0, time.time() - event.wall_s))
             self._cameras.append(camera)
-        self._batcher_thread = self._threads.spawn("classifier", self._batcher.warm_up_and_run)
+        self._classifier.start()
         for camera in self._cameras:
-            if not self._may_watch(camera.name):
-                camera.suspend()
-                continue
-            camera.capture.start()
-            self._spawn_detector(camera)
+            self._start(camera)
         self._threads.spawn("dispatcher", self._dispatcher.run)
         self._threads.spawn("watchdog", self._run_watchdog)
         return self
-
-    def _load_classifier(self, settings: ClassifierSettings) -> MaskClassifier:
-        threads = min(settings.threads, self._parts.cores_allowed())
-        return self._parts.load_classifier(settings.model_copy(update={"threads": threads}))
 
     # -- cameras and their threads -----------------------------------------------------------------------------------
 
@@ -182,6 +130,13 @@ class Monitor:
         elif self._recorder is not None:  # also without lines: a limit that was reached has to end
             camera.occupancy = self._recorder.occupancy(camera.name) or camera.occupancy
         return camera
+
+    def _start(self, camera: Camera) -> None:
+        if self._may_watch(camera.name):
+            camera.capture.start()
+            self._spawn_detector(camera)
+        else:
+            camera.suspend()
 
     def _follow_settings(self) -> None:
         """Starts new cameras and stops those that the settings do not name any more. One whose source has changed is
@@ -198,7 +153,8 @@ class Monitor:
         cameras = []
         for own in wanted:
             if own.name in kept:
-                kept[own.name].apply(own, *self._live_settings(own))  # it may not have been there when they came
+                # It may not have been there when they came.
+                kept[own.name].apply(own, *live_settings(self._settings, own))
             try:
                 cameras.append(kept.get(own.name) or self._new_camera(own, old.get(own.name)))
             except MaskwatchError as error:
@@ -206,21 +162,14 @@ class Monitor:
                 self._results.producer_done()
         self._cameras = cameras
         for camera in cameras:
-            if camera.name not in kept and self._may_watch(camera.name):
-                camera.capture.start()
-                self._spawn_detector(camera)
-            elif camera.name not in kept:
-                camera.suspend()
+            if camera.name not in kept:
+                self._start(camera)
         if self._threads.stopping.is_set():  # the stop may have closed only the old ones
             self._wake_all()
 
     def _remove(self, camera: Camera, is_replaced: bool) -> None:
         """``is_replaced``: another camera of this name follows, whose counts continue."""
-        self._end_view(camera, REMOVED)
-        if not is_replaced:
-            self._end_limit(camera, REMOVED)
-        if (change := self._watchdog.end_outage(camera.name)) is not None:
-            self.report(camera.outage_event(change, REMOVED))
+        self._end_alerts(camera, REMOVED, with_limit=not is_replaced)
         camera.retire_worker()
         camera.stop()
         self._removed = [each for each in self._removed if each.join(0.0)] + [camera]
@@ -228,26 +177,7 @@ class Monitor:
             self._dispatcher.put(self._results.producer_done, wait=False)
 
     def _new_worker(self, camera: Camera) -> DetectorWorker:
-        general, own = self._settings, camera.settings
-        assert self._batcher is not None
-        detector = overridden(general.detector, own.detector)
-        share = max(1, self._parts.cores_allowed() // len(general.camera))
-        detector = resolved_detector(detector, share)
-        limit_opencv_threads(detector.max_threads)  # of each call: more only wake each other up
-        analyzer = self._parts.make_analyzer(
-            self._parts.load_detector(for_video(detector)),
-            self._batcher.classifier.metadata,
-            *self._live_settings(own),
-            camera.events,
-            general.classifier.max_batch,
-            detector,
-            camera.track_ids,
-        )
-        return DetectorWorker(f"detector {camera.name}", analyzer, camera.frames)
-
-    def _live_settings(self, own: CameraSettings) -> tuple[TrackingSettings, PolicySettings]:
-        """The settings of a camera that can change at run time."""
-        return overridden(self._settings.tracking, own.tracking), own.policy_over(self._settings.policy)
+        return self._parts.make_worker(camera, self._settings, self._classifier.metadata)
 
     def _spawn_detector(self, camera: Camera) -> None:
         worker = camera.worker
@@ -255,7 +185,7 @@ class Monitor:
 
     def _run_detector(self, camera: Camera, worker: DetectorWorker) -> None:
         """The detector thread: frames in, results out, until the source ends, the worker or the monitor stops."""
-        is_muted = partial(self._is_muted, camera.name)
+        classify, is_muted = partial(self._classifier.classify, worker), partial(self._is_muted, camera.name)
         while not self._threads.stopping.is_set() and not worker.is_stopped:
             worker.heartbeat.rest()
             if not self._resumed.wait(_WAIT_S):
@@ -265,63 +195,19 @@ class Monitor:
             except SlotClosed:
                 break
             if frame is not None:
-                result = worker.analyze(frame, partial(self._classify, worker), is_muted, keep_crash=camera.is_live)
+                result = worker.analyze(frame, classify, is_muted, keep_crash=camera.is_live)
                 worker.heartbeat.rest()
                 if result is not None:
                     before = camera.occupancy
                     events = camera.keep(result)
-                    self._dispatcher.put(partial(self._call_listeners, result))
+                    self._listeners.put(result)
                     if camera.occupancy is not before:
-                        self._dispatcher.put(partial(self._record_occupancy, camera.occupancy, events, result))
+                        self._listeners.put_occupancy(camera.occupancy, events, result)
                     self._results.put(result, wait=not camera.is_live)
         if not worker.is_stopped and not self._threads.stopping.is_set():  # only if the source itself has ended
             worker.ended = True
             if not camera.is_live:
                 self._end_file(camera)
-
-    def _classify(self, worker: DetectorWorker, crops: Crops) -> Probabilities | None:
-        """Returns None if the monitor or the worker stops. Tries again if the classifier is replaced meanwhile."""
-        while not self._threads.stopping.is_set():
-            batcher = self._batcher
-            assert batcher is not None
-            if worker.is_stopped:  # asked after the batcher is read: another model may need other crops
-                return None
-            try:
-                return batcher.classify(crops)
-            except BatcherClosed:
-                if batcher is self._batcher:
-                    raise
-        return None
-
-    def _call_listeners(self, result: FrameResult) -> None:
-        left, here = (_people_of(result, people) for people in (result.counts.leaving, result.counts.here))
-        last = self._last_recorded.get(result.frame.camera)
-        self._last_recorded[result.frame.camera] = result
-        if self._recorder is not None and (left.people or last is None or here != _people_of(last, last.counts.here)):
-            self._recorder.record([left] if left.people else [], [here])
-        for listener in self._listeners:
-            listener(result)
-        for event in result.events:
-            self._call_event_listeners(event, result)
-
-    def _call_event_listeners(self, event: Event, result: FrameResult | None = None) -> None:
-        for listener in self._event_listeners:
-            listener(event, result)
-
-    def _record_occupancy(self, state: Occupancy, events: Sequence[Event], result: FrameResult | None = None) -> None:
-        if self._recorder is not None:
-            self._recorder.keep_occupancy(state)
-        for event in events:
-            self._call_event_listeners(event, result)
-
-    def _record_rest(self, *cameras: str) -> None:
-        """Records the people who were in view of ``cameras`` at last: they are not in view any more."""
-        results = [self._last_recorded.pop(name) for name in cameras if name in self._last_recorded]
-        rest = [_people_of(result, result.counts.here) for result in results]
-        if self._recorder is not None and rest:
-            self._recorder.record(
-                [each for each in rest if each.people], [CameraHour(each.camera, each.hour_s) for each in rest]
-            )
 
     def _end_file(self, camera: Camera) -> None:
         """Handles the end of a file. A failed file stops the monitor if no other camera is left."""
@@ -343,7 +229,6 @@ class Monitor:
 
         Raises the camera's error if none can be watched any more.
         """
-        assert self._batcher is not None
         if not self._follows:
             self._follow_settings()
         self._suspend_or_resume()
@@ -353,7 +238,7 @@ class Monitor:
         self._checked_s = time.monotonic()
         self._measure_watched_time()
         settings = self._settings.monitor
-        for action in self._watchdog.check(settings, cameras, self._batcher.heartbeat, self._dispatcher.heartbeat):
+        for action in self._watchdog.check(settings, cameras, self._classifier.heartbeat, self._dispatcher.heartbeat):
             self._carry_out(action)
         raise_if_none_left([camera.health() for camera in self._cameras], settings)
 
@@ -364,23 +249,24 @@ class Monitor:
             if camera.is_suspended:
                 self._begin(camera, camera.resume)
                 continue
-            self._end_view(camera, MOVED)
-            self._end_limit(camera, MOVED)
-            if (change := self._watchdog.end_outage(camera.name)) is not None:
-                self.report(camera.outage_event(change, MOVED))
+            self._end_alerts(camera, MOVED)
             camera.suspend()
 
     def _end_view(self, camera: Camera, reason: str) -> None:
         """Resolves the open alerts of ``camera``, if the policy wants that, and counts who is in view: its next worker
         knows neither."""
-        _, policy = self._live_settings(camera.settings)
+        _, policy = live_settings(self._settings, camera.settings)
         for event in camera.resolved_by_restart(reason) if policy.resolved_events else ():
             self.report(event)
-        self._dispatcher.put(partial(self._record_rest, camera.name), wait=False)
+        self._listeners.end_view(camera.name)
 
-    def _end_limit(self, camera: Camera, reason: str) -> None:
-        if (event := camera.end_limit(reason)) is not None:
-            self._dispatcher.put(partial(self._record_occupancy, camera.occupancy, [event]), wait=False)
+    def _end_alerts(self, camera: Camera, reason: str, with_limit: bool = True) -> None:
+        """Also those of the camera itself: it is not watched any more."""
+        self._end_view(camera, reason)
+        if with_limit and (event := camera.end_limit(reason)) is not None:
+            self._listeners.put_occupancy(camera.occupancy, [event])
+        if (change := self._watchdog.end_outage(camera.name)) is not None:
+            self.report(camera.outage_event(change, reason))
 
     def _measure_watched_time(self) -> None:
         wall_s, is_paused = time.time(), not self._resumed.is_set()
@@ -388,19 +274,19 @@ class Monitor:
             self._awake.check(),
             wall_s,
             [
-                camera.activity(is_paused, not may_alert_now(self._live_settings(camera.settings)[1], wall_s))
+                camera.activity(is_paused, not may_alert_now(live_settings(self._settings, camera.settings)[1], wall_s))
                 for camera in self._cameras
                 if (camera.is_live or not camera.has_ended) and not camera.is_suspended
             ],
         )
-        if self._recorder is not None and self._watched_time.is_due:
-            self._dispatcher.put(partial(self._recorder.record, self._watched_time.take()), wait=False)
+        if self._watched_time.is_due:
+            self._listeners.put_hours(self._watched_time.take())
 
     def _carry_out(self, action: Action) -> None:
         if isinstance(action, RestartClassifier):
             log.error("%s; restarted", action.reason)
             self._restarted[CLASSIFIER_THREAD] = time.monotonic(), action.reason
-            self._restart_classifier(self._load_classifier(self._settings.classifier))
+            self._classifier.replace(self._parts.open_classifier(self._settings.classifier))
             return
         camera = next(each for each in self._cameras if each.name == action.camera)
         if isinstance(action, ReportOutage):
@@ -414,7 +300,7 @@ class Monitor:
 
     def report(self, event: Event) -> None:
         """Passes an event without a frame to the listeners."""
-        self._dispatcher.put(partial(self._call_event_listeners, event), wait=False)
+        self._listeners.report(event)
 
     def _restart(self, camera: Camera, action: RestartCamera) -> None:
         reason = camera.settings.hide(action.reason)
@@ -429,7 +315,8 @@ class Monitor:
         except MaskwatchError as error:
             self._give_up(camera, GiveUpCamera(camera.name, f"{reason}{camera.name} cannot be restarted: {error}"))
             return
-        camera.apply(camera.settings, *self._live_settings(camera.settings))  # new settings may have come meanwhile
+        # New settings may have come meanwhile.
+        camera.apply(camera.settings, *live_settings(self._settings, camera.settings))
         self._spawn_detector(camera)
         if self._threads.stopping.is_set():  # the stop may have closed only the old capture
             camera.stop()
@@ -457,20 +344,9 @@ class Monitor:
         for camera in cameras:
             self._end_view(camera, "restarted")
             camera.retire_worker()
-        self._restart_classifier(classifier)
+        self._classifier.replace(classifier)
         for camera in cameras:
             self._begin(camera, camera.begin)
-
-    def _restart_classifier(self, classifier: MaskClassifier) -> None:
-        old, thread = self._batcher, self._batcher_thread
-        assert old is not None
-        assert thread is not None
-        self._threads.give_up(thread)
-        self._batcher = ClassifierBatcher(classifier)
-        self._batcher_thread = self._threads.spawn("classifier", self._batcher.warm_up_and_run)
-        old.close()
-        if self._threads.stopping.is_set():  # the stop may have closed only the old batcher
-            self._batcher.close()
 
     # -- called by users of the monitor ------------------------------------------------------------------------------
 
@@ -529,12 +405,12 @@ class Monitor:
         by_name = {camera.name: camera for camera in self._cameras}
         for own in self._settings.camera:
             if (camera := by_name.get(own.name)) is not None and _is_same(camera, own):
-                camera.apply(own, *self._live_settings(own))
+                camera.apply(own, *live_settings(self._settings, own))
         self._follows = False  # always: the thread of the watchdog may just be following other settings
 
     def use_classifier(self, settings: ClassifierSettings) -> None:
         """Uses another model within a second. Raises MaskwatchError and changes nothing if it cannot be loaded."""
-        self._next_classifier = self._load_classifier(settings)
+        self._next_classifier = self._parts.open_classifier(settings)
         self._restarted.pop(CLASSIFIER_THREAD, None)  # that was the fault of the one before
         self._settings = self._settings.model_copy(update={"classifier": settings})
 
@@ -552,8 +428,7 @@ class Monitor:
         self._resumed.set()
         for camera in self._cameras:
             camera.stop()
-        if self._batcher is not None:
-            self._batcher.close()
+        self._classifier.close()
         self._dispatcher.close()
         self._results.close()
 
@@ -567,9 +442,7 @@ class Monitor:
             stuck += [f"capture {camera.name}"] * camera.join(deadline_s)
         if stuck:
             log.warning("threads still running %.1f s after the stop: %s", _JOIN_S, ", ".join(stuck))
-        self._record_rest(*self._last_recorded)
-        if self._recorder is not None:
-            self._recorder.record(self._watched_time.take())
+        self._listeners.finish(self._watched_time.take())
         if error is None:
             self._raise_fault()
 
@@ -585,9 +458,3 @@ class Monitor:
 def _is_same(camera: Camera, settings: CameraSettings) -> bool:
     """Whether ``settings`` can be applied to ``camera`` without starting it again."""
     return live_camera(camera.settings, settings) == settings
-
-
-def _people_of(result: FrameResult, people: Mapping[Label, int]) -> CameraHour:
-    """``people``, as a part of the hour of ``result``."""
-    masked, bare, incorrect = (people.get(label, 0) for label in (Label.MASK, Label.NO_MASK, Label.INCORRECT))
-    return CameraHour(result.frame.camera, hour_of(result.frame.wall_s), masked, bare, incorrect)

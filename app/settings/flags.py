@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.errors import SettingsError
+from app.settings.source_uri import named_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +167,6 @@ def flag_values(args: argparse.Namespace, flags: Iterable[Flag]) -> dict[str, An
     every source (see ``source_values``)."""
     nested: dict[str, Any] = {}
     if getattr(args, "source", None):
-        from app.settings.source import named_source  # imported late: pydantic loads slowly
-
         nested["camera"] = [named_source(text) for text in args.source]
     for flag in flags:
         value = getattr(args, flag.place, None)

@@ -14,8 +14,9 @@ from pydantic import (
 )
 
 from app.core.schedule import parse_hours
-from app.settings.source import Line, SourceSettings, TimeZone, check_characters
-from app.settings.source import Polygon as Polygon
+from app.settings.polygons import Line, Polygon
+from app.settings.source import SourceSettings, TimeZone
+from app.settings.source_uri import check_characters
 from app.settings.vision import DetectorSettings, TrackingSettings
 
 M = TypeVar("M", bound=BaseModel)

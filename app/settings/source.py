@@ -1,15 +1,10 @@
 """The settings of one source. Credentials are kept apart from the uri, so that they do not appear in messages."""
 
-import os
 import re
-import sys
-import unicodedata
-from collections.abc import Callable, Sequence
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -22,168 +17,25 @@ from pydantic import (
     model_validator,
 )
 
-from app.core.files import exists, is_folder
 from app.core.schedule import time_zone
 from app.core.secrets import HIDDEN, redact
 from app.core.text import parse_duration
 from app.core.translation import languages
-
-STREAM_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp"})
-IMAGE_SUFFIXES = frozenset(
-    {
-        *(".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pam"),
-        *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"),
-    }
+from app.settings.polygons import Polygon
+from app.settings.source_uri import (
+    SourceKind,
+    check_characters,
+    check_main_uri,
+    check_uri,
+    expand_environment,
+    kind_of,
+    name_of,
+    take_apart,
+    with_userinfo,
 )
-"""The images of a folder. HEIC is among them so that it is refused by name."""
-_ANIMATIONS = frozenset({".apng", ".gif"})
-"""Alone they are videos; of those in a folder the first frame is read."""
-_LISTENING_SCHEMES = frozenset({"udp", "rtp"})
-"""Their address may have no host: ``udp://:5000`` receives on port 5000 of this machine."""
 
-_PACKET_SCHEMES = ("rtsp://", "rtsps://", "rtmp://", "rtmps://")
-"""Of a main stream, whose packets are kept."""
-
-_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]*)://")
-# At most two digits, because a folder of images may be called 20240131.
-_CAMERA = re.compile(r"[0-9]{1,2}|/dev/video[0-9]+")
 _RATIO = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,4})?:(?!0+(?:\.0+)?$)[0-9]{1,5}(?:\.[0-9]{1,4})?")
 _SEGMENTS_S = 20.0
-_NAMED = re.compile(r"([^=/\\?:@]*[^=/\\?:@\s][^=/\\?:@]*)=(.+)", re.DOTALL)
-"""NAME=SOURCE. A name contains no part of an address, so the '=' in the query of an address does not count."""
-_HALF_SCHEME = re.compile(r"(rtsps?|https?|rtmps?)(?::/{0,2}|/{1,2})", re.IGNORECASE)
-_HOST = re.compile(
-    r"(?P<login>[^/@\s]*@)?(?P<host>localhost|[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]|[\w-]+(?:\.[\w-]+)*)"
-    r"(?P<port>:[0-9]{1,5})?(?P<path>[/?].*)?"
-)
-VIDEO_SUFFIXES = frozenset(
-    {
-        *(
-            ".mp4",
-            ".m4v",
-            ".mov",
-            ".avi",
-            ".mkv",
-            ".webm",
-            ".wmv",
-            ".asf",
-            ".flv",
-            ".f4v",
-            ".ts",
-            ".mts",
-            ".m2ts",
-            ".mpg",
-        ),
-        *(
-            ".mpeg",
-            ".vob",
-            ".3gp",
-            ".ogv",
-            ".mxf",
-            ".dav",
-            ".mjpg",
-            ".mjpeg",
-            ".h264",
-            ".h265",
-            ".264",
-            ".265",
-            ".hevc",
-        ),
-        *(".y4m", ".rm", ".divx", ".m3u", ".m3u8", ".sdp", ".gif"),
-    }
-)
-_LOCAL_NAMES = frozenset({"local", "lan", "home", "internal"})
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-
-Point = tuple[float, float]
-"""Fractions of the width and the height of a picture."""
-
-
-class SourceKind(StrEnum):
-    CAMERA = "camera"
-    STREAM = "stream"
-    FILE = "file"
-    IMAGES = "images"
-    DEMO = "demo"
-
-
-def named_source(text: str) -> dict[str, str]:
-    """The settings of ``--source``: NAME=SOURCE, or SOURCE alone. A file whose path contains '=' is a source."""
-    match = _NAMED.fullmatch(text)
-    if match is None or exists(Path(text)):
-        return {"uri": text}
-    return {"name": match[1].strip(), "uri": match[2]}
-
-
-def is_photo(uri: str) -> bool:
-    """Whether ``uri`` is a single image. An animation is a video."""
-    suffix = Path(uri).suffix.lower()
-    return not _SCHEME.match(uri) and suffix in IMAGE_SUFFIXES - _ANIMATIONS and not is_folder(Path(uri))
-
-
-def _address_without_scheme(uri: str) -> str:
-    """The address to write for ``uri``, without secrets, if it is probably one without its scheme; else ''."""
-    half = _HALF_SCHEME.match(uri)
-    scheme, rest = (half[1].lower(), uri[half.end() :]) if half else ("rtsp", uri)
-    match = _HOST.fullmatch(rest)
-    if match is None:
-        return ""
-    host, login = match["host"], match["login"] or ""
-    last = host.rpartition(".")[2].lower()
-    is_address = (
-        (last.isdigit() and host.count(".") == 3) or host[0] == "[" or host == "localhost" or last in _LOCAL_NAMES
-    )
-    is_domain = host.count(".") >= 2 and last.isalpha() and f".{last}" not in IMAGE_SUFFIXES | VIDEO_SUFFIXES
-    if not (half or ":" in login or match["port"] or is_address or is_domain):
-        return ""
-    shown = redact(f"{scheme}://{host}{match['port'] or ''}{match['path'] or ''}")
-    return shown.replace("://", "://USER:PASSWORD@", 1) if login else shown
-
-
-def expand_environment(text: str, read: Callable[[str], str] = str) -> str:
-    """``text`` with each ``${NAME}`` replaced by its unchanged value; ``read`` converts the text between them.
-
-    Raises ValueError if NAME is not set.
-    """
-
-    def value(name: str) -> str:
-        found = os.environ.get(name)
-        if found is None:
-            raise ValueError(f"environment variable {name} is not set; set it or write the value instead")
-        return found
-
-    parts = _VARIABLE.split(text)  # text and names alternate
-    return "".join(value(part) if i % 2 else read(part) for i, part in enumerate(parts))
-
-
-def _cut_userinfo(uri: str) -> tuple[str, str]:
-    """(uri without userinfo, userinfo or '')."""
-    match = _SCHEME.match(uri)
-    if match is None:
-        return uri, ""
-    start = match.end()
-    end = min((i for i in (uri.find(c, start) for c in "/?#") if i >= 0), default=len(uri))
-    at = uri.rfind("@", start, end)
-    return (uri[:start] + uri[at + 1 :], uri[start:at]) if at >= 0 else (uri, "")
-
-
-def _take_apart(uri: str) -> tuple[str, str, str]:
-    """(uri without credentials, username or '', password or ''), with ``${NAME}`` replaced.
-
-    The uri is split first: a value may contain any special character, and its '%' is not an escape.
-    """
-    uri, userinfo = _cut_userinfo(uri.strip())
-    # A value may also be an address with credentials: it is parsed as if it were written here.
-    uri, within = _cut_userinfo(expand_environment(uri).strip())
-    if not userinfo:
-        username, _, password = within.partition(":")
-        return uri, unquote(username), unquote(password)
-    username, colon, password = userinfo.partition(":")
-    username, password = expand_environment(username, unquote), expand_environment(password, unquote)
-    if not colon and _VARIABLE.fullmatch(userinfo):  # one variable contains both
-        username, _, password = username.partition(":")
-    return uri, username, password
 
 
 def _quotient(ratio: str) -> float:
@@ -206,51 +58,6 @@ def _check_timezone(name: str) -> str:
     return name
 
 
-def _check_polygon(polygon: tuple[Point, ...]) -> tuple[Point, ...]:
-    if len(polygon) < 3:
-        raise ValueError("a region needs at least three corners")
-    _check_points(polygon)
-    if crosses_itself(polygon):
-        raise ValueError("the outline crosses or touches itself; move or remove a corner")
-    return polygon
-
-
-def _check_points(points: tuple[Point, ...]) -> tuple[Point, ...]:
-    if any(not 0 <= value <= 1 for point in points for value in point):
-        raise ValueError("corners are fractions of width and height, from 0 to 1")
-    return points
-
-
-def _check_line(line: tuple[Point, Point]) -> tuple[Point, Point]:
-    if line[0] == line[1]:
-        raise ValueError("both points are the same; move one")
-    return line
-
-
-def crosses_itself(polygon: Sequence[Point]) -> bool:
-    """Whether two sides have a point in common that is not the corner between them."""
-    sides = list(zip(polygon, (*polygon[1:], polygon[0]), strict=True))
-    for i, (a, b) in enumerate(sides):
-        after = sides[(i + 1) % len(sides)][1]
-        turns_back = (b[0] - a[0]) * (after[0] - b[0]) + (b[1] - a[1]) * (after[1] - b[1]) < 0
-        if a == b or (turns_back and _turn(a, b, after) == 0):
-            return True
-        if any(_meet(a, b, c, d) for c, d in sides[i + 2 : len(sides) - (i == 0)]):
-            return True
-    return False
-
-
-def _turn(a: Point, b: Point, c: Point) -> float:
-    """0 if the way from ``a`` over ``b`` to ``c`` is straight; else its sign says to which hand it turns."""
-    return (b[0] - a[0]) * (c[1] - b[1]) - (b[1] - a[1]) * (c[0] - b[0])
-
-
-def _meet(a: Point, b: Point, c: Point, d: Point) -> bool:
-    """Whether the lines from ``a`` to ``b`` and from ``c`` to ``d`` have a point in common."""
-    is_near = all(max(min(a[i], b[i]), min(c[i], d[i])) <= min(max(a[i], b[i]), max(c[i], d[i])) for i in (0, 1))
-    return is_near and _turn(a, b, c) * _turn(a, b, d) <= 0 and _turn(c, d, a) * _turn(c, d, b) <= 0
-
-
 def _check_language(code: str) -> str:
     if code not in languages():
         raise ValueError(f"there is no translation to {code!r}; choose {', '.join(languages())}")
@@ -260,8 +67,6 @@ def _check_language(code: str) -> str:
 Duration = Annotated[float, BeforeValidator(_seconds)]
 Language = Annotated[str, AfterValidator(_check_language)]
 TimeZone = Annotated[str, AfterValidator(_check_timezone)]
-Polygon = Annotated[tuple[Point, ...], AfterValidator(_check_polygon)]
-Line = Annotated[tuple[Point, Point], AfterValidator(_check_points), AfterValidator(_check_line)]
 
 
 class SourceSettings(BaseModel):
@@ -270,10 +75,10 @@ class SourceSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    uri: str = Field(
+    uri: Annotated[str, AfterValidator(check_uri)] = Field(
         description="0, /dev/video0, rtsp://…, http(s)://…, a video, an image, a folder of images or of videos, or demo"
     )
-    main_uri: str | None = Field(
+    main_uri: Annotated[str, AfterValidator(check_main_uri)] | None = Field(
         default=None,
         description="the main stream of a camera whose sub-stream is uri, such as rtsp://…/main: snapshots and clips "
         "are taken from it, only uri is analysed; with the user name and password of uri",
@@ -395,50 +200,12 @@ class SourceSettings(BaseModel):
         for key in ("uri", "main_uri"):
             if not isinstance(values.get(key), str):
                 continue
-            values[key], username, password = _take_apart(values[key])
+            values[key], username, password = take_apart(values[key])
             if username and values.get("username") is None:
                 values["username"] = username
             if password and values.get("password") is None:
                 values["password"] = password
         return values
-
-    @field_validator("uri")
-    @classmethod
-    def _check_uri(cls, uri: str) -> str:
-        if not uri:
-            raise ValueError("is empty; give 0 for the first camera, a stream, a file, a folder, or demo")
-        check_characters(uri)
-        match = _SCHEME.match(uri)
-        if match is None:
-            if re.fullmatch(r"-\d+", uri):
-                raise ValueError(f"is {uri}, but cameras are counted from 0")
-            address = _address_without_scheme(uri)
-            if address and not exists(Path(uri)):
-                raise ValueError(f"is no file; for a network camera write {address}")
-            return _expand_home(uri)
-        scheme = match.group(1).lower()
-        if scheme == "file":
-            path = unquote(urlsplit(uri).path)
-            return path.lstrip("/") if sys.platform == "win32" else path
-        if scheme not in STREAM_SCHEMES:
-            raise ValueError(f"has the unknown scheme {scheme}; use rtsp, http, https or the path of a file")
-        if any(c.isspace() for c in uri):
-            raise ValueError("contains a space; write it as %20")
-        try:
-            parts = urlsplit(uri)
-            host, _ = parts.hostname, parts.port
-        except ValueError as error:  # its message may quote a part of the uri
-            raise ValueError("has no valid host and port; check both") from error
-        if not host and not (scheme in _LISTENING_SCHEMES and parts.port):
-            raise ValueError(f"has no host; write {scheme}://host:port/path")
-        return uri
-
-    @field_validator("main_uri")
-    @classmethod
-    def _check_main_uri(cls, uri: str | None) -> str | None:
-        if uri is not None and not uri.lower().startswith(_PACKET_SCHEMES):
-            raise ValueError(f"must begin with {' or '.join(_PACKET_SCHEMES)}")
-        return uri if uri is None else cls._check_uri(uri)
 
     @field_validator("aspect_ratio")
     @classmethod
@@ -462,7 +229,7 @@ class SourceSettings(BaseModel):
     @model_validator(mode="after")
     def _default_name(self) -> Self:
         if not self.name:
-            object.__setattr__(self, "name", _name_from(self))  # the model is frozen after validation only
+            object.__setattr__(self, "name", name_of(self.uri))  # the model is frozen after validation only
         return self
 
     @model_validator(mode="after")
@@ -495,19 +262,7 @@ class SourceSettings(BaseModel):
 
     @property
     def kind(self) -> SourceKind:
-        if self.uri.lower() == "demo":
-            return SourceKind.DEMO
-        if _SCHEME.match(self.uri):
-            return SourceKind.STREAM
-        if _CAMERA.fullmatch(self.uri):
-            return SourceKind.CAMERA
-        path = Path(self.uri)
-        suffix = path.suffix.lower()
-        if is_folder(path) or is_photo(self.uri):
-            return SourceKind.IMAGES
-        if suffix == ".sdp":
-            return SourceKind.STREAM
-        return SourceKind.FILE
+        return kind_of(self.uri)
 
     def with_uri(self, uri: str) -> Self:
         return self.model_copy(update={"uri": uri})
@@ -549,40 +304,7 @@ class SourceSettings(BaseModel):
 
     def connect_uri(self) -> str:
         """The uri with its credentials, only for the decoder: never show or log it."""
-        match = _SCHEME.match(self.uri)
-        if match is None or self.username is None:
+        if self.username is None:
             return self.uri
         secret = f":{quote(self.password.get_secret_value(), safe='')}" if self.password else ""
-        return f"{match.group()}{quote(self.username, safe='')}{secret}@{self.uri[match.end() :]}"
-
-
-def check_characters(text: str) -> str:
-    """Returns ``text``. Raises ValueError if it contains control characters or is not UTF-8. Unicode spaces and joiners
-    are allowed: macOS writes U+202F into the names of screen recordings."""
-    kinds = {unicodedata.category(character) for character in text}
-    if kinds & {"Cc", "Zl", "Zp"}:
-        raise ValueError("contains a control character; rename it")
-    if "Cs" in kinds:
-        raise ValueError("is not UTF-8; rename it")
-    return text
-
-
-def _expand_home(path: str) -> str:
-    try:
-        return str(Path(path).expanduser()) if path.startswith("~") else path
-    except RuntimeError as error:
-        raise ValueError("starts with ~, but there is no such home folder; write the full path") from error
-
-
-def _name_from(settings: SourceSettings) -> str:
-    """A short name: never the path of an address, which may contain a login or a channel number."""
-    uri, kind = settings.uri, settings.kind
-    if kind is SourceKind.DEMO:
-        return "demo"
-    if kind is SourceKind.CAMERA:
-        return f"Camera {int(uri.removeprefix('/dev/video')) + 1}"
-    if kind is SourceKind.STREAM and _SCHEME.match(uri):
-        parts = urlsplit(redact(uri))
-        return (parts.hostname or f"{parts.scheme}-{parts.port}")[:80]
-    path = Path(uri)
-    return (path.stem or path.resolve().name or uri)[:80]
+        return with_userinfo(self.uri, f"{quote(self.username, safe='')}{secret}")

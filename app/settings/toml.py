@@ -10,7 +10,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-import tomli_w
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -140,7 +139,9 @@ def _secret_description(name: str) -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_toml, value))}]"
-    return "{}" if value == {} else tomli_w.dumps({"x": value}).partition(" = ")[2].strip()
+    import tomlkit  # imported late: few commands write settings
+
+    return "{}" if value == {} else tomlkit.item(value).as_string()
 
 
 def _choices(annotation: Any) -> list[str]:

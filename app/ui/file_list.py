@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.settings.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from app.settings.source_uri import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ import numpy as np
 
 from app.capture.capture import SourceState
 from app.core.types import Box, FrameResult, Image
-from app.pipeline.monitor import CameraView
-from app.settings.monitor import Polygon
+from app.pipeline.camera import CameraView
+from app.settings.polygons import Polygon
 from app.ui.canvas import Canvas
 from app.ui.cards import Card, Part
 from app.ui.faces import FaceOptions, draw_faces, hide_faces, text_unit

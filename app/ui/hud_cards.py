@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from app.capture.capture import SourceState
 from app.core.types import Box, Counts, Label
-from app.pipeline.monitor import CameraView
+from app.pipeline.camera import CameraView
 from app.ui.canvas import blur_faces
 from app.ui.cards import Card, Part, Picture
 from app.ui.motion import ShownAlert

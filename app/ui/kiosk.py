@@ -11,7 +11,8 @@ import numpy as np
 
 from app.capture.capture import SourceState
 from app.core.types import Box, FrameResult, Image, Label
-from app.pipeline.monitor import CameraView, Monitor
+from app.pipeline.camera import CameraView
+from app.pipeline.monitor import Monitor
 from app.settings.view import ViewSettings
 from app.ui.canvas import Canvas, blur_faces
 from app.ui.image_window import ESCAPE, Closed, ImageWindow, Key, Resized

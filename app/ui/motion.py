@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from app.core.types import Box, Event, FrameResult, Image, Label, Track
-from app.pipeline.monitor import CameraView
+from app.pipeline.camera import CameraView
 from app.ui.cards import Picture
 
 _EASE_S = 0.06

@@ -1,15 +1,13 @@
 """Editor for alert regions: the user clicks corners in the window. Saves regions and rotations in the settings file."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from app.core.errors import OutputError, SettingsError
-from app.core.files import write_text
+from app.settings.file_edit import edited
 from app.settings.load import load_settings
-from app.settings.monitor import Polygon
-from app.settings.source import crosses_itself
+from app.settings.polygons import Polygon, crosses_itself
 from app.ui.canvas import Canvas
 from app.ui.palette import INK, PAPER
 
@@ -72,41 +70,25 @@ def save_policy(path: Path, camera: str, name: str, value: Any) -> None:
     """
     import tomlkit
 
-    def change(document: Any, table: Any) -> None:
-        target = document if table is None else table
+    with edited(path, f"save {name} to") as document:
+        table = _table_of(document, path, camera)
+        target: Any = document if table is None else table
         is_inline = isinstance(target, tomlkit.items.InlineTable)
         policy = target.setdefault("policy", tomlkit.inline_table() if is_inline else tomlkit.table())
         policy[name] = value
-
-    _save(path, camera, name, change)
 
 
 def save_rotation(path: Path, camera: str, rotate: int) -> bool:
     """Saves ``rotate`` (degrees clockwise) in the table of the camera with this name; False if the settings file has
     none. Raises OutputError as ``save_regions`` does."""
-    found = False
-
-    def change(_document: Any, table: Any) -> None:
-        nonlocal found
+    with edited(path, "save the rotation to") as document:
+        table = _table_of(document, path, camera)
         if table is not None:
-            table["rotate"], found = rotate, True
-
-    _save(path, camera, "the rotation", change)
-    return found
+            table["rotate"] = rotate
+    return table is not None
 
 
-def _save(path: Path, camera: str, what: str, change: Callable[[Any, Any], None]) -> None:
-    """Calls ``change`` with the document of the settings file and the table of ``camera`` (None if it has none), and
-    writes the document."""
-    import tomlkit
-
-    try:
-        document = tomlkit.parse(path.read_text(encoding="utf-8"))
-        own = None
-        for table, settings in zip(document.get("camera", []), load_settings(path).camera, strict=False):
-            if settings.name == camera:
-                own = table
-        change(document, own)
-        write_text(path, tomlkit.dumps(document))
-    except (OSError, ValueError, SettingsError) as error:
-        raise OutputError(f"cannot save {what} to {path}: {error}; check the file and its permissions") from error
+def _table_of(document: Any, path: Path, camera: str) -> Any:
+    """The table of ``camera``; None if there is none. Raises SettingsError if the file is invalid."""
+    cameras = zip(document.get("camera", []), load_settings(path).camera, strict=False)
+    return next((table for table, settings in cameras if settings.name == camera), None)

@@ -11,8 +11,9 @@ import numpy as np
 from app.capture.capture import SourceState
 from app.core.errors import DisplayError
 from app.core.types import Box, EventKind, FrameResult, Image, Label
-from app.pipeline.monitor import CameraView, Monitor
-from app.settings.monitor import Polygon
+from app.pipeline.camera import CameraView
+from app.pipeline.monitor import Monitor
+from app.settings.polygons import Polygon
 from app.settings.view import ViewSettings
 from app.ui.grid import Grid, best_grid, grid_size, window_size
 from app.ui.hud import Screen, draw_camera, draw_window, render, video_box

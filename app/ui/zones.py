@@ -4,7 +4,7 @@ import math
 
 from app.core.types import Label
 from app.pipeline.camera import CameraView
-from app.settings.source import Point
+from app.settings.polygons import Point
 from app.ui.canvas import Canvas
 from app.ui.cards import Card, Part
 from app.ui.palette import CHROMES, INK, PAPER, STYLES

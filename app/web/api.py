@@ -19,7 +19,7 @@ from app.alerts.marks import Verdict
 from app.alerts.push_store import PushStore
 from app.alerts.store_types import EventFilter, StoreError
 from app.core.types import Box, EventKind
-from app.pipeline.monitor import CameraView
+from app.pipeline.camera import CameraView
 from app.review.collected import CROP, SCENE
 from app.web import openapi, push
 from app.web.middleware import CSRF_FIELD, FORM, parse_form

@@ -13,7 +13,7 @@ import cv2
 from starlette.types import Receive, Scope, Send
 
 from app.capture.capture import SourceState
-from app.pipeline.monitor import CameraView
+from app.pipeline.camera import CameraView
 from app.settings.web import WebSettings
 from app.ui.faces import FaceOptions, canvas, draw_faces, hide_faces
 from app.ui.hud import Screen, render

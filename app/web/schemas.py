@@ -13,7 +13,7 @@ from app.alerts.store_schema import SECONDS
 from app.capture.capture import SourceState
 from app.core.secrets import redact
 from app.core.types import FACE_LABELS, Counts, Event, EventKind, Label
-from app.pipeline.monitor import CameraView
+from app.pipeline.camera import CameraView
 from app.web.mjpeg import STALE_STATES
 
 

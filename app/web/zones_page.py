@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.pipeline.monitor import CameraView
+from app.pipeline.camera import CameraView
 from app.ui.faces import canvas, hide_faces
 from app.web.site import Site
 

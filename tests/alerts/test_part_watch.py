@@ -4,9 +4,10 @@ from pathlib import Path
 
 from fakes_alerts import make_event
 
+from app.alerts.earlier_runs import latest_of_parts
 from app.alerts.event_store import EventStore
 from app.alerts.health import AlertHealth, ChannelHealth
-from app.alerts.part_watch import FAILED_AFTER_S, PartWatch, faults_of_alerts, latest_of_parts
+from app.alerts.part_watch import FAILED_AFTER_S, PartWatch, faults_of_alerts
 from app.alerts.store_types import WriteBatch
 from app.core.types import EventKind
 from app.settings.alerts import AlertSettings

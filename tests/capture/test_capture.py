@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes_video import HANG_S, LIMIT_S, FakeSource, frame, striped_image, video_threads, wait_until
+from fakes_video import HANG_S, LIMIT_S, FakeSource, frame, striped_image, wait_until
+from fixtures_threads import no_video_thread_survives  # noqa: F401
 
 from app.capture.capture import Capture, SourceState, SourceStatus
 from app.capture.live_source import Throttle
@@ -27,12 +28,6 @@ FAST: dict[str, Any] = {
     "pace": "fast",
 }
 """Time limits that a slow machine never exceeds; tests of a time limit set their own."""
-
-
-@pytest.fixture(autouse=True)
-def no_thread_survives() -> Iterator[None]:
-    yield
-    wait_until(lambda: not video_threads(), "all threads of the captures end")
 
 
 def settings(**values: Any) -> SourceSettings:

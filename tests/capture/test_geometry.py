@@ -7,7 +7,8 @@ import pytest
 
 from app.capture.geometry import corrected
 from app.core.types import Image
-from app.settings.source import Polygon, SourceSettings
+from app.settings.polygons import Polygon
+from app.settings.source import SourceSettings
 
 IMAGE = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
 

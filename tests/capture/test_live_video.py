@@ -2,14 +2,14 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from fakes_http import http_camera, paced
-from fakes_video import LIMIT_S, FakeSource, frame, transport_stream, video_threads, wait_until
+from fakes_video import LIMIT_S, FakeSource, frame, transport_stream, wait_until
+from fixtures_threads import no_video_thread_survives  # noqa: F401
 
 from app.capture.capture import Capture, SourceState
 from app.capture.paced_reader import PacedReader
@@ -18,12 +18,6 @@ from app.capture.source import make_source
 from app.core.errors import LoginError, RetryLaterError
 from app.core.types import Frame
 from app.settings.source import SourceSettings
-
-
-@pytest.fixture(autouse=True)
-def no_thread_survives() -> Iterator[None]:
-    yield
-    wait_until(lambda: not video_threads(), "all threads of the captures end")
 
 
 def test_packets_without_a_key_frame_are_no_silence(caplog: pytest.LogCaptureFixture) -> None:

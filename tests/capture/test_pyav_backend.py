@@ -99,6 +99,7 @@ INTERLACED = {"x264-params": "tff=1:qp=4"}
         ("grey.mkv", {"codec": "ffv1", "pixel_format": "gray"}),
         ("rgb.mkv", {"codec": "libx264rgb", "pixel_format": "rgb24"}),
         ("alpha.mov", {"codec": "qtrle", "pixel_format": "argb"}),
+        ("bgr.avi", {"codec": "rawvideo", "pixel_format": "bgr24"}),  # needs no conversion
         ("16_bit.mov", {"codec": "png", "pixel_format": "rgb48be"}),
         *((f"matrix_{matrix}.mkv", {"matrix": matrix}) for matrix in range(1, 15)),
         *((f"matrix_{matrix}.mp4", {"matrix": matrix, "options": INTERLACED}) for matrix in (9, 10)),

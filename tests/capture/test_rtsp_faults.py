@@ -8,7 +8,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,10 +23,10 @@ from fakes_video import (
     reject_all,
     send_garbage,
     striped_image,
-    video_threads,
     wait_until,
     write_clip,
 )
+from fixtures_threads import no_video_thread_survives  # noqa: F401
 
 from app.capture.capture import Capture, SourceState
 from app.capture.slot import Slot
@@ -54,12 +53,6 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     write_clip(folder / "a.mp4", [striped_image(i, 320, 240) for i in range(100)])
     return folder
-
-
-@pytest.fixture(autouse=True)
-def no_thread_survives() -> Iterator[None]:
-    yield
-    wait_until(lambda: not video_threads(), "all threads of the captures end")
 
 
 class RunningCapture:

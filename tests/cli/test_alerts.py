@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import pytest
 from fakes_alerts import HttpPeer, make_event
-from fixtures_alerts import no_thread_survives  # noqa: F401
+from fixtures_threads import no_thread_survives  # noqa: F401
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_store import EventStore

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import tomli_w
+import tomlkit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -241,7 +241,7 @@ def test_show_hides_every_secret(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_shown_settings_load_to_the_same_values(tmp_path: Path) -> None:
     text = "[policy]\ndwell_s = 3\n[[camera]]\nuri = 'x.mp4'\n[camera.tracking]\nlost_after_s = 2\n"
     before = load_settings(write_config(tmp_path, text))
-    after = load_settings(write_config(tmp_path, tomli_w.dumps(redacted_tables(before))))
+    after = load_settings(write_config(tmp_path, tomlkit.dumps(redacted_tables(before))))
     assert after.model_dump() == before.model_dump()
 
 
@@ -333,10 +333,10 @@ def loaded_or_error(load: Callable[[], Settings]) -> Settings | str:
 @given(documents)
 def test_any_document_loads_or_gives_one_error_line(tmp_path: Path, document: dict[str, object]) -> None:
     path = tmp_path / "any.toml"
-    path.write_bytes(tomli_w.dumps(document).encode())
+    path.write_bytes(tomlkit.dumps(document).encode())
     loaded = loaded_or_error(lambda: load_settings(path))
     if not isinstance(loaded, str):
-        tomllib.loads(tomli_w.dumps(redacted_tables(loaded)))
+        tomllib.loads(tomlkit.dumps(redacted_tables(loaded)))
 
 
 @ANY_PATH
@@ -360,7 +360,7 @@ def test_passwords_are_never_shown(text: str, secret: str) -> None:
     password = f"x{secret}x"
     uri = f"rtsp://user:{password}@host/{text}"
     loaded = loaded_or_error(lambda: load_settings(None, {"camera": [{"uri": uri}]}))
-    shown = loaded if isinstance(loaded, str) else tomli_w.dumps(redacted_tables(loaded))
+    shown = loaded if isinstance(loaded, str) else tomlkit.dumps(redacted_tables(loaded))
     assert password not in shown or password in text
     assert password not in redact(uri) or password in text
 

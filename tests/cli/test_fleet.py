@@ -175,7 +175,8 @@ def test_the_commands_show_nodes_cameras_events_and_lag(fleet: Fleet, capsys: py
         return [line.split() for line in capsys.readouterr().out.splitlines()]
 
     nodes = shown("nodes")
-    assert nodes[1] == "hall box online 0 s ago 1 of 1 3 1.2 channel mail: no".split()  # noqa: SIM905
+    assert int(nodes[1].pop(3)) < 60  # on a busy machine
+    assert nodes[1] == "hall box online s ago 1 of 1 3 1.2 channel mail: no".split()  # noqa: SIM905
     assert nodes[2][:3] == ["yard", "box", "offline"]
     assert nodes[3] == ["2", "nodes,", "1", "online"]
     cameras = shown("cameras")

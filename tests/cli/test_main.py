@@ -328,35 +328,6 @@ def test_demo_gives_an_annotated_video_and_events(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.mp4"]
 
 
-def test_annotate_writes_images_and_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    video = cv2.VideoCapture(str(resources.asset("demo.mp4")))
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for i in range(3):
-        video.set(cv2.CAP_PROP_POS_FRAMES, 60 + 50 * i)
-        ok, image = video.read()
-        assert ok
-        cv2.imwrite(str(folder / f"{i}.jpg"), image)
-    video.release()
-    out, table = tmp_path / "out", tmp_path / "faces.csv"
-    assert main(["annotate", str(folder), "--output", str(out), "--table", str(table)]) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["0.jpg", "1.jpg", "2.jpg"]
-    assert (cv2.imread(str(out / "0.jpg")) != cv2.imread(str(folder / "0.jpg"))).any()
-    rows = table.read_text().splitlines()
-    assert rows[0] == "file,face,label,confidence,x,y,width,height"
-    assert len(rows) > 1
-    assert "faces in 3 images" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (40, 60), (40, 60, 3), (40, 60, 4)])
-@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
-def test_annotate_reads_every_pixel_format(tmp_path: Path, shape: tuple[int, ...], depth: type) -> None:
-    path = tmp_path / "odd.png"
-    cv2.imwrite(str(path), np.full(shape, np.iinfo(depth).max // 2, depth))
-    assert main(["annotate", str(path), "--output", str(tmp_path / "out")]) == 0
-    assert cv2.imread(str(tmp_path / "out" / "odd.png")).shape[:2] == shape[:2]
-
-
 def test_annotate_rejects_files_that_are_not_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text, empty = tmp_path / "text.jpg", tmp_path / "empty"
     text.write_text("not an image")

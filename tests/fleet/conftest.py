@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from fixtures_alerts import no_thread_survives  # noqa: F401
+from fixtures_threads import no_thread_survives  # noqa: F401
 
 if TYPE_CHECKING:
     from fakes_fleet import Fleet

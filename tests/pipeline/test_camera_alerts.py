@@ -11,8 +11,8 @@ from fakes import BoxesDetector
 from fakes_monitor import BOX, LiveCamera, fake_parts
 from fakes_video import LIMIT_S, wait_until
 
+from app.alerts.earlier_runs import cameras_left_offline
 from app.alerts.event_store import EventStore
-from app.alerts.offline_cameras import cameras_left_offline
 from app.alerts.store_types import Delivery, EventFilter, Status, WriteBatch
 from app.cli.watch_session import WatchSession
 from app.core.types import Box, Event, EventKind

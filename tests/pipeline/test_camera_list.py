@@ -3,12 +3,13 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from fakes_monitor import LiveCamera, fake_parts
 from fakes_video import FakeSource, frame, wait_until
+from fixtures_threads import no_thread_survives  # noqa: F401
 
 from app.alerts.store_types import CameraHour, Occupancy
 from app.core.errors import SourceError
@@ -20,13 +21,6 @@ from app.settings.monitor import CameraSettings
 from app.settings.root import Settings
 
 BARE = 10
-
-
-@pytest.fixture(autouse=True)
-def no_thread_survives() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    wait_until(lambda: set(threading.enumerate()) <= before, "no thread survives")
 
 
 def settings_of(*names: str, **more: Any) -> Settings:

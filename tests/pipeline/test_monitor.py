@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from itertools import chain, count
 from pathlib import Path
 
@@ -12,25 +11,20 @@ import pytest
 from fakes import BoxesDetector, BrightnessClassifier
 from fakes_monitor import BOX, fake_parts
 from fakes_video import HANG_S, LIMIT_S, FakeSource, frame, wait_until
+from fixtures_threads import no_thread_survives  # noqa: F401
 
 from app.capture.live_source import Throttle
 from app.core.errors import MonitorError, SourceError
 from app.core.types import Box, Event, EventKind, Image
 from app.pipeline.classifier_batcher import ClassifierBatcher
-from app.pipeline.monitor import Monitor, MonitorParts
+from app.pipeline.monitor import Monitor
+from app.pipeline.monitor_parts import MonitorParts
 from app.settings.load import load_settings
 from app.settings.monitor import CameraSettings
 from app.settings.root import Settings
 from app.settings.vision import DetectorSettings
 
 DARK, BRIGHT = 10, 245
-
-
-@pytest.fixture(autouse=True)
-def no_thread_survives() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    wait_until(lambda: set(threading.enumerate()) <= before, "no thread survives")
 
 
 @pytest.fixture

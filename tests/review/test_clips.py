@@ -18,6 +18,7 @@ import pytest
 from fakes_monitor import LiveCamera, fake_parts
 from fakes_review import FACE, OTHER, detail, event, result, track
 from fakes_video import wait_until
+from fixtures_threads import no_thread_survives  # noqa: F401
 
 from app.alerts.event_store import EventStore
 from app.capture.main_stream import MainStreams
@@ -33,13 +34,6 @@ from app.settings.load import load_settings
 from app.settings.review import ClipSettings
 
 Usage = namedtuple("Usage", "total used free")
-
-
-@pytest.fixture(autouse=True)
-def no_thread_survives() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    wait_until(lambda: set(threading.enumerate()) <= before, "no thread survives")
 
 
 def recorded(

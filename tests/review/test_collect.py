@@ -3,9 +3,7 @@
 import json
 import os
 import random
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from fakes import METADATA
 from fakes_monitor import LiveCamera, fake_parts
 from fakes_review import FACE, OTHER, detail, event, noise, result, track
 from fakes_video import wait_until
+from fixtures_threads import no_thread_survives  # noqa: F401
 
 from app.cli.main import main
 from app.cli.watch_session import WatchSession
@@ -31,13 +30,6 @@ from app.settings.review import CollectSettings
 from app.settings.vision import TrackingSettings
 from app.training.data.samples import find_samples
 from app.vision.tracker import Tracker
-
-
-@pytest.fixture(autouse=True)
-def no_thread_survives() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    wait_until(lambda: set(threading.enumerate()) <= before, "no thread survives")
 
 
 @pytest.fixture

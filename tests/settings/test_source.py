@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from app.core.secrets import redact
 from app.settings.load import load_settings
-from app.settings.source import SourceKind, SourceSettings, named_source
+from app.settings.source import SourceSettings
+from app.settings.source_uri import SourceKind, named_source
 
 SECRET = st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), min_size=6, max_size=12).filter(
     lambda text: text not in "rtsp://camera.example:554/live***"

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from app.core.errors import SettingsError
 from app.settings.load import load_settings
+from app.settings.polygons import crosses_itself
 from app.settings.reload import live_part, needs_restart
 from app.settings.root import Settings
-from app.settings.source import crosses_itself
 
 SQUARE = "[[0.1, 0.1], [0.4, 0.1], [0.4, 0.4], [0.1, 0.4]]"
 ZONE = f'[[camera.zone]]\nname = "ward"\npolygon = {SQUARE}\n'

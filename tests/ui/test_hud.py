@@ -1,161 +1,28 @@
 """The overlay: inputs are not changed, everything is inside the image, nothing covers what matters."""
 
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes import plain_frame
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from fakes_hud import ALERT, FACE, Drawn, overlap, status, track, view
 
-from app.capture.capture import SourceState, SourceStatus
+from app.capture.capture import SourceState
 from app.core.types import (
-    FACE_LABELS,
     Box,
     Counts,
-    Event,
-    EventKind,
     FaceLabel,
-    FrameResult,
-    Image,
     Label,
-    StageTimes,
-    Track,
 )
-from app.pipeline.monitor import CameraView
-from app.ui import cards, faces
-from app.ui.canvas import Canvas, Sprite, composed
-from app.ui.faces import FaceOptions, canvas, draw_faces, text_unit
-from app.ui.hud import KEYS, Screen, draw_window, render, render_result, video_box
+from app.pipeline.camera import CameraView
+from app.ui.canvas import Canvas
+from app.ui.faces import canvas, draw_faces, text_unit
+from app.ui.hud import KEYS, Screen, draw_window, render, video_box
 from app.ui.hud_cards import count_rows, minutes
 from app.ui.motion import Motion
-from app.ui.palette import CHROMES, STYLES
+from app.ui.palette import STYLES
 
-VERDICTS = {style.colour for style in STYLES.values()}
 SIZES = [(640, 360), (1280, 720), (1920, 1080), (320, 180), (240, 426), (720, 1280)]
-
-
-def track(box: Box, label: Label = Label.MASK, id_: int = 1) -> Track:
-    return Track(id_, box, FaceLabel(label, 0.9), (0, 0), 0, 0, 9, 9, True)
-
-
-def status(state: SourceState = SourceState.LIVE, error: str = "") -> SourceStatus:
-    return SourceStatus("door", state, 0.0, last_error=error)
-
-
-COUNTS = Counts({Label.MASK: 1}, {Label.MASK: 2, Label.NO_MASK: 1})
-ALERT = Event("e", EventKind.NO_MASK, "door", 1.0, 1.7e9, 7, 0.97, 2.0, Box(1, 1, 9, 9))
-FACE = track(Box(100, 140, 90, 110), Label.NO_MASK, 7)
-
-
-def view(
-    *tracks: Track,
-    state: SourceState = SourceState.LIVE,
-    alerts: tuple[Event, ...] = (),
-    size: tuple[int, int] = (480, 480),
-    error: str = "",
-    waiting: dict[int, float] | None = None,
-    name: str = "door",
-    grey: int = 90,
-) -> CameraView:
-    frame = replace(plain_frame(30), image=np.full((size[1], size[0], 3), grey, np.uint8))
-    result = FrameResult(frame, tracks, (), COUNTS, (), alerts, StageTimes(), (), waiting or {})
-    return CameraView(name, status(state, error), True, frame, tracks, COUNTS, alerts, 0.04, 12.0, analysed=result)
-
-
-@dataclass
-class Drawn:
-    """What was drawn: texts with their extents, cards with their colours, and images."""
-
-    texts: list[tuple[str, Box]]
-    cards: list[tuple[Box, tuple[int, int, int]]]
-    images: list[Image]
-
-    def words(self) -> str:
-        return " ".join(text for text, _ in self.texts)
-
-    def add(self, other: "Drawn", x: int, y: int) -> None:
-        self.texts += [(text, box.moved(x, y)) for text, box in other.texts]
-        self.cards += [(box.moved(x, y), colour) for box, colour in other.cards]
-        self.images += other.images
-
-
-class KeptSprite(Sprite):
-    """A sprite that knows what was drawn on it."""
-
-    drawn: Drawn
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Drawn]:
-    """Records what is drawn, also on cards and labels that are drawn once and kept."""
-    records = [Drawn([], [], [])]
-    text, card, paste, blend = Canvas.text, Canvas.card, Canvas.paste, Canvas.blend
-
-    def keep_text(board: Canvas, xy: tuple[float, float], content: str, *more: object, **options: object) -> Box:
-        box = text(board, xy, content, *more, **options)  # type: ignore[arg-type]
-        if content:
-            records[-1].texts.append((content, box))
-        return box
-
-    def keep_card(board: Canvas, box: Box, radius: float, fill: tuple[int, int, int], opacity: float = 1.0) -> None:
-        records[-1].cards.append((box, fill))
-        card(board, box, radius, fill, opacity)
-
-    def keep_image(board: Canvas, image: Image, box: Box, radius: float = 0.0) -> None:
-        records[-1].images.append(image)
-        paste(board, image, box, radius)
-
-    def keep_sprite(board: Canvas, sprite: Sprite, x: int, y: int) -> None:
-        if isinstance(sprite, KeptSprite):
-            records[-1].add(sprite.drawn, x, y)
-        blend(board, sprite, x, y)
-
-    def keep_composed(width: int, height: int, unit: float, draw: Callable[[Canvas], None]) -> Sprite:
-        records.append(Drawn([], [], []))
-        draw(Canvas(np.zeros((height, width, 3), np.uint8), unit))
-        known = records.pop()
-        records.append(Drawn([], [], []))
-        sprite = KeptSprite(*composed(width, height, unit, draw))
-        records.pop()
-        sprite.drawn = known
-        return sprite
-
-    def forget() -> None:
-        cards.card_sprite.cache_clear()
-        faces.label_sprite.cache_clear()
-
-    forget()
-    for name, replacement in (("text", keep_text), ("card", keep_card), ("paste", keep_image), ("blend", keep_sprite)):
-        monkeypatch.setattr(Canvas, name, replacement)
-    for module in (cards, faces):
-        monkeypatch.setattr(module, "composed", keep_composed)
-    yield records[0]
-    forget()
-
-
-def overlap(a: Box, b: Box) -> float:
-    """The common area in px, without what rounding adds."""
-    width, height = min(a.x2, b.x2) - max(a.x, b.x), min(a.y2, b.y2) - max(a.y, b.y)
-    return max(0.0, width - 1) * max(0.0, height - 1)
-
-
-@pytest.mark.parametrize("label", FACE_LABELS)
-def test_each_label_is_drawn_in_its_colour_on_a_copy(label: Label) -> None:
-    image = np.full((300, 400, 3), 60, np.uint8)
-    before = image.copy()
-    board, factor = canvas(image, 400)
-    draw_faces(board, [track(Box(100, 100, 120, 120), label)], factor)
-    assert (image == before).all()
-    assert STYLES[label].colour in {tuple(pixel) for pixel in board.image.reshape(-1, 3).tolist()}
-
-
-def test_labels_differ_in_word_icon_and_shape_too() -> None:
-    styles = STYLES.values()
-    for distinct in ({s.word for s in styles}, {s.icon for s in styles}, {(s.arms, s.weight) for s in styles}):
-        assert len(distinct) == len(STYLES)
 
 
 def test_a_wide_frame_and_its_boxes_are_scaled_down() -> None:
@@ -165,20 +32,6 @@ def test_a_wide_frame_and_its_boxes_are_scaled_down() -> None:
     ys, xs = np.nonzero((board.image == STYLES[Label.NO_MASK].colour).all(axis=2))
     assert xs.min() == pytest.approx(500, abs=4)
     assert ys.max() == pytest.approx(350, abs=4)
-
-
-boxes = st.builds(Box, st.floats(-500, 900), st.floats(-500, 900), st.floats(0.1, 1500), st.floats(0.1, 1500))
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.lists(boxes, max_size=4), st.integers(1, 300), st.integers(1, 300), st.booleans())
-def test_any_box_and_any_size_can_be_drawn(places: list[Box], width: int, height: int, blur: bool) -> None:
-    frame = replace(plain_frame(0), image=np.zeros((height, width, 3), np.uint8))
-    tracks = tuple(track(box, Label.NO_MASK, i) for i, box in enumerate(places))
-    result = FrameResult(frame, tracks, (), Counts({}, {}), (), (ALERT,), StageTimes(), tuple(places), {0: 0.5})
-    assert render_result(result, blur).shape == frame.image.shape
-    shown = CameraView("door", status(SourceState.STALE, "late"), True, frame, tracks, COUNTS, (ALERT,))
-    assert render(shown, Screen(help=True, message="a message")).shape == frame.image.shape
 
 
 def test_everything_that_can_change_changes_the_image() -> None:
@@ -202,71 +55,6 @@ def test_everything_that_can_change_changes_the_image() -> None:
         ),
     ):
         assert (plain != other).any()
-
-
-@pytest.mark.parametrize("theme", CHROMES)
-def test_only_the_labels_have_colours(theme: str) -> None:
-    """State, recording, clock, messages and keys are neutral, so that a colour always means a label."""
-    for state in SourceState:
-        shown = replace(view(state=state, error="no answer"), counts=None, duration_s=9.0, position_s=3.0)
-        image = render(shown, Screen(recorded_s=5, clock="12:00:00", message="saved", help=True, theme=theme))
-        assert int(image.max(axis=2).astype(int).max() - 0) > 90
-        assert (image.max(axis=2) - image.min(axis=2)).max() == 0
-
-
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("size", [(640, 360), (1280, 720), (320, 180)])
-def test_labels_cover_neither_each_other_nor_the_cards(seed: int, size: tuple[int, int], drawn: Drawn) -> None:
-    rng = np.random.default_rng(seed)
-    width, height = size
-    tracks = [
-        track(Box(*rng.uniform(-0.05, 0.9, 2) * size, *rng.uniform(0.05, 0.3, 2) * height), FACE_LABELS[i % 4], i)
-        for i in range(14)
-    ]
-    render(view(*tracks, size=size, alerts=(replace(ALERT, track_id=0),)), Screen(size_px=size))
-    icons_px = 1.3 * text_unit(*size)  # the squares behind the icons of the counts are smaller than a label
-    labels = [box for box, colour in drawn.cards if colour in VERDICTS and box.height > icons_px]
-    neutral = [box for box, colour in drawn.cards if colour == CHROMES["dark"].card]
-    assert len(labels) >= 6
-    assert all(overlap(label, card) == 0 for label in labels for card in neutral)
-    for one, other in itertools.combinations(labels, 2):
-        assert overlap(one, other) == 0
-    for one in labels:
-        assert -1 <= one.x < one.x2 <= width + 1
-        assert -1 <= one.y < one.y2 <= height + 1
-
-
-def test_labels_do_not_lie_below_the_clock(drawn: Drawn) -> None:
-    face = track(Box(1090, 70, 90, 90), Label.NO_MASK)
-    render(view(face, size=(1280, 720)), Screen(clock="12:00:00", recorded_s=5))
-    label, *_ = [box for text, box in drawn.texts if text == "No mask"]
-    assert all(overlap(label, box) == 0 for text, box in drawn.texts if text in ("12:00:00", "REC"))
-    assert label.y > 60
-
-
-def test_the_most_severe_label_keeps_its_word(drawn: Drawn) -> None:
-    """In a crowd without room for all words, a bare face is named."""
-    crowd = [track(Box(40 + 9 * i, 200, 60, 60), Label.MASK, i) for i in range(20)]
-    render(view(*crowd, track(Box(130, 200, 60, 60), Label.NO_MASK, 99)), Screen())
-    assert "No mask" in drawn.words().replace("No mask Worn", "")
-
-
-def test_a_label_keeps_its_place_between_frames(drawn: Drawn) -> None:
-    motion = Motion()
-    for x in (100, 101, 102):
-        render(view(track(Box(x, 40, 80, 80), Label.MASK)), Screen(), motion)
-    tops = [box.y for text, box in drawn.texts if text == "Mask"]
-    assert len(set(tops[::2])) == 1
-
-
-def test_percentages_and_numbers_only_with_details(drawn: Drawn) -> None:
-    render(view(FACE, alerts=(ALERT,)), Screen())
-    assert "%" not in drawn.words()
-    assert "#" not in drawn.words()
-    drawn.texts.clear()
-    render(view(FACE, alerts=(ALERT,)), Screen(size_px=(1280, 720), verbose=True))
-    assert "No mask  90%  #7" in drawn.words()
-    assert "analysed 12/s" in drawn.words()
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -359,16 +147,6 @@ def test_the_picture_of_an_alert_is_blurred_like_the_faces(drawn: Drawn) -> None
     assert colours[1] < 30 < colours[0]
 
 
-@pytest.mark.parametrize("side", [21.0, 90.6, 158.3, 170.2, 400.9])
-def test_a_box_is_where_the_face_is(side: float) -> None:
-    face = replace(FACE, box=Box(101.3, 102.7, side, side * 0.9))
-    board = Canvas(np.full((600, 600, 3), 90, np.uint8), 14.0)
-    draw_faces(board, [face], 1.0, FaceOptions(taken=[Box(0, 0, 600, 600)]))  # no room for the label
-    rows, columns = (np.flatnonzero((board.image != 90).any(axis=(axis, 2))) for axis in (1, 0))
-    edges = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
-    assert np.abs(edges - (face.box.x, face.box.y, face.box.x2, face.box.y2)).max() <= 3, "with the dark edge"
-
-
 def test_an_alert_turns_to_resolving_and_leaves(drawn: Drawn) -> None:
     motion, clock = Motion(), 100.0
     masked = replace(FACE, label=FaceLabel(Label.MASK, 0.9))
@@ -382,22 +160,6 @@ def test_an_alert_turns_to_resolving_and_leaves(drawn: Drawn) -> None:
     render(view(masked, alerts=(ALERT,)), Screen())
     assert "Resolving" in drawn.words()
     assert not any(colour == STYLES[Label.NO_MASK].colour and box.width > 150 for box, colour in drawn.cards)
-
-
-def test_boxes_move_gradually_and_fade_out() -> None:
-    motion = Motion()
-    motion.faces(view(FACE), 0.0)
-    moved = replace(FACE, box=FACE.box.moved(20, 0))
-    (shown,), fading = motion.faces(view(moved), 0.04)
-    assert FACE.box.x < shown.box.x < moved.box.x
-    assert fading == {}
-    (shown,), _ = motion.faces(view(moved), 2.0)
-    assert shown.box.x == pytest.approx(moved.box.x, abs=0.1)
-    (shown,), _ = motion.faces(view(replace(FACE, box=Box(300, 140, 90, 110))), 2.04)
-    assert shown.box.x == 300, "a jump is not eased"
-    _, fading = motion.faces(view(), 2.14)
-    assert 0 < fading[7] < 1
-    assert motion.faces(view(), 3.0) == ([], {})
 
 
 def test_the_dwell_time_runs_down() -> None:
@@ -508,49 +270,6 @@ def test_lengths_are_readable() -> None:
     ]
 
 
-def test_a_box_outside_the_frame_is_not_drawn() -> None:
-    frame = np.zeros((200, 300, 3), np.uint8)
-    for box in (Box(-90, 50, 80, 80), Box(310, 50, 80, 80), Box(50, -90, 80, 80), Box(50, 210, 80, 80)):
-        board, factor = canvas(frame, 300)
-        draw_faces(board, [track(box)], factor)
-        assert not board.image.any()
-
-
-def test_faces_that_fade_out_are_fainter() -> None:
-    strong, faint = canvas(np.zeros((300, 300, 3), np.uint8), 300)[0], canvas(np.zeros((300, 300, 3), np.uint8), 300)[0]
-    draw_faces(strong, [FACE], 1.0)
-    draw_faces(faint, [FACE], 1.0, FaceOptions(opacity={7: 0.4}))
-    assert faint.image.max() == pytest.approx(0.4 * 213, abs=4)
-    assert strong.image.max() > 213
-
-
 def test_a_stale_frame_is_darkened() -> None:
     live, stale = (render(view(state=s), Screen()) for s in (SourceState.LIVE, SourceState.RECONNECTING))
     assert stale[300:400].mean() < 0.7 * live[300:400].mean()
-
-
-def analysed(frame_index: int, *boxes: Box) -> FrameResult:
-    frame = replace(plain_frame(frame_index), image=np.random.default_rng(0).integers(0, 255, (480, 480, 3), np.uint8))
-    return FrameResult(frame, (), (), Counts({}, {}), (), (), StageTimes(), boxes)
-
-
-def test_with_blur_no_unanalysed_frame_is_shown() -> None:
-    unanalysed = CameraView("door", status(), True, plain_frame(0, colour=255, size=480))
-    assert render(unanalysed, Screen(blur=True)).mean() < 64 < render(unanalysed, Screen()).mean()
-
-
-@pytest.mark.parametrize("state", [SourceState.LIVE, SourceState.STALE])
-def test_with_blur_unconfirmed_faces_are_blurred_in_stale_frames_too(state: SourceState) -> None:
-    result = analysed(0, Box(100, 60, 150, 100))
-    newer = plain_frame(1, colour=255, size=480)
-    shown = render(CameraView("door", status(state), True, newer, (), analysed=result), Screen(blur=True))
-    detail = np.abs(np.diff(shown[70:150, 120:230].astype(int), axis=1)).mean()
-    around = np.abs(np.diff(shown[400:440, 20:90].astype(int), axis=1)).mean()
-    assert detail < around / 3
-    assert (shown[330:420, 300:] != 255).any(), "the analysed frame is shown, not the newer one"
-
-
-def test_the_labels_of_an_annotated_video_stay_inside(drawn: Drawn) -> None:
-    result = replace(analysed(0), tracks=(track(Box(200, 5, 150, 150), Label.NO_MASK),))
-    render_result(result, blur=False)
-    assert any(text == "No mask" and box.y >= 0 for text, box in drawn.texts)

@@ -12,7 +12,7 @@ from app.capture.capture import SourceState, SourceStatus
 from app.cli.watch_session import WatchSession
 from app.core.errors import SettingsError
 from app.core.types import Box, Counts, FrameResult, Image, Label, StageTimes, Track
-from app.pipeline.monitor import CameraView
+from app.pipeline.camera import CameraView
 from app.settings.load import load_settings
 from app.settings.view import ViewSettings
 from app.ui import kiosk

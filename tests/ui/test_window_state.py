@@ -15,8 +15,8 @@ from fakes import plain_frame
 from app.capture.capture import SourceState, SourceStatus
 from app.core.errors import DisplayError
 from app.core.types import Box, Counts, Image, Label
-from app.pipeline.monitor import CameraView
-from app.settings.monitor import Polygon
+from app.pipeline.camera import CameraView
+from app.settings.polygons import Polygon
 from app.settings.view import ViewSettings
 from app.ui import image_window as image_window_module
 from app.ui import message_box
