@@ -18,5 +18,6 @@ exclude_patterns = [path.name for path in ROOT.iterdir() if path.name not in _PA
 myst_heading_anchors = 4
 html_theme = "furo"
 html_title = f"{project} {release}"
+html_static_path = html_css_files = ["site.css"]
 html_copy_source = html_show_sphinx = False
 linkcheck_anchors_ignore_for_url = ["https://github.com/.*"]  # its pages are made by scripts

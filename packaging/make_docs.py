@@ -79,15 +79,14 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser
 
 def settings_page() -> str:
     """Every setting with its default, as ``maskwatch config init`` writes them."""
-    head, *tables = commented_toml(Settings).replace(str(Path.home()), "~").split("\n\n")
-    about = " ".join(line.removeprefix("# ") for line in head.splitlines())
+    _, *tables = commented_toml(Settings).replace(str(Path.home()), "~").split("\n\n")
     sections = ""
     for table in tables:
         name = re.search(r"^#(\[.*\])$", table, re.MULTILINE)
         assert name is not None, table
         text = re.sub(r"(?m)^#(?! )", "", table).strip()
         sections += f"\n## {name[1]}\n\n```toml\n{text}\n```\n"
-    return f"# Settings\n\n{about}\n{sections}"
+    return f"# Settings\n\n`maskwatch config init FILE` writes all of them into a file, as comments.\n{sections}"
 
 
 def api_page(document: dict[str, Any]) -> str:
