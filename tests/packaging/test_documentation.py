@@ -6,9 +6,9 @@ import re
 import shlex
 import shutil
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
-from itertools import groupby
+from itertools import dropwhile, groupby, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,16 +82,10 @@ def simple_commands(place: str, text: str) -> Iterator[Command]:
             continue
         open_line = ""
         for is_separator, part in groupby(words, lambda word: set(word) <= set("&|;()")):
-            kept = [word for word, before in pairwise_before(part) if not {word, before} & {"<", ">"}]
+            given = list(dropwhile(re.compile(r"[A-Z_]+=").match, part))  # without variables of the environment
+            kept = [word for before, word in pairwise(["", *given]) if not {before, word} & {"<", ">"}]
             if kept and not is_separator:
                 yield Command(place, tuple(kept))
-
-
-def pairwise_before(words: Iterable[str]) -> Iterator[tuple[str, str]]:
-    before = ""
-    for word in words:
-        yield word, before
-        before = word
 
 
 def test_every_command_of_the_documentation_exists() -> None:
@@ -105,27 +99,25 @@ def test_every_command_of_the_documentation_exists() -> None:
 
 def fault_of(place: str, words: tuple[str, ...], parser: Any, routes: dict[str, Any]) -> str:
     program, arguments = Path(words[0]).name or words[0], list(words[1:])
-    if program == "py-spy":
+    if program in ("py-spy", "sudo") and "maskwatch" in arguments:
         program, arguments = "maskwatch", arguments[arguments.index("maskwatch") + 1 :]
     if program == "maskwatch":
         return parse_fault(parser, arguments, is_complete=not place.endswith(IN_TEXT))
     if program.startswith("python") and arguments[0].endswith(".py"):
         script = ROOT / arguments[0]
         text = script.read_text("utf-8") if script.is_file() else ""
-        unknown = [
-            each for each in arguments[1:] if each.startswith("--") and f'"{each.partition("=")[0]}"' not in text
-        ]
+        unknown = [word for word in arguments if word.startswith("--") and f'"{word}"' not in text]
         return "" if text and not unknown else f"{arguments[0]} does not exist or has no {unknown}"
     if program.startswith("python"):  # python -m venv, python -m pytest: .ci/run runs them
         return ""
     if program == "pip":
-        extras = {name for word in arguments for part in re.findall(r"\[(.*)\]", word) for name in part.split(",")}
+        lists = [part for word in arguments for part in re.findall(r"(?:maskwatch|^\.)\[([^]]*)\]", word)]
+        extras = {name for part in lists for name in part.split(",")}
         unknown = sorted(extras - PROJECT["optional-dependencies"].keys())
         return f"unknown extras {unknown}" if unknown else ""
     if program == "curl":
-        paths = [
-            re.sub(r"/\d+(?=/|$)", "/{camera}", word.partition("/api/v1")[2]) for word in arguments if "/api/v1" in word
-        ]
+        ends = [word.partition("/api/v1")[2] for word in arguments if "/api/v1" in word]
+        paths = [re.sub(r"/\d+(?=/|$)", "/{camera}", end) for end in ends]
         return "" if paths and set(paths) <= set(routes) else f"no such request: {paths}"
     return "" if program in EXTERNAL else f"'{program}' is neither ours nor in EXTERNAL"
 
