@@ -152,6 +152,7 @@ NOT_RUN = {
     "doctor": "needs a camera",
     "alerts test": "needs a sound card",
     "train": "takes minutes; tests/training does it",
+    "scan verify": "takes as long as the scan; tests/scan does it",
 }
 """Commands of the tutorials, by their beginning, that are only parsed, and why."""
 
