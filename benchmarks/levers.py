@@ -90,7 +90,7 @@ def row(video: str, lever: Lever, with_it: Sequence[Figures], without: Sequence[
     """``ratios``: processor time per frame without the optimisation / with it, one value per round."""
     ratios = [_cost(one) / _cost(other) for one, other in zip(without, with_it, strict=True)]
     return {
-        "film": video,
+        "video": video,
         "saving": lever.name,
         "without": lever.without,
         "cpu_ms_with": statistics.median(map(_cost, with_it)),
@@ -119,7 +119,7 @@ def markdown(results: dict[str, Any]) -> str:
     for each in results["rows"]:
         ratios = each["ratios"]
         lines.append(
-            f"| {each['film']} | {each['saving']} | {each['without']} "
+            f"| {each['video']} | {each['saving']} | {each['without']} "
             f"| {each['cpu_ms_without']:.1f}, {each['cpu_ms_with']:.1f} "
             f"| {statistics.median(ratios):.2f} × ({min(ratios):.2f} to {max(ratios):.2f}) "
             f"| {each['fps_without']:.1f}, {each['fps_with']:.1f} |"
@@ -132,7 +132,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=min(2, cores_allowed()), metavar="N")
     parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="length of each run (default 10)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="runs of each program (default 3)")
-    parser.add_argument("--films", nargs="+", choices=sorted(LEVERS), default=sorted(LEVERS), help="(default all)")
+    parser.add_argument("--videos", nargs="+", choices=sorted(LEVERS), default=sorted(LEVERS), help="(default all)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--page", type=Path, metavar="FILE", help="Markdown page to write the table into")
     args = parser.parse_args()
@@ -140,7 +140,7 @@ def main() -> int:
     rows: list[dict[str, Any]] = []
     try:
         with only_cores(args.threads), tempfile.TemporaryDirectory(prefix="maskwatch-levers-") as folder:
-            for video in args.films:
+            for video in args.videos:
                 path = Path(folder) / f"{video}.mp4"
                 make(path, "still" if video == "still" else "busy", (1280, 720) if video == "wide" else (640, 480))
                 rows += measure(video, path, args, console)

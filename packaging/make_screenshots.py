@@ -1,14 +1,17 @@
-"""Takes the pictures of the documentation from the window.
+"""Takes the pictures of the documentation from the program.
 
-    python packaging/make_screenshots.py [--animation] [--screens]
+    python packaging/make_screenshots.py [--only animation screens kiosk start web]
 
-``--animation``: docs/window.gif, 12 s of the demo clip as the window draws them. ``--screens``: docs/screens, the real
-window on virtual screens of several sizes, in grids, dark and light. Needs Linux with FFmpeg, Xvfb, openbox, xdotool
-and ImageMagick. All files are committed. packaging/make_demo.py documents the origin of the clip.
+``animation``: docs/window.gif, 12 s of the demo clip as the window draws them. ``screens``: docs/screens, the real
+window on virtual screens of several sizes, in grids, dark and light. ``kiosk``: docs/kiosk.jpg, in the same way.
+``start``: docs/start.jpg, drawn with cameras that do not exist. ``web``: docs/screens/web-*.webp, pages of the web view
+in Chromium. Needs Linux with FFmpeg, Xvfb, openbox, xdotool, ImageMagick and Chromium. All files are committed.
+packaging/make_demo.py documents the origin of the clip.
 """
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,11 +24,15 @@ import numpy as np
 import virtual_screen
 
 from app.bench.drawing import NoRegionStore
+from app.capture.cameras import CameraDevice
+from app.core.resources import asset
 from app.core.types import Image
 from app.pipeline.monitor import Monitor
 from app.settings.load import load_settings
 from app.ui.image_window import Key, WindowInput
 from app.ui.palette import STYLES
+from app.ui.start_screen import draw_start
+from app.ui.start_state import StartState
 from app.ui.window import Window
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +50,9 @@ SCREENS = {
 }
 """Size of the screen in px, number of cameras, theme."""
 _VERMILION = np.array((0, 94, 213))
-_ALERT_SHARE, _ALERT_LIMIT_S = 0.012, 60.0
+_ALERT_SHARE, _ALERT_LIMIT_S = 0.012, 120.0
+_PORT, _WEB_LIMIT_S = 8087, 120.0
+"""Of the web view; the time after which it has the clip of an event."""
 
 
 class KeptImages:
@@ -98,12 +107,11 @@ def animation() -> None:
     print(f"{target.relative_to(ROOT)}: {len(shown)} frames, {target.stat().st_size / 1024:.0f} KiB")
 
 
-def screenshot(name: str, size: str, cameras: int, theme: str) -> None:
-    """Waits until an alert is on the screen."""
-    sources = [part for i in range(cameras) for part in ("--source", "demo")]
+def screenshot(size: str, *arguments: str, theme: str = "dark") -> Image:
+    """The screen of ``watch`` as soon as an alert is on it."""
     with virtual_screen.screen(size) as display, tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "DISPLAY": display, "MASKWATCH_VIEW__THEME": theme}
-        command = [sys.executable, "-m", "app", "watch", *sources, "--loop", "--fullscreen"]
+        command = [sys.executable, "-m", "app", "watch", *arguments, "--loop", "--fullscreen"]
         with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as program:
             path, end_s, image = Path(folder, "screen.png"), time.monotonic() + _ALERT_LIMIT_S, np.zeros((1, 1, 3))
             while time.monotonic() < end_s:
@@ -112,25 +120,91 @@ def screenshot(name: str, size: str, cameras: int, theme: str) -> None:
                 image = cv2.imread(str(path))  # type: ignore[assignment]
                 if (np.abs(image[::4, ::4].astype(int) - _VERMILION).max(axis=2) < 16).mean() > _ALERT_SHARE:
                     break
+            else:
+                raise SystemExit(f"no alert within {_ALERT_LIMIT_S:.0f} s; try again when the machine is less busy")
             program.terminate()
-    target = DOCS / "screens" / f"{name}.webp"
+    return image
+
+
+def save(name: str, image: Image) -> None:
+    target = DOCS / name
     target.parent.mkdir(exist_ok=True)
+    kind = cv2.IMWRITE_WEBP_QUALITY if target.suffix == ".webp" else cv2.IMWRITE_JPEG_QUALITY
     for quality in (85, 70, 55, 40):
-        cv2.imwrite(str(target), image, [cv2.IMWRITE_WEBP_QUALITY, quality])
+        cv2.imwrite(str(target), image, [kind, quality])
         if target.stat().st_size <= 150_000:
             break
     print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1024:.0f} KiB")
 
 
+def screens() -> None:
+    for name, (size, cameras, theme) in SCREENS.items():
+        sources = [part for i in range(cameras) for part in ("--source", "demo")]
+        save(f"screens/{name}.webp", screenshot(size, *sources, theme=theme))
+
+
+def kiosk() -> None:
+    wide, upright = (
+        screenshot(size, "--source", "demo", "--kiosk", "--language", language)
+        for size, language in (("960x540", "en"), ("304x540", "ar"))
+    )
+    gap = np.full((wide.shape[0], 16, 3), 255, np.uint8)
+    save("kiosk.jpg", np.hstack([wide, gap, upright]))
+
+
+def start() -> None:
+    clip = cv2.VideoCapture(str(asset("demo.mp4")))
+    images = []
+    for at_s in (8.0, 2.6):
+        clip.set(cv2.CAP_PROP_POS_MSEC, at_s * 1000)
+        images.append(clip.read()[1])
+    names = ("HD Pro Webcam C920", "Integrated Camera", "USB Capture HDMI")
+    state = StartState([CameraDevice(str(i), name, name) for i, name in enumerate(names)], size_px=(960, 540))
+    fault = "cannot open camera 2: it is in use, or not a camera for v4l2; close other programs"
+    save("start.jpg", draw_start(state, [*images, None], ["", "", fault]))
+
+
+def web() -> None:
+    from selenium import webdriver
+
+    options, driver = webdriver.ChromeOptions(), webdriver.ChromeService(shutil.which("chromedriver"))
+    for flag in ("--headless=new", "--no-sandbox", "--window-size=1280,1000", "--hide-scrollbars"):
+        options.add_argument(flag)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Path(folder, "settings.toml")
+        settings.write_text(f"""
+[[camera]]
+uri = "demo"
+name = "Entrance"
+[alerts]
+store = "{folder}/events.db"
+store_files = true
+snapshots = "blur_others"
+[clips]
+enabled = true
+""")
+        command = [sys.executable, "-m", "app", "watch", "--headless", "--loop", "--config", str(settings), "--web"]
+        with (
+            subprocess.Popen([*command, f"127.0.0.1:{_PORT}"]) as program,
+            webdriver.Chrome(options, driver) as browser,
+        ):
+            root, end_s = f"http://127.0.0.1:{_PORT}", time.monotonic() + _WEB_LIMIT_S
+            while time.monotonic() < end_s and len(list(Path(folder).glob("events.db.clips/**/*.mp4"))) < 1:
+                time.sleep(1)
+            for page in ("", "review", "setup"):
+                browser.get(f"{root}/{page}")
+                time.sleep(5)  # live images
+                picture = np.frombuffer(browser.get_screenshot_as_png(), np.uint8)
+                save(f"screens/web-{page or 'live'}.webp", cv2.imdecode(picture, cv2.IMREAD_COLOR))
+            program.terminate()
+
+
 def main() -> None:
+    makers = {make.__name__: make for make in (animation, screens, kiosk, start, web)}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--animation", action="store_true")
-    parser.add_argument("--screens", action="store_true")
-    args = parser.parse_args()
-    if args.animation:
-        animation()
-    for name, (size, cameras, theme) in SCREENS.items() if args.screens else ():
-        screenshot(name, size, cameras, theme)
+    parser.add_argument("--only", nargs="+", choices=makers, default=makers, help="(default all)")
+    for name in parser.parse_args().only:
+        makers[name]()
 
 
 if __name__ == "__main__":

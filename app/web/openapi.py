@@ -40,6 +40,7 @@ _MODELS = (
     schemas.SessionRecord,
     schemas.Status,
     schemas.TestResults,
+    schemas.Turned,
 )
 
 

@@ -162,7 +162,7 @@ def test_levers_writes_the_saving_of_each_optimisation(tmp_path: Path, monkeypat
     monkeypatch.setattr(make_clip, "SECONDS", 2)
     page, record = tmp_path / "speed.md", tmp_path / "levers.json"
     page.write_text("<!-- levers --><!-- /levers -->")
-    flags = ["--films", "still", "--rounds", "1", "--seconds", "1.5", "--json", str(record), "--page", str(page)]
+    flags = ["--videos", "still", "--rounds", "1", "--seconds", "1.5", "--json", str(record), "--page", str(page)]
     monkeypatch.setattr(sys, "argv", ["levers.py", *flags])
     assert levers.main() == 0
     (row,) = json.loads(record.read_text())["rows"]

@@ -1,6 +1,7 @@
 """Contract tests with schemathesis: the API behaves as its OpenAPI document says."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -50,6 +51,12 @@ def test_the_api_follows_its_document(served: Running, case: "schemathesis.Case"
 def test_the_served_document_is_the_generated_one(served: Running) -> None:
     with served.client(headers=BEARER) as client:
         assert client.get("/api/v1/openapi.json").json() == json.loads(json.dumps(openapi.document()))
+
+
+def test_every_object_of_the_document_is_described() -> None:
+    document = json.dumps(openapi.document())
+    named = set(re.findall(r'"#/components/schemas/(\w+)"', document))
+    assert named == openapi.document()["components"]["schemas"].keys()
 
 
 def test_every_route_is_in_the_document() -> None:
