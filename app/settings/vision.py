@@ -141,6 +141,11 @@ class DetectorSettings(BaseModel):
         return DEFAULT_WIDTH_PX if self.working_width_px is None else self.working_width_px
 
     @property
+    def sets_width(self) -> bool:
+        """Whether the settings decide how far frames are shrunk."""
+        return any(each is not None for each in (self.working_width_px, self.min_face_px, self.tiles))
+
+    @property
     def least_px(self) -> int:
         """The smallest face to report, in source pixels, or its default."""
         return DEFAULT_MIN_FACE_PX if self.min_face_px is None else self.min_face_px
