@@ -39,12 +39,11 @@ def main() -> int:
     parser.add_argument("weights", type=Path)
     parser.add_argument("stem", type=Path)
     parser.add_argument("--score", type=float, required=True, help="threshold, chosen on development scenes")
-    parser.add_argument("--name", default="yunet")
     parser.add_argument("--nms-iou", type=float, default=0.3)
     parser.add_argument("--trained-on", nargs="*", default=[], help="training data other than WIDER FACE")
     args = parser.parse_args()
     metadata = DetectorMetadata(
-        name=args.name,
+        name="yunet",
         version="2",
         strides=STRIDES,
         score=args.score,

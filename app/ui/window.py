@@ -22,15 +22,15 @@ from app.ui.palette import STYLES
 from app.ui.region_editor import RegionDraft
 from app.ui.window_saver import WindowSaver
 
-_WAIT_S, _IDLE_WAIT_S = 0.008, 0.05
+_WAIT_S, _IDLE_WAIT_S = 0.008, 0.1
 """Time between two checks for new frames, if the user does nothing: a quarter of a frame, within these limits; the
 longer one while the image does not change."""
 _FRAME_SHARE, _LONGEST_WAIT_S = 0.75, 0.05
 """The window draws once per frame: it waits for the result of a new frame, and after drawing, this share of a frame."""
 _IDLE_S = 1.0
 """The window counts as idle when the image has not changed for this long."""
-_REDRAW_S = 0.5
-"""Maximum interval between redraws, which update frame age and state without a new frame."""
+_REDRAW_S = 0.9
+"""Maximum interval between redraws without a new frame, so that the clock shows every second."""
 _MESSAGE_S = 4.0
 _SNAPSHOT_PX = 7680
 """A snapshot of one camera has the size of the frame, up to this width."""

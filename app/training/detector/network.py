@@ -5,7 +5,7 @@ The layers are those of the published ONNX file (ShiqiYu/libfacedetection.train,
 same order, so that ``load_onnx`` can copy its weights. Batch normalisation is folded into the convolutions.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -27,14 +27,11 @@ Positions are relative to the cell's corner, in strides."""
 
 @dataclass(frozen=True, slots=True)
 class DetectorShape:
-    """``stem``, ``early`` and ``width``: channels of the first stage, of stride 4, and of all later stages.
-    ``shared_heads``: whether the heads of a stride have a layer in common. ``extra_blocks``: residual blocks after the
-    stages of stride 8, 16 and 32; the published networks have none."""
+    """``stem`` and ``width``: channels of the first stage, and of all stages from stride 4 on. ``extra_blocks``:
+    residual blocks after the stages of stride 8, 16 and 32. The published network has none."""
 
     stem: int = 16
-    early: int = 64
     width: int = 64
-    shared_heads: bool = True
     extra_blocks: tuple[int, int, int] = (0, 0, 0)
 
 
@@ -95,8 +92,8 @@ def build_detector(shape: DetectorShape | None = None) -> KerasModel:
     x = _unit(x, shape.stem, "stage0")
     x = layers.MaxPooling2D(name="pool4")(x)
     x = _unit(x, shape.stem, "stage1a")
-    x = _unit(x, shape.early, "stage1b")
-    x = _unit(_unit(x, shape.early, "stage2a"), shape.width, "stage2b")
+    x = _unit(x, shape.width, "stage1b")
+    x = _unit(_unit(x, shape.width, "stage2a"), shape.width, "stage2b")
     scales = []
     for stride, count in zip(STRIDES, shape.extra_blocks, strict=True):
         x = layers.MaxPooling2D(name=f"pool{stride}")(x)
@@ -111,8 +108,8 @@ def build_detector(shape: DetectorShape | None = None) -> KerasModel:
         levels.append(_unit(x, shape.width, f"lateral{stride}"))
     outputs = []
     for x, stride in zip(levels[::-1], STRIDES, strict=True):
-        x = _unit(x, shape.width, f"head{stride}") if shape.shared_heads else x
-        outputs += [_separable(x, channels, f"{head}{stride}") for head, channels in HEADS.items()]
+        shared = _unit(x, shape.width, f"head{stride}")
+        outputs += [_separable(shared, channels, f"{head}{stride}") for head, channels in HEADS.items()]
     model = keras.Model(image, outputs, name="yunet")
     for stride in STRIDES:  # initial scores are 0.01 (Lin et al. 2017), or the many empty cells would dominate the loss
         for head in ("cls", "obj"):
@@ -137,18 +134,13 @@ def _convolution_names(shape: DetectorShape) -> list[str]:
         names += [f"stage{stride}{half}_{part}" for half in "ab" for part in ("pointwise", "depthwise")]
         names += [f"extra{stride}_{n}_{part}" for n in range(count) for part in ("widen", "depth", "project")]
     heads = [f"{head}{stride}" for head in ("cls", "bbox", "obj", "kps") for stride in STRIDES]
-    shared = [f"head{stride}" for stride in STRIDES if shape.shared_heads]
-    units = [*(f"lateral{stride}" for stride in STRIDES[::-1]), *shared, *heads]
+    units = [*(f"lateral{stride}" for stride in STRIDES[::-1]), *(f"head{stride}" for stride in STRIDES), *heads]
     return [*names, *(f"{unit}_{part}" for unit in units for part in ("pointwise", "depthwise"))]
 
 
-_HEAD_CONVOLUTIONS = 2 + 2 * len(HEADS) * len(STRIDES)
-"""Those after the last merge of two strides, without shared layers: its own unit, and the heads."""
-
-
 def load_onnx(path: Path) -> KerasModel:
-    """The network of a YuNet ONNX file with its weights: a published one (n or s), or one trained with other tools, with
-    or without extra blocks. Raises DataError if the file is not a YuNet."""
+    """The network of a YuNet ONNX file with its weights: the published one, or one trained with other tools, with or
+    without extra blocks. Raises DataError if the file is not a YuNet."""
     try:
         net = cv2.dnn.readNetFromONNX(np.fromfile(path, np.uint8))
         kinds = [(name, net.getLayer(name).type) for name in net.getLayerNames()]
@@ -156,13 +148,10 @@ def load_onnx(path: Path) -> KerasModel:
         convolutions = [name for name, kind in kinds if kind == "Convolution"]
         weights = [(net.getParam(name, 0), np.ravel(net.getParam(name, 1))) for name in convolutions]
         per_stage = [sum(kind == "Convolution" for _, kind in kinds[a:b]) for a, b in pairwise(pools)]
-        last_merge = max(place for place, (_, kind) in enumerate(kinds) if kind.endswith("Eltwise"))
-        after_merge = sum(kind == "Convolution" for _, kind in kinds[last_merge:])
-        shape = DetectorShape(early=len(weights[5][1]), shared_heads=after_merge > _HEAD_CONVOLUTIONS)
         extra8, extra16 = ((count - 4) // 3 for count in per_stage[1:])
-        extra32 = (len(weights) - len(_convolution_names(shape))) // 3 - extra8 - extra16
-        shape = replace(shape, extra_blocks=(extra8, extra16, extra32))
-        model, names = build_detector(shape), _convolution_names(shape)
+        extra32 = (len(weights) - len(_convolution_names(DetectorShape()))) // 3 - extra8 - extra16
+        model = build_detector(DetectorShape(extra_blocks=(extra8, extra16, extra32)))
+        names = _convolution_names(DetectorShape(extra_blocks=(extra8, extra16, extra32)))
         for name, (kernel, bias) in zip(names, weights, strict=True):
             depthwise = kernel.shape[1] == 1 and kernel.shape[2] > 1
             model.get_layer(name).set_weights([kernel.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0)), bias])
