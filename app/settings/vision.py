@@ -102,7 +102,8 @@ class DetectorSettings(BaseModel):
         1.0,
         ge=0,
         le=10,
-        description="time after which a frame without motion is searched again; 0: every frame is searched",
+        description="time after which a frame without motion is searched again, twice as long while nobody is in view; "
+        "0: every frame is searched",
     )
     threads: int | None = Field(
         None,

@@ -64,9 +64,7 @@ open(flags["--json"], "w").write(json.dumps({"runs": [run]}))
 """
 
 
-def test_another_version_plays_the_same_video(
-    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_version_plays_the_same_video(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own code runs, although the path of Python leads to this version."""
     program = reference_programs.find("last-release")
     child = reference_programs.reference(program, clip, ["--seconds", "2.0"], {})

@@ -245,7 +245,7 @@ class PlayedMonitor(FakeMonitor):
         (25.0, 0.020, 9, 17, 0.035),  # several cameras, whose frames do not come together
     ],
 )
-def test_the_window_draws_once_per_frame(  # noqa: PLR0913 - one case per row
+def test_the_window_draws_once_per_frame(
     tmp_path: Path,
     regions: Regions,
     clock: Clock,
