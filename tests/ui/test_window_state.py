@@ -265,7 +265,7 @@ def test_the_window_draws_once_per_frame(
             assert frame is not None
             ages_s.append(clock.now_s - frame.captured_s)
     assert len(ages_s) == pytest.approx(draws, abs=1)
-    assert max(ages_s[3:]) <= longest_s + 1e-3
+    assert max(ages_s[1:]) <= longest_s + 1e-3
 
 
 def test_what_the_user_does_is_drawn_at_once(tmp_path: Path, regions: Regions, clock: Clock) -> None:
