@@ -194,7 +194,8 @@ class YuNetDetector:
                 least_px[factor] = _COARSE_MIN_PX * factor / COARSE_FACTOR
         tracked_rois = roi_squares(small, [], width, height)
         rois = roi_squares(small, [box.scaled(scale) for box in moved], width, height) if moved else tracked_rois
-        if area_share(rois, width, height) - area_share(tracked_rois, width, height) > _HALVED_SHARE:
+        tracked_share = area_share(tracked_rois, width, height)
+        if tracked_share <= MAX_AREA_SHARE and area_share(rois, width, height) - tracked_share > _HALVED_SHARE:
             rois, least_px[2] = tracked_rois, _HALVED_MIN_PX
         elif moved and max(height, width) >= COARSE_FROM_PX:
             least_px[COARSE_FACTOR] = _COARSE_MIN_PX
