@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _PACKAGES = ("av", "ai-edge-litert", "numpy", "imutils", "pydantic", "tensorflow")
 _CAMERAS_TRIED = 4
 _FAST_MS, _LESS_WIDTHS_PX = 40.0, (512, 448)
-"""A detection pass over 640 x 480 that takes longer cannot follow a camera of 25 frames a second. These widths take less
-time and lose few faces of 20 px and more: docs/speed.md."""
+"""A detection pass over 640 x 480 that takes longer cannot follow a camera of 25 frames a second. These widths take
+less time and lose few faces of 20 px and more: docs/speed.md."""
 _SAMPLES, _SAMPLE_STEP_S, _FILE_SAMPLE_STEP_S = 12, 0.25, 1.0
 """Images in which faces show how a source hangs, and the time between them."""
 
