@@ -25,8 +25,9 @@ from app.ui.window_saver import WindowSaver
 _WAIT_S, _IDLE_WAIT_S = 0.008, 0.1
 """Time between two checks for new frames, if the user does nothing: a quarter of a frame, within these limits; the
 longer one while the image does not change."""
-_FRAME_SHARE, _LONGEST_WAIT_S = 0.75, 0.05
-"""The window draws once per frame: it waits for the result of a new frame, and after drawing, this share of a frame."""
+_RESULT_SHARE, _DRAWN_SHARE, _LONGEST_WAIT_S = 0.6, 0.75, 0.05
+"""The window draws once per frame: it waits this share of a frame for the result of a new frame, and after drawing,
+before it draws a late result, or the next frame of several cameras; at most so long."""
 _IDLE_S = 1.0
 """The window counts as idle when the image has not changed for this long."""
 _REDRAW_S = 0.9
@@ -187,7 +188,7 @@ class Window:
         if content == self._drawn:
             if now_s - self.drawn_s < _REDRAW_S:
                 return None
-        elif content[2:] == self._drawn[2:] and self._is_too_soon(views, now_s):
+        elif content[2:] == self._drawn[2:] and self._is_too_soon(views, now_s, frames != self._drawn[0]):
             return None
         else:
             self._changed_s = now_s
@@ -202,13 +203,16 @@ class Window:
         self.record(self._last, now_s)
         return self._last
 
-    def _is_too_soon(self, views: Sequence[CameraView], now_s: float) -> bool:
+    def _is_too_soon(self, views: Sequence[CameraView], now_s: float, is_new: bool) -> bool:
         """Whether the next frame, or the result of this one, follows so soon that drawing now would draw twice."""
         fps = max((view.status.fps for view in views), default=0.0)
-        wait_s = min(_FRAME_SHARE / fps, _LONGEST_WAIT_S) if fps else 0.0
+        step_s = 1.0 / fps if fps else 0.0
         view = self._single_view(views)
-        if now_s - self.drawn_s < wait_s or view is None or view.frame is None or view.analysed is None:
-            return now_s - self.drawn_s < wait_s
+        if not is_new or view is None:
+            return now_s - self.drawn_s < min(_DRAWN_SHARE * step_s, _LONGEST_WAIT_S)
+        if view.frame is None or view.analysed is None:
+            return False
+        wait_s = min(_RESULT_SHARE * step_s, _LONGEST_WAIT_S)
         # Only if the analysis keeps up: it has the frame before this one, and was fast
         is_next = view.frame.index == view.analysed.frame.index + 1
         return is_next and view.analysed.times.total_s < wait_s and now_s - view.frame.captured_s < wait_s
