@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("av", "ai-edge-litert", "numpy", "imutils", "pydantic", "tensorflow")
 _CAMERAS_TRIED = 4
+_FAST_MS, _LESS_WIDTHS_PX = 40.0, (512, 448)
+"""A detection pass over 640 x 480 that takes longer cannot follow a camera of 25 frames a second. These widths take
+less time and lose few faces of 20 px and more: docs/speed.md."""
 _SAMPLES, _SAMPLE_STEP_S, _FILE_SAMPLE_STEP_S = 12, 0.25, 1.0
 """Images in which faces show how a source hangs, and the time between them."""
 
@@ -316,3 +319,14 @@ def speed_findings(settings: Any, again: bool = False) -> Iterator[Finding]:
         if best := fastest(found, network):
             chosen = f"{best.backend} {best.precision}, {counted(best.threads, 'thread')}"
             yield Finding(f"{network} speed", "ok", f"{times}; auto uses {chosen}")
+            if network == "detector" and best.ms > _FAST_MS and not settings.detector.sets_width:
+                yield _less_width(best.ms)
+
+
+def _less_width(ms: float) -> Finding:
+    """What to set on a machine on which a detection pass takes so long."""
+    shares = {width: (width / 640) ** 2 for width in _LESS_WIDTHS_PX}
+    width = next((width for width, share in shares.items() if ms * share <= _FAST_MS), _LESS_WIDTHS_PX[-1])
+    message = f"a pass over 640x480 takes {ms:.0f} ms, more than a frame of a camera"
+    advice = f"detector.working_width_px = {width} takes about {shares[width]:.0%} of it (docs/speed.md)"
+    return Finding("detector speed", "info", message, advice)

@@ -28,6 +28,8 @@ _MOVED_PASS_S = 0.2
 """Time between searches of the parts of the image that moved: a new face is detected that late."""
 _RESTING_S = 2.0
 """A scene without movement for this time is at rest."""
+_RESTING_FACTOR = 2
+"""A scene at rest without faces is searched so many times less often."""
 
 
 class DetectionPass(Enum):
@@ -88,7 +90,8 @@ class DetectionScheduler:
         is_still = not has_missed_face and self._is_still(cells)
         if is_still:
             self._moved_s = rested_from_s
-        if is_still and since_s < settings.still_look_s - 1e-6:
+        still_s = settings.still_look_s * (1 if faces or not self.is_resting else _RESTING_FACTOR)
+        if is_still and since_s < still_s - 1e-6:
             return DetectionPass.SKIP
         if since_s >= settings.full_look_s - 1e-6:
             return self._full(image, cells, time_s)

@@ -102,7 +102,8 @@ class DetectorSettings(BaseModel):
         1.0,
         ge=0,
         le=10,
-        description="time after which a frame without motion is searched again; 0: every frame is searched",
+        description="time after which a frame without motion is searched again, twice as long while nobody is in view; "
+        "0: every frame is searched",
     )
     threads: int | None = Field(
         None,
@@ -139,6 +140,11 @@ class DetectorSettings(BaseModel):
     def width_px(self) -> int:
         """The working width, or its default."""
         return DEFAULT_WIDTH_PX if self.working_width_px is None else self.working_width_px
+
+    @property
+    def sets_width(self) -> bool:
+        """Whether the settings decide how far frames are shrunk."""
+        return any(each is not None for each in (self.working_width_px, self.min_face_px, self.tiles))
 
     @property
     def least_px(self) -> int:

@@ -23,14 +23,16 @@ from app.ui.palette import STYLES
 from app.ui.region_editor import RegionDraft
 from app.ui.window_saver import WindowSaver
 
-_WAIT_S = 0.008
-"""Time between two checks for new frames, if the user does nothing."""
-_IDLE_WAIT_S = 0.05
-"""The same while the image does not change."""
+_WAIT_S, _IDLE_WAIT_S = 0.008, 0.1
+"""Time between two checks for new frames, if the user does nothing: a quarter of a frame, within these limits; the
+longer one while the image does not change."""
+_RESULT_SHARE, _DRAWN_SHARE, _LONGEST_WAIT_S = 0.6, 0.75, 0.05
+"""The window draws once per frame: it waits this share of a frame for the result of a new frame, and after drawing,
+before it draws a late result, or the next frame of several cameras; at most so long."""
 _IDLE_S = 1.0
 """The window counts as idle when the image has not changed for this long."""
-_REDRAW_S = 0.5
-"""Maximum interval between redraws, which update frame age and state without a new frame."""
+_REDRAW_S = 0.9
+"""Maximum interval between redraws without a new frame, so that the clock shows every second."""
 _MESSAGE_S = 4.0
 _SNAPSHOT_PX = 7680
 """A snapshot of one camera has the size of the frame, up to this width."""
@@ -93,9 +95,10 @@ class Window:
 
     @property
     def turn_s(self) -> float:
-        """How long to wait for a key: longer while the window is paused or idle."""
-        is_idle = time.monotonic() - self._changed_s > _IDLE_S
-        return _IDLE_WAIT_S if is_idle or self.screen.paused else _WAIT_S
+        """How long to wait for a key: longer while the window is paused or idle, or has few frames to show."""
+        if self.screen.paused or time.monotonic() - self._changed_s > _IDLE_S:
+            return _IDLE_WAIT_S
+        return min(max(0.25 / max(self.screen.shown_fps, 1.0), _WAIT_S), _IDLE_WAIT_S)
 
     @property
     def is_recording(self) -> bool:
@@ -181,22 +184,39 @@ class Window:
         if self.screen.message and now_s > self._message_until_s:
             self.screen = replace(self.screen, message="")
         views = self._paused_views or self._monitor.views()
-        frames = ((view.frame.index, view.frame.captured_s) if view.frame else None for view in views)
-        content = (*frames, *(view.tracks for view in views), self.screen, self.enlarged)
-        if content != self._drawn:
-            self._changed_s = now_s
-        elif now_s - self.drawn_s < _REDRAW_S:
+        frames = tuple((view.frame.index, view.frame.captured_s) if view.frame else None for view in views)
+        content = (frames, tuple(view.tracks for view in views), self.screen, self.enlarged)
+        if content == self._drawn:
+            if now_s - self.drawn_s < _REDRAW_S:
+                return None
+        elif content[2:] == self._drawn[2:] and self._is_too_soon(views, now_s, frames != self._drawn[0]):
             return None
+        else:
+            self._changed_s = now_s
         clock = time.strftime("%H:%M:%S") if any(view.is_live for view in views) else ""
         self.screen = replace(self.screen, clock=clock, recorded_s=self._saver.recorded_s(now_s))
         if self.drawn_s and not self.screen.paused:
             rate = 1.0 / max(now_s - self.drawn_s, 1e-3)
             fps = self.screen.shown_fps
             self.screen = replace(self.screen, shown_fps=fps + 0.1 * (rate - fps) if fps else rate)
-        self._drawn, self.drawn_s = (*content[:-2], self.screen, self.enlarged), now_s
+        self._drawn, self.drawn_s = (*content[:2], self.screen, self.enlarged), now_s
         self._last = self._render_views(views)
         self.record(self._last, now_s)
         return self._last
+
+    def _is_too_soon(self, views: Sequence[CameraView], now_s: float, is_new: bool) -> bool:
+        """Whether the next frame, or the result of this one, follows so soon that drawing now would draw twice."""
+        fps = max((view.status.fps for view in views), default=0.0)
+        step_s = 1.0 / fps if fps else 0.0
+        view = self._single_view(views)
+        if not is_new or view is None:
+            return now_s - self.drawn_s < min(_DRAWN_SHARE * step_s, _LONGEST_WAIT_S)
+        if view.frame is None or view.analysed is None:
+            return False
+        wait_s = min(_RESULT_SHARE * step_s, _LONGEST_WAIT_S)
+        # Only if the analysis keeps up: it has the frame before this one, and was fast
+        is_next = view.frame.index == view.analysed.frame.index + 1
+        return is_next and view.analysed.times.total_s < wait_s and now_s - view.frame.captured_s < wait_s
 
     def record(self, image: Image, now_s: float) -> None:
         """Writes one frame of the recording; a full disk ends the recording, not the window."""

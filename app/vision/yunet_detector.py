@@ -60,6 +60,9 @@ _HALVED_PX = 32.0
 _HALVED_MIN_PX = 24.0
 """Faces below this size are not taken from a pass over the halved image."""
 
+_HALVED_SHARE = 0.3
+"""If the ROIs of the moved parts add more than this share of the image, a pass over the halved image costs less."""
+
 
 def decode_level(maps: Sequence[Floats], stride: int, score: float) -> Floats:
     """Decodes the maps of one stride, each (h, w, channels) float32 in the order of ``MAPS``.
@@ -174,8 +177,8 @@ class YuNetDetector:
         """See ``RoiDetector``: searches only the ROIs around the tracked faces and the moved parts.
 
         Large tracked faces are searched in a smaller image, which also shows them with more of their surroundings.
-        If the ROIs would cover most of the image, a pass over the halved image replaces those of all but small faces:
-        newcomers that small wait for the next full pass.
+        If the moved parts are large, a pass over the halved image replaces their ROIs; if the ROIs would cover most of
+        the image, also those of all but small faces. Newcomers that small wait for the next full pass.
         """
         working = self._shrink(image)
         height, width = working.shape[:2]
@@ -189,9 +192,13 @@ class YuNetDetector:
                 small.append(box.scaled(scale))
             else:
                 least_px[factor] = _COARSE_MIN_PX * factor / COARSE_FACTOR
-        if moved and max(height, width) >= COARSE_FROM_PX:
+        tracked_rois = roi_squares(small, [], width, height)
+        rois = roi_squares(small, [box.scaled(scale) for box in moved], width, height) if moved else tracked_rois
+        tracked_share = area_share(tracked_rois, width, height)
+        if tracked_share <= MAX_AREA_SHARE and area_share(rois, width, height) - tracked_share > _HALVED_SHARE:
+            rois, least_px[2] = tracked_rois, _HALVED_MIN_PX
+        elif moved and max(height, width) >= COARSE_FROM_PX:
             least_px[COARSE_FACTOR] = _COARSE_MIN_PX
-        rois = roi_squares(small, [box.scaled(scale) for box in moved], width, height)
         if area_share(rois, width, height) > MAX_AREA_SHARE:
             rois = roi_squares([box for box in small if box.size < 2 * _HALVED_PX], [], width, height)
             if area_share(rois, width, height) <= MAX_AREA_SHARE - 0.25:

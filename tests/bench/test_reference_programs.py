@@ -56,6 +56,33 @@ def test_reference_alternates_with_the_pipeline(tmp_path: Path, clip: Path, caps
     assert apart_s >= 1, "maskwatch ran in between"
 
 
+OLD = """
+import json, sys
+flags = dict(zip(sys.argv[2::2], sys.argv[3::2]))
+run = {"schema": 1, "name": "maskwatch", "seconds": 4.0, "frames": 8, "notes": " ".join(sys.argv[1:6])}
+open(flags["--json"], "w").write(json.dumps({"runs": [run]}))
+"""
+
+
+def test_another_version_plays_the_same_video(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own code runs, although the path of Python leads to this version."""
+    program = reference_programs.find("last-release")
+    child = reference_programs.reference(program, clip, ["--seconds", "2.0"], {})
+    for old in (None, tmp_path / "none"):
+        monkeypatch.delenv("MASKWATCH_OLD", raising=False)
+        if old is not None:
+            monkeypatch.setenv("MASKWATCH_OLD", str(old))
+        with pytest.raises(BenchError, match="set MASKWATCH_OLD to the Python"):
+            run_for_figures(child, 2.0)
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "__main__.py").write_text(OLD)
+    monkeypatch.setenv("MASKWATCH_OLD", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(Path(reference_programs.__file__).parents[2]))
+    figures = run_for_figures(child, 2.0)
+    assert figures.frames_per_s == 2
+    assert figures.notes == f"bench --source {clip} --seconds 2.0"
+
+
 def test_run_in_turns_alternates() -> None:
     order: list[str] = []
 
@@ -69,7 +96,7 @@ def test_run_in_turns_alternates() -> None:
 
 
 def test_every_reference_of_the_checkout_is_found() -> None:
-    assert {"naive", "naive-ssd", "facemaskdetector", "stages"} == set(reference_programs.names())
+    assert {"naive", "naive-ssd", "facemaskdetector", "stages", "last-release"} == set(reference_programs.names())
     for name in reference_programs.names():
         assert reference_programs.find(name).is_file()
 

@@ -120,6 +120,26 @@ def test_networks_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert measured == [["litert"], ["litert", "onnx"], ["litert"]]
 
 
+@pytest.mark.parametrize(
+    ("ms", "detector", "advised"),
+    [
+        (40.0, {}, None),
+        (41.0, {}, "detector.working_width_px = 512 takes about 64% of it"),
+        (80.0, {}, "detector.working_width_px = 448 takes about 49% of it"),
+        (300.0, {}, "detector.working_width_px = 448 takes about 49% of it"),
+        (80.0, {"working_width_px": 640}, None),
+        (80.0, {"min_face_px": 40}, None),
+    ],
+)
+def test_a_weak_machine_is_advised_to_search_smaller_images(
+    monkeypatch: pytest.MonkeyPatch, ms: float, detector: dict[str, int], advised: str | None
+) -> None:
+    speeds = [Speed("detector", "litert", "int8", 1, ms), Speed("classifier", "litert", "float32", 1, 90.0)]
+    monkeypatch.setattr("app.bench.backend_speeds.measure_speeds", lambda *_: speeds)
+    advice = [each.advice for each in doctor.speed_findings(load_settings(None, {"detector": detector})) if each.advice]
+    assert [each.removesuffix(" (docs/speed.md)") for each in advice] == ([advised] if advised else [])
+
+
 def test_a_measurement_names_what_it_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     from app.bench import backend_speeds
 

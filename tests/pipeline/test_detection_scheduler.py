@@ -35,10 +35,13 @@ def passes(images: list[Image], faces: tuple[Box, ...] = (), **settings: float) 
     return [scheduler.choose(image, i / FPS, faces, True) for i, image in enumerate(images)]
 
 
-def test_a_still_empty_scene_needs_one_pass_a_second() -> None:
-    chosen = passes([scene()] * 90)
-    assert chosen.count(DetectionPass.FULL) == 3
-    assert chosen.count(DetectionPass.SKIP) == 87
+@pytest.mark.parametrize(("faces", "full_at"), [(LARGE, [0, 1, 2, 3, 4, 5]), ((), [0, 1, 3, 5])])
+def test_a_still_scene_needs_one_pass_a_second_and_an_empty_one_half_of_that(
+    faces: tuple[Box, ...], full_at: list[int]
+) -> None:
+    chosen = passes([scene()] * 180, faces)
+    assert [i / FPS for i, each in enumerate(chosen) if each is DetectionPass.FULL] == full_at
+    assert chosen.count(DetectionPass.SKIP) == 180 - len(full_at)
 
 
 @pytest.mark.parametrize("sigma", [3.0, 8.0])

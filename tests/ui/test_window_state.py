@@ -11,10 +11,11 @@ from typing import Any
 import cv2
 import pytest
 from fakes import plain_frame
+from fakes_review import track
 
 from app.capture.capture import SourceState, SourceStatus
 from app.core.errors import DisplayError
-from app.core.types import Box, Counts, Image, Label
+from app.core.types import Box, Counts, Frame, FrameResult, Image, Label, StageTimes
 from app.pipeline.camera import CameraView
 from app.settings.polygons import Polygon
 from app.settings.view import ViewSettings
@@ -188,11 +189,90 @@ def test_the_window_fits_on_the_screen(image_size: tuple[int, int], expected: tu
     assert window_size(*image_size, 1280) == expected
 
 
-def test_each_new_frame_is_drawn(tmp_path: Path, regions: Regions) -> None:
+class Clock:
+    """``time`` for the window; a test sets ``now_s``."""
+
+    strftime = staticmethod(time.strftime)
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(window_module, "time", clock)
+    return clock
+
+
+def test_each_new_frame_is_drawn(tmp_path: Path, regions: Regions, clock: Clock) -> None:
     """Also if a frame has the same memory address as the previous one."""
     window = make_window(tmp_path, regions)
     for _ in range(50):
+        clock.now_s += 0.1
         assert window.redraw() is not None
+
+
+class PlayedMonitor(FakeMonitor):
+    """Cameras of ``fps`` frames per second, each with a face; the result of a frame comes ``result_s`` after it."""
+
+    def __init__(self, clock: Clock, fps: float, result_s: float, count: int = 1) -> None:
+        super().__init__(count)
+        self._clock, self._start_s, self._fps, self._result_s = clock, clock.now_s, fps, result_s
+
+    def _frame(self, after_s: float) -> Frame:
+        index = max(int((self._clock.now_s - self._start_s - after_s) * self._fps + 1e-6), 0)
+        return replace(plain_frame(index), captured_s=self._start_s + index / self._fps)
+
+    def views(self) -> list[CameraView]:
+        frame, analysed = self._frame(0.0), self._frame(self._result_s)
+        face = track(box=Box(analysed.index, 20, 40, 40))
+        result = FrameResult(analysed, (face,), (), Counts({}, {}), (), (), StageTimes(total_s=self._result_s))
+        status = SourceStatus("door", SourceState.LIVE, 0.0, fps=self._fps)
+        view = CameraView("door", status, True, frame, tracks=(face,), analysed=result)
+        return [replace(view, camera=f"camera{i}") for i in range(self.count)]
+
+
+@pytest.mark.parametrize(
+    ("fps", "result_s", "cameras", "draws", "longest_s"),
+    [
+        (25.0, 0.020, 1, 15, 0.025),  # the image waits for its result
+        (25.0, 0.200, 1, 15, 0.005),  # a slow analysis does not delay the image
+        (5.0, 0.020, 1, 3, 0.025),
+        (25.0, 0.020, 9, 17, 0.035),  # several cameras, whose frames do not come together
+    ],
+)
+def test_the_window_draws_once_per_frame(
+    tmp_path: Path,
+    regions: Regions,
+    clock: Clock,
+    fps: float,
+    result_s: float,
+    cameras: int,
+    draws: int,
+    longest_s: float,
+) -> None:
+    monitor = PlayedMonitor(clock, fps, result_s, cameras)
+    window = make_window(tmp_path, regions, monitor=monitor)
+    ages_s: list[float] = []
+    for _ in range(120):  # 0.6 s
+        clock.now_s += 0.005
+        if window.redraw() is not None:
+            frame = monitor.views()[0].frame
+            assert frame is not None
+            ages_s.append(clock.now_s - frame.captured_s)
+    assert len(ages_s) == pytest.approx(draws, abs=1)
+    assert max(ages_s[1:]) <= longest_s + 1e-3
+
+
+def test_what_the_user_does_is_drawn_at_once(tmp_path: Path, regions: Regions, clock: Clock) -> None:
+    window = make_window(tmp_path, regions, monitor=PlayedMonitor(clock, 25.0, 0.020))
+    assert window.redraw() is None
+    press(window, "h")
+    assert window.redraw() is not None
 
 
 def test_several_cameras_share_one_help_and_one_message(

@@ -304,6 +304,22 @@ def test_a_new_face_is_detected_where_something_moved(portrait: Image, side: int
     assert sum(searched_px) <= most_px
 
 
+@pytest.mark.parametrize("side", [60, 120, 300])
+def test_a_large_part_that_moved_is_searched_in_the_halved_image(portrait: Image, side: int) -> None:
+    detector = YuNetDetector(MODEL)
+    head = max(detector.detect(portrait), key=lambda found: found.score).box
+    face = resize(cut(portrait, square(head, 1.0)), 2 * side, 2 * side)[:480]
+    image = np.full((480, 640, 3), 90, np.uint8)
+    image[: face.shape[0], : face.shape[1]] = face[:, :640]
+    expected = max(detector.detect(image), key=lambda found: found.score).box
+    shapes: list[tuple[int, ...]] = []
+    run_pass = detector.run_pass
+    detector.run_pass = lambda part: (shapes.append(part.shape[:2]), run_pass(part))[1]  # type: ignore[assignment, func-returns-value]
+    found = detector.detect_tracked(image, [], [Box(0, 0, 350, 350)])
+    assert max(one.box.iou(expected) for one in found) > 0.5
+    assert shapes == [(240, 320)]
+
+
 def test_an_image_does_not_affect_the_next_one(portrait: Image) -> None:
     """The padding is written again for each image."""
     detector = YuNetDetector(MODEL, min_face_px=1)
