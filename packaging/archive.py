@@ -12,11 +12,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import man_page
+
 PROGRAMS = ("maskwatch", "maskwatch-window", "maskwatch.exe", "maskwatch-window.exe", "Maskwatch.app")
 """All programs that a build may write beside its archives, on any system and in any form."""
 
 _GZIP_LEVEL = 6
 _DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_SYSTEM_USER = 'u maskwatch - "maskwatch" /var/lib/maskwatch\nm maskwatch video\n'
+_AFTER_INSTALL = """#!/bin/sh
+set -e
+if [ "$1" = configure ] && command -v systemd-sysusers >/dev/null; then systemd-sysusers maskwatch.conf; fi
+if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+"""
+_BEFORE_REMOVAL = """#!/bin/sh
+set -e
+if [ "$1" = remove ] && [ -d /run/systemd/system ]; then systemctl disable --now maskwatch; fi
+"""
 _C_LIBRARY_SYMBOLS = re.compile(rb"\0GLIBC_(\d+)\.(\d+)(?:\.\d+)?(?=\0)")
 
 
@@ -79,7 +91,8 @@ def c_library(folder: Path) -> str:
 
 
 def debian_package(folder: Path, dist: Path, build: Mapping[str, Any], work: Path, time_s: int) -> Path:
-    """Packs the folder below /opt, with a link in /usr/bin and an entry in the desktop menu. Needs dpkg-deb."""
+    """Packs the folder below /opt, with a link in /usr/bin, a manual page, an entry in the desktop menu and a service
+    that is not enabled. Needs dpkg-deb."""
     architecture = _DEBIAN_ARCHITECTURES[build["system"].partition("-")[2]]
     root = work / "deb"
     shutil.rmtree(root, ignore_errors=True)
@@ -89,6 +102,10 @@ def debian_package(folder: Path, dist: Path, build: Mapping[str, Any], work: Pat
         "usr/share/doc/maskwatch",
         "usr/share/applications",
         "usr/share/icons/hicolor/256x256/apps",
+        "usr/share/man/man1",
+        "usr/lib/systemd/system",
+        "usr/lib/sysusers.d",
+        "etc/maskwatch",
         "DEBIAN",
     ):
         (root / place).mkdir(parents=True)
@@ -97,6 +114,15 @@ def debian_package(folder: Path, dist: Path, build: Mapping[str, Any], work: Pat
     shutil.copy(here.parent / "LICENSE", root / "usr/share/doc/maskwatch/copyright")
     shutil.copy(here / "icons" / "maskwatch.png", root / "usr/share/icons/hicolor/256x256/apps/maskwatch.png")
     shutil.copy(here / "maskwatch.desktop", root / "usr/share/applications/maskwatch.desktop")
+    page = gzip.compress(man_page.render(time_s).encode(), 9, mtime=0)
+    (root / "usr/share/man/man1/maskwatch.1.gz").write_bytes(page)
+    unit = (here / "maskwatch.service").read_text(encoding="utf-8")
+    unit = unit[unit.index("[Unit]") :].replace("/usr/local/bin/", "/usr/bin/")
+    (root / "usr/lib/systemd/system/maskwatch.service").write_text(unit, encoding="utf-8")
+    (root / "usr/lib/sysusers.d/maskwatch.conf").write_text(_SYSTEM_USER)
+    for name, script in (("postinst", _AFTER_INSTALL), ("prerm", _BEFORE_REMOVAL)):
+        (root / "DEBIAN" / name).write_text(script)
+        (root / "DEBIAN" / name).chmod(0o755)
     newest = c_library(folder)
     libc = f"libc6 (>= {newest})" if newest else "libc6"
     (root / "DEBIAN" / "control").write_text(
