@@ -2,7 +2,7 @@
 
     python packaging/lowest.py build/lowest
 
-Builds sdist and wheel, and again from the sdist: both must be the same, byte by byte. Installs the wheel as a tool (with
+Builds sdist and wheel, and again from the sdist: all bytes must be the same. Installs the wheel as a tool (with
 uv, extras web and alerts) and runs it, without the checkout. Exit code 0 if everything works.
 """
 
@@ -75,7 +75,9 @@ def main() -> None:
     wanted = f"maskwatch[{','.join(EXTRAS)}] @ {wheel.as_uri()}"
     bounds = lower_bounds()
     install = [*uv, "tool", "install", "--python", sys.executable, "--resolution", "lowest-direct", wanted]
-    install += [f"--with={name}>={lowest}" for name, lowest in bounds.items()]  # 'direct' to uv, unlike those of a wheel
+    install += [
+        f"--with={name}>={lowest}" for name, lowest in bounds.items()
+    ]  # 'direct' to uv, unlike those of a wheel
     subprocess.run(install, check=True, env={**os.environ, **places})
     python = folder / "tools" / "maskwatch" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     program = folder / "bin" / ("maskwatch.exe" if os.name == "nt" else "maskwatch")

@@ -20,7 +20,14 @@ def render(time_s: int) -> str:
     lines = [
         f'.TH MASKWATCH 1 "{day}" "maskwatch {__version__}" "User Commands"',
         *(".SH NAME", "maskwatch \\- real\\-time face\\-mask monitor"),
-        *(".SH SYNOPSIS", ".B maskwatch", "[\\fIcommand\\fR] [\\fIoptions\\fR]", ".br", ".B maskwatch", "\\fIvideo or address\\fR"),
+        *(
+            ".SH SYNOPSIS",
+            ".B maskwatch",
+            "[\\fIcommand\\fR] [\\fIoptions\\fR]",
+            ".br",
+            ".B maskwatch",
+            "\\fIvideo or address\\fR",
+        ),
         *(".SH DESCRIPTION", _escaped(parser.description or "")),
         "Without a command it opens the start screen.",
         *(".SH COMMANDS", "Options: \\fBmaskwatch \\fIcommand\\fB \\-\\-help\\fR."),
@@ -29,10 +36,18 @@ def render(time_s: int) -> str:
         lines += [".TP", f".B {_escaped(each.dest)}", _escaped(each.help or "")]
     lines += [
         *(".SH ENVIRONMENT", ".TP", ".B MASKWATCH_TABLE__SETTING", "A setting, such as MASKWATCH_POLICY__DWELL_S=3."),
-        *(".SH FILES", ".TP", ".I ~/.config/maskwatch/maskwatch.toml", "Settings of the start screen and the web view."),
+        *(
+            ".SH FILES",
+            ".TP",
+            ".I ~/.config/maskwatch/maskwatch.toml",
+            "Settings of the start screen and the web view.",
+        ),
         *(".TP", ".I ~/.local/share/maskwatch/events.db", "Events and alerts that wait."),
         *(".TP", ".I /etc/maskwatch/maskwatch.toml", "Settings of the service maskwatch."),
-        *(".SH EXIT STATUS", "0: done. 1: nothing can be watched any more, or a check failed. 2: wrong usage or settings."),
+        *(
+            ".SH EXIT STATUS",
+            "0: done. 1: nothing can be watched any more, or a check failed. 2: wrong usage or settings.",
+        ),
     ]
     return "\n".join(lines) + "\n"
 

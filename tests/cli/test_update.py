@@ -54,8 +54,10 @@ def test_it_says_what_it_asks_then_asks_once_and_compares(
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [(404, b"no"), (200, b"[1]"), (200, b'{"info": null}'), (403, b'{"message": "limit"}'), (200, b'{"tag_name": 7}')]
-    + [(200, b'{"tag_name": "v1.0-rc1"}'), (301, b"")],
+    [
+        *((404, b"no"), (301, b""), (403, b'{"message": "limit"}'), (200, b"[1]"), (200, b'{"info": null}')),
+        *((200, b'{"tag_name": 7}'), (200, b'{"tag_name": "v1.0-rc1"}')),
+    ],
 )
 def test_an_answer_without_a_version_gives_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], status: int, body: bytes

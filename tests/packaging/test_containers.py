@@ -62,9 +62,7 @@ def test_the_image_runs_our_commands_as_a_user_with_two_volumes() -> None:
 def test_the_image_is_built_from_files_that_its_context_has() -> None:
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")}
     copied = {
-        name
-        for line in re.findall(r"^COPY ((?!--).+)$", CONTAINERFILE, re.MULTILINE)
-        for name in line.split()[:-1]
+        name for line in re.findall(r"^COPY ((?!--).+)$", CONTAINERFILE, re.MULTILINE) for name in line.split()[:-1]
     }
     assert copied == kept
     assert all((ROOT / name).exists() for name in copied)
