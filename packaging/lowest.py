@@ -75,9 +75,8 @@ def main() -> None:
     wanted = f"maskwatch[{','.join(EXTRAS)}] @ {wheel.as_uri()}"
     bounds = lower_bounds()
     install = [*uv, "tool", "install", "--python", sys.executable, "--resolution", "lowest-direct", wanted]
-    install += [
-        f"--with={name}>={lowest}" for name, lowest in bounds.items()
-    ]  # 'direct' to uv, unlike those of a wheel
+    # To uv the dependencies of a wheel are not direct
+    install += [f"--with={name}>={lowest}" for name, lowest in bounds.items()]
     subprocess.run(install, check=True, env={**os.environ, **places})
     python = folder / "tools" / "maskwatch" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     program = folder / "bin" / ("maskwatch.exe" if os.name == "nt" else "maskwatch")
