@@ -9,6 +9,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ PROGRAMS = ("maskwatch", "maskwatch-window", "maskwatch.exe", "maskwatch-window.
 
 _GZIP_LEVEL = 6
 _DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_MAINTAINER = "The maskwatch authors <maskwatch@example.invalid>"
 _SYSTEM_USER = 'u maskwatch - "maskwatch" /var/lib/maskwatch\nm maskwatch video\n'
 _AFTER_INSTALL = """#!/bin/sh
 set -e
@@ -114,8 +116,14 @@ def debian_package(folder: Path, dist: Path, build: Mapping[str, Any], work: Pat
     shutil.copy(here.parent / "LICENSE", root / "usr/share/doc/maskwatch/copyright")
     shutil.copy(here / "icons" / "maskwatch.png", root / "usr/share/icons/hicolor/256x256/apps/maskwatch.png")
     shutil.copy(here / "maskwatch.desktop", root / "usr/share/applications/maskwatch.desktop")
-    page = gzip.compress(man_page.render(time_s).encode(), 9, mtime=0)
-    (root / "usr/share/man/man1/maskwatch.1.gz").write_bytes(page)
+    changes = f"""maskwatch ({build["version"]}) unstable; urgency=medium
+
+  * Release {build["version"]}; its CHANGELOG.md says what changed.
+
+ -- {_MAINTAINER}  {formatdate(time_s)}
+"""
+    for place, text in (("man/man1/maskwatch.1.gz", man_page.render(time_s)), ("doc/maskwatch/changelog.gz", changes)):
+        (root / "usr/share" / place).write_bytes(gzip.compress(text.encode(), 9, mtime=0))
     unit = (here / "maskwatch.service").read_text(encoding="utf-8")
     unit = unit[unit.index("[Unit]") :].replace("/usr/local/bin/", "/usr/bin/")
     (root / "usr/lib/systemd/system/maskwatch.service").write_text(unit, encoding="utf-8")
@@ -127,10 +135,10 @@ def debian_package(folder: Path, dist: Path, build: Mapping[str, Any], work: Pat
     libc = f"libc6 (>= {newest})" if newest else "libc6"
     (root / "DEBIAN" / "control").write_text(
         f"Package: maskwatch\nVersion: {build['version']}\nArchitecture: {architecture}\n"
-        "Maintainer: The maskwatch authors <maskwatch@example.invalid>\n"
+        f"Maintainer: {_MAINTAINER}\n"
         f"Installed-Size: {size_bytes(root) // 1024}\nDepends: {libc}, libgl1, libxcb1\n"
         "Section: video\nPriority: optional\nDescription: real-time face-mask monitor\n"
-        " Watches a camera, a stream or a video, labels faces by their masks, and sends alerts for bare faces.\n"
+        " Watches a camera, a stream or a video, labels faces by their masks,\n and sends alerts for bare faces.\n"
     )
     target = dist / f"maskwatch_{build['version']}_{architecture}.deb"
     command = ["dpkg-deb", "--root-owner-group", "-Zgzip", f"-z{_GZIP_LEVEL}", "--build", str(root), str(target)]
