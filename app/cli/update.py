@@ -15,7 +15,7 @@ _VERSION = re.compile(r"v?(\d{1,9}(\.\d{1,9})*)")
 def register(commands: Any) -> None:
     parser = commands.add_parser("update", help="ask whether there is a newer version", description=_check.__doc__)
     parser.add_argument("--check", action="store_true", required=True, help="ask now")
-    parser.add_argument("--config", metavar="FILE", help="TOML file of settings; [update] url is the address")
+    parser.add_argument("--config", metavar="FILE", help="TOML file of settings; [update] address is asked")
     parser.set_defaults(run=_check)
 
 
@@ -24,7 +24,7 @@ def _check(args: argparse.Namespace) -> int:
     from app.core.secrets import redact
     from app.settings.load import load_settings
 
-    url = load_settings(Path(args.config) if args.config else None).update.url
+    url = load_settings(Path(args.config) if args.config else None).update.address
     print(f"asking {redact(url)}: one GET request, which says nothing about this machine or its cameras", flush=True)
     newest = _newest(url)
     if _numbers(newest) > _numbers(__version__):
@@ -41,7 +41,7 @@ def _newest(url: str) -> str:
 
     from app.core.secrets import redact
 
-    advice = "check the network, or url in [update] of the settings"
+    advice = "check the network, or address in [update] of the settings"
     try:
         response = httpx.get(url, timeout=TIMEOUT_S, headers={"User-Agent": "maskwatch", "Accept": "application/json"})
     except (httpx.HTTPError, httpx.InvalidURL) as error:

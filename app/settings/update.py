@@ -8,9 +8,9 @@ class UpdateSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: str = Field(
+    address: str = Field(
         "https://pypi.org/pypi/maskwatch/json",
         pattern=r"^https?://[^\s/]+(/\S*)?$",
-        description="address that is asked: the JSON of a package index, or of a GitHub release "
+        description="what is asked: the JSON of a package index, or of a GitHub release "
         "(https://api.github.com/repos/OWNER/NAME/releases/latest)",
     )

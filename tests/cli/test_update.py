@@ -13,7 +13,7 @@ from app.settings.load import load_settings
 
 def check(server: HttpCamera, folder: Path, path: str = "/maskwatch/json") -> int:
     settings = folder / "settings.toml"
-    settings.write_text(f'[update]\nurl = "{server.url(path, "key:secret")}"\n')
+    settings.write_text(f'[update]\naddress = "{server.url(path, "key:secret")}"\n')
     return main(["update", "--check", "--config", str(settings)])
 
 
@@ -85,4 +85,4 @@ def test_nothing_is_asked_without_check(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit, match="2"):
         main(["update"])
     assert "--check" in capsys.readouterr().err
-    assert load_settings().update.url == "https://pypi.org/pypi/maskwatch/json"
+    assert load_settings().update.address == "https://pypi.org/pypi/maskwatch/json"
