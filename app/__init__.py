@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from app.pipeline.monitor import Monitor
     from app.settings.load import load_settings
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 __all__ = ["LabeledFace", "Monitor", "__version__", "label_faces", "load_settings"]
 

@@ -9,14 +9,28 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
+
+import man_page
 
 PROGRAMS = ("maskwatch", "maskwatch-window", "maskwatch.exe", "maskwatch-window.exe", "Maskwatch.app")
 """All programs that a build may write beside its archives, on any system and in any form."""
 
 _GZIP_LEVEL = 6
 _DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_MAINTAINER = "The maskwatch authors <maskwatch@example.invalid>"
+_SYSTEM_USER = 'u maskwatch - "maskwatch" /var/lib/maskwatch\nm maskwatch video\n'
+_AFTER_INSTALL = """#!/bin/sh
+set -e
+if [ "$1" = configure ] && command -v systemd-sysusers >/dev/null; then systemd-sysusers maskwatch.conf; fi
+if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+"""
+_BEFORE_REMOVAL = """#!/bin/sh
+set -e
+if [ "$1" = remove ] && [ -d /run/systemd/system ]; then systemctl disable --now maskwatch; fi
+"""
 _C_LIBRARY_SYMBOLS = re.compile(rb"\0GLIBC_(\d+)\.(\d+)(?:\.\d+)?(?=\0)")
 
 
@@ -79,7 +93,8 @@ def c_library(folder: Path) -> str:
 
 
 def debian_package(folder: Path, dist: Path, build: Mapping[str, Any], work: Path, time_s: int) -> Path:
-    """Packs the folder below /opt, with a link in /usr/bin and an entry in the desktop menu. Needs dpkg-deb."""
+    """Packs the folder below /opt, with a link in /usr/bin, a manual page, an entry in the desktop menu and a service
+    that is not enabled. Needs dpkg-deb."""
     architecture = _DEBIAN_ARCHITECTURES[build["system"].partition("-")[2]]
     root = work / "deb"
     shutil.rmtree(root, ignore_errors=True)
@@ -89,6 +104,10 @@ def debian_package(folder: Path, dist: Path, build: Mapping[str, Any], work: Pat
         "usr/share/doc/maskwatch",
         "usr/share/applications",
         "usr/share/icons/hicolor/256x256/apps",
+        "usr/share/man/man1",
+        "usr/lib/systemd/system",
+        "usr/lib/sysusers.d",
+        "etc/maskwatch",
         "DEBIAN",
     ):
         (root / place).mkdir(parents=True)
@@ -97,14 +116,29 @@ def debian_package(folder: Path, dist: Path, build: Mapping[str, Any], work: Pat
     shutil.copy(here.parent / "LICENSE", root / "usr/share/doc/maskwatch/copyright")
     shutil.copy(here / "icons" / "maskwatch.png", root / "usr/share/icons/hicolor/256x256/apps/maskwatch.png")
     shutil.copy(here / "maskwatch.desktop", root / "usr/share/applications/maskwatch.desktop")
+    changes = f"""maskwatch ({build["version"]}) unstable; urgency=medium
+
+  * Release {build["version"]}; its CHANGELOG.md says what changed.
+
+ -- {_MAINTAINER}  {formatdate(time_s)}
+"""
+    for place, text in (("man/man1/maskwatch.1.gz", man_page.render(time_s)), ("doc/maskwatch/changelog.gz", changes)):
+        (root / "usr/share" / place).write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    unit = (here / "maskwatch.service").read_text(encoding="utf-8")
+    unit = unit[unit.index("[Unit]") :].replace("/usr/local/bin/", "/usr/bin/")
+    (root / "usr/lib/systemd/system/maskwatch.service").write_text(unit, encoding="utf-8")
+    (root / "usr/lib/sysusers.d/maskwatch.conf").write_text(_SYSTEM_USER)
+    for name, script in (("postinst", _AFTER_INSTALL), ("prerm", _BEFORE_REMOVAL)):
+        (root / "DEBIAN" / name).write_text(script)
+        (root / "DEBIAN" / name).chmod(0o755)
     newest = c_library(folder)
     libc = f"libc6 (>= {newest})" if newest else "libc6"
     (root / "DEBIAN" / "control").write_text(
         f"Package: maskwatch\nVersion: {build['version']}\nArchitecture: {architecture}\n"
-        "Maintainer: The maskwatch authors <maskwatch@example.invalid>\n"
+        f"Maintainer: {_MAINTAINER}\n"
         f"Installed-Size: {size_bytes(root) // 1024}\nDepends: {libc}, libgl1, libxcb1\n"
         "Section: video\nPriority: optional\nDescription: real-time face-mask monitor\n"
-        " Watches a camera, a stream or a video, labels faces by their masks, and sends alerts for bare faces.\n"
+        " Watches a camera, a stream or a video, labels faces by their masks,\n and sends alerts for bare faces.\n"
     )
     target = dist / f"maskwatch_{build['version']}_{architecture}.deb"
     command = ["dpkg-deb", "--root-owner-group", "-Zgzip", f"-z{_GZIP_LEVEL}", "--build", str(root), str(target)]

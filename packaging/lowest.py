@@ -1,18 +1,20 @@
-"""Tests maskwatch with the lowest versions of its dependencies that pyproject.toml allows.
+"""Tests the wheel, with the lowest versions of its dependencies that pyproject.toml allows.
 
-    python packaging/lowest.py build/lowest-venv
+    python packaging/lowest.py build/lowest
 
-Installs them into a new virtual environment (with uv, extras web and alerts), then runs the program. Exit code 0 if
-everything works.
+Builds sdist and wheel, and again from the sdist: all bytes must be the same. Installs the wheel as a tool (with
+uv, extras web and alerts) and runs it, without the checkout. Exit code 0 if everything works.
 """
 
 import argparse
+import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
-import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,25 +44,52 @@ def lower_bounds(extras: tuple[str, ...] = EXTRAS) -> dict[str, str]:
     return found
 
 
+def build(source: Path, target: Path, uv: list[str]) -> dict[str, str]:
+    """Builds sdist and wheel of ``source`` into ``target``; returns their SHA-256 by name."""
+    environment = {"SOURCE_DATE_EPOCH": "1577836800", **os.environ}
+    subprocess.run([*uv, "build", "--out-dir", target, source], check=True, env=environment)
+    files = sorted(path for path in target.iterdir() if path.suffix in (".gz", ".whl"))
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="the virtual environment; an existing one is replaced")
+    parser.add_argument("folder", type=Path, help="the folder of the test; an existing one is replaced")
     folder = parser.parse_args().folder.resolve()
-    venv.create(folder, clear=True)
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    uv = [sys.executable, "-m", "uv", "--quiet", "pip"]
-    target = f"{ROOT}[{','.join(EXTRAS)}]"
-    subprocess.run([*uv, "install", "--python", python, "--resolution", "lowest-direct", target], check=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    empty = folder / "empty"
+    empty.mkdir(parents=True)
+    uv = [sys.executable, "-m", "uv", "--quiet"]
+    built = build(ROOT, folder / "dist", uv)
+    [sdist] = (folder / "dist").glob("*.tar.gz")
+    [wheel] = (folder / "dist").glob("*.whl")
+    with tarfile.open(sdist) as packed:
+        packed.extractall(folder, filter="data")
+    again = build(folder / sdist.name.removesuffix(".tar.gz"), folder / "again", uv)
+    if again != built:
+        raise SystemExit(f"the sdist gives other files than the checkout: {built}, {again}")
+    for name, digest in built.items():
+        print(f"{digest}  {name}")
+
+    places = {"UV_TOOL_DIR": str(folder / "tools"), "UV_TOOL_BIN_DIR": str(folder / "bin")}
+    wanted = f"maskwatch[{','.join(EXTRAS)}] @ {wheel.as_uri()}"
+    bounds = lower_bounds()
+    install = [*uv, "tool", "install", "--python", sys.executable, "--resolution", "lowest-direct", wanted]
+    # To uv the dependencies of a wheel are not direct
+    install += [f"--with={name}>={lowest}" for name, lowest in bounds.items()]
+    subprocess.run(install, check=True, env={**os.environ, **places})
+    python = folder / "tools" / "maskwatch" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    program = folder / "bin" / ("maskwatch.exe" if os.name == "nt" else "maskwatch")
     listed = subprocess.run(
-        [*uv, "list", "--python", python, "--format", "freeze"], check=True, capture_output=True, text=True
+        [*uv, "pip", "list", "--python", python, "--format", "freeze"], check=True, capture_output=True, text=True
     )
     installed = dict(line.split("==") for line in listed.stdout.splitlines() if "==" in line)
-    print("lowest versions:", ", ".join(f"{name} {installed[name]}" for name in lower_bounds()))
+    print("lowest versions:", ", ".join(f"{name} {installed[name]}" for name in bounds))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    subprocess.run([python, "-c", f"import {', '.join(IMPORTS)}"], check=True, cwd=folder, env=environment)
+    subprocess.run([python, "-c", f"import {', '.join(IMPORTS)}"], check=True, cwd=empty, env=environment)
     for command in COMMANDS:
         run = subprocess.run(
-            [python, "-m", "app", *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+            [program, *command], cwd=empty, env=environment, capture_output=True, text=True, timeout=120
         )
         if run.returncode or "Traceback" in run.stderr:
             raise SystemExit(

@@ -95,6 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
         self_test,
         start,
         training_commands,
+        update,
         users,
         watch,
     )
@@ -117,6 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
         training_commands,
         models,
         autostart,
+        update,
     ):
         module.register(commands)
     return parser

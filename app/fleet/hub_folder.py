@@ -28,7 +28,7 @@ from app.fleet.messages import DEFAULT_PORT, DESIRED, LEASES, MODELS
 _LOCAL = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
 SETTINGS = """\
 # Settings of the hub: [web] for its page, [alerts] for the channels that report node_offline and node_online.
-# All settings: 'maskwatch config default'. The event file is always events.db in this folder.
+# All settings: 'maskwatch config init'. The event file is always events.db in this folder.
 
 [alerts]
 keep_days = 30

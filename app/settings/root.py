@@ -10,6 +10,7 @@ from app.settings.error_messages import nearest
 from app.settings.fleet import FleetSettings
 from app.settings.monitor import CameraSettings, MonitorSettings, PolicySettings
 from app.settings.review import ClipSettings, CollectSettings, DriftSettings
+from app.settings.update import UpdateSettings
 from app.settings.view import ViewSettings
 from app.settings.vision import ClassifierSettings, DetectorSettings, TrackingSettings
 from app.settings.web import WebSettings
@@ -37,6 +38,7 @@ class Settings(BaseModel):
     view: ViewSettings = ViewSettings()
     web: WebSettings = WebSettings()
     fleet: FleetSettings = Field(default_factory=FleetSettings)
+    update: UpdateSettings = UpdateSettings()
 
     @field_validator("camera")
     @classmethod

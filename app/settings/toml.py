@@ -56,7 +56,7 @@ def _given(model: BaseModel) -> dict[str, Any]:
 def _shown_value(name: str, value: Any) -> Any:
     if isinstance(value, SecretStr) or (isinstance(value, str) and _SECRET_NAME.search(name)):
         return HIDDEN
-    if name in ("uri", "main_uri"):
+    if name in ("uri", "main_uri", "address"):
         return redact(str(value))
     if name == "url":
         scheme = str(value).partition("://")[0]

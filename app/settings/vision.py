@@ -113,6 +113,14 @@ class DetectorSettings(BaseModel):
         f"doctor' has measured here, before that {DEFAULT_THREADS}",
     )
 
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _was_yunet(cls, kind: object) -> object:
+        """Raises ValueError for a kind of version 0.1.0."""
+        if kind == "yunet":
+            raise ValueError("'yunet' is the default now, as 'cnn'; remove this setting, and model if it is set")
+        return kind
+
     @field_validator("tiles")
     @classmethod
     def _is_a_grid(cls, tiles: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""What runs a fleet: the dashboard and the rules use metrics that a hub exports; compose file and unit are complete."""
+"""What runs a fleet: the dashboard and the rules are complete; compose file and unit start what they say."""
 
 import configparser
 import json
@@ -20,20 +20,7 @@ RULES = yaml.safe_load((FOLDER / "prometheus-rules.yaml").read_text("utf-8"))["g
 UNIT = (FOLDER / "maskwatch-node.conf").read_text("utf-8")
 
 
-def test_the_compose_file_has_what_its_services_use() -> None:
-    for name, service in COMPOSE["services"].items():
-        assert ("image" in service) != ("build" in service), name
-        assert set(service.get("secrets", ())) <= COMPOSE["secrets"].keys()
-        for volume in service.get("volumes", ()):
-            source = volume.partition(":")[0]
-            assert (FOLDER / source).is_file() if source.startswith(".") else source in COMPOSE["volumes"]
-    needed = re.search(
-        r"minimal Linux server.*`apt install (.+)`", (FOLDER.parents[1] / "README.md").read_text("utf-8")
-    )
-    assert needed is not None
-    assert f" {needed[1]} " in COMPOSE["services"]["hub"]["build"]["dockerfile_inline"], (
-        "OpenCV does not load otherwise"
-    )
+def test_prometheus_reads_the_hub_and_the_rules() -> None:
     prometheus = yaml.safe_load((FOLDER / "prometheus.yaml").read_text("utf-8"))
     (job,) = prometheus["scrape_configs"]
     assert job["static_configs"][0]["targets"] == ["hub:8080"]

@@ -1,5 +1,6 @@
 """Archives, checksums and sizes of a build."""
 
+import gzip
 import hashlib
 import importlib.util
 import io
@@ -96,6 +97,16 @@ def test_debian_package_depends_on_the_required_c_library(folder: Path, tmp_path
     subprocess.run(["dpkg-deb", "--extract", package, root], check=True)
     assert (root / "usr/bin/maskwatch").readlink() == Path("/opt/maskwatch/maskwatch")
     assert (root / "opt/maskwatch/maskwatch").stat().st_mode & 0o111
+    unit = (root / "usr/lib/systemd/system/maskwatch.service").read_text("utf-8")
+    assert "\nExecStart=/usr/bin/maskwatch watch " in unit
+    user = next(line.partition("=")[2] for line in unit.splitlines() if line.startswith("User="))
+    assert f"u {user} " in (root / "usr/lib/sysusers.d/maskwatch.conf").read_text()
+    for script in ("postinst", "prerm"):
+        control = subprocess.run(["dpkg-deb", "--info", package, script], capture_output=True, text=True, check=True)
+        subprocess.run(["sh", "-n"], input=control.stdout, text=True, check=True)
+    page = gzip.decompress((root / "usr/share/man/man1/maskwatch.1.gz").read_bytes()).decode()
+    assert "\n.B watch\n" in page
+    assert "\n.B self\\-test\n" in page
     assert "Exec=/opt/maskwatch/maskwatch" in (root / "usr/share/applications/maskwatch.desktop").read_text()
 
 
