@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 from app import load_settings  # noqa: E402
 from app.core.files import write_json  # noqa: E402
 from app.core.types import Box, Detection, Image, Label  # noqa: E402
-from app.pipeline.image_labeler import load_labeler  # noqa: E402
+from app.pipeline.image_labeler import for_photos, load_labeler  # noqa: E402
 from app.training.data.images import ImageCache  # noqa: E402
 from app.training.detector.evaluation import FOUND_IOU, is_neutral, match  # noqa: E402
 from app.training.detector.scene_reader import read_scenes  # noqa: E402
@@ -51,7 +51,7 @@ def main() -> int:
     parser.add_argument("out", type=Path)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    labeler, cache = load_labeler(load_settings()), ImageCache()
+    labeler, cache = load_labeler(for_photos(load_settings())), ImageCache()
     scenes = read_scenes(args.data / "frames" / "test.json")
     rows, tiles = [], []
     for scene in scenes:

@@ -4,11 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from app.capture.opencv_backend import silence_ffmpeg
 
 ROOT = Path(__file__).resolve().parents[1]
 
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")  # a loaded machine is slow, not wrong
 silence_ffmpeg()  # FFmpeg reads its log level once per process, so it is set before any test opens a video
 
 

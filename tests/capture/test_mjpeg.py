@@ -154,7 +154,7 @@ def test_memory_is_bounded() -> None:
     assert splitter.feed(BASE) == [BASE]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.one_of(st.binary(max_size=300), st.sampled_from(PIECES))), st.integers(1, 3000))
 def test_any_bytes_are_split_without_an_error(pieces: list[bytes], step: int) -> None:
     """Whatever comes, each result is a whole image of the stream, and the way the bytes arrive does not matter."""
@@ -172,7 +172,7 @@ def test_any_bytes_are_split_without_an_error(pieces: list[bytes], step: int) ->
         assert decoded is None or decoded.ndim == 3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=400).filter(lambda junk: b"\xff" not in junk), st.lists(st.sampled_from(JPEGS), min_size=1))
 def test_images_are_found_after_any_text(junk: bytes, images: list[bytes]) -> None:
     assert split(b"".join(junk + image for image in images)) == images

@@ -62,7 +62,7 @@ def test_without_stamps_the_frame_rate_counts(stamp_s: float | None) -> None:
     assert times_s[-1] - times_s[0] == pytest.approx(499 * 0.04)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6), st.integers(-9, 30)), max_size=40))
 def test_recorded_times_always_increase(stamps_s: list[float | None]) -> None:
     times_s = times_of(stamps_s)
@@ -206,7 +206,7 @@ def test_a_new_connection_continues_the_time() -> None:
     assert LiveTimes(last_s, fault="are invented").next(500.0, 2.0) > last_s
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.one_of(st.none(), st.floats(-1e6, 1e6), st.integers(-9, 9)), st.floats(0, 20)), max_size=60),
     st.booleans(),

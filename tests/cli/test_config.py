@@ -316,7 +316,7 @@ tables = st.recursive(
     max_leaves=12,
 )
 documents = st.dictionaries(names, tables, max_size=5)
-ANY_PATH = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ANY_PATH = settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def loaded_or_error(load: Callable[[], Settings]) -> Settings | str:

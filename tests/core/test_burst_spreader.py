@@ -61,7 +61,7 @@ def test_missing_times_follow_at_the_usual_step() -> None:
     assert [spreader.spread(None) for _ in range(3)] == pytest.approx([0, 0.04, 0.08])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.one_of(st.none(), st.floats(-100, 1e6)), max_size=60))
 def test_times_always_increase(given_s: list[float | None]) -> None:
     spreader = BurstSpreader()

@@ -194,7 +194,7 @@ scenes = st.dictionaries(st.integers(1, 4), st.sampled_from(FACE_LABELS), max_si
 stories = st.lists(scenes, min_size=1, max_size=120)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(stories, st.floats(0, 3), st.floats(0, 10), st.integers(0, 3))
 def test_invariants_hold_for_any_story(
     story: list[dict[int, Label]], dwell_s: float, cooldown_s: float, digest_over: int
@@ -235,7 +235,7 @@ def test_invariants_hold_for_any_story(
             by_id[event.id] = event
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(scenes, st.integers(1, 20)), min_size=1, max_size=6), st.floats(0.1, 4))
 def test_only_a_raised_alert_starts_a_cooldown(lasting: list[tuple[dict[int, Label], int]], cooldown_s: float) -> None:
     """A face that meets all conditions but raises no alert must be within the cooldown of a raised alert."""

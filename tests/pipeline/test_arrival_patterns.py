@@ -85,7 +85,7 @@ def watch(frames: list[list[Face]], times_s: list[float]) -> tuple[int, list[str
     return len(people), kinds
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=12, derandomize=True, phases=[Phase.explicit, Phase.generate])
 @given(
     st.sampled_from([10.0, 15.0, 25.0, 30.0]),
     st.sampled_from([1.0, 2.0, 3.0]),

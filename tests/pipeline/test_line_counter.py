@@ -174,7 +174,7 @@ def test_another_resolution_or_another_line_begins_anew() -> None:
     assert counter.update(0.3, (800, 600), [moved], [track(1, (360, 300), 0.3)]) == ()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.floats(0, 400), min_size=2, max_size=30))
 def test_in_and_out_alternate_and_end_where_the_face_is(places: list[float]) -> None:
     counter, entered = LineCounter(), []

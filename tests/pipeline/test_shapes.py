@@ -2,7 +2,7 @@
 
 import numpy as np
 from fakes import METADATA, BoxesDetector, BrightnessClassifier
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.capture.opencv_backend import to_bgr
@@ -37,13 +37,13 @@ def random_image(shape: tuple[int, int], seed: int) -> np.ndarray:  # type: igno
     return np.random.default_rng(seed).integers(0, 256, (*shape, 3), np.uint8)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(shapes, st.integers(0, 99))
 def test_the_bundled_detector_accepts_any_shape(sides: list[tuple[int, int]], seed: int) -> None:
     analyse(load_detector(DetectorSettings()), [random_image(shape, seed) for shape in sides])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(shapes, st.tuples(*[st.floats(-400, 400)] * 2), st.tuples(*[st.floats(0.5, 400)] * 2))
 def test_boxes_at_any_position_are_accepted(
     sides: list[tuple[int, int]], at: tuple[float, float], size: tuple[float, float]

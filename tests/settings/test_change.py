@@ -385,7 +385,7 @@ values = st.recursive(
 
 
 @given(st.lists(names, max_size=5).map(".".join), values)
-@hypothesis_settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=30, suppress_health_check=list(HealthCheck))
 def test_any_change_gives_a_valid_file_or_one_line(tmp_path: Path, path: str, value: Any) -> None:
     file = settings_file(tmp_path / "a.toml")
     fault = ""

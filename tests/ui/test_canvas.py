@@ -89,7 +89,7 @@ place = st.floats(-400, 400)
 extent = st.floats(0, 500)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(place, place, extent, extent, st.floats(0, 60), st.integers(1, 90), st.integers(1, 90))
 def test_any_place_is_allowed(x: float, y: float, w: float, h: float, radius: float, width: int, height: int) -> None:
     board, box = canvas(width, height), Box(x, y, w, h)

@@ -47,7 +47,7 @@ def test_labels_differ_in_word_icon_and_shape_too() -> None:
         assert len(distinct) == len(STYLES)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(boxes, max_size=4), st.integers(1, 300), st.integers(1, 300), st.booleans())
 def test_any_box_and_any_size_can_be_drawn(places: list[Box], width: int, height: int, blur: bool) -> None:
     frame = replace(plain_frame(0), image=np.zeros((height, width, 3), np.uint8))

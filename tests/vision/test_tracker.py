@@ -360,7 +360,7 @@ boxes = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(boxes, max_size=6), min_size=1, max_size=15), st.floats(0.01, 2.0))
 def test_ids_are_unique_and_never_reused(frames: list[list[Detection]], step_s: float) -> None:
     tracker = Tracker(TrackingSettings(confirm_after=1), METADATA)

@@ -38,7 +38,6 @@ schema = schemathesis.openapi.from_dict(openapi.document()).exclude(path=[*STREA
 @schema.parametrize()
 @settings(
     max_examples=12,
-    deadline=None,
     derandomize=True,
     database=None,
     phases=(Phase.explicit, Phase.generate),
