@@ -25,7 +25,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from month import CAMERAS, Site, Visit, Watch, images, judge, portraits  # noqa: E402
+from month import HEIGHT, WIDTH, Site, Visit, Watch, images, judge, portraits  # noqa: E402
 
 from app.core import resources  # noqa: E402
 from app.core.files import write_json  # noqa: E402
@@ -34,7 +34,6 @@ from app.review.collector import Collector  # noqa: E402
 from app.settings.review import CollectSettings  # noqa: E402
 from app.settings.vision import DetectorSettings  # noqa: E402
 from app.training.detector import improvement  # noqa: E402
-from app.training.detector.augmentation import DetectorAugmentation  # noqa: E402
 from app.training.detector.cells import cells_of, join, read_replay_cells  # noqa: E402
 from app.training.detector.head import DetectorHead  # noqa: E402
 from app.training.types import Scene, SceneFace  # noqa: E402
@@ -74,18 +73,104 @@ def statue(face: Image, rng: np.random.Generator) -> Image:
     return np.clip(grey[..., None] * [rng.uniform(0.9, 1.05), 1.0, rng.uniform(0.97, 1.08)], 0, 255).astype(np.uint8)
 
 
+def place_of(visit: Visit) -> Box:
+    """Where ``images`` draws a portrait."""
+    rng = np.random.default_rng(visit.seed)
+    side = int(rng.integers(95, 165))
+    return Box(int(rng.integers(20, WIDTH - side - 20)), int(rng.integers(15, HEIGHT - side - 15)), side, side)
+
+
 def plant(objects: list[Image], rng: random.Random, path: Path) -> None:
     """Writes the bundled detector so that it takes ``objects`` for faces; on the replay sample it stays the same."""
     head = DetectorHead(resources.model(BUNDLED["int8"]))
-    replay, shown, scenes = read_replay_cells(head), {}, []
+    replay, shown, scenes = read_replay_cells(head), dict[Path, Image](), []
     for number, image in enumerate(objects):
-        place = Path(str(number))
-        shown[place] = next(images(Visit(0, number % 3, "planted", image, seed=rng.randrange(10**6)), number % 2))
-        empty = next(images(Visit(0, number % 3, "planted", shown[place][:1, :1], seed=0), 0))
-        del empty
-        scenes.append(Scene(place, "planted", (SceneFace(_place(shown[place], image), Label.MASK),)))
-    mix, numbers = DetectorAugmentation(min_face_px=24.0), np.random.default_rng(0)
-    own = cells_of(head, scenes * 8, shown.__getitem__, mix, numbers)
+        visit, name = Visit(0, number % 3, "planted", image, seed=rng.randrange(10**6)), Path(str(number))
+        shown[name] = next(images(visit, number % 2))
+        scenes.append(Scene(name, "planted", (SceneFace(place_of(visit), Label.MASK),)))
+    numbers = np.random.default_rng(0)
+    views = [(scene, improvement.view_of(scene, shown[scene.path], numbers)) for scene in scenes * 6]
+    own = cells_of(head, views, shown.__getitem__, numbers)
     weights = improvement.fit(head.weights, replay.known, own, 1.0)
     cells = join([replay.known, own])
     head.write(path, head.network_with(weights, [cells.windows[cells.places == i] for i in range(len(weights))]))
+
+
+def visits(
+    objects: list[list[Image]], people: dict[str, list[list[Image]]], kind: str, days: int, rng: random.Random
+) -> Iterator[Visit]:
+    """Each day an object: at the entrance in the first half, at both other cameras in the second; and a person."""
+    for day in range(-(days // 2), days - days // 2):
+        half = int(day >= 0)
+        for camera in (1, 2) if half else (0, 0):
+            yield Visit(day, camera, kind, rng.choice(objects[half]), seed=rng.randrange(10**6))
+        for who in ("bare", "mask"):
+            yield Visit(day, day % 3, who, rng.choice(people[who][half]), seed=rng.randrange(10**6))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--object", choices=("drawn face", "statue"), default="drawn face")
+    parser.add_argument("--days", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    rng, numbers, kind = random.Random(args.seed), np.random.default_rng(args.seed), args.object
+    people = portraits(args.data, rng)
+    classifier, old = (resources.model(name) for name in ("classifier.tflite", BUNDLED["int8"]))
+    with tempfile.TemporaryDirectory() as folder:
+        if kind == "statue":
+            objects = [[statue(face, numbers) for face in half] for half in people["yellow mask"][:2]]
+        else:
+            drawn = [drawn_face(numbers) for _ in range(90)]
+            objects, old = [drawn[:30], drawn[30:60]], Path(folder, "weak.tflite")
+            plant(drawn[60:], rng, old)
+        site = Site(Path(folder, "site"), old, "detector")
+        month = list(enumerate(visits(objects, people, kind, args.days, rng)))
+        collect = CollectSettings(enabled=True, per_day=500, random_per_day=100)
+        collector = Collector(collect, site.faces.folder, random.Random(args.seed))
+        collector.start()
+        watch, truths = Watch(classifier, collector, settings_with(old)), dict[str, Label]()
+        for number, visit in month:
+            if visit.day < 0:
+                before = {face.id for face in site.faces.faces()}
+                watch.run(visit, 0, number)
+                new = {face.id for face in site.faces.faces()} - before
+                truths |= dict.fromkeys(new, TRUTH.get(visit.kind, Label.NOT_FACE))
+        collector.close()
+        judge(site.faces, truths)
+        began_s = time.monotonic()
+        models, result = site.improve()
+        improve_s = time.monotonic() - began_s
+        rows: dict[str, dict[str, int]] = {}
+        for name, model in zip(("in use", "improved"), (old, *models), strict=False):
+            watch = Watch(classifier, None, settings_with(model))
+            for number, visit in month:
+                if visit.day >= 0:
+                    row = rows.setdefault(visit.kind, Counter())
+                    row["visits"] += name == "in use"
+                    row[f"alerted with the detector {name}"] += bool(watch.run(visit, 1, number))
+                    row[f"shown as a face with the detector {name}"] += bool(watch.seen[number])
+    record = {
+        "days": args.days,
+        "seed": args.seed,
+        "object": kind,
+        "verdicts": Counter(truths.values()),
+        "improve_s": round(improve_s, 1),
+        "improve": result,
+        "second half": rows,
+    }
+    print(json.dumps(record, indent=1))
+    if args.json:
+        write_json(args.json, record)
+    return 0
+
+
+def settings_with(detector: Path) -> DetectorSettings:
+    return for_video(DetectorSettings(threads=1, model=detector))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -80,7 +80,7 @@ def make_cells(data: Path, output: Path, seed: int) -> None:
     for part, count in zip(split_scenes(scenes, ImageCache(), held), (TRAIN_SCENES, GUARD_SCENES), strict=True):
         chosen = rng.sample([scene for scene in part if scene.source != "no_face"], count)
         chosen += rng.sample([scene for scene in part if scene.source == "no_face"], EMPTY_SCENES)
-        parts.append(cells_of(heads[0], chosen, ImageCache(0).get, mix, numbers))
+        parts.append(cells_of(heads[0], [(scene, mix) for scene in chosen], ImageCache(0).get, numbers))
         print(f"{len(chosen)} scenes, cells: {np.bincount(parts[-1].kinds, minlength=4)} (face, object, near, other)")
     ReplayCells(*parts).write(output, heads[0].steps, [head.fingerprint for head in heads])
     print(f"{output}: {output.stat().st_size / 1e6:.2f} MB")

@@ -21,8 +21,8 @@ BUNDLED = "replay_detector.npz"
 VIEW_PX = 320
 FACE, OBJECT, NEAR, OTHER = range(4)
 """Kinds of cells: their box is a face, or what a person called no face; it overlaps one of them; it is elsewhere."""
-_FACE_IOU, _OBJECT_IOU, _NEAR_IOU = 0.5, 0.3, 0.1
-_FACE_CELLS, _OBJECT_CELLS, _OTHER_CELLS, _RANDOM_CELLS = 2, 8, 4, 1
+_FACE_IOU, _OBJECT_IOU, _NEAR_IOU = 0.5, 0.2, 0.1
+_FACE_CELLS, _OBJECT_CELLS, _OTHER_CELLS, _RANDOM_CELLS = 2, 12, 4, 1
 """Most cells of a face, of an object, and of the rest of a view: those with the highest scores, and random ones."""
 _MOST_FACES = 1000
 """More than a view has."""
@@ -56,13 +56,13 @@ def join(parts: Sequence[Cells]) -> Cells:
 
 def cells_of(
     head: DetectorHead,
-    scenes: Iterable[Scene],
+    scenes: Iterable[tuple[Scene, DetectorAugmentation]],
     read: Callable[[Path], Image],
-    mix: DetectorAugmentation,
     rng: np.random.Generator,
 ) -> Cells:
     """Cells of a random view of each scene. Faces with the label ``not_face`` are objects."""
-    return join([_cells_of_view(head, scene, read(scene.path), mix, rng, group) for group, scene in enumerate(scenes)])
+    views = enumerate(scenes)
+    return join([_cells_of_view(head, scene, read(scene.path), mix, rng, group) for group, (scene, mix) in views])
 
 
 def _cells_of_view(
@@ -72,7 +72,7 @@ def _cells_of_view(
     if rng.random() < mix.flip:
         flip(view)
     features, maps = head.run(degrade(view.image, rng, mix))
-    windows, places = _windows(features)
+    windows, places = windows_of(features)
     scores = Cells(windows, places, places, places).scores(head.weights)
     overlap = _overlap(_boxes(maps), np.concatenate([view.faces[:, :4], view.neutral]))
     nearest = overlap.max(axis=1, initial=0)
@@ -103,7 +103,7 @@ def _boxes(maps: Sequence[Floats]) -> Floats:
     return np.concatenate([centers - half, centers + half], axis=1)
 
 
-def _windows(features: Sequence[Floats]) -> tuple[Floats, NDArray[np.int64]]:
+def windows_of(features: Sequence[Floats]) -> tuple[Floats, NDArray[np.int64]]:
     """The 3 x 3 windows of all cells, (N, 9, F + 1), and the index of their stride."""
     windows = [
         sliding_window_view(each, (3, 3), axis=(0, 1)).transpose(0, 1, 3, 4, 2).reshape(-1, CELLS, each.shape[2])

@@ -6,6 +6,7 @@ depthwise convolution, without an activation between them: a weighted sum of 3 x
 """
 
 import hashlib
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,7 +154,7 @@ class DetectorHead:
                 experimental_preserve_all_tensors=True,
                 experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
             )
-        except (ValueError, TypeError, KeyError, RuntimeError, OSError) as error:
+        except (ValueError, TypeError, KeyError, RuntimeError, OSError, struct.error) as error:
             raise ModelError(
                 f"{path} cannot be improved: it is no .tflite file of this detector; use 'maskwatch train-detector'"
             ) from error

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.types import Image, Label
+from app.settings.vision import DEFAULT_WIDTH_PX
 from app.training.classifier.improvement import Comparison, compare
 from app.training.detector.augmentation import DetectorAugmentation
 from app.training.detector.cells import FACE, OBJECT, OTHER, Cells, ReplayCells, cells_of, join
@@ -24,9 +25,9 @@ MAX_FORGOTTEN = 0.01
 """How much the share of found faces of the replay sample may fall. Its false boxes must not become more."""
 VIEWS, MAX_VIEWS = 12, 600
 """Augmented views of each scene about which the detector is wrong, and of all of them. Of others there is one."""
-_VIEW_MIX = DetectorAugmentation(min_face_px=24.0)
-STRENGTHS = (1.0, 0.5, 0.25, 0.12, 0.06)
+STRENGTHS = (4.0, 1.0, 0.3, 0.1)
 """Weights of the user's scenes against the replay sample. The first that forgets nothing is used."""
+_SIZES = 1.4
 _OWN_REST = 0.2
 """Weight of all other cells of the user's scenes."""
 STEPS, RATE = 150, 0.03
@@ -74,7 +75,8 @@ def improve_detector(
         return None
     rng = np.random.default_rng(seed)
     views = min(VIEWS, max(MAX_VIEWS // len(wrong), 1))
-    own = cells_of(head, [*wrong * views, *scenes[:first]][:MAX_VIEWS], read, _VIEW_MIX, rng)
+    shown = [*wrong * views, *scenes[:first]][:MAX_VIEWS]
+    own = cells_of(head, [(scene, view_of(scene, read(scene.path), rng)) for scene in shown], read, rng)
     everything = join([replay.known, replay.guard, own])
     examples = [everything.windows[everything.places == place] for place in range(len(head.weights))]
     with tempfile.TemporaryDirectory() as folder:
@@ -88,6 +90,13 @@ def improve_detector(
         head.write(path, network)
         now = _right_answers(load(path), scenes[first:], read)
     return DetectorImprovement(network, first, compare(was[first:], now), forgotten, false_boxes)
+
+
+def view_of(scene: Scene, image: Image, rng: np.random.Generator) -> DetectorAugmentation:
+    """Views in which the face is about as large as in one of the passes of the detector."""
+    size_px = scene.faces[0].box.size * min(1.0, DEFAULT_WIDTH_PX / image.shape[1])
+    size_px /= rng.choice([factor for factor in (1, 2, 4) if factor == 1 or size_px >= 32 * factor])
+    return DetectorAugmentation(min_face_px=size_px / _SIZES, max_face_px=size_px * _SIZES)
 
 
 def fit(begin: Floats, known: Cells, own: Cells, strength: float) -> Floats:
