@@ -91,7 +91,7 @@ def plant(objects: list[Image], rng: random.Random, path: Path) -> None:
     numbers = np.random.default_rng(0)
     views = [(scene, improvement.view_of(scene, shown[scene.path], numbers)) for scene in scenes * 6]
     own = cells_of(head, views, shown.__getitem__, numbers)
-    weights = improvement.fit(head.weights, replay.known, own, 1.0)
+    weights = improvement.fit(head.weights, replay.known, own, 0.5)
     cells = join([replay.known, own])
     head.write(path, head.network_with(weights, [cells.windows[cells.places == i] for i in range(len(weights))]))
 

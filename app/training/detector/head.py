@@ -25,6 +25,8 @@ Floats = NDArray[np.float32]
 CELLS = 9
 """Cells of features that a logit depends on."""
 _BOX_CHANNELS = 4
+_MAX_STEP_RATIO = 128
+"""XNNPACK refuses an int8 network in which a product of steps is 256 times the step of the result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,11 @@ class _Tensor:
         limits = np.iinfo(self.values.dtype)
         self.values[:] = np.clip(np.round(real / np.float64(scale)), -limits.max, limits.max)
 
-    def put_range(self, low: float, high: float) -> None:
+    def put_range(self, values: Floats, least_step: float) -> None:
         """The range of an activation, which contains 0."""
         if len(self.scale):
-            self.scale[:] = max(high - low, 1e-6) / 255
+            low, high = min(float(values.min(initial=0)), 0.0), float(values.max(initial=0))
+            self.scale[:] = max((high - low) / 255, least_step)
             self.zero[:] = round(-128 - low / float(self.scale[0]))
 
 
@@ -76,17 +79,17 @@ class _ScoreMap:
         """``windows`` (N, 9, F + 1): examples of features, whose results give the ranges of an int8 network."""
         size = len(self.kernel.values)
         kernel, bias, kernel3, bias3 = np.split(weights, [size, size + 1, size + 1 + CELLS])
-        steps = [max(float(np.abs(each).max()), 1e-6) / 127 for each in (kernel, kernel3)]
         middle = windows @ weights[: size + 1]
-        result = middle @ kernel3 + bias3
-        inputs = [float(self.features.scale[0]) if len(self.features.scale) else 1.0]
-        for tensor, value in ((self.middle, middle), (self.output, result)):
-            tensor.put_range(min(float(value.min()), 0.0), max(float(value.max()), 0.0))
-            inputs.append(float(tensor.scale[0]) if len(tensor.scale) else 1.0)
-        self.kernel.put(kernel, steps[0])
-        self.bias.put(bias, inputs[0] * steps[0])
-        self.kernel3.put(kernel3, steps[1])
-        self.bias3.put(bias3, inputs[1] * steps[1])
+        step = float(self.features.scale[0]) if len(self.features.scale) else 1.0
+        for parts, result, tensors in (
+            ((kernel, bias), middle, (self.kernel, self.bias, self.middle)),
+            ((kernel3, bias3), middle @ kernel3 + bias3, (self.kernel3, self.bias3, self.output)),
+        ):
+            kernel_step = max(float(np.abs(parts[0]).max()), 1e-6) / 127
+            tensors[0].put(parts[0], kernel_step)
+            tensors[1].put(parts[1], step * kernel_step)
+            tensors[2].put_range(result, step * kernel_step / _MAX_STEP_RATIO)
+            step = float(tensors[2].scale[0]) if len(tensors[2].scale) else 1.0
 
     def clear(self) -> None:
         for tensor in (self.kernel, self.bias, self.kernel3, self.bias3, self.middle, self.output):

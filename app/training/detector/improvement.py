@@ -25,7 +25,7 @@ MAX_FORGOTTEN = 0.01
 """How much the share of found faces of the replay sample may fall. Its false boxes must not become more."""
 VIEWS, MAX_VIEWS = 12, 600
 """Augmented views of each scene about which the detector is wrong, and of all of them. Of others there is one."""
-STRENGTHS = (4.0, 1.0, 0.3, 0.1)
+STRENGTHS = (1.0, 0.3, 0.1, 0.03)
 """Weights of the user's scenes against the replay sample. The first that forgets nothing is used."""
 _SIZES = 1.4
 _OWN_REST = 0.2
