@@ -51,7 +51,7 @@ class _Tensor:
         limits = np.iinfo(self.values.dtype)
         self.values[:] = np.clip(np.round(real / np.float64(scale)), -limits.max, limits.max)
 
-    def put_range(self, values: Floats, least_step: float) -> None:
+    def put_range(self, values: NDArray[Any], least_step: float) -> None:
         """The range of an activation, which contains 0."""
         if len(self.scale):
             low, high = min(float(values.min(initial=0)), 0.0), float(values.max(initial=0))
