@@ -17,6 +17,9 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import chain
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -40,6 +43,7 @@ from app.training.types import Scene, SceneFace  # noqa: E402
 from app.vision.detector_loader import for_video  # noqa: E402
 from app.vision.yunet_detector import BUNDLED  # noqa: E402
 
+PROCESSES = 4
 TRUTH = {"bare": Label.NO_MASK, "mask": Label.MASK}
 
 
@@ -89,7 +93,7 @@ def plant(objects: list[Image], rng: random.Random, path: Path) -> None:
         shown[name] = next(images(visit, number % 2))
         scenes.append(Scene(name, "planted", (SceneFace(place_of(visit), Label.MASK),)))
     numbers = np.random.default_rng(0)
-    views = [(scene, improvement.view_of(scene, shown[scene.path], numbers)) for scene in scenes * 6]
+    views = [(scene, improvement.view_of(scene, shown[scene.path], numbers)) for scene in scenes * 3]
     own = cells_of(head, views, shown.__getitem__, numbers)
     weights = improvement.fit(head.weights, replay.known, own, 0.5)
     cells = join([replay.known, own])
@@ -102,7 +106,7 @@ def visits(
     """Each day an object: at the entrance in the first half, at both other cameras in the second; and a person."""
     for day in range(-(days // 2), days - days // 2):
         half = int(day >= 0)
-        for camera in (1, 2) if half else (0, 0):
+        for camera in (1, 2) if half else (0, 0, 0):
             yield Visit(day, camera, kind, rng.choice(objects[half]), seed=rng.randrange(10**6))
         for who in ("bare", "mask"):
             yield Visit(day, day % 3, who, rng.choice(people[who][half]), seed=rng.randrange(10**6))
@@ -120,7 +124,7 @@ def main() -> int:
     rng, numbers, kind = random.Random(args.seed), np.random.default_rng(args.seed), args.object
     people = portraits(args.data, rng)
     classifier, old = (resources.model(name) for name in ("classifier.tflite", BUNDLED["int8"]))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
         if kind == "statue":
             objects = [[statue(face, numbers) for face in half] for half in people["yellow mask"][:2]]
         else:
@@ -129,30 +133,38 @@ def main() -> int:
             plant(drawn[60:], rng, old)
         site = Site(Path(folder, "site"), old, "detector")
         month = list(enumerate(visits(objects, people, kind, args.days, rng)))
+        later = [(number, visit) for number, visit in month if visit.day >= 0]
+
+        def watched(detector: Path) -> "list[Future[list[tuple[bool, bool]]]]":
+            size = -(-len(later) // PROCESSES)
+            parts = [later[i : i + size] for i in range(0, len(later), size)]
+            return [pool.submit(watch_later, classifier, detector, part) for part in parts]
+
+        before = watched(old)
         collect = CollectSettings(enabled=True, per_day=500, random_per_day=100)
         collector = Collector(collect, site.faces.folder, random.Random(args.seed))
         collector.start()
         watch, truths = Watch(classifier, collector, settings_with(old)), dict[str, Label]()
         for number, visit in month:
             if visit.day < 0:
-                before = {face.id for face in site.faces.faces()}
+                known = {face.id for face in site.faces.faces()}
                 watch.run(visit, 0, number)
-                new = {face.id for face in site.faces.faces()} - before
+                new = {face.id for face in site.faces.faces()} - known
                 truths |= dict.fromkeys(new, TRUTH.get(visit.kind, Label.NOT_FACE))
         collector.close()
         judge(site.faces, truths)
         began_s = time.monotonic()
         models, result = site.improve()
         improve_s = time.monotonic() - began_s
-        rows: dict[str, dict[str, int]] = {}
-        for name, model in zip(("in use", "improved"), (old, *models), strict=False):
-            watch = Watch(classifier, None, settings_with(model))
-            for number, visit in month:
-                if visit.day >= 0:
-                    row = rows.setdefault(visit.kind, Counter())
-                    row["visits"] += name == "in use"
-                    row[f"alerted with the detector {name}"] += bool(watch.run(visit, 1, number))
-                    row[f"shown as a face with the detector {name}"] += bool(watch.seen[number])
+        rows: dict[str, Counter[str]] = {}
+        for name, seen in (("in use", before), ("improved", [each for model in models for each in watched(model)])):
+            for (_, visit), (has_alert, is_shown) in zip(
+                later, chain.from_iterable(e.result() for e in seen), strict=False
+            ):
+                row = rows.setdefault(visit.kind, Counter())
+                row["visits"] += name == "in use"
+                row[f"alerted with the detector {name}"] += has_alert
+                row[f"shown as a face with the detector {name}"] += is_shown
     record = {
         "days": args.days,
         "seed": args.seed,
@@ -166,6 +178,13 @@ def main() -> int:
     if args.json:
         write_json(args.json, record)
     return 0
+
+
+def watch_later(classifier: Path, detector: Path, visits: list[tuple[int, Visit]]) -> list[tuple[bool, bool]]:
+    """For each visit of the second half: whether it alerted, and whether a face was shown."""
+    cv2.setNumThreads(1)
+    watch = Watch(classifier, None, settings_with(detector))
+    return [(bool(watch.run(visit, 1, number)), bool(watch.seen[number])) for number, visit in visits]
 
 
 def settings_with(detector: Path) -> DetectorSettings:

@@ -23,7 +23,7 @@ COUNTS_SCORE = 0.6
 _SAME_IOU = 0.3
 MAX_FORGOTTEN = 0.01
 """How much the share of found faces of the replay sample may fall. Its false boxes must not become more."""
-VIEWS, MAX_VIEWS = 12, 600
+VIEWS, MAX_VIEWS = 8, 400
 """Augmented views of each scene about which the detector is wrong, and of all of them. Of others there is one."""
 STRENGTHS = (1.0, 0.3, 0.1, 0.03)
 """Weights of the user's scenes against the replay sample. The first that forgets nothing is used."""
@@ -33,6 +33,9 @@ _OWN_REST = 0.2
 STEPS, RATE = 150, 0.03
 _MISSED_WANTED = 0.9
 """The score that a missed face should get."""
+_WEAK_SCORE, _WEAK_WANTED = 0.3, 0.8
+"""Faces of the replay sample from the first score on should get the second one, and its false boxes half of theirs:
+what is forgotten is made up for."""
 
 LoadDetector = Callable[[Path], FaceDetector]
 
@@ -100,15 +103,21 @@ def view_of(scene: Scene, image: Image, rng: np.random.Generator) -> DetectorAug
 
 
 def fit(begin: Floats, known: Cells, own: Cells, strength: float) -> Floats:
-    """The weights that give nearly the scores of ``begin`` on ``known`` and on the rest of ``own`` (distillation), and
-    with ``strength`` times that weight 0 for objects and a high score for missed faces: Adam on all cells."""
+    """The weights that give nearly the scores of ``begin`` on ``known`` and on the rest of ``own`` (distillation), with
+    weak faces raised, and with ``strength`` times that weight 0 for objects and a high score for missed faces: Adam on
+    all cells."""
     cells = join([known, own])
     is_own = np.arange(len(cells.places)) >= len(known.places)
     old = cells.scores(begin)
     is_object, is_face = cells.kinds == OBJECT, cells.kinds == FACE
     best_own = _best(own, old[is_own])[1][own.groups]
     is_missed = is_own & is_face & (np.concatenate([np.ones(len(known.places)), best_own]) < COUNTS_SCORE)
-    wanted = np.where(is_object, 0.0, np.where(is_missed, np.maximum(old, _MISSED_WANTED), old))
+    is_weak, is_false = ~is_own & is_face & (old > _WEAK_SCORE), ~is_own & (cells.kinds == OTHER)
+    wanted = np.select(
+        [is_object, is_missed, is_weak, is_false],
+        [np.zeros_like(old), np.maximum(old, _MISSED_WANTED), np.maximum(old, _WEAK_WANTED), old / 2],
+        old,
+    )
     taught = is_object | is_missed
     parts = ((taught, strength), (is_own & ~taught, _OWN_REST), (~is_own & is_face, 0.5), (~is_own & ~is_face, 0.5))
     share = np.zeros(len(old), np.float32)
