@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from app.vision.model_versions import ModelVersions
 
 SEED = 42
+_SCENE_BYTES = 500_000_000
+"""Memory for decoded scenes."""
 
 
 def register(commands: Any) -> None:
@@ -140,7 +142,7 @@ def _improve_detector(
         replay,
         scenes,
         held_back(times_s, days),
-        ImageCache().get,
+        ImageCache(_SCENE_BYTES).get,
         lambda path: load_detector(settings.model_copy(update={"model": path, "score": COUNTS_SCORE})),
         SEED,
     )

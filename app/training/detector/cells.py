@@ -88,7 +88,8 @@ def _cells_of_view(
         groups.append(np.full(len(best), _MOST_FACES * group + number))
     rest = np.flatnonzero((kinds == OTHER) | ((kinds == NEAR) & (not is_object)))
     rest = rest[np.argsort(-scores[rest])]
-    taken.append(np.concatenate([rest[:_OTHER_CELLS], rng.choice(rest[_OTHER_CELLS:], _RANDOM_CELLS)]))
+    top, others = rest[:_OTHER_CELLS], rest[_OTHER_CELLS:]
+    taken.append(np.concatenate([top, rng.choice(others, _RANDOM_CELLS) if len(others) else others]))
     groups.append(np.full(len(taken[-1]), -1))
     chosen = np.concatenate(taken)
     return Cells(windows[chosen], places[chosen], kinds[chosen], np.concatenate(groups))
