@@ -56,6 +56,7 @@ from app.training.data.splits import held_out_utkface  # noqa: E402
 from app.training.types import Sample  # noqa: E402
 from app.vision.classifier import LiteRtClassifier  # noqa: E402
 from app.vision.detector_loader import load_detector  # noqa: E402
+from app.vision.model_metadata import kind_of  # noqa: E402
 from app.vision.model_versions import ModelVersions  # noqa: E402
 
 WIDTH, HEIGHT, FPS, SECONDS = 480, 270, 4, 3.25
@@ -180,11 +181,17 @@ def images(visit: Visit, half: int) -> Iterator[Image]:
 
 
 class Watch:
-    """Analyses visits with one classifier, as ``watch`` does; ``collector`` gets what it sees."""
+    """Analyses visits with one classifier, as ``watch`` does; ``collector`` gets what it sees. ``seen``: on how many
+    images each visit showed a face."""
 
-    def __init__(self, model: Path, collector: Collector | None = None) -> None:
+    def __init__(
+        self,
+        model: Path,
+        collector: Collector | None = None,
+        settings: DetectorSettings = DetectorSettings(threads=1),  # noqa: B008
+    ) -> None:
         self._classifier = LiteRtClassifier(model, 1)
-        settings = DetectorSettings(threads=1)
+        self.seen: Counter[int] = Counter()
         self._detector, self._settings, self._collector = load_detector(settings), settings, collector
 
     def run(self, visit: Visit, half: int, number: int) -> list[Event]:
@@ -202,6 +209,7 @@ class Watch:
             frame = Frame(image, i, i / FPS, 0.0, wall_s, CAMERAS[visit.camera])
             pending = analyzer.detect_faces(frame)
             done = analyzer.complete(pending, self._classifier.classify(pending.crops))
+            self.seen[number] += bool(done.tracks)
             new = [event for event in done.events if not event.resolves]
             alerts += new
             if self._collector is not None:
@@ -227,23 +235,24 @@ def judge(faces: CollectedFaces, truths: dict[str, Label]) -> None:
 
 
 class Site:
-    """A folder with settings, events and collected faces."""
+    """A folder with settings, events and collected faces. ``model``: that of the table ``kind`` of the settings."""
 
-    def __init__(self, folder: Path, model: Path) -> None:
+    def __init__(self, folder: Path, model: Path, kind: str = "classifier") -> None:
         store = folder / "events.db"
         self.folder, self.store, self.config = folder, store, folder / "settings.toml"
         self.faces = CollectedFaces(PictureFolder(store.with_name("events.db.collected")))
         folder.mkdir(exist_ok=True)
         self.config.write_text(
             f"[alerts]\nstore_files = true\nstore = {json.dumps(str(store))}\n"
-            f"[classifier]\nmodel = {json.dumps(str(model))}\n"
+            f"[{kind}]\nmodel = {json.dumps(str(model))}\n"
         )
+        self._kind = kind
 
     def improve(self) -> tuple[list[Path], str]:
         """The file of the better model, if there is one, and what the comparison said."""
         maskwatch(["improve", "--config", str(self.config)])
         versions = ModelVersions(self.store.with_name("events.db.models"))
-        made = list(versions.all())
+        made = [each for each in versions.all() if kind_of(versions.file(each)) == self._kind]
         return [versions.file(each) for each in made], made[0].result if made else "no better model"
 
 

@@ -1,13 +1,14 @@
-"""``maskwatch improve``: a better classifier, or better thresholds, from the verdicts on your own cameras."""
+"""``maskwatch improve``: better models, or better thresholds, from the verdicts on your own cameras."""
 
 import argparse
+import hashlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli.event_file import add_event_file_options, collected_of, make_console, open_store, settings_of
-from app.core.errors import DataError, OutputError, SettingsError
+from app.core.errors import DataError, ModelError, OutputError, SettingsError
 from app.core.text import counted
 from app.core.types import Label
 from app.settings.flags import config_path
@@ -18,12 +19,16 @@ MIN_REPLAY = 20
 if TYPE_CHECKING:
     from app.review.collected import CollectedFaces
     from app.settings.root import Settings
+    from app.settings.vision import DetectorSettings
     from app.training.classifier.head import HeadModel
     from app.training.classifier.improvement import Improvement, OwnFace
     from app.training.classifier.replay import ReplaySample
+    from app.training.types import Scene
     from app.vision.model_versions import ModelVersions
 
 SEED = 42
+_SCENE_BYTES = 500_000_000
+"""Memory for decoded scenes."""
 
 
 def register(commands: Any) -> None:
@@ -57,9 +62,9 @@ def versions_of(args: argparse.Namespace) -> "ModelVersions":
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains the last layer of the classifier in use on collected faces with a label, in seconds. The latest 30 % of
-    them are held back; only a model that is better on these, and forgets nothing, becomes a version. No picture leaves
-    this machine."""
+    """Trains the last layers of the classifier and of the detector in use on collected faces with a label, in minutes.
+    The latest 30 % of them are held back; only a model that is better on these, and forgets nothing, becomes a version.
+    No picture leaves this machine."""
     if args.false_alerts_per_day is not None:
         return _choose_thresholds(args)
     from app.review.collected import CollectedFaces
@@ -70,29 +75,114 @@ def run(args: argparse.Namespace) -> int:
     from app.training.classifier.replay import read_replay
     from app.vision.classifier import default_model
 
-    model = HeadModel(load_settings(config_path(args)).classifier.model or default_model(".tflite"))
+    settings = load_settings(config_path(args))
+    model = HeadModel(settings.classifier.model or default_model(".tflite"))
     replay = _own_replay(model, args.replay) if args.replay else read_replay(model)
-    faces = _labelled(CollectedFaces(PictureFolder(collected_of(args))), model.metadata.labels)
+    collected = CollectedFaces(PictureFolder(collected_of(args)))
+    faces = _labelled(collected, model.metadata.labels)
     console = make_console()
     with console.status(f"learning from {counted(len(faces), 'face')}"):
         done = improve(model, replay, faces, [day_of(each.wall_s) for each in faces], SEED)
-    result = _result_text(done)
-    if not done.is_better:
-        console.print(f"{result}\n{_details(done)}")
-        return 0
-    versions, metadata = versions_of(args), model.metadata
+        metadata = model.metadata
+        result, details = _result_text(done), _details(done)
+        if done.is_better:
+            fingerprint = model.fingerprint_with(done.weights)
+            result += _keep(args, fingerprint, lambda path: model.write(path, done.weights, metadata), result)
+        detector_result, detector_details = _improve_detector(args, settings.detector, collected)
+    console.print("\n".join(filter(None, (result, detector_result, details, detector_details))))
+    return 0
+
+
+def _keep(args: argparse.Namespace, fingerprint: str, write: Callable[[Path], None], result: str) -> str:
+    """Makes a version. Returns how to use it."""
+    versions = versions_of(args)
     try:
-        version = versions.add(
-            model.fingerprint_with(done.weights), lambda path: model.write(path, done.weights, metadata), result
-        )
+        version = versions.add(fingerprint, write, result)
     except OSError as error:
         raise OutputError(f"cannot write {versions.folder}: {error.strerror or error}; free some disk space") from error
     options = "".join(
         f" --{name} {shlex.quote(value)}" for name in ("config", "store") if (value := getattr(args, name))
     )
-    command = f"maskwatch models use {version.fingerprint}{options or ' --config FILE'}"
-    console.print(f"{result} Use it: {command}\n{_details(done)}")
-    return 0
+    return f" Use it: maskwatch models use {version.fingerprint}{options or ' --config FILE'}"
+
+
+def _improve_detector(
+    args: argparse.Namespace, settings: "DetectorSettings", collected: "CollectedFaces"
+) -> tuple[str, str]:
+    """One sentence with the verdict on the detector, and the details."""
+    from app.training.classifier.improvement import MIN_FACES, held_back
+    from app.training.data.images import ImageCache
+    from app.training.detector.cells import read_replay_cells
+    from app.training.detector.head import DetectorHead
+    from app.training.detector.improvement import COUNTS_SCORE, improve_detector
+    from app.vision.backend_choice import resolved_detector
+    from app.vision.backends import runs_onnx
+    from app.vision.detector_loader import load_detector
+    from app.vision.yunet_detector import detector_file
+
+    settings = resolved_detector(settings)
+    if settings.kind != "cnn" or runs_onnx(settings.backend):
+        return (
+            "",
+            "The detector was not trained: only the default detector with the back end litert or openvino can be.",
+        )
+    scenes, times_s, days = _scenes(collected)
+    if len(scenes) < MIN_FACES:
+        return "", (
+            f"The detector was not trained: {len(scenes)} whole pictures of faces with a label were collected, "
+            f"{MIN_FACES} are needed (collect.scenes keeps them)."
+        )
+    try:
+        head = DetectorHead(detector_file(settings))
+        replay = read_replay_cells(head)
+    except ModelError as error:
+        return "", f"The detector was not trained: {error}"
+    done = improve_detector(
+        head,
+        replay,
+        scenes,
+        held_back(times_s, days),
+        ImageCache(_SCENE_BYTES).get,
+        lambda path: load_detector(settings.model_copy(update={"model": path, "score": COUNTS_SCORE})),
+        SEED,
+    )
+    if done is None:
+        return "", "The detector has nothing to learn: it is right about all collected faces and objects."
+    result = f"Of your own scenes, {done.comparison.share_text('the detector in use', 'the new one')}"
+    if done.forgets:
+        result += ", but it forgets other faces or finds false ones; keep the detector in use."
+    elif done.is_better:
+        result += ": better."
+        result += _keep(
+            args,
+            hashlib.sha256(done.network).hexdigest()[:12],
+            lambda path: head.write(path, done.network),
+            result,
+        )
+    elif done.comparison.more_verdicts:
+        result += f": not proven yet; about {counted(done.comparison.more_verdicts, 'more verdict')} are needed."
+    else:
+        result += ": not better; keep the detector in use."
+    return result, (
+        f"The detector learned {counted(done.learned, 'scene')}. On the replay sample it finds "
+        f"{100 * max(done.forgotten, 0):.1f} % fewer faces and {done.false_boxes:+d} false ones."
+    )
+
+
+def _scenes(collected: "CollectedFaces") -> "tuple[list[Scene], list[float], list[str]]":
+    """The whole pictures of faces with a label, oldest first, with their times and days."""
+    from app.review.collected import SCENE
+    from app.review.picture_folder import day_of
+    from app.training.data.images import read_image
+    from app.training.types import Scene, SceneFace
+
+    scenes, times_s = [], []
+    for each in collected.faces():
+        path = collected.folder.file(each.id, SCENE)
+        if each.known_label is not None and read_image(path) is not None:
+            scenes.append(Scene(path, each.camera, (SceneFace(each.box, each.known_label),), each.others))
+            times_s.append(each.wall_s)
+    return scenes, times_s, [day_of(wall_s) for wall_s in times_s]
 
 
 def _own_replay(model: "HeadModel", folder: Path) -> "ReplaySample":
@@ -152,8 +242,8 @@ def _result_text(done: "Improvement") -> str:
         )
     if done.is_better:
         return f"{figures}: better."
-    if done.more_verdicts:
-        return f"{figures}: not proven yet; about {counted(done.more_verdicts, 'more verdict')} are needed."
+    if done.comparison.more_verdicts:
+        return f"{figures}: not proven yet; about {counted(done.comparison.more_verdicts, 'more verdict')} are needed."
     return f"{figures}: not better; keep the model in use."
 
 

@@ -18,10 +18,13 @@ from app.vision.model_format import ModelFormat, convert_advice, model_format
 from app.vision.model_metadata import (
     ClassifierMetadata,
     DetectorMetadata,
+    kind_of,
     read_classifier_metadata,
     read_detector_metadata,
     write_metadata,
 )
+
+TABLES = ("classifier", "detector")
 
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -30,7 +33,8 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     listing = actions.add_parser("list", help="show the bundled model files, and the versions that improve has made")
     using = actions.add_parser("use", help="put a version that improve has made into the settings file")
     using.add_argument("version", metavar="VERSION", help="its fingerprint or the start of it, or 'bundled'")
-    back = actions.add_parser("rollback", help="put back the classifier that was in use before")
+    back = actions.add_parser("rollback", help="put back the models that were in use before")
+    back.add_argument("table", choices=TABLES, nargs="?", help="only this one")
     for command, run in ((listing, _run_list), (using, _run_use), (back, _run_rollback)):
         add_event_file_options(command)
         command.set_defaults(run=run)
@@ -70,56 +74,61 @@ def _run_list(args: argparse.Namespace) -> int:
     )
     for path in paths:
         print(f"{path}  {_describe(path)}")
-    versions, used = versions_of(args), _used(args)
+    versions = versions_of(args)
+    used = [_used(args, table) for table in TABLES]
     for version in versions.all():
-        is_used = used == str(versions.file(version).absolute())
-        print(
-            f"{version.fingerprint}  {local_time(version.created_s)}{'  IN USE' if is_used else ''}  {version.result}"
-        )
+        path = versions.file(version).absolute()
+        is_used = "  IN USE" if str(path) in used else ""
+        print(f"{version.fingerprint}  {kind_of(path)}  {local_time(version.created_s)}{is_used}  {version.result}")
     return 0
 
 
-def _used(args: argparse.Namespace) -> str:
-    """The classifier in the settings; '' if it is the bundled one."""
+def _used(args: argparse.Namespace, table: str) -> str:
+    """The model in a table of the settings; '' if it is the bundled one."""
     from app.settings.load import load_settings
 
-    model = load_settings(config_path(args)).classifier.model
+    model = getattr(load_settings(config_path(args)), table).model
     return "" if model is None else str(model.absolute())
 
 
 def _run_use(args: argparse.Namespace) -> int:
     versions = versions_of(args)
     if args.version == "bundled":
-        return _put(args, "")
-    version, used = versions.find(args.version), _used(args)
-    path = str(versions.file(version).absolute())
-    read_classifier_metadata(Path(path))  # reports a damaged file
-    done = _put(args, path)
-    if used != path:
+        return max(_put(args, table, "") for table in TABLES)
+    version = versions.find(args.version)
+    path = versions.file(version).absolute()
+    table = kind_of(path)  # reports a damaged file
+    used = _used(args, table)
+    done = _put(args, table, str(path))
+    if used != str(path):
         versions.record(replace(version, replaces=used))
     return done
 
 
 def _run_rollback(args: argparse.Namespace) -> int:
-    versions, used = versions_of(args), _used(args)
-    version = versions.at(Path(used)) if used else None
-    if version is None:
-        raise SettingsError("the classifier in the settings is no version of 'improve'; see 'maskwatch models list'")
-    return _put(args, version.replaces or "")
+    versions = versions_of(args)
+    found = {
+        table: version
+        for table in ([args.table] if args.table else TABLES)
+        if (used := _used(args, table)) and (version := versions.at(Path(used))) is not None
+    }
+    if not found:
+        raise SettingsError("no model in the settings is a version of 'improve'; see 'maskwatch models list'")
+    return max(_put(args, table, version.replaces or "") for table, version in found.items())
 
 
-def _put(args: argparse.Namespace, model: str) -> int:
-    """Writes the classifier into the settings file; '' is the bundled one."""
+def _put(args: argparse.Namespace, name: str, model: str) -> int:
+    """Writes the model into the table ``name`` of the settings file; '' is the bundled one."""
     path = config_path(args)
     if path is None:
         raise SettingsError(f"give --config FILE, the settings file to change, or watch with --model {model or 'FILE'}")
     with edited(path) as document:
-        table = document.setdefault("classifier", {})
+        table = document.setdefault(name, {})
         if model:
             table["model"] = model
         else:
             table.pop("model", None)
-    print(f"{path}: classifier.model is now {model or 'the bundled one'}; restart maskwatch")
+    print(f"{path}: {name}.model is now {model or 'the bundled one'}; restart maskwatch")
     return 0
 
 

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from functools import partial
 
+from app.core import resources
 from app.settings.vision import MAX_WIDTH_PX, DetectorSettings
 from app.vision.backends import OpenNetwork, SharedNetworks, open_network
 from app.vision.detector import FaceDetector
 from app.vision.haar_detector import HaarDetector
+from app.vision.model_metadata import read_detector_metadata
 from app.vision.tiling import DownscalingDetector, RegionDetector, TilingDetector
 
 RELIABLE_PX = {"haar": 40, "cnn": 24}
@@ -24,9 +26,16 @@ _VIDEO_SCORE = 0.45
 
 
 def for_video(settings: DetectorSettings) -> DetectorSettings:
-    """``settings`` with which a tracker sees weak detections too, unless they give a score or a model."""
-    if settings.kind != "cnn" or settings.score is not None or settings.model is not None:
+    """``settings`` with which a tracker sees weak detections too, unless they give a score or a model that is not made
+    from the bundled one."""
+    if settings.kind != "cnn" or settings.score is not None:
         return settings
+    if settings.model is not None:
+        from app.vision.yunet_detector import BUNDLED
+
+        bundled = resources.model(BUNDLED["int8"])
+        if read_detector_metadata(settings.model) != read_detector_metadata(bundled):
+            return settings
     return settings.model_copy(update={"score": _VIDEO_SCORE})
 
 

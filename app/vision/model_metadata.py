@@ -159,3 +159,11 @@ def read_detector_metadata(path: Path) -> DetectorMetadata:
         raise ModelError(
             f"{path} is not a detector for this version: {error.errors()[0]['msg']}; export it again"
         ) from error
+
+
+def kind_of(path: Path) -> str:
+    """``classifier`` or ``detector``. Raises ModelError if the file is missing, damaged, or neither."""
+    try:
+        return read_detector_metadata(path).kind
+    except ModelError:
+        return read_classifier_metadata(path).kind

@@ -1,4 +1,4 @@
-"""The classifiers that ``improve`` has made: a file each, named by its fingerprint, with a record beside it."""
+"""The models that ``improve`` has made: a file each, named by its fingerprint, with a record beside it."""
 
 import json
 import time

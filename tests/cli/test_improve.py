@@ -20,12 +20,18 @@ from app.review.picture_folder import PictureFolder
 from app.settings.load import load_settings
 from app.training.classifier import improvement
 from app.training.classifier.head import HeadModel
+from app.training.detector import improvement as detector_improvement
+from app.training.detector.head import DetectorHead
+from app.vision.yunet_detector import BUNDLED
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(improvement, "VIEWS", 3)
     monkeypatch.setattr(improvement, "STEPS", 100)
+    monkeypatch.setattr(detector_improvement, "VIEWS", 1)
+    monkeypatch.setattr(detector_improvement, "STEPS", 5)
+    monkeypatch.setattr(detector_improvement, "STRENGTHS", (0.1,))
 
 
 @pytest.fixture
@@ -86,7 +92,7 @@ def test_a_better_model_is_made_used_and_taken_back(
     assert run("models", "rollback", *options) == 0
     assert load_settings(config).classifier.model == weak
     assert run("models", "rollback", *options) != 0
-    assert "no version of 'improve'" in capsys.readouterr().err
+    assert "no model in the settings is a version of 'improve'" in capsys.readouterr().err
 
 
 def test_too_few_labels_and_unknown_versions_are_reported(
@@ -134,6 +140,59 @@ def test_objects_that_it_cannot_reject_are_counted_with_advice(
     shown = capsys.readouterr().out
     assert "better. Use it" not in shown
     assert "8 of 8 detections that you called no face still count as faces: paint such places black" in shown
+
+
+def test_a_better_detector_is_made_used_and_taken_back(
+    config: Path,
+    collect: Callable[[int], None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The detector in use misses the face."""
+    monkeypatch.setattr(detector_improvement, "STEPS", 30)
+    monkeypatch.setattr(detector_improvement, "STRENGTHS", (3.0,))
+    collect(24)
+    head, weak = DetectorHead(resources.model(BUNDLED["int8"])), tmp_path / "weak.tflite"
+    dull = head.weights.copy()
+    dull[..., -1] -= 4
+    windows = [np.zeros((1, 9, 65), np.float32)] * 3
+    head.write(weak, head.network_with(dull, windows))
+    config.write_text(config.read_text() + f'[detector]\nmodel = "{weak.as_posix()}"\n')
+    options = ["--config", str(config)]
+    assert run("improve", *options) == 0
+    sentences = capsys.readouterr().out.splitlines()
+    assert sentences[0].startswith("Of your own cameras, the model in use is right on"), "the classifier comes first"
+    assert "Of your own scenes, the detector in use is right on 0%" in sentences[1]
+    assert ": better. Use it: maskwatch models use " in sentences[1]
+    version = sentences[1].split("models use ")[1].split()[0]
+    assert load_settings(config).detector.model == weak, "nothing is used unless it is asked for"
+    assert run("models", "use", version, *options) == 0
+    settings = load_settings(config)
+    assert settings.detector.model == tmp_path / "events.db.models" / f"{version}.tflite"
+    assert settings.classifier.model is None
+    capsys.readouterr()
+    assert run("models", "list", *options) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(version)]
+    assert "detector" in line
+    assert "IN USE" in line
+    assert run("models", "rollback", "classifier", *options) != 0
+    assert run("models", "rollback", *options) == 0
+    assert load_settings(config).detector.model == weak
+
+
+def test_a_detector_that_cannot_be_trained_is_named(
+    config: Path, collect: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    collect(24)
+    before = config.read_text()
+    for table, words in (
+        ('kind = "haar"', "only the default detector"),
+        (f'model = "{resources.model("classifier.tflite").as_posix()}"', "The detector was not trained: "),
+    ):
+        config.write_text(f"{before}[detector]\n{table}\n")
+        assert run("improve", "--config", str(config)) == 0
+        assert words in capsys.readouterr().out
 
 
 def test_thresholds_are_chosen_from_verdicts_and_saved(

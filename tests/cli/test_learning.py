@@ -18,6 +18,7 @@ from app.review.collected import CollectedFaces
 from app.review.picture_folder import PictureFolder
 from app.training.classifier import improvement
 from app.training.classifier.head import HeadModel
+from app.training.detector import improvement as detector_improvement
 
 SIDE_PX = 150
 SETTINGS = """
@@ -79,6 +80,8 @@ def test_a_weakness_is_collected_labelled_learned_away_and_comes_back_with_the_o
 ) -> None:
     monkeypatch.setattr(improvement, "VIEWS", 3)
     monkeypatch.setattr(improvement, "STEPS", 60)
+    monkeypatch.setattr(detector_improvement, "VIEWS", 1)
+    monkeypatch.setattr(detector_improvement, "STEPS", 5)
     weak, store, config = (tmp_path / name for name in ("weak.tflite", "events.db", "settings.toml"))
     write_weak(HeadModel(resources.model("classifier.tflite")), weak, masked_picture, Label.NO_MASK)
     config.write_text(SETTINGS.format(store=store.as_posix(), model=weak.as_posix()))

@@ -31,7 +31,7 @@ class HeadModel:
         self.path = path
         self.metadata: ClassifierMetadata = read_classifier_metadata(path)
         try:
-            self._network = _network_bytes(path)
+            self._network = network_bytes(path)
             self._interpreter = Interpreter(
                 model_content=self._network,
                 experimental_preserve_all_tensors=True,
@@ -111,7 +111,7 @@ def probabilities_of(features: Floats, weights: Floats) -> Floats:
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
 
 
-def _network_bytes(path: Path) -> bytes:
+def network_bytes(path: Path) -> bytes:
     """The file without the metadata that are appended to it."""
     content = path.read_bytes()
     if zipfile.is_zipfile(path):

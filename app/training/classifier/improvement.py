@@ -74,6 +74,11 @@ class Comparison:
             factor *= 1.05
         return max(math.ceil(self.faces * factor) - self.faces, 0)
 
+    @property
+    def more_verdicts(self) -> int:
+        """How many more verdicts are needed: only a part of the faces is held back."""
+        return math.ceil(self.more_needed / HELD_SHARE)
+
 
 def _interval(gained: float, lost: float, faces: float) -> tuple[float, float]:
     up, down = (gained + 1) / (faces + 2), (lost + 1) / (faces + 2)
@@ -101,11 +106,6 @@ class Improvement:
     @property
     def is_better(self) -> bool:
         return self.comparison.interval[0] > 0 and not self.forgets
-
-    @property
-    def more_verdicts(self) -> int:
-        """How many more verdicts are needed: only a part of the faces is held back."""
-        return math.ceil(self.comparison.more_needed / HELD_SHARE)
 
 
 def held_back(times_s: Sequence[float], days: Sequence[str]) -> int:

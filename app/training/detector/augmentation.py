@@ -1,5 +1,6 @@
 """Augmented training images for the detector: scenes at many scales, mosaics, pasted faces, and camera effects."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ class TrainingView:
 
 @dataclass(frozen=True, slots=True)
 class DetectorAugmentation:
-    """The probability of each augmentation, and the smallest face."""
+    """The probability of each augmentation, and the smallest and largest face."""
 
     mosaic: float = 0.5
     paste: float = 0.65
@@ -43,6 +44,7 @@ class DetectorAugmentation:
     jpeg: float = 0.3
     noise: float = 0.1
     min_face_px: float = 8.0
+    max_face_px: float = math.inf
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
@@ -79,7 +81,7 @@ def scene_view(
     scene: Scene, image: Image, size_px: tuple[int, int], rng: np.random.Generator, mix: DetectorAugmentation
 ) -> TrainingView:
     """A window of ``size_px`` (width, height) on the scene. The scale gives a random face a log-uniform size from
-    ``mix.min_face_px`` to nine tenths of the window (Tang et al. 2018, PyramidBox)."""
+    ``mix.min_face_px`` to ``mix.max_face_px``, at most nine tenths of the window (Tang et al. 2018, PyramidBox)."""
     width, height = size_px
     own_height, own_width = image.shape[:2]
     faces = as_array(scene.faces)
@@ -87,7 +89,7 @@ def scene_view(
     fit = min(width / own_width, height / own_height)
     if len(faces) and rng.random() < 0.85:
         x, y, x2, y2 = faces[rng.integers(len(faces)), :4].tolist()
-        wanted = _log_uniform(rng, mix.min_face_px, 0.9 * min(width, height))
+        wanted = _log_uniform(rng, mix.min_face_px, min(mix.max_face_px, 0.9 * min(width, height)))
         scale = wanted / max(min(x2 - x, y2 - y), 1.0)
         # with a much smaller scale than 'fit' the window would be mostly empty
         scale = float(np.clip(scale, 0.45 * fit, 3.0))
