@@ -78,7 +78,7 @@ class EventStore:
                     with suppress(FileExistsError):  # readable by this user only, before any data is in it
                         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
                 elif not path.is_file():
-                    raise StoreError(f"no event file {path}: no events are recorded there yet; try --store PATH")
+                    raise StoreError(f"no event file {path}: watch a camera first, or name the file: --store PATH")
                 self._db, self.limits = connect(path, busy_s, create)
             try:
                 self._prepare()

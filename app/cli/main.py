@@ -62,7 +62,10 @@ class _Parser(argparse.ArgumentParser):
             text = str(value)
             if "://" in text or os.sep in text or Path(text).suffix[1:].isalnum():
                 raise argparse.ArgumentError(action, f"no such file or command: {text}; check the path") from error
-            near = nearest(text, map(str, action.choices or ()))
+            choices = action.choices or ()
+            watch = choices.get("watch") if isinstance(choices, dict) else None
+            is_flag = watch is not None and f"--{text}" in watch._option_string_actions
+            near = f"watch --{text}" if is_flag else nearest(text, map(str, choices))
             error.message += f"; did you mean {near}?" if near else ""
             raise
 

@@ -201,6 +201,7 @@ def test_unknown_arguments_suggest_similar_ones(capsys: pytest.CaptureFixture[st
     assert "--sauce" in fails(capsys, "watch", "--sauce", "0")
     assert "; did you mean watch? See" in fails(capsys, "wach")
     assert "; did you mean haar? See" in fails(capsys, "watch", "--detector", "harr")
+    assert "; did you mean watch --kiosk? See" in fails(capsys, "kiosk")
     assert "did you mean" not in fails(capsys, "xyzzy")
     assert "secret" not in fails(capsys, "-v", "rtsp://me:secret@a/b")
 
