@@ -1,5 +1,7 @@
 """The settings that can change while the monitor runs, and those that need a restart. Pure functions."""
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel
 
 from app.settings.monitor import CameraSettings
@@ -30,6 +32,18 @@ def with_cameras_of(old: Settings, new: Settings) -> Settings:
     by_name = {camera.name: camera for camera in new.camera}
     cameras = tuple(live_camera(camera, by_name.get(camera.name, camera)) for camera in old.camera)
     return new.model_copy(update={"camera": cameras})
+
+
+def renamed_cameras(old: Sequence[CameraSettings], new: Sequence[CameraSettings]) -> dict[str, str]:
+    """The new name of each camera that has another name at the same address, by its old name."""
+    names = {camera.name for camera in old}, {camera.name for camera in new}
+    gone, added = ([each for each in some if each.name not in other] for some, other in zip((old, new), names[::-1]))
+    pairs = [(one, other) for one in gone for other in added if one.uri == other.uri]
+    return {
+        one.name: other.name
+        for one, other in pairs
+        if [pair for pair in pairs if one in pair or other in pair] == [(one, other)]
+    }
 
 
 def needs_restart(old: Settings, new: Settings) -> list[str]:

@@ -1,4 +1,4 @@
-"""Editor for alert regions: the user clicks corners in the window. Saves regions and rotations in the settings file."""
+"""Editor for alert regions: the user clicks corners in the window. Saves settings of the policy in the settings file."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -59,11 +59,6 @@ def draw_regions(board: Canvas, closed: Sequence[Polygon], draft: RegionDraft | 
         board.dot(corner, 2 * board.stroke, PAPER)
 
 
-def save_regions(path: Path, camera: str, regions: Sequence[Polygon]) -> None:
-    """Saves ``regions`` in the settings file, as ``save_policy`` does."""
-    save_policy(path, camera, "regions", [[list(corner) for corner in polygon] for polygon in regions])
-
-
 def save_policy(path: Path, camera: str, name: str, value: Any) -> None:
     """Saves a setting of the policy in the settings file: for the camera with this name, or else in ``[policy]``.
 
@@ -79,20 +74,6 @@ def save_policy(path: Path, camera: str, name: str, value: Any) -> None:
         policy[name] = value
 
     _save(path, camera, name, change)
-
-
-def save_rotation(path: Path, camera: str, rotate: int) -> bool:
-    """Saves ``rotate`` (degrees clockwise) in the table of the camera with this name; False if the settings file has
-    none. Raises OutputError as ``save_regions`` does."""
-    found = False
-
-    def change(_document: Any, table: Any) -> None:
-        nonlocal found
-        if table is not None:
-            table["rotate"], found = rotate, True
-
-    _save(path, camera, "the rotation", change)
-    return found
 
 
 def _save(path: Path, camera: str, what: str, change: Callable[[Any, Any], None]) -> None:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from app.alerts.numbers import rate_text
 from app.capture.capture import SourceState
+from app.core.secrets import redact
 from app.core.text import offset_if_ambiguous, reason_text
 from app.core.types import EventKind, Label
 
@@ -84,6 +85,7 @@ class Assets:
             date_time=_date_time,
             iso_time=_iso_time,
             path_segment=_path_segment,
+            redact=redact,
             reason_text=reason_text,
         )
 

@@ -35,6 +35,7 @@ from app.core.text import REMOVED
 from app.core.types import Box, Event, EventKind, Label
 from app.pipeline.monitor import MonitorParts
 from app.settings.alerts import AlertSettings
+from app.settings.change import SettingsFile, revision_of
 from app.settings.load import load_settings
 from app.settings.monitor import CameraSettings
 from app.settings.root import Settings
@@ -282,28 +283,60 @@ def test_second_watching_program_ends_in_one_line(
         assert main(["purge", "--yes", "--store", str(store)]) == 0
 
 
-def test_a_turned_camera_keeps_its_rotation_in_the_settings_file(settings: Settings, tmp_path: Path) -> None:
-    file = tmp_path / "settings.toml"
-    file.write_text('[[camera]]\nuri = "rtsp://127.0.0.1:1/door"\nname = "door"\n')
+def settings_file(path: Path, settings: Settings, text: str) -> SettingsFile:
+    """A file with ``text``. Its runs store their events where ``settings`` say."""
+    path.write_text(text)
+    flags = {"alerts": {"store": settings.alerts.store}, "view": {"headless": True}}
+    return SettingsFile(path, lambda text: load_settings(path, flags, text=text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['[[camera]]  # ours\nuri = "rtsp://127.0.0.1:1/door"\nname = "door"\n',
+     'camera = [{uri = "rtsp://127.0.0.1:1/door", name = "door"}] # ours\n'],
+)  # fmt: skip
+def test_what_is_changed_in_the_window_is_kept_in_the_settings_file_and_can_be_undone(
+    settings: Settings, tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "settings.toml"
+    file = settings_file(path, settings, text)
     source = LiveCamera("door")
     with WatchSession(settings, None, None, file, fake_parts(boxes=(), source=source)) as session:
-        assert session.turn("door") == "rotate = 90 saved to settings.toml"
+        assert session.turn("door") == "rotate = 90 is saved"
         assert source.applied.rotate == 90  # type: ignore[attr-defined]
-        assert session.turn("door") == "rotate = 180 saved to settings.toml"
-        assert load_settings(file).camera[0].rotate == 180
-        file.write_text('[[camera]]\nuri = "0"\nname = "other"\n')
-        assert session.turn("door").endswith("set rotate = 270 for this camera")
+        assert session.turn("door") == "rotate = 180 is saved"
+        triangle = ((0.1, 0.1), (0.9, 0.1), (0.5, 0.9))
+        assert session.keep_regions("door", (triangle,)) == "regions are saved"
+        camera = load_settings(path).camera[0]
+        assert (camera.rotate, camera.policy.regions) == (180, (triangle,))
+        assert session.regions_of("door") == (triangle,)
+        assert "# ours" in path.read_text()
+        for _ in range(3):
+            file.undo(revision_of(path.read_text()))
+        assert path.read_text() == text
+        path.write_text('[[camera]]\nuri = "0"\nname = "other"\n')
+        assert session.turn("door").startswith("rotated by 270 degrees until maskwatch stops: camera.door.rotate: ")
         assert session.turn("removed") == "this camera is not watched any more"
-        file.write_text("nonsense")
-        assert "cannot save the rotation" in session.turn("door")
+        path.write_text("nonsense")
+        assert "is not valid TOML" in session.turn("door")
         assert source.applied.rotate == 0  # type: ignore[attr-defined]
+
+
+def test_regions_of_a_camera_that_the_file_does_not_name_go_to_the_common_policy(
+    settings: Settings, tmp_path: Path
+) -> None:
+    file = settings_file(tmp_path / "settings.toml", settings, "[policy]\ndwell_s = 3.0\n")
+    triangle = ((0.1, 0.1), (0.9, 0.1), (0.5, 0.9))
+    with WatchSession(settings, None, None, file, fake_parts(boxes=(), source=LiveCamera("door"))) as session:
+        assert session.keep_regions("door", (triangle,)) == "regions are saved"
+        assert load_settings(file.path).policy.regions == (triangle,)
 
 
 def test_a_camera_is_turned_from_the_web_view(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "settings.toml"
-    file.write_text('[[camera]]\nuri = "rtsp://127.0.0.1:1/door"\nname = "door"\n')
+    text = '[[camera]]\nuri = "rtsp://127.0.0.1:1/door"\nname = "door"\n'
+    file = settings_file(tmp_path / "settings.toml", settings, text)
     web = settings.model_copy(update={"web": settings.web.model_copy(update={"enabled": True, "port": 0})})
     source = LiveCamera("door")
     with WatchSession(web, None, None, file, fake_parts(boxes=(), source=source)) as session:
@@ -313,8 +346,10 @@ def test_a_camera_is_turned_from_the_web_view(
             assert client.post("/api/v1/cameras/1/turn", headers={"X-CSRF-Token": csrf}).status_code == 200
         session.follow_web()
         assert source.applied.rotate == 90  # type: ignore[attr-defined]
-    assert load_settings(file).camera[0].rotate == 90
-    assert "door: rotate = 90 saved to settings.toml" in capsys.readouterr().err
+        assert load_settings(file.path).camera[0].rotate == 90
+        assert "door: rotate = 90 is saved" in capsys.readouterr().err
+        file.undo(revision_of(file.read()))
+        assert file.read() == text, "the page can undo it"
 
 
 def test_lost_events_are_told_in_one_sentence_and_by_the_exit_code(

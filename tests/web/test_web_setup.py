@@ -98,7 +98,7 @@ def running(path: Path, text: str | None = FILE, flags: dict[str, Any] | None = 
     made = parts or {"make_source": lambda settings: LiveCamera(settings.name)}
     with ExitStack() as stack:
         session = stack.enter_context(
-            WatchSession(file.load(file.read()), None, None, path, fake_parts(boxes=(), **made), file)
+            WatchSession(file.load(file.read()), None, None, file, fake_parts(boxes=(), **made))
         )
         ends = threading.Event()
 
