@@ -70,7 +70,7 @@ class WatchSession:
         file: "SettingsFile | None" = None,
         parts: MonitorParts | None = None,
     ) -> None:
-        """``file``: what the web view changes, and where a rotation and regions that are drawn in the window are kept."""
+        """``file``: what the web view changes, and where a rotation and regions drawn in the window are kept."""
         if events is not None and events.suffix.lower() not in EVENT_SUFFIXES:
             raise OutputError(f"cannot write events to {events}: name it .jsonl or .csv")
         if output is not None and len(settings.camera) > 1:

@@ -36,14 +36,19 @@ def with_cameras_of(old: Settings, new: Settings) -> Settings:
 
 def renamed_cameras(old: Sequence[CameraSettings], new: Sequence[CameraSettings]) -> dict[str, str]:
     """The new name of each camera that has another name at the same address, by its old name."""
-    names = {camera.name for camera in old}, {camera.name for camera in new}
-    gone, added = ([each for each in some if each.name not in other] for some, other in zip((old, new), names[::-1]))
-    pairs = [(one, other) for one in gone for other in added if one.uri == other.uri]
+    gone, added = _without(old, new), _without(new, old)
+    addresses = [[camera.uri for camera in some] for some in (gone, added)]
     return {
         one.name: other.name
-        for one, other in pairs
-        if [pair for pair in pairs if one in pair or other in pair] == [(one, other)]
+        for one in gone
+        for other in added
+        if one.uri == other.uri and all(some.count(one.uri) == 1 for some in addresses)
     }
+
+
+def _without(some: Sequence[CameraSettings], others: Sequence[CameraSettings]) -> list[CameraSettings]:
+    names = {camera.name for camera in others}
+    return [camera for camera in some if camera.name not in names]
 
 
 def needs_restart(old: Settings, new: Settings) -> list[str]:

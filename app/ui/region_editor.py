@@ -1,4 +1,4 @@
-"""Editor for alert regions: the user clicks corners in the window. Saves settings of the policy in the settings file."""
+"""Editor for alert regions: the user clicks corners in the window. Saves the policy in the settings file."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

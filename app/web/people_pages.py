@@ -266,7 +266,8 @@ class PeoplePages:
         try:
             step = _first_step(form["secret"], form.get("code", ""))
         except PeopleError as error:  # with the same secret, which the app knows now
-            return self._account_page(request, 400, error_text=str(error), secret=form["secret"])
+            kept = {"secret": form["secret"]} if len(form["secret"]) == 32 else {}
+            return self._account_page(request, 400, error_text=str(error), **kept)
         codes = new_recovery_codes()
         self._people.set_secret(account.name, form["secret"], step, codes)
         self._record(request, "turned the sign-in code on")

@@ -108,7 +108,7 @@ class WebServer:
         self.site.feed.publish(event)
 
     def reload(self, settings: Settings, center: AlertCenter) -> None:
-        """Replaces the settings and the alert center. Users keep the cameras that have another name now. Thread-safe."""
+        """Replaces the settings and the alert center. Users keep a camera that has another name now. Thread-safe."""
         renamed = renamed_cameras(self.site.settings.camera, settings.camera)
         self.site.reload(settings, center)
         if renamed and self._loop is not None and not self._loop.is_closed():  # the file of the users belongs to it

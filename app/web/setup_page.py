@@ -30,7 +30,7 @@ _PRIVACY = (
 )  # fmt: skip
 _CHANNEL_OPTIONS: dict[str, tuple[str, ...]] = {
     "webhook": ("snapshot",), "apprise": ("snapshot",), "push": ("snapshot", "contact"), "sound": (),
-    "mqtt": ("snapshot", "host", "port", "tls", "username", "topic"),
+    "mqtt": ("snapshot", "host", "port", "tls", "topic"),
 }  # fmt: skip
 _ENOUGH_PX = 720
 """The height of a picture in which faces at an entrance are large enough."""
@@ -209,9 +209,11 @@ class SetupPages:
         channel = next((each for each in settings.alerts.channels if each.name == name), None)
         if channel is None:
             raise SettingsError(f"there is no channel {name!r} any more; load the page again")
-        changes = _changes(channel, f"alerts.channels.{name}", _CHANNEL_OPTIONS[channel.kind], fields)
+        changes = _changes(channel, f"alerts.channels.{name}", _CHANNEL_OPTIONS.get(channel.kind, ()), fields)
         if url := fields.get("url", "").strip():  # the old one is not shown, so an empty field means that
             changes.append(Change(f"alerts.channels.{name}.url", url))
+        if (username := fields.get("username", "").strip()) != (getattr(channel, "username", None) or ""):
+            changes.append(Change(f"alerts.channels.{name}.username", username or None))
         lists: dict[str, list[str]] = {
             "cameras": _split(fields.get("cameras", ""), ","),
             "schedule": _split(fields.get("schedule", ""), ";"),

@@ -26,7 +26,7 @@ from app.alerts.day_counts import day_start_s
 from app.alerts.event_store import EventStore
 from app.alerts.hook import AlertHook
 from app.alerts.hooks.webhook_hook import signature
-from app.alerts.store_types import CameraHour, EventFilter, StoreInUseError, hour_of
+from app.alerts.store_types import CameraHour, EventFilter, Occupancy, StoreInUseError, hour_of
 from app.capture.source import make_source
 from app.cli import watch_session as session_module
 from app.cli.main import main
@@ -132,6 +132,31 @@ def test_video_of_a_variable_frame_rate_keeps_its_duration(settings: Settings, t
     duration_s = video.get(cv2.CAP_PROP_FRAME_COUNT) / video.get(cv2.CAP_PROP_FPS)
     video.release()
     assert duration_s == pytest.approx(times_ms[-1] / 1000, abs=0.1)
+
+
+def test_zones_lines_and_regions_are_drawn_into_the_video(settings: Settings, tmp_path: Path) -> None:
+    """Regression: the window drew them, the video did not."""
+    clip = write_clip(tmp_path / "in.mp4", [np.full((240, 320, 3), 90 + i % 2, np.uint8) for i in range(8)])
+    zone = {"name": "ward", "polygon": [(0.5, 0.1), (0.9, 0.1), (0.9, 0.5), (0.5, 0.5)]}
+    line = {"name": "way", "points": [(0.2, 0.6), (0.2, 0.9)]}
+    own = {"zone": [zone], "line": [line], "policy": {"regions": [[(0.6, 0.6), (0.9, 0.6), (0.9, 0.9)]]}}
+    images = []
+    for name, more in (("plain", {}), ("drawn", own)):
+        camera = CameraSettings.model_validate({"uri": str(clip), "pace": "fast", **more})
+        with WatchSession(
+            settings.model_copy(update={"camera": (camera,)}),
+            tmp_path / f"{name}.mp4",
+            None,
+            parts=fake_parts(boxes=()),
+        ) as session:
+            session.run_headless(lambda: False)
+        video = cv2.VideoCapture(str(tmp_path / f"{name}.mp4"))
+        images.append(video.read()[1].astype(int))
+        video.release()
+    changed = np.abs(images[1] - images[0]).max(axis=2) > 60
+    for x, y in ((0.9, 0.3), (0.2, 0.7), (0.9, 0.75)):
+        column, row = round(x * 320), round(y * 240)
+        assert changed[row - 3 : row + 4, column - 4 : column + 5].any(), (x, y)
 
 
 @pytest.mark.parametrize("frames", [0, 5])
@@ -414,6 +439,19 @@ def test_people_inside_are_kept_over_a_restart_and_the_limit_is_reported(tmp_pat
     assert (below.resolves, below.people) == (reached.id, 1)
     with EventStore(settings.alerts.store) as store:
         assert store.occupancy()[0].exited >= kept.inside - 1
+
+
+def test_people_inside_are_kept_when_a_camera_gets_another_name(tmp_path: Path) -> None:
+    settings = bare_settings(tmp_path, DOOR | {"line": [{"name": "main", "points": [[0.5, 1], [0.5, 0]]}]})
+    camera = settings.camera[0].model_copy(update={"name": "gate"})
+    parts = fake_parts(boxes=(), make_source=lambda own: LiveCamera(own.name))
+    with WatchSession(settings, None, None, parts=parts) as session:
+        session.keep_occupancy(Occupancy(settings.camera[0].name, time.time(), {"main": (5, 2)}, 3))
+        session.reload(settings.model_copy(update={"camera": (camera,)}))
+        wait_until(lambda: session.monitor.views()[0].camera == "gate", "the camera has its new name")
+        state = session.monitor.views()[0].occupancy
+        assert state is not None
+        assert (state.camera, state.inside, state.entered) == ("gate", 3, 5)
 
 
 @pytest.mark.parametrize("is_removed", [False, True])

@@ -16,8 +16,10 @@ import pytest
 from argon2 import PasswordHasher
 from fakes_web import CHEAP, LIMIT_S, TOKEN, FakeMonitor, Running, make_event, serving, wait_until
 
+from app.alerts.push_store import Device, PushStore
 from app.cli.main import main
 from app.core.errors import SettingsError
+from app.settings.alerts import push_file
 from app.settings.load import load_settings
 from app.settings.web import people_file
 from app.web import auth, middleware
@@ -186,6 +188,21 @@ def test_the_first_user_and_the_last_admin(people: People) -> None:
     people.remove(boss.name)
     with pytest.raises(PeopleError, match="no user 'nobody'"):
         people.remove("nobody")
+
+
+@pytest.mark.parametrize("adds", [lambda people: people.add("boss", Role.ADMIN, None, ""),
+                                  lambda people: people.external("boss", Role.ADMIN)])  # fmt: skip
+def test_devices_from_before_the_first_user_get_no_more_alerts(tmp_path: Path, adds: Any) -> None:
+    """They were those of anybody, and would get the alerts of all cameras for ever."""
+    people, devices = People(people_file(tmp_path / "events.db"), CHEAP), PushStore(push_file(tmp_path / "events.db"))
+    for name in ("(local)", "(token)"):
+        devices.save(Device(f"https://push.example/{name}", "", "", name))
+    adds(people)
+    assert devices.devices() == []
+    devices.save(Device("https://push.example/boss", "", "", "boss"))
+    people.add("vera", Role.VIEWER, None, "")
+    assert [device.user for device in devices.devices()] == ["boss"]
+    people.close()
 
 
 def test_cameras_narrow_a_filter() -> None:
@@ -385,7 +402,10 @@ def test_a_code_is_needed_and_right_once(served: Running, monkeypatch: pytest.Mo
             return code_at(secret, int(time.time() // STEP_S) + steps)
 
         turn_on = {"secret": secret, "current": PASSWORD}
-        assert "code is wrong" in anna.send("/account/code", "/account", **turn_on, code="000000").text
+        again = anna.send("/account/code", "/account", **turn_on, code="000000").text
+        assert "code is wrong" in again
+        assert f"<code>{secret}</code>" in again, "what the app knows now is still right"
+        assert "code is wrong" in anna.send("/account/code", "/account", **turn_on | {"secret": "x" * 9000}).text
         assert (
             "code is wrong" in anna.send("/account/code", "/account", **{**turn_on, "secret": "x" * 32}, code="1").text
         )
