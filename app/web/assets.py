@@ -23,6 +23,11 @@ MEDIA_TYPES = {
     ".svg": "image/svg+xml",
     ".webmanifest": "application/manifest+json",
 }
+_BROWSERS = {"Edg": "Edge", "OPR": "Opera", "SamsungBrowser": "Samsung Internet", "FxiOS": "Firefox",
+             "Firefox": "Firefox", "CriOS": "Chrome", "Chrome": "Chrome", "Safari": "Safari"}  # fmt: skip
+_SYSTEMS = {"iPhone": "iPhone", "iPad": "iPad", "Android": "Android", "Windows": "Windows", "Macintosh": "macOS",
+            "CrOS": "ChromeOS", "Linux": "Linux"}  # fmt: skip
+"""What a User-Agent contains, and what it means; the first one counts."""
 RECENT_S = 20 * 3600
 KIND_NAMES = {
     EventKind.NO_MASK: "No mask",
@@ -86,6 +91,7 @@ class Assets:
             iso_time=_iso_time,
             path_segment=_path_segment,
             redact=redact,
+            browser_name=browser_name,
             reason_text=reason_text,
         )
 
@@ -115,6 +121,14 @@ def _clock(wall_s: float) -> str:
 
 def _date_time(wall_s: float) -> str:
     return datetime.fromtimestamp(wall_s).strftime("%d %b %Y, %H:%M:%S") + offset_if_ambiguous(wall_s)
+
+
+def browser_name(label: str) -> str:
+    """``Chrome, Android`` for the User-Agent of a browser; another label as it is."""
+    if not label.startswith("Mozilla/"):
+        return label
+    known = (next((name for part, name in names.items() if part in label), "") for names in (_BROWSERS, _SYSTEMS))
+    return ", ".join(filter(None, known)) or label
 
 
 def _iso_time(wall_s: float) -> str:

@@ -186,8 +186,8 @@ class SetupPages:
         if camera is None:
             raise SettingsError(f"there is no camera {name!r} any more; load the page again")
         changes = _changes(camera, f"camera.{name}", _CAMERA_OPTIONS, fields)
-        main_uri = fields.get("main_uri", "").strip()
-        if main_uri != redact(camera.main_uri or ""):
+        shown = redact(camera.main_uri or "")
+        if (main_uri := fields.get("main_uri", shown).strip()) != shown:
             changes.append(Change(f"camera.{name}.main_uri", main_uri or None))
         if (new := fields.get("name", "").strip()) and new != name:
             changes.append(Change(f"camera.{name}.name", new))  # last: the others use the old name
@@ -212,7 +212,8 @@ class SetupPages:
         changes = _changes(channel, f"alerts.channels.{name}", _CHANNEL_OPTIONS.get(channel.kind, ()), fields)
         if url := fields.get("url", "").strip():  # the old one is not shown, so an empty field means that
             changes.append(Change(f"alerts.channels.{name}.url", url))
-        if (username := fields.get("username", "").strip()) != (getattr(channel, "username", None) or ""):
+        old = getattr(channel, "username", None) or ""
+        if (username := fields.get("username", old).strip()) != old:
             changes.append(Change(f"alerts.channels.{name}.username", username or None))
         lists: dict[str, list[str]] = {
             "cameras": _split(fields.get("cameras", ""), ","),

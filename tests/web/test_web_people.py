@@ -23,6 +23,7 @@ from app.settings.alerts import push_file
 from app.settings.load import load_settings
 from app.settings.web import people_file
 from app.web import auth, middleware
+from app.web.assets import browser_name
 from app.web.audit import DELETED
 from app.web.auth import MAX_DELAY_S, MAX_FAILURES, Authenticator
 from app.web.passwords import STEP_S, Passwords, code_at, new_secret, step_of_code
@@ -460,6 +461,25 @@ def test_own_sessions_are_listed_and_ended(served: Running) -> None:
         assert phone.get("/").status_code == 303
         assert desk.get("/").status_code == 200
     assert ("anna", "ended sessions", str(newest.id)) in entries(served)
+
+
+@pytest.mark.parametrize(
+    ("agent", "shown"),
+    [
+        ("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36",
+         "Chrome, Linux"),
+        ("Mozilla/5.0 (Windows NT 10.0; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36"
+         " Edg/156.0.0.0", "Edge, Windows"),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 "
+         "Mobile/15E148 Safari/604.1", "Safari, iPhone"),
+        ("Mozilla/5.0 (Android 16; Mobile; rv:150.0) Gecko/150.0 Firefox/150.0", "Firefox, Android"),
+        ("Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:150.0) Gecko/20100101 Firefox/150.0", "Firefox, macOS"),
+        ("Mozilla/4.0 (unknown)", "Mozilla/4.0 (unknown)"),
+        ("Grafana at Chrome/Linux", "Grafana at Chrome/Linux"),
+    ],
+)  # fmt: skip
+def test_a_session_has_the_name_of_its_browser(agent: str, shown: str) -> None:
+    assert browser_name(agent) == shown
 
 
 def test_a_changed_password_ends_the_other_sessions(served: Running) -> None:
