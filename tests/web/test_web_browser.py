@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,19 +21,27 @@ from urllib.parse import quote
 
 import cv2
 import httpx
+import numpy as np
 import pytest
+from fakes_onvif import OnvifCamera
 from fakes_proxy import framing_page, reverse_proxy
 from fakes_review import FACE, add_face, write_review_clip
-from fakes_video import RtspServer, striped_image
+from fakes_setup import make_live_or_real
+from fakes_setup import running as settings_of
+from fakes_video import RtspServer, striped_image, write_clip
 from fakes_web import TOKEN, FakeMonitor, Running, make_event, serving
 
 from app.alerts.store_types import CameraHour, hour_of
 from app.capture.capture import SourceState
+from app.capture.onvif import find_devices
 from app.capture.recorder import VideoWriter
 from app.core.translation import languages
 from app.core.types import Event, EventKind, Label
 from app.fleet.hub_store import HubStore
 from app.fleet.messages import HourTotals, NodeHealth
+from app.settings.load import load_settings
+from app.web.passwords import Passwords
+from app.web.people import Role
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install '.[test]'")
 By = pytest.importorskip("selenium.webdriver.common.by").By
@@ -769,6 +778,66 @@ def test_a_camera_that_is_added_in_the_page_alerts_within_a_minute(tmp_path: Pat
     written = (tmp_path / "settings.toml").read_text()
     assert written.startswith(text)
     assert 'name = "Entrance"' in written
+
+
+def test_a_found_camera_a_channel_and_a_sign_in_code_are_set_up(tmp_path: Path, browser: Any) -> None:
+    clip = write_clip(tmp_path / "a.mp4", [striped_image(i, 320, 240) for i in range(50)])
+
+    def press(name: str) -> None:
+        browser.find_element(By.XPATH, f"//button[starts-with(normalize-space(), '{name}')]").click()
+
+    def check(scheme: str) -> None:
+        for width in (1440, 360):
+            resize(browser, width, 900, color_scheme=scheme)
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width, browser.current_url
+        assert not AXE.is_file() or accessibility_errors(browser) == [], browser.current_url
+
+    with RtspServer(tmp_path) as server, settings_of(tmp_path / "a.toml", make_source=make_live_or_real) as page:
+        base, site = str(page.client.base_url).rstrip("/"), page.session.web.site
+        main_uri = f"rtsp://127.0.0.1:{server.port}/main"
+        with OnvifCamera(2, "s3cret", uris=[main_uri, server.url(clip.name)]) as device:
+            site.setup.find_devices = partial(find_devices, 0.2, device.discovery)
+            browser.get(f"{base}/setup")
+            press("Search")
+            browser.find_element(By.NAME, "username").send_keys("admin")
+            browser.find_element(By.NAME, "password").send_keys("s3cret")
+            press("Show its streams")
+            check("dark")
+            browser.find_elements(By.CSS_SELECTOR, "td button")[1].click()
+        wait_until(lambda: browser.find_elements(By.CSS_SELECTOR, "img.tried"))
+        check("light")
+        name = browser.find_element(By.ID, "name")
+        name.clear()
+        name.send_keys("Hall")
+        press("Add the camera")
+        assert "The settings are saved." in browser.page_source
+        assert load_settings(page.path).camera[2].main_uri == main_uri
+        browser.get(f"{base}/setup/channels")
+        browser.execute_script("for (const each of document.querySelectorAll('details')) each.open = true")
+        browser.find_element(By.ID, "sound-name").submit()
+        browser.find_element(By.CSS_SELECTOR, "td a.button").click()
+        check("dark")
+        browser.find_element(By.ID, "cameras").send_keys("Hall")
+        browser.find_element(By.ID, "event.resolved").click()
+        press("Save")
+        (sound,) = load_settings(page.path).alerts.channels
+        assert (sound.cameras, EventKind.RESOLVED in sound.events) == (("Hall",), True)
+        press("Send a test alert")
+        wait_until(lambda: browser.find_element(By.CSS_SELECTOR, "[data-results]").text.startswith("sound: "))
+
+        site.people.add("boss", Role.ADMIN, None, Passwords().hash("a long password"))
+        browser.get(f"{base}/login")
+        browser.find_element(By.ID, "name").send_keys("boss")
+        browser.find_element(By.ID, "password").send_keys("a long password", "\n")
+        wait_until(lambda: browser.current_url == f"{base}/")
+        browser.get(f"{base}/account")
+        check("light")
+        picture = cv2.imdecode(
+            np.frombuffer(browser.find_element(By.CSS_SELECTOR, ".qr").screenshot_as_png, np.uint8), cv2.IMREAD_COLOR
+        )
+        link = browser.find_element(By.LINK_TEXT, "Open in the app").get_attribute("href")
+        assert cv2.QRCodeDetector().detectAndDecode(picture)[0] == link
+        browser.get("about:blank")
 
 
 def shown_tiles(browser: Any) -> list[str]:

@@ -16,11 +16,14 @@ import pytest
 from argon2 import PasswordHasher
 from fakes_web import CHEAP, LIMIT_S, TOKEN, FakeMonitor, Running, make_event, serving, wait_until
 
+from app.alerts.push_store import Device, PushStore
 from app.cli.main import main
 from app.core.errors import SettingsError
+from app.settings.alerts import push_file
 from app.settings.load import load_settings
 from app.settings.web import people_file
 from app.web import auth, middleware
+from app.web.assets import browser_name
 from app.web.audit import DELETED
 from app.web.auth import MAX_DELAY_S, MAX_FAILURES, Authenticator
 from app.web.passwords import STEP_S, Passwords, code_at, new_secret, step_of_code
@@ -186,6 +189,21 @@ def test_the_first_user_and_the_last_admin(people: People) -> None:
     people.remove(boss.name)
     with pytest.raises(PeopleError, match="no user 'nobody'"):
         people.remove("nobody")
+
+
+@pytest.mark.parametrize("adds", [lambda people: people.add("boss", Role.ADMIN, None, ""),
+                                  lambda people: people.external("boss", Role.ADMIN)])  # fmt: skip
+def test_devices_from_before_the_first_user_get_no_more_alerts(tmp_path: Path, adds: Any) -> None:
+    """They were those of anybody, and would get the alerts of all cameras for ever."""
+    people, devices = People(people_file(tmp_path / "events.db"), CHEAP), PushStore(push_file(tmp_path / "events.db"))
+    for name in ("(local)", "(token)"):
+        devices.save(Device(f"https://push.example/{name}", "", "", name))
+    adds(people)
+    assert devices.devices() == []
+    devices.save(Device("https://push.example/boss", "", "", "boss"))
+    people.add("vera", Role.VIEWER, None, "")
+    assert [device.user for device in devices.devices()] == ["boss"]
+    people.close()
 
 
 def test_cameras_narrow_a_filter() -> None:
@@ -385,7 +403,10 @@ def test_a_code_is_needed_and_right_once(served: Running, monkeypatch: pytest.Mo
             return code_at(secret, int(time.time() // STEP_S) + steps)
 
         turn_on = {"secret": secret, "current": PASSWORD}
-        assert "code is wrong" in anna.send("/account/code", "/account", **turn_on, code="000000").text
+        again = anna.send("/account/code", "/account", **turn_on, code="000000").text
+        assert "code is wrong" in again
+        assert f"<code>{secret}</code>" in again, "what the app knows now is still right"
+        assert "code is wrong" in anna.send("/account/code", "/account", **turn_on | {"secret": "x" * 9000}).text
         assert (
             "code is wrong" in anna.send("/account/code", "/account", **{**turn_on, "secret": "x" * 32}, code="1").text
         )
@@ -440,6 +461,25 @@ def test_own_sessions_are_listed_and_ended(served: Running) -> None:
         assert phone.get("/").status_code == 303
         assert desk.get("/").status_code == 200
     assert ("anna", "ended sessions", str(newest.id)) in entries(served)
+
+
+@pytest.mark.parametrize(
+    ("agent", "shown"),
+    [
+        ("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36",
+         "Chrome, Linux"),
+        ("Mozilla/5.0 (Windows NT 10.0; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36"
+         " Edg/156.0.0.0", "Edge, Windows"),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 "
+         "Mobile/15E148 Safari/604.1", "Safari, iPhone"),
+        ("Mozilla/5.0 (Android 16; Mobile; rv:150.0) Gecko/150.0 Firefox/150.0", "Firefox, Android"),
+        ("Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:150.0) Gecko/20100101 Firefox/150.0", "Firefox, macOS"),
+        ("Mozilla/4.0 (unknown)", "Mozilla/4.0 (unknown)"),
+        ("Grafana at Chrome/Linux", "Grafana at Chrome/Linux"),
+    ],
+)  # fmt: skip
+def test_a_session_has_the_name_of_its_browser(agent: str, shown: str) -> None:
+    assert browser_name(agent) == shown
 
 
 def test_a_changed_password_ends_the_other_sessions(served: Running) -> None:
