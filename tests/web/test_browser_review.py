@@ -122,14 +122,14 @@ def test_the_page_of_a_hub_shows_500_cameras_in_groups_with_a_search(tmp_path: P
 
     with serving(tmp_path, FakeMonitor().without_cameras(), is_hub=True) as running:
         browser.get(f"{running.base}/fleet")
-        wait_until(lambda: found() == "500 of 500 cameras, 50 sites")
-        assert shown()[:2] == ["shop-0 10 of 10 live 40 30 0 10 75 % 10 min", "door 0 live 4 3 0 1 75 % 1 min"]
+        wait_until(lambda: found() == "500 of 500 cameras, sites: 50")
+        assert shown()[:2] == ["shop-0 10 of 10 live 40 30 0 10 75 % 10 min", "door 0 Live 4 3 0 1 75 % 1 min"]
         assert len(shown()) < 60  # only what is in view
         browser.execute_script("document.querySelector('[data-scroll]').scrollTop = 1e9")
-        wait_until(lambda: shown()[-1].startswith("door 9 live"))
+        wait_until(lambda: shown()[-1].startswith("door 9 Live"))
         search = browser.find_element(By.CSS_SELECTOR, "#q")
         search.send_keys("SHOP-7 offline")
-        wait_until(lambda: found() == "10 of 500 cameras, 1 site")
+        wait_until(lambda: found() == "10 of 500 cameras, sites: 1")
         assert shown()[1].startswith("door 0 node offline")
         browser.find_element(By.CSS_SELECTOR, "[data-site=shop-7]").click()
         wait_until(lambda: len(shown()) == 1)
