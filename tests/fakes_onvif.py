@@ -5,6 +5,7 @@ import hashlib
 import re
 import socket
 import threading
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -13,11 +14,20 @@ ENVELOPE = '<?xml version="1.0"?><s:Envelope xmlns:s="http://www.w3.org/2003/05/
 
 
 class OnvifCamera:
-    """``profiles``: number of streams. ``answers`` replaces the body of an answer, by the name of the request."""
+    """``profiles``: number of streams. ``answers`` replaces the body of an answer, by the name of the request. ``uris``
+    and ``lenses``: of each stream; by default each has a port of its own, and all are of one lens."""
 
     def __init__(
-        self, profiles: int = 1, password: str = "", answers: dict[str, bytes] | None = None, xaddr: str = ""
+        self,
+        profiles: int = 1,
+        password: str = "",
+        answers: dict[str, bytes] | None = None,
+        xaddr: str = "",
+        uris: Sequence[str] = (),
+        lenses: Sequence[str] = (),
     ) -> None:
+        self.uris = uris or [f"rtsp://10.255.255.1:{553 + i}/stream{i}" for i in range(1, profiles + 1)]
+        self.lenses = lenses or ["lens"] * profiles
         self.profiles = profiles
         self.password = password
         self.answers = answers or {}
@@ -116,7 +126,8 @@ class OnvifCamera:
         rows = [
             f'<Profiles token="p{i}"><Name>Stream {i}</Name><VideoEncoderConfiguration><Encoding>H264</Encoding>'
             f"<Resolution><Width>{width}</Width><Height>{height}</Height></Resolution><RateControl><FrameRateLimit>25"
-            "</FrameRateLimit></RateControl></VideoEncoderConfiguration></Profiles>"
+            "</FrameRateLimit></RateControl></VideoEncoderConfiguration><VideoSourceConfiguration>"
+            f"<SourceToken>{self.lenses[i - 1]}</SourceToken></VideoSourceConfiguration></Profiles>"
             for i, (width, height) in enumerate(SIZES[: self.profiles], 1)
         ]
         return f"<R>{''.join(reversed(rows))}</R>"
@@ -124,4 +135,4 @@ class OnvifCamera:
     def GetStreamUri(self, body: str) -> str:  # noqa: N802
         found = re.search(r"<ProfileToken>p(\d)</ProfileToken>", body)
         assert found is not None, body
-        return f"<R><MediaUri><Uri>rtsp://10.255.255.1:{553 + int(found[1])}/stream{found[1]}</Uri></MediaUri></R>"
+        return f"<R><MediaUri><Uri>{self.uris[int(found[1]) - 1]}</Uri></MediaUri></R>"

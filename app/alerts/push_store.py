@@ -4,9 +4,9 @@ import base64
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from app.alerts.store_types import StoreError
@@ -94,6 +94,12 @@ class PushStore:
         """Removes the devices of ``user``, whose account or cameras have changed."""
         with self._open() as db:
             db.execute("DELETE FROM devices WHERE user = ?", (user,))
+
+    def rename_cameras(self, names: Mapping[str, str]) -> None:
+        """``names``: the new names of cameras by their old ones."""
+        for device in self.devices():
+            if device.cameras is not None and names.keys() & device.cameras:
+                self.save(replace(device, cameras=tuple(names.get(each, each) for each in device.cameras)))
 
 
 def from_base64url(text: str) -> bytes:

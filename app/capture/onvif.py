@@ -58,7 +58,7 @@ class OnvifDevice:
 
 @dataclass(frozen=True, slots=True)
 class OnvifProfile:
-    """One stream of a camera; ``uri`` has no login."""
+    """One stream of a camera; ``uri`` has no login. ``source`` names the lens, of which a recorder has several."""
 
     name: str
     uri: str
@@ -66,6 +66,7 @@ class OnvifProfile:
     width_px: int = 0
     height_px: int = 0
     fps: float = 0.0
+    source: str = ""
 
 
 class _LoginError(SourceError):
@@ -154,8 +155,9 @@ class _Device:
         width_px, height_px, fps = (_number(encoder, name) for name in ("Width", "Height", "FrameRateLimit"))
         uri = self._at_host(_text(answer, "Uri"))
         return OnvifProfile(
-            _text(profile, "Name")[:80], uri, _text(encoder, "Encoding")[:20], int(width_px), int(height_px), fps
-        )
+            _text(profile, "Name")[:80], uri, _text(encoder, "Encoding")[:20], int(width_px), int(height_px), fps,
+            _text(next(profile.iter("VideoSourceConfiguration"), Element("none")), "SourceToken"),
+        )  # fmt: skip
 
     def _at_host(self, address: str) -> str:
         """``address`` with the host that the user chose: behind a router a camera names one that cannot be reached."""

@@ -2,6 +2,7 @@
 view."""
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 _KEEP_MORE_S = 10.0
 """For how much longer than a clip the packets of a main stream are kept: clips may have to wait for the disk."""
+_OLD_IMAGES_S = 1.0
+"""How long images that were decoded before a new blackout may still arrive."""
 _SEEN, _SEEN_S = 60, 0.5
 """An image of the main stream may show another moment than the result, so all faces of so many results within so many
 seconds of it are hidden."""
@@ -72,6 +75,7 @@ class Evidence:
         self.collector: Collector | None = None
         self._drift: DriftWatch | None = None
         self._main_streams = MainStreams(settings.clips.before_s + settings.clips.after_s + _KEEP_MORE_S)
+        self._since_s: dict[str, float] = {}  # by camera: time.monotonic() since when its images may be kept
         self._seen: dict[str, deque[_Seen]] = {}  # the newest results of each camera with a main stream
 
     def open(self, stack: ExitStack) -> None:
@@ -118,7 +122,13 @@ class Evidence:
             log.warning("%s", lost)
 
     def apply(self, settings: Settings) -> None:
-        """Uses the cameras and the snapshots of ``settings``."""
+        """Uses the cameras and the snapshots of ``settings``. What a camera showed before a new blackout is dropped."""
+        before = {camera.name: camera.blackout for camera in self._settings.camera}
+        for camera in settings.camera:
+            if camera.blackout != before.get(camera.name, camera.blackout):
+                self._since_s[camera.name] = time.monotonic() + _OLD_IMAGES_S
+                if self.clips is not None:
+                    self.clips.forget(camera.name, self._since_s[camera.name])
         self._settings = settings
         keeps = settings.alerts.snapshots != "off" or settings.clips.enabled
         self._main_streams.apply(settings.camera if keeps else ())
@@ -126,7 +136,7 @@ class Evidence:
     def snapshot(self, event: Event, result: FrameResult | None) -> bytes | None:
         """The JPEG to store with ``event``, blurred as the settings say; None if no snapshot is allowed or possible."""
         mode = self._settings.alerts.snapshots
-        if mode == "off" or result is None:
+        if mode == "off" or result is None or self._is_old(result):
             return None
         from app.ui.canvas import blur_faces
 
@@ -144,6 +154,8 @@ class Evidence:
     def on_result(self, result: FrameResult) -> list[Event]:
         """Keeps what it needs of a result; returns the events of a camera that does not see what it usually sees."""
         camera = result.frame.camera
+        if self._is_old(result):
+            return []
         if self._main_streams.get(camera) is not None:
             self._seen.setdefault(camera, deque(maxlen=_SEEN)).append(_Seen.of(result))
         if self.clips is not None:
@@ -152,8 +164,12 @@ class Evidence:
             self.collector.on_result(result)
         return list(self._drift.on_result(result)) if self._drift is not None else []
 
+    def _is_old(self, result: FrameResult) -> bool:
+        """Whether the image may be without the blackout of now."""
+        return result.frame.captured_s < self._since_s.get(result.frame.camera, 0.0)
+
     def on_event(self, event: Event, result: FrameResult | None) -> None:
         if self.clips is not None:
             self.clips.on_event(event)
         if self.collector is not None:
-            self.collector.on_event(event, result)
+            self.collector.on_event(event, None if result is None or self._is_old(result) else result)

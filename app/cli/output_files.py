@@ -7,11 +7,12 @@ from pathlib import Path
 from app.alerts.event_records import EventLog, check_event_log
 from app.capture.reader import FALLBACK_FPS
 from app.capture.recorder import VideoWriter, check_output
-from app.capture.source import FrameSource
 from app.core.errors import OutputError, SettingsError
 from app.core.files import inodes
 from app.core.types import Event, FrameResult
+from app.pipeline.monitor import Monitor
 from app.settings.monitor import CameraSettings
+from app.settings.polygons import Polygon
 from app.settings.source_uri import SourceKind
 from app.settings.view import ViewSettings
 
@@ -49,12 +50,15 @@ class OutputFiles:
     def records_video(self) -> bool:
         return self._video_path is not None
 
-    def write_video(self, result: FrameResult, source: FrameSource, view: ViewSettings) -> None:
+    def write_video(
+        self, result: FrameResult, monitor: Monitor, view: ViewSettings, regions: Sequence[Polygon]
+    ) -> None:
         """Raises OutputError if the video of a file cannot be written; a live source continues without a video."""
         from app.ui.hud import render_result
 
         assert self._video_path is not None
-        image = render_result(result, view.blur, view.verbose)
+        source, shown = monitor.sources[0], monitor.views()[0]
+        image = render_result(result, view.blur, view.verbose, shown, regions)
         try:
             if self._video is None:
                 fps = source.fps or (_LIVE_VIDEO_FPS if source.is_live else FALLBACK_FPS)

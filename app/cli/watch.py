@@ -134,9 +134,7 @@ def run(args: argparse.Namespace) -> int:
             image_window.show(draw_message_box("maskwatch", ["Starting …"], _START_PX), _START_PX)
             level = logging.WARNING if settings.view.kiosk else logging.INFO  # nobody sits in front of a kiosk
             stack.enter_context(keep_awake(settings.view.keep_awake, level))
-        session = stack.enter_context(
-            WatchSession(settings, args.output, args.events, config_path(args), file=_settings_file(args))
-        )
+        session = stack.enter_context(WatchSession(settings, args.output, args.events, _settings_file(args)))
         stack.enter_context(flags)
         service.ready()
 

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -28,7 +29,7 @@ from app.pipeline.monitor_parts import MonitorParts
 from app.settings.alerts import AlertSettings
 from app.settings.monitor import PolicySettings, overridden
 from app.settings.polygons import Polygon
-from app.settings.reload import live_part, needs_restart, with_cameras_of
+from app.settings.reload import live_part, needs_restart, renamed_cameras, with_cameras_of
 from app.settings.root import Settings, unmatched_camera_patterns
 
 if TYPE_CHECKING:  # what not every run needs is imported late, so that the start is fast
@@ -52,11 +53,10 @@ class WatchSession:
         settings: Settings,
         output: Path | None,
         events: Path | None,
-        config: Path | None = None,
-        parts: MonitorParts | None = None,
         file: "SettingsFile | None" = None,
+        parts: MonitorParts | None = None,
     ) -> None:
-        """``config``: the settings file that regions drawn in the window are written to; ``file``: for the web view."""
+        """``file``: what the web view changes, and where a rotation and regions drawn in the window are kept."""
         if settings.view.kiosk and len(settings.camera) > 1:
             raise SettingsError("the kiosk shows one camera; give one --source, or omit --kiosk")
         self._files = OutputFiles(settings.camera, output, events)
@@ -66,7 +66,6 @@ class WatchSession:
         self._node = self._make_node()
         self._next_step_s = 0.0
         self._settings = self._with_hub(self._local)
-        self._config = config
         self._file = file
         self._parts = parts or MonitorParts()
         self._stack, self._evidence_stack = ExitStack(), ExitStack()
@@ -114,12 +113,18 @@ class WatchSession:
             self._stack = stack.pop_all()
         return self
 
-    def _open_evidence(self) -> None:
-        """Starts what the settings ask for; ends what they asked for before. Raises OutputError."""
+    def _open_evidence(self, before: Evidence | None = None) -> None:
+        """Starts what the settings ask for; ends ``before``, what they asked for until now. Raises OutputError."""
         self._evidence_stack.close()
         self._evidence_stack = ExitStack()
-        self.evidence = Evidence(self._settings, lambda: self.alerts.retention_now_s, self.change_event)
-        self.evidence.open(self._evidence_stack)
+        evidence = Evidence(self._settings, lambda: self.alerts.retention_now_s, self.change_event)
+        try:
+            evidence.open(self._evidence_stack)
+        finally:
+            self.evidence = evidence  # only now: a closed recorder of clips keeps the events for the next one
+        if before is not None and before.clips is not None and evidence.clips is not None:
+            for event in before.clips.late_events():
+                evidence.clips.on_event(event)
 
     def _enter_monitor(self, stack: ExitStack) -> None:
         """A model that cannot be loaded ends the program, but is reported before."""
@@ -243,13 +248,16 @@ class WatchSession:
         self._local = live_part(self._local, local)
         places += needs_restart(before, settings)
         self._settings = live_part(before, settings)
+        for old, new in renamed_cameras(before.camera, settings.camera).items():
+            if (state := self.counts.occupancy(old)) is not None:  # the alert of the old name is ended
+                self.counts.keep_occupancy(replace(state, camera=new, alert=None))
         self.monitor.apply(settings)
         self.alerts.watch([camera.name for camera in settings.camera if camera.is_live])
         if files_changed or settings.alerts != before.alerts:
             self._reload_alerts(before.alerts)
         if _kept(before) != _kept(self._settings):
             try:
-                self._open_evidence()
+                self._open_evidence(self.evidence)
             except OutputError as error:
                 log.error("%s", error)
         else:
@@ -286,17 +294,11 @@ class WatchSession:
         if old is None:  # it was removed or got another name, and is stopped only within a second
             return "this camera is not watched any more"
         rotate = (old.rotate + 90) % 360
+        if not (fault := self._change(f"camera.{camera}.rotate", rotate)):
+            return f"rotate = {rotate} is saved"
         cameras = [each.model_copy(update={"rotate": rotate}) if each is old else each for each in self._local.camera]
         self._apply(self._local.model_copy(update={"camera": tuple(cameras)}))
-        from app.ui.region_editor import save_rotation
-
-        try:
-            if self._config is not None and save_rotation(self._config, camera, rotate):
-                return f"rotate = {rotate} saved to {self._config.name}"
-        except OutputError as error:
-            log.error("%s", error)
-            return str(error)
-        return f"rotated by {rotate} degrees until maskwatch stops; to keep it, set rotate = {rotate} for this camera"
+        return f"rotated by {rotate} degrees until maskwatch stops: {fault}"
 
     def follow_web(self) -> None:
         """Does what the web view was asked for: to rotate a camera, to use new settings. The main thread calls it now
@@ -311,6 +313,13 @@ class WatchSession:
 
     def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:
         """Uses ``regions`` from now on and writes them to the settings file. Returns a message for the user."""
+        corners = [[list(corner) for corner in polygon] for polygon in regions]
+        places = (f"camera.{camera}.policy.regions", "policy.regions")  # the file may have no table of the camera
+        faults = [self._change(places[0], corners)]
+        if faults[0]:
+            faults.append(self._change(places[1], corners))
+        if not faults[-1]:
+            return "regions are saved"
         cameras = tuple(
             each.model_copy(update={"policy": each.policy.model_copy(update={"regions": regions})})
             if each.name == camera
@@ -318,16 +327,21 @@ class WatchSession:
             for each in self._local.camera
         )
         self._apply(self._local.model_copy(update={"camera": cameras}))
-        if self._config is None:
-            return "regions last until maskwatch stops; start with --config FILE to save them"
-        from app.ui.region_editor import save_regions
+        return f"regions last until maskwatch stops: {faults[-1]}"
+
+    def _change(self, path: str, value: object) -> str:
+        """Writes a setting to the settings file, where the web view can undo it, and uses it. Returns why that is not
+        possible, or ''."""
+        if self._file is None:
+            return "start with --config FILE to save it"
+        from app.settings.change import Change, revision_of
 
         try:
-            save_regions(self._config, camera, regions)
-        except OutputError as error:
-            log.error("%s", error)
+            self.reload(self._file.change(revision_of(self._file.read()), [Change(path, value)]))
+        except SettingsError as error:
+            log.warning("%s", error)
             return str(error)
-        return f"regions saved to {self._config.name}"
+        return ""
 
     def _total(self) -> int | None:
         """The number of frames of a single source; None if unknown."""
@@ -342,7 +356,8 @@ class WatchSession:
             log.info("first labelled frame")  # with -v; benchmarks/executable.py measures the time until this line
         self.frames += 1
         if self._files.records_video:
-            self._files.write_video(result, self.monitor.sources[0], self._settings.view)
+            regions = self.regions_of(result.frame.camera)
+            self._files.write_video(result, self.monitor, self._settings.view, regions)
 
     def _on_result(self, result: FrameResult) -> None:
         """Called by the dispatcher thread of the monitor."""

@@ -60,6 +60,8 @@ class _Camera:
     waiting: FrameResult | None = None
     due_s: float = -1e9
     quality: int = _QUALITY
+    since_s: float = -math.inf
+    """Images that were captured before are not kept."""
     events: list[tuple[Event, float, float]] = field(default_factory=list)
 
     @property
@@ -100,6 +102,7 @@ class ClipRecorder:
         self._clips: deque[_Clip] = deque()
         self._stopping = self._complete = self._is_encoding = False
         self._is_slow = False
+        self._late: list[Event] = []
         self.written = self.dropped = 0
         self.largest_bytes = 0
         """The most memory that the images of one camera needed."""
@@ -127,6 +130,9 @@ class ClipRecorder:
     def on_event(self, event: Event) -> None:
         """Keeps a clip of ``event``."""
         with self._changed:
+            if self._stopping:
+                self._late.append(event)
+                return
             camera = self._cameras.setdefault(event.camera, _Camera())
             end_s = time.monotonic() + self._settings.after_s + _LATE_S
             newest = camera.waiting.frame.time_s if camera.waiting else None
@@ -136,6 +142,19 @@ class ClipRecorder:
             centre_s = event.time_s if newest is None else min(event.time_s, newest)
             camera.events.append((event, centre_s, end_s))
             self._changed.notify_all()
+
+    def late_events(self) -> list[Event]:
+        """The events since ``close``, for the recorder that follows."""
+        with self._changed:
+            return self._late
+
+    def forget(self, camera: str, until_s: float) -> None:
+        """Drops the images of ``camera`` that were captured before ``until_s`` (``time.monotonic()``)."""
+        with self._changed:
+            known = self._cameras.setdefault(camera, _Camera())
+            known.since_s = until_s
+            while known.images and known.images[0].captured_s < until_s:
+                known.images.popleft()
 
     @property
     def is_idle(self) -> bool:
@@ -208,6 +227,8 @@ class ClipRecorder:
 
     def _keep(self, camera: _Camera, image: KeptImage) -> None:
         settings, images = self._settings, camera.images
+        if image.captured_s < camera.since_s:
+            return
         if images and image.time_s <= images[-1].time_s:  # a source that began again
             self._finish_due(camera, True)  # these images are of none of its events
             images.clear()

@@ -155,7 +155,10 @@ def changed_text(text: str, changes: Sequence[Change]) -> str:
     for change in changes:
         if change.path.splitlines() != [change.path]:
             raise SettingsError("a path is one line, such as policy.dwell_s")
-        wanted = tomllib.loads(text)
+        try:
+            wanted = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"the settings file is not valid TOML: {error}; edit it by hand") from error
         parts = _parts(change, wanted)
         _check(change, parts, wanted)
         keys = _keys(parts, wanted)
@@ -163,6 +166,8 @@ def changed_text(text: str, changes: Sequence[Change]) -> str:
         edits = [(keys, {"name": parts[-1], **change.value} if is_new else change.value)]
         if parts[:1] == CAMERAS and parts[2:] == ("uri",):
             edits = _address_edits(_at(wanted, keys[:-1]), keys, change.value, [each.path for each in changes])
+        elif parts[:1] == CAMERAS and parts[2:] == ("name",):
+            edits += _channel_edits(wanted, parts[1], change.value)
         try:
             marked, blocks = _without_comments(text)
             document = tomlkit.parse(marked)
@@ -300,8 +305,7 @@ def _check_channel(path: str, old: Mapping[str, Any], given: Mapping[str, Any]) 
     kind = old.get("kind", given.get("kind"))
     models = filter(_can_change, models_in(AlertSettings.model_fields["channels"].annotation))
     is_known = any(kind in get_args(model.model_fields["kind"].annotation) for model in models)
-    has_secret = bool(old.get("headers")) or any(map(_LOCAL_NAME.fullmatch, old))  # it would go to the new address
-    fixed = {"kind", "name", *(_ADDRESS if has_secret else ())} if old else set()
+    fixed = {"kind", "name", *(() if may_change_address(old) else _ADDRESS)} if old else set()
     if not is_known or fixed & given.keys():
         raise SettingsError(f"{path}: {_ONLY_IN_FILE}")
     if kind == "apprise" and "url" in given and not _APPRISE_URL.fullmatch(str(given["url"])):
@@ -309,6 +313,12 @@ def _check_channel(path: str, old: Mapping[str, Any], given: Mapping[str, Any]) 
             f"{path}: give an address with ntfy, mailto, gotify, tgram, pover, slack or discord, without other "
             "parameters than those of the sender and the receivers; others stay in the settings file"
         )
+
+
+def may_change_address(channel: Mapping[str, Any]) -> bool:
+    """Whether ``channel`` has no secret that would go to the new address."""
+    given = {name for name, value in channel.items() if value}
+    return "headers" not in given and not any(map(_LOCAL_NAME.fullmatch, given))
 
 
 def _check_value(path: str, place: str, value: Any, is_new: bool = False) -> None:
@@ -340,6 +350,13 @@ def _address_edits(
         return [(keys, f"{start}{_split(old_uri)[1]}{host}{rest}")]
     old = ("username", "password") if is_same_host(old_uri, uri) else ("username", "password", "main_uri")
     return [(keys, uri), *(((*keys[:-1], name), None) for name in old if name in camera)]
+
+
+def _channel_edits(tables: Mapping[str, Any], old: str, new: str) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """The channels that name a camera go on with it when it gets another name."""
+    for number, channel in enumerate(tables.get("alerts", {}).get("channels", ())):
+        if old in (names := channel.get("cameras", ())):
+            yield (*CHANNELS, number, "cameras"), [new if name == old else name for name in names]
 
 
 def is_same_host(one: str, other: str) -> bool:

@@ -1,5 +1,7 @@
 """The settings that can change while the monitor runs, and those that need a restart. Pure functions."""
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel
 
 from app.settings.monitor import CameraSettings
@@ -30,6 +32,23 @@ def with_cameras_of(old: Settings, new: Settings) -> Settings:
     by_name = {camera.name: camera for camera in new.camera}
     cameras = tuple(live_camera(camera, by_name.get(camera.name, camera)) for camera in old.camera)
     return new.model_copy(update={"camera": cameras})
+
+
+def renamed_cameras(old: Sequence[CameraSettings], new: Sequence[CameraSettings]) -> dict[str, str]:
+    """The new name of each camera that has another name at the same address, by its old name."""
+    gone, added = _without(old, new), _without(new, old)
+    addresses = [[camera.uri for camera in some] for some in (gone, added)]
+    return {
+        one.name: other.name
+        for one in gone
+        for other in added
+        if one.uri == other.uri and all(some.count(one.uri) == 1 for some in addresses)
+    }
+
+
+def _without(some: Sequence[CameraSettings], others: Sequence[CameraSettings]) -> list[CameraSettings]:
+    names = {camera.name for camera in others}
+    return [camera for camera in some if camera.name not in names]
 
 
 def needs_restart(old: Settings, new: Settings) -> list[str]:

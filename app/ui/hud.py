@@ -153,8 +153,15 @@ def _scaled(frame: Image | None, size: tuple[int, int], area: Box, backdrop: int
     return image
 
 
-def render_result(result: FrameResult, blur: bool, verbose: bool = False) -> Image:
-    """One frame of an annotated video in its own size: faces, counts and alerts."""
+def render_result(
+    result: FrameResult,
+    blur: bool,
+    verbose: bool = False,
+    view: CameraView | None = None,
+    regions: Sequence[Polygon] = (),
+) -> Image:
+    """One frame of an annotated video in its own size: faces, counts and alerts, the zones and lines of the camera in
+    ``view``, and its alert ``regions``."""
     frame = result.frame.image
     board = Canvas(frame.copy(), text_unit(frame.shape[1], frame.shape[0]))
     if blur:
@@ -166,6 +173,9 @@ def render_result(result: FrameResult, blur: bool, verbose: bool = False) -> Ima
     cards = [_in_corner(board, counts, 0.0, board.height)]
     cards += _alert_cards(board, alerts, screen, [cards[0][1]], board.height)
     draw_faces(board, result.tracks, 1.0, FaceOptions(verbose, result.waiting, taken=[place for _, place in cards]))
+    if view is not None:
+        draw_zones(board, view)
+    draw_regions(board, regions)
     for card, place in cards:
         card.draw(board, place.x, place.y)
     return board.image

@@ -1,4 +1,4 @@
-"""Editor for alert regions: the user clicks corners in the window. Saves regions and rotations in the settings file."""
+"""Editor for alert regions: the user clicks corners in the window. Saves the policy in the settings file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -57,11 +57,6 @@ def draw_regions(board: Canvas, closed: Sequence[Polygon], draft: RegionDraft | 
         board.dot(corner, 2 * board.stroke, PAPER)
 
 
-def save_regions(path: Path, camera: str, regions: Sequence[Polygon]) -> None:
-    """Saves ``regions`` in the settings file, as ``save_policy`` does."""
-    save_policy(path, camera, "regions", [[list(corner) for corner in polygon] for polygon in regions])
-
-
 def save_policy(path: Path, camera: str, name: str, value: Any) -> None:
     """Saves a setting of the policy in the settings file: for the camera with this name, or else in ``[policy]``.
 
@@ -71,24 +66,8 @@ def save_policy(path: Path, camera: str, name: str, value: Any) -> None:
     import tomlkit
 
     with edited(path, f"save {name} to") as document:
-        table = _table_of(document, path, camera)
-        target: Any = document if table is None else table
+        cameras = zip(document.get("camera", []), load_settings(path).camera, strict=False)
+        target: Any = next((table for table, settings in cameras if settings.name == camera), document)
         is_inline = isinstance(target, tomlkit.items.InlineTable)
         policy = target.setdefault("policy", tomlkit.inline_table() if is_inline else tomlkit.table())
         policy[name] = value
-
-
-def save_rotation(path: Path, camera: str, rotate: int) -> bool:
-    """Saves ``rotate`` (degrees clockwise) in the table of the camera with this name; False if the settings file has
-    none. Raises OutputError as ``save_regions`` does."""
-    with edited(path, "save the rotation to") as document:
-        table = _table_of(document, path, camera)
-        if table is not None:
-            table["rotate"] = rotate
-    return table is not None
-
-
-def _table_of(document: Any, path: Path, camera: str) -> Any:
-    """The table of ``camera``; None if there is none. Raises SettingsError if the file is invalid."""
-    cameras = zip(document.get("camera", []), load_settings(path).camera, strict=False)
-    return next((table for table, settings in cameras if settings.name == camera), None)

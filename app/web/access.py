@@ -66,7 +66,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/audit"): Rule(ADMIN, "viewed the audit log", is_view=True),
     ("GET", "/audit.csv"): Rule(ADMIN, "exported the audit log"),
     # Settings: the addresses of cameras contain passwords, and a trial opens a connection
-    **{("GET", path): Rule(ADMIN) for path in ("/setup", "/setup/camera", "/setup/channels", "/setup/privacy")},
+    **{("GET", path): Rule(ADMIN) for path in ("/setup", "/setup/camera", "/setup/channels")},
+    **{("GET", path): Rule(ADMIN) for path in ("/setup/channel", "/setup/privacy")},
     **{("GET", path): Rule(ADMIN) for path in ("/setup/zones", f"{_API}/settings")},
     ("GET", "/setup/zones.jpg"): Rule(ADMIN, "viewed live images", is_view=True),
     ("GET", f"{_API}/setup/tried/{{key}}/picture.jpg"): Rule(ADMIN),
@@ -82,7 +83,7 @@ RULES: dict[tuple[str, str], Rule] = {
             "/setup/undo",
             "/setup/privacy/save",
             *(f"/setup/cameras/{each}" for each in ("add", "save", "remove")),
-            *(f"/setup/channels/{each}" for each in ("add", "remove")),
+            *(f"/setup/channels/{each}" for each in ("add", "save", "remove")),
         )
     },
     # Alerts on the own device

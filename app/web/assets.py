@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.alerts.numbers import rate_text
+from app.core.secrets import redact
 from app.core.text import duration_text, offset_if_ambiguous, translated_reason
 from app.core.translation import catalogue, date_text, decimal, direction, gettext, language, languages, name_of
 from app.core.types import EventKind
@@ -23,6 +24,11 @@ MEDIA_TYPES = {
     ".svg": "image/svg+xml",
     ".webmanifest": "application/manifest+json",
 }
+_BROWSERS = {"Edg": "Edge", "OPR": "Opera", "SamsungBrowser": "Samsung Internet", "FxiOS": "Firefox",
+             "Firefox": "Firefox", "CriOS": "Chrome", "Chrome": "Chrome", "Safari": "Safari"}  # fmt: skip
+_SYSTEMS = {"iPhone": "iPhone", "iPad": "iPad", "Android": "Android", "Windows": "Windows", "Macintosh": "macOS",
+            "CrOS": "ChromeOS", "Linux": "Linux"}  # fmt: skip
+"""What a User-Agent contains, and what it means; the first one counts."""
 RECENT_S = 20 * 3600
 KINDS_TO_ACKNOWLEDGE = (
     EventKind.NO_MASK,
@@ -70,6 +76,8 @@ class Assets:
             date_time=_date_time,
             iso_time=_iso_time,
             path_segment=_path_segment,
+            redact=redact,
+            browser_name=browser_name,
             reason_text=translated_reason,
         )
 
@@ -116,6 +124,14 @@ def _clock(wall_s: float) -> str:
 def _date_time(wall_s: float) -> str:
     at = datetime.fromtimestamp(wall_s)
     return date_text(at, "%d %b %Y, %H:%M:%S", "%Y-%m-%d %H:%M:%S") + offset_if_ambiguous(wall_s)
+
+
+def browser_name(label: str) -> str:
+    """``Chrome, Android`` for the User-Agent of a browser; another label as it is."""
+    if not label.startswith("Mozilla/"):
+        return label
+    known = (next((name for part, name in names.items() if part in label), "") for names in (_BROWSERS, _SYSTEMS))
+    return ", ".join(filter(None, known)) or label
 
 
 def _iso_time(wall_s: float) -> str:

@@ -158,10 +158,10 @@ class People:
     def add(self, text: str, role: Role, cameras: frozenset[str] | None, password_hash: str) -> str:
         """Adds a user and returns the name; the first one must be an admin, or nobody could add the next. An empty hash
         is that of somebody who signs in elsewhere. Raises PeopleError."""
-        name = user_name(text)
+        name, is_first = user_name(text), not self.has_users
         if role is Role.ADMIN:
             cameras = None
-        elif not self.has_users:
+        elif is_first:
             raise PeopleError(gettext("the first user must be an admin; choose that role"))
         stored = None if cameras is None else json.dumps(sorted(cameras))
         with self._file.transaction() as db:
@@ -169,6 +169,8 @@ class People:
                 raise PeopleError(gettext("there is a user %(name)s already; choose another name", name=repr(name)))
             columns, values = "name, role, cameras, password", (name, role, stored, password_hash)
             db.execute(f"INSERT INTO users ({columns}) VALUES (?,?,?,?)", values)
+        if is_first:
+            self._remove_devices(LOCAL.name, TOKEN.name)
         return name
 
     def hash_password(self, name: str, password: str) -> str:
@@ -190,10 +192,26 @@ class People:
             self._check_admins(old)
         self._remove_devices(name)
 
-    def _remove_devices(self, name: str) -> None:
-        """Ends the alerts on the devices of a user who may not see the same cameras any more."""
-        if self.path is not None and (devices := push_file(self.path.with_suffix(""))).is_file():
-            PushStore(devices).remove_user(name)
+    def _remove_devices(self, *names: str) -> None:
+        """Ends the alerts on the devices of users who may not see the same cameras any more."""
+        if (devices := self._devices) is not None:
+            for name in names:
+                devices.remove_user(name)
+
+    @property
+    def _devices(self) -> PushStore | None:
+        path = None if self.path is None else push_file(self.path.with_suffix(""))
+        return PushStore(path) if path is not None and path.is_file() else None
+
+    def rename_cameras(self, names: Mapping[str, str]) -> None:
+        """Users and their devices keep a camera that has another name now. ``names``: the new names by the old ones."""
+        for account in self.accounts():
+            if account.cameras is not None and account.cameras & names.keys():
+                stored = json.dumps(sorted(names.get(each, each) for each in account.cameras))
+                with self._file.transaction() as db:
+                    db.execute("UPDATE users SET cameras = ? WHERE name = ?", (stored, account.name))
+        if (devices := self._devices) is not None:
+            devices.rename_cameras(names)
 
     def remove(self, name: str, may_be_last: bool = False) -> None:
         """Raises PeopleError. ``may_be_last``: afterwards nobody may be left."""
@@ -260,6 +278,8 @@ class People:
             with self._file.transaction() as db:  # an admin added the user for this sign-in
                 db.execute("UPDATE users SET subject = ? WHERE name = ?", (subject, name))
         if account is None and role is not None:
+            if not self.has_users:
+                self._remove_devices(LOCAL.name, TOKEN.name)
             with self._file.transaction() as db:
                 columns = "name, role, password, by_groups, subject"
                 db.execute(f"INSERT INTO users ({columns}) VALUES (?,?,'',1,?)", (name, role, subject))

@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from urllib.parse import quote
 
+import segno
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -209,6 +211,8 @@ class PeoplePages:
 
     def _account_page(self, request: Request, status: int = 200, **values: object) -> Response:
         user, caller = user_of(request), request.scope["caller"]
+        values = {"error_text": "", "codes": (), "token": "", "secret": new_secret(), **values}
+        link = f"otpauth://totp/maskwatch:{quote(user.name)}?secret={values['secret']}&issuer=maskwatch"
         return self._render(
             request,
             "account",
@@ -216,8 +220,9 @@ class PeoplePages:
             account=self._people.account(user.name),
             sessions=self._people.sessions(self._authenticator.session_name(user), time.time()),
             session_id=caller.session_id,
-            secret=new_secret(),
-            **{"error_text": "", "codes": (), "token": "", **values},
+            link=link,
+            qr_code=segno.make_qr(link).svg_inline(omitsize=True, light="#fff"),
+            **values,
         )
 
     async def _account(self, request: Request) -> Response:
@@ -261,7 +266,11 @@ class PeoplePages:
             self._people.set_secret(account.name, "", 0, [])
             self._record(request, "turned the sign-in code off")
             return self._back(request, "/account", "code-off")
-        step = _first_step(form["secret"], form.get("code", ""))
+        try:
+            step = _first_step(form["secret"], form.get("code", ""))
+        except PeopleError as error:  # with the same secret, which the app knows now
+            kept = {"secret": form["secret"]} if len(form["secret"]) == 32 else {}
+            return self._account_page(request, 400, error_text=str(error), **kept)
         codes = new_recovery_codes()
         self._people.set_secret(account.name, form["secret"], step, codes)
         self._record(request, "turned the sign-in code on")

@@ -19,8 +19,10 @@ from starlette.routing import Route
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.mutes import Mutes
+from app.alerts.store_types import StoreError
 from app.core.errors import OutputError
 from app.core.types import Event
+from app.settings.reload import renamed_cameras
 from app.settings.root import Settings
 from app.settings.web import WebSettings, read_token
 from app.web import api
@@ -106,8 +108,17 @@ class WebServer:
         self.site.feed.publish(event)
 
     def reload(self, settings: Settings, center: AlertCenter) -> None:
-        """Replaces the settings and the alert center. Thread-safe."""
+        """Replaces the settings and the alert center. Users keep a camera that has another name now. Thread-safe."""
+        renamed = renamed_cameras(self.site.settings.camera, settings.camera)
         self.site.reload(settings, center)
+        if renamed and self._loop is not None and not self._loop.is_closed():  # the file of the users belongs to it
+            self._loop.call_soon_threadsafe(self._rename_cameras, renamed)
+
+    def _rename_cameras(self, names: dict[str, str]) -> None:
+        try:
+            self.site.people.rename_cameras(names)
+        except StoreError as error:
+            log.error("users do not see the cameras with new names: %s; change their cameras on the page Users", error)
 
     @property
     def port(self) -> int:

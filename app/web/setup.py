@@ -17,7 +17,7 @@ from app.capture.onvif import OnvifDevice, OnvifProfile, find_devices, read_prof
 from app.capture.preview import try_source
 from app.core.errors import SettingsError
 from app.core.types import Image
-from app.settings.change import Change, ConflictError, SettingsFile, changed_text, revision_of
+from app.settings.change import Change, ConflictError, SettingsFile, changed_text, is_same_host, revision_of
 from app.settings.root import Settings
 from app.settings.source import SourceSettings
 
@@ -133,17 +133,27 @@ class Setup:
         if not address.lower().startswith(("http://", "https://")):
             raise SettingsError("give the address of a device service, such as http://10.0.0.7/onvif/device_service")
         found = await self.run(lambda: read_profiles(address, username, password))
-        return [(self.keep(Tried(source_of(each.uri, username, password))), each) for each in found]
+        sources = [source_of(each.uri, username, password, main_stream_of(each, found)) for each in found]
+        return [(self.keep(Tried(source)), each) for source, each in zip(sources, found, strict=True)]
 
     def close(self, wait: bool) -> None:
         self._is_closed = True
         self._workers.shutdown(wait=wait, cancel_futures=True)
 
 
-def source_of(uri: str, username: str, password: str) -> SourceSettings:
+def main_stream_of(profile: OnvifProfile, profiles: Sequence[OnvifProfile]) -> str:
+    """The address of the largest stream of the same lens, for snapshots and clips; '' if it is ``profile`` itself or
+    cannot be used beside it."""
+    main = next(each for each in profiles if each.source == profile.source)  # the largest is the first
+    is_usable = main.uri.lower().startswith(("rtsp://", "rtsps://")) and is_same_host(profile.uri, main.uri)
+    return main.uri if is_usable and main.width_px > profile.width_px else ""
+
+
+def source_of(uri: str, username: str, password: str, main_uri: str = "") -> SourceSettings:
     """Raises SettingsError if a page must not use the address or it is invalid."""
     values: dict[str, Any] = {"uri": uri.strip()}
-    values |= {name: text for name, text in (("username", username), ("password", password)) if text}
+    given = {"username": username, "password": password, "main_uri": main_uri}
+    values |= {name: text for name, text in given.items() if text}
     changed_text("", [Change("camera.new", values)])
     try:
         return SourceSettings.model_validate({**values, "open_timeout_s": 6.0, "read_timeout_s": 6.0})

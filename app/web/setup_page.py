@@ -12,7 +12,8 @@ from app.capture.cameras import find_cameras
 from app.capture.onvif import OnvifProfile
 from app.core.errors import MaskwatchError, SettingsError
 from app.core.secrets import redact
-from app.settings.change import Change, is_same_host, revision_of
+from app.core.types import EventKind
+from app.settings.change import Change, is_same_host, may_change_address, revision_of
 from app.settings.monitor import CameraSettings
 from app.settings.root import Settings
 from app.settings.toml import redacted_tables
@@ -27,6 +28,10 @@ _PRIVACY = (
     "view.blur", "alerts.snapshots", "alerts.keep_days", "clips.enabled", "clips.faces", "clips.keep_days",
     "collect.enabled", "collect.keep_days",
 )  # fmt: skip
+_CHANNEL_OPTIONS: dict[str, tuple[str, ...]] = {
+    "webhook": ("snapshot",), "apprise": ("snapshot",), "push": ("snapshot", "contact"), "sound": (),
+    "mqtt": ("snapshot", "host", "port", "tls", "topic"),
+}  # fmt: skip
 _ENOUGH_PX = 720
 """The height of a picture in which faces at an entrance are large enough."""
 
@@ -51,16 +56,17 @@ class SetupPages:
                 try:
                     return await act(request, fields)
                 except MaskwatchError as error:
-                    shown = "camera" if fields.get("camera") else section
+                    shown = next((each for each in ("camera", "channel") if fields.get(each)), section)
                     return await self._show(
-                        request, shown, status_of(error), error_text=redact(str(error)), chosen=fields.get("camera", "")
+                        request, shown, status_of(error), error_text=redact(str(error)), chosen=fields.get(shown, "")
                     )
 
             return run
 
         return [
             ("/setup", lambda request: self._show(request, "cameras"), "GET"),
-            ("/setup/camera", self._camera, "GET"),
+            ("/setup/camera", lambda request: self._show_one(request, "camera"), "GET"),
+            ("/setup/channel", lambda request: self._show_one(request, "channel"), "GET"),
             ("/setup/channels", lambda request: self._show(request, "channels"), "GET"),
             ("/setup/privacy", lambda request: self._show(request, "privacy"), "GET"),
             ("/setup/cameras/try", form("cameras", self._try), "POST"),
@@ -70,13 +76,14 @@ class SetupPages:
             ("/setup/cameras/save", form("cameras", self._save_camera), "POST"),
             ("/setup/cameras/remove", form("cameras", self._remove), "POST"),
             ("/setup/channels/add", form("channels", self._add_channel), "POST"),
+            ("/setup/channels/save", form("channels", self._save_channel), "POST"),
             ("/setup/channels/remove", form("channels", self._remove), "POST"),
             ("/setup/privacy/save", form("privacy", self._save_privacy), "POST"),
             ("/setup/undo", form("cameras", self._undo), "POST"),
         ]  # fmt: skip
 
-    async def _camera(self, request: Request) -> Response:
-        return await self._show(request, "camera", chosen=request.query_params.get("name", ""))
+    async def _show_one(self, request: Request, section: str) -> Response:
+        return await self._show(request, section, chosen=request.query_params.get("name", ""))
 
     async def _show(self, request: Request, section: str, status: int = 200, **values: Any) -> Response:
         text, settings, fault = await self._read()
@@ -100,6 +107,12 @@ class SetupPages:
         if section == "camera":
             values["camera"] = next((each for each in settings.camera if each.name == values["chosen"]), None)
             values["section"] = section if values["camera"] else "cameras"
+        if section == "channel":
+            named = {channel.name: channel for channel in settings.alerts.channels if not channel.only_in_file}
+            values["channel"] = channel = named.get(values["chosen"])
+            values["section"] = section if channel else "channels"
+            values["table"] = table = redacted_tables(channel) if channel else {}
+            values["may_change_address"] = may_change_address(table)
         return self._page(request, "setup", status, **values)
 
     async def _read(self) -> tuple[str, Settings, str]:
@@ -123,7 +136,10 @@ class SetupPages:
     async def _profiles(self, request: Request, fields: Fields) -> Response:
         found = await self._setup.profiles(*(fields.get(name, "") for name in ("address", "username", "password")))
         best = _recommended([profile for _, profile in found])
-        return await self._show(request, "profiles", profiles=found, best=best, address=fields.get("address", ""))
+        mains = {key: tried.settings.main_uri for key, _ in found if (tried := self._setup.tried(key)) is not None}
+        return await self._show(
+            request, "profiles", profiles=found, best=best, mains=mains, address=fields.get("address", "")
+        )
 
     async def _try(self, request: Request, fields: Fields) -> Response:
         """Opens an address that was typed, or a stream of a list, and shows the picture or the reason."""
@@ -149,6 +165,8 @@ class SetupPages:
         source = tried.settings
         login = {"username": source.username, "password": source.password and source.password.get_secret_value()}
         values = {"uri": source.uri, **{name: text for name, text in login.items() if text and tried.has_new_login}}
+        if source.main_uri and fields.get("main"):
+            values["main_uri"] = source.main_uri
         if tried.camera:
             changes = [Change(f"camera.{tried.camera}.{name}", text) for name, text in values.items()]
             return await self._save(request, fields, changes)
@@ -168,6 +186,9 @@ class SetupPages:
         if camera is None:
             raise SettingsError(f"there is no camera {name!r} any more; load the page again")
         changes = _changes(camera, f"camera.{name}", _CAMERA_OPTIONS, fields)
+        shown = redact(camera.main_uri or "")
+        if (main_uri := fields.get("main_uri", shown).strip()) != shown:
+            changes.append(Change(f"camera.{name}.main_uri", main_uri or None))
         if (new := fields.get("name", "").strip()) and new != name:
             changes.append(Change(f"camera.{name}.name", new))  # last: the others use the old name
         return await self._save(request, {**fields, "camera": ""}, changes)
@@ -181,6 +202,28 @@ class SetupPages:
         table = channel_table(fields)
         change = Change(f"alerts.channels.{table['name']}", table)
         return await self._save(request, fields, [change], "/setup/channels")
+
+    async def _save_channel(self, request: Request, fields: Fields) -> Response:
+        _, settings, _ = await self._read()
+        name = fields.get("channel", "")
+        channel = next((each for each in settings.alerts.channels if each.name == name), None)
+        if channel is None:
+            raise SettingsError(f"there is no channel {name!r} any more; load the page again")
+        changes = _changes(channel, f"alerts.channels.{name}", _CHANNEL_OPTIONS.get(channel.kind, ()), fields)
+        if url := fields.get("url", "").strip():  # the old one is not shown, so an empty field means that
+            changes.append(Change(f"alerts.channels.{name}.url", url))
+        old = getattr(channel, "username", None) or ""
+        if (username := fields.get("username", old).strip()) != old:
+            changes.append(Change(f"alerts.channels.{name}.username", username or None))
+        lists: dict[str, list[str]] = {
+            "cameras": _split(fields.get("cameras", ""), ","),
+            "schedule": _split(fields.get("schedule", ""), ";"),
+            "events": [kind.value for kind in EventKind if fields.get(f"event.{kind.value}")],
+        }
+        for setting, new in lists.items():
+            if sorted(new) != sorted(getattr(channel, setting)):
+                changes.append(Change(f"alerts.channels.{name}.{setting}", new))
+        return await self._save(request, {**fields, "channel": ""}, changes, "/setup/channels")
 
     async def _save_privacy(self, request: Request, fields: Fields) -> Response:
         _, settings, _ = await self._read()
@@ -212,6 +255,10 @@ def _changes(model: Any, prefix: str, names: tuple[str, ...], fields: Fields) ->
         if new != old:
             changes.append(Change(f"{prefix}.{name}".lstrip("."), new))
     return changes
+
+
+def _split(text: str, separator: str) -> list[str]:
+    return [part.strip() for part in text.split(separator) if part.strip()]
 
 
 def _number(text: str, name: str) -> float | int | None:
@@ -252,7 +299,9 @@ def channel_table(fields: Fields) -> dict[str, Any]:
         table |= {"username": fields["username"]} if fields.get("username") else {}
     elif form == "sound":
         table["kind"] = "sound"
+    elif form == "push":
+        table |= {"kind": "push", "contact": f"mailto:{need('contact', 'your e-mail address')}"}
     else:
         table["url"] = need("url", "the address")
-    cameras = [name.strip() for name in fields.get("cameras", "").split(",") if name.strip()]
+    cameras = _split(fields.get("cameras", ""), ",")
     return table | ({"cameras": cameras} if cameras else {})

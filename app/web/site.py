@@ -72,6 +72,7 @@ class Site:
         self.started_s = time.time()
         self.workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="web-worker")
         self.people = open_people(settings, passwords)
+        self._warn_of_unknown_cameras()
         is_open = web.is_loopback and not web.needs_users
         self.authenticator = Authenticator(token, web.session_h * 3600, people=self.people, is_open=is_open)
         self.history = History(settings.alerts, center)
@@ -83,6 +84,15 @@ class Site:
         self.last_test: list[TestResult] = []
         self._testing = threading.Lock()
         self._test_hooks: list[TimeoutHook] = []
+
+    def _warn_of_unknown_cameras(self) -> None:
+        """A camera that got another name while nothing ran is not seen by the users of the old name."""
+        names = {camera.name for camera in self.settings.camera}
+        for account in self.people.accounts() if self.fleet_store is None else ():
+            if missing := (account.cameras or frozenset()) - names:
+                listed = ", ".join(sorted(missing))
+                log.warning("user %s may see cameras that the settings do not have: %s; if they have other names now, "
+                            "change that on the page Users", account.name, listed)  # fmt: skip
 
     def reload(self, settings: Settings, center: AlertCenter) -> None:
         """Replaces the settings and the alert center."""

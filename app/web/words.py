@@ -6,7 +6,7 @@ from typing import Any
 from app.alerts.marks import Verdict
 from app.capture.capture import SourceState
 from app.core.text import REASONS
-from app.core.translation import gettext, marked, ngettext
+from app.core.translation import gettext, marked, ngettext, pgettext
 from app.core.types import EventKind, Label
 from app.web.people import Role
 
@@ -89,7 +89,7 @@ def script_words() -> dict[str, object]:
         "hours": gettext("%(hours)s h %(minutes)s min", hours=one, minutes=two),
         "age": gettext(", %(time)s old", time=one),
         "old": gettext("This image is %(time)s old.", time=one),
-        "acknowledged": gettext("Acknowledged"),
+        "acknowledged": pgettext("alert", "Acknowledged"),
         "connected": gettext("Connected"),
         "lost": gettext("No connection"),
         "play": gettext("Play video"),

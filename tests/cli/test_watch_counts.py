@@ -11,11 +11,11 @@ import pytest
 from fakes import BoxesDetector
 from fakes_alerts import HttpPeer
 from fakes_monitor import LiveCamera, fake_parts
-from fakes_video import LIMIT_S
+from fakes_video import LIMIT_S, wait_until
 
 from app.alerts.day_counts import day_start_s
 from app.alerts.event_store import EventStore
-from app.alerts.store_types import CameraHour, EventFilter, hour_of
+from app.alerts.store_types import CameraHour, EventFilter, Occupancy, hour_of
 from app.capture.source import make_source
 from app.cli.watch_session import WatchSession
 from app.core.text import REMOVED
@@ -72,6 +72,19 @@ def test_people_inside_are_kept_over_a_restart_and_the_limit_is_reported(tmp_pat
     assert (below.resolves, below.people) == (reached.id, 1)
     with EventStore(settings.alerts.store) as store:
         assert store.occupancy()[0].exited >= kept.inside - 1
+
+
+def test_people_inside_are_kept_when_a_camera_gets_another_name(tmp_path: Path) -> None:
+    settings = bare_settings(tmp_path, DOOR | {"line": [{"name": "main", "points": [[0.5, 1], [0.5, 0]]}]})
+    camera = settings.camera[0].model_copy(update={"name": "gate"})
+    parts = fake_parts(boxes=(), make_source=lambda own: LiveCamera(own.name))
+    with WatchSession(settings, None, None, parts=parts) as session:
+        session.counts.keep_occupancy(Occupancy(settings.camera[0].name, time.time(), {"main": (5, 2)}, 3))
+        session.reload(settings.model_copy(update={"camera": (camera,)}))
+        wait_until(lambda: session.monitor.views()[0].camera == "gate", "the camera has its new name")
+        state = session.monitor.views()[0].occupancy
+        assert state is not None
+        assert (state.camera, state.inside, state.entered) == ("gate", 3, 5)
 
 
 @pytest.mark.parametrize("is_removed", [False, True])

@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import httpx
+import numpy as np
 import pytest
 from fakes_alerts import HttpPeer
 from fakes_monitor import LiveCamera, fake_parts
@@ -28,6 +29,7 @@ from app.cli.watch_console import event_text
 from app.cli.watch_session import WatchSession
 from app.core.types import Box, Event, EventKind
 from app.settings.alerts import AlertSettings
+from app.settings.change import SettingsFile, revision_of
 from app.settings.load import load_settings
 from app.settings.monitor import CameraSettings
 from app.settings.root import Settings
@@ -123,6 +125,31 @@ def test_video_of_a_variable_frame_rate_keeps_its_duration(settings: Settings, t
     duration_s = video.get(cv2.CAP_PROP_FRAME_COUNT) / video.get(cv2.CAP_PROP_FPS)
     video.release()
     assert duration_s == pytest.approx(times_ms[-1] / 1000, abs=0.1)
+
+
+def test_zones_lines_and_regions_are_drawn_into_the_video(settings: Settings, tmp_path: Path) -> None:
+    """Regression: the window drew them, the video did not."""
+    clip = write_clip(tmp_path / "in.mp4", [np.full((240, 320, 3), 90 + i % 2, np.uint8) for i in range(8)])
+    zone = {"name": "ward", "polygon": [(0.5, 0.1), (0.9, 0.1), (0.9, 0.5), (0.5, 0.5)]}
+    line = {"name": "way", "points": [(0.2, 0.6), (0.2, 0.9)]}
+    own = {"zone": [zone], "line": [line], "policy": {"regions": [[(0.6, 0.6), (0.9, 0.6), (0.9, 0.9)]]}}
+    images = []
+    for name, more in (("plain", {}), ("drawn", own)):
+        camera = CameraSettings.model_validate({"uri": str(clip), "pace": "fast", **more})
+        with WatchSession(
+            settings.model_copy(update={"camera": (camera,)}),
+            tmp_path / f"{name}.mp4",
+            None,
+            parts=fake_parts(boxes=()),
+        ) as session:
+            session.run_headless(lambda: False)
+        video = cv2.VideoCapture(str(tmp_path / f"{name}.mp4"))
+        images.append(video.read()[1].astype(int))
+        video.release()
+    changed = np.abs(images[1] - images[0]).max(axis=2) > 60
+    for x, y in ((0.9, 0.3), (0.2, 0.7), (0.9, 0.75)):
+        column, row = round(x * 320), round(y * 240)
+        assert changed[row - 3 : row + 4, column - 4 : column + 5].any(), (x, y)
 
 
 @pytest.mark.parametrize("frames", [0, 5])
@@ -274,28 +301,60 @@ def test_second_watching_program_ends_in_one_line(
         assert main(["purge", "--yes", "--store", str(store)]) == 0
 
 
-def test_a_turned_camera_keeps_its_rotation_in_the_settings_file(settings: Settings, tmp_path: Path) -> None:
-    file = tmp_path / "settings.toml"
-    file.write_text('[[camera]]\nuri = "rtsp://127.0.0.1:1/door"\nname = "door"\n')
+def settings_file(path: Path, settings: Settings, text: str) -> SettingsFile:
+    """A file with ``text``. Its runs store their events where ``settings`` say."""
+    path.write_text(text)
+    flags = {"alerts": {"store": settings.alerts.store}, "view": {"headless": True}}
+    return SettingsFile(path, lambda text: load_settings(path, flags, text=text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['[[camera]]  # ours\nuri = "rtsp://127.0.0.1:1/door"\nname = "door"\n',
+     'camera = [{uri = "rtsp://127.0.0.1:1/door", name = "door"}] # ours\n'],
+)  # fmt: skip
+def test_what_is_changed_in_the_window_is_kept_in_the_settings_file_and_can_be_undone(
+    settings: Settings, tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "settings.toml"
+    file = settings_file(path, settings, text)
     source = LiveCamera("door")
     with WatchSession(settings, None, None, file, fake_parts(boxes=(), source=source)) as session:
-        assert session.turn("door") == "rotate = 90 saved to settings.toml"
+        assert session.turn("door") == "rotate = 90 is saved"
         assert source.applied.rotate == 90  # type: ignore[attr-defined]
-        assert session.turn("door") == "rotate = 180 saved to settings.toml"
-        assert load_settings(file).camera[0].rotate == 180
-        file.write_text('[[camera]]\nuri = "0"\nname = "other"\n')
-        assert session.turn("door").endswith("set rotate = 270 for this camera")
+        assert session.turn("door") == "rotate = 180 is saved"
+        triangle = ((0.1, 0.1), (0.9, 0.1), (0.5, 0.9))
+        assert session.keep_regions("door", (triangle,)) == "regions are saved"
+        camera = load_settings(path).camera[0]
+        assert (camera.rotate, camera.policy.regions) == (180, (triangle,))
+        assert session.regions_of("door") == (triangle,)
+        assert "# ours" in path.read_text()
+        for _ in range(3):
+            file.undo(revision_of(path.read_text()))
+        assert path.read_text() == text
+        path.write_text('[[camera]]\nuri = "0"\nname = "other"\n')
+        assert session.turn("door").startswith("rotated by 270 degrees until maskwatch stops: camera.door.rotate: ")
         assert session.turn("removed") == "this camera is not watched any more"
-        file.write_text("nonsense")
-        assert "cannot save the rotation" in session.turn("door")
+        path.write_text("nonsense")
+        assert "is not valid TOML" in session.turn("door")
         assert source.applied.rotate == 0  # type: ignore[attr-defined]
+
+
+def test_regions_of_a_camera_that_the_file_does_not_name_go_to_the_common_policy(
+    settings: Settings, tmp_path: Path
+) -> None:
+    file = settings_file(tmp_path / "settings.toml", settings, "[policy]\ndwell_s = 3.0\n")
+    triangle = ((0.1, 0.1), (0.9, 0.1), (0.5, 0.9))
+    with WatchSession(settings, None, None, file, fake_parts(boxes=(), source=LiveCamera("door"))) as session:
+        assert session.keep_regions("door", (triangle,)) == "regions are saved"
+        assert load_settings(file.path).policy.regions == (triangle,)
 
 
 def test_a_camera_is_turned_from_the_web_view(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "settings.toml"
-    file.write_text('[[camera]]\nuri = "rtsp://127.0.0.1:1/door"\nname = "door"\n')
+    text = '[[camera]]\nuri = "rtsp://127.0.0.1:1/door"\nname = "door"\n'
+    file = settings_file(tmp_path / "settings.toml", settings, text)
     web = settings.model_copy(update={"web": settings.web.model_copy(update={"enabled": True, "port": 0})})
     source = LiveCamera("door")
     with WatchSession(web, None, None, file, fake_parts(boxes=(), source=source)) as session:
@@ -305,8 +364,10 @@ def test_a_camera_is_turned_from_the_web_view(
             assert client.post("/api/v1/cameras/1/turn", headers={"X-CSRF-Token": csrf}).status_code == 200
         session.follow_web()
         assert source.applied.rotate == 90  # type: ignore[attr-defined]
-    assert load_settings(file).camera[0].rotate == 90
-    assert "door: rotate = 90 saved to settings.toml" in capsys.readouterr().err
+        assert load_settings(file.path).camera[0].rotate == 90
+        assert "door: rotate = 90 is saved" in capsys.readouterr().err
+        file.undo(revision_of(file.read()))
+        assert file.read() == text, "the page can undo it"
 
 
 def test_lost_events_are_told_in_one_sentence_and_by_the_exit_code(

@@ -300,6 +300,57 @@ def test_no_picture_leaves_the_memory_unless_clips_are_enabled(tmp_path: Path, e
     assert folder.usage() == (0, 0)
 
 
+def test_no_image_from_before_a_new_blackout_is_kept(tmp_path: Path) -> None:
+    camera = LiveCamera("door", colour=40)
+    settings = load_settings(
+        None,
+        {
+            "camera": [{"uri": "rtsp://127.0.0.1:1/door", "name": "door"}],
+            "alerts": {"store": tmp_path / "events.db", "snapshots": "blur_all"},
+            "clips": {"enabled": True, "before_s": 5, "after_s": 1.5, "max_fps": 25},
+            "view": {"headless": True},
+        },
+    )
+    corners = ((0.0, 0.0), (0.5, 0.0), (0.5, 0.5))
+    hidden = settings.model_copy(update={"camera": (settings.camera[0].model_copy(update={"blackout": (corners,)}),)})
+    with WatchSession(settings, None, None, parts=fake_parts(boxes=(), source=camera)) as session:
+        wait_until(lambda: "door" in session.latest and session.latest["door"].frame.index > 10, "images are kept")
+        old = session.latest["door"]
+        camera.colour = 200  # as if it were the blackout
+        session.reload(hidden)
+        assert session.evidence.snapshot(event(1), old) is None
+        session.on_event(event(1, old.frame.time_s), old)
+        folder = PictureFolder(tmp_path / "events.db.clips")
+        wait_until(lambda: folder.has(event(1).id, clips.RECORD), "the clip is written")
+    images = frames_of(folder.file(event(1).id, clips.VIDEO))
+    assert min(image.mean() for image in images) > 150
+
+
+def test_an_event_while_clips_begin_again_gets_its_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: a change of the clips in the page lost the clips of the events meanwhile, without a word."""
+    tables: dict[str, Any] = {
+        "camera": [{"uri": "rtsp://127.0.0.1:1/door", "name": "door"}],
+        "alerts": {"store": tmp_path / "events.db"},
+        "clips": {"enabled": True, "before_s": 1, "after_s": 1},
+        "view": {"headless": True},
+    }
+    with WatchSession(load_settings(None, tables), None, None, parts=fake_parts(source=LiveCamera("door"))) as session:
+        wait_until(lambda: "door" in session.latest, "the camera works")
+        close = ClipRecorder.close
+
+        def close_slowly(recorder: ClipRecorder, timeout_s: float = 3.0) -> list[str]:
+            lost = close(recorder, timeout_s)
+            newest = session.latest["door"]
+            session.on_event(event(1, newest.frame.time_s), newest)
+            return lost
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ClipRecorder, "close", close_slowly)
+            session.reload(load_settings(None, {**tables, "clips": {**tables["clips"], "max_fps": 5}}))
+        folder = PictureFolder(tmp_path / "events.db.clips")
+        wait_until(lambda: folder.has(event(1).id, clips.VIDEO), "the clip is written")
+
+
 def test_clips_of_an_earlier_run_age_although_clips_are_off(tmp_path: Path) -> None:
     folder = PictureFolder(tmp_path / "events.db.clips")
     folder.create()

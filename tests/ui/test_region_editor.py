@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from app.core.errors import OutputError
 from app.settings.load import load_settings
+from app.settings.polygons import Polygon
 from app.ui.faces import canvas
 from app.ui.palette import INK
-from app.ui.region_editor import RegionDraft, draw_regions, save_regions, save_rotation
+from app.ui.region_editor import RegionDraft, draw_regions, save_policy
 
 TRIANGLE = ((0.1, 0.1), (0.9, 0.1), (0.5, 0.8))
 
@@ -65,6 +66,10 @@ name = "back"
 [policy]
 dwell_s = 3.0
 """
+
+
+def save_regions(path: Path, camera: str, regions: list[Polygon]) -> None:
+    save_policy(path, camera, "regions", [[list(corner) for corner in polygon] for polygon in regions])
 
 
 def test_regions_are_saved_for_their_camera_only(tmp_path: Path) -> None:
@@ -133,20 +138,6 @@ def test_regions_of_an_unlisted_camera_go_to_the_common_policy(tmp_path: Path) -
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"none\.toml"):
         save_regions(tmp_path / "none.toml", "demo", [TRIANGLE])
-
-
-@pytest.mark.parametrize(
-    "form", ["[[camera]]\nuri = '0'\nname = 'back' # left\n", "camera = [{uri = '0', name = 'back'}] # left"]
-)
-def test_a_rotation_is_saved_for_its_camera(tmp_path: Path, form: str) -> None:
-    path = tmp_path / "settings.toml"
-    path.write_text(form)
-    assert save_rotation(path, "back", 90)
-    assert save_rotation(path, "back", 180)
-    assert load_settings(path).camera[0].rotate == 180
-    assert "# left" in path.read_text()
-    assert not save_rotation(path, "other", 90)
-    assert load_settings(path).camera[0].rotate == 180
 
 
 @given(st.lists(st.one_of(st.tuples(st.floats(-1, 2), st.floats(-1, 2)), st.sampled_from(["close", "undo"]))))

@@ -4,9 +4,13 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from fakes_web import TOKEN, Running, serving
+from fakes_people import add_users
+from fakes_web import CHEAP, TOKEN, FakeMonitor, Running, serving
+
+from app.web.people import People
 
 
 @pytest.fixture
@@ -36,3 +40,24 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     argv += ["-out", str(settings["tls_cert"]), "-keyout", str(settings["tls_key"])]
     subprocess.run(argv, check=True, capture_output=True)
     return settings
+
+
+@pytest.fixture
+def people() -> People:
+    return People(None, CHEAP)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Running]:
+    """A web view with an admin, an operator and a viewer of one camera."""
+    with serving(tmp_path, FakeMonitor("door", "yard")) as running:
+        add_users(running.server.site.people)
+        yield running
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    from fakes_browser import open_browser  # skips without selenium
+
+    with open_browser(tmp_path) as driver:
+        yield driver

@@ -31,7 +31,9 @@ ATTRIBUTES = re.compile("aria-label|title|alt|placeholder|data-name|data-act|dat
 PAGES = (
     "/", "/wall", "/wall?per=1&every=5", "/events", "/review", "/label", "/trends", "/trends?span=day",
     "/trends?span=week", "/trends?span=month", "/health", "/setup", "/setup/channels", "/setup/privacy",
-    "/setup/camera?name=door", "/setup/zones", "/account", "/users", "/audit", "/scan", "/fleet", "/nothing", "/wrong",
+    "/setup/camera?name=door", "/setup/channel?name=hook", "/setup/channel?name=home", "/setup/channel?name=phones",
+    "/setup/channel?name=siren", "/setup/channel?name=signed", "/setup/zones",
+    "/account", "/users", "/audit", "/scan", "/fleet", "/nothing", "/wrong",
     "/static/offline.html", "/?said=acknowledged",
 )  # fmt: skip
 
@@ -57,13 +59,21 @@ def pseudo(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def filled(tmp_path: Path) -> Iterator[Running]:
-    """A web view with events, counted people, a channel, a camera that is offline, and one in a group."""
-    channel = {"kind": "command", "name": "desk", "argv": ["true"]}
+    """A web view with events, counted people, channels, a camera that is offline, and one in a group."""
+    (secret := tmp_path / "secret").write_text("s3cret")
+    channels = [
+        {"kind": "command", "name": "desk", "argv": ["true"]},
+        {"kind": "webhook", "name": "hook", "url": "http://127.0.0.1:1/"},
+        {"kind": "webhook", "name": "signed", "url": "http://127.0.0.1:1/", "secret_file": str(secret)},
+        {"kind": "mqtt", "name": "home", "host": "127.0.0.1"},
+        {"kind": "push", "name": "phones", "contact": "mailto:you@example.org"},
+        {"kind": "sound", "name": "siren"},
+    ]
     monitor = FakeMonitor("door", "yard")
     monitor.state(SourceState.RECONNECTING, "TIMEOUT", 1)
     monitor.change(0, group="ground")
     cameras = [{"name": "door", "uri": "0"}, {"name": "yard", "uri": "1"}]
-    alerts = {"channels": [channel], "store_files": True}
+    alerts = {"channels": channels, "store_files": True}
     with serving(tmp_path, monitor, alerts, cameras=cameras) as running:
         now_s = time.time()
         for number, kind in enumerate(EventKind):
@@ -118,7 +128,8 @@ def words_outside(text: str, given: str = "") -> list[str]:
 
 
 def test_every_text_of_every_page_is_translated(filled: Running, pseudo: str) -> None:
-    given = "maskwatch door yard ground desk command ANY TIMEOUT local dev TCP UDP"
+    channels = "desk command hook signed webhook http home mqtt phones push siren sound"
+    given = f"{channels} maskwatch door yard ground ANY TIMEOUT local dev TCP UDP"
     with filled.client(headers={"Accept-Language": pseudo}) as client:
         for path in PAGES:
             page = Text(client.get(path).text)

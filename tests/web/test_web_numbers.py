@@ -168,7 +168,7 @@ def test_a_heat_map_lies_over_a_snapshot_without_faces(tmp_path: Path) -> None:
 def test_the_page_prints_on_a4(tmp_path: Path) -> None:
     """The print of a month: the pages are A4, all tables are printed, and controls are not."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install '.[test]'")
-    from test_web_browser import CHROMIUM, DRIVER, FLAGS
+    from fakes_browser import CHROMIUM, DRIVER, FLAGS
 
     if CHROMIUM is None or DRIVER is None:
         pytest.skip("needs chromium and chromedriver")

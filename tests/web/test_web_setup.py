@@ -1,119 +1,32 @@
 """Setting up in the web view: settings change with the file, cameras start and end, channels are added."""
 
+import json
 import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from fakes_monitor import LiveCamera, fake_parts
+from fakes_monitor import LiveCamera
 from fakes_onvif import OnvifCamera
-from fakes_video import FaultyServer, mjpeg_server, striped_image, wait_until
+from fakes_setup import FILE, Page, key_in, make_live_or_real, running
+from fakes_video import FaultyServer, RtspServer, mjpeg_server, striped_image, wait_until, write_clip
+from fakes_web import serving
 
+from app.alerts.push_store import Device, PushStore
 from app.capture.onvif import find_devices
-from app.capture.source import make_source
-from app.cli.watch_session import WatchSession
-from app.settings.change import SettingsFile
+from app.core.types import EventKind
+from app.settings.alerts import push_file
 from app.settings.load import load_settings
 from app.settings.monitor import CameraSettings
+from app.settings.web import people_file
 from app.web import setup
-
-FILE = """\
-# Our settings
-[policy]
-dwell_s = 2.0   # two seconds
-
-# The door
-[[camera]]
-name = "door"
-uri = "rtsp://viewer:s3cret@10.0.0.7/live"   # by the entrance
-
-# The yard
-[[camera]]
-name = "yard"
-uri = "rtsp://10.0.0.8/live"
-"""
-
-
-@dataclass
-class Page:
-    """A running program with fake cameras, and a browser's session with its web view."""
-
-    client: httpx.Client
-    session: WatchSession
-    path: Path
-    csrf: str
-
-    def get(self, path: str) -> str:
-        response = self.client.get(path)
-        assert response.status_code == 200, response.text
-        return response.text
-
-    def post(self, path: str, fields: dict[str, Any], status: int = 200) -> str:
-        """The page after a form was sent, as a browser shows it; ``status`` is that of the last page."""
-        given = {"csrf": self.csrf, "revision": self.revision, **fields}
-        response = self.client.post(path, data=given, follow_redirects=True)
-        assert response.status_code == status, response.text
-        return response.text
-
-    def api(self, path: str, body: Any, status: int = 200) -> Any:
-        response = self.client.post(f"/api/v1{path}", json=body, headers={"X-CSRF-Token": self.csrf})
-        assert response.status_code == status, response.text
-        return response.json()
-
-    def save(self, *changes: tuple[str, Any], status: int = 200) -> Any:
-        listed = [{"path": path, "value": value} for path, value in changes]
-        return self.api("/settings", {"revision": self.revision, "changes": listed}, status)
-
-    @property
-    def revision(self) -> str:
-        return str(self.settings["revision"])
-
-    @property
-    def settings(self) -> Any:
-        return self.client.get("/api/v1/settings").json()
-
-    def names(self) -> list[str]:
-        return [view.camera for view in self.session.monitor.views()]
-
-    @property
-    def text(self) -> str:
-        return self.path.read_text()
-
-
-@contextmanager
-def running(path: Path, text: str | None = FILE, flags: dict[str, Any] | None = None, **parts: Any) -> Iterator[Page]:
-    if text is not None:
-        path.write_text(text)
-    given = {"view": {"headless": True}, "web": {"enabled": True, "port": 0}}
-    given |= {"alerts": {"store": path.with_name("events.db")}, **(flags or {})}
-    file = SettingsFile(path, lambda text: load_settings(path, given, text=text))
-    before = set(threading.enumerate())
-    made = parts or {"make_source": lambda settings: LiveCamera(settings.name)}
-    with ExitStack() as stack:
-        session = stack.enter_context(
-            WatchSession(file.load(file.read()), None, None, path, fake_parts(boxes=(), **made), file)
-        )
-        ends = threading.Event()
-
-        def stopped() -> bool:
-            session.follow_web()
-            return ends.is_set()
-
-        thread = threading.Thread(target=partial(session.run_headless, stopped))
-        thread.start()
-        stack.callback(thread.join)
-        stack.callback(ends.set)
-        assert session.web is not None
-        client = stack.enter_context(httpx.Client(base_url=session.web.url, timeout=60))
-        yield Page(client, session, path, client.get("/api/v1/session").json()["csrf"])
-    wait_until(lambda: set(threading.enumerate()) <= before, "all threads end")
+from app.web.people import People, Role
 
 
 @pytest.fixture
@@ -236,12 +149,6 @@ def camera() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.port}/video.mjpg"
 
 
-def key_in(text: str) -> str:
-    found = re.search(r'name="key" value="([^"]+)"', text)
-    assert found is not None, text
-    return found[1]
-
-
 def test_an_address_is_tried_and_added_by_forms(tmp_path: Path, camera: str) -> None:
     with running(tmp_path / "a.toml", make_source=make_live_or_real) as page:
         address = camera.replace("//", "//root:p%40ss@")
@@ -266,8 +173,31 @@ def test_an_address_is_tried_and_added_by_forms(tmp_path: Path, camera: str) -> 
         assert len(load_settings(page.path).camera) == 3
 
 
-def make_live_or_real(settings: CameraSettings) -> Any:
-    return make_source(settings) if "127.0.0.1" in settings.uri else LiveCamera(settings.name)
+def test_cameras_of_three_servers_are_added_one_after_the_other(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", [striped_image(i) for i in range(50)])
+    with ExitStack() as stack:
+        servers = [stack.enter_context(RtspServer(tmp_path)) for _ in range(3)]
+        page = stack.enter_context(running(tmp_path / "a.toml", make_source=make_live_or_real))
+
+        def states() -> dict[str, str]:
+            return {camera["name"]: camera["state"] for camera in page.client.get("/api/v1/cameras").json()["cameras"]}
+
+        for number, server in enumerate(servers, 1):
+            text = page.post("/setup/cameras/try", {"uri": server.url(clip.name)})
+            page.post("/setup/cameras/add", {"key": key_in(text), "name": f"Hall {number}"})
+        names = ["door", "yard", "Hall 1", "Hall 2", "Hall 3"]
+        wait_until(lambda: states() == dict.fromkeys(names, "live"), "all cameras are live")
+        kept = page.session.monitor.sources[4]
+        page.post("/setup/cameras/remove", {"remove": "Hall 1"})
+        page.post("/setup/cameras/save", {"camera": "Hall 2", "name": "Ward", "rotate": "90", "flip": "horizontal"})
+        names = ["door", "yard", "Ward", "Hall 3"]
+        wait_until(lambda: states() == dict.fromkeys(names, "live"), "the others are live")
+        assert page.session.monitor.sources[3] is kept, "a camera that is not changed goes on"
+        wait_until(lambda: page.session.monitor.views()[2].frame is not None, "it delivers images")
+        assert page.session.monitor.views()[2].frame.image.shape == (64, 48, 3)  # type: ignore[union-attr]
+        assert page.text.startswith(FILE.rstrip()), "the file keeps what a person wrote"
+        added = [(each.name, each.uri, each.rotate) for each in load_settings(page.path).camera[2:]]
+        assert added == [("Ward", servers[1].url(clip.name), 90), ("Hall 3", servers[2].url(clip.name), 0)]
 
 
 def test_a_failing_address_shows_the_reason_and_is_not_saved(page: Page) -> None:
@@ -321,6 +251,78 @@ def test_network_cameras_are_found_and_their_streams_offered(page: Page) -> None
         assert text.index("1920 × 1080") < text.index("1280 × 720") < text.index("Recommended") + 200
 
 
+def test_the_main_stream_of_a_found_camera_is_offered_for_snapshots_and_clips(tmp_path: Path) -> None:
+    """A recorder has several lenses: the main stream is that of the same one. Another port would get the login too."""
+    clip = write_clip(tmp_path / "sub.mp4", [striped_image(i) for i in range(50)])
+    with RtspServer(tmp_path) as server, running(tmp_path / "a.toml", make_source=make_live_or_real) as page:
+        large, other = (f"rtsp://127.0.0.1:{port}/{name}" for port, name in ((server.port, "main"), (1, "other")))
+        uris = [large, other, server.url(clip.name), other]
+        with OnvifCamera(4, uris=uris, lenses=["a", "b", "a", "a"]) as device:
+            text = page.post("/setup/cameras/profiles", {"address": device.address})
+            rows = re.findall(r"<tr><th.*?</tr>", text.partition("<tbody>")[2], re.DOTALL)
+            assert ["can be taken from the largest stream" in row for row in rows] == [False, False, True, False]
+            text = page.post("/setup/cameras/try", {"key": key_in(rows[2])})
+        fields = {"key": key_in(text), "name": "Entrance"}
+        assert 'name="main" type="checkbox" checked' in text
+        page.post("/setup/cameras/add", {**fields, "main": "on"})
+        added = load_settings(page.path).camera[2]
+        assert (added.uri, added.main_uri) == (server.url(clip.name), large)
+        wait_until(lambda: page.names()[2:] == ["Entrance"], "the camera starts")
+        wait_until(lambda: page.session.monitor.views()[2].frame is not None, "the sub-stream is analysed")
+        assert large in page.get("/setup/camera?name=Entrance")
+        edit = {"camera": "Entrance", "name": "Entrance", "main_uri": ""}
+        assert "host and port of uri" in page.post("/setup/cameras/save", {**edit, "main_uri": other}, 400)
+        page.post("/setup/cameras/save", edit)
+        assert load_settings(page.path).camera[2].main_uri is None
+        page.post("/setup/cameras/add", {**fields, "name": "Exit"})
+        assert load_settings(page.path).camera[3].main_uri is None, "the box was not ticked"
+
+
+def test_a_renamed_camera_stays_in_its_channels(page: Page) -> None:
+    for name, cameras in (("desk", ["yard", "door"]), ("all", []), ("pattern", ["d*"])):
+        page.save((f"alerts.channels.{name}", {"kind": "sound", "cameras": cameras}))
+    page.post("/setup/cameras/save", {"camera": "door", "name": "Gate"})
+    names = [list(channel.cameras) for channel in load_settings(page.path).alerts.channels]
+    assert names == [["yard", "Gate"], [], ["d*"]]
+    page.post("/setup/undo", {})
+    assert load_settings(page.path).alerts.channels[0].cameras == ("yard", "door")
+
+
+def test_users_and_their_devices_keep_a_renamed_camera(page: Page) -> None:
+    """However it got its name: in the page, by undo or in the file."""
+    people = page.session.web.site.people  # type: ignore[union-attr]
+    people.add("boss", Role.ADMIN, None, "")
+    people.add("vera", Role.VIEWER, frozenset(["door", "yard"]), "")
+    devices = PushStore(push_file(page.path.with_name("events.db")))
+    devices.save(Device("https://push.example/1", "", "", "vera", ("door", "yard")))
+    settings = load_settings(page.path)
+
+    def rename(index: int, new: str) -> None:
+        cameras = list(settings.camera)
+        cameras[index] = cameras[index].model_copy(update={"name": new})
+        page.session.reload(settings.model_copy(update={"camera": tuple(cameras)}))
+
+    def of_vera() -> frozenset[str] | None:
+        return people.known("vera").cameras
+
+    rename(0, "Gate")
+    wait_until(lambda: devices.devices()[0].cameras == ("Gate", "yard"), "the device of the user follows")
+    assert of_vera() == {"Gate", "yard"}
+    rename(0, "door")
+    wait_until(lambda: of_vera() == {"door", "yard"}, "the user follows")
+    page.session.reload(settings.model_copy(update={"camera": settings.camera[1:]}))
+    assert of_vera() == {"door", "yard"}, "a removed camera is not renamed"
+
+
+def test_a_start_names_the_users_of_cameras_that_do_not_exist(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    people = People(people_file(tmp_path / "events.db"))
+    people.add("boss", Role.ADMIN, None, "")
+    people.add("vera", Role.VIEWER, frozenset(["door", "old gate"]), "")
+    people.close()
+    with caplog.at_level("WARNING"), serving(tmp_path, cameras=[{"uri": "rtsp://10.0.0.7/a", "name": "door"}]):
+        assert "user vera may see cameras that the settings do not have: old gate;" in caplog.text
+
+
 CHANNEL_FORMS: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"form": "webhook", "url": "http://127.0.0.1:9/x"}, {"kind": "webhook", "url": "http://127.0.0.1:9/x"}),
     ({"form": "ntfy", "topic": "a b"}, {"kind": "apprise", "url": "ntfys://ntfy.sh/a%20b"}),
@@ -330,6 +332,7 @@ CHANNEL_FORMS: list[tuple[dict[str, str], dict[str, Any]]] = [
         {"kind": "apprise", "url": "mailtos://u%40x:p%2Fw@m.example:587/?from=a@x&to=b@x,c@x"},
     ),
     ({"form": "mqtt", "server": "127.0.0.1", "port": "1884"}, {"kind": "mqtt", "host": "127.0.0.1", "port": 1884}),
+    ({"form": "push", "contact": "a@b.example"}, {"kind": "push", "contact": "mailto:a@b.example"}),
     ({"form": "sound", "cameras": "door, yard"}, {"kind": "sound", "cameras": ("door", "yard")}),
 ]  # fmt: skip
 
@@ -344,6 +347,61 @@ def test_a_channel_is_added_and_removed_by_forms(page: Page) -> None:
         page.post("/setup/channels/remove", {"remove": "desk"})
         assert load_settings(page.path).alerts.channels == ()
         assert page.session.alerts.health().channels == ()
+
+
+def test_a_channel_is_edited_by_a_form(page: Page) -> None:
+    """Its secrets are not shown, an empty address keeps the old one, and what is not changed is not written."""
+    url = "mailtos://u:s3cret@m.example/?from=a@x&to=b@x"
+    page.save(("alerts.channels.mail", {"kind": "apprise", "url": url}))
+    page.save(("alerts.channels.home", {"kind": "mqtt", "host": "127.0.0.1"}))
+    text = page.get("/setup/channel?name=mail")
+    assert "s3cret" not in text
+    ticked = re.findall(r'name="(event\.\w+)" type="checkbox" checked', text)
+    assert len(ticked) == len(EventKind) - 1
+    fields = {"channel": "mail", **dict.fromkeys(ticked, "on"), "cameras": "", "schedule": "", "url": ""}
+    before = page.text
+    page.post("/setup/channels/save", fields)
+    assert page.text == before
+    fields |= {"cameras": "door, yard", "schedule": "mon,wed 08:00-18:00; sat 10:00-12:00"}
+    assert "The settings are saved." in page.post("/setup/channels/save", {**fields, "event.no_mask": ""})
+    mail, home = load_settings(page.path).alerts.channels
+    assert (mail.url, mail.cameras) == (url, ("door", "yard"))  # type: ignore[union-attr]
+    assert mail.schedule == ("mon,wed 08:00-18:00", "sat 10:00-12:00")
+    assert EventKind.NO_MASK not in mail.events
+    text = page.post("/setup/channels/save", {**fields, "schedule": "soon"}, 400)
+    assert "is not an opening time" in text
+    assert "<h2>mail</h2>" in text, "the error is shown beside the form"
+    page.post("/setup/channels/save", {**fields, "url": "ntfys://ntfy.sh/topic"})
+    assert load_settings(page.path).alerts.channels[0].url == "ntfys://ntfy.sh/topic"  # type: ignore[union-attr]
+    broker = {**fields, "channel": "home", "host": "127.0.0.2", "port": "1884", "topic": "hall", "username": "me"}
+    page.post("/setup/channels/save", broker)
+    home = load_settings(page.path).alerts.channels[1]
+    assert (home.host, home.port, home.topic, home.username) == ("127.0.0.2", 1884, "hall", "me")  # type: ignore[union-attr]
+
+
+def test_a_channel_with_a_secret_or_a_program_keeps_its_address(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s3cret")
+    text = f"""{FILE}
+[[alerts.channels]]
+kind = "webhook"
+name = "signed"
+url = "http://10.0.0.1/x"
+secret_file = {json.dumps(str(tmp_path / "secret"))}
+[[alerts.channels]]
+kind = "command"
+name = "lamp"
+argv = ["true"]
+"""
+    with running(tmp_path / "a.toml", text) as page:
+        shown = page.get("/setup/channel?name=signed")
+        assert "stays in the settings file, because a secret" in shown
+        assert 'name="url"' not in shown
+        fields = {"channel": "signed", "cameras": "door", "event.no_mask": "on"}
+        assert "edit the file" in page.post("/setup/channels/save", {**fields, "url": "http://10.0.0.6/"}, 400)
+        page.post("/setup/channels/save", fields)
+        assert load_settings(page.path).alerts.channels[0].cameras == ("door",)
+        assert "/setup/channel?name=lamp" not in page.get("/setup/channels")
+        assert "edit the file" in page.post("/setup/channels/save", {**fields, "channel": "lamp"}, 400)
 
 
 def test_the_test_button_tells_what_failed(page: Page) -> None:
