@@ -24,6 +24,8 @@ _LIVE_JUMP_S = 2.0
 _STANDSTILL_S = 1.0
 _CORRECTIONS, _CORRECTED_FRAMES = 3, 250
 """So many corrections within so many frames, and the stamps are no longer used."""
+_DISORDERED = 10
+"""Also after so many small steps back within these frames: the stamps are not those of their frames."""
 _WINDOW_S, _SLOWEST, _FASTEST = 10.0, 0.75, 1.33
 """Stamps run at the wrong rate if they do so in two windows in a row."""
 _MAX_LEAD_S, _MAX_LEAD = 45.0, 0.25
@@ -86,6 +88,7 @@ class LiveTimes:
         self._advanced_s, self._repeats = 0.0, 0
         self._frames = 0
         self._corrected: deque[int] = deque(maxlen=_CORRECTIONS)
+        self._disordered: deque[int] = deque(maxlen=_DISORDERED)
         self._window_s, self._began_s = (0.0, 0.0), 0.0
         self._rate = 1.0
 
@@ -115,9 +118,10 @@ class LiveTimes:
         is_ahead = step_s > elapsed_s + _LIVE_JUMP_S and lead_s > self._lead_s + _LIVE_JUMP_S
         if is_ahead or step_s < -_BACK_S:
             self._shift_s += max(elapsed_s, self._spreader.step_s) - step_s
-            self._corrected.append(self._frames)
-            if len(self._corrected) == _CORRECTIONS and self._frames - self._corrected[0] < _CORRECTED_FRAMES:
+            if self._is_frequent(self._corrected):
                 return "jump"
+        elif step_s < 0 and self._is_frequent(self._disordered):
+            return "are out of order"
         self._lead_s = max(self._lead_s, stamp_s + self._shift_s - arrival_s)
         if step_s != 0:
             self._advanced_s, self._repeats = arrival_s, 0
@@ -126,6 +130,11 @@ class LiveTimes:
             if self._repeats > 1 and arrival_s - self._advanced_s > _STANDSTILL_S:
                 return "stand still"
         return self._check_rate(stamp_s + self._shift_s, arrival_s)
+
+    def _is_frequent(self, faults: deque[int]) -> bool:
+        """Adds this frame to ``faults``; returns whether they are full of frames that are not long ago."""
+        faults.append(self._frames)
+        return len(faults) == faults.maxlen and self._frames - faults[0] < _CORRECTED_FRAMES
 
     def _check_rate(self, given_s: float, arrival_s: float) -> str:
         if self._lead_s > _MAX_LEAD_S and self._lead_s > _MAX_LEAD * (arrival_s - self._began_s):

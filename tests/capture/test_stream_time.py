@@ -125,6 +125,22 @@ def test_stream_times_follow_the_stamps_for_any_arrival(arrival: str) -> None:
     assert [time_s - first_s for _, time_s, _ in rows] == pytest.approx([taken_s for taken_s, _, _ in rows])
 
 
+@pytest.mark.parametrize("order", [(2, 1, 3, 0), (1, 0), (2, 0, 1), (0, 4, 2, 1, 3)])
+@pytest.mark.parametrize("fps", [10.0, 20.0, 25.0])
+def test_stamps_of_other_frames_delay_no_frame(order: tuple[int, ...], fps: float) -> None:
+    """B-frames, from a server that stamps frames in the order in which it sends them."""
+
+    def stamp_s(taken_s: float) -> float:
+        group, place = divmod(round(taken_s * fps), len(order))
+        return (group * len(order) + order[place]) / fps
+
+    network = Network(stalled(2.0, 0.3, every_s=4.0), stamp_s, fps=fps)
+    rows = [row for row in network.read(30, Hold()) if row[0] > 10 and row[0] % 4 < 2]  # before a stall
+    assert max(now_s - taken_s for taken_s, _, now_s in rows) < 0.1
+    assert rows[-1][1] - rows[0][1] == pytest.approx(rows[-1][0] - rows[0][0], abs=0.3)
+    assert network.fault == "are out of order"
+
+
 @pytest.mark.parametrize("arrival", ["0.2 s", "1 s", "HLS 6 s", "HLS 10 s", "stalls"])
 def test_bursts_are_released_at_their_own_speed(arrival: str) -> None:
     rows = list(Network(ARRIVALS[arrival]).read(90, Hold()))

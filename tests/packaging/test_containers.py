@@ -39,8 +39,9 @@ def instruction(name: str) -> list[Any]:
 
 def config(name: str) -> str:
     """A file of the compose file, as a container gets it."""
-    text: str = COMPOSE["configs"][name]["content"]
-    return text.replace("$$", "$")
+    given = COMPOSE["configs"][name]
+    text: str = (PACKAGING / given["file"]).read_text("utf-8") if "file" in given else given["content"]
+    return text
 
 
 def test_the_image_runs_our_commands_as_a_user_with_two_volumes() -> None:
@@ -81,12 +82,17 @@ def test_a_compose_file_has_what_its_services_use(path: Path) -> None:
         if "build" in service:
             assert service["image"] == f"maskwatch:{__version__}"
             assert service["read_only"] is True
+            # Docker refuses to copy content into it (github.com/docker/compose/issues/12031); files are mounted
+            assert all("file" in compose["configs"][each["source"]] for each in service.get("configs", ()))
+            assert all("file" in compose["secrets"][each] for each in service["secrets"])
             assert service["cap_drop"] == ["ALL"]
             assert (path.parent / service["build"]["context"]).resolve() == ROOT
             assert (ROOT / service["build"]["dockerfile"]).is_file()
             assert parsed(*service["command"]).command in ("watch", "fleet")
     for each in compose["configs"].values():
-        if not each["content"].startswith(("[", "listener")):  # the others are YAML
+        if "file" in each:
+            assert (path.parent / each["file"]).is_file()
+        elif not each["content"].startswith(("[", "listener")):  # the others are YAML
             assert isinstance(yaml.safe_load(each["content"]), dict)
 
 
