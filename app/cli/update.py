@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app import __version__
-from app.core.errors import MaskwatchError
+from app.core.errors import MaskwatchError, SettingsError
 
 TIMEOUT_S = 10.0
 _VERSION = re.compile(r"v?(\d{1,9}(\.\d{1,9})*)")
@@ -25,6 +25,8 @@ def _check(args: argparse.Namespace) -> int:
     from app.settings.load import load_settings
 
     url = load_settings(Path(args.config) if args.config else None).update.address
+    if url is None:
+        raise SettingsError("no address to ask: set address in [update] of the settings to that of your releases")
     print(f"asking {redact(url)}: one GET request, which says nothing about this machine or its cameras", flush=True)
     newest = _newest(url)
     if _numbers(newest) > _numbers(__version__):

@@ -8,9 +8,9 @@ class UpdateSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    address: str = Field(
-        "https://pypi.org/pypi/maskwatch/json",
+    address: str | None = Field(
+        None,
         pattern=r"^https?://[^\s/]+(/\S*)?$",
-        description="what is asked: the JSON of a package index, or of a GitHub release "
-        "(https://api.github.com/repos/OWNER/NAME/releases/latest)",
+        description="what is asked: the JSON of a GitHub release "
+        "(https://api.github.com/repos/OWNER/NAME/releases/latest), or of a package index",
     )

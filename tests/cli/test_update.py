@@ -8,7 +8,6 @@ from fakes_http import HttpCamera, Request, http_camera
 
 import app.cli.update
 from app.cli.main import main
-from app.settings.load import load_settings
 
 
 def check(server: HttpCamera, folder: Path, path: str = "/maskwatch/json") -> int:
@@ -85,4 +84,10 @@ def test_nothing_is_asked_without_check(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit, match="2"):
         main(["update"])
     assert "--check" in capsys.readouterr().err
-    assert load_settings().update.address == "https://pypi.org/pypi/maskwatch/json"
+
+
+def test_nobody_is_asked_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever owned the name in a public index could say which version is the newest."""
+    assert main(["update", "--check"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "set address in [update]" in line
