@@ -79,7 +79,11 @@ def _run_list(args: argparse.Namespace) -> int:
     for version in versions.all():
         path = versions.file(version).absolute()
         is_used = "  IN USE" if str(path) in used else ""
-        print(f"{version.fingerprint}  {kind_of(path)}  {local_time(version.created_s)}{is_used}  {version.result}")
+        try:
+            kind = kind_of(path)
+        except ModelError:  # 'use' says what is wrong
+            kind = "DAMAGED"
+        print(f"{version.fingerprint}  {kind}  {local_time(version.created_s)}{is_used}  {version.result}")
     return 0
 
 
