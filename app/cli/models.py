@@ -127,11 +127,10 @@ def _put(args: argparse.Namespace, name: str, model: str) -> int:
     if path is None:
         raise SettingsError(f"give --config FILE, the settings file to change, or watch with --model {model or 'FILE'}")
     with edited(path) as document:
-        table = document.setdefault(name, {})
         if model:
-            table["model"] = model
-        else:
-            table.pop("model", None)
+            document.setdefault(name, {})["model"] = model
+        elif name in document:
+            document[name].pop("model", None)
     print(f"{path}: {name}.model is now {model or 'the bundled one'}; restart maskwatch")
     return 0
 

@@ -183,6 +183,12 @@ def test_a_better_detector_is_made_used_and_taken_back(
     assert load_settings(config).detector.model == weak
 
 
+def test_the_bundled_models_need_no_tables(config: Path) -> None:
+    before = config.read_text()
+    assert run("models", "use", "bundled", "--config", str(config)) == 0
+    assert config.read_text() == before
+
+
 def test_a_detector_that_cannot_be_trained_is_named(
     config: Path, collect: Callable[[int], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
