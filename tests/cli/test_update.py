@@ -9,6 +9,7 @@ from fakes_http import HttpCamera, Request, http_camera
 import app.cli.update
 from app.cli.main import main
 from app.settings.load import load_settings
+from app.settings.reload import needs_restart
 
 
 def check(server: HttpCamera, folder: Path, path: str = "/maskwatch/json") -> int:
@@ -86,3 +87,8 @@ def test_nothing_is_asked_without_check(capsys: pytest.CaptureFixture[str]) -> N
         main(["update"])
     assert "--check" in capsys.readouterr().err
     assert load_settings().update.address == "https://pypi.org/pypi/maskwatch/json"
+
+
+def test_another_address_needs_no_restart_of_a_running_watch() -> None:
+    changed = load_settings(None, {"update": {"address": "https://mirror.example/json"}})
+    assert needs_restart(load_settings(None), changed) == []
