@@ -184,12 +184,14 @@ class Window:
         if self.screen.message and now_s > self._message_until_s:
             self.screen = replace(self.screen, message="")
         views = self._paused_views or self._monitor.views()
-        frames = tuple((view.frame.index, view.frame.captured_s) if view.frame else None for view in views)
-        content = (frames, tuple(view.tracks for view in views), self.screen, self.enlarged)
+        single = self._single_view(views)
+        shown = views if single is None else [single]
+        frames = tuple((view.frame.index, view.frame.captured_s) if view.frame else None for view in shown)
+        content = (frames, tuple(view.tracks for view in shown), self.screen, self.enlarged)
         if content == self._drawn:
             if now_s - self.drawn_s < _REDRAW_S:
                 return None
-        elif content[2:] == self._drawn[2:] and self._is_too_soon(views, now_s, frames != self._drawn[0]):
+        elif content[2:] == self._drawn[2:] and self._is_too_soon(shown, now_s, frames != self._drawn[0]):
             return None
         else:
             self._changed_s = now_s
@@ -204,13 +206,13 @@ class Window:
         self.record(self._last, now_s)
         return self._last
 
-    def _is_too_soon(self, views: Sequence[CameraView], now_s: float, is_new: bool) -> bool:
+    def _is_too_soon(self, shown: Sequence[CameraView], now_s: float, is_new: bool) -> bool:
         """Whether the next frame, or the result of this one, follows so soon that drawing now would draw twice."""
-        fps = max((view.status.fps for view in views), default=0.0)
+        fps = max((view.status.fps for view in shown), default=0.0)
         step_s = 1.0 / fps if fps else 0.0
-        view = self._single_view(views)
-        if not is_new or view is None:
+        if not is_new or len(shown) != 1:
             return now_s - self.drawn_s < min(_DRAWN_SHARE * step_s, _LONGEST_WAIT_S)
+        view = shown[0]
         if view.frame is None or view.analysed is None:
             return False
         wait_s = min(_RESULT_SHARE * step_s, _LONGEST_WAIT_S)
