@@ -134,18 +134,17 @@ def _improve_detector(
         )
     try:
         head = DetectorHead(detector_file(settings))
-        replay = read_replay_cells(head)
-    except ModelError as error:
+        done = improve_detector(
+            head,
+            read_replay_cells(head),
+            scenes,
+            held_back(times_s, days),
+            ImageCache(_SCENE_BYTES).get,
+            lambda path: load_detector(settings.model_copy(update={"model": path, "score": COUNTS_SCORE})),
+            SEED,
+        )
+    except (DataError, ModelError) as error:  # also of a picture that was deleted meanwhile
         return "", f"The detector was not trained: {error}"
-    done = improve_detector(
-        head,
-        replay,
-        scenes,
-        held_back(times_s, days),
-        ImageCache(_SCENE_BYTES).get,
-        lambda path: load_detector(settings.model_copy(update={"model": path, "score": COUNTS_SCORE})),
-        SEED,
-    )
     if done is None:
         return "", "The detector has nothing to learn: it is right about all collected faces and objects."
     result = f"Of your own scenes, {done.comparison.share_text('the detector in use', 'the new one')}"

@@ -79,7 +79,11 @@ def _run_list(args: argparse.Namespace) -> int:
     for version in versions.all():
         path = versions.file(version).absolute()
         is_used = "  IN USE" if str(path) in used else ""
-        print(f"{version.fingerprint}  {kind_of(path)}  {local_time(version.created_s)}{is_used}  {version.result}")
+        try:
+            kind = kind_of(path)
+        except ModelError:  # 'use' says what is wrong
+            kind = "DAMAGED"
+        print(f"{version.fingerprint}  {kind}  {local_time(version.created_s)}{is_used}  {version.result}")
     return 0
 
 
@@ -123,11 +127,10 @@ def _put(args: argparse.Namespace, name: str, model: str) -> int:
     if path is None:
         raise SettingsError(f"give --config FILE, the settings file to change, or watch with --model {model or 'FILE'}")
     with edited(path) as document:
-        table = document.setdefault(name, {})
         if model:
-            table["model"] = model
-        else:
-            table.pop("model", None)
+            document.setdefault(name, {})["model"] = model
+        elif name in document:
+            document[name].pop("model", None)
     print(f"{path}: {name}.model is now {model or 'the bundled one'}; restart maskwatch")
     return 0
 

@@ -12,7 +12,7 @@ from app.settings.root import Settings
 from app.settings.vision import LEAST_FACE_PX, ClassifierSettings, DetectorSettings
 from app.vision.classifier import MaskClassifier, Probabilities, decide, load_classifier, weigh_not_face
 from app.vision.detector import FaceDetector
-from app.vision.detector_loader import SLACK, load_detector
+from app.vision.detector_loader import SLACK, leaves_score, load_detector
 from app.vision.preprocess import face_crops, sharpness
 from app.vision.two_views import MISSING, TwoViewDetector
 
@@ -90,7 +90,7 @@ def load_labeler(settings: Settings) -> ImageLabeler:
     views of the image. Raises ModelError if a model file cannot be used."""
     classifier, detector = load_classifier(settings.classifier), settings.detector
     score = classifier.metadata.candidate_score
-    if (detector.kind, detector.score, detector.model) != ("cnn", None, None) or score is None:
+    if score is None or not leaves_score(detector):
         return ImageLabeler(load_detector(detector), classifier, detector.kind == "cnn")
     if detector.min_face_px is None or (detector.working_width_px, detector.tiles, detector.region) != (None,) * 3:
         return ImageLabeler(load_detector(detector.model_copy(update={"score": score})), classifier)

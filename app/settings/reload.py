@@ -7,8 +7,8 @@ from pydantic import BaseModel
 from app.settings.monitor import CameraSettings
 from app.settings.root import Settings
 
-LIVE = ("camera", "policy", "tracking", "monitor", "alerts", "clips", "collect", "drift")
-"""Tables that are applied at once."""
+LIVE = ("camera", "policy", "tracking", "monitor", "alerts", "clips", "collect", "drift", "update")
+"""Tables that are applied at once, or by other commands only."""
 
 LIVE_OF_CAMERA = (
     *("group", "policy", "tracking", "rotate", "flip", "aspect_ratio", "blackout", "zone", "line", "occupancy"),

@@ -26,6 +26,8 @@ from app.ui.window_saver import WindowSaver
 _WAIT_S, _IDLE_WAIT_S = 0.008, 0.1
 """Time between two checks for new frames, if the user does nothing: a quarter of a frame, within these limits; the
 longer one while the image does not change."""
+_TAKEN_AT_ONCE = 4
+"""Results of all cameras that may come during one wait: the queue of the monitor holds twice as many."""
 _RESULT_SHARE, _DRAWN_SHARE, _LONGEST_WAIT_S = 0.6, 0.75, 0.05
 """The window draws once per frame: it waits this share of a frame for the result of a new frame, and after drawing,
 before it draws a late result, or the next frame of several cameras; at most so long."""
@@ -85,7 +87,7 @@ class Window:
         self._fullscreen = settings.fullscreen
         self.enlarged: int | None = None
         self._saver = WindowSaver(settings.snapshots)
-        self.drawn_s = self._changed_s = 0.0
+        self.drawn_s = self._changed_s = self._results_per_s = 0.0
         self._drawn: tuple[object, ...] = ()
         self._last: Image | None = None
         self._paused_views: list[CameraView] = []
@@ -96,9 +98,9 @@ class Window:
     @property
     def turn_s(self) -> float:
         """How long to wait for a key: longer while the window is paused or idle, or has few frames to show."""
-        if self.screen.paused or time.monotonic() - self._changed_s > _IDLE_S:
-            return _IDLE_WAIT_S
-        return min(max(0.25 / max(self.screen.shown_fps, 1.0), _WAIT_S), _IDLE_WAIT_S)
+        is_idle = self.screen.paused or time.monotonic() - self._changed_s > _IDLE_S
+        wait_s = _IDLE_WAIT_S if is_idle else 0.25 / max(self.screen.shown_fps, 1.0)
+        return min(max(min(wait_s, _TAKEN_AT_ONCE / max(self._results_per_s, 1.0)), _WAIT_S), _IDLE_WAIT_S)
 
     @property
     def is_recording(self) -> bool:
@@ -184,12 +186,15 @@ class Window:
         if self.screen.message and now_s > self._message_until_s:
             self.screen = replace(self.screen, message="")
         views = self._paused_views or self._monitor.views()
-        frames = tuple((view.frame.index, view.frame.captured_s) if view.frame else None for view in views)
-        content = (frames, tuple(view.tracks for view in views), self.screen, self.enlarged)
+        self._results_per_s = 0.0 if self.screen.paused else sum(view.analysis_fps for view in views)
+        single = self._single_view(views)
+        shown = views if single is None else [single]
+        frames = tuple((view.frame.index, view.frame.captured_s) if view.frame else None for view in shown)
+        content = (frames, tuple(view.tracks for view in shown), self.screen, self.enlarged)
         if content == self._drawn:
             if now_s - self.drawn_s < _REDRAW_S:
                 return None
-        elif content[2:] == self._drawn[2:] and self._is_too_soon(views, now_s, frames != self._drawn[0]):
+        elif content[2:] == self._drawn[2:] and self._is_too_soon(shown, now_s, frames != self._drawn[0]):
             return None
         else:
             self._changed_s = now_s
@@ -204,13 +209,13 @@ class Window:
         self.record(self._last, now_s)
         return self._last
 
-    def _is_too_soon(self, views: Sequence[CameraView], now_s: float, is_new: bool) -> bool:
+    def _is_too_soon(self, shown: Sequence[CameraView], now_s: float, is_new: bool) -> bool:
         """Whether the next frame, or the result of this one, follows so soon that drawing now would draw twice."""
-        fps = max((view.status.fps for view in views), default=0.0)
+        fps = max((view.status.fps for view in shown), default=0.0)
         step_s = 1.0 / fps if fps else 0.0
-        view = self._single_view(views)
-        if not is_new or view is None:
+        if not is_new or len(shown) != 1:
             return now_s - self.drawn_s < min(_DRAWN_SHARE * step_s, _LONGEST_WAIT_S)
+        view = shown[0]
         if view.frame is None or view.analysed is None:
             return False
         wait_s = min(_RESULT_SHARE * step_s, _LONGEST_WAIT_S)

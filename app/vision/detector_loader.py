@@ -25,18 +25,21 @@ _VIDEO_SCORE = 0.45
 """In video, detections from this score on continue a track; a new one needs more (``DetectorSettings.sure_score``)."""
 
 
-def for_video(settings: DetectorSettings) -> DetectorSettings:
-    """``settings`` with which a tracker sees weak detections too, unless they give a score or a model that is not made
-    from the bundled one."""
+def leaves_score(settings: DetectorSettings) -> bool:
+    """Whether ``settings`` are those of the bundled CNN, or of one that ``improve`` has made from it, without a score:
+    video and photos then use the score that suits them."""
     if settings.kind != "cnn" or settings.score is not None:
-        return settings
-    if settings.model is not None:
-        from app.vision.yunet_detector import BUNDLED
+        return False
+    if settings.model is None:
+        return True
+    from app.vision.yunet_detector import BUNDLED
 
-        bundled = resources.model(BUNDLED["int8"])
-        if read_detector_metadata(settings.model) != read_detector_metadata(bundled):
-            return settings
-    return settings.model_copy(update={"score": _VIDEO_SCORE})
+    return read_detector_metadata(settings.model) == read_detector_metadata(resources.model(BUNDLED["int8"]))
+
+
+def for_video(settings: DetectorSettings) -> DetectorSettings:
+    """``settings`` with which a tracker sees weak detections too, if they leave the score open."""
+    return settings.model_copy(update={"score": _VIDEO_SCORE}) if leaves_score(settings) else settings
 
 
 def load_detector(settings: DetectorSettings, open_model: OpenNetwork = open_network) -> FaceDetector:

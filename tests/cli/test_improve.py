@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,13 +16,14 @@ from app.alerts.marks import Marks, write_marks
 from app.alerts.store_types import WriteBatch
 from app.cli.main import main
 from app.core import resources
-from app.review.collected import CollectedFaces
+from app.review.collected import SCENE, CollectedFaces
 from app.review.picture_folder import PictureFolder
 from app.settings.load import load_settings
 from app.training.classifier import improvement
 from app.training.classifier.head import HeadModel
 from app.training.detector import improvement as detector_improvement
 from app.training.detector.head import DetectorHead
+from app.training.detector.improvement import improve_detector
 from app.vision.yunet_detector import BUNDLED
 
 
@@ -181,6 +183,12 @@ def test_a_better_detector_is_made_used_and_taken_back(
     assert load_settings(config).detector.model == weak
 
 
+def test_the_bundled_models_need_no_tables(config: Path) -> None:
+    before = config.read_text()
+    assert run("models", "use", "bundled", "--config", str(config)) == 0
+    assert config.read_text() == before
+
+
 def test_a_detector_that_cannot_be_trained_is_named(
     config: Path, collect: Callable[[int], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,6 +201,27 @@ def test_a_detector_that_cannot_be_trained_is_named(
         config.write_text(f"{before}[detector]\n{table}\n")
         assert run("improve", "--config", str(config)) == 0
         assert words in capsys.readouterr().out
+
+
+def test_a_picture_that_is_deleted_meanwhile_keeps_what_the_classifier_learned(
+    config: Path,
+    collect: Callable[[int], None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The monitor deletes old pictures while the detector learns, which takes minutes."""
+    collect(24)
+
+    def delete_first(*args: Any) -> Any:
+        CollectedFaces(PictureFolder(tmp_path / "events.db.collected")).folder.file("0000.5-a", SCENE).unlink()
+        return improve_detector(*args)
+
+    monkeypatch.setattr(detector_improvement, "improve_detector", delete_first)
+    assert run("improve", "--config", str(config)) == 0
+    shown = capsys.readouterr().out
+    assert "Of your own cameras, the model in use is right on" in shown
+    assert "The detector was not trained: cannot read the image" in shown
 
 
 def test_thresholds_are_chosen_from_verdicts_and_saved(

@@ -7,12 +7,13 @@ import pytest
 
 from app.cli import models
 from app.core import resources
+from app.vision.model_versions import ModelVersions
 
 
-def listed(capsys: pytest.CaptureFixture[str]) -> str:
+def listed(capsys: pytest.CaptureFixture[str], *options: str) -> str:
     parser = argparse.ArgumentParser()
     models.register(parser.add_subparsers())
-    args = parser.parse_args(["models", "list"])
+    args = parser.parse_args(["models", "list", *options])
     assert args.run(args) == 0
     return capsys.readouterr().out
 
@@ -32,3 +33,14 @@ def test_damaged_model_is_reported(
     (tmp_path / "models" / "face_detector.tflite").write_bytes(b"half a file")
     monkeypatch.setattr(resources, "root", lambda: tmp_path)
     assert "DAMAGED" in listed(capsys)
+
+
+def test_a_damaged_version_does_not_hide_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = tmp_path / "events.db"
+    versions = ModelVersions(tmp_path / "events.db.models")
+    bundled = resources.model("classifier.tflite").read_bytes()
+    for fingerprint, content in (("aaa", bundled[:1000]), ("bbb", bundled)):
+        versions.add(fingerprint, lambda path, content=content: path.write_bytes(content), "better.")
+    lines = {line.split("  ")[0]: line for line in listed(capsys, "--store", str(store)).splitlines()}
+    assert "DAMAGED" in lines["aaa"]
+    assert lines["bbb"].split("  ")[1] == "classifier"

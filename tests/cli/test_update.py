@@ -8,6 +8,8 @@ from fakes_http import HttpCamera, Request, http_camera
 
 import app.cli.update
 from app.cli.main import main
+from app.settings.load import load_settings
+from app.settings.reload import needs_restart
 
 
 def check(server: HttpCamera, folder: Path, path: str = "/maskwatch/json") -> int:
@@ -91,3 +93,8 @@ def test_nobody_is_asked_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["update", "--check"]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert "set address in [update]" in line
+
+
+def test_another_address_needs_no_restart_of_a_running_watch() -> None:
+    changed = load_settings(None, {"update": {"address": "https://mirror.example/json"}})
+    assert needs_restart(load_settings(None), changed) == []

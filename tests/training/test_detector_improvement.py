@@ -10,6 +10,8 @@ from fakes_improve import BOX, picture
 from app.core import resources
 from app.core.errors import ModelError
 from app.core.types import Image, Label
+from app.pipeline.image_labeler import for_photos, load_labeler
+from app.settings.load import load_settings
 from app.settings.vision import DetectorSettings
 from app.training.detector import cells, improvement
 from app.training.detector.cells import ReplayCells, cells_of, read_replay_cells
@@ -17,6 +19,7 @@ from app.training.detector.head import DetectorHead
 from app.training.detector.improvement import DetectorImprovement, fit, improve_detector, view_of
 from app.training.types import Scene, SceneFace
 from app.vision.detector_loader import for_video
+from app.vision.two_views import TwoViewDetector
 from app.vision.yunet_detector import BUNDLED, YuNetDetector
 
 
@@ -184,3 +187,11 @@ def test_in_video_weak_detections_continue_a_track_with_an_improved_detector_too
     version.metadata = version.metadata.model_copy(update={"version": "own"})
     version.write(own, version.network_with(version.weights, [replay.guard.windows] * 3))
     assert for_video(DetectorSettings(model=own)).score is None
+
+
+def test_photos_are_searched_in_two_views_with_an_improved_detector_too(
+    head: DetectorHead, replay: ReplayCells, tmp_path: Path
+) -> None:
+    version = write(head, tmp_path / "new.tflite", head.weights, replay)
+    labeler = load_labeler(for_photos(load_settings(None, {"detector": {"model": str(version.path)}})))
+    assert isinstance(labeler.detector, TwoViewDetector)

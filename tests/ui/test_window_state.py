@@ -268,6 +268,47 @@ def test_the_window_draws_once_per_frame(
     assert max(ages_s[1:]) <= longest_s + 1e-3
 
 
+def test_frames_of_hidden_cameras_are_not_drawn(tmp_path: Path, regions: Regions, clock: Clock) -> None:
+    """One of nine cameras fills the window; the frames of the others come at other times."""
+    parts = []
+    for _ in range(9):
+        parts.append(PlayedMonitor(clock, 25.0, 0.020))
+        clock.now_s += 0.004
+    monitor = FakeMonitor(9)
+    monitor.views = lambda: [part.views()[0] for part in parts]  # type: ignore[method-assign]
+    window = make_window(tmp_path, regions, monitor=monitor)
+    press(window, "1")
+    draws = 0
+    for _ in range(120):  # 0.6 s
+        clock.now_s += 0.005
+        draws += window.redraw() is not None
+    assert draws == pytest.approx(15, abs=2)
+
+
+def test_results_are_taken_before_their_queue_is_full_whatever_is_shown(
+    tmp_path: Path, regions: Regions, clock: Clock
+) -> None:
+    """The enlarged camera is offline; the others give more results in an idle wait than the queue of the monitor holds:
+    files would wait for room, and live cameras lose results."""
+    monitor = FakeMonitor(9)
+    still = [replace(view, analysis_fps=25.0) for view in monitor.views()]
+    monitor.views = lambda: still  # type: ignore[method-assign]
+    window = make_window(tmp_path, regions, monitor=monitor)
+    press(window, "1")
+    for _ in range(4):
+        clock.now_s += 1.0
+        window.redraw()
+    assert window.turn_s * 9 * 25 < 8
+    press(window, " ")
+    window.redraw()
+    assert window.turn_s == pytest.approx(0.1), "a paused monitor gives no results"
+    press(window, " ")
+    still[:] = [replace(view, analysis_fps=0.0) for view in still]
+    clock.now_s += 1.0
+    window.redraw()
+    assert window.turn_s == pytest.approx(0.1)
+
+
 def test_what_the_user_does_is_drawn_at_once(tmp_path: Path, regions: Regions, clock: Clock) -> None:
     window = make_window(tmp_path, regions, monitor=PlayedMonitor(clock, 25.0, 0.020))
     assert window.redraw() is None
