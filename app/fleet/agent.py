@@ -167,17 +167,18 @@ class FleetAgent:
         subject = subject_of("health", self._settings.site, self._settings.node)
         next_totals_s = 0.0
         while client.is_connected:
+            is_last = stop.is_set()  # not asked again: what changes while a report is sent needs another one
             try:
                 await client.publish(subject, self._health().model_dump_json().encode())
-                if stop.is_set() or time.monotonic() >= next_totals_s:
+                if is_last or time.monotonic() >= next_totals_s:
                     next_totals_s = time.monotonic() + TOTALS_EVERY_S
-                    await self._send_totals(client, CLOSE_S / 2 if stop.is_set() else LIMIT_S)
-                await client.flush(CLOSE_S if stop.is_set() else int(LIMIT_S))
+                    await self._send_totals(client, CLOSE_S / 2 if is_last else LIMIT_S)
+                await client.flush(CLOSE_S if is_last else int(LIMIT_S))
             except (Error, TimeoutError) as error:
                 raise ConnectionError(f"{self._settings.hub}: {client.last_error or error}") from error
             except StoreError as error:
                 log.info("the totals are sent later: %s", error)
-            if stop.is_set():
+            if is_last:
                 return
             await _wait(stop, self._settings.heartbeat_s)
         raise ConnectionError(self._lost(client))

@@ -2,7 +2,6 @@
 
 import itertools
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -107,7 +106,7 @@ class Camera:
         self._make_worker = make_worker
         self._offline_id = ""
         self._up_wall_s = time.time()  # when it last delivered new frames
-        self._analysed_s: deque[float] = deque(maxlen=_RATE_FRAMES)
+        self._analysed_s: tuple[float, ...] = ()  # replaced, never changed: other threads read it
         self._dropped_before = 0
         self._frames_before = 0
         self._captures: list[Capture] = []
@@ -259,13 +258,13 @@ class Camera:
     def _step_s(self) -> float:
         """Mean time between the last analysed frames, so that frames in pairs do not count as faster; 0 if fewer than
         two."""
-        times_s = tuple(self._analysed_s)
+        times_s = self._analysed_s
         return (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else 0.0
 
     @property
     def lags(self) -> bool:
         """Whether the next result is overdue by more than ``_RATE_S``."""
-        times_s = tuple(self._analysed_s)
+        times_s = self._analysed_s
         return bool(times_s) and time.monotonic() - times_s[-1] > _RATE_S + self._step_s
 
     @property
@@ -283,9 +282,10 @@ class Camera:
             throttle.is_still = self.worker.analyzer.is_idle
         now_s, times_s = time.monotonic(), self._analysed_s
         if not times_s or now_s > times_s[-1]:
-            times_s.append(now_s)
+            times_s = (*times_s, now_s)[-_RATE_FRAMES:]
         while len(times_s) > 2 and now_s - times_s[0] > _RATE_S:
-            times_s.popleft()
+            times_s = times_s[1:]
+        self._analysed_s = times_s
         self.latest = result
         self.results += 1
         if not self.settings.line and self.occupancy.alert is None:

@@ -75,6 +75,7 @@ def test_another_version_plays_the_same_video(tmp_path: Path, clip: Path, monkey
         with pytest.raises(BenchError, match="set MASKWATCH_OLD to the Python"):
             run_for_figures(child, 2.0)
     (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "__init__.py").touch()
     (tmp_path / "app" / "__main__.py").write_text(OLD)
     monkeypatch.setenv("MASKWATCH_OLD", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(Path(reference_programs.__file__).parents[2]))

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from fakes_fleet import Fleet, alert_of  # noqa: E402
 from app.alerts.delivery import AlertCenter  # noqa: E402
 from app.alerts.hooks.nats_hook import NatsHook  # noqa: E402
 from app.alerts.nats_client import connected, read_credentials  # noqa: E402
-from app.alerts.store_types import CameraHour, hour_of  # noqa: E402
+from app.alerts.store_types import CameraHour, EventFilter, hour_of  # noqa: E402
 from app.core.errors import HookError, MonitorError  # noqa: E402
 from app.core.types import EventKind  # noqa: E402
 from app.fleet.hub_folder import ServerOptions  # noqa: E402
@@ -140,6 +141,35 @@ def test_an_agent_that_crashes_opens_its_link_again(
     finally:
         store.close()
     assert "the link to the hub crashed; it is opened again" in caplog.text
+
+
+def test_totals_that_change_while_others_are_sent_reach_the_hub(fleet: Fleet, tmp_path: Path) -> None:
+    """Also if the node ends in this moment."""
+    fleet.start()
+    site = AlertCenter(AlertSettings(store=tmp_path / "site.db"))
+    site.start()
+    site.record_people("door 1", time.time(), masked=3)
+    closing, read = list[threading.Thread](), site.final_hours
+
+    def read_before_the_end(wanted: EventFilter) -> list[CameraHour]:
+        hours = read(wanted)
+        if not closing:
+            site.record_people("door 1", time.time(), masked=1)
+            closing.append(threading.Thread(target=agent.close))
+            closing[0].start()
+            closing[0].join(0.2)  # it has asked the agent to stop, and waits
+        return hours
+
+    site.final_hours = read_before_the_end  # type: ignore[method-assign]
+    agent = fleet.agent("hall", site)
+    agent.start()
+    store = HubStore(fleet.folder.store)
+    try:
+        wait_until(lambda: [hour.masked for hour in store.events.hours()] == [4])
+    finally:
+        closing[0].join()
+        store.close()
+        site.close()
 
 
 def test_totals_and_health_of_a_node_reach_the_hub(fleet: Fleet, tmp_path: Path) -> None:
