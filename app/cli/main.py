@@ -41,7 +41,7 @@ class _Parser(argparse.ArgumentParser):
     def _suggestion(self, unknown: Sequence[str]) -> str:
         from app.settings.error_messages import nearest
 
-        options = {name.lstrip("-"): name for each in self._actions for name in each.option_strings if _is_shown(each)}
+        options = self._options()
         sources = list(takewhile(lambda argument: not argument.startswith("-"), unknown))
         if sources and "source" in options:
             from app.cli.watch import annotate_command
@@ -51,6 +51,10 @@ class _Parser(argparse.ArgumentParser):
             return f"; did you mean {' '.join(f'--source {shlex.quote(source)}' for source in sources)}?"
         near = nearest(unknown[0].partition("=")[0].lstrip("-"), options) if not sources else ""
         return f"; did you mean {options[near]}?" if near else ""
+
+    def _options(self) -> dict[str, str]:
+        """The flags by their names without hyphens."""
+        return {name.lstrip("-"): name for each in self._actions for name in each.option_strings if _is_shown(each)}
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Adds the most similar choice to the error of an unknown command or choice."""
@@ -64,8 +68,8 @@ class _Parser(argparse.ArgumentParser):
                 raise argparse.ArgumentError(action, f"no such file or command: {text}; check the path") from error
             choices = action.choices or ()
             watch = choices.get("watch") if isinstance(choices, dict) else None
-            is_flag = watch is not None and f"--{text}" in watch._option_string_actions
-            near = f"watch --{text}" if is_flag else nearest(text, map(str, choices))
+            flags = watch._options() if isinstance(watch, _Parser) else {}
+            near = f"watch {flags[text]}" if text in flags else nearest(text, map(str, choices))
             error.message += f"; did you mean {near}?" if near else ""
             raise
 

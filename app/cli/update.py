@@ -27,7 +27,7 @@ def _check(args: argparse.Namespace) -> int:
     url = load_settings(Path(args.config) if args.config else None).update.address
     if url is None:
         raise SettingsError("no address to ask: set address in [update] of the settings to that of your releases")
-    print(f"asking {redact(url)}: one GET request, which says nothing about this machine or its cameras", flush=True)
+    print(f"asking {redact(url)}: one GET request with nothing about this machine or its cameras", flush=True)
     newest = _newest(url)
     if _numbers(newest) > _numbers(__version__):
         print(f"maskwatch {newest} is available, this is {__version__}; install it in the way you installed this one")

@@ -62,9 +62,9 @@ def gettext(message: str, **values: object) -> str:
     return catalogue().gettext(message) % values
 
 
-def ngettext(singular: str, plural: str, num: int, **values: object) -> str:
-    """The form for ``num``, which is the value ``%(num)s``."""
-    return catalogue().ngettext(singular, plural, num) % {"num": num, **values}
+def ngettext(singular: str, plural: str, count: int, **values: object) -> str:
+    """The form for ``count``, which is the value ``%(num)s`` unless another is given."""
+    return catalogue().ngettext(singular, plural, count) % {"num": count, **values}
 
 
 def pgettext(context: str, message: str) -> str:

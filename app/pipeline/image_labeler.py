@@ -76,7 +76,7 @@ def for_photos(settings: Settings) -> Settings:
     """``settings`` that find faces of any size, unless they limit it: only video needs the speed of larger faces.
 
     On 281 pictures of WIDER FACE this finds 194 instead of 1 of the 224 faces of 16 to 24 px; false boxes rise from
-    0.03 to 0.13 a picture (``benchmarks/photo_faces.py``).
+    0.03 to 0.13 a picture (``benchmarks/photo_faces.py``, one view).
     """
     detector = settings.detector
     if (detector.min_face_px, detector.working_width_px, detector.tiles) != (None, None, None):

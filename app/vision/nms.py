@@ -9,14 +9,18 @@ PART_INSIDE = 0.7
 """If this share of a box lies inside a larger box, the box is part of the same face."""
 
 
-def same_face(box: Box, other: Box) -> bool:
-    """Whether ``box`` and ``other``, from different passes, show the same face or a part of it."""
+def shared_area(box: Box, other: Box) -> float:
+    """The area that lies in both boxes, in square pixels."""
     width = min(box.x2, other.x2) - max(box.x, other.x)
     height = min(box.y2, other.y2) - max(box.y, other.y)
-    if width <= 0 or height <= 0:
+    return max(width, 0.0) * max(height, 0.0)
+
+
+def same_face(box: Box, other: Box) -> bool:
+    """Whether ``box`` and ``other``, from different passes, show the same face or a part of it."""
+    shared, smaller = shared_area(box, other), min(box.area, other.area)
+    if not shared:
         return False
-    shared = width * height
-    smaller = min(box.area, other.area)
     return shared >= SAME_IOU * (box.area + other.area - shared) or shared >= PART_INSIDE * smaller
 
 

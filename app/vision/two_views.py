@@ -1,10 +1,12 @@
 """Searches a single image in two views, because what a detector finds in both is more surely a face."""
 
 from dataclasses import replace
+from itertools import compress
+from operator import not_
 
 from app.core.types import Box, Detection, Image
 from app.vision.detector import FaceDetector
-from app.vision.nms import PART_INSIDE
+from app.vision.nms import PART_INSIDE, shared_area
 from app.vision.preprocess import resize
 
 ENLARGED = 1.5
@@ -44,8 +46,9 @@ class TwoViewDetector:
         joined = []
         while found:
             best, of_view = found.pop(0)
-            same = [each for each in found if each[0].box.iou(best.box) >= _SAME_IOU]
-            found = [each for each in found if each not in same]
+            is_same = [each.box.iou(best.box) >= _SAME_IOU for each, _ in found]
+            same = list(compress(found, is_same))
+            found = list(compress(found, map(not_, is_same)))
             missing = self._score - MISSING
             other = next((detection.score for detection, view_index in same if view_index != of_view), missing)
             joined.append(replace(best, score=(best.score + other) / 2))
@@ -66,9 +69,5 @@ def _mirrored(found: Detection, view_width: int, width: int, height: int) -> Det
 
 def _is_part(found: Detection, better: Detection) -> bool:
     """Whether most of ``found`` lies in the larger box of ``better``."""
-    box, other = found.box, better.box
-    if box.area >= other.area:
-        return False
-    width = min(box.x2, other.x2) - max(box.x, other.x)
-    height = min(box.y2, other.y2) - max(box.y, other.y)
-    return width > 0 and height > 0 and width * height >= PART_INSIDE * box.area
+    box = found.box
+    return box.area < better.box.area and shared_area(box, better.box) >= PART_INSIDE * box.area

@@ -142,7 +142,7 @@ class SecurityMiddleware:
         return account.user
 
     def _while_signed_in(self, receive: Receive, caller: Caller, headers: Headers) -> Receive:
-        """Tells a long response that the client has disconnected as soon as the session ends or the rights change."""
+        """Reports to a long response that the client has disconnected when the session ends or the rights change."""
 
         async def receive_or_end() -> Message:
             assert caller.user is not None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from app.alerts.hook import TITLES
 from app.alerts.marks import Verdict
 from app.capture.capture import SourceState
 from app.core.text import REASONS
@@ -10,18 +11,9 @@ from app.core.translation import gettext, marked, ngettext, pgettext
 from app.core.types import EventKind, Label
 from app.web.people import Role
 
-KIND_NAMES = {
-    EventKind.NO_MASK: marked("No mask"),
+KIND_NAMES = TITLES | {  # shorter where a page has little room
     EventKind.INCORRECT: marked("Worn wrong"),
-    EventKind.RESOLVED: marked("Resolved"),
-    EventKind.CAMERA_OFFLINE: marked("Camera offline"),
-    EventKind.CAMERA_RECOVERED: marked("Camera back"),
-    EventKind.CAMERA_CHANGED: marked("Camera changed"),
-    EventKind.NODE_OFFLINE: marked("Node offline"),
-    EventKind.NODE_ONLINE: marked("Node back"),
-    EventKind.PART_FAILED: marked("Part failed"),
     EventKind.PART_RECOVERED: marked("Part back"),
-    EventKind.REPORT: marked("Report"),
     EventKind.OCCUPANCY_REACHED: marked("Limit reached"),
     EventKind.OCCUPANCY_BELOW: marked("Below limit"),
 }
@@ -81,7 +73,7 @@ def script_words() -> dict[str, object]:
         "labels": words["label_names"],
         "verdicts": words["verdicts"],
         "reasons": {code: gettext(text) for code, text in REASONS.items()},
-        "people": ngettext("%(num)s person", "%(num)s people", 2).replace("2", one),
+        "people": ngettext("%(num)s person", "%(num)s people", 2, num=one),
         "person": gettext("person %(number)s", number=one),
         "percent": gettext("%(number)s %%", number=one),
         "seconds": gettext("%(number)s s", number=one),

@@ -5,7 +5,6 @@ import email.policy
 import time
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from email.message import EmailMessage
 from itertools import pairwise
@@ -15,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from aiosmtpd.controller import Controller
-from fakes_alerts import LIMIT_S, wait_until
+from fakes_alerts import LIMIT_S, RecordingHook, wait_until
 from fakes_net import free_port
 from pydantic import ValidationError
 
@@ -68,22 +67,9 @@ class Clock:
         return time.monotonic()
 
 
-@dataclass
-class Recorder:
-    fault: Callable[[Alert], None] = lambda _: None
-    alerts: list[Alert] = field(default_factory=list)
-
-    def send(self, alert: Alert) -> None:
-        self.fault(alert)
-        self.alerts.append(alert)
-
-    def abort(self) -> None:
-        """Not needed."""
-
-
 def run(settings: AlertSettings, now: str, hook: AlertHook, done: Callable[[], bool]) -> None:
     """Watches from ``now`` on until ``done``."""
-    other = Recorder()
+    other = RecordingHook()
     center = AlertCenter(settings, Clock(unix_s(now)), {"boss": hook, "desk": other})
     center.start()
     try:
@@ -121,7 +107,7 @@ def test_each_period_is_due_once_also_when_the_clock_changes(every: str, at: str
 
 def test_a_report_is_sent_once_over_restarts_and_late_after_a_pause(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
-    settings, hook = settings_for(path), Recorder()
+    settings, hook = settings_for(path), RecordingHook()
     for day in ("2026-11-24", "2026-11-25"):
         add_day(path, day)
     run(settings, "2026-11-26T06:58:00", hook, lambda: len(hook.alerts) == 1)
@@ -148,8 +134,8 @@ def test_a_report_that_could_not_be_sent_is_retried_by_the_delivery(tmp_path: Pa
         attempts.append(alert.idempotency_key)
         raise HookError("the server is down")
 
-    run(settings_for(path), "2026-11-26T07:00:00", Recorder(fail), lambda: len(attempts) >= 2)
-    hook = Recorder()
+    run(settings_for(path), "2026-11-26T07:00:00", RecordingHook(fail), lambda: len(attempts) >= 2)
+    hook = RecordingHook()
     run(settings_for(path), "2026-11-26T07:10:00", hook, lambda: bool(hook.alerts))
     assert {*attempts, *(alert.idempotency_key for alert in hook.alerts)} == {attempts[0]}
     assert len(hook.alerts) == 1
@@ -172,7 +158,7 @@ def test_a_report_is_sent_once_while_the_disk_is_full(tmp_path: Path, monkeypatc
     monkeypatch.setattr("app.alerts.delivery.due_reports", count)
     for name in ("REPORT_CHECK_S", "STORE_POLL_S"):
         monkeypatch.setattr(f"app.alerts.delivery.{name}", 0.02)
-    hook = Recorder()
+    hook = RecordingHook()
     run(settings_for(path), "2026-11-26T07:00:00", hook, lambda: len(checks) >= 5 and bool(hook.alerts))
     assert len(hook.alerts) == 1
 
