@@ -161,8 +161,8 @@ class AlertCenter:
 
     def reload(self, settings: AlertSettings) -> None:
         """Uses new settings from the next event on; alerts that are not sent yet stay. Channels that did not change
-        and read no files keep their hook. Raises StoreInUseError and changes nothing if another program uses the new
-        event file."""
+        and read no files keep their hook. Raises StoreError and changes nothing if the new event file cannot be
+        locked, as by another program."""
         old = {config.name: config for config in self._queue.settings.channels}
         changed = tuple(each for each in settings.channels if each.reads_files or old.get(each.name) != each)
         made = make_hooks(changed, self._hooks)  # without the lock: to load a plugin can be slow

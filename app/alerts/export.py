@@ -16,7 +16,7 @@ from app.alerts.event_records import RECORD_FIELDS, event_record
 from app.alerts.store_schema import SECONDS
 from app.alerts.store_types import HOUR_S, CameraHour, hour_of
 from app.core.errors import OutputError, SettingsError
-from app.core.files import atomic_write
+from app.core.files import atomic_write, output_errors
 from app.core.text import duration_text, local_time
 from app.core.translation import gettext, marked
 from app.core.types import Event, EventKind
@@ -61,11 +61,12 @@ WRITERS = {"csv": write_csv, "jsonl": write_jsonl}
 @contextmanager
 def atomic_text_file(path: Path) -> Iterator[TextIO]:
     """A text file, written with ``atomic_write``. Raises OutputError if it cannot be written."""
-    try:
-        with atomic_write(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-            yield file
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
+    with (
+        output_errors(path, "choose another place"),
+        atomic_write(path) as partial,
+        partial.open("w", encoding="utf-8", newline="") as file,
+    ):
+        yield file
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +191,8 @@ def plot_png(rows: Sequence[HourRow], path: Path) -> None:
         rate.set_ylim(0, 105)
         rate.set_ylabel("compliance and watched time, %")
         figure.legend(loc="outside upper center", ncols=5, frameon=False)  # above the plot, where it covers no bar
-        try:
-            figure.savefig(path, format="png", dpi=120)
-        except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
+        with output_errors(path, "choose another place"), atomic_write(path) as partial:
+            figure.savefig(partial, format="png", dpi=120)
     finally:
         pyplot.close(figure)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
 
 from app.alerts.event_store import EventStore
@@ -27,7 +28,7 @@ def _compact(store: EventStore) -> None:
 
 def _delete_damaged(path: Path, before_s: float) -> int:
     count = 0
-    for file in path.parent.glob(f"{path.name}.damaged-*"):
+    for file in path.parent.glob(f"{escape(path.name)}.damaged-*"):
         with suppress(OSError):  # already deleted, or open in another program; retried next time
             if file.stat().st_mtime < before_s:
                 file.unlink()

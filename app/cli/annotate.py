@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import INTERRUPTED, OutputError, SourceError
-from app.core.files import inodes, is_folder
+from app.core.files import inodes, is_folder, output_errors
 from app.core.text import counted, listed
 from app.settings.flags import VISION, add_flags, config_path, flag_values
 
@@ -122,7 +122,8 @@ def _annotate(path: Path, target: Path, blur: bool, labeler: "ImageLabeler") -> 
     if blur:
         hide_faces(board, [face.box for face in detections], factor)  # a rejected detection may still be a face
     draw_faces(board, [_as_track(i + 1, face) for i, face in enumerate(faces)], factor, FaceOptions(verbose=True))
-    _make_folder(target.parent)
+    with output_errors(f"to {target.parent}", "choose another --output"):
+        target.parent.mkdir(parents=True, exist_ok=True)
     save_image(board.image, target)
     return [_face_row(path, i + 1, face) for i, face in enumerate(faces)]
 
@@ -171,13 +172,6 @@ def _check_originals(paths: Sequence[Path], output: Path, names: Mapping[Path, s
     for name in names.values():
         if originals & inodes([output / name]):
             raise OutputError(f"would overwrite the input {output / name}; choose another --output")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror}; choose another --output") from error
 
 
 def output_names(paths: Sequence[Path]) -> dict[Path, str]:

@@ -36,7 +36,7 @@ def _report(args: argparse.Namespace) -> int:
     span = Span(args.span or ("day" if every == "off" else every))
     zone = time_zone(settings.report.timezone)
     try:
-        day = date.fromisoformat(args.date) if args.date else datetime.fromtimestamp(now_s, zone).date()
+        day = datetime.fromtimestamp(now_s, zone).date() if args.date is None else date.fromisoformat(args.date)
     except ValueError:
         raise SettingsError(f"--date {args.date} is no date; write it like 2026-11-23") from None
     period = Period.of(span, day, zone) if args.date else Period.of(span, day, zone).moved(-1)

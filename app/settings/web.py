@@ -202,11 +202,11 @@ def people_file(store: Path) -> Path:
 def parse_address(text: str) -> dict[str, str | int]:
     """Parse ``HOST:PORT``, ``HOST``, ``PORT`` or ``[IPv6]:PORT`` into settings. Raises SettingsError."""
     host, colon, port = text.strip().rpartition(":")
-    if text.strip().isdigit():
+    if text.strip().isdecimal():
         host, port = "", text.strip()
     elif not colon or text.strip().endswith("]"):
         host, port = text.strip(), ""
-    if (port and not port.isdigit()) or (":" in host and not host.startswith("[")):
+    if (port and not port.isdecimal()) or (":" in host and not host.startswith("[")):
         raise SettingsError(f"--web {text}: not an address; write HOST:PORT, such as 127.0.0.1:{DEFAULT_PORT}")
     found: dict[str, str | int] = {}
     if host:
