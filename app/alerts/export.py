@@ -184,9 +184,9 @@ def plot_png(rows: Sequence[HourRow], path: Path) -> None:
         people.set_xlim(-0.75, max(len(rows), MIN_BARS) - 0.25)
         people.set_xticks(positions[::step], [row.label for row in rows[::step]], rotation=60, ha="right", fontsize=7)
         rate = people.twinx()
-        rates = [_percent(row.seen) for row in rows]
+        rates = [_percent(row.seen.compliance) for row in rows]
         rate.plot(positions, rates, color="black", marker="o" if step == 1 else "", label="compliance")
-        watched = [float("nan") if row.watched is None else 100.0 * row.watched for row in rows]
+        watched = [_percent(row.watched) for row in rows]
         rate.plot(positions, watched, color="grey", linestyle=":", marker="_" if step == 1 else "", label="watched")
         rate.set_ylim(0, 105)
         rate.set_ylabel("compliance and watched time, %")
@@ -197,10 +197,9 @@ def plot_png(rows: Sequence[HourRow], path: Path) -> None:
         pyplot.close(figure)
 
 
-def _percent(seen: CameraHour) -> float:
-    """The compliance rate in percent. NaN, which is not drawn, if nobody was seen."""
-    share = seen.compliance
-    return float("nan") if share is None else 100.0 * share
+def _percent(share: float | None) -> float:
+    """NaN, which is not drawn, if the share is unknown."""
+    return math.nan if share is None else 100.0 * share
 
 
 def hour_fields(row: HourRow) -> dict[str, Any]:

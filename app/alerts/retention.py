@@ -36,11 +36,6 @@ def _delete_damaged(path: Path, before_s: float) -> int:
     return count
 
 
-def _delete_before(store: EventStore, before_s: float) -> PurgeResult:
-    """Deletes everything that was stored before ``before_s``."""
-    return _delete(store, before_s, "stored_s < :before", "hour_s < :before - 3600", {"before": before_s})
-
-
 def _delete_old(store: EventStore, now_s: float, keep_s: float) -> PurgeResult:
     """Deletes what is older than ``keep_s`` and has no pending alert. What was written after something newer is not
     old: the clock was wrong when it was written."""
@@ -111,7 +106,7 @@ def purge(store: EventStore, before_s: float | None, pictures_only: bool = False
             ).rowcount
         done = PurgeResult(pictures=snapshots, files=_delete_damaged(store.path, limit_s))
     else:
-        done = _delete_before(store, limit_s)
+        done = _delete(store, limit_s, "stored_s < :before", "hour_s < :before - 3600", {"before": limit_s})
     store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     store.execute("VACUUM")
     store.execute("PRAGMA wal_checkpoint(TRUNCATE)")

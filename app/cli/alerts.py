@@ -16,7 +16,7 @@ from app.cli.event_file import (
     settings_of,
 )
 from app.cli.events import register_events
-from app.core.errors import HookError, SettingsError
+from app.core.errors import SettingsError
 from app.core.text import counted, local_time
 
 STATUSES = ("pending", "delivered", "undelivered", "skipped")
@@ -62,7 +62,7 @@ def _test(args: argparse.Namespace) -> int:
     from rich.text import Text
 
     from app.alerts.hook import make_test_alert
-    from app.alerts.timeout_hook import LazyHook, TimeoutHook
+    from app.alerts.timeout_hook import send_now
 
     settings = settings_of(args)
     channels = [each for each in settings.channels if not args.channel or each.name in args.channel]
@@ -72,18 +72,11 @@ def _test(args: argparse.Namespace) -> int:
             "no channel is configured; add [[alerts.channels]] to the settings file (docs/alerts.md), or test --sound"
         )
     table = Table("channel", "kind", "result", box=None)
-    failures = 0
-    for channel in channels:
-        hook = TimeoutHook(LazyHook(channel), channel.timeout_s)
-        try:
-            hook.send(make_test_alert(channel.name))
-            result = Text("sent", "green")
-        except HookError as error:
-            failures += 1
-            result = Text(f"failed: {error}", "red")
-        table.add_row(channel.name, channel.kind, result)
+    faults = [send_now(channel, make_test_alert(channel.name)) for channel in channels]
+    for channel, fault in zip(channels, faults, strict=True):
+        table.add_row(channel.name, channel.kind, Text(f"failed: {fault}", "red") if fault else Text("sent", "green"))
     make_console().print(table)
-    return 1 if failures else 0
+    return 1 if any(faults) else 0
 
 
 def _check_names(given: list[str], channels: set[str]) -> None:

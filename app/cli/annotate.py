@@ -203,23 +203,14 @@ def table_names(paths: Sequence[Path]) -> dict[str, str]:
 
 def _show(found: Sequence[FaceRow], names: Mapping[str, str], images: int, output: Path) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table(
-        title=f"{counted(len(found), 'face')} in {counted(images, 'image')}; annotated images in {output}",
-        title_justify="left",
-    )
-    for name, justify in (
-        ("file", "left"),
-        ("face", "right"),
-        ("label", "left"),
-        ("confidence", "right"),
-        ("box", "left"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for face in found:
-        box = f"{face.x:.0f},{face.y:.0f} {face.width:.0f}x{face.height:.0f}"
-        table.add_row(names[face.file], str(face.face), face.label, f"{face.confidence:.0%}", box)
+    face, confidence = Column("face", justify="right"), Column("confidence", justify="right")
+    title = f"{counted(len(found), 'face')} in {counted(images, 'image')}; annotated images in {output}"
+    table = Table("file", face, "label", confidence, "box", title=title, title_justify="left")
+    for each in found:
+        box = f"{each.x:.0f},{each.y:.0f} {each.width:.0f}x{each.height:.0f}"
+        table.add_row(names[each.file], str(each.face), each.label, f"{each.confidence:.0%}", box)
     Console(markup=False).print(table)  # brackets in names are not markup
 
 

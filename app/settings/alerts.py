@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, PrivateAttr, field_validator, model_valid
 from app.core.schedule import Hours, parse_hours
 from app.core.types import EventKind
 from app.core.user_folders import data_folder
-from app.settings.source import Language, Schedule, TimeZone
+from app.settings.source import Language, Schedule, TimeOfDay, TimeZone
 from app.settings.table import SettingsTable
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -241,9 +241,7 @@ class ReportSettings(SettingsTable):
     """``[alerts.report]``: the numbers of each day, week or month as a message."""
 
     every: Literal["off", "day", "week", "month"] = Field(default="off", description="how often a report is sent")
-    at: str = Field(
-        default="07:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="time of the day after the period, HH:MM"
-    )
+    at: TimeOfDay = Field(default="07:00", description="time of the day after the period, HH:MM")
     timezone: TimeZone = Field(default="", description="time zone of the report; if empty, that of this machine")
     language: Language = Field(default="en", description="language of the report, such as de")
     channels: tuple[str, ...] = Field(

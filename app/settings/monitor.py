@@ -1,13 +1,12 @@
 """Settings of the alert policy, the watchdog and single cameras."""
 
-import re
 from collections import Counter
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, field_validator
 
 from app.settings.polygons import Line, Polygon
-from app.settings.source import Schedule, SourceSettings, TimeZone
+from app.settings.source import Schedule, SourceSettings, TimeOfDay, TimeZone
 from app.settings.source_uri import check_characters
 from app.settings.table import SettingsTable
 from app.settings.vision import DetectorSettings, TrackingSettings
@@ -101,14 +100,7 @@ class OccupancySettings(SettingsTable):
     """``[camera.occupancy]``: the people inside, who came in over the camera's lines and did not go out."""
 
     limit: int | None = Field(None, ge=1, le=100_000, description="people inside from which on an event is sent")
-    reset_at: str = Field("00:00", description="time of day at which the counts begin again, such as '04:00'")
-
-    @field_validator("reset_at")
-    @classmethod
-    def _is_time(cls, text: str) -> str:
-        if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text):
-            raise ValueError(f"{text!r} is not a time of day; write it like '04:00'")
-        return text
+    reset_at: TimeOfDay = Field("00:00", description="time of day at which the counts begin again, such as '04:00'")
 
 
 class CameraPolicy(PolicySettings):

@@ -50,6 +50,12 @@ def _check_timezone(name: str) -> str:
     return name
 
 
+def _check_time_of_day(text: str) -> str:
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text):
+        raise ValueError(f"{text!r} is not a time of day; write it like '04:00'")
+    return text
+
+
 def _check_schedule(lines: tuple[str, ...]) -> tuple[str, ...]:
     for line in lines:
         parse_hours(line)
@@ -65,6 +71,7 @@ def _check_language(code: str) -> str:
 Duration = Annotated[float, BeforeValidator(_seconds)]
 Language = Annotated[str, AfterValidator(_check_language)]
 Schedule = Annotated[tuple[str, ...], AfterValidator(_check_schedule)]
+TimeOfDay = Annotated[str, AfterValidator(_check_time_of_day)]
 TimeZone = Annotated[str, AfterValidator(_check_timezone)]
 
 
