@@ -53,7 +53,7 @@ def check_output(path: Path, what: str = "video") -> None:
         raise OutputError(f"cannot write video {path}: unknown extension '{path.suffix}'; use {', '.join(_ENCODERS)}")
     folder = path.parent
     probe = folder / f".{path.name}.{os.getpid()}.probe"
-    try:
+    with output_errors(f"{what} {path}", "choose another path"):
         if path.is_dir():
             raise OutputError(f"cannot write {what} {path}: it is a folder; give a file name")
         if not folder.is_dir():
@@ -64,8 +64,6 @@ def check_output(path: Path, what: str = "video") -> None:
         if path.exists() and not os.access(path, os.W_OK):
             raise OutputError(f"cannot write {what} {path}: it exists and is read-only; choose another name")
         free_bytes = shutil.disk_usage(folder).free
-    except OSError as error:
-        raise OutputError(f"cannot write {what} {path}: {error.strerror}; choose another path") from error
     if free_bytes < _MIN_FREE_BYTES:
         raise OutputError(f"cannot write {what} {path}: only {free_bytes >> 20} MiB free on its disk; free some space")
 

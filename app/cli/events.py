@@ -61,9 +61,8 @@ def _filter(args: argparse.Namespace) -> "EventFilter":
     from app.alerts.store_types import EventFilter
 
     now_s = time.time()
-    since_s, until_s = (
-        None if text is None else parse_time(text, now_s) for text in (args.since, args.until)
-    )  # an empty argument is an error
+    limits = (None if text is None else parse_time(text, now_s) for text in (args.since, args.until))
+    since_s, until_s = limits  # an empty argument is an error
     if since_s is not None and until_s is not None and since_s >= until_s:
         raise SettingsError(f"--since {args.since} is not before --until {args.until}; swap them")
     return EventFilter(since_s, until_s, tuple(args.camera), tuple(args.kind))
