@@ -61,7 +61,7 @@ def register(subparsers: Any) -> None:
     paper.add_argument("--networks", nargs="+", help="only these (default: all seven)")
     paper.add_argument("--table", choices=("I", "II"), nargs="+", default=["I", "II"], help="only this table")
     paper.add_argument("--epochs", type=_count, help="epochs instead of the study's 9 and 40, to try the command")
-    paper.add_argument("--minutes", type=_positive, help="time limit; stops the current epoch early")
+    paper.add_argument("--minutes", type=float, help="time limit; stops the current epoch early")
     _flag(paper, "--bfloat16", "mixed precision: faster on CPUs that support it")
     _flag(paper, "--audit", "only measure the faults of the study's evaluation")
     _file(paper, "--report", "write the Markdown report to this file")
