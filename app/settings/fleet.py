@@ -34,7 +34,8 @@ class FleetSettings(BaseModel):
         default=False, description="use the policy, tracking and monitor settings that the hub sends"
     )
     accept_models: bool = Field(
-        default=False, description="use the classifier that the hub sends, after a self-test on this machine"
+        default=False,
+        description="use the classifier and the detector that the hub sends, after a self-test on this machine",
     )
     failover: bool = Field(
         default=False,
