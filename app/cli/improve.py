@@ -1,7 +1,6 @@
 """``maskwatch improve``: better models, or better thresholds, from the verdicts on your own cameras."""
 
 import argparse
-import hashlib
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -117,6 +116,7 @@ def _improve_detector(
     from app.vision.backend_choice import resolved_detector
     from app.vision.backends import runs_onnx
     from app.vision.detector_loader import load_detector
+    from app.vision.model_metadata import fingerprint
     from app.vision.yunet_detector import detector_file
 
     settings = resolved_detector(settings)
@@ -153,7 +153,7 @@ def _improve_detector(
         result += ": better."
         result += _keep(
             args,
-            hashlib.sha256(done.network).hexdigest()[:12],
+            fingerprint(done.network),
             lambda path: head.write(path, done.network),
             result,
         )

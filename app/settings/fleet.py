@@ -33,7 +33,8 @@ class FleetSettings(SettingsTable):
         default=False, description="use the policy, tracking and monitor settings that the hub sends"
     )
     accept_models: bool = Field(
-        default=False, description="use the classifier that the hub sends, after a self-test on this machine"
+        default=False,
+        description="use the classifier and the detector that the hub sends, after a self-test on this machine",
     )
     failover: bool = Field(
         default=False,
