@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.event_file import add_event_file_options, collected_of, make_console, open_store, settings_of
-from app.core.errors import DataError, ModelError, OutputError, SettingsError
+from app.cli.event_file import add_event_file_options, folder_of, make_console, open_store, settings_of
+from app.core.errors import DataError, ModelError, SettingsError
+from app.core.files import output_errors
 from app.core.text import counted
 from app.core.types import Label
 from app.settings.flags import config_path
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings(config_path(args))
     model = HeadModel(settings.classifier.model or default_model(".tflite"))
     replay = _own_replay(model, args.replay) if args.replay else read_replay(model)
-    collected = CollectedFaces(PictureFolder(collected_of(args)))
+    collected = CollectedFaces(PictureFolder(folder_of(args, "collect")))
     faces = _labelled(collected, model.metadata.labels)
     console = make_console()
     with console.status(f"learning from {counted(len(faces), 'face')}"):
@@ -95,10 +96,8 @@ def run(args: argparse.Namespace) -> int:
 def _keep(args: argparse.Namespace, fingerprint: str, write: Callable[[Path], None], result: str) -> str:
     """Makes a version. Returns how to use it."""
     versions = versions_of(args)
-    try:
+    with output_errors(versions.folder, "free some disk space"):
         version = versions.add(fingerprint, write, result)
-    except OSError as error:
-        raise OutputError(f"cannot write {versions.folder}: {error.strerror or error}; free some disk space") from error
     options = "".join(
         f" --{name} {shlex.quote(value)}" for name in ("config", "store") if (value := getattr(args, name))
     )

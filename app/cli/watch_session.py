@@ -15,7 +15,7 @@ from app.alerts.earlier_runs import cameras_left_offline, latest_of_parts
 from app.alerts.hook import PART_KINDS
 from app.alerts.mutes import Mutes
 from app.alerts.part_watch import CLASSIFIER, PartWatch, faults_of_alerts
-from app.alerts.store_types import StoreInUseError
+from app.alerts.store_types import StoreError
 from app.cli.count_recorder import CountRecorder
 from app.cli.evidence import Evidence
 from app.cli.output_files import OutputFiles
@@ -274,7 +274,7 @@ class WatchSession:
         self._warn_of_unmatched_cameras()
         try:
             self.alerts.reload(self._settings.alerts)
-        except StoreInUseError as error:
+        except StoreError as error:
             log.error("the alert settings are not changed: %s", error)
             self._settings = self._settings.model_copy(update={"alerts": before})
             return
