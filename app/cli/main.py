@@ -39,10 +39,10 @@ _COMMANDS = {
     "fleet": ("fleet",),
     "training_commands": ("train", "evaluate", "paper", "train-detector", "evaluate-detector"),
     "models": ("models",),
-    "autostart": ("autostart",),
+    "autostart": (),  # needs the others, to check what is to be started
     "update": ("update",),
 }
-"""The modules of ``app/cli`` and their commands, in the order of the help."""
+"""The modules of ``app/cli``, in the order of the help, and the commands that need no other module."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
