@@ -36,7 +36,9 @@ class Child:
 
 
 def own_child(arguments: Sequence[str], part: str, environment: Mapping[str, str]) -> Child:
-    """``maskwatch bench`` again, for one ``part`` of the benchmark: "run" or "start"."""
+    """``maskwatch bench`` again, for one ``part`` of the benchmark: "run" or "start". It keeps its bytecode, as an
+    installed program does."""
+    environment = {"PYTHONDONTWRITEBYTECODE": "", **environment}
     return Child("maskwatch", (*own_command(), "bench", *arguments, "--part", part), environment)
 
 

@@ -23,7 +23,7 @@ __all__ = ["Capture", "SourceState", "SourceStatus"]
 
 _log = logging.getLogger(__name__)
 
-_TICK_S = 0.1
+_TICK_S = 0.2
 """How often a capture without frames checks the clock and its stop event."""
 _GRACE_S = 1.0
 """How much longer than its own time limit a call may take before its thread is abandoned."""

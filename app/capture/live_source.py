@@ -106,8 +106,8 @@ class LiveSource:
                     # The drivers of many webcams give no stamps, which is no fault.
                     level = logging.WARNING if self._settings.kind is SourceKind.STREAM else logging.DEBUG
                     _log.log(level, "%s: its time stamps %s; the times of arrival are used instead", self.name, fault)
-                if not fault:
-                    stop.wait(hold.wait_s(self._time_s, arrival_s))
+                if not fault and (wait_s := hold.wait_s(self._time_s, arrival_s)) > 0:
+                    stop.wait(wait_s)
                 if image is None:
                     self.throttle.skipped += 1
                     continue

@@ -45,6 +45,8 @@ _ROUNDING = 1e-6
 _MOST_KEPT, _MOST_KEPT_BYTES = 250, 4 * 2**20
 """Skipped packets that are kept until an image needs them: about 8 s of a usual stream. To decode more at once (8 ms
 each at 4K) would last longer than a read may: cameras with "smart" codecs send up to 30 s without a key frame."""
+_ONE_THREAD_PX = 1920 * 1080
+"""Up to this size one thread decodes fast enough; more would cost processor time and hold more frames."""
 _EMPTY = np.empty((0, 0, 3), np.uint8)
 
 # ITU-T H.273: matrix coefficients. sws_scale rejects the others, so frames get the nearest of these.
@@ -92,8 +94,9 @@ class PyavReader:
         except NoVideoError:
             self._container.close()
             raise
-        self.stream.codec_context.thread_type = "AUTO"
-        self.stream.codec_context.thread_count = threads
+        codec = self.stream.codec_context
+        codec.thread_type = "AUTO"
+        codec.thread_count = threads or int(codec.width * codec.height <= _ONE_THREAD_PX)
         self._every_s, self._from_s, self._key_frames = 0.0, 0.0, False
         self._skips = False
         self._kept: list[Packet[VideoStream]] = []
@@ -340,7 +343,10 @@ class PyavReader:
         """Seconds since the start of the stream; NaN without a stamp."""
         if stamp is None or unit is None or self.stream.time_base is None:
             return math.nan
-        return float(stamp * unit - (self.stream.start_time or 0) * self.stream.time_base)
+        start = self.stream.start_time or 0
+        if unit == self.stream.time_base:
+            return (stamp - start) * unit.numerator / unit.denominator
+        return float(stamp * unit - start * self.stream.time_base)
 
     def _upright(self, frame: VideoFrame) -> Image:
         """The BGR image of the observed ``frame``, turned by its display matrix; keeps its pixel shape for ``get``."""

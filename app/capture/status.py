@@ -111,7 +111,8 @@ class SourceHealth:
 
     def changed(self, now_s: float) -> bool:
         """Whether the state differs from the one at the last call."""
-        state = self.status(now_s, 0).state
+        with self._lock:
+            state = self._state if self._stale_s(now_s) is None else SourceState.STALE
         if state is self._reported:
             return False
         self._reported = state

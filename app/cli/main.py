@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,6 +22,27 @@ from app.settings.flags import Help
 from app.settings.source_uri import is_photo
 
 USAGE_ERROR = 2
+_COMMANDS = {
+    "watch": ("watch",),
+    "start": ("start",),
+    "annotate": ("annotate",),
+    "config": ("config",),
+    "doctor": ("doctor",),
+    "self_test": ("self-test",),
+    "bench": ("bench",),
+    "alerts": ("events", "alerts", "purge"),
+    "report": ("report",),
+    "users": ("users",),
+    "dataset": ("dataset",),
+    "improve": ("improve",),
+    "scan": ("scan",),
+    "fleet": ("fleet",),
+    "training_commands": ("train", "evaluate", "paper", "train-detector", "evaluate-detector"),
+    "models": ("models",),
+    "autostart": (),  # needs the others, to check what is to be started
+    "update": ("update",),
+}
+"""The modules of ``app/cli``, in the order of the help, and the commands that need no other module."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -86,49 +108,15 @@ def _is_shown(action: argparse.Action) -> bool:
     return action.help is not argparse.SUPPRESS
 
 
-def build_parser() -> argparse.ArgumentParser:
-    from app.cli import (
-        alerts,
-        annotate,
-        autostart,
-        bench,
-        config,
-        dataset,
-        doctor,
-        fleet,
-        improve,
-        models,
-        report,
-        scan,
-        self_test,
-        start,
-        training_commands,
-        update,
-        users,
-        watch,
-    )
-
+def build_parser(command: str = "") -> argparse.ArgumentParser:
+    """The parser of all commands, or only of ``command`` if it is one: to import the others takes long."""
     parser = _Parser(prog="maskwatch", description="Detect face masks in cameras, streams and files.")
     parser.add_argument("--version", action="version", version=f"maskwatch {__version__}")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="log more (-vv: everything)")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
-    first = (watch, start, annotate, config, doctor, self_test)
-    for module in (
-        *first,
-        bench,
-        alerts,
-        report,
-        users,
-        dataset,
-        improve,
-        scan,
-        fleet,
-        training_commands,
-        models,
-        autostart,
-        update,
-    ):
-        module.register(commands)
+    needed = (name for name, own in _COMMANDS.items() if command in own)
+    for name in [*needed] or _COMMANDS:
+        import_module(f"app.cli.{name}").register(commands)
     return parser
 
 
@@ -142,7 +130,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments and has_display():
         arguments = ["start"]
     try:
-        args = build_parser().parse_args(with_implied_watch(arguments))
+        arguments = with_implied_watch(arguments)
+        command = next((argument for argument in arguments if not argument.startswith("-")), "")
+        args = build_parser(command).parse_args(arguments)
         levels = (logging.WARNING, logging.INFO, logging.DEBUG)
         logging.basicConfig(level=levels[min(args.verbose, 2)], format="%(levelname)s %(message)s", stream=sys.stderr)
         for name in ("httpx", "httpcore", "urllib3"):  # they log whole URLs with tokens

@@ -69,6 +69,9 @@ class BurstSpreader:
         self._usual.append((self._pause_s, self._frames))
         if len(self._usual) < _ENOUGH:
             return
-        limit_s = max(_RARE_STEP_S, _RARE * median(pause_s / frames for pause_s, frames in self._usual))
-        usual = [(pause_s, frames) for pause_s, frames in self._usual if pause_s / frames <= limit_s]
-        self.step_s = sum(pause_s for pause_s, _ in usual) / sum(frames for _, frames in usual)
+        usual, steps_s = [*self._usual], [pause_s / frames for pause_s, frames in self._usual]
+        if max(steps_s) > _RARE_STEP_S:
+            limit_s = max(_RARE_STEP_S, _RARE * median(steps_s))
+            usual = [each for each, step_s in zip(usual, steps_s, strict=True) if step_s <= limit_s]
+        pauses_s, frames = zip(*usual, strict=True)
+        self.step_s = sum(pauses_s) / sum(frames)

@@ -198,17 +198,17 @@ class Camera:
 
     def health(self) -> CameraHealth:
         """For the watchdog, which asks several times a second."""
-        worker, settings = self.worker, self.settings
-        if is_up(self.status.state):
+        worker, settings, status = self.worker, self.settings, self.status
+        if is_up(status.state):
             self._up_wall_s = time.time()
         limit_s = settings.open_timeout_s + settings.silence_s + _CAPTURE_SLACK_S
-        limit_s += max(*settings.reconnect_s, self.capture.status.wait_s)
+        limit_s += max(*settings.reconnect_s, status.wait_s)
         return CameraHealth(
             name=self.name,
             is_live=self.is_live,
             has_ended=self.has_ended,
-            was_live=self._frames_before + self.capture.status.frames > 0,
-            status=self.status,
+            was_live=self._frames_before + status.frames > 0,
+            status=status,
             failure=self.failure,
             capture_error=self.capture.error,
             capture_limit_s=limit_s,

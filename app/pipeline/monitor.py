@@ -242,9 +242,12 @@ class Monitor:
         self._checked_s = time.monotonic()
         self._measure_watched_time()
         settings = self._settings.monitor
-        for action in self._watchdog.check(settings, cameras, self._classifier.heartbeat, self._dispatcher.heartbeat):
+        actions = self._watchdog.check(settings, cameras, self._classifier.heartbeat, self._dispatcher.heartbeat)
+        for action in actions:
             self._carry_out(action)
-        raise_if_none_left([camera.health() for camera in self._cameras], settings)
+        if actions or len(cameras) < len(self._cameras):
+            cameras = [camera.health() for camera in self._cameras]
+        raise_if_none_left(cameras, settings)
 
     def _suspend_or_resume(self) -> None:
         for camera in self._cameras:

@@ -15,7 +15,7 @@ from app.pipeline.heartbeat import AwakeClock, Heartbeat, StallTimer
 from app.pipeline.outage import Outage, OutageChange, is_up, step
 from app.settings.monitor import MonitorSettings
 
-CHECK_EVERY_S = 0.25
+CHECK_EVERY_S = 0.5
 _WINDOW_S = 3600.0
 
 

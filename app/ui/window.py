@@ -23,9 +23,9 @@ from app.ui.palette import STYLES
 from app.ui.region_editor import RegionDraft
 from app.ui.window_saver import WindowSaver
 
-_WAIT_S, _IDLE_WAIT_S = 0.008, 0.1
-"""Time between two checks for new frames, if the user does nothing: a quarter of a frame, within these limits; the
-longer one while the image does not change."""
+_WAIT_S, _IDLE_WAIT_S, _PAUSED_WAIT_S = 0.008, 0.1, 0.2
+"""Time between two checks for new frames, if the user does nothing: a quarter of a frame, within the first two; the
+second while the image does not change, the third while the window is paused."""
 _TAKEN_AT_ONCE = 4
 """Results of all cameras that may come during one wait: the queue of the monitor holds twice as many."""
 _RESULT_SHARE, _DRAWN_SHARE, _LONGEST_WAIT_S = 0.6, 0.75, 0.05
@@ -87,7 +87,8 @@ class Window:
         self._fullscreen = settings.fullscreen
         self.enlarged: int | None = None
         self._saver = WindowSaver(settings.snapshots)
-        self.drawn_s = self._changed_s = self._results_per_s = 0.0
+        self.drawn_s = self._changed_s = self._results_per_s = self._step_s = 0.0
+        self._is_due_soon = False
         self._drawn: tuple[object, ...] = ()
         self._last: Image | None = None
         self._paused_views: list[CameraView] = []
@@ -97,9 +98,16 @@ class Window:
 
     @property
     def turn_s(self) -> float:
-        """How long to wait for a key: longer while the window is paused or idle, or has few frames to show."""
-        is_idle = self.screen.paused or time.monotonic() - self._changed_s > _IDLE_S
-        wait_s = _IDLE_WAIT_S if is_idle else 0.25 / max(self.screen.shown_fps, 1.0)
+        """How long to wait for a key: longer while the window is paused or idle, or has few frames to show, and after
+        a frame was drawn."""
+        if self.screen.paused:
+            return _PAUSED_WAIT_S
+        now_s, wait_s = time.monotonic(), _IDLE_WAIT_S
+        if self._is_due_soon:
+            wait_s = 0.25 * self._step_s
+        elif now_s - self._changed_s <= _IDLE_S:
+            drawn_share_s = min(_DRAWN_SHARE * self._step_s, _LONGEST_WAIT_S)
+            wait_s = max(0.25 / max(self.screen.shown_fps, 1.0), self.drawn_s + drawn_share_s - now_s)
         return min(max(min(wait_s, _TAKEN_AT_ONCE / max(self._results_per_s, 1.0)), _WAIT_S), _IDLE_WAIT_S)
 
     @property
@@ -147,13 +155,14 @@ class Window:
         """Shows the next image, if any. A new window, or one with another source, gets the size of the image."""
         if not self._image_window.is_ready:
             return
-        natural_px = self._natural_size(self._paused_views or self._monitor.views())
+        views = self._paused_views or self._monitor.views()
+        natural_px = self._natural_size(views)
         is_new = natural_px != self._natural_px and not self._fullscreen
         if is_new:
             self._natural_px = natural_px
             size_px = window_size(*natural_px, self._settings.max_width_px)
             self.screen = replace(self.screen, size_px=size_px)
-        image = self.redraw()
+        image = self.redraw(views)
         if image is not None:
             self._image_window.show(image, self.screen.size_px if is_new else None)
 
@@ -180,21 +189,25 @@ class Window:
         ended = "The video has ended" if len(seen) < 2 else "The videos have ended"
         return (ended, ""), *((word, str(number)) for word, number in rows), ("any key", "close")
 
-    def redraw(self) -> Image | None:
-        """The next image, or None if the display has not changed."""
+    def redraw(self, views: Sequence[CameraView] = ()) -> Image | None:
+        """The next image, or None if the display has not changed. ``views``: the current ones, if they are known."""
         now_s = time.monotonic()
         if self.screen.message and now_s > self._message_until_s:
             self.screen = replace(self.screen, message="")
-        views = self._paused_views or self._monitor.views()
+        views = views or self._paused_views or self._monitor.views()
         self._results_per_s = 0.0 if self.screen.paused else sum(view.analysis_fps for view in views)
         single = self._single_view(views)
         shown = views if single is None else [single]
+        fps = max((view.status.fps for view in shown), default=0.0)
+        self._step_s = 1.0 / fps if fps else 0.0
         frames = tuple((view.frame.index, view.frame.captured_s) if view.frame else None for view in shown)
         content = (frames, tuple(view.tracks for view in shown), self.screen, self.enlarged)
+        self._is_due_soon = False
         if content == self._drawn:
             if now_s - self.drawn_s < _REDRAW_S:
                 return None
         elif content[2:] == self._drawn[2:] and self._is_too_soon(shown, now_s, frames != self._drawn[0]):
+            self._is_due_soon = True
             return None
         else:
             self._changed_s = now_s
@@ -211,14 +224,12 @@ class Window:
 
     def _is_too_soon(self, shown: Sequence[CameraView], now_s: float, is_new: bool) -> bool:
         """Whether the next frame, or the result of this one, follows so soon that drawing now would draw twice."""
-        fps = max((view.status.fps for view in shown), default=0.0)
-        step_s = 1.0 / fps if fps else 0.0
         if not is_new or len(shown) != 1:
-            return now_s - self.drawn_s < min(_DRAWN_SHARE * step_s, _LONGEST_WAIT_S)
+            return now_s - self.drawn_s < min(_DRAWN_SHARE * self._step_s, _LONGEST_WAIT_S)
         view = shown[0]
         if view.frame is None or view.analysed is None:
             return False
-        wait_s = min(_RESULT_SHARE * step_s, _LONGEST_WAIT_S)
+        wait_s = min(_RESULT_SHARE * self._step_s, _LONGEST_WAIT_S)
         # Only if the analysis keeps up: it has the frame before this one, and was fast
         is_next = view.frame.index == view.analysed.frame.index + 1
         return is_next and view.analysed.times.total_s < wait_s and now_s - view.frame.captured_s < wait_s

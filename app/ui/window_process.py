@@ -24,8 +24,9 @@ from app.ui.image_window import Closed, ImageWindow, OpenCvWindow, WindowInput
 
 _LOAD_S, _OPEN_S, _CLOSE_S = 60.0, 10.0, 2.0
 """Time limits: to load OpenCV, to open the window after that, to end."""
-_WAIT_S, _IDLE_WAIT_S, _IDLE_S = 0.02, 0.05, 1.0
-"""Longest time between two runs of the toolkit; the same when no image came for ``_IDLE_S``."""
+_WAIT_S, _IDLE_WAIT_S, _IDLE_S = 0.04, 0.1, 0.5
+"""Longest time between two runs of the toolkit; the same when at most one image came within ``_IDLE_S``, as while the
+window is paused."""
 _LOADED, _OPEN = "loaded", "open"
 _MAX_ERROR_BYTES = 65_536
 _REASONS = ("uthoriz", "protocol", "could not", "broke")
@@ -172,16 +173,16 @@ def show_window(arguments: Sequence[str]) -> int:
 def _serve(window: OpenCvWindow, pipe: Connection, memory_fd: int) -> None:
     """Shows what comes and sends what the user does, until the user closes the window."""
     memory = mmap.mmap(-1, 1)
-    shown_s = 0.0
+    shown_s = before_s = 0.0
     while True:
-        is_idle = time.monotonic() - shown_s > _IDLE_S
+        is_idle = time.monotonic() - before_s > _IDLE_S
         if pipe.poll(_IDLE_WAIT_S if is_idle else _WAIT_S):
             match pipe.recv():
                 case ("show", shape, size_px):
                     if len(memory) < shape[0] * shape[1] * shape[2]:
                         memory = mmap.mmap(memory_fd, 0)
                     window.show(_pixels(memory, shape), size_px)
-                    shown_s = time.monotonic()
+                    before_s, shown_s = shown_s, time.monotonic()
                     pipe.send(time.process_time())
                 case ("fullscreen", fullscreen):
                     window.set_fullscreen(fullscreen)

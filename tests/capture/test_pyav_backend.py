@@ -253,6 +253,15 @@ def test_no_decoded_frame_stays_in_memory(tmp_path: Path) -> None:
     assert alive == 0
 
 
+@pytest.mark.parametrize(("width_px", "given", "threads"), [(1920, 0, 1), (1936, 0, 0), (96, 2, 2)])
+def test_one_thread_decodes_a_small_video(tmp_path: Path, width_px: int, given: int, threads: int) -> None:
+    path = write(tmp_path / "a.mp4", [np.zeros((1080, width_px, 3), np.uint8)])
+    reader = PyavReader(str(path), threads=given)
+    assert reader.stream.codec_context.thread_count == threads
+    assert reader.read()[0]
+    reader.release()
+
+
 def test_a_raw_stream_plays_at_its_own_rate(tmp_path: Path) -> None:
     path = write(tmp_path / "A.H264", [grey_image(i) for i in range(COUNT)], fps=10)
     frames = play(path)

@@ -1,5 +1,6 @@
 """The command line as a user runs it: bad input gives one clear line and exit code 2, and no partial files."""
 
+import argparse
 import json
 import os
 import signal
@@ -255,7 +256,7 @@ def test_flags_override_environment_and_file(tmp_path: Path, monkeypatch: pytest
 
 
 def test_interrupt_during_start_prints_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted() -> None:
+    def interrupted(_: str) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("app.cli.main.build_parser", interrupted)
@@ -368,6 +369,29 @@ def test_help_imports_no_large_package() -> None:
     )
     for package in ("tensorflow", "keras", "matplotlib", "cv2", "ai_edge_litert"):
         assert f"'{package}'" not in done.stdout
+
+
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    (choices,) = (action.choices for action in parser._actions if action.dest == "command")
+    return dict(choices or {})  # type: ignore[call-overload]
+
+
+def test_each_command_has_its_parser_without_the_others() -> None:
+    for name, parser in commands_of(build_parser()).items():
+        alone = commands_of(build_parser(name))
+        assert name in alone, f"app.cli.main must say which module has {name}"
+        assert alone[name].format_help() == parser.format_help()
+        assert len(alone) <= 5 or name == "autostart"
+
+
+def test_the_parser_of_one_command_imports_no_other() -> None:
+    code = "import sys; from app.cli.main import build_parser; build_parser('watch'); print([m for m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    assert "'app.cli.watch'" in done.stdout
+    for module in ("app.cli.scan", "app.cli.fleet", "app.cli.models", "asyncio"):
+        assert f"'{module}'" not in done.stdout
 
 
 def test_watching_without_a_window_imports_only_what_it_needs() -> None:

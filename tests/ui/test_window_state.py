@@ -268,6 +268,21 @@ def test_the_window_draws_once_per_frame(
     assert max(ages_s[1:]) <= longest_s + 1e-3
 
 
+@pytest.mark.parametrize("fps", [25.0, 10.0])
+def test_the_window_follows_the_frames_with_few_turns(
+    tmp_path: Path, regions: Regions, clock: Clock, fps: float
+) -> None:
+    """Also if an idle window asks as often as frames come, each time before the result of the newest one."""
+    window = make_window(tmp_path, regions, monitor=PlayedMonitor(clock, fps, 0.020))
+    turns = draws = 0
+    while clock.now_s < 104.0:
+        turns += 1
+        draws += window.redraw() is not None
+        clock.now_s += window.turn_s
+    assert draws == pytest.approx(4 * fps, rel=0.05)
+    assert turns <= 3.2 * draws
+
+
 def test_frames_of_hidden_cameras_are_not_drawn(tmp_path: Path, regions: Regions, clock: Clock) -> None:
     """One of nine cameras fills the window; the frames of the others come at other times."""
     parts = []
@@ -301,7 +316,7 @@ def test_results_are_taken_before_their_queue_is_full_whatever_is_shown(
     assert window.turn_s * 9 * 25 < 8
     press(window, " ")
     window.redraw()
-    assert window.turn_s == pytest.approx(0.1), "a paused monitor gives no results"
+    assert window.turn_s == pytest.approx(0.2), "a paused monitor gives no results"
     press(window, " ")
     still[:] = [replace(view, analysis_fps=0.0) for view in still]
     clock.now_s += 1.0
