@@ -115,6 +115,12 @@ def resize(browser: Any, width: int, height: int, **media: str) -> None:
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     features = [{"name": f"prefers-{name.replace('_', '-')}", "value": value} for name, value in media.items()]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.width_px = width
+
+
+def overflow_px(browser: Any) -> int:
+    """By how much the page is wider than the screen of ``resize``. A phone's ``innerWidth`` grows with the page."""
+    return int(browser.execute_script("return document.documentElement.scrollWidth") - browser.width_px)
 
 
 def live_image(browser: Any) -> str:

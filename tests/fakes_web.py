@@ -1,5 +1,6 @@
 """A fake monitor, and a running web view on a free port of the loopback interface."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -118,6 +119,10 @@ class Running:
     def get(self, path: str) -> httpx.Response:
         """The response to one request on a new connection."""
         return httpx.get(f"{self.base}{path}", timeout=LIMIT_S)
+
+    def connect(self) -> socket.socket:
+        """A new connection, for what no client sends."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=LIMIT_S)
 
     @contextmanager
     def browser(self) -> Iterator[tuple[httpx.Client, dict[str, str]]]:

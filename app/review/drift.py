@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.alerts.retention_clock import DAY_S
 from app.core.files import write_json
 from app.core.types import Event, FrameResult, Image, Label, Track
 from app.settings.review import DriftSettings
@@ -35,7 +36,7 @@ SAME_PLACE, SOFT, BLANK, LOST_CELL, LOST_PART, LEAST_DETAIL = 0.5, 0.55, 0.3, 0.
 0.98 by day and night, 0.92 shifted by a pixel, at most 0.2 moved, turned or zoomed; detail left 0.5 slightly blurred,
 0.25 blurred; lost cells at least 0.24 with a part covered or smeared, else at most 0.04."""
 MIN_FACES, UNSURE_RISE, CONFIDENCE_FALL, SIZE_RATIO, FACES_Z = 50, 0.2, 0.1, 1.6, 4.0
-AGAIN_S, SAVE_EVERY_S, DAY_S = 86_400.0, 3600.0, 86_400.0
+AGAIN_S, SAVE_EVERY_S = DAY_S, 3600.0
 
 ADVICE = {
     "dark": "much darker than in its first week: check the light and whether something covers the lens",

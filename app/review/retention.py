@@ -5,13 +5,13 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from app.alerts.retention_clock import DAY_S
 from app.core.text import counted
 from app.review.picture_folder import PictureFolder
 
 log = logging.getLogger(__name__)
 
 ENFORCE_EVERY_S = 60.0
-DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import threading
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,8 @@ class SettingsFile:
         self.path = path
         self.load = load
         self._versions_path = path.with_name(f"{path.name}.undo")
+        self._lock = threading.Lock()
+        """The web view and the window change the file in different threads."""
 
     def read(self) -> str:
         """The text; empty if there is no file yet. Raises SettingsError."""
@@ -87,22 +90,24 @@ class SettingsFile:
     def change(self, revision: str, changes: Sequence[Change]) -> Settings:
         """Writes ``changes``, all or none. Returns the settings of the run. Raises ConflictError if the file is not
         that of ``revision`` any more or read-only, SettingsError if a change is invalid or not allowed."""
-        text = self._checked(revision)
-        new = changed_text(text, changes)
-        settings = self.load(new)
-        _check_effect(new, settings, changes)
-        if new != text:
-            self._write(new, [*self._versions(), {"revision": revision_of(new), "before": text}][-MAX_VERSIONS:])
-        return settings
+        with self._lock:
+            text = self._checked(revision)
+            new = changed_text(text, changes)
+            settings = self.load(new)
+            _check_effect(new, settings, changes)
+            if new != text:
+                self._write(new, [*self._versions(), {"revision": revision_of(new), "before": text}][-MAX_VERSIONS:])
+            return settings
 
     def undo(self, revision: str) -> Settings:
         """Takes the last change back. Raises ConflictError, also if there is none."""
-        text, versions = self._checked(revision), self._versions()
-        if not versions or versions[-1]["revision"] != revision_of(text):
-            raise ConflictError("there is no change of the web view to undo, or the file was edited after it")
-        settings = self.load(versions[-1]["before"])
-        self._write(versions[-1]["before"], versions[:-1])
-        return settings
+        with self._lock:
+            text, versions = self._checked(revision), self._versions()
+            if not versions or versions[-1]["revision"] != revision_of(text):
+                raise ConflictError("there is no change of the web view to undo, or the file was edited after it")
+            settings = self.load(versions[-1]["before"])
+            self._write(versions[-1]["before"], versions[:-1])
+            return settings
 
     @property
     def can_undo(self) -> bool:

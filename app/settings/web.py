@@ -15,7 +15,8 @@ from app.settings.table import SettingsTable
 _ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
 _ANCESTOR = re.compile(r"'self'|https?://(\*\.)?[A-Za-z0-9.-]+(:\d{1,5}|:\*)?|https?://\[[0-9A-Fa-f:]+\](:\d{1,5})?")
 _OWN_PATHS = re.compile(
-    r"/(wall|events|review|trends|health|setup|healthz|readyz|login|logout|account|users|audit|static|metrics|api|api/v1(/.*)?)"
+    r"/(wall|events|review|label|trends|health|fleet|scan|setup|healthz|readyz|login|logout|first-user|account|users|"
+    r"audit(\.csv)?|static|metrics|api|api/v1(/.*)?)"
 )
 """With one of these as root path, a request would have two meanings."""
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8080

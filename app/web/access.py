@@ -35,6 +35,8 @@ def _view(what: str) -> Rule:
     return Rule(VIEWER, what, is_view=True)
 
 
+NO_EVENT = "no such event; see /api/v1/events"
+NO_FACE = "no such collected face; it may have been deleted"
 _API = "/api/v1"
 _EVENT = "/events/{event:path}"
 RULES: dict[tuple[str, str], Rule] = {
@@ -159,10 +161,7 @@ class _Guard:
         if user.cameras is not None:
             if rule.needs_all:
                 raise HTTPException(403, "this needs access to all cameras; ask an admin")
-            try:
-                await self._check_cameras(user, scope["path_params"])
-            except StoreError as error:
-                raise HTTPException(503, str(error)) from error
+            await self._check_cameras(user, scope["path_params"])
         await self._app(scope, receive, self._recorded(scope, send, rule, user) if rule.what else send)
 
     async def _check_cameras(self, user: User, given: dict[str, object]) -> None:
@@ -173,11 +172,11 @@ class _Guard:
         if "event" in given:
             event = await site.run_in_worker(lambda: site.find_event(str(given["event"])))
             if event is None or not user.sees(event.camera):
-                raise HTTPException(404, "no such event; see /api/v1/events")
+                raise HTTPException(404, NO_EVENT)
         if "face" in given:
             face = await site.run_in_worker(lambda: site.collected.find(str(given["face"])))
             if face is None or not user.sees(face.camera):
-                raise HTTPException(404, "no such collected face; it may have been deleted")
+                raise HTTPException(404, NO_FACE)
 
     def _recorded(self, scope: Scope, send: Send, rule: Rule, user: User) -> Send:
         """Records the request in the audit log when it succeeds. A handler may say more with ``scope["target"]``."""

@@ -129,11 +129,11 @@ class AuditLog:
             _append(db, now_s, (who, address, what, target[:300]))
 
     def entries(
-        self, who: str = "", what: str = "", since_s: float = 0.0, until_s: float = 1e12
+        self, who: str = "", what: str = "", since_s: float = 0.0, until_s: float = 1e12, before: int = 1 << 62
     ) -> Iterator[AuditEntry]:
-        """Newest first. ``who`` and ``what`` empty: all."""
+        """Those with a number below ``before``, newest first. ``who`` and ``what`` empty: all."""
         wanted = "number < ? AND ? IN ('', who) AND ? IN ('', what) AND at_s >= ? AND at_s < ?"
-        query, before = f"SELECT * FROM audit WHERE {wanted} ORDER BY number DESC LIMIT {_ROWS_AT_ONCE}", 1 << 62
+        query = f"SELECT * FROM audit WHERE {wanted} ORDER BY number DESC LIMIT {_ROWS_AT_ONCE}"
         while rows := self._file.rows(query, before, who, what, since_s, until_s):
             found = [AuditEntry(*row) for row in rows]  # type: ignore[arg-type]
             yield from found
@@ -148,14 +148,16 @@ class AuditLog:
         """Which entry was changed or removed; '' if none was."""
         newest = self._file.rows("SELECT seq FROM sqlite_sequence WHERE name = 'audit'")
         expected, later = int(str(newest[0][0])) if newest else 0, ""
-        deleted = {entry.target for entry in self.entries(what=DELETED)}
-        for entry in self.entries():
+        for entry in self.entries(before=expected + 1):  # later ones are written meanwhile
             if entry.number != expected:
                 return f"entry {expected} was removed"
             if not entry.is_unchanged or later not in ("", entry.digest):
                 return f"entry {entry.number} was changed"
             expected, later = entry.number - 1, entry.previous
-        return "" if expected == 0 or str(expected) in deleted else f"entry {expected} was removed"
+        deleted = max(
+            (int(entry.target) for entry in self.entries(what=DELETED) if entry.target.isdecimal()), default=0
+        )
+        return "" if expected <= deleted else f"entry {expected} was removed"
 
 
 def _append(db: sqlite3.Connection, now_s: float, content: tuple[str, str, str, str]) -> None:

@@ -67,8 +67,7 @@ class AuditPage:
 def _entries(site: Site, given: dict[str, str]) -> Iterator[AuditEntry]:
     before = int(given["before"]) if given.get("before", "").isdecimal() and len(given["before"]) < 16 else 1 << 62
     since_s, until_s = _day(given["since"], 0, 0.0), _day(given["until"], 1, 1e12)
-    entries = site.people.audit.entries(given["who"], given["what"], since_s, until_s)
-    return filter(lambda entry: entry.number < before, entries)
+    return site.people.audit.entries(given["who"], given["what"], since_s, until_s, before)
 
 
 def _cell(value: object) -> object:

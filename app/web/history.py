@@ -84,8 +84,13 @@ class History:
         found = frozenset(event_id for event_id in wanted if self._center.snapshot(event_id) is not None)
         if store is None or not events:
             return found
-        with closing(store):
-            return found | {str(row[0]) for row in _rows(store, "SELECT event_id FROM snapshots", events)}
+        ids = [event.id for event in events]
+        with closing(store), store.transaction() as db:
+            for at in range(0, len(ids), _IDS_PER_QUERY):
+                part = ids[at : at + _IDS_PER_QUERY]
+                query = f"SELECT event_id FROM snapshots WHERE event_id IN ({','.join('?' * len(part))})"
+                found |= {str(row[0]) for row in db.execute(query, part)}
+        return found
 
     def marks(self, events: Sequence[Event]) -> dict[str, Marks]:
         """Acknowledgements and verdicts by event id; events without any are left out."""
@@ -145,16 +150,6 @@ class History:
             with closing(store):
                 events = store.events(alerts)
         return self._center.hours(query), events, until_s
-
-
-def _rows(store: EventStore, select: str, events: Sequence[Event]) -> list[tuple[object, ...]]:
-    rows: list[tuple[object, ...]] = []
-    ids = [event.id for event in events]
-    with store.transaction() as db:
-        for at in range(0, len(ids), _IDS_PER_QUERY):
-            part = ids[at : at + _IDS_PER_QUERY]
-            rows += db.execute(f"{select} WHERE event_id IN ({','.join('?' * len(part))})", part).fetchall()
-    return rows
 
 
 def _matches(event: Event, query: EventFilter) -> bool:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -12,7 +12,9 @@ from prometheus_client.registry import Collector
 from app import __version__
 from app.capture.capture import SourceState
 from app.core.types import FACE_LABELS, Label
+from app.pipeline.camera import CameraView
 from app.web.middleware import SecurityMiddleware
+from app.web.schemas import camera_record
 from app.web.site import Site
 
 
@@ -66,9 +68,9 @@ class _SiteCollector(Collector):
             "maskwatch_camera_frames_dropped", "Frames not analysed because a newer one arrived", labels=("camera",)
         )
         reconnects = CounterMetricFamily("maskwatch_camera_reconnects", "Reconnections", labels=("camera",))
-        status, names = self._site.status(), self._site.camera_labels()
-        for camera, view in zip(status.cameras, self._site.monitor.views(), strict=True):
-            name = [names[camera.id - 1]]
+        views = self._site.monitor.views()
+        for number, (view, label) in enumerate(zip(views, camera_labels(views), strict=True), 1):
+            camera, name = camera_record(number, view, self._site.mutes.until_s(view.camera)), [label]
             up.add_metric(name, float(camera.state is SourceState.LIVE))
             for each in SourceState:
                 state.add_metric([*name, each.value], float(camera.state is each))
@@ -76,10 +78,10 @@ class _SiteCollector(Collector):
             analysed.add_metric(name, camera.analysis_fps)
             if camera.age_s is not None:
                 age.add_metric(name, camera.age_s)
-            for label in FACE_LABELS if self._site.counts(camera.is_live) else ():
-                faces.add_metric([*name, label.value], getattr(camera.now, label.value))
-                if label is not Label.UNSURE:
-                    people.add_metric([*name, label.value], getattr(camera.seen, label.value))
+            for each_label in FACE_LABELS if self._site.counts(camera.is_live) else ():
+                faces.add_metric([*name, each_label.value], getattr(camera.now, each_label.value))
+                if each_label is not Label.UNSURE:
+                    people.add_metric([*name, each_label.value], getattr(camera.seen, each_label.value))
             for kind in ("watched", "offline", "paused", "behind") if self._site.counts(camera.is_live) else ():
                 time_s.add_metric([*name, kind], getattr(self._site.center.today(camera.name), f"{kind}_s"))
             alerts.add_metric(name, len(view.open_alerts))
@@ -126,7 +128,7 @@ class _SiteCollector(Collector):
         encoded = CounterMetricFamily(
             "maskwatch_web_pictures_encoded", "Frames encoded for viewers", labels=("camera",)
         )
-        names = self._site.camera_labels()
+        names = camera_labels(self._site.monitor.views())
         for index, (watching, count) in sorted(self._site.streams.stats().items()):
             if index >= len(names):  # a camera was removed
                 continue
@@ -138,6 +140,12 @@ class _SiteCollector(Collector):
         build = GaugeMetricFamily("maskwatch_build_info", "The running version", labels=("version",))
         build.add_metric([__version__], 1.0)
         yield from (viewers, encoded, requests, build)
+
+
+def camera_labels(views: Sequence[CameraView]) -> list[str]:
+    """The camera names; duplicates get their position as a suffix."""
+    names = [view.camera for view in views]
+    return [name if names.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(names, 1)]
 
 
 def _fleet(path: Path) -> Iterator[Metric]:

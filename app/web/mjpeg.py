@@ -108,7 +108,7 @@ class LiveStreams:
     def stats(self) -> dict[int, tuple[int, int]]:
         """(current viewers, encoded frames) by camera index, for cameras whose frames were requested."""
         totals: dict[int, tuple[int, int]] = {}
-        for (index, _), camera in self._cameras.items():
+        for (index, _), camera in list(self._cameras.items()):  # another thread asks
             viewers, frames = totals.get(index, (0, 0))
             totals[index] = viewers + camera.viewers, frames + camera.frame.number
         return totals
@@ -126,9 +126,13 @@ class LiveStreams:
     def _key(self, index: int, width_px: int) -> tuple[int, int]:
         return index, min(width_px or self._settings.max_width_px, self._settings.max_width_px)
 
-    async def _update(self, keys: Sequence[tuple[int, int]]) -> list[_Camera]:
-        """The cameras and widths of ``keys``, with their current frames. Raises IndexError."""
+    async def _update(self, keys: Sequence[tuple[int, int]], forgets: bool = False) -> list[_Camera]:
+        """The cameras and widths of ``keys``, with their current frames. ``forgets`` the frames that nobody watches,
+        which need megabytes. Raises IndexError."""
         async with self._lock:
+            for camera in self._cameras.values() if forgets else ():
+                if not camera.viewers:
+                    camera.frame = EncodedFrame(b"", camera.frame.number)
             views, blur = self._monitor.views(), self.blur
             wanted = [(self._cameras.setdefault(key, _Camera()), views[key[0]], key[1]) for key in keys]
             new = [
@@ -153,13 +157,16 @@ class LiveStreams:
         loop = asyncio.get_running_loop()
         interval_s = 1.0 / self._settings.max_fps
         next_s = loop.time()
-        while not self._stopping and (keys := [key for key, camera in self._cameras.items() if camera.viewers]):
+        while not self._stopping:
+            keys = [key for key, camera in self._cameras.items() if camera.viewers]
             try:
                 self._monitor.show({index for index, _ in keys})
-                await self._update(keys)
+                await self._update(keys, forgets=True)
             except IndexError:  # a camera was removed: no viewer waits for images that do not come
                 self._changed.set()
                 raise
+            if not any(camera.viewers for camera in self._cameras.values()):
+                return
             next_s = max(next_s, loop.time() - interval_s) + interval_s  # a late image does not lower the rate
             await asyncio.sleep(next_s - loop.time())
 

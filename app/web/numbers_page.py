@@ -17,8 +17,8 @@ from app.alerts.store_types import HOUR_S, EventFilter
 from app.core.period import Period, Span
 from app.core.translation import date_text, gettext, marked
 from app.core.types import Event, EventKind
-from app.web.api import user_of
 from app.web.chart import Unit, bar_chart, chart, hour_name
+from app.web.handling import user_of
 from app.web.heat_map import HeatMap, heat_map
 from app.web.people import User
 from app.web.site import Site

@@ -156,7 +156,7 @@ async def _json(
     try:
         response = await client.request(method, url, data=form, auth=auth, headers={"Accept": "application/json"})
         found = response.raise_for_status().json()
-    except (httpx.HTTPError, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise OidcError(f"the provider does not answer: {type(error).__name__}; try again later") from error
     if not isinstance(found, dict):
         raise OidcError("the provider does not answer with an object")
@@ -171,5 +171,8 @@ def _endpoint(metadata: dict[str, Any], name: str) -> str:
 
 
 def _is_safe(url: str) -> bool:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
     return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)

@@ -11,37 +11,12 @@ from app.web.mjpeg import WIDTHS_PX
 
 _JSON, _JPEG = "application/json", "image/jpeg"
 _REFS = "#/components/schemas/{model}"
-_MODELS = (
-    push.Endpoint,
-    push.PushDevice,
-    push.PushKey,
-    push.Subscription,
-    push.Unsubscribed,
-    schemas.Acknowledged,
-    schemas.AllAcknowledged,
-    schemas.CameraList,
-    schemas.CameraRecord,
-    schemas.SavedSettings,
-    schemas.SettingsChanges,
-    schemas.SettingsRecord,
-    schemas.TriedAddress,
-    schemas.TryAddress,
-    schemas.Compliance,
-    schemas.EventIds,
-    schemas.EventList,
-    schemas.EventRecord,
-    schemas.FaceLabelling,
-    schemas.Fault,
-    schemas.Judged,
-    schemas.Judgement,
-    schemas.Labelled,
-    schemas.Mute,
-    schemas.Muted,
-    schemas.SessionRecord,
-    schemas.Status,
-    schemas.TestResults,
-    schemas.Turned,
-)
+_MODELS = [
+    each
+    for module in (schemas, push)
+    for each in vars(module).values()
+    if isinstance(each, type) and issubclass(each, schemas.Record) and each is not schemas.Record
+]
 
 
 def _ref(model: type) -> dict[str, Any]:

@@ -1,11 +1,9 @@
 """The HTML pages, rendered on the server. They work without JavaScript, which only keeps them up to date."""
 
-import json
 import math
-from collections.abc import Awaitable, Callable
+import time
 from dataclasses import replace
 from datetime import datetime
-from functools import wraps
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -21,9 +19,9 @@ from app.core.files import is_folder
 from app.core.translation import gettext, marked
 from app.core.types import EventKind, Label
 from app.review.collected import SCENE, CollectedFace
-from app.web.api import Handler, site_of, user_of
 from app.web.assets import KINDS_TO_ACKNOWLEDGE, Assets
 from app.web.fleet_page import FleetPage
+from app.web.handling import Handler, site_of, user_of
 from app.web.language import FIELD
 from app.web.numbers_page import NumbersPage
 from app.web.people import NOBODY
@@ -95,13 +93,14 @@ class Pages:
             ("/healthz", _liveness, "GET"),
             ("/readyz", _readiness, "GET"),
         ]
-        return [Route(path, _with_store_errors(handler), methods=[method]) for path, handler, method in table]
+        return [Route(path, handler, methods=[method]) for path, handler, method in table]
 
     def page(self, request: Request, name: str, status: int = 200, **values: object) -> Response:
         """Renders a template with the values that every page needs."""
         caller, user = request.scope["caller"], request.scope["user"]
         # In another language; not an error, or the answer to a form or a provider.
         again = status < 400 and request.method == "GET" and not request.scope["path"].startswith("/login/")
+        here, kept = (request.scope["path"], _kept(request)) if again else ("/", [])
         common = {
             "page": name,
             "root": request.scope["root"],
@@ -111,8 +110,10 @@ class Pages:
             "can_sign_out": self._site.authenticator.needs_login and not caller.by_proxy,
             "confirmation": _confirmation(request.query_params.get("said", "")),
             "version": __version__,
-            "here": request.scope["path"] if again else "/",
-            "kept": _kept(request) if again else [],
+            "offset_s": time.localtime().tm_gmtoff,
+            "here": here,
+            "kept": kept,
+            "back": f"{here}?{urlencode(kept)}" if kept else here,  # where a form returns to
             "last_event": self._site.feed.last_id(user or NOBODY),
             "is_hub": self._site.fleet_store is not None,
             "has_scan": self._site.settings.web.scan is not None and (user or NOBODY).cameras is None,
@@ -248,20 +249,6 @@ def _kept(request: Request) -> list[tuple[str, str]]:
     return [(name, value) for name, value in request.query_params.multi_items()[:50] if name not in (FIELD, "said")]
 
 
-def _with_store_errors(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """Shows a StoreError on an error page with status 503."""
-
-    @wraps(handler)
-    async def run(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except StoreError as error:
-            pages: Pages = request.app.state.pages
-            return pages.page(request, "error", 503, title=gettext("Cannot read the event store"), detail=str(error))
-
-    return run
-
-
 async def _liveness(request: Request) -> Response:
     """Liveness probe: 503 when a thread has crashed."""
     crashed = site_of(request).center.failure is not None
@@ -298,8 +285,8 @@ def _number(text: str) -> float | None:
 
 def error_page(request: Request, status: int, message: str) -> Response:
     """The response to a failed request: JSON for the API, an HTML page otherwise."""
-    if request.url.path.startswith("/api/"):
-        return Response(json.dumps({"error": message}), status, media_type="application/json")
+    if request.scope["path"].startswith("/api/"):
+        return JSONResponse({"error": message}, status)
     title = gettext("Page not found") if status == 404 else gettext("Request failed")
     pages: Pages = request.app.state.pages
     return pages.page(request, "error", status, title=title, detail=message)

@@ -287,6 +287,7 @@ class People:
             with self._file.transaction() as db:
                 db.execute("UPDATE users SET role = ? WHERE name = ?", (role, account.name))
                 db.execute("DELETE FROM sessions WHERE name = ?", (account.name,))
+            self._remove_devices(account.name)
         account = self.account(account.name if account else name)
         if account is None or account.disabled or (account.by_groups and role is None):
             return None
@@ -338,7 +339,7 @@ class People:
 
 def _account(row: tuple[object, ...]) -> Account:
     name, role, cameras, password, disabled, secret, used_step, recovery, subject, by_groups, signed_in_s = row
-    listed = None if cameras is None else frozenset(json.loads(str(cameras)))
+    listed = None if cameras is None or role == Role.ADMIN else frozenset(json.loads(str(cameras)))
     codes = tuple(json.loads(str(recovery)))
     return Account(
         str(name), Role(str(role)), listed, str(password), bool(disabled), str(secret), int(str(used_step)), codes,

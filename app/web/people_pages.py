@@ -11,10 +11,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from app.alerts.store_types import StoreError
 from app.core.translation import gettext, marked
-from app.web.api import user_of
 from app.web.audit_page import AuditPage
+from app.web.handling import user_of
 from app.web.middleware import parse_form, session_cookie_header
 from app.web.oidc import FLOW_S, OidcError, OidcProvider
 from app.web.passwords import STEP_S, new_recovery_codes, new_secret, step_of_code
@@ -65,7 +64,7 @@ class PeoplePages:
         return [Route(path, self._with_errors(handler), methods=[method]) for path, handler, method in table]
 
     def _with_errors(self, handler: Handler) -> Handler:
-        """Shows a StoreError on an error page, and why a change is not possible above the forms."""
+        """Shows why a change is not possible above the forms."""
 
         async def run(request: Request) -> Response:
             try:
@@ -74,8 +73,6 @@ class PeoplePages:
                 if request.scope["path"].startswith("/users"):
                     return await self._users_page(request, 400, str(error))
                 return self._account_page(request, 400, error_text=str(error))
-            except StoreError as error:
-                return self._render(request, "error", 503, title=gettext("Cannot use the users"), detail=str(error))
 
         return run
 
@@ -134,6 +131,8 @@ class PeoplePages:
     async def _begin_oidc(self, request: Request) -> Response:
         if self._provider is None:
             raise HTTPException(404, "not found")
+        if "host" not in request.headers:  # allowed by HTTP/1.0
+            raise HTTPException(400, "the request names no host to return to")
         web, root = self._site.settings.web, request.scope["root"]
         scheme = "https" if web.is_secure else "http"
         try:

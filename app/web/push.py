@@ -2,17 +2,21 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 
 from app.alerts.push_store import Device, PushStore, from_base64url, to_base64url
 from app.core.schedule import parse_hours, time_zone
-from app.core.translation import ENGLISH
 from app.settings.alerts import PushChannel
+from app.web.handling import ApiRoute, json_response, read, site_of, user_of
+from app.web.people import User
 from app.web.schemas import Record
 from app.web.site import Site
 
+_KEPT = ("quiet", "urgent", "timezone", "language")
+"""What a subscription that does not give it keeps of the one before."""
 Hours = Annotated[str, Field(max_length=60)]
 
 
@@ -20,16 +24,12 @@ class PushKey(Record):
     key: str = Field(description="the applicationServerKey for PushManager.subscribe, in base64url")
 
 
-class Endpoint(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class Endpoint(Record):
     endpoint: str = Field(min_length=1, max_length=1000, description="address of the push service for this browser")
 
 
-class SubscriptionKeys(BaseModel):
+class SubscriptionKeys(Record):
     """The keys of a subscription, in base64url."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     p256dh: str = Field(max_length=100)
     auth: str = Field(max_length=40)
@@ -86,14 +86,35 @@ def channel_of(site: Site) -> PushChannel:
     return channel
 
 
-def public_key(channel: PushChannel) -> str:
+def routes() -> list[ApiRoute]:
+    return [
+        ("/push", _key, "GET"),
+        ("/push/subscribe", _subscribe, "POST"),
+        ("/push/unsubscribe", _unsubscribe, "POST"),
+    ]
+
+
+async def _key(request: Request) -> Response:
     from app.alerts.hooks.push_hook import public_point, signing_key
 
-    return to_base64url(public_point(signing_key(PushStore(channel.store).private_key())))
+    store = PushStore(channel_of(site_of(request)).store)
+    private = await site_of(request).run_in_worker(store.private_key)
+    return json_response(PushKey(key=to_base64url(public_point(signing_key(private)))))
 
 
-def subscribe(channel: PushChannel, given: Subscription, request: Request) -> PushDevice:
-    """Stores the device for the user of ``request``. Waits for a name server. Raises HTTPException."""
+async def _subscribe(request: Request) -> Response:
+    given, user, channel = await read(request, Subscription), user_of(request), channel_of(site_of(request))
+    return json_response(await site_of(request).run_in_worker(lambda: subscribe(channel, given, user)))
+
+
+async def _unsubscribe(request: Request) -> Response:
+    given, store = await read(request, Endpoint), PushStore(channel_of(site_of(request)).store)
+    removed = await site_of(request).run_in_worker(lambda: store.remove(given.endpoint))
+    return json_response(Unsubscribed(removed=removed))
+
+
+def subscribe(channel: PushChannel, given: Subscription, user: User) -> PushDevice:
+    """Stores the device for ``user``. Waits for a name server. Raises HTTPException."""
     from app.alerts.hooks.push_hook import encrypt, push_address
 
     try:
@@ -107,20 +128,13 @@ def subscribe(channel: PushChannel, given: Subscription, request: Request) -> Pu
         push_address(given.endpoint, channel.allow_private)
     except ValueError as error:
         raise HTTPException(400, f"endpoint: {error}") from error
-    store, user = PushStore(channel.store), request.scope.get("user")
+    store = PushStore(channel.store)
     before = next((each for each in store.devices() if each.endpoint == given.endpoint), None)
-    cameras = getattr(user, "cameras", None)
-    device = Device(
-        given.endpoint,
-        given.keys.p256dh,
-        given.keys.auth,
-        getattr(user, "name", ""),
-        None if cameras is None else tuple(sorted(cameras)),
-        given.quiet if given.quiet is not None else before.quiet if before else (),
-        given.urgent if given.urgent is not None else before.urgent if before else False,
-        given.timezone if given.timezone is not None else before.timezone if before else "",
-        given.language if given.language is not None else before.language if before else ENGLISH,
-    )
+    cameras = None if user.cameras is None else tuple(sorted(user.cameras))
+    keys = given.keys.p256dh, given.keys.auth
+    kept = {} if before is None else {name: getattr(before, name) for name in _KEPT}
+    kept |= {name: value for name in _KEPT if (value := getattr(given, name)) is not None}
+    device = Device(given.endpoint, *keys, user.name, cameras, **kept)
     if not store.save(device):
         raise HTTPException(409, "too many devices get alerts; turn them off on another device first")
     return PushDevice(quiet=device.quiet, urgent=device.urgent)

@@ -17,17 +17,13 @@ from app.alerts.marks import Marks
 from app.alerts.store_types import EventFilter
 from app.core.types import Event
 from app.review.clips import POSTER, RECORD, VIDEO
+from app.web.handling import site_of, user_of
 from app.web.site import Site
 
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
 _MARK_FIELDS = ("acknowledged_s", "acknowledged_by", "verdict", "label", "verdict_s", "verdict_by")
 MAX_DAY_EVENTS = 20_000
 _MEDIA_TYPES = {VIDEO: "video/mp4", RECORD: "application/json", POSTER: "image/jpeg"}
-
-
-def site_of(request: Request) -> Site:
-    site: Site = request.app.state.site
-    return site
 
 
 def day_range(text: str) -> tuple[float, float]:
@@ -86,7 +82,7 @@ async def day_archive(request: Request) -> Response:
     except (ValueError, OverflowError, OSError):
         raise HTTPException(400, "day: give a date such as 2026-11-23") from None
     cameras = tuple(name for name in query.getlist("camera")[:100] if name and "\x00" not in name)
-    wanted = request.scope["user"].narrow(EventFilter(since_s, until_s, cameras))
+    wanted = user_of(request).narrow(EventFilter(since_s, until_s, cameras))
     events = (await site.run_in_worker(lambda: site.history.events(wanted, MAX_DAY_EVENTS)))[::-1]
     parts = _archive(site, events)
 

@@ -3,18 +3,21 @@
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from urllib.parse import urlencode
 
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.alerts.export import ALERT_KINDS
-from app.alerts.marks import RIGHT_LABELS
+from app.alerts.marks import RIGHT_LABELS, Marks
 from app.alerts.store_types import EventFilter
 from app.core.translation import gettext, marked
 from app.core.types import Event, EventKind
 from app.review.picture_folder import day_of
 from app.web.assets import KINDS_TO_ACKNOWLEDGE
+from app.web.handling import user_of
 from app.web.people import User
 from app.web.review_files import day_range
 from app.web.schemas import EventRecord
@@ -38,13 +41,13 @@ class ReviewPage:
 
     async def page(self, request: Request) -> Response:
         query, site = request.query_params, self._site
-        day = query.get("day", "")
-        try:
+        day, span = query.get("day", ""), (0.0, 0.0)
+        with suppress(ValueError, OverflowError, OSError):
             span = day_range(day)
-        except (ValueError, OverflowError, OSError):
+        if span == (0.0, 0.0):  # no date, or one that no event can have
             day = day_of(time.time())
             span = day_range(day)
-        user = request.scope["user"]
+        user = user_of(request)
         names = await site.run_in_worker(lambda: site.camera_names(user))
         watched = [view.camera for view in site.monitor.views()]  # a hub has none: its day needs a chosen camera
         camera = query.get("camera", "") if "\x00" not in query.get("camera", "") else ""
@@ -60,10 +63,10 @@ class ReviewPage:
             page = {**given, "from": start} if start else given
             return f"{request.scope['root']}/review?{urlencode({**page, 'event': event_id})}#player"
 
-        def read() -> tuple[list[EventRecord], list[object]]:
+        def read() -> tuple[list[EventRecord], list[tuple[str, Markup]]]:
             events = site.history.events(wanted, MAX_DAY_EVENTS)
-            marked = site.history.marks(events)
-            shown = [event for event in events if _matches(marked.get(event.id), state, verdict)]
+            marks = site.history.marks(events)
+            shown = [event for event in events if _matches(marks.get(event.id, Marks()), state, verdict)]
             records = site.event_records(shown[start : start + PAGE_EVENTS + 1])
             shown_cameras = [name for name in ([camera] if camera else watched) if user.sees(name)]
             return records, self._timelines(shown_cameras, span, events, lambda each: link(each.id))
@@ -103,19 +106,16 @@ class ReviewPage:
 
     def _timelines(
         self, cameras: list[str], span: tuple[float, float], events: list[Event], link: Callable[[Event], str]
-    ) -> list[object]:
+    ) -> list[tuple[str, Markup]]:
         """(camera, SVG) of each camera."""
         rows = []
         for name in dict.fromkeys(cameras):
             hours = self._site.history.hours(EventFilter(*span, (name,)))
             alerts = [event for event in reversed(events) if event.camera == name and event.kind in ALERT_KINDS]
             rows.append((name, timeline(name, hours, alerts, span, link)))
-        return list(rows)
+        return rows
 
 
-def _matches(marks: object, state: str, verdict: str) -> bool:
-    is_acknowledged = getattr(marks, "acknowledged_s", None) is not None
-    given = getattr(marks, "verdict", "")
-    return (not state or is_acknowledged == (state == "acknowledged")) and (
-        not verdict or given == ("" if verdict == NO_VERDICT else verdict)
-    )
+def _matches(marks: Marks, state: str, verdict: str) -> bool:
+    has_state = not state or (marks.acknowledged_s is not None) == (state == "acknowledged")
+    return has_state and (not verdict or marks.verdict == ("" if verdict == NO_VERDICT else verdict))

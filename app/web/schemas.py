@@ -1,7 +1,7 @@
 """Models of the API responses, and of the OpenAPI document."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -19,6 +19,12 @@ from app.web.mjpeg import STALE_STATES
 
 class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def of(cls, source: object, **more: object) -> Self:
+        """The record with ``more``, and with those attributes of ``source`` that have the names of its other fields."""
+        names = cls.model_fields.keys() - more.keys()
+        return cls.model_validate({name: getattr(source, name) for name in names} | more)
 
 
 class Faces(Record):
@@ -168,10 +174,10 @@ class CameraList(Record):
     cameras: list[CameraRecord]
 
 
-class Mute(BaseModel):
+class Mute(Record):
     """How long to mute a camera."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(strict=True)
 
     minutes: int = Field(ge=1, le=1440)
 
@@ -209,10 +215,8 @@ class TestResults(Record):
     results: list[TestResult]
 
 
-class Judgement(BaseModel):
+class Judgement(Record):
     """A verdict on an event. ``label`` is the right label if the verdict is ``wrong_label``; it may be unknown."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     verdict: Verdict
     label: Literal["", "mask", "no_mask", "incorrect"] = ""
@@ -229,10 +233,8 @@ Pixel = Annotated[float, Field(ge=-20_000, le=20_000)]
 Extent = Annotated[float, Field(ge=1, le=20_000)]
 
 
-class FaceLabelling(BaseModel):
+class FaceLabelling(Record):
     """What a collected face shows; '' takes it back. The corrected box is in pixels of the picture."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     label: Literal["", "mask", "no_mask", "incorrect", "not_face"]
     box: tuple[Pixel, Pixel, Extent, Extent] | None = None
@@ -249,10 +251,8 @@ class Labelled(Record):
     label: str
 
 
-class EventIds(BaseModel):
+class EventIds(Record):
     """The events of a bulk action."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ids: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(min_length=1, max_length=100)
 
@@ -318,20 +318,10 @@ def _occupancy(view: CameraView) -> OccupancyRecord | None:
 
 
 def event_record(event: Event, has_picture: bool, has_clip: bool, marks: Marks) -> EventRecord:
-    return EventRecord(
-        id=event.id,
-        kind=event.kind,
-        camera=event.camera,
+    return EventRecord.of(
+        event,
         at=iso_time(event.wall_s),
-        wall_s=event.wall_s,
-        time_s=event.time_s,
-        duration_s=event.duration_s,
-        confidence=event.confidence,
-        track_id=event.track_id,
-        people=event.people,
         reason=redact(event.reason),
-        resolves=event.resolves,
-        zone=event.zone,
         has_picture=has_picture,
         has_clip=has_clip,
         acknowledged_s=marks.acknowledged_s,
@@ -343,36 +333,13 @@ def event_record(event: Event, has_picture: bool, has_clip: bool, marks: Marks) 
 
 
 def delivery_record(health: AlertHealth) -> DeliveryRecord:
-    channels = [
-        ChannelRecord(
-            name=each.name,
-            state=each.state,
-            waiting=each.waiting,
-            delivered=each.delivered,
-            undelivered=each.undelivered,
-            error=redact(each.error),
-        )
-        for each in health.channels
-    ]
+    channels = [ChannelRecord.of(each, error=redact(each.error)) for each in health.channels]
     return DeliveryRecord(ok=health.ok, store_fault=health.store_fault or health.crash, channels=channels)
 
 
 def hour_record(row: HourRow) -> HourRecord:
-    seen = row.seen
-    return HourRecord(
-        hour_s=seen.hour_s,
-        people=seen.people,
-        masked=seen.masked,
-        incorrect=seen.incorrect,
-        bare=seen.bare,
-        alerts=row.alerts,
-        compliance=seen.compliance,
-        watched=row.watched,
-        not_running_s=row.not_running_s,
-        watched_text=row.watched_text,
-        not_watched_text=row.not_watched_text,
-        **{name: getattr(seen, name) for name in SECONDS},
-    )
+    of_people = ("people", "masked", "incorrect", "bare", "compliance")
+    return HourRecord.of(row, **{name: getattr(row.seen, name) for name in (*of_people, *SECONDS)})
 
 
 class SettingsRecord(Record):

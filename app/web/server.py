@@ -6,7 +6,8 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import cast
 
@@ -60,20 +61,21 @@ def make_app(site: Site) -> SecurityMiddleware:
     pages = Pages(site, Assets())
 
     async def handle_error(request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 500
-        message = (
-            str(error.detail)
-            if isinstance(error, HTTPException)
-            else "an internal error occurred; see the log of maskwatch"
-        )
-        response = error_page(request, status, message.rstrip(".").lower() if status in (404, 405) else message)
-        response.headers.update(getattr(error, "headers", None) or ({"Connection": "close"} if status == 500 else {}))
+        status, message = 500, "an internal error occurred; see the log of maskwatch"
+        headers: Mapping[str, str] = {"Connection": "close"}
+        if isinstance(error, HTTPException):
+            status, message, headers = error.status_code, error.detail, error.headers or {}
+            message = message.lower() if message == HTTPStatus(status).phrase else message
+        elif isinstance(error, StoreError):
+            status, message, headers = 503, str(error), {}
+        response = error_page(request, status, message)
+        response.headers.update(headers)
         return response
 
     handler = cast(Callable[[Request, Exception], Awaitable[Response]], handle_error)
     inner = Starlette(
         routes=make_routes(site, pages, lambda: metrics_page.text()),
-        exception_handlers={HTTPException: handler, Exception: handler},
+        exception_handlers={HTTPException: handler, StoreError: handler, Exception: handler},
     )
     inner.router.redirect_slashes = False
     inner.state.site, inner.state.pages = site, pages

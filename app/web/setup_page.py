@@ -1,6 +1,6 @@
 """The pages under /setup: cameras, alert channels and privacy. Plain forms, so they work without JavaScript."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +17,7 @@ from app.settings.change import Change, is_same_host, may_change_address, revisi
 from app.settings.monitor import CameraSettings
 from app.settings.root import Settings
 from app.settings.toml import redacted_tables
+from app.web.handling import Handler
 from app.web.middleware import parse_form
 from app.web.setup import Tried, source_of
 from app.web.setup_api import status_of
@@ -43,11 +44,11 @@ class SetupPages:
         self._setup = site.setup
         self._page = page
 
-    def routes(self) -> list[tuple[str, Callable[[Request], Awaitable[Response]], str]]:
+    def routes(self) -> list[tuple[str, Handler, str]]:
         if self._site.fleet_store is not None:  # a hub watches nothing
             return []
 
-        def form(section: str, act: Callable[[Request, Fields], Awaitable[Response]]) -> Any:
+        def form(section: str, act: Callable[[Request, Fields], Awaitable[Response]]) -> Handler:
             """Shows an error on the page of ``section``."""
 
             @wraps(act)
@@ -57,18 +58,25 @@ class SetupPages:
                     return await act(request, fields)
                 except MaskwatchError as error:
                     shown = next((each for each in ("camera", "channel") if fields.get(each)), section)
-                    return await self._show(
-                        request, shown, status_of(error), error_text=redact(str(error)), chosen=fields.get(shown, "")
-                    )
+                    prefix = f"{fields['form']}-" if "form" in fields else ""
+                    typed = {f"{prefix}{name}": redact(text) for name, text in fields.items()}
+                    values = {"chosen": fields.get(shown, ""), "typed": typed, "open_form": fields.get("form")}
+                    return await self._show(request, shown, status_of(error), error_text=redact(str(error)), **values)
+
+            return run
+
+        def page(section: str) -> Handler:
+            async def run(request: Request) -> Response:
+                return await self._show(request, section, chosen=request.query_params.get("name", ""))
 
             return run
 
         return [
-            ("/setup", lambda request: self._show(request, "cameras"), "GET"),
-            ("/setup/camera", lambda request: self._show_one(request, "camera"), "GET"),
-            ("/setup/channel", lambda request: self._show_one(request, "channel"), "GET"),
-            ("/setup/channels", lambda request: self._show(request, "channels"), "GET"),
-            ("/setup/privacy", lambda request: self._show(request, "privacy"), "GET"),
+            ("/setup", page("cameras"), "GET"),
+            ("/setup/camera", page("camera"), "GET"),
+            ("/setup/channel", page("channel"), "GET"),
+            ("/setup/channels", page("channels"), "GET"),
+            ("/setup/privacy", page("privacy"), "GET"),
             ("/setup/cameras/try", form("cameras", self._try), "POST"),
             ("/setup/cameras/search", form("cameras", self._search), "POST"),
             ("/setup/cameras/profiles", form("cameras", self._profiles), "POST"),
@@ -82,14 +90,11 @@ class SetupPages:
             ("/setup/undo", form("cameras", self._undo), "POST"),
         ]  # fmt: skip
 
-    async def _show_one(self, request: Request, section: str) -> Response:
-        return await self._show(request, section, chosen=request.query_params.get("name", ""))
-
     async def _show(self, request: Request, section: str, status: int = 200, **values: Any) -> Response:
         text, settings, fault = await self._read()
         states = {camera.name: camera for camera in self._site.status().cameras}
         file = self._setup.file
-        common = {
+        common: dict[str, Any] = {
             "section": section,
             "revision": revision_of(text),
             "file": "" if file is None else file.path,
@@ -98,6 +103,8 @@ class SetupPages:
             "restart": self._setup.restart,
             "error_text": "",
             "chosen": "",
+            "typed": {},  # what a refused form had in its fields, by their ids
+            "open_form": None,
             "settings": settings,
             "cameras": [_camera_row(camera, states.get(camera.name)) for camera in settings.camera],
             "channels": [(each, redacted_tables(each)) for each in settings.alerts.channels],
@@ -105,11 +112,11 @@ class SetupPages:
         }
         values = common | values
         if section == "camera":
-            values["camera"] = next((each for each in settings.camera if each.name == values["chosen"]), None)
+            values["camera"] = _named(settings.camera, values["chosen"])
             values["section"] = section if values["camera"] else "cameras"
         if section == "channel":
-            named = {channel.name: channel for channel in settings.alerts.channels if not channel.only_in_file}
-            values["channel"] = channel = named.get(values["chosen"])
+            changeable = [channel for channel in settings.alerts.channels if not channel.only_in_file]
+            values["channel"] = channel = _named(changeable, values["chosen"])
             values["section"] = section if channel else "channels"
             values["table"] = table = redacted_tables(channel) if channel else {}
             values["may_change_address"] = may_change_address(table)
@@ -152,7 +159,7 @@ class SetupPages:
         source = source_of(uri, username, password)
         has_login, name = source.username is not None, fields.get("camera", "")
         _, settings, _ = await self._read()
-        old = next((camera for camera in settings.camera if camera.name == name), None)
+        old = _named(settings.camera, name)
         if old is not None and not has_login and is_same_host(old.uri, source.uri):
             source = source.model_copy(update={"username": old.username, "password": old.password})
         return Tried(source, name if old else "", has_login)
@@ -182,7 +189,7 @@ class SetupPages:
     async def _save_camera(self, request: Request, fields: Fields) -> Response:
         _, settings, _ = await self._read()
         name = fields.get("camera", "")
-        camera = next((each for each in settings.camera if each.name == name), None)
+        camera = _named(settings.camera, name)
         if camera is None:
             raise SettingsError(f"there is no camera {name!r} any more; load the page again")
         changes = _changes(camera, f"camera.{name}", _CAMERA_OPTIONS, fields)
@@ -206,7 +213,7 @@ class SetupPages:
     async def _save_channel(self, request: Request, fields: Fields) -> Response:
         _, settings, _ = await self._read()
         name = fields.get("channel", "")
-        channel = next((each for each in settings.alerts.channels if each.name == name), None)
+        channel = _named(settings.alerts.channels, name)
         if channel is None:
             raise SettingsError(f"there is no channel {name!r} any more; load the page again")
         changes = _changes(channel, f"alerts.channels.{name}", _CHANNEL_OPTIONS.get(channel.kind, ()), fields)
@@ -228,6 +235,10 @@ class SetupPages:
     async def _save_privacy(self, request: Request, fields: Fields) -> Response:
         _, settings, _ = await self._read()
         return await self._save(request, fields, _changes(settings, "", _PRIVACY, fields), "/setup/privacy")
+
+
+def _named(tables: Sequence[Any], name: str) -> Any:
+    return next((each for each in tables if each.name == name), None)
 
 
 def _camera_row(camera: CameraSettings, state: Any) -> dict[str, Any]:

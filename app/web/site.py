@@ -25,7 +25,7 @@ from app.core.files import is_file
 from app.core.secrets import redact
 from app.core.types import Box, Event
 from app.review.clips import VIDEO
-from app.review.collected import CollectedFace, CollectedFaces
+from app.review.collected import CollectedFaces
 from app.review.picture_folder import PictureFolder
 from app.settings.alerts import Channel
 from app.settings.root import Settings
@@ -138,11 +138,6 @@ class Site:
         """Whether a camera is counted: live cameras are, files and the demo only if that is asked for."""
         return is_live or self.settings.alerts.store_files
 
-    def camera_labels(self) -> list[str]:
-        """The camera names; duplicates get their position as a suffix."""
-        names = [view.camera for view in self.monitor.views()]
-        return [name if names.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(names, 1)]
-
     def camera_names(self, user: User = LOCAL) -> list[str]:
         """The cameras that ``user`` can choose: of a hub, of all that it knows. May read from disk."""
         names = [view.camera for view in self.monitor.views()]
@@ -179,12 +174,12 @@ class Site:
             log.warning("cannot store the verdict with the collected face: %s", error.strerror or error)
         return marks
 
-    def label_face(self, face_id: str, label: str, box: Box | None, actor: str) -> CollectedFace | None:
-        """Stores what a person says about a collected face, and with its event if it has one. Returns the face as it
-        was, None if there is none. Raises OSError, or ValueError if ``box`` cannot be used."""
+    def label_face(self, face_id: str, label: str, box: Box | None, actor: str) -> bool:
+        """Stores what a person says about a collected face, and with its event if it has one. False if there is no such
+        face. Raises OSError, or ValueError if ``box`` cannot be used."""
         face = self.collected.find(face_id)
         if face is None:
-            return None
+            return False
         if box is not None and box != face.box:
             self.collected.set_box(face, box)
         verdict = face.verdict_for(label)
@@ -192,7 +187,7 @@ class Site:
         self.collected.judge(face_id, verdict, right_label)
         if face.reason in ("event", "verdict") and self.find_event(face_id) is not None:
             self.history.judge(face_id, verdict, right_label, actor)
-        return face
+        return True
 
     def find_event(self, event_id: str) -> Event | None:
         """An open alert or a stored event, or None; may read from disk."""
@@ -208,7 +203,10 @@ class Site:
         image = jpeg_image(jpeg) if jpeg else None
         if image is None or event is None:
             return None
-        blur_faces(image, [event.box] if event.box is not None else [])
+        if event.box is not None:  # in an image of another size, if the camera has a main stream
+            height, width = image.shape[:2]
+            across, down = width / (event.frame_width_px or width), height / (event.frame_height_px or height)
+            blur_faces(image, [event.box.stretched(across, down)])
         return jpeg_bytes(image, 80)
 
     def test_channels(self) -> list[TestResult] | None:

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.web.api import user_of
+from app.web.handling import user_of
 from app.web.schemas import CameraRecord
 from app.web.site import Site
 

@@ -41,7 +41,7 @@ class ZonesPage:
         views, name = self._site.monitor.views(), request.query_params.get("camera", "")
         found = next((view for view in views if name in ("", view.camera)), None)
         if found is None:
-            raise HTTPException(404, "There is no such camera. See the page Live.")
+            raise HTTPException(404, "there is no such camera; see the page Live")
         return found
 
 

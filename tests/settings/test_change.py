@@ -2,6 +2,7 @@
 
 import os
 import stat
+import threading
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,40 @@ kind = "webhook"
 url = "https://desk.example/hook"
 secret_env = "HOOK_SECRET"
 """
+
+
+def test_two_changes_at_the_same_time_are_not_mixed(tmp_path: Path) -> None:
+    """A user saves while another one turns a camera: the later change sees the first one, and is refused."""
+    path = tmp_path / "settings.toml"
+    path.write_text("[policy]\ndwell_s = 2.0\n")
+    is_loading, goes_on = threading.Event(), threading.Event()
+
+    def load(text: str) -> Settings:
+        if "3.0" in text:
+            is_loading.set()
+            goes_on.wait(60)
+        return load_settings(path, {}, text=text)
+
+    file, outcomes = SettingsFile(path, load), list[str]()
+    revision = revision_of(file.read())
+
+    def change(dwell_s: float) -> None:
+        try:
+            file.change(revision, [Change("policy.dwell_s", dwell_s)])
+            outcomes.append(f"{dwell_s}")
+        except ConflictError:
+            outcomes.append(f"{dwell_s} refused")
+
+    first, second = (threading.Thread(target=change, args=(dwell_s,)) for dwell_s in (3.0, 4.0))
+    first.start()
+    assert is_loading.wait(60)
+    second.start()
+    second.join(0.3)  # it waits for the first
+    goes_on.set()
+    first.join(60)
+    second.join(60)
+    assert outcomes == ["3.0", "4.0 refused"]
+    assert path.read_text() == "[policy]\ndwell_s = 3.0\n"
 
 
 @pytest.fixture(autouse=True)

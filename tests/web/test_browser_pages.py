@@ -17,6 +17,7 @@ from fakes_browser import (
     fetch,
     needs_axe,
     needs_chromium,
+    overflow_px,
     resize,
     wait_until,
 )
@@ -68,7 +69,7 @@ def test_the_pages_of_the_users(tmp_path: Path, browser: Any) -> None:
             browser.get(running.base + page)
             browser.execute_script("for (const each of document.querySelectorAll('details')) each.open = true")
             assert accessibility_errors(browser) == [], page
-            assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth"), page
+            assert overflow_px(browser) <= 0, page
         browser.get("about:blank")
 
 
@@ -81,17 +82,21 @@ def test_no_language_makes_a_page_wider_than_the_screen(
     browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(languages(), "he", FromRightToLeft())
-    monitor = FakeMonitor("door", "yard")
+    monitor = FakeMonitor("door", "a yard with a rather long name at the back of the house")
     monitor.state(SourceState.RECONNECTING, "no route", 1)
     with serving(tmp_path, monitor) as running:
         running.add_event(make_event(1))
-        for width, language, paths in (360, "de", PAGES), (360, "he", PAGES), (1440, "he", ("/", "/review", "/trends")):
+        narrow = (*PAGES, "/setup/zones", "/users", "/audit", "/account")
+        for width, language, paths in (
+            (360, "de", narrow),
+            (360, "he", narrow),
+            (1440, "he", ("/", "/review", "/trends")),
+        ):
             resize(browser, width, 900)
             for path in paths:
                 browser.get(f"{running.base}{path}?language={language}")
                 assert browser.execute_script("return document.documentElement.lang") == language
-                wide = browser.execute_script("return document.documentElement.scrollWidth - innerWidth")
-                assert wide <= 0, (path, language, width)
+                assert overflow_px(browser) <= 0, (path, language, width)
         logo = browser.find_element(By.CSS_SELECTOR, ".brand img")
         assert logo.rect["x"] > 720, "the pages are mirrored"
         assert browser.execute_script("return getComputedStyle(document.querySelector('.chart')).direction") == "ltr"

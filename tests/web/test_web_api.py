@@ -1,6 +1,7 @@
 """The JSON API, the event stream, the metrics."""
 
 import csv
+import html
 import io
 import json
 import re
@@ -20,6 +21,7 @@ from app.alerts.retention import purge
 from app.alerts.store_types import CameraHour, Status, hour_of
 from app.capture.capture import SourceState
 from app.core.types import EventKind
+from app.pipeline.camera import CameraView
 
 DASHBOARD = Path(__file__).parents[2] / "packaging" / "grafana-dashboard.json"
 
@@ -255,6 +257,21 @@ def test_forms_work_without_javascript(running: Running) -> None:
         assert bad.status_code == 400
 
 
+@pytest.mark.parametrize("page", ["/?camera=2", "/?group=Hall", "/events?kind=no_mask&camera=door", "/health"])
+def test_a_form_returns_to_the_page_as_it_was(tmp_path: Path, page: str) -> None:
+    monitor = FakeMonitor("door", "yard")
+    monitor.change(0, group="Hall")
+    with serving(tmp_path, monitor) as running, running.client() as client:
+        running.add_event(make_event())
+        text = client.get(page).text
+        csrf = text.partition('name="csrf" value="')[2].partition('"')[0]
+        for back in set(re.findall(r'name="back" value="([^"]+)"', text)):
+            form = {"csrf": csrf, "back": html.unescape(back), "minutes": "15"}
+            location = client.post("/api/v1/cameras/1/mute", data=form).headers["location"]
+            assert location == f"{page}{'&' if '?' in page else '?'}said=muted"
+            assert client.get(location).status_code == 200
+
+
 class Reader:
     """Reads the event stream in a thread."""
 
@@ -342,6 +359,27 @@ def test_a_burst_of_events_arrives_in_order(running: Running) -> None:
         assert [value["id"] for value in reader.of("happening")] == [f"run-door-{number}" for number in range(150)]
     finally:
         reader.close()
+
+
+def test_pages_are_served_while_channels_are_replaced(channel: tuple[Running, Path]) -> None:
+    """The alert center has the new channels some time before the web view."""
+    running, _ = channel
+    renamed = running.settings.alerts.channels[0].model_copy(update={"name": "another"})
+    running.center.reload(running.settings.alerts.model_copy(update={"channels": (renamed,)}))
+    assert "another" in running.get("/health").text
+
+
+def test_metrics_are_served_while_cameras_are_removed(tmp_path: Path) -> None:
+    class Shrinking(FakeMonitor):
+        def views(self) -> list[CameraView]:
+            found = super().views()
+            if len(found) > 1:
+                self.remove(-1)
+            return found
+
+    with serving(tmp_path, Shrinking(*(f"camera {k}" for k in range(9)))) as running:
+        running.get("/api/v1/cameras/1/picture.jpg")
+        assert running.get("/metrics").status_code == 200
 
 
 def test_metrics_follow_the_prometheus_conventions(tmp_path: Path) -> None:

@@ -4,14 +4,16 @@ import csv
 import io
 import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes_people import add_users, browser, entries
 from fakes_web import CHEAP, FakeMonitor, Running, make_event, serving
 
 from app.settings.web import people_file
-from app.web.audit import DELETED
+from app.web.audit import DELETED, AuditEntry
 from app.web.people import People
 
 
@@ -105,6 +107,22 @@ def test_a_change_of_the_log_shows(tmp_path: Path, change: str, fault: str) -> N
     assert people.audit.fault() == fault
     people.audit.record("boss", "10.0.0.1", "signed in")
     assert people.audit.fault(), "later entries do not hide it"
+
+
+def test_an_entry_that_is_written_during_the_check_is_no_change(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page is made in another thread than the one that writes entries."""
+    for number in range(3):
+        people.audit.record("boss", "10.0.0.1", "viewed a clip", f"event {number}")
+    read = people.audit.entries
+
+    def read_late(**given: Any) -> Iterator[AuditEntry]:
+        people.audit.record("anna", "10.0.0.2", "viewed a clip")
+        return read(**given)
+
+    monkeypatch.setattr(people.audit, "entries", read_late)
+    assert people.audit.fault() == ""
 
 
 def test_old_entries_are_deleted_and_the_rest_stays_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

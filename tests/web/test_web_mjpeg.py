@@ -1,10 +1,12 @@
 """Live streams: one encoding for all viewers, none without viewers; slow viewers; stale frames."""
 
+import gc
 import re
 import socket
 import struct
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import pairwise
@@ -334,6 +336,19 @@ def test_an_image_is_served_before_the_first_frame(running: Running) -> None:
     running.monitor.change(frame=None, counts=None, tracks=())
     running.monitor.state(SourceState.CONNECTING)
     assert decoded(running.get("/api/v1/cameras/1/picture.jpg").content).shape == (480, 640, 3)
+
+
+def test_images_that_nobody_watches_are_not_kept(running: Running) -> None:
+    """An image needs some megabytes, and each width of each camera would keep one."""
+    for width_px in mjpeg.WIDTHS_PX[:3]:
+        with running.client() as client, client.stream("GET", f"/api/v1/live?width={width_px}") as response:
+            next(response.iter_bytes())
+    frame = running.monitor.views()[0].frame
+    assert frame is not None
+    old = weakref.ref(frame.image)
+    del frame
+    running.monitor.step(1)
+    wait_until(lambda: gc.collect() is not None and old() is None)
 
 
 def test_a_head_request_encodes_no_frame(running: Running, encoded: list[int]) -> None:

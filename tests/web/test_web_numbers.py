@@ -144,9 +144,12 @@ def test_a_heat_map_counts_places_of_any_resolution() -> None:
     assert heat_map("door", [old], "") is None
 
 
-def test_a_heat_map_lies_over_a_snapshot_without_faces(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scale", [1, 3], ids=["analysed stream", "main stream"])
+def test_a_heat_map_lies_over_a_snapshot_without_faces(tmp_path: Path, scale: int) -> None:
+    """A snapshot of the main stream is larger than the image in which the face was found."""
     image = np.full((120, 160, 3), 127, np.uint8)
     image[40:80:2, 60:100] = 255  # a face of stripes
+    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST).astype(np.uint8)
     event = make_event(1, box=Box(60, 40, 40, 40), frame_width_px=160, frame_height_px=120)
     with serving(tmp_path, alerts={"snapshots": "blur_others"}) as running:
         running.add_event(event, cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes())
@@ -156,7 +159,8 @@ def test_a_heat_map_lies_over_a_snapshot_without_faces(tmp_path: Path) -> None:
             cv2.imdecode(np.frombuffer(running.get(path).content, np.uint8), cv2.IMREAD_COLOR)
             for path in (address, address.partition("?")[0])
         )
-        stripes = [np.abs(np.diff(each[50:70, 75:85].astype(int), axis=0)).mean() for each in (shown, stored)]
+        faces = [each[50 * scale : 70 * scale : scale, 75 * scale : 85 * scale] for each in (shown, stored)]
+        stripes = [np.abs(np.diff(face.astype(int), axis=0)).mean() for face in faces]
         assert stripes[0] < 10 < 100 < stripes[1]
         assert running.get("/api/v1/events/none/picture.jpg?blurred").status_code == 404
     with serving(tmp_path) as running:

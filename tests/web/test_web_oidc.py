@@ -172,9 +172,15 @@ def test_false_signatures_are_refused(served: Running, provider: Provider) -> No
 
 def test_a_false_description_of_the_provider_is_refused(served: Running, provider: Provider) -> None:
     with served.client() as client:
-        for metadata in ({"issuer": "https://other.example"}, {"authorization_endpoint": "http://id.example/begin"}):
+        for metadata in (
+            {"issuer": "https://other.example"},
+            {"authorization_endpoint": "http://id.example/begin"},
+            {"authorization_endpoint": "https://[id.example/begin"},
+        ):
             provider.metadata = metadata
             assert client.get("/login/oidc").status_code == 502
+        provider.metadata = {"token_endpoint": "https://id.example:99999/token"}
+        assert sign_in(served, provider, client).status_code == 401
 
 
 def test_an_unreachable_provider_is_one_line(tmp_path: Path) -> None:
@@ -186,6 +192,14 @@ def test_an_unreachable_provider_is_one_line(tmp_path: Path) -> None:
     with serving(tmp_path) as running, running.client() as client:
         assert client.get("/login/oidc").status_code == 404
         assert client.get("/login/oidc/back").status_code == 404
+
+
+def test_a_request_without_a_host_is_refused(served: Running) -> None:
+    """HTTP/1.0 needs none, but the provider must know where to return to."""
+    with served.connect() as raw:
+        raw.sendall(b"GET /login/oidc HTTP/1.0\r\n\r\n")
+        response = b"".join(iter(lambda: raw.recv(65536), b""))
+    assert response.startswith(b"HTTP/1.1 400"), response[:200]
 
 
 def test_plain_http_is_refused(tmp_path: Path) -> None:

@@ -225,6 +225,13 @@ def test_missing_pages(running: Running) -> None:
         assert client.put("/events", headers={"X-CSRF-Token": "x"}).status_code == 403
 
 
+def test_the_reason_of_an_error_keeps_its_names(tmp_path: Path) -> None:
+    with serving(tmp_path, FakeMonitor("Main Door")) as running:
+        running.monitor.change(frame=None)
+        assert "camera &#39;Main Door&#39; has no image yet" in running.get("/setup/zones.jpg").text
+        assert ">not found<" in running.get("/missing").text
+
+
 def test_an_internal_error_is_reported_without_details(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> object:
         raise ZeroDivisionError("secret details")

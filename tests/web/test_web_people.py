@@ -137,6 +137,19 @@ def test_devices_from_before_the_first_user_get_no_more_alerts(tmp_path: Path, a
     people.close()
 
 
+def test_groups_that_make_a_user_admin_show_all_cameras_and_only_as_long(tmp_path: Path) -> None:
+    people, devices = People(people_file(tmp_path / "events.db"), CHEAP), PushStore(push_file(tmp_path / "events.db"))
+    people.add("boss", Role.ADMIN, None, "")
+    people.add("gerd", Role.VIEWER, frozenset(["door"]), "")
+    for role, cameras in ((Role.ADMIN, None), (Role.VIEWER, frozenset(["door"]))):
+        account = people.external("gerd", role)
+        assert account is not None
+        assert account.user == User("gerd", role, cameras)
+        assert devices.devices() == [], "a device has the cameras of the time when it subscribed"
+        devices.save(Device("https://push.example/gerd", "", "", "gerd"))
+    people.close()
+
+
 def test_cameras_narrow_a_filter() -> None:
     from app.alerts.store_types import EventFilter
 

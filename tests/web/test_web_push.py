@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from fakes_alerts import HttpPeer
 from fakes_web import Running, serving
-from starlette.requests import Request
 
 pytest.importorskip("cryptography", reason="needs cryptography: pip install 'maskwatch[push]'")
 from fakes_push import Browser, signed_claims
@@ -113,6 +112,6 @@ def test_a_device_belongs_to_its_user_and_gets_only_their_cameras(pushing: Runni
     channel = channel_of(pushing)
     user = SimpleNamespace(name="ann", cameras=frozenset({"yard", "door"}))
     given = push.Subscription.model_validate(subscription("http://127.0.0.1:1/x"))
-    push.subscribe(channel, given, Request({"type": "http", "user": user}))
+    push.subscribe(channel, given, user)
     (device,) = PushStore(channel.store).devices()
     assert (device.user, device.cameras) == ("ann", ("door", "yard"))

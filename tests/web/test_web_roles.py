@@ -1,6 +1,7 @@
 """Every route with every role, with no sign-in, and with two users who see different cameras."""
 
 import asyncio
+import html
 import io
 import re
 import time
@@ -16,6 +17,7 @@ from fakes_web import CHEAP, TOKEN, FakeMonitor, Running, make_event, serving
 from app.core.types import Box
 from app.fleet.hub_store import HubStore
 from app.fleet.messages import NodeHealth
+from app.pipeline.camera import CameraView
 from app.review.clips import POSTER, RECORD, VIDEO
 from app.review.collected import CROP, CollectedFace
 from app.web.access import PUBLIC, RULES, Rule, guarded, rule_of
@@ -39,7 +41,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     monitor = FakeMonitor(FIRST, SECOND)
     channels = [{"kind": "command", "name": "secret-channel", "argv": ["true"]}]
     alerts = {"channels": channels, "snapshots": "blur_all"}
-    with serving(folder, monitor, alerts, token_file=folder / "token", scan=folder) as running:
+    cameras = [{"uri": str(number), "name": name} for number, name in enumerate((FIRST, SECOND))]
+    with serving(folder, monitor, alerts, cameras=cameras, token_file=folder / "token", scan=folder) as running:
         people, site = running.server.site.people, running.server.site
         people.add("boss", Role.ADMIN, None, CHEAP.hash("a password"))
         for role in (Role.VIEWER, Role.OPERATOR):
@@ -217,6 +220,55 @@ def test_live_streams_contain_only_own_cameras(
                     ids = [int(line[4:]) for line in text.splitlines() if line.startswith("id: ")]
                     assert all(each > 1e12 for each in ids), "a count of events would say how many are hidden"
                     break
+
+
+@pytest.mark.parametrize("name", ["boss", "viewer", "anna"])
+def test_every_link_leads_somewhere(served: Running, sessions: dict[str | None, dict[str, str]], name: str) -> None:
+    """No page links to what its reader may not see, or to what is not there."""
+    seen, left = set(), ["/", "/label", "/setup/camera?name=north-door", "/setup/channels", "/setup/privacy"]
+    left = left if name == "boss" else left[:2]
+    with served.client(headers=sessions[name]) as client:
+        while left:
+            path = left.pop()
+            if (
+                path.partition("?")[0].endswith(("audit", "events", "label", "review", "trends", "wall"))
+                and "?" in path
+            ):
+                continue  # the same page with another filter
+            response = client.get(path)
+            assert response.status_code == (503 if path == "/scan" else 200), path  # there is no scan in this folder
+            seen.add(path)
+            if response.headers["content-type"].startswith("text/html"):
+                links = re.findall(r'<a [^>]*href="(/[^"#]*)', response.text)
+                left += [link for link in map(html.unescape, links) if link not in {*seen, *left}]
+    assert len(seen) > 8
+
+
+def test_a_camera_that_gets_the_number_of_another_one_is_not_shown(tmp_path: Path) -> None:
+    """The list changes in another thread, also between the check of the user's cameras and the answer."""
+
+    class Changing(FakeMonitor):
+        is_changing = False
+
+        def views(self) -> list[CameraView]:
+            found = super().views()
+            return found[::-1] if self.is_changing and self.view_calls % 2 else found
+
+    with serving(tmp_path, Changing(FIRST, SECOND)) as running:
+        people, authenticator = running.server.site.people, running.server.site.authenticator
+        people.add("boss", Role.ADMIN, None, "")
+        people.add("anna", Role.OPERATOR, frozenset([FIRST]), "")
+        account = people.account("anna")
+        assert account is not None
+        cookie = authenticator.open_session(account.user)
+        headers = {"Cookie": f"maskwatch_session={cookie}", "X-CSRF-Token": authenticator.caller(cookie, "").csrf}
+        monitor = running.monitor
+        monitor.view_calls, monitor.is_changing = 0, True  # type: ignore[attr-defined]
+        with running.client(headers=headers) as client:
+            for path in ("", "/picture.jpg"):
+                assert client.get(f"/api/v1/cameras/2{path}").status_code == 404
+            assert client.post("/api/v1/cameras/2/mute", json={"minutes": 5}).status_code == 404
+        assert running.mutes.until_s(SECOND) is None
 
 
 def test_pages_without_other_cameras_still_read(served: Running, sessions: dict[str | None, dict[str, str]]) -> None:

@@ -251,6 +251,14 @@ def test_network_cameras_are_found_and_their_streams_offered(page: Page) -> None
         assert text.index("1920 × 1080") < text.index("1280 × 720") < text.index("Recommended") + 200
 
 
+def test_a_login_in_the_address_of_a_stream_is_not_shown(page: Page) -> None:
+    uri = "rtsp://10.255.255.1:554/user=admin_password=hunter2_channel=1"
+    with OnvifCamera(1, uris=[uri]) as device:
+        text = page.post("/setup/cameras/profiles", {"address": device.address})
+    assert "rtsp://10.255.255.1:554/user=***" in text
+    assert "hunter2" not in text
+
+
 def test_the_main_stream_of_a_found_camera_is_offered_for_snapshots_and_clips(tmp_path: Path) -> None:
     """A recorder has several lenses: the main stream is that of the same one. Another port would get the login too."""
     clip = write_clip(tmp_path / "sub.mp4", [striped_image(i) for i in range(50)])
@@ -335,6 +343,23 @@ CHANNEL_FORMS: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"form": "push", "contact": "a@b.example"}, {"kind": "push", "contact": "mailto:a@b.example"}),
     ({"form": "sound", "cameras": "door, yard"}, {"kind": "sound", "cameras": ("door", "yard")}),
 ]  # fmt: skip
+
+
+def test_a_refused_form_keeps_what_was_typed_but_the_password(page: Page) -> None:
+    mail = {"form": "mail", "name": "desk", "server": "mail.example.org", "password": "p4ss", "from": "a@example.org"}
+    text = page.post("/setup/channels/add", mail, 400)
+    assert re.findall(r"<details open><summary>([^<]+)", text) == ["E-mail"]
+    assert re.findall(r'id="mail-(\w+)" name="\w+" type="text" value="([^"]+)"', text) == [
+        ("name", "desk"), ("server", "mail.example.org"), ("from", "a@example.org")
+    ]  # fmt: skip
+    assert 'id="ntfy-name" name="name" type="text" value="ntfy"' in text
+    text += page.post("/setup/cameras/try", {"uri": "ftp://me:p4ss@10.0.0.7/", "username": "you"}, 400)
+    assert 'value="you"' in text
+    assert 'value="ftp://***@10.0.0.7/"' in text
+    text = page.post("/setup/cameras/save", {"camera": "yard", "name": "lawn", "rotate": "90", "fps": "many"}, 400)
+    assert 'value="lawn"' in text
+    assert '<option value="90" selected>' in text
+    assert "p4ss" not in text
 
 
 def test_a_channel_is_added_and_removed_by_forms(page: Page) -> None:

@@ -14,9 +14,10 @@
   const seconds = (value, digits = 1) => say(words.seconds, decimal(value, digits));
   const who = (event) => event.camera + (event.zone && `, ${event.zone}`) + (event.people > 1 ? `, ${say(words.people, event.people)}` : event.track_id ? `, ${say(words.person, event.track_id)}` : "");
   const RECENT_MS = 20 * 3600 * 1000;
+  const OFFSET_MS = 1000 * (document.body.dataset.offset ?? 0);  // of the server's time zone, in which all times are shown
   const clock = (wall_s) => {  // the time, with the day if it is not the last one
-    const at = new Date(wall_s * 1000), isRecent = Math.abs(Date.now() - at) < RECENT_MS;
-    return at.toLocaleString(lang, {hour: "2-digit", minute: "2-digit", hour12: false, ...isRecent ? {second: "2-digit"} : {day: "2-digit", month: "short"}});
+    const isRecent = Math.abs(Date.now() - wall_s * 1000) < RECENT_MS, at = new Date(wall_s * 1000 + OFFSET_MS);
+    return at.toLocaleString(lang, {timeZone: "UTC", hour: "2-digit", minute: "2-digit", hourCycle: "h23", ...isRecent ? {second: "2-digit"} : {day: "2-digit", month: "short"}});
   };
 
   const put = (root, name, text) => {
@@ -471,10 +472,6 @@
     });
   }
   globalThis.navigator?.serviceWorker?.register(`${base}/static/service-worker.js`, {scope: `${base}/`}).catch(() => {});
-  for (const time of all("time[datetime]")) {
-    const at = new Date(time.dateTime);
-    if (!time.closest("td, th") && at.getTime() > 0) time.textContent = clock(at.getTime() / 1000);
-  }
   if (one("[data-link]")) {
     if (!document.hidden) connect();
     updateImages();
