@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     limit_opencv_threads(args.threads)
     duplicates: list[tuple[Path, Path]] = []
     if args.all_sources:
-        splits = training_sources(args.data, args.only_faces12k)
+        splits = training_sources(args.data, args.only_faces12k, args.licence)
     else:
         splits, duplicates = user_splits(args.data, console)
     begin_run(args.folder, {"data": about(args.data, splits)})  # reports bad data before the work starts
@@ -135,7 +135,7 @@ def _pools(
     args: argparse.Namespace, splits: Splits, labels: tuple[Label, ...], console: Console
 ) -> tuple[FacePool, FacePool]:
     """The faces and hard negatives for training, and for development those of the network's ``labels``."""
-    train_sources, dev_sources = negative_sources(args.data, splits) if _has_negatives(args) else (None, None)
+    train_sources, dev_sources = negative_sources(args.data, splits, args.licence) if _has_negatives(args) else (None, None)
     with CachedDetector(landmark_detector(args.threads), args.folder / DETECTIONS) as detector:
         train = _pool(args, splits.train, train_sources, detector, console)
         dev = _pool(args, splits.dev, dev_sources, detector, console)
@@ -171,13 +171,13 @@ def hard_negatives_of(args: argparse.Namespace, sources: NegativeSources, teache
 
 def _without_bystanders(args: argparse.Namespace, pool: FacePool) -> FacePool:
     path = resources.model("classifier.tflite")
-    if args.all_sources and path.is_file():
+    if args.all_sources and not args.licence and path.is_file():  # its weights learned from other data
         return replace(pool, faces=without_bystanders(pool.faces, LiteRtClassifier(path, args.threads), LOOSE_SETS))
     return pool
 
 
 def development_pool(args: argparse.Namespace, splits: Splits, console: Console) -> FacePool:
-    sources = negative_sources(args.data, splits)[1] if _has_negatives(args) else None
+    sources = negative_sources(args.data, splits, args.licence)[1] if _has_negatives(args) else None
     with CachedDetector(landmark_detector(args.threads), args.folder / DETECTIONS) as detector:
         return _pool(args, splits.dev, sources, detector, console)
 
@@ -219,10 +219,20 @@ def plan_of(
     args: argparse.Namespace, labels: tuple[Label, ...], faces: int, first: "FirstNetwork | None"
 ) -> "ShippedRun":
     from app.training.classifier.augmentation import ClassifierAugmentation
-    from app.training.classifier.training import SHIPPED_RECIPE, ShippedRun
+    from app.training.classifier.training import (
+        OPEN_AUGMENTATION,
+        OPEN_EPOCHS,
+        OPEN_NETWORK,
+        SHIPPED_RECIPE,
+        ShippedRun,
+    )
     from app.training.networks import LARGE_MARGIN, LARGE_NETWORK, ShippedNetwork
 
     recipe = replace(SHIPPED_RECIPE, seed=args.seed)
+    if args.licence:
+        recipe = replace(recipe, epochs=args.epochs or OPEN_EPOCHS)
+        augmentation = replace(OPEN_AUGMENTATION, seed=args.seed, steps=args.steps or OPEN_AUGMENTATION.steps)
+        return ShippedRun(args.folder, labels, OPEN_NETWORK, recipe, augmentation)
     network = LARGE_NETWORK if args.large else ShippedNetwork()
     margin = LARGE_MARGIN if args.large else ClassifierAugmentation().margin
     if first is not None:

@@ -27,6 +27,8 @@ def register(subparsers: Any) -> None:
     shipped = "DATA holds faces12k/, frames/, crops/, scenes/: use the shipped recipe (with --from: continue from it)"
     _flag(train, "--all-sources", shipped)
     _flag(train, "--only-faces12k", "with --all-sources: ablation, use only faces12k")
+    licence = "with --all-sources: only data whose licences permit commercial use"
+    train.add_argument("--licence", choices=("open",), default="", help=licence)
     _flag(train, "--no-equaliser", "ablation: no random resolution")
     thresholds = "do not train: choose new offsets, temperature and unsure rule for --from on the development faces"
     _flag(train, "--only-thresholds", thresholds)

@@ -1,4 +1,5 @@
-"""Renders masks, worn correctly and incorrectly, and other objects in front of a face. Placed by five landmarks."""
+"""Renders masks, worn correctly and incorrectly, and other objects in front of a face; gives a face the lower half of
+another one. Placed by five landmarks."""
 
 from dataclasses import dataclass
 
@@ -84,6 +85,41 @@ def hold_in_front(patch: Image, axes: FaceAxes, rng: np.random.Generator) -> Ima
     """A copy of ``patch`` with a hand, paper, microphone, cup or scarf in front of the lower face, but no mask."""
     draw = (_hand, _hand, _paper, _microphone, _cup, _scarf)[rng.integers(6)]
     return draw(patch.copy(), axes, rng)
+
+
+def swap_lower_face(patch: Image, axes: FaceAxes, donor: Image, donor_axes: FaceAxes, rng: np.random.Generator) -> Image:
+    """A copy of ``patch`` with the lower half of the face in ``donor``, from below the eyes to the neck, with whatever
+    is worn or held there. Both halves get the coarser resolution of the two, and the light of ``patch``."""
+    height, width = patch.shape[:2]
+    shrink = float(np.linalg.norm(axes.down) / np.linalg.norm(donor_axes.down))
+    if shrink > 1:  # the donor is enlarged: the other half becomes as coarse
+        small = max(round(width / shrink), 4), max(round(height / shrink), 4)
+        patch = cv2.resize(cv2.resize(patch, small, interpolation=cv2.INTER_AREA), (width, height))  # type: ignore[assignment]
+    elif shrink < 0.8:
+        donor = cv2.GaussianBlur(donor, (0, 0), 0.4 / shrink)  # type: ignore[assignment]
+    corners = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
+    matrix = cv2.getAffineTransform(donor_axes.at(*corners), axes.at(*corners))
+    moved = cv2.warpAffine(donor, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+    gain = np.clip(_brow_colour(patch, axes) / _brow_colour(donor, donor_axes), 0.5, 2.0)
+    top, side = rng.uniform(0.1, 0.25), rng.uniform(1.1, 1.3)
+    outline = axes.at(
+        (-side, top - 0.1), (-0.55, top + 0.05), (0.0, top), (0.55, top + 0.05), (side, top - 0.1),
+        (side, 1.2), (0.75 * side, 2.1), (0.0, 2.4), (-0.75 * side, 2.1), (-side, 1.2),
+    )  # fmt: skip
+    shape = np.zeros((height, width), np.float32)
+    cv2.fillPoly(shape, [np.round(_smooth(outline) * 8).astype(np.int32)], 1.0, cv2.LINE_AA, 3)
+    soft = float(np.linalg.norm(axes.down)) * rng.uniform(0.03, 0.12)
+    alpha = cv2.GaussianBlur(shape, (0, 0), max(soft, 0.3))[..., None]
+    return np.clip(patch * (1 - alpha) + moved * gain * alpha, 0, 255).astype(np.uint8)
+
+
+def _brow_colour(patch: Image, axes: FaceAxes) -> NDArray[np.float32]:
+    """The median colour between the brows and on the forehead, where masks do not reach."""
+    inside = np.zeros(patch.shape[:2], np.uint8)
+    corners = axes.at((-0.3, -0.5), (0.3, -0.5), (0.3, -0.15), (-0.3, -0.15))
+    cv2.fillConvexPoly(inside, np.round(corners).astype(np.int32), 1)
+    shown = patch[inside > 0]
+    return np.asarray(np.median(shown, axis=0) + 8 if len(shown) else np.full(3, 128), np.float32)
 
 
 def _random_colour(rng: np.random.Generator) -> tuple[int, int, int]:
