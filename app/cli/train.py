@@ -40,7 +40,7 @@ from app.training.reports.html_report import Page, Training, write_charts, write
 from app.training.reports.tables import plain
 from app.training.trainer import Fitted, begin_run, file_identity, limit_threads
 from app.training.types import Sample
-from app.vision.classifier import KerasClassifier, LiteRtClassifier, default_model
+from app.vision.classifier import KerasClassifier, LiteRtClassifier, bundled_model
 from app.vision.detector import FaceDetector
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata
 from app.vision.preprocess import limit_opencv_threads, resize
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     check_labels(splits, labels)
     if first is not None:
         begin_run(args.folder, {"began_with": file_identity(args.begin_with or resources.model("classifier.keras"))})
-    train, dev = _pools(args, splits, labels, console)
+    train, dev = pools_of(args, splits, labels, console)
     from app.training.classifier.training import train_shipped
 
     plan = plan_of(args, labels, len(train.faces), first)
@@ -131,11 +131,13 @@ def _has_negatives(args: argparse.Namespace) -> bool:
     return bool(args.all_sources and not args.only_faces12k)
 
 
-def _pools(
+def pools_of(
     args: argparse.Namespace, splits: Splits, labels: tuple[Label, ...], console: Console
 ) -> tuple[FacePool, FacePool]:
     """The faces and hard negatives for training, and for development those of the network's ``labels``."""
-    train_sources, dev_sources = negative_sources(args.data, splits, args.licence) if _has_negatives(args) else (None, None)
+    train_sources, dev_sources = (
+        negative_sources(args.data, splits, args.licence) if _has_negatives(args) else (None, None)
+    )
     with CachedDetector(landmark_detector(args.threads), args.folder / DETECTIONS) as detector:
         train = _pool(args, splits.train, train_sources, detector, console)
         dev = _pool(args, splits.dev, dev_sources, detector, console)
@@ -301,7 +303,7 @@ def _write_results(
 def _verdict(args: argparse.Namespace, dev: list[PooledFace], new: Predictions, path: Path) -> tuple[str, str]:
     """One sentence that compares the new model with the one it began with, or the bundled one, and what to do next."""
     first = args.begin_with
-    old = LiteRtClassifier(default_model(".tflite"), args.threads) if first is None else KerasClassifier(first)
+    old = LiteRtClassifier(bundled_model(".tflite"), args.threads) if first is None else KerasClassifier(first)
     name = "the bundled model" if first is None else f"the model {first}"
     metadata = old.metadata
     labels = list(dict.fromkeys((*metadata.labels, *(face.label for face in dev))))

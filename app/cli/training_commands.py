@@ -40,7 +40,9 @@ def register(subparsers: Any) -> None:
 
     evaluate = subparsers.add_parser("evaluate", help="evaluate a mask classifier on labelled faces")
     evaluate.add_argument("data", type=Path, nargs="+", help=f"{LAYOUTS}; several data sets are evaluated in turn")
-    _file(evaluate, "--model", ".tflite or .keras file (default: the shipped one)")
+    _file(evaluate, "--model", ".tflite or .keras file (default: a bundled one)")
+    models = "bundled models to evaluate, unless --model is given (default: default)"
+    evaluate.add_argument("--models", choices=("default", "open"), default="default", help=models)
     _flag(evaluate, "--open-tests", "DATA holds faces12k/, frames/, crops/: run all open tests")
     split = "split to evaluate (default: test if there is one, otherwise all)"
     evaluate.add_argument("--split", default="", help=split)

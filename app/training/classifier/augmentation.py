@@ -26,11 +26,11 @@ SWAP_TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class ClassifierAugmentation:
-    """``class_shares``, ``synthetic_shares`` and ``swap_shares`` are in the order of ``SHARED``. A source of n faces is drawn in
-    proportion to n ** ``source_power``, so that neither large nor small sets dominate. ``nothing_share`` is the share
-    of hard negatives (labelled not_face), if there are any. A network without that label learns uniform probabilities
-    on them (outlier exposure, Hendrycks et al. 2019), so they are unsure. ``swap_shares``: so often a face is drawn
-    with eyes and surroundings of another one, of any class, which then do not reveal the class."""
+    """``class_shares``, ``synthetic_shares`` and ``swap_shares`` are in the order of ``SHARED``. A source of n faces is
+    drawn in proportion to n ** ``source_power``, so that neither large nor small sets dominate. ``swap_shares``: so
+    often a face gets eyes and surroundings of another one, of any class, which then do not reveal the class.
+    ``nothing_share`` is the share of hard negatives (labelled not_face), if there are any. A network without that label
+    learns uniform probabilities on them (outlier exposure, Hendrycks et al. 2019), so they are unsure."""
 
     input_px: int = 64
     margin: float = 0.1

@@ -87,7 +87,9 @@ def hold_in_front(patch: Image, axes: FaceAxes, rng: np.random.Generator) -> Ima
     return draw(patch.copy(), axes, rng)
 
 
-def swap_lower_face(patch: Image, axes: FaceAxes, donor: Image, donor_axes: FaceAxes, rng: np.random.Generator) -> Image:
+def swap_lower_face(
+    patch: Image, axes: FaceAxes, donor: Image, donor_axes: FaceAxes, rng: np.random.Generator
+) -> Image:
     """A copy of ``patch`` with the lower half of the face in ``donor``, from below the eyes to the neck, with whatever
     is worn or held there. Both halves get the coarser resolution of the two, and the light of ``patch``."""
     height, width = patch.shape[:2]
@@ -115,10 +117,9 @@ def swap_lower_face(patch: Image, axes: FaceAxes, donor: Image, donor_axes: Face
 
 def _brow_colour(patch: Image, axes: FaceAxes) -> NDArray[np.float32]:
     """The median colour between the brows and on the forehead, where masks do not reach."""
-    inside = np.zeros(patch.shape[:2], np.uint8)
     corners = axes.at((-0.3, -0.5), (0.3, -0.5), (0.3, -0.15), (-0.3, -0.15))
-    cv2.fillConvexPoly(inside, np.round(corners).astype(np.int32), 1)
-    shown = patch[inside > 0]
+    (left, top), (right, bottom) = (np.clip(edge(corners, axis=0), 0, None).astype(int) for edge in (np.min, np.max))
+    shown = patch[top : bottom + 1, left : right + 1].reshape(-1, 3)
     return np.asarray(np.median(shown, axis=0) + 8 if len(shown) else np.full(3, 128), np.float32)
 
 

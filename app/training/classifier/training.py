@@ -31,7 +31,7 @@ SHIPPED_RECIPE = Recipe(
     precision="float32",
 )
 
-OPEN_NETWORK, OPEN_EPOCHS = ShippedNetwork(input_px=80), 30
+OPEN_NETWORK, OPEN_EPOCHS = ShippedNetwork(input_px=80), 24
 OPEN_AUGMENTATION = ClassifierAugmentation(
     input_px=OPEN_NETWORK.input_px,
     margin=LARGE_MARGIN,
