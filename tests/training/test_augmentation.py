@@ -237,7 +237,7 @@ def test_a_swapped_face_takes_the_light_of_the_other() -> None:
 
 
 def test_swapped_faces_keep_the_label_of_their_lower_half() -> None:
-    """Masked faces are white below, bare ones black. The surroundings, which a swap takes from any face, say nothing."""
+    """Masked faces are white below, bare ones black; the surroundings come from any face."""
     faces = []
     for label, colour in ((Label.MASK, 255), (Label.NO_MASK, 0)):
         one = face(label, "a")

@@ -108,11 +108,8 @@ def swap_lower_face(
         (-side, top - 0.1), (-0.55, top + 0.05), (0.0, top), (0.55, top + 0.05), (side, top - 0.1),
         (side, 1.2), (0.75 * side, 2.1), (0.0, 2.4), (-0.75 * side, 2.1), (-side, 1.2),
     )  # fmt: skip
-    shape = np.zeros((height, width), np.float32)
-    cv2.fillPoly(shape, [np.round(_smooth(outline) * 8).astype(np.int32)], 1.0, cv2.LINE_AA, 3)
-    soft = float(np.linalg.norm(axes.down)) * rng.uniform(0.03, 0.12)
-    alpha = cv2.GaussianBlur(shape, (0, 0), max(soft, 0.3))[..., None]
-    return np.clip(patch * (1 - alpha) + moved * gain * alpha, 0, 255).astype(np.uint8)
+    soft_px = float(np.linalg.norm(axes.down)) * rng.uniform(0.03, 0.12)
+    return _mixed(patch, moved * gain, _soft_shape(patch, outline, max(soft_px, 0.3)))
 
 
 def _brow_colour(patch: Image, axes: FaceAxes) -> NDArray[np.float32]:
@@ -174,14 +171,23 @@ def _shaded(cloth: NDArray[np.float32], patch: Image, rng: np.random.Generator) 
 
 
 def _blend(patch: Image, cloth: NDArray[np.float32], outline: Points, rng: np.random.Generator) -> Image:
-    shape = np.zeros(patch.shape[:2], np.float32)
-    cv2.fillPoly(shape, [np.round(_smooth(outline) * 8).astype(np.int32)], 1.0, cv2.LINE_AA, 3)
-    soft = rng.uniform(0.3, 1.0) * patch.shape[0] / 110
-    alpha = cv2.GaussianBlur(shape, (0, 0), max(soft, 0.25))
+    soft_px = rng.uniform(0.3, 1.0) * patch.shape[0] / 110
+    alpha = _soft_shape(patch, outline, max(soft_px, 0.25))
     if rng.random() < 0.5:  # a darker edge for seam and shadow
         rim = cv2.GaussianBlur(alpha, (0, 0), max(patch.shape[0] / 40, 0.5))
         cloth = np.asarray(cloth * (0.75 + 0.25 * rim)[..., None], np.float32)
-    mixed = patch * (1 - alpha[..., None]) + cloth * alpha[..., None]
+    return _mixed(patch, cloth, alpha)
+
+
+def _soft_shape(patch: Image, outline: Points, soft_px: float) -> NDArray[np.float32]:
+    """(H, W): 1 within the outline, smoothed and with a soft edge, and 0 outside."""
+    shape = np.zeros(patch.shape[:2], np.float32)
+    cv2.fillPoly(shape, [np.round(_smooth(outline) * 8).astype(np.int32)], 1.0, cv2.LINE_AA, 3)
+    return np.asarray(cv2.GaussianBlur(shape, (0, 0), soft_px), np.float32)
+
+
+def _mixed(patch: Image, drawn: NDArray[np.float32], alpha: NDArray[np.float32]) -> Image:
+    mixed = patch * (1 - alpha[..., None]) + drawn * alpha[..., None]
     return np.clip(mixed, 0, 255).astype(np.uint8)
 
 
