@@ -5,8 +5,8 @@
     python benchmarks/replay_sample.py --detector ../shared/data [--output models/replay_detector.npz]
 
 Run them again whenever the bundled classifiers or the detector change. The second one makes models/open/replay.npz,
-from data published for commercial use too. The sample of the detector is made with the int8 model, from scenes/train.json
-and frames/train.json; development scenes are the part that is never learned.
+from data published for commercial use too. The sample of the detector is made with the int8 model, from
+scenes/train.json and frames/train.json; development scenes are the part that is never learned.
 
 ``POOLS`` holds the face patches on which the classifier was trained: train.npz, dev.npz (held back) and nothing.npz
 (detections without a face). Each has ``pixels``, the patches (RGB) end to end; ``numbers`` (N, 21): height, width, the
