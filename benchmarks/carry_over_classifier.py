@@ -166,6 +166,7 @@ def main() -> int:
         "--face-weights",
         help="of benchmarks/face_evidence.py: candidate_score, the three weights and max_not_face, with commas",
     )
+    parser.add_argument("--max-not-face", type=float, default=0.5, help="without --face-weights")
     parser.add_argument("--run", type=Path, help="folder that keeps the detections")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--licence", choices=(OPEN,), default="")
@@ -203,6 +204,7 @@ def main() -> int:
         input_px=args.input_px,
         margin=args.margin,
         trained_on=tuple(sorted({sample.source for sample in splits.train})),
+        max_not_face=args.max_not_face,
     )
     if args.face_weights:
         candidate, *weights, limit = map(float, args.face_weights.split(","))

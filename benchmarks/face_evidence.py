@@ -28,7 +28,6 @@ from app.core.files import write_json  # noqa: E402
 from app.core.types import Detection, Label  # noqa: E402
 from app.pipeline.frame_analyzer import cut_faces  # noqa: E402
 from app.training.data.images import ImageCache  # noqa: E402
-from app.training.data.licences import OPEN, is_open  # noqa: E402
 from app.training.detector.evaluation import FOUND_IOU, is_neutral, match, score_detections  # noqa: E402
 from app.training.types import Scene  # noqa: E402
 from app.vision.classifier import LiteRtClassifier, Probabilities, weigh_not_face  # noqa: E402
@@ -80,7 +79,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--classifier", type=Path, default=resources.model("classifier.tflite"))
-    parser.add_argument("--licence", choices=(OPEN,), help="use only scenes that permit commercial use")
     parser.add_argument("--candidate-score", type=float, default=0.4)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -90,12 +88,7 @@ def main() -> int:
     metadata = classifier.metadata
     cache = ImageCache()
     files = (args.data / "scenes" / "train.json", args.data / "frames" / "train.json")
-    scenes = [
-        scene
-        for file in files
-        for scene in listed_scenes(file, "development")
-        if args.licence != OPEN or is_open(scene.source)
-    ]
+    scenes = [scene for file in files for scene in listed_scenes(file, "development")]
     found, rows = [], []
     for scene in scenes:
         image = cache.get(scene.path)
