@@ -231,12 +231,11 @@ def plan_of(
     from app.training.networks import LARGE_MARGIN, LARGE_NETWORK, ShippedNetwork
 
     recipe = replace(SHIPPED_RECIPE, seed=args.seed)
+    network, augmentation = ShippedNetwork(), ClassifierAugmentation()
     if args.licence:
-        recipe = replace(recipe, epochs=args.epochs or OPEN_EPOCHS)
-        augmentation = replace(OPEN_AUGMENTATION, seed=args.seed, steps=args.steps or OPEN_AUGMENTATION.steps)
-        return ShippedRun(args.folder, labels, OPEN_NETWORK, recipe, augmentation)
-    network = LARGE_NETWORK if args.large else ShippedNetwork()
-    margin = LARGE_MARGIN if args.large else ClassifierAugmentation().margin
+        recipe, network, augmentation = replace(recipe, epochs=OPEN_EPOCHS), OPEN_NETWORK, OPEN_AUGMENTATION
+    network = LARGE_NETWORK if args.large else network
+    margin = LARGE_MARGIN if args.large else augmentation.margin
     if first is not None:
         network, margin = first.network, first.metadata.margin
         recipe = replace(recipe, epochs=FINE_TUNE_EPOCHS, learning_rate=FINE_TUNE_RATE, warmup_epochs=0.5)
@@ -244,8 +243,8 @@ def plan_of(
             recipe = replace(recipe, learning_rate=CONTINUE_RATE, label_smoothing=0.0)
     if args.epochs:
         recipe = replace(recipe, epochs=args.epochs)
-    augmentation = ClassifierAugmentation(
-        input_px=network.input_px, margin=margin, seed=args.seed, equalise=not args.no_equaliser
+    augmentation = replace(
+        augmentation, input_px=network.input_px, margin=margin, seed=args.seed, equalise=not args.no_equaliser
     )
     if args.only_faces12k:
         augmentation = replace(augmentation, synthetic_shares=(0.0, 0.0, 0.0))

@@ -170,6 +170,8 @@ def _need(package: str, use: str) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
+    if args.licence and not args.all_sources:
+        raise SettingsError("--licence needs --all-sources: the licences of your own data are not known")
     _need("tensorflow", "training")
     from app.cli.train import run
 
