@@ -117,7 +117,7 @@ def test_another_classifier_needs_its_own_replay_faces(
     other = resources.model("paper/model_6.tflite")
     config.write_text(config.read_text() + f'[classifier]\nmodel = "{other.as_posix()}"\n')
     assert run("improve", "--config", str(config)) != 0
-    assert "was made with another classifier" in capsys.readouterr().err
+    assert "was not made from a bundled classifier" in capsys.readouterr().err
     replay = ["--replay", str(tmp_path / "own")]
     for label, light, count in (("mask", 150, 24), ("no_mask", 60, 19), ("no_mask", 90, 24)):
         (tmp_path / "own" / label).mkdir(parents=True, exist_ok=True)

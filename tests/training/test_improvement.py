@@ -75,7 +75,7 @@ def test_the_bundled_replay_sample_belongs_to_the_bundled_classifier(
     assert right[replay.is_guard & (replay.targets < 2)].mean() > 0.9
     network = HeadModel(model.path)
     network.fingerprint = "other"
-    with pytest.raises(ModelError, match=r"is not a bundled classifier; give --replay FOLDER"):
+    with pytest.raises(ModelError, match=r"was not made from a bundled classifier; give --replay FOLDER"):
         read_replay(network)
     (tmp_path / "models").mkdir()
     monkeypatch.setattr(resources, "root", lambda: tmp_path)

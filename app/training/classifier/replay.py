@@ -70,7 +70,7 @@ def read_replay(model: HeadModel) -> ReplaySample:
         sample = _read(resources.model(path))
         if sample.fingerprint == model.fingerprint and sample.labels == model.metadata.labels:
             return sample
-    raise ModelError(f"{model.path} is not a bundled classifier; give --replay FOLDER with labelled faces")
+    raise ModelError(f"{model.path} was not made from a bundled classifier; give --replay FOLDER with labelled faces")
 
 
 def _read(path: Path) -> ReplaySample:
