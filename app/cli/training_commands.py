@@ -27,7 +27,7 @@ def register(subparsers: Any) -> None:
     shipped = "DATA holds faces12k/, frames/, crops/, scenes/: use the shipped recipe (with --from: continue from it)"
     _flag(train, "--all-sources", shipped)
     _flag(train, "--only-faces12k", "with --all-sources: ablation, use only faces12k")
-    licence = "with --all-sources: only data whose licences permit commercial use"
+    licence = "with --all-sources: only data published for commercial use too"
     train.add_argument("--licence", choices=("open",), default="", help=licence)
     _flag(train, "--no-equaliser", "ablation: no random resolution")
     thresholds = "do not train: choose new offsets, temperature and unsure rule for --from on the development faces"

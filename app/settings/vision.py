@@ -171,7 +171,8 @@ class ClassifierSettings(BaseModel):
     )
     model: Path | None = Field(None, description="model file; a bundled one if not given")
     models: Literal["default", "open"] = Field(
-        "default", description="bundled models; open: trained only on data whose licences permit commercial use"
+        "default",
+        description="bundled models; open: its classifier learned only from data published for commercial use too",
     )
     max_batch: int = Field(32, ge=1, le=256, description="maximum crops per inference")
     threads: int = Field(2, ge=1, le=64, description="maximum cores per inference")

@@ -6,12 +6,12 @@ from types import MappingProxyType
 from app.core.types import Label
 
 OPEN = "open"
-"""The choice of data whose licences permit commercial use."""
+"""The choice of data that are published under licences for commercial use too."""
 
 OPEN_SOURCES: Mapping[str, str] = MappingProxyType(
     {"faces12k": "CC0", "andrewmvd": "CC0", "wear_web": "CC BY 4.0", "office": "CC BY 4.0"}
 )
-"""Source to licence. Every other source forbids commercial use, or states no licence."""
+"""Source to the licence that its publisher states. Every other source forbids commercial use, or states none."""
 
 OPEN_LABELS: Mapping[str, frozenset[Label]] = MappingProxyType({"faces12k": frozenset({Label.MASK})})
 """The labels that the licence really covers, where it is not all: faces12k's bare faces come from CelebA, which is for
