@@ -47,7 +47,7 @@ from app.training.types import Sample  # noqa: E402
 from app.vision import yunet_detector as yunet  # noqa: E402
 from app.vision.classifier import bundled_model  # noqa: E402
 
-FACES, GUARD, NEGATIVES, CROPS = 9000, 2000, 800, 6000
+FACES, GUARD, NEGATIVES, CROPS, OPEN_CROPS = 9000, 2000, 800, 6000, 3000
 TRAIN_SCENES, GUARD_SCENES, EMPTY_SCENES = 550, 400, 60
 
 
@@ -126,7 +126,7 @@ def main() -> None:
     output = args.output or ROOT / "models" / BUNDLED[1 if args.open else 0]
     model = HeadModel(args.model or bundled_model(".tflite", "open" if args.open else "default"))
     train, guard = open_pools(args.open) if args.open else closed_pools(args.pools, random.Random(args.seed))
-    sample = make_replay(model, train, guard, CROPS, args.seed)
+    sample = make_replay(model, train, guard, OPEN_CROPS if args.open else CROPS, args.seed)
     sample.write(output)
     right = probabilities_of(sample.features, model.weights).argmax(axis=1) == sample.targets
     for place, label in enumerate(sample.labels):
