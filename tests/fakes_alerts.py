@@ -18,6 +18,7 @@ from fakes_net import free_port
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_store import EventStore
 from app.alerts.hook import Alert
+from app.alerts.store_types import CameraHour, hour_of
 from app.core.types import Box, Event, EventKind
 from app.settings.alerts import AlertSettings
 
@@ -39,6 +40,13 @@ async def main():
 asyncio.run(main())
 """
 _numbers = itertools.count(1)
+
+
+def record_people(
+    center: AlertCenter, camera: str, wall_s: float, masked: int = 0, bare: int = 0, incorrect: int = 0
+) -> None:
+    """Adds people to the hour of ``wall_s``."""
+    center.add_hours([CameraHour(camera, hour_of(wall_s), masked, bare, incorrect)])
 
 
 def make_event(kind: EventKind = EventKind.NO_MASK, camera: str = "door", wall_s: float | None = None) -> Event:

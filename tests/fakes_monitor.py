@@ -32,15 +32,17 @@ def fake_parts(boxes: Sequence[Box] = (BOX,), source: FrameSource | None = None,
 
 
 class LiveCamera:
-    """Delivers plain frames. While ``offline`` is set it cannot be opened; while ``silent`` is set no frame arrives."""
+    """Delivers plain frames, or ``picture``. While ``offline`` is set it cannot be opened; while ``silent`` is set no
+    frame arrives."""
 
     is_live = True
     fps = RATE_HZ
     frame_count = None
 
-    def __init__(self, name: str, colour: int = 10) -> None:
+    def __init__(self, name: str, colour: int = 10, picture: Image | None = None) -> None:
         self.name = name
         self.colour = colour
+        self.picture = picture
         self.offline = threading.Event()
         self.silent = threading.Event()
         self.applied: object = None
@@ -58,7 +60,7 @@ class LiveCamera:
                 raise SourceError(f"lost {self.name}: no route to host")
             if self.silent.is_set():
                 continue
-            image = np.full((120, 160, 3), self.colour, np.uint8)
+            image = np.full((120, 160, 3), self.colour, np.uint8) if self.picture is None else self.picture.copy()
             image[0, 0] = self._index % 251  # consecutive frames differ
             now_s = time.monotonic()
             yield Frame(image, self._index, now_s - self._start_s, now_s, time.time(), self.name)

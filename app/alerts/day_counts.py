@@ -1,14 +1,15 @@
 """What each camera counted today. Any thread may read it while another one adds: neither waits."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date
 
-from app.alerts.store_types import CameraHour, hour_of
+from app.alerts.store_types import CameraHour
+from app.core.period import Period, Span
 
 
 def day_start_s(now_s: float) -> int:
     """The Unix time at which the local day of ``now_s`` began, as a whole hour, because people are counted by hour."""
-    return hour_of(datetime.fromtimestamp(now_s).replace(hour=0, minute=0, second=0, microsecond=0).timestamp())
+    return Period.of(Span.DAY, date.fromtimestamp(now_s)).since_s
 
 
 class DayCounts:

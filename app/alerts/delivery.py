@@ -15,7 +15,7 @@ from app.alerts.health import AlertHealth, Clock, SystemClock
 from app.alerts.hook import Alert, AlertHook
 from app.alerts.outage_damper import OutageDamper
 from app.alerts.report import due_reports
-from app.alerts.store_types import CameraHour, Delivery, EventFilter, Occupancy, Status, WriteBatch, hour_of
+from app.alerts.store_types import CameraHour, Delivery, EventFilter, Occupancy, Status, WriteBatch
 from app.alerts.timeout_hook import TimeoutHook
 from app.core.errors import HookError
 from app.core.text import counted
@@ -109,10 +109,6 @@ class AlertCenter:
                 self._limit_outbox(channel)
             self._changed.notify_all()
 
-    def record_people(self, camera: str, wall_s: float, masked: int = 0, bare: int = 0, incorrect: int = 0) -> None:
-        """Adds people to the hour of ``wall_s``. Each person is added once, when last seen."""
-        self.add_hours([CameraHour(camera, hour_of(wall_s), masked, bare, incorrect)])
-
     def add_hours(self, hours: Sequence[CameraHour], in_view: Sequence[CameraHour] = ()) -> None:
         """Adds people and watched time. ``in_view``: who is in view of a camera now; they are counted too, but stored
         only when they have left."""
@@ -161,8 +157,8 @@ class AlertCenter:
 
     def reload(self, settings: AlertSettings) -> None:
         """Uses new settings from the next event on; alerts that are not sent yet stay. Channels that did not change
-        and read no files keep their hook. Raises StoreInUseError and changes nothing if another program uses the new
-        event file."""
+        and read no files keep their hook. Raises StoreError and changes nothing if the new event file cannot be
+        locked, as by another program."""
         old = {config.name: config for config in self._queue.settings.channels}
         changed = tuple(each for each in settings.channels if each.reads_files or old.get(each.name) != each)
         made = make_hooks(changed, self._hooks)  # without the lock: to load a plugin can be slow

@@ -98,7 +98,8 @@ class EventQueue:
 
     def move(self, settings: AlertSettings) -> None:
         """Uses new settings. With another event file, alerts that are not written yet move there; pending alerts of the
-        old file stay in it. Raises StoreInUseError and changes nothing if another program uses the new file."""
+        old file stay in it. Raises StoreError and changes nothing if the new file cannot be locked, which is a
+        StoreInUseError if another program uses it."""
         old = self.settings
         if (old.persist, old.store) == (settings.persist, settings.store):
             self.settings = settings

@@ -2,13 +2,14 @@
 
 import csv
 import json
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, TextIO
 
 from app.core.errors import OutputError
+from app.core.files import output_errors
 from app.core.types import Box, Event, EventKind
 
 BOX_FIELDS = ("box_x", "box_y", "box_width", "box_height")
@@ -68,43 +69,24 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         check_event_log(path)
         self._path = path
-        self._is_csv = path.suffix.lower() == ".csv"
-        try:
+        with self._errors():
             self._file: TextIO = path.open("w", encoding="utf-8", newline="")
-        except OSError as error:
-            raise self._output_error(error) from error
-        self._csv = csv.DictWriter(self._file, RECORD_FIELDS)
-        if self._is_csv:
-            self._write_line(None)
-
-    def _output_error(self, error: OSError) -> OutputError:
-        return OutputError(f"cannot write events to {self._path}: {error.strerror or error}; choose another place")
-
-    def _write_line(self, event: Event | None) -> None:
-        try:
-            if event is None:
+            self._csv = csv.DictWriter(self._file, RECORD_FIELDS) if path.suffix.lower() == ".csv" else None
+            if self._csv is not None:
                 self._csv.writeheader()
-            elif self._is_csv:
+                self._file.flush()
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return output_errors(f"events to {self._path}", "choose another place")
+
+    def write(self, event: Event) -> None:
+        with self._errors():
+            if self._csv is not None:
                 self._csv.writerow(event_record(event))
             else:
                 self._file.write(json.dumps(event_record(event), ensure_ascii=False) + "\n")
             self._file.flush()
-        except OSError as error:
-            raise self._output_error(error) from error
-
-    def write(self, event: Event) -> None:
-        self._write_line(event)
 
     def close(self) -> None:
-        try:
+        with self._errors():
             self._file.close()
-        except OSError as error:
-            raise self._output_error(error) from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

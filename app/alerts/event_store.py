@@ -39,6 +39,7 @@ ADD_HOUR = (
     f"DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in COUNTED_FIELDS)}"
 )
 DELIVERY_COLUMNS = "record, channel, created_s, updated_s, status, attempts, error"
+SELECT_DELIVERIES = f"SELECT {DELIVERY_COLUMNS} FROM outbox JOIN events ON events.id = event_id"
 MAGIC = b"SQLite format 3\0"
 STATUSES = frozenset(status.value for status in Status)
 BUSY_CODES = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED))
@@ -178,18 +179,14 @@ class EventStore:
     def deliveries(self, status: Status | None = None) -> list[Delivery]:
         """Oldest first."""
         where, values = ("status = ?", [status.value]) if status is not None else ("1", [])
-        query = f"SELECT {DELIVERY_COLUMNS} FROM outbox JOIN events ON events.id = event_id WHERE {where}"
         with self._store_errors():
-            return list(_deliveries(self._db.execute(query + " ORDER BY events.seq", values)))
+            return list(_deliveries(self._db.execute(f"{SELECT_DELIVERIES} WHERE {where} ORDER BY events.seq", values)))
 
     def pending(self, channel: str) -> Iterator[Delivery]:
         """The pending alerts of ``channel``, oldest first."""
-        query = f"SELECT {DELIVERY_COLUMNS} FROM outbox JOIN events ON events.id = event_id "
+        query = f"{SELECT_DELIVERIES} WHERE status = 'pending' AND channel = ? ORDER BY outbox.rowid"
         with self._store_errors():
-            rows = self._db.execute(
-                query + "WHERE status = 'pending' AND channel = ? ORDER BY outbox.rowid", (channel,)
-            )
-            yield from _deliveries(rows)
+            yield from _deliveries(self._db.execute(query, (channel,)))
 
     def delivery_keys(self) -> dict[tuple[str, str], Status]:
         """The status of each pending or, in memory, each delivery by (event id, channel)."""
@@ -379,7 +376,6 @@ def rename_damaged(path: Path, wall_s: float) -> tuple[Path, list[Delivery]]:
         raise StoreError(f"cannot rename the damaged event file {path}: {reason}; move it away") from error
     pending: list[Delivery] = []
     with suppress(sqlite3.Error), closing(sqlite3.connect(renamed)) as db:
-        query = f"SELECT {DELIVERY_COLUMNS} FROM outbox JOIN events ON events.id = event_id WHERE status = 'pending'"
-        for each in _deliveries(db.execute(query)):
+        for each in _deliveries(db.execute(f"{SELECT_DELIVERIES} WHERE status = 'pending'")):
             pending.append(each)  # one by one, to keep what was read before the damage
     return renamed, pending

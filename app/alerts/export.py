@@ -16,7 +16,7 @@ from app.alerts.event_records import RECORD_FIELDS, event_record
 from app.alerts.store_schema import SECONDS
 from app.alerts.store_types import HOUR_S, CameraHour, hour_of
 from app.core.errors import OutputError, SettingsError
-from app.core.files import atomic_write
+from app.core.files import atomic_write, output_errors
 from app.core.text import duration_text, local_time
 from app.core.translation import gettext, marked
 from app.core.types import Event, EventKind
@@ -61,11 +61,12 @@ WRITERS = {"csv": write_csv, "jsonl": write_jsonl}
 @contextmanager
 def atomic_text_file(path: Path) -> Iterator[TextIO]:
     """A text file, written with ``atomic_write``. Raises OutputError if it cannot be written."""
-    try:
-        with atomic_write(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-            yield file
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
+    with (
+        output_errors(path, "choose another place"),
+        atomic_write(path) as partial,
+        partial.open("w", encoding="utf-8", newline="") as file,
+    ):
+        yield file
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,25 +184,22 @@ def plot_png(rows: Sequence[HourRow], path: Path) -> None:
         people.set_xlim(-0.75, max(len(rows), MIN_BARS) - 0.25)
         people.set_xticks(positions[::step], [row.label for row in rows[::step]], rotation=60, ha="right", fontsize=7)
         rate = people.twinx()
-        rates = [_percent(row.seen) for row in rows]
+        rates = [_percent(row.seen.compliance) for row in rows]
         rate.plot(positions, rates, color="black", marker="o" if step == 1 else "", label="compliance")
-        watched = [float("nan") if row.watched is None else 100.0 * row.watched for row in rows]
+        watched = [_percent(row.watched) for row in rows]
         rate.plot(positions, watched, color="grey", linestyle=":", marker="_" if step == 1 else "", label="watched")
         rate.set_ylim(0, 105)
         rate.set_ylabel("compliance and watched time, %")
         figure.legend(loc="outside upper center", ncols=5, frameon=False)  # above the plot, where it covers no bar
-        try:
-            figure.savefig(path, format="png", dpi=120)
-        except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
+        with output_errors(path, "choose another place"), atomic_write(path) as partial:
+            figure.savefig(partial, format="png", dpi=120)
     finally:
         pyplot.close(figure)
 
 
-def _percent(seen: CameraHour) -> float:
-    """The compliance rate in percent. NaN, which is not drawn, if nobody was seen."""
-    share = seen.compliance
-    return float("nan") if share is None else 100.0 * share
+def _percent(share: float | None) -> float:
+    """NaN, which is not drawn, if the share is unknown."""
+    return math.nan if share is None else 100.0 * share
 
 
 def hour_fields(row: HourRow) -> dict[str, Any]:

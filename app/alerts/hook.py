@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
 
 from app.alerts.event_records import event_record
@@ -53,6 +54,14 @@ class RetryLater(HookError):  # noqa: N818  a request of the receiver
     def __init__(self, message: str, pause_s: float) -> None:
         super().__init__(message)
         self.pause_s = pause_s
+
+
+def require(module: str, package: str, user: str, extra: str) -> None:
+    """Raises HookError if the ``package`` with ``module``, which is part of the ``extra``, is not installed."""
+    try:
+        import_module(module)
+    except ImportError as error:
+        raise HookError(f"{user} needs the package {package}; install it: pip install 'maskwatch[{extra}]'") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """What people said about stored events: acknowledgements and verdicts, each with who did it and when."""
 
-import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -64,17 +63,13 @@ def read_marks(store: EventStore, ids: Iterable[str]) -> dict[str, Marks]:
 def write_marks(store: EventStore, event_id: str, marks: Marks) -> None:
     """Stores ``marks`` if the event is stored. Raises StoreError."""
     with store.transaction() as db:
-        _write(db, event_id, marks)
-
-
-def _write(db: sqlite3.Connection, event_id: str, marks: Marks) -> None:
-    if marks.acknowledged_s is not None:
-        db.execute(
-            "INSERT OR IGNORE INTO acknowledged SELECT id, ?, ? FROM events WHERE id = ?",
-            (marks.acknowledged_s, marks.acknowledged_by, event_id),
-        )
-    if marks.verdict_s is not None:
-        db.execute(
-            "INSERT OR REPLACE INTO verdicts SELECT id, ?, ?, ?, ? FROM events WHERE id = ?",
-            (marks.verdict, marks.label, marks.verdict_s, marks.verdict_by, event_id),
-        )
+        if marks.acknowledged_s is not None:
+            db.execute(
+                "INSERT OR IGNORE INTO acknowledged SELECT id, ?, ? FROM events WHERE id = ?",
+                (marks.acknowledged_s, marks.acknowledged_by, event_id),
+            )
+        if marks.verdict_s is not None:
+            db.execute(
+                "INSERT OR REPLACE INTO verdicts SELECT id, ?, ?, ?, ? FROM events WHERE id = ?",
+                (marks.verdict, marks.label, marks.verdict_s, marks.verdict_by, event_id),
+            )

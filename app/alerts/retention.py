@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
 
 from app.alerts.event_store import EventStore
@@ -27,17 +28,12 @@ def _compact(store: EventStore) -> None:
 
 def _delete_damaged(path: Path, before_s: float) -> int:
     count = 0
-    for file in path.parent.glob(f"{path.name}.damaged-*"):
+    for file in path.parent.glob(f"{escape(path.name)}.damaged-*"):
         with suppress(OSError):  # already deleted, or open in another program; retried next time
             if file.stat().st_mtime < before_s:
                 file.unlink()
                 count += 1
     return count
-
-
-def _delete_before(store: EventStore, before_s: float) -> PurgeResult:
-    """Deletes everything that was stored before ``before_s``."""
-    return _delete(store, before_s, "stored_s < :before", "hour_s < :before - 3600", {"before": before_s})
 
 
 def _delete_old(store: EventStore, now_s: float, keep_s: float) -> PurgeResult:
@@ -110,7 +106,7 @@ def purge(store: EventStore, before_s: float | None, pictures_only: bool = False
             ).rowcount
         done = PurgeResult(pictures=snapshots, files=_delete_damaged(store.path, limit_s))
     else:
-        done = _delete_before(store, limit_s)
+        done = _delete(store, limit_s, "stored_s < :before", "hour_s < :before - 3600", {"before": limit_s})
     store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     store.execute("VACUUM")
     store.execute("PRAGMA wal_checkpoint(TRUNCATE)")

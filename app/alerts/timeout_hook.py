@@ -52,6 +52,15 @@ class LazyHook:
             self._hook.close()
 
 
+def send_now(channel: Channel, alert: Alert) -> str:
+    """Sends one alert beside any delivery. Returns why it was not accepted, or ''."""
+    try:
+        TimeoutHook(LazyHook(channel), channel.timeout_s).send(alert)
+    except HookError as error:
+        return str(error)
+    return ""
+
+
 class _Attempt:
     """One ``send`` in its own thread, so that the caller can stop waiting for it."""
 

@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 
 from app.capture.pyav_backend import PyavReader
 from app.core.errors import OutputError
-from app.core.files import atomic_write, temporary_path
+from app.core.files import atomic_write, output_errors, temporary_path
 from app.core.types import Image
 
 _H264_OR_VP9 = ("libx264", "libvpx-vp9")  # both play in browsers; libx264 is faster
@@ -53,7 +53,7 @@ def check_output(path: Path, what: str = "video") -> None:
         raise OutputError(f"cannot write video {path}: unknown extension '{path.suffix}'; use {', '.join(_ENCODERS)}")
     folder = path.parent
     probe = folder / f".{path.name}.{os.getpid()}.probe"
-    try:
+    with output_errors(f"{what} {path}", "choose another path"):
         if path.is_dir():
             raise OutputError(f"cannot write {what} {path}: it is a folder; give a file name")
         if not folder.is_dir():
@@ -64,8 +64,6 @@ def check_output(path: Path, what: str = "video") -> None:
         if path.exists() and not os.access(path, os.W_OK):
             raise OutputError(f"cannot write {what} {path}: it exists and is read-only; choose another name")
         free_bytes = shutil.disk_usage(folder).free
-    except OSError as error:
-        raise OutputError(f"cannot write {what} {path}: {error.strerror}; choose another path") from error
     if free_bytes < _MIN_FREE_BYTES:
         raise OutputError(f"cannot write {what} {path}: only {free_bytes >> 20} MiB free on its disk; free some space")
 
@@ -73,11 +71,8 @@ def check_output(path: Path, what: str = "video") -> None:
 def save_image(image: Image, path: Path) -> None:
     """Write ``image``, (H, W, 3) uint8 BGR, in the format of the extension of ``path``. Raises OutputError and leaves
     no incomplete file."""
-    try:
-        with atomic_write(path) as partial:
-            partial.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}; choose another path") from error
+    with output_errors(path, "choose another path"), atomic_write(path) as partial:
+        partial.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
 
 
 class VideoWriter:

@@ -3,13 +3,20 @@
 import argparse
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from app.cli.channel_flags import add_channel_flags
-from app.cli.event_file import add_event_file_options, clips_of, collected_of, make_console, open_store, settings_of
+from app.cli.event_file import (
+    add_event_file_options,
+    before_of,
+    folder_of,
+    is_confirmed,
+    make_console,
+    open_store,
+    settings_of,
+)
 from app.cli.events import register_events
-from app.core.errors import HookError, SettingsError
+from app.core.errors import SettingsError
 from app.core.text import counted, local_time
 
 STATUSES = ("pending", "delivered", "undelivered", "skipped")
@@ -55,7 +62,7 @@ def _test(args: argparse.Namespace) -> int:
     from rich.text import Text
 
     from app.alerts.hook import make_test_alert
-    from app.alerts.timeout_hook import LazyHook, TimeoutHook
+    from app.alerts.timeout_hook import send_now
 
     settings = settings_of(args)
     channels = [each for each in settings.channels if not args.channel or each.name in args.channel]
@@ -65,18 +72,11 @@ def _test(args: argparse.Namespace) -> int:
             "no channel is configured; add [[alerts.channels]] to the settings file (docs/alerts.md), or test --sound"
         )
     table = Table("channel", "kind", "result", box=None)
-    failures = 0
-    for channel in channels:
-        hook = TimeoutHook(LazyHook(channel), channel.timeout_s)
-        try:
-            hook.send(make_test_alert(channel.name))
-            result = Text("sent", "green")
-        except HookError as error:
-            failures += 1
-            result = Text(f"failed: {error}", "red")
-        table.add_row(channel.name, channel.kind, result)
+    faults = [send_now(channel, make_test_alert(channel.name)) for channel in channels]
+    for channel, fault in zip(channels, faults, strict=True):
+        table.add_row(channel.name, channel.kind, Text(f"failed: {fault}", "red") if fault else Text("sent", "green"))
     make_console().print(table)
-    return 1 if failures else 0
+    return 1 if any(faults) else 0
 
 
 def _check_names(given: list[str], channels: set[str]) -> None:
@@ -142,14 +142,13 @@ def _retry(args: argparse.Namespace) -> int:
 def _purge(args: argparse.Namespace) -> int:
     """Deletes and overwrites stored events, snapshots, counts, queued alerts and damaged files that were set aside.
     Deletes clips and collected faces."""
-    from app.alerts.export import parse_time
     from app.alerts.retention import purge
     from app.alerts.retention_clock import DAY_S
     from app.review.picture_folder import PictureFolder
 
     now_s = time.time()
-    before_s = parse_time(args.before, now_s) if args.before else None
-    is_age = before_s is not None and parse_time(args.before, 0.0) != before_s
+    before_s = before_of(args, now_s)
+    is_age = before_of(args, 0.0) != before_s
     store = open_store(args)
     with store:
         newest_s = store.query_int("SELECT max(stored_s) FROM events")
@@ -158,12 +157,12 @@ def _purge(args: argparse.Namespace) -> int:
                 f"the newest event in {store.path} is {(now_s - newest_s) / DAY_S:.0f} days old, so the clock may be "
                 "wrong; set it, or give --before a date such as 2026-11-23"
             )
-        if not args.yes and not _confirmed(store.path, args):
-            print("no data deleted")
+        what = "pictures" if args.pictures else "events, pictures and counts"
+        if not is_confirmed(args, what, store.path):
             return 1
         deleted = purge(store, before_s, pictures_only=args.pictures)
-        clips = PictureFolder(clips_of(args)).delete(before_s)
-        faces = PictureFolder(collected_of(args)).delete(before_s)
+        clips = PictureFolder(folder_of(args, "clips")).delete(before_s)
+        faces = PictureFolder(folder_of(args, "collect")).delete(before_s)
     counts = (
         (deleted.events, "event"),
         (deleted.pictures, "snapshot"),
@@ -174,11 +173,3 @@ def _purge(args: argparse.Namespace) -> int:
     )
     print(f"deleted {', '.join(counted(count, noun) for count, noun in counts)}")
     return 0
-
-
-def _confirmed(path: Path, args: argparse.Namespace) -> bool:
-    if sys.stdin is None or not sys.stdin.isatty():  # None if closed
-        raise SettingsError("purge asks for confirmation, but there is no terminal; add --yes")
-    what = "pictures" if args.pictures else "events, pictures and counts"
-    when = f" from before {args.before}" if args.before else ""
-    return input(f"Delete all {what}{when} in {path}? [y/N] ").strip().lower() in ("y", "yes")

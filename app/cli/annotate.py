@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import INTERRUPTED, OutputError, SourceError
-from app.core.files import inodes, is_folder
+from app.core.files import inodes, is_folder, output_errors
 from app.core.text import counted, listed
 from app.settings.flags import VISION, add_flags, config_path, flag_values
 
@@ -122,7 +122,8 @@ def _annotate(path: Path, target: Path, blur: bool, labeler: "ImageLabeler") -> 
     if blur:
         hide_faces(board, [face.box for face in detections], factor)  # a rejected detection may still be a face
     draw_faces(board, [_as_track(i + 1, face) for i, face in enumerate(faces)], factor, FaceOptions(verbose=True))
-    _make_folder(target.parent)
+    with output_errors(f"to {target.parent}", "choose another --output"):
+        target.parent.mkdir(parents=True, exist_ok=True)
     save_image(board.image, target)
     return [_face_row(path, i + 1, face) for i, face in enumerate(faces)]
 
@@ -173,13 +174,6 @@ def _check_originals(paths: Sequence[Path], output: Path, names: Mapping[Path, s
             raise OutputError(f"would overwrite the input {output / name}; choose another --output")
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror}; choose another --output") from error
-
-
 def output_names(paths: Sequence[Path]) -> dict[Path, str]:
     """A unique file name for each annotated image, also for images of the same name in different folders."""
     names: dict[Path, str] = {}
@@ -209,23 +203,14 @@ def table_names(paths: Sequence[Path]) -> dict[str, str]:
 
 def _show(found: Sequence[FaceRow], names: Mapping[str, str], images: int, output: Path) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table(
-        title=f"{counted(len(found), 'face')} in {counted(images, 'image')}; annotated images in {output}",
-        title_justify="left",
-    )
-    for name, justify in (
-        ("file", "left"),
-        ("face", "right"),
-        ("label", "left"),
-        ("confidence", "right"),
-        ("box", "left"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for face in found:
-        box = f"{face.x:.0f},{face.y:.0f} {face.width:.0f}x{face.height:.0f}"
-        table.add_row(names[face.file], str(face.face), face.label, f"{face.confidence:.0%}", box)
+    face, confidence = Column("face", justify="right"), Column("confidence", justify="right")
+    title = f"{counted(len(found), 'face')} in {counted(images, 'image')}; annotated images in {output}"
+    table = Table("file", face, "label", confidence, "box", title=title, title_justify="left")
+    for each in found:
+        box = f"{each.x:.0f},{each.y:.0f} {each.width:.0f}x{each.height:.0f}"
+        table.add_row(names[each.file], str(each.face), each.label, f"{each.confidence:.0%}", box)
     Console(markup=False).print(table)  # brackets in names are not markup
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.errors import OutputError
-from app.core.files import is_file, write_text
+from app.core.files import is_file, output_errors, write_text
 from app.core.own_command import own_command
 
 DEFAULT = ("start", "--last")
@@ -53,11 +53,9 @@ def _enable(args: argparse.Namespace) -> int:
     _check(arguments, args.parsers)
     folder = Path.cwd() if given else Path.home()  # the arguments may contain relative paths
     path = entry_path()
-    try:
+    with output_errors(path, "check its permissions"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, entry_text([*_program(), *arguments], folder))
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}; check its permissions") from error
     print(f"at the next login: maskwatch {' '.join(arguments)}\nentry: {path}")
     return 0
 
@@ -119,7 +117,7 @@ def entry_text(command: Sequence[str], folder: Path, platform: str = sys.platfor
         program = " ".join(map(_quoted_for_cmd, command))
         change = f"cd /d {_quoted_for_cmd(str(folder))}"
         lines = ("@echo off", "chcp 65001 >nul", change, f'start "maskwatch" {program}')
-        return "".join(f"{line}\r\n" for line in lines)
+        return "".join(f"{line}\n" for line in lines)  # Windows writes each end of a line as CR LF
     if platform == "darwin":
         entry = {
             "Label": _LABEL,

@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.core.errors import OutputError, SettingsError
-from app.core.files import write_text
+from app.core.errors import SettingsError
+from app.core.files import output_errors, write_text
 from app.settings.flags import (
     MONITORING,
     SOURCE,
@@ -128,12 +128,8 @@ def run(args: argparse.Namespace) -> int:
     report = run_all(args, settings)
     show(report, Console())
     if args.json is not None:
-        try:
+        with output_errors(f"results {args.json}", "choose another --json"):
             write_text(args.json, report.model_dump_json(indent=1, by_alias=True) + "\n")
-        except OSError as error:
-            raise OutputError(
-                f"cannot write results {args.json}: {error.strerror or error}; choose another --json"
-            ) from error
     return 0
 
 

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.core.errors import OutputError, SettingsError
+
 if TYPE_CHECKING:
     from app.settings.root import Settings
 
@@ -26,11 +28,12 @@ def register(commands: Any) -> None:
 
 
 def _path(args: argparse.Namespace) -> Path | None:
-    return Path(args.file) if args.file else None
+    if args.file == "":
+        raise SettingsError("the name of the settings file is empty; give one, or omit it")
+    return None if args.file is None else Path(args.file)
 
 
 def run_check(args: argparse.Namespace) -> int:
-    from app.core.errors import SettingsError
     from app.settings.load import ENVIRONMENT_PREFIX, load_settings
     from app.settings.root import unmatched_camera_patterns
 
@@ -47,7 +50,6 @@ def run_check(args: argparse.Namespace) -> int:
 
 def _check_files(settings: "Settings") -> None:
     """Raises SettingsError if a file in the settings does not exist or the web view has no token."""
-    from app.core.errors import SettingsError
     from app.core.files import is_file
     from app.settings.web import read_token
 
@@ -68,7 +70,6 @@ def _check_files(settings: "Settings") -> None:
 
 def _check_environment(settings: "Settings", prefix: str) -> None:
     """Raises SettingsError for a variable with the prefix of settings but an unknown name, which would be ignored."""
-    from app.core.errors import SettingsError
     from app.settings.error_messages import did_you_mean
 
     for name in os.environ:
@@ -89,8 +90,7 @@ def run_show(args: argparse.Namespace) -> int:
 
 
 def run_init(args: argparse.Namespace) -> int:
-    from app.core.errors import OutputError
-    from app.core.files import exists, write_text
+    from app.core.files import exists, output_errors, write_text
     from app.settings.root import Settings
     from app.settings.toml import commented_toml
 
@@ -101,9 +101,7 @@ def run_init(args: argparse.Namespace) -> int:
         return 0
     if exists(path) and not args.force:
         raise OutputError(f"{path} already exists; give another name, or --force to overwrite it")
-    try:
+    with output_errors(path, "check its folder"):
         write_text(path, text)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}; check its folder") from error
     print(f"{path} written; remove the '#' of a line to change that setting")
     return 0

@@ -2,11 +2,11 @@
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.event_file import add_event_file_options, collected_of, make_console
-from app.core.errors import SettingsError
+from app.cli.event_file import add_event_file_options, before_of, folder_of, is_confirmed, make_console
 from app.core.text import counted, local_time
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _collected(args: argparse.Namespace) -> "CollectedFaces":
     from app.review.collected import CollectedFaces
     from app.review.picture_folder import PictureFolder
 
-    return CollectedFaces(PictureFolder(collected_of(args)))
+    return CollectedFaces(PictureFolder(folder_of(args, "collect")))
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -81,18 +81,8 @@ def _export(args: argparse.Namespace) -> int:
 
 def _purge(args: argparse.Namespace) -> int:
     """Deletes collected faces with their pictures and records."""
-    import time
-
-    from app.alerts.export import parse_time
-
-    before_s = parse_time(args.before, time.time()) if args.before else None
-    folder = _collected(args).folder
-    if not args.yes:
-        if sys.stdin is None or not sys.stdin.isatty():
-            raise SettingsError("purge asks for confirmation, but there is no terminal; add --yes")
-        when = f" from before {args.before}" if args.before else ""
-        if input(f"Delete all collected faces{when} in {folder.path}? [y/N] ").strip().lower() not in ("y", "yes"):
-            print("no data deleted")
-            return 1
+    before_s, folder = before_of(args, time.time()), _collected(args).folder
+    if not is_confirmed(args, "collected faces", folder.path):
+        return 1
     print(f"deleted {counted(folder.delete(before_s), 'face')}")
     return 0

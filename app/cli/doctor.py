@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.core.errors import MaskwatchError
-from app.core.files import exists
+from app.core.files import existing_parent, exists
 from app.core.text import counted
 from app.settings.flags import SOURCE, VISION, add_flags, add_source, config_path, flag_values, source_values
 
@@ -248,18 +248,18 @@ def store_findings(settings: Any) -> Iterator[Finding]:
     import os
     import tempfile
 
-    store = settings.alerts.store.absolute()
-    existing = next(parent for parent in store.parents if exists(parent))
+    store = settings.alerts.store
+    existing = existing_parent(store)
     try:
         with tempfile.TemporaryFile(dir=existing):  # os.access permits root to write everywhere
             is_writable = not exists(store) or os.access(store, os.W_OK)
     except OSError:
         is_writable = False
     if is_writable:
-        yield Finding("events", "ok", f"stored in {settings.alerts.store}")
+        yield Finding("events", "ok", f"stored in {store}")
     else:
         advice = f"make {existing} writable or set alerts.store"
-        yield Finding("events", "fault", f"cannot write to {settings.alerts.store}", advice)
+        yield Finding("events", "fault", f"cannot write to {store}", advice)
 
 
 def _self_check(settings: Any) -> Iterator[Finding]:

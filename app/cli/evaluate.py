@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.core.errors import DataError, OutputError
-from app.core.files import write_json, write_text
+from app.core.errors import DataError
+from app.core.files import output_errors, write_json, write_text
 from app.settings.vision import ClassifierSettings, DetectorSettings
 from app.training.classifier.evaluation import (
     UNSURE_MIN_FACE_PX,
@@ -78,17 +78,17 @@ def run(args: argparse.Namespace) -> int:
         "probes": plain(probes),
         "ms_per_face": plain(times),
     }
-    try:
+    with output_errors(args.json, "choose another --json"):
         if args.json is not None:
             args.json.parent.mkdir(parents=True, exist_ok=True)
             write_json(args.json, tree)
+    with output_errors(args.markdown, "choose another --markdown"):
         if args.markdown is not None:
             args.markdown.parent.mkdir(parents=True, exist_ok=True)
             write_text(args.markdown, markdown(HEADINGS, rows(reports)) + "\n" + probes_markdown(probes))
+    with output_errors(args.html, "choose another --html"):
         if args.html is not None:
             write_report(args.html, Page(classifier.metadata, sets, others))
-    except OSError as error:
-        raise OutputError(f"cannot write {error.filename}: {error.strerror}; choose another path") from error
     return 0
 
 

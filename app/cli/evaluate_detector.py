@@ -5,8 +5,8 @@ import argparse
 from rich.console import Console
 
 from app.core import resources
-from app.core.errors import ModelError, OutputError
-from app.core.files import is_file, write_json
+from app.core.errors import ModelError
+from app.core.files import is_file, output_errors, write_json
 from app.training.detector.comparison import (
     PAPER,
     ComparisonSettings,
@@ -19,7 +19,6 @@ from app.training.detector.scene_reader import read_scenes
 
 
 def run(args: argparse.Namespace) -> int:
-
     for path in (args.model, args.classifier):
         if path is not None and not is_file(path):
             raise ModelError(f"no model file {path}; check its name")
@@ -36,9 +35,7 @@ def run(args: argparse.Namespace) -> int:
     for table in to_tables(rows):
         Console().print(table)
     if args.json is not None:
-        try:
+        with output_errors(args.json, "choose another --json"):
             args.json.parent.mkdir(parents=True, exist_ok=True)
             write_json(args.json, to_tree(rows, scenes, args.width_px))
-        except OSError as error:
-            raise OutputError(f"cannot write {args.json}: {error.strerror}; choose another --json") from error
     return 0

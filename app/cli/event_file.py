@@ -1,20 +1,19 @@
 """Options and output shared by the commands that read an event file."""
 
 import argparse
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from app.cli.channel_flags import channels_of
+from app.core.errors import SettingsError
 from app.settings.flags import config_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rich.console import Console
 
     from app.alerts.event_store import EventStore
     from app.settings.alerts import AlertSettings
-    from app.settings.review import ClipSettings, CollectSettings
     from app.settings.root import Settings
 
 
@@ -28,32 +27,47 @@ def add_event_file_options(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(args: argparse.Namespace) -> "AlertSettings":
+    return _load(args).alerts
+
+
+def folder_of(args: argparse.Namespace, table: Literal["clips", "collect"]) -> Path:
+    """Where the clips, or the collected faces, of the event file are. The folder that the settings give belongs to the
+    event file that they give, never to another one."""
     from app.settings.load import load_settings
 
-    more = channels_of(args) if "sound" in args else []
-    settings = load_settings(config_path(args), more_channels=more).alerts
-    return settings.model_copy(update={"store": Path(args.store)}) if args.store else settings
+    settings, own_store = _load(args), load_settings(config_path(args)).alerts.store
+    wanted, store = getattr(settings, table), settings.alerts.store
+    if store.resolve() != own_store.resolve():
+        wanted = wanted.model_copy(update={"folder": None})
+    return Path(wanted.folder_of(store))
 
 
-def clips_of(args: argparse.Namespace) -> Path:
-    """The folder of the clips that belong to the event file."""
-    return _review_folder(args, lambda settings: settings.clips)
-
-
-def collected_of(args: argparse.Namespace) -> Path:
-    """The folder of the faces that were collected beside the event file."""
-    return _review_folder(args, lambda settings: settings.collect)
-
-
-def _review_folder(args: argparse.Namespace, table_of: "Callable[[Settings], ClipSettings | CollectSettings]") -> Path:
-    """The folder that the settings give belongs to the event file that they give, never to another one."""
+def _load(args: argparse.Namespace) -> "Settings":
     from app.settings.load import load_settings
 
-    settings, store = load_settings(config_path(args)), settings_of(args).store
-    table = table_of(settings)
-    if store.resolve() != settings.alerts.store.resolve():
-        table = table.model_copy(update={"folder": None})
-    return table.folder_of(store)
+    flags = {} if args.store is None else {"alerts": {"store": args.store}}
+    return load_settings(config_path(args), flags, more_channels=channels_of(args) if "sound" in args else ())
+
+
+def before_of(args: argparse.Namespace, now_s: float) -> float | None:
+    """The Unix time of ``--before``; None without it. An empty argument is an error: it would mean everything."""
+    from app.alerts.export import parse_time
+
+    return None if args.before is None else parse_time(args.before, now_s)
+
+
+def is_confirmed(args: argparse.Namespace, what: str, place: Path) -> bool:
+    """Whether ``--yes`` or the user says that ``what`` is to be deleted. Raises SettingsError without a terminal."""
+    if args.yes:
+        return True
+    if sys.stdin is None or not sys.stdin.isatty():  # None if closed
+        raise SettingsError("purge asks for confirmation, but there is no terminal; add --yes")
+    when = f" from before {args.before}" if args.before else ""
+    print(f"Delete all {what}{when} in {place}? [y/N] ", end="", flush=True)
+    is_yes = sys.stdin.readline().strip().lower() in ("y", "yes")  # Ctrl-D is no answer
+    if not is_yes:
+        print("no data deleted")
+    return is_yes
 
 
 def open_store(args: argparse.Namespace) -> "EventStore":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli.event_file import add_event_file_options, make_console, open_store
 from app.core.errors import SettingsError
+from app.core.files import output_errors
 from app.core.text import counted, local_time, reason_text
 from app.core.types import Event, EventKind
 
@@ -60,8 +61,8 @@ def _filter(args: argparse.Namespace) -> "EventFilter":
     from app.alerts.store_types import EventFilter
 
     now_s = time.time()
-    since_s = parse_time(args.since, now_s) if args.since else None
-    until_s = parse_time(args.until, now_s) if args.until else None
+    limits = (None if text is None else parse_time(text, now_s) for text in (args.since, args.until))
+    since_s, until_s = limits  # an empty argument is an error
     if since_s is not None and until_s is not None and since_s >= until_s:
         raise SettingsError(f"--since {args.since} is not before --until {args.until}; swap them")
     return EventFilter(since_s, until_s, tuple(args.camera), tuple(args.kind))
@@ -110,19 +111,13 @@ def _export_events(args: argparse.Namespace) -> int:
 
 
 def _export_snapshots(store: "EventStore", events: list[Event], folder: Path) -> int:
-    from app.core.errors import OutputError
-
     names: set[str] = set()
-    try:
+    with output_errors(f"snapshots to {folder}", "choose another --pictures"):
         folder.mkdir(parents=True, exist_ok=True)
         for event in events:
             jpeg = store.snapshot(event.id)
             if jpeg is not None:
                 (folder / f"{_snapshot_name(event.id, names)}.jpg").write_bytes(jpeg)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write snapshots to {folder}: {error.strerror or error}; choose another --pictures"
-        ) from error
     return len(names)
 
 

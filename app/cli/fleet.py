@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from app.cli import fleet_push
 from app.cli.fleet_folder import hub_folder, new_folder, open_store
 from app.core.errors import HookError, SettingsError
-from app.core.files import write_text
 from app.core.text import counted, duration_text
 from app.settings.flags import WEB, add_flags, config_path, flag_values
 
@@ -146,9 +145,8 @@ def _settings(args: argparse.Namespace, folder: "HubFolder") -> "Settings":
         from app.settings.web import parse_address
 
         flags["web"] = {**flags.get("web", {}), "enabled": True, **(parse_address(args.web) if args.web else {})}
-    settings = load_settings(folder.settings_file if folder.settings_file.exists() else None, flags)
-    alerts = settings.alerts.model_copy(update={"store": folder.store, "persist": True})
-    return settings.model_copy(update={"alerts": alerts})
+    flags["alerts"] = {"store": folder.store, "persist": True}
+    return load_settings(folder.settings_file if folder.settings_file.exists() else None, flags)
 
 
 def _hub(args: argparse.Namespace) -> int:
@@ -208,22 +206,15 @@ def _join(args: argparse.Namespace) -> int:
 
     from app.alerts.nats_client import connected, read_credentials
     from app.settings.file_edit import edited
-    from app.settings.fleet import FleetSettings
     from app.settings.load import load_settings
 
     path = config_path(args)
     assert path is not None
     credentials = read_credentials(args.creds)
     with edited(path, "write [fleet] to") as document:
-        old = document.as_string()
         values = {"hub": args.hub, "site": credentials.site, "creds_file": str(args.creds.absolute())}
         document.setdefault("fleet", {}).update(values | ({"node": args.node} if args.node else {}))
-        FleetSettings(**document.unwrap()["fleet"])
-    try:
-        fleet = load_settings(path).fleet
-    except SettingsError:
-        write_text(path, old)
-        raise
+        fleet = load_settings(path, text=document.as_string()).fleet  # before anything is written
     print(f"{path}: this machine is the node {fleet.node} of {fleet.site}; restart maskwatch watch --config {path}")
 
     async def check() -> None:

@@ -1,34 +1,40 @@
-"""This machine as a node of a fleet: the settings and the classifier that the hub sent, its leases and its reports."""
+"""This machine as a node of a fleet: the settings and the models that the hub sent, its leases and its reports."""
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from app import __version__
 from app.alerts.delivery import AlertCenter
-from app.alerts.part_watch import CLASSIFIER, faults_of_alerts
+from app.alerts.part_watch import faults_of_alerts
 from app.core.errors import MaskwatchError, SettingsError
 from app.core.secrets import redact
 from app.fleet.agent import FleetAgent
 from app.fleet.leases import Leases
-from app.fleet.messages import NodeHealth
+from app.fleet.messages import TABLES, NodeHealth
 from app.fleet.revisions import NodeRevisions
-from app.pipeline.monitor import CLASSIFIER_THREAD, Monitor
+from app.pipeline.monitor import Monitor
 from app.settings.alerts import NatsChannel
 from app.settings.pushed import PushedSettings, read_pushed, with_pushed
 from app.settings.root import Settings
-from app.settings.vision import ClassifierSettings
+from app.settings.vision import ClassifierSettings, DetectorSettings
 
 log = logging.getLogger(__name__)
 
 TRIAL_S = 60.0
-"""A classifier of the hub that has worked for so long is kept."""
+"""A model of the hub that has worked for so long is kept."""
+M = TypeVar("M", ClassifierSettings, DetectorSettings)
 
 
-def with_model(own: ClassifierSettings, model: Path | None) -> ClassifierSettings:
-    return own if model is None else own.model_copy(update={"model": model, "backend": "litert"})
+def with_model(own: M, model: Path | None) -> M:
+    """``own`` with a model of the hub, if there is one."""
+    if model is None:
+        return own
+    update: dict[str, object] = {"model": model, "backend": "litert"}
+    return own.model_copy(update=update | ({"kind": "cnn"} if isinstance(own, DetectorSettings) else {}))
 
 
 class FleetNode:
@@ -78,27 +84,35 @@ class FleetNode:
         one that it takes over cannot be reached yet."""
         settings = with_pushed(local, self._pushed)
         monitor = settings.monitor.model_copy(update={"retry_at_start": True}) if self.leases else settings.monitor
-        classifier = with_model(local.classifier, self.revisions.model)
-        return settings.model_copy(update={"monitor": monitor, "classifier": classifier})
+        models = {
+            table: with_model(getattr(local, table), self.revisions.model(part)) for part, table in TABLES.items()
+        }
+        return settings.model_copy(update={"monitor": monitor, **models})
 
     def faults(self) -> dict[str, str]:
-        applied = self.revisions.applied()["model"]
-        return {CLASSIFIER: f"the model of the hub is refused: {applied.reason}"} if applied.refused else {}
+        applied = self.revisions.applied()
+        return {
+            table: f"the model of the hub is refused: {applied[part].reason}"
+            for part, table in TABLES.items()
+            if applied[part].refused
+        }
 
     def follow(
         self,
         apply: Callable[[], None],
-        use_model: Callable[[Path | None], None],
-        restarted: Mapping[str, str],
+        use_model: Callable[[str, Path | None], None],
+        fault_of: Callable[[str], str],
     ) -> None:
-        """Uses what the hub sent since the last call. ``apply`` uses ``over``; ``use_model`` raises MaskwatchError if a
-        model cannot be loaded, None is that of this machine. ``restarted``: the threads that were restarted lately."""
+        """Uses what the hub sent since the last call. ``apply`` uses ``over``. ``use_model`` uses a model for a table
+        of the settings, None is that of this machine; it raises MaskwatchError if it cannot be loaded. ``fault_of``:
+        why a thread that runs the model of a table was restarted since then, or ''."""
         revisions, now_s = self.revisions, time.monotonic()
-        if revisions.is_on_trial and CLASSIFIER_THREAD in restarted:
-            revisions.roll_back("the classifier hung while it was tried")
-            use_model(revisions.model)
-        elif revisions.is_on_trial and now_s >= self._trial_ends_s:
-            revisions.end_trial()
+        if tried := revisions.on_trial:
+            if fault := fault_of(TABLES[tried]):
+                revisions.roll_back(f"while it was tried, {fault}")
+                use_model(TABLES[tried], revisions.model(tried))
+            elif now_s >= self._trial_ends_s:
+                revisions.end_trial()
         while (taken := revisions.take()) is not None:
             part, revision = taken
             try:
@@ -106,7 +120,7 @@ class FleetNode:
                     self._pushed = read_pushed(revision.content)
                     apply()
                 else:
-                    use_model(revisions.path_of(revision))
+                    use_model(TABLES[part], revisions.path_of(revision))
                     self._trial_ends_s = now_s + TRIAL_S
                 revisions.accept(part, revision)
             except MaskwatchError as error:

@@ -26,13 +26,15 @@ CHECK_EVERY_S = 1.0
 def register(actions: Any) -> None:
     push = actions.add_parser(
         "push",
-        help="send settings or a classifier to the nodes of sites",
-        description="send settings (policy, tracking, monitor) or a classifier to the nodes of sites; each node uses "
-        "them only if it accepts them and they are valid",
+        help="send settings or a model to the nodes of sites",
+        description="send settings (policy, tracking, monitor), a classifier or a detector to the nodes of sites; each "
+        "node uses them only if it accepts them and they are valid",
     )
     push.add_argument("site", nargs="?", metavar="SITE", help="a site or a pattern such as 'shop-*'")
     push.add_argument("settings", nargs="?", type=Path, metavar="FILE", help="TOML file of settings")
-    push.add_argument("--model", type=Path, metavar="FILE", help="send this classifier (.tflite) instead of settings")
+    push.add_argument(
+        "--model", type=Path, metavar="FILE", help="send this classifier or detector (.tflite) instead of settings"
+    )
     push.add_argument("--sites", metavar="PATTERN", help="the same as SITE")
     push.add_argument("--canary", type=int, default=0, metavar="N", help="first only to N nodes")
     push.add_argument(
@@ -91,6 +93,8 @@ def _change(folder: "HubFolder", changes: "Mapping[str, Callable[[Desired], Desi
 def _push(args: argparse.Namespace) -> int:
     if args.sites and args.site and args.settings is None:  # --sites PATTERN FILE
         args.site, args.settings = None, Path(args.site)
+    from app.fleet.messages import TABLES
+
     folder, pattern = hub_folder(args), args.sites or args.site
     if not pattern or (args.sites and args.site):
         raise SettingsError("say which sites: SITE, or --sites PATTERN")
@@ -99,9 +103,10 @@ def _push(args: argparse.Namespace) -> int:
     sites = [site for site in folder.sites() if fnmatchcase(site, pattern)]
     if not sites:
         raise SettingsError(f"no site matches {pattern}; the sites are {', '.join(folder.sites()) or 'none'}")
-    watch_s, part = _watch_s(args.watch), "model" if args.model else "settings"
+    watch_s = _watch_s(args.watch)
     canaries = _canaries(folder, sites, args.canary) if args.canary else []
-    revision = _model(folder, args.model) if args.model else _settings(args.settings)
+    part, revision = _model(folder, args.model) if args.model else ("settings", _settings(args.settings))
+    what = f"{TABLES.get(part, part)} {revision.fingerprint}".rstrip()
 
     def of_nodes(*nodes: str, repeats: bool = False) -> "Callable[[Desired], Desired]":
         def change(desired: "Desired") -> "Desired":
@@ -115,14 +120,14 @@ def _push(args: argparse.Namespace) -> int:
         first.setdefault(each.site, []).append(each.node)
     if first:
         before = _change(folder, {site: of_nodes(*nodes) for site, nodes in first.items()})
-        print(f"sent to {', '.join(each.name for each in canaries)}; watched for {args.watch}", flush=True)
+        print(f"{what} sent to {', '.join(each.name for each in canaries)}; watched for {args.watch}", flush=True)
         numbers = {site: getattr(desired, part).number + 1 for site, desired in before.items()}
         if fault := _watch(folder, part, canaries, numbers, watch_s):
             _change(folder, {site: _back(part, getattr(before[site], part), nodes) for site, nodes in first.items()})
             print(f"{fault}; the revision before is used again, and no other node got this one")
             return 1
     _change(folder, {site: of_nodes(repeats=site in first) for site in sites})
-    print(f"sent to {counted(len(sites), 'site')}; 'maskwatch fleet nodes' shows what each node uses")
+    print(f"{what} sent to {counted(len(sites), 'site')}; 'maskwatch fleet nodes' shows what each node uses")
     return 0
 
 
@@ -162,18 +167,21 @@ def _settings(path: Path | None) -> "Revision":
     return Revision(content=text)
 
 
-def _model(folder: "HubFolder", path: Path) -> "Revision":
+def _model(folder: "HubFolder", path: Path) -> "tuple[str, Revision]":
+    """The part that the model belongs to, and its revision."""
     from app.fleet.desired import store_model
-    from app.fleet.messages import MAX_MODEL_BYTES
-    from app.vision.model_metadata import read_classifier_metadata
+    from app.fleet.messages import MAX_MODEL_BYTES, TABLES
+    from app.vision.model_metadata import fingerprint, kind_of, network_bytes
 
     if path.suffix != ".tflite":
         raise SettingsError(f"{path} is no .tflite file; nodes run LiteRT models: 'maskwatch models' converts others")
-    read_classifier_metadata(path)
+    kind = kind_of(path)
     content = path.read_bytes()
     if len(content) > MAX_MODEL_BYTES:
         raise SettingsError(f"{path} has more than {MAX_MODEL_BYTES // 1_000_000} MB")
-    return _with_stream(folder, lambda stream: store_model(stream, content))
+    revision = _with_stream(folder, lambda stream: store_model(stream, content))
+    part = next(part for part, table in TABLES.items() if table == kind)
+    return part, revision.model_copy(update={"fingerprint": fingerprint(network_bytes(path))})
 
 
 def _canaries(folder: "HubFolder", sites: Sequence[str], count: int) -> "list[SeenNode]":

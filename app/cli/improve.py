@@ -1,14 +1,14 @@
 """``maskwatch improve``: better models, or better thresholds, from the verdicts on your own cameras."""
 
 import argparse
-import hashlib
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.event_file import add_event_file_options, collected_of, make_console, open_store, settings_of
-from app.core.errors import DataError, ModelError, OutputError, SettingsError
+from app.cli.event_file import add_event_file_options, folder_of, make_console, open_store, settings_of
+from app.core.errors import DataError, ModelError, SettingsError
+from app.core.files import output_errors
 from app.core.text import counted
 from app.core.types import Label
 from app.settings.flags import config_path
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings(config_path(args))
     model = HeadModel(settings.classifier.model or bundled_model(".tflite", settings.classifier.models))
     replay = _own_replay(model, args.replay) if args.replay else read_replay(model)
-    collected = CollectedFaces(PictureFolder(collected_of(args)))
+    collected = CollectedFaces(PictureFolder(folder_of(args, "collect")))
     faces = _labelled(collected, model.metadata.labels)
     console = make_console()
     with console.status(f"learning from {counted(len(faces), 'face')}"):
@@ -103,10 +103,8 @@ def run(args: argparse.Namespace) -> int:
 def _keep(args: argparse.Namespace, fingerprint: str, write: Callable[[Path], None], result: str) -> str:
     """Makes a version. Returns how to use it."""
     versions = versions_of(args)
-    try:
+    with output_errors(versions.folder, "free some disk space"):
         version = versions.add(fingerprint, write, result)
-    except OSError as error:
-        raise OutputError(f"cannot write {versions.folder}: {error.strerror or error}; free some disk space") from error
     options = "".join(
         f" --{name} {shlex.quote(value)}" for name in ("config", "store") if (value := getattr(args, name))
     )
@@ -125,6 +123,7 @@ def _improve_detector(
     from app.vision.backend_choice import resolved_detector
     from app.vision.backends import runs_onnx
     from app.vision.detector_loader import load_detector
+    from app.vision.model_metadata import fingerprint
     from app.vision.yunet_detector import detector_file
 
     settings = resolved_detector(settings)
@@ -161,7 +160,7 @@ def _improve_detector(
         result += ": better."
         result += _keep(
             args,
-            hashlib.sha256(done.network).hexdigest()[:12],
+            fingerprint(done.network),
             lambda path: head.write(path, done.network),
             result,
         )

@@ -64,9 +64,10 @@ class _Parser(argparse.ArgumentParser):
             super()._check_value(action, value)
         except argparse.ArgumentError as error:
             text = str(value)
-            if "://" in text or os.sep in text or Path(text).suffix[1:].isalnum():
-                raise argparse.ArgumentError(action, f"no such file or command: {text}; check the path") from error
             choices = action.choices or ()
+            is_command = isinstance(choices, dict)
+            if is_command and ("://" in text or os.sep in text or Path(text).suffix[1:].isalnum()):
+                raise argparse.ArgumentError(action, f"no such file or command: {text}; check the path") from error
             watch = choices.get("watch") if isinstance(choices, dict) else None
             flags = watch._options() if isinstance(watch, _Parser) else {}
             near = f"watch {flags[text]}" if text in flags else nearest(text, map(str, choices))

@@ -11,6 +11,7 @@ from app.cli.event_file import add_event_file_options
 from app.cli.improve import versions_of
 from app.core import resources
 from app.core.errors import MaskwatchError, ModelError, OutputError, SettingsError
+from app.core.files import atomic_write, output_errors
 from app.core.text import local_time
 from app.settings.file_edit import edited
 from app.settings.flags import config_path
@@ -163,6 +164,7 @@ def _describe(path: Path) -> str:
 
 def _run_convert(args: argparse.Namespace) -> int:
     from app.settings.vision import ClassifierSettings
+    from app.training.export import convert_to_litert
     from app.vision.classifier import load_classifier
 
     path: Path = args.model
@@ -177,13 +179,11 @@ def _run_convert(args: argparse.Namespace) -> int:
     metadata = None if args.labels else read_classifier_metadata(path)
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder, "model.tflite")
-        part.write_bytes(path.read_bytes() if found is ModelFormat.LITERT else _converted(path))
+        part.write_bytes(path.read_bytes() if found is ModelFormat.LITERT else convert_to_litert(path))
         write_metadata(part, metadata or _given_metadata(args, part))
         load_classifier(ClassifierSettings(model=part))  # tests that it runs
-        try:
-            shutil.copyfile(part, output)
-        except OSError as error:
-            raise OutputError(f"cannot write {output}: {error.strerror}; choose another --output") from error
+        with output_errors(output, "choose another --output"), atomic_write(output) as partial:
+            shutil.copyfile(part, partial)
     print(f"written: {output}  {_describe(output)}; use it with --model {output}")
     return 0
 
@@ -206,18 +206,10 @@ def _write_onnx(path: Path, found: ModelFormat, output: Path) -> int:
         metadata, load = read_classifier_metadata(path), load_keras
     except ModelError:
         metadata, load = read_detector_metadata(path), load_detector_network
-    try:
+    with output_errors(output, "choose another --output"):
         write_model(load(path), metadata, output)
-    except OSError as error:
-        raise OutputError(f"cannot write {output}: {error.strerror}; choose another --output") from error
     print(f"written: {output}  {_describe(output)}; use it with the back end onnx")
     return 0
-
-
-def _converted(path: Path) -> bytes:
-    from app.training.export import convert_to_litert
-
-    return convert_to_litert(path)
 
 
 def _given_metadata(args: argparse.Namespace, network: Path) -> ClassifierMetadata:

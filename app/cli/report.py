@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import Any
 
 from app.cli.event_file import add_event_file_options, make_console, open_store, settings_of
-from app.core.errors import HookError, SettingsError
+from app.core.errors import SettingsError
 
 
 def register(commands: Any) -> None:
@@ -36,7 +36,7 @@ def _report(args: argparse.Namespace) -> int:
     span = Span(args.span or ("day" if every == "off" else every))
     zone = time_zone(settings.report.timezone)
     try:
-        day = date.fromisoformat(args.date) if args.date else datetime.fromtimestamp(now_s, zone).date()
+        day = datetime.fromtimestamp(now_s, zone).date() if args.date is None else date.fromisoformat(args.date)
     except ValueError:
         raise SettingsError(f"--date {args.date} is no date; write it like 2026-11-23") from None
     period = Period.of(span, day, zone) if args.date else Period.of(span, day, zone).moved(-1)
@@ -48,19 +48,14 @@ def _report(args: argparse.Namespace) -> int:
         print(event.reason.replace("\t", ": "))
         return 0
     from app.alerts.hook import Alert
-    from app.alerts.timeout_hook import LazyHook, TimeoutHook
+    from app.alerts.timeout_hook import send_now
 
     channels = [channel for channel in settings.channels if channel.name in settings.report.channels]
     if not channels:
         raise SettingsError("no channel sends reports; name some in channels of [alerts.report] (docs/numbers.md)")
-    failures = 0
+    has_failed = False
     for channel in channels:
-        try:
-            hook = TimeoutHook(LazyHook(channel), channel.timeout_s)
-            hook.send(Alert(event, channel.name, f"{event.id}:{channel.name}:{now_s:.0f}"))
-            result = "sent"
-        except HookError as error:
-            failures += 1
-            result = f"failed: {error}"
-        make_console().print(f"{channel.name}: {result}")
-    return 1 if failures else 0
+        fault = send_now(channel, Alert(event, channel.name, f"{event.id}:{channel.name}:{now_s:.0f}"))
+        has_failed |= bool(fault)
+        make_console().print(f"{channel.name}: {f'failed: {fault}' if fault else 'sent'}")
+    return int(has_failed)

@@ -151,7 +151,7 @@ def _run(args: argparse.Namespace) -> int:
     from app.scan.runner import run_plan
 
     folder = _folder(args)
-    budget_s = _duration(args.budget, "--budget") if args.budget else None
+    budget_s = None if args.budget is None else _duration(args.budget, "--budget")
     plan, done = folder.plan(), folder.done()
     print(f"{counted(len(plan.shards), 'shard')}, {sum(each.shard.id in done for each in plan.shards)} done")
     columns = (TextColumn("scanning"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

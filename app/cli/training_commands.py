@@ -86,10 +86,12 @@ def _register_detector(subparsers: Any) -> None:
     weights = "initial weights: .keras, YuNet's .onnx or checkpoint.npz of a run (default: the bundled detector)"
     _file(train, "--begin-with", weights)
     train.add_argument("--epochs", type=_count, default=60, help="number of epochs (default 60)")
-    train.add_argument("--hours", type=_hours, default=math.inf, help="time limit; the learning rate decays within it")
+    train.add_argument(
+        "--hours", type=_positive, default=math.inf, help="time limit; the learning rate decays within it"
+    )
     sizes = "image sizes, used in turn (default 256,320)"
     train.add_argument("--sizes-px", type=_sizes, default=(256, 320), help=sizes)
-    train.add_argument("--learning-rate", type=float, default=3e-4, help="highest learning rate (default 0.0003)")
+    train.add_argument("--learning-rate", type=_positive, default=3e-4, help="highest learning rate (default 0.0003)")
     _threads(train, 1)
     _file(train, "--out", "where to write NAME.keras and NAME.tflite (default: in --run)")
     train.set_defaults(run=_train_detector)
@@ -140,8 +142,11 @@ _count, _size_px = _whole(1, math.inf), _whole(0, math.inf)
 _seed = _whole(0, 2**32 - 1)  # the range that numpy and Keras accept
 
 
-def _hours(text: str) -> float:
-    value = float(text)
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not value > 0:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return value

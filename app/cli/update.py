@@ -2,11 +2,11 @@
 
 import argparse
 import re
-from pathlib import Path
 from typing import Any
 
 from app import __version__
 from app.core.errors import MaskwatchError, SettingsError
+from app.settings.flags import config_path
 
 TIMEOUT_S = 10.0
 _VERSION = re.compile(r"v?(\d{1,9}(\.\d{1,9})*)")
@@ -24,7 +24,7 @@ def _check(args: argparse.Namespace) -> int:
     from app.core.secrets import redact
     from app.settings.load import load_settings
 
-    url = load_settings(Path(args.config) if args.config else None).update.address
+    url = load_settings(config_path(args)).update.address
     if url is None:
         raise SettingsError("no address to ask: set address in [update] of the settings to that of your releases")
     print(f"asking {redact(url)}: one GET request with nothing about this machine or its cameras", flush=True)

@@ -57,13 +57,18 @@ def _password(people: "People", name: str) -> str:
     """The hash of the password that is typed twice, or is the first line of standard input."""
     from app.web.people import PeopleError
 
-    if sys.stdin is not None and sys.stdin.isatty():
-        password = getpass.getpass(f"Password of {name}: ")
-        if getpass.getpass("Again: ") != password:
-            raise PeopleError("the passwords differ; nothing is changed")
-    else:
-        password = sys.stdin.readline().rstrip("\r\n") if sys.stdin is not None else ""
-    return people.hash_password(name, password)
+    try:
+        if sys.stdin is not None and sys.stdin.isatty():
+            password = getpass.getpass(f"Password of {name}: ")
+            if getpass.getpass("Again: ") != password:
+                raise PeopleError("the passwords differ; nothing is changed")
+        else:
+            password = sys.stdin.readline().rstrip("\r\n") if sys.stdin is not None else ""
+        return people.hash_password(name, password)
+    except EOFError:  # Ctrl-D
+        raise PeopleError("no password was given; nothing is changed") from None
+    except UnicodeError:
+        raise PeopleError("the password is not UTF-8 text; nothing is changed") from None
 
 
 def _done(people: "People", what: str, target: str, text: str) -> int:

@@ -8,14 +8,14 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.earlier_runs import cameras_left_offline, latest_of_parts
 from app.alerts.hook import PART_KINDS
 from app.alerts.mutes import Mutes
 from app.alerts.part_watch import CLASSIFIER, PartWatch, faults_of_alerts
-from app.alerts.store_types import StoreInUseError
+from app.alerts.store_types import StoreError
 from app.cli.count_recorder import CountRecorder
 from app.cli.evidence import Evidence
 from app.cli.output_files import OutputFiles
@@ -139,7 +139,7 @@ class WatchSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, trace)
-        if error is None and self._node is not None and self._node.revisions.is_on_trial:
+        if error is None and self._node is not None and self._node.revisions.on_trial:
             self._node.revisions.end_trial()
 
     def _warn_of_unmatched_cameras(self) -> None:
@@ -170,7 +170,7 @@ class WatchSession:
             return
         self._next_step_s = now_s + _STEP_S
         if self._node is not None:
-            self._node.follow(self._apply_hub, self._use_model, self.monitor.restarted)
+            self._node.follow(self._apply_hub, self._use_model, self.monitor.fault_of)
         lasting = self.monitor.restarted | (self._node.faults() if self._node is not None else {})
         faults = faults_of_alerts(self.alerts.health()) | lasting
         faults = {part: redact(fault)[:200] for part, fault in faults.items()}
@@ -178,18 +178,22 @@ class WatchSession:
             self.monitor.report(event)
 
     def _with_hub(self, local: Settings) -> Settings:
-        """``local`` with the settings and the classifier that the hub sent."""
+        """``local`` with the settings and the models that the hub sent."""
         return local if self._node is None else self._node.over(local)
 
     def _apply_hub(self) -> None:
         self._apply(self._local)
 
-    def _use_model(self, model: Path | None) -> None:
+    def _use_model(self, table: str, model: Path | None) -> None:
         from app.cli.fleet_node import with_model
 
-        classifier = with_model(self._local.classifier, model)
-        self.monitor.use_classifier(classifier)
-        self._settings = self._settings.model_copy(update={"classifier": classifier})
+        uses: dict[str, Callable[[Any], None]] = {
+            "classifier": self.monitor.use_classifier,
+            "detector": self.monitor.use_detector,
+        }
+        settings = with_model(getattr(self._local, table), model)
+        uses[table](settings)
+        self._settings = self._settings.model_copy(update={table: settings})
 
     def change_event(self, reason: str, result: FrameResult) -> Event:
         """The event that a camera does not see what it usually sees."""
@@ -270,7 +274,7 @@ class WatchSession:
         self._warn_of_unmatched_cameras()
         try:
             self.alerts.reload(self._settings.alerts)
-        except StoreInUseError as error:
+        except StoreError as error:
             log.error("the alert settings are not changed: %s", error)
             self._settings = self._settings.model_copy(update={"alerts": before})
             return

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from app.core.errors import OutputError
+
 
 def exists(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110 - see above
@@ -24,6 +26,12 @@ def is_file(path: Path) -> bool:
 
 def is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - see above
+
+
+def existing_parent(path: Path) -> Path:
+    """The nearest folder above ``path`` that exists; the top one if none does, as on a drive that is missing."""
+    parents = path.absolute().parents
+    return next(filter(exists, parents), parents[-1])
 
 
 def inodes(paths: Iterable[Path]) -> set[tuple[int, int]]:
@@ -40,6 +48,16 @@ def temporary_path(path: Path) -> Path:
     """Where ``path`` is written before it is complete: a hidden file beside it with the same suffix. It is another one
     at each call: two threads may write the same file."""
     return path.with_name(f".{path.stem}.{os.getpid()}{secrets.randbelow(10**9):09}.part{path.suffix}")
+
+
+@contextmanager
+def output_errors(what: object, advice: str) -> Iterator[None]:
+    """Raises an OSError of the block as an OutputError, which says that ``what`` cannot be written, why, and
+    ``advice``."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {what}: {error.strerror or error}; {advice}") from error
 
 
 @contextmanager

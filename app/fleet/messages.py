@@ -7,13 +7,16 @@ from app.alerts.store_types import CameraHour
 STREAM = "FLEET"
 DESIRED, LEASES, MODELS = "mw_desired", "mw_lease", "mw_models"
 """Two buckets of keys and values (SITE -> ``Desired``; SITE.CAMERA -> node) and one of objects."""
+TABLES = {"model": "classifier", "detector": "detector"}
+"""The parts of ``Desired`` that are models, with the table of the settings whose ``model`` each replaces."""
+PARTS = ("settings", *TABLES)
 MAX_SETTINGS_BYTES, MAX_MODEL_BYTES = 100_000, 100_000_000
 DEFAULT_PORT = 7422
 
 
 class Revision(BaseModel):
-    """A revision of the settings (``content``: TOML) or of the classifier (``content``: SHA-256 of the object ``nuid``)
-    that a site is to use; '' for the node's own. ``nodes``: only these; empty: all."""
+    """A revision of the settings (``content``: TOML) or of a model (``content``: SHA-256 of the object ``nuid``) that a
+    site is to use; '' for the node's own. ``fingerprint``: of the model. ``nodes``: only these; empty: all."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -21,6 +24,7 @@ class Revision(BaseModel):
     content: str = Field(default="", max_length=MAX_SETTINGS_BYTES)
     nuid: str = ""
     size: int = Field(default=0, ge=0, le=MAX_MODEL_BYTES)
+    fingerprint: str = Field(default="", max_length=40)
     nodes: tuple[str, ...] = ()
 
     def is_for(self, node: str) -> bool:
@@ -28,34 +32,39 @@ class Revision(BaseModel):
 
 
 class Desired(BaseModel):
-    """What a site is to use. ``assigned``: cameras with the node that is to watch them. ``drained``: nodes that are to
-    watch no leased camera."""
+    """What a site is to use. ``model``: the classifier. ``assigned``: cameras with the node that is to watch them.
+    ``drained``: nodes that are to watch no leased camera."""
 
     model_config = ConfigDict(frozen=True)
 
     settings: Revision = Revision()
     model: Revision = Revision()
+    detector: Revision = Revision()
     assigned: dict[str, str] = {}
     drained: tuple[str, ...] = ()
 
 
 class Applied(BaseModel):
-    """The revision that a node uses (0: its own), and the latest that it ``refused``, with the reason."""
+    """The revision that a node uses (0: its own), with the fingerprint of a model, and the latest that it ``refused``,
+    with the reason."""
 
     number: int = 0
+    fingerprint: str = ""
     refused: int = 0
     reason: str = ""
 
     def text(self, part: str) -> str:
-        used = f"{part} {self.number}" if self.number else ""
-        refused = f"{part} {self.refused} refused: {self.reason}" if self.refused else ""
+        name = TABLES.get(part, part)
+        fingerprint = f" ({self.fingerprint})" if self.fingerprint else ""
+        used = f"{name} {self.number}{fingerprint}" if self.number else ""
+        refused = f"{name} {self.refused} refused: {self.reason}" if self.refused else ""
         return "; ".join(filter(None, (used, refused)))
 
 
 class NodeHealth(BaseModel):
     """Published to ``mw.health.SITE.NODE`` every ``heartbeat_s`` and not stored by the server. ``cameras``: the state
     of each camera. ``waiting``: events that are not sent yet. ``faults``: what does not work, as text. ``applied``: by
-    ``settings`` and ``model``. ``failover``: the node shares its live cameras."""
+    ``PARTS``. ``failover``: the node shares its live cameras."""
 
     model_config = ConfigDict(frozen=True)
 

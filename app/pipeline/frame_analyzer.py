@@ -65,12 +65,11 @@ class FrameAnalyzer:
         track_ids: Iterator[int] | None = None,
     ) -> None:
         """``track_ids``: of new tracks; from 1 if not given."""
-        self._detector = detector
-        self._roi_detector = detector if isinstance(detector, RoiDetector) else None
         self._scheduler = DetectionScheduler(detector_settings)
         self._metadata = metadata
-        sure_score = detector_settings.sure_score if detector_settings.kind == "cnn" else 0.0
-        self._tracker = Tracker(tracking, metadata, sure_score, track_ids)
+        self._tracker = Tracker(tracking, metadata, ids=track_ids)
+        self.use_detector(detector, detector_settings)
+        self._take_detector()
         self._alerting = alerting
         self._state = alert_policy.PolicyState()
         self._events = events
@@ -89,7 +88,19 @@ class FrameAnalyzer:
         """Applies new settings from the next frame on. Thread-safe."""
         self._new_settings = (tracking, alerting)
 
+    def use_detector(self, detector: FaceDetector, settings: DetectorSettings) -> None:
+        """Uses another detector from the next frame on; the tracks and alerts stay. Thread-safe."""
+        self._new_detector = detector, settings
+
+    def _take_detector(self) -> None:
+        self._taken_detector = self._new_detector
+        self._detector, settings = self._taken_detector
+        self._roi_detector = self._detector if isinstance(self._detector, RoiDetector) else None
+        self._tracker.sure_score = settings.sure_score if settings.kind == "cnn" else 0.0
+
     def detect_faces(self, frame: Frame) -> PendingFrame:
+        if self._taken_detector is not self._new_detector:
+            self._take_detector()
         if self._settings is not self._new_settings:
             self._settings = self._new_settings
             tracking, self._alerting = self._settings

@@ -41,8 +41,9 @@ from app.pipeline.watched_time import WatchedTime
 from app.settings.monitor import CameraSettings
 from app.settings.reload import live_camera, live_part
 from app.settings.root import Settings
-from app.settings.vision import ClassifierSettings
+from app.settings.vision import ClassifierSettings, DetectorSettings
 from app.vision.classifier import MaskClassifier
+from app.vision.detector import FaceDetector
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ class Monitor:
         self._watchdog = Watchdog()
         self._restarted: dict[str, tuple[float, str]] = {}
         self._next_classifier: MaskClassifier | None = None
+        self._next_detectors: dict[str, tuple[FaceDetector, DetectorSettings]] = {}  # by camera
         self._checked_s = time.monotonic()
 
     def __enter__(self) -> "Monitor":
@@ -234,6 +236,8 @@ class Monitor:
         self._suspend_or_resume()
         if self._next_classifier is not None:
             self._change_classifier()
+        if self._next_detectors:
+            self._change_detectors()
         cameras = [camera.health() for camera in self._cameras if not camera.is_suspended]
         self._checked_s = time.monotonic()
         self._measure_watched_time()
@@ -348,6 +352,13 @@ class Monitor:
         for camera in cameras:
             self._begin(camera, camera.begin)
 
+    def _change_detectors(self) -> None:
+        """The workers stay, with their tracks and alerts."""
+        detectors, self._next_detectors = self._next_detectors, {}
+        for camera in self._cameras:
+            if camera.name in detectors:  # a later one has the new detector already
+                camera.worker.analyzer.use_detector(*detectors[camera.name])
+
     # -- called by users of the monitor ------------------------------------------------------------------------------
 
     def pause(self, paused: bool) -> None:
@@ -411,8 +422,27 @@ class Monitor:
     def use_classifier(self, settings: ClassifierSettings) -> None:
         """Uses another model within a second. Raises MaskwatchError and changes nothing if it cannot be loaded."""
         self._next_classifier = self._parts.open_classifier(settings)
-        self._restarted.pop(CLASSIFIER_THREAD, None)  # that was the fault of the one before
+        self._forget_faults("classifier")
         self._settings = self._settings.model_copy(update={"classifier": settings})
+
+    def use_detector(self, settings: DetectorSettings) -> None:
+        """Uses another detector within a second; no track and no alert ends. Raises MaskwatchError and changes nothing
+        if it cannot be loaded."""
+        changed = self._settings.model_copy(update={"detector": settings})
+        detectors = {own.name: self._parts.open_detector(changed, own) for own in changed.camera}
+        self._forget_faults("detector")
+        self._settings = changed  # first: a worker that is made meanwhile uses it
+        self._next_detectors = detectors
+
+    def fault_of(self, network: str) -> str:
+        """Why a thread that runs ``network`` (classifier or detector) was restarted lately, or ''."""
+        return next((reason for reason in self.restarted.values() if _is_of(network, reason)), "")
+
+    def _forget_faults(self, network: str) -> None:
+        """Those were the faults of the one before."""
+        for name, (_, reason) in self._restarted.copy().items():
+            if _is_of(network, reason):
+                self._restarted.pop(name)
 
     @property
     def restarted(self) -> dict[str, str]:
@@ -453,6 +483,11 @@ class Monitor:
         if isinstance(fault, MaskwatchError):
             raise fault
         raise MonitorError(f"thread '{self._threads.failed}' crashed: {fault!r}; please report it") from fault
+
+
+def _is_of(network: str, reason: str) -> bool:
+    """Whether the watchdog restarted the thread of ``network`` for ``reason``."""
+    return reason.startswith(f"thread '{network}")
 
 
 def _is_same(camera: Camera, settings: CameraSettings) -> bool:

@@ -32,18 +32,23 @@ class MonitorParts:
         threads = min(settings.threads, self.cores_allowed())
         return self.load_classifier(settings.model_copy(update={"threads": threads}))
 
+    def open_detector(self, settings: Settings, own: CameraSettings) -> tuple[FaceDetector, DetectorSettings]:
+        """The detector of the camera ``own``, and its settings."""
+        share = max(1, self.cores_allowed() // len(settings.camera))
+        detector = resolved_detector(overridden(settings.detector, own.detector), share)
+        limit_opencv_threads(detector.max_threads)  # of each call: more only wake each other up
+        return self.load_detector(for_video(detector)), detector
+
     def make_worker(self, camera: Camera, settings: Settings, metadata: ClassifierMetadata) -> DetectorWorker:
         """``metadata``: of the classifier for which it makes crops."""
-        share = max(1, self.cores_allowed() // len(settings.camera))
-        detector = resolved_detector(overridden(settings.detector, camera.settings.detector), share)
-        limit_opencv_threads(detector.max_threads)  # of each call: more only wake each other up
+        detector, detector_settings = self.open_detector(settings, camera.settings)
         analyzer = self.make_analyzer(
-            self.load_detector(for_video(detector)),
+            detector,
             metadata,
             *live_settings(settings, camera.settings),
             camera.events,
             settings.classifier.max_batch,
-            detector,
+            detector_settings,
             camera.track_ids,
         )
         return DetectorWorker(f"detector {camera.name}", analyzer, camera.frames)

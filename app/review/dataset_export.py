@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.core.errors import OutputError
-from app.core.files import write_json, write_text
+from app.core.files import output_errors, write_json, write_text
 from app.core.types import FACE_LABELS, Box, Label
 from app.review.collected import CROP, SCENE, CollectedFace, CollectedFaces
 
@@ -53,13 +53,11 @@ def export(faces: CollectedFaces, output: Path, data_format: str, with_model_lab
         example = _example(faces, face, label, is_crop)
         if example is not None:
             examples.append(example)
-    try:
+    with output_errors(output, "choose another folder"):
         if output.exists() and (not output.is_dir() or any(output.iterdir())):
             raise OutputError(f"{output} exists and is not an empty folder; choose a new one")
         output.mkdir(parents=True, exist_ok=True)
         WRITERS[data_format](examples, output)
-    except OSError as error:
-        raise OutputError(f"cannot write {output}: {error.strerror or error}; choose another folder") from error
     return ExportResult(len(examples), undecided)
 
 

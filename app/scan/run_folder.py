@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +19,7 @@ from app import __version__
 from app.alerts.file_lock import StoreLock
 from app.capture.recording_reader import Part
 from app.core.errors import OutputError, SettingsError
-from app.core.files import atomic_write, write_json
+from app.core.files import atomic_write, output_errors, write_json
 from app.scan import tables
 from app.scan.analysis import Shard, ShardResult
 from app.scan.tables import Row
@@ -292,12 +292,5 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-@contextmanager
-def _output_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"cannot write to {folder}: {reason}; free some space, then run 'maskwatch scan resume {folder}'"
-        ) from error
+def _output_errors(folder: Path) -> AbstractContextManager[None]:
+    return output_errors(f"to {folder}", f"free some space, then run 'maskwatch scan resume {folder}'")

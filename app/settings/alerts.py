@@ -5,33 +5,18 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, field_validator, model_validator
 
 from app.core.schedule import Hours, parse_hours
 from app.core.types import EventKind
 from app.core.user_folders import data_folder
-from app.settings.source import Language, TimeZone
+from app.settings.source import Language, Schedule, TimeOfDay, TimeZone
+from app.settings.table import SettingsTable
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 PLACEHOLDERS = frozenset(
-    (
-        "id",
-        "kind",
-        "camera",
-        "track",
-        "confidence",
-        "duration_s",
-        "time_s",
-        "at",
-        "reason",
-        "people",
-        "key",
-        "attempt",
-        "snapshot",
-        "zone",
-    )
+    "id kind camera track confidence duration_s time_s at reason people key attempt snapshot zone".split()  # noqa: SIM905
 )
-
 
 SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,60}$")]
 """A part of a NATS subject."""
@@ -46,20 +31,16 @@ def default_store() -> Path:
     return data_folder() / "events.db"
 
 
-class RateLimit(BaseModel):
+class RateLimit(SettingsTable):
     """At most ``count`` alerts in ``per_s`` seconds; further alerts ``wait`` in the outbox or are ``skip``ped."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     count: int = Field(ge=1)
     per_s: float = Field(default=60.0, gt=0)
     excess: Literal["wait", "skip"] = "wait"
 
 
-class ChannelBase(BaseModel):
+class ChannelBase(SettingsTable):
     """The settings of every channel. The name is part of the idempotency key, so a renamed channel is a new channel."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9_.-]{1,60}$", description="name of the channel: letters, digits, '_', '.' and '-'"
@@ -68,7 +49,7 @@ class ChannelBase(BaseModel):
         default=tuple(kind for kind in EventKind if kind is not EventKind.REPORT), description="events that are sent"
     )
     cameras: tuple[str, ...] = Field(default=(), description="camera names or patterns such as 'door-*'; empty: all")
-    schedule: tuple[str, ...] = Field(
+    schedule: Schedule = Field(
         default=(), description="local hours in which the channel sends, such as 'mon-fri 08:00-18:00'; empty: always"
     )
     rate_limit: RateLimit | None = None
@@ -79,13 +60,6 @@ class ChannelBase(BaseModel):
     """Whether an alert is given up after ``give_up_after_s`` even if it was never tried."""
     only_in_file: ClassVar[bool] = False
     """Whether the web view must not change the channel: it runs a program, or its address belongs to a key."""
-
-    @field_validator("schedule")
-    @classmethod
-    def _readable(cls, lines: tuple[str, ...]) -> tuple[str, ...]:
-        for line in lines:
-            parse_hours(line)
-        return lines
 
     @property
     def hours(self) -> tuple[Hours, ...]:
@@ -263,15 +237,11 @@ Channel = Annotated[
 ]
 
 
-class ReportSettings(BaseModel):
+class ReportSettings(SettingsTable):
     """``[alerts.report]``: the numbers of each day, week or month as a message."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     every: Literal["off", "day", "week", "month"] = Field(default="off", description="how often a report is sent")
-    at: str = Field(
-        default="07:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="time of the day after the period, HH:MM"
-    )
+    at: TimeOfDay = Field(default="07:00", description="time of the day after the period, HH:MM")
     timezone: TimeZone = Field(default="", description="time zone of the report; if empty, that of this machine")
     language: Language = Field(default="en", description="language of the report, such as de")
     channels: tuple[str, ...] = Field(
@@ -284,10 +254,8 @@ def push_file(store: Path) -> Path:
     return store.with_name(f"{store.stem}.push.db")
 
 
-class AlertSettings(BaseModel):
+class AlertSettings(SettingsTable):
     """``[alerts]``: where events are stored and how long alerts are retried."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     store: Path = Field(default_factory=default_store, description="SQLite file of the events and the outbox")
     persist: bool = Field(

@@ -20,7 +20,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from app.core.errors import SettingsError
-from app.core.files import atomic_write, exists, is_file
+from app.core.files import atomic_write, existing_parent, exists, is_file
 from app.core.secrets import HIDDEN
 from app.settings.alerts import AlertSettings
 from app.settings.error_messages import models_in, nearest
@@ -79,7 +79,7 @@ class SettingsFile:
     def fault(self) -> str:
         """Why the file cannot be written; '' if it can."""
         if not exists(self.path):
-            folder = next(each for each in self.path.absolute().parents if exists(each))
+            folder = existing_parent(self.path)
             return "" if os.access(folder, os.W_OK) else f"cannot write {self.path}; {_ADVICE}"
         can_write = is_file(self.path) and os.access(self.path, os.W_OK) and self.path.stat().st_mode & 0o222
         return "" if can_write else f"the settings file {self.path} is read-only; {_ADVICE}"

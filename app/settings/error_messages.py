@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -18,16 +19,12 @@ def line_of(text: str, place: tuple[int | str, ...]) -> int | None:
     lines = _lines_of(text)
     for length in range(len(place), 0, -1):
         head = place[:length]
-        untagged = tuple(part for i, part in enumerate(head) if isinstance(part, int) or i == 0 or not _is_tag(head, i))
+        # pydantic inserts the kind of a tagged union after its index
+        untagged = (*head[:1], *(part for before, part in pairwise(head) if not isinstance(before, int)))
         for wanted in (head, untagged):
             if wanted in lines:
                 return lines[wanted]
     return None
-
-
-def _is_tag(place: tuple[int | str, ...], i: int) -> bool:
-    """pydantic inserts the kind of a tagged union after its index."""
-    return isinstance(place[i - 1], int)
 
 
 def _lines_of(text: str) -> dict[tuple[int | str, ...], int]:

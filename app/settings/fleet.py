@@ -5,9 +5,10 @@ import re
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from app.settings.alerts import SiteName
+from app.settings.table import SettingsTable
 
 
 def default_node() -> str:
@@ -15,11 +16,9 @@ def default_node() -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", platform.node().partition(".")[0])[:60].strip("-") or "node"
 
 
-class FleetSettings(BaseModel):
+class FleetSettings(SettingsTable):
     """``[fleet]``: the hub that this machine reports to. 'maskwatch fleet join' writes it. It adds a channel 'fleet' of
     kind 'nats', unless there is a channel of this kind."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     hub: str = Field(
         default="",
@@ -34,7 +33,8 @@ class FleetSettings(BaseModel):
         default=False, description="use the policy, tracking and monitor settings that the hub sends"
     )
     accept_models: bool = Field(
-        default=False, description="use the classifier that the hub sends, after a self-test on this machine"
+        default=False,
+        description="use the classifier and the detector that the hub sends, after a self-test on this machine",
     )
     failover: bool = Field(
         default=False,

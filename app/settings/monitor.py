@@ -1,31 +1,21 @@
 """Settings of the alert policy, the watchdog and single cameras."""
 
-import re
 from collections import Counter
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    field_validator,
-)
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, field_validator
 
-from app.core.schedule import parse_hours
 from app.settings.polygons import Line, Polygon
-from app.settings.source import SourceSettings, TimeZone
+from app.settings.source import Schedule, SourceSettings, TimeOfDay, TimeZone
 from app.settings.source_uri import check_characters
+from app.settings.table import SettingsTable
 from app.settings.vision import DetectorSettings, TrackingSettings
 
 M = TypeVar("M", bound=BaseModel)
 
 
-class PolicySettings(BaseModel):
+class PolicySettings(SettingsTable):
     """``[policy]``: when a face alerts. All times are stream time."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     alert_on: tuple[Literal["no_mask", "incorrect"], ...] = Field(
         ("no_mask",), description="labels that raise an alert"
@@ -55,10 +45,10 @@ class PolicySettings(BaseModel):
         1.0, ge=0, le=3600, description="how long a mask must be seen before the alert is resolved"
     )
     resolved_events: bool = Field(True, description="send an event when an alert is resolved")
-    schedule: tuple[str, ...] = Field(
+    schedule: Schedule = Field(
         (), description="local hours in which faces alert, such as 'mon-fri 08:00-18:00'; empty: always"
     )
-    quiet_hours: tuple[str, ...] = Field((), description="local hours in which no face alerts, such as '22:00-06:00'")
+    quiet_hours: Schedule = Field((), description="local hours in which no face alerts, such as '22:00-06:00'")
     timezone: TimeZone = Field(
         "", description="time zone of schedule and quiet_hours, such as 'Europe/Berlin'; if empty, that of the camera"
     )
@@ -71,23 +61,14 @@ class PolicySettings(BaseModel):
         0, ge=0, le=1000, description="if more faces than this alert at once, they are combined in one alert; 0: off"
     )
 
-    @field_validator("schedule", "quiet_hours")
-    @classmethod
-    def _readable(cls, lines: tuple[str, ...]) -> tuple[str, ...]:
-        for line in lines:
-            parse_hours(line)
-        return lines
-
 
 Name = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40), AfterValidator(check_characters)
 ]
 
 
-class ZoneSettings(BaseModel):
+class ZoneSettings(SettingsTable):
     """``[[camera.zone]]``: a part of the picture in which faces alert, with rules of its own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name = Field(description="name of the zone on screen and in events")
     polygon: Polygon = Field(
@@ -99,23 +80,14 @@ class ZoneSettings(BaseModel):
     dwell_s: float | None = Field(
         None, ge=0, le=3600, description="how long a face must be bare in the zone; default: that of the camera"
     )
-    schedule: tuple[str, ...] | None = Field(
+    schedule: Schedule | None = Field(
         None, description="local hours in which the zone alerts; default: those of the camera"
     )
     channels: tuple[str, ...] = Field((), description="channels that send the zone's alerts; empty: all")
 
-    @field_validator("schedule")
-    @classmethod
-    def _readable(cls, lines: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for line in lines or ():
-            parse_hours(line)
-        return lines
 
-
-class LineSettings(BaseModel):
+class LineSettings(SettingsTable):
     """``[[camera.line]]``: a line over which people are counted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name = Field(description="name of the line on screen")
     points: Line = Field(
@@ -124,20 +96,11 @@ class LineSettings(BaseModel):
     )
 
 
-class OccupancySettings(BaseModel):
+class OccupancySettings(SettingsTable):
     """``[camera.occupancy]``: the people inside, who came in over the camera's lines and did not go out."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     limit: int | None = Field(None, ge=1, le=100_000, description="people inside from which on an event is sent")
-    reset_at: str = Field("00:00", description="time of day at which the counts begin again, such as '04:00'")
-
-    @field_validator("reset_at")
-    @classmethod
-    def _is_time(cls, text: str) -> str:
-        if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text):
-            raise ValueError(f"{text!r} is not a time of day; write it like '04:00'")
-        return text
+    reset_at: TimeOfDay = Field("00:00", description="time of day at which the counts begin again, such as '04:00'")
 
 
 class CameraPolicy(PolicySettings):
@@ -147,10 +110,8 @@ class CameraPolicy(PolicySettings):
     lines: tuple[LineSettings, ...] = ()
 
 
-class MonitorSettings(BaseModel):
+class MonitorSettings(SettingsTable):
     """``[monitor]``: how failed cameras and stuck threads are handled."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     retry_at_start: bool = Field(
         False, description="keep trying if no source can be opened at the start, instead of exiting"

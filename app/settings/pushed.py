@@ -2,31 +2,28 @@
 
 import tomllib
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from app.core.errors import SettingsError
 from app.settings.monitor import MonitorSettings, PolicySettings, overridden
 from app.settings.root import Settings
+from app.settings.table import SettingsTable
 from app.settings.vision import TrackingSettings
 
 OF_CAMERA = ("policy", "tracking")
 NOT_ALLOWED = "no setting that a hub may send; those are policy, tracking, monitor, and policy and tracking of a camera"
 
 
-class PushedCamera(BaseModel):
+class PushedCamera(SettingsTable):
     """``[[camera]]``: settings of the camera with this name; a node without it ignores them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     policy: PolicySettings = Field(default_factory=PolicySettings)
     tracking: TrackingSettings = Field(default_factory=TrackingSettings)
 
 
-class PushedSettings(BaseModel):
+class PushedSettings(SettingsTable):
     """Each setting that is given replaces that of the node's own file; all others stay as they are there."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     policy: PolicySettings = Field(default_factory=PolicySettings)
     tracking: TrackingSettings = Field(default_factory=TrackingSettings)

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from app.settings.table import SettingsTable
 
 
-class ClipSettings(BaseModel):
+class ClipSettings(SettingsTable):
     """``[clips]``: a short video of each event. Nothing leaves the memory unless ``enabled``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     enabled: bool = Field(False, description="store a short video of each stored event")
     before_s: float = Field(5.0, ge=0, le=15, description="length of the video before the event")
@@ -34,10 +34,8 @@ class ClipSettings(BaseModel):
         return self.folder if self.folder is not None else store.with_name(f"{store.name}.clips")
 
 
-class CollectSettings(BaseModel):
+class CollectSettings(SettingsTable):
     """``[collect]``: faces that are kept to improve the model. Nothing is kept unless ``enabled``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     enabled: bool = Field(False, description="keep pictures of faces that the model is unsure or wrong about")
     per_day: int = Field(50, ge=1, le=1000, description="maximum faces per day; half of them are for events")
@@ -54,10 +52,8 @@ class CollectSettings(BaseModel):
         return self.folder if self.folder is not None else store.with_name(f"{store.name}.collected")
 
 
-class DriftSettings(BaseModel):
+class DriftSettings(SettingsTable):
     """``[drift]``: compares what a live camera sees with its first week. Only numbers are kept, no pictures."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     enabled: bool = Field(
         False, description="report a camera that is darker, blurred, covered or moved, or sees faces in another way"

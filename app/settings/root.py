@@ -3,23 +3,34 @@
 from collections import Counter
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from app.settings.alerts import AlertSettings, MqttChannel, NatsChannel, matches_camera
 from app.settings.error_messages import nearest
 from app.settings.fleet import FleetSettings
 from app.settings.monitor import CameraSettings, MonitorSettings, PolicySettings
 from app.settings.review import ClipSettings, CollectSettings, DriftSettings
-from app.settings.update import UpdateSettings
+from app.settings.table import SettingsTable
 from app.settings.view import ViewSettings
 from app.settings.vision import ClassifierSettings, DetectorSettings, TrackingSettings
 from app.settings.web import WebSettings
 
 
-class Settings(BaseModel):
+class UpdateSettings(SettingsTable):
+    """``[update]``: used by 'maskwatch update --check' only. No other command asks for versions."""
+
+    address: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/]+(/\S*)?$",
+        description="what is asked: the JSON of a GitHub release "
+        "(https://api.github.com/repos/OWNER/NAME/releases/latest), or of a package index",
+    )
+
+
+class Settings(SettingsTable):
     """All settings. ``camera`` is the list of sources: ``[[camera]]`` tables in the TOML file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(validate_default=True)
 
     camera: tuple[CameraSettings, ...] = Field(
         default_factory=lambda: (CameraSettings(uri="0"),),

@@ -6,18 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 
-from app.core.schedule import time_zone
+from app.core.schedule import parse_hours, time_zone
 from app.core.secrets import HIDDEN, redact
 from app.core.text import parse_duration
 from app.core.translation import languages
@@ -33,6 +24,7 @@ from app.settings.source_uri import (
     take_apart,
     with_userinfo,
 )
+from app.settings.table import SettingsTable
 
 _RATIO = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,4})?:(?!0+(?:\.0+)?$)[0-9]{1,5}(?:\.[0-9]{1,4})?")
 _SEGMENTS_S = 20.0
@@ -58,6 +50,18 @@ def _check_timezone(name: str) -> str:
     return name
 
 
+def _check_time_of_day(text: str) -> str:
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text):
+        raise ValueError(f"{text!r} is not a time of day; write it like '04:00'")
+    return text
+
+
+def _check_schedule(lines: tuple[str, ...]) -> tuple[str, ...]:
+    for line in lines:
+        parse_hours(line)
+    return lines
+
+
 def _check_language(code: str) -> str:
     if code not in languages():
         raise ValueError(f"there is no translation to {code!r}; choose {', '.join(languages())}")
@@ -66,14 +70,14 @@ def _check_language(code: str) -> str:
 
 Duration = Annotated[float, BeforeValidator(_seconds)]
 Language = Annotated[str, AfterValidator(_check_language)]
+Schedule = Annotated[tuple[str, ...], AfterValidator(_check_schedule)]
+TimeOfDay = Annotated[str, AfterValidator(_check_time_of_day)]
 TimeZone = Annotated[str, AfterValidator(_check_timezone)]
 
 
-class SourceSettings(BaseModel):
+class SourceSettings(SettingsTable):
     """One source. ``${NAME}`` in ``uri``, ``username`` and ``password`` is replaced by the environment variable.
     Credentials in ``uri`` are moved to ``username`` and ``password``, so that ``uri`` can be shown."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     uri: Annotated[str, AfterValidator(check_uri)] = Field(
         description="0, /dev/video0, rtsp://…, http(s)://…, a video, an image, a folder of images or of videos, or demo"

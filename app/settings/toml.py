@@ -36,21 +36,15 @@ both. 'maskwatch config check FILE' checks the file."""
 
 
 def redacted_tables(model: BaseModel) -> dict[str, Any]:
-    """``model`` as tables without secrets; settings without a value are left out."""
-    tables = {name: getattr(model, name) for name in type(model).model_fields}
-    if isinstance(model, CameraSettings):  # its tables override single settings, so only the given ones are shown
-        tables = {name: value for name, value in tables.items() if not _is_empty_table(value)}
-        own = {name: _given(value) for name, value in tables.items() if isinstance(value, BaseModel)}
-        return {name: own.get(name, _shown_value(name, value)) for name, value in tables.items() if value is not None}
-    return {name: _shown_value(name, value) for name, value in tables.items() if value is not None}
-
-
-def _is_empty_table(value: object) -> bool:
-    return isinstance(value, BaseModel) and not value.model_fields_set
-
-
-def _given(model: BaseModel) -> dict[str, Any]:
-    return {name: value for name, value in redacted_tables(model).items() if name in model.model_fields_set}
+    """``model`` as tables without secrets; settings without a value are left out. The tables of a camera override
+    single settings, so only the given ones are shown."""
+    shown = {name: _shown_value(name, value) for name, value in model if value is not None}
+    if isinstance(model, CameraSettings):
+        for name, value in model:
+            if isinstance(value, BaseModel):
+                shown[name] = {key: each for key, each in shown[name].items() if key in value.model_fields_set}
+        shown = {name: each for name, each in shown.items() if each != {}}
+    return shown
 
 
 def _shown_value(name: str, value: Any) -> Any:

@@ -3,16 +3,16 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from app.settings.table import SettingsTable
 
 LANGUAGES = ("en", "de", "fr", "es", "pt", "id", "zh", "ja", "ar")
 """The languages of the kiosk's sentences."""
 
 
-class KioskSentences(BaseModel):
+class KioskSentences(SettingsTable):
     """``[view.sentences]``: the user's own sentences; an empty one is taken from the language."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     thank_you: str = Field("", max_length=200, description="said to people who wear a mask")
     wear_mask: str = Field("", max_length=200, description="said to people without a mask")
@@ -21,10 +21,8 @@ class KioskSentences(BaseModel):
     idle: str = Field("", max_length=200, description="said below the clock while nobody is in view")
 
 
-class ViewSettings(BaseModel):
+class ViewSettings(SettingsTable):
     """``[view]``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     headless: bool = False
     blur: bool = Field(False, description="blur all faces that are shown, recorded or saved")

@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
+
+from app.settings.table import SettingsTable
 
 DEFAULT_WIDTH_PX = 640
 DEFAULT_MIN_FACE_PX = 30
@@ -40,11 +42,9 @@ Pixels = Annotated[int, BeforeValidator(_pixels)]
 Region = Annotated[tuple[float, float, float, float], BeforeValidator(_numbers)]
 
 
-class DetectorSettings(BaseModel):
+class DetectorSettings(SettingsTable):
     """``[detector]``. The default is the bundled network, which also finds masked faces. The defaults for Haar are
     those of the paper (scale factor 1.10, 4 neighbours)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["haar", "cnn"] = "cnn"
     model: Path | None = Field(None, description="detector file; the bundled one if not given")
@@ -160,10 +160,8 @@ class DetectorSettings(BaseModel):
         return DEFAULT_MIN_FACE_PX if self.min_face_px is None else self.min_face_px
 
 
-class ClassifierSettings(BaseModel):
+class ClassifierSettings(SettingsTable):
     """``[classifier]``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     backend: Literal[DetectorBackend, "keras"] = Field(
         "litert",
@@ -178,10 +176,8 @@ class ClassifierSettings(BaseModel):
     threads: int = Field(2, ge=1, le=64, description="maximum cores per inference")
 
 
-class TrackingSettings(BaseModel):
+class TrackingSettings(SettingsTable):
     """``[tracking]``. All times are stream time."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     confirm_after: int = Field(3, ge=1, le=100, description="detections that confirm a face")
     lost_after_s: float = Field(1.5, gt=0, le=60, description="a face that is not detected for this time has left")

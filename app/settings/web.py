@@ -5,11 +5,12 @@ import re
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from app.core.errors import SettingsError
 from app.core.secrets import read_secret
 from app.settings.source import Language
+from app.settings.table import SettingsTable
 
 _ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
 _ANCESTOR = re.compile(r"'self'|https?://(\*\.)?[A-Za-z0-9.-]+(:\d{1,5}|:\*)?|https?://\[[0-9A-Fa-f:]+\](:\d{1,5})?")
@@ -25,10 +26,8 @@ MIN_TOKEN_CHARS = 16
 _HEADER = r"^[A-Za-z0-9-]*$"
 
 
-class OidcSettings(BaseModel):
+class OidcSettings(SettingsTable):
     """``[web.oidc]``. The secret of the client comes from an environment variable or a file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     issuer: str = Field("", pattern=r"^(https?://[^\s?#]+)?$", description="URL of the provider; empty: no OIDC")
     client_id: str = Field("", description="id under which the provider knows maskwatch")
@@ -40,10 +39,8 @@ class OidcSettings(BaseModel):
     groups_claim: str = Field("groups", min_length=1, description="claim with the groups of the user")
 
 
-class WebSettings(BaseModel):
+class WebSettings(SettingsTable):
     """``[web]``. The token comes from an environment variable or a file and is never written here."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     enabled: bool = Field(False, description="serve the web view too")
     host: str = Field(
@@ -202,11 +199,11 @@ def people_file(store: Path) -> Path:
 def parse_address(text: str) -> dict[str, str | int]:
     """Parse ``HOST:PORT``, ``HOST``, ``PORT`` or ``[IPv6]:PORT`` into settings. Raises SettingsError."""
     host, colon, port = text.strip().rpartition(":")
-    if text.strip().isdigit():
+    if text.strip().isdecimal():
         host, port = "", text.strip()
     elif not colon or text.strip().endswith("]"):
         host, port = text.strip(), ""
-    if (port and not port.isdigit()) or (":" in host and not host.startswith("[")):
+    if (port and not port.isdecimal()) or (":" in host and not host.startswith("[")):
         raise SettingsError(f"--web {text}: not an address; write HOST:PORT, such as 127.0.0.1:{DEFAULT_PORT}")
     found: dict[str, str | int] = {}
     if host:

@@ -4,14 +4,14 @@ import contextlib
 import io
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.errors import ModelError, OutputError
-from app.core.files import atomic_write
+from app.core.errors import ModelError
+from app.core.files import atomic_write, output_errors
 from app.core.types import Image
 from app.training.onnx_file import onnx_bytes
 from app.training.types import KerasModel
@@ -27,7 +27,8 @@ CALIBRATION_IMAGES = 100
 def export_classifier(model: KerasModel, metadata: ClassifierMetadata, stem: Path) -> tuple[Path, Path]:
     """Writes ``stem.keras`` and ``stem.tflite`` (float32). Raises OutputError if a file cannot be written."""
     paths = stem.with_suffix(".keras"), stem.with_suffix(".tflite")
-    with _output_errors(stem):
+    with output_errors(f"{stem}.*", "choose another path"):
+        stem.parent.mkdir(parents=True, exist_ok=True)
         for path in paths:
             write_model(model, metadata, path)
     return paths
@@ -38,19 +39,11 @@ def export_detector(model: KerasModel, metadata: DetectorMetadata, stem: Path, e
     ``stem_float32.tflite``. All accept images of any size. Raises OutputError if a file cannot be written."""
     paths = [stem.with_suffix(".keras"), stem.with_suffix(".tflite"), stem.with_name(f"{stem.name}_float32.tflite")]
     padded = [padded_to_strides(image, max(metadata.strides)) for image in examples]
-    with _output_errors(stem):
+    with output_errors(f"{stem}.*", "choose another path"):
+        stem.parent.mkdir(parents=True, exist_ok=True)
         for path in paths:
             write_model(model, metadata, path, padded if path == paths[1] else ())
     return paths
-
-
-@contextlib.contextmanager
-def _output_errors(stem: Path) -> Iterator[None]:
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise OutputError(f"cannot write {stem}.*: {error.strerror}; choose another path") from error
 
 
 def convert_to_litert(path: Path) -> bytes:

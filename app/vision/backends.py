@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from app.core.cpu import cores_allowed
 from app.core.errors import ModelError
@@ -69,14 +70,16 @@ def open_network(path: Path, threads: int, backend: str = "litert", at_once: int
 
 
 class SharedNetworks:
-    """Opens each network once for all who need it: each further camera then needs no plans of its own."""
+    """Opens each network once for all who need it: each further camera then needs no plans of its own. One that nobody
+    needs any more is forgotten."""
 
     def __init__(self) -> None:
-        self._networks: dict[tuple[Path, int, str], Network] = {}
+        self._networks: WeakValueDictionary[tuple[Path, int, str], Network] = WeakValueDictionary()
 
     def __call__(self, path: Path, threads: int, backend: str = "litert") -> Network:
         """Raises ModelError as ``open_network`` does."""
         key = path, threads, backend
-        if key not in self._networks:
-            self._networks[key] = open_network(path, threads, backend, max(1, cores_allowed() // threads))
-        return self._networks[key]
+        network = self._networks.get(key)
+        if network is None:
+            network = self._networks[key] = open_network(path, threads, backend, max(1, cores_allowed() // threads))
+        return network

@@ -5,6 +5,7 @@ for associated files). Both contain ``maskwatch.json``, and an ``.onnx`` file ha
 separate file can be lost or confused. Models of other programs have a JSON file beside them instead.
 """
 
+import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -163,7 +164,20 @@ def read_detector_metadata(path: Path) -> DetectorMetadata:
 
 def kind_of(path: Path) -> str:
     """``classifier`` or ``detector``. Raises ModelError if the file is missing, damaged, or neither."""
-    try:
-        return read_detector_metadata(path).kind
-    except ModelError:
-        return read_classifier_metadata(path).kind
+    model_format(path)  # reports a missing file
+    is_detector = (_embedded(path) or {}).get("kind") == "detector"
+    return read_detector_metadata(path).kind if is_detector else read_classifier_metadata(path).kind
+
+
+def network_bytes(path: Path) -> bytes:
+    """The file without the metadata that are appended to it."""
+    content = path.read_bytes()
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return content[: min(entry.header_offset for entry in archive.infolist())]
+    return content
+
+
+def fingerprint(network: bytes) -> str:
+    """The name of a version: 12 hexadecimal digits for ``network_bytes``."""
+    return hashlib.sha256(network).hexdigest()[:12]

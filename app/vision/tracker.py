@@ -153,7 +153,7 @@ class Tracker:
     ) -> None:
         self._settings = settings
         self._metadata = metadata
-        self._sure_score = sure_score
+        self.sure_score = sure_score
         min_two_way = max(metadata.min_two_way - _SMOOTHED_SLACK, 0.0)
         self._smoothed_metadata = metadata.model_copy(update={"min_two_way": min_two_way})
         self._faces: list[_Face] = []
@@ -246,7 +246,7 @@ class Tracker:
 
     def _sureness(self, detection: Detection) -> float:
         """How much ``detection`` counts towards a person: 0 to 1."""
-        return min(max(1 + (detection.score - self._sure_score) / _SCORE_RANGE, 0.0), 1.0)
+        return min(max(1 + (detection.score - self.sure_score) / _SCORE_RANGE, 0.0), 1.0)
 
     def _observe(self, face: _Face, detection: Detection) -> None:
         found = detection.box
@@ -317,7 +317,7 @@ class Tracker:
         previous_s, face.classified_s, face.classified_box = face.classified_s, self._time_s, face.box
         face.classified += 1
         row = np.asarray(probabilities, np.float32)
-        if self._sure_score > 0:  # the scores are those of YuNet
+        if self.sure_score > 0:  # the scores are those of YuNet
             row = weigh_not_face(row[None], [face.score], self._metadata)[0]
         fresh = row.astype(np.float64)
         if not usable or not np.isfinite(fresh).all():  # NaN would stay in the mean forever

@@ -80,7 +80,7 @@ def _values(path: Path, query: str, user: User) -> dict[str, object]:
     node_rows = []
     for node in nodes:
         state = "online" if node.is_online(now_s) else "offline"
-        if matches(node.site, node.node, state, names[state], *node.health.faults):
+        if matches(node.site, node.node, state, names[state], *node.health.faults, *node.health.from_hub):
             age = duration_text(max(now_s - node.seen_s, 0.0))
             node_rows.append({"node": node, "state": state, "age": age})
     node_rows.sort(key=lambda row: (row["state"] == "online", row["node"].name))  # type: ignore[attr-defined]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 
@@ -42,3 +42,13 @@ def test_the_day_begins_with_the_hour_that_contains_midnight() -> None:
     assert start_s % 3600 == 0
     midnight_s = datetime.fromtimestamp(NOON_S).replace(hour=0, minute=0).timestamp()
     assert 0 <= midnight_s - start_s < 3600
+
+
+def test_a_midnight_that_comes_twice_begins_one_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/Havana")  # 01:00 becomes 00:00 on 1 November 2026
+    time.tzset()
+    first_s = int(datetime(2026, 11, 1, 4, tzinfo=UTC).timestamp())
+    counts = DayCounts()
+    for hour in range(3):
+        counts.add([CameraHour("door", first_s + 3600 * hour, masked=1)], first_s + 3600 * hour + 1800)
+        assert counts.of("door", first_s + 3600 * hour + 1800).masked == hour + 1

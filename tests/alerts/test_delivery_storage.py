@@ -15,6 +15,7 @@ from fakes_alerts import (
     ShiftedClock,
     channel,
     make_event,
+    record_people,
     running,
     settings,
     statuses,
@@ -66,7 +67,7 @@ def test_without_an_event_file_alerts_are_sent_but_not_stored() -> None:
     center = AlertCenter(settings(None, channel(snapshot=True), snapshots="blur_all"), hooks={"a": hook})
     center.start()
     center.submit(make_event(), b"jpeg")
-    center.record_people("door", time.time(), masked=1)
+    record_people(center, "door", time.time(), masked=1)
     assert center.close(LIMIT_S) == []
     assert [alert.snapshot_jpeg for alert in hook.alerts] == [b"jpeg"]
     lost = AlertCenter(settings(None), hooks={"a": RecordingHook(_down)})
@@ -83,7 +84,7 @@ def test_people_are_counted_by_hour(store_path: Path) -> None:
     center, hour_s = AlertCenter(settings(store_path)), hour_of(time.time())
     with running(center):
         for _ in range(3):
-            center.record_people("door", hour_s + 5.0, masked=1, bare=1)
+            record_people(center, "door", hour_s + 5.0, masked=1, bare=1)
     with EventStore(store_path) as store:
         (hour,) = store.hours()
     assert (hour.hour_s, hour.masked, hour.bare) == (hour_s, 3, 3)
@@ -93,7 +94,7 @@ def test_the_end_does_not_wait_for_what_the_first_pass_has_written(tmp_path: Pat
     for number in range(10):
         center = AlertCenter(settings(tmp_path / f"{number}.db"))
         center.start()
-        center.record_people("door", time.time())
+        record_people(center, "door", time.time())
         start_s = time.monotonic()
         assert center.close(LIMIT_S) == []
         assert time.monotonic() - start_s < 0.3 * LIMIT_S
@@ -242,7 +243,7 @@ def test_unwritten_alerts_are_written_to_the_file_of_new_settings(tmp_path: Path
     with running(center):
         for event in events[:3]:
             center.submit(event, b"JPEG")
-        center.record_people("door", time.time(), masked=2)
+        record_people(center, "door", time.time(), masked=2)
         wait_until(lambda: center.health().channels[0].state == "retrying")
         assert "check its folder" in center.health().store_fault
         down[0] = False
@@ -331,7 +332,7 @@ def test_expired_content_is_removed_from_the_disk_while_running(store_path: Path
 
     with running(center):
         center.submit(make_event(camera="SECRET-CAMERA"), secret)
-        center.record_people("SECRET-PLACE", time.time(), masked=1)
+        record_people(center, "SECRET-PLACE", time.time(), masked=1)
         wait_until(lambda: [status for _, status in statuses(store_path)] == ["delivered"])
         wait_until(lambda: all(word in on_disk() for word in (b"SECRET-SNAPSHOT", b"SECRET-CAMERA", b"SECRET-PLACE")))
         clock.ahead_s = 2 * 86_400.0

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from app.core.errors import OutputError
 
 def test_json_lines_are_written_at_once(tmp_path: Path) -> None:
     path, events = tmp_path / "out.jsonl", [make_event(camera="Tür 7") for _ in range(3)]
-    with EventLog(path) as log:
+    with closing(EventLog(path)) as log:
         for number, event in enumerate(events, start=1):
             log.write(event)
             assert len(path.read_text(encoding="utf-8").splitlines()) == number
@@ -23,7 +24,7 @@ def test_json_lines_are_written_at_once(tmp_path: Path) -> None:
 
 def test_csv_has_the_record_names_and_values(tmp_path: Path) -> None:
     path, event = tmp_path / "out.csv", make_event(camera='a "quoted", name')
-    with EventLog(path) as log:
+    with closing(EventLog(path)) as log:
         log.write(event)
     with path.open(newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)

@@ -268,3 +268,12 @@ def test_locked_file_raises_until_it_is_unlocked(store_path: Path) -> None:
         other.close()
         store.write(batch_of(make_event()), NOW_S)
         assert len(store.events()) == 1
+
+
+@pytest.mark.parametrize("name", ["events.db", "door[1].db"])
+def test_purge_deletes_damaged_files_whatever_the_name_of_the_event_file(tmp_path: Path, name: str) -> None:
+    with EventStore(tmp_path / name) as store:
+        (tmp_path / f"{name}.damaged-20260101-000000").touch()
+        (tmp_path / "other.db.damaged-20260101-000000").touch()
+        assert purge(store, None).files == 1
+    assert [path.name for path in tmp_path.glob("*damaged*")] == ["other.db.damaged-20260101-000000"]

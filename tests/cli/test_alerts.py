@@ -24,11 +24,13 @@ from app.alerts.event_store import EventStore
 from app.alerts.export import HourRow, atomic_text_file, by_hour, hour_fields, parse_time, plot_png, total
 from app.alerts.store_types import CameraHour, Delivery, Status, WriteBatch, hour_of
 from app.cli import alerts as alerts_module
+from app.cli.event_file import settings_of
+from app.cli.main import main
 from app.core import sound
 from app.core.errors import OutputError, SettingsError
 from app.core.text import local_time, offset_if_ambiguous
 from app.core.types import Event, EventKind
-from app.settings.alerts import AlertSettings
+from app.settings.alerts import AlertSettings, PushChannel, push_file
 
 Run = Callable[..., int]
 
@@ -376,6 +378,40 @@ def test_purge_asks_before_it_deletes(
     with EventStore(store_path) as store:
         assert store.events() == []
         assert store.hours() == []
+
+
+@pytest.mark.parametrize("command", [("purge",), ("dataset", "purge")])
+def test_an_empty_argument_or_answer_deletes_nothing(
+    command: tuple[str, ...],
+    store_path: Path,
+    filled: list[Event],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A script passes an empty argument if its variable is not set; Ctrl-D is no answer."""
+    monkeypatch.setattr("app.settings.alerts.default_store", lambda: store_path)
+    assert main([*command, "--store", str(store_path), "--before", "", "--yes"]) == 2
+    assert main([*command, "--store", "", "--yes"]) == 2
+    errors = capsys.readouterr().err
+    assert "no time: ''" in errors
+    assert "--store: '.' is not a file name" in errors
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    assert main([*command, "--store", str(store_path)]) == 1
+    assert "no data deleted" in capsys.readouterr().out
+    with EventStore(store_path) as store:
+        assert len(store.events()) == len(filled) + 1
+    assert main(["events", "list", "--store", str(store_path), "--since", ""]) == 2
+
+
+def test_test_alerts_go_to_the_devices_of_the_given_event_file(store_path: Path) -> None:
+    config = store_path.with_name("settings.toml")
+    config.write_text('[[alerts.channels]]\nkind = "push"\nname = "phones"\ncontact = "mailto:me@example.org"\n')
+    args = argparse.Namespace(config=str(config), store=str(store_path))
+    (channel,) = settings_of(args).channels
+    assert isinstance(channel, PushChannel)
+    assert channel.store == push_file(store_path)
 
 
 def test_purge_leaves_the_pictures_of_other_event_files(run: Run, store_path: Path, filled: list[Event]) -> None:

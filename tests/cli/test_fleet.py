@@ -1,5 +1,6 @@
 """``maskwatch fleet``: a hub folder, its nodes, and what the commands show."""
 
+import os
 import time
 import tomllib
 from collections.abc import Iterator
@@ -15,11 +16,13 @@ from fakes_net import free_port  # noqa: E402
 
 from app.alerts.store_types import CameraHour, hour_of  # noqa: E402
 from app.cli.main import main  # noqa: E402
+from app.core.errors import SettingsError  # noqa: E402
 from app.fleet.hub_folder import HubFolder  # noqa: E402
 from app.fleet.hub_store import HubStore  # noqa: E402
 from app.fleet.messages import HourTotals, NodeHealth  # noqa: E402
-from app.settings.alerts import NatsChannel  # noqa: E402
+from app.settings.alerts import NatsChannel, PushChannel, push_file  # noqa: E402
 from app.settings.load import load_settings  # noqa: E402
+from app.settings.root import Settings  # noqa: E402
 
 
 @pytest.fixture
@@ -135,6 +138,32 @@ def test_join_wants_an_address_with_tls_and_leaves_the_settings(
     assert main(["fleet", "join", "--creds", creds, "--hub", hub, "--config", str(path)]) == 2
     assert path.read_text() == "# mine\n"
     assert "cannot write [fleet]" in capsys.readouterr().err
+
+
+def test_the_hub_alerts_the_devices_beside_its_event_file(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A user who is removed is looked up there too, so that the phone gets no more alerts."""
+    channel = '[[alerts.channels]]\nkind = "push"\nname = "phones"\ncontact = "mailto:me@example.org"\n'
+    fleet.folder.settings_file.write_text(channel)
+
+    def web_server(settings: Settings, *_: object) -> None:
+        (push,) = settings.alerts.channels
+        assert isinstance(push, PushChannel)
+        raise SettingsError(f"devices in {push.store}")
+
+    monkeypatch.setattr("app.web.server.WebServer", web_server)
+    assert main(["fleet", "hub", str(fleet.folder.path), "--web"]) == 2
+    assert f"devices in {push_file(fleet.folder.store)}" in capsys.readouterr().err
+
+
+def test_join_makes_no_file_if_the_other_settings_are_invalid(fleet: Fleet, tmp_path: Path) -> None:
+    path, creds = tmp_path / "maskwatch.toml", str(fleet.folder.credentials_of("hall"))
+    path.write_text("[policy]\ndwell_s = -1\n")
+    arguments = ["fleet", "join", "--creds", creds, "--hub", fleet.url, "--config", str(path)]
+    os.utime(path, (1, 1))
+    assert main(arguments) == 2
+    assert path.stat().st_mtime == 1
 
 
 def test_join_says_when_the_hub_cannot_be_reached(

@@ -24,6 +24,7 @@ from app.training.classifier.head import HeadModel
 from app.training.detector import improvement as detector_improvement
 from app.training.detector.head import DetectorHead
 from app.training.detector.improvement import improve_detector
+from app.vision.model_metadata import fingerprint, network_bytes
 from app.vision.yunet_detector import BUNDLED
 
 
@@ -78,6 +79,7 @@ def test_a_better_model_is_made_used_and_taken_back(
     version = first.split("models use ")[1].split()[0]
     model = tmp_path / "events.db.models" / f"{version}.tflite"
     assert HeadModel(model).fingerprint == bundled.fingerprint
+    assert fingerprint(network_bytes(model)) == version, "as a fleet shows it"
     before = config.read_text()
     assert load_settings(config).classifier.model == weak, "nothing is used unless it is asked for"
     assert run("models", "use", version[:4], *options) == 0

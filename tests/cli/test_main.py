@@ -429,6 +429,9 @@ def test_a_photo_is_answered_with_the_command_that_labels_it(
         (headless("10.0.0.7"), "--source: is no file; for a network camera write rtsp://10.0.0.7;"),
         (("doctor", "--source", "0", "--source", "10.0.0.7"), "--source number 2: is no file"),
         (headless("door=ftp://x"), "--source: has the unknown scheme ftp"),
+        (headless("demo", "--rotate", "90.5"), "argument --rotate: invalid choice: '90.5'"),
+        (headless("demo", "--web", "localhost:\u00b2"), "--web localhost:\u00b2: not an address"),
+        (("train-detector", "--hours", "many"), "argument --hours: many is not a positive number"),
     ],
 )
 def test_an_error_names_the_flag(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], expected: str) -> None:
@@ -449,6 +452,11 @@ def test_a_source_without_a_command_is_watched_with_its_flags(
     [
         (("watch", "--config", ""), "--config is empty"),
         (("events", "list", "--config", ""), "--config is empty"),
+        (("update", "--check", "--config", ""), "--config is empty"),
+        (("config", "check", ""), "the name of the settings file is empty"),
+        (("config", "show", ""), "the name of the settings file is empty"),
+        (("report", "--date", ""), "--date  is no date"),
+        (("scan", "run", "no-run", "--budget", ""), "--budget: '' is not a duration"),
         (("annotate", "a.jpg", "--config", ""), "--config is empty"),
         (headless("demo", "--on-alert", ""), "--on-alert: is empty"),
         (headless("demo", "--webhook", ""), "url must start with http"),

@@ -1,11 +1,15 @@
 """``maskwatch models list``."""
 
 import argparse
+import errno
+import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from app.cli import models
+from app.cli.main import main
 from app.core import resources
 from app.vision.model_versions import ModelVersions
 
@@ -44,3 +48,24 @@ def test_a_damaged_version_does_not_hide_the_others(tmp_path: Path, capsys: pyte
     lines = {line.split("  ")[0]: line for line in listed(capsys, "--store", str(store)).splitlines()}
     assert "DAMAGED" in lines["aaa"]
     assert lines["bbb"].split("  ")[1] == "classifier"
+
+
+def test_full_disk_keeps_the_model_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "mine.tflite"
+    output.write_bytes(b"the old model")
+    model, bundled = tmp_path / "other.tflite", resources.model("classifier.tflite")
+    with zipfile.ZipFile(bundled) as metadata:
+        model.write_bytes(bundled.read_bytes()[: metadata.infolist()[0].header_offset])
+
+    def full(_: object, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    arguments = ["models", "convert", str(model), "--labels", "mask,no_mask,incorrect,not_face"]
+    assert main([*arguments, "--output", str(output)]) == 2
+    assert f"cannot write {output}: No space left on device" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == [output, model]
+    assert output.read_bytes() == b"the old model"

@@ -301,6 +301,18 @@ def test_second_watching_program_ends_in_one_line(
         assert main(["purge", "--yes", "--store", str(store)]) == 0
 
 
+def test_an_event_file_that_cannot_be_used_does_not_end_the_run(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    closed = settings.alerts.model_copy(update={"store": tmp_path / "file" / "events.db"})
+    with watch(settings) as session:
+        session.reload(settings.model_copy(update={"alerts": closed}))
+        assert session.alerts.settings.store == settings.alerts.store
+        assert session.reload(settings) == []
+    assert "the alert settings are not changed: cannot create" in caplog.text
+
+
 def settings_file(path: Path, settings: Settings, text: str) -> SettingsFile:
     """A file with ``text``. Its runs store their events where ``settings`` say."""
     path.write_text(text)

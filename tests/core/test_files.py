@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.core.files import atomic_write, write_json, write_text
+from app.core.errors import OutputError
+from app.core.files import atomic_write, existing_parent, output_errors, write_json, write_text
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path: Path) -> None:
@@ -80,3 +81,18 @@ def test_names_that_are_not_unicode_are_escaped(tmp_path: Path) -> None:
     write_text(tmp_path / "b.txt", "bad \udcff name")
     assert (tmp_path / "a.json").read_text() == '{\n "name": 1\n}\n'
     assert (tmp_path / "b.txt").read_text() == "bad \\udcff name"
+
+
+def test_the_nearest_folder_that_exists_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert existing_parent(tmp_path / "a" / "b.db") == tmp_path
+    monkeypatch.setattr("app.core.files.exists", lambda path: False)  # on Windows not even the drive need exist
+    assert existing_parent(tmp_path / "a" / "b.db") == Path(tmp_path.anchor)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError("No space left on device")])
+def test_an_error_of_the_disk_says_what_and_what_next(error: OSError) -> None:
+    with (
+        pytest.raises(OutputError, match=r"^cannot write a\.json: No space left on device; choose another --json$"),
+        output_errors("a.json", "choose another --json"),
+    ):
+        raise error

@@ -1,31 +1,38 @@
-"""What the hub wants of nodes that watch: settings, a classifier, and which node watches a camera."""
+"""What the hub wants of nodes that watch: settings, models, and which node watches a camera."""
 
 import shutil
 import threading
 from contextlib import ExitStack
 from pathlib import Path
 
+import cv2
 import pytest
 from fakes_nats import server_program
 
 server_program()  # skips this file without maskwatch[fleet]
-from fakes import BrightnessClassifier  # noqa: E402
+from fakes import BoxesDetector, BrightnessClassifier  # noqa: E402
 from fakes_alerts import make_event, wait_until  # noqa: E402
 from fakes_fleet import Fleet, node_settings  # noqa: E402
-from fakes_monitor import LiveCamera, fake_parts  # noqa: E402
+from fakes_monitor import HangingDetector, Hangs, LiveCamera, fake_parts  # noqa: E402
 
 from app.capture.capture import SourceState  # noqa: E402
 from app.cli.main import main  # noqa: E402
 from app.cli.watch_session import WatchSession  # noqa: E402
+from app.core import resources  # noqa: E402
 from app.core.errors import ModelError  # noqa: E402
 from app.core.types import EventKind  # noqa: E402
 from app.fleet.hub_store import HubStore  # noqa: E402
-from app.fleet.messages import Applied, NodeHealth  # noqa: E402
+from app.fleet.messages import TABLES, Applied, NodeHealth  # noqa: E402
+from app.pipeline.monitor_parts import MonitorParts  # noqa: E402
 from app.settings.root import Settings  # noqa: E402
-from app.settings.vision import ClassifierSettings  # noqa: E402
+from app.settings.vision import ClassifierSettings, DetectorSettings  # noqa: E402
 from app.vision.classifier import MaskClassifier  # noqa: E402
+from app.vision.detector import FaceDetector  # noqa: E402
+from app.vision.detector_loader import load_detector  # noqa: E402
+from app.vision.model_metadata import fingerprint, network_bytes  # noqa: E402
 
 MODEL = Path(__file__).parents[2] / "models" / "classifier.tflite"
+DETECTOR = MODEL.with_name("face_detector_float32.tflite")
 REGION = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))
 PUSHED = '[[camera]]\nname = "door"\npolicy.regions = [[[0, 0], [1, 0], [1, 1]]]\n'
 
@@ -125,39 +132,126 @@ def test_a_canary_that_works_is_followed_by_the_others(fleet: Fleet, tmp_path: P
         assert done == [0]
 
 
-def test_a_pushed_model_is_tried_used_and_refused_if_it_is_damaged(fleet: Fleet, tmp_path: Path) -> None:
+def damaged(model: Path, folder: Path) -> Path:
+    path, content = folder / "damaged.tflite", bytearray(model.read_bytes())
+    content[200:60_000] = bytes(len(content[200:60_000]))
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(("part", "model"), [("model", MODEL), ("detector", DETECTOR)])
+def test_a_pushed_model_is_tried_used_and_refused_if_it_is_damaged(
+    part: str, model: Path, fleet: Fleet, tmp_path: Path
+) -> None:
     """With the real self-test, as a process of its own."""
     fleet.start()
-    loaded: list[Path | None] = []
+    loaded: dict[str, list[Path | None]] = {"model": [], "detector": []}
 
     def load(settings: ClassifierSettings) -> MaskClassifier:
-        loaded.append(settings.model)
+        loaded["model"].append(settings.model)
         return BrightnessClassifier()
 
+    def load_boxes(settings: DetectorSettings) -> FaceDetector:
+        loaded["detector"].append(settings.model)
+        return BoxesDetector(lambda _: ())
+
     settings = node_settings(fleet, tmp_path, accept_models=True)
-    parts = fake_parts(boxes=(), source=LiveCamera("door"), load_classifier=load)
+    parts = fake_parts(boxes=(), source=LiveCamera("door"), load_classifier=load, load_detector=load_boxes)
     with WatchSession(settings, None, None, parts=parts) as session:
-        assert push(fleet, "--model", MODEL, "--sites", "hall") == 0
-        steps_until(lambda: applied(fleet, "model").number == 1, session)
-        assert loaded[-1] is not None
-        assert loaded[-1].read_bytes() == MODEL.read_bytes()
-        damaged = tmp_path / "damaged.tflite"
-        content = bytearray(MODEL.read_bytes())
-        content[200:60_000] = bytes(len(content[200:60_000]))
-        damaged.write_bytes(content)
-        assert push(fleet, "--model", damaged, "--sites", "hall") == 0
-        steps_until(lambda: applied(fleet, "model").refused == 2, session)
-        assert "self-test" in applied(fleet, "model").reason
-        assert applied(fleet, "model").number == 1
-        steps_until(lambda: [e.camera for e in session.alerts.recent()] == ["box classifier"], session)
-    assert len(loaded) == 2
+        assert push(fleet, "--model", model, "--sites", "hall") == 0
+        steps_until(lambda: applied(fleet, part).number == 1, session)
+        used = loaded[part][-1]
+        assert used is not None
+        assert used.read_bytes() == model.read_bytes()
+        assert push(fleet, "--model", damaged(model, tmp_path), "--sites", "hall") == 0
+        steps_until(lambda: applied(fleet, part).refused == 2, session)
+        assert "self-test" in applied(fleet, part).reason
+        assert (applied(fleet, part).number, applied(fleet, part).fingerprint) == (1, fingerprint(network_bytes(model)))
+        steps_until(lambda: [e.camera for e in session.alerts.recent()] == [f"box {TABLES[part]}"], session)
+    assert set(loaded[part]) == {None, used}
     assert fleet.stored()[-1].kind in (EventKind.PART_FAILED, EventKind.NODE_OFFLINE)
 
 
-def test_what_is_no_classifier_is_not_sent(fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_both_models_are_replaced_while_a_person_alerts(
+    fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the bundled networks and a picture of a bare face. The new detector ends no track and no alert."""
+    monkeypatch.setattr("app.cli.fleet_node.TRIAL_S", 1.0)
     fleet.start()
-    shutil.copy(MODEL.with_name("face_detector.tflite"), tmp_path / "detector.tflite")
-    assert push(fleet, "--model", tmp_path / "detector.tflite", "--sites", "hall") == 2
+    detectors: list[Path | None] = []
+
+    def load(settings: DetectorSettings) -> FaceDetector:
+        detectors.append(settings.model)
+        return load_detector(settings)
+
+    def with_networks(settings: Settings) -> WatchSession:
+        camera = LiveCamera("door", picture=cv2.imread(str(resources.asset("self_test.jpg"))))
+        return WatchSession(settings, None, None, parts=MonitorParts(lambda _: camera, load))
+
+    settings = node_settings(fleet, tmp_path, accept_models=True)
+    with with_networks(settings) as session:
+        assert push(fleet, "--model", DETECTOR, "--sites", "hall") == 0
+        assert push(fleet, "--model", MODEL, "--sites", "hall") == 0
+        steps_until(lambda: applied(fleet, "model").number == applied(fleet, "detector").number == 1, session)
+        (own, used) = detectors[0], detectors[-1]
+        (view,) = session.monitor.views()
+        steps_until(lambda: session.monitor.views()[0].open_alerts, session)
+        (view,) = session.monitor.views()
+
+        assert push(fleet, "--model", DETECTOR.with_name("face_detector.tflite"), "--sites", "hall") == 0
+        steps_until(lambda: applied(fleet, "detector").number == 2, session)
+        count = session.monitor.views()[0].analysed
+        steps_until(lambda: session.monitor.views()[0].analysed is not count, session)
+        (later,) = session.monitor.views()
+        assert later.open_alerts == view.open_alerts
+        assert {track.id for track in later.tracks} == {track.id for track in view.tracks}
+        assert own is None
+        assert used not in (None, detectors[-1])
+
+        assert push(fleet, "--model", damaged(DETECTOR, tmp_path), "--sites", "hall") == 0
+        steps_until(lambda: applied(fleet, "detector").refused == 3, session)
+    in_use = detectors[-1]
+    capsys.readouterr()
+    assert main(["fleet", "nodes", str(fleet.folder.path)]) == 0
+    printed = "".join(capsys.readouterr().out.split())
+    for path, name in ((MODEL, "classifier1"), (DETECTOR.with_name("face_detector.tflite"), "detector2")):
+        assert f"{name}({fingerprint(network_bytes(path))})" in printed
+    assert "detector3refused:self-test" in printed
+    fleet.stop()
+    with with_networks(settings):  # without a link
+        assert detectors[-1] == in_use
+
+
+def test_a_detector_that_hangs_on_trial_is_rolled_back(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.start()
+    hangs = Hangs(times=1)
+
+    def load(settings: DetectorSettings) -> FaceDetector:
+        return BoxesDetector(lambda _: ()) if settings.model is None else HangingDetector(hangs)
+
+    settings = node_settings(fleet, tmp_path, accept_models=True)
+    monitor = settings.monitor.model_copy(update={"stuck_after_s": 1.0})
+    settings = settings.model_copy(update={"monitor": monitor})
+    parts = fake_parts(source=LiveCamera("door"), load_detector=load)
+    with WatchSession(settings, None, None, parts=parts) as session:
+        assert push(fleet, "--model", DETECTOR, "--sites", "hall") == 0
+        steps_until(lambda: applied(fleet, "detector").refused == 1, session)
+        assert "while it was tried, thread 'detector door' is stuck" in applied(fleet, "detector").reason
+        assert applied(fleet, "detector").number == 0
+        hangs.release.set()
+        before = session.frames
+        steps_until(lambda: bool(session.monitor.take(0.1)) or session.frames > before, session)
+
+
+def test_what_is_neither_classifier_nor_detector_is_not_sent(
+    fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet.start()
+    shutil.copy(MODEL.with_name("face_detector.onnx"), tmp_path / "other.tflite")
+    assert push(fleet, "--model", tmp_path / "other.tflite", "--sites", "hall") == 2
+    assert "is not a model of maskwatch" in capsys.readouterr().err
+    assert push(fleet, "--model", MODEL.with_name("face_detector.onnx"), "--sites", "hall") == 2
+    assert "is no .tflite file" in capsys.readouterr().err
     (tmp_path / "bad.toml").write_text('alerts.channels = [{kind = "command", name = "x", argv = ["reboot"]}]')
     assert push(fleet, "hall", tmp_path / "bad.toml") == 2
     assert "no setting that a hub may send" in capsys.readouterr().err

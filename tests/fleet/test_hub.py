@@ -14,7 +14,7 @@ import pytest
 from fakes_nats import nats_server, server_program
 
 server_program()  # skips this file without maskwatch[fleet]
-from fakes_alerts import LIMIT_S, make_event, wait_until  # noqa: E402
+from fakes_alerts import LIMIT_S, make_event, record_people, wait_until  # noqa: E402
 from fakes_fleet import Fleet, alert_of  # noqa: E402
 
 from app.alerts.delivery import AlertCenter  # noqa: E402
@@ -148,13 +148,13 @@ def test_totals_that_change_while_others_are_sent_reach_the_hub(fleet: Fleet, tm
     fleet.start()
     site = AlertCenter(AlertSettings(store=tmp_path / "site.db"))
     site.start()
-    site.record_people("door 1", time.time(), masked=3)
+    record_people(site, "door 1", time.time(), masked=3)
     closing, read = list[threading.Thread](), site.final_hours
 
     def read_before_the_end(wanted: EventFilter) -> list[CameraHour]:
         hours = read(wanted)
         if not closing:
-            site.record_people("door 1", time.time(), masked=1)
+            record_people(site, "door 1", time.time(), masked=1)
             closing.append(threading.Thread(target=agent.close))
             closing[0].start()
             closing[0].join(0.2)  # it has asked the agent to stop, and waits
@@ -176,14 +176,14 @@ def test_totals_and_health_of_a_node_reach_the_hub(fleet: Fleet, tmp_path: Path)
     fleet.start()
     site = AlertCenter(AlertSettings(store=tmp_path / "site.db"))
     site.start()
-    site.record_people("door 1", time.time(), masked=3, bare=1)
+    record_people(site, "door 1", time.time(), masked=3, bare=1)
     site.add_hours([CameraHour("door 1", hour_of(time.time()), watched_s=30.0)])
     agent = fleet.agent("hall", site)
     agent.start()
     store = HubStore(fleet.folder.store)
     try:
         wait_until(lambda: bool(store.events.hours()))
-        site.record_people("door 1", time.time(), masked=1)
+        record_people(site, "door 1", time.time(), masked=1)
         assert agent.close() == []  # sends what changed since
         wait_until(lambda: store.events.hours()[0].masked == 4)
         (total,) = store.events.hours()

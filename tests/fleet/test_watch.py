@@ -11,7 +11,7 @@ import pytest
 from fakes_nats import server_program
 
 server_program()  # skips this file without maskwatch[fleet]
-from fakes_alerts import LIMIT_S, make_event, wait_until  # noqa: E402
+from fakes_alerts import LIMIT_S, make_event, record_people, wait_until  # noqa: E402
 from fakes_fleet import Fleet, node_settings  # noqa: E402
 from fakes_monitor import LiveCamera, fake_parts  # noqa: E402
 
@@ -29,7 +29,7 @@ def test_a_watching_program_reports_events_cameras_and_its_end(fleet: Fleet, tmp
     store = HubStore(fleet.folder.store)
     with WatchSession(node_settings(fleet, tmp_path), None, None, parts=parts) as session:
         session.on_event(event, None)
-        session.alerts.record_people("door", time.time(), masked=2)
+        record_people(session.alerts, "door", time.time(), masked=2)
         in_view = CameraHour("gate", hour_of(time.time()), bare=1)  # may still be counted otherwise
         session.alerts.add_hours([], [in_view])
         wait_until(lambda: [each.camera for each in fleet.stored()] == ["hall/door"])

@@ -16,15 +16,18 @@ from fixtures_threads import no_thread_survives  # noqa: F401
 
 from app.alerts.store_types import CameraHour, Occupancy
 from app.capture.status import SourceState
-from app.core.errors import LoginError, MonitorError, SourceError
+from app.core.errors import LoginError, ModelError, MonitorError, SourceError
 from app.core.types import Box, Event, EventKind, FrameResult, Image
 from app.pipeline.frame_analyzer import FrameAnalyzer
 from app.pipeline.listeners import EventListener, HourRecorder, ResultListener
 from app.pipeline.monitor import CLASSIFIER_THREAD, Monitor
+from app.pipeline.monitor_parts import MonitorParts
 from app.settings.load import load_settings
 from app.settings.monitor import CameraSettings
 from app.settings.root import Settings
-from app.settings.vision import ClassifierSettings
+from app.settings.vision import ClassifierSettings, DetectorSettings
+
+DETECTOR = Path(__file__).parents[2] / "models" / "face_detector_float32.tflite"
 
 
 class FakeSite:
@@ -232,6 +235,76 @@ def test_another_classifier_resolves_alerts_and_counts_who_is_in_view(site: Fake
         wait_until(lambda: bool(site.events_of(EventKind.RESOLVED)), "it is resolved")
         wait_until(lambda: recorder.people == 1, "the person is counted")
         site.wait_for_results("door")
+
+
+def test_another_detector_ends_no_track_and_no_alert(site: FakeSite) -> None:
+    made: list[tuple[Path | None, BoxesDetector]] = []
+
+    def load(settings: DetectorSettings) -> BoxesDetector:
+        made.append((settings.model, BoxesDetector(lambda _: [BOX])))
+        return made[-1][1]
+
+    with site.monitor(site.settings("door", "hall"), load_detector=load) as monitor:
+        wait_until(lambda: len(site.events_of(EventKind.NO_MASK)) == 2, "both alert")
+        alerts = [view.open_alerts for view in monitor.views()]
+        monitor.use_detector(DetectorSettings(model=DETECTOR))
+        wait_until(lambda: len(made) == 4 and all(detector.calls > 5 for _, detector in made[2:]), "the new ones run")
+        assert [view.open_alerts for view in monitor.views()] == alerts
+    assert [model for model, _ in made] == [None, None, DETECTOR, DETECTOR]
+    assert {(result.frame.camera, track.id) for result in site.results for track in result.tracks} == {
+        ("door", 1),
+        ("hall", 1),
+    }
+    assert not site.events_of(EventKind.RESOLVED)
+
+
+def test_a_detector_that_cannot_be_loaded_changes_nothing(site: FakeSite) -> None:
+    def load(settings: DetectorSettings) -> BoxesDetector:
+        if settings.model is not None:
+            raise ModelError("it is damaged")
+        return detector
+
+    detector = BoxesDetector(lambda _: [BOX])
+    with site.monitor(site.settings("door"), load_detector=load) as monitor:
+        with pytest.raises(ModelError, match="it is damaged"):
+            monitor.use_detector(DetectorSettings(model=DETECTOR))
+        monitor.check_threads()
+        calls = detector.calls
+        wait_until(lambda: detector.calls > calls, "the old one runs")
+
+
+def test_the_detector_of_a_camera_itself_has_priority() -> None:
+    """One that does not fit to a back end of its own is refused."""
+    own = DETECTOR.with_name("face_detector.tflite")
+    cameras = [
+        {"uri": "demo", "name": "door", "detector": {"model": own}},
+        {"uri": "demo", "name": "hall", "detector": {"backend": "onnx"}},
+    ]
+    settings = load_settings(None, {"camera": cameras, "detector": {"model": DETECTOR, "backend": "litert"}})
+    door, hall = settings.camera
+    assert MonitorParts().open_detector(settings, door)[1].model == own
+    with pytest.raises(ModelError, match="the back end onnx"):
+        MonitorParts().open_detector(settings, hall)
+
+
+def test_a_camera_that_is_restarted_uses_the_new_detector(site: FakeSite) -> None:
+    hangs = Hangs(times=1)
+    made: list[Path | None] = []
+
+    def load(settings: DetectorSettings) -> Any:
+        made.append(settings.model)
+        return BoxesDetector(lambda _: [BOX]) if len(made) == 1 else HangingDetector(hangs)
+
+    with site.monitor(site.settings("door"), load_detector=load) as monitor:
+        monitor.use_detector(DetectorSettings(model=DETECTOR))
+        wait_until(lambda: monitor.fault_of("detector") != "", "it hangs")
+        assert "thread 'detector door' is stuck" in monitor.fault_of("detector")
+        assert monitor.fault_of("classifier") == ""
+        site.wait_for_results("door")
+        hangs.release.set()
+        monitor.use_detector(DetectorSettings())
+        assert monitor.fault_of("detector") == "", "the next one did not hang"
+    assert made == [None, DETECTOR, DETECTOR, None]
 
 
 def test_too_many_restarts_are_an_error(site: FakeSite) -> None:

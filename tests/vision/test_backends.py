@@ -1,9 +1,11 @@
 """Conformance of the back ends: each gives the answers of LiteRT with float32, within the rounding of float32."""
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -81,6 +83,16 @@ def test_threads_share_a_network(backend: str) -> None:
     assert expected
     with ThreadPoolExecutor(4) as pool:
         assert all(found == expected for found in pool.map(lambda each: each.detect(image), detectors * 2))
+
+
+def test_a_shared_network_that_nobody_needs_any_more_is_forgotten() -> None:
+    shared = SharedNetworks()
+    detector = load_yunet(DetectorSettings(), shared)
+    network = weakref.ref(detector.network)
+    assert load_yunet(DetectorSettings(), shared).network is network()
+    del detector
+    gc.collect()
+    assert network() is None
 
 
 def test_an_onnx_file_carries_the_metadata_of_the_keras_file() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes_alerts import record_people
 from fakes_web import LIMIT_S, TOKEN, FakeMonitor, Running, make_event, serving, wait_until
 
 from app.alerts.event_store import EventStore
@@ -148,8 +149,8 @@ def test_a_damaged_event_store_is_reported_and_live_images_continue(tmp_path: Pa
 def test_compliance_by_hour(running: Running) -> None:
     hour_s = 1_700_002_800
     for k, (masked, bare) in enumerate(((3, 1), (6, 0))):
-        running.center.record_people("door", hour_s + 3600 * k, masked, bare)
-    running.center.record_people("yard", hour_s, 0, 4)
+        record_people(running.center, "door", hour_s + 3600 * k, masked, bare)
+    record_people(running.center, "yard", hour_s, 0, 4)
 
     def compliance(query: str) -> Any:
         with running.client() as client:

@@ -24,7 +24,8 @@ def hub(tmp_path: Path) -> Iterator[Running]:
     """The page of a hub with 50 sites of 10 cameras; the node of site 7 is silent."""
     store, now_s = HubStore(tmp_path / "events.db"), time.time()
     names = [f"door {number}" for number in range(CAMERAS)]
-    applied = {"settings": Applied(number=3)}
+    bad = Applied(number=2, fingerprint="f6a151105d94", refused=3, reason="self-test: detector: it is damaged")
+    applied = {"settings": Applied(number=3), "model": Applied(number=1, fingerprint="a62e38e490e6"), "detector": bad}
     states = dict.fromkeys(names, "live")
     health = NodeHealth(version="1.2", heartbeat_s=5, waiting=0, cameras=states, applied=applied)
     silent_s = now_s - 3600
@@ -52,6 +53,12 @@ def test_the_first_page_of_a_hub_shows_the_sums_of_each_site(hub: Running) -> No
     assert shown[start : start + 7] == ["shop-0", "40", "30", "0", "10", "75 %", "10 min"]
     assert shown.index("offline") < shown.index("online")  # what needs attention comes first
     assert f"{SITES * CAMERAS - MAX_ROWS} more; search for them." in response.text
+
+
+def test_a_node_is_shown_with_what_it_uses_of_the_hub_and_what_it_refused(hub: Running) -> None:
+    detector = "detector 2 (f6a151105d94); detector 3 refused: self-test: detector: it is damaged"
+    assert f"settings 3; classifier 1 (a62e38e490e6); {detector}" in cells(hub.get("/fleet").text)
+    assert 'revision_refused{node="box",part="detector",site="shop-7"} 3.0' in hub.get("/metrics").text
 
 
 @pytest.mark.parametrize(

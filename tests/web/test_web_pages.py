@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from fakes_alerts import record_people
 from fakes_web import FakeMonitor, Running, make_event, serving, wait_until
 
 from app.alerts.export import HourRow
@@ -67,9 +68,9 @@ def test_an_empty_chart_has_a_message(running: Running) -> None:
 
 def test_trends_filter_by_camera_and_time(running: Running) -> None:
     now_s = time.time()
-    running.center.record_people("door", now_s, 3, 1)
-    running.center.record_people("yard", now_s, 5)
-    running.center.record_people("door", now_s - 50 * 3600, 7)
+    record_people(running.center, "door", now_s, 3, 1)
+    record_people(running.center, "yard", now_s, 5)
+    record_people(running.center, "door", now_s - 50 * 3600, 7)
     with running.client() as client:
         wait_until(lambda: _people(client.get("/trends").text) == "9")
         assert _people(client.get("/trends?camera=door").text) == "4"

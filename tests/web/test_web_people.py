@@ -1,5 +1,6 @@
 """Users: passwords, the first user, changes, proxies, and the command line."""
 
+import getpass
 import io
 import sqlite3
 import stat
@@ -285,6 +286,38 @@ def test_a_listed_proxy_names_the_user(tmp_path: Path) -> None:
 def test_unsafe_settings_of_a_proxy_are_refused(web: dict[str, Any], expected: str) -> None:
     with pytest.raises(SettingsError, match=expected):
         load_settings(None, {"web": web})
+
+
+class _Pipe(io.StringIO):
+    def readline(self, *_: object) -> str:
+        return b"Zo\xeb's password\n".decode()
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stdin", "expected"), [(_Pipe(), "the password is not UTF-8 text"), (_Terminal(), "no password was given")]
+)
+def test_a_password_that_cannot_be_read_adds_nobody(
+    stdin: io.StringIO,
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def ctrl_d(_: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr(sys, "stdin", stdin)
+    monkeypatch.setattr(getpass, "getpass", ctrl_d)
+    store = str(tmp_path / "events.db")
+    assert main(["users", "add", "boss", "--store", store]) == 2
+    assert capsys.readouterr().err.strip() == f"maskwatch: {expected}; nothing is changed"
+    assert main(["users", "list", "--store", store]) == 0
+    assert "boss" not in capsys.readouterr().out
 
 
 @pytest.fixture

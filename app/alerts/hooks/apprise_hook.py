@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.alerts.hook import ENDS, Alert
+from app.alerts.hook import ENDS, Alert, require
 from app.alerts.report import report_html
 from app.core.errors import HookError, SettingsError
 from app.core.secrets import read_secret, redact_url, scrub, url_secrets
@@ -60,13 +60,10 @@ class AppriseHook:
 
     def __init__(self, channel: AppriseChannel) -> None:
         """Raises HookError if Apprise is not installed, SettingsError if it does not support the URL."""
-        try:
-            import apprise
-        except ImportError as error:
-            raise HookError(
-                f"channel {channel.name!r} needs the package apprise; install it: pip install 'maskwatch[alerts]'"
-            ) from error
         what = f"channel {channel.name!r}"
+        require("apprise", "apprise", what, "alerts")
+        import apprise
+
         url = read_secret(f"{what} url", channel.url, channel.url_env, channel.url_file) or ""
         self._redacted_url = redact_url(url)
         self._hidden = url_secrets(what, url)

@@ -81,7 +81,8 @@ class CommandHook:
             )
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise HookError(f"cannot run {argv[0]!r}: {reason}; check argv of channel {self._name}") from error
+            advice = f"check argv of channel {self._channel.name!r}"
+            raise HookError(f"cannot run {argv[0]!r}: {reason}; {advice}") from error
         self._process = process
         if self._aborted:  # during the start
             kill_group(process)
@@ -108,10 +109,6 @@ class CommandHook:
                 process.wait(POLL_S)
             except subprocess.TimeoutExpired:
                 continue
-
-    @property
-    def _name(self) -> str:
-        return repr(self._channel.name)
 
     @staticmethod
     def _output_tail(output: IO[bytes]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from app.alerts.hook import OF_NO_CAMERA, Alert
+from app.alerts.hook import OF_NO_CAMERA, Alert, require
 from app.alerts.hooks.mqtt_session import ALERT_KINDS, QOS_AT_LEAST_ONCE, MqttSession, discovery
 from app.core.errors import HookError, SettingsError
 from app.core.secrets import read_secret
@@ -15,7 +15,7 @@ from app.core.types import EventKind
 from app.settings.alerts import MqttChannel
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client, MQTTMessageInfo
+    from paho.mqtt.client import Client
 
 LOOP_S = 0.1
 CAMERA_STATES = {EventKind.CAMERA_OFFLINE: "OFF", EventKind.CAMERA_RECOVERED: "ON"}
@@ -27,15 +27,10 @@ class MqttHook:
 
     def __init__(self, channel: MqttChannel) -> None:
         """Raises HookError if paho-mqtt is not installed, SettingsError if a secret cannot be read."""
-        try:
-            import paho.mqtt.client  # noqa: F401
-        except ImportError as error:
-            raise HookError(
-                f"channel {channel.name!r} needs the package paho-mqtt; install it: pip install 'maskwatch[alerts]'"
-            ) from error
+        what = f"channel {channel.name!r}"
+        require("paho.mqtt.client", "paho-mqtt", what, "alerts")
         self._channel = channel
-        what = f"channel {channel.name!r} password"
-        self._password = read_secret(what, None, channel.password_env, channel.password_file)
+        self._password = read_secret(f"{what} password", None, channel.password_env, channel.password_file)
         self._client: Client | None = None
         self._session = MqttSession(channel, self._make_client)
         self._aborted = False
@@ -97,7 +92,7 @@ class MqttHook:
                 client.publish(topic, payload, QOS_AT_LEAST_ONCE, retain)
                 for topic, payload, retain in self._messages(alert)
             ]
-            self._loop_until(lambda: all(_is_published(each) for each in sent), client, end_s)
+            self._loop_until(lambda: all(each.is_published() for each in sent), client, end_s)
         except (OSError, ValueError, RuntimeError) as error:
             raise HookError(f"{self._broker}: {error or type(error).__name__}") from error
         finally:
@@ -136,7 +131,3 @@ class MqttHook:
         if connection is not None:
             with suppress(OSError):  # already closed
                 connection.close()
-
-
-def _is_published(message: "MQTTMessageInfo") -> bool:
-    return message.is_published()

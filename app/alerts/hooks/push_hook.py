@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from app.alerts.event_records import iso_time
-from app.alerts.hook import ENDS, Alert
+from app.alerts.hook import ENDS, Alert, require
 from app.alerts.push_store import Device, PushStore, from_base64url, to_base64url
 from app.core.errors import HookError
 from app.core.schedule import is_open, parse_hours
@@ -121,12 +121,7 @@ class PushHook:
 
     def __init__(self, channel: PushChannel) -> None:
         """Raises HookError if cryptography is not installed."""
-        try:
-            import cryptography  # noqa: F401 - only whether it is there
-        except ImportError as error:
-            raise HookError(
-                f"channel {channel.name!r} needs the package cryptography; install it: pip install 'maskwatch[push]'"
-            ) from error
+        require("cryptography", "cryptography", f"channel {channel.name!r}", "push")
         logging.getLogger("httpx").setLevel(logging.WARNING)  # at lower levels it logs whole URLs
         self._channel = channel
         self._store = PushStore(channel.store)

@@ -3,8 +3,6 @@
 Nothing but this layer changes, so a few hundred faces are enough to train it, in seconds and without TensorFlow.
 """
 
-import hashlib
-import zipfile
 from itertools import product
 from pathlib import Path
 
@@ -13,7 +11,13 @@ from numpy.typing import NDArray
 
 from app.core.errors import ModelError
 from app.vision.classifier import scaled
-from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata, write_metadata
+from app.vision.model_metadata import (
+    ClassifierMetadata,
+    fingerprint,
+    network_bytes,
+    read_classifier_metadata,
+    write_metadata,
+)
 
 Floats = NDArray[np.float32]
 
@@ -96,7 +100,7 @@ class HeadModel:
         return content
 
     def fingerprint_with(self, weights: Floats) -> str:
-        return hashlib.sha256(self.network_with(weights)).hexdigest()[:12]
+        return fingerprint(self.network_with(weights))
 
     def write(self, path: Path, weights: Floats, metadata: ClassifierMetadata) -> None:
         """Raises OSError."""
@@ -109,12 +113,3 @@ def probabilities_of(features: Floats, weights: Floats) -> Floats:
     scores = features @ weights[:-1] + weights[-1]
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
-
-
-def network_bytes(path: Path) -> bytes:
-    """The file without the metadata that are appended to it."""
-    content = path.read_bytes()
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return content[: min(entry.header_offset for entry in archive.infolist())]
-    return content

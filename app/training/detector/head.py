@@ -5,7 +5,6 @@ Each stride has two maps of logits, class and objectness. Each is a pointwise co
 depthwise convolution, without an activation between them: a weighted sum of 3 x 3 cells of features.
 """
 
-import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +16,13 @@ from numpy.typing import NDArray
 
 from app.core.errors import ModelError
 from app.core.types import Image
-from app.training.classifier.head import network_bytes
-from app.vision.model_metadata import DetectorMetadata, read_detector_metadata, write_metadata
+from app.vision.model_metadata import (
+    DetectorMetadata,
+    fingerprint,
+    network_bytes,
+    read_detector_metadata,
+    write_metadata,
+)
 
 Floats = NDArray[np.float32]
 
@@ -173,7 +177,7 @@ class DetectorHead:
         for pair in _score_maps(blank)[0]:
             for each in pair:
                 each.clear()
-        self.fingerprint = hashlib.sha256(blank).hexdigest()[:12]
+        self.fingerprint = fingerprint(bytes(blank))
 
     def _resize(self, height: int, width: int) -> None:
         self._interpreter.resize_tensor_input(self._input["index"], (1, height, width, 3))

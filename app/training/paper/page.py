@@ -9,7 +9,7 @@ import cv2
 
 from app.core import resources
 from app.core.errors import OutputError
-from app.core.files import write_text
+from app.core.files import output_errors, write_text
 from app.core.types import Label
 from app.settings.vision import DetectorSettings
 from app.training.metrics import Rate, wilson
@@ -44,7 +44,7 @@ def write_page(page: Path, run: Path) -> str:
     """Writes the report into ``page`` and returns its text. Raises OutputError if it cannot be written, or if the page
     exists and has no markers."""
     records = known_records(run, page)
-    try:
+    with output_errors(page, "choose another --report"):
         around = _text_around(page)
         images = page.parent / page.stem
         for folder in (_results(page), images):
@@ -54,8 +54,6 @@ def write_page(page: Path, run: Path) -> str:
             _draw(record, run, images)
         text = report_text(records, page)
         write_text(page, f"{around[0]}{BEGIN}\n\n{text}\n{END}{around[1]}")
-    except OSError as error:
-        raise OutputError(f"cannot write {error.filename}: {error.strerror}; choose another --report") from error
     return text
 
 
