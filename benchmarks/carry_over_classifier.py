@@ -7,6 +7,7 @@ OUT_STEM.keras, OUT_STEM.tflite (int8, calibrated on training faces) and OUT_STE
 temperature and the unsure rule are chosen on the development faces of ``DATA``. Prints, for the development faces, the
 recall of each class by source for every file and for the bundled classifier, and the times per face, measured in turn.
 ``--json`` writes the same. With ``--run`` the detections are kept in that folder, so that the next call is faster.
+With ``--licence open`` only data whose licences permit commercial use are read.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from app.training.data.face_pool import (  # noqa: E402
     central_crops,
     landmark_detector,
 )
+from app.training.data.licences import OPEN  # noqa: E402
 from app.training.data.splits import LABELS, training_sources  # noqa: E402
 from app.training.export import CALIBRATION_IMAGES, write_model  # noqa: E402
 from app.training.metrics import Rate, wilson  # noqa: E402
@@ -164,8 +166,10 @@ def main() -> int:
         "--face-weights",
         help="of benchmarks/face_evidence.py: candidate_score, the three weights and max_not_face, with commas",
     )
+    parser.add_argument("--max-not-face", type=float, default=0.5, help="without --face-weights")
     parser.add_argument("--run", type=Path, help="folder that keeps the detections")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--licence", choices=(OPEN,), default="")
     parser.add_argument("--offsets", help="of the logits of mask, no_mask, incorrect, with commas, instead of a choice")
     args = parser.parse_args()
     offsets = tuple(map(float, args.offsets.split(","))) if args.offsets else None
@@ -181,20 +185,26 @@ def main() -> int:
     )
     limit_threads(1)
     model = model_from(args.weights, network)
-    splits = training_sources(args.data)
+    splits = training_sources(args.data, licence=args.licence)
     with tempfile.TemporaryDirectory() as folder:
         options = SimpleNamespace(
-            data=args.data, folder=args.run or Path(folder), threads=1, all_sources=True, only_faces12k=False
+            data=args.data,
+            folder=args.run or Path(folder),
+            threads=1,
+            all_sources=True,
+            only_faces12k=False,
+            licence=args.licence,
         )
         options.folder.mkdir(parents=True, exist_ok=True)
         dev = development_pool(options, splits, console).faces  # type: ignore[arg-type]
     metadata = ClassifierMetadata(
-        name="maskwatch",
-        version="3",
+        name="maskwatch-open" if args.licence else "maskwatch",
+        version="1" if args.licence else "3",
         labels=labels,
         input_px=args.input_px,
         margin=args.margin,
         trained_on=tuple(sorted({sample.source for sample in splits.train})),
+        max_not_face=args.max_not_face,
     )
     if args.face_weights:
         candidate, *weights, limit = map(float, args.face_weights.split(","))

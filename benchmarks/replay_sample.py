@@ -1,10 +1,12 @@
 """Makes the replay samples, which ``maskwatch improve`` needs: features of training faces and scenes, no images.
 
     python benchmarks/replay_sample.py POOLS [--model models/classifier.tflite] [--output models/replay.npz]
+    python benchmarks/replay_sample.py --open ../shared/data
     python benchmarks/replay_sample.py --detector ../shared/data [--output models/replay_detector.npz]
 
-Run it again whenever the bundled classifier or detector changes. The sample of the detector is made with the int8
-model, from scenes/train.json and frames/train.json; development scenes are the part that is never learned.
+Run them again whenever the bundled classifiers or the detector change. The second one makes models/open/replay.npz,
+from data published for commercial use too. The sample of the detector is made with the int8 model, from
+scenes/train.json and frames/train.json; development scenes are the part that is never learned.
 
 ``POOLS`` holds the face patches on which the classifier was trained: train.npz, dev.npz (held back) and nothing.npz
 (detections without a face). Each has ``pixels``, the patches (RGB) end to end; ``numbers`` (N, 21): height, width, the
@@ -17,19 +19,24 @@ import argparse
 import json
 import random
 import sys
+import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
+from rich.console import Console
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from app.cli.train import pools_of  # noqa: E402
 from app.core.types import Box, Label  # noqa: E402
 from app.training.classifier.head import HeadModel, probabilities_of  # noqa: E402
 from app.training.classifier.replay import BUNDLED, make_replay  # noqa: E402
 from app.training.data.face_pool import PooledFace  # noqa: E402
 from app.training.data.images import ImageCache  # noqa: E402
+from app.training.data.licences import OPEN  # noqa: E402
+from app.training.data.splits import LABELS, training_sources  # noqa: E402
 from app.training.detector import cells  # noqa: E402
 from app.training.detector.augmentation import DetectorAugmentation  # noqa: E402
 from app.training.detector.cells import ReplayCells, cells_of  # noqa: E402
@@ -38,8 +45,9 @@ from app.training.detector.scene_reader import read_scenes  # noqa: E402
 from app.training.detector.scenes import split_scenes  # noqa: E402
 from app.training.types import Sample  # noqa: E402
 from app.vision import yunet_detector as yunet  # noqa: E402
+from app.vision.classifier import bundled_model  # noqa: E402
 
-FACES, GUARD, NEGATIVES, CROPS = 9000, 2000, 800, 6000
+FACES, GUARD, NEGATIVES, CROPS, OPEN_CROPS = 9000, 2000, 800, 6000, 3000
 TRAIN_SCENES, GUARD_SCENES, EMPTY_SCENES = 550, 400, 60
 
 
@@ -86,23 +94,39 @@ def make_cells(data: Path, output: Path, seed: int) -> None:
     print(f"{output}: {output.stat().st_size / 1e6:.2f} MB")
 
 
+def open_pools(data: Path) -> tuple[list[PooledFace], list[PooledFace]]:
+    """The faces for training and for development that ``maskwatch train --licence open`` uses, with hard negatives."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = argparse.Namespace(
+            data=data, folder=Path(folder), threads=1, all_sources=True, only_faces12k=False, licence=OPEN
+        )
+        splits = training_sources(data, licence=OPEN)
+        train, dev = pools_of(options, splits, (*LABELS, Label.NOT_FACE), Console())
+    return train.faces, dev.faces
+
+
+def closed_pools(pools: Path, rng: random.Random) -> tuple[list[PooledFace], list[PooledFace]]:
+    negatives = read_pool(pools / "nothing.npz", NEGATIVES, rng, Label.NOT_FACE)
+    train = read_pool(pools / "train.npz", FACES, rng) + negatives[: NEGATIVES // 2]
+    return train, read_pool(pools / "dev.npz", GUARD, rng) + negatives[NEGATIVES // 2 :]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pools", type=Path, nargs="?")
     parser.add_argument("--detector", type=Path, metavar="DATA", help="make that of the detector")
-    parser.add_argument("--model", type=Path, default=ROOT / "models" / "classifier.tflite")
+    parser.add_argument("--open", type=Path, metavar="DATA", help="make that of the open classifier")
+    parser.add_argument("--model", type=Path)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--seed", type=int, default=42)
     args = parser.parse_args()
     if args.detector:
         make_cells(args.detector, args.output or ROOT / "models" / cells.BUNDLED, args.seed)
         return
-    output = args.output or ROOT / "models" / BUNDLED
-    model, rng = HeadModel(args.model), random.Random(args.seed)
-    negatives = read_pool(args.pools / "nothing.npz", NEGATIVES, rng, Label.NOT_FACE)
-    train = read_pool(args.pools / "train.npz", FACES, rng) + negatives[: NEGATIVES // 2]
-    guard = read_pool(args.pools / "dev.npz", GUARD, rng) + negatives[NEGATIVES // 2 :]
-    sample = make_replay(model, train, guard, CROPS, args.seed)
+    output = args.output or ROOT / "models" / BUNDLED[1 if args.open else 0]
+    model = HeadModel(args.model or bundled_model(".tflite", "open" if args.open else "default"))
+    train, guard = open_pools(args.open) if args.open else closed_pools(args.pools, random.Random(args.seed))
+    sample = make_replay(model, train, guard, OPEN_CROPS if args.open else CROPS, args.seed)
     sample.write(output)
     right = probabilities_of(sample.features, model.weights).argmax(axis=1) == sample.targets
     for place, label in enumerate(sample.labels):

@@ -41,6 +41,7 @@ SYSTEM_LIBRARIES = (
 
 
 def check_self_test(stranger: Stranger) -> str:
+    stranger.run("self-test", "--models", "open", "--json")
     record = json.loads(stranger.run("self-test", "--json").stdout)
     program = next(check["words"] for check in record["checks"] if check["subject"] == "program")
     if "all of it from its own folder" not in program:

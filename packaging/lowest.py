@@ -22,6 +22,7 @@ EXTRAS = ("web", "alerts")
 COMMANDS = (
     ("--version",),
     ("self-test",),
+    ("self-test", "--models", "open"),
     ("doctor",),
     ("watch", "--headless", "--fast", "--source", "demo", "--web", "127.0.0.1:0"),
 )

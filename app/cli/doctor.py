@@ -236,11 +236,12 @@ def _files() -> Iterator[Finding]:
     if not any(path.suffix == ".tflite" for path in wanted):
         yield Finding("models", "fault", f"none in {models}", "reinstall maskwatch")
     for path in wanted:
+        name = path.relative_to(models).as_posix() if path.is_relative_to(models) else path.name
         try:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-            yield Finding(path.name, "ok", f"{path.stat().st_size / 1024:.0f} KiB, sha256 {digest}...")
+            yield Finding(name, "ok", f"{path.stat().st_size / 1024:.0f} KiB, sha256 {digest}...")
         except OSError as error:
-            yield Finding(path.name, "fault", f"{path}: {error.strerror}", "reinstall maskwatch")
+            yield Finding(name, "fault", f"{path}: {error.strerror}", "reinstall maskwatch")
 
 
 def store_findings(settings: Any) -> Iterator[Finding]:

@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.core import resources
 from app.core.errors import DataError
 from app.core.files import output_errors, write_json, write_text
 from app.settings.vision import ClassifierSettings, DetectorSettings
@@ -34,7 +33,7 @@ from app.training.data.user_splits import across
 from app.training.reports.html_report import Page, write_report
 from app.training.reports.tables import HEADINGS, faces, markdown, percent, plain, probes_markdown, rows, share
 from app.training.types import Sample
-from app.vision.classifier import MaskClassifier, load_classifier
+from app.vision.classifier import MaskClassifier, bundled_model, load_classifier
 from app.vision.detector_loader import load_detector
 from app.vision.preprocess import limit_opencv_threads
 
@@ -42,7 +41,7 @@ from app.vision.preprocess import limit_opencv_threads
 def run(args: argparse.Namespace) -> int:
     limit_opencv_threads(args.threads)
     console = Console()
-    classifier = open_classifier(args.model, args.threads)
+    classifier = open_classifier(args.model or bundled_model(".tflite", args.models), args.threads)
     sets: list[ReportedSet] = []
     others: list[SetReport] = []
     for folder in args.data:
@@ -109,9 +108,8 @@ def evaluate_set(
     return ReportedSet(report(name, predictions, usual_slices(predictions)), predictions, equalised, probe)
 
 
-def open_classifier(model: Path | None, threads: int) -> MaskClassifier:
+def open_classifier(path: Path, threads: int) -> MaskClassifier:
     """Raises ModelError if the file cannot be used."""
-    path = model or resources.model("classifier.tflite")
     backend = "keras" if path.suffix == ".keras" else "litert"
     return load_classifier(ClassifierSettings(backend=backend, model=path, threads=threads))
 

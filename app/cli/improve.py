@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from app.vision.model_versions import ModelVersions
 
 SEED = 42
+OPEN_DETECTOR = (
+    "The detector was not trained: its replay sample comes from scenes for research only, and the settings choose the "
+    "open models."
+)
 _SCENE_BYTES = 500_000_000
 """Memory for decoded scenes."""
 
@@ -73,10 +77,10 @@ def run(args: argparse.Namespace) -> int:
     from app.training.classifier.head import HeadModel
     from app.training.classifier.improvement import improve
     from app.training.classifier.replay import read_replay
-    from app.vision.classifier import default_model
+    from app.vision.classifier import bundled_model
 
     settings = load_settings(config_path(args))
-    model = HeadModel(settings.classifier.model or default_model(".tflite"))
+    model = HeadModel(settings.classifier.model or bundled_model(".tflite", settings.classifier.models))
     replay = _own_replay(model, args.replay) if args.replay else read_replay(model)
     collected = CollectedFaces(PictureFolder(folder_of(args, "collect")))
     faces = _labelled(collected, model.metadata.labels)
@@ -88,7 +92,10 @@ def run(args: argparse.Namespace) -> int:
         if done.is_better:
             fingerprint = model.fingerprint_with(done.weights)
             result += _keep(args, fingerprint, lambda path: model.write(path, done.weights, metadata), result)
-        detector_result, detector_details = _improve_detector(args, settings.detector, collected)
+        if settings.classifier.models == "open":
+            detector_result, detector_details = "", OPEN_DETECTOR
+        else:
+            detector_result, detector_details = _improve_detector(args, settings.detector, collected)
     console.print("\n".join(filter(None, (result, detector_result, details, detector_details))))
     return 0
 

@@ -73,10 +73,10 @@ def _run_list(args: argparse.Namespace) -> int:
     paths = sorted(
         path for path in resources.root().glob("models/**/*") if path.suffix in (".tflite", ".keras", ".onnx")
     )
-    for path in paths:
-        print(f"{path}  {_describe(path)}")
     versions = versions_of(args)
-    used = [_used(args, table) for table in TABLES]
+    used = _used(args)
+    for path in paths:
+        print(f"{path}  {_describe(path)}{'  IN USE' if str(path) in used else ''}")
     for version in versions.all():
         path = versions.file(version).absolute()
         is_used = "  IN USE" if str(path) in used else ""
@@ -88,12 +88,26 @@ def _run_list(args: argparse.Namespace) -> int:
     return 0
 
 
-def _used(args: argparse.Namespace, table: str) -> str:
-    """The model in a table of the settings; '' if it is the bundled one."""
+def _own(args: argparse.Namespace, table: str) -> str:
+    """The model file in a table of the settings; '' if a bundled one is used."""
     from app.settings.load import load_settings
 
     model = getattr(load_settings(config_path(args)), table).model
     return "" if model is None else str(model.absolute())
+
+
+def _used(args: argparse.Namespace) -> set[str]:
+    """The model files that the settings choose."""
+    from app.settings.load import load_settings
+    from app.vision.backend_choice import resolved_classifier, resolved_detector
+    from app.vision.classifier import classifier_file
+    from app.vision.yunet_detector import detector_file
+
+    settings = load_settings(config_path(args))
+    files = [classifier_file(resolved_classifier(settings.classifier))]
+    if settings.detector.kind == "cnn":
+        files.append(detector_file(resolved_detector(settings.detector)))
+    return {str(file.absolute()) for file in files}
 
 
 def _run_use(args: argparse.Namespace) -> int:
@@ -103,7 +117,7 @@ def _run_use(args: argparse.Namespace) -> int:
     version = versions.find(args.version)
     path = versions.file(version).absolute()
     table = kind_of(path)  # reports a damaged file
-    used = _used(args, table)
+    used = _own(args, table)
     done = _put(args, table, str(path))
     if used != str(path):
         versions.record(replace(version, replaces=used))
@@ -115,7 +129,7 @@ def _run_rollback(args: argparse.Namespace) -> int:
     found = {
         table: version
         for table in ([args.table] if args.table else TABLES)
-        if (used := _used(args, table)) and (version := versions.at(Path(used))) is not None
+        if (used := _own(args, table)) and (version := versions.at(Path(used))) is not None
     }
     if not found:
         raise SettingsError("no model in the settings is a version of 'improve'; see 'maskwatch models list'")

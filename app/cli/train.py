@@ -40,7 +40,7 @@ from app.training.reports.html_report import Page, Training, write_charts, write
 from app.training.reports.tables import plain
 from app.training.trainer import Fitted, begin_run, file_identity, limit_threads
 from app.training.types import Sample
-from app.vision.classifier import KerasClassifier, LiteRtClassifier, default_model
+from app.vision.classifier import KerasClassifier, LiteRtClassifier, bundled_model
 from app.vision.detector import FaceDetector
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata
 from app.vision.preprocess import limit_opencv_threads, resize
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     limit_opencv_threads(args.threads)
     duplicates: list[tuple[Path, Path]] = []
     if args.all_sources:
-        splits = training_sources(args.data, args.only_faces12k)
+        splits = training_sources(args.data, args.only_faces12k, args.licence)
     else:
         splits, duplicates = user_splits(args.data, console)
     begin_run(args.folder, {"data": about(args.data, splits)})  # reports bad data before the work starts
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     check_labels(splits, labels)
     if first is not None:
         begin_run(args.folder, {"began_with": file_identity(args.begin_with or resources.model("classifier.keras"))})
-    train, dev = _pools(args, splits, labels, console)
+    train, dev = pools_of(args, splits, labels, console)
     from app.training.classifier.training import train_shipped
 
     plan = plan_of(args, labels, len(train.faces), first)
@@ -131,11 +131,13 @@ def _has_negatives(args: argparse.Namespace) -> bool:
     return bool(args.all_sources and not args.only_faces12k)
 
 
-def _pools(
+def pools_of(
     args: argparse.Namespace, splits: Splits, labels: tuple[Label, ...], console: Console
 ) -> tuple[FacePool, FacePool]:
     """The faces and hard negatives for training, and for development those of the network's ``labels``."""
-    train_sources, dev_sources = negative_sources(args.data, splits) if _has_negatives(args) else (None, None)
+    train_sources, dev_sources = (
+        negative_sources(args.data, splits, args.licence) if _has_negatives(args) else (None, None)
+    )
     with CachedDetector(landmark_detector(args.threads), args.folder / DETECTIONS) as detector:
         train = _pool(args, splits.train, train_sources, detector, console)
         dev = _pool(args, splits.dev, dev_sources, detector, console)
@@ -171,13 +173,13 @@ def hard_negatives_of(args: argparse.Namespace, sources: NegativeSources, teache
 
 def _without_bystanders(args: argparse.Namespace, pool: FacePool) -> FacePool:
     path = resources.model("classifier.tflite")
-    if args.all_sources and path.is_file():
+    if args.all_sources and not args.licence and path.is_file():  # its weights learned from other data
         return replace(pool, faces=without_bystanders(pool.faces, LiteRtClassifier(path, args.threads), LOOSE_SETS))
     return pool
 
 
 def development_pool(args: argparse.Namespace, splits: Splits, console: Console) -> FacePool:
-    sources = negative_sources(args.data, splits)[1] if _has_negatives(args) else None
+    sources = negative_sources(args.data, splits, args.licence)[1] if _has_negatives(args) else None
     with CachedDetector(landmark_detector(args.threads), args.folder / DETECTIONS) as detector:
         return _pool(args, splits.dev, sources, detector, console)
 
@@ -219,12 +221,21 @@ def plan_of(
     args: argparse.Namespace, labels: tuple[Label, ...], faces: int, first: "FirstNetwork | None"
 ) -> "ShippedRun":
     from app.training.classifier.augmentation import ClassifierAugmentation
-    from app.training.classifier.training import SHIPPED_RECIPE, ShippedRun
+    from app.training.classifier.training import (
+        OPEN_AUGMENTATION,
+        OPEN_EPOCHS,
+        OPEN_NETWORK,
+        SHIPPED_RECIPE,
+        ShippedRun,
+    )
     from app.training.networks import LARGE_MARGIN, LARGE_NETWORK, ShippedNetwork
 
     recipe = replace(SHIPPED_RECIPE, seed=args.seed)
-    network = LARGE_NETWORK if args.large else ShippedNetwork()
-    margin = LARGE_MARGIN if args.large else ClassifierAugmentation().margin
+    network, augmentation = ShippedNetwork(), ClassifierAugmentation()
+    if args.licence:
+        recipe, network, augmentation = replace(recipe, epochs=OPEN_EPOCHS), OPEN_NETWORK, OPEN_AUGMENTATION
+    network = LARGE_NETWORK if args.large else network
+    margin = LARGE_MARGIN if args.large else augmentation.margin
     if first is not None:
         network, margin = first.network, first.metadata.margin
         recipe = replace(recipe, epochs=FINE_TUNE_EPOCHS, learning_rate=FINE_TUNE_RATE, warmup_epochs=0.5)
@@ -232,8 +243,8 @@ def plan_of(
             recipe = replace(recipe, learning_rate=CONTINUE_RATE, label_smoothing=0.0)
     if args.epochs:
         recipe = replace(recipe, epochs=args.epochs)
-    augmentation = ClassifierAugmentation(
-        input_px=network.input_px, margin=margin, seed=args.seed, equalise=not args.no_equaliser
+    augmentation = replace(
+        augmentation, input_px=network.input_px, margin=margin, seed=args.seed, equalise=not args.no_equaliser
     )
     if args.only_faces12k:
         augmentation = replace(augmentation, synthetic_shares=(0.0, 0.0, 0.0))
@@ -291,7 +302,7 @@ def _write_results(
 def _verdict(args: argparse.Namespace, dev: list[PooledFace], new: Predictions, path: Path) -> tuple[str, str]:
     """One sentence that compares the new model with the one it began with, or the bundled one, and what to do next."""
     first = args.begin_with
-    old = LiteRtClassifier(default_model(".tflite"), args.threads) if first is None else KerasClassifier(first)
+    old = LiteRtClassifier(bundled_model(".tflite"), args.threads) if first is None else KerasClassifier(first)
     name = "the bundled model" if first is None else f"the model {first}"
     metadata = old.metadata
     labels = list(dict.fromkeys((*metadata.labels, *(face.label for face in dev))))

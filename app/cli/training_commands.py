@@ -27,6 +27,8 @@ def register(subparsers: Any) -> None:
     shipped = "DATA holds faces12k/, frames/, crops/, scenes/: use the shipped recipe (with --from: continue from it)"
     _flag(train, "--all-sources", shipped)
     _flag(train, "--only-faces12k", "with --all-sources: ablation, use only faces12k")
+    licence = "with --all-sources: only data published for commercial use too"
+    train.add_argument("--licence", choices=("open",), default="", help=licence)
     _flag(train, "--no-equaliser", "ablation: no random resolution")
     thresholds = "do not train: choose new offsets, temperature and unsure rule for --from on the development faces"
     _flag(train, "--only-thresholds", thresholds)
@@ -38,7 +40,9 @@ def register(subparsers: Any) -> None:
 
     evaluate = subparsers.add_parser("evaluate", help="evaluate a mask classifier on labelled faces")
     evaluate.add_argument("data", type=Path, nargs="+", help=f"{LAYOUTS}; several data sets are evaluated in turn")
-    _file(evaluate, "--model", ".tflite or .keras file (default: the shipped one)")
+    _file(evaluate, "--model", ".tflite or .keras file (default: a bundled one)")
+    models = "bundled models to evaluate, unless --model is given (default: default)"
+    evaluate.add_argument("--models", choices=("default", "open"), default="default", help=models)
     _flag(evaluate, "--open-tests", "DATA holds faces12k/, frames/, crops/: run all open tests")
     split = "split to evaluate (default: test if there is one, otherwise all)"
     evaluate.add_argument("--split", default="", help=split)
@@ -171,6 +175,8 @@ def _need(package: str, use: str) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
+    if args.licence and not args.all_sources:
+        raise SettingsError("--licence needs --all-sources: the licences of your own data are not known")
     _need("tensorflow", "training")
     from app.cli.train import run
 

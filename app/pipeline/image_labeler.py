@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 
@@ -103,12 +104,16 @@ def _labeler(detector: DetectorSettings, classifier: ClassifierSettings) -> Imag
     return load_labeler(Settings().model_copy(update={"detector": detector, "classifier": classifier}))
 
 
-def label_faces(image: Image, settings: Settings | None = None) -> list[LabeledFace]:
+def label_faces(
+    image: Image, settings: Settings | None = None, models: Literal["default", "open"] | None = None
+) -> list[LabeledFace]:
     """The faces of ``image`` ((H, W, 3) uint8 BGR, as OpenCV reads it) with their labels, largest first; faces of any
     size, unless the settings limit it.
 
-    ``settings`` as of ``load_settings``; its defaults if not given. The models are loaded at the first call and kept.
+    ``settings`` as of ``load_settings``; its defaults if not given. ``models`` replaces their ``classifier.models``.
+    The models are loaded at the first call and kept.
     Call it from one thread. Raises ModelError if a model file cannot be used.
     """
     settings = for_photos(settings or Settings())
-    return _labeler(settings.detector, settings.classifier).label(image)
+    classifier = settings.classifier.model_copy(update={"models": models}) if models else settings.classifier
+    return _labeler(settings.detector, classifier).label(image)

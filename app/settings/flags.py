@@ -88,6 +88,9 @@ VISION = (
     Flag("--profile", "detector.profile", "haar: also search faces in profile", constant=True),
     Flag("--backend", "classifier.backend", "library that runs the classifier", (*NETWORK_BACKENDS, "keras")),
     Flag("--model", "classifier.model", "classifier file in the format of the back end (.tflite)", metavar="FILE"),
+    Flag(
+        "--models", "classifier.models", "bundled models; open: for commercial use too, less exact", ("default", "open")
+    ),
 )
 
 ALERTING = (

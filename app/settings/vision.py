@@ -167,7 +167,11 @@ class ClassifierSettings(SettingsTable):
         "litert",
         description="library that runs the network; auto: the fastest that 'maskwatch doctor' has measured here",
     )
-    model: Path | None = Field(None, description="model file; the bundled one if not given")
+    model: Path | None = Field(None, description="model file; a bundled one if not given")
+    models: Literal["default", "open"] = Field(
+        "default",
+        description="bundled models; open: its classifier learned only from data published for commercial use too",
+    )
     max_batch: int = Field(32, ge=1, le=256, description="maximum crops per inference")
     threads: int = Field(2, ge=1, le=64, description="maximum cores per inference")
 

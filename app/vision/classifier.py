@@ -213,11 +213,14 @@ def load_classifier(settings: ClassifierSettings) -> MaskClassifier:
 def classifier_file(settings: ClassifierSettings) -> Path:
     """The model file of settings whose back end is not ``auto``."""
     suffix = ".keras" if settings.backend == "keras" else ".onnx" if runs_onnx(settings.backend) else ".tflite"
-    return settings.model or default_model(suffix)
+    return settings.model or bundled_model(suffix, settings.models)
 
 
-def default_model(suffix: str) -> Path:
-    """Path of the bundled classifier, or of the paper's if the package contains no own one."""
+def bundled_model(suffix: str, models: str = "default") -> Path:
+    """Path of the bundled classifier of ``models`` (``ClassifierSettings``). If the package does not contain the
+    default one, the paper's."""
+    if models == "open":
+        return resources.model(f"open/classifier{suffix}")
     shipped = resources.model(f"classifier{suffix}")
     return shipped if shipped.is_file() else resources.model(f"paper/model_6{suffix}")
 

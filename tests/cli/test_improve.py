@@ -119,7 +119,7 @@ def test_another_classifier_needs_its_own_replay_faces(
     other = resources.model("paper/model_6.tflite")
     config.write_text(config.read_text() + f'[classifier]\nmodel = "{other.as_posix()}"\n')
     assert run("improve", "--config", str(config)) != 0
-    assert "was made with another classifier" in capsys.readouterr().err
+    assert "was not made from a bundled classifier" in capsys.readouterr().err
     replay = ["--replay", str(tmp_path / "own")]
     for label, light, count in (("mask", 150, 24), ("no_mask", 60, 19), ("no_mask", 90, 24)):
         (tmp_path / "own" / label).mkdir(parents=True, exist_ok=True)
@@ -253,3 +253,15 @@ def test_thresholds_are_chosen_from_verdicts_and_saved(
     for wrong in ("0", "nan"):
         assert run("improve", *options, wrong) != 0
     assert "give a number above 0" in capsys.readouterr().err
+
+
+def test_with_the_open_models_nothing_is_learned_from_scenes_for_research(
+    config: Path, collect: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The open classifier is improved with its own replay sample, the detector is not."""
+    collect(24)
+    config.write_text(config.read_text() + '[classifier]\nmodels = "open"\n')
+    assert run("improve", "--config", str(config)) == 0
+    shown = capsys.readouterr().out
+    assert "On the replay sample" in shown
+    assert "The detector was not trained: its replay sample comes from scenes for research only" in shown

@@ -123,10 +123,10 @@ def test_missing_and_corrupt_models_are_reported(capsys: pytest.CaptureFixture[s
 
 
 def test_truncated_classifier_is_reported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    from app.vision.classifier import default_model
+    from app.vision.classifier import bundled_model
 
     cut = tmp_path / "cut.tflite"
-    whole = default_model(".tflite").read_bytes()
+    whole = bundled_model(".tflite").read_bytes()
     cut.write_bytes(whole[: len(whole) // 2])
     assert "cut.tflite" in fails(capsys, *DEMO, "--model", str(cut))
 

@@ -76,6 +76,15 @@ def test_wrong_label_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert found.words == "a no_mask face in self_test.jpg was labelled mask"
 
 
+def test_an_unsure_label_is_no_fault(tmp_path: Path) -> None:
+    """The installation works: the open models are less exact than the default ones."""
+    test = self_test.SelfTest(load_settings(None, {"classifier": {"models": "open"}}), tmp_path)
+    found = {check.subject: check for check in test.checks(["detector", "classifier", "picture"])}
+    assert found["picture"].ok
+    assert "maskwatch-open" in found["classifier"].words
+    assert "no_mask" in found["picture"].words
+
+
 def test_missed_face_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class EmptyDetector:
         def detect(self, image: np.ndarray) -> list[object]:  # type: ignore[type-arg]

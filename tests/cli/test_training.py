@@ -429,6 +429,12 @@ def test_unknown_network_of_the_study_is_rejected(tmp_path: Path) -> None:
         call("paper", tmp_path, "--run", tmp_path / "run", "--networks", "model_9")
 
 
+def test_a_licence_is_refused_for_own_data(tmp_path: Path) -> None:
+    make_set(tmp_path / "faces", {"mask": 4, "no_mask": 4})
+    with pytest.raises(SettingsError, match="--licence needs --all-sources"):
+        call("train", tmp_path / "faces", "--licence", "open", "--run", tmp_path / "run")
+
+
 def test_splits_of_the_real_data_share_no_frame(shared_data: Path) -> None:
     from app.training.data.splits import training_sources
 

@@ -10,7 +10,7 @@ import pytest
 from app.core.errors import DataError
 from app.core.types import Box, Detection, Image, Label
 from app.training.classifier.augmentation import AugmentedBatches, ClassifierAugmentation, with_rendered_mask
-from app.training.classifier.synthetic_masks import face_axes, hold_in_front, wear_mask
+from app.training.classifier.synthetic_masks import face_axes, hold_in_front, swap_lower_face, wear_mask
 from app.training.data.face_pool import NoDetector, PooledFace, build_pool, central_crops
 from app.training.types import Sample
 
@@ -214,3 +214,40 @@ def test_central_crops_are_squares_around_the_box() -> None:
     crops = central_crops([face(Label.MASK, "a")], LABELS, 64, 0.1)
     assert crops.images.shape == (1, 64, 64, 3)
     assert crops.sizes_px.tolist() == [60]
+
+
+def test_a_swapped_face_has_the_lower_half_of_the_donor_and_the_rest_of_the_other() -> None:
+    axes = face_axes(LANDMARKS)
+    assert axes is not None
+    other, donor = np.full((120, 120, 3), 120, np.uint8), np.full((120, 120, 3), 120, np.uint8)
+    donor[70:] = (20, 60, 200)
+    swapped = swap_lower_face(other, axes, donor, axes, np.random.default_rng(0))
+    np.testing.assert_allclose(swapped[82, 60], (20, 60, 200), atol=3)
+    np.testing.assert_array_equal(swapped[:40], other[:40])
+    np.testing.assert_array_equal(swapped[:, :10], other[:, :10])
+    assert (other == 120).all(), "the patches are not changed"
+
+
+def test_a_swapped_face_takes_the_light_of_the_other() -> None:
+    axes = face_axes(LANDMARKS)
+    assert axes is not None
+    dark, bright = np.full((120, 120, 3), 70, np.uint8), np.full((120, 120, 3), 140, np.uint8)
+    swapped = swap_lower_face(dark, axes, bright, axes, np.random.default_rng(0))
+    np.testing.assert_allclose(swapped[82, 60], 70, atol=6)
+
+
+def test_swapped_faces_keep_the_label_of_their_lower_half() -> None:
+    """Masked faces are white below, bare ones black; the surroundings come from any face."""
+    faces = []
+    for label, colour in ((Label.MASK, 255), (Label.NO_MASK, 0)):
+        one = face(label, "a")
+        patch = np.full((120, 120, 3), 120, np.uint8)
+        patch[70:] = colour
+        faces.append(replace(one, patch=patch))
+    settings = ClassifierAugmentation(
+        input_px=32, batch=64, steps=1, synthetic_shares=(0.0,) * 3, swap_shares=(1.0,) * 3, held_share=0.0
+    )
+    ((crops, targets),) = AugmentedBatches(faces, (Label.MASK, Label.NO_MASK), settings).epoch(0)
+    below, above = crops[:, 20:24, 12:20].mean((1, 2, 3)), crops[:, :4, 12:20].mean((1, 2, 3))
+    is_masked = targets[:, 0] == 1
+    assert np.mean((below > above) == is_masked) > 0.9

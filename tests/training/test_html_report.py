@@ -100,6 +100,15 @@ def test_the_page_of_a_training_shows_its_settings_and_data(tmp_path: Path) -> N
     assert any("<h2>Training</h2>" in part for part in folded)
 
 
+def test_the_label_not_face_has_no_offset(tmp_path: Path) -> None:
+    shown = made("dev")
+    metadata = METADATA.model_copy(update={"labels": (*METADATA.labels, Label.NOT_FACE)})
+    write_report(tmp_path / "page.html", Page(metadata, [shown], training=trained(shown)))
+    page = (tmp_path / "page.html").read_text()
+    assert "incorrect -0.3" in page
+    assert "not_face +" not in page
+
+
 def test_results_without_images_are_shown_too(tmp_path: Path) -> None:
     write_report(tmp_path / "page.html", Page(METADATA, others=[made("open test").report]))
     page = (tmp_path / "page.html").read_text()

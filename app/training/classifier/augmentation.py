@@ -5,7 +5,7 @@ reveal it. Boxes are jittered as much as detectors differ. Classes and sources a
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,19 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.types import Box, Image, Label
-from app.training.classifier.synthetic_masks import face_axes, hold_in_front, wear_mask
+from app.training.classifier.synthetic_masks import FaceAxes, face_axes, hold_in_front, swap_lower_face, wear_mask
 from app.training.data.face_pool import PooledFace
 from app.vision.preprocess import resize, square
 
 SHARED = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
+MIN_PATCH_PX = 48
+"""Smaller patches get no rendered mask and no lower half of another face."""
+SWAP_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifierAugmentation:
-    """``class_shares`` and ``synthetic_shares`` are in the order of ``SHARED``. A source of n faces is drawn in
-    proportion to n ** ``source_power``, so that neither large nor small sets dominate. ``nothing_share`` is the share
-    of hard negatives (labelled not_face), if there are any. A network without that label learns uniform probabilities
-    on them (outlier exposure, Hendrycks et al. 2019), so they are unsure."""
+    """``class_shares``, ``synthetic_shares`` and ``swap_shares`` are in the order of ``SHARED``. A source of n faces is
+    drawn in proportion to n ** ``source_power``, so that neither large nor small sets dominate. ``swap_shares``: so
+    often a face gets eyes and surroundings of another one, of any class, which then do not reveal the class.
+    ``nothing_share`` is the share of hard negatives (labelled not_face), if there are any. A network without that label
+    learns uniform probabilities on them (outlier exposure, Hendrycks et al. 2019), so they are unsure."""
 
     input_px: int = 64
     margin: float = 0.1
@@ -39,6 +43,7 @@ class ClassifierAugmentation:
     boosts: tuple[tuple[str, float], ...] = (("faces12k", 1.8), ("rmfd_part2", 0.5))
     min_native_px: float = 14.0
     synthetic_shares: tuple[float, ...] = (0.15, 0.0, 0.35)
+    swap_shares: tuple[float, ...] = (0.0, 0.0, 0.0)
     held_share: float = 0.12
     nothing_share: float = 0.06
     equalise: bool = True
@@ -80,8 +85,8 @@ class AugmentedBatches:
 
     def _weight(self, face: PooledFace, count: int) -> float:
         settings = self.settings
-        boost = settings.frame_boost if face.sample.box is not None else dict(settings.boosts).get(face.source, 1.0)
-        return float(boost * count**settings.source_power)
+        boost = settings.frame_boost if face.sample.box is not None else 1.0
+        return float(boost * dict(settings.boosts).get(face.source, 1.0) * count**settings.source_power)
 
     @cached_property
     def _maskable(self) -> NDArray[np.int64]:
@@ -108,21 +113,45 @@ class AugmentedBatches:
             targets = rng.choice(len(wanted), self.settings.batch, p=self._shares)
             yield np.stack([self._draw(int(target), rng) for target in targets]), wanted[targets]
 
+    @cached_property
+    def _frontal(self) -> list[tuple[PooledFace, FaceAxes]]:
+        """Faces of all classes that are large and frontal enough to get the lower half of another one."""
+        found = ((face, _axes_of(face)) for face in self.faces if min(face.patch.shape[:2]) >= MIN_PATCH_PX)
+        return [(face, axes) for face, axes in found if axes is not None]
+
     def _draw(self, target: int, rng: np.random.Generator) -> Image:
         label = self._drawn[target]
         sources, chances = self._sources[target]
-        synthetic = self.settings.synthetic_shares[SHARED.index(label)] if label in SHARED else 0.0
+        index = SHARED.index(label) if label in SHARED else None
+        synthetic, swapped = (
+            (0.0, 0.0) if index is None else (self.settings.synthetic_shares[index], self.settings.swap_shares[index])
+        )
         if len(self._maskable) and (not sources or rng.random() < synthetic):
             face = self.faces[rng.choice(self._maskable)]
+            if rng.random() < swapped:
+                face = self._swapped(face, rng)
             patch = with_rendered_mask(face, label, rng)
             if patch is not None:
                 return self._augmented(patch, face, rng)
         face = self.faces[rng.choice(sources[rng.choice(len(sources), p=chances)])]
+        if rng.random() < swapped:
+            face = self._swapped(face, rng)
         patch = face.patch
         if label == Label.NO_MASK and face.landmarks is not None and rng.random() < self.settings.held_share:
-            axes = face_axes(face.landmarks)
+            axes = _axes_of(face)
             patch = patch if axes is None else hold_in_front(patch, axes, rng)
         return self._augmented(patch, face, rng)
+
+    def _swapped(self, donor: PooledFace, rng: np.random.Generator) -> PooledFace:
+        """Another face with the lower half of ``donor``: of a few drawn, the one most alike in pose and size. The
+        donor itself if it is turned too far."""
+        axes = _axes_of(donor)
+        if axes is None or not self._frontal:
+            return donor
+        drawn = [self._frontal[rng.integers(len(self._frontal))] for _ in range(SWAP_TRIES)]
+        other, other_axes = min(drawn, key=lambda one: _difference(axes, one[1]))
+        patch = swap_lower_face(other.patch, other_axes, donor.patch, axes, rng)
+        return replace(other, patch=patch, label=donor.label)
 
     def _augmented(self, patch: Image, face: PooledFace, rng: np.random.Generator) -> Image:
         return augmented_crop(patch, face, self.settings, rng)
@@ -134,14 +163,23 @@ def is_legible(face: PooledFace, settings: ClassifierAugmentation) -> bool:
 
 
 def _is_maskable(face: PooledFace) -> bool:
-    if face.label != Label.NO_MASK or face.landmarks is None or min(face.patch.shape[:2]) < 48:
-        return False
-    return face_axes(face.landmarks) is not None
+    return face.label == Label.NO_MASK and min(face.patch.shape[:2]) >= MIN_PATCH_PX and _axes_of(face) is not None
+
+
+def _axes_of(face: PooledFace) -> FaceAxes | None:
+    return face_axes(face.landmarks) if face.landmarks is not None else None
+
+
+def _difference(first: FaceAxes, second: FaceAxes) -> float:
+    """How much two faces differ in turn and, less important, in size."""
+    turn = abs(first.nose[0] - second.nose[0])
+    sizes = float(np.linalg.norm(first.down)), float(np.linalg.norm(second.down))
+    return turn + 0.3 * abs(float(np.log(sizes[0] / sizes[1])))
 
 
 def with_rendered_mask(face: PooledFace, label: Label, rng: np.random.Generator) -> Image | None:
     """The face with a rendered mask, worn as ``label`` says. None if the face is turned too far."""
-    axes = face_axes(face.landmarks) if face.landmarks is not None else None
+    axes = _axes_of(face)
     if axes is None:
         return None
     bare = "" if label == Label.MASK else ("nose" if rng.random() < 0.65 else "chin")

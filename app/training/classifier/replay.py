@@ -15,7 +15,8 @@ from app.training.classifier.augmentation import AugmentedBatches, ClassifierAug
 from app.training.classifier.head import Floats, HeadModel
 from app.training.data.face_pool import PooledFace, central_crops
 
-BUNDLED = "replay.npz"
+BUNDLED = ("replay.npz", "open/replay.npz")
+"""Those of the bundled classifiers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,20 @@ def make_replay(
     )
 
 
-def read_replay(model: HeadModel, path: Path | None = None) -> ReplaySample:
-    """The bundled sample. Raises ModelError if it belongs to another model, or cannot be read."""
-    path = path or resources.model(BUNDLED)
+def read_replay(model: HeadModel) -> ReplaySample:
+    """The bundled sample of ``model``. Raises ModelError if there is none, or it cannot be read."""
+    for path in BUNDLED:
+        sample = _read(resources.model(path))
+        if sample.fingerprint == model.fingerprint and sample.labels == model.metadata.labels:
+            return sample
+    raise ModelError(f"{model.path} was not made from a bundled classifier; give --replay FOLDER with labelled faces")
+
+
+def _read(path: Path) -> ReplaySample:
+    """Raises ModelError."""
     try:
         with np.load(path) as kept:
-            sample = ReplaySample(
+            return ReplaySample(
                 kept["features"].astype(np.float32),
                 kept["targets"].astype(np.int64),
                 kept["is_guard"],
@@ -77,8 +86,3 @@ def read_replay(model: HeadModel, path: Path | None = None) -> ReplaySample:
             )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"cannot read {path}: {error}; reinstall maskwatch") from error
-    if sample.fingerprint != model.fingerprint or sample.labels != model.metadata.labels:
-        raise ModelError(
-            f"{path} was made with another classifier than {model.path}; give --replay FOLDER with labelled faces"
-        )
-    return sample

@@ -1,4 +1,5 @@
-"""Renders masks, worn correctly and incorrectly, and other objects in front of a face. Placed by five landmarks."""
+"""Renders masks, worn correctly and incorrectly, and other objects in front of a face; gives a face the lower half of
+another one. Placed by five landmarks."""
 
 from dataclasses import dataclass
 
@@ -86,6 +87,39 @@ def hold_in_front(patch: Image, axes: FaceAxes, rng: np.random.Generator) -> Ima
     return draw(patch.copy(), axes, rng)
 
 
+def swap_lower_face(
+    patch: Image, axes: FaceAxes, donor: Image, donor_axes: FaceAxes, rng: np.random.Generator
+) -> Image:
+    """A copy of ``patch`` with the lower half of the face in ``donor``, from below the eyes to the neck, with whatever
+    is worn or held there. Both halves get the coarser resolution of the two, and the light of ``patch``."""
+    height, width = patch.shape[:2]
+    shrink = float(np.linalg.norm(axes.down) / np.linalg.norm(donor_axes.down))
+    if shrink > 1:  # the donor is enlarged: the other half becomes as coarse
+        small = max(round(width / shrink), 4), max(round(height / shrink), 4)
+        patch = cv2.resize(cv2.resize(patch, small, interpolation=cv2.INTER_AREA), (width, height))  # type: ignore[assignment]
+    elif shrink < 0.8:
+        donor = cv2.GaussianBlur(donor, (0, 0), 0.4 / shrink)  # type: ignore[assignment]
+    corners = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
+    matrix = cv2.getAffineTransform(donor_axes.at(*corners), axes.at(*corners))
+    moved = cv2.warpAffine(donor, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+    gain = np.clip(_brow_colour(patch, axes) / _brow_colour(donor, donor_axes), 0.5, 2.0)
+    top, side = rng.uniform(0.1, 0.25), rng.uniform(1.1, 1.3)
+    outline = axes.at(
+        (-side, top - 0.1), (-0.55, top + 0.05), (0.0, top), (0.55, top + 0.05), (side, top - 0.1),
+        (side, 1.2), (0.75 * side, 2.1), (0.0, 2.4), (-0.75 * side, 2.1), (-side, 1.2),
+    )  # fmt: skip
+    soft_px = float(np.linalg.norm(axes.down)) * rng.uniform(0.03, 0.12)
+    return _mixed(patch, moved * gain, _soft_shape(patch, outline, max(soft_px, 0.3)))
+
+
+def _brow_colour(patch: Image, axes: FaceAxes) -> NDArray[np.float32]:
+    """The median colour between the brows and on the forehead, where masks do not reach."""
+    corners = axes.at((-0.3, -0.5), (0.3, -0.5), (0.3, -0.15), (-0.3, -0.15))
+    (left, top), (right, bottom) = (np.clip(edge(corners, axis=0), 0, None).astype(int) for edge in (np.min, np.max))
+    shown = patch[top : bottom + 1, left : right + 1].reshape(-1, 3)
+    return np.asarray(np.median(shown, axis=0) + 8 if len(shown) else np.full(3, 128), np.float32)
+
+
 def _random_colour(rng: np.random.Generator) -> tuple[int, int, int]:
     if rng.random() < 0.5:
         base = np.array(MASK_COLOURS[rng.integers(len(MASK_COLOURS))], float) + rng.normal(0, 14, 3)
@@ -137,14 +171,23 @@ def _shaded(cloth: NDArray[np.float32], patch: Image, rng: np.random.Generator) 
 
 
 def _blend(patch: Image, cloth: NDArray[np.float32], outline: Points, rng: np.random.Generator) -> Image:
-    shape = np.zeros(patch.shape[:2], np.float32)
-    cv2.fillPoly(shape, [np.round(_smooth(outline) * 8).astype(np.int32)], 1.0, cv2.LINE_AA, 3)
-    soft = rng.uniform(0.3, 1.0) * patch.shape[0] / 110
-    alpha = cv2.GaussianBlur(shape, (0, 0), max(soft, 0.25))
+    soft_px = rng.uniform(0.3, 1.0) * patch.shape[0] / 110
+    alpha = _soft_shape(patch, outline, max(soft_px, 0.25))
     if rng.random() < 0.5:  # a darker edge for seam and shadow
         rim = cv2.GaussianBlur(alpha, (0, 0), max(patch.shape[0] / 40, 0.5))
         cloth = np.asarray(cloth * (0.75 + 0.25 * rim)[..., None], np.float32)
-    mixed = patch * (1 - alpha[..., None]) + cloth * alpha[..., None]
+    return _mixed(patch, cloth, alpha)
+
+
+def _soft_shape(patch: Image, outline: Points, soft_px: float) -> NDArray[np.float32]:
+    """(H, W): 1 within the outline, smoothed and with a soft edge, and 0 outside."""
+    shape = np.zeros(patch.shape[:2], np.float32)
+    cv2.fillPoly(shape, [np.round(_smooth(outline) * 8).astype(np.int32)], 1.0, cv2.LINE_AA, 3)
+    return np.asarray(cv2.GaussianBlur(shape, (0, 0), soft_px), np.float32)
+
+
+def _mixed(patch: Image, drawn: NDArray[np.float32], alpha: NDArray[np.float32]) -> Image:
+    mixed = patch * (1 - alpha[..., None]) + drawn * alpha[..., None]
     return np.clip(mixed, 0, 255).astype(np.uint8)
 
 

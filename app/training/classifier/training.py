@@ -13,7 +13,7 @@ from app.core.types import Label
 from app.training.classifier.augmentation import AugmentedBatches, ClassifierAugmentation
 from app.training.data.crops import Crops
 from app.training.data.face_pool import PooledFace, central_crops
-from app.training.networks import ShippedNetwork, build_shipped, built, shipped_network_of
+from app.training.networks import LARGE_MARGIN, ShippedNetwork, build_shipped, built, shipped_network_of
 from app.training.trainer import Fitted, Trainer, begin_run
 from app.training.types import Batches, EpochRecord, KerasModel, Recipe
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata
@@ -30,6 +30,21 @@ SHIPPED_RECIPE = Recipe(
     ema=0.99875,
     precision="float32",
 )
+
+OPEN_NETWORK, OPEN_EPOCHS = ShippedNetwork(input_px=80), 24
+OPEN_AUGMENTATION = ClassifierAugmentation(
+    input_px=OPEN_NETWORK.input_px,
+    margin=LARGE_MARGIN,
+    class_shares=(0.36, 0.40, 0.24),
+    boosts=(("faces12k", 0.8), ("office", 0.5)),
+    synthetic_shares=(0.15, 0.0, 0.45),
+    swap_shares=(0.4, 0.5, 0.4),
+    held_share=0.2,
+    nothing_share=0.08,
+    min_px=20,
+    scale=(0.8, 1.25),
+)
+"""For data with a few hundred bare faces: they are often drawn with the eyes and surroundings of masked ones."""
 
 
 class ClassifierTask:

@@ -16,6 +16,7 @@ from app.core.errors import DataError
 from app.core.types import Box, Label
 from app.training.data.annotations import ImageAnnotation
 from app.training.data.images import read_image
+from app.training.data.licences import OPEN, is_open
 from app.training.data.near_duplicates import difference_hash, near_duplicate_groups
 from app.training.data.samples import (
     by_image,
@@ -75,8 +76,9 @@ def siblings(first: Sequence[Sample], second: Sequence[Sample]) -> list[tuple[Sa
     ]
 
 
-def training_sources(data: Path, only_faces12k: bool = False) -> Splits:
-    """Every training source under ``data``. Raises DataError if one is missing."""
+def training_sources(data: Path, only_faces12k: bool = False, licence: str = "") -> Splits:
+    """Every training source under ``data``, or those whose ``licence`` is ``OPEN``. Raises DataError if one is
+    missing."""
     train: list[Sample] = class_folders(data / "faces12k" / "Train", "faces12k")
     dev: list[Sample] = class_folders(data / "faces12k" / "Validation", "faces12k")
     if only_faces12k:
@@ -86,7 +88,7 @@ def training_sources(data: Path, only_faces12k: bool = False) -> Splits:
     for sample in frames:
         in_dev = sample.source not in ROUGH_SOURCES and share(groups[sample.path]) < 0.13
         (dev if in_dev else train).append(sample)
-    for name in CROP_SETS:
+    for name in CROP_SETS if licence != OPEN else ():
         for sample in _crop_set(data / "crops" / name, name):
             if name == "utkface" and held_out_utkface(sample.path):
                 continue
@@ -96,7 +98,16 @@ def training_sources(data: Path, only_faces12k: bool = False) -> Splits:
         in_dev = _in_dev_scenes(scene, held_back) or (scene.source == "beards" and share(scene.image_path.name) < 0.2)
         (dev if in_dev else train).extend(_scene_faces(scene))
     unseen = frozenset(held_back["like_a_test"])
-    return Splits(tuple(sample for sample in train if sample.path.name not in unseen), tuple(dev))
+    splits = Splits(tuple(sample for sample in train if sample.path.name not in unseen), tuple(dev))
+    return _open_part(splits) if licence == OPEN else splits
+
+
+def _open_part(splits: Splits) -> Splits:
+    train, dev = (
+        tuple(sample for sample in samples if is_open(sample.source, sample.label))
+        for samples in (splits.train, splits.dev)
+    )
+    return Splits(train, dev)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +118,12 @@ class NegativeSources:
     images: Mapping[Path, Sequence[Box]]
 
 
-def negative_sources(data: Path, splits: Splits) -> tuple[NegativeSources, NegativeSources]:
-    """The sources of hard negatives for training and development. ``splits``: those of ``training_sources``."""
+def negative_sources(data: Path, splits: Splits, licence: str = "") -> tuple[NegativeSources, NegativeSources]:
+    """The sources of hard negatives for training and development. ``splits``, ``licence``: as in
+    ``training_sources``."""
     held_back = _held_back()
-    crops = image_files(data / "crops" / "jnogra" / Label.NOT_FACE.value)
-    scenes = _scenes(data, held_back)
+    crops = image_files(data / "crops" / "jnogra" / Label.NOT_FACE.value) if licence != OPEN else []
+    scenes = [scene for scene in _scenes(data, held_back) if licence != OPEN or is_open(scene.source)]
     parts = []
     for samples, is_dev in ((splits.train, False), (splits.dev, True)):
         frames = [sample for sample in samples if sample.path.parent.parent == data / "frames"]

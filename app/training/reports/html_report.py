@@ -123,7 +123,7 @@ def _content(page: Page) -> dict[str, Any]:
     }
     if training is not None:
         settings = training.settings
-        offsets = zip(metadata.labels, training.choice.offsets, strict=True)
+        offsets = zip(metadata.labels, training.choice.offsets, strict=False)  # not_face, the last label, may have none
         ungrouped = {name: value for name, value in settings.items() if not isinstance(value, Mapping)}
         content |= {
             "best": next(record for record in training.fitted.history if record.epoch == training.fitted.best_epoch),
