@@ -1,6 +1,5 @@
 """Converts events to flat records, whose field names are the same everywhere, and writes them line by line."""
 
-import csv
 import json
 from contextlib import AbstractContextManager
 from dataclasses import fields
@@ -10,6 +9,7 @@ from typing import Any, TextIO
 
 from app.core.errors import OutputError
 from app.core.files import output_errors
+from app.core.text import CsvWriter
 from app.core.types import Box, Event, EventKind
 
 BOX_FIELDS = ("box_x", "box_y", "box_width", "box_height")
@@ -71,7 +71,7 @@ class EventLog:
         self._path = path
         with self._errors():
             self._file: TextIO = path.open("w", encoding="utf-8", newline="")
-            self._csv = csv.DictWriter(self._file, RECORD_FIELDS) if path.suffix.lower() == ".csv" else None
+            self._csv = CsvWriter(self._file, RECORD_FIELDS) if path.suffix.lower() == ".csv" else None
             if self._csv is not None:
                 self._csv.writeheader()
                 self._file.flush()

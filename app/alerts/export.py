@@ -1,6 +1,5 @@
 """Exports stored events as CSV or JSON Lines, and the compliance rate by hour."""
 
-import csv
 import json
 import math
 import re
@@ -17,7 +16,7 @@ from app.alerts.store_schema import SECONDS
 from app.alerts.store_types import HOUR_S, CameraHour, hour_of
 from app.core.errors import OutputError, SettingsError
 from app.core.files import atomic_write, output_errors
-from app.core.text import duration_text, local_time
+from app.core.text import CsvWriter, duration_text, local_time
 from app.core.translation import gettext, marked
 from app.core.types import Event, EventKind
 
@@ -45,7 +44,7 @@ def parse_time(text: str, now_s: float) -> float:
 
 
 def write_csv(events: Iterable[Event], file: TextIO) -> None:
-    writer = csv.DictWriter(file, RECORD_FIELDS, lineterminator="\n")
+    writer = CsvWriter(file, RECORD_FIELDS)
     writer.writeheader()
     writer.writerows(event_record(event) for event in events)
 

@@ -1,7 +1,6 @@
 """``maskwatch annotate``: label the faces in images or folders of images."""
 
 import argparse
-import csv
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.core.errors import INTERRUPTED, OutputError, SourceError
 from app.core.files import inodes, is_folder, output_errors
-from app.core.text import counted, listed
+from app.core.text import CsvWriter, counted, listed
 from app.settings.flags import VISION, add_flags, config_path, flag_values
 
 if TYPE_CHECKING:
@@ -233,7 +232,7 @@ def _write_table(found: Sequence[FaceRow], path: Path) -> None:
     rows = [asdict(face) | {"file": face.file.encode(errors="backslashreplace").decode()} for face in found]
     with atomic_text_file(path) as file:
         if path.suffix.lower() == ".csv":
-            writer = csv.DictWriter(file, [field.name for field in fields(FaceRow)])
+            writer = CsvWriter(file, [field.name for field in fields(FaceRow)])
             writer.writeheader()
             writer.writerows(rows)
         else:

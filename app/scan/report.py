@@ -1,7 +1,6 @@
 """The report of a scan: one HTML page without scripts from elsewhere, and a CSV file of the hours."""
 
 import base64
-import csv
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any, TextIO
 from app.alerts.export import ALERT_KINDS
 from app.alerts.store_types import HOUR_S, CameraHour, hour_of
 from app.core.schedule import time_zone
-from app.core.text import counted, reason_text
+from app.core.text import CsvWriter, counted, reason_text
 from app.core.types import Event
 from app.scan.run_folder import FailedShard, RunFolder, UnreadableFile
 
@@ -128,7 +127,7 @@ def hour_record(report: Report, row: ScannedHour) -> dict[str, Any]:
 
 
 def write_csv(report: Report, file: TextIO) -> None:
-    writer = csv.DictWriter(file, CSV_FIELDS, lineterminator="\n")
+    writer = CsvWriter(file, CSV_FIELDS)
     writer.writeheader()
     writer.writerows(hour_record(report, row) for row in report.hours)
 

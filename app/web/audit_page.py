@@ -1,6 +1,5 @@
 """The audit log as a page with a filter, and as CSV."""
 
-import csv
 import io
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime, timedelta
@@ -10,6 +9,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from app.core.text import CsvWriter
 from app.web.audit import AuditEntry
 from app.web.site import Site
 
@@ -50,8 +50,8 @@ class AuditPage:
 
         def part() -> str:
             file = io.StringIO()
-            csv.writer(file, lineterminator="\n").writerows(
-                [_cell(getattr(entry, name)) for name in AUDIT_FIELDS] for entry in islice(entries, 500)
+            CsvWriter(file, AUDIT_FIELDS).writerows(
+                {name: getattr(entry, name) for name in AUDIT_FIELDS} for entry in islice(entries, 500)
             )
             return file.getvalue()
 
@@ -68,11 +68,6 @@ def _entries(site: Site, given: dict[str, str]) -> Iterator[AuditEntry]:
     before = int(given["before"]) if given.get("before", "").isdecimal() and len(given["before"]) < 16 else 1 << 62
     since_s, until_s = _day(given["since"], 0, 0.0), _day(given["until"], 1, 1e12)
     return site.people.audit.entries(given["who"], given["what"], since_s, until_s, before)
-
-
-def _cell(value: object) -> object:
-    """Some of the text comes from people, and a table program would run a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
 
 
 def _day(text: str, more_days: int, default_s: float) -> float:

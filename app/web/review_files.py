@@ -1,6 +1,5 @@
 """The files of the review page: clips with ranges of bytes, and a day as one archive."""
 
-import csv
 import io
 import re
 import zipfile
@@ -15,6 +14,7 @@ from app.alerts.event_records import RECORD_FIELDS
 from app.alerts.event_records import event_record as stored_record
 from app.alerts.marks import Marks
 from app.alerts.store_types import EventFilter
+from app.core.text import CsvWriter
 from app.core.types import Event
 from app.review.clips import POSTER, RECORD, VIDEO
 from app.web.handling import site_of, user_of
@@ -134,7 +134,7 @@ def _archive(site: Site, events: Sequence[Event]) -> Iterator[bytes]:
 
 def _table(events: Sequence[Event], marks: dict[str, Marks]) -> str:
     file = io.StringIO()
-    writer = csv.DictWriter(file, [*RECORD_FIELDS, *_MARK_FIELDS], lineterminator="\n")
+    writer = CsvWriter(file, [*RECORD_FIELDS, *_MARK_FIELDS])
     writer.writeheader()
     for event in events:
         mark = marks.get(event.id, Marks())

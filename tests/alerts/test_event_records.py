@@ -26,10 +26,12 @@ def test_csv_has_the_record_names_and_values(tmp_path: Path) -> None:
     path, event = tmp_path / "out.csv", make_event(camera='a "quoted", name')
     with closing(EventLog(path)) as log:
         log.write(event)
+        log.write(make_event(camera="=formula"))
     with path.open(newline="", encoding="utf-8") as file:
-        (row,) = csv.DictReader(file)
+        row, other = csv.DictReader(file)
     assert tuple(row) == RECORD_FIELDS
     assert row == {name: "" if value is None else str(value) for name, value in event_record(event).items()}
+    assert other["camera"] == "'=formula"
 
 
 def test_empty_csv_has_a_header(tmp_path: Path) -> None:

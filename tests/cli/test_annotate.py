@@ -181,7 +181,7 @@ def test_failed_table_write_keeps_the_existing_table(monkeypatch: pytest.MonkeyP
 
     write_images("a.png")
     Path("faces.csv").write_text("of yesterday")
-    monkeypatch.setattr("csv.DictWriter.writerows", full)
+    monkeypatch.setattr("app.core.text.CsvWriter.writerows", full)
     assert main(["annotate", "a.png", "--table", "faces.csv"]) != 0
     assert Path("faces.csv").read_text() == "of yesterday"
     assert not list(Path().glob(".faces*"))

@@ -1,8 +1,10 @@
 """Singular and plural, short lists, and texts of event reasons."""
 
+import io
+
 import pytest
 
-from app.core.text import counted, listed, parse_duration, reason_text
+from app.core.text import CsvWriter, counted, listed, parse_duration, reason_text
 
 
 def test_one_item_is_singular() -> None:
@@ -38,3 +40,19 @@ def test_a_duration_has_a_unit_or_is_a_clock_time(text: str, seconds: float) -> 
 def test_other_text_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
+
+
+def test_a_table_program_finds_no_formula() -> None:
+    file = io.StringIO()
+    table = CsvWriter(file, ["camera", "seconds"])
+    table.writerow({"camera": "=1+1", "seconds": -1.5})
+    table.writerows([{"camera": name, "seconds": 0.0} for name in ("@door", "+x", "-x", "a-b", "")])
+    assert [line.partition(",")[0] for line in file.getvalue().splitlines()] == [
+        "'=1+1",
+        "'@door",
+        "'+x",
+        "'-x",
+        "a-b",
+        "",
+    ]
+    assert ",-1.5\n" in file.getvalue(), "a number stays one"
