@@ -1,6 +1,7 @@
 """HTTP cameras: what they answer, how they ask for a login, and where they redirect to."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -27,6 +28,8 @@ def field_camera() -> Iterator[int]:
     """The port of the camera with quirks."""
     if not (FIELD / "http_peer.py").is_file():
         pytest.skip("the peers (../shared/field) are absent")
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("the peers need the program ffmpeg")
     port = free_port()
     peer = subprocess.Popen(
         [sys.executable, str(FIELD / "http_peer.py"), str(port), str(FIELD / "plain.mp4")],

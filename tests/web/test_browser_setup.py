@@ -160,18 +160,21 @@ def test_a_found_camera_a_channel_and_a_sign_in_code_are_set_up(tmp_path: Path, 
         name.clear()
         name.send_keys("Hall")
         press("Add the camera")
-        assert "The settings are saved." in browser.page_source
+        wait_until(lambda: "The settings are saved." in browser.page_source)
         assert load_settings(page.path).camera[2].main_uri == main_uri
         browser.get(f"{base}/setup/channels")
         browser.execute_script("for (const each of document.querySelectorAll('details')) each.open = true")
         browser.find_element(By.ID, "sound-name").submit()
+        wait_until(lambda: browser.find_elements(By.CSS_SELECTOR, "td a.button"))
         browser.find_element(By.CSS_SELECTOR, "td a.button").click()
         check("dark")
         browser.find_element(By.ID, "cameras").send_keys("Hall")
         browser.find_element(By.ID, "event.resolved").click()
         press("Save")
+        wait_until(lambda: EventKind.RESOLVED in load_settings(page.path).alerts.channels[0].events)
         (sound,) = load_settings(page.path).alerts.channels
-        assert (sound.cameras, EventKind.RESOLVED in sound.events) == (("Hall",), True)
+        assert sound.cameras == ("Hall",)
+        wait_until(lambda: "The settings are saved." in browser.page_source)
         press("Send a test alert")
         wait_until(
             lambda: browser.find_element(By.CSS_SELECTOR, "[data-results]").text.startswith(

@@ -255,7 +255,7 @@ def test_a_login_in_the_address_of_a_stream_is_not_shown(page: Page) -> None:
     uri = "rtsp://10.255.255.1:554/user=admin_password=hunter2_channel=1"
     with OnvifCamera(1, uris=[uri]) as device:
         text = page.post("/setup/cameras/profiles", {"address": device.address})
-    assert "rtsp://10.255.255.1:554/user=***" in text
+    assert ":554/user=***<" in text
     assert "hunter2" not in text
 
 
