@@ -26,7 +26,7 @@ FIELD = Path(__file__).resolve().parents[2].parent / "shared" / "field"
 def field_camera() -> Iterator[int]:
     """The port of the camera with quirks."""
     if not (FIELD / "http_peer.py").is_file():
-        pytest.skip("the peers (../shared/field) are absent")
+        pytest.skip("the peers (../shared/field) are not part of the project")
     port = free_port()
     peer = subprocess.Popen(
         [sys.executable, str(FIELD / "http_peer.py"), str(port), str(FIELD / "plain.mp4")],
