@@ -38,7 +38,7 @@ from app.core.types import FrameResult  # noqa: E402
 from app.pipeline.monitor import Monitor  # noqa: E402
 
 FAIR = 1.3
-_WARM_S = 5.0
+_WARM_S, _LIMIT_S = 5.0, 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,8 @@ class ResultRecorder:
 
 
 def run(cameras: int, fps: float, seconds: float, flags: list[str], video: Path | None = None) -> Figures:
-    """Watches ``cameras`` cameras of ``fps`` frames per second for ``seconds``; they replay ``video`` if given."""
+    """Watches ``cameras`` cameras of ``fps`` frames per second for ``seconds``, or longer until each has a result; they
+    replay ``video`` if given."""
     recorder, replay = ResultRecorder(), None
     with ExitStack() as stack:
         if video is None:
@@ -112,7 +113,9 @@ def run(cameras: int, fps: float, seconds: float, flags: list[str], video: Path 
             skipped = [-each.skipped for each in map(throttle_of, monitor.sources) if each]
             before, start_s, busy_s = monitor.views(), time.monotonic(), time.process_time()
             recorder.enabled = True
-            while time.monotonic() - start_s < seconds:
+            while (took_s := time.monotonic() - start_s) < seconds or len(recorder.ages_s) < cameras:
+                if took_s > seconds + _LIMIT_S:
+                    raise SystemExit(f"a camera had no result in {took_s:.0f} s; use fewer --cameras")
                 monitor.take(0.2)
             recorder.enabled = False
             after, lasted_s, busy_s = monitor.views(), time.monotonic() - start_s, time.process_time() - busy_s
@@ -122,7 +125,7 @@ def run(cameras: int, fps: float, seconds: float, flags: list[str], video: Path 
     figures = []
     for number, (first, last) in enumerate(zip(before, after, strict=True)):
         name = first.camera
-        ages_ms = np.array(recorder.ages_s[name] or [np.inf]) * 1000
+        ages_ms = np.array(recorder.ages_s[name]) * 1000
         figures.append(
             CameraFigures(
                 camera=name,
@@ -133,12 +136,12 @@ def run(cameras: int, fps: float, seconds: float, flags: list[str], video: Path 
                 age_p50_ms=float(np.percentile(ages_ms, 50)),
                 age_p95_ms=float(np.percentile(ages_ms, 95)),
                 age_max_ms=float(ages_ms.max()),
-                detect_p50_ms=float(np.percentile(recorder.detect_s[name] or [np.inf], 50)) * 1000,
-                classify_p95_ms=float(np.percentile(recorder.classify_s[name] or [np.inf], 95)) * 1000,
+                detect_p50_ms=float(np.percentile(recorder.detect_s[name], 50)) * 1000,
+                classify_p95_ms=float(np.percentile(recorder.classify_s[name], 95)) * 1000,
             )
         )
     rates = [each.analysed_fps + each.skipped_fps for each in figures]
-    every_age_ms = np.concatenate([np.array(ages) * 1000 for ages in recorder.ages_s.values()] or [np.array([np.inf])])
+    every_age_ms = np.concatenate([np.array(ages) * 1000 for ages in recorder.ages_s.values()])
     return Figures(
         cameras=tuple(figures),
         seconds=lasted_s,
@@ -148,9 +151,9 @@ def run(cameras: int, fps: float, seconds: float, flags: list[str], video: Path 
         age_p95_ms=float(np.percentile(every_age_ms, 95)),
         analysed_fps=sum(each.analysed_fps for each in figures),
         dropped_fps=sum(each.dropped_fps for each in figures),
-        faces_per_frame=recorder.faces / max(1, len(every_age_ms)),
+        faces_per_frame=recorder.faces / len(every_age_ms),
         processor_share=busy_s / lasted_s / _cores(),
-        ms_per_frame=busy_s * 1000 / max(1, len(every_age_ms)),
+        ms_per_frame=busy_s * 1000 / len(every_age_ms),
         sources_ms_per_frame=replay.cpu_s * 1000 / (cameras * fps * sent_s) if replay else None,
     )
 
@@ -158,11 +161,13 @@ def run(cameras: int, fps: float, seconds: float, flags: list[str], video: Path 
 def _wait_for_all(monitor: Monitor, cameras: int) -> None:
     """Waits until each camera was analysed, and a little longer: the first frames of a stream arrive in a burst."""
     seen: set[str] = set()
-    end_s = time.monotonic() + 120
+    end_s = time.monotonic() + _LIMIT_S
     while len(seen) < cameras:
         seen.update(result.frame.camera for result in monitor.take(0.2))
         if time.monotonic() > end_s:
-            raise SystemExit(f"only {len(seen)} of {cameras} cameras were analysed within 120 s; use fewer --cameras")
+            raise SystemExit(
+                f"only {len(seen)} of {cameras} cameras were analysed within {_LIMIT_S:.0f} s; use fewer --cameras"
+            )
     warm_s = time.monotonic() + _WARM_S
     while time.monotonic() < warm_s:
         monitor.take(0.2)

@@ -35,7 +35,7 @@ from app.core.types import Event, FrameResult  # noqa: E402
 from app.pipeline.monitor import Monitor  # noqa: E402
 
 LIMIT = 0.05
-_EVERY_S = 5.0
+_EVERY_S, _END_S = 5.0, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +133,11 @@ def run(
                     )
     finally:
         server.close()
-    left = tuple(thread.name for thread in set(threading.enumerate()) - threads_before)
+    end_s = time.monotonic() + _END_S
+    while (left := set(threading.enumerate()) - threads_before) and time.monotonic() < end_s:
+        time.sleep(0.1)
     warm_s = max(60.0, minutes * 60 / 5) if minutes >= 2 else minutes * 60 / 5
-    return _evaluate(minutes, cameras, kills, samples, warm_s, dict(events), left)
+    return _evaluate(minutes, cameras, kills, samples, warm_s, dict(events), tuple(each.name for each in left))
 
 
 def _evaluate(

@@ -66,22 +66,25 @@ def sha256(path: Path) -> str:
 
 
 @cache
-def _owners() -> dict[str, str]:
+def owners() -> dict[str, str]:
     """The distribution of every installed file. Reads the records as text: ``Distribution.files`` creates an object for
     each of 50,000 lines, which takes half a minute if TensorFlow is installed."""
-    owners = {}
+    found = {}
     for each in distributions():
         top = os.path.realpath(str(each.locate_file("")))
         name = each.metadata["Name"]
-        for row in csv.reader((each.read_text("RECORD") or "").splitlines()):
-            if row and not row[0].startswith(".."):
-                owners[f"{top}{os.sep}{row[0]}".replace("/", os.sep)] = name
-    return owners
+        record = each.read_text("RECORD")
+        # The pip of Debian 12 installs an sdist without a record
+        files = [row[0] for row in csv.reader(record.splitlines()) if row] if record else map(str, each.files or ())
+        for file in files:
+            if not file.startswith(".."):
+                found[f"{top}{os.sep}{file}".replace("/", os.sep)] = name
+    return found
 
 
 def _component(root: Path, path: Path) -> Component | None:
     resolved = path.resolve()
-    owner = _owners().get(str(resolved))
+    owner = owners().get(str(resolved))
     if owner is not None and owner.lower() != "maskwatch":
         return _of_distribution(owner)
     if resolved.name.startswith("haarcascade_"):

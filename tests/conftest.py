@@ -30,5 +30,5 @@ def shared_data() -> Path:
     """Real images and clips next to the checkout; they are not part of the project."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip("real images and clips (../shared/data) are absent")
+        pytest.skip("real images and clips (../shared/data) are not part of the project")
     return folder

@@ -61,8 +61,8 @@ def missing_library_advice(error: object) -> str:
     if match is None:
         return ""
     package = next((package for name, package in _DEBIAN_PACKAGES.items() if match[1].startswith(name)), "")
-    needed = " ".join(dict.fromkeys([*([package] if package else []), "libgl1", "libglib2.0-0"]))
-    return f"on Debian and Ubuntu: apt install {needed}; on Fedora: dnf install mesa-libGL glib2"
+    needed = " ".join(dict.fromkeys([*([package] if package else []), "libgl1", "libglib2.0-0", "libsm6"]))
+    return f"on Debian and Ubuntu: apt install {needed}; on Fedora: dnf install mesa-libGL glib2 libSM"
 
 
 def repair_advice() -> str:

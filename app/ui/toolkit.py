@@ -1,6 +1,7 @@
 """What OpenCV does not offer of its window toolkit: the Shift key and the mouse pointer. Everything here may fail."""
 
 import ctypes
+import os
 import sys
 from contextlib import suppress
 from functools import cache
@@ -21,6 +22,18 @@ def _qt() -> ctypes.CDLL | None:
         path = next((line.split(maxsplit=5)[5] for line in lines if "libQt5Gui" in line), "")
         return ctypes.CDLL(path) if path else None
     return None
+
+
+def plugin_fault() -> str:
+    """Why Qt's plugin for X11 cannot be loaded, such as 'libSM.so.6: cannot open shared object file…', because Qt does
+    not say it; '' if it can, or if OpenCV has none of its own."""
+    path = Path(os.environ.get("QT_QPA_PLATFORM_PLUGIN_PATH", ""), "platforms", "libqxcb.so")  # set by cv2
+    if path.is_file():
+        try:
+            ctypes.CDLL(str(path))
+        except OSError as error:
+            return str(error)
+    return ""
 
 
 @cache

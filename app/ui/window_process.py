@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from app.capture.opencv_packages import missing_library_advice
 from app.core.errors import DisplayError
 from app.core.own_command import SHOW_WINDOW, own_command
 from app.core.types import Image
+from app.ui import toolkit
 from app.ui.display import HINT, check_display
 from app.ui.image_window import Closed, ImageWindow, OpenCvWindow, WindowInput
 
@@ -31,6 +33,8 @@ _LOADED, _OPEN = "loaded", "open"
 _MAX_ERROR_BYTES = 65_536
 _REASONS = ("uthoriz", "protocol", "could not", "broke")
 """Parts of the lines that name the reason among all that Xlib and Qt write."""
+_NO_PLUGIN = "Available platform plugins"
+"""Qt's last line if it cannot load its plugin for X11."""
 
 
 class WindowProcess:
@@ -71,7 +75,10 @@ class WindowProcess:
     def _refusal(self, answer: str) -> str:
         reason = answer or self._reason()
         advice = HINT
-        if "uthoriz" in reason or "No protocol" in reason:
+        if _NO_PLUGIN in reason:
+            reason = toolkit.plugin_fault() or reason
+            advice = "; ".join(filter(None, (missing_library_advice(reason), HINT)))
+        elif "uthoriz" in reason or "No protocol" in reason:
             advice = f"run maskwatch as the user of this desktop, set XAUTHORITY to that user's file, or {HINT}"
         return f"no display: DISPLAY={os.environ.get('DISPLAY', '')} opens no window: {reason}; {advice}"
 

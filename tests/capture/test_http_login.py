@@ -205,7 +205,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A PEM file with a key and a certificate that only itself has signed, for 127.0.0.1."""
     openssl = shutil.which("openssl")
     if openssl is None:
-        pytest.skip("the program openssl is absent")
+        pytest.skip("needs openssl: apt install openssl")
     path = tmp_path_factory.mktemp("tls") / "camera.pem"
     command = (
         f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 9 -keyout {path} -out {path}.crt"

@@ -27,7 +27,7 @@ FIELD = Path(__file__).resolve().parents[2].parent / "shared" / "field"
 def field_camera() -> Iterator[int]:
     """The port of the camera with quirks."""
     if not (FIELD / "http_peer.py").is_file():
-        pytest.skip("the peers (../shared/field) are absent")
+        pytest.skip("the peers (../shared/field) are not part of the project")
     if shutil.which("ffmpeg") is None:
         pytest.skip("the peers need the program ffmpeg")
     port = free_port()

@@ -95,7 +95,7 @@ def test_a_command_says_what_to_install_if_libgl_is_missing(command: tuple[str, 
     process = run(tmp_path, *command)
     lines = [line for line in (process.stdout + process.stderr).splitlines() if "libGL" in line]
     assert process.returncode in (1, 2)
-    assert "apt install libgl1 libglib2.0-0" in lines[0]
+    assert "apt install libgl1 libglib2.0-0 libsm6" in lines[0]
     assert "Traceback" not in process.stderr
     if command == ("doctor",):
         assert len(lines) == 1

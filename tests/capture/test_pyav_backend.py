@@ -394,7 +394,7 @@ def test_a_missing_session_description_is_a_one_line_error(tmp_path: Path) -> No
 def test_a_recorder_and_its_interlaced_copy_show_the_same(shared_data: Path) -> None:
     folder = shared_data.parent / "field"
     if not folder.is_dir():
-        pytest.skip("recordings of the field (../shared/field) are absent")
+        pytest.skip("recordings of the field (../shared/field) are not part of the project")
     frames, plain = play(folder / "interlaced.mp4"), play(folder / "plain.mp4")
     assert len(frames) == len(plain)
     assert max(error(a.image, b.image) for a, b in zip(frames[5::20], plain[5::20], strict=True)) < 6

@@ -172,7 +172,7 @@ def test_rotation_mirroring_and_shape_can_change_while_a_source_runs(
 ) -> None:
     source, _ = sources
     if source.frame_count == 1:
-        pytest.skip("it has one frame")
+        pytest.skip("this source has one frame")
     stop = threading.Event()
     with closing(source.frames(stop)) as frames:  # type: ignore[type-var]
         height, width = next(frames).image.shape[:2]

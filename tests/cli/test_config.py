@@ -192,12 +192,12 @@ def test_check_reports_errors_of_the_web_view(
 
 SECRETS = """
     [[camera]]
-    uri = "rtsp://anna:geheim1@host:554/live?token=geheim2&channel=1"
+    uri = "rtsp://geheim0:geheim1@host:554/live?token=geheim2&channel=1"
     [[camera]]
     uri = "http://host/user=admin_password=geheim3_x"
     main_uri = "rtsp://host/user=admin_password=geheim3_main"
     name = "second"
-    username = "bert"
+    username = "geheim14"
     password = "geheim4"
     [camera.policy]
     dwell_s = 7
@@ -227,8 +227,6 @@ def test_show_hides_every_secret(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["config", "show", str(write_config(tmp_path, SECRETS))]) == 0
     text = capsys.readouterr().out
     assert "geheim" not in text
-    assert "anna" not in text
-    assert "bert" not in text
     shown = tomllib.loads(text)
     assert shown["camera"][0]["uri"].endswith("host:554/live?token=***&channel=1")
     assert shown["camera"][1]["policy"] == {"dwell_s": 7.0}

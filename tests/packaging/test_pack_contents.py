@@ -49,6 +49,24 @@ def test_licence_missing_in_the_wheel_is_added() -> None:
     assert "Adrian Rosebrock" in found.texts[0][1]
 
 
+def test_a_project_without_a_record_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: Debian's pip 23 installs imutils so, and its licence was missing in the executable."""
+    (tmp_path / "drawing").mkdir()
+    (tmp_path / "drawing" / "__init__.py").touch()
+    information = tmp_path / "drawing-1.0.egg-info"
+    information.mkdir()
+    (information / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: drawing\nVersion: 1.0\nLicense: MIT\n")
+    (information / "SOURCES.txt").write_text("setup.py\ndrawing/__init__.py\n")  # what Python 3.11 reads
+    (information / "installed-files.txt").write_text("../drawing/__init__.py\nPKG-INFO\n")  # and later ones
+    monkeypatch.syspath_prepend(str(tmp_path))
+    notices.owners.cache_clear()
+    try:
+        [found] = notices.components(ROOT, [entry(tmp_path / "drawing" / "__init__.py")], {})
+    finally:
+        notices.owners.cache_clear()
+    assert (found.name, found.licence) == ("drawing", "MIT")
+
+
 def test_native_libraries_have_hashes(tmp_path: Path) -> None:
     library = tmp_path / "libsystem.so.1"
     library.write_bytes(b"native")
@@ -129,7 +147,7 @@ def test_bill_of_materials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 needs_compiler = pytest.mark.skipif(
     not sys.platform.startswith("linux") or not all(map(shutil.which, ("cc", "nm", "strip"))),
-    reason="only a Linux build with a C compiler and binutils makes libraries smaller",
+    reason="needs Linux with a C compiler and binutils: apt install build-essential",
 )
 
 

@@ -113,7 +113,7 @@ def test_any_bursts_give_the_same_people_and_alerts(
 def test_a_recording_with_stamps_of_arrival_gives_the_same_people_and_alerts(shared_data: Path, clip: str) -> None:
     path = shared_data.parent / "field" / clip
     if not path.exists():
-        pytest.skip("field recordings (../shared/field) are absent")
+        pytest.skip("recordings of the field (../shared/field) are not part of the project")
     kinds: list[str] = []
     people: set[int] = set()
     with Monitor(load_settings(None, {"camera": [{"uri": str(path), "pace": "fast"}]})) as monitor:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from fakes_video import wait_until
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -34,7 +35,7 @@ def test_each_of_eight_cameras_is_analysed(monkeypatch: pytest.MonkeyPatch) -> N
         # Every frame was analysed or counted as dropped or skipped, except the current one.
         known_fps = each.analysed_fps + each.dropped_fps + each.skipped_fps
         assert each.came_fps == pytest.approx(known_fps, abs=3 / 4.0)
-    assert set(threading.enumerate()) <= before
+    wait_until(lambda: set(threading.enumerate()) <= before, "the threads end")  # not at once on a busy machine
 
 
 def test_the_numbers_of_threads_and_handles_do_not_grow(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from fakes_monitor import LiveCamera, fake_parts
 from fakes_review import FACE, OTHER, detail, event, result, track
-from fakes_video import wait_until
+from fakes_video import HANG_S, wait_until
 from fixtures_threads import no_thread_survives  # noqa: F401
 
 from app.alerts.event_store import EventStore
@@ -178,10 +178,10 @@ class StalledDisk:
 
     def __call__(self, *_: Any) -> None:
         self.calls += 1
-        assert self.release.wait(60)
+        assert self.release.wait(HANG_S)
 
 
-def test_200_events_while_the_disk_stalls_are_stored_in_time(
+def test_200_events_are_stored_while_the_disk_stalls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     disk = StalledDisk()
@@ -197,14 +197,12 @@ def test_200_events_while_the_disk_stalls_are_stored_in_time(
             "view": {"headless": True},
         },
     )
-    slowest_s = 0.0
     events = [event(number, 0.0) for number in range(200)]
     with WatchSession(settings, None, None, parts=fake_parts(boxes=(), source=camera)) as session:
         wait_until(lambda: "door" in session.latest, "the first frame is analysed")
         for each in events:
-            before_s, newest = time.monotonic(), session.latest["door"]
+            newest = session.latest["door"]  # no event waits for the disk, or this would not end
             session.on_event(Event(each.id, each.kind, "door", newest.frame.time_s, each.wall_s, 1), newest)
-            slowest_s = max(slowest_s, time.monotonic() - before_s)
         wait_until(
             lambda: disk.calls == 1 and session.evidence.clips is not None and session.evidence.clips.dropped > 0,
             "it stalls",
@@ -217,7 +215,6 @@ def test_200_events_while_the_disk_stalls_are_stored_in_time(
     assert "events and alerts are not affected" in warnings[0]
     with EventStore(settings.alerts.store) as store:
         assert {each.id for each in store.events()} == {each.id for each in events}
-    assert slowest_s < 2
 
 
 def test_a_full_disk_drops_clips_and_says_so_once_until_it_works_again(
@@ -289,13 +286,14 @@ def test_no_picture_leaves_the_memory_unless_clips_are_enabled(tmp_path: Path, e
     )
     with WatchSession(settings, None, None, parts=fake_parts(source=LiveCamera("door"))) as session:
         wait_until(lambda: len(session.alerts.recent()) > 0, "an alert")
+        alert, folder = session.alerts.recent()[0], PictureFolder(tmp_path / "events.db.clips")
+        wait_until(lambda: not enabled or folder.has(alert.id, clips.RECORD), "the clip is written")
     names = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     pictures = {name for name in names if not name.startswith("events.db")}
     assert len(pictures) == (3 if enabled else 0)
-    folder = PictureFolder(tmp_path / "events.db.clips")
     if enabled:
         assert folder.path.stat().st_mode & 0o077 == 0 or os.name != "posix"
-        assert folder.has(session.alerts.recent()[0].id, clips.VIDEO)
+        assert folder.has(alert.id, clips.VIDEO)
     assert main(["purge", "--yes", "--store", str(store)]) == 0
     assert folder.usage() == (0, 0)
 

@@ -387,7 +387,7 @@ def test_a_read_only_file_is_refused_politely(tmp_path: Path) -> None:
     assert "read-only" in folder.fault
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files to others")
 def test_the_file_keeps_its_owner(tmp_path: Path) -> None:
     file = settings_file(tmp_path / "a.toml")
     os.chown(file.path, 65534, 65533)

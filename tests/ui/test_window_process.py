@@ -17,6 +17,7 @@ import pytest
 from test_window import Screen, pytestmark, wait_until
 
 from app.core.errors import DisplayError
+from app.ui import window_process
 from app.ui.image_window import Closed, Key
 from app.ui.window_process import WindowProcess, open_image_window
 
@@ -138,6 +139,25 @@ def test_the_platform_of_qt_does_not_matter(screen: Screen, monkeypatch: pytest.
     window = open_image_window()
     window.wait_until_open()
     window.close()
+
+
+def test_a_library_that_qt_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: on a minimal Linux Qt says only which plugins are available."""
+    plugins = tmp_path / "platforms"
+    plugins.mkdir()
+    plugin = Path(os.environ["QT_QPA_PLATFORM_PLUGIN_PATH"], "platforms", "libqxcb.so")
+    shutil.copy(plugin, plugins)  # does not find the libraries that lie beside the original
+    monkeypatch.setenv("QT_QPA_PLATFORM_PLUGIN_PATH", str(tmp_path))
+    failing = [sys.executable, "-c", "raise SystemExit('Available platform plugins are: xcb.')"]
+    monkeypatch.setattr(window_process, "own_command", lambda: failing)
+    window = WindowProcess()
+    try:
+        with pytest.raises(
+            DisplayError, match=r"opens no window: lib.*: cannot open shared object file.*; on Debian .*"
+        ):
+            window.wait_until_open()
+    finally:
+        window.close()
 
 
 @pytest.mark.skipif(shutil.which("xauth") is None, reason="needs xauth: apt install xauth")

@@ -32,7 +32,7 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """TLS settings with a self-signed certificate for localhost."""
     if shutil.which("openssl") is None:
-        pytest.skip("needs openssl")
+        pytest.skip("needs openssl: apt install openssl")
     folder = tmp_path_factory.mktemp("tls")
     settings = {"tls_cert": folder / "cert.pem", "tls_key": folder / "key.pem"}
     argv = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-days", "2"]

@@ -175,7 +175,7 @@ def test_the_page_prints_on_a4(tmp_path: Path) -> None:
     from fakes_browser import CHROMIUM, DRIVER, FLAGS
 
     if CHROMIUM is None or DRIVER is None:
-        pytest.skip("needs chromium and chromedriver")
+        pytest.skip("needs chromium and chromedriver: apt install chromium-driver")
     today = date.today()
     hours = [hour("door", f"{today - timedelta(days=day)}T08:00", 40, 3) for day in range(today.day)]
     add(tmp_path, hours)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -23,9 +24,16 @@ from app.core.types import Box, EventKind
 from app.review.clips import POSTER, RECORD, VIDEO
 from app.review.collected import CollectedFace, CollectedFaces
 from app.review.picture_folder import PictureFolder, day_of
+from app.web import review_page
 
 NOON_S = datetime.now().replace(hour=12, minute=0, second=0, microsecond=0).timestamp()
 TODAY = day_of(NOON_S)
+
+
+@pytest.fixture(autouse=True)
+def _same_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the page it stays the day of ``NOON_S``: a run of all tests may go on after midnight."""
+    monkeypatch.setattr(review_page, "time", SimpleNamespace(time=lambda: NOON_S))
 
 
 @pytest.fixture

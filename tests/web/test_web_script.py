@@ -50,7 +50,7 @@ def run(script: str) -> Any:
     """The JSON that ``script`` prints; it must call ``load()`` itself."""
     node = shutil.which("node")
     if node is None:
-        pytest.skip("needs Node.js")
+        pytest.skip("needs Node.js: apt install nodejs")
     process = subprocess.run(
         [node, "-e", PAGE + script, str(SCRIPT), json.dumps(script_words())],
         capture_output=True,
