@@ -31,10 +31,14 @@ class ReplaySample:
     fingerprint: str
 
     def write(self, path: Path) -> None:
-        """Raises OSError."""
+        """Features as 8 bits between the least and the greatest value of each. Raises OSError."""
+        least = self.features.min(axis=0)
+        steps = np.maximum((self.features.max(axis=0) - least) / 255, 1e-12)
         np.savez_compressed(
             path,
-            features=self.features.astype(np.float16),
+            features=((self.features - least) / steps).round().astype(np.uint8),
+            least=least,
+            steps=steps,
             targets=self.targets.astype(np.uint8),
             is_guard=self.is_guard,
             labels=np.array(self.labels),
@@ -78,7 +82,7 @@ def _read(path: Path) -> ReplaySample:
     try:
         with np.load(path) as kept:
             return ReplaySample(
-                kept["features"].astype(np.float32),
+                kept["features"] * kept["steps"] + kept["least"],
                 kept["targets"].astype(np.int64),
                 kept["is_guard"],
                 tuple(Label(name) for name in kept["labels"].tolist()),
