@@ -136,9 +136,10 @@ def local_paths(settings: dict[str, str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(paths))
 
 
-def make(root: Path, suite: str, mirror: str) -> Debian:
+def make(root: Path, suite: str, mirror: str | None) -> Debian:
     """A new Debian in ``root``, with the clone."""
-    subprocess.run(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", suite, root, mirror], check=True)
+    from_mirror = [mirror] if mirror else []
+    subprocess.run(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", suite, root, *from_mirror], check=True)
     settings = pip_settings()
     written = configparser.RawConfigParser()
     written["global"] = settings
@@ -238,7 +239,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="the folder of the chroot; must not exist")
     parser.add_argument("--suite", default="bookworm", help="the Debian (%(default)s)")
-    parser.add_argument("--mirror", default="http://deb.debian.org/debian", help="%(default)s")
+    parser.add_argument("--mirror", help="address of the packages, if not debootstrap's own")
     parser.add_argument("--tests", action="store_true", help="run all tests too (about half an hour)")
     arguments = parser.parse_args()
     root = arguments.folder.resolve()

@@ -3,10 +3,13 @@
 import os
 from pathlib import Path
 
+import cv2
 import pytest
 from hypothesis import HealthCheck, settings
 
 from app.capture.opencv_backend import silence_ffmpeg
+from app.core import resources
+from app.core.types import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,3 +35,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("real images and clips (../shared/data) are not part of the project")
     return folder
+
+
+@pytest.fixture(scope="module")
+def demo_frame() -> Image:
+    """One bare and one masked face."""
+    video = cv2.VideoCapture(str(resources.asset("demo.mp4")))
+    video.set(cv2.CAP_PROP_POS_FRAMES, 120)
+    ok, image = video.read()
+    video.release()
+    assert ok
+    return image  # type: ignore[return-value]

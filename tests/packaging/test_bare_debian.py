@@ -29,7 +29,7 @@ def test_the_settings_of_pip_come_along_with_their_files(tmp_path: Path, monkeyp
         "freeze.all='true'",
         "global.find-links='/other'",
         f"global.cert='{certificate}'",
-        f"global.extra-index-url='https://pypi.example/simple\\nfile://{index}/simple file:///absent/simple'",
+        f"global.extra-index-url='https://index.example/simple\\nfile://{index}/simple file:///absent/simple'",
     ]
     answer = subprocess.CompletedProcess([], 0, "\n".join(listed) + "\n")
     monkeypatch.setattr(subprocess, "run", lambda *_args, **_named: answer)

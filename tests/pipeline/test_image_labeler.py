@@ -12,22 +12,10 @@ from fakes import METADATA, BoxesDetector
 import app
 from app import label_faces, load_settings
 from app.capture.image_folder import read_image
-from app.core import resources
 from app.core.errors import ModelError
 from app.core.types import Box, Detection, Image, Label
 from app.pipeline.image_labeler import ImageLabeler, load_labeler
 from app.vision.classifier import Crops, Probabilities, decide, weigh_not_face
-
-
-@pytest.fixture(scope="module")
-def demo_frame() -> Image:
-    """One bare and one masked face."""
-    video = cv2.VideoCapture(str(resources.asset("demo.mp4")))
-    video.set(cv2.CAP_PROP_POS_FRAMES, 120)
-    ok, image = video.read()
-    video.release()
-    assert ok
-    return image  # type: ignore[return-value]
 
 
 def test_faces_of_one_image_are_labeled_largest_first(demo_frame: Image) -> None:

@@ -23,17 +23,6 @@ from app.vision.model_metadata import read_classifier_metadata
 from app.vision.preprocess import to_crop
 
 
-@pytest.fixture(scope="module")
-def demo_frame() -> Image:
-    """One bare and one masked face."""
-    video = cv2.VideoCapture(str(resources.asset("demo.mp4")))
-    video.set(cv2.CAP_PROP_POS_FRAMES, 120)
-    ok, image = video.read()
-    video.release()
-    assert ok
-    return image  # type: ignore[return-value]
-
-
 @pytest.mark.parametrize(
     ("backend", "name"), [("litert", "classifier.tflite"), ("keras", "classifier.keras"), ("onnx", "classifier.onnx")]
 )
