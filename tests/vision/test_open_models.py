@@ -82,7 +82,8 @@ def test_commands_use_the_models_of_the_flag(
     confidences = []
     for models in ("default", "open"):
         table = tmp_path / f"{models}.csv"
-        assert main(["annotate", str(image), "--models", models, "--table", str(table)]) == 0
+        files = ["--table", str(table), "--output", str(tmp_path / models)]
+        assert main(["annotate", str(image), "--models", models, *files]) == 0
         confidences.append(table.read_text("utf-8"))
     assert confidences[0] != confidences[1]
     capsys.readouterr()
