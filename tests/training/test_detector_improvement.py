@@ -131,7 +131,7 @@ def test_the_bundled_replay_sample_belongs_to_the_bundled_detectors(head: Detect
 def test_an_object_that_is_taken_for_a_face_is_learned_away(
     head: DetectorHead, replay: ReplayCells, tmp_path: Path
 ) -> None:
-    weak = write_weak(head, tmp_path / "weak.tflite", replay, scenes_of("sign", Label.MASK, range(40, 70)), 0.5)
+    weak = write_weak(head, tmp_path / "weak.tflite", replay, scenes_of("sign", Label.MASK, range(40, 70)), 1.0)
     signs = scenes_of("sign", Label.NOT_FACE, range(24))
     assert sum(bool(load(weak.path).detect(read(each.path))) for each in signs) > 20, "it takes signs for faces"
     done = improved(weak, replay, signs + scenes_of("face", Label.MASK, range(12)))
