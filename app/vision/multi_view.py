@@ -1,6 +1,7 @@
 """Searches a single image in several views, because what a detector finds in all of them is more surely a face."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from operator import not_
@@ -30,34 +31,42 @@ _SAME_IOU = 0.5
 MISSING = 0.15
 """A detection that one view lacks counts there as this much below the least score."""
 
-_AGREED = 0.2
+AGREED = 0.23
 """The mean of several views is surer than a score of one view: its log-odds rise by this much. Chosen on development
-images, for no more false positives than one view has at the score of OpenCV's YuNet."""
+images for no more false positives than OpenCV's YuNet has (``benchmarks/image_views.py``)."""
 
 _MIRRORED_LANDMARKS = (1, 0, 2, 4, 3)
 """The right eye of a mirrored face is its left one."""
 
 
 class MultiViewDetector:
-    """Runs ``detector`` on the ``VIEWS`` of an image. The score of a face is the mean of all views, made comparable
+    """Runs ``detector`` on ``views`` of an image. The score of a face is the mean of all views, made comparable
     with that of one view, at least ``score``; ``detector`` itself should report detections from ``MISSING`` below it.
     Faces below ``least_px`` in the image are left out."""
 
-    def __init__(self, detector: FaceDetector, score: float, least_px: float) -> None:
+    def __init__(
+        self,
+        detector: FaceDetector,
+        score: float,
+        least_px: float,
+        views: Sequence[View] = VIEWS,
+        agreed: float = AGREED,
+    ) -> None:
         self._detector, self._score, self._least_px = detector, score, least_px
+        self._views, self._agreed = views, agreed
 
     def detect(self, image: Image) -> list[Detection]:
         """``image``: (H, W, 3) uint8 BGR."""
-        found = [(each, view) for view in VIEWS for each in self._detect_in(view, image)]
+        found = [(each, view) for view in self._views for each in self._detect_in(view, image)]
         found.sort(key=lambda each: -each[0].score)
         joined = []
         while found:
             best = found[0][0]
             is_same = [each.box.iou(best.box) >= _SAME_IOU for each, _ in found]
-            scores = dict.fromkeys(VIEWS, self._score - MISSING)
+            scores = dict.fromkeys(self._views, self._score - MISSING)
             for each, view in reversed(list(compress(found, is_same))):
                 scores[view] = each.score
-            joined.append(replace(best, score=comparable_score(sum(scores.values()) / len(VIEWS))))
+            joined.append(replace(best, score=comparable_score(sum(scores.values()) / len(self._views), self._agreed)))
             found = list(compress(found, map(not_, is_same)))
         joined = sorted((each for each in joined if each.score >= self._score), key=lambda each: -each.score)
         return [each for place, each in enumerate(joined) if not any(_is_part(each, b) for b in joined[:place])]
@@ -76,9 +85,9 @@ class MultiViewDetector:
         return [each for each in mapped if each.box.size >= self._least_px]
 
 
-def comparable_score(mean: float) -> float:
+def comparable_score(mean: float, agreed: float = AGREED) -> float:
     """The score of one view that is as sure as this mean of several views."""
-    return mean / (mean + (1 - mean) * math.exp(-_AGREED))
+    return mean / (mean + (1 - mean) * math.exp(-agreed))
 
 
 def _mirrored(found: Detection, width: int) -> Detection:
