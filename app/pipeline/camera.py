@@ -212,10 +212,10 @@ class Camera:
             failure=self.failure,
             capture_error=self.capture.error,
             capture_limit_s=limit_s,
-            thread=worker.name,
             heartbeat=worker.heartbeat,
             crash=worker.crash,
             worker_ended=worker.ended,
+            hide=settings.hide,
         )
 
     @property

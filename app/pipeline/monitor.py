@@ -32,8 +32,8 @@ from app.pipeline.watchdog import (
     Action,
     GiveUpCamera,
     ReportOutage,
-    RestartCamera,
-    RestartClassifier,
+    Restart,
+    Stage,
     Watchdog,
     raise_if_none_left,
 )
@@ -52,10 +52,6 @@ _WAIT_S = 0.5
 _JOIN_S = 1.7
 """Time limit for all threads to end after a stop; the whole shutdown takes less than 2 s."""
 _WATCHDOG_DEAD_AFTER_S = 10.0
-
-CLASSIFIER_THREAD = "thread classifier"
-RESTART_SHOWN_S = 60.0
-"""A restarted thread that has worked for so long is reported as working again."""
 
 
 class Monitor:
@@ -99,7 +95,6 @@ class Monitor:
         self._listeners = Listeners(self._dispatcher, listeners, event_listeners, recorder)
         self._results = ResultQueue(len(settings.camera))
         self._watchdog = Watchdog()
-        self._restarted: dict[str, tuple[float, str]] = {}
         self._next_classifier: MaskClassifier | None = None
         self._next_detectors: dict[str, tuple[FaceDetector, DetectorSettings]] = {}  # by camera
         self._checked_s = time.monotonic()
@@ -290,31 +285,26 @@ class Monitor:
             self._listeners.put_hours(self._watched_time.take())
 
     def _carry_out(self, action: Action) -> None:
-        if isinstance(action, RestartClassifier):
-            log.error("%s; restarted", action.reason)
-            self._restarted[CLASSIFIER_THREAD] = time.monotonic(), action.reason
-            self._classifier.replace(self._parts.open_classifier(self._settings.classifier))
-            return
+        if isinstance(action, Restart):
+            log.error("%s; restarted (%d of %d within an hour)", action.reason, action.count, action.limit)
+            if action.stage is Stage.CLASSIFIER:
+                self._classifier.replace(self._parts.open_classifier(self._settings.classifier))
+                return
         camera = next(each for each in self._cameras if each.name == action.camera)
         if isinstance(action, ReportOutage):
             self.report(camera.outage_event(action.change, action.reason))
             return
         self._end_view(camera, "restarted")
-        if isinstance(action, RestartCamera):
-            self._restart(camera, action)
+        if isinstance(action, Restart):
+            with_capture = action.stage is Stage.CAPTURE
+            self._release_thread(camera, hangs=not with_capture)
+            self._begin(camera, partial(camera.restart, with_capture), f"{action.reason}; ")
         else:
             self._give_up(camera, action)
 
     def report(self, event: Event) -> None:
         """Passes an event without a frame to the listeners."""
         self._listeners.report(event)
-
-    def _restart(self, camera: Camera, action: RestartCamera) -> None:
-        reason = camera.settings.hide(action.reason)
-        self._restarted[f"threads of {camera.name}"] = time.monotonic(), reason
-        log.error("%s: %s; restarted (%d of %d within an hour)", camera.name, reason, action.count, action.limit)
-        self._release_thread(camera, hangs=not action.with_capture)
-        self._begin(camera, partial(camera.restart, action.with_capture), f"{reason}; ")
 
     def _begin(self, camera: Camera, begin: Callable[[], None], reason: str = "") -> None:
         try:
@@ -425,7 +415,7 @@ class Monitor:
     def use_classifier(self, settings: ClassifierSettings) -> None:
         """Uses another model within a second. Raises MaskwatchError and changes nothing if it cannot be loaded."""
         self._next_classifier = self._parts.open_classifier(settings)
-        self._forget_faults("classifier")
+        self._watchdog.forget_restarts(Stage.CLASSIFIER)
         self._settings = self._settings.model_copy(update={"classifier": settings})
 
     def use_detector(self, settings: DetectorSettings) -> None:
@@ -433,25 +423,18 @@ class Monitor:
         if it cannot be loaded."""
         changed = self._settings.model_copy(update={"detector": settings})
         detectors = {own.name: self._parts.open_detector(changed, own) for own in changed.camera}
-        self._forget_faults("detector")
+        self._watchdog.forget_restarts(Stage.DETECTOR)
         self._settings = changed  # first: a worker that is made meanwhile uses it
         self._next_detectors = detectors
 
     def fault_of(self, network: str) -> str:
         """Why a thread that runs ``network`` (classifier or detector) was restarted lately, or ''."""
-        return next((reason for reason in self.restarted.values() if _is_of(network, reason)), "")
-
-    def _forget_faults(self, network: str) -> None:
-        """Those were the faults of the one before."""
-        for name, (_, reason) in self._restarted.copy().items():
-            if _is_of(network, reason):
-                self._restarted.pop(name)
+        return next((restart.reason for restart in self._watchdog.restarts if restart.stage == network), "")
 
     @property
     def restarted(self) -> dict[str, str]:
-        """The threads that were restarted within the last ``RESTART_SHOWN_S``, and why."""
-        since_s = time.monotonic() - RESTART_SHOWN_S
-        return {name: reason for name, (at_s, reason) in self._restarted.copy().items() if at_s > since_s}
+        """The threads that were restarted lately, and why."""
+        return {restart.part: restart.reason for restart in self._watchdog.restarts}
 
     def stop(self) -> None:
         """Asks all threads to stop. Thread-safe; may be called from a signal handler."""
@@ -486,11 +469,6 @@ class Monitor:
         if isinstance(fault, MaskwatchError):
             raise fault
         raise MonitorError(f"thread '{self._threads.failed}' crashed: {fault!r}; please report it") from fault
-
-
-def _is_of(network: str, reason: str) -> bool:
-    """Whether the watchdog restarted the thread of ``network`` for ``reason``."""
-    return reason.startswith(f"thread '{network}")
 
 
 def _is_same(camera: Camera, settings: CameraSettings) -> bool:
