@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -11,7 +10,6 @@ from types import TracebackType
 
 from app.capture.live_source import throttle_of
 from app.capture.recording import recording_id
-from app.capture.slot import SlotClosed
 from app.capture.source import FrameSource
 from app.core.errors import MaskwatchError, MonitorError
 from app.core.text import MOVED, REMOVED
@@ -19,10 +17,10 @@ from app.core.types import Counts, Event, FrameResult
 from app.pipeline.alert_policy import may_alert_now
 from app.pipeline.camera import Camera, CameraView
 from app.pipeline.classifier_thread import ClassifierThread
+from app.pipeline.detector_threads import DetectorThreads
 from app.pipeline.detector_worker import DetectorWorker
 from app.pipeline.dispatcher import Dispatcher
 from app.pipeline.event_factory import EventFactory
-from app.pipeline.heartbeat import AwakeClock
 from app.pipeline.listeners import EventListener, HourRecorder, Listeners, ResultListener
 from app.pipeline.monitor_parts import MonitorParts, live_settings
 from app.pipeline.result_queue import ResultQueue
@@ -30,14 +28,12 @@ from app.pipeline.thread_group import ThreadGroup
 from app.pipeline.watchdog import (
     CHECK_EVERY_S,
     Action,
-    GiveUpCamera,
     ReportOutage,
     Restart,
     Stage,
     Watchdog,
     raise_if_none_left,
 )
-from app.pipeline.watched_time import WatchedTime
 from app.settings.monitor import CameraSettings
 from app.settings.reload import live_camera, live_part
 from app.settings.root import Settings
@@ -47,8 +43,6 @@ from app.vision.detector import FaceDetector
 
 log = logging.getLogger(__name__)
 
-_WAIT_S = 0.5
-"""Longest single wait of a thread: a stop is noticed within this time even if a notification is lost."""
 _JOIN_S = 1.7
 """Time limit for all threads to end after a stop; the whole shutdown takes less than 2 s."""
 _WATCHDOG_DEAD_AFTER_S = 10.0
@@ -79,13 +73,9 @@ class Monitor:
         self.run_id = f"{int(time.time()):x}{secrets.token_hex(3)}"
         self._settings = settings
         self._offline = {event.camera: event for event in offline}
-        self._is_muted = is_muted
         self._parts = parts or MonitorParts()
         self._recorder = recorder
         self._may_watch = may_watch
-        self._watched_time, self._awake = WatchedTime(), AwakeClock()
-        self._resumed = threading.Event()
-        self._resumed.set()
         self._threads = ThreadGroup(self._wake_all)
         self._cameras: list[Camera] = []  # replaced, never changed: other threads read it
         self._removed: list[Camera] = []
@@ -94,6 +84,9 @@ class Monitor:
         self._dispatcher = Dispatcher()
         self._listeners = Listeners(self._dispatcher, listeners, event_listeners, recorder)
         self._results = ResultQueue(len(settings.camera))
+        self._detectors = DetectorThreads(
+            self._threads, self._classifier, self._listeners, self._results, is_muted, self._end_file
+        )
         self._watchdog = Watchdog()
         self._next_classifier: MaskClassifier | None = None
         self._next_detectors: dict[str, tuple[FaceDetector, DetectorSettings]] = {}  # by camera
@@ -131,7 +124,7 @@ class Monitor:
     def _start(self, camera: Camera) -> None:
         if self._may_watch(camera.name):
             camera.capture.start()
-            self._spawn_detector(camera)
+            self._detectors.start(camera)
         else:
             camera.suspend()
 
@@ -175,36 +168,6 @@ class Monitor:
 
     def _new_worker(self, camera: Camera) -> DetectorWorker:
         return self._parts.make_worker(camera, self._settings, self._classifier.metadata)
-
-    def _spawn_detector(self, camera: Camera) -> None:
-        worker = camera.worker
-        worker.thread = self._threads.spawn(worker.name, lambda: self._run_detector(camera, worker))
-
-    def _run_detector(self, camera: Camera, worker: DetectorWorker) -> None:
-        """The detector thread: frames in, results out, until the source ends, the worker or the monitor stops."""
-        classify, is_muted = partial(self._classifier.classify, worker), partial(self._is_muted, camera.name)
-        while not self._threads.stopping.is_set() and not worker.is_stopped:
-            worker.heartbeat.rest()
-            if not self._resumed.wait(_WAIT_S):
-                continue
-            try:
-                frame = worker.frames.get(_WAIT_S)
-            except SlotClosed:
-                break
-            if frame is not None:
-                result = worker.analyze(frame, classify, is_muted, keep_crash=camera.is_live)
-                worker.heartbeat.rest()
-                if result is not None:
-                    before = camera.occupancy
-                    events = camera.keep(result)
-                    self._listeners.put(result)
-                    if camera.occupancy is not before:
-                        self._listeners.put_occupancy(camera.occupancy, events, result)
-                    self._results.put(result, wait=not camera.is_live)
-        if not worker.is_stopped and not self._threads.stopping.is_set():  # only if the source itself has ended
-            worker.ended = True
-            if not camera.is_live:
-                self._end_file(camera)
 
     def _end_file(self, camera: Camera) -> None:
         """Handles the end of a file. A failed file stops the monitor if no other camera is left."""
@@ -271,9 +234,8 @@ class Monitor:
             self.report(camera.outage_event(change, reason))
 
     def _measure_watched_time(self) -> None:
-        wall_s, is_paused = time.time(), not self._resumed.is_set()
-        self._watched_time.step(
-            self._awake.check(),
+        wall_s, is_paused = time.time(), self._detectors.is_paused
+        self._listeners.measure(
             wall_s,
             [
                 camera.activity(is_paused, not may_alert_now(live_settings(self._settings, camera.settings)[1], wall_s))
@@ -281,8 +243,6 @@ class Monitor:
                 if (camera.is_live or not camera.has_ended) and not camera.is_suspended
             ],
         )
-        if self._watched_time.is_due:
-            self._listeners.put_hours(self._watched_time.take())
 
     def _carry_out(self, action: Action) -> None:
         if isinstance(action, Restart):
@@ -296,11 +256,10 @@ class Monitor:
             return
         self._end_view(camera, "restarted")
         if isinstance(action, Restart):
-            with_capture = action.stage is Stage.CAPTURE
-            self._release_thread(camera, hangs=not with_capture)
-            self._begin(camera, partial(camera.restart, with_capture), f"{action.reason}; ")
+            self._detectors.give_up(camera)
+            self._begin(camera, partial(camera.restart, action.stage is Stage.CAPTURE), f"{action.reason}; ")
         else:
-            self._give_up(camera, action)
+            self._give_up(camera, action.reason)
 
     def report(self, event: Event) -> None:
         """Passes an event without a frame to the listeners."""
@@ -310,28 +269,21 @@ class Monitor:
         try:
             begin()
         except MaskwatchError as error:
-            self._give_up(camera, GiveUpCamera(camera.name, f"{reason}{camera.name} cannot be restarted: {error}"))
+            self._give_up(camera, f"{reason}{camera.name} cannot be restarted: {camera.settings.hide(str(error))}")
             return
         # New settings may have come meanwhile.
         camera.apply(camera.settings, *live_settings(self._settings, camera.settings))
-        self._spawn_detector(camera)
+        self._detectors.start(camera)
         if self._threads.stopping.is_set():  # the stop may have closed only the old capture
             camera.stop()
 
-    def _give_up(self, camera: Camera, action: GiveUpCamera) -> None:
-        reason = camera.settings.hide(action.reason)
+    def _give_up(self, camera: Camera, reason: str) -> None:
         log.error("%s", reason)
-        self._release_thread(camera, hangs=True)
+        self._detectors.give_up(camera)
         camera.give_up(MonitorError(reason))
         # Before the end is reported: otherwise it would count as a regular end.
         raise_if_none_left([each.health() for each in self._cameras], self._settings.monitor)
         self._dispatcher.put(self._results.producer_done, wait=False)
-
-    def _release_thread(self, camera: Camera, hangs: bool) -> None:
-        """Ignores the detector thread of ``camera`` from now on, if it ``hangs``."""
-        worker = camera.worker
-        if hangs and worker.thread is not None and worker.crash is None:
-            self._threads.give_up(worker.thread)
 
     def _change_classifier(self) -> None:
         """The workers are replaced too: the new model may need other crops and have other labels."""
@@ -359,9 +311,9 @@ class Monitor:
         for camera in self._cameras:
             camera.pause(paused)
         if paused:
-            self._resumed.clear()
+            self._detectors.pause()
         else:
-            self._resumed.set()
+            self._detectors.resume()
 
     def views(self) -> list[CameraView]:
         """The current view of each camera, in the order of the settings."""
@@ -441,7 +393,7 @@ class Monitor:
         self._threads.stop()
 
     def _wake_all(self) -> None:
-        self._resumed.set()
+        self._detectors.resume()
         for camera in self._cameras:
             camera.stop()
         self._classifier.close()
@@ -458,7 +410,7 @@ class Monitor:
             stuck += [f"capture {camera.name}"] * camera.join(deadline_s)
         if stuck:
             log.warning("threads still running %.1f s after the stop: %s", _JOIN_S, ", ".join(stuck))
-        self._listeners.finish(self._watched_time.take())
+        self._listeners.finish()
         if error is None:
             self._raise_fault()
 
