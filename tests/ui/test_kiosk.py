@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fakes import plain_frame
+from fakes_window import FakeImageWindow, FakeMonitor
 from test_kiosk_sign import track
-from test_window_state import FakeImageWindow, FakeMonitor
 
 from app.capture.capture import SourceState, SourceStatus
 from app.cli.watch_session import WatchSession

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import plain_frame
-from test_window_state import FakeImageWindow
+from fakes_window import FakeImageWindow
 
 from app.capture.cameras import CameraDevice
 from app.capture.preview import CameraPreview
