@@ -33,6 +33,8 @@ class History:
     def __init__(self, settings: AlertSettings, center: AlertCenter) -> None:
         self._settings = settings
         self._center = center
+        self.marking = threading.RLock()
+        """Held while a mark changes: of two at the same moment, one is the last for memory, file and collected face."""
         self._lock = threading.Lock()
         self._marks: OrderedDict[str, Marks] = OrderedDict()  # of this run, also without a store
 
@@ -119,7 +121,7 @@ class History:
 
     def _mark(self, event_id: str, change: Callable[[Marks], Marks]) -> Marks:
         store = self._open()
-        with closing(store) if store is not None else nullcontext():
+        with closing(store) if store is not None else nullcontext(), self.marking:
             stored = {} if store is None else read_marks(store, [event_id])
             with self._lock:
                 old = self._marks.pop(event_id, None) or stored.get(event_id, Marks())
