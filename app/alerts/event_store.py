@@ -182,6 +182,18 @@ class EventStore:
         with self._store_errors():
             return list(_deliveries(self._db.execute(f"{SELECT_DELIVERIES} WHERE {where} ORDER BY events.seq", values)))
 
+    def channels(self) -> list[str]:
+        """All that have deliveries."""
+        return self._names("SELECT DISTINCT channel FROM outbox ORDER BY 1")
+
+    def cameras(self) -> list[str]:
+        """All that have events or counts. A part of the program that failed is in the place of a camera too."""
+        return self._names("SELECT camera FROM events UNION SELECT camera FROM presence ORDER BY 1")
+
+    def _names(self, query: str) -> list[str]:
+        with self._store_errors():
+            return [name for (name,) in self._db.execute(query)]
+
     def pending(self, channel: str) -> Iterator[Delivery]:
         """The pending alerts of ``channel``, oldest first."""
         query = f"{SELECT_DELIVERIES} WHERE status = 'pending' AND channel = ? ORDER BY outbox.rowid"

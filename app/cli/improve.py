@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.cli.arguments import number
 from app.cli.event_file import add_event_file_options, folder_of, make_console, open_store, settings_of
 from app.core.errors import DataError, ModelError, SettingsError
 from app.core.files import output_errors
@@ -48,7 +49,7 @@ def register(commands: Any) -> None:
     )
     parser.add_argument(
         "--false-alerts-per-day",
-        type=float,
+        type=number(0),
         metavar="N",
         help="instead: choose policy.min_label_confidence of each camera for at most N false alerts per day, from the "
         "verdicts on its alerts",

@@ -88,6 +88,18 @@ def test_alerts_list_and_retry(
 
 
 @pytest.mark.usefixtures("filled")
+def test_an_unknown_channel_is_an_error_and_one_of_the_settings_is_not(
+    run: Run, store_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SettingsError, match=r"^no channel 'wab'; choose from: web$"):
+        run("alerts", "list", "--store", store_path, "--channel", "web", "--channel", "wab")
+    config = config_with(tmp_path, store_path, "http://127.0.0.1:9")
+    config.write_text(config.read_text().replace('"web"', '"desk"'))
+    assert run("alerts", "list", "--config", config, "--channel", "desk") == 0
+    assert "0 of 0 shown" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("filled")
 def test_retry_names_channels_without_settings(run: Run, store_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SettingsError, match=r"no channel 'wab'; choose from: .*web"):
         run("alerts", "retry", "--store", store_path, "--channel", "wab")

@@ -144,6 +144,20 @@ def test_stats_without_matplotlib_name_the_package(
 
 
 @pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("action", ["list", "export", "stats"])
+def test_an_unknown_camera_is_an_error(
+    run: Run, store_path: Path, action: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = store_path.with_name("settings.toml")
+    config.write_text('[[camera]]\nuri = "demo"\nname = "gate"\n')
+    arguments = ("events", action, "--config", config, "--store", store_path, "--camera", "gate")
+    assert run(*arguments) == 0, "a camera may have no events yet"
+    assert "cam-" not in capsys.readouterr().out
+    with pytest.raises(SettingsError, match=r"^no camera 'cam-9'; choose from: cam-0, cam-1, door, gate$"):
+        run(*arguments, "--camera", "cam-9")
+
+
+@pytest.mark.usefixtures("filled")
 def test_since_must_be_before_until(run: Run, store_path: Path) -> None:
     with pytest.raises(SettingsError, match="swap them"):
         run("events", "list", "--store", store_path, "--since", "1h", "--until", "2h")

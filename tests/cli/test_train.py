@@ -191,7 +191,7 @@ def test_split_with_one_class_is_reported(tmp_path: Path) -> None:
 def test_seeds_out_of_range_are_rejected(seed: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parsed("train", "own", "--run", "run", "--seed", seed)
-    assert "must be 0 to 4294967295" in capsys.readouterr().err
+    assert f"{seed!r} is not a whole number from 0 to 4294967295" in capsys.readouterr().err
 
 
 def test_progress_prints_epochs_and_how_to_resume() -> None:
