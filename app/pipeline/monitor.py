@@ -110,14 +110,11 @@ class Monitor:
 
     # -- cameras and their threads -----------------------------------------------------------------------------------
 
-    def _new_camera(self, settings: CameraSettings, replaced: Camera | None = None) -> Camera:
-        """``replaced``: the one of the same name, whose counts continue."""
+    def _new_camera(self, settings: CameraSettings) -> Camera:
         source = self._parts.make_source(settings)
         events = EventFactory(recording_id(settings) or self.run_id, source.name)
         camera = Camera(settings, source, events, self._new_worker)
-        if replaced is not None:  # the recorder may not have its last count yet
-            camera.occupancy = replaced.occupancy
-        elif self._recorder is not None:  # also without lines: a limit that was reached has to end
+        if self._recorder is not None:  # also without lines: a limit that was reached has to end
             camera.occupancy = self._recorder.occupancy(camera.name) or camera.occupancy
         return camera
 
@@ -130,30 +127,33 @@ class Monitor:
 
     def _follow_settings(self) -> None:
         """Starts new cameras and stops those that the settings do not name any more. One whose source has changed is
-        stopped and started again."""
+        stopped and started again. Where that cannot be, the camera before goes on; so do all if none can be started."""
         self._follows = True
-        wanted, old = self._settings.camera, {camera.name: camera for camera in self._cameras}
-        kept = {own.name: old[own.name] for own in wanted if own.name in old and _is_same(old[own.name], own)}
-        for _ in range(len(wanted) - len(kept)):  # first, or the run could end in between
+        old, cameras, new = {camera.name: camera for camera in self._cameras}, list[Camera](), list[Camera]()
+        for own in self._settings.camera:
+            camera = old.get(own.name)
+            if camera is not None and _is_same(camera, own):
+                camera.apply(own, *live_settings(self._settings, own))  # it may not have been there when they came
+            else:
+                try:
+                    camera = self._new_camera(own)
+                    new.append(camera)
+                except MaskwatchError as error:
+                    log.error("%s cannot be started: %s", own.name, own.hide(str(error)))
+            cameras += [camera] if camera is not None else []
+        if not cameras:
+            return
+        for _ in new:  # first, or the run could end in between
             self._results.add_producer()
-        names = {own.name for own in wanted}
         for camera in self._cameras:
-            if camera.name not in kept:
-                self._remove(camera, is_replaced=camera.name in names)
-        cameras = []
-        for own in wanted:
-            if own.name in kept:
-                # It may not have been there when they came.
-                kept[own.name].apply(own, *live_settings(self._settings, own))
-            try:
-                cameras.append(kept.get(own.name) or self._new_camera(own, old.get(own.name)))
-            except MaskwatchError as error:
-                log.error("%s cannot be started: %s", own.name, own.hide(str(error)))
-                self._results.producer_done()
+            if camera not in cameras:
+                self._remove(camera, is_replaced=any(each.name == camera.name for each in new))
+        for camera in new:
+            if camera.name in old:  # the recorder may not have its last count yet
+                camera.occupancy = old[camera.name].occupancy
         self._cameras = cameras
-        for camera in cameras:
-            if camera.name not in kept:
-                self._start(camera)
+        for camera in new:
+            self._start(camera)
         if self._threads.stopping.is_set():  # the stop may have closed only the old ones
             self._wake_all()
 

@@ -31,11 +31,11 @@ def test_the_number_of_a_missing_camera_is_ignored(tmp_path: Path, regions: Regi
     window = make_window(tmp_path, regions, cameras=2)
     press(window, "5")
     window.handle(Click(0.01, 0.01, is_left=True))
-    assert window.enlarged == 0, "the first click enlarges"
+    assert window.enlarged == "camera0", "the first click enlarges"
     press(window, "7")
-    assert window.enlarged == 0
+    assert window.enlarged == "camera0"
     press(window, "2")
-    assert window.enlarged == 1
+    assert window.enlarged == "camera1"
     press(window, "0")
     assert window.enlarged is None
 
@@ -50,6 +50,44 @@ def test_an_open_region_stays_with_its_camera(tmp_path: Path, regions: Regions) 
     window.screen = replace(window.screen, draft=draft)
     press(window, "2", "0", "e")
     assert regions.saved == {"camera0": (TRIANGLE,)}
+
+
+class ChangingMonitor(FakeMonitor):
+    """Cameras of which some are ``removed``, as in the web view."""
+
+    removed: tuple[str, ...] = ()
+
+    def views(self) -> list[CameraView]:
+        return [view for view in super().views() if view.camera not in self.removed]
+
+
+def test_the_enlarged_camera_stays_when_others_are_removed(tmp_path: Path, regions: Regions) -> None:
+    monitor = ChangingMonitor(3)
+    window = make_window(tmp_path, regions, monitor=monitor)
+    press(window, "2", "e")
+    for x, y in TRIANGLE:
+        window.handle(Click(x, y, is_left=True))
+    monitor.removed = ("camera0",)
+    window.redraw()
+    press(window, "e")
+    assert regions.saved.keys() == {"camera1"}, "not the one that has its place now"
+    press(window, "t")
+    assert regions.turned == ["camera1"]
+
+
+def test_regions_of_a_camera_that_is_removed_meanwhile_are_not_saved_for_another(
+    tmp_path: Path, regions: Regions
+) -> None:
+    monitor = ChangingMonitor(2)
+    window = make_window(tmp_path, regions, monitor=monitor)
+    press(window, "2", "e")
+    for x, y in TRIANGLE:
+        window.handle(Click(x, y, is_left=True))
+    monitor.removed = ("camera1",)
+    window.redraw()
+    assert window.screen.draft is None
+    assert window.screen.message == "regions not changed: camera1 is not watched any more"
+    assert regions.saved == {}
 
 
 def test_a_region_that_crosses_itself_is_not_saved(tmp_path: Path, regions: Regions) -> None:
