@@ -67,11 +67,6 @@ def text_width(text: str, size_px: float, bold: bool = False) -> float:
     return text_mask(text, size_px, bold).width
 
 
-def is_drawable(letter: str) -> bool:
-    """Whether some typeface, bundled or of the system, has this character."""
-    return font_of(letter, False) is not None
-
-
 def _clean(text: str) -> str:
     return "".join(" " if unicodedata.category(letter) in _BREAKING else letter for letter in text)
 

@@ -115,6 +115,11 @@ class Window:
     def is_recording(self) -> bool:
         return self._saver.is_recording
 
+    @property
+    def _views(self) -> Sequence[CameraView]:
+        """Of the cameras that are shown: while the window is paused, as they were then."""
+        return self._paused_views or self._monitor.views()
+
     def pause(self, paused: bool) -> None:
         """Pauses or resumes the analysis and the display."""
         self._paused_views = self._monitor.views() if paused else []
@@ -156,7 +161,7 @@ class Window:
         """Shows the next image, if any. A new window, or one with another source, gets the size of the image."""
         if not self._image_window.is_ready:
             return
-        views = self._paused_views or self._monitor.views()
+        views = self._views
         natural_px = self._natural_size(views)
         is_new = natural_px != self._natural_px and not self._fullscreen
         if is_new:
@@ -195,7 +200,7 @@ class Window:
         now_s = time.monotonic()
         if self.screen.message and now_s > self._message_until_s:
             self.screen = replace(self.screen, message="")
-        views = views or self._paused_views or self._monitor.views()
+        views = views or self._views
         if self.screen.draft is not None and all(view.camera != self._edited for view in views):
             self.screen = replace(self.screen, draft=None)
             self._show_message(f"regions not changed: {self._edited} is not watched any more")
@@ -318,11 +323,11 @@ class Window:
         """Shows only camera ``index``, or all if it is negative; ignores an index without a camera."""
         if self.screen.draft is not None:
             self._show_message(_EDITING, math.inf)  # the open regions belong to this camera
-        elif index < len(views := self._monitor.views()):
+        elif index < len(views := self._views):
             self.enlarged = None if index < 0 else views[index].camera
 
     def _start_edit(self) -> None:
-        single = self._single_view(self._monitor.views())
+        single = self._single_view(self._views)
         if single is None:
             self._show_message("enlarge a camera first (1 to 9, or click), then press e")
             return
@@ -331,7 +336,7 @@ class Window:
         self._show_message(_EDITING, math.inf)
 
     def _turn(self) -> None:
-        single = self._single_view(self._monitor.views())
+        single = self._single_view(self._views)
         if single is None:
             self._show_message("enlarge a camera first (1 to 9, or click), then press t")
         else:
@@ -362,7 +367,7 @@ class Window:
 
         The right button closes a region.
         """
-        draft, views = self.screen.draft, self._monitor.views()
+        draft, views = self.screen.draft, self._views
         single = self._single_view(views)
         if draft is not None and single is not None:
             (width_px, height_px), area = video_box(single, self.screen)
@@ -382,7 +387,7 @@ class Window:
     def _snapshot(self) -> None:
         if self._last is None:
             return
-        views = self._paused_views or self._monitor.views()
+        views = self._views
         plain = replace(self.screen, help=False, message="", max_width_px=_SNAPSHOT_PX)
         single = self._single_view(views)
         image = self._render_views(views, plain if single is None else replace(plain, size_px=None))

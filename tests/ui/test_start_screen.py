@@ -84,6 +84,9 @@ def test_empty_address_and_a_failed_paste_are_explained() -> None:
     assert "type an address first" in state.fault
     state.handle(Key(INSERT), fails)
     assert state.fault == "cannot paste: install xclip"
+    state.prefer(Choice(ChoiceKind.ADDRESS, "rtsp://door/1"))
+    state.handle(Key(INSERT), lambda: "")
+    assert (state.fault, state.address) == ("the clipboard has no text", "rtsp://door/1"), "a picture, for example"
     before = draw_start(state, [], [])
     state.handle(Key(ord("r")))
     assert state.fault == ""
