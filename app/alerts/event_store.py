@@ -40,6 +40,8 @@ ADD_HOUR = (
 )
 DELIVERY_COLUMNS = "record, channel, created_s, updated_s, status, attempts, error"
 SELECT_DELIVERIES = f"SELECT {DELIVERY_COLUMNS} FROM outbox JOIN events ON events.id = event_id"
+EACH_ID = "(SELECT value FROM json_each(?))"
+"""Any number of ids as one value of a query, a JSON array: the number of values is limited."""
 MAGIC = b"SQLite format 3\0"
 STATUSES = frozenset(status.value for status in Status)
 BUSY_CODES = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED))
