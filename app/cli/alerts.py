@@ -88,7 +88,9 @@ def _list_alerts(args: argparse.Namespace) -> int:
     from app.alerts.store_types import Status
 
     with open_store(args) as store:
-        check_names("channel", args.channel, {*store.channels(), *(each.name for each in settings_of(args).channels)})
+        if args.channel:
+            configured = (each.name for each in settings_of(args).channels)
+            check_names("channel", args.channel, [*store.channels(), *configured])
         found = store.deliveries(Status(args.status) if args.status else None)
     found = [each for each in found if not args.channel or each.channel in args.channel]
     shown = found[-args.newest :]

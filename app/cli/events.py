@@ -66,7 +66,8 @@ def _filter(args: argparse.Namespace, store: "EventStore") -> "EventFilter":
     since_s, until_s = limits  # an empty argument is an error
     if since_s is not None and until_s is not None and since_s >= until_s:
         raise SettingsError(f"--since {args.since} is not before --until {args.until}; swap them")
-    check_names("camera", args.camera, [*cameras_of(args), *store.cameras()])
+    if args.camera:
+        check_names("camera", args.camera, [*cameras_of(args), *store.cameras()])
     return EventFilter(since_s, until_s, tuple(args.camera), tuple(args.kind))
 
 

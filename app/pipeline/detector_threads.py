@@ -29,7 +29,7 @@ class DetectorThreads:
         is_muted: Callable[[str], bool],
         on_end: Callable[[Camera], None],
     ) -> None:
-        """``on_end`` is called by the thread of a camera whose source has ended."""
+        """``on_end`` is called by the thread of a file that has ended."""
         self._threads = threads
         self._classifier = classifier
         self._listeners = listeners
