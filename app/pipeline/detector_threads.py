@@ -55,11 +55,11 @@ class DetectorThreads:
     def is_paused(self) -> bool:
         return not self._resumed.is_set()
 
-    def pause(self) -> None:
-        self._resumed.clear()
-
-    def resume(self) -> None:
-        self._resumed.set()
+    def pause(self, paused: bool) -> None:
+        if paused:
+            self._resumed.clear()
+        else:
+            self._resumed.set()
 
     def _run(self, camera: Camera, worker: DetectorWorker) -> None:
         while not self._threads.stopping.is_set() and not worker.is_stopped:

@@ -310,10 +310,7 @@ class Monitor:
         """Pauses or resumes the analysis. While paused, files wait and live sources decode only some frames."""
         for camera in self._cameras:
             camera.pause(paused)
-        if paused:
-            self._detectors.pause()
-        else:
-            self._detectors.resume()
+        self._detectors.pause(paused)
 
     def views(self) -> list[CameraView]:
         """The current view of each camera, in the order of the settings."""
@@ -393,7 +390,7 @@ class Monitor:
         self._threads.stop()
 
     def _wake_all(self) -> None:
-        self._detectors.resume()
+        self._detectors.pause(False)
         for camera in self._cameras:
             camera.stop()
         self._classifier.close()
