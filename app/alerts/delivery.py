@@ -407,4 +407,7 @@ class AlertCenter:
                 if had_work or changed or due:
                     self._count_waiting()
                     self._changed.notify_all()
-                self._changed.wait_for(lambda: self._stopping or self._queue.has_unwritten, STORE_POLL_S)
+                self._changed.wait_for(self._has_store_work, STORE_POLL_S)
+
+    def _has_store_work(self) -> bool:
+        return self._stopping or self._queue.has_unwritten or self._queue.has_grown

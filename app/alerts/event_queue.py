@@ -307,8 +307,8 @@ class EventQueue:
         self.write()
         changed = self._read(EventStore.changed_by_others, False)
         now_s = self._clock.monotonic_s()
-        max_bytes = int(self.settings.max_store_mb * BYTES_PER_MB)
-        if now_s - self._enforced_s >= ENFORCE_EVERY_S or self._bytes_since >= max_bytes * ENFORCE_EVERY_SHARE:
+        if now_s - self._enforced_s >= ENFORCE_EVERY_S or self.has_grown:
+            max_bytes = int(self.settings.max_store_mb * BYTES_PER_MB)
             self._enforced_s, self._bytes_since = now_s, 0
             clock_s, keep_s = self._retention_clock.now_s, self.settings.keep_days * DAY_S
             names = [channel.name for channel in self.settings.channels]
@@ -317,6 +317,11 @@ class EventQueue:
             if deleted is not None and (deleted.events or deleted.pictures):
                 log.info("retention: deleted %d events and %d snapshots", deleted.events, deleted.pictures)
         return changed
+
+    @property
+    def has_grown(self) -> bool:
+        """Whether so much was written that ``maintain`` should limit the size of the file now."""
+        return self._bytes_since >= self.settings.max_store_mb * BYTES_PER_MB * ENFORCE_EVERY_SHARE
 
     @property
     def has_unwritten(self) -> bool:

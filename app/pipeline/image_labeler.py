@@ -1,5 +1,6 @@
 """Labels the faces of single images: no tracking, each label comes from this image alone."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,8 +15,8 @@ from app.settings.vision import LEAST_FACE_PX, ClassifierSettings, DetectorSetti
 from app.vision.classifier import MaskClassifier, Probabilities, decide, load_classifier, weigh_not_face
 from app.vision.detector import FaceDetector
 from app.vision.detector_loader import SLACK, leaves_score, load_detector
+from app.vision.multi_view import MISSING, VIEWS, MultiViewDetector
 from app.vision.preprocess import face_crops, sharpness
-from app.vision.two_views import MISSING, TwoViewDetector
 
 _MORE_MARGINS = (-0.1, 0.0, 0.1)
 """Views of a face with less and more of its surroundings, each also mirrored."""
@@ -87,16 +88,17 @@ def for_photos(settings: Settings) -> Settings:
 
 def load_labeler(settings: Settings) -> ImageLabeler:
     """The labeler that the settings describe. Unless they give a score or another detector, it also considers
-    detections of a lower score, if the classifier is made for them; if they give only ``min_face_px``, it searches two
-    views of the image. Raises ModelError if a model file cannot be used."""
+    detections of a lower score, if the classifier is made for them; if they give only ``min_face_px``, it searches
+    several views of the image. Raises ModelError if a model file cannot be used."""
     classifier, detector = load_classifier(settings.classifier), settings.detector
     score = classifier.metadata.candidate_score
     if score is None or not leaves_score(detector):
         return ImageLabeler(load_detector(detector), classifier, detector.kind == "cnn")
     if detector.min_face_px is None or (detector.working_width_px, detector.tiles, detector.region) != (None,) * 3:
         return ImageLabeler(load_detector(detector.model_copy(update={"score": score})), classifier)
-    each_view = load_detector(detector.model_copy(update={"score": score - MISSING}))
-    return ImageLabeler(TwoViewDetector(each_view, score, round(SLACK * detector.least_px)), classifier)
+    least_px = math.floor(min(view.factor for view in VIEWS) * detector.least_px)
+    each_view = load_detector(detector.model_copy(update={"score": score - MISSING, "min_face_px": least_px}))
+    return ImageLabeler(MultiViewDetector(each_view, score, round(SLACK * detector.least_px)), classifier)
 
 
 @lru_cache(maxsize=1)

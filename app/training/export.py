@@ -3,9 +3,12 @@
 import contextlib
 import io
 import math
+import re
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +16,7 @@ from numpy.typing import NDArray
 from app.core.errors import ModelError
 from app.core.files import atomic_write, output_errors
 from app.core.types import Image
+from app.training.detector.network import FIRST_LAYERS
 from app.training.onnx_file import onnx_bytes
 from app.training.types import KerasModel
 from app.vision.classifier import check_tensorflow, load_keras
@@ -35,8 +39,9 @@ def export_classifier(model: KerasModel, metadata: ClassifierMetadata, stem: Pat
 
 
 def export_detector(model: KerasModel, metadata: DetectorMetadata, stem: Path, examples: Sequence[Image]) -> list[Path]:
-    """Writes ``stem.keras``, ``stem.tflite`` (int8, calibrated on ``examples``, each (H, W, 3) uint8 BGR) and
-    ``stem_float32.tflite``. All accept images of any size. Raises OutputError if a file cannot be written."""
+    """Writes ``stem.keras``, ``stem.tflite`` (int8 from the layers of stride 4 on, calibrated on ``examples``, each
+    (H, W, 3) uint8 BGR) and ``stem_float32.tflite``. All accept images of any size. Raises OutputError if a file cannot
+    be written."""
     paths = [stem.with_suffix(".keras"), stem.with_suffix(".tflite"), stem.with_name(f"{stem.name}_float32.tflite")]
     padded = [padded_to_strides(image, max(metadata.strides)) for image in examples]
     with output_errors(f"{stem}.*", "choose another path"):
@@ -70,7 +75,8 @@ def write_model(
     path: Path,
     examples: Sequence[NDArray[np.uint8]] = (),
 ) -> None:
-    """Writes one file: Keras, ONNX, or LiteRT with float32, or int8 calibrated on ``examples``. Raises OSError."""
+    """Writes one file: Keras, ONNX, or LiteRT with float32, or int8 calibrated on ``examples`` (the first layers of a
+    detector stay float32). Raises OSError."""
     with atomic_write(path) as partial:
         if path.suffix == ".onnx":
             partial.write_bytes(onnx_bytes(model, metadata))
@@ -78,7 +84,8 @@ def write_model(
         if path.suffix == ".keras":
             model.save(partial, include_optimizer=False)
         else:
-            partial.write_bytes(litert_bytes(model, examples))
+            float_layers = FIRST_LAYERS if isinstance(metadata, DetectorMetadata) else ()
+            partial.write_bytes(litert_bytes(model, examples, float_layers))
         write_metadata(partial, metadata)
 
 
@@ -90,9 +97,12 @@ def padded_to_strides(image: Image, step: int) -> NDArray[np.uint8]:
     return padded
 
 
-def litert_bytes(model: KerasModel, examples: Sequence[NDArray[np.uint8]] = ()) -> bytes:
+def litert_bytes(
+    model: KerasModel, examples: Sequence[NDArray[np.uint8]] = (), float_layers: Sequence[str] = ()
+) -> bytes:
     """The LiteRT file of ``model`` with float32, or with int8 weights, activations and input, calibrated on
-    ``examples``: images (H, W, 3) of any size."""
+    ``examples``: images (H, W, 3) of any size. ``float_layers``: how the names of the first layers begin, if they and
+    the input stay float32."""
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
@@ -102,6 +112,25 @@ def litert_bytes(model: KerasModel, examples: Sequence[NDArray[np.uint8]] = ()) 
         if len(examples):
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = lambda: ([image[None].astype(np.float32)] for image in examples)
+            if float_layers:
+                return _mixed_bytes(converter, float_layers)
             converter.inference_input_type = tf.uint8
         content: bytes = converter.convert()
+    return content
+
+
+def _mixed_bytes(converter: Any, float_layers: Sequence[str]) -> bytes:
+    """An int8 file in which ``float_layers`` stay float32. Only TensorFlow's tool for debugging quantization can make
+    it; it takes names of tensors."""
+    import tensorflow as tf
+
+    tools = tf.lite.experimental
+    is_float = re.compile(rf"/({'|'.join(float_layers)})").search
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it uses TensorFlow's own interpreter, which is deprecated
+        debugger = tools.QuantizationDebugger(converter=converter, debug_dataset=converter.representative_dataset)
+        tensors = tf.lite.Interpreter(model_content=debugger.calibrated_model).get_tensor_details()
+        names = [tensor["name"] for tensor in tensors if is_float(tensor["name"])]
+        debugger.options = tools.QuantizationDebugOptions(denylisted_nodes=names)
+        content: bytes = debugger.get_nondebug_quantized_model()
     return content

@@ -19,7 +19,7 @@ from app.training.detector.head import DetectorHead
 from app.training.detector.improvement import DetectorImprovement, fit, improve_detector, view_of
 from app.training.types import Scene, SceneFace
 from app.vision.detector_loader import for_video
-from app.vision.two_views import TwoViewDetector
+from app.vision.multi_view import MultiViewDetector
 from app.vision.yunet_detector import BUNDLED, YuNetDetector
 
 
@@ -131,7 +131,7 @@ def test_the_bundled_replay_sample_belongs_to_the_bundled_detectors(head: Detect
 def test_an_object_that_is_taken_for_a_face_is_learned_away(
     head: DetectorHead, replay: ReplayCells, tmp_path: Path
 ) -> None:
-    weak = write_weak(head, tmp_path / "weak.tflite", replay, scenes_of("sign", Label.MASK, range(40, 70)), 0.5)
+    weak = write_weak(head, tmp_path / "weak.tflite", replay, scenes_of("sign", Label.MASK, range(40, 70)), 1.0)
     signs = scenes_of("sign", Label.NOT_FACE, range(24))
     assert sum(bool(load(weak.path).detect(read(each.path))) for each in signs) > 20, "it takes signs for faces"
     done = improved(weak, replay, signs + scenes_of("face", Label.MASK, range(12)))
@@ -189,9 +189,9 @@ def test_in_video_weak_detections_continue_a_track_with_an_improved_detector_too
     assert for_video(DetectorSettings(model=own)).score is None
 
 
-def test_photos_are_searched_in_two_views_with_an_improved_detector_too(
+def test_photos_are_searched_in_several_views_with_an_improved_detector_too(
     head: DetectorHead, replay: ReplayCells, tmp_path: Path
 ) -> None:
     version = write(head, tmp_path / "new.tflite", head.weights, replay)
     labeler = load_labeler(for_photos(load_settings(None, {"detector": {"model": str(version.path)}})))
-    assert isinstance(labeler.detector, TwoViewDetector)
+    assert isinstance(labeler.detector, MultiViewDetector)

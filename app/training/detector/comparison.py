@@ -115,24 +115,24 @@ def compared_detectors(comparison: ComparisonSettings) -> list[ComparedDetector]
         return entries
     return entries + [
         weighed
-        for entry in (entries[-1], _two_views(comparison))
+        for entry in (entries[-1], _several_views(comparison))
         for weighed in with_not_face(entry, comparison.classifier)
     ]
 
 
-def _two_views(comparison: ComparisonSettings) -> ComparedDetector:
-    """Our detector on both views of an image, with the candidates that the classifier wants."""
+def _several_views(comparison: ComparisonSettings) -> ComparedDetector:
+    """Our detector on several views of an image, with the candidates that the classifier wants."""
     from app.vision.model_metadata import read_classifier_metadata
-    from app.vision.two_views import ENLARGED, MISSING, TwoViewDetector
+    from app.vision.multi_view import MISSING, VIEWS, MultiViewDetector
     from app.vision.yunet_detector import YuNetDetector
 
     assert comparison.classifier is not None
     least = read_classifier_metadata(comparison.classifier).candidate_score or 0.5
-    width_px = math.ceil(ENLARGED * comparison.width_px)
+    width_px = math.ceil(max(view.factor for view in VIEWS) * comparison.width_px)
     each_view = YuNetDetector(
         comparison.ours, score=least - MISSING, working_width_px=width_px, min_face_px=1, threads=comparison.threads
     )
-    return ComparedDetector("cnn, two views", TwoViewDetector(each_view, least, 1).detect, least)
+    return ComparedDetector("cnn, several views", MultiViewDetector(each_view, least, 1).detect, least)
 
 
 def with_not_face(entry: ComparedDetector, path: Path) -> list[ComparedDetector]:
