@@ -18,7 +18,7 @@ from fakes_net import free_port
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_store import EventStore
 from app.alerts.hook import Alert
-from app.alerts.store_types import CameraHour, hour_of
+from app.alerts.store_types import CameraHour, Delivery, Status, WriteBatch, hour_of
 from app.core.types import Box, Event, EventKind
 from app.settings.alerts import AlertSettings
 
@@ -227,3 +227,29 @@ class ShiftedClock:
 
     def monotonic_s(self) -> float:
         return time.monotonic() + self._used_s
+
+
+@dataclass
+class FakeClock:
+    """``pass_s`` lets time pass; ``set_s`` sets the wall clock, as a person or a time server does."""
+
+    wall: float
+    monotonic: float = 1000.0
+
+    def wall_s(self) -> float:
+        return self.wall
+
+    def monotonic_s(self) -> float:
+        return self.monotonic
+
+    def pass_s(self, seconds: float) -> None:
+        self.wall += seconds
+        self.monotonic += seconds
+
+    def set_s(self, wall_s: float) -> None:
+        self.wall = wall_s
+
+
+def alert(event: Event | None = None, status: Status = Status.PENDING, jpeg: bytes | None = None) -> WriteBatch:
+    event = event or make_event()
+    return WriteBatch(((event, jpeg),), (Delivery(event, "hook", event.wall_s, event.wall_s, status),))

@@ -1,24 +1,15 @@
 """Results and events for the tests of clips, review and collected faces."""
 
 import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from app.capture.recorder import jpeg_bytes
-from app.core.types import (
-    Box,
-    Counts,
-    Event,
-    EventKind,
-    FaceLabel,
-    Frame,
-    FrameResult,
-    Image,
-    Label,
-    StageTimes,
-    Track,
-)
+from app.core.types import Box, Counts, Event, EventKind, FaceLabel, Frame, FrameResult, Image, Label, StageTimes, Track
 from app.review.clips import KeptImage, write_clip
 from app.review.collected import CROP, SCENE, CollectedFace, CollectedFaces
 from app.review.picture_folder import PictureFolder
@@ -85,3 +76,26 @@ def write_review_clip(folder: PictureFolder, of: Event, seconds: float = 1.5) ->
         for i in range(round(seconds * 10))
     ]
     write_clip(of, 0.5, images, folder, ClipSettings(), False)
+
+
+def frames_of(path: Path) -> list[Image]:
+    video, images = cv2.VideoCapture(str(path)), []
+    while (read := video.read())[0]:
+        images.append(read[1])
+    video.release()
+    return images  # type: ignore[return-value]
+
+
+class LargeStream:
+    """A main stream that shows the results in four times their size, or nothing."""
+
+    def __init__(self, results: Sequence[FrameResult]) -> None:
+        self.results = results
+
+    def images(self, first_s: float, last_s: float, step_s: float) -> Iterator[tuple[float, Image]]:
+        for each in self.results:
+            if first_s <= each.frame.captured_s <= last_s and step_s > 0:
+                yield each.frame.captured_s + 0.01, np.kron(each.frame.image, np.ones((4, 4, 1), np.uint8))
+
+    def image(self, at_s: float) -> tuple[float, Image] | None:
+        return next(self.images(at_s, at_s, 1.0), None)

@@ -40,6 +40,8 @@ ADD_HOUR = (
 )
 DELIVERY_COLUMNS = "record, channel, created_s, updated_s, status, attempts, error"
 SELECT_DELIVERIES = f"SELECT {DELIVERY_COLUMNS} FROM outbox JOIN events ON events.id = event_id"
+EACH_ID = "(SELECT value FROM json_each(?))"
+"""Any number of ids as one value of a query, a JSON array: the number of values is limited."""
 MAGIC = b"SQLite format 3\0"
 STATUSES = frozenset(status.value for status in Status)
 BUSY_CODES = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED))
@@ -181,6 +183,18 @@ class EventStore:
         where, values = ("status = ?", [status.value]) if status is not None else ("1", [])
         with self._store_errors():
             return list(_deliveries(self._db.execute(f"{SELECT_DELIVERIES} WHERE {where} ORDER BY events.seq", values)))
+
+    def channels(self) -> list[str]:
+        """All that have deliveries."""
+        return self._names("SELECT DISTINCT channel FROM outbox ORDER BY 1")
+
+    def cameras(self) -> list[str]:
+        """All that have events or counts. A part of the program that failed is in the place of a camera too."""
+        return self._names("SELECT camera FROM events UNION SELECT camera FROM presence ORDER BY 1")
+
+    def _names(self, query: str) -> list[str]:
+        with self._store_errors():
+            return [name for (name,) in self._db.execute(query)]
 
     def pending(self, channel: str) -> Iterator[Delivery]:
         """The pending alerts of ``channel``, oldest first."""

@@ -1,13 +1,12 @@
 """What people said about stored events: acknowledgements and verdicts, each with who did it and when."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from app.alerts.event_store import EventStore
+from app.alerts.event_store import EACH_ID, EventStore
 from app.core.types import Label
-
-_IDS_PER_QUERY = 500  # SQLite allows 999 variables
 
 
 class Verdict(StrEnum):
@@ -44,19 +43,16 @@ class Marks:
 
 def read_marks(store: EventStore, ids: Iterable[str]) -> dict[str, Marks]:
     """The marks by event id. Events without any are left out. Raises StoreError."""
-    marks: dict[str, Marks] = {}
-    wanted = list(ids)
+    wanted = (json.dumps(list(ids)),)
+    columns = {"acknowledged": "event_id, wall_s, actor", "verdicts": "event_id, verdict, label, wall_s, actor"}
     with store.transaction() as db:
-        for at in range(0, len(wanted), _IDS_PER_QUERY):
-            part = wanted[at : at + _IDS_PER_QUERY]
-            where = f"WHERE event_id IN ({','.join('?' * len(part))})"
-            for event_id, wall_s, actor in db.execute(
-                f"SELECT event_id, wall_s, actor FROM acknowledged {where}", part
-            ):
-                marks[event_id] = Marks(wall_s, actor)
-            columns = "event_id, verdict, label, wall_s, actor"
-            for event_id, *verdict in db.execute(f"SELECT {columns} FROM verdicts {where}", part):
-                marks[event_id] = marks.get(event_id, Marks()).judged(*verdict)
+        acknowledged, verdicts = (
+            db.execute(f"SELECT {names} FROM {table} WHERE event_id IN {EACH_ID}", wanted).fetchall()
+            for table, names in columns.items()
+        )
+    marks = {event_id: Marks(*acknowledgement) for event_id, *acknowledgement in acknowledged}
+    for event_id, *verdict in verdicts:
+        marks[event_id] = marks.get(event_id, Marks()).judged(*verdict)
     return marks
 
 

@@ -5,6 +5,7 @@ devices answer is not trusted: its size, time and form are limited, document typ
 to the address that the user chose.
 """
 
+import asyncio
 import base64
 import hashlib
 import secrets
@@ -12,7 +13,7 @@ import socket
 import struct
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,7 +28,7 @@ from app.capture.connection import explain
 from app.core.errors import SourceError
 
 PROBE_ADDRESS = ("239.255.255.250", 3702)
-_TIMEOUT_S, _ALL_S = 4.0, 15.0
+_TIMEOUT_S, _ALL_S, _POLL_S = 4.0, 15.0, 0.1
 _ADVICE = "type the address of its stream"
 _MAX_BYTES, _MAX_DEVICES, _MAX_PROFILES = 1 << 18, 100, 12
 _DEVICE, _MEDIA = "http://www.onvif.org/ver10/device/wsdl", "http://www.onvif.org/ver10/media/wsdl"
@@ -117,35 +118,48 @@ def _devices_in(answer: Element, host: str) -> Iterator[OnvifDevice]:
             yield OnvifDevice(address, (names or [host])[0][:80])
 
 
-def read_profiles(address: str, username: str, password: str) -> list[OnvifProfile]:
-    """The streams of the camera whose device service is at ``address``, the largest first. Raises SourceError."""
-    return _Device(address, username, password).profiles()
+def read_profiles(
+    address: str, username: str, password: str, stopped: Callable[[], bool] = lambda: False
+) -> list[OnvifProfile]:
+    """The streams of the camera whose device service is at ``address``, the largest first. Raises SourceError, also
+    soon after ``stopped``."""
+    return asyncio.run(_profiles(_Device(address, username, password), stopped))
+
+
+async def _profiles(device: "_Device", stopped: Callable[[], bool]) -> list[OnvifProfile]:
+    query, end_s = asyncio.ensure_future(device.profiles()), time.monotonic() + _ALL_S
+    while not query.done():
+        if stopped():
+            raise SourceError(f"{device.host} was not asked to the end, because the program ends")
+        if time.monotonic() > end_s:
+            raise SourceError(f"{device.host} answers too slowly; {_ADVICE}")
+        await asyncio.wait([query], timeout=_POLL_S)
+    return query.result()
 
 
 class _Device:
     def __init__(self, address: str, username: str, password: str) -> None:
-        self._address, self._host = address, _host(address)
-        if not self._host:
+        self._address, self.host = address, _host(address)
+        if not self.host:
             raise SourceError(f"{address[:100]!r} is no address of a camera; check it")
         self._login = username, password
         self._ahead = timedelta()
-        self._end_s = time.monotonic() + _ALL_S
 
-    def profiles(self) -> list[OnvifProfile]:
-        self._read_clock()
-        about = self._ask(self._address, f'<GetDeviceInformation xmlns="{_DEVICE}"/>')
-        capabilities = self._ask(self._address, f'<GetCapabilities xmlns="{_DEVICE}"/>')
+    async def profiles(self) -> list[OnvifProfile]:
+        await self._read_clock()
+        about = await self._ask(self._address, f'<GetDeviceInformation xmlns="{_DEVICE}"/>')
+        capabilities = await self._ask(self._address, f'<GetCapabilities xmlns="{_DEVICE}"/>')
         media = next((_text(each, "XAddr") for each in capabilities.iter("Media")), "")
         if not media:
-            raise SourceError(f"{_text(about, 'Model') or self._host} offers no streams; {_ADVICE}")
+            raise SourceError(f"{_text(about, 'Model') or self.host} offers no streams; {_ADVICE}")
         media = self._at_host(media)
-        answer = self._ask(media, f'<GetProfiles xmlns="{_MEDIA}"/>')
-        found = [self._profile(media, each) for each in list(answer.iter("Profiles"))[:_MAX_PROFILES]]
+        answer = await self._ask(media, f'<GetProfiles xmlns="{_MEDIA}"/>')
+        found = [await self._profile(media, each) for each in list(answer.iter("Profiles"))[:_MAX_PROFILES]]
         return sorted(found, key=lambda profile: -profile.width_px * profile.height_px)
 
-    def _profile(self, media: str, profile: Element) -> OnvifProfile:
+    async def _profile(self, media: str, profile: Element) -> OnvifProfile:
         token = escape(profile.get("token", ""), {'"': "&quot;"})
-        answer = self._ask(
+        answer = await self._ask(
             media,
             f'<GetStreamUri xmlns="{_MEDIA}"><StreamSetup><Stream xmlns="{_SCHEMA}">RTP-Unicast</Stream>'
             f'<Transport xmlns="{_SCHEMA}"><Protocol>RTSP</Protocol></Transport></StreamSetup>'
@@ -167,14 +181,14 @@ class _Device:
         except ValueError:
             parts, port = urlsplit(""), None
         if parts.scheme not in ("http", "https", "rtsp", "rtsps"):
-            raise SourceError(f"{self._host} answers with an address that is none; {_ADVICE}")
-        host = f"[{self._host}]" if ":" in self._host else self._host
+            raise SourceError(f"{self.host} answers with an address that is none; {_ADVICE}")
+        host = f"[{self.host}]" if ":" in self.host else self.host
         return parts._replace(netloc=host if port is None else f"{host}:{port}").geturl()
 
-    def _read_clock(self) -> None:
+    async def _read_clock(self) -> None:
         """Logins contain the time, and the clocks of cameras are often wrong."""
         try:
-            answer = self._ask(self._address, f'<GetSystemDateAndTime xmlns="{_DEVICE}"/>', has_login=False)
+            answer = await self._ask(self._address, f'<GetSystemDateAndTime xmlns="{_DEVICE}"/>', has_login=False)
         except _LoginError:  # it should need none
             return
         utc = next(answer.iter("UTCDateTime"), None)
@@ -184,14 +198,12 @@ class _Device:
                 year, month, day, hour, minute, second = (int(_number(utc, name)) for name in names)
                 self._ahead = datetime(year, month, day, hour, minute, second, tzinfo=UTC) - datetime.now(UTC)
 
-    def _ask(self, address: str, body: str, has_login: bool = True) -> Element:
-        if time.monotonic() > self._end_s:
-            raise SourceError(f"{self._host} answers too slowly; {_ADVICE}")
+    async def _ask(self, address: str, body: str, has_login: bool = True) -> Element:
         header = self._security() if has_login and self._login[0] else ""
         content = _ENVELOPE.format(header=header, body=body).encode()
         try:
-            with (
-                httpx.Client(verify=False, trust_env=False, timeout=_TIMEOUT_S) as client,
+            async with (
+                httpx.AsyncClient(verify=False, trust_env=False, timeout=_TIMEOUT_S) as client,
                 client.stream(
                     "POST",
                     address,
@@ -200,16 +212,16 @@ class _Device:
                     auth=httpx.DigestAuth(*self._login) if self._login[0] else None,
                 ) as response,
             ):
-                received = _read(response, self._host)
+                received = await _read(response, self.host)
                 status = response.status_code
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
-            raise SourceError(explain(error, f"{self._host}:{urlsplit(address).port or 80}", "http")) from error
+            raise SourceError(explain(error, f"{self.host}:{urlsplit(address).port or 80}", "http")) from error
         answer = parse_xml(received) if status in (200, 400, 500) else Element("none")
         fault = " ".join([_text(answer, "Text"), *(each.text or "" for each in answer.iter("Value"))])
         if status in (401, 403) or "NotAuthorized" in fault or "authori" in fault.lower():
-            raise _LoginError(f"{self._host} rejects the login; check user name and password")
+            raise _LoginError(f"{self.host} rejects the login; check user name and password")
         if status != 200:
-            raise SourceError(f"{self._host} answers with an error {status}: {fault.strip()[:100] or 'no reason'}")
+            raise SourceError(f"{self.host} answers with an error {status}: {fault.strip()[:100] or 'no reason'}")
         return answer
 
     def _security(self) -> str:
@@ -227,9 +239,9 @@ class _Device:
         )
 
 
-def _read(response: httpx.Response, host: str) -> bytes:
+async def _read(response: httpx.Response, host: str) -> bytes:
     content, end_s = b"", time.monotonic() + _TIMEOUT_S
-    for chunk in response.iter_raw():
+    async for chunk in response.aiter_raw():
         content += chunk
         if len(content) > _MAX_BYTES or time.monotonic() > end_s:
             raise SourceError(f"{host} answers with too much; {_ADVICE}")
@@ -274,7 +286,9 @@ def _number(element: Element, name: str) -> float:
 
 
 def _host(address: str) -> str:
+    """'' if ``address`` has no host, or a port that is none."""
     try:
-        return urlsplit(address).hostname or ""
+        parts = urlsplit(address)
+        return parts.hostname or "" if parts.port != 0 else ""
     except ValueError:
         return ""

@@ -5,6 +5,7 @@ import sys
 import time
 from typing import Any
 
+from app.cli.arguments import check_names, count
 from app.cli.channel_flags import add_channel_flags
 from app.cli.event_file import (
     add_event_file_options,
@@ -45,7 +46,7 @@ def _register_alerts(commands: Any) -> None:
     test = alerts.add_parser("test", help="send a test alert through every channel", description=_test.__doc__)
     listing = alerts.add_parser("list", help="show alerts and their delivery status", description=_list_alerts.__doc__)
     listing.add_argument("--status", choices=STATUSES, help="show only alerts with this status")
-    listing.add_argument("--newest", type=int, default=50, metavar="N", help="show at most N alerts (default 50)")
+    listing.add_argument("--newest", type=count, default=50, metavar="N", help="show at most N alerts (default 50)")
     retry = alerts.add_parser("retry", help="send undelivered alerts again", description=_retry.__doc__)
     for parser, run in ((test, _test), (listing, _list_alerts), (retry, _retry)):
         add_event_file_options(parser)
@@ -66,7 +67,7 @@ def _test(args: argparse.Namespace) -> int:
 
     settings = settings_of(args)
     channels = [each for each in settings.channels if not args.channel or each.name in args.channel]
-    _check_names(args.channel, {each.name for each in settings.channels})
+    check_names("channel", args.channel, (each.name for each in settings.channels))
     if not channels:
         raise SettingsError(
             "no channel is configured; add [[alerts.channels]] to the settings file (docs/alerts.md), or test --sound"
@@ -79,12 +80,6 @@ def _test(args: argparse.Namespace) -> int:
     return 1 if any(faults) else 0
 
 
-def _check_names(given: list[str], channels: set[str]) -> None:
-    unknown = sorted(set(given) - channels)
-    if unknown:
-        raise SettingsError(f"no channel {unknown[0]!r}; choose from: {', '.join(sorted(channels)) or 'none'}")
-
-
 def _list_alerts(args: argparse.Namespace) -> int:
     """Shows alerts, newest last: pending, delivered, undelivered (given up after too long) or skipped (over the rate
     limit, or camera muted)."""
@@ -93,9 +88,12 @@ def _list_alerts(args: argparse.Namespace) -> int:
     from app.alerts.store_types import Status
 
     with open_store(args) as store:
+        if args.channel:
+            configured = (each.name for each in settings_of(args).channels)
+            check_names("channel", args.channel, [*store.channels(), *configured])
         found = store.deliveries(Status(args.status) if args.status else None)
     found = [each for each in found if not args.channel or each.channel in args.channel]
-    shown = found[-args.newest :] if args.newest > 0 else []
+    shown = found[-args.newest :]
     columns = [Column(name, no_wrap=True) for name in ("time", "channel", "kind", "camera", "status")]
     table = Table(*columns, "attempts", "last error", box=None)
     for each in shown:
@@ -117,7 +115,7 @@ def _retry(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     with open_store(args) as store:
         configured = {each.name for each in settings.channels}
-        _check_names(args.channel, configured | {each.channel for each in store.deliveries()})
+        check_names("channel", args.channel, configured.union(store.channels()))
         given_up = {each.channel for each in store.deliveries(Status.UNDELIVERED)}
         queued = store.retry(tuple(args.channel), time.time())
     center = AlertCenter(settings)

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.cli.arguments import number, whole
 from app.core.errors import SettingsError
 from app.core.files import output_errors, write_text
 from app.settings.flags import (
@@ -24,6 +25,7 @@ from app.settings.flags import (
 if TYPE_CHECKING:
     from app.settings.root import Settings
 
+_seconds, _count = number(0.5, 86_400), whole(1, 1000)
 _FLAGS = tuple(flag for flag in SOURCE if flag.name not in ("--loop", "--fast"))
 
 
@@ -39,7 +41,8 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--warm-up", type=_seconds, default=3.0, metavar="S", help="time before the measurement (default 3)"
     )
-    parser.add_argument("--as-live", type=_rate, metavar="FPS", help="play files as live cameras with this frame rate")
+    as_live = "play files as live cameras with this frame rate"
+    parser.add_argument("--as-live", type=number(0.1, 1000), metavar="FPS", help=as_live)
     parser.add_argument("--window", action="store_true", help="show the window, if there is a display")
     parser.add_argument("--threads", type=_count, metavar="N", help="CPU cores and threads of each program")
     parser.add_argument(
@@ -47,7 +50,11 @@ def register(commands: Any) -> None:
     )
     parser.add_argument("--rounds", type=_count, metavar="N", help="runs of each program (default 1, with --compare 3)")
     parser.add_argument(
-        "--starts", type=int, default=3, metavar="N", help="number of warm starts to measure (default 3; 0: none)"
+        "--starts",
+        type=whole(0, 1000),
+        default=3,
+        metavar="N",
+        help="number of warm starts to measure (default 3; 0: none)",
     )
     parser.add_argument(
         "--slow-detector", type=_count, default=1, metavar="N", help="run the detector N times per frame"
@@ -58,30 +65,6 @@ def register(commands: Any) -> None:
     add_flags(parser, "sources", (*_FLAGS, *MONITORING))
     add_flags(parser, "faces", VISION)
     parser.set_defaults(run=run)
-
-
-def _seconds(text: str) -> float:
-    return _between(text, 0.5, 86400.0)
-
-
-def _rate(text: str) -> float:
-    return _between(text, 0.1, 1000.0)
-
-
-def _between(text: str, least: float, most: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not least <= value <= most:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from {least:g} to {most:g}")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to 1000")
-    return int(text)
 
 
 def settings_of(args: argparse.Namespace) -> "Settings":

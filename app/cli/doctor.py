@@ -51,9 +51,9 @@ def register(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from rich.cells import cell_len, set_cell_size
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    from rich.text import Text
 
     from app.capture.opencv_packages import opencv_state
     from app.settings.load import load_settings
@@ -64,18 +64,16 @@ def run(args: argparse.Namespace) -> int:
     if opencv_state().version:  # else all of these would fail for the same reason
         checks[2:2] = [_display, lambda: _sources(settings, named) if named else _cameras(), _decoder]
         checks += [lambda: _self_check(settings), lambda: speed_findings(settings, args.measure)]
-    table = Table(show_header=False, box=None)
-    for _ in range(3):
-        table.add_column(overflow="fold")  # paths must not be cut off
-    faults = 0
+    findings = [finding for check in checks for finding in check()]
+    width = max(cell_len(finding.subject) for finding in findings)
     colours = {"ok": "green", "info": "cyan", "fault": "bold red"}
-    for check in checks:
-        for finding in check():
-            faults += finding.state == "fault"
-            message = f"{finding.message}; {finding.advice}" if finding.advice else finding.message
-            table.add_row(f"[{colours[finding.state]}]{finding.state}[/]", escape(finding.subject), escape(message))
-    console = Console()
-    console.print(table, highlight=False)
+    console = Console(highlight=False)
+    for finding in findings:
+        message = f"{finding.message}; {finding.advice}" if finding.advice else finding.message
+        state = f"{finding.state:7}", colours[finding.state]
+        line = Text.assemble(state, set_cell_size(finding.subject, width), f"  {message}")
+        console.print(line, soft_wrap=True)  # the terminal breaks long lines, so that paths can be copied
+    faults = sum(finding.state == "fault" for finding in findings)
     console.print(counted(faults, "fault") if faults else "no faults")
     return 1 if faults else 0
 

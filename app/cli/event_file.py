@@ -30,6 +30,12 @@ def settings_of(args: argparse.Namespace) -> "AlertSettings":
     return _load(args).alerts
 
 
+def cameras_of(args: argparse.Namespace) -> list[str]:
+    """The names of the cameras in the settings."""
+    settings = _load(args)
+    return [each.name for each in settings.camera] if "camera" in settings.model_fields_set else []
+
+
 def folder_of(args: argparse.Namespace, table: Literal["clips", "collect"]) -> Path:
     """Where the clips, or the collected faces, of the event file are. The folder that the settings give belongs to the
     event file that they give, never to another one."""

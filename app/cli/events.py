@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.event_file import add_event_file_options, make_console, open_store
+from app.cli.arguments import check_names, count
+from app.cli.event_file import add_event_file_options, cameras_of, make_console, open_store
 from app.core.errors import SettingsError
 from app.core.files import output_errors
 from app.core.text import counted, local_time, reason_text
@@ -45,7 +46,7 @@ def register_events(commands: Any) -> None:
             parser.add_argument("--kind", action="append", default=[], choices=KINDS, help="only this kind; repeatable")
         if name == "list":
             parser.add_argument(
-                "--newest", type=int, default=50, metavar="N", help="show at most N events (default 50)"
+                "--newest", type=count, default=50, metavar="N", help="show at most N events (default 50)"
             )
         if name == "export":
             parser.add_argument("--format", choices=("csv", "jsonl"), help="default: from the name of --output, or csv")
@@ -56,7 +57,7 @@ def register_events(commands: Any) -> None:
             parser.add_argument("--json", action="store_true", help="print JSON Lines instead of the table")
 
 
-def _filter(args: argparse.Namespace) -> "EventFilter":
+def _filter(args: argparse.Namespace, store: "EventStore") -> "EventFilter":
     from app.alerts.export import parse_time
     from app.alerts.store_types import EventFilter
 
@@ -65,6 +66,8 @@ def _filter(args: argparse.Namespace) -> "EventFilter":
     since_s, until_s = limits  # an empty argument is an error
     if since_s is not None and until_s is not None and since_s >= until_s:
         raise SettingsError(f"--since {args.since} is not before --until {args.until}; swap them")
+    if args.camera:
+        check_names("camera", args.camera, [*cameras_of(args), *store.cameras()])
     return EventFilter(since_s, until_s, tuple(args.camera), tuple(args.kind))
 
 
@@ -72,7 +75,7 @@ def list_events(args: argparse.Namespace) -> int:
     from rich.table import Column, Table
 
     with open_store(args) as store:
-        events = store.events(_filter(args), newest=max(args.newest, 0))
+        events = store.events(_filter(args, store), newest=args.newest)
     columns = (Column(name, no_wrap=True) for name in ("time", "kind"))
     table = Table(*columns, "camera", "person", "confidence", "duration", "reason", box=None)
     for event in events:
@@ -96,7 +99,7 @@ def _export_events(args: argparse.Namespace) -> int:
     if file_format not in WRITERS:
         raise SettingsError(f"unknown format of {output}; give --format csv or jsonl")
     with open_store(args) as store:
-        events = store.events(_filter(args))
+        events = store.events(_filter(args, store))
         if output is None:
             WRITERS[file_format](events, sys.stdout)
         else:
@@ -141,8 +144,8 @@ def _stats(args: argparse.Namespace) -> int:
 
     from app.alerts.export import by_hour, hour_fields, plot_png, total
 
-    event_filter = _filter(args).whole_hours()
     with open_store(args) as store:
+        event_filter = _filter(args, store).whole_hours()
         until_s = min(time.time(), event_filter.until_s or math.inf)
         rows = by_hour(store.hours(event_filter), store.events(event_filter), until_s)
     if args.png:

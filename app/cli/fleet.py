@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli import fleet_push
+from app.cli.arguments import check_names, count
 from app.cli.fleet_folder import hub_folder, new_folder, open_store
 from app.core.errors import HookError, SettingsError
 from app.core.text import counted, duration_text
@@ -61,7 +62,7 @@ def register(commands: Any) -> None:
         if name in ("events", "lag"):
             parser.add_argument("--since", default="1h", metavar="TIME", help="2h, 7d or 2026-11-23 (default 1h)")
         if name == "events":
-            parser.add_argument("--newest", type=int, default=50, metavar="N", help="show at most N (default 50)")
+            parser.add_argument("--newest", type=count, default=50, metavar="N", help="show at most N (default 50)")
         parser.set_defaults(run=run)
     fleet_push.register(actions)
 
@@ -116,8 +117,7 @@ def _init(args: argparse.Namespace) -> int:
             raise SettingsError("--tls-cert needs --name: the host name in the certificate")
         default = ServerOptions()
         listen, names = args.listen or default.listen, tuple(args.name) or default.names
-        if not listen.rpartition(":")[0] or not listen.rpartition(":")[2].isdecimal():
-            raise SettingsError(f"--listen {listen} is no address; write HOST:PORT, such as 0.0.0.0:7422")
+        _check_address(listen)
         options = ServerOptions(listen, names, args.tls_cert, args.tls_key, args.tls_ca)
     made = folder.init(args.site, options)
     for site in args.revoke:
@@ -128,6 +128,19 @@ def _init(args: argparse.Namespace) -> int:
         print(f"credentials of {site} are invalid now")
     print(f"{args.hub}: {counted(len(folder.sites()), 'site')}; start it: maskwatch fleet hub {args.hub}")
     return 0
+
+
+def _check_address(listen: str) -> None:
+    from app.settings.table import checked_url
+
+    host, _, port = listen.rpartition(":")
+    try:
+        if not host or not port.isdecimal():
+            raise ValueError
+        checked_url(f"tls://{listen}")
+    except ValueError:
+        text = f"--listen {listen} is no address; write HOST:PORT, such as 0.0.0.0:7422, with a port from 1 to 65535"
+        raise SettingsError(text) from None
 
 
 def _check_files(*paths: Path | None) -> None:
@@ -230,6 +243,18 @@ def _join(args: argparse.Namespace) -> int:
     return 0
 
 
+def _open(args: argparse.Namespace) -> "HubStore":
+    """The event file of the hub. Raises SettingsError if a site in ``args`` is not one of it."""
+    folder = hub_folder(args)
+    store = open_store(folder)
+    try:
+        check_names("site", args.site, [*folder.sites(), *(each.site for each in store.nodes())])
+    except SettingsError:
+        store.close()
+        raise
+    return store
+
+
 def _known_nodes(args: argparse.Namespace, store: "HubStore") -> "list[SeenNode]":
     return [each for each in store.nodes() if not args.site or each.site in args.site]
 
@@ -241,7 +266,7 @@ def _nodes(args: argparse.Namespace) -> int:
 
     columns = ("site", "node", "state", "last message", "cameras live", "waiting", "version", "faults", "from the hub")
     table = Table(*columns, box=None)
-    store, now_s = open_store(hub_folder(args)), time.time()
+    store, now_s = _open(args), time.time()
     nodes = _known_nodes(args, store)
     store.close()
     for each in nodes:
@@ -269,7 +294,7 @@ def _cameras(args: argparse.Namespace) -> int:
     from app.cli.event_file import make_console
     from app.fleet.hub_store import camera_rows, site_rows
 
-    store, now_s = open_store(hub_folder(args)), time.time()
+    store, now_s = _open(args), time.time()
     rows = camera_rows(store, now_s, args.site)
     store.close()
     right = [Column(name, justify="right") for name in ("people", "masked", "incorrect", "bare", "compliance")]
@@ -293,9 +318,8 @@ def _cameras(args: argparse.Namespace) -> int:
 def _events(args: argparse.Namespace) -> int:
     from app.cli.events import list_events
 
-    folder = hub_folder(args)
-    store = open_store(folder)
-    names = store.camera_names()
+    folder, store = hub_folder(args), _open(args)
+    names = store.events.cameras()
     store.close()
     args.store, args.config, args.until, args.kind = str(folder.store), None, None, []
     args.camera = [name for name in names if name.partition("/")[0] in args.site] if args.site else []
@@ -311,7 +335,7 @@ def _lag(args: argparse.Namespace) -> int:
     from app.alerts.export import parse_time
     from app.fleet.server import HubServer
 
-    store = open_store(folder)
+    store = _open(args)
     since_s = parse_time(args.since, time.time())
     delays, nodes = store.delays_s(since_s, args.site), _known_nodes(args, store)
     store.close()

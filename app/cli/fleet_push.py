@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from app.cli.arguments import count
 from app.cli.fleet_folder import hub_folder, open_store
 from app.core.errors import HookError, SettingsError
 from app.core.text import counted, parse_duration
@@ -36,7 +37,7 @@ def register(actions: Any) -> None:
         "--model", type=Path, metavar="FILE", help="send this classifier or detector (.tflite) instead of settings"
     )
     push.add_argument("--sites", metavar="PATTERN", help="the same as SITE")
-    push.add_argument("--canary", type=int, default=0, metavar="N", help="first only to N nodes")
+    push.add_argument("--canary", type=count, default=0, metavar="N", help="first only to N nodes")
     push.add_argument(
         "--watch",
         default="10m",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.cli.arguments import positive
 from app.cli.event_file import add_event_file_options, folder_of, make_console, open_store, settings_of
 from app.core.errors import DataError, ModelError, SettingsError
 from app.core.files import output_errors
@@ -48,7 +49,7 @@ def register(commands: Any) -> None:
     )
     parser.add_argument(
         "--false-alerts-per-day",
-        type=float,
+        type=positive,
         metavar="N",
         help="instead: choose policy.min_label_confidence of each camera for at most N false alerts per day, from the "
         "verdicts on its alerts",
@@ -271,8 +272,6 @@ def _choose_thresholds(args: argparse.Namespace) -> int:
     from app.settings.load import load_settings
 
     path, wanted = config_path(args), args.false_alerts_per_day
-    if not wanted > 0:
-        raise SettingsError("--false-alerts-per-day: give a number above 0, such as 0.5")
     if args.save and path is None:
         raise SettingsError("--save needs --config FILE, the settings file to change")
     with open_store(args) as store:

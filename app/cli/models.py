@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from app.cli.arguments import count, number
 from app.cli.event_file import add_event_file_options
 from app.cli.improve import versions_of
 from app.core import resources
@@ -53,17 +54,17 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     converting.add_argument(
         "--scaling",
         nargs=2,
-        type=float,
+        type=number(),
         metavar=("BLACK", "WHITE"),
         help="what the network expects for the pixel values 0 and 255, such as -1 1 (default 0 255)",
     )
     converting.add_argument("--channels", choices=("rgb", "bgr"), help="order of the channels (default rgb)")
     converting.add_argument("--outputs", choices=("probabilities", "logits"), help="default probabilities")
     converting.add_argument(
-        "--input-px", type=int, metavar="PX", help="size of the images, if the model takes any size"
+        "--input-px", type=count, metavar="PX", help="size of the images, if the model takes any size"
     )
     converting.add_argument(
-        "--margin", type=float, default=0.0, metavar="X", help="crop side = longer box side x (1 + X); default 0"
+        "--margin", type=number(0), default=0.0, metavar="X", help="crop side = longer box side x (1 + X); default 0"
     )
     converting.add_argument("--output", type=Path, metavar="FILE", help="default: FILE-maskwatch.tflite, beside it")
     converting.set_defaults(run=_run_convert)

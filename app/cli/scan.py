@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.cli.arguments import count
 from app.core.cpu import cores_allowed
 from app.core.errors import SettingsError
 from app.core.text import counted, listed, parse_duration
@@ -70,7 +71,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def _add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="where shards run (default local)")
-    parser.add_argument("--workers", type=int, metavar="N", help="most shards at a time (default: all cores)")
+    parser.add_argument("--workers", type=count, metavar="N", help="most shards at a time (default: all cores)")
     parser.add_argument("--address", default="", metavar="A", help="address of a Ray cluster, such as ray://head:10001")
 
 
@@ -131,8 +132,6 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _engine(args: argparse.Namespace) -> "Engine":
-    if args.workers is not None and args.workers < 1:
-        raise SettingsError("--workers must be at least 1")
     if args.engine == "ray":
         from app.scan.ray_engine import RayEngine
 

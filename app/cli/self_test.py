@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from app import __version__
 from app.capture.opencv_packages import missing_library_advice
+from app.cli.arguments import check_names
 from app.core import resources
 from app.core.errors import MaskwatchError
 from app.core.own_command import own_command
@@ -70,6 +71,7 @@ class SelfTest:
         """CPU time until then: the figure least affected by other programs."""
 
     def checks(self, only: Sequence[str] = ()) -> Iterator[Check]:
+        """Raises SettingsError if there is no test of a name in ``only``."""
         steps: tuple[tuple[str, Callable[[], str]], ...] = (
             ("detector", self._load_detector),
             ("classifier", self._load_classifier),
@@ -79,6 +81,7 @@ class SelfTest:
             ("alert", self._send_alert),
             ("program", self.describe_program),
         )
+        check_names("test", only, (subject for subject, _ in steps))
         for subject, step in steps:
             if only and subject not in only:
                 continue

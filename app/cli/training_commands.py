@@ -2,11 +2,11 @@
 
 import argparse
 import math
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.cli.arguments import count, number, positive, whole
 from app.core.errors import SettingsError
 from app.training import EQUAL_PX
 
@@ -32,9 +32,10 @@ def register(subparsers: Any) -> None:
     _flag(train, "--no-equaliser", "ablation: no random resolution")
     thresholds = "do not train: choose new offsets, temperature and unsure rule for --from on the development faces"
     _flag(train, "--only-thresholds", thresholds)
-    train.add_argument("--epochs", type=_count, help="number of epochs (default 10 for fine-tuning, 75 from scratch)")
-    train.add_argument("--steps", type=_count, help="steps of 128 faces per epoch")
-    train.add_argument("--seed", type=_seed, default=42, help="random seed of the weights and the data (default 42)")
+    train.add_argument("--epochs", type=count, help="number of epochs (default 10 for fine-tuning, 75 from scratch)")
+    train.add_argument("--steps", type=count, help="steps of 128 faces per epoch")
+    seed = whole(0, 2**32 - 1)  # the range that numpy and Keras accept
+    train.add_argument("--seed", type=seed, default=42, help="random seed of the weights and the data (default 42)")
     _threads(train, 2)
     train.set_defaults(run=_train)
 
@@ -46,9 +47,9 @@ def register(subparsers: Any) -> None:
     _flag(evaluate, "--open-tests", "DATA holds faces12k/, frames/, crops/: run all open tests")
     split = "split to evaluate (default: test if there is one, otherwise all)"
     evaluate.add_argument("--split", default="", help=split)
-    evaluate.add_argument("--min-face-px", type=float, default=0.0, help="ignore smaller faces")
+    evaluate.add_argument("--min-face-px", type=number(0), default=0.0, help="ignore smaller faces")
     equal = f"also evaluate all faces at this resolution (default {EQUAL_PX}; 0: off)"
-    evaluate.add_argument("--equal-px", type=_size_px, default=EQUAL_PX, metavar="PX", help=equal)
+    evaluate.add_argument("--equal-px", type=whole(0), default=EQUAL_PX, metavar="PX", help=equal)
     _flag(evaluate, "--without-siblings", "leave out images named Augmented_...")
     probe = "shortcut probe: classify by size, sharpness and colour alone (default: on if scikit-learn is installed)"
     evaluate.add_argument("--probe", action=argparse.BooleanOptionalAction, help=probe)
@@ -64,8 +65,8 @@ def register(subparsers: Any) -> None:
     _run_folder(paper, "run folder; finished networks in it are skipped")
     paper.add_argument("--networks", nargs="+", help="only these (default: all seven)")
     paper.add_argument("--table", choices=("I", "II"), nargs="+", default=["I", "II"], help="only this table")
-    paper.add_argument("--epochs", type=_count, help="epochs instead of the study's 9 and 40, to try the command")
-    paper.add_argument("--minutes", type=float, help="time limit; stops the current epoch early")
+    paper.add_argument("--epochs", type=count, help="epochs instead of the study's 9 and 40, to try the command")
+    paper.add_argument("--minutes", type=positive, help="time limit; stops the current epoch early")
     _flag(paper, "--bfloat16", "mixed precision: faster on CPUs that support it")
     _flag(paper, "--audit", "only measure the faults of the study's evaluation")
     _file(paper, "--report", "write the Markdown report to this file")
@@ -85,13 +86,13 @@ def _register_detector(subparsers: Any) -> None:
     _run_folder(train, "run folder; an interrupted run in it is resumed")
     weights = "initial weights: .keras, YuNet's .onnx or checkpoint.npz of a run (default: the bundled detector)"
     _file(train, "--begin-with", weights)
-    train.add_argument("--epochs", type=_count, default=60, help="number of epochs (default 60)")
+    train.add_argument("--epochs", type=count, default=60, help="number of epochs (default 60)")
     train.add_argument(
-        "--hours", type=_positive, default=math.inf, help="time limit; the learning rate decays within it"
+        "--hours", type=positive, default=math.inf, help="time limit; the learning rate decays within it"
     )
     sizes = "image sizes, used in turn (default 256,320)"
     train.add_argument("--sizes-px", type=_sizes, default=(256, 320), help=sizes)
-    train.add_argument("--learning-rate", type=_positive, default=3e-4, help="highest learning rate (default 0.0003)")
+    train.add_argument("--learning-rate", type=positive, default=3e-4, help="highest learning rate (default 0.0003)")
     _threads(train, 1)
     _file(train, "--out", "where to write NAME.keras and NAME.tflite (default: in --run)")
     train.set_defaults(run=_train_detector)
@@ -102,9 +103,9 @@ def _register_detector(subparsers: Any) -> None:
     haar = "more Haar rows, comma-separated: equalize, profile, min24 (smallest face, px); join them with '+'"
     evaluate.add_argument("--haar-options", type=_haar_options, default=(), metavar="LIST", help=haar)
     _file(evaluate, "--classifier", "LiteRT classifier for the end-to-end score")
-    evaluate.add_argument("--width-px", type=_count, default=576, help="working width of every detector")
+    evaluate.add_argument("--width-px", type=count, default=576, help="working width of every detector")
     _threads(evaluate, 1)
-    evaluate.add_argument("--limit", type=_count, help="use only the first N images")
+    evaluate.add_argument("--limit", type=count, help="use only the first N images")
     _file(evaluate, "--json", "write the results to this file")
     evaluate.set_defaults(run=_evaluate_detector)
 
@@ -123,37 +124,11 @@ def _flag(parser: argparse.ArgumentParser, name: str, text: str) -> None:
 
 
 def _threads(parser: argparse.ArgumentParser, default: int) -> None:
-    parser.add_argument("--threads", type=_count, default=default, help=f"CPU threads (default {default})")
-
-
-def _whole(low: int, high: float) -> Callable[[str], int]:
-    """A parser of whole numbers from ``low`` to ``high``."""
-
-    def parse(text: str) -> int:
-        if not text.isdecimal() or not low <= int(text) <= high:
-            limit = f"to {high}" if high < math.inf else "or more"
-            raise argparse.ArgumentTypeError(f"must be {low} {limit}")
-        return int(text)
-
-    return parse
-
-
-_count, _size_px = _whole(1, math.inf), _whole(0, math.inf)
-_seed = _whole(0, 2**32 - 1)  # the range that numpy and Keras accept
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
+    parser.add_argument("--threads", type=count, default=default, help=f"CPU threads (default {default})")
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    sizes = tuple(_count(part) for part in text.split(","))
+    sizes = tuple(count(part) for part in text.split(","))
     if any(size % 32 for size in sizes):
         raise argparse.ArgumentTypeError(f"sizes must be multiples of 32, not {text}")
     return sizes

@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 _POLL_S = 0.2
 """How long a headless run may take to notice a stop request."""
 _STEP_S = 0.5
+_NOT_WATCHED = "this camera is not watched any more"
+"""It was removed or got another name, and is stopped only within a second."""
 
 
 class WatchSession:
@@ -295,8 +297,8 @@ class WatchSession:
     def turn(self, camera: str) -> str:
         """Rotates ``camera`` by another quarter clockwise. Returns a message for the user."""
         old = next((each for each in self._local.camera if each.name == camera), None)
-        if old is None:  # it was removed or got another name, and is stopped only within a second
-            return "this camera is not watched any more"
+        if old is None:
+            return _NOT_WATCHED
         rotate = (old.rotate + 90) % 360
         if not (fault := self._change(f"camera.{camera}.rotate", rotate)):
             return f"rotate = {rotate} is saved"
@@ -317,6 +319,8 @@ class WatchSession:
 
     def keep_regions(self, camera: str, regions: tuple[Polygon, ...]) -> str:
         """Uses ``regions`` from now on and writes them to the settings file. Returns a message for the user."""
+        if all(each.name != camera for each in self._local.camera):
+            return _NOT_WATCHED  # and not for all cameras
         corners = [[list(corner) for corner in polygon] for polygon in regions]
         places = (f"camera.{camera}.policy.regions", "policy.regions")  # the file may have no table of the camera
         faults = [self._change(places[0], corners)]

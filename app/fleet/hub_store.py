@@ -160,11 +160,6 @@ class HubStore:
     def last_node_event(self, name: str) -> Event | None:
         return next(iter(self.events.events(EventFilter(cameras=(name,), kinds=NODE_KINDS), 1)), None)
 
-    def camera_names(self) -> list[str]:
-        """All that have events."""
-        with self.events.transaction() as db:
-            return [name for (name,) in db.execute("SELECT DISTINCT camera FROM events ORDER BY camera")]
-
     def delays_s(self, since_s: float, sites: Sequence[str] = ()) -> list[float]:
         """The seconds from each event to its commit here, sorted, since ``since_s``; of ``sites``, or of all."""
         query = "SELECT camera, stored_s - wall_s FROM events WHERE wall_s >= ? AND kind NOT IN (?,?,?) ORDER BY 2"

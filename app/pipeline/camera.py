@@ -212,10 +212,10 @@ class Camera:
             failure=self.failure,
             capture_error=self.capture.error,
             capture_limit_s=limit_s,
-            thread=worker.name,
             heartbeat=worker.heartbeat,
             crash=worker.crash,
             worker_ended=worker.ended,
+            hide=settings.hide,
         )
 
     @property
@@ -239,7 +239,7 @@ class Camera:
         self._offline_id = event.id if is_offline else ""
         return event
 
-    def resolved_by_restart(self, reason: str = "restarted") -> list[Event]:
+    def resolved_by_restart(self, reason: str) -> list[Event]:
         """Events that resolve the open alerts: the tracker of a new worker does not know them."""
         alerts = () if self.latest is None else self.latest.alerts
         time_s, wall_s = self._stream_s, time.time()

@@ -7,6 +7,8 @@ from typing import Protocol
 from app.alerts.store_types import CameraHour, Occupancy, hour_of
 from app.core.types import Event, FrameResult, Label
 from app.pipeline.dispatcher import Dispatcher
+from app.pipeline.heartbeat import AwakeClock
+from app.pipeline.watched_time import Activity, WatchedTime
 
 ResultListener = Callable[[FrameResult], None]
 EventListener = Callable[[Event, FrameResult | None], None]
@@ -46,6 +48,7 @@ class Listeners:
         self._on_event = tuple(on_event)
         self._recorder = recorder
         self._in_view: dict[str, CameraHour] = {}
+        self._watched_time, self._awake = WatchedTime(), AwakeClock()
 
     def put(self, result: FrameResult) -> None:
         """Waits for room."""
@@ -59,19 +62,21 @@ class Listeners:
         """With the events of the occupancy limit. Waits for room if there is a ``result``."""
         self._dispatcher.put(partial(self._pass_on_occupancy, state, events, result), wait=result is not None)
 
-    def put_hours(self, hours: Sequence[CameraHour]) -> None:
-        if self._recorder is not None:
-            self._dispatcher.put(partial(self._recorder.record, hours), wait=False)
+    def measure(self, wall_s: float, activities: Iterable[Activity]) -> None:
+        """Adds to the watched time what the cameras do now, and passes it on when it is due. Call it several times a
+        second, from one thread."""
+        self._watched_time.step(self._awake.check(), wall_s, activities)
+        if self._watched_time.is_due:
+            self._dispatcher.put(partial(self._record, self._watched_time.take()), wait=False)
 
     def end_view(self, camera: str) -> None:
         """The people who are in view of ``camera`` are counted now: its next worker does not know them."""
         self._dispatcher.put(partial(self._record_rest, [camera]), wait=False)
 
-    def finish(self, hours: Sequence[CameraHour]) -> None:
+    def finish(self) -> None:
         """Records the rest, after the dispatcher has ended."""
         self._record_rest(list(self._in_view))
-        if self._recorder is not None:
-            self._recorder.record(hours)
+        self._record(self._watched_time.take())
 
     # -- in the thread of the dispatcher ---------------------------------------------------------------------------
 
@@ -79,8 +84,8 @@ class Listeners:
         left, here = (_people_of(result, people) for people in (result.counts.leaving, result.counts.here))
         last = self._in_view.get(here.camera)
         self._in_view[here.camera] = here
-        if self._recorder is not None and (left.people or here != last):
-            self._recorder.record([left] if left.people else [], [here])
+        if left.people or here != last:
+            self._record([left] if left.people else [], [here])
         for listener in self._on_result:
             listener(result)
         for event in result.events:
@@ -99,10 +104,14 @@ class Listeners:
     def _record_rest(self, cameras: Iterable[str]) -> None:
         """Records the people who were in view of ``cameras`` at last: they are not in view any more."""
         rest = [self._in_view.pop(name) for name in cameras if name in self._in_view]
-        if self._recorder is not None and rest:
-            self._recorder.record(
+        if rest:
+            self._record(
                 [each for each in rest if each.people], [CameraHour(each.camera, each.hour_s) for each in rest]
             )
+
+    def _record(self, hours: Sequence[CameraHour], in_view: Sequence[CameraHour] = ()) -> None:
+        if self._recorder is not None:
+            self._recorder.record(hours, in_view)
 
 
 def _people_of(result: FrameResult, people: Mapping[Label, int]) -> CameraHour:

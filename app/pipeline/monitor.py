@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -11,7 +10,6 @@ from types import TracebackType
 
 from app.capture.live_source import throttle_of
 from app.capture.recording import recording_id
-from app.capture.slot import SlotClosed
 from app.capture.source import FrameSource
 from app.core.errors import MaskwatchError, MonitorError
 from app.core.text import MOVED, REMOVED
@@ -19,10 +17,10 @@ from app.core.types import Counts, Event, FrameResult
 from app.pipeline.alert_policy import may_alert_now
 from app.pipeline.camera import Camera, CameraView
 from app.pipeline.classifier_thread import ClassifierThread
+from app.pipeline.detector_threads import DetectorThreads
 from app.pipeline.detector_worker import DetectorWorker
 from app.pipeline.dispatcher import Dispatcher
 from app.pipeline.event_factory import EventFactory
-from app.pipeline.heartbeat import AwakeClock
 from app.pipeline.listeners import EventListener, HourRecorder, Listeners, ResultListener
 from app.pipeline.monitor_parts import MonitorParts, live_settings
 from app.pipeline.result_queue import ResultQueue
@@ -30,14 +28,12 @@ from app.pipeline.thread_group import ThreadGroup
 from app.pipeline.watchdog import (
     CHECK_EVERY_S,
     Action,
-    GiveUpCamera,
     ReportOutage,
-    RestartCamera,
-    RestartClassifier,
+    Restart,
+    Stage,
     Watchdog,
     raise_if_none_left,
 )
-from app.pipeline.watched_time import WatchedTime
 from app.settings.monitor import CameraSettings
 from app.settings.reload import live_camera, live_part
 from app.settings.root import Settings
@@ -47,15 +43,9 @@ from app.vision.detector import FaceDetector
 
 log = logging.getLogger(__name__)
 
-_WAIT_S = 0.5
-"""Longest single wait of a thread: a stop is noticed within this time even if a notification is lost."""
 _JOIN_S = 1.7
 """Time limit for all threads to end after a stop; the whole shutdown takes less than 2 s."""
 _WATCHDOG_DEAD_AFTER_S = 10.0
-
-CLASSIFIER_THREAD = "thread classifier"
-RESTART_SHOWN_S = 60.0
-"""A restarted thread that has worked for so long is reported as working again."""
 
 
 class Monitor:
@@ -83,13 +73,9 @@ class Monitor:
         self.run_id = f"{int(time.time()):x}{secrets.token_hex(3)}"
         self._settings = settings
         self._offline = {event.camera: event for event in offline}
-        self._is_muted = is_muted
         self._parts = parts or MonitorParts()
         self._recorder = recorder
         self._may_watch = may_watch
-        self._watched_time, self._awake = WatchedTime(), AwakeClock()
-        self._resumed = threading.Event()
-        self._resumed.set()
         self._threads = ThreadGroup(self._wake_all)
         self._cameras: list[Camera] = []  # replaced, never changed: other threads read it
         self._removed: list[Camera] = []
@@ -98,8 +84,10 @@ class Monitor:
         self._dispatcher = Dispatcher()
         self._listeners = Listeners(self._dispatcher, listeners, event_listeners, recorder)
         self._results = ResultQueue(len(settings.camera))
+        self._detectors = DetectorThreads(
+            self._threads, self._classifier, self._listeners, self._results, is_muted, self._end_file
+        )
         self._watchdog = Watchdog()
-        self._restarted: dict[str, tuple[float, str]] = {}
         self._next_classifier: MaskClassifier | None = None
         self._next_detectors: dict[str, tuple[FaceDetector, DetectorSettings]] = {}  # by camera
         self._checked_s = time.monotonic()
@@ -122,50 +110,50 @@ class Monitor:
 
     # -- cameras and their threads -----------------------------------------------------------------------------------
 
-    def _new_camera(self, settings: CameraSettings, replaced: Camera | None = None) -> Camera:
-        """``replaced``: the one of the same name, whose counts continue."""
+    def _new_camera(self, settings: CameraSettings) -> Camera:
         source = self._parts.make_source(settings)
         events = EventFactory(recording_id(settings) or self.run_id, source.name)
         camera = Camera(settings, source, events, self._new_worker)
-        if replaced is not None:  # the recorder may not have its last count yet
-            camera.occupancy = replaced.occupancy
-        elif self._recorder is not None:  # also without lines: a limit that was reached has to end
+        if self._recorder is not None:  # also without lines: a limit that was reached has to end
             camera.occupancy = self._recorder.occupancy(camera.name) or camera.occupancy
         return camera
 
     def _start(self, camera: Camera) -> None:
         if self._may_watch(camera.name):
             camera.capture.start()
-            self._spawn_detector(camera)
+            self._detectors.start(camera)
         else:
             camera.suspend()
 
     def _follow_settings(self) -> None:
         """Starts new cameras and stops those that the settings do not name any more. One whose source has changed is
-        stopped and started again."""
+        stopped and started again. Where that cannot be, the camera before goes on; so do all if none can be started."""
         self._follows = True
-        wanted, old = self._settings.camera, {camera.name: camera for camera in self._cameras}
-        kept = {own.name: old[own.name] for own in wanted if own.name in old and _is_same(old[own.name], own)}
-        for _ in range(len(wanted) - len(kept)):  # first, or the run could end in between
+        old, cameras, new = {camera.name: camera for camera in self._cameras}, list[Camera](), list[Camera]()
+        for own in self._settings.camera:
+            camera = old.get(own.name)
+            if camera is not None and _is_same(camera, own):
+                camera.apply(own, *live_settings(self._settings, own))  # it may not have been there when they came
+            else:
+                try:
+                    camera = self._new_camera(own)
+                    new.append(camera)
+                except MaskwatchError as error:
+                    log.error("%s cannot be started: %s", own.name, own.hide(str(error)))
+            cameras += [camera] if camera is not None else []
+        if not cameras:
+            return
+        for _ in new:  # first, or the run could end in between
             self._results.add_producer()
-        names = {own.name for own in wanted}
         for camera in self._cameras:
-            if camera.name not in kept:
-                self._remove(camera, is_replaced=camera.name in names)
-        cameras = []
-        for own in wanted:
-            if own.name in kept:
-                # It may not have been there when they came.
-                kept[own.name].apply(own, *live_settings(self._settings, own))
-            try:
-                cameras.append(kept.get(own.name) or self._new_camera(own, old.get(own.name)))
-            except MaskwatchError as error:
-                log.error("%s cannot be started: %s", own.name, own.hide(str(error)))
-                self._results.producer_done()
+            if camera not in cameras:
+                self._remove(camera, is_replaced=any(each.name == camera.name for each in new))
+        for camera in new:
+            if camera.name in old:  # the recorder may not have its last count yet
+                camera.occupancy = old[camera.name].occupancy
         self._cameras = cameras
-        for camera in cameras:
-            if camera.name not in kept:
-                self._start(camera)
+        for camera in new:
+            self._start(camera)
         if self._threads.stopping.is_set():  # the stop may have closed only the old ones
             self._wake_all()
 
@@ -180,36 +168,6 @@ class Monitor:
 
     def _new_worker(self, camera: Camera) -> DetectorWorker:
         return self._parts.make_worker(camera, self._settings, self._classifier.metadata)
-
-    def _spawn_detector(self, camera: Camera) -> None:
-        worker = camera.worker
-        worker.thread = self._threads.spawn(worker.name, lambda: self._run_detector(camera, worker))
-
-    def _run_detector(self, camera: Camera, worker: DetectorWorker) -> None:
-        """The detector thread: frames in, results out, until the source ends, the worker or the monitor stops."""
-        classify, is_muted = partial(self._classifier.classify, worker), partial(self._is_muted, camera.name)
-        while not self._threads.stopping.is_set() and not worker.is_stopped:
-            worker.heartbeat.rest()
-            if not self._resumed.wait(_WAIT_S):
-                continue
-            try:
-                frame = worker.frames.get(_WAIT_S)
-            except SlotClosed:
-                break
-            if frame is not None:
-                result = worker.analyze(frame, classify, is_muted, keep_crash=camera.is_live)
-                worker.heartbeat.rest()
-                if result is not None:
-                    before = camera.occupancy
-                    events = camera.keep(result)
-                    self._listeners.put(result)
-                    if camera.occupancy is not before:
-                        self._listeners.put_occupancy(camera.occupancy, events, result)
-                    self._results.put(result, wait=not camera.is_live)
-        if not worker.is_stopped and not self._threads.stopping.is_set():  # only if the source itself has ended
-            worker.ended = True
-            if not camera.is_live:
-                self._end_file(camera)
 
     def _end_file(self, camera: Camera) -> None:
         """Handles the end of a file. A failed file stops the monitor if no other camera is left."""
@@ -276,9 +234,8 @@ class Monitor:
             self.report(camera.outage_event(change, reason))
 
     def _measure_watched_time(self) -> None:
-        wall_s, is_paused = time.time(), not self._resumed.is_set()
-        self._watched_time.step(
-            self._awake.check(),
+        wall_s, is_paused = time.time(), self._detectors.is_paused
+        self._listeners.measure(
             wall_s,
             [
                 camera.activity(is_paused, not may_alert_now(live_settings(self._settings, camera.settings)[1], wall_s))
@@ -286,62 +243,47 @@ class Monitor:
                 if (camera.is_live or not camera.has_ended) and not camera.is_suspended
             ],
         )
-        if self._watched_time.is_due:
-            self._listeners.put_hours(self._watched_time.take())
 
     def _carry_out(self, action: Action) -> None:
-        if isinstance(action, RestartClassifier):
-            log.error("%s; restarted", action.reason)
-            self._restarted[CLASSIFIER_THREAD] = time.monotonic(), action.reason
-            self._classifier.replace(self._parts.open_classifier(self._settings.classifier))
-            return
+        if isinstance(action, Restart):
+            log.error("%s; restarted (%d of %d within an hour)", action.reason, action.count, action.limit)
+            if action.stage is Stage.CLASSIFIER:
+                self._classifier.replace(self._parts.open_classifier(self._settings.classifier))
+                return
         camera = next(each for each in self._cameras if each.name == action.camera)
         if isinstance(action, ReportOutage):
             self.report(camera.outage_event(action.change, action.reason))
             return
         self._end_view(camera, "restarted")
-        if isinstance(action, RestartCamera):
-            self._restart(camera, action)
+        if isinstance(action, Restart):
+            self._detectors.give_up(camera)
+            self._begin(camera, partial(camera.restart, action.stage is Stage.CAPTURE), f"{action.reason}; ")
         else:
-            self._give_up(camera, action)
+            self._give_up(camera, action.reason)
 
     def report(self, event: Event) -> None:
         """Passes an event without a frame to the listeners."""
         self._listeners.report(event)
 
-    def _restart(self, camera: Camera, action: RestartCamera) -> None:
-        reason = camera.settings.hide(action.reason)
-        self._restarted[f"threads of {camera.name}"] = time.monotonic(), reason
-        log.error("%s: %s; restarted (%d of %d within an hour)", camera.name, reason, action.count, action.limit)
-        self._release_thread(camera, hangs=not action.with_capture)
-        self._begin(camera, partial(camera.restart, action.with_capture), f"{reason}; ")
-
     def _begin(self, camera: Camera, begin: Callable[[], None], reason: str = "") -> None:
         try:
             begin()
         except MaskwatchError as error:
-            self._give_up(camera, GiveUpCamera(camera.name, f"{reason}{camera.name} cannot be restarted: {error}"))
+            self._give_up(camera, f"{reason}{camera.name} cannot be restarted: {camera.settings.hide(str(error))}")
             return
         # New settings may have come meanwhile.
         camera.apply(camera.settings, *live_settings(self._settings, camera.settings))
-        self._spawn_detector(camera)
+        self._detectors.start(camera)
         if self._threads.stopping.is_set():  # the stop may have closed only the old capture
             camera.stop()
 
-    def _give_up(self, camera: Camera, action: GiveUpCamera) -> None:
-        reason = camera.settings.hide(action.reason)
+    def _give_up(self, camera: Camera, reason: str) -> None:
         log.error("%s", reason)
-        self._release_thread(camera, hangs=True)
+        self._detectors.give_up(camera)
         camera.give_up(MonitorError(reason))
         # Before the end is reported: otherwise it would count as a regular end.
         raise_if_none_left([each.health() for each in self._cameras], self._settings.monitor)
         self._dispatcher.put(self._results.producer_done, wait=False)
-
-    def _release_thread(self, camera: Camera, hangs: bool) -> None:
-        """Ignores the detector thread of ``camera`` from now on, if it ``hangs``."""
-        worker = camera.worker
-        if hangs and worker.thread is not None and worker.crash is None:
-            self._threads.give_up(worker.thread)
 
     def _change_classifier(self) -> None:
         """The workers are replaced too: the new model may need other crops and have other labels."""
@@ -368,10 +310,7 @@ class Monitor:
         """Pauses or resumes the analysis. While paused, files wait and live sources decode only some frames."""
         for camera in self._cameras:
             camera.pause(paused)
-        if paused:
-            self._resumed.clear()
-        else:
-            self._resumed.set()
+        self._detectors.pause(paused)
 
     def views(self) -> list[CameraView]:
         """The current view of each camera, in the order of the settings."""
@@ -425,7 +364,7 @@ class Monitor:
     def use_classifier(self, settings: ClassifierSettings) -> None:
         """Uses another model within a second. Raises MaskwatchError and changes nothing if it cannot be loaded."""
         self._next_classifier = self._parts.open_classifier(settings)
-        self._forget_faults("classifier")
+        self._watchdog.forget_restarts(Stage.CLASSIFIER)
         self._settings = self._settings.model_copy(update={"classifier": settings})
 
     def use_detector(self, settings: DetectorSettings) -> None:
@@ -433,32 +372,25 @@ class Monitor:
         if it cannot be loaded."""
         changed = self._settings.model_copy(update={"detector": settings})
         detectors = {own.name: self._parts.open_detector(changed, own) for own in changed.camera}
-        self._forget_faults("detector")
+        self._watchdog.forget_restarts(Stage.DETECTOR)
         self._settings = changed  # first: a worker that is made meanwhile uses it
         self._next_detectors = detectors
 
     def fault_of(self, network: str) -> str:
         """Why a thread that runs ``network`` (classifier or detector) was restarted lately, or ''."""
-        return next((reason for reason in self.restarted.values() if _is_of(network, reason)), "")
-
-    def _forget_faults(self, network: str) -> None:
-        """Those were the faults of the one before."""
-        for name, (_, reason) in self._restarted.copy().items():
-            if _is_of(network, reason):
-                self._restarted.pop(name)
+        return next((restart.reason for restart in self._watchdog.restarts if restart.stage == network), "")
 
     @property
     def restarted(self) -> dict[str, str]:
-        """The threads that were restarted within the last ``RESTART_SHOWN_S``, and why."""
-        since_s = time.monotonic() - RESTART_SHOWN_S
-        return {name: reason for name, (at_s, reason) in self._restarted.copy().items() if at_s > since_s}
+        """The threads that were restarted lately, and why."""
+        return {restart.part: restart.reason for restart in self._watchdog.restarts}
 
     def stop(self) -> None:
         """Asks all threads to stop. Thread-safe; may be called from a signal handler."""
         self._threads.stop()
 
     def _wake_all(self) -> None:
-        self._resumed.set()
+        self._detectors.pause(False)
         for camera in self._cameras:
             camera.stop()
         self._classifier.close()
@@ -475,7 +407,7 @@ class Monitor:
             stuck += [f"capture {camera.name}"] * camera.join(deadline_s)
         if stuck:
             log.warning("threads still running %.1f s after the stop: %s", _JOIN_S, ", ".join(stuck))
-        self._listeners.finish(self._watched_time.take())
+        self._listeners.finish()
         if error is None:
             self._raise_fault()
 
@@ -486,11 +418,6 @@ class Monitor:
         if isinstance(fault, MaskwatchError):
             raise fault
         raise MonitorError(f"thread '{self._threads.failed}' crashed: {fault!r}; please report it") from fault
-
-
-def _is_of(network: str, reason: str) -> bool:
-    """Whether the watchdog restarted the thread of ``network`` for ``reason``."""
-    return reason.startswith(f"thread '{network}")
 
 
 def _is_same(camera: Camera, settings: CameraSettings) -> bool:

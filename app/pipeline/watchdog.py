@@ -5,8 +5,9 @@ which the process really ran (``AwakeClock``), so a suspended machine or a chang
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from app.capture.status import SourceState, SourceStatus
 from app.core.errors import MonitorError
@@ -16,14 +17,25 @@ from app.pipeline.outage import Outage, OutageChange, is_up, step
 from app.settings.monitor import MonitorSettings
 
 CHECK_EVERY_S = 0.5
+RESTART_SHOWN_S = 60.0
+"""A restarted thread that has worked for so long is reported as working again."""
 _WINDOW_S = 3600.0
+
+
+class Stage(StrEnum):
+    """The stages of the pipeline whose threads can be restarted."""
+
+    CAPTURE = "capture"
+    DETECTOR = "detector"
+    CLASSIFIER = "classifier"
 
 
 @dataclass(frozen=True, slots=True)
 class CameraHealth:
     """The state of one camera at one moment. ``has_ended``: it returns no more results. ``failure``: why it was given
     up. ``capture_error``: why its capture ended. ``capture_limit_s``: longest time in which a capture that works makes
-    progress. ``was_live``: it has delivered a frame in this run. ``worker_ended``: there are no more frames."""
+    progress. ``was_live``: it has delivered a frame in this run. ``worker_ended``: there are no more frames. ``hide``
+    removes its secrets from a text."""
 
     name: str
     is_live: bool
@@ -33,10 +45,10 @@ class CameraHealth:
     failure: BaseException | None
     capture_error: BaseException | None
     capture_limit_s: float
-    thread: str
     heartbeat: Heartbeat
     crash: BaseException | None
     worker_ended: bool
+    hide: Callable[[str], str]
 
     def final_error(self, retry_at_start: bool) -> BaseException | None:
         """Why the camera has failed permanently; None if it may recover or has ended without an error."""
@@ -49,15 +61,20 @@ class CameraHealth:
 
 
 @dataclass(frozen=True, slots=True)
-class RestartCamera:
-    """Start a new detector thread, with a new capture if ``with_capture``. It is the restart number ``count`` of at
-    most ``limit`` within an hour."""
+class Restart:
+    """Start a new thread of ``stage``: that of ``camera``, or the classifier's, which has no camera. A new capture
+    needs a new detector thread. It is the restart number ``count`` of at most ``limit`` within an hour."""
 
-    camera: str
+    stage: Stage
     reason: str
-    with_capture: bool
+    awake_s: float
     count: int
     limit: int
+    camera: str = ""
+
+    @property
+    def part(self) -> str:
+        return f"threads of {self.camera}" if self.camera else f"thread {self.stage}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +82,6 @@ class GiveUpCamera:
     """Stop the camera: it was restarted too often."""
 
     camera: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class RestartClassifier:
     reason: str
 
 
@@ -82,7 +94,7 @@ class ReportOutage:
     reason: str
 
 
-Action = RestartCamera | GiveUpCamera | RestartClassifier | ReportOutage
+Action = Restart | GiveUpCamera | ReportOutage
 
 
 @dataclass(slots=True)
@@ -102,6 +114,7 @@ class Watchdog:
         self._classifier_timer = StallTimer()
         self._classifier_restarts_s: deque[float] = deque()
         self._dispatcher_timer = StallTimer()
+        self._restarts: dict[str, Restart] = {}  # the last one of each part
 
     def restore_outage(self, camera: str, down_s: float) -> None:
         """``camera`` is offline since ``down_s`` seconds, and that was reported."""
@@ -130,6 +143,18 @@ class Watchdog:
                 actions += self._check_outage(settings, camera, awake_s)
         return actions
 
+    @property
+    def restarts(self) -> list[Restart]:
+        """Those of the last ``RESTART_SHOWN_S``, one of each part. Other threads may ask too."""
+        since_s = self._clock.awake_s - RESTART_SHOWN_S
+        return [restart for restart in self._restarts.copy().values() if restart.awake_s > since_s]
+
+    def forget_restarts(self, stage: Stage) -> None:
+        """They were the faults of a model that is not used any more. Other threads may call it too."""
+        for part, restart in self._restarts.copy().items():
+            if restart.stage is stage:
+                self._restarts.pop(part, None)
+
     def _record(self, camera: str) -> _CameraRecord:
         return self._cameras.setdefault(camera, _CameraRecord())
 
@@ -145,7 +170,12 @@ class Watchdog:
         if not _may_restart(self._classifier_restarts_s, settings.max_restarts, awake_s):
             raise MonitorError(f"{reason}; it was restarted {settings.max_restarts} times within an hour")
         self._classifier_timer = StallTimer()
-        yield RestartClassifier(reason)
+        count = len(self._classifier_restarts_s)
+        yield self._keep(Restart(Stage.CLASSIFIER, reason, awake_s, count, settings.max_restarts))
+
+    def _keep(self, restart: Restart) -> Restart:
+        self._restarts[restart.part] = restart
+        return restart
 
     def _check_threads(self, settings: MonitorSettings, camera: CameraHealth, awake_s: float) -> Iterator[Action]:
         record, status = self._record(camera.name), camera.status
@@ -154,18 +184,18 @@ class Watchdog:
         analyzed_before_s = record.worker_timer.heartbeat_stalled_s(camera.heartbeat, awake_s)
         capture_runs = camera.is_live and status.state not in (SourceState.ENDED, SourceState.FAILED)
         if camera.crash is not None:
-            reason, with_capture = f"thread '{camera.thread}' crashed: {camera.crash!r}", False
+            stage, fault = Stage.DETECTOR, f"crashed: {camera.crash!r}"
         elif analyzed_before_s >= settings.stuck_after_s:
-            doing = camera.heartbeat.doing
-            reason, with_capture = f"thread '{camera.thread}' is stuck: {doing} for {analyzed_before_s:.0f} s", False
-            if not camera.is_live:  # a file cannot continue after a gap
-                raise MonitorError(reason)
+            stage, fault = Stage.DETECTOR, f"is stuck: {camera.heartbeat.doing} for {analyzed_before_s:.0f} s"
         elif capture_runs and captured_before_s >= camera.capture_limit_s:
-            reason, with_capture = f"thread 'capture {camera.name}' is stuck", True
+            stage, fault = Stage.CAPTURE, "is stuck"
         elif camera.is_live and camera.worker_ended:
-            reason, with_capture = f"thread 'capture {camera.name}' ended: {camera.capture_error!r}", True
+            stage, fault = Stage.CAPTURE, f"ended: {camera.capture_error!r}"
         else:
             return
+        reason = camera.hide(f"thread '{stage} {camera.name}' {fault}")
+        if not camera.is_live:  # a file cannot continue after a gap
+            raise MonitorError(reason)
         limit = settings.max_restarts
         if not _may_restart(record.restarted_s, limit, awake_s):
             yield GiveUpCamera(
@@ -173,7 +203,7 @@ class Watchdog:
             )
             return
         record.worker_timer, record.capture_timer = StallTimer(), StallTimer()
-        yield RestartCamera(camera.name, reason, with_capture, len(record.restarted_s), limit)
+        yield self._keep(Restart(stage, reason, awake_s, len(record.restarted_s), limit, camera.name))
 
     def _check_outage(self, settings: MonitorSettings, camera: CameraHealth, awake_s: float) -> Iterator[Action]:
         if camera.status.state is SourceState.CONNECTING:  # the first attempt: its state is still unknown

@@ -11,7 +11,7 @@ from app.core.schedule import Hours, parse_hours
 from app.core.types import EventKind
 from app.core.user_folders import data_folder
 from app.settings.source import Language, Schedule, TimeOfDay, TimeZone
-from app.settings.table import SettingsTable
+from app.settings.table import SettingsTable, Url
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 PLACEHOLDERS = frozenset(
@@ -99,7 +99,7 @@ class WebhookChannel(ChannelBase):
     """A JSON POST request, signed with HMAC SHA-256 if a secret is given."""
 
     kind: Literal["webhook"]
-    url: str | None = Field(
+    url: Url | None = Field(
         default=None, description="address of the request; use url_env or url_file if it contains a key"
     )
     url_env: str | None = None
@@ -179,7 +179,7 @@ class NatsChannel(ChannelBase):
 
     only_in_file: ClassVar[bool] = True
     kind: Literal["nats"]
-    url: str = Field(pattern=r"^(tls|nats)://[^@/]+$", description="address of the server, such as tls://hub:7422")
+    url: Url = Field(pattern=r"^(tls|nats)://[^@/]+$", description="address of the server, such as tls://hub:7422")
     site: SiteName = Field(description="name of this site; part of the subject mw.event.SITE.CAMERA")
     creds_file: Path | None = Field(default=None, description="credentials file of the site")
     node: SiteName | None = Field(

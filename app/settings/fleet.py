@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from app.settings.alerts import SiteName
-from app.settings.table import SettingsTable
+from app.settings.table import SettingsTable, Url
 
 
 def default_node() -> str:
@@ -20,7 +20,7 @@ class FleetSettings(SettingsTable):
     """``[fleet]``: the hub that this machine reports to. 'maskwatch fleet join' writes it. It adds a channel 'fleet' of
     kind 'nats', unless there is a channel of this kind."""
 
-    hub: str = Field(
+    hub: Url = Field(
         default="",
         pattern=r"^(tls://[^@/]+)?$",
         description="address of the hub, such as tls://hub.example:7422; empty: no fleet",

@@ -10,7 +10,7 @@ from app.settings.error_messages import nearest
 from app.settings.fleet import FleetSettings
 from app.settings.monitor import CameraSettings, MonitorSettings, PolicySettings
 from app.settings.review import ClipSettings, CollectSettings, DriftSettings
-from app.settings.table import SettingsTable
+from app.settings.table import SettingsTable, Url
 from app.settings.view import ViewSettings
 from app.settings.vision import ClassifierSettings, DetectorSettings, TrackingSettings
 from app.settings.web import WebSettings
@@ -19,7 +19,7 @@ from app.settings.web import WebSettings
 class UpdateSettings(SettingsTable):
     """``[update]``: used by 'maskwatch update --check' only. No other command asks for versions."""
 
-    address: str | None = Field(
+    address: Url | None = Field(
         None,
         pattern=r"^https?://[^\s/]+(/\S*)?$",
         description="what is asked: the JSON of a GitHub release "

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from app.core.errors import SettingsError
 from app.core.secrets import read_secret
 from app.settings.source import Language
-from app.settings.table import SettingsTable
+from app.settings.table import SettingsTable, Url, checked_url
 
 _ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
 _ANCESTOR = re.compile(r"'self'|https?://(\*\.)?[A-Za-z0-9.-]+(:\d{1,5}|:\*)?|https?://\[[0-9A-Fa-f:]+\](:\d{1,5})?")
@@ -30,7 +30,7 @@ _HEADER = r"^[A-Za-z0-9-]*$"
 class OidcSettings(SettingsTable):
     """``[web.oidc]``. The secret of the client comes from an environment variable or a file."""
 
-    issuer: str = Field("", pattern=r"^(https?://[^\s?#]+)?$", description="URL of the provider; empty: no OIDC")
+    issuer: Url = Field("", pattern=r"^(https?://[^\s?#]+)?$", description="URL of the provider; empty: no OIDC")
     client_id: str = Field("", description="id under which the provider knows maskwatch")
     client_secret_env: str | None = Field(
         None, min_length=1, description="environment variable that contains the secret of the client"
@@ -113,6 +113,7 @@ class WebSettings(SettingsTable):
         for each in quoted:
             if not _ANCESTOR.fullmatch(each):
                 raise ValueError(f"{each!r} is not an origin; write 'self' or https://home.example:8123")
+            checked_url(each.removesuffix(":*"))
         return quoted
 
     @field_validator("trusted_proxies")

@@ -1,7 +1,6 @@
 """The kiosk: a full screen for an entrance with a mirror picture and one large sentence to the people in view."""
 
 import time
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +19,7 @@ from app.ui.kiosk_sign import ShownSign, Sign, choose_sign, updated
 from app.ui.kiosk_sound import KioskSound
 from app.ui.palette import CHROMES, PAPER, STYLES, Colour
 from app.ui.sentences import Sentences, sentences_of, system_language
+from app.ui.typeface import starts_rtl
 
 _WAIT_S, _IDLE_WAIT_S = 0.015, 0.05
 _REDRAW_S = 0.5
@@ -202,7 +202,7 @@ def _band(sign: Sign, sentence: str, size_px: tuple[int, int]) -> Image:
         icon_px = canvas.height * 0.56
         lines, text_px = fitted(sentence, width - 5 * margin - icon_px, canvas.height - 2 * margin)
         text_width = max(canvas.text_size(line, text_px, bold=True)[0] for line in lines)
-        side = -1 if is_rtl(sentence) else 1  # where the text is, seen from the icon
+        side = -1 if starts_rtl(sentence) else 1  # where the text is, seen from the icon
         icon_x = middle_x - side * (text_width + 1.5 * margin) / 2
         text_x, icon_y, text_y = middle_x + side * (icon_px + 1.5 * margin) / 2, middle_y, middle_y
     canvas.icon(look.icon, Box(icon_x - icon_px / 2, icon_y - icon_px / 2, icon_px, icon_px), look.ink)
@@ -246,12 +246,6 @@ def _fault_text(view: CameraView) -> str:
     state, reason = view.status.state, view.status.last_error
     starts = state in (SourceState.LIVE, SourceState.CONNECTING) and not reason
     return "" if is_online(view) or starts else f"{view.camera}: {reason or state.value}"
-
-
-def is_rtl(text: str) -> bool:
-    """Whether ``text`` is read from right to left."""
-    kinds = (unicodedata.bidirectional(letter) for letter in text)
-    return next((kind != "L" for kind in kinds if kind in ("L", "R", "AL")), False)
 
 
 @lru_cache(maxsize=64)

@@ -192,7 +192,10 @@ class StartState:
         except OSError as error:
             self.fault = str(error)
             return
-        self._write(self._kept + "".join(letter for letter in lines[0] if letter.isprintable()))
+        if text := "".join(letter for letter in lines[0] if letter.isprintable()):
+            self._write(self._kept + text)
+        else:
+            self.fault = "the clipboard has no text"
 
     def _activate(self, item: Item, paste: Callable[[], str]) -> None:
         self.fault = ""

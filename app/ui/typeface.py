@@ -67,11 +67,6 @@ def text_width(text: str, size_px: float, bold: bool = False) -> float:
     return text_mask(text, size_px, bold).width
 
 
-def is_drawable(letter: str) -> bool:
-    """Whether some typeface, bundled or of the system, has this character."""
-    return font_of(letter, False) is not None
-
-
 def _clean(text: str) -> str:
     return "".join(" " if unicodedata.category(letter) in _BREAKING else letter for letter in text)
 
@@ -96,7 +91,8 @@ def _runs(text: str, bold: bool) -> Iterator[tuple[hb.Font, str, bool]]:
         yield fonts[run[0]], text[run[0] : run[-1] + 1], levels[run[0]] == 1
 
 
-def _is_rtl_first(text: str) -> bool:
+def starts_rtl(text: str) -> bool:
+    """Whether the first letter of ``text`` is read from right to left."""
     strong = (unicodedata.bidirectional(letter) for letter in text)
     return next((kind in ("R", "AL") for kind in strong if kind in ("L", "R", "AL")), False)
 
@@ -108,7 +104,7 @@ def _levels(text: str) -> list[int]:
     their neighbours, or the first letter of the text; a number after a right-to-left letter is nested in it.
     """
     kinds = [unicodedata.bidirectional(letter) for letter in text]
-    base = _is_rtl_first(text)
+    base = starts_rtl(text)
     strong = _filled([kind != "L" if kind in ("L", "R", "AL") else None for kind in kinds], base)
     is_number = [kind in ("EN", "AN") for kind in kinds]
     known = [own if kind in ("L", "R", "AL", "EN", "AN") else None for kind, own in zip(kinds, strong, strict=True)]

@@ -85,7 +85,8 @@ class Window:
         )
         self._message_until_s = time.monotonic() + _MESSAGE_S
         self._fullscreen = settings.fullscreen
-        self.enlarged: int | None = None
+        self.enlarged: str | None = None  # a camera
+        self._edited = ""  # the camera of the draft
         self._saver = WindowSaver(settings.snapshots)
         self.drawn_s = self._changed_s = self._results_per_s = self._step_s = 0.0
         self._is_due_soon = False
@@ -113,6 +114,11 @@ class Window:
     @property
     def is_recording(self) -> bool:
         return self._saver.is_recording
+
+    @property
+    def _views(self) -> Sequence[CameraView]:
+        """Of the cameras that are shown: while the window is paused, as they were then."""
+        return self._paused_views or self._monitor.views()
 
     def pause(self, paused: bool) -> None:
         """Pauses or resumes the analysis and the display."""
@@ -155,7 +161,7 @@ class Window:
         """Shows the next image, if any. A new window, or one with another source, gets the size of the image."""
         if not self._image_window.is_ready:
             return
-        views = self._paused_views or self._monitor.views()
+        views = self._views
         natural_px = self._natural_size(views)
         is_new = natural_px != self._natural_px and not self._fullscreen
         if is_new:
@@ -194,7 +200,10 @@ class Window:
         now_s = time.monotonic()
         if self.screen.message and now_s > self._message_until_s:
             self.screen = replace(self.screen, message="")
-        views = views or self._paused_views or self._monitor.views()
+        views = views or self._views
+        if self.screen.draft is not None and all(view.camera != self._edited for view in views):
+            self.screen = replace(self.screen, draft=None)
+            self._show_message(f"regions not changed: {self._edited} is not watched any more")
         self._results_per_s = 0.0 if self.screen.paused else sum(view.analysis_fps for view in views)
         single = self._single_view(views)
         shown = views if single is None else [single]
@@ -272,9 +281,8 @@ class Window:
 
     def _single_view(self, views: Sequence[CameraView]) -> CameraView | None:
         """The camera that fills the window, or None if several are shown."""
-        if self.enlarged is not None and self.enlarged < len(views):
-            return views[self.enlarged]
-        return views[0] if len(views) == 1 else None
+        first = views[0] if len(views) == 1 else None
+        return next((view for view in views if view.camera == self.enlarged), first)
 
     def handle(self, user_input: WindowInput) -> bool:
         """Handles what the user did; False means quit."""
@@ -315,20 +323,20 @@ class Window:
         """Shows only camera ``index``, or all if it is negative; ignores an index without a camera."""
         if self.screen.draft is not None:
             self._show_message(_EDITING, math.inf)  # the open regions belong to this camera
-        elif index < len(self._monitor.views()):
-            self.enlarged = None if index < 0 else index
+        elif index < len(views := self._views):
+            self.enlarged = None if index < 0 else views[index].camera
 
     def _start_edit(self) -> None:
-        single = self._single_view(self._monitor.views())
+        single = self._single_view(self._views)
         if single is None:
             self._show_message("enlarge a camera first (1 to 9, or click), then press e")
             return
-        draft = RegionDraft(self._regions.regions_of(single.camera))
+        self._edited, draft = single.camera, RegionDraft(self._regions.regions_of(single.camera))
         self.screen = replace(self.screen, draft=draft, help=False)
         self._show_message(_EDITING, math.inf)
 
     def _turn(self) -> None:
-        single = self._single_view(self._monitor.views())
+        single = self._single_view(self._views)
         if single is None:
             self._show_message("enlarge a camera first (1 to 9, or click), then press t")
         else:
@@ -348,10 +356,8 @@ class Window:
             self.screen = replace(self.screen, draft=None)
             self._show_message("regions not changed")
         elif key == ord("e"):
-            single = self._single_view(self._monitor.views())
             self.screen = replace(self.screen, draft=None)
-            if single is not None:
-                self._show_message(self._regions.keep_regions(single.camera, draft.close().closed))
+            self._show_message(self._regions.keep_regions(self._edited, draft.close().closed))
         else:
             return False
         return True
@@ -361,7 +367,7 @@ class Window:
 
         The right button closes a region.
         """
-        draft, views = self.screen.draft, self._monitor.views()
+        draft, views = self.screen.draft, self._views
         single = self._single_view(views)
         if draft is not None and single is not None:
             (width_px, height_px), area = video_box(single, self.screen)
@@ -371,7 +377,8 @@ class Window:
                 return
             self.screen = replace(self.screen, draft=draft.click(x, y) if click.is_left else draft.close())
         elif click.is_left and len(views) > 1:
-            self.enlarged = None if self.enlarged is not None else self._grid(views).index_at(click.x, click.y)
+            index = None if self.enlarged is not None else self._grid(views).index_at(click.x, click.y)
+            self.enlarged = None if index is None else views[index].camera
 
     def _show_message(self, message: str, for_s: float = _MESSAGE_S) -> None:
         self.screen = replace(self.screen, message=message)
@@ -380,7 +387,7 @@ class Window:
     def _snapshot(self) -> None:
         if self._last is None:
             return
-        views = self._paused_views or self._monitor.views()
+        views = self._views
         plain = replace(self.screen, help=False, message="", max_width_px=_SNAPSHOT_PX)
         single = self._single_view(views)
         image = self._render_views(views, plain if single is None else replace(plain, size_px=None))

@@ -3,6 +3,7 @@
 Every call may wait for the disk, so the server runs it in a worker thread.
 """
 
+import json
 import math
 import threading
 import time
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 
 from app.alerts.delivery import AlertCenter
-from app.alerts.event_store import EventStore
+from app.alerts.event_store import EACH_ID, EventStore
 from app.alerts.export import ALERT_KINDS, HourRow, by_hour
 from app.alerts.marks import Marks, read_marks, write_marks
 from app.alerts.numbers import Numbers
@@ -21,7 +22,6 @@ from app.core.types import Event
 from app.settings.alerts import AlertSettings
 
 _MAX_RECENT = 1000
-_IDS_PER_QUERY = 500  # SQLite allows 999 variables
 
 
 class History:
@@ -33,6 +33,8 @@ class History:
     def __init__(self, settings: AlertSettings, center: AlertCenter) -> None:
         self._settings = settings
         self._center = center
+        self.marking = threading.RLock()
+        """Held while a mark changes: of two at the same moment, one is the last for memory, file and collected face."""
         self._lock = threading.Lock()
         self._marks: OrderedDict[str, Marks] = OrderedDict()  # of this run, also without a store
 
@@ -84,13 +86,10 @@ class History:
         found = frozenset(event_id for event_id in wanted if self._center.snapshot(event_id) is not None)
         if store is None or not events:
             return found
-        ids = [event.id for event in events]
+        ids = json.dumps([event.id for event in events])
         with closing(store), store.transaction() as db:
-            for at in range(0, len(ids), _IDS_PER_QUERY):
-                part = ids[at : at + _IDS_PER_QUERY]
-                query = f"SELECT event_id FROM snapshots WHERE event_id IN ({','.join('?' * len(part))})"
-                found |= {str(row[0]) for row in db.execute(query, part)}
-        return found
+            rows = db.execute(f"SELECT event_id FROM snapshots WHERE event_id IN {EACH_ID}", (ids,))
+            return found.union(str(row[0]) for row in rows)
 
     def marks(self, events: Sequence[Event]) -> dict[str, Marks]:
         """Acknowledgements and verdicts by event id; events without any are left out."""
@@ -119,7 +118,7 @@ class History:
 
     def _mark(self, event_id: str, change: Callable[[Marks], Marks]) -> Marks:
         store = self._open()
-        with closing(store) if store is not None else nullcontext():
+        with closing(store) if store is not None else nullcontext(), self.marking:
             stored = {} if store is None else read_marks(store, [event_id])
             with self._lock:
                 old = self._marks.pop(event_id, None) or stored.get(event_id, Marks())

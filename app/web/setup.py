@@ -132,7 +132,7 @@ class Setup:
         """The streams of an ONVIF camera, each with the key of its address. Raises SourceError, SettingsError."""
         if not address.lower().startswith(("http://", "https://")):
             raise SettingsError("give the address of a device service, such as http://10.0.0.7/onvif/device_service")
-        found = await self.run(lambda: read_profiles(address, username, password))
+        found = await self.run(lambda: read_profiles(address, username, password, lambda: self._is_closed))
         sources = [source_of(each.uri, username, password, main_stream_of(each, found)) for each in found]
         return [(self.keep(Tried(source)), each) for source, each in zip(sources, found, strict=True)]
 

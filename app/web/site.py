@@ -167,11 +167,12 @@ class Site:
 
     def judge(self, event_id: str, verdict: str, label: str, actor: str) -> Marks:
         """Stores a verdict on an event, also with its face if that was collected."""
-        marks = self.history.judge(event_id, verdict, label, actor)
-        try:
-            self.collected.judge(event_id, verdict, label)
-        except OSError as error:
-            log.warning("cannot store the verdict with the collected face: %s", error.strerror or error)
+        with self.history.marking:
+            marks = self.history.judge(event_id, verdict, label, actor)
+            try:
+                self.collected.judge(event_id, verdict, label)
+            except OSError as error:
+                log.warning("cannot store the verdict with the collected face: %s", error.strerror or error)
         return marks
 
     def label_face(self, face_id: str, label: str, box: Box | None, actor: str) -> bool:
@@ -184,9 +185,10 @@ class Site:
             self.collected.set_box(face, box)
         verdict = face.verdict_for(label)
         right_label = label if verdict == Verdict.WRONG_LABEL else ""
-        self.collected.judge(face_id, verdict, right_label)
-        if face.reason in ("event", "verdict") and self.find_event(face_id) is not None:
-            self.history.judge(face_id, verdict, right_label, actor)
+        with self.history.marking:
+            self.collected.judge(face_id, verdict, right_label)
+            if face.reason in ("event", "verdict") and self.find_event(face_id) is not None:
+                self.history.judge(face_id, verdict, right_label, actor)
         return True
 
     def find_event(self, event_id: str) -> Event | None:

@@ -124,10 +124,10 @@ def test_hook_that_cannot_be_set_up_delays_only_its_own_channel(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, value in environ.items():
+    for name, value in {"ODD_URL": url, **environ}.items():
         monkeypatch.setenv(name, value)
     fine = RecordingHook()
-    odd = {"kind": kind, "name": "odd", "url": url}
+    odd = {"kind": kind, "name": "odd", "url_env": "ODD_URL"}
     center = AlertCenter(settings(None, odd, channel("fine")), hooks={"fine": fine})
     with running(center):
         center.submit(make_event())

@@ -1,5 +1,7 @@
 """ONVIF cameras: found on the network, asked for their streams; answers that are wrong, huge or malicious."""
 
+import select
+import socket
 import time
 from collections.abc import Callable
 
@@ -90,11 +92,30 @@ def test_numbers_that_are_none_are_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: "http://127.0.0.1:9/onvif", lambda: "http://no-such-host.invalid/", lambda: "http://["]
+    "make",
+    [
+        lambda: "http://127.0.0.1:9/onvif",
+        lambda: "http://no-such-host.invalid/",
+        lambda: "http://[",
+        lambda: "http://127.0.0.1:99999/",
+    ],
 )
 def test_an_address_without_a_camera_gives_the_reason(make: Callable[[], str]) -> None:
     with pytest.raises(SourceError):
         read_profiles(make(), "", "")
+
+
+def is_readable(server: socket.socket) -> bool:
+    """Whether somebody has connected."""
+    return bool(select.select([server], [], [], 0)[0])
+
+
+def test_a_query_ends_soon_after_the_program_is_stopped() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started_s = time.monotonic()
+        with pytest.raises(SourceError, match="the program ends"):
+            read_profiles(f"http://127.0.0.1:{silent.getsockname()[1]}/", "", "", lambda: is_readable(silent))
+        assert time.monotonic() - started_s < 3, "a request may take 4 s, all of them 15 s"
 
 
 def test_deep_trees_do_no_harm() -> None:

@@ -1,3 +1,3 @@
 """Fixtures of the alert tests, for the commands on alerts."""
 
-from fixtures_alerts import broker_port, http_peer, store_path  # noqa: F401
+from fixtures_alerts import broker_port, filled, http_peer, run, store_path  # noqa: F401

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from fakes import BoxesDetector, BrightnessClassifier
+from fakes_cli import fails
 
 from app.cli.main import main
 from app.core import resources
@@ -214,3 +215,12 @@ def test_annotate_reads_every_pixel_format(tmp_path: Path, shape: tuple[int, ...
     cv2.imwrite(str(path), np.full(shape, np.iinfo(depth).max // 2, depth))
     assert main(["annotate", str(path), "--output", str(tmp_path / "out")]) == 0
     assert cv2.imread(str(tmp_path / "out" / "odd.png")).shape[:2] == shape[:2]
+
+
+def test_annotate_rejects_files_that_are_not_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text, empty = tmp_path / "text.jpg", tmp_path / "empty"
+    text.write_text("not an image")
+    empty.mkdir()
+    assert "text.jpg" in fails(capsys, "annotate", str(text), "--output", str(tmp_path / "out"))
+    assert "empty" in fails(capsys, "annotate", str(empty), "--output", str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

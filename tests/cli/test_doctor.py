@@ -1,4 +1,4 @@
-"""The output of ``maskwatch doctor``; see also test_main.py."""
+"""The command ``doctor``."""
 
 import os
 import tempfile
@@ -9,18 +9,19 @@ import pytest
 
 from app.cli import doctor
 from app.cli.main import main
+from app.core import resources
 from app.settings.load import load_settings
 from app.vision.backend_choice import Speed
 
 
-def test_long_path_is_not_cut_off(
+def test_a_long_path_is_neither_cut_off_nor_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = tmp_path / ("events-of-the-entrance-" * 6) / "[desk].db"
     monkeypatch.setenv("MASKWATCH_ALERTS__STORE", str(store))
     monkeypatch.setenv("COLUMNS", "80")
     main(["doctor"])
-    assert str(store) in "".join(capsys.readouterr().out.split())
+    assert f"stored in {store}\n" in capsys.readouterr().out
 
 
 def source_lines(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
@@ -154,3 +155,20 @@ def test_a_measurement_names_what_it_measured(monkeypatch: pytest.MonkeyPatch) -
     ]
     assert all(0 < each.ms < 10_000 for each in found)
     assert all("pip install 'maskwatch[onnx]'" in fault for fault in faults)
+
+
+def test_doctor_finds_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    output = capsys.readouterr().out
+    for subject in ("opencv-python", "decoder", "haarcascade", "self-check", "events", "display"):
+        assert subject in output
+
+
+def test_doctor_reports_faults_with_advice(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(resources, "root", lambda: tmp_path)
+    assert main(["doctor"]) == 1
+    output = " ".join(capsys.readouterr().out.split())
+    assert "fault" in output
+    assert "reinstall" in output

@@ -211,6 +211,9 @@ def test_the_commands_show_nodes_cameras_events_and_lag(fleet: Fleet, capsys: py
     cameras = shown("cameras")
     assert cameras[1] == "hall door live 4 3 0 1 75.0% 2 min".split()  # noqa: SIM905
     assert cameras[3][:2] == ["hall", "4"]  # the sum of the site
+    for action in ("nodes", "cameras", "events", "lag"):
+        assert main(["fleet", action, hub, "--site", "yardd"]) == 2
+        assert "no site 'yardd'; choose from: hall, yard\n" in capsys.readouterr().err
     assert [line[0] for line in shown("cameras", "--site", "yard")[1:-1]] == ["yard", "yard"]
     assert sum("no_mask" in line for line in shown("events", "--since", "1h")) == 2
     assert sum("no_mask" in line for line in shown("events", "--since", "1h", "--site", "yard")) == 1

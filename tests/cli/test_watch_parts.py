@@ -66,7 +66,7 @@ def test_a_broken_event_store_is_reported_and_its_end_too(tmp_path: Path) -> Non
 
 
 def test_a_restarted_thread_is_reported_and_its_end_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.pipeline.monitor.RESTART_SHOWN_S", 1.0)
+    monkeypatch.setattr("app.pipeline.watchdog.RESTART_SHOWN_S", 1.0)
     hangs = Hangs(1)
     with HttpPeer().running() as siren:
         parts = fake_parts(source=LiveCamera("door"), load_detector=lambda _: HangingDetector(hangs))

@@ -347,6 +347,7 @@ def test_what_is_changed_in_the_window_is_kept_in_the_settings_file_and_can_be_u
         path.write_text('[[camera]]\nuri = "0"\nname = "other"\n')
         assert session.turn("door").startswith("rotated by 270 degrees until maskwatch stops: camera.door.rotate: ")
         assert session.turn("removed") == "this camera is not watched any more"
+        assert session.keep_regions("removed", (triangle,)) == "this camera is not watched any more"
         path.write_text("nonsense")
         assert "is not valid TOML" in session.turn("door")
         assert source.applied.rotate == 0  # type: ignore[attr-defined]

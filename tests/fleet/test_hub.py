@@ -44,6 +44,20 @@ def test_events_of_sites_are_stored_once_under_their_names(fleet: Fleet) -> None
     assert asyncio.run(HubServer(fleet.folder).waiting()) == 0
 
 
+def test_a_snapshot_that_is_too_large_for_the_server_stops_no_events(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One of 4K has some MB; as base64 the limit of 1 MB is reached with 750 kB."""
+    fleet.start()
+    large, small = make_event(), make_event()
+    hook = fleet.hook("hall")
+    hook.send(replace(alert_of(large), snapshot_jpeg=bytes(800_000)))
+    hook.send(replace(alert_of(small), snapshot_jpeg=b"jpeg"))
+    wait_until(lambda: len(fleet.stored()) == 2)
+    left_out = [record.getMessage() for record in caplog.records if "it is left out" in record.message]
+    assert left_out == [f"the snapshot of event {large.id} has 800 kB, too much for the NATS server; it is left out"]
+
+
 def test_a_site_cannot_send_as_another_site(fleet: Fleet) -> None:
     fleet.start()
     with pytest.raises(HookError, match="permissions violation"):

@@ -184,7 +184,7 @@ def test_delays_are_those_of_sites(store: HubStore) -> None:
     store.write([read("yard", make_event(wall_s=now_s - 9))], [], now_s)
     assert [round(delay_s) for delay_s in store.delays_s(now_s - 60)] == [1, 3, 9]
     assert [round(delay_s) for delay_s in store.delays_s(now_s - 60, ["hall"])] == [1, 3]
-    assert store.camera_names() == ["hall/door", "yard/door"]
+    assert store.events.cameras() == ["hall/door", "yard/door"]
     assert len(store.events.events(EventFilter(cameras=("yard/door",)))) == 1
     report = Event("r", EventKind.REPORT, "all cameras", 0.0, now_s - 40)
     store.events.write(WriteBatch(((report, None),)), now_s)

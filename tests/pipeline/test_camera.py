@@ -60,7 +60,7 @@ def result_of(index: int, *alerts: Event) -> FrameResult:
 def test_a_restarted_camera_resolves_its_alerts_and_forgets_its_result() -> None:
     camera = make_camera()
     camera.keep(result_of(1, Event("a", EventKind.NO_MASK, "door", 0.05, 1.0, track_id=1)))
-    (resolved,) = camera.resolved_by_restart()
+    (resolved,) = camera.resolved_by_restart("restarted")
     assert (resolved.resolves, resolved.track_id, resolved.reason) == ("a", 1, "restarted")
     assert resolved.duration_s > 0
     old = camera.worker
@@ -68,7 +68,7 @@ def test_a_restarted_camera_resolves_its_alerts_and_forgets_its_result() -> None
     assert old.is_stopped
     assert camera.worker is not old
     assert camera.latest is None
-    assert camera.resolved_by_restart() == []
+    assert camera.resolved_by_restart("restarted") == []
 
 
 def test_a_worker_that_is_replaced_in_its_last_step_returns_no_result() -> None:

@@ -113,6 +113,31 @@ def test_a_camera_that_cannot_be_started_is_reported_and_tried_at_the_next_chang
         wait_until(lambda: [view.camera for view in monitor.views()] == ["door", "gate"], "it is started")
 
 
+@pytest.mark.parametrize("name", ["door", "gate"])
+def test_a_run_does_not_end_because_no_camera_of_the_new_settings_can_be_started(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For example with a detector that does not exist: the camera before goes on."""
+
+    def make(settings: CameraSettings) -> LiveCamera:
+        if settings.username:
+            raise SourceError(f"cannot open {settings.name}")
+        return LiveCamera(settings.name)
+
+    results: list[object] = []
+    with (
+        caplog.at_level(logging.ERROR),
+        Monitor(settings_of("door"), [results.append], parts=fake_parts(make_source=make)) as monitor,
+    ):
+        monitor.apply(settings_of(name, username="guest"))
+        wait_until(lambda: f"{name} cannot be started" in caplog.text, "it is reported")
+        count = len(results)
+        wait_until(lambda: len(results) > count + 3 or monitor.finished, "the camera before goes on")
+        assert not monitor.finished
+        monitor.apply(settings_of("yard"))
+        wait_until(lambda: [view.camera for view in monitor.views()] == ["yard"], "the next settings are used")
+
+
 def test_live_settings_do_not_start_a_camera_again() -> None:
     made: list[str] = []
 

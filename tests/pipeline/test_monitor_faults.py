@@ -20,7 +20,7 @@ from app.core.errors import LoginError, ModelError, MonitorError, SourceError
 from app.core.types import Box, Event, EventKind, FrameResult, Image
 from app.pipeline.frame_analyzer import FrameAnalyzer
 from app.pipeline.listeners import EventListener, HourRecorder, ResultListener
-from app.pipeline.monitor import CLASSIFIER_THREAD, Monitor
+from app.pipeline.monitor import Monitor
 from app.pipeline.monitor_parts import MonitorParts
 from app.settings.load import load_settings
 from app.settings.monitor import CameraSettings
@@ -381,7 +381,7 @@ def test_a_stuck_classifier_is_replaced(site: FakeSite, caplog: pytest.LogCaptur
 
     with site.monitor(site.settings("door"), load_classifier=load) as monitor:
         wait_until(lambda: len(made) == 2, "the classifier is replaced")
-        assert CLASSIFIER_THREAD in monitor.restarted
+        assert "thread classifier" in monitor.restarted
         monitor.use_classifier(ClassifierSettings())
         assert not monitor.restarted, "the next one did not hang"
         wait_until(lambda: bool(site.events_of(EventKind.NO_MASK)), "the new one classifies faces")

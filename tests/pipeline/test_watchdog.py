@@ -10,12 +10,13 @@ from app.core.errors import SourceError
 from app.core.types import EventKind
 from app.pipeline.heartbeat import AwakeClock, Heartbeat
 from app.pipeline.watchdog import (
+    RESTART_SHOWN_S,
     Action,
     CameraHealth,
     GiveUpCamera,
     ReportOutage,
-    RestartCamera,
-    RestartClassifier,
+    Restart,
+    Stage,
     Watchdog,
     raise_if_none_left,
 )
@@ -52,10 +53,10 @@ class WatchedCamera:
             failure=None,
             capture_error=None,
             capture_limit_s=79.0,
-            thread="detector door",
             heartbeat=Heartbeat(),
             crash=None,
             worker_ended=False,
+            hide=lambda text: text.replace("hunter2", "***"),
         )
 
     def set_state(self, state: SourceState, frames: int = 1) -> None:
@@ -105,8 +106,8 @@ def test_a_stuck_thread_is_restarted_by_awake_time_only() -> None:
     assert watched.actions == []
     watched.clocks.run(watched.check, 12)
     (restart,) = watched.actions
-    assert isinstance(restart, RestartCamera)
-    assert (restart.camera, restart.with_capture) == ("door", False)
+    assert isinstance(restart, Restart)
+    assert (restart.camera, restart.stage) == ("door", Stage.DETECTOR)
 
 
 def test_a_stuck_capture_is_restarted() -> None:
@@ -117,8 +118,8 @@ def test_a_stuck_capture_is_restarted() -> None:
     assert watched.actions == []
     watched.clocks.run(watched.check, 2)
     (restart,) = watched.actions
-    assert isinstance(restart, RestartCamera)
-    assert restart.with_capture
+    assert isinstance(restart, Restart)
+    assert restart.stage is Stage.CAPTURE
     assert "thread 'capture door' is stuck" in restart.reason
 
 
@@ -130,7 +131,7 @@ def test_a_camera_is_given_up_after_too_many_restarts_within_an_hour() -> None:
     for _ in range(limit + 1):
         watched.check()
     *restarts, last = watched.actions
-    assert [action.count for action in restarts if isinstance(action, RestartCamera)] == list(range(1, limit + 1))
+    assert [action.count for action in restarts if isinstance(action, Restart)] == list(range(1, limit + 1))
     assert isinstance(last, GiveUpCamera)
     assert "a fault for the test" in last.reason
 
@@ -155,4 +156,33 @@ def test_a_classifier_that_rests_is_not_stuck() -> None:
     assert watched.actions == []
     watched.classifier.beat("classifying faces")
     watched.clocks.run(watched.check_working, 21)
-    assert [type(action) for action in watched.actions] == [RestartClassifier]
+    assert [action.stage for action in watched.actions if isinstance(action, Restart)] == [Stage.CLASSIFIER]
+
+
+def test_restarts_are_remembered_for_a_minute_by_stage() -> None:
+    """A camera may have any name: it does not say which stage failed."""
+    watched = WatchedCamera()
+    watched.health = replace(watched.health, name="detector' of thread 'classifier")
+    watched.clocks.run(watched.check_working, 5)
+    working = watched.health
+    watched.health = replace(working, worker_ended=True, capture_error=SourceError("login root:hunter2"))
+    watched.check()
+    watched.health = working
+    (restart,) = watched.watchdog.restarts
+    assert (restart.stage, restart.part) == (Stage.CAPTURE, f"threads of {working.name}")
+    assert "root:***" in restart.reason, "the secrets of the camera are hidden"
+    watched.watchdog.forget_restarts(Stage.DETECTOR)
+    assert watched.watchdog.restarts == [restart], "another detector mends no capture"
+    watched.clocks.run(watched.check_working, RESTART_SHOWN_S - 1)
+    assert watched.watchdog.restarts == [restart]
+    watched.clocks.run(watched.check_working, 2)
+    assert watched.watchdog.restarts == []
+
+
+def test_faults_of_a_model_are_forgotten_with_it() -> None:
+    watched = WatchedCamera()
+    watched.health = replace(watched.health, crash=ZeroDivisionError("a fault for the test"))
+    watched.check()
+    assert [restart.stage for restart in watched.watchdog.restarts] == [Stage.DETECTOR]
+    watched.watchdog.forget_restarts(Stage.DETECTOR)
+    assert watched.watchdog.restarts == []

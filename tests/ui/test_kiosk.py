@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fakes import plain_frame
+from fakes_window import FakeImageWindow, FakeMonitor
 from test_kiosk_sign import track
-from test_window_state import FakeImageWindow, FakeMonitor
 
 from app.capture.capture import SourceState, SourceStatus
 from app.cli.watch_session import WatchSession
@@ -17,9 +17,10 @@ from app.settings.load import load_settings
 from app.settings.view import ViewSettings
 from app.ui import kiosk
 from app.ui.image_window import Closed, Key, Resized
-from app.ui.kiosk import LOOKS, KioskWindow, draw_kiosk, fitted, is_rtl
+from app.ui.kiosk import LOOKS, KioskWindow, draw_kiosk, fitted
 from app.ui.kiosk_sign import Sign
 from app.ui.sentences import SENTENCES, Sentences
+from app.ui.typeface import starts_rtl
 
 SETTINGS = ViewSettings(kiosk=True, kiosk_sound="off", language="en")
 ENGLISH = SENTENCES["en"]
@@ -77,8 +78,8 @@ def test_icon_stands_where_reading_starts() -> None:
         ink = (np.abs(band.astype(int) - LOOKS[Sign.WEAR_MASK].fill) > 40).any(axis=2)
         return float(ink[:, :400].sum() / ink.sum())
 
-    assert is_rtl("يرجى")
-    assert not is_rtl("123 mask")
+    assert starts_rtl("يرجى")
+    assert not starts_rtl("123 mask")
     assert icon_share("m") > 0.6
     assert icon_share("م") < 0.5
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import plain_frame
-from test_window_state import FakeImageWindow
+from fakes_window import FakeImageWindow
 
 from app.capture.cameras import CameraDevice
 from app.capture.preview import CameraPreview
@@ -84,6 +84,9 @@ def test_empty_address_and_a_failed_paste_are_explained() -> None:
     assert "type an address first" in state.fault
     state.handle(Key(INSERT), fails)
     assert state.fault == "cannot paste: install xclip"
+    state.prefer(Choice(ChoiceKind.ADDRESS, "rtsp://door/1"))
+    state.handle(Key(INSERT), lambda: "")
+    assert (state.fault, state.address) == ("the clipboard has no text", "rtsp://door/1"), "a picture, for example"
     before = draw_start(state, [], [])
     state.handle(Key(ord("r")))
     assert state.fault == ""

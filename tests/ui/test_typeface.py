@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.ui import typeface
-from app.ui.typeface import is_drawable, text_mask, text_width
+from app.ui.typeface import font_of, text_mask, text_width
 
 NAMES = {
     "Latin": "Größe Łódź Việt Nam",
@@ -23,7 +23,7 @@ NAMES = {
 @pytest.mark.parametrize("bold", [False, True])
 def test_each_script_is_drawn_with_bundled_letters(name: str, bold: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(typeface, "system_fonts", lambda: ())
-    assert all(is_drawable(letter) for letter in name)
+    assert all(font_of(letter, False) for letter in name)
     marks = text_mask("?" * len(name), 40, bold).mask
     drawn = text_mask(name, 40, bold).mask
     assert drawn.max() == 255

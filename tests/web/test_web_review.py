@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -11,10 +12,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
-from fakes_review import write_review_clip
+from fakes_review import add_face, write_review_clip
 from fakes_web import TOKEN, FakeMonitor, Running, make_event, serving
 
 from app.alerts.event_store import EventStore
@@ -24,7 +27,7 @@ from app.core.types import Box, EventKind
 from app.review.clips import POSTER, RECORD, VIDEO
 from app.review.collected import CollectedFace, CollectedFaces
 from app.review.picture_folder import PictureFolder, day_of
-from app.web import review_page
+from app.web import history, review_page
 
 NOON_S = datetime.now().replace(hour=12, minute=0, second=0, microsecond=0).timestamp()
 TODAY = day_of(NOON_S)
@@ -106,6 +109,37 @@ def test_a_verdict_reaches_the_face_that_was_collected(reviewed: Running) -> Non
             path = f"/api/v1/events/run-door-{number}/verdict"
             assert client.post(path, headers=secret, json={"verdict": verdict}).status_code == 200
     assert list(faces.faces()) == [replace(face, reason="verdict", verdict="no_face")]
+
+
+@pytest.mark.parametrize("delayed", [(history, "write_marks"), (CollectedFaces, "judge")], ids=["file", "face"])
+def test_of_two_verdicts_at_once_one_is_the_last_everywhere(
+    reviewed: Running, monkeypatch: pytest.MonkeyPatch, delayed: tuple[Any, str]
+) -> None:
+    """The first one is delayed while it is written; a second one must not overtake it."""
+    site, face = reviewed.server.site, make_event(1)
+    add_face(site.collected, face.id, np.zeros((60, 60, 3), np.uint8), reason="event")
+    begun, overtaken = threading.Event(), threading.Event()
+    owner, name = delayed
+    write = getattr(owner, name)
+
+    def write_slowly(*arguments: Any) -> None:
+        is_first, _ = not begun.is_set(), begun.set()
+        if is_first:
+            overtaken.wait(0.5)
+        write(*arguments)
+
+    monkeypatch.setattr(owner, name, write_slowly)
+    first = threading.Thread(target=lambda: site.judge(face.id, "right", "", "a"))
+    first.start()
+    assert begun.wait(10)
+    site.judge(face.id, "no_face", "", "b")
+    overtaken.set()
+    first.join()
+    with EventStore(site.settings.alerts.store) as store:
+        assert read_marks(store, [face.id])[face.id].verdict == "no_face"
+    collected = site.collected.find(face.id)
+    assert collected is not None
+    assert collected.verdict == "no_face"
 
 
 def test_a_program_is_told_apart_from_a_browser(tmp_path: Path) -> None:

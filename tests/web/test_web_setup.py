@@ -1,7 +1,10 @@
 """Setting up in the web view: settings change with the file, cameras start and end, channels are added."""
 
+import asyncio
 import json
 import re
+import select
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +23,7 @@ from fakes_web import serving
 
 from app.alerts.push_store import Device, PushStore
 from app.capture.onvif import find_devices
+from app.core.errors import SourceError
 from app.core.types import EventKind
 from app.settings.alerts import push_file
 from app.settings.load import load_settings
@@ -236,6 +240,19 @@ def test_a_blurred_view_shows_a_coarse_picture(tmp_path: Path, camera: str) -> N
     with running(tmp_path / "a.toml", FILE + "\n[view]\nblur = true\n") as page:
         text = page.post("/setup/cameras/try", {"uri": camera})
         assert "The picture is coarse" in text
+
+
+def test_a_query_of_a_network_camera_ends_with_the_server() -> None:
+    async def ask(silent: socket.socket) -> None:
+        asked = setup.Setup()
+        query = asyncio.create_task(asked.profiles(f"http://127.0.0.1:{silent.getsockname()[1]}/", "", ""))
+        await asyncio.get_running_loop().run_in_executor(None, select.select, [silent], [], [], 10)
+        asked.close(wait=False)
+        with pytest.raises(SourceError, match="the program ends"):
+            await asyncio.wait_for(query, 3)
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        asyncio.run(ask(silent))
 
 
 def test_network_cameras_are_found_and_their_streams_offered(page: Page) -> None:

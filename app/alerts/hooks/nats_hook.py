@@ -1,9 +1,11 @@
 """Publishes alerts to a stream of a NATS server, such as the hub of a fleet."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -15,9 +17,13 @@ from app.settings.alerts import NatsChannel
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
+log = logging.getLogger(__name__)
+
 IDLE_S = 5.0
 """A connection is kept for so long after an alert: many wait after the link was down."""
 _PRINTABLE = "".join(map(chr, range(33, 127)))
+_HEADER_BYTES = 4096
+"""Room for the headers, which the limit of the server includes."""
 
 
 class NatsHook:
@@ -68,7 +74,7 @@ class NatsHook:
         try:
             await client.jetstream().publish(
                 subject_of("event", channel.site, alert.event.camera),
-                alert.to_json().encode("utf-8", "backslashreplace"),
+                _payload(alert, client.max_payload - _HEADER_BYTES),
                 timeout=channel.timeout_s,
                 headers=headers | ({NODE: channel.node} if channel.node else {}),
             )
@@ -106,3 +112,16 @@ class NatsHook:
         if runner is not None and task is not None:
             with suppress(RuntimeError):  # the loop has ended meanwhile
                 runner.get_loop().call_soon_threadsafe(task.cancel)
+
+
+def _payload(alert: Alert, most_bytes: int) -> bytes:
+    """The alert as JSON, without its snapshot if that is too large: it would be refused for ever, and alerts are sent
+    in order."""
+    payload = alert.to_json().encode("utf-8", "backslashreplace")
+    if len(payload) <= most_bytes or alert.snapshot_jpeg is None:
+        return payload
+    size_kb = len(alert.snapshot_jpeg) // 1000
+    log.warning(
+        "the snapshot of event %s has %d kB, too much for the NATS server; it is left out", alert.event.id, size_kb
+    )
+    return replace(alert, snapshot_jpeg=None).to_json().encode("utf-8", "backslashreplace")
