@@ -104,7 +104,7 @@ def compare_agreed(
     least = classifier.metadata.candidate_score
     assert least is not None
     table = Table("AGREED", "found", "10–20 px", f"false boxes (OpenCV's YuNet {allowed:.3f})", box=None)
-    for agreed in (0.0, 0.1, 0.2, 0.21, 0.22, 0.23, 0.24, 0.25, 0.3, 0.4):
+    for agreed in (0.0, 0.1, 0.2, 0.24, 0.26, 0.28, 0.3, 0.4):
         labeler = ImageLabeler(MultiViewDetector(detector, least, 8, agreed=agreed), classifier)
         labelled = [labeler.label(cache.get(scene.path)) for scene in scenes]
         kept = [[Detection(face.box, 1.0) for face in faces] for faces in labelled]

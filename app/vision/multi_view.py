@@ -31,7 +31,7 @@ _SAME_IOU = 0.5
 MISSING = 0.15
 """A detection that one view lacks counts there as this much below the least score."""
 
-AGREED = 0.23
+AGREED = 0.28
 """The mean of several views is surer than a score of one view: its log-odds rise by this much. Chosen on development
 images for no more false positives than OpenCV's YuNet has (``benchmarks/image_views.py``)."""
 
