@@ -69,7 +69,7 @@ def test_the_box_is_that_of_the_surest_view() -> None:
 
 
 @pytest.mark.parametrize("views", [VIEWS[:2], VIEWS[1:], [SHRUNK, ENLARGED]])
-@pytest.mark.parametrize(("score", "is_face"), [(0.42, True), (0.39, False)])
+@pytest.mark.parametrize(("score", "is_face"), [(0.42, True), (0.35, False)])
 def test_a_face_that_one_view_lacks_must_be_surer(views: Sequence[object], score: float, is_face: bool) -> None:
     """That view counts as below the least score."""
     found = detect((Detection(FACE, score), views))
@@ -79,7 +79,7 @@ def test_a_face_that_one_view_lacks_must_be_surer(views: Sequence[object], score
 
 def test_agreeing_views_are_surer_than_one_view() -> None:
     means = (0.3, 0.5, 0.9)
-    assert all(mean < comparable_score(mean) < mean + 0.06 for mean in means)
+    assert all(mean < comparable_score(mean) < mean + 0.08 for mean in means)
     assert [comparable_score(mean) for mean in (0.0, 1.0)] == [0, 1]
 
 
