@@ -120,7 +120,8 @@ class DetectionScheduler:
         if previous is None:
             return False
         change = cells - previous
-        if np.abs(change).max() <= _CUT_CHANGE / 2:  # as usual: then no cell differs enough from the median
+        # As usual: then the median is as small as these cells, and too few others differ from it.
+        if np.count_nonzero(np.abs(change) > _CUT_CHANGE / 2) <= _CUT_SHARE * change.size:
             return False
         changed = np.abs(change - np.median(change)) > _CUT_CHANGE
         return bool(changed.mean() > _CUT_SHARE and np.corrcoef(previous.flat, cells.flat)[0, 1] < _CUT_CORRELATION)
@@ -136,6 +137,8 @@ def _moved(reference: NDArray[np.int16], current: NDArray[np.int16]) -> NDArray[
     difference = np.abs(current - reference)
     if difference.max() <= _CHANGE:  # as usual in a still scene
         return np.zeros(difference.shape, np.bool_)
-    limit = min(max(_CHANGE, _NOISE_FACTOR * float(np.median(difference))), _LARGEST_CHANGE)
+    limit = _CHANGE
+    if 2 * np.count_nonzero(difference > _CHANGE / _NOISE_FACTOR) >= difference.size:  # else the median is too small
+        limit = min(max(_CHANGE, _NOISE_FACTOR * float(np.median(difference))), _LARGEST_CHANGE)
     moved: NDArray[np.bool_] = difference > limit
     return moved
