@@ -225,11 +225,12 @@ class Window:
         else:
             self._changed_s = now_s
         clock = time.strftime("%H:%M:%S") if any(view.is_live for view in views) else ""
-        self.screen = replace(self.screen, clock=clock, recorded_s=self._saver.recorded_s(now_s))
+        fps = self.screen.shown_fps
         if self.drawn_s and not self.screen.paused:
             rate = 1.0 / max(now_s - self.drawn_s, 1e-3)
-            fps = self.screen.shown_fps
-            self.screen = replace(self.screen, shown_fps=fps + 0.1 * (rate - fps) if fps else rate)
+            fps += 0.1 * (rate - fps) if fps else rate
+        recorded_s = self._saver.recorded_s(now_s)
+        self.screen = replace(self.screen, clock=clock, recorded_s=recorded_s, shown_fps=fps)
         self._drawn, self.drawn_s = (*content[:2], self.screen, self.enlarged), now_s
         self._last = self._render_views(views)
         self.record(self._last, now_s)
@@ -284,7 +285,8 @@ class Window:
         return combined
 
     def _screen_of(self, view: CameraView, screen: Screen) -> Screen:
-        return replace(screen, regions=self._regions.regions_of(view.camera))
+        regions = self._regions.regions_of(view.camera)
+        return screen if regions == screen.regions else replace(screen, regions=regions)
 
     def _motion(self, view: CameraView) -> Motion:
         return self._motions.setdefault(view.camera, Motion())
