@@ -104,7 +104,7 @@ def analyse(images: list[Image], settings: DetectorSettings) -> tuple[list[dict[
     tracks: list[dict[int, Box]] = []
     cpu_s, throttle, image_s = 0.0, Throttle(), -1.0
     for index, image in enumerate(images):
-        if index / 25 < image_s + throttle.skip_s:  # as ``LiveSource`` does
+        if throttle.skip_s and (index + 1) / 25 <= image_s + throttle.skip_s + 1e-6:  # as ``LiveSource`` does
             throttle.skipped += 1
             tracks.append(tracks[-1])
             continue

@@ -1,5 +1,6 @@
 """A fake monitor and a fake window, for tests without a display."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class FakeImageWindow:
 
     cpu_s = 0.0
     is_ready = True
+    wake: Callable[[], None] | None = None
 
     def __init__(self, *batches: list[WindowInput] | DisplayError) -> None:
         self._batches = list(batches)
@@ -62,7 +64,7 @@ class FakeImageWindow:
     def hide_pointer(self) -> None:
         self.has_pointer = False
 
-    def inputs(self, timeout_s: float) -> list[WindowInput]:
+    def inputs(self, timeout_s: float, until_woken: bool = False) -> list[WindowInput]:
         batch = self._batches.pop(0)
         if isinstance(batch, DisplayError):
             raise batch

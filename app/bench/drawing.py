@@ -1,8 +1,10 @@
 """Draws as ``watch`` does: the real overlay, with or without the real window."""
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from multiprocessing.connection import wait
 from typing import Protocol
 
 from app.bench.instrumentation import StageTimers
@@ -14,7 +16,7 @@ from app.settings.view import ViewSettings
 from app.ui.hud import Screen, render
 from app.ui.image_window import ImageWindow, WindowInput
 from app.ui.window import Window
-from app.ui.window_process import open_image_window
+from app.ui.window_process import Waker, open_image_window
 
 _TAKE_S = 0.1
 _TURN_S = 0.001
@@ -62,7 +64,16 @@ class NoRegionStore:
 
 
 class _NoImageWindow:
+    """Waits as the window of this system does."""
+
     is_ready, cpu_s = True, 0.0
+
+    def __init__(self) -> None:
+        self._waker = Waker() if sys.platform == "linux" else None
+
+    @property
+    def wake(self) -> Callable[[], None] | None:
+        return None if self._waker is None else self._waker.set
 
     def wait_until_open(self) -> None: ...
 
@@ -72,8 +83,11 @@ class _NoImageWindow:
 
     def hide_pointer(self) -> None: ...
 
-    def inputs(self, timeout_s: float) -> list[WindowInput]:
-        time.sleep(timeout_s)
+    def inputs(self, timeout_s: float, until_woken: bool = False) -> list[WindowInput]:
+        if self._waker is None or not until_woken:
+            time.sleep(timeout_s)
+        elif wait([self._waker.fd], timeout_s):
+            self._waker.clear()
         return []
 
     def close(self) -> None: ...

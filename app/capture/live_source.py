@@ -28,11 +28,10 @@ from app.settings.source_uri import SourceKind
 _log = logging.getLogger(__name__)
 
 
-_PAUSED_S, _STILL_S = 1.0, 0.15
-"""Images that come earlier after one are skipped: of 10 to 30 images a second, one is read in 0.2 s of a still scene,
-and all of a camera that sends only a few."""
-_SHOWN_S = 0.05
-"""The same while live video is viewed: at least 10 images a second of a camera that sends so many."""
+_PAUSED_S, _STILL_S, _SHOWN_S = 1.0, 0.2, 0.1
+"""Longest time from one read image to the next: while paused, of a still scene, and of one whose live video is viewed.
+A newcomer is seen that late; a camera that sends only a few images has none to skip."""
+_ROUNDING_S = 0.002
 
 
 @dataclass(slots=True)
@@ -48,7 +47,7 @@ class Throttle:
 
     @property
     def skip_s(self) -> float:
-        """Images that come earlier after one that was not skipped are not needed."""
+        """An image is not needed if the one after it comes within this time after the last one that was read."""
         if self.is_paused or not self.is_still:
             return _PAUSED_S if self.is_paused else 0.0
         return _SHOWN_S if time.monotonic() < self.shown_until_s else _STILL_S
@@ -117,7 +116,8 @@ class LiveSource:
 
     def may_skip(self, reader: VideoReader) -> bool:
         """Whether the next image is not needed. While paused, an image that needs many skipped ones never is."""
-        is_soon = self._time_s + self._step_s < self._image_s + self.throttle.skip_s
+        skip_s = self.throttle.skip_s
+        is_soon = skip_s > 0 and self._time_s + 2 * self._step_s <= self._image_s + skip_s + _ROUNDING_S
         return is_soon or (self.throttle.is_paused and getattr(reader, "backlog", 0) > 1)
 
     def apply(self, settings: SourceSettings) -> None:

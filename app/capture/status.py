@@ -11,6 +11,7 @@ from enum import StrEnum
 from app.core.types import Image
 from app.settings.source import SourceSettings
 
+_FINGERPRINT_ROWS, _SAMPLE_ROWS = 128, 8
 _RATE_FRAMES = 30
 _RATE_MIN_S = 0.5
 
@@ -43,10 +44,11 @@ class SourceStatus:
     wait_s: float = 0.0
 
 
-def image_fingerprint(image: Image) -> int:
-    """A fast checksum of about 128 full rows, dense enough to change with the digits of a clock in the image."""
-    rows = image[:: max(1, image.shape[0] // 128)]
-    return zlib.crc32(rows.tobytes(), image.shape[1])
+def image_fingerprint(image: Image, rows: int = _FINGERPRINT_ROWS) -> int:
+    """A fast checksum of about so many full rows; 128 are dense enough to change with the digits of a clock in the
+    image."""
+    sampled = image[:: max(1, image.shape[0] // rows)]
+    return zlib.crc32(sampled.tobytes(), image.shape[1])
 
 
 class SourceHealth:
@@ -64,6 +66,8 @@ class SourceHealth:
         self._last_error = ""
         self._last_frame_s: float | None = None
         self._image_s = self._changed_s = 0.0
+        self._sample: int | None = None
+        """The fingerprint of a few rows of the last image; that of more rows is needed only if it stays the same."""
         self._hash: int | None = None
         self._arrivals: deque[float] = deque(maxlen=_RATE_FRAMES)
         self._reported: SourceState | None = None
@@ -86,7 +90,10 @@ class SourceHealth:
 
     def record_frame(self, image: Image, now_s: float) -> None:
         live = self._live()
-        fingerprint = image_fingerprint(image) if live and live.frozen_after_s else None
+        sample = fingerprint = None
+        if live and live.frozen_after_s:
+            sample = image_fingerprint(image, _SAMPLE_ROWS)
+            fingerprint = image_fingerprint(image) if sample == self._sample else None
         with self._lock:
             if self._stale_s(now_s) is not None or self._state is not SourceState.LIVE:
                 self._since_s = now_s
@@ -96,7 +103,8 @@ class SourceHealth:
             self._arrivals.append(now_s)
             self._image_s = now_s
             if fingerprint is None or fingerprint != self._hash:
-                self._hash, self._changed_s = fingerprint, now_s
+                self._changed_s = now_s
+            self._sample, self._hash = sample, fingerprint
 
     def record_skipped(self, count: int, now_s: float) -> None:
         """``count`` images have arrived that were not decoded."""

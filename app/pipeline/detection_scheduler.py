@@ -120,9 +120,10 @@ class DetectionScheduler:
         if previous is None:
             return False
         change = cells - previous
-        if np.abs(change).max() <= _CUT_CHANGE / 2:  # as usual: then no cell differs enough from the median
+        # As usual: then the median is as small as these cells, and too few others differ from it.
+        if np.count_nonzero(np.abs(change) > _CUT_CHANGE / 2) <= _CUT_SHARE * change.size:
             return False
-        changed = np.abs(change - np.median(change)) > _CUT_CHANGE
+        changed = np.abs(change - _median(change)) > _CUT_CHANGE
         return bool(changed.mean() > _CUT_SHARE and np.corrcoef(previous.flat, cells.flat)[0, 1] < _CUT_CORRELATION)
 
     def _is_still(self, cells: NDArray[np.int16]) -> bool:
@@ -131,11 +132,20 @@ class DetectionScheduler:
         return not any(each is not None and _moved(each, cells).any() for each in references)
 
 
+def _median(cells: NDArray[np.int16]) -> float:
+    """Of an even number of cells, in half the time of ``np.median``."""
+    middle = cells.size // 2
+    low, high = np.partition(cells, (middle - 1, middle), axis=None)[middle - 1 : middle + 1].tolist()
+    return float((low + high) / 2)
+
+
 def _moved(reference: NDArray[np.int16], current: NDArray[np.int16]) -> NDArray[np.bool_]:
     """(48, 64) bool: the cells that changed by more than noise and flicker."""
     difference = np.abs(current - reference)
     if difference.max() <= _CHANGE:  # as usual in a still scene
         return np.zeros(difference.shape, np.bool_)
-    limit = min(max(_CHANGE, _NOISE_FACTOR * float(np.median(difference))), _LARGEST_CHANGE)
+    limit = _CHANGE
+    if 2 * np.count_nonzero(difference > _CHANGE / _NOISE_FACTOR) >= difference.size:  # else the median is too small
+        limit = min(max(_CHANGE, _NOISE_FACTOR * _median(difference)), _LARGEST_CHANGE)
     moved: NDArray[np.bool_] = difference > limit
     return moved

@@ -336,6 +336,11 @@ class Monitor:
         """Returns the results since the last call: every frame of a file, the newest ones of a live source."""
         return self._results.take(timeout_s)
 
+    def wake_with(self, wake: Callable[[], None]) -> None:
+        """Calls ``wake`` after each result and at the end, from any thread; for those who wait elsewhere than in
+        ``take``. It must not wait."""
+        self._results.wake_with(wake)
+
     @property
     def finished(self) -> bool:
         """Whether all sources have ended, or the monitor stops, and every result was taken."""

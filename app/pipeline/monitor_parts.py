@@ -36,7 +36,7 @@ class MonitorParts:
         """The detector of the camera ``own``, and its settings."""
         share = max(1, self.cores_allowed() // len(settings.camera))
         detector = resolved_detector(overridden(settings.detector, own.detector), share)
-        limit_opencv_threads(detector.max_threads)  # of each call: more only wake each other up
+        limit_opencv_threads(1)  # two take longer in all: while one waits for the other, it is busy
         return self.load_detector(for_video(detector)), detector
 
     def make_worker(self, camera: Camera, settings: Settings, metadata: ClassifierMetadata) -> DetectorWorker:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from app.core.types import FrameResult
 
@@ -19,6 +19,11 @@ class ResultQueue:
         self._producers = producers
         self._changed = threading.Condition()
         self._closed = False
+        self._wake: Callable[[], None] = lambda: None
+
+    def wake_with(self, wake: Callable[[], None]) -> None:
+        """From now on calls ``wake`` after each change for which ``take`` waits."""
+        self._wake = wake
 
     def put(self, result: FrameResult, wait: bool) -> None:
         with self._changed:
@@ -30,6 +35,7 @@ class ResultQueue:
                 self._results.popleft()
             self._results.append(result)
             self._changed.notify_all()
+        self._wake()
 
     def add_producer(self) -> None:
         with self._changed:
@@ -39,12 +45,14 @@ class ResultQueue:
         with self._changed:
             self._producers -= 1
             self._changed.notify_all()
+        self._wake()
 
     def close(self) -> None:
         """Accepts no more results; those in the queue can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        self._wake()
 
     @property
     def finished(self) -> bool:

@@ -287,6 +287,8 @@ class SourceSettings(SettingsTable):
     @property
     def is_segmented(self) -> bool:
         """Whether the stream is HLS, which delivers segments of some seconds at once."""
+        if ".m3u" not in self.uri.lower():  # as usual: this is asked for each frame
+            return False
         return self.kind is SourceKind.STREAM and urlsplit(self.uri).path.lower().endswith((".m3u8", ".m3u"))
 
     @property

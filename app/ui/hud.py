@@ -19,6 +19,7 @@ from app.ui.motion import Motion, ShownAlert, open_alerts
 from app.ui.palette import CHROMES, Chrome
 from app.ui.region_editor import RegionDraft, draw_regions
 from app.ui.zones import draw_zones
+from app.vision.preprocess import fast_resized
 
 KEYS = (
     ("q, Esc", "quit"),
@@ -90,7 +91,7 @@ def draw_camera(view: CameraView, screen: Screen, motion: Motion | None = None) 
     now_s, chrome = time.monotonic(), screen.chrome
     (width, height), area = video_box(view, screen)
     is_current = view.status.state not in _NOT_CURRENT
-    image = _scaled(view.frame.image if view.frame is not None else None, (width, height), area, chrome.backdrop)
+    image = _placed(view.frame.image if view.frame is not None else None, (width, height), area, chrome.backdrop)
     unit = text_unit(width, height, screen.large)
     video = Canvas(Canvas(image).part(*map(int, (area.x, area.y, area.width, area.height))), unit)
     # Wide bars beside the frame have room for the cards; narrow ones look better without.
@@ -136,20 +137,16 @@ def draw_camera(view: CameraView, screen: Screen, motion: Motion | None = None) 
     return image, [place.moved(area.x - left, area.y - top) for place in alerting]
 
 
-def _scaled(frame: Image | None, size: tuple[int, int], area: Box, backdrop: int) -> Image:
+def _placed(frame: Image | None, size: tuple[int, int], area: Box, backdrop: int) -> Image:
     """A new image of ``size`` (width, height) with ``frame`` scaled into ``area``."""
     width, height = int(area.width), int(area.height)
     if frame is None:
         return np.full((size[1], size[0], 3), backdrop, np.uint8)
-    if frame.shape[:2] == (height, width):
-        scaled = frame
-    else:
-        is_smaller = height < frame.shape[0]
-        scaled = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR)  # type: ignore[assignment]
+    inner = fast_resized(frame, width, height)
     if (width, height) == size:
-        return scaled.copy() if scaled is frame else scaled
+        return inner.copy() if inner is frame else inner
     image = np.full((size[1], size[0], 3), backdrop, np.uint8)
-    image[int(area.y) : int(area.y) + height, int(area.x) : int(area.x) + width] = scaled
+    image[int(area.y) : int(area.y) + height, int(area.x) : int(area.x) + width] = inner
     return image
 
 

@@ -1,5 +1,6 @@
 """Shows images in a window and reads its keys and clicks: all calls of OpenCV's GUI toolkit are here."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -81,8 +82,12 @@ class ImageWindow(Protocol):
     def hide_pointer(self) -> None:
         """Hides the mouse pointer over the window, where the toolkit can."""
 
-    def inputs(self, timeout_s: float) -> list[WindowInput]:
-        """What the user did since the last call; waits at most ``timeout_s`` for it."""
+    def inputs(self, timeout_s: float, until_woken: bool = False) -> list[WindowInput]:
+        """What the user did since the last call; waits at most ``timeout_s`` for it, or ``until_woken``."""
+
+    @property
+    def wake(self) -> Callable[[], None] | None:
+        """Ends such a wait, from any thread; None if the toolkit cannot do that."""
 
     def close(self) -> None: ...
 
@@ -109,6 +114,7 @@ class OpenCvWindow:
 
     cpu_s = 0.0
     is_ready = True
+    wake = None
 
     def __init__(self) -> None:
         """Raises DisplayError if this build of OpenCV has no windows."""
@@ -143,7 +149,7 @@ class OpenCvWindow:
     def hide_pointer(self) -> None:
         toolkit.hide_pointer()
 
-    def inputs(self, timeout_s: float) -> list[WindowInput]:
+    def inputs(self, timeout_s: float, until_woken: bool = False) -> list[WindowInput]:  # noqa: ARG002 - see ``wake``
         self._run_toolkit(max(1, round(timeout_s * 1000)))
         is_visible = is_window_open()
         if self._was_visible and not is_visible:

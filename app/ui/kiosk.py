@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-import cv2
 import numpy as np
 
 from app.capture.capture import SourceState
@@ -20,6 +19,7 @@ from app.ui.kiosk_sound import KioskSound
 from app.ui.palette import CHROMES, PAPER, STYLES, Colour
 from app.ui.sentences import Sentences, sentences_of, system_language
 from app.ui.typeface import starts_rtl
+from app.vision.preprocess import fast_resized
 
 _WAIT_S, _IDLE_WAIT_S = 0.015, 0.05
 _REDRAW_S = 0.5
@@ -178,8 +178,7 @@ def _filled(image: Image, width: int, height: int, centre: tuple[float, float]) 
     x = round(min(max(image.shape[1] * centre[0] - wide / 2, 0), image.shape[1] - wide))
     y = round(min(max(image.shape[0] * centre[1] - high / 2, 0), image.shape[0] - high))
     part = np.ascontiguousarray(image[y : y + high, x : x + wide])
-    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    return cv2.resize(part, (width, height), interpolation=method)  # type: ignore[return-value]
+    return fast_resized(part, width, height)
 
 
 @lru_cache(maxsize=8)

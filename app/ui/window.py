@@ -31,6 +31,8 @@ _TAKEN_AT_ONCE = 4
 _RESULT_SHARE, _DRAWN_SHARE, _LONGEST_WAIT_S = 0.6, 0.75, 0.05
 """The window draws once per frame: it waits this share of a frame for the result of a new frame, and after drawing,
 before it draws a late result, or the next frame of several cameras; at most so long."""
+_RESULT_WAIT_S = 0.3
+"""Longest time without a check while the next result ends the wait."""
 _IDLE_S = 1.0
 """The window counts as idle when the image has not changed for this long."""
 _REDRAW_S = 0.9
@@ -89,7 +91,7 @@ class Window:
         self._edited = ""  # the camera of the draft
         self._saver = WindowSaver(settings.snapshots)
         self.drawn_s = self._changed_s = self._results_per_s = self._step_s = 0.0
-        self._is_due_soon = False
+        self._is_due_soon = self._keeps_up = False
         self._drawn: tuple[object, ...] = ()
         self._last: Image | None = None
         self._paused_views: list[CameraView] = []
@@ -100,9 +102,11 @@ class Window:
     @property
     def turn_s(self) -> float:
         """How long to wait for a key: longer while the window is paused or idle, or has few frames to show, and after
-        a frame was drawn."""
+        a frame was drawn; until the next result is late, if it ends the wait."""
         if self.screen.paused:
             return _PAUSED_WAIT_S
+        if self.waits_for_result:
+            return min((1 + _RESULT_SHARE) / max(self.screen.shown_fps, 1.0), _RESULT_WAIT_S)
         now_s, wait_s = time.monotonic(), _IDLE_WAIT_S
         if self._is_due_soon:
             wait_s = 0.25 * self._step_s
@@ -110,6 +114,11 @@ class Window:
             drawn_share_s = min(_DRAWN_SHARE * self._step_s, _LONGEST_WAIT_S)
             wait_s = max(0.25 / max(self.screen.shown_fps, 1.0), self.drawn_s + drawn_share_s - now_s)
         return min(max(min(wait_s, _TAKEN_AT_ONCE / max(self._results_per_s, 1.0)), _WAIT_S), _IDLE_WAIT_S)
+
+    @property
+    def waits_for_result(self) -> bool:
+        """Whether nothing is to be drawn before the next result: the only camera is analysed without delay."""
+        return self._keeps_up and not self._is_due_soon and self._image_window.wake is not None
 
     @property
     def is_recording(self) -> bool:
@@ -132,6 +141,8 @@ class Window:
         Raises DisplayError if the window is lost. The analysis then continues, also if it was paused.
         """
         try:
+            if self._image_window.wake is not None:
+                self._monitor.wake_with(self._image_window.wake)
             if self._fullscreen:
                 self._image_window.set_fullscreen(True)
             while not self._stopped():
@@ -146,7 +157,7 @@ class Window:
                     if not self.screen.summary:
                         self.screen = replace(self.screen, summary=self._summary())
                 self._show_next()
-                inputs = self._image_window.inputs(self.turn_s)
+                inputs = self._image_window.inputs(self.turn_s, self.waits_for_result)
                 is_dismissed = self.screen.summary and any(isinstance(each, Key) for each in inputs)
                 if not all(map(self.handle, inputs)) or is_dismissed:
                     return
@@ -160,6 +171,7 @@ class Window:
     def _show_next(self) -> None:
         """Shows the next image, if any. A new window, or one with another source, gets the size of the image."""
         if not self._image_window.is_ready:
+            self._keeps_up = False  # the next image is drawn late
             return
         views = self._views
         natural_px = self._natural_size(views)
@@ -212,6 +224,7 @@ class Window:
         frames = tuple((view.frame.index, view.frame.captured_s) if view.frame else None for view in shown)
         content = (frames, tuple(view.tracks for view in shown), self.screen, self.enlarged)
         self._is_due_soon = False
+        self._keeps_up = len(views) == 1 and self._is_analysed_soon(views[0])
         if content == self._drawn:
             if now_s - self.drawn_s < _REDRAW_S:
                 return None
@@ -221,11 +234,12 @@ class Window:
         else:
             self._changed_s = now_s
         clock = time.strftime("%H:%M:%S") if any(view.is_live for view in views) else ""
-        self.screen = replace(self.screen, clock=clock, recorded_s=self._saver.recorded_s(now_s))
+        fps = self.screen.shown_fps
         if self.drawn_s and not self.screen.paused:
             rate = 1.0 / max(now_s - self.drawn_s, 1e-3)
-            fps = self.screen.shown_fps
-            self.screen = replace(self.screen, shown_fps=fps + 0.1 * (rate - fps) if fps else rate)
+            fps += 0.1 * (rate - fps) if fps else rate
+        recorded_s = self._saver.recorded_s(now_s)
+        self.screen = replace(self.screen, clock=clock, recorded_s=recorded_s, shown_fps=fps)
         self._drawn, self.drawn_s = (*content[:2], self.screen, self.enlarged), now_s
         self._last = self._render_views(views)
         self.record(self._last, now_s)
@@ -236,12 +250,22 @@ class Window:
         if not is_new or len(shown) != 1:
             return now_s - self.drawn_s < min(_DRAWN_SHARE * self._step_s, _LONGEST_WAIT_S)
         view = shown[0]
+        if view.frame is None or view.analysed is None or not self._is_analysed_soon(view):
+            return False
+        is_next = view.frame.index == view.analysed.frame.index + 1
+        return is_next and now_s - view.frame.captured_s < self._result_wait_s
+
+    @property
+    def _result_wait_s(self) -> float:
+        """How long a new frame waits for its result."""
+        return min(_RESULT_SHARE * self._step_s, _LONGEST_WAIT_S)
+
+    def _is_analysed_soon(self, view: CameraView) -> bool:
+        """Whether the analysis keeps up: it has this frame or the one before, and was fast."""
         if view.frame is None or view.analysed is None:
             return False
-        wait_s = min(_RESULT_SHARE * self._step_s, _LONGEST_WAIT_S)
-        # Only if the analysis keeps up: it has the frame before this one, and was fast
-        is_next = view.frame.index == view.analysed.frame.index + 1
-        return is_next and view.analysed.times.total_s < wait_s and now_s - view.frame.captured_s < wait_s
+        is_near = view.frame.index <= view.analysed.frame.index + 1
+        return is_near and view.analysed.times.total_s < self._result_wait_s
 
     def record(self, image: Image, now_s: float) -> None:
         """Writes one frame of the recording; a full disk ends the recording, not the window."""
@@ -270,7 +294,8 @@ class Window:
         return combined
 
     def _screen_of(self, view: CameraView, screen: Screen) -> Screen:
-        return replace(screen, regions=self._regions.regions_of(view.camera))
+        regions = self._regions.regions_of(view.camera)
+        return screen if regions == screen.regions else replace(screen, regions=regions)
 
     def _motion(self, view: CameraView) -> Motion:
         return self._motions.setdefault(view.camera, Motion())

@@ -8,10 +8,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,24 @@ _NO_PLUGIN = "Available platform plugins"
 """Qt's last line if it cannot load its plugin for X11."""
 
 
+class Waker:
+    """Ends the wait of another thread for several descriptors; only on Linux. Its own one is closed with the last
+    reference, so that ``set`` may be called at any time."""
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+    def set(self) -> None:
+        os.eventfd_write(self.fd, 1)
+
+    def clear(self) -> None:
+        with suppress(BlockingIOError):  # it was not set
+            os.eventfd_read(self.fd)
+
+
 class WindowProcess:
     """The window of another process, which ends with this one, even if this one is killed."""
 
@@ -46,6 +64,7 @@ class WindowProcess:
     def __init__(self) -> None:
         """Starts the process. ``wait_until_open`` or the first other call waits until the window is open."""
         self._pipe, theirs = Pipe()
+        self._waker = Waker()
         self._memory_fd = os.memfd_create("maskwatch-window")
         self._errors_fd = os.memfd_create("maskwatch-window-errors")
         self._memory: mmap.mmap | None = None
@@ -112,12 +131,22 @@ class WindowProcess:
         self.wait_until_open()
         self._send(("hide pointer",))
 
-    def inputs(self, timeout_s: float) -> list[WindowInput]:
+    @property
+    def wake(self) -> Callable[[], None]:
+        return self._waker.set
+
+    def inputs(self, timeout_s: float, until_woken: bool = False) -> list[WindowInput]:
         self.wait_until_open()
         found: list[WindowInput] = []
         until_s = time.monotonic() + timeout_s
+        awaited: list[Connection | int] = [self._pipe, self._waker.fd] if until_woken else [self._pipe]
         try:
-            while self._pipe.poll(0 if found else max(0.0, until_s - time.monotonic())):
+            while ready := wait(awaited, 0 if found else max(0.0, until_s - time.monotonic())):
+                if self._waker.fd in ready:
+                    self._waker.clear()
+                    until_s = 0.0
+                if self._pipe not in ready:
+                    continue
                 message = self._pipe.recv()
                 if isinstance(message, float):
                     self.cpu_s, self._is_busy = message, False

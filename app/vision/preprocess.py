@@ -27,6 +27,17 @@ def resize(image: Image, width_px: int, height_px: int) -> Image:
     return cv2.resize(image, (width_px, height_px), interpolation=interpolation)  # type: ignore[return-value]
 
 
+def fast_resized(image: Image, width_px: int, height_px: int) -> Image:
+    """``image`` in that size; the same one if it has it. It is halved while that is not too small, then interpolated:
+    as good as ``resize`` for a whole frame, and for most sizes four times as fast, as OpenCV averages areas fast only
+    if their sides are whole pixels."""
+    while image.shape[1] >= 2 * width_px and image.shape[0] >= 2 * height_px:
+        image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    if image.shape[:2] == (height_px, width_px):
+        return image
+    return cv2.resize(image, (width_px, height_px), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+
 def cut(image: Image, box: Box) -> Image:
     """The image inside ``box``, rounded to whole pixels; parts outside the image repeat its edge pixels.
 

@@ -21,7 +21,7 @@ from app.vision.litert import LiteRtModel
 from app.vision.model_metadata import read_detector_metadata
 from app.vision.network import Network
 from app.vision.nms import PART_INSIDE
-from app.vision.preprocess import resize
+from app.vision.preprocess import fast_resized, resize
 from app.vision.roi import MAX_AREA_SHARE, area_share, roi_squares
 
 Floats = NDArray[np.float32]
@@ -217,7 +217,7 @@ class YuNetDetector:
         height, width = image.shape[:2]
         if width <= self._working_width_px:
             return image
-        return resize(image, self._working_width_px, max(1, round(height * self._working_width_px / width)))
+        return fast_resized(image, self._working_width_px, max(1, round(height * self._working_width_px / width)))
 
     def _detections(self, candidates: Floats, working: Image, image: Image) -> list[Detection]:
         """Applies NMS to the candidates of ``working``, the shrunk ``image``, and maps them to ``image``."""

@@ -4,6 +4,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -225,16 +226,16 @@ def test_few_images_are_decoded_while_nothing_moves_or_the_analysis_is_paused() 
     assert reader.decoded == [0, 1, 2]
     source.throttle.is_still = True
     images = [next(frames) for _ in range(3)]
-    assert reader.decoded[3:] == [6, 10, 14], "five or more images a second"
-    assert images[2].time_s - images[0].time_s == pytest.approx(0.32), "the stream time counts skipped images"
+    assert reader.decoded[3:] == [7, 12, 17], "five images a second"
+    assert images[2].time_s - images[0].time_s == pytest.approx(0.4), "the stream time counts skipped images"
     assert images[2].index - images[0].index == 2
-    assert source.throttle.skipped == 9
+    assert source.throttle.skipped == 12
     source.throttle.is_paused = True
     next(frames)
-    assert reader.decoded[-1] == 41, "only after a key frame, at most one a second"
+    assert reader.decoded[-1] == 51, "only after a key frame, at most one a second"
     source.throttle.is_paused = source.throttle.is_still = False
     next(frames)
-    assert reader.decoded[-1] == 42
+    assert reader.decoded[-1] == 52
     frames.close()
 
 
@@ -259,6 +260,19 @@ def test_a_loss_is_noticed_while_images_are_skipped() -> None:
     reader.grab = lambda: False  # type: ignore[method-assign]
     with pytest.raises(SourceError, match="ended or was interrupted"):
         next(frames)
+
+
+@pytest.mark.parametrize("fps", [5.5, 6, 7, 9, 10, 12, 15, 24, 25, 29.97, 50])
+def test_a_newcomer_in_a_still_scene_is_seen_within_a_fifth_of_a_second(fps: float) -> None:
+    source = LiveSource(SourceSettings(uri="rtsp://camera/x"), lambda _: SkippingReader(1000 / fps))
+    frames = source.frames(threading.Event())
+    next(frames)
+    source.throttle.is_still = True
+    times_s = [next(frames).time_s for _ in range(15)]
+    steps_s = [after_s - before_s for before_s, after_s in pairwise(times_s)]
+    assert max(steps_s) <= 0.202
+    assert min(steps_s) > 0.1, "and no more images are read than that needs"
+    frames.close()
 
 
 def test_no_image_of_a_slow_camera_is_skipped_while_nothing_moves() -> None:

@@ -112,6 +112,33 @@ def test_the_window_follows_the_frames_with_few_turns(
     assert turns <= 3.2 * draws
 
 
+@pytest.mark.parametrize(
+    ("fps", "result_s", "turns_per_draw"),
+    [
+        (25.0, 0.020, 1.2),  # only results wake the window
+        (6.0, 0.020, 1.2),
+        (25.0, 0.200, 3.2),  # a slow analysis does not: the window asks for frames
+    ],
+)
+def test_a_result_wakes_the_window(
+    tmp_path: Path, regions: Regions, clock: Clock, fps: float, result_s: float, turns_per_draw: float
+) -> None:
+    image_window = FakeImageWindow()
+    image_window.wake = lambda: None
+    monitor = PlayedMonitor(clock, fps, result_s)
+    window = make_window(tmp_path, regions, image_window=image_window, monitor=monitor)
+    turns = draws = 0
+    while clock.now_s < 104.0:
+        turns += 1
+        draws += window.redraw() is not None
+        until_s = clock.now_s + window.turn_s
+        since_s = clock.now_s - 100.0 - result_s
+        result_at_s = 100.0 + result_s + (int(since_s * fps + 1e-6) + 1) / fps
+        clock.now_s = min(until_s, result_at_s) if window.waits_for_result else until_s
+    assert draws == pytest.approx(4 * fps, rel=0.06)
+    assert turns <= turns_per_draw * draws
+
+
 def test_frames_of_hidden_cameras_are_not_drawn(tmp_path: Path, regions: Regions, clock: Clock) -> None:
     """One of nine cameras fills the window; the frames of the others come at other times."""
     parts = []

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,20 @@ class PointerImage(ctypes.Structure):
         ("serial", ctypes.c_ulong),
         ("pixels", ctypes.POINTER(ctypes.c_ulong)),
     )
+
+
+def test_another_thread_ends_the_wait_for_the_user(screen: Screen, window: WindowProcess) -> None:
+    show(window, IMAGE)
+    wait_until(lambda: not window.inputs(1.0))  # the sizes of the new window
+    thread = threading.Thread(target=window.wake)
+    start_s = time.monotonic()
+    thread.start()
+    assert window.inputs(60.0, until_woken=True) == []
+    thread.join()
+    window.wake()
+    assert window.inputs(0.2) == [], "not woken, if nobody waits for it"
+    assert window.inputs(60.0, until_woken=True) == [], "but it is not lost"
+    assert 0.2 <= time.monotonic() - start_s < 30
 
 
 def test_the_mouse_pointer_can_be_hidden(screen: Screen, window: WindowProcess) -> None:
