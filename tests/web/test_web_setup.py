@@ -108,6 +108,19 @@ def test_an_invalid_change_changes_nothing_and_says_why(page: Page) -> None:
     assert page.text == FILE
 
 
+UNWRITABLE = [
+    ("policy.alert_on", "[" * 400 + "]" * 400),
+    ("alerts.channels.new", r'{"kind": "sound", "cameras": ["\ud800"]}'),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), UNWRITABLE, ids=["too deep", "half a surrogate pair"])
+def test_a_value_that_no_file_can_contain_is_refused(page: Page, path: str, value: str) -> None:
+    body = f'{{"revision": "{page.revision}", "changes": [{{"path": "{path}", "value": {value}}}]}}'
+    response = page.client.post("/api/v1/settings", content=body, headers={"X-CSRF-Token": page.csrf})
+    assert (response.status_code, page.text) == (400, FILE), response.text
+
+
 def test_secrets_are_neither_shown_nor_lost(page: Page) -> None:
     pages = [page.get(path) for path in ("/setup", "/setup/camera?name=door", "/api/v1/settings")]
     assert not any("s3cret" in text for text in pages)
