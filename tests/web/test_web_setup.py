@@ -464,6 +464,39 @@ def test_privacy_is_changed_at_once(page: Page) -> None:
     assert not page.session.web.site.streams.blur  # type: ignore[union-attr]
 
 
+def fields_of(text: str) -> dict[str, str]:
+    """What a browser sends if nothing is changed: no text that is no number from a field for numbers."""
+    found = {}
+    for attributes in re.findall(r"<input ([^>]*)>", text):
+        field = dict(re.findall(r'(\w+)="([^"]*)"', attributes))
+        is_number = field["type"] != "number" or re.fullmatch(r"[0-9.]*", field["value"])
+        if field["type"] != "checkbox" or " checked" in attributes:
+            found[field["name"]] = (field.get("value", "on") if is_number else "").replace("&#39;", "'")
+    for name, options in re.findall(r'<select id="[^"]+" name="([^"]+)">(.*?)</select>', text):
+        found[name] = re.findall(r'value="([^"]*)" selected', options)[0]
+    return found
+
+
+def test_a_form_that_is_sent_unchanged_changes_nothing(tmp_path: Path) -> None:
+    text = (
+        "[alerts]\nkeep_days = inf\n[clips]\nkeep_days = 0.123456789\n"
+        '[[camera]]\nname = "hall, door"\nuri = "rtsp://10.0.0.7/live"\nfps = 12.3456789\n'
+        '[[alerts.channels]]\nkind = "webhook"\nname = "desk"\nurl = "http://10.0.0.8/"\n'
+        'cameras = ["hall, door"]\nschedule = ["mon-fri 08:00-18:00", "sat 09:00-12:00"]\n'
+    )
+    places = {
+        "/setup/privacy": "/setup/privacy/save",
+        "/setup/channel?name=desk": "/setup/channels/save",
+        "/setup/camera?name=hall%2C%20door": "/setup/cameras/save",
+    }
+    with running(tmp_path / "maskwatch.toml", text) as page:
+        for path, action in places.items():
+            form = page.get(path).partition(f'action="{action}"')[2].partition("</form>")[0]
+            page.post(action, fields_of(form))
+        assert page.text == text
+        assert "stored for ∞ days" in page.get("/health")
+
+
 def test_every_page_has_labels_for_its_fields(page: Page) -> None:
     for path in ("/setup", "/setup/camera?name=door", "/setup/channels", "/setup/privacy"):
         text = page.get(path)
