@@ -132,6 +132,17 @@ def test_faces_with_a_label_unknown_to_the_model_are_reported(
     assert "too few faces for the shortcut probe" in output
 
 
+def test_why_a_class_is_missing_is_shown_with_the_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = make_set(tmp_path / "own", {"images": 1})
+    boxes = [{"image_id": 0, "category_id": 0, "bbox": [1, 1, 20, 20]}, {"image_id": 0, "category_id": 1, "bbox": []}]
+    names = [{"id": 0, "name": "no_mask"}, {"id": 1, "name": "mask"}]
+    tree = {"images": [{"id": 0, "file_name": "000.png"}], "annotations": boxes, "categories": names}
+    (own / "coco.json").write_text(json.dumps(tree))
+    with pytest.raises(DataError, match="has only no_mask"):
+        call("evaluate", own)
+    assert "a box of 'mask' has no area" in capsys.readouterr().out
+
+
 FIRST = FirstNetwork(
     None,
     ShippedNetwork(input_px=80, widths=(8, 8, 8, 8)),

@@ -165,6 +165,18 @@ def test_broken_coco_or_unknown_labels_raise_a_clear_error(tmp_path: Path) -> No
         coco_frames(broken)
 
 
+@pytest.mark.parametrize(
+    "text", ['{"images": [', '{"images": [], "annotations": []}', "[" * 100_000], ids=["cut", "part", "deep"]
+)
+@pytest.mark.parametrize("split", ["", "train"])
+def test_a_damaged_coco_file_of_a_folder_is_named(tmp_path: Path, text: str, split: str) -> None:
+    write_image(tmp_path / split / "a.jpg")
+    path = tmp_path / split / "_annotations.coco.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"no images in class folders.*_annotations\.coco\.json is not a usable COCO"):
+        find_samples(tmp_path)
+
+
 def test_hidden_files_and_archive_folders_are_skipped(tmp_path: Path) -> None:
     top = tmp_path / ".cache" / "download"  # only dots below the data folder hide files
     data = top / "Face Mask Dataset"

@@ -176,7 +176,23 @@ def find_samples(place: Path) -> FoundSamples:
         )
     place = _inner_folder(place)
     annotations = read_annotations(place)
-    return _found_in_annotations(annotations, place, place.name) if annotations else _split_folders(place)
+    if annotations:
+        return _found_in_annotations(annotations, place, place.name)
+    try:
+        return _split_folders(place)
+    except DataError as error:
+        has_class_folders = any(label_of(child.name) for child in _folders(place))
+        for path in () if has_class_folders else files(place, {".json"}):
+            _name_fault(path, error)
+        raise
+
+
+def _name_fault(path: Path, error: DataError) -> None:
+    """Raises DataError with the fault of a file that may be meant as annotations, in addition to ``error``."""
+    try:
+        read_coco(path)
+    except DataError as fault:
+        raise DataError(f"{error}; {fault}") from fault
 
 
 def read_annotations(place: Path) -> list[ImageAnnotation]:
