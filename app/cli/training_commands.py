@@ -123,7 +123,7 @@ def _flag(parser: argparse.ArgumentParser, name: str, text: str) -> None:
 
 
 def _threads(parser: argparse.ArgumentParser, default: int) -> None:
-    parser.add_argument("--threads", type=_count, default=default, help=f"CPU threads (default {default})")
+    parser.add_argument("--threads", type=_thread_count, default=default, help=f"CPU threads (default {default})")
 
 
 def _whole(low: int, high: float) -> Callable[[str], int]:
@@ -138,7 +138,8 @@ def _whole(low: int, high: float) -> Callable[[str], int]:
     return parse
 
 
-_count, _size_px = _whole(1, math.inf), _whole(0, math.inf)
+_count, _size_px = _whole(1, math.inf), _whole(0, 1024)
+_thread_count = _whole(1, 64)  # what the networks accept
 _seed = _whole(0, 2**32 - 1)  # the range that numpy and Keras accept
 
 

@@ -181,18 +181,19 @@ def find_samples(place: Path) -> FoundSamples:
     try:
         return _split_folders(place)
     except DataError as error:
-        has_class_folders = any(label_of(child.name) for child in _folders(place))
-        for path in () if has_class_folders else files(place, {".json"}):
-            _name_fault(path, error)
-        raise
+        if any(label_of(child.name) for child in _folders(place)):
+            raise
+        raise DataError(f"{error}{coco_fault(place)}") from error
 
 
-def _name_fault(path: Path, error: DataError) -> None:
-    """Raises DataError with the fault of a file that may be meant as annotations, in addition to ``error``."""
+def coco_fault(place: Path) -> str:
+    """What is wrong with the first JSON file of a folder without annotations, to be added to an error; '' without."""
     try:
-        read_coco(path)
+        for path in files(place, {".json"}):
+            read_coco(path)
     except DataError as fault:
-        raise DataError(f"{error}; {fault}") from fault
+        return f"; {fault}"
+    return ""
 
 
 def read_annotations(place: Path) -> list[ImageAnnotation]:
