@@ -126,7 +126,12 @@ class SecurityMiddleware:
             hops = [each.strip() for each in ",".join(headers.getlist("x-forwarded-for")).split(",")]
             address = next((each for each in reversed(hops) if not self._settings.is_proxy(each)), "") or address
         scope["client"] = (address[:64], 0)
-        return self._authenticator.caller(_cookie(headers), _bearer(headers), proxy_user)
+        bearer = "" if is_public(scope["path"]) else _bearer(headers)
+        caller = self._authenticator.caller(_cookie(headers), bearer, proxy_user)
+        is_tried = bearer and (caller.by_token or not caller.signed_in)
+        if is_tried and not self._authenticator.admits_token(bearer, scope["client"][0], caller.by_token):
+            raise _RefusedError(401, "too many wrong tokens from this address; wait a minute")
+        return caller
 
     def _proxy_user(self, headers: Headers) -> User | None:
         """The user in the headers of a listed proxy. Raises _RefusedError if the user may not sign in."""
