@@ -25,6 +25,7 @@ T = TypeVar("T")
 RETRY_S = 5.0
 MAX_MEMORY_BYTES = 32_000_000
 ENFORCE_EVERY_S = 60.0
+MOST_BYTES = 1 << 62
 ENFORCE_EVERY_SHARE = 0.1  # of the size limit, counted in bytes of written snapshots
 
 
@@ -308,7 +309,7 @@ class EventQueue:
         changed = self._read(EventStore.changed_by_others, False)
         now_s = self._clock.monotonic_s()
         if now_s - self._enforced_s >= ENFORCE_EVERY_S or self.has_grown:
-            max_bytes = int(self.settings.max_store_mb * BYTES_PER_MB)
+            max_bytes = int(min(self.settings.max_store_mb * BYTES_PER_MB, MOST_BYTES))  # inf: no limit
             self._enforced_s, self._bytes_since = now_s, 0
             clock_s, keep_s = self._retention_clock.now_s, self.settings.keep_days * DAY_S
             names = [channel.name for channel in self.settings.channels]

@@ -120,6 +120,11 @@ class FileSource:
             self._check_end(played, end_s, self.frame_count, step_s)
 
     def _check_end(self, played: int, end_s: float, count: int | None, step_s: float) -> None:
+        if played == 0 and self._settings.from_s > 0:
+            raise SourceError(
+                f"{self._settings.shown} contains no frame from {self._settings.from_s:g} s on that can be decoded; "
+                "check whether it is that long, and --from"
+            )
         if played == 0:
             raise SourceError(
                 f"{self._settings.shown} contains no frame that can be decoded; check whether it is a video"

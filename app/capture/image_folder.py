@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shlex
 import struct
 import threading
 import time
@@ -77,6 +78,8 @@ def read_image(path: Path) -> Image:
         image = _turned_avif(image, head)
     if image is None and (is_avif or path.suffix.lower() in _FFMPEG_SUFFIXES):
         image = _decode_with_ffmpeg(path)
+    if image is None and path.suffix.lower() in VIDEO_SUFFIXES - _FFMPEG_SUFFIXES:
+        raise SourceError(f"{path} is a video; type {shlex.join(['maskwatch', 'watch', '--source', str(path)])}")
     if image is None or image.size == 0:
         raise SourceError(f"{path} is not a readable image or is incomplete; save it as PNG or JPEG")
     if path.suffix.lower() in _PAGED_SUFFIXES and cv2.imcount(str(path)) > 1:

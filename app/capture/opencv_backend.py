@@ -97,7 +97,7 @@ def check_file(path: Path, what: str) -> None:
         if not path.exists():
             raise SourceError(f"no such {what}: {path}; check the path")
         if not path.is_file():
-            raise SourceError(f"{path} is not a file; give a {what} file, a folder of images or a stream")
+            raise SourceError(f"{path} is not a file; give a file, a folder of images or a stream")
         if path.stat().st_size == 0:
             raise SourceError(f"{path} is empty; copy or record it again")
     except OSError as error:  # str(error) would repeat the path

@@ -198,6 +198,8 @@ def content_id(head: bytes, size: int) -> str:
 
 def file_id(path: Path) -> str:
     """The ``content_id`` of a file. Raises OSError."""
+    if not is_file(path):  # to read a pipe may take for ever
+        raise FileNotFoundError(path)
     with path.open("rb") as file:
         return content_id(file.read(_HEAD_BYTES), os.fstat(file.fileno()).st_size)
 

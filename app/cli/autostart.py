@@ -61,11 +61,15 @@ def _enable(args: argparse.Namespace) -> int:
 
 
 def _check(arguments: Sequence[str], parsers: dict[str, argparse.ArgumentParser]) -> None:
-    """Ends the program with a message if maskwatch would not accept ``arguments``."""
+    """Ends the program with a message if maskwatch would not accept ``arguments``. Raises SettingsError."""
+    from app.cli.watch import settings_of
+
     command, *options = arguments
     if command not in parsers:
         raise OutputError(f"no command {command!r} that can start at login; choose start or watch")
-    parsers[command].parse_args(options)
+    parsed = parsers[command].parse_args(options)
+    if command in ("start", "watch"):
+        settings_of(parsed)
 
 
 def _disable(_args: argparse.Namespace) -> int:

@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
                 others += run_open_tests(tests, classifier, lambda name: status.update(f"evaluating on {name}"))
                 continue
             found = find_samples(folder)
+            show_left_out(console, found.left_out)  # before an error that may follow from it
             samples = chosen_split(found.splits, args.split)
             name = f"{folder}{split_text(found.splits, args.split)}"
             labels_of(samples, name)
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
             ]
             duplicates = tuple((one.path, other.path) for one, other in across(samples, others_of_folder))
             sets.append(replace(evaluate_set(name, classifier, samples, args), copies=duplicates))
-            show_left_out(console, (*found.left_out, *sets[-1].predictions.crops.left_out))
+            show_left_out(console, sets[-1].predictions.crops.left_out)
     reports = [*(report for one in sets for report in one.reports), *others]
     show(console, classifier.metadata.name, reports)
     print_extra_results(console, sets, others)

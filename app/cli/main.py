@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from app import __version__
-from app.core.errors import INTERRUPTED, DisplayError, MaskwatchError
+from app.core.errors import INTERRUPTED, DisplayError, MaskwatchError, SettingsError
 from app.core.files import exists
 from app.core.own_command import SHOW_WINDOW
 from app.core.standard_streams import drop, fault_tolerant_stderr
@@ -127,9 +127,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         from app.ui.window_process import show_window
 
         return show_window(arguments[1:])
-    if not arguments and has_display():
-        arguments = ["start"]
     try:
+        if not arguments:
+            if not has_display():
+                raise SettingsError(
+                    "no display for the start screen; give a COMMAND, such as 'maskwatch watch --headless', or see "
+                    "'maskwatch --help'"
+                )
+            arguments = ["start"]
         arguments = with_implied_watch(arguments)
         command = next((argument for argument in arguments if not argument.startswith("-")), "")
         args = build_parser(command).parse_args(arguments)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from app.cli.arguments import count
 from app.core.cpu import cores_allowed
 from app.core.errors import SettingsError
-from app.core.text import counted, listed, parse_duration
+from app.core.text import counted, duration_text, listed, parse_duration
 from app.settings.flags import SOURCE, VISION, add_flags, config_path, flag_values, source_values
 
 if TYPE_CHECKING:
@@ -119,8 +119,8 @@ def _plan(args: argparse.Namespace) -> int:
     RunFolder(args.out).create(plan)
     core_s = sum(each.estimate_core_s for each in plan.shards)
     print(
-        f"{counted(plan.files, 'video')}, {plan.hours:.2f} hours, {counted(len(plan.shards), 'shard')}; "
-        f"about {core_s / 3600:.2f} core-hours, {core_s / 3600 / cores_allowed():.2f} hours on this machine"
+        f"{counted(plan.files, 'video')}, {duration_text(plan.hours * 3600)}, {counted(len(plan.shards), 'shard')}; "
+        f"about {duration_text(core_s)} of one core, {duration_text(core_s / cores_allowed())} on this machine"
     )
     for origin in sorted({each.start_from for each in plan.shards}):
         count = len({each.shard.origin for each in plan.shards if each.start_from == origin})
@@ -165,8 +165,8 @@ def _run(args: argparse.Namespace) -> int:
 
         summary = run_plan(folder, _engine(args), budget_s=budget_s, only_failed=args.only_failed, on_done=on_done)
     elapsed_s = time.monotonic() - started_s
-    speed = watched_s / max(elapsed_s, 1e-9)
-    print(f"{counted(summary.done, 'shard')} analysed in {elapsed_s:.0f} s, {speed:.1f} hours of video an hour")
+    speed = f", {watched_s / max(elapsed_s, 1e-9):.1f} hours of video an hour" if summary.done else ""
+    print(f"{counted(summary.done, 'shard')} analysed in {elapsed_s:.0f} s{speed}")
     return _print_left(folder, summary)
 
 
@@ -185,14 +185,15 @@ def _status(args: argparse.Namespace) -> int:
     folder = _folder(args)
     plan, done, failed = folder.plan(), folder.done(), folder.failed()
     lines = [done[each.shard.id] for each in plan.shards if each.shard.id in done]
-    hours = sum(each.shard.length_s for each in plan.shards if each.shard.id in done) / 3600
-    core_h = sum(line.cpu_s for line in lines) / 3600
+    done_s = sum(each.shard.length_s for each in plan.shards if each.shard.id in done)
+    core_s = sum(line.cpu_s for line in lines)
     left = [each for each in plan.shards if each.shard.id not in done and each.shard.id not in failed]
     print(f"{len(lines)} of {counted(len(plan.shards), 'shard')} done, {len(failed)} failed, {len(left)} left")
-    print(f"{hours:.2f} of {plan.hours:.2f} hours of video in {core_h:.2f} core-hours")
-    if core_h and left:
-        left_h = sum(each.shard.length_s for each in left) / 3600 * core_h / hours
-        print(f"about {left_h:.2f} core-hours left")
+    whole = duration_text(plan.hours * 3600)
+    print(f"{duration_text(done_s)} of {whole} of video in {duration_text(core_s)} of one core")
+    if done_s and left:
+        left_s = sum(each.shard.length_s for each in left) * core_s / done_s
+        print(f"about {duration_text(left_s)} of one core left")
     if nodes := sorted({line.node.partition(":")[0] for line in lines}):
         print(f"machines: {listed(nodes)}")
     for each in failed.values():

@@ -49,7 +49,7 @@ def register(subparsers: Any) -> None:
     evaluate.add_argument("--split", default="", help=split)
     evaluate.add_argument("--min-face-px", type=number(0), default=0.0, help="ignore smaller faces")
     equal = f"also evaluate all faces at this resolution (default {EQUAL_PX}; 0: off)"
-    evaluate.add_argument("--equal-px", type=whole(0), default=EQUAL_PX, metavar="PX", help=equal)
+    evaluate.add_argument("--equal-px", type=whole(0, 1024), default=EQUAL_PX, metavar="PX", help=equal)
     _flag(evaluate, "--without-siblings", "leave out images named Augmented_...")
     probe = "shortcut probe: classify by size, sharpness and colour alone (default: on if scikit-learn is installed)"
     evaluate.add_argument("--probe", action=argparse.BooleanOptionalAction, help=probe)
@@ -124,7 +124,8 @@ def _flag(parser: argparse.ArgumentParser, name: str, text: str) -> None:
 
 
 def _threads(parser: argparse.ArgumentParser, default: int) -> None:
-    parser.add_argument("--threads", type=count, default=default, help=f"CPU threads (default {default})")
+    threads = whole(1, 64)  # what the networks accept
+    parser.add_argument("--threads", type=threads, default=default, help=f"CPU threads (default {default})")
 
 
 def _sizes(text: str) -> tuple[int, ...]:

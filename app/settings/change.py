@@ -182,7 +182,7 @@ def changed_text(text: str, changes: Sequence[Change]) -> str:
             text = _with_comments(tomlkit.dumps(document), blocks)
             if tomllib.loads(text) != wanted:
                 raise ValueError("its tables are written in an unusual way")
-        except (TOMLKitError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (TOMLKitError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise SettingsError(f"cannot change {change.path} in this file ({error}); edit it by hand") from error
     return text
 

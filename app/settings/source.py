@@ -163,7 +163,7 @@ class SourceSettings(SettingsTable):
         default=0.0, ge=0, le=3600, description="analyse one frame of a video in each period of this length; 0: all"
     )
     key_frames: bool = Field(default=False, description="analyse only the key frames of a video, which costs least")
-    from_s: Duration = Field(default=0.0, ge=0, description="start at this time within a video, such as '1:30'")
+    from_s: Duration = Field(default=0.0, ge=0, le=1e9, description="start at this time within a video, such as '1:30'")
     to_s: Duration | None = Field(default=None, gt=0, description="stop at this time within a video")
     starts_at: datetime | None = Field(
         default=None,

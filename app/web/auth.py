@@ -65,6 +65,7 @@ class Authenticator:
         self._key = secrets.token_bytes(32)
         self._hashing = asyncio.Semaphore(1)  # argon2 needs a processor and 64 MiB
         self.failed: OrderedDict[str, list[float]] = OrderedDict()
+        self._right_tokens: OrderedDict[tuple[str, bytes], None] = OrderedDict()
         self._first_code = None if is_open or token is not None else secrets.token_urlsafe(32)
 
     @property
@@ -181,6 +182,23 @@ class Authenticator:
 
     def may_attempt(self, address: str) -> bool:
         return self._failures(network_of(address), FAILURE_PERIOD_S) < MAX_FAILURES
+
+    def admits_token(self, bearer: str, address: str, is_right: bool) -> bool:
+        """Whether a token of a header counts; otherwise its sender has to wait, right or wrong. A program whose
+        token was right before does not wait because of others at its address, and a person who signs in neither."""
+        key = f"token {network_of(address)}"
+        known = key, _digest(bearer)
+        if is_right and known in self._right_tokens:
+            return True
+        if not self.may_attempt(key):
+            return False
+        if is_right:
+            self._right_tokens[known] = None
+            while len(self._right_tokens) > MAX_ADDRESSES:
+                self._right_tokens.popitem(last=False)
+        else:
+            self.record_failure(key)
+        return True
 
     def _failures(self, key: str, period_s: float) -> int:
         now_s = self._now_s()  # a clock that is set back must lock nobody out

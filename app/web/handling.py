@@ -86,6 +86,7 @@ async def read(request: Request, model: type[M]) -> M:
         return validated(model, {**fields, **numbers})
     try:
         given = json.loads(body or b"{}")
+        json.dumps(given, ensure_ascii=False).encode()  # fails for half a surrogate pair, which nothing can store
     except (ValueError, RecursionError) as error:
         raise HTTPException(400, 'the body is not valid JSON; send an object such as {"minutes": 30}') from error
     if not isinstance(given, dict):

@@ -9,10 +9,11 @@ from collections import Counter
 from contextlib import suppress
 from http import HTTPStatus
 from time import monotonic
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
+from markupsafe import escape
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.alerts.store_types import StoreError
@@ -85,6 +86,9 @@ class SecurityMiddleware:
                 caller = self._caller(scope, headers)
             except StoreError as error:
                 raise _RefusedError(503, str(error)) from error
+            if caller.is_new and self._follows_foreign_link(scope, headers):
+                await _load_again(scope)(scope, receive, sender)
+                return
             scope["caller"], scope["user"] = caller, caller.user
             if not caller.signed_in and not is_public(scope["path"]):
                 await _sign_in(scope)(scope, receive, sender)
@@ -122,7 +126,12 @@ class SecurityMiddleware:
             hops = [each.strip() for each in ",".join(headers.getlist("x-forwarded-for")).split(",")]
             address = next((each for each in reversed(hops) if not self._settings.is_proxy(each)), "") or address
         scope["client"] = (address[:64], 0)
-        return self._authenticator.caller(_cookie(headers), _bearer(headers), proxy_user)
+        bearer = "" if is_public(scope["path"]) else _bearer(headers)
+        caller = self._authenticator.caller(_cookie(headers), bearer, proxy_user)
+        is_tried = bearer and (caller.by_token or not caller.signed_in)
+        if is_tried and not self._authenticator.admits_token(bearer, scope["client"][0], caller.by_token):
+            raise _RefusedError(401, "too many wrong tokens from this address; wait a minute")
+        return caller
 
     def _proxy_user(self, headers: Headers) -> User | None:
         """The user in the headers of a listed proxy. Raises _RefusedError if the user may not sign in."""
@@ -210,6 +219,17 @@ class SecurityMiddleware:
         if self._settings.allowed_hosts:
             return name in own or name in (allowed.lower() for allowed in self._settings.allowed_hosts)
         return (self._authenticator.needs_login and not self._settings.proxy_user_header) or name in own
+
+    def _follows_foreign_link(self, scope: Scope, headers: Headers) -> bool:
+        """Whether a link of another site opens a page, such as of a web mail: then the browser does not send its
+        strict session cookie, and a new one would replace it and sign the user out."""
+        if scope["method"] != "GET" or scope["path"].startswith(("/api/", "/static/", "/login/")):
+            return False
+        if "sec-fetch-site" in headers:
+            return (headers["sec-fetch-site"], headers.get("sec-fetch-mode")) == ("cross-site", "navigate")
+        origin = headers.get("referer")  # over plain http browsers send only this one to another machine
+        is_foreign = origin is not None and not self._is_own_origin(origin, headers.get("host", ""))
+        return is_foreign and self._authenticator.needs_login
 
     def _is_own_origin(self, origin: str, host: str) -> bool:
         """A proxy may have replaced the host name that the browser sent; ``allowed_hosts`` contains that name."""
@@ -309,6 +329,14 @@ def refusal_response(scope: Scope, status: int, reason: str) -> Response:
     if scope["path"].startswith("/api/"):
         return JSONResponse({"error": reason}, status, headers)
     return PlainTextResponse(f"{reason}\n", status, headers)
+
+
+def _load_again(scope: Scope) -> Response:
+    """Opens the same page once more, now from this site, with the cookie."""
+    query = scope["query_string"].decode("latin-1")
+    url = escape(f"{scope['root']}{quote(scope['path'])}{'?' if query else ''}{query}")
+    head = f'<!doctype html><title>maskwatch</title><meta http-equiv="refresh" content="0; url={url}">'
+    return HTMLResponse(f'{head}<p><a href="{url}">{escape(gettext("Go on"))}</a></p>')
 
 
 def _sign_in(scope: Scope) -> Response:

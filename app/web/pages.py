@@ -150,6 +150,7 @@ class Pages:
             group=group,
             groups=groups,
             has_push=push_channel(site) is not None,
+            counts_files=site.counts(is_live=False),
             recent=recent,
             today=today,
             today_since=midnight,

@@ -23,7 +23,7 @@ SEEN_S = 60.0
 """How exactly the last use of a session is stored."""
 NO_CAMERA = "\x00"
 """Matches no camera; an empty filter would match all."""
-_NAME = re.compile(r"[\w.@+-]{1,64}")
+_NAME = re.compile(r"(?!\.{1,2}$)[\w.@+-]{1,64}")  # a browser resolves . and .. in an address
 _SESSION = "id, name, is_program, label, address, created_s, seen_s, end_s"
 
 

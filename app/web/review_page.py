@@ -44,10 +44,12 @@ class ReviewPage:
         day, span = query.get("day", ""), (0.0, 0.0)
         with suppress(ValueError, OverflowError, OSError):
             span = day_range(day)
-        if span == (0.0, 0.0):  # no date, or one that no event can have
-            day = day_of(time.time())
-            span = day_range(day)
         user = user_of(request)
+        if span == (0.0, 0.0):  # no date, or one that no event can have
+            wanted_id = query.get("event", "")  # the link of a notification names only the event
+            named = await site.run_in_worker(lambda: self._record(wanted_id, user)) if wanted_id else None
+            day = day_of(time.time() if named is None else named.wall_s)
+            span = day_range(day)
         names = await site.run_in_worker(lambda: site.camera_names(user))
         watched = [view.camera for view in site.monitor.views()]  # a hub has none: its day needs a chosen camera
         camera = query.get("camera", "") if "\x00" not in query.get("camera", "") else ""

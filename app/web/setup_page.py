@@ -223,8 +223,8 @@ class SetupPages:
         if (username := fields.get("username", old).strip()) != old:
             changes.append(Change(f"alerts.channels.{name}.username", username or None))
         lists: dict[str, list[str]] = {
-            "cameras": _split(fields.get("cameras", ""), ","),
-            "schedule": _split(fields.get("schedule", ""), ";"),
+            "cameras": _split(fields.get("cameras", ""), ",", channel.cameras),
+            "schedule": _split(fields.get("schedule", ""), ";", channel.schedule),
             "events": [kind.value for kind in EventKind if fields.get(f"event.{kind.value}")],
         }
         for setting, new in lists.items():
@@ -268,7 +268,10 @@ def _changes(model: Any, prefix: str, names: tuple[str, ...], fields: Fields) ->
     return changes
 
 
-def _split(text: str, separator: str) -> list[str]:
+def _split(text: str, separator: str, old: Sequence[str] = ()) -> list[str]:
+    """The parts of a field; those that it showed, if it is unchanged: the name of a camera may contain a comma."""
+    if text.strip() == f"{separator} ".join(old):
+        return list(old)
     return [part.strip() for part in text.split(separator) if part.strip()]
 
 

@@ -114,6 +114,15 @@ def test_people_and_deliveries_are_written_once_after_a_failure(
         assert [each.masked for each in store.hours()] == [10]
 
 
+@pytest.mark.parametrize("limit_mb", [float("inf"), 1e300])
+def test_a_store_without_a_limit_is_maintained(store_path: Path, clock: FakeClock, limit_mb: float) -> None:
+    with closing(EventQueue(AlertSettings(store=store_path, max_store_mb=limit_mb), clock)) as queue:
+        queue.open()
+        queue.write(alert())
+        queue.maintain()
+        assert len(stored(store_path)) == 1
+
+
 def test_purge_by_another_program_is_respected(queue: EventQueue, store_path: Path) -> None:
     queue.write(alert())
     (sending,) = queue.pending("hook")

@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 from fakes_video import FakeReader, striped_image, write_clip
+from pydantic import ValidationError
 
 from app.capture.file_source import FileSource
 from app.capture.source import make_source
@@ -165,6 +166,14 @@ def test_a_video_without_frames_is_a_one_line_error(tmp_path: Path) -> None:
     source = FileSource(SourceSettings(uri=str(path)), lambda _: FakeReader([]))
     with pytest.raises(SourceError, match="contains no frame"):
         list(source.frames(threading.Event()))
+
+
+def test_a_start_after_the_end_is_named(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", [striped_image(i, 320, 240) for i in range(50)])
+    with pytest.raises(SourceError, match="no frame from 90 s on"):
+        play(path, from_s="1:30")
+    with pytest.raises(ValidationError, match="less than or equal"):
+        play(path, from_s=float("inf"))
 
 
 def test_a_file_cut_before_its_index_cannot_be_opened(tmp_path: Path) -> None:

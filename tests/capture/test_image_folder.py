@@ -13,6 +13,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from fakes_video import striped_image, write_clip
 
 from app.capture.image_folder import ImageSource, list_images, read_image
 from app.capture.opencv_backend import to_bgr
@@ -203,6 +204,12 @@ def test_a_file_that_is_not_an_image_is_a_one_line_error(tmp_path: Path, content
         path.write_bytes(content)
     with pytest.raises(SourceError, match=reason):
         list(ImageSource(SourceSettings(uri=str(path))).frames(threading.Event()))
+
+
+def test_a_video_in_place_of_an_image_is_named(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a b.mp4", [striped_image(1)])
+    with pytest.raises(SourceError, match=r"is a video; type maskwatch watch --source '.*a b\.mp4'"):
+        read_image(path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

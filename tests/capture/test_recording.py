@@ -129,6 +129,14 @@ def test_the_id_of_a_recording_follows_from_its_content(video: Path, tmp_path: P
     assert [recording_id(SourceSettings(uri=uri)) for uri in ("0", "demo", "rtsp://host/a", "absent.mp4")] == [""] * 4
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_without_a_writer_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for path in (tmp_path / "pipe.mp4", tmp_path / "images" / "pipe.jpg"):
+        os.mkfifo(path)
+    assert [recording_id(SourceSettings(uri=str(tmp_path / name))) for name in ("pipe.mp4", "images")] == ["", ""]
+
+
 def test_a_folder_of_videos_holds_every_kind_of_video_that_can_be_watched(tmp_path: Path) -> None:
     """Regression: two lists of suffixes differed, so the recordings of some cameras were not found."""
     names = ["a.mp4", "b.VOB", "c.mxf", "d.265"]

@@ -47,6 +47,8 @@ def test_enable_status_disable(entry: Path, capsys: pytest.CaptureFixture[str]) 
         (["watch", "--kiosk", "--colour"], "--colour"),
         (["--", "start", "--dwell"], "--dwell"),
         (["dance"], "no command 'dance'"),
+        (["watch", "--config", "nosuch.toml"], "cannot read settings file nosuch.toml"),
+        (["--kiosk", "--dwell", "-1"], "--dwell"),
     ],
 )
 def test_arguments_that_would_fail_at_login_are_refused(

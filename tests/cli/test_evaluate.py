@@ -79,3 +79,14 @@ def test_split_names_may_be_spelled_like_folders(wanted: str) -> None:
     splits = {name: [Sample(Path(name), Label.MASK, "a")] for name in ("train", "validation", "test")}
     assert chosen_split(splits, wanted) == splits["validation"]
     assert chosen_split(splits, "") == chosen_split(splits, "Test") == splits["test"]
+
+
+def test_why_a_class_is_missing_is_shown_with_the_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = make_set(tmp_path / "own", {"images": 1})
+    boxes = [{"image_id": 0, "category_id": 0, "bbox": [1, 1, 20, 20]}, {"image_id": 0, "category_id": 1, "bbox": []}]
+    names = [{"id": 0, "name": "no_mask"}, {"id": 1, "name": "mask"}]
+    tree = {"images": [{"id": 0, "file_name": "000.png"}], "annotations": boxes, "categories": names}
+    (own / "coco.json").write_text(json.dumps(tree))
+    with pytest.raises(DataError, match="has only no_mask"):
+        call("evaluate", own)
+    assert "a box of 'mask' has no area" in capsys.readouterr().out

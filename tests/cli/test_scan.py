@@ -47,7 +47,9 @@ def test_plan_run_status_and_report(planned: Path, tmp_path: Path, capsys: pytes
     assert main(["scan", "run", str(planned), "--workers", "1"]) == 0
     assert "2 shards analysed" in capsys.readouterr().out
     assert main(["scan", "status", str(planned)]) == 0
-    assert "2 of 2 shards done, 0 failed, 0 left" in capsys.readouterr().out
+    status = capsys.readouterr().out
+    assert "2 of 2 shards done, 0 failed, 0 left" in status
+    assert "4 s of 4 s of video in " in status
     assert main(["scan", "verify", str(planned), "--workers", "1"]) == 0
     assert "1 shard analysed again, 1 with the same bytes" in capsys.readouterr().out
     events, table = tmp_path / "events.jsonl", tmp_path / "hours.csv"

@@ -20,7 +20,7 @@ from app.core.errors import DataError, ModelError, SettingsError
 from app.core.resources import model
 from app.core.types import Box, Detection, Image, Label
 from app.training.classifier.calibration import Calibration, UnsureRule
-from app.training.classifier.training import FirstNetwork
+from app.training.classifier.training import FirstNetwork, load_first_network
 from app.training.data.samples import find_samples
 from app.training.data.splits import Splits
 from app.training.data.user_splits import user_splits
@@ -187,11 +187,25 @@ def test_split_with_one_class_is_reported(tmp_path: Path) -> None:
         call("evaluate", own, "--split", "val")
 
 
-@pytest.mark.parametrize("seed", ["-1", "4294967296"])
-def test_seeds_out_of_range_are_rejected(seed: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ("train own --run run --seed -1", "is not a whole number from 0 to 4294967295"),
+        ("train own --run run --seed 4294967296", "is not a whole number from 0 to 4294967295"),
+        ("train own --run run --threads 96", "is not a whole number from 1 to 64"),
+        ("evaluate own --threads 96", "is not a whole number from 1 to 64"),
+        ("evaluate own --equal-px 100000", "is not a whole number from 0 to 1024"),
+    ],
+)
+def test_numbers_out_of_range_are_rejected(argv: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        parsed("train", "own", "--run", "run", "--seed", seed)
-    assert f"{seed!r} is not a whole number from 0 to 4294967295" in capsys.readouterr().err
+        parsed(*argv.split())
+    assert words in capsys.readouterr().err
+
+
+def test_only_a_keras_file_can_be_fine_tuned() -> None:
+    with pytest.raises(ModelError, match=r"only a \.keras file can"):
+        load_first_network(model("classifier.tflite"))
 
 
 def test_progress_prints_epochs_and_how_to_resume() -> None:

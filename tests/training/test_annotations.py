@@ -43,6 +43,18 @@ def test_broken_coco_or_unknown_labels_raise_a_clear_error(tmp_path: Path) -> No
         coco_frames(broken)
 
 
+@pytest.mark.parametrize(
+    "text", ['{"images": [', '{"images": [], "annotations": []}', "[" * 100_000], ids=["cut", "part", "deep"]
+)
+@pytest.mark.parametrize("split", ["", "train"])
+def test_a_damaged_coco_file_of_a_folder_is_named(tmp_path: Path, text: str, split: str) -> None:
+    write_image(tmp_path / split / "a.jpg")
+    path = tmp_path / split / "_annotations.coco.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"no images in class folders.*_annotations\.coco\.json is not a usable COCO"):
+        find_samples(tmp_path)
+
+
 BOX = {"image_id": 7, "category_id": 1, "bbox": [4, 5, 10, 12]}
 
 

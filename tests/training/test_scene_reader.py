@@ -137,6 +137,9 @@ def test_unusable_coco_files_raise_the_reason(tmp_path: Path, changes: dict[str,
 def test_paths_without_annotations_raise_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no annotations in"):
         read_scenes(tmp_path)
+    (tmp_path / "coco.json").write_text('{"images": [')
+    with pytest.raises(DataError, match=r"no annotations in .*coco\.json is not a usable COCO file"):
+        read_scenes(tmp_path)
     with pytest.raises(DataError, match="does not exist"):
         read_scenes(tmp_path / "gone")
     (tmp_path / "a.txt").write_text("no JSON")

@@ -21,6 +21,7 @@ from fakes_browser import (
     resize,
     wait_until,
 )
+from fakes_people import PASSWORD, add_users
 from fakes_web import TOKEN, FakeMonitor, Running, make_event, serving
 
 from app.capture.capture import SourceState
@@ -155,6 +156,24 @@ def test_special_characters_in_a_camera_name_do_not_break_urls(tmp_path: Path, b
         wait_until(lambda: browser.execute_script("return arguments[0].naturalWidth", thumb) > 100)
         browser.find_element(By.CSS_SELECTOR, "td form button").click()
         wait_until(lambda: is_acknowledged(in_table))
+        browser.get("about:blank")  # closes the event stream
+
+
+def test_the_head_and_the_setup_fit_every_screen(tmp_path: Path, browser: Any) -> None:
+    """An admin has the most pages, and channels the longest words."""
+    long = "channel-of-" + 49 * "n"
+    channels = [{"kind": "webhook", "name": long, "url": "http://10.0.0.8/"}]
+    with serving(tmp_path, alerts={"channels": channels}) as running:
+        add_users(running.server.site.people)
+        browser.get(f"{running.base}/login?language=de")
+        browser.find_element(By.ID, "name").send_keys("boss")
+        browser.find_element(By.ID, "password").send_keys(PASSWORD, "\n")
+        wait_until(lambda: browser.current_url == f"{running.base}/")
+        for width, path in product((340, 500, 740, 820, 1075, 1200), ("/setup/channels", "/health")):
+            resize(browser, width, 900)
+            browser.get(running.base + path)
+            browser.execute_script("for (const each of document.querySelectorAll('details')) each.open = true")
+            assert overflow_px(browser) <= 0, (path, width)
         browser.get("about:blank")  # closes the event stream
 
 

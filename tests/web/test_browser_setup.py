@@ -36,7 +36,8 @@ pytestmark = needs_chromium
 
 DOOR: dict[str, Any] = {
     "name": "door", "rotate": 90, "flip": "horizontal",
-    "zone": [{"name": "ward", "polygon": [[0.1, 0.1], [0.4, 0.1], [0.4, 0.5], [0.1, 0.5]], "dwell_s": 5}],
+    "zone": [{"name": "ward", "polygon": [[0.1, 0.1], [0.4, 0.1], [0.4, 0.5], [0.1, 0.5]], "dwell_s": 5,
+              "alert_on": ["incorrect", "no_mask"], "schedule": []}],
     "blackout": [[[0, 0], [0.2, 0], [0.2, 0.3], [0, 0.3]]],
 }  # fmt: skip
 
@@ -76,7 +77,8 @@ def test_zones_and_lines_are_drawn_with_the_keyboard_and_the_mouse(tmp_path: Pat
         corner("ward, corner 1").send_keys(Keys.ARROW_RIGHT, Keys.SHIFT + Keys.ARROW_DOWN)
         corner("ward, corner 3").send_keys(Keys.DELETE)
         zone = {"name": "ward", "polygon": [[0.11, 0.15], [0.4, 0.1], [0.1, 0.5]], "dwell_s": 5}
-        assert saved() == {"camera.door.zone": [zone]}
+        kept = {"alert_on": ["no_mask", "incorrect"], "schedule": []}
+        assert saved() == {"camera.door.zone": [zone | kept]}
         corner("ward, corner 1").send_keys(Keys.INSERT)
         assert len(saved()["camera.door.zone"][0]["polygon"]) == 4
         browser.find_element(By.CSS_SELECTOR, "[data-new=line]").click()

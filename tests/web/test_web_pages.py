@@ -195,6 +195,14 @@ def test_the_banner_names_each_open_alert(running: Running) -> None:
     assert "person 9" in banner
 
 
+@pytest.mark.parametrize("stores_files", [False, True])
+def test_the_page_says_that_a_file_is_not_counted_unless_it_is(tmp_path: Path, stores_files: bool) -> None:
+    monitor = FakeMonitor("demo")
+    monitor.change(is_live=False)
+    with serving(tmp_path, monitor, {"store_files": stores_files}) as running:
+        assert ("are not counted" in running.get("/").text) is not stores_files
+
+
 def test_an_alert_for_a_crowd_shows_the_number_of_people(running: Running) -> None:
     crowd = running.add_event(make_event(1, people=7))
     running.monitor.change(alerts=(crowd,))

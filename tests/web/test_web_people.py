@@ -105,7 +105,7 @@ def test_the_first_user_and_the_last_admin(people: People) -> None:
     assert boss.user == User("böss@example.org", Role.ADMIN, None), "an admin sees all cameras"
     with pytest.raises(PeopleError, match="already"):
         people.add("BÖSS@example.org", Role.VIEWER, None, "")
-    for bad in ("", "two words", "<b>", "a/b", "(token)", "x" * 65, "a\nb"):
+    for bad in ("", ".", "..", "two words", "<b>", "a/b", "(token)", "x" * 65, "a\nb"):
         with pytest.raises(PeopleError, match="user name"):
             people.add(bad, Role.VIEWER, None, "")
     people.add("anna", Role.VIEWER, None, "")

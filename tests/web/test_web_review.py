@@ -80,6 +80,16 @@ def test_the_list_is_filtered(reviewed: Running, query: str, shown: list[str]) -
         assert (page.status_code, items(page.text)) == (200, shown)
 
 
+def test_a_link_that_names_only_an_event_shows_its_day(reviewed: Running) -> None:
+    """A notification may be opened on the next day."""
+    at_s = NOON_S - 3 * 86_400
+    event = reviewed.add_event(make_event(9, wall_s=at_s))
+    page = reviewed.get(f"/review?event={event.id}").text
+    assert items(page) == ["door-9"]
+    assert f'name="day" value="{day_of(at_s)}"' in page
+    assert items(reviewed.get("/review?event=unknown").text) == ["yard-4", "door-3", "door-2", "door-1"]
+
+
 def test_a_verdict_is_stored_with_who_gave_it(reviewed: Running) -> None:
     path = "/api/v1/events/run-door-1/verdict"
     with reviewed.browser() as (client, secret):

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+import httpx
 import pytest
 from fakes_web import TOKEN, FakeMonitor, Running, make_event, serving
 
@@ -135,6 +136,27 @@ def test_failed_sign_ins_are_rate_limited(locked: Running, monkeypatch: pytest.M
         responses = [client.post("/login", data={"csrf": csrf, "token": f"no {k}"}) for k in range(MAX_FAILURES)]
         assert {response.status_code for response in responses} == {401}
         assert client.post("/login", data={"csrf": csrf, "token": TOKEN}).status_code == 429
+
+
+def test_guesses_of_a_token_in_a_header_are_rate_limited(locked: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "FAILURE_PERIOD_S", 3600.0)  # longer than the test
+
+    def answer(path: str, token: str, address: str = "127.0.0.1") -> int | str:
+        transport = httpx.HTTPTransport(verify=False, local_address=address)
+        with locked.client(transport=transport) as client:
+            response = client.get(path, headers={"Authorization": f"Bearer {token}"})
+        return "wait" if "too many wrong tokens" in response.text else response.status_code
+
+    assert answer("/api/v1/status", TOKEN) == 200
+    paths = ["/api/v1/status", "/events", "/metrics"] * MAX_FAILURES
+    assert {answer(path, f"no {k}") for k, path in enumerate(paths[:MAX_FAILURES])} == {401, 303}
+    assert {answer(path, "no") for path in paths[:3]} == {"wait"}
+    assert answer("/api/v1/status", TOKEN) == 200, "a program that knows the token goes on"
+    for k in range(MAX_FAILURES):
+        answer("/events", f"no {k}", "127.0.0.2")
+    assert answer("/events", TOKEN, "127.0.0.2") == "wait", "the answer does not say that it is right"
+    assert answer("/login", TOKEN, "127.0.0.2") == 200, "nor does another page, and people can sign in"
+    assert answer("/api/v1/status", TOKEN, "127.0.0.3") == 200, "others do not wait"
 
 
 def test_a_failed_sign_in_is_logged_without_its_token(locked: Running, caplog: pytest.LogCaptureFixture) -> None:

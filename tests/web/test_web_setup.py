@@ -112,6 +112,19 @@ def test_an_invalid_change_changes_nothing_and_says_why(page: Page) -> None:
     assert page.text == FILE
 
 
+UNWRITABLE = [
+    ("policy.alert_on", "[" * 400 + "]" * 400),
+    ("alerts.channels.new", r'{"kind": "sound", "cameras": ["\ud800"]}'),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), UNWRITABLE, ids=["too deep", "half a surrogate pair"])
+def test_a_value_that_no_file_can_contain_is_refused(page: Page, path: str, value: str) -> None:
+    body = f'{{"revision": "{page.revision}", "changes": [{{"path": "{path}", "value": {value}}}]}}'
+    response = page.client.post("/api/v1/settings", content=body, headers={"X-CSRF-Token": page.csrf})
+    assert (response.status_code, page.text) == (400, FILE), response.text
+
+
 def test_secrets_are_neither_shown_nor_lost(page: Page) -> None:
     pages = [page.get(path) for path in ("/setup", "/setup/camera?name=door", "/api/v1/settings")]
     assert not any("s3cret" in text for text in pages)
@@ -466,6 +479,39 @@ def test_privacy_is_changed_at_once(page: Page) -> None:
     page.post("/setup/privacy/save", {name: text for name, text in fields.items() if text != "on"})
     assert page.session.evidence.clips is None
     assert not page.session.web.site.streams.blur  # type: ignore[union-attr]
+
+
+def fields_of(text: str) -> dict[str, str]:
+    """What a browser sends if nothing is changed: no text that is no number from a field for numbers."""
+    found = {}
+    for attributes in re.findall(r"<input ([^>]*)>", text):
+        field = dict(re.findall(r'(\w+)="([^"]*)"', attributes))
+        is_number = field["type"] != "number" or re.fullmatch(r"[0-9.]*", field["value"])
+        if field["type"] != "checkbox" or " checked" in attributes:
+            found[field["name"]] = (field.get("value", "on") if is_number else "").replace("&#39;", "'")
+    for name, options in re.findall(r'<select id="[^"]+" name="([^"]+)">(.*?)</select>', text):
+        found[name] = re.findall(r'value="([^"]*)" selected', options)[0]
+    return found
+
+
+def test_a_form_that_is_sent_unchanged_changes_nothing(tmp_path: Path) -> None:
+    text = (
+        "[alerts]\nkeep_days = inf\n[clips]\nkeep_days = 0.123456789\n"
+        '[[camera]]\nname = "hall, door"\nuri = "rtsp://10.0.0.7/live"\nfps = 12.3456789\n'
+        '[[alerts.channels]]\nkind = "webhook"\nname = "desk"\nurl = "http://10.0.0.8/"\n'
+        'cameras = ["hall, door"]\nschedule = ["mon-fri 08:00-18:00", "sat 09:00-12:00"]\n'
+    )
+    places = {
+        "/setup/privacy": "/setup/privacy/save",
+        "/setup/channel?name=desk": "/setup/channels/save",
+        "/setup/camera?name=hall%2C%20door": "/setup/cameras/save",
+    }
+    with running(tmp_path / "maskwatch.toml", text) as page:
+        for path, action in places.items():
+            form = page.get(path).partition(f'action="{action}"')[2].partition("</form>")[0]
+            page.post(action, fields_of(form))
+        assert page.text == text
+        assert "stored for ∞ days" in page.get("/health")
 
 
 def test_every_page_has_labels_for_its_fields(page: Page) -> None:

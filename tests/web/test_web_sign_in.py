@@ -40,6 +40,29 @@ def test_sign_in_and_sign_out(served: Running) -> None:
     ]
 
 
+FOREIGN_LINKS = [
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+    {"Referer": "https://mail.example/"},  # over plain http browsers send no more to another machine
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN_LINKS, ids=str)
+def test_a_link_of_another_site_signs_nobody_out(served: Running, headers: dict[str, str]) -> None:
+    """The browser does not send the strict cookie with it, and a new one would replace it."""
+    page = "/events?kind=no_mask&camera=%22%3E"
+    with browser(served) as stranger:
+        for path in (page, "/login"):
+            answer = stranger.client.get(path, headers=headers)
+            assert (answer.status_code, "set-cookie" in answer.headers) == (200, False)
+            link = path.replace("&", "&amp;")
+            assert f'content="0; url={link}"' in answer.text, "the next request comes from this site"
+        own = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate", "Referer": f"{served.base}{page}"}
+        assert stranger.client.get(page, headers=own).headers["location"] == "/login"
+        assert stranger.client.get("/api/v1/status", headers=headers).status_code == 401
+    with browser(served, "anna") as anna:
+        assert "f-camera" in anna.client.get(page, headers=headers).text
+
+
 def test_an_address_with_many_wrong_passwords_has_to_wait(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth, "FAILURE_PERIOD_S", 3600.0)  # longer than the test
     with browser(served) as stranger:

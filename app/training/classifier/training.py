@@ -137,6 +137,8 @@ def load_first_network(path: Path | None) -> FirstNetwork:
     import keras
 
     path = path or resources.model("classifier.keras")
+    if path.suffix != ".keras":
+        raise ModelError(f"{path} cannot be fine-tuned: only a .keras file can; give that of the same run")
     metadata = read_classifier_metadata(path)
     try:
         model = keras.models.load_model(path, compile=False)

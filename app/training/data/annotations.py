@@ -135,7 +135,7 @@ def coco_files(folder: Path) -> list[Path]:
 def _may_be_coco(path: Path) -> bool:
     try:
         tree = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(tree, dict) and {"images", "annotations", "categories"} <= tree.keys()
 
@@ -163,7 +163,7 @@ def read_coco(path: Path, split: str = "") -> list[ImageAnnotation]:
         raise DataError(f"cannot read {path}: {error.strerror}; give a COCO file") from error
     except KeyError as error:
         raise DataError(f"{path} is not a usable COCO file: it has no entry {error}; export it again") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is not a usable COCO file: {error}; export it again") from error
     beside = _image_folders(path.parent, split)
     annotations = []

@@ -176,7 +176,24 @@ def find_samples(place: Path) -> FoundSamples:
         )
     place = _inner_folder(place)
     annotations = read_annotations(place)
-    return _found_in_annotations(annotations, place, place.name) if annotations else _split_folders(place)
+    if annotations:
+        return _found_in_annotations(annotations, place, place.name)
+    try:
+        return _split_folders(place)
+    except DataError as error:
+        if any(label_of(child.name) for child in _folders(place)):
+            raise
+        raise DataError(f"{error}{coco_fault(place)}") from error
+
+
+def coco_fault(place: Path) -> str:
+    """What is wrong with the first JSON file of a folder without annotations, to be added to an error; '' without."""
+    try:
+        for path in files(place, {".json"}):
+            read_coco(path)
+    except DataError as fault:
+        return f"; {fault}"
+    return ""
 
 
 def read_annotations(place: Path) -> list[ImageAnnotation]:

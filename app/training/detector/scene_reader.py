@@ -6,7 +6,7 @@ from app.core.errors import DataError
 from app.core.files import is_file, is_folder
 from app.core.types import Label
 from app.training.data.annotations import CROWD, BoxAnnotation, ImageAnnotation
-from app.training.data.samples import NAMES, label_of, read_annotations
+from app.training.data.samples import NAMES, coco_fault, label_of, read_annotations
 from app.training.types import Scene, SceneFace
 
 ANY_FACE = "face"
@@ -26,7 +26,9 @@ def read_scenes(place: Path) -> list[Scene]:
         raise DataError(f"{place} does not exist; give a COCO file, or a folder with COCO, VOC or YOLO files")
     annotations = read_annotations(place)
     if not annotations:
-        raise DataError(f"no annotations in {place}; give a COCO file, or a folder with COCO, VOC or YOLO files")
+        raise DataError(
+            f"no annotations in {place}; give a COCO file, or a folder with COCO, VOC or YOLO files{coco_fault(place)}"
+        )
     trees = sorted({str(each.path.relative_to(place)) for each in annotations if each.path.suffix.lower() == ".json"})
     if len(trees) > 1:
         raise DataError(f"{place} has {len(trees)} COCO files ({', '.join(trees[:4])}); give one of them")

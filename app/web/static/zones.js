@@ -3,7 +3,7 @@
 (() => {
   const form = document.querySelector("[data-zones]");
   if (!form) return;
-  const NS = "http://www.w3.org/2000/svg", STEP = .01, PAGE_STEP = .05;
+  const NS = "http://www.w3.org/2000/svg", STEP = .01, PAGE_STEP = .05, LABELS = ["no_mask", "incorrect"];  // as the choices list them
   const base = document.body.dataset.root, name = form.dataset.camera, text = form.dataset;
   const csrf = document.querySelector('meta[name="csrf"]').content, said = document.querySelector("[data-said]");
   const area = form.querySelector("[data-picture-area]"), svg = area.querySelector("svg"), list = form.querySelector("[data-shapes]");
@@ -31,7 +31,7 @@
   // -- shapes ----------------------------------------------------------------------------------------------------------
   const add = (kind, points, values = {}) => {
     const item = document.getElementById(`shape-${kind}`).content.firstElementChild.cloneNode(true);
-    const shape = {kind, item, points, outline: svg.appendChild(document.createElementNS(NS, "polyline")), arrow: svg.appendChild(document.createElementNS(NS, "polyline")), handles: []};
+    const shape = {kind, item, points, values, outline: svg.appendChild(document.createElementNS(NS, "polyline")), arrow: svg.appendChild(document.createElementNS(NS, "polyline")), handles: []};
     shape.outline.classList.add(`zones-${kind}`);
     shape.arrow.classList.add(`zones-${kind}`);
     for (const [key, value] of Object.entries(values)) if (field(item, key)) field(item, key).value = value;
@@ -121,11 +121,12 @@
   // -- settings --------------------------------------------------------------------------------------------------------
   const read = () => {  // the settings as they are drawn, by path
     const of = (kind) => shapes.filter((shape) => shape.kind === kind);
-    const zones = of("zone").map(({points, item}) => {
+    const zones = of("zone").map(({points, item, values}) => {
       const zone = {name: field(item, "name").value.trim(), polygon: copied(points)}, words = (key, by) => field(item, key).value.split(by).map((each) => each.trim()).filter(Boolean);
       if (field(item, "dwell_s").value) zone.dwell_s = Number(field(item, "dwell_s").value);
       if (field(item, "alert_on").value) zone.alert_on = words("alert_on", " ").filter((each) => each !== "none");
       for (const [key, by] of [["schedule", "\n"], ["channels", " "]]) if (words(key, by).length) zone[key] = words(key, by);
+      if (values.isAlways && !zone.schedule) zone.schedule = [];  // which no text says
       return zone;
     });
     const lines = of("line").map(({points, item}) => ({name: field(item, "name").value.trim(), points: copied(points)}));
@@ -144,7 +145,7 @@
     const camera = answer.settings.camera.find((each) => each.name === name) ?? {};
     turn = {rotate: camera.rotate ?? 0, flip: camera.flip ?? "none"};
     for (const shape of shapes) remove(shape);
-    for (const zone of camera.zone ?? []) add("zone", zone.polygon, {...zone, alert_on: zone.alert_on ? zone.alert_on.join(" ") || "none" : "", schedule: (zone.schedule ?? []).join("\n"), channels: (zone.channels ?? []).join(" "), dwell_s: zone.dwell_s ?? ""});
+    for (const zone of camera.zone ?? []) add("zone", zone.polygon, {...zone, alert_on: zone.alert_on ? LABELS.filter((label) => zone.alert_on.includes(label)).join(" ") || "none" : "", schedule: (zone.schedule ?? []).join("\n"), isAlways: zone.schedule?.length === 0, channels: (zone.channels ?? []).join(" "), dwell_s: zone.dwell_s ?? ""});
     for (const line of camera.line ?? []) add("line", line.points, line);
     for (const polygon of camera.blackout ?? []) add("blackout", polygon.map(shown));
     const region = camera.detector?.region;
