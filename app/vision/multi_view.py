@@ -26,7 +26,8 @@ VIEWS = (View(0.7), View(1.0, is_mirrored=True), View(1.5))
 _MAX_ENLARGED_PX = 2600
 """The longer side of an enlarged view: larger images show small faces well, and would take seconds."""
 
-_SAME_IOU = 0.5
+_SAME_IOU = 0.35
+"""Boxes that overlap this much are one face: the views place them differently."""
 
 MISSING = 0.15
 """A detection that one view lacks counts there as this much below the least score."""
