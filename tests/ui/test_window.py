@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def wait_until(condition: Callable[[], object], limit_s: float = 60) -> None:
+def wait_until(condition: Callable[[], object], limit_s: float = 120) -> None:
     end_s = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < end_s, "the condition did not become true in time"
