@@ -32,9 +32,9 @@ _SAME_IOU = 0.35
 MISSING = 0.15
 """A detection that one view lacks counts there as this much below the least score."""
 
-AGREED = 0.28
+AGREED = 0.2
 """The mean of several views is surer than a score of one view: its log-odds rise by this much. Chosen on development
-images for no more false positives than OpenCV's YuNet has (``benchmarks/image_views.py``)."""
+images for no more false positives than OpenCV's YuNet has in any group (``benchmarks/image_views.py``)."""
 
 _MIRRORED_LANDMARKS = (1, 0, 2, 4, 3)
 """The right eye of a mirrored face is its left one."""
