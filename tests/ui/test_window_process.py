@@ -102,6 +102,8 @@ def test_the_mouse_pointer_can_be_hidden(screen: Screen, window: WindowProcess) 
     if ctypes.util.find_library("Xfixes") is None:
         pytest.skip("needs libXfixes: apt install libxfixes3")
     show(window, np.full((600, 1000, 3), (0, 200, 0), np.uint8))
+    # A window manager ignores what concerns a window that it does not manage yet
+    wait_until(lambda: subprocess.run(["xdotool", "getactivewindow"], capture_output=True).returncode == 0)
     window.set_fullscreen(True)
     wait_until(lambda: window.inputs(0.01) is not None and (screen.shot() == (0, 200, 0)).all(axis=2).mean() > 0.9)
     assert pointer_pixels() > 20
