@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from app.core.errors import ModelError
 from app.core.files import atomic_write, output_errors
 from app.core.types import Image
-from app.training.detector.network import FIRST_LAYERS
 from app.training.onnx_file import onnx_bytes
 from app.training.types import KerasModel
 from app.vision.classifier import check_tensorflow, load_keras
@@ -26,6 +25,10 @@ from app.vision.tensorflow_import import import_tensorflow
 from app.vision.yunet_detector import PAD
 
 CALIBRATION_IMAGES = 100
+
+_FIRST_LAYERS = ("pad", "stem", "stage0", "pool4", "stage1a")
+"""How the names of the detector's layers with few channels begin. LiteRT runs them faster with float32, even where it
+runs the others faster with int8: the first convolution took 1.2 instead of 3.9 ms of a pass."""
 
 
 def export_classifier(model: KerasModel, metadata: ClassifierMetadata, stem: Path) -> tuple[Path, Path]:
@@ -84,7 +87,7 @@ def write_model(
         if path.suffix == ".keras":
             model.save(partial, include_optimizer=False)
         else:
-            float_layers = FIRST_LAYERS if isinstance(metadata, DetectorMetadata) else ()
+            float_layers = _FIRST_LAYERS if isinstance(metadata, DetectorMetadata) else ()
             partial.write_bytes(litert_bytes(model, examples, float_layers))
         write_metadata(partial, metadata)
 

@@ -24,10 +24,6 @@ HEADS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 sigmoids); box centre (x, y) and log of width and height; five points (x, y) in the order of ``Detection.landmarks``.
 Positions are relative to the cell's corner, in strides."""
 
-FIRST_LAYERS = ("pad", "stem", "stage0", "pool4", "stage1a")
-"""How the names of the layers with few channels begin. LiteRT runs them faster with float32, even where it runs the
-others faster with int8: the first convolution took 1.2 instead of 3.9 ms of a pass."""
-
 
 @dataclass(frozen=True, slots=True)
 class DetectorShape:
