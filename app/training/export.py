@@ -42,9 +42,9 @@ def export_classifier(model: KerasModel, metadata: ClassifierMetadata, stem: Pat
 
 
 def export_detector(model: KerasModel, metadata: DetectorMetadata, stem: Path, examples: Sequence[Image]) -> list[Path]:
-    """Writes ``stem.keras``, ``stem.tflite`` (int8 from the layers of stride 4 on, calibrated on ``examples``, each
-    (H, W, 3) uint8 BGR) and ``stem_float32.tflite``. All accept images of any size. Raises OutputError if a file cannot
-    be written."""
+    """Writes ``stem.keras``, ``stem.tflite`` (int8 but for the first layers, calibrated on ``examples``, each (H, W, 3)
+    uint8 BGR) and ``stem_float32.tflite``. All accept images of any size. Raises OutputError if a file cannot be
+    written."""
     paths = [stem.with_suffix(".keras"), stem.with_suffix(".tflite"), stem.with_name(f"{stem.name}_float32.tflite")]
     padded = [padded_to_strides(image, max(metadata.strides)) for image in examples]
     with output_errors(f"{stem}.*", "choose another path"):
