@@ -7,6 +7,7 @@ import cv2
 import pytest
 from hypothesis import HealthCheck, settings
 
+from app.capture.login import LOGINS
 from app.capture.opencv_backend import silence_ffmpeg
 from app.core import resources
 from app.core.types import Image
@@ -26,6 +27,12 @@ def _separate_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
         monkeypatch.setenv(name, str(home))
     for name in [name for name in os.environ if name.startswith("MASKWATCH_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _no_rejected_logins() -> None:
+    """Keep a test away from the logins of another one, whose server may have had the same port."""
+    vars(LOGINS).update(vars(type(LOGINS)()))
 
 
 @pytest.fixture(scope="session")

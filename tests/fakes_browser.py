@@ -107,7 +107,7 @@ def open_browser(folder: Path) -> Iterator[Any]:
     yield driver
     errors = [entry["message"] for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
     driver.quit()
-    assert errors == [], "the browser console has no errors"
+    assert errors == [], f"errors in the browser's console: {errors}"
 
 
 def resize(browser: Any, width: int, height: int, **media: str) -> None:

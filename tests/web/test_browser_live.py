@@ -196,14 +196,17 @@ def test_an_alert_is_shown_as_a_notification_with_its_picture(tmp_path: Path, br
         event = running.add_event(make_event(1), cv2.imencode(".jpg", FakeMonitor.image(1))[1].tobytes())
         message = PushHook(found).message(Alert(event, "phones", idempotency_key(event, "phones"), 1, b"jpeg"))
         browser.execute_cdp_cmd("ServiceWorker.enable", {})
-        for number in range(3):  # the service worker of the page is one of the first; others do not exist
-            push = {"origin": running.base, "registrationId": str(number), "data": message.decode()}
-            browser.execute_cdp_cmd("ServiceWorker.deliverPushMessage", push)
-        shown = (
-            "return navigator.serviceWorker.ready.then(r => r.getNotifications())"
-            ".then(all => all.map(n => [n.title, n.body.replace(/^\\S+( [AP]M)? /, ''), n.tag, n.data, n.image]))"
-        )
-        assert wait_until(lambda: browser.execute_script(shown)) == [
+
+        def shown() -> Any:
+            for number in range(3):  # the service worker of the page is one of the first; others do not exist
+                push = {"origin": running.base, "registrationId": str(number), "data": message.decode()}
+                browser.execute_cdp_cmd("ServiceWorker.deliverPushMessage", push)  # lost before the worker has started
+            return browser.execute_script(
+                "return navigator.serviceWorker.ready.then(r => r.getNotifications())"
+                ".then(all => all.map(n => [n.title, n.body.replace(/^\\S+( [AP]M)? /, ''), n.tag, n.data, n.image]))"
+            )
+
+        assert wait_until(shown) == [
             [
                 "No mask",
                 "No mask at door (person 3, 90% sure, for 2 s)",
