@@ -122,6 +122,7 @@ class OpenCvWindow:
         self._size_px = (1, 1)
         self._was_visible = False
         self._area_px = (0, 0)
+        toolkit.load_x11()
         try:
             # The images have the size of the window. With a kept ratio, Qt would report the size of the old image.
             cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)

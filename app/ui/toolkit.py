@@ -1,4 +1,5 @@
-"""What OpenCV does not offer of its window toolkit: the Shift key and the mouse pointer. Everything here may fail."""
+"""What OpenCV does not offer of its window toolkit: the Shift key, the mouse pointer, and an X11 library that fits.
+Everything here may fail."""
 
 import ctypes
 import os
@@ -41,6 +42,16 @@ def _function(in_namespace: str, without: str) -> Any:
     """The function of Qt with one of these mangled names, in which {} is the namespace; None if there is none."""
     names = in_namespace.format(_NAMESPACES[0]), without
     return next((getattr(_qt(), name) for name in names if hasattr(_qt(), name)), None)
+
+
+def load_x11() -> None:
+    """Loads the system's libX11-xcb, for all of the process, before the first window is opened.
+
+    That of OpenCV's wheels is older than libX11 of today and writes to the wrong field of it when Qt takes over the
+    events. Then Xlib keeps some of them, and a window whose first events are lost is never drawn.
+    """
+    with suppress(OSError):
+        ctypes.CDLL("libX11-xcb.so.1", ctypes.RTLD_GLOBAL)
 
 
 def is_shift_down() -> bool:

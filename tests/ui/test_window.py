@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -59,22 +58,11 @@ class Screen:
         return subprocess.run(["xdotool", "get_num_desktops"], capture_output=True).returncode == 0
 
     def start(self, *flags: str) -> None:
-        """Starts the program, and once more with a new window manager if the first one leaves the window undrawn."""
         argv = [sys.executable, "-m", "app", "watch", "--snapshots", str(self.folder / "snapshots"), *flags]
-        for limit_s in (30, 120):
-            self.program = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
-            wait_until(lambda: self.program.poll() is not None or self.search())
-            assert self.program.poll() is None, self.program.stderr.read()
-            try:
-                wait_until(self._has_colours, limit_s)  # the window shows a frame: everything else is grey
-            except AssertionError:
-                if limit_s == 120:
-                    raise
-                self._end(self.program)
-                self._end(self._manager)
-                wait_until(self._is_managed)
-            else:
-                return
+        self.program = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: self.program.poll() is not None or self.search())
+        assert self.program.poll() is None, self.program.stderr.read()
+        wait_until(self._has_colours)  # the window shows a frame: everything else is grey
 
     def _has_colours(self) -> bool:
         shot = self.shot().astype(int)
@@ -108,15 +96,12 @@ class Screen:
 
     def close(self) -> None:
         for process in (self.program, self._manager, self.server):
-            if process is not None:
-                self._end(process)
-
-    @staticmethod
-    def _end(process: subprocess.Popen[Any]) -> None:
-        process.kill()
-        process.wait()
-        if process.stderr is not None:
-            process.stderr.close()
+            if process is None:
+                continue
+            process.kill()
+            process.wait()
+            if process.stderr is not None:
+                process.stderr.close()
 
 
 @pytest.fixture

@@ -60,6 +60,21 @@ def test_images_of_any_size_reach_the_screen_and_keys_come_back(screen: Screen, 
     wait_until(lambda: found.extend(window.inputs(0.05)) or Closed() in found)
 
 
+def test_events_belong_to_qt_and_not_to_xlib(screen: Screen) -> None:  # noqa: ARG001 - the display
+    """Qt says so with the first XSetEventQueueOwner of the process, which must not be the old one of OpenCV's wheels."""
+    program = (
+        "import ctypes; from pathlib import Path; from app.ui.image_window import OpenCvWindow; OpenCvWindow();"
+        "place = ctypes.cast(ctypes.CDLL(None).XSetEventQueueOwner, ctypes.c_void_p).value;"
+        "parts = [line.split() for line in Path('/proc/self/maps').read_text().splitlines()];"
+        "ends = [(*(int(end, 16) for end in part[0].split('-')), part[-1]) for part in parts];"
+        "print(*(path for start, end, path in ends if start <= place < end))"
+    )
+    environment = {**os.environ, "QT_QPA_PLATFORM": "xcb"}
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert "libX11-xcb" in found.stdout, found.stderr
+    assert "opencv" not in found.stdout
+
+
 def pointer_pixels() -> int:
     """How many pixels of the mouse pointer are visible."""
     x11, fixes = (ctypes.CDLL(name) for name in ("libX11.so.6", "libXfixes.so.3"))
@@ -102,8 +117,6 @@ def test_the_mouse_pointer_can_be_hidden(screen: Screen, window: WindowProcess) 
     if ctypes.util.find_library("Xfixes") is None:
         pytest.skip("needs libXfixes: apt install libxfixes3")
     show(window, np.full((600, 1000, 3), (0, 200, 0), np.uint8))
-    # A window manager ignores what concerns a window that it does not manage yet
-    wait_until(lambda: subprocess.run(["xdotool", "getactivewindow"], capture_output=True).returncode == 0)
     window.set_fullscreen(True)
     wait_until(lambda: window.inputs(0.01) is not None and (screen.shot() == (0, 200, 0)).all(axis=2).mean() > 0.9)
     assert pointer_pixels() > 20
