@@ -4,6 +4,7 @@ import shutil
 import threading
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -23,6 +24,7 @@ from app.core.errors import ModelError  # noqa: E402
 from app.core.types import EventKind  # noqa: E402
 from app.fleet.hub_store import HubStore  # noqa: E402
 from app.fleet.messages import TABLES, Applied, NodeHealth  # noqa: E402
+from app.pipeline.frame_analyzer import FrameAnalyzer  # noqa: E402
 from app.pipeline.monitor_parts import MonitorParts  # noqa: E402
 from app.settings.root import Settings  # noqa: E402
 from app.settings.vision import ClassifierSettings, DetectorSettings  # noqa: E402
@@ -179,20 +181,27 @@ def test_both_models_are_replaced_while_a_person_alerts(
     monkeypatch.setattr("app.cli.fleet_node.TRIAL_S", 1.0)
     fleet.start()
     detectors: list[Path | None] = []
+    analyzers: list[FrameAnalyzer] = []
 
     def load(settings: DetectorSettings) -> FaceDetector:
         detectors.append(settings.model)
         return load_detector(settings)
 
+    def make_analyzer(*arguments: Any, **options: Any) -> FrameAnalyzer:
+        analyzers.append(FrameAnalyzer(*arguments, **options))
+        return analyzers[-1]
+
     def with_networks(settings: Settings) -> WatchSession:
         camera = LiveCamera("door", picture=cv2.imread(str(resources.asset("self_test.jpg"))))
-        return WatchSession(settings, None, None, parts=MonitorParts(lambda _: camera, load))
+        parts = MonitorParts(lambda _: camera, load, make_analyzer=make_analyzer)
+        return WatchSession(settings, None, None, parts=parts)
 
     settings = node_settings(fleet, tmp_path, accept_models=True)
     with with_networks(settings) as session:
         assert push(fleet, "--model", DETECTOR, "--sites", "hall") == 0
         assert push(fleet, "--model", MODEL, "--sites", "hall") == 0
         steps_until(lambda: applied(fleet, "model").number == applied(fleet, "detector").number == 1, session)
+        steps_until(lambda: len(analyzers) == 2, session)  # another classifier ends the tracks
         (own, used) = detectors[0], detectors[-1]
         (view,) = session.monitor.views()
         steps_until(lambda: session.monitor.views()[0].open_alerts, session)

@@ -53,15 +53,14 @@ def test_images_of_any_size_reach_the_screen_and_keys_come_back(screen: Screen, 
         wait_until(lambda image=image: (screen.shot() == image[0, 0]).all(axis=2).mean() > 0.005)
     screen.key("k")
     found: list[object] = []
-    wait_until(lambda: found.extend(window.inputs(0.05)) or found)
-    assert found == [Key(ord("k"))]
+    wait_until(lambda: found.extend(window.inputs(0.05)) or Key(ord("k")) in found)
     assert window.cpu_s > 0
     screen.key("alt+F4")
     wait_until(lambda: found.extend(window.inputs(0.05)) or Closed() in found)
 
 
-def test_events_belong_to_qt_and_not_to_xlib(screen: Screen) -> None:  # noqa: ARG001 - the display
-    """Qt says so with the first XSetEventQueueOwner of the process, which must not be the old one of OpenCV's wheels."""
+def test_events_belong_to_qt_and_not_to_xlib(screen: Screen) -> None:
+    """Qt calls the first XSetEventQueueOwner of the process: not the old one of OpenCV's wheels."""
     program = (
         "import ctypes; from pathlib import Path; from app.ui.image_window import OpenCvWindow; OpenCvWindow();"
         "place = ctypes.cast(ctypes.CDLL(None).XSetEventQueueOwner, ctypes.c_void_p).value;"
@@ -160,7 +159,7 @@ def test_a_killed_process_is_a_lost_window(window: WindowProcess) -> None:
     show(window, IMAGE)
     os.kill(window.process.pid, signal.SIGKILL)
     with pytest.raises(DisplayError, match="lost: its process ended with code -9"):
-        wait_until(lambda: window.inputs(0.05))
+        wait_until(lambda: window.inputs(0.05) is None)  # its size may come first
 
 
 @pytest.mark.parametrize("platform", ["offscreen", "wayland", "nonsense"])
