@@ -19,11 +19,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from app.core import resources  # noqa: E402
+from app.core.images import resize  # noqa: E402
 from app.training.data.images import ImageCache  # noqa: E402
 from app.training.detector.comparison import PAPER, ComparedDetector, ComparisonSettings, compared_detectors  # noqa: E402
 from app.training.detector.evaluation import FOUND_IOU, match  # noqa: E402
 from app.training.types import Scene  # noqa: E402
-from app.vision.preprocess import resize  # noqa: E402
 from benchmarks.listed_scenes import listed_scenes  # noqa: E402
 
 STEP = 2**0.25

@@ -28,7 +28,7 @@ from fleet_load import HubProcess, event_message  # noqa: E402
 
 from app.alerts.hook import Alert, idempotency_key  # noqa: E402
 from app.alerts.hooks.nats_hook import NatsHook  # noqa: E402
-from app.alerts.store_types import CameraHour, hour_of  # noqa: E402
+from app.core.camera_hours import CameraHour, hour_of  # noqa: E402
 from app.core.types import Box, Event, EventKind  # noqa: E402
 from app.fleet.agent import TOTALS_EVERY_S, FleetAgent  # noqa: E402
 from app.fleet.hub_folder import HubFolder, ServerOptions  # noqa: E402

@@ -6,8 +6,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from app.core.images import resize
 from app.core.types import Box, Detection, Image
-from app.vision.preprocess import resize
 
 DEFAULT_SCORE = 0.6
 NMS_IOU = 0.3

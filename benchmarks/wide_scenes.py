@@ -18,6 +18,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from app.core.images import resize  # noqa: E402
 from app.core.types import Box, Detection, Image  # noqa: E402
 from app.settings.vision import DetectorSettings  # noqa: E402
 from app.training.data.images import ImageCache  # noqa: E402
@@ -26,7 +27,6 @@ from app.training.types import Scene  # noqa: E402
 from app.vision.detector import FaceDetector  # noqa: E402
 from app.vision.detector_loader import load_detector  # noqa: E402
 from app.vision.nms import same_face  # noqa: E402
-from app.vision.preprocess import resize  # noqa: E402
 from benchmarks.listed_scenes import listed_scenes  # noqa: E402
 
 CELL_PX, COLUMNS, ROWS = 480, 4, 2

@@ -18,7 +18,8 @@ from fakes_net import free_port
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_store import EventStore
 from app.alerts.hook import Alert
-from app.alerts.store_types import CameraHour, Delivery, Status, WriteBatch, hour_of
+from app.alerts.store_types import Delivery, Status, WriteBatch
+from app.core.camera_hours import CameraHour, hour_of
 from app.core.types import Box, Event, EventKind
 from app.settings.alerts import AlertSettings
 

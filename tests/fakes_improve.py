@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 
 from app.core import resources
+from app.core.images import cut, resize, square
 from app.core.types import Box, Image, Label
 from app.training.classifier.head import HeadModel
 from app.training.classifier.improvement import fit
 from app.training.classifier.replay import read_replay
 from app.training.data.face_pool import landmark_detector
-from app.vision.preprocess import cut, face_crops, resize, square
+from app.vision.preprocess import face_crops
 
 BOX = Box(37, 37, 75, 75)
 """Where the face is in each picture of 150 x 150."""

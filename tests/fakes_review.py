@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from app.capture.recorder import jpeg_bytes
+from app.core.images import jpeg_bytes
 from app.core.types import Box, Counts, Event, EventKind, FaceLabel, Frame, FrameResult, Image, Label, StageTimes, Track
 from app.review.clips import KeptImage, write_clip
 from app.review.collected import CROP, SCENE, CollectedFace, CollectedFaces

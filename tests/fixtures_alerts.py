@@ -10,8 +10,9 @@ from fakes_alerts import FakeClock, HttpPeer, make_event, mqtt_broker
 
 from app.alerts.event_queue import EventQueue
 from app.alerts.event_store import EventStore
-from app.alerts.store_types import CameraHour, Delivery, Status, WriteBatch, hour_of
+from app.alerts.store_types import Delivery, Status, WriteBatch
 from app.cli import alerts as alerts_module
+from app.core.camera_hours import CameraHour, hour_of
 from app.core.types import Event, EventKind
 from app.settings.alerts import AlertSettings
 

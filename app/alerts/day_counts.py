@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import date
 
-from app.alerts.store_types import CameraHour
+from app.core.camera_hours import CameraHour
 from app.core.period import Period, Span
 
 

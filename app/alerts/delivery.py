@@ -15,8 +15,9 @@ from app.alerts.health import AlertHealth, Clock, SystemClock
 from app.alerts.hook import Alert, AlertHook
 from app.alerts.outage_damper import OutageDamper
 from app.alerts.report import due_reports
-from app.alerts.store_types import CameraHour, Delivery, EventFilter, Occupancy, Status, WriteBatch
+from app.alerts.store_types import Delivery, EventFilter, Status, WriteBatch
 from app.alerts.timeout_hook import TimeoutHook
+from app.core.camera_hours import CameraHour, Occupancy
 from app.core.errors import HookError
 from app.core.text import counted
 from app.core.types import Event, EventKind

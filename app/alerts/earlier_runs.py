@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from app.alerts.event_store import EventStore
-from app.alerts.store_types import EventFilter, Occupancy, StoreError
+from app.alerts.store_types import EventFilter, StoreError
+from app.core.camera_hours import Occupancy
 from app.core.types import Event, EventKind
 from app.settings.alerts import AlertSettings
 

@@ -13,7 +13,8 @@ from app.alerts.file_lock import StoreLock
 from app.alerts.health import Clock
 from app.alerts.retention import BYTES_PER_MB, enforce_retention, limit_size
 from app.alerts.retention_clock import DAY_S, JUMP_S, RetentionClock, StoredTimes
-from app.alerts.store_types import CameraHour, Delivery, EventFilter, Status, StoreError, StoreInUseError, WriteBatch
+from app.alerts.store_types import Delivery, EventFilter, Status, StoreError, StoreInUseError, WriteBatch
+from app.core.camera_hours import CameraHour
 from app.core.text import counted
 from app.core.types import Event
 from app.settings.alerts import AlertSettings

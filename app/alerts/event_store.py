@@ -19,16 +19,8 @@ from app.alerts.file_lock import lock_path
 from app.alerts.retention_clock import DAY_S, StoredTimes
 from app.alerts.store_connection import connect
 from app.alerts.store_schema import SCHEMA, SCHEMA_VERSION, UPGRADES, check_version
-from app.alerts.store_types import (
-    COUNTED_FIELDS,
-    CameraHour,
-    Delivery,
-    EventFilter,
-    Occupancy,
-    Status,
-    StoreError,
-    WriteBatch,
-)
+from app.alerts.store_types import Delivery, EventFilter, Status, StoreError, WriteBatch
+from app.core.camera_hours import COUNTED_FIELDS, CameraHour, Occupancy
 from app.core.types import Event
 
 log = logging.getLogger(__name__)

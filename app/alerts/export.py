@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from app.alerts.event_records import RECORD_FIELDS, event_record
 from app.alerts.store_schema import SECONDS
-from app.alerts.store_types import HOUR_S, CameraHour, hour_of
+from app.core.camera_hours import HOUR_S, CameraHour, hour_of
 from app.core.errors import OutputError, SettingsError
 from app.core.files import atomic_write, output_errors
 from app.core.text import CsvWriter, duration_text, local_time

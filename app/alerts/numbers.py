@@ -6,7 +6,8 @@ from datetime import datetime, tzinfo
 
 from app.alerts.event_store import EventStore
 from app.alerts.export import ALERT_KINDS, HourRow, by_hour, total
-from app.alerts.store_types import CameraHour, EventFilter
+from app.alerts.store_types import EventFilter
+from app.core.camera_hours import CameraHour
 from app.core.period import Period
 from app.core.rate import Rate, difference, wilson
 from app.core.translation import gettext

@@ -245,13 +245,3 @@ def _can_decode(path: Path) -> bool:
     ok, _ = reader.read()
     reader.release()
     return ok
-
-
-def jpeg_bytes(image: Image, quality: int) -> bytes:
-    """Encode ``image``, (H, W, 3) uint8 BGR, as JPEG."""
-    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
-
-
-def jpeg_image(jpeg: bytes) -> Image:
-    """Decode ``jpeg`` to (H, W, 3) uint8 BGR."""
-    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)  # type: ignore[return-value]

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.earlier_runs import stored_occupancy
-from app.alerts.store_types import CameraHour, Occupancy
 from app.capture.source import FrameSource
+from app.core.camera_hours import CameraHour, Occupancy
 from app.core.types import Label
 from app.settings.monitor import CameraSettings
 

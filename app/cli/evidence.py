@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.capture.main_stream import MainStreams
-from app.capture.recorder import jpeg_bytes
+from app.core.images import jpeg_bytes
 from app.core.types import SAME_FACE_IOU, Box, Event, FrameResult, Track
 from app.review.picture_folder import PictureFolder
 from app.review.retention import PictureRetention, RetentionRule

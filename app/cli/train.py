@@ -14,6 +14,7 @@ from app.cli.training_progress import TrainingProgress
 from app.core import resources
 from app.core.errors import DataError
 from app.core.files import write_json
+from app.core.images import resize
 from app.core.text import counted
 from app.core.types import Label
 from app.training import EQUAL_PX
@@ -43,7 +44,7 @@ from app.training.types import Sample
 from app.vision.classifier import KerasClassifier, LiteRtClassifier, bundled_model
 from app.vision.detector import FaceDetector
 from app.vision.model_metadata import ClassifierMetadata, read_classifier_metadata
-from app.vision.preprocess import limit_opencv_threads, resize
+from app.vision.preprocess import limit_opencv_threads
 from app.vision.yunet_detector import YuNetDetector
 
 if TYPE_CHECKING:

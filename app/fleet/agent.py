@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from app.alerts.nats_client import connected, import_nats, read_credentials, subject_of
-from app.alerts.store_types import CameraHour, EventFilter, StoreError, hour_of
+from app.alerts.store_types import EventFilter, StoreError
+from app.core.camera_hours import CameraHour, hour_of
 from app.core.errors import HookError, SettingsError
 from app.fleet.leases import Leases
 from app.fleet.messages import DESIRED, Desired, HourTotals, NodeHealth

@@ -14,7 +14,8 @@ from pydantic import TypeAdapter
 from app.alerts.day_counts import day_start_s
 from app.alerts.event_records import event_from_record
 from app.alerts.event_store import EventStore, add_rows
-from app.alerts.store_types import COUNTED_FIELDS, CameraHour, EventFilter, WriteBatch
+from app.alerts.store_types import EventFilter, WriteBatch
+from app.core.camera_hours import COUNTED_FIELDS, CameraHour
 from app.core.text import MOVED
 from app.core.types import Event, EventKind
 from app.fleet.messages import HourTotals, NodeHealth

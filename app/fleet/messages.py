@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.alerts.store_types import CameraHour
+from app.core.camera_hours import CameraHour
 
 STREAM = "FLEET"
 DESIRED, LEASES, MODELS = "mw_desired", "mw_lease", "mw_models"

@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from app.alerts.store_types import Occupancy
 from app.capture.capture import Capture, SourceState, SourceStatus
 from app.capture.live_source import throttle_of
 from app.capture.slot import Slot
 from app.capture.source import FrameSource
+from app.core.camera_hours import Occupancy
 from app.core.types import Counts, Event, EventKind, Frame, FrameResult, StageTimes, Track
 from app.pipeline import occupancy
 from app.pipeline.detector_worker import DetectorWorker

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
-from app.alerts.store_types import CameraHour, Occupancy, hour_of
+from app.core.camera_hours import CameraHour, Occupancy, hour_of
 from app.core.types import Event, FrameResult, Label
 from app.pipeline.dispatcher import Dispatcher
 from app.pipeline.heartbeat import AwakeClock

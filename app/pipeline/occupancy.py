@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from app.alerts.store_types import Occupancy
+from app.core.camera_hours import Occupancy
 from app.core.schedule import time_zone
 from app.core.types import Crossing, Event, EventKind, Frame
 from app.pipeline.event_factory import EventFactory

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from app.alerts.store_types import CameraHour, hour_of
+from app.core.camera_hours import CameraHour, hour_of
 
 REPORT_EVERY_S = 30.0
 """A program that is killed loses at most this much watched time."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from app.alerts.export import ALERT_KINDS
 from app.alerts.marks import Marks, Verdict
-from app.alerts.store_types import CameraHour
+from app.core.camera_hours import CameraHour
 from app.core.types import Event
 from app.review.picture_folder import day_of
 

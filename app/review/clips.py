@@ -13,15 +13,15 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 
 from app.capture.main_stream import MainStream
-from app.capture.recorder import VideoWriter, jpeg_bytes, jpeg_image
+from app.capture.recorder import VideoWriter
 from app.core.cpu import cores_allowed
 from app.core.errors import OutputError, SourceError
 from app.core.files import write_json
+from app.core.images import jpeg_bytes, jpeg_image, resize
 from app.core.text import counted
 from app.core.types import SAME_FACE_IOU, Box, Event, FrameResult, Image, Track
 from app.review.picture_folder import PictureFolder
 from app.settings.review import ClipSettings
-from app.vision.preprocess import resize
 
 log = logging.getLogger(__name__)
 

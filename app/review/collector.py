@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.alerts.retention_clock import DAY_S
-from app.capture.recorder import jpeg_bytes, jpeg_image
+from app.core.images import cut, jpeg_bytes, jpeg_image, resize, square
 from app.core.types import SAME_FACE_IOU, Box, Event, Frame, FrameResult, Image, Label, Track
 from app.review.clips import lower_priority
 from app.review.collected import CROP, SCENE, CollectedFace, CollectedFaces
 from app.review.picture_folder import PictureFolder, day_of
 from app.settings.review import CollectSettings
-from app.vision.preprocess import cut, resize, square
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from app.alerts.retention_clock import DAY_S
 from app.core.files import write_json
+from app.core.images import resize
 from app.core.types import Event, FrameResult, Image, Label, Track
 from app.settings.review import DriftSettings
-from app.vision.preprocess import resize
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from app.alerts.store_types import CameraHour, hour_of
-from app.capture.recorder import jpeg_bytes
 from app.capture.recording_reader import Fault, Part, RecordingReader, SelectedFrame
+from app.core.camera_hours import CameraHour, hour_of
 from app.core.errors import SourceError
+from app.core.images import jpeg_bytes
 from app.core.secrets import redact
 from app.core.types import Box, Event, Frame, Image, Label
 from app.pipeline.event_factory import EventFactory

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from math import ceil, inf
 from pathlib import Path
 
-from app.alerts.store_types import HOUR_S
 from app.capture.recording import RECORDING_SUFFIXES, name_patterns, read_name, video_files
 from app.capture.recording_reader import Part, VideoFacts, is_remote, read_facts, remote_videos
+from app.core.camera_hours import HOUR_S
 from app.core.errors import SourceError
 from app.core.files import exists
 from app.core.schedule import time_zone

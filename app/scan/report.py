@@ -9,7 +9,7 @@ from html import escape
 from typing import Any, TextIO
 
 from app.alerts.export import ALERT_KINDS
-from app.alerts.store_types import HOUR_S, CameraHour, hour_of
+from app.core.camera_hours import HOUR_S, CameraHour, hour_of
 from app.core.schedule import time_zone
 from app.core.text import CsvWriter, counted, reason_text
 from app.core.types import Event

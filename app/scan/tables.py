@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.alerts.event_records import RECORD_FIELDS, event_from_record, event_record
-from app.alerts.store_types import CameraHour
 from app.capture.recording_reader import Fault
+from app.core.camera_hours import CameraHour
 from app.core.errors import OutputError, SettingsError
 from app.scan.analysis import Hour, ShardResult
 

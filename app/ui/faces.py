@@ -6,10 +6,10 @@ from functools import lru_cache
 
 import cv2
 
+from app.core.images import fast_resized
 from app.core.types import Box, Image, Label, Track
 from app.ui.canvas import Canvas, Sprite, blur_faces, composed
 from app.ui.palette import STYLES
-from app.vision.preprocess import fast_resized
 
 _SEVERITY = (Label.UNSURE, Label.MASK, Label.INCORRECT, Label.NO_MASK)
 _TEXT, _HEIGHT, _PAD = 0.92, 1.62, 0.45

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from app.capture.capture import SourceState
+from app.core.images import fast_resized
 from app.core.types import Box, FrameResult, Image
 from app.pipeline.camera import CameraView
 from app.settings.polygons import Polygon
@@ -19,7 +20,6 @@ from app.ui.motion import Motion, ShownAlert, open_alerts
 from app.ui.palette import CHROMES, Chrome
 from app.ui.region_editor import RegionDraft, draw_regions
 from app.ui.zones import draw_zones
-from app.vision.preprocess import fast_resized
 
 KEYS = (
     ("q, Esc", "quit"),

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from app.capture.capture import SourceState
+from app.core.images import fast_resized
 from app.core.types import Box, FrameResult, Image, Label
 from app.pipeline.camera import CameraView
 from app.pipeline.monitor import Monitor
@@ -19,7 +20,6 @@ from app.ui.kiosk_sound import KioskSound
 from app.ui.palette import CHROMES, PAPER, STYLES, Colour
 from app.ui.sentences import Sentences, sentences_of, system_language
 from app.ui.typeface import starts_rtl
-from app.vision.preprocess import fast_resized
 
 _WAIT_S, _IDLE_WAIT_S = 0.015, 0.05
 _REDRAW_S = 0.5

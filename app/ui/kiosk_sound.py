@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from app.alerts.hooks.command_hook import kill_group, own_environment
+from app.core.child_program import kill_group, own_environment
 from app.core.resources import asset
 from app.core.sound import installed_players
 from app.settings.view import ViewSettings

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from itertools import compress
 from operator import not_
 
+from app.core.images import resize
 from app.core.types import Detection, Image
 from app.vision.detector import FaceDetector
 from app.vision.nms import PART_INSIDE, shared_area
-from app.vision.preprocess import resize
 
 
 @dataclass(frozen=True, slots=True)

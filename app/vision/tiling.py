@@ -6,10 +6,10 @@ Each passes a part of the image, or a smaller image, to its detector and maps th
 import math
 from collections.abc import Sequence
 
+from app.core.images import resize
 from app.core.types import Box, Detection, Image
 from app.vision.detector import FaceDetector, RoiDetector
 from app.vision.nms import merge_passes
-from app.vision.preprocess import resize
 from app.vision.roi import min_tracked_px
 
 OVERLAP = 2.0

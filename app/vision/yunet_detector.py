@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from app.core import resources
 from app.core.errors import ModelError
+from app.core.images import fast_resized, resize
 from app.core.types import Box, Detection, Image
 from app.settings.vision import DetectorSettings
 from app.vision.backend_choice import resolved_detector
@@ -21,7 +22,6 @@ from app.vision.litert import LiteRtModel
 from app.vision.model_metadata import read_detector_metadata
 from app.vision.network import Network
 from app.vision.nms import PART_INSIDE
-from app.vision.preprocess import fast_resized, resize
 from app.vision.roi import MAX_AREA_SHARE, area_share, roi_squares
 
 Floats = NDArray[np.float32]

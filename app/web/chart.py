@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 
 from app.alerts.export import HourRow, total
 from app.alerts.numbers import rate_of, rate_text
-from app.alerts.store_types import HOUR_S, hour_of
+from app.core.camera_hours import HOUR_S, hour_of
 from app.core.text import offset_if_ambiguous
 from app.core.translation import date_text, gettext, ngettext
 

@@ -16,7 +16,8 @@ from app.alerts.event_store import EACH_ID, EventStore
 from app.alerts.export import ALERT_KINDS, HourRow, by_hour
 from app.alerts.marks import Marks, read_marks, write_marks
 from app.alerts.numbers import Numbers
-from app.alerts.store_types import CameraHour, EventFilter
+from app.alerts.store_types import EventFilter
+from app.core.camera_hours import CameraHour
 from app.core.files import is_file
 from app.core.types import Event
 from app.settings.alerts import AlertSettings

@@ -13,7 +13,8 @@ from starlette.responses import Response
 from app.alerts.export import HourRow, total
 from app.alerts.numbers import by_day, by_group, by_hour_of_day, change_text, little_watched, worst_hours
 from app.alerts.retention_clock import DAY_S
-from app.alerts.store_types import HOUR_S, EventFilter
+from app.alerts.store_types import EventFilter
+from app.core.camera_hours import HOUR_S
 from app.core.period import Period, Span
 from app.core.translation import date_text, gettext, marked
 from app.core.types import Event, EventKind

@@ -19,9 +19,9 @@ from app.alerts.marks import Marks, Verdict
 from app.alerts.mutes import Mutes
 from app.alerts.store_types import StoreError
 from app.alerts.timeout_hook import LazyHook, TimeoutHook
-from app.capture.recorder import jpeg_bytes, jpeg_image
 from app.core.errors import HookError
 from app.core.files import is_file
+from app.core.images import jpeg_bytes, jpeg_image
 from app.core.secrets import redact
 from app.core.types import Box, Event
 from app.review.clips import VIDEO

@@ -9,7 +9,7 @@ from datetime import datetime
 from markupsafe import Markup, escape
 
 from app.alerts.export import HourRow
-from app.alerts.store_types import HOUR_S
+from app.core.camera_hours import HOUR_S
 from app.core.translation import gettext, ngettext
 from app.core.types import Event
 

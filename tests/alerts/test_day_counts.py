@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.alerts.day_counts import DayCounts, day_start_s
-from app.alerts.store_types import CameraHour, hour_of
+from app.core.camera_hours import CameraHour, hour_of
 
 NOON_S = datetime(2026, 7, 1, 12).timestamp()
 

@@ -27,7 +27,8 @@ from app.alerts.event_store import EventStore
 from app.alerts.file_lock import lock_path
 from app.alerts.hook import Alert, RetryLater
 from app.alerts.retention import purge
-from app.alerts.store_types import Status, StoreInUseError, hour_of
+from app.alerts.store_types import Status, StoreInUseError
+from app.core.camera_hours import hour_of
 from app.core.errors import HookError
 
 pytestmark = pytest.mark.usefixtures("short_store_intervals")

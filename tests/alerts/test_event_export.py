@@ -7,7 +7,7 @@ import pytest
 from fakes_alerts import make_event
 
 from app.alerts.export import HourRow, atomic_text_file, by_hour, hour_fields, parse_time, plot_png, total
-from app.alerts.store_types import CameraHour
+from app.core.camera_hours import CameraHour
 from app.core.errors import SettingsError
 from app.core.types import EventKind
 

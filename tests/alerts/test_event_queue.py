@@ -17,7 +17,8 @@ from app.alerts.event_queue import EventQueue
 from app.alerts.event_store import EventStore
 from app.alerts.file_lock import StoreLock
 from app.alerts.retention import purge
-from app.alerts.store_types import CameraHour, Delivery, Status, WriteBatch, hour_of
+from app.alerts.store_types import Delivery, Status, WriteBatch
+from app.core.camera_hours import CameraHour, hour_of
 from app.settings.alerts import AlertSettings
 
 DAY_S = 86_400.0

@@ -17,7 +17,8 @@ from app.alerts.event_records import event_from_record, event_record
 from app.alerts.event_store import EventStore, rename_damaged
 from app.alerts.file_lock import lock_path
 from app.alerts.retention import enforce_retention, purge, size_bytes
-from app.alerts.store_types import CameraHour, Delivery, EventFilter, Occupancy, Status, StoreError, WriteBatch, hour_of
+from app.alerts.store_types import Delivery, EventFilter, Status, StoreError, WriteBatch
+from app.core.camera_hours import CameraHour, Occupancy, hour_of
 from app.core.types import Box, Event, EventKind
 
 DAY_S = 86_400.0

@@ -20,7 +20,8 @@ from app.alerts.numbers import (
     read_numbers,
     worst_hours,
 )
-from app.alerts.store_types import CameraHour, WriteBatch
+from app.alerts.store_types import WriteBatch
+from app.core.camera_hours import CameraHour
 from app.core.period import Period, Span
 from app.core.types import EventKind
 

@@ -25,7 +25,8 @@ from app.alerts.hooks.apprise_hook import AppriseHook
 from app.alerts.numbers import read_numbers
 from app.alerts.report import due_periods, due_reports, report_event, report_html, report_text
 from app.alerts.retention import limit_size, purge
-from app.alerts.store_types import CameraHour, EventFilter, StoreError, WriteBatch
+from app.alerts.store_types import EventFilter, StoreError, WriteBatch
+from app.core.camera_hours import CameraHour
 from app.core.errors import HookError
 from app.core.period import Period, Span
 from app.core.types import Event, EventKind

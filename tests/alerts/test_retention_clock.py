@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from app.alerts.event_queue import EventQueue
 from app.alerts.event_store import EventStore
 from app.alerts.retention_clock import RetentionClock, StoredTimes
-from app.alerts.store_types import CameraHour, Status, WriteBatch, hour_of
+from app.alerts.store_types import Status, WriteBatch
+from app.core.camera_hours import CameraHour, hour_of
 from app.core.types import Event
 from app.settings.alerts import AlertSettings
 

@@ -12,8 +12,9 @@ from app.alerts.event_store import EventStore
 from app.alerts.health import SystemClock
 from app.alerts.marks import Marks, read_marks, write_marks
 from app.alerts.store_schema import SCHEMA_VERSION, SECONDS
-from app.alerts.store_types import CameraHour, Occupancy, Status, WriteBatch
+from app.alerts.store_types import Status, WriteBatch
 from app.cli.main import main
+from app.core.camera_hours import CameraHour, Occupancy
 from app.core.types import Box, EventKind
 from app.settings.alerts import AlertSettings
 

@@ -17,7 +17,8 @@ from fixtures_alerts import Run
 from fixtures_threads import no_thread_survives  # noqa: F401
 
 from app.alerts.event_store import EventStore
-from app.alerts.store_types import CameraHour, WriteBatch
+from app.alerts.store_types import WriteBatch
+from app.core.camera_hours import CameraHour
 from app.core.errors import OutputError, SettingsError
 from app.core.text import local_time, offset_if_ambiguous
 from app.core.types import Event, EventKind

@@ -14,8 +14,8 @@ from fakes_alerts import make_event, wait_until  # noqa: E402
 from fakes_fleet import Fleet, alert_of  # noqa: E402
 from fakes_net import free_port  # noqa: E402
 
-from app.alerts.store_types import CameraHour, hour_of  # noqa: E402
 from app.cli.main import main  # noqa: E402
+from app.core.camera_hours import CameraHour, hour_of  # noqa: E402
 from app.core.errors import SettingsError  # noqa: E402
 from app.fleet.hub_folder import HubFolder  # noqa: E402
 from app.fleet.hub_store import HubStore  # noqa: E402

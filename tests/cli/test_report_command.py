@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from app.alerts.event_store import EventStore
-from app.alerts.store_types import CameraHour, WriteBatch
+from app.alerts.store_types import WriteBatch
 from app.cli.main import main
+from app.core.camera_hours import CameraHour
 
 WRITE = "import sys,pathlib; pathlib.Path(sys.argv[1]).write_text(sys.stdin.read(), 'utf-8')"
 

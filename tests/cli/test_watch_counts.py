@@ -15,9 +15,10 @@ from fakes_video import LIMIT_S, wait_until
 
 from app.alerts.day_counts import day_start_s
 from app.alerts.event_store import EventStore
-from app.alerts.store_types import CameraHour, EventFilter, Occupancy, hour_of
+from app.alerts.store_types import EventFilter
 from app.capture.source import make_source
 from app.cli.watch_session import WatchSession
+from app.core.camera_hours import CameraHour, Occupancy, hour_of
 from app.core.text import REMOVED
 from app.core.types import Box, Event, EventKind, Label
 from app.pipeline.monitor_parts import MonitorParts

@@ -20,7 +20,8 @@ from fakes_fleet import Fleet, alert_of  # noqa: E402
 from app.alerts.delivery import AlertCenter  # noqa: E402
 from app.alerts.hooks.nats_hook import NatsHook  # noqa: E402
 from app.alerts.nats_client import connected, read_credentials  # noqa: E402
-from app.alerts.store_types import CameraHour, EventFilter, hour_of  # noqa: E402
+from app.alerts.store_types import EventFilter  # noqa: E402
+from app.core.camera_hours import CameraHour, hour_of  # noqa: E402
 from app.core.errors import HookError, MonitorError  # noqa: E402
 from app.core.types import EventKind  # noqa: E402
 from app.fleet.hub_folder import ServerOptions  # noqa: E402

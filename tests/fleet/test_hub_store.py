@@ -12,7 +12,8 @@ server_program()  # skips this file without maskwatch[fleet]
 from fakes_alerts import make_event  # noqa: E402
 from fakes_fleet import alert_of  # noqa: E402
 
-from app.alerts.store_types import CameraHour, EventFilter, WriteBatch, hour_of  # noqa: E402
+from app.alerts.store_types import EventFilter, WriteBatch  # noqa: E402
+from app.core.camera_hours import CameraHour, hour_of  # noqa: E402
 from app.core.text import MOVED  # noqa: E402
 from app.core.types import Box, Event, EventKind  # noqa: E402
 from app.fleet.hub_store import HubStore, SiteEvent, camera_rows, read_event, site_rows  # noqa: E402

@@ -16,8 +16,8 @@ from fakes_fleet import Fleet, node_settings  # noqa: E402
 from fakes_monitor import LiveCamera, fake_parts  # noqa: E402
 
 from app.alerts.delivery import AlertCenter  # noqa: E402
-from app.alerts.store_types import CameraHour, hour_of  # noqa: E402
 from app.cli.watch_session import WatchSession  # noqa: E402
+from app.core.camera_hours import CameraHour, hour_of  # noqa: E402
 from app.core.types import EventKind  # noqa: E402
 from app.fleet.hub_store import HubStore  # noqa: E402
 

@@ -11,7 +11,7 @@ from fakes_monitor import LiveCamera, fake_parts
 from fakes_video import FakeSource, frame, wait_until
 from fixtures_threads import no_thread_survives  # noqa: F401
 
-from app.alerts.store_types import CameraHour, Occupancy
+from app.core.camera_hours import CameraHour, Occupancy
 from app.core.errors import SourceError
 from app.core.text import MOVED
 from app.core.types import Event, EventKind, Label

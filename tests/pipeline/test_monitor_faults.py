@@ -14,8 +14,8 @@ from fakes_monitor import BOX, HangingClassifier, HangingDetector, Hangs, LiveCa
 from fakes_video import HANG_S, LIMIT_S, wait_until
 from fixtures_threads import no_thread_survives  # noqa: F401
 
-from app.alerts.store_types import CameraHour, Occupancy
 from app.capture.status import SourceState
+from app.core.camera_hours import CameraHour, Occupancy
 from app.core.errors import LoginError, ModelError, MonitorError, SourceError
 from app.core.types import Box, Event, EventKind, FrameResult, Image
 from app.pipeline.frame_analyzer import FrameAnalyzer

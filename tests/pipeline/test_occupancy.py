@@ -8,7 +8,7 @@ from fakes import plain_frame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.alerts.store_types import Occupancy
+from app.core.camera_hours import Occupancy
 from app.core.types import Crossing, Event, EventKind
 from app.pipeline.event_factory import EventFactory
 from app.pipeline.occupancy import last_reset_s, step

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.alerts.store_types import CameraHour
+from app.core.camera_hours import CameraHour
 from app.pipeline.watched_time import REPORT_EVERY_S, Activity, NotWatched, WatchedTime
 
 HOUR_S = 3600

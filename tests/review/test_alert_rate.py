@@ -6,7 +6,7 @@ import pytest
 from fakes_review import event
 
 from app.alerts.marks import Marks
-from app.alerts.store_types import CameraHour
+from app.core.camera_hours import CameraHour
 from app.core.types import Event, EventKind
 from app.review.alert_rate import AlertRate, alert_rates
 

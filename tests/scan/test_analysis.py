@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from fakes_scan import BARE, MASKED, Visit, fake_models, write_video
 
-from app.alerts.store_types import CameraHour
 from app.capture.recording_reader import Part, read_facts
+from app.core.camera_hours import CameraHour
 from app.core.errors import SourceError
 from app.core.types import Box
 from app.scan.analysis import Shard, ShardAnalysis, ShardResult, model_settings, thumbnail

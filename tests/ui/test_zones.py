@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from fakes import plain_frame
 
-from app.alerts.store_types import Occupancy
 from app.capture.capture import SourceState, SourceStatus
+from app.core.camera_hours import Occupancy
 from app.core.types import Event, EventKind, Image, Label
 from app.pipeline.camera import CameraView
 from app.settings.monitor import CameraSettings

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.vision.preprocess import fast_resized, resize
+from app.core.images import fast_resized, resize
 
 
 @pytest.mark.parametrize("size_px", [(160, 120), (80, 60), (213, 160), (100, 75), (45, 34), (480, 360)])

@@ -14,11 +14,11 @@ import pytest
 from app.core import resources
 from app.core.cpu import cores_allowed
 from app.core.errors import ModelError
+from app.core.images import cut, resize, square
 from app.core.types import Box, Image
 from app.settings.vision import DetectorSettings
 from app.vision.detector_loader import shared_detector_loader
 from app.vision.litert import MAX_PLANS, LiteRtModel
-from app.vision.preprocess import cut, resize, square
 from app.vision.yunet_detector import (
     BUNDLED,
     CHANNELS,

@@ -22,8 +22,8 @@ from fakes_review import FACE, add_face, write_review_clip
 from fakes_video import striped_image
 from fakes_web import FakeMonitor, Running, make_event, serving
 
-from app.alerts.store_types import CameraHour, hour_of
 from app.capture.recorder import VideoWriter
+from app.core.camera_hours import CameraHour, hour_of
 from app.core.types import Event, Label
 from app.fleet.hub_store import HubStore
 from app.fleet.messages import HourTotals, NodeHealth

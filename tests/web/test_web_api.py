@@ -18,8 +18,9 @@ from fakes_web import LIMIT_S, TOKEN, FakeMonitor, Running, make_event, serving,
 
 from app.alerts.event_store import EventStore
 from app.alerts.retention import purge
-from app.alerts.store_types import CameraHour, Status, hour_of
+from app.alerts.store_types import Status
 from app.capture.capture import SourceState
+from app.core.camera_hours import CameraHour, hour_of
 from app.core.types import EventKind
 from app.pipeline.camera import CameraView
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fakes_web import TOKEN, FakeMonitor, Running, make_event, serving
 
-from app.alerts.store_types import CameraHour, hour_of
+from app.core.camera_hours import CameraHour, hour_of
 from app.core.types import EventKind
 from app.fleet.hub_store import HubStore, SiteEvent
 from app.fleet.messages import Applied, HourTotals, NodeHealth

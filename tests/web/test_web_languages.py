@@ -14,8 +14,8 @@ from fakes_web import TOKEN, FakeMonitor, Running, make_event, serving
 from jinja2 import Environment, nodes
 
 from app.alerts.hook import Alert, make_test_alert
-from app.alerts.store_types import CameraHour, hour_of
 from app.capture.capture import SourceState
+from app.core.camera_hours import CameraHour, hour_of
 from app.core.errors import SettingsError
 from app.core.translation import languages, using
 from app.core.types import EventKind

@@ -19,7 +19,8 @@ import pytest
 from fakes_web import LIMIT_S, TOKEN, FakeMonitor, make_event, serving, wait_until
 
 from app.alerts.event_store import EventStore
-from app.alerts.store_types import CameraHour, WriteBatch
+from app.alerts.store_types import WriteBatch
+from app.core.camera_hours import CameraHour
 from app.core.period import Period, Span
 from app.core.types import Box, Event
 from app.web.heat_map import heat_map

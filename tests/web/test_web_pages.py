@@ -14,7 +14,7 @@ from fakes_alerts import record_people
 from fakes_web import FakeMonitor, Running, make_event, serving, wait_until
 
 from app.alerts.export import HourRow
-from app.alerts.store_types import CameraHour
+from app.core.camera_hours import CameraHour
 from app.core.types import EventKind
 from app.web.chart import axis_maximum, chart, rows_by_hour
 from app.web.pages import MAX_STREAMS, PAGE_EVENTS

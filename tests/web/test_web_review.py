@@ -22,7 +22,8 @@ from fakes_web import TOKEN, FakeMonitor, Running, make_event, serving
 
 from app.alerts.event_store import EventStore
 from app.alerts.marks import read_marks
-from app.alerts.store_types import CameraHour, WriteBatch, hour_of
+from app.alerts.store_types import WriteBatch
+from app.core.camera_hours import CameraHour, hour_of
 from app.core.types import Box, EventKind
 from app.review.clips import POSTER, RECORD, VIDEO
 from app.review.collected import CollectedFace, CollectedFaces

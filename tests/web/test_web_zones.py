@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fakes_web import FakeMonitor, Running, serving
 
-from app.alerts.store_types import Occupancy
+from app.core.camera_hours import Occupancy
 from app.core.types import Event, EventKind
 from app.settings.load import load_settings
 from app.settings.monitor import CameraSettings

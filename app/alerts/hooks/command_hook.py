@@ -1,16 +1,14 @@
 """Runs a program for each alert: without a shell, with JSON on standard input and a time limit."""
 
 import os
-import signal
 import subprocess
-import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from app.alerts.hook import Alert
+from app.core.child_program import kill_group, own_environment
 from app.core.errors import HookError
 from app.settings.alerts import PLACEHOLDER, CommandChannel
 
@@ -25,25 +23,6 @@ def fill(argv: tuple[str, ...], alert: Alert, snapshot_path: str) -> list[str]:
     values = {name: "" if value is None else str(value) for name, value in record.items()}
     values.update(track=str(alert.event.track_id), key=alert.idempotency_key, snapshot=snapshot_path)
     return [PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), part) for part in argv]
-
-
-def own_environment() -> dict[str, str]:
-    """The user's environment without the ``LD_LIBRARY_PATH`` entries that OpenCV adds on import: its own folder and an
-    empty entry, which means the current folder."""
-    environment = dict(os.environ)
-    entries = [entry for entry in environment.pop("LD_LIBRARY_PATH", "").split(":") if entry and "/cv2/.." not in entry]
-    return {**environment, "LD_LIBRARY_PATH": ":".join(entries)} if entries else environment
-
-
-def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kills ``process`` and its children."""
-    if sys.platform == "win32":
-        tree = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
-        subprocess.run(tree, capture_output=True, check=False, timeout=5)
-    else:
-        with suppress(ProcessLookupError, PermissionError):  # it ended between the check and the kill
-            os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
 
 
 class CommandHook:

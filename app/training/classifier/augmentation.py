@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from app.core.images import resize, square
 from app.core.types import Box, Image, Label
 from app.training.classifier.synthetic_masks import FaceAxes, face_axes, hold_in_front, swap_lower_face, wear_mask
 from app.training.data.face_pool import PooledFace
-from app.vision.preprocess import resize, square
 
 SHARED = (Label.MASK, Label.NO_MASK, Label.INCORRECT)
 MIN_PATCH_PX = 48

@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import DataError
+from app.core.images import resize
 from app.core.types import Box, Image, Label
 from app.training.data.images import read_image
 from app.training.data.samples import MAX_UNREADABLE, by_image
 from app.training.types import LeftOut, Sample
-from app.vision.preprocess import face_crop, resize, to_crop
+from app.vision.preprocess import face_crop, to_crop
 
 UNREADABLE = "cannot be read"
 

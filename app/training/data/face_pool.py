@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core import resources
+from app.core.images import cut, resize, square
 from app.core.types import Box, Detection, Image, Label
 from app.training.data.crops import Crops, readable_faces
 from app.training.data.images import read_image
 from app.training.types import LeftOut, Sample
 from app.vision.classifier import MaskClassifier
 from app.vision.detector import FaceDetector
-from app.vision.preprocess import cut, resize, square
 from app.vision.yunet_detector import BUNDLED, YuNetDetector
 
 PATCH_PX = 128

@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from app.core.images import cut, resize, square
 from app.core.types import Image
 from app.training.data.crops import usable_box
 from app.training.data.images import read_image
 from app.training.data.samples import by_image
 from app.training.types import Sample
-from app.vision.preprocess import cut, resize, square
 
 Hashes = NDArray[np.uint64]
 

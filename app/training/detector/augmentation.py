@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from app.core.images import resize
 from app.core.types import Image
 from app.training.data.images import ImageCache
 from app.training.detector.scenes import FaceCrop, as_array
 from app.training.types import Scene
-from app.vision.preprocess import resize
 
 Floats = NDArray[np.float32]
 
