@@ -69,11 +69,7 @@ class PushStore:
 
     def devices(self) -> list[Device]:
         with self._open() as db:
-            records = [json.loads(record) for (record,) in db.execute("SELECT record FROM devices ORDER BY rowid")]
-        return [
-            Device(**each | {name: tuple(each[name]) for name in ("cameras", "quiet") if each[name] is not None})
-            for each in records
-        ]
+            return _devices(db)
 
     def save(self, device: Device) -> bool:
         """Adds or replaces ``device``; False if there are too many."""
@@ -97,9 +93,22 @@ class PushStore:
 
     def rename_cameras(self, names: Mapping[str, str]) -> None:
         """``names``: the new names of cameras by their old ones."""
-        for device in self.devices():
-            if device.cameras is not None and names.keys() & device.cameras:
-                self.save(replace(device, cameras=tuple(names.get(each, each) for each in device.cameras)))
+        with self._open() as db:  # one transaction, so that a device that is removed meanwhile does not return
+            for device in _devices(db):
+                if device.cameras is not None and names.keys() & device.cameras:
+                    renamed = replace(device, cameras=tuple(names.get(each, each) for each in device.cameras))
+                    db.execute(
+                        "UPDATE devices SET record = ? WHERE endpoint = ?",
+                        (json.dumps(asdict(renamed)), device.endpoint),
+                    )
+
+
+def _devices(db: sqlite3.Connection) -> list[Device]:
+    records = [json.loads(record) for (record,) in db.execute("SELECT record FROM devices ORDER BY rowid")]
+    return [
+        Device(**each | {name: tuple(each[name]) for name in ("cameras", "quiet") if each[name] is not None})
+        for each in records
+    ]
 
 
 def from_base64url(text: str) -> bytes:

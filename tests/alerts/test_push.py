@@ -293,3 +293,15 @@ def test_an_endpoint_must_not_lead_into_the_own_network(
     subscribe(tmp_path, endpoint)
     caplog.set_level(logging.DEBUG)
     assert reason in send(build_hook(channel_in(tmp_path, allow_private=False)), 1, make_event())
+
+
+def test_a_renamed_camera_keeps_its_devices(tmp_path: Path) -> None:
+    subscribe(tmp_path, "https://push.example.org/1", cameras=("door", "hall"))
+    subscribe(tmp_path, "https://push.example.org/2", cameras=("hall",))
+    subscribe(tmp_path, "https://push.example.org/3")
+    store = PushStore(channel_in(tmp_path).store)
+    before = store.devices()
+    store.rename_cameras({"door": "gate"})
+    first, *rest = store.devices()
+    assert (first.endpoint, first.cameras, first.p256dh) == (before[0].endpoint, ("gate", "hall"), before[0].p256dh)
+    assert rest == before[1:]
