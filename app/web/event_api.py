@@ -12,6 +12,7 @@ from app.alerts.marks import Verdict
 from app.core.types import Box
 from app.review.collected import CROP, SCENE
 from app.web.access import NO_EVENT, NO_FACE
+from app.web.assets import KINDS_WITH_VERDICT
 from app.web.handling import (
     ApiRoute,
     actor_of,
@@ -144,8 +145,11 @@ async def _acknowledge_all(request: Request) -> Response:
 async def _judge(request: Request) -> Response:
     site, event_id, actor = site_of(request), request.path_params["event"], actor_of(request)
     judgement = await read(request, Judgement)
-    if await site.run_in_worker(lambda: site.find_event(event_id)) is None:
+    event = await site.run_in_worker(lambda: site.find_event(event_id))
+    if event is None:
         raise HTTPException(404, NO_EVENT)
+    if event.kind not in KINDS_WITH_VERDICT:
+        raise HTTPException(409, f"an event of the kind {event.kind} is not about a face, so it gets no verdict")
     verdict, label = judgement.verdict.value, judgement.label if judgement.verdict is Verdict.WRONG_LABEL else ""
     marks = await site.run_in_worker(lambda: site.judge(event_id, verdict, label, actor))
     return json_response(Judged(id=event_id, verdict=verdict, label=label, verdict_s=marks.verdict_s or 0.0))
