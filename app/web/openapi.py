@@ -144,7 +144,9 @@ def _paths() -> dict[str, Any]:
         "/events/{event}/clip.json": {"get": get("clipBoxes", "Faces in the video", dict, errors=(404,), **event)},
         "/events/{event}/clip.jpg": {"get": get("clipPoster", "Image of the video", None, _JPEG, (404,), **event)},
         "/events/{event}/verdict": {
-            "post": get("judge", "Store a verdict", schemas.Judged, _JSON, (400, 403, 404, 503), **event, **judgement)
+            "post": get(
+                "judge", "Store a verdict", schemas.Judged, _JSON, (400, 403, 404, 409, 503), **event, **judgement
+            )
         },
         "/faces/{face}/picture.jpg": {"get": get("facePicture", "Scene of the face", None, _JPEG, (404,), **face)},
         "/faces/{face}/label": {

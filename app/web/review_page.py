@@ -16,10 +16,10 @@ from app.alerts.store_types import EventFilter
 from app.core.translation import gettext, marked
 from app.core.types import Event, EventKind
 from app.review.picture_folder import day_of
-from app.web.assets import KINDS_TO_ACKNOWLEDGE
+from app.web.assets import KINDS_TO_ACKNOWLEDGE, KINDS_WITH_VERDICT
 from app.web.handling import user_of
 from app.web.people import User
-from app.web.review_files import day_range
+from app.web.review_files import MAX_DAY_EVENTS, day_range
 from app.web.schemas import EventRecord
 from app.web.site import Site
 from app.web.timeline import timeline
@@ -27,7 +27,6 @@ from app.web.words import VERDICT_NAMES
 
 PAGE_EVENTS = 40
 """A form holds at most 50 fields: the selected events, the secret and the page to return to."""
-MAX_DAY_EVENTS = 5000
 STATES = {"open": marked("Not acknowledged"), "acknowledged": marked("Acknowledged")}
 NO_VERDICT = "none"
 
@@ -65,15 +64,19 @@ class ReviewPage:
             page = {**given, "from": start} if start else given
             return f"{request.scope['root']}/review?{urlencode({**page, 'event': event_id})}#player"
 
-        def read() -> tuple[list[EventRecord], list[tuple[str, Markup]]]:
+        def read() -> tuple[list[EventRecord], list[tuple[str, Markup]], bool]:
+            nonlocal start
             events = site.history.events(wanted, MAX_DAY_EVENTS)
             marks = site.history.marks(events)
             shown = [event for event in events if _matches(marks.get(event.id, Marks()), state, verdict)]
+            if start >= len(shown):  # those of the last page match no more, once they are acknowledged
+                start = max(len(shown) - 1, 0) // PAGE_EVENTS * PAGE_EVENTS
             records = site.event_records(shown[start : start + PAGE_EVENTS + 1])
             shown_cameras = [name for name in ([camera] if camera else watched) if user.sees(name)]
-            return records, self._timelines(shown_cameras, span, events, lambda each: link(each.id))
+            timelines = self._timelines(shown_cameras, span, events, lambda each: link(each.id))
+            return records, timelines, len(events) == MAX_DAY_EVENTS
 
-        records, timelines = await site.run_in_worker(read)
+        records, timelines, is_cut = await site.run_in_worker(read)
         more = len(records) > PAGE_EVENTS
         records = records[:PAGE_EVENTS]
         chosen = next((each for each in records if each.id == query.get("event")), records[0] if records else None)
@@ -91,6 +94,7 @@ class ReviewPage:
             chosen=chosen,
             links={each.id: link(each.id) for each in records},
             timelines=timelines,
+            most=MAX_DAY_EVENTS if is_cut else 0,
             back=f"/review?{here}",
             archive=urlencode({"day": day, **({"camera": camera} if camera else {})}),
             earlier=urlencode({**given, "day": day_of(days[0])}),
@@ -100,6 +104,7 @@ class ReviewPage:
             states={name: gettext(text) for name, text in STATES.items()},
             right_labels=RIGHT_LABELS,
             alert_kinds=KINDS_TO_ACKNOWLEDGE,
+            has_verdict=chosen is not None and chosen.kind in KINDS_WITH_VERDICT,
         )
 
     def _record(self, event_id: str, user: User) -> EventRecord | None:

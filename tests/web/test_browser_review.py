@@ -55,6 +55,20 @@ def test_written_videos_play_in_the_browser(browser: Any, tmp_path: Path) -> Non
         assert duration_s == pytest.approx(15 / 25, abs=0.05)
 
 
+@pytest.mark.parametrize("shape", [(360, 740), DESKTOP], ids=str)
+def test_the_head_does_not_cover_the_chosen_event(running: Running, browser: Any, shape: tuple[int, int]) -> None:
+    events = [running.add_event(make_event(number)) for number in range(1, 4)]
+    resize(browser, *shape)
+    browser.get(f"{running.base}/review?event={events[0].id}#player")
+    hidden_px = (
+        "const head = document.querySelector('.top').getBoundingClientRect();"
+        "return Math.max(head.bottom, 0) - document.querySelector('#player').getBoundingClientRect().top"
+    )
+    wait_until(lambda: browser.execute_script("return document.readyState") == "complete")
+    assert browser.execute_script(hidden_px) < 1
+    browser.get("about:blank")
+
+
 def test_a_clip_plays_with_boxes_on_and_off(running: Running, browser: Any) -> None:
     event = running.add_event(make_event(1))
     write_review_clip(running.server.site.clips, event)
@@ -158,6 +172,11 @@ def test_faces_are_labelled_by_keyboard_and_pointer(running: Running, browser: A
     resize(browser, *shape)
     browser.get(f"{running.base}/label")
     rect = browser.find_element(By.CSS_SELECTOR, "[data-box]")
+    left = rect.get_attribute("x")
+    browser.execute_script("document.querySelector('#language').focus()")
+    webdriver.ActionChains(browser).send_keys("\ue014").perform()  # belongs to the list of languages
+    assert rect.get_attribute("x") == left
+    browser.execute_script("document.activeElement.blur()")
     corner = browser.find_elements(By.CSS_SELECTOR, ".labelling circle")[3]
     webdriver.ActionChains(browser).drag_and_drop_by_offset(corner, 30, 20).perform()
     width = float(rect.get_attribute("width"))
