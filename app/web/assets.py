@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import quote
 
 from jinja2 import DictLoader, Environment, StrictUndefined
-from starlette.requests import Request
 from starlette.responses import Response
 
 from app.alerts.numbers import rate_text
@@ -92,9 +91,8 @@ class Assets:
         }
         return self._environment.get_template(name).render({**texts, **values})
 
-    async def static(self, request: Request) -> Response:
+    def static(self, name: str) -> Response:
         """``/static/NAME``; 404 for an unknown name."""
-        name = request.path_params["name"]
         content = self._static.get(name)
         if content is None:
             return Response("not found\n", 404, media_type="text/plain")

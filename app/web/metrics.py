@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -164,11 +165,9 @@ def _fleet(path: Path) -> Iterator[Metric]:
     cameras = gauge("cameras", "Cameras by state", "state")
     people = gauge("people_seen", "People counted today, each once, by mask label", "label")
     watched = gauge("watched_seconds", "Seconds watched today, summed over the cameras")
-    store, now_s = HubStore(path, create=False), time.time()
-    try:
+    now_s = time.time()
+    with closing(HubStore(path, create=False)) as store:
         nodes, rows = store.nodes(), camera_rows(store, now_s)
-    finally:
-        store.close()
     for node in nodes:
         names, health = [node.site, node.node], node.health
         up.add_metric(names, float(node.is_online(now_s)))

@@ -26,16 +26,14 @@ from app.core.types import Event
 from app.settings.reload import renamed_cameras
 from app.settings.root import Settings
 from app.settings.web import WebSettings, read_token
-from app.web import api
+from app.web import api, pages
 from app.web.access import guarded
 from app.web.assets import Assets
 from app.web.http_protocol import make_protocol
 from app.web.metrics import MetricsPage
 from app.web.middleware import SecurityMiddleware
 from app.web.mjpeg import ViewSource
-from app.web.pages import Pages, error_page
 from app.web.passwords import Passwords
-from app.web.people_pages import PeoplePages
 from app.web.site import Site
 
 log = logging.getLogger(__name__)
@@ -45,20 +43,18 @@ _CLOSE_S = 1
 """Time for open responses to end when the server stops."""
 
 
-def make_routes(site: Site, pages: Pages, metrics: Callable[[], bytes] = bytes) -> list[Route]:
+def make_routes(site: Site, metrics: Callable[[], bytes] = bytes) -> list[Route]:
     """All routes, guarded by the roles and cameras of the users. ``metrics`` renders the Prometheus metrics."""
 
     async def show_metrics(request: Request) -> Response:  # noqa: ARG001 - signature of a handler
         return Response(await site.run_in_worker(metrics), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    people = PeoplePages(site, pages.page)
-    routes = [*pages.routes(), *people.routes(), *api.routes(), Route("/metrics", show_metrics, methods=["GET"])]
+    routes = [*pages.routes(site), *api.routes(), Route("/metrics", show_metrics, methods=["GET"])]
     return guarded(routes, site)
 
 
 def make_app(site: Site) -> SecurityMiddleware:
     """The ASGI application, wrapped in the security middleware."""
-    pages = Pages(site, Assets())
 
     async def handle_error(request: Request, error: Exception) -> Response:
         status, message = 500, "an internal error occurred; see the log of maskwatch"
@@ -68,17 +64,17 @@ def make_app(site: Site) -> SecurityMiddleware:
             message = message.lower() if message == HTTPStatus(status).phrase else message
         elif isinstance(error, StoreError):
             status, message, headers = 503, str(error), {}
-        response = error_page(request, status, message)
+        response = pages.error_page(request, status, message)
         response.headers.update(headers)
         return response
 
     handler = cast(Callable[[Request, Exception], Awaitable[Response]], handle_error)
     inner = Starlette(
-        routes=make_routes(site, pages, lambda: metrics_page.text()),
+        routes=make_routes(site, lambda: metrics_page.text()),
         exception_handlers={HTTPException: handler, StoreError: handler, Exception: handler},
     )
     inner.router.redirect_slashes = False
-    inner.state.site, inner.state.pages = site, pages
+    inner.state.site, inner.state.assets = site, Assets()
     middleware = SecurityMiddleware(inner, site.authenticator, site.settings.web)
     metrics_page = MetricsPage(site, middleware)
     return middleware

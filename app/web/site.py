@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from contextvars import copy_context
 from pathlib import Path
 from typing import TypeVar
@@ -144,11 +145,8 @@ class Site:
         if self.fleet_store is not None:
             from app.fleet.hub_store import HubStore, camera_rows
 
-            store = HubStore(self.fleet_store, create=False)
-            try:
+            with closing(HubStore(self.fleet_store, create=False)) as store:
                 names += [f"{row.site}/{row.camera}" for row in camera_rows(store, time.time())]
-            finally:
-                store.close()
         return [name for name in names if user.sees(name)]
 
     def _event_json(self, event: Event) -> str:
