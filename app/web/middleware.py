@@ -198,9 +198,7 @@ class SecurityMiddleware:
             raise _RefusedError(400, "unknown host name; add it to [web] allowed_hosts")
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > self._settings.max_body_bytes:
-            raise _RefusedError(
-                413, f"the body is larger than {self._settings.max_body_bytes} bytes; see web.max_body_bytes"
-            )
+            raise self._too_large()
         if scope["method"] in SAFE_METHODS:
             return
         origin = headers.get("origin")
@@ -250,14 +248,15 @@ class SecurityMiddleware:
                         raise _RefusedError(400, "the client disconnected before the request was complete")
                     body += bytes(message.get("body", b""))
                     if len(body) > self._settings.max_body_bytes:
-                        raise _RefusedError(
-                            413,
-                            f"the body is larger than {self._settings.max_body_bytes} bytes; see web.max_body_bytes",
-                        )
+                        raise self._too_large()
                     if not message.get("more_body", False):
                         return body
         except TimeoutError:
             raise _RefusedError(408, f"the body did not arrive within {BODY_LIMIT_S:g} s; send it again") from None
+
+    def _too_large(self) -> _RefusedError:
+        limit = self._settings.max_body_bytes
+        return _RefusedError(413, f"the body is larger than {limit} bytes; see web.max_body_bytes")
 
     def _check_csrf(self, headers: Headers, caller: Caller, body: bytes) -> None:
         if caller.by_token:

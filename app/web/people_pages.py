@@ -62,8 +62,8 @@ class PeoplePages:
                 return await handler(request)
             except PeopleError as error:
                 if request.scope["path"].startswith("/users"):
-                    return await self._users_page(request, 400, str(error))
-                return self._account_page(request, 400, error_text=str(error))
+                    return await self._users(request, 400, str(error))
+                return await self._account(request, 400, error_text=str(error))
 
         return run
 
@@ -199,7 +199,7 @@ class PeoplePages:
 
     # -- the own account -------------------------------------------------------------------------------------------
 
-    def _account_page(self, request: Request, status: int = 200, **values: object) -> Response:
+    async def _account(self, request: Request, status: int = 200, **values: object) -> Response:
         user, caller = user_of(request), request.scope["caller"]
         values = {"error_text": "", "codes": (), "token": "", "secret": new_secret(), **values}
         link = f"otpauth://totp/maskwatch:{quote(user.name)}?secret={values['secret']}&issuer=maskwatch"
@@ -214,9 +214,6 @@ class PeoplePages:
             qr_code=segno.make_qr(link).svg_inline(omitsize=True, light="#fff"),
             **values,
         )
-
-    async def _account(self, request: Request) -> Response:
-        return self._account_page(request)
 
     async def _confirmed(self, request: Request) -> tuple[Account, dict[str, str]]:
         """The own account and the form, if the form contains the present password. Raises PeopleError."""
@@ -260,11 +257,11 @@ class PeoplePages:
             step = _first_step(form["secret"], form.get("code", ""))
         except PeopleError as error:  # with the same secret, which the app knows now
             kept = {"secret": form["secret"]} if len(form["secret"]) == 32 else {}
-            return self._account_page(request, 400, error_text=str(error), **kept)
+            return await self._account(request, 400, error_text=str(error), **kept)
         codes = new_recovery_codes()
         self._people.set_secret(account.name, form["secret"], step, codes)
         self._record(request, "turned the sign-in code on")
-        return self._account_page(request, codes=codes)
+        return await self._account(request, codes=codes)
 
     async def _add_token(self, request: Request) -> Response:
         account, form = await self._confirmed(request)
@@ -272,14 +269,11 @@ class PeoplePages:
         end_s = now_s + PROGRAM_DAYS * 86_400
         token = self._people.open_session(account.name, now_s, end_s, _address(request), label, is_program=True)
         self._record(request, "made a token", label)
-        return self._account_page(request, token=token)
+        return await self._account(request, token=token)
 
     # -- all users -------------------------------------------------------------------------------------------------
 
-    async def _users(self, request: Request) -> Response:
-        return await self._users_page(request)
-
-    async def _users_page(self, request: Request, status: int = 200, error_text: str = "") -> Response:
+    async def _users(self, request: Request, status: int = 200, error_text: str = "") -> Response:
         names = await self._site.run_in_worker(self._site.camera_names)
         accounts = self._people.accounts()
         values = {"accounts": accounts, "names": names, "roles": list(Role), "error_text": error_text}
