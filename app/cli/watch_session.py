@@ -151,10 +151,11 @@ class WatchSession:
     def _make_web(self) -> "WebServer":
         try:
             from app.web.server import WebServer
+            from app.web.site import Site
         except ImportError as error:
             advice = "pip install 'maskwatch[web]' (from a checkout: pip install '.[web]')"
             raise SettingsError(f"the web view needs {error.name}: {advice}") from error
-        web = WebServer(self._settings, self.monitor, self.alerts, self._mutes)
+        web = WebServer(Site(self._settings, self.monitor, self.alerts, self._mutes))
         web.site.setup.file = self._file
         return web
 

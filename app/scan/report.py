@@ -16,17 +16,8 @@ from app.core.types import Event
 from app.scan.run_folder import FailedShard, RunFolder, UnreadableFile
 
 CSV_FIELDS = (
-    "camera",
-    "hour",
-    "hour_s",
-    "watched_min",
-    "people",
-    "masked",
-    "incorrect",
-    "bare",
-    "compliance",
-    "alerts",
-)
+    "camera", "hour", "hour_s", "watched_min", "people", "masked", "incorrect", "bare", "compliance", "alerts",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from app.core.camera_hours import HOUR_S
 from app.core.period import Period, Span
 from app.core.translation import date_text, gettext, marked
 from app.core.types import Event, EventKind
-from app.web.chart import Unit, bar_chart, chart, hour_name
+from app.web.chart import DAY, HOUR, HOUR_OF_THE_DAY, Unit, bar_chart, chart, hour_name
 from app.web.handling import site_of, user_of
 from app.web.heat_map import HeatMap, heat_map
 from app.web.people import User
@@ -171,17 +171,17 @@ def _charts(choice: Choice, rows: Sequence[HourRow]) -> list[tuple[Unit, Markup,
         table = [
             (name.partition(", ")[2] if choice.period else name, row) for name, row in zip(names, shown, strict=True)
         ]
-        charts.append((Unit.hour(), chart(shown, choice.since_s, choice.until_s), table))
+        charts.append((HOUR.translated(), chart(shown, choice.since_s, choice.until_s), table))
     else:
         style = ("%a %d", "%m-%d") if choice.period.span is Span.WEEK else ("%d", "%d")
         days = by_day(rows, choice.period)
         bars = [(date_text(day.first, *style), row) for day, row in days]
-        charts.append(
-            (Unit.day(), bar_chart(Unit.day(), bars), [(day.title, row) for day, row in days if not row.is_empty])
-        )
+        table, unit = [(day.title, row) for day, row in days if not row.is_empty], DAY.translated()
+        charts.append((unit, bar_chart(unit, bars), table))
     if choice.until_s - choice.since_s > LONG_S:
         hours = [(f"{hour:02}:00", row) for hour, row in by_hour_of_day(rows)]
         bars = [(name[:2], row) for name, row in hours]
         table = [(name, row) for name, row in hours if row.seen.people or row.alerts]
-        charts.append((Unit.hour_of_the_day(), bar_chart(Unit.hour_of_the_day(), bars), table))
+        unit = HOUR_OF_THE_DAY.translated()
+        charts.append((unit, bar_chart(unit, bars), table))
     return charts

@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from pathlib import Path
 from typing import cast
 
 import uvicorn
@@ -19,21 +18,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.alerts.delivery import AlertCenter
-from app.alerts.mutes import Mutes
 from app.alerts.store_types import StoreError
 from app.core.errors import OutputError
 from app.core.types import Event
 from app.settings.reload import renamed_cameras
 from app.settings.root import Settings
-from app.settings.web import WebSettings, read_token
+from app.settings.web import WebSettings
 from app.web import api, pages
 from app.web.access import guarded
 from app.web.assets import Assets
 from app.web.http_protocol import make_protocol
 from app.web.metrics import MetricsPage
 from app.web.middleware import SecurityMiddleware
-from app.web.mjpeg import ViewSource
-from app.web.passwords import Passwords
 from app.web.site import Site
 
 log = logging.getLogger(__name__)
@@ -83,19 +79,9 @@ def make_app(site: Site) -> SecurityMiddleware:
 class WebServer:
     """``start`` listens and returns; ``stop`` ends the thread within a time limit."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        monitor: ViewSource,
-        center: AlertCenter,
-        mutes: Mutes,
-        fleet_store: Path | None = None,
-        passwords: Passwords | None = None,
-    ) -> None:
-        """``fleet_store``: the event file of a hub. Raises SettingsError if the token is missing or too weak, and
-        StoreError if the users cannot be read."""
-        self._web = settings.web
-        self.site = Site(settings, monitor, center, mutes, read_token(settings.web), fleet_store, passwords)
+    def __init__(self, site: Site) -> None:
+        self._web = site.settings.web
+        self.site = site
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
