@@ -26,10 +26,7 @@ PREFIXES = {"operator": 14 << 3, "account": 0, "user": 20 << 3}
 """The first byte of a public NKey, so that its text begins with O, A or U."""
 SEED_PREFIX = 18 << 3
 CERTIFICATE_DAYS = 3650
-_NO_LIMITS = {
-    **dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1),
-    "wildcards": True,
-}
+_NO_LIMITS = {**dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1), "wildcards": True}
 _STREAMS = dict.fromkeys(("mem_storage", "disk_storage", "streams", "consumer"), -1)
 
 

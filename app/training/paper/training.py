@@ -91,10 +91,7 @@ def paper_crops(samples: list[Sample], network: PaperNetwork) -> Crops:
 
 
 def train_paper(
-    run: PaperRun,
-    data: PaperData,
-    on_step: Callable[[int, int, float], None],
-    on_epoch: Callable[[EpochRecord], None],
+    run: PaperRun, data: PaperData, on_step: Callable[[int, int, float], None], on_epoch: Callable[[EpochRecord], None]
 ) -> Fitted:
     """Trains one network, or resumes its training. The returned model computes in float32."""
     recipe = run.recipe()
