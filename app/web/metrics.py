@@ -2,8 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -19,16 +20,12 @@ from app.web.schemas import camera_record
 from app.web.site import Site
 
 
-class MetricsPage:
+def metrics_of(site: Site, middleware: SecurityMiddleware) -> Callable[[], bytes]:
     """Renders ``/metrics``."""
-
-    def __init__(self, site: Site, middleware: SecurityMiddleware) -> None:
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_SiteCollector(site, middleware))
-        ProcessCollector(registry=self._registry)
-
-    def text(self) -> bytes:
-        return generate_latest(self._registry)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_SiteCollector(site, middleware))
+    ProcessCollector(registry=registry)
+    return partial(generate_latest, registry)
 
 
 class _SiteCollector(Collector):

@@ -28,7 +28,7 @@ from app.web import api, pages
 from app.web.access import guarded
 from app.web.assets import Assets
 from app.web.http_protocol import make_protocol
-from app.web.metrics import MetricsPage
+from app.web.metrics import metrics_of
 from app.web.middleware import SecurityMiddleware
 from app.web.site import Site
 
@@ -66,13 +66,13 @@ def make_app(site: Site) -> SecurityMiddleware:
 
     handler = cast(Callable[[Request, Exception], Awaitable[Response]], handle_error)
     inner = Starlette(
-        routes=make_routes(site, lambda: metrics_page.text()),
+        routes=make_routes(site, lambda: metrics()),
         exception_handlers={HTTPException: handler, StoreError: handler, Exception: handler},
     )
     inner.router.redirect_slashes = False
     inner.state.site, inner.state.assets = site, Assets()
     middleware = SecurityMiddleware(inner, site.authenticator, site.settings.web)
-    metrics_page = MetricsPage(site, middleware)
+    metrics = metrics_of(site, middleware)
     return middleware
 
 
