@@ -2,6 +2,7 @@
 
 import time
 from datetime import datetime
+from functools import partial
 from importlib import resources
 from typing import Any
 from urllib.parse import quote
@@ -74,7 +75,7 @@ class Assets:
             clock=_clock,
             date_time=_date_time,
             iso_time=_iso_time,
-            path_segment=_path_segment,
+            path_segment=partial(quote, safe=""),  # '/' too: a browser must not resolve '..' in an id
             redact=redact,
             browser_name=browser_name,
             reason_text=translated_reason,
@@ -135,8 +136,3 @@ def browser_name(label: str) -> str:
 def _iso_time(wall_s: float) -> str:
     """ISO 8601 with the time zone, for the time elements of a page."""
     return datetime.fromtimestamp(wall_s).astimezone().isoformat(timespec="seconds")
-
-
-def _path_segment(text: str) -> str:
-    """``text`` as one path segment; '/' is escaped so that a browser does not resolve '..' in an id."""
-    return quote(text, safe="")

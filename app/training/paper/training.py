@@ -82,12 +82,8 @@ class PaperData:
         if network.input_px != self._input_px:
             self._held, self._input_px = {}, network.input_px
         if split not in self._held:
-            self._held[split] = paper_crops(self.splits[split], network)
+            self._held[split] = load_crops(self.splits[split], LABELS, network.input_px, margin=0.0)
         return self._held[split]
-
-
-def paper_crops(samples: list[Sample], network: PaperNetwork) -> Crops:
-    return load_crops(samples, LABELS, network.input_px, margin=0.0)
 
 
 def train_paper(
