@@ -23,7 +23,12 @@ ENVIRONMENT_PREFIX, _NESTED = "MASKWATCH_", "__"
 Place = tuple[int | str, ...]
 BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 """Editors on Windows and PowerShell's ``>`` write them at the start of a file; TOML does not allow them."""
-LISTS_OF_TABLES: tuple[Place, ...] = (("camera",), ("alerts", "channels"), ("camera", "zone"), ("camera", "line"))
+LISTS_OF_TABLES: tuple[Place, ...] = (
+    ("camera",),
+    ("alerts", "channels"),
+    ("camera", "zone"),
+    ("camera", "line"),
+)
 
 
 def load_settings(
