@@ -71,9 +71,12 @@ def _export(args: argparse.Namespace) -> int:
     done = export(_collected(args), Path(args.output), args.format, args.model_labels)
     print(f"{counted(done.written, 'face')} written to {args.output}")
     if done.undecided:
+        who, or_else = "nobody said", ", or add --model-labels"
+        if args.model_labels:
+            who, or_else = "nobody said, and the model is unsure,", ""
         print(
-            f"{counted(done.undecided, 'face')} left out, because nobody said what they show: give verdicts on the "
-            "review page, label them with --format labelstudio, or add --model-labels",
+            f"{counted(done.undecided, 'face')} left out, because {who} what they show: give verdicts on the review "
+            f"page, or label them with --format labelstudio{or_else}",
             file=sys.stderr,
         )
     return 0

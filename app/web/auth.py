@@ -62,7 +62,7 @@ class Authenticator:
         self.people = people or People(None)
         self._is_open = is_open
         self._sleep = sleep
-        self._key = secrets.token_bytes(32)
+        self._key = self.people.csrf_key()
         self._hashing = asyncio.Semaphore(1)  # argon2 needs a processor and 64 MiB
         self.failed: OrderedDict[str, list[float]] = OrderedDict()
         self._right_tokens: OrderedDict[tuple[str, bytes], None] = OrderedDict()

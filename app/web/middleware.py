@@ -5,11 +5,13 @@ Refused requests are logged with path and reason, never with a header, a query o
 
 import asyncio
 import logging
+import re
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from time import monotonic
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from markupsafe import escape
 from starlette.datastructures import Headers, MutableHeaders
@@ -26,7 +28,9 @@ from app.web.people import NO_ACCESS, PeopleError, Role, User
 
 log = logging.getLogger(__name__)
 
-COOKIE = "maskwatch_session"
+COOKIE, NEXT_COOKIE = "maskwatch_session", "maskwatch_next"
+NEXT_S, MAX_NEXT = 600, 1000
+"""How long, and how many characters of, an address are kept that somebody opened who must sign in first."""
 CSRF_FIELD, CSRF_HEADER = "csrf", "x-csrf-token"
 BODY_LIMIT_S = 10.0
 DRAIN_S, DRAIN_BYTES = 1.0, 1 << 20
@@ -62,8 +66,15 @@ class _RefusedError(Exception):
 class SecurityMiddleware:
     """``responses`` counts by method and status, for the metrics."""
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, settings: WebSettings) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        authenticator: Authenticator,
+        settings: WebSettings,
+        error_page: Callable[[Scope, int, str], Response],
+    ) -> None:
         self._app = app
+        self._error_page = error_page
         self._authenticator = authenticator
         self._settings = settings
         self._headers = security_headers(settings)
@@ -78,6 +89,9 @@ class SecurityMiddleware:
         root = scope["root"] = self._root(headers)
         if scope["path"] == root or scope["path"].startswith(f"{root}/"):  # a proxy may remove it or not
             scope["path"] = scope["path"][len(root) :] or "/"
+        # The answer to a form or a link is read by a person, also if its address is one of the API.
+        scope["is_browser"] = "text/html" in headers.get("accept", "")
+        scope["is_page"] = scope["is_browser"] or not scope["path"].startswith("/api/")
         self._choose_language(scope, headers)
         sender = self._wrap_send(scope, send)
         try:
@@ -91,7 +105,7 @@ class SecurityMiddleware:
                 return
             scope["caller"], scope["user"] = caller, caller.user
             if not caller.signed_in and not is_public(scope["path"]):
-                await _sign_in(scope)(scope, receive, sender)
+                await self._sign_in(scope)(scope, receive, sender)
                 return
             if scope["method"] not in SAFE_METHODS:
                 body = await self._read_body(receive)
@@ -102,12 +116,12 @@ class SecurityMiddleware:
             await self._app(scope, receive, sender)
         except _RefusedError as refusal:
             scope["refusal"] = refusal.reason
-            response = refusal_response(scope, refusal.status, refusal.reason)
+            response = self._refusal(scope, refusal.status, refusal.reason)
             await response(scope, receive, _draining(receive, sender) if refusal.status == 413 else sender)
 
     def _choose_language(self, scope: Scope, headers: Headers) -> None:
         """Sets the language of the texts of this request. A program gets English, unless it asks otherwise."""
-        if scope["path"].startswith("/api/"):
+        if not scope["is_page"]:
             use(headers.get(language.HEADER, ""))
             return
         query = parse_qs(scope["query_string"].decode("latin-1")[:2000])
@@ -116,6 +130,26 @@ class SecurityMiddleware:
         use(language.choose(given, cookie, self._settings.language, headers.get("accept-language", "")))
         if given in languages():
             scope["language_cookie"] = given
+
+    def _refusal(self, scope: Scope, status: int, reason: str) -> Response:
+        """A page for a browser that is known, otherwise JSON for the API and plain text."""
+        if scope["is_browser"] and "caller" in scope:
+            return self._error_page(scope, status, reason)
+        return refusal_response(scope, status, reason)
+
+    def _sign_in(self, scope: Scope) -> Response:
+        """Leads a browser to the sign-in, which leads back to the page."""
+        if scope["method"] in ("GET", "HEAD") and scope["is_page"] and scope["path"] != "/metrics":
+            response: Response = RedirectResponse(f"{scope['root']}/login", 303)
+            query = scope["query_string"].decode("latin-1")
+            here = f"{quote(scope['path'])}{'?' if query else ''}{query}"
+            if here != "/" and len(here) <= MAX_NEXT:
+                cookie = _cookie_header(NEXT_COOKIE, quote(here), self._settings, scope["root"], NEXT_S, "Lax")
+                response.headers.append("Set-Cookie", cookie)
+            return response
+        response = self._refusal(scope, 401, "sign in, or send 'Authorization: Bearer TOKEN'")
+        response.headers["WWW-Authenticate"] = "Bearer"
+        return response
 
     def _caller(self, scope: Scope, headers: Headers) -> Caller:
         """Who sends the request. A listed proxy may say so, and from where. Raises _RefusedError and StoreError."""
@@ -265,7 +299,7 @@ class SecurityMiddleware:
         if not given and headers.get("content-type", "").partition(";")[0].strip() == FORM:
             given = parse_form(body).get(CSRF_FIELD, "")
         if caller.is_new or not self._authenticator.csrf_matches(caller, given):
-            raise _RefusedError(403, "the CSRF secret is missing or expired; load the page again")
+            raise _RefusedError(403, "the page is out of date (its CSRF secret is not valid); load it again")
 
     def _wrap_send(self, scope: Scope, send: Send) -> Send:
         async def sender(message: Message) -> None:
@@ -281,7 +315,8 @@ class SecurityMiddleware:
                 is_page = headers.get("content-type", "").startswith("text/html") or scope["path"] == "/api/v1/session"
                 caller: Caller | None = scope.get("caller")
                 if caller is not None and caller.is_new and is_page and "set-cookie" not in headers:
-                    headers.append("Set-Cookie", session_cookie_header(caller.session, self._settings, scope["root"]))
+                    root = scope["root"]  # as long as the browser runs: a page may stay open for days
+                    headers.append("Set-Cookie", _cookie_header(COOKIE, caller.session, self._settings, root))
                 if "language_cookie" in scope:
                     value, root = scope["language_cookie"], scope["root"]
                     headers.append(
@@ -305,12 +340,22 @@ def session_cookie_header(session: str, settings: WebSettings, root: str) -> str
     return _cookie_header(COOKIE, session, settings, root, round(settings.session_h * 3600))
 
 
-def _cookie_header(name: str, value: str, settings: WebSettings, root: str, age_s: int) -> str:
-    """Browsers send a strict cookie only to frames of the same site, and others only over https."""
+def next_page(scope: Scope) -> str:
+    """The page of this web view that the browser wanted to see before the sign-in; the first page if it is none."""
+    given = unquote(_cookie(Headers(scope=scope), NEXT_COOKIE, MAX_NEXT * 3))
+    return given if re.fullmatch(r"/(?![/\\])[!-~]*", given) else "/"
+
+
+def _cookie_header(
+    name: str, value: str, settings: WebSettings, root: str, age_s: int | None = None, same_site: str = "Strict"
+) -> str:
+    """``age_s``: None for as long as the browser runs. Browsers send a strict cookie only to frames of the same site,
+    and others only over https."""
     in_foreign_frame = settings.is_secure and any(each != "'self'" for each in settings.frame_ancestors)
-    same_site = "SameSite=None; Partitioned" if in_foreign_frame else "SameSite=Strict"
+    site = "None; Partitioned" if in_foreign_frame else same_site
+    end = "" if age_s is None else f"; Max-Age={age_s}"
     secure = "; Secure" if settings.is_secure else ""
-    return f"{name}={value}; Path={root or '/'}; HttpOnly; {same_site}; Max-Age={age_s}{secure}"
+    return f"{name}={value}; Path={root or '/'}; HttpOnly; SameSite={site}{end}{secure}"
 
 
 def parse_form(body: bytes) -> dict[str, str]:
@@ -338,19 +383,11 @@ def _load_again(scope: Scope) -> Response:
     return HTMLResponse(f'{head}<p><a href="{url}">{escape(gettext("Go on"))}</a></p>')
 
 
-def _sign_in(scope: Scope) -> Response:
-    if scope["method"] in ("GET", "HEAD") and not scope["path"].startswith("/api/") and scope["path"] != "/metrics":
-        return RedirectResponse(f"{scope['root']}/login", 303)
-    response = refusal_response(scope, 401, "sign in, or send 'Authorization: Bearer TOKEN'")
-    response.headers["WWW-Authenticate"] = "Bearer"
-    return response
-
-
-def _cookie(headers: Headers, cookie: str = COOKIE) -> str:
+def _cookie(headers: Headers, cookie: str = COOKIE, longest: int = 200) -> str:
     """A cookie, or ''. ``SimpleCookie`` would drop all cookies if another program set a malformed one. The first of two
     is that of the longer path: another web view of the same host may have one for '/'."""
     pairs = [pair.partition("=") for pair in reversed(headers.get("cookie", "").split(";"))]
-    return {name.strip(): value.strip() for name, _, value in pairs}.get(cookie, "")[:200]
+    return {name.strip(): value.strip() for name, _, value in pairs}.get(cookie, "")[:longest]
 
 
 def _bearer(headers: Headers) -> str:

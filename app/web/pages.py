@@ -233,8 +233,8 @@ def _number(text: str) -> float | None:
 
 
 def error_page(request: Request, status: int, message: str) -> Response:
-    """The response to a failed request: JSON for the API, an HTML page otherwise."""
-    if request.scope["path"].startswith("/api/"):
+    """The response to a failed request: a page for a browser, also if it calls the API, else JSON."""
+    if not request.scope["is_page"]:
         return JSONResponse({"error": message}, status)
     title = gettext("Page not found") if status == 404 else gettext("Request failed")
     return render(request, "error", status, title=title, detail=message)

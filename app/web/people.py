@@ -291,6 +291,16 @@ class People:
 
     # -- sessions --------------------------------------------------------------------------------------------------
 
+    def csrf_key(self) -> bytes:
+        """The key of the CSRF secrets. It is stored: a page that stays open while maskwatch restarts can still act."""
+        query = "SELECT value FROM keys WHERE name = 'csrf'"
+        with suppress(StoreError):
+            if not self._file.rows(query):
+                with self._file.transaction() as db:
+                    db.execute("INSERT OR IGNORE INTO keys VALUES ('csrf', ?)", (secrets.token_hex(32),))
+            return str(self._file.rows(query)[0][0]).encode()
+        return secrets.token_bytes(32)  # on a full disk people must still see
+
     def open_session(
         self, name: str, now_s: float, end_s: float, address: str = "", label: str = "", is_program: bool = False
     ) -> str:

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from app.core.translation import gettext, marked
 from app.web.handling import Handler, user_of
-from app.web.middleware import parse_form, session_cookie_header
+from app.web.middleware import NEXT_COOKIE, next_page, parse_form, session_cookie_header
 from app.web.oidc import FLOW_S, OidcError, OidcProvider
 from app.web.passwords import STEP_S, new_recovery_codes, new_secret, step_of_code
 from app.web.people import NO_ACCESS, TOKEN, Account, PeopleError, Role, User
@@ -104,13 +104,14 @@ class PeoplePages:
         return self.signed_in(request, account.user)
 
     def signed_in(self, request: Request, user: User, response: Response | None = None) -> Response:
-        """Opens a session and goes to the first page, or answers ``response``."""
-        response = response or self._back(request, "/")
+        """Opens a session and goes to the page that was opened before the sign-in, or answers ``response``."""
+        response = response or RedirectResponse(f"{request.scope['root']}{next_page(request.scope)}", 303)
         browser = request.headers.get("user-agent", "")
         session = self._authenticator.open_session(user, _address(request), browser)
         root = request.scope["root"]
         self._authenticator.close_session(request.scope["caller"])  # that of the browser before
         response.headers.append("Set-Cookie", session_cookie_header(session, self._site.settings.web, root))
+        response.delete_cookie(NEXT_COOKIE, root or "/")
         self._record(request, "signed in", who=user.name)
         return response
 
@@ -137,7 +138,7 @@ class PeoplePages:
         return response
 
     async def _finish_oidc(self, request: Request) -> Response:
-        """The page after the sign-in leads to the first page: only then the browser sends the strict cookie."""
+        """The page after the sign-in leads to another one: only then the browser sends the strict cookie."""
         query, address = request.query_params, _address(request)
         if self._provider is None:
             raise HTTPException(404, "not found")
@@ -155,7 +156,7 @@ class PeoplePages:
             self._authenticator.record_failure(address)
             self._people.audit.record("", address, "failed to sign in", "OpenID Connect")
             return self._login_page(request, 401, str(error))
-        return self.signed_in(request, account.user, render(request, "signed_in"))
+        return self.signed_in(request, account.user, render(request, "signed_in", wanted=next_page(request.scope)))
 
     async def _first_user(self, request: Request) -> Response:
         code = request.query_params.get("code", "")

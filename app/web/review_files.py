@@ -107,11 +107,12 @@ def _archive(site: Site, events: Sequence[Event]) -> Iterator[bytes]:
     with zipfile.ZipFile(output, "w") as archive:
         table = _table(events, site.history.marks(events))
         archive.writestr("events.csv", table, zipfile.ZIP_DEFLATED)
+        pictured = site.history.ids_with_snapshot(events)  # at once: each look into the file opens it
         for event in events:
             when = datetime.fromtimestamp(event.wall_s).strftime("%H-%M-%S")
             name = re.sub(r"[^\w-]", "_", f"{when}_{event.camera[:60]}_{event.kind.value}_{event.id[-16:]}")
             for suffix, content in (
-                (".jpg", site.history.snapshot(event.id)),
+                (".jpg", site.history.snapshot(event.id) if event.id in pictured else None),
                 (".mp4", site.clips.read(event.id, VIDEO)),
                 (".json", site.clips.read(event.id, RECORD)),
             ):

@@ -20,7 +20,7 @@ from app.web.assets import KINDS_TO_ACKNOWLEDGE
 from app.web.handling import site_of, user_of
 from app.web.people import User
 from app.web.rendering import render
-from app.web.review_files import day_range
+from app.web.review_files import MAX_DAY_EVENTS, day_range
 from app.web.schemas import EventRecord
 from app.web.site import Site
 from app.web.timeline import timeline
@@ -28,7 +28,6 @@ from app.web.words import VERDICT_NAMES
 
 PAGE_EVENTS = 40
 """A form holds at most 50 fields: the selected events, the secret and the page to return to."""
-MAX_DAY_EVENTS = 5000
 STATES = {"open": marked("Not acknowledged"), "acknowledged": marked("Acknowledged")}
 NO_VERDICT = "none"
 
@@ -59,15 +58,19 @@ async def review(request: Request) -> Response:
         page = {**given, "from": start} if start else given
         return f"{request.scope['root']}/review?{urlencode({**page, 'event': event_id})}#player"
 
-    def read() -> tuple[list[EventRecord], list[tuple[str, Markup]]]:
+    def read() -> tuple[list[EventRecord], list[tuple[str, Markup]], bool]:
+        nonlocal start
         events = site.history.events(wanted, MAX_DAY_EVENTS)
         marks = site.history.marks(events)
         shown = [event for event in events if _matches(marks.get(event.id, Marks()), state, verdict)]
+        if start >= len(shown):  # those of the last page match no more, once they are acknowledged
+            start = max(len(shown) - 1, 0) // PAGE_EVENTS * PAGE_EVENTS
         records = site.event_records(shown[start : start + PAGE_EVENTS + 1])
         shown_cameras = [name for name in ([camera] if camera else watched) if user.sees(name)]
-        return records, _timelines(site, shown_cameras, span, events, lambda each: link(each.id))
+        timelines = _timelines(site, shown_cameras, span, events, lambda each: link(each.id))
+        return records, timelines, len(events) == MAX_DAY_EVENTS
 
-    records, timelines = await site.run_in_worker(read)
+    records, timelines, is_cut = await site.run_in_worker(read)
     more = len(records) > PAGE_EVENTS
     records = records[:PAGE_EVENTS]
     chosen = next((each for each in records if each.id == query.get("event")), records[0] if records else None)
@@ -89,6 +92,7 @@ async def review(request: Request) -> Response:
         chosen=chosen,
         links={each.id: link(each.id) for each in records},
         timelines=timelines,
+        most=MAX_DAY_EVENTS if is_cut else 0,
         back=f"/review?{here}",
         archive=urlencode({"day": day, **({"camera": camera} if camera else {})}),
         earlier=urlencode({**given, "day": day_of(days[0])}),

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Scope
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.store_types import StoreError
@@ -71,7 +72,11 @@ def make_app(site: Site) -> SecurityMiddleware:
     )
     inner.router.redirect_slashes = False
     inner.state.site, inner.state.assets = site, Assets()
-    middleware = SecurityMiddleware(inner, site.authenticator, site.settings.web)
+
+    def refusal_page(scope: Scope, status: int, reason: str) -> Response:
+        return pages.error_page(Request({**scope, "app": inner}), status, reason)
+
+    middleware = SecurityMiddleware(inner, site.authenticator, site.settings.web, refusal_page)
     metrics = metrics_of(site, middleware)
     return middleware
 

@@ -53,7 +53,8 @@ def timeline(
             f'<text class="tick" x="{(at_s - since_s) * step + 2:.1f}" y="{_HEIGHT - 2}">'
             f"{datetime.fromtimestamp(at_s):%H}</text>"
         )
-    for event in alerts:
+    marks = {round((event.wall_s - since_s) * step * 2): event for event in reversed(alerts)}
+    for event in reversed(marks.values()):  # the first of those within half a pixel (45 s)
         when = f"{datetime.fromtimestamp(event.wall_s):%H:%M:%S}"
         label = gettext("Alert at %(time)s", time=when)
         parts.append(

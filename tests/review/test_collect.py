@@ -287,6 +287,10 @@ def test_the_command_shows_exports_and_deletes(
     shown = capsys.readouterr()
     assert "4 faces written" in shown.out
     assert "2 faces left out, because nobody said what they show" in shown.err
+    assert main(["dataset", "export", str(tmp_path / "all"), "--model-labels", *run]) == 0
+    shown = capsys.readouterr()
+    assert "because nobody said, and the model is unsure, what they show" in shown.err
+    assert "add --model-labels" not in shown.err
     assert main(["dataset", "export", str(tmp_path / "out"), *run]) != 0
     assert "not an empty folder" in capsys.readouterr().err
     assert main(["dataset", "purge", *run]) != 0

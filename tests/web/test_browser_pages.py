@@ -1,6 +1,7 @@
 """Sign-in, users and layout of the pages in a headless Chromium."""
 
 import gettext
+import time
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,10 @@ from fakes_browser import (
 from fakes_people import PASSWORD, add_users
 from fakes_web import TOKEN, FakeMonitor, Running, make_event, serving
 
+from app.alerts.event_store import EventStore
+from app.alerts.store_types import WriteBatch
 from app.capture.capture import SourceState
+from app.core.camera_hours import CameraHour, hour_of
 from app.core.translation import languages
 from app.core.types import Event, EventKind
 
@@ -101,6 +105,26 @@ def test_no_language_makes_a_page_wider_than_the_screen(
         logo = browser.find_element(By.CSS_SELECTOR, ".brand img")
         assert logo.rect["x"] > 720, "the pages are mirrored"
         assert browser.execute_script("return getComputedStyle(document.querySelector('.chart')).direction") == "ltr"
+
+
+def test_long_words_are_broken(tmp_path: Path, browser: Any) -> None:
+    name = "the entrance of the northern building beside the stand for bicycles"
+    with serving(tmp_path, FakeMonitor(name, "yard")) as running:
+        hour_s = hour_of(time.time())
+        hours = tuple(CameraHour(each, hour_s, masked=9, bare=99, watched_s=9.0) for each in (name, "yard"))
+        with EventStore(running.settings.alerts.store) as store:
+            store.write(WriteBatch(hours=hours), time.time())
+        fetch(f"{running.base}/events?camera={40 * '%E5%85%A5'}")  # the audit log records the query
+        resize(browser, 360, 740)
+        browser.get(f"{running.base}/audit")
+        assert overflow_px(browser) <= 0
+        resize(browser, *DESKTOP)
+        browser.get(f"{running.base}/trends")
+        hidden_px = (
+            "return [...document.querySelectorAll('.scroll')].map((each) => each.scrollWidth - each.clientWidth)"
+        )
+        assert max(browser.execute_script(hidden_px)) <= 0, "no column is out of sight"
+        browser.get("about:blank")
 
 
 def test_sign_in_through_a_provider_of_another_site(tmp_path: Path, browser: Any) -> None:

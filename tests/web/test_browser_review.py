@@ -158,6 +158,11 @@ def test_faces_are_labelled_by_keyboard_and_pointer(running: Running, browser: A
     resize(browser, *shape)
     browser.get(f"{running.base}/label")
     rect = browser.find_element(By.CSS_SELECTOR, "[data-box]")
+    left = rect.get_attribute("x")
+    browser.execute_script("document.querySelector('#language').focus()")
+    webdriver.ActionChains(browser).send_keys("\ue014").perform()  # belongs to the list of languages
+    assert rect.get_attribute("x") == left
+    browser.execute_script("document.activeElement.blur()")
     corner = browser.find_elements(By.CSS_SELECTOR, ".labelling circle")[3]
     webdriver.ActionChains(browser).drag_and_drop_by_offset(corner, 30, 20).perform()
     width = float(rect.get_attribute("width"))

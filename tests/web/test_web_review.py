@@ -213,6 +213,35 @@ def test_a_page_has_at_most_as_many_events_as_a_form_may_have(tmp_path: Path) ->
         assert len(items(client.get(older[1].replace("&amp;", "&")).text)) == 5
 
 
+def test_the_last_page_may_become_empty(tmp_path: Path) -> None:
+    """Its events match the filter no more, once they are acknowledged; the others must stay in reach."""
+    with serving(tmp_path) as running, running.browser() as (client, secret):
+        for number in range(41):
+            running.center.submit(make_event(number, wall_s=NOON_S + number))
+        (oldest,) = items(client.get("/review?state=open&from=40").text)
+        assert client.post(f"/api/v1/alerts/run-{oldest}/acknowledge", headers=secret).status_code == 200
+        assert len(items(client.get("/review?state=open&from=40").text)) == 40
+
+
+def test_a_busy_day_is_shown_and_exported_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(tmp_path, alerts={"snapshots": "blur_all"}) as running, running.client() as client:
+        events = [make_event(number, wall_s=NOON_S + number / 10) for number in range(6000)]
+        rows = tuple((each, b"a picture" if i % 3000 == 0 else None) for i, each in enumerate(events))
+        with EventStore(running.settings.alerts.store) as store:
+            store.write(WriteBatch(rows), time.time())
+        page = client.get("/review").text
+        assert 'aria-label="Alert at 12:00:00"' in page, "the first alert of the day"
+        assert page.count("alert-mark") < 50, "alerts at the same place are one mark"
+        assert "of this day are shown and downloaded" not in page
+        opened: list[str] = []
+        monkeypatch.setattr(EventStore, "snapshot", lambda self, event_id: opened.append(event_id) or b"a picture")
+        archive = zipfile.ZipFile(io.BytesIO(client.get(f"/api/v1/day.zip?day={TODAY}").content))
+        assert archive.read("events.csv").count(b"\n") == 6001
+        assert opened == [events[0].id, events[3000].id], "only the pictures that exist are looked for"
+        monkeypatch.setattr("app.web.review_page.MAX_DAY_EVENTS", 6000)
+        assert "Only the newest 6000 events of this day are shown and downloaded" in client.get("/review").text
+
+
 def test_a_clip_is_served_in_ranges(reviewed: Running) -> None:
     path = "/api/v1/events/run-door-1/clip.mp4"
     video = reviewed.server.site.clips.read("run-door-1", VIDEO)

@@ -105,6 +105,40 @@ def test_a_refused_connection_is_retried() -> None:
     """) == [0, 1, 2]
 
 
+def test_a_page_whose_session_ended_leads_to_the_sign_in() -> None:
+    reloads = run("""
+        parts["[data-link]"] = field();
+        let reloads = 0, status = 503;
+        globalThis.location = {reload: () => { reloads++; }};
+        globalThis.fetch = async (address) => address.endsWith("/session") ? {status} : {ok: false};
+        const after = async () => { last.refuse(); await new Promise((done) => setImmediate(done)); return reloads; };
+        load();
+        (async () => {
+          const results = [await after()];
+          status = 401;
+          console.log(JSON.stringify([...results, await after()]));
+        })();
+    """)
+    assert reloads == [0, 1]
+
+
+def test_a_page_of_an_older_version_is_loaded_again() -> None:
+    assert run("""
+        parts["[data-link]"] = field();
+        document.body.dataset.page = "wall";
+        let reloads = 0;
+        globalThis.location = {reload: () => { reloads++; }};
+        load();
+        const counts = [];
+        for (const version of ["1.0.0", "1.0.0", "1.1.0"]) {
+          const state = {version, day_s: 0, cameras: [], alerts: [], delivery: {channels: []}};
+          last.handlers.state({data: JSON.stringify(state)});
+          counts.push(reloads);
+        }
+        console.log(JSON.stringify(counts));
+    """) == [0, 0, 1]
+
+
 def test_a_page_without_live_state_opens_no_connection() -> None:
     assert (
         run("""

@@ -22,8 +22,8 @@ def test_sign_in_and_sign_out(served: Running) -> None:
         assert right.status_code == 303
         cookie = right.headers["set-cookie"]
         assert cookie.partition(";")[0] != before.partition(";")[0], "never the session that the client sent"
-        assert cookie.partition(";")[2] == before.partition(";")[2]
-        assert "HttpOnly; SameSite=Strict" in cookie
+        assert before.partition(";")[2] == " Path=/; HttpOnly; SameSite=Strict", "a page may stay open for days"
+        assert cookie.partition(";")[2].startswith(" Path=/; HttpOnly; SameSite=Strict; Max-Age=43200")
         assert person.get("/login").headers["location"] == "/"
         old = {"Cookie": cookie.partition(";")[0]}
         assert person.send("/logout", "/account").headers["location"] == "/login"
@@ -273,6 +273,57 @@ def test_sessions_survive_a_restart_but_not_a_new_token(tmp_path: Path, monkeypa
             assert client.get("/").status_code == 200
         content = b"".join(each.read_bytes() for each in tmp_path.glob("events.db.users*"))
         assert by_name["maskwatch_session"].encode() not in content, "only its hash is stored"
+
+
+@pytest.mark.parametrize("token_env", [None, "PAGE_TOKEN"])
+def test_a_page_that_is_open_during_a_restart_can_still_act(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token_env: str | None
+) -> None:
+    monkeypatch.setenv("PAGE_TOKEN", TOKEN)
+    with serving(tmp_path, token_env=token_env) as running, browser(running) as person:
+        if token_env:
+            person.send("/login", token=TOKEN)
+        csrf = {"X-CSRF-Token": person.get("/api/v1/session").json()["csrf"]}
+        cookies = dict(person.client.cookies)
+    with serving(tmp_path, token_env=token_env) as running, running.client(cookies=cookies) as client:
+        mute = {"json": {"minutes": 5}}
+        assert client.post("/api/v1/cameras/1/mute", headers=csrf, **mute).status_code == 200
+        assert client.post("/api/v1/cameras/1/mute", headers={"X-CSRF-Token": "0" * 64}, **mute).status_code == 403
+
+
+def test_the_sign_in_leads_to_the_page_that_was_opened(served: Running) -> None:
+    link = "/review?event=run-door-1&camera=T%C3%BCr%20%22x%22"
+    with browser(served) as person:
+        assert person.get(link).headers["location"] == "/login"
+        assert person.sign_in("anna").headers["location"] == link
+        person.send("/logout", "/account")
+        assert person.sign_in("anna").headers["location"] == "/", "once"
+    for foreign in ("//evil.example", "/%5Cevil.example", "https://evil.example", "/%0d%0aX:1", "%2F%2Fevil.example"):
+        with browser(served) as person:
+            person.client.cookies.set("maskwatch_next", foreign)
+            assert person.sign_in("anna").headers["location"] == "/"
+
+
+def test_a_browser_reads_why_a_request_failed_on_a_page(served: Running) -> None:
+    """A form sends to an address of the API, and its answer is read by a person."""
+    person_reads = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    with browser(served, "anna", **person_reads) as anna:
+        requests = [
+            anna.client.post("/api/v1/alerts/acknowledge", data={"csrf": "of another session"}),
+            anna.send("/api/v1/alerts/acknowledge", "/review"),
+            anna.get("/api/v1/events/unknown/clip.mp4?download"),
+            anna.get("/api/v1/events.csv?since=x"),
+        ]
+        found = [(each.status_code, each.headers["content-type"]) for each in requests]
+        assert found == [(status, "text/html; charset=utf-8") for status in (403, 400, 404, 400)]
+        assert "the page is out of date" in requests[0].text
+        assert "no event is selected" in requests[1].text
+        assert all('class="top"' in each.text for each in requests)
+        anna.client.headers["Accept"] = "*/*"
+        assert anna.get("/api/v1/events.csv?since=x").json()["error"].startswith("since:")
+    with browser(served, **person_reads) as stranger:
+        assert stranger.get("/api/v1/events.csv").headers["location"] == "/login"
+        assert "door" not in stranger.client.post("/api/v1/alerts/acknowledge").text
 
 
 def test_a_user_makes_a_token_for_a_program(served: Running) -> None:

@@ -192,8 +192,8 @@
     source.addEventListener("state", (message) => {
       lastMessage_ms = Date.now();
       showConnection(true);
-      const state = JSON.parse(message.data), names = state.cameras.map((camera) => camera.name).join("\n");
-      // Other cameras have these numbers now: the page would show them under wrong names.
+      const state = JSON.parse(message.data), names = [state.version, ...state.cameras.map((camera) => camera.name)].join("\n");
+      // Other cameras have these numbers now: the page would show them under wrong names. Or the page is of an older version.
       if (cameras !== null && names !== cameras && ["live", "wall", "health"].includes(document.body.dataset.page)) location.reload();
       cameras = names;
       const today = one("[data-today]");
@@ -206,7 +206,9 @@
     source.addEventListener("happening", (message) => { lastEvent = message.lastEventId; showEvent(JSON.parse(message.data)); showToday().catch(() => {}); });
     source.onerror = () => {
       showConnection(false);
-      if (source.readyState === EventSource.CLOSED) retry = setTimeout(() => document.hidden || connect(), 5000);
+      if (source.readyState !== EventSource.CLOSED) return;
+      retry = setTimeout(() => document.hidden || connect(), 5000);
+      fetch(`${base}/api/v1/session`).then((response) => { if (response.status === 401) location.reload(); }).catch(() => {});  // to sign in
     };
   };
 
@@ -455,7 +457,7 @@
     for (const name of ["pointerup", "pointercancel"]) scene.addEventListener(name, () => { drag = null; });
     const STEPS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
     document.addEventListener("keydown", (event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("select")) return;
       const step = STEPS[event.key], button = step ? null : one(`[data-key="${CSS.escape(event.key)}"]`);
       if (step) {
         const [x, y, width, height] = place();
