@@ -260,6 +260,13 @@ class EventStore:
             rows = self._db.execute(query, [*values, -1 if newest is None else newest]).fetchall()
             return list(_events(reversed(rows)))
 
+    def event_times(self, wanted: EventFilter = EventFilter()) -> list[float]:  # noqa: B008
+        """The Unix times of the events, in order."""
+        where, values = wanted.where("wall_s")
+        with self._store_errors():
+            rows = self._db.execute(f"SELECT wall_s FROM events WHERE {where} ORDER BY wall_s", values)
+            return [float(wall_s) for (wall_s,) in rows]
+
     def hours(self, wanted: EventFilter = EventFilter()) -> list[CameraHour]:  # noqa: B008
         """People and watched time by hour and camera, oldest first. An hour belongs to the range if it starts in it."""
         where, values = wanted.where("hour_s", with_kinds=False)

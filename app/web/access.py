@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import unquote_plus
 
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
@@ -167,7 +168,7 @@ class _Guard:
         given = scope["path_params"]
         if "camera" in given:
             return self._camera(given["camera"])
-        query = scope["query_string"].decode("latin-1") if scope["method"] == "GET" else ""
+        query = unquote_plus(scope["query_string"].decode("latin-1")) if scope["method"] == "GET" else ""
         return str(given.get("event") or given.get("face") or query)
 
     def _camera(self, given: object) -> str:

@@ -39,6 +39,8 @@ KINDS_TO_ACKNOWLEDGE = (
     EventKind.PART_FAILED,
     EventKind.OCCUPANCY_REACHED,
 )
+KINDS_WITH_VERDICT = (EventKind.NO_MASK, EventKind.INCORRECT, EventKind.RESOLVED)
+"""Those about a face."""
 
 
 def _read(folder: str) -> dict[str, bytes]:

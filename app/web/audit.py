@@ -100,6 +100,7 @@ class AuditLog:
         self._keep_s = keep_days * DAY_S
         self._purged_s = 0.0
         self._views: OrderedDict[tuple[str, ...], float] = OrderedDict()
+        self._checked: tuple[object, int, str] | None = None  # by ``fault``: version of the file, newest entry, digest
 
     def view(self, who: str, address: str, what: str, target: str = "") -> None:
         """Records what somebody looked at, once within SAME_VIEW_S."""
@@ -140,19 +141,29 @@ class AuditLog:
         return [str(row[0]) for row in self._file.rows(f"SELECT DISTINCT {column} FROM audit ORDER BY 1")]
 
     def fault(self) -> str:
-        """Which entry was changed or removed; '' if none was."""
+        """Which entry was changed or removed; '' if none was. While no other program writes to the file, only the
+        entries that are new since the last call are checked: there may be a million."""
+        version = self._file.rows("PRAGMA data_version")
+        checked = self._checked if self._checked is not None and self._checked[0] == version else None
         newest = self._file.rows("SELECT seq FROM sqlite_sequence WHERE name = 'audit'")
-        expected, later = int(str(newest[0][0])) if newest else 0, ""
+        expected, later, first = int(str(newest[0][0])) if newest else 0, "", None
         for entry in self.entries(before=expected + 1):  # later ones are written meanwhile
             if entry.number != expected:
                 return f"entry {expected} was removed"
             if not entry.is_unchanged or later not in ("", entry.digest):
                 return f"entry {entry.number} was changed"
+            first = first or (version, entry.number, entry.digest)
+            if checked is not None and checked[1:] == (entry.number, entry.digest):
+                self._checked = first
+                return ""
             expected, later = entry.number - 1, entry.previous
         deleted = max(
             (int(entry.target) for entry in self.entries(what=DELETED) if entry.target.isdecimal()), default=0
         )
-        return "" if expected <= deleted else f"entry {expected} was removed"
+        if expected > deleted:
+            return f"entry {expected} was removed"
+        self._checked = first
+        return ""
 
 
 def _append(db: sqlite3.Connection, now_s: float, content: tuple[str, str, str, str]) -> None:

@@ -1,19 +1,21 @@
 """The routes of the API for events, alerts and collected faces."""
 
 import io
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from app.alerts.export import total, write_csv
 from app.alerts.marks import Verdict
-from app.core.types import Box
+from app.core.types import Box, Event
 from app.review.clips import POSTER, RECORD, VIDEO
 from app.review.collected import CROP, SCENE
 from app.web.access import NO_EVENT, NO_FACE
+from app.web.assets import KINDS_WITH_VERDICT
 from app.web.handling import (
     ApiRoute,
     actor_of,
@@ -43,7 +45,8 @@ from app.web.schemas import (
 )
 
 MAX_EVENTS = 500
-MAX_CSV_EVENTS = 100_000
+CSV_EVENTS = 5000
+"""Read and sent at once."""
 
 
 def routes() -> list[ApiRoute]:
@@ -77,14 +80,24 @@ async def _events(request: Request) -> Response:
 
 async def _events_csv(request: Request) -> Response:
     site, query = site_of(request), event_filter(request)
+    parts = _csv_parts(site.history.parts(query, CSV_EVENTS))
+    first = await site.run_in_worker(lambda: next(parts))  # a file that cannot be read is an error, not half a table
 
-    def to_csv() -> str:
-        file = io.StringIO()
-        write_csv(site.history.events(query, MAX_CSV_EVENTS)[::-1], file)
-        return file.getvalue()
+    async def sent() -> AsyncIterator[str]:
+        part: str | None = first
+        while part is not None:
+            yield part
+            part = await site.run_in_worker(lambda: next(parts, None))
 
     headers = {"Content-Disposition": 'attachment; filename="maskwatch-events.csv"'}
-    return Response(await site.run_in_worker(to_csv), headers=headers, media_type="text/csv")
+    return StreamingResponse(sent(), headers=headers, media_type="text/csv")
+
+
+def _csv_parts(parts: Iterator[list[Event]]) -> Iterator[str]:
+    for i, events in enumerate(parts):
+        file = io.StringIO()
+        write_csv(events, file)
+        yield file.getvalue() if i == 0 else file.getvalue().partition("\n")[2]  # one header
 
 
 async def _event(request: Request) -> Response:
@@ -146,8 +159,11 @@ async def _acknowledge_all(request: Request) -> Response:
 async def _judge(request: Request) -> Response:
     site, event_id, actor = site_of(request), request.path_params["event"], actor_of(request)
     judgement = await read(request, Judgement)
-    if await site.run_in_worker(lambda: site.find_event(event_id)) is None:
+    event = await site.run_in_worker(lambda: site.find_event(event_id))
+    if event is None:
         raise HTTPException(404, NO_EVENT)
+    if event.kind not in KINDS_WITH_VERDICT:
+        raise HTTPException(409, f"an event of the kind {event.kind} is not about a face, so it gets no verdict")
     verdict, label = judgement.verdict.value, judgement.label if judgement.verdict is Verdict.WRONG_LABEL else ""
     marks = await site.run_in_worker(lambda: site.judge(event_id, verdict, label, actor))
     return json_response(Judged(id=event_id, verdict=verdict, label=label, verdict_s=marks.verdict_s or 0.0))

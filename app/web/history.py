@@ -5,11 +5,13 @@ Every call may wait for the disk, so the server runs it in a worker thread.
 
 import json
 import math
+import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
+from dataclasses import replace
 
 from app.alerts.delivery import AlertCenter
 from app.alerts.event_store import EACH_ID, EventStore
@@ -57,6 +59,17 @@ class History:
                 events += store.events(query, limit)
         events.sort(key=lambda event: event.wall_s)
         return events[::-1][:limit]
+
+    def parts(self, query: EventFilter, size: int) -> Iterator[list[Event]]:
+        """All matching events, oldest first, about ``size`` at once: all together may not fit into memory."""
+        store, times = self._open(), []
+        if store is not None:
+            with closing(store):
+                times = store.event_times(query)
+        since_s = query.since_s
+        for until_s in (*dict.fromkeys(times[size::size]), query.until_s):
+            yield self.events(replace(query, since_s=since_s, until_s=until_s), sys.maxsize)[::-1]
+            since_s = until_s
 
     def event(self, event_id: str) -> Event | None:
         recent = next((event for event in self._center.recent() if event.id == event_id), None)

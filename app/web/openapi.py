@@ -105,7 +105,7 @@ _OPERATIONS: tuple[tuple[str, str, str, str, type | str, tuple[int, ...]], ...] 
     ("get", f"{_EVENT}/clip.mp4", "clip", "Video of the event", "video/mp4", (404,)),
     ("get", f"{_EVENT}/clip.json", "clipBoxes", "Faces in the video", dict, (404,)),
     ("get", f"{_EVENT}/clip.jpg", "clipPoster", "Image of the video", _JPEG, (404,)),
-    ("post", f"{_EVENT}/verdict", "judge", "Store a verdict", schemas.Judged, (400, 403, 404, 503)),
+    ("post", f"{_EVENT}/verdict", "judge", "Store a verdict", schemas.Judged, (400, 403, 404, 409, 503)),
     ("get", f"{_FACE}/picture.jpg", "facePicture", "Scene of the face", _JPEG, (404,)),
     ("post", f"{_FACE}/label", "labelFace", "Label a face", schemas.Labelled, (400, 403, 404, 503)),
     ("get", "/day.zip", "day", "Events, clips and snapshots of a day", "application/zip", (400, 503)),

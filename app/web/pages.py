@@ -160,21 +160,23 @@ async def _label(request: Request) -> Response:
     collected = site.collected
     skipped = int(_number(query.get("skip", "")) or 0)
 
-    def read() -> tuple[CollectedFace | None, int, bool]:
+    def read() -> tuple[CollectedFace | None, int, bool, bool]:
         found = [face for face in collected.to_label() if user.sees(face.camera)]
         chosen = collected.find(query["face"]) if query.get("face") else None
         if chosen is not None and not user.sees(chosen.camera):
             chosen = None
         face = chosen or (found[skipped % len(found)] if found else None)
-        return face, len(found), face is not None and collected.folder.has(face.id, SCENE)
+        has_any = face is not None or any(user.sees(each.camera) for each in collected.faces())
+        return face, len(found), face is not None and collected.folder.has(face.id, SCENE), has_any
 
-    face, count, has_scene = await site.run_in_worker(read)
+    face, count, has_scene, has_any = await site.run_in_worker(read)
     box, size = (None, (1, 1)) if face is None else (face.box, face.size)
     if face is not None and not has_scene:
         box, size = face.crop_box, face.crop_size
     return render(
         request, "label", face=face, count=count, box=box, size=size, has_scene=has_scene, skipped=skipped,
-        last=query.get("last", ""), choices=[(key, label, gettext(text)) for key, label, text in LABEL_CHOICES],
+        last=query.get("last", ""), has_any=has_any,
+        choices=[(key, label, gettext(text)) for key, label, text in LABEL_CHOICES],
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from app.alerts.store_types import EventFilter
 from app.core.translation import gettext, marked
 from app.core.types import Event, EventKind
 from app.review.picture_folder import day_of
-from app.web.assets import KINDS_TO_ACKNOWLEDGE
+from app.web.assets import KINDS_TO_ACKNOWLEDGE, KINDS_WITH_VERDICT
 from app.web.handling import site_of, user_of
 from app.web.people import User
 from app.web.rendering import render
@@ -102,6 +102,7 @@ async def review(request: Request) -> Response:
         states={name: gettext(text) for name, text in STATES.items()},
         right_labels=RIGHT_LABELS,
         alert_kinds=KINDS_TO_ACKNOWLEDGE,
+        has_verdict=chosen is not None and chosen.kind in KINDS_WITH_VERDICT,
     )
 
 

@@ -76,6 +76,24 @@ def test_nine_cameras_are_live_over_one_connection(tmp_path: Path, browser: Any)
         browser.get("about:blank")  # closes the event stream
 
 
+def test_what_is_said_about_a_picture_covers_nothing_else(tmp_path: Path, browser: Any) -> None:
+    monitor = FakeMonitor("door")
+    monitor.change(frame=None)
+    monitor.state(SourceState.RECONNECTING, "no route to host")
+    with serving(tmp_path, monitor) as running:
+        for page in ("/", "/wall"):
+            browser.get(f"{running.base}{page}")
+            browser.execute_script("document.body.classList.add('is-paused')")
+            picture, *parts = (
+                browser.find_element(By.CSS_SELECTOR, each).rect for each in (".picture", "[data-badge]", ".paused")
+            )
+            offline, paused = parts
+            assert offline["x"] > picture["x"] + picture["width"] / 2, "on the left the picture has the camera's name"
+            assert offline["x"] + offline["width"] < picture["x"] + picture["width"]
+            assert paused["x"] + paused["width"] < offline["x"]
+        browser.get("about:blank")
+
+
 def shown_tiles(browser: Any) -> list[str]:
     script = "return [...document.querySelectorAll('.tile:not([hidden])')].map(tile => tile.dataset.camera)"
     return list(browser.execute_script(script))

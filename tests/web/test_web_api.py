@@ -18,11 +18,12 @@ from fakes_web import LIMIT_S, TOKEN, FakeMonitor, Running, make_event, serving,
 
 from app.alerts.event_store import EventStore
 from app.alerts.retention import purge
-from app.alerts.store_types import Status
+from app.alerts.store_types import Status, WriteBatch
 from app.capture.capture import SourceState
 from app.core.camera_hours import CameraHour, hour_of
 from app.core.types import EventKind
 from app.pipeline.camera import CameraView
+from app.web import event_api
 
 DASHBOARD = Path(__file__).parents[2] / "packaging" / "grafana-dashboard.json"
 
@@ -49,6 +50,19 @@ def test_status_reports_every_camera(tmp_path: Path) -> None:
         assert client.get("/api/v1/cameras").json()["cameras"][1]["name"] == "yard"
         assert client.get("/api/v1/alerts").json()["events"][0]["id"] == event.id
         assert client.get("/api/v1/cameras/3").status_code == 404
+
+
+def test_the_table_has_all_events_of_any_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_api, "CSV_EVENTS", 4)
+    with serving(tmp_path) as running, running.client() as client:
+        times = [0, 1, 2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 5, 6, 7, 8]  # more at one time than are read at once
+        events = [make_event(number, wall_s=1e9 + 100 * at) for number, at in enumerate(times)]
+        with EventStore(running.settings.alerts.store) as store:
+            store.write(WriteBatch(tuple((each, None) for each in events)), 1e9)
+        for query, shown in (("", events), (f"?since={1e9 + 100}&until={1e9 + 700}", events[1:15]), ("?camera=x", [])):
+            lines = client.get(f"/api/v1/events.csv{query}").text.splitlines()
+            assert lines[0].startswith("id,")
+            assert [line.partition(",")[0] for line in lines[1:]] == [each.id for each in shown], query
 
 
 def test_events_with_filters_snapshots_and_csv(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from fakes_people import add_users, browser, entries
 from fakes_web import CHEAP, FakeMonitor, Running, make_event, serving
 
 from app.settings.web import people_file
-from app.web.audit import DELETED, AuditEntry
+from app.web import audit
+from app.web.audit import DELETED, AuditEntry, digest_of
 from app.web.people import People
 
 
@@ -76,7 +77,7 @@ def test_the_page_shows_filters_and_exports_the_log(served: Running) -> None:
         assert (rows[0]["target"], rows[0]["who"]) == ("<b>event 229</b>", "anna")
         assert rows[1]["who"] == "'=vera", "no formula for a table program"
         assert "Somebody changed" not in boss.get("/audit").text
-    assert ("boss", "exported the audit log", "what=viewed+a+clip") in entries(served)
+    assert ("boss", "exported the audit log", "what=viewed a clip") in entries(served)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +108,24 @@ def test_a_change_of_the_log_shows(tmp_path: Path, change: str, fault: str) -> N
     assert people.audit.fault() == fault
     people.audit.record("boss", "10.0.0.1", "signed in")
     assert people.audit.fault(), "later entries do not hide it"
+
+
+def test_each_view_of_the_log_checks_only_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    people = People(tmp_path / "people", CHEAP)
+    for number in range(50):
+        people.audit.record("boss", "10.0.0.1", "viewed a clip", f"event {number}")
+    assert people.audit.fault() == ""
+    people.audit.record("boss", "10.0.0.1", "signed in")
+    checked: list[str] = []
+    monkeypatch.setattr(audit, "digest_of", lambda text: checked.append(text) or digest_of(text))
+    assert people.audit.fault() == ""
+    assert len(checked) == 2, "the new entry, and the last one that was checked"
+    assert people.audit.fault() == ""
+    assert len(checked) == 3
+    with sqlite3.connect(tmp_path / "people") as db:
+        db.execute("UPDATE audit SET who = 'anna' WHERE number = 7")
+    db.close()
+    assert people.audit.fault() == "entry 7 was changed", "another program wrote to the file"
 
 
 def test_an_entry_that_is_written_during_the_check_is_no_change(

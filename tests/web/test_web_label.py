@@ -45,6 +45,10 @@ def test_the_most_useful_face_is_first_until_all_have_a_label(running: Running, 
     assert set(labels(faces).values()) == {Label.NO_MASK}
 
 
+def test_without_faces_the_page_says_how_to_collect_some(running: Running) -> None:
+    assert "No faces are collected yet" in running.get("/label").text
+
+
 def test_a_form_labels_and_takes_back_without_javascript(running: Running, faces: CollectedFaces) -> None:
     with running.browser() as (client, secret):
         assert shown(client.get("/label?skip=1").text) == "2.5-b"

@@ -109,6 +109,17 @@ def test_a_verdict_is_stored_with_who_gave_it(reviewed: Running) -> None:
     assert abs((marks["run-door-1"].verdict_s or 0) - time.time()) < 600
 
 
+def test_only_an_event_about_a_face_gets_a_verdict(reviewed: Running) -> None:
+    event = reviewed.add_event(make_event(5, EventKind.CAMERA_OFFLINE, wall_s=NOON_S, track_id=0, box=None))
+    with reviewed.browser() as (client, secret):
+        assert "Was it right?" in client.get("/review?event=run-door-1").text
+        assert "Was it right?" not in client.get(f"/review?event={event.id}").text
+        answer = client.post(f"/api/v1/events/{event.id}/verdict", headers=secret, json={"verdict": "no_face"})
+        assert (answer.status_code, answer.json()["error"]) == (
+            409, "an event of the kind camera_offline is not about a face, so it gets no verdict",
+        )  # fmt: skip
+
+
 def test_a_verdict_reaches_the_face_that_was_collected(reviewed: Running) -> None:
     faces = CollectedFaces(PictureFolder(reviewed.settings.alerts.store.with_name("events.db.collected")))
     box = Box(1, 2, 3, 4)
