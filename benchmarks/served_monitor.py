@@ -14,6 +14,7 @@ from app.alerts.mutes import Mutes
 from app.pipeline.monitor import Monitor
 from app.settings.load import load_settings
 from app.web.server import WebServer
+from app.web.site import Site
 
 
 def serve_counts(tables: dict[str, Any], counts: Callable[[Monitor, int], object]) -> None:
@@ -28,7 +29,7 @@ def serve_counts(tables: dict[str, Any], counts: Callable[[Monitor, int], object
 
         monitor, mutes = Monitor(settings, [count]), Mutes()
         center = AlertCenter(settings.alerts, hold_back=mutes.hold_back)
-        server = WebServer(settings, monitor, center, mutes)
+        server = WebServer(Site(settings, monitor, center, mutes))
         with monitor:
             center.start()
             server.start()

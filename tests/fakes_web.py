@@ -24,6 +24,7 @@ from app.settings.load import load_settings
 from app.settings.root import Settings
 from app.web.passwords import Passwords
 from app.web.server import WebServer
+from app.web.site import Site
 
 LIMIT_S = 60.0
 """Time limit of waits; long, because a test machine may be slow or suspended."""
@@ -163,7 +164,7 @@ def serving(
     monitor = monitor or FakeMonitor()
     mutes = Mutes()
     center = AlertCenter(settings.alerts, hold_back=mutes.hold_back)
-    server = WebServer(settings, monitor, center, mutes, settings.alerts.store if is_hub else None, CHEAP)
+    server = WebServer(Site(settings, monitor, center, mutes, settings.alerts.store if is_hub else None, CHEAP))
     center.start()
     try:
         server.start()

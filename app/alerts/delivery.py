@@ -87,11 +87,7 @@ class AlertCenter:
                 self._start_thread(partial(self._run_channel, channel), f"alert:{channel.name}")
 
     def submit(
-        self,
-        event: Event,
-        snapshot_jpeg: bytes | None = None,
-        counted: bool = True,
-        channels: Collection[str] = (),
+        self, event: Event, snapshot_jpeg: bytes | None = None, counted: bool = True, channels: Collection[str] = ()
     ) -> None:
         """Writes ``event`` and its alerts to the disk, or to memory while the disk is broken; wakes the channels. An
         event that is not ``counted`` (of a file or the demo) is sent too, but stays in memory. ``channels``: those that

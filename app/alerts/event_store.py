@@ -3,7 +3,6 @@ may use the same file. Every error of the file is raised as ``StoreError``."""
 
 import json
 import logging
-import os
 import sqlite3
 import weakref
 from collections.abc import Iterable, Iterator
@@ -17,7 +16,7 @@ from typing import Self
 from app.alerts.event_records import event_from_record, event_record
 from app.alerts.file_lock import lock_path
 from app.alerts.retention_clock import DAY_S, StoredTimes
-from app.alerts.store_connection import connect
+from app.alerts.store_connection import connect, create_private, transaction
 from app.alerts.store_schema import SCHEMA, SCHEMA_VERSION, UPGRADES, check_version
 from app.alerts.store_types import Delivery, EventFilter, Status, StoreError, WriteBatch
 from app.core.camera_hours import COUNTED_FIELDS, CameraHour, Occupancy
@@ -69,9 +68,7 @@ class EventStore:
                 weakref.finalize(self, self._db.close)  # it lives as long as its owner
             else:
                 if create:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    with suppress(FileExistsError):  # readable by this user only, before any data is in it
-                        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+                    create_private(path)
                 elif not path.is_file():
                     raise StoreError(f"no event file {path}: watch a camera first, or name the file: --store PATH")
                 self._db, self.limits = connect(path, busy_s, create)
@@ -94,7 +91,7 @@ class EventStore:
         self._db.execute("PRAGMA secure_delete = ON")
         if version == SCHEMA_VERSION:
             return
-        with self._transaction():
+        with transaction(self._db):
             version = self._query_int("PRAGMA user_version")  # another program may have been first
             scripts = [UPGRADES[old] for old in range(version, SCHEMA_VERSION)] if version else [SCHEMA]
             for statement in ";".join(scripts).split(";"):
@@ -118,20 +115,9 @@ class EventStore:
             raise StoreError(f"event file {self.path}: {error.strerror or error}; check its folder") from error
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            with suppress(sqlite3.Error):  # report the first error; on a full disk SQLite rolls back by itself
-                self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
-    @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Yields the connection inside one transaction. Raises StoreError."""
-        with self._store_errors(), self._transaction():
+        with self._store_errors(), transaction(self._db):
             yield self._db
 
     def execute(self, statement: str) -> None:

@@ -116,14 +116,8 @@ class Alert:
     def record(self) -> dict[str, Any]:
         """The event's record with channel, key and attempt, and the snapshot in base64 as ``snapshot_jpeg``."""
         record = event_record(self.event)
-        record.update(
-            channel=self.channel,
-            idempotency_key=self.idempotency_key,
-            attempt=self.attempt,
-            is_test=self.is_test,
-            title=self.title,
-            text=self.text,
-        )
+        own = ("channel", "idempotency_key", "attempt", "is_test", "title", "text")
+        record |= {name: getattr(self, name) for name in own}
         if self.snapshot_jpeg is not None:
             record["snapshot_jpeg"] = base64.b64encode(self.snapshot_jpeg).decode("ascii")
         return record

@@ -105,10 +105,10 @@ def by_group(cameras: Iterable[tuple[str, HourRow]], group_of: Callable[[str], s
     return [(name, total(rows)) for name, rows in sorted(groups.items()) if name]
 
 
-def worst_hours(rows: Sequence[HourRow], most: int = 3) -> list[HourRow]:
-    """The hours with the lowest rates, of those with enough people and at least one without a correct mask."""
+def worst_hours(rows: Sequence[HourRow]) -> list[HourRow]:
+    """The three hours with the lowest rates, of those with enough people and at least one without a correct mask."""
     rated = [row for row in rows if rate_of(row.seen) is not None and row.seen.masked < row.seen.people]
-    return sorted(rated, key=lambda row: row.seen.compliance or 0.0)[:most]
+    return sorted(rated, key=lambda row: row.seen.compliance or 0.0)[:3]
 
 
 def little_watched(cameras: Iterable[tuple[str, HourRow]]) -> list[tuple[str, HourRow]]:

@@ -2,13 +2,13 @@
 
 import base64
 import json
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from app.alerts.store_connection import create_private
 from app.alerts.store_types import StoreError
 
 MAX_DEVICES = 500
@@ -44,9 +44,7 @@ class PushStore:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileExistsError):
-                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            create_private(self._path)
             with closing(sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)) as db:
                 db.executescript(_SCHEMA)
                 db.execute("BEGIN IMMEDIATE")

@@ -3,7 +3,8 @@
 import os
 import sqlite3
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -46,6 +47,25 @@ def connect(path: Path, busy_s: float, write: bool) -> tuple[sqlite3.Connection,
         db.close()
         raise
     return db, f"{disk_of(path)} has no {lacks}" if lacks else ""
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        with suppress(sqlite3.Error):  # report the first error; on a full disk SQLite rolls back by itself
+            db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def create_private(path: Path) -> None:
+    """Creates the file, unless it exists, readable by this user only before any data is in it. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        path.touch(0o600, exist_ok=False)
 
 
 def _open(path: Path, options: str = "?mode=rw") -> sqlite3.Connection:

@@ -1,17 +1,39 @@
-"""Makes hooks safe to call that may hang, fail or lack a package. The only thread here runs one ``send``."""
+"""Builds the hook of a channel, and makes hooks safe to call that may hang, fail or lack a package. The only thread
+here runs one ``send``."""
 
 import threading
 import time
 from collections.abc import Mapping
+from importlib import import_module
 
 from app.alerts.hook import Alert, AlertHook, SessionHook
-from app.alerts.hook_factory import build_hook
 from app.core.errors import HookError, MaskwatchError
 from app.core.secrets import scrub
 from app.settings.alerts import Channel
 
 ABORT_GRACE_S = 0.2
 ABORT_EVERY_S = 0.02
+_HOOKS = {
+    "command": ("command_hook", "CommandHook"),
+    "webhook": ("webhook_hook", "WebhookHook"),
+    "mqtt": ("mqtt_hook", "MqttHook"),
+    "apprise": ("apprise_hook", "AppriseHook"),
+    "sound": ("sound_hook", "SoundHook"),
+    "nats": ("nats_hook", "NatsHook"),
+    "push": ("push_hook", "PushHook"),
+    "plugin": ("plugin_hook", "load_plugin"),
+}
+"""By kind: the module in ``app/alerts/hooks``, and what makes the hook from its channel."""
+
+
+def build_hook(channel: Channel) -> AlertHook:
+    """Builds the hook of ``channel``. A hook's package is imported only when a channel needs it.
+
+    Raises SettingsError if a secret cannot be read, HookError if a package or plugin is missing.
+    """
+    module, name = _HOOKS[channel.kind]
+    hook: AlertHook = getattr(import_module(f"app.alerts.hooks.{module}"), name)(channel)
+    return hook
 
 
 class LazyHook:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,16 +99,13 @@ class StageTimers:
         frames = source.frames
 
         def timed_frames(stop: threading.Event) -> Iterator[Frame]:
-            iterator = frames(stop)
-            try:
+            with closing(frames(stop)) as iterator:
                 while True:
                     with self.timed("capture"):
                         frame = next(iterator, None)
                     if frame is None:
                         return
                     yield frame
-            finally:
-                iterator.close()
 
         source.frames = timed_frames
         return source
@@ -131,16 +128,13 @@ class SimulatedCamera:
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         start_s = due_s = time.monotonic()
-        iterator = self._source.frames(stop)
-        try:
-            for frame in iterator:
+        with closing(self._source.frames(stop)) as frames:  # type: ignore[type-var]
+            for frame in frames:
                 if stop.wait(max(0.0, due_s - time.monotonic())):
                     return
                 now_s = time.monotonic()
                 due_s = max(due_s + self._step_s, now_s)  # no burst of frames after slow decoding
                 yield replace(frame, time_s=now_s - start_s, captured_s=now_s, wall_s=time.time())
-        finally:
-            iterator.close()  # type: ignore[attr-defined]
 
 
 def instrumented_parts(

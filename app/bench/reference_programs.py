@@ -69,10 +69,7 @@ def comparison(name: str, ours: Sequence[Figures], theirs: Sequence[Figures]) ->
         raise BenchError(f"{name} analysed no frame; raise --seconds")
     costs = [a.cpu_s_per_frame / b.cpu_s_per_frame for a, b in pairs if a.cpu_s_per_frame and b.cpu_s_per_frame]
     return Comparison(
-        name=name,
-        runs=tuple(theirs),
-        frames_per_s=ratio_of(rates),
-        cpu_s_per_frame=ratio_of(costs) if costs else None,
+        name=name, runs=tuple(theirs), frames_per_s=ratio_of(rates), cpu_s_per_frame=ratio_of(costs) if costs else None
     )
 
 

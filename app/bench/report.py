@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from app.bench.result_types import Comparison, Figures, Ratio, Report, StartupTime
 from app.core.text import counted
@@ -46,19 +46,14 @@ def show(report: Report, console: Console) -> None:
 
 
 def _rates(run: Figures) -> Table:
-    table = Table(title=f"{counted(run.frames, 'frame')} in {run.seconds:.1f} s", title_justify="left")
-    table.add_column("stage")
-    table.add_column("per second", justify="right")
+    table = _table(f"{counted(run.frames, 'frame')} in {run.seconds:.1f} s", "stage", "per second")
     for name, rate in run.rates_per_s.items():
         table.add_row(_TITLES.get(name, name), f"{rate:.1f}")
     return table
 
 
 def _latencies(run: Figures) -> Table:
-    table = Table(title="time, ms", title_justify="left")
-    table.add_column("from, to")
-    for name in ("p50", "p95", "p99", "max"):
-        table.add_column(name, justify="right")
+    table = _table("time, ms", "from, to", "p50", "p95", "p99", "max")
     for name, spread in run.latency.items():
         values = (spread.p50_ms, spread.p95_ms, spread.p99_ms, spread.max_ms)
         table.add_row(_TITLES.get(name, name), *(f"{value:.1f}" for value in values))
@@ -66,15 +61,17 @@ def _latencies(run: Figures) -> Table:
 
 
 def _stages(run: Figures) -> Table:
-    table = Table(title="processor time by stage", title_justify="left")
-    table.add_column("stage")
-    for name in ("calls", "wall ms per call", "cpu ms per frame", "share"):
-        table.add_column(name, justify="right")
+    table = _table("processor time by stage", "stage", "calls", "wall ms per call", "cpu ms per frame", "share")
     for name, stage in run.stages.items():
         each = f"{stage.wall_s / stage.calls * 1000:.2f}" if stage.calls else ""
         frame = f"{stage.cpu_s / run.frames * 1000:.2f}" if run.frames else ""
         table.add_row(_STAGES.get(name, name), str(stage.calls or ""), each, frame, f"{stage.share:.0%}")
     return table
+
+
+def _table(title: str, first: str, *numbers: str) -> Table:
+    columns = (Column(name, justify="right") for name in numbers)
+    return Table(first, *columns, title=title, title_justify="left")
 
 
 def _totals(run: Figures) -> str:
@@ -85,9 +82,8 @@ def _totals(run: Figures) -> str:
 
 
 def _starts(starts: Sequence[tuple[str, StartupTime]]) -> Table:
-    table = Table(title="start-up time of a fresh process, s", title_justify="left")
-    for name in ("start", "first frame", "first labelled face", "processor time", "memory, MB"):
-        table.add_column(name, justify="left" if name == "start" else "right")
+    columns = ("start", "first frame", "first labelled face", "processor time", "memory, MB")
+    table = _table("start-up time of a fresh process, s", *columns)
     for name, each in starts:
         memory = f"{each.rss_mb:.0f}" if each.rss_mb else ""
         values = (each.first_frame_s, each.first_label_s, each.first_label_cpu_s)

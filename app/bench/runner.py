@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,8 +15,6 @@ from app.bench.machine import describe, only_cores, versions
 from app.bench.result_types import Report, StartupTime, StartupTimes
 from app.settings.flags import MONITORING, SOURCE, VISION
 from app.settings.root import Settings
-
-R = TypeVar("R")
 
 _ROUNDS = 3
 """Runs of each program in a comparison: fewer give no spread."""
@@ -92,19 +90,15 @@ def _starts(starts: list[StartupTime]) -> StartupTimes | None:
     return StartupTimes(cold=starts[0], warm=tuple(starts[1:])) if starts else None
 
 
-class _StepRunner(Protocol):
-    def __call__(self, name: str, step: Callable[[], R]) -> R: ...
-
-
 @contextmanager
-def _progress(count: int) -> Iterator["_StepRunner"]:
+def _progress(count: int) -> Iterator[Callable[[str, Callable[[], Any]], Any]]:
     """Yields a function that runs one step and shows its name in a progress bar on standard error."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=count)
 
-        def run_step(name: str, step: Callable[[], R]) -> R:
+        def run_step(name: str, step: Callable[[], Any]) -> Any:
             progress.update(task, description=name)
             result = step()
             progress.advance(task)

@@ -148,8 +148,7 @@ class _Logins:
         left_s = 0.0 if rejected_s is None else rejected_s + settings.login_retry_s - time.monotonic()
         if left_s > 0:
             raise LoginError(
-                f"cannot open {settings.shown}: {address} has rejected the user name and password; check both",
-                left_s,
+                f"cannot open {settings.shown}: {address} has rejected the user name and password; check both", left_s
             )
 
 

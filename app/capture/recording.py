@@ -100,11 +100,7 @@ def name_patterns(pattern: str, zone: tzinfo | None) -> tuple[NamePattern, ...]:
     """The given ``pattern``, or those of common recorders. Raises SettingsError if it cannot be read."""
     if pattern:
         return (NamePattern(pattern, zone),)
-    known = []
-    for text, own in _RECORDERS:
-        for form in _alternatives(text):
-            known.append(NamePattern(form, own or zone))
-    return tuple(known)
+    return tuple(NamePattern(form, own or zone) for text, own in _RECORDERS for form in _alternatives(text))
 
 
 def _alternatives(pattern: str) -> list[str]:

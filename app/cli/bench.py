@@ -12,15 +12,7 @@ from typing import TYPE_CHECKING, Any
 from app.cli.arguments import number, whole
 from app.core.errors import SettingsError
 from app.core.files import output_errors, write_text
-from app.settings.flags import (
-    MONITORING,
-    SOURCE,
-    VISION,
-    add_flags,
-    config_path,
-    flag_values,
-    source_values,
-)
+from app.settings.flags import MONITORING, SOURCE, VISION, add_flags, config_path, flag_values, source_values
 
 if TYPE_CHECKING:
     from app.settings.root import Settings
@@ -31,9 +23,7 @@ _FLAGS = tuple(flag for flag in SOURCE if flag.name not in ("--loop", "--fast"))
 
 def register(commands: Any) -> None:
     parser = commands.add_parser(
-        "bench",
-        help="measure speed, latency, memory and start-up on this machine",
-        description=__doc__,
+        "bench", help="measure speed, latency, memory and start-up on this machine", description=__doc__
     )
     parser.add_argument("--source", action="append", metavar="S", help="a source as for 'watch' (default: demo)")
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings")

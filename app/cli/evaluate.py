@@ -11,6 +11,7 @@ from rich.table import Table
 
 from app.core.errors import DataError
 from app.core.files import output_errors, write_json, write_text
+from app.core.text import counted
 from app.settings.vision import ClassifierSettings, DetectorSettings
 from app.training.classifier.evaluation import (
     UNSURE_MIN_FACE_PX,
@@ -31,7 +32,7 @@ from app.training.data.face_pool import landmark_detector
 from app.training.data.samples import find_samples, labels_of, show_left_out
 from app.training.data.user_splits import across
 from app.training.reports.html_report import Page, write_report
-from app.training.reports.tables import HEADINGS, faces, markdown, percent, plain, probes_markdown, rows, share
+from app.training.reports.tables import HEADINGS, markdown, percent, plain, probes_markdown, rows, share
 from app.training.types import Sample
 from app.vision.classifier import MaskClassifier, bundled_model, load_classifier
 from app.vision.detector_loader import load_detector
@@ -137,7 +138,7 @@ def show(console: Console, title: str, reports: Sequence[SetReport]) -> None:
     """Prints one block per set, which fits in 80 columns."""
     console.print(f"classifier {escape(title)}, recalls in percent with Wilson 95 % intervals")
     for entry in reports:
-        console.print(f"\n[bold]{escape(entry.name)}[/bold], {faces(entry.scores.faces)}", highlight=False)
+        console.print(f"\n[bold]{escape(entry.name)}[/bold], {counted(entry.scores.faces, 'face')}", highlight=False)
         _show_block(console, entry)
 
 
@@ -195,4 +196,4 @@ def print_extra_results(console: Console, sets: Sequence[ReportedSet], others: S
             console.print(f"\n{name}: {text}", highlight=False, markup=False)
     for entry in [*(one.report for one in sets), *others]:
         for reason, count in entry.left_out.items():
-            console.print(f"{entry.name}: {faces(count)} left out: {reason}", highlight=False, markup=False)
+            console.print(f"{entry.name}: {counted(count, 'face')} left out: {reason}", highlight=False, markup=False)

@@ -206,9 +206,10 @@ def _start_web(stack: ExitStack, settings: "Settings", center: "AlertCenter") ->
 
     try:
         from app.web.server import WebServer
+        from app.web.site import Site
     except ImportError as error:
         raise SettingsError(f"the web view needs {error.name}: pip install 'maskwatch[web]'") from error
-    web = WebServer(settings, _NoCameras(), center, Mutes(), settings.alerts.store)
+    web = WebServer(Site(settings, _NoCameras(), center, Mutes(), settings.alerts.store))
     web.start()
     stack.callback(_close, web.stop)
     print(web.welcome, file=sys.stderr, flush=True)

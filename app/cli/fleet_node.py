@@ -98,10 +98,7 @@ class FleetNode:
         }
 
     def follow(
-        self,
-        apply: Callable[[], None],
-        use_model: Callable[[str, Path | None], None],
-        fault_of: Callable[[str], str],
+        self, apply: Callable[[], object], use_model: Callable[[str, Path | None], None], fault_of: Callable[[str], str]
     ) -> None:
         """Uses what the hub sent since the last call. ``apply`` uses ``over``. ``use_model`` uses a model for a table
         of the settings, None is that of this machine; it raises MaskwatchError if it cannot be loaded. ``fault_of``:

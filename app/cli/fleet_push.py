@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import closing
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -60,11 +61,8 @@ def register(actions: Any) -> None:
 
 
 def _nodes(folder: "HubFolder") -> "dict[str, SeenNode]":
-    store = open_store(folder)
-    try:
+    with closing(open_store(folder)) as store:
         return {node.name: node for node in store.nodes()}
-    finally:
-        store.close()
 
 
 def _with_stream(folder: "HubFolder", do: "Callable[[JetStreamContext], Awaitable[T]]") -> T:

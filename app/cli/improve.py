@@ -159,12 +159,7 @@ def _improve_detector(
         result += ", but it forgets other faces or finds false ones; keep the detector in use."
     elif done.is_better:
         result += ": better."
-        result += _keep(
-            args,
-            fingerprint(done.network),
-            lambda path: head.write(path, done.network),
-            result,
-        )
+        result += _keep(args, fingerprint(done.network), lambda path: head.write(path, done.network), result)
     elif done.comparison.more_verdicts:
         result += f": not proven yet; about {counted(done.comparison.more_verdicts, 'more verdict')} are needed."
     else:

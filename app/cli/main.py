@@ -148,16 +148,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_code
     except MaskwatchError as error:
         logging.getLogger(__name__).debug("cause", exc_info=True)
-        print(f"maskwatch: {error}", file=fault_tolerant_stderr())
-        return error.exit_code
+        return _failed(error, error.exit_code)
     except ImportError as error:
-        print(f"maskwatch: {_import_advice(error)}", file=fault_tolerant_stderr())
-        return USAGE_ERROR
+        return _failed(_import_advice(error))
     except AttributeError as error:
         if "module 'cv2'" not in str(error):
             raise
-        print(f"maskwatch: {_opencv_advice(error)}", file=fault_tolerant_stderr())
-        return USAGE_ERROR
+        return _failed(_opencv_advice(error))
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader closed the pipe, as in '| head'
@@ -165,15 +162,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except OSError as error:
         if advice := _missing_folder_advice(error):
-            print(f"maskwatch: {advice}", file=fault_tolerant_stderr())
-            return USAGE_ERROR
+            return _failed(advice)
         if error.errno not in _FULL or error.filename is not None:
             raise
         drop(sys.stdout)
-        print(
-            f"maskwatch: cannot write the output: {error.strerror}; free some disk space", file=fault_tolerant_stderr()
-        )
-        return USAGE_ERROR
+        return _failed(f"cannot write the output: {error.strerror}; free some disk space")
+
+
+def _failed(reason: object, exit_code: int = USAGE_ERROR) -> int:
+    print(f"maskwatch: {reason}", file=fault_tolerant_stderr())
+    return exit_code
 
 
 def has_display() -> bool:

@@ -13,7 +13,7 @@ from app.training.paper.audit import audit, audit_lines
 from app.training.paper.page import known_records, report_text, write_page
 from app.training.paper.results import evaluate_cell, run_records
 from app.training.paper.training import TABLE_I, TABLE_II, PaperData, PaperRun, paper_splits, train_paper
-from app.training.trainer import OUT_OF_TIME, Fitted, limit_threads
+from app.training.trainer import OUT_OF_TIME, limit_threads
 from app.vision.preprocess import limit_opencv_threads
 
 
@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
             precision="mixed_bfloat16" if args.bfloat16 else "float32",
             deadline_s=ends_s,
         )
-        fitted = train_cell(plan, data, console)
+        with TrainingProgress(console, f"table {table}, {name}") as progress:
+            fitted = train_paper(plan, data, progress.on_step, progress.on_epoch)
         if fitted.stopped == OUT_OF_TIME:
             console.print(
                 f"time limit reached after {len(fitted.history)} epochs of table {table}, {name}; "
@@ -55,13 +56,6 @@ def run(args: argparse.Namespace) -> int:
     text = write_page(args.report, args.folder) if args.report is not None else report_text(run_records(args.folder))
     console.print(text, markup=False)
     return 0
-
-
-def train_cell(plan: PaperRun, data: PaperData, console: Console) -> Fitted:
-    """Trains one network and shows its progress."""
-
-    with TrainingProgress(console, f"table {plan.table}, {plan.network.name}") as progress:
-        return train_paper(plan, data, progress.on_step, progress.on_epoch)
 
 
 def print_audit(data: Path) -> int:

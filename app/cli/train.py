@@ -254,11 +254,7 @@ def plan_of(
 
 
 def _write_results(
-    args: argparse.Namespace,
-    plan: "ShippedRun",
-    fitted: Fitted,
-    faces: TrainingFaces,
-    console: Console,
+    args: argparse.Namespace, plan: "ShippedRun", fitted: Fitted, faces: TrainingFaces, console: Console
 ) -> None:
     """Writes model files, metrics, report and charts into the run folder."""
     from app.training.classifier.finalize import finalize_model

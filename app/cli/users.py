@@ -53,6 +53,14 @@ def _people(args: argparse.Namespace) -> "People":
     return People(people_file(settings_of(args).store))
 
 
+def _person(args: argparse.Namespace) -> "tuple[People, str]":
+    """The users, and the given name as it is stored. Raises PeopleError."""
+    people = _people(args)
+    from app.web.people import user_name
+
+    return people, user_name(args.name)
+
+
 def _password(people: "People", name: str) -> str:
     """The hash of the password that is typed twice, or is the first line of standard input."""
     from app.web.people import PeopleError
@@ -79,9 +87,9 @@ def _done(people: "People", what: str, target: str, text: str) -> int:
 
 def _add(args: argparse.Namespace) -> int:
     """Adds a user. The password is asked for, or read from standard input."""
-    from app.web.people import Role, user_name
+    people, name = _person(args)
+    from app.web.people import Role
 
-    people, name = _people(args), user_name(args.name)
     role = Role(args.role or ("viewer" if people.has_users else "admin"))
     cameras = None if args.camera is None else frozenset(args.camera)
     name = people.add(name, role, cameras, "" if args.no_password else _password(people, name))
@@ -106,9 +114,7 @@ def _list(args: argparse.Namespace) -> int:
 
 def _remove(args: argparse.Namespace) -> int:
     """Removes a user and ends the sessions."""
-    from app.web.people import user_name
-
-    people, name = _people(args), user_name(args.name)
+    people, name = _person(args)
     people.remove(name, may_be_last=True)
     more = "" if people.has_users else "; there is no user any more"
     return _done(people, "removed a user", name, f"{name} is removed{more}")
@@ -116,9 +122,7 @@ def _remove(args: argparse.Namespace) -> int:
 
 def _reset(args: argparse.Namespace) -> int:
     """Sets a new password, turns off the code of an authenticator app and ends the sessions."""
-    from app.web.people import user_name
-
-    people, name = _people(args), user_name(args.name)
+    people, name = _person(args)
     people.known(name)
     people.set_password(name, _password(people, name), keeps_code=False)
     return _done(people, "reset a password", name, f"{name} has a new password")
@@ -126,9 +130,9 @@ def _reset(args: argparse.Namespace) -> int:
 
 def _role(args: argparse.Namespace) -> int:
     """Changes role and cameras, disables or enables a user, and ends the sessions."""
-    from app.web.people import Role, user_name
+    people, name = _person(args)
+    from app.web.people import Role
 
-    people, name = _people(args), user_name(args.name)
     account = people.known(name)
     disabled = args.disable or (account.disabled and not args.enable)
     cameras = None if args.all_cameras else account.cameras if args.camera is None else frozenset(args.camera)

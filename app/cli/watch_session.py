@@ -151,10 +151,11 @@ class WatchSession:
     def _make_web(self) -> "WebServer":
         try:
             from app.web.server import WebServer
+            from app.web.site import Site
         except ImportError as error:
             advice = "pip install 'maskwatch[web]' (from a checkout: pip install '.[web]')"
             raise SettingsError(f"the web view needs {error.name}: {advice}") from error
-        web = WebServer(self._settings, self.monitor, self.alerts, self._mutes)
+        web = WebServer(Site(self._settings, self.monitor, self.alerts, self._mutes))
         web.site.setup.file = self._file
         return web
 
@@ -172,7 +173,7 @@ class WatchSession:
             return
         self._next_step_s = now_s + _STEP_S
         if self._node is not None:
-            self._node.follow(self._apply_hub, self._use_model, self.monitor.fault_of)
+            self._node.follow(lambda: self._apply(self._local), self._use_model, self.monitor.fault_of)
         lasting = self.monitor.restarted | (self._node.faults() if self._node is not None else {})
         faults = faults_of_alerts(self.alerts.health()) | lasting
         faults = {part: redact(fault)[:200] for part, fault in faults.items()}
@@ -182,9 +183,6 @@ class WatchSession:
     def _with_hub(self, local: Settings) -> Settings:
         """``local`` with the settings and the models that the hub sent."""
         return local if self._node is None else self._node.over(local)
-
-    def _apply_hub(self) -> None:
-        self._apply(self._local)
 
     def _use_model(self, table: str, model: Path | None) -> None:
         from app.cli.fleet_node import with_model

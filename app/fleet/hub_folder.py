@@ -1,7 +1,6 @@
 """The folder of a hub: its keys, the credentials of the sites, the settings of the server and the event file."""
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -247,5 +246,5 @@ class HubFolder:
     def _write_secret(path: Path, text: str) -> None:
         """Readable by this user only, from the first moment on."""
         if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            path.touch(0o600, exist_ok=False)
         write_text(path, text)

@@ -21,15 +21,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from app.alerts.nats_client import BEGIN_JWT, BEGIN_SEED
+from app.alerts.push_store import to_base64url
 
 PREFIXES = {"operator": 14 << 3, "account": 0, "user": 20 << 3}
 """The first byte of a public NKey, so that its text begins with O, A or U."""
 SEED_PREFIX = 18 << 3
 CERTIFICATE_DAYS = 3650
-_NO_LIMITS = {
-    **dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1),
-    "wildcards": True,
-}
+_NO_LIMITS = {**dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1), "wildcards": True}
 _STREAMS = dict.fromkeys(("mem_storage", "disk_storage", "streams", "consumer"), -1)
 
 
@@ -63,9 +61,9 @@ class KeyPair:
         claims["nats"] = {**nats, "version": 2}
         digest = hashlib.sha512(json.dumps(claims, sort_keys=True).encode()).digest()[:32]
         claims["jti"] = base64.b32encode(digest).decode().rstrip("=")
-        parts = [_base64url(json.dumps(part).encode()) for part in ({"typ": "JWT", "alg": "ed25519-nkey"}, claims)]
+        parts = [to_base64url(json.dumps(part).encode()) for part in ({"typ": "JWT", "alg": "ed25519-nkey"}, claims)]
         signed = ".".join(parts)
-        return f"{signed}.{_base64url(self._key.sign(signed.encode()))}"
+        return f"{signed}.{to_base64url(self._key.sign(signed.encode()))}"
 
 
 def new_key(kind: str) -> KeyPair:
@@ -125,10 +123,6 @@ def _decoded(text: str) -> bytes:
     if len(raw) < 4 or binascii.crc_hqx(raw[:-2], 0) != int.from_bytes(raw[-2:], "little"):
         raise ValueError("not a key")
     return raw[:-2]
-
-
-def _base64url(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
 @dataclass(frozen=True, slots=True)

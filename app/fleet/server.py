@@ -58,24 +58,21 @@ class HubServer:
     async def connection(self) -> "AsyncIterator[Client]":
         """A connection of the hub; starts the server if it does not run. Raises HookError or MonitorError."""
         await self._ensure_running()
-        async with self._connected() as client:
+        async with self.running_connection() as client:
             yield client
-
-    def running_connection(self) -> "AbstractAsyncContextManager[Client]":
-        """As ``connection``, but does not start the server. Raises HookError."""
-        return self._connected()
 
     async def waiting(self) -> int:
         """The messages that the hub has not stored yet. Does not start the server; raises HookError."""
         from nats.errors import Error
 
-        async with self._connected() as client:
+        async with self.running_connection() as client:
             try:
                 return int((await client.jetstream().stream_info(STREAM)).state.messages)
             except Error as error:
                 raise HookError(f"there is no stream yet: {error}") from error
 
-    def _connected(self) -> "AbstractAsyncContextManager[Client]":
+    def running_connection(self) -> "AbstractAsyncContextManager[Client]":
+        """As ``connection``, but does not start the server. Raises HookError."""
         folder = self._folder
         return connected(folder.local_url, self._credentials, "hub", CONNECT_LIMIT_S, folder.tls_name)
 
@@ -97,7 +94,7 @@ class HubServer:
     async def _answers(self) -> HookError | None:
         """None if the server accepts the hub, or why it does not."""
         try:
-            async with self._connected():
+            async with self.running_connection():
                 return None
         except HookError as error:
             return error

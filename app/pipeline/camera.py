@@ -291,12 +291,7 @@ class Camera:
         if not self.settings.line and self.occupancy.alert is None:
             return ()
         self.occupancy, events = occupancy.step(
-            self.settings.occupancy,
-            self.settings.timezone,
-            self.events,
-            self.occupancy,
-            result.frame,
-            result.crossings,
+            self.settings.occupancy, self.settings.timezone, self.events, self.occupancy, result.frame, result.crossings
         )
         return events
 

@@ -56,9 +56,7 @@ class ImageLabeler:
             probabilities = weigh_not_face(probabilities, [detection.score for detection in detections], metadata)
         return [
             LabeledFace(
-                detection.box,
-                decide(row.tolist(), metadata, detection.box.size, sharpness(crop)),
-                detection.landmarks,
+                detection.box, decide(row.tolist(), metadata, detection.box.size, sharpness(crop)), detection.landmarks
             )
             for detection, crop, row in zip(detections, crops, probabilities, strict=True)
         ]

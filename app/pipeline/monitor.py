@@ -25,15 +25,7 @@ from app.pipeline.listeners import EventListener, HourRecorder, Listeners, Resul
 from app.pipeline.monitor_parts import MonitorParts, live_settings
 from app.pipeline.result_queue import ResultQueue
 from app.pipeline.thread_group import ThreadGroup
-from app.pipeline.watchdog import (
-    CHECK_EVERY_S,
-    Action,
-    ReportOutage,
-    Restart,
-    Stage,
-    Watchdog,
-    raise_if_none_left,
-)
+from app.pipeline.watchdog import CHECK_EVERY_S, Action, ReportOutage, Restart, Stage, Watchdog, raise_if_none_left
 from app.settings.monitor import CameraSettings
 from app.settings.reload import live_camera, live_part
 from app.settings.root import Settings

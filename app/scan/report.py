@@ -1,7 +1,7 @@
 """The report of a scan: one HTML page without scripts from elsewhere, and a CSV file of the hours."""
 
 import base64
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,17 +16,8 @@ from app.core.types import Event
 from app.scan.run_folder import FailedShard, RunFolder, UnreadableFile
 
 CSV_FIELDS = (
-    "camera",
-    "hour",
-    "hour_s",
-    "watched_min",
-    "people",
-    "masked",
-    "incorrect",
-    "bare",
-    "compliance",
-    "alerts",
-)
+    "camera", "hour", "hour_s", "watched_min", "people", "masked", "incorrect", "bare", "compliance", "alerts",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +64,6 @@ def make_report(folder: RunFolder) -> Report:
     thumbnails: dict[str, bytes] = {}
     gaps: list[Gap] = []
     watched_ms = 0
-    alerts: defaultdict[tuple[str, int], int] = defaultdict(int)
     for each in plan.shards:
         line = done.get(each.shard.id)
         result = None if line is None else folder.result(line)
@@ -87,9 +77,7 @@ def make_report(folder: RunFolder) -> Report:
             key = hour.seen.camera, hour.seen.hour_s
             before = hours.get(key, ScannedHour(CameraHour(*key), 0.0, 0))
             hours[key] = ScannedHour(before.seen.plus(hour.seen), before.watched_s + hour.watched_ms / 1000, 0)
-    for event in events:
-        if event.kind in ALERT_KINDS:
-            alerts[event.camera, hour_of(event.wall_s)] += 1
+    alerts = Counter((event.camera, hour_of(event.wall_s)) for event in events if event.kind in ALERT_KINDS)
     for key in alerts:
         hours.setdefault(key, ScannedHour(CameraHour(*key), 0.0, 0))
     rows = [ScannedHour(hours[key].seen, hours[key].watched_s, alerts[key]) for key in sorted(hours)]

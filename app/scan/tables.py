@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from app.alerts.event_records import RECORD_FIELDS, event_from_record, event_record
@@ -74,15 +75,15 @@ def decode(content: bytes, where: str) -> list[Row]:
 
 
 def encode_result(shard_id: str, camera: str, result: ShardResult) -> bytes:
-    rows: list[Row] = []
-    for event in result.events:
-        rows.append({"record": "event", **event_record(event), "thumbnail": result.thumbnails.get(event.id)})
+    rows: list[Row] = [
+        {"record": "event", **event_record(event), "thumbnail": result.thumbnails.get(event.id)}
+        for event in result.events
+    ]
     for hour in result.hours:
         seen = hour.seen
         counts = {"masked": seen.masked, "bare": seen.bare, "incorrect": seen.incorrect}
         rows.append({"record": "hour", "hour_s": seen.hour_s, **counts, "watched_ms": hour.watched_ms})
-    for fault in result.faults:
-        rows.append({"record": "fault", "from_s": fault.from_s, "to_s": fault.to_s, "reason": fault.reason})
+    rows += [{"record": "fault", **asdict(fault)} for fault in result.faults]
     rows.append({"record": "total", "frames": result.frames, "watched_ms": result.watched_ms})
     return encode([{**row, "shard_id": shard_id, "camera": camera} for row in rows], RESULT)
 

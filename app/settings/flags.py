@@ -48,10 +48,9 @@ SOURCE = (
 )  # fmt: skip
 
 MONITORING = (
-    Flag(
-        "--keep-trying", "monitor.retry_at_start", "keep trying if no source can be opened at the start", constant=True
-    ),
-)
+    Flag("--keep-trying", "monitor.retry_at_start", "keep trying if no source can be opened at the start",
+         constant=True),
+)  # fmt: skip
 
 VISION = (
     Flag("--detector", "detector.kind", "face detector: YuNet (cnn) or Haar cascade", ("haar", "cnn")),
@@ -59,51 +58,31 @@ VISION = (
     Flag("--detector-score", "detector.score", "cnn: minimum score of a face", metavar="X"),
     Flag("--detector-backend", "detector.backend", "cnn: library that runs the network", NETWORK_BACKENDS),
     Flag("--scale-factor", "detector.scale_factor", "haar: step between window sizes", metavar="X"),
-    Flag(
-        "--min-neighbors",
-        "detector.min_neighbors",
-        "haar: number of overlapping detections that make a face",
-        metavar="N",
-    ),
-    Flag(
-        "--min-face",
-        "detector.min_face_px",
-        "smallest face that is searched, in source pixels, such as 40px",
-        metavar="PX",
-    ),
-    Flag(
-        "--working-width",
-        "detector.working_width_px",
-        "wider frames are shrunk to this width before detection",
-        metavar="PX",
-    ),
+    Flag("--min-neighbors", "detector.min_neighbors", "haar: number of overlapping detections that make a face",
+         metavar="N"),
+    Flag("--min-face", "detector.min_face_px", "smallest face that is searched, in source pixels, such as 40px",
+         metavar="PX"),
+    Flag("--working-width", "detector.working_width_px", "wider frames are shrunk to this width before detection",
+         metavar="PX"),
     Flag("--tiles", "detector.tiles", "also search wide scenes in tiles: 2x1, or auto", metavar="CxR"),
-    Flag(
-        "--search-region",
-        "detector.region",
-        "search only this part of the frame, as fractions from 0 to 1",
-        metavar="X,Y,W,H",
-    ),
+    Flag("--search-region", "detector.region", "search only this part of the frame, as fractions from 0 to 1",
+         metavar="X,Y,W,H"),
     Flag("--equalize", "detector.equalize", "haar: equalise the histogram before detection", constant=True),
     Flag("--profile", "detector.profile", "haar: also search faces in profile", constant=True),
     Flag("--backend", "classifier.backend", "library that runs the classifier", (*NETWORK_BACKENDS, "keras")),
     Flag("--model", "classifier.model", "classifier file in the format of the back end (.tflite)", metavar="FILE"),
-    Flag(
-        "--models", "classifier.models", "bundled models; open: for commercial use too, less exact", ("default", "open")
-    ),
-)
+    Flag("--models", "classifier.models", "bundled models; open: for commercial use too, less exact",
+         ("default", "open")),
+)  # fmt: skip
 
 ALERTING = (
     Flag("--dwell", "policy.dwell_s", "how long a face must be bare before it alerts", metavar="S"),
     Flag("--cooldown", "policy.cooldown_s", "minimum time between two alerts of a camera", metavar="S"),
     Flag("--alert-min-face", "policy.min_face_px", "smaller faces never alert", metavar="PX"),
-    Flag(
-        "--store",
-        "alerts.store",
-        "event file; each program that watches needs its own; files and the demo are stored and counted only with it",
-        metavar="FILE",
-    ),
-)
+    Flag("--store", "alerts.store",
+         "event file; each program that watches needs its own; files and the demo are stored and counted only with it",
+         metavar="FILE"),
+)  # fmt: skip
 
 VIEW = (
     Flag("--headless", "view.headless", "no window", constant=True),
@@ -116,15 +95,11 @@ VIEW = (
 )
 
 WEB = (
-    Flag(
-        "--web-token-env",
-        "web.token_env",
-        "environment variable that contains the token of the web view",
-        metavar="NAME",
-    ),
+    Flag("--web-token-env", "web.token_env", "environment variable that contains the token of the web view",
+         metavar="NAME"),
     Flag("--web-token-file", "web.token_file", "file that contains the token of the web view", metavar="FILE"),
     Flag("--web-users", "web.users", "people must sign in to the web view with name and password", constant=True),
-)
+)  # fmt: skip
 
 
 ALL_FLAGS = (*SOURCE, *MONITORING, *VISION, *ALERTING, *VIEW, *WEB)

@@ -172,11 +172,11 @@ def _pair_places(labels: Sequence[Label]) -> list[int]:
     return [labels.index(label) for label in pair] if all(label in labels for label in pair) else []
 
 
-def reliability(probabilities: Probabilities, targets: Targets, bins: int = 10) -> list[tuple[float, float, int]]:
-    """(mean confidence, accuracy, number of faces) for each bin that has faces."""
+def reliability(probabilities: Probabilities, targets: Targets) -> list[tuple[float, float, int]]:
+    """(mean confidence, accuracy, number of faces) for each tenth of confidence that has faces."""
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
-    places = np.minimum((confidence * bins).astype(int), bins - 1)
-    held = [places == i for i in range(bins)]
+    places = np.minimum((confidence * 10).astype(int), 9)
+    held = [places == i for i in range(10)]
     return [(float(confidence[own].mean()), float(right[own].mean()), int(own.sum())) for own in held if own.any()]
 
 

@@ -97,7 +97,7 @@ def built(build: Callable[[], KerasModel], precision: str = "float32", seed: int
         keras.config.set_dtype_policy(before)
 
 
-def build_paper(network: PaperNetwork, classes: int = 2, *, for_training: bool = False) -> KerasModel:
+def build_paper(network: PaperNetwork, *, for_training: bool = False) -> KerasModel:
     """The study's network, uncompiled. ReLU is after the pooling: the result is the same for a quarter of the work.
 
     ``for_training`` uses layers that train faster and have the same weights. Copy the weights into a plain network for
@@ -118,7 +118,7 @@ def build_paper(network: PaperNetwork, classes: int = 2, *, for_training: bool =
             layers.append((fast or keras.layers).BatchNormalization())
         if network.dropout > 0:
             layers.append((fast or keras.layers).Dropout(network.dropout))
-    layers += [keras.layers.Flatten(), keras.layers.Dense(classes)]
+    layers += [keras.layers.Flatten(), keras.layers.Dense(2)]
     layers.append(keras.layers.Activation("softmax", dtype="float32"))
     return keras.Sequential(layers, name=network.name)
 

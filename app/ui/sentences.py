@@ -20,52 +20,24 @@ class Sentences:
 
 
 SENTENCES = {
-    "en": Sentences(
-        "Thank you", "Please wear a mask", "Please cover your nose", "One moment, please", "Welcome. Please look here"
-    ),
-    "de": Sentences(
-        "Vielen Dank",
-        "Bitte eine Maske tragen",
-        "Bitte die Nase bedecken",
-        "Einen Moment bitte",
-        "Willkommen. Bitte hierher schauen",
-    ),
-    "fr": Sentences(
-        "Merci",
-        "Veuillez porter un masque",
-        "Veuillez couvrir votre nez",
-        "Un instant, s’il vous plaît",
-        "Bienvenue. Regardez ici, s’il vous plaît",
-    ),
-    "es": Sentences(
-        "Gracias",
-        "Por favor, use mascarilla",
-        "Por favor, cúbrase la nariz",
-        "Un momento, por favor",
-        "Le damos la bienvenida. Mire aquí, por favor",
-    ),
-    "pt": Sentences(
-        "Agradecemos",
-        "Por favor, use máscara",
-        "Por favor, cubra o nariz",
-        "Um momento, por favor",
-        "Boas-vindas. Olhe para cá, por favor",
-    ),
-    "id": Sentences(
-        "Terima kasih",
-        "Mohon kenakan masker",
-        "Mohon tutupi hidung Anda",
-        "Mohon tunggu sebentar",
-        "Selamat datang. Silakan lihat ke sini",
-    ),
+    "en": Sentences("Thank you", "Please wear a mask", "Please cover your nose", "One moment, please",
+                    "Welcome. Please look here"),
+    "de": Sentences("Vielen Dank", "Bitte eine Maske tragen", "Bitte die Nase bedecken", "Einen Moment bitte",
+                    "Willkommen. Bitte hierher schauen"),
+    "fr": Sentences("Merci", "Veuillez porter un masque", "Veuillez couvrir votre nez", "Un instant, s’il vous plaît",
+                    "Bienvenue. Regardez ici, s’il vous plaît"),
+    "es": Sentences("Gracias", "Por favor, use mascarilla", "Por favor, cúbrase la nariz", "Un momento, por favor",
+                    "Le damos la bienvenida. Mire aquí, por favor"),
+    "pt": Sentences("Agradecemos", "Por favor, use máscara", "Por favor, cubra o nariz", "Um momento, por favor",
+                    "Boas-vindas. Olhe para cá, por favor"),
+    "id": Sentences("Terima kasih", "Mohon kenakan masker", "Mohon tutupi hidung Anda", "Mohon tunggu sebentar",
+                    "Selamat datang. Silakan lihat ke sini"),
     "zh": Sentences("谢谢您", "请戴口罩", "请遮住鼻子", "请等一下", "欢迎光临"),
-    "ja": Sentences(
-        "ありがとうございます", "マスクを着用してください", "鼻を覆ってください", "お待ちください", "ようこそ"
-    ),
-    "ar": Sentences(
-        "شكرًا لك", "يرجى ارتداء الكمامة", "يرجى تغطية الأنف", "لحظة من فضلك", "أهلًا وسهلًا، انظر إلى هنا من فضلك"
-    ),
-}
+    "ja": Sentences("ありがとうございます", "マスクを着用してください", "鼻を覆ってください",
+                    "お待ちください", "ようこそ"),
+    "ar": Sentences("شكرًا لك", "يرجى ارتداء الكمامة", "يرجى تغطية الأنف", "لحظة من فضلك",
+                    "أهلًا وسهلًا، انظر إلى هنا من فضلك"),
+}  # fmt: skip
 
 
 def sentences_of(language: str, own: KioskSentences) -> Sentences:

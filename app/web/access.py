@@ -40,89 +40,60 @@ NO_EVENT = "no such event; see /api/v1/events"
 NO_FACE = "no such collected face; it may have been deleted"
 _API = "/api/v1"
 _EVENT = "/events/{event:path}"
-RULES: dict[tuple[str, str], Rule] = {
+_CAMERA = "/cameras/{camera:int}"
+_SETUP_FORMS = ("/setup/cameras/add", "/setup/cameras/save", "/setup/cameras/remove", "/setup/channels/add",
+                "/setup/channels/save", "/setup/channels/remove", "/setup/privacy/save", "/setup/undo")  # fmt: skip
+_TABLE: tuple[tuple[Rule, str, tuple[str, ...]], ...] = (
     # Pages
-    ("GET", "/"): _view("viewed live images"),
-    ("GET", "/wall"): _view("viewed live images"),
-    ("GET", "/events"): _view("viewed events"),
-    ("GET", "/review"): _view("viewed events"),
-    ("GET", "/label"): _view("viewed collected faces"),
-    ("GET", "/trends"): Rule(VIEWER),
-    ("GET", "/health"): Rule(VIEWER),
-    ("GET", "/fleet"): Rule(VIEWER),
-    ("GET", "/fleet/cameras"): Rule(VIEWER),
-    ("GET", "/scan"): Rule(VIEWER, "viewed the archive scan", needs_all=True, is_view=True),
-    ("GET", "/metrics"): Rule(VIEWER, needs_all=True),
+    (_view("viewed live images"), "GET", ("/", "/wall")),
+    (_view("viewed events"), "GET", ("/events", "/review")),
+    (_view("viewed collected faces"), "GET", ("/label",)),
+    (Rule(VIEWER), "GET", ("/trends", "/health", "/fleet", "/fleet/cameras")),
+    (Rule(VIEWER, "viewed the archive scan", needs_all=True, is_view=True), "GET", ("/scan",)),
+    (Rule(VIEWER, needs_all=True), "GET", ("/metrics",)),
     # The own account
-    ("POST", "/logout"): Rule(VIEWER),
-    ("GET", "/account"): Rule(VIEWER),
-    ("POST", "/account/password"): Rule(VIEWER),
-    ("POST", "/account/sessions/end"): Rule(VIEWER),
-    ("POST", "/account/code"): Rule(VIEWER),
-    ("POST", "/account/tokens"): Rule(VIEWER),
+    (Rule(VIEWER), "GET", ("/account",)),
+    (Rule(VIEWER), "POST", ("/logout", "/account/password", "/account/sessions/end", "/account/code",
+                            "/account/tokens")),
     # Users; the handlers record the changes
-    ("GET", "/users"): Rule(ADMIN),
-    ("POST", "/users"): Rule(ADMIN),
-    ("POST", "/users/{name}/change"): Rule(ADMIN),
-    ("POST", "/users/{name}/password"): Rule(ADMIN),
-    ("POST", "/users/{name}/remove"): Rule(ADMIN),
-    ("GET", "/audit"): Rule(ADMIN, "viewed the audit log", is_view=True),
-    ("GET", "/audit.csv"): Rule(ADMIN, "exported the audit log"),
+    (Rule(ADMIN), "GET", ("/users",)),
+    (Rule(ADMIN), "POST", ("/users", "/users/{name}/change", "/users/{name}/password", "/users/{name}/remove")),
+    (Rule(ADMIN, "viewed the audit log", is_view=True), "GET", ("/audit",)),
+    (Rule(ADMIN, "exported the audit log"), "GET", ("/audit.csv",)),
     # Settings: the addresses of cameras contain passwords, and a trial opens a connection
-    **{("GET", path): Rule(ADMIN) for path in ("/setup", "/setup/camera", "/setup/channels")},
-    **{("GET", path): Rule(ADMIN) for path in ("/setup/channel", "/setup/privacy")},
-    **{("GET", path): Rule(ADMIN) for path in ("/setup/zones", f"{_API}/settings")},
-    ("GET", "/setup/zones.jpg"): Rule(ADMIN, "viewed live images", is_view=True),
-    ("GET", f"{_API}/setup/tried/{{key}}/picture.jpg"): Rule(ADMIN),
-    **{
-        ("POST", path): Rule(ADMIN, "tried a camera")
-        for path in (f"{_API}/setup/try", *(f"/setup/cameras/{each}" for each in ("try", "search", "profiles")))
-    },
-    **{
-        ("POST", path): Rule(ADMIN, "changed settings")
-        for path in (
-            f"{_API}/settings",
-            f"{_API}/settings/undo",
-            "/setup/undo",
-            "/setup/privacy/save",
-            *(f"/setup/cameras/{each}" for each in ("add", "save", "remove")),
-            *(f"/setup/channels/{each}" for each in ("add", "save", "remove")),
-        )
-    },
+    (Rule(ADMIN), "GET", ("/setup", "/setup/camera", "/setup/channels", "/setup/channel", "/setup/privacy",
+                          "/setup/zones", f"{_API}/settings", f"{_API}/setup/tried/{{key}}/picture.jpg")),
+    (Rule(ADMIN, "viewed live images", is_view=True), "GET", ("/setup/zones.jpg",)),
+    (Rule(ADMIN, "tried a camera"), "POST", (f"{_API}/setup/try", "/setup/cameras/try", "/setup/cameras/search",
+                                             "/setup/cameras/profiles")),
+    (Rule(ADMIN, "changed settings"), "POST", (f"{_API}/settings", f"{_API}/settings/undo", *_SETUP_FORMS)),
     # Alerts on the own device
-    ("GET", f"{_API}/push"): Rule(VIEWER),
-    ("POST", f"{_API}/push/subscribe"): Rule(VIEWER, "subscribed to alerts"),
-    ("POST", f"{_API}/push/unsubscribe"): Rule(VIEWER, "unsubscribed from alerts"),
+    (Rule(VIEWER), "GET", (f"{_API}/push",)),
+    (Rule(VIEWER, "subscribed to alerts"), "POST", (f"{_API}/push/subscribe",)),
+    (Rule(VIEWER, "unsubscribed from alerts"), "POST", (f"{_API}/push/unsubscribe",)),
     # API
-    ("GET", f"{_API}/session"): Rule(VIEWER),
-    ("GET", f"{_API}/openapi.json"): Rule(VIEWER),
-    ("GET", f"{_API}/status"): Rule(VIEWER),
-    ("GET", f"{_API}/stream"): _view("viewed events"),
-    ("GET", f"{_API}/alerts"): _view("viewed events"),
-    ("GET", f"{_API}/cameras"): Rule(VIEWER),
-    ("GET", f"{_API}/cameras/{{camera:int}}"): Rule(VIEWER),
-    ("GET", f"{_API}/cameras/{{camera:int}}/picture.jpg"): _view("viewed live images"),
-    ("GET", f"{_API}/cameras/{{camera:int}}/stream.mjpeg"): _view("viewed live images"),
-    ("GET", f"{_API}/live"): _view("viewed live images"),
-    ("POST", f"{_API}/cameras/{{camera:int}}/mute"): Rule(OPERATOR, "muted a camera"),
-    ("POST", f"{_API}/cameras/{{camera:int}}/unmute"): Rule(OPERATOR, "unmuted a camera"),
-    ("POST", f"{_API}/cameras/{{camera:int}}/turn"): Rule(OPERATOR, "turned a camera"),
-    ("GET", f"{_API}/events"): _view("viewed events"),
-    ("GET", f"{_API}/events.csv"): Rule(VIEWER, "exported events"),
-    ("GET", f"{_API}{_EVENT}"): _view("viewed an event"),
-    ("GET", f"{_API}{_EVENT}/picture.jpg"): _view("viewed a snapshot"),
-    ("GET", f"{_API}{_EVENT}/clip.mp4"): _view("viewed a clip"),
-    ("GET", f"{_API}{_EVENT}/clip.json"): Rule(VIEWER),
-    ("GET", f"{_API}{_EVENT}/clip.jpg"): _view("viewed a snapshot"),
-    ("POST", f"{_API}{_EVENT}/verdict"): Rule(OPERATOR, "gave a verdict"),
-    ("GET", f"{_API}/faces/{{face:path}}/picture.jpg"): _view("viewed a collected face"),
-    ("POST", f"{_API}/faces/{{face:path}}/label"): Rule(OPERATOR, "labelled a face"),
-    ("GET", f"{_API}/day.zip"): Rule(VIEWER, "exported a day"),
-    ("GET", f"{_API}/compliance"): Rule(VIEWER),
-    ("POST", f"{_API}/alerts/test"): Rule(OPERATOR, "sent a test alert", needs_all=True),
-    ("POST", f"{_API}/alerts/acknowledge"): Rule(OPERATOR, "acknowledged"),
-    ("POST", f"{_API}/alerts/{{event:path}}/acknowledge"): Rule(OPERATOR, "acknowledged"),
-}
+    (Rule(VIEWER), "GET", (f"{_API}/session", f"{_API}/openapi.json", f"{_API}/status", f"{_API}/cameras",
+                           f"{_API}{_CAMERA}", f"{_API}{_EVENT}/clip.json", f"{_API}/compliance")),
+    (_view("viewed live images"), "GET", (f"{_API}{_CAMERA}/picture.jpg", f"{_API}{_CAMERA}/stream.mjpeg",
+                                          f"{_API}/live")),
+    (Rule(OPERATOR, "muted a camera"), "POST", (f"{_API}{_CAMERA}/mute",)),
+    (Rule(OPERATOR, "unmuted a camera"), "POST", (f"{_API}{_CAMERA}/unmute",)),
+    (Rule(OPERATOR, "turned a camera"), "POST", (f"{_API}{_CAMERA}/turn",)),
+    (_view("viewed events"), "GET", (f"{_API}/stream", f"{_API}/alerts", f"{_API}/events")),
+    (Rule(VIEWER, "exported events"), "GET", (f"{_API}/events.csv",)),
+    (_view("viewed an event"), "GET", (f"{_API}{_EVENT}",)),
+    (_view("viewed a snapshot"), "GET", (f"{_API}{_EVENT}/picture.jpg", f"{_API}{_EVENT}/clip.jpg")),
+    (_view("viewed a clip"), "GET", (f"{_API}{_EVENT}/clip.mp4",)),
+    (Rule(OPERATOR, "gave a verdict"), "POST", (f"{_API}{_EVENT}/verdict",)),
+    (_view("viewed a collected face"), "GET", (f"{_API}/faces/{{face:path}}/picture.jpg",)),
+    (Rule(OPERATOR, "labelled a face"), "POST", (f"{_API}/faces/{{face:path}}/label",)),
+    (Rule(VIEWER, "exported a day"), "GET", (f"{_API}/day.zip",)),
+    (Rule(OPERATOR, "sent a test alert", needs_all=True), "POST", (f"{_API}/alerts/test",)),
+    (Rule(OPERATOR, "acknowledged"), "POST", (f"{_API}/alerts/acknowledge",
+                                              f"{_API}/alerts/{{event:path}}/acknowledge")),
+)  # fmt: skip
+RULES = {(method, path): rule for rule, method, paths in _TABLE for path in paths}
+"""By method and path."""
 PUBLIC = Rule(None)
 
 

@@ -2,12 +2,12 @@
 
 import time
 from datetime import datetime
+from functools import partial
 from importlib import resources
 from typing import Any
 from urllib.parse import quote
 
 from jinja2 import DictLoader, Environment, StrictUndefined
-from starlette.requests import Request
 from starlette.responses import Response
 
 from app.alerts.numbers import rate_text
@@ -77,7 +77,7 @@ class Assets:
             clock=_clock,
             date_time=_date_time,
             iso_time=_iso_time,
-            path_segment=_path_segment,
+            path_segment=partial(quote, safe=""),  # '/' too: a browser must not resolve '..' in an id
             redact=redact,
             browser_name=browser_name,
             reason_text=translated_reason,
@@ -94,9 +94,8 @@ class Assets:
         }
         return self._environment.get_template(name).render({**texts, **values})
 
-    async def static(self, request: Request) -> Response:
+    def static(self, name: str) -> Response:
         """``/static/NAME``; 404 for an unknown name."""
-        name = request.path_params["name"]
         content = self._static.get(name)
         if content is None:
             return Response("not found\n", 404, media_type="text/plain")
@@ -139,8 +138,3 @@ def browser_name(label: str) -> str:
 def _iso_time(wall_s: float) -> str:
     """ISO 8601 with the time zone, for the time elements of a page."""
     return datetime.fromtimestamp(wall_s).astimezone().isoformat(timespec="seconds")
-
-
-def _path_segment(text: str) -> str:
-    """``text`` as one path segment; '/' is escaped so that a browser does not resolve '..' in an id."""
-    return quote(text, safe="")

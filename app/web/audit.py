@@ -2,18 +2,17 @@
 
 import hashlib
 import json
-import os
 import sqlite3
 import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.alerts.retention_clock import DAY_S
-from app.alerts.store_connection import connect
+from app.alerts.store_connection import connect, create_private, transaction
 from app.alerts.store_types import StoreError
 
 SAME_VIEW_S = 300.0
@@ -44,9 +43,7 @@ class UsersFile:
             if path is None:
                 self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
             else:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with suppress(FileExistsError):  # readable by this user only, before anything is in it
-                    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+                create_private(path)
                 self._db = connect(path, 2.0, write=True)[0]
             self._close = weakref.finalize(self, self._db.close)
             self._db.execute("PRAGMA synchronous = NORMAL")  # the event loop does not wait for the disk
@@ -66,15 +63,12 @@ class UsersFile:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+        with self._errors(), transaction(self._db):
+            yield self._db
+
+    def execute(self, statement: str, *values: object) -> None:
+        with self.transaction() as db:
+            db.execute(statement, values)
 
     def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
         with self._errors():

@@ -1,9 +1,10 @@
 """The audit log as a page with a filter, and as CSV."""
 
 import io
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -11,57 +12,54 @@ from starlette.responses import Response, StreamingResponse
 
 from app.core.text import CsvWriter
 from app.web.audit import AuditEntry
+from app.web.handling import site_of
+from app.web.rendering import render
 from app.web.site import Site
 
 PAGE_ENTRIES = 100
 AUDIT_FIELDS = ("number", "at_s", "who", "address", "what", "target", "digest")
 
 
-class AuditPage:
-    """``render`` is ``Pages.page``."""
+async def audit(request: Request) -> Response:
+    query, site = request.query_params, site_of(request)
+    given = {name: query.get(name, "") for name in ("who", "what", "since", "until", "before")}
 
-    def __init__(self, site: Site, render: Callable[..., Response]) -> None:
-        self._site = site
-        self._render = render
+    def read() -> dict[str, Any]:
+        entries = list(islice(_entries(site, given), PAGE_ENTRIES + 1))
+        older = {**given, "before": entries[PAGE_ENTRIES - 1].number} if len(entries) > PAGE_ENTRIES else {}
+        return {
+            "entries": entries[:PAGE_ENTRIES],
+            "older": urlencode({name: value for name, value in older.items() if value}),
+            "fault": site.people.audit.fault(),
+            "whos": site.people.audit.choices("who"),
+            "whats": site.people.audit.choices("what"),
+        }
 
-    async def page(self, request: Request) -> Response:
-        query, audit = request.query_params, self._site.people.audit
-        given = {name: query.get(name, "") for name in ("who", "what", "since", "until", "before")}
+    values = await site.run_in_worker(read)
+    export = urlencode({name: value for name, value in given.items() if value and name != "before"})
+    days = site.settings.web.audit_days
+    return render(request, "audit", given=given, export=export, days=days, **values)
 
-        def read() -> dict[str, object]:
-            entries = list(islice(_entries(self._site, given), PAGE_ENTRIES + 1))
-            older = {**given, "before": entries[PAGE_ENTRIES - 1].number} if len(entries) > PAGE_ENTRIES else {}
-            return {
-                "entries": entries[:PAGE_ENTRIES],
-                "older": urlencode({name: value for name, value in older.items() if value}),
-                "fault": audit.fault(),
-                "whos": audit.choices("who"),
-                "whats": audit.choices("what"),
-            }
 
-        values = await self._site.run_in_worker(read)
-        export = urlencode({name: value for name, value in given.items() if value and name != "before"})
-        days = self._site.settings.web.audit_days
-        return self._render(request, "audit", given=given, export=export, days=days, **values)
+async def audit_csv(request: Request) -> Response:
+    site = site_of(request)
+    given = {name: request.query_params.get(name, "") for name in ("who", "what", "since", "until")}
+    entries = _entries(site, given)
 
-    async def csv(self, request: Request) -> Response:
-        given = {name: request.query_params.get(name, "") for name in ("who", "what", "since", "until")}
-        entries = _entries(self._site, given)
+    def part() -> str:
+        file = io.StringIO()
+        CsvWriter(file, AUDIT_FIELDS).writerows(
+            {name: getattr(entry, name) for name in AUDIT_FIELDS} for entry in islice(entries, 500)
+        )
+        return file.getvalue()
 
-        def part() -> str:
-            file = io.StringIO()
-            CsvWriter(file, AUDIT_FIELDS).writerows(
-                {name: getattr(entry, name) for name in AUDIT_FIELDS} for entry in islice(entries, 500)
-            )
-            return file.getvalue()
+    async def sent() -> AsyncIterator[str]:
+        yield ",".join(AUDIT_FIELDS) + "\n"
+        while text := await site.run_in_worker(part):
+            yield text
 
-        async def sent() -> AsyncIterator[str]:
-            yield ",".join(AUDIT_FIELDS) + "\n"
-            while text := await self._site.run_in_worker(part):
-                yield text
-
-        headers = {"Content-Disposition": 'attachment; filename="maskwatch-audit.csv"'}
-        return StreamingResponse(sent(), headers=headers, media_type="text/csv")
+    headers = {"Content-Disposition": 'attachment; filename="maskwatch-audit.csv"'}
+    return StreamingResponse(sent(), headers=headers, media_type="text/csv")
 
 
 def _entries(site: Site, given: dict[str, str]) -> Iterator[AuditEntry]:

@@ -5,7 +5,7 @@ Colours come from the style sheet; hatching and a dashed line distinguish the pa
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 
 from markupsafe import Markup, escape
@@ -14,7 +14,7 @@ from app.alerts.export import HourRow, total
 from app.alerts.numbers import rate_of, rate_text
 from app.core.camera_hours import HOUR_S, hour_of
 from app.core.text import offset_if_ambiguous
-from app.core.translation import date_text, gettext, ngettext
+from app.core.translation import date_text, gettext, marked, ngettext
 
 _HEIGHT, _TOP, _BOTTOM, _LEFT, _RIGHT = 320, 16, 46, 40, 46
 _MIN_WIDTH, _BAR_STEP = 1000, 15
@@ -37,7 +37,7 @@ def rows_by_hour(rows: Sequence[HourRow], since_s: float, until_s: float) -> lis
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What each bar of a chart is, in the language of the context. ``name`` is part of the ids."""
+    """What each bar of a chart is. ``name`` is part of the ids, the others are texts."""
 
     name: str
     unit: str
@@ -46,38 +46,26 @@ class Unit:
     title: str
     listed: str
 
-    @classmethod
-    def hour(cls) -> "Unit":
-        return cls(
-            "hour",
-            gettext("Hour"),
-            gettext("By hour"),
-            gettext("Chart by hour, scrolls horizontally"),
-            gettext("People by hour and share of masks worn correctly"),
-            gettext("The table lists every hour."),
-        )
+    def translated(self) -> "Unit":
+        """In the language of the context."""
+        name, *texts = astuple(self)
+        return Unit(name, *map(gettext, texts))
 
-    @classmethod
-    def day(cls) -> "Unit":
-        return cls(
-            "day",
-            gettext("Day"),
-            gettext("By day"),
-            gettext("Chart by day, scrolls horizontally"),
-            gettext("People by day and share of masks worn correctly"),
-            gettext("The table lists every day."),
-        )
 
-    @classmethod
-    def hour_of_the_day(cls) -> "Unit":
-        return cls(
-            "hour-of-the-day",
-            gettext("Hour of the day"),
-            gettext("By hour of the day"),
-            gettext("Chart by hour of the day, scrolls horizontally"),
-            gettext("People by hour of the day and share of masks worn correctly"),
-            gettext("The table lists every hour of the day."),
-        )
+HOUR = Unit(
+    "hour", marked("Hour"), marked("By hour"), marked("Chart by hour, scrolls horizontally"),
+    marked("People by hour and share of masks worn correctly"), marked("The table lists every hour."),
+)  # fmt: skip
+DAY = Unit(
+    "day", marked("Day"), marked("By day"), marked("Chart by day, scrolls horizontally"),
+    marked("People by day and share of masks worn correctly"), marked("The table lists every day."),
+)  # fmt: skip
+HOUR_OF_THE_DAY = Unit(
+    "hour-of-the-day", marked("Hour of the day"), marked("By hour of the day"),
+    marked("Chart by hour of the day, scrolls horizontally"),
+    marked("People by hour of the day and share of masks worn correctly"),
+    marked("The table lists every hour of the day."),
+)  # fmt: skip
 
 
 def hour_name(start_s: float) -> str:
@@ -89,7 +77,7 @@ def chart(rows: Sequence[HourRow], since_s: float, until_s: float) -> Markup:
     """The SVG element with a bar for each hour; ``since_s`` and ``until_s`` are Unix times."""
     hours = rows_by_hour(rows, since_s, until_s)
     bars = [(hour_name(start), row) for start, row in hours]
-    return _svg(Unit.hour(), bars, "".join(_labels(hours, _step(len(hours)))))
+    return _svg(HOUR.translated(), bars, "".join(_labels(hours, _step(len(hours)))))
 
 
 def bar_chart(unit: Unit, bars: Sequence[tuple[str, HourRow]]) -> Markup:

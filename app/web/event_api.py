@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
@@ -11,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from app.alerts.export import total, write_csv
 from app.alerts.marks import Verdict
 from app.core.types import Box, Event
+from app.review.clips import POSTER, RECORD, VIDEO
 from app.review.collected import CROP, SCENE
 from app.web.access import NO_EVENT, NO_FACE
 from app.web.assets import KINDS_WITH_VERDICT
@@ -27,7 +29,7 @@ from app.web.handling import (
     user_of,
     validated,
 )
-from app.web.review_files import clip_boxes, clip_poster, clip_video, day_archive
+from app.web.review_files import clip_file, day_archive
 from app.web.schemas import (
     Acknowledged,
     AllAcknowledged,
@@ -53,9 +55,9 @@ def routes() -> list[ApiRoute]:
         ("/events.csv", _events_csv, "GET"),
         # An event id contains the camera name, so it may contain '/'. It ends in a number, as none of these paths does.
         ("/events/{event:path}/picture.jpg", _snapshot, "GET"),
-        ("/events/{event:path}/clip.mp4", clip_video, "GET"),
-        ("/events/{event:path}/clip.json", clip_boxes, "GET"),
-        ("/events/{event:path}/clip.jpg", clip_poster, "GET"),
+        ("/events/{event:path}/clip.mp4", partial(clip_file, suffix=VIDEO), "GET"),
+        ("/events/{event:path}/clip.json", partial(clip_file, suffix=RECORD), "GET"),
+        ("/events/{event:path}/clip.jpg", partial(clip_file, suffix=POSTER), "GET"),
         ("/events/{event:path}/verdict", _judge, "POST"),
         ("/events/{event:path}", _event, "GET"),
         ("/faces/{face:path}/picture.jpg", _face_picture, "GET"),

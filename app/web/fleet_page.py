@@ -1,55 +1,50 @@
 """The page of a hub: sites, nodes and cameras, with a search on the server; a script shows all cameras."""
 
 import time
-from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.core.text import duration_text
 from app.core.translation import gettext
+from app.web.handling import site_of, user_of
 from app.web.people import User
-from app.web.site import Site
+from app.web.rendering import render
 from app.web.words import page_words
 
 MAX_ROWS = 200
 """The page shows at most this many rows of each table; the search finds the others."""
 
 
-class FleetPage:
-    """``render`` renders a template of the web view."""
-
-    def __init__(self, site: Site, render: Callable[..., Response]) -> None:
-        self._site = site
-        self._render = render
-
-    async def page(self, request: Request) -> Response:
-        """``/fleet``; 404 if this is no hub."""
-        store = self._site.fleet_store
-        if store is None:
-            message = gettext("This maskwatch is no hub of a fleet ('maskwatch fleet hub').")
-            return self._render(request, "error", 404, title=gettext("No fleet"), message=message)
-        query = request.query_params.get("q", "").strip()
-        values = await self._site.run_in_worker(lambda: _values(store, query, request.scope["user"]))
-        return self._render(request, "fleet", query=query, most=MAX_ROWS, **values)
-
-    async def cameras(self, request: Request) -> Response:
-        """``/fleet/cameras``: all cameras as JSON, for the script of the page; 404 if this is no hub."""
-        store = self._site.fleet_store
-        if store is None:
-            return JSONResponse([], 404)
-        return JSONResponse(await self._site.run_in_worker(lambda: _records(store, request.scope["user"])))
+async def fleet(request: Request) -> Response:
+    """``/fleet``; 404 if this is no hub."""
+    site, user = site_of(request), user_of(request)
+    store = site.fleet_store
+    if store is None:
+        message = gettext("This maskwatch is no hub of a fleet ('maskwatch fleet hub').")
+        return render(request, "error", 404, title=gettext("No fleet"), message=message)
+    query = request.query_params.get("q", "").strip()
+    values = await site.run_in_worker(lambda: _values(store, query, user))
+    return render(request, "fleet", query=query, most=MAX_ROWS, **values)
 
 
-def _records(path: Path, user: User) -> list[dict[str, object]]:
+async def fleet_cameras(request: Request) -> Response:
+    """``/fleet/cameras``: all cameras as JSON, for the script of the page; 404 if this is no hub."""
+    site, user = site_of(request), user_of(request)
+    store = site.fleet_store
+    if store is None:
+        return JSONResponse([], 404)
+    return JSONResponse(await site.run_in_worker(lambda: _records(store, user)))
+
+
+def _records(path: Path, user: User) -> list[dict[str, Any]]:
     from app.fleet.hub_store import HubStore, camera_rows
 
-    store = HubStore(path, create=False)
-    try:
+    with closing(HubStore(path, create=False)) as store:
         rows = [row for row in camera_rows(store, time.time()) if user.sees(f"{row.site}/{row.camera}")]
-    finally:
-        store.close()
     counted = ("people", "masked", "incorrect", "bare", "watched_s")
     return [
         {
@@ -62,16 +57,13 @@ def _records(path: Path, user: User) -> list[dict[str, object]]:
     ]
 
 
-def _values(path: Path, query: str, user: User) -> dict[str, object]:
+def _values(path: Path, query: str, user: User) -> dict[str, Any]:
     from app.fleet.hub_store import HubStore, camera_rows, site_rows
 
     words, now_s, names = query.casefold().split(), time.time(), page_words()["fleet_states"]
-    store = HubStore(path, create=False)
-    try:
+    with closing(HubStore(path, create=False)) as store:
         cameras = [row for row in camera_rows(store, now_s) if user.sees(f"{row.site}/{row.camera}")]
         nodes = store.nodes() if user.cameras is None else []  # a node has cameras of which others may know nothing
-    finally:
-        store.close()
 
     def matches(*cells: str) -> bool:
         text = "\n".join(cells).casefold()

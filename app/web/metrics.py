@@ -2,7 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -18,16 +20,12 @@ from app.web.schemas import camera_record
 from app.web.site import Site
 
 
-class MetricsPage:
+def metrics_of(site: Site, middleware: SecurityMiddleware) -> Callable[[], bytes]:
     """Renders ``/metrics``."""
-
-    def __init__(self, site: Site, middleware: SecurityMiddleware) -> None:
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_SiteCollector(site, middleware))
-        ProcessCollector(registry=self._registry)
-
-    def text(self) -> bytes:
-        return generate_latest(self._registry)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_SiteCollector(site, middleware))
+    ProcessCollector(registry=registry)
+    return partial(generate_latest, registry)
 
 
 class _SiteCollector(Collector):
@@ -164,11 +162,9 @@ def _fleet(path: Path) -> Iterator[Metric]:
     cameras = gauge("cameras", "Cameras by state", "state")
     people = gauge("people_seen", "People counted today, each once, by mask label", "label")
     watched = gauge("watched_seconds", "Seconds watched today, summed over the cameras")
-    store, now_s = HubStore(path, create=False), time.time()
-    try:
+    now_s = time.time()
+    with closing(HubStore(path, create=False)) as store:
         nodes, rows = store.nodes(), camera_rows(store, now_s)
-    finally:
-        store.close()
     for node in nodes:
         names, health = [node.site, node.node], node.health
         up.add_metric(names, float(node.is_online(now_s)))

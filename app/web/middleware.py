@@ -110,14 +110,14 @@ class SecurityMiddleware:
             if scope["method"] not in SAFE_METHODS:
                 body = await self._read_body(receive)
                 self._check_csrf(headers, caller, body)
-                receive = _ReplayedBody(body, receive)
+                receive = _replayed(body, receive)
             elif caller.signed_in:
                 receive = self._while_signed_in(receive, caller, headers)
             await self._app(scope, receive, sender)
         except _RefusedError as refusal:
             scope["refusal"] = refusal.reason
             response = self._refusal(scope, refusal.status, refusal.reason)
-            await response(scope, receive, _DrainingSend(receive, sender) if refusal.status == 413 else sender)
+            await response(scope, receive, _draining(receive, sender) if refusal.status == 413 else sender)
 
     def _choose_language(self, scope: Scope, headers: Headers) -> None:
         """Sets the language of the texts of this request. A program gets English, unless it asks otherwise."""
@@ -232,9 +232,7 @@ class SecurityMiddleware:
             raise _RefusedError(400, "unknown host name; add it to [web] allowed_hosts")
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > self._settings.max_body_bytes:
-            raise _RefusedError(
-                413, f"the body is larger than {self._settings.max_body_bytes} bytes; see web.max_body_bytes"
-            )
+            raise self._too_large()
         if scope["method"] in SAFE_METHODS:
             return
         origin = headers.get("origin")
@@ -284,14 +282,15 @@ class SecurityMiddleware:
                         raise _RefusedError(400, "the client disconnected before the request was complete")
                     body += bytes(message.get("body", b""))
                     if len(body) > self._settings.max_body_bytes:
-                        raise _RefusedError(
-                            413,
-                            f"the body is larger than {self._settings.max_body_bytes} bytes; see web.max_body_bytes",
-                        )
+                        raise self._too_large()
                     if not message.get("more_body", False):
                         return body
         except TimeoutError:
             raise _RefusedError(408, f"the body did not arrive within {BODY_LIMIT_S:g} s; send it again") from None
+
+    def _too_large(self) -> _RefusedError:
+        limit = self._settings.max_body_bytes
+        return _RefusedError(413, f"the body is larger than {limit} bytes; see web.max_body_bytes")
 
     def _check_csrf(self, headers: Headers, caller: Caller, body: bytes) -> None:
         if caller.by_token:
@@ -401,44 +400,39 @@ def _method_label(method: str) -> str:
     return method if method in ("GET", "HEAD", "POST", "OPTIONS") else "other"
 
 
-class _DrainingSend:
+def _draining(receive: Receive, send: Send) -> Send:
     """Sends the response, then discards what the client still sends, for a bounded time and amount.
 
     Closing a connection with unread bytes resets it, and the client would lose the response.
     """
 
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self._receive = receive
-        self._send = send
-
-    async def __call__(self, message: Message) -> None:
+    async def sender(message: Message) -> None:
         if message["type"] != "http.response.body":
-            await self._send(message)
+            await send(message)
             return
-        await self._send({**message, "more_body": True})
-        await self._drain()
-        await self._send({"type": "http.response.body"})
+        await send({**message, "more_body": True})
+        await _drain(receive)
+        await send({"type": "http.response.body"})
 
-    async def _drain(self) -> None:
-        left = DRAIN_BYTES
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_S):
-                while left > 0:
-                    message = await self._receive()
-                    if not message.get("more_body", False):
-                        return
-                    left -= len(message["body"])
+    return sender
 
 
-class _ReplayedBody:
+async def _drain(receive: Receive) -> None:
+    left = DRAIN_BYTES
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_S):
+            while left > 0:
+                message = await receive()
+                if not message.get("more_body", False):
+                    return
+                left -= len(message["body"])
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
     """Gives the application the body that was read already, then the messages after it."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    def __init__(self, body: bytes, receive: Receive) -> None:
-        self._body: bytes | None = body
-        self._receive = receive
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
 
-    async def __call__(self) -> Message:
-        if self._body is None:
-            return await self._receive()
-        body, self._body = self._body, None
-        return {"type": "http.request", "body": body, "more_body": False}
+    return replay

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from markupsafe import Markup
@@ -18,10 +19,11 @@ from app.core.camera_hours import HOUR_S
 from app.core.period import Period, Span
 from app.core.translation import date_text, gettext, marked
 from app.core.types import Event, EventKind
-from app.web.chart import Unit, bar_chart, chart, hour_name
-from app.web.handling import user_of
+from app.web.chart import DAY, HOUR, HOUR_OF_THE_DAY, Unit, bar_chart, chart, hour_name
+from app.web.handling import site_of, user_of
 from app.web.heat_map import HeatMap, heat_map
 from app.web.people import User
+from app.web.rendering import render
 from app.web.site import Site
 
 SPANS = {
@@ -77,91 +79,87 @@ def choose(span: str, day: str, now_s: float) -> Choice:
     return Choice(title, period.since_s, period.until_s, tuple(earlier), period)
 
 
-class NumbersPage:
-    """``render`` is ``Pages.page``."""
+async def trends(request: Request) -> Response:
+    query, now_s = request.query_params, time.time()
+    span = query.get("span", query.get("hours", ""))
+    span = span if span in SPANS else "24"
+    choice = choose(span, query.get("date", ""), now_s)
+    site, user, root = site_of(request), user_of(request), request.scope["root"]
+    camera, group = query.get("camera", ""), query.get("group", "")
+    values = await site.run_in_worker(lambda: _values(site, choice, user, camera, group, root))
+    period = choice.period
+    given = [(name, values[name]) for name in ("camera", "group") if values[name]]
 
-    def __init__(self, site: Site, render: Callable[..., Response]) -> None:
-        self._site = site
-        self._render = render
+    def link(count: int) -> str:
+        if period is None:
+            return ""
+        return urlencode([*given, ("span", period.span), ("date", period.moved(count).first.isoformat())])
 
-    async def page(self, request: Request) -> Response:
-        query, now_s = request.query_params, time.time()
-        span = query.get("span", query.get("hours", ""))
-        span = span if span in SPANS else "24"
-        choice = choose(span, query.get("date", ""), now_s)
-        user, root = user_of(request), request.scope["root"]
-        camera, group = query.get("camera", ""), query.get("group", "")
-        values = await self._site.run_in_worker(lambda: self._values(choice, user, camera, group, root))
-        period = choice.period
-        given = [(name, values[name]) for name in ("camera", "group") if values[name]]
+    spans = {name: gettext(text) for name, text in SPANS.items()}
+    return render(
+        request, "trends", choice=choice, span=span, spans=spans, earlier=link(-1), later=link(1),
+        day="" if period is None else period.first.isoformat(), **values,
+    )  # fmt: skip
 
-        def link(count: int) -> str:
-            if period is None:
-                return ""
-            return urlencode([*given, ("span", period.span), ("date", period.moved(count).first.isoformat())])
 
-        spans = {name: gettext(text) for name, text in SPANS.items()}
-        return self._render(
-            request, "trends", choice=choice, span=span, spans=spans, earlier=link(-1), later=link(1),
-            day="" if period is None else period.first.isoformat(), **values,
-        )  # fmt: skip
+def _values(site: Site, choice: Choice, user: User, camera: str, group: str, root: str) -> dict[str, Any]:
+    kept_days = site.settings.alerts.keep_days
+    known = site.camera_names(user)
+    group_of = _group_of(site)
+    groups = sorted({group_of(name) for name in known} - {""})
+    camera, group = camera if camera in known else "", group if group in groups else ""
+    span = choice.since_s, choice.until_s
+    first_s = min(since_s for _, since_s, _ in choice.earlier)
+    wanted = EventFilter(first_s, choice.until_s, (camera,) if camera else ())
+    numbers = site.history.numbers(user.narrow(wanted))
+    names = [name for name in numbers.cameras(first_s, choice.until_s) if not group or group_of(name) == group]
+    rows = numbers.rows(*span, names)
+    now = total(rows)
+    cameras = [(name, total(numbers.rows(*span, [name]))) for name in names]
+    earlier = []
+    for name, since_s, until_s in choice.earlier:
+        before = total(numbers.rows(since_s, until_s, names))
+        earlier.append((name, since_s, until_s, before, change_text(now.seen, before.seen)))
+    return {
+        "camera": camera,
+        "group": group,
+        "names": known,
+        "groups": groups,
+        "total": now,
+        "comparisons": earlier,
+        "charts": _charts(choice, rows),
+        "worst": [(hour_name(row.hour_s), row) for row in worst_hours(rows)],
+        "poor": little_watched(cameras),
+        "by_camera": cameras[:MAX_ROWS],
+        "more_cameras": max(len(cameras) - MAX_ROWS, 0),
+        "kept_days": 0 if first_s >= time.time() - kept_days * DAY_S else kept_days,
+        "by_group": by_group(cameras, group_of),
+        "heat_maps": _heat_maps(
+            site, [(name, numbers.alerts(*span, [name])) for name in names], root
+        ),
+    }  # fmt: skip
 
-    def _values(self, choice: Choice, user: User, camera: str, group: str, root: str) -> dict[str, object]:
-        site, kept_days = self._site, self._site.settings.alerts.keep_days
-        known = site.camera_names(user)
-        group_of = self._group_of()
-        groups = sorted({group_of(name) for name in known} - {""})
-        camera, group = camera if camera in known else "", group if group in groups else ""
-        span = choice.since_s, choice.until_s
-        first_s = min(since_s for _, since_s, _ in choice.earlier)
-        wanted = EventFilter(first_s, choice.until_s, (camera,) if camera else ())
-        numbers = site.history.numbers(user.narrow(wanted))
-        names = [name for name in numbers.cameras(first_s, choice.until_s) if not group or group_of(name) == group]
-        rows = numbers.rows(*span, names)
-        now = total(rows)
-        cameras = [(name, total(numbers.rows(*span, [name]))) for name in names]
-        earlier = []
-        for name, since_s, until_s in choice.earlier:
-            before = total(numbers.rows(since_s, until_s, names))
-            earlier.append((name, since_s, until_s, before, change_text(now.seen, before.seen)))
-        return {
-            "camera": camera,
-            "group": group,
-            "names": known,
-            "groups": groups,
-            "total": now,
-            "comparisons": earlier,
-            "charts": _charts(choice, rows),
-            "worst": [(hour_name(row.hour_s), row) for row in worst_hours(rows)],
-            "poor": little_watched(cameras),
-            "by_camera": cameras[:MAX_ROWS],
-            "more_cameras": max(len(cameras) - MAX_ROWS, 0),
-            "kept_days": 0 if first_s >= time.time() - kept_days * DAY_S else kept_days,
-            "by_group": by_group(cameras, group_of),
-            "heat_maps": self._heat_maps(
-                [(name, numbers.alerts(*span, [name])) for name in names], root
-            ),
-        }  # fmt: skip
 
-    def _group_of(self) -> Callable[[str], str]:
-        """The group of a camera in the settings; of a hub's camera its site."""
-        if self._site.fleet_store is not None:
-            return lambda name: name.partition("/")[0]
-        groups = {camera.name: camera.group for camera in self._site.settings.camera}
-        return lambda name: groups.get(name, "")
+def _group_of(site: Site) -> Callable[[str], str]:
+    """The group of a camera in the settings; of a hub's camera its site."""
+    if site.fleet_store is not None:
+        return lambda name: name.partition("/")[0]
+    groups = {camera.name: camera.group for camera in site.settings.camera}
+    return lambda name: groups.get(name, "")
 
-    def _heat_maps(self, cameras: Sequence[tuple[str, list[Event]]], root: str) -> list[HeatMap]:
-        """Those of the cameras with the most alerts, over the newest snapshot if snapshots are allowed."""
-        bare = [(name, [each for each in alerts if each.kind is EventKind.NO_MASK]) for name, alerts in cameras]
-        maps = []
-        for name, alerts in sorted(bare, key=lambda each: -len(each[1]))[:MAX_HEAT_MAPS]:
-            newest, picture = alerts[: -SNAPSHOTS_TRIED - 1 : -1], ""
-            if self._site.settings.alerts.snapshots != "off":
-                ids = self._site.history.ids_with_snapshot(newest)
-                found = next((event.id for event in newest if event.id in ids), "")
-                picture = f"{root}/api/v1/events/{quote(found, safe='')}/picture.jpg?blurred" if found else ""
-            maps.append(heat_map(name, alerts, picture))
-        return [each for each in maps if each is not None]
+
+def _heat_maps(site: Site, cameras: Sequence[tuple[str, list[Event]]], root: str) -> list[HeatMap]:
+    """Those of the cameras with the most alerts, over the newest snapshot if snapshots are allowed."""
+    bare = [(name, [each for each in alerts if each.kind is EventKind.NO_MASK]) for name, alerts in cameras]
+    maps = []
+    for name, alerts in sorted(bare, key=lambda each: -len(each[1]))[:MAX_HEAT_MAPS]:
+        newest, picture = alerts[: -SNAPSHOTS_TRIED - 1 : -1], ""
+        if site.settings.alerts.snapshots != "off":
+            ids = site.history.ids_with_snapshot(newest)
+            found = next((event.id for event in newest if event.id in ids), "")
+            picture = f"{root}/api/v1/events/{quote(found, safe='')}/picture.jpg?blurred" if found else ""
+        maps.append(heat_map(name, alerts, picture))
+    return [each for each in maps if each is not None]
 
 
 def _charts(choice: Choice, rows: Sequence[HourRow]) -> list[tuple[Unit, Markup, list[tuple[str, HourRow]]]]:
@@ -173,17 +171,17 @@ def _charts(choice: Choice, rows: Sequence[HourRow]) -> list[tuple[Unit, Markup,
         table = [
             (name.partition(", ")[2] if choice.period else name, row) for name, row in zip(names, shown, strict=True)
         ]
-        charts.append((Unit.hour(), chart(shown, choice.since_s, choice.until_s), table))
+        charts.append((HOUR.translated(), chart(shown, choice.since_s, choice.until_s), table))
     else:
         style = ("%a %d", "%m-%d") if choice.period.span is Span.WEEK else ("%d", "%d")
         days = by_day(rows, choice.period)
         bars = [(date_text(day.first, *style), row) for day, row in days]
-        charts.append(
-            (Unit.day(), bar_chart(Unit.day(), bars), [(day.title, row) for day, row in days if not row.is_empty])
-        )
+        table, unit = [(day.title, row) for day, row in days if not row.is_empty], DAY.translated()
+        charts.append((unit, bar_chart(unit, bars), table))
     if choice.until_s - choice.since_s > LONG_S:
         hours = [(f"{hour:02}:00", row) for hour, row in by_hour_of_day(rows)]
         bars = [(name[:2], row) for name, row in hours]
         table = [(name, row) for name, row in hours if row.seen.people or row.alerts]
-        charts.append((Unit.hour_of_the_day(), bar_chart(Unit.hour_of_the_day(), bars), table))
+        unit = HOUR_OF_THE_DAY.translated()
+        charts.append((unit, bar_chart(unit, bars), table))
     return charts

@@ -208,8 +208,7 @@ class People:
         for account in self.accounts():
             if account.cameras is not None and account.cameras & names.keys():
                 stored = json.dumps(sorted(names.get(each, each) for each in account.cameras))
-                with self._file.transaction() as db:
-                    db.execute("UPDATE users SET cameras = ? WHERE name = ?", (stored, account.name))
+                self._file.execute("UPDATE users SET cameras = ? WHERE name = ?", stored, account.name)
         if (devices := self._devices) is not None:
             devices.rename_cameras(names)
 
@@ -237,15 +236,13 @@ class People:
             db.execute("DELETE FROM sessions WHERE name = ? AND id != ?", (name, kept))
 
     def rehash(self, name: str, password_hash: str) -> None:
-        with self._file.transaction() as db:
-            db.execute("UPDATE users SET password = ? WHERE name = ?", (password_hash, name))
+        self._file.execute("UPDATE users SET password = ? WHERE name = ?", password_hash, name)
 
     def set_secret(self, name: str, secret: str, used_step: int, recovery: list[str]) -> None:
         """Turns on the codes of an authenticator app; an empty secret turns them off."""
         digests = json.dumps([digest_of(code) for code in recovery])
-        values = (secret, used_step, digests, name)
-        with self._file.transaction() as db:
-            db.execute("UPDATE users SET secret = ?, used_step = ?, recovery = ? WHERE name = ?", values)
+        statement = "UPDATE users SET secret = ?, used_step = ?, recovery = ? WHERE name = ?"
+        self._file.execute(statement, secret, used_step, digests, name)
 
     def use_code(self, name: str, code: str, now_s: float) -> bool:
         """Whether ``code`` is right, or not needed. A code or a recovery code is right once."""
@@ -275,14 +272,13 @@ class People:
                 raise PeopleError(
                     gettext("the user %(name)s is somebody else here; an admin can remove that user", name=repr(name))
                 )
-            with self._file.transaction() as db:  # an admin added the user for this sign-in
-                db.execute("UPDATE users SET subject = ? WHERE name = ?", (subject, name))
+            # An admin added the user for this sign-in.
+            self._file.execute("UPDATE users SET subject = ? WHERE name = ?", subject, name)
         if account is None and role is not None:
             if not self.has_users:
                 self._remove_devices(LOCAL.name, TOKEN.name)
-            with self._file.transaction() as db:
-                columns = "name, role, password, by_groups, subject"
-                db.execute(f"INSERT INTO users ({columns}) VALUES (?,?,'',1,?)", (name, role, subject))
+            columns = "name, role, password, by_groups, subject"
+            self._file.execute(f"INSERT INTO users ({columns}) VALUES (?,?,'',1,?)", name, role, subject)
         elif account is not None and role not in (None, account.role) and not account.disabled:
             with self._file.transaction() as db:
                 db.execute("UPDATE users SET role = ? WHERE name = ?", (role, account.name))
@@ -328,8 +324,8 @@ class People:
             return None
         found = Session(*rows[0])  # type: ignore[arg-type]
         if now_s - found.seen_s >= SEEN_S:
-            with suppress(StoreError), self._file.transaction() as db:  # on a full disk people must still see
-                db.execute("UPDATE sessions SET seen_s = ? WHERE id = ?", (now_s, found.id))
+            with suppress(StoreError):  # on a full disk people must still see
+                self._file.execute("UPDATE sessions SET seen_s = ? WHERE id = ?", now_s, found.id)
         return found
 
     def sessions(self, name: str, now_s: float) -> list[Session]:
@@ -338,13 +334,11 @@ class People:
         return [Session(*row) for row in self._file.rows(query, name, now_s)]  # type: ignore[arg-type]
 
     def end_session(self, name: str, session_id: int) -> None:
-        with self._file.transaction() as db:
-            db.execute("DELETE FROM sessions WHERE name = ? AND id = ?", (name, session_id))
+        self._file.execute("DELETE FROM sessions WHERE name = ? AND id = ?", name, session_id)
 
-    def end_sessions(self, name: str, kept: int = 0) -> None:
+    def end_sessions(self, name: str, kept: int) -> None:
         """Ends all sessions of the user except ``kept``, also those of programs."""
-        with self._file.transaction() as db:
-            db.execute("DELETE FROM sessions WHERE name = ? AND id != ?", (name, kept))
+        self._file.execute("DELETE FROM sessions WHERE name = ? AND id != ?", name, kept)
 
 
 def _account(row: tuple[object, ...]) -> Account:

@@ -2,44 +2,37 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 import segno
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
 
 from app.core.translation import gettext, marked
-from app.web.audit_page import AuditPage
-from app.web.handling import user_of
+from app.web.handling import Handler, user_of
 from app.web.middleware import NEXT_COOKIE, next_page, parse_form, session_cookie_header
 from app.web.oidc import FLOW_S, OidcError, OidcProvider
 from app.web.passwords import STEP_S, new_recovery_codes, new_secret, step_of_code
 from app.web.people import NO_ACCESS, TOKEN, Account, PeopleError, Role, User
+from app.web.rendering import render
 from app.web.site import Site
 
 WRONG = marked("The name, the password or the code is wrong. Try again.")
 TOO_MANY = marked("Too many failed attempts. Wait a minute, then try again.")
 OIDC_COOKIE = "maskwatch_oidc"
 PROGRAM_DAYS = 3650
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class PeoplePages:
-    """``render`` is ``Pages.page``."""
-
-    def __init__(self, site: Site, render: Callable[..., Response]) -> None:
+    def __init__(self, site: Site) -> None:
         self._site = site
         self._people = site.people
         self._authenticator = site.authenticator
-        self._render = render
         oidc = site.settings.web.oidc
         self._provider = OidcProvider(oidc) if oidc.issuer else None
 
-    def routes(self) -> list[Route]:
-        audit = AuditPage(self._site, self._render)
+    def routes(self) -> list[tuple[str, Handler, str]]:
         table: list[tuple[str, Handler, str]] = [
             ("/login", self._login, "GET"),
             ("/login", self._sign_in, "POST"),
@@ -58,10 +51,8 @@ class PeoplePages:
             ("/users/{name}/change", self._change, "POST"),
             ("/users/{name}/password", self._password, "POST"),
             ("/users/{name}/remove", self._remove, "POST"),
-            ("/audit", audit.page, "GET"),
-            ("/audit.csv", audit.csv, "GET"),
         ]
-        return [Route(path, self._with_errors(handler), methods=[method]) for path, handler, method in table]
+        return [(path, self._with_errors(handler), method) for path, handler, method in table]
 
     def _with_errors(self, handler: Handler) -> Handler:
         """Shows why a change is not possible above the forms."""
@@ -71,8 +62,8 @@ class PeoplePages:
                 return await handler(request)
             except PeopleError as error:
                 if request.scope["path"].startswith("/users"):
-                    return await self._users_page(request, 400, str(error))
-                return self._account_page(request, 400, error_text=str(error))
+                    return await self._users(request, 400, str(error))
+                return await self._account(request, 400, error_text=str(error))
 
         return run
 
@@ -86,7 +77,7 @@ class PeoplePages:
 
     def _login_page(self, request: Request, status: int = 200, error_text: str = "") -> Response:
         values = {"takes_token": self._authenticator.takes_token, "has_provider": self._provider is not None}
-        response = self._render(request, "login", status, error_text=error_text, **values)
+        response = render(request, "login", status, error_text=error_text, **values)
         if status == 429:
             response.headers["Retry-After"] = "60"
         return response
@@ -165,9 +156,7 @@ class PeoplePages:
             self._authenticator.record_failure(address)
             self._people.audit.record("", address, "failed to sign in", "OpenID Connect")
             return self._login_page(request, 401, str(error))
-        return self.signed_in(
-            request, account.user, self._render(request, "signed_in", wanted=next_page(request.scope))
-        )
+        return self.signed_in(request, account.user, render(request, "signed_in", wanted=next_page(request.scope)))
 
     async def _first_user(self, request: Request) -> Response:
         code = request.query_params.get("code", "")
@@ -183,13 +172,13 @@ class PeoplePages:
         return is_right
 
     def _first_user_page(self, request: Request, code: str, status: int = 200, error_text: str = "") -> Response:
-        return self._render(request, "first_user", status, code=code, error_text=error_text)
+        return render(request, "first_user", status, code=code, error_text=error_text)
 
     def _no_link(self, request: Request) -> Response:
         message = gettext(
             "This link was used, or is wrong. maskwatch prints a new one at its start while there is no user."
         )
-        return self._render(request, "error", 403, title=gettext("No such link"), message=message)
+        return render(request, "error", 403, title=gettext("No such link"), message=message)
 
     async def _add_first_user(self, request: Request) -> Response:
         form = parse_form(await request.body())
@@ -211,11 +200,11 @@ class PeoplePages:
 
     # -- the own account -------------------------------------------------------------------------------------------
 
-    def _account_page(self, request: Request, status: int = 200, **values: object) -> Response:
+    async def _account(self, request: Request, status: int = 200, **values: object) -> Response:
         user, caller = user_of(request), request.scope["caller"]
         values = {"error_text": "", "codes": (), "token": "", "secret": new_secret(), **values}
         link = f"otpauth://totp/maskwatch:{quote(user.name)}?secret={values['secret']}&issuer=maskwatch"
-        return self._render(
+        return render(
             request,
             "account",
             status,
@@ -226,9 +215,6 @@ class PeoplePages:
             qr_code=segno.make_qr(link).svg_inline(omitsize=True, light="#fff"),
             **values,
         )
-
-    async def _account(self, request: Request) -> Response:
-        return self._account_page(request)
 
     async def _confirmed(self, request: Request) -> tuple[Account, dict[str, str]]:
         """The own account and the form, if the form contains the present password. Raises PeopleError."""
@@ -272,11 +258,11 @@ class PeoplePages:
             step = _first_step(form["secret"], form.get("code", ""))
         except PeopleError as error:  # with the same secret, which the app knows now
             kept = {"secret": form["secret"]} if len(form["secret"]) == 32 else {}
-            return self._account_page(request, 400, error_text=str(error), **kept)
+            return await self._account(request, 400, error_text=str(error), **kept)
         codes = new_recovery_codes()
         self._people.set_secret(account.name, form["secret"], step, codes)
         self._record(request, "turned the sign-in code on")
-        return self._account_page(request, codes=codes)
+        return await self._account(request, codes=codes)
 
     async def _add_token(self, request: Request) -> Response:
         account, form = await self._confirmed(request)
@@ -284,18 +270,15 @@ class PeoplePages:
         end_s = now_s + PROGRAM_DAYS * 86_400
         token = self._people.open_session(account.name, now_s, end_s, _address(request), label, is_program=True)
         self._record(request, "made a token", label)
-        return self._account_page(request, token=token)
+        return await self._account(request, token=token)
 
     # -- all users -------------------------------------------------------------------------------------------------
 
-    async def _users(self, request: Request) -> Response:
-        return await self._users_page(request)
-
-    async def _users_page(self, request: Request, status: int = 200, error_text: str = "") -> Response:
+    async def _users(self, request: Request, status: int = 200, error_text: str = "") -> Response:
         names = await self._site.run_in_worker(self._site.camera_names)
         accounts = self._people.accounts()
         values = {"accounts": accounts, "names": names, "roles": list(Role), "error_text": error_text}
-        return self._render(request, "users", status, is_first=not accounts, **values)
+        return render(request, "users", status, is_first=not accounts, **values)
 
     async def _add(self, request: Request) -> Response:
         form = parse_form(await request.body())

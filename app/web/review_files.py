@@ -36,24 +36,13 @@ def day_range(text: str) -> tuple[float, float]:
     return start.timestamp(), end.timestamp()
 
 
-async def _clip_file(request: Request, suffix: str) -> Response:
+async def clip_file(request: Request, suffix: str) -> Response:
+    """``suffix``: VIDEO, its boxes (RECORD) or POSTER."""
     site, event_id = site_of(request), request.path_params["event"]
     content = await site.run_in_worker(lambda: site.clips.read(event_id, suffix))
     if content is None:
         raise HTTPException(404, "no clip is stored for this event; see [clips] in the settings")
     return content_range(request, content, _MEDIA_TYPES[suffix])
-
-
-async def clip_video(request: Request) -> Response:
-    return await _clip_file(request, VIDEO)
-
-
-async def clip_boxes(request: Request) -> Response:
-    return await _clip_file(request, RECORD)
-
-
-async def clip_poster(request: Request) -> Response:
-    return await _clip_file(request, POSTER)
 
 
 def content_range(request: Request, content: bytes, media_type: str) -> Response:

@@ -279,20 +279,18 @@ def camera_record(number: int, view: CameraView, muted_until_s: float | None) ->
     status = view.status
     counts: Counts | None = view.counts
     is_stale = status.state in STALE_STATES
-    return CameraRecord(
+    return CameraRecord.of(
+        view,
         id=number,
         name=view.camera,
         state=status.state,
-        is_live=view.is_live,
         is_stale=is_stale,
-        group=view.group,
         offline_since_s=view.down_since_s,
         note=redact(status.last_error),
         fps=round(status.fps, 2),
         analysis_fps=0.0 if is_stale else round(view.analysis_fps, 2),
         age_s=None if view.frame is None else round(view.age_s, 2),
         frames=status.frames,
-        dropped=view.dropped,
         reconnects=status.reconnects,
         now=Faces() if is_stale else _faces(counts.now if counts else None),
         seen=_faces(counts.seen if counts else None),
@@ -306,11 +304,8 @@ def _occupancy(view: CameraView) -> OccupancyRecord | None:
     if state is None or view.settings is None:
         return None
     counts = {line.name: state.lines.get(line.name, (0, 0)) for line in view.settings.line}
-    return OccupancyRecord(
-        since_s=state.since_s,
-        entered=state.entered,
-        exited=state.exited,
-        inside=state.inside,
+    return OccupancyRecord.of(
+        state,
         limit=view.settings.occupancy.limit,
         is_full=state.alert is not None,
         lines=[LineRecord(name=name, entered=into, exited=out) for name, (into, out) in counts.items()],

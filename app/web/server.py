@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from pathlib import Path
 from typing import cast
 
 import uvicorn
@@ -20,23 +19,18 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from app.alerts.delivery import AlertCenter
-from app.alerts.mutes import Mutes
 from app.alerts.store_types import StoreError
 from app.core.errors import OutputError
 from app.core.types import Event
 from app.settings.reload import renamed_cameras
 from app.settings.root import Settings
-from app.settings.web import WebSettings, read_token
-from app.web import api
+from app.settings.web import WebSettings
+from app.web import api, pages
 from app.web.access import guarded
 from app.web.assets import Assets
 from app.web.http_protocol import make_protocol
-from app.web.metrics import MetricsPage
+from app.web.metrics import metrics_of
 from app.web.middleware import SecurityMiddleware
-from app.web.mjpeg import ViewSource
-from app.web.pages import Pages, error_page
-from app.web.passwords import Passwords
-from app.web.people_pages import PeoplePages
 from app.web.site import Site
 
 log = logging.getLogger(__name__)
@@ -46,20 +40,18 @@ _CLOSE_S = 1
 """Time for open responses to end when the server stops."""
 
 
-def make_routes(site: Site, pages: Pages, metrics: Callable[[], bytes] = bytes) -> list[Route]:
+def make_routes(site: Site, metrics: Callable[[], bytes] = bytes) -> list[Route]:
     """All routes, guarded by the roles and cameras of the users. ``metrics`` renders the Prometheus metrics."""
 
     async def show_metrics(request: Request) -> Response:  # noqa: ARG001 - signature of a handler
         return Response(await site.run_in_worker(metrics), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    people = PeoplePages(site, pages.page)
-    routes = [*pages.routes(), *people.routes(), *api.routes(), Route("/metrics", show_metrics, methods=["GET"])]
+    routes = [*pages.routes(site), *api.routes(), Route("/metrics", show_metrics, methods=["GET"])]
     return guarded(routes, site)
 
 
 def make_app(site: Site) -> SecurityMiddleware:
     """The ASGI application, wrapped in the security middleware."""
-    pages = Pages(site, Assets())
 
     async def handle_error(request: Request, error: Exception) -> Response:
         status, message = 500, "an internal error occurred; see the log of maskwatch"
@@ -69,42 +61,32 @@ def make_app(site: Site) -> SecurityMiddleware:
             message = message.lower() if message == HTTPStatus(status).phrase else message
         elif isinstance(error, StoreError):
             status, message, headers = 503, str(error), {}
-        response = error_page(request, status, message)
+        response = pages.error_page(request, status, message)
         response.headers.update(headers)
         return response
 
     handler = cast(Callable[[Request, Exception], Awaitable[Response]], handle_error)
     inner = Starlette(
-        routes=make_routes(site, pages, lambda: metrics_page.text()),
+        routes=make_routes(site, lambda: metrics()),
         exception_handlers={HTTPException: handler, StoreError: handler, Exception: handler},
     )
     inner.router.redirect_slashes = False
-    inner.state.site, inner.state.pages = site, pages
+    inner.state.site, inner.state.assets = site, Assets()
 
     def refusal_page(scope: Scope, status: int, reason: str) -> Response:
-        return error_page(Request({**scope, "app": inner}), status, reason)
+        return pages.error_page(Request({**scope, "app": inner}), status, reason)
 
     middleware = SecurityMiddleware(inner, site.authenticator, site.settings.web, refusal_page)
-    metrics_page = MetricsPage(site, middleware)
+    metrics = metrics_of(site, middleware)
     return middleware
 
 
 class WebServer:
     """``start`` listens and returns; ``stop`` ends the thread within a time limit."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        monitor: ViewSource,
-        center: AlertCenter,
-        mutes: Mutes,
-        fleet_store: Path | None = None,
-        passwords: Passwords | None = None,
-    ) -> None:
-        """``fleet_store``: the event file of a hub. Raises SettingsError if the token is missing or too weak, and
-        StoreError if the users cannot be read."""
-        self._web = settings.web
-        self.site = Site(settings, monitor, center, mutes, read_token(settings.web), fleet_store, passwords)
+    def __init__(self, site: Site) -> None:
+        self._web = site.settings.web
+        self.site = site
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -19,6 +19,7 @@ from app.settings.root import Settings
 from app.settings.toml import redacted_tables
 from app.web.handling import Handler
 from app.web.middleware import parse_form
+from app.web.rendering import render
 from app.web.setup import Tried, source_of
 from app.web.setup_api import status_of
 from app.web.site import Site
@@ -38,11 +39,9 @@ _ENOUGH_PX = 720
 
 
 class SetupPages:
-    def __init__(self, site: Site, page: Callable[..., Response]) -> None:
-        """``page`` renders a template."""
+    def __init__(self, site: Site) -> None:
         self._site = site
         self._setup = site.setup
-        self._page = page
 
     def routes(self) -> list[tuple[str, Handler, str]]:
         if self._site.fleet_store is not None:  # a hub watches nothing
@@ -120,7 +119,7 @@ class SetupPages:
             values["section"] = section if channel else "channels"
             values["table"] = table = redacted_tables(channel) if channel else {}
             values["may_change_address"] = may_change_address(table)
-        return self._page(request, "setup", status, **values)
+        return render(request, "setup", status, **values)
 
     async def _read(self) -> tuple[str, Settings, str]:
         return await self._setup.read(self._site.settings)

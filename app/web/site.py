@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from contextvars import copy_context
 from pathlib import Path
 from typing import TypeVar
@@ -29,7 +30,7 @@ from app.review.collected import CollectedFaces
 from app.review.picture_folder import PictureFolder
 from app.settings.alerts import Channel
 from app.settings.root import Settings
-from app.settings.web import people_file
+from app.settings.web import people_file, read_token
 from app.ui.canvas import blur_faces
 from app.web.auth import Authenticator
 from app.web.history import History
@@ -57,13 +58,12 @@ class Site:
         monitor: ViewSource,
         center: AlertCenter,
         mutes: Mutes,
-        token: str | None,
         fleet_store: Path | None = None,
         passwords: Passwords | None = None,
     ) -> None:
-        """``fleet_store``: the event file of a hub; None if this is none. Raises StoreError if the file of the users
-        cannot be read."""
-        web = settings.web
+        """``fleet_store``: the event file of a hub; None if this is none. Raises SettingsError if the token is missing
+        or too weak, and StoreError if the file of the users cannot be read."""
+        web, token = settings.web, read_token(settings.web)
         self.settings = settings
         self.monitor = monitor
         self.center = center
@@ -144,11 +144,8 @@ class Site:
         if self.fleet_store is not None:
             from app.fleet.hub_store import HubStore, camera_rows
 
-            store = HubStore(self.fleet_store, create=False)
-            try:
+            with closing(HubStore(self.fleet_store, create=False)) as store:
                 names += [f"{row.site}/{row.camera}" for row in camera_rows(store, time.time())]
-            finally:
-                store.close()
         return [name for name in names if user.sees(name)]
 
     def _event_json(self, event: Event) -> str:

@@ -1,7 +1,5 @@
 """The page on which zones, hidden parts, counting lines and the search area are drawn on the picture of a camera."""
 
-from collections.abc import Callable
-
 import cv2
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -9,40 +7,34 @@ from starlette.responses import Response
 
 from app.pipeline.camera import CameraView
 from app.ui.faces import canvas, hide_faces
-from app.web.site import Site
+from app.web.handling import site_of
+from app.web.rendering import render
 
 _WIDTH_PX = 1280
 
 
-class ZonesPage:
-    """``render`` renders a template of the web view. The script of the page reads and saves the settings."""
+async def zones(request: Request) -> Response:
+    """``/setup/zones?camera=NAME``; without a name the first camera."""
+    view, views = _view(request), site_of(request).monitor.views()
+    names = [each.camera for each in views]
+    return render(request, "zones", camera=view.camera, cameras=names, settings=view.settings)
 
-    def __init__(self, site: Site, render: Callable[..., Response]) -> None:
-        self._site = site
-        self._render = render
 
-    async def page(self, request: Request) -> Response:
-        """``/setup/zones?camera=NAME``; without a name the first camera."""
-        view = self._view(request)
-        return self._render(request, "zones", camera=view.camera, cameras=self._names(), settings=view.settings)
+async def zones_picture(request: Request) -> Response:
+    """The newest image without anything drawn over it; faces are hidden if they are hidden everywhere."""
+    site, view = site_of(request), _view(request)
+    jpeg = await site.run_in_worker(lambda: _plain(view, site.settings.view.blur))
+    if jpeg is None:
+        raise HTTPException(404, f"camera {view.camera!r} has no image yet; try again later")
+    return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
 
-    async def picture(self, request: Request) -> Response:
-        """The newest image without anything drawn over it; faces are hidden if they are hidden everywhere."""
-        view, blur = self._view(request), self._site.settings.view.blur
-        jpeg = await self._site.run_in_worker(lambda: _plain(view, blur))
-        if jpeg is None:
-            raise HTTPException(404, f"camera {view.camera!r} has no image yet; try again later")
-        return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
 
-    def _names(self) -> list[str]:
-        return [view.camera for view in self._site.monitor.views()]
-
-    def _view(self, request: Request) -> CameraView:
-        views, name = self._site.monitor.views(), request.query_params.get("camera", "")
-        found = next((view for view in views if name in ("", view.camera)), None)
-        if found is None:
-            raise HTTPException(404, "there is no such camera; see the page Live")
-        return found
+def _view(request: Request) -> CameraView:
+    views, name = site_of(request).monitor.views(), request.query_params.get("camera", "")
+    found = next((view for view in views if name in ("", view.camera)), None)
+    if found is None:
+        raise HTTPException(404, "there is no such camera; see the page Live")
+    return found
 
 
 def _plain(view: CameraView, blur: bool) -> bytes | None:

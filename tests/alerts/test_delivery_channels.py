@@ -201,7 +201,7 @@ def test_only_the_thread_of_a_channel_uses_and_closes_its_session() -> None:
         patch.setattr("app.alerts.timeout_hook.build_hook", session)
         center = AlertCenter(settings(None, channel))
         center.start()
-        wait_until(lambda: bool(made[0].calls))
+        wait_until(lambda: bool(made and made[0].calls))
         center.reload(settings(None, {**channel, "url": "http://127.0.0.1:10/"}))
         wait_until(lambda: len(made) == 2 and bool(made[1].calls))
         assert made[0].calls[-1][0] == "close"

@@ -20,10 +20,9 @@ from fakes_net import free_port
 from pydantic import TypeAdapter
 
 from app.alerts.hook import Alert, AlertHook, idempotency_key
-from app.alerts.hook_factory import build_hook
 from app.alerts.hooks import plugin_hook
 from app.alerts.push_store import Device, PushStore
-from app.alerts.timeout_hook import TimeoutHook
+from app.alerts.timeout_hook import TimeoutHook, build_hook
 from app.core import sound
 from app.core.errors import HookError
 from app.settings.alerts import AlertSettings, Channel, PushChannel

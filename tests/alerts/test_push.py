@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fakes_push import Browser, signed_claims
 
 from app.alerts.hook import Alert, AlertHook, idempotency_key, make_test_alert
-from app.alerts.hook_factory import build_hook
 from app.alerts.hooks import push_hook
 from app.alerts.push_store import Device, PushStore, from_base64url, to_base64url
 from app.alerts.store_types import StoreError
+from app.alerts.timeout_hook import build_hook
 from app.core.errors import HookError
 from app.core.types import EventKind
 from app.settings.alerts import AlertSettings, PushChannel

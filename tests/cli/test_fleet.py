@@ -22,7 +22,7 @@ from app.fleet.hub_store import HubStore  # noqa: E402
 from app.fleet.messages import HourTotals, NodeHealth  # noqa: E402
 from app.settings.alerts import NatsChannel, PushChannel, push_file  # noqa: E402
 from app.settings.load import load_settings  # noqa: E402
-from app.settings.root import Settings  # noqa: E402
+from app.web.site import Site  # noqa: E402
 
 
 @pytest.fixture
@@ -147,8 +147,8 @@ def test_the_hub_alerts_the_devices_beside_its_event_file(
     channel = '[[alerts.channels]]\nkind = "push"\nname = "phones"\ncontact = "mailto:me@example.org"\n'
     fleet.folder.settings_file.write_text(channel)
 
-    def web_server(settings: Settings, *_: object) -> None:
-        (push,) = settings.alerts.channels
+    def web_server(site: Site) -> None:
+        (push,) = site.settings.alerts.channels
         assert isinstance(push, PushChannel)
         raise SettingsError(f"devices in {push.store}")
 

@@ -264,3 +264,4 @@ def test_the_page_is_not_shown_in_a_frame_that_is_not_named(tmp_path: Path, brow
         assert browser.find_elements(By.CSS_SELECTOR, "[data-link-text]") == []
         (error,) = browser.get_log("browser")
         assert "frame-ancestors 'none'" in error["message"]
+        browser.get("about:blank")

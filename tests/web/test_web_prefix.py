@@ -12,9 +12,7 @@ from fakes_web import LIMIT_S, TOKEN, Running, make_event, serving
 from pydantic import ValidationError
 
 from app.settings.web import WebSettings, is_root_path
-from app.web.assets import Assets
 from app.web.middleware import security_headers, session_cookie_header
-from app.web.pages import Pages
 from app.web.server import make_routes
 
 LINK = re.compile(r'(?:href|src|action)="([^"#]+)"')
@@ -136,7 +134,7 @@ def test_a_root_path_that_cannot_work_is_refused(path: str) -> None:
 
 def test_no_page_is_a_root_path(running: Running) -> None:
     site = running.server.site
-    pages = {f"/{route.path.split('/')[1]}" for route in make_routes(site, Pages(site, Assets()))} - {"/"}
+    pages = {f"/{route.path.split('/')[1]}" for route in make_routes(site)} - {"/"}
     assert {"/fleet", "/label", "/scan"} < pages
     assert [path for path in sorted(pages) if is_root_path(path)] == []
 

@@ -21,8 +21,6 @@ from app.pipeline.camera import CameraView
 from app.review.clips import POSTER, RECORD, VIDEO
 from app.review.collected import CROP, CollectedFace
 from app.web.access import PUBLIC, RULES, Rule, guarded, rule_of
-from app.web.assets import Assets
-from app.web.pages import Pages
 from app.web.people import Role
 from app.web.server import make_routes
 
@@ -80,7 +78,7 @@ def sessions(served: Running) -> dict[str | None, dict[str, str]]:
 def all_routes(served: Running) -> list[tuple[str, str]]:
     """(method, path as the table writes it) of every route of the program."""
     site = served.server.site
-    routes = make_routes(site, Pages(site, Assets()))
+    routes = make_routes(site)
     return [(method, route.path) for route in routes for method in sorted((route.methods or set()) - {"HEAD"})]
 
 

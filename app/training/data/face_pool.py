@@ -5,7 +5,7 @@ A detector with landmarks locates the face in each patch. So faces of all data s
 rendered masks are placed correctly.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,17 +72,12 @@ class NoDetector:
         return []
 
 
-def build_pool(
-    samples: Sequence[Sample],
-    detector: FaceDetector,
-    loose: frozenset[str] = frozenset(),
-    progress: Callable[[int], None] = lambda _done: None,
-) -> FacePool:
+def build_pool(samples: Sequence[Sample], detector: FaceDetector, loose: frozenset[str] = frozenset()) -> FacePool:
     """The faces of ``samples``. Images and boxes of ``loose`` sources show more than the face; those without a detected
     face are dropped and not reported. Raises the errors of ``readable_faces``."""
     faces: list[PooledFace] = []
     left_out: list[LeftOut] = []
-    for i, image, box in readable_faces(samples, left_out, progress):
+    for i, image, box in readable_faces(samples, left_out):
         sample = samples[i]
         if box is None:
             faces += _in_image(image, sample, detector, sample.source in loose)

@@ -273,9 +273,4 @@ def to_tree(rows: Sequence[ComparisonRow], scenes: Sequence[Scene], width_px: in
             for label, rate in recalls_of_large_faces(row.found).items()
             if rate.total
         }
-    return {
-        "pictures": len(scenes),
-        "working_width_px": width_px,
-        "bands_px": BANDS_PX,
-        "detectors": detectors,
-    }
+    return {"pictures": len(scenes), "working_width_px": width_px, "bands_px": BANDS_PX, "detectors": detectors}

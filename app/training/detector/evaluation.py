@@ -205,11 +205,9 @@ def score_end_to_end(
     )
 
 
-def choose_score(
-    scenes: Sequence[Scene], found: Sequence[Sequence[Detection]], precision: float, least: float = 0.2
-) -> float:
-    """The lowest score from ``least`` on, in steps of 0.01, with at least ``precision``; 0.99 if there is none."""
-    for hundredths in range(round(least * 100), 100):
+def choose_score(scenes: Sequence[Scene], found: Sequence[Sequence[Detection]], precision: float) -> float:
+    """The lowest score from 0.2 on, in steps of 0.01, with at least ``precision``; 0.99 if there is none."""
+    for hundredths in range(20, 100):
         score = hundredths / 100
         if score_detections(scenes, found, score).precision >= precision:
             return score

@@ -47,14 +47,14 @@ def _counts(recalls: dict[str, Rate]) -> list[list[int]]:
     return counts
 
 
-def demo_frames(places: Sequence[int] = DEMO_FRAMES) -> list[Image]:
-    """Frames of the demo clip, each (H, W, 3) uint8 BGR. Fewer than ``places`` if it cannot be decoded."""
+def demo_frames() -> list[Image]:
+    """Frames of the demo clip, each (H, W, 3) uint8 BGR. Fewer than ``DEMO_FRAMES`` if it cannot be decoded."""
     clip, frames = cv2.VideoCapture(str(resources.asset("demo.mp4"))), []
-    for place in range(max(places) + 1):
+    for place in range(max(DEMO_FRAMES) + 1):
         read, frame = clip.read()
         if not read:
             break
-        if place in places:
+        if place in DEMO_FRAMES:
             frames.append(frame)
     clip.release()
     return frames  # type: ignore[return-value]

@@ -82,19 +82,12 @@ class PaperData:
         if network.input_px != self._input_px:
             self._held, self._input_px = {}, network.input_px
         if split not in self._held:
-            self._held[split] = paper_crops(self.splits[split], network)
+            self._held[split] = load_crops(self.splits[split], LABELS, network.input_px, margin=0.0)
         return self._held[split]
 
 
-def paper_crops(samples: list[Sample], network: PaperNetwork) -> Crops:
-    return load_crops(samples, LABELS, network.input_px, margin=0.0)
-
-
 def train_paper(
-    run: PaperRun,
-    data: PaperData,
-    on_step: Callable[[int, int, float], None],
-    on_epoch: Callable[[EpochRecord], None],
+    run: PaperRun, data: PaperData, on_step: Callable[[int, int, float], None], on_epoch: Callable[[EpochRecord], None]
 ) -> Fitted:
     """Trains one network, or resumes its training. The returned model computes in float32."""
     recipe = run.recipe()

@@ -11,9 +11,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from app.core.text import counted
 from app.core.types import Label
 from app.training.metrics import wilson
-from app.training.reports.tables import faces
 from app.training.types import EpochRecord
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def draw_confusion(axes: "Axes", counts: Sequence[Sequence[int]], labels: Sequen
     axes.hlines(range(len(places)), 0, len(places), color=SOFT, lw=0.8)
     axes.vlines(range(len(places)), 0, len(places), color=SOFT, lw=0.8)
     names = [labels[i].value for i in places]
-    rows = [f"{name}\n{faces(sum(counts[i]))}" for name, i in zip(names, places, strict=True)]
+    rows = [f"{name}\n{counted(sum(counts[i]), 'face')}" for name, i in zip(names, places, strict=True)]
     middles = [place + 0.5 for place in range(len(places))]
     axes.set(xlim=(0, len(places)), ylim=(len(places), 0))
     axes.set_xticks(middles, names)
@@ -163,7 +163,10 @@ def reliability_diagram(bins: Sequence[tuple[float, float, int]]) -> str:
     _style(lower, "", "confidence of the prediction; faces in each tenth")
     lower.set_yticks([])
     lower.spines[["left", "right", "top"]].set_visible(False)
-    cells = [f"{faces(count)} at confidence {place:.2f}: {100 * right:.1f} % correct" for place, right, count in bins]
+    cells = [
+        f"{counted(count, 'face')} at confidence {place:.2f}: {100 * right:.1f} % correct"
+        for place, right, count in bins
+    ]
     return svg(figure, f"Reliability diagram. {'; '.join(cells)}.")
 
 

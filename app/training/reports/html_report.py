@@ -15,13 +15,7 @@ import numpy as np
 from app.core.files import write_text
 from app.core.types import Label
 from app.training.classifier.calibration import Calibration
-from app.training.classifier.evaluation import (
-    MIN_SLICE,
-    UNSURE_MIN_FACE_PX,
-    Predictions,
-    ReportedSet,
-    SetReport,
-)
+from app.training.classifier.evaluation import MIN_SLICE, UNSURE_MIN_FACE_PX, Predictions, ReportedSet, SetReport
 from app.training.metrics import reliability
 from app.training.reports.charts import CHART_STYLE, as_file, confusion, curves, reliability_diagram
 from app.training.reports.tables import percent, share

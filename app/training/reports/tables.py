@@ -31,10 +31,6 @@ def percent(rate: Rate) -> str:
     return f"{100 * rate.share:.1f} ({100 * rate.low:.1f}-{100 * rate.high:.1f})"
 
 
-def faces(count: int) -> str:
-    return "1 face" if count == 1 else f"{count} faces"
-
-
 def share(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.1f}"
 

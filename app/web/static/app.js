@@ -34,6 +34,13 @@
     field.replaceChildren(time);
   };
 
+  const showMuted = (root, until_s) => {
+    const muted = until_s !== null;
+    for (const form of all("[data-mute]", root)) form.hidden = muted;
+    for (const form of all("[data-unmute]", root)) form.hidden = !muted;
+    if (muted) putTime(root, "muted", until_s);
+  };
+
   // -- cameras, alerts, events, channels -------------------------------------------------------------------------------
   const showCamera = (camera) => {
     for (const root of all(`[data-camera="${camera.id}"]`)) {
@@ -64,10 +71,7 @@
       const badge = one("[data-badge]", root);
       if (badge) badge.hidden = camera.offline_since_s === null;
       if (camera.offline_since_s !== null) putTime(root, "since", camera.offline_since_s);
-      const muted = camera.muted_until_s !== null;
-      for (const form of all("[data-mute]", root)) form.hidden = muted;
-      for (const form of all("[data-unmute]", root)) form.hidden = !muted;
-      if (muted) putTime(root, "muted", camera.muted_until_s);
+      showMuted(root, camera.muted_until_s);
     }
   };
 
@@ -299,29 +303,23 @@
     message.hidden = false;
     message.textContent = text;
   };
+  const post = (address, values) => fetch(address, {
+    method: "POST", headers: {"Content-Type": "application/json", "X-CSRF-Token": csrf}, body: JSON.stringify(values),
+  });
   const submitForm = async (form) => {
     const values = Object.fromEntries([...new FormData(form)].filter(([name]) => name !== "csrf" && name !== "back"));
     for (const name of Object.keys(values)) values[name] = Number(values[name]);
     const button = one("button", form);
     button.disabled = true;
     try {
-      const response = await fetch(form.action, {
-        method: "POST",
-        headers: {"Content-Type": "application/json", "X-CSRF-Token": csrf},
-        body: JSON.stringify(values),
-      });
+      const response = await post(form.action, values);
       const result = await response.json();
       if (!response.ok) { showMessage(say(words.refused, result.error), true); return; }
       if ("test" in form.dataset) showResults(result.results);
       else showMessage(form.dataset.act);
       const alert = form.closest("[data-alert]"), row = form.closest("[data-camera]");
       if (alert) markAcknowledged(alert);
-      if (row && "muted_until_s" in result) {
-        const muted = result.muted_until_s !== null;
-        one("[data-mute]", row).hidden = muted;
-        one("[data-unmute]", row).hidden = !muted;
-        if (muted) putTime(row, "muted", result.muted_until_s);
-      }
+      if (row && "muted_until_s" in result) showMuted(row, result.muted_until_s);
       if ("once" in form.dataset) form.replaceChildren(document.createTextNode(clock(result.acknowledged_s)));
     } catch {
       showMessage(words.silent, true);
@@ -411,11 +409,7 @@
       } else if (event.key in VERDICT_KEYS && item) {
         const verdict = VERDICT_KEYS[event.key], text = words.verdicts[verdict];
         try {
-          const response = await fetch(`${base}/api/v1/events/${encodeURIComponent(item.dataset.item)}/verdict`, {
-            method: "POST",
-            headers: {"Content-Type": "application/json", "X-CSRF-Token": csrf},
-            body: JSON.stringify({verdict}),
-          });
+          const response = await post(`${base}/api/v1/events/${encodeURIComponent(item.dataset.item)}/verdict`, {verdict});
           const result = await response.json();
           if (response.ok) one("[data-marks]", item).textContent = text;
           showMessage(response.ok ? say(words.stored, text) : say(words.refused, result.error), !response.ok);
