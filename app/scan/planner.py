@@ -18,6 +18,7 @@ from app.scan.run_folder import Plan, PlannedShard, ScanSettings, UnreadableFile
 from app.scan.worker import models_hash
 from app.settings.monitor import CameraSettings, overridden
 from app.settings.root import Settings
+from app.settings.source_uri import check_characters
 
 _JOIN_S, _OVERLAP_S = 2.0, 1.0
 """A video continues the one before if it begins within these times of its end."""
@@ -116,6 +117,10 @@ def _uris(archive: Sequence[str]) -> Iterator[tuple[str, Path | None]]:
 
 
 def _read(uri: str, below: Path | None, template: CameraSettings) -> _Video:
+    try:
+        check_characters(uri)  # a part of it may be the camera's name
+    except ValueError as error:
+        raise SourceError(f"{redact(uri)} {error}") from error
     facts = read_facts(template.with_uri(uri))
     patterns = name_patterns(template.name_pattern, time_zone(template.timezone))
     name = read_name(patterns, uri)
@@ -123,7 +128,7 @@ def _read(uri: str, below: Path | None, template: CameraSettings) -> _Video:
     if not camera:  # the first folder below the archive, else the video itself
         folders = Path(uri).relative_to(below).parts[:-1] if below is not None else ()
         camera = folders[0] if folders else Path(uri).stem
-    return _Video(uri, camera[:80], facts)
+    return _Video(uri, camera.strip()[:80] or "video", facts)
 
 
 def _joined(videos: Sequence[_Video]) -> Iterator[list[_Video]]:

@@ -1,15 +1,19 @@
 """Finding the videos of an archive, their cameras and times, and cutting them into shards."""
 
+import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from fakes_scan import Visit, write_video
 
+from app.alerts.export import atomic_text_file
 from app.capture.recording import NamePattern
 from app.core.errors import SettingsError, SourceError
 from app.core.schedule import time_zone
 from app.scan.planner import ScanOptions, make_plan
+from app.scan.report import html_page, make_report
 from app.scan.run_folder import Plan, RunFolder
 from app.settings.monitor import CameraSettings
 from app.settings.root import Settings
@@ -102,6 +106,25 @@ def test_unreadable_files_are_named_and_copies_count_once(tmp_path: Path) -> Non
     assert "not a readable video" in reasons["damaged.mp4"]
     assert "same content" in reasons["10-00-00.mp4"]
     assert len(reasons) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
+def test_videos_whose_names_cannot_name_a_camera_are_left_out(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    write_video(archive / " .mp4", [], 1.0)
+    for i, name in enumerate((os.fsdecode(b"bad\xff.mp4"), "two\nlines.mp4")):
+        write_video(tmp_path / "one.mp4", [], 2.0 + i).rename(archive / name)
+    plan = plan_of(archive)
+    assert [each.shard.camera for each in plan.shards] == ["video"]
+    assert [each.reason.rpartition(".mp4 ")[2] for each in plan.unreadable] == [
+        "is not UTF-8; rename it",
+        "contains a control character; rename it",
+    ]
+    folder = RunFolder(tmp_path / "run")
+    folder.create(plan)
+    with atomic_text_file(tmp_path / "report.html") as file:
+        file.write(html_page(make_report(folder)))
+    assert "bad\\udcff.mp4" in (tmp_path / "report.html").read_text("utf-8")
 
 
 def test_an_archive_without_videos_is_an_error(tmp_path: Path) -> None:
