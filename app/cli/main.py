@@ -78,6 +78,12 @@ class _Parser(argparse.ArgumentParser):
         """The flags by their names without hyphens."""
         return {name.lstrip("-"): name for each in self._actions for name in each.option_strings if _is_shown(each)}
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """An empty path, as from a shell variable that is not set, would be the current folder."""
+        if action.type is Path and not arg_string:
+            raise argparse.ArgumentError(action, "is empty; give a path")
+        return super()._get_value(action, arg_string)
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Adds the most similar choice to the error of an unknown command or choice."""
         from app.settings.error_messages import nearest

@@ -105,6 +105,8 @@ def _copies(videos: Sequence[_Video]) -> Iterator[_Video]:
 def _uris(archive: Sequence[str]) -> Iterator[tuple[str, Path | None]]:
     """All videos, each with the folder of the archive that it was found in."""
     for given in archive:
+        if not given:
+            raise SourceError("the name of an archive is empty; give a folder, a video or a URL")
         if is_remote(given):
             for uri in remote_videos(given):
                 yield uri, Path(given) if uri != given else None

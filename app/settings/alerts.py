@@ -11,7 +11,7 @@ from app.core.schedule import Hours, parse_hours
 from app.core.types import EventKind
 from app.core.user_folders import data_folder
 from app.settings.source import Language, Schedule, TimeOfDay, TimeZone
-from app.settings.table import SettingsTable, Url
+from app.settings.table import GivenPath, SettingsTable, Url
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 PLACEHOLDERS = frozenset(
@@ -103,14 +103,14 @@ class WebhookChannel(ChannelBase):
         default=None, description="address of the request; use url_env or url_file if it contains a key"
     )
     url_env: str | None = None
-    url_file: Path | None = None
+    url_file: GivenPath | None = None
     headers: dict[str, str] = Field(default_factory=dict, description="headers of each request")
     headers_env: dict[str, str] = Field(
         default_factory=dict, description="headers whose values come from environment variables: header = variable"
     )
     secret_env: str | None = None
-    secret_file: Path | None = None
-    ca_file: Path | None = Field(default=None, description="certificates (PEM) to trust")
+    secret_file: GivenPath | None = None
+    ca_file: GivenPath | None = Field(default=None, description="certificates (PEM) to trust")
 
     @model_validator(mode="after")
     def _has_url(self) -> Self:
@@ -129,9 +129,9 @@ class MqttChannel(ChannelBase):
     topic: str = Field(default="maskwatch", pattern=r"^[^#+\x00]+$", description="prefix of all topics")
     username: str | None = Field(default=None, description="user name for the broker")
     password_env: str | None = None
-    password_file: Path | None = None
+    password_file: GivenPath | None = None
     tls: bool = Field(default=False, description="encrypt the connection with TLS")
-    ca_file: Path | None = Field(default=None, description="certificates (PEM) to trust")
+    ca_file: GivenPath | None = Field(default=None, description="certificates (PEM) to trust")
     discovery: bool = Field(default=True, description="announce the entities to Home Assistant")
     discovery_prefix: str = Field(
         default="homeassistant", pattern=r"^[^#+\x00]+$", description="topic prefix of Home Assistant's discovery"
@@ -146,7 +146,7 @@ class AppriseChannel(ChannelBase):
         default=None, description="an Apprise URL; use url_env or url_file, because it contains a key"
     )
     url_env: str | None = None
-    url_file: Path | None = None
+    url_file: GivenPath | None = None
 
     @model_validator(mode="after")
     def _has_url(self) -> Self:
@@ -159,7 +159,7 @@ class SoundChannel(ChannelBase):
 
     useless_when_late: ClassVar[bool] = True
     kind: Literal["sound"]
-    file: Path | None = Field(default=None, description="a WAV file; the built-in chime if not given")
+    file: GivenPath | None = Field(default=None, description="a WAV file; the built-in chime if not given")
     events: tuple[EventKind, ...] = Field(
         default=(
             EventKind.NO_MASK,
@@ -181,7 +181,7 @@ class NatsChannel(ChannelBase):
     kind: Literal["nats"]
     url: Url = Field(pattern=r"^(tls|nats)://[^@/]+$", description="address of the server, such as tls://hub:7422")
     site: SiteName = Field(description="name of this site; part of the subject mw.event.SITE.CAMERA")
-    creds_file: Path | None = Field(default=None, description="credentials file of the site")
+    creds_file: GivenPath | None = Field(default=None, description="credentials file of the site")
     node: SiteName | None = Field(
         default=None, description="name of this machine; the hub merges equal alerts of nodes that share a camera"
     )
@@ -207,7 +207,7 @@ class PushChannel(ChannelBase):
     allow_private: bool = Field(
         default=False, description="also send to http addresses and to those of the own network; only for tests"
     )
-    _store: Path = PrivateAttr(default=Path("push.db"))
+    _store: GivenPath = PrivateAttr(default=Path("push.db"))
 
     @property
     def store(self) -> Path:
@@ -257,7 +257,7 @@ def push_file(store: Path) -> Path:
 class AlertSettings(SettingsTable):
     """``[alerts]``: where events are stored and how long alerts are retried."""
 
-    store: Path = Field(default_factory=default_store, description="SQLite file of the events and the outbox")
+    store: GivenPath = Field(default_factory=default_store, description="SQLite file of the events and the outbox")
     persist: bool = Field(
         default=True, description="false: store events in memory only; unsent alerts are lost at exit"
     )
@@ -272,9 +272,12 @@ class AlertSettings(SettingsTable):
         default=10_000, ge=1, description="maximum pending alerts per channel; if it is full, the oldest is given up"
     )
     retry_first_s: float = Field(
-        default=1.0, gt=0, description="first pause after a failure; it doubles after each further failure"
+        default=1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="first pause after a failure; it doubles after each further failure",
     )
-    retry_max_s: float = Field(default=300.0, gt=0, description="maximum pause after a failure")
+    retry_max_s: float = Field(default=300.0, gt=0, allow_inf_nan=False, description="maximum pause after a failure")
     snapshots: Literal["off", "blur_others", "blur_all"] = Field(
         default="off",
         description="images that are stored with events: none, with all other faces blurred, or with all faces blurred",

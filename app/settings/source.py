@@ -1,7 +1,7 @@
 """The settings of one source. Credentials are kept apart from the uri, so that they do not appear in messages."""
 
 import re
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, urlsplit
@@ -24,7 +24,7 @@ from app.settings.source_uri import (
     take_apart,
     with_userinfo,
 )
-from app.settings.table import SettingsTable
+from app.settings.table import GivenPath, SettingsTable
 
 _RATIO = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,4})?:(?!0+(?:\.0+)?$)[0-9]{1,5}(?:\.[0-9]{1,4})?")
 _SEGMENTS_S = 20.0
@@ -134,7 +134,7 @@ class SourceSettings(SettingsTable):
     tls_verify: bool = Field(
         default=False, description="verify the certificate of https and rtsps; most cameras have one that nobody signed"
     )
-    tls_ca_file: Path | None = Field(
+    tls_ca_file: GivenPath | None = Field(
         default=None, description="PEM file with the certificate to trust, such as the camera's own; sets tls_verify"
     )
     username: str | None = Field(
@@ -186,7 +186,8 @@ class SourceSettings(SettingsTable):
     @field_validator("starts_at", mode="before")
     @classmethod
     def _is_date(cls, value: object) -> object:
-        if isinstance(value, str) and not re.match(r"\d{4}-\d{2}-\d{2}", value.strip()):  # a number is no date
+        is_text = isinstance(value, str) and re.match(r"\d{4}-\d{2}-\d{2}", value.strip())
+        if value is not None and not is_text and not isinstance(value, date):  # a number is no date
             raise ValueError("is no date with a time; write it like 2026-11-23T14:30")
         return value
 

@@ -40,6 +40,24 @@ def test_unknown_arguments_suggest_similar_ones(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ("annotate", ""),
+        ("annotate", "a.jpg", "--output", ""),
+        ("watch", "--events", ""),
+        ("events", "export", "--output", ""),
+        ("scan", "plan", "archive", "--out", ""),
+        ("train", "faces", "--run", ""),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script passes one if its variable is not set."""
+    assert "is empty; give a path; see" in fails(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         ("watch --sorce demo", "--sorce demo; did you mean --source? See 'maskwatch watch --help'"),

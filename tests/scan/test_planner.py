@@ -132,6 +132,8 @@ def test_an_archive_without_videos_is_an_error(tmp_path: Path) -> None:
         plan_of(tmp_path)
     with pytest.raises(SourceError, match="no such file or folder"):
         plan_of(tmp_path / "absent")
+    with pytest.raises(SourceError, match="name of an archive is empty"):
+        make_plan([""], Settings(), ScanOptions(CameraSettings(uri="scan")))
 
 
 def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
