@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -176,18 +176,22 @@ def _start_from_date(path: Path, duration_s: float = 0.0) -> VideoStart:
         return VideoStart(0.0, UNKNOWN)
 
 
-def video_files(root: Path) -> list[Path]:
-    """The videos below ``root``, sorted; hidden ones are left out. Raises SourceError if it cannot be read."""
+def video_files(root: Path, on_left_out: Callable[[str, str], None] = lambda folder, reason: None) -> list[Path]:
+    """The videos below ``root``, sorted; hidden ones are left out, and folders in it that cannot be read, such as
+    lost+found: ``on_left_out`` is called with each and the reason. Raises SourceError if ``root`` cannot be read."""
     if is_file(root):
         return [root]
-    errors: list[OSError] = []
     found: list[Path] = []
-    for folder, folders, names in os.walk(root, onerror=errors.append):
+
+    def failed(error: OSError) -> None:
+        if Path(error.filename) == root:
+            raise SourceError(f"cannot read folder {root}: {error.strerror}; check its permissions") from error
+        on_left_out(error.filename, f"cannot be read: {error.strerror}; check its permissions")
+
+    for folder, folders, names in os.walk(root, onerror=failed):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         videos = (name for name in names if Path(name).suffix.lower() in RECORDING_SUFFIXES and name[0] != ".")
         found += [Path(folder) / name for name in videos]
-    if errors:
-        raise SourceError(f"cannot read folder {errors[0].filename}: {errors[0].strerror}; check its permissions")
     return sorted(found)
 
 

@@ -67,7 +67,7 @@ def make_plan(
         models.setdefault(name, models[""])
     videos: list[_Video] = []
     unreadable: list[UnreadableFile] = []
-    for uri, below in _uris(archive):
+    for uri, below in _uris(archive, lambda folder, reason: unreadable.append(UnreadableFile(folder, reason))):
         on_file(uri)
         try:
             videos.append(_read(uri, below, options.camera))
@@ -102,8 +102,9 @@ def _copies(videos: Sequence[_Video]) -> Iterator[_Video]:
         seen.add(key)
 
 
-def _uris(archive: Sequence[str]) -> Iterator[tuple[str, Path | None]]:
-    """All videos, each with the folder of the archive that it was found in."""
+def _uris(archive: Sequence[str], on_left_out: Callable[[str, str], None]) -> Iterator[tuple[str, Path | None]]:
+    """All videos, each with the folder of the archive that it was found in. ``on_left_out`` is called with each folder
+    that cannot be read, and the reason."""
     for given in archive:
         if not given:
             raise SourceError("the name of an archive is empty; give a folder, a video or a URL")
@@ -114,7 +115,7 @@ def _uris(archive: Sequence[str]) -> Iterator[tuple[str, Path | None]]:
         root = Path(given).absolute()
         if not exists(root):
             raise SourceError(f"no such file or folder: {given}; check the path")
-        for path in video_files(root):
+        for path in video_files(root, on_left_out):
             yield str(path), root if path != root else None
 
 

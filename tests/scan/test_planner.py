@@ -1,16 +1,18 @@
 """Finding the videos of an archive, their cameras and times, and cutting them into shards."""
 
+import errno
 import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes_scan import Visit, write_video
 
 from app.alerts.export import atomic_text_file
 from app.capture.recording import NamePattern
-from app.core.errors import SettingsError, SourceError
+from app.core.errors import OutputError, SettingsError, SourceError
 from app.core.schedule import time_zone
 from app.scan.planner import ScanOptions, make_plan
 from app.scan.report import html_page, make_report
@@ -125,6 +127,35 @@ def test_videos_whose_names_cannot_name_a_camera_are_left_out(tmp_path: Path) ->
     with atomic_text_file(tmp_path / "report.html") as file:
         file.write(html_page(make_report(folder)))
     assert "bad\\udcff.mp4" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_a_folder_that_cannot_be_read_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as lost+found at the top of a disk, which only root may read."""
+    write_video(tmp_path / "hall" / "a.mp4", [], 1.0)
+    (tmp_path / "lost+found").mkdir()
+    locked = [str(tmp_path / "lost+found")]
+
+    def scandir(path: str) -> Any:
+        if str(path) in locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    plan = plan_of(tmp_path)
+    assert [each.shard.camera for each in plan.shards] == ["hall"]
+    assert [each.path for each in plan.unreadable] == locked
+    assert "Permission denied" in plan.unreadable[0].reason
+    locked.append(str(tmp_path))
+    with pytest.raises(SourceError, match="cannot read folder"):
+        plan_of(tmp_path)
+
+
+def test_a_plan_that_cannot_be_written_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    plan = plan_of(write_video(tmp_path / "a.mp4", [], 1.0))
+    with pytest.raises(OutputError, match="choose another --out, then plan again"):
+        RunFolder(tmp_path / "run").create(plan)
 
 
 def test_an_archive_without_videos_is_an_error(tmp_path: Path) -> None:
