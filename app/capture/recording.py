@@ -18,7 +18,7 @@ from app.capture.pyav_backend import container_duration_s
 from app.core.errors import SettingsError, SourceError
 from app.core.files import is_file, is_folder
 from app.core.schedule import time_zone
-from app.settings.source import SourceSettings
+from app.settings.source import YEARS, SourceSettings
 from app.settings.source_uri import VIDEO_SUFFIXES, SourceKind
 
 RECORDING_SUFFIXES = VIDEO_SUFFIXES - {".m3u", ".m3u8", ".sdp", ".gif"}
@@ -75,6 +75,8 @@ class NamePattern:
             return RecordedName(camera, float(found["s"]))
         year = int(found["Y"]) if found.get("Y") else 2000 + int(found["y"])
         try:
+            if year not in YEARS:
+                return None
             hour, minute, second = (int(found.get(code) or 0) for code in "HMS")
             moment = datetime(year, int(found["m"]), int(found["d"]), hour, minute, second)
             moment += timedelta(microseconds=int((found.get("f") or "0").ljust(6, "0")))
@@ -163,7 +165,7 @@ def _start_from(container: Any, path: Path) -> VideoStart:
                 moment = datetime.fromisoformat(metadata.get(key, ""))
             except ValueError:
                 continue
-            if moment.tzinfo is not None and moment > _EARLIEST:
+            if moment.tzinfo is not None and moment > _EARLIEST and moment.year in YEARS:
                 return VideoStart(moment.timestamp(), "metadata")
     return _start_from_date(path, container_duration_s(container))
 
@@ -176,7 +178,7 @@ def _start_from_date(path: Path, duration_s: float = 0.0) -> VideoStart:
         return VideoStart(0.0, UNKNOWN)
 
 
-def video_files(root: Path, on_left_out: Callable[[str, str], None] = lambda folder, reason: None) -> list[Path]:
+def video_files(root: Path, on_left_out: Callable[[str, str], object] = lambda *_: None) -> list[Path]:
     """The videos below ``root``, sorted; hidden ones are left out, and folders in it that cannot be read, such as
     lost+found: ``on_left_out`` is called with each and the reason. Raises SourceError if ``root`` cannot be read."""
     if is_file(root):

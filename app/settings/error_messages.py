@@ -60,6 +60,8 @@ def reason_of(root: type[BaseModel], place: Place, fault: "ErrorDetails") -> str
             return "must be true or false"
         case "string_type" | "path_type":
             return "must be a text; write it in quotes"
+        case "datetime_parsing" | "datetime_from_date_parsing" | "datetime_type" | "datetime_object_invalid":
+            return "is no date with a time; write it like 2026-11-23T14:30"
         case "literal_error" | "enum":
             return f"must be {fault['ctx']['expected']}"
         case "string_pattern_mismatch" if about := _about(root, place):

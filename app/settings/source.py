@@ -28,6 +28,8 @@ from app.settings.table import GivenPath, SettingsTable
 
 _RATIO = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,4})?:(?!0+(?:\.0+)?$)[0-9]{1,5}(?:\.[0-9]{1,4})?")
 _SEGMENTS_S = 20.0
+YEARS = range(1900, 2300)
+"""In which a video may begin: Python cannot show the times of all others, least of all in another time zone."""
 
 
 def _quotient(ratio: str) -> float:
@@ -190,6 +192,13 @@ class SourceSettings(SettingsTable):
         if value is not None and not is_text and not isinstance(value, date):  # a number is no date
             raise ValueError("is no date with a time; write it like 2026-11-23T14:30")
         return value
+
+    @field_validator("starts_at")
+    @classmethod
+    def _is_near(cls, moment: datetime | None) -> datetime | None:
+        if moment is not None and moment.year not in YEARS:
+            raise ValueError(f"is in the year {moment.year}; years are {YEARS.start} to {YEARS.stop - 1}")
+        return moment
 
     @model_validator(mode="before")
     @classmethod

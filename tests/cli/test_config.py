@@ -102,6 +102,8 @@ def test_camera_names_are_unique(tmp_path: Path) -> None:
         ("[alerts]\nretry_max_s=inf\n", ("alerts.retry_max_s (line 2): must be a number above 0",)),
         ("[alerts]\nstore=5\n", ("alerts.store (line 2): must be a text; write it in quotes",)),
         ("[[alerts.channels]]\nkind='sound'\nname='a b'\n", ("sound.name (line 3): is not valid", "letters, digits")),
+        ("[[camera]]\nuri='0'\nstarts_at='2026-13-40T10:00'\n", ("starts_at (line 3): is no date with a time",)),
+        ("[[camera]]\nuri='0'\nstarts_at=9999-12-31T23:59:59\n", ("starts_at (line 3): is in the year 9999",)),
         ("[[camera]]\nuri='0'\nstarts_at=5\n", ("starts_at (line 3): is no date with a time",)),
         ("[[camera]]\nuri='0'\nreconnect_s=['x']\n", ("reconnect_s[0] (line 3): must be a number",)),
         ("[alerts]\nstore='/'\n", ("alerts.store (line 2): '/' is not a file name",)),

@@ -58,7 +58,8 @@ def test_a_pattern_must_give_a_date_and_match(tmp_path: Path) -> None:
 
 
 def test_a_name_with_an_impossible_date_is_not_used() -> None:
-    assert NamePattern("%Y-%m-%d.mp4", time_zone("UTC")).read(Path("2026-02-31.mp4")) is None
+    for name in ("2026-02-31.mp4", "0001-01-01.mp4", "9999-12-31.mp4"):
+        assert NamePattern("%Y-%m-%d.mp4", time_zone("UTC")).read(Path(name)) is None
 
 
 def test_the_start_can_be_given(tmp_path: Path) -> None:
