@@ -35,7 +35,7 @@ class WindowSaver:
             path = self._new_path(".png")
             save_image(image, path)
         except (OutputError, OSError) as error:
-            return f"cannot save snapshot: {error}"
+            return f"cannot save snapshot: {_reason(error)}"
         return f"saved {path.name}"
 
     def toggle(self, image: Image, fps: float) -> str:
@@ -47,7 +47,7 @@ class WindowSaver:
             size_px = image.shape[1], image.shape[0]
             self._recording = VideoWriter(path, min(max(fps or most, least), most), size_px, is_live=True)
         except (OutputError, OSError) as error:
-            return str(error)
+            return f"cannot record: {_reason(error)}"
         self._since_s = time.monotonic()
         return f"recording {path.name}"
 
@@ -82,3 +82,10 @@ class WindowSaver:
             serial += 1
             path = path.with_name(f"{stem}-{serial}{suffix}")
         return path
+
+
+def _reason(error: OutputError | OSError) -> str:
+    """Without the number of the error."""
+    if isinstance(error, OutputError):
+        return str(error)
+    return f"{error.filename or 'file'}: {error.strerror or error}; choose another --snapshots"
