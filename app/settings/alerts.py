@@ -1,11 +1,12 @@
 """Settings of the event store and the alert channels."""
 
 import re
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field, PrivateAttr, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, field_validator, model_validator
 
 from app.core.schedule import Hours, parse_hours
 from app.core.types import EventKind
@@ -18,6 +19,8 @@ PLACEHOLDERS = frozenset(
     "id kind camera track confidence duration_s time_s at reason people key attempt snapshot zone".split()  # noqa: SIM905
 )
 
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,60}$")]
 """A part of a NATS subject."""
 
@@ -25,6 +28,21 @@ SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,60}$")]
 def matches_camera(pattern: str, camera: str) -> bool:
     """Whether ``pattern`` equals the name ``camera`` (which may contain ``*`` or ``[``) or matches it."""
     return camera == pattern or fnmatchcase(camera, pattern)
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Raises ValueError, without the value, if a name or a value cannot be sent in a header of HTTP."""
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a header; use letters, digits and '-'")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"the value of the header {name} has a line break or a character that is not ASCII")
+
+
+def _check_host(host: str) -> str:
+    if "/" in host or host.count(":") == 1 or any(each.isspace() for each in host):
+        raise ValueError("is no host; write the name or the address alone, such as broker.lan, and the port as port")
+    return host
 
 
 def default_store() -> Path:
@@ -112,6 +130,12 @@ class WebhookChannel(ChannelBase):
     secret_file: GivenPath | None = None
     ca_file: GivenPath | None = Field(default=None, description="certificates (PEM) to trust")
 
+    @field_validator("headers", "headers_env")
+    @classmethod
+    def _can_be_sent(cls, headers: dict[str, str]) -> dict[str, str]:
+        check_headers(headers)
+        return headers
+
     @model_validator(mode="after")
     def _has_url(self) -> Self:
         _exactly_one(self, "url")
@@ -124,7 +148,7 @@ class MqttChannel(ChannelBase):
     """MQTT with quality of service 1; Home Assistant discovers the entities unless ``discovery`` is off."""
 
     kind: Literal["mqtt"]
-    host: str = Field(min_length=1, description="address of the broker")
+    host: Annotated[str, AfterValidator(_check_host)] = Field(min_length=1, description="address of the broker")
     port: int = Field(default=1883, ge=1, le=65_535, description="port of the broker; usually 8883 with tls")
     topic: str = Field(default="maskwatch", pattern=r"^[^#+\x00]+$", description="prefix of all topics")
     username: str | None = Field(default=None, description="user name for the broker")

@@ -221,6 +221,15 @@ class SourceSettings(SettingsTable):
                 values["password"] = password
         return values
 
+    @field_validator("username", "password")
+    @classmethod
+    def _is_one_line(cls, value: str | SecretStr | None) -> str | SecretStr | None:
+        """A variable may have a line break at its end, as files have; a camera would lock the account."""
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value or ""
+        if "\n" in text or "\r" in text:
+            raise ValueError("contains a line break; remove it from the variable or the setting")
+        return value
+
     @field_validator("aspect_ratio")
     @classmethod
     def _check_aspect_ratio(cls, ratio: str | None) -> str | None:

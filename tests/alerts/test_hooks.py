@@ -58,6 +58,23 @@ def test_webhook_sends_key_headers_and_signature(http_peer: HttpPeer, monkeypatc
     assert body["snapshot_jpeg"] == "anBlZw=="
 
 
+def test_a_token_with_a_line_break_at_its_end_is_sent_without_it(
+    http_peer: HttpPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Secrets of clusters often have one. The error of the HTTP library then showed the token in log and event file."""
+    monkeypatch.setenv("HOOK_TOKEN", "Bearer xyz\n")
+    make_hook(kind="webhook", url=http_peer.url, headers_env={"Authorization": "HOOK_TOKEN"}).send(make_alert())
+    assert http_peer.requests[0].headers["authorization"] == "Bearer xyz"
+
+
+@pytest.mark.parametrize("token", ["Bearer top\nsecret", "Bearer töpsecret"])
+def test_a_token_that_cannot_be_sent_is_named_but_not_shown(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOK_TOKEN", token)
+    with pytest.raises(SettingsError, match="the value of the header Authorization has a line break or") as caught:
+        make_hook(kind="webhook", url="http://127.0.0.1/", headers_env={"Authorization": "HOOK_TOKEN"})
+    assert "psecret" not in str(caught.value)
+
+
 def test_webhook_encodes_non_ascii_camera_names(http_peer: HttpPeer) -> None:
     hook = make_hook(kind="webhook", url=http_peer.url)
     for key in ("run-Tür-1:desk", "run-100% door-1:desk"):

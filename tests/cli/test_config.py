@@ -20,6 +20,8 @@ from app.settings.reload import live_part, needs_restart, with_cameras_of
 from app.settings.root import Settings
 from app.settings.toml import commented_toml, redacted_tables
 
+WEBHOOK = "[[alerts.channels]]\nkind='webhook'\nname='x'\nurl='http://a'\n"
+
 
 def write_config(folder: Path, text: str) -> Path:
     path = folder / "maskwatch.toml"
@@ -104,6 +106,13 @@ def test_camera_names_are_unique(tmp_path: Path) -> None:
         ("[[alerts.channels]]\nkind='sound'\nname='a b'\n", ("sound.name (line 3): is not valid", "letters, digits")),
         ("[[camera]]\nuri='0'\nstarts_at='2026-13-40T10:00'\n", ("starts_at (line 3): is no date with a time",)),
         ("[[camera]]\nuri='0'\nstarts_at=9999-12-31T23:59:59\n", ("starts_at (line 3): is in the year 9999",)),
+        (
+            f"{WEBHOOK}headers = {{ X-Place = 'Küche' }}\n",
+            ("webhook.headers (line 5): the value of the header X-Place",),
+        ),
+        (f"{WEBHOOK}headers_env = {{ 'A B' = 'NAME' }}\n", ("headers_env (line 5): 'A B' is no name of a header",)),
+        ("[[alerts.channels]]\nkind='mqtt'\nname='x'\nhost='mqtt://a'\n", ("mqtt.host (line 4): is no host",)),
+        ("[[alerts.channels]]\nkind='mqtt'\nname='x'\nhost='a:1883'\n", ("mqtt.host (line 4): is no host",)),
         ("[[camera]]\nuri='0'\nstarts_at=5\n", ("starts_at (line 3): is no date with a time",)),
         ("[[camera]]\nuri='0'\nreconnect_s=['x']\n", ("reconnect_s[0] (line 3): must be a number",)),
         ("[alerts]\nstore='/'\n", ("alerts.store (line 2): '/' is not a file name",)),
