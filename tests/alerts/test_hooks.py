@@ -272,6 +272,22 @@ def test_apprise_error_for_an_unsupported_url_does_not_contain_it() -> None:
     assert "token-secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["tg://t0ken-secret/7", "pbul://o.t0ken-secret", "slack://t0ken-secret/B1234567/abcdefgh", "ntfy://t0ken-secret"],
+)
+def test_apprise_errors_do_not_show_a_token_in_the_place_of_the_host(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only few services have a host there; it is shown for these."""
+    pytest.importorskip("apprise")
+    monkeypatch.setattr("apprise.NotifyBase.notify", lambda *_, **__: False)
+    with pytest.raises((SettingsError, HookError)) as caught:
+        make_hook(kind="apprise", url=url).send(make_alert())
+    assert "t0ken-secret" not in str(caught.value)
+    assert url.partition(":")[0] in str(caught.value)
+    with pytest.raises(HookError, match="mailto://mail.invalid"):
+        make_hook(kind="apprise", url="mailto://u:p@mail.invalid").send(make_alert())
+
+
 def test_missing_package_raises_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("paho", "paho.mqtt", "paho.mqtt.client", "apprise"):
         monkeypatch.setitem(__import__("sys").modules, name, None)
