@@ -284,7 +284,7 @@ def test_apprise_errors_do_not_show_a_token_in_the_place_of_the_host(url: str, m
         make_hook(kind="apprise", url=url).send(make_alert())
     assert "t0ken-secret" not in str(caught.value)
     assert url.partition(":")[0] in str(caught.value)
-    with pytest.raises(HookError, match="mailto://mail.invalid"):
+    with pytest.raises(HookError, match=r"mailto://mail\.invalid"):
         make_hook(kind="apprise", url="mailto://u:p@mail.invalid").send(make_alert())
 
 
