@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from app import __version__
 from app.core.errors import INTERRUPTED, DisplayError, MaskwatchError
+from app.core.secrets import redact
 from app.core.user_folders import log_folder
 
 _APP = "maskwatch"
@@ -78,7 +79,7 @@ def _run_guarded(arguments: Sequence[str]) -> int:
         print(f"{_APP}: {error}", file=sys.stderr)
         return error.exit_code
     except Exception:  # outermost guard: the program must not end without an error message
-        traceback.print_exc()
+        print(redact(traceback.format_exc()), file=sys.stderr, end="")
         return _FAILURE
 
 

@@ -109,6 +109,15 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USAGE_ERROR, f"{self.prog}: {redact(message)}{see} '{self.prog} --help'\n")
 
 
+class _Formatter(logging.Formatter):
+    """Hides the logins in tracebacks: the errors of FFmpeg and others contain whole addresses."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name of logging
+        from app.core.secrets import redact
+
+        return redact(super().formatException(ei))
+
+
 def _is_shown(action: argparse.Action) -> bool:
     """Whether the help shows ``action``."""
     return action.help is not argparse.SUPPRESS
@@ -145,7 +154,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = next((argument for argument in arguments if not argument.startswith("-")), "")
         args = build_parser(command).parse_args(arguments)
         levels = (logging.WARNING, logging.INFO, logging.DEBUG)
-        logging.basicConfig(level=levels[min(args.verbose, 2)], format="%(levelname)s %(message)s", stream=sys.stderr)
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_Formatter("%(levelname)s %(message)s"))
+        logging.basicConfig(level=levels[min(args.verbose, 2)], handlers=[handler])
         for name in ("httpx", "httpcore", "urllib3"):  # they log whole URLs with tokens
             logging.getLogger(name).setLevel(logging.WARNING)
         exit_code = int(args.run(args))

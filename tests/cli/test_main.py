@@ -1,6 +1,7 @@
 """The command line itself: arguments, help, imports, interrupts and a full disk."""
 
 import argparse
+import logging
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from fakes_cli import fails, headless
 from app.cli.channel_flags import split_command
 from app.cli.main import build_parser, main, with_implied_watch
 from app.core import resources
+from app.core.errors import SettingsError
 
 
 def test_single_path_is_watched_and_single_word_is_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,3 +213,25 @@ def test_command_is_split_by_the_rules_of_the_system(capsys: pytest.CaptureFixtu
     assert split_command(windows, is_windows=True) == arguments
     assert split_command(r"ring\ it 'so loud' # 1", is_windows=False) == ["ring it", "so loud", "#", "1"]
     assert "cannot read --on-alert" in fails(capsys, *headless("demo", "--on-alert", "say it's"))
+
+
+def test_a_traceback_shows_no_login(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """With -vv. The errors of FFmpeg contain the whole address."""
+
+    def fail(*_: object) -> None:
+        try:
+            raise ValueError("[Errno 5] failed: 'rtsp://me:s3cret@host/user=me&password=s3cret'")
+        except ValueError as error:
+            raise SettingsError("cannot open it") from error
+
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr("app.settings.load.load_settings", fail)
+    level = root.level
+    try:
+        assert main(["-vv", "config", "check"]) == 2
+    finally:
+        root.setLevel(level)
+    errors = capsys.readouterr().err
+    assert "failed: 'rtsp://***@host/" in errors
+    assert "s3cret" not in errors
