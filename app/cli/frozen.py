@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from app import __version__
 from app.core.errors import INTERRUPTED, DisplayError, MaskwatchError
+from app.core.files import is_file
 from app.core.secrets import redact
 from app.core.user_folders import log_folder
 
@@ -131,7 +132,7 @@ def _open_log() -> tuple[Path, TextIO]:
     path = log_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_file() and path.stat().st_size > _LOG_BYTES:
+        if is_file(path) and path.stat().st_size > _LOG_BYTES:
             path.replace(path.with_suffix(".old.log"))
         stream = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
         # The command line is not logged: it may contain the password of a stream.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from app.capture.recorder import VideoWriter, save_image
 from app.core.errors import MaskwatchError, OutputError
+from app.core.files import exists
 from app.core.types import Image
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class WindowSaver:
         self._folder.mkdir(parents=True, exist_ok=True)
         stem = time.strftime("maskwatch-%Y%m%d-%H%M%S")
         path, serial = self._folder / f"{stem}{suffix}", 1
-        while path.exists():
+        while exists(path):
             serial += 1
             path = path.with_name(f"{stem}-{serial}{suffix}")
         return path

@@ -1,15 +1,19 @@
 """The command line itself: arguments, help, imports, interrupts and a full disk."""
 
 import argparse
+import errno
 import logging
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes_cli import fails, headless
+from fakes_video import striped_image, write_clip
 
 from app.cli.channel_flags import split_command
 from app.cli.main import build_parser, main, with_implied_watch
@@ -235,3 +239,59 @@ def test_a_traceback_shows_no_login(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     errors = capsys.readouterr().err
     assert "failed: 'rtsp://***@host/" in errors
     assert "s3cret" not in errors
+
+
+@pytest.fixture
+def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that may not be searched, also for root, who runs tests in containers."""
+    folder = tmp_path / "locked"
+    folder.mkdir()
+
+    def checked(call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(path: Any, *arguments: Any, **options: Any) -> Any:
+            if isinstance(path, str | os.PathLike) and folder in Path(os.path.abspath(path)).parents:  # noqa: PTH100
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return call(path, *arguments, **options)
+
+        return called
+
+    for name in ("stat", "open", "mkdir", "scandir"):
+        monkeypatch.setattr(os, name, checked(getattr(os, name)))
+    monkeypatch.setattr("io.open", checked(open))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fleet", "init", "{}/hub", "--site", "a"],
+        ["fleet", "nodes", "{}/hub"],
+        ["dataset", "status", "--store", "{}/events.db"],
+        ["events", "list", "--store", "{}/events.db"],
+        ["annotate", "{}/a.jpg"],
+        ["scan", "run", "{}/run"],
+    ],
+    ids=lambda each: " ".join(each[:2]),
+)
+def test_a_folder_that_may_not_be_searched_is_one_line(
+    arguments: list[str], locked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([each.format(locked) for each in arguments]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_watching_goes_on_with_an_event_file_in_such_a_folder(
+    locked: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clip = write_clip(tmp_path / "a.mp4", [striped_image(0)] * 3)
+    store = str(locked / "events.db")
+    assert main(["watch", "--headless", "--fast", "--source", str(clip), "--store", store]) == 0
+    assert "events are kept in memory" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a permission there")
+def test_a_link_to_itself_is_no_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    link = tmp_path / "loop.jpg"
+    link.symlink_to(link)
+    assert main(["annotate", str(link)]) == 2
+    assert "loop.jpg" in capsys.readouterr().err
