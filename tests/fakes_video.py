@@ -65,6 +65,7 @@ def write_clip(
     codec: str = "libx264",
     times_ms: Sequence[int] | None = None,
     options: dict[str, str] | None = None,
+    key_frame_distance: int = 10,
 ) -> Path:
     """Write a clip with FFmpeg; ``times_ms`` are the time stamps of the frames."""
     from fractions import Fraction
@@ -77,7 +78,7 @@ def write_clip(
                 stream.width, stream.height = image.shape[1], image.shape[0]
                 stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
                 if codec == "libx264":
-                    stream.options = {"preset": "ultrafast", "tune": "zerolatency", "g": "10"}
+                    stream.options = {"preset": "ultrafast", "tune": "zerolatency", "g": str(key_frame_distance)}
                 stream.codec_context.time_base = Fraction(1, 1000) if times_ms else Fraction(1, fps)
             video_frame = av.VideoFrame.from_ndarray(image, format="bgr24")
             video_frame.pts = times_ms[i] if times_ms else i

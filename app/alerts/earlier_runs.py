@@ -7,6 +7,7 @@ from typing import TypeVar
 from app.alerts.event_store import EventStore
 from app.alerts.store_types import EventFilter, StoreError
 from app.core.camera_hours import Occupancy
+from app.core.files import exists
 from app.core.types import Event, EventKind
 from app.settings.alerts import AlertSettings
 
@@ -39,7 +40,7 @@ def stored_occupancy(settings: AlertSettings) -> dict[str, Occupancy]:
 def _read(settings: AlertSettings, read: Callable[[EventStore], list[T]], fault: str = "") -> list[T]:
     """Empty if nothing is stored or the file cannot be read: the store itself will be reported."""
     try:
-        if settings.persist and settings.store.exists():
+        if settings.persist and exists(settings.store):
             with EventStore(settings.store, create=False) as store:
                 return read(store)
     except (StoreError, OSError) as error:

@@ -15,6 +15,7 @@ from app.alerts.retention import BYTES_PER_MB, enforce_retention, limit_size
 from app.alerts.retention_clock import DAY_S, JUMP_S, RetentionClock, StoredTimes
 from app.alerts.store_types import Delivery, EventFilter, Status, StoreError, StoreInUseError, WriteBatch
 from app.core.camera_hours import CameraHour
+from app.core.files import exists
 from app.core.text import counted
 from app.core.types import Event
 from app.settings.alerts import AlertSettings
@@ -72,7 +73,7 @@ class EventQueue:
             check_is_event_file(path)
             self._take(self._lock)
             wall_s = self._clock.wall_s()
-            changed_s = path.stat().st_mtime if path.exists() else wall_s
+            changed_s = path.stat().st_mtime if exists(path) else wall_s
             self._file = EventStore(path)
             if self._file.limits:
                 log.warning("event file %s: %s; a store on a local disk is faster and safer", path, self._file.limits)

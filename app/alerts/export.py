@@ -59,11 +59,12 @@ WRITERS = {"csv": write_csv, "jsonl": write_jsonl}
 
 @contextmanager
 def atomic_text_file(path: Path) -> Iterator[TextIO]:
-    """A text file, written with ``atomic_write``. Raises OutputError if it cannot be written."""
+    """A text file, written with ``atomic_write``; a path in it that is not UTF-8 is escaped. Raises OutputError if it
+    cannot be written."""
     with (
         output_errors(path, "choose another place"),
         atomic_write(path) as partial,
-        partial.open("w", encoding="utf-8", newline="") as file,
+        partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
         yield file
 

@@ -19,6 +19,7 @@ from app.alerts.numbers import (
     worst_hours,
 )
 from app.alerts.store_types import EventFilter, StoreError
+from app.core.files import is_file
 from app.core.period import Period, Span
 from app.core.schedule import time_zone
 from app.core.translation import date_text, gettext, marked, ngettext, pgettext, using
@@ -132,7 +133,7 @@ def due_periods(settings: AlertSettings, now_s: float, last_s: float | None) -> 
 def due_reports(settings: AlertSettings, now_s: float) -> Iterator[Event]:
     """The reports that are due and not stored yet; none of a period in which nothing was recorded. Waits for the disk;
     while the event file cannot be read, the reports are late."""
-    if settings.report.every == "off" or not settings.persist or not settings.store.is_file():
+    if settings.report.every == "off" or not settings.persist or not is_file(settings.store):
         return
     with suppress(StoreError), EventStore(settings.store, create=False) as store:
         reported = store.events(EventFilter(until_s=now_s, kinds=(EventKind.REPORT.value,)), newest=1)

@@ -117,6 +117,9 @@ class FileSource:
             failed, played = 0, played + 1
             yield image, stamp_s
         if not stop.is_set():
+            end_s += self._settings.every_s  # the last selected frame may be so long before the end
+            if self._settings.key_frames and isinstance(reader, PyavReader):
+                end_s = max(end_s, reader.reached_s)
             self._check_end(played, end_s, self.frame_count, step_s)
 
     def _check_end(self, played: int, end_s: float, count: int | None, step_s: float) -> None:

@@ -97,6 +97,8 @@ class PyavReader:
         codec = self.stream.codec_context
         codec.thread_type = "AUTO"
         codec.thread_count = threads or int(codec.width * codec.height <= _ONE_THREAD_PX)
+        self.reached_s = 0.0
+        """The highest time of a packet that was read, also of a frame that is not selected."""
         self._every_s, self._from_s, self._key_frames = 0.0, 0.0, False
         self._skips = False
         self._kept: list[Packet[VideoStream]] = []
@@ -268,6 +270,8 @@ class PyavReader:
                 packets = self._container.demux(self.stream)
                 continue
             errors = 0
+            stamp = packet.dts if packet.pts is None else packet.pts
+            self.reached_s = max(self.reached_s, self._stream_time_s(stamp, packet.time_base))  # NaN: no change
             if self._key_frames and packet.size and not packet.is_keyframe:
                 yield None
                 continue

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -18,7 +18,7 @@ from app.capture.pyav_backend import container_duration_s
 from app.core.errors import SettingsError, SourceError
 from app.core.files import is_file, is_folder
 from app.core.schedule import time_zone
-from app.settings.source import SourceSettings
+from app.settings.source import YEARS, SourceSettings
 from app.settings.source_uri import VIDEO_SUFFIXES, SourceKind
 
 RECORDING_SUFFIXES = VIDEO_SUFFIXES - {".m3u", ".m3u8", ".sdp", ".gif"}
@@ -75,6 +75,8 @@ class NamePattern:
             return RecordedName(camera, float(found["s"]))
         year = int(found["Y"]) if found.get("Y") else 2000 + int(found["y"])
         try:
+            if year not in YEARS:
+                return None
             hour, minute, second = (int(found.get(code) or 0) for code in "HMS")
             moment = datetime(year, int(found["m"]), int(found["d"]), hour, minute, second)
             moment += timedelta(microseconds=int((found.get("f") or "0").ljust(6, "0")))
@@ -159,7 +161,7 @@ def _start_from(container: Any, path: Path) -> VideoStart:
                 moment = datetime.fromisoformat(metadata.get(key, ""))
             except ValueError:
                 continue
-            if moment.tzinfo is not None and moment > _EARLIEST:
+            if moment.tzinfo is not None and moment > _EARLIEST and moment.year in YEARS:
                 return VideoStart(moment.timestamp(), "metadata")
     return _start_from_date(path, container_duration_s(container))
 
@@ -172,18 +174,22 @@ def _start_from_date(path: Path, duration_s: float = 0.0) -> VideoStart:
         return VideoStart(0.0, UNKNOWN)
 
 
-def video_files(root: Path) -> list[Path]:
-    """The videos below ``root``, sorted; hidden ones are left out. Raises SourceError if it cannot be read."""
+def video_files(root: Path, on_left_out: Callable[[str, str], object] = lambda *_: None) -> list[Path]:
+    """The videos below ``root``, sorted; hidden ones are left out, and folders in it that cannot be read, such as
+    lost+found: ``on_left_out`` is called with each and the reason. Raises SourceError if ``root`` cannot be read."""
     if is_file(root):
         return [root]
-    errors: list[OSError] = []
     found: list[Path] = []
-    for folder, folders, names in os.walk(root, onerror=errors.append):
+
+    def failed(error: OSError) -> None:
+        if Path(error.filename) == root:
+            raise SourceError(f"cannot read folder {root}: {error.strerror}; check its permissions") from error
+        on_left_out(error.filename, f"cannot be read: {error.strerror}; check its permissions")
+
+    for folder, folders, names in os.walk(root, onerror=failed):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         videos = (name for name in names if Path(name).suffix.lower() in RECORDING_SUFFIXES and name[0] != ".")
         found += [Path(folder) / name for name in videos]
-    if errors:
-        raise SourceError(f"cannot read folder {errors[0].filename}: {errors[0].strerror}; check its permissions")
     return sorted(found)
 
 

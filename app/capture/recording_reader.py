@@ -219,7 +219,7 @@ class RecordingReader:
                 yield SelectedFrame(image, self._last_s, None if second == previous else second, is_after_gap)
             if time_s < 0 and from_s <= 0:
                 raise SourceError(f"{settings.shown} contains no frame that can be decoded")
-            self._check_end(part, from_s, time_s)
+            self._check_end(part, from_s, time_s, reader.reached_s)
         with _opened(part.uri) as (_, size, _):
             self._check_size(part, size)
 
@@ -230,10 +230,13 @@ class RecordingReader:
                 "run 'scan plan' again when it is complete"
             )
 
-    def _check_end(self, part: Part, from_s: float, time_s: float) -> None:
-        """``time_s``: of the last frame; -1 if there is none from ``from_s`` on."""
+    def _check_end(self, part: Part, from_s: float, time_s: float, reached_s: float) -> None:
+        """``time_s``: of the last selected frame; -1 if there is none from ``from_s`` on. ``reached_s``: of the last
+        packet; a frame is selected up to a sampling period before the end, a key frame at any time before it."""
         end_s = max(time_s, from_s)
-        if end_s < _SHORT * part.duration_s - _SHORT_S:
+        if self.settings.key_frames:
+            end_s = max(end_s, reached_s)
+        if end_s + self.settings.every_s < _SHORT * part.duration_s - _SHORT_S:
             what = f"no frame after {from_s:.0f} s" if time_s < 0 else f"it ends after {time_s:.1f} s"
             shown = self.settings.with_uri(part.uri).shown
             reason = f"{shown} is damaged or incomplete: {what}, but it should last {part.duration_s:.1f} s"

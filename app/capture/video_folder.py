@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from math import inf
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class VideoFolderSource:
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         """The stream time goes on from video to video as their starts say. Raises SourceError if no video can be
         read, and SettingsError if a name does not match the pattern."""
-        paths = video_files(Path(self._settings.uri))
+        paths = video_files(Path(self._settings.uri), partial(_log.warning, "left out: %s %s"))
         starts = sorted((video_start(self._settings.with_uri(str(path)), path).wall_s, path) for path in paths)
         index, last_s, errors = 0, -inf, list[SourceError]()
         while not stop.is_set():

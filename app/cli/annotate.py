@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -155,9 +156,11 @@ def _subfolders(given_paths: Sequence[Path], output: Path) -> list[Path]:
     """The subfolders of the given folders, without those that are given themselves and without ``output``."""
     from app.capture.image_folder import natural_key
 
-    excluded = {path.resolve() for path in (*given_paths, output)}
+    excluded = {os.path.realpath(path) for path in (*given_paths, output)}  # resolve() may raise for a link to itself
     children = (each for path in given_paths if is_folder(path) for each in sorted(path.iterdir(), key=natural_key))
-    return [each for each in children if is_folder(each) and each.name[:1] != "." and each.resolve() not in excluded]
+    return [
+        each for each in children if is_folder(each) and each.name[:1] != "." and os.path.realpath(each) not in excluded
+    ]
 
 
 def _print_line(console: "Console", line: str, colour: str = "default") -> None:

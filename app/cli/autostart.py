@@ -101,7 +101,7 @@ def _program() -> tuple[str, ...]:
     """The command of this program: the script that pip installed, if there is one."""
     script = Path(sys.executable).with_name("maskwatch.exe" if sys.platform == "win32" else "maskwatch")
     is_frozen = getattr(sys, "frozen", False)
-    return (str(script),) if not is_frozen and script.is_file() else own_command()
+    return (str(script),) if not is_frozen and is_file(script) else own_command()
 
 
 def entry_path(platform: str = sys.platform) -> Path:

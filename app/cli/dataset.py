@@ -25,7 +25,7 @@ def register(commands: Any) -> None:
     for parser, run in ((status, _status), (export, _export), (purge, _purge)):
         add_event_file_options(parser)
         parser.set_defaults(run=run)
-    export.add_argument("output", metavar="FOLDER", help="a new folder")
+    export.add_argument("output", type=Path, metavar="FOLDER", help="a new folder")
     export.add_argument("--format", choices=FORMATS, default="coco", help="format of the data set (default coco)")
     export.add_argument(
         "--model-labels", action="store_true", help="give faces without a verdict the label of the model"
@@ -68,7 +68,7 @@ def _export(args: argparse.Namespace) -> int:
     a label; all other faces are blurred."""
     from app.review.dataset_export import export
 
-    done = export(_collected(args), Path(args.output), args.format, args.model_labels)
+    done = export(_collected(args), args.output, args.format, args.model_labels)
     print(f"{counted(done.written, 'face')} written to {args.output}")
     if done.undecided:
         who, or_else = "nobody said", ", or add --model-labels"

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         width_px=args.width_px,
         threads=args.threads,
         haar=(PAPER, *args.haar_options),
-        classifier=classifier if classifier.is_file() else None,
+        classifier=classifier if is_file(classifier) else None,
     )
     rows = evaluate_all(scenes, compared_detectors(comparison), classifier, args.threads)
     for table in to_tables(rows):

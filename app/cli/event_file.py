@@ -1,6 +1,7 @@
 """Options and output shared by the commands that read an event file."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -43,7 +44,7 @@ def folder_of(args: argparse.Namespace, table: Literal["clips", "collect"]) -> P
 
     settings, own_store = _load(args), load_settings(config_path(args)).alerts.store
     wanted, store = getattr(settings, table), settings.alerts.store
-    if store.resolve() != own_store.resolve():
+    if os.path.realpath(store) != os.path.realpath(own_store):
         wanted = wanted.model_copy(update={"folder": None})
     return Path(wanted.folder_of(store))
 

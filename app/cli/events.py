@@ -50,10 +50,12 @@ def register_events(commands: Any) -> None:
             )
         if name == "export":
             parser.add_argument("--format", choices=("csv", "jsonl"), help="default: from the name of --output, or csv")
-            parser.add_argument("--output", metavar="FILE", help="default: standard output")
-            parser.add_argument("--pictures", metavar="DIR", help="also write snapshots to DIR as ID.jpg")
+            parser.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
+            parser.add_argument("--pictures", type=Path, metavar="DIR", help="also write snapshots to DIR as ID.jpg")
         if name == "stats":
-            parser.add_argument("--png", metavar="FILE", help="also write the plot as an image (needs matplotlib)")
+            parser.add_argument(
+                "--png", type=Path, metavar="FILE", help="also write the plot as an image (needs matplotlib)"
+            )
             parser.add_argument("--json", action="store_true", help="print JSON Lines instead of the table")
 
 
@@ -93,7 +95,7 @@ def list_events(args: argparse.Namespace) -> int:
 def _export_events(args: argparse.Namespace) -> int:
     from app.alerts.export import WRITERS, atomic_text_file
 
-    output = Path(args.output) if args.output else None
+    output: Path | None = args.output
     extension = output.suffix.lower().lstrip(".") if output else "csv"
     file_format = args.format or extension
     if file_format not in WRITERS:
@@ -105,7 +107,7 @@ def _export_events(args: argparse.Namespace) -> int:
         else:
             with atomic_text_file(output) as file:
                 WRITERS[file_format](events, file)
-        written = _export_snapshots(store, events, Path(args.pictures)) if args.pictures else 0
+        written = _export_snapshots(store, events, args.pictures) if args.pictures else 0
     if output is not None:
         print(f"{counted(len(events), 'event')} written to {output}")
     if args.pictures:
@@ -149,7 +151,7 @@ def _stats(args: argparse.Namespace) -> int:
         until_s = min(time.time(), event_filter.until_s or math.inf)
         rows = by_hour(store.hours(event_filter), store.events(event_filter), until_s)
     if args.png:
-        plot_png(rows, Path(args.png))
+        plot_png(rows, args.png)
     if args.json:
         for row in rows:
             if row.is_empty:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.capture.main_stream import MainStreams
+from app.core.files import is_folder
 from app.core.images import jpeg_bytes
 from app.core.types import SAME_FACE_IOU, Box, Event, FrameResult, Track
 from app.review.picture_folder import PictureFolder
@@ -92,7 +93,7 @@ class Evidence:
             RetentionRule(self._clip_folder, clips.keep_days, clips.max_mb, "clip"),
             RetentionRule(self._face_folder, collect.keep_days, collect.max_mb, "collected face"),
         )
-        if clips.enabled or collect.enabled or any(rule.folder.path.is_dir() for rule in rules):
+        if clips.enabled or collect.enabled or any(is_folder(rule.folder.path) for rule in rules):
             retention = PictureRetention(rules, self._retention_now_s)
             stack.callback(retention.close)
             retention.start()

@@ -13,6 +13,7 @@ from app.cli import fleet_push
 from app.cli.arguments import check_names, count
 from app.cli.fleet_folder import hub_folder, new_folder, open_store
 from app.core.errors import HookError, SettingsError
+from app.core.files import exists, is_file
 from app.core.text import counted, duration_text
 from app.settings.flags import WEB, add_flags, config_path, flag_values
 
@@ -145,7 +146,7 @@ def _check_address(listen: str) -> None:
 
 def _check_files(*paths: Path | None) -> None:
     for path in paths:
-        if path is not None and not path.is_file():
+        if path is not None and not is_file(path):
             raise SettingsError(f"there is no file {path}; check the path")
 
 
@@ -159,7 +160,7 @@ def _settings(args: argparse.Namespace, folder: "HubFolder") -> "Settings":
 
         flags["web"] = {**flags.get("web", {}), "enabled": True, **(parse_address(args.web) if args.web else {})}
     flags["alerts"] = {"store": folder.store, "persist": True}
-    return load_settings(folder.settings_file if folder.settings_file.exists() else None, flags)
+    return load_settings(folder.settings_file if exists(folder.settings_file) else None, flags)
 
 
 def _hub(args: argparse.Namespace) -> int:

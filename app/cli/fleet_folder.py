@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.core.errors import SettingsError
+from app.core.files import exists
 
 if TYPE_CHECKING:
     from app.fleet.hub_folder import HubFolder
@@ -29,6 +30,6 @@ def hub_folder(args: argparse.Namespace) -> "HubFolder":
 def open_store(folder: "HubFolder") -> "HubStore":
     from app.fleet.hub_store import HubStore
 
-    if not folder.store.exists():
+    if not exists(folder.store):
         raise SettingsError(f"the hub in {folder.path} has not run yet; start it: maskwatch fleet hub {folder.path}")
     return HubStore(folder.store, create=False)

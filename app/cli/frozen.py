@@ -15,6 +15,8 @@ from typing import Any, TextIO
 
 from app import __version__
 from app.core.errors import INTERRUPTED, DisplayError, MaskwatchError
+from app.core.files import is_file
+from app.core.secrets import redact
 from app.core.user_folders import log_folder
 
 _APP = "maskwatch"
@@ -78,7 +80,7 @@ def _run_guarded(arguments: Sequence[str]) -> int:
         print(f"{_APP}: {error}", file=sys.stderr)
         return error.exit_code
     except Exception:  # outermost guard: the program must not end without an error message
-        traceback.print_exc()
+        print(redact(traceback.format_exc()), file=sys.stderr, end="")
         return _FAILURE
 
 
@@ -130,7 +132,7 @@ def _open_log() -> tuple[Path, TextIO]:
     path = log_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_file() and path.stat().st_size > _LOG_BYTES:
+        if is_file(path) and path.stat().st_size > _LOG_BYTES:
             path.replace(path.with_suffix(".old.log"))
         stream = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
         # The command line is not logged: it may contain the password of a stream.

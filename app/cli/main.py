@@ -78,6 +78,12 @@ class _Parser(argparse.ArgumentParser):
         """The flags by their names without hyphens."""
         return {name.lstrip("-"): name for each in self._actions for name in each.option_strings if _is_shown(each)}
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """An empty path, as from a shell variable that is not set, would be the current folder."""
+        if action.type is Path and not arg_string:
+            raise argparse.ArgumentError(action, "is empty; give a path")
+        return super()._get_value(action, arg_string)
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Adds the most similar choice to the error of an unknown command or choice."""
         from app.settings.error_messages import nearest
@@ -101,6 +107,15 @@ class _Parser(argparse.ArgumentParser):
 
         see = " See" if message.endswith("?") else "; see"
         self.exit(USAGE_ERROR, f"{self.prog}: {redact(message)}{see} '{self.prog} --help'\n")
+
+
+class _Formatter(logging.Formatter):
+    """Hides the logins in tracebacks: the errors of FFmpeg and others contain whole addresses."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name of logging
+        from app.core.secrets import redact
+
+        return redact(super().formatException(ei))
 
 
 def _is_shown(action: argparse.Action) -> bool:
@@ -139,7 +154,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = next((argument for argument in arguments if not argument.startswith("-")), "")
         args = build_parser(command).parse_args(arguments)
         levels = (logging.WARNING, logging.INFO, logging.DEBUG)
-        logging.basicConfig(level=levels[min(args.verbose, 2)], format="%(levelname)s %(message)s", stream=sys.stderr)
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_Formatter("%(levelname)s %(message)s"))
+        logging.basicConfig(level=levels[min(args.verbose, 2)], handlers=[handler])
         for name in ("httpx", "httpcore", "urllib3"):  # they log whole URLs with tokens
             logging.getLogger(name).setLevel(logging.WARNING)
         exit_code = int(args.run(args))

@@ -23,6 +23,8 @@ _OF_VIDEOS = frozenset(
 )
 _FLAGS = tuple(flag for flag in SOURCE if flag.place.partition(".")[2] in _OF_VIDEOS)
 DEFAULT_EVERY_S = 0.2
+_LEAST_SHARD_S = 1.0
+"""Each shard reads some seconds more than its length; millions of them also fill the memory of the plan."""
 _FAILED = 1
 
 
@@ -106,6 +108,8 @@ def _plan(args: argparse.Namespace) -> int:
     from app.settings.monitor import CameraSettings
 
     shard_s = _duration(args.shard, "--shard")
+    if shard_s < _LEAST_SHARD_S:
+        raise SettingsError(f"--shard {args.shard} is too short; give {_LEAST_SHARD_S:g}s or more, such as 10m")
     values = source_values(args)
     if not values.get("key_frames"):
         values.setdefault("every_s", DEFAULT_EVERY_S)

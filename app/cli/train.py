@@ -13,7 +13,7 @@ from rich.console import Console
 from app.cli.training_progress import TrainingProgress
 from app.core import resources
 from app.core.errors import DataError
-from app.core.files import write_json
+from app.core.files import is_file, write_json
 from app.core.images import resize
 from app.core.text import counted
 from app.core.types import Label
@@ -174,7 +174,7 @@ def hard_negatives_of(args: argparse.Namespace, sources: NegativeSources, teache
 
 def _without_bystanders(args: argparse.Namespace, pool: FacePool) -> FacePool:
     path = resources.model("classifier.tflite")
-    if args.all_sources and not args.licence and path.is_file():  # its weights learned from other data
+    if args.all_sources and not args.licence and is_file(path):  # its weights learned from other data
         return replace(pool, faces=without_bystanders(pool.faces, LiteRtClassifier(path, args.threads), LOOSE_SETS))
     return pool
 

@@ -5,7 +5,9 @@ import getpass
 import sys
 from typing import TYPE_CHECKING, Any
 
-from app.cli.event_file import add_event_file_options, make_console, settings_of
+from app.cli.event_file import add_event_file_options, cameras_of, make_console, settings_of
+from app.core.errors import SettingsError
+from app.core.files import is_file
 
 if TYPE_CHECKING:
     from app.web.people import People
@@ -43,7 +45,6 @@ def register(commands: Any) -> None:
 
 
 def _people(args: argparse.Namespace) -> "People":
-    from app.core.errors import SettingsError
     from app.settings.web import people_file
 
     try:
@@ -79,6 +80,28 @@ def _password(people: "People", name: str) -> str:
         raise PeopleError("the password is not UTF-8 text; nothing is changed") from None
 
 
+def _given_cameras(args: argparse.Namespace, role: str) -> frozenset[str] | None:
+    """The cameras of ``--camera``; a name that no camera has yet is only reported: it may be that of the next one.
+    Raises SettingsError for an admin, who sees all cameras."""
+    from app.alerts.event_store import EventStore
+    from app.settings.error_messages import nearest
+
+    if args.camera is None:
+        return None
+    if role == ROLES[-1]:
+        raise SettingsError(f"{args.name} would be an admin, who sees all cameras; leave --camera out, or see --role")
+    store, known = settings_of(args).store, set(cameras_of(args))
+    if is_file(store):
+        with EventStore(store, create=False, busy_s=10.0) as events:
+            known |= set(events.cameras())
+    for name in args.camera if known else ():
+        if name not in known:
+            near = nearest(name, known)
+            advice = f"did you mean {near}?" if near else f"there are: {', '.join(sorted(known))}"
+            print(f"warning: no camera {name!r} yet; {advice}", file=sys.stderr)
+    return frozenset(args.camera)
+
+
 def _done(people: "People", what: str, target: str, text: str) -> int:
     people.audit.record("(command line)", "", what, target)
     print(text)
@@ -91,7 +114,7 @@ def _add(args: argparse.Namespace) -> int:
     from app.web.people import Role
 
     role = Role(args.role or ("viewer" if people.has_users else "admin"))
-    cameras = None if args.camera is None else frozenset(args.camera)
+    cameras = _given_cameras(args, role)
     name = people.add(name, role, cameras, "" if args.no_password else _password(people, name))
     return _done(people, "added a user", f"{name}: {role}", f"{name} is added as {role}")
 
@@ -135,7 +158,8 @@ def _role(args: argparse.Namespace) -> int:
 
     account = people.known(name)
     disabled = args.disable or (account.disabled and not args.enable)
-    cameras = None if args.all_cameras else account.cameras if args.camera is None else frozenset(args.camera)
+    given = _given_cameras(args, args.role)
+    cameras = None if args.all_cameras else account.cameras if given is None else given
     people.change(name, Role(args.role), cameras, disabled)
     text = f"{args.role}{', disabled' if disabled else ''}"
     return _done(people, "changed a user", f"{name}: {text}", f"{name} is {text} now")

@@ -22,12 +22,13 @@ _SECRET_PARAMETER = re.compile(
 
 
 def read_secret(what: str, plain: str | None, env: str | None, file: Path | None) -> str | None:
-    """The value of a setting that is given directly, by an environment variable or by a file.
+    """The value of a setting that is given directly, by an environment variable or by a file, without the space or line
+    break at the end that editors and secrets of clusters add.
 
     Raises SettingsError if the variable is not set or the file cannot be read; the message contains no secret.
     """
     if env is not None:
-        value = os.environ.get(env, "")
+        value = os.environ.get(env, "").strip()
         if not value:
             raise SettingsError(f"{what}: environment variable {env} is not set; set it or change the setting")
         return value
@@ -85,7 +86,8 @@ def url_secrets(what: str, url: str) -> list[str]:
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
-    """``text`` in one line, with all ``secrets`` replaced, longest first."""
-    for secret in sorted(set(secrets), key=len, reverse=True):
-        text = text.replace(secret, HIDDEN)
+    """``text`` in one line, with all ``secrets`` replaced, longest first, also as Python writes them in errors."""
+    forms = {form for each in secrets for form in (each, repr(each)[1:-1], repr(each.encode())[2:-1])}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, HIDDEN)
     return " ".join(text.split())

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from app.core.errors import OutputError, SettingsError
-from app.core.files import write_text
+from app.core.files import exists, is_file, write_text
 from app.fleet.keys import (
     Certificate,
     KeyPair,
@@ -100,7 +100,7 @@ class HubFolder:
         self._keys_file = path / "keys.json"
 
     def check(self) -> None:
-        if not self._state_file.is_file():
+        if not is_file(self._state_file):
             raise SettingsError(f"{self.path} is not the folder of a hub; make one: 'maskwatch fleet init {self.path}'")
 
     def credentials_of(self, site: str) -> Path:
@@ -109,7 +109,7 @@ class HubFolder:
     def init(self, sites: Sequence[str], options: ServerOptions | None) -> list[Path]:
         """Makes the folder, or adds ``sites`` to it. ``options`` replaces those of an existing folder. Returns the new
         credentials files."""
-        is_new = not self._state_file.is_file()
+        is_new = not is_file(self._state_file)
         try:
             if is_new:
                 self.path.mkdir(0o700, parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ class HubFolder:
                 self._create()
             if is_new or options is not None:
                 self._set_server(options or ServerOptions())
-            made = [self._add_site(site) for site in sites if not self.credentials_of(site).exists()]
+            made = [self._add_site(site) for site in sites if not exists(self.credentials_of(site))]
             self._write_server_file()
         except OSError as error:
             raise self._cannot_write(error) from error
@@ -187,7 +187,7 @@ class HubFolder:
     def _authority(self) -> Certificate:
         """The authority of this fleet, which is made once: the sites trust it."""
         certificate, key = self.path / "tls" / "ca.pem", self.path / "tls" / "ca.key"
-        if not certificate.is_file():
+        if not is_file(certificate):
             made = new_authority()
             self._write_secret(key, made.key_pem)
             write_text(certificate, made.certificate_pem)
@@ -245,6 +245,6 @@ class HubFolder:
     @staticmethod
     def _write_secret(path: Path, text: str) -> None:
         """Readable by this user only, from the first moment on."""
-        if not path.exists():
+        if not exists(path):
             path.touch(0o600, exist_ok=False)
         write_text(path, text)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from app.core.errors import SettingsError
-from app.core.files import atomic_write, write_text
+from app.core.files import atomic_write, is_file, write_text
 from app.core.own_command import own_command
 from app.fleet.messages import MODELS, PARTS, TABLES, Applied, Desired, Revision
 from app.settings.fleet import FleetSettings
@@ -70,7 +70,7 @@ class NodeRevisions:
             self.roll_back("the program ended while it tried the model")
         for part in TABLES:
             used = self._kept.of(part)
-            if used.content and not self._path(used.content).is_file():  # somebody deleted it: it is read again
+            if used.content and not is_file(self._path(used.content)):  # somebody deleted it: it is read again
                 self._kept = self._kept.model_copy(update={part: _Used(bad=used.bad)})
         self._offered = {part: max(self._used(part).number, self._refused[part].refused) for part in PARTS}
 
@@ -87,7 +87,7 @@ class NodeRevisions:
     def model(self, part: str) -> Path | None:
         """The model in use; None for the node's own."""
         path = self.path_of(self._used(part))
-        return path if path is not None and path.is_file() else None
+        return path if path is not None and is_file(path) else None
 
     @property
     def on_trial(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from app.core.errors import OutputError
 from app.core.files import write_json
 from app.core.types import Box, Label
 from app.review.picture_folder import PictureFolder
@@ -62,8 +63,12 @@ class CollectedFaces:
         self.folder = folder
 
     def faces(self) -> Iterator[CollectedFace]:
-        """All faces, oldest first."""
-        found = [face for path in self.folder.path.glob(f"*{RECORD}") if (face := _read(path)) is not None]
+        """All faces, oldest first. Raises OutputError if the folder cannot be read."""
+        try:
+            paths = list(self.folder.path.glob(f"*{RECORD}"))
+        except OSError as error:
+            raise OutputError(f"cannot read {self.folder.path}: {error.strerror}; check its permissions") from error
+        found = [face for path in paths if (face := _read(path)) is not None]
         yield from sorted(found, key=lambda face: (face.wall_s, face.id))
 
     def write(self, face: CollectedFace) -> None:

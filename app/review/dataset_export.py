@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.core.errors import OutputError
-from app.core.files import output_errors, write_json, write_text
+from app.core.files import exists, is_file, is_folder, output_errors, write_json, write_text
 from app.core.types import FACE_LABELS, Box, Label
 from app.review.collected import CROP, SCENE, CollectedFace, CollectedFaces
 
@@ -54,7 +54,7 @@ def export(faces: CollectedFaces, output: Path, data_format: str, with_model_lab
         if example is not None:
             examples.append(example)
     with output_errors(output, "choose another folder"):
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        if exists(output) and (not is_folder(output) or any(output.iterdir())):
             raise OutputError(f"{output} exists and is not an empty folder; choose a new one")
         output.mkdir(parents=True, exist_ok=True)
         WRITERS[data_format](examples, output)
@@ -64,9 +64,9 @@ def export(faces: CollectedFaces, output: Path, data_format: str, with_model_lab
 def _example(faces: CollectedFaces, face: CollectedFace, label: Label | None, is_crop: bool) -> _Example | None:
     scene, crop = faces.folder.file(face.id, SCENE), faces.folder.file(face.id, CROP)
     name = scene.name.removesuffix(SCENE).replace("%2E", "_").replace("%", "_") + ".jpg"
-    if scene.is_file() and not is_crop:
+    if is_file(scene) and not is_crop:
         return _Example(face, scene, name, face.box, face.size, face.others, label)
-    if not crop.is_file():
+    if not is_file(crop):
         return None
     box = face.crop_box.clipped(*face.crop_size)
     return _Example(face, crop, name, box, face.crop_size, (), label)

@@ -9,6 +9,8 @@ from math import inf
 from pathlib import Path
 from urllib.parse import quote
 
+from app.core.files import is_file
+
 SUFFIXES = (".clip.mp4", ".clip.json", ".clip.jpg", ".face.jpg", ".face.json", ".scene.jpg")
 _OWN = re.compile(
     rf"\.?(?P<item>[\w%~-]+)(?:\.(?:clip|face|scene)\.\d+\.part\.\w+|{'|'.join(map(re.escape, SUFFIXES))})"
@@ -43,7 +45,7 @@ class PictureFolder:
         return self.path / f"{name}{suffix}"
 
     def has(self, item_id: str, suffix: str) -> bool:
-        return self.file(item_id, suffix).is_file()
+        return is_file(self.file(item_id, suffix))
 
     def read(self, item_id: str, suffix: str) -> bytes | None:
         with suppress(OSError):

@@ -18,6 +18,7 @@ from app.scan.run_folder import Plan, PlannedShard, ScanSettings, UnreadableFile
 from app.scan.worker import models_hash
 from app.settings.monitor import CameraSettings, overridden
 from app.settings.root import Settings
+from app.settings.source_uri import check_characters
 
 _JOIN_S, _OVERLAP_S = 2.0, 1.0
 """A video continues the one before if it begins within these times of its end."""
@@ -66,7 +67,7 @@ def make_plan(
         models.setdefault(name, models[""])
     videos: list[_Video] = []
     unreadable: list[UnreadableFile] = []
-    for uri, below in _uris(archive):
+    for uri, below in _uris(archive, lambda folder, reason: unreadable.append(UnreadableFile(folder, reason))):
         on_file(uri)
         try:
             videos.append(_read(uri, below, options.camera))
@@ -101,9 +102,12 @@ def _copies(videos: Sequence[_Video]) -> Iterator[_Video]:
         seen.add(key)
 
 
-def _uris(archive: Sequence[str]) -> Iterator[tuple[str, Path | None]]:
-    """All videos, each with the folder of the archive that it was found in."""
+def _uris(archive: Sequence[str], on_left_out: Callable[[str, str], None]) -> Iterator[tuple[str, Path | None]]:
+    """All videos, each with the folder of the archive that it was found in. ``on_left_out`` is called with each folder
+    that cannot be read, and the reason."""
     for given in archive:
+        if not given:
+            raise SourceError("the name of an archive is empty; give a folder, a video or a URL")
         if is_remote(given):
             for uri in remote_videos(given):
                 yield uri, Path(given) if uri != given else None
@@ -111,11 +115,15 @@ def _uris(archive: Sequence[str]) -> Iterator[tuple[str, Path | None]]:
         root = Path(given).absolute()
         if not exists(root):
             raise SourceError(f"no such file or folder: {given}; check the path")
-        for path in video_files(root):
+        for path in video_files(root, on_left_out):
             yield str(path), root if path != root else None
 
 
 def _read(uri: str, below: Path | None, template: CameraSettings) -> _Video:
+    try:
+        check_characters(uri)  # a part of it may be the camera's name
+    except ValueError as error:
+        raise SourceError(f"{redact(uri)} {error}") from error
     facts = read_facts(template.with_uri(uri))
     patterns = name_patterns(template.name_pattern, time_zone(template.timezone))
     name = read_name(patterns, uri)
@@ -123,7 +131,7 @@ def _read(uri: str, below: Path | None, template: CameraSettings) -> _Video:
     if not camera:  # the first folder below the archive, else the video itself
         folders = Path(uri).relative_to(below).parts[:-1] if below is not None else ()
         camera = folders[0] if folders else Path(uri).stem
-    return _Video(uri, camera[:80], facts)
+    return _Video(uri, camera.strip()[:80] or "video", facts)
 
 
 def _joined(videos: Sequence[_Video]) -> Iterator[list[_Video]]:

@@ -149,7 +149,7 @@ class RunFolder:
                     "estimate_core_s": each.estimate_core_s,
                 }
             )
-        with _output_errors(self.path):
+        with output_errors(f"to {self.path}", "free some space or choose another --out, then plan again"):
             self._shards.mkdir(parents=True, exist_ok=True)
             _write(self.path / "recordings.parquet", tables.encode(list(recordings.values()), tables.RECORDINGS))
             _write(self.path / "manifest.parquet", tables.encode(manifest, tables.MANIFEST))

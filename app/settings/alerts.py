@@ -1,23 +1,26 @@
 """Settings of the event store and the alert channels."""
 
 import re
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field, PrivateAttr, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, field_validator, model_validator
 
 from app.core.schedule import Hours, parse_hours
 from app.core.types import EventKind
 from app.core.user_folders import data_folder
 from app.settings.source import Language, Schedule, TimeOfDay, TimeZone
-from app.settings.table import SettingsTable, Url
+from app.settings.table import GivenPath, SettingsTable, Url
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 PLACEHOLDERS = frozenset(
     "id kind camera track confidence duration_s time_s at reason people key attempt snapshot zone".split()  # noqa: SIM905
 )
 
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,60}$")]
 """A part of a NATS subject."""
 
@@ -25,6 +28,21 @@ SiteName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,60}$")]
 def matches_camera(pattern: str, camera: str) -> bool:
     """Whether ``pattern`` equals the name ``camera`` (which may contain ``*`` or ``[``) or matches it."""
     return camera == pattern or fnmatchcase(camera, pattern)
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Raises ValueError, without the value, if a name or a value cannot be sent in a header of HTTP."""
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a header; use letters, digits and '-'")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"the value of the header {name} has a line break or a character that is not ASCII")
+
+
+def _check_host(host: str) -> str:
+    if "/" in host or host.count(":") == 1 or any(each.isspace() for each in host):
+        raise ValueError("is no host; write the name or the address alone, such as broker.lan, and the port as port")
+    return host
 
 
 def default_store() -> Path:
@@ -103,14 +121,20 @@ class WebhookChannel(ChannelBase):
         default=None, description="address of the request; use url_env or url_file if it contains a key"
     )
     url_env: str | None = None
-    url_file: Path | None = None
+    url_file: GivenPath | None = None
     headers: dict[str, str] = Field(default_factory=dict, description="headers of each request")
     headers_env: dict[str, str] = Field(
         default_factory=dict, description="headers whose values come from environment variables: header = variable"
     )
     secret_env: str | None = None
-    secret_file: Path | None = None
-    ca_file: Path | None = Field(default=None, description="certificates (PEM) to trust")
+    secret_file: GivenPath | None = None
+    ca_file: GivenPath | None = Field(default=None, description="certificates (PEM) to trust")
+
+    @field_validator("headers", "headers_env")
+    @classmethod
+    def _can_be_sent(cls, headers: dict[str, str]) -> dict[str, str]:
+        check_headers(headers)
+        return headers
 
     @model_validator(mode="after")
     def _has_url(self) -> Self:
@@ -124,14 +148,14 @@ class MqttChannel(ChannelBase):
     """MQTT with quality of service 1; Home Assistant discovers the entities unless ``discovery`` is off."""
 
     kind: Literal["mqtt"]
-    host: str = Field(min_length=1, description="address of the broker")
+    host: Annotated[str, AfterValidator(_check_host)] = Field(min_length=1, description="address of the broker")
     port: int = Field(default=1883, ge=1, le=65_535, description="port of the broker; usually 8883 with tls")
     topic: str = Field(default="maskwatch", pattern=r"^[^#+\x00]+$", description="prefix of all topics")
     username: str | None = Field(default=None, description="user name for the broker")
     password_env: str | None = None
-    password_file: Path | None = None
+    password_file: GivenPath | None = None
     tls: bool = Field(default=False, description="encrypt the connection with TLS")
-    ca_file: Path | None = Field(default=None, description="certificates (PEM) to trust")
+    ca_file: GivenPath | None = Field(default=None, description="certificates (PEM) to trust")
     discovery: bool = Field(default=True, description="announce the entities to Home Assistant")
     discovery_prefix: str = Field(
         default="homeassistant", pattern=r"^[^#+\x00]+$", description="topic prefix of Home Assistant's discovery"
@@ -146,7 +170,7 @@ class AppriseChannel(ChannelBase):
         default=None, description="an Apprise URL; use url_env or url_file, because it contains a key"
     )
     url_env: str | None = None
-    url_file: Path | None = None
+    url_file: GivenPath | None = None
 
     @model_validator(mode="after")
     def _has_url(self) -> Self:
@@ -159,7 +183,7 @@ class SoundChannel(ChannelBase):
 
     useless_when_late: ClassVar[bool] = True
     kind: Literal["sound"]
-    file: Path | None = Field(default=None, description="a WAV file; the built-in chime if not given")
+    file: GivenPath | None = Field(default=None, description="a WAV file; the built-in chime if not given")
     events: tuple[EventKind, ...] = Field(
         default=(
             EventKind.NO_MASK,
@@ -181,7 +205,7 @@ class NatsChannel(ChannelBase):
     kind: Literal["nats"]
     url: Url = Field(pattern=r"^(tls|nats)://[^@/]+$", description="address of the server, such as tls://hub:7422")
     site: SiteName = Field(description="name of this site; part of the subject mw.event.SITE.CAMERA")
-    creds_file: Path | None = Field(default=None, description="credentials file of the site")
+    creds_file: GivenPath | None = Field(default=None, description="credentials file of the site")
     node: SiteName | None = Field(
         default=None, description="name of this machine; the hub merges equal alerts of nodes that share a camera"
     )
@@ -207,7 +231,7 @@ class PushChannel(ChannelBase):
     allow_private: bool = Field(
         default=False, description="also send to http addresses and to those of the own network; only for tests"
     )
-    _store: Path = PrivateAttr(default=Path("push.db"))
+    _store: GivenPath = PrivateAttr(default=Path("push.db"))
 
     @property
     def store(self) -> Path:
@@ -257,7 +281,7 @@ def push_file(store: Path) -> Path:
 class AlertSettings(SettingsTable):
     """``[alerts]``: where events are stored and how long alerts are retried."""
 
-    store: Path = Field(default_factory=default_store, description="SQLite file of the events and the outbox")
+    store: GivenPath = Field(default_factory=default_store, description="SQLite file of the events and the outbox")
     persist: bool = Field(
         default=True, description="false: store events in memory only; unsent alerts are lost at exit"
     )
@@ -272,9 +296,12 @@ class AlertSettings(SettingsTable):
         default=10_000, ge=1, description="maximum pending alerts per channel; if it is full, the oldest is given up"
     )
     retry_first_s: float = Field(
-        default=1.0, gt=0, description="first pause after a failure; it doubles after each further failure"
+        default=1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="first pause after a failure; it doubles after each further failure",
     )
-    retry_max_s: float = Field(default=300.0, gt=0, description="maximum pause after a failure")
+    retry_max_s: float = Field(default=300.0, gt=0, allow_inf_nan=False, description="maximum pause after a failure")
     snapshots: Literal["off", "blur_others", "blur_all"] = Field(
         default="off",
         description="images that are stored with events: none, with all other faces blurred, or with all faces blurred",

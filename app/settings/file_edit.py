@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.core.errors import OutputError, SettingsError
-from app.core.files import write_text
+from app.core.files import exists, write_text
 
 if TYPE_CHECKING:  # imported late, so that the start is fast
     from tomlkit import TOMLDocument
@@ -20,7 +20,7 @@ def edited(path: Path, doing: str = "write") -> Iterator["TOMLDocument"]:
     import tomlkit
 
     try:
-        document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
+        document = tomlkit.parse(path.read_text(encoding="utf-8") if exists(path) else "")
         yield document
         write_text(path, tomlkit.dumps(document))
     except (OSError, ValueError, SettingsError) as error:

@@ -2,13 +2,12 @@
 
 import platform
 import re
-from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from app.settings.alerts import SiteName
-from app.settings.table import SettingsTable, Url
+from app.settings.table import GivenPath, SettingsTable, Url
 
 
 def default_node() -> str:
@@ -27,7 +26,7 @@ class FleetSettings(SettingsTable):
     )
     site: SiteName = Field(default="site", description="name of the site, as in its credentials")
     node: SiteName = Field(default_factory=default_node, description="name of this machine at the site")
-    creds_file: Path | None = Field(default=None, description="credentials file of the site")
+    creds_file: GivenPath | None = Field(default=None, description="credentials file of the site")
     heartbeat_s: float = Field(default=5.0, ge=0.1, le=3600, description="how often the health is reported")
     accept_settings: bool = Field(
         default=False, description="use the policy, tracking and monitor settings that the hub sends"

@@ -6,29 +6,18 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard, cast, get_args
+from typing import Any, TypeGuard, cast
 
 from pydantic import ValidationError
 
 from app.core.errors import SettingsError
-from app.settings.alerts import AlertSettings
-from app.settings.error_messages import did_you_mean, line_of, models_in, nearest
+from app.settings.error_messages import Place, line_of, reason_of
 from app.settings.flags import ALL_FLAGS
 from app.settings.root import Settings, zone_faults
 
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
 ENVIRONMENT_PREFIX, _NESTED = "MASKWATCH_", "__"
-Place = tuple[int | str, ...]
 BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 """Editors on Windows and PowerShell's ``>`` write them at the start of a file; TOML does not allow them."""
-LISTS_OF_TABLES: tuple[Place, ...] = (
-    ("camera",),
-    ("alerts", "channels"),
-    ("camera", "zone"),
-    ("camera", "line"),
-)
 
 
 def load_settings(
@@ -124,7 +113,7 @@ def _faults(error: ValidationError, origin: Callable[[Place], str]) -> list[str]
     faults = error.errors()
     places = [fault["loc"] for fault in faults]
     return [
-        f"{origin(place)}: {_reason(place, fault)}"
+        f"{origin(place)}: {reason_of(Settings, place, fault)}"
         for place, fault in zip(places, faults, strict=True)
         if not any(other[: len(place)] == place and len(other) > len(place) for other in places)
     ]
@@ -147,38 +136,6 @@ def _origin(place: Place, flags: Mapping[str, Any], text: str, sources: int) -> 
         return f"{_place(place)} ({variable})"
     line = line_of(text, place)
     return _place(place) + ("" if line is None else f" (line {line})")
-
-
-def _reason(place: Place, fault: "ErrorDetails") -> str:
-    """The reason of an error in the terms of a settings file, not of Python."""
-    match fault["type"]:
-        case "extra_forbidden":
-            return f"unknown setting{did_you_mean(Settings, place)}"
-        case "missing":
-            return "is missing; add it"
-        case "tuple_type" if tuple(part for part in place if isinstance(part, str)) in LISTS_OF_TABLES:
-            name = ".".join(part for part in place if isinstance(part, str))
-            return f"must be a list of tables; start each table with [[{name}]]"
-        case "tuple_type":
-            return "must be a list; write it in brackets, such as [1, 2] or ['one', 'two']"
-        case "too_short":
-            return "is empty; give at least one"
-        case "dict_type" | "model_type" | "model_attributes_type":
-            return "must be a table; write it as [name] with settings below"
-        case "union_tag_not_found":
-            return f"has no kind; use one of {', '.join(_kinds())}"
-        case "union_tag_invalid":
-            kind = fault["ctx"]["tag"]
-            near = nearest(kind, _kinds())
-            hint = f"did you mean {near}?" if near else f"use {', '.join(_kinds())}"
-            return f"{kind!r} is not a kind of channel; {hint}"
-    return fault["msg"].removeprefix("Value error, ")
-
-
-def _kinds() -> list[str]:
-    """The kinds of alert channels."""
-    channels = models_in(AlertSettings.model_fields["channels"].annotation)
-    return [kind for channel in channels for kind in get_args(channel.model_fields["kind"].annotation)]
 
 
 def read_settings_file(path: Path) -> str:

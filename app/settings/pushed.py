@@ -5,6 +5,7 @@ import tomllib
 from pydantic import Field, ValidationError
 
 from app.core.errors import SettingsError
+from app.settings.error_messages import reason_of
 from app.settings.monitor import MonitorSettings, PolicySettings, overridden
 from app.settings.root import Settings
 from app.settings.table import SettingsTable
@@ -41,7 +42,7 @@ def read_pushed(text: str) -> PushedSettings:
         reasons = []
         for fault in error.errors(include_input=False):
             is_unknown = fault["type"] == "extra_forbidden"
-            reason = NOT_ALLOWED if is_unknown else fault["msg"].removeprefix("Value error, ")
+            reason = NOT_ALLOWED if is_unknown else reason_of(PushedSettings, fault["loc"], fault)
             reasons.append(f"{'.'.join(map(str, fault['loc']))}: {reason}")
         raise SettingsError("; ".join(reasons)) from error
 

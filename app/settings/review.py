@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.settings.table import SettingsTable
+from app.settings.table import GivenPath, SettingsTable
 
 
 class ClipSettings(SettingsTable):
@@ -23,7 +23,7 @@ class ClipSettings(SettingsTable):
     ring_mb: float = Field(
         20.0, ge=1, le=20, description="maximum memory for the images of one camera; the JPEG quality follows it"
     )
-    folder: Path | None = Field(
+    folder: GivenPath | None = Field(
         None, description="folder of the videos; if not given, a folder beside the event file: events.db.clips"
     )
     keep_days: float = Field(7.0, gt=0, description="days after which videos are deleted")
@@ -41,7 +41,7 @@ class CollectSettings(SettingsTable):
     per_day: int = Field(50, ge=1, le=1000, description="maximum faces per day; half of them are for events")
     random_per_day: float = Field(5.0, ge=0, le=100, description="faces per day that are chosen at random")
     scenes: bool = Field(True, description="keep the whole picture too, with all other faces blurred; else only crops")
-    folder: Path | None = Field(
+    folder: GivenPath | None = Field(
         None, description="folder of the faces; if not given, a folder beside the event file: events.db.collected"
     )
     keep_days: float = Field(30.0, gt=0, description="days after which faces are deleted")

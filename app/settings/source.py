@@ -1,7 +1,7 @@
 """The settings of one source. Credentials are kept apart from the uri, so that they do not appear in messages."""
 
 import re
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, urlsplit
@@ -24,10 +24,12 @@ from app.settings.source_uri import (
     take_apart,
     with_userinfo,
 )
-from app.settings.table import SettingsTable
+from app.settings.table import GivenPath, SettingsTable
 
 _RATIO = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,4})?:(?!0+(?:\.0+)?$)[0-9]{1,5}(?:\.[0-9]{1,4})?")
 _SEGMENTS_S = 20.0
+YEARS = range(1900, 2300)
+"""In which a video may begin: Python cannot show the times of all others, least of all in another time zone."""
 
 
 def _quotient(ratio: str) -> float:
@@ -134,7 +136,7 @@ class SourceSettings(SettingsTable):
     tls_verify: bool = Field(
         default=False, description="verify the certificate of https and rtsps; most cameras have one that nobody signed"
     )
-    tls_ca_file: Path | None = Field(
+    tls_ca_file: GivenPath | None = Field(
         default=None, description="PEM file with the certificate to trust, such as the camera's own; sets tls_verify"
     )
     username: str | None = Field(
@@ -186,9 +188,17 @@ class SourceSettings(SettingsTable):
     @field_validator("starts_at", mode="before")
     @classmethod
     def _is_date(cls, value: object) -> object:
-        if isinstance(value, str) and not re.match(r"\d{4}-\d{2}-\d{2}", value.strip()):  # a number is no date
+        is_text = isinstance(value, str) and re.match(r"\d{4}-\d{2}-\d{2}", value.strip())
+        if value is not None and not is_text and not isinstance(value, date):  # a number is no date
             raise ValueError("is no date with a time; write it like 2026-11-23T14:30")
         return value
+
+    @field_validator("starts_at")
+    @classmethod
+    def _is_near(cls, moment: datetime | None) -> datetime | None:
+        if moment is not None and moment.year not in YEARS:
+            raise ValueError(f"is in the year {moment.year}; years are {YEARS.start} to {YEARS.stop - 1}")
+        return moment
 
     @model_validator(mode="before")
     @classmethod
@@ -210,6 +220,15 @@ class SourceSettings(SettingsTable):
             if password and values.get("password") is None:
                 values["password"] = password
         return values
+
+    @field_validator("username", "password")
+    @classmethod
+    def _is_one_line(cls, value: str | SecretStr | None) -> str | SecretStr | None:
+        """A variable may have a line break at its end, as files have; a camera would lock the account."""
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value or ""
+        if "\n" in text or "\r" in text:
+            raise ValueError("contains a line break; remove it from the variable or the setting")
+        return value
 
     @field_validator("aspect_ratio")
     @classmethod

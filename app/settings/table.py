@@ -1,9 +1,10 @@
 """The base of all settings."""
 
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 
 class SettingsTable(BaseModel):
@@ -23,4 +24,12 @@ def checked_url(url: str) -> str:
     return url
 
 
+def _given(path: object) -> object:
+    if path == "":
+        raise ValueError("is empty; give a path, or leave it out")
+    return path
+
+
+GivenPath = Annotated[Path, BeforeValidator(_given)]
+"""An empty path, as from a variable that is not set, would be the current folder."""
 Url = Annotated[str, AfterValidator(checked_url)]

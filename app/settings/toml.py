@@ -10,12 +10,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from app.core.secrets import HIDDEN, redact, redact_url
-from app.settings.error_messages import models_in
+from app.settings.error_messages import limits_of, models_in
 from app.settings.flags import MONITORING, SOURCE, VIEW, VISION, WEB
 from app.settings.monitor import CameraSettings
 
@@ -23,12 +22,6 @@ _SECRET_NAME = re.compile(r"(^|_)(username|password|secret|token|api_?key|creden
 _HARMLESS_ARGUMENT = re.compile(r"--[a-z][a-z-]*|-[A-Za-z]|(\{\w+\})+")
 """The arguments of a command that may be shown: flags without a value and placeholders. Others may be keys."""
 _WIDTH = 100
-_LIMITS: tuple[tuple[type, str, str], ...] = (
-    (Ge, "ge", "from"),
-    (Gt, "gt", "above"),
-    (Le, "le", "to"),
-    (Lt, "lt", "below"),
-)
 _HEAD = """\
 Settings of maskwatch. Each setting is listed with its default. To change one, remove the '#' from its line and from \
 the line of its table. Environment variables (MASKWATCH_POLICY__DWELL_S=3) override this file, and flags override \
@@ -109,7 +102,7 @@ def _tables(place: str, field: FieldInfo, flag_helps: Mapping[str, str]) -> Iter
 def _setting(name: str, field: FieldInfo, flag_help: str) -> Iterator[str]:
     default = field.get_default(call_default_factory=True) if not field.is_required() else None
     description = field.description or flag_help or _secret_description(name)
-    comment = "; ".join(filter(None, [description, *_choices(field.annotation), _limits(field)]))
+    comment = "; ".join(filter(None, [description, *_choices(field.annotation), limits_of(field)]))
     kind = get_args(field.annotation)
     if field.is_required() and get_origin(field.annotation) is Literal:
         yield f"#{name} = {_toml(kind[0])}"
@@ -146,15 +139,6 @@ def _choices(annotation: Any) -> list[str]:
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return [f"one of {', '.join(each.value for each in annotation)}"]
     return []
-
-
-def _limits(field: FieldInfo) -> str:
-    return " ".join(
-        f"{word} {getattr(each, name)}"
-        for kind, name, word in _LIMITS
-        for each in field.metadata
-        if isinstance(each, kind)
-    )
 
 
 def _about(model: type[BaseModel]) -> str:

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from app.settings.table import SettingsTable
+from app.settings.table import GivenPath, SettingsTable
 
 LANGUAGES = ("en", "de", "fr", "es", "pt", "id", "zh", "ja", "ar")
 """The languages of the kiosk's sentences."""
@@ -28,7 +28,7 @@ class ViewSettings(SettingsTable):
     blur: bool = Field(False, description="blur all faces that are shown, recorded or saved")
     fullscreen: bool = False
     keys: bool = Field(False, description="show the list of keys at the start")
-    snapshots: Path = Field(Path(), description="folder for snapshots (key s) and recordings (key r)")
+    snapshots: GivenPath = Field(Path(), description="folder for snapshots (key s) and recordings (key r)")
     max_width_px: int = Field(
         1280, ge=160, le=7680, description="maximum width of a new window; its height is at most 9/16 of it"
     )

@@ -1,12 +1,11 @@
 """Settings of the detector, the classifier and the tracker."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from app.settings.table import SettingsTable
+from app.settings.table import GivenPath, SettingsTable
 
 DEFAULT_WIDTH_PX = 640
 DEFAULT_MIN_FACE_PX = 30
@@ -47,7 +46,7 @@ class DetectorSettings(SettingsTable):
     those of the paper (scale factor 1.10, 4 neighbours)."""
 
     kind: Literal["haar", "cnn"] = "cnn"
-    model: Path | None = Field(None, description="detector file; the bundled one if not given")
+    model: GivenPath | None = Field(None, description="detector file; the bundled one if not given")
     backend: DetectorBackend = Field(
         "litert",
         description="cnn: library that runs the network; auto: the fastest that 'maskwatch doctor' has measured here",
@@ -167,7 +166,7 @@ class ClassifierSettings(SettingsTable):
         "litert",
         description="library that runs the network; auto: the fastest that 'maskwatch doctor' has measured here",
     )
-    model: Path | None = Field(None, description="model file; a bundled one if not given")
+    model: GivenPath | None = Field(None, description="model file; a bundled one if not given")
     models: Literal["default", "open"] = Field(
         "default",
         description="bundled models; open: its classifier learned only from data published for commercial use too",

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from app.core.errors import SettingsError
 from app.core.secrets import read_secret
 from app.settings.source import Language
-from app.settings.table import SettingsTable, Url, checked_url
+from app.settings.table import GivenPath, SettingsTable, Url, checked_url
 
 _ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
 _ANCESTOR = re.compile(r"'self'|https?://(\*\.)?[A-Za-z0-9.-]+(:\d{1,5}|:\*)?|https?://\[[0-9A-Fa-f:]+\](:\d{1,5})?")
@@ -35,7 +35,7 @@ class OidcSettings(SettingsTable):
     client_secret_env: str | None = Field(
         None, min_length=1, description="environment variable that contains the secret of the client"
     )
-    client_secret_file: Path | None = Field(None, description="file that contains the secret of the client")
+    client_secret_file: GivenPath | None = Field(None, description="file that contains the secret of the client")
     name_claim: str = Field("preferred_username", min_length=1, description="claim with the user name")
     groups_claim: str = Field("groups", min_length=1, description="claim with the groups of the user")
 
@@ -49,13 +49,13 @@ class WebSettings(SettingsTable):
     )
     port: int = Field(DEFAULT_PORT, ge=0, le=65_535, description="port to listen on; 0 chooses a free port")
     token_env: str | None = Field(None, min_length=1, description="environment variable that contains the token")
-    token_file: Path | None = Field(None, description="file that contains the token")
+    token_file: GivenPath | None = Field(None, description="file that contains the token")
     users: bool = Field(
         False, description="people must sign in with name and password; the first user is added with a printed link"
     )
     allowed_hosts: tuple[str, ...] = Field((), description="host names of this server, in addition to its address")
-    tls_cert: Path | None = Field(None, description="certificate (PEM); turns on https")
-    tls_key: Path | None = Field(None, description="private key of the certificate (PEM)")
+    tls_cert: GivenPath | None = Field(None, description="certificate (PEM); turns on https")
+    tls_key: GivenPath | None = Field(None, description="private key of the certificate (PEM)")
     behind_tls: bool = Field(False, description="a proxy in front serves https; cookies are marked Secure")
     root_path: str = Field("", description="path under which a proxy serves the web view, such as /masks")
     root_path_header: str | None = Field(
@@ -69,7 +69,7 @@ class WebSettings(SettingsTable):
     language: Language | Literal["auto"] = Field(
         "auto", description="language of the pages, such as de; auto: what the browser asks for"
     )
-    scan: Path | None = Field(
+    scan: GivenPath | None = Field(
         None, description="folder of an archive scan, whose report becomes a page of the web view"
     )
     session_h: float = Field(12.0, gt=0, le=24 * 365, description="hours after which a user must sign in again")

@@ -29,7 +29,9 @@ def check_display(environ: Mapping[str, str] = os.environ, platform: str = sys.p
     try:
         _connect(host, int(screen))
     except OSError as error:
-        raise DisplayError(f"no display: cannot connect to DISPLAY={name}: {error}; {HINT}") from error
+        raise DisplayError(
+            f"no display: cannot connect to DISPLAY={name}: {error.strerror or error}; {HINT}"
+        ) from error
 
 
 def _connect(host: str, screen: int) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from app.core.child_program import kill_group, own_environment
+from app.core.files import is_file
 from app.core.resources import asset
 from app.core.sound import installed_players
 from app.settings.view import ViewSettings
@@ -38,7 +39,7 @@ _VOICES = ("spd-say", "espeak-ng", "espeak")
 def chime_command(sign: Sign) -> list[str]:
     """The command that plays the chime of ``sign``; empty if there is none or no player."""
     path = asset(f"sounds/{sign.value}.wav")
-    if not path.is_file():
+    if not is_file(path):
         return []
     if sys.platform == "win32":
         return ["powershell", "-NoProfile", "-Command", f"(New-Object Media.SoundPlayer '{path}').PlaySync()"]

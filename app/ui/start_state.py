@@ -8,6 +8,7 @@ from pathlib import Path
 import platformdirs
 
 from app.capture.cameras import CameraDevice
+from app.core.files import is_folder
 from app.core.types import Box
 from app.ui.clipboard import clipboard_text
 from app.ui.file_list import FileList
@@ -253,7 +254,7 @@ class StartState:
 def _videos_folder() -> Path:
     """The user's folder of videos; the home folder if there is none. Raises RuntimeError without a home folder."""
     videos = platformdirs.user_videos_path()
-    return videos if videos.is_dir() else Path.home()
+    return videos if is_folder(videos) else Path.home()
 
 
 def _contains(box: Box, x: float, y: float) -> bool:

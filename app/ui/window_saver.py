@@ -6,6 +6,7 @@ from pathlib import Path
 
 from app.capture.recorder import VideoWriter, save_image
 from app.core.errors import MaskwatchError, OutputError
+from app.core.files import exists
 from app.core.types import Image
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class WindowSaver:
             path = self._new_path(".png")
             save_image(image, path)
         except (OutputError, OSError) as error:
-            return f"cannot save snapshot: {error}"
+            return f"cannot save snapshot: {_reason(error)}"
         return f"saved {path.name}"
 
     def toggle(self, image: Image, fps: float) -> str:
@@ -47,7 +48,7 @@ class WindowSaver:
             size_px = image.shape[1], image.shape[0]
             self._recording = VideoWriter(path, min(max(fps or most, least), most), size_px, is_live=True)
         except (OutputError, OSError) as error:
-            return str(error)
+            return f"cannot record: {_reason(error)}"
         self._since_s = time.monotonic()
         return f"recording {path.name}"
 
@@ -78,7 +79,14 @@ class WindowSaver:
         self._folder.mkdir(parents=True, exist_ok=True)
         stem = time.strftime("maskwatch-%Y%m%d-%H%M%S")
         path, serial = self._folder / f"{stem}{suffix}", 1
-        while path.exists():
+        while exists(path):
             serial += 1
             path = path.with_name(f"{stem}-{serial}{suffix}")
         return path
+
+
+def _reason(error: OutputError | OSError) -> str:
+    """Without the number of the error."""
+    if isinstance(error, OutputError):
+        return str(error)
+    return f"{error.filename or 'file'}: {error.strerror or error}; choose another --snapshots"

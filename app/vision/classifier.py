@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from app.core import resources
 from app.core.errors import ModelError, SettingsError
+from app.core.files import is_file
 from app.core.types import FaceLabel, Label
 from app.settings.vision import ClassifierSettings
 from app.vision.backend_choice import resolved_classifier
@@ -222,7 +223,7 @@ def bundled_model(suffix: str, models: str = "default") -> Path:
     if models == "open":
         return resources.model(f"open/classifier{suffix}")
     shipped = resources.model(f"classifier{suffix}")
-    return shipped if shipped.is_file() else resources.model(f"paper/model_6{suffix}")
+    return shipped if is_file(shipped) else resources.model(f"paper/model_6{suffix}")
 
 
 def is_sure(probabilities: Sequence[float], index: int, metadata: ClassifierMetadata, slack: float = 0.0) -> bool:

@@ -36,7 +36,8 @@ def model_format(path: Path) -> ModelFormat:
             return ModelFormat.HDF5
         names = zipfile.ZipFile(path).namelist() if start[:4] == b"PK\3\4" else []
     except (OSError, zipfile.BadZipFile) as error:
-        raise ModelError(f"cannot read model file {path}: {error}; check the file and its permissions") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ModelError(f"cannot read model file {path}: {reason}; check the file and its permissions") from error
     if "config.json" in names:
         return ModelFormat.KERAS
     if any(name.endswith("data.pkl") for name in names):

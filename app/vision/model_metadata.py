@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from app.core.errors import ModelError
-from app.core.files import is_file
+from app.core.files import is_file, is_folder
 from app.core.types import Label
 from app.vision.model_format import model_format
 
@@ -98,7 +98,7 @@ def write_metadata(path: Path, metadata: ClassifierMetadata | DetectorMetadata) 
 
 def sidecar_files(path: Path) -> tuple[Path, ...]:
     """Where a JSON file with the metadata of a model of another program may be."""
-    if path.is_dir():
+    if is_folder(path):
         return (path / MEMBER, path.with_name(f"{path.name}.json"))
     return (path.with_name(f"{path.name}.json"), path.with_suffix(".json"))
 

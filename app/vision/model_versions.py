@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from app.core.errors import SettingsError
-from app.core.files import atomic_write, write_json
+from app.core.errors import ModelError, SettingsError
+from app.core.files import atomic_write, is_file, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,19 @@ class ModelVersions:
         write_json(self.file(version).with_suffix(".json"), asdict(version))
 
     def all(self) -> Iterator[ModelVersion]:
-        """Oldest first. A record that cannot be read, or whose model is missing, is left out."""
+        """Oldest first. A record that cannot be read, or whose model is missing, is left out. Raises ModelError if the
+        folder cannot be read."""
         found = []
-        for path in self.folder.glob("*.json"):
+        try:
+            paths = list(self.folder.glob("*.json"))
+        except OSError as error:
+            raise ModelError(f"cannot read {self.folder}: {error.strerror}; check its permissions") from error
+        for path in paths:
             try:
                 version = ModelVersion(**json.loads(path.read_bytes()))
             except (OSError, ValueError, TypeError):
                 continue
-            if self.file(version).is_file():
+            if is_file(self.file(version)):
                 found.append(version)
         yield from sorted(found, key=lambda each: each.created_s)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from app.alerts.push_store import PushStore
 from app.alerts.store_types import EventFilter, StoreError
 from app.core.errors import SettingsError
+from app.core.files import is_file
 from app.core.translation import gettext, marked
 from app.settings.alerts import push_file
 from app.web.audit import AuditLog, UsersFile, digest_of
@@ -201,7 +202,7 @@ class People:
     @property
     def _devices(self) -> PushStore | None:
         path = None if self.path is None else push_file(self.path.with_suffix(""))
-        return PushStore(path) if path is not None and path.is_file() else None
+        return PushStore(path) if path is not None and is_file(path) else None
 
     def rename_cameras(self, names: Mapping[str, str]) -> None:
         """Users and their devices keep a camera that has another name now. ``names``: the new names by the old ones."""

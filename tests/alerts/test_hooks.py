@@ -58,6 +58,23 @@ def test_webhook_sends_key_headers_and_signature(http_peer: HttpPeer, monkeypatc
     assert body["snapshot_jpeg"] == "anBlZw=="
 
 
+def test_a_token_with_a_line_break_at_its_end_is_sent_without_it(
+    http_peer: HttpPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Secrets of clusters often have one. The error of the HTTP library then showed the token in log and event file."""
+    monkeypatch.setenv("HOOK_TOKEN", "Bearer xyz\n")
+    make_hook(kind="webhook", url=http_peer.url, headers_env={"Authorization": "HOOK_TOKEN"}).send(make_alert())
+    assert http_peer.requests[0].headers["authorization"] == "Bearer xyz"
+
+
+@pytest.mark.parametrize("token", ["Bearer top\nsecret", "Bearer töpsecret"])
+def test_a_token_that_cannot_be_sent_is_named_but_not_shown(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOK_TOKEN", token)
+    with pytest.raises(SettingsError, match="the value of the header Authorization has a line break or") as caught:
+        make_hook(kind="webhook", url="http://127.0.0.1/", headers_env={"Authorization": "HOOK_TOKEN"})
+    assert "psecret" not in str(caught.value)
+
+
 def test_webhook_encodes_non_ascii_camera_names(http_peer: HttpPeer) -> None:
     hook = make_hook(kind="webhook", url=http_peer.url)
     for key in ("run-Tür-1:desk", "run-100% door-1:desk"):
@@ -253,6 +270,22 @@ def test_apprise_error_for_an_unsupported_url_does_not_contain_it() -> None:
     with pytest.raises(SettingsError, match="does not know") as caught:
         make_hook(kind="apprise", url="nosuchservice://token-secret@host")
     assert "token-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["tg://t0ken-secret/7", "pbul://o.t0ken-secret", "slack://t0ken-secret/B1234567/abcdefgh", "ntfy://t0ken-secret"],
+)
+def test_apprise_errors_do_not_show_a_token_in_the_place_of_the_host(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only few services have a host there; it is shown for these."""
+    pytest.importorskip("apprise")
+    monkeypatch.setattr("apprise.NotifyBase.notify", lambda *_, **__: False)
+    with pytest.raises((SettingsError, HookError)) as caught:
+        make_hook(kind="apprise", url=url).send(make_alert())
+    assert "t0ken-secret" not in str(caught.value)
+    assert url.partition(":")[0] in str(caught.value)
+    with pytest.raises(HookError, match=r"mailto://mail\.invalid"):
+        make_hook(kind="apprise", url="mailto://u:p@mail.invalid").send(make_alert())
 
 
 def test_missing_package_raises_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import struct
 import threading
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -11,6 +12,7 @@ from fakes_video import FakeReader, striped_image, write_clip
 from pydantic import ValidationError
 
 from app.capture.file_source import FileSource
+from app.capture.recording_reader import Part, RecordingReader, read_facts
 from app.capture.source import make_source
 from app.core.errors import SourceError
 from app.core.types import Frame
@@ -201,6 +203,28 @@ def test_an_incomplete_file_yields_its_frames_and_then_an_error(tmp_path: Path) 
     with pytest.raises(SourceError, match=r"damaged or incomplete: only \d+ of 100 frames"):
         play_and_count()
     assert 20 < played < 80
+
+
+@pytest.mark.parametrize("selected", [{"key_frames": True}, {"every_s": 30.0}])
+def test_few_selected_frames_are_not_taken_for_a_damaged_video(tmp_path: Path, selected: dict[str, Any]) -> None:
+    """Common encoders write a key frame every ten seconds, so a short video has one."""
+    noise = np.random.default_rng(1)
+    images = [noise.integers(0, 255, (120, 160, 3), np.uint8) for _ in range(100)]
+    path = write_clip(tmp_path / "a.mp4", images, options={"movflags": "+faststart"}, key_frame_distance=250)
+    settings = SourceSettings(uri=str(path), **selected)
+    assert [frame.time_s for frame in make_source(settings).frames(threading.Event())] == [0.0]
+    facts = read_facts(settings)
+    reader = RecordingReader((Part(str(path), 0.0, facts.size, facts.duration_s),), settings)
+    assert ([frame.time_s for frame in reader.frames(0.0)], reader.faults) == ([0.0], [])
+
+
+def test_an_incomplete_file_is_noticed_by_its_key_frames_too(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1)
+    images = [noise.integers(0, 255, (120, 160, 3), np.uint8) for _ in range(100)]
+    path = write_clip(tmp_path / "a.mp4", images, options={"movflags": "+faststart"}, key_frame_distance=250)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(SourceError, match="damaged or incomplete"):
+        list(make_source(SourceSettings(uri=str(path), key_frames=True)).frames(threading.Event()))
 
 
 def test_a_folder_is_not_a_video(tmp_path: Path) -> None:

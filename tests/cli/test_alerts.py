@@ -161,7 +161,7 @@ def test_an_empty_argument_or_answer_deletes_nothing(
     assert main([*command, "--store", "", "--yes"]) == 2
     errors = capsys.readouterr().err
     assert "no time: ''" in errors
-    assert "--store: '.' is not a file name" in errors
+    assert "--store: is empty" in errors
     terminal = io.StringIO()
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stdin", terminal)

@@ -20,6 +20,8 @@ from app.settings.reload import live_part, needs_restart, with_cameras_of
 from app.settings.root import Settings
 from app.settings.toml import commented_toml, redacted_tables
 
+WEBHOOK = "[[alerts.channels]]\nkind='webhook'\nname='x'\nurl='http://a'\n"
+
 
 def write_config(folder: Path, text: str) -> Path:
     path = folder / "maskwatch.toml"
@@ -75,7 +77,10 @@ def test_camera_names_are_unique(tmp_path: Path) -> None:
         ("[detector]\n\nmin_neighbours = 4\n", ("detector.min_neighbours (line 3)", "did you mean min_neighbors?")),
         ("[[camera]]\nuri='0'\n[camera.policy]\ndwel_s=1\n", ("camera[0].policy.dwel_s (line 4)", "mean dwell_s?")),
         ("[detectr]\n", ("detectr (line 1)", "did you mean detector?")),
-        ("[[camera]]\nuri='0'\n[[camera]]\nuri='1'\nwidth_px=-1\n", ("camera[1].width_px (line 5)", "greater")),
+        (
+            "[[camera]]\nuri='0'\n[[camera]]\nuri='1'\nwidth_px=-1\n",
+            ("camera[1].width_px (line 5)", "from 16 to 16384"),
+        ),
         ("[[alerts.channels]]\nkind='sound'\nname='x'\ntimeout=3\n", ("(line 4)", "did you mean timeout_s?")),
         ("[[camera]]\nname='x'\n", ("camera[0].uri (line 1): is missing; add it",)),
         ("camera = []\n", ("camera (line 1): is empty",)),
@@ -88,7 +93,28 @@ def test_camera_names_are_unique(tmp_path: Path) -> None:
         ("[[alerts.channels]]\nname='x'\nkind='comand'\n", ("'comand' is not a kind of", "did you mean command?")),
         ("[[alerts.channels]]\nname='x'\nkind='fax'\n", ("'fax' is not a kind of", "use command, webhook, mqtt")),
         ("[policy]\nalert_on='no_mask'\n", ("policy.alert_on (line 2): must be a list; write it in brackets",)),
-        ("[alerts]\nstore=''\n", ("alerts.store (line 2): '.' is not a file name", "such as events.db")),
+        ("[alerts]\nstore='.'\n", ("alerts.store (line 2): '.' is not a file name", "such as events.db")),
+        ("[alerts]\nstore=''\n", ("alerts.store (line 2): is empty; give a path",)),
+        ("[classifier]\nmodel=''\n", ("classifier.model (line 2): is empty; give a path",)),
+        ("[view]\nsnapshots=''\n", ("view.snapshots (line 2): is empty; give a path",)),
+        ("[view]\nheadless='often'\n", ("view.headless (line 2): must be true or false",)),
+        ("[view]\ntheme='blue'\n", ("view.theme (line 2): must be 'dark' or 'light'",)),
+        ("[policy]\ndwell_s=nan\n", ("policy.dwell_s (line 2): must be a number from 0 to 3600",)),
+        ("[web]\nport='a'\n", ("web.port (line 2): must be a whole number from 0 to 65535",)),
+        ("[alerts]\nretry_max_s=inf\n", ("alerts.retry_max_s (line 2): must be a number above 0",)),
+        ("[alerts]\nstore=5\n", ("alerts.store (line 2): must be a text; write it in quotes",)),
+        ("[[alerts.channels]]\nkind='sound'\nname='a b'\n", ("sound.name (line 3): is not valid", "letters, digits")),
+        ("[[camera]]\nuri='0'\nstarts_at='2026-13-40T10:00'\n", ("starts_at (line 3): is no date with a time",)),
+        ("[[camera]]\nuri='0'\nstarts_at=9999-12-31T23:59:59\n", ("starts_at (line 3): is in the year 9999",)),
+        (
+            f"{WEBHOOK}headers = {{ X-Place = 'Küche' }}\n",
+            ("webhook.headers (line 5): the value of the header X-Place",),
+        ),
+        (f"{WEBHOOK}headers_env = {{ 'A B' = 'NAME' }}\n", ("headers_env (line 5): 'A B' is no name of a header",)),
+        ("[[alerts.channels]]\nkind='mqtt'\nname='x'\nhost='mqtt://a'\n", ("mqtt.host (line 4): is no host",)),
+        ("[[alerts.channels]]\nkind='mqtt'\nname='x'\nhost='a:1883'\n", ("mqtt.host (line 4): is no host",)),
+        ("[[camera]]\nuri='0'\nstarts_at=5\n", ("starts_at (line 3): is no date with a time",)),
+        ("[[camera]]\nuri='0'\nreconnect_s=['x']\n", ("reconnect_s[0] (line 3): must be a number",)),
         ("[alerts]\nstore='/'\n", ("alerts.store (line 2): '/' is not a file name",)),
         ("detector='haar'\n", ("detector (line 1): must be a table",)),
         ("qqqq = 1\n", ("qqqq (line 1)", "unknown setting")),

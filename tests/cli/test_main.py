@@ -1,18 +1,24 @@
 """The command line itself: arguments, help, imports, interrupts and a full disk."""
 
 import argparse
+import errno
+import logging
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes_cli import fails, headless
+from fakes_video import striped_image, write_clip
 
 from app.cli.channel_flags import split_command
 from app.cli.main import build_parser, main, with_implied_watch
 from app.core import resources
+from app.core.errors import SettingsError
 
 
 def test_single_path_is_watched_and_single_word_is_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +43,24 @@ def test_unknown_arguments_suggest_similar_ones(capsys: pytest.CaptureFixture[st
     assert "; did you mean watch --kiosk? See" in fails(capsys, "kiosk")
     assert "did you mean" not in fails(capsys, "xyzzy")
     assert "secret" not in fails(capsys, "-v", "rtsp://me:secret@a/b")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("annotate", ""),
+        ("annotate", "a.jpg", "--output", ""),
+        ("watch", "--events", ""),
+        ("events", "export", "--output", ""),
+        ("scan", "plan", "archive", "--out", ""),
+        ("train", "faces", "--run", ""),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script passes one if its variable is not set."""
+    assert "is empty; give a path; see" in fails(capsys, *arguments)
 
 
 @pytest.mark.parametrize(
@@ -193,3 +217,81 @@ def test_command_is_split_by_the_rules_of_the_system(capsys: pytest.CaptureFixtu
     assert split_command(windows, is_windows=True) == arguments
     assert split_command(r"ring\ it 'so loud' # 1", is_windows=False) == ["ring it", "so loud", "#", "1"]
     assert "cannot read --on-alert" in fails(capsys, *headless("demo", "--on-alert", "say it's"))
+
+
+def test_a_traceback_shows_no_login(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """With -vv. The errors of FFmpeg contain the whole address."""
+
+    def fail(*_: object) -> None:
+        try:
+            raise ValueError("[Errno 5] failed: 'rtsp://me:s3cret@host/user=me&password=s3cret'")
+        except ValueError as error:
+            raise SettingsError("cannot open it") from error
+
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr("app.settings.load.load_settings", fail)
+    level = root.level
+    try:
+        assert main(["-vv", "config", "check"]) == 2
+    finally:
+        root.setLevel(level)
+    errors = capsys.readouterr().err
+    assert "failed: 'rtsp://***@host/" in errors
+    assert "s3cret" not in errors
+
+
+@pytest.fixture
+def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that may not be searched, also for root, who runs tests in containers."""
+    folder = tmp_path / "locked"
+    folder.mkdir()
+
+    def checked(call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(path: Any, *arguments: Any, **options: Any) -> Any:
+            if isinstance(path, str | os.PathLike) and folder in Path(os.path.abspath(path)).parents:  # noqa: PTH100
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return call(path, *arguments, **options)
+
+        return called
+
+    for name in ("stat", "open", "mkdir", "scandir"):
+        monkeypatch.setattr(os, name, checked(getattr(os, name)))
+    monkeypatch.setattr("io.open", checked(open))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fleet", "init", "{}/hub", "--site", "a"],
+        ["fleet", "nodes", "{}/hub"],
+        ["dataset", "status", "--store", "{}/events.db"],
+        ["events", "list", "--store", "{}/events.db"],
+        ["annotate", "{}/a.jpg"],
+        ["scan", "run", "{}/run"],
+    ],
+    ids=lambda each: " ".join(each[:2]),
+)
+def test_a_folder_that_may_not_be_searched_is_one_line(
+    arguments: list[str], locked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([each.format(locked) for each in arguments]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_watching_goes_on_with_an_event_file_in_such_a_folder(
+    locked: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clip = write_clip(tmp_path / "a.mp4", [striped_image(0)] * 3)
+    store = str(locked / "events.db")
+    assert main(["watch", "--headless", "--fast", "--source", str(clip), "--store", store]) == 0
+    assert "events are kept in memory" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a permission there")
+def test_a_link_to_itself_is_no_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    link = tmp_path / "loop.jpg"
+    link.symlink_to(link)
+    assert main(["annotate", str(link)]) == 2
+    assert "loop.jpg" in capsys.readouterr().err

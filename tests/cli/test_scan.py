@@ -123,6 +123,7 @@ def test_ray_needs_a_token_for_a_cluster(
         (["run", "absent"], "is no planned scan"),
         (["plan", "absent", "--out", "run"], "no such file or folder"),
         (["plan", ".", "--out", "run", "--shard", "soon"], "--shard: 'soon' is not a duration"),
+        (["plan", ".", "--out", "run", "--shard", "1ms"], "--shard 1ms is too short; give 1s or more"),
         (["plan", ".", "--out", "run", "--every", "often"], "--every"),
         (["plan", ".", "--out", "run", "--timezone", "Mars"], "unknown time zone 'Mars'"),
     ],

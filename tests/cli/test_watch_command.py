@@ -39,8 +39,8 @@ def test_the_web_view_uses_the_settings_that_its_pages_write(
     missing = ["watch", "--headless", "--source", str(tmp_path / "missing.mp4")]
     assert main([*missing, "--web", "127.0.0.1:0"]) == 2
     assert (
-        f"dwell_s (line 2): Input should be a valid number, unable to parse string as a number (settings file "
-        f"{default_config()})" in capsys.readouterr().err.replace("\n", " ")
+        f"dwell_s (line 2): must be a number from 0 to 3600 (settings file {default_config()})"
+        in capsys.readouterr().err.replace("\n", " ")
     )
     assert main(missing) == 2
     assert "missing.mp4" in capsys.readouterr().err

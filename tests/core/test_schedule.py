@@ -105,6 +105,12 @@ def test_all_secrets_of_a_url_are_hidden(url: str) -> None:
     assert "host" in redact_url(url) or url.startswith("tgram")
 
 
+@pytest.mark.parametrize("secret", ["two\nlines", "tab\tquote'", "töken"])
+def test_secrets_are_hidden_as_python_writes_them_too(secret: str) -> None:
+    for text in (secret, repr(secret), repr(secret.encode())):
+        assert "***" in scrub(f"Illegal header value {text}", [secret])
+
+
 @pytest.mark.parametrize("url", ["", "nonsense", "http://[broken", "//x"])
 def test_text_that_is_not_a_url_is_hidden_completely(url: str) -> None:
     assert redact_url(url) == "***"

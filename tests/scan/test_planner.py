@@ -1,15 +1,21 @@
 """Finding the videos of an archive, their cameras and times, and cutting them into shards."""
 
+import errno
+import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes_scan import Visit, write_video
 
+from app.alerts.export import atomic_text_file
 from app.capture.recording import NamePattern
-from app.core.errors import SettingsError, SourceError
+from app.core.errors import OutputError, SettingsError, SourceError
 from app.core.schedule import time_zone
 from app.scan.planner import ScanOptions, make_plan
+from app.scan.report import html_page, make_report
 from app.scan.run_folder import Plan, RunFolder
 from app.settings.monitor import CameraSettings
 from app.settings.root import Settings
@@ -52,7 +58,8 @@ def test_a_pattern_must_give_a_date_and_match(tmp_path: Path) -> None:
 
 
 def test_a_name_with_an_impossible_date_is_not_used() -> None:
-    assert NamePattern("%Y-%m-%d.mp4", time_zone("UTC")).read(Path("2026-02-31.mp4")) is None
+    for name in ("2026-02-31.mp4", "0001-01-01.mp4", "9999-12-31.mp4"):
+        assert NamePattern("%Y-%m-%d.mp4", time_zone("UTC")).read(Path(name)) is None
 
 
 def test_the_start_can_be_given(tmp_path: Path) -> None:
@@ -104,11 +111,61 @@ def test_unreadable_files_are_named_and_copies_count_once(tmp_path: Path) -> Non
     assert len(reasons) == 3
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
+def test_videos_whose_names_cannot_name_a_camera_are_left_out(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    write_video(archive / " .mp4", [], 1.0)
+    for i, name in enumerate((os.fsdecode(b"bad\xff.mp4"), "two\nlines.mp4")):
+        write_video(tmp_path / "one.mp4", [], 2.0 + i).rename(archive / name)
+    plan = plan_of(archive)
+    assert [each.shard.camera for each in plan.shards] == ["video"]
+    assert [each.reason.rpartition(".mp4 ")[2] for each in plan.unreadable] == [
+        "is not UTF-8; rename it",
+        "contains a control character; rename it",
+    ]
+    folder = RunFolder(tmp_path / "run")
+    folder.create(plan)
+    with atomic_text_file(tmp_path / "report.html") as file:
+        file.write(html_page(make_report(folder)))
+    assert "bad\\udcff.mp4" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_a_folder_that_cannot_be_read_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as lost+found at the top of a disk, which only root may read."""
+    write_video(tmp_path / "hall" / "a.mp4", [], 1.0)
+    (tmp_path / "lost+found").mkdir()
+    locked = [str(tmp_path / "lost+found")]
+
+    def scandir(path: str) -> Any:
+        if str(path) in locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    plan = plan_of(tmp_path)
+    assert [each.shard.camera for each in plan.shards] == ["hall"]
+    assert [each.path for each in plan.unreadable] == locked
+    assert "Permission denied" in plan.unreadable[0].reason
+    locked.append(str(tmp_path))
+    with pytest.raises(SourceError, match="cannot read folder"):
+        plan_of(tmp_path)
+
+
+def test_a_plan_that_cannot_be_written_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    plan = plan_of(write_video(tmp_path / "a.mp4", [], 1.0))
+    with pytest.raises(OutputError, match="choose another --out, then plan again"):
+        RunFolder(tmp_path / "run").create(plan)
+
+
 def test_an_archive_without_videos_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no video in"):
         plan_of(tmp_path)
     with pytest.raises(SourceError, match="no such file or folder"):
         plan_of(tmp_path / "absent")
+    with pytest.raises(SourceError, match="name of an archive is empty"):
+        make_plan([""], Settings(), ScanOptions(CameraSettings(uri="scan")))
 
 
 def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:

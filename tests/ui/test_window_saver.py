@@ -34,6 +34,15 @@ def test_a_failed_snapshot_is_reported_and_leaves_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path, regions: Regions) -> None:
+    (tmp_path / "taken").touch()
+    window = make_window(tmp_path / "taken", regions)
+    for key, what in (("s", "cannot save snapshot"), ("r", "cannot record")):
+        press(window, key)
+        reason = "File exists; choose another --snapshots"
+        assert window.screen.message == f"{what}: {tmp_path / 'taken'}: {reason}"
+
+
 def test_a_full_disk_ends_only_the_recording(tmp_path: Path, regions: Regions, monkeypatch: pytest.MonkeyPatch) -> None:
     window = make_window(tmp_path, regions)
     press(window, "r")

@@ -5,15 +5,18 @@ import io
 import sqlite3
 import stat
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from argon2 import PasswordHasher
+from fakes_alerts import alert, make_event
 from fakes_people import NEW_PASSWORD, PASSWORD, add_users, browser, entries
 from fakes_web import CHEAP, TOKEN, FakeMonitor, Running, serving, wait_until
 
+from app.alerts.event_store import EventStore
 from app.alerts.push_store import Device, PushStore
 from app.cli.main import main
 from app.core.errors import SettingsError
@@ -214,6 +217,13 @@ def test_the_token_stays_the_way_of_programs(locked: Running) -> None:
         assert boss.get("/users").status_code == 200
 
 
+def test_the_page_of_users_names_cameras_that_do_not_exist(served: Running) -> None:
+    with browser(served, "boss") as boss:
+        assert "There is no such camera" not in boss.get("/users").text
+        boss.send("/users/anna/change", "/users", role="operator", cameras="dor\r\ndoor")
+        assert "There is no such camera: dor<" in boss.get("/users").text
+
+
 def test_an_admin_changes_users(served: Running) -> None:
     with browser(served, "boss") as boss, browser(served, "anna") as anna, browser(served, "vera") as vera:
         assert anna.get("/users").status_code == vera.get("/audit").status_code == 403
@@ -380,6 +390,22 @@ def test_users_on_the_command_line(command: Any, tmp_path: Path) -> None:
     assert "no user any more" in command("remove", "boss")[1]
     assert {entry.who for entry in people.audit.entries()} == {"(command line)"}
     people.close()
+
+
+def test_a_camera_that_does_not_exist_is_reported(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "maskwatch.toml").write_text("[[camera]]\nuri = '0'\nname = 'door'\n")
+    config = "--config", str(tmp_path / "maskwatch.toml")
+    code, _, error = command("add", "boss", "--camera", "door", *config, typed=f"{PASSWORD}\n")
+    assert (code, "would be an admin, who sees all cameras" in error) == (2, True)
+    assert command("add", "boss", typed=f"{PASSWORD}\n")[0] == 0
+    code, _, error = command("add", "anna", "--camera", "dor", *config, typed=f"{PASSWORD}\n")
+    assert (code, error) == (0, "warning: no camera 'dor' yet; did you mean door?\n")
+    assert command("role", "anna", "viewer", "--camera", "door", *config)[::2] == (0, "")
+    with EventStore(tmp_path / "events.db") as store:
+        store.write(alert(make_event(camera="yard")), time.time())
+    assert command("role", "anna", "viewer", "--camera", "yard", *config)[2] == ""
+    assert command("role", "anna", "viewer", "--camera", "x")[2] == "warning: no camera 'x' yet; there are: yard\n"
+    assert command("role", "anna", "admin", "--camera", "yard")[0] == 2
 
 
 def test_a_running_web_view_follows_the_command_line(tmp_path: Path, command: Any) -> None:

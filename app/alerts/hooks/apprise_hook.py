@@ -12,13 +12,17 @@ from typing import Any
 from app.alerts.hook import ENDS, Alert, require
 from app.alerts.report import report_html
 from app.core.errors import HookError, SettingsError
-from app.core.secrets import read_secret, redact_url, scrub, url_secrets
+from app.core.secrets import HIDDEN, read_secret, redact_url, scrub, url_secrets
 from app.core.types import EventKind
 from app.settings.alerts import AppriseChannel
 
 MAX_ERROR_CHARS = 300
 
 
+_WITH_HOST = frozenset(
+    f"{name}{end}" for name in ("form", "gotify", "json", "mailto", "matrix", "mqtt", "xml") for end in ("", "s")
+)
+"""The services whose URL has a host first; that of others begins with a token."""
 _SMTP_REPLY = re.compile(r"\((\d{3}), b['\"](.*?)['\"]\)")
 """The answer of a mail server in an exception of smtplib, which Apprise only logs for debugging."""
 
@@ -65,8 +69,13 @@ class AppriseHook:
         import apprise
 
         url = read_secret(f"{what} url", channel.url, channel.url_env, channel.url_file) or ""
-        self._redacted_url = redact_url(url)
+        scheme, _, rest = url.partition("://")
         self._hidden = url_secrets(what, url)
+        if scheme.lower() in _WITH_HOST:
+            self._redacted_url = redact_url(url)
+        else:
+            self._redacted_url = f"{scheme[:20]}://{HIDDEN}" if rest else HIDDEN
+            self._hidden += [piece for piece in re.split("[/?#@:]", rest) if len(piece) >= 4]
         with _collect_log():
             # Not the Apprise object: it sends from a thread pool, which the interpreter joins at exit, so a hanging
             # service would block our shutdown.

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from app.alerts.hook import Alert, RetryLater
 from app.core.errors import HookError, SettingsError
 from app.core.secrets import read_secret, redact_url, scrub, url_secrets
-from app.settings.alerts import WebhookChannel
+from app.settings.alerts import WebhookChannel, check_headers
 
 if TYPE_CHECKING:
     import httpx
@@ -45,6 +45,10 @@ class WebhookHook:
         self._headers = dict(channel.headers)
         for header, variable in channel.headers_env.items():
             self._headers[header] = read_secret(f"{what} header {header}", None, variable, None) or ""
+        try:
+            check_headers(self._headers)  # also those of the environment
+        except ValueError as error:
+            raise SettingsError(f"{what}: {error}") from None
         self._hidden = [*url_secrets(what, url), *(value for value in self._headers.values() if len(value) >= 4)]
         self._client = self._make_client()
         self._stream: Any = None
