@@ -104,7 +104,7 @@ def test_too_few_labels_and_unknown_versions_are_reported(
 ) -> None:
     collect(5)
     assert run("improve", "--config", str(config)) != 0
-    assert "5 collected faces have a label; give verdicts on the review page" in capsys.readouterr().err
+    assert "5 collected faces with a label; give verdicts on the review page" in capsys.readouterr().err
     assert run("models", "use", "abc", "--config", str(config)) != 0
     assert "no version 'abc'; there are: none" in capsys.readouterr().err
     assert run("models", "use", "bundled") != 0

@@ -103,7 +103,7 @@ def test_labels_without_sense_never_give_a_better_model(model: HeadModel) -> Non
 
 def test_too_few_faces_are_refused_with_how_many_are_missing(model: HeadModel) -> None:
     faces = [own_face(number, Label.MASK) for number in range(12)]
-    with pytest.raises(DataError, match=r"12 collected faces have a label; .* until there are 2[0-9]: [0-9]+ more"):
+    with pytest.raises(DataError, match=r"12 collected faces with a label; .* until there are 2[0-9]: [0-9]+ more"):
         improve(model, read_replay(model), faces, days_of(faces), seed=1)
 
 

@@ -126,8 +126,8 @@ def improve(
     missing = max(MIN_FACES - len(faces), math.ceil((MIN_HELD - len(held)) / HELD_SHARE))
     if missing > 0:
         raise DataError(
-            f"{len(faces)} collected faces have a label; give verdicts on the review page, or label faces, until there "
-            f"are {len(faces) + missing}: {missing} more"
+            f"{counted(len(faces), 'collected face')} with a label; give verdicts on the review page, or label faces, "
+            f"until there are {len(faces) + missing}: {missing} more"
         )
     own, targets = _views(old, faces[:first], seed)
     guard = replay.features[replay.is_guard], replay.targets[replay.is_guard]
