@@ -1,14 +1,20 @@
-"""Subjects and credentials of a fleet. Needs no server."""
+"""Subjects and credentials of a fleet, and a connection that is lost. Needs no server."""
 
+import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
+from fakes_alerts import LIMIT_S, make_event
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.alerts.hook import Alert, idempotency_key
+from app.alerts.hooks.nats_hook import NatsHook
 from app.alerts.nats_client import name_in, read_credentials, subject_of
-from app.core.errors import SettingsError
-from app.settings.alerts import AlertSettings
+from app.core.errors import HookError, SettingsError
+from app.settings.alerts import AlertSettings, NatsChannel
 from app.settings.load import load_settings
 
 TEXT = st.text(st.characters(exclude_categories=()), min_size=1, max_size=80)
@@ -95,3 +101,28 @@ def test_a_fleet_adds_its_channel_unless_there_is_one() -> None:
 def test_a_fleet_that_cannot_work_is_refused(tables: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         load_settings(None, tables)
+
+
+def test_a_connection_that_is_lost_ends_the_attempt() -> None:
+    """The server takes the alert and ends the connection, as at its restart."""
+    pytest.importorskip("nats", reason="needs maskwatch[fleet]")
+    event = make_event()
+
+    def serve(listener: socket.socket) -> None:
+        peer, _ = listener.accept()
+        with peer, peer.makefile("rwb", buffering=0) as stream:
+            stream.write(b'INFO {"server_id":"x","max_payload":1048576,"headers":true}\r\n')
+            while not (line := stream.readline()).startswith(b"HPUB"):
+                if line.startswith(b"PING"):
+                    stream.write(b"PONG\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve, args=(listener,))
+        server.start()
+        url = f"nats://127.0.0.1:{listener.getsockname()[1]}"
+        hook = NatsHook(NatsChannel(kind="nats", name="hub", url=url, site="hall", timeout_s=LIMIT_S))
+        start_s = time.monotonic()
+        with pytest.raises(HookError, match="NATS server"):
+            hook.send(Alert(event, "hub", idempotency_key(event, "hub"), 1, None))
+        assert time.monotonic() - start_s < 0.5 * LIMIT_S
+        server.join()

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 5.0
 """A connection is kept for so long after an alert: many wait after the link was down."""
+_POLL_S = 0.2
 _PRINTABLE = "".join(map(chr, range(33, 127)))
 _HEADER_BYTES = 4096
 """Room for the headers, which the limit of the server includes."""
@@ -71,16 +72,24 @@ class NatsHook:
         channel = self._channel
         client = await self._connected()
         headers = {MESSAGE_ID: quote(f"{channel.site}/{alert.idempotency_key}", safe=_PRINTABLE)}
-        try:
-            await client.jetstream().publish(
+        answer = asyncio.ensure_future(
+            client.jetstream().publish(
                 subject_of("event", channel.site, alert.event.camera),
                 _payload(alert, client.max_payload - _HEADER_BYTES),
                 timeout=channel.timeout_s,
                 headers=headers | ({NODE: channel.node} if channel.node else {}),
             )
+        )
+        try:
+            while not (await asyncio.wait((answer,), timeout=_POLL_S))[0]:
+                if not client.is_connected:  # nats-py would wait for the answer to the end of the timeout
+                    raise ConnectionError("the connection was lost")
+            await answer
         except (Error, OSError, TimeoutError) as error:
             cause = client.last_error or error  # the server reports a forbidden subject beside the answer
             raise HookError(f"NATS server {channel.url}: {reason_of(cause)}") from None
+        finally:
+            answer.cancel()
 
     async def _connected(self) -> "Client":
         """The open connection, or a new one: the server may have closed it while no event loop ran."""
